@@ -93,9 +93,12 @@ peers:
 # twice; the installation of packages runs beside them.
 .PHONY: go-demo go-test
 go-demo:
-	@$(MAKE) -j1 peers build
+	@$(MAKE) peers
+	@$(MAKE) build
 go-test:
-	@$(MAKE) -j1 tools peers build
+	@$(MAKE) tools
+	@$(MAKE) peers
+	@$(MAKE) build
 
 # The race detector stays out of the end-to-end tests: they hash gigabytes.
 .PHONY: test-e2e

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cidr
+
+import (
+	"net/netip"
+	"slices"
+)
+
+// Set is the shoot's CIDRs minus the exclusions: canonical, aggregated and
+// immutable, and so safe for concurrent use. Make one with [New]; a nil Set
+// contains nothing.
+type Set struct {
+	entries  []Entry        // the shoot's, as the user gave them
+	shoot    []netip.Prefix // aggregated
+	excluded []netip.Prefix // aggregated, only those that overlap shoot
+	left     []netip.Prefix // shoot minus excluded
+}
+
+// New makes the set of the shoot's entries minus the excluded ones. It refuses,
+// with an [*Error], all that can be known to be wrong without looking at the
+// machine, after aggregation, since two halves of the Internet are a default
+// route too:
+//
+//   - no shoot entry at all
+//   - a range shorter than /8 (IPv4) or /16 (IPv6)
+//   - a range that overlaps loopback, link-local, multicast or unspecified
+//     addresses, or IPv4 written as IPv6
+//   - exclusions that leave nothing of the shoot
+func New(shoot, exclude []Entry) (*Set, error) {
+	if len(shoot) == 0 {
+		return nil, &Error{
+			Flag:    "--shoot-pod-cidr",
+			Problem: "is not given, and neither is --shoot-service-cidr or --shoot-node-cidr: at least one has to say where the shoot is",
+		}
+	}
+	s := &Set{entries: slices.Clone(shoot), shoot: Aggregate(prefixes(shoot))}
+	if err := checkLength(s.shoot, shoot); err != nil {
+		return nil, err
+	}
+	if err := checkReserved(shoot); err != nil {
+		return nil, err
+	}
+	for _, p := range Aggregate(prefixes(exclude)) {
+		if slices.ContainsFunc(s.shoot, p.Overlaps) {
+			s.excluded = append(s.excluded, p)
+		}
+	}
+	s.left = Subtract(s.shoot, s.excluded)
+	if len(s.left) == 0 {
+		return nil, swallowed(shoot, exclude)
+	}
+	return s, nil
+}
+
+// Contains reports whether a is the shoot's: in a shoot CIDR and not excluded.
+// An IPv4 address that came as IPv6 (::ffff:10.0.0.1) counts as IPv4.
+func (s *Set) Contains(a netip.Addr) bool {
+	if s == nil {
+		return false
+	}
+	a = a.Unmap()
+	return containsAddr(s.shoot, a) && !containsAddr(s.excluded, a)
+}
+
+// Shoot returns the shoot's CIDRs, aggregated and sorted, IPv4 before IPv6,
+// with the exclusions still in them.
+func (s *Set) Shoot() []netip.Prefix {
+	if s == nil {
+		return nil
+	}
+	return slices.Clone(s.shoot)
+}
+
+// Excluded returns the exclusions, aggregated and sorted, IPv4 before IPv6.
+// Those that do not touch the shoot change nothing and are left out.
+func (s *Set) Excluded() []netip.Prefix {
+	if s == nil {
+		return nil
+	}
+	return slices.Clone(s.excluded)
+}
+
+// Has4 reports whether an IPv4 address of the shoot remains.
+func (s *Set) Has4() bool {
+	return s != nil && slices.ContainsFunc(s.left, func(p netip.Prefix) bool { return p.Addr().Is4() })
+}
+
+// Has6 reports whether an IPv6 address of the shoot remains.
+func (s *Set) Has6() bool {
+	return s != nil && slices.ContainsFunc(s.left, func(p netip.Prefix) bool { return p.Addr().Is6() })
+}
+
+// Covering returns the user's entry that makes Contains(a) true, the longest
+// where several do, so that a sentence can name what has to change.
+func (s *Set) Covering(a netip.Addr) (Entry, bool) {
+	if !s.Contains(a) {
+		return Entry{}, false
+	}
+	a = a.Unmap()
+	best := Entry{}
+	for _, e := range s.entries {
+		if e.Prefix.Contains(a) && (!best.Prefix.IsValid() || e.Prefix.Bits() > best.Prefix.Bits()) {
+			best = e
+		}
+	}
+	return best, true
+}
+
+// containsAddr searches an aggregated list: at most one of its prefixes, the
+// last that begins at or before a, can contain a.
+func containsAddr(sorted []netip.Prefix, a netip.Addr) bool {
+	i, exact := slices.BinarySearchFunc(sorted, a, func(p netip.Prefix, a netip.Addr) int { return p.Addr().Compare(a) })
+	if exact {
+		return true
+	}
+	return i > 0 && sorted[i-1].Contains(a)
+}
+
+func prefixes(entries []Entry) []netip.Prefix {
+	all := make([]netip.Prefix, 0, len(entries))
+	for _, e := range entries {
+		all = append(all, e.Prefix)
+	}
+	return all
+}

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package probe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"syscall"
+	"time"
+)
+
+// checkTimeout bounds a Check whose context has no deadline. Everything that a
+// working probe does stays on loopback and takes less than a millisecond.
+const checkTimeout = 3 * time.Second
+
+// Error is a probe that failed.
+type Error struct {
+	// Target is where the probe was sent.
+	Target netip.AddrPort
+	// Cause is what most likely is wrong and what to do about it.
+	Cause string
+	// Err is what happened.
+	Err error
+}
+
+// Error says where the probe went, what happened, and the likely cause.
+func (e *Error) Error() string {
+	return fmt.Sprintf("probe %s: %v: %s", e.Target, e.Err, e.Cause)
+}
+
+// Unwrap returns what happened.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Check connects to target and reads the answer. It returns nil where the
+// redirect works, an [*Error] with the likely cause where it does not, and the
+// context's own error where ctx was cancelled. A context without a deadline is
+// given one of three seconds.
+func Check(ctx context.Context, target netip.AddrPort) error {
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, checkTimeout)
+		defer cancel()
+	}
+	answer, err := ask(ctx, target)
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return fmt.Errorf("probe %s: %w", target, ctx.Err())
+	}
+	if err != nil {
+		return &Error{Target: target, Cause: cause(err), Err: err}
+	}
+	seen, err := parseLine(answer)
+	if err != nil {
+		return &Error{
+			Target: target,
+			Cause: "another program listens on the proxy port, or another mesh or proxy in this pod took the connection first: " +
+				"look at the first rules of `iptables -t nat -S OUTPUT` and at who listens on the proxy port",
+			Err: fmt.Errorf("the answer %q is %w", answer, err),
+		}
+	}
+	if seen != unmap(target) {
+		return &Error{
+			Target: target,
+			Cause: "the original destination is not what it should be, so connections would go to the wrong place: " +
+				"another rule rewrites it first, or the connection did not pass through conntrack; look at `iptables -t nat -S` and at raw NOTRACK rules",
+			Err: fmt.Errorf("the listener saw a connection to %s", seen),
+		}
+	}
+	return nil
+}
+
+// errSilent is a connection that ends without one byte.
+var errSilent = errors.New("the connection was closed without an answer")
+
+// ask returns what the listener behind target says, at most one byte more than
+// an answer may have. Every wait in it ends with ctx.
+func ask(ctx context.Context, target netip.AddrPort) ([]byte, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", target.String())
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close() //nolint:errcheck // nothing was written that could be lost
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+
+	answer, err := io.ReadAll(io.LimitReader(conn, int64(maxLine)+1))
+	if err != nil && len(answer) == 0 {
+		return nil, err
+	}
+	if len(answer) == 0 {
+		return nil, errSilent
+	}
+	return answer, nil
+}
+
+// cause says what a failure to connect or to read most likely means. Between
+// the probe and its answer there are only our rules and our listener.
+func cause(err error) string {
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "the redirect is most likely in place, but nothing listens where it leads: " +
+			"is proxy-client running, and does its --listen-address have the port of init-redirect's --proxy-port?"
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, errSilent):
+		return "the sidecar accepted the connection but does not take it for the probe: " +
+			"its --shoot-*-cidr and --exclude-cidr most likely differ from those of init-redirect; give both the same"
+	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EADDRNOTAVAIL), errors.Is(err, syscall.EAFNOSUPPORT):
+		return "the pod has no route or address of this family, which init-redirect adds: " +
+			"run init-redirect again, and see that the kernel has the family enabled (net.ipv6.conf.all.disable_ipv6)"
+	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded), isTimeout(err):
+		return "the probe was not redirected and left the pod: the nat rules are missing, were flushed, or stand in the other iptables backend; " +
+			"run `init-redirect verify` with the same flags, then `init-redirect apply` to repair them"
+	case errors.Is(err, syscall.EPERM), errors.Is(err, syscall.EACCES):
+		return "a firewall rule or security policy in this pod forbids the connection: look at `iptables -S OUTPUT` for rules that are not ours"
+	default:
+		return "run `init-redirect dump` in this pod to see the rules and their counters"
+	}
+}
+
+func isTimeout(err error) bool {
+	var timeout net.Error
+	return errors.As(err, &timeout) && timeout.Timeout()
+}

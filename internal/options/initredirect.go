@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package options
+
+import (
+	"github.com/spf13/pflag"
+
+	"github.com/shoot-proxy/proxy-client/internal/cidr"
+)
+
+// proxyUID is the uid of the sidecar by default.
+const proxyUID = 14001
+
+// InitRedirect are the flags of init-redirect as they were given, validated by
+// Config. Make one with [NewInitRedirect]: the zero value has no defaults.
+type InitRedirect struct {
+	Shared
+	// ProxyPort is --proxy-port, where proxy-client listens, 1 to 65535.
+	ProxyPort int64
+	// ProxyUID is --proxy-uid, the uid that proxy-client runs as.
+	ProxyUID int64
+	// ExcludePort is --exclude-port, destination ports that are left alone.
+	ExcludePort []string
+	// ExcludeUID is --exclude-uid, users whose connections are left alone.
+	ExcludeUID []string
+	// Iptables is --iptables: auto, nft or legacy.
+	Iptables string
+	// Netns is --netns, the path of a network namespace, empty for our own.
+	Netns string
+	// Output is --output of the dump command, table or json. The other
+	// commands do not have the flag, see [InitRedirect.AddDumpFlags].
+	Output string
+}
+
+// NewInitRedirect returns init-redirect's flags at their defaults.
+func NewInitRedirect() *InitRedirect {
+	return &InitRedirect{
+		Shared:    defaultShared(),
+		ProxyPort: listenPort,
+		ProxyUID:  proxyUID,
+		Iptables:  BackendAuto,
+		Output:    OutputTable,
+	}
+}
+
+func (o *InitRedirect) settings() []setting {
+	return append(o.Shared.settings(), []setting{
+		{"proxy-port", (*numberValue)(&o.ProxyPort), "`port` on loopback where proxy-client listens, 1 to 65535"},
+		{"proxy-uid", (*numberValue)(&o.ProxyUID), "`uid` that proxy-client runs as, and nothing else in the pod; its connections are never redirected"},
+		{"exclude-port", (*listValue)(&o.ExcludePort), "destination `ports` that are left alone, such as 22,9443; comma-separated or repeated"},
+		{"exclude-uid", (*listValue)(&o.ExcludeUID), "`uids` whose connections are left alone, such as 1337; comma-separated or repeated"},
+		{"iptables", (*textValue)(&o.Iptables), "`backend` of the rules: nft, legacy, or auto for the one in use"},
+		{"netns", (*textValue)(&o.Netns), "`path` of the network namespace to work in, such as /run/netns/pod or /proc/1234/ns/net (default our own)"},
+	}...)
+}
+
+func (o *InitRedirect) dumpSettings() []setting {
+	return []setting{{"output", (*textValue)(&o.Output), "`format` of the dump: table for people, json for programs"}}
+}
+
+// AddFlags registers the flags that all commands share on fs, and sets o to
+// the defaults.
+func (o *InitRedirect) AddFlags(fs *pflag.FlagSet) {
+	*o = *NewInitRedirect()
+	add(fs, o.settings())
+}
+
+// AddDumpFlags registers what only the dump command has: --output.
+func (o *InitRedirect) AddDumpFlags(fs *pflag.FlagSet) {
+	o.Output = OutputTable
+	add(fs, o.dumpSettings())
+}
+
+// Args returns the command line that makes o: each flag that is not at its
+// default, --flag=value, in a fixed order. Parsing it gives o again, as long as
+// no element of a list contains a comma. --output is among them only where
+// Output is not the default, which makes sense for dump alone.
+func (o *InitRedirect) Args() []string {
+	defaults := NewInitRedirect()
+	return append(args(o.settings(), defaults.settings()), args(o.dumpSettings(), defaults.dumpSettings())...)
+}
+
+// The iptables backends.
+const (
+	// BackendAuto is legacy where that holds nat rules already, else nft.
+	BackendAuto = "auto"
+	// BackendNFT is iptables-nft.
+	BackendNFT = "nft"
+	// BackendLegacy is iptables-legacy.
+	BackendLegacy = "legacy"
+)
+
+// The outputs of dump.
+const (
+	// OutputTable is for people.
+	OutputTable = "table"
+	// OutputJSON is for programs.
+	OutputJSON = "json"
+)
+
+// InitRedirectConfig is what init-redirect needs to run, validated.
+type InitRedirectConfig struct {
+	// CIDRs are the destinations to redirect. Nil only where
+	// ConfigWithoutCIDRs was asked and no shoot CIDR was given.
+	CIDRs *cidr.Set
+	// ProxyPort is where redirected connections go.
+	ProxyPort uint16
+	// ProxyUID is exempt from the redirect.
+	ProxyUID uint32
+	// ExcludePorts are destination ports that are left alone, sorted, unique.
+	ExcludePorts []uint16
+	// ExcludeUIDs are users that are left alone, sorted, unique.
+	ExcludeUIDs []uint32
+	// Backend is auto, nft or legacy.
+	Backend string
+	// Netns is the absolute path of a network namespace, empty for our own.
+	Netns string
+	// Output is table or json.
+	Output string
+	// Log says how to log.
+	Log Log
+}

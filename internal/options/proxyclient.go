@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package options
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/shoot-proxy/proxy-client/internal/cidr"
+)
+
+// listenPort is where redirected connections arrive by default. It keeps clear
+// of the ports of Istio (15000 to 15090) and Linkerd (4140 to 4191).
+const listenPort = 14001
+
+// ProxyClient are the flags of proxy-client as they were given, validated by
+// Config. Make one with [NewProxyClient]: the zero value has no defaults.
+type ProxyClient struct {
+	Shared
+	// ListenAddress is --listen-address, loopback addresses with a port. Nil
+	// means port 14001 on 127.0.0.1, ::1 or both, by the families of the CIDRs.
+	ListenAddress []string
+	// ProxyServer is --proxy-server, host:port or unix:///path each.
+	ProxyServer []string
+	// Mode is --mode: auto, grpc or http-connect.
+	Mode string
+	// CACert, ClientCert and ClientKey are --ca-cert, --client-cert and
+	// --client-key, paths of PEM files.
+	CACert, ClientCert, ClientKey string
+	// ServerName is --server-name, empty for the host of each server.
+	ServerName string
+	// ALPNProto is --alpn-proto, protocols beyond h2 and http/1.1.
+	ALPNProto []string
+	// EgressSelectorConfigFile is --egress-selector-config-file.
+	EgressSelectorConfigFile string
+	// DialTimeout, HalfCloseTimeout and DrainTimeout are --dial-timeout,
+	// --half-close-timeout and --drain-timeout.
+	DialTimeout, HalfCloseTimeout, DrainTimeout time.Duration
+	// AcceptWhileDraining is --accept-while-draining.
+	AcceptWhileDraining bool
+	// HealthAddress is --health-address, host:port or :port.
+	HealthAddress string
+}
+
+// NewProxyClient returns proxy-client's flags at their defaults.
+func NewProxyClient() *ProxyClient {
+	return &ProxyClient{
+		Shared:           defaultShared(),
+		Mode:             string(ModeAuto),
+		DialTimeout:      8 * time.Second,
+		HalfCloseTimeout: 60 * time.Second,
+		DrainTimeout:     20 * time.Second,
+		HealthAddress:    ":14021",
+	}
+}
+
+func (o *ProxyClient) settings() []setting {
+	return append(o.Shared.settings(), []setting{
+		{"listen-address", (*listValue)(&o.ListenAddress), "loopback `addresses` where redirected connections arrive, such as 127.0.0.1:14001,[::1]:14001; comma-separated or repeated; the port is init-redirect's --proxy-port (default port 14001 on the loopback address of each family that has a shoot CIDR)"},
+		{"proxy-server", (*listValue)(&o.ProxyServer), "konnectivity `servers`, host:port or unix:///path each, such as vpn-proxy-server:8132; comma-separated or repeated; required unless --egress-selector-config-file is given"},
+		{"mode", (*textValue)(&o.Mode), "`mode` of the servers: grpc, http-connect, or auto for what each of them negotiates by ALPN; over a Unix socket auto means grpc"},
+		{"ca-cert", (*textValue)(&o.CACert), "PEM `file` with the CA certificates that servers are verified against; required for a server on TCP"},
+		{"client-cert", (*textValue)(&o.ClientCert), "PEM `file` with the client certificate shown to servers, needs --client-key"},
+		{"client-key", (*textValue)(&o.ClientKey), "PEM `file` with the key of --client-cert"},
+		{"server-name", (*textValue)(&o.ServerName), "`name` to ask for (TLS SNI) and to verify, for servers behind a shared load balancer (default the host of each --proxy-server)"},
+		{"alpn-proto", (*listValue)(&o.ALPNProto), "further ALPN `protocols` to offer besides h2 and http/1.1; comma-separated or repeated"},
+		{"egress-selector-config-file", (*textValue)(&o.EgressSelectorConfigFile), "`file` with kube-apiserver's EgressSelectorConfiguration (v1alpha1 or v1beta1, YAML or JSON), whose selection cluster gives server, mode and TLS files"},
+		{"dial-timeout", (*durationValue)(&o.DialTimeout), "the whole budget of one dial, every retry included: a `duration` such as 8s"},
+		{"half-close-timeout", (*durationValue)(&o.HalfCloseTimeout), "how long to wait for the target after the app has finished sending, with nothing moving: a `duration` such as 60s"},
+		{"drain-timeout", (*durationValue)(&o.DrainTimeout), "how long SIGTERM waits for open connections before it resets them: a `duration` such as 20s, less than the pod's grace period"},
+		{"accept-while-draining", (*switchValue)(&o.AcceptWhileDraining), "keep accepting connections during the drain, for pods where the app gets SIGTERM at the same moment"},
+		{"health-address", (*textValue)(&o.HealthAddress), "`address` of /livez, /readyz and /metrics: host:port, or :port for all addresses"},
+	}...)
+}
+
+// AddFlags registers the flags on fs, and sets o to their defaults.
+func (o *ProxyClient) AddFlags(fs *pflag.FlagSet) {
+	*o = *NewProxyClient()
+	add(fs, o.settings())
+}
+
+// Args returns the command line that makes o: each flag that is not at its
+// default, --flag=value, in a fixed order. Parsing it gives o again, as long as
+// no element of a list contains a comma.
+func (o *ProxyClient) Args() []string {
+	return args(o.settings(), NewProxyClient().settings())
+}
+
+// ProxyClientConfig is what proxy-client needs to run, validated.
+type ProxyClientConfig struct {
+	// CIDRs are the destinations that may be tunnelled.
+	CIDRs *cidr.Set
+	// Listen are loopback addresses, at least one for each family of CIDRs.
+	Listen []netip.AddrPort
+	// Servers has at least one element and no duplicates.
+	Servers []Server
+	// TLS is for the servers on TCP.
+	TLS TLS
+	// DialTimeout, HalfCloseTimeout and DrainTimeout are positive.
+	DialTimeout, HalfCloseTimeout, DrainTimeout time.Duration
+	// AcceptWhileDraining keeps the listener open during the drain.
+	AcceptWhileDraining bool
+	// HealthAddress is host:port, with an empty host for all addresses.
+	HealthAddress string
+	// Log says how to log.
+	Log Log
+}
+
+// Server is one konnectivity server.
+type Server struct {
+	// Name is the server as it was configured: the value of the metric label.
+	Name string
+	// Network is tcp or unix.
+	Network string
+	// Address is host:port, or the absolute path of a Unix socket.
+	Address string
+	// Mode is how to speak to it. It is never auto on a Unix socket.
+	Mode Mode
+}
+
+// Mode is the protocol that a server's frontend speaks.
+type Mode string
+
+// The modes.
+const (
+	// ModeAuto is what the server negotiates by ALPN: h2 or http/1.1.
+	ModeAuto Mode = "auto"
+	// ModeGRPC is one gRPC stream for each connection.
+	ModeGRPC Mode = "grpc"
+	// ModeHTTPConnect is one HTTP CONNECT request for each connection.
+	ModeHTTPConnect Mode = "http-connect"
+)
+
+// TLS names the files for servers on TCP. They were readable and fitted each
+// other at start; they change under a running program, which reads them again.
+type TLS struct {
+	// CAFile has the CA certificates to verify servers with.
+	CAFile string
+	// CertFile and KeyFile are the client's, both given or both empty.
+	CertFile, KeyFile string
+	// ServerName is the name to ask for and to verify, empty for each server's
+	// own host.
+	ServerName string
+	// ALPN are protocols to offer besides h2 and http/1.1.
+	ALPN []string
+}
+
+// Enabled reports whether there is anything to speak TLS with. It is true
+// whenever a server is on TCP: plaintext over TCP is refused.
+func (t TLS) Enabled() bool { return t.CAFile != "" }

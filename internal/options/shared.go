@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package options
+
+import (
+	"io"
+	"log/slog"
+	"strings"
+
+	"github.com/shoot-proxy/proxy-client/internal/cidr"
+)
+
+// Shared are the flags that proxy-client and init-redirect have in common. The
+// CIDR lists must be the same for both: the redirect probe is derived from them.
+type Shared struct {
+	// PodCIDRs, ServiceCIDRs and NodeCIDRs are the shoot's: --shoot-pod-cidr,
+	// --shoot-service-cidr, --shoot-node-cidr. At least one is required.
+	PodCIDRs, ServiceCIDRs, NodeCIDRs []string
+	// ExcludeCIDRs are taken out of them: --exclude-cidr.
+	ExcludeCIDRs []string
+	// LogFormat is text or json: --log-format.
+	LogFormat string
+	// LogLevel is debug, info, warn or error: --log-level.
+	LogLevel string
+}
+
+func defaultShared() Shared {
+	return Shared{LogFormat: formatText, LogLevel: "info"}
+}
+
+func (o *Shared) settings() []setting {
+	return []setting{
+		{"shoot-pod-cidr", (*listValue)(&o.PodCIDRs), "the shoot's pod `CIDRs`, IPv4 and IPv6, such as 100.64.0.0/12,fd00:10::/48; comma-separated or repeated; one of the three --shoot-*-cidr flags is required"},
+		{"shoot-service-cidr", (*listValue)(&o.ServiceCIDRs), "the shoot's service `CIDRs`, such as 100.104.0.0/13; comma-separated or repeated"},
+		{"shoot-node-cidr", (*listValue)(&o.NodeCIDRs), "the shoot's node `CIDRs`, such as 10.250.0.0/16; comma-separated or repeated"},
+		{"exclude-cidr", (*listValue)(&o.ExcludeCIDRs), "`CIDRs` inside of the shoot's that are not tunnelled, such as 10.250.3.4/32; comma-separated or repeated"},
+		{"log-format", (*textValue)(&o.LogFormat), "`format` of the log on standard error: text or json"},
+		{"log-level", (*textValue)(&o.LogLevel), "least `level` that is logged: debug, info, warn or error"},
+	}
+}
+
+// given reports whether any shoot CIDR was given.
+func (o *Shared) given() bool {
+	return len(o.PodCIDRs)+len(o.ServiceCIDRs)+len(o.NodeCIDRs) > 0
+}
+
+// set parses the lists and makes the set of them.
+func (o *Shared) set() (*cidr.Set, error) {
+	var shoot []cidr.Entry
+	for _, list := range []struct {
+		flag   string
+		values []string
+	}{
+		{"--shoot-pod-cidr", o.PodCIDRs},
+		{"--shoot-service-cidr", o.ServiceCIDRs},
+		{"--shoot-node-cidr", o.NodeCIDRs},
+	} {
+		entries, err := cidr.Parse(list.flag, list.values)
+		if err != nil {
+			return nil, fromCIDR(err)
+		}
+		shoot = append(shoot, entries...)
+	}
+	exclude, err := cidr.Parse("--exclude-cidr", o.ExcludeCIDRs)
+	if err != nil {
+		return nil, fromCIDR(err)
+	}
+	set, err := cidr.New(shoot, exclude)
+	return set, fromCIDR(err)
+}
+
+// The formats of a log.
+const (
+	formatText = "text"
+	formatJSON = "json"
+)
+
+// Log says how to log.
+type Log struct {
+	// Format is text or json.
+	Format string
+	// Level is the least level that is logged.
+	Level slog.Level
+}
+
+// Logger returns a logger that writes to w, which for a program is standard
+// error: standard output belongs to what a command prints.
+func (l Log) Logger(w io.Writer) *slog.Logger {
+	handler := &slog.HandlerOptions{Level: l.Level}
+	if l.Format == formatJSON {
+		return slog.New(slog.NewJSONHandler(w, handler))
+	}
+	return slog.New(slog.NewTextHandler(w, handler))
+}
+
+// log validates the two log flags.
+func (o *Shared) log() (Log, error) {
+	if o.LogFormat != formatText && o.LogFormat != formatJSON {
+		return Log{}, &UsageError{Flag: "--log-format", Value: o.LogFormat, Problem: "is not a log format: write text or json"}
+	}
+	levels := map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}
+	level, ok := levels[strings.ToLower(o.LogLevel)]
+	if !ok {
+		return Log{}, &UsageError{Flag: "--log-level", Value: o.LogLevel, Problem: "is not a log level: write debug, info, warn or error"}
+	}
+	return Log{Format: o.LogFormat, Level: level}, nil
+}

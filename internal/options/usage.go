@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package options
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/shoot-proxy/proxy-client/internal/cidr"
+)
+
+// UsageError is bad input: one sentence that names the flag and the value. A
+// program that meets one prints it, changes nothing and exits with code 2.
+type UsageError struct {
+	// Flag is the flag at fault with its dashes, "--mode", or the environment
+	// variable that it came from. Empty where no single flag is at fault.
+	Flag string
+	// Value is what was given, empty where nothing was.
+	Value string
+	// Problem says what is wrong with it and what to write instead.
+	Problem string
+	// Err is what was underneath, if anything: for errors.Is, never printed,
+	// since Problem says all of it.
+	Err error
+}
+
+// Error returns the sentence, without a full stop:
+//
+//	--mode "ftp": is not a mode: write auto, grpc or http-connect
+func (e *UsageError) Error() string {
+	switch {
+	case e.Flag == "":
+		return e.Problem
+	case e.Value == "":
+		return e.Flag + ": " + e.Problem
+	default:
+		return fmt.Sprintf("%s %q: %s", e.Flag, e.Value, e.Problem)
+	}
+}
+
+// Unwrap returns the error underneath, nil where there is none.
+func (e *UsageError) Unwrap() error { return e.Err }
+
+// IsUsage reports whether err is bad input, for which the exit code is 2.
+func IsUsage(err error) bool {
+	var usage *UsageError
+	var set *cidr.Error
+	return errors.As(err, &usage) || errors.As(err, &set)
+}
+
+// FlagError turns what pflag and cobra say about a command line into a
+// [*UsageError] with a hint at the help of program ("proxy-client", or
+// "init-redirect dump"). A request for help, a nil and a UsageError pass as
+// they are.
+func FlagError(program string, err error) error {
+	var usage *UsageError
+	if err == nil || errors.Is(err, pflag.ErrHelp) || errors.As(err, &usage) {
+		return err
+	}
+	hint := fmt.Sprintf("run '%s --help' to see what there is", program)
+
+	var unknown *pflag.NotExistError
+	var missing *pflag.ValueRequiredError
+	var invalid *pflag.InvalidValueError
+	var syntax *pflag.InvalidSyntaxError
+	switch {
+	case errors.As(err, &unknown):
+		return &UsageError{Flag: dashed(unknown), Problem: fmt.Sprintf("is not a flag of %s: %s", program, hint), Err: err}
+	case errors.As(err, &missing):
+		return &UsageError{Flag: "--" + missing.GetFlag().Name, Problem: "needs a value: " + hint, Err: err}
+	case errors.As(err, &invalid):
+		return &UsageError{Flag: "--" + invalid.GetFlag().Name, Value: invalid.GetValue(), Problem: invalid.Unwrap().Error(), Err: err}
+	case errors.As(err, &syntax):
+		return &UsageError{Flag: syntax.GetSpecifiedFlag(), Problem: "is not how a flag is written: " + hint, Err: err}
+	default:
+		// cobra: unknown command, too many arguments. Some have two lines.
+		sentence, _, _ := strings.Cut(err.Error(), "\n")
+		return &UsageError{Problem: fmt.Sprintf("%s: %s", sentence, hint), Err: err}
+	}
+}
+
+// dashed is the unknown flag the way it was written.
+func dashed(unknown *pflag.NotExistError) string {
+	if short := unknown.GetSpecifiedShortnames(); short != "" {
+		return "-" + short
+	}
+	return "--" + unknown.GetSpecifiedName()
+}
+
+// fromCIDR makes a cidr.Error one of ours, so that callers meet one type.
+func fromCIDR(err error) error {
+	var bad *cidr.Error
+	if !errors.As(err, &bad) {
+		return err
+	}
+	return &UsageError{Flag: bad.Flag, Value: bad.Value, Problem: bad.Problem, Err: err}
+}

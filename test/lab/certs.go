@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lab
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// Certificates are the paths of the lab's PEM files. The frontend and the
+// agents' side have a CA each, as in a real control plane.
+type Certificates struct {
+	FrontendCA, ServerCert, ServerKey, ClientCert, ClientKey string
+	AgentCA, ClusterCert, ClusterKey, AgentCert, AgentKey    string
+}
+
+// ServerName is a DNS name in the frontend's certificate, besides its addresses.
+const ServerName = "konnectivity-server.seed.lab"
+
+type authority struct {
+	dir  string
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+}
+
+// newCertificates writes a fresh set below dir. Keys of the client belong to
+// [ProxyUID], so that the sidecar can read them and no other app can.
+func newCertificates(dir string) (*Certificates, error) {
+	path := func(name string) string { return filepath.Join(dir, name) }
+	c := &Certificates{
+		FrontendCA: path("frontend-ca.crt"), AgentCA: path("agent-ca.crt"),
+		ServerCert: path("server.crt"), ServerKey: path("server.key"),
+		ClientCert: path("client.crt"), ClientKey: path("client.key"),
+		ClusterCert: path("cluster.crt"), ClusterKey: path("cluster.key"),
+		AgentCert: path("agent.crt"), AgentKey: path("agent.key"),
+	}
+	frontend, err := newAuthority(dir, "frontend-ca")
+	if err != nil {
+		return nil, err
+	}
+	agents, err := newAuthority(dir, "agent-ca")
+	if err != nil {
+		return nil, err
+	}
+	addrs := func(prefixes ...string) (ips []net.IP) {
+		for _, p := range prefixes {
+			ips = append(ips, net.IP(netip.MustParsePrefix(p).Addr().AsSlice()))
+		}
+		return ips
+	}
+	for _, leaf := range []struct {
+		ca   *authority
+		name string
+		ips  []net.IP
+		dns  []string
+	}{
+		{frontend, "server", addrs(seedPodIPv4, seedPodIPv6), []string{ServerName}},
+		{frontend, "client", nil, nil},
+		{agents, "cluster", addrs(seedShootIPv4, seedShootIPv6), nil},
+		{agents, "agent", nil, nil},
+	} {
+		if err := leaf.ca.issue(leaf.name, leaf.ips, leaf.dns); err != nil {
+			return nil, err
+		}
+	}
+	if err := os.Chown(c.ClientKey, ProxyUID, ProxyUID); err != nil {
+		return nil, fmt.Errorf("give the client's key to the sidecar: %w", err)
+	}
+	return c, nil
+}
+
+func newAuthority(dir, name string) (*authority, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	template := certificate(name)
+	template.IsCA, template.BasicConstraintsValid = true, true
+	template.KeyUsage = x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return nil, fmt.Errorf("make CA %s: %w", name, err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, err
+	}
+	return &authority{dir: dir, cert: cert, key: key}, writePEM(filepath.Join(dir, name+".crt"), "CERTIFICATE", der, 0o644)
+}
+
+// issue writes name.crt and name.key, good for both ends of a connection.
+func (a *authority) issue(name string, ips []net.IP, dns []string) error {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return err
+	}
+	template := certificate(name)
+	template.KeyUsage = x509.KeyUsageDigitalSignature
+	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
+	template.IPAddresses, template.DNSNames = ips, dns
+	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
+	if err != nil {
+		return fmt.Errorf("issue certificate %s: %w", name, err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return err
+	}
+	if err := writePEM(filepath.Join(a.dir, name+".crt"), "CERTIFICATE", der, 0o644); err != nil {
+		return err
+	}
+	return writePEM(filepath.Join(a.dir, name+".key"), "PRIVATE KEY", private, 0o600)
+}
+
+func certificate(name string) *x509.Certificate {
+	serial, _ := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120)) // never fails since Go 1.24
+	return &x509.Certificate{
+		SerialNumber: serial,
+		Subject:      pkix.Name{CommonName: "lab-" + name},
+		NotBefore:    time.Now().Add(-time.Hour),
+		NotAfter:     time.Now().Add(24 * time.Hour),
+	}
+}
+
+func writePEM(path, kind string, der []byte, mode os.FileMode) error {
+	return os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), mode)
+}

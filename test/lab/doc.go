@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package lab builds, on one machine and as root, everything that the product
+// meets in the field, for the length of one test or demonstration.
+//
+// Three named network namespaces stand for three hosts:
+//
+//	client's pod           seed's control plane            shoot
+//	10.96.0.10/24  ──────  10.96.0.1    10.97.0.1  ──────  10.97.0.2
+//	fd00:96::10/64         fd00:96::1   fd00:97::1         fd00:97::2
+//	default route ──────►  forwards, but has no            lo: 100.64.0.0/16    pods
+//	                       route to the shoot's                100.104.0.0/16   services
+//	                       addresses                           10.250.0.0/16    nodes
+//	                                                           and fd10:64::/48 …
+//
+// The seed runs the unmodified upstream proxy-server, the shoot the unmodified
+// agent, with certificates made on the spot. The pod has no way to the shoot's
+// addresses but the tunnel, which [Lab.Unreachable] proves. The product's own
+// binaries run in the pod: init-redirect as root, proxy-client as uid 14001
+// without a capability.
+//
+//	l, err := lab.New(ctx, lab.Options{Mode: lab.GRPC})
+//	if err != nil { … }
+//	defer l.Close()
+//	if _, err := l.ApplyRedirect(ctx); err != nil { … }
+//	sidecar, err := l.StartProxyClient(ctx)
+//	out, err := l.Pod.Run(ctx, lab.Command{Path: "curl", Args: []string{"-sS", "http://100.64.0.1:8080/"}, UID: lab.AppUID})
+//
+// What it promises: every process, namespace and file that a lab made is gone
+// after [Lab.Close], which says what it could not remove; processes die with
+// the test also when the test is killed. Waiting is always for an event, with a
+// deadline. It never uses an address outside its own namespaces, and it is never
+// part of the product.
+package lab

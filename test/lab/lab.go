@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"crypto/rand"
+)
+
+// prefix begins the names of all namespaces and folders that labs make; the
+// process id behind it tells whose they are.
+const prefix = "shootlab-"
+
+// Lab is three namespaces with an upstream server and agent that have found
+// each other. The product's binaries are not started yet.
+type Lab struct {
+	// Dir holds everything that the lab writes; everybody may read it.
+	Dir string
+	// Pod is the client's pod, Seed the control plane, Shoot the shoot.
+	Pod, Seed, Shoot *Namespace
+	// Certs are the mTLS files of server, agent and client.
+	Certs *Certificates
+	// Server and Agent are upstream's, running.
+	Server, Agent *Process
+
+	opts                        Options
+	serverStarts, sidecarStarts int
+
+	mu        sync.Mutex
+	processes []*Process
+	closers   []func() error
+}
+
+// New builds a lab, or removes what it had built and says what failed. It needs
+// root.
+func New(ctx context.Context, opts Options) (*Lab, error) {
+	opts, err := opts.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	l := &Lab{opts: opts}
+	if err := l.build(ctx); err != nil {
+		err = fmt.Errorf("build the lab: %w\n%s", err, l.Logs())
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
+}
+
+func (l *Lab) build(ctx context.Context) (err error) {
+	name := fmt.Sprintf("%s%d-%s", prefix, os.Getpid(), strings.ToLower(rand.Text()[:5]))
+	// Not os.MkdirTemp's default: $TMPDIR may lie where uid 14001 cannot look.
+	l.Dir = filepath.Join("/tmp", name)
+	for _, dir := range []string{l.Dir, filepath.Join(l.Dir, "logs"), filepath.Join(l.Dir, "bin"), filepath.Join(l.Dir, "certs")} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return err
+		}
+		if err := os.Chmod(dir, 0o755); err != nil { // whatever the umask
+			return err
+		}
+	}
+	for suffix, field := range map[string]**Namespace{"pod": &l.Pod, "seed": &l.Seed, "shoot": &l.Shoot} {
+		if *field, err = newNamespace(l, name+"-"+suffix); err != nil {
+			return err
+		}
+	}
+	if err := l.wire(ctx); err != nil {
+		return err
+	}
+	if l.Certs, err = newCertificates(filepath.Join(l.Dir, "certs")); err != nil {
+		return err
+	}
+	if err := l.StartServer(ctx); err != nil {
+		return err
+	}
+	if err := l.startAgent(); err != nil {
+		return err
+	}
+	return l.WaitTunnel(ctx)
+}
+
+// Name is the lab's own part in the names of its namespaces.
+func (l *Lab) Name() string { return filepath.Base(l.Dir) }
+
+// worldBin copies a product binary to where every uid can run it (a clone may
+// lie below a folder of mode 0700) and returns its path. Where that fails the
+// path does not exist, which starting it will tell.
+func (l *Lab) worldBin(name string) string {
+	to := filepath.Join(l.Dir, "bin", name)
+	if _, err := os.Stat(to); err == nil {
+		return to
+	}
+	from := filepath.Join(l.opts.Bin, name)
+	if err := copyProgram(from, to); err != nil {
+		return from
+	}
+	return to
+}
+
+func copyProgram(from, to string) error {
+	source, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer source.Close()
+	target, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o755)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(target, source)
+	return errors.Join(err, target.Chmod(0o755), target.Close())
+}
+
+func (l *Lab) adopt(p *Process) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.processes = append(l.processes, p)
+}
+
+// OnClose registers work for Close, which does the last registered first,
+// before it ends the processes.
+func (l *Lab) OnClose(fn func() error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closers = append(l.closers, fn)
+}
+
+// Logs returns the last lines of every process's log, for a failure's report.
+func (l *Lab) Logs() string {
+	l.mu.Lock()
+	processes := slices.Clone(l.processes)
+	l.mu.Unlock()
+	var b strings.Builder
+	for _, p := range processes {
+		fmt.Fprintf(&b, "--- %s (pid %d)\n%s\n", p.Name, p.PID(), tail(p.Log(), 40))
+	}
+	return b.String()
+}
+
+// Close ends every process, removes the namespaces and the folder, and returns
+// what it could not remove, or what had survived. It may be called once.
+func (l *Lab) Close() error {
+	var errs []error
+	for _, fn := range slices.Backward(l.closers) {
+		errs = append(errs, fn())
+	}
+	for _, p := range slices.Backward(l.processes) {
+		p.Stop(2 * time.Second)
+	}
+	for _, n := range []*Namespace{l.Pod, l.Seed, l.Shoot} {
+		if n == nil {
+			continue
+		}
+		errs = append(errs, endInhabitants(n.Name, n.inode), n.close(false))
+	}
+	if l.Dir != "" {
+		errs = append(errs, os.RemoveAll(l.Dir))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lab
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Leftovers lists what labs of this program have left on the machine: named
+// namespaces and folders. Labs of other programs do not count.
+func Leftovers() []string {
+	var left []string
+	for _, pattern := range []string{"/run/netns/", "/tmp/"} {
+		found, _ := filepath.Glob(fmt.Sprintf("%s%s%d-*", pattern, prefix, os.Getpid())) // the pattern is well formed
+		left = append(left, found...)
+	}
+	return left
+}
+
+// inhabitants returns the ids of the processes inside a network namespace.
+// This program's own threads do not count: /proc/PID shows the main thread's.
+func inhabitants(inode uint64) []int {
+	var pids []int
+	links, _ := filepath.Glob("/proc/[0-9]*/ns/net")
+	for _, link := range links {
+		var st unix.Stat_t
+		if unix.Stat(link, &st) != nil || st.Ino != inode {
+			continue // gone meanwhile, or elsewhere
+		}
+		if pid, err := strconv.Atoi(strings.Split(link, "/")[2]); err == nil && pid != os.Getpid() {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// endInhabitants kills what still runs in one of our namespaces, and reports
+// what had outlived its lab's processes: nothing else ever enters it.
+func endInhabitants(name string, inode uint64) error {
+	// What was signalled just now may need a moment to be gone.
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	err := Poll(ctx, "processes in "+name+" to end", func(context.Context) error {
+		pids := inhabitants(inode)
+		if len(pids) == 0 {
+			return nil
+		}
+		var names []string
+		for _, pid := range pids {
+			cmdline, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+			names = append(names, fmt.Sprintf("%d %.80s", pid, strings.ReplaceAll(string(cmdline), "\x00", " ")))
+		}
+		return fmt.Errorf("still there: %s", strings.Join(names, "; "))
+	})
+	if err == nil {
+		return nil
+	}
+	for _, pid := range inhabitants(inode) {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
+	return err
+}

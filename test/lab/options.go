@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// Mode is the frontend protocol of the upstream server, spelled as its --mode
+// flag and as proxy-client's.
+type Mode string
+
+// The two frontends that an upstream server offers; each server has one.
+const (
+	GRPC        Mode = "grpc"
+	HTTPConnect Mode = "http-connect"
+)
+
+// Transport is how the sidecar reaches the upstream server.
+type Transport string
+
+// A TCP frontend is behind mutual TLS, a Unix socket speaks plain text.
+const (
+	TCP  Transport = "tcp"
+	Unix Transport = "unix"
+)
+
+// Families is a set of IP families.
+type Families uint8
+
+// The families, and both of them.
+const (
+	IPv4 Families = 1 << iota
+	IPv6
+	DualStack = IPv4 | IPv6
+)
+
+// Has reports whether f contains all of g.
+func (f Families) Has(g Families) bool { return f&g == g }
+
+// Each returns the single families in f, IPv4 first.
+func (f Families) Each() []Families {
+	var all []Families
+	for _, one := range []Families{IPv4, IPv6} {
+		if f.Has(one) {
+			all = append(all, one)
+		}
+	}
+	return all
+}
+
+func (f Families) String() string {
+	switch f {
+	case IPv4:
+		return "IPv4"
+	case IPv6:
+		return "IPv6"
+	case DualStack:
+		return "dual-stack"
+	}
+	return "no family"
+}
+
+// Numeric identities inside the lab. None needs an entry in /etc/passwd.
+const (
+	// ProxyUID is the product's default --proxy-uid, under which the sidecar runs.
+	ProxyUID = 14001
+	// AppUID is the uid of the unmodified clients.
+	AppUID = 20001
+)
+
+// Options say what lab to build. The zero value is a dual-stack pod and a gRPC
+// server behind mTLS.
+type Options struct {
+	// Mode is the server's frontend; GRPC if empty.
+	Mode Mode
+	// Transport is the way to the server; TCP if empty.
+	Transport Transport
+	// PodFamilies are the families for which the pod has an address and a
+	// default route; DualStack if zero.
+	PodFamilies Families
+	// ShootFamilies are the families whose CIDRs the product is told about;
+	// DualStack if zero. The shoot itself always has both.
+	ShootFamilies Families
+	// DisableIPv6 switches IPv6 off in the pod's kernel, as net.ipv6.conf.all.disable_ipv6 does.
+	DisableIPv6 bool
+	// Detached processes outlive this program: for a lab that a person keeps.
+	Detached bool
+	// Bin holds init-redirect and proxy-client; see [FindBinaries] if empty.
+	Bin string
+	// TestBin holds the upstream server and agent; see [FindBinaries] if empty.
+	TestBin string
+}
+
+func (o Options) withDefaults() (Options, error) {
+	if o.Mode == "" {
+		o.Mode = GRPC
+	}
+	if o.Transport == "" {
+		o.Transport = TCP
+	}
+	if o.PodFamilies == 0 {
+		o.PodFamilies = DualStack
+	}
+	if o.ShootFamilies == 0 {
+		o.ShootFamilies = DualStack
+	}
+	bin, testBin, err := FindBinaries()
+	if o.Bin == "" {
+		o.Bin = bin
+	}
+	if o.TestBin == "" {
+		o.TestBin = testBin
+	}
+	if o.Bin == "" || o.TestBin == "" {
+		return o, err
+	}
+	for _, path := range []string{o.server(), o.agent()} {
+		if _, err := os.Stat(path); err != nil {
+			return o, fmt.Errorf("upstream binary is missing: %w; `make build-lab` makes it", err)
+		}
+	}
+	return o, nil
+}
+
+func (o Options) server() string       { return filepath.Join(o.TestBin, "server") }
+func (o Options) agent() string        { return filepath.Join(o.TestBin, "agent") }
+func (o Options) proxyClient() string  { return filepath.Join(o.Bin, "proxy-client") }
+func (o Options) initRedirect() string { return filepath.Join(o.Bin, "init-redirect") }
+
+// FindBinaries returns the folder of the product's binaries and that of the
+// upstream ones: LAB_BIN and LAB_TEST_BIN from the environment, otherwise bin
+// and test/bin of the repository that the working directory, or this program,
+// lies in.
+func FindBinaries() (bin, testBin string, err error) {
+	bin, testBin = os.Getenv("LAB_BIN"), os.Getenv("LAB_TEST_BIN")
+	if bin != "" && testBin != "" {
+		return bin, testBin, nil
+	}
+	root, err := repositoryRoot()
+	if err != nil {
+		return bin, testBin, err
+	}
+	if bin == "" {
+		bin = filepath.Join(root, "bin")
+	}
+	if testBin == "" {
+		testBin = filepath.Join(root, "test", "bin")
+	}
+	return bin, testBin, nil
+}
+
+func repositoryRoot() (string, error) {
+	var starts []string
+	if dir, err := os.Getwd(); err == nil {
+		starts = append(starts, dir)
+	}
+	if exe, err := os.Executable(); err == nil {
+		starts = append(starts, filepath.Dir(exe))
+	}
+	for _, dir := range starts {
+		for ; ; dir = filepath.Dir(dir) {
+			if _, err := os.Stat(filepath.Join(dir, "test", "upstream", "go.mod")); err == nil {
+				return dir, nil
+			}
+			if dir == filepath.Dir(dir) {
+				break
+			}
+		}
+	}
+	return "", errors.New("cannot find the repository: run inside it, or set LAB_BIN and LAB_TEST_BIN to the folders of the binaries")
+}

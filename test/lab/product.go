@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lab
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strings"
+)
+
+// Ports of the sidecar: the product's defaults.
+const (
+	ProxyPort  = 14001
+	HealthPort = 14021
+)
+
+// ShootFlags are the flags that init-redirect and proxy-client share: the
+// shoot's CIDRs in the lab's ShootFamilies.
+func (l *Lab) ShootFlags() []string {
+	var pods, services, nodes []string
+	for _, f := range l.opts.ShootFamilies.Each() {
+		pods, services, nodes = append(pods, PodCIDR(f)), append(services, ServiceCIDR(f)), append(nodes, NodeCIDR(f))
+	}
+	return []string{
+		"--shoot-pod-cidr=" + strings.Join(pods, ","),
+		"--shoot-service-cidr=" + strings.Join(services, ","),
+		"--shoot-node-cidr=" + strings.Join(nodes, ","),
+	}
+}
+
+// InitRedirectCommand is init-redirect with a subcommand and the shoot's CIDRs.
+func (l *Lab) InitRedirectCommand(subcommand string, extra ...string) Command {
+	args := append([]string{subcommand}, l.ShootFlags()...)
+	return Command{Path: l.worldBin("init-redirect"), Args: append(args, extra...)}
+}
+
+// InitRedirect runs a subcommand of init-redirect (apply, verify, plan, dump,
+// clean) in the client's pod, as root.
+func (l *Lab) InitRedirect(ctx context.Context, subcommand string, extra ...string) (Result, error) {
+	return l.Pod.Run(ctx, l.InitRedirectCommand(subcommand, extra...))
+}
+
+// ProxyClientCommand is the sidecar's command line, its uid included.
+func (l *Lab) ProxyClientCommand(extra ...string) Command {
+	args := append(l.ShootFlags(), "--proxy-server="+l.Frontend(), "--log-format=json")
+	if l.opts.Transport == TCP {
+		args = append(args, "--ca-cert="+l.Certs.FrontendCA, "--client-cert="+l.Certs.ClientCert, "--client-key="+l.Certs.ClientKey)
+	}
+	return Command{Path: l.worldBin("proxy-client"), Args: append(args, extra...), UID: ProxyUID}
+}
+
+// StartProxyClient starts the sidecar in the client's pod and waits until it is
+// ready. Later flags win over the lab's own.
+func (l *Lab) StartProxyClient(ctx context.Context, extra ...string) (*Process, error) {
+	l.sidecarStarts++
+	p, err := l.Pod.Start(fmt.Sprint("proxy-client-", l.sidecarStarts), l.ProxyClientCommand(extra...))
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, startupDeadline)
+	defer cancel()
+	return p, l.Pod.waitHealthy(ctx, p, l.SidecarURL("/readyz"))
+}
+
+// SidecarURL is a path on the sidecar's health address, as seen in the pod.
+func (l *Lab) SidecarURL(path string) string {
+	host := "127.0.0.1"
+	if !l.opts.PodFamilies.Has(IPv4) {
+		host = "::1"
+	}
+	return "http://" + net.JoinHostPort(host, fmt.Sprint(HealthPort)) + path
+}
+
+// SidecarMetrics reads the sidecar's metrics.
+func (l *Lab) SidecarMetrics(ctx context.Context) (Metrics, error) {
+	return l.Pod.metrics(ctx, l.SidecarURL("/metrics"))
+}

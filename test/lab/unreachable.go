@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lab
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"time"
+)
+
+// Unreachable is the control experiment: it returns nil when a plain connection
+// from the client's pod to a target in the shoot fails, and an error when it
+// succeeds, because then nothing that the lab shows proves a tunnel.
+func (l *Lab) Unreachable(ctx context.Context, addr netip.Addr, port int) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	conn, err := l.Pod.DialContext(ctx, "tcp", net.JoinHostPort(addr.String(), strconv.Itoa(port)))
+	if err != nil {
+		return nil
+	}
+	defer conn.Close()
+	return fmt.Errorf("%s connected to %s without a tunnel", conn.LocalAddr(), conn.RemoteAddr())
+}

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lab
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+)
+
+// pollInterval is how often a condition is looked at.
+const pollInterval = 20 * time.Millisecond
+
+// Poll calls condition until it returns nil, and gives up when ctx ends: then
+// the error holds the condition's last complaint about what was waited for.
+func Poll(ctx context.Context, what string, condition func(context.Context) error) error {
+	ticker := time.NewTicker(pollInterval)
+	defer ticker.Stop()
+	for {
+		err := condition(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for %s: %w; last: %w", what, ctx.Err(), err)
+		case <-ticker.C:
+		}
+	}
+}
+
+// waitHealthy polls a process's health URL from inside its namespace until it
+// answers 200, the process ends, or ctx does.
+func (n *Namespace) waitHealthy(ctx context.Context, p *Process, url string) error {
+	client := n.HTTP()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	return Poll(ctx, p.Name+" at "+url, func(ctx context.Context) error {
+		if err := p.alive(); err != nil {
+			cancel(err)
+			return err
+		}
+		_, err := get(ctx, client, url)
+		return err
+	})
+}
+
+// get returns the body of a 200 answer.
+func get(ctx context.Context, client *http.Client, url string) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return "", err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return "", fmt.Errorf("GET %s: %w", url, err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		return "", fmt.Errorf("GET %s: %s: %.300s", url, resp.Status, body)
+	}
+	return string(body), nil
+}

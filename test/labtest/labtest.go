@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package labtest ties a [lab.Lab] and its targets to a Go test: they are gone
+// when the test is, and a failed test shows what every process had to say.
+//
+//	l, targets := labtest.New(t, lab.Options{Mode: lab.HTTPConnect})
+package labtest
+
+import (
+	"context"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/shoot-proxy/proxy-client/test/lab"
+	"github.com/shoot-proxy/proxy-client/test/target"
+)
+
+// RequireRoot skips a test that needs network namespaces, so that everybody can
+// see it, unless the process is root. With REQUIRE_ROOT=1 in the environment,
+// as in CI, it fails instead.
+func RequireRoot(t testing.TB) {
+	t.Helper()
+	if os.Geteuid() == 0 {
+		return
+	}
+	if os.Getenv("REQUIRE_ROOT") == "1" {
+		t.Fatalf("%s needs root, and REQUIRE_ROOT=1 forbids skipping it", t.Name())
+	}
+	t.Skipf("SKIPPED: %s needs root for its network namespaces; run it as root", t.Name())
+}
+
+// New builds a lab with targets in its shoot, for as long as t runs.
+func New(t testing.TB, opts lab.Options) (*lab.Lab, *target.Targets) {
+	t.Helper()
+	RequireRoot(t)
+	l, err := lab.New(Context(t, time.Minute), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the lab's processes said:\n%s", l.Logs())
+		}
+		if err := l.Close(); err != nil {
+			t.Errorf("the lab left something behind: %v", err)
+		}
+	})
+	targets, err := target.Listen(l.Shoot.Listen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.OnClose(targets.Close)
+	return l, targets
+}
+
+// Context ends after limit: a guard against hanging, not a promise of speed.
+func Context(t testing.TB, limit time.Duration) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	t.Cleanup(cancel)
+	return ctx
+}

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package target holds the servers that stand in the shoot: each behaves in one
+// way that a tunnel finds hard. They are ordinary TCP and HTTP servers; nothing
+// in them knows of the tunnel.
+//
+//	targets, err := target.Listen(l.Shoot.Listen)
+//	defer targets.Close()
+//
+// They listen on every address of the namespace that Listen opens sockets in:
+//
+//	8080  HTTP: /file?bytes=N, /upload, /until-released, /metrics, /
+//	7000  echo: returns what it gets, and EOF for EOF
+//	7001  half-close: answers a request while it never looks for its EOF
+//	7002  speaks first: sends its banner and closes at once, whatever arrives
+//	7003  answers only after it has seen EOF
+//	7004  silent: accepts, reads, never answers
+//
+// Nothing listens on [ClosedPort].
+package target

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package target
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+)
+
+// Ports of the targets.
+const (
+	HTTPPort       = 8080
+	EchoPort       = 7000
+	HalfClosePort  = 7001
+	SpeakFirstPort = 7002
+	AfterEOFPort   = 7003
+	SilentPort     = 7004
+	ClosedPort     = 7009
+)
+
+// Targets are running servers.
+type Targets struct {
+	http      *http.Server
+	listeners []net.Listener
+	tasks     sync.WaitGroup
+
+	mu       sync.Mutex
+	closed   bool
+	conns    map[net.Conn]struct{}
+	released chan struct{}
+}
+
+// Listen opens all targets with the given way to listen, which decides the
+// namespace: [net.Listen] or a lab.Namespace's.
+func Listen(listen func(network, address string) (net.Listener, error)) (*Targets, error) {
+	t := &Targets{conns: map[net.Conn]struct{}{}, released: make(chan struct{})}
+	for port, serve := range map[int]func(net.Conn){
+		EchoPort: echo, HalfClosePort: halfClose, SpeakFirstPort: speakFirst, AfterEOFPort: afterEOF, SilentPort: silent,
+	} {
+		listener, err := t.open(listen, port)
+		if err != nil {
+			return nil, errors.Join(err, t.Close())
+		}
+		t.tasks.Go(func() { t.accept(listener, serve) })
+	}
+	listener, err := t.open(listen, HTTPPort)
+	if err != nil {
+		return nil, errors.Join(err, t.Close())
+	}
+	t.http = &http.Server{Handler: t.handler()}
+	t.tasks.Go(func() { _ = t.http.Serve(listener) }) // ends with Close
+	return t, nil
+}
+
+func (t *Targets) open(listen func(network, address string) (net.Listener, error), port int) (net.Listener, error) {
+	listener, err := listen("tcp", fmt.Sprintf(":%d", port))
+	if err != nil {
+		return nil, fmt.Errorf("target on port %d: %w", port, err)
+	}
+	t.listeners = append(t.listeners, listener)
+	return listener, nil
+}
+
+func (t *Targets) accept(listener net.Listener, serve func(net.Conn)) {
+	for {
+		conn, err := listener.Accept()
+		if err != nil {
+			return // closed
+		}
+		if !t.hold(conn) {
+			_ = conn.Close()
+			return
+		}
+		t.tasks.Go(func() {
+			defer t.drop(conn)
+			serve(conn)
+		})
+	}
+}
+
+func (t *Targets) hold(conn net.Conn) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.conns[conn] = struct{}{}
+	return !t.closed
+}
+
+func (t *Targets) drop(conn net.Conn) {
+	_ = conn.Close()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.conns, conn)
+}
+
+// Open is how many connections the plain TCP targets hold.
+func (t *Targets) Open() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.conns)
+}
+
+// Release lets all transfers of /until-released come to their end, those that
+// start later included, until [Targets.Hold].
+func (t *Targets) Release() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	select {
+	case <-t.released:
+	default:
+		close(t.released)
+	}
+}
+
+// Hold makes transfers of /until-released that start from now on wait for the
+// next [Targets.Release].
+func (t *Targets) Hold() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.released = make(chan struct{})
+}
+
+func (t *Targets) gate() <-chan struct{} {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.released
+}
+
+// Close ends the servers and their connections, and waits for both.
+func (t *Targets) Close() error {
+	t.Release()
+	var errs []error
+	for _, listener := range t.listeners {
+		if err := listener.Close(); !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	if t.http != nil {
+		if err := t.http.Close(); !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	t.mu.Lock()
+	t.closed = true
+	for conn := range t.conns {
+		_ = conn.Close()
+	}
+	t.mu.Unlock()
+	t.tasks.Wait()
+	return errors.Join(errs...)
+}

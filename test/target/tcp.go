@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package target
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Banner is all that the target that speaks first ever says.
+const Banner = "220 target.shoot.lab ready; this line is complete, and so is the connection\r\n"
+
+// thinkingTime is how long the half-close target takes between its request and
+// the end of its answer: long enough for the client's FIN to have been seen by
+// everything on its way.
+const thinkingTime = 300 * time.Millisecond
+
+func echo(conn net.Conn) {
+	_, _ = io.Copy(conn, conn)
+	_ = conn.(*net.TCPConn).CloseWrite()
+}
+
+// halfClose reads one line, `bytes N\n`, and answers with N bytes of the
+// pattern, the second half after a pause. It never looks for the client's EOF,
+// as HTTP/1.0 servers, finger and rsync daemons do not.
+func halfClose(conn net.Conn) {
+	line, err := bufio.NewReader(conn).ReadString('\n')
+	if err != nil {
+		return
+	}
+	n, err := strconv.ParseInt(strings.TrimSpace(strings.TrimPrefix(line, "bytes ")), 10, 64)
+	if err != nil {
+		_, _ = fmt.Fprintf(conn, "bad request %q\n", line)
+		return
+	}
+	answer := Pattern()
+	if _, err := io.CopyN(conn, answer, n/2); err != nil {
+		return
+	}
+	time.Sleep(thinkingTime)
+	_, _ = io.CopyN(conn, answer, n-n/2)
+}
+
+func speakFirst(conn net.Conn) {
+	_, _ = io.WriteString(conn, Banner)
+}
+
+func afterEOF(conn net.Conn) {
+	n, err := io.Copy(io.Discard, conn)
+	if err == nil {
+		_, _ = fmt.Fprintf(conn, "got %d bytes and EOF\n", n)
+	}
+}
+
+func silent(conn net.Conn) {
+	_, _ = io.Copy(io.Discard, conn)
+}

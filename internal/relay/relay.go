@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package relay
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+)
+
+const (
+	// chunk is how many bytes are read from the app at once, the most that one
+	// packet of the tunnel carries.
+	chunk = 32 << 10
+	// closeDelay is how long after the last byte sent the tunnel is closed for
+	// an app that has closed. The agent throws away what it has queued for a
+	// target when it is told to close, and nothing is acknowledged.
+	closeDelay = 2 * time.Second
+	// askAgain is how often an app that seems to be half-closed is looked at.
+	askAgain = 2 * time.Second
+)
+
+// Tunnel is the tunnelled connection; see tunnel.Conn.
+type Tunnel interface {
+	Receive() ([]byte, error)
+	Send(p []byte) error
+	Close() error
+}
+
+// Options are the limits of one relay.
+type Options struct {
+	// HalfCloseTimeout is how long an app that has sent FIN waits with nothing
+	// moving before it is reset, and how long an app may take to close after
+	// the target has.
+	HalfCloseTimeout time.Duration
+	// AppState tells what is known of the app after its FIN. Nil knows nothing.
+	AppState func() AppState
+}
+
+// Result says how a relay ended.
+type Result struct {
+	Reason   CloseReason
+	Sent     int64 // bytes from the app that the tunnel took
+	Received int64 // bytes of the target that the app's kernel took
+	Err      error // the cause, where the end was not an orderly one
+}
+
+// Run relays until both directions are done, and closes both connections.
+func Run(ctx context.Context, app *net.TCPConn, tun Tunnel, opt Options) Result {
+	if opt.AppState == nil {
+		opt.AppState = func() AppState { return AppUnknown }
+	}
+	r := &relay{app: app, tun: tun, opt: opt, targetDone: make(chan struct{}), over: make(chan struct{})}
+	r.touch()
+	stop := context.AfterFunc(ctx, func() { r.abort(Drain, context.Cause(ctx)) })
+	defer stop()
+
+	var uploading sync.WaitGroup
+	uploading.Go(r.upload)
+	r.download()
+	uploading.Wait()
+	r.conclude(TargetClosed, nil)
+	_ = tun.Close()
+	_ = app.Close()
+	return Result{Reason: r.reason, Err: r.err, Sent: r.sent.Load(), Received: r.received.Load()}
+}
+
+// Reset closes app so that its peer sees RST (tcp(7), SO_LINGER with a time of
+// zero), never an end of file.
+func Reset(app *net.TCPConn) error {
+	return errors.Join(app.SetLinger(0), app.Close())
+}
+
+// relay is the state that the two directions share.
+type relay struct {
+	app *net.TCPConn
+	tun Tunnel
+	opt Options
+
+	sent, received atomic.Int64
+	moved          atomic.Int64 // when a byte last moved, Unix nanoseconds
+	lastSent       atomic.Int64 // when one was last sent to the target
+	appFinished    atomic.Bool  // the app's FIN was seen
+
+	targetDone chan struct{} // closed when Receive has ended
+
+	concluded sync.Once
+	over      chan struct{} // closed by conclude
+	reason    CloseReason
+	err       error
+}
+
+func (r *relay) touch() { r.moved.Store(time.Now().UnixNano()) }
+
+// conclude settles the reason; the first one stands.
+func (r *relay) conclude(reason CloseReason, err error) {
+	r.concluded.Do(func() {
+		r.reason, r.err = reason, err
+		close(r.over)
+	})
+}
+
+// abort ends both sides at once: the app with RST.
+func (r *relay) abort(reason CloseReason, err error) {
+	r.conclude(reason, err)
+	_ = Reset(r.app)
+	_ = r.tun.Close()
+}
+
+// download moves the target's bytes to the app until the target ends.
+func (r *relay) download() {
+	defer close(r.targetDone)
+	for {
+		p, err := r.tun.Receive()
+		if err != nil {
+			r.targetEnded(err)
+			return
+		}
+		n, err := r.app.Write(p)
+		r.received.Add(int64(n))
+		r.touch()
+		if err != nil {
+			r.appFailed(err)
+			return
+		}
+	}
+}
+
+// targetEnded passes the end of the target on to the app.
+func (r *relay) targetEnded(err error) {
+	switch {
+	case errors.Is(err, io.EOF):
+		r.conclude(TargetClosed, nil)
+		// The app gets its FIN behind everything that was written. It may take
+		// its time to close, but not for ever.
+		_ = r.app.CloseWrite()
+		_ = r.app.SetReadDeadline(time.Now().Add(r.opt.HalfCloseTimeout))
+	case errors.Is(err, tunnel.ErrClosed):
+		// Whoever closed it has concluded.
+	case errors.Is(err, tunnel.ErrProtocol):
+		r.abort(Protocol, err)
+	default:
+		r.abort(TunnelBroken, err)
+	}
+}
+
+// appFailed ends the relay of an app that can no longer be read or written.
+func (r *relay) appFailed(err error) {
+	switch {
+	case r.appFinished.Load() && isReset(err):
+		// It had closed, as it turns out, and the target's bytes found nobody.
+		r.abort(AppClosed, nil)
+	default:
+		r.abort(AppReset, err)
+	}
+}
+
+func isReset(err error) bool {
+	return errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)
+}
+
+// buffers are for uploads.
+var buffers = sync.Pool{New: func() any { return new([chunk]byte) }}
+
+// upload moves the app's bytes to the target until the app ends.
+func (r *relay) upload() {
+	buf := buffers.Get().(*[chunk]byte)
+	defer buffers.Put(buf)
+	for {
+		n, err := r.app.Read(buf[:])
+		if n > 0 && !r.forward(buf[:n]) {
+			return
+		}
+		switch {
+		case err == nil:
+		case errors.Is(err, io.EOF):
+			r.appEnded()
+			return
+		case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, net.ErrClosed):
+			return // lingered for long enough, or the relay is over
+		default:
+			r.appFailed(err)
+			return
+		}
+	}
+}
+
+// forward sends p to the target. It reports whether to go on reading.
+func (r *relay) forward(p []byte) bool {
+	if !r.targetIsDone() {
+		if err := r.tun.Send(p); err == nil {
+			now := time.Now().UnixNano()
+			r.sent.Add(int64(len(p)))
+			r.moved.Store(now)
+			r.lastSent.Store(now)
+			return true
+		}
+		// Why it failed is for Receive to say: the target may have closed.
+		<-r.targetDone
+	}
+	// The app writes to a target that has closed, and learns it as it would
+	// without us, but not before it has taken what the target said.
+	if queued, err := unsent(r.app); err == nil && queued > 0 {
+		return true
+	}
+	_ = Reset(r.app)
+	return false
+}
+
+func (r *relay) targetIsDone() bool {
+	select {
+	case <-r.targetDone:
+		return true
+	default:
+		return false
+	}
+}
+
+// unsent returns how many bytes the peer's kernel has not acknowledged yet
+// (SIOCOUTQ, tcp(7)).
+func unsent(c *net.TCPConn) (n int, err error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	cerr := raw.Control(func(fd uintptr) { n, err = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ) })
+	return n, errors.Join(cerr, err)
+}

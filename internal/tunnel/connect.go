@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tunnel
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/shoot-proxy/proxy-client/internal/options"
+)
+
+const (
+	// maxHead bounds an answer to CONNECT, headers and, where it is an error,
+	// the text behind them.
+	maxHead = 64 << 10
+	// abandonConnect is how long an abandoned CONNECT is kept open for its
+	// answer: the agent gives the target 5 s. A server that cannot write its 200
+	// leaks the target's connection.
+	abandonConnect = 6 * time.Second
+)
+
+// longAgo is a deadline that ends a read or write that is under way.
+var longAgo = time.Unix(1, 0)
+
+// dialConnect asks for dst with HTTP CONNECT, on conn where there is one.
+func (s *server) dialConnect(ctx context.Context, conn net.Conn, dst netip.AddrPort) (Conn, *Error) {
+	if conn == nil {
+		var alpn string
+		var err *Error
+		if conn, alpn, err = s.path.connect(ctx, s.protos()...); err != nil {
+			return nil, err
+		}
+		if s.learn(alpn) == options.ModeGRPC && s.Mode == options.ModeAuto {
+			s.park(conn)
+			return s.grpc.dial(ctx, dst)
+		}
+	}
+	c := &connectConn{server: s, conn: conn}
+	if err := c.dial(ctx, dst); err != nil {
+		return nil, err
+	}
+	s.active.Add(1)
+	return c, nil
+}
+
+// dial sends CONNECT and reads the answer, which must come while ctx lasts.
+func (c *connectConn) dial(ctx context.Context, dst netip.AddrPort) *Error {
+	fired := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		_ = c.conn.SetDeadline(longAgo)
+		close(fired)
+	})
+	err := c.request(dst)
+	if err == nil {
+		err = c.answer()
+	}
+	late := !stop()
+	if late {
+		<-fired // the deadline is not moved any more
+	}
+	if late && (err == nil || errors.Is(err.Err, errGaveUp)) {
+		c.server.dialer.background.Go(c.abandon)
+		if errors.Is(ctx.Err(), context.Canceled) {
+			return &Error{Reason: ReasonCancelled, Server: c.server.Name, Err: errGaveUp}
+		}
+		return &Error{Reason: ReasonTimeout, Server: c.server.Name, Err: errGaveUp, elsewhere: true}
+	}
+	if err != nil {
+		_ = c.conn.Close()
+	}
+	return err
+}
+
+func (c *connectConn) request(dst netip.AddrPort) *Error {
+	_, err := fmt.Fprintf(c.conn, "CONNECT %[1]s HTTP/1.1\r\nHost: %[1]s\r\nUser-Agent: shoot-proxy\r\n\r\n", dst)
+	if err != nil {
+		return c.lost(err)
+	}
+	return nil
+}
+
+// answer reads until it is known what the server says. What the target said in
+// the meantime is kept for Receive.
+func (c *connectConn) answer() *Error {
+	head := make([]byte, 0, 1024)
+	for {
+		if len(head) == cap(head) {
+			grown := make([]byte, len(head), 2*cap(head))
+			copy(grown, head)
+			head = grown
+		}
+		n, err := c.conn.Read(head[len(head):cap(head)])
+		head = head[:len(head)+n]
+		v, status, rest := judgeHead(head, err != nil)
+		switch {
+		case v == headEstablished:
+			c.pending = rest
+			return nil
+		case v == headAhead:
+			// The target spoke before the server: two of its goroutines write
+			// to one connection. The dial has succeeded.
+			c.ahead = &aheadFilter{}
+			c.pending = c.ahead.pass(head)
+			c.eof = errors.Is(err, io.EOF)
+			return nil
+		case v == headRefused && err != nil:
+			return c.refused(status, rest)
+		case v == headGarbage, len(head) > maxHead:
+			return &Error{Reason: ReasonProtocol, Server: c.server.Name, Err: fmt.Errorf("%w: its answer to CONNECT begins %.60q", ErrProtocol, head)}
+		case errors.Is(err, io.EOF):
+			return &Error{Reason: ReasonProtocol, Server: c.server.Name, Err: fmt.Errorf("%w: it closed the connection without an answer to CONNECT", ErrProtocol), elsewhere: true}
+		case err != nil:
+			return c.lost(err)
+		}
+	}
+}
+
+// refused is the error of an answer other than 200, with the text behind it.
+func (c *connectConn) refused(status int, text []byte) *Error {
+	e := classify(c.server.Name, string(text))
+	if e.Reason != ReasonOther {
+		return e
+	}
+	// Servers older than 0.35 say less; the status says the rest.
+	e.Err = fmt.Errorf("dial refused: status %d: %.200q", status, bytes.TrimSpace(text))
+	switch status {
+	case 500:
+		e.Reason, e.elsewhere = ReasonNoAgent, true
+	case 504:
+		e.Reason = ReasonTimeout
+	}
+	return e
+}
+
+// lost is the error of a connection that broke before there was an answer.
+func (c *connectConn) lost(err error) *Error {
+	e := &Error{Reason: ReasonServerUnreachable, Server: c.server.Name, Err: fmt.Errorf("%w: %w", ErrBroken, err), elsewhere: true}
+	var alert tls.AlertError
+	switch {
+	case isTimeout(err):
+		e.Err = errGaveUp
+	case errors.As(err, &alert):
+		// With TLS 1.3 a client certificate is refused after the handshake.
+		e.Reason = ReasonTLS
+		e.Err = fmt.Errorf("it refused the TLS handshake: %w; is --client-cert signed by the CA that it trusts?", err)
+	}
+	return e
+}
+
+func isTimeout(err error) bool {
+	var t net.Error
+	return errors.As(err, &t) && t.Timeout()
+}
+
+// abandon gives up a CONNECT that was not answered: it says that nothing will
+// follow, and stays to read the answer, so that the server can write it.
+func (c *connectConn) abandon() {
+	defer c.conn.Close()
+	_ = c.conn.SetDeadline(time.Now().Add(abandonConnect))
+	sayLast(c.conn)
+	_, _ = io.Copy(io.Discard, c.conn)
+}
+
+// sayLast ends what we say on conn: close_notify where it is TLS, and FIN.
+func sayLast(conn net.Conn) {
+	if t, ok := conn.(*tls.Conn); ok {
+		_ = t.CloseWrite()
+		conn = t.NetConn()
+	}
+	if f, ok := conn.(fullStop); ok {
+		conn = f.Conn
+	}
+	if half, ok := conn.(interface{ CloseWrite() error }); ok {
+		_ = half.CloseWrite()
+	}
+}

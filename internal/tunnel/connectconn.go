@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tunnel
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// receiveBuffer is how many bytes a connection in http-connect mode reads at
+// once; the server writes at most as many.
+const receiveBuffer = 32 << 10
+
+// connectConn is a connection in http-connect mode. After the server's answer
+// the bytes are the target's, and the end of the TLS stream is the target's
+// end.
+type connectConn struct {
+	server *server
+	conn   net.Conn
+
+	receiving sync.Mutex
+	closing   atomic.Bool
+	ended     atomic.Bool
+
+	// Under receiving:
+	pending []byte       // bytes of the target that came with the answer
+	ahead   *aheadFilter // set where the target spoke first and the 200 is still to come
+	eof     bool         // the stream has ended behind pending
+	buf     []byte
+	verdict error // what Receive returns from now on
+}
+
+// Server implements Conn.
+func (c *connectConn) Server() string { return c.server.Name }
+
+// Send implements Conn.
+func (c *connectConn) Send(p []byte) error {
+	if _, err := c.conn.Write(p); err != nil {
+		return fmt.Errorf("%w: %w", ErrBroken, err)
+	}
+	return nil
+}
+
+// Receive implements Conn.
+func (c *connectConn) Receive() ([]byte, error) {
+	c.receiving.Lock()
+	defer c.receiving.Unlock()
+	for {
+		data, err := c.next()
+		if len(data) > 0 && !c.closing.Load() {
+			return data, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+// next returns data, possibly none, or why there will be no more.
+func (c *connectConn) next() ([]byte, error) {
+	if c.verdict != nil {
+		return nil, c.verdict
+	}
+	if len(c.pending) > 0 {
+		data := c.pending
+		c.pending = nil
+		return data, nil
+	}
+	if c.eof {
+		return c.end(io.EOF)
+	}
+	if c.buf == nil {
+		c.buf = make([]byte, receiveBuffer)
+	}
+	n, err := c.conn.Read(c.buf)
+	data := c.buf[:n]
+	if c.ahead != nil {
+		data = c.ahead.pass(data)
+		if c.ahead.found {
+			c.ahead = nil
+		} else if c.ahead.overdue() {
+			return c.end(ErrProtocol)
+		}
+	}
+	if err == nil {
+		return data, nil
+	}
+	if len(data) > 0 {
+		// Return them first; a stream that has ended will say so again.
+		return data, nil
+	}
+	return c.end(err)
+}
+
+// end settles the verdict on a stream that ended with err, and returns what was
+// held back until the end.
+func (c *connectConn) end(err error) ([]byte, error) {
+	switch {
+	case c.closing.Load():
+		c.verdict = ErrClosed
+	case errors.Is(err, io.EOF):
+		c.verdict = io.EOF
+	case errors.Is(err, ErrProtocol):
+		c.verdict = fmt.Errorf("%w: no answer to CONNECT in the first %d bytes", ErrProtocol, maxAhead)
+	default:
+		c.verdict = fmt.Errorf("%w: %w", ErrBroken, err)
+	}
+	if c.verdict == io.EOF && c.ahead != nil {
+		return c.ahead.flush(), nil
+	}
+	return nil, c.verdict
+}
+
+// Close implements Conn.
+func (c *connectConn) Close() error {
+	if c.closing.Swap(true) {
+		return nil
+	}
+	c.server.dialer.background.Go(c.hangUp)
+	return nil
+}
+
+// hangUp says that nothing will follow, which the server passes on as
+// CLOSE_REQ, and reads until the server has closed as well: a close with unread
+// bytes would be a reset, and the server would miss its end.
+func (c *connectConn) hangUp() {
+	_ = c.conn.SetDeadline(time.Now().Add(closeGrace))
+	sayLast(c.conn)
+	c.receiving.Lock()
+	for c.verdict == nil {
+		_, _ = c.next()
+	}
+	c.receiving.Unlock()
+	_ = c.conn.Close()
+	c.server.active.Add(-1)
+}

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package tunnel dials shoot addresses through konnectivity proxy-servers.
+//
+// It is the only package that knows the proxy-server's protocol, and the only
+// importer of konnectivity-client, of which it uses the generated messages and
+// nothing else: upstream's own connection type stalls, loses early bytes and
+// reports a broken tunnel as a clean end of file.
+//
+//	d, err := tunnel.New(tunnel.Config{Servers: servers, TLS: tls, CIDRs: cidrs, DialTimeout: 8 * time.Second, …})
+//	go d.Run(ctx)                       // connects ahead of the first dial, watches the servers
+//	conn, err := d.DialContext(ctx, netip.MustParseAddrPort("100.64.3.7:9100"))
+//	if err != nil {
+//		log.Warn("dial failed", "reason", tunnel.ReasonOf(err), "error", err)
+//	}
+//
+// # Modes
+//
+// A proxy-server has one frontend: gRPC, where a connection is one Proxy stream
+// on an HTTP/2 connection that all share (grpc.go, stream.go), or HTTP CONNECT,
+// where each connection has a TLS connection of its own (connect.go). Over TLS
+// the server's ALPN answer says which, and mode auto believes it (server.go).
+//
+// # What a Conn promises
+//
+// Receive returns the target's bytes in order and complete. It ends with io.EOF
+// only when the proxy-server said that the target closed; whatever else ends it
+// is ErrBroken or ErrProtocol, so that nobody takes half an answer for a whole
+// one. There is no half-close, because the protocol has none: Close closes both
+// directions, and the relay holds an app's FIN back.
+//
+// # What it never does
+//
+// It never dials a shoot address directly, never resolves a shoot name, never
+// sends a byte twice: a dial moves to another server only before any byte of
+// the app was sent.
+package tunnel

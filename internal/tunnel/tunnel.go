@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tunnel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/shoot-proxy/proxy-client/internal/cidr"
+	"github.com/shoot-proxy/proxy-client/internal/options"
+)
+
+const (
+	// silence is how long one server may leave a dial without an answer before
+	// another is tried. The agent gives a target 5 s, so whoever is silent for
+	// longer has most likely lost its agent under the dial.
+	silence = 5500 * time.Millisecond
+	// retryPause is the wait before all servers are asked again, where none
+	// could dial but one may be able to soon: servers restart, agents come back.
+	retryPause = 250 * time.Millisecond
+)
+
+// Conn is one connection to a target in the shoot.
+//
+// One goroutine may Receive while another Sends; Close may be called at any
+// time from anywhere.
+type Conn interface {
+	// Receive returns the next bytes of the target, at least one, valid until
+	// the next call. io.EOF means that the target closed and that everything it
+	// sent was returned. Any other error means that the rest is lost: it wraps
+	// ErrBroken or ErrProtocol, or is ErrClosed after Close.
+	Receive() ([]byte, error)
+	// Send passes all of p on, or returns an error. It does not hold on to p.
+	// Why a Send failed is for Receive to say, which fails as well.
+	Send(p []byte) error
+	// Close closes both directions and returns at once; what has to be said to
+	// the proxy-server is said in the background. Bytes that the target has not
+	// read yet may be lost: the protocol has no close that waits for them.
+	Close() error
+	// Server returns the configured name of the proxy-server in between.
+	Server() string
+}
+
+// Config is what a Dialer needs. All fields but ServerName in TLS are required.
+type Config struct {
+	Servers     []options.Server
+	TLS         options.TLS
+	CIDRs       *cidr.Set     // a proxy-server inside the shoot is refused
+	DialTimeout time.Duration // the whole budget of one dial, retries included
+	Logger      *slog.Logger
+	Metrics     *Metrics
+}
+
+// Dialer dials through one or more proxy-servers. See the package comment.
+type Dialer struct {
+	servers []*server
+	timeout time.Duration
+	log     *slog.Logger
+	metrics *Metrics
+
+	background sync.WaitGroup // drains of closed and abandoned connections
+}
+
+// New returns a Dialer. It connects to nothing yet.
+func New(cfg Config) (*Dialer, error) {
+	if len(cfg.Servers) == 0 {
+		return nil, errors.New("tunnel: no proxy-server")
+	}
+	d := &Dialer{timeout: cfg.DialTimeout, log: cfg.Logger, metrics: cfg.Metrics}
+	certs := newCertificates(cfg.TLS, cfg.Logger)
+	for _, s := range cfg.Servers {
+		srv, err := newServer(s, &path{server: s, cidrs: cfg.CIDRs, certs: certs}, d)
+		if err != nil {
+			return nil, fmt.Errorf("tunnel: proxy-server %s: %w", s.Name, err)
+		}
+		d.servers = append(d.servers, srv)
+	}
+	return d, nil
+}
+
+// Run connects to all servers and watches whether they can be reached, until
+// ctx ends. Dials work without it; Reachable does not.
+func (d *Dialer) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, s := range d.servers {
+		g.Go(func() error { return s.watch(ctx) })
+	}
+	return g.Wait()
+}
+
+// CheckServers resolves every server's name and refuses those that lie inside
+// the shoot, where a connection to them could only go through themselves. Names
+// that do not resolve now are left to the dials.
+func (d *Dialer) CheckServers(ctx context.Context) error {
+	for _, s := range d.servers {
+		_, err := s.path.resolve(ctx)
+		if inside, ok := errors.AsType[*InsideShootError](err); ok {
+			return inside
+		}
+		if err != nil {
+			d.log.Warn("proxy-server does not resolve yet", "server", s.Name, "error", err)
+		}
+	}
+	return nil
+}
+
+// Reachable reports whether at least one server could be reached when Run last
+// looked. It says nothing about agents.
+func (d *Dialer) Reachable() bool {
+	for _, s := range d.servers {
+		if s.up.Load() {
+			return true
+		}
+	}
+	return false
+}
+
+// OwnsAddress reports whether a is the address of a configured server, as last
+// resolved.
+func (d *Dialer) OwnsAddress(a netip.AddrPort) bool {
+	for _, s := range d.servers {
+		if s.path.owns(a) {
+			return true
+		}
+	}
+	return false
+}
+
+// Close ends the connections to the servers. Call it when all Conns are
+// closed: it waits until what Close left to the background has been said.
+func (d *Dialer) Close() error {
+	d.background.Wait()
+	var errs []error
+	for _, s := range d.servers {
+		errs = append(errs, s.close())
+	}
+	return errors.Join(errs...)
+}
+
+// DialContext connects to dst through one of the servers. Its error is always
+// an *Error.
+//
+// One budget, Config.DialTimeout or ctx's own deadline where that is earlier,
+// covers everything. An agent's answer about the target is final. Another
+// server is asked only where the first could not be reached, had no agent or
+// stayed silent; where none has an agent they are asked again until the budget
+// ends, for agents come back.
+func (d *Dialer) DialContext(ctx context.Context, dst netip.AddrPort) (Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, d.timeout)
+	defer cancel()
+	for {
+		conn, err := d.dialAny(ctx, dst)
+		if err == nil {
+			return conn, nil
+		}
+		if !err.elsewhere || err.Reason == ReasonTLS {
+			return nil, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, d.gaveUp(ctx, err)
+		case <-time.After(retryPause):
+		}
+	}
+}
+
+// dialAny asks each server once, the most promising first.
+func (d *Dialer) dialAny(ctx context.Context, dst netip.AddrPort) (Conn, *Error) {
+	var last *Error
+	for i, s := range order(d.servers) {
+		if i > 0 {
+			d.metrics.failovers.Inc()
+			d.log.Debug("trying another proxy-server", "server", s.Name, "destination", dst, "error", last)
+		}
+		sctx, cancel := context.WithTimeout(ctx, silence)
+		conn, err := s.dial(sctx, dst)
+		cancel()
+		if err == nil {
+			return conn, nil
+		}
+		last = err
+		if !err.elsewhere || ctx.Err() != nil {
+			break
+		}
+	}
+	if ctx.Err() != nil {
+		last = d.gaveUp(ctx, last)
+	}
+	return nil, last
+}
+
+// gaveUp says why a dial ended whose context ended: the app's own decision, or
+// the budget, in which case the last thing that went wrong is the reason.
+func (d *Dialer) gaveUp(ctx context.Context, last *Error) *Error {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return &Error{Reason: ReasonCancelled, Server: last.Server, Err: context.Canceled}
+	}
+	if last.Reason == ReasonCancelled || last.Reason == ReasonTimeout {
+		return &Error{Reason: ReasonTimeout, Server: last.Server, Err: fmt.Errorf("no answer within the dial budget: %w", last.Err)}
+	}
+	return &Error{Reason: last.Reason, Server: last.Server, Err: fmt.Errorf("%w (tried until the dial budget ended)", last.Err)}
+}

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// minBackoff and maxBackoff bound the pause after a failed accept.
+	minBackoff = 5 * time.Millisecond
+	maxBackoff = time.Second
+	// complaintInterval is the least time between two log lines about accepts
+	// that fail.
+	complaintInterval = 10 * time.Second
+)
+
+// Listen listens on all of addrs, or on none: its error says which address
+// failed and what to do about it.
+func Listen(ctx context.Context, addrs []netip.AddrPort) ([]*net.TCPListener, error) {
+	// Peers are on this machine: they cannot vanish without the kernel knowing,
+	// so keepalive probes would only cost.
+	lc := net.ListenConfig{KeepAlive: -1}
+	// Go listens for Multipath TCP by default. The kernel does not tell the
+	// original destination of an MPTCP socket; apps fall back to plain TCP when
+	// the listener speaks nothing else.
+	lc.SetMultipathTCP(false)
+	var listeners []*net.TCPListener
+	for _, addr := range addrs {
+		network := "tcp4"
+		if addr.Addr().Is6() {
+			network = "tcp6"
+		}
+		ln, err := lc.Listen(ctx, network, addr.String())
+		if err != nil {
+			for _, ln := range listeners {
+				ln.Close() //nolint:errcheck // nothing was accepted on it
+			}
+			return nil, fmt.Errorf("%w: %s", err, cure(err, addr))
+		}
+		listeners = append(listeners, ln.(*net.TCPListener))
+	}
+	return listeners, nil
+}
+
+// cure tells what to do about an address on which we cannot listen.
+func cure(err error, addr netip.AddrPort) string {
+	switch {
+	case errors.Is(err, unix.EADDRINUSE):
+		return fmt.Sprintf("another process of this pod, or another proxy-client, has port %d; end it, or give proxy-client another --listen-address and init-redirect the same port as --proxy-port", addr.Port())
+	case errors.Is(err, unix.EADDRNOTAVAIL), errors.Is(err, unix.EAFNOSUPPORT):
+		return fmt.Sprintf("the pod does not have %s; enable its IP family, or leave that family's shoot CIDRs and --listen-address out", addr.Addr())
+	case errors.Is(err, unix.EACCES):
+		return "ports below 1024 are for privileged processes; choose another --listen-address and init-redirect's --proxy-port"
+	default:
+		return "choose another --listen-address"
+	}
+}
+
+// acceptor is what accept needs of a *net.TCPListener.
+type acceptor interface {
+	AcceptTCP() (*net.TCPConn, error)
+}
+
+// accept hands ln's connections to handle, which must not block, until ctx
+// ends; whoever ends ctx closes ln as well.
+//
+// A failed accept never ends it, for the causes pass: too many open files, no
+// memory. Until they do, the kernel keeps the connection queued and would fail
+// at once again, so each failure in a row doubles the pause.
+func accept(ctx context.Context, ln acceptor, addr net.Addr, handle func(*net.TCPConn), log *slog.Logger) error {
+	pause := minBackoff
+	var (
+		failures   int
+		complained time.Time
+	)
+	for {
+		app, err := ln.AcceptTCP()
+		if err == nil {
+			pause = minBackoff
+			handle(app)
+			continue
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		if errors.Is(err, net.ErrClosed) {
+			return fmt.Errorf("accept on %s: %w", addr, err)
+		}
+		failures++
+		if now := time.Now(); now.Sub(complained) >= complaintInterval {
+			log.Warn("cannot accept connections, trying on; they wait meanwhile", "listener", addr.String(), "failures", failures, "error", err)
+			complained, failures = now, 0
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(pause):
+		}
+		pause = min(2*pause, maxBackoff)
+	}
+}

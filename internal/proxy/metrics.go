@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proxy
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/shoot-proxy/proxy-client/internal/relay"
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+)
+
+// Result says what became of an accepted connection. The set is closed: it is
+// the label of proxy_client_connections_total.
+type Result string
+
+// The results. Each connection counts once, when it ends.
+const (
+	ResultRelayed   Result = "relayed"   // a tunnel was made; close_total says how it ended
+	ResultFailed    Result = "failed"    // the dial failed
+	ResultCancelled Result = "cancelled" // the app, or the end of the sidecar, came before the dial's
+	ResultRefused   Result = "refused"   // refused without a dial
+	ResultProbe     Result = "probe"     // a probe of the redirect, answered by the sidecar itself
+)
+
+// Results returns the closed set.
+func Results() []Result {
+	return []Result{ResultRelayed, ResultFailed, ResultCancelled, ResultRefused, ResultProbe}
+}
+
+// The values of bytes_total's label, as seen from the app.
+const (
+	toTarget = "to_target"
+	toApp    = "to_app"
+)
+
+// Metrics are the data path's. No label takes an address or a message, and
+// every label value exists from the start, so that rates are right from the
+// first event on.
+type Metrics struct {
+	connections *prometheus.CounterVec
+	active      prometheus.Gauge
+	sent        prometheus.Counter
+	received    prometheus.Counter
+	dial        prometheus.Histogram
+	failures    *prometheus.CounterVec
+	closes      *prometheus.CounterVec
+	redirectOK  prometheus.Gauge
+}
+
+// NewMetrics registers the metrics with reg. It panics where they are
+// registered already.
+func NewMetrics(reg prometheus.Registerer) *Metrics {
+	bytes := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "proxy_client_bytes_total",
+		Help: "Bytes relayed, by direction.",
+	}, []string{"direction"})
+	m := &Metrics{
+		connections: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "proxy_client_connections_total",
+			Help: "Connections that ended, by what became of them.",
+		}, []string{"result"}),
+		active: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "proxy_client_connections_active",
+			Help: "Connections that are open now, those being dialled included.",
+		}),
+		sent:     bytes.WithLabelValues(toTarget),
+		received: bytes.WithLabelValues(toApp),
+		dial: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "proxy_client_dial_duration_seconds",
+			Help:    "Time from accepting a connection to its tunnel, for dials that succeeded.",
+			Buckets: []float64{0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 8, 15},
+		}),
+		failures: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "proxy_client_dial_failures_total",
+			Help: "Connections that could not be made, or were refused without a dial, by reason.",
+		}, []string{"reason"}),
+		closes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "proxy_client_close_total",
+			Help: "Relayed connections that ended, by what ended them.",
+		}, []string{"reason"}),
+		redirectOK: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "proxy_client_redirect_ok",
+			Help: "1 where the last probe of the redirect came back to the sidecar in every IP family of the shoot, 0 otherwise.",
+		}),
+	}
+	for _, r := range Results() {
+		m.connections.WithLabelValues(string(r))
+	}
+	for _, r := range tunnel.Reasons() {
+		m.failures.WithLabelValues(string(r))
+	}
+	for _, r := range relay.CloseReasons() {
+		m.closes.WithLabelValues(string(r))
+	}
+	reg.MustRegister(m.connections, m.active, bytes, m.dial, m.failures, m.closes, m.redirectOK)
+	return m
+}

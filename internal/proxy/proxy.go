@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proxy
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/shoot-proxy/proxy-client/internal/cidr"
+	"github.com/shoot-proxy/proxy-client/internal/probe"
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+	"github.com/shoot-proxy/proxy-client/pkg/origdst"
+)
+
+// checkInterval is how often the redirect is probed.
+const checkInterval = 30 * time.Second
+
+// Dialer makes the tunnelled connections; *tunnel.Dialer is one.
+type Dialer interface {
+	// DialContext connects to dst. Its error says why in tunnel.ReasonOf.
+	DialContext(ctx context.Context, dst netip.AddrPort) (tunnel.Conn, error)
+	// OwnsAddress reports whether a is a proxy-server's.
+	OwnsAddress(a netip.AddrPort) bool
+}
+
+// Config is what a Proxy needs. Listeners, CIDRs, Dialer, Logger and Metrics
+// are required.
+type Config struct {
+	Listeners []*net.TCPListener // from Listen; Run closes them
+	CIDRs     *cidr.Set          // destinations that may be dialled
+	Dialer    Dialer
+
+	HalfCloseTimeout    time.Duration // passed on to the relay
+	DrainTimeout        time.Duration // what open connections get when Run's context ends; 0 resets them at once
+	AcceptWhileDraining bool          // keep accepting for the whole DrainTimeout
+	CheckInterval       time.Duration // between two probes of the redirect; 0 means 30 s
+
+	Logger  *slog.Logger
+	Metrics *Metrics
+}
+
+// Proxy is the sidecar's data path. Make one with New.
+type Proxy struct {
+	cfg     Config
+	log     *slog.Logger
+	metrics *Metrics
+
+	// Seams for tests without a redirect in the kernel.
+	lookup func(syscall.Conn) (netip.AddrPort, error)
+	check  func(context.Context, netip.AddrPort) error
+
+	state   atomic.Int32 // one of the states below
+	open    atomic.Int64 // connections being served
+	aborted chan struct{}
+	abort   sync.Once
+}
+
+// The states of a Proxy, in the order in which it goes through them.
+const (
+	idle int32 = iota
+	listening
+	draining
+	ended
+)
+
+// New returns a Proxy that is not running yet.
+func New(cfg Config) *Proxy {
+	if cfg.CheckInterval <= 0 {
+		cfg.CheckInterval = checkInterval
+	}
+	return &Proxy{
+		cfg:     cfg,
+		log:     cfg.Logger,
+		metrics: cfg.Metrics,
+		lookup:  origdst.Lookup,
+		check:   probe.Check,
+		aborted: make(chan struct{}),
+	}
+}
+
+// Live returns nil while connections are accepted or drained.
+func (p *Proxy) Live() error {
+	if state := p.state.Load(); state != listening && state != draining {
+		return errors.New("not listening")
+	}
+	return nil
+}
+
+// Ready returns nil while new connections are welcome: not before Run, and not
+// during the drain.
+func (p *Proxy) Ready() error {
+	switch p.state.Load() {
+	case listening:
+		return nil
+	case draining:
+		return errors.New("draining")
+	default:
+		return errors.New("not listening")
+	}
+}
+
+// Abort ends a drain, or Run altogether, at once: open connections are reset.
+// It may be called at any time, more than once, and returns without waiting.
+func (p *Proxy) Abort() { p.abort.Do(func() { close(p.aborted) }) }
+
+// Run accepts and serves connections until ctx ends, drains as the package
+// comment says, and returns when nothing of it is left. It returns an error
+// only where a listener was taken away from it. A Proxy runs once.
+func (p *Proxy) Run(ctx context.Context) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	// Connections outlive ctx by the drain.
+	connCtx, reset := context.WithCancel(context.WithoutCancel(ctx))
+	defer reset()
+	var connections sync.WaitGroup
+	handle := func(app *net.TCPConn) {
+		p.open.Add(1)
+		connections.Go(func() {
+			defer p.open.Add(-1)
+			p.serve(connCtx, app)
+		})
+	}
+
+	accepting, stopAccepting := context.WithCancel(connCtx)
+	defer stopAccepting()
+	var loops sync.WaitGroup
+	tasks, running := errgroup.WithContext(ctx)
+	for _, ln := range p.cfg.Listeners {
+		loops.Add(1)
+		tasks.Go(func() error {
+			defer loops.Done()
+			return accept(accepting, ln, ln.Addr(), handle, p.log)
+		})
+	}
+	tasks.Go(func() error { return p.watchRedirect(running) })
+	p.state.Store(listening)
+
+	select {
+	case <-running.Done(): // asked to end, or a listener failed
+	case <-p.aborted:
+		stop()
+	}
+	p.state.Store(draining)
+	p.drain(&connections, reset, func() {
+		stopAccepting()
+		for _, ln := range p.cfg.Listeners {
+			ln.Close() //nolint:errcheck // it can only be closed already
+		}
+		loops.Wait()
+	})
+	err := tasks.Wait()
+	p.state.Store(ended)
+	return err
+}
+
+// drain returns once no connection is left: when the last one ended, or when
+// those that the timeout or Abort found open were reset.
+func (p *Proxy) drain(connections *sync.WaitGroup, reset, stopAccepting func()) {
+	p.log.Info("draining", "open", p.open.Load(), "timeout", p.cfg.DrainTimeout.String(), "accepting", p.cfg.AcceptWhileDraining)
+	timeout := time.NewTimer(p.cfg.DrainTimeout)
+	defer timeout.Stop()
+	if p.cfg.AcceptWhileDraining {
+		// An app that is ending as well may connect again at any moment, so
+		// that nothing is open now says nothing: stay for the whole time.
+		select {
+		case <-timeout.C:
+		case <-p.aborted:
+		}
+	}
+	// Only now can no connection be added any more, and the rest be waited for.
+	stopAccepting()
+	done := make(chan struct{})
+	go func() {
+		connections.Wait()
+		close(done)
+	}()
+	if !p.cfg.AcceptWhileDraining {
+		select {
+		case <-done:
+		case <-timeout.C:
+		case <-p.aborted:
+		}
+	}
+	left := p.open.Load()
+	reset()
+	<-done
+	p.log.Info("drained", "reset", left)
+}

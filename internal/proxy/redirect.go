@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proxy
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"github.com/shoot-proxy/proxy-client/internal/probe"
+)
+
+// watchRedirect probes the redirect of each family at once and then at each
+// interval, until ctx ends. It only tells: a lost redirect is no reason to be
+// unready, for the sidecar cannot repair it, and open connections may still
+// work.
+func (p *Proxy) watchRedirect(ctx context.Context) error {
+	ticker := time.NewTicker(p.cfg.CheckInterval)
+	defer ticker.Stop()
+	lost := map[netip.AddrPort]bool{}
+	for {
+		ok := 1.0
+		for _, target := range probe.Targets(p.cfg.CIDRs) {
+			err := p.check(ctx, target)
+			if ctx.Err() != nil {
+				return nil // what failed says nothing any more
+			}
+			if err != nil {
+				ok = 0
+			}
+			p.reportRedirect(target, lost, err)
+		}
+		p.metrics.redirectOK.Set(ok)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
+}
+
+// reportRedirect logs a loss once and a recovery once.
+func (p *Proxy) reportRedirect(target netip.AddrPort, lost map[netip.AddrPort]bool, err error) {
+	family := "IPv4"
+	if target.Addr().Is6() {
+		family = "IPv6"
+	}
+	switch {
+	case err != nil && !lost[target]:
+		p.log.Error("the redirect does not work, so apps cannot reach the shoot", "family", family, "error", err)
+	case err == nil && lost[target]:
+		p.log.Info("the redirect works again", "family", family)
+	}
+	lost[target] = err != nil
+}

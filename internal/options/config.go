@@ -2,14 +2,239 @@
 
 package options
 
-import "errors"
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
 
-// Config validates the flags.
-func (o *ProxyClient) Config() (*ProxyClientConfig, error) { return nil, errors.New("not yet") }
+	"github.com/shoot-proxy/proxy-client/internal/cidr"
+)
 
-// Config validates the flags.
-func (o *InitRedirect) Config() (*InitRedirectConfig, error) { return nil, errors.New("not yet") }
+// Config validates the flags and returns what they mean. The first mistake is
+// returned as a [*UsageError]. It reads the files that flags name, and resolves
+// no name: that a server's name does not lead into the shoot has to be checked
+// on each resolution.
+func (o *ProxyClient) Config() (*ProxyClientConfig, error) {
+	log, err := o.log()
+	if err != nil {
+		return nil, err
+	}
+	if err := o.checkDurations(); err != nil {
+		return nil, err
+	}
+	set, err := o.set()
+	if err != nil {
+		return nil, err
+	}
+	listen, err := o.listen(set)
+	if err != nil {
+		return nil, err
+	}
+	if err := o.checkHealthAddress(listen); err != nil {
+		return nil, err
+	}
+	servers, files, err := o.upstream()
+	if err != nil {
+		return nil, err
+	}
+	if err := checkServers(servers, set, listen); err != nil {
+		return nil, err
+	}
+	tls, err := o.tls(servers, files)
+	if err != nil {
+		return nil, err
+	}
+	return &ProxyClientConfig{
+		CIDRs: set, Listen: listen, Servers: plain(servers), TLS: tls,
+		DialTimeout: o.DialTimeout, HalfCloseTimeout: o.HalfCloseTimeout, DrainTimeout: o.DrainTimeout,
+		AcceptWhileDraining: o.AcceptWhileDraining, HealthAddress: strings.TrimSpace(o.HealthAddress), Log: log,
+	}, nil
+}
+
+func (o *ProxyClient) checkDurations() error {
+	for _, d := range []struct {
+		flag  string
+		value time.Duration
+	}{
+		{"--dial-timeout", o.DialTimeout},
+		{"--half-close-timeout", o.HalfCloseTimeout},
+		{"--drain-timeout", o.DrainTimeout},
+	} {
+		if d.value <= 0 {
+			return &UsageError{Flag: d.flag, Value: d.value.String(), Problem: "is not positive: write a duration above zero, such as 8s"}
+		}
+	}
+	return nil
+}
+
+// upstream returns the servers and the TLS files, from the flags or from the
+// egress selector's configuration.
+func (o *ProxyClient) upstream() ([]server, tlsFiles, error) {
+	if o.EgressSelectorConfigFile != "" {
+		if err := o.checkEgressConflicts(); err != nil {
+			return nil, tlsFiles{}, err
+		}
+		return readEgressSelector(o.EgressSelectorConfigFile)
+	}
+	servers, err := o.servers()
+	return servers, tlsFiles{
+		ca:   tlsFile{path: o.CACert, source: source{flag: "--ca-cert", value: o.CACert}},
+		cert: tlsFile{path: o.ClientCert, source: source{flag: "--client-cert", value: o.ClientCert}},
+		key:  tlsFile{path: o.ClientKey, source: source{flag: "--client-key", value: o.ClientKey}},
+	}, err
+}
+
+// tls validates the files and what else goes into a handshake.
+func (o *ProxyClient) tls(servers []server, files tlsFiles) (TLS, error) {
+	for _, s := range servers {
+		if s.Network == networkTCP && files.ca.path == "" {
+			return TLS{}, s.source.refuse("is on TCP and needs --ca-cert (caBundle in an egress selector's configuration): without it nothing tells the server from an impostor", nil)
+		}
+	}
+	if err := files.check(time.Now()); err != nil {
+		return TLS{}, err
+	}
+	name := strings.TrimSpace(o.ServerName)
+	if o.ServerName != "" {
+		if problem := checkHost(name); problem != "" {
+			return TLS{}, &UsageError{Flag: "--server-name", Value: o.ServerName, Problem: problem}
+		}
+	}
+	protocols, err := o.protocols()
+	return TLS{CAFile: files.ca.path, CertFile: files.cert.path, KeyFile: files.key.path, ServerName: name, ALPN: protocols}, err
+}
+
+// protocols validates --alpn-proto: RFC 7301 allows 1 to 255 bytes a name.
+func (o *ProxyClient) protocols() ([]string, error) {
+	protocols, err := elements("--alpn-proto", o.ALPNProto, "istio,istio-peer-exchange")
+	if err != nil {
+		return nil, err
+	}
+	seen := map[string]bool{}
+	for _, p := range protocols {
+		if len(p) > 255 {
+			return nil, &UsageError{Flag: "--alpn-proto", Value: p, Problem: "is longer than the 255 bytes that TLS allows a protocol name"}
+		}
+		if seen[p] {
+			return nil, &UsageError{Flag: "--alpn-proto", Value: p, Problem: "is given twice: write it once"}
+		}
+		seen[p] = true
+	}
+	return protocols, nil
+}
+
+// Config validates the flags and returns what they mean, for apply, verify and
+// plan. The first mistake is returned as a [*UsageError]. It looks at nothing
+// but the path of --netns.
+func (o *InitRedirect) Config() (*InitRedirectConfig, error) {
+	set, err := o.set()
+	if err != nil {
+		return nil, err
+	}
+	return o.config(set)
+}
 
 // ConfigWithoutCIDRs is Config for dump and clean, which work on whatever rules
 // there are: no shoot CIDR is required, and CIDRs is nil where none was given.
-func (o *InitRedirect) ConfigWithoutCIDRs() (*InitRedirectConfig, error) { return nil, errors.New("not yet") }
+// Those that are given are validated all the same.
+func (o *InitRedirect) ConfigWithoutCIDRs() (*InitRedirectConfig, error) {
+	if o.given() {
+		return o.Config()
+	}
+	if _, err := cidr.Parse("--exclude-cidr", o.ExcludeCIDRs); err != nil {
+		return nil, fromCIDR(err)
+	}
+	return o.config(nil)
+}
+
+// config validates everything but the CIDRs.
+func (o *InitRedirect) config(set *cidr.Set) (*InitRedirectConfig, error) {
+	log, err := o.log()
+	if err != nil {
+		return nil, err
+	}
+	cfg := &InitRedirectConfig{CIDRs: set, Log: log, Backend: o.Iptables, Netns: o.Netns, Output: o.Output}
+	if cfg.ProxyPort, err = o.proxyPort(); err != nil {
+		return nil, err
+	}
+	if cfg.ProxyUID, err = o.proxyUID(); err != nil {
+		return nil, err
+	}
+	if cfg.ExcludePorts, err = o.excludePorts(); err != nil {
+		return nil, err
+	}
+	if cfg.ExcludeUIDs, err = o.excludeUIDs(); err != nil {
+		return nil, err
+	}
+	switch o.Iptables {
+	case BackendAuto, BackendNFT, BackendLegacy:
+	default:
+		return nil, &UsageError{Flag: "--iptables", Value: o.Iptables, Problem: "is not a backend: write auto, nft or legacy"}
+	}
+	if o.Output != OutputTable && o.Output != OutputJSON {
+		return nil, &UsageError{Flag: "--output", Value: o.Output, Problem: "is not an output: write table or json"}
+	}
+	return cfg, o.checkNetns()
+}
+
+// checkNetns refuses a path that leads nowhere, before anything is changed in
+// the wrong namespace.
+func (o *InitRedirect) checkNetns() error {
+	if o.Netns == "" {
+		return nil
+	}
+	if !filepath.IsAbs(o.Netns) {
+		return &UsageError{Flag: "--netns", Value: o.Netns, Problem: "is not an absolute path: write one such as /run/netns/pod or /proc/1234/ns/net"}
+	}
+	info, err := os.Stat(o.Netns)
+	if err != nil {
+		return &UsageError{Flag: "--netns", Value: o.Netns, Problem: "cannot be opened: " + reason(err), Err: err}
+	}
+	if info.IsDir() {
+		return &UsageError{Flag: "--netns", Value: o.Netns, Problem: "is a directory: write the path of a namespace, such as /run/netns/pod or /proc/1234/ns/net"}
+	}
+	return nil
+}
+
+// elements returns the elements of a list without the space around them, and
+// refuses empty ones: a stray comma is a typing error that nobody should have
+// to find in production.
+func elements(flag string, values []string, example string) ([]string, error) {
+	var trimmed []string
+	for _, value := range values {
+		value = strings.TrimSpace(value)
+		if value == "" {
+			return nil, &UsageError{
+				Flag: flag, Value: strings.Join(values, ","),
+				Problem: "has an empty element: write a list with single commas, such as " + example,
+			}
+		}
+		trimmed = append(trimmed, value)
+	}
+	return trimmed, nil
+}
+
+// source is where a value was given, for the sentence that refuses it.
+type source struct {
+	flag, value string
+	// field is the place inside of the file that value names, such as
+	// `tlsConfig.caBundle "/ca.crt"`, empty where the flag itself is meant.
+	field string
+}
+
+func (s source) refuse(problem string, err error) error {
+	if s.field != "" {
+		problem = s.field + " " + problem
+	}
+	return &UsageError{Flag: s.flag, Value: s.value, Problem: problem, Err: err}
+}
+
+// plain strips the sources.
+func plain(servers []server) []Server {
+	var out []Server
+	for _, s := range servers {
+		out = append(out, s.Server)
+	}
+	return out
+}

@@ -63,12 +63,15 @@ func (v *listValue) Set(s string) error { *v = append(*v, strings.Split(s, ",").
 func (v *listValue) String() string     { return strings.Join(*v, ",") }
 func (v *listValue) Type() string       { return "list" }
 
-// numberValue is a whole number of any size that makes sense to nobody, so
-// that Config refuses port 70000 with a sentence about ports.
+// numberValue is a whole number, wider than any port or uid, so that Config can
+// refuse port 70000 with a sentence about ports.
 type numberValue int64
 
 func (v *numberValue) Set(s string) error {
 	n, err := strconv.ParseInt(s, 10, 64)
+	if errors.Is(err, strconv.ErrRange) {
+		return errors.New("is far out of range")
+	}
 	if err != nil {
 		return errors.New("is not a whole number")
 	}

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package options
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// The types below are EgressSelectorConfiguration of apiserver.k8s.io, v1alpha1
+// and v1beta1, as far as both agree, which is everywhere. Ours are strict: a
+// field that is not here is a mistake, not something to skip.
+type egressSelectorConfiguration struct {
+	APIVersion       string            `yaml:"apiVersion"`
+	Kind             string            `yaml:"kind"`
+	EgressSelections []egressSelection `yaml:"egressSelections"`
+}
+
+type egressSelection struct {
+	Name       string           `yaml:"name"`
+	Connection egressConnection `yaml:"connection"`
+}
+
+type egressConnection struct {
+	ProxyProtocol string           `yaml:"proxyProtocol"`
+	Transport     *egressTransport `yaml:"transport"`
+}
+
+type egressTransport struct {
+	TCP *egressTCP `yaml:"tcp"`
+	UDS *egressUDS `yaml:"uds"`
+}
+
+type egressTCP struct {
+	URL       string     `yaml:"url"`
+	TLSConfig *egressTLS `yaml:"tlsConfig"`
+}
+
+type egressTLS struct {
+	CABundle   string `yaml:"caBundle"`
+	ClientKey  string `yaml:"clientKey"`
+	ClientCert string `yaml:"clientCert"`
+}
+
+type egressUDS struct {
+	UDSName string `yaml:"udsName"`
+}
+
+// The names in the file that mean something to us.
+const (
+	egressFlag      = "--egress-selector-config-file"
+	egressKind      = "EgressSelectorConfiguration"
+	egressGroup     = "apiserver.k8s.io/"
+	egressSelected  = "cluster"
+	protocolGRPC    = "GRPC"
+	protocolConnect = "HTTPConnect"
+	protocolDirect  = "Direct"
+)
+
+// checkEgressConflicts refuses flags that say what the file says already.
+func (o *ProxyClient) checkEgressConflicts() error {
+	mode := o.Mode
+	if mode == string(ModeAuto) {
+		mode = "" // the default is no choice
+	}
+	for _, other := range []struct{ flag, value string }{
+		{"--proxy-server", strings.Join(o.ProxyServer, ",")},
+		{"--mode", mode},
+		{"--ca-cert", o.CACert},
+		{"--client-cert", o.ClientCert},
+		{"--client-key", o.ClientKey},
+	} {
+		if other.value != "" {
+			return &UsageError{
+				Flag: other.flag, Value: other.value,
+				Problem: fmt.Sprintf("contradicts %s %q, which gives server, mode and TLS files: remove one of the two flags", egressFlag, o.EgressSelectorConfigFile),
+			}
+		}
+	}
+	return nil
+}
+
+// readEgressSelector returns the server and the TLS files of the selection
+// "cluster" in the file at path.
+func readEgressSelector(path string) ([]server, tlsFiles, error) {
+	from := source{flag: egressFlag, value: path}
+	data, err := readFile(path, from)
+	if err != nil {
+		return nil, tlsFiles{}, err
+	}
+	config, problem := parseEgressSelector(data)
+	if problem != "" {
+		return nil, tlsFiles{}, from.refuse(problem, nil)
+	}
+	connection, problem := config.cluster()
+	if problem != "" {
+		return nil, tlsFiles{}, from.refuse(problem, nil)
+	}
+	s, files, problem := connection.server(from)
+	if problem != "" {
+		return nil, tlsFiles{}, from.refuse(fmt.Sprintf("selection %q: %s", egressSelected, problem), nil)
+	}
+	return []server{s}, files, nil
+}
+
+// parseEgressSelector decodes one YAML or JSON document, strictly.
+func parseEgressSelector(data []byte) (_ *egressSelectorConfiguration, problem string) {
+	// JSON may be indented with tabs, which YAML forbids.
+	if compact := (&bytes.Buffer{}); json.Valid(data) && json.Compact(compact, data) == nil {
+		data = compact.Bytes()
+	}
+	decoder := yaml.NewDecoder(bytes.NewReader(data))
+	decoder.KnownFields(true)
+	config := &egressSelectorConfiguration{}
+	if err := decoder.Decode(config); errors.Is(err, io.EOF) {
+		return nil, "is empty: write an " + egressKind
+	} else if err != nil {
+		return nil, "does not parse: " + yamlSentence(err)
+	}
+	if err := decoder.Decode(&yaml.Node{}); !errors.Is(err, io.EOF) {
+		return nil, "has more than one document: write one " + egressKind
+	}
+	version, ok := strings.CutPrefix(config.APIVersion, egressGroup)
+	if !ok || version != "v1alpha1" && version != "v1beta1" {
+		return nil, fmt.Sprintf("has apiVersion %q: write %sv1beta1 or %sv1alpha1", config.APIVersion, egressGroup, egressGroup)
+	}
+	if config.Kind != egressKind {
+		return nil, fmt.Sprintf("has kind %q: write %s", config.Kind, egressKind)
+	}
+	return config, ""
+}
+
+// yamlSentence makes one line of yaml's several, in words of the file and not
+// of our types.
+func yamlSentence(err error) string {
+	var mismatch *yaml.TypeError
+	if errors.As(err, &mismatch) && len(mismatch.Errors) > 0 {
+		sentence, _, unknown := strings.Cut(mismatch.Errors[0], " not found in type ")
+		if unknown {
+			return strings.Replace(sentence, ": field ", ": unknown field ", 1)
+		}
+		sentence, _, _ = strings.Cut(sentence, " into options.")
+		return sentence
+	}
+	line, _, _ := strings.Cut(strings.TrimPrefix(err.Error(), "yaml: "), "\n")
+	return line
+}
+
+// cluster finds the one selection whose traffic goes to the shoot's nodes, pods
+// and services. Names do not depend on case, as in kube-apiserver.
+func (c *egressSelectorConfiguration) cluster() (_ *egressConnection, problem string) {
+	var found *egressConnection
+	var names []string
+	for i, selection := range c.EgressSelections {
+		names = append(names, fmt.Sprintf("%q", selection.Name))
+		if !strings.EqualFold(selection.Name, egressSelected) {
+			continue
+		}
+		if found != nil {
+			return nil, fmt.Sprintf("has the selection %q twice: keep one", egressSelected)
+		}
+		found = &c.EgressSelections[i].Connection
+	}
+	switch {
+	case found != nil:
+		return found, ""
+	case len(names) == 0:
+		return nil, fmt.Sprintf("has no selection %q, and no other: add it", egressSelected)
+	default:
+		return nil, fmt.Sprintf("has no selection %q, only %s: add it", egressSelected, strings.Join(names, ", "))
+	}
+}
+
+// server translates a connection. What kube-apiserver would refuse is refused.
+func (c *egressConnection) server(from source) (server, tlsFiles, string) {
+	mode := ModeHTTPConnect
+	switch c.ProxyProtocol {
+	case protocolConnect:
+	case protocolGRPC:
+		mode = ModeGRPC
+	case protocolDirect:
+		return server{}, tlsFiles{}, "proxyProtocol Direct has no proxy-server to tunnel through: write GRPC or HTTPConnect"
+	default:
+		return server{}, tlsFiles{}, fmt.Sprintf("proxyProtocol %q is not known: write GRPC or HTTPConnect", c.ProxyProtocol)
+	}
+	switch t := c.Transport; {
+	case t == nil || t.TCP == nil && t.UDS == nil:
+		return server{}, tlsFiles{}, "connection.transport has neither tcp nor uds: write one of them"
+	case t.TCP != nil && t.UDS != nil:
+		return server{}, tlsFiles{}, "connection.transport has both tcp and uds: write one of them"
+	case t.UDS != nil:
+		s, problem := t.UDS.server(mode, from)
+		return s, tlsFiles{}, problem
+	case mode == ModeGRPC:
+		return server{}, tlsFiles{}, "GRPC over tcp is not something that kube-apiserver can do: write uds or HTTPConnect, or use --proxy-server with --mode grpc"
+	default:
+		return t.TCP.server(mode, from)
+	}
+}
+
+func (u *egressUDS) server(mode Mode, from source) (server, string) {
+	from.field = fmt.Sprintf("transport.uds.udsName %q", u.UDSName)
+	if !strings.HasPrefix(u.UDSName, "/") {
+		return server{}, from.field + " is not an absolute path: write one such as /run/konnectivity/server.sock"
+	}
+	s, problem := parseSocket("unix://"+u.UDSName, mode)
+	if problem != "" {
+		return server{}, from.field + " " + problem
+	}
+	return server{s, from}, ""
+}
+
+func (t *egressTCP) server(mode Mode, from source) (server, tlsFiles, string) {
+	from.field = fmt.Sprintf("transport.tcp.url %q", t.URL)
+	u, err := url.Parse(t.URL)
+	switch {
+	case err != nil || u.Scheme != "https" && u.Scheme != "http":
+		return server{}, tlsFiles{}, from.field + " is not an https URL: write it like https://proxy-server:8131"
+	case u.Scheme == "http":
+		return server{}, tlsFiles{}, from.field + " is plaintext over TCP, which anybody on the way could read and use: write https"
+	case u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "":
+		return server{}, tlsFiles{}, from.field + " has more than a host and a port: write it like https://proxy-server:8131"
+	}
+	s, problem := parseServer(u.Host, mode)
+	if problem != "" {
+		return server{}, tlsFiles{}, from.field + " " + problem
+	}
+	if t.TLSConfig == nil {
+		return server{}, tlsFiles{}, from.field + " needs a tlsConfig with caBundle, clientCert and clientKey"
+	}
+	file := func(name, path string) tlsFile {
+		at := from
+		at.field = fmt.Sprintf("tlsConfig.%s %q", name, path)
+		return tlsFile{path: path, source: at}
+	}
+	return server{s, from}, tlsFiles{
+		ca:   file("caBundle", t.TLSConfig.CABundle),
+		cert: file("clientCert", t.TLSConfig.ClientCert),
+		key:  file("clientKey", t.TLSConfig.ClientKey),
+	}, ""
+}

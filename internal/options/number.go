@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package options
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+)
+
+// proxyPort validates --proxy-port.
+func (o *InitRedirect) proxyPort() (uint16, error) {
+	if o.ProxyPort < 1 || o.ProxyPort > math.MaxUint16 {
+		return 0, &UsageError{Flag: "--proxy-port", Value: strconv.FormatInt(o.ProxyPort, 10), Problem: "is not a port: ports go from 1 to 65535"}
+	}
+	return uint16(o.ProxyPort), nil
+}
+
+// maxUID is the highest uid; the one above it, (uid_t)-1, means "none".
+const maxUID = math.MaxUint32 - 1
+
+// proxyUID validates --proxy-uid. Whatever runs under that uid is not
+// redirected, so uids that apps or other meshes run under would let the
+// shoot's traffic out into the seed.
+func (o *InitRedirect) proxyUID() (uint32, error) {
+	problem := ""
+	switch {
+	case o.ProxyUID == 0:
+		problem = "is root, which apps may run as and would then not be redirected"
+	case o.ProxyUID == 65534:
+		problem = "is nobody, which apps may run as and would then not be redirected"
+	case o.ProxyUID == 1337:
+		problem = "is Istio's, whose sidecar would then not be redirected"
+	case o.ProxyUID == 2102:
+		problem = "is Linkerd's, whose sidecar would then not be redirected"
+	case o.ProxyUID < 0 || o.ProxyUID > maxUID:
+		problem = fmt.Sprintf("is not a uid: uids go from 0 to %d", maxUID)
+	default:
+		return uint32(o.ProxyUID), nil
+	}
+	return 0, &UsageError{
+		Flag: "--proxy-uid", Value: strconv.FormatInt(o.ProxyUID, 10),
+		Problem: problem + "; run proxy-client under a uid of its own, such as 14001",
+	}
+}
+
+// excludePorts validates --exclude-port.
+func (o *InitRedirect) excludePorts() ([]uint16, error) {
+	values, err := elements("--exclude-port", o.ExcludePort, "22,9443")
+	if err != nil {
+		return nil, err
+	}
+	var ports []uint16
+	for _, value := range values {
+		port, err := strconv.ParseUint(value, 10, 16)
+		if err != nil || port == 0 {
+			return nil, &UsageError{Flag: "--exclude-port", Value: value, Problem: "is not a port: ports are whole numbers from 1 to 65535"}
+		}
+		if int64(port) == o.ProxyPort {
+			return nil, &UsageError{
+				Flag: "--exclude-port", Value: value,
+				Problem: fmt.Sprintf("is --proxy-port %d, where redirected connections arrive: exclude another port, or move the proxy", o.ProxyPort),
+			}
+		}
+		ports = append(ports, uint16(port))
+	}
+	slices.Sort(ports)
+	return slices.Compact(ports), nil
+}
+
+// excludeUIDs validates --exclude-uid. Unlike a proxy uid any uid will do, root
+// as well: the user asks for exactly that.
+func (o *InitRedirect) excludeUIDs() ([]uint32, error) {
+	values, err := elements("--exclude-uid", o.ExcludeUID, "0,1337")
+	if err != nil {
+		return nil, err
+	}
+	var uids []uint32
+	for _, value := range values {
+		uid, err := strconv.ParseUint(value, 10, 32)
+		if err != nil || uid > maxUID {
+			return nil, &UsageError{Flag: "--exclude-uid", Value: value, Problem: fmt.Sprintf("is not a uid: uids are whole numbers from 0 to %d", maxUID)}
+		}
+		uids = append(uids, uint32(uid))
+	}
+	slices.Sort(uids)
+	return slices.Compact(uids), nil
+}

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package options
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/shoot-proxy/proxy-client/internal/cidr"
+)
+
+// The networks of a Server.
+const (
+	networkTCP  = "tcp"
+	networkUnix = "unix"
+)
+
+// server is a Server and where it was configured.
+type server struct {
+	Server
+	source source
+}
+
+// servers reads --proxy-server and --mode.
+func (o *ProxyClient) servers() ([]server, error) {
+	mode := Mode(o.Mode)
+	switch mode {
+	case ModeAuto, ModeGRPC, ModeHTTPConnect:
+	default:
+		return nil, &UsageError{Flag: "--mode", Value: o.Mode, Problem: "is not a mode: write auto, grpc or http-connect"}
+	}
+	values, err := elements("--proxy-server", o.ProxyServer, "proxy-server-0:8132,proxy-server-1:8132")
+	if err != nil {
+		return nil, err
+	}
+	if len(values) == 0 {
+		return nil, &UsageError{
+			Flag:    "--proxy-server",
+			Problem: "is not given: name at least one server as host:port or unix:///path, or give --egress-selector-config-file",
+		}
+	}
+	var servers []server
+	for _, value := range values {
+		from := source{flag: "--proxy-server", value: value}
+		s, problem := parseServer(value, mode)
+		for _, other := range servers {
+			if problem == "" && other.Network == s.Network && strings.EqualFold(other.Address, s.Address) {
+				problem = fmt.Sprintf("is the same server as %q: write it once", other.Name)
+			}
+		}
+		if problem != "" {
+			return nil, from.refuse(problem, nil)
+		}
+		servers = append(servers, server{s, from})
+	}
+	return servers, nil
+}
+
+// parseServer reads one server: host:port, [IPv6]:port or unix:///path.
+func parseServer(value string, mode Mode) (_ Server, problem string) {
+	if strings.HasPrefix(value, "unix:") {
+		return parseSocket(value, mode)
+	}
+	if scheme, _, ok := strings.Cut(value, "://"); ok {
+		return Server{}, fmt.Sprintf("is a URL: write host:port without %s://, or unix:///path", scheme)
+	}
+	if strings.HasPrefix(value, "/") {
+		return Server{}, fmt.Sprintf("is a path: write unix://%s for a Unix socket", value)
+	}
+	host, port, problem := hostPort(value, "vpn-proxy-server:8132")
+	if problem == "" && host == "" {
+		problem = "has no host: write it like vpn-proxy-server:8132"
+	}
+	if problem == "" {
+		if problem = checkHost(host); problem != "" {
+			problem = "its host " + problem
+		}
+	}
+	if problem != "" {
+		return Server{}, problem
+	}
+	return Server{Name: value, Network: networkTCP, Address: net.JoinHostPort(canonicalHost(host), strconv.Itoa(int(port))), Mode: mode}, ""
+}
+
+// canonicalHost writes an IP address in its one canonical form.
+func canonicalHost(host string) string {
+	if address, err := netip.ParseAddr(host); err == nil {
+		return address.Unmap().String()
+	}
+	return host
+}
+
+// parseSocket reads unix:///path. A Unix socket is plaintext and negotiates
+// nothing, so there auto means gRPC.
+func parseSocket(value string, mode Mode) (_ Server, problem string) {
+	// Linux, unix(7): sun_path has 108 bytes, one of them for the final zero.
+	const longest = 107
+	path, ok := strings.CutPrefix(value, "unix://")
+	if !ok || !filepath.IsAbs(path) {
+		return Server{}, "has no absolute path: write it like unix:///run/konnectivity/server.sock"
+	}
+	path = filepath.Clean(path)
+	switch {
+	case path == "/" || strings.HasSuffix(value, "/"):
+		return Server{}, "is a directory: write it like unix:///run/konnectivity/server.sock"
+	case strings.ContainsRune(path, 0):
+		return Server{}, "has a zero byte in its path"
+	case len(path) > longest:
+		return Server{}, fmt.Sprintf("has a path of %d bytes: a Unix socket's has at most %d", len(path), longest)
+	}
+	if mode == ModeAuto {
+		mode = ModeGRPC
+	}
+	return Server{Name: value, Network: networkUnix, Address: path, Mode: mode}, ""
+}
+
+// checkServers refuses servers that the redirect itself would lead back to us:
+// those with a literal address inside of the set, and our own listener. Names
+// are checked where they are resolved.
+func checkServers(servers []server, set *cidr.Set, listen []netip.AddrPort) error {
+	for _, s := range servers {
+		address, err := netip.ParseAddrPort(s.Address)
+		if s.Network != networkTCP || err != nil {
+			continue
+		}
+		if entry, inside := set.Covering(address.Addr().WithZone("")); inside {
+			return s.source.refuse(fmt.Sprintf("lies inside of %s, so the tunnel would lead into itself: correct the CIDR, or add --exclude-cidr %s",
+				entry, netip.PrefixFrom(address.Addr(), address.Addr().BitLen())), nil)
+		}
+		for _, l := range listen {
+			if l == address {
+				return s.source.refuse("is our own --listen-address: write the address of a proxy-server", nil)
+			}
+		}
+	}
+	return nil
+}

@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"os"
 	"syscall"
 	"time"
 )
@@ -73,8 +72,11 @@ func Check(ctx context.Context, target netip.AddrPort) error {
 	return nil
 }
 
-// errSilent is a connection that ends without one byte.
-var errSilent = errors.New("the connection was closed without an answer")
+// Connections that were accepted and brought nothing.
+var (
+	errSilent = errors.New("the connection was closed without an answer")
+	errMute   = errors.New("the connection was accepted, but no answer came in time")
+)
 
 // ask returns what the listener behind target says, at most one byte more than
 // an answer may have. Every wait in it ends with ctx.
@@ -83,12 +85,15 @@ func ask(ctx context.Context, target netip.AddrPort) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Close() //nolint:errcheck // nothing was written that could be lost
+	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 
 	answer, err := io.ReadAll(io.LimitReader(conn, int64(maxLine)+1))
 	if err != nil && len(answer) == 0 {
+		if isTimeout(err) {
+			return nil, errMute
+		}
 		return nil, err
 	}
 	if len(answer) == 0 {
@@ -107,10 +112,13 @@ func cause(err error) string {
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, errSilent):
 		return "the sidecar accepted the connection but does not take it for the probe: " +
 			"its --shoot-*-cidr and --exclude-cidr most likely differ from those of init-redirect; give both the same"
+	case errors.Is(err, errMute):
+		return "another program listens on the proxy port, or the connection was taken by another mesh or left the pod for somewhere that accepts everything: " +
+			"look at the first rules of `iptables -t nat -S OUTPUT` and at who listens on the proxy port"
 	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EADDRNOTAVAIL), errors.Is(err, syscall.EAFNOSUPPORT):
 		return "the pod has no route or address of this family, which init-redirect adds: " +
 			"run init-redirect again, and see that the kernel has the family enabled (net.ipv6.conf.all.disable_ipv6)"
-	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded), isTimeout(err):
+	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, context.DeadlineExceeded), isTimeout(err):
 		return "the probe was not redirected and left the pod: the nat rules are missing, were flushed, or stand in the other iptables backend; " +
 			"run `init-redirect verify` with the same flags, then `init-redirect apply` to repair them"
 	case errors.Is(err, syscall.EPERM), errors.Is(err, syscall.EACCES):

@@ -4,6 +4,7 @@ package lab
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -12,9 +13,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
-
-	"crypto/rand"
 )
 
 // prefix begins the names of all namespaces and folders that labs make; the
@@ -39,6 +37,8 @@ type Lab struct {
 	mu        sync.Mutex
 	processes []*Process
 	closers   []func() error
+
+	afterProcesses []func() error // what Close does once they have ended
 }
 
 // New builds a lab, or removes what it had built and says what failed. It needs
@@ -154,7 +154,10 @@ func (l *Lab) Close() error {
 		errs = append(errs, fn())
 	}
 	for _, p := range slices.Backward(l.processes) {
-		p.Stop(2 * time.Second)
+		p.Kill() // what a process does on its way out is a test's matter, not Close's
+	}
+	for _, fn := range l.afterProcesses {
+		errs = append(errs, fn())
 	}
 	for _, n := range []*Namespace{l.Pod, l.Seed, l.Shoot} {
 		if n == nil {

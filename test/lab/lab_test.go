@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
@@ -29,16 +30,13 @@ func TestLabTunnelsOnlyThroughTheServer(t *testing.T) {
 	l, _ := labtest.New(t, lab.Options{Mode: lab.HTTPConnect})
 	ctx := labtest.Context(t, time.Minute)
 	for _, f := range lab.DualStack.Each() {
-		for what, addr := range map[string]string{
-			"pod": lab.ShootPod(f, lab.PodAddresses).String(), "service": lab.ShootService(f).String(), "node": lab.ShootNode(f).String(),
+		for what, addr := range map[string]netip.Addr{
+			"pod": lab.ShootPod(f, lab.PodAddresses), "service": lab.ShootService(f), "node": lab.ShootNode(f),
 		} {
 			t.Run(fmt.Sprint(f, " ", what), func(t *testing.T) {
-				hostPort := net.JoinHostPort(addr, fmt.Sprint(target.HTTPPort))
-				dial, cancel := context.WithTimeout(ctx, time.Second)
-				defer cancel()
-				if conn, err := l.Pod.DialContext(dial, "tcp", hostPort); err == nil {
-					conn.Close()
-					t.Fatalf("the pod reaches %s without the tunnel: the lab proves nothing", hostPort)
+				hostPort := net.JoinHostPort(addr.String(), fmt.Sprint(target.HTTPPort))
+				if err := l.Unreachable(ctx, addr, target.HTTPPort); err != nil {
+					t.Fatalf("the lab proves nothing: %v", err)
 				}
 				if got, want := connect(ctx, t, l, hostPort), "hello from the shoot; you called "+hostPort+"\n"; got != want {
 					t.Errorf("through the upstream server: %s", cmp.Diff(want, got))
@@ -102,7 +100,7 @@ func TestLabComesUpInEachShape(t *testing.T) {
 		{Mode: lab.HTTPConnect, PodFamilies: lab.IPv6},
 		{Mode: lab.GRPC, PodFamilies: lab.IPv4, DisableIPv6: true},
 	} {
-		t.Run(fmt.Sprint(opts.Mode, opts.Transport, opts.PodFamilies), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%s %s %s", opts.Mode, opts.Transport, opts.PodFamilies), func(t *testing.T) {
 			l, _ := labtest.New(t, opts)
 			out, err := l.Pod.Run(labtest.Context(t, time.Minute), lab.Command{Path: "id", Args: []string{"-u"}, UID: lab.AppUID})
 			if err != nil {

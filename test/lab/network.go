@@ -117,8 +117,12 @@ func (l *Lab) wireSeed() error {
 	}
 	// The seed forwards, as a node does, but knows no way to the shoot's
 	// addresses: whoever tries hears so at once instead of waiting.
-	for _, path := range []string{"/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/all/forwarding"} {
-		if err := os.WriteFile(path, []byte("1"), 0); err != nil {
+	// (The kernel would say so once a second only, without the last two.)
+	for path, value := range map[string]string{
+		"/proc/sys/net/ipv4/ip_forward": "1", "/proc/sys/net/ipv6/conf/all/forwarding": "1",
+		"/proc/sys/net/ipv4/icmp_ratelimit": "0", "/proc/sys/net/ipv6/icmp/ratelimit": "0",
+	} {
+		if err := os.WriteFile(path, []byte(value), 0); err != nil {
 			return err
 		}
 	}

@@ -15,7 +15,7 @@ import (
 // from the client's pod to a target in the shoot fails, and an error when it
 // succeeds, because then nothing that the lab shows proves a tunnel.
 func (l *Lab) Unreachable(ctx context.Context, addr netip.Addr, port int) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
 	defer cancel()
 	conn, err := l.Pod.DialContext(ctx, "tcp", net.JoinHostPort(addr.String(), strconv.Itoa(port)))
 	if err != nil {

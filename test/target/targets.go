@@ -24,6 +24,7 @@ const (
 // Targets are running servers.
 type Targets struct {
 	http      *http.Server
+	httpAddr  net.Addr
 	listeners []net.Listener
 	tasks     sync.WaitGroup
 
@@ -50,7 +51,7 @@ func Listen(listen func(network, address string) (net.Listener, error)) (*Target
 	if err != nil {
 		return nil, errors.Join(err, t.Close())
 	}
-	t.http = &http.Server{Handler: t.handler()}
+	t.http, t.httpAddr = &http.Server{Handler: t.handler()}, listener.Addr()
 	t.tasks.Go(func() { _ = t.http.Serve(listener) }) // ends with Close
 	return t, nil
 }
@@ -94,6 +95,9 @@ func (t *Targets) drop(conn net.Conn) {
 	defer t.mu.Unlock()
 	delete(t.conns, conn)
 }
+
+// HTTPAddr is where the HTTP target listens.
+func (t *Targets) HTTPAddr() net.Addr { return t.httpAddr }
 
 // Open is how many connections the plain TCP targets hold.
 func (t *Targets) Open() int {

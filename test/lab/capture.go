@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lab
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// markerPort is a UDP port of the seed that nobody listens on; a datagram to it
+// marks a moment in a capture.
+const markerPort = 9
+
+// captureBuffer holds what arrives between two looks, in bytes.
+const captureBuffer = 32 << 20
+
+// Capture sees every IP packet that enters or leaves by one link, from the
+// moment it is opened, as tcpdump does.
+type Capture struct {
+	lab *Lab
+	fd  int
+}
+
+// Packet is an IP packet's header, as far as tests care.
+type Packet struct {
+	Src, Dst netip.Addr
+	Protocol uint8 // of IPv4, or the first next header of IPv6
+	DstPort  uint16
+}
+
+// CapturePod opens a capture on the interface by which the client's pod reaches
+// the rest of the world.
+func (l *Lab) CapturePod() (*Capture, error) {
+	c := &Capture{lab: l, fd: -1}
+	err := l.Pod.Do(func() (err error) {
+		link, err := net.InterfaceByName("eth0")
+		if err != nil {
+			return err
+		}
+		c.fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return fmt.Errorf("packet socket: %w", err)
+		}
+		return errors.Join(
+			unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, captureBuffer),
+			unix.SetsockoptTimeval(c.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 100_000}),
+			unix.Bind(c.fd, &unix.SockaddrLinklayer{Protocol: bigEndian(unix.ETH_P_ALL), Ifindex: link.Index}),
+		)
+	})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("capture on the pod's eth0: %w", err), c.Close())
+	}
+	return c, nil
+}
+
+// Packets returns all packets since the last call up to now. It knows "now" by
+// a datagram of its own, which it waits for and leaves out. It fails when the
+// kernel had to drop a packet.
+func (c *Capture) Packets(ctx context.Context) ([]Packet, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	f := c.lab.opts.PodFamilies.Each()[0]
+	marker := net.JoinHostPort(SeedAddress(f).String(), fmt.Sprint(markerPort))
+	conn, err := c.lab.Pod.DialContext(ctx, "udp", marker)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	if _, err := conn.Write([]byte("marker")); err != nil {
+		return nil, err
+	}
+	var packets []Packet
+	buffer := make([]byte, 128)
+	for ctx.Err() == nil {
+		n, _, err := unix.Recvfrom(c.fd, buffer, 0)
+		if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read the capture: %w", err)
+		}
+		packet, ok := parsePacket(buffer[:n])
+		if !ok {
+			continue // ARP
+		}
+		if packet.Dst == SeedAddress(f) && packet.Protocol == unix.IPPROTO_UDP && packet.DstPort == markerPort {
+			return packets, c.lost()
+		}
+		packets = append(packets, packet)
+	}
+	return nil, fmt.Errorf("the capture never saw its marker to %s: %w", marker, ctx.Err())
+}
+
+func (c *Capture) lost() error {
+	stats, err := unix.GetsockoptTpacketStats(c.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS)
+	if err != nil {
+		return fmt.Errorf("the capture's statistics: %w", err)
+	}
+	if stats.Drops != 0 {
+		return fmt.Errorf("the capture lost %d packets", stats.Drops)
+	}
+	return nil
+}
+
+// Close ends the capture.
+func (c *Capture) Close() error {
+	if c.fd < 0 {
+		return nil
+	}
+	return unix.Close(c.fd)
+}
+
+func parsePacket(b []byte) (Packet, bool) {
+	if len(b) < 1 {
+		return Packet{}, false
+	}
+	var p Packet
+	var payload []byte
+	switch {
+	case b[0]>>4 == 4 && len(b) >= 20:
+		p.Src, p.Dst = netip.AddrFrom4([4]byte(b[12:16])), netip.AddrFrom4([4]byte(b[16:20]))
+		p.Protocol, payload = b[9], b[min(len(b), int(b[0]&15)*4):]
+	case b[0]>>4 == 6 && len(b) >= 40:
+		p.Src, p.Dst = netip.AddrFrom16([16]byte(b[8:24])), netip.AddrFrom16([16]byte(b[24:40]))
+		p.Protocol, payload = b[6], b[40:]
+	default:
+		return Packet{}, false
+	}
+	if (p.Protocol == unix.IPPROTO_UDP || p.Protocol == unix.IPPROTO_TCP) && len(payload) >= 4 {
+		p.DstPort = binary.BigEndian.Uint16(payload[2:4])
+	}
+	return p, true
+}
+
+// bigEndian is C's htons.
+func bigEndian(v uint16) uint16 {
+	return binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, v))
+}
+
+// ForShoot reports whether a packet goes to an address of the shoot's CIDRs.
+func (p Packet) ForShoot() bool {
+	for _, f := range DualStack.Each() {
+		for _, cidr := range []string{PodCIDR(f), ServiceCIDR(f), NodeCIDR(f)} {
+			if netip.MustParsePrefix(cidr).Contains(p.Dst) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// ForShoot returns those packets that go to the shoot's addresses.
+func ForShoot(packets []Packet) []Packet {
+	var shoot []Packet
+	for _, p := range packets {
+		if p.ForShoot() {
+			shoot = append(shoot, p)
+		}
+	}
+	return shoot
+}

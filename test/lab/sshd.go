@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// SSHPort is where sshd listens on the shoot's node addresses.
+const SSHPort = 22
+
+// StartSSHD starts Debian's sshd on the shoot's node addresses, with a host key
+// of its own and no way to log in, and waits until it accepts connections. It
+// returns the public host key, as ssh-keyscan prints it behind the host.
+func (l *Lab) StartSSHD(ctx context.Context) (hostKey string, err error) {
+	key := filepath.Join(l.Dir, "ssh_host_key")
+	if _, err := l.Shoot.Run(ctx, Command{Path: "ssh-keygen", Args: []string{"-q", "-t", "ed25519", "-N", "", "-C", "", "-f", key}}); err != nil {
+		return "", err
+	}
+	if err := l.makeRunSSHD(); err != nil {
+		return "", err
+	}
+	config := fmt.Sprintf("Port %d\nHostKey %s\nPidFile none\nUsePAM no\nPasswordAuthentication no\nMaxStartups 200\n", SSHPort, key)
+	for _, f := range DualStack.Each() {
+		config += fmt.Sprintf("ListenAddress %s\n", ShootNode(f))
+	}
+	path := filepath.Join(l.Dir, "sshd_config")
+	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
+		return "", err
+	}
+	sshd, err := l.Shoot.Start("sshd", Command{Path: "/usr/sbin/sshd", Args: []string{"-D", "-e", "-f", path}})
+	if err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(ctx, startupDeadline)
+	defer cancel()
+	err = Poll(ctx, "sshd", func(ctx context.Context) error {
+		if err := sshd.alive(); err != nil {
+			return err
+		}
+		conn, err := l.Shoot.DialContext(ctx, "tcp", net.JoinHostPort(ShootNode(IPv6).String(), fmt.Sprint(SSHPort)))
+		if err != nil {
+			return err
+		}
+		return conn.Close()
+	})
+	if err != nil {
+		return "", err
+	}
+	public, err := os.ReadFile(key + ".pub")
+	return strings.TrimSpace(string(public)), err
+}
+
+// makeRunSSHD makes the folder that Debian's sshd wants, where no service has
+// made it, and takes it away again.
+func (l *Lab) makeRunSSHD() error {
+	const dir = "/run/sshd"
+	switch err := os.Mkdir(dir, 0o755); {
+	case err == nil:
+		l.afterProcesses = append(l.afterProcesses, func() error { return os.Remove(dir) })
+		return nil
+	case errors.Is(err, os.ErrExist):
+		return nil
+	default:
+		return err
+	}
+}

@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package redirect
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// standing is one family of one backend, opened and read.
+type standing struct {
+	family  Family
+	backend Backend
+	tables  tables
+	state   *state
+	// foreignNAT is set where table nat of legacy holds rules of others.
+	foreignNAT bool
+}
+
+// chosen is the backend to use for a family.
+type chosen struct {
+	standing
+	// other is the other backend where our chains stand there too.
+	other Backend
+}
+
+// look opens and reads one family of one backend.
+func (n *namespace) look(f Family, b Backend) (standing, error) {
+	t, err := n.open(f, b)
+	if err != nil {
+		return standing{}, err
+	}
+	s, err := read(t)
+	if err != nil {
+		return standing{}, err
+	}
+	st := standing{family: f, backend: b, tables: t, state: s}
+	if b != BackendLegacy {
+		return st, nil
+	}
+	all, err := t.List(tableNAT)
+	if err != nil {
+		return standing{}, err
+	}
+	for name, lines := range all {
+		rules, err := parseChain(lines)
+		if err != nil {
+			return standing{}, fmt.Errorf("%s (%s) table nat: %w", f, b, err)
+		}
+		if isOurs(tableNAT, name) {
+			continue
+		}
+		st.foreignNAT = st.foreignNAT || slices.ContainsFunc(rules, func(l listed) bool { return !l.leadsToOurs(tableNAT) })
+	}
+	return st, nil
+}
+
+// candidates returns the backends that may be used for a family, best first,
+// and all that could be read. The error is that of the most telling failure.
+func (n *namespace) candidates(f Family) (usable, open []standing, err error) {
+	var failed []error
+	for _, b := range []Backend{BackendNFT, BackendLegacy} {
+		st, err := n.look(f, b)
+		if err != nil {
+			n.log.Debug("backend cannot be used", "family", f, "backend", b, "error", err)
+			if n.backend == BackendAuto || n.backend == b {
+				failed = append(failed, err)
+			}
+			continue
+		}
+		open = append(open, st)
+	}
+	usable = slices.DeleteFunc(slices.Clone(open), func(st standing) bool {
+		return n.backend != BackendAuto && n.backend != st.backend
+	})
+	if len(usable) == 0 {
+		return nil, nil, tellingOf(failed)
+	}
+	// Stable: nft before legacy where nothing else decides.
+	slices.SortStableFunc(usable, func(a, b standing) int { return b.rank() - a.rank() })
+	return usable, open, nil
+}
+
+// rank says how much speaks for a backend. Where our chains stand already is
+// where they stay, whatever others have added since: moving them would leave
+// two redirects in force.
+func (st standing) rank() int {
+	switch {
+	case !st.state.empty():
+		return 2
+	case st.foreignNAT:
+		return 1
+	default:
+		return 0
+	}
+}
+
+// choose picks the backend for a family. With commit it makes sure, in a chain
+// that exists for a moment, that the kernel can do what our rules need, unless
+// they stand already; without, it only reads.
+func (n *namespace) choose(f FamilyRules, commit bool) (chosen, error) {
+	usable, open, err := n.candidates(f.Family)
+	if err != nil {
+		return chosen{}, err
+	}
+	var failed []error
+	for i, st := range usable {
+		if commit && f.script(st.state) != "" {
+			if err := probeKernel(st); err != nil {
+				failed = append(failed, err)
+				continue
+			}
+		}
+		c := chosen{standing: st}
+		for _, o := range open {
+			if o.backend != st.backend && !o.state.empty() {
+				c.other = o.backend
+			}
+		}
+		if i > 0 {
+			n.log.Warn("took the second choice of backend", "family", f.Family, "backend", st.backend, "error", errors.Join(failed...))
+		}
+		return c, nil
+	}
+	return chosen{}, tellingOf(failed)
+}
+
+// tellingOf picks the error that says most: with a capability missing, that
+// the other backend's program is missing too is of no use.
+func tellingOf(failed []error) error {
+	for _, kind := range []error{ErrPermission, ErrMissingModule} {
+		for _, err := range failed {
+			if errors.Is(err, kind) {
+				return err
+			}
+		}
+	}
+	for _, err := range failed {
+		if !errors.Is(err, ErrMissingBinary) {
+			return err
+		}
+	}
+	return failed[0]
+}
+
+// feature is one thing that our rules need of a kernel.
+type feature struct {
+	table, name string
+	rule        Rule
+	module      map[Backend]string
+}
+
+func features(f Family) []feature {
+	uid, reject := uint32(1), "ipt_REJECT"
+	if f == IPv6 {
+		reject = "ip6t_REJECT"
+	}
+	both := func(module string) map[Backend]string {
+		return map[Backend]string{BackendNFT: module, BackendLegacy: module}
+	}
+	return []feature{
+		{tableFilter, "target REJECT", Rule{TCP: true, Jump: "REJECT", RejectWith: "tcp-reset"}, map[Backend]string{BackendNFT: "nft_reject_inet", BackendLegacy: reject}},
+		{tableFilter, "match owner", Rule{UID: &uid, Jump: "RETURN"}, both("xt_owner")},
+		{tableNAT, "match multiport", Rule{TCP: true, Ports: []uint16{1, 2}, Jump: "RETURN"}, both("xt_multiport")},
+		{tableNAT, "target REDIRECT", Rule{TCP: true, Jump: "REDIRECT", ToPort: 1}, map[Backend]string{BackendNFT: "nft_chain_nat, nft_redir and xt_REDIRECT", BackendLegacy: "xt_REDIRECT"}},
+	}
+}
+
+// probeKernel commits and deletes chains that nothing jumps to, with one rule
+// of each kind, so that what the kernel lacks is known before anything is
+// changed. Where it fails, each kind is tried alone, so as to name it.
+func probeKernel(st standing) error {
+	all := features(st.family)
+	err := tryFeatures(st, all)
+	if err == nil || errors.Is(err, ErrPermission) || errors.Is(err, ErrMissingBinary) {
+		return err
+	}
+	var missing, modules []string
+	for _, one := range all {
+		if tryFeatures(st, []feature{one}) != nil {
+			missing = append(missing, one.name)
+			modules = append(modules, one.module[st.backend])
+		}
+	}
+	// Where every single one fails, or none does, the cause is another.
+	if len(missing) == 0 || len(missing) == len(all) {
+		return err
+	}
+	return &KernelError{
+		Op:   fmt.Sprintf("%s, %s: try %s", st.family, st.backend, strings.Join(missing, ", ")),
+		Cure: "load kernel module " + strings.Join(modules, ", ") + " on the node, or use the other backend (--iptables)",
+		Err:  fmt.Errorf("%w (%w)", ErrMissingModule, err),
+	}
+}
+
+func tryFeatures(st standing, some []feature) error {
+	var commit, remove string
+	for _, table := range []string{tableFilter, tableNAT} {
+		var lines []string
+		for _, f := range some {
+			if f.table == table {
+				lines = append(lines, fmt.Sprintf("-A %s %s", chainProbe, f.rule))
+			}
+		}
+		if len(lines) == 0 {
+			continue
+		}
+		commit += transaction(table, append([]string{":" + chainProbe + " - [0:0]"}, lines...))
+		remove += transaction(table, []string{"-F " + chainProbe, "-X " + chainProbe})
+	}
+	if err := st.tables.Restore(commit); err != nil {
+		// The first table may have been committed before the second failed.
+		return errors.Join(err, removeLeftover(st))
+	}
+	return st.tables.Restore(remove)
+}
+
+// removeLeftover deletes the chains of a probe that failed halfway.
+func removeLeftover(st standing) error {
+	var script string
+	for _, table := range []string{tableFilter, tableNAT} {
+		chains, err := st.tables.List(table, chainProbe)
+		if err != nil {
+			return nil //nolint:nilerr // the probe's own error says more
+		}
+		if _, ok := chains[chainProbe]; ok {
+			script += transaction(table, []string{"-F " + chainProbe, "-X " + chainProbe})
+		}
+	}
+	if script == "" {
+		return nil
+	}
+	return st.tables.Restore(script)
+}

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package redirect
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net/netip"
+	"slices"
+
+	"github.com/shoot-proxy/proxy-client/internal/cidr"
+	"github.com/shoot-proxy/proxy-client/internal/probe"
+)
+
+// Config is what to redirect, and where to. Its zero value is refused.
+type Config struct {
+	// Shoot holds the CIDRs whose TCP connections are redirected. A family
+	// without one is left alone altogether.
+	Shoot []netip.Prefix
+	// Exclude holds CIDRs inside of Shoot that are left alone.
+	Exclude []netip.Prefix
+	// ExcludePorts holds TCP destination ports that are left alone.
+	ExcludePorts []uint16
+	// ExcludeUIDs holds users whose traffic is left alone.
+	ExcludeUIDs []uint32
+	// ProxyPort is where the sidecar listens, on 127.0.0.1 and ::1.
+	ProxyPort uint16
+	// ProxyUID is whom the sidecar runs as. Its traffic is never redirected,
+	// so nothing else may run under it. 0 is refused: root's traffic would
+	// escape the redirect.
+	ProxyUID uint32
+	// ProbePort is the port of the verification probe. 0 derives it from
+	// Shoot and Exclude, as the sidecar does.
+	ProbePort uint16
+}
+
+// Options say in which namespace and through which iptables to work. The zero
+// value is the caller's own namespace, and a choice between the backends.
+type Options struct {
+	// Backend is the iptables to use; "" means [BackendAuto].
+	Backend Backend
+	// Netns is the file of a network namespace, such as /run/netns/pod or
+	// /proc/42/ns/net; "" means the caller's. The calling goroutine enters it
+	// for the length of a call, on a locked thread.
+	Netns string
+	// Logger gets warnings; nil discards them.
+	Logger *slog.Logger
+}
+
+func (o Options) logger() *slog.Logger {
+	if o.Logger == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return o.Logger
+}
+
+// Backend is one of the two kernel interfaces behind the name iptables. The
+// rules of one are invisible to the other, and both are in force.
+type Backend string
+
+// The backends.
+const (
+	// BackendAuto stays where the chains already stand, else takes legacy
+	// where legacy already holds nat rules and may be used, else nft, else
+	// legacy.
+	BackendAuto Backend = "auto"
+	// BackendNFT is iptables-nft.
+	BackendNFT Backend = "nft"
+	// BackendLegacy is iptables-legacy. It needs capability NET_RAW as well.
+	BackendLegacy Backend = "legacy"
+)
+
+// Family is one side of a dual stack.
+type Family string
+
+// The families.
+const (
+	IPv4 Family = "IPv4"
+	IPv6 Family = "IPv6"
+)
+
+// of reports whether p belongs to the family.
+func (f Family) of(p netip.Prefix) bool { return p.Addr().Is4() == (f == IPv4) }
+
+// loopback is where a locally made packet of the family ends once it met
+// REDIRECT (nf_nat_redirect.c), and so where the sidecar listens.
+func (f Family) loopback() netip.Addr {
+	if f == IPv4 {
+		return netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	}
+	return netip.IPv6Loopback()
+}
+
+// ConfigError is a configuration that no machine could make sense of. Nothing
+// was changed.
+type ConfigError struct {
+	// Field is the field of [Config] or [Options] at fault.
+	Field string
+	// Value is what it held.
+	Value string
+	// Problem says what is wrong with it and what to do.
+	Problem string
+}
+
+// Error returns one sentence.
+func (e *ConfigError) Error() string {
+	if e.Value == "" {
+		return e.Field + ": " + e.Problem
+	}
+	return fmt.Sprintf("%s %q: %s", e.Field, e.Value, e.Problem)
+}
+
+// target is a configuration that passed every check that needs no machine.
+type target struct {
+	cfg   Config
+	set   *cidr.Set
+	probe map[Family]netip.AddrPort // only the families that are redirected
+}
+
+// families lists those to be redirected, IPv4 first.
+func (t *target) families() []Family {
+	var all []Family
+	for _, f := range []Family{IPv4, IPv6} {
+		if t.has(f) {
+			all = append(all, f)
+		}
+	}
+	return all
+}
+
+func (t *target) has(f Family) bool {
+	_, ok := t.probe[f]
+	return ok
+}
+
+// Validate returns a [*ConfigError] for everything that can be known to be
+// wrong without looking at the machine.
+func (c Config) Validate() error {
+	_, err := c.target()
+	return err
+}
+
+func (c Config) target() (*target, error) {
+	if c.ProxyPort == 0 {
+		return nil, &ConfigError{"ProxyPort", "0", "is not a port anything can listen on: give one from 1 to 65535"}
+	}
+	if c.ProxyUID == 0 {
+		return nil, &ConfigError{"ProxyUID", "0", "is root, whose traffic would escape the redirect: run the proxy as a user of its own"}
+	}
+	for _, uid := range append([]uint32{c.ProxyUID}, c.ExcludeUIDs...) {
+		if uid == math.MaxUint32 {
+			return nil, &ConfigError{"ProxyUID or ExcludeUIDs", fmt.Sprint(uid), "is the kernel's mark for no user at all: give another"}
+		}
+	}
+	if slices.Contains(c.ExcludePorts, 0) {
+		return nil, &ConfigError{"ExcludePorts", "0", "is not a port anything can connect to: give one from 1 to 65535"}
+	}
+	for _, p := range slices.Concat(c.Shoot, c.Exclude) {
+		if !p.IsValid() || p != p.Masked() || p.Addr().Zone() != "" {
+			return nil, &ConfigError{"Shoot or Exclude", p.String(), "is not a canonical CIDR: use netip.Prefix.Masked"}
+		}
+	}
+	set, err := cidr.New(entries("Shoot", c.Shoot), entries("Exclude", c.Exclude))
+	if err != nil {
+		var refused *cidr.Error
+		if errors.As(err, &refused) {
+			return nil, &ConfigError{refused.Flag, refused.Value, refused.Problem}
+		}
+		return nil, err
+	}
+	return c.probes(set), nil
+}
+
+func (c Config) probes(set *cidr.Set) *target {
+	t := &target{cfg: c, set: set, probe: map[Family]netip.AddrPort{}}
+	for _, at := range probe.Targets(set) {
+		if c.ProbePort != 0 {
+			at = netip.AddrPortFrom(at.Addr(), c.ProbePort)
+		}
+		if at.Addr().Is4() {
+			t.probe[IPv4] = at
+		} else {
+			t.probe[IPv6] = at
+		}
+	}
+	return t
+}
+
+func entries(field string, prefixes []netip.Prefix) []cidr.Entry {
+	all := make([]cidr.Entry, 0, len(prefixes))
+	for _, p := range prefixes {
+		all = append(all, cidr.Entry{Flag: field, Value: p.String(), Prefix: p})
+	}
+	return all
+}

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package redirect
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"text/tabwriter"
+)
+
+// Report is what stands in a namespace, for people and, as JSON, for scripts.
+type Report struct {
+	// Rules holds OUTPUT's jumps to our chains and the rules of those.
+	Rules []RuleReport `json:"rules"`
+	// Reach holds the address and routes that we gave to a pod without the
+	// shoot's family, as the ip(8) commands that would take them away.
+	Reach []string `json:"reach,omitempty"`
+	// Connections holds what conntrack knows of redirected connections.
+	Connections []Connection `json:"connections"`
+}
+
+// RuleReport is one rule with its counters.
+type RuleReport struct {
+	Family  Family  `json:"family"`
+	Backend Backend `json:"backend"`
+	Table   string  `json:"table"`
+	Chain   string  `json:"chain"`
+	// Number counts from 1 in the chain.
+	Number int `json:"number"`
+	// Packets and Bytes that the rule matched. Table nat sees only the first
+	// packet of a connection.
+	Packets uint64 `json:"packets"`
+	Bytes   uint64 `json:"bytes"`
+	// Rule is in the words of iptables.
+	Rule string `json:"rule"`
+}
+
+// Dump reads what stands of ours, in both families and, where opt.Backend is
+// auto, in both backends, with the connections that it redirected. It needs no
+// configuration and changes nothing.
+func Dump(ctx context.Context, opt Options) (*Report, error) {
+	report := &Report{Rules: []RuleReport{}, Connections: []Connection{}}
+	err := inside(ctx, opt, func(n *namespace) error {
+		some, err := n.find()
+		if err != nil {
+			return err
+		}
+		var ports []uint16
+		for _, f := range some {
+			report.Rules = append(report.Rules, f.report()...)
+			ports = append(ports, f.state.redirectPorts()...)
+		}
+		steps, err := unreachSteps()
+		if err != nil {
+			return err
+		}
+		for _, s := range steps {
+			report.Reach = append(report.Reach, s.text)
+		}
+		if len(ports) == 0 {
+			return nil
+		}
+		redirected, err := connections(ports)
+		report.Connections = append(report.Connections, redirected...)
+		return err
+	})
+	return report, err
+}
+
+// report lists the rules in the order in which a packet meets them.
+func (f found) report() []RuleReport {
+	var all []RuleReport
+	add := func(table string, rules []listed, keep func(listed) bool) {
+		for i, l := range rules {
+			if keep(l) {
+				all = append(all, RuleReport{
+					Family: f.family, Backend: f.backend, Table: table, Chain: l.chain, Number: i + 1,
+					Packets: l.packets, Bytes: l.bytes, Rule: l.raw,
+				})
+			}
+		}
+	}
+	for _, table := range []string{tableNAT, tableFilter} {
+		add(table, f.state.output[table], func(l listed) bool { return l.leadsToOurs(table) })
+		for _, id := range ours() {
+			if id.table == table {
+				add(table, f.state.chains[id], func(listed) bool { return true })
+			}
+		}
+	}
+	return all
+}
+
+// redirectPorts returns the ports that our rules redirect to.
+func (s *state) redirectPorts() []uint16 {
+	var ports []uint16
+	for _, l := range s.chains[chainID{tableNAT, ChainRedirect}] {
+		if l.rule.ToPort != 0 && !slices.Contains(ports, l.rule.ToPort) {
+			ports = append(ports, l.rule.ToPort)
+		}
+	}
+	return ports
+}
+
+// WriteTable writes the report for people.
+func (r *Report) WriteTable(w io.Writer) error {
+	out := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	line := func(format string, args ...any) { _, _ = fmt.Fprintf(out, format+"\n", args...) } // Flush reports
+	if len(r.Rules) == 0 {
+		line("No rules of init-redirect stand in this network namespace.")
+	} else {
+		line("FAMILY\tBACKEND\tTABLE\tCHAIN\t#\tPACKETS\tBYTES\tRULE")
+	}
+	for _, l := range r.Rules {
+		line("%s\t%s\t%s\t%s\t%d\t%d\t%d\t%s", l.Family, l.Backend, l.Table, l.Chain, l.Number, l.Packets, l.Bytes, l.Rule)
+	}
+	if len(r.Reach) > 0 {
+		line("\nGiven to this pod, which lacks the family; clean undoes it by:")
+	}
+	for _, text := range r.Reach {
+		line("%s", text)
+	}
+	if len(r.Connections) == 0 {
+		line("\nNo redirected connections.")
+	} else {
+		line("\nORIGINAL DESTINATION\tSOURCE\tPROXY\tSTATE\tAGE\tTIMEOUT\tSENT\tRECEIVED")
+	}
+	for _, c := range r.Connections {
+		line("%s\t%s\t%s\t%s\t%s\t%ds\t%s\t%s", c.OriginalDestination, c.Source, c.Proxy, c.State, c.age(), c.TimeoutSeconds,
+			amount(c.SentBytes, c.SentPackets), amount(c.ReceivedBytes, c.ReceivedPackets))
+	}
+	return out.Flush()
+}
+
+func (c Connection) age() string {
+	if c.AgeSeconds == nil {
+		return "-"
+	}
+	return strconv.FormatInt(*c.AgeSeconds, 10) + "s"
+}
+
+// amount leaves out what the kernel does not count: a connection without one
+// packet does not exist.
+func amount(bytes, packets uint64) string {
+	if packets == 0 {
+		return "-"
+	}
+	return strconv.FormatUint(bytes, 10) + " B"
+}

@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package redirect
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Rule is one iptables rule, as far as this package ever writes any. All of
+// its conditions have to hold; the zero value of a field is no condition.
+type Rule struct {
+	// Destination is where the packet goes.
+	Destination netip.Prefix
+	// Out is the device it leaves by.
+	Out string
+	// TCP is set for a rule that looks at TCP only.
+	TCP bool
+	// Ports holds TCP destination ports, at most 15 (xt_multiport.h), sorted.
+	Ports []uint16
+	// UID is the user whose socket sent it; nil is anybody, also the kernel.
+	UID *uint32
+	// Jump is the chain or target that it is handed to.
+	Jump string
+	// ToPort is the port of target REDIRECT.
+	ToPort uint16
+	// RejectWith is the answer of target REJECT.
+	RejectWith string
+
+	// foreign is what somebody else's rule has beside these, in its own
+	// words. It makes such a rule different from every one of ours.
+	foreign string
+}
+
+// String is the rule in the words of iptables, without table and chain.
+func (r Rule) String() string {
+	var words []string
+	add := func(w ...string) { words = append(words, w...) }
+	if r.Destination.IsValid() {
+		add("-d", r.Destination.String())
+	}
+	if r.Out != "" {
+		add("-o", r.Out)
+	}
+	if r.TCP {
+		add("-p", "tcp")
+	}
+	switch len(r.Ports) {
+	case 0:
+	case 1:
+		add("-m", "tcp", "--dport", portList(r.Ports))
+	default:
+		add("-m", "multiport", "--dports", portList(r.Ports))
+	}
+	if r.UID != nil {
+		add("-m", "owner", "--uid-owner", strconv.FormatUint(uint64(*r.UID), 10))
+	}
+	if r.foreign != "" {
+		add(r.foreign)
+	}
+	if r.Jump != "" {
+		add("-j", r.Jump)
+	}
+	if r.ToPort != 0 {
+		add("--to-ports", strconv.Itoa(int(r.ToPort)))
+	}
+	if r.RejectWith != "" {
+		add("--reject-with", r.RejectWith)
+	}
+	return strings.Join(words, " ")
+}
+
+func portList(ports []uint16) string {
+	all := make([]string, 0, len(ports))
+	for _, p := range ports {
+		all = append(all, strconv.Itoa(int(p)))
+	}
+	return strings.Join(all, ",")
+}
+
+// listed is a rule as `iptables -v -S` shows it.
+type listed struct {
+	chain          string
+	rule           Rule
+	raw            string // its words without -A, chain and counters, quoted as they were
+	packets, bytes uint64
+}
+
+// parseRule reads one line of `iptables -v -S`, such as
+//
+//	-A OUTPUT -p tcp -c 12 720 -j PROXY_CLIENT_OUTPUT
+//
+// The order of the conditions, implied modules (-m tcp) and the ways to write
+// an address do not matter to the result: backends and versions of iptables
+// differ in them.
+func parseRule(line string) (listed, error) {
+	words, err := split(line)
+	if err != nil {
+		return listed{}, fmt.Errorf("read rule %q: %w", line, err)
+	}
+	if len(words) < 2 || words[0] != "-A" {
+		return listed{}, fmt.Errorf("read rule %q: it does not begin with -A and a chain", line)
+	}
+	l := listed{chain: words[1]}
+	words, err = l.takeCounters(words[2:])
+	if err != nil {
+		return listed{}, fmt.Errorf("read rule %q: %w", line, err)
+	}
+	l.raw = strings.Join(words, " ")
+	var foreign []string
+	for len(words) > 0 {
+		n := l.rule.take(words)
+		if n == 0 {
+			foreign = append(foreign, words[0])
+			n = 1
+		}
+		words = words[n:]
+	}
+	l.rule.foreign = strings.Join(foreign, " ")
+	slices.Sort(l.rule.Ports)
+	return l, nil
+}
+
+// takeCounters reads and removes -c PACKETS BYTES.
+func (l *listed) takeCounters(words []string) ([]string, error) {
+	i := slices.Index(words, "-c")
+	if i < 0 {
+		return words, nil
+	}
+	if len(words) < i+3 {
+		return nil, fmt.Errorf("-c has no two counters behind it")
+	}
+	var err error
+	if l.packets, err = strconv.ParseUint(words[i+1], 10, 64); err != nil {
+		return nil, err
+	}
+	if l.bytes, err = strconv.ParseUint(words[i+2], 10, 64); err != nil {
+		return nil, err
+	}
+	return slices.Concat(words[:i], words[i+3:]), nil
+}
+
+// take reads the condition or target at the start of words into r, and returns
+// how many words that were: 0 where it is none that this package writes, or
+// one that r has already (a rule cannot have two destinations, but two
+// multiport conditions).
+func (r *Rule) take(words []string) int {
+	if len(words) < 2 {
+		return 0
+	}
+	value, done := words[1], false
+	switch words[0] {
+	case "-d":
+		if p, ok := parseDestination(value); ok && !r.Destination.IsValid() {
+			r.Destination, done = p, true
+		}
+	case "-o":
+		if r.Out == "" {
+			r.Out, done = value, true
+		}
+	case "-p":
+		if value == "tcp" && !r.TCP {
+			r.TCP, done = true, true
+		}
+	case "-m":
+		// A module with no condition does nothing; its conditions follow.
+		done = slices.Contains([]string{"tcp", "multiport", "owner"}, value)
+	case "--dport", "--dports":
+		if ports, ok := parsePorts(value); ok && r.Ports == nil {
+			r.Ports, done = ports, true
+		}
+	case "--uid-owner":
+		if n, err := strconv.ParseUint(value, 10, 32); err == nil && r.UID == nil {
+			uid := uint32(n)
+			r.UID, done = &uid, true
+		}
+	case "-j":
+		if r.Jump == "" {
+			r.Jump, done = value, true
+		}
+	case "--to-ports":
+		if ports, ok := parsePorts(value); ok && len(ports) == 1 && r.ToPort == 0 {
+			r.ToPort, done = ports[0], true
+		}
+	case "--reject-with":
+		if r.RejectWith == "" {
+			r.RejectWith, done = value, true
+		}
+	}
+	if !done {
+		return 0
+	}
+	return 2
+}
+
+// parseDestination reads 10.0.0.0/8, 192.0.2.1 and 2001:db8::1/128.
+func parseDestination(s string) (netip.Prefix, bool) {
+	if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" {
+		return netip.PrefixFrom(a, a.BitLen()), true
+	}
+	p, err := netip.ParsePrefix(s)
+	return p, err == nil && p == p.Masked()
+}
+
+// parsePorts reads 22 and 22,80: no ranges and no 0, which this package never
+// writes.
+func parsePorts(s string) ([]uint16, bool) {
+	var ports []uint16
+	for part := range strings.SplitSeq(s, ",") {
+		n, err := strconv.ParseUint(part, 10, 16)
+		if err != nil || n == 0 {
+			return nil, false
+		}
+		ports = append(ports, uint16(n))
+	}
+	return ports, true
+}
+
+// split cuts a line into words, at spaces that are not inside double quotes.
+// Words keep their quotes and backslashes, so that joined again they are still
+// what iptables-restore reads. "!" stays with the word that it negates.
+func split(line string) ([]string, error) {
+	var words []string
+	var word strings.Builder
+	quoted, escaped := false, false
+	flush := func() {
+		if word.Len() == 0 {
+			return
+		}
+		words = append(words, word.String())
+		word.Reset()
+	}
+	for _, c := range line {
+		switch {
+		case escaped:
+			escaped = false
+		case c == '\\' && quoted:
+			escaped = true
+		case c == '"':
+			quoted = !quoted
+		case (c == ' ' || c == '\t') && !quoted:
+			if word.String() != "!" {
+				flush()
+				continue
+			}
+			c = ' '
+		}
+		word.WriteRune(c)
+	}
+	if quoted {
+		return nil, fmt.Errorf("a quotation does not end")
+	}
+	flush()
+	return words, nil
+}

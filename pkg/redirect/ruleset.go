@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package redirect
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// The chains of this package. The names are fixed: people and other programs
+// look for them.
+const (
+	// ChainOutput of table nat decides what is redirected.
+	ChainOutput = "PROXY_CLIENT_OUTPUT"
+	// ChainRedirect of table nat redirects.
+	ChainRedirect = "PROXY_CLIENT_REDIRECT"
+	// ChainGuard of table filter rejects what was not redirected.
+	ChainGuard = "PROXY_CLIENT_GUARD"
+
+	// chainProbe exists for moments in either table, to see what the kernel
+	// can do before anything is changed.
+	chainProbe = "PROXY_CLIENT_PROBE"
+
+	tableFilter  = "filter"
+	tableNAT     = "nat"
+	builtin      = "OUTPUT" // the kernel's chain for locally made packets
+	maxMultiport = 15       // XT_MULTI_PORTS of linux/netfilter/xt_multiport.h
+)
+
+// Chain is one chain of ours with all of its rules, in order.
+type Chain struct {
+	Table, Name string
+	// First is set where OUTPUT has to jump here before all else.
+	First bool
+	Rules []Rule
+}
+
+// FamilyRules is everything for one family, in the order in which it is
+// applied: filter before nat, so that nothing escapes in between.
+type FamilyRules struct {
+	Family Family
+	Chains []Chain
+}
+
+// Ruleset is everything that a [Config] asks iptables for.
+type Ruleset struct {
+	// Families holds those with a shoot CIDR, IPv4 first.
+	Families []FamilyRules
+}
+
+// Build returns the rules for cfg, without looking at the machine. The error is
+// a [*ConfigError].
+func Build(cfg Config) (*Ruleset, error) {
+	t, err := cfg.target()
+	if err != nil {
+		return nil, err
+	}
+	return t.ruleset(), nil
+}
+
+func (t *target) ruleset() *Ruleset {
+	rs := &Ruleset{}
+	for _, f := range t.families() {
+		rs.Families = append(rs.Families, t.rulesOf(f))
+	}
+	return rs
+}
+
+func (t *target) rulesOf(f Family) FamilyRules {
+	at := t.probe[f]
+	probeRule := Rule{Destination: host(at.Addr()), TCP: true, Ports: []uint16{at.Port()}, Jump: ChainRedirect}
+	// The guard takes the whole address: a sidecar with other flags probes
+	// another port, and should hear of it at once instead of after a timeout.
+	probeGuard := Rule{Destination: host(at.Addr()), TCP: true, Jump: "REJECT", RejectWith: "tcp-reset"}
+
+	output := append([]Rule{probeRule}, t.exemptions(f)...)
+	guard := append([]Rule{probeGuard}, t.exemptions(f)...)
+	for _, p := range t.set.Shoot() {
+		if !f.of(p) {
+			continue
+		}
+		output = append(output, Rule{Destination: p, TCP: true, Jump: ChainRedirect})
+		guard = append(guard,
+			Rule{Destination: p, TCP: true, Jump: "REJECT", RejectWith: "tcp-reset"},
+			Rule{Destination: p, Jump: "REJECT", RejectWith: portUnreachable(f)})
+	}
+	return FamilyRules{Family: f, Chains: []Chain{
+		{Table: tableFilter, Name: ChainGuard, First: true, Rules: guard},
+		{Table: tableNAT, Name: ChainOutput, First: true, Rules: output},
+		{Table: tableNAT, Name: ChainRedirect, Rules: []Rule{{TCP: true, Jump: "REDIRECT", ToPort: t.cfg.ProxyPort}}},
+	}}
+}
+
+// portUnreachable is the answer that ends a UDP exchange at once: the kernel
+// turns it into ECONNREFUSED (icmp_err_convert of net/ipv4/icmp.c).
+func portUnreachable(f Family) string {
+	if f == IPv4 {
+		return "icmp-port-unreachable"
+	}
+	return "icmp6-port-unreachable"
+}
+
+// exemptions are what both the redirect and the guard leave alone: the sidecar
+// itself, whatever stays in the pod (REDIRECT's own result included: the guard
+// sees it with 127.0.0.1 as destination), and what the user excluded.
+func (t *target) exemptions(f Family) []Rule {
+	ret := func(r Rule) Rule {
+		r.Jump = "RETURN"
+		return r
+	}
+	rules := []Rule{
+		ret(Rule{UID: &t.cfg.ProxyUID}),
+		ret(Rule{Out: "lo"}),
+	}
+	for ports := range slices.Chunk(canonical(t.cfg.ExcludePorts), maxMultiport) {
+		rules = append(rules, ret(Rule{TCP: true, Ports: ports}))
+	}
+	for _, uid := range canonical(t.cfg.ExcludeUIDs) {
+		if uid != t.cfg.ProxyUID {
+			rules = append(rules, ret(Rule{UID: &uid}))
+		}
+	}
+	for _, p := range t.set.Excluded() {
+		if f.of(p) {
+			rules = append(rules, ret(Rule{Destination: p}))
+		}
+	}
+	return rules
+}
+
+// canonical sorts and drops duplicates, so that equal wishes are equal rules.
+func canonical[T uint16 | uint32](values []T) []T {
+	sorted := slices.Clone(values)
+	slices.Sort(sorted)
+	return slices.Compact(sorted)
+}
+
+// String is the whole ruleset as one text in the manner of iptables-save: what
+// apply feeds to iptables-restore --noflush in a namespace without our rules.
+func (rs *Ruleset) String() string {
+	var text strings.Builder
+	for i, f := range rs.Families {
+		if i > 0 {
+			text.WriteByte('\n')
+		}
+		fmt.Fprintf(&text, "# %s\n%s", f.Family, f.script(nil))
+	}
+	return text.String()
+}

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package redirect
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// script is what iptables-restore --noflush has to read so that s becomes f;
+// empty where it is that already. A nil s is a namespace without our rules.
+//
+// A chain that differs is emptied and refilled by its declaration, in the same
+// commit: no packet ever sees half of it. A chain that is right is not
+// mentioned, so that its counters stay.
+func (f FamilyRules) script(s *state) string {
+	if s == nil {
+		s = &state{}
+	}
+	var text strings.Builder
+	for _, table := range []string{tableFilter, tableNAT} {
+		var declare, jump, fill []string
+		for _, c := range f.Chains {
+			if c.Table != table {
+				continue
+			}
+			if !s.same(c) {
+				declare = append(declare, fmt.Sprintf(":%s - [0:0]", c.Name))
+				for _, r := range c.Rules {
+					fill = append(fill, fmt.Sprintf("-A %s %s", c.Name, r))
+				}
+			}
+			rules, right := s.jumps(c)
+			if !c.First || right {
+				continue
+			}
+			for _, l := range rules {
+				jump = append(jump, "-D "+builtin+" "+l.raw)
+			}
+			jump = append(jump, fmt.Sprintf("-I %s 1 -j %s", builtin, c.Name))
+		}
+		text.WriteString(transaction(table, slices.Concat(declare, fill, jump)))
+	}
+	return text.String()
+}
+
+// transaction is one table of a script; nothing where there is nothing to do.
+func transaction(table string, lines []string) string {
+	if len(lines) == 0 {
+		return ""
+	}
+	return "*" + table + "\n" + strings.Join(lines, "\n") + "\nCOMMIT\n"
+}
+
+// removal is the script that takes table nat's part and then table filter's
+// part of ours away, so that nothing for the shoot leaves the pod while its
+// redirected connections end. all holds every chain of both tables.
+func removal(all map[string]map[string][]listed) string {
+	return removeFrom(tableNAT, all[tableNAT]) + removeFrom(tableFilter, all[tableFilter])
+}
+
+func removeFrom(table string, chains map[string][]listed) string {
+	mine := slices.DeleteFunc(sortedKeys(chains), func(name string) bool { return !isOurs(table, name) })
+	var lines []string
+	for _, name := range sortedKeys(chains) {
+		if isOurs(table, name) {
+			continue
+		}
+		// Not only OUTPUT: a chain that anything still leads to cannot be
+		// deleted.
+		for _, l := range chains[name] {
+			if l.leadsToOurs(table) {
+				lines = append(lines, "-D "+name+" "+l.raw)
+			}
+		}
+	}
+	for _, name := range mine {
+		lines = append(lines, "-F "+name)
+	}
+	for _, name := range mine {
+		lines = append(lines, "-X "+name)
+	}
+	return transaction(table, lines)
+}
+
+// draining is the script that makes table nat inert, and leaves a rule in it:
+// connections that were redirected live on, no new one is.
+func draining() string {
+	return transaction(tableNAT, []string{
+		fmt.Sprintf(":%s - [0:0]", ChainOutput),
+		fmt.Sprintf("-A %s -j RETURN", ChainOutput),
+	})
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}

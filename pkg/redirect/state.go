@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package redirect
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// tables is one family of one backend, the seam between this package and
+// iptables. A fake of it is strict: what a test does not expect fails.
+type tables interface {
+	// List returns `iptables -v -S` of the named chains of a table, without
+	// names of all. A chain or a table that does not exist is left out, and
+	// is not made by looking.
+	List(table string, chains ...string) (map[string][]string, error)
+	// Restore feeds script to iptables-restore --noflush. Each table of it is
+	// one transaction, in order.
+	Restore(script string) error
+}
+
+// state is what stands in one family of one backend, as far as it is ours.
+type state struct {
+	chains map[chainID][]listed // ours only; an empty chain has an entry
+	output map[string][]listed  // table → its chain OUTPUT
+}
+
+type chainID struct{ table, name string }
+
+func ours() []chainID {
+	return []chainID{{tableFilter, ChainGuard}, {tableNAT, ChainOutput}, {tableNAT, ChainRedirect}}
+}
+
+// isOurs reports whether a jump to name leads to one of our chains.
+func isOurs(table, name string) bool {
+	return slices.Contains(ours(), chainID{table, name}) || name == chainProbe
+}
+
+// leadsToOurs reports whether a rule jumps, or goes (-g), to a chain of ours.
+func (l listed) leadsToOurs(table string) bool {
+	if isOurs(table, l.rule.Jump) {
+		return true
+	}
+	_, name, ok := strings.Cut(" "+l.rule.foreign, " -g ")
+	return ok && isOurs(table, name)
+}
+
+// read lists our chains and OUTPUT. It changes nothing.
+func read(t tables) (*state, error) {
+	s := &state{chains: map[chainID][]listed{}, output: map[string][]listed{}}
+	for _, table := range []string{tableFilter, tableNAT} {
+		names := []string{builtin}
+		for _, id := range ours() {
+			if id.table == table {
+				names = append(names, id.name)
+			}
+		}
+		lines, err := t.List(table, names...)
+		if err != nil {
+			return nil, err
+		}
+		for name, lines := range lines {
+			rules, err := parseChain(lines)
+			if err != nil {
+				return nil, fmt.Errorf("table %s: %w", table, err)
+			}
+			if name == builtin {
+				s.output[table] = rules
+			} else {
+				s.chains[chainID{table, name}] = rules
+			}
+		}
+	}
+	return s, nil
+}
+
+// parseChain reads the rules in a listing, and skips the lines that declare
+// the chain (-N, -P) or warn (#).
+func parseChain(lines []string) ([]listed, error) {
+	rules := []listed{}
+	for _, line := range lines {
+		if !strings.HasPrefix(line, "-A ") {
+			continue
+		}
+		rule, err := parseRule(line)
+		if err != nil {
+			return nil, err
+		}
+		rules = append(rules, rule)
+	}
+	return rules, nil
+}
+
+// empty reports whether nothing of ours stands.
+func (s *state) empty() bool {
+	if len(s.chains) > 0 {
+		return false
+	}
+	for table, rules := range s.output {
+		for _, l := range rules {
+			if l.leadsToOurs(table) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// jumps returns the rules of OUTPUT that lead to c, and whether that is
+// exactly one, without conditions, before all else.
+func (s *state) jumps(c Chain) (rules []listed, right bool) {
+	output := s.output[c.Table]
+	for _, l := range output {
+		if l.rule.Jump == c.Name {
+			rules = append(rules, l)
+		}
+	}
+	plain := Rule{Jump: c.Name}
+	return rules, len(rules) == 1 && output[0].rule.String() == plain.String()
+}
+
+// same reports whether chain c stands as it should, its jump aside.
+func (s *state) same(c Chain) bool {
+	have, ok := s.chains[chainID{c.Table, c.Name}]
+	return ok && slices.EqualFunc(have, c.Rules, func(l listed, r Rule) bool { return l.rule.String() == r.String() })
+}
+
+// differences lists, in words, how the state differs from what is wanted.
+func (s *state) differences(f FamilyRules, backend Backend) []string {
+	var all []string
+	for _, c := range f.Chains {
+		where := fmt.Sprintf("%s (%s) table %s chain ", f.Family, backend, c.Table)
+		for _, d := range s.chainDifferences(c) {
+			all = append(all, where+c.Name+": "+d)
+		}
+		if !c.First {
+			continue
+		}
+		if rules, right := s.jumps(c); !right {
+			all = append(all, where+builtin+": "+s.jumpProblem(c, rules))
+		}
+	}
+	return all
+}
+
+func (s *state) chainDifferences(c Chain) []string {
+	have, ok := s.chains[chainID{c.Table, c.Name}]
+	if !ok {
+		return []string{"is missing"}
+	}
+	var all []string
+	for i := range max(len(have), len(c.Rules)) {
+		switch {
+		case i >= len(have):
+			all = append(all, fmt.Sprintf("rule %d is missing: %s", i+1, c.Rules[i]))
+		case i >= len(c.Rules):
+			all = append(all, fmt.Sprintf("rule %d is not ours: %s", i+1, have[i].raw))
+		case have[i].rule.String() != c.Rules[i].String():
+			all = append(all, fmt.Sprintf("rule %d is %q, and should be %q", i+1, have[i].raw, c.Rules[i]))
+		}
+	}
+	return all
+}
+
+func (s *state) jumpProblem(c Chain, jumps []listed) string {
+	switch {
+	case len(jumps) == 0:
+		return fmt.Sprintf("the jump to %s is missing", c.Name)
+	case len(jumps) > 1:
+		return fmt.Sprintf("jumps to %s %d times, and should once", c.Name, len(jumps))
+	case s.output[c.Table][0].rule.Jump != c.Name:
+		return fmt.Sprintf("%q stands before the jump to %s, which has to be first", s.output[c.Table][0].raw, c.Name)
+	default:
+		return fmt.Sprintf("the jump to %s has conditions: %q", c.Name, jumps[0].raw)
+	}
+}
+
+// host is the prefix of one address.
+func host(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }

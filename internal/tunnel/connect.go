@@ -17,9 +17,9 @@ import (
 )
 
 const (
-	// maxHead bounds an answer to CONNECT, headers and, where it is an error,
-	// the text behind them.
-	maxHead = 64 << 10
+	// maxHead bounds the headers of an answer to CONNECT and, where it is an
+	// error, the text behind them.
+	maxHead = 16 << 10
 	// abandonConnect is how long an abandoned CONNECT is kept open for its
 	// answer: the agent gives the target 5 s. A server that cannot write its 200
 	// leaks the target's connection.
@@ -57,10 +57,9 @@ func (c *connectConn) dial(ctx context.Context, dst netip.AddrPort) *Error {
 		_ = c.conn.SetDeadline(longAgo)
 		close(fired)
 	})
-	err := c.request(dst)
-	if err == nil {
-		err = c.answer()
-	}
+	// Where the request cannot be written, the answer says why.
+	_, _ = fmt.Fprintf(c.conn, "CONNECT %[1]s HTTP/1.1\r\nHost: %[1]s\r\nUser-Agent: shoot-proxy\r\n\r\n", dst)
+	err := c.answer()
 	late := !stop()
 	if late {
 		<-fired // the deadline is not moved any more
@@ -76,14 +75,6 @@ func (c *connectConn) dial(ctx context.Context, dst netip.AddrPort) *Error {
 		_ = c.conn.Close()
 	}
 	return err
-}
-
-func (c *connectConn) request(dst netip.AddrPort) *Error {
-	_, err := fmt.Fprintf(c.conn, "CONNECT %[1]s HTTP/1.1\r\nHost: %[1]s\r\nUser-Agent: shoot-proxy\r\n\r\n", dst)
-	if err != nil {
-		return c.lost(err)
-	}
-	return nil
 }
 
 // answer reads until it is known what the server says. What the target said in
@@ -115,7 +106,7 @@ func (c *connectConn) answer() *Error {
 		case v == headGarbage, len(head) > maxHead:
 			return &Error{Reason: ReasonProtocol, Server: c.server.Name, Err: fmt.Errorf("%w: its answer to CONNECT begins %.60q", ErrProtocol, head)}
 		case errors.Is(err, io.EOF):
-			return &Error{Reason: ReasonProtocol, Server: c.server.Name, Err: fmt.Errorf("%w: it closed the connection without an answer to CONNECT", ErrProtocol), elsewhere: true}
+			return &Error{Reason: ReasonProtocol, Server: c.server.Name, Err: fmt.Errorf("%w: it closed the connection without an answer to CONNECT; is it an http-connect server (--mode)?", ErrProtocol), elsewhere: true}
 		case err != nil:
 			return c.lost(err)
 		}
@@ -141,15 +132,12 @@ func (c *connectConn) refused(status int, text []byte) *Error {
 
 // lost is the error of a connection that broke before there was an answer.
 func (c *connectConn) lost(err error) *Error {
+	if _, ok := remoteAlert(err); ok {
+		return c.server.path.alerted(err)
+	}
 	e := &Error{Reason: ReasonServerUnreachable, Server: c.server.Name, Err: fmt.Errorf("%w: %w", ErrBroken, err), elsewhere: true}
-	var alert tls.AlertError
-	switch {
-	case isTimeout(err):
+	if isTimeout(err) {
 		e.Err = errGaveUp
-	case errors.As(err, &alert):
-		// With TLS 1.3 a client certificate is refused after the handshake.
-		e.Reason = ReasonTLS
-		e.Err = fmt.Errorf("it refused the TLS handshake: %w; is --client-cert signed by the CA that it trusts?", err)
 	}
 	return e
 }

@@ -25,7 +25,6 @@ type connectConn struct {
 
 	receiving sync.Mutex
 	closing   atomic.Bool
-	ended     atomic.Bool
 
 	// Under receiving:
 	pending []byte       // bytes of the target that came with the answer

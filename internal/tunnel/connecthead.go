@@ -52,7 +52,7 @@ func judgeHead(head []byte, ended bool) (v headVerdict, status int, rest []byte)
 		return headIncomplete, 0, nil
 	}
 	code := answer[len(statusPrefix):]
-	if len(code) < 3 || (len(code) > 3 && code[3] != ' ' && code[3] != '\r') {
+	if len(answer) > maxHead || len(code) < 3 || (len(code) > 3 && code[3] != ' ' && code[3] != '\r') {
 		return headGarbage, 0, nil
 	}
 	status, err := strconv.Atoi(string(code[:3]))

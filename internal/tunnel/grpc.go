@@ -9,7 +9,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -30,6 +29,8 @@ const (
 	transportBuffer  = 64 << 10
 	// connectTimeout bounds one attempt of the shared connection.
 	connectTimeout = 5 * time.Second
+	// alertWait bounds the wait for a TLS alert that is most likely here already.
+	alertWait = 100 * time.Millisecond
 )
 
 var errWrongMode = errors.New("the proxy-server speaks http-connect, not gRPC")
@@ -82,7 +83,8 @@ func authority(s *server) string {
 // connect makes the shared connection's transport.
 func (g *grpcServer) connect(ctx context.Context, _ string) (net.Conn, error) {
 	if conn := g.server.unpark(); conn != nil {
-		return conn, nil
+		g.last.Store(nil)
+		return &alertConn{Conn: conn, grpc: g}, nil
 	}
 	conn, alpn, err := g.server.path.connect(ctx, g.server.protos()...)
 	if err != nil {
@@ -96,7 +98,7 @@ func (g *grpcServer) connect(ctx context.Context, _ string) (net.Conn, error) {
 		return nil, err
 	}
 	g.last.Store(nil)
-	return conn, nil
+	return &alertConn{Conn: conn, grpc: g}, nil
 }
 
 // lastError says why the server cannot be reached.
@@ -158,13 +160,44 @@ func (g *grpcServer) openError(ctx context.Context, err error) *Error {
 
 // lost is the error of a stream that broke before the agent answered.
 func (g *grpcServer) lost(err error) *Error {
-	text := status.Convert(err).Message()
-	e := &Error{Reason: ReasonServerUnreachable, Server: g.server.Name, Err: fmt.Errorf("%w: %s", ErrBroken, text), elsewhere: true}
-	// With TLS 1.3 a server refuses a client certificate only after the client
-	// has finished its handshake, so gRPC finds out, and has but a text.
-	if strings.Contains(text, "remote error: tls:") {
-		e.Reason = ReasonTLS
-		e.Err = fmt.Errorf("it refused the TLS handshake: %s; is --client-cert signed by the CA that it trusts?", text)
+	return &Error{
+		Reason: ReasonServerUnreachable, Server: g.server.Name, elsewhere: true,
+		Err: fmt.Errorf("%w: %s", ErrBroken, status.Convert(err).Message()),
 	}
-	return e
+}
+
+// alertConn notes why a server ends a connection on which it has said nothing
+// yet: gRPC would report that its own first write failed.
+type alertConn struct {
+	net.Conn
+	grpc  *grpcServer
+	heard atomic.Bool
+}
+
+// Read is Conn.Read.
+func (c *alertConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if n > 0 {
+		c.heard.Store(true)
+	}
+	c.note(err)
+	return n, err
+}
+
+// Write is Conn.Write. Where it fails, the alert that says why may be waiting to
+// be read.
+func (c *alertConn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	if err != nil && !c.heard.Load() {
+		_ = c.SetReadDeadline(time.Now().Add(alertWait))
+		_, rerr := c.Conn.Read(make([]byte, 1))
+		c.note(rerr)
+	}
+	return n, err
+}
+
+func (c *alertConn) note(err error) {
+	if _, ok := remoteAlert(err); ok {
+		c.grpc.last.Store(c.grpc.server.path.alerted(err))
+	}
 }

@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -174,7 +175,7 @@ func (p *path) unreachable(ctx context.Context, err error) *Error {
 // what to do about it.
 func (p *path) handshakeError(ctx context.Context, name string, err error) *Error {
 	e := &Error{Reason: ReasonTLS, Server: p.server.Name, elsewhere: true}
-	var alert tls.AlertError
+	alert, alerted := remoteAlert(err)
 	switch {
 	case ctx.Err() != nil:
 		return p.unreachable(ctx, fmt.Errorf("TLS handshake: %w", err))
@@ -184,10 +185,10 @@ func (p *path) handshakeError(ctx context.Context, name string, err error) *Erro
 		e.Err = fmt.Errorf("its certificate is not signed by --ca-cert: %w", err)
 	case errors.As(err, new(*tls.CertificateVerificationError)):
 		e.Err = fmt.Errorf("its certificate was not accepted: %w", err)
-	case errors.As(err, &alert) && alert == noApplicationProtocol:
+	case alerted && strings.Contains(alert, noApplicationProtocol):
 		e.Err = fmt.Errorf("it does not speak the protocol that --mode %s needs: %w; use --mode auto", p.server.Mode, err)
-	case errors.As(err, &alert):
-		e.Err = fmt.Errorf("it refused the TLS handshake: %w; is --client-cert signed by the CA that it trusts?", err)
+	case alerted:
+		return p.alerted(err)
 	case errors.As(err, new(tls.RecordHeaderError)):
 		e.Err = fmt.Errorf("it does not speak TLS: %w", err)
 	default:
@@ -196,9 +197,28 @@ func (p *path) handshakeError(ctx context.Context, name string, err error) *Erro
 	return e
 }
 
-// noApplicationProtocol is the alert of a server that supports none of the
-// offered ALPN protocols (RFC 7301, section 3.2).
-const noApplicationProtocol tls.AlertError = 120
+// noApplicationProtocol is how crypto/tls words the alert of a server that
+// supports none of the offered ALPN protocols (RFC 7301, section 3.2).
+const noApplicationProtocol = "no application protocol"
+
+// alerted is the error of a server that answered with a TLS alert. With TLS 1.3
+// a client certificate is refused only after the client's handshake.
+func (p *path) alerted(err error) *Error {
+	return &Error{
+		Reason: ReasonTLS, Server: p.server.Name, elsewhere: true,
+		Err: fmt.Errorf("it refused the TLS connection: %w; is --client-cert signed by the CA that it trusts?", err),
+	}
+}
+
+// remoteAlert returns the words of a TLS alert from the peer, which crypto/tls
+// exports no type for.
+func remoteAlert(err error) (string, bool) {
+	op, ok := errors.AsType[*net.OpError](err)
+	if !ok || op.Op != "remote error" {
+		return "", false
+	}
+	return op.Err.Error(), true
+}
 
 // errFullStop is what a TCP connection under TLS ends with where TLS did not
 // end first.

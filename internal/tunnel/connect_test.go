@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tunnel
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/shoot-proxy/proxy-client/internal/options"
+)
+
+// write writes each part as one TLS record, as the real server does.
+func write(parts ...string) func(*tls.Conn) {
+	return func(c *tls.Conn) {
+		for _, p := range parts {
+			_, _ = io.WriteString(c, p)
+		}
+	}
+}
+
+// TestConnectEnds: whatever the order in which the server's two goroutines
+// write, the app gets the target's bytes, all of them and nothing else; and only
+// close_notify is an end of file.
+func TestConnectEnds(t *testing.T) {
+	long := strings.Repeat("0123456789abcdef", 10_000)
+	for _, tc := range []struct {
+		name  string
+		parts []string
+		bare  bool // FIN without close_notify
+		data  string
+		want  error
+	}{
+		{"killed server", []string{establishedLine, "half an ans"}, true, "half an ans", ErrBroken},
+		{"killed before a byte", []string{establishedLine}, true, "", ErrBroken},
+		{"no answer to CONNECT", []string{strings.Repeat("x", maxAhead+1)}, true, strings.Repeat("x", maxAhead+1), ErrProtocol},
+		{"in order", []string{establishedLine, "SSH-2.0-x\r\n"}, false, "SSH-2.0-x\r\n", io.EOF},
+		{"in one piece", []string{establishedLine + "SSH-2.0-x\r\n"}, false, "SSH-2.0-x\r\n", io.EOF},
+		{"other headers", []string{"HTTP/1.1 200 OK\r\nVia: 1.1 x\r\n\r\nabc"}, false, "abc", io.EOF},
+		{"bytes ahead", []string{"SSH-2.0-x\r\n", establishedLine, "more"}, false, "SSH-2.0-x\r\nmore", io.EOF},
+		{"one byte ahead", []string{"H", establishedLine, "more"}, false, "Hmore", io.EOF},
+		{"ahead, like the line", []string{"HTTP", "/1.1", establishedLine, "x"}, false, "HTTP/1.1x", io.EOF},
+		{"ahead, ends like the line", []string{"abc HTTP/1.1 200", establishedLine, "x"}, false, "abc HTTP/1.1 200x", io.EOF},
+		{"much ahead", []string{long, long, establishedLine, long}, false, long + long + long, io.EOF},
+		{"wrote and closed, no 200", []string{"bye"}, false, "bye", io.EOF},
+		{"wrote a prefix and closed, no 200", []string{"HTT"}, false, "HTT", io.EOF},
+		{"wrote and closed, 200 last", []string{"bye", establishedLine}, false, "bye", io.EOF},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			p := newPKI(t)
+			d := newDialer(t, p.client(), hang, p.serveConnect(t, options.ModeHTTPConnect, func(c *tls.Conn) {
+				write(tc.parts...)(c)
+				if !tc.bare {
+					_ = c.CloseWrite()
+				}
+			}))
+			conn, err := d.dial(t)
+			must(t, err)
+			defer conn.Close()
+			got, err := receiveAll(conn)
+			if got != tc.data && !errors.Is(tc.want, ErrProtocol) {
+				t.Errorf("received %d bytes %.60q, want %d bytes %.60q", len(got), got, len(tc.data), tc.data)
+			}
+			if !errors.Is(err, tc.want) {
+				t.Errorf("ended with %v, want %v", err, tc.want)
+			}
+		})
+	}
+}
+
+// TestConnectRefused: status and text give the reason.
+func TestConnectRefused(t *testing.T) {
+	const head = "HTTP/1.1 %s\r\nContent-Type: text/plain\r\n\r\n%s"
+	for _, tc := range []struct {
+		answer string
+		want   Reason
+		words  string
+	}{
+		{"HTTP/1.1 ABC\r\n\r\n", ReasonProtocol, "answer to CONNECT"},
+		{"HTTP/1.1 200 Connection Estab", ReasonProtocol, "answer to CONNECT"},
+		{"", ReasonProtocol, "without an answer"},
+		{"HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", maxHead) + "\r\n\r\n", ReasonProtocol, "answer to CONNECT"},
+		{fmt.Sprintf(head, "500 Internal Server Error", "currently no tunnels available: No agent available"), ReasonNoAgent, "No agent available"},
+		{fmt.Sprintf(head, "500 Internal Server Error", ""), ReasonNoAgent, "500"},
+		{fmt.Sprintf(head, "502 Bad Gateway", "dial tcp 100.64.3.7:9100: connect: connection refused"), ReasonRefused, "connection refused"},
+		{fmt.Sprintf(head, "502 Bad Gateway", "Backend context error: context canceled"), ReasonNoAgent, "Backend"},
+		{fmt.Sprintf(head, "504 Gateway Timeout", "dial tcp 100.64.3.7:9100: i/o timeout"), ReasonTimeout, "i/o timeout"},
+		{fmt.Sprintf(head, "504 Gateway Timeout", ""), ReasonTimeout, "504"},
+		{fmt.Sprintf(head, "405 Method Not Allowed", "what?"), ReasonOther, "405"},
+	} {
+		t.Run(fmt.Sprintf("%.40q", tc.answer), func(t *testing.T) {
+			p := newPKI(t)
+			d := newDialer(t, p.client(), 300*time.Millisecond, p.serveConnect(t, options.ModeHTTPConnect, func(c *tls.Conn) {
+				write(tc.answer)(c)
+				_ = c.CloseWrite()
+			}))
+			conn, err := d.dial(t)
+			if err == nil {
+				conn.Close()
+				t.Fatal("the dial succeeded")
+			}
+			if got := ReasonOf(err); got != tc.want || !strings.Contains(err.Error(), tc.words) {
+				t.Errorf("got reason %s: %v; want %s and the words %q", got, err, tc.want, tc.words)
+			}
+		})
+	}
+}
+
+// TestConnectAbandoned: a CONNECT that was given up ends with close_notify, and
+// its connection takes the late answer: where the server cannot write its 200,
+// it leaks the target's connection.
+func TestConnectAbandoned(t *testing.T) {
+	p := newPKI(t)
+	asked, result := make(chan struct{}), make(chan error, 1)
+	d := newDialer(t, p.client(), hang, p.serveConnect(t, options.ModeHTTPConnect, func(c *tls.Conn) {
+		close(asked)
+		if _, err := c.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+			result <- fmt.Errorf("the app gave up, and the server saw %w, want close_notify", err)
+			return
+		}
+		_, err := c.Write(append([]byte(establishedLine), bytes.Repeat([]byte("x"), 1<<20)...))
+		result <- err
+	}))
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		<-asked
+		cancel()
+	}()
+	_, err := d.DialContext(ctx, target)
+	if got := ReasonOf(err); got != ReasonCancelled {
+		t.Errorf("reason %s, want cancelled (%v)", got, err)
+	}
+	if err := await(t, result, "the late answer"); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestConnectClose: Close says close_notify behind the data and reads what is
+// still coming, so that the server never meets a reset.
+func TestConnectClose(t *testing.T) {
+	p := newPKI(t)
+	result := make(chan error, 1)
+	d := newDialer(t, p.client(), hang, p.serveConnect(t, options.ModeHTTPConnect, func(c *tls.Conn) {
+		write(establishedLine)(c)
+		got, err := io.ReadAll(c)
+		if err == nil && string(got) != "hello" {
+			err = fmt.Errorf("the server read %q, want hello", got)
+		}
+		_, werr := c.Write(make([]byte, 1<<20))
+		result <- errors.Join(err, werr)
+		_ = c.CloseWrite()
+	}))
+	conn, err := d.dial(t)
+	must(t, err)
+	must(t, conn.Send([]byte("hello")))
+	must(t, conn.Close())
+	must(t, conn.Close())
+	if _, err := conn.Receive(); !errors.Is(err, ErrClosed) {
+		t.Errorf("Receive after Close: %v, want ErrClosed", err)
+	}
+	if err := await(t, result, "the end of the server's connection"); err != nil {
+		t.Error(err)
+	}
+}
+
+// FuzzAheadFilter: however a stream with a late line is cut into reads, the
+// line is taken out and nothing else.
+func FuzzAheadFilter(f *testing.F) {
+	f.Add([]byte("abc"), []byte("def"), uint8(1))
+	f.Add([]byte("HTTP/1.1 200 Connection"), []byte("HTTP/1.1 "), uint8(7))
+	f.Add([]byte("H"), []byte(""), uint8(3))
+	f.Fuzz(func(t *testing.T, ahead, behind []byte, cut uint8) {
+		if bytes.Contains(append(ahead, establishedLine[:len(establishedLine)-1]...), []byte(establishedLine)) {
+			t.Skip("the target's own bytes complete the line")
+		}
+		stream := append(append(bytes.Clone(ahead), establishedLine...), behind...)
+		var filter aheadFilter
+		var got []byte
+		for step := int(cut%40) + 1; len(stream) > 0; {
+			n := min(step, len(stream))
+			got = append(got, filter.pass(bytes.Clone(stream[:n]))...)
+			stream = stream[n:]
+		}
+		if !filter.found {
+			t.Fatal("the line was not found")
+		}
+		got = append(got, filter.flush()...)
+		if want := append(bytes.Clone(ahead), behind...); !bytes.Equal(got, want) {
+			t.Fatalf("got %q, want %q", got, want)
+		}
+	})
+}
+
+// FuzzJudgeHead: more bytes never take back what was decided, and nothing
+// panics.
+func FuzzJudgeHead(f *testing.F) {
+	f.Add([]byte(establishedLine + "x"))
+	f.Add([]byte("SSH-2.0"))
+	f.Add([]byte("HTTP/1.1 502 Bad Gateway\r\n\r\nx"))
+	f.Fuzz(func(t *testing.T, head []byte) {
+		decided := headIncomplete
+		for n := range len(head) + 1 {
+			v, status, rest := judgeHead(head[:n], false)
+			if decided != headIncomplete && v != decided {
+				t.Fatalf("%q: verdict %d became %d", head[:n], decided, v)
+			}
+			if v == headRefused && (status < 100 || status == 200) || len(rest) > n {
+				t.Fatalf("%q: status %d, %d bytes behind it", head[:n], status, len(rest))
+			}
+			decided = v
+		}
+		if v, _, _ := judgeHead(head, true); len(head) > 0 && v == headIncomplete {
+			t.Fatalf("%q: no verdict at the end", head)
+		}
+	})
+}

@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tunnel
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"log/slog"
+	"math/big"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
+
+	"github.com/shoot-proxy/proxy-client/internal/cidr"
+	"github.com/shoot-proxy/proxy-client/internal/options"
+)
+
+// The real server proves what works (test/e2e). These scripted ones prove what
+// it does only in a race, or when it is broken.
+
+// hang bounds waits that end at once where nothing is broken.
+const hang = 20 * time.Second
+
+var target = netip.MustParseAddrPort("100.64.3.7:9100")
+
+// pki is a CA, a server's and a client's certificate, as files and in memory.
+type pki struct {
+	dir    string
+	pool   *x509.CertPool
+	server tls.Certificate
+}
+
+func newPKI(t *testing.T) *pki {
+	t.Helper()
+	p := &pki{dir: t.TempDir(), pool: x509.NewCertPool()}
+	caKey := newKey(t)
+	ca := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test CA"}, IsCA: true, BasicConstraintsValid: true,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, ca, ca, &caKey.PublicKey, caKey)
+	must(t, err)
+	ca, err = x509.ParseCertificate(der)
+	must(t, err)
+	p.pool.AddCert(ca)
+	p.write(t, "ca.crt", "CERTIFICATE", der)
+	issue := func(name string, use x509.ExtKeyUsage) ([]byte, *ecdsa.PrivateKey) {
+		key := newKey(t)
+		cert := &x509.Certificate{
+			SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name},
+			DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+			NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+			ExtKeyUsage: []x509.ExtKeyUsage{use}, KeyUsage: x509.KeyUsageDigitalSignature,
+		}
+		der, err := x509.CreateCertificate(rand.Reader, cert, ca, &key.PublicKey, caKey)
+		must(t, err)
+		return der, key
+	}
+	der, key := issue("server", x509.ExtKeyUsageServerAuth)
+	p.server = tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+	der, key = issue("client", x509.ExtKeyUsageClientAuth)
+	p.write(t, "client.crt", "CERTIFICATE", der)
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
+	must(t, err)
+	p.write(t, "client.key", "PRIVATE KEY", pkcs8)
+	return p
+}
+
+func newKey(t *testing.T) *ecdsa.PrivateKey {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	must(t, err)
+	return key
+}
+
+func (p *pki) write(t *testing.T, name, kind string, der []byte) {
+	t.Helper()
+	must(t, os.WriteFile(p.file(name), pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600))
+}
+
+func (p *pki) file(name string) string { return filepath.Join(p.dir, name) }
+
+func (p *pki) client() options.TLS {
+	return options.TLS{CAFile: p.file("ca.crt"), CertFile: p.file("client.crt"), KeyFile: p.file("client.key")}
+}
+
+func (p *pki) serverConfig(protos ...string) *tls.Config {
+	return &tls.Config{
+		Certificates: []tls.Certificate{p.server}, ClientCAs: p.pool, ClientAuth: tls.RequireAndVerifyClientCert,
+		NextProtos: protos, MinVersion: tls.VersionTLS12,
+	}
+}
+
+// script is one Proxy stream of a scripted gRPC server.
+type script func(client.ProxyService_ProxyServer) error
+
+type scripted struct {
+	client.UnimplementedProxyServiceServer
+	script script
+}
+
+func (s scripted) Proxy(stream client.ProxyService_ProxyServer) error { return s.script(stream) }
+
+// serveGRPC starts a gRPC server that runs script on each stream.
+func (p *pki) serveGRPC(t *testing.T, mode options.Mode, script script) options.Server {
+	t.Helper()
+	l := listen(t)
+	srv := grpc.NewServer(grpc.Creds(credentials.NewTLS(p.serverConfig())))
+	client.RegisterProxyServiceServer(srv, scripted{script: script})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = srv.Serve(l)
+	}()
+	t.Cleanup(func() {
+		srv.Stop()
+		<-done
+	})
+	return options.Server{Name: l.Addr().String(), Network: "tcp", Address: l.Addr().String(), Mode: mode}
+}
+
+// serveConnect starts a TLS server that runs handle on each connection, after
+// it has read the CONNECT request.
+func (p *pki) serveConnect(t *testing.T, mode options.Mode, handle func(*tls.Conn)) options.Server {
+	t.Helper()
+	l := listen(t)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			c := tls.Server(conn, p.serverConfig(alpnHTTP1))
+			if readRequest(c) {
+				handle(c)
+			}
+			_ = conn.Close()
+		}
+	}()
+	t.Cleanup(func() {
+		_ = l.Close()
+		<-done
+	})
+	return options.Server{Name: l.Addr().String(), Network: "tcp", Address: l.Addr().String(), Mode: mode}
+}
+
+// readRequest reads up to the end of a request's headers.
+func readRequest(c net.Conn) bool {
+	buf := make([]byte, 0, 4096)
+	for len(buf) < cap(buf) {
+		n, err := c.Read(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+n]
+		if len(buf) >= 4 && string(buf[len(buf)-4:]) == "\r\n\r\n" {
+			return true
+		}
+		if err != nil {
+			return false
+		}
+	}
+	return false
+}
+
+func listen(t *testing.T) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	t.Cleanup(func() { _ = l.Close() })
+	return l
+}
+
+// fixture is a Dialer under test.
+type fixture struct {
+	*Dialer
+	registry *prometheus.Registry
+}
+
+func newDialer(t *testing.T, files options.TLS, budget time.Duration, servers ...options.Server) *fixture {
+	t.Helper()
+	entries, err := cidr.Parse("--shoot-pod-cidr", []string{"100.64.0.0/12"})
+	must(t, err)
+	set, err := cidr.New(entries, nil)
+	must(t, err)
+	reg := prometheus.NewRegistry()
+	d, err := New(Config{
+		Servers: servers, TLS: files, CIDRs: set, DialTimeout: budget,
+		Logger: slog.New(slog.DiscardHandler), Metrics: NewMetrics(reg),
+	})
+	must(t, err)
+	t.Cleanup(func() {
+		must(t, d.Close())
+		for _, s := range d.servers {
+			if n := s.active.Load(); n != 0 {
+				t.Errorf("%s still carries %d connections after Close", s.Name, n)
+			}
+		}
+	})
+	return &fixture{Dialer: d, registry: reg}
+}
+
+func (f *fixture) dial(t *testing.T) (Conn, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), hang)
+	t.Cleanup(cancel)
+	return f.DialContext(ctx, target)
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// eventually polls for what no event announces.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(hang); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%s did not come true in %s", what, hang)
+		}
+	}
+}
+
+func mustAddrPort(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }

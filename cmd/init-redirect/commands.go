@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/spf13/cobra"
+
+	"github.com/shoot-proxy/proxy-client/internal/options"
+	"github.com/shoot-proxy/proxy-client/pkg/redirect"
+)
+
+// program is one invocation.
+type program struct {
+	env     environment
+	flags   options.InitRedirect
+	drain   bool
+	options redirect.Options
+	log     *slog.Logger
+}
+
+// newCommand builds the command line. Without a subcommand it applies, as the
+// init container does.
+func newCommand(env environment) *cobra.Command {
+	p := &program{env: env}
+	root := &cobra.Command{
+		Use:   "init-redirect",
+		Short: "Redirect a pod's connections to the shoot into proxy-client",
+		Long: "Redirects the shoot's CIDRs, in the pod's own network namespace, to where proxy-client\n" +
+			"listens, and shows, checks and removes what it did. Without a command it applies.",
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
+	}
+	p.flags.AddFlags(root.PersistentFlags())
+	apply := p.command("apply", "Apply the rules, then verify them (the default)", p.apply)
+	dump := p.command("dump", "Show our rules with counters, and the connections that they redirected", p.dump)
+	p.flags.AddDumpFlags(dump.Flags())
+	clean := p.command("clean", "Remove our rules, address and routes; live redirected connections break", p.clean)
+	clean.Flags().BoolVar(&p.drain, "drain", false,
+		"let live redirected connections end: keep an inert nat rule and the guard, and reject new ones; clean again later")
+	root.Args, root.RunE = apply.Args, apply.RunE
+	root.AddCommand(
+		apply,
+		p.command("verify", "Compare the rules with what the flags ask for, and try them", p.verify),
+		p.command("plan", "Print what apply would feed to iptables-restore; change nothing", p.plan),
+		dump, clean,
+		&cobra.Command{Use: "version", Short: "Print the version", Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
+			_, err := fmt.Fprintln(env.stdout, "init-redirect", env.version)
+			return err
+		}},
+	)
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return options.FlagError(c.CommandPath(), err) })
+	return root
+}
+
+// command wraps what a subcommand does with what all of them need.
+func (p *program) command(name, short string, do func(context.Context) error) *cobra.Command {
+	return &cobra.Command{
+		Use: name, Short: short,
+		Args: func(c *cobra.Command, args []string) error {
+			return options.FlagError(c.CommandPath(), cobra.NoArgs(c, args))
+		},
+		RunE: func(c *cobra.Command, _ []string) error {
+			if err := options.ApplyEnvironment(c.Flags(), options.InitRedirectPrefix, p.env.lookup); err != nil {
+				return err
+			}
+			return options.NameVariable(c.Flags(), do(c.Context()))
+		},
+	}
+}
+
+// configure validates the flags. dump and clean work on whatever stands, and
+// need no CIDRs.
+func (p *program) configure(needCIDRs bool) (*options.InitRedirectConfig, error) {
+	validate := p.flags.ConfigWithoutCIDRs
+	if needCIDRs {
+		validate = p.flags.Config
+	}
+	cfg, err := validate()
+	if err != nil {
+		return nil, err
+	}
+	p.log = cfg.Log.Logger(p.env.stderr)
+	p.options = redirect.Options{Backend: redirect.Backend(cfg.Backend), Netns: cfg.Netns, Logger: p.log}
+	return cfg, nil
+}
+
+func (p *program) apply(ctx context.Context) error {
+	cfg, err := p.configure(true)
+	if err != nil {
+		return err
+	}
+	result, err := redirect.Apply(ctx, config(cfg), p.options)
+	if err != nil {
+		return named(cfg.CIDRs, err)
+	}
+	if err := redirect.Verify(ctx, config(cfg), p.options); err != nil {
+		return named(cfg.CIDRs, err)
+	}
+	for _, c := range result.Changes {
+		p.log.Info("redirect verified", "family", c.Family, "backend", c.Backend, "changed", c.Script != "" || len(c.Reach) > 0,
+			"proxy_port", cfg.ProxyPort, "reach", c.Reach)
+	}
+	return nil
+}
+
+func (p *program) verify(ctx context.Context) error {
+	cfg, err := p.configure(true)
+	if err != nil {
+		return err
+	}
+	if err := redirect.Verify(ctx, config(cfg), p.options); err != nil {
+		return named(cfg.CIDRs, err)
+	}
+	p.log.Info("redirect verified", "proxy_port", cfg.ProxyPort)
+	return nil
+}
+
+func (p *program) plan(ctx context.Context) error {
+	cfg, err := p.configure(true)
+	if err != nil {
+		return err
+	}
+	result, err := redirect.Plan(ctx, config(cfg), p.options)
+	if errors.Is(err, redirect.ErrPermission) || errors.Is(err, redirect.ErrMissingBinary) {
+		// On somebody's laptop there is no pod to compare with.
+		p.log.Warn("the rules that stand cannot be read, so this is the plan for a pod without any", "error", err)
+		rules, err := redirect.Build(config(cfg))
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprint(p.env.stdout, rules)
+		return err
+	}
+	if err != nil {
+		return named(cfg.CIDRs, err)
+	}
+	_, err = fmt.Fprint(p.env.stdout, result)
+	return err
+}
+
+func (p *program) dump(ctx context.Context) error {
+	cfg, err := p.configure(false)
+	if err != nil {
+		return err
+	}
+	report, err := redirect.Dump(ctx, p.options)
+	if err != nil {
+		return err
+	}
+	if cfg.Output == options.OutputJSON {
+		out := json.NewEncoder(p.env.stdout)
+		out.SetIndent("", "  ")
+		return out.Encode(report)
+	}
+	return report.WriteTable(p.env.stdout)
+}
+
+func (p *program) clean(ctx context.Context) error {
+	if _, err := p.configure(false); err != nil {
+		return err
+	}
+	cleaned, err := redirect.Clean(ctx, p.options, redirect.CleanOptions{Drain: p.drain})
+	if err != nil {
+		return err
+	}
+	for _, what := range cleaned.Removed {
+		p.log.Info("removed", "what", what)
+	}
+	if len(cleaned.Removed) == 0 {
+		p.log.Info("nothing to remove")
+	}
+	return nil
+}

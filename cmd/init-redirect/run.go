@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/shoot-proxy/proxy-client/internal/cidr"
+	"github.com/shoot-proxy/proxy-client/internal/options"
+	"github.com/shoot-proxy/proxy-client/pkg/redirect"
+)
+
+// environment is what the process was given.
+type environment struct {
+	args           []string
+	lookup         func(string) (string, bool)
+	stdout, stderr io.Writer
+	// terminationLog is the file that the kubelet reads a container's last
+	// words from; it is written only where it exists.
+	terminationLog string
+	version        string
+}
+
+// The exit codes, which scripts and the kubelet's users rely on.
+const (
+	exitDone        = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitNotAllowed  = 3
+	exitNotVerified = 4
+	kindFailed      = "failed"
+	kindUsage       = "bad configuration"
+	kindNotAllowed  = "not allowed"
+	kindNotVerified = "verification failed"
+	maxLastWords    = 3000 // the kubelet cuts at 4096 bytes, JSON included
+)
+
+// run is the program: it returns the exit code.
+func run(ctx context.Context, env environment) int {
+	root := newCommand(env)
+	root.SetArgs(env.args)
+	root.SetOut(env.stdout)
+	root.SetErr(env.stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitDone
+	}
+	code, kind := exitCode(err)
+	fmt.Fprintf(env.stderr, "init-redirect: %v\n", err) //nolint:errcheck // there is nobody left to tell
+	writeLastWords(env.terminationLog, code, kind, err)
+	return code
+}
+
+// exitCode sorts an error into the codes that architecture and README promise.
+func exitCode(err error) (code int, kind string) {
+	var config *redirect.ConfigError
+	var collision *redirect.CollisionError
+	var kernel *redirect.KernelError
+	var verify *redirect.VerifyError
+	switch {
+	case options.IsUsage(err), errors.As(err, &config), errors.As(err, &collision):
+		return exitUsage, kindUsage
+	case errors.As(err, &kernel):
+		return exitNotAllowed, kindNotAllowed
+	case errors.As(err, &verify):
+		return exitNotVerified, kindNotVerified
+	default:
+		return exitFailed, kindFailed
+	}
+}
+
+// writeLastWords leaves one line of JSON for `kubectl describe pod`.
+func writeLastWords(file string, code int, kind string, err error) {
+	message := err.Error()
+	if len(message) > maxLastWords {
+		message = message[:maxLastWords] + "…"
+	}
+	line, jsonErr := json.Marshal(struct {
+		ExitCode int    `json:"exitCode"`
+		Kind     string `json:"kind"`
+		Error    string `json:"error"`
+	}{code, kind, message})
+	if jsonErr != nil {
+		return
+	}
+	// Without O_CREATE: outside of a container the file does not exist. What
+	// cannot be written has been said on standard error already.
+	out, openErr := os.OpenFile(file, os.O_WRONLY|os.O_TRUNC, 0)
+	if openErr != nil {
+		return
+	}
+	_, _ = out.Write(append(line, '\n'))
+	_ = out.Close()
+}
+
+// config is the library's configuration for validated options.
+func config(cfg *options.InitRedirectConfig) redirect.Config {
+	return redirect.Config{
+		Shoot:        cfg.CIDRs.Shoot(),
+		Exclude:      cfg.CIDRs.Excluded(),
+		ExcludePorts: cfg.ExcludePorts,
+		ExcludeUIDs:  cfg.ExcludeUIDs,
+		ProxyPort:    cfg.ProxyPort,
+		ProxyUID:     cfg.ProxyUID,
+	}
+}
+
+// named puts the user's own flag and value into an error that speaks of
+// aggregated CIDRs.
+func named(set *cidr.Set, err error) error {
+	var collision *redirect.CollisionError
+	if !errors.As(err, &collision) {
+		return err
+	}
+	entry, ok := set.Covering(collision.Address)
+	if !ok {
+		return err
+	}
+	return &options.UsageError{Flag: entry.Flag, Value: entry.Value, Problem: collision.Problem(), Err: err}
+}

@@ -15,13 +15,14 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/internal/probe"
 	"github.com/shoot-proxy/proxy-client/internal/relay"
+	"github.com/shoot-proxy/proxy-client/internal/sockdiag"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 	"github.com/shoot-proxy/proxy-client/pkg/origdst"
 )
 
 // connection is what the log line says about one connection.
 type connection struct {
-	source      net.Addr
+	source      netip.AddrPort
 	destination netip.AddrPort // invalid until looked up
 	accepted    time.Time
 	dialled     time.Duration // how long the dial took, also a failed one
@@ -33,7 +34,7 @@ type connection struct {
 func (p *Proxy) serve(ctx context.Context, app *net.TCPConn) {
 	p.metrics.active.Inc()
 	defer p.metrics.active.Dec()
-	c := &connection{source: app.RemoteAddr(), accepted: time.Now()}
+	c := &connection{source: app.RemoteAddr().(*net.TCPAddr).AddrPort(), accepted: time.Now()}
 
 	destination, err := p.lookup(app)
 	if err != nil {
@@ -57,6 +58,7 @@ func (p *Proxy) serve(ctx context.Context, app *net.TCPConn) {
 	p.metrics.dial.Observe(c.dialled.Seconds())
 	p.relayed(c, relay.Run(ctx, app, &counted{tun, p.metrics.sent, p.metrics.received}, relay.Options{
 		HalfCloseTimeout: p.cfg.HalfCloseTimeout,
+		AppState:         func() relay.AppState { return p.appState(c) },
 	}))
 }
 
@@ -101,7 +103,7 @@ func (p *Proxy) guard(destination netip.AddrPort) error {
 
 // dial dials c's destination for as long as the app wants it.
 func (p *Proxy) dial(ctx context.Context, c *connection, app *net.TCPConn) (tunnel.Conn, error) {
-	dialCtx, stop := watchApp(ctx, app)
+	dialCtx, stop := watchApp(ctx, app, func() relay.AppState { return p.appState(c) })
 	start := time.Now()
 	tun, err := p.cfg.Dialer.DialContext(dialCtx, c.destination)
 	c.dialled = time.Since(start)
@@ -124,7 +126,24 @@ func (p *Proxy) dial(ctx context.Context, c *connection, app *net.TCPConn) (tunn
 	return tun, nil
 }
 
-var errAppGone = errors.New("the app reset its connection before the target was reached")
+var errAppGone = errors.New("the app gave up before the target was reached")
+
+// appState asks the kernel, which has the app's side of the connection as well,
+// what the app did to it.
+func (p *Proxy) appState(c *connection) relay.AppState {
+	state, err := p.socket(c.source, c.destination)
+	switch {
+	case err != nil:
+		p.log.Debug("the app's socket cannot be looked at; it counts as half-closed", "source", c.source.String(), "error", err)
+		return relay.AppUnknown
+	case state == sockdiag.Orphan:
+		return relay.AppGone
+	case state == sockdiag.Owned:
+		return relay.AppHalfClosed
+	default:
+		return relay.AppUnknown
+	}
+}
 
 // notMade resets a connection for which there is no tunnel, counts it, and logs
 // why. That the app gave up is no failure of ours.

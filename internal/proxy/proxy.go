@@ -17,6 +17,7 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/internal/cidr"
 	"github.com/shoot-proxy/proxy-client/internal/probe"
+	"github.com/shoot-proxy/proxy-client/internal/sockdiag"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 	"github.com/shoot-proxy/proxy-client/pkg/origdst"
 )
@@ -57,6 +58,7 @@ type Proxy struct {
 	// Seams for tests without a redirect in the kernel.
 	lookup func(syscall.Conn) (netip.AddrPort, error)
 	check  func(context.Context, netip.AddrPort) error
+	socket func(local, remote netip.AddrPort) (sockdiag.State, error)
 
 	state   atomic.Int32 // one of the states below
 	open    atomic.Int64 // connections being served
@@ -83,6 +85,7 @@ func New(cfg Config) *Proxy {
 		metrics: cfg.Metrics,
 		lookup:  origdst.Lookup,
 		check:   probe.Check,
+		socket:  sockdiag.Lookup,
 		aborted: make(chan struct{}),
 	}
 }

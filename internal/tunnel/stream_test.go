@@ -49,12 +49,16 @@ func accept(s client.ProxyService_ProxyServer) error {
 	return s.Send(dialRsp(pkt.GetDialRequest().GetRandom(), connID, ""))
 }
 
-// linger is the last step of a script: like the real server, it does not end
-// the stream before the client does.
+// linger is the last step of a script: like the real server, it answers
+// CLOSE_REQ and does not end the stream before the client does.
 func linger(s client.ProxyService_ProxyServer) error {
 	for {
-		if _, err := s.Recv(); err != nil {
+		pkt, err := s.Recv()
+		if err != nil {
 			return nil
+		}
+		if pkt.Type == client.PacketType_CLOSE_REQ {
+			_ = s.Send(closeRsp(pkt.GetCloseRequest().GetConnectID(), ""))
 		}
 	}
 }

@@ -1,0 +1,345 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package relay_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/shoot-proxy/proxy-client/internal/relay"
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// hang bounds waits that end at once where nothing is broken.
+const hang = 20 * time.Second
+
+// fakeTunnel is a strict tunnel: it fails the test on what a real one could not
+// take, such as a Send after Close.
+type fakeTunnel struct {
+	t        *testing.T
+	incoming chan []byte // from the target
+	end      chan error  // how Receive ends, after incoming was read
+	closed   chan struct{}
+	once     sync.Once
+
+	mu      sync.Mutex
+	sent    bytes.Buffer
+	sendErr error
+	onSend  func()
+}
+
+func newFakeTunnel(t *testing.T) *fakeTunnel {
+	return &fakeTunnel{t: t, incoming: make(chan []byte, 1024), end: make(chan error, 1), closed: make(chan struct{})}
+}
+
+func (f *fakeTunnel) Receive() ([]byte, error) {
+	select {
+	case p := <-f.incoming:
+		return p, nil
+	default:
+	}
+	select {
+	case p := <-f.incoming:
+		return p, nil
+	case err := <-f.end:
+		f.end <- err
+		return nil, err
+	case <-f.closed:
+		return nil, tunnel.ErrClosed
+	}
+}
+
+func (f *fakeTunnel) Send(p []byte) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(p) == 0 {
+		f.t.Error("Send of no bytes")
+	}
+	if f.sendErr != nil {
+		return f.sendErr
+	}
+	f.sent.Write(p)
+	if f.onSend != nil {
+		f.onSend()
+	}
+	return nil
+}
+
+func (f *fakeTunnel) Close() error {
+	f.once.Do(func() { close(f.closed) })
+	return nil
+}
+
+func (f *fakeTunnel) got() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.sent.String()
+}
+
+// relayed is a relay under test: the app's end of a TCP connection and the fake
+// tunnel at the other side.
+type relayed struct {
+	app    *net.TCPConn
+	tun    *fakeTunnel
+	cancel context.CancelFunc
+	result chan relay.Result
+}
+
+func start(t *testing.T, opt relay.Options) *relayed {
+	t.Helper()
+	if opt.HalfCloseTimeout == 0 {
+		opt.HalfCloseTimeout = hang
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer l.Close()
+	app, err := net.Dial("tcp", l.Addr().String())
+	must(t, err)
+	t.Cleanup(func() { _ = app.Close() })
+	must(t, app.SetDeadline(time.Now().Add(hang)))
+	side, err := l.Accept()
+	must(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	r := &relayed{app: app.(*net.TCPConn), tun: newFakeTunnel(t), cancel: cancel, result: make(chan relay.Result, 1)}
+	go func() { r.result <- relay.Run(ctx, side.(*net.TCPConn), r.tun, opt) }()
+	return r
+}
+
+func (r *relayed) finish(t *testing.T, want relay.CloseReason) relay.Result {
+	t.Helper()
+	select {
+	case res := <-r.result:
+		if res.Reason != want {
+			t.Errorf("closed with reason %s (%v), want %s", res.Reason, res.Err, want)
+		}
+		select {
+		case <-r.tun.closed:
+		default:
+			t.Error("the tunnel was not closed")
+		}
+		return res
+	case <-time.After(hang):
+		t.Fatalf("the relay did not end in %s", hang)
+		panic("unreachable")
+	}
+}
+
+func (r *relayed) wantReset(t *testing.T, before string) {
+	t.Helper()
+	got, err := io.ReadAll(r.app)
+	if string(got) != before || !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the app read %q and then %v, want %q and a reset", got, err, before)
+	}
+}
+
+func (r *relayed) wantAll(t *testing.T, want string) {
+	t.Helper()
+	got, err := io.ReadAll(r.app)
+	if string(got) != want || err != nil {
+		t.Errorf("the app read %q and then %v, want %q and an end of file", got, err, want)
+	}
+}
+
+// TestTunnelFails: what is not the target's orderly end reaches the app as RST.
+func TestTunnelFails(t *testing.T) {
+	for _, tc := range []struct {
+		err  error
+		want relay.CloseReason
+	}{
+		{fmt.Errorf("%w: connection lost", tunnel.ErrBroken), relay.TunnelBroken},
+		{fmt.Errorf("%w: what?", tunnel.ErrProtocol), relay.Protocol},
+		{errors.New("something new"), relay.TunnelBroken},
+		{io.ErrUnexpectedEOF, relay.TunnelBroken},
+	} {
+		t.Run(tc.err.Error(), func(t *testing.T) {
+			r := start(t, relay.Options{})
+			r.tun.incoming <- []byte("half an ans")
+			r.tun.end <- tc.err
+			r.wantReset(t, "half an ans")
+			if res := r.finish(t, tc.want); !errors.Is(res.Err, tc.err) || res.Received != 11 {
+				t.Errorf("result %+v, want the cause and 11 bytes received", res)
+			}
+		})
+	}
+}
+
+// TestTargetCloses: the app gets everything and FIN, and may take its time.
+func TestTargetCloses(t *testing.T) {
+	r := start(t, relay.Options{})
+	asked := make(chan struct{})
+	r.tun.mu.Lock()
+	r.tun.onSend = func() { close(asked) }
+	r.tun.mu.Unlock()
+	_, err := r.app.Write([]byte("question"))
+	must(t, err)
+	<-asked
+	big := bytes.Repeat([]byte("0123456789abcdef"), 1<<16)
+	go func() {
+		for p := big; len(p) > 0; p = p[4096:] {
+			r.tun.incoming <- p[:4096]
+		}
+		r.tun.end <- io.EOF
+	}()
+	r.wantAll(t, string(big))
+	must(t, r.app.Close())
+	res := r.finish(t, relay.TargetClosed)
+	if res.Received != int64(len(big)) || res.Sent != 8 || r.tun.got() != "question" {
+		t.Errorf("result %+v with %q sent, want %d received and the question sent", res, r.tun.got(), len(big))
+	}
+}
+
+// TestWriteToClosedTarget: an app that never reads learns that its target has
+// closed as it would without us, from a reset.
+func TestWriteToClosedTarget(t *testing.T) {
+	r := start(t, relay.Options{})
+	r.tun.end <- io.EOF
+	r.wantAll(t, "")
+	for end := time.Now().Add(hang); ; time.Sleep(time.Millisecond) {
+		if _, err := r.app.Write([]byte("more")); err != nil {
+			if !errors.Is(err, syscall.EPIPE) && !errors.Is(err, syscall.ECONNRESET) {
+				t.Errorf("writing to a closed target: %v, want a reset", err)
+			}
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("the app still writes to a target that has closed")
+		}
+	}
+	r.finish(t, relay.TargetClosed)
+}
+
+// TestSendFailsAtTargetClose: a Send that meets a closed target is not a broken
+// tunnel: the app still gets what the target said.
+func TestSendFailsAtTargetClose(t *testing.T) {
+	r := start(t, relay.Options{})
+	r.tun.mu.Lock()
+	r.tun.sendErr = tunnel.ErrBroken
+	r.tun.mu.Unlock()
+	_, err := r.app.Write([]byte("too late"))
+	must(t, err)
+	r.tun.incoming <- []byte("go away")
+	r.tun.end <- io.EOF
+	got := make([]byte, 7)
+	_, err = io.ReadFull(r.app, got)
+	must(t, err)
+	if string(got) != "go away" {
+		t.Errorf("the app read %q, want the target's last words", got)
+	}
+	_ = r.app.Close()
+	r.finish(t, relay.TargetClosed)
+}
+
+// TestAppResets: the tunnel is closed at once.
+func TestAppResets(t *testing.T) {
+	r := start(t, relay.Options{})
+	must(t, relay.Reset(r.app))
+	r.finish(t, relay.AppReset)
+}
+
+// TestHalfClose: an app that has sent FIN and still reads gets the whole answer.
+func TestHalfClose(t *testing.T) {
+	for _, state := range []relay.AppState{relay.AppUnknown, relay.AppHalfClosed} {
+		t.Run(fmt.Sprint(state), func(t *testing.T) {
+			r := start(t, relay.Options{AppState: func() relay.AppState { return state }})
+			_, err := r.app.Write([]byte("question"))
+			must(t, err)
+			must(t, r.app.CloseWrite())
+			r.tun.incoming <- []byte("the whole ")
+			r.tun.incoming <- []byte("answer")
+			r.tun.end <- io.EOF
+			r.wantAll(t, "the whole answer")
+			r.finish(t, relay.TargetClosed)
+		})
+	}
+}
+
+// TestHalfCloseUnsupported: a target that waits for an end of file which cannot
+// be sent is not mistaken for one that has answered.
+func TestHalfCloseUnsupported(t *testing.T) {
+	r := start(t, relay.Options{HalfCloseTimeout: 50 * time.Millisecond})
+	r.tun.incoming <- []byte("partial")
+	must(t, r.app.CloseWrite())
+	r.wantReset(t, "partial")
+	r.finish(t, relay.HalfCloseUnsupported)
+}
+
+// TestAppCloses: the tunnel is closed, at once where nothing was sent lately, and
+// with every byte sent before where something was.
+func TestAppCloses(t *testing.T) {
+	for _, question := range []string{"", "the last words"} {
+		t.Run(fmt.Sprintf("%q", question), func(t *testing.T) {
+			r := start(t, relay.Options{AppState: func() relay.AppState { return relay.AppGone }})
+			began := time.Now()
+			_, err := io.WriteString(r.app, question)
+			must(t, err)
+			must(t, r.app.Close())
+			r.finish(t, relay.AppClosed)
+			if r.tun.got() != question {
+				t.Errorf("the target got %q, want %q", r.tun.got(), question)
+			}
+			// Not how fast, but never before: the close must not overtake the bytes.
+			if d := time.Since(began); question != "" && d < 2*time.Second {
+				t.Errorf("the tunnel was closed %s after the last byte, want 2s or later", d)
+			}
+		})
+	}
+}
+
+// TestDrain: what is still open when the context ends is reset.
+func TestDrain(t *testing.T) {
+	r := start(t, relay.Options{})
+	r.tun.incoming <- []byte("some")
+	got := make([]byte, 4)
+	_, err := io.ReadFull(r.app, got)
+	must(t, err)
+	r.cancel()
+	r.wantReset(t, "")
+	r.finish(t, relay.Drain)
+}
+
+// TestUpload: every byte, in order.
+func TestUpload(t *testing.T) {
+	r := start(t, relay.Options{AppState: func() relay.AppState { return relay.AppHalfClosed }})
+	big := bytes.Repeat([]byte("fedcba9876543210"), 1<<17)
+	go func() {
+		_, _ = r.app.Write(big)
+		_ = r.app.CloseWrite()
+	}()
+	done := make(chan struct{})
+	r.tun.mu.Lock()
+	r.tun.onSend = func() {
+		if r.tun.sent.Len() == len(big) {
+			close(done)
+		}
+	}
+	r.tun.mu.Unlock()
+	select {
+	case <-done:
+	case <-time.After(hang):
+		t.Fatalf("%d of %d bytes arrived", len(r.tun.got()), len(big))
+	}
+	r.tun.end <- io.EOF
+	r.wantAll(t, "")
+	if res := r.finish(t, relay.TargetClosed); r.tun.got() != string(big) || res.Sent != int64(len(big)) {
+		t.Errorf("%d bytes sent, or not the right ones; want %d", res.Sent, len(big))
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -40,5 +40,5 @@
 //
 // # The line
 //
-//	shoot-proxy probe 192.0.2.1:24617\n
+//	shoot-proxy probe 192.0.2.1:21836\n
 package probe

@@ -48,14 +48,14 @@ func (f *fakeTunnel) Receive() ([]byte, error) {
 	select {
 	case p := <-f.incoming:
 		return p, nil
-	default:
-	}
-	select {
-	case p := <-f.incoming:
-		return p, nil
 	case err := <-f.end:
 		f.end <- err
-		return nil, err
+		select {
+		case p := <-f.incoming: // which came before the end
+			return p, nil
+		default:
+			return nil, err
+		}
 	case <-f.closed:
 		return nil, tunnel.ErrClosed
 	}

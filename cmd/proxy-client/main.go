@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+// Command proxy-client is the sidecar: it takes the connections that
+// init-redirect's rules send to it, and tunnels each through a konnectivity
+// proxy-server to where its app wanted it to go. It is wiring only: the data
+// path is internal/proxy's, the tunnel internal/tunnel's, the flags
+// internal/options'.
+//
+//	proxy-client --shoot-pod-cidr 100.64.0.0/12 --proxy-server vpn-proxy-server:8132 \
+//		--ca-cert ca.crt --client-cert tls.crt --client-key tls.key
+//
+// Exit codes: 0 drained after SIGTERM or SIGINT, 1 runtime failure, 2 bad
+// configuration, 130 a second signal. A failure is one sentence on standard
+// error.
+package main
+
+import (
+	"os"
+	"os/signal"
+
+	"golang.org/x/sys/unix"
+)
+
+// version is set by the linker (-X main.version=…); without, the build knows.
+var version string
+
+func main() {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, unix.SIGTERM, unix.SIGINT)
+	os.Exit(run(environment{os.Args[1:], os.LookupEnv, os.Stdout, os.Stderr, signals, version}))
+}

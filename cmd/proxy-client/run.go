@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/shoot-proxy/proxy-client/internal/options"
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+)
+
+// environment is what the process was given.
+type environment struct {
+	args           []string
+	lookup         func(string) (string, bool)
+	stdout, stderr io.Writer
+	signals        <-chan os.Signal // the first drains, the second ends
+	version        string           // empty: what the build says
+}
+
+// The exit codes, which scripts and the kubelet's users rely on.
+const (
+	exitDone    = 0
+	exitFailed  = 1
+	exitUsage   = 2
+	exitAborted = 130
+)
+
+// abortGrace is how long the resets of open connections may take once a second
+// signal has come; without them the kernel would end the connections with FIN,
+// and half answers would look like whole ones.
+const abortGrace = 500 * time.Millisecond
+
+// errAborted is what a second signal ends serving with.
+var errAborted = errors.New("ended by a second signal")
+
+// run is the program: it returns the exit code.
+func run(env environment) int {
+	root := newCommand(env)
+	root.SetArgs(env.args)
+	root.SetOut(env.stdout)
+	root.SetErr(env.stderr)
+	err := root.Execute()
+	switch _, inside := errors.AsType[*tunnel.InsideShootError](err); {
+	case err == nil:
+		return exitDone
+	case errors.Is(err, errAborted):
+		return exitAborted
+	case inside, options.IsUsage(err):
+		fmt.Fprintf(env.stderr, "proxy-client: %v\n", err)
+		return exitUsage
+	default:
+		fmt.Fprintf(env.stderr, "proxy-client: %v\n", err)
+		return exitFailed
+	}
+}
+
+// newCommand returns the root command, which serves, and `version`.
+func newCommand(env environment) *cobra.Command {
+	flags := options.NewProxyClient()
+	root := &cobra.Command{
+		Use:   "proxy-client",
+		Short: "Tunnel redirected connections into the shoot",
+		Long: "proxy-client takes the connections that init-redirect's rules send to it and tunnels each\n" +
+			"through a konnectivity proxy-server to where its app wanted it to go.\n\n" +
+			"Every flag can also come from the environment, --dial-timeout as PROXY_CLIENT_DIAL_TIMEOUT;\n" +
+			"the flag wins. SIGTERM and SIGINT drain, a second one ends at once.",
+		Args:              noArguments,
+		SilenceUsage:      true, // run says what is wrong, once
+		SilenceErrors:     true,
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := options.ApplyEnvironment(cmd.Flags(), options.ProxyClientPrefix, env.lookup); err != nil {
+				return err
+			}
+			cfg, err := flags.Config()
+			if err != nil {
+				return options.NameVariable(cmd.Flags(), err)
+			}
+			log := cfg.Log.Logger(env.stderr)
+			return untilSignalled(env.signals, log, func(ctx context.Context, aborted <-chan struct{}) error {
+				return serve(ctx, aborted, cfg, log, versionOf(env))
+			})
+		},
+	}
+	flags.AddFlags(root.Flags())
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return options.FlagError(cmd.CommandPath(), err) })
+	root.AddCommand(&cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  noArguments,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := fmt.Fprintln(env.stdout, "proxy-client", versionOf(env))
+			return err
+		},
+	})
+	return root
+}
+
+// noArguments refuses what is neither a flag nor a command.
+func noArguments(cmd *cobra.Command, args []string) error {
+	return options.FlagError(cmd.CommandPath(), cobra.NoArgs(cmd, args))
+}
+
+// versionOf returns the linker's version, else the one that the Go tool put
+// into the binary from version control.
+func versionOf(env environment) string {
+	if env.version != "" {
+		return env.version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "unknown"
+}

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/shoot-proxy/proxy-client/internal/admin"
+	"github.com/shoot-proxy/proxy-client/internal/options"
+	"github.com/shoot-proxy/proxy-client/internal/proxy"
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+)
+
+// resolveTimeout bounds the look at the proxy-servers' addresses at start. Names
+// that do not resolve by then are left to the dials.
+const resolveTimeout = 5 * time.Second
+
+// untilSignalled runs serve, ends its context at the first signal and closes
+// aborted at the second, after which it waits for abortGrace at most.
+func untilSignalled(signals <-chan os.Signal, log *slog.Logger, serve func(ctx context.Context, aborted <-chan struct{}) error) error {
+	ctx, drain := context.WithCancel(context.Background())
+	defer drain()
+	aborted := make(chan struct{})
+	done := make(chan error, 1)
+	go func() { done <- serve(ctx, aborted) }()
+
+	select {
+	case err := <-done:
+		return err
+	case s := <-signals:
+		log.Info("ending; a second signal ends at once", "signal", s.String())
+		drain()
+	}
+	select {
+	case err := <-done:
+		return err
+	case s := <-signals:
+		log.Warn("ending at once", "signal", s.String())
+		close(aborted)
+	}
+	select {
+	case <-done:
+	case <-time.After(abortGrace):
+	}
+	return errAborted
+}
+
+// serve runs the sidecar until ctx ends and the drain is over, or cut short by
+// aborted.
+func serve(ctx context.Context, aborted <-chan struct{}, cfg *options.ProxyClientConfig, log *slog.Logger, version string) error {
+	registry := admin.NewRegistry()
+	dialer, err := tunnel.New(tunnel.Config{
+		Servers: cfg.Servers, TLS: cfg.TLS, CIDRs: cfg.CIDRs, DialTimeout: cfg.DialTimeout,
+		Logger: log, Metrics: tunnel.NewMetrics(registry),
+	})
+	if err != nil {
+		return err
+	}
+	if err := checkServers(ctx, dialer); err != nil {
+		return errors.Join(err, dialer.Close())
+	}
+	listeners, err := proxy.Listen(ctx, cfg.Listen)
+	if err != nil {
+		return errors.Join(err, dialer.Close())
+	}
+	data := proxy.New(proxy.Config{
+		Listeners: listeners, CIDRs: cfg.CIDRs, Dialer: dialer,
+		HalfCloseTimeout: cfg.HalfCloseTimeout, DrainTimeout: cfg.DrainTimeout, AcceptWhileDraining: cfg.AcceptWhileDraining,
+		Logger: log, Metrics: proxy.NewMetrics(registry),
+	})
+	health, err := admin.Listen(cfg.HealthAddress, admin.Config{
+		Live: []admin.Check{data.Live}, Ready: []admin.Check{data.Ready, reachable(dialer)},
+		Metrics: registry, Logger: log,
+	})
+	if err != nil {
+		for _, ln := range listeners {
+			err = errors.Join(err, ln.Close())
+		}
+		return errors.Join(fmt.Errorf("%w: end the process that has the address, or choose another --health-address", err), dialer.Close())
+	}
+	announce(log, cfg, health, version)
+
+	// What the data path needs and what watches it outlive its drain.
+	rest, stopRest := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopRest()
+	tasks, running := errgroup.WithContext(ctx)
+	tasks.Go(func() error {
+		defer stopRest()
+		return named("proxy", data.Run(running))
+	})
+	tasks.Go(func() error { return named("dialer", dialer.Run(rest)) })
+	tasks.Go(func() error { return named("health server", health.Run(rest)) })
+	tasks.Go(func() error {
+		select {
+		case <-aborted:
+			data.Abort()
+		case <-rest.Done():
+		}
+		return nil
+	})
+	return errors.Join(tasks.Wait(), dialer.Close())
+}
+
+// named says which task failed.
+func named(task string, err error) error {
+	if err != nil {
+		return fmt.Errorf("%s: %w", task, err)
+	}
+	return nil
+}
+
+// checkServers refuses a proxy-server inside the shoot, as far as names resolve.
+func checkServers(ctx context.Context, dialer *tunnel.Dialer) error {
+	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
+	defer cancel()
+	return dialer.CheckServers(ctx)
+}
+
+// reachable is the part of /readyz that the dialer knows.
+func reachable(dialer *tunnel.Dialer) admin.Check {
+	return func() error {
+		if !dialer.Reachable() {
+			return errors.New("no proxy-server reachable")
+		}
+		return nil
+	}
+}
+
+// announce tells what this sidecar is and does.
+func announce(log *slog.Logger, cfg *options.ProxyClientConfig, health *admin.Server, version string) {
+	servers := make([]string, 0, len(cfg.Servers))
+	for _, s := range cfg.Servers {
+		servers = append(servers, fmt.Sprintf("%s (%s)", s.Name, s.Mode))
+	}
+	log.Info("proxy-client started",
+		"version", version,
+		"listen", text(cfg.Listen),
+		"health", health.Addr().String(),
+		"servers", servers,
+		"shoot_cidrs", text(cfg.CIDRs.Shoot()),
+		"excluded_cidrs", text(cfg.CIDRs.Excluded()),
+	)
+}
+
+func text[T netip.AddrPort | netip.Prefix](list []T) []string {
+	texts := make([]string, 0, len(list))
+	for _, item := range list {
+		texts = append(texts, fmt.Sprint(item))
+	}
+	return texts
+}

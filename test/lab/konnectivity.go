@@ -29,7 +29,7 @@ const ServerEstablished = "konnectivity_network_proxy_server_established_connect
 // and waits until it listens. [Lab.WaitTunnel] tells when its agent is there.
 func (l *Lab) StartServer(ctx context.Context) error {
 	args := []string{
-		"--mode=" + string(l.opts.Mode), "--v=1", "--server-id=lab", "--server-count=1",
+		"--mode=" + string(l.opts.Mode), "--v=0", "--server-id=lab", "--server-count=1",
 		fmt.Sprint("--agent-port=", agentPort), fmt.Sprint("--health-port=", serverHealth), fmt.Sprint("--admin-port=", serverAdmin),
 		"--cluster-cert=" + l.Certs.ClusterCert, "--cluster-key=" + l.Certs.ClusterKey, "--cluster-ca-cert=" + l.Certs.AgentCA,
 	}
@@ -62,7 +62,7 @@ func (l *Lab) StartServer(ctx context.Context) error {
 func (l *Lab) startAgent() (err error) {
 	seed := netip.MustParsePrefix(seedShootIPv4).Addr()
 	l.Agent, err = l.Shoot.Start("agent", Command{Path: l.opts.agent(), Args: []string{
-		"--v=1", "--agent-id=lab", "--proxy-server-host=" + seed.String(), fmt.Sprint("--proxy-server-port=", agentPort),
+		"--v=0", "--agent-id=lab", "--proxy-server-host=" + seed.String(), fmt.Sprint("--proxy-server-port=", agentPort),
 		"--ca-cert=" + l.Certs.AgentCA, "--agent-cert=" + l.Certs.AgentCert, "--agent-key=" + l.Certs.AgentKey,
 		"--sync-interval=200ms", "--probe-interval=200ms", "--sync-interval-cap=1s",
 		fmt.Sprint("--health-server-port=", agentHealth),

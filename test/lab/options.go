@@ -120,10 +120,25 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	for _, path := range []string{o.server(), o.agent()} {
 		if _, err := os.Stat(path); err != nil {
-			return o, fmt.Errorf("upstream binary is missing: %w; `make build-lab` makes it", err)
+			return o, fmt.Errorf("upstream binary is missing: %w; `make peers` makes it", err)
 		}
 	}
 	return o, nil
+}
+
+// CheckProduct returns an error that says what to do when init-redirect or
+// proxy-client has not been built. A lab comes up without them.
+func (o Options) CheckProduct() error {
+	o, err := o.withDefaults()
+	if err != nil {
+		return err
+	}
+	for _, path := range []string{o.initRedirect(), o.proxyClient()} {
+		if _, err := os.Stat(path); err != nil {
+			return fmt.Errorf("product binary is missing: %w; `make build` makes it", err)
+		}
+	}
+	return nil
 }
 
 func (o Options) server() string       { return filepath.Join(o.TestBin, "server") }

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Demo shows on one machine what this project is for: an unmodified client in a
+// seed reaches pods, services and nodes of a shoot to which it has no route.
+//
+//	demo                the whole story, then removes everything
+//	demo --keep         leaves the lab standing, and says how to enter it
+//	demo down           removes a lab that --keep left
+//
+// Every client and server in it is the real one: curl, Prometheus, the upstream
+// proxy-server and agent. Each step shows a command as a person could type it
+// and the end of what it printed, and the program exits 1 as soon as one does
+// not hold. It needs root, and the binaries in bin/ and test/bin/.
+//
+// `demo targets` is the servers in the shoot; the demo starts it for itself.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/shoot-proxy/proxy-client/test/lab"
+	"github.com/shoot-proxy/proxy-client/test/target"
+)
+
+// stateFile remembers a lab that --keep left standing.
+const stateFile = "/run/shoot-proxy-demo.json"
+
+// deadline is far beyond what a demo takes; it bounds one that hangs.
+const deadline = 3 * time.Minute
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal kills
+	err := run(ctx, os.Args[1:], os.Stdout)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		os.Exit(2)
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "demo:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string, out io.Writer) error {
+	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
+	keep := flags.Bool("keep", false, "leave the lab standing; `demo down` removes it")
+	bin := flags.String("bin", "", "folder of init-redirect and proxy-client (default: bin of the repository)")
+	testBin := flags.String("test-bin", "", "folder of the upstream server and agent (default: test/bin of the repository)")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	switch {
+	case flags.NArg() == 0:
+		return tell(ctx, newStory(out), lab.Options{Detached: *keep, Bin: *bin, TestBin: *testBin})
+	case flags.NArg() == 1 && flags.Arg(0) == "down":
+		return down(out)
+	case flags.NArg() == 1 && flags.Arg(0) == "targets":
+		return targets(ctx)
+	}
+	return fmt.Errorf("unknown arguments %q: want none, or down", flags.Args())
+}
+
+// tell builds the lab, plays all scenes in it, and removes it.
+func tell(ctx context.Context, s *story, opts lab.Options) (err error) {
+	if os.Geteuid() != 0 {
+		return errors.New("network namespaces need root: run it as root, or with sudo")
+	}
+	if _, err := os.Stat(stateFile); err == nil {
+		return fmt.Errorf("a lab stands already (%s): remove it with `make demo-down` first", stateFile)
+	}
+	if err := opts.CheckProduct(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, deadline)
+	defer cancel()
+	started := time.Now()
+	l, err := lab.New(ctx, opts)
+	if err != nil {
+		return err
+	}
+	if err := play(ctx, s, l); err != nil {
+		s.trouble(l.Logs())
+		return errors.Join(err, l.Close())
+	}
+	if opts.Detached {
+		return keepStanding(s, l)
+	}
+	s.step("Take everything away again")
+	if err := l.Close(); err != nil {
+		return err
+	}
+	if left := lab.Leftovers(); len(left) != 0 {
+		return fmt.Errorf("left on the machine: %q", left)
+	}
+	s.say("No process, network namespace, rule or file of the demo is left.")
+	s.done(time.Since(started))
+	return nil
+}
+
+func keepStanding(s *story, l *lab.Lab) error {
+	if err := l.Detach(stateFile); err != nil {
+		return errors.Join(err, l.Close())
+	}
+	s.enter(l)
+	return nil
+}
+
+func down(out io.Writer) error {
+	err := lab.Remove(stateFile)
+	if errors.Is(err, os.ErrNotExist) {
+		fmt.Fprintln(out, "There is no lab standing.")
+		return nil
+	}
+	if err == nil {
+		fmt.Fprintln(out, "The lab is gone: its processes, network namespaces and files.")
+	}
+	return err
+}
+
+// targets serves the shoot's pods, services and nodes until ctx ends. It runs
+// inside the shoot's network namespace.
+func targets(ctx context.Context) error {
+	t, err := target.Listen(net.Listen)
+	if err != nil {
+		return err
+	}
+	<-ctx.Done()
+	return t.Close()
+}

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/shoot-proxy/proxy-client/test/lab"
+	"github.com/shoot-proxy/proxy-client/test/labtest"
+	"github.com/shoot-proxy/proxy-client/test/target"
+)
+
+// slack is what a slow machine may add to a dial's budget before a test calls
+// it exceeded.
+const slack = 10 * time.Second
+
+// A dial that fails ends in a reset within the budget, under its own reason.
+func TestFailedDialEndsInAResetWithinTheBudget(t *testing.T) {
+	const budget = 2 * time.Second
+	for _, mode := range []lab.Mode{lab.GRPC, lab.HTTPConnect} {
+		t.Run(string(mode), func(t *testing.T) {
+			r := newRig(t, lab.Options{Mode: mode}, "--dial-timeout="+budget.String())
+			f := lab.IPv4
+			unassigned := netip.MustParseAddr("100.64.77.77")
+			for _, c := range []struct {
+				name    string
+				before  func()
+				addr    netip.Addr
+				reasons []string
+			}{
+				{"a target that never answers", nil, lab.BlackHole(f), []string{"timeout"}},
+				{"a target that the shoot has no route to", nil, unassigned, []string{"unreachable"}},
+				{"no agent", r.Agent.Kill, lab.ShootPod(f, 1), []string{"no_agent"}},
+				{"no server", r.Server.Kill, lab.ShootPod(f, 1), []string{"server_unreachable"}},
+			} {
+				t.Run(c.name, func(t *testing.T) {
+					if c.before != nil {
+						c.before()
+					}
+					before := r.metrics(t)
+					r.wantReset(t, c.addr, target.HTTPPort, budget+slack)
+					after := r.metrics(t)
+					grown := increases("proxy_client_dial_failures_total", before, after)
+					for _, reason := range c.reasons {
+						if diff := cmp.Diff(map[string]float64{fmt.Sprintf("reason=%q", reason): 1}, grown); diff != "" {
+							t.Errorf("dial failures: %s", diff)
+						}
+					}
+				})
+			}
+		})
+	}
+}
+
+// transfer is a connection on which bytes are moving until the target's Release.
+type transfer struct {
+	conn io.ReadCloser
+	got  *target.PatternWriter
+}
+
+// startRaw begins a download whose end is the connection's: a reset and a clean
+// end differ in nothing but the error.
+func (r *rig) startRaw(t *testing.T, addr netip.Addr) *transfer {
+	t.Helper()
+	conn, err := r.dial(labtest.Context(t, time.Minute), addr, target.HTTPPort)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	if _, err := io.WriteString(conn, "GET /until-released HTTP/1.0\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	header := make([]byte, 0, 512)
+	for !strings.HasSuffix(string(header), "\r\n\r\n") {
+		var b [1]byte
+		if _, err := io.ReadFull(conn, b[:]); err != nil {
+			t.Fatalf("read the answer's header: %v", err)
+		}
+		header = append(header, b[0])
+	}
+	x := &transfer{conn: conn, got: target.NewPatternWriter()}
+	if _, err := io.CopyN(x.got, conn, 100<<10); err != nil {
+		t.Fatal(err)
+	}
+	return x
+}
+
+// finish reads to the end and returns why it ended; nil is a clean end.
+func (x *transfer) finish() error {
+	_, err := io.Copy(x.got, x.conn)
+	return err
+}
+
+// A leg to the server that breaks under a transfer ends in a reset at the app,
+// never in what looks like a complete answer.
+func TestBrokenLegToTheServerEndsInAReset(t *testing.T) {
+	for _, v := range variants {
+		t.Run(v.name, func(t *testing.T) {
+			r := newRig(t, v.opts, v.flags...)
+			for _, f := range lab.DualStack.Each() {
+				before := r.metrics(t)
+				x := r.startRaw(t, lab.ShootPod(f, 1))
+				r.Server.Kill()
+				if err := x.finish(); !errors.Is(err, syscall.ECONNRESET) {
+					t.Errorf("%s: the server died and the download ended with error %v, want a reset", f, err)
+				}
+				eventually(t, "the close to be counted", func(ctx context.Context) error {
+					after, err := r.SidecarMetrics(ctx)
+					if err != nil {
+						return err
+					}
+					if diff := cmp.Diff(map[string]float64{`reason="tunnel_broken"`: 1}, increases("proxy_client_close_total", before, after)); diff != "" {
+						return errors.New(diff)
+					}
+					return nil
+				})
+				ctx := labtest.Context(t, time.Minute)
+				if err := r.StartServer(ctx); err != nil {
+					t.Fatal(err)
+				}
+				if err := r.WaitTunnel(ctx); err != nil {
+					t.Fatal(err)
+				}
+				eventually(t, "connections to work again with the server", func(ctx context.Context) error {
+					_, err := r.app(ctx, nil, nil, "curl", "-sS", lab.URL(lab.ShootPod(f, 1), target.HTTPPort, "/"))
+					return err
+				})
+			}
+		})
+	}
+}
+
+// A target that answers only to EOF cannot be served by the server's protocol.
+// The app must not take the missing answer for an empty one.
+func TestUnsupportedHalfCloseEndsInAReset(t *testing.T) {
+	for _, mode := range []lab.Mode{lab.GRPC, lab.HTTPConnect} {
+		t.Run(string(mode), func(t *testing.T) {
+			r := newRig(t, lab.Options{Mode: mode}, "--half-close-timeout=1s")
+			before := r.metrics(t)
+			conn, err := r.dial(labtest.Context(t, hang), lab.ShootPod(lab.IPv4, 1), target.AfterEOFPort)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			if _, err := io.WriteString(conn, "a question"); err != nil {
+				t.Fatal(err)
+			}
+			if err := conn.CloseWrite(); err != nil {
+				t.Fatal(err)
+			}
+			if got, err := io.ReadAll(conn); !errors.Is(err, syscall.ECONNRESET) {
+				t.Errorf("the connection ended with %q and error %v, want a reset", got, err)
+			}
+			eventually(t, "the close to be counted", func(ctx context.Context) error {
+				after, err := r.SidecarMetrics(ctx)
+				if err != nil {
+					return err
+				}
+				if diff := cmp.Diff(map[string]float64{`reason="half_close_unsupported"`: 1}, increases("proxy_client_close_total", before, after)); diff != "" {
+					return errors.New(diff)
+				}
+				return nil
+			})
+		})
+	}
+}

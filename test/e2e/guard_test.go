@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/shoot-proxy/proxy-client/test/lab"
+	"github.com/shoot-proxy/proxy-client/test/labtest"
+	"github.com/shoot-proxy/proxy-client/test/target"
+)
+
+// What the sidecar must not or cannot carry is reset at once, counted under its
+// reason alone, and logged once.
+func TestRefusedConnectionsAreResetCountedAndLoggedOnce(t *testing.T) {
+	for _, mode := range []lab.Mode{lab.GRPC, lab.HTTPConnect} {
+		t.Run(string(mode), func(t *testing.T) {
+			r := newRig(t, lab.Options{Mode: mode})
+			for _, f := range lab.DualStack.Each() {
+				r.redirectOutside(t, f)
+				loopback := netip.MustParseAddr("127.0.0.1")
+				if f == lab.IPv6 {
+					loopback = netip.IPv6Loopback()
+				}
+				for _, c := range []struct {
+					name   string
+					addr   netip.Addr
+					port   int
+					reason string
+				}{
+					{"the sidecar's own port", loopback, lab.ProxyPort, "not_redirected"},
+					{"an address outside the CIDRs", lab.Outside(f), 80, "outside_cidrs"},
+					{"a closed port in the shoot", lab.ShootPod(f, 1), target.ClosedPort, "refused"},
+				} {
+					t.Run(fmt.Sprint(f, " ", c.name), func(t *testing.T) {
+						metrics, lines := r.metrics(t), r.logLines(t)
+						r.wantReset(t, c.addr, c.port, hang)
+						want := map[string]float64{fmt.Sprintf("reason=%q", c.reason): 1}
+						eventually(t, "the reset to be counted and logged", func(ctx context.Context) error {
+							after, err := r.SidecarMetrics(ctx)
+							if err != nil {
+								return err
+							}
+							if diff := cmp.Diff(want, increases("proxy_client_dial_failures_total", metrics, after)); diff != "" {
+								return fmt.Errorf("dial failures: %s", diff)
+							}
+							if added := r.logLines(t)[len(lines):]; len(added) != 1 || !strings.Contains(added[0], c.reason) {
+								return fmt.Errorf("logged %q, want one line with the reason %s", added, c.reason)
+							}
+							return nil
+						})
+					})
+				}
+			}
+		})
+	}
+}
+
+// redirectOutside brings connections to an address outside the CIDRs to the
+// sidecar, as a stray rule of somebody else's would.
+func (r *rig) redirectOutside(t *testing.T, f lab.Families) {
+	t.Helper()
+	r.iptables(t, f, "-t", "nat", "-I", "OUTPUT", "-d", lab.Outside(f).String(), "-p", "tcp", "-j", "REDIRECT", "--to-ports", fmt.Sprint(lab.ProxyPort))
+}
+
+func (r *rig) iptables(t *testing.T, f lab.Families, args ...string) {
+	t.Helper()
+	path := "iptables"
+	if f == lab.IPv6 {
+		path = "ip6tables"
+	}
+	if _, err := r.Pod.Run(labtest.Context(t, hang), lab.Command{Path: path, Args: append([]string{"-w"}, args...)}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// logLines are the sidecar's, each of which must be JSON.
+func (r *rig) logLines(t *testing.T) []string {
+	t.Helper()
+	var lines []string
+	for line := range strings.Lines(r.sidecar.Log()) {
+		if !strings.HasSuffix(line, "\n") {
+			break // being written
+		}
+		if !json.Valid([]byte(line)) {
+			t.Fatalf("the sidecar's log has a line that is not JSON: %q", line)
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+// Nothing for the shoot ever leaves the pod: what cannot be tunnelled is
+// rejected on the spot, and so is TCP once somebody has flushed the nat rules.
+func TestShootTrafficNeverLeavesThePod(t *testing.T) {
+	r := newBareRig(t, lab.Options{})
+	ctx := labtest.Context(t, 2*time.Minute)
+	capture, err := r.CapturePod()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer capture.Close()
+	for _, f := range lab.DualStack.Each() {
+		_ = r.Unreachable(ctx, lab.ShootPod(f, 1), target.HTTPPort)
+	}
+	if leaked := r.captured(t, capture); len(leaked) < 2 {
+		t.Fatalf("without the product the capture sees only %v, so it proves nothing", leaked)
+	}
+	r.apply(t)
+	r.start(t)
+	tried := func(what string) {
+		t.Helper()
+		if leaked := r.captured(t, capture); len(leaked) != 0 {
+			t.Errorf("%s: left the pod: %v", what, leaked)
+		}
+	}
+	for _, f := range lab.DualStack.Each() {
+		for _, addr := range kinds(f) {
+			r.wantUDPRejected(t, addr)
+			r.wantPingRejected(t, addr)
+		}
+		tried(fmt.Sprint(f, " UDP and ping"))
+		if _, err := r.app(ctx, nil, nil, "curl", "-sS", lab.URL(lab.ShootPod(f, 1), target.HTTPPort, "/")); err != nil {
+			t.Error(err)
+		}
+		tried(fmt.Sprint(f, " TCP through the tunnel"))
+		r.iptables(t, f, "-t", "nat", "-F")
+		for _, addr := range kinds(f) {
+			if conn, err := r.dial(ctx, addr, target.HTTPPort); !errors.Is(err, syscall.ECONNREFUSED) {
+				t.Errorf("after a flush of nat, a connection to %s gives %v, %v; want it refused", addr, conn, err)
+			}
+		}
+		tried(fmt.Sprint(f, " TCP after a flush of nat"))
+	}
+}
+
+func (r *rig) captured(t *testing.T, c *lab.Capture) []lab.Packet {
+	t.Helper()
+	packets, err := c.Packets(labtest.Context(t, hang))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return lab.ForShoot(packets)
+}
+
+// wantUDPRejected sends a datagram as an app does and expects to hear so: from
+// the send itself, or from the answer that it waits for.
+func (r *rig) wantUDPRejected(t *testing.T, addr netip.Addr) {
+	t.Helper()
+	ctx := labtest.Context(t, hang)
+	conn, err := r.Pod.DialContext(ctx, "udp", net.JoinHostPort(addr.String(), "53"))
+	if err != nil {
+		t.Errorf("UDP to %s: %v", addr, err)
+		return
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(hang))
+	_, err = conn.Write([]byte("hello"))
+	if err == nil {
+		_, err = conn.Read(make([]byte, 1))
+	}
+	if !errors.Is(err, syscall.ECONNREFUSED) && !errors.Is(err, syscall.EPERM) {
+		t.Errorf("UDP to %s ended with %v, want it rejected", addr, err)
+	}
+}
+
+func (r *rig) wantPingRejected(t *testing.T, addr netip.Addr) {
+	t.Helper()
+	// -W would be waited for in full if nothing came back.
+	limit := hang.Seconds()
+	started := time.Now()
+	result, err := r.Pod.Run(labtest.Context(t, 2*hang), lab.Command{
+		Path: "ping", Args: []string{"-n", "-c1", "-W", fmt.Sprint(limit), addr.String()},
+	})
+	said := result.Stdout + result.Stderr
+	if err == nil || time.Since(started) > hang/2 || !strings.Contains(said, "ermitted") && !strings.Contains(said, "nreachable") {
+		t.Errorf("ping %s: %v after %v: %s; want it rejected on the spot", addr, err, time.Since(started), said)
+	}
+}
+
+// The listener is for the pod alone: whoever else could use it would hold the
+// pod's client certificate.
+func TestNobodyOutsideThePodReachesTheListener(t *testing.T) {
+	r := newRig(t, lab.Options{})
+	ctx := labtest.Context(t, hang)
+	for _, f := range lab.DualStack.Each() {
+		dial := func(port int) error {
+			conn, err := r.Seed.DialContext(ctx, "tcp", net.JoinHostPort(lab.PodAddress(f).String(), fmt.Sprint(port)))
+			if err == nil {
+				err = conn.Close()
+			}
+			return err
+		}
+		if err := dial(lab.HealthPort); err != nil {
+			t.Errorf("%s: the seed cannot even reach the health port, so the rest proves nothing: %v", f, err)
+		}
+		if err := dial(lab.ProxyPort); !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Errorf("%s: the seed connects to the sidecar's listener: error %v, want it refused", f, err)
+		}
+	}
+}

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/shoot-proxy/proxy-client/test/lab"
+	"github.com/shoot-proxy/proxy-client/test/labtest"
+	"github.com/shoot-proxy/proxy-client/test/target"
+)
+
+// hang bounds a wait that nothing promises to be fast.
+const hang = 30 * time.Second
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if left := lab.Leftovers(); len(left) != 0 {
+		fmt.Fprintf(os.Stderr, "FAIL: the tests left on the machine: %q\n", left)
+		code = max(code, 1)
+	}
+	os.Exit(code)
+}
+
+// rig is a lab in which the product works.
+type rig struct {
+	*lab.Lab
+	targets *target.Targets
+	sidecar *lab.Process
+	opts    lab.Options
+}
+
+// newRig builds a lab, proves that the shoot cannot be reached, redirects, and
+// starts the sidecar with additional flags.
+func newRig(t *testing.T, opts lab.Options, flags ...string) *rig {
+	t.Helper()
+	r := newBareRig(t, opts)
+	r.apply(t)
+	r.start(t, flags...)
+	return r
+}
+
+// newBareRig stops before the product is started.
+func newBareRig(t *testing.T, opts lab.Options) *rig {
+	t.Helper()
+	labtest.RequireRoot(t)
+	if err := opts.CheckProduct(); err != nil {
+		t.Fatal(err)
+	}
+	if opts.ShootFamilies == 0 {
+		opts.ShootFamilies = lab.DualStack
+	}
+	r := &rig{opts: opts}
+	r.Lab, r.targets = labtest.New(t, opts)
+	for _, f := range opts.ShootFamilies.Each() {
+		if err := r.Unreachable(labtest.Context(t, hang), lab.ShootPod(f, 1), target.HTTPPort); err != nil {
+			t.Fatalf("the control experiment failed, so this lab proves nothing: %v", err)
+		}
+	}
+	return r
+}
+
+func (r *rig) apply(t *testing.T, extra ...string) {
+	t.Helper()
+	if _, err := r.InitRedirect(labtest.Context(t, hang), "apply", extra...); err != nil {
+		t.Fatalf("init-redirect apply: %v", err)
+	}
+}
+
+func (r *rig) start(t *testing.T, flags ...string) {
+	t.Helper()
+	sidecar, err := r.StartProxyClient(labtest.Context(t, hang), flags...)
+	if err != nil {
+		t.Fatalf("start proxy-client: %v", err)
+	}
+	r.sidecar = sidecar
+}
+
+// app runs a command in the pod as an ordinary user.
+func (r *rig) app(ctx context.Context, stdin io.Reader, stdout io.Writer, path string, args ...string) (lab.Result, error) {
+	return r.Pod.Run(ctx, lab.Command{Path: path, Args: args, UID: lab.AppUID, Stdin: stdin, Stdout: stdout})
+}
+
+// dial opens a connection as an app in the pod does.
+func (r *rig) dial(ctx context.Context, addr netip.Addr, port int) (*net.TCPConn, error) {
+	conn, err := r.Pod.DialContext(ctx, "tcp", net.JoinHostPort(addr.String(), fmt.Sprint(port)))
+	if err != nil {
+		return nil, err
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		if err := conn.SetDeadline(deadline); err != nil {
+			return nil, err
+		}
+	}
+	return conn.(*net.TCPConn), nil
+}
+
+// wantReset opens a connection and expects it to end in a reset without a byte,
+// before limit, which is a guard against hanging unless a flag promises it.
+func (r *rig) wantReset(t *testing.T, addr netip.Addr, port int, limit time.Duration) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	conn, err := r.dial(ctx, addr, port)
+	var got []byte
+	if err == nil {
+		defer conn.Close()
+		got, err = io.ReadAll(conn)
+	}
+	if !errors.Is(err, syscall.ECONNRESET) || len(got) != 0 {
+		t.Errorf("a connection to %s port %d ended with %q and error %v, want a reset", addr, port, got, err)
+	}
+}
+
+// metrics reads the sidecar's.
+func (r *rig) metrics(t *testing.T) lab.Metrics {
+	t.Helper()
+	m, err := r.SidecarMetrics(labtest.Context(t, hang))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// eventually polls until the condition is nil.
+func eventually(t *testing.T, what string, condition func(ctx context.Context) error) {
+	t.Helper()
+	if err := lab.Poll(labtest.Context(t, hang), what, condition); err != nil {
+		t.Error(err)
+	}
+}
+
+// increases returns what has grown between two readings of one metric, by its
+// label part: {`reason="refused"`: 1}.
+func increases(metric string, before, after lab.Metrics) map[string]float64 {
+	grown := map[string]float64{}
+	for series, value := range after {
+		name, labels, _ := strings.Cut(strings.TrimSuffix(series, "}"), "{")
+		if name == metric && value != before[series] {
+			grown[labels] = value - before[series]
+		}
+	}
+	return grown
+}
+
+// kinds are a pod, a service and a node of the shoot.
+func kinds(f lab.Families) []netip.Addr {
+	return []netip.Addr{lab.ShootPod(f, 1), lab.ShootService(f), lab.ShootNode(f)}
+}
+
+// scale is n, or a hundredth of it in a short run.
+func scale(n int64) int64 {
+	if testing.Short() {
+		return n / 100
+	}
+	return n
+}

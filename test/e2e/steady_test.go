@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/shoot-proxy/proxy-client/test/lab"
+	"github.com/shoot-proxy/proxy-client/test/labtest"
+	"github.com/shoot-proxy/proxy-client/test/target"
+)
+
+const (
+	scrapeTargets  = 50
+	scrapeInterval = 2 * time.Second
+)
+
+// scraping is a Prometheus that has been at work since started.
+type scraping struct {
+	*lab.Prometheus
+	minimum time.Duration
+}
+
+func (r *rig) startScraping(t *testing.T) *scraping {
+	t.Helper()
+	var targets []string
+	for i := range scrapeTargets {
+		f := lab.DualStack.Each()[i%2]
+		targets = append(targets, net.JoinHostPort(lab.ShootPod(f, i+1).String(), fmt.Sprint(target.HTTPPort)))
+	}
+	p, err := r.StartPrometheus(labtest.Context(t, hang), scrapeInterval, map[string][]string{"shoot": targets})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &scraping{Prometheus: p, minimum: time.Minute}
+	if testing.Short() {
+		s.minimum = 4 * time.Second
+	}
+	return s
+}
+
+// test waits until every target has been scraped for the minimum, and expects
+// that each scrape since the first has succeeded. It ends Prometheus.
+func (s *scraping) test(t *testing.T) {
+	defer s.Stop(5 * time.Second)
+	want := float64(s.minimum / scrapeInterval)
+	ctx := labtest.Context(t, s.minimum+hang)
+	err := lab.Poll(ctx, fmt.Sprintf("%v scrapes of each target", want), func(ctx context.Context) error {
+		counts, err := s.Query(ctx, "count_over_time(up[10m])")
+		if err != nil {
+			return err
+		}
+		if len(counts) != scrapeTargets {
+			return fmt.Errorf("%d targets have been scraped, want %d", len(counts), scrapeTargets)
+		}
+		for _, c := range counts {
+			if c.Value < want {
+				return fmt.Errorf("%s has been scraped %v times", c.Labels["instance"], c.Value)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	failed, err := s.Query(ctx, "count_over_time(up[10m]) - sum_over_time(up[10m]) > 0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range failed {
+		t.Errorf("%v scrapes of %s failed", f.Value, f.Labels["instance"])
+	}
+}
+
+// load is what must come back to where it was once all connections are closed.
+type load struct {
+	established, active, goroutines float64
+}
+
+func (r *rig) load(ctx context.Context) (load, error) {
+	server, err := r.ServerMetrics(ctx)
+	if err != nil {
+		return load{}, err
+	}
+	sidecar, err := r.SidecarMetrics(ctx)
+	if err != nil {
+		return load{}, err
+	}
+	for _, name := range []string{"go_goroutines", "proxy_client_connections_active"} {
+		if _, ok := sidecar[name]; !ok {
+			return load{}, fmt.Errorf("the sidecar has no metric %s", name)
+		}
+	}
+	return load{
+		established: server.Sum(lab.ServerEstablished),
+		active:      sidecar["proxy_client_connections_active"],
+		goroutines:  sidecar["go_goroutines"],
+	}, nil
+}
+
+// warmUp makes a first connection to a target, so that whatever the sidecar
+// makes once for all connections is there.
+func (r *rig) warmUp(t *testing.T) {
+	t.Helper()
+	if _, err := r.app(labtest.Context(t, hang), nil, nil, "curl", "-sS", lab.URL(lab.ShootPod(lab.IPv4, 1), target.HTTPPort, "/")); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// quiet waits until no connection is left and the goroutines no longer change.
+func (r *rig) quiet(t *testing.T) load {
+	t.Helper()
+	var last load
+	same := 0
+	err := lab.Poll(labtest.Context(t, hang), "the sidecar to be quiet", func(ctx context.Context) error {
+		now, err := r.load(ctx)
+		if err != nil {
+			return err
+		}
+		if now != last {
+			last, same = now, 0
+		}
+		// Tunnels of closed connections take up to two seconds to end.
+		if same++; same < 150 || now.established != 0 || now.active != 0 {
+			return fmt.Errorf("%+v, %d times", now, same)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return last
+}
+
+func (r *rig) testBackWhereItStarted(t *testing.T, before load) {
+	eventually(t, "connections and goroutines to end", func(ctx context.Context) error {
+		now, err := r.load(ctx)
+		if err != nil {
+			return err
+		}
+		if now.established > before.established || now.active > before.active || now.goroutines > before.goroutines {
+			return fmt.Errorf("%+v, before all connections %+v", now, before)
+		}
+		return nil
+	})
+	t.Logf("before %+v", before)
+}

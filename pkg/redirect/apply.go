@@ -123,7 +123,7 @@ type work struct {
 
 // prepare chooses the backend of every family, before the first is changed.
 func (n *namespace) prepare(t *target, commit bool) ([]work, error) {
-	if how, disabled := ipv6Disabled(); disabled && t.has(IPv6) {
+	if how, disabled := n.ipv6Disabled(); disabled && t.has(IPv6) {
 		return nil, &KernelError{
 			Op:   "prepare the redirect of the IPv6 shoot CIDRs",
 			Cure: "enable IPv6 in the pod, or leave the IPv6 shoot CIDRs out: without it the shoot's IPv6 addresses cannot be reached",

@@ -19,10 +19,12 @@ import (
 // namespace is a network namespace that the calling thread is in, with the
 // seams that tests replace.
 type namespace struct {
-	backend    Backend
-	log        *slog.Logger
-	open       func(Family, Backend) (tables, error)
-	resolvConf string // the pod's; "" where it cannot be known
+	backend      Backend
+	log          *slog.Logger
+	open         func(Family, Backend) (tables, error)
+	ipv6Disabled func() (how string, disabled bool)
+	reachSteps   func(*target, Family) ([]step, error)
+	resolvConf   string // the pod's; "" where it cannot be known
 }
 
 // inside runs fn in the namespace of opt. Everything in fn that belongs to the
@@ -30,10 +32,12 @@ type namespace struct {
 // gives each thread a namespace, and a child that of the thread that forks it.
 func inside(ctx context.Context, opt Options, fn func(*namespace) error) (err error) {
 	n := &namespace{
-		backend:    opt.Backend,
-		log:        opt.logger(),
-		open:       func(f Family, b Backend) (tables, error) { return openIPTables(ctx, f, b) },
-		resolvConf: "/etc/resolv.conf",
+		backend:      opt.Backend,
+		log:          opt.logger(),
+		open:         func(f Family, b Backend) (tables, error) { return openIPTables(ctx, f, b) },
+		ipv6Disabled: ipv6Disabled,
+		reachSteps:   reachSteps,
+		resolvConf:   "/etc/resolv.conf",
 	}
 	switch n.backend {
 	case "":

@@ -56,7 +56,7 @@ type step struct {
 
 // reachSteps returns what has to change so that connect(2) works towards each
 // shoot CIDR and the probe; nothing in a pod that has the family.
-func (n *namespace) reachSteps(t *target, f Family) ([]step, error) {
+func reachSteps(t *target, f Family) ([]step, error) {
 	var lacking []netip.Prefix
 	for _, p := range cidr.Subtract(t.destinations(f), t.set.Excluded()) {
 		ok, err := connectable(p)

@@ -90,6 +90,7 @@ func (c *connectConn) answer() *Error {
 		n, err := c.conn.Read(head[len(head):cap(head)])
 		head = head[:len(head)+n]
 		v, status, rest := judgeHead(head, err != nil)
+		c.answered = time.Now()
 		switch {
 		case v == headEstablished:
 			c.pending = rest
@@ -99,7 +100,7 @@ func (c *connectConn) answer() *Error {
 			// to one connection. The dial has succeeded.
 			c.ahead = &aheadFilter{}
 			c.pending = c.ahead.pass(head)
-			c.eof = errors.Is(err, io.EOF)
+			c.ended = err
 			return nil
 		case v == headRefused && err != nil:
 			return c.refused(status, rest)

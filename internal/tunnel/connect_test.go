@@ -25,6 +25,15 @@ func write(parts ...string) func(*tls.Conn) {
 	}
 }
 
+// ending is how a scripted server ends a connection.
+type ending int
+
+const (
+	orderly ending = iota // close_notify
+	killed                // FIN, and the server is gone
+	hasty                 // FIN, and the server is still there
+)
+
 // TestConnectEnds: whatever the order in which the server's two goroutines
 // write, the app gets the target's bytes, all of them and nothing else; and only
 // close_notify is an end of file.
@@ -33,31 +42,37 @@ func TestConnectEnds(t *testing.T) {
 	for _, tc := range []struct {
 		name  string
 		parts []string
-		bare  bool // FIN without close_notify
+		end   ending
 		data  string
 		want  error
 	}{
-		{"killed server", []string{establishedLine, "half an ans"}, true, "half an ans", ErrBroken},
-		{"killed before a byte", []string{establishedLine}, true, "", ErrBroken},
-		{"no answer to CONNECT", []string{strings.Repeat("x", maxAhead+1)}, true, strings.Repeat("x", maxAhead+1), ErrProtocol},
-		{"in order", []string{establishedLine, "SSH-2.0-x\r\n"}, false, "SSH-2.0-x\r\n", io.EOF},
-		{"in one piece", []string{establishedLine + "SSH-2.0-x\r\n"}, false, "SSH-2.0-x\r\n", io.EOF},
-		{"other headers", []string{"HTTP/1.1 200 OK\r\nVia: 1.1 x\r\n\r\nabc"}, false, "abc", io.EOF},
-		{"bytes ahead", []string{"SSH-2.0-x\r\n", establishedLine, "more"}, false, "SSH-2.0-x\r\nmore", io.EOF},
-		{"one byte ahead", []string{"H", establishedLine, "more"}, false, "Hmore", io.EOF},
-		{"ahead, like the line", []string{"HTTP", "/1.1", establishedLine, "x"}, false, "HTTP/1.1x", io.EOF},
-		{"ahead, ends like the line", []string{"abc HTTP/1.1 200", establishedLine, "x"}, false, "abc HTTP/1.1 200x", io.EOF},
-		{"much ahead", []string{long, long, establishedLine, long}, false, long + long + long, io.EOF},
-		{"wrote and closed, no 200", []string{"bye"}, false, "bye", io.EOF},
-		{"wrote a prefix and closed, no 200", []string{"HTT"}, false, "HTT", io.EOF},
-		{"wrote and closed, 200 last", []string{"bye", establishedLine}, false, "bye", io.EOF},
+		{"killed server", []string{establishedLine, "half an ans"}, killed, "half an ans", ErrBroken},
+		{"killed before a byte", []string{establishedLine}, killed, "", ErrBroken},
+		{"no answer to CONNECT", []string{strings.Repeat("x", maxAhead+1)}, killed, strings.Repeat("x", maxAhead+1), ErrProtocol},
+		{"in order", []string{establishedLine, "SSH-2.0-x\r\n"}, orderly, "SSH-2.0-x\r\n", io.EOF},
+		{"in one piece", []string{establishedLine + "SSH-2.0-x\r\n"}, orderly, "SSH-2.0-x\r\n", io.EOF},
+		{"other headers", []string{"HTTP/1.1 200 OK\r\nVia: 1.1 x\r\n\r\nabc"}, orderly, "abc", io.EOF},
+		{"bytes ahead", []string{"SSH-2.0-x\r\n", establishedLine, "more"}, orderly, "SSH-2.0-x\r\nmore", io.EOF},
+		{"one byte ahead", []string{"H", establishedLine, "more"}, orderly, "Hmore", io.EOF},
+		{"ahead, like the line", []string{"HTTP", "/1.1", establishedLine, "x"}, orderly, "HTTP/1.1x", io.EOF},
+		{"ahead, ends like the line", []string{"abc HTTP/1.1 200", establishedLine, "x"}, orderly, "abc HTTP/1.1 200x", io.EOF},
+		{"much ahead", []string{long, long, establishedLine, long}, orderly, long + long + long, io.EOF},
+		{"wrote and closed, no 200", []string{"bye"}, orderly, "bye", io.EOF},
+		{"wrote a prefix and closed, no 200", []string{"HTT"}, orderly, "HTT", io.EOF},
+		{"close in the way of the 200", []string{establishedLine, "bye"}, hasty, "bye", io.EOF},
+		{"close in the way of a late 200", []string{"bye", establishedLine}, hasty, "bye", io.EOF},
+		{"close in the way of a lost 200", []string{"bye"}, hasty, "bye", io.EOF},
+		{"wrote and closed, 200 last", []string{"bye", establishedLine}, orderly, "bye", io.EOF},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			p := newPKI(t)
 			d := newDialer(t, p.client(), hang, p.serveConnect(t, options.ModeHTTPConnect, func(c *tls.Conn) {
 				write(tc.parts...)(c)
-				if !tc.bare {
+				switch tc.end {
+				case orderly:
 					_ = c.CloseWrite()
+				case killed:
+					p.kill()
 				}
 			}))
 			conn, err := d.dial(t)

@@ -42,6 +42,7 @@ type pki struct {
 	dir    string
 	pool   *x509.CertPool
 	server tls.Certificate
+	kill   func() // takes the last scripted CONNECT server off its port
 }
 
 func newPKI(t *testing.T) *pki {
@@ -138,6 +139,7 @@ func (p *pki) serveGRPC(t *testing.T, mode options.Mode, script script) options.
 func (p *pki) serveConnect(t *testing.T, mode options.Mode, handle func(*tls.Conn)) options.Server {
 	t.Helper()
 	l := listen(t)
+	p.kill = func() { _ = l.Close() }
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

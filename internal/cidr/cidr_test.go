@@ -94,20 +94,20 @@ func TestNewRefusesWhatNoShootCanBe(t *testing.T) {
 		{"IPv6 default route", "node=::/0", "", `--shoot-node-cidr "::/0": is ::/0, which is shorter than the /16 allowed for IPv6 and would capture the default route: list only the shoot's own ranges`},
 		{
 			"default route in two halves", "pod=0.0.0.0/1 node=128.0.0.0/1", "",
-			`--shoot-pod-cidr "0.0.0.0/1": makes 0.0.0.0/0 together with --shoot-node-cidr "128.0.0.0/1", which is shorter than the /8 allowed for IPv4 and would capture the default route: list only the shoot's own ranges`,
+			`--shoot-pod-cidr "0.0.0.0/1": together with --shoot-node-cidr "128.0.0.0/1" makes 0.0.0.0/0, which is shorter than the /8 allowed for IPv4 and would capture the default route: list only the shoot's own ranges`,
 		},
 		{
 			"IPv6 default route in two halves", "pod=8000::/1,::/1", "",
-			`--shoot-pod-cidr "8000::/1": makes ::/0 together with --shoot-pod-cidr "::/1", which is shorter than the /16 allowed for IPv6 and would capture the default route: list only the shoot's own ranges`,
+			`--shoot-pod-cidr "8000::/1": together with --shoot-pod-cidr "::/1" makes ::/0, which is shorter than the /16 allowed for IPv6 and would capture the default route: list only the shoot's own ranges`,
 		},
 		{
 			"default route in 256 parts", all8s(), "",
-			`--shoot-pod-cidr "0.0.0.0/8": makes 0.0.0.0/0 together with --shoot-pod-cidr "1.0.0.0/8", --shoot-pod-cidr "2.0.0.0/8", --shoot-pod-cidr "3.0.0.0/8", --shoot-pod-cidr "4.0.0.0/8" and 251 more, which is shorter than the /8 allowed for IPv4 and would capture the default route: list only the shoot's own ranges`,
+			`--shoot-pod-cidr "0.0.0.0/8": together with --shoot-pod-cidr "1.0.0.0/8", --shoot-pod-cidr "2.0.0.0/8", --shoot-pod-cidr "3.0.0.0/8", --shoot-pod-cidr "4.0.0.0/8" and 251 more makes 0.0.0.0/0, which is shorter than the /8 allowed for IPv4 and would capture the default route: list only the shoot's own ranges`,
 		},
 		{"shorter than /8", "service=10.0.0.0/7", "", `--shoot-service-cidr "10.0.0.0/7": is 10.0.0.0/7, which is shorter than the /8 allowed for IPv4: list only the shoot's own ranges`},
 		{
 			"shorter than /8 in three parts", "pod=10.0.0.0/8 service=11.0.0.0/9 node=11.128.0.0/9", "",
-			`--shoot-pod-cidr "10.0.0.0/8": makes 10.0.0.0/7 together with --shoot-service-cidr "11.0.0.0/9" and --shoot-node-cidr "11.128.0.0/9", which is shorter than the /8 allowed for IPv4: list only the shoot's own ranges`,
+			`--shoot-pod-cidr "10.0.0.0/8": together with --shoot-service-cidr "11.0.0.0/9" and --shoot-node-cidr "11.128.0.0/9" makes 10.0.0.0/7, which is shorter than the /8 allowed for IPv4: list only the shoot's own ranges`,
 		},
 		{"shorter than /16", "pod=fc00::/15", "", `--shoot-pod-cidr "fc00::/15": is fc00::/15, which is shorter than the /16 allowed for IPv6: list only the shoot's own ranges`},
 		{"an exclusion does not excuse it", "pod=0.0.0.0/0", "exclude=0.0.0.0/1,128.0.0.0/2", `--shoot-pod-cidr "0.0.0.0/0": is 0.0.0.0/0, which is shorter than the /8 allowed for IPv4 and would capture the default route: list only the shoot's own ranges`},

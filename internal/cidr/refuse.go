@@ -42,7 +42,7 @@ func makes(p netip.Prefix, parts []Entry) string {
 	if parts[0].Prefix == p {
 		return "is " + p.String()
 	}
-	return fmt.Sprintf("makes %s together with %s", p, list(parts[1:]))
+	return fmt.Sprintf("together with %s makes %s", list(parts[1:]), p)
 }
 
 // defaultRoute explains a prefix that covers a whole family.

@@ -15,15 +15,15 @@ import (
 // hostPort splits value and checks that the port is a number from 1 to 65535.
 // The host comes without brackets and unchecked, and may be empty.
 func hostPort(value, example string) (host string, port uint16, problem string) {
-	if address, err := netip.ParseAddr(value); err == nil && address.Is6() {
-		return "", 0, fmt.Sprintf("has no port, or an IPv6 address without brackets: write it like [%s]:%s", address, portOf(example))
-	}
 	host, text, err := net.SplitHostPort(value)
-	if err != nil {
-		if !strings.Contains(value, ":") {
-			return "", 0, "has no port: write it like " + example
-		}
-		return "", 0, fmt.Sprintf("is not host:port: write it like %s, and an IPv6 address in brackets", example)
+	switch {
+	case err == nil:
+	case !strings.Contains(value, ":"), strings.HasSuffix(value, "]"):
+		return "", 0, "has no port: write it like " + example
+	case !strings.HasPrefix(value, "[") && strings.Count(value, ":") > 1:
+		return "", 0, "has more than one colon: write host:port like " + example + ", with brackets around an IPv6 address"
+	default:
+		return "", 0, "is not host:port: write it like " + example
 	}
 	if _, isIP := parseIPv6(host); strings.HasPrefix(value, "[") && !isIP {
 		return "", 0, "has brackets around what is not an IPv6 address: write it like " + example
@@ -35,10 +35,6 @@ func hostPort(value, example string) (host string, port uint16, problem string) 
 func parseIPv6(host string) (netip.Addr, bool) {
 	address, err := netip.ParseAddr(host)
 	return address, err == nil && address.Is6()
-}
-
-func portOf(example string) string {
-	return example[strings.LastIndex(example, ":")+1:]
 }
 
 // parsePort reads a port in decimal digits.
@@ -128,7 +124,7 @@ func defaultListen(set *cidr.Set) []netip.AddrPort {
 // tunnel, and with it the shoot, to the whole pod network.
 func parseListen(value string) (_ netip.AddrPort, problem string) {
 	const cure = "write 127.0.0.1:14001 or [::1]:14001"
-	host, port, problem := hostPort(value, "127.0.0.1:14001")
+	host, port, problem := hostPort(value, "127.0.0.1:14001 or [::1]:14001")
 	if problem != "" {
 		return netip.AddrPort{}, problem
 	}

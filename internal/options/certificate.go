@@ -41,9 +41,9 @@ func (f tlsFiles) check(now time.Time) error {
 	case f.cert.path == "" && f.key.path == "":
 		return nil
 	case f.key.path == "":
-		return f.cert.source.refuse("is a certificate without its key: give --client-key (clientKey in an egress selector's configuration) as well", nil)
+		return f.cert.source.refuse(fmt.Sprintf("is a certificate without its key: give %s as well", f.key.source.name), nil)
 	case f.cert.path == "":
-		return f.key.source.refuse("is a key without its certificate: give --client-cert (clientCert in an egress selector's configuration) as well", nil)
+		return f.key.source.refuse(fmt.Sprintf("is a key without its certificate: give %s as well", f.cert.source.name), nil)
 	}
 	return f.checkPair(now)
 }
@@ -86,7 +86,7 @@ func (f tlsFiles) checkPair(now time.Time) error {
 		return err
 	}
 	if _, err := tls.X509KeyPair(certPEM, keyPEM); err != nil {
-		return f.cert.source.refuse(fmt.Sprintf("does not belong to the key %q: give the certificate and the key of one pair", f.key.path), err)
+		return f.cert.source.refuse(fmt.Sprintf("does not belong to %s %q: give the certificate and the key of one pair", f.key.source.name, f.key.path), err)
 	}
 	leaf := certificates[0]
 	if err := f.cert.checkValidity(leaf, now); err != nil {
@@ -202,7 +202,7 @@ func readFile(path string, from source) ([]byte, error) {
 func reason(err error) string {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return "there is no such file; is the volume with it mounted here?"
+		return "there is no such file, or its volume is not mounted here"
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Sprintf("permission denied; give uid %d the right to read it (in a pod: the volume's defaultMode and the pod's fsGroup)", os.Getuid())
 	case errors.Is(err, syscall.EISDIR):

@@ -3,6 +3,9 @@
 package options
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -79,9 +82,9 @@ func (o *ProxyClient) upstream() ([]server, tlsFiles, error) {
 	}
 	servers, err := o.servers()
 	return servers, tlsFiles{
-		ca:   tlsFile{path: o.CACert, source: source{flag: "--ca-cert", value: o.CACert}},
-		cert: tlsFile{path: o.ClientCert, source: source{flag: "--client-cert", value: o.ClientCert}},
-		key:  tlsFile{path: o.ClientKey, source: source{flag: "--client-key", value: o.ClientKey}},
+		ca:   tlsFile{path: o.CACert, source: flagSource("--ca-cert", o.CACert)},
+		cert: tlsFile{path: o.ClientCert, source: flagSource("--client-cert", o.ClientCert)},
+		key:  tlsFile{path: o.ClientKey, source: flagSource("--client-key", o.ClientKey)},
 	}, err
 }
 
@@ -89,7 +92,7 @@ func (o *ProxyClient) upstream() ([]server, tlsFiles, error) {
 func (o *ProxyClient) tls(servers []server, files tlsFiles) (TLS, error) {
 	for _, s := range servers {
 		if s.Network == networkTCP && files.ca.path == "" {
-			return TLS{}, s.source.refuse("is on TCP and needs --ca-cert (caBundle in an egress selector's configuration): without it nothing tells the server from an impostor", nil)
+			return TLS{}, s.source.refuse(fmt.Sprintf("is on TCP and needs %s: without a CA nothing tells the server from an impostor", files.ca.source.name), nil)
 		}
 	}
 	if err := files.check(time.Now()); err != nil {
@@ -188,6 +191,9 @@ func (o *InitRedirect) checkNetns() error {
 		return &UsageError{Flag: "--netns", Value: o.Netns, Problem: "is not an absolute path: write one such as /run/netns/pod or /proc/1234/ns/net"}
 	}
 	info, err := os.Stat(o.Netns)
+	if errors.Is(err, fs.ErrNotExist) {
+		return &UsageError{Flag: "--netns", Value: o.Netns, Problem: "does not exist: look for it with `ip netns` or `lsns -t net`", Err: err}
+	}
 	if err != nil {
 		return &UsageError{Flag: "--netns", Value: o.Netns, Problem: "cannot be opened: " + reason(err), Err: err}
 	}
@@ -221,6 +227,13 @@ type source struct {
 	// field is the place inside of the file that value names, such as
 	// `tlsConfig.caBundle "/ca.crt"`, empty where the flag itself is meant.
 	field string
+	// name is what somebody who has not given it would have to give: the flag,
+	// or the field without a value.
+	name string
+}
+
+func flagSource(flag, value string) source {
+	return source{flag: flag, value: value, name: flag}
 }
 
 func (s source) refuse(problem string, err error) error {

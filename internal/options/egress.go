@@ -90,7 +90,7 @@ func (o *ProxyClient) checkEgressConflicts() error {
 // readEgressSelector returns the server and the TLS files of the selection
 // "cluster" in the file at path.
 func readEgressSelector(path string) ([]server, tlsFiles, error) {
-	from := source{flag: egressFlag, value: path}
+	from := flagSource(egressFlag, path)
 	data, err := readFile(path, from)
 	if err != nil {
 		return nil, tlsFiles{}, err
@@ -237,7 +237,8 @@ func (t *egressTCP) server(mode Mode, from source) (server, tlsFiles, string) {
 	}
 	file := func(name, path string) tlsFile {
 		at := from
-		at.field = fmt.Sprintf("tlsConfig.%s %q", name, path)
+		at.name = "tlsConfig." + name
+		at.field = fmt.Sprintf("%s %q", at.name, path)
 		return tlsFile{path: path, source: at}
 	}
 	return server{s, from}, tlsFiles{

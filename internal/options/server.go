@@ -45,7 +45,7 @@ func (o *ProxyClient) servers() ([]server, error) {
 	}
 	var servers []server
 	for _, value := range values {
-		from := source{flag: "--proxy-server", value: value}
+		from := flagSource("--proxy-server", value)
 		s, problem := parseServer(value, mode)
 		for _, other := range servers {
 			if problem == "" && other.Network == s.Network && strings.EqualFold(other.Address, s.Address) {

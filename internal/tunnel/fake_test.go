@@ -140,6 +140,7 @@ func (p *pki) serveConnect(t *testing.T, mode options.Mode, handle func(*tls.Con
 	t.Helper()
 	l := listen(t)
 	p.kill = func() { _ = l.Close() }
+	config := p.serverConfig(alpnHTTP1) // one for all, whose tickets are good for all
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -148,7 +149,7 @@ func (p *pki) serveConnect(t *testing.T, mode options.Mode, handle func(*tls.Con
 			if err != nil {
 				return
 			}
-			c := tls.Server(conn, p.serverConfig(alpnHTTP1))
+			c := tls.Server(conn, config)
 			if readRequest(c) {
 				handle(c)
 			}

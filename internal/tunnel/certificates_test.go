@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tunnel
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"log/slog"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/shoot-proxy/proxy-client/internal/options"
+)
+
+// TestSessionResumption: in http-connect mode each connection is a handshake,
+// of which only the first is a full one.
+func TestSessionResumption(t *testing.T) {
+	p := newPKI(t)
+	resumed := make(chan bool, 3)
+	d := newDialer(t, p.client(), hang, p.serveConnect(t, options.ModeHTTPConnect, func(c *tls.Conn) {
+		resumed <- c.ConnectionState().DidResume
+		write(establishedLine)(c)
+		_ = c.CloseWrite()
+	}))
+	for i := range 3 {
+		conn, err := d.dial(t)
+		must(t, err)
+		_ = conn.Close()
+		if got := await(t, resumed, "a handshake"); got != (i > 0) {
+			t.Errorf("connection %d: session resumed is %v, want %v", i, got, i > 0)
+		}
+	}
+}
+
+// TestCertificatesChange: the next handshake uses files that have changed, also
+// through a symbolic link, and an unusable new pair leaves the old one in use.
+func TestCertificatesChange(t *testing.T) {
+	first, second := newPKI(t), newPKI(t)
+	link := t.TempDir() + "/data"
+	must(t, os.Symlink(first.dir, link))
+	var log strings.Builder
+	c := newCertificates(options.TLS{
+		CAFile: link + "/ca.crt", CertFile: link + "/client.crt", KeyFile: link + "/client.key",
+	}, slog.New(slog.NewTextHandler(&log, nil)))
+
+	same := func(what string, want *pki) {
+		t.Helper()
+		cfg, err := c.config()
+		must(t, err)
+		block, _ := pem.Decode(read(t, want.file("client.crt")))
+		leaf, err := x509.ParseCertificate(block.Bytes)
+		must(t, err)
+		if got := cfg.Certificates[0].Leaf; !got.Equal(leaf) || !cfg.RootCAs.Equal(want.pool) {
+			t.Errorf("%s: the handshake would use other certificates", what)
+		}
+	}
+	same("at first", first)
+	must(t, os.Symlink(second.dir, link+".new"))
+	must(t, os.Rename(link+".new", link))
+	same("after the swap of the link", second)
+
+	must(t, os.WriteFile(second.file("client.key"), read(t, first.file("client.key")), 0o600))
+	// The same second and size would do for the inode, but not for the file.
+	must(t, os.Chtimes(second.file("client.key"), time.Time{}, time.Now().Add(time.Minute)))
+	cfg, err := c.config()
+	must(t, err)
+	if len(cfg.Certificates) != 1 || !strings.Contains(log.String(), "stay in use") {
+		t.Errorf("after an unusable key: %d certificates, log %q; want the old pair and a report", len(cfg.Certificates), log.String())
+	}
+	reported := log.Len()
+	_, err = c.config()
+	must(t, err)
+	if log.Len() != reported {
+		t.Error("the same unusable files were reported twice")
+	}
+}
+
+// TestCertificatesMissing: without any usable pair there is an error that names
+// the flag.
+func TestCertificatesMissing(t *testing.T) {
+	p := newPKI(t)
+	must(t, os.WriteFile(p.file("ca.crt"), []byte("not PEM"), 0o600))
+	c := newCertificates(p.client(), slog.New(slog.DiscardHandler))
+	if _, err := c.config(); err == nil || !strings.Contains(err.Error(), "--ca-cert") {
+		t.Errorf("config: %v, want an error that names --ca-cert", err)
+	}
+	c = newCertificates(options.TLS{CAFile: p.file("nothing")}, slog.New(slog.DiscardHandler))
+	if _, err := c.config(); err == nil || !strings.Contains(err.Error(), p.file("nothing")) {
+		t.Errorf("config: %v, want an error that names the file", err)
+	}
+}
+
+func read(t *testing.T, name string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	must(t, err)
+	return b
+}

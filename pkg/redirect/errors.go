@@ -28,7 +28,7 @@ type KernelError struct {
 
 // Error says what was attempted, what happened and what to do.
 func (e *KernelError) Error() string {
-	return fmt.Sprintf("%s: %v: %s", e.Op, e.Err, e.Cure)
+	return oneLine(fmt.Sprintf("%s: %v: %s", e.Op, e.Err, e.Cure))
 }
 
 // Unwrap returns what happened.
@@ -168,5 +168,5 @@ func missingBinary(name string, b Backend, err error) error {
 	}
 }
 
-// oneLine joins what a child wrote, for a sentence.
+// oneLine makes a sentence of what children write on several lines.
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }

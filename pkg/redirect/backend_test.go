@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package redirect
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+func TestBackendIsChosen(t *testing.T) {
+	cfg := configFor("100.64.0.0/12")
+	target, err := cfg.target()
+	if err != nil {
+		t.Fatal(err)
+	}
+	rules := target.rulesOf(IPv4)
+	empty := map[string]string{tableNAT: builtins, tableFilter: builtins}
+	mesh := map[string]string{tableNAT: builtins + "-N MESH\n-A OUTPUT -j MESH\n", tableFilter: builtins}
+	ours := applied(t, cfg, IPv4)
+	denied := &KernelError{Op: "read", Err: fmt.Errorf("%w", ErrPermission), Cure: "needs capability NET_RAW"}
+	broken := &KernelError{Op: "iptables-nft-restore", Err: errors.New("no"), Cure: "none"}
+	for _, test := range []struct {
+		name        string
+		backend     Backend
+		nft, legacy *fakeTables
+		want, other Backend
+		err         error
+	}{
+		{"neither program", BackendAuto, nil, nil, "", "", ErrMissingBinary},
+		{"the asked one is missing", BackendLegacy, &fakeTables{listing: empty}, nil, "", "", ErrMissingBinary},
+		{"the asked one is denied", BackendLegacy, &fakeTables{listing: empty}, &fakeTables{listErr: denied}, "", "", ErrPermission},
+		{"permission tells more than a missing program", BackendAuto, &fakeTables{listErr: denied}, nil, "", "", ErrPermission},
+		{"asked for nft, a mesh in legacy", BackendNFT, &fakeTables{listing: empty, restore: probed()}, &fakeTables{listing: mesh}, BackendNFT, "", nil},
+		{"asked for legacy", BackendLegacy, &fakeTables{listing: empty}, &fakeTables{listing: empty, restore: probed()}, BackendLegacy, "", nil},
+		{"asked for nft, ours in legacy", BackendNFT, &fakeTables{listing: empty, restore: probed()}, &fakeTables{listing: ours}, BackendNFT, BackendLegacy, nil},
+		{"nothing anywhere", BackendAuto, &fakeTables{listing: empty, restore: probed()}, &fakeTables{listing: empty}, BackendNFT, "", nil},
+		{"legacy holds nat rules", BackendAuto, &fakeTables{listing: empty}, &fakeTables{listing: mesh, restore: probed()}, BackendLegacy, "", nil},
+		{"legacy holds nat rules, but not for us", BackendAuto, &fakeTables{listing: empty, restore: probed()}, &fakeTables{listErr: denied}, BackendNFT, "", nil},
+		{"no nft program", BackendAuto, nil, &fakeTables{listing: empty, restore: probed()}, BackendLegacy, "", nil},
+		{"nft does not work here", BackendAuto, &fakeTables{listing: empty, restore: failing(broken, 5)}, &fakeTables{listing: empty, restore: probed()}, BackendLegacy, "", nil},
+		{"ours stand in nft, a mesh came to legacy", BackendAuto, &fakeTables{listing: ours}, &fakeTables{listing: mesh}, BackendNFT, "", nil},
+		{"ours stand in both", BackendAuto, &fakeTables{listing: ours}, &fakeTables{listing: ours}, BackendNFT, BackendLegacy, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			fakes := map[string]*fakeTables{}
+			if test.nft != nil {
+				fakes["IPv4 nft"] = test.nft
+			}
+			if test.legacy != nil {
+				fakes["IPv4 legacy"] = test.legacy
+			}
+			got, err := fakeNamespace(t, test.backend, fakes).choose(rules, true)
+			if !errors.Is(err, test.err) || got.backend != test.want || got.other != test.other {
+				t.Errorf("chose %q (also in %q), %v; want %q (also in %q), %v", got.backend, got.other, err, test.want, test.other, test.err)
+			}
+		})
+	}
+}
+
+func failing(err error, times int) []expectedRestore {
+	var all []expectedRestore
+	for range times {
+		all = append(all, expectedRestore{err: err})
+	}
+	return all
+}
+
+func TestMissingKernelModuleIsNamed(t *testing.T) {
+	broken := &KernelError{Op: "iptables-legacy-restore", Err: errors.New("line 5 failed"), Cure: "none"}
+	one := func(contains string, err error) []expectedRestore {
+		all := []expectedRestore{{contains: []string{contains}, err: err}}
+		if err == nil {
+			all = append(all, expectedRestore{contains: []string{"-X " + chainProbe}})
+		}
+		return all
+	}
+	fake := &fakeTables{t: t, listing: map[string]string{tableNAT: builtins, tableFilter: builtins}}
+	fake.restore = append(fake.restore, expectedRestore{err: broken})
+	fake.restore = append(fake.restore, one("REJECT", nil)...)
+	fake.restore = append(fake.restore, one("--uid-owner", nil)...)
+	fake.restore = append(fake.restore, one("--dports", broken)...)
+	fake.restore = append(fake.restore, one("REDIRECT", nil)...)
+	err := probeKernel(standing{family: IPv4, backend: BackendLegacy, tables: fake})
+	if !errors.Is(err, ErrMissingModule) || !strings.Contains(err.Error(), "xt_multiport") || strings.Contains(err.Error(), "xt_owner") {
+		t.Errorf("a kernel without multiport gave %v, want the module's name and no other", err)
+	}
+}
+
+func TestInterruptedProbeLeavesNothing(t *testing.T) {
+	broken := &KernelError{Op: "iptables-nft-restore", Err: fmt.Errorf("%w", ErrPermission), Cure: "none"}
+	fake := &fakeTables{
+		t:       t,
+		listing: map[string]string{tableNAT: builtins, tableFilter: builtins + "-N " + chainProbe + "\n"},
+		restore: []expectedRestore{
+			{err: broken}, // filter committed, nat failed
+			{contains: []string{"*filter\n-F " + chainProbe + "\n-X " + chainProbe}, lacks: []string{"*nat"}},
+		},
+	}
+	if err := probeKernel(standing{family: IPv4, backend: BackendNFT, tables: fake}); !errors.Is(err, ErrPermission) {
+		t.Errorf("the probe's own error is lost: %v", err)
+	}
+	if len(fake.restore) > 0 {
+		t.Error("the chain of a probe that failed halfway stays behind")
+	}
+}

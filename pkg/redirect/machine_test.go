@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package redirect
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+func TestCollisionIsRefusedUnlessExcluded(t *testing.T) {
+	needs := []need{
+		{netip.MustParseAddr("fe80::1%eth0"), "this pod's default gateway"},
+		{netip.MustParseAddr("::ffff:10.1.2.3"), "this pod's own address on eth0"},
+		{netip.MustParseAddr("fd01::53"), "a nameserver of /etc/resolv.conf"},
+	}
+	for _, test := range []struct {
+		name string
+		cfg  Config
+		want string
+	}{
+		{"own address", configFor("100.64.0.0/12", "10.0.0.0/8"), "shoot CIDR 10.0.0.0/8: contains 10.1.2.3, this pod's own address on eth0"},
+		{"nameserver", configFor("fd01::/48"), "shoot CIDR fd01::/48: contains fd01::53, a nameserver of /etc/resolv.conf"},
+		{"nothing", configFor("100.64.0.0/12", "fd02::/48"), ""},
+		{"excluded", Config{Shoot: prefixes("10.0.0.0/8"), Exclude: prefixes("10.1.2.0/24"), ProxyPort: 1, ProxyUID: 1}, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			target, err := test.cfg.target()
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = collision(target.set, needs)
+			var refused *CollisionError
+			if test.want == "" && err == nil {
+				return
+			}
+			if !errors.As(err, &refused) || test.want == "" || !strings.HasPrefix(err.Error(), test.want) {
+				t.Errorf("got %v, want it to begin with %q", err, test.want)
+			}
+		})
+	}
+}
+
+func TestResolvConf(t *testing.T) {
+	file := "# nameserver 192.0.2.7\nsearch example.org\nnameserver\t10.0.0.10\nnameserver fe80::1%eth0 # ours\nnameserver none\nnameserver\noptions ndots:5"
+	got, err := parseResolvConf(strings.NewReader(file), "f")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var addresses []string
+	for _, n := range got {
+		addresses = append(addresses, n.address.String())
+	}
+	if diff := cmp.Diff([]string{"10.0.0.10", "fe80::1%eth0"}, addresses); diff != "" {
+		t.Errorf("nameservers (-want +got):\n%s", diff)
+	}
+}
+
+func TestOwnAddressAvoidsTheShoot(t *testing.T) {
+	for _, f := range []Family{IPv4, IPv6} {
+		for _, a := range ownAddresses(f) {
+			if !isOwnAddress(a) || a.Is4() != (f == IPv4) {
+				t.Errorf("%s is not recognised as ours, so clean would leave it", a)
+			}
+		}
+	}
+}
+
+func TestConntrackEntryIsOursOnlyIfRedirected(t *testing.T) {
+	flow := func(change func(*netlink.ConntrackFlow)) *netlink.ConntrackFlow {
+		f := &netlink.ConntrackFlow{
+			Forward:   netlink.IPTuple{Protocol: unix.IPPROTO_TCP, SrcIP: net.ParseIP("10.0.0.2"), SrcPort: 40000, DstIP: net.ParseIP("100.64.3.7"), DstPort: 9100},
+			Reverse:   netlink.IPTuple{Protocol: unix.IPPROTO_TCP, SrcIP: net.ParseIP("127.0.0.1"), SrcPort: 14001, DstIP: net.ParseIP("10.0.0.2"), DstPort: 40000},
+			ProtoInfo: &netlink.ProtoInfoTCP{State: 3}, TimeOut: 100,
+		}
+		change(f)
+		return f
+	}
+	for name, change := range map[string]func(*netlink.ConntrackFlow){
+		"UDP":                            func(f *netlink.ConntrackFlow) { f.Forward.Protocol = unix.IPPROTO_UDP },
+		"another port":                   func(f *netlink.ConntrackFlow) { f.Reverse.SrcPort = 15001 },
+		"a real server on the port":      func(f *netlink.ConntrackFlow) { f.Reverse.SrcIP = f.Forward.DstIP },
+		"straight to the sidecar":        func(f *netlink.ConntrackFlow) { f.Forward.DstIP, f.Forward.DstPort = f.Reverse.SrcIP, 14001 },
+		"redirected by a mesh elsewhere": func(f *netlink.ConntrackFlow) { f.Reverse.SrcIP = net.ParseIP("10.9.9.9") },
+	} {
+		if got, ok := redirected(IPv4, flow(change), []uint16{14001}); ok {
+			t.Errorf("%s counts as a redirected connection: %+v", name, got)
+		}
+	}
+	got, ok := redirected(IPv4, flow(func(*netlink.ConntrackFlow) {}), []uint16{1, 14001})
+	want := Connection{
+		Family: IPv4, Source: netip.MustParseAddrPort("10.0.0.2:40000"), OriginalDestination: netip.MustParseAddrPort("100.64.3.7:9100"),
+		Proxy: netip.MustParseAddrPort("127.0.0.1:14001"), State: "ESTABLISHED", TimeoutSeconds: 100,
+	}
+	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); !ok || diff != "" {
+		t.Errorf("a redirected connection is %v (-want +got):\n%s", ok, diff)
+	}
+}

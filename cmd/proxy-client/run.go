@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -51,16 +52,24 @@ func run(env environment) int {
 	root.SetOut(env.stdout)
 	root.SetErr(env.stderr)
 	err := root.Execute()
-	switch _, inside := errors.AsType[*tunnel.InsideShootError](err); {
+	if err != nil && !errors.Is(err, errAborted) {
+		// Joined errors have a line each; what is wrong is one sentence.
+		fmt.Fprintf(env.stderr, "proxy-client: %s\n", strings.ReplaceAll(err.Error(), "\n", "; "))
+	}
+	return exitCode(err)
+}
+
+// exitCode sorts an error into the codes that architecture and README promise.
+func exitCode(err error) int {
+	_, inside := errors.AsType[*tunnel.InsideShootError](err)
+	switch {
 	case err == nil:
 		return exitDone
 	case errors.Is(err, errAborted):
 		return exitAborted
 	case inside, options.IsUsage(err):
-		fmt.Fprintf(env.stderr, "proxy-client: %v\n", err)
 		return exitUsage
 	default:
-		fmt.Fprintf(env.stderr, "proxy-client: %v\n", err)
 		return exitFailed
 	}
 }

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// loopback returns an address that nobody else uses: port 0, which would make
+// the kernel choose, is bad input.
+func loopback() string {
+	return fmt.Sprintf("127.%d.%d.%d:14001", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254))
+}
+
+// outcome runs the program to its end, which must not need a signal.
+func outcome(t *testing.T, variables map[string]string, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, err bytes.Buffer
+	code = run(environment{
+		args:   args,
+		lookup: func(name string) (string, bool) { value, ok := variables[name]; return value, ok },
+		stdout: &out, stderr: &err,
+		version: "v1.2.3",
+	})
+	return code, out.String(), err.String()
+}
+
+func TestBadInputIsOneSentenceAndExitCode2(t *testing.T) {
+	good := []string{"--shoot-pod-cidr=100.64.0.0/12", "--proxy-server=unix:///run/konnectivity.sock"}
+	tests := []struct {
+		name      string
+		variables map[string]string
+		args      []string // after the good ones
+		want      []string // parts of the sentence
+	}{
+		{name: "host bits", args: []string{"--shoot-pod-cidr=10.0.0.1/8"}, want: []string{"--shoot-pod-cidr", "10.0.0.1/8"}},
+		{name: "the Internet", args: []string{"--shoot-pod-cidr=0.0.0.0/0"}, want: []string{"--shoot-pod-cidr", "0.0.0.0/0"}},
+		{name: "listening for all", args: []string{"--listen-address=0.0.0.0:14001"}, want: []string{"--listen-address", "0.0.0.0:14001", "loopback"}},
+		{name: "port 70000", args: []string{"--listen-address=127.0.0.1:70000"}, want: []string{"--listen-address", "70000"}},
+		{name: "proxy-server inside the shoot", args: []string{"--proxy-server=100.64.1.1:8132"}, want: []string{"--proxy-server", "100.64.1.1:8132"}},
+		{name: "TCP without a CA", args: []string{"--proxy-server=192.0.2.7:8132"}, want: []string{"--proxy-server", "192.0.2.7:8132", "--ca-cert"}},
+		{name: "mode ftp", args: []string{"--mode=ftp"}, want: []string{"--mode", "ftp"}},
+		{name: "mode ftp from the environment", variables: map[string]string{"PROXY_CLIENT_MODE": "ftp"}, want: []string{"PROXY_CLIENT_MODE", "ftp"}},
+		{name: "certificate without a key", args: []string{"--client-cert=/nowhere"}, want: []string{"--client-cert", "--client-key"}},
+		{name: "not a duration", args: []string{"--drain-timeout=soon"}, want: []string{"--drain-timeout", "soon"}},
+		{name: "not a duration from the environment", variables: map[string]string{"PROXY_CLIENT_DRAIN_TIMEOUT": "soon"}, want: []string{"PROXY_CLIENT_DRAIN_TIMEOUT", "soon"}},
+		{name: "unknown flag", args: []string{"--max-connection=3"}, want: []string{"--max-connection"}},
+		{name: "a flag of init-redirect", args: []string{"--proxy-port=14001"}, want: []string{"--proxy-port"}},
+		{name: "unknown command", args: []string{"chekc"}, want: []string{"chekc"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			args := append(append([]string(nil), good...), tt.args...)
+			checkRefusal(t, tt.variables, args, tt.want)
+		})
+	}
+	t.Run("nothing at all", func(t *testing.T) { checkRefusal(t, nil, nil, []string{"--shoot-pod-cidr"}) })
+	t.Run("no server", func(t *testing.T) { checkRefusal(t, nil, good[:1], []string{"--proxy-server"}) })
+	t.Run("argument for version", func(t *testing.T) { checkRefusal(t, nil, []string{"version", "please"}, []string{"please"}) })
+}
+
+func checkRefusal(t *testing.T, variables map[string]string, args, want []string) {
+	t.Helper()
+	code, stdout, stderr := outcome(t, variables, args...)
+	if code != 2 {
+		t.Errorf("bad input must end with exit code 2, got %d", code)
+	}
+	if stdout != "" || strings.Count(stderr, "\n") != 1 || !strings.HasPrefix(stderr, "proxy-client: ") {
+		t.Errorf("bad input must be one sentence on stderr; stdout %q, stderr %q", stdout, stderr)
+	}
+	for _, part := range want {
+		if !strings.Contains(stderr, part) {
+			t.Errorf("the sentence does not name %q: %s", part, stderr)
+		}
+	}
+}
+
+func TestAnAddressInUseIsExitCode1WithTheCure(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	for flag, cure := range map[string]string{"--listen-address": "--proxy-port", "--health-address": "another --health-address"} {
+		t.Run(flag, func(t *testing.T) {
+			addresses := map[string]string{"--listen-address": loopback(), "--health-address": loopback()}
+			addresses[flag] = taken.Addr().String()
+			code, _, stderr := outcome(t, nil, "--shoot-pod-cidr=100.64.0.0/12", "--log-level=error",
+				"--proxy-server=unix://"+filepath.Join(t.TempDir(), "none.sock"),
+				"--listen-address="+addresses["--listen-address"], "--health-address="+addresses["--health-address"])
+			if code != 1 || strings.Count(stderr, "\n") != 1 || !strings.HasPrefix(stderr, "proxy-client: ") {
+				t.Errorf("want exit code 1 and one sentence, got %d and:\n%s", code, stderr)
+			}
+			for _, part := range []string{taken.Addr().String(), "address already in use", cure} {
+				if !strings.Contains(stderr, part) {
+					t.Errorf("the sentence does not say %q: %s", part, stderr)
+				}
+			}
+		})
+	}
+}
+
+func TestVersion(t *testing.T) {
+	code, stdout, stderr := outcome(t, nil, "version")
+	if code != 0 || stdout != "proxy-client v1.2.3\n" || stderr != "" {
+		t.Errorf("got exit code %d, stdout %q, stderr %q", code, stdout, stderr)
+	}
+	if got := versionOf(environment{}); got == "" {
+		t.Error("a build without -X main.version has no version at all")
+	}
+}
+
+func TestHelpIsOnStdoutAndNoFailure(t *testing.T) {
+	code, stdout, stderr := outcome(t, nil, "--help")
+	if code != 0 || stderr != "" {
+		t.Errorf("got exit code %d, stderr %q", code, stderr)
+	}
+	for _, want := range []string{"--proxy-server", "PROXY_CLIENT_DIAL_TIMEOUT"} {
+		if !strings.Contains(stdout, want) {
+			t.Errorf("the help does not tell of %s", want)
+		}
+	}
+}

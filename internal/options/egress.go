@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/url"
 	"strings"
+	"unicode"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -112,9 +113,8 @@ func readEgressSelector(path string) ([]server, tlsFiles, error) {
 
 // parseEgressSelector decodes one YAML or JSON document, strictly.
 func parseEgressSelector(data []byte) (_ *egressSelectorConfiguration, problem string) {
-	// JSON may be indented with tabs, which YAML forbids.
-	if compact := (&bytes.Buffer{}); json.Valid(data) && json.Compact(compact, data) == nil {
-		data = compact.Bytes()
+	if json.Valid(data) {
+		data = jsonAsYAML(data)
 	}
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
 	decoder.KnownFields(true)
@@ -137,20 +137,46 @@ func parseEgressSelector(data []byte) (_ *egressSelectorConfiguration, problem s
 	return config, ""
 }
 
+// jsonAsYAML makes of valid JSON what the YAML decoder takes, which alone is
+// strict about fields, their case and duplicates. JSON may be indented with
+// tabs, which YAML forbids, and may write \/ for /, which go.yaml.in/yaml does
+// not know.
+func jsonAsYAML(data []byte) []byte {
+	var compact bytes.Buffer
+	if err := json.Compact(&compact, data); err != nil {
+		return data
+	}
+	var out []byte
+	for text := compact.Bytes(); len(text) > 0; {
+		n := 1
+		if text[0] == '\\' && len(text) > 1 {
+			n = 2
+		}
+		if string(text[:n]) == `\/` {
+			out = append(out, '/')
+		} else {
+			out = append(out, text[:n]...)
+		}
+		text = text[n:]
+	}
+	return out
+}
+
 // yamlSentence makes one line of yaml's several, in words of the file and not
 // of our types.
 func yamlSentence(err error) string {
+	sentence := strings.TrimPrefix(err.Error(), "yaml: ")
 	var mismatch *yaml.TypeError
 	if errors.As(err, &mismatch) && len(mismatch.Errors) > 0 {
-		sentence, _, unknown := strings.Cut(mismatch.Errors[0], " not found in type ")
-		if unknown {
-			return strings.Replace(sentence, ": field ", ": unknown field ", 1)
+		sentence = mismatch.Errors[0]
+		if known, _, ok := strings.Cut(sentence, " not found in type "); ok {
+			sentence = strings.Replace(known, ": field ", ": unknown field ", 1)
+		} else if known, _, ok := strings.Cut(sentence, " into "); ok {
+			sentence = strings.Replace(known, ": cannot unmarshal ", ": wrong kind of value: ", 1)
 		}
-		sentence, _, _ = strings.Cut(sentence, " into options.")
-		return sentence
 	}
-	line, _, _ := strings.Cut(strings.TrimPrefix(err.Error(), "yaml: "), "\n")
-	return line
+	// yaml quotes the file, which may hold anything.
+	return strings.Join(strings.FieldsFunc(sentence, unicode.IsControl), " ")
 }
 
 // cluster finds the one selection whose traffic goes to the shoot's nodes, pods

@@ -65,11 +65,11 @@ func parseServer(value string, mode Mode) (_ Server, problem string) {
 	if strings.HasPrefix(value, "unix:") {
 		return parseSocket(value, mode)
 	}
-	if scheme, _, ok := strings.Cut(value, "://"); ok {
-		return Server{}, fmt.Sprintf("is a URL: write host:port without %s://, or unix:///path", scheme)
+	if strings.Contains(value, "://") {
+		return Server{}, "is a URL: write host:port alone, or unix:///path"
 	}
 	if strings.HasPrefix(value, "/") {
-		return Server{}, fmt.Sprintf("is a path: write unix://%s for a Unix socket", value)
+		return Server{}, fmt.Sprintf("is a path: write %q for a Unix socket", "unix://"+value)
 	}
 	host, port, problem := hostPort(value, "vpn-proxy-server:8132")
 	if problem == "" && host == "" {

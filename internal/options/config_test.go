@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package options
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/netip"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/shoot-proxy/proxy-client/internal/cidr"
+)
+
+// compare compares configurations: sets by what is in them.
+var compare = cmp.Options{
+	cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b }),
+	cmp.Transformer("set", func(s *cidr.Set) string { return fmt.Sprint(s.Shoot(), " without ", s.Excluded()) }),
+}
+
+func mustSet(t testing.TB, shoot string) *cidr.Set {
+	t.Helper()
+	entries, err := cidr.Parse("--shoot-pod-cidr", strings.Split(shoot, ","))
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := cidr.New(entries, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return set
+}
+
+func addresses(values ...string) []netip.AddrPort {
+	var all []netip.AddrPort
+	for _, v := range values {
+		all = append(all, netip.MustParseAddrPort(v))
+	}
+	return all
+}
+
+// A change of a default breaks deployments and the two other programs.
+func TestProxyClientDefaults(t *testing.T) {
+	inFolderWithFiles(t)
+	got, err := parse(theProxy, []string{both, tcp, ca}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &ProxyClientConfig{
+		CIDRs:            mustSet(t, "100.64.0.0/12,fd00:10::/48"),
+		Listen:           addresses("127.0.0.1:14001", "[::1]:14001"),
+		Servers:          []Server{{Name: "proxy-server:8132", Network: "tcp", Address: "proxy-server:8132", Mode: ModeAuto}},
+		TLS:              TLS{CAFile: "ca.crt"},
+		DialTimeout:      8 * time.Second,
+		HalfCloseTimeout: 60 * time.Second,
+		DrainTimeout:     20 * time.Second,
+		HealthAddress:    ":14021",
+		Log:              Log{Format: "text", Level: slog.LevelInfo},
+	}
+	if diff := cmp.Diff(want, got, compare); diff != "" {
+		t.Errorf("a default changed (-want +got):\n%s", diff)
+	}
+}
+
+func TestInitRedirectDefaults(t *testing.T) {
+	got, err := parse(theInit, []string{pods}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &InitRedirectConfig{
+		CIDRs: mustSet(t, "100.64.0.0/12"), ProxyPort: 14001, ProxyUID: 14001,
+		Backend: "auto", Output: "table", Log: Log{Format: "text", Level: slog.LevelInfo},
+	}
+	if diff := cmp.Diff(want, got, compare); diff != "" {
+		t.Errorf("a default changed (-want +got):\n%s", diff)
+	}
+}
+
+func TestProxyClientConfig(t *testing.T) {
+	inFolderWithFiles(t)
+	for _, tt := range []struct {
+		name string
+		args []string
+		want func(*ProxyClientConfig)
+	}{
+		{"IPv4 alone listens on IPv4", []string{pods, socket}, func(c *ProxyClientConfig) {
+			c.CIDRs, c.Listen = mustSet(t, "100.64.0.0/12"), addresses("127.0.0.1:14001")
+		}},
+		{"IPv6 alone listens on IPv6", []string{"--shoot-node-cidr=fd00:10::/48", socket}, func(c *ProxyClientConfig) {
+			c.CIDRs, c.Listen = mustSet(t, "fd00:10::/48"), addresses("[::1]:14001")
+		}},
+		{"auto over a Unix socket means gRPC", []string{both, socket, "--mode=auto"}, nil},
+		{"http-connect over a Unix socket has to be said", []string{both, socket, "--mode=http-connect"}, func(c *ProxyClientConfig) {
+			c.Servers[0].Mode = ModeHTTPConnect
+		}},
+		{"several servers of all forms", []string{both, ca, "--proxy-server=a.example.:1, [fd99::1]:65535", "--proxy-server=192.0.2.7:8132,unix:///run/s"}, func(c *ProxyClientConfig) {
+			c.TLS.CAFile = "ca.crt"
+			c.Servers = []Server{
+				{Name: "a.example.:1", Network: "tcp", Address: "a.example.:1", Mode: ModeAuto},
+				{Name: "[fd99::1]:65535", Network: "tcp", Address: "[fd99::1]:65535", Mode: ModeAuto},
+				{Name: "192.0.2.7:8132", Network: "tcp", Address: "192.0.2.7:8132", Mode: ModeAuto},
+				{Name: "unix:///run/s", Network: "unix", Address: "/run/s", Mode: ModeGRPC},
+			}
+		}},
+		{"a server in an excluded part of the shoot", []string{both, ca, "--proxy-server=100.64.3.4:8132", "--exclude-cidr=100.64.3.4/32", "--mode=grpc"}, func(c *ProxyClientConfig) {
+			c.TLS.CAFile = "ca.crt"
+			c.CIDRs = nil
+			c.Servers = []Server{{Name: "100.64.3.4:8132", Network: "tcp", Address: "100.64.3.4:8132", Mode: ModeGRPC}}
+		}},
+		{"TLS files are accepted beside a Unix socket", []string{both, socket, ca, "--client-cert=client.crt", "--client-key=client.key"}, func(c *ProxyClientConfig) {
+			c.TLS = TLS{CAFile: "ca.crt", CertFile: "client.crt", KeyFile: "client.key"}
+		}},
+		{"a CA bundle in rotation may carry an expired one", []string{both, tcp, "--ca-cert=rotation.crt", "--server-name=server.example", "--alpn-proto=istio"}, func(c *ProxyClientConfig) {
+			c.TLS = TLS{CAFile: "rotation.crt", ServerName: "server.example", ALPN: []string{"istio"}}
+			c.Servers = []Server{{Name: "proxy-server:8132", Network: "tcp", Address: "proxy-server:8132", Mode: ModeAuto}}
+		}},
+		{"everything else", []string{
+			both, socket, "--listen-address=[::1]:1,127.0.0.1:65535", "--dial-timeout=500ms", "--half-close-timeout=2m", "--drain-timeout=1h",
+			"--accept-while-draining", "--health-address=[::]:8080", "--log-format=json", "--log-level=debug",
+		}, func(c *ProxyClientConfig) {
+			c.Listen = addresses("[::1]:1", "127.0.0.1:65535")
+			c.DialTimeout, c.HalfCloseTimeout, c.DrainTimeout = 500*time.Millisecond, 2*time.Minute, time.Hour
+			c.AcceptWhileDraining, c.HealthAddress, c.Log = true, "[::]:8080", Log{"json", slog.LevelDebug}
+		}},
+		{"health on another address may share the port", []string{both, socket, "--health-address=10.1.2.3:14001"}, func(c *ProxyClientConfig) {
+			c.HealthAddress = "10.1.2.3:14001"
+		}},
+		{"egress selector with HTTP CONNECT over TCP", []string{both, "--egress-selector-config-file=connect-tcp.yaml", "--server-name=x"}, func(c *ProxyClientConfig) {
+			c.Servers = []Server{{Name: "proxy-server:8131", Network: "tcp", Address: "proxy-server:8131", Mode: ModeHTTPConnect}}
+			c.TLS = TLS{CAFile: "ca.crt", CertFile: "client.crt", KeyFile: "client.key", ServerName: "x"}
+		}},
+		{"egress selector with a slash behind the URL", []string{both, "--egress-selector-config-file=connect-slash.yaml"}, func(c *ProxyClientConfig) {
+			c.Servers = []Server{{Name: "proxy-server:8131", Network: "tcp", Address: "proxy-server:8131", Mode: ModeHTTPConnect}}
+			c.TLS = TLS{CAFile: "ca.crt", CertFile: "client.crt", KeyFile: "client.key"}
+		}},
+		{"egress selector with GRPC over a Unix socket", []string{both, "--egress-selector-config-file=grpc-uds.yaml", "--mode=auto"}, func(c *ProxyClientConfig) {
+			c.Servers[0].Name = "unix:///run/server.sock"
+		}},
+		{"egress selector with HTTP CONNECT over a Unix socket", []string{both, "--egress-selector-config-file=connect-uds.yaml"}, func(c *ProxyClientConfig) {
+			c.Servers[0].Mode = ModeHTTPConnect
+		}},
+		{"egress selector as JSON with tabs, v1alpha1", []string{both, "--egress-selector-config-file=connect-uds.json"}, func(c *ProxyClientConfig) {
+			c.Servers[0].Mode = ModeHTTPConnect
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			parsed, err := parse(theProxy, tt.args, nil)
+			if err != nil {
+				t.Fatalf("good flags %q were refused: %v", tt.args, err)
+			}
+			got := parsed.(*ProxyClientConfig)
+			want := &ProxyClientConfig{
+				CIDRs:            mustSet(t, "100.64.0.0/12,fd00:10::/48"),
+				Listen:           addresses("127.0.0.1:14001", "[::1]:14001"),
+				Servers:          []Server{{Name: "unix:///run/server.sock", Network: "unix", Address: "/run/server.sock", Mode: ModeGRPC}},
+				DialTimeout:      8 * time.Second,
+				HalfCloseTimeout: 60 * time.Second,
+				DrainTimeout:     20 * time.Second,
+				HealthAddress:    ":14021",
+				Log:              Log{Format: "text", Level: slog.LevelInfo},
+			}
+			if tt.want != nil {
+				tt.want(want)
+			}
+			if want.CIDRs == nil {
+				want.CIDRs = got.CIDRs
+			}
+			if diff := cmp.Diff(want, got, compare); diff != "" {
+				t.Errorf("%q mean something else (-want +got):\n%s", tt.args, diff)
+			}
+			onTCP := got.Servers[0].Network == networkTCP
+			if onTCP && !got.TLS.Enabled() {
+				t.Error("a server on TCP would be spoken to in plaintext")
+			}
+		})
+	}
+}
+
+func TestInitRedirectConfig(t *testing.T) {
+	namespace := "/proc/self/ns/net"
+	for _, tt := range []struct {
+		name, program string
+		args          []string
+		want          *InitRedirectConfig
+	}{
+		{
+			"everything", theInit,
+			[]string{pods, "--proxy-port=1", "--proxy-uid=4294967294", "--exclude-port=443,22", "--exclude-port=22,65535", "--exclude-uid=1337,0", "--iptables=legacy", "--netns=" + namespace, "--log-level=WARN"},
+			&InitRedirectConfig{
+				CIDRs: mustSet(t, "100.64.0.0/12"), ProxyPort: 1, ProxyUID: 4294967294, ExcludePorts: []uint16{22, 443, 65535}, ExcludeUIDs: []uint32{0, 1337},
+				Backend: "legacy", Netns: namespace, Output: "table", Log: Log{"text", slog.LevelWarn},
+			},
+		},
+		{
+			"dump needs no CIDRs", theDump,
+			[]string{"--output=json", "--iptables=nft"},
+			&InitRedirectConfig{ProxyPort: 14001, ProxyUID: 14001, Backend: "nft", Output: "json", Log: Log{"text", slog.LevelInfo}},
+		},
+		{
+			"nor do exclusions make it need any", theDump,
+			[]string{"--exclude-cidr=10.0.0.0/8"},
+			&InitRedirectConfig{ProxyPort: 14001, ProxyUID: 14001, Backend: "auto", Output: "table", Log: Log{"text", slog.LevelInfo}},
+		},
+		{
+			"but takes them", theDump,
+			[]string{pods},
+			&InitRedirectConfig{CIDRs: mustSet(t, "100.64.0.0/12"), ProxyPort: 14001, ProxyUID: 14001, Backend: "auto", Output: "table", Log: Log{"text", slog.LevelInfo}},
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := parse(tt.program, tt.args, nil)
+			if err != nil {
+				t.Fatalf("good flags %q were refused: %v", tt.args, err)
+			}
+			if diff := cmp.Diff(tt.want, got, compare); diff != "" {
+				t.Errorf("%q mean something else (-want +got):\n%s", tt.args, diff)
+			}
+		})
+	}
+}
+
+// Root may read every file, so the operator's most common mistake cannot be
+// made with a file here.
+func TestReasonTellsWhatToDo(t *testing.T) {
+	for _, tt := range []struct {
+		err  error
+		want string
+	}{
+		{&fs.PathError{Op: "open", Path: "x", Err: syscall.ENOENT}, "there is no such file, or its volume is not mounted here"},
+		{&fs.PathError{Op: "open", Path: "x", Err: syscall.EACCES}, fmt.Sprintf("permission denied; give uid %d the right to read it (in a pod: the volume's defaultMode and the pod's fsGroup)", os.Getuid())},
+		{&fs.PathError{Op: "read", Path: "x", Err: syscall.EISDIR}, "it is a directory; name the file in it"},
+		{&fs.PathError{Op: "read", Path: "x", Err: syscall.EIO}, "input/output error"},
+		{errors.New("something else"), "something else"},
+	} {
+		if diff := cmp.Diff(tt.want, reason(tt.err)); diff != "" {
+			t.Errorf("%v (-want +got):\n%s", tt.err, diff)
+		}
+	}
+}
+
+func TestLogger(t *testing.T) {
+	var out bytes.Buffer
+	logger := Log{Format: formatJSON, Level: slog.LevelWarn}.Logger(&out)
+	logger.Info("quiet")
+	logger.Warn("loud", "port", 14001)
+	if got := out.String(); !strings.Contains(got, `"msg":"loud","port":14001`) || strings.Contains(got, "quiet") {
+		t.Errorf("the JSON log has %q", got)
+	}
+	out.Reset()
+	Log{Format: formatText, Level: slog.LevelDebug}.Logger(&out).Debug("fine")
+	if got := out.String(); !strings.Contains(got, "level=DEBUG msg=fine") {
+		t.Errorf("the text log has %q", got)
+	}
+}

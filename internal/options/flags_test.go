@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package options
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/spf13/pflag"
+
+	"github.com/shoot-proxy/proxy-client/internal/cidr"
+)
+
+// The help is what most users ever read of the flags, and the golden file is
+// where people review it. It also shows each flag that exists.
+func TestHelp(t *testing.T) {
+	for name, addFlags := range map[string]func(*pflag.FlagSet){
+		"proxy-client":       new(ProxyClient).AddFlags,
+		"init-redirect":      new(InitRedirect).AddFlags,
+		"init-redirect-dump": new(InitRedirect).AddDumpFlags,
+	} {
+		t.Run(name, func(t *testing.T) {
+			fs := pflag.NewFlagSet(name, pflag.ContinueOnError)
+			addFlags(fs)
+			golden := "testdata/" + name + ".help.golden"
+			got := fs.FlagUsagesWrapped(100)
+			if *rewrite {
+				writeGolden(t, golden, got)
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(want), got); diff != "" {
+				t.Errorf("the help changed; review it and rewrite with -update (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func parseInto(addFlags func(*pflag.FlagSet), args []string) error {
+	fs := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	addFlags(fs)
+	return fs.Parse(args)
+}
+
+func TestArgsAreWhatTheProgramsParse(t *testing.T) {
+	full := &ProxyClient{
+		Shared: Shared{
+			PodCIDRs: []string{"100.64.0.0/12", "fd00::/48"}, ServiceCIDRs: []string{"100.104.0.0/13"}, NodeCIDRs: []string{"10.250.0.0/16"},
+			ExcludeCIDRs: []string{"10.250.0.1/32"}, LogFormat: "json", LogLevel: "debug",
+		},
+		ListenAddress: []string{"127.0.0.1:15500"}, ProxyServer: []string{"a:1", "unix:///b"}, Mode: "http-connect",
+		CACert: "/ca.crt", ClientCert: "/c.crt", ClientKey: "/c.key", ServerName: "s", ALPNProto: []string{"istio"},
+		EgressSelectorConfigFile: "/e.yaml", DialTimeout: time.Second, HalfCloseTimeout: 2 * time.Minute, DrainTimeout: 90 * time.Second,
+		AcceptWhileDraining: true, HealthAddress: ":1",
+	}
+	want := []string{
+		"--shoot-pod-cidr=100.64.0.0/12,fd00::/48", "--shoot-service-cidr=100.104.0.0/13", "--shoot-node-cidr=10.250.0.0/16", "--exclude-cidr=10.250.0.1/32",
+		"--log-format=json", "--log-level=debug", "--listen-address=127.0.0.1:15500", "--proxy-server=a:1,unix:///b", "--mode=http-connect",
+		"--ca-cert=/ca.crt", "--client-cert=/c.crt", "--client-key=/c.key", "--server-name=s", "--alpn-proto=istio", "--egress-selector-config-file=/e.yaml",
+		"--dial-timeout=1s", "--half-close-timeout=2m", "--drain-timeout=1m30s", "--accept-while-draining=true", "--health-address=:1",
+	}
+	if diff := cmp.Diff(want, full.Args()); diff != "" {
+		t.Errorf("a flag is not rendered, or in another place (-want +got):\n%s", diff)
+	}
+	if args := NewProxyClient().Args(); args != nil {
+		t.Errorf("defaults are rendered: %q", args)
+	}
+	redirect := NewInitRedirect()
+	redirect.PodCIDRs, redirect.ProxyPort, redirect.ExcludeUID, redirect.Output = []string{"10.0.0.0/8"}, 15500, []string{"1", "2"}, "json"
+	if diff := cmp.Diff([]string{"--shoot-pod-cidr=10.0.0.0/8", "--proxy-port=15500", "--exclude-uid=1,2", "--output=json"}, redirect.Args()); diff != "" {
+		t.Errorf("init-redirect's command line (-want +got):\n%s", diff)
+	}
+	checkRoundTrip(t, full, redirect)
+}
+
+func checkRoundTrip(t *testing.T, proxy *ProxyClient, redirect *InitRedirect) {
+	t.Helper()
+	var gotProxy ProxyClient
+	if err := parseInto(gotProxy.AddFlags, proxy.Args()); err != nil {
+		t.Fatalf("proxy-client does not parse what is rendered, %q: %v", proxy.Args(), err)
+	}
+	if diff := cmp.Diff(proxy, &gotProxy, cmpopts.EquateEmpty()); diff != "" {
+		t.Fatalf("proxy-client is started with something else than what was rendered (-want +got):\n%s", diff)
+	}
+	var gotRedirect InitRedirect
+	addFlags := func(fs *pflag.FlagSet) { gotRedirect.AddFlags(fs); gotRedirect.AddDumpFlags(fs) }
+	if err := parseInto(addFlags, redirect.Args()); err != nil {
+		t.Fatalf("init-redirect does not parse what is rendered, %q: %v", redirect.Args(), err)
+	}
+	if diff := cmp.Diff(redirect, &gotRedirect, cmpopts.EquateEmpty()); diff != "" {
+		t.Fatalf("init-redirect is started with something else than what was rendered (-want +got):\n%s", diff)
+	}
+}
+
+func FuzzArgs(f *testing.F) {
+	f.Add("100.64.0.0/12,fd00::/48", "unix:///run/s", "grpc", int64(8e9), int64(14001), true)
+	f.Add("", ",", "--mode=x", int64(-1), int64(1<<62), false)
+	f.Add(",", "a\nb, c", " ", int64(0), int64(0), false)
+	f.Fuzz(func(t *testing.T, list, other, text string, duration, number int64, flag bool) {
+		// A list never has an element with a comma, but empty ones.
+		lists := func(s string) []string {
+			if s == "" {
+				return nil
+			}
+			return strings.Split(s, ",")
+		}
+		proxy := &ProxyClient{
+			Shared:        Shared{PodCIDRs: lists(list), ServiceCIDRs: lists(other), NodeCIDRs: lists(text), ExcludeCIDRs: lists(list), LogFormat: text, LogLevel: other},
+			ListenAddress: lists(other), ProxyServer: lists(list), Mode: text, CACert: other, ClientCert: list, ClientKey: text, ServerName: other, ALPNProto: lists(text),
+			EgressSelectorConfigFile: list, DialTimeout: time.Duration(duration), HalfCloseTimeout: time.Duration(number), DrainTimeout: time.Duration(-duration),
+			AcceptWhileDraining: flag, HealthAddress: text,
+		}
+		redirect := &InitRedirect{
+			Shared: proxy.Shared, ProxyPort: number, ProxyUID: duration, ExcludePort: lists(list), ExcludeUID: lists(other), Iptables: text, Netns: other, Output: list,
+		}
+		checkRoundTrip(t, proxy, redirect)
+	})
+}
+
+// FuzzProxyClientConfig: whatever is given is refused in one sentence or gives
+// a configuration that keeps its promises.
+func FuzzProxyClientConfig(f *testing.F) {
+	f.Add("100.64.0.0/12", "unix:///run/s", "127.0.0.1:14001", ":14021", "auto", "name")
+	f.Add("100.64.0.0/12,fd00::/48", "a:1,[fd99::1]:2", "[::1]:1,127.0.0.1:1", "x:1", "grpc", "")
+	f.Add("0.0.0.0/0", "https://x", "0.0.0.0:1", "", "ftp", "a b")
+	f.Fuzz(func(t *testing.T, cidrs, servers, listen, health, mode, name string) {
+		o := NewProxyClient()
+		o.PodCIDRs, o.ProxyServer, o.ListenAddress = strings.Split(cidrs, ","), strings.Split(servers, ","), strings.Split(listen, ",")
+		o.HealthAddress, o.Mode, o.ServerName = health, mode, name
+		cfg, err := o.Config()
+		if err != nil {
+			if !IsUsage(err) || strings.ContainsAny(err.Error(), "\r\n") || !strings.HasPrefix(err.Error(), "--") {
+				t.Fatalf("the refusal is not one sentence that begins with the flag: %q", err)
+			}
+			return
+		}
+		for _, l := range cfg.Listen {
+			if !l.Addr().IsLoopback() || l.Port() == 0 {
+				t.Fatalf("%q would listen on %s: the shoot would be open to the pod network", listen, l)
+			}
+		}
+		for _, s := range cfg.Servers {
+			if s.Network != networkUnix || !strings.HasPrefix(s.Address, "/") || s.Mode == ModeAuto {
+				t.Fatalf("%q without a CA gives %+v", servers, s)
+			}
+		}
+	})
+}
+
+func FuzzServer(f *testing.F) {
+	for _, seed := range []string{"a:1", "[fd00::1]:8132", "[fe80::1%eth0]:1", "unix:///run/s", "unix:x", "https://a:1", "10.0.0.1:65536", "::1:1", "[a]:1", "a.b.:1", "1:1", "\n:1"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, value string) {
+		s, problem := parseServer(value, ModeAuto)
+		if strings.ContainsAny(problem, "\r\n") {
+			t.Fatalf("the problem of %q has two lines: %q", value, problem)
+		}
+		if problem != "" {
+			return
+		}
+		again := s.Address
+		if s.Network == networkUnix {
+			again = "unix://" + again
+		}
+		if twice, problem := parseServer(again, ModeAuto); problem != "" || twice.Address != s.Address || twice.Network != s.Network {
+			t.Fatalf("%q becomes %+v, which becomes %+v, %s", value, s, twice, problem)
+		}
+	})
+}
+
+func FuzzEgressSelector(f *testing.F) {
+	for _, text := range egressFiles() {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		config, problem := parseEgressSelector(data)
+		if problem == "" {
+			var connection *egressConnection
+			if connection, problem = config.cluster(); problem == "" {
+				var s server
+				if s, _, problem = connection.server(flagSource(egressFlag, "x")); problem == "" && (s.Address == "" || s.Mode == ModeAuto) {
+					t.Fatalf("%q gives %+v", data, s)
+				}
+			}
+		}
+		if strings.ContainsAny(problem, "\r\n") {
+			t.Fatalf("the problem has two lines: %q", problem)
+		}
+	})
+}
+
+func TestEnvironment(t *testing.T) {
+	environment := map[string]string{
+		"PROXY_CLIENT_SHOOT_POD_CIDR":        "100.64.0.0/12,fd00::/48",
+		"PROXY_CLIENT_MODE":                  "grpc",
+		"PROXY_CLIENT_DIAL_TIMEOUT":          "3s",
+		"PROXY_CLIENT_ACCEPT_WHILE_DRAINING": "true",
+		"PROXY_CLIENT_PROXY_SERVER":          "from:1",
+		"PROXY_CLIENT_SERVER_NAME":           "",
+		"PROXY_CLIENT_HELP":                  "true",
+		"INIT_REDIRECT_LOG_LEVEL":            "debug",
+		"LOG_LEVEL":                          "debug",
+	}
+	var o ProxyClient
+	fs := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	o.AddFlags(fs)
+	fs.Bool("help", false, "as cobra adds it")
+	if err := fs.Parse([]string{"--proxy-server=flag:1", "--dial-timeout=8s"}); err != nil {
+		t.Fatal(err)
+	}
+	lookup := func(name string) (string, bool) { v, ok := environment[name]; return v, ok }
+	if err := ApplyEnvironment(fs, ProxyClientPrefix, lookup); err != nil {
+		t.Fatal(err)
+	}
+	want := NewProxyClient()
+	want.PodCIDRs = []string{"100.64.0.0/12", "fd00::/48"}
+	want.Mode = "grpc"
+	want.AcceptWhileDraining = true
+	want.ProxyServer = []string{"flag:1"} // the flag wins, it is not added to
+	if diff := cmp.Diff(want, &o); diff != "" {
+		t.Errorf("flags and environment together (-want +got):\n%s", diff)
+	}
+}
+
+// Each flag of both programs can come from the environment.
+func TestEveryFlagHasAVariable(t *testing.T) {
+	fs := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	new(InitRedirect).AddFlags(fs)
+	fs.VisitAll(func(f *pflag.Flag) {
+		want := "INIT_REDIRECT_" + strings.ToUpper(strings.Join(strings.Split(f.Name, "-"), "_"))
+		asked := false
+		_ = ApplyEnvironment(fs, InitRedirectPrefix, func(name string) (string, bool) {
+			asked = asked || name == want
+			return "", false
+		})
+		if !asked || Variable(InitRedirectPrefix, "--"+f.Name) != want {
+			t.Errorf("--%s cannot be set by %s", f.Name, want)
+		}
+	})
+}
+
+func TestNameVariablePassesOtherErrors(t *testing.T) {
+	fs := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	new(ProxyClient).AddFlags(fs)
+	other := errors.New("other")
+	for _, err := range []error{nil, other, &UsageError{Problem: "no flag"}, &UsageError{Flag: "--mode", Value: "ftp", Problem: "by flag"}} {
+		if got := NameVariable(fs, err); !errors.Is(got, err) {
+			t.Errorf("NameVariable(%v) = %v", err, got)
+		}
+	}
+}
+
+func TestFlagErrorPassesWhatIsNoMistake(t *testing.T) {
+	if err := FlagError("x", nil); err != nil {
+		t.Errorf("nil became %v", err)
+	}
+	if err := FlagError("x", pflag.ErrHelp); !errors.Is(err, pflag.ErrHelp) || IsUsage(err) {
+		t.Errorf("a request for help became bad input: %v", err)
+	}
+	usage := &UsageError{Flag: "--mode", Problem: "x"}
+	if err := FlagError("x", usage); err != error(usage) {
+		t.Errorf("a usage error was changed: %v", err)
+	}
+	err := FlagError("proxy-client", errors.New("unknown command \"chekc\" for \"proxy-client\"\n\nDid you mean this?\n\tcheck\n"))
+	want := `unknown command "chekc" for "proxy-client": run 'proxy-client --help' to see what there is`
+	if !IsUsage(err) || err.Error() != want {
+		t.Errorf("cobra's error became %q, want %q", err, want)
+	}
+}
+
+func TestIsUsage(t *testing.T) {
+	for _, tt := range []struct {
+		err  error
+		want bool
+	}{
+		{nil, false},
+		{errors.New("iptables: permission denied"), false},
+		{&UsageError{Problem: "x"}, true},
+		{fmt.Errorf("start: %w", &UsageError{Problem: "x"}), true},
+		{&cidr.Error{Flag: "--exclude-cidr", Problem: "x"}, true},
+	} {
+		if got := IsUsage(tt.err); got != tt.want {
+			t.Errorf("IsUsage(%v) = %v: the exit code would be wrong", tt.err, got)
+		}
+	}
+	cause := errors.New("cause")
+	if err := (&UsageError{Flag: "--ca-cert", Value: "x", Problem: "y", Err: cause}); !errors.Is(err, cause) {
+		t.Error("a UsageError hides what was underneath")
+	}
+}

@@ -134,6 +134,7 @@ func TestInAPodAnAppThatClosedDoesNotKeepItsTunnel(t *testing.T) {
 	lead, accept := tunnelTo(t)
 	p := startPod(t, dials(lead))
 	app, far := p.connectTo(target.String()), accept()
+	exchange(t, app, far)
 	app.Close()
 	if _, err := io.Copy(io.Discard, far); err != nil {
 		t.Errorf("the target's connection did not end well: %v", err)

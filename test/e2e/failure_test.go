@@ -108,6 +108,7 @@ func TestBrokenLegToTheServerEndsInAReset(t *testing.T) {
 		t.Run(v.name, func(t *testing.T) {
 			r := newRig(t, v.opts, v.flags...)
 			for _, f := range lab.DualStack.Each() {
+				r.idle(t)
 				before := r.metrics(t)
 				x := r.startRaw(t, lab.ShootPod(f, 1))
 				r.Server.Kill()

@@ -59,7 +59,7 @@ func TestEveryPackageIsDocumented(t *testing.T) {
 		}
 		doc := file.ast.Doc.Text()
 		ok := strings.HasPrefix(doc, "Package "+file.ast.Name.Name+" ") ||
-			file.ast.Name.Name == "main" && strings.HasPrefix(doc, "Command "+path.Base(file.dir())+" ")
+			file.ast.Name.Name == "main" && strings.HasPrefix(strings.ToLower(strings.TrimPrefix(doc, "Command ")), path.Base(file.dir())+" ")
 		documented[file.dir()] = documented[file.dir()] || ok
 	}
 	for dir, ok := range documented {

@@ -46,6 +46,7 @@ func (p *Proxy) serve(ctx context.Context, app *net.TCPConn) {
 		p.answerProbe(c, app)
 		return
 	}
+	_ = relay.Arm(app) // from here on nothing but an orderly end is one
 	if err := p.guard(destination); err != nil {
 		p.notMade(c, app, ResultRefused, err)
 		return

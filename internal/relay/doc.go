@@ -24,6 +24,7 @@
 //	                      where nothing moves for HalfCloseTimeout, the target
 //	                      waits for an end that cannot be sent, and the app gets RST
 //	ctx was cancelled   → RST
+//	the process dies    → RST, from the kernel (Arm)
 //
 // # What it never does
 //

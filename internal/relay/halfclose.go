@@ -31,7 +31,8 @@ func (r *relay) afterFIN(now time.Time) (wait time.Duration, done bool) {
 	if r.targetIsDone() {
 		return 0, true
 	}
-	if r.opt.AppState() == AppGone {
+	if r.appGone.Load() || r.opt.AppState() == AppGone {
+		r.appGone.Store(true)
 		if wait := r.since(r.lastSent.Load(), closeDelay, now); wait > 0 {
 			return wait, false
 		}

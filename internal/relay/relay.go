@@ -62,6 +62,7 @@ func Run(ctx context.Context, app *net.TCPConn, tun Tunnel, opt Options) Result 
 	}
 	r := &relay{app: app, tun: tun, opt: opt, targetDone: make(chan struct{}), over: make(chan struct{})}
 	r.touch()
+	_ = Arm(app)
 	stop := context.AfterFunc(ctx, func() { r.abort(Drain, context.Cause(ctx)) })
 	defer stop()
 
@@ -71,14 +72,24 @@ func Run(ctx context.Context, app *net.TCPConn, tun Tunnel, opt Options) Result 
 	uploading.Wait()
 	r.conclude(TargetClosed, nil)
 	_ = tun.Close()
+	// Whoever wanted a reset has closed app by now.
+	_ = app.SetLinger(disarmed)
 	_ = app.Close()
 	return Result{Reason: r.reason, Err: r.err, Sent: r.sent.Load(), Received: r.received.Load()}
 }
 
+// disarmed is the SetLinger argument that ends a connection with FIN again.
+const disarmed = -1
+
+// Arm makes every end of app a reset, also that of a process which is killed:
+// its kernel would say FIN for it, and the app would take what it has for all.
+// Run disarms it for an orderly end.
+func Arm(app *net.TCPConn) error { return app.SetLinger(0) }
+
 // Reset closes app so that its peer sees RST (tcp(7), SO_LINGER with a time of
 // zero), never an end of file.
 func Reset(app *net.TCPConn) error {
-	return errors.Join(app.SetLinger(0), app.Close())
+	return errors.Join(Arm(app), app.Close())
 }
 
 // relay is the state that the two directions share.
@@ -91,6 +102,7 @@ type relay struct {
 	moved          atomic.Int64 // when a byte last moved, Unix nanoseconds
 	lastSent       atomic.Int64 // when one was last sent to the target
 	appFinished    atomic.Bool  // the app's FIN was seen
+	appGone        atomic.Bool  // and it has closed
 
 	targetDone chan struct{} // closed when Receive has ended
 
@@ -143,10 +155,14 @@ func (r *relay) targetEnded(err error) {
 		r.conclude(TargetClosed, nil)
 		// The app gets its FIN behind everything that was written. It may take
 		// its time to close, but not for ever.
+		_ = r.app.SetLinger(disarmed)
 		_ = r.app.CloseWrite()
 		_ = r.app.SetReadDeadline(time.Now().Add(r.opt.HalfCloseTimeout))
 	case errors.Is(err, tunnel.ErrClosed):
 		// Whoever closed it has concluded.
+	case r.appGone.Load():
+		// Nobody is left to be told of it.
+		r.conclude(AppClosed, nil)
 	case errors.Is(err, tunnel.ErrProtocol):
 		r.abort(Protocol, err)
 	default:

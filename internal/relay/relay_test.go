@@ -297,6 +297,27 @@ func TestAppCloses(t *testing.T) {
 	}
 }
 
+// TestTunnelBreaksAfterAppClosed: an app that has gone sees no failure, and none
+// is reported.
+func TestTunnelBreaksAfterAppClosed(t *testing.T) {
+	asked := make(chan struct{})
+	var once sync.Once
+	r := start(t, relay.Options{AppState: func() relay.AppState {
+		once.Do(func() { close(asked) })
+		return relay.AppGone
+	}})
+	_, err := r.app.Write([]byte("the last words"))
+	must(t, err)
+	must(t, r.app.Close())
+	<-asked
+	// The relay knows a moment after it has asked.
+	for end := time.Now().Add(hang); r.tun.got() == "" && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
+	time.AfterFunc(100*time.Millisecond, func() { r.tun.end <- tunnel.ErrBroken })
+	r.finish(t, relay.AppClosed)
+}
+
 // TestDrain: what is still open when the context ends is reset.
 func TestDrain(t *testing.T) {
 	r := start(t, relay.Options{})

@@ -21,7 +21,7 @@ ROOT := $(if $(filter 0,$(shell id -u)),1,)
 REQUIRE_ROOT ?= $(ROOT)
 
 TOOLS := test/bin/tools
-GOTESTSUM := $(CURDIR)/$(TOOLS)/gotestsum --format pkgname-and-test-fails --format-hide-empty-pkg --hide-summary output --
+GOTESTSUM := $(CURDIR)/$(TOOLS)/gotestsum --format pkgname --format-hide-empty-pkg --
 GO_TEST_FLAGS ?=
 
 .PHONY: help

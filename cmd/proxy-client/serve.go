@@ -69,7 +69,8 @@ func serve(ctx context.Context, aborted <-chan struct{}, cfg *options.ProxyClien
 	if err := checkServers(ctx, dialer); err != nil {
 		return errors.Join(err, dialer.Close())
 	}
-	listeners, err := proxy.Listen(ctx, cfg.Listen)
+	// A signal that came this early ends Run below, in the ordinary way.
+	listeners, err := proxy.Listen(context.WithoutCancel(ctx), cfg.Listen)
 	if err != nil {
 		return errors.Join(err, dialer.Close())
 	}

@@ -6,8 +6,12 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -20,6 +24,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
+
+	"github.com/shoot-proxy/proxy-client/internal/options"
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
 // hangGuard ends a test that would otherwise wait for ever. It is no measure of
@@ -198,6 +205,61 @@ func TestTheSecondSignalEndsAtOnce(t *testing.T) {
 	p.wantExit(130)
 	if strings.Contains(p.stderr.String(), "proxy-client: ") {
 		t.Errorf("ending on request is no error:\n%s", p.stderr)
+	}
+}
+
+func TestASignalDuringTheStartEndsWell(t *testing.T) {
+	socket, _ := grpcServer(t)
+	signals := make(chan os.Signal, 1)
+	signals <- unix.SIGTERM
+	var stderr logBuffer
+	code := run(environment{
+		args: []string{
+			"--shoot-pod-cidr=100.64.0.0/12", "--proxy-server=unix://" + socket,
+			"--listen-address=" + loopback(), "--health-address=" + loopback(),
+		},
+		lookup: func(string) (string, bool) { return "", false },
+		stdout: io.Discard, stderr: &stderr, signals: signals,
+	})
+	if code != 0 {
+		t.Errorf("exit code %d, want 0; stderr:\n%s", code, stderr.String())
+	}
+}
+
+func TestTheSecondSignalEndsWhatHangs(t *testing.T) {
+	signals := make(chan os.Signal, 2)
+	signals <- unix.SIGTERM
+	signals <- unix.SIGTERM
+	release := make(chan struct{})
+	ended := make(chan struct{})
+	err := untilSignalled(signals, slog.New(slog.DiscardHandler), func(ctx context.Context, aborted <-chan struct{}) error {
+		defer close(ended)
+		<-ctx.Done()
+		<-aborted
+		<-release
+		return nil
+	})
+	if !errors.Is(err, errAborted) {
+		t.Errorf("got %v, want %v", err, errAborted)
+	}
+	close(release)
+	<-ended
+}
+
+func TestExitCodes(t *testing.T) {
+	for _, tt := range []struct {
+		err  error
+		want int
+	}{
+		{nil, 0},
+		{errors.New("anything"), 1},
+		{fmt.Errorf("dialer: %w", &tunnel.InsideShootError{}), 2},
+		{fmt.Errorf("flags: %w", &options.UsageError{}), 2},
+		{fmt.Errorf("serve: %w", errAborted), 130},
+	} {
+		if got := exitCode(tt.err); got != tt.want {
+			t.Errorf("exit code of %T is %d, want %d", tt.err, got, tt.want)
+		}
 	}
 }
 

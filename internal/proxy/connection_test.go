@@ -70,13 +70,16 @@ func TestWhatMustNotBeDialledIsResetCountedAndLoggedOnce(t *testing.T) {
 }
 
 func TestAFailedDialIsReset(t *testing.T) {
+	requested := make(chan struct{})
 	h := start(t, dials(func(context.Context) (tunnel.Conn, error) {
+		<-requested
 		return nil, &tunnel.Error{Reason: tunnel.ReasonRefused, Server: server, Err: errors.New("connection refused")}
 	}), target, nil)
 	app := h.connect()
-	if _, err := app.Write([]byte("a request that nobody will read")); err != nil && !errors.Is(err, syscall.ECONNRESET) {
+	if _, err := app.Write([]byte("a request that nobody will read")); err != nil {
 		t.Fatal(err)
 	}
+	close(requested)
 	wantReset(t, app)
 	got := h.line("connection not made")
 	for _, volatile := range []string{"time", "duration_seconds", "dial_seconds", "source"} {

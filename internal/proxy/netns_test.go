@@ -29,7 +29,8 @@ var (
 // pod is a harness inside a network namespace, with rules of its own.
 type pod struct {
 	*harness
-	ns *netnstest.NS
+	ns  *netnstest.NS
+	app net.Dialer // how apps connect
 }
 
 // startPod runs a Proxy in a namespace in which the shoot, stray and the probes
@@ -37,7 +38,7 @@ type pod struct {
 func startPod(t *testing.T, dialer *fakeDialer) *pod {
 	t.Helper()
 	netnstest.RequireRoot(t)
-	p := &pod{ns: netnstest.New(t)}
+	p := &pod{ns: netnstest.New(t), app: net.Dialer{Timeout: hangGuard}}
 	netnstest.Connect(t, p.ns, netnstest.New(t), netnstest.IPv4, netnstest.IPv6)
 	p.redirect(t, "-A")
 	// A probe that is not redirected is rejected, as by pkg/redirect's guard.
@@ -90,7 +91,7 @@ func (p *pod) redirect(t *testing.T, action string) {
 // dial connects an app to destination from within the pod.
 func (p *pod) dial(destination string) (conn net.Conn, err error) {
 	p.t.Helper()
-	p.ns.Do(p.t, func() { conn, err = net.DialTimeout("tcp", destination, hangGuard) })
+	p.ns.Do(p.t, func() { conn, err = p.app.Dial("tcp", destination) })
 	return conn, err
 }
 
@@ -112,9 +113,18 @@ func TestInAPodConnectionsReachWhatTheAppsAskedFor(t *testing.T) {
 	lead4, accept4 := tunnelTo(t)
 	lead6, accept6 := tunnelTo(t)
 	p := startPod(t, &fakeDialer{dial: map[netip.AddrPort]func(context.Context) (tunnel.Conn, error){target: lead4, target6: lead6}})
-	for destination, accept := range map[netip.AddrPort]func() *net.TCPConn{target: accept4, target6: accept6} {
-		app := p.connectTo(destination.String())
-		far := accept()
+	for _, tt := range []struct {
+		destination netip.AddrPort
+		accept      func() *net.TCPConn
+		multipath   bool
+	}{
+		{destination: target, accept: accept4},
+		{destination: target6, accept: accept6},
+		{destination: target, accept: accept4, multipath: true},
+	} {
+		p.app.SetMultipathTCP(tt.multipath)
+		app := p.connectTo(tt.destination.String())
+		far := tt.accept()
 		exchange(t, app, far)
 		// The app half-closes, and still gets the whole answer.
 		if err := app.CloseWrite(); err != nil {

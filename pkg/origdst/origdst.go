@@ -16,6 +16,10 @@
 //		// somebody connected to the listener itself
 //	}
 //
+// The kernel answers for plain TCP only. Go listens for Multipath TCP as well by
+// default, so switch it off with net.ListenConfig's SetMultipathTCP; apps that
+// ask for MPTCP fall back to TCP by themselves.
+//
 // The package owns that one question. It never dials, never changes the socket,
 // never duplicates its descriptor (so the connection keeps its deadlines and
 // stays with the runtime's poller), and needs no privilege. Whether a

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -185,8 +186,14 @@ func TestInAPodALostRedirectShows(t *testing.T) {
 	p.redirect(t, "-A")
 	p.eventually("its recovery is seen", func() bool { return p.value("proxy_client_redirect_ok") == 1 })
 	for _, message := range []string{"the redirect does not work, so apps cannot reach the shoot", "the redirect works again"} {
-		if n := len(p.log.lines(t, message)); n != 2 { // one for each family
-			t.Errorf("%d log lines %q, want one for each family:\n%s", n, message, p.log)
+		lines := p.log.lines(t, message)
+		if len(lines) != 2 {
+			t.Errorf("%d log lines %q, want one for each family:\n%s", len(lines), message, p.log)
+		}
+		for _, line := range lines {
+			if text, _ := line["error"].(string); line["level"] == "ERROR" && !strings.Contains(text, "the nat rules are missing") {
+				t.Errorf("the log sends the operator the wrong way: %s", text)
+			}
 		}
 	}
 	p.eventually("probes are counted", func() bool { return p.value("proxy_client_connections_total", "result", "probe") > 0 })

@@ -4,8 +4,11 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/shoot-proxy/proxy-client/internal/probe"
 )
@@ -47,9 +50,25 @@ func (p *Proxy) reportRedirect(target netip.AddrPort, lost map[netip.AddrPort]bo
 	}
 	switch {
 	case err != nil && !lost[target]:
-		p.log.Error("the redirect does not work, so apps cannot reach the shoot", "family", family, "error", err)
+		p.log.Error("the redirect does not work, so apps cannot reach the shoot", "family", family, "error", asSeenHere(err))
 	case err == nil && lost[target]:
 		p.log.Info("the redirect works again", "family", family)
 	}
 	lost[target] = err != nil
+}
+
+// asSeenHere corrects the likely cause of a refusal. Whoever else probes may
+// find that nobody listens; this proxy does, so a refused probe came to
+// somewhere else, or to the guard that rejects what was not redirected.
+func asSeenHere(err error) error {
+	failed, ok := errors.AsType[*probe.Error](err)
+	if !ok || !errors.Is(err, unix.ECONNREFUSED) {
+		return err
+	}
+	return &probe.Error{
+		Target: failed.Target,
+		Err:    failed.Err,
+		Cause: "the nat rules are missing or were flushed, or they lead to another port than this sidecar's --listen-address: " +
+			"run `init-redirect verify` with the same flags, then `init-redirect apply` to repair them",
+	}
 }

@@ -13,10 +13,10 @@ import (
 
 // CleanOptions say how much [Clean] takes away.
 type CleanOptions struct {
-	// Drain keeps the connections that are redirected now: table nat becomes
-	// inert but keeps a rule, without which the kernel would stop translating
-	// them, and the guard stays and rejects new ones. Clean without Drain
-	// takes away the rest, once they have ended.
+	// Drain keeps the connections that are redirected now: nothing leads to
+	// the REDIRECT rule any more, but it stays, since without it the kernel
+	// would stop translating them, and the guard stays and rejects new ones.
+	// Clean without Drain takes away the rest, once they have ended.
 	Drain bool
 }
 
@@ -168,7 +168,7 @@ func (n *namespace) drain(some []found, cleaned *Cleaned) error {
 		if err := f.tables.Restore(draining()); err != nil {
 			return err
 		}
-		cleaned.Removed = append(cleaned.Removed, fmt.Sprintf("%s (%s) table nat chain %s: the redirect, all but an inert rule", f.family, f.backend, ChainOutput))
+		cleaned.Removed = append(cleaned.Removed, fmt.Sprintf("%s (%s) table nat chain %s: what led to the redirect", f.family, f.backend, ChainOutput))
 	}
 	return nil
 }

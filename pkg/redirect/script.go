@@ -86,8 +86,11 @@ func removeFrom(table string, chains map[string][]listed) string {
 	return transaction(table, lines)
 }
 
-// draining is the script that makes table nat inert, and leaves a rule in it:
-// connections that were redirected live on, no new one is.
+// draining is the script that makes table nat inert: no new connection is
+// redirected. The chain with the REDIRECT rule stays, though nothing leads to
+// it any more: with the last such rule of a namespace the kernel gives up
+// tracking its connections (nf_ct_netns_put), translated ones included, and
+// those that live break at their next packet.
 func draining() string {
 	return transaction(tableNAT, []string{
 		fmt.Sprintf(":%s - [0:0]", ChainOutput),

@@ -40,13 +40,19 @@ func isOurs(table, name string) bool {
 	return slices.Contains(ours(), chainID{table, name}) || name == chainProbe
 }
 
-// leadsToOurs reports whether a rule jumps, or goes (-g), to a chain of ours.
+// leadsTo reports whether a rule jumps, or goes (-g), to a chain.
+func (l listed) leadsTo(name string) bool {
+	return l.rule.Jump == name || strings.HasSuffix(" "+l.rule.foreign, " -g "+name)
+}
+
+// leadsToOurs reports whether a rule leads to one of our chains.
 func (l listed) leadsToOurs(table string) bool {
-	if isOurs(table, l.rule.Jump) {
-		return true
+	for _, id := range ours() {
+		if id.table == table && l.leadsTo(id.name) {
+			return true
+		}
 	}
-	_, name, ok := strings.Cut(" "+l.rule.foreign, " -g ")
-	return ok && isOurs(table, name)
+	return l.leadsTo(chainProbe)
 }
 
 // read lists our chains and OUTPUT. It changes nothing.
@@ -115,7 +121,7 @@ func (s *state) empty() bool {
 func (s *state) jumps(c Chain) (rules []listed, right bool) {
 	output := s.output[c.Table]
 	for _, l := range output {
-		if l.rule.Jump == c.Name {
+		if l.leadsTo(c.Name) {
 			rules = append(rules, l)
 		}
 	}
@@ -172,7 +178,7 @@ func (s *state) jumpProblem(c Chain, jumps []listed) string {
 		return fmt.Sprintf("the jump to %s is missing", c.Name)
 	case len(jumps) > 1:
 		return fmt.Sprintf("jumps to %s %d times, and should once", c.Name, len(jumps))
-	case s.output[c.Table][0].rule.Jump != c.Name:
+	case !s.output[c.Table][0].leadsTo(c.Name):
 		return fmt.Sprintf("%q stands before the jump to %s, which has to be first", s.output[c.Table][0].raw, c.Name)
 	default:
 		return fmt.Sprintf("the jump to %s has conditions: %q", c.Name, jumps[0].raw)

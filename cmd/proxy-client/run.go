@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"runtime/debug"
 	"strings"
@@ -27,6 +28,10 @@ type environment struct {
 	stdout, stderr io.Writer
 	signals        <-chan os.Signal // the first drains, the second ends
 	version        string           // empty: what the build says
+
+	// checkRedirect replaces the probe of the redirect, nil for none, where a
+	// test runs outside a pod and must not send one.
+	checkRedirect func(context.Context, netip.AddrPort) error
 }
 
 // The exit codes, which scripts and the kubelet's users rely on.
@@ -98,7 +103,7 @@ func newCommand(env environment) *cobra.Command {
 			}
 			log := cfg.Log.Logger(env.stderr)
 			return untilSignalled(env.signals, log, func(ctx context.Context, aborted <-chan struct{}) error {
-				return serve(ctx, aborted, cfg, log, versionOf(env))
+				return serve(ctx, aborted, cfg, log, env)
 			})
 		},
 	}

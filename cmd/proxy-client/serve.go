@@ -57,7 +57,7 @@ func untilSignalled(signals <-chan os.Signal, log *slog.Logger, serve func(ctx c
 
 // serve runs the sidecar until ctx ends and the drain is over, or cut short by
 // aborted.
-func serve(ctx context.Context, aborted <-chan struct{}, cfg *options.ProxyClientConfig, log *slog.Logger, version string) error {
+func serve(ctx context.Context, aborted <-chan struct{}, cfg *options.ProxyClientConfig, log *slog.Logger, env environment) error {
 	registry := admin.NewRegistry()
 	dialer, err := tunnel.New(tunnel.Config{
 		Servers: cfg.Servers, TLS: cfg.TLS, CIDRs: cfg.CIDRs, DialTimeout: cfg.DialTimeout,
@@ -77,6 +77,7 @@ func serve(ctx context.Context, aborted <-chan struct{}, cfg *options.ProxyClien
 	data := proxy.New(proxy.Config{
 		Listeners: listeners, CIDRs: cfg.CIDRs, Dialer: dialer,
 		HalfCloseTimeout: cfg.HalfCloseTimeout, DrainTimeout: cfg.DrainTimeout, AcceptWhileDraining: cfg.AcceptWhileDraining,
+		Check:  env.checkRedirect,
 		Logger: log, Metrics: proxy.NewMetrics(registry),
 	})
 	health, err := admin.Listen(cfg.HealthAddress, admin.Config{
@@ -89,7 +90,7 @@ func serve(ctx context.Context, aborted <-chan struct{}, cfg *options.ProxyClien
 		}
 		return errors.Join(fmt.Errorf("%w: end the process that has the address, or choose another --health-address", err), dialer.Close())
 	}
-	announce(log, cfg, health, version)
+	announce(log, cfg, health, versionOf(env))
 
 	// What the data path needs and what watches it outlive its drain.
 	rest, stopRest := context.WithCancel(context.WithoutCancel(ctx))

@@ -85,7 +85,7 @@ func start(t *testing.T, dialer *fakeDialer, destination netip.AddrPort, change 
 		Metrics: NewMetrics(h.registry),
 	})
 	h.lookup = func(syscall.Conn) (netip.AddrPort, error) { return destination, nil }
-	h.check = func(context.Context, netip.AddrPort) error { return nil }
+	h.cfg.Check = func(context.Context, netip.AddrPort) error { return nil }
 	// Apps' sockets are connected to the listener here, not to a destination
 	// that was redirected.
 	listener := netip.MustParseAddrPort(h.addr)

@@ -61,7 +61,7 @@ func startPod(t *testing.T, dialer *fakeDialer) *pod {
 		})
 		proxy.cfg.CheckInterval = 20 * time.Millisecond
 		proxy.lookup = origdst.Lookup
-		proxy.check = func(ctx context.Context, target netip.AddrPort) (err error) {
+		proxy.cfg.Check = func(ctx context.Context, target netip.AddrPort) (err error) {
 			p.ns.Do(t, func() { err = probe.Check(ctx, target) })
 			return err
 		}

@@ -44,6 +44,8 @@ type Config struct {
 	DrainTimeout        time.Duration // what open connections get when Run's context ends; 0 resets them at once
 	AcceptWhileDraining bool          // keep accepting for the whole DrainTimeout
 	CheckInterval       time.Duration // between two probes of the redirect; 0 means 30 s
+	// Check probes the redirect for one family's target; nil is probe.Check.
+	Check func(ctx context.Context, target netip.AddrPort) error
 
 	Logger  *slog.Logger
 	Metrics *Metrics
@@ -57,7 +59,6 @@ type Proxy struct {
 
 	// Seams for tests without a redirect in the kernel.
 	lookup func(syscall.Conn) (netip.AddrPort, error)
-	check  func(context.Context, netip.AddrPort) error
 	socket func(local, remote netip.AddrPort) (sockdiag.State, error)
 
 	state   atomic.Int32 // one of the states below
@@ -79,12 +80,14 @@ func New(cfg Config) *Proxy {
 	if cfg.CheckInterval <= 0 {
 		cfg.CheckInterval = checkInterval
 	}
+	if cfg.Check == nil {
+		cfg.Check = probe.Check
+	}
 	return &Proxy{
 		cfg:     cfg,
 		log:     cfg.Logger,
 		metrics: cfg.Metrics,
 		lookup:  origdst.Lookup,
-		check:   probe.Check,
 		socket:  sockdiag.Lookup,
 		aborted: make(chan struct{}),
 	}

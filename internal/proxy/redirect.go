@@ -24,7 +24,7 @@ func (p *Proxy) watchRedirect(ctx context.Context) error {
 	for {
 		ok := 1.0
 		for _, target := range probe.Targets(p.cfg.CIDRs) {
-			err := p.check(ctx, target)
+			err := p.cfg.Check(ctx, target)
 			if ctx.Err() != nil {
 				return nil // what failed says nothing any more
 			}

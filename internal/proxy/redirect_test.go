@@ -23,7 +23,7 @@ func TestALostRedirectIsToldOnceAndItsRecoveryOnce(t *testing.T) {
 	checks := make(chan check)
 	h := start(t, &fakeDialer{}, target, func(p *Proxy) {
 		p.cfg.CheckInterval = time.Millisecond
-		p.check = func(ctx context.Context, target netip.AddrPort) error {
+		p.cfg.Check = func(ctx context.Context, target netip.AddrPort) error {
 			c := check{target, make(chan error, 1)}
 			select {
 			case checks <- c:

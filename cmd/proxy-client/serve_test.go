@@ -74,7 +74,7 @@ func start(t *testing.T, socket string, args ...string) *program {
 			args:   args,
 			lookup: func(string) (string, bool) { return "", false },
 			stdout: io.Discard, stderr: p.stderr, signals: p.signals, version: "v1.2.3",
-			checkRedirect: redirected,
+			checkRedirect: notRedirected,
 		})
 	}()
 	p.eventually("it has started", func() bool {
@@ -222,7 +222,7 @@ func TestASignalDuringTheStartEndsWell(t *testing.T) {
 		},
 		lookup: func(string) (string, bool) { return "", false },
 		stdout: io.Discard, stderr: &stderr, signals: signals,
-		checkRedirect: redirected,
+		checkRedirect: notRedirected,
 	})
 	if code != 0 {
 		t.Errorf("exit code %d, want 0; stderr:\n%s", code, stderr.String())
@@ -282,6 +282,6 @@ func TestMetricsOfAllParts(t *testing.T) {
 	p.wantExit(0)
 }
 
-// redirected stands for a redirect that works: these tests run outside a pod,
-// where a real probe would leave the machine.
-func redirected(context.Context, netip.AddrPort) error { return nil }
+// notRedirected stands for the probe of these tests, which run outside a pod:
+// there is no redirect, and a real probe would leave the machine.
+func notRedirected(context.Context, netip.AddrPort) error { return errors.New("not in a pod") }

@@ -22,7 +22,10 @@ import (
 const maxFile = 1 << 20
 
 // tlsFiles are the three PEM files and where they were named.
-type tlsFiles struct{ ca, cert, key tlsFile }
+type tlsFiles struct {
+	ca, cert, key tlsFile
+	name          tlsFile // no file: the server name that came with them, if any
+}
 
 // tlsFile is a path, empty where none was given.
 type tlsFile struct {

@@ -98,14 +98,31 @@ func (o *ProxyClient) tls(servers []server, files tlsFiles) (TLS, error) {
 	if err := files.check(time.Now()); err != nil {
 		return TLS{}, err
 	}
-	name := strings.TrimSpace(o.ServerName)
-	if o.ServerName != "" {
-		if problem := checkHost(name); problem != "" {
-			return TLS{}, &UsageError{Flag: "--server-name", Value: o.ServerName, Problem: problem}
-		}
+	name, err := o.serverName(files)
+	if err != nil {
+		return TLS{}, err
 	}
 	protocols, err := o.protocols()
 	return TLS{CAFile: files.ca.path, CertFile: files.cert.path, KeyFile: files.key.path, ServerName: name, ALPN: protocols}, err
+}
+
+// serverName returns the name from --server-name, or the one that came with the
+// files.
+func (o *ProxyClient) serverName(files tlsFiles) (string, error) {
+	name, source := strings.TrimSpace(o.ServerName), flagSource("--server-name", o.ServerName)
+	if other := files.name; other.path != "" {
+		if name != "" {
+			return "", source.refuse(fmt.Sprintf("contradicts %s of %s %q: remove one of the two", other.source.field, egressFlag, o.EgressSelectorConfigFile), nil)
+		}
+		name, source = other.path, other.source
+	}
+	if name == "" && o.ServerName == "" {
+		return "", nil
+	}
+	if problem := checkHost(name); problem != "" {
+		return "", source.refuse(problem, nil)
+	}
+	return name, nil
 }
 
 // protocols validates --alpn-proto: RFC 7301 allows 1 to 255 bytes a name.

@@ -137,6 +137,10 @@ func TestProxyClientConfig(t *testing.T) {
 			c.Servers = []Server{{Name: "proxy-server:8131", Network: "tcp", Address: "proxy-server:8131", Mode: ModeHTTPConnect}}
 			c.TLS = TLS{CAFile: "ca.crt", CertFile: "client.crt", KeyFile: "client.key", ServerName: "x"}
 		}},
+		{"egress selector with a server name", []string{both, "--egress-selector-config-file=name.yaml"}, func(c *ProxyClientConfig) {
+			c.Servers = []Server{{Name: "proxy-server:8131", Network: "tcp", Address: "proxy-server:8131", Mode: ModeHTTPConnect}}
+			c.TLS = TLS{CAFile: "ca.crt", CertFile: "client.crt", KeyFile: "client.key", ServerName: "kp.seed"}
+		}},
 		{"egress selector with a slash behind the URL", []string{both, "--egress-selector-config-file=connect-slash.yaml"}, func(c *ProxyClientConfig) {
 			c.Servers = []Server{{Name: "proxy-server:8131", Network: "tcp", Address: "proxy-server:8131", Mode: ModeHTTPConnect}}
 			c.TLS = TLS{CAFile: "ca.crt", CertFile: "client.crt", KeyFile: "client.key"}

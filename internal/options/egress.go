@@ -45,9 +45,10 @@ type egressTCP struct {
 }
 
 type egressTLS struct {
-	CABundle   string `yaml:"caBundle"`
-	ClientKey  string `yaml:"clientKey"`
-	ClientCert string `yaml:"clientCert"`
+	CABundle      string `yaml:"caBundle"`
+	ClientKey     string `yaml:"clientKey"`
+	ClientCert    string `yaml:"clientCert"`
+	TLSServerName string `yaml:"tlsServerName"`
 }
 
 type egressUDS struct {
@@ -267,9 +268,17 @@ func (t *egressTCP) server(mode Mode, from source) (server, tlsFiles, string) {
 		at.field = fmt.Sprintf("%s %q", at.name, path)
 		return tlsFile{path: path, source: at}
 	}
+	// kube-apiserver wants both, and so does every proxy-server on TCP.
+	switch "" {
+	case t.TLSConfig.ClientCert:
+		return server{}, tlsFiles{}, from.field + " needs tlsConfig.clientCert: a proxy-server on TCP accepts nobody without one"
+	case t.TLSConfig.ClientKey:
+		return server{}, tlsFiles{}, from.field + " needs tlsConfig.clientKey: a proxy-server on TCP accepts nobody without one"
+	}
 	return server{s, from}, tlsFiles{
 		ca:   file("caBundle", t.TLSConfig.CABundle),
 		cert: file("clientCert", t.TLSConfig.ClientCert),
 		key:  file("clientKey", t.TLSConfig.ClientKey),
+		name: file("tlsServerName", t.TLSConfig.TLSServerName),
 	}, ""
 }

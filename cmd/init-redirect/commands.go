@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/shoot-proxy/proxy-client/internal/cidr"
 	"github.com/shoot-proxy/proxy-client/internal/options"
 	"github.com/shoot-proxy/proxy-client/pkg/redirect"
 )
@@ -23,6 +24,7 @@ type program struct {
 	flags   options.InitRedirect
 	drain   bool
 	options redirect.Options
+	cidrs   *cidr.Set
 	log     *slog.Logger
 }
 
@@ -72,7 +74,7 @@ func (p *program) command(name, short string, do func(context.Context) error) *c
 			if err := options.ApplyEnvironment(c.Flags(), options.InitRedirectPrefix, p.env.lookup); err != nil {
 				return err
 			}
-			return options.NameVariable(c.Flags(), do(c.Context()))
+			return options.NameVariable(c.Flags(), named(p.cidrs, do(c.Context())))
 		},
 	}
 }
@@ -88,6 +90,7 @@ func (p *program) configure(needCIDRs bool) (*options.InitRedirectConfig, error)
 	if err != nil {
 		return nil, err
 	}
+	p.cidrs = cfg.CIDRs
 	p.log = cfg.Log.Logger(p.env.stderr)
 	p.options = redirect.Options{Backend: redirect.Backend(cfg.Backend), Netns: cfg.Netns, Logger: p.log}
 	return cfg, nil
@@ -100,10 +103,10 @@ func (p *program) apply(ctx context.Context) error {
 	}
 	result, err := redirect.Apply(ctx, config(cfg), p.options)
 	if err != nil {
-		return named(cfg.CIDRs, err)
+		return err
 	}
 	if err := redirect.Verify(ctx, config(cfg), p.options); err != nil {
-		return named(cfg.CIDRs, err)
+		return err
 	}
 	for _, c := range result.Changes {
 		p.log.Info("redirect verified", "family", c.Family, "backend", c.Backend, "changed", c.Script != "" || len(c.Reach) > 0,
@@ -118,7 +121,7 @@ func (p *program) verify(ctx context.Context) error {
 		return err
 	}
 	if err := redirect.Verify(ctx, config(cfg), p.options); err != nil {
-		return named(cfg.CIDRs, err)
+		return err
 	}
 	p.log.Info("redirect verified", "proxy_port", cfg.ProxyPort)
 	return nil
@@ -141,7 +144,7 @@ func (p *program) plan(ctx context.Context) error {
 		return err
 	}
 	if err != nil {
-		return named(cfg.CIDRs, err)
+		return err
 	}
 	_, err = fmt.Fprint(p.env.stdout, result)
 	return err

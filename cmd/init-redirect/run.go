@@ -112,16 +112,35 @@ func config(cfg *options.InitRedirectConfig) redirect.Config {
 	}
 }
 
-// named puts the user's own flag and value into an error that speaks of
-// aggregated CIDRs.
+// named puts the user's own flag and value into an error that speaks of the
+// library's fields, or of aggregated CIDRs.
 func named(set *cidr.Set, err error) error {
 	var collision *redirect.CollisionError
-	if !errors.As(err, &collision) {
-		return err
+	if errors.As(err, &collision) {
+		if entry, ok := set.Covering(collision.Address); ok {
+			return &options.UsageError{Flag: entry.Flag, Value: entry.Value, Problem: collision.Problem(), Err: err}
+		}
 	}
-	entry, ok := set.Covering(collision.Address)
-	if !ok {
-		return err
+	var refused *redirect.ConfigError
+	if errors.As(err, &refused) {
+		if flag, ok := flagOf(refused.Field); ok {
+			return &options.UsageError{Flag: flag, Value: refused.Value, Problem: refused.Problem, Err: err}
+		}
 	}
-	return &options.UsageError{Flag: entry.Flag, Value: entry.Value, Problem: collision.Problem(), Err: err}
+	return err
+}
+
+// flagOf is the flag behind a field of the library that only a machine can
+// refuse; internal/options has refused the rest.
+func flagOf(field string) (flag string, ok bool) {
+	switch field {
+	case "Netns":
+		return "--netns", true
+	case "Backend":
+		return "--iptables", true
+	case "Shoot":
+		return "--shoot-pod-cidr", true
+	default:
+		return "", false
+	}
 }

@@ -130,17 +130,21 @@ func (n *namespace) prepare(t *target, commit bool) ([]work, error) {
 			Err:  fmt.Errorf("%w: %s", ErrIPv6Disabled, how),
 		}
 	}
+	surveys, err := n.survey(t.ruleset())
+	if err != nil {
+		return nil, err
+	}
 	var all []work
-	for _, f := range t.ruleset().Families {
-		on, err := n.choose(f, commit)
+	for _, s := range surveys {
+		on, err := n.choose(s, commit)
 		if err != nil {
 			return nil, err
 		}
 		if on.other != "" {
 			n.log.Warn("our chains stand in the other backend too, and both are in force: run `init-redirect clean --iptables "+string(on.other)+"`",
-				"family", f.Family, "backend", on.backend, "other", on.other)
+				"family", on.family, "backend", on.backend, "other", on.other)
 		}
-		all = append(all, work{rules: f, on: on})
+		all = append(all, work{rules: s.rules, on: on})
 	}
 	return all, nil
 }

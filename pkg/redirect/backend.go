@@ -99,30 +99,45 @@ func (st standing) rank() int {
 	}
 }
 
+// survey is what there is to choose from for one family.
+type survey struct {
+	rules        FamilyRules
+	usable, open []standing
+}
+
+// survey looks at every family that has rules, and changes nothing.
+func (n *namespace) survey(rs *Ruleset) ([]survey, error) {
+	var all []survey
+	for _, f := range rs.Families {
+		usable, open, err := n.candidates(f.Family)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, survey{f, usable, open})
+	}
+	return all, nil
+}
+
 // choose picks the backend for a family. With commit it makes sure, in a chain
 // that exists for a moment, that the kernel can do what our rules need, unless
 // they stand already; without, it only reads.
-func (n *namespace) choose(f FamilyRules, commit bool) (chosen, error) {
-	usable, open, err := n.candidates(f.Family)
-	if err != nil {
-		return chosen{}, err
-	}
+func (n *namespace) choose(s survey, commit bool) (chosen, error) {
 	var failed []error
-	for i, st := range usable {
-		if commit && f.script(st.state) != "" {
+	for i, st := range s.usable {
+		if commit && s.rules.script(st.state) != "" {
 			if err := probeKernel(st); err != nil {
 				failed = append(failed, err)
 				continue
 			}
 		}
 		c := chosen{standing: st}
-		for _, o := range open {
+		for _, o := range s.open {
 			if o.backend != st.backend && !o.state.empty() {
 				c.other = o.backend
 			}
 		}
 		if i > 0 {
-			n.log.Warn("took the second choice of backend", "family", f.Family, "backend", st.backend, "error", errors.Join(failed...))
+			n.log.Warn("took the second choice of backend", "family", st.family, "backend", st.backend, "error", errors.Join(failed...))
 		}
 		return c, nil
 	}

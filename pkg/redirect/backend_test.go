@@ -17,7 +17,6 @@ func TestBackendIsChosen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rules := target.rulesOf(IPv4)
 	empty := map[string]string{tableNAT: builtins, tableFilter: builtins}
 	mesh := map[string]string{tableNAT: builtins + "-N MESH\n-A OUTPUT -j MESH\n", tableFilter: builtins}
 	ours := applied(t, cfg, IPv4)
@@ -53,7 +52,12 @@ func TestBackendIsChosen(t *testing.T) {
 			if test.legacy != nil {
 				fakes["IPv4 legacy"] = test.legacy
 			}
-			got, err := fakeNamespace(t, test.backend, fakes).choose(rules, true)
+			n := fakeNamespace(t, test.backend, fakes)
+			surveys, err := n.survey(&Ruleset{Families: []FamilyRules{target.rulesOf(IPv4)}})
+			var got chosen
+			if err == nil {
+				got, err = n.choose(surveys[0], true)
+			}
 			if !errors.Is(err, test.err) || got.backend != test.want || got.other != test.other {
 				t.Errorf("chose %q (also in %q), %v; want %q (also in %q), %v", got.backend, got.other, err, test.want, test.other, test.err)
 			}

@@ -85,7 +85,7 @@ tools:
 .PHONY: peers
 peers:
 	@mkdir -p test/bin
-	@echo 'building the upstream server and agent (two minutes the first time)'
+	@test -x test/bin/server || echo 'building the upstream server and agent (two minutes the first time)'
 	@CGO_ENABLED=0 go build -C test/upstream $(BUILD_FLAGS) -o ../bin/ tool
 	@CGO_ENABLED=0 go build -C test $(BUILD_FLAGS) -o bin/ ./cmd/...
 

@@ -82,12 +82,18 @@ func probeFamily(ctx context.Context, f Family, port uint16, at netip.AddrPort) 
 	// Both sockets are made on this goroutine, whose thread is in the
 	// namespace; where they are used afterwards does not matter.
 	address := netip.AddrPortFrom(f.loopback(), port)
-	listener, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(address))
+	var config net.ListenConfig
+	config.SetMultipathTCP(false) // as the sidecar listens; SO_ORIGINAL_DST is TCP's
+	listening, err := config.Listen(ctx, "tcp", address.String())
 	if errors.Is(err, unix.EADDRINUSE) {
 		return probe.Check(ctx, at)
 	}
 	if err != nil {
 		return fmt.Errorf("listen on the proxy port %s to answer the probe: %w", address, err)
+	}
+	listener, ok := listening.(*net.TCPListener)
+	if !ok {
+		return fmt.Errorf("listen on the proxy port %s to answer the probe: got a %T", address, listening)
 	}
 	var answering sync.WaitGroup
 	var answerErr error

@@ -59,30 +59,30 @@ func (n *namespace) look(f Family, b Backend) (standing, error) {
 	return st, nil
 }
 
-// candidates returns the backends that may be used for a family, best first,
-// and all that could be read. The error is that of the most telling failure.
-func (n *namespace) candidates(f Family) (usable, open []standing, err error) {
-	var failed []error
+// candidates looks at both backends of a family. The error is that of the most
+// telling failure, where none may be used.
+func (n *namespace) candidates(f FamilyRules) (survey, error) {
+	s := survey{rules: f}
 	for _, b := range []Backend{BackendNFT, BackendLegacy} {
-		st, err := n.look(f, b)
+		st, err := n.look(f.Family, b)
 		if err != nil {
-			n.log.Debug("backend cannot be used", "family", f, "backend", b, "error", err)
+			n.log.Debug("backend cannot be used", "family", f.Family, "backend", b, "error", err)
 			if n.backend == BackendAuto || n.backend == b {
-				failed = append(failed, err)
+				s.failed = append(s.failed, err)
 			}
 			continue
 		}
-		open = append(open, st)
+		s.open = append(s.open, st)
 	}
-	usable = slices.DeleteFunc(slices.Clone(open), func(st standing) bool {
+	s.usable = slices.DeleteFunc(slices.Clone(s.open), func(st standing) bool {
 		return n.backend != BackendAuto && n.backend != st.backend
 	})
-	if len(usable) == 0 {
-		return nil, nil, tellingOf(failed)
+	if len(s.usable) == 0 {
+		return s, tellingOf(s.failed)
 	}
 	// Stable: nft before legacy where nothing else decides.
-	slices.SortStableFunc(usable, func(a, b standing) int { return b.rank() - a.rank() })
-	return usable, open, nil
+	slices.SortStableFunc(s.usable, func(a, b standing) int { return b.rank() - a.rank() })
+	return s, nil
 }
 
 // rank says how much speaks for a backend. Where our chains stand already is
@@ -101,19 +101,21 @@ func (st standing) rank() int {
 
 // survey is what there is to choose from for one family.
 type survey struct {
-	rules        FamilyRules
-	usable, open []standing
+	rules  FamilyRules
+	open   []standing // all that could be read
+	usable []standing // those of them that may be used, best first
+	failed []error    // of those that might have been used
 }
 
 // survey looks at every family that has rules, and changes nothing.
 func (n *namespace) survey(rs *Ruleset) ([]survey, error) {
 	var all []survey
 	for _, f := range rs.Families {
-		usable, open, err := n.candidates(f.Family)
+		s, err := n.candidates(f)
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, survey{f, usable, open})
+		all = append(all, s)
 	}
 	return all, nil
 }
@@ -122,7 +124,7 @@ func (n *namespace) survey(rs *Ruleset) ([]survey, error) {
 // that exists for a moment, that the kernel can do what our rules need, unless
 // they stand already; without, it only reads.
 func (n *namespace) choose(s survey, commit bool) (chosen, error) {
-	var failed []error
+	failed := slices.Clone(s.failed)
 	for i, st := range s.usable {
 		if commit && s.rules.script(st.state) != "" {
 			if err := probeKernel(st); err != nil {

@@ -28,7 +28,8 @@ type KernelError struct {
 
 // Error says what was attempted, what happened and what to do.
 func (e *KernelError) Error() string {
-	return oneLine(fmt.Sprintf("%s: %v: %s", e.Op, e.Err, e.Cure))
+	// Children end their sentences with a newline, inside of our brackets.
+	return strings.ReplaceAll(oneLine(fmt.Sprintf("%s: %v: %s", e.Op, e.Err, e.Cure)), " )", ")")
 }
 
 // Unwrap returns what happened.
@@ -117,7 +118,8 @@ func classify(f failure, p privileges) error {
 		return false
 	}
 	e := &KernelError{Op: fmt.Sprintf("%s, %s: %s", f.family, f.backend, f.op), Err: f.err}
-	if words := oneLine(f.stderr); words != "" {
+	advice, _, _ := strings.Cut(f.stderr, "Try `") // what iptables adds to everything
+	if words := oneLine(advice); words != "" {
 		e.Err = fmt.Errorf("%w: %s", f.err, words)
 	}
 	wrap := func(kind error, cure string) error {
@@ -126,7 +128,7 @@ func classify(f failure, p privileges) error {
 	}
 	permission := said("Permission denied", "Operation not permitted", "unable to initialize table", "can't initialize")
 	switch {
-	case said("xtables.lock", "xtables lock"):
+	case said("lock file", "xtables lock"):
 		e.Cure = "the xtables lock cannot be had: mount an emptyDir where it lies (/run), or set XTABLES_LOCKFILE to a writable path; if another program holds it, try again"
 	case said("insmod", "Table does not exist"),
 		f.backend == BackendLegacy && p.netAdmin && p.netRaw && said("unable to initialize table"):

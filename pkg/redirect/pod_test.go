@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/shoot-proxy/proxy-client/internal/netnstest"
+	"github.com/shoot-proxy/proxy-client/internal/probe"
 	"github.com/shoot-proxy/proxy-client/pkg/origdst"
 )
 
@@ -141,8 +142,8 @@ func (p pod) dial(t *testing.T, network string, to netip.AddrPort) (conn net.Con
 	return conn, err
 }
 
-// sidecar listens like proxy-client does. It begins each connection with a line
-// that says its original destination, and then echoes.
+// sidecar listens like proxy-client does, and answers the probe. It begins every
+// other connection with a line that says its original destination, and echoes.
 func (p pod) sidecar(t *testing.T, f Family) {
 	t.Helper()
 	var listener *net.TCPListener
@@ -175,6 +176,10 @@ func echo(conn *net.TCPConn) {
 	dst, err := origdst.Lookup(conn)
 	if err != nil {
 		_, _ = io.WriteString(conn, err.Error()+"\n")
+		return
+	}
+	if dst.Addr() == probeAddress(IPv4) || dst.Addr() == probeAddress(IPv6) {
+		_ = probe.Answer(conn, dst)
 		return
 	}
 	_, _ = io.WriteString(conn, dst.String()+"\n")

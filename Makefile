@@ -46,7 +46,7 @@ test-unit: packages-build tools ## tests that need no privileges and touch no na
 # The packages whose tests make network namespaces.
 NETNS_PACKAGES = $(shell go list -f '{{.ImportPath}} {{.TestImports}} {{.XTestImports}}' ./... | awk '/internal\/netnstest/ {print $$1}')
 .PHONY: test-netns
-test-netns: packages-test tools ## only the packages with tests in network namespaces (root)
+test-netns: need-root packages-test tools ## only the packages with tests in network namespaces (root)
 	REQUIRE_ROOT=1 $(GOTESTSUM) -race $(GO_TEST_FLAGS) $(NETNS_PACKAGES)
 
 .PHONY: lint
@@ -58,7 +58,7 @@ fmt: packages-build tools ## format every Go file as lint wants it
 	@$(TOOLS)/gofumpt -l -w .
 
 .PHONY: demo
-demo: ## an unmodified curl and Prometheus reach a cluster through the sidecar (root); KEEP=1 leaves it standing
+demo: need-root ## an unmodified curl and Prometheus reach a cluster through the sidecar (root); KEEP=1 leaves it standing
 	@$(MAKE) -j2 packages-demo go-demo
 	@test/bin/demo $(if $(filter-out 0,$(KEEP)),--keep)
 
@@ -72,6 +72,10 @@ clean: ## remove everything that was built
 	rm -rf bin test/bin
 
 # --- steps of the targets above ---
+
+.PHONY: need-root
+need-root:
+	@[ -n "$(ROOT)" ] || { echo 'this makes network namespaces: run it as root, or with sudo' >&2; exit 1; }
 
 .PHONY: packages-build packages-test packages-demo
 packages-build packages-test packages-demo: packages-%:

@@ -5,15 +5,12 @@ package e2e
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/netip"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/shoot-proxy/proxy-client/test/lab"
 	"github.com/shoot-proxy/proxy-client/test/labtest"
@@ -33,15 +30,15 @@ func TestFailedDialEndsInAResetWithinTheBudget(t *testing.T) {
 			f := lab.IPv4
 			unassigned := netip.MustParseAddr("100.64.77.77")
 			for _, c := range []struct {
-				name    string
-				before  func()
-				addr    netip.Addr
-				reasons []string
+				name   string
+				before func()
+				addr   netip.Addr
+				reason string
 			}{
-				{"a target that never answers", nil, lab.BlackHole(f), []string{"timeout"}},
-				{"a target that the shoot has no route to", nil, unassigned, []string{"unreachable"}},
-				{"no agent", r.Agent.Kill, lab.ShootPod(f, 1), []string{"no_agent"}},
-				{"no server", r.Server.Kill, lab.ShootPod(f, 1), []string{"server_unreachable"}},
+				{"a target that never answers", nil, lab.BlackHole(f), "timeout"},
+				{"a target that the shoot has no route to", nil, unassigned, "unreachable"},
+				{"no agent", r.Agent.Kill, lab.ShootPod(f, 1), "no_agent"},
+				{"no server", r.Server.Kill, lab.ShootPod(f, 1), "server_unreachable"},
 			} {
 				t.Run(c.name, func(t *testing.T) {
 					if c.before != nil {
@@ -49,13 +46,7 @@ func TestFailedDialEndsInAResetWithinTheBudget(t *testing.T) {
 					}
 					before := r.metrics(t)
 					r.wantReset(t, c.addr, target.HTTPPort, budget+slack)
-					after := r.metrics(t)
-					grown := increases("proxy_client_dial_failures_total", before, after)
-					for _, reason := range c.reasons {
-						if diff := cmp.Diff(map[string]float64{fmt.Sprintf("reason=%q", reason): 1}, grown); diff != "" {
-							t.Errorf("dial failures: %s", diff)
-						}
-					}
+					r.wantCounted(t, "proxy_client_dial_failures_total", before, c.reason)
 				})
 			}
 		})
@@ -115,16 +106,7 @@ func TestBrokenLegToTheServerEndsInAReset(t *testing.T) {
 				if err := x.finish(); !errors.Is(err, syscall.ECONNRESET) {
 					t.Errorf("%s: the server died and the download ended with error %v, want a reset", f, err)
 				}
-				eventually(t, "the close to be counted", func(ctx context.Context) error {
-					after, err := r.SidecarMetrics(ctx)
-					if err != nil {
-						return err
-					}
-					if diff := cmp.Diff(map[string]float64{`reason="tunnel_broken"`: 1}, increases("proxy_client_close_total", before, after)); diff != "" {
-						return errors.New(diff)
-					}
-					return nil
-				})
+				r.wantCounted(t, "proxy_client_close_total", before, "tunnel_broken")
 				ctx := labtest.Context(t, time.Minute)
 				if err := r.StartServer(ctx); err != nil {
 					t.Fatal(err)
@@ -162,16 +144,7 @@ func TestUnsupportedHalfCloseEndsInAReset(t *testing.T) {
 			if got, err := io.ReadAll(conn); !errors.Is(err, syscall.ECONNRESET) {
 				t.Errorf("the connection ended with %q and error %v, want a reset", got, err)
 			}
-			eventually(t, "the close to be counted", func(ctx context.Context) error {
-				after, err := r.SidecarMetrics(ctx)
-				if err != nil {
-					return err
-				}
-				if diff := cmp.Diff(map[string]float64{`reason="half_close_unsupported"`: 1}, increases("proxy_client_close_total", before, after)); diff != "" {
-					return errors.New(diff)
-				}
-				return nil
-			})
+			r.wantCounted(t, "proxy_client_close_total", before, "half_close_unsupported")
 		})
 	}
 }

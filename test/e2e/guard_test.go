@@ -14,8 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/shoot-proxy/proxy-client/test/lab"
 	"github.com/shoot-proxy/proxy-client/test/labtest"
 	"github.com/shoot-proxy/proxy-client/test/target"
@@ -27,6 +25,7 @@ func TestRefusedConnectionsAreResetCountedAndLoggedOnce(t *testing.T) {
 	for _, mode := range []lab.Mode{lab.GRPC, lab.HTTPConnect} {
 		t.Run(string(mode), func(t *testing.T) {
 			r := newRig(t, lab.Options{Mode: mode})
+			started, refused := len(r.logLines(t)), 0
 			for _, f := range lab.DualStack.Each() {
 				r.redirectOutside(t, f)
 				loopback := netip.MustParseAddr("127.0.0.1")
@@ -44,17 +43,11 @@ func TestRefusedConnectionsAreResetCountedAndLoggedOnce(t *testing.T) {
 					{"a closed port in the shoot", lab.ShootPod(f, 1), target.ClosedPort, "refused"},
 				} {
 					t.Run(fmt.Sprint(f, " ", c.name), func(t *testing.T) {
+						refused++
 						metrics, lines := r.metrics(t), r.logLines(t)
 						r.wantReset(t, c.addr, c.port, hang)
-						want := map[string]float64{fmt.Sprintf("reason=%q", c.reason): 1}
-						eventually(t, "the reset to be counted and logged", func(ctx context.Context) error {
-							after, err := r.SidecarMetrics(ctx)
-							if err != nil {
-								return err
-							}
-							if diff := cmp.Diff(want, increases("proxy_client_dial_failures_total", metrics, after)); diff != "" {
-								return fmt.Errorf("dial failures: %s", diff)
-							}
+						r.wantCounted(t, "proxy_client_dial_failures_total", metrics, c.reason)
+						eventually(t, "the reset to be logged", func(context.Context) error {
 							if added := r.logLines(t)[len(lines):]; len(added) != 1 || !strings.Contains(added[0], c.reason) {
 								return fmt.Errorf("logged %q, want one line with the reason %s", added, c.reason)
 							}
@@ -62,6 +55,9 @@ func TestRefusedConnectionsAreResetCountedAndLoggedOnce(t *testing.T) {
 						})
 					})
 				}
+			}
+			if got := len(r.logLines(t)) - started; got != refused {
+				t.Errorf("%d refused connections left %d log lines", refused, got)
 			}
 		})
 	}

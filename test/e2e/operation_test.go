@@ -161,6 +161,26 @@ func TestDrainEndsInAReset(t *testing.T) {
 	})
 }
 
+// In the classic order app and sidecar get SIGTERM at the same moment; then the
+// sidecar keeps accepting for the whole drain timeout, and exits 0 then.
+func TestAcceptWhileDraining(t *testing.T) {
+	r := newRig(t, lab.Options{}, "--drain-timeout=5s", "--accept-while-draining")
+	r.targets.Hold()
+	job := r.startCurl(t, lab.IPv4)
+	if err := r.sidecar.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "/readyz to fail while the sidecar drains", func(ctx context.Context) error {
+		return r.wantStatus(ctx, "/readyz", http.StatusServiceUnavailable)
+	})
+	r.testKinds(t)
+	r.targets.Release()
+	job.wantWhole(t)
+	if code, err := r.sidecar.Wait(labtest.Context(t, hang)); err != nil || code != 0 {
+		t.Errorf("the drained sidecar exited with %d, %v, want 0", code, err)
+	}
+}
+
 func (r *rig) wantStatus(ctx context.Context, path string, want int) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.SidecarURL(path), nil)
 	if err != nil {
@@ -205,11 +225,16 @@ func TestDumpShowsALiveConnection(t *testing.T) {
 	}
 }
 
-// The kubelet restarts a sidecar that died: meanwhile the shoot is refused, and
-// afterwards it is reached again without anybody applying anything.
+// The kubelet restarts a sidecar that was killed: its connections are reset, not
+// ended as if they were complete, the shoot is refused meanwhile, and reached
+// again afterwards without anybody applying anything.
 func TestSidecarRestart(t *testing.T) {
 	r := newRig(t, lab.Options{})
+	x := r.startRaw(t, lab.ShootPod(lab.IPv4, 1))
 	r.sidecar.Kill()
+	if err := x.finish(); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the sidecar was killed and the download ended with error %v, want a reset", err)
+	}
 	if conn, err := r.dial(labtest.Context(t, hang), lab.ShootPod(lab.IPv4, 1), target.HTTPPort); !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("without a sidecar a connection to the shoot gives %v, %v, want it refused", conn, err)
 	}

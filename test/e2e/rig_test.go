@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/shoot-proxy/proxy-client/test/lab"
 	"github.com/shoot-proxy/proxy-client/test/labtest"
 	"github.com/shoot-proxy/proxy-client/test/target"
@@ -151,6 +153,23 @@ func increases(metric string, before, after lab.Metrics) map[string]float64 {
 		}
 	}
 	return grown
+}
+
+// wantCounted waits until a metric has grown by one under one reason since a
+// reading, and under no other: an app may see its reset before we count it.
+func (r *rig) wantCounted(t *testing.T, metric string, before lab.Metrics, reason string) {
+	t.Helper()
+	want := map[string]float64{fmt.Sprintf("reason=%q", reason): 1}
+	eventually(t, metric+" to count what happened", func(ctx context.Context) error {
+		after, err := r.SidecarMetrics(ctx)
+		if err != nil {
+			return err
+		}
+		if diff := cmp.Diff(want, increases(metric, before, after)); diff != "" {
+			return errors.New(diff)
+		}
+		return nil
+	})
 }
 
 // kinds are a pod, a service and a node of the shoot.

@@ -25,7 +25,7 @@ type scraping struct {
 	minimum time.Duration
 }
 
-func (r *rig) startScraping(t *testing.T) *scraping {
+func (r *rig) startScraping(t *testing.T, minimum time.Duration) *scraping {
 	t.Helper()
 	var targets []string
 	for i := range scrapeTargets {
@@ -36,7 +36,7 @@ func (r *rig) startScraping(t *testing.T) *scraping {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &scraping{Prometheus: p, minimum: time.Minute}
+	s := &scraping{Prometheus: p, minimum: minimum}
 	if testing.Short() {
 		s.minimum = 4 * time.Second
 	}

@@ -20,17 +20,19 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/target"
 )
 
-// variants are the ways from the sidecar to the upstream server.
+// variants are the ways from the sidecar to the upstream server, and how long
+// Prometheus scrapes on each. What auto finds out is the same ways again.
 var variants = []struct {
-	name  string
-	opts  lab.Options
-	flags []string
+	name   string
+	opts   lab.Options
+	flags  []string
+	scrape time.Duration
 }{
-	{"grpc over mTLS", lab.Options{Mode: lab.GRPC}, []string{"--mode=grpc"}},
-	{"http-connect over mTLS", lab.Options{Mode: lab.HTTPConnect}, []string{"--mode=http-connect"}},
-	{"grpc over a Unix socket", lab.Options{Mode: lab.GRPC, Transport: lab.Unix}, []string{"--mode=grpc"}},
-	{"auto meets grpc", lab.Options{Mode: lab.GRPC}, nil},
-	{"auto meets http-connect", lab.Options{Mode: lab.HTTPConnect}, nil},
+	{"grpc over mTLS", lab.Options{Mode: lab.GRPC}, []string{"--mode=grpc"}, time.Minute},
+	{"http-connect over mTLS", lab.Options{Mode: lab.HTTPConnect}, []string{"--mode=http-connect"}, time.Minute},
+	{"grpc over a Unix socket", lab.Options{Mode: lab.GRPC, Transport: lab.Unix}, []string{"--mode=grpc"}, time.Minute},
+	{"auto meets grpc", lab.Options{Mode: lab.GRPC}, nil, 20 * time.Second},
+	{"auto meets http-connect", lab.Options{Mode: lab.HTTPConnect}, nil, 20 * time.Second},
 }
 
 // Whatever the way to the server, unmodified clients get every byte, in order,
@@ -46,7 +48,7 @@ func TestUnmodifiedClientsReachTheShoot(t *testing.T) {
 			}
 			r.warmUp(t)
 			before := r.quiet(t)
-			scraping := r.startScraping(t)
+			scraping := r.startScraping(t, v.scrape)
 			t.Run("curl reaches pods, services and nodes", r.testKinds)
 			t.Run("a half-closing client gets its whole answer", r.testHalfClose)
 			t.Run("sshd speaks first", func(t *testing.T) { r.testSSHD(t, hostKey) })
@@ -54,7 +56,7 @@ func TestUnmodifiedClientsReachTheShoot(t *testing.T) {
 			t.Run("2,000 connections, 64 at a time", r.testManyConnections)
 			t.Run("curl uploads 256 MiB", r.testUpload)
 			t.Run("curl downloads 1 GiB", r.testDownload)
-			t.Run("Prometheus scrapes 50 targets for a minute", scraping.test)
+			t.Run("Prometheus scrapes 50 targets all the while", scraping.test)
 			t.Run("everything is back where it started", func(t *testing.T) { r.testBackWhereItStarted(t, before) })
 			if failed := r.metrics(t).Sum("proxy_client_dial_failures_total"); failed != 0 {
 				t.Errorf("%v dials failed: %v", failed, increases("proxy_client_dial_failures_total", nil, r.metrics(t)))

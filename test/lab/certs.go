@@ -23,6 +23,8 @@ import (
 type Certificates struct {
 	FrontendCA, ServerCert, ServerKey, ClientCert, ClientKey string
 	AgentCA, ClusterCert, ClusterKey, AgentCert, AgentKey    string
+	// ExpiredCert and ExpiredKey are a client's pair that is a day too old.
+	ExpiredCert, ExpiredKey string
 }
 
 // ServerName is a DNS name in the frontend's certificate, besides its addresses.
@@ -44,6 +46,7 @@ func newCertificates(dir string) (*Certificates, error) {
 		ClientCert: path("client.crt"), ClientKey: path("client.key"),
 		ClusterCert: path("cluster.crt"), ClusterKey: path("cluster.key"),
 		AgentCert: path("agent.crt"), AgentKey: path("agent.key"),
+		ExpiredCert: path("expired.crt"), ExpiredKey: path("expired.key"),
 	}
 	frontend, err := newAuthority(dir, "frontend-ca")
 	if err != nil {
@@ -64,18 +67,22 @@ func newCertificates(dir string) (*Certificates, error) {
 		name string
 		ips  []net.IP
 		dns  []string
+		age  time.Duration
 	}{
-		{frontend, "server", addrs(seedPodIPv4, seedPodIPv6), []string{ServerName}},
-		{frontend, "client", nil, nil},
-		{agents, "cluster", addrs(seedShootIPv4, seedShootIPv6), nil},
-		{agents, "agent", nil, nil},
+		{frontend, "server", addrs(seedPodIPv4, seedPodIPv6), []string{ServerName}, 0},
+		{frontend, "client", nil, nil, 0},
+		{frontend, "expired", nil, nil, 48 * time.Hour},
+		{agents, "cluster", addrs(seedShootIPv4, seedShootIPv6), nil, 0},
+		{agents, "agent", nil, nil, 0},
 	} {
-		if err := leaf.ca.issue(leaf.name, leaf.ips, leaf.dns); err != nil {
+		if err := leaf.ca.issue(leaf.name, leaf.ips, leaf.dns, leaf.age); err != nil {
 			return nil, err
 		}
 	}
-	if err := os.Chown(c.ClientKey, ProxyUID, ProxyUID); err != nil {
-		return nil, fmt.Errorf("give the client's key to the sidecar: %w", err)
+	for _, key := range []string{c.ClientKey, c.ExpiredKey} {
+		if err := os.Chown(key, ProxyUID, ProxyUID); err != nil {
+			return nil, fmt.Errorf("give the client's key to the sidecar: %w", err)
+		}
 	}
 	return c, nil
 }
@@ -99,8 +106,9 @@ func newAuthority(dir, name string) (*authority, error) {
 	return &authority{dir: dir, cert: cert, key: key}, writePEM(filepath.Join(dir, name+".crt"), "CERTIFICATE", der, 0o644)
 }
 
-// issue writes name.crt and name.key, good for both ends of a connection.
-func (a *authority) issue(name string, ips []net.IP, dns []string) error {
+// issue writes name.crt and name.key, good for both ends of a connection, made
+// some time ago.
+func (a *authority) issue(name string, ips []net.IP, dns []string, age time.Duration) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return err
@@ -109,6 +117,7 @@ func (a *authority) issue(name string, ips []net.IP, dns []string) error {
 	template.KeyUsage = x509.KeyUsageDigitalSignature
 	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
 	template.IPAddresses, template.DNSNames = ips, dns
+	template.NotBefore, template.NotAfter = template.NotBefore.Add(-age), template.NotAfter.Add(-age)
 	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
 	if err != nil {
 		return fmt.Errorf("issue certificate %s: %w", name, err)

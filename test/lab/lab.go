@@ -146,6 +146,24 @@ func (l *Lab) Logs() string {
 	return b.String()
 }
 
+// Crashes returns the logs in which a process tells of a panic, or a program
+// built with the race detector of a data race.
+func (l *Lab) Crashes() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var crashes []string
+	for _, p := range l.processes {
+		log := "\n" + p.Log()
+		for _, mark := range []string{"\npanic: ", "\nfatal error: ", "\nWARNING: DATA RACE"} {
+			if i := strings.Index(log, mark); i >= 0 {
+				crashes = append(crashes, fmt.Sprintf("%s:%.4000s", p.Name, log[i:]))
+				break
+			}
+		}
+	}
+	return crashes
+}
+
 // Close ends every process, removes the namespaces and the folder, and returns
 // what it could not remove, or what had survived. It may be called once.
 func (l *Lab) Close() error {

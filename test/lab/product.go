@@ -53,8 +53,13 @@ func (l *Lab) ProxyClientCommand(extra ...string) Command {
 // StartProxyClient starts the sidecar in the client's pod and waits until it is
 // ready. Later flags win over the lab's own.
 func (l *Lab) StartProxyClient(ctx context.Context, extra ...string) (*Process, error) {
+	return l.StartSidecar(ctx, l.ProxyClientCommand(extra...))
+}
+
+// StartSidecar is StartProxyClient with a command line of the caller's own.
+func (l *Lab) StartSidecar(ctx context.Context, c Command) (*Process, error) {
 	l.sidecarStarts++
-	p, err := l.Pod.Start(fmt.Sprint("proxy-client-", l.sidecarStarts), l.ProxyClientCommand(extra...))
+	p, err := l.Pod.Start(fmt.Sprint("proxy-client-", l.sidecarStarts), c)
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -23,7 +24,7 @@ type Prometheus struct {
 	// URL of its API, from inside the pod.
 	URL string
 
-	pod *Namespace
+	client *http.Client
 }
 
 // Sample is one series of an instant query's answer.
@@ -59,7 +60,7 @@ func (l *Lab) StartPrometheus(ctx context.Context, interval time.Duration, jobs 
 	if err != nil {
 		return nil, err
 	}
-	p := &Prometheus{Process: process, URL: "http://" + listen, pod: l.Pod}
+	p := &Prometheus{Process: process, URL: "http://" + listen, client: l.Pod.HTTP()}
 	ctx, cancel := context.WithTimeout(ctx, startupDeadline)
 	defer cancel()
 	return p, l.Pod.waitHealthy(ctx, process, p.URL+"/-/ready")
@@ -84,7 +85,7 @@ func prometheusConfig(interval time.Duration, jobs map[string][]string) []byte {
 
 // Query evaluates a PromQL expression that gives a vector.
 func (p *Prometheus) Query(ctx context.Context, expr string) ([]Sample, error) {
-	text, err := get(ctx, p.pod.HTTP(), p.QueryURL(expr))
+	text, err := get(ctx, p.client, p.QueryURL(expr))
 	if err != nil {
 		return nil, err
 	}

@@ -10,14 +10,17 @@ import (
 	"time"
 )
 
-// pollInterval is how often a condition is looked at.
-const pollInterval = 20 * time.Millisecond
+// A condition is looked at often at first, then less so: most of what is waited
+// for is there at once, and the rest should not be disturbed.
+const (
+	shortestPoll = 10 * time.Millisecond
+	longestPoll  = 250 * time.Millisecond
+)
 
 // Poll calls condition until it returns nil, and gives up when ctx ends: then
 // the error holds the condition's last complaint about what was waited for.
 func Poll(ctx context.Context, what string, condition func(context.Context) error) error {
-	ticker := time.NewTicker(pollInterval)
-	defer ticker.Stop()
+	interval := shortestPoll
 	var last error
 	for {
 		err := condition(ctx)
@@ -30,7 +33,8 @@ func Poll(ctx context.Context, what string, condition func(context.Context) erro
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("wait for %s: %w; last: %w", what, context.Cause(ctx), last)
-		case <-ticker.C:
+		case <-time.After(interval):
+			interval = min(2*interval, longestPoll)
 		}
 	}
 }

@@ -39,6 +39,9 @@ func New(t testing.TB, opts lab.Options) (*lab.Lab, *target.Targets) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		for _, crash := range l.Crashes() {
+			t.Errorf("a process crashed: %s", crash)
+		}
 		if t.Failed() {
 			t.Logf("the lab's processes said:\n%s", l.Logs())
 		}

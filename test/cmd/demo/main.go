@@ -74,7 +74,7 @@ func tell(ctx context.Context, s *story, opts lab.Options) (err error) {
 	if os.Geteuid() != 0 {
 		return errors.New("network namespaces need root: run it as root, or with sudo")
 	}
-	if _, err := os.Stat(stateFile); err == nil {
+	if _, err := os.Stat(stateFile); err == nil && opts.Detached {
 		return fmt.Errorf("a lab stands already (%s): remove it with `make demo-down` first", stateFile)
 	}
 	if err := opts.CheckProduct(); err != nil {

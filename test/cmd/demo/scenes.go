@@ -52,7 +52,7 @@ func play(ctx context.Context, s *story, l *lab.Lab) error {
 
 func hosts(ctx context.Context, s *story, l *lab.Lab) error {
 	s.step("Three hosts, as network namespaces; upstream's proxy-server and agent, unmodified")
-	s.output(picture, 20)
+	s.output(strings.TrimPrefix(picture, "\n"), 20)
 	self, err := os.Executable()
 	if err != nil {
 		return err
@@ -99,9 +99,10 @@ func unreachable(ctx context.Context, s *story, l *lab.Lab) error {
 
 func redirect(ctx context.Context, s *story, l *lab.Lab) error {
 	s.step("init-redirect, the init container, redirects the shoot's CIDRs in the pod's own network namespace")
+	s.command("pod", `SHOOT="`+strings.Join(l.ShootFlags(), " ")+`"`)
 	for _, subcommand := range []string{"apply", "verify"} {
 		command := l.InitRedirectCommand(subcommand)
-		s.command("pod", command.String())
+		s.command("pod", short(l, command))
 		result, err := l.Pod.Run(ctx, command)
 		if err != nil {
 			return err
@@ -111,9 +112,16 @@ func redirect(ctx context.Context, s *story, l *lab.Lab) error {
 	return nil
 }
 
+// short is a command with the flags that all of ours share as a variable, and
+// files without their folder.
+func short(l *lab.Lab, c lab.Command) string {
+	line := strings.Replace(c.String(), strings.Join(l.ShootFlags(), " "), "$SHOOT", 1)
+	return strings.ReplaceAll(line, l.Dir+"/", "")
+}
+
 func sidecar(ctx context.Context, s *story, l *lab.Lab) error {
 	s.step("proxy-client, the sidecar, starts as uid 14001 without a capability")
-	s.command("pod", l.ProxyClientCommand().String())
+	s.command("pod", short(l, l.ProxyClientCommand())+" &")
 	process, err := l.StartProxyClient(ctx)
 	if err != nil {
 		return err
@@ -195,15 +203,24 @@ func prometheus(ctx context.Context, s *story, l *lab.Lab) error {
 func dump(ctx context.Context, s *story, l *lab.Lab) error {
 	s.step("What just happened, as the kernel counted it: our rules, and the connections that they redirected")
 	command := l.InitRedirectCommand("dump")
-	s.command("pod", command.String())
+	s.command("pod", short(l, command))
 	result, err := l.Pod.Run(ctx, command)
 	if err != nil {
 		return err
 	}
-	s.output(result.Stdout, 45)
+	rules, connections, _ := strings.Cut(result.Stdout, "\n\n")
+	var shown []string
+	for line := range strings.Lines(rules) {
+		if !strings.Contains(line, " PROXY_CLIENT_GUARD ") {
+			shown = append(shown, strings.TrimRight(line, "\n"))
+		}
+	}
+	s.output(strings.Join(shown, "\n"), 30)
+	s.say("(and the guard in filter, which rejects what the rules above do not redirect: %d lines)", strings.Count(rules, " PROXY_CLIENT_GUARD "))
+	s.output(connections, 30)
 	for _, d := range destinations() {
-		if !strings.Contains(result.Stdout, d.addr.String()) {
-			return fmt.Errorf("the dump does not show the connection to %s", d.hostPort())
+		if !strings.Contains(connections, d.hostPort()+" ") {
+			return fmt.Errorf("the dump does not show the connection to %s:\n%s", d.hostPort(), result.Stdout)
 		}
 	}
 	return nil

@@ -11,6 +11,7 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/test/lab"
 	"github.com/shoot-proxy/proxy-client/test/labtest"
+	"github.com/shoot-proxy/proxy-client/test/target"
 )
 
 // Both of the kernel's iptables carry connections, and what one of them was
@@ -92,4 +93,51 @@ egressSelections:
     proxyProtocol: %s
     transport:
 %s`, protocol, transport)
+}
+
+// A container without arguments can be configured by its environment alone.
+func TestEnvironmentIsConfigurationEnough(t *testing.T) {
+	r := newBareRig(t, lab.Options{})
+	environment := func(prefix string, flags []string) (variables []string) {
+		for _, flag := range flags {
+			name, value, _ := strings.Cut(strings.TrimPrefix(flag, "--"), "=")
+			variables = append(variables, prefix+strings.ToUpper(strings.ReplaceAll(name, "-", "_"))+"="+value)
+		}
+		return variables
+	}
+	apply := r.InitRedirectCommand("apply")
+	apply.Args, apply.Env = nil, environment("INIT_REDIRECT_", r.ShootFlags())
+	if _, err := r.Pod.Run(labtest.Context(t, hang), apply); err != nil {
+		t.Fatal(err)
+	}
+	sidecar := r.ProxyClientCommand()
+	sidecar.Args, sidecar.Env = nil, environment("PROXY_CLIENT_", sidecar.Args)
+	if _, err := r.StartSidecar(labtest.Context(t, hang), sidecar); err != nil {
+		t.Fatal(err)
+	}
+	r.testKinds(t)
+}
+
+// What is excluded keeps its own way, here one that leads nowhere; its
+// neighbours are tunnelled.
+func TestExcludedAddressesAreLeftAlone(t *testing.T) {
+	r := newBareRig(t, lab.Options{})
+	exclude := "--exclude-cidr=" + lab.ShootPod(lab.IPv4, 9).String() + "/32," + lab.ShootPod(lab.IPv6, 9).String() + "/128"
+	r.apply(t, exclude)
+	r.start(t, exclude)
+	r.testKinds(t)
+	capture, err := r.CapturePod()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer capture.Close()
+	for _, f := range lab.DualStack.Each() {
+		excluded := lab.ShootPod(f, 9)
+		if err := r.Unreachable(labtest.Context(t, hang), excluded, target.HTTPPort); err != nil {
+			t.Errorf("an excluded address went through the tunnel: %v", err)
+		}
+		if sent := r.captured(t, capture); len(sent) == 0 || sent[0].Dst != excluded {
+			t.Errorf("the attempt to reach the excluded %s did not leave the pod; the capture has %v", excluded, sent)
+		}
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/http"
 	"net/netip"
 	"strings"
 	"syscall"
@@ -145,6 +146,67 @@ func TestUnsupportedHalfCloseEndsInAReset(t *testing.T) {
 				t.Errorf("the connection ended with %q and error %v, want a reset", got, err)
 			}
 			r.wantCounted(t, "proxy_client_close_total", before, "half_close_unsupported")
+		})
+	}
+}
+
+// A server whose certificate is for another name is never trusted: the sidecar
+// is not ready, and its apps' connections are reset under the reason tls. The
+// right name makes it ready.
+func TestServerNameIsVerified(t *testing.T) {
+	for _, mode := range []lab.Mode{lab.GRPC, lab.HTTPConnect} {
+		t.Run(string(mode), func(t *testing.T) {
+			r := newBareRig(t, lab.Options{Mode: mode})
+			r.apply(t)
+			command := r.ProxyClientCommand("--mode="+string(mode), "--server-name=somebody.else", "--dial-timeout=2s")
+			sidecar, err := r.Pod.Start("proxy-client-distrusts", command)
+			if err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "the sidecar to live", func(ctx context.Context) error {
+				return r.wantStatus(ctx, "/livez", http.StatusOK)
+			})
+			before := r.metrics(t)
+			r.wantReset(t, lab.ShootPod(lab.IPv4, 1), target.HTTPPort, 2*time.Second+slack)
+			r.wantCounted(t, "proxy_client_dial_failures_total", before, "tls")
+			if err := r.wantStatus(labtest.Context(t, hang), "/readyz", http.StatusServiceUnavailable); err != nil {
+				t.Error(err)
+			}
+			sidecar.Stop(hang)
+			r.start(t, "--server-name="+lab.ServerName)
+			r.testKinds(t)
+		})
+	}
+}
+
+// An app that sends and closes at once loses nothing: the protocol throws away
+// what is on its way when a tunnel is closed, so the sidecar must not hurry.
+func TestWhatAnAppSentBeforeItClosedArrives(t *testing.T) {
+	const size = 4 << 20
+	for _, mode := range []lab.Mode{lab.GRPC, lab.HTTPConnect} {
+		t.Run(string(mode), func(t *testing.T) {
+			r := newRig(t, lab.Options{Mode: mode})
+			want := target.Sunk{N: size, SHA256: target.PatternHash(size)}
+			for i := range 5 {
+				conn, err := r.dial(labtest.Context(t, hang), lab.ShootPod(lab.IPv4, 1+i), target.SinkPort)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := io.CopyN(conn, target.Pattern(), size); err != nil {
+					t.Fatal(err)
+				}
+				if err := conn.Close(); err != nil {
+					t.Fatal(err)
+				}
+				select {
+				case got := <-r.targets.Sunk():
+					if got != want {
+						t.Errorf("the target got %+v, want %+v", got, want)
+					}
+				case <-time.After(hang):
+					t.Fatal("the target's connection does not end")
+				}
+			}
 		})
 	}
 }

@@ -78,7 +78,7 @@ func (s *scraping) test(t *testing.T) {
 
 // load is what must come back to where it was once all connections are closed.
 type load struct {
-	established, active, goroutines float64
+	established, active, atTargets, goroutines float64
 }
 
 func (r *rig) load(ctx context.Context) (load, error) {
@@ -98,6 +98,7 @@ func (r *rig) load(ctx context.Context) (load, error) {
 	return load{
 		established: server.Sum(lab.ServerEstablished),
 		active:      sidecar["proxy_client_connections_active"],
+		atTargets:   float64(r.targets.Open()),
 		goroutines:  sidecar["go_goroutines"],
 	}, nil
 }
@@ -111,13 +112,14 @@ func (r *rig) warmUp(t *testing.T) {
 	}
 }
 
-// idle waits until no connection is left, neither in the sidecar nor in the
-// upstream server: the tunnel of an app that closed may end two seconds later.
+// idle waits until no connection is left: not in the sidecar, nor in the
+// upstream server, nor at a target, where the agent's legs end. The tunnel of an app
+// that closed may end two seconds later.
 func (r *rig) idle(t *testing.T) {
 	t.Helper()
 	err := lab.Poll(labtest.Context(t, hang), "all connections to end", func(ctx context.Context) error {
 		now, err := r.load(ctx)
-		if err == nil && (now.established != 0 || now.active != 0) {
+		if err == nil && (now.established != 0 || now.active != 0 || now.atTargets != 0) {
 			err = fmt.Errorf("%+v", now)
 		}
 		return err
@@ -149,7 +151,7 @@ func (r *rig) testBackWhereItStarted(t *testing.T, before load) {
 		if err != nil {
 			return err
 		}
-		if now.established > before.established || now.active > before.active || now.goroutines > before.goroutines {
+		if now.established > 0 || now.active > 0 || now.atTargets > 0 || now.goroutines > before.goroutines {
 			return fmt.Errorf("%+v, before all connections %+v", now, before)
 		}
 		return nil

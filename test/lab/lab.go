@@ -48,6 +48,7 @@ func New(ctx context.Context, opts Options) (*Lab, error) {
 	if err != nil {
 		return nil, err
 	}
+	sweep()
 	l := &Lab{opts: opts}
 	if err := l.build(ctx); err != nil {
 		err = fmt.Errorf("build the lab: %w\n%s", err, l.Logs())

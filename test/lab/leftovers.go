@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -24,6 +25,45 @@ func Leftovers() []string {
 		left = append(left, found...)
 	}
 	return left
+}
+
+// sweep removes what programs left that were killed before they could close
+// their labs: namespaces that nobody is in, and the folders to them. A lab that
+// stays for a person has processes in each of its namespaces.
+func sweep() {
+	found, _ := filepath.Glob("/run/netns/" + prefix + "*-*")
+	inUse := map[string]bool{}
+	for _, path := range found {
+		var st unix.Stat_t
+		lab := labOf(path)
+		if makerRuns(lab) || unix.Stat(path, &st) != nil || len(inhabitants(st.Ino)) != 0 {
+			inUse[lab] = true
+		}
+	}
+	for _, path := range found {
+		if !inUse[labOf(path)] {
+			_ = netns.DeleteNamed(filepath.Base(path)) // the next lab's sweep tries again
+		}
+	}
+	folders, _ := filepath.Glob("/tmp/" + prefix + "*-*")
+	for _, path := range folders {
+		if lab := filepath.Base(path); !inUse[lab] && !makerRuns(lab) {
+			_ = os.RemoveAll(path)
+		}
+	}
+}
+
+// labOf is the lab's name in that of a namespace: all but the host's part.
+func labOf(path string) string {
+	name := filepath.Base(path)
+	return name[:strings.LastIndexByte(name, '-')]
+}
+
+// makerRuns reports whether the program still runs whose id a lab's name holds.
+func makerRuns(lab string) bool {
+	pid, _, _ := strings.Cut(strings.TrimPrefix(lab, prefix), "-")
+	_, err := os.Stat("/proc/" + pid)
+	return err == nil
 }
 
 // inhabitants returns the ids of the processes inside a network namespace.

@@ -15,6 +15,7 @@
 //	7002  speaks first: sends its banner and closes at once, whatever arrives
 //	7003  answers only after it has seen EOF
 //	7004  silent: accepts, reads, never answers
+//	7005  sink: as silent, and tells [Targets.Sunk] what it got
 //
 // Nothing listens on [ClosedPort].
 package target

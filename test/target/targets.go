@@ -18,6 +18,7 @@ const (
 	SpeakFirstPort = 7002
 	AfterEOFPort   = 7003
 	SilentPort     = 7004
+	SinkPort       = 7005
 	ClosedPort     = 7009
 )
 
@@ -31,15 +32,19 @@ type Targets struct {
 	mu       sync.Mutex
 	closed   bool
 	conns    map[net.Conn]struct{}
+	httpOpen int
 	released chan struct{}
+
+	sunk chan Sunk
 }
 
 // Listen opens all targets with the given way to listen, which decides the
 // namespace: [net.Listen] or a lab.Namespace's.
 func Listen(listen func(network, address string) (net.Listener, error)) (*Targets, error) {
-	t := &Targets{conns: map[net.Conn]struct{}{}, released: make(chan struct{})}
+	t := &Targets{conns: map[net.Conn]struct{}{}, released: make(chan struct{}), sunk: make(chan Sunk, 16)}
 	for port, serve := range map[int]func(net.Conn){
 		EchoPort: echo, HalfClosePort: halfClose, SpeakFirstPort: speakFirst, AfterEOFPort: afterEOF, SilentPort: silent,
+		SinkPort: t.sink,
 	} {
 		listener, err := t.open(listen, port)
 		if err != nil {
@@ -51,7 +56,7 @@ func Listen(listen func(network, address string) (net.Listener, error)) (*Target
 	if err != nil {
 		return nil, errors.Join(err, t.Close())
 	}
-	t.http, t.httpAddr = &http.Server{Handler: t.handler()}, listener.Addr()
+	t.http, t.httpAddr = &http.Server{Handler: t.handler(), ConnState: t.count}, listener.Addr()
 	t.tasks.Go(func() { _ = t.http.Serve(listener) }) // ends with Close
 	return t, nil
 }
@@ -99,11 +104,22 @@ func (t *Targets) drop(conn net.Conn) {
 // HTTPAddr is where the HTTP target listens.
 func (t *Targets) HTTPAddr() net.Addr { return t.httpAddr }
 
-// Open is how many connections the plain TCP targets hold.
+// Open is how many connections the targets hold.
 func (t *Targets) Open() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return len(t.conns)
+	return len(t.conns) + t.httpOpen
+}
+
+func (t *Targets) count(_ net.Conn, state http.ConnState) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch state {
+	case http.StateNew:
+		t.httpOpen++
+	case http.StateClosed, http.StateHijacked:
+		t.httpOpen--
+	}
 }
 
 // Release lets all transfers of /until-released come to their end, those that

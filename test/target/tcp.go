@@ -4,6 +4,8 @@ package target
 
 import (
 	"bufio"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"net"
@@ -59,4 +61,21 @@ func afterEOF(conn net.Conn) {
 
 func silent(conn net.Conn) {
 	_, _ = io.Copy(io.Discard, conn)
+}
+
+// Sunk is what the sink got on one connection until that ended.
+type Sunk struct {
+	N      int64
+	SHA256 string // in hexadecimal
+	Err    error  // nil after a clean end
+}
+
+// Sunk receives one value for each connection to the sink. It must be read: the
+// sink waits after a few.
+func (t *Targets) Sunk() <-chan Sunk { return t.sunk }
+
+func (t *Targets) sink(conn net.Conn) {
+	hash := sha256.New()
+	n, err := io.Copy(hash, conn)
+	t.sunk <- Sunk{N: n, SHA256: hex.EncodeToString(hash.Sum(nil)), Err: err}
 }

@@ -6,14 +6,18 @@ package redirect
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
 	"net/netip"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/shoot-proxy/proxy-client/internal/netnstest"
 	"github.com/shoot-proxy/proxy-client/internal/probe"
@@ -126,10 +130,15 @@ func (p pod) everything(t *testing.T) string {
 			}
 		}
 	}
-	text.WriteString(p.Run(t, "ip", "-4", "address"))
-	text.WriteString(p.Run(t, "ip", "route"))
-	text.WriteString(p.Run(t, "ip", "-6", "route", "show", "proto", "141"))
-	text.WriteString(p.Run(t, "ip", "-6", "address", "show", "scope", "global"))
+	for _, args := range []string{"-4 -br address", "-4 route", "-6 route show proto 141", "-6 -br address show scope global"} {
+		// Standard output only: on the other ip complains about namespaces
+		// that other tests delete meanwhile.
+		out, err := p.Command("ip", strings.Fields(args)...).Output()
+		if err != nil {
+			t.Fatalf("ip %s: %v", args, err)
+		}
+		text.Write(out)
+	}
 	return text.String()
 }
 
@@ -146,14 +155,7 @@ func (p pod) dial(t *testing.T, network string, to netip.AddrPort) (conn net.Con
 // other connection with a line that says its original destination, and echoes.
 func (p pod) sidecar(t *testing.T, f Family) {
 	t.Helper()
-	var listener *net.TCPListener
-	var err error
-	p.Do(t, func() {
-		listener, err = net.ListenTCP("tcp", net.TCPAddrFromAddrPort(netip.AddrPortFrom(f.loopback(), 14001)))
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	listener := p.listenOnProxyPort(t, f)
 	var open sync.WaitGroup
 	open.Go(func() {
 		for {
@@ -168,6 +170,27 @@ func (p pod) sidecar(t *testing.T, f Family) {
 		_ = listener.Close()
 		open.Wait()
 	})
+}
+
+// listenOnProxyPort listens where the redirect leads.
+func (p pod) listenOnProxyPort(t *testing.T, f Family) *net.TCPListener {
+	t.Helper()
+	address := net.TCPAddrFromAddrPort(netip.AddrPortFrom(f.loopback(), 14001))
+	for until := time.Now().Add(hang); ; {
+		var listener *net.TCPListener
+		var err error
+		p.Do(t, func() { listener, err = net.ListenTCP("tcp", address) })
+		if err == nil {
+			return listener
+		}
+		// A listener of Verify's that was just closed lives on in a child
+		// that a test beside this one has forked and that has not called
+		// execve yet.
+		if !errors.Is(err, unix.EADDRINUSE) || time.Now().After(until) {
+			t.Fatal(err)
+		}
+		runtime.Gosched()
+	}
 }
 
 func echo(conn *net.TCPConn) {

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -27,14 +26,7 @@ import (
 // serve, which has to close it.
 func (p pod) listen(t *testing.T, f Family, serve func(*net.TCPConn)) {
 	t.Helper()
-	var listener *net.TCPListener
-	var err error
-	p.Do(t, func() {
-		listener, err = net.ListenTCP("tcp", net.TCPAddrFromAddrPort(netip.AddrPortFrom(f.loopback(), 14001)))
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	listener := p.listenOnProxyPort(t, f)
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		for {

@@ -21,7 +21,7 @@ ROOT := $(if $(filter 0,$(shell id -u)),1,)
 REQUIRE_ROOT ?= $(ROOT)
 
 TOOLS := test/bin/tools
-GOTESTSUM := $(CURDIR)/$(TOOLS)/gotestsum --format pkgname --format-hide-empty-pkg --
+GOTESTSUM = $(CURDIR)/$(TOOLS)/gotestsum --format $(1) --format-hide-empty-pkg --
 GO_TEST_FLAGS ?=
 
 .PHONY: help
@@ -36,18 +36,19 @@ build: packages-build ## static binaries into bin/
 .PHONY: test
 test: ## everything: unit and namespace tests under the race detector, then end to end against real peers
 	@$(MAKE) -j2 packages-test go-test
-	REQUIRE_ROOT=$(REQUIRE_ROOT) $(GOTESTSUM) -race $(GO_TEST_FLAGS) ./...
+	REQUIRE_ROOT=$(REQUIRE_ROOT) $(call GOTESTSUM,pkgname) -race $(GO_TEST_FLAGS) ./...
+	@$(MAKE) test-egressselector
 	@$(MAKE) test-e2e
 
 .PHONY: test-unit
 test-unit: packages-build tools ## tests that need no privileges and touch no namespace
-	$(GOTESTSUM) -short -race $(GO_TEST_FLAGS) ./...
+	$(call GOTESTSUM,pkgname) -short -race $(GO_TEST_FLAGS) ./...
 
 # The packages whose tests make network namespaces.
 NETNS_PACKAGES = $(shell go list -f '{{.ImportPath}} {{.TestImports}} {{.XTestImports}}' ./... | awk '/internal\/netnstest/ {print $$1}')
 .PHONY: test-netns
 test-netns: need-root packages-test tools ## only the packages with tests in network namespaces (root)
-	REQUIRE_ROOT=1 $(GOTESTSUM) -race $(GO_TEST_FLAGS) $(NETNS_PACKAGES)
+	REQUIRE_ROOT=1 $(call GOTESTSUM,pkgname) -race $(GO_TEST_FLAGS) $(NETNS_PACKAGES)
 
 .PHONY: lint
 lint: packages-build tools ## gofumpt, go vet, staticcheck and go mod tidy over every module
@@ -104,7 +105,12 @@ go-test:
 	@$(MAKE) peers
 	@$(MAKE) build
 
+# Compares our reading of an EgressSelectorConfiguration with kube-apiserver's.
+.PHONY: test-egressselector
+test-egressselector:
+	cd test/egressselector && $(call GOTESTSUM,pkgname) $(GO_TEST_FLAGS) ./...
+
 # The race detector stays out of the end-to-end tests: they hash gigabytes.
 .PHONY: test-e2e
 test-e2e:
-	cd test && REQUIRE_ROOT=$(REQUIRE_ROOT) LAB_BIN=$(CURDIR)/bin LAB_TEST_BIN=$(CURDIR)/test/bin $(GOTESTSUM) -count=1 -timeout 20m $(GO_TEST_FLAGS) ./...
+	cd test && REQUIRE_ROOT=$(REQUIRE_ROOT) LAB_BIN=$(CURDIR)/bin LAB_TEST_BIN=$(CURDIR)/test/bin $(call GOTESTSUM,testname) -count=1 -timeout 20m $(GO_TEST_FLAGS) ./...

@@ -42,6 +42,7 @@ func (p *Proxy) serve(ctx context.Context, app *net.TCPConn) {
 		return
 	}
 	c.destination = destination
+	defer p.remember(c.source, c.destination)()
 	if probe.IsTarget(p.cfg.CIDRs, destination) {
 		p.answerProbe(c, app)
 		return
@@ -133,6 +134,13 @@ var errAppGone = errors.New("the app gave up before the target was reached")
 // what the app did to it.
 func (p *Proxy) appState(c *connection) relay.AppState {
 	state, err := p.socket(c.source, c.destination)
+	if err == nil && state == sockdiag.Unknown {
+		// Two apps' connections from one port to two destinations meet at our
+		// listener, so conntrack gives the second another port there.
+		state, err = p.search(c.source, c.destination, func(port uint16) bool {
+			return p.serving(netip.AddrPortFrom(c.source.Addr(), port), c.destination)
+		})
+	}
 	switch {
 	case err != nil:
 		p.log.Debug("the app's socket cannot be looked at; it counts as half-closed", "source", c.source.String(), "error", err)
@@ -144,6 +152,24 @@ func (p *Proxy) appState(c *connection) relay.AppState {
 	default:
 		return relay.AppUnknown
 	}
+}
+
+// route is where a connection comes from, as accepted, and where its app wanted
+// it to go.
+type route struct{ source, destination netip.AddrPort }
+
+// remember notes that the connection from source to destination is open, until
+// the returned function is called.
+func (p *Proxy) remember(source, destination netip.AddrPort) (forget func()) {
+	r := route{source, destination}
+	p.routes.Store(r, nil)
+	return func() { p.routes.Delete(r) }
+}
+
+// serving reports whether the connection from source to destination is open.
+func (p *Proxy) serving(source, destination netip.AddrPort) bool {
+	_, ok := p.routes.Load(route{source, destination})
+	return ok
 }
 
 // notMade resets a connection for which there is no tunnel, counts it, and logs

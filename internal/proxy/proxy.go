@@ -60,6 +60,9 @@ type Proxy struct {
 	// Seams for tests without a redirect in the kernel.
 	lookup func(syscall.Conn) (netip.AddrPort, error)
 	socket func(local, remote netip.AddrPort) (sockdiag.State, error)
+	search func(local, remote netip.AddrPort, known func(uint16) bool) (sockdiag.State, error)
+
+	routes sync.Map // of route: the connections being served
 
 	state   atomic.Int32 // one of the states below
 	open    atomic.Int64 // connections being served
@@ -89,6 +92,7 @@ func New(cfg Config) *Proxy {
 		metrics: cfg.Metrics,
 		lookup:  origdst.Lookup,
 		socket:  sockdiag.Lookup,
+		search:  sockdiag.Search,
 		aborted: make(chan struct{}),
 	}
 }

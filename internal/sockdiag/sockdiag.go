@@ -9,6 +9,9 @@
 // file's inode; after close it is an orphan, without one (sock_diag(7)):
 //
 //	state, err := sockdiag.Lookup(app.RemoteAddr, originalDestination)
+//	if state == sockdiag.Unknown {
+//		state, err = sockdiag.Search(app.RemoteAddr, originalDestination, isAnother)
+//	}
 //	if state == sockdiag.Orphan { … nobody will read an answer … }
 //
 // No capability is needed. The package never changes a socket.
@@ -46,7 +49,7 @@ const (
 // compares the ports alone.)
 func Lookup(local, remote netip.AddrPort) (State, error) {
 	req := nl.NewNetlinkRequest(nl.SOCK_DIAG_BY_FAMILY, 0)
-	req.AddData(request{local, remote})
+	req.AddData(request{local, remote, anyState})
 	msgs, err := req.Execute(unix.NETLINK_INET_DIAG, nl.SOCK_DIAG_BY_FAMILY)
 	switch {
 	case errors.Is(err, unix.ENOENT):
@@ -56,11 +59,77 @@ func Lookup(local, remote netip.AddrPort) (State, error) {
 	case len(msgs) != 1 || len(msgs[0]) < answerLen:
 		return Unknown, fmt.Errorf("asking sock_diag for the socket from %s to %s: %d answers, want one of at least %d bytes", local, remote, len(msgs), answerLen)
 	}
-	if binary.NativeEndian.Uint32(msgs[0][answerInode:]) == 0 {
-		return Orphan, nil
-	}
-	return Owned, nil
+	return stateOf(msgs[0]), nil
 }
+
+// Search is for a socket whose FIN has arrived and which Lookup does not know,
+// since conntrack gave its connection another source port. It goes by what is
+// left: the sockets from local's address to remote that have sent FIN, without
+// those on ports that are known to be others'. Where all of them are orphans, or
+// there is none, ours is gone; where only some are, it stays Unknown.
+//
+// It walks through all of the kernel's TCP sockets, which takes milliseconds.
+func Search(local, remote netip.AddrPort, known func(port uint16) bool) (State, error) {
+	req := nl.NewNetlinkRequest(nl.SOCK_DIAG_BY_FAMILY, unix.NLM_F_DUMP)
+	req.AddData(request{netip.AddrPortFrom(local.Addr(), 0), remote, finSent})
+	msgs, err := req.Execute(unix.NETLINK_INET_DIAG, nl.SOCK_DIAG_BY_FAMILY)
+	if err != nil {
+		return Unknown, fmt.Errorf("asking sock_diag for the sockets from %s to %s: %w", local.Addr(), remote, err)
+	}
+	var owned, orphans int
+	for _, msg := range msgs {
+		if len(msg) < answerLen {
+			return Unknown, fmt.Errorf("asking sock_diag for the sockets from %s to %s: an answer of %d bytes, want at least %d", local.Addr(), remote, len(msg), answerLen)
+		}
+		// The kernel has compared the ports alone.
+		from, to := addresses(msg)
+		if from.Addr() != local.Addr().Unmap() || to.Addr() != remote.Addr().Unmap() || known(from.Port()) {
+			continue
+		}
+		if stateOf(msg) == Owned {
+			owned++
+		} else {
+			orphans++
+		}
+	}
+	switch {
+	case owned == 0:
+		return Orphan, nil
+	case orphans == 0:
+		return Owned, nil
+	default:
+		return Unknown, nil
+	}
+}
+
+// stateOf reads a struct inet_diag_msg, whose length was checked.
+func stateOf(msg []byte) State {
+	if binary.NativeEndian.Uint32(msg[answerInode:]) == 0 {
+		return Orphan
+	}
+	return Owned
+}
+
+// addresses reads the socket's addresses from a struct inet_diag_msg.
+func addresses(msg []byte) (local, remote netip.AddrPort) {
+	size := 4
+	if msg[0] == unix.AF_INET6 {
+		size = 16
+	}
+	at := func(port, addr int) netip.AddrPort {
+		a, _ := netip.AddrFromSlice(msg[addr : addr+size])
+		return netip.AddrPortFrom(a.Unmap(), binary.BigEndian.Uint16(msg[port:]))
+	}
+	return at(4, 8), at(6, 24)
+}
+
+// Masks of TCP states, by the numbers of enum in net/tcp_states.h.
+const (
+	anyState = ^uint32(0)
+	// finSent is FIN_WAIT1, FIN_WAIT2, TIME_WAIT and CLOSING: where a socket is
+	// once the other side has seen its FIN before sending one.
+	finSent = 1<<4 | 1<<5 | 1<<6 | 1<<11
+)
 
 // Layouts of struct inet_diag_req_v2 and struct inet_diag_msg
 // (linux/inet_diag.h).
@@ -70,8 +139,11 @@ const (
 	answerInode = 68
 )
 
-// request is a struct inet_diag_req_v2 for one TCP socket.
-type request struct{ local, remote netip.AddrPort }
+// request is a struct inet_diag_req_v2 for TCP sockets.
+type request struct {
+	local, remote netip.AddrPort
+	states        uint32
+}
 
 // Len implements nl.NetlinkRequestData.
 func (r request) Len() int { return requestLen }
@@ -85,7 +157,7 @@ func (r request) Serialize() []byte {
 		family = unix.AF_INET6
 	}
 	b = append(b, family, unix.IPPROTO_TCP, 0, 0)
-	b = binary.NativeEndian.AppendUint32(b, ^uint32(0)) // any state
+	b = binary.NativeEndian.AppendUint32(b, r.states)
 	b = binary.BigEndian.AppendUint16(b, r.local.Port())
 	b = binary.BigEndian.AppendUint16(b, r.remote.Port())
 	b = append(append(b, local.AsSlice()...), make([]byte, 16-local.BitLen()/8)...)

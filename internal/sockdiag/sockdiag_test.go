@@ -51,6 +51,51 @@ func TestLookupOfNoSocket(t *testing.T) {
 	check(t, "never opened", netip.MustParseAddrPort("[::1]:1"), netip.MustParseAddrPort("[::1]:2"), sockdiag.Unknown)
 }
 
+// TestSearch tells the sockets to one destination apart that have sent FIN, by
+// everything but the port.
+func TestSearch(t *testing.T) {
+	for _, address := range []string{"127.0.0.1:0", "[::1]:0"} {
+		t.Run(address, func(t *testing.T) {
+			l, err := net.Listen("tcp", address)
+			if err != nil {
+				t.Skipf("SKIPPED: no loopback address of this family: %v", err)
+			}
+			defer l.Close()
+			remote := addrPort(l.Addr())
+			remapped := netip.AddrPortFrom(remote.Addr(), 1) // what conntrack would have made of the port
+			none := func(uint16) bool { return false }
+			search := func(when string, known func(uint16) bool, want sockdiag.State) {
+				t.Helper()
+				got, err := sockdiag.Search(remapped, remote, known)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got != want {
+					t.Errorf("%s: state %d, want %d", when, got, want)
+				}
+			}
+			open, _ := pair(t, l)
+			search("one is open, and has sent nothing", none, sockdiag.Orphan)
+
+			half, server := pair(t, l)
+			if err := half.CloseWrite(); err != nil {
+				t.Fatal(err)
+			}
+			_, _ = io.ReadAll(server)
+			search("one is half-closed", none, sockdiag.Owned)
+			isHalf := func(port uint16) bool { return port == addrPort(half.LocalAddr()).Port() }
+			search("the half-closed one is another's", isHalf, sockdiag.Orphan)
+
+			closed, server := pair(t, l)
+			_ = closed.Close()
+			_, _ = io.ReadAll(server)
+			search("one is half-closed, one closed", none, sockdiag.Unknown)
+			search("one is closed, the other another's", isHalf, sockdiag.Orphan)
+			check(t, "all the while", addrPort(open.LocalAddr()), remote, sockdiag.Owned)
+		})
+	}
+}
+
 func check(t *testing.T, when string, local, remote netip.AddrPort, want sockdiag.State) {
 	t.Helper()
 	got, err := sockdiag.Lookup(local, remote)

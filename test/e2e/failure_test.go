@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/netip"
@@ -146,6 +147,34 @@ func TestUnsupportedHalfCloseEndsInAReset(t *testing.T) {
 				t.Errorf("the connection ended with %q and error %v, want a reset", got, err)
 			}
 			r.wantCounted(t, "proxy_client_close_total", before, "half_close_unsupported")
+		})
+	}
+}
+
+// Agents restart. A dial that finds none waits for one within its budget.
+func TestDialWaitsForTheAgentToComeBack(t *testing.T) {
+	for _, mode := range []lab.Mode{lab.GRPC, lab.HTTPConnect} {
+		t.Run(string(mode), func(t *testing.T) {
+			r := newRig(t, lab.Options{Mode: mode}, "--dial-timeout="+hang.String())
+			r.Agent.Kill()
+			eventually(t, "the server to see that its agent is gone", func(ctx context.Context) error {
+				m, err := r.ServerMetrics(ctx)
+				if n := m.Sum(lab.ServerBackends); err == nil && n != 0 {
+					err = fmt.Errorf("%v agents", n)
+				}
+				return err
+			})
+			conn, err := r.dial(labtest.Context(t, hang), lab.ShootPod(lab.IPv4, 1), target.SpeakFirstPort)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			if err := r.StartAgent(); err != nil {
+				t.Fatal(err)
+			}
+			if got, err := io.ReadAll(conn); err != nil || string(got) != target.Banner {
+				t.Errorf("the connection that waited for an agent got %q and %v, want the whole banner", got, err)
+			}
 		})
 	}
 }

@@ -54,6 +54,7 @@ func TestUnmodifiedClientsReachTheShoot(t *testing.T) {
 			scraping := r.startScraping(t, v.scrape)
 			t.Run("curl reaches pods, services and nodes", r.testKinds)
 			t.Run("a half-closing client gets its whole answer", r.testHalfClose)
+			t.Run("half-closing clients in a crowd of closing ones", r.testHalfCloseInACrowd)
 			t.Run("sshd speaks first", func(t *testing.T) { r.testSSHD(t, hostKey) })
 			t.Run("a server that speaks first and closes at once", r.testSpeakFirst)
 			t.Run("2,000 connections, 64 at a time", r.testManyConnections)
@@ -104,6 +105,36 @@ func (r *rig) testHalfClose(t *testing.T) {
 			t.Errorf("%s: nc -N got an answer with SHA-256 %s, want %s: it is not whole", f, got, want)
 		}
 	}
+}
+
+// testHalfCloseInACrowd mixes clients that half-close with such that close, on
+// the same few destinations, where conntrack has to give some another source
+// port: none may be taken for one of the others.
+func (r *rig) testHalfCloseInACrowd(t *testing.T) {
+	const size = 256 << 10
+	r.each(t, 600, 64, func(ctx context.Context, i int) error {
+		conn, err := r.dial(ctx, lab.ShootPod(lab.DualStack.Each()[i%2], 1+i%4), target.HalfClosePort)
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		if _, err := fmt.Fprintf(conn, "bytes %d\n", size); err != nil {
+			return err
+		}
+		answer := target.NewPatternWriter()
+		if i%3 == 0 {
+			// Enough of an answer, and gone with nothing left unread.
+			_, err := io.CopyN(answer, conn, size/2)
+			return err
+		}
+		if err := conn.CloseWrite(); err != nil {
+			return err
+		}
+		if _, err := io.Copy(answer, conn); err != nil || answer.N != size {
+			return fmt.Errorf("half-closed, and got %d of %d bytes of the answer, then %v", answer.N, size, err)
+		}
+		return nil
+	})
 }
 
 func (r *rig) testSSHD(t *testing.T, hostKey string) {

@@ -25,6 +25,9 @@ const (
 // ServerEstablished is the upstream server's gauge of tunnelled connections.
 const ServerEstablished = "konnectivity_network_proxy_server_established_connections"
 
+// ServerBackends is the upstream server's gauge of agent connections.
+const ServerBackends = "konnectivity_network_proxy_server_ready_backend_connections"
+
 // StartServer starts the upstream server (again, where a test has killed it)
 // and waits until it listens. [Lab.WaitTunnel] tells when its agent is there.
 func (l *Lab) StartServer(ctx context.Context) error {
@@ -58,10 +61,12 @@ func (l *Lab) StartServer(ctx context.Context) error {
 	return nil
 }
 
-// startAgent starts the upstream agent in the shoot.
-func (l *Lab) startAgent() (err error) {
+// StartAgent starts the upstream agent in the shoot (again, where a test has
+// killed it). [Lab.WaitTunnel] tells when it has found its server.
+func (l *Lab) StartAgent() (err error) {
 	seed := netip.MustParsePrefix(seedShootIPv4).Addr()
-	l.Agent, err = l.Shoot.Start("agent", Command{Path: l.opts.agent(), Args: []string{
+	l.agentStarts++
+	l.Agent, err = l.Shoot.Start(fmt.Sprint("agent-", l.agentStarts), Command{Path: l.opts.agent(), Args: []string{
 		"--v=0", "--agent-id=lab", "--proxy-server-host=" + seed.String(), fmt.Sprint("--proxy-server-port=", agentPort),
 		"--ca-cert=" + l.Certs.AgentCA, "--agent-cert=" + l.Certs.AgentCert, "--agent-key=" + l.Certs.AgentKey,
 		"--sync-interval=200ms", "--probe-interval=200ms", "--sync-interval-cap=1s",

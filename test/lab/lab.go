@@ -31,8 +31,9 @@ type Lab struct {
 	// Server and Agent are upstream's, running.
 	Server, Agent *Process
 
-	opts                        Options
-	serverStarts, sidecarStarts int
+	opts Options
+
+	serverStarts, agentStarts, sidecarStarts int
 
 	mu        sync.Mutex
 	processes []*Process
@@ -83,7 +84,7 @@ func (l *Lab) build(ctx context.Context) (err error) {
 	if err := l.StartServer(ctx); err != nil {
 		return err
 	}
-	if err := l.startAgent(); err != nil {
+	if err := l.StartAgent(); err != nil {
 		return err
 	}
 	return l.WaitTunnel(ctx)

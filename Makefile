@@ -44,11 +44,9 @@ test: ## everything: unit and namespace tests under the race detector, then end 
 test-unit: packages-build tools ## tests that need no privileges and touch no namespace
 	$(call GOTESTSUM,pkgname) -short -race $(GO_TEST_FLAGS) ./...
 
-# The packages whose tests make network namespaces.
-NETNS_PACKAGES = $(shell go list -f '{{.ImportPath}} {{.TestImports}} {{.XTestImports}}' ./... | awk '/internal\/netnstest/ {print $$1}')
 .PHONY: test-netns
 test-netns: need-root packages-test tools ## only the packages with tests in network namespaces (root)
-	REQUIRE_ROOT=1 $(call GOTESTSUM,pkgname) -race $(GO_TEST_FLAGS) $(NETNS_PACKAGES)
+	REQUIRE_ROOT=1 $(call GOTESTSUM,pkgname) -race $(GO_TEST_FLAGS) $$(go list -f '{{.ImportPath}} {{.TestImports}} {{.XTestImports}}' ./... | awk '/internal\/netnstest/ {print $$1}')
 
 .PHONY: lint
 lint: packages-build tools ## gofumpt, go vet, staticcheck and go mod tidy over every module

@@ -35,9 +35,6 @@ var variants = []struct {
 	{"auto meets http-connect", lab.Options{Mode: lab.HTTPConnect}, nil, 20 * time.Second},
 }
 
-// strictCloses is off while closed apps may still be taken for half-closed ones.
-const strictCloses = false
-
 // Whatever the way to the server, unmodified clients get every byte, in order,
 // from servers of all habits, and leave nothing behind; all of it while
 // Prometheus scrapes 50 targets without a gap.
@@ -72,7 +69,7 @@ func TestUnmodifiedClientsReachTheShoot(t *testing.T) {
 			for _, ordinary := range []string{"app_closed", "target_closed", "app_reset"} {
 				delete(closed, fmt.Sprintf("reason=%q", ordinary))
 			}
-			if len(closed) != 0 && strictCloses {
+			if len(closed) != 0 {
 				t.Errorf("connections of which both ends behaved ended otherwise: %v", closed)
 			}
 		})

@@ -46,16 +46,16 @@ func FuzzContains(f *testing.F) {
 	f.Fuzz(func(t *testing.T, shootText, excludeText, addressText string) {
 		address, err := netip.ParseAddr(addressText)
 		if err != nil {
-			t.Skip()
+			return // not what this is about
 		}
 		shoot, err1 := Parse("--shoot-pod-cidr", strings.Split(shootText, ","))
 		exclude, err2 := Parse("--exclude-cidr", strings.Split(excludeText, ","))
 		if err1 != nil || err2 != nil && excludeText != "" {
-			t.Skip()
+			return // not what this is about
 		}
 		set, err := New(shoot, exclude)
 		if err != nil {
-			t.Skip()
+			return // not what this is about
 		}
 		for _, a := range probes(shoot, exclude, address) {
 			want := naive(shoot, a) && !naive(exclude, a)

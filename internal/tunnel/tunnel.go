@@ -155,6 +155,7 @@ func (d *Dialer) Close() error {
 func (d *Dialer) DialContext(ctx context.Context, dst netip.AddrPort) (Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.timeout)
 	defer cancel()
+	var last *Error
 	for {
 		conn, err := d.dialAny(ctx, dst)
 		if err == nil {
@@ -163,9 +164,14 @@ func (d *Dialer) DialContext(ctx context.Context, dst netip.AddrPort) (Conn, err
 		if !err.elsewhere || err.Reason == ReasonTLS {
 			return nil, err
 		}
+		// What the end of the budget interrupted says less than what had failed
+		// before, where anything had.
+		if last == nil || ctx.Err() == nil {
+			last = err
+		}
 		select {
 		case <-ctx.Done():
-			return nil, d.gaveUp(ctx, err)
+			return nil, d.gaveUp(ctx, last)
 		case <-time.After(retryPause):
 		}
 	}
@@ -185,13 +191,12 @@ func (d *Dialer) dialAny(ctx context.Context, dst netip.AddrPort) (Conn, *Error)
 		if err == nil {
 			return conn, nil
 		}
-		last = err
+		if last == nil || ctx.Err() == nil {
+			last = err
+		}
 		if !err.elsewhere || ctx.Err() != nil {
 			break
 		}
-	}
-	if ctx.Err() != nil {
-		last = d.gaveUp(ctx, last)
 	}
 	return nil, last
 }

@@ -11,7 +11,6 @@ import (
 	"io"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/shoot-proxy/proxy-client/internal/options"
 )
@@ -111,11 +110,11 @@ func TestConnectRefused(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%.40q", tc.answer), func(t *testing.T) {
 			p := newPKI(t)
-			d := newDialer(t, p.client(), 300*time.Millisecond, p.serveConnect(t, options.ModeHTTPConnect, func(c *tls.Conn) {
+			d := newDialer(t, p.client(), hang, p.serveConnect(t, options.ModeHTTPConnect, func(c *tls.Conn) {
 				write(tc.answer)(c)
 				_ = c.CloseWrite()
 			}))
-			conn, err := d.dial(t)
+			conn, err := d.attempt(t)
 			if err == nil {
 				conn.Close()
 				t.Fatal("the dial succeeded")

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"google.golang.org/grpc"
@@ -174,8 +173,8 @@ func TestServerFailures(t *testing.T) {
 		{"gRPC to a CONNECT server", with(connectServer, options.ModeGRPC), p.client(), ReasonTLS, "--mode"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			d := newDialer(t, tc.files, 500*time.Millisecond, tc.server)
-			conn, err := d.dial(t)
+			d := newDialer(t, tc.files, hang, tc.server)
+			conn, err := d.attempt(t)
 			if err == nil {
 				_ = conn.Close()
 				t.Fatal("the dial succeeded")

@@ -22,6 +22,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials"
 	"sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
 
@@ -221,6 +222,24 @@ func (f *fixture) dial(t *testing.T) (Conn, error) {
 	ctx, cancel := context.WithTimeout(t.Context(), hang)
 	t.Cleanup(cancel)
 	return f.DialContext(ctx, target)
+}
+
+// attempt dials once, through the only server: without the retries for which a
+// test would have to end the budget, at a moment that means something else on a
+// busy machine.
+func (f *fixture) attempt(t *testing.T) (Conn, *Error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), hang)
+	t.Cleanup(cancel)
+	return f.servers[0].dial(ctx, target)
+}
+
+// connect waits until the shared gRPC connection stands.
+func (f *fixture) connect(t *testing.T) {
+	t.Helper()
+	conn := f.servers[0].grpc.conn
+	conn.Connect()
+	eventually(t, "the shared connection", func() bool { return conn.GetState() == connectivity.Ready })
 }
 
 func must(t *testing.T, err error) {

@@ -269,6 +269,7 @@ func TestStreamAbandoned(t *testing.T) {
 				_ = s.Send(closeRsp(connID, ""))
 				return linger(s)
 			}))
+			d.connect(t) // or the budget might end before anybody was asked
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			if tc.cancel {

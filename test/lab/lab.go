@@ -38,8 +38,6 @@ type Lab struct {
 	mu        sync.Mutex
 	processes []*Process
 	closers   []func() error
-
-	afterProcesses []func() error // what Close does once they have ended
 }
 
 // New builds a lab, or removes what it had built and says what failed. It needs
@@ -175,9 +173,6 @@ func (l *Lab) Close() error {
 	}
 	for _, p := range slices.Backward(l.processes) {
 		p.Kill() // what a process does on its way out is a test's matter, not Close's
-	}
-	for _, fn := range l.afterProcesses {
-		errs = append(errs, fn())
 	}
 	for _, n := range []*Namespace{l.Pod, l.Seed, l.Shoot} {
 		if n == nil {

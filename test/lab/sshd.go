@@ -4,7 +4,6 @@ package lab
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -15,15 +14,17 @@ import (
 // SSHPort is where sshd listens on the shoot's node addresses.
 const SSHPort = 22
 
+// ownRunThenSSHD starts sshd in a mount namespace with a /run of its own, where
+// Debian's sshd wants a folder that no service has made. It is gone with sshd,
+// and no other lab can take it away.
+const ownRunThenSSHD = `mount -t tmpfs tmpfs /run && mkdir -m 0755 /run/sshd && exec /usr/sbin/sshd -D -e -f "$1"`
+
 // StartSSHD starts Debian's sshd on the shoot's node addresses, with a host key
 // of its own and no way to log in, and waits until it accepts connections. It
 // returns the public host key, as ssh-keyscan prints it behind the host.
 func (l *Lab) StartSSHD(ctx context.Context) (hostKey string, err error) {
 	key := filepath.Join(l.Dir, "ssh_host_key")
 	if _, err := l.Shoot.Run(ctx, Command{Path: "ssh-keygen", Args: []string{"-q", "-t", "ed25519", "-N", "", "-C", "", "-f", key}}); err != nil {
-		return "", err
-	}
-	if err := l.makeRunSSHD(); err != nil {
 		return "", err
 	}
 	config := fmt.Sprintf("Port %d\nHostKey %s\nPidFile none\nUsePAM no\nPasswordAuthentication no\nMaxStartups 200\n", SSHPort, key)
@@ -34,7 +35,10 @@ func (l *Lab) StartSSHD(ctx context.Context) (hostKey string, err error) {
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
 		return "", err
 	}
-	sshd, err := l.Shoot.Start("sshd", Command{Path: "/usr/sbin/sshd", Args: []string{"-D", "-e", "-f", path}})
+	sshd, err := l.Shoot.Start("sshd", Command{
+		Path: "unshare",
+		Args: []string{"--mount", "--propagation", "private", "sh", "-c", ownRunThenSSHD, "sshd", path},
+	})
 	if err != nil {
 		return "", err
 	}
@@ -55,19 +59,4 @@ func (l *Lab) StartSSHD(ctx context.Context) (hostKey string, err error) {
 	}
 	public, err := os.ReadFile(key + ".pub")
 	return strings.TrimSpace(string(public)), err
-}
-
-// makeRunSSHD makes the folder that Debian's sshd wants, where no service has
-// made it, and takes it away again.
-func (l *Lab) makeRunSSHD() error {
-	const dir = "/run/sshd"
-	switch err := os.Mkdir(dir, 0o755); {
-	case err == nil:
-		l.afterProcesses = append(l.afterProcesses, func() error { return os.Remove(dir) })
-		return nil
-	case errors.Is(err, os.ErrExist):
-		return nil
-	default:
-		return err
-	}
 }

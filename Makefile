@@ -66,7 +66,7 @@ demo: need-root ## an unmodified curl and Prometheus reach a cluster through the
 
 .PHONY: demo-down
 demo-down: packages-build ## remove what make demo KEEP=1 left standing (root)
-	@go build -C test $(BUILD_FLAGS) -ldflags '$(LDFLAGS)' -o bin/ ./cmd/demo
+	@CGO_ENABLED=0 go build -C test $(BUILD_FLAGS) -ldflags '$(LDFLAGS)' -o bin/ ./cmd/demo
 	@test/bin/demo down
 
 .PHONY: clean

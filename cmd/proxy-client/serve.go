@@ -77,6 +77,7 @@ func serve(ctx context.Context, aborted <-chan struct{}, cfg *options.ProxyClien
 	data := proxy.New(proxy.Config{
 		Listeners: listeners, CIDRs: cfg.CIDRs, Dialer: dialer,
 		HalfCloseTimeout: cfg.HalfCloseTimeout, DrainTimeout: cfg.DrainTimeout, AcceptWhileDraining: cfg.AcceptWhileDraining,
+		ConnectionBuffer: int(cfg.ConnectionBuffer), TotalBuffer: int(cfg.TotalBuffer),
 		Check:  env.checkRedirect,
 		Logger: log, Metrics: proxy.NewMetrics(registry),
 	})

@@ -38,6 +38,9 @@ type ProxyClient struct {
 	// DialTimeout, HalfCloseTimeout and DrainTimeout are --dial-timeout,
 	// --half-close-timeout and --drain-timeout.
 	DialTimeout, HalfCloseTimeout, DrainTimeout time.Duration
+	// ConnectionBuffer and TotalBuffer are --connection-buffer and
+	// --total-buffer, in bytes.
+	ConnectionBuffer, TotalBuffer int64
 	// AcceptWhileDraining is --accept-while-draining.
 	AcceptWhileDraining bool
 	// HealthAddress is --health-address, host:port or :port.
@@ -52,6 +55,8 @@ func NewProxyClient() *ProxyClient {
 		DialTimeout:      8 * time.Second,
 		HalfCloseTimeout: 60 * time.Second,
 		DrainTimeout:     20 * time.Second,
+		ConnectionBuffer: 16 << 20,
+		TotalBuffer:      256 << 20,
 		HealthAddress:    ":14021",
 	}
 }
@@ -69,6 +74,8 @@ func (o *ProxyClient) settings() []setting {
 		{"egress-selector-config-file", (*textValue)(&o.EgressSelectorConfigFile), "`file` with kube-apiserver's EgressSelectorConfiguration (v1alpha1 or v1beta1, YAML or JSON), whose selection cluster gives server, mode and TLS files"},
 		{"dial-timeout", (*durationValue)(&o.DialTimeout), "the whole budget of one dial, every retry included: a `duration` such as 8s"},
 		{"half-close-timeout", (*durationValue)(&o.HalfCloseTimeout), "how long to wait for the target after the app has finished sending, with nothing moving: a `duration` such as 60s"},
+		{"connection-buffer", (*sizeValue)(&o.ConnectionBuffer), "how much one connection whose app reads slowly may hold back before it is reset: a `size` such as 16MiB"},
+		{"total-buffer", (*sizeValue)(&o.TotalBuffer), "how much all connections may hold back together, before the one that holds the most is reset: a `size` such as 256MiB"},
 		{"drain-timeout", (*durationValue)(&o.DrainTimeout), "how long SIGTERM waits for open connections before it resets them: a `duration` such as 20s, less than the pod's grace period"},
 		{"accept-while-draining", (*switchValue)(&o.AcceptWhileDraining), "keep accepting connections during the drain, for pods where the app gets SIGTERM at the same moment"},
 		{"health-address", (*textValue)(&o.HealthAddress), "`address` of /livez, /readyz and /metrics: host:port, or :port for all addresses"},
@@ -100,6 +107,8 @@ type ProxyClientConfig struct {
 	TLS TLS
 	// DialTimeout, HalfCloseTimeout and DrainTimeout are positive.
 	DialTimeout, HalfCloseTimeout, DrainTimeout time.Duration
+	// ConnectionBuffer and TotalBuffer are in bytes, TotalBuffer the larger.
+	ConnectionBuffer, TotalBuffer int64
 	// AcceptWhileDraining keeps the listener open during the drain.
 	AcceptWhileDraining bool
 	// HealthAddress is host:port, with an empty host for all addresses.

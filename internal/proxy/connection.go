@@ -60,6 +60,8 @@ func (p *Proxy) serve(ctx context.Context, app *net.TCPConn) {
 	p.metrics.dial.Observe(c.dialled.Seconds())
 	p.relayed(c, relay.Run(ctx, app, &counted{tun, p.metrics.sent, p.metrics.received}, relay.Options{
 		HalfCloseTimeout: p.cfg.HalfCloseTimeout,
+		Buffers:          p.buffers,
+		Pacer:            p.pacer(c.server),
 		AppState:         func() relay.AppState { return p.appState(c) },
 	}))
 }
@@ -126,6 +128,12 @@ func (p *Proxy) dial(ctx context.Context, c *connection, app *net.TCPConn) (tunn
 		return nil, &tunnel.Error{Reason: tunnel.ReasonCancelled, Err: errAppGone}
 	}
 	return tun, nil
+}
+
+// pacer returns what all connections through a server share.
+func (p *Proxy) pacer(server string) *relay.Pacer {
+	pacer, _ := p.pacers.LoadOrStore(server, new(relay.Pacer))
+	return pacer.(*relay.Pacer)
 }
 
 var errAppGone = errors.New("the app gave up before the target was reached")

@@ -3,6 +3,8 @@
 package proxy
 
 import (
+	"sync/atomic"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/shoot-proxy/proxy-client/internal/relay"
@@ -45,6 +47,19 @@ type Metrics struct {
 	failures    *prometheus.CounterVec
 	closes      *prometheus.CounterVec
 	redirectOK  prometheus.Gauge
+
+	buffers atomic.Pointer[relay.Buffers]
+}
+
+// watchBuffers makes b what buffered_bytes tells of.
+func (m *Metrics) watchBuffers(b *relay.Buffers) { m.buffers.Store(b) }
+
+// buffered is the value of buffered_bytes.
+func (m *Metrics) buffered() float64 {
+	if b := m.buffers.Load(); b != nil {
+		return float64(b.Held())
+	}
+	return 0
 }
 
 // NewMetrics registers the metrics with reg. It panics where they are
@@ -92,6 +107,10 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	for _, r := range relay.CloseReasons() {
 		m.closes.WithLabelValues(string(r))
 	}
-	reg.MustRegister(m.connections, m.active, bytes, m.dial, m.failures, m.closes, m.redirectOK)
+	buffered := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "proxy_client_buffered_bytes",
+		Help: "Bytes held back now for apps that read slowly, as --total-buffer counts them.",
+	}, m.buffered)
+	reg.MustRegister(m.connections, m.active, bytes, buffered, m.dial, m.failures, m.closes, m.redirectOK)
 	return m
 }

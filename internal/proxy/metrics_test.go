@@ -32,6 +32,7 @@ func TestEverySeriesExistsFromTheStart(t *testing.T) {
 		got = append(got, strings.TrimSpace(fmt.Sprint(family.GetName(), " ", label, " ", strings.Join(values, " "))))
 	}
 	want := []string{
+		"proxy_client_buffered_bytes",
 		"proxy_client_bytes_total direction to_app to_target",
 		"proxy_client_close_total reason app_closed app_reset drain half_close_unsupported idle protocol slow_reader target_closed tunnel_broken",
 		"proxy_client_connections_active",

@@ -3,6 +3,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/internal/cidr"
 	"github.com/shoot-proxy/proxy-client/internal/probe"
+	"github.com/shoot-proxy/proxy-client/internal/relay"
 	"github.com/shoot-proxy/proxy-client/internal/sockdiag"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 	"github.com/shoot-proxy/proxy-client/pkg/origdst"
@@ -41,6 +43,8 @@ type Config struct {
 	Dialer    Dialer
 
 	HalfCloseTimeout    time.Duration // passed on to the relay
+	ConnectionBuffer    int           // bytes that one app may be behind; 0 means relay.DefaultConnection
+	TotalBuffer         int           // bytes that all apps may be behind; 0 means relay.DefaultTotal
 	DrainTimeout        time.Duration // what open connections get when Run's context ends; 0 resets them at once
 	AcceptWhileDraining bool          // keep accepting for the whole DrainTimeout
 	CheckInterval       time.Duration // between two probes of the redirect; 0 means 30 s
@@ -64,6 +68,9 @@ type Proxy struct {
 
 	routes sync.Map // of route: the connections being served
 
+	buffers *relay.Buffers
+	pacers  sync.Map // *relay.Pacer by proxy-server
+
 	state   atomic.Int32 // one of the states below
 	open    atomic.Int64 // connections being served
 	aborted chan struct{}
@@ -86,7 +93,10 @@ func New(cfg Config) *Proxy {
 	if cfg.Check == nil {
 		cfg.Check = probe.Check
 	}
+	buffers := relay.NewBuffers(cmp.Or(cfg.ConnectionBuffer, relay.DefaultConnection), cmp.Or(cfg.TotalBuffer, relay.DefaultTotal))
+	cfg.Metrics.watchBuffers(buffers)
 	return &Proxy{
+		buffers: buffers,
 		cfg:     cfg,
 		log:     cfg.Logger,
 		metrics: cfg.Metrics,

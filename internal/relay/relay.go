@@ -14,8 +14,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
 const (
@@ -43,6 +41,12 @@ type Options struct {
 	// moving before it is reset, and how long an app may take to close after
 	// the target has.
 	HalfCloseTimeout time.Duration
+	// Buffers bounds what is held back for apps that read slowly; nil is bounds
+	// of this relay's own, DefaultConnection and DefaultTotal.
+	Buffers *Buffers
+	// Pacer is shared by all connections of the proxy-server; nil is a Pacer of
+	// this relay's own.
+	Pacer *Pacer
 	// AppState tells what is known of the app after its FIN. Nil knows nothing.
 	AppState func() AppState
 }
@@ -60,7 +64,16 @@ func Run(ctx context.Context, app *net.TCPConn, tun Tunnel, opt Options) Result 
 	if opt.AppState == nil {
 		opt.AppState = func() AppState { return AppUnknown }
 	}
+	if opt.Buffers == nil {
+		opt.Buffers = NewBuffers(DefaultConnection, DefaultTotal)
+	}
+	if opt.Pacer == nil {
+		opt.Pacer = new(Pacer)
+	}
 	r := &relay{app: app, tun: tun, opt: opt, targetDone: make(chan struct{}), over: make(chan struct{})}
+	r.pace.pacer = opt.Pacer
+	r.held = newQueue(opt.Buffers, func() { r.abort(SlowReader, errTotal) })
+	r.raw, _ = app.SyscallConn() // fails for a nil connection only
 	r.touch()
 	_ = Arm(app)
 	stop := context.AfterFunc(ctx, func() { r.abort(Drain, context.Cause(ctx)) })
@@ -95,8 +108,13 @@ func Reset(app *net.TCPConn) error {
 // relay is the state that the two directions share.
 type relay struct {
 	app *net.TCPConn
+	raw syscall.RawConn // of app
 	tun Tunnel
 	opt Options
+
+	held     *queue         // what the app has not taken yet
+	pace     pace           // of download
+	flushing sync.WaitGroup // who writes it
 
 	sent, received atomic.Int64
 	moved          atomic.Int64 // when a byte last moved, Unix nanoseconds
@@ -127,47 +145,6 @@ func (r *relay) abort(reason CloseReason, err error) {
 	r.conclude(reason, err)
 	_ = Reset(r.app)
 	_ = r.tun.Close()
-}
-
-// download moves the target's bytes to the app until the target ends.
-func (r *relay) download() {
-	defer close(r.targetDone)
-	for {
-		p, err := r.tun.Receive()
-		if err != nil {
-			r.targetEnded(err)
-			return
-		}
-		n, err := r.app.Write(p)
-		r.received.Add(int64(n))
-		r.touch()
-		if err != nil {
-			r.appFailed(err)
-			return
-		}
-	}
-}
-
-// targetEnded passes the end of the target on to the app.
-func (r *relay) targetEnded(err error) {
-	switch {
-	case errors.Is(err, io.EOF):
-		r.conclude(TargetClosed, nil)
-		// The app gets its FIN behind everything that was written. It may take
-		// its time to close, but not for ever.
-		_ = r.app.SetLinger(disarmed)
-		_ = r.app.CloseWrite()
-		_ = r.app.SetReadDeadline(time.Now().Add(r.opt.HalfCloseTimeout))
-	case errors.Is(err, tunnel.ErrClosed):
-		// Whoever closed it has concluded.
-	case r.appGone.Load():
-		// Nobody is left to be told of it.
-		r.conclude(AppClosed, nil)
-	case errors.Is(err, tunnel.ErrProtocol):
-		r.abort(Protocol, err)
-	default:
-		r.abort(TunnelBroken, err)
-	}
 }
 
 // appFailed ends the relay of an app that can no longer be read or written.

@@ -99,6 +99,15 @@ type relayed struct {
 
 func start(t *testing.T, opt relay.Options) *relayed {
 	t.Helper()
+	tun := newFakeTunnel(t)
+	r := startWith(t, tun, opt)
+	r.tun = tun
+	return r
+}
+
+// startWith starts a relay of an app's connection with tun.
+func startWith(t *testing.T, tun relay.Tunnel, opt relay.Options) *relayed {
+	t.Helper()
 	if opt.HalfCloseTimeout == 0 {
 		opt.HalfCloseTimeout = hang
 	}
@@ -112,8 +121,8 @@ func start(t *testing.T, opt relay.Options) *relayed {
 	side, err := l.Accept()
 	must(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
-	r := &relayed{app: app.(*net.TCPConn), tun: newFakeTunnel(t), cancel: cancel, result: make(chan relay.Result, 1)}
-	go func() { r.result <- relay.Run(ctx, side.(*net.TCPConn), r.tun, opt) }()
+	r := &relayed{app: app.(*net.TCPConn), cancel: cancel, result: make(chan relay.Result, 1)}
+	go func() { r.result <- relay.Run(ctx, side.(*net.TCPConn), tun, opt) }()
 	return r
 }
 

@@ -24,7 +24,11 @@ import (
 const (
 	// Flow control windows in bytes (RFC 9113, section 5.2). Both are raised:
 	// with one alone the default of 64 KiB in the other stays the limit.
-	streamWindow     = 4 << 20
+	//
+	// The stream's is smaller: what it lets a server send lies outside of the
+	// relay's bounds, and gRPC opens it again in steps of a quarter, for which
+	// every other connection waits where an app sets the pace.
+	streamWindow     = 256 << 10
 	connectionWindow = 16 << 20
 	transportBuffer  = 64 << 10
 	// connectTimeout bounds one attempt of the shared connection.

@@ -30,6 +30,11 @@ const (
 	// was sent may stay unacknowledged. The server allows no HTTP/2 pings by
 	// which a dead one could be noticed: it ends connections that send them.
 	userTimeout = 10 * time.Second
+	// socketBuffer is SO_RCVBUF towards a server, in bytes. What the kernel
+	// holds lies outside of the relay's bounds; and a server that has filled it
+	// goes on only when a third of its own send buffer, which grows with ours,
+	// is free again. All others wait meanwhile.
+	socketBuffer = 256 << 10
 )
 
 // keepalive notices a dead server on which nothing is being sent, after about
@@ -98,7 +103,7 @@ func (p *path) connectTCP(ctx context.Context) (net.Conn, error) {
 	}
 	var errs []error
 	for i, a := range addrs {
-		dialer := net.Dialer{KeepAliveConfig: keepalive, Control: setUserTimeout}
+		dialer := net.Dialer{KeepAliveConfig: keepalive, Control: setSocketOptions}
 		if i < len(addrs)-1 {
 			dialer.Timeout = addressTimeout
 		}
@@ -111,12 +116,13 @@ func (p *path) connectTCP(ctx context.Context) (net.Conn, error) {
 	return nil, errors.Join(errs...)
 }
 
-func setUserTimeout(_, _ string, c syscall.RawConn) error {
-	var serr error
+func setSocketOptions(_, _ string, c syscall.RawConn) error {
+	var terr, berr error
 	err := c.Control(func(fd uintptr) {
-		serr = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(userTimeout.Milliseconds()))
+		terr = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(userTimeout.Milliseconds()))
+		berr = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, socketBuffer)
 	})
-	return errors.Join(err, serr)
+	return errors.Join(err, terr, berr)
 }
 
 // resolve returns the server's addresses, or an *InsideShootError where one of

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package relay_test
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/shoot-proxy/proxy-client/internal/relay"
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+)
+
+// endless is a tunnel whose target never stops, at the pace at which it is
+// received.
+type endless struct {
+	*fakeTunnel
+	packet []byte
+}
+
+func newEndless(t *testing.T) *endless {
+	return &endless{fakeTunnel: newFakeTunnel(t), packet: bytes.Repeat([]byte("x"), 4<<10)}
+}
+
+func (e *endless) Receive() ([]byte, error) {
+	select {
+	case <-e.closed:
+		return nil, tunnel.ErrClosed
+	default:
+		return e.packet, nil
+	}
+}
+
+// TestSlowReader: an app that does not read is no reason not to receive, until
+// its buffer is full. Then it is reset, and nothing is held back any more.
+func TestSlowReader(t *testing.T) {
+	buffers := relay.NewBuffers(1<<20, 16<<20)
+	tun := newEndless(t)
+	r := startWith(t, tun, relay.Options{Buffers: buffers})
+	r.tun = tun.fakeTunnel
+	r.finish(t, relay.SlowReader)
+	if n := buffers.Held(); n != 0 {
+		t.Errorf("%d bytes are still held back after the end", n)
+	}
+	if _, err := io.Copy(io.Discard, r.app); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the app saw %v, want a reset", err)
+	}
+}
+
+// TestTotalBuffer: where all together hold too much, the one that holds the
+// most has to go, and no other.
+func TestTotalBuffer(t *testing.T) {
+	buffers := relay.NewBuffers(64<<20, 8<<20)
+	small := start(t, relay.Options{Buffers: buffers})
+	const little = 4 << 20
+	for range little / (4 << 10) {
+		small.tun.incoming <- bytes.Repeat([]byte("y"), 4<<10)
+	}
+	eventually(t, "the little one to be received", func() bool { return len(small.tun.incoming) == 0 })
+	tun := newEndless(t)
+	large := startWith(t, tun, relay.Options{Buffers: buffers})
+	large.tun = tun.fakeTunnel
+	large.finish(t, relay.SlowReader)
+	if n := buffers.Held(); n > 8<<20 {
+		t.Errorf("%d bytes are held back, more than --total-buffer", n)
+	}
+	small.tun.end <- io.EOF
+	got, err := io.ReadAll(small.app)
+	if len(got) != little || err != nil {
+		t.Errorf("the app that held less got %d bytes and %v, want all %d", len(got), err, little)
+	}
+	_ = small.app.Close()
+	small.finish(t, relay.TargetClosed)
+	if n := buffers.Held(); n != 0 {
+		t.Errorf("%d bytes are still held back after the end", n)
+	}
+}
+
+// TestSlowAppGetsEverything: what was held back arrives, in order, before the
+// end.
+func TestSlowAppGetsEverything(t *testing.T) {
+	buffers := relay.NewBuffers(64<<20, 64<<20)
+	r := start(t, relay.Options{Buffers: buffers})
+	want := make([]byte, 0, 16<<20)
+	for i := 0; len(want) < cap(want); i++ {
+		want = append(want, byte(i), byte(i>>8), byte(i>>16), byte(i>>24))
+	}
+	go func() {
+		for p := want; len(p) > 0; p = p[16<<10:] {
+			r.tun.incoming <- p[:16<<10]
+		}
+		r.tun.end <- io.EOF
+	}()
+	eventually(t, "bytes to be held back", func() bool { return buffers.Held() > 0 })
+	got, err := io.ReadAll(r.app)
+	if !bytes.Equal(got, want) || err != nil {
+		t.Errorf("the app got %d bytes, or not the right ones, and %v; want %d", len(got), err, len(want))
+	}
+	_ = r.app.Close()
+	if res := r.finish(t, relay.TargetClosed); res.Received != int64(len(want)) {
+		t.Errorf("%d bytes counted, want %d", res.Received, len(want))
+	}
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(hang); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("waited for %s in vain", what)
+		}
+	}
+}

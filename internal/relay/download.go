@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package relay
+
+import (
+	"errors"
+	"io"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+)
+
+// download moves the target's bytes to the app until the target ends.
+//
+// It does not wait for the app: while one connection is not received, every
+// other one through the same agent stands still. What the app does not take at
+// once is held back and written by flush. Above half of what a connection may
+// hold, it is received at its app's pace, as far as the pacer allows.
+func (r *relay) download() {
+	defer close(r.targetDone)
+	defer r.held.close()
+	defer r.flushing.Wait()
+	defer r.pace.fast()
+	for r.mayReceive() {
+		p, err := r.tun.Receive()
+		if err != nil {
+			r.targetEnded(err)
+			return
+		}
+		r.pace.received(len(p))
+		r.touch()
+		if err := r.deliver(p); err != nil {
+			r.appFailed(err)
+			return
+		}
+	}
+}
+
+// mayReceive waits while the app is behind and the others can bear it. It
+// returns false once the relay is over.
+func (r *relay) mayReceive() bool {
+	limit := r.opt.Buffers.connection
+	for {
+		held := r.held.size()
+		if held <= limit/2 {
+			r.pace.fast()
+			return true
+		}
+		r.pace.slow()
+		if r.pace.credit <= 0 {
+			if held+chunk <= limit {
+				return true
+			}
+			r.abort(SlowReader, errSlowReader)
+			return false
+		}
+		began := time.Now()
+		timer := time.NewTimer(r.pace.credit)
+		select {
+		case <-r.held.drained:
+		case <-timer.C:
+		case <-r.over:
+			timer.Stop()
+			return false
+		}
+		timer.Stop()
+		r.pace.waited(time.Since(began))
+	}
+}
+
+var (
+	errSlowReader = errors.New("the app reads more slowly than the tunnel may be held back for it, and its buffer is full (--connection-buffer)")
+	errTotal      = errors.New("apps that read slowly hold back too much, and this one the most (--total-buffer)")
+)
+
+// deliver writes p to the app as far as its kernel takes it at once, and holds
+// the rest back.
+func (r *relay) deliver(p []byte) error {
+	if r.held.idle() {
+		n, err := r.tryWrite(p)
+		r.received.Add(int64(n))
+		if err != nil || n == len(p) {
+			return err
+		}
+		p = p[n:]
+	}
+	if r.held.add(p) {
+		r.flushing.Go(r.flush)
+	}
+	return nil
+}
+
+// tryWrite writes what fits into the app's socket without waiting.
+func (r *relay) tryWrite(p []byte) (n int, err error) {
+	werr := r.raw.Write(func(fd uintptr) bool {
+		for {
+			n, err = unix.Write(int(fd), p)
+			if !errors.Is(err, unix.EINTR) {
+				return true
+			}
+		}
+	})
+	n = max(n, 0)
+	switch {
+	case werr != nil:
+		return n, werr
+	case errors.Is(err, unix.EAGAIN):
+		return n, nil
+	default:
+		return n, err
+	}
+}
+
+// flush writes what is held back until nothing is.
+func (r *relay) flush() {
+	for {
+		p := r.held.head()
+		if len(p) == 0 {
+			return
+		}
+		n, err := r.app.Write(p)
+		r.received.Add(int64(n))
+		r.touch()
+		if err != nil {
+			r.appFailed(err)
+			return
+		}
+		r.held.drop(n)
+	}
+}
+
+// targetEnded passes the end of the target on to the app.
+func (r *relay) targetEnded(err error) {
+	switch {
+	case errors.Is(err, io.EOF):
+		r.flushing.Wait() // the app gets its FIN behind everything that the target said
+		r.conclude(TargetClosed, nil)
+		_ = r.app.SetLinger(disarmed)
+		_ = r.app.CloseWrite()
+		// It may take its time to close, but not for ever.
+		_ = r.app.SetReadDeadline(time.Now().Add(r.opt.HalfCloseTimeout))
+	case errors.Is(err, tunnel.ErrClosed):
+		// Whoever closed it has concluded.
+	case r.appGone.Load():
+		// Nobody is left to be told of it.
+		r.conclude(AppClosed, nil)
+	case errors.Is(err, tunnel.ErrProtocol):
+		r.abort(Protocol, err)
+	default:
+		r.abort(TunnelBroken, err)
+	}
+}

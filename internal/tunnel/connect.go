@@ -24,6 +24,11 @@ const (
 	// answer: the agent gives the target 5 s. A server that cannot write its 200
 	// leaks the target's connection.
 	abandonConnect = 6 * time.Second
+	// connectBuffer is SO_RCVBUF of a CONNECT connection, in bytes. What the
+	// kernel holds lies outside of the relay's bounds; and a server that has
+	// filled it goes on only when a third of its own send buffer, which grows
+	// with what we let it send, is free again. All others wait meanwhile.
+	connectBuffer = 128 << 10
 )
 
 // longAgo is a deadline that ends a read or write that is under way.
@@ -41,6 +46,9 @@ func (s *server) dialConnect(ctx context.Context, conn net.Conn, dst netip.AddrP
 			s.park(conn)
 			return s.grpc.dial(ctx, dst)
 		}
+	}
+	if tcp, ok := unwrap(conn).(*net.TCPConn); ok {
+		_ = tcp.SetReadBuffer(connectBuffer)
 	}
 	c := &connectConn{server: s, conn: conn}
 	if err := c.dial(ctx, dst); err != nil {
@@ -161,12 +169,19 @@ func (c *connectConn) abandon() {
 func sayLast(conn net.Conn) {
 	if t, ok := conn.(*tls.Conn); ok {
 		_ = t.CloseWrite()
+	}
+	if half, ok := unwrap(conn).(interface{ CloseWrite() error }); ok {
+		_ = half.CloseWrite()
+	}
+}
+
+// unwrap returns the socket under what path.connect has put around it.
+func unwrap(conn net.Conn) net.Conn {
+	if t, ok := conn.(*tls.Conn); ok {
 		conn = t.NetConn()
 	}
 	if f, ok := conn.(fullStop); ok {
 		conn = f.Conn
 	}
-	if half, ok := conn.(interface{ CloseWrite() error }); ok {
-		_ = half.CloseWrite()
-	}
+	return conn
 }

@@ -30,11 +30,6 @@ const (
 	// was sent may stay unacknowledged. The server allows no HTTP/2 pings by
 	// which a dead one could be noticed: it ends connections that send them.
 	userTimeout = 10 * time.Second
-	// socketBuffer is SO_RCVBUF towards a server, in bytes. What the kernel
-	// holds lies outside of the relay's bounds; and a server that has filled it
-	// goes on only when a third of its own send buffer, which grows with ours,
-	// is free again. All others wait meanwhile.
-	socketBuffer = 256 << 10
 )
 
 // keepalive notices a dead server on which nothing is being sent, after about
@@ -103,7 +98,7 @@ func (p *path) connectTCP(ctx context.Context) (net.Conn, error) {
 	}
 	var errs []error
 	for i, a := range addrs {
-		dialer := net.Dialer{KeepAliveConfig: keepalive, Control: setSocketOptions}
+		dialer := net.Dialer{KeepAliveConfig: keepalive, Control: setUserTimeout}
 		if i < len(addrs)-1 {
 			dialer.Timeout = addressTimeout
 		}
@@ -116,13 +111,12 @@ func (p *path) connectTCP(ctx context.Context) (net.Conn, error) {
 	return nil, errors.Join(errs...)
 }
 
-func setSocketOptions(_, _ string, c syscall.RawConn) error {
-	var terr, berr error
+func setUserTimeout(_, _ string, c syscall.RawConn) error {
+	var serr error
 	err := c.Control(func(fd uintptr) {
-		terr = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(userTimeout.Milliseconds()))
-		berr = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, socketBuffer)
+		serr = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(userTimeout.Milliseconds()))
 	})
-	return errors.Join(err, terr, berr)
+	return errors.Join(err, serr)
 }
 
 // resolve returns the server's addresses, or an *InsideShootError where one of

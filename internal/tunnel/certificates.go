@@ -24,9 +24,11 @@ type certificates struct {
 	files options.TLS
 	log   *slog.Logger
 
-	mu     sync.Mutex
-	stamps [3]stamp
-	loaded *tls.Config
+	mu       sync.Mutex
+	stamps   [3]stamp
+	loaded   *tls.Config
+	loads    int
+	reported string // what is wrong with the files, so that it is said once
 }
 
 // stamp tells one version of a file from the next.
@@ -45,21 +47,44 @@ func newCertificates(files options.TLS, log *slog.Logger) *certificates {
 func (c *certificates) config() (*tls.Config, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if err := c.refresh(); err != nil {
+		return nil, err
+	}
+	return c.loaded.Clone(), nil
+}
+
+// version returns a number that grows with each change of the files to others
+// that can be used.
+func (c *certificates) version() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_ = c.refresh() // what is wrong is said where a handshake needs them
+	return c.loads
+}
+
+// refresh reads the files where they have changed. It returns an error where
+// they cannot be used and no earlier ones can.
+func (c *certificates) refresh() error {
 	stamps, err := c.look()
 	if err == nil && (c.loaded == nil || changed(c.stamps, stamps)) {
 		c.stamps = stamps
 		var loaded *tls.Config
 		if loaded, err = c.load(); err == nil {
-			c.loaded = loaded
+			if c.loaded != nil {
+				c.log.Info("the TLS files have changed; new connections use the new ones")
+			}
+			c.loaded, c.reported = loaded, ""
+			c.loads++
 		}
 	}
-	if err != nil {
-		if c.loaded == nil {
-			return nil, err
-		}
+	if err == nil || c.loaded == nil {
+		return err
+	}
+	if c.reported != err.Error() {
+		c.reported = err.Error()
 		c.log.Error("the changed TLS files cannot be used; the ones read before stay in use", "error", err)
 	}
-	return c.loaded.Clone(), nil
+	return nil
 }
 
 func (c *certificates) look() (s [3]stamp, err error) {

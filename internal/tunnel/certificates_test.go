@@ -3,6 +3,7 @@
 package tunnel
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -11,6 +12,10 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/peer"
+	"sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
 
 	"github.com/shoot-proxy/proxy-client/internal/options"
 )
@@ -76,6 +81,46 @@ func TestCertificatesChange(t *testing.T) {
 	if log.Len() != reported {
 		t.Error("the same unusable files were reported twice")
 	}
+}
+
+// TestCertificateSwapInGRPCMode: a live connection goes on, on the connection to
+// the server that it has; the next one presents the new certificate.
+func TestCertificateSwapInGRPCMode(t *testing.T) {
+	p := newPKI(t)
+	presented := make(chan string, 2)
+	d := newDialer(t, p.client(), hang, p.serveGRPC(t, options.ModeGRPC, func(s client.ProxyService_ProxyServer) error {
+		from, _ := peer.FromContext(s.Context())
+		presented <- from.AuthInfo.(credentials.TLSInfo).State.PeerCertificates[0].SerialNumber.String()
+		if err := accept(s); err != nil {
+			return err
+		}
+		return echo(s)
+	}))
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- d.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		must(t, await(t, done, "the end of Run"))
+	})
+
+	old, err := d.dial(t)
+	must(t, err)
+	first := await(t, presented, "the first certificate")
+	p.newClient(t)
+	fresh, err := d.dial(t)
+	must(t, err)
+	if second := await(t, presented, "the second certificate"); second == first {
+		t.Error("the next connection presented the old certificate")
+	}
+	for name, conn := range map[string]Conn{"old": old, "new": fresh} {
+		must(t, conn.Send([]byte("hello")))
+		if got, err := conn.Receive(); string(got) != "hello" || err != nil {
+			t.Errorf("the %s connection received %q and %v after the swap, want hello", name, got, err)
+		}
+		must(t, conn.Close())
+	}
+	eventually(t, "Reachable after the swap", d.Reachable)
 }
 
 // TestCertificatesMissing: without any usable pair there is an error that names

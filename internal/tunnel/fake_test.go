@@ -44,6 +44,8 @@ type pki struct {
 	pool   *x509.CertPool
 	server tls.Certificate
 	kill   func() // takes the last scripted CONNECT server off its port
+
+	newClient func(t *testing.T) // writes another client certificate over the first
 }
 
 func newPKI(t *testing.T) *pki {
@@ -74,11 +76,15 @@ func newPKI(t *testing.T) *pki {
 	}
 	der, key := issue("server", x509.ExtKeyUsageServerAuth)
 	p.server = tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
-	der, key = issue("client", x509.ExtKeyUsageClientAuth)
-	p.write(t, "client.crt", "CERTIFICATE", der)
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
-	must(t, err)
-	p.write(t, "client.key", "PRIVATE KEY", pkcs8)
+	p.newClient = func(t *testing.T) {
+		t.Helper()
+		der, key := issue("client", x509.ExtKeyUsageClientAuth)
+		p.write(t, "client.crt", "CERTIFICATE", der)
+		pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
+		must(t, err)
+		p.write(t, "client.key", "PRIVATE KEY", pkcs8)
+	}
+	p.newClient(t)
 	return p
 }
 
@@ -237,7 +243,7 @@ func (f *fixture) attempt(t *testing.T) (Conn, *Error) {
 // connect waits until the shared gRPC connection stands.
 func (f *fixture) connect(t *testing.T) {
 	t.Helper()
-	conn := f.servers[0].grpc.conn
+	conn := f.servers[0].grpc.shared().conn
 	conn.Connect()
 	eventually(t, "the shared connection", func() bool { return conn.GetState() == connectivity.Ready })
 }

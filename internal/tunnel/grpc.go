@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -40,15 +41,84 @@ const (
 var errWrongMode = errors.New("the proxy-server speaks http-connect, not gRPC")
 
 // grpcServer is the gRPC side of one server: one connection that all streams
-// share.
+// share, and those before it that still carry some.
 type grpcServer struct {
 	server *server
-	conn   *grpc.ClientConn
 	last   atomic.Pointer[Error] // why the last attempt to connect failed
+
+	mu      sync.Mutex
+	current *transport
+	closed  bool
+}
+
+// transport is one shared connection. It is replaced when the TLS files change,
+// and closed when its last stream has ended then.
+type transport struct {
+	conn    *grpc.ClientConn
+	files   int             // version of the TLS files
+	inUse   context.Context // ends when another one takes its place
+	replace context.CancelFunc
+
+	streams int // under grpcServer.mu
 }
 
 func newGRPCServer(s *server) (*grpcServer, error) {
 	g := &grpcServer{server: s}
+	var err error
+	g.current, err = g.newTransport(s.path.certs.version())
+	return g, err
+}
+
+// use returns the transport for one more stream; release gives it back.
+func (g *grpcServer) use() (*transport, error) {
+	files := g.server.path.certs.version()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if files != g.current.files && !g.closed {
+		next, err := g.newTransport(files)
+		if err != nil {
+			return nil, err
+		}
+		old := g.current
+		g.current = next
+		old.replace()
+		if old.streams == 0 {
+			_ = old.conn.Close()
+		}
+	}
+	g.current.streams++
+	return g.current, nil
+}
+
+func (g *grpcServer) release(t *transport) {
+	g.mu.Lock()
+	t.streams--
+	last := t.streams == 0 && t != g.current
+	g.mu.Unlock()
+	if last {
+		_ = t.conn.Close()
+	}
+}
+
+// shared returns the transport that new streams would use.
+func (g *grpcServer) shared() *transport {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.current
+}
+
+// close ends the shared connection; those before it end with their streams.
+func (g *grpcServer) close() error {
+	g.mu.Lock()
+	g.closed = true
+	current := g.current
+	g.mu.Unlock()
+	current.replace()
+	return current.conn.Close()
+}
+
+func (g *grpcServer) newTransport(files int) (*transport, error) {
+	s := g.server
 	conn, err := grpc.NewClient("passthrough:///"+s.Name,
 		// TLS is done by path.connect, for both modes alike.
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
@@ -72,8 +142,9 @@ func newGRPCServer(s *server) (*grpcServer, error) {
 	if err != nil {
 		return nil, err
 	}
-	g.conn = conn
-	return g, nil
+	t := &transport{conn: conn, files: files}
+	t.inUse, t.replace = context.WithCancel(context.Background())
+	return t, nil
 }
 
 // authority is the :authority of the streams; a Unix socket has no name.
@@ -129,22 +200,27 @@ func (g *grpcServer) dial(ctx context.Context, dst netip.AddrPort) (Conn, *Error
 
 // open opens a stream. The stream outlives ctx, which bounds only its opening.
 func (g *grpcServer) open(ctx context.Context) (*stream, *Error) {
+	t, err := g.use()
+	if err != nil {
+		return nil, g.openError(ctx, err)
+	}
 	sctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, cancel)
 	if g.last.Load() != nil {
 		// Somebody wants it now: do not sit out what is left of a back-off.
-		g.conn.ResetConnectBackoff()
+		t.conn.ResetConnectBackoff()
 	}
-	rpc, err := client.NewProxyServiceClient(g.conn).Proxy(sctx)
+	rpc, err := client.NewProxyServiceClient(t.conn).Proxy(sctx)
 	if !stop() && err == nil {
 		err = context.Cause(ctx)
 	}
 	if err != nil {
 		cancel()
+		g.release(t)
 		return nil, g.openError(ctx, err)
 	}
 	s := &stream{
-		server: g.server, rpc: rpc, cancel: cancel,
+		server: g.server, transport: t, rpc: rpc, cancel: cancel,
 		random: rand.Int64(), answered: make(chan *Error, 1),
 	}
 	s.move(statusCreated)

@@ -214,16 +214,26 @@ func (s *server) look(ctx context.Context) error {
 // until ctx ends or the server turns out not to speak gRPC any more.
 func (s *server) watchGRPC(ctx context.Context) {
 	for ctx.Err() == nil && s.mode.Load() == options.ModeGRPC {
-		state := s.grpc.conn.GetState()
+		s.watchTransport(ctx, s.grpc.shared())
+	}
+}
+
+// watchTransport follows one shared connection, until it is replaced too.
+func (s *server) watchTransport(ctx context.Context, t *transport) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(t.inUse, cancel)()
+	for ctx.Err() == nil && s.mode.Load() == options.ModeGRPC {
+		state := t.conn.GetState()
 		switch state {
 		case connectivity.Ready:
 			s.setUp(true, nil)
 		case connectivity.Idle:
-			s.grpc.conn.Connect()
+			t.conn.Connect()
 		case connectivity.TransientFailure:
 			s.setUp(false, s.grpc.lastError())
 		}
-		s.grpc.conn.WaitForStateChange(ctx, state)
+		t.conn.WaitForStateChange(ctx, state)
 	}
 }
 
@@ -251,7 +261,7 @@ func (s *server) close() error {
 	if conn := s.unpark(); conn != nil {
 		_ = conn.Close()
 	}
-	if err := s.grpc.conn.Close(); err != nil {
+	if err := s.grpc.close(); err != nil {
 		return fmt.Errorf("closing the connection to %s: %w", s.Name, err)
 	}
 	return nil

@@ -45,10 +45,11 @@ var (
 // and from each of them to finished where the stream breaks or a grace ends.
 // The server never ends a stream by itself, so finish always does.
 type stream struct {
-	server *server
-	rpc    client.ProxyService_ProxyClient
-	cancel context.CancelFunc
-	random int64 // identifies the dial
+	server    *server
+	transport *transport // carries it
+	rpc       client.ProxyService_ProxyClient
+	cancel    context.CancelFunc
+	random    int64 // identifies the dial
 
 	id       int64 // of the connection; set before answered
 	answered chan *Error
@@ -282,6 +283,7 @@ func (s *stream) finish(verdict error) {
 	s.cancel()
 	s.move(statusGone)
 	s.server.active.Add(-1)
+	s.server.grpc.release(s.transport)
 }
 
 // move counts the connection under its next status.

@@ -63,6 +63,22 @@ func linger(s client.ProxyService_ProxyServer) error {
 	}
 }
 
+// echo is the last step of a script: it returns what it gets.
+func echo(s client.ProxyService_ProxyServer) error {
+	for {
+		pkt, err := s.Recv()
+		if err != nil {
+			return nil
+		}
+		switch pkt.Type {
+		case client.PacketType_DATA:
+			_ = s.Send(pkt)
+		case client.PacketType_CLOSE_REQ:
+			_ = s.Send(closeRsp(pkt.GetCloseRequest().GetConnectID(), ""))
+		}
+	}
+}
+
 // play sends packets after the dial was accepted, and lingers.
 func play(pkts ...*client.Packet) script {
 	return func(s client.ProxyService_ProxyServer) error {

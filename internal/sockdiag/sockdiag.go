@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package sockdiag asks the kernel what has become of another process's TCP
-// socket in the same network namespace.
+// socket in the same network namespace, once its FIN has arrived.
 //
 // A FIN says that its sender will send no more. Whether it still reads, TCP
 // does not tell; the kernel that holds the sender's socket does. After
@@ -32,8 +32,7 @@ type State int
 
 // The states.
 const (
-	// Unknown is a socket that was not found under its addresses. It may be gone,
-	// or conntrack may have given its connection another source port.
+	// Unknown is a socket that was not found, or not for certain.
 	Unknown State = iota
 	// Owned is a socket that a process holds open.
 	Owned
@@ -41,9 +40,11 @@ const (
 	Orphan
 )
 
-// Lookup returns the state of the TCP socket that connected from local to
-// remote. Its error is only of the kernel's interface: a socket that does not
-// exist is Unknown.
+// Lookup returns the state of the TCP socket that connected from local to remote
+// and has sent FIN. It is Unknown where there is none: it may be gone, or
+// conntrack may have given its connection another source port, and local is by
+// chance the address of a socket that is open. The error is only of the kernel's
+// interface.
 //
 // It looks up exactly one socket. (netlink.SocketGet dumps all of them and
 // compares the ports alone.)
@@ -59,6 +60,9 @@ func Lookup(local, remote netip.AddrPort) (State, error) {
 	case len(msgs) != 1 || len(msgs[0]) < answerLen:
 		return Unknown, fmt.Errorf("asking sock_diag for the socket from %s to %s: %d answers, want one of at least %d bytes", local, remote, len(msgs), answerLen)
 	}
+	if 1<<msgs[0][answerState]&finSent == 0 {
+		return Unknown, nil
+	}
 	return stateOf(msgs[0]), nil
 }
 
@@ -66,7 +70,9 @@ func Lookup(local, remote netip.AddrPort) (State, error) {
 // since conntrack gave its connection another source port. It goes by what is
 // left: the sockets from local's address to remote that have sent FIN, without
 // those on ports that are known to be others'. Where all of them are orphans, or
-// there is none, ours is gone; where only some are, it stays Unknown.
+// there is none, ours is gone; where only some are, it stays Unknown, and so it
+// does where nothing is left but others' that are not orphans: one of them may
+// be ours after all.
 //
 // It walks through all of the kernel's TCP sockets, which takes milliseconds.
 func Search(local, remote netip.AddrPort, known func(port uint16) bool) (State, error) {
@@ -76,25 +82,31 @@ func Search(local, remote netip.AddrPort, known func(port uint16) bool) (State, 
 	if err != nil {
 		return Unknown, fmt.Errorf("asking sock_diag for the sockets from %s to %s: %w", local.Addr(), remote, err)
 	}
-	var owned, orphans int
+	var owned, orphans, others int
 	for _, msg := range msgs {
 		if len(msg) < answerLen {
 			return Unknown, fmt.Errorf("asking sock_diag for the sockets from %s to %s: an answer of %d bytes, want at least %d", local.Addr(), remote, len(msg), answerLen)
 		}
 		// The kernel has compared the ports alone.
 		from, to := addresses(msg)
-		if from.Addr() != local.Addr().Unmap() || to.Addr() != remote.Addr().Unmap() || known(from.Port()) {
+		if from.Addr() != local.Addr().Unmap() || to.Addr() != remote.Addr().Unmap() {
 			continue
 		}
-		if stateOf(msg) == Owned {
+		switch isOwned := stateOf(msg) == Owned; {
+		case known(from.Port()) && isOwned:
+			others++
+		case known(from.Port()):
+		case isOwned:
 			owned++
-		} else {
+		default:
 			orphans++
 		}
 	}
 	switch {
-	case owned == 0:
+	case owned == 0 && (orphans > 0 || others == 0):
 		return Orphan, nil
+	case owned == 0:
+		return Unknown, nil
 	case orphans == 0:
 		return Owned, nil
 	default:
@@ -136,6 +148,7 @@ const (
 const (
 	requestLen  = 56
 	answerLen   = 72
+	answerState = 1
 	answerInode = 68
 )
 

@@ -26,6 +26,14 @@
 //	ctx was cancelled   → RST
 //	the process dies    → RST, from the kernel (Arm)
 //
+// # Apps that read slowly
+//
+// The proxy-server serves all connections of an agent from one loop, so the
+// relay never waits for its app before it receives: what the app has not taken
+// is held back, within Buffers. Above half of what a connection may hold it is
+// received at its app's pace, as far as the Pacer allows for the sake of the
+// others. An app that is slower still, and whose buffer is full, gets RST.
+//
 // # What it never does
 //
 // It never dials, logs or counts, and it never lets a failure look like an end

@@ -33,14 +33,14 @@ func (r *relay) afterFIN(now time.Time) (wait time.Duration, done bool) {
 	}
 	if r.appGone.Load() || r.opt.AppState() == AppGone {
 		r.appGone.Store(true)
-		if wait := r.since(r.lastSent.Load(), closeDelay, now); wait > 0 {
+		if wait := left(r.lastSent.Load(), closeDelay, now); wait > 0 {
 			return wait, false
 		}
 		r.conclude(AppClosed, nil)
 		_ = r.tun.Close()
 		return 0, true
 	}
-	wait = r.since(r.moved.Load(), r.opt.HalfCloseTimeout, now)
+	wait = left(r.moved.Load(), r.opt.HalfCloseTimeout, now)
 	if wait <= 0 {
 		r.abort(HalfCloseUnsupported, nil)
 		return 0, true
@@ -48,8 +48,8 @@ func (r *relay) afterFIN(now time.Time) (wait time.Duration, done bool) {
 	return min(wait, askAgain), false
 }
 
-// since returns what is left at now of a span that began at start, in Unix
+// left returns what is left at now of a span that began at start, in Unix
 // nanoseconds.
-func (r *relay) since(start int64, span time.Duration, now time.Time) time.Duration {
+func left(start int64, span time.Duration, now time.Time) time.Duration {
 	return time.Unix(0, start).Add(span).Sub(now)
 }

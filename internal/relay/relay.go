@@ -203,7 +203,7 @@ func (r *relay) forward(p []byte) bool {
 	}
 	// The app writes to a target that has closed, and learns it as it would
 	// without us, but not before it has taken what the target said.
-	if queued, err := unsent(r.app); err == nil && queued > 0 {
+	if queued, err := r.unsent(); err == nil && queued > 0 {
 		return true
 	}
 	_ = Reset(r.app)
@@ -219,13 +219,9 @@ func (r *relay) targetIsDone() bool {
 	}
 }
 
-// unsent returns how many bytes the peer's kernel has not acknowledged yet
+// unsent returns how many bytes the app's kernel has not acknowledged yet
 // (SIOCOUTQ, tcp(7)).
-func unsent(c *net.TCPConn) (n int, err error) {
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return 0, err
-	}
-	cerr := raw.Control(func(fd uintptr) { n, err = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ) })
+func (r *relay) unsent() (n int, err error) {
+	cerr := r.raw.Control(func(fd uintptr) { n, err = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ) })
 	return n, errors.Join(cerr, err)
 }

@@ -12,8 +12,6 @@ import (
 	"net"
 	"net/netip"
 	"time"
-
-	"github.com/shoot-proxy/proxy-client/internal/options"
 )
 
 const (
@@ -34,19 +32,8 @@ const (
 // longAgo is a deadline that ends a read or write that is under way.
 var longAgo = time.Unix(1, 0)
 
-// dialConnect asks for dst with HTTP CONNECT, on conn where there is one.
+// dialConnect asks for dst with HTTP CONNECT on conn.
 func (s *server) dialConnect(ctx context.Context, conn net.Conn, dst netip.AddrPort) (Conn, *Error) {
-	if conn == nil {
-		var alpn string
-		var err *Error
-		if conn, alpn, err = s.path.connect(ctx, s.protos()...); err != nil {
-			return nil, err
-		}
-		if s.learn(alpn) == options.ModeGRPC && s.Mode == options.ModeAuto {
-			s.park(conn)
-			return s.grpc.dial(ctx, dst)
-		}
-	}
 	if tcp, ok := unwrap(conn).(*net.TCPConn); ok {
 		_ = tcp.SetReadBuffer(connectBuffer)
 	}
@@ -74,10 +61,7 @@ func (c *connectConn) dial(ctx context.Context, dst netip.AddrPort) *Error {
 	}
 	if late && (err == nil || errors.Is(err.Err, errGaveUp)) {
 		c.server.dialer.background.Go(c.abandon)
-		if errors.Is(ctx.Err(), context.Canceled) {
-			return &Error{Reason: ReasonCancelled, Server: c.server.Name, Err: errGaveUp}
-		}
-		return &Error{Reason: ReasonTimeout, Server: c.server.Name, Err: errGaveUp, elsewhere: true}
+		return noAnswer(ctx, c.server.Name)
 	}
 	if err != nil {
 		_ = c.conn.Close()
@@ -128,7 +112,7 @@ func (c *connectConn) refused(status int, text []byte) *Error {
 	if e.Reason != ReasonOther {
 		return e
 	}
-	// Servers older than 0.35 say less; the status says the rest.
+	// Where the text says nothing that we know, the status does.
 	e.Err = fmt.Errorf("dial refused: status %d: %.200q", status, bytes.TrimSpace(text))
 	switch status {
 	case 500:

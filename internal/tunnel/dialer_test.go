@@ -126,7 +126,7 @@ func TestUnixSocket(t *testing.T) {
 	client.RegisterProxyServiceServer(srv, scripted{script: answerWith("", &dials)})
 	go func() { _ = srv.Serve(l) }()
 	t.Cleanup(srv.Stop)
-	d := newDialer(t, options.TLS{}, hang, options.Server{Name: "unix://" + name, Network: "unix", Address: name, Mode: options.ModeAuto})
+	d := newDialer(t, options.TLS{}, hang, options.Server{Name: "unix://" + name, Network: "unix", Address: name, Mode: options.ModeGRPC})
 	conn, err := d.dial(t)
 	must(t, err)
 	_ = conn.Close()

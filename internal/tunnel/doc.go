@@ -4,7 +4,7 @@
 //
 // It is the only package that knows the proxy-server's protocol, and the only
 // importer of konnectivity-client, of which it uses the generated messages and
-// nothing else: upstream's own connection type stalls, loses early bytes and
+// the metrics: upstream's own connection type stalls, loses early bytes and
 // reports a broken tunnel as a clean end of file.
 //
 //	d, err := tunnel.New(tunnel.Config{Servers: servers, TLS: tls, CIDRs: cidrs, DialTimeout: 8 * time.Second, …})

@@ -85,6 +85,17 @@ var (
 	ErrClosed = errors.New("the tunnelled connection is closed")
 )
 
+// errGaveUp is what is wrong with a dial that was given up.
+var errGaveUp = errors.New("no answer from the agent")
+
+// noAnswer is the error of a dial whose ctx ended before the agent answered.
+func noAnswer(ctx context.Context, server string) *Error {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return &Error{Reason: ReasonCancelled, Server: server, Err: errGaveUp}
+	}
+	return &Error{Reason: ReasonTimeout, Server: server, Err: errGaveUp, elsewhere: true}
+}
+
 // answer is one known free text of upstream, in lower case, and what it means.
 type answer struct {
 	text      string

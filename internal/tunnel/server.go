@@ -45,16 +45,13 @@ type server struct {
 	active atomic.Int64 // connections and dials that it carries
 
 	mu     sync.Mutex
-	parked net.Conn // handshake of decide, kept for whoever dials next in gRPC mode
+	parked net.Conn // from connect, for the next transport in gRPC mode
 	told   bool     // whether up was logged at least once
 }
 
 func newServer(cfg options.Server, p *path, d *Dialer) (*server, error) {
 	s := &server{Server: cfg, dialer: d, path: p}
 	s.mode.Store(cfg.Mode)
-	if cfg.Network == "unix" && cfg.Mode == options.ModeAuto {
-		s.mode.Store(options.ModeGRPC)
-	}
 	d.metrics.serverUp.WithLabelValues(cfg.Name).Set(0)
 	var err error
 	s.grpc, err = newGRPCServer(s)
@@ -89,27 +86,24 @@ func order(servers []*server) []*server {
 	return sorted
 }
 
-// dial connects to dst in the server's mode, which is found out first where it
-// is not known yet.
+// dial connects to dst in the server's mode, which its answer to the handshake
+// may be the first to tell.
 func (s *server) dial(ctx context.Context, dst netip.AddrPort) (Conn, *Error) {
-	var first net.Conn // a connection that is ready for one CONNECT
-	if s.mode.Load() == options.ModeAuto {
-		conn, err := s.decide(ctx)
+	if s.mode.Load() != options.ModeGRPC {
+		conn, err := s.connect(ctx)
 		if err != nil {
 			return nil, err
 		}
-		first = conn
+		if conn != nil {
+			return s.dialConnect(ctx, conn, dst)
+		}
 	}
-	if s.mode.Load() == options.ModeGRPC {
-		return s.grpc.dial(ctx, dst)
-	}
-	return s.dialConnect(ctx, first, dst)
+	return s.grpc.dial(ctx, dst)
 }
 
-// decide finds out the mode of a server in mode auto from the protocol that it
-// chooses. The connection is not wasted: an http-connect server's is returned,
-// a gRPC server's becomes the shared one.
-func (s *server) decide(ctx context.Context) (net.Conn, *Error) {
+// connect opens a connection for one CONNECT. Where the server turns out to
+// speak gRPC there is none: it becomes the one that all streams share.
+func (s *server) connect(ctx context.Context) (net.Conn, *Error) {
 	conn, alpn, err := s.path.connect(ctx, s.protos()...)
 	if err != nil {
 		return nil, err
@@ -136,7 +130,7 @@ func (s *server) protos() []string {
 // learn sets the mode of a server in mode auto by what ALPN chose, and returns
 // the mode in force. A server may come back with another frontend.
 func (s *server) learn(alpn string) options.Mode {
-	if s.Mode != options.ModeAuto || s.Network == "unix" {
+	if s.Mode != options.ModeAuto {
 		return s.mode.Load().(options.Mode)
 	}
 	mode := options.ModeHTTPConnect
@@ -199,12 +193,11 @@ func (s *server) watch(ctx context.Context) error {
 func (s *server) look(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
 	defer cancel()
-	conn, alpn, err := s.path.connect(ctx, s.protos()...)
+	conn, err := s.connect(ctx)
 	if err != nil {
 		return err
 	}
-	if s.learn(alpn) == options.ModeGRPC {
-		s.park(conn)
+	if conn == nil {
 		return nil
 	}
 	return conn.Close()

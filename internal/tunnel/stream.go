@@ -30,10 +30,7 @@ const (
 	closeGrace = 2 * time.Second
 )
 
-var (
-	errDialClosed = errors.New("the agent closed the dial")
-	errGaveUp     = errors.New("no answer from the agent")
-)
+var errDialClosed = errors.New("the agent closed the dial")
 
 // stream is one Proxy stream, which is one connection:
 //
@@ -74,14 +71,13 @@ func (s *stream) Server() string { return s.server.Name }
 // dial sends DIAL_REQ and waits for the answer, or for ctx.
 func (s *stream) dial(ctx context.Context, dst netip.AddrPort) *Error {
 	s.move(statusDialing)
-	err := s.send(&client.Packet{
+	// Why a Send failed is what Recv returns.
+	_ = s.send(&client.Packet{
 		Type: client.PacketType_DIAL_REQ,
 		Payload: &client.Packet_DialRequest{
 			DialRequest: &client.DialRequest{Protocol: "tcp", Address: dst.String(), Random: s.random},
 		},
 	})
-	// A failed Send has its cause in what Recv returns.
-	_ = err
 	s.server.dialer.background.Go(s.awaitAnswer)
 	select {
 	case err := <-s.answered:
@@ -94,10 +90,7 @@ func (s *stream) dial(ctx context.Context, dst netip.AddrPort) *Error {
 			return <-s.answered // it came at the same moment
 		}
 		s.server.dialer.background.Go(s.abandon)
-		if errors.Is(ctx.Err(), context.Canceled) {
-			return &Error{Reason: ReasonCancelled, Server: s.server.Name, Err: errGaveUp}
-		}
-		return &Error{Reason: ReasonTimeout, Server: s.server.Name, Err: errGaveUp, elsewhere: true}
+		return noAnswer(ctx, s.server.Name)
 	}
 }
 

@@ -48,7 +48,8 @@ type Conn interface {
 	Server() string
 }
 
-// Config is what a Dialer needs. All fields but ServerName in TLS are required.
+// Config is what a Dialer needs. All fields are required, but TLS only for a
+// server on TCP.
 type Config struct {
 	Servers     []options.Server
 	TLS         options.TLS
@@ -207,7 +208,7 @@ func (d *Dialer) gaveUp(ctx context.Context, last *Error) *Error {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return &Error{Reason: ReasonCancelled, Server: last.Server, Err: context.Canceled}
 	}
-	if last.Reason == ReasonCancelled || last.Reason == ReasonTimeout {
+	if last.Reason == ReasonTimeout {
 		return &Error{Reason: ReasonTimeout, Server: last.Server, Err: fmt.Errorf("no answer within the dial budget: %w", last.Err)}
 	}
 	return &Error{Reason: last.Reason, Server: last.Server, Err: fmt.Errorf("%w (tried until the dial budget ended)", last.Err)}

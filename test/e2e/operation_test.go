@@ -111,12 +111,7 @@ func TestTerminationLetsATransferFinish(t *testing.T) {
 			r := newRig(t, lab.Options{Mode: mode}, "--drain-timeout=1m")
 			r.targets.Hold()
 			job := r.startCurl(t, lab.IPv4)
-			if err := r.sidecar.Signal(syscall.SIGTERM); err != nil {
-				t.Fatal(err)
-			}
-			eventually(t, "/readyz to fail while the sidecar drains", func(ctx context.Context) error {
-				return r.wantStatus(ctx, "/readyz", http.StatusServiceUnavailable)
-			})
+			r.terminate(t)
 			job.moreBytes(t)
 			r.targets.Release()
 			job.wantWhole(t)
@@ -146,12 +141,7 @@ func TestDrainEndsInAReset(t *testing.T) {
 	t.Run("second signal", func(t *testing.T) {
 		r := newRig(t, lab.Options{}, "--drain-timeout=1h")
 		r.startRaw(t, lab.ShootPod(lab.IPv4, 1))
-		if err := r.sidecar.Signal(syscall.SIGTERM); err != nil {
-			t.Fatal(err)
-		}
-		eventually(t, "/readyz to fail while the sidecar drains", func(ctx context.Context) error {
-			return r.wantStatus(ctx, "/readyz", http.StatusServiceUnavailable)
-		})
+		r.terminate(t)
 		if err := r.sidecar.Signal(syscall.SIGTERM); err != nil {
 			t.Fatal(err)
 		}
@@ -167,18 +157,24 @@ func TestAcceptWhileDraining(t *testing.T) {
 	r := newRig(t, lab.Options{}, "--drain-timeout=5s", "--accept-while-draining")
 	r.targets.Hold()
 	job := r.startCurl(t, lab.IPv4)
-	if err := r.sidecar.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "/readyz to fail while the sidecar drains", func(ctx context.Context) error {
-		return r.wantStatus(ctx, "/readyz", http.StatusServiceUnavailable)
-	})
+	r.terminate(t)
 	r.testKinds(t)
 	r.targets.Release()
 	job.wantWhole(t)
 	if code, err := r.sidecar.Wait(labtest.Context(t, hang)); err != nil || code != 0 {
 		t.Errorf("the drained sidecar exited with %d, %v, want 0", code, err)
 	}
+}
+
+// terminate sends SIGTERM to the sidecar and waits until it drains.
+func (r *rig) terminate(t *testing.T) {
+	t.Helper()
+	if err := r.sidecar.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "/readyz to fail while the sidecar drains", func(ctx context.Context) error {
+		return r.wantStatus(ctx, "/readyz", http.StatusServiceUnavailable)
+	})
 }
 
 func (r *rig) wantStatus(ctx context.Context, path string, want int) error {

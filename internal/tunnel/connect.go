@@ -37,7 +37,7 @@ func (s *server) dialConnect(ctx context.Context, conn net.Conn, dst netip.AddrP
 	if tcp, ok := unwrap(conn).(*net.TCPConn); ok {
 		_ = tcp.SetReadBuffer(connectBuffer)
 	}
-	c := &connectConn{server: s, conn: conn}
+	c := &connectConn{server: s, conn: conn, receiving: newTurn()}
 	if err := c.dial(ctx, dst); err != nil {
 		return nil, err
 	}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -28,7 +27,7 @@ type connectConn struct {
 	server *server
 	conn   net.Conn
 
-	receiving sync.Mutex
+	receiving turn
 	closing   atomic.Bool
 
 	answered time.Time // when the server, or the target ahead of it, first spoke

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/netip"
 	"sync"
@@ -219,13 +218,7 @@ func (g *grpcServer) open(ctx context.Context) (*stream, *Error) {
 		g.release(t)
 		return nil, g.openError(ctx, err)
 	}
-	s := &stream{
-		server: g.server, transport: t, rpc: rpc, cancel: cancel,
-		random: rand.Int64(), answered: make(chan *Error, 1),
-	}
-	s.move(statusCreated)
-	g.server.active.Add(1)
-	return s, nil
+	return g.newStream(t, rpc, cancel), nil
 }
 
 func (g *grpcServer) openError(ctx context.Context, err error) *Error {

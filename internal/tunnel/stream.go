@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -52,8 +53,8 @@ type stream struct {
 	answered chan *Error
 	decided  atomic.Bool // who comes first: the agent's answer, or giving up
 
-	sending   sync.Mutex // one Send at a time, as gRPC asks
-	receiving sync.Mutex // one Recv at a time
+	sending   turn // one Send at a time, as gRPC asks
+	receiving turn // one Recv at a time
 	closing   atomic.Bool
 	finished  atomic.Bool // no packet will be read any more
 	verdict   error       // under receiving: what Receive returns once finished
@@ -61,6 +62,17 @@ type stream struct {
 
 	statusMu sync.Mutex
 	status   string // of client_connections
+}
+
+// newStream returns the stream that rpc, which cancel ends, is on t.
+func (g *grpcServer) newStream(t *transport, rpc client.ProxyService_ProxyClient, cancel context.CancelFunc) *stream {
+	s := &stream{
+		server: g.server, transport: t, rpc: rpc, cancel: cancel, random: rand.Int64(),
+		answered: make(chan *Error, 1), sending: newTurn(), receiving: newTurn(),
+	}
+	s.move(statusCreated)
+	g.server.active.Add(1)
+	return s
 }
 
 func (s *stream) metrics() *Metrics { return s.server.dialer.metrics }

@@ -76,6 +76,7 @@ func serve(ctx context.Context, aborted <-chan struct{}, cfg *options.ProxyClien
 	}
 	data := proxy.New(proxy.Config{
 		Listeners: listeners, CIDRs: cfg.CIDRs, Dialer: dialer,
+		DialTimeout: cfg.DialTimeout, MaxDials: cfg.MaxDials,
 		HalfCloseTimeout: cfg.HalfCloseTimeout, DrainTimeout: cfg.DrainTimeout, AcceptWhileDraining: cfg.AcceptWhileDraining,
 		ConnectionBuffer: int(cfg.ConnectionBuffer), TotalBuffer: int(cfg.TotalBuffer),
 		Check:  env.checkRedirect,

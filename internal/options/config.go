@@ -29,6 +29,9 @@ func (o *ProxyClient) Config() (*ProxyClientConfig, error) {
 	if err := o.checkBuffers(); err != nil {
 		return nil, err
 	}
+	if err := o.checkLimits(); err != nil {
+		return nil, err
+	}
 	set, err := o.set()
 	if err != nil {
 		return nil, err
@@ -54,6 +57,7 @@ func (o *ProxyClient) Config() (*ProxyClientConfig, error) {
 	return &ProxyClientConfig{
 		CIDRs: set, Listen: listen, Servers: plain(servers), TLS: tls,
 		DialTimeout: o.DialTimeout, HalfCloseTimeout: o.HalfCloseTimeout, DrainTimeout: o.DrainTimeout,
+		MaxDials:         int(o.MaxDials),
 		ConnectionBuffer: o.ConnectionBuffer, TotalBuffer: o.TotalBuffer,
 		AcceptWhileDraining: o.AcceptWhileDraining, HealthAddress: strings.TrimSpace(o.HealthAddress), Log: log,
 	}, nil

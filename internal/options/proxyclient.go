@@ -38,6 +38,8 @@ type ProxyClient struct {
 	// DialTimeout, HalfCloseTimeout and DrainTimeout are --dial-timeout,
 	// --half-close-timeout and --drain-timeout.
 	DialTimeout, HalfCloseTimeout, DrainTimeout time.Duration
+	// MaxDials is --max-dials, 1 to 1000000.
+	MaxDials int64
 	// ConnectionBuffer and TotalBuffer are --connection-buffer and
 	// --total-buffer, in bytes.
 	ConnectionBuffer, TotalBuffer int64
@@ -55,6 +57,7 @@ func NewProxyClient() *ProxyClient {
 		DialTimeout:      8 * time.Second,
 		HalfCloseTimeout: 60 * time.Second,
 		DrainTimeout:     20 * time.Second,
+		MaxDials:         256,
 		ConnectionBuffer: 16 << 20,
 		TotalBuffer:      256 << 20,
 		HealthAddress:    ":14021",
@@ -72,7 +75,8 @@ func (o *ProxyClient) settings() []setting {
 		{"server-name", (*textValue)(&o.ServerName), "`name` to ask for (TLS SNI) and to verify, for servers behind a shared load balancer (default the host of each --proxy-server)"},
 		{"alpn-proto", (*listValue)(&o.ALPNProto), "further ALPN `protocols` to offer besides h2 and http/1.1; comma-separated or repeated"},
 		{"egress-selector-config-file", (*textValue)(&o.EgressSelectorConfigFile), "`file` with kube-apiserver's EgressSelectorConfiguration (v1alpha1 or v1beta1, YAML or JSON), whose selection cluster gives server, mode and TLS files"},
-		{"dial-timeout", (*durationValue)(&o.DialTimeout), "the whole budget of one dial, every retry included: a `duration` such as 8s"},
+		{"dial-timeout", (*durationValue)(&o.DialTimeout), "the whole budget of one dial, every retry and the wait for --max-dials included: a `duration` such as 8s"},
+		{"max-dials", (*numberValue)(&o.MaxDials), "how many `dials` may be in flight, a quarter of them to one destination; others wait for their turn"},
 		{"half-close-timeout", (*durationValue)(&o.HalfCloseTimeout), "how long to wait for the target after the app has finished sending, with nothing moving: a `duration` such as 60s"},
 		{"connection-buffer", (*sizeValue)(&o.ConnectionBuffer), "how much one connection whose app reads slowly may hold back before it is reset: a `size` such as 16MiB"},
 		{"total-buffer", (*sizeValue)(&o.TotalBuffer), "how much all connections may hold back together, before the one that holds the most is reset: a `size` such as 256MiB"},
@@ -107,6 +111,8 @@ type ProxyClientConfig struct {
 	TLS TLS
 	// DialTimeout, HalfCloseTimeout and DrainTimeout are positive.
 	DialTimeout, HalfCloseTimeout, DrainTimeout time.Duration
+	// MaxDials is positive.
+	MaxDials int
 	// ConnectionBuffer and TotalBuffer are in bytes, TotalBuffer the larger.
 	ConnectionBuffer, TotalBuffer int64
 	// AcceptWhileDraining keeps the listener open during the drain.

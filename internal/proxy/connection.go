@@ -105,11 +105,14 @@ func (p *Proxy) guard(destination netip.AddrPort) error {
 	return nil
 }
 
-// dial dials c's destination for as long as the app wants it.
+// dial dials c's destination for as long as the app wants it and the budget
+// lasts, which covers the wait for a place among the dials as well.
 func (p *Proxy) dial(ctx context.Context, c *connection, app *net.TCPConn) (tunnel.Conn, error) {
-	dialCtx, stop := watchApp(ctx, app, func() relay.AppState { return p.appState(c) })
+	budget, cancel := context.WithTimeout(ctx, p.cfg.DialTimeout)
+	defer cancel()
+	dialCtx, stop := watchApp(budget, app, func() relay.AppState { return p.appState(c) })
 	start := time.Now()
-	tun, err := p.cfg.Dialer.DialContext(dialCtx, c.destination)
+	tun, err := p.dialInTurn(dialCtx, c.destination)
 	c.dialled = time.Since(start)
 	gone := stop()
 	if failed, ok := errors.AsType[*tunnel.Error](err); ok {
@@ -128,6 +131,15 @@ func (p *Proxy) dial(ctx context.Context, c *connection, app *net.TCPConn) (tunn
 		return nil, &tunnel.Error{Reason: tunnel.ReasonCancelled, Err: errAppGone}
 	}
 	return tun, nil
+}
+
+// dialInTurn dials once the dials in flight leave a place for it.
+func (p *Proxy) dialInTurn(ctx context.Context, destination netip.AddrPort) (tunnel.Conn, error) {
+	if err := p.dials.acquire(ctx, destination); err != nil {
+		return nil, err
+	}
+	defer p.dials.release(destination)
+	return p.cfg.Dialer.DialContext(ctx, destination)
 }
 
 // pacer returns what all connections through a server share.

@@ -7,7 +7,7 @@
 //	…
 //	p := proxy.New(proxy.Config{
 //		Listeners: listeners, CIDRs: cfg.CIDRs, Dialer: dialer,
-//		DrainTimeout: 20 * time.Second, Logger: logger, Metrics: proxy.NewMetrics(registry),
+//		DialTimeout: 8 * time.Second, DrainTimeout: 20 * time.Second, Logger: logger, Metrics: proxy.NewMetrics(registry),
 //	})
 //	err = p.Run(ctx) // ends with ctx, after the drain
 //
@@ -16,8 +16,9 @@
 // Accepted; its original destination read; answered at once where it is the
 // probe; refused where it is not a redirected one (not_redirected), leads back
 // to the sidecar or to a proxy-server (loop), or leaves the shoot
-// (outside_cidrs); dialled through the tunnel, which ends early where the app
-// gives up; relayed until both directions are done. It leaves exactly one log
+// (outside_cidrs); dialled through the tunnel, once the dials in flight leave a
+// place for its destination (max_dials), which ends early where the app gives
+// up; relayed until both directions are done. It leaves exactly one log
 // line, and counts in the metrics.
 //
 // A connection that could not be made ends in RST, never in a clean end of file

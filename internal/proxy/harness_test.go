@@ -80,7 +80,7 @@ func start(t *testing.T, dialer *fakeDialer, destination netip.AddrPort, change 
 	h.addr = listeners[0].Addr().String()
 	h.Proxy = New(Config{
 		Listeners: listeners, CIDRs: shoot(t), Dialer: dialer,
-		HalfCloseTimeout: hangGuard, DrainTimeout: hangGuard,
+		DialTimeout: hangGuard, HalfCloseTimeout: hangGuard, DrainTimeout: hangGuard,
 		Logger:  slog.New(slog.NewJSONHandler(h.log, nil)),
 		Metrics: NewMetrics(h.registry),
 	})

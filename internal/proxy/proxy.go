@@ -35,13 +35,15 @@ type Dialer interface {
 	OwnsAddress(a netip.AddrPort) bool
 }
 
-// Config is what a Proxy needs. Listeners, CIDRs, Dialer, Logger and Metrics
-// are required.
+// Config is what a Proxy needs. Listeners, CIDRs, Dialer, DialTimeout, Logger
+// and Metrics are required.
 type Config struct {
 	Listeners []*net.TCPListener // from Listen; Run closes them
 	CIDRs     *cidr.Set          // destinations that may be dialled
 	Dialer    Dialer
 
+	DialTimeout         time.Duration // the whole budget of a dial, the wait for its turn included
+	MaxDials            int           // dials in flight; one destination may have a quarter; 0 means 256
 	HalfCloseTimeout    time.Duration // passed on to the relay
 	ConnectionBuffer    int           // bytes that one app may be behind; 0 means relay.DefaultConnection
 	TotalBuffer         int           // bytes that all apps may be behind; 0 means relay.DefaultTotal
@@ -68,6 +70,7 @@ type Proxy struct {
 
 	routes sync.Map // of route: the connections being served
 
+	dials   *dialLimit
 	buffers *relay.Buffers
 	pacers  sync.Map // *relay.Pacer by proxy-server
 
@@ -96,6 +99,7 @@ func New(cfg Config) *Proxy {
 	buffers := relay.NewBuffers(cmp.Or(cfg.ConnectionBuffer, relay.DefaultConnection), cmp.Or(cfg.TotalBuffer, relay.DefaultTotal))
 	cfg.Metrics.watchBuffers(buffers)
 	return &Proxy{
+		dials:   newDialLimit(cmp.Or(cfg.MaxDials, defaultMaxDials)),
 		buffers: buffers,
 		cfg:     cfg,
 		log:     cfg.Logger,

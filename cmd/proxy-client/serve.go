@@ -74,9 +74,10 @@ func serve(ctx context.Context, aborted <-chan struct{}, cfg *options.ProxyClien
 	if err != nil {
 		return errors.Join(err, dialer.Close())
 	}
+	limit := connectionLimit(cfg, openFiles(), log)
 	data := proxy.New(proxy.Config{
 		Listeners: listeners, CIDRs: cfg.CIDRs, Dialer: dialer,
-		DialTimeout: cfg.DialTimeout, MaxDials: cfg.MaxDials,
+		DialTimeout: cfg.DialTimeout, MaxDials: cfg.MaxDials, MaxConnections: limit,
 		HalfCloseTimeout: cfg.HalfCloseTimeout, DrainTimeout: cfg.DrainTimeout, AcceptWhileDraining: cfg.AcceptWhileDraining,
 		ConnectionBuffer: int(cfg.ConnectionBuffer), TotalBuffer: int(cfg.TotalBuffer),
 		Check:  env.checkRedirect,
@@ -92,7 +93,7 @@ func serve(ctx context.Context, aborted <-chan struct{}, cfg *options.ProxyClien
 		}
 		return errors.Join(fmt.Errorf("%w: end the process that has the address, or choose another --health-address", err), dialer.Close())
 	}
-	announce(log, cfg, health, versionOf(env))
+	announce(log, cfg, limit, health, versionOf(env))
 
 	// What the data path needs and what watches it outlive its drain.
 	rest, stopRest := context.WithCancel(context.WithoutCancel(ctx))
@@ -141,7 +142,7 @@ func reachable(dialer *tunnel.Dialer) admin.Check {
 }
 
 // announce tells what this sidecar is and does.
-func announce(log *slog.Logger, cfg *options.ProxyClientConfig, health *admin.Server, version string) {
+func announce(log *slog.Logger, cfg *options.ProxyClientConfig, connections int, health *admin.Server, version string) {
 	servers := make([]string, 0, len(cfg.Servers))
 	for _, s := range cfg.Servers {
 		servers = append(servers, fmt.Sprintf("%s (%s)", s.Name, s.Mode))
@@ -151,6 +152,7 @@ func announce(log *slog.Logger, cfg *options.ProxyClientConfig, health *admin.Se
 		"listen", text(cfg.Listen),
 		"health", health.Addr().String(),
 		"servers", servers,
+		"max_connections", connections,
 		"shoot_cidrs", text(cfg.CIDRs.Shoot()),
 		"excluded_cidrs", text(cfg.CIDRs.Excluded()),
 	)

@@ -58,6 +58,7 @@ func (o *ProxyClient) Config() (*ProxyClientConfig, error) {
 		CIDRs: set, Listen: listen, Servers: plain(servers), TLS: tls,
 		DialTimeout: o.DialTimeout, HalfCloseTimeout: o.HalfCloseTimeout, DrainTimeout: o.DrainTimeout,
 		MaxDials:         int(o.MaxDials),
+		MaxConnections:   int(o.MaxConnections),
 		ConnectionBuffer: o.ConnectionBuffer, TotalBuffer: o.TotalBuffer,
 		AcceptWhileDraining: o.AcceptWhileDraining, HealthAddress: strings.TrimSpace(o.HealthAddress), Log: log,
 	}, nil

@@ -2,15 +2,44 @@
 
 package options
 
-import "strconv"
+import (
+	"errors"
+	"strconv"
+)
 
-// checkLimits validates --max-dials.
+// maxLimit is more than any limit can be meant to be.
+const maxLimit = 1_000_000
+
+// checkLimits validates --max-dials and --max-connections.
 func (o *ProxyClient) checkLimits() error {
 	if o.MaxDials < 1 || o.MaxDials > maxLimit {
 		return &UsageError{Flag: "--max-dials", Value: strconv.FormatInt(o.MaxDials, 10), Problem: "is not a number of dials: write a whole number from 1 to 1000000, such as 256"}
 	}
+	if o.MaxConnections < 0 || o.MaxConnections > maxLimit {
+		return &UsageError{Flag: "--max-connections", Value: strconv.FormatInt(o.MaxConnections, 10), Problem: errLimit.Error()}
+	}
 	return nil
 }
 
-// maxLimit is more than any limit can be meant to be.
-const maxLimit = 1_000_000
+// limitValue is a positive number, or 0 for what follows from something else,
+// which only leaving the flag out can mean.
+type limitValue int64
+
+var errLimit = errors.New("is not a number of connections: write a whole number from 1 to 1000000, or leave it out for as many as the open files allow")
+
+func (v *limitValue) Set(s string) error {
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil || n < 1 || n > maxLimit {
+		return errLimit
+	}
+	*v = limitValue(n)
+	return nil
+}
+
+func (v *limitValue) String() string {
+	if *v == 0 {
+		return ""
+	}
+	return strconv.FormatInt(int64(*v), 10)
+}
+func (v *limitValue) Type() string { return "limit" }

@@ -40,6 +40,9 @@ type ProxyClient struct {
 	DialTimeout, HalfCloseTimeout, DrainTimeout time.Duration
 	// MaxDials is --max-dials, 1 to 1000000.
 	MaxDials int64
+	// MaxConnections is --max-connections, 1 to 1000000, or 0 for as many as
+	// the open files allow.
+	MaxConnections int64
 	// ConnectionBuffer and TotalBuffer are --connection-buffer and
 	// --total-buffer, in bytes.
 	ConnectionBuffer, TotalBuffer int64
@@ -77,6 +80,7 @@ func (o *ProxyClient) settings() []setting {
 		{"egress-selector-config-file", (*textValue)(&o.EgressSelectorConfigFile), "`file` with kube-apiserver's EgressSelectorConfiguration (v1alpha1 or v1beta1, YAML or JSON), whose selection cluster gives server, mode and TLS files"},
 		{"dial-timeout", (*durationValue)(&o.DialTimeout), "the whole budget of one dial, every retry and the wait for --max-dials included: a `duration` such as 8s"},
 		{"max-dials", (*numberValue)(&o.MaxDials), "how many `dials` may be in flight, a quarter of them to one destination; others wait for their turn"},
+		{"max-connections", (*limitValue)(&o.MaxConnections), "how many `connections` may be open; new ones beyond are reset; never more than the limit of open files allows (default as many as that allows, at most 16384)"},
 		{"half-close-timeout", (*durationValue)(&o.HalfCloseTimeout), "how long to wait for the target after the app has finished sending, with nothing moving: a `duration` such as 60s"},
 		{"connection-buffer", (*sizeValue)(&o.ConnectionBuffer), "how much one connection whose app reads slowly may hold back before it is reset: a `size` such as 16MiB"},
 		{"total-buffer", (*sizeValue)(&o.TotalBuffer), "how much all connections may hold back together, before the one that holds the most is reset: a `size` such as 256MiB"},
@@ -113,6 +117,8 @@ type ProxyClientConfig struct {
 	DialTimeout, HalfCloseTimeout, DrainTimeout time.Duration
 	// MaxDials is positive.
 	MaxDials int
+	// MaxConnections is positive, or 0 for as many as the open files allow.
+	MaxConnections int
 	// ConnectionBuffer and TotalBuffer are in bytes, TotalBuffer the larger.
 	ConnectionBuffer, TotalBuffer int64
 	// AcceptWhileDraining keeps the listener open during the drain.

@@ -52,6 +52,11 @@ func (p *Proxy) serve(ctx context.Context, app *net.TCPConn) {
 		p.notMade(c, app, ResultRefused, err)
 		return
 	}
+	if !p.connections.enter() {
+		p.tooMany(app)
+		return
+	}
+	defer p.connections.leave()
 	tun, err := p.dial(ctx, c, app)
 	if err != nil {
 		p.notMade(c, app, ResultFailed, err)

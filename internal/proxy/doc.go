@@ -16,10 +16,11 @@
 // Accepted; its original destination read; answered at once where it is the
 // probe; refused where it is not a redirected one (not_redirected), leads back
 // to the sidecar or to a proxy-server (loop), or leaves the shoot
-// (outside_cidrs); dialled through the tunnel, once the dials in flight leave a
-// place for its destination (max_dials), which ends early where the app gives
-// up; relayed until both directions are done. It leaves exactly one log
-// line, and counts in the metrics.
+// (outside_cidrs), or is one too many (max_connections); dialled through the
+// tunnel, once the dials in flight leave a place for its destination
+// (max_dials), which ends early where the app gives up; relayed until both
+// directions are done. It leaves exactly one log line, unless it is one too many,
+// and counts in the metrics.
 //
 // A connection that could not be made ends in RST, never in a clean end of file
 // that looks like an empty answer.

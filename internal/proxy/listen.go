@@ -18,9 +18,6 @@ const (
 	// minBackoff and maxBackoff bound the pause after a failed accept.
 	minBackoff = 5 * time.Millisecond
 	maxBackoff = time.Second
-	// complaintInterval is the least time between two log lines about accepts
-	// that fail.
-	complaintInterval = 10 * time.Second
 )
 
 // Listen listens on all of addrs, or on none: its error says which address
@@ -78,10 +75,7 @@ type acceptor interface {
 // at once again, so each failure in a row doubles the pause.
 func accept(ctx context.Context, ln acceptor, addr net.Addr, handle func(*net.TCPConn), log *slog.Logger) error {
 	pause := minBackoff
-	var (
-		failures   int
-		complained time.Time
-	)
+	var failing complaint
 	for {
 		app, err := ln.AcceptTCP()
 		if err == nil {
@@ -95,10 +89,8 @@ func accept(ctx context.Context, ln acceptor, addr net.Addr, handle func(*net.TC
 		if errors.Is(err, net.ErrClosed) {
 			return fmt.Errorf("accept on %s: %w", addr, err)
 		}
-		failures++
-		if now := time.Now(); now.Sub(complained) >= complaintInterval {
+		if failures, due := failing.add(time.Now()); due {
 			log.Warn("cannot accept connections, trying on; they wait meanwhile", "listener", addr.String(), "failures", failures, "error", err)
-			complained, failures = now, 0
 		}
 		select {
 		case <-ctx.Done():

@@ -44,6 +44,7 @@ type Config struct {
 
 	DialTimeout         time.Duration // the whole budget of a dial, the wait for its turn included
 	MaxDials            int           // dials in flight; one destination may have a quarter; 0 means 256
+	MaxConnections      int           // open connections, probes aside; 0 means DefaultMaxConnections
 	HalfCloseTimeout    time.Duration // passed on to the relay
 	ConnectionBuffer    int           // bytes that one app may be behind; 0 means relay.DefaultConnection
 	TotalBuffer         int           // bytes that all apps may be behind; 0 means relay.DefaultTotal
@@ -70,9 +71,11 @@ type Proxy struct {
 
 	routes sync.Map // of route: the connections being served
 
-	dials   *dialLimit
-	buffers *relay.Buffers
-	pacers  sync.Map // *relay.Pacer by proxy-server
+	connections connectionLimit
+	crowded     complaint // that they are too many
+	dials       *dialLimit
+	buffers     *relay.Buffers
+	pacers      sync.Map // *relay.Pacer by proxy-server
 
 	state   atomic.Int32 // one of the states below
 	open    atomic.Int64 // connections being served
@@ -99,15 +102,16 @@ func New(cfg Config) *Proxy {
 	buffers := relay.NewBuffers(cmp.Or(cfg.ConnectionBuffer, relay.DefaultConnection), cmp.Or(cfg.TotalBuffer, relay.DefaultTotal))
 	cfg.Metrics.watchBuffers(buffers)
 	return &Proxy{
-		dials:   newDialLimit(cmp.Or(cfg.MaxDials, defaultMaxDials)),
-		buffers: buffers,
-		cfg:     cfg,
-		log:     cfg.Logger,
-		metrics: cfg.Metrics,
-		lookup:  origdst.Lookup,
-		socket:  sockdiag.Lookup,
-		search:  sockdiag.Search,
-		aborted: make(chan struct{}),
+		connections: connectionLimit{max: int64(cmp.Or(cfg.MaxConnections, DefaultMaxConnections))},
+		dials:       newDialLimit(cmp.Or(cfg.MaxDials, defaultMaxDials)),
+		buffers:     buffers,
+		cfg:         cfg,
+		log:         cfg.Logger,
+		metrics:     cfg.Metrics,
+		lookup:      origdst.Lookup,
+		socket:      sockdiag.Lookup,
+		search:      sockdiag.Search,
+		aborted:     make(chan struct{}),
 	}
 }
 

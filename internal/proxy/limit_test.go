@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proxy
+
+import (
+	"io"
+	"math"
+	"net/netip"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/shoot-proxy/proxy-client/internal/probe"
+)
+
+func TestConnectionLimitFitsTheDescriptors(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		asked int
+		files uint64
+		each  int
+		limit int
+		short bool
+	}{
+		{"hardly any files", 0, 16, 2, 6, true},
+		{"no files at all", 0, 0, 2, 1, true},
+		{"the default of many systems, HTTP CONNECT", 0, 1024, 2, 448, true},
+		{"the default of many systems, gRPC", 0, 1024, 1, 896, true},
+		{"just enough", 0, 2*DefaultMaxConnections + reservedFiles, 2, DefaultMaxConnections, false},
+		{"one too few", 0, 2*DefaultMaxConnections + reservedFiles - 1, 2, DefaultMaxConnections - 1, true},
+		{"Kubernetes' usual", 0, 1 << 20, 2, DefaultMaxConnections, false},
+		{"no limit", 0, math.MaxUint64, 2, DefaultMaxConnections, false},
+		{"asked for less", 10, 1024, 2, 10, false},
+		{"asked for more than there are", 1000, 1024, 2, 448, true},
+		{"asked for more than the default", 100_000, 1 << 20, 1, 100_000, false},
+	} {
+		if limit, short := ConnectionLimit(tt.asked, tt.files, tt.each); limit != tt.limit || short != tt.short {
+			t.Errorf("%s: %d connections asked for with %d files, %d each: got %d, short %t, want %d, %t", tt.name, tt.asked, tt.files, tt.each, limit, short, tt.limit, tt.short)
+		}
+	}
+}
+
+func TestConnectionLimitLosesNoRoom(t *testing.T) {
+	l := connectionLimit{max: 3}
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for range 1000 {
+				if l.enter() {
+					if open := l.open.Load(); open > l.max {
+						t.Errorf("%d connections are open, %d may be", open, l.max)
+					}
+					l.leave()
+				}
+			}
+		})
+	}
+	all.Wait()
+	for range l.max {
+		if !l.enter() {
+			t.Fatal("nothing is open, but there is no room")
+		}
+	}
+	if l.enter() {
+		t.Error("one more than may be open was let in")
+	}
+}
+
+func TestBeyondMaxConnectionsNewOnesAreReset(t *testing.T) {
+	lead, accept := tunnelTo(t)
+	destinations := make(chan netip.AddrPort, 1)
+	h := start(t, dials(lead), target, func(p *Proxy) {
+		p.connections.max = 2
+		p.lookup = func(syscall.Conn) (netip.AddrPort, error) { return <-destinations, nil }
+	})
+	connectTo := func(destination netip.AddrPort) io.ReadWriteCloser {
+		destinations <- destination
+		return h.connect()
+	}
+	first := connectTo(target)
+	far := accept()
+	connectTo(target)
+	accept()
+	const refused = 5
+	for range refused {
+		destinations <- target
+		wantReset(t, h.connect())
+	}
+	line := h.line("connections not made")
+	if text, _ := line["error"].(string); line["level"] != "WARN" || line["reason"] != "max_connections" || line["refused"] != 1.0 || !strings.Contains(text, "--max-connections") {
+		t.Errorf("the log does not say that connections are refused, and what to do: %v", line)
+	}
+	h.eventually("they are counted", func() bool { return h.value("proxy_client_connections_total", "result", "refused") == refused })
+	h.wantValue(refused, "proxy_client_dial_failures_total", "reason", "max_connections")
+	if n := len(h.log.lines(t, "connection not made")); n != 0 {
+		t.Errorf("%d more log lines about refused connections: that is a flood", n)
+	}
+
+	probed := probe.Target4(shoot(t))
+	if answer, err := io.ReadAll(connectTo(probed)); err != nil || !strings.Contains(string(answer), probed.String()) {
+		t.Errorf("a full sidecar does not answer the probe of the redirect, which looks lost: %q, %v", answer, err)
+	}
+
+	far.Close()
+	if _, err := io.Copy(io.Discard, first); err != nil {
+		t.Fatal(err)
+	}
+	first.Close()
+	h.eventually("there is room again", func() bool { return h.connections.open.Load() == 1 })
+	destinations <- target
+	exchange(t, h.connect(), accept())
+}
+
+func TestAComplaintIsToldNowAndThenAndCountsAll(t *testing.T) {
+	var c complaint
+	now := time.Unix(1_800_000_000, 0)
+	for i, tt := range []struct {
+		after time.Duration
+		times int64
+		due   bool
+	}{
+		{0, 1, true}, {time.Second, 0, false}, {time.Second, 0, false}, {complaintInterval, 3, true}, {complaintInterval, 1, true},
+	} {
+		now = now.Add(tt.after)
+		if times, due := c.add(now); times != tt.times || due != tt.due {
+			t.Errorf("event %d: told of %d, %t, want %d, %t", i, times, due, tt.times, tt.due)
+		}
+	}
+}

@@ -65,6 +65,7 @@ func (p *Proxy) serve(ctx context.Context, app *net.TCPConn) {
 	p.metrics.dial.Observe(c.dialled.Seconds())
 	p.relayed(c, relay.Run(ctx, app, &counted{tun, p.metrics.sent, p.metrics.received}, relay.Options{
 		HalfCloseTimeout: p.cfg.HalfCloseTimeout,
+		IdleTimeout:      p.cfg.IdleTimeout,
 		Buffers:          p.buffers,
 		Pacer:            p.pacer(c.server),
 		AppState:         func() relay.AppState { return p.appState(c) },

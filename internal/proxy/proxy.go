@@ -46,6 +46,7 @@ type Config struct {
 	MaxDials            int           // dials in flight; one destination may have a quarter; 0 means 256
 	MaxConnections      int           // open connections, probes aside; 0 means DefaultMaxConnections
 	HalfCloseTimeout    time.Duration // passed on to the relay
+	IdleTimeout         time.Duration // passed on to the relay; 0 is for ever
 	ConnectionBuffer    int           // bytes that one app may be behind; 0 means relay.DefaultConnection
 	TotalBuffer         int           // bytes that all apps may be behind; 0 means relay.DefaultTotal
 	DrainTimeout        time.Duration // what open connections get when Run's context ends; 0 resets them at once

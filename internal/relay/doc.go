@@ -23,6 +23,8 @@
 //	                      not known: the tunnel stays until the target closes;
 //	                      where nothing moves for HalfCloseTimeout, the target
 //	                      waits for an end that cannot be sent, and the app gets RST
+//	nothing moves for   → RST: FIN would look like the target's end. What an app
+//	IdleTimeout           still takes of what was held back for it is movement
 //	ctx was cancelled   → RST
 //	the process dies    → RST, from the kernel (Arm)
 //

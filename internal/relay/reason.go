@@ -6,7 +6,7 @@ package relay
 // is closed: it is the label of proxy_client_close_total.
 type CloseReason string
 
-// The reasons. Idle is kept for a limit that has yet to come.
+// The reasons.
 const (
 	AppClosed            CloseReason = "app_closed"             // the app closed
 	AppReset             CloseReason = "app_reset"              // the app reset the connection

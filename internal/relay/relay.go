@@ -41,6 +41,9 @@ type Options struct {
 	// moving before it is reset, and how long an app may take to close after
 	// the target has.
 	HalfCloseTimeout time.Duration
+	// IdleTimeout is how long nothing may move in either direction, or up to a
+	// quarter longer, until the app is reset; 0 is for ever.
+	IdleTimeout time.Duration
 	// Buffers bounds what is held back for apps that read slowly; nil is bounds
 	// of this relay's own, DefaultConnection and DefaultTotal.
 	Buffers *Buffers
@@ -78,11 +81,13 @@ func Run(ctx context.Context, app *net.TCPConn, tun Tunnel, opt Options) Result 
 	_ = Arm(app)
 	stop := context.AfterFunc(ctx, func() { r.abort(Drain, context.Cause(ctx)) })
 	defer stop()
+	stopIdle := r.watchIdle()
 
 	var uploading sync.WaitGroup
 	uploading.Go(r.upload)
 	r.download()
 	uploading.Wait()
+	stopIdle()
 	r.conclude(TargetClosed, nil)
 	_ = tun.Close()
 	// Whoever wanted a reset has closed app by now.

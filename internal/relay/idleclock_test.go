@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package relay
+
+import (
+	"io"
+	"net"
+	"testing"
+	"time"
+)
+
+// TestIdleClock: a connection is idle when nothing has moved for the timeout,
+// seen up to a quarter of it later; what the app's kernel takes is movement.
+func TestIdleClock(t *testing.T) {
+	const timeout = 40 * time.Second
+	began := time.Unix(1_800_000_000, 0)
+	for _, tt := range []struct {
+		name  string
+		moved func(now time.Duration) time.Duration // since began
+		acked func(now time.Duration) uint64
+		least time.Duration // until it is idle; 0 is never
+	}{
+		{"nothing ever moves", at(0), constant(0), timeout},
+		{"only the first byte of an answer was taken", at(0), constant(9), timeout},
+		{"moved once, later", at(25 * time.Second), constant(0), 65 * time.Second},
+		{"something moves now and then", func(now time.Duration) time.Duration { return now - now%(timeout-time.Second) }, constant(0), 0},
+		{"the app takes what lies in the socket", at(0), func(now time.Duration) uint64 { return uint64(now / (20 * time.Second)) }, 0},
+		{"and then it takes no more", at(0), func(now time.Duration) uint64 { return uint64(min(now, time.Minute)) }, time.Minute + timeout},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			clock := idleClock{timeout: timeout}
+			looks := 0
+			for now := clock.pause(); now < time.Hour; looks++ {
+				again, idle := clock.look(began.Add(now), began.Add(min(now, tt.moved(now))), tt.acked(now))
+				if idle {
+					if tt.least == 0 || now < tt.least || now > tt.least+timeout/looksPerTimeout {
+						t.Errorf("reset after %s, want %s (0: never) or up to a quarter of the timeout later", now, tt.least)
+					}
+					return
+				}
+				if again <= 0 {
+					t.Fatalf("the next look is in %s: that is a busy loop", again)
+				}
+				now += again
+			}
+			if tt.least != 0 {
+				t.Errorf("not reset within an hour, want after %s", tt.least)
+			}
+			if most := int(time.Hour/timeout)*looksPerTimeout*2 + 1; looks > most {
+				t.Errorf("%d looks in an hour, want %d at most", looks, most)
+			}
+		})
+	}
+}
+
+func at(d time.Duration) func(time.Duration) time.Duration {
+	return func(time.Duration) time.Duration { return d }
+}
+
+func constant(n uint64) func(time.Duration) uint64 {
+	return func(time.Duration) uint64 { return n }
+}
+
+// TestAckedGrowsWhileTheAppReads: what the clock takes for movement is one. The
+// relay has written everything and sees nothing of it.
+func TestAckedGrowsWhileTheAppReads(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer l.Close()
+	app, err := net.Dial("tcp", l.Addr().String())
+	must(t, err)
+	defer app.Close()
+	must(t, app.(*net.TCPConn).SetReadBuffer(4<<10))
+	must(t, app.SetDeadline(time.Now().Add(20*time.Second)))
+	side, err := l.Accept()
+	must(t, err)
+	defer side.Close()
+	r := &relay{app: side.(*net.TCPConn)}
+	r.raw, err = r.app.SyscallConn()
+	must(t, err)
+
+	must(t, r.app.SetWriteBuffer(1<<20))
+	const size = 256 << 10
+	_, err = side.Write(make([]byte, size)) // more than the app's kernel takes by itself
+	must(t, err)
+	before, err := r.acked()
+	must(t, err)
+	if before >= size {
+		t.Fatalf("the app's kernel took all %d bytes before the app has read any: the test shows nothing", size)
+	}
+	_, err = io.ReadFull(app, make([]byte, size))
+	must(t, err)
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		after, err := r.acked()
+		must(t, err)
+		if after > before {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("the app has read %d bytes, and %d were acknowledged, as before", size, after)
+		}
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

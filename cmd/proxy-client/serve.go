@@ -78,7 +78,7 @@ func serve(ctx context.Context, aborted <-chan struct{}, cfg *options.ProxyClien
 	data := proxy.New(proxy.Config{
 		Listeners: listeners, CIDRs: cfg.CIDRs, Dialer: dialer,
 		DialTimeout: cfg.DialTimeout, MaxDials: cfg.MaxDials, MaxConnections: limit,
-		HalfCloseTimeout: cfg.HalfCloseTimeout, DrainTimeout: cfg.DrainTimeout, AcceptWhileDraining: cfg.AcceptWhileDraining,
+		HalfCloseTimeout: cfg.HalfCloseTimeout, IdleTimeout: cfg.IdleTimeout, DrainTimeout: cfg.DrainTimeout, AcceptWhileDraining: cfg.AcceptWhileDraining,
 		ConnectionBuffer: int(cfg.ConnectionBuffer), TotalBuffer: int(cfg.TotalBuffer),
 		Check:  env.checkRedirect,
 		Logger: log, Metrics: proxy.NewMetrics(registry),

@@ -57,6 +57,7 @@ func (o *ProxyClient) Config() (*ProxyClientConfig, error) {
 	return &ProxyClientConfig{
 		CIDRs: set, Listen: listen, Servers: plain(servers), TLS: tls,
 		DialTimeout: o.DialTimeout, HalfCloseTimeout: o.HalfCloseTimeout, DrainTimeout: o.DrainTimeout,
+		IdleTimeout:      o.IdleTimeout,
 		MaxDials:         int(o.MaxDials),
 		MaxConnections:   int(o.MaxConnections),
 		ConnectionBuffer: o.ConnectionBuffer, TotalBuffer: o.TotalBuffer,
@@ -76,6 +77,9 @@ func (o *ProxyClient) checkDurations() error {
 		if d.value <= 0 {
 			return &UsageError{Flag: d.flag, Value: d.value.String(), Problem: "is not positive: write a duration above zero, such as 8s"}
 		}
+	}
+	if o.IdleTimeout != 0 && o.IdleTimeout < time.Second {
+		return &UsageError{Flag: "--idle-timeout", Value: o.IdleTimeout.String(), Problem: "is less than a second: write a longer duration, such as 1h, or 0 for no limit"}
 	}
 	return nil
 }

@@ -127,10 +127,11 @@ func TestProxyClientConfig(t *testing.T) {
 		}},
 		{"everything else", []string{
 			both, socket, "--listen-address=[::1]:1,127.0.0.1:65535", "--dial-timeout=500ms", "--half-close-timeout=2m", "--drain-timeout=1h",
-			"--max-dials=7", "--max-connections=9", "--connection-buffer=512KiB", "--total-buffer=1Gi", "--accept-while-draining", "--health-address=[::]:8080", "--log-format=json", "--log-level=debug",
+			"--idle-timeout=1h30m", "--max-dials=7", "--max-connections=9", "--connection-buffer=512KiB", "--total-buffer=1Gi", "--accept-while-draining", "--health-address=[::]:8080", "--log-format=json", "--log-level=debug",
 		}, func(c *ProxyClientConfig) {
 			c.Listen = addresses("[::1]:1", "127.0.0.1:65535")
 			c.DialTimeout, c.HalfCloseTimeout, c.DrainTimeout = 500*time.Millisecond, 2*time.Minute, time.Hour
+			c.IdleTimeout = 90 * time.Minute
 			c.MaxDials, c.MaxConnections, c.ConnectionBuffer, c.TotalBuffer = 7, 9, 512<<10, 1<<30
 			c.AcceptWhileDraining, c.HealthAddress, c.Log = true, "[::]:8080", Log{"json", slog.LevelDebug}
 		}},

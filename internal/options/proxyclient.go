@@ -38,6 +38,8 @@ type ProxyClient struct {
 	// DialTimeout, HalfCloseTimeout and DrainTimeout are --dial-timeout,
 	// --half-close-timeout and --drain-timeout.
 	DialTimeout, HalfCloseTimeout, DrainTimeout time.Duration
+	// IdleTimeout is --idle-timeout, 0 for none.
+	IdleTimeout time.Duration
 	// MaxDials is --max-dials, 1 to 1000000.
 	MaxDials int64
 	// MaxConnections is --max-connections, 1 to 1000000, or 0 for as many as
@@ -82,6 +84,7 @@ func (o *ProxyClient) settings() []setting {
 		{"max-dials", (*numberValue)(&o.MaxDials), "how many `dials` may be in flight, a quarter of them to one destination; others wait for their turn"},
 		{"max-connections", (*limitValue)(&o.MaxConnections), "how many `connections` may be open; new ones beyond are reset; never more than the limit of open files allows (default as many as that allows, at most 16384)"},
 		{"half-close-timeout", (*durationValue)(&o.HalfCloseTimeout), "how long to wait for the target after the app has finished sending, with nothing moving: a `duration` such as 60s"},
+		{"idle-timeout", (*durationValue)(&o.IdleTimeout), "how long nothing may move on a connection until it is reset: a `duration` such as 1h; 0 for no such limit"},
 		{"connection-buffer", (*sizeValue)(&o.ConnectionBuffer), "how much one connection whose app reads slowly may hold back before it is reset: a `size` such as 16MiB"},
 		{"total-buffer", (*sizeValue)(&o.TotalBuffer), "how much all connections may hold back together, before the one that holds the most is reset: a `size` such as 256MiB"},
 		{"drain-timeout", (*durationValue)(&o.DrainTimeout), "how long SIGTERM waits for open connections before it resets them: a `duration` such as 20s, less than the pod's grace period"},
@@ -115,6 +118,8 @@ type ProxyClientConfig struct {
 	TLS TLS
 	// DialTimeout, HalfCloseTimeout and DrainTimeout are positive.
 	DialTimeout, HalfCloseTimeout, DrainTimeout time.Duration
+	// IdleTimeout is at least a second, or 0 for none.
+	IdleTimeout time.Duration
 	// MaxDials is positive.
 	MaxDials int
 	// MaxConnections is positive, or 0 for as many as the open files allow.

@@ -129,3 +129,17 @@ func TestAComplaintIsToldNowAndThenAndCountsAll(t *testing.T) {
 		}
 	}
 }
+
+func TestAnIdleConnectionIsReset(t *testing.T) {
+	lead, accept := tunnelTo(t)
+	h := start(t, dials(lead), target, func(p *Proxy) { p.cfg.IdleTimeout = 300 * time.Millisecond })
+	app, far := h.connect(), accept()
+	wantReset(t, app)
+	if _, err := io.Copy(io.Discard, far); err != nil {
+		t.Errorf("the target's connection did not end well: %v", err)
+	}
+	if line := h.line("connection closed"); line["reason"] != "idle" || line["level"] != "INFO" {
+		t.Errorf("the log does not say that the connection was idle, as was asked for: %v", line)
+	}
+	h.wantValue(1, "proxy_client_close_total", "reason", "idle")
+}

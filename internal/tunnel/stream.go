@@ -169,6 +169,9 @@ func (s *stream) Send(p []byte) error {
 			Type:    client.PacketType_DATA,
 			Payload: &client.Packet_Data{Data: &client.Data{ConnectID: s.id, Data: p[:n]}},
 		})
+		if err == ErrClosed {
+			return err
+		}
 		if err != nil {
 			return fmt.Errorf("%w: %w", ErrBroken, err)
 		}
@@ -182,6 +185,10 @@ func (s *stream) Send(p []byte) error {
 func (s *stream) send(pkt *client.Packet) error {
 	s.sending.Lock()
 	defer s.sending.Unlock()
+	if pkt.Type == client.PacketType_DATA && s.closing.Load() {
+		// Behind CLOSE_REQ there is no connection any more that it could be for.
+		return ErrClosed
+	}
 	err := s.rpc.Send(pkt)
 	s.metrics().sent(pkt.Type, err)
 	return err

@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tunnel
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// phase is a state of the protocol (stream.go draws them).
+type phase int
+
+const (
+	dialing phase = iota
+	abandoned
+	open
+	closing
+	finished
+)
+
+// outgoing is what waits to be said to the server.
+type outgoing struct {
+	packet  string // what it is, where it is not DATA
+	data    int    // bytes that are left of a Send
+	started bool   // gRPC has it
+}
+
+// model is the protocol as a client has to see it, with a clock of its own. It
+// knows neither goroutines nor locks.
+type model struct {
+	journal
+	now   time.Duration
+	phase phase
+	conn  bool // the dial succeeded, and the app has a Conn
+
+	queue     []step // arrived and not received
+	ended     bool   // the server has ended the stream
+	cancelled bool   // and we have
+	grace     time.Duration
+	verdict   string
+
+	stalled bool // the server does not read
+	outbox  []outgoing
+
+	reading, untilEnd bool // a Receive is under way
+	writing           bool // a Send is under way
+	closed            bool // Close was called
+	taken             int  // bytes that the app got
+}
+
+func newModel() *model { return &model{} }
+
+func (m *model) seen(part int, format string, args ...any) {
+	m.note(m.now, part, fmt.Sprintf(format, args...))
+}
+
+// do is what a step leads to.
+func (m *model) do(s step) {
+	switch s {
+	case srvStall, srvFlow:
+		m.stalled = s == srvStall
+	case appSend:
+		m.send(smallData)
+	case appSendLarge:
+		m.send(largeData)
+	case appReceive, appRead:
+		if m.conn && !m.reading {
+			m.reading, m.untilEnd = true, s == appRead
+		}
+	case appClose:
+		if m.conn && !m.closed {
+			m.close()
+		}
+	case appGiveUp:
+		m.giveUp("cancelled")
+	case waitShort:
+		m.wait(short)
+	case waitLong:
+		m.wait(long)
+	default:
+		if m.ended {
+			return
+		}
+		m.ended = s == srvEnd || s == srvBreak
+		m.queue = append(m.queue, s)
+	}
+	m.settle()
+}
+
+// end is what world.end does.
+func (m *model) end() {
+	m.do(appGiveUp)
+	m.do(appClose)
+	m.wait(10 * time.Second)
+}
+
+func (m *model) send(n int) {
+	if m.conn && !m.writing {
+		m.writing = true
+		m.outbox = append(m.outbox, outgoing{data: n})
+	}
+}
+
+// close is Close, or what a dial that succeeded too late leads to.
+func (m *model) close() {
+	m.closed = true
+	m.grace = m.now + 2*time.Second
+	if m.phase != finished {
+		m.phase = closing
+		m.outbox = append(m.outbox, outgoing{packet: "CLOSE_REQ"})
+	}
+}
+
+func (m *model) giveUp(why string) {
+	if m.phase != dialing {
+		return
+	}
+	m.seen(logDial, "%s", why)
+	m.phase = abandoned
+	m.grace = m.now + time.Second
+	m.outbox = append(m.outbox, outgoing{packet: "DIAL_CLS"})
+}
+
+// wait lets d pass.
+func (m *model) wait(d time.Duration) {
+	for end := m.now + d; ; {
+		switch {
+		case m.phase == dialing && m.now < dialBudget && dialBudget <= end:
+			m.now = dialBudget
+			m.giveUp("timeout, elsewhere")
+		case m.grace > 0 && m.grace <= end:
+			m.now, m.grace = m.grace, 0
+			m.cancel()
+		default:
+			m.now = end
+			return
+		}
+		m.settle()
+	}
+}
+
+func (m *model) cancel() {
+	if !m.cancelled {
+		m.cancelled = true
+		m.seen(logCancel, "ended")
+	}
+}
+
+// settle does what can be done without anything new.
+func (m *model) settle() {
+	for {
+		m.flush()
+		switch {
+		case m.phase == finished && m.reading:
+			m.reading = false
+			m.seen(logReceive, "%s", m.verdict)
+		case m.phase == finished, !m.listening():
+			return
+		case len(m.queue) > 0:
+			s := m.queue[0]
+			m.queue = m.queue[1:]
+			m.receive(s)
+		case m.cancelled:
+			m.receive(srvBreak)
+		default:
+			return
+		}
+	}
+}
+
+// listening reports whether somebody would receive a packet.
+func (m *model) listening() bool {
+	switch m.phase {
+	case dialing, abandoned:
+		return true
+	case closing:
+		for _, o := range m.outbox {
+			if o.packet == "CLOSE_REQ" {
+				return m.reading // it has to be said first
+			}
+		}
+		return true
+	default:
+		return m.reading
+	}
+}
+
+// flush says what is to be said, one after the other.
+func (m *model) flush() {
+	for len(m.outbox) > 0 {
+		o := &m.outbox[0]
+		fails := ""
+		switch {
+		case !o.started && o.data > 0 && m.closed:
+			fails = "closed"
+		case m.cancelled || m.ended:
+			fails = "broken"
+		}
+		o.started = true
+		if fails == "" && m.stalled {
+			return
+		}
+		said := *o
+		m.outbox = m.outbox[1:]
+		if fails != "" {
+			if said.data > 0 {
+				m.sent(fails)
+			}
+			continue
+		}
+		if said.data == 0 {
+			m.seen(logWire, "%s", said.packet)
+			continue
+		}
+		n := min(said.data, maxData)
+		m.seen(logWire, "DATA %d", n)
+		if said.data -= n; said.data == 0 {
+			m.sent("ok")
+		} else {
+			m.outbox = append(m.outbox, outgoing{data: said.data})
+		}
+	}
+}
+
+func (m *model) sent(how string) {
+	m.writing = false
+	m.seen(logSend, "%s", how)
+}
+
+// receive is what a packet, or the end of the stream, means.
+func (m *model) receive(s step) {
+	switch m.phase {
+	case dialing:
+		if s == srvDialOK {
+			m.phase, m.conn = open, true
+			m.seen(logDial, "ok")
+			return
+		}
+		m.seen(logDial, "%s", map[step]string{
+			srvDialRefused: "refused", srvDialCls: "no_agent, elsewhere",
+			srvEnd: "server_unreachable, elsewhere", srvBreak: "server_unreachable, elsewhere",
+		}[s]+otherwise(s, srvDialRefused, srvDialCls, srvEnd, srvBreak))
+		m.finish("")
+	case abandoned:
+		if s == srvDialOK {
+			m.close()
+			return
+		}
+		m.finish("")
+	case closing:
+		if s != srvData && s != srvDataLarge && s != srvDataEmpty {
+			m.finish("closed")
+		}
+	default:
+		switch s {
+		case srvDataEmpty:
+		case srvData, srvDataLarge:
+			m.taken += s.bytes()
+			m.seen(logReceive, "%d bytes", s.bytes())
+			m.reading = m.untilEnd
+		case srvClose:
+			m.finish("end")
+		case srvCloseError, srvDataError, srvEnd, srvBreak:
+			m.finish("broken")
+		default:
+			m.finish("protocol")
+		}
+	}
+}
+
+// otherwise is what a dial fails with that no answer fits.
+func otherwise(s step, known ...step) string {
+	for _, k := range known {
+		if s == k {
+			return ""
+		}
+	}
+	return "protocol"
+}
+
+func (m *model) finish(verdict string) {
+	m.phase, m.verdict = finished, verdict
+	m.cancel()
+}
+
+// interesting lists the steps that may change anything: all, or one of those
+// that mean the same.
+func (m *model) interesting(all bool) []step {
+	var some []step
+	for s := range steps {
+		if !all && s < srvStall && !slices.Contains(m.representatives(), s) {
+			continue
+		}
+		server := s < srvEnd
+		switch {
+		case server || s == srvEnd || s == srvBreak:
+			// Whatever comes in the end phase is never read: one is as good as all.
+			if m.ended || m.phase == finished && s != srvData {
+				continue
+			}
+		case s == srvStall && (m.stalled || m.phase == finished), s == srvFlow && !m.stalled,
+			s == appGiveUp && m.phase != dialing,
+			s == appClose && (!m.conn || m.closed),
+			(s == appReceive || s == appRead) && (!m.conn || m.reading),
+			(s == appSend || s == appSendLarge) && (!m.conn || m.writing),
+			(s == waitShort || s == waitLong) && m.phase != dialing && m.grace == 0:
+			continue
+		}
+		some = append(some, s)
+	}
+	return some
+}
+
+// representatives are the packets that stand for all others.
+func (m *model) representatives() []step {
+	switch m.phase {
+	case dialing, abandoned:
+		return []step{srvDialOK, srvDialRefused, srvData, srvBreak}
+	case open:
+		return []step{srvData, srvDataEmpty, srvDataOther, srvClose, srvCloseError, srvBreak}
+	default:
+		return []step{srvData, srvClose, srvBreak}
+	}
+}

@@ -33,15 +33,15 @@ const (
 var longAgo = time.Unix(1, 0)
 
 // dialConnect asks for dst with HTTP CONNECT on conn.
-func (s *server) dialConnect(ctx context.Context, conn net.Conn, dst netip.AddrPort) (Conn, *Error) {
+func (e *endpoint) dialConnect(ctx context.Context, conn net.Conn, dst netip.AddrPort) (Conn, *Error) {
 	if tcp, ok := unwrap(conn).(*net.TCPConn); ok {
 		_ = tcp.SetReadBuffer(connectBuffer)
 	}
-	c := &connectConn{server: s, conn: conn, receiving: newTurn()}
+	c := &connectConn{endpoint: e, conn: conn, receiving: newTurn()}
 	if err := c.dial(ctx, dst); err != nil {
 		return nil, err
 	}
-	s.active.Add(1)
+	e.load.Add(1)
 	return c, nil
 }
 
@@ -60,8 +60,8 @@ func (c *connectConn) dial(ctx context.Context, dst netip.AddrPort) *Error {
 		<-fired // the deadline is not moved any more
 	}
 	if late && (err == nil || errors.Is(err.Err, errGaveUp)) {
-		c.server.dialer.background.Go(c.abandon)
-		return noAnswer(ctx, c.server.Name)
+		c.endpoint.server.dialer.background.Go(c.abandon)
+		return noAnswer(ctx, c.endpoint.server.Name)
 	}
 	if err != nil {
 		_ = c.conn.Close()
@@ -97,9 +97,9 @@ func (c *connectConn) answer() *Error {
 		case v == headRefused && err != nil:
 			return c.refused(status, rest)
 		case v == headGarbage, len(head) > maxHead:
-			return &Error{Reason: ReasonProtocol, Server: c.server.Name, Err: fmt.Errorf("%w: its answer to CONNECT begins %.60q", ErrProtocol, head)}
+			return &Error{Reason: ReasonProtocol, Server: c.endpoint.server.Name, Err: fmt.Errorf("%w: its answer to CONNECT begins %.60q", ErrProtocol, head)}
 		case errors.Is(err, io.EOF):
-			return &Error{Reason: ReasonProtocol, Server: c.server.Name, Err: fmt.Errorf("%w: it closed the connection without an answer to CONNECT; is it an http-connect server (--mode)?", ErrProtocol), elsewhere: true}
+			return &Error{Reason: ReasonProtocol, Server: c.endpoint.server.Name, Err: fmt.Errorf("%w: it closed the connection without an answer to CONNECT; is it an http-connect server (--mode)?", ErrProtocol), elsewhere: true}
 		case err != nil:
 			return c.lost(err)
 		}
@@ -108,7 +108,7 @@ func (c *connectConn) answer() *Error {
 
 // refused is the error of an answer other than 200, with the text behind it.
 func (c *connectConn) refused(status int, text []byte) *Error {
-	e := classify(c.server.Name, string(text))
+	e := classify(c.endpoint.server.Name, string(text))
 	if e.Reason != ReasonOther {
 		return e
 	}
@@ -126,9 +126,9 @@ func (c *connectConn) refused(status int, text []byte) *Error {
 // lost is the error of a connection that broke before there was an answer.
 func (c *connectConn) lost(err error) *Error {
 	if _, ok := remoteAlert(err); ok {
-		return c.server.path.alerted(err)
+		return c.endpoint.alerted(err)
 	}
-	e := &Error{Reason: ReasonServerUnreachable, Server: c.server.Name, Err: fmt.Errorf("%w: %w", ErrBroken, err), elsewhere: true}
+	e := &Error{Reason: ReasonServerUnreachable, Server: c.endpoint.server.Name, Err: fmt.Errorf("%w: %w", ErrBroken, err), elsewhere: true}
 	if isTimeout(err) {
 		e.Err = errGaveUp
 	}
@@ -159,7 +159,7 @@ func sayLast(conn net.Conn) {
 	}
 }
 
-// unwrap returns the socket under what path.connect has put around it.
+// unwrap returns the socket under what endpoint.connect has put around it.
 func unwrap(conn net.Conn) net.Conn {
 	if t, ok := conn.(*tls.Conn); ok {
 		conn = t.NetConn()

@@ -24,8 +24,8 @@ const haste = time.Second
 // the bytes are the target's, and the end of the TLS stream is the target's
 // end.
 type connectConn struct {
-	server *server
-	conn   net.Conn
+	endpoint *endpoint
+	conn     net.Conn
 
 	receiving turn
 	closing   atomic.Bool
@@ -41,7 +41,7 @@ type connectConn struct {
 }
 
 // Server implements Conn.
-func (c *connectConn) Server() string { return c.server.Name }
+func (c *connectConn) Server() string { return c.endpoint.server.Name }
 
 // Send implements Conn.
 func (c *connectConn) Send(p []byte) error {
@@ -135,7 +135,7 @@ func (c *connectConn) closedInHaste(err error) bool {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), haste)
 	defer cancel()
-	conn, _, lost := c.server.path.connect(ctx, c.server.protos()...)
+	conn, _, lost := c.endpoint.connect(ctx)
 	if lost != nil {
 		return false
 	}
@@ -148,7 +148,7 @@ func (c *connectConn) Close() error {
 	if c.closing.Swap(true) {
 		return nil
 	}
-	c.server.dialer.background.Go(c.hangUp)
+	c.endpoint.server.dialer.background.Go(c.hangUp)
 	return nil
 }
 
@@ -164,5 +164,5 @@ func (c *connectConn) hangUp() {
 	}
 	c.receiving.Unlock()
 	_ = c.conn.Close()
-	c.server.active.Add(-1)
+	c.endpoint.load.Add(-1)
 }

@@ -17,9 +17,17 @@
 // # Modes
 //
 // A proxy-server has one frontend: gRPC, where a connection is one Proxy stream
-// on an HTTP/2 connection that all share (grpc.go, stream.go), or HTTP CONNECT,
+// on an HTTP/2 connection that all share (link.go, stream.go), or HTTP CONNECT,
 // where each connection has a TLS connection of its own (connect.go). Over TLS
 // the server's ALPN answer says which, and mode auto believes it (server.go).
+//
+// # Servers and endpoints
+//
+// A configured server is a name, behind which are endpoints: each address that
+// it resolves to, or its Unix socket (resolve.go follows DNS). A dial goes to
+// the endpoint that carries least (pick.go). One that could not be reached, had
+// no agent or stayed silent is set aside (setaside.go): it is asked last, until a
+// handshake or a dial shows that it is back (watch.go, endpoint.go).
 //
 // # What a Conn promises
 //

@@ -22,7 +22,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials"
 	"sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
 
@@ -210,13 +209,16 @@ func newDialer(t *testing.T, files options.TLS, budget time.Duration, servers ..
 	d, err := New(Config{
 		Servers: servers, TLS: files, CIDRs: set, DialTimeout: budget,
 		Logger: slog.New(slog.DiscardHandler), Metrics: NewMetrics(reg),
+		random: func() float64 { return 0 }, // among equals, the first
 	})
 	must(t, err)
 	t.Cleanup(func() {
 		must(t, d.Close())
 		for _, s := range d.servers {
-			if n := s.active.Load(); n != 0 {
-				t.Errorf("%s still carries %d connections after Close", s.Name, n)
+			for _, e := range s.known() {
+				if n := e.load.Load(); n != 0 {
+					t.Errorf("%s still carries %d connections after Close", e.address(), n)
+				}
 			}
 		}
 	})
@@ -237,15 +239,28 @@ func (f *fixture) attempt(t *testing.T) (Conn, *Error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), hang)
 	t.Cleanup(cancel)
-	return f.servers[0].dial(ctx, target)
+	e := f.endpoint(t)
+	return e.try(ctx, target, e.claim())
 }
 
 // connect waits until the shared gRPC connection stands.
 func (f *fixture) connect(t *testing.T) {
 	t.Helper()
-	conn := f.servers[0].grpc.shared().conn
-	conn.Connect()
-	eventually(t, "the shared connection", func() bool { return conn.GetState() == connectivity.Ready })
+	e := f.endpoint(t)
+	if err := e.reach(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// endpoint returns the first address of the first server.
+func (f *fixture) endpoint(t *testing.T) *endpoint {
+	t.Helper()
+	must(t, f.CheckServers(t.Context()))
+	known := f.servers[0].known()
+	if len(known) == 0 {
+		t.Fatal("no address of the first server is known")
+	}
+	return known[0]
 }
 
 func must(t *testing.T, err error) {

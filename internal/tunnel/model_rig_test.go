@@ -37,9 +37,9 @@ var modelMetrics = sync.OnceValue(func() *Metrics { return NewMetrics(prometheus
 func newModelStream(rpc client.ProxyService_ProxyClient, cancel context.CancelFunc) *stream {
 	d := &Dialer{log: slog.New(slog.DiscardHandler), metrics: modelMetrics()}
 	s := &server{Server: options.Server{Name: "model"}, dialer: d}
-	t := &transport{streams: 1}
-	s.grpc = &grpcServer{server: s, current: t}
-	return s.grpc.newStream(t, rpc, cancel)
+	l := &link{streams: 1}
+	e := &endpoint{server: s, link: l}
+	return e.newStream(l, rpc, cancel)
 }
 
 // arrival is what a Recv returns.
@@ -249,7 +249,7 @@ func (w *world) end() {
 	time.Sleep(10 * time.Second)
 	done := make(chan struct{})
 	go func() {
-		w.stream.server.dialer.background.Wait()
+		w.stream.endpoint.server.dialer.background.Wait()
 		close(done)
 	}()
 	synctest.Wait()
@@ -261,8 +261,8 @@ func (w *world) end() {
 	switch {
 	case w.rpc.ctx.Err() == nil:
 		w.t.Error("the stream was never ended: the server keeps it for ever")
-	case w.stream.server.active.Load() != 0 || w.stream.transport.streams != 0:
-		w.t.Errorf("%d active connections and %d streams are left", w.stream.server.active.Load(), w.stream.transport.streams)
+	case w.stream.endpoint.load.Load() != 0 || w.stream.link.streams != 0:
+		w.t.Errorf("%d active connections and %d streams are left", w.stream.endpoint.load.Load(), w.stream.link.streams)
 	case w.stream.status != statusGone:
 		w.t.Errorf("client_connections still counts it as %q", w.stream.status)
 	case w.reading.Load() || w.writing.Load():

@@ -49,6 +49,8 @@ type Error struct {
 	// elsewhere is true where another server may succeed: nothing reached the
 	// target, as far as we can know.
 	elsewhere bool
+	// unreachable is true where there was not even a connection to the server.
+	unreachable bool
 }
 
 // Error says what went wrong and through which server.

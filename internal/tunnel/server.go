@@ -3,17 +3,11 @@
 package tunnel
 
 import (
-	"cmp"
 	"context"
-	"fmt"
-	"net"
-	"net/netip"
-	"slices"
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"google.golang.org/grpc/connectivity"
 
 	"github.com/shoot-proxy/proxy-client/internal/options"
 )
@@ -24,95 +18,43 @@ const (
 	alpnHTTP1 = "http/1.1"
 )
 
-const (
-	// watchInterval and watchRetry are the pauses between looks at a server in
-	// http-connect mode, where it is up and where it is not. In gRPC mode the
-	// shared connection itself tells.
-	watchInterval = 10 * time.Second
-	watchRetry    = 2 * time.Second
-	watchTimeout  = 5 * time.Second
-)
+// networkUnix is the options.Server.Network of a Unix socket.
+const networkUnix = "unix"
 
-// server is one configured proxy-server.
+// server is one configured proxy-server: a name, and the endpoints behind it.
 type server struct {
 	options.Server
-	dialer *Dialer
-	path   *path
-	grpc   *grpcServer
+	dialer  *Dialer
+	mode    atomic.Value // options.Mode: as configured, or as ALPN decided
+	lookups *attempts
+	changed chan struct{} // tells the watch that endpoints have changed
 
-	mode   atomic.Value // options.Mode: as configured, or as ALPN decided
-	up     atomic.Bool
-	active atomic.Int64 // connections and dials that it carries
+	endpoints atomic.Pointer[[]*endpoint] // in use now
 
-	mu     sync.Mutex
-	parked net.Conn // from connect, for the next transport in gRPC mode
-	told   bool     // whether up was logged at least once
+	mu        sync.Mutex // of what follows, and of changes to endpoints
+	complaint string     // about the last lookup
+	told      bool       // whether up was logged at least once
+	up        bool
 }
 
-func newServer(cfg options.Server, p *path, d *Dialer) (*server, error) {
-	s := &server{Server: cfg, dialer: d, path: p}
+func newServer(cfg options.Server, d *Dialer) *server {
+	s := &server{Server: cfg, dialer: d, changed: make(chan struct{}, 1)}
+	s.lookups = &attempts{background: &d.background, run: s.lookup, pause: lookupRetry}
 	s.mode.Store(cfg.Mode)
 	d.metrics.serverUp.WithLabelValues(cfg.Name).Set(0)
-	var err error
-	s.grpc, err = newGRPCServer(s)
-	return s, err
+	if cfg.Network == networkUnix {
+		s.endpoints.Store(&[]*endpoint{newUnixEndpoint(s)})
+	}
+	return s
 }
 
-// order returns the servers in the order in which a dial tries them: those that
-// can be reached first, and among them the least loaded.
-func order(servers []*server) []*server {
-	if len(servers) == 1 {
-		return servers
+// known returns the endpoints that dials may use, possibly none. Nobody changes
+// what it returns.
+func (s *server) known() []*endpoint {
+	if known := s.endpoints.Load(); known != nil {
+		return *known
 	}
-	type rank struct {
-		down   bool
-		active int64
-	}
-	ranks := make(map[*server]rank, len(servers))
-	for _, s := range servers {
-		ranks[s] = rank{!s.up.Load(), s.active.Load()}
-	}
-	sorted := slices.Clone(servers)
-	slices.SortStableFunc(sorted, func(a, b *server) int {
-		ra, rb := ranks[a], ranks[b]
-		if ra.down != rb.down {
-			if ra.down {
-				return 1
-			}
-			return -1
-		}
-		return cmp.Compare(ra.active, rb.active)
-	})
-	return sorted
-}
-
-// dial connects to dst in the server's mode, which its answer to the handshake
-// may be the first to tell.
-func (s *server) dial(ctx context.Context, dst netip.AddrPort) (Conn, *Error) {
-	if s.mode.Load() != options.ModeGRPC {
-		conn, err := s.connect(ctx)
-		if err != nil {
-			return nil, err
-		}
-		if conn != nil {
-			return s.dialConnect(ctx, conn, dst)
-		}
-	}
-	return s.grpc.dial(ctx, dst)
-}
-
-// connect opens a connection for one CONNECT. Where the server turns out to
-// speak gRPC there is none: it becomes the one that all streams share.
-func (s *server) connect(ctx context.Context) (net.Conn, *Error) {
-	conn, alpn, err := s.path.connect(ctx, s.protos()...)
-	if err != nil {
-		return nil, err
-	}
-	if s.learn(alpn) == options.ModeGRPC {
-		s.park(conn)
-		return nil, nil
-	}
-	return conn, nil
+	return nil
 }
 
 // protos are the ALPN protocols to offer.
@@ -127,11 +69,14 @@ func (s *server) protos() []string {
 	}
 }
 
+// speaks returns the mode in force: auto where ALPN has not decided yet.
+func (s *server) speaks() options.Mode { return s.mode.Load().(options.Mode) }
+
 // learn sets the mode of a server in mode auto by what ALPN chose, and returns
 // the mode in force. A server may come back with another frontend.
 func (s *server) learn(alpn string) options.Mode {
 	if s.Mode != options.ModeAuto {
-		return s.mode.Load().(options.Mode)
+		return s.speaks()
 	}
 	mode := options.ModeHTTPConnect
 	if alpn == alpnHTTP2 {
@@ -143,119 +88,88 @@ func (s *server) learn(alpn string) options.Mode {
 	return mode
 }
 
-// park keeps conn for the next transport of the shared gRPC connection.
-func (s *server) park(conn net.Conn) {
-	s.mu.Lock()
-	old := s.parked
-	s.parked = conn
-	s.mu.Unlock()
-	if old != nil {
-		_ = old.Close()
-	}
-}
-
-func (s *server) unpark() net.Conn {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	conn := s.parked
-	s.parked = nil
-	return conn
-}
-
-// watch keeps up current until ctx ends.
+// watch follows the server's name and watches its endpoints, until ctx ends.
 func (s *server) watch(ctx context.Context) error {
-	defer s.setUp(false, nil)
+	var watches sync.WaitGroup
+	defer watches.Wait()
+	watched := map[*endpoint]bool{}
 	for ctx.Err() == nil {
-		if s.mode.Load() == options.ModeGRPC {
-			s.watchGRPC(ctx)
-			continue
+		known := s.known()
+		now := make(map[*endpoint]bool, len(known))
+		for _, e := range known {
+			now[e] = true
+			if !watched[e] {
+				watches.Go(func() { e.watch(ctx) })
+			}
 		}
-		err := s.look(ctx)
-		if ctx.Err() != nil {
-			break
-		}
-		pause := watchInterval
-		if err != nil {
-			s.setUp(false, err)
-			pause = watchRetry
-		} else {
-			s.setUp(true, nil)
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(pause):
-		}
+		watched = now
+		s.tell(nil) // one that was up may have departed
+		s.awaitChange(ctx, len(known) == 0)
 	}
 	return nil
 }
 
-// look opens and closes one connection.
-func (s *server) look(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
-	defer cancel()
-	conn, err := s.connect(ctx)
-	if err != nil {
-		return err
-	}
-	if conn == nil {
-		return nil
-	}
-	return conn.Close()
-}
-
-// watchGRPC follows the state of the shared connection, and keeps it connected,
-// until ctx ends or the server turns out not to speak gRPC any more.
-func (s *server) watchGRPC(ctx context.Context) {
-	for ctx.Err() == nil && s.mode.Load() == options.ModeGRPC {
-		s.watchTransport(ctx, s.grpc.shared())
-	}
-}
-
-// watchTransport follows one shared connection, until it is replaced too.
-func (s *server) watchTransport(ctx context.Context, t *transport) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(t.inUse, cancel)()
-	for ctx.Err() == nil && s.mode.Load() == options.ModeGRPC {
-		state := t.conn.GetState()
-		switch state {
-		case connectivity.Ready:
-			s.setUp(true, nil)
-		case connectivity.Idle:
-			t.conn.Connect()
-		case connectivity.TransientFailure:
-			s.setUp(false, s.grpc.lastError())
+// awaitChange returns when endpoints have changed or ctx ends, and looks the
+// name up meanwhile.
+func (s *server) awaitChange(ctx context.Context, none bool) {
+	for {
+		var timer <-chan time.Time
+		if s.Network != networkUnix {
+			pause := lookupInterval
+			if none {
+				s.lookups.begin()
+				pause = lookupRetry
+			}
+			timer = time.After(jittered(pause, s.dialer.random()))
 		}
-		t.conn.WaitForStateChange(ctx, state)
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.changed:
+			return
+		case <-timer:
+			s.refresh()
+		}
 	}
 }
 
-// setUp records whether the server can be reached, and logs each change.
-func (s *server) setUp(up bool, err error) {
-	old := s.up.Swap(up)
+// isUp reports whether any endpoint could be reached when last tried.
+func (s *server) isUp() bool {
+	for _, e := range s.known() {
+		if e.up.Load() {
+			return true
+		}
+	}
+	return false
+}
+
+// tell brings metric and log up to date with the endpoints. err says why one of
+// them is not up.
+func (s *server) tell(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	up := s.isUp()
 	value := 0.0
 	if up {
 		value = 1
 	}
 	s.dialer.metrics.serverUp.WithLabelValues(s.Name).Set(value)
-	s.mu.Lock()
-	first := !s.told
-	s.told = s.told || up || err != nil
-	s.mu.Unlock()
 	switch {
-	case up && (first || !old):
-		s.dialer.log.Info("proxy-server reachable", "server", s.Name, "mode", s.mode.Load())
-	case !up && err != nil && (first || old):
+	case up && (!s.up || !s.told):
+		s.dialer.log.Info("proxy-server reachable", "server", s.Name, "mode", s.speaks())
+		s.told = true
+	case !up && err != nil && (s.up || !s.told):
 		s.dialer.log.Warn("proxy-server not reachable", "server", s.Name, "reason", ReasonOf(err), "error", err)
+		s.told = true
 	}
+	s.up = up
 }
 
-func (s *server) close() error {
-	if conn := s.unpark(); conn != nil {
-		_ = conn.Close()
+// unreachable is the error of a server to which there was no connection when
+// ctx or err ended the wait for it.
+func (s *server) unreachable(ctx context.Context, err error) *Error {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return &Error{Reason: ReasonCancelled, Server: s.Name, Err: err}
 	}
-	if err := s.grpc.close(); err != nil {
-		return fmt.Errorf("closing the connection to %s: %w", s.Name, err)
-	}
-	return nil
+	return &Error{Reason: ReasonServerUnreachable, Server: s.Name, Err: err, elsewhere: true, unreachable: true}
 }

@@ -43,11 +43,11 @@ var errDialClosed = errors.New("the agent closed the dial")
 // and from each of them to finished where the stream breaks or a grace ends.
 // The server never ends a stream by itself, so finish always does.
 type stream struct {
-	server    *server
-	transport *transport // carries it
-	rpc       client.ProxyService_ProxyClient
-	cancel    context.CancelFunc
-	random    int64 // identifies the dial
+	endpoint *endpoint
+	link     *link // carries it
+	rpc      client.ProxyService_ProxyClient
+	cancel   context.CancelFunc
+	random   int64 // identifies the dial
 
 	id       int64 // of the connection; set before answered
 	answered chan *Error
@@ -64,21 +64,21 @@ type stream struct {
 	status   string // of client_connections
 }
 
-// newStream returns the stream that rpc, which cancel ends, is on t.
-func (g *grpcServer) newStream(t *transport, rpc client.ProxyService_ProxyClient, cancel context.CancelFunc) *stream {
+// newStream returns the stream that rpc, which cancel ends, is on l.
+func (e *endpoint) newStream(l *link, rpc client.ProxyService_ProxyClient, cancel context.CancelFunc) *stream {
 	s := &stream{
-		server: g.server, transport: t, rpc: rpc, cancel: cancel, random: rand.Int64(),
+		endpoint: e, link: l, rpc: rpc, cancel: cancel, random: rand.Int64(),
 		answered: make(chan *Error, 1), sending: newTurn(), receiving: newTurn(),
 	}
 	s.move(statusCreated)
-	g.server.active.Add(1)
+	e.load.Add(1)
 	return s
 }
 
-func (s *stream) metrics() *Metrics { return s.server.dialer.metrics }
+func (s *stream) metrics() *Metrics { return s.endpoint.server.dialer.metrics }
 
 // Server implements Conn.
-func (s *stream) Server() string { return s.server.Name }
+func (s *stream) Server() string { return s.endpoint.server.Name }
 
 // dial sends DIAL_REQ and waits for the answer, or for ctx.
 func (s *stream) dial(ctx context.Context, dst netip.AddrPort) *Error {
@@ -90,7 +90,7 @@ func (s *stream) dial(ctx context.Context, dst netip.AddrPort) *Error {
 			DialRequest: &client.DialRequest{Protocol: "tcp", Address: dst.String(), Random: s.random},
 		},
 	})
-	s.server.dialer.background.Go(s.awaitAnswer)
+	s.endpoint.server.dialer.background.Go(s.awaitAnswer)
 	select {
 	case err := <-s.answered:
 		return err
@@ -101,8 +101,8 @@ func (s *stream) dial(ctx context.Context, dst netip.AddrPort) *Error {
 			s.grace.Stop()
 			return <-s.answered // it came at the same moment
 		}
-		s.server.dialer.background.Go(s.abandon)
-		return noAnswer(ctx, s.server.Name)
+		s.endpoint.server.dialer.background.Go(s.abandon)
+		return noAnswer(ctx, s.endpoint.server.Name)
 	}
 }
 
@@ -132,9 +132,9 @@ func (s *stream) answer() *Error {
 	pkt, err := s.rpc.Recv()
 	s.metrics().received(pkt, err)
 	if err != nil {
-		return s.server.grpc.lost(err)
+		return s.endpoint.lost(err)
 	}
-	name := s.server.Name
+	name := s.endpoint.server.Name
 	switch pkt.Type {
 	case client.PacketType_DIAL_RSP:
 		rsp := pkt.GetDialResponse()
@@ -261,7 +261,7 @@ func (s *stream) Close() error {
 	if s.closing.Swap(true) {
 		return nil
 	}
-	s.server.dialer.background.Go(s.hangUp)
+	s.endpoint.server.dialer.background.Go(s.hangUp)
 	return nil
 }
 
@@ -294,8 +294,8 @@ func (s *stream) finish(verdict error) {
 	}
 	s.cancel()
 	s.move(statusGone)
-	s.server.active.Add(-1)
-	s.server.grpc.release(s.transport)
+	s.endpoint.load.Add(-1)
+	s.endpoint.release(s.link)
 }
 
 // move counts the connection under its next status.

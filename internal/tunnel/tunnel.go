@@ -7,7 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
+	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,7 +27,9 @@ const (
 	silence = 5500 * time.Millisecond
 	// retryPause is the wait before all servers are asked again, where none
 	// could dial but one may be able to soon: servers restart, agents come back.
-	retryPause = 250 * time.Millisecond
+	// It doubles up to maxRetryPause.
+	retryPause    = 250 * time.Millisecond
+	maxRetryPause = time.Second
 )
 
 // Conn is one connection to a target in the shoot.
@@ -57,16 +62,28 @@ type Config struct {
 	DialTimeout time.Duration // the whole budget of one dial, retries included
 	Logger      *slog.Logger
 	Metrics     *Metrics
+
+	// For tests; New has the real ones.
+	resolver resolver
+	random   func() float64 // in [0, 1)
 }
 
 // Dialer dials through one or more proxy-servers. See the package comment.
 type Dialer struct {
-	servers []*server
-	timeout time.Duration
-	log     *slog.Logger
-	metrics *Metrics
+	servers  []*server
+	certs    *certificates
+	cidrs    *cidr.Set
+	timeout  time.Duration
+	log      *slog.Logger
+	metrics  *Metrics
+	resolver resolver
+	random   func() float64
 
-	background sync.WaitGroup // drains of closed and abandoned connections
+	picking sync.Mutex // one dial chooses after the other
+
+	life       context.Context // of what is not any one dial's
+	die        context.CancelFunc
+	background sync.WaitGroup // that, and drains of closed and abandoned connections
 }
 
 // New returns a Dialer. It connects to nothing yet.
@@ -74,14 +91,19 @@ func New(cfg Config) (*Dialer, error) {
 	if len(cfg.Servers) == 0 {
 		return nil, errors.New("tunnel: no proxy-server")
 	}
-	d := &Dialer{timeout: cfg.DialTimeout, log: cfg.Logger, metrics: cfg.Metrics}
-	certs := newCertificates(cfg.TLS, cfg.Logger)
+	d := &Dialer{
+		certs: newCertificates(cfg.TLS, cfg.Logger), cidrs: cfg.CIDRs, timeout: cfg.DialTimeout,
+		log: cfg.Logger, metrics: cfg.Metrics, resolver: cfg.resolver, random: cfg.random,
+	}
+	if d.resolver == nil {
+		d.resolver = net.DefaultResolver
+	}
+	if d.random == nil {
+		d.random = rand.Float64
+	}
+	d.life, d.die = context.WithCancel(context.Background())
 	for _, s := range cfg.Servers {
-		srv, err := newServer(s, &path{server: s, cidrs: cfg.CIDRs, certs: certs}, d)
-		if err != nil {
-			return nil, fmt.Errorf("tunnel: proxy-server %s: %w", s.Name, err)
-		}
-		d.servers = append(d.servers, srv)
+		d.servers = append(d.servers, newServer(s, d))
 	}
 	return d, nil
 }
@@ -101,7 +123,10 @@ func (d *Dialer) Run(ctx context.Context) error {
 // that do not resolve now are left to the dials.
 func (d *Dialer) CheckServers(ctx context.Context) error {
 	for _, s := range d.servers {
-		_, err := s.path.resolve(ctx)
+		if s.Network == networkUnix {
+			continue
+		}
+		err := s.find(ctx)
 		if inside, ok := errors.AsType[*InsideShootError](err); ok {
 			return inside
 		}
@@ -115,34 +140,38 @@ func (d *Dialer) CheckServers(ctx context.Context) error {
 // Reachable reports whether at least one server could be reached when Run last
 // looked. It says nothing about agents.
 func (d *Dialer) Reachable() bool {
-	for _, s := range d.servers {
-		if s.up.Load() {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(d.servers, (*server).isUp)
 }
 
 // OwnsAddress reports whether a is the address of a configured server, as last
 // resolved.
 func (d *Dialer) OwnsAddress(a netip.AddrPort) bool {
 	for _, s := range d.servers {
-		if s.path.owns(a) {
-			return true
+		for _, e := range s.known() {
+			if e.addr == a {
+				return true
+			}
 		}
 	}
 	return false
 }
 
-// Close ends the connections to the servers. Call it when all Conns are
-// closed: it waits until what Close left to the background has been said.
-func (d *Dialer) Close() error {
-	d.background.Wait()
-	var errs []error
+// several reports whether there is a choice of endpoints.
+func (d *Dialer) several() bool {
+	n := 0
 	for _, s := range d.servers {
-		errs = append(errs, s.close())
+		n += len(s.known())
 	}
-	return errors.Join(errs...)
+	return n > 1
+}
+
+// Close ends the connections to the servers. Call it when all Conns are closed
+// and Run has returned: it waits until what Close left to the background has
+// been said.
+func (d *Dialer) Close() error {
+	d.die()
+	d.background.Wait()
+	return nil
 }
 
 // DialContext connects to dst through one of the servers. Its error is always
@@ -157,12 +186,12 @@ func (d *Dialer) DialContext(ctx context.Context, dst netip.AddrPort) (Conn, err
 	ctx, cancel := context.WithTimeout(ctx, d.timeout)
 	defer cancel()
 	var last *Error
-	for {
-		conn, err := d.dialAny(ctx, dst)
+	for pause := retryPause; ; pause = min(2*pause, maxRetryPause) {
+		conn, err, again := d.dialAny(ctx, dst)
 		if err == nil {
 			return conn, nil
 		}
-		if !err.elsewhere || err.Reason == ReasonTLS {
+		if !again {
 			return nil, err
 		}
 		// What the end of the budget interrupted says less than what had failed
@@ -170,36 +199,68 @@ func (d *Dialer) DialContext(ctx context.Context, dst netip.AddrPort) (Conn, err
 		if last == nil || ctx.Err() == nil {
 			last = err
 		}
-		select {
-		case <-ctx.Done():
+		sleep(ctx, jittered(pause, d.random()))
+		if ctx.Err() != nil {
 			return nil, d.gaveUp(ctx, last)
-		case <-time.After(retryPause):
 		}
 	}
 }
 
-// dialAny asks each server once, the most promising first.
-func (d *Dialer) dialAny(ctx context.Context, dst netip.AddrPort) (Conn, *Error) {
-	var last *Error
-	for i, s := range order(d.servers) {
-		if i > 0 {
+// dialAny asks each endpoint once, the most promising first. Where none could
+// dial, again says whether one may be able to soon: not where all have failed
+// for TLS' sake.
+func (d *Dialer) dialAny(ctx context.Context, dst netip.AddrPort) (_ Conn, last *Error, again bool) {
+	if err := d.find(ctx); err != nil {
+		return nil, err, err.elsewhere
+	}
+	var tried []*endpoint
+	for {
+		e, claim := d.pick(tried)
+		if e == nil {
+			return nil, last, again
+		}
+		if len(tried) > 0 {
 			d.metrics.failovers.Inc()
-			d.log.Debug("trying another proxy-server", "server", s.Name, "destination", dst, "error", last)
+			d.log.Debug("trying another proxy-server", "server", e.server.Name, "address", e.address(), "destination", dst, "error", last)
 		}
-		sctx, cancel := context.WithTimeout(ctx, silence)
-		conn, err := s.dial(sctx, dst)
-		cancel()
+		tried = append(tried, e)
+		conn, err := e.try(ctx, dst, claim)
 		if err == nil {
-			return conn, nil
+			return conn, nil, false
 		}
+		again = again || (err.elsewhere && err.Reason != ReasonTLS)
 		if last == nil || ctx.Err() == nil {
 			last = err
 		}
-		if !err.elsewhere || ctx.Err() != nil {
+		if !err.elsewhere {
+			return nil, last, false
+		}
+		if ctx.Err() != nil {
+			return nil, last, again
+		}
+	}
+}
+
+// find sees to it that there is an endpoint to dial through. Where there is, it
+// does not wait for servers whose addresses are not known yet.
+func (d *Dialer) find(ctx context.Context) *Error {
+	var missing []*server
+	for _, s := range d.servers {
+		if len(s.known()) == 0 {
+			missing = append(missing, s)
+			s.lookups.begin()
+		}
+	}
+	if len(missing) < len(d.servers) {
+		return nil
+	}
+	var last *Error
+	for _, s := range missing {
+		if last = s.await(ctx); last == nil || ctx.Err() != nil {
 			break
 		}
 	}
-	return nil, last
+	return last
 }
 
 // gaveUp says why a dial ended whose context ended: the app's own decision, or

@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tunnel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/shoot-proxy/proxy-client/internal/options"
+)
+
+const (
+	// lookTimeout bounds one attempt to reach an endpoint.
+	lookTimeout = 5 * time.Second
+	// lookPause is how long the result of a failed attempt answers for all who
+	// need the endpoint: a herd of dials must not become a herd of connections.
+	lookPause = 200 * time.Millisecond
+	// doubt is how long a dial must have waited for its failure to be held
+	// against the endpoint, where it was not the endpoint that ended it: apps
+	// give up sooner than we do.
+	doubt = 2 * time.Second
+)
+
+var (
+	errDeparted = errors.New("its name does not resolve to this address any more")
+	errLost     = errors.New("connection lost")
+)
+
+// endpoint is one place where a server is reached: one of its addresses, or its
+// Unix socket.
+type endpoint struct {
+	server *server
+	addr   netip.AddrPort // zero for a Unix socket
+	looks  *attempts      // at whether it can be reached
+	gone   context.Context
+	depart context.CancelFunc // ends gone: for new dials the address is the server's no more
+
+	load atomic.Int64 // connections, and dials
+	up   atomic.Bool  // whether the last look succeeded and its connection lasts
+
+	watched atomic.Bool
+	wake    chan struct{} // tells the watch to look
+
+	mu    sync.Mutex
+	aside setAside
+	link  *link // carries new streams in gRPC mode; nil where there is none
+}
+
+func newEndpoint(s *server, addr netip.AddrPort) *endpoint {
+	e := &endpoint{server: s, addr: addr, wake: make(chan struct{}, 1)}
+	e.looks = &attempts{background: &s.dialer.background, run: e.look, pause: lookPause}
+	e.gone, e.depart = context.WithCancel(s.dialer.life)
+	return e
+}
+
+func newUnixEndpoint(s *server) *endpoint { return newEndpoint(s, netip.AddrPort{}) }
+
+// address is where the endpoint is, for people and for net.Dial.
+func (e *endpoint) address() string {
+	if !e.addr.IsValid() {
+		return e.server.Address
+	}
+	return e.addr.String()
+}
+
+// candidate is what the endpoint is to a dial that chooses now.
+func (e *endpoint) candidate(now time.Time) candidate {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	c := candidate{load: e.load.Load(), until: e.aside.until}
+	switch {
+	case e.aside.failures == 0:
+	case e.aside.unreachable && (e.looks.running() || e.aside.aside(now, e.watched.Load())):
+		c.rank = rankUnreachable
+	case e.looks.running() || e.aside.aside(now, false):
+		c.rank = rankAside
+	}
+	return c
+}
+
+// claim counts a dial that is about to try.
+func (e *endpoint) claim() int {
+	e.load.Add(1)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.aside.claim()
+}
+
+// try dials dst, and draws from how it went what to think of the endpoint. It
+// ends claim.
+func (e *endpoint) try(ctx context.Context, dst netip.AddrPort, claim int) (Conn, *Error) {
+	began := time.Now()
+	defer e.load.Add(-1)
+	ctx, cancel := context.WithTimeout(ctx, silence)
+	defer cancel()
+	conn, err := e.dial(ctx, dst)
+	e.judge(ctx, err, began, claim)
+	return conn, err
+}
+
+// dial connects to dst in the server's mode, after what has to come first.
+func (e *endpoint) dial(ctx context.Context, dst netip.AddrPort) (Conn, *Error) {
+	if err := e.prepare(ctx); err != nil {
+		return nil, err
+	}
+	if e.server.speaks() == options.ModeGRPC {
+		return e.dialGRPC(ctx, dst)
+	}
+	conn, alpn, err := e.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if e.server.learn(alpn) == options.ModeGRPC {
+		_ = conn.Close()
+		return e.dialGRPC(ctx, dst)
+	}
+	return e.dialConnect(ctx, conn, dst)
+}
+
+// prepare waits for a look where a dial would otherwise fail, or do the same by
+// itself as all others: where the mode is not known, and where the endpoint
+// could not be reached.
+func (e *endpoint) prepare(ctx context.Context) *Error {
+	e.mu.Lock()
+	unreachable := e.aside.unreachable
+	e.mu.Unlock()
+	if !unreachable && e.server.speaks() != options.ModeAuto {
+		return nil
+	}
+	return e.reach(ctx)
+}
+
+// reach waits for the result of a look.
+func (e *endpoint) reach(ctx context.Context) *Error {
+	return e.looks.wait(ctx, func() *Error {
+		return e.server.unreachable(ctx, fmt.Errorf("connecting to %s: %w", e.address(), context.Cause(ctx)))
+	})
+}
+
+// look connects to the endpoint as it is done for a dial. In gRPC mode the
+// connection is kept, as the one that new streams share.
+func (e *endpoint) look() *Error {
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(e.gone, lookTimeout)
+	defer cancel()
+	err := e.greet(ctx)
+	if e.gone.Err() != nil {
+		return &Error{Reason: ReasonServerUnreachable, Server: e.server.Name, Err: errDeparted, elsewhere: true, unreachable: true}
+	}
+	e.mu.Lock()
+	if err == nil {
+		e.aside.reached()
+	} else {
+		e.aside.failed(began, time.Now(), true, e.server.dialer.random())
+	}
+	e.mu.Unlock()
+	if err != nil {
+		e.server.refresh()
+		e.poke()
+		e.setUp(false, err)
+		return err
+	}
+	e.setUp(true, nil)
+	return nil
+}
+
+func (e *endpoint) greet(ctx context.Context) *Error {
+	files := e.server.dialer.certs.version()
+	conn, alpn, err := e.connect(ctx)
+	if err != nil {
+		return err
+	}
+	if e.server.learn(alpn) == options.ModeGRPC {
+		return e.join(ctx, conn, files)
+	}
+	defer conn.Close()
+	return e.refusal(conn)
+}
+
+// refusal returns the error of a server that has refused our certificate, which
+// with TLS 1.3 it says only behind the handshake.
+func (e *endpoint) refusal(conn net.Conn) *Error {
+	_ = conn.SetReadDeadline(time.Now().Add(alertWait))
+	if _, err := conn.Read(make([]byte, 1)); err != nil {
+		if _, ok := remoteAlert(err); ok {
+			return e.alerted(err)
+		}
+	}
+	return nil
+}
+
+// judge draws the consequences from a dial that began at began and ended with
+// err.
+func (e *endpoint) judge(ctx context.Context, err *Error, began time.Time, claim int) {
+	now := time.Now()
+	d := e.server.dialer
+	early := now.Sub(began) < min(doubt, d.timeout/2)
+	e.mu.Lock()
+	old := e.aside
+	switch verdictOn(err, ctx.Err() != nil && early) {
+	case answered:
+		e.aside.succeeded()
+	case failed:
+		e.aside.failed(began, now, err.unreachable, d.random())
+	case inconclusive:
+	}
+	e.aside.release(claim)
+	is := e.aside
+	e.mu.Unlock()
+	log := d.log.With("server", e.server.Name, "address", e.address())
+	switch {
+	case old.failures == 0 && is.failures > 0:
+		log.Info("proxy-server set aside", "reason", ReasonOf(err), "error", err)
+		e.poke()
+	case old.failures > 0 && is.failures == 0:
+		log.Info("proxy-server in use again")
+	}
+	if is.unreachable {
+		e.server.refresh()
+	}
+}
+
+// verdict is what a dial's end says about the endpoint.
+type verdict int
+
+const (
+	inconclusive verdict = iota
+	answered
+	failed
+)
+
+// verdictOn judges a dial that ended with err. early says that its context, the
+// budget's or the app's, has ended it before the endpoint had its time.
+func verdictOn(err *Error, early bool) verdict {
+	switch {
+	case err == nil:
+		return answered
+	case early:
+		return inconclusive
+	case err.elsewhere, err.Reason == ReasonProtocol, err.Reason == ReasonCancelled:
+		return failed
+	default:
+		return answered // about the target
+	}
+}
+
+// poke wakes the watch.
+func (e *endpoint) poke() {
+	select {
+	case e.wake <- struct{}{}:
+	default:
+	}
+}
+
+// setUp records whether the endpoint can be reached.
+func (e *endpoint) setUp(up bool, err error) {
+	if old := e.up.Swap(up); old != up {
+		e.server.dialer.log.Debug("address of proxy-server", "server", e.server.Name, "address", e.address(), "up", up, "error", err)
+	}
+	e.server.tell(err)
+}

@@ -81,7 +81,7 @@ func (c *connectConn) answer() *Error {
 		}
 		n, err := c.conn.Read(head[len(head):cap(head)])
 		head = head[:len(head)+n]
-		v, status, rest := judgeHead(head, err != nil)
+		v, status, rest := judgeHead(head, err != nil && !isTimeout(err)) // giving up is not the server's end
 		c.answered = time.Now()
 		switch {
 		case v == headEstablished:

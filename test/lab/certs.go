@@ -25,12 +25,18 @@ type Certificates struct {
 	AgentCA, ClusterCert, ClusterKey, AgentCert, AgentKey    string
 	// ExpiredCert and ExpiredKey are a client's pair that is a day too old.
 	ExpiredCert, ExpiredKey string
+	// Frontend and Agents are the two authorities, for more certificates.
+	Frontend, Agents *Authority
 }
 
 // ServerName is a DNS name in the frontend's certificate, besides its addresses.
 const ServerName = "konnectivity-server.seed.lab"
 
-type authority struct {
+// Authority is a CA of the lab's own.
+type Authority struct {
+	// File is the PEM file with its certificate.
+	File string
+
 	dir  string
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
@@ -48,34 +54,34 @@ func newCertificates(dir string) (*Certificates, error) {
 		AgentCert: path("agent.crt"), AgentKey: path("agent.key"),
 		ExpiredCert: path("expired.crt"), ExpiredKey: path("expired.key"),
 	}
-	frontend, err := newAuthority(dir, "frontend-ca")
+	frontend, err := NewAuthority(dir, "frontend-ca")
 	if err != nil {
 		return nil, err
 	}
-	agents, err := newAuthority(dir, "agent-ca")
+	agents, err := NewAuthority(dir, "agent-ca")
 	if err != nil {
 		return nil, err
 	}
-	addrs := func(prefixes ...string) (ips []net.IP) {
-		for _, p := range prefixes {
-			ips = append(ips, net.IP(netip.MustParsePrefix(p).Addr().AsSlice()))
-		}
-		return ips
+	c.Frontend, c.Agents = frontend, agents
+	server := []netip.Addr{SeedAddress(IPv4), SeedAddress(IPv6)}
+	for i := range MaxServers {
+		server = append(server, ServerAddress(IPv4, i), ServerAddress(IPv6, i))
 	}
+	cluster := []netip.Addr{netip.MustParsePrefix(seedShootIPv4).Addr(), netip.MustParsePrefix(seedShootIPv6).Addr()}
 	for _, leaf := range []struct {
-		ca   *authority
-		name string
-		ips  []net.IP
-		dns  []string
-		age  time.Duration
+		ca    *Authority
+		name  string
+		addrs []netip.Addr
+		dns   []string
+		age   time.Duration
 	}{
-		{frontend, "server", addrs(seedPodIPv4, seedPodIPv6), []string{ServerName}, 0},
+		{frontend, "server", server, []string{ServerName}, 0},
 		{frontend, "client", nil, nil, 0},
 		{frontend, "expired", nil, nil, 48 * time.Hour},
-		{agents, "cluster", addrs(seedShootIPv4, seedShootIPv6), nil, 0},
+		{agents, "cluster", cluster, nil, 0},
 		{agents, "agent", nil, nil, 0},
 	} {
-		if err := leaf.ca.issue(leaf.name, leaf.ips, leaf.dns, leaf.age); err != nil {
+		if err := leaf.ca.issue(leaf.name, leaf.addrs, leaf.dns, leaf.age); err != nil {
 			return nil, err
 		}
 	}
@@ -87,7 +93,7 @@ func newCertificates(dir string) (*Certificates, error) {
 	return c, nil
 }
 
-func newAuthority(dir, name string) (*authority, error) {
+func NewAuthority(dir, name string) (*Authority, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
@@ -103,12 +109,19 @@ func newAuthority(dir, name string) (*authority, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &authority{dir: dir, cert: cert, key: key}, writePEM(filepath.Join(dir, name+".crt"), "CERTIFICATE", der, 0o644)
+	return &Authority{File: filepath.Join(dir, name+".crt"), dir: dir, cert: cert, key: key}, writePEM(filepath.Join(dir, name+".crt"), "CERTIFICATE", der, 0o644)
 }
 
-// issue writes name.crt and name.key, good for both ends of a connection, made
-// some time ago.
-func (a *authority) issue(name string, ips []net.IP, dns []string, age time.Duration) error {
+// Issue makes another certificate, good for both ends of a connection, in
+// name.crt beside the authority's own, and its key in name.key, which only root
+// can read.
+func (a *Authority) Issue(name string, addrs []netip.Addr, dns []string) (cert, key string, err error) {
+	base := filepath.Join(a.dir, name)
+	return base + ".crt", base + ".key", a.issue(name, addrs, dns, 0)
+}
+
+// issue is Issue for a certificate that was made some time ago.
+func (a *Authority) issue(name string, addrs []netip.Addr, dns []string, age time.Duration) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return err
@@ -116,7 +129,10 @@ func (a *authority) issue(name string, ips []net.IP, dns []string, age time.Dura
 	template := certificate(name)
 	template.KeyUsage = x509.KeyUsageDigitalSignature
 	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
-	template.IPAddresses, template.DNSNames = ips, dns
+	for _, addr := range addrs {
+		template.IPAddresses = append(template.IPAddresses, net.IP(addr.AsSlice()))
+	}
+	template.DNSNames = dns
 	template.NotBefore, template.NotAfter = template.NotBefore.Add(-age), template.NotAfter.Add(-age)
 	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
 	if err != nil {

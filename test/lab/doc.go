@@ -14,7 +14,8 @@
 //	                                                           and fd10:64::/48 …
 //
 // The seed runs the unmodified upstream proxy-server, the shoot the unmodified
-// agent, with certificates made on the spot. The pod has no way to the shoot's
+// agent, with certificates made on the spot: one of each, or several with a
+// balancer between them (Options.Servers, Options.Agents). The pod has no way to the shoot's
 // addresses but the tunnel, which [Lab.Unreachable] proves. The product's own
 // binaries run in the pod: init-redirect as root, proxy-client as uid 14001
 // without a capability.
@@ -25,6 +26,11 @@
 //	if _, err := l.ApplyRedirect(ctx); err != nil { … }
 //	sidecar, err := l.StartProxyClient(ctx)
 //	out, err := l.Pod.Run(ctx, lab.Command{Path: "curl", Args: []string{"-sS", "http://100.64.0.1:8080/"}, UID: lab.AppUID})
+//
+// Everything can go wrong on purpose: servers and agents are killed, frozen and
+// restarted ([Server], [Agent]), links lose packets or all of them
+// ([Lab.Loss], [Lab.Partition]), become narrow or long ([Lab.Bandwidth],
+// [Lab.AgentDelay]), names change ([Lab.NewHosts]), certificates too ([Volume]).
 //
 // What it promises: every process, namespace and file that a lab made is gone
 // after [Lab.Close], which says what it could not remove; processes die with

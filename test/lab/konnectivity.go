@@ -4,102 +4,138 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"net"
 	"net/netip"
-	"os"
-	"path/filepath"
+	"strings"
 	"time"
 )
 
-// Ports of the upstream server and agent: upstream's defaults.
+// Ports of the upstream server and agent: upstream's defaults. Several servers
+// have an address each and all of these ports on it; several agents share one
+// namespace, so the second one's ports follow the first one's.
 const (
 	FrontendPort    = 8090
 	agentPort       = 8091
 	serverHealth    = 8092
 	serverAdmin     = 8095
-	agentHealth     = 8093
+	agentHealth     = 8100
+	agentAdmin      = 8120
+	relayPort       = 8191
 	startupDeadline = 30 * time.Second
 )
 
-// ServerEstablished is the upstream server's gauge of tunnelled connections.
-const ServerEstablished = "konnectivity_network_proxy_server_established_connections"
+// The upstream server's gauges. Those of connections and dials are brought up to
+// date only by the next connection where a stream was cancelled
+// (removeEstablishedForStream and removeForStream in pkg/server/server.go).
+const (
+	ServerEstablished = "konnectivity_network_proxy_server_established_connections" // tunnelled connections
+	ServerPending     = "konnectivity_network_proxy_server_pending_backend_dials"   // dials without an answer
+	ServerBackends    = "konnectivity_network_proxy_server_ready_backend_connections"
+)
 
-// ServerBackends is the upstream server's gauge of agent connections.
-const ServerBackends = "konnectivity_network_proxy_server_ready_backend_connections"
+// The upstream agent's gauges.
+const (
+	AgentEndpoints = "konnectivity_network_proxy_agent_open_endpoint_connections" // connections to targets
+	AgentServers   = "konnectivity_network_proxy_agent_open_server_connections"
+)
 
-// StartServer starts the upstream server (again, where a test has killed it)
-// and waits until it listens. [Lab.WaitTunnel] tells when its agent is there.
-func (l *Lab) StartServer(ctx context.Context) error {
-	args := []string{
-		"--mode=" + string(l.opts.Mode), "--v=0", "--server-id=lab", "--server-count=1",
-		fmt.Sprint("--agent-port=", agentPort), fmt.Sprint("--health-port=", serverHealth), fmt.Sprint("--admin-port=", serverAdmin),
-		"--cluster-cert=" + l.Certs.ClusterCert, "--cluster-key=" + l.Certs.ClusterKey, "--cluster-ca-cert=" + l.Certs.AgentCA,
+// StartServer starts the first upstream server (again, where a test has killed
+// it) and waits until it listens. [Lab.WaitTunnel] tells when its agents are there.
+func (l *Lab) StartServer(ctx context.Context) error { return l.Servers[0].Start(ctx) }
+
+// StartAgent starts the first upstream agent in the shoot (again, where a test
+// has killed it). [Lab.WaitTunnel] tells when it has found its servers.
+func (l *Lab) StartAgent() error { return l.Agents[0].Start() }
+
+// WaitTunnel waits until each server that runs and each agent that runs have
+// found each other. What was killed or frozen, or hides from agents, is not
+// waited for.
+func (l *Lab) WaitTunnel(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startupDeadline)
+	defer cancel()
+	return Poll(ctx, "servers and agents to find each other", func(ctx context.Context) error {
+		var servers, agents population
+		for _, s := range l.Servers {
+			if !s.Agentless {
+				servers.count(s.Process)
+			}
+		}
+		for _, a := range l.Agents {
+			agents.count(a.Process)
+		}
+		if servers.running == 0 || agents.running == 0 {
+			return errors.New("no server runs, or no agent")
+		}
+		for _, s := range l.Servers {
+			if s.Running() && !s.Agentless {
+				if err := agents.wantKnown(ctx, s.Name, ServerBackends, s.Metrics); err != nil {
+					return err
+				}
+			}
+		}
+		for _, a := range l.Agents {
+			if a.Running() {
+				if err := servers.wantKnown(ctx, a.Name, AgentServers, a.Metrics); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// population is how many processes of a kind there are. Who has known a frozen
+// one may still count it.
+type population struct{ running, frozen float64 }
+
+func (n *population) count(p *Process) {
+	switch {
+	case p.Running():
+		n.running++
+	case p.alive() == nil:
+		n.frozen++
 	}
-	if l.opts.Transport == Unix {
-		args = append(args, "--server-port=0", "--uds-name="+l.socket())
-	} else {
-		args = append(args, fmt.Sprint("--server-port=", FrontendPort), "--server-cert="+l.Certs.ServerCert,
-			"--server-key="+l.Certs.ServerKey, "--server-ca-cert="+l.Certs.FrontendCA)
-	}
-	l.serverStarts++
-	server, err := l.Seed.Start(fmt.Sprint("server-", l.serverStarts), Command{Path: l.opts.server(), Args: args})
+}
+
+// wantKnown returns an error where a gauge of the other side says something else.
+func (n population) wantKnown(ctx context.Context, who, gauge string, read func(context.Context) (Metrics, error)) error {
+	m, err := read(ctx)
 	if err != nil {
 		return err
 	}
-	l.Server = server
-	ctx, cancel := context.WithTimeout(ctx, startupDeadline)
-	defer cancel()
-	if err := l.Seed.waitHealthy(ctx, server, fmt.Sprintf("http://127.0.0.1:%d/healthz", serverHealth)); err != nil {
-		return err
-	}
-	if l.opts.Transport == Unix {
-		// The server makes its socket for itself alone. A deployment shares it by
-		// group; the lab opens it for everybody.
-		return os.Chmod(l.socket(), 0o666)
+	if got := m.Sum(gauge); got < n.running || got > n.running+n.frozen {
+		return fmt.Errorf("%s: %s is %v, want %+v", who, gauge, got, n)
 	}
 	return nil
 }
 
-// StartAgent starts the upstream agent in the shoot (again, where a test has
-// killed it). [Lab.WaitTunnel] tells when it has found its server.
-func (l *Lab) StartAgent() (err error) {
-	seed := netip.MustParsePrefix(seedShootIPv4).Addr()
-	l.agentStarts++
-	l.Agent, err = l.Shoot.Start(fmt.Sprint("agent-", l.agentStarts), Command{Path: l.opts.agent(), Args: []string{
-		"--v=0", "--agent-id=lab", "--proxy-server-host=" + seed.String(), fmt.Sprint("--proxy-server-port=", agentPort),
-		"--ca-cert=" + l.Certs.AgentCA, "--agent-cert=" + l.Certs.AgentCert, "--agent-key=" + l.Certs.AgentKey,
-		"--sync-interval=200ms", "--probe-interval=200ms", "--sync-interval-cap=1s",
-		fmt.Sprint("--health-server-port=", agentHealth),
-	}})
-	return err
-}
-
-// WaitTunnel waits until server and agent have found each other: both are ready.
-func (l *Lab) WaitTunnel(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, startupDeadline)
-	defer cancel()
-	if err := l.Seed.waitHealthy(ctx, l.Server, fmt.Sprintf("http://127.0.0.1:%d/readyz", serverHealth)); err != nil {
-		return err
-	}
-	return l.Shoot.waitHealthy(ctx, l.Agent, fmt.Sprintf("http://127.0.0.1:%d/readyz", agentHealth))
-}
-
-// Frontend is the server's frontend as --proxy-server wants it.
+// Frontend is what --proxy-server takes: all servers, each by an address of its
+// own.
 func (l *Lab) Frontend() string {
-	if l.opts.Transport == Unix {
-		return "unix://" + l.socket()
+	var all []string
+	for _, s := range l.Servers {
+		all = append(all, s.Frontend())
 	}
-	f := IPv4
-	if !l.opts.PodFamilies.Has(IPv4) {
-		f = IPv6
-	}
-	return net.JoinHostPort(SeedAddress(f).String(), fmt.Sprint(FrontendPort))
+	return strings.Join(all, ",")
 }
 
-func (l *Lab) socket() string { return filepath.Join(l.Dir, "frontend.sock") }
-
-// ServerMetrics reads the upstream server's metrics.
-func (l *Lab) ServerMetrics(ctx context.Context) (Metrics, error) {
-	return l.Seed.metrics(ctx, fmt.Sprintf("http://127.0.0.1:%d/metrics", serverAdmin))
+// podFamily is the one over which the pod reaches the servers.
+func (l *Lab) podFamily() Families {
+	if l.opts.PodFamilies.Has(IPv4) {
+		return IPv4
+	}
+	return IPv6
 }
+
+// agentEntry is where the agents believe their server to be.
+func (l *Lab) agentEntry() netip.AddrPort {
+	port := uint16(agentPort)
+	if l.opts.AgentRelay {
+		port = relayPort
+	}
+	return netip.AddrPortFrom(netip.MustParsePrefix(seedShootIPv4).Addr(), port)
+}
+
+// ServerMetrics reads the first upstream server's metrics.
+func (l *Lab) ServerMetrics(ctx context.Context) (Metrics, error) { return l.Servers[0].Metrics(ctx) }

@@ -19,8 +19,8 @@ import (
 // process id behind it tells whose they are.
 const prefix = "shootlab-"
 
-// Lab is three namespaces with an upstream server and agent that have found
-// each other. The product's binaries are not started yet.
+// Lab is three namespaces with upstream servers and agents that have found each
+// other. The product's binaries are not started yet.
 type Lab struct {
 	// Dir holds everything that the lab writes; everybody may read it.
 	Dir string
@@ -28,12 +28,17 @@ type Lab struct {
 	Pod, Seed, Shoot *Namespace
 	// Certs are the mTLS files of server, agent and client.
 	Certs *Certificates
-	// Server and Agent are upstream's, running.
+	// Servers and Agents are upstream's, as many as the options say.
+	Servers []*Server
+	Agents  []*Agent
+	// Server and Agent are the processes of the first of each.
 	Server, Agent *Process
+	// Balancer is haproxy, where there are several servers.
+	Balancer *Process
 
-	opts Options
-
-	serverStarts, agentStarts, sidecarStarts int
+	opts          Options
+	sidecarStarts int
+	agentRelay    *Relay
 
 	mu        sync.Mutex
 	processes []*Process
@@ -79,11 +84,35 @@ func (l *Lab) build(ctx context.Context) (err error) {
 	if l.Certs, err = newCertificates(filepath.Join(l.Dir, "certs")); err != nil {
 		return err
 	}
-	if err := l.StartServer(ctx); err != nil {
-		return err
+	return l.buildTunnel(ctx)
+}
+
+// buildTunnel starts servers, balancer and agents, and waits until all have
+// found each other.
+func (l *Lab) buildTunnel(ctx context.Context) error {
+	for i := range l.opts.Servers {
+		s := &Server{Index: i, lab: l}
+		l.Servers = append(l.Servers, s)
+		if err := s.Start(ctx); err != nil {
+			return err
+		}
 	}
-	if err := l.StartAgent(); err != nil {
-		return err
+	if l.opts.Servers > 1 {
+		if err := l.startBalancer(ctx); err != nil {
+			return err
+		}
+	}
+	if l.opts.AgentRelay {
+		if err := l.startAgentRelay(); err != nil {
+			return err
+		}
+	}
+	for i := range l.opts.Agents {
+		a := &Agent{Index: i, lab: l}
+		l.Agents = append(l.Agents, a)
+		if err := a.Start(); err != nil {
+			return err
+		}
 	}
 	return l.WaitTunnel(ctx)
 }

@@ -14,6 +14,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// MaxServers is how many upstream servers a seed can have.
+const MaxServers = 4
+
 // PodAddresses is how many pod addresses of each family the shoot has.
 const PodAddresses = 60
 
@@ -68,6 +71,13 @@ func PodAddress(f Families) netip.Addr {
 // SeedAddress is the seed's address as the client's pod sees it.
 func SeedAddress(f Families) netip.Addr {
 	return netip.MustParsePrefix(pick(f, seedPodIPv4, seedPodIPv6)).Addr()
+}
+
+// ServerAddress is the address of the seed's upstream server with that index,
+// from 0, where the seed has several. The seed has all of these addresses also
+// where it has one server, which then answers on each.
+func ServerAddress(f Families, index int) netip.Addr {
+	return netip.MustParseAddr(pick(f, fmt.Sprintf("10.96.0.%d", 21+index), fmt.Sprintf("fd00:96::%x", 0x21+index)))
 }
 
 // URL of a path on a target.
@@ -126,9 +136,13 @@ func (l *Lab) wireSeed() error {
 			return err
 		}
 	}
+	toPod := []string{seedPodIPv4, seedPodIPv6}
+	for i := range MaxServers {
+		toPod = append(toPod, ServerAddress(IPv4, i).String()+"/24", ServerAddress(IPv6, i).String()+"/64")
+	}
 	return addresses(map[string][]string{
 		"lo":       nil,
-		"to-pod":   {seedPodIPv4, seedPodIPv6},
+		"to-pod":   toPod,
 		"to-shoot": {seedShootIPv4, seedShootIPv6},
 	})
 }

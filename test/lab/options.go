@@ -85,6 +85,15 @@ type Options struct {
 	// ShootFamilies are the families whose CIDRs the product is told about;
 	// DualStack if zero. The shoot itself always has both.
 	ShootFamilies Families
+	// Servers is how many upstream servers the seed has, at most [MaxServers]; 1
+	// if zero. Several have an address each, and a balancer between them and the
+	// agents, which dial it until they have met them all.
+	Servers int
+	// Agents is how many agents the shoot has; 1 if zero.
+	Agents int
+	// AgentRelay leads the agents through a relay of the lab's own, which can
+	// delay what they say and hear: see [Lab.AgentDelay].
+	AgentRelay bool
 	// DisableIPv6 switches IPv6 off in the pod's kernel, as net.ipv6.conf.all.disable_ipv6 does.
 	DisableIPv6 bool
 	// Detached processes outlive this program: for a lab that a person keeps.
@@ -107,6 +116,10 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.ShootFamilies == 0 {
 		o.ShootFamilies = DualStack
+	}
+	o.Servers, o.Agents = max(o.Servers, 1), max(o.Agents, 1)
+	if o.Servers > MaxServers {
+		return o, fmt.Errorf("a lab has at most %d servers, not %d", MaxServers, o.Servers)
 	}
 	bin, testBin, err := FindBinaries()
 	if o.Bin == "" {

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -25,6 +26,9 @@ type Command struct {
 	UID uint32
 	// Env is added to a small environment of the lab's own.
 	Env []string
+	// Hosts, where set, is all that the process knows of names: nothing else
+	// resolves for it.
+	Hosts *Hosts
 	// Stdin and Stdout may be nil. For a started [Process] without Stdout, both
 	// outputs go to its log.
 	Stdin  io.Reader
@@ -62,9 +66,13 @@ type Process struct {
 	cmd    *exec.Cmd
 	exited chan struct{}
 	err    error
+	frozen atomic.Bool
 }
 
 func (n *Namespace) command(c Command) *exec.Cmd {
+	if c.Hosts != nil {
+		c = c.Hosts.around(c)
+	}
 	cmd := exec.Command(c.Path, c.Args...)
 	cmd.Env = append([]string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C", "HOME=" + n.lab.Dir}, c.Env...)
 	cmd.Dir = n.lab.Dir
@@ -137,6 +145,22 @@ func (p *Process) PID() int { return p.cmd.Process.Pid }
 
 // Signal sends sig to the process alone.
 func (p *Process) Signal(sig syscall.Signal) error { return p.cmd.Process.Signal(sig) }
+
+// Freeze stops the process as SIGSTOP does: its sockets stay open, the kernel
+// goes on acknowledging for it, and it does nothing.
+func (p *Process) Freeze() error {
+	p.frozen.Store(true)
+	return p.Signal(syscall.SIGSTOP)
+}
+
+// Thaw lets a frozen process go on.
+func (p *Process) Thaw() error {
+	p.frozen.Store(false)
+	return p.Signal(syscall.SIGCONT)
+}
+
+// Running reports whether the process has neither ended nor been frozen.
+func (p *Process) Running() bool { return p.alive() == nil && !p.frozen.Load() }
 
 // Exited is closed once the process has ended.
 func (p *Process) Exited() <-chan struct{} { return p.exited }

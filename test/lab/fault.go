@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// Link is one of the lab's two cables, by the name of its end in the seed. The
+// other end is eth0.
+type Link string
+
+// The cables.
+const (
+	PodLink   Link = "to-pod"
+	ShootLink Link = "to-shoot"
+)
+
+// Undo ends a fault. It may be called more than once, and need not be called
+// before the lab is closed.
+type Undo func() error
+
+// end is one end of a cable.
+type end struct {
+	host *Namespace
+	name string
+}
+
+func (l *Lab) ends(link Link) []end {
+	far := l.Pod
+	if link == ShootLink {
+		far = l.Shoot
+	}
+	return []end{{l.Seed, string(link)}, {far, "eth0"}}
+}
+
+// Partition drops all packets on a link, silently: both ends stay up and hear
+// nothing.
+func (l *Lab) Partition(ctx context.Context, link Link) (Undo, error) {
+	return l.dropArrivals(ctx, link)
+}
+
+// Loss drops packets on a link with that probability, either way.
+func (l *Lab) Loss(ctx context.Context, link Link, probability float64) (Undo, error) {
+	return l.dropArrivals(ctx, link, "-m", "statistic", "--mode", "random", "--probability", fmt.Sprintf("%.4f", probability))
+}
+
+// dropArrivals drops what matches at both ends where it arrives: a packet that
+// its sender's own kernel drops is one that TCP knows of.
+func (l *Lab) dropArrivals(ctx context.Context, link Link, match ...string) (Undo, error) {
+	var steps []step
+	for _, e := range l.ends(link) {
+		for _, f := range DualStack.Each() {
+			steps = append(steps, drop(e, f, match...))
+		}
+	}
+	return do(ctx, steps)
+}
+
+// BlackHole makes the packets between the pod and this server's address vanish,
+// as those of a host that lost its power: nobody hears anything. The server's
+// agents keep their connections.
+func (s *Server) BlackHole(ctx context.Context) (Undo, error) {
+	var steps []step
+	ends := s.lab.ends(PodLink)
+	for _, f := range DualStack.Each() {
+		steps = append(steps,
+			drop(ends[0], f, "-d", s.Address(f).String()),
+			drop(ends[1], f, "-s", s.Address(f).String()))
+	}
+	return do(ctx, steps)
+}
+
+// Bandwidth limits a link to so many bytes a second, each way.
+func (l *Lab) Bandwidth(ctx context.Context, link Link, bytesPerSecond int) (Undo, error) {
+	var steps []step
+	for _, e := range l.ends(link) {
+		steps = append(steps, step{
+			host: e.host,
+			do: Command{Path: "tc", Args: []string{
+				"qdisc", "add", "dev", e.name, "root", "tbf", "rate", strconv.Itoa(8*bytesPerSecond) + "bit", "burst", "64kb", "latency", "100ms",
+			}},
+			undo: Command{Path: "tc", Args: []string{"qdisc", "del", "dev", e.name, "root"}},
+		})
+	}
+	return do(ctx, steps)
+}
+
+// step is a change on one host, and its opposite.
+type step struct {
+	host     *Namespace
+	do, undo Command
+}
+
+func drop(e end, f Families, match ...string) step {
+	rule := slices.Concat([]string{"INPUT", "-i", e.name}, match, []string{"-j", "DROP"})
+	command := func(action string) Command {
+		return Command{Path: pick(f, "iptables", "ip6tables"), Args: slices.Concat([]string{"-w", action}, rule)}
+	}
+	return step{host: e.host, do: command("-I"), undo: command("-D")}
+}
+
+// do runs the steps, all or none.
+func do(ctx context.Context, steps []step) (Undo, error) {
+	var done []step
+	undo := sync.OnceValue(func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		var errs []error
+		for _, s := range slices.Backward(done) {
+			_, err := s.host.Run(ctx, s.undo)
+			errs = append(errs, err)
+		}
+		return errors.Join(errs...)
+	})
+	for _, s := range steps {
+		if _, err := s.host.Run(ctx, s.do); err != nil {
+			return nil, errors.Join(err, undo())
+		}
+		done = append(done, s)
+	}
+	return undo, nil
+}

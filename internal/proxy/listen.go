@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -23,9 +25,8 @@ const (
 // Listen listens on all of addrs, or on none: its error says which address
 // failed and what to do about it.
 func Listen(ctx context.Context, addrs []netip.AddrPort) ([]*net.TCPListener, error) {
-	// Peers are on this machine: they cannot vanish without the kernel knowing,
-	// so keepalive probes would only cost.
-	lc := net.ListenConfig{KeepAlive: -1}
+	// Connections inherit what their listener has: no system call for each.
+	lc := net.ListenConfig{KeepAlive: -1, Control: setKeepalive}
 	// Go listens for Multipath TCP by default. The kernel does not tell the
 	// original destination of an MPTCP socket; apps fall back to plain TCP when
 	// the listener speaks nothing else.
@@ -46,6 +47,36 @@ func Listen(ctx context.Context, addrs []netip.AddrPort) ([]*net.TCPListener, er
 		listeners = append(listeners, ln.(*net.TCPListener))
 	}
 	return listeners, nil
+}
+
+// Apps are on this machine, and yet one can vanish without our kernel knowing:
+// where conntrack loses the entry of a redirected connection (it was deleted,
+// the table was flushed, or the connection was idle for longer than
+// nf_conntrack_tcp_timeout_established), nothing that the app sends reaches its
+// connection any more, its end included. What we send is not the target's to the
+// app's kernel. Measured: in IPv4 it answers a probe with RST, which frees the
+// connection after keepaliveIdle; in IPv6 it says nothing, and our kernel gives
+// up three intervals later. Before that, probes keep the entry of an idle
+// connection from expiring: keepaliveIdle is far below what anybody sets that
+// timeout to.
+const (
+	keepaliveIdle     = 60 * time.Second
+	keepaliveInterval = 20 * time.Second
+	keepaliveCount    = 3
+)
+
+// setKeepalive turns keepalive on (tcp(7)) for a listener's connections.
+func setKeepalive(_, _ string, c syscall.RawConn) error {
+	var serr error
+	err := c.Control(func(fd uintptr) {
+		serr = errors.Join(
+			os.NewSyscallError("setsockopt SO_KEEPALIVE", unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)),
+			os.NewSyscallError("setsockopt TCP_KEEPIDLE", unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, int(keepaliveIdle/time.Second))),
+			os.NewSyscallError("setsockopt TCP_KEEPINTVL", unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, int(keepaliveInterval/time.Second))),
+			os.NewSyscallError("setsockopt TCP_KEEPCNT", unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_KEEPCNT, keepaliveCount)),
+		)
+	})
+	return errors.Join(err, serr)
 }
 
 // cure tells what to do about an address on which we cannot listen.

@@ -26,6 +26,8 @@ REQUIRE_ROOT ?= $(ROOT)
 TOOLS := test/bin/tools
 GOTESTSUM = $(CURDIR)/$(TOOLS)/gotestsum --format $(1) --format-hide-empty-pkg --
 GO_TEST_FLAGS ?=
+DURATION ?= 10m
+SEED ?=
 
 .PHONY: help
 help: ## list the targets
@@ -50,6 +52,11 @@ test-unit: packages-build tools ## tests that need no privileges and touch no na
 .PHONY: test-netns
 test-netns: need-root packages-test tools ## only the packages with tests in network namespaces (root)
 	REQUIRE_ROOT=1 $(call GOTESTSUM,pkgname) -race $(GO_TEST_FLAGS) $$(go list -f '{{.ImportPath}} {{.TestImports}} {{.XTestImports}}' ./... | awk '/internal\/netnstest/ {print $$1}')
+
+.PHONY: soak
+soak: need-root packages-test ## mixed traffic under random faults, every byte checked (root); DURATION=10m, SEED= repeats a run
+	@$(MAKE) go-demo
+	@test/bin/soak --duration $(DURATION) $(if $(SEED),--seed $(SEED))
 
 .PHONY: lint
 lint: packages-build tools ## gofumpt, go vet, staticcheck and go mod tidy over every module

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package soak
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"syscall"
+	"time"
+)
+
+// hang is how long nothing may move on a connection whose app waits. It is far
+// beyond the longest disturbance with its dial budget and the recovery of TCP
+// after it: a guard, not a promise of speed.
+const hang = 90 * time.Second
+
+// app is one connection of an app in the pod.
+type app struct {
+	conn    *net.TCPConn
+	outcome outcome
+	check   *checker // of what it reads
+	upload  io.Reader
+	buffer  []byte
+}
+
+// dialer connects from inside the pod.
+type dialer func(ctx context.Context, network, address string) (net.Conn, error)
+
+// dial connects as an app does. The sidecar accepts every connection, whatever
+// becomes of it: a failure here has no excuse.
+func dial(ctx context.Context, d dialer, o outcome) *app {
+	a := &app{outcome: o, buffer: make([]byte, 16<<10)}
+	a.outcome.began = time.Now()
+	a.check, a.upload = newChecker(o.id, toApp), stream(o.id, toTarget)
+	ctx, cancel := context.WithTimeout(ctx, hang)
+	defer cancel()
+	conn, err := d(ctx, "tcp", o.to.String())
+	if errors.Is(err, syscall.ECONNRESET) {
+		// Accepted, and reset before the app has looked.
+		a.end(resetEnd, err)
+		return a
+	}
+	if err != nil {
+		a.outcome.refused = true
+		a.end(oddEnd, fmt.Errorf("the sidecar did not accept it: %w", err))
+		return a
+	}
+	a.conn = conn.(*net.TCPConn)
+	a.outcome.local = conn.LocalAddr().(*net.TCPAddr).AddrPort()
+	a.alive()
+	return a
+}
+
+// alive gives the connection another time to move.
+func (a *app) alive() { _ = a.conn.SetDeadline(time.Now().Add(hang)) }
+
+// over reports whether the connection has ended.
+func (a *app) over() bool { return a.outcome.ending != "" }
+
+// end settles how it ended; the first time stands.
+func (a *app) end(e ending, err error) {
+	if a.over() {
+		return
+	}
+	a.outcome.ending, a.outcome.err, a.outcome.ended = e, err, time.Now()
+	if a.conn != nil {
+		_ = a.conn.Close()
+	}
+}
+
+// fail ends it with what a read or write returned.
+func (a *app) fail(err error) {
+	var wrong *wrongByteError
+	if errors.As(err, &wrong) {
+		a.end(oddEnd, err)
+		return
+	}
+	a.end(endingOf(err), err)
+}
+
+// say sends bytes that are not the stream's: the script.
+func (a *app) say(text string) {
+	if a.over() {
+		return
+	}
+	_, err := io.WriteString(a.conn, text)
+	a.outcome.wrote = time.Now()
+	if err != nil {
+		a.fail(err)
+	}
+}
+
+// send sends the next n bytes of the app's stream.
+func (a *app) send(n int64) {
+	for n > 0 && !a.over() {
+		p := a.buffer[:min(n, int64(len(a.buffer)))]
+		_, _ = io.ReadFull(a.upload, p) // endless
+		a.alive()
+		m, err := a.conn.Write(p)
+		a.outcome.sent += int64(m)
+		a.outcome.wrote = time.Now()
+		n -= int64(m)
+		if err != nil {
+			a.fail(err)
+			return
+		}
+	}
+}
+
+// receive reads the next n bytes of the answer, at a pace (bytes a second; 0 is
+// as fast as they come).
+func (a *app) receive(n int64, pace int) {
+	for n > 0 && !a.over() {
+		m, err := a.read(a.buffer[:min(n, int64(len(a.buffer)))])
+		n -= int64(m)
+		if err != nil {
+			a.fail(err)
+			return
+		}
+		if pace > 0 {
+			time.Sleep(time.Duration(m) * time.Second / time.Duration(pace))
+		}
+	}
+}
+
+func (a *app) read(p []byte) (int, error) {
+	a.alive()
+	n, err := a.conn.Read(p)
+	if n > 0 {
+		right, wrong := a.check.Write(p[:n])
+		a.outcome.got += int64(right)
+		if wrong != nil {
+			return n, wrong
+		}
+	}
+	return n, err
+}
+
+// receiveEnd expects the target's end.
+func (a *app) receiveEnd() {
+	for !a.over() {
+		if _, err := a.read(a.buffer); err != nil {
+			a.fail(err)
+		}
+	}
+}
+
+// finish sends FIN, and goes on reading.
+func (a *app) finish() {
+	if a.over() {
+		return
+	}
+	if err := a.conn.CloseWrite(); err != nil && endingOf(err) != resetEnd {
+		// A reset will be met by the next read, with what came before it.
+		a.fail(err)
+	}
+}
+
+// leave closes a connection that has all it wanted.
+func (a *app) leave() { a.end(cleanEnd, nil) }
+
+// abandon closes it in the middle; with a reset, if so wished.
+func (a *app) abandon(reset bool) {
+	if a.over() {
+		return
+	}
+	if reset {
+		_ = a.conn.SetLinger(0)
+	}
+	a.end(abandoned, nil)
+}
+
+// target is an address with a port in the shoot.
+func at(addr netip.Addr, port int) netip.AddrPort { return netip.AddrPortFrom(addr, uint16(port)) }

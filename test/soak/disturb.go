@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package soak
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/shoot-proxy/proxy-client/test/lab"
+)
+
+// recoverWithin bounds how long the lab, and the product in it, may take to
+// work again after a disturbance. A guard against hanging.
+const recoverWithin = 2 * time.Minute
+
+// follow carries the plan out until its end, or ctx's.
+func (s *site) follow(ctx context.Context, plan Plan) error {
+	for _, step := range plan {
+		if !sleep(ctx, step.Calm) {
+			return ctx.Err()
+		}
+		if err := s.disturb(ctx, step); err != nil {
+			return fmt.Errorf("%s: %w", step, err)
+		}
+	}
+	return nil
+}
+
+// String names a step's disturbances.
+func (s Step) String() string {
+	var all []string
+	for _, d := range s.Disturbances {
+		all = append(all, d.String())
+	}
+	return strings.Join(all, " with ")
+}
+
+// sleep returns false where ctx ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-time.After(d):
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// disturb does all that a step says, and returns when nothing of it is left.
+func (s *site) disturb(ctx context.Context, step Step) error {
+	var running sync.WaitGroup
+	errs := make([]error, len(step.Disturbances))
+	for i, d := range step.Disturbances {
+		end := s.journal.begin(d)
+		defer end()
+		running.Go(func() { errs[i] = s.do(ctx, d) })
+	}
+	running.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	return s.recover(ctx)
+}
+
+// do does one disturbance and undoes it.
+func (s *site) do(ctx context.Context, d Disturbance) error {
+	l := s.lab
+	switch d.Kind {
+	case KillServer:
+		return s.killServers(ctx, d, l.Servers[d.Index])
+	case KillServers:
+		return s.killServers(ctx, d, l.Servers...)
+	case KillAgent:
+		return s.killAgents(ctx, d, l.Agents[d.Index])
+	case KillAgents:
+		return s.killAgents(ctx, d, l.Agents...)
+	case FreezeServer:
+		return freeze(ctx, d, l.Servers[d.Index].Process)
+	case FreezeAgent:
+		return freeze(ctx, d, l.Agents[d.Index].Process)
+	case HideServer, HideServerFor:
+		return fault(ctx, d, l.Servers[d.Index].BlackHole)
+	case PartPod, PartPodFor:
+		return fault(ctx, d, on(l.Partition, lab.PodLink))
+	case PartShoot:
+		return fault(ctx, d, on(l.Partition, lab.ShootLink))
+	case LosePod:
+		return fault(ctx, d, with(l.Loss, lab.PodLink, d.Level))
+	case LoseShoot:
+		return fault(ctx, d, with(l.Loss, lab.ShootLink, d.Level))
+	case NarrowPod:
+		return fault(ctx, d, with(l.Bandwidth, lab.PodLink, int(d.Level)))
+	case NarrowShoot:
+		return fault(ctx, d, with(l.Bandwidth, lab.ShootLink, int(d.Level)))
+	case DelayAgents:
+		l.AgentDelay(time.Duration(d.Level * float64(time.Millisecond)))
+		defer l.AgentDelay(0)
+		sleep(ctx, d.For)
+		return nil
+	case SwapFiles:
+		defer sleep(ctx, d.For)
+		return s.swapFiles()
+	case SpoilFiles:
+		err := s.spoilFiles()
+		sleep(ctx, d.For)
+		return errors.Join(err, s.swapFiles())
+	}
+	return fmt.Errorf("nobody knows how to do %q", d.Kind)
+}
+
+func on(f func(context.Context, lab.Link) (lab.Undo, error), link lab.Link) func(context.Context) (lab.Undo, error) {
+	return func(ctx context.Context) (lab.Undo, error) { return f(ctx, link) }
+}
+
+func with[T any](f func(context.Context, lab.Link, T) (lab.Undo, error), link lab.Link, level T) func(context.Context) (lab.Undo, error) {
+	return func(ctx context.Context) (lab.Undo, error) { return f(ctx, link, level) }
+}
+
+// fault does something to a link for a while.
+func fault(ctx context.Context, d Disturbance, do func(context.Context) (lab.Undo, error)) error {
+	undo, err := do(ctx)
+	if err != nil {
+		return err
+	}
+	sleep(ctx, d.For)
+	return undo()
+}
+
+// freeze stops a process for a while.
+func freeze(ctx context.Context, d Disturbance, p *lab.Process) error {
+	if err := p.Freeze(); err != nil {
+		return err
+	}
+	sleep(ctx, d.For)
+	return p.Thaw()
+}
+
+func (s *site) killServers(ctx context.Context, d Disturbance, servers ...*lab.Server) error {
+	for _, server := range servers {
+		server.Kill()
+	}
+	sleep(ctx, d.For)
+	for _, server := range servers {
+		if err := server.Start(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *site) killAgents(ctx context.Context, d Disturbance, agents ...*lab.Agent) error {
+	for _, agent := range agents {
+		agent.Kill()
+	}
+	sleep(ctx, d.For)
+	for _, agent := range agents {
+		if err := agent.Start(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// recover waits until everything works again: the peers have each other, the
+// sidecar has all its servers, and connections succeed.
+func (s *site) recover(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, recoverWithin)
+	defer cancel()
+	if err := lab.Poll(ctx, "the tunnel to stand again", s.lab.WaitTunnel); err != nil {
+		return err
+	}
+	err := lab.Poll(ctx, "the sidecar to have its servers again", func(ctx context.Context) error {
+		m, err := s.lab.SidecarMetrics(ctx)
+		if err != nil {
+			return err
+		}
+		if up := m.Sum("proxy_client_server_up"); up != peers {
+			return fmt.Errorf("%v servers are up", up)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return lab.Poll(ctx, "connections to succeed again", s.canaries)
+}
+
+// canaries are some connections at once, so that more than one server gets
+// some. They are judged and counted like all others.
+func (s *site) canaries(ctx context.Context) error {
+	const n = 12
+	failed := make(chan error, n)
+	var all sync.WaitGroup
+	for range n {
+		all.Go(func() {
+			w := s.traffic.worker(ctx, "canary")
+			sc := script{up: 200, down: 2000, rounds: 1, targetCloses: true}
+			a := w.open(whole, scriptPort, sc)
+			w.play(a, sc, 0)
+			w.done(a)
+			if o := a.outcome; o.ending != cleanEnd || o.got != o.want {
+				failed <- fmt.Errorf("%s ended in %s after %d bytes of %d: %w", o, o.ending, o.got, o.want, o.err)
+			}
+		})
+	}
+	all.Wait()
+	select {
+	case err := <-failed:
+		return err
+	default:
+		return nil
+	}
+}

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package soak
+
+import (
+	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
+	"strings"
+	"time"
+)
+
+// Kind is one way to disturb a lab.
+type Kind string
+
+// The kinds. Short ones stay below what TCP bears, long ones do not.
+const (
+	KillServer    Kind = "kill server"
+	KillServers   Kind = "kill all servers"
+	KillAgent     Kind = "kill agent"
+	KillAgents    Kind = "kill all agents"
+	FreezeServer  Kind = "freeze server"
+	FreezeAgent   Kind = "freeze agent"
+	HideServer    Kind = "black-hole server"
+	HideServerFor Kind = "black-hole server for long"
+	PartPod       Kind = "partition pod-seed"
+	PartPodFor    Kind = "partition pod-seed for long"
+	PartShoot     Kind = "partition seed-shoot"
+	LosePod       Kind = "loss pod-seed"
+	LoseShoot     Kind = "loss seed-shoot"
+	NarrowPod     Kind = "bandwidth pod-seed"
+	NarrowShoot   Kind = "bandwidth seed-shoot"
+	DelayAgents   Kind = "delay of agents"
+	SwapFiles     Kind = "swap client certificate"
+	SpoilFiles    Kind = "invalid client certificate"
+)
+
+// span is how long a kind lasts at full length, and how strong it is.
+type span struct {
+	kind     Kind
+	min, max time.Duration
+	// level is a probability, bytes a second, or milliseconds.
+	low, high float64
+	// mild ones can go on beside any other.
+	mild bool
+}
+
+// deck has every kind once. TCP_USER_TIMEOUT of the sidecar's leg is 10 s, and
+// after a stall of d the next retransmission comes after at most 2d: what lasts
+// up to 4 s breaks nothing, and 12 s break what was being sent. Kills last until
+// the process is started again.
+func deck() []span {
+	const s = time.Second
+	return []span{
+		{kind: KillServer, max: 3 * s},
+		{kind: KillServers, max: 2 * s},
+		{kind: KillAgent, max: 3 * s},
+		{kind: KillAgents, max: 2 * s},
+		{kind: FreezeServer, min: s, max: 5 * s},
+		{kind: FreezeAgent, min: s, max: 5 * s},
+		{kind: HideServer, min: s, max: 4 * s},
+		{kind: HideServerFor, min: 11 * s, max: 14 * s},
+		{kind: PartPod, min: s, max: 4 * s},
+		{kind: PartPodFor, min: 11 * s, max: 14 * s},
+		{kind: PartShoot, min: s, max: 4 * s},
+		{kind: LosePod, min: 3 * s, max: 8 * s, low: 0.005, high: 0.04},
+		{kind: LoseShoot, min: 3 * s, max: 8 * s, low: 0.005, high: 0.04},
+		{kind: NarrowPod, min: 3 * s, max: 8 * s, low: 2e6, high: 10e6, mild: true},
+		{kind: NarrowShoot, min: 3 * s, max: 8 * s, low: 2e6, high: 10e6, mild: true},
+		{kind: DelayAgents, min: 3 * s, max: 8 * s, low: 5, high: 60, mild: true},
+		{kind: SwapFiles, max: s, mild: true},
+		{kind: SpoilFiles, min: 2 * s, max: 5 * s, mild: true},
+	}
+}
+
+// Disturbance is one fault with its length.
+type Disturbance struct {
+	Kind  Kind
+	Index int // of the server or agent
+	For   time.Duration
+	Level float64 // a probability, bytes a second, or milliseconds
+}
+
+// String is the disturbance as the report shows it.
+func (d Disturbance) String() string {
+	var b strings.Builder
+	b.WriteString(string(d.Kind))
+	switch d.Kind {
+	case KillServer, KillAgent, FreezeServer, FreezeAgent, HideServer, HideServerFor:
+		fmt.Fprintf(&b, " %d", d.Index)
+	case LosePod, LoseShoot:
+		fmt.Fprintf(&b, " %.1f%%", 100*d.Level)
+	case NarrowPod, NarrowShoot:
+		fmt.Fprintf(&b, " %.1f MB/s", d.Level/1e6)
+	case DelayAgents:
+		fmt.Fprintf(&b, " %.0f ms", d.Level)
+	}
+	fmt.Fprintf(&b, ", %s", d.For)
+	return b.String()
+}
+
+// Step is a calm, and then disturbances that begin together.
+type Step struct {
+	Calm         time.Duration
+	Disturbances []Disturbance
+}
+
+// Plan is what happens to one lab, in this order.
+type Plan []Step
+
+// Peers are how many servers and agents a lab has of each.
+const peers = 2
+
+// recovery is what a plan counts for the end of a disturbance. It is part of
+// the plan's arithmetic only; the soak waits for as long as it takes.
+const recovery = 3 * time.Second
+
+// NewPlan fills duration with calm and disturbances. The same arguments give
+// the same plan; name is the lab's, so that labs differ. Every kind comes once
+// before any comes again.
+func NewPlan(seed uint64, name string, duration time.Duration) Plan {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(name)) // never fails
+	r := rand.New(rand.NewPCG(seed, h.Sum64()))
+	var plan Plan
+	var cards []span
+	draw := func() span {
+		if len(cards) == 0 {
+			cards = deck()
+			r.Shuffle(len(cards), func(i, j int) { cards[i], cards[j] = cards[j], cards[i] })
+		}
+		c := cards[0]
+		cards = cards[1:]
+		return c
+	}
+	// The last calm shows that the last disturbance left nothing behind.
+	for left := duration - recovery; ; {
+		step := Step{Calm: between(r, 3*time.Second, 8*time.Second)}
+		card := draw()
+		step.Disturbances = append(step.Disturbances, card.pick(r))
+		if len(cards) > 0 && cards[0].mild != card.mild && cards[0].mild {
+			step.Disturbances = append(step.Disturbances, draw().pick(r))
+		}
+		left -= step.Calm + step.length() + recovery
+		if left < 0 && len(plan) > 0 {
+			return plan
+		}
+		plan = append(plan, step)
+	}
+}
+
+// length is that of the longest disturbance.
+func (s Step) length() time.Duration {
+	var longest time.Duration
+	for _, d := range s.Disturbances {
+		longest = max(longest, d.For)
+	}
+	return longest
+}
+
+func (c span) pick(r *rand.Rand) Disturbance {
+	return Disturbance{
+		Kind: c.kind, Index: r.IntN(peers),
+		For:   between(r, c.min, c.max),
+		Level: c.low + r.Float64()*(c.high-c.low),
+	}
+}
+
+// between is a random duration in steps of 100 ms.
+func between(r *rand.Rand, low, high time.Duration) time.Duration {
+	return (low + time.Duration(r.Int64N(int64(high-low)+1))).Round(100 * time.Millisecond)
+}
+
+// String lists the plan.
+func (p Plan) String() string {
+	var b strings.Builder
+	for i, step := range p {
+		fmt.Fprintf(&b, "%3d. calm %-5s", i+1, step.Calm)
+		for _, d := range step.Disturbances {
+			fmt.Fprintf(&b, "  %s;", d)
+		}
+		b.WriteByte('\n')
+	}
+	return b.String()
+}

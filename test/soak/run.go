@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package soak
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/shoot-proxy/proxy-client/test/lab"
+)
+
+// Config says what to run.
+type Config struct {
+	Seed     uint64
+	Duration time.Duration // of the plan; setting up and the last checks come on top
+	Plan     Plan          // instead of the seed's, if not empty
+	Modes    []lab.Mode    // a lab each, all at once; both if empty
+	Bin      string        // as lab.Options.Bin
+	TestBin  string        // as lab.Options.TestBin
+	Out      io.Writer     // progress and the summary
+	LogDir   string        // where the logs of all processes are kept, if anywhere
+}
+
+// ErrFindings is wrapped by Run's error where something was wrong with what the
+// product did, as opposed to the lab.
+var ErrFindings = errors.New("the soak has findings")
+
+// exitWithin bounds the sidecar's end; without connections it has nothing to wait for.
+const exitWithin = 30 * time.Second
+
+// Run builds a lab for each mode and soaks them all at once. It needs root. Its
+// error is nil only where every check held. All of it is gone when Run returns.
+func Run(ctx context.Context, cfg Config) error {
+	if len(cfg.Modes) == 0 {
+		cfg.Modes = []lab.Mode{lab.GRPC, lab.HTTPConnect}
+	}
+	out := &printer{out: cfg.Out, began: time.Now()}
+	out.line("seed %d, %s, modes %v", cfg.Seed, cfg.Duration, cfg.Modes)
+	defer out.line("seed %d", cfg.Seed)
+	var all sync.WaitGroup
+	errs := make([]error, len(cfg.Modes))
+	for i, mode := range cfg.Modes {
+		say := func(format string, args ...any) { out.line("%-12s "+format, append([]any{mode}, args...)...) }
+		all.Go(func() { errs[i] = soak(ctx, cfg, mode, say) })
+	}
+	all.Wait()
+	if left := lab.Leftovers(); len(left) != 0 {
+		errs = append(errs, fmt.Errorf("left on the machine: %q", left))
+	}
+	return errors.Join(errs...)
+}
+
+// printer writes whole lines.
+type printer struct {
+	mu    sync.Mutex
+	out   io.Writer
+	began time.Time
+}
+
+func (p *printer) line(format string, args ...any) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	fmt.Fprintf(p.out, "%7s  %s\n", time.Since(p.began).Round(time.Second), fmt.Sprintf(format, args...))
+}
+
+// soak is one lab from its making to its removal.
+func soak(ctx context.Context, cfg Config, mode lab.Mode, say func(string, ...any)) error {
+	s, err := newSite(ctx, cfg, mode, say)
+	if err != nil {
+		return err
+	}
+	plan := cfg.Plan
+	if len(plan) == 0 {
+		plan = NewPlan(cfg.Seed, s.name, cfg.Duration)
+	}
+	say("the plan:\n%s", plan)
+	err = s.soak(ctx, plan)
+	found := s.tally.report()
+	if err != nil || len(found) > 0 {
+		say("the lab's processes said:\n%s", s.lab.Logs())
+	}
+	err = errors.Join(err, s.keepLogs(cfg.LogDir))
+	crashes, closing := s.close()
+	for _, crash := range crashes {
+		found = append(found, "a process crashed: "+crash)
+	}
+	for _, f := range found {
+		say("FINDING: %s", f)
+	}
+	if len(found) > 0 {
+		err = errors.Join(err, fmt.Errorf("%w: %d in mode %s, seed %d", ErrFindings, len(found), s.name, cfg.Seed))
+	}
+	if err := errors.Join(err, closing); err != nil {
+		return fmt.Errorf("%s: %w", s.name, err)
+	}
+	return nil
+}
+
+// keepLogs copies the logs to a folder of the site's own in dir.
+func (s *site) keepLogs(dir string) error {
+	if dir == "" {
+		return nil
+	}
+	return os.CopyFS(filepath.Join(dir, s.name), os.DirFS(filepath.Join(s.lab.Dir, "logs")))
+}
+
+// soak warms up, follows the plan under traffic, and checks. What it finds is in
+// the tally; its error is what kept it from looking.
+func (s *site) soak(ctx context.Context, plan Plan) error {
+	before, err := s.warmUp(ctx)
+	if err != nil {
+		return fmt.Errorf("warm up: %w", err)
+	}
+	s.say("warm: %s", before)
+	s.traffic.start(ctx)
+	ended := s.watch()
+	err = s.follow(ctx, plan)
+	if err == nil {
+		sleep(ctx, lastCalm)
+	}
+	s.traffic.stop()
+	ended()
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		return err
+	}
+	return s.checkEnd(ctx, before)
+}
+
+// lastCalm is how long traffic goes on after the last disturbance.
+const lastCalm = 3 * time.Second
+
+// warmUp makes what is made once: connections to both servers, pools, maps.
+func (s *site) warmUp(ctx context.Context) (footprint, error) {
+	for range 4 {
+		if err := s.canaries(ctx); err != nil {
+			return footprint{}, err
+		}
+	}
+	if err := s.quiet(ctx); err != nil {
+		return footprint{}, err
+	}
+	return s.readFootprint(ctx)
+}
+
+// checkEnd looks for whatever was left, and ends the sidecar.
+func (s *site) checkEnd(ctx context.Context, before footprint) error {
+	if err := s.quiet(ctx); err != nil {
+		s.tally.note("no quiet: %v", err)
+	}
+	after, err := s.settle(ctx, before)
+	if err != nil {
+		s.tally.note("leaked: %v", err)
+	}
+	s.say("after: %s", after)
+	s.tally.judgeTargets(s.far)
+	for _, err := range s.far.strange {
+		s.tally.note("a target: %v", err)
+	}
+	m, err := s.lab.SidecarMetrics(ctx)
+	if err != nil {
+		return err
+	}
+	log, err := os.Open(s.sidecar.LogPath)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	reasons, err := s.audit(log, m)
+	if err != nil {
+		return err
+	}
+	s.checkExit(ctx)
+	s.summarize(m, reasons)
+	return nil
+}
+
+// settle waits until the sidecar is back where it was.
+func (s *site) settle(ctx context.Context, before footprint) (after footprint, err error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	err = lab.Poll(ctx, "the sidecar to give back what it took", func(ctx context.Context) error {
+		now, err := s.readFootprint(ctx)
+		if err != nil {
+			return err
+		}
+		after = now
+		return before.grown(now)
+	})
+	return after, err
+}
+
+func (s *site) checkExit(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, exitWithin)
+	defer cancel()
+	if err := s.sidecar.Signal(syscall.SIGTERM); err != nil {
+		s.tally.note("SIGTERM: %v", err)
+		return
+	}
+	if code, err := s.sidecar.Wait(ctx); err != nil || code != 0 {
+		s.tally.note("after SIGTERM the sidecar ended with code %d, %v; want 0", code, err)
+	}
+}

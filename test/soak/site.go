@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package soak
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/shoot-proxy/proxy-client/test/lab"
+	"github.com/shoot-proxy/proxy-client/test/target"
+)
+
+// site is a lab with its sidecar, targets and traffic.
+type site struct {
+	name    string // the mode
+	lab     *lab.Lab
+	sidecar *lab.Process
+	targets *target.Targets
+	far     *far
+	files   *lab.Volume // the client's certificate and key
+	pairs   int         // issued so far
+
+	journal journal
+	tally   *tally
+	traffic *traffic
+	say     func(format string, args ...any)
+}
+
+// Flags of the sidecar that differ from the defaults. The dial budget is larger,
+// so that a slow machine does not meet it where two peers in turn do not answer;
+// a half-closed app is given up sooner, so that the end need not wait for it.
+const (
+	dialBudget = 20 * time.Second
+	halfClosed = 25 * time.Second
+)
+
+// setUp bounds the making of a site.
+const setUp = 3 * time.Minute
+
+// newSite builds it, or removes what it had built.
+func newSite(ctx context.Context, cfg Config, mode lab.Mode, say func(string, ...any)) (_ *site, err error) {
+	ctx, cancel := context.WithTimeout(ctx, setUp)
+	defer cancel()
+	opts := lab.Options{Mode: mode, Servers: peers, Agents: peers, AgentRelay: true, Bin: cfg.Bin, TestBin: cfg.TestBin}
+	if err := opts.CheckProduct(); err != nil {
+		return nil, err
+	}
+	s := &site{name: string(mode), say: say}
+	if s.lab, err = lab.New(ctx, opts); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(fmt.Errorf("%s: %w\n%s", s.name, err, s.lab.Logs()), s.lab.Close())
+		}
+	}()
+	if s.targets, err = target.Listen(s.lab.Shoot.Listen); err != nil {
+		return nil, err
+	}
+	s.lab.OnClose(s.targets.Close)
+	if s.far, err = listenFar(s.lab.Shoot.Listen); err != nil {
+		return nil, err
+	}
+	s.lab.OnClose(s.far.close)
+	s.tally = newTally(&s.journal)
+	s.traffic = &traffic{pod: s.lab.Pod, report: s.tally.add, seed: cfg.Seed}
+	return s, s.startSidecar(ctx)
+}
+
+func (s *site) startSidecar(ctx context.Context) (err error) {
+	for _, f := range lab.DualStack.Each() {
+		if err := s.lab.Unreachable(ctx, lab.ShootPod(f, 1), scriptPort); err != nil {
+			return fmt.Errorf("the control experiment failed, so this lab proves nothing: %w", err)
+		}
+	}
+	if _, err := s.lab.InitRedirect(ctx, "apply"); err != nil {
+		return err
+	}
+	if s.files, err = lab.NewVolume(filepath.Join(s.lab.Dir, "client-files")); err != nil {
+		return err
+	}
+	if err := s.swapFiles(); err != nil {
+		return err
+	}
+	command := s.lab.ProxyClientCommand(
+		"--mode="+s.name,
+		"--dial-timeout="+dialBudget.String(), "--half-close-timeout="+halfClosed.String(),
+		"--client-cert="+s.files.Path("tls.crt"), "--client-key="+s.files.Path("tls.key"),
+	)
+	// As README.md says: below the container's limit, twice --total-buffer.
+	command.Env = append(command.Env, "GOMEMLIMIT=460MiB")
+	s.sidecar, err = s.lab.StartSidecar(ctx, command)
+	return err
+}
+
+// swapFiles gives the sidecar a new client certificate, as the kubelet does.
+func (s *site) swapFiles() error {
+	s.pairs++
+	cert, key, err := s.lab.Certs.Frontend.Issue(fmt.Sprintf("soak-%d", s.pairs), nil, nil)
+	if err != nil {
+		return err
+	}
+	return s.writeFiles(cert, key)
+}
+
+// spoilFiles gives it a certificate whose key is another one's.
+func (s *site) spoilFiles() error {
+	s.pairs++
+	cert, _, err := s.lab.Certs.Frontend.Issue(fmt.Sprintf("soak-%d", s.pairs), nil, nil)
+	if err != nil {
+		return err
+	}
+	return s.writeFiles(cert, s.lab.Certs.ClientKey)
+}
+
+func (s *site) writeFiles(cert, key string) error {
+	files := map[string][]byte{}
+	for name, path := range map[string]string{"tls.crt": cert, "tls.key": key} {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		files[name] = text
+	}
+	return s.files.Write(files)
+}
+
+// close removes the site, and reports what crashed or could not be removed.
+func (s *site) close() (crashes []string, err error) {
+	return s.lab.Crashes(), s.lab.Close()
+}

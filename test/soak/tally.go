@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package soak
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+)
+
+// kept is how many findings are printed; a broken product has thousands.
+const kept = 40
+
+// tally judges connections as they end, and counts them.
+type tally struct {
+	journal *journal
+
+	mu       sync.Mutex
+	kinds    map[string]*kindTally
+	outcomes []outcome // those with a target's side, which is judged in the end
+	findings []string
+	more     int // findings beyond kept
+	counts
+}
+
+// counts are what metrics are compared with.
+type counts struct {
+	made      int64 // connections that the sidecar accepted
+	resets    int64 // that ended in a reset which their app did not make
+	abandoned int64 // whose app did not wait for the end
+	stalled   int64 // whose app did not read
+	sent, got int64 // bytes
+	excused   int64
+}
+
+// kindTally is one line of the summary.
+type kindTally struct {
+	made, excused, broken int64
+	endings               map[ending]int64
+}
+
+func newTally(j *journal) *tally { return &tally{journal: j, kinds: map[string]*kindTally{}} }
+
+// add judges one connection that has ended.
+func (t *tally) add(o outcome) {
+	verdict, why := judge(o, t.journal.excuse(o, o.ended))
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	k := t.kinds[o.kind]
+	if k == nil {
+		k = &kindTally{endings: map[ending]int64{}}
+		t.kinds[o.kind] = k
+	}
+	k.made++
+	k.endings[o.shown()]++
+	t.count(o)
+	if o.id != 0 {
+		t.outcomes = append(t.outcomes, o)
+	}
+	switch verdict {
+	case excused:
+		k.excused++
+		t.excused++
+	case broken:
+		k.broken++
+		t.find("%s: %s", o, why)
+	}
+}
+
+func (t *tally) count(o outcome) {
+	t.sent += o.sent
+	t.got += o.got
+	if !o.refused {
+		t.made++
+	}
+	switch {
+	case o.ending == resetEnd:
+		t.resets++
+	case o.ending == abandoned, o.expected == oneWay:
+		t.abandoned++
+	}
+	if o.expected == tooSlow {
+		t.stalled++
+	}
+}
+
+// find notes a finding, under mu.
+func (t *tally) find(format string, args ...any) {
+	if len(t.findings) == kept {
+		t.more++
+		return
+	}
+	t.findings = append(t.findings, fmt.Sprintf(format, args...))
+}
+
+// note notes a finding.
+func (t *tally) note(format string, args ...any) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.find(format, args...)
+}
+
+// snapshot returns the counts of now, and how many findings there are.
+func (t *tally) snapshot() (c counts, found int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.counts, len(t.findings) + t.more
+}
+
+// report returns what was found.
+func (t *tally) report() []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	found := slices.Clone(t.findings)
+	if t.more > 0 {
+		found = append(found, fmt.Sprintf("… and %d more", t.more))
+	}
+	return found
+}
+
+// judgeTargets compares both sides of every connection, once all have ended.
+func (t *tally) judgeTargets(f *far) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, o := range t.outcomes {
+		r := f.record(o.id)
+		until := o.ended
+		if r != nil {
+			until = r.ended
+		}
+		switch verdict, why := judgeTarget(o, r, t.journal.excuse(o, until)); verdict {
+		case excused:
+			t.kinds[o.kind].excused++
+			t.excused++
+		case broken:
+			t.kinds[o.kind].broken++
+			t.find("%s: %s", o, why)
+		}
+	}
+}
+
+// shown is the ending in the summary.
+func (o outcome) shown() ending {
+	if o.ending == cleanEnd && o.got < o.want {
+		return "early end"
+	}
+	return o.ending
+}
+
+// String names a connection in a finding.
+func (o outcome) String() string {
+	return fmt.Sprintf("%s %d, %s to %s, %s to %s", o.kind, o.id, o.local, o.to, o.began.Format(clock), o.ended.Format(clock))
+}
+
+// clock is how findings, like the sidecar's log, tell the time.
+const clock = "15:04:05.000"

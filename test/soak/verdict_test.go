@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package soak
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+var (
+	serverDied = Disturbance{Kind: KillServer}.excuses()
+	agentDied  = Disturbance{Kind: KillAgent}.excuses()
+	lateWrite  = excuse{early: true, late: true, tail: true}
+	frozen     = Disturbance{Kind: FreezeAgent}.excuses()
+	calm       = excuse{}
+)
+
+func TestVerdictOnAnApp(t *testing.T) {
+	flipped := &wrongByteError{at: 7, got: 1, want: 2}
+	for _, c := range []struct {
+		name string
+		o    outcome
+		x    excuse
+		want judgement
+	}{
+		{"early end in calm", outcome{want: 10, got: 9, ending: cleanEnd}, calm, broken},
+		{"nothing and an end in calm", outcome{want: 10, ending: cleanEnd}, calm, broken},
+		{"early end although only a server died", outcome{want: 10, got: 9, ending: cleanEnd}, serverDied, broken},
+		{"early end although only a peer was frozen", outcome{want: 10, got: 9, ending: cleanEnd}, frozen, broken},
+		{"early end with its agent", outcome{want: 10, got: 9, ending: cleanEnd}, agentDied, excused},
+		{"reset in calm", outcome{want: 10, got: 9, ending: resetEnd}, calm, broken},
+		{"reset behind the last byte in calm", outcome{want: 10, got: 10, ending: resetEnd}, calm, broken},
+		{"reset although only a peer was frozen", outcome{want: 10, got: 9, ending: resetEnd}, frozen, broken},
+		{"reset with its server", outcome{want: 10, got: 9, ending: resetEnd}, serverDied, excused},
+		{"reset of a reader although only an agent died", outcome{want: 10, got: 9, ending: resetEnd}, agentDied, broken},
+		{"reset of a writer whose agent had died", outcome{want: 10, got: 9, ending: resetEnd}, lateWrite, excused},
+		{"flipped byte", outcome{want: 10, got: 7, ending: oddEnd, err: flipped}, serverDied.or(lateWrite), broken},
+		{"byte too many", outcome{want: 10, got: 11, ending: cleanEnd}, serverDied.or(lateWrite), broken},
+		{"hung", outcome{want: 10, got: 9, ending: hungEnd}, serverDied.or(lateWrite), broken},
+		{"not accepted", outcome{want: 10, ending: oddEnd, err: syscall.ECONNREFUSED}, serverDied.or(lateWrite), broken},
+		{"failed dial that looks like an end", outcome{expected: noTarget, ending: cleanEnd}, serverDied.or(lateWrite), broken},
+		{"failed dial that said something", outcome{expected: noTarget, want: 1, got: 1, ending: resetEnd}, calm, broken},
+		{"slow reader that sees an end", outcome{expected: tooSlow, want: 10, got: 5, ending: cleanEnd}, calm, broken},
+		{"question without an answer that sees an end", outcome{expected: noEnd, ending: cleanEnd}, calm, broken},
+		{"whole", outcome{want: 10, got: 10, ending: cleanEnd}, calm, right},
+		{"failed dial", outcome{expected: noTarget, ending: resetEnd}, calm, right},
+		{"slow reader", outcome{expected: tooSlow, want: 10, got: 5, ending: resetEnd}, calm, right},
+		{"question without an answer", outcome{expected: noEnd, ending: resetEnd}, calm, right},
+		{"app that left", outcome{expected: justLeave, want: 10, got: 3, ending: abandoned}, calm, right},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got, why := judge(c.o, c.x); got != c.want {
+				t.Errorf("judged %v (%s), want %v", got, why, c.want)
+			}
+		})
+	}
+}
+
+func TestVerdictOnATarget(t *testing.T) {
+	ended := time.Now()
+	s := script{up: 10, down: 4, rounds: 3}
+	for _, c := range []struct {
+		name string
+		o    outcome
+		r    *record
+		x    excuse
+		want judgement
+	}{
+		{"lost tail in calm", outcome{expected: oneWay, sent: 30}, &record{script: s, got: 29, ended: ended}, calm, broken},
+		{"everything lost in calm", outcome{expected: oneWay, sent: 30}, nil, calm, broken},
+		{"lost tail while its agent was frozen", outcome{expected: oneWay, sent: 30}, &record{script: s, got: 29, ended: ended}, frozen, excused},
+		{"flipped byte", outcome{sent: 30}, &record{script: s, got: 3, wrong: errors.New("byte 3"), ended: ended}, serverDied, broken},
+		{"invented byte", outcome{sent: 30}, &record{script: s, got: 31, ended: ended}, serverDied, broken},
+		{"answered what has not arrived", outcome{sent: 30, got: 5}, &record{script: s, got: 19, ended: ended}, serverDied, broken},
+		{"answered without a target", outcome{sent: 10, got: 1}, nil, serverDied, broken},
+		{"never ended", outcome{sent: 30, got: 12}, &record{script: s, got: 30}, calm, broken},
+		{"all rounds", outcome{sent: 30, got: 12}, &record{script: s, got: 30, ended: ended}, calm, right},
+		{"all sent", outcome{expected: oneWay, sent: 30}, &record{script: s, got: 30, ended: ended}, calm, right},
+		{"greeted only", outcome{got: 6000, greeting: 6000}, nil, serverDied, right},
+		{"unfinished round", outcome{sent: 20, got: 5}, &record{script: s, got: 20, ended: ended}, serverDied, right},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got, why := judgeTarget(c.o, c.r, c.x); got != c.want {
+				t.Errorf("judged %v (%s), want %v", got, why, c.want)
+			}
+		})
+	}
+}
+
+// Only what went on during a connection's life excuses it, and not what began
+// after its app last wrote excuses a reset by writing.
+func TestExcusesAreForThoseWhoWereThere(t *testing.T) {
+	began := time.Now().Add(-10 * time.Second)
+	at := func(seconds int) time.Time { return began.Add(time.Duration(seconds) * time.Second) }
+	j := &journal{entries: []*entry{
+		{Disturbance: Disturbance{Kind: KillServer, Index: 1}, from: at(2), to: at(4)},
+		{Disturbance: Disturbance{Kind: KillAgent}, from: at(6)},
+	}}
+	for _, c := range []struct {
+		name              string
+		from, to, lastTwo int
+		want              excuse
+	}{
+		{"before", 0, 1, 0, calm},
+		{"between", 5, 5, 5, calm},
+		{"across the first", 1, 5, 5, serverDied},
+		{"within the first", 3, 3, 3, serverDied},
+		{"into the second, which goes on", 5, 7, 5, agentDied},
+		{"into the second, writing", 5, 7, 7, lateWrite},
+		{"across both", 1, 9, 1, serverDied.or(agentDied)},
+	} {
+		o := outcome{began: at(c.from), ended: at(c.to), wrote: at(c.lastTwo)}
+		if got := j.excuse(o, o.ended); got != c.want {
+			t.Errorf("%s: %+v, want %+v", c.name, got, c.want)
+		}
+	}
+	if j.broke(0, at(0), at(9)) || !j.broke(1, at(0), at(9)) || j.broke(1, at(5), at(9)) {
+		t.Error("the kill of server 1 from second 2 to 4 broke another server, another time, or nothing")
+	}
+}
+
+func TestEndings(t *testing.T) {
+	for err, want := range map[error]ending{
+		io.EOF: cleanEnd, syscall.ECONNRESET: resetEnd, syscall.EPIPE: resetEnd,
+		syscall.ECONNREFUSED: oddEnd, io.ErrUnexpectedEOF: oddEnd, syscall.ETIMEDOUT: hungEnd,
+	} {
+		if got := endingOf(err); got != want {
+			t.Errorf("%v is %q, want %q", err, got, want)
+		}
+	}
+}
+
+func TestCheckerFindsTheFirstWrongByte(t *testing.T) {
+	var text bytes.Buffer
+	if _, err := io.CopyN(&text, stream(9, toApp), 1000); err != nil {
+		t.Fatal(err)
+	}
+	for name, other := range map[string]*checker{"another connection": newChecker(8, toApp), "the other direction": newChecker(9, toTarget)} {
+		if n, err := other.Write(text.Bytes()); err == nil || n > 8 {
+			t.Errorf("%d bytes of the stream pass as those of %s", n, name)
+		}
+	}
+	c := newChecker(9, toApp)
+	if _, err := c.Write(text.Bytes()[:600]); err != nil {
+		t.Fatal(err)
+	}
+	text.Bytes()[700] ^= 1
+	var wrong *wrongByteError
+	if n, err := c.Write(text.Bytes()[600:]); n != 100 || !errors.As(err, &wrong) || wrong.at != 700 || c.n != 700 {
+		t.Errorf("a wrong byte 700 gives %d, %v", n, err)
+	}
+}
+
+func TestTextCheckerWantsAllAndNoMore(t *testing.T) {
+	if _, err := newTextChecker("hello").Write([]byte("hello")); err != nil {
+		t.Error(err)
+	}
+	for _, bad := range []string{"hellO", "hello!"} {
+		if _, err := newTextChecker("hello").Write([]byte(bad)); err == nil {
+			t.Errorf("%q passes as hello", bad)
+		}
+	}
+}
+
+func TestScripts(t *testing.T) {
+	s := script{id: 77, up: 10, down: 4, rounds: 3, pause: 300 * time.Millisecond, targetCloses: true}
+	if got, err := parseScript(s.String()); err != nil || got != s {
+		t.Errorf("%q reads as %+v, %v", s, got, err)
+	}
+	for _, bad := range []string{"", "\n", "GET / HTTP/1.1\r\n", strings.Replace(s.String(), "77", "077", 1), " " + s.String()} {
+		if got, err := parseScript(bad); err == nil {
+			t.Errorf("%q reads as %+v", bad, got)
+		}
+	}
+	for answered, want := range map[int64]int64{-5: 0, 0: 0, 1: 10, 4: 10, 5: 20, 12: 30} {
+		if got := s.needs(answered); got != want {
+			t.Errorf("%d bytes of answers need %d of questions, want %d", answered, got, want)
+		}
+	}
+}

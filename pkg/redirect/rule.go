@@ -5,6 +5,7 @@
 package redirect
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -126,23 +127,26 @@ func parseRule(line string) (listed, error) {
 	return l, nil
 }
 
-// takeCounters reads and removes -c PACKETS BYTES.
+// takeCounters reads and removes -c PACKETS BYTES. A -c without two numbers
+// behind it may be the text of somebody's comment, which iptables does not
+// quote.
 func (l *listed) takeCounters(words []string) ([]string, error) {
-	i := slices.Index(words, "-c")
-	if i < 0 {
-		return words, nil
-	}
-	if len(words) < i+3 {
-		return nil, fmt.Errorf("-c has no two counters behind it")
-	}
 	var err error
-	if l.packets, err = strconv.ParseUint(words[i+1], 10, 64); err != nil {
-		return nil, err
+	for i, word := range words {
+		if word != "-c" {
+			continue
+		}
+		if len(words) < i+3 {
+			return nil, fmt.Errorf("-c has no two counters behind it")
+		}
+		var perr, berr error
+		l.packets, perr = strconv.ParseUint(words[i+1], 10, 64)
+		l.bytes, berr = strconv.ParseUint(words[i+2], 10, 64)
+		if err = errors.Join(perr, berr); err == nil {
+			return slices.Concat(words[:i], words[i+3:]), nil
+		}
 	}
-	if l.bytes, err = strconv.ParseUint(words[i+2], 10, 64); err != nil {
-		return nil, err
-	}
-	return slices.Concat(words[:i], words[i+3:]), nil
+	return words, err
 }
 
 // take reads the condition or target at the start of words into r, and returns

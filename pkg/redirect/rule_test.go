@@ -29,6 +29,7 @@ func TestSpellingsOfOneRule(t *testing.T) {
 		{"-A C -p tcp -m multiport --dports 22 -j RETURN", "-A C -p tcp -m tcp --dport 22 -j RETURN"},
 		{"-A C -d 2001:db8::1/128 -p tcp -j R", "-A C -d 2001:0db8:0::1 -p tcp -m tcp -j R"},
 		{"-A C -o lo -m owner --uid-owner 7 -j RETURN", "-A C -m owner --uid-owner 7 -o lo -j RETURN"},
+		{"-A C -m comment --comment -c -c 1 60 -j ACCEPT", "-A C -c 1 60 -m comment --comment -c -j ACCEPT"},
 	} {
 		a, errA := parseRule(pair[0])
 		b, errB := parseRule(pair[1])
@@ -124,7 +125,7 @@ func FuzzParseRule(f *testing.F) {
 			return
 		}
 		text := first.rule.String()
-		second, err := parseRule("-A C " + text)
+		second, err := parseRule("-A C -c 0 0 " + text)
 		if err != nil {
 			t.Fatalf("parseRule(%q) gave %q, which cannot be read: %v", line, text, err)
 		}

@@ -26,6 +26,8 @@ REQUIRE_ROOT ?= $(ROOT)
 TOOLS := test/bin/tools
 GOTESTSUM = $(CURDIR)/$(TOOLS)/gotestsum --format $(1) --format-hide-empty-pkg --
 GO_TEST_FLAGS ?=
+FUZZTIME ?= 10m
+FUZZ ?= ^Fuzz
 DURATION ?= 10m
 SEED ?=
 
@@ -57,6 +59,10 @@ test-netns: need-root packages-test tools ## only the packages with tests in net
 soak: need-root packages-test ## mixed traffic under random faults, every byte checked (root); DURATION=10m, SEED= repeats a run
 	@$(MAKE) go-demo
 	@test/bin/soak --duration $(DURATION) $(if $(SEED),--seed $(SEED))
+
+.PHONY: fuzz
+fuzz: packages-build ## every fuzz target for FUZZTIME each (10m); FUZZ=regexp picks some
+	@FUZZTIME='$(FUZZTIME)' FUZZ='$(FUZZ)' GO_TEST_FLAGS='$(GO_TEST_FLAGS)' test/fuzz
 
 .PHONY: lint
 lint: packages-build tools ## gofumpt, go vet, staticcheck and go mod tidy over every module

@@ -162,7 +162,9 @@ func (r *Relay) pass(to, from net.Conn) {
 		}
 		if _, err := to.Write(p.bytes); err != nil {
 			_ = from.(*net.TCPConn).SetLinger(0)
-			_ = from.Close() // so that read ends too
+			_ = from.Close()
+			for range parcels { // read may wait for room
+			}
 			return
 		}
 	}

@@ -73,7 +73,7 @@ func (a *auditor) complaint(l line) string {
 	switch {
 	case strings.HasPrefix(l.Message, badFiles):
 		a.spoilt++
-		if a.journal.went(SpoilFiles, l.Time) {
+		if a.journal.went(SpoilFiles, l.Time, l.Time) {
 			return ""
 		}
 		return "certificates were refused that are good"
@@ -96,7 +96,7 @@ func (a *auditor) complaintNotMade(l line, began time.Time) string {
 			return ""
 		}
 	case "timeout", "no_agent", "server_unreachable", "max_dials":
-		if nobody(l.Destination) || a.unreachable(began, l.Time) {
+		if nobody(l.Destination) || a.journal.went(PartPodFor, began, l.Time) {
 			return ""
 		}
 	}
@@ -114,16 +114,6 @@ func nobody(to netip.AddrPort) bool {
 		}
 	}
 	return false
-}
-
-// unreachable reports whether all servers may have been out of reach.
-func (a *auditor) unreachable(from, to time.Time) bool {
-	for i := range a.servers {
-		if !a.journal.broke(i, from, to) {
-			return false
-		}
-	}
-	return true
 }
 
 func (a *auditor) complaintBroken(l line, began time.Time) string {

@@ -11,7 +11,7 @@ import (
 
 func TestAuditOfTheLog(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	j := &journal{entries: []*entry{{Disturbance: Disturbance{Kind: KillServer, Index: 1}, from: now.Add(-5 * time.Second), to: now.Add(-3 * time.Second)}}}
+	j := &journal{entries: []*entry{{Disturbance: Disturbance{Kind: KillServer, Index: 1}, began: now.Add(-5 * time.Second), struck: now.Add(-3 * time.Second), ended: now}}}
 	for _, c := range []struct {
 		level, message, destination, server, reason string
 		seconds                                     float64
@@ -55,8 +55,8 @@ func TestAuditOfCertificates(t *testing.T) {
 	now := time.Now()
 	log := fmt.Sprintf(`{"time":%q,"level":"ERROR","msg":%q}`, now.Format(time.RFC3339Nano), badFiles+"; and so on") + "\n"
 	for bad, entries := range map[bool][]*entry{
-		true:  {{Disturbance: Disturbance{Kind: SwapFiles}, from: now.Add(-time.Second)}},
-		false: {{Disturbance: Disturbance{Kind: SpoilFiles}, from: now.Add(-time.Second)}},
+		true:  {{Disturbance: Disturbance{Kind: SwapFiles}, began: now.Add(-time.Second)}},
+		false: {{Disturbance: Disturbance{Kind: SpoilFiles}, began: now.Add(-time.Second)}},
 	} {
 		found := 0
 		a := &auditor{journal: &journal{entries: entries}, find: func(string, ...any) { found++ }}

@@ -54,9 +54,9 @@ func (s *site) disturb(ctx context.Context, step Step) error {
 	var running sync.WaitGroup
 	errs := make([]error, len(step.Disturbances))
 	for i, d := range step.Disturbances {
-		end := s.journal.begin(d)
-		defer end()
-		running.Go(func() { errs[i] = s.do(ctx, d) })
+		e := s.journal.begin(d)
+		defer s.journal.end(e)
+		running.Go(func() { errs[i] = s.do(ctx, d, func() { s.journal.strike(e) }) })
 	}
 	running.Wait()
 	if err := errors.Join(errs...); err != nil {
@@ -65,36 +65,36 @@ func (s *site) disturb(ctx context.Context, step Step) error {
 	return s.recover(ctx)
 }
 
-// do does one disturbance and undoes it.
-func (s *site) do(ctx context.Context, d Disturbance) error {
+// do does one disturbance, tells when it is done, and undoes it.
+func (s *site) do(ctx context.Context, d Disturbance, struck func()) error {
 	l := s.lab
 	switch d.Kind {
 	case KillServer:
-		return s.killServers(ctx, d, l.Servers[d.Index])
+		return s.killServers(ctx, d, struck, l.Servers[d.Index])
 	case KillServers:
-		return s.killServers(ctx, d, l.Servers...)
+		return s.killServers(ctx, d, struck, l.Servers...)
 	case KillAgent:
-		return s.killAgents(ctx, d, l.Agents[d.Index])
+		return s.killAgents(ctx, d, struck, l.Agents[d.Index])
 	case KillAgents:
-		return s.killAgents(ctx, d, l.Agents...)
+		return s.killAgents(ctx, d, struck, l.Agents...)
 	case FreezeServer:
 		return freeze(ctx, d, l.Servers[d.Index].Process)
 	case FreezeAgent:
 		return freeze(ctx, d, l.Agents[d.Index].Process)
 	case HideServer, HideServerFor:
-		return fault(ctx, d, l.Servers[d.Index].BlackHole)
+		return fault(ctx, d, struck, l.Servers[d.Index].BlackHole)
 	case PartPod, PartPodFor:
-		return fault(ctx, d, on(l.Partition, lab.PodLink))
+		return fault(ctx, d, struck, on(l.Partition, lab.PodLink))
 	case PartShoot:
-		return fault(ctx, d, on(l.Partition, lab.ShootLink))
+		return fault(ctx, d, struck, on(l.Partition, lab.ShootLink))
 	case LosePod:
-		return fault(ctx, d, with(l.Loss, lab.PodLink, d.Level))
+		return fault(ctx, d, struck, with(l.Loss, lab.PodLink, d.Level))
 	case LoseShoot:
-		return fault(ctx, d, with(l.Loss, lab.ShootLink, d.Level))
+		return fault(ctx, d, struck, with(l.Loss, lab.ShootLink, d.Level))
 	case NarrowPod:
-		return fault(ctx, d, with(l.Bandwidth, lab.PodLink, int(d.Level)))
+		return fault(ctx, d, struck, with(l.Bandwidth, lab.PodLink, int(d.Level)))
 	case NarrowShoot:
-		return fault(ctx, d, with(l.Bandwidth, lab.ShootLink, int(d.Level)))
+		return fault(ctx, d, struck, with(l.Bandwidth, lab.ShootLink, int(d.Level)))
 	case DelayAgents:
 		l.AgentDelay(time.Duration(d.Level * float64(time.Millisecond)))
 		defer l.AgentDelay(0)
@@ -120,11 +120,12 @@ func with[T any](f func(context.Context, lab.Link, T) (lab.Undo, error), link la
 }
 
 // fault does something to a link for a while.
-func fault(ctx context.Context, d Disturbance, do func(context.Context) (lab.Undo, error)) error {
+func fault(ctx context.Context, d Disturbance, struck func(), do func(context.Context) (lab.Undo, error)) error {
 	undo, err := do(ctx)
 	if err != nil {
 		return err
 	}
+	struck()
 	sleep(ctx, d.For)
 	return undo()
 }
@@ -138,10 +139,11 @@ func freeze(ctx context.Context, d Disturbance, p *lab.Process) error {
 	return p.Thaw()
 }
 
-func (s *site) killServers(ctx context.Context, d Disturbance, servers ...*lab.Server) error {
+func (s *site) killServers(ctx context.Context, d Disturbance, struck func(), servers ...*lab.Server) error {
 	for _, server := range servers {
 		server.Kill()
 	}
+	struck()
 	sleep(ctx, d.For)
 	for _, server := range servers {
 		if err := server.Start(ctx); err != nil {
@@ -151,10 +153,11 @@ func (s *site) killServers(ctx context.Context, d Disturbance, servers ...*lab.S
 	return nil
 }
 
-func (s *site) killAgents(ctx context.Context, d Disturbance, agents ...*lab.Agent) error {
+func (s *site) killAgents(ctx context.Context, d Disturbance, struck func(), agents ...*lab.Agent) error {
 	for _, agent := range agents {
 		agent.Kill()
 	}
+	struck()
 	sleep(ctx, d.For)
 	for _, agent := range agents {
 		if err := agent.Start(); err != nil {

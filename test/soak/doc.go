@@ -14,21 +14,24 @@
 // and both tell. So a byte that is wrong, doubled, out of order or another
 // connection's is found where it appears.
 //
-// What may happen to a connection is decided by [judge] alone. By itself every
-// connection must be whole and end as its target, or its app, ended it. Only a
-// disturbance that was going on during its life, of a kind for which the
-// protocol has no cure, excuses less ([Disturbance.excuses]):
+// What may happen to a connection is decided by [judge] and [judgeTarget]
+// alone. By itself every connection must be whole and end as its target, or its
+// app, ended it. Only a disturbance that struck while it lived, of a kind for
+// which the protocol has no cure, excuses less ([Disturbance.excuses]):
 //
 //	a server was killed, or out of reach for longer than TCP waits   RST
 //	an agent was killed     a clean but early end (konnectivity tells neither
 //	                        server nor client that the target did not close),
-//	                        or RST for an app that was still sending
+//	                        or RST for an app that wrote after that
 //	anything but new files  an app that sends and closes without waiting for an
 //	                        answer may have the end of what it sent thrown away
+//	no server was in reach for longer than TCP waits   a dial may fail
 //
 // Everything else (frozen peers, lost packets, delay, little bandwidth, short
-// partitions, other certificates) excuses nothing. A wrong byte and a connection
-// that hangs are never excused, nor is an early end where a reset was due.
+// partitions, other certificates) excuses nothing, and whoever connects after a
+// kill must not notice it. A wrong byte and a connection that hangs are never
+// excused, nor is an early end where a reset was due. The sidecar's own log is
+// held to the same rules: it names the server that each connection went by.
 //
 // # The plan
 //

@@ -35,6 +35,8 @@ const (
 	// The runtime gives memory back to the kernel slowly. The peak is bounded by
 	// --total-buffer, twice which is the container's limit in README.md.
 	mostRSS = 512 << 20
+	// The default of --total-buffer.
+	mostBuffered = 256 << 20
 )
 
 // readFootprint makes the sidecar collect its garbage twice (once is not enough

@@ -14,24 +14,30 @@ type excuse struct {
 	early bool // an agent may have died: a clean end that came too early
 	late  bool // and then the app wrote to what seemed to have closed: RST
 	tail  bool // what was sent just before a close may be thrown away
+	dial  bool // no server may have been in reach for longer than the budget
 }
 
 func (e excuse) or(f excuse) excuse {
-	return excuse{e.reset || f.reset, e.early || f.early, e.late || f.late, e.tail || f.tail}
+	return excuse{e.reset || f.reset, e.early || f.early, e.late || f.late, e.tail || f.tail, e.dial || f.dial}
 }
 
-// excuses says what a disturbance can do to connections that lived while it
-// went on. See the package comment.
-func (d Disturbance) excuses() excuse {
+// excuses says what a disturbance can do: to connections that lived when it
+// struck, and to those that lived at any time while it went on. See the package
+// comment.
+func (d Disturbance) excuses() (struck, lasting excuse) {
 	switch d.Kind {
-	case KillServer, KillServers, HideServerFor, PartPodFor:
-		return excuse{reset: true, tail: true}
+	case KillServer, KillServers:
+		return excuse{reset: true, tail: true}, excuse{}
+	case HideServerFor:
+		return excuse{reset: true}, excuse{tail: true}
+	case PartPodFor:
+		return excuse{reset: true}, excuse{tail: true, dial: true}
 	case KillAgent, KillAgents:
-		return excuse{early: true, tail: true}
+		return excuse{early: true, tail: true}, excuse{}
 	case SwapFiles, SpoilFiles:
-		return excuse{}
+		return excuse{}, excuse{}
 	default:
-		return excuse{tail: true}
+		return excuse{}, excuse{tail: true}
 	}
 }
 
@@ -47,14 +53,23 @@ func (d Disturbance) breaks(server int) bool {
 	}
 }
 
-// entry is a disturbance that went on from from to to; to is zero while it does.
+// entry is a disturbance in time. What is not yet is zero.
 type entry struct {
 	Disturbance
-	from, to time.Time
+	began  time.Time // before anything was done
+	struck time.Time // when it was done: processes dead, links cut
+	ended  time.Time // when nothing was left of it
 }
 
-func (e entry) overlaps(from, to time.Time) bool {
-	return !e.from.After(to) && (e.to.IsZero() || !e.to.Before(from))
+func (e entry) overlaps(from, to time.Time) bool { return overlap(e.began, e.ended, from, to) }
+
+// hit reports whether who lived from from to to was there when it struck.
+func (e entry) hit(from, to time.Time) bool { return overlap(e.began, e.struck, from, to) }
+
+// overlap reports whether two spans have a moment in common. The first goes on
+// where its end is zero.
+func overlap(began, ended, from, to time.Time) bool {
+	return !began.After(to) && (ended.IsZero() || !ended.Before(from))
 }
 
 // journal tells what went on when. It may be used from several goroutines.
@@ -63,18 +78,27 @@ type journal struct {
 	entries []*entry
 }
 
-// begin notes that d begins, before anything of it is done. The returned
-// function notes that nothing of it is left.
-func (j *journal) begin(d Disturbance) (end func()) {
+// begin notes that d begins, before anything of it is done.
+func (j *journal) begin(d Disturbance) *entry {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	e := &entry{Disturbance: d, from: time.Now()}
+	e := &entry{Disturbance: d, began: time.Now()}
 	j.entries = append(j.entries, e)
-	return func() {
-		j.mu.Lock()
-		defer j.mu.Unlock()
-		e.to = time.Now()
-	}
+	return e
+}
+
+// strike notes that e has been done.
+func (j *journal) strike(e *entry) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	e.struck = time.Now()
+}
+
+// end notes that nothing is left of e.
+func (j *journal) end(e *entry) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	e.ended = time.Now()
 }
 
 // during returns what went on at any time from from to to.
@@ -98,27 +122,25 @@ func (j *journal) excuse(o outcome, until time.Time) excuse {
 	}
 	var x excuse
 	for _, e := range j.during(o.began, until) {
-		y := e.excuses()
-		y.late = y.early && !e.from.After(o.wrote)
-		x = x.or(y)
+		struck, lasting := e.excuses()
+		x = x.or(lasting)
+		if e.hit(o.began, until) {
+			struck.late = struck.early && !e.began.After(o.wrote)
+			x = x.or(struck)
+		}
 	}
 	return x
 }
 
-// broke reports whether something that went on in that time can have broken
-// legs to a server.
+// broke reports whether something can have broken legs to a server that lived
+// in that time.
 func (j *journal) broke(server int, from, to time.Time) bool {
-	for _, e := range j.during(from, to) {
-		if e.breaks(server) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(j.during(from, to), func(e entry) bool { return e.breaks(server) && e.hit(from, to) })
 }
 
-// went reports whether a kind of disturbance went on at a time.
-func (j *journal) went(kind Kind, at time.Time) bool {
-	return slices.ContainsFunc(j.during(at, at), func(e entry) bool { return e.Kind == kind })
+// went reports whether a kind of disturbance went on in that time.
+func (j *journal) went(kind Kind, from, to time.Time) bool {
+	return slices.ContainsFunc(j.during(from, to), func(e entry) bool { return e.Kind == kind })
 }
 
 // count returns how many disturbances of each kind there were.

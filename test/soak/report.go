@@ -39,6 +39,9 @@ func (s *site) watch() (end func()) {
 			}
 		}
 		s.progress(most)
+		if most.buffered > mostBuffered {
+			s.tally.note("the sidecar held back %.0f bytes, more than %d", most.buffered, mostBuffered)
+		}
 		if most.rss > mostRSS {
 			s.tally.note("the sidecar took %.0f MiB of memory, more than %d", most.rss/(1<<20), mostRSS>>20)
 		}

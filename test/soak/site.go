@@ -36,6 +36,8 @@ type site struct {
 const (
 	dialBudget = 20 * time.Second
 	halfClosed = 25 * time.Second
+	// closeDelay is how long after an app's last byte its tunnel is closed.
+	closeDelay = 2 * time.Second
 )
 
 // setUp bounds the making of a site.

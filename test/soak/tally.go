@@ -124,7 +124,9 @@ func (t *tally) judgeTargets(f *far) {
 	defer t.mu.Unlock()
 	for _, o := range t.outcomes {
 		r := f.record(o.id)
-		until := o.ended
+		// What never arrived may have been lost as late as this: the app's bytes
+		// wait for the dial, and then for the close of its tunnel.
+		until := o.ended.Add(dialBudget + closeDelay)
 		if r != nil {
 			until = r.ended
 		}

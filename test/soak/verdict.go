@@ -122,6 +122,7 @@ func judgeLoss(o outcome, x excuse) (judgement, string) {
 	why := fmt.Sprintf("%s after %d bytes of %d, %d sent", o.ending, o.got, o.want, o.sent)
 	switch {
 	case o.ending == resetEnd && (x.reset || x.late),
+		o.ending == resetEnd && x.dial && o.got == 0,
 		// Its question met a target that had closed before it was asked.
 		o.ending == resetEnd && x.early && o.got == 0,
 		o.ending == cleanEnd && x.early:

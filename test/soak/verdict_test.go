@@ -13,12 +13,19 @@ import (
 )
 
 var (
-	serverDied = Disturbance{Kind: KillServer}.excuses()
-	agentDied  = Disturbance{Kind: KillAgent}.excuses()
-	lateWrite  = excuse{early: true, late: true, tail: true}
-	frozen     = Disturbance{Kind: FreezeAgent}.excuses()
 	calm       = excuse{}
+	serverDied = all(KillServer)
+	agentDied  = all(KillAgent)
+	lateWrite  = excuse{early: true, late: true, tail: true}
+	frozen     = all(FreezeAgent)
+	cutOff     = all(PartPodFor)
 )
+
+// all is what a kind excuses for those whom it hit.
+func all(k Kind) excuse {
+	struck, lasting := Disturbance{Kind: k}.excuses()
+	return struck.or(lasting)
+}
 
 func TestVerdictOnAnApp(t *testing.T) {
 	flipped := &wrongByteError{at: 7, got: 1, want: 2}
@@ -39,6 +46,10 @@ func TestVerdictOnAnApp(t *testing.T) {
 		{"reset with its server", outcome{want: 10, got: 9, ending: resetEnd}, serverDied, excused},
 		{"reset of a reader although only an agent died", outcome{want: 10, got: 9, ending: resetEnd}, agentDied, broken},
 		{"reset of a writer whose agent had died", outcome{want: 10, got: 9, ending: resetEnd}, lateWrite, excused},
+		{"reset of a dial while a peer was frozen", outcome{want: 10, ending: resetEnd}, frozen, broken},
+		{"reset of a dial without a server in reach", outcome{want: 10, ending: resetEnd}, excuse{dial: true}, excused},
+		{"reset in the middle although only dials could fail", outcome{want: 10, got: 1, ending: resetEnd}, excuse{dial: true}, broken},
+		{"early end without a server in reach", outcome{want: 10, got: 9, ending: cleanEnd}, cutOff, broken},
 		{"flipped byte", outcome{want: 10, got: 7, ending: oddEnd, err: flipped}, serverDied.or(lateWrite), broken},
 		{"byte too many", outcome{want: 10, got: 11, ending: cleanEnd}, serverDied.or(lateWrite), broken},
 		{"hung", outcome{want: 10, got: 9, ending: hungEnd}, serverDied.or(lateWrite), broken},
@@ -92,35 +103,40 @@ func TestVerdictOnATarget(t *testing.T) {
 	}
 }
 
-// Only what went on during a connection's life excuses it, and not what began
-// after its app last wrote excuses a reset by writing.
+// Only what struck during a connection's life excuses it: not what had struck
+// before it began, though it goes on, and not what began after its app last
+// wrote a reset by writing.
 func TestExcusesAreForThoseWhoWereThere(t *testing.T) {
-	began := time.Now().Add(-10 * time.Second)
-	at := func(seconds int) time.Time { return began.Add(time.Duration(seconds) * time.Second) }
+	start := time.Now()
+	at := func(seconds int) time.Time { return start.Add(time.Duration(seconds) * time.Second) }
 	j := &journal{entries: []*entry{
-		{Disturbance: Disturbance{Kind: KillServer, Index: 1}, from: at(2), to: at(4)},
-		{Disturbance: Disturbance{Kind: KillAgent}, from: at(6)},
+		{Disturbance: Disturbance{Kind: FreezeAgent}, began: at(-9), struck: at(-8), ended: at(-5)},
+		{Disturbance: Disturbance{Kind: KillServer, Index: 1}, began: at(2), struck: at(3), ended: at(6)},
+		{Disturbance: Disturbance{Kind: KillAgent}, began: at(8)},
 	}}
 	for _, c := range []struct {
-		name              string
-		from, to, lastTwo int
-		want              excuse
+		name            string
+		from, to, wrote int
+		want            excuse
 	}{
 		{"before", 0, 1, 0, calm},
-		{"between", 5, 5, 5, calm},
-		{"across the first", 1, 5, 5, serverDied},
-		{"within the first", 3, 3, 3, serverDied},
-		{"into the second, which goes on", 5, 7, 5, agentDied},
-		{"into the second, writing", 5, 7, 7, lateWrite},
+		{"between", 7, 7, 7, calm},
+		{"began when the first had struck", 4, 7, 7, calm},
+		{"across the first", 1, 7, 7, serverDied},
+		{"ended as the first struck", 1, 3, 3, serverDied},
+		{"began as the first struck", 3, 3, 3, serverDied},
+		{"into the second, which is being done", 7, 9, 7, agentDied},
+		{"into the second, writing", 7, 9, 9, lateWrite},
+		{"began while a peer was frozen", -7, -6, -7, frozen},
 		{"across both", 1, 9, 1, serverDied.or(agentDied)},
 	} {
-		o := outcome{began: at(c.from), ended: at(c.to), wrote: at(c.lastTwo)}
+		o := outcome{began: at(c.from), ended: at(c.to), wrote: at(c.wrote)}
 		if got := j.excuse(o, o.ended); got != c.want {
 			t.Errorf("%s: %+v, want %+v", c.name, got, c.want)
 		}
 	}
-	if j.broke(0, at(0), at(9)) || !j.broke(1, at(0), at(9)) || j.broke(1, at(5), at(9)) {
-		t.Error("the kill of server 1 from second 2 to 4 broke another server, another time, or nothing")
+	if j.broke(0, at(0), at(9)) || !j.broke(1, at(0), at(9)) || j.broke(1, at(4), at(9)) {
+		t.Error("the kill of server 1 broke another server, another time, or nothing")
 	}
 }
 

@@ -4,10 +4,7 @@ package tunnel
 
 import (
 	"crypto/tls"
-	"crypto/x509"
-	"fmt"
 	"log/slog"
-	"os"
 	"sync"
 	"time"
 
@@ -16,30 +13,33 @@ import (
 
 // certificates holds the TLS files and reads them again when they have changed.
 //
-// It looks at each new handshake: a changed modification time, size or inode of
-// any file, seen through symbolic links, which is how Kubernetes swaps mounted
-// Secrets. Connections that stand are not touched. It is safe for concurrent
-// use.
+// It looks at each new handshake, and now and then by itself. Connections that
+// stand are not touched. CA and client pair are read apart from each other: what
+// is wrong with the one does not keep a change of the other from being used. It
+// is safe for concurrent use.
 type certificates struct {
-	files options.TLS
-	log   *slog.Logger
+	files   options.TLS
+	log     *slog.Logger
+	metrics *Metrics
 
-	mu       sync.Mutex
-	stamps   [3]stamp
-	loaded   *tls.Config
-	loads    int
-	reported string // what is wrong with the files, so that it is said once
+	mu     sync.Mutex
+	roots  material
+	client material
+	loaded *tls.Config
+	loads  int
+
+	rootsExpiry, clientExpiry reminder
 }
 
-// stamp tells one version of a file from the next.
-type stamp struct {
-	modified time.Time
-	size     int64
-	info     os.FileInfo
-}
-
-func newCertificates(files options.TLS, log *slog.Logger) *certificates {
-	return &certificates{files: files, log: log}
+func newCertificates(files options.TLS, log *slog.Logger, metrics *Metrics) *certificates {
+	c := &certificates{files: files, log: log, metrics: metrics}
+	if files.CAFile != "" {
+		c.roots = material{files: []string{files.CAFile}, parse: parseRoots}
+	}
+	if files.CertFile != "" {
+		c.client = material{files: []string{files.CertFile, files.KeyFile}, parse: parsePair}
+	}
+	return c
 }
 
 // config returns a configuration for one handshake, which the caller may change.
@@ -47,7 +47,7 @@ func newCertificates(files options.TLS, log *slog.Logger) *certificates {
 func (c *certificates) config() (*tls.Config, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err := c.refresh(); err != nil {
+	if err := c.refresh(time.Now()); err != nil {
 		return nil, err
 	}
 	return c.loaded.Clone(), nil
@@ -58,84 +58,53 @@ func (c *certificates) config() (*tls.Config, error) {
 func (c *certificates) version() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	_ = c.refresh() // what is wrong is said where a handshake needs them
+	_ = c.refresh(time.Now()) // what is wrong is said where a handshake needs them
 	return c.loads
 }
 
 // refresh reads the files where they have changed. It returns an error where
 // they cannot be used and no earlier ones can.
-func (c *certificates) refresh() error {
-	stamps, err := c.look()
-	if err == nil && (c.loaded == nil || changed(c.stamps, stamps)) {
-		c.stamps = stamps
-		var loaded *tls.Config
-		if loaded, err = c.load(); err == nil {
-			if c.loaded != nil {
-				c.log.Info("the TLS files have changed; new connections use the new ones")
-			}
-			c.loaded, c.reported = loaded, ""
-			c.loads++
+func (c *certificates) refresh(now time.Time) error {
+	changed := c.loaded == nil
+	for _, m := range []*material{&c.roots, &c.client} {
+		fresh, err := m.refresh(now)
+		changed = changed || fresh
+		switch {
+		case err == nil:
+			m.reported = ""
+		case m.current == nil:
+			return err
+		case m.reported != err.Error():
+			m.reported = err.Error()
+			c.log.Error("the changed TLS files cannot be used; the ones read before stay in use", "error", err)
 		}
 	}
-	if err == nil || c.loaded == nil {
-		return err
+	if !changed {
+		return nil
 	}
-	if c.reported != err.Error() {
-		c.reported = err.Error()
-		c.log.Error("the changed TLS files cannot be used; the ones read before stay in use", "error", err)
+	if c.loaded != nil {
+		c.log.Info("the TLS files have changed; new connections use the new ones")
+	}
+	c.loaded = c.build()
+	c.loads++
+	if c.client.current != nil {
+		c.metrics.certificateExpires(c.client.current.next(now).NotAfter)
 	}
 	return nil
 }
 
-func (c *certificates) look() (s [3]stamp, err error) {
-	for i, name := range []string{c.files.CAFile, c.files.CertFile, c.files.KeyFile} {
-		if name == "" {
-			continue
-		}
-		info, err := os.Stat(name)
-		if err != nil {
-			return s, err
-		}
-		s[i] = stamp{modified: info.ModTime(), size: info.Size(), info: info}
-	}
-	return s, nil
-}
-
-func changed(a, b [3]stamp) bool {
-	for i := range a {
-		if !a[i].modified.Equal(b[i].modified) || a[i].size != b[i].size {
-			return true
-		}
-		if a[i].info != nil && b[i].info != nil && !os.SameFile(a[i].info, b[i].info) {
-			return true
-		}
-	}
-	return false
-}
-
-func (c *certificates) load() (*tls.Config, error) {
+func (c *certificates) build() *tls.Config {
 	cfg := &tls.Config{
 		MinVersion:         tls.VersionTLS12,
 		ServerName:         c.files.ServerName,
 		NextProtos:         c.files.ALPN,
 		ClientSessionCache: tls.NewLRUClientSessionCache(0),
 	}
-	if c.files.CAFile != "" {
-		pem, err := os.ReadFile(c.files.CAFile)
-		if err != nil {
-			return nil, err
-		}
-		cfg.RootCAs = x509.NewCertPool()
-		if !cfg.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("--ca-cert %q: no PEM certificate in it", c.files.CAFile)
-		}
+	if r := c.roots.current; r != nil {
+		cfg.RootCAs = r.roots
 	}
-	if c.files.CertFile != "" {
-		pair, err := tls.LoadX509KeyPair(c.files.CertFile, c.files.KeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("--client-cert %q, --client-key %q: %w", c.files.CertFile, c.files.KeyFile, err)
-		}
-		cfg.Certificates = []tls.Certificate{pair}
+	if p := c.client.current; p != nil {
+		cfg.Certificates = []tls.Certificate{p.pair}
 	}
-	return cfg, nil
+	return cfg
 }

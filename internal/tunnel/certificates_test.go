@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/peer"
 	"sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
@@ -49,7 +50,7 @@ func TestCertificatesChange(t *testing.T) {
 	var log strings.Builder
 	c := newCertificates(options.TLS{
 		CAFile: link + "/ca.crt", CertFile: link + "/client.crt", KeyFile: link + "/client.key",
-	}, slog.New(slog.NewTextHandler(&log, nil)))
+	}, slog.New(slog.NewTextHandler(&log, nil)), NewMetrics(prometheus.NewRegistry()))
 
 	same := func(what string, want *pki) {
 		t.Helper()
@@ -128,11 +129,11 @@ func TestCertificateSwapInGRPCMode(t *testing.T) {
 func TestCertificatesMissing(t *testing.T) {
 	p := newPKI(t)
 	must(t, os.WriteFile(p.file("ca.crt"), []byte("not PEM"), 0o600))
-	c := newCertificates(p.client(), slog.New(slog.DiscardHandler))
+	c := newCertificates(p.client(), slog.New(slog.DiscardHandler), NewMetrics(prometheus.NewRegistry()))
 	if _, err := c.config(); err == nil || !strings.Contains(err.Error(), "--ca-cert") {
 		t.Errorf("config: %v, want an error that names --ca-cert", err)
 	}
-	c = newCertificates(options.TLS{CAFile: p.file("nothing")}, slog.New(slog.DiscardHandler))
+	c = newCertificates(options.TLS{CAFile: p.file("nothing")}, slog.New(slog.DiscardHandler), NewMetrics(prometheus.NewRegistry()))
 	if _, err := c.config(); err == nil || !strings.Contains(err.Error(), p.file("nothing")) {
 		t.Errorf("config: %v, want an error that names the file", err)
 	}

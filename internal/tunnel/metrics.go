@@ -4,6 +4,7 @@ package tunnel
 
 import (
 	"errors"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"sigs.k8s.io/apiserver-network-proxy/konnectivity-client/pkg/common/metrics"
@@ -28,6 +29,7 @@ type Metrics struct {
 	dataReceived prometheus.Counter // packets{to_client,DATA}
 	serverUp     *prometheus.GaugeVec
 	failovers    prometheus.Counter
+	certificate  *prometheus.GaugeVec // without labels, so that it is absent until it is set
 }
 
 // NewMetrics makes the metrics and registers them with reg.
@@ -50,10 +52,19 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Name: "proxy_client_failovers_total", Help: "Dials that went on to another proxy-server because one failed before any byte was sent.",
 		}),
 	}
+	m.certificate = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "proxy_client_certificate_expiry_timestamp_seconds",
+		Help: "When the client certificate in use expires, or the first certificate of its chain that does, in Unix time. Absent without a client certificate.",
+	}, nil)
 	m.dataSent = m.packets.WithLabelValues(string(metrics.SegmentFromClient), client.PacketType_DATA.String())
 	m.dataReceived = m.packets.WithLabelValues(string(metrics.SegmentToClient), client.PacketType_DATA.String())
-	reg.MustRegister(m.packets, m.streamErrors, m.dialFailures, m.connections, m.serverUp, m.failovers)
+	reg.MustRegister(m.packets, m.streamErrors, m.dialFailures, m.connections, m.serverUp, m.failovers, m.certificate)
 	return m
+}
+
+// certificateExpires records when the client certificate in use expires.
+func (m *Metrics) certificateExpires(at time.Time) {
+	m.certificate.WithLabelValues().Set(float64(at.Unix()))
 }
 
 func (m *Metrics) sent(t client.PacketType, err error) {

@@ -92,7 +92,7 @@ func New(cfg Config) (*Dialer, error) {
 		return nil, errors.New("tunnel: no proxy-server")
 	}
 	d := &Dialer{
-		certs: newCertificates(cfg.TLS, cfg.Logger), cidrs: cfg.CIDRs, timeout: cfg.DialTimeout,
+		certs: newCertificates(cfg.TLS, cfg.Logger, cfg.Metrics), cidrs: cfg.CIDRs, timeout: cfg.DialTimeout,
 		log: cfg.Logger, metrics: cfg.Metrics, resolver: cfg.resolver, random: cfg.random,
 	}
 	if d.resolver == nil {
@@ -108,10 +108,11 @@ func New(cfg Config) (*Dialer, error) {
 	return d, nil
 }
 
-// Run connects to all servers and watches whether they can be reached, until
-// ctx ends. Dials work without it; Reachable does not.
+// Run connects to all servers and watches whether they can be reached, and the
+// expiry of the certificates, until ctx ends. Dials work without it; Reachable does not.
 func (d *Dialer) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return d.certs.watch(ctx) })
 	for _, s := range d.servers {
 		g.Go(func() error { return s.watch(ctx) })
 	}

@@ -250,7 +250,7 @@ func (e *endpoint) openOn(ctx context.Context, l *link) (*stream, *Error) {
 func (e *endpoint) lost(err error) *Error {
 	return &Error{
 		Reason: ReasonServerUnreachable, Server: e.server.Name, elsewhere: true,
-		Err: fmt.Errorf("%w: %s", ErrBroken, status.Convert(err).Message()),
+		Err: fmt.Errorf("%w: %.200s", ErrBroken, status.Convert(err).Message()),
 	}
 }
 

@@ -136,7 +136,7 @@ var answers = []answer{
 // an Error.
 func classify(server, text string) *Error {
 	text = strings.TrimSpace(text)
-	e := &Error{Reason: ReasonOther, Server: server, Err: fmt.Errorf("dial refused: %q", text)}
+	e := &Error{Reason: ReasonOther, Server: server, Err: fmt.Errorf("dial refused: %.200q", text)}
 	lower := strings.ToLower(text)
 	if lower == "eof" { // the agent's stream ended while the server wrote to it
 		e.Reason, e.elsewhere = ReasonNoAgent, true

@@ -241,16 +241,16 @@ func (s *stream) judge(pkt *client.Packet, err error) error {
 	case s.closing.Load():
 		return ErrClosed
 	case err != nil:
-		return fmt.Errorf("%w: %s", ErrBroken, status.Convert(err).Message())
+		return fmt.Errorf("%w: %.200s", ErrBroken, status.Convert(err).Message())
 	case pkt.Type == client.PacketType_CLOSE_RSP && pkt.GetCloseResponse().GetConnectID() != s.id:
 		return fmt.Errorf("%w: CLOSE_RSP for connection %d on that of %d", ErrProtocol, pkt.GetCloseResponse().GetConnectID(), s.id)
 	case pkt.Type == client.PacketType_CLOSE_RSP && pkt.GetCloseResponse().GetError() != "":
 		// Not the target's doing: server or agent lost track of the connection.
-		return fmt.Errorf("%w: %s", ErrBroken, pkt.GetCloseResponse().GetError())
+		return fmt.Errorf("%w: %.200s", ErrBroken, pkt.GetCloseResponse().GetError())
 	case pkt.Type == client.PacketType_CLOSE_RSP:
 		return io.EOF
 	case pkt.Type == client.PacketType_DATA && pkt.GetData().GetError() != "":
-		return fmt.Errorf("%w: %s", ErrBroken, pkt.GetData().GetError())
+		return fmt.Errorf("%w: %.200s", ErrBroken, pkt.GetData().GetError())
 	default:
 		return fmt.Errorf("%w: %s on an open connection", ErrProtocol, pkt.Type)
 	}

@@ -125,11 +125,14 @@ func (s *site) soak(ctx context.Context, plan Plan) error {
 	if err == nil {
 		sleep(ctx, lastCalm)
 	}
-	s.traffic.stop()
-	ended()
 	if err == nil {
 		err = ctx.Err()
 	}
+	if err != nil {
+		s.sidecar.Kill() // which ends all connections
+	}
+	s.traffic.stop()
+	ended()
 	if err != nil {
 		return err
 	}

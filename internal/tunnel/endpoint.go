@@ -153,6 +153,9 @@ func (e *endpoint) look() *Error {
 	if e.gone.Err() != nil {
 		return &Error{Reason: ReasonServerUnreachable, Server: e.server.Name, Err: errDeparted, elsewhere: true, unreachable: true}
 	}
+	if err != nil && err.ours {
+		return err
+	}
 	e.mu.Lock()
 	if err == nil {
 		e.aside.reached()
@@ -241,7 +244,7 @@ func verdictOn(err *Error, early bool) verdict {
 	switch {
 	case err == nil:
 		return answered
-	case early:
+	case early, err.ours:
 		return inconclusive
 	case err.elsewhere, err.Reason == ReasonProtocol, err.Reason == ReasonCancelled:
 		return failed

@@ -26,7 +26,7 @@ const (
 	ReasonOutsideCIDRs      Reason = "outside_cidrs"      // the destination is not the shoot's
 	ReasonLoop              Reason = "loop"               // the destination is the sidecar or a proxy-server
 	ReasonNotRedirected     Reason = "not_redirected"     // somebody connected to the sidecar itself
-	ReasonMaxConnections    Reason = "max_connections"    // too many open connections
+	ReasonMaxConnections    Reason = "max_connections"    // too many open connections, or files
 	ReasonMaxDials          Reason = "max_dials"          // too many dials in flight
 	ReasonCancelled         Reason = "cancelled"          // the app gave up first, or the sidecar is ending
 	ReasonOther             Reason = "other"              // an answer that none of the above fits
@@ -51,6 +51,9 @@ type Error struct {
 	elsewhere bool
 	// unreachable is true where there was not even a connection to the server.
 	unreachable bool
+	// ours is true where the process lacked something, which says nothing about
+	// the server.
+	ours bool
 }
 
 // Error says what went wrong and through which server.

@@ -5,9 +5,12 @@ package tunnel
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/shoot-proxy/proxy-client/internal/options"
 )
@@ -170,6 +173,12 @@ func (s *server) tell(err error) {
 func (s *server) unreachable(ctx context.Context, err error) *Error {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return &Error{Reason: ReasonCancelled, Server: s.Name, Err: err}
+	}
+	if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
+		return &Error{
+			Reason: ReasonMaxConnections, Server: s.Name, ours: true,
+			Err: fmt.Errorf("no file left to connect to it: %w; raise the container's limit of open files, or lower --max-connections", err),
+		}
 	}
 	return &Error{Reason: ReasonServerUnreachable, Server: s.Name, Err: err, elsewhere: true, unreachable: true}
 }

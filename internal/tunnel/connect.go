@@ -41,7 +41,6 @@ func (e *endpoint) dialConnect(ctx context.Context, conn net.Conn, dst netip.Add
 	if err := c.dial(ctx, dst); err != nil {
 		return nil, err
 	}
-	e.load.Add(1)
 	return c, nil
 }
 
@@ -106,6 +105,31 @@ func (c *connectConn) answer() *Error {
 	}
 }
 
+// greeting asks a server in http-connect mode for nothing: net/http answers it
+// by itself (serverHandler.ServeHTTP), ahead of the proxy-server's own code.
+const greeting = "OPTIONS * HTTP/1.1\r\nHost: proxy-server\r\nUser-Agent: shoot-proxy\r\nConnection: close\r\n\r\n"
+
+// greetHTTP returns nil where the server on conn answers. A handshake alone says
+// little: with TLS 1.3 a client certificate is refused only after it, and a Unix
+// socket takes connections for a process that hangs.
+func (e *endpoint) greetHTTP(ctx context.Context, conn net.Conn) *Error {
+	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(longAgo) })()
+	// Where it cannot be written, the answer says why.
+	_, _ = io.WriteString(conn, greeting)
+	answer := make([]byte, len(statusPrefix))
+	_, err := io.ReadFull(conn, answer)
+	if _, ok := remoteAlert(err); ok {
+		return e.alerted(err)
+	}
+	if err == nil && string(answer) != statusPrefix {
+		err = fmt.Errorf("%w: its answer begins %q", ErrProtocol, answer)
+	}
+	if err != nil {
+		return e.server.unreachable(ctx, fmt.Errorf("no HTTP/1.1 answer from %s: %w; is it an http-connect server (--mode)?", e.address(), err))
+	}
+	return nil
+}
+
 // refused is the error of an answer other than 200, with the text behind it.
 func (c *connectConn) refused(status int, text []byte) *Error {
 	e := classify(c.endpoint.server.Name, string(text))
@@ -159,7 +183,7 @@ func sayLast(conn net.Conn) {
 	}
 }
 
-// unwrap returns the socket under what endpoint.connect has put around it.
+// unwrap returns the socket under what connectTo has put around it.
 func unwrap(conn net.Conn) net.Conn {
 	if t, ok := conn.(*tls.Conn); ok {
 		conn = t.NetConn()

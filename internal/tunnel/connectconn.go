@@ -135,7 +135,7 @@ func (c *connectConn) closedInHaste(err error) bool {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), haste)
 	defer cancel()
-	conn, _, lost := c.endpoint.connect(ctx)
+	conn, _, lost := c.endpoint.server.dialer.connect(ctx, c.endpoint)
 	if lost != nil {
 		return false
 	}

@@ -6,7 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
+	"log/slog"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -96,10 +96,12 @@ func (e *endpoint) claim() int {
 // ends claim.
 func (e *endpoint) try(ctx context.Context, dst netip.AddrPort, claim int) (Conn, *Error) {
 	began := time.Now()
-	defer e.load.Add(-1)
 	ctx, cancel := context.WithTimeout(ctx, silence)
 	defer cancel()
 	conn, err := e.dial(ctx, dst)
+	if err != nil {
+		e.load.Add(-1) // otherwise conn counts, until it has ended
+	}
 	e.judge(ctx, err, began, claim)
 	return conn, err
 }
@@ -112,7 +114,7 @@ func (e *endpoint) dial(ctx context.Context, dst netip.AddrPort) (Conn, *Error) 
 	if e.server.speaks() == options.ModeGRPC {
 		return e.dialGRPC(ctx, dst)
 	}
-	conn, alpn, err := e.connect(ctx)
+	conn, alpn, err := e.server.dialer.connect(ctx, e)
 	if err != nil {
 		return nil, err
 	}
@@ -175,7 +177,7 @@ func (e *endpoint) look() *Error {
 
 func (e *endpoint) greet(ctx context.Context) *Error {
 	files := e.server.dialer.certs.version()
-	conn, alpn, err := e.connect(ctx)
+	conn, alpn, err := e.server.dialer.connect(ctx, e)
 	if err != nil {
 		return err
 	}
@@ -183,19 +185,7 @@ func (e *endpoint) greet(ctx context.Context) *Error {
 		return e.join(ctx, conn, files)
 	}
 	defer conn.Close()
-	return e.refusal(conn)
-}
-
-// refusal returns the error of a server that has refused our certificate, which
-// with TLS 1.3 it says only behind the handshake.
-func (e *endpoint) refusal(conn net.Conn) *Error {
-	_ = conn.SetReadDeadline(time.Now().Add(alertWait))
-	if _, err := conn.Read(make([]byte, 1)); err != nil {
-		if _, ok := remoteAlert(err); ok {
-			return e.alerted(err)
-		}
-	}
-	return nil
+	return e.greetHTTP(ctx, conn)
 }
 
 // judge draws the consequences from a dial that began at began and ended with
@@ -203,10 +193,9 @@ func (e *endpoint) refusal(conn net.Conn) *Error {
 func (e *endpoint) judge(ctx context.Context, err *Error, began time.Time, claim int) {
 	now := time.Now()
 	d := e.server.dialer
-	early := now.Sub(began) < min(doubt, d.timeout/2)
 	e.mu.Lock()
 	old := e.aside
-	switch verdictOn(err, ctx.Err() != nil && early) {
+	switch verdictOn(err, ctx.Err() != nil && !d.patient(began)) {
 	case answered:
 		e.aside.succeeded()
 	case failed:
@@ -216,17 +205,26 @@ func (e *endpoint) judge(ctx context.Context, err *Error, began time.Time, claim
 	e.aside.release(claim)
 	is := e.aside
 	e.mu.Unlock()
-	log := d.log.With("server", e.server.Name, "address", e.address())
+	level := slog.LevelDebug
+	if d.several() {
+		level = slog.LevelInfo
+	}
 	switch {
 	case old.failures == 0 && is.failures > 0:
-		log.Info("proxy-server set aside", "reason", ReasonOf(err), "error", err)
+		d.log.Log(ctx, level, "proxy-server set aside", "server", e.server.Name, "address", e.address(), "reason", ReasonOf(err), "error", err)
 		e.poke()
 	case old.failures > 0 && is.failures == 0:
-		log.Info("proxy-server in use again")
+		d.log.Log(ctx, level, "proxy-server in use again", "server", e.server.Name, "address", e.address())
 	}
 	if is.unreachable {
 		e.server.refresh()
 	}
+}
+
+// patient reports whether a dial that began at began has waited long enough for
+// a missing answer to mean something.
+func (d *Dialer) patient(began time.Time) bool {
+	return time.Since(began) >= min(doubt, d.timeout/2)
 }
 
 // verdict is what a dial's end says about the endpoint.

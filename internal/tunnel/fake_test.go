@@ -12,12 +12,14 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
+	"io"
 	"log/slog"
 	"math/big"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -161,7 +163,10 @@ func (p *pki) serveConnect(t *testing.T, mode options.Mode, handle func(*tls.Con
 				return
 			}
 			c := tls.Server(conn, config)
-			if readRequest(c) {
+			switch r := readRequest(c); {
+			case r == greeting:
+				_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\n\r\n")
+			case r != "":
 				handle(c)
 			}
 			_ = conn.Close()
@@ -174,20 +179,21 @@ func (p *pki) serveConnect(t *testing.T, mode options.Mode, handle func(*tls.Con
 	return options.Server{Name: l.Addr().String(), Network: "tcp", Address: l.Addr().String(), Mode: mode}
 }
 
-// readRequest reads up to the end of a request's headers.
-func readRequest(c net.Conn) bool {
+// readRequest reads up to the end of a request's headers, and returns nothing
+// where there is none.
+func readRequest(c net.Conn) string {
 	buf := make([]byte, 0, 4096)
 	for len(buf) < cap(buf) {
 		n, err := c.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
-		if len(buf) >= 4 && string(buf[len(buf)-4:]) == "\r\n\r\n" {
-			return true
+		if strings.HasSuffix(string(buf), headEnd) {
+			return string(buf)
 		}
 		if err != nil {
-			return false
+			return ""
 		}
 	}
-	return false
+	return ""
 }
 
 func listen(t *testing.T) net.Listener {

@@ -26,10 +26,10 @@ import (
 // newModelConnect returns a connection in http-connect mode on conn, before it
 // has dialled. Unix socket socket says whether the server lives.
 func newModelConnect(conn net.Conn, socket string) *connectConn {
-	d := &Dialer{log: slog.New(slog.DiscardHandler), metrics: modelMetrics()}
+	d := &Dialer{log: slog.New(slog.DiscardHandler), metrics: modelMetrics(), connect: connectTo}
 	s := &server{Server: options.Server{Name: "model", Network: networkUnix, Address: socket}, dialer: d}
 	e := &endpoint{server: s}
-	e.load.Add(1) // dialConnect would
+	e.load.Add(1) // for the dial, as claim does
 	return &connectConn{endpoint: e, conn: conn, receiving: newTurn()}
 }
 

@@ -189,8 +189,9 @@ func (e *endpoint) dialGRPC(ctx context.Context, dst netip.AddrPort) (Conn, *Err
 		metrics.dialFailed(err, false)
 		return nil, err
 	}
+	began := time.Now()
 	if err := s.dial(ctx, dst); err != nil {
-		if errors.Is(err, errGaveUp) && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		if errors.Is(err, errGaveUp) && err.Reason != ReasonCancelled && e.server.dialer.patient(began) {
 			// The agent may be at fault, or the server, or this connection. It costs
 			// little to leave it, and what replaces it must answer first.
 			e.retire(s.link)

@@ -232,6 +232,7 @@ func newWorld(t *testing.T) *world {
 			return
 		}
 		w.add(logDial, "ok")
+		w.stream.endpoint.load.Add(1) // for the dial, as claim does
 		w.dialed.Store(true)
 	}()
 	synctest.Wait()

@@ -31,10 +31,10 @@ const (
 // 20 s.
 var keepalive = net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 2}
 
-// connect opens a connection to the endpoint, with a finished TLS handshake where
-// it is reached over TCP. It returns the protocol that ALPN chose, empty where
-// none was.
-func (e *endpoint) connect(ctx context.Context) (net.Conn, string, *Error) {
+// connectTo opens a connection to e, with a finished TLS handshake where it is
+// reached over TCP. It returns the protocol that ALPN chose, empty where none
+// was.
+func connectTo(ctx context.Context, e *endpoint) (net.Conn, string, *Error) {
 	if e.server.Network == networkUnix {
 		conn, err := new(net.Dialer).DialContext(ctx, "unix", e.server.Address)
 		if err != nil {

@@ -96,10 +96,15 @@ func (s *server) find(ctx context.Context) error {
 func (s *server) lookup() *Error {
 	ctx, cancel := context.WithTimeout(s.dialer.life, lookupTimeout)
 	defer cancel()
-	if err := s.find(ctx); err != nil {
-		return &Error{Reason: ReasonServerUnreachable, Server: s.Name, Err: err, elsewhere: true, unreachable: true}
+	err := s.find(ctx)
+	if err == nil {
+		return nil
 	}
-	return nil
+	e := &Error{Reason: ReasonServerUnreachable, Server: s.Name, Err: err, elsewhere: true, unreachable: true}
+	if len(s.known()) == 0 {
+		s.tell(e)
+	}
+	return e
 }
 
 // refresh looks the name up again, in the background, where that was not done

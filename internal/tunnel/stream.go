@@ -52,6 +52,7 @@ type stream struct {
 	id       int64 // of the connection; set before answered
 	answered chan *Error
 	decided  atomic.Bool // who comes first: the agent's answer, or giving up
+	carried  atomic.Bool // the dial has succeeded, and what it counted for is ours
 
 	sending   turn // one Send at a time, as gRPC asks
 	receiving turn // one Recv at a time
@@ -71,7 +72,6 @@ func (e *endpoint) newStream(l *link, rpc client.ProxyService_ProxyClient, cance
 		answered: make(chan *Error, 1), sending: newTurn(), receiving: newTurn(),
 	}
 	s.move(statusCreated)
-	e.load.Add(1)
 	return s
 }
 
@@ -117,6 +117,7 @@ func (s *stream) awaitAnswer() {
 	s.receiving.Unlock()
 	if s.decided.CompareAndSwap(false, true) {
 		if err == nil {
+			s.carried.Store(true)
 			s.move(statusOK)
 		}
 		s.answered <- err
@@ -294,7 +295,9 @@ func (s *stream) finish(verdict error) {
 	}
 	s.cancel()
 	s.move(statusGone)
-	s.endpoint.load.Add(-1)
+	if s.carried.Load() {
+		s.endpoint.load.Add(-1)
+	}
 	s.endpoint.release(s.link)
 }
 

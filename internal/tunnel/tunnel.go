@@ -65,6 +65,7 @@ type Config struct {
 
 	// For tests; New has the real ones.
 	resolver resolver
+	connect  func(context.Context, *endpoint) (net.Conn, string, *Error)
 	random   func() float64 // in [0, 1)
 }
 
@@ -77,6 +78,7 @@ type Dialer struct {
 	log      *slog.Logger
 	metrics  *Metrics
 	resolver resolver
+	connect  func(context.Context, *endpoint) (net.Conn, string, *Error) // connectTo
 	random   func() float64
 
 	picking sync.Mutex // one dial chooses after the other
@@ -93,10 +95,13 @@ func New(cfg Config) (*Dialer, error) {
 	}
 	d := &Dialer{
 		certs: newCertificates(cfg.TLS, cfg.Logger, cfg.Metrics), cidrs: cfg.CIDRs, timeout: cfg.DialTimeout,
-		log: cfg.Logger, metrics: cfg.Metrics, resolver: cfg.resolver, random: cfg.random,
+		log: cfg.Logger, metrics: cfg.Metrics, resolver: cfg.resolver, connect: cfg.connect, random: cfg.random,
 	}
 	if d.resolver == nil {
 		d.resolver = net.DefaultResolver
+	}
+	if d.connect == nil {
+		d.connect = connectTo
 	}
 	if d.random == nil {
 		d.random = rand.Float64

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
 
@@ -62,16 +63,26 @@ type bystander struct {
 	t *testing.T
 }
 
-func (f *fixture) bystander(t *testing.T) bystander {
+// bystander dials through the i-th server.
+func (f *fixture) bystander(t *testing.T, i int) bystander {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), hang)
-	defer cancel()
-	conn, err := f.DialContext(ctx, neighbour)
-	must(t, err)
+	must(t, f.CheckServers(t.Context()))
+	conn, err := through(t, f.servers[i].known()[0], neighbour, hang)
+	if err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() { _ = conn.Close() })
 	b := bystander{conn, t}
 	b.lives()
 	return b
+}
+
+// through dials dst through e.
+func through(t *testing.T, e *endpoint, dst netip.AddrPort, budget time.Duration) (Conn, *Error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), budget)
+	defer cancel()
+	return e.try(ctx, dst, e.claim())
 }
 
 // lives sends something there and back.
@@ -141,7 +152,7 @@ func TestHostileStream(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			p := newPKI(t)
 			d := newDialer(t, p.client(), hang, p.serveGRPC(t, options.ModeGRPC, beside(tc.script)))
-			beside := d.bystander(t)
+			beside := d.bystander(t, 0)
 			conn, derr := d.attempt(t)
 			if tc.reason != "" {
 				if derr == nil {
@@ -177,6 +188,7 @@ func TestHostileStream(t *testing.T) {
 // TestHostileFlood: what a server sends to an app that does not read is bounded
 // by the stream's window, and the connection beside it has room.
 func TestHostileFlood(t *testing.T) {
+	t.Parallel() // it waits for a grace
 	p := newPKI(t)
 	var sent atomic.Int64
 	ended := make(chan struct{})
@@ -194,7 +206,7 @@ func TestHostileFlood(t *testing.T) {
 		}
 		return nil
 	})))
-	beside := d.bystander(t)
+	beside := d.bystander(t, 0)
 	conn, derr := d.attempt(t)
 	if derr != nil {
 		t.Fatal(derr)
@@ -218,6 +230,7 @@ func TestHostileFlood(t *testing.T) {
 // TestHostileDeaf: a server that never reads holds up whoever sends to it, until
 // Close, and nobody else.
 func TestHostileDeaf(t *testing.T) {
+	t.Parallel() // it waits for a grace
 	p := newPKI(t)
 	ended := make(chan struct{})
 	d := newDialer(t, p.client(), hang, p.serveGRPC(t, options.ModeGRPC, beside(func(s client.ProxyService_ProxyServer) error {
@@ -228,7 +241,7 @@ func TestHostileDeaf(t *testing.T) {
 		<-s.Context().Done()
 		return nil
 	})))
-	beside := d.bystander(t)
+	beside := d.bystander(t, 0)
 	conn, derr := d.attempt(t)
 	if derr != nil {
 		t.Fatal(derr)

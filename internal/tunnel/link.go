@@ -28,6 +28,10 @@ const (
 	streamWindow     = 256 << 10
 	connectionWindow = 16 << 20
 	transportBuffer  = 64 << 10
+	// maxHeaders bounds the headers of an answer, in bytes as RFC 9113, section
+	// 6.5.2, counts them. gRPC's own bound of 16 MiB takes four times as much
+	// memory.
+	maxHeaders = 64 << 10
 	// alertWait bounds the wait for a TLS alert that is most likely here already.
 	alertWait = 100 * time.Millisecond
 )
@@ -93,6 +97,7 @@ func (e *endpoint) newLink(ctx context.Context, conn net.Conn, files int) (*link
 		grpc.WithReadBufferSize(transportBuffer),
 		grpc.WithWriteBufferSize(transportBuffer),
 		grpc.WithSharedWriteBuffer(true),
+		grpc.WithMaxHeaderListSize(maxHeaders),
 	)
 	if err != nil {
 		_ = conn.Close()

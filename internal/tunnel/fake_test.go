@@ -129,7 +129,11 @@ func (s scripted) Proxy(stream client.ProxyService_ProxyServer) error { return s
 // serveGRPC starts a gRPC server that runs script on each stream.
 func (p *pki) serveGRPC(t *testing.T, mode options.Mode, script script) options.Server {
 	t.Helper()
-	l := listen(t)
+	return p.serveGRPCOn(t, listen(t), mode, script)
+}
+
+func (p *pki) serveGRPCOn(t *testing.T, l net.Listener, mode options.Mode, script script) options.Server {
+	t.Helper()
 	srv := grpc.NewServer(grpc.Creds(credentials.NewTLS(p.serverConfig())))
 	client.RegisterProxyServiceServer(srv, scripted{script: script})
 	done := make(chan struct{})

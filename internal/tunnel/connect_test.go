@@ -185,6 +185,32 @@ func TestConnectClose(t *testing.T) {
 
 // FuzzAheadFilter: however a stream with a late line is cut into reads, the
 // line is taken out and nothing else.
+// Close must not write into what Receive has returned: the relay may be writing
+// it to the app.
+func TestConnectCloseLeavesReceivedBytesAlone(t *testing.T) {
+	const first, later = "the target's bytes", "something else, and more of it"
+	p := newPKI(t)
+	d := newDialer(t, p.client(), hang, p.serveConnect(t, options.ModeHTTPConnect, func(c *tls.Conn) {
+		write(establishedLine)(c)
+		var b [1]byte
+		_, _ = c.Read(b[:])
+		write(first)(c)
+		_, _ = io.Copy(io.Discard, c) // until Close has said that nothing will follow
+		write(later)(c)
+		_ = c.CloseWrite()
+	}))
+	conn, err := d.dial(t)
+	must(t, err)
+	must(t, conn.Send([]byte("?"))) // its answer does not come with the 200
+	got, err := conn.Receive()
+	must(t, err)
+	must(t, conn.Close())
+	must(t, d.Close()) // waits until the connection has been read to its end
+	if string(got) != first {
+		t.Errorf("after Close the bytes received before are %q, want %q", got, first)
+	}
+}
+
 func FuzzAheadFilter(f *testing.F) {
 	f.Add([]byte("abc"), []byte("def"), uint8(1))
 	f.Add([]byte("HTTP/1.1 200 Connection"), []byte("HTTP/1.1 "), uint8(7))

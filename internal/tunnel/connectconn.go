@@ -159,6 +159,7 @@ func (c *connectConn) hangUp() {
 	_ = c.conn.SetDeadline(time.Now().Add(closeGrace))
 	sayLast(c.conn)
 	c.receiving.Lock()
+	c.buf = nil // what Receive last returned may still be on its way to the app
 	for c.verdict == nil {
 		_, _ = c.next()
 	}

@@ -44,6 +44,7 @@ type auditor struct {
 	servers []string // as the log names them
 	reasons map[string]int
 	spoilt  int // lines about certificates
+	strange int // lines that are none of the logger's
 	find    func(format string, args ...any)
 }
 
@@ -54,7 +55,9 @@ func (a *auditor) audit(log io.Reader) error {
 	for scanner.Scan() {
 		var l line
 		if err := json.Unmarshal(scanner.Bytes(), &l); err != nil {
-			a.find("the sidecar's log: %v in %.300q", err, scanner.Text())
+			if a.strange++; a.strange == 1 { // a report of the race detector has many
+				a.find("the sidecar's log: %v in %.300q", err, scanner.Text())
+			}
 			continue
 		}
 		if l.Message == notMade || l.Message == closed || l.Message == brokeUp {

@@ -250,7 +250,7 @@ func FuzzJudgeHead(f *testing.F) {
 			if decided != headIncomplete && v != decided {
 				t.Fatalf("%q: verdict %d became %d", head[:n], decided, v)
 			}
-			if v == headRefused && (status < 100 || status == 200) || len(rest) > n {
+			if v == headRefused && (status < 200 || status == 200) || len(rest) > n {
 				t.Fatalf("%q: status %d, %d bytes behind it", head[:n], status, len(rest))
 			}
 			decided = v

@@ -57,7 +57,7 @@ func judgeHead(head []byte, ended bool) (v headVerdict, status int, rest []byte)
 	}
 	status, err := strconv.Atoi(string(code[:3]))
 	switch {
-	case err != nil || status < 100:
+	case err != nil || status < 200: // nobody asked for an interim answer
 		return headGarbage, 0, nil
 	case status == 200:
 		return headEstablished, status, rest

@@ -100,7 +100,7 @@ type answerTo struct {
 	verdict string   // how it ends; of any but an end the last bytes may be missing
 }
 
-var statusLine = regexp.MustCompile(`^HTTP/1\.1 ([1-9][0-9]{2})(?:[ \r]|$)`)
+var statusLine = regexp.MustCompile(`^HTTP/1\.1 ([2-9][0-9]{2})(?:[ \r]|$)`)
 
 // reference reads the whole of what a server said, without knowing the cuts.
 func reference(said string, last lastWord) answerTo {

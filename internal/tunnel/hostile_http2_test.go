@@ -107,11 +107,16 @@ func (p *pki) serveRaw(t *testing.T, mode options.Mode, proto string, say func(r
 			conns = append(conns, conn)
 			mu.Unlock()
 			c := rawConn{conn, make(chan uint32, 100)}
-			serving.Go(c.listen)
+			if proto == alpnHTTP2 {
+				serving.Go(c.listen)
+			} else {
+				close(c.streams)
+			}
 			serving.Go(func() {
 				say(c)
 				for range c.streams { // until the client ends
 				}
+				_, _ = io.Copy(io.Discard, conn)
 				_ = conn.Close()
 			})
 		}

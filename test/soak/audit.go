@@ -33,6 +33,7 @@ const (
 	notMade = "connection not made"
 	closed  = "connection closed"
 	brokeUp = "connection broken"
+	tooMany = "connections not made" // of --max-connections, now and then
 )
 
 // badFiles begins what the sidecar says of certificates that it cannot use.
@@ -80,7 +81,7 @@ func (a *auditor) complaint(l line) string {
 			return ""
 		}
 		return "certificates were refused that are good"
-	case l.Level == "ERROR":
+	case l.Level == "ERROR", l.Message == tooMany:
 		return "an error"
 	case l.Message == notMade:
 		return a.complaintNotMade(l, began)

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -25,6 +26,7 @@ type liveSet struct {
 	conns []*liveConn
 	stop  chan struct{}
 	tasks sync.WaitGroup
+	ended atomic.Int64
 }
 
 type liveConn struct {
@@ -35,12 +37,23 @@ type liveConn struct {
 
 // startLive opens connections to echoes all over the shoot, each of which has
 // worked once when it returns.
-func (r *rig) startLive(t *testing.T) *liveSet {
+func (r *rig) startLive(t *testing.T, n int) *liveSet {
+	t.Helper()
+	return r.startSet(t, n, (*liveConn).talk)
+}
+
+// startQuiet opens connections on which nothing is said any more.
+func (r *rig) startQuiet(t *testing.T, n int) *liveSet {
+	t.Helper()
+	return r.startSet(t, n, (*liveConn).listen)
+}
+
+func (r *rig) startSet(t *testing.T, n int, live func(c *liveConn, i int, stop <-chan struct{}) error) *liveSet {
 	t.Helper()
 	s := &liveSet{stop: make(chan struct{})}
 	t.Cleanup(s.finish)
 	ctx := labtest.Context(t, 2*time.Minute)
-	for i := range liveConnections {
+	for i := range n {
 		conn, err := r.dial(ctx, lab.ShootPod(lab.IPv4, 1+i%lab.PodAddresses), target.EchoPort)
 		if err != nil {
 			t.Fatal(err)
@@ -50,22 +63,59 @@ func (r *rig) startLive(t *testing.T) *liveSet {
 		if err := exchange(conn, []byte("first")); err != nil {
 			t.Fatalf("live connection %d does not work: %v", i, err)
 		}
-		s.tasks.Go(func() { c.talk(i, s.stop) })
+		s.tasks.Go(func() {
+			if c.err = live(c, i, s.stop); c.err != nil {
+				c.ended = time.Now()
+				s.ended.Add(1)
+			}
+		})
 	}
 	return s
 }
 
-func (c *liveConn) talk(i int, stop <-chan struct{}) {
+func (c *liveConn) talk(i int, stop <-chan struct{}) error {
 	for n := 0; ; n++ {
 		select {
 		case <-stop:
-			return
+			return nil
 		case <-time.After(400 * time.Millisecond): // the pace of the load
 		}
 		if err := exchange(c.conn, fmt.Appendf(nil, "connection %d says %d for the first time", i, n)); err != nil {
-			c.err, c.ended = err, time.Now()
-			return
+			return err
 		}
+	}
+}
+
+func (c *liveConn) listen(_ int, stop <-chan struct{}) error {
+	ended := make(chan error, 1)
+	go func() {
+		_, err := c.conn.Read(make([]byte, 1))
+		ended <- err
+	}()
+	select {
+	case err := <-ended:
+		return err
+	case <-stop:
+	}
+	_ = c.conn.SetReadDeadline(time.Now())
+	err := <-ended
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		return err
+	}
+	return c.conn.SetReadDeadline(time.Now().Add(hang))
+}
+
+// await waits until so many connections have ended.
+func (s *liveSet) await(t *testing.T, n int, limit time.Duration) {
+	t.Helper()
+	err := lab.Poll(labtest.Context(t, limit), "live connections to end", func(context.Context) error {
+		if got := s.ended.Load(); got < int64(n) {
+			return fmt.Errorf("%d of %d", got, n)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }
 

@@ -97,11 +97,10 @@ type queue struct {
 	bytes    int
 	closed   bool
 	flushing bool
-	drained  chan struct{} // has an element after bytes became fewer
 }
 
 func newQueue(b *Buffers, evict func()) *queue {
-	return &queue{buffers: b, evict: evict, drained: make(chan struct{}, 1)}
+	return &queue{buffers: b, evict: evict}
 }
 
 // size returns how many bytes are held.
@@ -159,7 +158,6 @@ func (q *queue) head() []byte {
 	defer q.mu.Unlock()
 	if len(q.segments) == 0 || q.closed {
 		q.flushing = false
-		q.signal()
 		return nil
 	}
 	s := q.segments[0]
@@ -178,17 +176,9 @@ func (q *queue) drop(n int) {
 		q.segments = q.segments[1:]
 		segments.Put(s)
 	}
-	q.signal()
 	q.mu.Unlock()
 	if emptied {
 		q.buffers.give(q, chunk)
-	}
-}
-
-func (q *queue) signal() {
-	select {
-	case q.drained <- struct{}{}:
-	default:
 	}
 }
 

@@ -22,15 +22,19 @@ func (r *relay) download() {
 	defer close(r.targetDone)
 	defer r.held.close()
 	defer r.flushing.Wait()
-	defer r.pace.fast()
+	defer r.opt.Pacer.end(&r.exchange)
+	defer func() {
+		if r.paced {
+			r.opt.Pacer.fast()
+		}
+	}()
 	for r.mayReceive() {
 		p, err := r.tun.Receive()
 		if err != nil {
 			r.targetEnded(err)
 			return
 		}
-		r.pace.received(len(p))
-		r.touch()
+		r.arrived(len(p))
 		if err := r.deliver(p); err != nil {
 			r.appFailed(err)
 			return
@@ -44,29 +48,73 @@ func (r *relay) mayReceive() bool {
 	limit := r.opt.Buffers.connection
 	for {
 		held := r.held.size()
-		if held <= limit/2 {
-			r.pace.fast()
+		now := time.Now()
+		if !r.atAppsPace(held, now) {
 			return true
 		}
-		r.pace.slow()
-		if r.pace.credit <= 0 {
+		level := float64(held) / float64(limit)
+		r.appetite.look(now, r.received.Load(), level)
+		wait := r.appetite.wait(level)
+		if wait == 0 {
+			return true
+		}
+		wait = min(wait, r.opt.Pacer.hold(now))
+		if wait == 0 {
 			if held+chunk <= limit {
 				return true
 			}
 			r.abort(SlowReader, errSlowReader)
 			return false
 		}
-		began := time.Now()
-		timer := time.NewTimer(r.pace.credit)
+		timer := time.NewTimer(wait)
 		select {
-		case <-r.held.drained:
 		case <-timer.C:
 		case <-r.over:
 			timer.Stop()
+		}
+		r.opt.Pacer.release(time.Now())
+		if r.isOver() {
 			return false
 		}
-		timer.Stop()
-		r.pace.waited(time.Since(began))
+	}
+}
+
+// atAppsPace reports whether to receive at the app's pace: from when more than
+// half of what may be held back is, until hardly anything is.
+func (r *relay) atAppsPace(held int, now time.Time) bool {
+	limit := r.opt.Buffers.connection
+	switch {
+	case !r.paced && held > limit/2:
+		r.paced = true
+		r.appetite.start(now, r.received.Load())
+		r.opt.Pacer.slow()
+	case r.paced && held < limit/8:
+		r.paced = false
+		r.opt.Pacer.fast()
+	}
+	return r.paced
+}
+
+func (r *relay) isOver() bool {
+	select {
+	case <-r.over:
+		return true
+	default:
+		return false
+	}
+}
+
+// arrived notes that n bytes of the target have come.
+func (r *relay) arrived(n int) {
+	now := time.Now()
+	r.moved.Store(now.UnixNano())
+	r.opt.Pacer.received(n)
+	if r.paced {
+		r.appetite.eat(n)
+	}
+	if r.asked.Load() {
+		r.asked.Store(false)
+		r.opt.Pacer.answer(&r.exchange, now)
 	}
 }
 

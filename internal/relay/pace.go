@@ -3,6 +3,7 @@
 package relay
 
 import (
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -15,53 +16,93 @@ const (
 	// been received. (Measured: one stream received at 10, 5 and 2 MB/s gives
 	// the others a p99 of 86, 169 and 396 ms.)
 	pipeline = 850 << 10
-	// passage is how long the pipeline may take to be received, at the least.
-	passage = 170 * time.Millisecond
-	// pause is how long a connection may wait for its app without receiving
-	// anything. With passage it makes the 200 ms that connections received at
-	// their apps' pace may add, all together, for the others of their server.
-	pause = 30 * time.Millisecond
+	// budget is for how long a pipeline's worth of bytes may be held up by
+	// connections that are received at their apps' pace. What passes through
+	// it at full speed takes 20 ms more.
+	budget = 180 * time.Millisecond
+	// nap is how long a wait may last until it is looked again whether others
+	// have waited for too long.
+	nap = 20 * time.Millisecond
 )
 
 // Pacer is the budget of waiting that all connections through one proxy-server
 // share. The server serves an agent's connections from one loop: while one of
 // them is not received, all of them wait. The zero value is ready.
+//
+// Time counts while one of them, or several at once, wait. It counts for as
+// long as the bytes that were received since are less than a pipeline.
 type Pacer struct {
 	paced atomic.Int64 // connections that are received at their apps' pace
+	total atomic.Int64 // bytes received by all connections
+
+	mu      sync.Mutex
+	holding int       // how many wait now
+	spent   time.Time // up to when their waiting is in ledger
+	ledger  ledger
+	lateness
 }
 
-// pace is one connection's part of the budget. Connections that are received at
-// their apps' pace wait at the same time, and each has its part of what lies in
-// the pipeline: so each has to receive pipeline / paced bytes in a passage.
-type pace struct {
-	pacer  *Pacer
-	paced  bool
-	credit time.Duration // how long it may wait for its app
+// slow counts one more connection that is received at its app's pace.
+func (p *Pacer) slow() { p.paced.Add(1) }
+
+// fast counts one less.
+func (p *Pacer) fast() { p.paced.Add(-1) }
+
+// received counts n bytes.
+func (p *Pacer) received(n int) { p.total.Add(int64(n)) }
+
+// hold begins a wait, unless the budget is spent or others have waited too long
+// for an answer. It returns how long the wait may be; release ends it.
+func (p *Pacer) hold(now time.Time) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	left := budget - p.spend(now)
+	if left <= 0 || p.late(now, p.total.Load()) {
+		return 0
+	}
+	p.holding++
+	return min(left, nap)
 }
 
-// slow begins, or goes on, to receive at the app's pace.
-func (p *pace) slow() {
-	if !p.paced {
-		p.paced, p.credit = true, pause
-		p.pacer.paced.Add(1)
+// release ends a wait.
+func (p *Pacer) release(now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.spend(now)
+	p.holding--
+}
+
+// spend enters what was waited since the last time, and returns how much of the
+// budget is used. The caller holds mu.
+func (p *Pacer) spend(now time.Time) time.Duration {
+	p.ledger.advance(p.total.Load())
+	if p.holding > 0 {
+		p.ledger.add(now.Sub(p.spent))
+	}
+	p.spent = now
+	return p.ledger.sum
+}
+
+// ledger adds up time that was spent while the last pipeline's worth of bytes
+// was received. It forgets in steps.
+type ledger struct {
+	slots [16]time.Duration
+	slot  int64 // the current one, counted from the first byte on
+	sum   time.Duration
+}
+
+// advance forgets what lies a pipeline behind total, in bytes.
+func (l *ledger) advance(total int64) {
+	n := int64(len(l.slots))
+	now := total / (pipeline / n)
+	for l.slot = max(l.slot, now-n); l.slot < now; {
+		l.slot++
+		l.sum -= l.slots[l.slot%n]
+		l.slots[l.slot%n] = 0
 	}
 }
 
-// fast ends it.
-func (p *pace) fast() {
-	if p.paced {
-		p.paced = false
-		p.pacer.paced.Add(-1)
-	}
-}
-
-// waited takes from the credit what was spent.
-func (p *pace) waited(d time.Duration) { p.credit = max(0, p.credit-d) }
-
-// received adds to the credit what n bytes earn.
-func (p *pace) received(n int) {
-	if p.paced {
-		earned := time.Duration(n) * passage / pipeline * time.Duration(p.pacer.paced.Load())
-		p.credit = min(pause, p.credit+earned)
-	}
+func (l *ledger) add(d time.Duration) {
+	l.slots[l.slot%int64(len(l.slots))] += d
+	l.sum += d
 }

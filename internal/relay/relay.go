@@ -74,7 +74,6 @@ func Run(ctx context.Context, app *net.TCPConn, tun Tunnel, opt Options) Result 
 		opt.Pacer = new(Pacer)
 	}
 	r := &relay{app: app, tun: tun, opt: opt, targetDone: make(chan struct{}), over: make(chan struct{})}
-	r.pace.pacer = opt.Pacer
 	r.held = newQueue(opt.Buffers, func() { r.abort(SlowReader, errTotal) })
 	r.raw, _ = app.SyscallConn() // fails for a nil connection only
 	r.touch()
@@ -117,8 +116,11 @@ type relay struct {
 	tun Tunnel
 	opt Options
 
-	held     *queue         // what the app has not taken yet
-	pace     pace           // of download
+	held     *queue      // what the app has not taken yet
+	paced    bool        // download goes at the app's pace
+	appetite appetite    // which is that, if so
+	asked    atomic.Bool // the app has sent, and nothing was received since
+	exchange exchange
 	flushing sync.WaitGroup // who writes it
 
 	sent, received atomic.Int64
@@ -196,6 +198,10 @@ func (r *relay) upload() {
 // forward sends p to the target. It reports whether to go on reading.
 func (r *relay) forward(p []byte) bool {
 	if !r.targetIsDone() {
+		if !r.asked.Load() && r.held.idle() {
+			r.opt.Pacer.ask(&r.exchange, time.Now())
+			r.asked.Store(true)
+		}
 		if err := r.tun.Send(p); err == nil {
 			now := time.Now().UnixNano()
 			r.sent.Add(int64(len(p)))

@@ -44,7 +44,7 @@ type rig struct {
 
 // newRig builds a lab, proves that the shoot cannot be reached, redirects, and
 // starts the sidecar with additional flags.
-func newRig(t *testing.T, opts lab.Options, flags ...string) *rig {
+func newRig(t testing.TB, opts lab.Options, flags ...string) *rig {
 	t.Helper()
 	r := newBareRig(t, opts)
 	r.apply(t)
@@ -53,7 +53,7 @@ func newRig(t *testing.T, opts lab.Options, flags ...string) *rig {
 }
 
 // newBareRig stops before the product is started.
-func newBareRig(t *testing.T, opts lab.Options) *rig {
+func newBareRig(t testing.TB, opts lab.Options) *rig {
 	t.Helper()
 	labtest.RequireRoot(t)
 	if err := opts.CheckProduct(); err != nil {
@@ -72,14 +72,14 @@ func newBareRig(t *testing.T, opts lab.Options) *rig {
 	return r
 }
 
-func (r *rig) apply(t *testing.T, extra ...string) {
+func (r *rig) apply(t testing.TB, extra ...string) {
 	t.Helper()
 	if _, err := r.InitRedirect(labtest.Context(t, hang), "apply", extra...); err != nil {
 		t.Fatalf("init-redirect apply: %v", err)
 	}
 }
 
-func (r *rig) start(t *testing.T, flags ...string) {
+func (r *rig) start(t testing.TB, flags ...string) {
 	t.Helper()
 	sidecar, err := r.StartProxyClient(labtest.Context(t, hang), flags...)
 	if err != nil {
@@ -109,7 +109,7 @@ func (r *rig) dial(ctx context.Context, addr netip.Addr, port int) (*net.TCPConn
 
 // wantReset opens a connection and expects it to end in a reset without a byte,
 // before limit, which is a guard against hanging unless a flag promises it.
-func (r *rig) wantReset(t *testing.T, addr netip.Addr, port int, limit time.Duration) {
+func (r *rig) wantReset(t testing.TB, addr netip.Addr, port int, limit time.Duration) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
@@ -125,7 +125,7 @@ func (r *rig) wantReset(t *testing.T, addr netip.Addr, port int, limit time.Dura
 }
 
 // metrics reads the sidecar's.
-func (r *rig) metrics(t *testing.T) lab.Metrics {
+func (r *rig) metrics(t testing.TB) lab.Metrics {
 	t.Helper()
 	m, err := r.SidecarMetrics(labtest.Context(t, hang))
 	if err != nil {
@@ -135,7 +135,7 @@ func (r *rig) metrics(t *testing.T) lab.Metrics {
 }
 
 // eventually polls until the condition is nil.
-func eventually(t *testing.T, what string, condition func(ctx context.Context) error) {
+func eventually(t testing.TB, what string, condition func(ctx context.Context) error) {
 	t.Helper()
 	if err := lab.Poll(labtest.Context(t, hang), what, condition); err != nil {
 		t.Error(err)
@@ -157,7 +157,7 @@ func increases(metric string, before, after lab.Metrics) map[string]float64 {
 
 // wantCounted waits until a metric has grown by one under one reason since a
 // reading, and under no other: an app may see its reset before we count it.
-func (r *rig) wantCounted(t *testing.T, metric string, before lab.Metrics, reason string) {
+func (r *rig) wantCounted(t testing.TB, metric string, before lab.Metrics, reason string) {
 	t.Helper()
 	want := map[string]float64{fmt.Sprintf("reason=%q", reason): 1}
 	eventually(t, metric+" to count what happened", func(ctx context.Context) error {

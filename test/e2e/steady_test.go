@@ -115,7 +115,7 @@ func (r *rig) warmUp(t *testing.T) {
 // idle waits until no connection is left: not in the sidecar, nor in the
 // upstream server, nor at a target, where the agent's legs end. The tunnel of an app
 // that closed may end two seconds later.
-func (r *rig) idle(t *testing.T) {
+func (r *rig) idle(t testing.TB) {
 	t.Helper()
 	err := lab.Poll(labtest.Context(t, hang), "all connections to end", func(ctx context.Context) error {
 		now, err := r.load(ctx)

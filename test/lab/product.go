@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"slices"
 	"strings"
 )
 
@@ -42,13 +41,9 @@ func (l *Lab) InitRedirect(ctx context.Context, subcommand string, extra ...stri
 	return l.Pod.Run(ctx, l.InitRedirectCommand(subcommand, extra...))
 }
 
-// ProxyClientCommand is the sidecar's command line, its uid included. It names
-// all servers, unless extra names others.
+// ProxyClientCommand is the sidecar's command line, its uid included.
 func (l *Lab) ProxyClientCommand(extra ...string) Command {
-	args := append(l.ShootFlags(), "--log-format=json")
-	if !slices.ContainsFunc(extra, func(flag string) bool { return strings.HasPrefix(flag, "--proxy-server=") }) {
-		args = append(args, "--proxy-server="+l.Frontend())
-	}
+	args := append(l.ShootFlags(), "--proxy-server="+l.Frontend(), "--log-format=json")
 	if l.opts.Transport == TCP {
 		args = append(args, "--ca-cert="+l.Certs.FrontendCA, "--client-cert="+l.Certs.ClientCert, "--client-key="+l.Certs.ClientKey)
 	}

@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/shoot-proxy/proxy-client/test/lab"
+	"github.com/shoot-proxy/proxy-client/test/labtest"
+	"github.com/shoot-proxy/proxy-client/test/target"
+)
+
+// liveSet are connections on which something is said a few times a second.
+type liveSet struct {
+	conns []*liveConn
+	stop  chan struct{}
+	tasks sync.WaitGroup
+}
+
+type liveConn struct {
+	conn  net.Conn
+	ended time.Time
+	err   error // io.EOF after a clean end; nil while it works
+}
+
+// startLive opens connections to echoes all over the shoot, each of which has
+// worked once when it returns.
+func (r *rig) startLive(t *testing.T) *liveSet {
+	t.Helper()
+	s := &liveSet{stop: make(chan struct{})}
+	t.Cleanup(s.finish)
+	ctx := labtest.Context(t, 2*time.Minute)
+	for i := range liveConnections {
+		conn, err := r.dial(ctx, lab.ShootPod(lab.IPv4, 1+i%lab.PodAddresses), target.EchoPort)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := &liveConn{conn: conn}
+		s.conns = append(s.conns, c)
+		if err := exchange(conn, []byte("first")); err != nil {
+			t.Fatalf("live connection %d does not work: %v", i, err)
+		}
+		s.tasks.Go(func() { c.talk(i, s.stop) })
+	}
+	return s
+}
+
+func (c *liveConn) talk(i int, stop <-chan struct{}) {
+	for n := 0; ; n++ {
+		select {
+		case <-stop:
+			return
+		case <-time.After(400 * time.Millisecond): // the pace of the load
+		}
+		if err := exchange(c.conn, fmt.Appendf(nil, "connection %d says %d for the first time", i, n)); err != nil {
+			c.err, c.ended = err, time.Now()
+			return
+		}
+	}
+}
+
+// finish ends what is left of the set.
+func (s *liveSet) finish() {
+	select {
+	case <-s.stop:
+	default:
+		close(s.stop)
+	}
+	s.tasks.Wait()
+	for _, c := range s.conns {
+		_ = c.conn.Close()
+	}
+}
+
+// wantEnded expects that so many connections ended, each with that error or,
+// where it is nil, cleanly or with a reset, and that all others still work.
+func (s *liveSet) wantEnded(t *testing.T, want int, since time.Time, how error) {
+	t.Helper()
+	close(s.stop)
+	s.tasks.Wait()
+	ended, worst, ways := 0, time.Duration(0), map[string]int{}
+	for i, c := range s.conns {
+		switch {
+		case c.err == nil:
+			if err := exchange(c.conn, []byte("last")); err != nil {
+				t.Errorf("live connection %d no longer works: %v", i, err)
+			}
+			continue
+		case how != nil && !errors.Is(c.err, how):
+			t.Errorf("live connection %d ended with %v, want %v", i, c.err, how)
+		}
+		ended++
+		worst = max(worst, c.ended.Sub(since))
+		ways[reasonOf(c.err)]++
+	}
+	t.Logf("%d of %d live connections ended, the last after %s: %v", ended, len(s.conns), worst.Round(time.Millisecond), ways)
+	if ended != want {
+		t.Errorf("%d live connections ended, want exactly the %d that had to", ended, want)
+	}
+}
+
+// attempt is one new connection to a target that says its banner and closes.
+type attempt struct {
+	start time.Time
+	took  time.Duration
+	got   int   // bytes of the banner
+	err   error // nil after a clean end
+}
+
+func (a attempt) whole() bool  { return a.err == nil && a.got == len(target.Banner) }
+func (a attempt) silent() bool { return a.err == nil && a.got != len(target.Banner) }
+
+// freshLoad opens new connections at a steady pace.
+type freshLoad struct {
+	stop     chan struct{}
+	tasks    sync.WaitGroup
+	started  atomic.Int64
+	mu       sync.Mutex
+	attempts []attempt
+}
+
+func (r *rig) startFresh(t *testing.T) *freshLoad {
+	t.Helper()
+	f := &freshLoad{stop: make(chan struct{})}
+	ctx := labtest.Context(t, 2*time.Minute)
+	f.tasks.Go(func() {
+		ticker := time.NewTicker(newEach)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-f.stop:
+				return
+			case <-ticker.C:
+			}
+			addr := lab.ShootPod(lab.IPv4, 1+int(f.started.Add(1))%lab.PodAddresses)
+			f.tasks.Go(func() {
+				a := attempt{start: time.Now()}
+				conn, err := r.dial(ctx, addr, target.SpeakFirstPort)
+				if err == nil {
+					var got []byte
+					got, err = io.ReadAll(conn)
+					a.got = len(got)
+					_ = conn.Close()
+				}
+				a.took, a.err = time.Since(a.start), err
+				f.mu.Lock()
+				defer f.mu.Unlock()
+				f.attempts = append(f.attempts, a)
+			})
+		}
+	})
+	t.Cleanup(f.halt)
+	return f
+}
+
+// await waits until so many more connections have been started.
+func (f *freshLoad) await(t *testing.T, n int64) {
+	t.Helper()
+	want := f.started.Load() + n
+	err := lab.Poll(labtest.Context(t, hang), "new connections to be started", func(context.Context) error {
+		if got := f.started.Load(); got < want {
+			return fmt.Errorf("%d of %d", got, want)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (f *freshLoad) halt() {
+	select {
+	case <-f.stop:
+	default:
+		close(f.stop)
+	}
+	f.tasks.Wait()
+}
+
+// end stops the load and returns all attempts, in the order of their start.
+func (f *freshLoad) end(t *testing.T) []attempt {
+	t.Helper()
+	f.halt()
+	slices.SortFunc(f.attempts, func(a, b attempt) int { return a.start.Compare(b.start) })
+	return f.attempts
+}
+
+// wantShortOutage expects that all new connections that failed were started
+// within the outage that the product promises: no more of them than the load
+// starts in that time, and none long after the first.
+func wantShortOutage(t *testing.T, attempts []attempt) {
+	t.Helper()
+	var failed []attempt
+	ways := map[string]int{}
+	for _, a := range attempts {
+		if !a.whole() {
+			failed = append(failed, a)
+			ways[reasonOf(a.err)]++
+		}
+	}
+	if len(failed) == 0 {
+		t.Logf("none of %d new connections failed", len(attempts))
+		return
+	}
+	span := failed[len(failed)-1].start.Sub(failed[0].start)
+	t.Logf("%d of %d new connections failed, begun within %s (promised: %s): %v", len(failed), len(attempts), span.Round(time.Millisecond), outage, ways)
+	if most := int(outage / newEach); len(failed) > most || span > outageGuard {
+		t.Errorf("%d new connections failed over %s: more than the %d of one second", len(failed), span, most)
+	}
+}
+
+// wantNoneSilent expects that no connection ended as if it were complete when it
+// was not.
+func wantNoneSilent(t *testing.T, attempts []attempt) {
+	t.Helper()
+	for _, a := range attempts {
+		if a.silent() {
+			t.Errorf("a new connection ended cleanly with %d of %d bytes: its app takes that for the whole answer", a.got, len(target.Banner))
+		}
+	}
+}
+
+// logSlowest tells how long new connections took around a fault.
+func logSlowest(t *testing.T, attempts []attempt, fault time.Time) {
+	t.Helper()
+	var before, after []time.Duration
+	slow := 0
+	for _, a := range attempts {
+		if a.start.Before(fault) {
+			before = append(before, a.took)
+			continue
+		}
+		after = append(after, a.took)
+		if a.took > time.Second {
+			slow++
+		}
+	}
+	for _, d := range [][]time.Duration{before, after} {
+		slices.SortFunc(d, cmp.Compare)
+	}
+	t.Logf("a new connection took %s before (median), %s after, at worst %s before and %s after; %d took more than a second",
+		median(before), median(after), last(before), last(after), slow)
+}
+
+func median(d []time.Duration) time.Duration {
+	if len(d) == 0 {
+		return 0
+	}
+	return d[len(d)/2].Round(time.Millisecond)
+}
+
+func last(d []time.Duration) time.Duration {
+	if len(d) == 0 {
+		return 0
+	}
+	return d[len(d)-1].Round(time.Millisecond)
+}
+
+// reasonOf is an error's cause, without addresses.
+func reasonOf(err error) string {
+	if err == nil {
+		return "clean end, incomplete"
+	}
+	for {
+		next := errors.Unwrap(err)
+		if next == nil {
+			return err.Error()
+		}
+		err = next
+	}
+}

@@ -27,9 +27,12 @@ const (
 	userTimeout = 10 * time.Second
 )
 
-// keepalive notices a dead server on which nothing is being sent, after about
-// 20 s.
-var keepalive = net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 2}
+// keepalive notices a dead server to which nothing is being sent, within
+// userTimeout too: where that is set, Linux does not count lost probes, but ends
+// the connection when it looks for the first time after userTimeout and one
+// probe is unanswered (tcp_keepalive_timer in net/ipv4/tcp_timer.c). The probes
+// therefore begin early enough for some to be lost.
+var keepalive = net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: time.Second, Count: 5}
 
 // connectTo opens a connection to e, with a finished TLS handshake where it is
 // reached over TCP. It returns the protocol that ALPN chose, empty where none

@@ -144,8 +144,9 @@ func (p *Proxy) dialInTurn(ctx context.Context, destination netip.AddrPort) (tun
 	if err := p.dials.acquire(ctx, destination); err != nil {
 		return nil, err
 	}
-	defer p.dials.release(destination)
-	return p.cfg.Dialer.DialContext(ctx, destination)
+	place := &place{limit: p.dials, destination: destination}
+	defer place.use()()
+	return p.cfg.Dialer.DialContext(tunnel.WithHold(ctx, place.use), destination)
 }
 
 // pacer returns what all connections through a server share.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
@@ -68,6 +69,25 @@ func (d *dialLimit) acquire(ctx context.Context, dst netip.AddrPort) error {
 		d.release(dst)
 	}
 	return noPlace(ctx, full)
+}
+
+// place is one that was granted, and is given back when the last who uses it
+// has left: a dial that was given up may still be under way behind the scenes.
+type place struct {
+	limit       *dialLimit
+	destination netip.AddrPort
+	users       atomic.Int32
+}
+
+// use counts one more user, until it calls leave. The first must not leave
+// before the last has come.
+func (p *place) use() (leave func()) {
+	p.users.Add(1)
+	return func() {
+		if p.users.Add(-1) == 0 {
+			p.limit.release(p.destination)
+		}
+	}
 }
 
 // noPlace says why a dial ended that was still waiting.

@@ -29,7 +29,8 @@ const checkInterval = 30 * time.Second
 
 // Dialer makes the tunnelled connections; *tunnel.Dialer is one.
 type Dialer interface {
-	// DialContext connects to dst. Its error says why in tunnel.ReasonOf.
+	// DialContext connects to dst. Its error says why in tunnel.ReasonOf. What
+	// outlives it calls tunnel.Hold.
 	DialContext(ctx context.Context, dst netip.AddrPort) (tunnel.Conn, error)
 	// OwnsAddress reports whether a is a proxy-server's.
 	OwnsAddress(a netip.AddrPort) bool

@@ -178,3 +178,35 @@ func TestDialsThatWaitAreDrained(t *testing.T) {
 		}
 	})
 }
+
+// A dial that was given up may still be under way: it has a file open, and the
+// agent tries. Impatient apps must not make more of them than --max-dials.
+func TestADialThatOutlivesItsAppKeepsItsPlace(t *testing.T) {
+	ends := make(chan func(), 1)
+	c := startCrowd(t, nil, func(p *Proxy) {
+		dialer := p.cfg.Dialer.(*fakeDialer)
+		hangs := dialer.dial[dead]
+		dialer.dial[dead] = func(ctx context.Context) (tunnel.Conn, error) {
+			conn, err := hangs(ctx)
+			if errors.Is(ctx.Err(), context.Canceled) {
+				ends <- tunnel.Hold(ctx)
+			}
+			return conn, err
+		}
+	})
+	app := c.connectTo(dead)
+	<-c.began
+	if err := relay.Reset(app); err != nil {
+		t.Fatal(err)
+	}
+	end := <-ends
+	c.line("connection not made")
+	c.connectTo(dead)
+	c.wantWaiting(1)
+	if n := len(c.began); n != 0 {
+		t.Errorf("%d dials more than the share of one destination are under way", n)
+	}
+	end()
+	<-c.began
+	c.release <- struct{}{}
+}

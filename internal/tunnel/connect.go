@@ -59,7 +59,11 @@ func (c *connectConn) dial(ctx context.Context, dst netip.AddrPort) *Error {
 		<-fired // the deadline is not moved any more
 	}
 	if late && (err == nil || errors.Is(err.Err, errGaveUp)) {
-		c.endpoint.server.dialer.background.Go(c.abandon)
+		end := Hold(ctx)
+		c.endpoint.server.dialer.background.Go(func() {
+			defer end()
+			c.abandon()
+		})
 		return noAnswer(ctx, c.endpoint.server.Name)
 	}
 	if err != nil {

@@ -3,9 +3,123 @@
 package tunnel
 
 import (
+	"context"
+	"crypto/tls"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"golang.org/x/sys/unix"
+
+	"github.com/shoot-proxy/proxy-client/internal/options"
 )
+
+// fixedNames is a resolver whose answers do not change.
+type fixedNames map[string][]netip.Addr
+
+// LookupNetIP implements resolver.
+func (f fixedNames) LookupNetIP(_ context.Context, _, host string) ([]netip.Addr, error) {
+	return f[host], nil
+}
+
+// blackHole takes a port of 127.0.0.1, on which the kernel drops all SYNs: its
+// queue is full, and nobody accepts.
+func blackHole(t *testing.T) uint16 {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	must(t, err)
+	t.Cleanup(func() { _ = unix.Close(fd) })
+	must(t, unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	must(t, unix.Listen(fd, 0))
+	name, err := unix.Getsockname(fd)
+	must(t, err)
+	port := name.(*unix.SockaddrInet4).Port
+	for {
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		c, err := new(net.Dialer).DialContext(ctx, "tcp", "127.0.0.1:"+strconv.Itoa(port))
+		cancel()
+		if err != nil {
+			return uint16(port)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+	}
+}
+
+// TestBlackHoledAddress: one dead address behind a name costs a dial less than
+// what a dial has for a server, and the next ones nothing. The certificate is
+// the name's, whichever address it is presented at.
+func TestBlackHoledAddress(t *testing.T) {
+	p := newPKI(t)
+	port := blackHole(t)
+	l, err := net.Listen("tcp", netip.AddrPortFrom(netip.MustParseAddr("127.0.0.2"), port).String())
+	must(t, err)
+	var dials atomic.Int64
+	server := p.serveGRPCOn(t, l, options.ModeAuto, answerWith("", &dials))
+	server.Name = "localhost"
+	server.Address = net.JoinHostPort("localhost", strconv.Itoa(int(port)))
+	d := newDialer(t, p.client(), hang, server)
+	d.resolver = fixedNames{"localhost": {netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("127.0.0.2")}}
+	for _, failovers := range []float64{1, 1} {
+		began := time.Now()
+		conn, err := d.dial(t)
+		must(t, err)
+		must(t, conn.Close())
+		if took := time.Since(began); took > lookTimeout {
+			t.Errorf("the dial took %v", took)
+		}
+		if n := testutil.ToFloat64(d.metrics.failovers); n != failovers {
+			t.Errorf("failovers_total is %v, want %v", n, failovers)
+		}
+	}
+}
+
+// TestLookSeesRefusedCertificate: a server that does not trust us is not up,
+// though with TLS 1.3 the handshake succeeds on our side.
+func TestLookSeesRefusedCertificate(t *testing.T) {
+	p, foreign := newPKI(t), newPKI(t).client()
+	foreign.CAFile = p.file("ca.crt")
+	var dials atomic.Int64
+	for _, server := range []options.Server{
+		p.serveGRPC(t, options.ModeGRPC, answerWith("", &dials)),
+		p.serveConnect(t, options.ModeHTTPConnect, func(*tls.Conn) {}),
+	} {
+		t.Run(string(server.Mode), func(t *testing.T) {
+			d := newDialer(t, foreign, hang, server)
+			err := d.endpoint(t).reach(t.Context())
+			if err == nil || ReasonOf(err) != ReasonTLS || !strings.Contains(err.Error(), "--client-cert") {
+				t.Errorf("the look ended with %v, want reason %s and --client-cert", err, ReasonTLS)
+			}
+			if d.endpoint(t).up.Load() {
+				t.Error("a server that refuses our certificate is up")
+			}
+		})
+	}
+}
+
+// TestLookSeesStoppedServer: the kernel takes connections to a Unix socket for a
+// process that hangs.
+func TestLookSeesStoppedServer(t *testing.T) {
+	for _, mode := range []options.Mode{options.ModeGRPC, options.ModeHTTPConnect} {
+		t.Run(string(mode), func(t *testing.T) {
+			name := filepath.Join(t.TempDir(), "s")
+			l, err := net.Listen("unix", name)
+			must(t, err)
+			defer l.Close()
+			d := newDialer(t, options.TLS{}, hang, options.Server{Name: name, Network: networkUnix, Address: name, Mode: mode})
+			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+			defer cancel()
+			if err := d.endpoint(t).greet(ctx); err == nil || ReasonOf(err) != ReasonServerUnreachable {
+				t.Errorf("a look at a server that hangs ended with %v, want %s", err, ReasonServerUnreachable)
+			}
+		})
+	}
+}
 
 // A moment without packets must not end a connection on which nothing is being
 // sent. With probes after 10 s and every 5 s, one lost probe did.

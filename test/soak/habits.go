@@ -56,11 +56,12 @@ func (w *worker) keepAlive() {
 	w.done(a)
 }
 
-// idle is silent for as long as many disturbances, and then goes on.
+// idle is silent for longer than many disturbances, and than it takes until TCP
+// looks after a silent peer, and then goes on.
 func (w *worker) idle() {
 	s := script{up: 100, down: 100, rounds: 2}
 	a := w.open(whole, scriptPort, s)
-	w.play(a, s, 12*time.Second)
+	w.play(a, s, 15*time.Second)
 	w.done(a)
 }
 

@@ -58,10 +58,8 @@ func lanes() []lane {
 			{"refused", 4, (*worker).refused},
 			{"no route", 2, (*worker).unroutable},
 		}},
-		{"long", 3, 100 * ms, []habit{
-			{"keep-alive", 3, (*worker).keepAlive},
-			{"idle", 1, (*worker).idle},
-		}},
+		{"long", 2, 100 * ms, []habit{{"keep-alive", 1, (*worker).keepAlive}}},
+		{"idle", 4, 100 * ms, []habit{{"idle", 1, (*worker).idle}}},
 		{"bulk", 2, 300 * ms, []habit{
 			{"download", 4, (*worker).download},
 			{"upload", 4, (*worker).upload},

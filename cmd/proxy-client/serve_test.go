@@ -152,18 +152,19 @@ func grpcServer(t *testing.T) (socket string, stop func()) {
 
 func TestStartLineSaysWhatRuns(t *testing.T) {
 	socket, _ := grpcServer(t)
-	p := start(t, socket)
+	p := start(t, socket, "--max-connections=7")
 	p.signals <- unix.SIGTERM
 	p.wantExit(0)
 	got := map[string]any{}
-	for _, key := range []string{"level", "version", "servers", "shoot_cidrs", "excluded_cidrs"} {
+	for _, key := range []string{"level", "version", "servers", "max_connections", "shoot_cidrs", "excluded_cidrs"} {
 		got[key] = p.started[key]
 	}
 	want := map[string]any{
 		"level": "INFO", "version": "v1.2.3",
-		"servers":        []any{"unix://" + socket + " (grpc)"},
-		"shoot_cidrs":    []any{"100.64.0.0/12"},
-		"excluded_cidrs": []any{"100.64.0.53/32"},
+		"servers":         []any{"unix://" + socket + " (grpc)"},
+		"max_connections": 7.0,
+		"shoot_cidrs":     []any{"100.64.0.0/12"},
+		"excluded_cidrs":  []any{"100.64.0.53/32"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("start line (-want +got):\n%s", diff)

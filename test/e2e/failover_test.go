@@ -47,7 +47,7 @@ func TestOneOfTwoServersIsKilled(t *testing.T) {
 				} else {
 					r.start(t)
 				}
-				live := r.startLive(t)
+				live := r.startLive(t, liveConnections)
 				doomed := r.busiest(t)
 				through := r.established(t, doomed)
 				t.Logf("%d of %d connections go through server %d", through, liveConnections, doomed.Index)
@@ -78,7 +78,7 @@ func TestOneOfTwoAgentsIsKilled(t *testing.T) {
 			opts := pair
 			opts.Mode = mode
 			r := newRig(t, opts)
-			live := r.startLive(t)
+			live := r.startLive(t, liveConnections)
 			doomed := r.Agents[1]
 			m, err := doomed.Metrics(labtest.Context(t, hang))
 			if err != nil {

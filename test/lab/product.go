@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 )
 
@@ -41,9 +42,13 @@ func (l *Lab) InitRedirect(ctx context.Context, subcommand string, extra ...stri
 	return l.Pod.Run(ctx, l.InitRedirectCommand(subcommand, extra...))
 }
 
-// ProxyClientCommand is the sidecar's command line, its uid included.
+// ProxyClientCommand is the sidecar's command line, its uid included. It names
+// all servers, unless extra names others.
 func (l *Lab) ProxyClientCommand(extra ...string) Command {
-	args := append(l.ShootFlags(), "--proxy-server="+l.Frontend(), "--log-format=json")
+	args := append(l.ShootFlags(), "--log-format=json")
+	if !slices.ContainsFunc(extra, func(flag string) bool { return strings.HasPrefix(flag, "--proxy-server=") }) {
+		args = append(args, "--proxy-server="+l.Frontend())
+	}
 	if l.opts.Transport == TCP {
 		args = append(args, "--ca-cert="+l.Certs.FrontendCA, "--client-cert="+l.Certs.ClientCert, "--client-key="+l.Certs.ClientKey)
 	}

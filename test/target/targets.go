@@ -19,6 +19,8 @@ const (
 	AfterEOFPort   = 7003
 	SilentPort     = 7004
 	SinkPort       = 7005
+	StuckPort      = 7006
+	ResetPort      = 7007
 	ClosedPort     = 7009
 )
 
@@ -44,7 +46,7 @@ func Listen(listen func(network, address string) (net.Listener, error)) (*Target
 	t := &Targets{conns: map[net.Conn]struct{}{}, released: make(chan struct{}), sunk: make(chan Sunk, 16)}
 	for port, serve := range map[int]func(net.Conn){
 		EchoPort: echo, HalfClosePort: halfClose, SpeakFirstPort: speakFirst, AfterEOFPort: afterEOF, SilentPort: silent,
-		SinkPort: t.sink,
+		SinkPort: t.sink, StuckPort: t.stuck, ResetPort: resets,
 	} {
 		listener, err := t.open(listen, port)
 		if err != nil {

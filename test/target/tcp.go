@@ -79,3 +79,16 @@ func (t *Targets) sink(conn net.Conn) {
 	n, err := io.Copy(hash, conn)
 	t.sunk <- Sunk{N: n, SHA256: hex.EncodeToString(hash.Sum(nil)), Err: err}
 }
+
+// stuck has a small buffer, so that who sends to it notices soon.
+func (t *Targets) stuck(conn net.Conn) {
+	_ = conn.(*net.TCPConn).SetReadBuffer(64 << 10)
+	<-t.gate() // Close opens it as well
+	_, _ = io.Copy(io.Discard, conn)
+}
+
+func resets(conn net.Conn) {
+	_, _ = io.WriteString(conn, Banner)
+	_, _ = conn.Read(make([]byte, 1))
+	_ = conn.(*net.TCPConn).SetLinger(0)
+}

@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/shoot-proxy/proxy-client/test/lab"
+	"github.com/shoot-proxy/proxy-client/test/labtest"
+	"github.com/shoot-proxy/proxy-client/test/target"
+)
+
+// The only agent hangs: dials end in a reset within their budget and leave
+// nothing behind once it goes on.
+func TestTheOnlyAgentHangsUnderDials(t *testing.T) {
+	const budget = 3 * time.Second
+	eachMode(t, func(t *testing.T, mode lab.Mode) {
+		r := newRig(t, lab.Options{Mode: mode}, "--dial-timeout="+budget.String())
+		live := r.startQuiet(t, 5)
+		began := time.Now()
+		if err := r.Agent.Freeze(); err != nil {
+			t.Fatal(err)
+		}
+		before := r.metrics(t)
+		fresh := r.startFresh(t)
+		fresh.await(t, 25)
+		attempts := fresh.end(t)
+		for _, a := range attempts {
+			if a.err == nil || a.took > budget+slack {
+				t.Errorf("a connection whose agent hangs got %d bytes, %s after %s; want a reset within %s", a.got, reasonOf(a.err), a.took, budget)
+			}
+		}
+		logSlowest(t, attempts, began)
+		t.Logf("%v", increases("proxy_client_dial_failures_total", before, r.metrics(t)))
+		if err := r.Agent.Thaw(); err != nil {
+			t.Fatal(err)
+		}
+		r.wantServes(t)
+		live.wantEnded(t, 0, began, nil)
+		live.finish()
+		r.wantNoLeak(t)
+	})
+}
+
+// One of two agents hangs. The server goes on giving it every other dial, so a
+// new connection takes 5.5 s each time it does; none ends but whole or in a
+// reset within the budget.
+func TestOneOfTwoAgentsHangs(t *testing.T) {
+	const budget = 8 * time.Second
+	eachMode(t, func(t *testing.T, mode lab.Mode) {
+		opts := pair
+		opts.Mode = mode
+		r := newRig(t, opts)
+		began := time.Now()
+		if err := r.Agents[0].Freeze(); err != nil {
+			t.Fatal(err)
+		}
+		fresh := r.startFresh(t)
+		fresh.await(t, 200)
+		attempts := fresh.end(t)
+		failed := 0
+		for _, a := range attempts {
+			if !a.whole() {
+				failed++
+			}
+			if a.took > budget+slack {
+				t.Errorf("a new connection took %s, its budget is %s", a.took, budget)
+			}
+		}
+		wantNoneSilent(t, attempts)
+		logSlowest(t, attempts, began)
+		t.Logf("%d of %d new connections failed", failed, len(attempts))
+		if failed > len(attempts)/2 {
+			t.Errorf("%d of %d new connections failed beside an agent that works", failed, len(attempts))
+		}
+		if err := r.Agents[0].Thaw(); err != nil {
+			t.Fatal(err)
+		}
+		r.wantNoLeak(t)
+	})
+}
+
+// The agent dies under a dial, of which upstream tells nobody in gRPC mode: the
+// dial waits for another agent within its budget, and leaves nothing behind.
+func TestTheAgentDiesUnderADial(t *testing.T) {
+	eachMode(t, func(t *testing.T, mode lab.Mode) {
+		r := newRig(t, lab.Options{Mode: mode}, "--dial-timeout="+hang.String())
+		conn, err := r.dial(labtest.Context(t, 2*hang), lab.BlackHole(lab.IPv4), target.HTTPPort)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		eventually(t, "the dial to reach the agent", func(ctx context.Context) error {
+			m, err := r.ServerMetrics(ctx)
+			if n := m.Sum(lab.ServerPending); err == nil && n != 1 {
+				err = fmt.Errorf("%v dials are pending", n)
+			}
+			return err
+		})
+		// The target comes to life, so that only the dial's second life succeeds.
+		undo, err := r.Shoot.Run(labtest.Context(t, hang), lab.Command{
+			Path: "iptables", Args: []string{"-w", "-D", "INPUT", "-d", lab.BlackHole(lab.IPv4).String(), "-j", "DROP"},
+		})
+		if err != nil {
+			t.Fatal(undo.Stderr, err)
+		}
+		began := time.Now()
+		if err := r.Agents[0].Restart(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(conn, "GET / HTTP/1.0\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(conn)
+		if err != nil || len(got) == 0 {
+			t.Errorf("a dial whose agent died got %q and %v, want it to go on through the next agent", got, err)
+		}
+		t.Logf("the dial went through %s after its agent was killed", time.Since(began).Round(time.Millisecond))
+		_ = conn.Close()
+		r.wantNoLeak(t)
+	})
+}
+
+// What upstream cannot tell: an agent that dies and a target that resets look
+// like a target that closes, and the app sees a clean end, however much of the
+// answer is missing. This test fails when upstream learns to tell.
+func TestLimitEndsBehindTheServerLookClean(t *testing.T) {
+	eachMode(t, func(t *testing.T, mode lab.Mode) {
+		r := newRig(t, lab.Options{Mode: mode})
+		before := r.metrics(t)
+		conn, err := r.dial(labtest.Context(t, hang), lab.ShootPod(lab.IPv4, 1), target.ResetPort)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if _, err := io.ReadFull(conn, make([]byte, len(target.Banner))); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := conn.Write([]byte("!")); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(conn); err != nil {
+			t.Errorf("the target reset the connection and the app saw %q, %v; upstream has learned to tell: say so in the limits", got, err)
+		}
+		x := r.startRaw(t, lab.ShootPod(lab.IPv4, 1))
+		quiet := r.startQuiet(t, 10)
+		killed := time.Now()
+		r.Agent.Kill()
+		if err := x.finish(); err != nil {
+			t.Errorf("the agent died and the download ended with %v; upstream has learned to tell: say so in the limits", err)
+		}
+		quiet.await(t, 10, hang)
+		quiet.wantEnded(t, 10, killed, io.EOF)
+		for _, c := range []io.Closer{conn, x.conn} {
+			_ = c.Close()
+		}
+		quiet.finish()
+		// The new agent knows nothing of the old one's connections.
+		if err := r.StartAgent(); err != nil {
+			t.Fatal(err)
+		}
+		r.wantServes(t)
+		r.wantNoLeak(t)
+		t.Logf("counted as %v", increases("proxy_client_close_total", before, r.metrics(t)))
+	})
+}
+
+// Apps that are killed leave nothing behind.
+func TestKilledAppsLeaveNothingBehind(t *testing.T) {
+	for _, mode := range []lab.Mode{lab.GRPC, lab.HTTPConnect} {
+		t.Run(string(mode), func(t *testing.T) {
+			r := newRig(t, lab.Options{Mode: mode})
+			url := func(path string) string { return lab.URL(lab.ShootPod(lab.IPv4, 1), target.HTTPPort, path) }
+			var apps []*lab.Process
+			for i, args := range slices.Concat(
+				slices.Repeat([][]string{{"-o", "/dev/null", url("/until-released")}}, 5),
+				slices.Repeat([][]string{{"-T", "/dev/zero", url("/upload")}}, 5),
+				slices.Repeat([][]string{{"telnet://" + net.JoinHostPort(lab.ShootPod(lab.IPv4, 2).String(), fmt.Sprint(target.SilentPort))}}, 5),
+				slices.Repeat([][]string{{lab.URL(lab.BlackHole(lab.IPv4), target.HTTPPort, "/")}}, 5),
+			) {
+				app, err := r.Pod.Start(fmt.Sprint("app-", i), lab.Command{Path: "curl", Args: append([]string{"-sS"}, args...), UID: lab.AppUID})
+				if err != nil {
+					t.Fatal(err)
+				}
+				apps = append(apps, app)
+			}
+			eventually(t, "the apps to be connected", func(ctx context.Context) error {
+				m, err := r.SidecarMetrics(ctx)
+				if n := m["proxy_client_connections_active"]; err == nil && (n < 20 || r.targets.Open() < 15) {
+					err = fmt.Errorf("%v connections, %d at the targets", n, r.targets.Open())
+				}
+				return err
+			})
+			for _, app := range apps {
+				app.Kill()
+			}
+			r.wantNoLeak(t)
+		})
+	}
+}
+
+// A target that stops reading an upload freezes its agent, for everybody who
+// came through the same server: the agent has one loop for each, and it waits.
+// That is upstream's; ours is that the sidecar lives, the app that uploads is
+// only slowed, dials end within their budget, or succeed through another server,
+// and everything goes on when the target does.
+func TestLimitATargetThatStopsReading(t *testing.T) {
+	eachMode(t, func(t *testing.T, mode lab.Mode) {
+		t.Run("the only server", func(t *testing.T) {
+			r := newRig(t, lab.Options{Mode: mode}, "--dial-timeout=3s")
+			r.testStuckUpload(t, func(attempts []attempt) {
+				failed := slices.DeleteFunc(slices.Clone(attempts), attempt.whole)
+				t.Logf("beside it %d of %d new connections failed", len(failed), len(attempts))
+				wantNoneSilent(t, attempts)
+			})
+		})
+		t.Run("two servers", func(t *testing.T) {
+			opts := lab.Options{Mode: mode, Servers: 2}
+			newRig(t, opts).testStuckUpload(t, func(attempts []attempt) {
+				wantNoneFailed(t, attempts)
+			})
+		})
+	})
+}
+
+// testStuckUpload uploads to a target that does not read, and hands over what
+// became of other connections meanwhile.
+func (r *rig) testStuckUpload(t *testing.T, judge func([]attempt)) {
+	t.Helper()
+	r.targets.Hold()
+	others := r.startQuiet(t, 8)
+	upload, err := r.dial(labtest.Context(t, 2*time.Minute), lab.ShootPod(lab.IPv4, 1), target.StuckPort)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer upload.Close()
+	sent := make(chan error, 1)
+	progress := make(chan int64, 1)
+	const size = 64 << 20
+	go func() {
+		_, err := io.Copy(&marking{to: upload, marks: progress}, io.LimitReader(target.Pattern(), size))
+		sent <- err
+	}()
+	t.Logf("%d KiB of the upload were taken before it stood still", waitStuck(t, progress, sent)>>10)
+	began := time.Now()
+	fresh := r.startFresh(t)
+	fresh.await(t, 10)
+	attempts := fresh.end(t)
+	judge(attempts)
+	logSlowest(t, attempts, began)
+	r.targets.Release()
+	// What was open before works as if nothing had been.
+	others.wantEnded(t, 0, began, nil)
+	t.Logf("they stood still for as long as the target, here %s", time.Since(began).Round(time.Millisecond))
+	select {
+	case err := <-sent:
+		if err != nil {
+			t.Errorf("the upload was to be slowed, not ended: %v", err)
+		}
+	case <-time.After(2 * hang):
+		t.Error("the upload does not go on")
+	}
+	r.wantServes(t)
+}
+
+// marking tells of each write.
+type marking struct {
+	to    io.Writer
+	n     int64
+	marks chan int64
+}
+
+func (m *marking) Write(p []byte) (int, error) {
+	n, err := m.to.Write(p)
+	m.n += int64(n)
+	select {
+	case <-m.marks: // an old one
+	default:
+	}
+	m.marks <- m.n
+	return n, err
+}
+
+// waitStuck waits until an upload stands still, and returns how far it came.
+func waitStuck(t *testing.T, progress <-chan int64, sent <-chan error) int64 {
+	t.Helper()
+	var taken int64
+	guard := time.After(hang)
+	for {
+		select {
+		case taken = <-progress:
+		case err := <-sent:
+			t.Fatalf("the whole upload was taken by a target that does not read: %v", err)
+		case <-time.After(2 * time.Second): // nothing has moved for so long
+			return taken
+		case <-guard:
+			t.Fatal("an upload to a target that does not read goes on and on")
+		}
+	}
+}

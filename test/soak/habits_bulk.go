@@ -92,7 +92,7 @@ func (w *worker) curl(o outcome, c lab.Command) {
 	o.ending, o.err = curlEnding(result.Code), err
 	if got, ok := c.Stdout.(*target.PatternWriter); ok {
 		o.got = got.N
-	} else if o.ending == cleanEnd {
+	} else if result.Code == 0 {
 		o.ending, o.err = judgeReceipt(result.Stdout, o.sent)
 		if o.ending == cleanEnd {
 			o.got = o.want

@@ -3,7 +3,9 @@
 package soak
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -152,4 +154,15 @@ func (j *journal) count() (total int, kinds map[Kind]int) {
 		kinds[e.Kind]++
 	}
 	return len(j.entries), kinds
+}
+
+// String lists what went on: when it began, had struck, and was over.
+func (j *journal) String() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	var b strings.Builder
+	for _, e := range j.entries {
+		fmt.Fprintf(&b, "%s  %s  %s  %s\n", e.began.Format(clock), e.struck.Format(clock), e.ended.Format(clock), e.Disturbance)
+	}
+	return b.String()
 }

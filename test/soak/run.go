@@ -103,12 +103,17 @@ func soak(ctx context.Context, cfg Config, mode lab.Mode, say func(string, ...an
 	return nil
 }
 
-// keepLogs copies the logs to a folder of the site's own in dir.
+// keepLogs copies the logs to a folder of the site's own in dir, and writes down
+// there what went on when.
 func (s *site) keepLogs(dir string) error {
 	if dir == "" {
 		return nil
 	}
-	return os.CopyFS(filepath.Join(dir, s.name), os.DirFS(filepath.Join(s.lab.Dir, "logs")))
+	dir = filepath.Join(dir, s.name)
+	if err := os.CopyFS(dir, os.DirFS(filepath.Join(s.lab.Dir, "logs"))); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, "disturbances"), []byte(s.journal.String()), 0o644)
 }
 
 // soak warms up, follows the plan under traffic, and checks. What it finds is in

@@ -28,6 +28,7 @@ GOTESTSUM = $(CURDIR)/$(TOOLS)/gotestsum --format $(1) --format-hide-empty-pkg -
 GO_TEST_FLAGS ?=
 FUZZTIME ?= 10m
 FUZZ ?= ^Fuzz
+BENCH ?= .
 DURATION ?= 10m
 SEED ?=
 
@@ -59,6 +60,11 @@ test-netns: need-root packages-test tools ## only the packages with tests in net
 soak: need-root packages-test ## mixed traffic under random faults, every byte checked (root); DURATION=10m, SEED= repeats a run
 	@$(MAKE) go-demo
 	@test/bin/soak --duration $(DURATION) $(if $(SEED),--seed $(SEED))
+
+.PHONY: bench
+bench: need-root packages-test ## what a connection feels beside apps that read slowly or not at all (root; 15 minutes)
+	@$(MAKE) go-demo
+	cd test && LAB_BIN=$(CURDIR)/bin LAB_TEST_BIN=$(CURDIR)/test/bin go test -run '^$$' -bench '$(BENCH)' -benchtime 1x -timeout 60m $(GO_TEST_FLAGS) ./e2e
 
 .PHONY: fuzz
 fuzz: packages-build ## every fuzz target for FUZZTIME each (10m); FUZZ=regexp picks some

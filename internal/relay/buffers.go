@@ -43,6 +43,10 @@ func (b *Buffers) take(q *queue, n int) (most *queue) {
 	}
 	b.held += n
 	q.account += n
+	if q.account == 0 { // all of it has been written, and given, meanwhile
+		delete(b.holders, q)
+		return nil
+	}
 	b.holders[q] = struct{}{}
 	if b.held <= b.total {
 		return nil

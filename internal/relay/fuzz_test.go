@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package relay
+
+import (
+	"bytes"
+	"slices"
+	"sync"
+	"testing"
+)
+
+// held is one queue, and what has to be in it.
+type held struct {
+	*queue
+	in, out int // bytes so far
+	over    bool
+}
+
+// letters is what queues are given, from offset at on.
+func letters(at, n int) []byte {
+	const period = 251
+	p := make([]byte, period)
+	for i := range p {
+		p[i] = byte(i)
+	}
+	return bytes.Repeat(p, n/period+2)[at%period:][:n]
+}
+
+// FuzzQueue plays adds, drops and closes to queues that share a bound: bytes
+// keep their order, the accounts never differ from what is held, the bound
+// holds, and who holds the most goes first.
+func FuzzQueue(f *testing.F) {
+	f.Add([]byte{0x00, 0x41, 0x82, 0x03, 0x0c, 0x0d})
+	f.Add([]byte{0x03, 0x03, 0x03, 0x43, 0x83, 0x83, 0x83, 0x83, 0x0f, 0x4f})
+	f.Add([]byte{0x02, 0x08, 0x02, 0x0a, 0x02, 0x0b, 0x0c, 0x02})
+	f.Fuzz(func(t *testing.T, script []byte) {
+		if len(script) > 200 {
+			return
+		}
+		const total = 8 * chunk
+		buffers := NewBuffers(total, total)
+		queues := make([]*held, 4)
+		var evicted []*held
+		for i := range queues {
+			h := &held{}
+			h.queue = newQueue(buffers, func() { evicted = append(evicted, h) })
+			queues[i] = h
+		}
+		for _, b := range script {
+			h, size := queues[b>>6], []int{1, 100, chunk - 1, chunk, 3*chunk + 7, 0, chunk / 2, 5}[b&7]
+			most := greatest(queues).account
+			accounts := map[*held]int{}
+			for _, q := range queues {
+				accounts[q] = q.account
+			}
+			evicted = nil
+			switch {
+			case b&0x38 == 0x38:
+				h.close()
+				h.over = true
+			case b&8 == 0:
+				h.give(size)
+			default:
+				h.take(t, size)
+			}
+			check(t, buffers, queues)
+			if len(evicted) > 1 || (len(evicted) == 1 && accounts[evicted[0]] != most && evicted[0] != h) {
+				t.Fatalf("%d queues had to go, or not the one that held the most", len(evicted))
+			}
+		}
+		for _, h := range queues {
+			h.close()
+		}
+		if buffers.Held() != 0 || len(buffers.holders) != 0 {
+			t.Fatalf("%d bytes of %d queues count after the end of all", buffers.Held(), len(buffers.holders))
+		}
+	})
+}
+
+// give adds n bytes.
+func (h *held) give(n int) {
+	p := letters(h.in, n)
+	h.add(p)
+	clear(p) // it holds a copy
+	if !h.over {
+		h.in += n
+	}
+}
+
+// take drops up to n bytes, as the flusher does.
+func (h *held) take(t *testing.T, n int) {
+	t.Helper()
+	p := h.head()
+	if (len(p) == 0) != (h.over || h.in == h.out) {
+		t.Fatalf("the head has %d bytes, of %d that are held", len(p), h.in-h.out)
+	}
+	n = min(n, len(p))
+	if !bytes.Equal(p[:n], letters(h.out, n)) {
+		t.Fatalf("the bytes from %d to %d are not those that were added", h.out, h.out+n)
+	}
+	if n > 0 {
+		h.drop(n)
+		h.out += n
+	}
+}
+
+func greatest(queues []*held) *held {
+	return slices.MaxFunc(queues, func(a, b *held) int { return a.account - b.account })
+}
+
+func check(t *testing.T, b *Buffers, queues []*held) {
+	t.Helper()
+	sum := 0
+	for i, h := range queues {
+		want := len(h.segments) * chunk
+		if h.evicted {
+			want = 0
+		}
+		if h.account != want {
+			t.Fatalf("queue %d holds %d segments, and its account is %d", i, len(h.segments), h.account)
+		}
+		if !h.over && h.size() != h.in-h.out {
+			t.Fatalf("queue %d says that it holds %d bytes, want %d", i, h.size(), h.in-h.out)
+		}
+		if _, counts := b.holders[h.queue]; counts != (want > 0) {
+			t.Fatalf("queue %d with an account of %d is among the holders: %v", i, want, counts)
+		}
+		sum += h.account
+	}
+	if b.Held() != sum || sum > b.total {
+		t.Fatalf("%d bytes are held, accounts say %d, the bound is %d", b.Held(), sum, b.total)
+	}
+}
+
+// TestGivenBeforeTaken: bytes can be written before they are accounted for, and
+// nobody is left among the holders who holds nothing.
+func TestGivenBeforeTaken(t *testing.T) {
+	buffers := NewBuffers(DefaultConnection, DefaultTotal)
+	q := newQueue(buffers, func() { t.Error("evicted") })
+	buffers.give(q, chunk)
+	if most := buffers.take(q, chunk); most != nil {
+		t.Error("somebody has to go for nothing")
+	}
+	q.close()
+	if n := len(buffers.holders); n != 0 || buffers.Held() != 0 {
+		t.Errorf("%d queues that hold nothing, and %d bytes, count for ever", n, buffers.Held())
+	}
+}
+
+// TestQueueWhileFlushing: the same where adding and flushing race.
+func TestQueueWhileFlushing(t *testing.T) {
+	buffers := NewBuffers(DefaultConnection, DefaultTotal)
+	h := &held{}
+	h.queue = newQueue(buffers, func() { t.Error("evicted") })
+	var flushing sync.WaitGroup
+	for i := range 20_000 {
+		p := letters(h.in, i%777)
+		h.in += len(p)
+		if !h.add(p) {
+			continue
+		}
+		flushing.Go(func() {
+			for p := h.head(); len(p) > 0; p = h.head() {
+				if !bytes.Equal(p, letters(h.out, len(p))) {
+					t.Errorf("the bytes from %d on are not those that were added", h.out)
+				}
+				h.out += len(p)
+				h.drop(len(p))
+			}
+		})
+	}
+	flushing.Wait()
+	h.close()
+	if h.in != h.out || buffers.Held() != 0 || len(buffers.holders) != 0 {
+		t.Errorf("%d of %d bytes came out; %d bytes of %d queues still count", h.out, h.in, buffers.Held(), len(buffers.holders))
+	}
+}

@@ -56,7 +56,10 @@ func (s *site) disturb(ctx context.Context, step Step) error {
 	for i, d := range step.Disturbances {
 		e := s.journal.begin(d)
 		defer s.journal.end(e)
-		running.Go(func() { errs[i] = s.do(ctx, d, func() { s.journal.strike(e) }) })
+		running.Go(func() {
+			errs[i] = s.do(ctx, d, func() { s.journal.strike(e) })
+			s.journal.undo(e)
+		})
 	}
 	running.Wait()
 	if err := errors.Join(errs...); err != nil {

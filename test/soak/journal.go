@@ -60,7 +60,36 @@ type entry struct {
 	Disturbance
 	began  time.Time // before anything was done
 	struck time.Time // when it was done: processes dead, links cut
+	undone time.Time // when it was undone
 	ended  time.Time // when nothing was left of it
+}
+
+// breaking is how long a leg to a server may be cut before TCP gives it up, half
+// of TCP_USER_TIMEOUT: see deck.
+const breaking = 5 * time.Second
+
+// real is the disturbance as it came to be: on a slow machine a short one may
+// have been a long one.
+func (e entry) real() Disturbance {
+	d, undone := e.Disturbance, e.undone
+	if undone.IsZero() {
+		undone = time.Now()
+	}
+	if undone.Sub(e.began) < breaking {
+		return d
+	}
+	switch d.Kind {
+	case PartPod:
+		d.Kind = PartPodFor
+	case HideServer:
+		d.Kind = HideServerFor
+	case FreezeServer:
+		// Its kernel answers for it, until its buffers are full.
+		if undone.Sub(e.began) > 2*breaking {
+			d.Kind = HideServerFor
+		}
+	}
+	return d
 }
 
 func (e entry) overlaps(from, to time.Time) bool { return overlap(e.began, e.ended, from, to) }
@@ -96,6 +125,13 @@ func (j *journal) strike(e *entry) {
 	e.struck = time.Now()
 }
 
+// undo notes that e has been undone.
+func (j *journal) undo(e *entry) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	e.undone = time.Now()
+}
+
 // end notes that nothing is left of e.
 func (j *journal) end(e *entry) {
 	j.mu.Lock()
@@ -124,7 +160,7 @@ func (j *journal) excuse(o outcome, until time.Time) excuse {
 	}
 	var x excuse
 	for _, e := range j.during(o.began, until) {
-		struck, lasting := e.excuses()
+		struck, lasting := e.real().excuses()
 		x = x.or(lasting)
 		if e.hit(o.began, until) {
 			struck.late = struck.early && !e.began.After(o.wrote)
@@ -137,12 +173,12 @@ func (j *journal) excuse(o outcome, until time.Time) excuse {
 // broke reports whether something can have broken legs to a server that lived
 // in that time.
 func (j *journal) broke(server int, from, to time.Time) bool {
-	return slices.ContainsFunc(j.during(from, to), func(e entry) bool { return e.breaks(server) && e.hit(from, to) })
+	return slices.ContainsFunc(j.during(from, to), func(e entry) bool { return e.real().breaks(server) && e.hit(from, to) })
 }
 
 // went reports whether a kind of disturbance went on in that time.
 func (j *journal) went(kind Kind, from, to time.Time) bool {
-	return slices.ContainsFunc(j.during(from, to), func(e entry) bool { return e.Kind == kind })
+	return slices.ContainsFunc(j.during(from, to), func(e entry) bool { return e.real().Kind == kind })
 }
 
 // count returns how many disturbances of each kind there were.
@@ -156,13 +192,13 @@ func (j *journal) count() (total int, kinds map[Kind]int) {
 	return len(j.entries), kinds
 }
 
-// String lists what went on: when it began, had struck, and was over.
+// String lists what went on: when it began, had struck, was undone, and over.
 func (j *journal) String() string {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	var b strings.Builder
 	for _, e := range j.entries {
-		fmt.Fprintf(&b, "%s  %s  %s  %s\n", e.began.Format(clock), e.struck.Format(clock), e.ended.Format(clock), e.Disturbance)
+		fmt.Fprintf(&b, "%s  %s  %s  %s  %s\n", e.began.Format(clock), e.struck.Format(clock), e.undone.Format(clock), e.ended.Format(clock), e.Disturbance)
 	}
 	return b.String()
 }

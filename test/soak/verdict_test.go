@@ -140,6 +140,38 @@ func TestExcusesAreForThoseWhoWereThere(t *testing.T) {
 	}
 }
 
+// On a slow machine a short partition may last for longer than TCP bears. What
+// counts is how long it was.
+func TestExcusesGoByTheRealLength(t *testing.T) {
+	start := time.Now()
+	o := outcome{began: start, ended: start.Add(time.Minute)}
+	for _, c := range []struct {
+		kind  Kind
+		lasts time.Duration
+		want  excuse
+	}{
+		{PartPod, 4 * time.Second, all(PartPod)},
+		{PartPod, 6 * time.Second, all(PartPodFor)},
+		{HideServer, 4 * time.Second, all(HideServer)},
+		{HideServer, 6 * time.Second, all(HideServerFor)},
+		{FreezeServer, 6 * time.Second, all(FreezeServer)},
+		{FreezeServer, 11 * time.Second, all(HideServerFor)},
+		{FreezeAgent, 11 * time.Second, all(FreezeAgent)},
+		{PartShoot, 11 * time.Second, all(PartShoot)},
+	} {
+		j := &journal{entries: []*entry{{
+			Disturbance: Disturbance{Kind: c.kind}, began: start, struck: start,
+			undone: start.Add(c.lasts), ended: start.Add(c.lasts),
+		}}}
+		if got := j.excuse(o, o.ended); got != c.want {
+			t.Errorf("%s of %s excuses %+v, want %+v", c.kind, c.lasts, got, c.want)
+		}
+		if got := j.broke(0, o.began, o.ended); got != c.want.reset {
+			t.Errorf("%s of %s breaks legs: %v, want %v", c.kind, c.lasts, got, c.want.reset)
+		}
+	}
+}
+
 func TestEndings(t *testing.T) {
 	for err, want := range map[error]ending{
 		io.EOF: cleanEnd, syscall.ECONNRESET: resetEnd, syscall.EPIPE: resetEnd,

@@ -62,7 +62,8 @@ type host struct {
 type fakeNet struct {
 	t *testing.T
 
-	stop func() // ends the watch, if there is one
+	stop func()       // ends the watch, if there is one
+	mode options.Mode // of the servers that are configured
 
 	mu      sync.Mutex
 	hosts   map[netip.AddrPort]*host
@@ -76,9 +77,10 @@ func newNet(t *testing.T) *fakeNet {
 }
 
 // host adds a host at addr, port 8090.
-func (n *fakeNet) host(mode options.Mode, addr string) *host {
-	h := &host{addr: netip.AddrPortFrom(netip.MustParseAddr(addr), 8090), mode: mode, listener: make(pipeListener)}
-	if mode == options.ModeGRPC {
+func (n *fakeNet) host(f frontend, addr string) *host {
+	n.mode = f.configured
+	h := &host{addr: netip.AddrPortFrom(netip.MustParseAddr(addr), 8090), mode: f.speaks, listener: make(pipeListener)}
+	if h.mode == options.ModeGRPC {
 		h.server = grpc.NewServer()
 		client.RegisterProxyServiceServer(h.server, scripted{script: h.proxy})
 		n.running.Go(func() { _ = h.server.Serve(h.listener) })
@@ -282,23 +284,23 @@ func (l pipeListener) Close() error {
 // Addr implements net.Listener.
 func (pipeListener) Addr() net.Addr { return &net.TCPAddr{} }
 
-// configured are servers at names, in mode auto.
-func configured(names ...string) (servers []options.Server) {
+// configured are servers at names.
+func (n *fakeNet) configured(names ...string) (servers []options.Server) {
 	for _, name := range names {
-		servers = append(servers, options.Server{Name: name, Network: "tcp", Address: name + ":8090", Mode: options.ModeAuto})
+		servers = append(servers, options.Server{Name: name, Network: "tcp", Address: name + ":8090", Mode: n.mode})
 	}
 	return servers
 }
 
-// dialer returns a Dialer in n, for the budget that the sidecar has by default.
-func (n *fakeNet) dialer(servers ...options.Server) *Dialer {
+// dialer returns a Dialer for servers at names, with the budget that the sidecar has by default.
+func (n *fakeNet) dialer(names ...string) *Dialer {
 	n.t.Helper()
 	entries, err := cidr.Parse("--shoot-pod-cidr", []string{"100.64.0.0/12"})
 	must(n.t, err)
 	set, err := cidr.New(entries, nil)
 	must(n.t, err)
 	d, err := New(Config{
-		Servers: servers, CIDRs: set, DialTimeout: testBudget, Logger: slog.New(slog.NewTextHandler(n.t.Output(), nil)),
+		Servers: n.configured(names...), CIDRs: set, DialTimeout: testBudget, Logger: slog.New(slog.NewTextHandler(n.t.Output(), nil)),
 		Metrics: NewMetrics(prometheus.NewRegistry()), resolver: n, connect: n.connect, random: func() float64 { return 0 },
 	})
 	must(n.t, err)

@@ -15,19 +15,19 @@ import (
 
 // newNamed is a pair of hosts of which name resolves to the first, and a Dialer
 // for name.
-func newNamed(t *testing.T, mode options.Mode) *pair {
+func newNamed(t *testing.T, f frontend) *pair {
 	n := newNet(t)
-	p := &pair{fakeNet: n, a: n.host(mode, "10.0.0.1"), b: n.host(mode, "10.0.0.2")}
+	p := &pair{fakeNet: n, a: n.host(f, "10.0.0.1"), b: n.host(f, "10.0.0.2")}
 	n.name("name", "10.0.0.1")
-	p.Dialer = n.dialer(configured("name")...)
+	p.Dialer = n.dialer("name")
 	return p
 }
 
 // TestNameThatDoesNotResolve: a dial waits for it within its budget, and its
 // error names the lookup.
 func TestNameThatDoesNotResolve(t *testing.T) {
-	inBothModes(t, func(t *testing.T, mode options.Mode) {
-		p := newNamed(t, mode)
+	inBothModes(t, func(t *testing.T, f frontend) {
+		p := newNamed(t, f)
 		p.name("name")
 		c := dial(t.Context(), p.Dialer)
 		if ReasonOf(c.err) != ReasonServerUnreachable || c.took != testBudget || !strings.Contains(c.err.Error(), "lookup name") {
@@ -44,8 +44,8 @@ func TestNameThatDoesNotResolve(t *testing.T) {
 
 // TestFailedLookup: what was known stays, with everything that it carries.
 func TestFailedLookup(t *testing.T) {
-	inBothModes(t, func(t *testing.T, mode options.Mode) {
-		p := newNamed(t, mode)
+	inBothModes(t, func(t *testing.T, f frontend) {
+		p := newNamed(t, f)
 		p.run(p.Dialer)
 		old := dial(t.Context(), p.Dialer)
 		for what, addrs := range map[string][]string{"DNS fails": nil, "an address in the shoot": {"10.0.0.2", "100.64.0.9"}} {
@@ -77,8 +77,8 @@ func TestFailedLookup(t *testing.T) {
 // TestNameMoves: new connections go where the name leads now, and old ones stay
 // where they are until they end.
 func TestNameMoves(t *testing.T) {
-	inBothModes(t, func(t *testing.T, mode options.Mode) {
-		p := newNamed(t, mode)
+	inBothModes(t, func(t *testing.T, f frontend) {
+		p := newNamed(t, f)
 		p.run(p.Dialer)
 		old := dial(t.Context(), p.Dialer)
 		departed := p.servers[0].known()[0]
@@ -104,7 +104,7 @@ func TestNameMoves(t *testing.T) {
 		old.alive(t, "a minute after its address went away")
 		must(t, old.Close())
 		time.Sleep(closeGrace)
-		if mode == options.ModeGRPC && carrier.conn.GetState() != connectivity.Shutdown {
+		if f.speaks == options.ModeGRPC && carrier.conn.GetState() != connectivity.Shutdown {
 			t.Error("the shared connection to the old address is not closed behind its last stream")
 		}
 		if n := departed.load.Load(); n != 0 {
@@ -125,8 +125,8 @@ func TestNameMoves(t *testing.T) {
 // ask DNS at once, though not at every dial.
 func TestNameMovesAwayFromTheDead(t *testing.T) {
 	for _, watched := range []bool{true, false} {
-		inBothModes(t, func(t *testing.T, mode options.Mode) {
-			p := newNamed(t, mode)
+		inBothModes(t, func(t *testing.T, f frontend) {
+			p := newNamed(t, f)
 			if watched {
 				p.run(p.Dialer)
 			}
@@ -151,8 +151,8 @@ func TestNameMovesAwayFromTheDead(t *testing.T) {
 
 // TestNoLookupInADial: a slow DNS server does not slow dials down.
 func TestNoLookupInADial(t *testing.T) {
-	inBothModes(t, func(t *testing.T, mode options.Mode) {
-		p := newNamed(t, mode)
+	inBothModes(t, func(t *testing.T, f frontend) {
+		p := newNamed(t, f)
 		must(t, p.CheckServers(t.Context()))
 		before := p.lookedUp()
 		all := herd(p.Dialer, 20)

@@ -19,10 +19,10 @@ import (
 func TestLoadIsSpread(t *testing.T) {
 	for name, servers := range map[string][]string{"two servers": {"a", "b"}, "two addresses": {"both"}} {
 		t.Run(name, func(t *testing.T) {
-			inBothModes(t, func(t *testing.T, mode options.Mode) {
-				p := newPair(t, mode)
+			inBothModes(t, func(t *testing.T, f frontend) {
+				p := newPair(t, f)
 				p.name("both", "10.0.0.1", "10.0.0.2")
-				p.Dialer = p.dialer(configured(servers...)...)
+				p.Dialer = p.dialer(servers...)
 				must(t, p.CheckServers(t.Context()))
 				old := herd(p.Dialer, 10)
 				if x, y := p.a.counts().open, p.b.counts().open; x != 5 || y != 5 {
@@ -49,9 +49,9 @@ func TestLoadIsSpread(t *testing.T) {
 func TestSharedConnectionThatHangs(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		n := newNet(t)
-		h := n.host(options.ModeGRPC, "10.0.0.1")
+		h := n.host(frontend{options.ModeGRPC, options.ModeGRPC}, "10.0.0.1")
 		n.name("a", "10.0.0.1")
-		p := &pair{fakeNet: n, Dialer: n.dialer(configured("a")...)}
+		p := &pair{fakeNet: n, Dialer: n.dialer("a")}
 		old := dial(t.Context(), p.Dialer)
 		h.becomes(hostSilent)
 		time.AfterFunc(silence-time.Second, func() { h.becomes(hostUp) })
@@ -71,8 +71,8 @@ func TestSharedConnectionThatHangs(t *testing.T) {
 // TestImpatientApp: apps that give up before we do find another server all the
 // same, with their next dial.
 func TestImpatientApp(t *testing.T) {
-	inBothModes(t, func(t *testing.T, mode options.Mode) {
-		p := newPair(t, mode)
+	inBothModes(t, func(t *testing.T, f frontend) {
+		p := newPair(t, f)
 		p.a.becomes(hostSilent)
 		give := func(patience time.Duration) connected {
 			ctx, cancel := context.WithCancel(t.Context())
@@ -109,8 +109,8 @@ func TestCancelledDial(t *testing.T) {
 		"refused": hostRefuses, "no agent": hostNoAgent, "dropped": hostDropped, "stopped": hostStopped, "silent": hostSilent,
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBothModes(t, func(t *testing.T, mode options.Mode) {
-				p := newPair(t, mode)
+			inBothModes(t, func(t *testing.T, f frontend) {
+				p := newPair(t, f)
 				p.a.becomes(state)
 				p.b.becomes(state)
 				ctx, cancel := context.WithCancel(t.Context())
@@ -132,8 +132,8 @@ func TestBudget(t *testing.T) {
 		ReasonServerUnreachable: hostDropped, ReasonNoAgent: hostNoAgent, ReasonTimeout: hostSilent,
 	} {
 		t.Run(string(want), func(t *testing.T) {
-			inBothModes(t, func(t *testing.T, mode options.Mode) {
-				p := newPair(t, mode)
+			inBothModes(t, func(t *testing.T, f frontend) {
+				p := newPair(t, f)
 				p.a.becomes(state)
 				p.b.becomes(state)
 				if c := dial(t.Context(), p.Dialer); ReasonOf(c.err) != want || c.took != testBudget {
@@ -148,8 +148,8 @@ func TestBudget(t *testing.T) {
 // TestDistrustedEverywhere: another server may trust us. Where none does, nobody
 // waits for the budget's end: that does not change by itself.
 func TestDistrustedEverywhere(t *testing.T) {
-	inBothModes(t, func(t *testing.T, mode options.Mode) {
-		p := newPair(t, mode)
+	inBothModes(t, func(t *testing.T, f frontend) {
+		p := newPair(t, f)
 		p.a.becomes(hostDistrusts)
 		c := dial(t.Context(), p.Dialer)
 		if c.err != nil || c.took != 0 {
@@ -163,7 +163,7 @@ func TestDistrustedEverywhere(t *testing.T) {
 		}
 		p.done(c, later)
 
-		p = newPair(t, mode)
+		p = newPair(t, f)
 		p.a.becomes(hostDistrusts)
 		p.b.becomes(hostDistrusts)
 		if c := dial(t.Context(), p.Dialer); ReasonOf(c.err) != ReasonTLS || c.took != 0 {
@@ -180,8 +180,8 @@ func TestDistrustedEverywhere(t *testing.T) {
 // again, whether or not a byte was sent.
 func TestNothingIsSentTwice(t *testing.T) {
 	for _, said := range []string{"", "a byte, and more"} {
-		inBothModes(t, func(t *testing.T, mode options.Mode) {
-			p := newPair(t, mode)
+		inBothModes(t, func(t *testing.T, f frontend) {
+			p := newPair(t, f)
 			c := dial(t.Context(), p.Dialer)
 			must(t, c.err)
 			must(t, c.Send([]byte(said)))
@@ -206,15 +206,18 @@ func TestNothingIsSentTwice(t *testing.T) {
 
 // TestOtherFrontend: a server in mode auto may come back with the other frontend.
 func TestOtherFrontend(t *testing.T) {
-	inBothModes(t, func(t *testing.T, mode options.Mode) {
-		other := options.ModeGRPC
-		if mode == other {
-			other = options.ModeHTTPConnect
+	inBothModes(t, func(t *testing.T, f frontend) {
+		other := frontend{options.ModeGRPC, f.configured}
+		if f.speaks == other.speaks {
+			other.speaks = options.ModeHTTPConnect
+		}
+		if f.configured != options.ModeAuto {
+			return // there is no other that would be believed
 		}
 		n := newNet(t)
 		n.name("a", "10.0.0.1")
-		before := n.host(mode, "10.0.0.1")
-		p := &pair{fakeNet: n, Dialer: n.dialer(configured("a")...)}
+		before := n.host(f, "10.0.0.1")
+		p := &pair{fakeNet: n, Dialer: n.dialer("a")}
 		old := dial(t.Context(), p.Dialer)
 		must(t, old.err)
 		before.becomes(hostRefuses)
@@ -224,8 +227,8 @@ func TestOtherFrontend(t *testing.T) {
 		for _, c := range conns[1:] {
 			c.alive(t, "through the new frontend")
 		}
-		if got := p.servers[0].speaks(); got != other || after.counts().dials != 2 {
-			t.Errorf("mode %s after %d dials through the new frontend, want %s after 2", got, after.counts().dials, other)
+		if got := p.servers[0].speaks(); got != other.speaks || after.counts().dials != 2 {
+			t.Errorf("mode %s after %d dials through the new frontend, want %s after 2", got, after.counts().dials, other.speaks)
 		}
 		p.done(conns...)
 	})

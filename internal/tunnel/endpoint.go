@@ -25,6 +25,9 @@ const (
 	// against the endpoint, where it was not the endpoint that ended it: apps
 	// give up sooner than we do.
 	doubt = 2 * time.Second
+	// suspicion is how long dials may all wait before new ones go elsewhere first.
+	// Where one destination is at fault, others' answers disperse it.
+	suspicion = time.Second
 )
 
 var (
@@ -47,9 +50,11 @@ type endpoint struct {
 	watched atomic.Bool
 	wake    chan struct{} // tells the watch to look
 
-	mu    sync.Mutex
-	aside setAside
-	link  *link // carries new streams in gRPC mode; nil where there is none
+	mu      sync.Mutex
+	aside   setAside
+	waiting int       // dials
+	since   time.Time // when a dial was last answered, or the first of those waiting began
+	link    *link     // carries new streams in gRPC mode; nil where there is none
 }
 
 func newEndpoint(s *server, addr netip.AddrPort) *endpoint {
@@ -76,6 +81,9 @@ func (e *endpoint) candidate(now time.Time) candidate {
 	c := candidate{load: e.load.Load(), until: e.aside.until}
 	switch {
 	case e.aside.failures == 0:
+		if e.waiting > 0 && now.Sub(e.since) > suspicion {
+			c.rank = rankSuspect
+		}
 	case e.aside.unreachable && (e.looks.running() || e.aside.aside(now, e.watched.Load())):
 		c.rank = rankUnreachable
 	case e.looks.running() || e.aside.aside(now, false):
@@ -89,6 +97,10 @@ func (e *endpoint) claim() int {
 	e.load.Add(1)
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.waiting == 0 {
+		e.since = time.Now()
+	}
+	e.waiting++
 	return e.aside.claim()
 }
 
@@ -127,10 +139,10 @@ func (e *endpoint) dial(ctx context.Context, dst netip.AddrPort) (Conn, *Error) 
 
 // prepare waits for a look where a dial would otherwise fail, or do the same by
 // itself as all others: where the mode is not known, and where the endpoint
-// could not be reached.
+// could not be reached. A shared connection that lasts is worth a try.
 func (e *endpoint) prepare(ctx context.Context) *Error {
 	e.mu.Lock()
-	unreachable := e.aside.unreachable
+	unreachable := e.aside.unreachable && e.link == nil
 	e.mu.Unlock()
 	if !unreachable && e.server.speaks() != options.ModeAuto {
 		return nil
@@ -195,9 +207,11 @@ func (e *endpoint) judge(ctx context.Context, err *Error, began time.Time, claim
 	d := e.server.dialer
 	e.mu.Lock()
 	old := e.aside
+	e.waiting--
 	switch verdictOn(err, ctx.Err() != nil && !d.patient(began)) {
 	case answered:
 		e.aside.succeeded()
+		e.since = now
 	case failed:
 		e.aside.failed(began, now, err.unreachable, d.random())
 	case inconclusive:
@@ -212,7 +226,9 @@ func (e *endpoint) judge(ctx context.Context, err *Error, began time.Time, claim
 	switch {
 	case old.failures == 0 && is.failures > 0:
 		d.log.Log(ctx, level, "proxy-server set aside", "server", e.server.Name, "address", e.address(), "reason", ReasonOf(err), "error", err)
-		e.poke()
+		if err.Reason != ReasonNoAgent { // the server is there: it said so
+			e.poke()
+		}
 	case old.failures > 0 && is.failures == 0:
 		d.log.Log(ctx, level, "proxy-server in use again", "server", e.server.Name, "address", e.address())
 	}

@@ -151,6 +151,27 @@ func TestStoppedServer(t *testing.T) {
 	})
 }
 
+// TestStoppedServerIsSuspected: a server that answers none of the dials that
+// wait for it gets no more of them long before their silence ends.
+func TestStoppedServerIsSuspected(t *testing.T) {
+	inBothModes(t, func(t *testing.T, f frontend) {
+		p := newWatchedPair(t, f)
+		live := herd(p.Dialer, 40)
+		for _, c := range live {
+			if c.Server() == "a" { // which is the less loaded then, even with dials that wait
+				_ = c.Close()
+			}
+		}
+		time.Sleep(closeGrace)
+		p.a.becomes(hostStopped)
+		slow := p.steady(t, silence)
+		if most := int(suspicion/(100*time.Millisecond)) + 1; len(slow) == 0 || len(slow) > most {
+			t.Errorf("%d dials waited, want some, and at most the %d of the first second", len(slow), most)
+		}
+		p.done(live...)
+	})
+}
+
 // TestSilentAgent: a server that answers handshakes but no dials is tried by one
 // dial at a time, ever more rarely.
 func TestSilentAgent(t *testing.T) {

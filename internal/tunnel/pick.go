@@ -13,6 +13,7 @@ type rank int
 
 const (
 	rankGood        rank = iota
+	rankSuspect          // dials wait for it, and none was answered for a while
 	rankAside            // it did not serve dials; they may have to wait for nothing
 	rankUnreachable      // there is not even a connection to it
 )
@@ -20,8 +21,8 @@ const (
 // candidate is what counts when a dial chooses among endpoints.
 type candidate struct {
 	rank  rank
-	load  int64     // connections and dials; counts among good ones
-	until time.Time // the end of the back-off; counts among the others
+	load  int64     // connections and dials; counts where nothing is set aside
+	until time.Time // the end of the back-off; counts where something is
 }
 
 // best returns the index of the candidate to try, or -1 where there is none:
@@ -52,7 +53,7 @@ func (a candidate) compare(b candidate) int {
 	if a.rank != b.rank {
 		return cmp.Compare(a.rank, b.rank)
 	}
-	if a.rank == rankGood {
+	if a.rank <= rankSuspect {
 		return cmp.Compare(a.load, b.load)
 	}
 	return a.until.Compare(b.until)

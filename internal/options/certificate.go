@@ -107,7 +107,7 @@ func (f tlsFile) certificates(data []byte) ([]*x509.Certificate, error) {
 	var others []string
 	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
 		if block.Type != "CERTIFICATE" {
-			others = append(others, block.Type)
+			others = append(others, kind(block))
 			continue
 		}
 		c, err := x509.ParseCertificate(block.Bytes)
@@ -125,6 +125,9 @@ func (f tlsFile) certificates(data []byte) ([]*x509.Certificate, error) {
 		return nil, f.source.refuse("has no PEM certificate in it: give a file with -----BEGIN CERTIFICATE-----", nil)
 	}
 }
+
+// kind is a PEM block's type as it may stand in a sentence.
+func kind(b *pem.Block) string { return strings.Trim(fmt.Sprintf("%.40q", b.Type), `"`) }
 
 // ordinal is good for the few certificates of a bundle.
 func ordinal(n int) string {
@@ -144,7 +147,7 @@ func (f tlsFile) checkKey(data []byte) error {
 	var others []string
 	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
 		if !strings.HasSuffix(block.Type, "PRIVATE KEY") {
-			others = append(others, block.Type)
+			others = append(others, kind(block))
 			continue
 		}
 		if block.Type == "ENCRYPTED PRIVATE KEY" || block.Headers["DEK-Info"] != "" {

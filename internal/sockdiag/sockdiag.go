@@ -55,10 +55,19 @@ func Lookup(local, remote netip.AddrPort) (State, error) {
 	switch {
 	case errors.Is(err, unix.ENOENT):
 		return Unknown, nil
-	case err != nil:
-		return Unknown, fmt.Errorf("asking sock_diag for the socket from %s to %s: %w", local, remote, err)
-	case len(msgs) != 1 || len(msgs[0]) < answerLen:
-		return Unknown, fmt.Errorf("asking sock_diag for the socket from %s to %s: %d answers, want one of at least %d bytes", local, remote, len(msgs), answerLen)
+	case err == nil:
+		var state State
+		if state, err = one(msgs); err == nil {
+			return state, nil
+		}
+	}
+	return Unknown, fmt.Errorf("asking sock_diag for the socket from %s to %s: %w", local, remote, err)
+}
+
+// one reads the answer to a request for one socket.
+func one(msgs [][]byte) (State, error) {
+	if len(msgs) != 1 || len(msgs[0]) < answerLen {
+		return Unknown, fmt.Errorf("%d answers, want one of at least %d bytes", len(msgs), answerLen)
 	}
 	if 1<<msgs[0][answerState]&finSent == 0 {
 		return Unknown, nil
@@ -79,13 +88,21 @@ func Search(local, remote netip.AddrPort, known func(port uint16) bool) (State, 
 	req := nl.NewNetlinkRequest(nl.SOCK_DIAG_BY_FAMILY, unix.NLM_F_DUMP)
 	req.AddData(request{netip.AddrPortFrom(local.Addr(), 0), remote, finSent})
 	msgs, err := req.Execute(unix.NETLINK_INET_DIAG, nl.SOCK_DIAG_BY_FAMILY)
-	if err != nil {
-		return Unknown, fmt.Errorf("asking sock_diag for the sockets from %s to %s: %w", local.Addr(), remote, err)
+	if err == nil {
+		var state State
+		if state, err = among(msgs, local, remote, known); err == nil {
+			return state, nil
+		}
 	}
+	return Unknown, fmt.Errorf("asking sock_diag for the sockets from %s to %s: %w", local.Addr(), remote, err)
+}
+
+// among reads the answers to a request for all sockets.
+func among(msgs [][]byte, local, remote netip.AddrPort, known func(port uint16) bool) (State, error) {
 	var owned, orphans, others int
 	for _, msg := range msgs {
 		if len(msg) < answerLen {
-			return Unknown, fmt.Errorf("asking sock_diag for the sockets from %s to %s: an answer of %d bytes, want at least %d", local.Addr(), remote, len(msg), answerLen)
+			return Unknown, fmt.Errorf("an answer of %d bytes, want at least %d", len(msg), answerLen)
 		}
 		// The kernel has compared the ports alone.
 		from, to := addresses(msg)

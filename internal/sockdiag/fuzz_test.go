@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sockdiag
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// answerAbout is a struct inet_diag_msg about a socket.
+func answerAbout(local, remote netip.AddrPort, tcpState, inode byte) []byte {
+	family := byte(unix.AF_INET)
+	if local.Addr().Is6() {
+		family = unix.AF_INET6
+	}
+	msg := make([]byte, answerLen)
+	msg[0], msg[answerState], msg[answerInode] = family, tcpState, inode
+	msg[4], msg[5] = byte(local.Port()>>8), byte(local.Port())
+	msg[6], msg[7] = byte(remote.Port()>>8), byte(remote.Port())
+	copy(msg[8:24], local.Addr().AsSlice())
+	copy(msg[24:40], remote.Addr().AsSlice())
+	return msg
+}
+
+// FuzzAnswers: whatever the kernel answers, and however it is cut, is read
+// without a panic; and nobody's socket is taken for ours that is not.
+func FuzzAnswers(f *testing.F) {
+	local, remote := netip.MustParseAddrPort("10.0.0.7:41000"), netip.MustParseAddrPort("100.64.3.7:9100")
+	local6, remote6 := netip.MustParseAddrPort("[fd00::7]:41000"), netip.MustParseAddrPort("[fd00:10::7]:9100")
+	f.Add([]byte{}, answerLen, false)
+	f.Add(answerAbout(local, remote, 5, 0), answerLen, false)
+	f.Add(answerAbout(local6, remote6, 5, 1), answerLen, true)
+	f.Add(slices.Concat(answerAbout(local, remote, 5, 0), answerAbout(local, remote, 4, 9)), answerLen, false)
+	f.Add(answerAbout(local, remote, 250, 0), answerLen, false)
+	f.Add(answerAbout(local, remote, 5, 0), 40, false)
+	f.Fuzz(func(t *testing.T, answers []byte, size int, v6 bool) {
+		if size < 1 || len(answers) > 100*answerLen {
+			return
+		}
+		from, to := local, remote
+		if v6 {
+			from, to = local6, remote6
+		}
+		msgs := slices.Collect(slices.Chunk(answers, size))
+		for _, known := range []bool{false, true} {
+			checkAmong(t, msgs, from, to, known)
+		}
+		state, err := one(msgs)
+		if (err != nil) != (len(msgs) != 1 || len(msgs[0]) < answerLen) || (err != nil && state != Unknown) {
+			t.Fatalf("%d answers give %d, %v", len(msgs), state, err)
+		}
+	})
+}
+
+// checkAmong compares among with what its answers say, counted one by one.
+func checkAmong(t *testing.T, msgs [][]byte, local, remote netip.AddrPort, known bool) {
+	t.Helper()
+	got, err := among(msgs, local, remote, func(uint16) bool { return known })
+	if err != nil {
+		if got != Unknown || !slices.ContainsFunc(msgs, func(m []byte) bool { return len(m) < answerLen }) {
+			t.Fatalf("answers long enough give %d, %v", got, err)
+		}
+		return
+	}
+	ours, owned := 0, 0
+	for _, msg := range msgs {
+		if addressAt(msg, 8) == local.Addr() && addressAt(msg, 24) == remote.Addr() {
+			ours++
+			if [4]byte(msg[answerInode:]) != [4]byte{} {
+				owned++
+			}
+		}
+	}
+	switch {
+	case got == Owned && (known || owned != ours || ours == 0),
+		got == Orphan && owned > 0,
+		got == Unknown && ours == 0:
+		t.Fatalf("of %d sockets %d are owned, known as others' %v, which gives %d", ours, owned, known, got)
+	}
+}
+
+func addressAt(msg []byte, at int) netip.Addr {
+	if msg[0] == unix.AF_INET6 {
+		return netip.AddrFrom16([16]byte(msg[at:])).Unmap()
+	}
+	return netip.AddrFrom4([4]byte(msg[at:]))
+}

@@ -47,6 +47,7 @@ func TestConnectEnds(t *testing.T) {
 	}{
 		{"killed server", []string{establishedLine, "half an ans"}, killed, "half an ans", ErrBroken},
 		{"killed before a byte", []string{establishedLine}, killed, "", ErrBroken},
+		{"killed before a byte, and another server answers", []string{establishedLine}, hasty, "", ErrBroken},
 		{"no answer to CONNECT", []string{strings.Repeat("x", maxAhead+1)}, killed, strings.Repeat("x", maxAhead+1), ErrProtocol},
 		{"in order", []string{establishedLine, "SSH-2.0-x\r\n"}, orderly, "SSH-2.0-x\r\n", io.EOF},
 		{"in one piece", []string{establishedLine + "SSH-2.0-x\r\n"}, orderly, "SSH-2.0-x\r\n", io.EOF},
@@ -85,6 +86,24 @@ func TestConnectEnds(t *testing.T) {
 				t.Errorf("ended with %v, want %v", err, tc.want)
 			}
 		})
+	}
+}
+
+// TestConnectKilledBehindABalancer: a server that is killed leaves a bare FIN,
+// and behind a balancer another one answers at the same address. Who has sent
+// something must not take that for the target's end, however young he is.
+func TestConnectKilledBehindABalancer(t *testing.T) {
+	p := newPKI(t)
+	d := newDialer(t, p.client(), hang, p.serveConnect(t, options.ModeHTTPConnect, func(c *tls.Conn) {
+		write(establishedLine, "220 hello\r\n")(c)
+		_, _ = c.Read(make([]byte, 1))
+	}))
+	conn, err := d.dial(t)
+	must(t, err)
+	defer conn.Close()
+	must(t, conn.Send([]byte("a question")))
+	if got, err := receiveAll(conn); !errors.Is(err, ErrBroken) {
+		t.Errorf("received %q and %v, want the connection to be broken", got, err)
 	}
 }
 

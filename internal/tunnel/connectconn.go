@@ -30,9 +30,11 @@ type connectConn struct {
 	receiving turn
 	closing   atomic.Bool
 
-	answered time.Time // when the server, or the target ahead of it, first spoke
+	answered time.Time   // when the server, or the target ahead of it, first spoke
+	spoke    atomic.Bool // whether the app has sent anything
 
 	// Under receiving:
+	heard   bool         // whether the target has sent anything
 	pending []byte       // bytes of the target that came with the answer
 	ahead   *aheadFilter // set where the target spoke first and the 200 is still to come
 	ended   error        // how the stream has ended behind pending, if it has
@@ -45,6 +47,7 @@ func (c *connectConn) Server() string { return c.endpoint.server.Name }
 
 // Send implements Conn.
 func (c *connectConn) Send(p []byte) error {
+	c.spoke.Store(true)
 	if _, err := c.conn.Write(p); err != nil {
 		return fmt.Errorf("%w: %w", ErrBroken, err)
 	}
@@ -57,6 +60,7 @@ func (c *connectConn) Receive() ([]byte, error) {
 	defer c.receiving.Unlock()
 	for {
 		data, err := c.next()
+		c.heard = c.heard || len(data) > 0
 		if len(data) > 0 && !c.closing.Load() {
 			return data, nil
 		}
@@ -129,8 +133,15 @@ func (c *connectConn) end(err error) ([]byte, error) {
 // (tls.Conn.Close; 3 of 2,000 dials to such a target). What the target said was
 // written before. A server that was killed leaves a bare FIN as well, but is not
 // there any more.
+//
+// Behind a balancer another one answers in its place. So this is believed only
+// of a connection whose target said something, and said it unasked: what an app
+// has sent, or waits for, is what a killed server may have lost.
 func (c *connectConn) closedInHaste(err error) bool {
 	if !errors.Is(err, errFullStop) || time.Since(c.answered) > haste {
+		return false
+	}
+	if c.spoke.Load() || !c.heard && c.ahead == nil {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), haste)

@@ -115,7 +115,7 @@ func reference(said string, last lastWord) answerTo {
 		return referenceAnswer(said, last)
 	}
 	before, after, found := strings.Cut(said, establishedLine)
-	a := answerTo{data: before + after, verdict: verdictOf(last)}
+	a := answerTo{data: before + after, verdict: verdictOf(last, before+after)}
 	if !found && len(said) > maxAhead+len(establishedLine) {
 		a.verdict = "protocol"
 	}
@@ -132,7 +132,7 @@ func referenceAnswer(said string, last lastWord) answerTo {
 	case !found, len(head) > maxHead, status == nil:
 		return answerTo{reasons: []Reason{ReasonProtocol}}
 	case status[1] == "200":
-		return answerTo{data: rest, verdict: verdictOf(last)}
+		return answerTo{data: rest, verdict: verdictOf(last, rest)}
 	}
 	code, _ := strconv.Atoi(status[1])
 	refused := newModelConnect(nil, "").refused(code, []byte(rest))
@@ -142,9 +142,14 @@ func referenceAnswer(said string, last lastWord) answerTo {
 	return answerTo{reasons: []Reason{refused.Reason}}
 }
 
-func verdictOf(last lastWord) string {
+func verdictOf(last lastWord, data string) string {
 	switch last {
-	case lastNotify, lastHasty:
+	case lastNotify:
+		return "end"
+	case lastHasty:
+		if data == "" {
+			return "broken" // it may have been killed before the first byte
+		}
 		return "end"
 	case lastNothing:
 		return "closed"

@@ -17,9 +17,9 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/target"
 )
 
-// deadPeer is how long the product may need to notice a peer that says nothing
-// any more: TCP_USER_TIMEOUT where something was sent, TCP keepalive where not.
-const deadPeer = 20 * time.Second
+// deadPeer is how long the product needs to notice a peer that says nothing any
+// more: TCP_USER_TIMEOUT where something was sent, TCP keepalive where not.
+const deadPeer = 10 * time.Second
 
 // eachMode runs a test of the fault matrix in both modes. They wait more than
 // they work, so they wait side by side.
@@ -107,8 +107,8 @@ func TestAServerVanishesBesideAnother(t *testing.T) {
 		attempts := fresh.end(t)
 		wantNoneFailed(t, attempts)
 		logSlowest(t, attempts, began)
-		live.await(t, talking, 3*deadPeer)
-		quiet.await(t, silent, 3*deadPeer)
+		live.await(t, talking, 4*deadPeer)
+		quiet.await(t, silent, 4*deadPeer)
 		live.wantEnded(t, talking, began, syscall.ECONNRESET)
 		quiet.wantEnded(t, silent, began, syscall.ECONNRESET)
 		if err := undo(); err != nil {
@@ -133,8 +133,8 @@ func TestTheOnlyServerVanishes(t *testing.T) {
 		began := time.Now()
 		r.wantReset(t, lab.ShootPod(lab.IPv4, 1), target.SpeakFirstPort, budget+slack)
 		t.Logf("a dial took %s to fail", time.Since(began).Round(time.Millisecond))
-		live.await(t, 10, 3*deadPeer)
-		quiet.await(t, 10, 3*deadPeer)
+		live.await(t, 10, 4*deadPeer)
+		quiet.await(t, 10, 4*deadPeer)
 		live.wantEnded(t, 10, began, syscall.ECONNRESET)
 		quiet.wantEnded(t, 10, began, syscall.ECONNRESET)
 		if err := undo(); err != nil {

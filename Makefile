@@ -31,6 +31,7 @@ FUZZ ?= ^Fuzz
 BENCH ?= .
 DURATION ?= 10m
 SEED ?=
+LOGS ?=
 
 .PHONY: help
 help: ## list the targets
@@ -57,9 +58,9 @@ test-netns: need-root packages-test tools ## only the packages with tests in net
 	REQUIRE_ROOT=1 $(call GOTESTSUM,pkgname) -race $(GO_TEST_FLAGS) $$(go list -f '{{.ImportPath}} {{.TestImports}} {{.XTestImports}}' ./... | awk '/internal\/netnstest/ {print $$1}')
 
 .PHONY: soak
-soak: need-root packages-test ## mixed traffic under random faults, every byte checked (root); DURATION=10m, SEED= repeats a run
+soak: need-root packages-test ## mixed traffic under random faults, every byte checked (root); DURATION=10m, SEED= repeats a run, LOGS=folder keeps logs
 	@$(MAKE) go-demo
-	@test/bin/soak --duration $(DURATION) $(if $(SEED),--seed $(SEED))
+	@test/bin/soak --duration $(DURATION) $(if $(SEED),--seed $(SEED)) $(if $(LOGS),--log-dir $(LOGS))
 
 .PHONY: bench
 bench: need-root packages-test ## what a connection feels beside apps that read slowly or not at all (root; 15 minutes)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -193,6 +194,14 @@ func (f *far) record(id uint64) *record {
 	}
 	copied := *r
 	return &copied
+}
+
+// oddities returns what must never have arrived, and how many connections ended
+// before they said what they are.
+func (f *far) oddities() (strange []error, ghosts int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.strange), f.ghosts
 }
 
 // open is how many connections the targets hold.

@@ -74,7 +74,7 @@ func (s *site) progress(most peak) {
 }
 
 // summarize prints what there was.
-func (s *site) summarize(m lab.Metrics, reasons map[string]int) {
+func (s *site) summarize(m lab.Metrics, reasons map[string]int, ghosts int) {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "  traffic\tconnections\texcused\twrong\tended in")
@@ -88,7 +88,7 @@ func (s *site) summarize(m lab.Metrics, reasons map[string]int) {
 	total, kinds := s.journal.count()
 	fmt.Fprintf(&b, "  %d disturbances: %s\n", total, list(kinds))
 	fmt.Fprintf(&b, "  the sidecar's log: %s\n", list(reasons))
-	fmt.Fprintf(&b, "  failovers: %.0f; dials that reached a target twice, or whose app had gone: %d\n", m.Sum("proxy_client_failovers_total"), s.far.ghosts)
+	fmt.Fprintf(&b, "  failovers: %.0f; dials that reached a target twice, or whose app had gone: %d\n", m.Sum("proxy_client_failovers_total"), ghosts)
 	s.say("summary\n%s", b.String())
 }
 

@@ -171,7 +171,8 @@ func (s *site) checkEnd(ctx context.Context, before footprint) error {
 	}
 	s.say("after: %s", after)
 	s.tally.judgeTargets(s.far)
-	for _, err := range s.far.strange {
+	strange, ghosts := s.far.oddities()
+	for _, err := range strange {
 		s.tally.note("a target: %v", err)
 	}
 	m, err := s.lab.SidecarMetrics(ctx)
@@ -188,7 +189,7 @@ func (s *site) checkEnd(ctx context.Context, before footprint) error {
 		return err
 	}
 	s.checkExit(ctx)
-	s.summarize(m, reasons)
+	s.summarize(m, reasons, ghosts)
 	return nil
 }
 

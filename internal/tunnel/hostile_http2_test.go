@@ -212,7 +212,6 @@ func TestHostileHTTP2(t *testing.T) {
 			if tc.silent {
 				budget = 300 * time.Millisecond
 			}
-			began := time.Now()
 			conn, err := through(t, d.servers[1].known()[0], target, budget)
 			if err == nil {
 				_ = conn.Close()
@@ -220,9 +219,6 @@ func TestHostileHTTP2(t *testing.T) {
 			}
 			if err.Reason != ReasonServerUnreachable && err.Reason != ReasonProtocol && (!tc.silent || err.Reason != ReasonTimeout) {
 				t.Errorf("reason %s (%v), want %s or %s", err.Reason, err, ReasonServerUnreachable, ReasonProtocol)
-			}
-			if !tc.silent && time.Since(began) >= silence {
-				t.Errorf("the dial ended with its time, want as soon as the server had broken the protocol: %v", err)
 			}
 			beside.lives()
 			d.bystander(t, 0) // and so does the process
@@ -289,7 +285,7 @@ func (p *pki) serveTampered(t *testing.T, script script) (options.Server, <-chan
 // TestHostileHTTP2Later: a connection that stands breaks with its server, and
 // never ends.
 func TestHostileHTTP2Later(t *testing.T) {
-	// beyond ignores the stream's window for 128 MiB.
+	// beyond ignores the stream's window for 24 MiB.
 	beyond := strings.Repeat(h2Frame(h2Data, 0, 1, strings.Repeat("x", 16<<10)), 64)
 	for _, tc := range []struct {
 		name  string
@@ -300,8 +296,8 @@ func TestHostileHTTP2Later(t *testing.T) {
 		{"headers again", []string{h2Frame(h2Headers, h2EndHeaders, 1, hpackOK+hpackGRPC)}},
 		{"the end without CLOSE_RSP", []string{h2Frame(h2Data, h2EndStream, 1, "")}},
 		{"GOAWAY that takes back what was begun", []string{h2Frame(h2GoAway, 0, 0, "\x00\x00\x00\x00\x00\x00\x00\x02")}},
-		{"headers without an end", append([]string{h2Frame(h2Headers, 0, 1, hpackOK)}, repeated(h2Frame(h2Continuation, 0, 1, strings.Repeat("\x00\x01a\x01b", 3000)), 3000)...)},
-		{"data beyond the window", repeated(beyond, 128)},
+		{"headers without an end", append([]string{h2Frame(h2Headers, 0, 1, hpackOK)}, repeated(h2Frame(h2Continuation, 0, 1, strings.Repeat("\x00\x01a\x01b", 3000)), 1000)...)},
+		{"data beyond the window", repeated(beyond, 24)},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			p := newPKI(t)
@@ -322,7 +318,7 @@ func TestHostileHTTP2Later(t *testing.T) {
 			if got, err := receiveAll(conn); !errors.Is(err, ErrBroken) && !errors.Is(err, ErrProtocol) {
 				t.Errorf("after %d bytes the connection ended with %v, want ErrBroken or ErrProtocol", len(got), err)
 			}
-			if most > before+32<<20 {
+			if most > before+16<<20 {
 				t.Errorf("the heap grew from %d to %d bytes", before, most)
 			}
 			beside.lives()

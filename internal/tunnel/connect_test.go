@@ -11,6 +11,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/shoot-proxy/proxy-client/internal/options"
 )
@@ -104,6 +105,25 @@ func TestConnectKilledBehindABalancer(t *testing.T) {
 	must(t, conn.Send([]byte("a question")))
 	if got, err := receiveAll(conn); !errors.Is(err, ErrBroken) {
 		t.Errorf("received %q and %v, want the connection to be broken", got, err)
+	}
+}
+
+// TestConnectKilledLater: nor must one to whom the target has spoken, but not
+// just now.
+func TestConnectKilledLater(t *testing.T) {
+	p := newPKI(t)
+	end := make(chan struct{})
+	d := newDialer(t, p.client(), hang, p.serveConnect(t, options.ModeHTTPConnect, func(c *tls.Conn) {
+		write(establishedLine, "half an ans")(c)
+		<-end
+	}))
+	conn, err := d.dial(t)
+	must(t, err)
+	defer conn.Close()
+	conn.(*connectConn).answered = time.Now().Add(-haste)
+	close(end)
+	if got, err := receiveAll(conn); got != "half an ans" || !errors.Is(err, ErrBroken) {
+		t.Errorf("received %q and %v, want all of it and ErrBroken", got, err)
 	}
 }
 

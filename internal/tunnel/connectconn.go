@@ -16,9 +16,13 @@ import (
 // once; the server writes at most as many.
 const receiveBuffer = 32 << 10
 
-// haste is how soon after its answer a server that ends a connection may have
-// been in its own way.
-const haste = time.Second
+const (
+	// haste is how soon after its answer a server that ends a connection may have
+	// been in its own way: the end comes right behind it.
+	haste = 200 * time.Millisecond
+	// hasteCheck bounds the look whether it is still there.
+	hasteCheck = time.Second
+)
 
 // connectConn is a connection in http-connect mode. After the server's answer
 // the bytes are the target's, and the end of the TLS stream is the target's
@@ -144,7 +148,7 @@ func (c *connectConn) closedInHaste(err error) bool {
 	if c.spoke.Load() || !c.heard && c.ahead == nil {
 		return false
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), haste)
+	ctx, cancel := context.WithTimeout(context.Background(), hasteCheck)
 	defer cancel()
 	conn, _, lost := c.endpoint.server.dialer.connect(ctx, c.endpoint)
 	if lost != nil {

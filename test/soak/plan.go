@@ -113,7 +113,7 @@ const peers = 2
 
 // recovery is what a plan counts for the end of a disturbance. It is part of
 // the plan's arithmetic only; the soak waits for as long as it takes.
-const recovery = 3 * time.Second
+const recovery = 1500 * time.Millisecond
 
 // NewPlan fills duration with calm and disturbances. The same arguments give
 // the same plan; name is the lab's, so that labs differ. Every kind comes once

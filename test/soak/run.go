@@ -81,7 +81,7 @@ func soak(ctx context.Context, cfg Config, mode lab.Mode, say func(string, ...an
 		plan = NewPlan(cfg.Seed, s.name, cfg.Duration)
 	}
 	say("the plan:\n%s", plan)
-	err = s.soak(ctx, plan)
+	err = s.soak(ctx, plan, cfg.Duration)
 	found := s.tally.report()
 	if err != nil || len(found) > 0 {
 		say("the lab's processes said:\n%s", s.lab.Logs())
@@ -116,19 +116,20 @@ func (s *site) keepLogs(dir string) error {
 	return os.WriteFile(filepath.Join(dir, "disturbances"), []byte(s.journal.String()), 0o644)
 }
 
-// soak warms up, follows the plan under traffic, and checks. What it finds is in
-// the tally; its error is what kept it from looking.
-func (s *site) soak(ctx context.Context, plan Plan) error {
+// soak warms up, follows the plan under traffic for at least the duration, and
+// checks. What it finds is in the tally; its error is what kept it from looking.
+func (s *site) soak(ctx context.Context, plan Plan, duration time.Duration) error {
 	before, err := s.warmUp(ctx)
 	if err != nil {
 		return fmt.Errorf("warm up: %w", err)
 	}
 	s.say("warm: %s", before)
 	s.traffic.start(ctx)
+	until := time.Now().Add(duration)
 	ended := s.watch()
 	err = s.follow(ctx, plan)
 	if err == nil {
-		sleep(ctx, lastCalm)
+		sleep(ctx, max(lastCalm, time.Until(until)))
 	}
 	if err == nil {
 		err = ctx.Err()
@@ -144,7 +145,7 @@ func (s *site) soak(ctx context.Context, plan Plan) error {
 	return s.checkEnd(ctx, before)
 }
 
-// lastCalm is how long traffic goes on after the last disturbance.
+// lastCalm is how long traffic goes on after the last disturbance at least.
 const lastCalm = 3 * time.Second
 
 // warmUp makes what is made once: connections to both servers, pools, maps.

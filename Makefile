@@ -132,7 +132,8 @@ test-egressselector:
 	cd test/egressselector && $(call GOTESTSUM,pkgname) $(GO_TEST_FLAGS) ./...
 
 # The race detector stays out of the end-to-end tests: they hash gigabytes. One
-# package at a time, for two labs at once make each other slow.
+# package at a time, for two labs at once make each other slow; but for tests that
+# mostly wait, which say so by t.Parallel.
 .PHONY: test-e2e
 test-e2e:
-	cd test && REQUIRE_ROOT=$(REQUIRE_ROOT) LAB_BIN=$(CURDIR)/bin LAB_TEST_BIN=$(CURDIR)/test/bin $(call GOTESTSUM,testname) -p 1 -count=1 -timeout 20m $(GO_TEST_FLAGS) ./...
+	cd test && REQUIRE_ROOT=$(REQUIRE_ROOT) LAB_BIN=$(CURDIR)/bin LAB_TEST_BIN=$(CURDIR)/test/bin $(call GOTESTSUM,testname) -p 1 -parallel 4 -count=1 -timeout 20m $(GO_TEST_FLAGS) ./...

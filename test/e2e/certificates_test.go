@@ -187,81 +187,89 @@ func read(t *testing.T, path string) []byte {
 // A client certificate that is swapped as the kubelet does it interrupts no
 // transfer, and the next connection shows the new one to the server. The same
 // with another CA, on both sides.
-func TestCertificatesAreSwappedDuringATransfer(t *testing.T) {
+//
+// A test for each mode, so that their minutes pass side by side from the start.
+func TestCertificatesAreSwappedDuringATransferGRPC(t *testing.T) {
+	testCertificateSwap(t, lab.GRPC)
+}
+
+func TestCertificatesAreSwappedDuringATransferHTTPConnect(t *testing.T) {
+	testCertificateSwap(t, lab.HTTPConnect)
+}
+
+func testCertificateSwap(t *testing.T, mode lab.Mode) {
+	t.Parallel()
 	length := 60 * time.Second
 	if testing.Short() {
 		length = 5 * time.Second
 	}
-	eachMode(t, func(t *testing.T, mode lab.Mode) {
-		t.Parallel()
-		r := newBareRig(t, lab.Options{Mode: mode, Transport: lab.Unix})
-		r.apply(t)
-		old := r.Certs.Frontend
-		front := r.startFront(t, mode, old)
-		volume, err := lab.NewVolume(filepath.Join(r.Dir, "secret"))
-		if err != nil {
+	r := newBareRig(t, lab.Options{Mode: mode, Transport: lab.Unix})
+	r.apply(t)
+	old := r.Certs.Frontend
+	front := r.startFront(t, mode, old)
+	volume, err := lab.NewVolume(filepath.Join(r.Dir, "secret"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(files map[string][]byte) {
+		t.Helper()
+		if err := volume.Write(files); err != nil {
 			t.Fatal(err)
 		}
-		write := func(files map[string][]byte) {
-			t.Helper()
-			if err := volume.Write(files); err != nil {
-				t.Fatal(err)
-			}
-		}
-		write(r.secret(t, old, "first", old))
-		r.start(t, fmt.Sprintf("--proxy-server=%s:%d", lab.SeedAddress(lab.IPv4), frontPort), "--server-name="+lab.ServerName,
-			"--ca-cert="+volume.Path("ca.crt"), "--client-cert="+volume.Path("tls.crt"), "--client-key="+volume.Path("tls.key"))
-		r.wantShown(t, front, "lab-first")
+	}
+	write(r.secret(t, old, "first", old))
+	r.start(t, fmt.Sprintf("--proxy-server=%s:%d", lab.SeedAddress(lab.IPv4), frontPort), "--server-name="+lab.ServerName,
+		"--ca-cert="+volume.Path("ca.crt"), "--client-cert="+volume.Path("tls.crt"), "--client-key="+volume.Path("tls.key"))
+	r.wantShown(t, front, "lab-first")
 
-		r.targets.Hold()
-		x := r.startRaw(t, lab.ShootPod(lab.IPv4, 1))
-		began := time.Now()
-		if err := x.conn.(net.Conn).SetDeadline(began.Add(length + hang)); err != nil {
-			t.Fatal(err)
-		}
-		moved := make(chan error, 1)
-		go func() { moved <- x.finish() }()
-		live := r.startLive(t, 5)
+	r.targets.Hold()
+	x := r.startRaw(t, lab.ShootPod(lab.IPv4, 1))
+	began := time.Now()
+	if err := x.conn.(net.Conn).SetDeadline(began.Add(length + hang)); err != nil {
+		t.Fatal(err)
+	}
+	moved := make(chan error, 1)
+	go func() { moved <- x.finish() }()
+	live := r.startLive(t, 5)
 
-		write(r.secret(t, old, "second", old))
-		r.wantShown(t, front, "lab-second")
+	write(r.secret(t, old, "second", old))
+	r.wantShown(t, front, "lab-second")
 
-		// A pair whose key is another's is reported, and the last one stays.
-		broken := r.secret(t, old, "third", old)
-		broken["tls.key"] = r.secret(t, old, "stranger", old)["tls.key"]
-		write(broken)
-		r.wantShown(t, front, "lab-second")
-		eventually(t, "the broken pair to be reported", func(context.Context) error {
-			if !strings.Contains(r.sidecar.Log(), "cannot be used") {
-				return errors.New("no line says so")
-			}
-			return nil
-		})
-
-		// Another CA: the client trusts both, the server moves, the client follows.
-		next, err := lab.NewAuthority(filepath.Join(r.Dir, "certs"), "next-ca")
-		if err != nil {
-			t.Fatal(err)
+	// A pair whose key is another's is reported, and the last one stays.
+	broken := r.secret(t, old, "third", old)
+	broken["tls.key"] = r.secret(t, old, "stranger", old)["tls.key"]
+	write(broken)
+	r.wantShown(t, front, "lab-second")
+	eventually(t, "the broken pair to be reported", func(context.Context) error {
+		if !strings.Contains(r.sidecar.Log(), "cannot be used") {
+			return errors.New("no line says so")
 		}
-		write(r.secret(t, old, "fourth", old, next))
-		front.trust(t, old, next)
-		r.wantShown(t, front, "lab-fourth")
-		front.show(t, next, "front-next")
-		write(r.secret(t, next, "fifth", next))
-		r.wantShown(t, front, "lab-fifth")
-
-		select { // the length of the transfer is part of the promise
-		case <-time.After(time.Until(began.Add(length))):
-		case err := <-moved:
-			t.Fatalf("the transfer ended after %s: %v", time.Since(began), err)
-		}
-		r.targets.Release()
-		if err := <-moved; err != nil {
-			t.Errorf("the transfer ended with %v after %s and %d bytes", err, time.Since(began), x.got.N)
-		}
-		t.Logf("%d MiB moved in %s while certificates changed", x.got.N>>20, time.Since(began).Round(time.Second))
-		live.wantEnded(t, 0, began, nil)
-		n, _ := front.count()
-		t.Logf("%d handshakes", n)
+		return nil
 	})
+
+	// Another CA: the client trusts both, the server moves, the client follows.
+	next, err := lab.NewAuthority(filepath.Join(r.Dir, "certs"), "next-ca")
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(r.secret(t, old, "fourth", old, next))
+	front.trust(t, old, next)
+	r.wantShown(t, front, "lab-fourth")
+	front.show(t, next, "front-next")
+	write(r.secret(t, next, "fifth", next))
+	r.wantShown(t, front, "lab-fifth")
+
+	select { // the length of the transfer is part of the promise
+	case <-time.After(time.Until(began.Add(length))):
+	case err := <-moved:
+		t.Fatalf("the transfer ended after %s: %v", time.Since(began), err)
+	}
+	r.targets.Release()
+	if err := <-moved; err != nil {
+		t.Errorf("the transfer ended with %v after %s and %d bytes", err, time.Since(began), x.got.N)
+	}
+	t.Logf("%d MiB moved in %s while certificates changed", x.got.N>>20, time.Since(began).Round(time.Second))
+	live.wantEnded(t, 0, began, nil)
+	n, _ := front.count()
+	t.Logf("%d handshakes", n)
 }

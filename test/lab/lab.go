@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 )
 
 // prefix begins the names of all namespaces and folders that labs make; the
@@ -136,6 +137,11 @@ func (l *Lab) worldBin(name string) string {
 }
 
 func copyProgram(from, to string) error {
+	// A child that is forked meanwhile would have the copy open for writing until
+	// it becomes another program, and who starts the copy just then hears "text
+	// file busy".
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	source, err := os.Open(from)
 	if err != nil {
 		return err

@@ -110,7 +110,7 @@ func drop(e end, f Families, match ...string) step {
 func do(ctx context.Context, steps []step) (Undo, error) {
 	var done []step
 	undo := sync.OnceValue(func() error {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		var errs []error
 		for _, s := range slices.Backward(done) {

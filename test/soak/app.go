@@ -16,7 +16,7 @@ import (
 // hang is how long nothing may move on a connection whose app waits. It is far
 // beyond the longest disturbance with its dial budget and the recovery of TCP
 // after it: a guard, not a promise of speed.
-const hang = 90 * time.Second
+const hang = 2 * time.Minute
 
 // app is one connection of an app in the pod.
 type app struct {

@@ -77,7 +77,7 @@ func (a *auditor) complaint(l line) string {
 	switch {
 	case strings.HasPrefix(l.Message, badFiles):
 		a.spoilt++
-		if a.journal.went(SpoilFiles, l.Time, l.Time) {
+		if a.journal.went(l.Time, l.Time, SpoilFiles) {
 			return ""
 		}
 		return "certificates were refused that are good"
@@ -100,7 +100,7 @@ func (a *auditor) complaintNotMade(l line, began time.Time) string {
 			return ""
 		}
 	case "timeout", "no_agent", "server_unreachable", "max_dials":
-		if nobody(l.Destination) || a.journal.went(PartPodFor, began, l.Time) {
+		if nobody(l.Destination) || a.journal.went(began, l.Time, PartPodFor, Stall) {
 			return ""
 		}
 	}

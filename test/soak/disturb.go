@@ -15,7 +15,7 @@ import (
 
 // recoverWithin bounds how long the lab, and the product in it, may take to
 // work again after a disturbance. A guard against hanging.
-const recoverWithin = 2 * time.Minute
+const recoverWithin = 3 * time.Minute
 
 // follow carries the plan out until its end, or ctx's.
 func (s *site) follow(ctx context.Context, plan Plan) error {
@@ -81,9 +81,9 @@ func (s *site) do(ctx context.Context, d Disturbance, struck func()) error {
 	case KillAgents:
 		return s.killAgents(ctx, d, struck, l.Agents...)
 	case FreezeServer:
-		return freeze(ctx, d, l.Servers[d.Index].Process)
+		return freeze(ctx, d, struck, l.Servers[d.Index].Process)
 	case FreezeAgent:
-		return freeze(ctx, d, l.Agents[d.Index].Process)
+		return freeze(ctx, d, struck, l.Agents[d.Index].Process)
 	case HideServer, HideServerFor:
 		return fault(ctx, d, struck, l.Servers[d.Index].BlackHole)
 	case PartPod, PartPodFor:
@@ -134,10 +134,11 @@ func fault(ctx context.Context, d Disturbance, struck func(), do func(context.Co
 }
 
 // freeze stops a process for a while.
-func freeze(ctx context.Context, d Disturbance, p *lab.Process) error {
+func freeze(ctx context.Context, d Disturbance, struck func(), p *lab.Process) error {
 	if err := p.Freeze(); err != nil {
 		return err
 	}
+	struck()
 	sleep(ctx, d.For)
 	return p.Thaw()
 }

@@ -13,7 +13,7 @@ import (
 
 // quietWithin bounds the wait for quiet: half-closed apps are given up after
 // halfClosed, and a dial that nobody answers after dialBudget.
-const quietWithin = 2 * time.Minute
+const quietWithin = 3 * time.Minute
 
 // footprint is what a sidecar without connections takes.
 type footprint struct {

@@ -36,6 +36,9 @@ func (d Disturbance) excuses() (struck, lasting excuse) {
 		return excuse{reset: true}, excuse{tail: true, dial: true}
 	case KillAgent, KillAgents:
 		return excuse{early: true, tail: true}, excuse{}
+	case Stall:
+		// All clocks have gone on. Upstream's TCP_USER_TIMEOUT is 20 s.
+		return excuse{reset: true, early: d.For > 3*breaking}, excuse{tail: true, dial: true}
 	case SwapFiles, SpoilFiles:
 		return excuse{}, excuse{}
 	default:
@@ -46,7 +49,7 @@ func (d Disturbance) excuses() (struck, lasting excuse) {
 // breaks reports whether a disturbance can break legs to a server.
 func (d Disturbance) breaks(server int) bool {
 	switch d.Kind {
-	case KillServers, PartPodFor:
+	case KillServers, PartPodFor, Stall:
 		return true
 	case KillServer, HideServerFor:
 		return d.Index == server
@@ -118,6 +121,18 @@ func (j *journal) begin(d Disturbance) *entry {
 	return e
 }
 
+// stalled notes that the machine stood still from some time until now.
+func (j *journal) stalled(since time.Time) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	now := time.Now()
+	// What had expired meanwhile may be met a moment later.
+	j.entries = append(j.entries, &entry{
+		Disturbance: Disturbance{Kind: Stall, For: now.Sub(since)},
+		began:       since, struck: now, undone: now, ended: now.Add(2 * time.Second),
+	})
+}
+
 // strike notes that e has been done.
 func (j *journal) strike(e *entry) {
 	j.mu.Lock()
@@ -176,9 +191,9 @@ func (j *journal) broke(server int, from, to time.Time) bool {
 	return slices.ContainsFunc(j.during(from, to), func(e entry) bool { return e.real().breaks(server) && e.hit(from, to) })
 }
 
-// went reports whether a kind of disturbance went on in that time.
-func (j *journal) went(kind Kind, from, to time.Time) bool {
-	return slices.ContainsFunc(j.during(from, to), func(e entry) bool { return e.real().Kind == kind })
+// went reports whether one of some kinds of disturbance went on in that time.
+func (j *journal) went(from, to time.Time, kinds ...Kind) bool {
+	return slices.ContainsFunc(j.during(from, to), func(e entry) bool { return slices.Contains(kinds, e.real().Kind) })
 }
 
 // count returns how many disturbances of each kind there were.

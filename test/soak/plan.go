@@ -33,6 +33,8 @@ const (
 	DelayAgents   Kind = "delay of agents"
 	SwapFiles     Kind = "swap client certificate"
 	SpoilFiles    Kind = "invalid client certificate"
+	// Stall is in no plan: the machine itself stood still.
+	Stall Kind = "standstill of the machine"
 )
 
 // span is how long a kind lasts at full length, and how strong it is.

@@ -21,13 +21,17 @@ const (
 )
 
 // peak is the most of what was seen on the way.
-type peak struct{ rss, buffered, goroutines float64 }
+type peak struct {
+	rss, buffered, goroutines float64
+	silent                    int // samples in a row for which there was no answer
+}
 
 // watch prints a line now and then, and looks at what must be bounded at all
 // times. The returned function ends it.
 func (s *site) watch() (end func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var task sync.WaitGroup
+	task.Go(func() { s.watchClock(ctx) })
 	task.Go(func() {
 		var most peak
 		next := time.Now().Add(progressInterval)
@@ -52,14 +56,33 @@ func (s *site) watch() (end func()) {
 	}
 }
 
+// watchClock notes when this program was not woken for long: the machine stood
+// still, with everything on it.
+func (s *site) watchClock(ctx context.Context) {
+	const step = 250 * time.Millisecond
+	for {
+		began := time.Now()
+		if !sleep(ctx, step) {
+			return
+		}
+		late := time.Since(began) - step
+		s.stall.Store(max(s.stall.Load(), int64(late)))
+		if late > breaking {
+			s.journal.stalled(began)
+		}
+	}
+}
+
 func (s *site) sample(ctx context.Context, most *peak) {
 	m, err := s.lab.SidecarMetrics(ctx)
 	if err != nil {
-		if ctx.Err() == nil {
-			s.tally.note("the sidecar does not answer for its metrics: %v", err)
+		most.silent++
+		if ctx.Err() == nil && most.silent == 10 {
+			s.tally.note("the sidecar has not answered for its metrics ten times: %v", err)
 		}
 		return
 	}
+	most.silent = 0
 	most.rss = max(most.rss, m["process_resident_memory_bytes"])
 	most.buffered = max(most.buffered, m["proxy_client_buffered_bytes"])
 	most.goroutines = max(most.goroutines, m["go_goroutines"])
@@ -68,9 +91,9 @@ func (s *site) sample(ctx context.Context, most *peak) {
 func (s *site) progress(most peak) {
 	c, found := s.tally.snapshot()
 	disturbances, _ := s.journal.count()
-	s.say("%d connections, %.1f MiB, %d disturbances, %d failures excused, %d findings; peak %.0f MiB resident, %.1f MiB buffered, %.0f goroutines",
+	s.say("%d connections, %.1f MiB, %d disturbances, %d failures excused, %d findings; peak %.0f MiB resident, %.1f MiB buffered, %.0f goroutines; the machine stood still for %s at most",
 		c.made, float64(c.sent+c.got)/(1<<20), disturbances, c.excused, found,
-		most.rss/(1<<20), most.buffered/(1<<20), most.goroutines)
+		most.rss/(1<<20), most.buffered/(1<<20), most.goroutines, time.Duration(s.stall.Load()).Round(10*time.Millisecond))
 }
 
 // summarize prints what there was.

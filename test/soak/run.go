@@ -135,6 +135,7 @@ func (s *site) soak(ctx context.Context, plan Plan, duration time.Duration) erro
 		err = ctx.Err()
 	}
 	if err != nil {
+		s.tally.judgeSuspects()
 		s.sidecar.Kill() // which ends all connections
 	}
 	s.traffic.stop()
@@ -142,6 +143,7 @@ func (s *site) soak(ctx context.Context, plan Plan, duration time.Duration) erro
 	if err != nil {
 		return err
 	}
+	s.tally.judgeSuspects()
 	return s.checkEnd(ctx, before)
 }
 
@@ -166,6 +168,7 @@ func (s *site) checkEnd(ctx context.Context, before footprint) error {
 	if err := s.quiet(ctx); err != nil {
 		s.tally.note("no quiet: %v", err)
 	}
+	s.tally.judgeSuspects() // its canaries
 	after, err := s.settle(ctx, before)
 	if err != nil {
 		s.tally.note("leaked: %v", err)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/shoot-proxy/proxy-client/test/lab"
@@ -27,14 +28,15 @@ type site struct {
 	journal journal
 	tally   *tally
 	traffic *traffic
+	stall   atomic.Int64 // longest time in ns for which this program slept longer than it wanted
 	say     func(format string, args ...any)
 }
 
 // Flags of the sidecar that differ from the defaults. The dial budget is larger,
-// so that a slow machine does not meet it where two peers in turn do not answer;
-// a half-closed app is given up sooner, so that the end need not wait for it.
+// so that a machine that stands still for some seconds does not meet it where
+// two peers in turn do not answer; a half-closed app is given up sooner, so that the end need not wait for it.
 const (
-	dialBudget = 20 * time.Second
+	dialBudget = time.Minute
 	halfClosed = 25 * time.Second
 	// closeDelay is how long after an app's last byte its tunnel is closed.
 	closeDelay = 2 * time.Second

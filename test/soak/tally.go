@@ -18,6 +18,7 @@ type tally struct {
 	mu       sync.Mutex
 	kinds    map[string]*kindTally
 	outcomes []outcome // those with a target's side, which is judged in the end
+	suspects []outcome // those found broken, to be judged again with all that is known in the end
 	findings []string
 	more     int // findings beyond kept
 	counts
@@ -43,7 +44,7 @@ func newTally(j *journal) *tally { return &tally{journal: j, kinds: map[string]*
 
 // add judges one connection that has ended.
 func (t *tally) add(o outcome) {
-	verdict, why := judge(o, t.journal.excuse(o, o.ended))
+	verdict, _ := judge(o, t.journal.excuse(o, o.ended))
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	k := t.kinds[o.kind]
@@ -62,9 +63,27 @@ func (t *tally) add(o outcome) {
 		k.excused++
 		t.excused++
 	case broken:
-		k.broken++
-		t.find("%s: %s", o, why)
+		t.suspects = append(t.suspects, o)
 	}
+}
+
+// judgeSuspects judges again: a standstill of the machine may be known only
+// after the connections that it ended.
+func (t *tally) judgeSuspects() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, o := range t.suspects {
+		k := t.kinds[o.kind]
+		switch verdict, why := judge(o, t.journal.excuse(o, o.ended)); verdict {
+		case excused:
+			k.excused++
+			t.excused++
+		case broken:
+			k.broken++
+			t.find("%s: %s", o, why)
+		}
+	}
+	t.suspects = nil
 }
 
 func (t *tally) count(o outcome) {
@@ -104,7 +123,7 @@ func (t *tally) note(format string, args ...any) {
 func (t *tally) snapshot() (c counts, found int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.counts, len(t.findings) + t.more
+	return t.counts, len(t.findings) + len(t.suspects) + t.more
 }
 
 // report returns what was found.

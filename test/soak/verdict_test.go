@@ -158,6 +158,7 @@ func TestExcusesGoByTheRealLength(t *testing.T) {
 		{FreezeServer, 11 * time.Second, all(HideServerFor)},
 		{FreezeAgent, 11 * time.Second, all(FreezeAgent)},
 		{PartShoot, 11 * time.Second, all(PartShoot)},
+		{Stall, 6 * time.Second, all(Stall)},
 	} {
 		j := &journal{entries: []*entry{{
 			Disturbance: Disturbance{Kind: c.kind}, began: start, struck: start,

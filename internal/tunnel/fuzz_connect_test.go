@@ -192,6 +192,7 @@ func FuzzConnect(f *testing.F) {
 		f.Add(byte(4), byte(last), "200 OK\r\nA: b\r\n", "x", []byte{255})
 		f.Add(byte(5), byte(last), "0123456789abcdef", "x", []byte{255})
 		f.Add(byte(2), byte(last), "HTTP/1.1", "HTTP/1.1 200 Connection", []byte{9, 10})
+		f.Add(byte(0), byte(last), "", "", []byte{})
 		f.Add(byte(0), byte(last), "HT", "", []byte{})
 		f.Add(byte(0), byte(last), "HTTP/1.1 2", "", []byte{})
 	}

@@ -123,7 +123,7 @@ func (n *Namespace) Run(ctx context.Context, c Command) (Result, error) {
 	if c.Stdout != nil {
 		cmd.Stdout = c.Stdout
 	}
-	cmd.WaitDelay = time.Second // a grandchild may hold the pipes
+	cmd.WaitDelay = 10 * time.Second // a grandchild may hold the pipes
 	if err := n.onThread(cmd.Start); err != nil {
 		return Result{Code: -1}, fmt.Errorf("start %s: %w", c, err)
 	}

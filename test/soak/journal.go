@@ -86,6 +86,11 @@ func (e entry) real() Disturbance {
 		d.Kind = PartPodFor
 	case HideServer:
 		d.Kind = HideServerFor
+	case PartShoot:
+		// Servers and agents wait for 20 s, and take each other for dead then.
+		if undone.Sub(e.began) > 2*breaking {
+			d.Kind = KillAgents
+		}
 	case FreezeServer:
 		// Its kernel answers for it, until its buffers are full.
 		if undone.Sub(e.began) > 2*breaking {

@@ -157,7 +157,8 @@ func TestExcusesGoByTheRealLength(t *testing.T) {
 		{FreezeServer, 6 * time.Second, all(FreezeServer)},
 		{FreezeServer, 11 * time.Second, all(HideServerFor)},
 		{FreezeAgent, 11 * time.Second, all(FreezeAgent)},
-		{PartShoot, 11 * time.Second, all(PartShoot)},
+		{PartShoot, 9 * time.Second, all(PartShoot)},
+		{PartShoot, 11 * time.Second, all(KillAgents)},
 		{Stall, 6 * time.Second, all(Stall)},
 	} {
 		j := &journal{entries: []*entry{{

@@ -76,6 +76,27 @@ func TestFailover(t *testing.T) {
 	}
 }
 
+// TestCancelledAfterAFailover: that the app gave up is the app's doing, whatever
+// had failed before.
+func TestCancelledAfterAFailover(t *testing.T) {
+	p := newPKI(t)
+	var dials atomic.Int64
+	ctx, giveUp := context.WithCancel(t.Context())
+	defer giveUp()
+	d := newDialer(t, p.client(), hang,
+		p.serveGRPC(t, options.ModeGRPC, answerWith("No agent available", &dials)),
+		p.serveGRPC(t, options.ModeGRPC, func(s client.ProxyService_ProxyServer) error {
+			if _, err := s.Recv(); err != nil {
+				return err
+			}
+			giveUp()
+			return linger(s)
+		}))
+	if _, err := d.DialContext(ctx, target); ReasonOf(err) != ReasonCancelled || dials.Load() != 1 {
+		t.Errorf("reason %s (%v) after %d dials through the first server, want cancelled after one", ReasonOf(err), err, dials.Load())
+	}
+}
+
 // TestAgentComesBack: a dial without an agent waits within its budget.
 func TestAgentComesBack(t *testing.T) {
 	p := newPKI(t)

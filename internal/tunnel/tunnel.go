@@ -239,7 +239,7 @@ func (d *Dialer) dialAny(ctx context.Context, dst netip.AddrPort) (_ Conn, last 
 			last = err
 		}
 		if !err.elsewhere {
-			return nil, last, false
+			return nil, err, false // also where the app gave up, whatever had failed before
 		}
 		if ctx.Err() != nil {
 			return nil, last, again

@@ -33,8 +33,9 @@
 // The proxy-server serves all connections of an agent from one loop, so the
 // relay never waits for its app before it receives: what the app has not taken
 // is held back, within Buffers. Above half of what a connection may hold it is
-// received at its app's pace, as far as the Pacer allows for the sake of the
-// others. An app that is slower still, and whose buffer is full, gets RST.
+// received at its app's pace (appetite), as far as the Pacer allows for the sake
+// of the others, of whom it is estimated (ledger) and seen (exchange) how long
+// they wait. An app that is slower still, and whose buffer is full, gets RST.
 //
 // # What it never does
 //

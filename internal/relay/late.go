@@ -30,6 +30,7 @@ const (
 // All fields are under Pacer.mu.
 type exchange struct {
 	open    bool
+	over    bool // nothing will be received any more
 	asked   time.Time
 	at      int64 // what Pacer.total was then
 	clean   bool  // nothing was paced then
@@ -43,7 +44,7 @@ type exchange struct {
 func (p *Pacer) ask(x *exchange, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if x.open {
+	if x.open || x.over {
 		return
 	}
 	x.open, x.asked, x.at, x.clean = true, now, p.total.Load(), p.paced.Load() == 0
@@ -82,11 +83,12 @@ func (p *Pacer) forget(x *exchange) {
 	}
 }
 
-// end drops x's question for good.
+// end drops x's question for good: its app may go on asking.
 func (p *Pacer) end(x *exchange) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.forget(x)
+	x.over = true
 }
 
 // lateness is what a Pacer knows of questions that wait for their answers.

@@ -156,8 +156,9 @@ func TestNobodyIsWaitedForWhileAnAnswerIsLate(t *testing.T) {
 				t.Errorf("a connection may wait for its app: %t", may)
 			}
 			p.end(x)
-			if p.hold(now.Add(lookInterval)) == 0 {
-				t.Error("nobody asks any more, and still nobody may wait for an app")
+			p.ask(x, now) // to nobody
+			if p.hold(now.Add(lookInterval)) == 0 || len(p.waiting) != 0 {
+				t.Error("nobody waits for an answer any more, and still it counts")
 			}
 		})
 	}

@@ -67,9 +67,9 @@ type entry struct {
 	ended  time.Time // when nothing was left of it
 }
 
-// breaking is how long a leg to a server may be cut before TCP gives it up, half
-// of TCP_USER_TIMEOUT: see deck.
-const breaking = 5 * time.Second
+// breaking is how long a leg to a server may be cut without a connection being
+// given up for it: see deck.
+const breaking = 4 * time.Second
 
 // real is the disturbance as it came to be: on a slow machine a short one may
 // have been a long one.

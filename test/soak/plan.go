@@ -47,10 +47,11 @@ type span struct {
 	mild bool
 }
 
-// deck has every kind once. TCP_USER_TIMEOUT of the sidecar's leg is 10 s, and
-// after a stall of d the next retransmission comes after at most 2d: what lasts
-// up to 4 s breaks nothing, and 12 s break what was being sent. Kills last until
-// the process is started again.
+// deck has every kind once. TCP_USER_TIMEOUT of the sidecar's leg is 10 s. After
+// a stall of d the next retransmission comes after at most 2d, and on a connection
+// without traffic the probes of 4 s may be lost: what lasts up to 3 s breaks
+// nothing, on a machine that does not add much, and 12 s break what was being
+// sent. Kills last until the process is started again.
 func deck() []span {
 	const s = time.Second
 	return []span{
@@ -60,9 +61,9 @@ func deck() []span {
 		{kind: KillAgents, max: 2 * s},
 		{kind: FreezeServer, min: s, max: 5 * s},
 		{kind: FreezeAgent, min: s, max: 5 * s},
-		{kind: HideServer, min: s, max: 4 * s},
+		{kind: HideServer, min: s, max: 3 * s},
 		{kind: HideServerFor, min: 11 * s, max: 14 * s},
-		{kind: PartPod, min: s, max: 4 * s},
+		{kind: PartPod, min: s, max: 3 * s},
 		{kind: PartPodFor, min: 11 * s, max: 14 * s},
 		{kind: PartShoot, min: s, max: 4 * s},
 		{kind: LosePod, min: 3 * s, max: 8 * s, low: 0.005, high: 0.04},

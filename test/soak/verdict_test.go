@@ -150,14 +150,14 @@ func TestExcusesGoByTheRealLength(t *testing.T) {
 		lasts time.Duration
 		want  excuse
 	}{
-		{PartPod, 4 * time.Second, all(PartPod)},
+		{PartPod, 3 * time.Second, all(PartPod)},
 		{PartPod, 6 * time.Second, all(PartPodFor)},
-		{HideServer, 4 * time.Second, all(HideServer)},
+		{HideServer, 3 * time.Second, all(HideServer)},
 		{HideServer, 6 * time.Second, all(HideServerFor)},
 		{FreezeServer, 6 * time.Second, all(FreezeServer)},
 		{FreezeServer, 11 * time.Second, all(HideServerFor)},
 		{FreezeAgent, 11 * time.Second, all(FreezeAgent)},
-		{PartShoot, 9 * time.Second, all(PartShoot)},
+		{PartShoot, 7 * time.Second, all(PartShoot)},
 		{PartShoot, 11 * time.Second, all(KillAgents)},
 		{Stall, 6 * time.Second, all(Stall)},
 	} {

@@ -20,8 +20,10 @@ const (
 	// haste is how soon after its answer a server that ends a connection may have
 	// been in its own way: the end comes right behind it.
 	haste = 200 * time.Millisecond
-	// hasteCheck bounds the look whether it is still there.
-	hasteCheck = time.Second
+	// hasteCheck bounds the look whether it is still there. It may be slow: an
+	// app that waits a little longer for its end is better off than one that is
+	// reset behind a complete answer.
+	hasteCheck = 5 * time.Second
 )
 
 // connectConn is a connection in http-connect mode. After the server's answer

@@ -43,9 +43,6 @@ func (a *appetite) look(now time.Time, taken int64, level float64) {
 // pace is how many bytes a second should be received: what the app takes, more
 // where its buffer is less than half full, and less where it is fuller.
 func (a *appetite) pace(level float64) float64 {
-	if a.seconds == 0 {
-		return 0
-	}
 	return 2 * (1 - level) * a.bytes / a.seconds
 }
 

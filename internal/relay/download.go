@@ -48,10 +48,10 @@ func (r *relay) mayReceive() bool {
 	limit := r.opt.Buffers.connection
 	for {
 		held := r.held.size()
-		now := time.Now()
-		if !r.atAppsPace(held, now) {
+		if !r.atAppsPace(held) {
 			return true
 		}
+		now := time.Now()
 		level := float64(held) / float64(limit)
 		r.appetite.look(now, r.received.Load(), level)
 		wait := r.appetite.wait(level)
@@ -81,12 +81,12 @@ func (r *relay) mayReceive() bool {
 
 // atAppsPace reports whether to receive at the app's pace: from when more than
 // half of what may be held back is, until hardly anything is.
-func (r *relay) atAppsPace(held int, now time.Time) bool {
+func (r *relay) atAppsPace(held int) bool {
 	limit := r.opt.Buffers.connection
 	switch {
 	case !r.paced && held > limit/2:
 		r.paced = true
-		r.appetite.start(now, r.received.Load())
+		r.appetite.start(time.Now(), r.received.Load())
 		r.opt.Pacer.slow()
 	case r.paced && held < limit/8:
 		r.paced = false
@@ -95,14 +95,7 @@ func (r *relay) atAppsPace(held int, now time.Time) bool {
 	return r.paced
 }
 
-func (r *relay) isOver() bool {
-	select {
-	case <-r.over:
-		return true
-	default:
-		return false
-	}
-}
+func (r *relay) isOver() bool { return isClosed(r.over) }
 
 // arrived notes that n bytes of the target have come.
 func (r *relay) arrived(n int) {

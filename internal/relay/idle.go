@@ -56,14 +56,7 @@ func (r *relay) watchIdle() (stop func()) {
 
 // endsByItself reports whether the end has come, or is only waited for: what an
 // app that has closed sent last must not be overtaken.
-func (r *relay) endsByItself() bool {
-	select {
-	case <-r.over:
-		return true
-	default:
-		return r.appGone.Load()
-	}
-}
+func (r *relay) endsByItself() bool { return r.isOver() || r.appGone.Load() }
 
 // acked returns how many bytes the app's kernel has taken from ours (TCP_INFO,
 // tcp(7)). It grows while an app reads what lies in the socket's buffer, of

@@ -221,9 +221,11 @@ func (r *relay) forward(p []byte) bool {
 	return false
 }
 
-func (r *relay) targetIsDone() bool {
+func (r *relay) targetIsDone() bool { return isClosed(r.targetDone) }
+
+func isClosed(c <-chan struct{}) bool {
 	select {
-	case <-r.targetDone:
+	case <-c:
 		return true
 	default:
 		return false

@@ -134,7 +134,13 @@ func (p *pki) serveGRPC(t *testing.T, mode options.Mode, script script) options.
 
 func (p *pki) serveGRPCOn(t *testing.T, l net.Listener, mode options.Mode, script script) options.Server {
 	t.Helper()
-	srv := grpc.NewServer(grpc.Creds(credentials.NewTLS(p.serverConfig())))
+	return serveScript(t, l, mode, script, grpc.Creds(credentials.NewTLS(p.serverConfig())))
+}
+
+// serveScript runs script on each stream of a gRPC server on l.
+func serveScript(t *testing.T, l net.Listener, mode options.Mode, script script, opts ...grpc.ServerOption) options.Server {
+	t.Helper()
+	srv := grpc.NewServer(opts...)
 	client.RegisterProxyServiceServer(srv, scripted{script: script})
 	done := make(chan struct{})
 	go func() {

@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"google.golang.org/grpc"
 	"sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
 
 	"github.com/shoot-proxy/proxy-client/internal/options"
@@ -268,18 +267,7 @@ func (l tamperedListener) Accept() (net.Conn, error) {
 func (p *pki) serveTampered(t *testing.T, script script) (options.Server, <-chan *tampered) {
 	t.Helper()
 	l := tamperedListener{tls.NewListener(listen(t), p.serverConfig(alpnHTTP2)), make(chan *tampered, 10)}
-	srv := grpc.NewServer()
-	client.RegisterProxyServiceServer(srv, scripted{script: script})
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = srv.Serve(l)
-	}()
-	t.Cleanup(func() {
-		srv.Stop()
-		<-done
-	})
-	return options.Server{Name: l.Addr().String(), Network: "tcp", Address: l.Addr().String(), Mode: options.ModeGRPC}, l.conns
+	return serveScript(t, l, options.ModeGRPC, script), l.conns
 }
 
 // TestHostileHTTP2Later: a connection that stands breaks with its server, and

@@ -28,6 +28,7 @@ type dialLimit struct {
 	max, share int
 
 	mu           sync.Mutex
+	closed       bool
 	inFlight     int
 	destinations map[netip.AddrPort]*destination // those that hold or wait
 	turns        list.List                       // of *destination: those that may have the next free place
@@ -147,9 +148,18 @@ func (d *dialLimit) leave(w *waiter) (granted bool, full error) {
 	return false, full
 }
 
+// close ends the handing out of places. Call it before the contexts of those that
+// wait are cancelled: they end one after the other, and the places of the first
+// would go to the last.
+func (d *dialLimit) close() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.closed = true
+}
+
 // grant hands out places for as long as there are any and somebody may have one.
 func (d *dialLimit) grant() {
-	for d.inFlight < d.max && d.turns.Len() > 0 {
+	for !d.closed && d.inFlight < d.max && d.turns.Len() > 0 {
 		to := d.turns.Remove(d.turns.Front()).(*destination)
 		to.turn = nil
 		w := to.waiting.Remove(to.waiting.Front()).(*waiter)

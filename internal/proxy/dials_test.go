@@ -109,6 +109,16 @@ func TestWhoGivesUpLeavesTheQueue(t *testing.T) {
 	}
 }
 
+func TestAfterTheEndNobodyGetsAPlace(t *testing.T) {
+	d := newDialLimit(1)
+	first, second := d.enter(shootTarget(0)), d.enter(shootTarget(1))
+	d.close()
+	d.release(first.destination)
+	if got := granted([]*waiter{second, d.enter(shootTarget(2))}, map[int]bool{}); len(got) != 0 {
+		t.Errorf("waiters %v got a place after the end", got)
+	}
+}
+
 func TestWhatFindsNoPlaceSaysWhatToDo(t *testing.T) {
 	for _, tt := range []struct {
 		name   string

@@ -149,7 +149,11 @@ func (p *Proxy) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	// Connections outlive ctx by the drain.
-	connCtx, reset := context.WithCancel(context.WithoutCancel(ctx))
+	connCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	reset := func() {
+		p.dials.close()
+		cancel()
+	}
 	defer reset()
 	var connections sync.WaitGroup
 	handle := func(app *net.TCPConn) {

@@ -48,10 +48,11 @@ type pki struct {
 	server tls.Certificate
 	kill   func() // takes the last scripted CONNECT server off its port
 
-	newClient func(t *testing.T) // writes another client certificate over the first
+	newClient  func(t testing.TB) // writes another client certificate over the first
+	saveServer func(t testing.TB) // writes the server's certificate, for another process
 }
 
-func newPKI(t *testing.T) *pki {
+func newPKI(t testing.TB) *pki {
 	t.Helper()
 	p := &pki{dir: t.TempDir(), pool: x509.NewCertPool()}
 	caKey := newKey(t)
@@ -79,26 +80,46 @@ func newPKI(t *testing.T) *pki {
 	}
 	der, key := issue("server", x509.ExtKeyUsageServerAuth)
 	p.server = tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
-	p.newClient = func(t *testing.T) {
+	p.newClient = func(t testing.TB) {
 		t.Helper()
 		der, key := issue("client", x509.ExtKeyUsageClientAuth)
-		p.write(t, "client.crt", "CERTIFICATE", der)
-		pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
-		must(t, err)
-		p.write(t, "client.key", "PRIVATE KEY", pkcs8)
+		p.writePair(t, "client", der, key)
 	}
 	p.newClient(t)
+	p.saveServer = func(t testing.TB) { p.writePair(t, "server", der, key) }
 	return p
 }
 
-func newKey(t *testing.T) *ecdsa.PrivateKey {
+// readPKI returns what a server needs of a PKI in another process, whose
+// certificate was saved.
+func readPKI(t testing.TB, dir string) *pki {
+	t.Helper()
+	p := &pki{dir: dir, pool: x509.NewCertPool()}
+	ca, err := os.ReadFile(p.file("ca.crt"))
+	must(t, err)
+	p.pool.AppendCertsFromPEM(ca)
+	p.server, err = tls.LoadX509KeyPair(p.file("server.crt"), p.file("server.key"))
+	must(t, err)
+	return p
+}
+
+// writePair writes a certificate and its key.
+func (p *pki) writePair(t testing.TB, name string, der []byte, key *ecdsa.PrivateKey) {
+	t.Helper()
+	p.write(t, name+".crt", "CERTIFICATE", der)
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
+	must(t, err)
+	p.write(t, name+".key", "PRIVATE KEY", pkcs8)
+}
+
+func newKey(t testing.TB) *ecdsa.PrivateKey {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	must(t, err)
 	return key
 }
 
-func (p *pki) write(t *testing.T, name, kind string, der []byte) {
+func (p *pki) write(t testing.TB, name, kind string, der []byte) {
 	t.Helper()
 	must(t, os.WriteFile(p.file(name), pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600))
 }
@@ -127,18 +148,18 @@ type scripted struct {
 func (s scripted) Proxy(stream client.ProxyService_ProxyServer) error { return s.script(stream) }
 
 // serveGRPC starts a gRPC server that runs script on each stream.
-func (p *pki) serveGRPC(t *testing.T, mode options.Mode, script script) options.Server {
+func (p *pki) serveGRPC(t testing.TB, mode options.Mode, script script) options.Server {
 	t.Helper()
 	return p.serveGRPCOn(t, listen(t), mode, script)
 }
 
-func (p *pki) serveGRPCOn(t *testing.T, l net.Listener, mode options.Mode, script script) options.Server {
+func (p *pki) serveGRPCOn(t testing.TB, l net.Listener, mode options.Mode, script script) options.Server {
 	t.Helper()
 	return serveScript(t, l, mode, script, grpc.Creds(credentials.NewTLS(p.serverConfig())))
 }
 
 // serveScript runs script on each stream of a gRPC server on l.
-func serveScript(t *testing.T, l net.Listener, mode options.Mode, script script, opts ...grpc.ServerOption) options.Server {
+func serveScript(t testing.TB, l net.Listener, mode options.Mode, script script, opts ...grpc.ServerOption) options.Server {
 	t.Helper()
 	srv := grpc.NewServer(opts...)
 	client.RegisterProxyServiceServer(srv, scripted{script: script})
@@ -156,7 +177,7 @@ func serveScript(t *testing.T, l net.Listener, mode options.Mode, script script,
 
 // serveConnect starts a TLS server that runs handle on each connection, after
 // it has read the CONNECT request.
-func (p *pki) serveConnect(t *testing.T, mode options.Mode, handle func(*tls.Conn)) options.Server {
+func (p *pki) serveConnect(t testing.TB, mode options.Mode, handle func(*tls.Conn)) options.Server {
 	t.Helper()
 	l := listen(t)
 	p.kill = func() { _ = l.Close() }
@@ -206,7 +227,7 @@ func readRequest(c net.Conn) string {
 	return ""
 }
 
-func listen(t *testing.T) net.Listener {
+func listen(t testing.TB) net.Listener {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
@@ -220,7 +241,7 @@ type fixture struct {
 	registry *prometheus.Registry
 }
 
-func newDialer(t *testing.T, files options.TLS, budget time.Duration, servers ...options.Server) *fixture {
+func newDialer(t testing.TB, files options.TLS, budget time.Duration, servers ...options.Server) *fixture {
 	t.Helper()
 	entries, err := cidr.Parse("--shoot-pod-cidr", []string{"100.64.0.0/12"})
 	must(t, err)
@@ -246,7 +267,7 @@ func newDialer(t *testing.T, files options.TLS, budget time.Duration, servers ..
 	return &fixture{Dialer: d, registry: reg}
 }
 
-func (f *fixture) dial(t *testing.T) (Conn, error) {
+func (f *fixture) dial(t testing.TB) (Conn, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), hang)
 	t.Cleanup(cancel)
@@ -256,7 +277,7 @@ func (f *fixture) dial(t *testing.T) (Conn, error) {
 // attempt dials once, through the only server: without the retries for which a
 // test would have to end the budget, at a moment that means something else on a
 // busy machine.
-func (f *fixture) attempt(t *testing.T) (Conn, *Error) {
+func (f *fixture) attempt(t testing.TB) (Conn, *Error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), hang)
 	t.Cleanup(cancel)
@@ -265,7 +286,7 @@ func (f *fixture) attempt(t *testing.T) (Conn, *Error) {
 }
 
 // connect waits until the shared gRPC connection stands.
-func (f *fixture) connect(t *testing.T) {
+func (f *fixture) connect(t testing.TB) {
 	t.Helper()
 	e := f.endpoint(t)
 	if err := e.reach(t.Context()); err != nil {
@@ -274,7 +295,7 @@ func (f *fixture) connect(t *testing.T) {
 }
 
 // endpoint returns the first address of the first server.
-func (f *fixture) endpoint(t *testing.T) *endpoint {
+func (f *fixture) endpoint(t testing.TB) *endpoint {
 	t.Helper()
 	must(t, f.CheckServers(t.Context()))
 	known := f.servers[0].known()
@@ -284,7 +305,7 @@ func (f *fixture) endpoint(t *testing.T) *endpoint {
 	return known[0]
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -292,7 +313,7 @@ func must(t *testing.T, err error) {
 }
 
 // eventually polls for what no event announces.
-func eventually(t *testing.T, what string, ok func() bool) {
+func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(hang); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {

@@ -3,9 +3,15 @@
 package tunnel
 
 import (
+	"os"
 	"testing"
 
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(farSideEnv); dir != "" {
+		os.Exit(serveFarSide(dir))
+	}
+	goleak.VerifyTestMain(m)
+}

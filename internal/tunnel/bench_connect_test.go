@@ -39,11 +39,11 @@ func benchmarkMove(b *testing.B, direction byte) {
 			far.move(b, direction, movedBytes) // windows and pools have grown
 			b.SetBytes(movedBytes)
 			b.ReportAllocs()
-			before := cpu(b)
+			before := processTime(b)
 			for b.Loop() {
 				far.move(b, direction, movedBytes)
 			}
-			used := cpu(b) - before
+			used := processTime(b) - before
 			b.ReportMetric(float64(used.Milliseconds())/float64(b.N)*(1<<30)/movedBytes, "cpu-ms/GiB")
 			_ = app.Close()
 			closeTunnel()
@@ -98,23 +98,23 @@ func BenchmarkConnectDial(b *testing.B) {
 	b.Run("bare", func(b *testing.B) {
 		far := startFarSide(b)
 		b.ReportAllocs()
-		before := cpu(b)
+		before := processTime(b)
 		for b.Loop() {
 			_ = far.bare(b).Close()
 		}
-		b.ReportMetric(float64((cpu(b)-before).Microseconds())/float64(b.N), "cpu-µs/op")
+		b.ReportMetric(float64((processTime(b)-before).Microseconds())/float64(b.N), "cpu-µs/op")
 	})
 	b.Run("ours", func(b *testing.B) {
 		far := startFarSide(b)
 		d := newDialer(b, far.pki.client(), hang, far.server)
 		b.ReportAllocs()
-		before := cpu(b)
+		before := processTime(b)
 		for b.Loop() {
 			conn, err := d.DialContext(b.Context(), target)
 			must(b, err)
 			must(b, conn.Close())
 		}
-		b.ReportMetric(float64((cpu(b)-before).Microseconds())/float64(b.N), "cpu-µs/op")
+		b.ReportMetric(float64((processTime(b)-before).Microseconds())/float64(b.N), "cpu-µs/op")
 	})
 }
 

@@ -120,8 +120,8 @@ func (f *farSide) bare(b *testing.B) *tls.Conn {
 	return conn
 }
 
-// cpu is the CPU time of this process.
-func cpu(b *testing.B) time.Duration {
+// processTime is the CPU time of this process.
+func processTime(b *testing.B) time.Duration {
 	b.Helper()
 	var u unix.Rusage
 	must(b, unix.Getrusage(unix.RUSAGE_SELF, &u))

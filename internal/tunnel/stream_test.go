@@ -305,7 +305,7 @@ func TestStreamAbandoned(t *testing.T) {
 	}
 }
 
-func await[T any](t *testing.T, ch <-chan T, what string) T {
+func await[T any](t testing.TB, ch <-chan T, what string) T {
 	t.Helper()
 	select {
 	case v := <-ch:

@@ -128,7 +128,7 @@ func BenchmarkConnectIdle(b *testing.B) {
 			far := startFarSide(b)
 			d := newDialer(b, far.pki.client(), hang, far.server)
 			for b.Loop() {
-				before := inUse()
+				before := memoryInUse()
 				var idle, waiting sync.WaitGroup
 				var all []io.Closer
 				for range connections {
@@ -158,7 +158,7 @@ func BenchmarkConnectIdle(b *testing.B) {
 					must(b, conn.Send(order))
 				}
 				idle.Wait()
-				b.ReportMetric(float64(inUse()-before)/connections, "B/conn")
+				b.ReportMetric(float64(memoryInUse()-before)/connections, "B/conn")
 				for _, c := range all {
 					_ = c.Close()
 				}
@@ -185,8 +185,8 @@ func (c *countdown) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// inUse is the memory that heap and stacks take when nothing is left to collect.
-func inUse() int64 {
+// memoryInUse is the memory that heap and stacks take when nothing is left to collect.
+func memoryInUse() int64 {
 	var m runtime.MemStats
 	for range 4 { // pools let go in two steps, stacks shrink by half in each
 		time.Sleep(10 * time.Millisecond)

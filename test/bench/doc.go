@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package bench measures what the product costs, side by side with everything
+// else that can reach a shoot through a konnectivity proxy-server.
+//
+//	results, err := bench.Run(ctx, bench.Config{Out: os.Stdout})
+//
+// Each contender (see [Contenders]) does the same work in turn, round after
+// round, each round in another order, through the same unmodified upstream
+// server and agent. What is compared is always a ratio within one round; what
+// is reported is the median of the rounds' ratios, and their spread. Figures of
+// one machine say nothing of another one; ratios travel further.
+//
+// Four kinds of processes take part beside upstream's:
+//
+//   - drivers open connections and do the work, one inside the pod and one inside
+//     the shoot. A driver also is the client of the contenders that run in their
+//     client's process.
+//   - a server in the shoot is the target of all of them.
+//   - sidecars: the product as shipped, and a SOCKS5 sidecar, the design that
+//     hosted control planes run today. The CPU and the memory that is reported
+//     is theirs alone, as the kernel accounts for it (proc(5)).
+//   - this program waits, and looks at clocks.
+//
+// All but the last are this program again, started with another role: [Serve],
+// [Drive] and [ServeSOCKS5].
+package bench

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bench
+
+import (
+	"context"
+	"fmt"
+	"syscall"
+	"time"
+
+	"github.com/shoot-proxy/proxy-client/test/lab"
+)
+
+const (
+	// holdAt is how many connections are opened at a time.
+	holdAt = 16
+	// settle is how long connections have been idle when their memory is read.
+	settle = 3 * time.Second
+	// spareFiles is what a process that holds the connections has open beside them.
+	spareFiles = 400
+)
+
+// step is what a contender needed up to a number of connections.
+type step struct {
+	connections  float64
+	seconds, cpu float64 // since the first
+	memory       float64 // anonymous, in bytes
+}
+
+// idle has those contenders for which it says anything hold many connections.
+func (b *bench) idle(ctx context.Context) error {
+	rounds := pick(b.cfg.Quick, 1, 3)
+	began := time.Now()
+	for round := range rounds {
+		for i := range b.rivals {
+			r := b.rivals[(i+round)%len(b.rivals)]
+			if r.name == Direct || r.name == StockGRPC { // nothing to grow, and a process full of TLS connections
+				continue
+			}
+			if err := b.hold(ctx, r); err != nil {
+				return fmt.Errorf("%s: %w", r.name, err)
+			}
+		}
+	}
+	b.say("%-12s %s", "hold", time.Since(began).Round(time.Second))
+	return nil
+}
+
+// hold opens connections in steps, and closes them.
+func (b *bench) hold(ctx context.Context, r rival) (err error) {
+	if err := r.site.restart(ctx); err != nil {
+		return err
+	}
+	if err := r.site.quiet(ctx); err != nil {
+		return err
+	}
+	var steps []step
+	for _, n := range b.steps(r) {
+		s := step{connections: float64(n)}
+		var have float64
+		if len(steps) > 0 {
+			last := steps[len(steps)-1]
+			have, s.seconds, s.cpu = last.connections, last.seconds, last.cpu
+		}
+		before, err := cpuOf(r)
+		if err != nil {
+			return err
+		}
+		figures, err := r.driver.do(Job{Client: r.client, Work: Work{
+			Do: "hold", Host: lab.ShootPod(lab.IPv4, 1).String(), Port: echoPort, N: n - int(have), At: holdAt,
+		}})
+		if err != nil {
+			return err
+		}
+		after, err := cpuOf(r)
+		if err != nil {
+			return err
+		}
+		s.seconds += figures["seconds"]
+		s.cpu += (after - before).Seconds()
+		if r.sidecar != nil {
+			time.Sleep(settle) // what is measured is rest
+			if _, s.memory, err = memory(r.sidecar().PID()); err != nil {
+				return err
+			}
+		}
+		steps = append(steps, s)
+	}
+	b.results.grow(r.name, steps)
+	if _, err := r.driver.do(Job{Client: r.client, Work: Work{Do: "let-go"}}); err != nil {
+		return err
+	}
+	return r.site.quiet(ctx)
+}
+
+func cpuOf(r rival) (time.Duration, error) {
+	if r.sidecar == nil {
+		return 0, nil
+	}
+	return cpu(r.sidecar().PID())
+}
+
+// steps are the numbers of connections to hold: 1,000, 5,000 and 10,000, or as
+// many as a process may have files open, of which a sidecar in http-connect mode
+// needs two for each.
+func (b *bench) steps(r rival) []int {
+	steps := pick(b.cfg.Quick, []int{500, 1500, 3000}, []int{1000, 5000, 10000})
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return steps
+	}
+	each := 1
+	if r.name == SOCKS5Sidecar || r.name == OursConnect {
+		each = 2
+	}
+	most := (int(limit.Max) - spareFiles) / each / 500 * 500
+	for i := range steps {
+		steps[i] = min(steps[i], most)
+	}
+	return steps
+}
+
+// grow keeps what the steps say.
+func (r *Results) grow(name Contender, steps []step) {
+	a, b, c := steps[0], steps[1], steps[2]
+	r.Steps[name] = append(r.Steps[name], [3]float64{a.connections, b.connections, c.connections})
+	growth := func(figure string, of func(step) float64) {
+		early := (of(b) - of(a)) / (b.connections - a.connections)
+		late := (of(c) - of(b)) / (c.connections - b.connections)
+		r.add(figure, name, max(early, late)/min(early, late))
+	}
+	growth(SetupGrowth, func(s step) float64 { return s.seconds })
+	if c.memory == 0 {
+		return
+	}
+	growth(CPUGrowth, func(s step) float64 { return s.cpu })
+	growth(MemoryGrowth, func(s step) float64 { return s.memory })
+	r.add(IdleMemory, name, (c.memory-a.memory)/(c.connections-a.connections)/1024)
+}

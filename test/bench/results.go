@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bench
+
+import (
+	"math"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Results are everything that was measured. Samples of one figure are in the
+// order of the rounds, for each contender as many.
+type Results struct {
+	Machine  Machine
+	Quick    bool
+	Figures  map[string]map[Contender][]float64
+	Steps    map[Contender][][3]float64 // of idle connections, by round
+	Failures map[Contender]int          `json:",omitempty"` // jobs that were done again
+	Targets  []Verdict                  `json:",omitempty"`
+}
+
+// Machine is where it was measured.
+type Machine struct {
+	CPU     string
+	Threads int
+	Kernel  string
+	Go      string
+	Time    time.Time
+}
+
+func newResults(quick bool) *Results {
+	return &Results{
+		Quick: quick, Machine: thisMachine(),
+		Figures: map[string]map[Contender][]float64{}, Steps: map[Contender][][3]float64{}, Failures: map[Contender]int{},
+	}
+}
+
+func thisMachine() Machine {
+	m := Machine{Threads: runtime.NumCPU(), Go: runtime.Version(), Time: time.Now().UTC().Truncate(time.Second)}
+	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		for line := range strings.Lines(string(text)) {
+			if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
+				m.CPU = strings.TrimSpace(value)
+				break
+			}
+		}
+	}
+	var name syscall.Utsname
+	if err := syscall.Uname(&name); err == nil {
+		for _, c := range name.Release {
+			if c == 0 {
+				break
+			}
+			m.Kernel += string(rune(c))
+		}
+	}
+	return m
+}
+
+func (r *Results) add(figure string, c Contender, value float64) {
+	if r.Figures[figure] == nil {
+		r.Figures[figure] = map[Contender][]float64{}
+	}
+	r.Figures[figure][c] = append(r.Figures[figure][c], value)
+}
+
+func (r *Results) failed(c Contender) { r.Failures[c]++ }
+
+// Median of a contender's samples; not a number where there are none.
+func (r *Results) Median(figure string, c Contender) float64 { return median(r.Figures[figure][c]) }
+
+// ratios of two contenders, round by round.
+func (r *Results) ratios(figure string, ours, other Contender) []float64 {
+	a, b := r.Figures[figure][ours], r.Figures[figure][other]
+	ratios := make([]float64, min(len(a), len(b)))
+	for i := range ratios {
+		ratios[i] = a[i] / b[i]
+	}
+	return ratios
+}
+
+func median(samples []float64) float64 {
+	if len(samples) == 0 {
+		return math.NaN()
+	}
+	sorted := slices.Sorted(slices.Values(samples))
+	half := len(sorted) / 2
+	if len(sorted)%2 == 1 {
+		return sorted[half]
+	}
+	return (sorted[half-1] + sorted[half]) / 2
+}
+
+// spread is how far the samples lie from their median at most, as a part of it.
+func spread(samples []float64) float64 {
+	m := median(samples)
+	var far float64
+	for _, s := range samples {
+		far = max(far, math.Abs(s-m))
+	}
+	return far / m
+}

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/shoot-proxy/proxy-client/test/lab"
+)
+
+// Config says what to measure.
+type Config struct {
+	// Quick measures less of everything, in about three minutes.
+	Quick bool
+	// Only, where set, are the works to measure, by the beginning of their names.
+	Only []string
+	// Bin and TestBin are the folders of the product's and of upstream's binaries;
+	// see [lab.Options].
+	Bin, TestBin string
+	// Out gets the progress, a line for each work.
+	Out io.Writer
+}
+
+// Run measures everything. What it returns is valid, though not complete, when
+// it also returns an error.
+func Run(ctx context.Context, cfg Config) (_ *Results, err error) {
+	b := &bench{cfg: cfg, results: newResults(cfg.Quick)}
+	defer func() { err = errors.Join(err, b.grpc.close(), b.connect.close()) }()
+	if b.grpc, err = newSite(ctx, cfg, lab.GRPC); err != nil {
+		return nil, err
+	}
+	if b.connect, err = newSite(ctx, cfg, lab.HTTPConnect); err != nil {
+		return nil, err
+	}
+	b.rivals = rivals(b.grpc, b.connect)
+	if err := b.atRest(); err != nil {
+		return b.results, err
+	}
+	for _, t := range tasks(cfg.Quick) {
+		if !cfg.wants(t.work.Do) {
+			continue
+		}
+		if err := b.compare(ctx, t); err != nil {
+			return b.results, err
+		}
+	}
+	if cfg.wants("hold") {
+		err = b.idle(ctx)
+	}
+	return b.results, err
+}
+
+func (c Config) wants(work string) bool {
+	for _, o := range c.Only {
+		if o == work {
+			return true
+		}
+	}
+	return len(c.Only) == 0
+}
+
+type bench struct {
+	cfg           Config
+	grpc, connect *site
+	rivals        []rival
+	results       *Results
+}
+
+func (b *bench) say(format string, args ...any) {
+	_, _ = fmt.Fprintf(b.cfg.Out, format+"\n", args...)
+}
+
+// atRest measures the memory of sidecars that have done nothing yet.
+func (b *bench) atRest() error {
+	for _, r := range b.rivals {
+		if r.sidecar == nil {
+			continue
+		}
+		resident, _, err := memory(r.sidecar().PID())
+		if err != nil {
+			return err
+		}
+		b.results.add(AtRest, r.name, resident/(1<<20))
+	}
+	return nil
+}
+
+// compare has all contenders do a task, round by round, in an order that is
+// another one each time.
+func (b *bench) compare(ctx context.Context, t task) error {
+	began := time.Now()
+	for round := range t.rounds {
+		for i := range b.rivals {
+			r := b.rivals[(i+round)%len(b.rivals)]
+			if err := b.measure(ctx, t, r); err != nil {
+				return err
+			}
+		}
+	}
+	b.say("%-12s %s", t.work.Do, time.Since(began).Round(time.Second))
+	return nil
+}
+
+// attempts is how often a job may fail: stock clients now and then lose what
+// comes right behind the answer to their dial.
+const attempts = 3
+
+func (b *bench) measure(ctx context.Context, t task, r rival) (err error) {
+	for range attempts {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err = b.once(ctx, t, r); err == nil {
+			return nil
+		}
+		b.results.failed(r.name)
+		b.say("%s: %v", r.name, err)
+	}
+	return fmt.Errorf("%s: %w", r.name, err)
+}
+
+func (b *bench) once(ctx context.Context, t task, r rival) error {
+	work := t.work
+	work.Host = lab.ShootPod(lab.IPv4, 1).String()
+	before, err := b.cpu(ctx, r)
+	if err != nil {
+		return err
+	}
+	figures, err := r.driver.do(Job{Client: r.client, Work: work})
+	if err != nil {
+		return err
+	}
+	// What a contender does after its client has closed is its cost as well, and
+	// must not become the next one's.
+	after, err := b.cpu(ctx, r)
+	if err != nil {
+		return err
+	}
+	for measured, name := range t.keep {
+		b.results.add(name, r.name, figures[measured])
+	}
+	if used := (after - before).Seconds(); r.sidecar != nil {
+		if t.perGiB != "" {
+			b.results.add(t.perGiB, r.name, used/float64(work.Bytes)*(1<<30))
+		}
+		if t.perThousand != "" {
+			b.results.add(t.perThousand, r.name, used/float64(work.N)*1000)
+		}
+	}
+	return nil
+}
+
+// cpu waits for quiet and returns what the contender's sidecar has used until
+// then.
+func (b *bench) cpu(ctx context.Context, r rival) (time.Duration, error) {
+	if err := r.site.quiet(ctx); err != nil {
+		return 0, err
+	}
+	if r.sidecar == nil {
+		return 0, nil
+	}
+	return cpu(r.sidecar().PID())
+}

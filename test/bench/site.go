@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bench
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/shoot-proxy/proxy-client/test/lab"
+)
+
+// Roles of this program, as its first argument, beside the one that runs all.
+const (
+	RoleDrive  = "drive"
+	RoleServe  = "serve"
+	RoleSOCKS5 = "socks5"
+)
+
+const (
+	memoryLimit  = "GOMEMLIMIT=460MiB" // as README.md's pod has it
+	socks5Listen = "127.0.0.1:1080"
+	setUpTimeout = 2 * time.Minute
+	// scrapeBytes is one answer to a Prometheus-like scrape.
+	scrapeBytes = 100 << 10
+	scraped     = 500
+)
+
+// site is one lab: an upstream server has one mode.
+type site struct {
+	mode         lab.Mode
+	lab          *lab.Lab
+	product      *lab.Process
+	socks5       *lab.Process // where it is http-connect's
+	socks5Starts int
+	pod          *remote // driver in the client's pod
+	shoot        *remote // driver in the shoot
+}
+
+// newSite builds it, or removes what it had built.
+func newSite(ctx context.Context, cfg Config, mode lab.Mode) (_ *site, err error) {
+	ctx, cancel := context.WithTimeout(ctx, setUpTimeout)
+	defer cancel()
+	opts := lab.Options{Mode: mode, Bin: cfg.Bin, TestBin: cfg.TestBin}
+	if err := opts.CheckProduct(); err != nil {
+		return nil, err
+	}
+	s := &site{}
+	if s.lab, err = lab.New(ctx, opts); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(fmt.Errorf("%s: %w\n%s", mode, err, s.lab.Logs()), s.lab.Close())
+		}
+	}()
+	if err := s.startTarget(); err != nil {
+		return nil, err
+	}
+	if err := s.lab.Unreachable(ctx, lab.ShootPod(lab.IPv4, 1), echoPort); err != nil {
+		return nil, fmt.Errorf("the control experiment failed, so this lab proves nothing: %w", err)
+	}
+	if _, err := s.lab.InitRedirect(ctx, "apply"); err != nil {
+		return nil, err
+	}
+	s.mode = mode
+	if err := s.startSidecars(ctx); err != nil {
+		return nil, err
+	}
+	if s.pod, err = startDriver(s.lab, s.lab.Pod, "driver-pod"); err != nil {
+		return nil, err
+	}
+	s.shoot, err = startDriver(s.lab, s.lab.Shoot, "driver-shoot")
+	return s, err
+}
+
+func (s *site) startTarget() error {
+	exe, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	r, w := io.Pipe()
+	target, err := s.lab.Shoot.Start("target", lab.Command{Path: exe, Args: []string{RoleServe, fmt.Sprint(scraped), fmt.Sprint(scrapeBytes)}, Stdout: w})
+	if err != nil {
+		return err
+	}
+	go func() {
+		<-target.Exited()
+		_ = w.Close()
+	}()
+	if _, err := bufio.NewReader(r).ReadString('\n'); err != nil {
+		return fmt.Errorf("the target has not come up: %w", err)
+	}
+	return nil
+}
+
+func (s *site) startSidecars(ctx context.Context) (err error) {
+	command := s.lab.ProxyClientCommand("--mode=" + string(s.mode))
+	command.Env = append(command.Env, memoryLimit)
+	if s.product, err = s.lab.StartSidecar(ctx, command); err != nil {
+		return err
+	}
+	if s.mode == lab.HTTPConnect {
+		err = s.startSOCKS5()
+	}
+	return err
+}
+
+// restart replaces the sidecars by new ones, which have not seen anything yet.
+func (s *site) restart(ctx context.Context) error {
+	s.product.Kill()
+	if s.socks5 != nil {
+		s.socks5.Kill()
+	}
+	return s.startSidecars(ctx)
+}
+
+func (s *site) startSOCKS5() error {
+	exe, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	f := s.files()
+	s.socks5Starts++
+	s.socks5, err = s.lab.Pod.Start(fmt.Sprint("socks5-", s.socks5Starts), lab.Command{
+		Path: exe, Args: []string{RoleSOCKS5, socks5Listen, s.lab.Frontend(), f.CA, f.Cert, f.Key},
+		Env: []string{memoryLimit},
+	})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), setUpTimeout)
+	defer cancel()
+	return lab.Poll(ctx, "the SOCKS5 sidecar to listen", func(ctx context.Context) error {
+		conn, err := s.lab.Pod.DialContext(ctx, "tcp", socks5Listen)
+		if err != nil {
+			return err
+		}
+		return conn.Close()
+	})
+}
+
+func (s *site) files() Files {
+	return Files{CA: s.lab.Certs.FrontendCA, Cert: s.lab.Certs.ClientCert, Key: s.lab.Certs.ClientKey}
+}
+
+// quiet waits until nothing is left of what was done before.
+func (s *site) quiet(ctx context.Context) error {
+	return lab.Poll(ctx, "all connections to end", func(ctx context.Context) error {
+		m, err := s.lab.SidecarMetrics(ctx)
+		if err != nil {
+			return err
+		}
+		if n := m.Sum("proxy_client_connections_active"); n != 0 {
+			return fmt.Errorf("the sidecar has %v connections", n)
+		}
+		if m, err = s.lab.Agents[0].Metrics(ctx); err != nil {
+			return err
+		}
+		if n := m.Sum(lab.AgentEndpoints); n != 0 {
+			return fmt.Errorf("the agent has %v connections", n)
+		}
+		return nil
+	})
+}
+
+func (s *site) close() error {
+	if s == nil {
+		return nil
+	}
+	return errors.Join(s.pod.close(), s.shoot.close(), s.lab.Close())
+}
+
+// remote is a driver in another process.
+type remote struct {
+	process *lab.Process
+	jobs    io.WriteCloser
+	replies *json.Decoder
+}
+
+func startDriver(l *lab.Lab, host *lab.Namespace, name string) (*remote, error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	jobs, in, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer jobs.Close()
+	out, replies, err := os.Pipe()
+	if err != nil {
+		return nil, errors.Join(err, in.Close())
+	}
+	defer replies.Close()
+	r := &remote{jobs: in, replies: json.NewDecoder(out)}
+	if r.process, err = host.Start(name, lab.Command{Path: exe, Args: []string{RoleDrive}, Stdin: jobs, Stdout: replies}); err != nil {
+		return nil, errors.Join(err, in.Close(), out.Close())
+	}
+	l.OnClose(out.Close)
+	return r, nil
+}
+
+// do has the driver do a job, and waits for what it measured.
+func (r *remote) do(job Job) (Figures, error) {
+	if err := json.NewEncoder(r.jobs).Encode(job); err != nil {
+		return nil, fmt.Errorf("the driver has ended: %w; its log: %s", err, r.process.Log())
+	}
+	var answer reply
+	if err := r.replies.Decode(&answer); err != nil {
+		return nil, fmt.Errorf("the driver has ended: %w; its log: %s", err, r.process.Log())
+	}
+	if answer.Error != "" {
+		return answer.Figures, errors.New(strings.TrimSpace(answer.Error))
+	}
+	return answer.Figures, nil
+}
+
+func (r *remote) close() error {
+	if r == nil {
+		return nil
+	}
+	return r.jobs.Close()
+}

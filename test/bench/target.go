@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bench
+
+import "fmt"
+
+// target is what one of our figures, or its ratio to another contender's, has to
+// be.
+type target struct {
+	name   string
+	figure string
+	ours   Contender
+	to     []Contender // the best of them; the figure itself counts where there are none
+	most   float64
+	least  float64 // instead of most, where that is zero
+	// minimal, where set, is a client in process that can do no less than its mode
+	// asks for. Where it misses the target too, the miss is explained.
+	minimal Contender
+}
+
+// Verdict is a target and what was measured for it.
+type Verdict struct {
+	Name    string
+	Target  string
+	Got     float64
+	Spread  float64   `json:",omitempty"` // how far the rounds lie from it, as a part of it
+	Against Contender `json:",omitempty"`
+	// Minimal is what a minimal client in process, of the same mode, got.
+	Minimal float64 `json:",omitempty"`
+	Met     bool
+}
+
+func targets() []target {
+	grpc, connect := []Contender{StockGRPC, ReusableGRPC}, []Contender{InProcess}
+	socks := []Contender{SOCKS5Sidecar}
+	return []target{
+		{name: "set-up, one at a time", figure: SetupMS, ours: OursGRPC, to: []Contender{StockGRPC}, most: 0.40, minimal: ReusableGRPC},
+		{name: "set-up, one at a time", figure: SetupMS, ours: OursConnect, to: socks, most: 0.60, minimal: InProcess},
+		{name: "connections per second, 64 at a time", figure: PerSecond, ours: OursGRPC, to: socks, least: 2.8, minimal: ReusableGRPC},
+		{name: "round trip of 1 byte", figure: RoundTripMS, ours: OursGRPC, to: grpc, most: 1.15},
+		{name: "round trip of 1 byte", figure: RoundTripMS, ours: OursConnect, to: connect, most: 1.15},
+		{name: "round trip of 16 KiB", figure: RoundTrip16KMS, ours: OursGRPC, to: grpc, most: 1.15},
+		{name: "round trip of 16 KiB", figure: RoundTrip16KMS, ours: OursConnect, to: connect, most: 1.15},
+		{name: "download", figure: Download, ours: OursGRPC, to: grpc, least: 0.95},
+		{name: "download", figure: Download, ours: OursConnect, to: connect, least: 0.95},
+		{name: "upload", figure: Upload, ours: OursGRPC, to: grpc, least: 0.95},
+		{name: "upload", figure: Upload, ours: OursConnect, to: connect, least: 0.95},
+		{name: "download on 16 connections", figure: DownloadSpread, ours: OursGRPC, to: grpc, least: 0.95},
+		{name: "download on 16 connections", figure: DownloadSpread, ours: OursConnect, to: connect, least: 0.95},
+		{name: "upload on 16 connections", figure: UploadSpread, ours: OursGRPC, to: grpc, least: 0.95},
+		{name: "upload on 16 connections", figure: UploadSpread, ours: OursConnect, to: connect, least: 0.95},
+		{name: "CPU for each GiB, download", figure: DownloadCPU, ours: OursConnect, to: socks, most: 0.60},
+		{name: "CPU for each GiB, upload", figure: UploadCPU, ours: OursConnect, to: socks, most: 0.60},
+		{name: "CPU for each GiB, download", figure: DownloadCPU, ours: OursGRPC, to: socks, most: 1.0},
+		{name: "CPU for each GiB, upload", figure: UploadCPU, ours: OursGRPC, to: socks, most: 1.6},
+		{name: "memory for each idle connection, KiB", figure: IdleMemory, ours: OursGRPC, most: 16},
+		{name: "memory at rest, MiB", figure: AtRest, ours: OursGRPC, most: 20},
+		{name: "memory at rest, MiB", figure: AtRest, ours: OursConnect, most: 20},
+		{name: "scrape of 500 targets without keep-alive", figure: Scrape, ours: OursGRPC, to: socks, most: 0.60, minimal: ReusableGRPC},
+		{name: SetupGrowth, figure: SetupGrowth, ours: OursGRPC, most: 1.5, minimal: ReusableGRPC},
+		{name: SetupGrowth, figure: SetupGrowth, ours: OursConnect, most: 1.5, minimal: InProcess},
+		{name: CPUGrowth, figure: CPUGrowth, ours: OursGRPC, most: 1.5},
+		{name: CPUGrowth, figure: CPUGrowth, ours: OursConnect, most: 1.5},
+		{name: MemoryGrowth, figure: MemoryGrowth, ours: OursGRPC, most: 1.5},
+		{name: MemoryGrowth, figure: MemoryGrowth, ours: OursConnect, most: 1.5},
+	}
+}
+
+// Judge holds what was measured against the targets.
+func (r *Results) Judge() {
+	r.Targets = nil
+	for _, t := range targets() {
+		if len(r.Figures[t.figure][t.ours]) == 0 {
+			continue // was not asked for
+		}
+		r.Targets = append(r.Targets, t.judge(r))
+	}
+}
+
+func (t target) judge(r *Results) Verdict {
+	v := Verdict{Name: t.name + ": " + string(t.ours)}
+	samples := r.Figures[t.figure][t.ours]
+	if len(t.to) > 0 {
+		v.Against = t.best(r)
+		samples = r.ratios(t.figure, t.ours, v.Against)
+		v.Name += " / " + string(v.Against)
+		if t.minimal != "" {
+			v.Minimal = median(r.ratios(t.figure, t.minimal, v.Against))
+		}
+	} else if t.minimal != "" {
+		v.Minimal = r.Median(t.figure, t.minimal)
+	}
+	v.Got, v.Spread = median(samples), spread(samples)
+	v.Target, v.Met = t.says(), t.meets(v.Got)
+	return v
+}
+
+func (t target) meets(got float64) bool {
+	if t.most != 0 {
+		return got <= t.most
+	}
+	return got >= t.least
+}
+
+func (t target) says() string {
+	if t.most != 0 {
+		return fmt.Sprintf("≤ %.4g", t.most)
+	}
+	return fmt.Sprintf("≥ %.4g", t.least)
+}
+
+// best is the rival that is hardest to meet.
+func (t target) best(r *Results) Contender {
+	best := t.to[0]
+	for _, c := range t.to[1:] {
+		a, b := r.Median(t.figure, c), r.Median(t.figure, best)
+		if t.most != 0 && a < b || t.most == 0 && a > b {
+			best = c
+		}
+	}
+	return best
+}

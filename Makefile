@@ -29,13 +29,17 @@ GO_TEST_FLAGS ?=
 FUZZTIME ?= 10m
 FUZZ ?= ^Fuzz
 BENCH ?= .
+BENCH_FLAGS ?=
+RESULTS ?= bench-results
+COUNT ?= 6
+OLD ?=
 DURATION ?= 10m
 SEED ?=
 LOGS ?=
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: packages-build ## static binaries into bin/
@@ -63,9 +67,23 @@ soak: need-root packages-test ## mixed traffic under random faults, every byte c
 	@test/bin/soak --duration $(DURATION) $(if $(SEED),--seed $(SEED)) $(if $(LOGS),--log-dir $(LOGS))
 
 .PHONY: bench
-bench: need-root packages-test ## what a connection feels beside apps that read slowly or not at all (root; 15 minutes)
+bench: need-root packages-test ## every way through a proxy-server side by side, against targets (root; 15 minutes); RESULTS=folder
+	@$(MAKE) go-demo
+	@test/bin/bench --out '$(RESULTS)' $(BENCH_FLAGS)
+
+.PHONY: bench-quick
+bench-quick: ## the same in 3 minutes, coarser
+	@$(MAKE) bench BENCH_FLAGS='--quick $(BENCH_FLAGS)'
+
+.PHONY: bench-isolation
+bench-isolation: need-root packages-test ## what a connection feels beside apps that read slowly or not at all (root; 15 minutes); BENCH=regexp
 	@$(MAKE) go-demo
 	cd test && LAB_BIN=$(CURDIR)/bin LAB_TEST_BIN=$(CURDIR)/test/bin go test -run '^$$' -bench '$(BENCH)' -benchtime 1x -timeout 60m $(GO_TEST_FLAGS) ./e2e
+
+.PHONY: bench-micro
+bench-micro: packages-build tools ## benchmarks of single packages, as benchstat reads them; OLD=file compares with an earlier output; BENCH=regexp
+	@go test -run '^$$' -bench '$(BENCH)' -count $(COUNT) $(GO_TEST_FLAGS) ./... | tee bench-micro.txt | grep -v '^ok\|no test files'
+	@$(TOOLS)/benchstat $(OLD) bench-micro.txt
 
 .PHONY: fuzz
 fuzz: packages-build ## every fuzz target for FUZZTIME each (10m); FUZZ=regexp picks some

@@ -22,6 +22,6 @@
 //     is theirs alone, as the kernel accounts for it (proc(5)).
 //   - this program waits, and looks at clocks.
 //
-// All but the last are this program again, started with another role: [Serve],
-// [Drive] and [ServeSOCKS5].
+// All but the last are this program again, started with another role: see
+// [Play].
 package bench

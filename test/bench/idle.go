@@ -14,8 +14,6 @@ import (
 const (
 	// holdAt is how many connections are opened at a time.
 	holdAt = 16
-	// settle is how long connections have been idle when their memory is read.
-	settle = 3 * time.Second
 	// spareFiles is what a process that holds the connections has open beside them.
 	spareFiles = 400
 )
@@ -29,7 +27,7 @@ type step struct {
 
 // idle has those contenders for which it says anything hold many connections.
 func (b *bench) idle(ctx context.Context) error {
-	rounds := pick(b.cfg.Quick, 1, 3)
+	rounds := b.cfg.Scale.sizes().holding
 	began := time.Now()
 	for round := range rounds {
 		for i := range b.rivals {
@@ -54,20 +52,17 @@ func (b *bench) hold(ctx context.Context, r rival) (err error) {
 	if err := r.site.quiet(ctx); err != nil {
 		return err
 	}
-	var steps []step
-	for _, n := range b.steps(r) {
-		s := step{connections: float64(n)}
-		var have float64
-		if len(steps) > 0 {
-			last := steps[len(steps)-1]
-			have, s.seconds, s.cpu = last.connections, last.seconds, last.cpu
-		}
+	var steps [3]step
+	var last step
+	for i, n := range b.steps(r) {
+		s := last
+		s.connections = float64(n)
 		before, err := cpuOf(r)
 		if err != nil {
 			return err
 		}
 		figures, err := r.driver.do(Job{Client: r.client, Work: Work{
-			Do: "hold", Host: lab.ShootPod(lab.IPv4, 1).String(), Port: echoPort, N: n - int(have), At: holdAt,
+			Do: "hold", Host: lab.ShootPod(lab.IPv4, 1).String(), Port: echoPort, N: n - int(last.connections), At: holdAt,
 		}})
 		if err != nil {
 			return err
@@ -79,12 +74,12 @@ func (b *bench) hold(ctx context.Context, r rival) (err error) {
 		s.seconds += figures["seconds"]
 		s.cpu += (after - before).Seconds()
 		if r.sidecar != nil {
-			time.Sleep(settle) // what is measured is rest
+			time.Sleep(b.cfg.Scale.sizes().settle) // what is measured is rest
 			if _, s.memory, err = memory(r.sidecar().PID()); err != nil {
 				return err
 			}
 		}
-		steps = append(steps, s)
+		steps[i], last = s, s
 	}
 	b.results.grow(r.name, steps)
 	if _, err := r.driver.do(Job{Client: r.client, Work: Work{Do: "let-go"}}); err != nil {
@@ -103,8 +98,8 @@ func cpuOf(r rival) (time.Duration, error) {
 // steps are the numbers of connections to hold: 1,000, 5,000 and 10,000, or as
 // many as a process may have files open, of which a sidecar in http-connect mode
 // needs two for each.
-func (b *bench) steps(r rival) []int {
-	steps := pick(b.cfg.Quick, []int{500, 1500, 3000}, []int{1000, 5000, 10000})
+func (b *bench) steps(r rival) [3]int {
+	steps := b.cfg.Scale.sizes().idle
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		return steps
@@ -121,13 +116,15 @@ func (b *bench) steps(r rival) []int {
 }
 
 // grow keeps what the steps say.
-func (r *Results) grow(name Contender, steps []step) {
+func (r *Results) grow(name Contender, steps [3]step) {
 	a, b, c := steps[0], steps[1], steps[2]
 	r.Steps[name] = append(r.Steps[name], [3]float64{a.connections, b.connections, c.connections})
 	growth := func(figure string, of func(step) float64) {
 		early := (of(b) - of(a)) / (b.connections - a.connections)
 		late := (of(c) - of(b)) / (c.connections - b.connections)
-		r.add(figure, name, max(early, late)/min(early, late))
+		if early > 0 && late > 0 { // with very few connections nothing may be seen to grow
+			r.add(figure, name, max(early, late)/min(early, late))
+		}
 	}
 	growth(SetupGrowth, func(s step) float64 { return s.seconds })
 	if c.memory == 0 {

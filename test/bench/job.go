@@ -63,8 +63,8 @@ type reply struct {
 // jobTimeout bounds one job: far more than any takes.
 const jobTimeout = 3 * time.Minute
 
-// Drive does jobs: one line of JSON from in each, and one to out.
-func Drive(in io.Reader, out io.Writer) error {
+// drive does jobs: one line of JSON from in each, and one to out.
+func drive(in io.Reader, out io.Writer) error {
 	d := &driver{}
 	defer d.close()
 	jobs, replies := json.NewDecoder(in), json.NewEncoder(out)

@@ -2,6 +2,8 @@
 
 package bench
 
+import "time"
+
 // task is one piece of work that contenders are compared in, and what to keep
 // of its figures.
 type task struct {
@@ -38,39 +40,78 @@ const (
 	MemoryGrowth      = "growth of the memory"
 )
 
-// tasks are those that are repeated round by round; idle connections come after
-// them.
-func tasks(quick bool) []task {
-	size, rounds, few := int64(256<<20), 7, 5
-	if quick {
-		size, rounds, few = 64<<20, 3, 3
-	}
-	echo := func(do string, n, at int, bytes int64) Work {
-		return Work{Do: do, Port: echoPort, N: n, At: at, Bytes: bytes}
-	}
-	return []task{
-		{
-			work: echo("setup", pick(quick, 50, 100), 1, 0), rounds: rounds,
-			keep: map[string]string{"p50-ms": SetupMS, "p99-ms": SetupP99MS},
-		},
-		{
-			work: echo("setup", pick(quick, 500, 1000), 64, 0), rounds: rounds,
-			keep: map[string]string{"per-second": PerSecond}, perThousand: SetupCPU,
-		},
-		{work: echo("round-trips", pick(quick, 500, 1000), 1, 1), rounds: rounds, keep: map[string]string{"p50-ms": RoundTripMS}},
-		{work: echo("round-trips", pick(quick, 300, 500), 1, 16<<10), rounds: rounds, keep: map[string]string{"p50-ms": RoundTrip16KMS}},
-		{work: Work{Do: "download", Port: sourcePort, N: 1, Bytes: size}, rounds: few, keep: map[string]string{"MiB-per-second": Download}, perGiB: DownloadCPU},
-		{work: Work{Do: "upload", Port: sinkPort, N: 1, Bytes: size}, rounds: few, keep: map[string]string{"MiB-per-second": Upload}, perGiB: UploadCPU},
-		{work: Work{Do: "download", Port: sourcePort, N: 16, Bytes: size}, rounds: few, keep: map[string]string{"MiB-per-second": DownloadSpread}, perGiB: DownloadSpreadCPU},
-		{work: Work{Do: "upload", Port: sinkPort, N: 16, Bytes: size}, rounds: few, keep: map[string]string{"MiB-per-second": UploadSpread}, perGiB: UploadSpreadCPU},
-		{work: Work{Do: "scrape", Port: metricsPort, N: scraped, At: 16, Bytes: scrapeBytes}, rounds: few, keep: map[string]string{"seconds": Scrape}},
-		{work: Work{Do: "scrape", Port: metricsPort, N: scraped, At: 16, Bytes: scrapeBytes, KeepAlive: true}, rounds: few, keep: map[string]string{"seconds": ScrapeKeepAlive}},
+// Scale is how much is measured.
+type Scale int
+
+// The scales: about ten minutes, three, and just enough to see that it works.
+const (
+	Full Scale = iota
+	Quick
+	Smoke
+)
+
+func (s Scale) String() string { return [...]string{"full", "quick", "smoke"}[s] }
+
+// sizes are the numbers of a scale.
+type sizes struct {
+	setups, crowd        int   // connections, one and 64 at a time
+	trips, long          int   // round trips of 1 byte and of 16 KiB
+	bulk                 int64 // bytes
+	scraped              int   // targets
+	rounds, few, holding int   // of the short works, of the long ones, of idle connections
+	idle                 [3]int
+	settle               time.Duration // how long they have been idle when their memory is read
+}
+
+func (s Scale) sizes() sizes {
+	switch s {
+	case Smoke:
+		return sizes{3, 64, 20, 20, 1 << 20, 20, 1, 1, 1, [3]int{20, 40, 80}, 100 * time.Millisecond}
+	case Quick:
+		return sizes{50, 500, 500, 300, 64 << 20, scraped, 3, 3, 1, [3]int{500, 1500, 3000}, 3 * time.Second}
+	default:
+		return sizes{100, 1000, 1000, 500, 256 << 20, scraped, 7, 5, 3, [3]int{1000, 5000, 10000}, 3 * time.Second}
 	}
 }
 
-func pick[T any](condition bool, yes, no T) T {
-	if condition {
-		return yes
+// tasks are those that are repeated round by round; idle connections come after
+// them.
+func (s Scale) tasks() []task {
+	n := s.sizes()
+	bulk := func(do string, port, connections int, speed, cpu string) task {
+		return task{
+			work:   Work{Do: do, Port: port, N: connections, Bytes: n.bulk},
+			rounds: n.few, keep: map[string]string{"MiB-per-second": speed}, perGiB: cpu,
+		}
 	}
-	return no
+	trips := func(times int, bytes int64, name string) task {
+		return task{
+			work:   Work{Do: "round-trips", Port: echoPort, N: times, Bytes: bytes},
+			rounds: n.rounds, keep: map[string]string{"p50-ms": name},
+		}
+	}
+	scrapes := func(keepAlive bool, name string) task {
+		return task{
+			work:   Work{Do: "scrape", Port: metricsPort, N: n.scraped, At: 16, Bytes: scrapeBytes, KeepAlive: keepAlive},
+			rounds: n.few, keep: map[string]string{"seconds": name},
+		}
+	}
+	return []task{
+		{
+			work:   Work{Do: "setup", Port: echoPort, N: n.setups, At: 1},
+			rounds: n.rounds, keep: map[string]string{"p50-ms": SetupMS, "p99-ms": SetupP99MS},
+		},
+		{
+			work:   Work{Do: "setup", Port: echoPort, N: n.crowd, At: 64},
+			rounds: n.rounds, keep: map[string]string{"per-second": PerSecond}, perThousand: SetupCPU,
+		},
+		trips(n.trips, 1, RoundTripMS),
+		trips(n.long, 16<<10, RoundTrip16KMS),
+		bulk("download", sourcePort, 1, Download, DownloadCPU),
+		bulk("upload", sinkPort, 1, Upload, UploadCPU),
+		bulk("download", sourcePort, 16, DownloadSpread, DownloadSpreadCPU),
+		bulk("upload", sinkPort, 16, UploadSpread, UploadSpreadCPU),
+		scrapes(false, Scrape),
+		scrapes(true, ScrapeKeepAlive),
+	}
 }

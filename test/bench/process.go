@@ -6,34 +6,38 @@ import (
 	"bufio"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 )
 
-// clockTick is the unit of CPU times in /proc (USER_HZ, proc_pid_stat(5)): the
-// same on every Linux.
-const clockTick = 10 * time.Millisecond
-
-// cpu is how much processor time a process has used, its own and the kernel's
-// for it.
+// cpu is how much processor time the threads of a process have used, their own
+// and the kernel's for them (/proc/PID/task/TID/schedstat: nanoseconds first,
+// Documentation/scheduler/sched-stats.rst). Threads that have ended do not count;
+// those of a Go program stay.
 func cpu(pid int) (time.Duration, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
 	if err != nil {
 		return 0, err
 	}
-	// Behind the name, which may hold anything: state is field 3, utime 14, stime 15.
-	_, rest, _ := strings.Cut(string(text[strings.LastIndexByte(string(text), ')'):]), " ")
-	fields := strings.Fields(rest)
-	if len(fields) < 13 {
-		return 0, fmt.Errorf("cannot read the CPU time of process %d from %q", pid, text)
+	var sum time.Duration
+	for _, path := range threads {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return 0, err
+		}
+		used, _, _ := strings.Cut(string(text), " ")
+		n, err := strconv.ParseInt(used, 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("%s: %w", path, err)
+		}
+		sum += time.Duration(n)
 	}
-	user, err := strconv.ParseInt(fields[11], 10, 64)
-	if err != nil {
-		return 0, err
+	if sum == 0 {
+		return 0, fmt.Errorf("process %d has no threads", pid)
 	}
-	system, err := strconv.ParseInt(fields[12], 10, 64)
-	return time.Duration(user+system) * clockTick, err
+	return sum, nil
 }
 
 // memory is how many bytes of a process are resident: all of them, and those

@@ -16,7 +16,7 @@ import (
 // order of the rounds, for each contender as many.
 type Results struct {
 	Machine  Machine
-	Quick    bool
+	Scale    string
 	Figures  map[string]map[Contender][]float64
 	Steps    map[Contender][][3]float64 // of idle connections, by round
 	Failures map[Contender]int          `json:",omitempty"` // jobs that were done again
@@ -32,9 +32,9 @@ type Machine struct {
 	Time    time.Time
 }
 
-func newResults(quick bool) *Results {
+func newResults(scale Scale) *Results {
 	return &Results{
-		Quick: quick, Machine: thisMachine(),
+		Scale: scale.String(), Machine: thisMachine(),
 		Figures: map[string]map[Contender][]float64{}, Steps: map[Contender][][3]float64{}, Failures: map[Contender]int{},
 	}
 }
@@ -102,5 +102,15 @@ func spread(samples []float64) float64 {
 	for _, s := range samples {
 		far = max(far, math.Abs(s-m))
 	}
+	if far == 0 {
+		return 0
+	}
 	return far / m
+}
+
+func pick[T any](condition bool, yes, no T) T {
+	if condition {
+		return yes
+	}
+	return no
 }

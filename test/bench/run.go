@@ -14,8 +14,8 @@ import (
 
 // Config says what to measure.
 type Config struct {
-	// Quick measures less of everything, in about three minutes.
-	Quick bool
+	// Scale is how much to measure.
+	Scale Scale
 	// Only, where set, are the works to measure, by the beginning of their names.
 	Only []string
 	// Bin and TestBin are the folders of the product's and of upstream's binaries;
@@ -28,7 +28,7 @@ type Config struct {
 // Run measures everything. What it returns is valid, though not complete, when
 // it also returns an error.
 func Run(ctx context.Context, cfg Config) (_ *Results, err error) {
-	b := &bench{cfg: cfg, results: newResults(cfg.Quick)}
+	b := &bench{cfg: cfg, results: newResults(cfg.Scale)}
 	defer func() { err = errors.Join(err, b.grpc.close(), b.connect.close()) }()
 	if b.grpc, err = newSite(ctx, cfg, lab.GRPC); err != nil {
 		return nil, err
@@ -40,7 +40,7 @@ func Run(ctx context.Context, cfg Config) (_ *Results, err error) {
 	if err := b.atRest(); err != nil {
 		return b.results, err
 	}
-	for _, t := range tasks(cfg.Quick) {
+	for _, t := range cfg.Scale.tasks() {
 		if !cfg.wants(t.work.Do) {
 			continue
 		}

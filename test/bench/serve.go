@@ -23,9 +23,9 @@ const (
 	metricsPort = 20000
 )
 
-// Serve is the target. It listens on all addresses, for so many scrapes of so
+// serve is the target. It listens on all addresses, for so many scrapes of so
 // many bytes each, writes one line to ready, and returns when something fails.
-func Serve(ready io.Writer, scraped int, size int) error {
+func serve(ready io.Writer, scraped int, size int) error {
 	var group errgroup.Group
 	for port, serve := range map[int]func(net.Conn) error{echoPort: echo, sourcePort: source, sinkPort: sink} {
 		l, err := net.Listen("tcp", fmt.Sprintf(":%d", port))

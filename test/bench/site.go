@@ -16,13 +16,6 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/lab"
 )
 
-// Roles of this program, as its first argument, beside the one that runs all.
-const (
-	RoleDrive  = "drive"
-	RoleServe  = "serve"
-	RoleSOCKS5 = "socks5"
-)
-
 const (
 	memoryLimit  = "GOMEMLIMIT=460MiB" // as README.md's pod has it
 	socks5Listen = "127.0.0.1:1080"
@@ -86,7 +79,7 @@ func (s *site) startTarget() error {
 		return err
 	}
 	r, w := io.Pipe()
-	target, err := s.lab.Shoot.Start("target", lab.Command{Path: exe, Args: []string{RoleServe, fmt.Sprint(scraped), fmt.Sprint(scrapeBytes)}, Stdout: w})
+	target, err := s.lab.Shoot.Start("target", lab.Command{Path: exe, Args: []string{roleServe, fmt.Sprint(scraped), fmt.Sprint(scrapeBytes)}, Stdout: w})
 	if err != nil {
 		return err
 	}
@@ -129,7 +122,7 @@ func (s *site) startSOCKS5() error {
 	f := s.files()
 	s.socks5Starts++
 	s.socks5, err = s.lab.Pod.Start(fmt.Sprint("socks5-", s.socks5Starts), lab.Command{
-		Path: exe, Args: []string{RoleSOCKS5, socks5Listen, s.lab.Frontend(), f.CA, f.Cert, f.Key},
+		Path: exe, Args: []string{roleSOCKS5, socks5Listen, s.lab.Frontend(), f.CA, f.Cert, f.Key},
 		Env: []string{memoryLimit},
 	})
 	if err != nil {
@@ -200,7 +193,7 @@ func startDriver(l *lab.Lab, host *lab.Namespace, name string) (*remote, error) 
 	}
 	defer replies.Close()
 	r := &remote{jobs: in, replies: json.NewDecoder(out)}
-	if r.process, err = host.Start(name, lab.Command{Path: exe, Args: []string{RoleDrive}, Stdin: jobs, Stdout: replies}); err != nil {
+	if r.process, err = host.Start(name, lab.Command{Path: exe, Args: []string{roleDrive}, Stdin: jobs, Stdout: replies}); err != nil {
 		return nil, errors.Join(err, in.Close(), out.Close())
 	}
 	l.OnClose(out.Close)

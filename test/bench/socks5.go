@@ -11,10 +11,10 @@ import (
 	"github.com/armon/go-socks5"
 )
 
-// ServeSOCKS5 is a SOCKS5 sidecar on a loopback address: for each connection it
+// serveSOCKS5 is a SOCKS5 sidecar on a loopback address: for each connection it
 // opens TLS and CONNECT to the frontend, and copies. It returns when listening
 // fails.
-func ServeSOCKS5(listen, frontend string, files Files) error {
+func serveSOCKS5(listen, frontend string, files Files) error {
 	cfg, err := files.config()
 	if err != nil {
 		return err

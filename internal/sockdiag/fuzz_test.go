@@ -3,6 +3,7 @@
 package sockdiag
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"slices"
 	"testing"
@@ -87,4 +88,34 @@ func addressAt(msg []byte, at int) netip.Addr {
 		return netip.AddrFrom16([16]byte(msg[at:])).Unmap()
 	}
 	return netip.AddrFrom4([4]byte(msg[at:]))
+}
+
+// FuzzMessages: whatever the kernel sends, and however it is cut, is read without
+// a panic, and no payload is larger than what was sent.
+func FuzzMessages(f *testing.F) {
+	header := func(length uint32, kind, flags uint16) []byte {
+		b := binary.NativeEndian.AppendUint32(nil, length)
+		b = binary.NativeEndian.AppendUint16(b, kind)
+		b = binary.NativeEndian.AppendUint16(b, flags)
+		return append(b, make([]byte, 8)...)
+	}
+	f.Add([]byte{})
+	f.Add(header(16, unix.NLMSG_DONE, 0))
+	f.Add(append(header(20, unix.NLMSG_ERROR, 0), 0xfe, 0xff, 0xff, 0xff))
+	f.Add(slices.Concat(header(16+answerLen, sockDiagByFamily, unix.NLM_F_MULTI), make([]byte, answerLen), header(16, unix.NLMSG_DONE, 0)))
+	f.Add(header(17, sockDiagByFamily, unix.NLM_F_DUMP_INTR))
+	f.Add(header(4, sockDiagByFamily, 0))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		payloads, done, err := parse(b)
+		if err != nil && (payloads != nil || done) {
+			t.Fatalf("%d payloads and %t, though the error is %v", len(payloads), done, err)
+		}
+		sum := 0
+		for _, p := range payloads {
+			sum += unix.NLMSG_HDRLEN + len(p)
+		}
+		if sum > len(b) {
+			t.Fatalf("payloads of %d bytes in %d", sum, len(b))
+		}
+	})
 }

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sockdiag_test
+
+import (
+	"io"
+	"net"
+	"testing"
+
+	"github.com/shoot-proxy/proxy-client/internal/sockdiag"
+)
+
+// BenchmarkLookup is what each connection costs whose app closes it.
+func BenchmarkLookup(b *testing.B) {
+	b.ReportAllocs()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer l.Close()
+	client, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		b.Fatal(err)
+	}
+	server, err := l.Accept()
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer server.Close()
+	local, remote := addrPort(client.LocalAddr()), addrPort(client.RemoteAddr())
+	if err := client.Close(); err != nil {
+		b.Fatal(err)
+	}
+	if _, err := io.ReadAll(server); err != nil { // returns at the FIN
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		state, err := sockdiag.Lookup(local, remote)
+		if err != nil || state != sockdiag.Orphan {
+			b.Fatal(state, err)
+		}
+	}
+}

@@ -20,7 +20,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"strconv"
 	"strings"
 	"syscall"
 
@@ -41,41 +40,16 @@ func main() {
 }
 
 func run(ctx context.Context, args []string) error {
-	if len(args) > 0 {
-		switch role, args := args[0], args[1:]; role {
-		case bench.RoleDrive:
-			return bench.Drive(os.Stdin, os.Stdout)
-		case bench.RoleServe:
-			return serve(args)
-		case bench.RoleSOCKS5:
-			if len(args) != 5 {
-				return fmt.Errorf("%s takes an address to listen on, a frontend, and three files", bench.RoleSOCKS5)
-			}
-			return bench.ServeSOCKS5(args[0], args[1], bench.Files{CA: args[2], Cert: args[3], Key: args[4]})
-		}
+	if ran, err := bench.Play(args, os.Stdin, os.Stdout); ran {
+		return err
 	}
 	return measure(ctx, args, os.Stdout)
-}
-
-func serve(args []string) error {
-	if len(args) != 2 {
-		return fmt.Errorf("%s takes how many ports and how many bytes to serve", bench.RoleServe)
-	}
-	ports, err := strconv.Atoi(args[0])
-	if err != nil {
-		return err
-	}
-	size, err := strconv.Atoi(args[1])
-	if err != nil {
-		return err
-	}
-	return bench.Serve(os.Stdout, ports, size)
 }
 
 func measure(ctx context.Context, args []string, out io.Writer) error {
 	cfg := bench.Config{Out: out}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
-	flags.BoolVar(&cfg.Quick, "quick", false, "measure less of everything")
+	quick := flags.Bool("quick", false, "measure less of everything")
 	flags.StringVar(&cfg.Bin, "bin", "", "folder of init-redirect and proxy-client (default: bin of the repository)")
 	flags.StringVar(&cfg.TestBin, "test-bin", "", "folder of the upstream server and agent (default: test/bin of the repository)")
 	only := flags.String("only", "", "works to measure, comma-separated: setup, round-trips, download, upload, scrape, hold (default: all)")
@@ -91,6 +65,9 @@ func measure(ctx context.Context, args []string, out io.Writer) error {
 		return errors.New("network namespaces need root: run it as root, or with sudo")
 	case *only != "":
 		cfg.Only = strings.Split(*only, ",")
+	}
+	if *quick {
+		cfg.Scale = bench.Quick
 	}
 	results, err := bench.Run(ctx, cfg)
 	if results == nil {

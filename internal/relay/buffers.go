@@ -2,7 +2,10 @@
 
 package relay
 
-import "sync"
+import (
+	"sync"
+	"sync/atomic"
+)
 
 // What connections may hold back where nothing else is said, in bytes.
 const (
@@ -10,9 +13,13 @@ const (
 	DefaultTotal      = 256 << 20
 )
 
-// Buffers bounds what all connections hold back for apps that read slowly.
+// Buffers are those of all connections. It bounds what they hold back for apps
+// that read slowly.
 type Buffers struct {
 	connection, total int
+
+	segments sync.Pool // of *segment
+	uploads  sync.Pool // of *uploadBuffer
 
 	mu      sync.Mutex
 	held    int
@@ -22,8 +29,22 @@ type Buffers struct {
 // NewBuffers returns bounds of so many bytes for each connection and for all
 // together.
 func NewBuffers(connection, total int) *Buffers {
-	return &Buffers{connection: connection, total: total, holders: map[*queue]struct{}{}}
+	return &Buffers{
+		connection: connection, total: total, holders: map[*queue]struct{}{},
+		segments: sync.Pool{New: func() any { return new(segment) }},
+		uploads:  sync.Pool{New: func() any { return new(uploadBuffer) }},
+	}
 }
+
+// uploadBuffer is for what is read from an app at once.
+type uploadBuffer [uploadSize]byte
+
+const uploadSize = 64 << 10
+
+// upload returns a buffer that has to be given back to uploaded.
+func (b *Buffers) upload() *uploadBuffer { return b.uploads.Get().(*uploadBuffer) }
+
+func (b *Buffers) uploaded(buf *uploadBuffer) { b.uploads.Put(buf) }
 
 // Held returns how many bytes are held back now.
 func (b *Buffers) Held() int {
@@ -84,8 +105,6 @@ type segment struct {
 	start, end int
 }
 
-var segments = sync.Pool{New: func() any { return new(segment) }}
-
 // queue holds what an app has not taken yet. Its memory is accounted for by the
 // segment.
 type queue struct {
@@ -96,11 +115,12 @@ type queue struct {
 	account int
 	evicted bool
 
+	bytes    atomic.Int64 // held; changes under mu
+	flushing atomic.Bool  // somebody is writing what is held; changes under mu
+
 	mu       sync.Mutex
 	segments []*segment
-	bytes    int
 	closed   bool
-	flushing bool
 }
 
 func newQueue(b *Buffers, evict func()) *queue {
@@ -108,18 +128,10 @@ func newQueue(b *Buffers, evict func()) *queue {
 }
 
 // size returns how many bytes are held.
-func (q *queue) size() int {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.bytes
-}
+func (q *queue) size() int { return int(q.bytes.Load()) }
 
 // idle reports whether nothing is held and nobody is writing what was.
-func (q *queue) idle() bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return !q.flushing
-}
+func (q *queue) idle() bool { return !q.flushing.Load() }
 
 // add appends a copy of p. It reports whether somebody has to start flushing.
 func (q *queue) add(p []byte) (start bool) {
@@ -132,7 +144,7 @@ func (q *queue) add(p []byte) (start bool) {
 	for len(p) > 0 {
 		last := len(q.segments) - 1
 		if last < 0 || q.segments[last].end == chunk {
-			s := segments.Get().(*segment)
+			s := q.buffers.segments.Get().(*segment)
 			s.start, s.end = 0, 0
 			q.segments = append(q.segments, s)
 			grown += chunk
@@ -141,11 +153,10 @@ func (q *queue) add(p []byte) (start bool) {
 		s := q.segments[last]
 		n := copy(s.data[s.end:], p)
 		s.end += n
-		q.bytes += n
+		q.bytes.Add(int64(n))
 		p = p[n:]
 	}
-	start = !q.flushing
-	q.flushing = true
+	start = !q.flushing.Swap(true)
 	q.mu.Unlock()
 	if grown > 0 {
 		if most := q.buffers.take(q, grown); most != nil {
@@ -161,7 +172,7 @@ func (q *queue) head() []byte {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if len(q.segments) == 0 || q.closed {
-		q.flushing = false
+		q.flushing.Store(false)
 		return nil
 	}
 	s := q.segments[0]
@@ -173,12 +184,12 @@ func (q *queue) drop(n int) {
 	q.mu.Lock()
 	s := q.segments[0]
 	s.start += n
-	q.bytes -= n
+	q.bytes.Add(-int64(n))
 	emptied := s.start == s.end
 	if emptied {
 		q.segments[0] = nil
 		q.segments = q.segments[1:]
-		segments.Put(s)
+		q.buffers.segments.Put(s)
 	}
 	q.mu.Unlock()
 	if emptied {
@@ -191,9 +202,10 @@ func (q *queue) close() {
 	q.mu.Lock()
 	n := len(q.segments)
 	for _, s := range q.segments {
-		segments.Put(s)
+		q.buffers.segments.Put(s)
 	}
-	q.segments, q.bytes, q.closed = nil, 0, true
+	q.segments, q.closed = nil, true
+	q.bytes.Store(0)
 	q.mu.Unlock()
 	if n > 0 {
 		q.buffers.give(q, n*chunk)

@@ -7,8 +7,6 @@ import (
 	"io"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
@@ -120,7 +118,7 @@ var (
 // the rest back.
 func (r *relay) deliver(p []byte) error {
 	if r.held.idle() {
-		n, err := r.tryWrite(p)
+		n, err := r.writer.write(p)
 		r.received.Add(int64(n))
 		if err != nil || n == len(p) {
 			return err
@@ -131,27 +129,6 @@ func (r *relay) deliver(p []byte) error {
 		r.flushing.Go(r.flush)
 	}
 	return nil
-}
-
-// tryWrite writes what fits into the app's socket without waiting.
-func (r *relay) tryWrite(p []byte) (n int, err error) {
-	werr := r.raw.Write(func(fd uintptr) bool {
-		for {
-			n, err = unix.Write(int(fd), p)
-			if !errors.Is(err, unix.EINTR) {
-				return true
-			}
-		}
-	})
-	n = max(n, 0)
-	switch {
-	case werr != nil:
-		return n, werr
-	case errors.Is(err, unix.EAGAIN):
-		return n, nil
-	default:
-		return n, err
-	}
 }
 
 // flush writes what is held back until nothing is.

@@ -5,20 +5,16 @@ package relay
 import (
 	"context"
 	"errors"
-	"io"
 	"net"
-	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 const (
-	// chunk is how many bytes are read from the app at once, the most that one
-	// packet of the tunnel carries.
+	// chunk is the most that one packet of the tunnel carries, in bytes, and the
+	// unit in which bytes are held back for an app.
 	chunk = 32 << 10
 	// closeDelay is how long after the last byte sent the tunnel is closed for
 	// an app that has closed. The agent throws away what it has queued for a
@@ -73,26 +69,17 @@ func Run(ctx context.Context, app *net.TCPConn, tun Tunnel, opt Options) Result 
 	if opt.Pacer == nil {
 		opt.Pacer = new(Pacer)
 	}
-	r := &relay{app: app, tun: tun, opt: opt, targetDone: make(chan struct{}), over: make(chan struct{})}
-	r.held = newQueue(opt.Buffers, func() { r.abort(SlowReader, errTotal) })
-	r.raw, _ = app.SyscallConn() // fails for a nil connection only
-	r.touch()
+	r := newRelay(app, tun, opt)
 	_ = Arm(app)
 	stop := context.AfterFunc(ctx, func() { r.abort(Drain, context.Cause(ctx)) })
 	defer stop()
 	stopIdle := r.watchIdle()
-
-	var uploading sync.WaitGroup
-	uploading.Go(r.upload)
+	r.uploading.Add(1)
+	go r.upload()
 	r.download()
-	uploading.Wait()
+	r.uploading.Wait()
 	stopIdle()
-	r.conclude(TargetClosed, nil)
-	_ = tun.Close()
-	// Whoever wanted a reset has closed app by now.
-	_ = app.SetLinger(disarmed)
-	_ = app.Close()
-	return Result{Reason: r.reason, Err: r.err, Sent: r.sent.Load(), Received: r.received.Load()}
+	return r.end()
 }
 
 // disarmed is the SetLinger argument that ends a connection with FIN again.
@@ -116,6 +103,9 @@ type relay struct {
 	tun Tunnel
 	opt Options
 
+	uploading sync.WaitGroup
+
+	writer   appWriter
 	held     *queue      // what the app has not taken yet
 	paced    bool        // download goes at the app's pace
 	appetite appetite    // which is that, if so
@@ -136,6 +126,29 @@ type relay struct {
 	reason    CloseReason
 	err       error
 }
+
+func newRelay(app *net.TCPConn, tun Tunnel, opt Options) *relay {
+	r := &relay{app: app, tun: tun, opt: opt, targetDone: make(chan struct{}), over: make(chan struct{})}
+	r.raw, _ = app.SyscallConn() // fails for a nil connection only
+	r.held = newQueue(opt.Buffers, r.evict)
+	r.writer.init(r.raw)
+	r.touch()
+	return r
+}
+
+// end closes what is not closed yet, and says how it went.
+func (r *relay) end() Result {
+	r.conclude(TargetClosed, nil)
+	_ = r.tun.Close()
+	// Whoever wanted a reset has closed app by now.
+	_ = r.app.SetLinger(disarmed)
+	_ = r.app.Close()
+	return Result{Reason: r.reason, Err: r.err, Sent: r.sent.Load(), Received: r.received.Load()}
+}
+
+// evict ends a connection that holds back more than all others, which together
+// hold back too much.
+func (r *relay) evict() { r.abort(SlowReader, errTotal) }
 
 func (r *relay) touch() { r.moved.Store(time.Now().UnixNano()) }
 
@@ -169,58 +182,6 @@ func isReset(err error) bool {
 	return errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)
 }
 
-// buffers are for uploads.
-var buffers = sync.Pool{New: func() any { return new([chunk]byte) }}
-
-// upload moves the app's bytes to the target until the app ends.
-func (r *relay) upload() {
-	buf := buffers.Get().(*[chunk]byte)
-	defer buffers.Put(buf)
-	for {
-		n, err := r.app.Read(buf[:])
-		if n > 0 && !r.forward(buf[:n]) {
-			return
-		}
-		switch {
-		case err == nil:
-		case errors.Is(err, io.EOF):
-			r.appEnded()
-			return
-		case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, net.ErrClosed):
-			return // lingered for long enough, or the relay is over
-		default:
-			r.appFailed(err)
-			return
-		}
-	}
-}
-
-// forward sends p to the target. It reports whether to go on reading.
-func (r *relay) forward(p []byte) bool {
-	if !r.targetIsDone() {
-		if !r.asked.Load() && r.held.idle() {
-			r.opt.Pacer.ask(&r.exchange, time.Now())
-			r.asked.Store(true)
-		}
-		if err := r.tun.Send(p); err == nil {
-			now := time.Now().UnixNano()
-			r.sent.Add(int64(len(p)))
-			r.moved.Store(now)
-			r.lastSent.Store(now)
-			return true
-		}
-		// Why it failed is for Receive to say: the target may have closed.
-		<-r.targetDone
-	}
-	// The app writes to a target that has closed, and learns it as it would
-	// without us, but not before it has taken what the target said.
-	if queued, err := r.unsent(); err == nil && queued > 0 {
-		return true
-	}
-	_ = Reset(r.app)
-	return false
-}
-
 func (r *relay) targetIsDone() bool { return isClosed(r.targetDone) }
 
 func isClosed(c <-chan struct{}) bool {
@@ -230,11 +191,4 @@ func isClosed(c <-chan struct{}) bool {
 	default:
 		return false
 	}
-}
-
-// unsent returns how many bytes the app's kernel has not acknowledged yet
-// (SIOCOUTQ, tcp(7)).
-func (r *relay) unsent() (n int, err error) {
-	cerr := r.raw.Control(func(fd uintptr) { n, err = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ) })
-	return n, errors.Join(cerr, err)
 }

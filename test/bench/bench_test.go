@@ -87,6 +87,11 @@ func TestATargetIsTheMedianOfTheRoundsRatios(t *testing.T) {
 	if !ok || download.Got != 0.5 || download.Met || download.Target != "≥ 0.95" {
 		t.Errorf("ours is half as fast as the best, but the verdict is %+v", download)
 	}
+	for figure := range r.Figures {
+		if !slices.Contains(figures(), figure) {
+			t.Errorf("no report shows %q", figure)
+		}
+	}
 	if len(got) != 4 {
 		t.Errorf("what was not measured is judged: %v", slices.Collect(maps.Keys(got)))
 	}

@@ -40,6 +40,15 @@ const (
 	MemoryGrowth      = "growth of the memory"
 )
 
+// figures are all of them, in the order of the reports.
+func figures() []string {
+	return []string{
+		SetupMS, SetupP99MS, PerSecond, SetupCPU, RoundTripMS, RoundTrip16KMS,
+		Download, DownloadSpread, Upload, UploadSpread, DownloadCPU, DownloadSpreadCPU, UploadCPU, UploadSpreadCPU,
+		Scrape, ScrapeKeepAlive, AtRest, IdleMemory, SetupGrowth, CPUGrowth, MemoryGrowth,
+	}
+}
+
 // Scale is how much is measured.
 type Scale int
 

@@ -3,14 +3,13 @@
 package bench
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
-	"maps"
 	"math"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"text/tabwriter"
 )
@@ -23,7 +22,10 @@ func (r *Results) Print(w io.Writer) error {
 		header = append(header, string(c))
 	}
 	_, _ = fmt.Fprintln(t, strings.Join(header, "\t")+"\t")
-	for _, figure := range slices.Sorted(maps.Keys(r.Figures)) {
+	for _, figure := range figures() {
+		if len(r.Figures[figure]) == 0 {
+			continue
+		}
 		cells := []string{figure}
 		for _, c := range Contenders() {
 			cells = append(cells, cell(r.Figures[figure][c]))
@@ -37,11 +39,7 @@ func (r *Results) Print(w io.Writer) error {
 	t = tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintln(t, "TARGET\t\tGOT\tSPREAD\tMINIMAL\t")
 	for _, v := range r.Targets {
-		minimal := "-"
-		if v.Minimal != 0 {
-			minimal = number(v.Minimal)
-		}
-		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t±%.0f%%\t%s\t%s\n", v.Name, v.Target, number(v.Got), 100*v.Spread, minimal, pick(v.Met, "pass", "MISS"))
+		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t±%.0f%%\t%s\t%s\n", v.Name, v.Target, number(v.Got), 100*v.Spread, v.minimal(), v.says())
 	}
 	return t.Flush()
 }
@@ -62,7 +60,46 @@ func number(x float64) string {
 	return fmt.Sprintf("%.*f", max(0, digits), x)
 }
 
-// Write writes results.json and results.svg into a folder.
+// Markdown returns the same tables for a document.
+func (r *Results) Markdown() []byte {
+	var b bytes.Buffer
+	row := func(cells ...string) { fmt.Fprintf(&b, "| %s |\n", strings.Join(cells, " | ")) }
+	header, line := []string{"median ± spread"}, []string{"---"}
+	for _, c := range Contenders() {
+		header, line = append(header, string(c)), append(line, "---")
+	}
+	row(header...)
+	row(line...)
+	for _, figure := range figures() {
+		if len(r.Figures[figure]) == 0 {
+			continue
+		}
+		cells := []string{figure}
+		for _, c := range Contenders() {
+			cells = append(cells, cell(r.Figures[figure][c]))
+		}
+		row(cells...)
+	}
+	fmt.Fprintln(&b)
+	row("target", "", "got", "minimal client", "")
+	row("---", "---", "---", "---", "---")
+	for _, v := range r.Targets {
+		row(v.Name, v.Target, fmt.Sprintf("%s ± %.0f %%", number(v.Got), 100*v.Spread), v.minimal(), v.says())
+	}
+	return b.Bytes()
+}
+
+// minimal is what a minimal client of the same mode got, where one was asked.
+func (v Verdict) minimal() string {
+	if v.Minimal == 0 {
+		return "-"
+	}
+	return number(v.Minimal)
+}
+
+func (v Verdict) says() string { return pick(v.Met, "pass", "MISS") }
+
+// Write writes results.json, results.md and results.svg into a folder.
 func (r *Results) Write(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -71,8 +108,10 @@ func (r *Results) Write(dir string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(dir, "results.json"), append(text, '\n'), 0o644); err != nil {
-		return err
+	for name, content := range map[string][]byte{"results.json": append(text, '\n'), "results.md": r.Markdown(), "results.svg": r.plot()} {
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o644); err != nil {
+			return err
+		}
 	}
-	return os.WriteFile(filepath.Join(dir, "results.svg"), r.plot(), 0o644)
+	return nil
 }

@@ -99,6 +99,9 @@ func (c *certificates) build() *tls.Config {
 		ServerName:         c.files.ServerName,
 		NextProtos:         c.files.ALPN,
 		ClientSessionCache: tls.NewLRUClientSessionCache(0),
+		// Records that grow while a connection is young cost a bulk transfer more
+		// than they save.
+		DynamicRecordSizingDisabled: true,
 	}
 	if r := c.roots.current; r != nil {
 		cfg.RootCAs = r.roots

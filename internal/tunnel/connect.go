@@ -37,7 +37,7 @@ func (e *endpoint) dialConnect(ctx context.Context, conn net.Conn, dst netip.Add
 	if tcp, ok := unwrap(conn).(*net.TCPConn); ok {
 		_ = tcp.SetReadBuffer(connectBuffer)
 	}
-	c := &connectConn{endpoint: e, conn: conn, receiving: newTurn()}
+	c := newConnectConn(e, conn)
 	if err := c.dial(ctx, dst); err != nil {
 		return nil, err
 	}
@@ -52,7 +52,7 @@ func (c *connectConn) dial(ctx context.Context, dst netip.AddrPort) *Error {
 		close(fired)
 	})
 	// Where the request cannot be written, the answer says why.
-	_, _ = fmt.Fprintf(c.conn, "CONNECT %[1]s HTTP/1.1\r\nHost: %[1]s\r\nUser-Agent: shoot-proxy\r\n\r\n", dst)
+	_, _ = io.WriteString(c.conn, connectRequest(dst))
 	err := c.answer()
 	late := !stop()
 	if late {
@@ -70,6 +70,11 @@ func (c *connectConn) dial(ctx context.Context, dst netip.AddrPort) *Error {
 		_ = c.conn.Close()
 	}
 	return err
+}
+
+func connectRequest(dst netip.AddrPort) string {
+	to := dst.String()
+	return "CONNECT " + to + " HTTP/1.1\r\nHost: " + to + "\r\nUser-Agent: shoot-proxy\r\n\r\n"
 }
 
 // answer reads until it is known what the server says. What the target said in
@@ -189,11 +194,16 @@ func sayLast(conn net.Conn) {
 
 // unwrap returns the socket under what connectTo has put around it.
 func unwrap(conn net.Conn) net.Conn {
-	if t, ok := conn.(*tls.Conn); ok {
-		conn = t.NetConn()
+	for {
+		switch c := conn.(type) {
+		case *tls.Conn:
+			conn = c.NetConn()
+		case fullStop:
+			conn = c.Conn
+		case *socket:
+			conn = c.Conn
+		default:
+			return conn
+		}
 	}
-	if f, ok := conn.(fullStop); ok {
-		conn = f.Conn
-	}
-	return conn
 }

@@ -12,10 +12,6 @@ import (
 	"time"
 )
 
-// receiveBuffer is how many bytes a connection in http-connect mode reads at
-// once; the server writes at most as many.
-const receiveBuffer = 32 << 10
-
 const (
 	// haste is how soon after its answer a server that ends a connection may have
 	// been in its own way: the end comes right behind it.
@@ -32,6 +28,7 @@ const (
 type connectConn struct {
 	endpoint *endpoint
 	conn     net.Conn
+	arriving *gatherer // reads conn behind the answer; under receiving
 
 	receiving turn
 	closing   atomic.Bool
@@ -44,8 +41,12 @@ type connectConn struct {
 	pending []byte       // bytes of the target that came with the answer
 	ahead   *aheadFilter // set where the target spoke first and the 200 is still to come
 	ended   error        // how the stream has ended behind pending, if it has
-	buf     []byte
-	verdict error // what Receive returns from now on
+	verdict error        // what Receive returns from now on
+}
+
+func newConnectConn(e *endpoint, conn net.Conn) *connectConn {
+	arriving := newGatherer(conn, &e.server.dialer.chunks)
+	return &connectConn{endpoint: e, conn: arriving.conn, arriving: arriving, receiving: newTurn()}
 }
 
 // Server implements Conn.
@@ -54,7 +55,7 @@ func (c *connectConn) Server() string { return c.endpoint.server.Name }
 // Send implements Conn.
 func (c *connectConn) Send(p []byte) error {
 	c.spoke.Store(true)
-	if _, err := c.conn.Write(p); err != nil {
+	if err := c.arriving.socket.writeTogether(c.conn, p); err != nil {
 		return fmt.Errorf("%w: %w", ErrBroken, err)
 	}
 	return nil
@@ -89,11 +90,7 @@ func (c *connectConn) next() ([]byte, error) {
 	if c.ended != nil {
 		return c.end(c.ended)
 	}
-	if c.buf == nil {
-		c.buf = make([]byte, receiveBuffer)
-	}
-	n, err := c.conn.Read(c.buf)
-	data := c.buf[:n]
+	data, err := c.arriving.next()
 	if c.ahead != nil {
 		data = c.ahead.pass(data)
 		if c.ahead.found {
@@ -102,14 +99,10 @@ func (c *connectConn) next() ([]byte, error) {
 			return c.end(ErrProtocol)
 		}
 	}
-	if err == nil {
-		return data, nil
+	if err != nil {
+		return c.end(err)
 	}
-	if len(data) > 0 {
-		// Return them first; a stream that has ended will say so again.
-		return data, nil
-	}
-	return c.end(err)
+	return data, nil
 }
 
 // end settles the verdict on a stream that ended with err, and returns what was
@@ -176,7 +169,7 @@ func (c *connectConn) hangUp() {
 	_ = c.conn.SetDeadline(time.Now().Add(closeGrace))
 	sayLast(c.conn)
 	c.receiving.Lock()
-	c.buf = nil // what Receive last returned may still be on its way to the app
+	c.arriving.leave() // what Receive last returned may still be on its way to the app
 	for c.verdict == nil {
 		_, _ = c.next()
 	}

@@ -58,7 +58,7 @@ func connectTo(ctx context.Context, e *endpoint) (net.Conn, string, *Error) {
 	if cfg.ServerName == "" {
 		cfg.ServerName, _, _ = net.SplitHostPort(e.server.Address)
 	}
-	conn := tls.Client(fullStop{raw}, cfg)
+	conn := tls.Client(fullStop{newSocket(raw, true, &e.server.dialer.chunks)}, cfg)
 	if err := conn.HandshakeContext(ctx); err != nil {
 		_ = raw.Close()
 		return nil, "", e.handshakeError(ctx, cfg.ServerName, err)

@@ -82,6 +82,7 @@ type Dialer struct {
 	random   func() float64
 
 	picking sync.Mutex // one dial chooses after the other
+	chunks  chunks     // for what arrives from servers
 
 	life       context.Context // of what is not any one dial's
 	die        context.CancelFunc

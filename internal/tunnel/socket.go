@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tunnel
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// chunkSize is how many bytes are taken from a socket at once, at most.
+	chunkSize = 32 << 10
+	// recordHeader is the size of a TLS record's header, whose last two bytes
+	// are the length of the rest (RFC 8446, section 5.1).
+	recordHeader = 5
+	// maxRecord is how many bytes crypto/tls puts into one record at most.
+	maxRecord = 16 << 10
+)
+
+// chunk is memory for what one read of a socket brings.
+type chunk [chunkSize]byte
+
+// chunks are those that nobody uses. The zero value is ready; it is safe for
+// concurrent use.
+type chunks struct{ pool sync.Pool }
+
+func (c *chunks) get() *chunk {
+	if p, ok := c.pool.Get().(*chunk); ok {
+		return p
+	}
+	return new(chunk)
+}
+
+func (c *chunks) put(p *chunk) { c.pool.Put(p) }
+
+// socket is a connection to a server, below TLS where there is any. It reads in
+// large pieces: crypto/tls by itself asks the kernel for little more than a
+// record, of which upstream's agent fills but 4 KiB. It holds memory only for
+// bytes that have arrived and were not read yet, not while it waits for some.
+//
+// Writing is safe for concurrent use, reading is not.
+type socket struct {
+	net.Conn
+	raw    syscall.RawConn // nil where Conn has no file; then a read waits with a chunk
+	chunks *chunks
+	take   func(fd uintptr) bool // s.takeFrom; made once, because it escapes
+	put    func(fd uintptr) bool // s.putInto
+
+	chunk      *chunk // holds what has arrived and was not read; nil where nothing has
+	start, end int    // of that
+	err        error  // how the connection has ended behind it
+	hurried    bool   // Read does not wait
+	patient    bool   // takeFrom waits
+	taken      error  // what went wrong in it
+	records    framing
+
+	following atomic.Int32 // how many more writes come right behind the next one
+	writing   sync.Mutex   // of what follows
+	out       []byte
+	flags     int
+	written   error
+}
+
+// newSocket returns a socket that reads conn. framed says that TLS reads it in
+// turn: then no Read goes beyond the end of a record, and what TLS has taken is
+// never more than one.
+func newSocket(conn net.Conn, framed bool, c *chunks) *socket {
+	s := &socket{Conn: conn, chunks: c, records: framing{on: framed}}
+	if file, ok := conn.(syscall.Conn); ok {
+		s.raw, _ = file.SyscallConn() // fails for a nil connection only
+		s.take, s.put = s.takeFrom, s.putInto
+	}
+	return s
+}
+
+// errNothingYet is what a hurried Read returns where it would have to wait. It
+// is temporary, so that crypto/tls goes on where it was.
+var errNothingYet net.Error = nothingYet{}
+
+type nothingYet struct{}
+
+func (nothingYet) Error() string   { return "nothing has arrived yet" }
+func (nothingYet) Timeout() bool   { return true }
+func (nothingYet) Temporary() bool { return true }
+
+// Read implements net.Conn.
+func (s *socket) Read(p []byte) (int, error) {
+	if s.empty() && !s.hurried {
+		s.await()
+	}
+	if s.empty() {
+		err := s.err
+		s.err = nil // whoever reads on finds out again
+		if err == nil {
+			err = errNothingYet
+		}
+		return 0, err
+	}
+	n := s.records.next(p, s.chunk[s.start:s.end])
+	s.start += n
+	if s.empty() {
+		s.release()
+	}
+	return n, nil
+}
+
+// empty reports whether a Read would have to wait.
+func (s *socket) empty() bool { return s.start == s.end }
+
+// await waits until a Read has something to return.
+func (s *socket) await() { s.fill(true) }
+
+// poll is await without the wait.
+func (s *socket) poll() { s.fill(false) }
+
+func (s *socket) fill(patient bool) {
+	if !s.empty() || s.err != nil {
+		return
+	}
+	if s.raw == nil {
+		s.fillPlain(patient)
+		return
+	}
+	s.patient, s.taken = patient, nil
+	s.err = s.raw.Read(s.take)
+	if s.err == nil && s.taken != nil {
+		s.err = s.taken
+	}
+}
+
+// takeFrom reads once. It returns false where that has to be tried again when
+// something has arrived.
+func (s *socket) takeFrom(fd uintptr) bool {
+	c := s.chunks.get()
+	n, err := retried(func() (int, error) { return unix.Read(int(fd), c[:]) })
+	if n > 0 {
+		s.chunk, s.start, s.end = c, 0, n
+		return true
+	}
+	s.chunks.put(c)
+	switch {
+	case errors.Is(err, unix.EAGAIN):
+		return !s.patient
+	case err != nil:
+		s.taken = s.failed("read", err)
+	default:
+		s.taken = io.EOF
+	}
+	return true
+}
+
+// fillPlain is fill for connections without a file, which tests have.
+func (s *socket) fillPlain(patient bool) {
+	c := s.chunks.get()
+	if !patient {
+		_ = s.SetReadDeadline(longAgo)
+		defer s.SetReadDeadline(time.Time{})
+	}
+	n, err := s.Conn.Read(c[:])
+	s.err = err
+	if !patient && errors.Is(err, os.ErrDeadlineExceeded) {
+		s.err = nil
+	}
+	if n > 0 {
+		s.chunk, s.start, s.end = c, 0, n
+		return
+	}
+	s.chunks.put(c)
+}
+
+// release gives the chunk back.
+func (s *socket) release() {
+	if s.chunk != nil {
+		s.chunks.put(s.chunk)
+	}
+	s.chunk, s.start, s.end = nil, 0, 0
+}
+
+// writeTogether writes p to conn, which is TLS on s. The records that it becomes
+// leave together, where crypto/tls sends each by itself.
+func (s *socket) writeTogether(conn net.Conn, p []byte) error {
+	if s.raw != nil && s.records.on && len(p) > maxRecord {
+		s.following.Store(int32((len(p) - 1) / maxRecord))
+		defer s.flush()
+	}
+	_, err := conn.Write(p)
+	return err
+}
+
+// flush sends what waits for more that does not come: crypto/tls has made other
+// records of something than was thought.
+func (s *socket) flush() {
+	if tcp, ok := s.Conn.(*net.TCPConn); ok && s.following.Swap(0) > 0 {
+		_ = tcp.SetNoDelay(true) // which it is already; Linux sends at once where this is said
+	}
+}
+
+// Write implements net.Conn.
+func (s *socket) Write(p []byte) (int, error) {
+	if s.following.Load() <= 0 || s.following.Add(-1) < 0 {
+		return s.Conn.Write(p)
+	}
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.out, s.flags, s.written = p, unix.MSG_MORE, nil
+	err := s.raw.Write(s.put)
+	n := len(p) - len(s.out)
+	s.out = nil
+	if err == nil {
+		err = s.written
+	}
+	return n, err
+}
+
+// putInto writes until all of s.out is with the kernel. It returns false where
+// that has to go on when there is room.
+func (s *socket) putInto(fd uintptr) bool {
+	for len(s.out) > 0 {
+		n, err := retried(func() (int, error) { return unix.SendmsgN(int(fd), s.out, nil, nil, s.flags) })
+		switch {
+		case errors.Is(err, unix.EAGAIN):
+			return false
+		case err != nil:
+			s.written = s.failed("write", err)
+			return true
+		}
+		s.out = s.out[n:]
+	}
+	return true
+}
+
+// failed is err as package net has it.
+func (s *socket) failed(call string, err error) error {
+	return &net.OpError{
+		Op: call, Net: s.LocalAddr().Network(), Source: s.LocalAddr(), Addr: s.RemoteAddr(),
+		Err: os.NewSyscallError(call, err),
+	}
+}
+
+// retried calls call until no signal has interrupted it.
+func retried(call func() (int, error)) (int, error) {
+	for {
+		n, err := call()
+		if !errors.Is(err, unix.EINTR) {
+			return n, err
+		}
+	}
+}
+
+// framing follows the TLS records in a stream of bytes.
+type framing struct {
+	on   bool
+	left int // bytes until the current record ends; 0 where a header is next
+	head [recordHeader]byte
+	seen int // bytes of a header that came in pieces
+}
+
+// next copies from src, which is not empty, to dst, at most up to the end of a
+// record, and returns how many bytes.
+func (f *framing) next(dst, src []byte) int {
+	switch {
+	case !f.on:
+		return copy(dst, src)
+	case f.left > 0:
+	case f.seen == 0 && len(src) >= recordHeader:
+		f.left = recordHeader + recordLength(src)
+	default:
+		n := copy(dst, src[:min(len(src), recordHeader-f.seen)])
+		copy(f.head[f.seen:], src[:n])
+		if f.seen += n; f.seen == recordHeader {
+			f.left, f.seen = recordLength(f.head[:]), 0
+		}
+		return n
+	}
+	n := copy(dst, src[:min(len(src), f.left)])
+	f.left -= n
+	return n
+}
+
+func recordLength(header []byte) int { return int(header[3])<<8 | int(header[4]) }

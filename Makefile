@@ -51,6 +51,7 @@ test: ## everything: unit and namespace tests under the race detector, then end 
 	@$(MAKE) -j2 packages-test go-test
 	REQUIRE_ROOT=$(REQUIRE_ROOT) $(call GOTESTSUM,pkgname) -race $(GO_TEST_FLAGS) ./...
 	@$(MAKE) test-egressselector
+	@$(MAKE) test-bench-micro
 	@$(MAKE) test-e2e
 
 .PHONY: test-unit
@@ -148,6 +149,11 @@ go-test:
 .PHONY: test-egressselector
 test-egressselector:
 	cd test/egressselector && $(call GOTESTSUM,pkgname) $(GO_TEST_FLAGS) ./...
+
+# Each benchmark once, so that none rots.
+.PHONY: test-bench-micro
+test-bench-micro:
+	$(call GOTESTSUM,pkgname) -run '^$$' -bench . -benchtime 1x $(GO_TEST_FLAGS) ./...
 
 # The race detector stays out of the end-to-end tests: they hash gigabytes. One
 # package at a time, for two labs at once make each other slow; but for tests that

@@ -153,7 +153,7 @@ test-egressselector:
 # Each benchmark once, so that none rots.
 .PHONY: test-bench-micro
 test-bench-micro:
-	$(call GOTESTSUM,pkgname) -run '^$$' -bench . -benchtime 1x $(GO_TEST_FLAGS) ./...
+	@go test -run '^$$' -bench . -benchtime 1x $(GO_TEST_FLAGS) ./... | { grep '^Benchmark\|^FAIL\|^---\|^panic\|^    ' || true; }
 
 # The race detector stays out of the end-to-end tests: they hash gigabytes. One
 # package at a time, for two labs at once make each other slow; but for tests that

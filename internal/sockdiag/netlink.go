@@ -28,9 +28,9 @@ const (
 // the payloads of its answers. An error that the kernel answers is a wrapped
 // unix.Errno.
 //
-// The socket lives as long as the question: a general netlink library opens it
-// through the runtime's poller and reads into 64 KiB, which for a single answer
-// cost more than all else that the sidecar does for a connection.
+// The socket lives as long as the question. A general netlink library opens it
+// through the runtime's poller and reads into 64 KiB of stack, for which the
+// goroutine's has to grow, and takes twice as long.
 func ask(r request, flags uint16) ([][]byte, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
 	if err != nil {

@@ -20,56 +20,92 @@ import (
 	"github.com/shoot-proxy/proxy-client/pkg/origdst"
 )
 
-// connection is what the log line says about one connection.
+// connection is one accepted connection: what its log line says, and what has to
+// be given back at its end.
 type connection struct {
 	source      netip.AddrPort
 	destination netip.AddrPort // invalid until looked up
 	accepted    time.Time
 	dialled     time.Duration // how long the dial took, also a failed one
 	server      string        // configured name; empty where none was asked
+
+	remembered bool // it is among the routes
+	counts     bool // against --max-connections
 }
 
-// serve takes one connection from its accept to its end, and closes app. It
-// returns when nothing of it is left. ctx ends when the drain is over.
+// serve takes one connection from its accept to its tunnel, and closes app where
+// it gets none. What is relayed goes on in a goroutine of its own: this one's
+// stack has grown with the dial, and most connections last longer than any dial.
+// ctx ends when the drain is over.
 func (p *Proxy) serve(ctx context.Context, app *net.TCPConn) {
 	p.metrics.active.Inc()
-	defer p.metrics.active.Dec()
 	c := &connection{source: app.RemoteAddr().(*net.TCPAddr).AddrPort(), accepted: time.Now()}
+	if tun := p.connect(ctx, c, app); tun != nil {
+		p.goroutines.Go(func() { p.relay(ctx, c, app, tun) })
+		return
+	}
+	p.leave(c)
+}
 
+// leave gives back what c holds. Nothing of it is left then.
+func (p *Proxy) leave(c *connection) {
+	if c.counts {
+		p.connections.leave()
+	}
+	if c.remembered {
+		p.routes.forget(route{c.source, c.destination})
+	}
+	p.metrics.active.Dec()
+	p.open.Add(-1)
+}
+
+// connect returns the tunnel to where app wanted to go. Where there is none it
+// returns nil, and app was dealt with.
+func (p *Proxy) connect(ctx context.Context, c *connection, app *net.TCPConn) tunnel.Conn {
 	destination, err := p.lookup(app)
 	if err != nil {
 		p.notMade(c, app, ResultRefused, lookupError(err))
-		return
+		return nil
 	}
 	c.destination = destination
-	defer p.remember(c.source, c.destination)()
+	p.routes.remember(route{c.source, c.destination})
+	c.remembered = true
 	if probe.IsTarget(p.cfg.CIDRs, destination) {
 		p.answerProbe(c, app)
-		return
+		return nil
 	}
 	_ = relay.Arm(app) // from here on nothing but an orderly end is one
 	if err := p.guard(destination); err != nil {
 		p.notMade(c, app, ResultRefused, err)
-		return
+		return nil
 	}
 	if !p.connections.enter() {
 		p.tooMany(app)
-		return
+		return nil
 	}
-	defer p.connections.leave()
+	c.counts = true
 	tun, err := p.dial(ctx, c, app)
 	if err != nil {
 		p.notMade(c, app, ResultFailed, err)
-		return
+		return nil
 	}
 	p.metrics.dial.Observe(c.dialled.Seconds())
-	p.relayed(c, relay.Run(ctx, app, &counted{tun, p.metrics.sent, p.metrics.received}, relay.Options{
+	return tun
+}
+
+// relay takes a connection from its tunnel to its end, and closes app and tun. It
+// returns when nothing of it is left. Its frame lies under all that the connection
+// waits in.
+func (p *Proxy) relay(ctx context.Context, c *connection, app *net.TCPConn, tun tunnel.Conn) {
+	result := relay.Run(ctx, app, &counted{tun, p.metrics.sent, p.metrics.received}, relay.Options{
 		HalfCloseTimeout: p.cfg.HalfCloseTimeout,
 		IdleTimeout:      p.cfg.IdleTimeout,
 		Buffers:          p.buffers,
 		Pacer:            p.pacer(c.server),
 		AppState:         func() relay.AppState { return p.appState(c) },
-	}))
+	})
+	p.relayed(c, result)
+	p.leave(c)
 }
 
 // lookupError gives a failed lookup its reason.
@@ -84,9 +120,9 @@ func lookupError(err error) error {
 // answerProbe tells init-redirect, or this sidecar's own watch, that the
 // redirect leads here. Not worth a line at the usual level: it happens for ever.
 func (p *Proxy) answerProbe(c *connection, app *net.TCPConn) {
-	p.metrics.connections.WithLabelValues(string(ResultProbe)).Inc()
+	p.metrics.connections.inc(ResultProbe)
 	err := probe.Answer(app, c.destination)
-	p.log.Debug("probe answered", p.attributes(c, "error", err)...)
+	p.tell(slog.LevelDebug, "probe answered", c, err)
 }
 
 // guard refuses what must never be dialled, whatever the rules let through.
@@ -114,13 +150,13 @@ func (p *Proxy) guard(destination netip.AddrPort) error {
 // dial dials c's destination for as long as the app wants it and the budget
 // lasts, which covers the wait for a place among the dials as well.
 func (p *Proxy) dial(ctx context.Context, c *connection, app *net.TCPConn) (tunnel.Conn, error) {
-	budget, cancel := context.WithTimeout(ctx, p.cfg.DialTimeout)
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.DialTimeout)
 	defer cancel()
-	dialCtx, stop := watchApp(budget, app, func() relay.AppState { return p.appState(c) })
+	watch := watchApp(app, cancel, func() relay.AppState { return p.appState(c) })
 	start := time.Now()
-	tun, err := p.dialInTurn(dialCtx, c.destination)
+	tun, err := p.dialInTurn(ctx, c.destination)
 	c.dialled = time.Since(start)
-	gone := stop()
+	gone := watch.stop()
 	if failed, ok := errors.AsType[*tunnel.Error](err); ok {
 		c.server = failed.Server
 	}
@@ -151,7 +187,10 @@ func (p *Proxy) dialInTurn(ctx context.Context, destination netip.AddrPort) (tun
 
 // pacer returns what all connections through a server share.
 func (p *Proxy) pacer(server string) *relay.Pacer {
-	pacer, _ := p.pacers.LoadOrStore(server, new(relay.Pacer))
+	pacer, ok := p.pacers.Load(server)
+	if !ok {
+		pacer, _ = p.pacers.LoadOrStore(server, new(relay.Pacer))
+	}
 	return pacer.(*relay.Pacer)
 }
 
@@ -165,7 +204,7 @@ func (p *Proxy) appState(c *connection) relay.AppState {
 		// Two apps' connections from one port to two destinations meet at our
 		// listener, so conntrack gives the second another port there.
 		state, err = p.search(c.source, c.destination, func(port uint16) bool {
-			return p.serving(netip.AddrPortFrom(c.source.Addr(), port), c.destination)
+			return p.routes.has(route{netip.AddrPortFrom(c.source.Addr(), port), c.destination})
 		})
 	}
 	switch {
@@ -181,24 +220,6 @@ func (p *Proxy) appState(c *connection) relay.AppState {
 	}
 }
 
-// route is where a connection comes from, as accepted, and where its app wanted
-// it to go.
-type route struct{ source, destination netip.AddrPort }
-
-// remember notes that the connection from source to destination is open, until
-// the returned function is called.
-func (p *Proxy) remember(source, destination netip.AddrPort) (forget func()) {
-	r := route{source, destination}
-	p.routes.Store(r, nil)
-	return func() { p.routes.Delete(r) }
-}
-
-// serving reports whether the connection from source to destination is open.
-func (p *Proxy) serving(source, destination netip.AddrPort) bool {
-	_, ok := p.routes.Load(route{source, destination})
-	return ok
-}
-
 // notMade resets a connection for which there is no tunnel, counts it, and logs
 // why. That the app gave up is no failure of ours.
 func (p *Proxy) notMade(c *connection, app *net.TCPConn, result Result, err error) {
@@ -210,43 +231,49 @@ func (p *Proxy) notMade(c *connection, app *net.TCPConn, result Result, err erro
 	if reason == tunnel.ReasonCancelled {
 		result, level = ResultCancelled, slog.LevelInfo
 	}
-	p.metrics.connections.WithLabelValues(string(result)).Inc()
-	p.metrics.failures.WithLabelValues(string(reason)).Inc()
-	p.log.Log(context.Background(), level, "connection not made", p.attributes(c, "reason", string(reason), "error", err)...)
+	p.metrics.connections.inc(result)
+	p.metrics.failures.inc(reason)
+	p.tell(level, "connection not made", c, err, slog.String("reason", string(reason)))
 }
 
 // relayed counts and logs a connection that had its tunnel.
 func (p *Proxy) relayed(c *connection, r relay.Result) {
-	p.metrics.connections.WithLabelValues(string(ResultRelayed)).Inc()
-	p.metrics.closes.WithLabelValues(string(r.Reason)).Inc()
+	p.metrics.connections.inc(ResultRelayed)
+	p.metrics.closes.inc(r.Reason)
 	level, message := slog.LevelInfo, "connection closed"
 	switch r.Reason {
 	case relay.AppClosed, relay.AppReset, relay.TargetClosed, relay.Idle:
 	default: // the app saw a reset that neither it nor the target asked for
 		level, message = slog.LevelWarn, "connection broken"
 	}
-	p.log.Log(context.Background(), level, message,
-		p.attributes(c, "reason", string(r.Reason), "sent_bytes", r.Sent, "received_bytes", r.Received, "error", r.Err)...)
+	p.tell(level, message, c, r.Err,
+		slog.String("reason", string(r.Reason)), slog.Int64("sent_bytes", r.Sent), slog.Int64("received_bytes", r.Received))
 }
 
-// attributes are those that every connection's line has, then more, of which an
-// error comes last and is left out where there is none.
-func (p *Proxy) attributes(c *connection, more ...any) []any {
-	attributes := []any{"source", c.source.String()}
+// tell logs c's line: what every connection's has, then more, then err, where there
+// is one.
+func (p *Proxy) tell(level slog.Level, message string, c *connection, err error, more ...slog.Attr) {
+	ctx := context.Background()
+	if !p.log.Enabled(ctx, level) {
+		return
+	}
+	attributes := make([]slog.Attr, 0, 10)
+	attributes = append(attributes, slog.String("source", c.source.String()))
 	if c.destination.IsValid() {
-		attributes = append(attributes, "destination", c.destination.String())
+		attributes = append(attributes, slog.String("destination", c.destination.String()))
 	}
 	if c.server != "" {
-		attributes = append(attributes, "server", c.server)
+		attributes = append(attributes, slog.String("server", c.server))
 	}
 	if c.dialled > 0 {
-		attributes = append(attributes, "dial_seconds", c.dialled.Seconds())
+		attributes = append(attributes, slog.Float64("dial_seconds", c.dialled.Seconds()))
 	}
-	attributes = append(attributes, "duration_seconds", time.Since(c.accepted).Seconds())
-	if err, _ := more[len(more)-1].(error); err == nil {
-		more = more[:len(more)-2]
+	attributes = append(attributes, slog.Float64("duration_seconds", time.Since(c.accepted).Seconds()))
+	attributes = append(attributes, more...)
+	if err != nil {
+		attributes = append(attributes, slog.Any("error", err))
 	}
-	return append(attributes, more...)
+	p.log.LogAttrs(ctx, level, message, attributes...)
 }
 
 // counted counts bytes as they pass, for a download of an hour should show

@@ -57,6 +57,9 @@ func newDialLimit(most int) *dialLimit {
 // acquire waits for a place for a dial to dst until ctx ends, and then returns
 // a *tunnel.Error. Whoever got a place has to release it.
 func (d *dialLimit) acquire(ctx context.Context, dst netip.AddrPort) error {
+	if ctx.Err() == nil && d.take(dst) {
+		return nil
+	}
 	w := d.enter(dst)
 	select {
 	case <-w.ready:
@@ -99,16 +102,39 @@ func noPlace(ctx context.Context, full error) *tunnel.Error {
 	return &tunnel.Error{Reason: tunnel.ReasonMaxDials, Err: full}
 }
 
-// enter takes a place, where there is one, or a seat in the queue: the waiter is
-// ready now or later.
-func (d *dialLimit) enter(dst netip.AddrPort) *waiter {
+// take takes a place where there is one and nobody else may have it. Nearly all
+// dials need no more.
+func (d *dialLimit) take(dst netip.AddrPort) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.closed || d.inFlight >= d.max || d.turns.Len() > 0 {
+		return false
+	}
+	to := d.to(dst)
+	if to.held >= d.share || to.waiting.Len() > 0 {
+		return false
+	}
+	d.inFlight++
+	to.held++
+	return true
+}
+
+// to returns dst's part, which was made where there was none. The caller settles.
+func (d *dialLimit) to(dst netip.AddrPort) *destination {
 	to := d.destinations[dst]
 	if to == nil {
 		to = &destination{}
 		d.destinations[dst] = to
 	}
+	return to
+}
+
+// enter takes a place, where there is one, or a seat in the queue: the waiter is
+// ready now or later.
+func (d *dialLimit) enter(dst netip.AddrPort) *waiter {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	to := d.to(dst)
 	w := &waiter{destination: dst, ready: make(chan struct{})}
 	w.element = to.waiting.PushBack(w)
 	d.settle(dst, to)

@@ -39,17 +39,31 @@ const (
 // every label value exists from the start, so that rates are right from the
 // first event on.
 type Metrics struct {
-	connections *prometheus.CounterVec
+	connections counters[Result]
 	active      prometheus.Gauge
 	sent        prometheus.Counter
 	received    prometheus.Counter
 	dial        prometheus.Histogram
-	failures    *prometheus.CounterVec
-	closes      *prometheus.CounterVec
+	failures    counters[tunnel.Reason]
+	closes      counters[relay.CloseReason]
 	redirectOK  prometheus.Gauge
 
 	buffers atomic.Pointer[relay.Buffers]
 }
+
+// counters are those of a vector, by the values of its only label, which are a
+// closed set: a connection should not have to look them up.
+type counters[Label ~string] map[Label]prometheus.Counter
+
+func countersOf[Label ~string](vec *prometheus.CounterVec, labels []Label) counters[Label] {
+	c := counters[Label]{}
+	for _, l := range labels {
+		c[l] = vec.WithLabelValues(string(l))
+	}
+	return c
+}
+
+func (c counters[Label]) inc(l Label) { c[l].Inc() }
 
 // watchBuffers makes b what buffered_bytes tells of.
 func (m *Metrics) watchBuffers(b *relay.Buffers) { m.buffers.Store(b) }
@@ -69,11 +83,22 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		Name: "proxy_client_bytes_total",
 		Help: "Bytes relayed, by direction.",
 	}, []string{"direction"})
+	connections := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "proxy_client_connections_total",
+		Help: "Connections that ended, by what became of them.",
+	}, []string{"result"})
+	failures := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "proxy_client_dial_failures_total",
+		Help: "Connections that could not be made, or were refused without a dial, by reason.",
+	}, []string{"reason"})
+	closes := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "proxy_client_close_total",
+		Help: "Relayed connections that ended, by what ended them.",
+	}, []string{"reason"})
 	m := &Metrics{
-		connections: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "proxy_client_connections_total",
-			Help: "Connections that ended, by what became of them.",
-		}, []string{"result"}),
+		connections: countersOf(connections, Results()),
+		failures:    countersOf(failures, tunnel.Reasons()),
+		closes:      countersOf(closes, relay.CloseReasons()),
 		active: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "proxy_client_connections_active",
 			Help: "Connections that are open now, those being dialled included.",
@@ -85,32 +110,15 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Help:    "Time from accepting a connection to its tunnel, for dials that succeeded.",
 			Buckets: []float64{0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 8, 15},
 		}),
-		failures: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "proxy_client_dial_failures_total",
-			Help: "Connections that could not be made, or were refused without a dial, by reason.",
-		}, []string{"reason"}),
-		closes: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "proxy_client_close_total",
-			Help: "Relayed connections that ended, by what ended them.",
-		}, []string{"reason"}),
 		redirectOK: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "proxy_client_redirect_ok",
 			Help: "1 where the last probe of the redirect came back to the sidecar in every IP family of the shoot, 0 otherwise.",
 		}),
 	}
-	for _, r := range Results() {
-		m.connections.WithLabelValues(string(r))
-	}
-	for _, r := range tunnel.Reasons() {
-		m.failures.WithLabelValues(string(r))
-	}
-	for _, r := range relay.CloseReasons() {
-		m.closes.WithLabelValues(string(r))
-	}
 	buffered := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "proxy_client_buffered_bytes",
 		Help: "Bytes held back now for apps that read slowly, as --total-buffer counts them.",
 	}, m.buffered)
-	reg.MustRegister(m.connections, m.active, bytes, buffered, m.dial, m.failures, m.closes, m.redirectOK)
+	reg.MustRegister(connections, m.active, bytes, buffered, m.dial, failures, closes, m.redirectOK)
 	return m
 }

@@ -71,7 +71,7 @@ type Proxy struct {
 	socket func(local, remote netip.AddrPort) (sockdiag.State, error)
 	search func(local, remote netip.AddrPort, known func(uint16) bool) (sockdiag.State, error)
 
-	routes sync.Map // of route: the connections being served
+	routes routes
 
 	connections connectionLimit
 	crowded     complaint // that they are too many
@@ -79,10 +79,11 @@ type Proxy struct {
 	buffers     *relay.Buffers
 	pacers      sync.Map // *relay.Pacer by proxy-server
 
-	state   atomic.Int32 // one of the states below
-	open    atomic.Int64 // connections being served
-	aborted chan struct{}
-	abort   sync.Once
+	state      atomic.Int32   // one of the states below
+	open       atomic.Int64   // connections being served
+	goroutines sync.WaitGroup // that serve them
+	aborted    chan struct{}
+	abort      sync.Once
 }
 
 // The states of a Proxy, in the order in which it goes through them.
@@ -155,13 +156,9 @@ func (p *Proxy) Run(ctx context.Context) error {
 		cancel()
 	}
 	defer reset()
-	var connections sync.WaitGroup
 	handle := func(app *net.TCPConn) {
 		p.open.Add(1)
-		connections.Go(func() {
-			defer p.open.Add(-1)
-			p.serve(connCtx, app)
-		})
+		p.goroutines.Go(func() { p.serve(connCtx, app) })
 	}
 
 	accepting, stopAccepting := context.WithCancel(connCtx)
@@ -184,7 +181,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 		stop()
 	}
 	p.state.Store(draining)
-	p.drain(&connections, reset, func() {
+	p.drain(reset, func() {
 		stopAccepting()
 		for _, ln := range p.cfg.Listeners {
 			ln.Close() //nolint:errcheck // it can only be closed already
@@ -198,7 +195,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 
 // drain returns once no connection is left: when the last one ended, or when
 // those that the timeout or Abort found open were reset.
-func (p *Proxy) drain(connections *sync.WaitGroup, reset, stopAccepting func()) {
+func (p *Proxy) drain(reset, stopAccepting func()) {
 	p.log.Info("draining", "open", p.open.Load(), "timeout", p.cfg.DrainTimeout.String(), "accepting", p.cfg.AcceptWhileDraining)
 	timeout := time.NewTimer(p.cfg.DrainTimeout)
 	defer timeout.Stop()
@@ -214,7 +211,7 @@ func (p *Proxy) drain(connections *sync.WaitGroup, reset, stopAccepting func()) 
 	stopAccepting()
 	done := make(chan struct{})
 	go func() {
-		connections.Wait()
+		p.goroutines.Wait()
 		close(done)
 	}()
 	if !p.cfg.AcceptWhileDraining {

@@ -13,42 +13,51 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/relay"
 )
 
-// appAskInterval is how often an app that has sent FIN, and nothing else, is
-// looked at.
-const appAskInterval = 250 * time.Millisecond
+const (
+	// watchAfter is how long a dial lasts until its app is watched. Most are over
+	// by then, and their apps have to be looked at only once.
+	watchAfter = 50 * time.Millisecond
+	// appAskInterval is how often an app that has sent FIN, and nothing else, is
+	// looked at.
+	appAskInterval = 250 * time.Millisecond
+)
 
-// watchApp returns a context that ends with ctx, and also as soon as the app
-// gives up on its connection. It reads nothing: what the app has sent already
-// stays in the socket for the relay. state tells what became of an app that
-// sent FIN.
-//
-// stop must be called exactly once, before app is used in any other way or
-// closed. It waits for the watcher, leaves app as it was, and reports whether
-// the app gave up.
-func watchApp(ctx context.Context, app *net.TCPConn, state func() relay.AppState) (_ context.Context, stop func() (gone bool)) {
-	ctx, cancel := context.WithCancel(ctx)
-	w := &appWatch{app: app, state: state, stopped: make(chan struct{}), result: make(chan bool, 1)}
-	go func() {
-		gone := w.wait()
-		if gone {
-			cancel()
-		}
-		w.result <- gone
-	}()
-	return ctx, func() bool {
-		defer cancel()
-		return w.stop()
-	}
-}
-
+// appWatch waits for an app to give up on its connection while that is dialled.
 type appWatch struct {
 	app     *net.TCPConn
-	state   func() relay.AppState
+	giveUp  context.CancelFunc    // called when it has
+	state   func() relay.AppState // what became of an app that sent FIN
+	timer   *time.Timer           // begins the watching
 	stopped chan struct{}
 	result  chan bool
 }
 
+// watchApp calls giveUp when the app has given up on its connection. It reads
+// nothing: what the app has sent already stays in the socket for the relay. state
+// tells what became of an app that sent FIN.
+//
+// stop must be called exactly once, before app is used in any other way or closed.
+func watchApp(app *net.TCPConn, giveUp context.CancelFunc, state func() relay.AppState) *appWatch {
+	w := &appWatch{app: app, giveUp: giveUp, state: state}
+	w.stopped, w.result = make(chan struct{}), make(chan bool, 1)
+	w.timer = time.AfterFunc(watchAfter, w.run)
+	return w
+}
+
+func (w *appWatch) run() {
+	gone := w.wait()
+	if gone {
+		w.giveUp()
+	}
+	w.result <- gone
+}
+
+// stop ends the watching, leaves app as it was, and reports whether the app gave
+// up.
 func (w *appWatch) stop() (gone bool) {
+	if w.timer.Stop() {
+		return w.look()
+	}
 	close(w.stopped)
 	// A deadline in the past ends the watcher's wait, and nothing else waits on
 	// app yet. Errors mean that app is closed, which ends it too.
@@ -56,6 +65,21 @@ func (w *appWatch) stop() (gone bool) {
 	gone = <-w.result
 	_ = w.app.SetReadDeadline(time.Time{})
 	return gone
+}
+
+// look reports whether the app has given up by now.
+func (w *appWatch) look() (gone bool) {
+	raw, err := w.app.SyscallConn()
+	if err != nil {
+		return false
+	}
+	s := socketOpen
+	err = raw.Control(func(fd uintptr) { s = look(int(fd)) })
+	return err == nil && w.gone(s)
+}
+
+func (w *appWatch) gone(s socketState) bool {
+	return s == socketReset || s == socketFinished && w.state() == relay.AppGone
 }
 
 // wait returns true once the app has given up, false once stop was called.
@@ -73,7 +97,7 @@ func (w *appWatch) wait() bool {
 		return s != socketOpen
 	})
 	for err == nil {
-		if s == socketReset || s == socketFinished && w.state() == relay.AppGone {
+		if w.gone(s) {
 			return true
 		}
 		// The kernel sends FIN a moment before it makes the app's socket an

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/shoot-proxy/proxy-client/internal/options"
 )
 
 // Each benchmark does the same twice: "bare" is what a sidecar of the least
@@ -194,4 +196,15 @@ func memoryInUse() int64 {
 	}
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapInuse + m.StackInuse)
+}
+
+// BenchmarkCertificatesVersion measures the look at the TLS files that each dial
+// takes.
+func BenchmarkCertificatesVersion(b *testing.B) {
+	d := newDialer(b, newPKI(b).client(), hang, options.Server{Name: "x", Network: networkUnix, Address: "/nowhere", Mode: options.ModeHTTPConnect})
+	d.certs.version()
+	b.ReportAllocs()
+	for b.Loop() {
+		d.certs.version()
+	}
 }

@@ -93,6 +93,24 @@ func (c *certificates) refresh(now time.Time) error {
 	return nil
 }
 
+// sessionsOf is the part of a session cache that belongs to one endpoint.
+// crypto/tls looks for sessions by the server's name, behind which there may be
+// several, and none of them resumes what another has begun.
+type sessionsOf struct {
+	tls.ClientSessionCache
+	endpoint string
+}
+
+// Get implements tls.ClientSessionCache.
+func (s sessionsOf) Get(key string) (*tls.ClientSessionState, bool) {
+	return s.ClientSessionCache.Get(s.endpoint + " " + key)
+}
+
+// Put implements tls.ClientSessionCache.
+func (s sessionsOf) Put(key string, session *tls.ClientSessionState) {
+	s.ClientSessionCache.Put(s.endpoint+" "+key, session)
+}
+
 func (c *certificates) build() *tls.Config {
 	cfg := &tls.Config{
 		MinVersion:         tls.VersionTLS12,

@@ -7,8 +7,13 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
+	"io"
 	"log/slog"
+	"net"
+	"net/netip"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -37,6 +42,43 @@ func TestSessionResumption(t *testing.T) {
 		_ = conn.Close()
 		if got := await(t, resumed, "a handshake"); got != (i > 0) {
 			t.Errorf("connection %d: session resumed is %v, want %v", i, got, i > 0)
+		}
+	}
+}
+
+// TestSessionsOfTwoServersBehindAName: neither resumes what the other has begun,
+// nor forgets its own for it.
+func TestSessionsOfTwoServersBehindAName(t *testing.T) {
+	p := newPKI(t)
+	resumed := make(chan bool, 1)
+	handle := func(c *tls.Conn) {
+		resumed <- c.ConnectionState().DidResume
+		write(establishedLine)(c)
+		_ = c.CloseWrite()
+	}
+	first := listen(t)
+	port := first.Addr().(*net.TCPAddr).Port
+	second, err := net.Listen("tcp", net.JoinHostPort("127.0.0.2", strconv.Itoa(port)))
+	must(t, err)
+	server := p.serveConnectOn(t, first, options.ModeHTTPConnect, handle)
+	p.serveConnectOn(t, second, options.ModeHTTPConnect, handle)
+	server.Address = net.JoinHostPort("localhost", strconv.Itoa(port))
+	d := newDialer(t, p.client(), hang, server)
+	d.resolver = fixedNames{"localhost": {netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("127.0.0.2")}}
+	must(t, d.CheckServers(t.Context()))
+	for i := range 3 {
+		for _, e := range d.servers[0].known() {
+			conn, derr := through(t, e, target, hang)
+			if derr != nil {
+				t.Fatal(derr)
+			}
+			if _, err := conn.Receive(); !errors.Is(err, io.EOF) {
+				t.Errorf("received until %v, want EOF", err)
+			}
+			must(t, conn.Close())
+			if got := await(t, resumed, "a handshake"); got != (i > 0) {
+				t.Errorf("round %d, %s: session resumed is %v, want %v", i, e.address(), got, i > 0)
+			}
 		}
 	}
 }

@@ -34,14 +34,39 @@ var longAgo = time.Unix(1, 0)
 
 // dialConnect asks for dst with HTTP CONNECT on conn.
 func (e *endpoint) dialConnect(ctx context.Context, conn net.Conn, dst netip.AddrPort) (Conn, *Error) {
+	c := newConnectConn(e, newGatherer(conn, &e.server.dialer.chunks))
 	if tcp, ok := unwrap(conn).(*net.TCPConn); ok {
 		_ = tcp.SetReadBuffer(connectBuffer)
 	}
-	c := newConnectConn(e, conn)
 	if err := c.dial(ctx, dst); err != nil {
 		return nil, err
 	}
 	return c, nil
+}
+
+// dialReady is dialConnect on a ready-made connection. It reports whether that
+// turned out to be dead: then nobody has heard of the dial, or at least the agent
+// of nothing but a dial, and it may be made on another connection at once.
+//
+// While the answer is awaited, the server's kernel has to acknowledge as soon as
+// that of an address has to take a connection.
+func (e *endpoint) dialReady(ctx context.Context, ready *spare, dst netip.AddrPort) (conn Conn, err *Error, dead bool) {
+	c := newConnectConn(e, ready.arriving)
+	tcp, ok := unwrap(c.conn).(*net.TCPConn)
+	if ok {
+		_ = tcp.SetReadBuffer(connectBuffer)
+	}
+	impatient := ok && e.server.dialer.several()
+	if impatient {
+		_ = limitSilence(tcp, addressTimeout)
+	}
+	if err := c.dial(ctx, dst); err != nil {
+		return nil, err, c.unheard && ctx.Err() == nil
+	}
+	if impatient {
+		_ = limitSilence(tcp, userTimeout)
+	}
+	return c, nil, false
 }
 
 // dial sends CONNECT and reads the answer, which must come while ctx lasts.
@@ -91,6 +116,7 @@ func (c *connectConn) answer() *Error {
 		head = head[:len(head)+n]
 		v, status, rest := judgeHead(head, err != nil && !isTimeout(err)) // giving up is not the server's end
 		c.answered = time.Now()
+		c.unheard = len(head) == 0
 		switch {
 		case v == headEstablished:
 			c.pending = rest

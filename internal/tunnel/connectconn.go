@@ -33,6 +33,7 @@ type connectConn struct {
 	receiving turn
 	closing   atomic.Bool
 
+	unheard  bool        // nothing has ever come
 	answered time.Time   // when the server, or the target ahead of it, first spoke
 	spoke    atomic.Bool // whether the app has sent anything
 
@@ -44,8 +45,7 @@ type connectConn struct {
 	verdict error        // what Receive returns from now on
 }
 
-func newConnectConn(e *endpoint, conn net.Conn) *connectConn {
-	arriving := newGatherer(conn, &e.server.dialer.chunks)
+func newConnectConn(e *endpoint, arriving *gatherer) *connectConn {
 	return &connectConn{endpoint: e, conn: arriving.conn, arriving: arriving, receiving: newTurn()}
 }
 

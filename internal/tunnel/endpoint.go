@@ -41,6 +41,7 @@ type endpoint struct {
 	server *server
 	addr   netip.AddrPort // zero for a Unix socket
 	looks  *attempts      // at whether it can be reached
+	spares *spares        // in http-connect mode
 	gone   context.Context
 	depart context.CancelFunc // ends gone: for new dials the address is the server's no more
 
@@ -61,6 +62,7 @@ func newEndpoint(s *server, addr netip.AddrPort) *endpoint {
 	e := &endpoint{server: s, addr: addr, wake: make(chan struct{}, 1)}
 	e.looks = &attempts{background: &s.dialer.background, run: e.look, pause: lookPause}
 	e.gone, e.depart = context.WithCancel(s.dialer.life)
+	e.spares = newSpares(e)
 	return e
 }
 
@@ -126,6 +128,12 @@ func (e *endpoint) dial(ctx context.Context, dst netip.AddrPort) (Conn, *Error) 
 	if e.server.speaks() == options.ModeGRPC {
 		return e.dialGRPC(ctx, dst)
 	}
+	if ready := e.spares.take(ctx); ready != nil {
+		conn, err, dead := e.dialReady(ctx, ready, dst)
+		if !dead {
+			return conn, err
+		}
+	}
 	conn, alpn, err := e.server.dialer.connect(ctx, e)
 	if err != nil {
 		return nil, err
@@ -134,6 +142,7 @@ func (e *endpoint) dial(ctx context.Context, dst netip.AddrPort) (Conn, *Error) 
 		_ = conn.Close()
 		return e.dialGRPC(ctx, dst)
 	}
+	defer e.spares.replenish()
 	return e.dialConnect(ctx, conn, dst)
 }
 
@@ -178,6 +187,7 @@ func (e *endpoint) look() *Error {
 	}
 	e.mu.Unlock()
 	if err != nil {
+		e.spares.drop()
 		e.server.refresh()
 		e.poke()
 		e.setUp(false, err)
@@ -208,7 +218,8 @@ func (e *endpoint) judge(ctx context.Context, err *Error, began time.Time, claim
 	e.mu.Lock()
 	old := e.aside
 	e.waiting--
-	switch verdictOn(err, ctx.Err() != nil && !d.patient(began)) {
+	judged := verdictOn(err, ctx.Err() != nil && !d.patient(began))
+	switch judged {
 	case answered:
 		e.aside.succeeded()
 		e.since = now
@@ -219,6 +230,9 @@ func (e *endpoint) judge(ctx context.Context, err *Error, began time.Time, claim
 	e.aside.release(claim)
 	is := e.aside
 	e.mu.Unlock()
+	if judged == failed {
+		e.spares.drop()
+	}
 	level := slog.LevelDebug
 	if d.several() {
 		level = slog.LevelInfo

@@ -20,6 +20,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -179,12 +180,15 @@ func serveScript(t testing.TB, l net.Listener, mode options.Mode, script script,
 // it has read the CONNECT request.
 func (p *pki) serveConnect(t testing.TB, mode options.Mode, handle func(*tls.Conn)) options.Server {
 	t.Helper()
-	l := listen(t)
+	return p.serveConnectOn(t, listen(t), mode, handle)
+}
+
+func (p *pki) serveConnectOn(t testing.TB, l net.Listener, mode options.Mode, handle func(*tls.Conn)) options.Server {
+	t.Helper()
 	p.kill = func() { _ = l.Close() }
 	config := p.serverConfig(alpnHTTP1) // one for all, whose tickets are good for all
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
+	var serving sync.WaitGroup
+	serving.Go(func() {
 		for {
 			conn, err := l.Accept()
 			if errors.Is(err, syscall.EMFILE) {
@@ -193,19 +197,21 @@ func (p *pki) serveConnect(t testing.TB, mode options.Mode, handle func(*tls.Con
 			if err != nil {
 				return
 			}
-			c := tls.Server(conn, config)
-			switch r := readRequest(c); {
-			case r == greeting:
-				_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\n\r\n")
-			case r != "":
-				handle(c)
-			}
-			_ = conn.Close()
+			serving.Go(func() {
+				defer conn.Close()
+				c := tls.Server(conn, config)
+				switch r := readRequest(c); {
+				case r == greeting:
+					_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\n\r\n")
+				case r != "":
+					handle(c)
+				}
+			})
 		}
-	}()
+	})
 	t.Cleanup(func() {
 		_ = l.Close()
-		<-done
+		serving.Wait()
 	})
 	return options.Server{Name: l.Addr().String(), Network: "tcp", Address: l.Addr().String(), Mode: mode}
 }

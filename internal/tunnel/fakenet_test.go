@@ -51,6 +51,7 @@ type host struct {
 	connects int // attempts to connect, whatever came of them
 	dials    int // DIAL_REQs and CONNECTs that it got
 	open     int // connections that it carries
+	unasked  int // http-connect connections on which no request has come yet
 	waiting  int // dials that it has not answered
 	most     int // the most of them at once
 	conns    []net.Conn
@@ -151,6 +152,7 @@ func (n *fakeNet) connect(ctx context.Context, e *endpoint) (net.Conn, string, *
 	h.conns = append(h.conns, theirs)
 	h.mu.Unlock()
 	if h.mode == options.ModeHTTPConnect {
+		h.changes(&h.unasked, 1)
 		n.running.Go(func() { h.tunnel(theirs) })
 		return fullStop{singlePipe{ours}}, alpnHTTP1, nil
 	}
@@ -193,20 +195,22 @@ func (h *host) waits() func() {
 	}
 }
 
-func (h *host) carries(by int) {
+func (h *host) carries(by int) { h.changes(&h.open, by) }
+
+func (h *host) changes(what *int, by int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.open += by
+	*what += by
 }
 
 // counts is what a host has seen so far.
-type counts struct{ connects, dials, open, most int }
+type counts struct{ connects, dials, open, unasked, most int }
 
 func (h *host) counts() counts {
 	synctest.Wait()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return counts{h.connects, h.dials, h.open, h.most}
+	return counts{h.connects, h.dials, h.open, h.unasked, h.most}
 }
 
 // proxy is the script of a gRPC host.
@@ -234,7 +238,9 @@ func (h *host) proxy(s client.ProxyService_ProxyServer) error {
 // tunnel is one connection of an http-connect host.
 func (h *host) tunnel(c net.Conn) {
 	defer c.Close()
-	switch readRequest(c) {
+	request := readRequest(c)
+	h.changes(&h.unasked, -1)
+	switch request {
 	case "":
 		return
 	case greeting:

@@ -30,7 +30,7 @@ func newModelConnect(conn net.Conn, socket string) *connectConn {
 	s := &server{Server: options.Server{Name: "model", Network: networkUnix, Address: socket}, dialer: d}
 	e := &endpoint{server: s}
 	e.load.Add(1) // for the dial, as claim does
-	return newConnectConn(e, conn)
+	return newConnectConn(e, newGatherer(conn, &d.chunks))
 }
 
 // lastWord is how a scripted server ends what it says.

@@ -54,6 +54,7 @@ func connectTo(ctx context.Context, e *endpoint) (net.Conn, string, *Error) {
 		_ = raw.Close()
 		return nil, "", e.refused(err)
 	}
+	cfg.ClientSessionCache = sessionsOf{cfg.ClientSessionCache, e.address()}
 	cfg.NextProtos = append(e.server.protos(), cfg.NextProtos...)
 	if cfg.ServerName == "" {
 		cfg.ServerName, _, _ = net.SplitHostPort(e.server.Address)
@@ -74,10 +75,22 @@ func (e *endpoint) connectTCP(ctx context.Context) (net.Conn, error) {
 	return dialer.DialContext(ctx, "tcp", e.addr.String())
 }
 
-func setUserTimeout(_, _ string, c syscall.RawConn) error {
+func setUserTimeout(_, _ string, c syscall.RawConn) error { return limitSilenceOf(c, userTimeout) }
+
+// limitSilence makes what was sent and is not acknowledged for so long the end of
+// conn.
+func limitSilence(conn *net.TCPConn, d time.Duration) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	return limitSilenceOf(raw, d)
+}
+
+func limitSilenceOf(c syscall.RawConn, d time.Duration) error {
 	var serr error
 	err := c.Control(func(fd uintptr) {
-		serr = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(userTimeout.Milliseconds()))
+		serr = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(d.Milliseconds()))
 	})
 	return errors.Join(err, serr)
 }

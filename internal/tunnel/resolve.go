@@ -136,6 +136,7 @@ func (s *server) follow(addrs []netip.AddrPort) {
 	for _, e := range old {
 		if !slices.Contains(next, e) {
 			e.depart()
+			e.spares.close()
 		}
 	}
 	if len(old) > 0 {

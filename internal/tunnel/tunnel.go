@@ -81,6 +81,8 @@ type Dialer struct {
 	connect  func(context.Context, *endpoint) (net.Conn, string, *Error) // connectTo
 	random   func() float64
 
+	mostSpares int // ready-made connections of an endpoint
+
 	picking sync.Mutex // one dial chooses after the other
 	chunks  chunks     // for what arrives from servers
 
@@ -98,6 +100,7 @@ func New(cfg Config) (*Dialer, error) {
 		certs: newCertificates(cfg.TLS, cfg.Logger, cfg.Metrics), cidrs: cfg.CIDRs, timeout: cfg.DialTimeout,
 		log: cfg.Logger, metrics: cfg.Metrics, resolver: cfg.resolver, connect: cfg.connect, random: cfg.random,
 	}
+	d.mostSpares = affordableSpares()
 	if d.resolver == nil {
 		d.resolver = net.DefaultResolver
 	}
@@ -177,6 +180,11 @@ func (d *Dialer) several() bool {
 // been said.
 func (d *Dialer) Close() error {
 	d.die()
+	for _, s := range d.servers {
+		for _, e := range s.known() {
+			e.spares.close()
+		}
+	}
 	d.background.Wait()
 	return nil
 }

@@ -11,8 +11,6 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/shoot-proxy/proxy-client/internal/probe"
 	"github.com/shoot-proxy/proxy-client/internal/relay"
 	"github.com/shoot-proxy/proxy-client/internal/sockdiag"
@@ -33,18 +31,26 @@ type connection struct {
 	counts     bool // against --max-connections
 }
 
-// serve takes one connection from its accept to its tunnel, and closes app where
-// it gets none. What is relayed goes on in a goroutine of its own: this one's
-// stack has grown with the dial, and most connections last longer than any dial.
-// ctx ends when the drain is over.
+// serve takes one connection from its accept to its tunnel, where the relay takes
+// over, and closes app where it gets none. ctx ends when the drain is over.
 func (p *Proxy) serve(ctx context.Context, app *net.TCPConn) {
 	p.metrics.active.Inc()
 	c := &connection{source: app.RemoteAddr().(*net.TCPAddr).AddrPort(), accepted: time.Now()}
-	if tun := p.connect(ctx, c, app); tun != nil {
-		p.goroutines.Go(func() { p.relay(ctx, c, app, tun) })
+	tun := p.connect(ctx, c, app)
+	if tun == nil {
+		p.leave(c)
 		return
 	}
-	p.leave(c)
+	relay.Start(ctx, app, &counted{tun, p.metrics}, relay.Options{
+		HalfCloseTimeout: p.cfg.HalfCloseTimeout,
+		IdleTimeout:      p.cfg.IdleTimeout,
+		Buffers:          p.buffers,
+		Pacer:            p.pacer(c.server),
+		AppState:         func() relay.AppState { return p.appState(c) },
+	}, func(r relay.Result) {
+		p.relayed(c, r)
+		p.leave(c)
+	})
 }
 
 // leave gives back what c holds. Nothing of it is left then.
@@ -57,6 +63,7 @@ func (p *Proxy) leave(c *connection) {
 	}
 	p.metrics.active.Dec()
 	p.open.Add(-1)
+	p.serving.Done()
 }
 
 // connect returns the tunnel to where app wanted to go. Where there is none it
@@ -91,21 +98,6 @@ func (p *Proxy) connect(ctx context.Context, c *connection, app *net.TCPConn) tu
 	}
 	p.metrics.dial.Observe(c.dialled.Seconds())
 	return tun
-}
-
-// relay takes a connection from its tunnel to its end, and closes app and tun. It
-// returns when nothing of it is left. Its frame lies under all that the connection
-// waits in.
-func (p *Proxy) relay(ctx context.Context, c *connection, app *net.TCPConn, tun tunnel.Conn) {
-	result := relay.Run(ctx, app, &counted{tun, p.metrics.sent, p.metrics.received}, relay.Options{
-		HalfCloseTimeout: p.cfg.HalfCloseTimeout,
-		IdleTimeout:      p.cfg.IdleTimeout,
-		Buffers:          p.buffers,
-		Pacer:            p.pacer(c.server),
-		AppState:         func() relay.AppState { return p.appState(c) },
-	})
-	p.relayed(c, result)
-	p.leave(c)
 }
 
 // lookupError gives a failed lookup its reason.
@@ -280,14 +272,14 @@ func (p *Proxy) tell(level slog.Level, message string, c *connection, err error,
 // while it lasts.
 type counted struct {
 	tunnel.Conn
-	sent, received prometheus.Counter
+	metrics *Metrics
 }
 
 // Send implements relay.Tunnel.
 func (c *counted) Send(b []byte) error {
 	err := c.Conn.Send(b)
 	if err == nil {
-		c.sent.Add(float64(len(b)))
+		c.metrics.sent.Add(float64(len(b)))
 	}
 	return err
 }
@@ -295,6 +287,6 @@ func (c *counted) Send(b []byte) error {
 // Receive implements relay.Tunnel.
 func (c *counted) Receive() ([]byte, error) {
 	b, err := c.Conn.Receive()
-	c.received.Add(float64(len(b)))
+	c.metrics.received.Add(float64(len(b)))
 	return b, err
 }

@@ -79,11 +79,11 @@ type Proxy struct {
 	buffers     *relay.Buffers
 	pacers      sync.Map // *relay.Pacer by proxy-server
 
-	state      atomic.Int32   // one of the states below
-	open       atomic.Int64   // connections being served
-	goroutines sync.WaitGroup // that serve them
-	aborted    chan struct{}
-	abort      sync.Once
+	state   atomic.Int32   // one of the states below
+	open    atomic.Int64   // connections being served
+	serving sync.WaitGroup // those of them
+	aborted chan struct{}
+	abort   sync.Once
 }
 
 // The states of a Proxy, in the order in which it goes through them.
@@ -158,7 +158,8 @@ func (p *Proxy) Run(ctx context.Context) error {
 	defer reset()
 	handle := func(app *net.TCPConn) {
 		p.open.Add(1)
-		p.goroutines.Go(func() { p.serve(connCtx, app) })
+		p.serving.Add(1)
+		go p.serve(connCtx, app)
 	}
 
 	accepting, stopAccepting := context.WithCancel(connCtx)
@@ -211,7 +212,7 @@ func (p *Proxy) drain(reset, stopAccepting func()) {
 	stopAccepting()
 	done := make(chan struct{})
 	go func() {
-		p.goroutines.Wait()
+		p.serving.Wait()
 		close(done)
 	}()
 	if !p.cfg.AcceptWhileDraining {

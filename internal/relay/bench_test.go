@@ -73,10 +73,7 @@ func runFor(b *testing.B, l net.Listener, tun relay.Tunnel, opt relay.Options) (
 		b.Fatal(err)
 	}
 	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		relay.Run(context.Background(), side.(*net.TCPConn), tun, opt)
-	}()
+	relay.Start(context.Background(), side.(*net.TCPConn), tun, opt, func(relay.Result) { close(done) })
 	app = conn.(*net.TCPConn)
 	return app, func() {
 		_ = relay.Reset(app)

@@ -4,8 +4,9 @@
 // connection to the target, until both directions are done, and ends each side
 // the way the other side ended.
 //
-//	result := relay.Run(ctx, app, conn, relay.Options{HalfCloseTimeout: time.Minute})
-//	log.Info("connection closed", "reason", result.Reason, "sent", result.Sent, "received", result.Received)
+//	relay.Start(ctx, app, conn, relay.Options{HalfCloseTimeout: time.Minute}, func(result relay.Result) {
+//		log.Info("connection closed", "reason", result.Reason, "sent", result.Sent, "received", result.Received)
+//	})
 //
 // # How an end is passed on
 //

@@ -17,15 +17,8 @@ import (
 // once is held back and written by flush. Above half of what a connection may
 // hold, it is received at its app's pace, as far as the pacer allows.
 func (r *relay) download() {
-	defer close(r.targetDone)
-	defer r.held.close()
-	defer r.flushing.Wait()
-	defer r.opt.Pacer.end(&r.exchange)
-	defer func() {
-		if r.paced {
-			r.opt.Pacer.fast()
-		}
-	}()
+	defer r.finish()
+	defer r.settle()
 	for r.mayReceive() {
 		p, err := r.tun.Receive()
 		if err != nil {
@@ -38,6 +31,17 @@ func (r *relay) download() {
 			return
 		}
 	}
+}
+
+// settle tidies up when nothing will be received any more.
+func (r *relay) settle() {
+	if r.paced {
+		r.opt.Pacer.fast()
+	}
+	r.opt.Pacer.end(&r.exchange)
+	r.flushing.Wait()
+	r.held.close()
+	close(r.targetDone)
 }
 
 // mayReceive waits while the app is behind and the others can bear it. It

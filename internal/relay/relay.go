@@ -58,8 +58,13 @@ type Result struct {
 	Err      error // the cause, where the end was not an orderly one
 }
 
-// Run relays until both directions are done, and closes both connections.
-func Run(ctx context.Context, app *net.TCPConn, tun Tunnel, opt Options) Result {
+// Start relays in goroutines of its own until both directions are done, closes both
+// connections, and then calls done. It returns at once.
+//
+// One goroutine waits for the app and one for the target, and for as long as a
+// connection is idle their stacks are most of what it holds: nothing lies below
+// their loops.
+func Start(ctx context.Context, app *net.TCPConn, tun Tunnel, opt Options, done func(Result)) {
 	if opt.AppState == nil {
 		opt.AppState = func() AppState { return AppUnknown }
 	}
@@ -71,15 +76,19 @@ func Run(ctx context.Context, app *net.TCPConn, tun Tunnel, opt Options) Result 
 	}
 	r := newRelay(app, tun, opt)
 	_ = Arm(app)
-	stop := context.AfterFunc(ctx, func() { r.abort(Drain, context.Cause(ctx)) })
-	defer stop()
-	stopIdle := r.watchIdle()
-	r.uploading.Add(1)
+	r.stop = context.AfterFunc(ctx, func() { r.abort(Drain, context.Cause(ctx)) })
+	r.stopIdle = r.watchIdle()
+	r.done = done
+	r.running.Store(2)
 	go r.upload()
-	r.download()
-	r.uploading.Wait()
-	stopIdle()
-	return r.end()
+	go r.download()
+}
+
+// Run is Start, and waits for the end.
+func Run(ctx context.Context, app *net.TCPConn, tun Tunnel, opt Options) Result {
+	result := make(chan Result, 1)
+	Start(ctx, app, tun, opt, func(r Result) { result <- r })
+	return <-result
 }
 
 // disarmed is the SetLinger argument that ends a connection with FIN again.
@@ -103,7 +112,10 @@ type relay struct {
 	tun Tunnel
 	opt Options
 
-	uploading sync.WaitGroup
+	stop     func() bool // the wait for the context's end
+	stopIdle func()
+	done     func(Result)
+	running  atomic.Int32 // directions that are not done
 
 	writer   appWriter
 	held     *queue      // what the app has not taken yet
@@ -136,14 +148,20 @@ func newRelay(app *net.TCPConn, tun Tunnel, opt Options) *relay {
 	return r
 }
 
-// end closes what is not closed yet, and says how it went.
-func (r *relay) end() Result {
+// finish ends a direction. With the last one it closes what is not closed yet, and
+// says how it went.
+func (r *relay) finish() {
+	if r.running.Add(-1) > 0 {
+		return
+	}
+	r.stopIdle()
 	r.conclude(TargetClosed, nil)
 	_ = r.tun.Close()
 	// Whoever wanted a reset has closed app by now.
 	_ = r.app.SetLinger(disarmed)
 	_ = r.app.Close()
-	return Result{Reason: r.reason, Err: r.err, Sent: r.sent.Load(), Received: r.received.Load()}
+	r.stop()
+	r.done(Result{Reason: r.reason, Err: r.err, Sent: r.sent.Load(), Received: r.received.Load()})
 }
 
 // evict ends a connection that holds back more than all others, which together

@@ -17,7 +17,7 @@ import (
 // It holds a buffer from the moment when there are bytes to the one when they are
 // sent: most connections of a sidecar are idle most of the time.
 func (r *relay) upload() {
-	defer r.uploading.Done()
+	defer r.finish()
 	in := newAppReader(r)
 	for {
 		n, err := in.read()

@@ -4,36 +4,35 @@ package tunnel
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
-	"sync/atomic"
 	"time"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/connectivity"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
-	"sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
+
+	"github.com/shoot-proxy/proxy-client/internal/grpcwire"
 )
 
 const (
+	proxyMethod = "/ProxyService/Proxy"
 	// Flow control windows in bytes (RFC 9113, section 5.2). Both are raised:
 	// with one alone the default of 64 KiB in the other stays the limit.
 	//
 	// The stream's is smaller: what it lets a server send lies outside of the
-	// relay's bounds, and gRPC opens it again in steps of a quarter, for which
-	// every other connection waits where an app sets the pace.
+	// relay's bounds. It is opened again when the relay has received, in steps of a
+	// half; where an app sets the pace, so that the server waits and every other
+	// connection with it, at each Receive, of at most 32 KiB. The connection's is
+	// opened when bytes arrive: it stops nobody for what others do not receive.
 	streamWindow     = 256 << 10
 	connectionWindow = 16 << 20
-	transportBuffer  = 64 << 10
+	// maxMessage is how many bytes a packet has at most: gRPC's own bound.
+	maxMessage = 4 << 20
 	// maxHeaders bounds the headers of an answer, in bytes as RFC 9113, section
-	// 6.5.2, counts them. gRPC's own bound of 16 MiB takes four times as much
-	// memory.
+	// 6.5.2, counts them.
 	maxHeaders = 64 << 10
-	// alertWait bounds the wait for a TLS alert that is most likely here already.
-	alertWait = 100 * time.Millisecond
 )
 
 // link is one HTTP/2 connection to an endpoint, which many streams share. It is
@@ -41,7 +40,7 @@ const (
 // it stayed silent, the next stream is opened on another one, and it is closed
 // when its last stream has ended.
 type link struct {
-	conn  *grpc.ClientConn
+	conn  *grpcwire.Conn
 	files int             // version of the TLS files
 	over  context.Context // ends when it takes no more streams
 	end   context.CancelFunc
@@ -59,7 +58,7 @@ func (e *endpoint) join(ctx context.Context, conn net.Conn, files int) *Error {
 	current := e.server.dialer.certs.version()
 	e.mu.Lock()
 	old := e.link
-	spare := old != nil && old.files == current
+	spare := old != nil && old.files == current && old.over.Err() == nil
 	if !spare {
 		e.link = l
 	}
@@ -67,50 +66,69 @@ func (e *endpoint) join(ctx context.Context, conn net.Conn, files int) *Error {
 	switch {
 	case spare:
 		l.end()
-		_ = l.conn.Close()
 		return nil
 	case old != nil:
 		e.retire(old)
 	}
-	e.server.dialer.background.Go(func() {
-		l.conn.WaitForStateChange(l.over, connectivity.Ready)
-		e.retire(l)
-	})
 	return nil
 }
 
-// newLink returns a link when the server has answered on conn.
+// newLink returns a link when the server has answered on conn. It is retired when
+// it is over.
 func (e *endpoint) newLink(ctx context.Context, conn net.Conn, files int) (*link, *Error) {
-	w := &wire{Conn: conn}
-	cc, err := grpc.NewClient("passthrough:///"+e.server.Name,
-		// TLS is done by connect, for both modes alike.
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(w.handOut),
-		grpc.WithAuthority(e.authority()),
-		grpc.WithNoProxy(), // HTTPS_PROXY is not for this connection
-		grpc.WithDisableServiceConfig(),
-		grpc.WithDisableRetry(),
-		grpc.WithIdleTimeout(0),
-		grpc.WithUserAgent("shoot-proxy"),
-		grpc.WithInitialWindowSize(streamWindow),
-		grpc.WithInitialConnWindowSize(connectionWindow),
-		grpc.WithReadBufferSize(transportBuffer),
-		grpc.WithWriteBufferSize(transportBuffer),
-		grpc.WithSharedWriteBuffer(true),
-		grpc.WithMaxHeaderListSize(maxHeaders),
-	)
-	if err != nil {
-		_ = conn.Close()
-		return nil, &Error{Reason: ReasonOther, Server: e.server.Name, Err: err}
-	}
-	if !w.ready(ctx, cc) {
-		_ = cc.Close()
-		_ = conn.Close()
-		return nil, e.silentWire(ctx, w)
-	}
-	l := &link{conn: cc, files: files}
+	background := &e.server.dialer.background
+	l := &link{files: files}
 	l.over, l.end = context.WithCancel(e.gone)
+	conn, below := shareable(conn)
+	l.conn = grpcwire.New(conn, below, grpcwire.Config{
+		Scheme: e.scheme(), Authority: e.authority(), Path: proxyMethod, UserAgent: "shoot-proxy",
+		StreamWindow: streamWindow, ConnectionWindow: connectionWindow, MaxMessage: maxMessage, MaxHeaders: maxHeaders,
+		Draining: l.end,
+	})
+	background.Go(l.conn.Run)
+	err := l.conn.Ready(ctx)
+	if err != nil {
+		l.end()
+		_ = l.conn.Close()
+		return nil, e.silentWire(ctx, err)
+	}
+	background.Go(func() {
+		<-l.over.Done()
+		e.retire(l)
+	})
 	return l, nil
+}
+
+// shareable puts a grpcwire.Socket below conn, where there is a socket, and returns
+// what to use in place of conn.
+func shareable(conn net.Conn) (net.Conn, *grpcwire.Socket) {
+	below := grpcwire.NewSocket(unwrap(conn))
+	if below == nil {
+		return conn, nil
+	}
+	t, ok := conn.(*tls.Conn)
+	if !ok {
+		return below, below
+	}
+	if f, ok := t.NetConn().(fullStop); ok {
+		if s, ok := f.Conn.(*socket); ok {
+			s.moveTo(below)
+			return conn, below
+		}
+	}
+	return conn, nil
+}
+
+// moveTo makes s read from and write to conn instead of its own file, and records
+// do not count any more.
+func (s *socket) moveTo(conn net.Conn) { s.Conn, s.raw, s.records.on = conn, nil, false }
+
+// scheme is the :scheme of the streams.
+func (e *endpoint) scheme() string {
+	if e.server.Network == networkUnix {
+		return "http"
+	}
+	return "https"
 }
 
 // authority is the :authority of the streams; a Unix socket has no name.
@@ -121,14 +139,8 @@ func (e *endpoint) authority() string {
 	return e.server.Address
 }
 
-// silentWire is the error of a connection on which no server spoke HTTP/2.
-func (e *endpoint) silentWire(ctx context.Context, w *wire) *Error {
-	err := error(errLost)
-	if failure := w.failure.Load(); failure != nil {
-		err = *failure
-	} else if ctx.Err() != nil {
-		err = context.Cause(ctx)
-	}
+// silentWire is the error of a connection on which no server spoke HTTP/2, for err.
+func (e *endpoint) silentWire(ctx context.Context, err error) *Error {
 	if _, ok := remoteAlert(err); ok {
 		return e.alerted(err)
 	}
@@ -144,7 +156,7 @@ func (e *endpoint) usable() *link {
 }
 
 func (e *endpoint) usableWith(files int) *link {
-	if e.link == nil || e.link.files != files {
+	if e.link == nil || e.link.files != files || e.link.over.Err() != nil {
 		return nil
 	}
 	return e.link
@@ -174,41 +186,48 @@ func (e *endpoint) release(l *link) {
 
 // retire takes l out of use for new streams.
 func (e *endpoint) retire(l *link) {
+	l.end()
 	e.mu.Lock()
 	if e.link == l {
 		e.link = nil
 	}
 	idle := l.streams == 0
 	e.mu.Unlock()
-	l.end()
 	if idle {
 		_ = l.conn.Close()
 	}
 }
 
-// dialGRPC opens a stream and asks for dst on it.
+// dialGRPC opens a stream and asks for dst on it. Where the server says that it
+// has not even looked at the stream, as one does that is about to end, it asks once
+// more.
 func (e *endpoint) dialGRPC(ctx context.Context, dst netip.AddrPort) (Conn, *Error) {
 	metrics := e.server.dialer.metrics
-	s, err := e.open(ctx)
-	if err != nil {
-		metrics.dialFailed(err, false)
-		return nil, err
-	}
-	began := time.Now()
-	if err := s.dial(ctx, dst); err != nil {
+	for again := true; ; again = false {
+		s, err := e.open(ctx)
+		if err != nil {
+			metrics.dialFailed(err, false)
+			return nil, err
+		}
+		began := time.Now()
+		if err = s.dial(ctx, dst); err == nil {
+			return s, nil
+		}
 		if errors.Is(err, errGaveUp) && err.Reason != ReasonCancelled && e.server.dialer.patient(began) {
 			// The agent may be at fault, or the server, or this connection. It costs
 			// little to leave it, and what replaces it must answer first.
 			e.retire(s.link)
 		}
+		if again && ctx.Err() == nil && s.wasRefused() {
+			continue
+		}
 		metrics.dialFailed(err, true)
 		return nil, err
 	}
-	return s, nil
 }
 
 // open opens a stream, on a new link where there is none or where it turns out
-// to be broken: nothing was sent on it yet.
+// to be broken or full: nothing was sent on it yet.
 func (e *endpoint) open(ctx context.Context) (*stream, *Error) {
 	for {
 		l := e.use()
@@ -221,35 +240,18 @@ func (e *endpoint) open(ctx context.Context) (*stream, *Error) {
 				return nil, e.lost(errLost)
 			}
 		}
-		s, err := e.openOn(ctx, l)
+		s, err := e.newStream(l, func(h grpcwire.Handler) (rpc, error) { return l.conn.Open(h) })
 		if err == nil {
 			return s, nil
 		}
 		e.release(l)
-		if fresh || ctx.Err() != nil {
-			return nil, err
+		// Another link helps where this one is full, but not where it is because the
+		// server allows no streams at all.
+		if fresh || ctx.Err() != nil || errors.Is(err, grpcwire.ErrFull) && l.conn.Streams() == 0 {
+			return nil, e.lost(err)
 		}
 		e.retire(l)
 	}
-}
-
-// openOn opens a stream on l. The stream outlives ctx, which bounds only its
-// opening.
-func (e *endpoint) openOn(ctx context.Context, l *link) (*stream, *Error) {
-	sctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	stop := context.AfterFunc(ctx, cancel)
-	rpc, err := client.NewProxyServiceClient(l.conn).Proxy(sctx)
-	if !stop() && err == nil {
-		err = context.Cause(ctx)
-	}
-	if err != nil {
-		cancel()
-		if errors.Is(ctx.Err(), context.Canceled) {
-			return nil, &Error{Reason: ReasonCancelled, Server: e.server.Name, Err: err}
-		}
-		return nil, e.lost(err)
-	}
-	return e.newStream(l, rpc, cancel), nil
 }
 
 // lost is the error of a stream that broke before the agent answered.
@@ -257,69 +259,5 @@ func (e *endpoint) lost(err error) *Error {
 	return &Error{
 		Reason: ReasonServerUnreachable, Server: e.server.Name, elsewhere: true,
 		Err: fmt.Errorf("%w: %.200s", ErrBroken, status.Convert(err).Message()),
-	}
-}
-
-// wire is the connection under a link, which gRPC gets once. It notes why it
-// ended where the server said nothing on it: gRPC would report that its own
-// first write failed.
-type wire struct {
-	net.Conn
-	given   atomic.Bool
-	heard   atomic.Bool
-	failure atomic.Pointer[error]
-}
-
-func (w *wire) handOut(context.Context, string) (net.Conn, error) {
-	if w.given.Swap(true) {
-		return nil, errLost
-	}
-	return w, nil
-}
-
-// ready waits until the server has answered on cc, which is on w.
-func (w *wire) ready(ctx context.Context, cc *grpc.ClientConn) bool {
-	cc.Connect()
-	for {
-		state := cc.GetState()
-		switch {
-		case state == connectivity.Ready:
-			return true
-		case state == connectivity.TransientFailure, state == connectivity.Shutdown:
-			return false
-		case state == connectivity.Idle && w.given.Load():
-			return false // it answered and ended
-		}
-		if !cc.WaitForStateChange(ctx, state) {
-			return false
-		}
-	}
-}
-
-// Read is Conn.Read.
-func (w *wire) Read(p []byte) (int, error) {
-	n, err := w.Conn.Read(p)
-	if n > 0 {
-		w.heard.Store(true)
-	}
-	w.note(err)
-	return n, err
-}
-
-// Write is Conn.Write. Where it fails, the alert that says why may be waiting to
-// be read.
-func (w *wire) Write(p []byte) (int, error) {
-	n, err := w.Conn.Write(p)
-	if err != nil && !w.heard.Load() {
-		_ = w.SetReadDeadline(time.Now().Add(alertWait))
-		_, rerr := w.Conn.Read(make([]byte, 1))
-		w.note(rerr)
-	}
-	return n, err
-}
-
-func (w *wire) note(err error) {
-	if err != nil && !w.heard.Load() {
-		w.failure.CompareAndSwap(nil, &err)
 	}
 }

@@ -8,17 +8,6 @@ import (
 	"time"
 )
 
-// phase is a state of the protocol (stream.go draws them).
-type phase int
-
-const (
-	dialing phase = iota
-	abandoned
-	open
-	closing
-	finished
-)
-
 // outgoing is what waits to be said to the server.
 type outgoing struct {
 	packet  string // what it is, where it is not DATA
@@ -27,16 +16,16 @@ type outgoing struct {
 }
 
 // model is the protocol as a client has to see it, with a clock of its own. It
-// knows neither goroutines nor locks.
+// knows neither goroutines nor locks. Its phases are those of a stream.
 type model struct {
 	journal
 	now   time.Duration
 	phase phase
 	conn  bool // the dial succeeded, and the app has a Conn
 
-	queue     []step // arrived and not received
-	ended     bool   // the server has ended the stream
-	cancelled bool   // and we have
+	inbox     int  // bytes that have arrived and were not received
+	ended     bool // the server has ended the stream
+	cancelled bool // and we have
 	grace     time.Duration
 	verdict   string
 
@@ -83,7 +72,7 @@ func (m *model) do(s step) {
 			return
 		}
 		m.ended = s == srvEnd || s == srvBreak
-		m.queue = append(m.queue, s)
+		m.arrive(s)
 	}
 	m.settle()
 }
@@ -105,8 +94,12 @@ func (m *model) send(n int) {
 // close is Close, or what a dial that succeeded too late leads to.
 func (m *model) close() {
 	m.closed = true
-	m.grace = m.now + 2*time.Second
+	if m.inbox > 0 {
+		m.inbox = 0
+		m.verdict = "closed" // nobody takes half of it for all
+	}
 	if m.phase != finished {
+		m.grace = m.now + 2*time.Second
 		m.phase = closing
 		m.outbox = append(m.outbox, outgoing{packet: "CLOSE_REQ"})
 	}
@@ -130,8 +123,8 @@ func (m *model) wait(d time.Duration) {
 			m.now = dialBudget
 			m.giveUp("timeout, elsewhere")
 		case m.grace > 0 && m.grace <= end:
-			m.now, m.grace = m.grace, 0
-			m.cancel()
+			m.now = m.grace
+			m.finish("closed")
 		default:
 			m.now = end
 			return
@@ -149,40 +142,18 @@ func (m *model) cancel() {
 
 // settle does what can be done without anything new.
 func (m *model) settle() {
-	for {
-		m.flush()
-		switch {
-		case m.phase == finished && m.reading:
+	m.flush()
+	for m.reading && (m.inbox > 0 || m.phase == finished) {
+		if m.inbox == 0 {
 			m.reading = false
 			m.seen(logReceive, "%s", m.verdict)
-		case m.phase == finished, !m.listening():
-			return
-		case len(m.queue) > 0:
-			s := m.queue[0]
-			m.queue = m.queue[1:]
-			m.receive(s)
-		case m.cancelled:
-			m.receive(srvBreak)
-		default:
 			return
 		}
-	}
-}
-
-// listening reports whether somebody would receive a packet.
-func (m *model) listening() bool {
-	switch m.phase {
-	case dialing, abandoned:
-		return true
-	case closing:
-		for _, o := range m.outbox {
-			if o.packet == "CLOSE_REQ" {
-				return m.reading // it has to be said first
-			}
-		}
-		return true
-	default:
-		return m.reading
+		n := min(m.inbox, largeSegment)
+		m.inbox -= n
+		m.taken += n
+		m.seen(logReceive, "%d bytes", n)
+		m.reading = m.untilEnd
 	}
 }
 
@@ -228,8 +199,8 @@ func (m *model) sent(how string) {
 	m.seen(logSend, "%s", how)
 }
 
-// receive is what a packet, or the end of the stream, means.
-func (m *model) receive(s step) {
+// arrive is what a packet, or the end of the stream, means.
+func (m *model) arrive(s step) {
 	switch m.phase {
 	case dialing:
 		if s == srvDialOK {
@@ -252,13 +223,10 @@ func (m *model) receive(s step) {
 		if s != srvData && s != srvDataLarge && s != srvDataEmpty {
 			m.finish("closed")
 		}
-	default:
+	case open:
 		switch s {
-		case srvDataEmpty:
-		case srvData, srvDataLarge:
-			m.taken += s.bytes()
-			m.seen(logReceive, "%d bytes", s.bytes())
-			m.reading = m.untilEnd
+		case srvData, srvDataLarge, srvDataEmpty:
+			m.inbox += s.bytes()
 		case srvClose:
 			m.finish("end")
 		case srvCloseError, srvDataError, srvEnd, srvBreak:
@@ -280,7 +248,7 @@ func otherwise(s step, known ...step) string {
 }
 
 func (m *model) finish(verdict string) {
-	m.phase, m.verdict = finished, verdict
+	m.phase, m.verdict, m.grace = finished, verdict, 0
 	m.cancel()
 }
 

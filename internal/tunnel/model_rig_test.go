@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc/status"
 	"sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
 
+	"github.com/shoot-proxy/proxy-client/internal/grpcwire"
 	"github.com/shoot-proxy/proxy-client/internal/options"
 )
 
@@ -33,130 +34,18 @@ const dialBudget = 3 * time.Second
 // modelMetrics serves all scripts, which leave its gauges at zero.
 var modelMetrics = sync.OnceValue(func() *Metrics { return NewMetrics(prometheus.NewRegistry()) })
 
-// newModelStream returns a stream on rpc whose server has no connection at all.
-func newModelStream(rpc client.ProxyService_ProxyClient, cancel context.CancelFunc) *stream {
+// newModelStream returns a stream on r whose server has no connection at all.
+func newModelStream(t *testing.T, r *fakeRPC) *stream {
 	d := &Dialer{log: slog.New(slog.DiscardHandler), metrics: modelMetrics()}
 	s := &server{Server: options.Server{Name: "model"}, dialer: d}
 	l := &link{streams: 1}
 	e := &endpoint{server: s, link: l}
-	return e.newStream(l, rpc, cancel)
-}
-
-// arrival is what a Recv returns.
-type arrival struct {
-	pkt *client.Packet
-	err error
-}
-
-// fakeRPC is a Proxy stream as gRPC gives it, but for its embedded methods,
-// which nobody may call. It fails the test where gRPC's rules for streams or
-// the protocol's for clients are broken.
-type fakeRPC struct {
-	client.ProxyService_ProxyClient
-	t   *testing.T
-	log *journal
-
-	//nolint:containedctx // it is the stream's, as in gRPC
-	ctx      context.Context
-	arrivals chan arrival
-	broken   chan struct{} // closed when the server has ended the stream
-	flow     chan struct{} // closed while the server reads
-
-	sending, receiving atomic.Bool
-	over               atomic.Bool // Recv has returned an error
-	random             int64
-	accepted           atomic.Bool // Recv has returned the success of the dial
-	saw                map[client.PacketType]int
-	wrote              strings.Builder // DATA, concatenated
-}
-
-// Recv implements client.ProxyService_ProxyClient. What has arrived and the end
-// of the context are in no order, as in gRPC.
-func (f *fakeRPC) Recv() (*client.Packet, error) {
-	if f.receiving.Swap(true) {
-		f.t.Error("two goroutines in Recv")
-	}
-	defer f.receiving.Store(false)
-	if f.over.Load() {
-		f.t.Error("Recv after the end of the stream")
-	}
-	var a arrival
-	select {
-	case a = <-f.arrivals:
-	case <-f.ctx.Done():
-		a.err = status.FromContextError(f.ctx.Err()).Err()
-	}
-	switch {
-	case a.err != nil:
-		f.over.Store(true)
-	case a.pkt.Type == client.PacketType_DIAL_RSP:
-		f.accepted.Store(true)
-	}
-	return a.pkt, a.err
-}
-
-// Send implements client.ProxyService_ProxyClient.
-func (f *fakeRPC) Send(pkt *client.Packet) error {
-	if f.sending.Swap(true) {
-		f.t.Error("two goroutines in Send")
-	}
-	defer f.sending.Store(false)
-	for _, end := range []<-chan struct{}{f.ctx.Done(), f.broken} {
-		select {
-		case <-end:
-			return io.EOF
-		default:
-		}
-	}
-	select {
-	case <-f.flow:
-	case <-f.ctx.Done():
-		return io.EOF
-	case <-f.broken:
-		return io.EOF
-	}
-	f.check(pkt)
-	return nil
-}
-
-// check holds a packet of the client against the protocol.
-func (f *fakeRPC) check(pkt *client.Packet) {
-	said := pkt.Type.String()
-	bad := func(why string) { f.t.Errorf("the client said %v: %s", pkt, why) }
-	if (pkt.Type == client.PacketType_DIAL_REQ) != (len(f.saw) == 0) {
-		bad("DIAL_REQ comes first, and once")
-	}
-	f.saw[pkt.Type]++
-	switch pkt.Type {
-	case client.PacketType_DIAL_REQ:
-		req := pkt.GetDialRequest()
-		f.random = req.Random
-		if req.Protocol != "tcp" || req.Address != target.String() {
-			bad("not what was dialled")
-		}
-		return
-	case client.PacketType_DATA:
-		data := pkt.GetData()
-		said = fmt.Sprintf("%s %d", said, len(data.Data))
-		f.wrote.Write(data.Data)
-		if len(data.Data) == 0 || len(data.Data) > maxData || data.ConnectID != connID || !f.accepted.Load() {
-			bad("not this connection's, empty or too large")
-		}
-		if f.saw[client.PacketType_CLOSE_REQ] > 0 {
-			bad("behind CLOSE_REQ")
-		}
-	case client.PacketType_CLOSE_REQ:
-		if pkt.GetCloseRequest().ConnectID != connID || f.saw[pkt.Type] > 1 || !f.accepted.Load() {
-			bad("not this connection's, or said before")
-		}
-	case client.PacketType_DIAL_CLS:
-		if pkt.GetCloseDial().Random != f.random || f.saw[pkt.Type] > 1 {
-			bad("not this dial's, or said before")
-		}
-	default:
-		bad("a client never says that")
-	}
-	f.log.add(logWire, "%s", said)
+	made, err := e.newStream(l, func(h grpcwire.Handler) (rpc, error) {
+		r.handler = h
+		return r, nil
+	})
+	must(t, err)
+	return made
 }
 
 // journal is what was seen, and when.
@@ -215,15 +104,13 @@ type world struct {
 // newWorld returns a world in which the app has just dialled.
 func newWorld(t *testing.T) *world {
 	w := &world{t: t, journal: &journal{start: time.Now()}}
-	rpcCtx, cancel := context.WithCancel(t.Context())
-	t.Cleanup(cancel)
 	w.rpc = &fakeRPC{
-		t: t, log: w.journal, ctx: rpcCtx, arrivals: make(chan arrival, 64),
+		t: t, log: w.journal, arrivals: make(chan arrival, 64), cancelled: make(chan struct{}),
 		broken: make(chan struct{}), flow: make(chan struct{}), saw: map[client.PacketType]int{},
 	}
 	close(w.rpc.flow)
-	context.AfterFunc(rpcCtx, func() { w.add(logCancel, "ended") })
-	w.stream = newModelStream(w.rpc, cancel)
+	w.stream = newModelStream(t, w.rpc)
+	go w.rpc.read()
 	ctx, giveUp := context.WithTimeout(t.Context(), dialBudget)
 	w.giveUp = giveUp
 	go func() {
@@ -260,7 +147,7 @@ func (w *world) end() {
 		w.t.Fatalf("a goroutine of the stream is still there 10 s after its end")
 	}
 	switch {
-	case w.rpc.ctx.Err() == nil:
+	case !w.rpc.ended:
 		w.t.Error("the stream was never ended: the server keeps it for ever")
 	case w.stream.endpoint.load.Load() != 0 || w.stream.link.streams != 0:
 		w.t.Errorf("%d active connections and %d streams are left", w.stream.endpoint.load.Load(), w.stream.link.streams)

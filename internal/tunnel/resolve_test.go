@@ -8,8 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"google.golang.org/grpc/connectivity"
-
+	"github.com/shoot-proxy/proxy-client/internal/grpcwire"
 	"github.com/shoot-proxy/proxy-client/internal/options"
 )
 
@@ -104,7 +103,7 @@ func TestNameMoves(t *testing.T) {
 		old.alive(t, "a minute after its address went away")
 		must(t, old.Close())
 		time.Sleep(closeGrace)
-		if f.speaks == options.ModeGRPC && carrier.conn.GetState() != connectivity.Shutdown {
+		if f.speaks == options.ModeGRPC && !errors.Is(carrier.conn.Err(), grpcwire.ErrClosed) {
 			t.Error("the shared connection to the old address is not closed behind its last stream")
 		}
 		if n := departed.load.Load(); n != 0 {

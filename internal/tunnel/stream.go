@@ -6,15 +6,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net/netip"
 	"sync"
-	"sync/atomic"
 	"time"
 
-	"google.golang.org/grpc/status"
 	"sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
+
+	"github.com/shoot-proxy/proxy-client/internal/grpcwire"
 )
 
 const (
@@ -33,6 +32,26 @@ const (
 
 var errDialClosed = errors.New("the agent closed the dial")
 
+// phase is a state of a stream.
+type phase uint8
+
+const (
+	dialing phase = iota
+	abandoned
+	open
+	closing
+	finished
+)
+
+// rpc is the gRPC stream under a stream: a grpcwire.Stream.
+type rpc interface {
+	Send(head, body []byte) error
+	TrySend(p []byte) (sent bool, err error)
+	Await()
+	Taken(n int, more bool)
+	Cancel()
+}
+
 // stream is one Proxy stream, which is one connection:
 //
 //	dialing ──DIAL_RSP──► open ──CLOSE_RSP──► finished
@@ -42,137 +61,123 @@ var errDialClosed = errors.New("the agent closed the dial")
 //
 // and from each of them to finished where the stream breaks or a grace ends.
 // The server never ends a stream by itself, so finish always does.
+//
+// What the server says is dealt with when it arrives, in the goroutine that reads
+// the link (arrive.go). A connection on which nothing happens has no goroutine.
 type stream struct {
 	endpoint *endpoint
 	link     *link // carries it
-	rpc      client.ProxyService_ProxyClient
-	cancel   context.CancelFunc
 	random   int64 // identifies the dial
 
-	id       int64 // of the connection; set before answered
-	answered chan *Error
-	decided  atomic.Bool // who comes first: the agent's answer, or giving up
-	carried  atomic.Bool // the dial has succeeded, and what it counted for is ours
+	mu       sync.Mutex
+	changed  sync.Cond
+	rpc      rpc
+	phase    phase
+	id       int64       // of the connection, once open
+	answered chan *Error // how the dial ended; nil when nobody waits for it
+	carried  bool        // the dial has succeeded, and what it counted for is ours
+	refused  bool        // the server never looked at the stream
+	closed   bool        // Close was called, or would have been
+	held     bool        // Dialer.Close waits for it
+	grace    *time.Timer // ends an abandoned dial, and the wait for CLOSE_RSP
+	status   string      // of client_connections
+	verdict  error       // what Receive returns once finished
 
-	sending   turn // one Send at a time, as gRPC asks
-	receiving turn // one Recv at a time
-	closing   atomic.Bool
-	finished  atomic.Bool // no packet will be read any more
-	verdict   error       // under receiving: what Receive returns once finished
-	grace     *time.Timer // ends an abandoned dial
+	inbox     inbox
+	lent      *segment // what Receive has returned last
+	receiving bool     // a Receive waits
 
-	statusMu sync.Mutex
-	status   string // of client_connections
+	sending bool // one Send at a time
+	senders int  // that wait for it
 }
 
-// newStream returns the stream that rpc, which cancel ends, is on l.
-func (e *endpoint) newStream(l *link, rpc client.ProxyService_ProxyClient, cancel context.CancelFunc) *stream {
-	s := &stream{
-		endpoint: e, link: l, rpc: rpc, cancel: cancel, random: rand.Int64(),
-		answered: make(chan *Error, 1), sending: newTurn(), receiving: newTurn(),
+// newStream returns a stream on l that open gives a gRPC stream.
+func (e *endpoint) newStream(l *link, open func(grpcwire.Handler) (rpc, error)) (*stream, error) {
+	s := &stream{endpoint: e, link: l, random: rand.Int64(), answered: make(chan *Error, 1)}
+	s.changed.L = &s.mu
+	s.mu.Lock() // its end may come at once
+	defer s.mu.Unlock()
+	var err error
+	if s.rpc, err = open(s); err != nil {
+		return nil, err
 	}
 	s.move(statusCreated)
-	return s
+	return s, nil
 }
 
-func (s *stream) metrics() *Metrics { return s.endpoint.server.dialer.metrics }
+func (s *stream) dialer() *Dialer   { return s.endpoint.server.dialer }
+func (s *stream) metrics() *Metrics { return s.dialer().metrics }
 
 // Server implements Conn.
 func (s *stream) Server() string { return s.endpoint.server.Name }
 
 // dial sends DIAL_REQ and waits for the answer, or for ctx.
 func (s *stream) dial(ctx context.Context, dst netip.AddrPort) *Error {
+	s.mu.Lock()
 	s.move(statusDialing)
-	// Why a Send failed is what Recv returns.
-	_ = s.send(&client.Packet{
+	answered := s.answered
+	s.mu.Unlock()
+	s.say(&client.Packet{
 		Type: client.PacketType_DIAL_REQ,
 		Payload: &client.Packet_DialRequest{
 			DialRequest: &client.DialRequest{Protocol: "tcp", Address: dst.String(), Random: s.random},
 		},
 	})
-	s.endpoint.server.dialer.background.Go(s.awaitAnswer)
 	select {
-	case err := <-s.answered:
+	case err := <-answered:
 		return err
 	case <-ctx.Done():
-		// The grace starts before the decision, which publishes it.
-		s.grace = time.AfterFunc(abandonGrace, s.cancel)
-		if !s.decided.CompareAndSwap(false, true) {
-			s.grace.Stop()
-			return <-s.answered // it came at the same moment
-		}
-		s.endpoint.server.dialer.background.Go(s.abandon)
-		return noAnswer(ctx, s.endpoint.server.Name)
 	}
-}
-
-// awaitAnswer receives the answer to DIAL_REQ. Where the dial was given up
-// before, it tidies up.
-func (s *stream) awaitAnswer() {
-	s.receiving.Lock()
-	err := s.answer()
-	if err != nil {
-		s.finish(err)
+	s.mu.Lock()
+	if s.phase != dialing {
+		s.mu.Unlock()
+		return <-answered // it came at the same moment
 	}
-	s.receiving.Unlock()
-	if s.decided.CompareAndSwap(false, true) {
-		if err == nil {
-			s.carried.Store(true)
-			s.move(statusOK)
-		}
-		s.answered <- err
-		return
-	}
-	if err == nil {
-		_ = s.Close()
-	}
-}
-
-// answer returns nil where the connection stands.
-func (s *stream) answer() *Error {
-	pkt, err := s.rpc.Recv()
-	s.metrics().received(pkt, err)
-	if err != nil {
-		return s.endpoint.lost(err)
-	}
-	name := s.endpoint.server.Name
-	switch pkt.Type {
-	case client.PacketType_DIAL_RSP:
-		rsp := pkt.GetDialResponse()
-		switch {
-		case rsp.GetRandom() != s.random:
-			return &Error{Reason: ReasonProtocol, Server: name, Err: fmt.Errorf("%w: DIAL_RSP for another dial", ErrProtocol)}
-		case rsp.GetError() != "":
-			return classify(name, rsp.GetError())
-		}
-		s.id = rsp.GetConnectID()
-		return nil
-	case client.PacketType_DIAL_CLS:
-		return &Error{Reason: ReasonNoAgent, Server: name, Err: errDialClosed, elsewhere: true}
-	default:
-		return &Error{Reason: ReasonProtocol, Server: name, Err: fmt.Errorf("%w: %s before DIAL_RSP", ErrProtocol, pkt.Type)}
-	}
-}
-
-// abandon tells the server that nobody waits for the answer any more.
-func (s *stream) abandon() {
-	_ = s.send(&client.Packet{
+	s.phase, s.answered = abandoned, nil
+	s.linger(abandonGrace)
+	s.mu.Unlock()
+	s.say(&client.Packet{
 		Type:    client.PacketType_DIAL_CLS,
 		Payload: &client.Packet_CloseDial{CloseDial: &client.CloseDial{Random: s.random}},
+	})
+	return noAnswer(ctx, s.endpoint.server.Name)
+}
+
+// wasRefused reports whether the server has not looked at the stream, whose dial
+// has failed.
+func (s *stream) wasRefused() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.refused
+}
+
+// linger leaves the stream to the background, for so long at most. The caller
+// holds mu.
+func (s *stream) linger(grace time.Duration) {
+	if !s.held {
+		s.held = true
+		s.dialer().background.Add(1)
+	}
+	if s.grace != nil {
+		s.grace.Stop()
+	}
+	s.grace = time.AfterFunc(grace, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.finish(ErrClosed)
 	})
 }
 
 // Send implements Conn.
 func (s *stream) Send(p []byte) error {
+	var head [maxDataHead]byte
 	for len(p) > 0 {
 		n := min(len(p), maxData)
-		err := s.send(&client.Packet{
-			Type:    client.PacketType_DATA,
-			Payload: &client.Packet_Data{Data: &client.Data{ConnectID: s.id, Data: p[:n]}},
-		})
-		if err == ErrClosed {
-			return err
+		if !s.begin(client.PacketType_DATA) {
+			return ErrClosed
 		}
+		err := s.rpc.Send(appendDataHead(head[:0], s.id, n), p[:n])
+		s.done(client.PacketType_DATA, err)
 		if err != nil {
 			return fmt.Errorf("%w: %w", ErrBroken, err)
 		}
@@ -181,131 +186,148 @@ func (s *stream) Send(p []byte) error {
 	return nil
 }
 
-// send sends one packet. gRPC has marshalled it when it returns, so what it
-// holds may be used again.
-func (s *stream) send(pkt *client.Packet) error {
-	s.sending.Lock()
-	defer s.sending.Unlock()
-	if pkt.Type == client.PacketType_DATA && s.closing.Load() {
-		// Behind CLOSE_REQ there is no connection any more that it could be for.
-		return ErrClosed
+// begin waits until it is the caller's turn to send. It returns false where
+// nothing of this kind may be sent any more.
+func (s *stream) begin(kind client.PacketType) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.sending {
+		s.senders++
+		s.changed.Wait()
+		s.senders--
 	}
-	err := s.rpc.Send(pkt)
-	s.metrics().sent(pkt.Type, err)
-	return err
+	if kind == client.PacketType_DATA && s.closed {
+		// Behind CLOSE_REQ there is no connection any more that it could be for.
+		return false
+	}
+	s.sending = true
+	return true
+}
+
+// done ends the turn.
+func (s *stream) done(kind client.PacketType, err error) {
+	s.metrics().sent(kind, err)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sending = false
+	if s.senders > 0 {
+		s.changed.Broadcast()
+	}
+}
+
+// say sends a packet that is not DATA, in the background where it has to wait. Why
+// it cannot be sent is what ends the stream.
+func (s *stream) say(pkt *client.Packet) {
+	p := encode(pkt)
+	s.mu.Lock()
+	mine := !s.sending
+	s.sending = true
+	s.mu.Unlock()
+	if mine {
+		if sent, err := s.rpc.TrySend(p); sent {
+			s.done(pkt.Type, err)
+			return
+		}
+	}
+	s.dialer().background.Go(func() {
+		if !mine {
+			s.begin(pkt.Type)
+		}
+		s.done(pkt.Type, s.rpc.Send(p, nil))
+	})
 }
 
 // Receive implements Conn.
 func (s *stream) Receive() ([]byte, error) {
-	s.receiving.Lock()
-	defer s.receiving.Unlock()
-	for {
-		data, err := s.next()
-		if err != nil {
-			return nil, err
+	pool := &s.dialer().segments
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lent != nil {
+		pool.put(s.lent)
+		s.lent = nil
+	}
+	for s.inbox.first == nil {
+		if s.phase == finished {
+			return nil, s.verdict
 		}
-		// What arrives after Close is read, for the server's sake, and dropped.
-		if len(data) > 0 && !s.closing.Load() {
-			return data, nil
-		}
+		s.rpc.Await()
+		s.receiving = true
+		s.changed.Wait()
+		s.receiving = false
 	}
-}
-
-// next reads one packet and returns its data, or why there will be no more.
-func (s *stream) next() ([]byte, error) {
-	if s.finished.Load() {
-		return nil, s.verdict
+	s.lent = s.inbox.take()
+	if s.phase != finished {
+		s.rpc.Taken(s.lent.cost, false)
 	}
-	pkt, err := s.rpc.Recv()
-	s.metrics().received(pkt, err)
-	if err == nil {
-		if data, ok := s.data(pkt); ok {
-			return data, nil
-		}
-	}
-	s.finish(s.judge(pkt, err))
-	return nil, s.verdict
-}
-
-// data returns the data of a DATA packet of this connection.
-func (s *stream) data(pkt *client.Packet) ([]byte, bool) {
-	d := pkt.GetData()
-	if pkt.Type != client.PacketType_DATA || d.GetConnectID() != s.id || d.GetError() != "" {
-		return nil, false
-	}
-	return d.GetData(), true
-}
-
-// judge says what it means that pkt, or err, was received instead of data.
-func (s *stream) judge(pkt *client.Packet, err error) error {
-	switch {
-	case s.closing.Load():
-		return ErrClosed
-	case err != nil:
-		return fmt.Errorf("%w: %.200s", ErrBroken, status.Convert(err).Message())
-	case pkt.Type == client.PacketType_CLOSE_RSP && pkt.GetCloseResponse().GetConnectID() != s.id:
-		return fmt.Errorf("%w: CLOSE_RSP for connection %d on that of %d", ErrProtocol, pkt.GetCloseResponse().GetConnectID(), s.id)
-	case pkt.Type == client.PacketType_CLOSE_RSP && pkt.GetCloseResponse().GetError() != "":
-		// Not the target's doing: server or agent lost track of the connection.
-		return fmt.Errorf("%w: %.200s", ErrBroken, pkt.GetCloseResponse().GetError())
-	case pkt.Type == client.PacketType_CLOSE_RSP:
-		return io.EOF
-	case pkt.Type == client.PacketType_DATA && pkt.GetData().GetError() != "":
-		return fmt.Errorf("%w: %.200s", ErrBroken, pkt.GetData().GetError())
-	default:
-		return fmt.Errorf("%w: %s on an open connection", ErrProtocol, pkt.Type)
-	}
+	return s.lent.data, nil
 }
 
 // Close implements Conn.
 func (s *stream) Close() error {
-	if s.closing.Swap(true) {
-		return nil
+	s.mu.Lock()
+	said := s.hangUp()
+	s.mu.Unlock()
+	if said {
+		s.sayCloseReq()
 	}
-	s.endpoint.server.dialer.background.Go(s.hangUp)
 	return nil
 }
 
-// hangUp says CLOSE_REQ and reads until CLOSE_RSP, within closeGrace.
-func (s *stream) hangUp() {
-	grace := time.AfterFunc(closeGrace, s.cancel)
-	defer grace.Stop()
-	if s.grace != nil {
-		s.grace.Stop()
+// hangUp drops what nobody will receive, and waits for CLOSE_RSP from now on,
+// within closeGrace. It reports whether CLOSE_REQ has to be said. The caller holds
+// mu.
+func (s *stream) hangUp() bool {
+	if s.closed {
+		return false
 	}
-	if !s.finished.Load() {
-		s.move(statusClosing)
-		_ = s.send(&client.Packet{
-			Type:    client.PacketType_CLOSE_REQ,
-			Payload: &client.Packet_CloseRequest{CloseRequest: &client.CloseRequest{ConnectID: s.id}},
-		})
+	s.closed = true
+	unread := s.inbox.first != nil
+	cost := s.inbox.drop(&s.dialer().segments)
+	if s.phase == finished {
+		if unread {
+			s.verdict = ErrClosed // and not the end of something that was not received in full
+		}
+		return false
 	}
-	s.receiving.Lock()
-	defer s.receiving.Unlock()
-	for !s.finished.Load() {
-		_, _ = s.next()
-	}
+	s.phase = closing
+	s.move(statusClosing)
+	s.linger(closeGrace)
+	s.rpc.Taken(cost, true)
+	return true
 }
 
-// finish ends the stream; the caller holds receiving.
+func (s *stream) sayCloseReq() {
+	s.say(&client.Packet{
+		Type:    client.PacketType_CLOSE_REQ,
+		Payload: &client.Packet_CloseRequest{CloseRequest: &client.CloseRequest{ConnectID: s.id}},
+	})
+}
+
+// finish ends the stream. The caller holds mu.
 func (s *stream) finish(verdict error) {
-	s.verdict = verdict
-	if s.finished.Swap(true) {
+	if s.phase == finished {
 		return
 	}
-	s.cancel()
+	s.phase, s.verdict = finished, verdict
+	if s.grace != nil {
+		s.grace.Stop()
+		s.grace = nil
+	}
+	s.rpc.Cancel()
 	s.move(statusGone)
-	if s.carried.Load() {
+	if s.carried {
 		s.endpoint.load.Add(-1)
 	}
 	s.endpoint.release(s.link)
+	s.changed.Broadcast()
+	if s.held {
+		s.dialer().background.Done()
+	}
 }
 
-// move counts the connection under its next status.
+// move counts the connection under its next status. The caller holds mu.
 func (s *stream) move(to string) {
-	s.statusMu.Lock()
-	defer s.statusMu.Unlock()
-	if s.status == statusGone && to != statusCreated {
+	if s.phase == finished && to != statusGone {
 		return
 	}
 	s.metrics().moved(s.status, to)

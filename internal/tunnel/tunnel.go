@@ -83,8 +83,9 @@ type Dialer struct {
 
 	mostSpares int // ready-made connections of an endpoint
 
-	picking sync.Mutex // one dial chooses after the other
-	chunks  chunks     // for what arrives from servers
+	picking  sync.Mutex // one dial chooses after the other
+	chunks   chunks     // for what arrives from servers
+	segments segments   // for what arrives of connections in gRPC mode
 
 	life       context.Context // of what is not any one dial's
 	die        context.CancelFunc

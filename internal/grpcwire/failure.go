@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package grpcwire
+
+import (
+	"errors"
+	"fmt"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+var (
+	// ErrClosed is wrapped by what ends a connection and its streams after Close.
+	ErrClosed = errors.New("the connection was closed")
+	// ErrFull is wrapped by the error of an Open on a connection that carries as
+	// many streams as the server allows, or has carried as many as there can be.
+	ErrFull = errors.New("no more streams on this connection")
+	// ErrUnprocessed is wrapped by the end of a stream of which the server has
+	// said that it has not looked at it.
+	ErrUnprocessed = errors.New("the server did not process the stream")
+)
+
+// failure is why a stream or a connection ended: a status of gRPC's whose cause can
+// be asked for.
+type failure struct {
+	code  codes.Code
+	text  string
+	cause error // or nil
+}
+
+func failed(code codes.Code, cause error, format string, args ...any) error {
+	return &failure{code: code, cause: cause, text: fmt.Sprintf(format, args...)}
+}
+
+// Error implements error.
+func (f *failure) Error() string { return f.text }
+
+// Unwrap returns the cause.
+func (f *failure) Unwrap() error { return f.cause }
+
+// GRPCStatus is what package status asks for.
+func (f *failure) GRPCStatus() *status.Status { return status.New(f.code, f.text) }

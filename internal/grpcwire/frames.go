@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package grpcwire
+
+import (
+	"encoding/binary"
+
+	"golang.org/x/net/http2"
+)
+
+// appendFrame appends the head of a frame whose payload has n bytes (RFC 9113,
+// section 4.1).
+func appendFrame(b []byte, n int, kind http2.FrameType, flags http2.Flags, stream uint32) []byte {
+	b = append(b, byte(n>>16), byte(n>>8), byte(n), byte(kind), byte(flags))
+	return binary.BigEndian.AppendUint32(b, stream)
+}
+
+// appendPreface appends how a client begins (RFC 9113, section 3.4).
+func appendPreface(b []byte, cfg Config) []byte {
+	settings := []http2.Setting{
+		{ID: http2.SettingEnablePush, Val: 0},
+		{ID: http2.SettingInitialWindowSize, Val: uint32(cfg.StreamWindow)},
+		{ID: http2.SettingMaxHeaderListSize, Val: cfg.MaxHeaders},
+	}
+	b = append(b, http2.ClientPreface...)
+	b = appendFrame(b, 6*len(settings), http2.FrameSettings, 0, 0)
+	for _, s := range settings {
+		b = binary.BigEndian.AppendUint16(b, uint16(s.ID))
+		b = binary.BigEndian.AppendUint32(b, s.Val)
+	}
+	return appendWindowUpdate(b, 0, cfg.ConnectionWindow-initialWindow)
+}
+
+func appendWindowUpdate(b []byte, stream uint32, n int) []byte {
+	b = appendFrame(b, 4, http2.FrameWindowUpdate, 0, stream)
+	return binary.BigEndian.AppendUint32(b, uint32(n))
+}
+
+func appendReset(b []byte, stream uint32, code http2.ErrCode) []byte {
+	b = appendFrame(b, 4, http2.FrameRSTStream, 0, stream)
+	return binary.BigEndian.AppendUint32(b, uint32(code))
+}
+
+// appendGoAway says that we end the connection. We have accepted no streams.
+func appendGoAway(b []byte, code http2.ErrCode) []byte {
+	b = appendFrame(b, 8, http2.FrameGoAway, 0, 0)
+	b = binary.BigEndian.AppendUint32(b, 0)
+	return binary.BigEndian.AppendUint32(b, uint32(code))
+}

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package grpcwire
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/net/http2"
+)
+
+// prefix is how many bytes stand before a message: whether it is compressed, and
+// its length.
+const prefix = 5
+
+// Cost is how many bytes of a stream's window a message of n bytes takes.
+func Cost(n int) int { return prefix + n }
+
+// Stream is one call. Send and TrySend must be called by one goroutine at a time,
+// the other methods from anywhere.
+type Stream struct {
+	conn    *Conn
+	handler Handler
+	id      uint32
+	over    atomic.Bool // it is not in Conn.streams any more
+
+	// Of Run alone:
+	answered bool // the headers of the answer are here
+	isFresh  bool // it is in Conn.fresh
+	message  message
+
+	flow    sync.Mutex
+	window  int  // bytes that the server may send
+	taken   int  // bytes to give back
+	pieces  int  // bytes here of a message of which not all is,
+	ahead   int  // and those of them that were given back,
+	prepaid int  // and those of whole messages that were, ahead of Taken
+	eager   bool // somebody waits for the next message
+
+	// Under conn.mu:
+	allowed int // bytes that may be sent on the stream
+	ended   bool
+	queued  bool // in conn.waiting
+	turn    bool // it was the first there, and goes ahead of all that wait
+	changed sync.Cond
+}
+
+// Cancel ends the stream. Its handler hears nothing more, but for a call that is
+// under way.
+func (s *Stream) Cancel() {
+	c := s.conn
+	if !c.remove(s) {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.reset(s, http2.ErrCodeCancel)
+	c.flush()
+}
+
+// reset says that s has ended, which is not in the table any more. The caller
+// holds mu.
+func (c *Conn) reset(s *Stream, code http2.ErrCode) {
+	s.ended = true
+	s.changed.Broadcast()
+	if c.err == nil {
+		c.out = appendReset(c.out, s.id, code)
+	}
+}
+
+// Await says that somebody waits for the next message, and has taken all others:
+// one that is longer than the window is let in.
+func (s *Stream) Await() {
+	s.flow.Lock()
+	s.eager = true
+	n := s.due()
+	s.flow.Unlock()
+	s.giveBack(n)
+}
+
+// Taken gives n bytes of the window back. more says that somebody waits for the
+// next message.
+func (s *Stream) Taken(n int, more bool) {
+	s.flow.Lock()
+	ahead := min(n, s.prepaid)
+	s.prepaid -= ahead
+	s.taken += n - ahead
+	s.eager = more
+	n = s.due()
+	s.flow.Unlock()
+	s.giveBack(n)
+}
+
+// due returns how many bytes should be given back now: half a window, so that it
+// costs little, but at once where the server may be waiting for them. It counts
+// them as given. The caller holds flow.
+func (s *Stream) due() int {
+	full := s.conn.cfg.StreamWindow
+	pieces := 0
+	if s.eager {
+		pieces = s.pieces
+	}
+	n := s.taken + pieces
+	if n < full/16 || n < full/2 && s.window > full/4 {
+		return 0
+	}
+	s.taken = 0
+	s.pieces -= pieces
+	s.ahead += pieces
+	s.window += n
+	return n
+}
+
+// giveBack tells the server of n bytes more.
+func (s *Stream) giveBack(n int) {
+	if n == 0 || s.over.Load() {
+		return
+	}
+	c := s.conn
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err == nil && !s.ended {
+		c.out = appendWindowUpdate(c.out, s.id, n)
+		c.flush()
+	}
+}

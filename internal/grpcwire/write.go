@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package grpcwire
+
+import (
+	"net"
+	"time"
+
+	"google.golang.org/grpc/codes"
+)
+
+const (
+	// room is how many bytes wait to be written before a Send does.
+	room = 64 << 10
+	// rounds is how often who has sent something writes what others have put into
+	// the buffer meanwhile, before it is left to flushLoop.
+	rounds = 4
+	// lastWords is how long Run goes on reading when writing has failed: why may be
+	// on its way. With TLS 1.3 a client certificate is refused only when the client
+	// has begun to write.
+	lastWords = 100 * time.Millisecond
+)
+
+// flush writes what is in out, unless somebody else does. It reports whether it
+// has let go of mu, which the caller holds, meanwhile.
+func (c *Conn) flush() bool {
+	if c.writing || len(c.out) == 0 || c.err != nil {
+		return false
+	}
+	c.writing = true
+	for range rounds {
+		p := c.take()
+		c.mu.Unlock()
+		done, err := c.sink.put(p)
+		c.mu.Lock()
+		c.back = p
+		if err != nil {
+			c.broken(err)
+			return true
+		}
+		if !done {
+			break // and so it is left
+		}
+		if len(c.out) == 0 || c.err != nil {
+			c.writing = false
+			return true
+		}
+	}
+	c.left = true
+	c.flusher.Signal()
+	return true
+}
+
+// take returns what is in out, to be written, and lets those go on who waited for
+// room. The caller holds mu.
+func (c *Conn) take() []byte {
+	p := c.out
+	c.out, c.back = c.back[:0], nil
+	c.answers = 0
+	c.next()
+	return p
+}
+
+// flushLoop writes what is left to it, until the connection ends.
+func (c *Conn) flushLoop() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for {
+		for !c.left && c.err == nil {
+			c.flusher.Wait()
+		}
+		if c.err != nil {
+			return
+		}
+		c.mu.Unlock()
+		err := c.sink.drain()
+		c.mu.Lock()
+		for err == nil && len(c.out) > 0 && c.err == nil {
+			p := c.take()
+			c.mu.Unlock()
+			if _, err = c.sink.put(p); err == nil {
+				err = c.sink.drain()
+			}
+			c.mu.Lock()
+			c.back = p
+		}
+		if err != nil {
+			c.broken(err)
+			return
+		}
+		c.writing, c.left = false, false
+	}
+}
+
+// broken notes that nothing can be written any more. The caller holds mu.
+func (c *Conn) broken(err error) {
+	if c.err != nil {
+		return
+	}
+	c.mute = true
+	c.stop(failed(codes.Unavailable, err, "error writing to server: %v", err))
+	_ = c.conn.SetReadDeadline(time.Now().Add(lastWords))
+}
+
+// sink is where a Conn writes to.
+type sink interface {
+	// put takes p, which may be used again when it returns, and writes what can be
+	// written without waiting. done says that this was all.
+	put(p []byte) (done bool, err error)
+	// drain writes the rest.
+	drain() error
+}
+
+// socketSink writes through a Socket, which holds back what does not fit.
+type socketSink struct {
+	net.Conn
+	socket *Socket
+}
+
+func (s socketSink) put(p []byte) (bool, error) {
+	if _, err := s.Write(p); err != nil {
+		return false, err
+	}
+	return s.socket.flushNow()
+}
+
+func (s socketSink) drain() error { return s.socket.flush() }
+
+// waitingSink writes to a connection of which nothing is known.
+type waitingSink struct {
+	conn net.Conn
+	rest []byte
+}
+
+func (s *waitingSink) put(p []byte) (bool, error) {
+	s.rest = append(s.rest[:0], p...)
+	return false, nil
+}
+
+func (s *waitingSink) drain() error {
+	_, err := s.conn.Write(s.rest)
+	s.rest = s.rest[:0]
+	return err
+}

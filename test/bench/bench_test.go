@@ -116,9 +116,9 @@ func TestMedianAndSpread(t *testing.T) {
 func TestGrowthIsHowMuchTheSlopesDiffer(t *testing.T) {
 	r := newResults(Full)
 	r.grow(OursGRPC, [3]step{
-		{1000, 1, 0.5, 10 << 20},
-		{5000, 5, 2.5, 50 << 20},    // 1 ms, 0.5 ms and 10.24 KiB each
-		{10000, 15, 5.0, 100 << 20}, // 2 ms, the same, and the same
+		{connections: 1000, seconds: 1, cpu: 0.5, memory: 10 << 20},
+		{connections: 5000, seconds: 5, cpu: 2.5, memory: 50 << 20},  // 1 ms, 0.5 ms and 10.24 KiB each
+		{connections: 10000, seconds: 15, cpu: 5, memory: 100 << 20}, // 2 ms, the same, and the same
 	})
 	got := map[string]float64{}
 	for _, figure := range []string{SetupGrowth, CPUGrowth, MemoryGrowth, IdleMemory} {

@@ -22,6 +22,7 @@ const (
 type step struct {
 	connections  float64
 	seconds, cpu float64 // since the first
+	worst        float64 // set-up in ms
 	memory       float64 // anonymous, in bytes
 }
 
@@ -32,7 +33,7 @@ func (b *bench) idle(ctx context.Context) error {
 	for round := range rounds {
 		for i := range b.rivals {
 			r := b.rivals[(i+round)%len(b.rivals)]
-			if r.name == Direct || r.name == StockGRPC { // nothing to grow, and a process full of TLS connections
+			if r.name == Direct || r.name == StockGRPC || !b.cfg.enters(r.name) { // nothing to grow, and a process full of TLS connections
 				continue
 			}
 			if err := b.hold(ctx, r); err != nil {
@@ -72,6 +73,7 @@ func (b *bench) hold(ctx context.Context, r rival) (err error) {
 			return err
 		}
 		s.seconds += figures["seconds"]
+		s.worst = max(s.worst, figures["worst-ms"])
 		s.cpu += (after - before).Seconds()
 		if r.sidecar != nil {
 			time.Sleep(b.cfg.Scale.sizes().settle) // what is measured is rest
@@ -126,6 +128,7 @@ func (r *Results) grow(name Contender, steps [3]step) {
 			r.add(figure, name, max(early, late)/min(early, late))
 		}
 	}
+	r.add(HoldWorstMS, name, c.worst)
 	growth(SetupGrowth, func(s step) float64 { return s.seconds })
 	if c.memory == 0 {
 		return

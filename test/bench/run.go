@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/shoot-proxy/proxy-client/test/lab"
@@ -16,8 +17,10 @@ import (
 type Config struct {
 	// Scale is how much to measure.
 	Scale Scale
-	// Only, where set, are the works to measure, by the beginning of their names.
+	// Only, where set, are the works to measure.
 	Only []string
+	// Contenders, where set, are those to measure.
+	Contenders []Contender
 	// Bin and TestBin are the folders of the product's and of upstream's binaries;
 	// see [lab.Options].
 	Bin, TestBin string
@@ -54,13 +57,12 @@ func Run(ctx context.Context, cfg Config) (_ *Results, err error) {
 	return b.results, err
 }
 
+func (c Config) enters(name Contender) bool {
+	return len(c.Contenders) == 0 || slices.Contains(c.Contenders, name)
+}
+
 func (c Config) wants(work string) bool {
-	for _, o := range c.Only {
-		if o == work {
-			return true
-		}
-	}
-	return len(c.Only) == 0
+	return len(c.Only) == 0 || slices.Contains(c.Only, work)
 }
 
 type bench struct {
@@ -96,6 +98,9 @@ func (b *bench) compare(ctx context.Context, t task) error {
 	for round := range t.rounds {
 		for i := range b.rivals {
 			r := b.rivals[(i+round)%len(b.rivals)]
+			if !b.cfg.enters(r.name) {
+				continue
+			}
 			if err := b.measure(ctx, t, r); err != nil {
 				return err
 			}

@@ -139,10 +139,12 @@ func bulk(ctx context.Context, dial dialFunc, w Work, move func(conn net.Conn, n
 
 // hold opens N more connections, At at a time, and keeps them.
 func (d *driver) hold(ctx context.Context, dial dialFunc, w Work) (Figures, error) {
-	conns := make([]net.Conn, w.N)
+	conns, took := make([]net.Conn, w.N), make([]time.Duration, w.N)
 	began := time.Now()
 	err := each(ctx, w.N, w.At, func(ctx context.Context, i int) (err error) {
+		start := time.Now()
 		conns[i], err = openEcho(ctx, dial, w.target())
+		took[i] = time.Since(start)
 		return err
 	})
 	elapsed := time.Since(began)
@@ -151,7 +153,7 @@ func (d *driver) hold(ctx context.Context, dial dialFunc, w Work) (Figures, erro
 			d.held = append(d.held, c)
 		}
 	}
-	return Figures{"seconds": elapsed.Seconds()}, err
+	return Figures{"seconds": elapsed.Seconds(), "worst-ms": ms(percentile(took, 100))}, err
 }
 
 // letGo closes what is held.

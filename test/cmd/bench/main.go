@@ -20,6 +20,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -53,6 +54,7 @@ func measure(ctx context.Context, args []string, out io.Writer) error {
 	flags.StringVar(&cfg.Bin, "bin", "", "folder of init-redirect and proxy-client (default: bin of the repository)")
 	flags.StringVar(&cfg.TestBin, "test-bin", "", "folder of the upstream server and agent (default: test/bin of the repository)")
 	only := flags.String("only", "", "works to measure, comma-separated: setup, round-trips, download, upload, scrape, hold (default: all)")
+	contenders := flags.String("contenders", "", "contenders to measure, comma-separated, as the tables name them (default: all)")
 	dir := flags.String("out", "", "folder for results.json and results.svg (default: they are not written)")
 	strict := flags.Bool("strict", false, "exit 1 where a target is missed")
 	if err := flags.Parse(args); err != nil {
@@ -63,8 +65,17 @@ func measure(ctx context.Context, args []string, out io.Writer) error {
 		return fmt.Errorf("unknown arguments %q", flags.Args())
 	case os.Geteuid() != 0:
 		return errors.New("network namespaces need root: run it as root, or with sudo")
-	case *only != "":
+	}
+	if *only != "" {
 		cfg.Only = strings.Split(*only, ",")
+	}
+	if *contenders != "" {
+		for _, name := range strings.Split(*contenders, ",") {
+			if !slices.Contains(bench.Contenders(), bench.Contender(name)) {
+				return fmt.Errorf("--contenders %q: there is no %q among %q", *contenders, name, bench.Contenders())
+			}
+			cfg.Contenders = append(cfg.Contenders, bench.Contender(name))
+		}
 	}
 	if *quick {
 		cfg.Scale = bench.Quick

@@ -5,6 +5,7 @@ package sockdiag_test
 import (
 	"io"
 	"net"
+	"net/netip"
 	"testing"
 
 	"github.com/shoot-proxy/proxy-client/internal/sockdiag"
@@ -38,6 +39,36 @@ func BenchmarkLookup(b *testing.B) {
 		state, err := sockdiag.Lookup(local, remote)
 		if err != nil || state != sockdiag.Orphan {
 			b.Fatal(state, err)
+		}
+	}
+}
+
+// BenchmarkSearch is what a connection costs whose app closes it and whose port
+// conntrack had remapped, in a pod with thousands of other connections.
+func BenchmarkSearch(b *testing.B) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer l.Close()
+	for range 4000 {
+		client, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer client.Close()
+		server, err := l.Accept()
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer server.Close()
+	}
+	remote := addrPort(l.Addr())
+	remapped := netip.AddrPortFrom(remote.Addr(), 1)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := sockdiag.Search(remapped, remote, func(uint16) bool { return false }); err != nil {
+			b.Fatal(err)
 		}
 	}
 }

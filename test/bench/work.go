@@ -104,10 +104,15 @@ func download(ctx context.Context, dial dialFunc, w Work) (Figures, error) {
 	})
 }
 
+// uploadChunk is how many bytes a client writes at once: what io.Copy does.
+// konnectivity-client makes one packet of each write, however large; an agent
+// queues packets, not bytes, and serves all connections from one loop.
+const uploadChunk = 32 << 10
+
 // upload sends Bytes, spread over N connections, and waits until all were taken.
 func upload(ctx context.Context, dial dialFunc, w Work) (Figures, error) {
 	return bulk(ctx, dial, w, func(conn net.Conn, n int64) error {
-		for chunk := make([]byte, 256<<10); n > 0; {
+		for chunk := make([]byte, uploadChunk); n > 0; {
 			wrote, err := conn.Write(chunk[:min(n, int64(len(chunk)))])
 			if err != nil {
 				return err

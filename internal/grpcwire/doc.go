@@ -14,7 +14,7 @@
 //		return err
 //	}
 //	s, err := c.Open(handler)            // handler.Message is called with each message
-//	err = s.Send(message, nil)
+//	err = s.Send(message, nil, false)
 //	…
 //	s.Cancel()                           // always: a server need not end a stream
 //

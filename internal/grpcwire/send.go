@@ -50,8 +50,9 @@ func (m *outgoing) put() bool {
 // Send sends a message, which is head with body behind it. Both may be used again
 // when it returns. It waits where the server, or the connection, does not take
 // more. It returns io.EOF where the stream has ended; why is for Handler.End to
-// say.
-func (s *Stream) Send(head, body []byte) error {
+// say. more promises that another Send follows at once, with which this one may
+// leave.
+func (s *Stream) Send(head, body []byte, more bool) error {
 	var m outgoing
 	m.begin(s, head, body)
 	c := s.conn
@@ -68,7 +69,9 @@ func (s *Stream) Send(head, body []byte) error {
 		}
 	}
 	s.leave()
-	c.flush()
+	if !more {
+		c.flush()
+	}
 	return nil
 }
 

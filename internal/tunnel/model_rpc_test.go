@@ -108,11 +108,11 @@ func (f *fakeRPC) TrySend(p []byte) (bool, error) {
 	default:
 		return false, nil
 	}
-	return true, f.Send(p, nil)
+	return true, f.Send(p, nil, false)
 }
 
 // Send implements rpc.
-func (f *fakeRPC) Send(head, body []byte) error {
+func (f *fakeRPC) Send(head, body []byte, _ bool) error {
 	if f.sending.Swap(true) {
 		f.t.Error("two goroutines in Send")
 	}

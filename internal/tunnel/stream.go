@@ -19,8 +19,10 @@ import (
 const (
 	// maxData is how many bytes one DATA packet carries at most. Agents queue
 	// packets, not bytes, and serve all connections from one loop: small ones
-	// keep it turning.
-	maxData = 32 << 10
+	// keep it turning. With what stands around them they have to fit into 32 KiB:
+	// for one byte more grpc-go, in server and agent, takes a buffer of 1 MiB, and
+	// half as much CPU again (tiers in its package mem).
+	maxData = 32<<10 - 32
 	// abandonGrace is how long an abandoned dial is still listened to. A server
 	// that has just sent DIAL_RSP but not yet written it down would leak the
 	// target's connection if its stream ended then.
@@ -45,7 +47,7 @@ const (
 
 // rpc is the gRPC stream under a stream: a grpcwire.Stream.
 type rpc interface {
-	Send(head, body []byte) error
+	Send(head, body []byte, more bool) error
 	TrySend(p []byte) (sent bool, err error)
 	Await()
 	Taken(n int, more bool)
@@ -176,7 +178,7 @@ func (s *stream) Send(p []byte) error {
 		if !s.begin(client.PacketType_DATA) {
 			return ErrClosed
 		}
-		err := s.rpc.Send(appendDataHead(head[:0], s.id, n), p[:n])
+		err := s.rpc.Send(appendDataHead(head[:0], s.id, n), p[:n], n < len(p))
 		s.done(client.PacketType_DATA, err)
 		if err != nil {
 			return fmt.Errorf("%w: %w", ErrBroken, err)
@@ -233,7 +235,7 @@ func (s *stream) say(pkt *client.Packet) {
 		if !mine {
 			s.begin(pkt.Type)
 		}
-		s.done(pkt.Type, s.rpc.Send(p, nil))
+		s.done(pkt.Type, s.rpc.Send(p, nil, false))
 	})
 }
 

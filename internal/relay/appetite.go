@@ -37,7 +37,7 @@ func (a *appetite) look(now time.Time, taken int64, level float64) {
 	a.bytes = a.bytes*fade + float64(taken-a.taken)
 	a.seconds = a.seconds*fade + passed
 	a.looked, a.taken = now, taken
-	a.received = min(chunk, a.received+a.pace(level)*passed)
+	a.received = min(piece, a.received+a.pace(level)*passed)
 }
 
 // pace is how many bytes a second should be received: what the app takes, more
@@ -59,4 +59,4 @@ func (a *appetite) wait(level float64) time.Duration {
 }
 
 // eat counts n bytes that were received.
-func (a *appetite) eat(n int) { a.received = max(-chunk, a.received-float64(n)) }
+func (a *appetite) eat(n int) { a.received = max(-piece, a.received-float64(n)) }

@@ -62,7 +62,7 @@ func (r *relay) mayReceive() bool {
 		}
 		wait = min(wait, r.opt.Pacer.hold(now))
 		if wait == 0 {
-			if held+chunk <= limit {
+			if held+piece <= limit {
 				return true
 			}
 			r.abort(SlowReader, errSlowReader)

@@ -13,9 +13,11 @@ import (
 )
 
 const (
-	// chunk is the most that one packet of the tunnel carries, in bytes, and the
+	// chunk is the most that one packet of the gRPC tunnel carries, in bytes, and the
 	// unit in which bytes are held back for an app.
 	chunk = 32 << 10
+	// piece is the most that Receive returns at once, in bytes.
+	piece = 128 << 10
 	// closeDelay is how long after the last byte sent the tunnel is closed for
 	// an app that has closed. The agent throws away what it has queued for a
 	// target when it is told to close, and nothing is acknowledged.

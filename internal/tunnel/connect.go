@@ -211,7 +211,11 @@ func (c *connectConn) abandon() {
 // sayLast ends what we say on conn: close_notify where it is TLS, and FIN.
 func sayLast(conn net.Conn) {
 	if t, ok := conn.(*tls.Conn); ok {
-		_ = t.CloseWrite()
+		if s := socketUnder(t); s != nil {
+			_ = s.closeWrite(t)
+		} else {
+			_ = t.CloseWrite()
+		}
 	}
 	if half, ok := unwrap(conn).(interface{ CloseWrite() error }); ok {
 		_ = half.CloseWrite()

@@ -22,17 +22,22 @@ type gatherer struct {
 // newGatherer returns one that reads conn, from which others may have read
 // before. The result's conn is what to write to.
 func newGatherer(conn net.Conn, c *chunks) *gatherer {
-	below := conn
 	if t, ok := conn.(*tls.Conn); ok {
-		below = t.NetConn()
-	}
-	if f, ok := below.(fullStop); ok {
-		if s, ok := f.Conn.(*socket); ok {
+		if s := socketUnder(t); s != nil {
 			return &gatherer{conn: conn, socket: s, more: true}
 		}
 	}
 	s := newSocket(conn, false, c)
 	return &gatherer{conn: s, socket: s}
+}
+
+// socketUnder returns the socket under t, or nil where connectTo has not made it.
+func socketUnder(t *tls.Conn) *socket {
+	if f, ok := t.NetConn().(fullStop); ok {
+		s, _ := f.Conn.(*socket)
+		return s
+	}
+	return nil
 }
 
 // next returns what has arrived, at least one byte, valid until the next call.

@@ -3,12 +3,12 @@
 package tunnel
 
 import (
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
 	"os"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -16,8 +16,10 @@ import (
 )
 
 const (
-	// chunkSize is how many bytes are taken from a socket at once, at most.
-	chunkSize = 32 << 10
+	// chunkSize is how many bytes are taken from a socket at once, at most, and how
+	// many are received or written at once. Each piece costs system calls, and a
+	// waking up or two, here and at the app.
+	chunkSize = 128 << 10
 	// recordHeader is the size of a TLS record's header, whose last two bytes
 	// are the length of the rest (RFC 8446, section 5.1).
 	recordHeader = 5
@@ -45,14 +47,14 @@ func (c *chunks) put(p *chunk) { c.pool.Put(p) }
 // large pieces: crypto/tls by itself asks the kernel for little more than a
 // record, of which upstream's agent fills but 4 KiB. It holds memory only for
 // bytes that have arrived and were not read yet, not while it waits for some.
+// writeTogether does the same for records that are written.
 //
 // Writing is safe for concurrent use, reading is not.
 type socket struct {
 	net.Conn
 	raw    syscall.RawConn // nil where Conn has no file; then a read waits with a chunk
 	chunks *chunks
-	take   func(fd uintptr) bool // s.takeFrom; made once, because it escapes
-	put    func(fd uintptr) bool // s.putInto
+	take   func(fd uintptr) bool // takeFrom; made once, because it escapes
 
 	chunk      *chunk // holds what has arrived and was not read; nil where nothing has
 	start, end int    // of that
@@ -62,11 +64,11 @@ type socket struct {
 	taken      error  // what went wrong in it
 	records    framing
 
-	following atomic.Int32 // how many more writes come right behind the next one
-	writing   sync.Mutex   // of what follows
-	out       []byte
-	flags     int
-	written   error
+	together sync.Mutex // held by writeTogether
+	writing  sync.Mutex // of what follows; held while what was gathered is written
+	gathered *chunk     // what writeTogether has to write; nil where it does not run
+	size     int        // of that
+	broken   error      // writing has failed amid records
 }
 
 // newSocket returns a socket that reads conn. framed says that TLS reads it in
@@ -76,7 +78,7 @@ func newSocket(conn net.Conn, framed bool, c *chunks) *socket {
 	s := &socket{Conn: conn, chunks: c, records: framing{on: framed}}
 	if file, ok := conn.(syscall.Conn); ok {
 		s.raw, _ = file.SyscallConn() // fails for a nil connection only
-		s.take, s.put = s.takeFrom, s.putInto
+		s.take = s.takeFrom
 	}
 	return s
 }
@@ -185,56 +187,75 @@ func (s *socket) release() {
 }
 
 // writeTogether writes p to conn, which is TLS on s. The records that it becomes
-// leave together, where crypto/tls sends each by itself.
+// are written at once, where crypto/tls writes each by itself.
 func (s *socket) writeTogether(conn net.Conn, p []byte) error {
-	if s.raw != nil && s.records.on && len(p) > maxRecord {
-		s.following.Store(int32((len(p) - 1) / maxRecord))
-		defer s.flush()
+	if len(p) <= maxRecord || !s.records.on {
+		_, err := conn.Write(p)
+		return err
 	}
+	s.together.Lock()
+	defer s.together.Unlock()
+	s.writing.Lock()
+	s.gathered, s.size = s.chunks.get(), 0
+	s.writing.Unlock()
 	_, err := conn.Write(p)
+	if ferr := s.flush(); err == nil {
+		err = ferr
+	}
 	return err
 }
 
-// flush sends what waits for more that does not come: crypto/tls has made other
-// records of something than was thought.
-func (s *socket) flush() {
-	if tcp, ok := s.Conn.(*net.TCPConn); ok && s.following.Swap(0) > 0 {
-		_ = tcp.SetNoDelay(true) // which it is already; Linux sends at once where this is said
+// closeWrite is CloseWrite of conn, which is TLS on s, behind what writeTogether
+// has begun: close_notify sets a deadline for all that is not written by then.
+func (s *socket) closeWrite(conn *tls.Conn) error {
+	s.together.Lock()
+	defer s.together.Unlock()
+	return conn.CloseWrite()
+}
+
+// flush writes what was gathered.
+func (s *socket) flush() error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.writeGathered()
+	s.chunks.put(s.gathered)
+	s.gathered = nil
+	return s.broken
+}
+
+func (s *socket) writeGathered() {
+	if s.size == 0 || s.broken != nil {
+		return
 	}
+	_, s.broken = s.Conn.Write(s.gathered[:s.size])
+	s.size = 0
 }
 
 // Write implements net.Conn.
 func (s *socket) Write(p []byte) (int, error) {
-	if s.following.Load() <= 0 || s.following.Add(-1) < 0 {
+	gathered, err := s.gather(p)
+	switch {
+	case err != nil:
+		return 0, err
+	case gathered:
+		return len(p), nil
+	default:
 		return s.Conn.Write(p)
 	}
-	s.writing.Lock()
-	defer s.writing.Unlock()
-	s.out, s.flags, s.written = p, unix.MSG_MORE, nil
-	err := s.raw.Write(s.put)
-	n := len(p) - len(s.out)
-	s.out = nil
-	if err == nil {
-		err = s.written
-	}
-	return n, err
 }
 
-// putInto writes until all of s.out is with the kernel. It returns false where
-// that has to go on when there is room.
-func (s *socket) putInto(fd uintptr) bool {
-	for len(s.out) > 0 {
-		n, err := retried(func() (int, error) { return unix.SendmsgN(int(fd), s.out, nil, nil, s.flags) })
-		switch {
-		case errors.Is(err, unix.EAGAIN):
-			return false
-		case err != nil:
-			s.written = s.failed("write", err)
-			return true
-		}
-		s.out = s.out[n:]
+// gather keeps p for flush, where that is to be called.
+func (s *socket) gather(p []byte) (bool, error) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	if s.gathered == nil || s.broken != nil {
+		return false, s.broken
 	}
-	return true
+	if s.size+len(p) > chunkSize {
+		s.writeGathered()
+	}
+	s.size += copy(s.gathered[s.size:], p) // a record is no larger than what is free by now
+	return true, s.broken
 }
 
 // failed is err as package net has it.

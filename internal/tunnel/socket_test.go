@@ -22,7 +22,7 @@ func tlsPair(t *testing.T, version uint16) (client *gatherer, server *tls.Conn, 
 	must(t, err)
 	accepted, err := l.Accept()
 	must(t, err)
-	under = &lump{Conn: accepted}
+	under = &lump{Conn: fullStop{accepted}}
 	config := p.serverConfig()
 	config.ClientAuth = tls.NoClientCert
 	server = tls.Server(under, config)
@@ -186,6 +186,48 @@ func TestPollSeesTheEnd(t *testing.T) {
 	})
 }
 
+// TestWriteTogetherBreaks: where records could be written only in part, nothing may
+// follow them.
+func TestWriteTogetherBreaks(t *testing.T) {
+	inBothVersions(t, func(t *testing.T, version uint16) {
+		client, _, _ := tlsPair(t, version)
+		must(t, client.conn.SetWriteDeadline(longAgo))
+		if err := client.socket.writeTogether(client.conn, make([]byte, 2*maxRecord)); !isTimeout(err) {
+			t.Errorf("a write that was late ended with %v", err)
+		}
+		must(t, client.conn.SetWriteDeadline(time.Time{}))
+		for _, n := range []int{1, 2 * maxRecord} {
+			if err := client.socket.writeTogether(client.conn, make([]byte, n)); err == nil {
+				t.Errorf("%d bytes were written behind records that were not", n)
+			}
+		}
+	})
+}
+
+// TestCloseMeetsSend: close_notify comes behind a Send that is under way, and
+// before FIN.
+func TestCloseMeetsSend(t *testing.T) {
+	inBothVersions(t, func(t *testing.T, version uint16) {
+		client, server, _ := tlsPair(t, version)
+		sent := make(chan error, 1)
+		go func() { sent <- client.socket.writeTogether(client.conn, make([]byte, 64*maxRecord)) }()
+		got := make([]byte, maxRecord)
+		_, err := io.ReadFull(server, got)
+		must(t, err)
+		closed := make(chan struct{})
+		go func() {
+			sayLast(client.conn)
+			close(closed)
+		}()
+		rest, err := io.ReadAll(server)
+		if err != nil || len(got)+len(rest) != 64*maxRecord {
+			t.Errorf("the server read %d bytes and %v, want all of them and close_notify", len(got)+len(rest), err)
+		}
+		await(t, closed, "the end of what is said last")
+		_ = await(t, sent, "the end of the write")
+	})
+}
+
 // TestWriteTogether: whatever the number of records, all of them are on their
 // way when it returns, and nothing of them is left for the next write.
 func TestWriteTogether(t *testing.T) {
@@ -202,8 +244,8 @@ func TestWriteTogether(t *testing.T) {
 			if !bytes.Equal(got, said) {
 				t.Errorf("of %d bytes others have arrived", n)
 			}
-			if left := client.socket.following.Load(); left != 0 {
-				t.Errorf("after %d bytes, %d more writes are expected", n, left)
+			if client.socket.gathered != nil {
+				t.Errorf("after %d bytes something is kept back", n)
 			}
 		}
 	})

@@ -107,6 +107,10 @@ func (s *spares) take(ctx context.Context) *spare {
 	s.mu.Unlock()
 	select {
 	case c := <-wait:
+		if c != nil && c.files != files { // they changed while it was being made
+			c.close()
+			return nil
+		}
 		return c
 	case <-ctx.Done():
 		s.leave(wait)

@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"io"
 	"net"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -324,6 +325,55 @@ func TestSparesAndCertificates(t *testing.T) {
 		t.Error("the next connection presented the old certificate")
 	}
 	must(t, conn.Close())
+}
+
+// TestSpareInTheMakingAndCertificates: nor is one that was in the making when they
+// changed, by a dial that has waited for it.
+func TestSpareInTheMakingAndCertificates(t *testing.T) {
+	p := newPKI(t)
+	presented := make(chan string, 8)
+	d := newDialer(t, p.client(), hang, p.serveConnect(t, options.ModeHTTPConnect, func(c *tls.Conn) {
+		presented <- c.ConnectionState().PeerCertificates[0].SerialNumber.String()
+		write(establishedLine)(c)
+		_, _ = io.Copy(io.Discard, c)
+	}))
+	s := d.stock(t)
+	old := await(t, presented, "the first certificate")
+	await(t, presented, "the first certificate again")
+	usual, made, goOn := d.Dialer.connect, make(chan struct{}), make(chan struct{})
+	var held sync.Once
+	d.Dialer.connect = func(ctx context.Context, e *endpoint) (net.Conn, string, *Error) {
+		conn, alpn, err := usual(ctx, e)
+		held.Do(func() {
+			close(made)
+			<-goOn
+		})
+		return conn, alpn, err
+	}
+	first, err := d.dial(t) // on the ready one, for which another is made
+	must(t, err)
+	defer first.Close()
+	await(t, presented, "the first certificate once more")
+	await(t, made, "the handshake with it")
+	p.newClient(t)
+	dialled := make(chan error, 1)
+	go func() {
+		conn, err := d.dial(t)
+		if err == nil {
+			err = conn.Close()
+		}
+		dialled <- err
+	}()
+	eventually(t, "the dial to wait", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return len(s.waiting) > 0
+	})
+	close(goOn)
+	must(t, await(t, dialled, "the end of the dial"))
+	if fresh := await(t, presented, "the second certificate"); fresh == old {
+		t.Error("the next connection presented the old certificate")
+	}
 }
 
 // TestSparesAndFiles: a process that may have few files has none of them waiting.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/netip"
 	"strings"
 	"syscall"
@@ -141,6 +142,34 @@ func TestAnAppThatGivesUpCancelsItsDial(t *testing.T) {
 				h.wantValue(1, "proxy_client_dial_failures_total", "reason", "cancelled")
 			})
 		}
+	}
+}
+
+// A dial may be over before anybody has looked at the app.
+func TestAnAppThatGaveUpGetsNoTunnelFromAFastDial(t *testing.T) {
+	for name, end := range map[string]func(*net.TCPConn) error{"reset": relay.Reset, "close": (*net.TCPConn).Close} {
+		t.Run(name, func(t *testing.T) {
+			lead, accept := tunnelTo(t)
+			began, goOn := make(chan struct{}), make(chan struct{})
+			h := start(t, dials(func(ctx context.Context) (tunnel.Conn, error) {
+				close(began)
+				<-goOn
+				return lead(context.WithoutCancel(ctx)) // faster than its cancellation
+			}), target, nil)
+			app := h.connect()
+			<-began
+			if err := end(app); err != nil {
+				t.Fatal(err)
+			}
+			close(goOn)
+			if _, err := io.Copy(io.Discard, accept()); err != nil {
+				t.Errorf("the tunnel that nobody needs did not end well: %v", err)
+			}
+			if line := h.line("connection not made"); line["reason"] != "cancelled" || line["error"] != errAppGone.Error() {
+				t.Errorf("the log does not say that the app gave up: %v", line)
+			}
+			h.wantValue(1, "proxy_client_connections_total", "result", "cancelled")
+		})
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -232,5 +233,30 @@ func TestDialsKeepTheirBoundsWhateverHappens(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// Who comes when there is a place, and nobody waits, does not queue: as many as by
+// waiting, and no more.
+func TestPlacesAreTakenWithoutAQueue(t *testing.T) {
+	d := newDialLimit(8)
+	a, b := shootTarget(0), shootTarget(1)
+	if got := []bool{d.take(a), d.take(a), d.take(a), d.take(b)}; !slices.Equal(got, []bool{true, true, false, true}) {
+		t.Errorf("two of a's dials and one of b's were to get a place, not %v", got)
+	}
+	waiting := d.enter(a)
+	d.release(a)
+	if len(granted([]*waiter{waiting}, map[int]bool{})) != 1 || d.take(a) {
+		t.Error("a place went to one who had not waited for it")
+	}
+	d.release(a)
+	d.release(a)
+	d.release(b)
+	d.close()
+	if d.take(b) {
+		t.Error("a place was handed out after the end")
+	}
+	if len(d.destinations) != 0 || d.inFlight != 0 {
+		t.Errorf("nobody is left, but %d destinations and %d dials are remembered", len(d.destinations), d.inFlight)
 	}
 }

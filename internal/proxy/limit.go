@@ -65,9 +65,9 @@ func (l *connectionLimit) leave() { l.open.Add(-1) }
 // tooMany resets a connection for which there is no room, and counts it. A line
 // for each would be a flood at the worst time.
 func (p *Proxy) tooMany(app *net.TCPConn) {
-	_ = relay.Reset(app)
 	p.metrics.connections.inc(ResultRefused)
 	p.metrics.failures.inc(tunnel.ReasonMaxConnections)
+	_ = relay.Reset(app)
 	if refused, due := p.crowded.add(time.Now()); due {
 		p.log.Warn("connections not made", "reason", string(tunnel.ReasonMaxConnections), "refused", refused,
 			"error", fmt.Sprintf("%d connections are open, and --max-connections allows no more: raise it, or find the app that does not close its own", p.connections.max))

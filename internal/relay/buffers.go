@@ -39,7 +39,9 @@ func NewBuffers(connection, total int) *Buffers {
 // uploadBuffer is for what is read from an app at once.
 type uploadBuffer [uploadSize]byte
 
-const uploadSize = 64 << 10
+// uploadSize is two full packets of the tunnel's in grpc mode, which leave together;
+// one byte more would make a third.
+const uploadSize = 2 * (32<<10 - 32)
 
 // upload returns a buffer that has to be given back to uploaded.
 func (b *Buffers) upload() *uploadBuffer { return b.uploads.Get().(*uploadBuffer) }

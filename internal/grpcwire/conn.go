@@ -99,6 +99,7 @@ type Conn struct {
 	mute     bool   // nothing could be written
 	flusher  sync.Cond
 	waiting  []*Stream // for room, or for the connection's window
+	turn     *Stream   // was the first of them, and goes ahead of all others
 	peer     peer
 	headers  *hpack.Encoder // into block
 	block    bytes.Buffer

@@ -32,7 +32,7 @@ func (m *outgoing) put() bool {
 	s := m.stream
 	c := s.conn
 	n := min(m.size(), s.allowed, c.peer.window, c.peer.frame)
-	if n <= 0 || len(c.out) >= room || !s.turn && len(c.waiting) > 0 {
+	if n <= 0 || len(c.out) >= room || c.turn != s && c.queues() {
 		return false
 	}
 	s.allowed -= n
@@ -85,7 +85,7 @@ func (s *Stream) TrySend(p []byte) (sent bool, err error) {
 	switch {
 	case s.ended, c.err != nil:
 		return true, io.EOF
-	case len(c.waiting) > 0, m.size() > min(s.allowed, c.peer.window), len(c.out) >= room:
+	case c.queues(), m.size() > min(s.allowed, c.peer.window), len(c.out) >= room:
 		c.flush()
 		return false, nil
 	}
@@ -122,21 +122,27 @@ func (s *Stream) leave() {
 	s.yield()
 }
 
-// yield ends the turn of s, if it has one, or lets the next go on where nobody
-// has. The caller holds Conn.mu.
+// yield ends the turn of s, if it has it. The caller holds Conn.mu.
 func (s *Stream) yield() {
-	s.turn = false
-	s.conn.next()
+	c := s.conn
+	if c.turn == s {
+		c.turn = nil
+	}
+	c.next()
 }
 
-// next gives a turn to the first that waits, where it can go on. The caller holds
-// mu.
+// queues reports whether somebody waits, or has waited and has its turn now. The
+// caller holds mu.
+func (c *Conn) queues() bool { return c.turn != nil || len(c.waiting) > 0 }
+
+// next gives the turn to the first that waits, where nobody has it and something
+// can be sent. The caller holds mu.
 func (c *Conn) next() {
-	if len(c.waiting) == 0 || c.peer.window <= 0 || len(c.out) >= room {
+	if c.turn != nil || len(c.waiting) == 0 || c.peer.window <= 0 || len(c.out) >= room {
 		return
 	}
-	s := c.waiting[0]
+	c.turn = c.waiting[0]
 	c.waiting = slices.Delete(c.waiting, 0, 1)
-	s.queued, s.turn = false, true
-	s.changed.Broadcast()
+	c.turn.queued = false
+	c.turn.changed.Broadcast()
 }

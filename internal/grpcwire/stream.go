@@ -41,7 +41,6 @@ type Stream struct {
 	allowed int // bytes that may be sent on the stream
 	ended   bool
 	queued  bool // in conn.waiting
-	turn    bool // it was the first there, and goes ahead of all that wait
 	changed sync.Cond
 }
 

@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package grpcwire
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+)
+
+// TestPing: pings are answered at once, with what was in them.
+func TestPing(t *testing.T) {
+	p := dialPeer(t, testConfig())
+	for i := range byte(3) {
+		data := [8]byte{i, 2, 3, 4, 5, 6, 7, 8}
+		must(t, p.WritePing(false, data))
+		if f, ok := p.next().(*http2.PingFrame); !ok || !f.IsAck() || f.Data != data {
+			t.Errorf("a ping is answered with %v", f)
+		}
+	}
+	must(t, p.WritePing(true, [8]byte{9})) // of nothing
+	p.lives()
+}
+
+// TestReady: a connection is ready when the server has sent its settings, not
+// before.
+func TestReady(t *testing.T) {
+	p := silentPeer(t, testConfig())
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if err := p.c.Ready(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Ready without settings: %v, want the deadline", err)
+	}
+	await(t, p.ran, "the end of Run")
+	if err := p.c.Err(); !errors.Is(err, ErrClosed) {
+		t.Errorf("the connection ended with %v, want ErrClosed", err)
+	}
+}
+
+// TestGoAway: a connection that the server is about to end takes no more streams;
+// those that it serves go on.
+func TestGoAway(t *testing.T) {
+	p := dialPeer(t, testConfig())
+	s, h := p.open()
+	beyond, beyondTold := p.open()
+	must(t, p.WriteGoAway(1<<31-1, http2.ErrCodeNo, nil)) // how grpc-go begins
+	await(t, p.draining, "Draining")
+	if _, err := p.c.Open(newTold()); !errors.Is(err, ErrUnprocessed) {
+		t.Errorf("Open after GOAWAY: %v, want ErrUnprocessed", err)
+	}
+	must(t, p.WriteGoAway(s.id, http2.ErrCodeNo, nil))
+	if err := beyondTold.wantEnd(t, "GOAWAY"); !errors.Is(err, ErrUnprocessed) {
+		t.Errorf("the stream that is not served ended with %v, want ErrUnprocessed", err)
+	}
+	if err := beyond.Send([]byte("x"), nil, false); err != io.EOF {
+		t.Errorf("Send on it: %v, want io.EOF", err)
+	}
+	must(t, p.WriteData(s.id, false, []byte(framed("on and on"))))
+	await(t, h.messages, "a message on the stream that is served")
+	must(t, s.Send([]byte("still here"), nil, false))
+	p.wantMessages(s.id, "still here")
+	_ = p.conn.Close()
+	h.wantEnd(t, "error reading from server")
+}
+
+// TestFull: a connection takes as many streams as the server allows, and as many
+// as there are numbers for.
+func TestFull(t *testing.T) {
+	p := dialPeer(t, testConfig(), http2.Setting{ID: http2.SettingMaxConcurrentStreams, Val: 2})
+	a, _ := p.open()
+	p.open()
+	if _, err := p.c.Open(newTold()); !errors.Is(err, ErrFull) {
+		t.Errorf("the third stream of two: %v, want ErrFull", err)
+	}
+	a.Cancel()
+	p.wantReset(a.id, http2.ErrCodeCancel)
+	p.lives()
+	p.c.mu.Lock()
+	p.c.nextID = lastStreamID + 2
+	p.c.mu.Unlock()
+	a.Cancel() // again
+	p.c.mu.Lock()
+	p.c.most = 100
+	p.c.mu.Unlock()
+	if _, err := p.c.Open(newTold()); !errors.Is(err, ErrFull) {
+		t.Errorf("a stream without a number: %v, want ErrFull", err)
+	}
+}
+
+// TestLoss: a connection that breaks ends its streams, and nothing can be done with
+// it any more.
+func TestLoss(t *testing.T) {
+	p := dialPeer(t, testConfig())
+	_, a := p.open()
+	_, b := p.open()
+	_ = p.conn.Close()
+	a.wantEnd(t, "error reading from server: EOF")
+	b.wantEnd(t, "error reading from server: EOF")
+	await(t, p.draining, "Draining")
+	await(t, p.ran, "the end of Run")
+	if _, err := p.c.Open(newTold()); err == nil {
+		t.Error("a stream on a connection that is lost")
+	}
+}
+
+// TestClose: Close ends everything, says so, and may be called again.
+func TestClose(t *testing.T) {
+	p := dialPeer(t, testConfig())
+	s, h := p.open()
+	must(t, p.c.Close())
+	p.want("GOAWAY", func(f http2.Frame) bool { _, ok := f.(*http2.GoAwayFrame); return ok })
+	if err := h.wantEnd(t, "closed"); !errors.Is(err, ErrClosed) {
+		t.Errorf("the stream ended with %v, want ErrClosed", err)
+	}
+	await(t, p.ran, "the end of Run")
+	_ = p.c.Close()
+	s.Cancel()
+	s.Taken(1<<20, true)
+	if err := s.Send(nil, nil, false); err != io.EOF {
+		t.Errorf("Send after Close: %v, want io.EOF", err)
+	}
+}
+
+// TestBrokenRules: what HTTP/2 has no place for ends the connection, and the server
+// is told why.
+func TestBrokenRules(t *testing.T) {
+	raw := func(kind http2.FrameType, flags http2.Flags, stream uint32, payload string) func(*scriptedPeer) {
+		return func(p *scriptedPeer) { _ = p.WriteRawFrame(kind, flags, stream, []byte(payload)) }
+	}
+	for _, tc := range []struct {
+		name string
+		say  func(*scriptedPeer)
+		code http2.ErrCode
+	}{
+		{"DATA on no stream", raw(http2.FrameData, 0, 0, "x"), http2.ErrCodeProtocol},
+		{"DATA on a stream that was never opened", raw(http2.FrameData, 0, 99, "x"), http2.ErrCodeProtocol},
+		{"DATA on a stream of the server's", raw(http2.FrameData, 0, 2, "x"), http2.ErrCodeProtocol},
+		{"more padding than there is", raw(http2.FrameData, http2.FlagDataPadded, 1, "\x09xxx"), http2.ErrCodeProtocol},
+		{"padding of nothing", raw(http2.FrameData, http2.FlagDataPadded, 1, ""), http2.ErrCodeProtocol},
+		{"HEADERS on a stream that was never opened", func(p *scriptedPeer) { p.answer(99) }, http2.ErrCodeProtocol},
+		{"HEADERS that cannot be read", raw(http2.FrameHeaders, http2.FlagHeadersEndHeaders, 1, "\xff\xff\xff\xff"), http2.ErrCodeCompression},
+		{"DATA between HEADERS and CONTINUATION", func(p *scriptedPeer) {
+			raw(http2.FrameHeaders, 0, 1, "\x88")(p)
+			raw(http2.FrameData, 0, 1, "x")(p)
+		}, http2.ErrCodeProtocol},
+		{"CONTINUATION of nothing", raw(http2.FrameContinuation, 0, 1, "\x88"), http2.ErrCodeProtocol},
+		{"a reset of a stream that was never opened", raw(http2.FrameRSTStream, 0, 99, "\x00\x00\x00\x00"), http2.ErrCodeProtocol},
+		{"WINDOW_UPDATE of nothing", raw(http2.FrameWindowUpdate, 0, 0, "\x00\x00\x00\x00"), http2.ErrCodeProtocol},
+		{"a window that is too large", raw(http2.FrameWindowUpdate, 0, 0, "\x7f\xff\xff\xff"), http2.ErrCodeFlowControl},
+		{"streams' windows that are too large", func(p *scriptedPeer) {
+			_ = p.WriteWindowUpdate(1, 1<<30)
+			_ = p.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1<<31 - 1})
+		}, http2.ErrCodeFlowControl},
+		{"settings that cannot be", raw(http2.FrameSettings, 0, 0, "\x00\x05\x00\x00\x00\x01"), http2.ErrCodeProtocol},
+		{"a ping of a wrong length", raw(http2.FramePing, 0, 0, "1234"), http2.ErrCodeFrameSize},
+		{"GOAWAY that takes another back", func(p *scriptedPeer) {
+			_ = p.WriteGoAway(1, http2.ErrCodeNo, nil)
+			_ = p.WriteGoAway(3, http2.ErrCodeNo, nil)
+		}, http2.ErrCodeProtocol},
+		{"PUSH_PROMISE", raw(http2.FramePushPromise, http2.FlagPushPromiseEndHeaders, 1, "\x00\x00\x00\x02\x88"), http2.ErrCodeProtocol},
+		{"a frame longer than allowed", func(p *scriptedPeer) { _ = p.WriteRawFrame(http2.FrameData, 0, 1, make([]byte, maxFrame+1)) }, http2.ErrCodeFrameSize},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			p := dialPeer(t, testConfig())
+			_, h := p.open()
+			_, other := p.open()
+			tc.say(p)
+			f := p.want("GOAWAY", func(f http2.Frame) bool { _, ok := f.(*http2.GoAwayFrame); return ok }).(*http2.GoAwayFrame)
+			if f.ErrCode != tc.code {
+				t.Errorf("the client ends the connection with %s, want %s", f.ErrCode, tc.code)
+			}
+			await(t, h.ended, "the end of the stream")
+			await(t, other.ended, "the end of the other stream")
+			await(t, p.ran, "the end of Run")
+		})
+	}
+}
+
+// TestWhatIsIgnored: what is unknown, or of no interest, changes nothing.
+func TestWhatIsIgnored(t *testing.T) {
+	p := dialPeer(t, testConfig())
+	must(t, p.WriteRawFrame(0x77, 0xff, 5, []byte("from another time")))
+	must(t, p.WritePriority(1, http2.PriorityParam{Weight: 5}))
+	must(t, p.WriteSettings(http2.Setting{ID: 0x99, Val: 1}, http2.Setting{ID: http2.SettingHeaderTableSize, Val: 0}))
+	must(t, p.WriteSettingsAck())
+	p.lives()
+	p.lives()
+}
+
+// TestNoSettings: a server that begins with anything but settings does not speak
+// HTTP/2.
+func TestNoSettings(t *testing.T) {
+	for _, words := range []string{"HTTP/1.1 400 Bad Request\r\n\r\n", "\x00\x00\x08\x06\x00\x00\x00\x00\x0012345678", "\x00\x00\x00\x04\x01\x00\x00\x00\x00", "SSH-2.0-OpenSSH_9.9\r\n"} {
+		p := silentPeer(t, testConfig())
+		_, err := io.WriteString(p.conn, words)
+		must(t, err)
+		if err := p.c.Ready(t.Context()); err == nil {
+			t.Errorf("a server that begins with %q is taken for one", words)
+		} else if !strings.HasPrefix(err.Error(), "error reading from server: ") {
+			t.Errorf("the error is %v", err)
+		}
+	}
+}
+
+// TestFloodOfPings: a server that asks for answers and does not take them is left.
+func TestFloodOfPings(t *testing.T) {
+	p := dialPeer(t, testConfig())
+	_, h := p.open()
+	for p.WritePing(false, [8]byte{}) == nil {
+	}
+	err := await(t, h.ended, "the end of the stream")
+	if words := "asks for more answers than it takes"; !strings.Contains(err.Error(), words) {
+		t.Errorf("the stream ended with %v, want the words %q", err, words)
+	}
+	p.c.mu.Lock()
+	defer p.c.mu.Unlock()
+	if n := len(p.c.out); n > patience*20 {
+		t.Errorf("%d bytes of answers were kept", n)
+	}
+}

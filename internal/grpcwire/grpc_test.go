@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package grpcwire
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"math/big"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/mem"
+)
+
+// rawCodec makes messages of a gRPC server bytes.
+type rawCodec struct{}
+
+// Marshal implements encoding.CodecV2.
+func (rawCodec) Marshal(v any) (mem.BufferSlice, error) {
+	return mem.BufferSlice{mem.SliceBuffer(*v.(*[]byte))}, nil
+}
+
+// Unmarshal implements encoding.CodecV2.
+func (rawCodec) Unmarshal(data mem.BufferSlice, v any) error {
+	*v.(*[]byte) = data.Materialize()
+	return nil
+}
+
+// Name implements encoding.CodecV2.
+func (rawCodec) Name() string { return "raw" }
+
+// serveGRPC starts grpc-go's server, which echoes on every method, and returns a
+// connection to it, with TLS or without.
+func serveGRPC(t *testing.T, withTLS bool) (net.Conn, *Socket, *grpc.Server) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	opts := []grpc.ServerOption{
+		grpc.ForceServerCodecV2(rawCodec{}),
+		grpc.UnknownServiceHandler(func(_ any, s grpc.ServerStream) error {
+			for {
+				var p []byte
+				if err := s.RecvMsg(&p); err != nil {
+					return err
+				}
+				if string(p) == "no more" {
+					return errors.New("that's it")
+				}
+				if err := s.SendMsg(&p); err != nil {
+					return err
+				}
+			}
+		}),
+	}
+	if withTLS {
+		opts = append(opts, grpc.Creds(credentials.NewTLS(&tls.Config{Certificates: []tls.Certificate{certificate(t)}})))
+	}
+	server := grpc.NewServer(opts...)
+	var serving sync.WaitGroup
+	serving.Go(func() { _ = server.Serve(l) })
+	t.Cleanup(func() {
+		server.Stop()
+		serving.Wait()
+	})
+	raw, err := net.Dial("tcp", l.Addr().String())
+	must(t, err)
+	socket := NewSocket(raw)
+	if !withTLS {
+		return socket, socket, server
+	}
+	swap := &swapped{Conn: raw}
+	conn := tls.Client(swap, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
+	must(t, conn.Handshake())
+	swap.Conn = socket
+	return conn, socket, server
+}
+
+// swapped is a connection that becomes another one below TLS.
+type swapped struct{ net.Conn }
+
+func certificate(t *testing.T) tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	must(t, err)
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	must(t, err)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+// echoed is a Handler that checks that what comes back is what was sent.
+type echoed struct {
+	t      *testing.T
+	stream atomic.Pointer[Stream]
+	seed   int
+	next   int
+	all    int
+	done   chan struct{}
+	ended  chan error
+}
+
+// size of the i-th message.
+func (e *echoed) size(i int) int { return (i*i*131 + e.seed*977) % 40_000 }
+
+func (e *echoed) message(i int) []byte {
+	p := make([]byte, e.size(i))
+	for j := range p {
+		p[j] = byte(e.seed + i + j*7)
+	}
+	return p
+}
+
+// Message implements Handler.
+func (e *echoed) Message(p []byte) {
+	if want := e.message(e.next); string(p) != string(want) {
+		e.t.Errorf("stream %d: message %d has %d bytes, or other ones than the %d that were sent", e.seed, e.next, len(p), len(want))
+	}
+	if e.next++; e.next == e.all {
+		close(e.done)
+	}
+	e.stream.Load().Taken(Cost(len(p)), true)
+}
+
+// Arrived implements Handler.
+func (*echoed) Arrived() {}
+
+// End implements Handler.
+func (e *echoed) End(err error) { e.ended <- err }
+
+// TestAgainstGRPC: many streams at once carry what they are given to grpc-go's
+// server and back.
+func TestAgainstGRPC(t *testing.T) {
+	for _, withTLS := range []bool{false, true} {
+		t.Run(fmt.Sprintf("tls=%v", withTLS), func(t *testing.T) {
+			conn, socket, _ := serveGRPC(t, withTLS)
+			c := New(conn, socket, testConfig())
+			var running sync.WaitGroup
+			running.Go(c.Run)
+			defer running.Wait()
+			defer c.Close()
+			must(t, c.Ready(t.Context()))
+			var streams sync.WaitGroup
+			for i := range 20 {
+				streams.Go(func() {
+					e := &echoed{t: t, seed: i, all: 50, done: make(chan struct{}), ended: make(chan error, 1)}
+					s, err := c.Open(e)
+					must(t, err)
+					e.stream.Store(s)
+					for j := range e.all {
+						p := e.message(j)
+						if err := s.Send(p[:len(p)/3], p[len(p)/3:], j%3 == 1); err != nil {
+							t.Errorf("stream %d: Send: %v", i, err)
+						}
+						clear(p)
+					}
+					await(t, e.done, "the last message")
+					if i%2 == 0 {
+						s.Cancel()
+						return
+					}
+					must(t, s.Send([]byte("no more"), nil, false))
+					if err := await(t, e.ended, "the end"); err.Error() != "that's it" {
+						t.Errorf("stream %d ended with %v", i, err)
+					}
+				})
+			}
+			streams.Wait()
+			if n := c.Streams(); n != 0 {
+				t.Errorf("%d streams are left", n)
+			}
+		})
+	}
+}
+
+// TestGracefulStop: a server that stops gracefully ends the connection behind its
+// last stream.
+func TestGracefulStop(t *testing.T) {
+	conn, socket, server := serveGRPC(t, true)
+	cfg := testConfig()
+	draining := make(chan struct{})
+	cfg.Draining = func() { close(draining) }
+	c := New(conn, socket, cfg)
+	var running sync.WaitGroup
+	running.Go(c.Run)
+	must(t, c.Ready(t.Context()))
+	e := &echoed{t: t, all: 2, done: make(chan struct{}), ended: make(chan error, 1)}
+	s, err := c.Open(e)
+	must(t, err)
+	e.stream.Store(s)
+	must(t, s.Send(e.message(0), nil, false))
+	var stopping sync.WaitGroup
+	stopping.Go(server.GracefulStop)
+	await(t, draining, "Draining")
+	must(t, s.Send(e.message(1), nil, false))
+	await(t, e.done, "the last message")
+	s.Cancel()
+	stopping.Wait()
+	running.Wait()
+}

@@ -94,7 +94,7 @@ func BenchmarkUpload(b *testing.B) {
 				together(conns, func(c Conn) {
 					err := c.Send(amount(benchSize / n))
 					for left := benchSize / n; left > 0 && err == nil; left -= len(chunk) {
-						err = c.Send(chunk)
+						err = c.Send(chunk[:min(left, len(chunk))])
 					}
 					if err != nil {
 						b.Error(err)

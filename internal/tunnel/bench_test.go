@@ -206,7 +206,7 @@ func BenchmarkTLS(b *testing.B) {
 	conn, err := tls.Dial("tcp", addr, &tls.Config{RootCAs: p.pool, Certificates: []tls.Certificate{cert}})
 	must(b, err)
 	defer conn.Close()
-	buf := make([]byte, maxData)
+	buf := make([]byte, benchChunk)
 	b.Run("download", func(b *testing.B) {
 		perGiB(b, benchSize, func() {
 			_, err := conn.Write(append([]byte("d"), amount(benchSize)...))

@@ -9,7 +9,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -124,6 +126,46 @@ func TestConnectKilledLater(t *testing.T) {
 	close(end)
 	if got, err := receiveAll(conn); got != "half an ans" || !errors.Is(err, ErrBroken) {
 		t.Errorf("received %q and %v, want all of it and ErrBroken", got, err)
+	}
+}
+
+// TestConnectEndsAsItsServerHangs: a bare FIN right behind the answer is the
+// target's end where the server is there, also when it has no time to say so.
+func TestConnectEndsAsItsServerHangs(t *testing.T) {
+	p := newPKI(t)
+	l := &hangingListener{Listener: listen(t)}
+	d := newDialer(t, p.client(), hang, p.serveConnectOn(t, l, options.ModeHTTPConnect, func(c *tls.Conn) {
+		l.hung.Store(true)
+		write(establishedLine, "220 hello\r\n")(c)
+	}))
+	conn, err := d.dial(t)
+	must(t, err)
+	defer conn.Close()
+	if got, err := receiveAll(conn); got != "220 hello\r\n" || !errors.Is(err, io.EOF) {
+		t.Errorf("received %q and %v, want all of it and its end", got, err)
+	}
+}
+
+// hangingListener is one of a process that, once hung, does nothing.
+type hangingListener struct {
+	net.Listener
+	hung atomic.Bool
+	held []net.Conn
+}
+
+func (l *hangingListener) Accept() (net.Conn, error) {
+	for {
+		conn, err := l.Listener.Accept()
+		if err == nil && l.hung.Load() {
+			l.held = append(l.held, conn)
+			continue
+		}
+		if err != nil {
+			for _, c := range l.held {
+				_ = c.Close()
+			}
+		}
+		return conn, err
 	}
 }
 

@@ -20,6 +20,8 @@ const (
 	// app that waits a little longer for its end is better off than one that is
 	// reset behind a complete answer.
 	hasteCheck = 5 * time.Second
+	// listenCheck bounds the look at a server that did not answer in that time.
+	listenCheck = time.Second
 )
 
 // connectConn is a connection in http-connect mode. After the server's answer
@@ -147,10 +149,22 @@ func (c *connectConn) closedInHaste(err error) bool {
 	defer cancel()
 	conn, _, lost := c.endpoint.server.dialer.connect(ctx, c.endpoint)
 	if lost != nil {
-		return false
+		return ctx.Err() != nil && c.endpoint.listens()
 	}
 	_ = conn.Close()
 	return true
+}
+
+// listens reports whether somebody has the endpoint's port open, even one who
+// answers nothing: a server that hangs is there, one that was killed is not.
+func (e *endpoint) listens() bool {
+	ctx, cancel := context.WithTimeout(context.Background(), listenCheck)
+	defer cancel()
+	conn, err := e.connectTCP(ctx)
+	if err == nil {
+		_ = conn.Close()
+	}
+	return err == nil
 }
 
 // Close implements Conn.

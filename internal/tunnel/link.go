@@ -110,13 +110,12 @@ func shareable(conn net.Conn) (net.Conn, *grpcwire.Socket) {
 	if !ok {
 		return below, below
 	}
-	if f, ok := t.NetConn().(fullStop); ok {
-		if s, ok := f.Conn.(*socket); ok {
-			s.moveTo(below)
-			return conn, below
-		}
+	s := socketUnder(t)
+	if s == nil {
+		return conn, nil
 	}
-	return conn, nil
+	s.moveTo(below)
+	return conn, below
 }
 
 // moveTo makes s read from and write to conn instead of its own file, and records

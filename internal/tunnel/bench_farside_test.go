@@ -5,9 +5,7 @@ package tunnel
 import (
 	"bufio"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/binary"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -15,7 +13,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -26,9 +23,9 @@ import (
 )
 
 // The far side of the benchmarks is a process of its own, so that the CPU time
-// of this one is the client's alone. It is both ends at once: the app, on a
-// plain TCP connection, and proxy-server and target, on http-connect as upstream
-// serves it (net/http, hijacked).
+// of this one is the client's alone (getrusage(2)). It is both ends at once: the
+// app, on a plain TCP connection, and proxy-server and target, on http-connect as
+// upstream serves it (net/http, hijacked), on gRPC, and on bare TLS.
 
 // farSideEnv makes the test binary the far side, with the TLS files of a folder.
 const farSideEnv = "TUNNEL_TEST_FAR_SIDE"
@@ -43,8 +40,10 @@ const (
 
 // farSide is that process, as its parent sees it.
 type farSide struct {
-	server  options.Server
-	app     string // where the app listens
+	server  options.Server // in http-connect mode
+	grpc    options.Server // and in gRPC mode
+	tls     string         // where TLS with no protocol in it is spoken
+	app     string         // where the app listens
 	pki     *pki
 	config  *tls.Config // of a sidecar of the least effort: it has no session cache
 	control io.Writer
@@ -55,10 +54,7 @@ type farSide struct {
 func startFarSide(b *testing.B) *farSide {
 	b.Helper()
 	p := newPKI(b)
-	key, err := x509.MarshalPKCS8PrivateKey(p.server.PrivateKey)
-	must(b, err)
-	p.write(b, "server.crt", "CERTIFICATE", p.server.Certificate[0])
-	p.write(b, "server.key", "PRIVATE KEY", key)
+	p.saveServer(b)
 	exe, err := os.Executable()
 	must(b, err)
 	cmd := exec.Command(exe)
@@ -79,12 +75,13 @@ func startFarSide(b *testing.B) *farSide {
 		pki: p, control: control, answers: bufio.NewScanner(out),
 		config: &tls.Config{RootCAs: p.pool, Certificates: []tls.Certificate{pair}, NextProtos: []string{alpnHTTP1}},
 	}
-	server, app, ok := strings.Cut(f.answer(b), " ")
-	if !ok {
-		b.Fatal("the far side does not say where it listens")
+	addresses := strings.Fields(f.answer(b))
+	if len(addresses) != 4 {
+		b.Fatalf("the far side says that it listens on %q", addresses)
 	}
-	f.server = options.Server{Name: server, Network: "tcp", Address: server, Mode: options.ModeHTTPConnect}
-	f.app = app
+	f.server = options.Server{Name: "far side", Network: "tcp", Address: addresses[0], Mode: options.ModeHTTPConnect}
+	f.grpc = options.Server{Name: "far side", Network: "tcp", Address: addresses[1], Mode: options.ModeGRPC}
+	f.tls, f.app = addresses[2], addresses[3]
 	return f
 }
 
@@ -138,33 +135,24 @@ func serveFarSide(dir string) int {
 }
 
 func runFarSide(dir string) error {
-	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, "server.crt"), filepath.Join(dir, "server.key"))
+	p, err := readPKI(dir)
 	if err != nil {
 		return err
 	}
-	ca, err := os.ReadFile(filepath.Join(dir, "ca.crt"))
-	if err != nil {
-		return err
+	var listeners [4]net.Listener
+	for i := range listeners {
+		if listeners[i], err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+			return err
+		}
+		fmt.Print(listeners[i].Addr(), " ")
 	}
-	block, _ := pem.Decode(ca)
-	root, err := x509.ParseCertificate(block.Bytes)
-	if err != nil {
-		return err
-	}
-	pool := x509.NewCertPool()
-	pool.AddCert(root)
-	server, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{
-		Certificates: []tls.Certificate{pair}, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert, NextProtos: []string{alpnHTTP1},
-	})
-	if err != nil {
-		return err
-	}
-	apps, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	go func() { _ = http.Serve(server, http.HandlerFunc(serveTarget)) }()
-	fmt.Println(server.Addr(), apps.Addr())
+	fmt.Println()
+	connect, grpc, bare, apps := listeners[0], listeners[1], listeners[2], listeners[3]
+	go func() {
+		_ = http.Serve(tls.NewListener(connect, p.serverConfig(alpnHTTP1)), http.HandlerFunc(serveTarget))
+	}()
+	go p.serveBench(grpc)
+	go serveTLS(tls.NewListener(bare, p.serverConfig()))
 	return runApp(apps, bufio.NewReader(os.Stdin))
 }
 

@@ -3,32 +3,20 @@
 package tunnel
 
 import (
-	"bufio"
 	"context"
-	"crypto/tls"
 	"encoding/binary"
-	"fmt"
 	"io"
 	"net"
 	"net/netip"
-	"os"
-	"os/exec"
 	"strings"
 	"testing"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
-
-	"github.com/shoot-proxy/proxy-client/internal/options"
 )
 
-// The benchmarks' proxy-server is a process of its own, so that what the kernel
-// counts for this one (getrusage(2)) is the client's part alone: cpu-ms/GiB.
-
-// benchServer is the environment variable that makes this binary that process.
-// Its value is the folder of its certificate.
-const benchServer = "TUNNEL_BENCH_SERVER"
-
-// What a benchmark's server does with a connection depends on its port. The
+// What the far side does in gRPC mode with a connection depends on its port. The
 // first packet to a source or a sink is a number of bytes.
 var (
 	benchEcho   = netip.MustParseAddrPort("100.64.3.7:1")
@@ -36,27 +24,9 @@ var (
 	benchSink   = netip.MustParseAddrPort("100.64.3.7:3") // sends one when it has got so many
 )
 
-// benchPacket is how many bytes an agent reads from a target at once, and so the
-// size of the packets that come from it.
-const benchPacket = 4 << 10
-
 // benchChunk is how many bytes are written at once where there is no gRPC. What is
 // asked for is a multiple of it.
 const benchChunk = 32 << 10
-
-// TestBenchServer is the benchmarks' server. It ends with its standard input.
-func TestBenchServer(t *testing.T) {
-	dir := os.Getenv(benchServer)
-	if dir == "" {
-		t.Skip("only for benchmarks, which start it")
-	}
-	p := readPKI(t, dir)
-	s := p.serveGRPC(t, options.ModeGRPC, serveBench)
-	plain := tls.NewListener(listen(t), p.serverConfig())
-	go serveTLS(plain)
-	fmt.Printf("\n%s %s\n", s.Address, plain.Addr())
-	_, _ = bufio.NewReader(os.Stdin).ReadByte()
-}
 
 // serveTLS sends on each connection as many bytes as it is asked for.
 func serveTLS(l net.Listener) {
@@ -85,8 +55,15 @@ func serveTLS(l net.Listener) {
 	}
 }
 
-// serveBench is the script of each of its streams.
-func serveBench(s client.ProxyService_ProxyServer) error {
+// serveBench serves gRPC on l.
+func (p *pki) serveBench(l net.Listener) {
+	s := grpc.NewServer(grpc.Creds(credentials.NewTLS(p.serverConfig())))
+	client.RegisterProxyServiceServer(s, scripted{script: playBench})
+	_ = s.Serve(l)
+}
+
+// playBench is the script of each of its streams.
+func playBench(s client.ProxyService_ProxyServer) error {
 	req, err := s.Recv()
 	if err != nil {
 		return err
@@ -98,7 +75,7 @@ func serveBench(s client.ProxyService_ProxyServer) error {
 	if dst == benchEcho.String() {
 		return echo(s)
 	}
-	packet := dataPkt(connID, strings.Repeat("x", benchPacket))
+	packet := dataPkt(connID, strings.Repeat("x", agentPacket))
 	for left := 0; ; {
 		pkt, err := s.Recv()
 		switch {
@@ -119,42 +96,16 @@ func serveBench(s client.ProxyService_ProxyServer) error {
 			if err := s.Send(packet); err != nil {
 				return nil
 			}
-			left -= benchPacket
+			left -= agentPacket
 		}
 	}
 }
 
-// serveBenchmarks starts the server, and returns it and where it speaks bare TLS.
-func (p *pki) serveBenchmarks(b *testing.B) (options.Server, string) {
-	b.Helper()
-	p.saveServer(b)
-	cmd := exec.Command(os.Args[0], "-test.run=^TestBenchServer$")
-	cmd.Env = append(os.Environ(), benchServer+"="+p.dir)
-	cmd.Stderr = os.Stderr
-	stdin, err := cmd.StdinPipe()
-	must(b, err)
-	stdout, err := cmd.StdoutPipe()
-	must(b, err)
-	must(b, cmd.Start())
-	b.Cleanup(func() {
-		_ = stdin.Close()
-		_ = cmd.Wait()
-	})
-	for lines := bufio.NewScanner(stdout); lines.Scan(); {
-		if grpc, bare, found := strings.Cut(lines.Text(), " "); found {
-			return options.Server{Name: "bench", Network: "tcp", Address: grpc, Mode: options.ModeGRPC}, bare
-		}
-	}
-	b.Fatal("the server did not start")
-	return options.Server{}, ""
-}
-
-// benchDialer is a dialer whose shared connection to a benchmarks' server stands.
+// benchDialer is a dialer whose shared connection to the far side stands.
 func benchDialer(b *testing.B) *fixture {
 	b.Helper()
-	p := newPKI(b)
-	s, _ := p.serveBenchmarks(b)
-	d := newDialer(b, p.client(), hang, s)
+	far := startFarSide(b)
+	d := newDialer(b, far.pki.client(), hang, far.grpc)
 	d.connect(b)
 	return d
 }

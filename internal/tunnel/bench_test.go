@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
-	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -170,7 +169,7 @@ func BenchmarkIdle(b *testing.B) {
 	for b.Loop() {
 		conns := make([]Conn, n)
 		var receivers sync.WaitGroup
-		before := inUse()
+		before := memoryInUse()
 		for i := range conns {
 			conns[i] = d.benchDial(b, benchEcho)
 			receivers.Go(func() {
@@ -179,7 +178,7 @@ func BenchmarkIdle(b *testing.B) {
 				}
 			})
 		}
-		after := inUse()
+		after := memoryInUse()
 		for _, c := range conns {
 			_ = c.Close()
 		}
@@ -188,22 +187,11 @@ func BenchmarkIdle(b *testing.B) {
 	}
 }
 
-func inUse() int64 {
-	runtime.GC()
-	runtime.GC() // pools keep what they hold over one collection
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc + m.StackInuse)
-}
-
 // BenchmarkTLS is what bytes cost on a TLS connection, and nothing else: the
 // measure for BenchmarkDownload and BenchmarkUpload.
 func BenchmarkTLS(b *testing.B) {
-	p := newPKI(b)
-	_, addr := p.serveBenchmarks(b)
-	cert, err := tls.LoadX509KeyPair(p.file("client.crt"), p.file("client.key"))
-	must(b, err)
-	conn, err := tls.Dial("tcp", addr, &tls.Config{RootCAs: p.pool, Certificates: []tls.Certificate{cert}})
+	far := startFarSide(b)
+	conn, err := tls.Dial("tcp", far.tls, far.config)
 	must(b, err)
 	defer conn.Close()
 	buf := make([]byte, benchChunk)

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/shoot-proxy/proxy-client/internal/eintr"
 )
 
 // Socket is a connection to a server for a Conn, below TLS where there is TLS. It
@@ -88,12 +90,8 @@ func (s *Socket) flushNow() (done bool, err error) {
 // tryWrite writes what fits into the kernel's buffer, possibly nothing.
 func (s *Socket) tryWrite(p []byte) (n int, err error) {
 	werr := s.raw.Write(func(fd uintptr) bool {
-		for {
-			n, err = unix.Write(int(fd), p)
-			if !errors.Is(err, unix.EINTR) {
-				return true
-			}
-		}
+		n, err = eintr.Retry(func() (int, error) { return unix.Write(int(fd), p) })
+		return true
 	})
 	switch {
 	case werr != nil:

@@ -4,12 +4,12 @@ package proxy
 
 import (
 	"context"
-	"errors"
 	"net"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/shoot-proxy/proxy-client/internal/eintr"
 	"github.com/shoot-proxy/proxy-client/internal/relay"
 )
 
@@ -132,15 +132,8 @@ const (
 // reads.
 func look(fd int) socketState {
 	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
-	for {
-		_, err := unix.Poll(fds, 0)
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		if err != nil {
-			return socketOpen
-		}
-		break
+	if _, err := eintr.Retry(func() (int, error) { return unix.Poll(fds, 0) }); err != nil {
+		return socketOpen
 	}
 	events := fds[0].Revents
 	if events&(unix.POLLHUP|unix.POLLERR) != 0 {

@@ -10,6 +10,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/shoot-proxy/proxy-client/internal/eintr"
 )
 
 // appReader reads from an app's socket as its Read does, but into a buffer that
@@ -57,18 +59,13 @@ func (a *appReader) tryOnce(fd uintptr) bool {
 	if a.buf == nil {
 		a.buf = a.buffers.upload()
 	}
-	for {
-		n, err := unix.Read(int(fd), a.buf[:])
-		switch {
-		case errors.Is(err, unix.EINTR):
-			continue
-		case errors.Is(err, unix.EAGAIN):
-			a.release()
-			return false
-		}
-		a.n, a.err = max(n, 0), err
-		return true
+	n, err := eintr.Retry(func() (int, error) { return unix.Read(int(fd), a.buf[:]) })
+	if errors.Is(err, unix.EAGAIN) {
+		a.release()
+		return false
 	}
+	a.n, a.err = max(n, 0), err
+	return true
 }
 
 // release gives the buffer back.
@@ -106,15 +103,10 @@ func (w *appWriter) write(p []byte) (n int, err error) {
 }
 
 func (w *appWriter) tryOnce(fd uintptr) bool {
-	for {
-		n, err := unix.Write(int(fd), w.p)
-		switch {
-		case errors.Is(err, unix.EINTR):
-			continue
-		case errors.Is(err, unix.EAGAIN):
-			err = nil
-		}
-		w.n, w.err = max(n, 0), err
-		return true
+	n, err := eintr.Retry(func() (int, error) { return unix.Write(int(fd), w.p) })
+	if errors.Is(err, unix.EAGAIN) {
+		err = nil
 	}
+	w.n, w.err = max(n, 0), err
+	return true
 }

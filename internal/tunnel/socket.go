@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/shoot-proxy/proxy-client/internal/eintr"
 )
 
 const (
@@ -142,7 +144,7 @@ func (s *socket) fill(patient bool) {
 // something has arrived.
 func (s *socket) takeFrom(fd uintptr) bool {
 	c := s.chunks.get()
-	n, err := retried(func() (int, error) { return unix.Read(int(fd), c[:]) })
+	n, err := eintr.Retry(func() (int, error) { return unix.Read(int(fd), c[:]) })
 	if n > 0 {
 		s.chunk, s.start, s.end = c, 0, n
 		return true
@@ -263,16 +265,6 @@ func (s *socket) failed(call string, err error) error {
 	return &net.OpError{
 		Op: call, Net: s.LocalAddr().Network(), Source: s.LocalAddr(), Addr: s.RemoteAddr(),
 		Err: os.NewSyscallError(call, err),
-	}
-}
-
-// retried calls call until no signal has interrupted it.
-func retried(call func() (int, error)) (int, error) {
-	for {
-		n, err := call()
-		if !errors.Is(err, unix.EINTR) {
-			return n, err
-		}
 	}
 }
 

@@ -19,25 +19,15 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"slices"
 	"strings"
-	"syscall"
 
 	"github.com/shoot-proxy/proxy-client/test/bench"
+	"github.com/shoot-proxy/proxy-client/test/labcmd"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal kills
-	err := run(ctx, os.Args[1:])
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		os.Exit(2)
-	case err != nil:
-		fmt.Fprintln(os.Stderr, "bench:", err)
-		os.Exit(1)
-	}
+	labcmd.Main("bench", run)
 }
 
 func run(ctx context.Context, args []string) error {
@@ -51,21 +41,15 @@ func measure(ctx context.Context, args []string, out io.Writer) error {
 	cfg := bench.Config{Out: out}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	quick := flags.Bool("quick", false, "measure less of everything")
-	flags.StringVar(&cfg.Bin, "bin", "", "folder of init-redirect and proxy-client (default: bin of the repository)")
-	flags.StringVar(&cfg.TestBin, "test-bin", "", "folder of the upstream server and agent (default: test/bin of the repository)")
 	only := flags.String("only", "", "works to measure, comma-separated: setup, round-trips, download, upload, scrape, hold (default: all)")
 	contenders := flags.String("contenders", "", "contenders to measure, comma-separated, as the tables name them (default: all)")
 	dir := flags.String("out", "", "folder for results.json and results.svg (default: they are not written)")
 	strict := flags.Bool("strict", false, "exit 1 where a target is missed")
-	if err := flags.Parse(args); err != nil {
+	binaries, err := labcmd.Parse(flags, args)
+	if err != nil {
 		return err
 	}
-	switch {
-	case flags.NArg() > 0:
-		return fmt.Errorf("unknown arguments %q", flags.Args())
-	case os.Geteuid() != 0:
-		return errors.New("network namespaces need root: run it as root, or with sudo")
-	}
+	cfg.Bin, cfg.TestBin = binaries.Product, binaries.Upstream
 	if *only != "" {
 		cfg.Only = strings.Split(*only, ",")
 	}

@@ -23,11 +23,10 @@ import (
 	"io"
 	"net"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/shoot-proxy/proxy-client/test/lab"
+	"github.com/shoot-proxy/proxy-client/test/labcmd"
 	"github.com/shoot-proxy/proxy-client/test/target"
 )
 
@@ -38,16 +37,7 @@ const stateFile = "/run/shoot-proxy-demo.json"
 const deadline = 3 * time.Minute
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal kills
-	err := run(ctx, os.Args[1:], os.Stdout)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		os.Exit(2)
-	case err != nil:
-		fmt.Fprintln(os.Stderr, "demo:", err)
-		os.Exit(1)
-	}
+	labcmd.Main("demo", func(ctx context.Context, args []string) error { return run(ctx, args, os.Stdout) })
 }
 
 func run(ctx context.Context, args []string, out io.Writer) error {

@@ -15,51 +15,33 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
-	"fmt"
-	"io"
 	"math/rand/v2"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/shoot-proxy/proxy-client/test/lab"
+	"github.com/shoot-proxy/proxy-client/test/labcmd"
 	"github.com/shoot-proxy/proxy-client/test/soak"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal kills
-	err := run(ctx, os.Args[1:], os.Stdout)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		os.Exit(2)
-	case err != nil:
-		fmt.Fprintln(os.Stderr, "soak:", err)
-		os.Exit(1)
-	}
+	labcmd.Main("soak", run)
 }
 
-func run(ctx context.Context, args []string, out io.Writer) error {
-	cfg := soak.Config{Out: out}
+func run(ctx context.Context, args []string) error {
+	cfg := soak.Config{Out: os.Stdout}
 	flags := flag.NewFlagSet("soak", flag.ContinueOnError)
 	flags.DurationVar(&cfg.Duration, "duration", 10*time.Minute, "how long to disturb; setting up and the last checks come on top")
 	flags.Uint64Var(&cfg.Seed, "seed", 0, "repeats the disturbances of another run; 0 chooses one")
-	flags.StringVar(&cfg.Bin, "bin", "", "folder of init-redirect and proxy-client (default: bin of the repository)")
-	flags.StringVar(&cfg.TestBin, "test-bin", "", "folder of the upstream server and agent (default: test/bin of the repository)")
 	flags.StringVar(&cfg.LogDir, "log-dir", "", "new folder for the logs of all processes (default: they are thrown away)")
 	mode := flags.String("mode", "", "grpc or http-connect; both if empty")
-	if err := flags.Parse(args); err != nil {
+	binaries, err := labcmd.Parse(flags, args)
+	if err != nil {
 		return err
 	}
-	switch {
-	case flags.NArg() > 0:
-		return fmt.Errorf("unknown arguments %q", flags.Args())
-	case os.Geteuid() != 0:
-		return errors.New("network namespaces need root: run it as root, or with sudo")
-	case *mode != "":
+	cfg.Bin, cfg.TestBin = binaries.Product, binaries.Upstream
+	if *mode != "" {
 		cfg.Modes = []lab.Mode{lab.Mode(*mode)}
 	}
 	if cfg.Seed == 0 {

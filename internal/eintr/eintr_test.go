@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package eintr_test
+
+import (
+	"errors"
+	"os"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/shoot-proxy/proxy-client/internal/eintr"
+)
+
+func TestRetry(t *testing.T) {
+	for name, tc := range map[string]struct {
+		ends  []error
+		calls int
+		err   error
+	}{
+		"at once":           {[]error{nil}, 1, nil},
+		"after two signals": {[]error{unix.EINTR, unix.EINTR, nil}, 3, nil},
+		"other errors":      {[]error{unix.EINTR, unix.EAGAIN, nil}, 2, unix.EAGAIN},
+		"wrapped":           {[]error{os.NewSyscallError("read", unix.EINTR), nil}, 2, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			calls := 0
+			n, err := eintr.Retry(func() (int, error) {
+				calls++
+				return calls, tc.ends[calls-1]
+			})
+			if calls != tc.calls || n != calls || !errors.Is(err, tc.err) {
+				t.Errorf("%d calls, %d, %v; want %d and %v of the last", calls, n, err, tc.calls, tc.err)
+			}
+		})
+	}
+}
+
+// A call that is not interrupted costs next to nothing.
+func BenchmarkRetry(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		_, _ = eintr.Retry(func() (int, error) { return 1, nil })
+	}
+}

@@ -98,6 +98,7 @@ type Conn struct {
 	left     bool   // and it is flushLoop
 	mute     bool   // nothing could be written
 	flusher  sync.Cond
+	written  sync.Cond // writing has become false, or left true, or the connection has ended
 	waiting  []*Stream // for room, or for the connection's window
 	turn     *Stream   // was the first of them, and goes ahead of all others
 	peer     peer
@@ -121,7 +122,7 @@ func New(conn net.Conn, socket *Socket, cfg Config) *Conn {
 		window: cfg.ConnectionWindow, nextID: 1, most: maxWindow,
 		peer: peer{window: initialWindow, streamWindow: initialWindow, frame: maxFrame}, lastID: lastStreamID,
 	}
-	c.flusher.L = &c.mu
+	c.flusher.L, c.written.L = &c.mu, &c.mu
 	c.headers = hpack.NewEncoder(&c.block)
 	c.sink = &waitingSink{conn: conn}
 	if socket != nil {
@@ -240,10 +241,7 @@ func (c *Conn) Streams() int {
 // soon after.
 func (c *Conn) Close() error {
 	c.mu.Lock()
-	if c.err == nil {
-		c.out = appendGoAway(c.out, http2.ErrCodeNo)
-		c.flush() // as far as there is room
-	}
+	c.sayGoodbye(http2.ErrCodeNo)
 	c.stop(failed(codes.Canceled, ErrClosed, "%v", ErrClosed))
 	c.mu.Unlock()
 	return c.conn.Close()
@@ -256,6 +254,7 @@ func (c *Conn) stop(err error) {
 	}
 	c.err = err
 	c.flusher.Signal()
+	c.written.Broadcast()
 	c.table.Lock()
 	defer c.table.Unlock()
 	for _, s := range c.streams {
@@ -267,9 +266,8 @@ func (c *Conn) stop(err error) {
 // carried.
 func (c *Conn) fail(err error) []*Stream {
 	c.mu.Lock()
-	if code, ok := errors.AsType[http2.ConnectionError](err); ok && c.err == nil {
-		c.out = appendGoAway(c.out, http2.ErrCode(code))
-		c.flush()
+	if code, ok := errors.AsType[http2.ConnectionError](err); ok {
+		c.sayGoodbye(http2.ErrCode(code))
 	}
 	why := failed(codes.Unavailable, err, "error reading from server: %v", err)
 	c.stop(why)

@@ -4,6 +4,7 @@ package grpcwire
 
 import (
 	"io"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -210,6 +211,9 @@ func TestSharedRoomIsShared(t *testing.T) {
 	total, given := 0, initialWindow-streams*10
 	for total < streams*(size+prefix) {
 		if total == given {
+			if given < initialWindow {
+				p.awaitQueue(streams) // whoever has not begun to send can get nothing
+			}
 			must(t, p.WriteWindowUpdate(0, step))
 			given += step
 		}
@@ -226,6 +230,22 @@ func TestSharedRoomIsShared(t *testing.T) {
 	for id, n := range got {
 		if n != size+prefix {
 			t.Errorf("stream %d has sent %d bytes, want %d", id, n, size+prefix)
+		}
+	}
+}
+
+// awaitQueue waits until n streams wait for what all share.
+func (p *scriptedPeer) awaitQueue(n int) {
+	p.t.Helper()
+	for began := time.Now(); ; runtime.Gosched() {
+		p.c.mu.Lock()
+		waiting := len(p.c.waiting)
+		p.c.mu.Unlock()
+		if waiting == n {
+			return
+		}
+		if time.Since(began) > hang {
+			p.t.Fatalf("%d streams wait, want %d", waiting, n)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"time"
 
+	"golang.org/x/net/http2"
 	"google.golang.org/grpc/codes"
 )
 
@@ -43,12 +44,33 @@ func (c *Conn) flush() bool {
 		}
 		if len(c.out) == 0 || c.err != nil {
 			c.writing = false
+			c.written.Broadcast()
 			return true
 		}
 	}
 	c.left = true
+	c.written.Broadcast()
 	c.flusher.Signal()
 	return true
+}
+
+// sayGoodbye sends GOAWAY, as far as there is room for it. Who writes for others
+// never waits for the network, flushLoop may. The caller holds mu.
+func (c *Conn) sayGoodbye(code http2.ErrCode) {
+	if c.err != nil {
+		return
+	}
+	c.out = appendGoAway(c.out, code)
+	for range rounds {
+		switch {
+		case c.err != nil, c.left:
+			return
+		case c.writing:
+			c.written.Wait()
+		default:
+			c.flush() // nothing, where somebody else has written it
+		}
+	}
 }
 
 // take returns what is in out, to be written, and lets those go on who waited for

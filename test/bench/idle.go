@@ -41,7 +41,7 @@ func (b *bench) idle(ctx context.Context) error {
 			}
 		}
 	}
-	b.say("%-12s %s", "hold", time.Since(began).Round(time.Second))
+	b.say("%-12s %s", workHold, time.Since(began).Round(time.Second))
 	return nil
 }
 
@@ -63,7 +63,7 @@ func (b *bench) hold(ctx context.Context, r rival) (err error) {
 			return err
 		}
 		figures, err := r.driver.do(Job{Client: r.client, Work: Work{
-			Do: "hold", Host: lab.ShootPod(lab.IPv4, 1).String(), Port: echoPort, N: n - int(last.connections), At: holdAt,
+			Do: workHold, Host: lab.ShootPod(lab.IPv4, 1).String(), Port: echoPort, N: n - int(last.connections), At: holdAt,
 		}})
 		if err != nil {
 			return err
@@ -84,7 +84,7 @@ func (b *bench) hold(ctx context.Context, r rival) (err error) {
 		steps[i], last = s, s
 	}
 	b.results.grow(r.name, steps)
-	if _, err := r.driver.do(Job{Client: r.client, Work: Work{Do: "let-go"}}); err != nil {
+	if _, err := r.driver.do(Job{Client: r.client, Work: Work{Do: workLetGo}}); err != nil {
 		return err
 	}
 	return r.site.quiet(ctx)

@@ -101,8 +101,8 @@ func (d *driver) do(job Job) (Figures, error) {
 		return nil, fmt.Errorf("%s: %w", job.Client.Kind, err)
 	}
 	work, ok := map[string]func(context.Context, dialFunc, Work) (Figures, error){
-		"setup": setup, "round-trips": roundTrips, "download": download, "upload": upload, "scrape": scrape,
-		"hold": d.hold, "let-go": d.letGo,
+		workSetup: setup, workRoundTrips: roundTrips, workDownload: download, workUpload: upload, workScrape: scrape,
+		workHold: d.hold, workLetGo: d.letGo,
 	}[job.Work.Do]
 	if !ok {
 		return nil, fmt.Errorf("no such work: %q", job.Work.Do)

@@ -84,6 +84,23 @@ func (s Scale) sizes() sizes {
 	}
 }
 
+// The works that Config.Only names.
+const (
+	workSetup      = "setup"
+	workRoundTrips = "round-trips"
+	workDownload   = "download"
+	workUpload     = "upload"
+	workScrape     = "scrape"
+	workHold       = "hold"
+
+	workLetGo = "let-go" // ends workHold, and is none of them
+)
+
+// Works are all that Config.Only may name.
+func Works() []string {
+	return []string{workSetup, workRoundTrips, workDownload, workUpload, workScrape, workHold}
+}
+
 // tasks are those that are repeated round by round; idle connections come after
 // them.
 func (s Scale) tasks() []task {
@@ -96,31 +113,31 @@ func (s Scale) tasks() []task {
 	}
 	trips := func(times int, bytes int64, name string) task {
 		return task{
-			work:   Work{Do: "round-trips", Port: echoPort, N: times, Bytes: bytes},
+			work:   Work{Do: workRoundTrips, Port: echoPort, N: times, Bytes: bytes},
 			rounds: n.rounds, keep: map[string]string{"p50-ms": name},
 		}
 	}
 	scrapes := func(keepAlive bool, name string) task {
 		return task{
-			work:   Work{Do: "scrape", Port: metricsPort, N: n.scraped, At: 16, Bytes: scrapeBytes, KeepAlive: keepAlive},
+			work:   Work{Do: workScrape, Port: metricsPort, N: n.scraped, At: 16, Bytes: scrapeBytes, KeepAlive: keepAlive},
 			rounds: n.few, keep: map[string]string{"seconds": name},
 		}
 	}
 	return []task{
 		{
-			work:   Work{Do: "setup", Port: echoPort, N: n.setups, At: 1},
+			work:   Work{Do: workSetup, Port: echoPort, N: n.setups, At: 1},
 			rounds: n.rounds, keep: map[string]string{"p50-ms": SetupMS, "p99-ms": SetupP99MS},
 		},
 		{
-			work:   Work{Do: "setup", Port: echoPort, N: n.crowd, At: 64},
+			work:   Work{Do: workSetup, Port: echoPort, N: n.crowd, At: 64},
 			rounds: n.rounds, keep: map[string]string{"per-second": PerSecond}, perThousand: SetupCPU,
 		},
 		trips(n.trips, 1, RoundTripMS),
 		trips(n.long, 16<<10, RoundTrip16KMS),
-		bulk("download", sourcePort, 1, Download, DownloadCPU),
-		bulk("upload", sinkPort, 1, Upload, UploadCPU),
-		bulk("download", sourcePort, 16, DownloadSpread, DownloadSpreadCPU),
-		bulk("upload", sinkPort, 16, UploadSpread, UploadSpreadCPU),
+		bulk(workDownload, sourcePort, 1, Download, DownloadCPU),
+		bulk(workUpload, sinkPort, 1, Upload, UploadCPU),
+		bulk(workDownload, sourcePort, 16, DownloadSpread, DownloadSpreadCPU),
+		bulk(workUpload, sinkPort, 16, UploadSpread, UploadSpreadCPU),
 		scrapes(false, Scrape),
 		scrapes(true, ScrapeKeepAlive),
 	}

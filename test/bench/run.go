@@ -51,7 +51,7 @@ func Run(ctx context.Context, cfg Config) (_ *Results, err error) {
 			return b.results, err
 		}
 	}
-	if cfg.wants("hold") {
+	if cfg.wants(workHold) {
 		err = b.idle(ctx)
 	}
 	return b.results, err

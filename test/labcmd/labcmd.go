@@ -14,21 +14,21 @@ import (
 	"syscall"
 )
 
-// Main runs a command and ends the process: with 0, with 1 where run fails, with 2
+// Main runs a command, and returns the process's exit status: 1 where run fails, 2
 // where its arguments ask for help. The first SIGINT or SIGTERM ends run's context,
 // so that it can tidy up; a second one kills.
-func Main(name string, run func(ctx context.Context, args []string) error) {
+func Main(name string, run func(ctx context.Context, args []string) error) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
 	err := run(ctx, os.Args[1:])
 	switch {
 	case errors.Is(err, flag.ErrHelp):
-		os.Exit(2)
+		return 2
 	case err != nil:
 		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
-		os.Exit(1)
+		return 1
 	}
-	os.Exit(0)
+	return 0
 }
 
 // Binaries are the folders of what a lab runs.

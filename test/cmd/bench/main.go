@@ -27,7 +27,7 @@ import (
 )
 
 func main() {
-	labcmd.Main("bench", run)
+	os.Exit(labcmd.Main("bench", run))
 }
 
 func run(ctx context.Context, args []string) error {
@@ -41,7 +41,7 @@ func measure(ctx context.Context, args []string, out io.Writer) error {
 	cfg := bench.Config{Out: out}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	quick := flags.Bool("quick", false, "measure less of everything")
-	only := flags.String("only", "", "works to measure, comma-separated: setup, round-trips, download, upload, scrape, hold (default: all)")
+	only := flags.String("only", "", "works to measure, comma-separated: "+strings.Join(bench.Works(), ", ")+" (default: all)")
 	contenders := flags.String("contenders", "", "contenders to measure, comma-separated, as the tables name them (default: all)")
 	dir := flags.String("out", "", "folder for results.json and results.svg (default: they are not written)")
 	strict := flags.Bool("strict", false, "exit 1 where a target is missed")
@@ -50,16 +50,11 @@ func measure(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	cfg.Bin, cfg.TestBin = binaries.Product, binaries.Upstream
-	if *only != "" {
-		cfg.Only = strings.Split(*only, ",")
+	if cfg.Only, err = choice("--only", *only, bench.Works()); err != nil {
+		return err
 	}
-	if *contenders != "" {
-		for _, name := range strings.Split(*contenders, ",") {
-			if !slices.Contains(bench.Contenders(), bench.Contender(name)) {
-				return fmt.Errorf("--contenders %q: there is no %q among %q", *contenders, name, bench.Contenders())
-			}
-			cfg.Contenders = append(cfg.Contenders, bench.Contender(name))
-		}
+	if cfg.Contenders, err = choice("--contenders", *contenders, bench.Contenders()); err != nil {
+		return err
 	}
 	if *quick {
 		cfg.Scale = bench.Quick
@@ -81,4 +76,19 @@ func measure(ctx context.Context, args []string, out io.Writer) error {
 		}
 	}
 	return err
+}
+
+// choice returns what a flag's comma-separated value names, which has to be among
+// all.
+func choice[T ~string](flag, value string, all []T) (chosen []T, err error) {
+	if value == "" {
+		return nil, nil
+	}
+	for name := range strings.SplitSeq(value, ",") {
+		if !slices.Contains(all, T(name)) {
+			return nil, fmt.Errorf("%s %q: there is no %q among %q", flag, value, name, all)
+		}
+		chosen = append(chosen, T(name))
+	}
+	return chosen, nil
 }

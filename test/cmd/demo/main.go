@@ -37,7 +37,7 @@ const stateFile = "/run/shoot-proxy-demo.json"
 const deadline = 3 * time.Minute
 
 func main() {
-	labcmd.Main("demo", func(ctx context.Context, args []string) error { return run(ctx, args, os.Stdout) })
+	os.Exit(labcmd.Main("demo", func(ctx context.Context, args []string) error { return run(ctx, args, os.Stdout) }))
 }
 
 func run(ctx context.Context, args []string, out io.Writer) error {

@@ -26,7 +26,7 @@ import (
 )
 
 func main() {
-	labcmd.Main("soak", run)
+	os.Exit(labcmd.Main("soak", run))
 }
 
 func run(ctx context.Context, args []string) error {

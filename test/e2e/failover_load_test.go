@@ -177,11 +177,12 @@ type freshLoad struct {
 	started  atomic.Int64
 	mu       sync.Mutex
 	attempts []attempt
+	open     map[int64]time.Time // when those began that are under way, by their numbers
 }
 
 func (r *rig) startFresh(t *testing.T) *freshLoad {
 	t.Helper()
-	f := &freshLoad{stop: make(chan struct{})}
+	f := &freshLoad{stop: make(chan struct{}), open: map[int64]time.Time{}}
 	ctx := labtest.Context(t, 2*time.Minute)
 	f.tasks.Go(func() {
 		ticker := time.NewTicker(newEach)
@@ -192,9 +193,13 @@ func (r *rig) startFresh(t *testing.T) *freshLoad {
 				return
 			case <-ticker.C:
 			}
-			addr := lab.ShootPod(lab.IPv4, 1+int(f.started.Add(1))%lab.PodAddresses)
+			n := f.started.Add(1)
+			addr := lab.ShootPod(lab.IPv4, 1+int(n)%lab.PodAddresses)
+			a := attempt{start: time.Now()}
+			f.mu.Lock()
+			f.open[n] = a.start
+			f.mu.Unlock()
 			f.tasks.Go(func() {
-				a := attempt{start: time.Now()}
 				conn, err := r.dial(ctx, addr, target.SpeakFirstPort)
 				if err == nil {
 					var got []byte
@@ -206,6 +211,7 @@ func (r *rig) startFresh(t *testing.T) *freshLoad {
 				f.mu.Lock()
 				defer f.mu.Unlock()
 				f.attempts = append(f.attempts, a)
+				delete(f.open, n)
 			})
 		}
 	})
@@ -229,12 +235,34 @@ func (f *freshLoad) await(t *testing.T, n int64) {
 }
 
 func (f *freshLoad) halt() {
+	f.pause()
+	f.tasks.Wait()
+}
+
+// pause lets no new connections be started.
+func (f *freshLoad) pause() {
 	select {
 	case <-f.stop:
 	default:
 		close(f.stop)
 	}
-	f.tasks.Wait()
+}
+
+// settle stops the load, and waits for the end of all connections that were begun
+// after a fault. One that stood before may have to wait until the fault is over.
+func (f *freshLoad) settle(t *testing.T, fault time.Time) {
+	t.Helper()
+	f.pause()
+	eventually(t, "the end of the new connections", func(context.Context) error {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		for n, begun := range f.open {
+			if begun.After(fault) {
+				return fmt.Errorf("number %d, begun %s after the fault, is under way", n, begun.Sub(fault))
+			}
+		}
+		return nil
+	})
 }
 
 // end stops the load and returns all attempts, in the order of their start.

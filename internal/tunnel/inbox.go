@@ -4,23 +4,37 @@ package tunnel
 
 import "sync"
 
+// The capacities of segments, in bytes. An agent sends 4 KiB at a time, and that is
+// all that there is on most connections; where there is more, the fewer writes to the
+// app the better.
 const (
-	// largeSegment is the most that one Receive returns, in bytes; agents send 4 KiB
-	// at a time, and the fewer writes to the app the better.
-	largeSegment = 32 << 10
-	// smallSegment is for connections on which little comes at a time.
-	smallSegment = 4 << 10
+	smallSegment  = 4 << 10
+	mediumSegment = 32 << 10
+	largeSegment  = chunkSize // the most that one Receive returns
 )
+
+// segmentFor returns the capacity of a segment for n bytes, or for the first of
+// them.
+func segmentFor(n int) int {
+	switch {
+	case n <= smallSegment:
+		return smallSegment
+	case n <= mediumSegment:
+		return mediumSegment
+	default:
+		return largeSegment
+	}
+}
 
 // segment is a piece of an inbox.
 type segment struct {
 	next *segment
-	data []byte // its capacity is one of the two sizes
+	data []byte // its capacity is one of the three
 	cost int    // what was received for it, in bytes of the stream's window
 }
 
 // segments are those that nobody uses. The zero value is ready.
-type segments struct{ small, large sync.Pool }
+type segments struct{ small, medium, large sync.Pool }
 
 func (p *segments) get(size int) *segment {
 	pool := p.pool(size)
@@ -36,10 +50,14 @@ func (p *segments) put(s *segment) {
 }
 
 func (p *segments) pool(size int) *sync.Pool {
-	if size == smallSegment {
+	switch size {
+	case smallSegment:
 		return &p.small
+	case mediumSegment:
+		return &p.medium
+	default:
+		return &p.large
 	}
-	return &p.large
 }
 
 // inbox holds what has arrived for a connection and was not received yet. An empty
@@ -47,6 +65,7 @@ func (p *segments) pool(size int) *sync.Pool {
 type inbox struct {
 	first, last *segment
 	bytes       int
+	usual       int // bytes that were received last
 }
 
 // put appends a copy of p.
@@ -65,20 +84,21 @@ func (b *inbox) put(pool *segments, p []byte, cost int) {
 	}
 }
 
-// fit sees to it that the last segment has room for some of n bytes more. One for
-// little that gets more becomes one for much: all of it is then received at once.
+// fit sees to it that the last segment has room for some of n bytes more. One that
+// has not becomes a larger one, so that all of it is received at once. Where much
+// came before, much is to be expected, and it is a large one from the beginning.
 func (b *inbox) fit(pool *segments, n int) {
 	s := b.last
 	switch {
-	case s == nil && n <= smallSegment:
-		b.push(pool.get(smallSegment))
-	case s == nil, cap(s.data) == largeSegment && len(s.data) == largeSegment:
+	case s == nil:
+		b.push(pool.get(segmentFor(max(n, b.usual))))
+	case len(s.data) == largeSegment:
 		b.push(pool.get(largeSegment))
-	case cap(s.data) == smallSegment && len(s.data)+n > smallSegment: // it is the only one
-		large := pool.get(largeSegment)
-		large.data = append(large.data, s.data...)
-		large.cost = s.cost
-		b.first, b.last = large, large
+	case cap(s.data) < largeSegment && len(s.data)+n > cap(s.data): // it is the only one
+		larger := pool.get(segmentFor(len(s.data) + n))
+		larger.data = append(larger.data, s.data...)
+		larger.cost = s.cost
+		b.first, b.last = larger, larger
 		pool.put(s)
 	}
 }
@@ -100,6 +120,7 @@ func (b *inbox) take() *segment {
 	}
 	s.next = nil
 	b.bytes -= len(s.data)
+	b.usual = len(s.data)
 	return s
 }
 

@@ -24,7 +24,8 @@ func TestInbox(t *testing.T) {
 		{"one more", []int{largeSegment, 1}, []int{largeSegment, 1}},
 		{"a packet that spans two", []int{largeSegment - 1, 2}, []int{largeSegment, 1}},
 		{"a packet that spans many", []int{10, 3 * largeSegment}, []int{largeSegment, largeSegment, largeSegment, 10}},
-		{"many packets", []int{5000, 5000, 5000, 5000, 5000, 5000, 5000}, []int{largeSegment, 7*5000 - largeSegment}},
+		{"many packets", []int{5000, 5000, 5000, 5000, 5000, 5000, 5000}, []int{7 * 5000}},
+		{"more of them than fit", []int{50_000, 50_000, 50_000}, []int{largeSegment, 3*50_000 - largeSegment}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			var pool segments
@@ -61,5 +62,27 @@ func TestInbox(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestInboxHoldsWhatItNeeds: little takes a small segment, also where much came
+// before the last time.
+func TestInboxHoldsWhatItNeeds(t *testing.T) {
+	var pool segments
+	var b inbox
+	for i, step := range []struct{ bytes, capacity int }{
+		{1, smallSegment},
+		{smallSegment, smallSegment},
+		{smallSegment + 1, mediumSegment},
+		{mediumSegment + 1, largeSegment},
+		{1, largeSegment}, // more was to be expected
+		{1, smallSegment},
+	} {
+		b.put(&pool, make([]byte, step.bytes), 0)
+		s := b.take()
+		if got := cap(s.data); got != step.capacity {
+			t.Errorf("step %d: %d bytes are in a segment of %d, want one of %d", i, step.bytes, got, step.capacity)
+		}
+		pool.put(s)
 	}
 }

@@ -24,7 +24,7 @@ const (
 	// The stream's is smaller: what it lets a server send lies outside of the
 	// relay's bounds. It is opened again when the relay has received, in steps of a
 	// half; where an app sets the pace, so that the server waits and every other
-	// connection with it, at each Receive, of at most 32 KiB. The connection's is
+	// connection with it, at each Receive, of at most 128 KiB. The connection's is
 	// opened when bytes arrive: it stops nobody for what others do not receive.
 	streamWindow     = 256 << 10
 	connectionWindow = 16 << 20

@@ -19,6 +19,17 @@ import (
 // no name: that a server's name does not lead into the shoot has to be checked
 // on each resolution.
 func (o *ProxyClient) Config() (*ProxyClientConfig, error) {
+	return o.config(func(files tlsFiles) error { return files.check(time.Now()) })
+}
+
+// Check is Config for somebody who starts the program elsewhere, where the files
+// are: it validates everything but what is in them.
+func (o *ProxyClient) Check() error {
+	_, err := o.config(func(tlsFiles) error { return nil })
+	return err
+}
+
+func (o *ProxyClient) config(checkFiles func(tlsFiles) error) (*ProxyClientConfig, error) {
 	log, err := o.log()
 	if err != nil {
 		return nil, err
@@ -50,7 +61,7 @@ func (o *ProxyClient) Config() (*ProxyClientConfig, error) {
 	if err := checkServers(servers, set, listen); err != nil {
 		return nil, err
 	}
-	tls, err := o.tls(servers, files)
+	tls, err := o.tls(servers, files, checkFiles)
 	if err != nil {
 		return nil, err
 	}
@@ -102,13 +113,13 @@ func (o *ProxyClient) upstream() ([]server, tlsFiles, error) {
 }
 
 // tls validates the files and what else goes into a handshake.
-func (o *ProxyClient) tls(servers []server, files tlsFiles) (TLS, error) {
+func (o *ProxyClient) tls(servers []server, files tlsFiles, check func(tlsFiles) error) (TLS, error) {
 	for _, s := range servers {
 		if s.Network == networkTCP && files.ca.path == "" {
 			return TLS{}, s.source.refuse(fmt.Sprintf("is on TCP and needs %s: without a CA nothing tells the server from an impostor", files.ca.source.name), nil)
 		}
 	}
-	if err := files.check(time.Now()); err != nil {
+	if err := check(files); err != nil {
 		return TLS{}, err
 	}
 	name, err := o.serverName(files)

@@ -272,3 +272,26 @@ func TestLogger(t *testing.T) {
 		t.Errorf("the text log has %q", got)
 	}
 }
+
+// TestCheckReadsNoTLSFiles: what Check accepts is refused by Config only for what
+// its files hold.
+func TestCheckReadsNoTLSFiles(t *testing.T) {
+	o := NewProxyClient()
+	o.PodCIDRs = []string{"100.64.0.0/12"}
+	o.ProxyServer = []string{"vpn-proxy-server:8132"}
+	o.CACert, o.ClientCert, o.ClientKey = "/not/there/ca.crt", "/not/there/tls.crt", "/not/there/tls.key"
+	if err := o.Check(); err != nil {
+		t.Errorf("Check: %v", err)
+	}
+	if _, err := o.Config(); !IsUsage(err) {
+		t.Errorf("Config: %v, want it to miss the files", err)
+	}
+	o.ProxyServer = []string{"100.64.0.1:8132"}
+	if err := o.Check(); !IsUsage(err) {
+		t.Errorf("Check of a server inside of the shoot: %v", err)
+	}
+	o.ProxyServer, o.CACert = []string{"vpn-proxy-server:8132"}, ""
+	if err := o.Check(); !IsUsage(err) {
+		t.Errorf("Check without a CA: %v", err)
+	}
+}

@@ -3,16 +3,11 @@
 package options
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"net/url"
 	"strings"
-	"unicode"
 
-	"go.yaml.in/yaml/v3"
+	"github.com/shoot-proxy/proxy-client/internal/strictyaml"
 )
 
 // The types below are EgressSelectorConfiguration of apiserver.k8s.io, v1alpha1
@@ -114,19 +109,9 @@ func readEgressSelector(path string) ([]server, tlsFiles, error) {
 
 // parseEgressSelector decodes one YAML or JSON document, strictly.
 func parseEgressSelector(data []byte) (_ *egressSelectorConfiguration, problem string) {
-	if json.Valid(data) {
-		data = jsonAsYAML(data)
-	}
-	decoder := yaml.NewDecoder(bytes.NewReader(data))
-	decoder.KnownFields(true)
 	config := &egressSelectorConfiguration{}
-	if err := decoder.Decode(config); errors.Is(err, io.EOF) {
-		return nil, "is empty: write an " + egressKind
-	} else if err != nil {
-		return nil, "does not parse: " + yamlSentence(err)
-	}
-	if err := decoder.Decode(&yaml.Node{}); !errors.Is(err, io.EOF) {
-		return nil, "has more than one document: write one " + egressKind
+	if problem := strictyaml.Decode(data, egressKind, config); problem != "" {
+		return nil, problem
 	}
 	version, ok := strings.CutPrefix(config.APIVersion, egressGroup)
 	if !ok || version != "v1alpha1" && version != "v1beta1" {
@@ -136,48 +121,6 @@ func parseEgressSelector(data []byte) (_ *egressSelectorConfiguration, problem s
 		return nil, fmt.Sprintf("has kind %q: write %s", config.Kind, egressKind)
 	}
 	return config, ""
-}
-
-// jsonAsYAML makes of valid JSON what the YAML decoder takes, which alone is
-// strict about fields, their case and duplicates. JSON may be indented with
-// tabs, which YAML forbids, and may write \/ for /, which go.yaml.in/yaml does
-// not know.
-func jsonAsYAML(data []byte) []byte {
-	var compact bytes.Buffer
-	if err := json.Compact(&compact, data); err != nil {
-		return data
-	}
-	var out []byte
-	for text := compact.Bytes(); len(text) > 0; {
-		n := 1
-		if text[0] == '\\' && len(text) > 1 {
-			n = 2
-		}
-		if string(text[:n]) == `\/` {
-			out = append(out, '/')
-		} else {
-			out = append(out, text[:n]...)
-		}
-		text = text[n:]
-	}
-	return out
-}
-
-// yamlSentence makes one line of yaml's several, in words of the file and not
-// of our types.
-func yamlSentence(err error) string {
-	sentence := strings.TrimPrefix(err.Error(), "yaml: ")
-	var mismatch *yaml.TypeError
-	if errors.As(err, &mismatch) && len(mismatch.Errors) > 0 {
-		sentence = mismatch.Errors[0]
-		if known, _, ok := strings.Cut(sentence, " not found in type "); ok {
-			sentence = strings.Replace(known, ": field ", ": unknown field ", 1)
-		} else if known, _, ok := strings.Cut(sentence, " into "); ok {
-			sentence = strings.Replace(known, ": cannot unmarshal ", ": wrong kind of value: ", 1)
-		}
-	}
-	// yaml quotes the file, which may hold anything.
-	return strings.Join(strings.FieldsFunc(sentence, unicode.IsControl), " ")
 }
 
 // cluster finds the one selection whose traffic goes to the shoot's nodes, pods

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package webhook
+
+import (
+	"strings"
+	"testing"
+)
+
+const header = "apiVersion: config.shoot-proxy.io/v1alpha1\nkind: InjectionConfig\n"
+
+// TestBadConfig: each mistake is one sentence that names the field.
+func TestBadConfig(t *testing.T) {
+	for _, tc := range []struct{ name, text, want string }{
+		{"empty", "", "--config is empty: write an InjectionConfig"},
+		{"no YAML", "a: [", "--config does not parse: line 1: did not find expected node content"},
+		{"another kind", "apiVersion: config.shoot-proxy.io/v1alpha1\nkind: Config\n", `--config has kind "Config": write InjectionConfig`},
+		{"another version", "apiVersion: v1\nkind: InjectionConfig\n", `--config has apiVersion "v1": write config.shoot-proxy.io/v1alpha1`},
+		{"two documents", header + "---\n" + header, "--config has more than one document: write one InjectionConfig"},
+		{"unknown field", header + "shoot: {podCidrs: [100.64.0.0/12]}\n", "--config does not parse: line 3: unknown field podCidrs"},
+		{"wrong type", header + "shoot: {podCIDRs: {a: b}}\n", "--config does not parse: line 3: wrong kind of value: !!map"},
+		{"empty list", header + "shoot: {podCIDRs: []}\n", "--config shoot.podCIDRs is an empty list: leave it out, or write something into it"},
+		{"bad CIDR", header + "shoot: {nodeCIDRs: [10.0.0.0/33]}\n", `--config shoot.nodeCIDRs "10.0.0.0/33"`},
+		{"everything in parts", header + "shoot: {nodeCIDRs: [0.0.0.0/1], podCIDRs: [128.0.0.0/1]}\n", "--config shoot."},
+		{"bad exclusion", header + "excludeCIDRs: [nowhere]\n", `--config excludeCIDRs "nowhere"`},
+		{"bad port", header + "excludePorts: [0]\n", `--config excludePorts "0"`},
+		{"no port", header + "proxyServer: {addresses: [vpn-proxy-server]}\n", `--config proxyServer.addresses "vpn-proxy-server"`},
+		{"Unix socket", header + "proxyServer: {addresses: ['unix:///run/x.sock']}\n", `--config proxyServer.addresses "unix:///run/x.sock" is a Unix socket, which no pod can reach: write host:port`},
+		{"server in the shoot", header + "shoot: {podCIDRs: [100.64.0.0/12]}\nproxyServer: {addresses: ['100.64.0.1:8132']}\n", `--config proxyServer.addresses "100.64.0.1:8132" lies inside of shoot.podCIDRs`},
+		{"bad mode", header + "proxyServer: {mode: socks5}\n", `--config proxyServer.mode "socks5" is not a mode`},
+		{"bad server name", header + "proxyServer: {serverName: 'a b'}\n", `--config proxyServer.serverName "a b"`},
+		{"bad secret", header + "proxyServer: {tls: {caSecret: CA}}\n", `--config proxyServer.tls.caSecret "CA" is not a name`},
+		{"bad key", header + "proxyServer: {tls: {caKey: a/b}}\n", `--config proxyServer.tls.caKey "a/b" is not a key`},
+		{"bad native", header + "nativeSidecar: maybe\n", `--config nativeSidecar "maybe" is not known: write auto, true or false`},
+		{"bad buffer", header + "sidecar: {totalBuffer: much}\n", `--config sidecar.totalBuffer "much"`},
+		{"bad backend", header + "sidecar: {iptables: ebtables}\n", `--config sidecar.iptables "ebtables" is not a backend`},
+		{"bad format", header + "sidecar: {logFormat: xml}\n", `--config sidecar.logFormat "xml"`},
+		{"bad level", header + "sidecar: {logLevel: loud}\n", `--config sidecar.logLevel "loud"`},
+		{"bad policy", header + "sidecar: {imagePullPolicy: Sometimes}\n", `--config sidecar.imagePullPolicy "Sometimes" is not a policy`},
+		{"no quantity", header + "sidecar: {resources: {limits: {memory: much}}}\n", `--config sidecar.resources.limits.memory "much" is not an amount`},
+		{"another resource", header + "sidecar: {resources: {limits: {gpu: 1}}}\n", `--config sidecar.resources.limits.gpu "1" is neither cpu nor memory`},
+		{"too little memory", header + "sidecar: {resources: {limits: {memory: 256Mi}}}\n", `--config sidecar.resources.limits.memory "256Mi" is less than twice sidecar.totalBuffer`},
+		{"unknown lock", header + "policy: {lockedFields: [podCIDRs]}\n", `--config policy.lockedFields "podCIDRs" is no annotation`},
+		{"bad name", header + "policy: {configMaps: [A]}\n", `--config policy.configMaps "A" is not a name`},
+		{"bad seed", header + "policy: {seedCIDRs: [10.0.0.0]}\n", `--config policy.seedCIDRs "10.0.0.0" is not a CIDR`},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			_, err := ParseConfig("--config", []byte(tc.text))
+			if err == nil || !strings.HasPrefix(err.Error(), tc.want) {
+				t.Errorf("got  %v\nwant %s", err, tc.want)
+			}
+		})
+	}
+}
+
+// TestGoodConfig: JSON will do, and so does a part of everything.
+func TestGoodConfig(t *testing.T) {
+	for name, text := range map[string]string{
+		"nothing": header,
+		"JSON":    `{"apiVersion": "config.shoot-proxy.io/v1alpha1", "kind": "InjectionConfig", "excludePorts": [22, "80"], "nativeSidecar": true}`,
+		"a part":  header + "shoot: {serviceCIDRs: [100.104.0.0/13]}\n",
+		"policy":  header + "policy: {lockedFields: [], configMaps: [], gardener: true}\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := ParseConfig("--config", []byte(text)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestNamespaceConfigQuotesNothing: whoever makes a pod does not learn what is in a
+// ConfigMap from how it is refused.
+func TestNamespaceConfigQuotesNothing(t *testing.T) {
+	const secret = "s3cr3t"
+	for _, text := range []string{
+		secret, secret + ": 1", header + secret + ": 1\n", header + "shoot: " + secret + "\n", header + "shoot: {podCIDRs: [" + secret + "]}\n",
+		header + "proxyServer: {mode: " + secret + "}\n", "apiVersion: " + secret + "\n", header + "proxyServer: {tls: {caSecret: " + secret + "_}}\n",
+		header + "nativeSidecar: " + secret + "\n", header + "kind: " + secret + "\n", header + "a: &x [*" + secret + "]\n",
+	} {
+		_, err := ParseNamespaceConfig(`ConfigMap "shoot-proxy"`, []byte(text))
+		if err == nil || strings.Contains(err.Error(), secret) || !strings.HasPrefix(err.Error(), `ConfigMap "shoot-proxy" cannot be used`) {
+			t.Errorf("%q: %v", text, err)
+		}
+		if err != nil && !strings.Contains(Detail(err), secret) && strings.Count(text, secret) == 1 && !strings.Contains(text, "shoot: "+secret) {
+			t.Logf("the operator is not told either: %s", Detail(err))
+		}
+	}
+}

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package webhook
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
+
+// injection is what a pod gets.
+type injection struct {
+	*settings
+	*programs
+	images Images
+	memory int64 // proxy-client's limit, in bytes
+	native bool
+	pod    *corev1.Pod // who gets it
+}
+
+// grace is how long a pod is given to end where it says nothing (core/v1,
+// DefaultTerminationGracePeriodSeconds), and margin what proxy-client leaves of it.
+const (
+	grace  = 30 * time.Second
+	margin = 5 * time.Second
+)
+
+// initContainer is init-redirect. It runs as root, which an added capability needs to be
+// effective, and says so: the pod may want all its containers to be somebody else.
+func (in *injection) initContainer() corev1.Container {
+	add := []corev1.Capability{"NET_ADMIN"}
+	if in.iptables == "legacy" {
+		add = append(add, "NET_RAW")
+	}
+	security := restricted(0)
+	security.RunAsNonRoot = new(false)
+	security.Capabilities.Add = add
+	return corev1.Container{
+		Name: initRedirect, Image: in.images.InitRedirect, ImagePullPolicy: corev1.PullPolicy(in.imagePullPolicy),
+		Args: in.initRedirect.Args(),
+		Resources: corev1.ResourceRequirements{
+			Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("10m"), corev1.ResourceMemory: resource.MustParse("16Mi")},
+			Limits:   corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("64Mi")},
+		},
+		SecurityContext: security,
+		VolumeMounts:    []corev1.VolumeMount{{Name: volumeRun, MountPath: pathRun}}, // the lock of iptables-legacy
+	}
+}
+
+// sidecarContainer is proxy-client.
+func (in *injection) sidecarContainer() corev1.Container {
+	options := *in.proxyClient
+	period := grace
+	if s := in.pod.Spec.TerminationGracePeriodSeconds; s != nil {
+		period = time.Duration(*s) * time.Second
+	}
+	options.DrainTimeout = max(min(options.DrainTimeout, period-margin), time.Second)
+	options.AcceptWhileDraining = !in.native // the app gets SIGTERM at the same moment
+	live := corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/livez", Port: intstr.FromInt32(healthPort)}}
+	c := corev1.Container{
+		Name: proxyClient, Image: in.images.ProxyClient, ImagePullPolicy: corev1.PullPolicy(in.imagePullPolicy),
+		Args:            options.Args(),
+		Ports:           []corev1.ContainerPort{{Name: healthPortName, ContainerPort: healthPort, Protocol: corev1.ProtocolTCP}},
+		Env:             []corev1.EnvVar{{Name: "GOMEMLIMIT", Value: fmt.Sprintf("%dMiB", in.memory/10*9>>20)}},
+		Resources:       in.requirements(),
+		StartupProbe:    &corev1.Probe{ProbeHandler: live, PeriodSeconds: 1, FailureThreshold: 60},
+		LivenessProbe:   &corev1.Probe{ProbeHandler: live, PeriodSeconds: 10, FailureThreshold: 3, TimeoutSeconds: 5},
+		SecurityContext: restricted(proxyUID),
+		VolumeMounts: []corev1.VolumeMount{
+			{Name: volumeCA, MountPath: pathCA, ReadOnly: true},
+			{Name: volumeClient, MountPath: pathClient, ReadOnly: true},
+		},
+	}
+	if in.readinessProbe {
+		c.ReadinessProbe = &corev1.Probe{
+			ProbeHandler:  corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/readyz", Port: intstr.FromInt32(healthPort)}},
+			PeriodSeconds: 10, FailureThreshold: 3, TimeoutSeconds: 5,
+		}
+	}
+	if in.native {
+		c.RestartPolicy = new(corev1.ContainerRestartPolicyAlways)
+		return c
+	}
+	// kubelet starts the next container when this returns.
+	c.Lifecycle = &corev1.Lifecycle{PostStart: &corev1.LifecycleHandler{Exec: &corev1.ExecAction{Command: []string{"/proxy-client", "wait"}}}}
+	return c
+}
+
+// restricted is what Pod Security's level of that name asks for, but for the user.
+func restricted(uid int64) *corev1.SecurityContext {
+	return &corev1.SecurityContext{
+		RunAsUser: new(uid), RunAsGroup: new(uid), RunAsNonRoot: new(true),
+		AllowPrivilegeEscalation: new(false), ReadOnlyRootFilesystem: new(true), Privileged: new(false),
+		Capabilities:   &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+		SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+	}
+}
+
+// requirements are proxy-client's resources.
+func (in *injection) requirements() corev1.ResourceRequirements {
+	list := func(given map[string]string, cpu, memory string) corev1.ResourceList {
+		out := corev1.ResourceList{}
+		for name, fallback := range map[string]string{"cpu": cpu, "memory": memory} {
+			if text := cmp.Or(given[name], fallback); text != "" {
+				out[corev1.ResourceName(name)] = resource.MustParse(text) // was read before
+			}
+		}
+		return out
+	}
+	return corev1.ResourceRequirements{
+		Requests: list(in.resources.Requests, "10m", "32Mi"),
+		Limits:   list(in.resources.Limits, "", fmt.Sprintf("%dMi", in.memory>>20)),
+	}
+}
+
+// volumes are what the two mount. The TLS files have a mode that proxy-client's uid
+// can read; nobody else has them mounted.
+func (in *injection) volumes() []corev1.Volume {
+	secret := func(name string) corev1.VolumeSource {
+		return corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: name, DefaultMode: new(int32(0o444))}}
+	}
+	return []corev1.Volume{
+		{Name: volumeRun, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}},
+		{Name: volumeCA, VolumeSource: secret(in.caSecret)},
+		{Name: volumeClient, VolumeSource: secret(in.clientSecret)},
+	}
+}
+
+// hash is of all that the pod gets, and from whom.
+func (in *injection) hash(version string) string {
+	text, err := json.Marshal([]any{version, in.initContainer(), in.sidecarContainer(), in.volumes(), in.native})
+	if err != nil {
+		panic(fmt.Sprintf("containers of our own do not become JSON: %v", err))
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:8])
+}
+
+// into returns a copy of pod with everything in it. init-redirect comes first, so
+// that no init container of the pod's connects before.
+func (in *injection) into(pod *corev1.Pod, version, hash string) *corev1.Pod {
+	pod = pod.DeepCopy()
+	spec := &pod.Spec
+	st := status{Version: version, Hash: hash, InitContainers: []string{initRedirect}}
+	first := []corev1.Container{in.initContainer()}
+	if in.native {
+		first = append(first, in.sidecarContainer())
+		st.InitContainers = append(st.InitContainers, proxyClient)
+	} else {
+		st.Containers = []string{proxyClient}
+		if _, ok := pod.Annotations[defaultContainer]; !ok && len(spec.Containers) > 0 {
+			annotate(pod, defaultContainer, spec.Containers[0].Name)
+			st.Annotations = []string{defaultContainer}
+		}
+		spec.Containers = append([]corev1.Container{in.sidecarContainer()}, spec.Containers...)
+	}
+	spec.InitContainers = append(first, spec.InitContainers...)
+	spec.Volumes = append(spec.Volumes, in.volumes()...)
+	for _, v := range in.volumes() {
+		st.Volumes = append(st.Volumes, v.Name)
+	}
+	annotate(pod, AnnotationStatus, st.text())
+	return pod
+}
+
+func annotate(pod *corev1.Pod, name, value string) {
+	if pod.Annotations == nil {
+		pod.Annotations = map[string]string{}
+	}
+	pod.Annotations[name] = value
+}
+
+// isIn reports whether pod has what it gets, where it belongs: others may have
+// added to our containers, but not changed what makes the redirect.
+func (in *injection) isIn(pod *corev1.Pod) bool {
+	spec := &pod.Spec
+	if len(spec.InitContainers) == 0 || !same(spec.InitContainers[0], in.initContainer()) {
+		return false
+	}
+	if in.native {
+		return len(spec.InitContainers) > 1 && same(spec.InitContainers[1], in.sidecarContainer())
+	}
+	return len(spec.Containers) > 0 && same(spec.Containers[0], in.sidecarContainer())
+}
+
+func same(a, b corev1.Container) bool {
+	return a.Name == b.Name && a.Image == b.Image && len(a.Command) == 0 &&
+		equality.Semantic.DeepEqual(a.Args, b.Args) &&
+		equality.Semantic.DeepEqual(a.RestartPolicy, b.RestartPolicy) &&
+		equality.Semantic.DeepEqual(a.SecurityContext, b.SecurityContext)
+}
+
+// sentence says what was done.
+func (in *injection) sentence(old *status) string {
+	as := "as first container"
+	if in.native {
+		as = "as native sidecar"
+	}
+	if old != nil {
+		return fmt.Sprintf("brought up to date from version %s, with proxy-client %s", old.Version, as)
+	}
+	return "added init-redirect, and proxy-client " + as
+}

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package webhook
+
+import (
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// Images are what the two containers run.
+type Images struct{ ProxyClient, InitRedirect string }
+
+// Namespace is what is to be known of the pod's.
+type Namespace struct {
+	Name string
+	// PodSecurity is the level that the namespace enforces: its label
+	// pod-security.kubernetes.io/enforce.
+	PodSecurity string
+}
+
+// Request is a pod and all that decides what becomes of it.
+type Request struct {
+	// Pod is never changed.
+	Pod       *corev1.Pod
+	Namespace Namespace
+	Images    Images
+	// Version is who injects, for the status annotation.
+	Version string
+	// Defaults are the operator's, nil where there are none: then the pod's
+	// annotations have to say everything, and may.
+	Defaults *Config
+	// ConfigMap is the one of the namespace that [ConfigMapFor] names, nil where
+	// there is none.
+	ConfigMap *Config
+	// Networking is Gardener's, nil where there is none.
+	Networking *Networking
+	// OldestNode is the minor version of the oldest kubelet on which the pod may
+	// run, 0 where it is not known.
+	OldestNode int
+	// NativeSidecar beats every other source: auto, true, false, or empty.
+	NativeSidecar string
+}
+
+// Kubernetes' minor versions.
+const (
+	nativeSince   = 29 // native sidecars: SidecarContainers is on by default
+	nativeForSure = 33 // and cannot be turned off
+)
+
+// Mutate decides what becomes of a pod.
+func Mutate(r Request) Result {
+	switch value, ok := r.Pod.Labels[Label]; {
+	case !ok:
+		return skip(ReasonNoLabel, fmt.Sprintf("the pod has no label %s", Label))
+	case value == "false":
+		return skip(ReasonDisabled, fmt.Sprintf("the pod's label %s is false", Label))
+	case value != "true":
+		return *refuse(ReasonBadLabel, "label %s %q is not known: write true or false", Label, value)
+	}
+	old, err := statusOf(r.Pod)
+	if err != nil {
+		return *refuse(ReasonBadAnnotation, "%s", err)
+	}
+	base := r.Pod
+	if old != nil {
+		base, _ = Remove(r.Pod)
+	}
+	if refusal := checkPod(base); refusal != nil {
+		return *refusal
+	}
+	s, refusal := r.settle()
+	if refusal != nil {
+		return *refusal
+	}
+	in, refusal := r.injection(base, s)
+	if refusal != nil {
+		refusal.Values = s.values
+		return *refusal
+	}
+	result := Result{Decision: Inject, Reason: ReasonInjected, Warnings: r.warnings(s), Values: s.values, Hash: in.hash(r.Version)}
+	if old != nil {
+		result.Reason = ReasonUpgraded
+		if old.Hash == result.Hash && in.isIn(r.Pod) {
+			result.Decision, result.Reason = Skip, ReasonAlreadyInjected
+			result.Message = "the pod has been injected already, with the same configuration"
+			return result
+		}
+	}
+	result.Pod = in.into(base, r.Version, result.Hash)
+	result.Message = in.sentence(old)
+	return result
+}
+
+// injection returns what the pod gets, or why it cannot.
+func (r *Request) injection(pod *corev1.Pod, s *settings) (*injection, *Result) {
+	if refusal := r.complete(s); refusal != nil {
+		return nil, refusal
+	}
+	if name, value, problem := s.check(); problem != "" {
+		return nil, s.refuse(name, value, problem)
+	}
+	p, err := s.programs()
+	if err != nil {
+		name, value, problem := inOurWords(err)
+		return nil, s.refuse(name, value, problem)
+	}
+	limit, problem := s.memory(p.totalBuffer)
+	if problem != "" {
+		return nil, refuse(ReasonBadConfig, "%s", problem)
+	}
+	native, refusal := r.native(pod, s)
+	if refusal != nil {
+		return nil, refusal
+	}
+	return &injection{settings: s, programs: p, images: r.Images, memory: limit, native: native, pod: pod}, nil
+}
+
+// complete refuses what no source has said.
+func (r *Request) complete(s *settings) *Result {
+	if len(s.podCIDRs)+len(s.serviceCIDRs)+len(s.nodeCIDRs) == 0 {
+		return refuse(ReasonNoCIDRs, "nothing says where the shoot is: set shoot.podCIDRs, serviceCIDRs or nodeCIDRs in ConfigMap %q of the namespace, or %s on the pod",
+			DefaultConfigMap, annotationSource(annotationPodCIDRs))
+	}
+	if len(s.addresses) == 0 {
+		return refuse(ReasonNoProxyServer, "nothing says where the proxy-server is: set proxyServer.addresses%s", r.orAnnotation(annotationProxyServer))
+	}
+	if s.caSecret == "" {
+		return refuse(ReasonNoTLS, "nothing names the Secret with the proxy-server's CA: set proxyServer.tls.caSecret%s", r.orAnnotation(annotationCASecret))
+	}
+	if s.clientSecret == "" {
+		return refuse(ReasonNoTLS, "nothing names the Secret with the client certificate: set proxyServer.tls.clientSecret%s", r.orAnnotation(annotationClientSecret))
+	}
+	return nil
+}
+
+// orAnnotation names the annotation, where the pod may use it.
+func (r *Request) orAnnotation(name string) string {
+	at := fmt.Sprintf(" in the webhook's configuration or ConfigMap %q of the namespace", DefaultConfigMap)
+	if r.Defaults.locked(name) {
+		return at
+	}
+	return at + ", or " + annotationSource(name)
+}
+
+// native decides between the two orders of containers.
+func (r *Request) native(pod *corev1.Pod, s *settings) (bool, *Result) {
+	old := r.OldestNode != 0 && r.OldestNode < nativeSince
+	switch {
+	case s.native == nativeYes && old:
+		return false, refuse(ReasonOldNodes, "native sidecars are asked for (%s), and a node runs Kubernetes 1.%d: they need 1.%d", s.sources["nativeSidecar"].source, r.OldestNode, nativeSince)
+	case s.native == nativeYes, s.native == nativeAuto && r.OldestNode >= nativeForSure:
+		return true, nil
+	case pod.Spec.RestartPolicy == corev1.RestartPolicyNever, pod.Spec.RestartPolicy == corev1.RestartPolicyOnFailure:
+		return false, refuse(ReasonNeverCompletes, "the pod is to complete (restartPolicy %s), and never would with proxy-client beside it: set %s to true, on nodes with Kubernetes 1.%d or later",
+			pod.Spec.RestartPolicy, annotationSource(annotationNativeSidecar), nativeSince)
+	default:
+		return false, nil
+	}
+}
+
+// refuse is the refusal of a value, where it came from first. What only the operator
+// may see is in Detail.
+func (s *settings) refuse(name, value, problem string) *Result {
+	from := s.sources[name]
+	at, reason := from.source, ReasonBadConfig
+	switch {
+	case name == "":
+		at = "the configuration"
+	case strings.HasPrefix(from.source, annotationSource("")):
+		reason = ReasonBadAnnotation
+	default:
+		at = fmt.Sprintf("%s: %s", from.source, name)
+	}
+	full := strings.Join(strings.Fields(at+" "+quoted(value)+": "+problem), " ")
+	full = strings.Replace(full, " : ", ": ", 1)
+	if from.secret {
+		r := refuse(reason, "%s cannot be used: whoever may read it sees why with `webhook explain --config`", at)
+		r.Detail = full
+		return r
+	}
+	shown := s.redact(full)
+	r := refuse(reason, "%s", shown)
+	if shown != full {
+		r.Detail = full
+	}
+	return r
+}
+
+// redact takes out of a sentence what a ConfigMap holds.
+func (s *settings) redact(text string) string {
+	for _, v := range s.values {
+		if !s.sources[v.Name].secret {
+			continue
+		}
+		for value := range strings.SplitSeq(v.Value, ",") {
+			if len(value) > 2 {
+				text = strings.ReplaceAll(text, value, "(not shown)")
+			}
+		}
+	}
+	return text
+}

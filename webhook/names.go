@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package webhook
+
+// Label on a pod asks for the injection: "true" or "false".
+const Label = AnnotationPrefix + "inject"
+
+// The annotations of a pod, without AnnotationPrefix.
+const (
+	AnnotationPrefix = "shoot-proxy.io/"
+
+	annotationConfig        = "config" // which ConfigMap of the namespace
+	annotationPodCIDRs      = "pod-cidrs"
+	annotationServiceCIDRs  = "service-cidrs"
+	annotationNodeCIDRs     = "node-cidrs"
+	annotationExcludeCIDRs  = "exclude-cidrs"
+	annotationExcludePorts  = "exclude-ports"
+	annotationProxyServer   = "proxy-server"
+	annotationMode          = "mode"
+	annotationCASecret      = "ca-secret"
+	annotationClientSecret  = "client-secret"
+	annotationNativeSidecar = "native-sidecar"
+	annotationStatus        = "status" // ours: what was injected
+)
+
+// AnnotationStatus is what an injected pod carries: version, hash of what was
+// injected, and the names that are ours.
+const AnnotationStatus = AnnotationPrefix + annotationStatus
+
+// A ConfigMap with an InjectionConfig for its namespace.
+const (
+	// DefaultConfigMap is the one that is read where a pod names no other.
+	DefaultConfigMap = "shoot-proxy"
+	// ConfigKey is the key in it.
+	ConfigKey = "config.yaml"
+)
+
+// What a pod gets.
+const (
+	initRedirect = "init-redirect"
+	proxyClient  = "proxy-client"
+
+	volumeRun    = "shoot-proxy-run"
+	volumeCA     = "shoot-proxy-ca"
+	volumeClient = "shoot-proxy-client-tls"
+
+	pathRun    = "/run"
+	pathCA     = "/certs/ca"
+	pathClient = "/certs/client"
+
+	healthPortName = "proxy-health"
+
+	// defaultContainer is kubectl's: which container it means where none is named.
+	defaultContainer = "kubectl.kubernetes.io/default-container"
+)
+
+// Ports of proxy-client's in the pod: redirected connections, health, status page.
+const (
+	proxyPort  = 14001
+	healthPort = 14021
+	adminPort  = 14000
+)
+
+// proxyUID is who proxy-client runs as. Nobody else may: the rules exempt it.
+const proxyUID = 14001

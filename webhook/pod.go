@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package webhook
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// Wanted reports whether Mutate would do more with pod than skip it for its label.
+func Wanted(pod *corev1.Pod) bool {
+	value, ok := pod.Labels[Label]
+	return ok && value != "false"
+}
+
+// ConfigMapFor says which ConfigMap of the pod's namespace to read: required where
+// the pod names it, so that it has to be there. refusal is not nil where the pod may
+// not choose it.
+func ConfigMapFor(pod *corev1.Pod, defaults *Config) (name string, required bool, refusal *Result) {
+	name, required = pod.Annotations[AnnotationPrefix+annotationConfig]
+	if !required {
+		return DefaultConfigMap, false, nil
+	}
+	at := annotationSource(annotationConfig)
+	if problem := checkName(name); problem != "" {
+		return "", true, refuse(ReasonBadAnnotation, "%s %q %s", at, name, problem)
+	}
+	if defaults.locked(annotationConfig) {
+		return "", true, refuse(ReasonLocked, "%s is locked by the operator: remove it", at)
+	}
+	if defaults != nil && !slices.Contains(defaults.ConfigMaps(), name) {
+		return "", true, refuse(ReasonConfigNotAllowed, "%s %q: the operator allows only %s", at, name, strings.Join(defaults.ConfigMaps(), ", "))
+	}
+	return name, true, nil
+}
+
+// checkAnnotations refuses annotations of ours that are not known, and those that
+// the operator has locked.
+func (r *Request) checkAnnotations() *Result {
+	var ours []string
+	for name := range r.Pod.Annotations {
+		if rest, ok := strings.CutPrefix(name, AnnotationPrefix); ok {
+			ours = append(ours, rest)
+		}
+	}
+	slices.Sort(ours) // the same sentence each time
+	for _, name := range ours {
+		switch {
+		case name == annotationStatus:
+		case !slices.Contains(lockable(), name):
+			return refuse(ReasonBadAnnotation, "%s is not known: write some of %s", annotationSource(name), strings.Join(lockable(), ", "))
+		case r.Defaults.locked(name):
+			return refuse(ReasonLocked, "%s is locked by the operator: remove it", annotationSource(name))
+		case strings.TrimSpace(r.Pod.Annotations[AnnotationPrefix+name]) == "":
+			return refuse(ReasonBadAnnotation, "%s is empty: remove it, or write something into it", annotationSource(name))
+		}
+	}
+	return nil
+}
+
+// checkPod refuses pods in which it cannot be done. pod has nothing of ours in it.
+func checkPod(pod *corev1.Pod) *Result {
+	spec := &pod.Spec
+	if spec.HostNetwork {
+		return refuse(ReasonHostNetwork, "the pod has hostNetwork: true, and the redirect would be the node's: remove hostNetwork, or the label %s", Label)
+	}
+	if spec.OS != nil && spec.OS.Name == corev1.Windows || spec.NodeSelector[corev1.LabelOSStable] == string(corev1.Windows) {
+		return refuse(ReasonWindows, "the pod is for Windows, where nothing can be redirected: remove the label %s", Label)
+	}
+	for _, c := range containers(spec) {
+		if c.Name == proxyClient || c.Name == initRedirect {
+			return refuse(ReasonForeignName, "container %q has a name that is ours: rename it, or remove it if it is an earlier injection by hand", c.Name)
+		}
+		if uid := effectiveUID(spec, c); uid != nil && *uid == proxyUID {
+			return refuse(ReasonProxyUID, "container %q runs as uid %d, which is proxy-client's, and would not be redirected: give it another runAsUser", c.Name, proxyUID)
+		}
+		for _, p := range c.Ports {
+			if p.ContainerPort == proxyPort || p.ContainerPort == healthPort || p.ContainerPort == adminPort {
+				return refuse(ReasonPortCollision, "container %q has containerPort %d, which proxy-client needs: let it listen on another port", c.Name, p.ContainerPort)
+			}
+		}
+	}
+	for _, v := range spec.Volumes {
+		if v.Name == volumeRun || v.Name == volumeCA || v.Name == volumeClient {
+			return refuse(ReasonForeignName, "volume %q has a name that is ours: rename it", v.Name)
+		}
+	}
+	return nil
+}
+
+// containers are all that run in the pod, init containers first.
+func containers(spec *corev1.PodSpec) []*corev1.Container {
+	var all []*corev1.Container
+	for i := range spec.InitContainers {
+		all = append(all, &spec.InitContainers[i])
+	}
+	for i := range spec.Containers {
+		all = append(all, &spec.Containers[i])
+	}
+	return all
+}
+
+func effectiveUID(spec *corev1.PodSpec, c *corev1.Container) *int64 {
+	if c.SecurityContext != nil && c.SecurityContext.RunAsUser != nil {
+		return c.SecurityContext.RunAsUser
+	}
+	if spec.SecurityContext != nil {
+		return spec.SecurityContext.RunAsUser
+	}
+	return nil
+}
+
+// maxWarning is how long a warning may be (injection: admission warnings are cut by
+// the API server at 256 bytes, and by terminals much sooner).
+const maxWarning = 120
+
+// warnings are what is not wrong by itself.
+func (r *Request) warnings(s *settings) []string {
+	var all []string
+	add := func(format string, args ...any) {
+		text := []rune(fmt.Sprintf(format, args...))
+		if len(text) > maxWarning {
+			text = append(text[:maxWarning-1], '…')
+		}
+		all = append(all, string(text))
+	}
+	if level := r.Namespace.PodSecurity; level == "baseline" || level == "restricted" {
+		add("Pod Security %q here forbids init-redirect's NET_ADMIN: label the namespace to enforce \"privileged\"", level)
+	}
+	if share := r.Pod.Spec.ShareProcessNamespace; share != nil && *share {
+		add("shareProcessNamespace: a container that runs as root can read proxy-client's key and evade the redirect")
+	}
+	for _, value := range r.Defaults.seedCIDRs() {
+		seed, _ := parsePrefix(value) // ParseConfig has read it
+		for _, list := range [][]string{s.podCIDRs, s.serviceCIDRs, s.nodeCIDRs} {
+			for _, text := range list {
+				if p, problem := parsePrefix(text); problem == "" && p.Overlaps(seed) {
+					add("the shoot's %s overlaps the seed's %s, which the pod cannot reach any more: see exclude-cidrs", p, seed)
+				}
+			}
+		}
+	}
+	return all
+}

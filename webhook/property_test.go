@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package webhook
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	jsonpatch "github.com/evanphx/json-patch/v5"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// somePod is a pod of any shape that can be injected.
+func somePod(r *rand.Rand) *corev1.Pod {
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "pod", Labels: map[string]string{Label: "true"}}}
+	container := func(kind string, i int) corev1.Container {
+		c := corev1.Container{Name: fmt.Sprint(kind, i), Image: "registry.example/app"}
+		if r.IntN(3) == 0 {
+			c.SecurityContext = &corev1.SecurityContext{RunAsUser: new(r.Int64N(100_000) + 20_000)}
+		}
+		if r.IntN(3) == 0 {
+			c.Ports = []corev1.ContainerPort{{ContainerPort: 8000 + r.Int32N(100)}}
+		}
+		return c
+	}
+	for i := range r.IntN(3) {
+		c := container("init", i)
+		if r.IntN(2) == 0 {
+			c.RestartPolicy = new(corev1.ContainerRestartPolicyAlways)
+		}
+		pod.Spec.InitContainers = append(pod.Spec.InitContainers, c)
+	}
+	for i := range 1 + r.IntN(3) {
+		pod.Spec.Containers = append(pod.Spec.Containers, container("app", i))
+	}
+	for i := range r.IntN(3) {
+		pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{Name: fmt.Sprint("volume", i)})
+	}
+	for name, value := range map[string]string{
+		"example.org/note": "something", defaultContainer: "app0",
+		AnnotationPrefix + annotationExcludePorts: "22", AnnotationPrefix + annotationNativeSidecar: "true",
+	} {
+		if r.IntN(4) == 0 {
+			annotate(pod, name, value)
+		}
+	}
+	if r.IntN(2) == 0 {
+		pod.Spec.TerminationGracePeriodSeconds = new(r.Int64N(120))
+	}
+	return pod
+}
+
+func someRequest(t testing.TB, r *rand.Rand) Request {
+	t.Helper()
+	c, err := ParseConfig("--config", read(t, "testdata/config.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Request{
+		Pod: somePod(r), Defaults: c, Images: Images{"proxy-client:v1", "init-redirect:v1"}, Version: "v1",
+		OldestNode: []int{0, 28 + nativeForSure - nativeSince, nativeForSure}[r.IntN(3)],
+	}
+}
+
+// TestInjectAndRemove over pods of many shapes: injecting twice is injecting once;
+// removing gives the pod back; a newer version replaces an older one and leaves
+// nothing of it; and the patch makes the one of the other.
+func TestInjectAndRemove(t *testing.T) {
+	for seed := range uint64(2000) {
+		r := someRequest(t, rand.New(rand.NewPCG(seed, 0)))
+		once := Mutate(r)
+		if once.Decision != Inject || once.Reason != ReasonInjected {
+			t.Fatalf("seed %d: %s (%s): %s", seed, once.Decision, once.Reason, once.Message)
+		}
+		if d := cmp.Diff(r.Pod, mustRemove(t, once.Pod), cmpopts.EquateEmpty()); d != "" {
+			t.Fatalf("seed %d: removed, it is another pod:\n%s", seed, d)
+		}
+		if got := patched(t, r.Pod, once.Pod); !cmp.Equal(once.Pod, got, cmpopts.EquateEmpty()) {
+			t.Fatalf("seed %d: the patch makes another pod:\n%s", seed, cmp.Diff(once.Pod, got))
+		}
+		again := r
+		again.Pod = once.Pod
+		if twice := Mutate(again); twice.Decision != Skip || twice.Reason != ReasonAlreadyInjected || twice.Hash != once.Hash {
+			t.Fatalf("seed %d, again: %s (%s): %s", seed, twice.Decision, twice.Reason, twice.Message)
+		}
+		newer := again
+		newer.Version, newer.Images.ProxyClient = "v2", "proxy-client:v2"
+		upgraded := Mutate(newer)
+		newer.Pod = r.Pod
+		if upgraded.Decision != Inject || upgraded.Reason != ReasonUpgraded {
+			t.Fatalf("seed %d, a newer version: %s (%s): %s", seed, upgraded.Decision, upgraded.Reason, upgraded.Message)
+		}
+		if d := cmp.Diff(Mutate(newer).Pod, upgraded.Pod, cmpopts.EquateEmpty()); d != "" {
+			t.Fatalf("seed %d: brought up to date, it is not what the newer version injects:\n%s", seed, d)
+		}
+	}
+}
+
+func mustRemove(t testing.TB, pod *corev1.Pod) *corev1.Pod {
+	t.Helper()
+	pod, removed := Remove(pod)
+	if !removed {
+		t.Fatal("nothing was removed")
+	}
+	return pod
+}
+
+// patched applies the patch as an API server does.
+func patched(t testing.TB, before, after *corev1.Pod) *corev1.Pod {
+	t.Helper()
+	operations, err := Patch(before, after)
+	if err != nil {
+		t.Fatal(err)
+	}
+	patch, err := jsonpatch.DecodePatch(operations)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(before)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, err = patch.Apply(text); err != nil {
+		t.Fatal(err)
+	}
+	pod := &corev1.Pod{}
+	if err := json.Unmarshal(text, pod); err != nil {
+		t.Fatal(err)
+	}
+	return pod
+}
+
+// TestOthersMayAdd: what others add to our containers, as kube-apiserver's own
+// admission does, is no reason to inject again; what they change of the redirect is.
+func TestOthersMayAdd(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change func(*corev1.PodSpec)
+		want   Decision
+	}{
+		"a mount": {func(s *corev1.PodSpec) { addMount(&s.InitContainers[0]) }, Skip},
+		"a variable": {func(s *corev1.PodSpec) {
+			s.InitContainers[1].Env = append(s.InitContainers[1].Env, corev1.EnvVar{Name: "A"})
+		}, Skip},
+		"an image":      {func(s *corev1.PodSpec) { s.InitContainers[0].Image = "other" }, Inject},
+		"arguments":     {func(s *corev1.PodSpec) { s.InitContainers[0].Args = s.InitContainers[0].Args[1:] }, Inject},
+		"a command":     {func(s *corev1.PodSpec) { s.InitContainers[1].Command = []string{"sleep"} }, Inject},
+		"no capability": {func(s *corev1.PodSpec) { s.InitContainers[0].SecurityContext.Capabilities.Add = nil }, Inject},
+		"something first": {func(s *corev1.PodSpec) {
+			s.InitContainers = append([]corev1.Container{{Name: "x"}}, s.InitContainers...)
+		}, Inject},
+		"ours is gone": {func(s *corev1.PodSpec) { s.InitContainers = nil }, Inject},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, _ := goldenRequest(t, "plain")
+			r.Pod = Mutate(r).Pod
+			tc.change(&r.Pod.Spec)
+			got := Mutate(r)
+			if got.Decision != tc.want {
+				t.Fatalf("%s (%s): %s; want %s", got.Decision, got.Reason, got.Message, tc.want)
+			}
+			if got.Decision == Inject && got.Pod.Spec.InitContainers[0].Name != initRedirect {
+				t.Errorf("%q is first", got.Pod.Spec.InitContainers[0].Name)
+			}
+		})
+	}
+}
+
+func addMount(c *corev1.Container) {
+	c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: "kube-api-access", MountPath: "/var/run/secrets/kubernetes.io/serviceaccount"})
+}

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package webhook
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	jsonpatch "gomodules.xyz/jsonpatch/v2"
+	corev1 "k8s.io/api/core/v1"
+)
+
+// status is what the status annotation holds: who injected what, and what to remove.
+type status struct {
+	Version        string   `json:"version"`
+	Hash           string   `json:"hash"`
+	InitContainers []string `json:"initContainers,omitempty"`
+	Containers     []string `json:"containers,omitempty"`
+	Volumes        []string `json:"volumes,omitempty"`
+	Annotations    []string `json:"annotations,omitempty"`
+}
+
+func (s status) text() string {
+	text, err := json.Marshal(s)
+	if err != nil {
+		panic(fmt.Sprintf("names do not become JSON: %v", err))
+	}
+	return string(text)
+}
+
+// statusOf returns the status of an injected pod, nil of another.
+func statusOf(pod *corev1.Pod) (*status, error) {
+	text, ok := pod.Annotations[AnnotationStatus]
+	if !ok {
+		return nil, nil
+	}
+	s := &status{}
+	if err := json.Unmarshal([]byte(text), s); err != nil || s.Hash == "" {
+		return nil, fmt.Errorf("annotation %s is not what the webhook writes there: remove it, and with it what was injected by hand", AnnotationStatus)
+	}
+	for _, name := range slices.Concat(s.InitContainers, s.Containers, s.Volumes, s.Annotations) {
+		if !slices.Contains([]string{initRedirect, proxyClient, volumeRun, volumeCA, volumeClient, defaultContainer}, name) {
+			return nil, fmt.Errorf("annotation %s claims %q, which the webhook never adds: remove the annotation", AnnotationStatus, name)
+		}
+	}
+	return s, nil
+}
+
+// Remove returns a copy of an injected pod without what was injected. removed is
+// false where nothing was, by a webhook that wrote it down.
+func Remove(pod *corev1.Pod) (result *corev1.Pod, removed bool) {
+	s, err := statusOf(pod)
+	if s == nil || err != nil {
+		return pod.DeepCopy(), false
+	}
+	pod = pod.DeepCopy()
+	spec := &pod.Spec
+	spec.InitContainers = without(spec.InitContainers, s.InitContainers, func(c corev1.Container) string { return c.Name })
+	spec.Containers = without(spec.Containers, s.Containers, func(c corev1.Container) string { return c.Name })
+	spec.Volumes = without(spec.Volumes, s.Volumes, func(v corev1.Volume) string { return v.Name })
+	for _, name := range append(s.Annotations, AnnotationStatus) {
+		delete(pod.Annotations, name)
+	}
+	if len(pod.Annotations) == 0 {
+		pod.Annotations = nil
+	}
+	return pod, true
+}
+
+// without removes what has one of the names; nothing left is nil.
+func without[T any](list []T, names []string, name func(T) string) []T {
+	list = slices.DeleteFunc(list, func(e T) bool { return slices.Contains(names, name(e)) })
+	if len(list) == 0 {
+		return nil
+	}
+	return list
+}
+
+// Patch returns the JSON patch (RFC 6902) that makes after of before.
+func Patch(before, after *corev1.Pod) ([]byte, error) {
+	from, err := json.Marshal(before)
+	if err != nil {
+		return nil, fmt.Errorf("encoding the pod: %w", err)
+	}
+	to, err := json.Marshal(after)
+	if err != nil {
+		return nil, fmt.Errorf("encoding the injected pod: %w", err)
+	}
+	operations, err := jsonpatch.CreatePatch(from, to)
+	if err != nil {
+		return nil, fmt.Errorf("comparing the pod with the injected one: %w", err)
+	}
+	return json.Marshal(operations)
+}

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package webhook
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"regexp"
+	"strings"
+
+	"github.com/spf13/pflag"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/shoot-proxy/proxy-client/internal/options"
+)
+
+// programs are the flags of both containers.
+type programs struct {
+	proxyClient  *options.ProxyClient
+	initRedirect *options.InitRedirect
+	totalBuffer  int64 // bytes
+}
+
+// programs renders the settings and has them validated by those that parse them. It
+// returns a [*options.UsageError] for what they would refuse.
+func (s *settings) programs() (*programs, error) {
+	p := options.NewProxyClient()
+	flags := pflag.NewFlagSet(proxyClient, pflag.ContinueOnError)
+	p.AddFlags(flags)
+	if err := flags.Set("total-buffer", s.totalBuffer); err != nil {
+		return nil, options.FlagError(proxyClient, err)
+	}
+	p.PodCIDRs, p.ServiceCIDRs, p.NodeCIDRs, p.ExcludeCIDRs = s.podCIDRs, s.serviceCIDRs, s.nodeCIDRs, s.excludeCIDRs
+	p.LogFormat, p.LogLevel = s.logFormat, s.logLevel
+	p.ProxyServer, p.Mode, p.ServerName = s.addresses, s.mode, s.serverName
+	p.CACert = pathCA + "/" + s.caKey
+	p.ClientCert, p.ClientKey = pathClient+"/"+corev1.TLSCertKey, pathClient+"/"+corev1.TLSPrivateKeyKey
+	if err := p.Check(); err != nil {
+		return nil, err
+	}
+	i := options.NewInitRedirect()
+	i.Shared = p.Shared
+	i.ExcludePort, i.Iptables = s.excludePorts, s.iptables
+	if _, err := i.Config(); err != nil {
+		return nil, err
+	}
+	return &programs{p, i, p.TotalBuffer}, nil
+}
+
+// check says what is wrong with the settings that no program's flag is for.
+func (s *settings) check() (name, value, problem string) {
+	for _, address := range s.addresses {
+		if strings.HasPrefix(address, "unix:") {
+			return "proxyServer.addresses", address, "is a Unix socket, which no pod can reach: write host:port"
+		}
+	}
+	for _, secret := range []struct{ name, value string }{
+		{"proxyServer.tls.caSecret", s.caSecret}, {"proxyServer.tls.clientSecret", s.clientSecret},
+	} {
+		if problem := checkName(secret.value); problem != "" {
+			return secret.name, secret.value, problem
+		}
+	}
+	if errs := validation.IsConfigMapKey(s.caKey); len(errs) > 0 {
+		return "proxyServer.tls.caKey", s.caKey, "is not a key of a Secret: write one such as ca.crt"
+	}
+	switch s.native {
+	case nativeAuto, nativeYes, nativeNo:
+	default:
+		return "nativeSidecar", s.native, "is not known: write auto, true or false"
+	}
+	switch corev1.PullPolicy(s.imagePullPolicy) {
+	case corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever:
+	default:
+		return "sidecar.imagePullPolicy", s.imagePullPolicy, "is not a policy: write Always, IfNotPresent or Never"
+	}
+	return "", "", ""
+}
+
+// memory returns proxy-client's limit in bytes. It has to be twice what the apps may
+// hold back: a garbage collector needs as much again.
+func (s *settings) memory(totalBuffer int64) (limit int64, problem string) {
+	limit = 2 * totalBuffer
+	text, ok := s.resources.Limits["memory"]
+	if !ok {
+		return limit, ""
+	}
+	q, err := resource.ParseQuantity(text)
+	if err != nil || q.Value() < limit {
+		return 0, fmt.Sprintf("sidecar.resources.limits.memory %q is less than twice sidecar.totalBuffer: raise it, or lower that", text)
+	}
+	return q.Value(), ""
+}
+
+// checkValues validates each value that one source has, by what is validated when
+// all are there: what is missing is filled in.
+func (c *Config) checkValues() string {
+	s := &settings{sources: map[string]origin{}}
+	if c.file.Sidecar != nil {
+		s.resources = c.file.Sidecar.Resources
+	}
+	placeholder := map[string]string{
+		"shoot.podCIDRs":               "192.0.2.0/24", // RFC 5737: nobody's
+		"proxyServer.addresses":        "proxy-server.invalid:1",
+		"proxyServer.tls.caSecret":     "ca",
+		"proxyServer.tls.clientSecret": "client",
+	}
+	given := c.file.Shoot.PodCIDRs != nil || c.file.Shoot.ServiceCIDRs != nil || c.file.Shoot.NodeCIDRs != nil
+	for _, f := range fields() {
+		values := f.of(c)
+		switch {
+		case values != nil:
+		case f.name == "shoot.podCIDRs" && given:
+			continue
+		case placeholder[f.name] != "":
+			values = []string{placeholder[f.name]}
+		case f.fallback != "":
+			values = []string{f.fallback}
+		default:
+			continue
+		}
+		f.set(s, values)
+	}
+	if name, value, problem := s.check(); problem != "" {
+		return fmt.Sprintf("%s %q %s", name, value, problem)
+	}
+	p, err := s.programs()
+	if err != nil {
+		name, value, problem := inOurWords(err)
+		return strings.TrimSpace(fmt.Sprintf("%s %s %s", name, quoted(value), problem))
+	}
+	_, problem := s.memory(p.totalBuffer)
+	return problem
+}
+
+// inOurWords returns what a program says of a flag as what is to be said of a field.
+func inOurWords(err error) (name, value, problem string) {
+	usage, ok := errors.AsType[*options.UsageError](err)
+	if !ok {
+		return "", "", err.Error()
+	}
+	var words []string
+	for _, f := range fields() {
+		if f.flag != "" {
+			words = append(words, f.flag, f.name)
+		}
+		if f.flag == usage.Flag {
+			name = f.name
+		}
+	}
+	return name, usage.Value, strings.NewReplacer(words...).Replace(usage.Problem)
+}
+
+func quoted(value string) string {
+	if value == "" {
+		return ""
+	}
+	return fmt.Sprintf("%q", value)
+}
+
+// checkName says what is wrong with the name of a Secret or a ConfigMap.
+func checkName(name string) string {
+	if name == "" {
+		return "is empty: write the name of one"
+	}
+	if errs := validation.IsDNS1123Subdomain(name); len(errs) > 0 {
+		return "is not a name: write lower case letters, digits, - and ."
+	}
+	return ""
+}
+
+// plainPrefix is what a prefix may be made of.
+var plainPrefix = regexp.MustCompile(`^[0-9a-fA-F:.]+/[0-9]+$`)
+
+// parsePrefix reads a CIDR of the seed's. Host bits do not matter there.
+func parsePrefix(value string) (p netip.Prefix, problem string) {
+	p, err := netip.ParsePrefix(value)
+	if err != nil || !plainPrefix.MatchString(value) {
+		return p, "is not a CIDR: write one such as 10.0.0.0/8"
+	}
+	return p.Masked(), ""
+}

@@ -4,6 +4,7 @@ package webhook
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -137,11 +138,27 @@ func (r *Request) warnings(s *settings) []string {
 		seed, _ := parsePrefix(value) // ParseConfig has read it
 		for _, list := range [][]string{s.podCIDRs, s.serviceCIDRs, s.nodeCIDRs} {
 			for _, text := range list {
-				if p, problem := parsePrefix(text); problem == "" && p.Overlaps(seed) {
+				if p, problem := parsePrefix(text); problem == "" && p.Overlaps(seed) && !s.excludes(narrower(p, seed)) {
 					add("the shoot's %s overlaps the seed's %s, which the pod cannot reach any more: see exclude-cidrs", p, seed)
 				}
 			}
 		}
 	}
 	return all
+}
+
+// narrower returns what two prefixes that overlap have in common.
+func narrower(a, b netip.Prefix) netip.Prefix {
+	if a.Bits() > b.Bits() {
+		return a
+	}
+	return b
+}
+
+// excludes reports whether p is excluded as a whole.
+func (s *settings) excludes(p netip.Prefix) bool {
+	return slices.ContainsFunc(s.excludeCIDRs, func(text string) bool {
+		e, problem := parsePrefix(text)
+		return problem == "" && e.Bits() <= p.Bits() && e.Overlaps(p)
+	})
 }

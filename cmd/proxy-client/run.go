@@ -79,7 +79,7 @@ func exitCode(err error) int {
 	}
 }
 
-// newCommand returns the root command, which serves, and `version`.
+// newCommand returns the root command, which serves, `wait` and `version`.
 func newCommand(env environment) *cobra.Command {
 	flags := options.NewProxyClient()
 	root := &cobra.Command{
@@ -109,7 +109,7 @@ func newCommand(env environment) *cobra.Command {
 	}
 	flags.AddFlags(root.Flags())
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return options.FlagError(cmd.CommandPath(), err) })
-	root.AddCommand(&cobra.Command{
+	root.AddCommand(waitCommand(env), &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
 		Args:  noArguments,

@@ -68,6 +68,15 @@ func TestBadInputIsOneSentenceAndExitCode2(t *testing.T) {
 	}
 	t.Run("nothing at all", func(t *testing.T) { checkRefusal(t, nil, nil, []string{"--shoot-pod-cidr"}) })
 	t.Run("no server", func(t *testing.T) { checkRefusal(t, nil, good[:1], []string{"--proxy-server"}) })
+	t.Run("wait for nothing", func(t *testing.T) {
+		checkRefusal(t, nil, []string{"wait", "--timeout=0s"}, []string{"--timeout", "0s"})
+	})
+	t.Run("wait without a port", func(t *testing.T) {
+		checkRefusal(t, nil, []string{"wait", "--health-address=localhost"}, []string{"--health-address", "localhost"})
+	})
+	t.Run("wait without a port, from the environment", func(t *testing.T) {
+		checkRefusal(t, map[string]string{"PROXY_CLIENT_HEALTH_ADDRESS": "localhost"}, []string{"wait"}, []string{"PROXY_CLIENT_HEALTH_ADDRESS", "localhost"})
+	})
 	t.Run("argument for version", func(t *testing.T) { checkRefusal(t, nil, []string{"version", "please"}, []string{"please"}) })
 }
 

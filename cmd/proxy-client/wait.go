@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/shoot-proxy/proxy-client/internal/options"
+)
+
+// lookEach is how often wait looks.
+const lookEach = 50 * time.Millisecond
+
+// waitCommand returns once the sidecar listens: the post-start hook of pods whose
+// containers start one after the other, since kubelet starts the next one when the
+// hook has ended.
+func waitCommand(env environment) *cobra.Command {
+	var address string
+	var timeout time.Duration
+	cmd := &cobra.Command{
+		Use:   "wait",
+		Short: "Return once proxy-client listens in this pod",
+		Args:  noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := options.ApplyEnvironment(cmd.Flags(), options.ProxyClientPrefix, env.lookup); err != nil {
+				return err
+			}
+			if timeout <= 0 {
+				return options.NameVariable(cmd.Flags(), &options.UsageError{Flag: "--timeout", Value: timeout.String(), Problem: "is not positive: write a duration such as 60s"})
+			}
+			urls, err := livenessURLs(address)
+			if err != nil {
+				return options.NameVariable(cmd.Flags(), err)
+			}
+			return await(env.signals, urls, timeout)
+		},
+	}
+	cmd.Flags().StringVar(&address, "health-address", options.NewProxyClient().HealthAddress, "proxy-client's --health-`address`: host:port, or :port")
+	cmd.Flags().DurationVar(&timeout, "timeout", 60*time.Second, "how long to wait, a `duration`")
+	return cmd
+}
+
+// livenessURLs returns where to look. An address for all interfaces is there on
+// loopback, of one family or both.
+func livenessURLs(address string) ([]string, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil || port == "" {
+		return nil, &options.UsageError{Flag: "--health-address", Value: address, Problem: "is no address: write host:port, or :14021", Err: err}
+	}
+	hosts := []string{host}
+	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
+		hosts = []string{"127.0.0.1", "::1"}
+	}
+	var urls []string
+	for _, h := range hosts {
+		urls = append(urls, "http://"+net.JoinHostPort(h, port)+"/livez")
+	}
+	return urls, nil
+}
+
+// await looks until one of urls says that proxy-client is alive.
+func await(signals <-chan os.Signal, urls []string, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Second}
+	ticker := time.NewTicker(lookEach)
+	defer ticker.Stop()
+	last := context.DeadlineExceeded // where there was no time to look at all
+	for {
+		for _, url := range urls {
+			err := look(ctx, client, url)
+			if err == nil {
+				return nil
+			}
+			if ctx.Err() == nil {
+				last = err
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("nothing is alive there after %s (%w): the log of proxy-client says why, or it has another --health-address", timeout, last)
+		case s := <-signals:
+			return fmt.Errorf("ended by signal %s before proxy-client was alive", s)
+		case <-ticker.C:
+		}
+	}
+}
+
+func look(ctx context.Context, client *http.Client, url string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", url, resp.Status)
+	}
+	return nil
+}

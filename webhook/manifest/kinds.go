@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package manifest
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
+
+	"github.com/shoot-proxy/proxy-client/webhook"
+)
+
+// workload is where a kind has its pod template.
+type workload struct {
+	groups []string
+	path   []string // of what has the pod's metadata and spec
+}
+
+// workloads are all kinds that have one in Kubernetes itself, by their names.
+func workloads() map[string]workload {
+	template := []string{"spec", "template"}
+	apps := []string{"apps", "extensions"}
+	return map[string]workload{
+		"Pod":                   {[]string{""}, nil},
+		"PodTemplate":           {[]string{""}, []string{"template"}},
+		"ReplicationController": {[]string{""}, template},
+		"Deployment":            {apps, template},
+		"ReplicaSet":            {apps, template},
+		"DaemonSet":             {apps, template},
+		"StatefulSet":           {apps, template},
+		"Job":                   {[]string{"batch"}, template},
+		"CronJob":               {[]string{"batch"}, []string{"spec", "jobTemplate", "spec", "template"}},
+	}
+}
+
+// object is one of Kubernetes' in a document.
+type object struct {
+	value           map[string]any
+	path            []string // in the document
+	item            int      // of a list, from 1; 0 where the document is the object
+	apiVersion      string
+	kind            string
+	namespace, name string
+}
+
+// objectsOf returns the objects of a document: one, or those of a list, as kubectl
+// unpacks it.
+func objectsOf(value any) []object {
+	var all []object
+	collect(&all, object{}, value)
+	for i := range all {
+		if len(all[i].path) > 0 {
+			all[i].item = i + 1
+		}
+	}
+	return all
+}
+
+// collect appends the objects in value. as has what a list says of its items, and the
+// path.
+func collect(all *[]object, as object, value any) {
+	fields, _ := value.(map[string]any)
+	as.value = fields
+	if kind := text(fields["kind"]); kind != "" {
+		as.kind, as.apiVersion = kind, text(fields["apiVersion"])
+	}
+	items, isList := fields["items"].([]any)
+	if _, known := workloads()[as.kind]; isList && !known {
+		item := object{}
+		if kind := strings.TrimSuffix(as.kind, "List"); kind != as.kind && kind != "" {
+			item.kind, item.apiVersion = kind, as.apiVersion
+		}
+		for i, value := range items {
+			item.path = below(below(as.path, "items"), strconv.Itoa(i))
+			collect(all, item, value)
+		}
+		if len(items) > 0 {
+			return
+		}
+	}
+	metadata, _ := fields["metadata"].(map[string]any)
+	as.namespace, as.name = text(metadata["namespace"]), text(metadata["name"])
+	if as.name == "" {
+		as.name = text(metadata["generateName"])
+	}
+	*all = append(*all, as)
+}
+
+func text(value any) string {
+	s, _ := value.(string)
+	return s
+}
+
+// template returns where the object has its pod template; ok is false where its kind
+// has none.
+func (o *object) template() (path []string, ok bool) {
+	group, _, grouped := strings.Cut(o.apiVersion, "/")
+	if !grouped {
+		group = ""
+	}
+	w, ok := workloads()[o.kind]
+	return w.path, ok && slices.Contains(w.groups, group)
+}
+
+// errNoTemplate is a workload without what makes it one.
+var errNoTemplate = errors.New("has no pod template")
+
+// pod reads the pod, or the pod template, at a path in the object.
+func (o *object) pod(path []string) (*corev1.Pod, error) {
+	value := o.value
+	for i, name := range path {
+		next, ok := value[name].(map[string]any)
+		if !ok && value[name] != nil {
+			return nil, fmt.Errorf("its %s is not a mapping: write what kubectl explain shows", strings.Join(path[:i+1], "."))
+		}
+		if !ok {
+			return nil, errNoTemplate
+		}
+		value = next
+	}
+	encoded, err := json.Marshal(map[string]any{"metadata": value["metadata"], "spec": value["spec"]})
+	if err != nil {
+		return nil, err
+	}
+	pod := &corev1.Pod{}
+	// As strict about the case of names as the API server is.
+	if err := utiljson.Unmarshal(encoded, pod); err != nil {
+		return nil, wrongKind(path, err)
+	}
+	return pod, nil
+}
+
+// wrongKind says what is wrong with a pod template, in words of the manifest.
+func wrongKind(path []string, err error) error {
+	mismatch, ok := errors.AsType[*json.UnmarshalTypeError](err)
+	if !ok || mismatch.Field == "" {
+		return fmt.Errorf("its pod template cannot be read: %s", sentence(err))
+	}
+	field := strings.Join(append(slices.Clone(path), mismatch.Field), ".")
+	problem := fmt.Sprintf("its %s has a %s where none belongs", field, mismatch.Value)
+	if kind := mismatch.Type.String(); kind == "string" {
+		return fmt.Errorf("%s: write it in quotes", problem)
+	}
+	return fmt.Errorf("%s: write what kubectl explain shows", problem)
+}
+
+// hints are what may be a mistake about the label.
+func (o *object) hints(path []string, known bool) []string {
+	if !known {
+		if hasLabelledTemplate(o.value) {
+			return []string{fmt.Sprintf("it has a pod template with label %s, but its kind is not known here: nothing is injected", webhook.Label)}
+		}
+		return nil
+	}
+	if len(path) > 0 && labelOf(o.value) == "true" {
+		return []string{fmt.Sprintf("label %s is on the %s itself, where it does nothing: put it into %s.metadata.labels", webhook.Label, o.kind, strings.Join(path, "."))}
+	}
+	return nil
+}
+
+func labelOf(value map[string]any) string {
+	metadata, _ := value["metadata"].(map[string]any)
+	labels, _ := metadata["labels"].(map[string]any)
+	return text(labels[webhook.Label])
+}
+
+// hasLabelledTemplate reports whether somewhere in value is what looks like a pod whose
+// label asks for an injection.
+func hasLabelledTemplate(value any) bool {
+	switch v := value.(type) {
+	case map[string]any:
+		spec, _ := v["spec"].(map[string]any)
+		if _, ok := spec["containers"].([]any); ok && labelOf(v) == "true" {
+			return true
+		}
+		for _, child := range v {
+			if hasLabelledTemplate(child) {
+				return true
+			}
+		}
+	case []any:
+		return slices.ContainsFunc(v, hasLabelledTemplate)
+	}
+	return false
+}

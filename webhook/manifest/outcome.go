@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package manifest
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"io"
+	"regexp"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/shoot-proxy/proxy-client/webhook"
+)
+
+// Outcome is what became of an object, or of a document that cannot be read.
+type Outcome struct {
+	// Document counts from 1, those without anything left out.
+	Document int
+	// Item is of a list, from 1; 0 where the document is the object.
+	Item int
+	// Kind, Namespace and Name are what the object says, as far as it does.
+	Kind, Namespace, Name string
+	webhook.Result
+
+	done string // the word where it was changed
+}
+
+func outcomeOf(o object, result webhook.Result) Outcome {
+	return Outcome{Item: o.item, Kind: o.kind, Namespace: o.namespace, Name: o.name, Result: result}
+}
+
+// What a document that does not parse still tells about itself.
+var (
+	kindLine = regexp.MustCompile(`(?m)^kind: *["']?([A-Za-z]+)`)
+	nameLine = regexp.MustCompile(`(?m)^metadata:(?: *#.*)?\r?\n(?: +.*\n)*? +name: *["']?([a-z0-9.-]+)`)
+)
+
+func (d *document) unreadable(problem string) Outcome {
+	o := Outcome{Result: webhook.Refused(webhook.ReasonBadRequest, "the document "+problem)}
+	if m := kindLine.FindSubmatch(d.body); m != nil {
+		o.Kind = string(m[1])
+	}
+	if m := nameLine.FindSubmatch(d.body); m != nil {
+		o.Name = string(m[1])
+	}
+	return o
+}
+
+// subject is which object it was: "document 2: Deployment shop/prometheus".
+func (o Outcome) subject() string {
+	text := fmt.Sprintf("document %d", o.Document)
+	if o.Item > 0 {
+		text += fmt.Sprintf(", item %d", o.Item)
+	}
+	name := o.Name
+	if o.Namespace != "" {
+		name = o.Namespace + "/" + cmp.Or(name, "?")
+	}
+	if what := strings.TrimSpace(o.Kind + " " + name); what != "" {
+		text += ": " + printable(what)
+	}
+	return text
+}
+
+// String returns a line for people:
+//
+//	document 2: Deployment shop/prometheus: injected: added init-redirect, and proxy-client as native sidecar
+func (o Outcome) String() string {
+	word := map[webhook.Decision]string{webhook.Inject: o.done, webhook.Skip: "skipped", webhook.Refuse: "refused"}[o.Decision]
+	return fmt.Sprintf("%s: %s: %s", o.subject(), word, o.sentence())
+}
+
+// sentence is the result's. Whoever has the files may see all that is in them.
+func (o Outcome) sentence() string { return printable(cmp.Or(o.Detail, o.Message)) }
+
+// Report writes a line for each outcome, and one for each warning.
+func (r *Result) Report(w io.Writer) error {
+	var out bytes.Buffer
+	for _, o := range r.Outcomes {
+		fmt.Fprintln(&out, o)
+		for _, warning := range o.Warnings {
+			fmt.Fprintf(&out, "%s: warning: %s\n", o.subject(), printable(warning))
+		}
+	}
+	_, err := w.Write(out.Bytes())
+	return err
+}
+
+// Explain writes, for each object, the decision with its reason, the values with their
+// sources, and the warnings.
+func (r *Result) Explain(w io.Writer) error {
+	var out bytes.Buffer
+	for i, o := range r.Outcomes {
+		if i > 0 {
+			fmt.Fprintln(&out)
+		}
+		fmt.Fprintf(&out, "%s: %s: %s\n", o.subject(), o.Decision, o.sentence())
+		if len(o.Values) > 0 {
+			table := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
+			fmt.Fprint(table, "  FIELD\tVALUE\tSOURCE\n")
+			for _, v := range o.Values {
+				fmt.Fprintf(table, "  %s\t%s\t%s\n", v.Name, printable(v.Value), printable(v.Source))
+			}
+			table.Flush() // into memory
+		}
+		for _, warning := range o.Warnings {
+			fmt.Fprintf(&out, "  warning: %s\n", printable(warning))
+		}
+	}
+	_, err := w.Write(out.Bytes())
+	return err
+}
+
+// printable keeps a manifest from writing more than its line, or to the terminal.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r >= 0x7f && r < 0xa0 {
+			return '?'
+		}
+		return r
+	}, text)
+}

@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
+	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/shoot-proxy/proxy-client/webhook"
+)
+
+// How old an answer of the API server may be. What was there and what was not is
+// remembered alike.
+const (
+	// ConfigMapAge is short: who writes a ConfigMap and then makes pods expects to
+	// find it used.
+	ConfigMapAge = time.Second
+	// ClusterAge is longer: a shoot's networks hardly change, and a Cluster is large.
+	ClusterAge = 10 * time.Second
+)
+
+// podSecurity is the label of a namespace with the level that it enforces.
+const podSecurity = "pod-security.kubernetes.io/enforce"
+
+// inCluster are the sources in a cluster.
+type inCluster struct {
+	core, gardener rest.Interface
+	cache          cache.Cache
+	namespaces     cache.Informer
+	nodes          *nodes
+	nodesSynced    func() bool
+	configMaps     *recent[configMap]
+	networks       *recent[*webhook.Networking]
+}
+
+var _ Sources = (*inCluster)(nil)
+
+// configMap is one as it was read: the zero value where there is none.
+type configMap struct {
+	uid     types.UID
+	version string
+	config  *webhook.Config
+	err     error // it is there and cannot be used
+}
+
+// newInCluster returns sources that know something once run has begun.
+func newInCluster(ctx context.Context, config *rest.Config, log *slog.Logger) (*inCluster, error) {
+	config = rest.CopyConfig(config)
+	config.QPS = -1 // the API server knows better what it can take
+	httpClient, err := rest.HTTPClientFor(config)
+	if err != nil {
+		return nil, fmt.Errorf("API server: %w", err)
+	}
+	scheme := runtime.NewScheme()
+	if err := errors.Join(corev1.AddToScheme(scheme), metav1.AddMetaToScheme(scheme)); err != nil {
+		return nil, err
+	}
+	s := &inCluster{nodes: newNodes()}
+	if s.core, err = restClient(config, httpClient, scheme, corev1.SchemeGroupVersion, "/api"); err != nil {
+		return nil, err
+	}
+	if s.gardener, err = restClient(config, httpClient, scheme, clusters.GroupVersion(), "/apis"); err != nil {
+		return nil, err
+	}
+	s.configMaps = newRecent(ConfigMapAge, s.readConfigMap)
+	s.networks = newRecent(ClusterAge, s.readNetworking)
+	return s, s.watch(ctx, config, httpClient, scheme, log)
+}
+
+func restClient(config *rest.Config, httpClient *http.Client, scheme *runtime.Scheme, gv schema.GroupVersion, path string) (rest.Interface, error) {
+	config = rest.CopyConfig(config)
+	config.GroupVersion, config.APIPath = &gv, path
+	config.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
+	c, err := rest.RESTClientForConfigAndClient(config, httpClient)
+	if err != nil {
+		return nil, fmt.Errorf("API server: %w", err)
+	}
+	return c, nil
+}
+
+// watch prepares the two informers.
+func (s *inCluster) watch(ctx context.Context, config *rest.Config, httpClient *http.Client, scheme *runtime.Scheme, log *slog.Logger) error {
+	mapper := meta.NewDefaultRESTMapper(nil) // we know the two, and need not ask
+	mapper.Add(corev1.SchemeGroupVersion.WithKind("Namespace"), meta.RESTScopeRoot)
+	mapper.Add(corev1.SchemeGroupVersion.WithKind("Node"), meta.RESTScopeRoot)
+	var err error
+	s.cache, err = cache.New(config, cache.Options{
+		HTTPClient: httpClient, Scheme: scheme, Mapper: mapper,
+		ReaderFailOnMissingInformer: true,
+		DefaultTransform:            strip,
+		DefaultWatchErrorHandler: func(ctx context.Context, r *toolscache.Reflector, err error) {
+			log.WarnContext(ctx, "cannot watch; trying again", "what", r.TypeDescription(), "error", err.Error())
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("API server: %w", err)
+	}
+	if s.namespaces, err = s.cache.GetInformer(ctx, namespaceObject(), cache.BlockUntilSynced(false)); err != nil {
+		return fmt.Errorf("watch namespaces: %w", err)
+	}
+	nodes, err := s.cache.GetInformer(ctx, &corev1.Node{}, cache.BlockUntilSynced(false))
+	if err != nil {
+		return fmt.Errorf("watch nodes: %w", err)
+	}
+	told, err := nodes.AddEventHandler(s.nodes)
+	if err != nil {
+		return fmt.Errorf("watch nodes: %w", err)
+	}
+	s.nodesSynced = told.HasSynced
+	return nil
+}
+
+func namespaceObject() *metav1.PartialObjectMetadata {
+	o := &metav1.PartialObjectMetadata{}
+	o.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
+	return o
+}
+
+// strip keeps what is used: nodes and namespaces can be many.
+func strip(object any) (any, error) {
+	switch o := object.(type) {
+	case *metav1.PartialObjectMetadata:
+		kept := map[string]string{}
+		if level, ok := o.Labels[podSecurity]; ok {
+			kept[podSecurity] = level
+		}
+		o.ObjectMeta = metav1.ObjectMeta{Name: o.Name, UID: o.UID, ResourceVersion: o.ResourceVersion, Labels: kept}
+	case *corev1.Node:
+		*o = corev1.Node{
+			TypeMeta:   o.TypeMeta,
+			ObjectMeta: metav1.ObjectMeta{Name: o.Name, UID: o.UID, ResourceVersion: o.ResourceVersion, Labels: o.Labels},
+			Status:     corev1.NodeStatus{NodeInfo: corev1.NodeSystemInfo{KubeletVersion: o.Status.NodeInfo.KubeletVersion}},
+		}
+	}
+	return object, nil
+}
+
+// run watches until ctx ends.
+func (s *inCluster) run(ctx context.Context) error { return s.cache.Start(ctx) }
+
+// ready says what is missing. Nodes are not: who may not list them does without.
+func (s *inCluster) ready() error {
+	if !s.namespaces.HasSynced() {
+		return errors.New("namespaces not read yet")
+	}
+	return nil
+}
+
+// Namespace implements Sources.
+func (s *inCluster) Namespace(ctx context.Context, name string) (webhook.Namespace, error) {
+	ns := namespaceObject()
+	err := s.cache.Get(ctx, client.ObjectKey{Name: name}, ns)
+	if err == nil {
+		return webhook.Namespace{Name: name, PodSecurity: ns.Labels[podSecurity]}, nil
+	}
+	if !apierrors.IsNotFound(err) {
+		return webhook.Namespace{}, err
+	}
+	// It may be younger than what the watch has told us.
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	var fresh corev1.Namespace
+	if err := s.core.Get().Resource("namespaces").Name(name).Do(ctx).Into(&fresh); err != nil {
+		return webhook.Namespace{}, err
+	}
+	return webhook.Namespace{Name: name, PodSecurity: fresh.Labels[podSecurity]}, nil
+}
+
+// OldestNode implements Sources.
+func (s *inCluster) OldestNode(pod *corev1.Pod) int {
+	if !s.nodesSynced() {
+		return 0
+	}
+	return s.nodes.oldestFor(&pod.Spec)
+}
+
+// ConfigMap implements Sources.
+func (s *inCluster) ConfigMap(ctx context.Context, namespace, name string) (*webhook.Config, error) {
+	found, err := s.configMaps.get(ctx, namespace+"/"+name)
+	if err != nil {
+		return nil, err
+	}
+	return found.config, found.err
+}
+
+func (s *inCluster) readConfigMap(ctx context.Context, key string, previous configMap) (configMap, error) {
+	namespace, name, err := toolscache.SplitMetaNamespaceKey(key)
+	if err != nil {
+		return configMap{}, err
+	}
+	var cm corev1.ConfigMap
+	err = s.core.Get().Namespace(namespace).Resource("configmaps").Name(name).Do(ctx).Into(&cm)
+	switch {
+	case apierrors.IsNotFound(err):
+		return configMap{}, nil
+	case err != nil:
+		return configMap{}, err
+	case previous.uid == cm.UID && previous.version == cm.ResourceVersion:
+		return previous, nil
+	}
+	found := configMap{uid: cm.UID, version: cm.ResourceVersion}
+	found.config, found.err = parseConfigMap(&cm)
+	return found, nil
+}
+
+func parseConfigMap(cm *corev1.ConfigMap) (*webhook.Config, error) {
+	source := fmt.Sprintf("ConfigMap %q", cm.Name)
+	text, ok := cm.Data[webhook.ConfigKey]
+	if !ok {
+		return nil, &UnusableError{Sentence: fmt.Sprintf("%s has no key %s: write the InjectionConfig there, or remove the ConfigMap", source, webhook.ConfigKey)}
+	}
+	config, err := webhook.ParseNamespaceConfig(source, []byte(text))
+	if err != nil {
+		return nil, &UnusableError{Sentence: err.Error(), Detail: webhook.Detail(err)}
+	}
+	return config, nil
+}
+
+// Networking implements Sources.
+func (s *inCluster) Networking(ctx context.Context, namespace string) (*webhook.Networking, error) {
+	return s.networks.get(ctx, namespace)
+}
+
+func (s *inCluster) readNetworking(ctx context.Context, name string, _ *webhook.Networking) (*webhook.Networking, error) {
+	data, err := s.gardener.Get().Resource(clusters.Resource).Name(name).Do(ctx).Raw()
+	switch {
+	case apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse):
+		// Not this Cluster is missing, but all of them are unknown.
+		return nil, fmt.Errorf("the API server does not have %s: turn policy.gardener off where there is no Gardener: %w", clusters.GroupResource(), err)
+	case apierrors.IsNotFound(err):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	return networking(name, data)
+}

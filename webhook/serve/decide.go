@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/shoot-proxy/proxy-client/webhook"
+)
+
+// UnusableError says that a source is there and cannot be used.
+type UnusableError struct {
+	// Sentence is for the API server's client, and quotes nothing of the source.
+	Sentence string
+	// Detail is for the operator.
+	Detail string
+}
+
+// Error returns the sentence.
+func (e *UnusableError) Error() string { return e.Sentence }
+
+// unavailable refuses because of what is our side's fault.
+func unavailable(sentence string, err error) webhook.Result {
+	result := webhook.Refused(webhook.ReasonUnavailable, sentence)
+	result.Detail = fmt.Sprintf("%s: %v", sentence, err)
+	return result
+}
+
+// decide asks the sources that a pod needs, and package webhook. The namespace is the
+// request's: the object of a pod that a workload makes may not have one yet.
+func (h *handler) decide(ctx context.Context, namespace string, pod *corev1.Pod) webhook.Result {
+	request := webhook.Request{Pod: pod, Images: h.Images, Version: h.Version, Defaults: h.Defaults()}
+	if !webhook.Wanted(pod) {
+		return webhook.Mutate(request)
+	}
+	var refusal *webhook.Result
+	if request.ConfigMap, refusal = h.configMap(ctx, namespace, pod, request.Defaults); refusal != nil {
+		return *refusal
+	}
+	var err error
+	if request.Namespace, err = h.Sources.Namespace(ctx, namespace); err != nil {
+		return unavailable(fmt.Sprintf("namespace %q could not be read: try again, and see the webhook's log if it stays so", namespace), err)
+	}
+	if request.Defaults.Gardener() {
+		if request.Networking, err = h.Sources.Networking(ctx, namespace); err != nil {
+			return notRead(fmt.Sprintf("Gardener's Cluster %q", namespace), err)
+		}
+	}
+	request.OldestNode = h.Sources.OldestNode(pod)
+	return webhook.Mutate(request)
+}
+
+// configMap returns the configuration of the pod's namespace, nil where there is
+// none and none is needed.
+func (h *handler) configMap(ctx context.Context, namespace string, pod *corev1.Pod, defaults *webhook.Config) (*webhook.Config, *webhook.Result) {
+	name, required, refusal := webhook.ConfigMapFor(pod, defaults)
+	if refusal != nil || name == "" {
+		return nil, refusal
+	}
+	config, err := h.Sources.ConfigMap(ctx, namespace, name)
+	if err != nil {
+		result := notRead(fmt.Sprintf("ConfigMap %q of namespace %q", name, namespace), err)
+		return nil, &result
+	}
+	if config == nil && required {
+		result := webhook.Refused(webhook.ReasonConfigMissing, fmt.Sprintf("annotation %sconfig %q: there is no such ConfigMap in namespace %q: create it, or name another", webhook.AnnotationPrefix, name, namespace))
+		return nil, &result
+	}
+	return config, nil
+}
+
+// notRead refuses because of a source that cannot be used, or could not be read.
+func notRead(what string, err error) webhook.Result {
+	if unusable, ok := errors.AsType[*UnusableError](err); ok {
+		result := webhook.Refused(webhook.ReasonBadConfig, unusable.Sentence)
+		result.Detail = unusable.Detail
+		return result
+	}
+	return unavailable(what+" could not be read: try again, and see the webhook's log if it stays so", err)
+}

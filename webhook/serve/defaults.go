@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package serve
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/shoot-proxy/proxy-client/internal/options"
+	"github.com/shoot-proxy/proxy-client/webhook"
+)
+
+// reloadInterval is how often the operator's file is looked at. It is small, and a
+// ConfigMap's volume changes by links that no watch of a file follows.
+const reloadInterval = time.Second
+
+// defaults is the operator's file as it was when it was last good.
+type defaults struct {
+	path    string
+	metrics *Metrics
+	log     *slog.Logger
+
+	current  atomic.Pointer[webhook.Config]
+	seen     []byte // what was last read, good or not
+	reported string // what is wrong with it, so that it is said once
+}
+
+// loadDefaults reads the file, which has to be good at the start.
+func loadDefaults(path string, metrics *Metrics, log *slog.Logger) (*defaults, error) {
+	d := &defaults{path: path, metrics: metrics, log: log}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, &options.UsageError{Flag: "--config", Value: path, Problem: fmt.Sprintf("cannot be read: %v", err), Err: err}
+	}
+	config, err := d.parse(data)
+	if err != nil {
+		return nil, &options.UsageError{Problem: err.Error(), Err: err}
+	}
+	d.seen = data
+	d.current.Store(config)
+	metrics.config.Set(1)
+	return d, nil
+}
+
+func (d *defaults) parse(data []byte) (*webhook.Config, error) {
+	return webhook.ParseConfig(fmt.Sprintf("--config %q", d.path), data)
+}
+
+// get returns what is in use.
+func (d *defaults) get() *webhook.Config { return d.current.Load() }
+
+// watch follows the file until ctx ends.
+func (d *defaults) watch(ctx context.Context) error {
+	ticker := time.NewTicker(reloadInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+			d.refresh(ctx)
+		}
+	}
+}
+
+// refresh reads the file again. What cannot be used changes nothing.
+func (d *defaults) refresh(ctx context.Context) {
+	data, err := os.ReadFile(d.path)
+	if err == nil && d.reported == "" && bytes.Equal(data, d.seen) {
+		return
+	}
+	var config *webhook.Config
+	if err == nil {
+		config, err = d.parse(data)
+	}
+	if err != nil {
+		d.metrics.config.Set(0)
+		if text := err.Error(); text != d.reported {
+			d.reported = text
+			d.log.ErrorContext(ctx, "the configuration has changed and cannot be used: what was there before stays in use", "error", text)
+		}
+		return
+	}
+	d.metrics.config.Set(1)
+	d.reported = ""
+	if !bytes.Equal(data, d.seen) {
+		d.log.InfoContext(ctx, "the configuration has changed and is used from now on", "file", d.path)
+	}
+	d.seen = data
+	d.current.Store(config)
+}

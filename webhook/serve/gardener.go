@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package serve
+
+import (
+	"fmt"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/json"
+
+	"github.com/shoot-proxy/proxy-client/webhook"
+)
+
+// clusters are Gardener's: one for each shoot, named like the namespace of its control
+// plane (gardener/gardener, pkg/apis/extensions/v1alpha1/types_cluster.go).
+var clusters = schema.GroupVersionResource{Group: "extensions.gardener.cloud", Version: "v1alpha1", Resource: "clusters"}
+
+// cluster is what we read of one: the Shoot in it, as far as its networks go.
+type cluster struct {
+	Spec struct {
+		Shoot struct {
+			Spec struct {
+				Networking struct {
+					Pods     string `json:"pods"`
+					Services string `json:"services"`
+					Nodes    string `json:"nodes"`
+				} `json:"networking"`
+			} `json:"spec"`
+			// Status has all ranges where there are several: a dual stack, or nodes
+			// that were given more.
+			Status struct {
+				Networking struct {
+					Pods     []string `json:"pods"`
+					Services []string `json:"services"`
+					Nodes    []string `json:"nodes"`
+				} `json:"networking"`
+			} `json:"status"`
+		} `json:"shoot"`
+	} `json:"spec"`
+}
+
+// networking reads a Cluster.
+func networking(name string, data []byte) (*webhook.Networking, error) {
+	var c cluster
+	if err := json.Unmarshal(data, &c); err != nil {
+		sentence := fmt.Sprintf("Gardener's Cluster %q cannot be used: its shoot's networking is not as it should be", name)
+		return nil, &UnusableError{Sentence: sentence, Detail: fmt.Sprintf("%s: %v", sentence, err)}
+	}
+	spec, status := c.Spec.Shoot.Spec.Networking, c.Spec.Shoot.Status.Networking
+	return &webhook.Networking{
+		Source:       "Cluster " + name,
+		PodCIDRs:     union(spec.Pods, status.Pods),
+		ServiceCIDRs: union(spec.Services, status.Services),
+		NodeCIDRs:    union(spec.Nodes, status.Nodes),
+	}, nil
+}
+
+// union has the first and what of the rest is something else.
+func union(first string, rest []string) []string {
+	var all []string
+	for _, value := range append([]string{first}, rest...) {
+		if value != "" && !slices.Contains(all, value) {
+			all = append(all, value)
+		}
+	}
+	return all
+}

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package serve
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/shoot-proxy/proxy-client/webhook"
+)
+
+// Metrics are what the webhook counts.
+type Metrics struct {
+	requests *prometheus.CounterVec
+	duration prometheus.Histogram
+	// expires tells the certificate's end, nil while there is no certificate.
+	expires atomic.Pointer[func() time.Time]
+	config  prometheus.Gauge
+}
+
+// NewMetrics makes and registers them, with every value that a label can have, so
+// that a rate is zero before the first request and not absent.
+func NewMetrics(registry prometheus.Registerer) *Metrics {
+	m := &Metrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "shoot_proxy_webhook_requests_total",
+			Help: "Admission requests, by what was decided (inject, skip, refuse) and why.",
+		}, []string{"decision", "reason"}),
+		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "shoot_proxy_webhook_request_duration_seconds",
+			Help:    "How long admission requests took, from their headers to the decision.",
+			Buckets: []float64{.0005, .001, .0025, .005, .01, .02, .05, .1, .25, .5, 1, 2.5, 5},
+		}),
+		config: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "shoot_proxy_webhook_config_valid",
+			Help: "1 where the file of --config is what is used, 0 where it has changed and cannot be.",
+		}),
+	}
+	registry.MustRegister(m.requests, m.duration, m.config, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "shoot_proxy_webhook_certificate_expiry_timestamp_seconds",
+		Help: "When the serving certificate expires, in seconds since 1970; 0 while there is none.",
+	}, m.expiry))
+	for _, reason := range webhook.Reasons() {
+		for _, decision := range decisions(reason) {
+			m.requests.WithLabelValues(decision.String(), string(reason))
+		}
+	}
+	return m
+}
+
+func (m *Metrics) expiry() float64 {
+	if expires := m.expires.Load(); expires != nil {
+		return float64((*expires)().Unix())
+	}
+	return 0
+}
+
+// decisions are those that can have a reason.
+func decisions(reason webhook.Reason) []webhook.Decision {
+	switch reason {
+	case webhook.ReasonInjected, webhook.ReasonUpgraded:
+		return []webhook.Decision{webhook.Inject}
+	case webhook.ReasonNoLabel, webhook.ReasonDisabled, webhook.ReasonAlreadyInjected:
+		return []webhook.Decision{webhook.Skip}
+	case webhook.ReasonBadRequest: // a pod that is not created passes
+		return []webhook.Decision{webhook.Skip, webhook.Refuse}
+	default:
+		return []webhook.Decision{webhook.Refuse}
+	}
+}
+
+func (h *handler) count(start time.Time, result webhook.Result) {
+	h.Metrics.requests.WithLabelValues(result.Decision.String(), string(result.Reason)).Inc()
+	h.Metrics.duration.Observe(time.Since(start).Seconds())
+}

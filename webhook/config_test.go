@@ -5,6 +5,8 @@ package webhook
 import (
 	"strings"
 	"testing"
+
+	corev1 "k8s.io/api/core/v1"
 )
 
 const header = "apiVersion: config.shoot-proxy.io/v1alpha1\nkind: InjectionConfig\n"
@@ -85,5 +87,51 @@ func TestNamespaceConfigQuotesNothing(t *testing.T) {
 		if err != nil && !strings.Contains(Detail(err), secret) && strings.Count(text, secret) == 1 && !strings.Contains(text, "shoot: "+secret) {
 			t.Logf("the operator is not told either: %s", Detail(err))
 		}
+	}
+}
+
+// TestConfigMapFor: a pod may name what the operator allows, and gets the default one
+// where that is allowed.
+func TestConfigMapFor(t *testing.T) {
+	const policy = header + "policy: {configMaps: "
+	for _, tc := range []struct {
+		name, config, annotation string
+		want                     string
+		required                 bool
+		reason                   Reason
+	}{
+		{name: "nothing said", config: header, want: "shoot-proxy"},
+		{name: "the default, by name", config: header, annotation: "shoot-proxy", want: "shoot-proxy", required: true},
+		{name: "another", config: header, annotation: "other", required: true, reason: ReasonConfigNotAllowed},
+		{name: "another that is allowed", config: policy + "[other]}", annotation: "other", want: "other", required: true},
+		{name: "the default is not allowed", config: policy + "[other]}"},
+		{name: "none is allowed", config: policy + "[]}"},
+		{name: "none is allowed, one is named", config: policy + "[]}", annotation: "other", required: true, reason: ReasonConfigNotAllowed},
+		{name: "no operator", annotation: "other", want: "other", required: true},
+		{name: "the annotation is locked", config: header + "policy: {lockedFields: [config]}", annotation: "shoot-proxy", required: true, reason: ReasonLocked},
+		{name: "no name", annotation: "", config: header, want: "shoot-proxy"},
+		{name: "a bad name", annotation: "A/b", required: true, reason: ReasonBadAnnotation},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			pod := &corev1.Pod{}
+			if tc.annotation != "" {
+				annotate(pod, AnnotationPrefix+annotationConfig, tc.annotation)
+			}
+			var c *Config
+			if tc.config != "" {
+				var err error
+				if c, err = ParseConfig("--config", []byte(tc.config)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			name, required, refusal := ConfigMapFor(pod, c)
+			var reason Reason
+			if refusal != nil {
+				reason = refusal.Reason
+			}
+			if name != tc.want || required != tc.required || reason != tc.reason {
+				t.Errorf("%q, required %v, %q; want %q, %v, %q", name, required, reason, tc.want, tc.required, tc.reason)
+			}
+		})
 	}
 }

@@ -153,3 +153,15 @@ func render(t testing.TB, r Result) string {
 	}
 	return b.String()
 }
+
+// BenchmarkMutate is all that an admission costs but its edges.
+func BenchmarkMutate(b *testing.B) {
+	r, _ := goldenRequest(b, "prometheus-operator")
+	b.ReportAllocs()
+	for b.Loop() {
+		result := Mutate(r)
+		if _, err := Patch(r.Pod, result.Pod); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -17,12 +17,16 @@ func Wanted(pod *corev1.Pod) bool {
 	return ok && value != "false"
 }
 
-// ConfigMapFor says which ConfigMap of the pod's namespace to read: required where
-// the pod names it, so that it has to be there. refusal is not nil where the pod may
-// not choose it.
+// ConfigMapFor says which ConfigMap of the pod's namespace to read: none where name
+// is empty, because the operator allows none; required where the pod names it, so
+// that it has to be there. refusal is not nil where the pod may not choose it.
 func ConfigMapFor(pod *corev1.Pod, defaults *Config) (name string, required bool, refusal *Result) {
 	name, required = pod.Annotations[AnnotationPrefix+annotationConfig]
+	allowed := defaults.ConfigMaps()
 	if !required {
+		if !slices.Contains(allowed, DefaultConfigMap) {
+			return "", false, nil
+		}
 		return DefaultConfigMap, false, nil
 	}
 	at := annotationSource(annotationConfig)
@@ -32,8 +36,12 @@ func ConfigMapFor(pod *corev1.Pod, defaults *Config) (name string, required bool
 	if defaults.locked(annotationConfig) {
 		return "", true, refuse(ReasonLocked, "%s is locked by the operator: remove it", at)
 	}
-	if defaults != nil && !slices.Contains(defaults.ConfigMaps(), name) {
-		return "", true, refuse(ReasonConfigNotAllowed, "%s %q: the operator allows only %s", at, name, strings.Join(defaults.ConfigMaps(), ", "))
+	if defaults != nil && !slices.Contains(allowed, name) {
+		only := "none"
+		if len(allowed) > 0 {
+			only = "only " + strings.Join(allowed, ", ")
+		}
+		return "", true, refuse(ReasonConfigNotAllowed, "%s %q: the operator allows %s", at, name, only)
 	}
 	return name, true, nil
 }
@@ -131,8 +139,8 @@ func (r *Request) warnings(s *settings) []string {
 	if level := r.Namespace.PodSecurity; level == "baseline" || level == "restricted" {
 		add("Pod Security %q here forbids init-redirect's NET_ADMIN: label the namespace to enforce \"privileged\"", level)
 	}
-	if share := r.Pod.Spec.ShareProcessNamespace; share != nil && *share {
-		add("shareProcessNamespace: a container that runs as root can read proxy-client's key and evade the redirect")
+	if share := r.Pod.Spec.ShareProcessNamespace; share != nil && *share || r.Pod.Spec.HostPID {
+		add("processes are shared: a container that runs as root can read proxy-client's key and evade the redirect")
 	}
 	for _, value := range r.Defaults.seedCIDRs() {
 		seed, _ := parsePrefix(value) // ParseConfig has read it

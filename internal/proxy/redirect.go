@@ -25,6 +25,10 @@ func (p *Proxy) watchRedirect(ctx context.Context) error {
 		ok := 1.0
 		for _, target := range probe.Targets(p.cfg.CIDRs) {
 			err := p.cfg.Check(ctx, target)
+			if err != nil && !lost[target] {
+				// Once is nothing: the machine may just have stood still.
+				err = p.cfg.Check(ctx, target)
+			}
 			if ctx.Err() != nil {
 				return nil // what failed says nothing any more
 			}

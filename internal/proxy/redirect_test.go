@@ -34,29 +34,34 @@ func TestALostRedirectIsToldOnceAndItsRecoveryOnce(t *testing.T) {
 		}
 	})
 	set := shoot(t)
-	// round answers the two checks of one round, and returns when the next
-	// round has begun, whose first check it answers as the next call says.
+	// round answers the checks of one round, and returns when the next round has
+	// begun. What is told as lost is checked twice before.
 	next := <-checks
-	round := func(ipv4, ipv6 error) {
+	answer := func(target netip.AddrPort, results ...error) {
 		t.Helper()
-		if want := probe.Target4(set); next.target != want {
-			t.Fatalf("probed %s, want %s", next.target, want)
+		for _, result := range results {
+			if next.target != target {
+				t.Fatalf("probed %s, want %s", next.target, target)
+			}
+			next.result <- result
+			next = <-checks
 		}
-		next.result <- ipv4
-		next = <-checks
-		if want := probe.Target6(set); next.target != want {
-			t.Fatalf("probed %s, want %s", next.target, want)
-		}
-		next.result <- ipv6
-		next = <-checks
 	}
-	round(nil, lost)
+	round := func(ipv4, ipv6 []error) {
+		t.Helper()
+		answer(probe.Target4(set), ipv4...)
+		answer(probe.Target6(set), ipv6...)
+	}
+	works, isLost, staysLost, hiccup := []error{nil}, []error{lost, lost}, []error{lost}, []error{lost, nil}
+	round(works, isLost)
 	h.wantValue(0, "proxy_client_redirect_ok")
-	round(nil, lost)
-	round(nil, nil)
+	round(works, staysLost)
+	round(works, works)
 	h.wantValue(1, "proxy_client_redirect_ok")
-	round(nil, nil)
-	round(lost, nil)
+	round(works, hiccup)
+	h.wantValue(1, "proxy_client_redirect_ok")
+	round(hiccup, works)
+	round(isLost, works)
 	h.wantValue(0, "proxy_client_redirect_ok")
 	next.result <- lost
 

@@ -76,7 +76,11 @@ func (e edit) applyToMap(n *yaml.Node, name string) error {
 		n.Content = slices.Delete(n.Content, i-1, i+1)
 	case err == nil: // a null, or an empty list, which the Go type leaves out
 		value := written(e.value)
-		value.HeadComment, value.LineComment, value.FootComment = n.Content[i].HeadComment, n.Content[i].LineComment, n.Content[i].FootComment
+		if value.Kind == yaml.ScalarNode {
+			value.LineComment = n.Content[i].LineComment
+		} else if n.Content[i-1].LineComment == "" { // behind the key, where it stays in its line
+			n.Content[i-1].LineComment = n.Content[i].LineComment
+		}
 		n.Content[i] = value
 	case e.op == opAdd:
 		to := len(n.Content)

@@ -117,7 +117,7 @@ func (o *object) pod(path []string) (*corev1.Pod, error) {
 	for i, name := range path {
 		next, ok := value[name].(map[string]any)
 		if !ok && value[name] != nil {
-			return nil, fmt.Errorf("its %s is not a mapping: write what kubectl explain shows", strings.Join(path[:i+1], "."))
+			return nil, fmt.Errorf("its %s is not a mapping: %s", strings.Join(path[:i+1], "."), seeKubectl)
 		}
 		if !ok {
 			return nil, errNoTemplate
@@ -131,23 +131,9 @@ func (o *object) pod(path []string) (*corev1.Pod, error) {
 	pod := &corev1.Pod{}
 	// As strict about the case of names as the API server is.
 	if err := utiljson.Unmarshal(encoded, pod); err != nil {
-		return nil, wrongKind(path, err)
+		return nil, wrongKind(path, value, err)
 	}
 	return pod, nil
-}
-
-// wrongKind says what is wrong with a pod template, in words of the manifest.
-func wrongKind(path []string, err error) error {
-	mismatch, ok := errors.AsType[*json.UnmarshalTypeError](err)
-	if !ok || mismatch.Field == "" {
-		return fmt.Errorf("its pod template cannot be read: %s", sentence(err))
-	}
-	field := strings.Join(append(slices.Clone(path), mismatch.Field), ".")
-	problem := fmt.Sprintf("its %s has a %s where none belongs", field, mismatch.Value)
-	if kind := mismatch.Type.String(); kind == "string" {
-		return fmt.Errorf("%s: write it in quotes", problem)
-	}
-	return fmt.Errorf("%s: write what kubectl explain shows", problem)
 }
 
 // hints are what may be a mistake about the label.

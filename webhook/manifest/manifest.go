@@ -77,10 +77,14 @@ func (o *Options) inject(ob object, pod *corev1.Pod) webhook.Result {
 	}
 	return webhook.Mutate(webhook.Request{
 		Pod:       pod,
-		Namespace: webhook.Namespace{Name: cmp.Or(o.Namespace, ob.namespace, defaultNamespace)},
+		Namespace: webhook.Namespace{Name: o.namespace(ob)},
 		Images:    o.Images, Version: o.Version, NativeSidecar: o.NativeSidecar,
 		Defaults: o.Defaults, ConfigMap: o.ConfigMap,
 	})
+}
+
+func (o *Options) namespace(ob object) string {
+	return cmp.Or(o.Namespace, ob.namespace, defaultNamespace)
 }
 
 func uninject(pod *corev1.Pod) webhook.Result {

@@ -60,10 +60,12 @@ func (d *document) relocate(problem string) string {
 }
 
 func parseYAML(body []byte) (t *tree, problem string) {
-	decoder := yaml.NewDecoder(bytes.NewReader(body))
+	// The same to YAML, but go.yaml.in/yaml loses comments beside carriage returns.
+	decoder := yaml.NewDecoder(bytes.NewReader(bytes.ReplaceAll(body, []byte("\r\n"), []byte("\n"))))
 	t = &tree{node: &yaml.Node{}}
 	if err := decoder.Decode(t.node); err != nil {
-		return nil, "does not parse: " + sentence(err)
+		// The parser counts from 0 where the scanner counts from 1.
+		return nil, "does not parse: " + strings.Replace(sentence(err), "line ", "near line ", 1)
 	}
 	if err := decoder.Decode(&yaml.Node{}); !errors.Is(err, io.EOF) {
 		return nil, "goes on where it should end: write --- on a line of its own between two documents"

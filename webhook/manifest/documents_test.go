@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package manifest
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/shoot-proxy/proxy-client/webhook"
+)
+
+// aPod is one that is injected; the first % is its name, the second its spec's begin.
+const aPod = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: %s\n  labels: {shoot-proxy.io/inject: \"true\"}\nspec:\n%s  containers: [{name: app, image: registry.example/app}]\n"
+
+// TestBadDocumentsAreOneSentence: each names what is wrong and where, and nothing comes
+// out.
+func TestBadDocumentsAreOneSentence(t *testing.T) {
+	bomb := "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"
+	for i := range 9 {
+		bomb += fmt.Sprintf("a%d: &a%d [%s]\n", i+1, i+1, strings.TrimSuffix(strings.Repeat(fmt.Sprintf("*a%d, ", i), 10), ", "))
+	}
+	tests := []struct {
+		name, document string
+		want           []string
+	}{
+		{"no YAML", "kind: Pod\nmetadata:\n  name: broken\n  labels: {a: [}\n", []string{"Pod broken", "does not parse", "near line 7"}},
+		{"a tab", "kind: Pod\nmetadata:\n\tname: broken\n", []string{"Pod", "does not parse", "line"}},
+		{"keys twice", "kind: Pod\nmetadata: {name: a}\nspec: {}\nspec: {}\n", []string{"Pod", `"spec" twice`, "line 8"}},
+		{"keys twice in JSON", `{"kind": "Pod", "spec": {"containers": [], "containers": [1]}}`, []string{`"containers" twice`}},
+		{"too much of aliases", bomb, []string{"8 MiB", "aliases"}},
+		{"too much text of aliases", "a: &a " + strings.Repeat("x", 1<<20) + "\nb: [*a, *a, *a, *a, *a, *a, *a, *a]\n", []string{"8 MiB", "aliases"}},
+		{"an alias of itself", "a: &a [*a]\n", []string{"alias within its own anchor", "line 5"}},
+		{"an unknown alias", "a: *b\n", []string{"does not parse", "unknown anchor"}},
+		{"too long", "# " + strings.Repeat("x", maxDocument) + "\nkind: Pod\n", []string{"8 MiB", "split it"}},
+		{"not UTF-8", "kind: Pod\nmetadata: {name: \"\xff\"}\n", []string{"UTF-8"}},
+		{"control characters", "kind: \"\x01\"\n", []string{"does not parse"}},
+		{"infinite", "a: .inf\n", []string{"does not parse"}},
+		{"something behind the separator", "kind: A\n--- {kind: Pod}\n", []string{"document 3", "behind its separator"}},
+		{"no separator to YAML", "kind: A\ntext: \"\n---kind\"\n", []string{"begins with ---", "kubectl"}},
+		{"two documents to YAML", "kind: A\r---\rkind: Pod\r", []string{"goes on where it should end"}},
+		{"a text for a list", "kind: Pod\napiVersion: v1\nmetadata: {name: a, namespace: b}\nspec: {containers: text}\n", []string{"Pod b/a", "spec.containers has a text where a list belongs"}},
+		{"a text for a number", "kind: Job\napiVersion: batch/v1\nspec: {template: {spec: {priority: high}}}\n", []string{"Job", "spec.template.spec.priority has a text where a number belongs"}},
+		{"a number for a text", "kind: Pod\napiVersion: v1\nspec: {nodeName: 7}\n", []string{"spec.nodeName has a number where a text belongs", "quotes"}},
+		{"a text for a mapping", "kind: Deployment\napiVersion: apps/v1\nspec: {template: text}\n", []string{"Deployment", "spec.template is not a mapping"}},
+		{"escapes for the terminal", "kind: \"P\\e[2Jod\"\nitems: [{kind: Pod, apiVersion: v1, metadata: {name: \"\\e\\n\"}, spec: text}]\n", []string{": Pod ?: ", "its spec has a text where a mapping belongs"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			result := Inject([]byte("# one\nkind: First\n---\n# two\n"+tt.document), testOptions(t))
+			if result.Output != nil || result.Refused() != 1 {
+				t.Errorf("want one document refused and no output, got %d refused and %q", result.Refused(), result.Output)
+			}
+			var report bytes.Buffer
+			if err := result.Report(&report); err != nil {
+				t.Fatal(err)
+			}
+			lines := strings.Split(strings.TrimSuffix(report.String(), "\n"), "\n")
+			got := lines[len(lines)-1]
+			if len(lines) != len(result.Outcomes) || len(got) > 250 || strings.ContainsAny(got, "\x1b\r") {
+				t.Errorf("want a line for each outcome, got\n%s", report.String())
+			}
+			for _, part := range append(tt.want, "refused: ") {
+				if !strings.Contains(got, part) {
+					t.Errorf("the sentence does not say %q: %s", part, got)
+				}
+			}
+		})
+	}
+}
+
+// TestCaseOfNamesIsTheServers: hostnetwork is no field of a pod, and no reason.
+func TestCaseOfNamesIsTheServers(t *testing.T) {
+	for field, want := range map[string]webhook.Decision{"hostNetwork": webhook.Refuse, "HostNetwork": webhook.Inject, "hostnetwork": webhook.Inject} {
+		result := Inject(fmt.Appendf(nil, aPod, "app", "  "+field+": true\n"), testOptions(t))
+		if len(result.Outcomes) != 1 || result.Outcomes[0].Decision != want {
+			t.Errorf("%s: true: want %s, got %v", field, want, result.Outcomes)
+		}
+	}
+}
+
+func TestNamespaces(t *testing.T) {
+	inShop := object{namespace: "shop"}
+	for want, o := range map[string]object{"shop": inShop, "default": {}} {
+		if got := (&Options{}).namespace(o); got != want {
+			t.Errorf("an object in %q is in %q", o.namespace, got)
+		}
+	}
+	if got := (&Options{Namespace: "flag"}).namespace(inShop); got != "flag" {
+		t.Errorf("the flag's namespace is %q", got)
+	}
+}
+
+func TestUninjectRefusesAForeignStatus(t *testing.T) {
+	stream := "kind: Pod\napiVersion: v1\nmetadata: {name: app, annotations: {shoot-proxy.io/status: mine}}\nspec: {}\n"
+	result := Uninject([]byte(stream))
+	if result.Refused() != 1 || result.Output != nil || !strings.Contains(result.Outcomes[0].String(), "shoot-proxy.io/status") {
+		t.Errorf("want a refusal that names the annotation, got %v", result.Outcomes)
+	}
+}
+
+// TestSplit: where kubectl sees documents, and where not.
+func TestSplit(t *testing.T) {
+	tests := []struct {
+		stream string
+		want   []string // the bodies with something in them
+	}{
+		{"", nil},
+		{"---\n---\n# no\n...\n", nil},
+		{"\ufeffa: b", []string{"a: b"}},
+		{"\ufeff---\na: b\n", []string{"a: b\n"}},
+		{"a: b\n---\nc: d\n...\ne: f", []string{"a: b\n", "c: d\n", "e: f"}},
+		{"--- # comment\r\na: b\r\n---\t\r\nc: d", []string{"a: b\r\n", "c: d"}},
+		{"%YAML 1.1\n# directives\n%TAG ! !x\n--- \na: b\n", []string{"a: b\n"}},
+		{"a: |\n  ---\n  ...\n---\nb: c\n", []string{"a: |\n  ---\n  ...\n", "b: c\n"}},
+		{"{\"a\":1} {\"b\":\n2}\n\n---\n{\"c\":3}\n", []string{`{"a":1}`, "{\"b\":\n2}", `{"c":3}`}},
+		{"{a: b}\n", []string{"{a: b}\n"}},
+		{`{"a": 1} # YAML`, []string{`{"a": 1} # YAML`}},
+		{`{"a": 1} []`, []string{`{"a": 1} []`}},
+	}
+	for _, tt := range tests {
+		var got []string
+		for _, d := range split([]byte(tt.stream)) {
+			if d.problem != "" {
+				t.Errorf("%q %s", tt.stream, d.problem)
+			}
+			if d.hasContent() {
+				got = append(got, string(d.body))
+			}
+		}
+		if d := cmp.Diff(tt.want, got); d != "" {
+			t.Errorf("%q (-want +got):\n%s", tt.stream, d)
+		}
+	}
+}
+
+// TestLinesAreTheStreams: of documents anywhere in it.
+func TestLinesAreTheStreams(t *testing.T) {
+	stream := "%YAML 1.1\n---\nL3: a\n---\n---\nL6: a\n...\n# L8\nL9: a\n---\n{\"L11\":1}\n{\"L12\":1}\n"
+	for _, d := range split([]byte(stream)) {
+		if !d.hasContent() {
+			continue
+		}
+		body := bytes.TrimLeft(d.body, "{\"# ")
+		if want := fmt.Sprintf("L%d", d.line); !bytes.HasPrefix(body, []byte(want)) {
+			t.Errorf("%q does not begin in line %d", d.body, d.line)
+		}
+	}
+}

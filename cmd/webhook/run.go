@@ -90,6 +90,9 @@ func noArguments(cmd *cobra.Command, args []string) error {
 	return options.FlagError(cmd.CommandPath(), cobra.NoArgs(cmd, args))
 }
 
+// unknownVersion is that of a build outside of version control.
+const unknownVersion = "unknown"
+
 // versionOf returns the linker's version, else the one that the Go tool put into the
 // binary from version control.
 func versionOf(env environment) string {
@@ -99,5 +102,5 @@ func versionOf(env environment) string {
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
 		return info.Main.Version
 	}
-	return "unknown"
+	return unknownVersion
 }

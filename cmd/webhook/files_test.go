@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// outcome runs the program to its end.
+func outcome(t *testing.T, stdin string, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, err bytes.Buffer
+	code = run(environment{args: args, stdin: strings.NewReader(stdin), stdout: &out, stderr: &err, version: "v1.2.3"})
+	return code, out.String(), err.String()
+}
+
+// file makes a file of a text, and returns its name.
+func file(t *testing.T, text string) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "file.yaml")
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+const (
+	config = `apiVersion: config.shoot-proxy.io/v1alpha1
+kind: InjectionConfig
+shoot: {podCIDRs: [100.64.0.0/12]}
+proxyServer:
+  addresses: ["vpn-proxy-server:8132"]
+  tls: {caSecret: ca-proxy, clientSecret: proxy-client-tls}
+`
+	labelled = `apiVersion: v1
+kind: Pod
+metadata:
+  name: app
+  labels:
+    shoot-proxy.io/inject: "true"
+spec:
+  containers:
+  - name: app
+    image: registry.example/app
+`
+	hostNetwork = labelled + "  hostNetwork: true\n"
+	other       = "kind:   Other # as it was\n"
+)
+
+func TestBadInputIsOneSentenceAndExitCode2(t *testing.T) {
+	good, manifest := file(t, config), file(t, labelled)
+	tests := []struct {
+		name string
+		args []string
+		want []string // parts of the sentence
+	}{
+		{"no command", nil, []string{"command", "--help"}},
+		{"unknown command", []string{"injekt"}, []string{"injekt"}},
+		{"unknown flag", []string{"inject", "-f", manifest, "--configs=x"}, []string{"--configs"}},
+		{"an argument", []string{"inject", manifest}, []string{manifest}},
+		{"argument for version", []string{"version", "please"}, []string{"please"}},
+		{"no file", []string{"inject", "--config", good}, []string{"--filename", "missing", "-"}},
+		{"no file to explain", []string{"explain"}, []string{"--filename"}},
+		{"no file to uninject", []string{"uninject"}, []string{"--filename"}},
+		{"a file that is none", []string{"inject", "-f", "/nowhere.yaml"}, []string{"--filename", "/nowhere.yaml", "no such file"}},
+		{"a folder", []string{"inject", "-f", "/"}, []string{"--filename", `"/"`, "directory"}},
+		{"native-sidecar", []string{"inject", "-f", manifest, "--native-sidecar=yes"}, []string{"--native-sidecar", "yes", "auto, true or false"}},
+		{"namespace", []string{"inject", "-f", manifest, "--namespace=My_Shop"}, []string{"--namespace", "My_Shop"}},
+		{"no image", []string{"inject", "-f", manifest, "--proxy-client-image="}, []string{"--proxy-client-image", "empty"}},
+		{"bad image", []string{"inject", "-f", manifest, "--init-redirect-image=a b"}, []string{"--init-redirect-image", "a b"}},
+		{"a configuration that is none", []string{"inject", "-f", manifest, "--config=/nowhere.yaml"}, []string{"--config", "/nowhere.yaml", "no such file"}},
+		{"bad configuration", []string{"inject", "-f", manifest, "--config", manifest}, []string{"--config", manifest}},
+		{"configuration from standard input", []string{"inject", "-f", manifest, "--config=-"}, []string{"--config", "standard input"}},
+		{"bad ConfigMap", []string{"inject", "-f", manifest, "--configmap", file(t, config+"policy: {}\n")}, []string{"--configmap", "policy"}},
+		{"a bad value in the ConfigMap", []string{"inject", "-f", manifest, "--configmap", file(t, strings.Replace(config, "100.64.0.0/12", "100.64.0.1/12", 1))}, []string{"--configmap", "shoot.podCIDRs", "100.64.0.1/12"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			code, stdout, stderr := outcome(t, labelled, tt.args...)
+			if code != 2 {
+				t.Errorf("bad input must end with exit code 2, got %d", code)
+			}
+			if stdout != "" || strings.Count(stderr, "\n") != 1 || !strings.HasPrefix(stderr, "webhook: ") {
+				t.Errorf("bad input must be one sentence on stderr; stdout %q, stderr %q", stdout, stderr)
+			}
+			for _, part := range tt.want {
+				if !strings.Contains(stderr, part) {
+					t.Errorf("the sentence does not name %q: %s", part, stderr)
+				}
+			}
+		})
+	}
+}
+
+func TestARefusedDocumentLeavesNoOutput(t *testing.T) {
+	stream := labelled + "---\n" + hostNetwork + "---\n" + other
+	code, stdout, stderr := outcome(t, stream, "inject", "-f", "-", "--config", file(t, config))
+	if code != 1 || stdout != "" {
+		t.Errorf("want exit code 1 and nothing on stdout, got %d and\n%s", code, stdout)
+	}
+	lines := strings.Split(stderr, "\n")
+	for i, want := range []string{"document 1: Pod app: injected: ", "document 2: Pod app: refused: ", "document 3: Other: skipped: ", "webhook: one document was refused"} {
+		if i >= len(lines) || !strings.HasPrefix(lines[i], want) {
+			t.Errorf("line %d should begin with %q:\n%s", i+1, want, stderr)
+		}
+	}
+}
+
+func TestInjectAndUninject(t *testing.T) {
+	stream := other + "---\n" + labelled
+	configuration := file(t, config)
+	code, injected, stderr := outcome(t, stream, "inject", "-f", "-", "--config", configuration, "--native-sidecar=true")
+	if code != 0 || !strings.HasPrefix(injected, other+"---\n") || !strings.Contains(stderr, "document 2: Pod app: injected: ") {
+		t.Fatalf("got exit code %d, stdout\n%s\nstderr\n%s", code, injected, stderr)
+	}
+	for _, want := range []string{"image: shoot-proxy/proxy-client:v1.2.3\n", "image: shoot-proxy/init-redirect:v1.2.3\n", "restartPolicy: Always\n", "--shoot-pod-cidr=100.64.0.0/12\n"} {
+		if !strings.Contains(injected, want) {
+			t.Errorf("the injected pod has no %q:\n%s", want, injected)
+		}
+	}
+	code, again, _ := outcome(t, "", "inject", "--filename", file(t, injected), "--config", configuration, "--native-sidecar=true")
+	if code != 0 || again != injected {
+		t.Errorf("injecting twice ends with exit code %d and\n%s", code, again)
+	}
+	code, undone, stderr := outcome(t, injected, "uninject", "-f", "-")
+	if code != 0 || undone != stream || !strings.Contains(stderr, "document 2: Pod app: uninjected: ") {
+		t.Errorf("uninject ends with exit code %d, stdout\n%s\nstderr\n%s", code, undone, stderr)
+	}
+}
+
+func TestFlagsDecide(t *testing.T) {
+	code, stdout, stderr := outcome(t, labelled, "explain", "-f", "-", "--configmap", file(t, config), "--native-sidecar=true",
+		"--proxy-client-image=registry.example/a", "--init-redirect-image=registry.example/b")
+	if code != 0 || stderr != "" || !strings.HasPrefix(stdout, "document 1: Pod app: inject: added init-redirect, and proxy-client as native sidecar\n") {
+		t.Errorf("got exit code %d, stdout\n%s\nstderr\n%s", code, stdout, stderr)
+	}
+	for _, want := range []string{"--configmap", "--native-sidecar", "100.64.0.0/12"} {
+		if !strings.Contains(stdout, want) {
+			t.Errorf("the explanation does not tell of %s:\n%s", want, stdout)
+		}
+	}
+}
+
+func TestExplainTellsOfARefusal(t *testing.T) {
+	code, stdout, stderr := outcome(t, labelled, "explain", "-f", "-") // no configuration at all
+	if code != 1 || !strings.Contains(stdout, "document 1: Pod app: refuse: nothing says where the shoot is") || !strings.HasPrefix(stderr, "webhook: one document was refused") {
+		t.Errorf("got exit code %d, stdout\n%s\nstderr\n%s", code, stdout, stderr)
+	}
+}
+
+func TestTooMuchInputIsRefused(t *testing.T) {
+	var stdout, stderr bytes.Buffer
+	code := run(environment{args: []string{"inject", "-f", "-"}, stdin: endless{}, stdout: &stdout, stderr: &stderr})
+	if code != 2 || stdout.Len() > 0 || !strings.Contains(stderr.String(), "64 MiB") {
+		t.Errorf("got exit code %d, %d bytes of output, stderr %s", code, stdout.Len(), &stderr)
+	}
+}
+
+// endless is a file without an end.
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) { return len(p), nil }
+
+func TestOutputThatFailsIsExitCode1(t *testing.T) {
+	var stderr bytes.Buffer
+	code := run(environment{args: []string{"inject", "-f", "-"}, stdin: strings.NewReader(other), stdout: full{}, stderr: &stderr})
+	if code != 1 || !strings.Contains(stderr.String(), "write the manifest: no space") {
+		t.Errorf("got exit code %d, stderr %s", code, &stderr)
+	}
+}
+
+// full is a disk.
+type full struct{}
+
+func (full) Write([]byte) (int, error) { return 0, errors.New("no space") }
+
+var (
+	_ io.Reader = endless{}
+	_ io.Writer = full{}
+)

@@ -1,0 +1,63 @@
+{{/* Every object's name, or how it begins. */}}
+{{- define "proxy-client.fullname" -}}
+{{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- else if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "proxy-client.webhook" -}}
+{{- printf "%s-webhook" (include "proxy-client.fullname" .) -}}
+{{- end -}}
+
+{{/* The ConfigMap. Its name is nobody else's, for kustomize, which gives it another, to find
+where it is meant. */}}
+{{- define "proxy-client.config" -}}
+{{- printf "%s-config" (include "proxy-client.webhook" .) -}}
+{{- end -}}
+
+{{/* The Secret with the serving certificate. */}}
+{{- define "proxy-client.secret" -}}
+{{- printf "%s-tls" (include "proxy-client.webhook" .) -}}
+{{- end -}}
+
+{{/* What a selector may say: it can never change. */}}
+{{- define "proxy-client.selectorLabels" -}}
+app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: webhook
+{{- end -}}
+
+{{- define "proxy-client.labels" -}}
+{{ include "proxy-client.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end -}}
+
+{{/* An image, of a list of the root and the image's values. */}}
+{{- define "proxy-client.image" -}}
+{{- $root := index . 0 -}}
+{{- $image := index . 1 -}}
+{{- with $root.Values.images.registry }}{{ trimSuffix "/" . }}/{{ end -}}
+{{- $image.repository -}}
+{{- if $image.digest -}}
+@{{ $image.digest }}
+{{- else -}}
+:{{ default $root.Chart.AppVersion $image.tag }}
+{{- end -}}
+{{- end -}}
+
+{{/* Nine tenths of the memory limit, for Go's garbage collector; nothing where the limit is none that we can count. */}}
+{{- define "proxy-client.goMemLimit" -}}
+{{- $limit := dig "limits" "memory" "" .Values.resources | toString -}}
+{{- if regexMatch "^[0-9]+Mi$" $limit -}}
+{{- printf "%dMiB" (div (mul (trimSuffix "Mi" $limit | int) 9) 10) -}}
+{{- else if regexMatch "^[0-9]+Gi$" $limit -}}
+{{- printf "%dMiB" (div (mul (trimSuffix "Gi" $limit | int) 1024 9) 10) -}}
+{{- end -}}
+{{- end -}}

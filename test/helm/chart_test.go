@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package helm
+
+import (
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/shoot-proxy/proxy-client/webhook"
+)
+
+// Each file in testdata/bad has one mistake, and says on its first line what helm must
+// say about it.
+func TestBadValuesAreRefused(t *testing.T) {
+	for _, file := range files(t, "testdata/bad/*.yaml") {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			t.Parallel()
+			first, _, _ := strings.Cut(read(t, file), "\n")
+			words, ok := strings.CutPrefix(first, "# want: ")
+			if !ok {
+				t.Fatalf("%s does not begin with `# want: ` and what helm must say", file)
+			}
+			output, err := template(t, file)
+			if err == nil {
+				t.Fatalf("helm makes manifests of it:\n%s", output)
+			}
+			for word := range strings.SplitSeq(words, ", ") {
+				if !strings.Contains(err.Error(), word) {
+					t.Errorf("helm does not say %q:\n%v", word, err)
+				}
+			}
+		})
+	}
+}
+
+func TestLint(t *testing.T) {
+	args := []string{"lint", chart, "--strict", "--namespace", namespace, "--kube-version", kubernetes}
+	if output, err := run(t, args...); err != nil {
+		t.Errorf("%v\n%s", err, output)
+	}
+	for _, file := range files(t, chart+"/ci/*-values.yaml") {
+		if _, err := run(t, append(args, "--values", file)...); err != nil {
+			t.Errorf("%s: %v", file, err)
+		}
+	}
+}
+
+func TestTemplate(t *testing.T) {
+	names := map[string]bool{}
+	for _, file := range files(t, chart+"/ci/*-values.yaml") {
+		name := strings.TrimSuffix(filepath.Base(file), "-values.yaml")
+		names[name+".yaml"] = true
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			text, err := template(t, file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			compare(t, "testdata/golden/"+name+".yaml", text)
+			objects := parse(t, text)
+			checkObjects(t, objects)
+			config, err := webhook.ParseConfig(file, []byte(configOf(t, objects)))
+			if err != nil {
+				t.Fatalf("the schema allows what the webhook refuses: %v", err)
+			}
+			checkRights(t, objects, config)
+		})
+	}
+	for _, file := range files(t, "testdata/golden/*.yaml") {
+		if !names[filepath.Base(file)] {
+			t.Errorf("%s belongs to no file in %s/ci: remove it", file, chart)
+		}
+	}
+}
+
+// checkObjects checks what holds for all objects.
+func checkObjects(t *testing.T, objects []object) {
+	t.Helper()
+	global := []string{"ClusterRole", "ClusterRoleBinding", "MutatingWebhookConfiguration"}
+	var seen []string
+	for _, o := range objects {
+		kind, _ := o["kind"].(string)
+		if slices.Contains(seen, o.name()) {
+			t.Errorf("there are two of %s", o.name())
+		}
+		seen = append(seen, o.name())
+		in, _ := o.at("metadata", "namespace").(string)
+		if slices.Contains(global, kind) != (in == "") {
+			t.Errorf("%s has namespace %q", o.name(), in)
+		}
+		if in != "" && in != namespace {
+			t.Errorf("%s is in namespace %q, not the release's", o.name(), in)
+		}
+	}
+}
+
+// checkRights checks that the webhook may read the listed ConfigMaps only, and
+// no Secret outside of its namespace. A rule without names would be for all of them.
+func checkRights(t *testing.T, objects []object, config *webhook.Config) {
+	t.Helper()
+	var mayRead []string
+	rules, _ := find(t, objects, "ClusterRole")["rules"].([]any)
+	for _, r := range rules {
+		rule := object(r.(map[string]any))
+		resources := list(rule["resources"])
+		if slices.Contains(resources, "secrets") || slices.Contains(resources, "*") {
+			t.Errorf("the ClusterRole has a rule for %q", resources)
+		}
+		if !slices.Contains(resources, "configmaps") {
+			continue
+		}
+		names := list(rule["resourceNames"])
+		if len(names) == 0 {
+			t.Error("the ClusterRole has a rule for ConfigMaps that names none, which means all of them")
+		}
+		if diff := cmp.Diff([]string{"get"}, list(rule["verbs"])); diff != "" {
+			t.Errorf("verbs for ConfigMaps (-want +got):\n%s", diff)
+		}
+		mayRead = append(mayRead, names...)
+	}
+	if want := config.ConfigMaps(); strings.Join(want, ",") != strings.Join(mayRead, ",") {
+		t.Errorf("the webhook reads ConfigMaps %q, and may read %q", want, mayRead)
+	}
+}
+
+// configOf returns the InjectionConfig.
+func configOf(t *testing.T, objects []object) string {
+	t.Helper()
+	for _, o := range objects {
+		if text, ok := o.at("data", "config.yaml").(string); ok {
+			return text
+		}
+	}
+	t.Fatal("no ConfigMap has a config.yaml")
+	return ""
+}
+
+func list(value any) []string {
+	var all []string
+	items, _ := value.([]any)
+	for _, item := range items {
+		text, _ := item.(string)
+		all = append(all, text)
+	}
+	return all
+}

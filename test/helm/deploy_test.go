@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package helm
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
+
+	"github.com/shoot-proxy/proxy-client/webhook"
+)
+
+const deploy = root + "/deploy"
+
+const header = `# SPDX-License-Identifier: Apache-2.0
+#
+# Made of charts/proxy-client by 'make manifests': change it there.
+`
+
+// helmsOwn are lines that mean something to helm only, or would be wrong once
+// somebody has changed config.yaml.
+func helmsOwn(line string) bool {
+	for _, prefix := range []string{"helm.sh/chart:", "app.kubernetes.io/managed-by:", "# Source:", "checksum/config:", "# A changed configuration starts new pods."} {
+		if strings.HasPrefix(strings.TrimSpace(line), prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// The manifests of deploy are the chart's defaults. The configuration is a file of
+// its own, of which kustomize makes the ConfigMap.
+func TestManifestsAreUpToDate(t *testing.T) {
+	text, err := template(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var manifests strings.Builder
+	for document := range strings.SplitSeq(text, "\n---\n") {
+		if strings.Contains(document, "\nkind: ConfigMap\n") {
+			continue
+		}
+		manifests.WriteString("---\n")
+		for line := range strings.SplitSeq(strings.TrimPrefix(strings.TrimSpace(document), "---\n"), "\n") {
+			if !helmsOwn(line) {
+				manifests.WriteString(line + "\n")
+			}
+		}
+	}
+	compare(t, deploy+"/webhook.yaml", header+manifests.String())
+	compare(t, deploy+"/config.yaml", header+configOf(t, parse(t, text)))
+}
+
+// kustomizeBuild does what `kubectl apply -k` does first.
+func kustomizeBuild(t *testing.T, dir string) []object {
+	t.Helper()
+	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), dir)
+	if err != nil {
+		t.Fatalf("kustomize build %s: %v", dir, err)
+	}
+	text, err := resources.AsYaml()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return parse(t, string(text))
+}
+
+// What kubectl applies is what helm installs, but for helm's own labels and the name
+// of the ConfigMap, which changes with its content.
+func TestKustomizeMakesWhatHelmInstalls(t *testing.T) {
+	text, err := template(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var chart strings.Builder
+	for line := range strings.SplitSeq(text, "\n") {
+		if !helmsOwn(line) {
+			chart.WriteString(line + "\n")
+		}
+	}
+	byName := func(objects []object) map[string]object {
+		all := map[string]object{}
+		for _, o := range objects {
+			all[o.name()] = o
+		}
+		return all
+	}
+	got, want := byName(kustomizeBuild(t, deploy)), byName(parse(t, chart.String()))
+
+	const name = "proxy-client-webhook-config"
+	var hashed string
+	for found, o := range got {
+		if strings.HasPrefix(found, "ConfigMap/"+name+"-") {
+			hashed = strings.TrimPrefix(found, "ConfigMap/")
+			if _, err := webhook.ParseConfig("deploy/config.yaml", []byte(configOf(t, []object{o}))); err != nil {
+				t.Error(err)
+			}
+			delete(got, found)
+		}
+	}
+	if hashed == "" {
+		t.Fatalf("kustomize makes no ConfigMap %s-HASH", name)
+	}
+	delete(want, "ConfigMap/"+name)
+	volumes, _ := got["Deployment/proxy-client-webhook"].at("spec", "template", "spec", "volumes").([]any)
+	renamed := 0
+	for _, volume := range volumes {
+		v, _ := volume.(map[string]any)
+		if source, ok := v["configMap"].(map[string]any); ok && source["name"] == hashed {
+			source["name"] = name
+			renamed++
+		}
+	}
+	if renamed != 1 {
+		t.Errorf("%d volumes of the Deployment are of ConfigMap %s, want 1", renamed, hashed)
+	}
+	if _, ok := got["Namespace/"+namespace]; !ok {
+		t.Errorf("there is no Namespace %s", namespace)
+	}
+	delete(got, "Namespace/"+namespace)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("kubectl apply -k makes something else than helm install (-helm +kubectl):\n%s", diff)
+	}
+}

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package helm
+
+import (
+	"encoding/json"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// schema is what we use of a JSON schema.
+type schema struct {
+	Ref         string             `json:"$ref"`
+	Properties  map[string]*schema `json:"properties"`
+	Definitions map[string]*schema `json:"definitions"`
+}
+
+// leaves returns the paths of all values that a schema allows, and those of what they
+// are in.
+func (s *schema) leaves(path string, root *schema) (leaves, inner []string) {
+	if name, ok := strings.CutPrefix(s.Ref, "#/definitions/"); ok {
+		s = root.Definitions[name]
+	}
+	if len(s.Properties) == 0 {
+		return []string{path}, nil
+	}
+	if path != "" {
+		inner = []string{path}
+	}
+	for name, property := range s.Properties {
+		l, i := property.leaves(strings.TrimPrefix(path+"."+name, "."), root)
+		leaves, inner = append(leaves, l...), append(inner, i...)
+	}
+	return leaves, inner
+}
+
+// The table has every value that the schema allows, or what it is in, and nothing
+// else; and the defaults are those of values.yaml.
+func TestReadmeHasEveryValue(t *testing.T) {
+	var values map[string]any
+	if err := yaml.Unmarshal([]byte(read(t, chart+"/values.yaml")), &values); err != nil {
+		t.Fatal(err)
+	}
+	root := &schema{}
+	if err := json.Unmarshal([]byte(read(t, chart+"/values.schema.json")), root); err != nil {
+		t.Fatal(err)
+	}
+	leaves, inner := root.leaves("", root)
+	rows := map[string]string{}
+	for line := range strings.SplitSeq(read(t, chart+"/README.md"), "\n") {
+		if !strings.HasPrefix(line, "| `") {
+			continue
+		}
+		cells := strings.Split(strings.Trim(line, "|"), "|")
+		if len(cells) != 3 {
+			t.Errorf("this row has %d cells, not 3: %s", len(cells), line)
+			continue
+		}
+		name := strings.Trim(cells[0], " `")
+		rows[name] = strings.Trim(cells[1], " `")
+		if !slices.Contains(leaves, name) && !slices.Contains(inner, name) {
+			t.Errorf("README.md has %s, which the schema refuses", name)
+		}
+		checkDefault(t, values, name, rows[name])
+	}
+	for _, leaf := range leaves {
+		covered := leaf
+		for _, ok := rows[covered]; !ok && covered != ""; _, ok = rows[covered] {
+			covered = covered[:max(strings.LastIndex(covered, "."), 0)]
+		}
+		if covered == "" {
+			t.Errorf("README.md does not have %s", leaf)
+		}
+	}
+}
+
+// checkDefault compares what README.md says with values.yaml, where nothing and ""
+// are the same.
+func checkDefault(t *testing.T, values object, name, cell string) {
+	t.Helper()
+	var documented any
+	if err := yaml.Unmarshal([]byte(cell), &documented); err != nil {
+		t.Errorf("README.md: the default of %s is no YAML: %v", name, err)
+	}
+	real := values.at(strings.Split(name, ".")...)
+	if real == "" {
+		real = nil
+	}
+	if !reflect.DeepEqual(documented, real) {
+		t.Errorf("README.md says that the default of %s is %q, it is %v", name, cell, real)
+	}
+}
+
+// An example in docs/webhook.md that begins with the name of a file of values is one
+// that the chart takes.
+func TestDocumentedValuesAreAccepted(t *testing.T) {
+	found := 0
+	for _, block := range regexp.MustCompile("(?s)```yaml\n(# values.*?yaml\n.*?)```").FindAllStringSubmatch(read(t, root+"/docs/webhook.md"), -1) {
+		found++
+		file := filepath.Join(t.TempDir(), "values.yaml")
+		write(t, file, block[1])
+		if _, err := template(t, file); err != nil {
+			t.Errorf("docs/webhook.md shows values that are refused: %v\n%s", err, block[1])
+		}
+	}
+	if found == 0 {
+		t.Error("docs/webhook.md shows no values")
+	}
+}
+
+var metric = regexp.MustCompile(`\b(?:shoot_proxy_webhook|proxy_client)_[a-z_]+`)
+
+// The dashboard shows metrics that there are: those that the documents explain.
+func TestDashboardsMetricsAreDocumented(t *testing.T) {
+	documents := read(t, root+"/README.md") + read(t, root+"/docs/webhook.md")
+	found := metric.FindAllString(read(t, chart+"/dashboards/shoot-proxy.json"), -1)
+	if len(found) == 0 {
+		t.Error("the dashboard shows nothing")
+	}
+	for _, name := range found {
+		if !strings.Contains(documents, "`"+strings.TrimSuffix(name, "_bucket")+"`") {
+			t.Errorf("the dashboard shows %s, which neither README.md nor docs/webhook.md explains", name)
+		}
+	}
+}

@@ -98,6 +98,20 @@ lint: packages-build tools ## gofumpt, go vet, staticcheck and go mod tidy over 
 fmt: packages-build tools ## format every Go file as lint wants it
 	@$(TOOLS)/gofumpt -l -w .
 
+.PHONY: helm
+helm: packages-build ## the helm that the chart's tests use, into test/bin/tools-kube/
+	@mkdir -p test/bin/tools-kube
+	@test -x test/bin/tools-kube/helm || echo 'building helm (a few minutes the first time)'
+	@CGO_ENABLED=0 go build -C test/helm $(BUILD_FLAGS) -ldflags '$(LDFLAGS)' -o ../bin/tools-kube/ tool
+
+.PHONY: chart-test
+chart-test: helm tools ## the Helm chart and the plain manifests: lint, golden files, bad values, documentation
+	cd test/helm && $(call GOTESTSUM,pkgname) $(GO_TEST_FLAGS) ./...
+
+.PHONY: manifests
+manifests: helm ## rewrite what is made of the chart: deploy/ and the golden files
+	@go test -C test/helm -count=1 -run '^(TestTemplate|TestManifestsAreUpToDate)$$' . -update
+
 .PHONY: demo
 demo: need-root ## an unmodified curl and Prometheus reach a cluster through the sidecar (root); KEEP=1 leaves it standing
 	@$(MAKE) -j2 packages-demo go-demo

@@ -239,14 +239,18 @@ func (s *inCluster) Networking(ctx context.Context, namespace string) (*webhook.
 }
 
 func (s *inCluster) readNetworking(ctx context.Context, name string, _ *webhook.Networking) (*webhook.Networking, error) {
-	data, err := s.gardener.Get().Resource(clusters.Resource).Name(name).Do(ctx).Raw()
-	switch {
+	result := s.gardener.Get().Resource(clusters.Resource).Name(name).Do(ctx)
+	switch err := result.Error(); {
 	case apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse):
 		// Not this Cluster is missing, but all of them are unknown.
 		return nil, fmt.Errorf("the API server does not have %s: turn policy.gardener off where there is no Gardener: %w", clusters.GroupResource(), err)
 	case apierrors.IsNotFound(err):
 		return nil, nil
 	case err != nil:
+		return nil, err
+	}
+	data, err := result.Raw()
+	if err != nil {
 		return nil, err
 	}
 	return networking(name, data)

@@ -76,7 +76,9 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.reject(w, r, start, err)
 		return
 	}
-	ctx, cancel := context.WithDeadline(r.Context(), start.Add(answerTimeout))
+	// controller-runtime ends the contexts of all requests when its server is to end
+	// (pkg/internal/httpserver), and what was asked before is still to be answered.
+	ctx, cancel := context.WithDeadline(context.WithoutCancel(r.Context()), start.Add(answerTimeout))
 	defer cancel()
 	result, patch := h.admit(ctx, request)
 	h.count(start, result)
@@ -117,7 +119,7 @@ func (h *handler) admit(ctx context.Context, request *admissionv1.AdmissionReque
 	if result.Decision != webhook.Inject {
 		return result, nil
 	}
-	patch, err := webhook.Patch(pod, result.Pod)
+	patch, err := patchOf(pod, result.Pod)
 	if err != nil {
 		return unavailable("the webhook cannot say how to change the pod: see its log", err), nil
 	}

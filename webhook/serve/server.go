@@ -56,9 +56,18 @@ type server struct {
 	port     int
 	metrics  *Metrics
 	defaults *defaults
-	sources  *inCluster
+	sources  runningSources
 	certs    *certificates
 	draining atomic.Bool
+	// unnoticed waits until all of the cluster has noticed that we are not ready.
+	unnoticed func(context.Context)
+}
+
+// runningSources are sources that have to run to know something.
+type runningSources interface {
+	Sources
+	run(ctx context.Context) error
+	ready() error
 }
 
 // Run serves until ctx ends and what has begun by then is answered. Bad input is an
@@ -78,6 +87,7 @@ func Run(ctx context.Context, cfg Config) error {
 
 func newServer(ctx context.Context, cfg Config, registry prometheus.Registerer) (*server, error) {
 	s := &server{Config: cfg, metrics: NewMetrics(registry)}
+	s.unnoticed = func(ctx context.Context) { pause(ctx, cfg.ShutdownDelay) }
 	var err error
 	if s.host, s.port, err = splitAddress("--listen-address", cfg.ListenAddress); err != nil {
 		return nil, err
@@ -167,7 +177,7 @@ func (s *server) run(ctx context.Context, health []*admin.Server) error {
 		}
 		s.draining.Store(true)
 		s.Logger.Info("ending", "requests_accepted_for", s.ShutdownDelay.String())
-		pause(serving, s.ShutdownDelay)
+		s.unnoticed(serving)
 		stopServing()
 		return nil
 	}, running)

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	stdlog "log"
+	"log/slog"
+	"os/signal"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
+	crlog "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/shoot-proxy/proxy-client/internal/options"
+	"github.com/shoot-proxy/proxy-client/webhook/serve"
+)
+
+// serveFlags are the flags of serve.
+type serveFlags struct {
+	serve.Config
+	managed             serve.Managed
+	manageCertificates  bool
+	kubeconfig          string
+	logFormat, logLevel string
+}
+
+// serveCommand returns the command that serves admission, for the webhook of a
+// version. It writes its log to errOut and nothing to out.
+func serveCommand(version string, out, errOut io.Writer) *cobra.Command {
+	f := &serveFlags{}
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Answer a cluster's API server",
+		Long: "serve is an admission webhook for pods that are created: POST " + serve.Path + ", by TLS.\n\n" +
+			"SIGTERM and SIGINT end it when what was asked before is answered; a second one ends it at once.",
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			log, err := f.log(errOut)
+			if err != nil {
+				return err
+			}
+			if err := f.check(); err != nil {
+				return err
+			}
+			ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGTERM, unix.SIGINT)
+			defer stop()
+			context.AfterFunc(ctx, stop) // so that the second signal ends the process
+			return f.run(ctx, log)
+		},
+	}
+	cmd.SetOut(out)
+	f.Version = version
+	f.add(cmd)
+	return cmd
+}
+
+func (f *serveFlags) add(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	addImageFlags(flags, &f.Images, f.Version)
+	flags.StringVar(&f.ConfigFile, "config", "", "`file` with the operator's InjectionConfig, read again when it changes; required")
+	flags.StringVar(&f.ListenAddress, "listen-address", ":9443", "`address` that the API server reaches")
+	flags.StringVar(&f.HealthAddress, "health-address", ":8081", "`address` of /livez, /readyz and /metrics")
+	flags.StringVar(&f.MetricsAddress, "metrics-address", "", "one more `address` with the same; none by default")
+	flags.StringVar(&f.CertDir, "cert-dir", "/certs", "`folder` with tls.crt and tls.key, read again when they change")
+	flags.DurationVar(&f.ShutdownDelay, "shutdown-delay", 5*time.Second, "how `long` requests are still accepted after SIGTERM, until the cluster sends no more")
+	flags.BoolVar(&f.manageCertificates, "manage-certificates", false, "issue and rotate the certificate, and tell the API server its CA")
+	flags.StringVar(&f.managed.Service, "service-name", "", "with --manage-certificates: `name` of the webhook's Service")
+	flags.StringVar(&f.managed.Namespace, "namespace", "", "with --manage-certificates: the webhook's own `namespace`")
+	flags.StringVar(&f.managed.Webhook, "webhook-name", "", "with --manage-certificates: `name` of the MutatingWebhookConfiguration")
+	flags.StringVar(&f.managed.Secret, "secret-name", "", "with --manage-certificates: `name` of the Secret, mounted at --cert-dir")
+	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "`file` that says where the API server is; without, the pod's own service account does")
+	flags.StringVar(&f.logFormat, "log-format", "text", "`format` of the log on standard error: text or json")
+	flags.StringVar(&f.logLevel, "log-level", "info", "least `level` that is logged: debug, info, warn or error")
+}
+
+// check refuses what can be refused before anything is read.
+func (f *serveFlags) check() error {
+	if err := checkImages(f.Images); err != nil {
+		return err
+	}
+	if f.ConfigFile == "" {
+		return &options.UsageError{Flag: "--config", Problem: "is missing: without the operator's file any pod might name its own proxy-server"}
+	}
+	if f.ShutdownDelay < 0 || f.ShutdownDelay > 5*time.Minute {
+		return &options.UsageError{Flag: "--shutdown-delay", Value: f.ShutdownDelay.String(), Problem: "is not between 0s and 5m"}
+	}
+	for _, given := range []struct{ flag, value string }{
+		{"--service-name", f.managed.Service},
+		{"--namespace", f.managed.Namespace},
+		{"--webhook-name", f.managed.Webhook},
+		{"--secret-name", f.managed.Secret},
+	} {
+		switch {
+		case f.manageCertificates && given.value == "":
+			return &options.UsageError{Flag: given.flag, Problem: "is missing: --manage-certificates needs it"}
+		case !f.manageCertificates && given.value != "":
+			return &options.UsageError{Flag: given.flag, Value: given.value, Problem: "means nothing without --manage-certificates: set that, or leave this out"}
+		}
+	}
+	return nil
+}
+
+func (f *serveFlags) run(ctx context.Context, log *slog.Logger) error {
+	// What others log comes out as our log does.
+	crlog.SetLogger(logr.FromSlogHandler(log.Handler()))
+	klog.SetSlogLogger(log)
+	stdlog.SetFlags(0)
+	stdlog.SetOutput(slog.NewLogLogger(log.Handler(), slog.LevelDebug).Writer())
+
+	var err error
+	if f.Cluster, err = f.cluster(); err != nil {
+		return err
+	}
+	f.Cluster.UserAgent = "shoot-proxy-webhook/" + f.Version
+	f.Logger = log
+	if f.manageCertificates {
+		f.Managed = &f.managed
+	}
+	return serve.Run(ctx, f.Config)
+}
+
+// cluster says where the API server is.
+func (f *serveFlags) cluster() (*rest.Config, error) {
+	if f.kubeconfig != "" {
+		config, err := clientcmd.BuildConfigFromFlags("", f.kubeconfig)
+		if err != nil {
+			return nil, &options.UsageError{Flag: "--kubeconfig", Value: f.kubeconfig, Problem: fmt.Sprintf("cannot be used: %v", err), Err: err}
+		}
+		return config, nil
+	}
+	config, err := rest.InClusterConfig()
+	if err != nil {
+		return nil, &options.UsageError{Problem: fmt.Sprintf("where the API server is, nothing says: set --kubeconfig outside of a pod (%v)", err), Err: err}
+	}
+	return config, nil
+}
+
+// log returns the log that the flags ask for.
+func (f *serveFlags) log(w io.Writer) (*slog.Logger, error) {
+	var level slog.Level
+	switch f.logLevel {
+	case "debug", "info", "warn", "error":
+		if err := level.UnmarshalText([]byte(f.logLevel)); err != nil {
+			return nil, err
+		}
+	default:
+		return nil, &options.UsageError{Flag: "--log-level", Value: f.logLevel, Problem: "is not a log level: write debug, info, warn or error"}
+	}
+	if f.logFormat != "text" && f.logFormat != "json" {
+		return nil, &options.UsageError{Flag: "--log-format", Value: f.logFormat, Problem: "is not a log format: write text or json"}
+	}
+	return options.Log{Format: f.logFormat, Level: level}.Logger(w), nil
+}

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package serve
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/shoot-proxy/proxy-client/internal/options"
+	"github.com/shoot-proxy/proxy-client/webhook"
+)
+
+func TestBadConfigurationAtTheStart(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "config.yaml")
+	for name, text := range map[string]string{"is missing": "", "unknown field": operatorsFile + "podCIDRs: []\n", "empty": "\n"} {
+		t.Run(name, func(t *testing.T) {
+			if text != "" {
+				write(t, file, text)
+			}
+			d, err := loadDefaults(file, NewMetrics(prometheus.NewRegistry()), (&logBuffer{}).logger())
+			if d != nil || !options.IsUsage(err) || !strings.Contains(err.Error(), "--config "+`"`+file+`"`) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("got %v, want one sentence about --config", err)
+			}
+			if err := os.Remove(file); err != nil && text != "" {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+func write(t testing.TB, file, text string) {
+	t.Helper()
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The file is used as it changes. A bad one is said once, and changes nothing.
+func TestConfigurationIsReadAgain(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "config.yaml")
+	write(t, file, operatorsFile)
+	log := &logBuffer{}
+	metrics := NewMetrics(prometheus.NewRegistry())
+	d, err := loadDefaults(file, metrics, log.logger())
+	if err != nil {
+		t.Fatal(err)
+	}
+	gardener := operatorsFile + "policy: {gardener: true}\n"
+	for _, step := range []struct {
+		name, text string // no text: the file is not there
+		gardener   bool   // what is in use
+		valid      float64
+		bad, good  int // lines of the log until then
+	}{
+		{"as it was", operatorsFile, false, 1, 0, 0},
+		{"bad", "kind: Pod", false, 0, 1, 0},
+		{"bad still", "kind: Pod", false, 0, 1, 0},
+		{"as it was before", operatorsFile, false, 1, 1, 0},
+		{"new", gardener, true, 1, 1, 1},
+		{"missing", "", true, 0, 2, 1},
+		{"back", gardener, true, 1, 2, 1},
+		{"the first again", operatorsFile, false, 1, 2, 2},
+	} {
+		if step.text != "" {
+			write(t, file, step.text)
+		} else if err := os.Remove(file); err != nil {
+			t.Fatal(err)
+		}
+		d.refresh(t.Context())
+		if got := d.get().Gardener(); got != step.gardener {
+			t.Errorf("%s: gardener is %t, want %t", step.name, got, step.gardener)
+		}
+		if got := testutil.ToFloat64(metrics.config); got != step.valid {
+			t.Errorf("%s: the metric is %v, want %v", step.name, got, step.valid)
+		}
+		bad := len(log.lines(t, "the configuration has changed and cannot be used: what was there before stays in use"))
+		good := len(log.lines(t, "the configuration has changed and is used from now on"))
+		if bad != step.bad || good != step.good {
+			t.Errorf("%s: the log has %d complaints and %d changes, want %d and %d:\n%s", step.name, bad, good, step.bad, step.good, log)
+		}
+	}
+}
+
+// Every reason has its metric before the first request.
+func TestMetricsAreThereFromTheStart(t *testing.T) {
+	r := newRig(t, &fakeSources{t: t}, nil)
+	for _, reason := range webhook.Reasons() {
+		for _, decision := range decisions(reason) {
+			if got := r.count(decision.String(), string(reason)); got != 0 {
+				t.Errorf("%s, %s begins with %v", decision, reason, got)
+			}
+		}
+	}
+}

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package serve
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+
+	"github.com/shoot-proxy/proxy-client/webhook"
+)
+
+// operation is one of a JSON patch (RFC 6902).
+type operation struct {
+	Op    string `json:"op"`
+	Path  string `json:"path"`
+	Value any    `json:"value,omitempty"` // never a plain "", which would be left out
+}
+
+// patchOf returns the JSON patch that makes after of before. It puts in and takes out
+// whole containers, volumes and annotations, and never makes one container of another:
+// what a newer API server has in a container, and our types do not know, would stay
+// behind in the wrong one.
+func patchOf(before, after *corev1.Pod) ([]byte, error) {
+	rest := before.DeepCopy()
+	rest.Annotations = after.Annotations
+	rest.Spec.InitContainers, rest.Spec.Containers, rest.Spec.Volumes = after.Spec.InitContainers, after.Spec.Containers, after.Spec.Volumes
+	if !equality.Semantic.DeepEqual(rest, after) {
+		return webhook.Patch(before, after) // more has changed than we know of
+	}
+	var all []operation
+	all = append(all, annotations(before.Annotations, after.Annotations)...)
+	all = append(all, elements("/spec/volumes", before.Spec.Volumes, after.Spec.Volumes)...)
+	all = append(all, elements("/spec/initContainers", before.Spec.InitContainers, after.Spec.InitContainers)...)
+	all = append(all, elements("/spec/containers", before.Spec.Containers, after.Spec.Containers)...)
+	return json.Marshal(all)
+}
+
+// elements puts into a list what is new, and takes out what is not there any more.
+func elements[T any](path string, before, after []T) []operation {
+	if len(before) == 0 && len(after) == 0 {
+		return nil
+	}
+	if len(before) == 0 {
+		return []operation{{Op: "add", Path: path, Value: after}}
+	}
+	if len(after) == 0 {
+		return []operation{{Op: "remove", Path: path}}
+	}
+	equal := func(a, b T) bool { return equality.Semantic.DeepEqual(a, b) }
+	var all []operation
+	at := 0
+	for len(before) > 0 || len(after) > 0 {
+		here := fmt.Sprintf("%s/%d", path, at)
+		switch {
+		case len(before) > 0 && len(after) > 0 && equal(before[0], after[0]):
+			before, after = before[1:], after[1:]
+			at++
+		case len(before) > 0 && !slices.ContainsFunc(after, func(e T) bool { return equal(e, before[0]) }):
+			all = append(all, operation{Op: "remove", Path: here})
+			before = before[1:]
+		case len(after) > 0:
+			all = append(all, operation{Op: "add", Path: here, Value: after[0]})
+			after = after[1:]
+			at++
+		default: // it is further up already
+			all = append(all, operation{Op: "remove", Path: here})
+			before = before[1:]
+		}
+	}
+	return all
+}
+
+// escape makes a name part of a path (RFC 6901).
+var escape = strings.NewReplacer("~", "~0", "/", "~1")
+
+func annotations(before, after map[string]string) []operation {
+	const path = "/metadata/annotations"
+	switch {
+	case len(before) == 0 && len(after) == 0:
+		return nil
+	case len(before) == 0:
+		return []operation{{Op: "add", Path: path, Value: after}}
+	case len(after) == 0:
+		return []operation{{Op: "remove", Path: path}}
+	}
+	var all []operation
+	for name := range before {
+		if _, ok := after[name]; !ok {
+			all = append(all, operation{Op: "remove", Path: path + "/" + escape.Replace(name)})
+		}
+	}
+	for name, value := range after {
+		if old, ok := before[name]; !ok || old != value {
+			all = append(all, operation{Op: "add", Path: path + "/" + escape.Replace(name), Value: &value})
+		}
+	}
+	// The same pod gets the same patch.
+	slices.SortFunc(all, func(a, b operation) int { return strings.Compare(a.Path, b.Path) })
+	return all
+}

@@ -115,7 +115,7 @@ chart-test: helm tools ## the Helm chart and the plain manifests: lint, golden f
 
 .PHONY: manifests
 manifests: helm ## rewrite what is made of the chart: deploy/ and the golden files
-	@go test -C test/helm -count=1 -run '^(TestTemplate|TestManifestsAreUpToDate)$$' . -update
+	@go test -C test/helm -count=1 -run '^(TestTemplate|TestNotes|TestManifestsAreUpToDate)$$' . -update
 
 .PHONY: demo
 demo: need-root ## an unmodified curl and Prometheus reach a cluster through the sidecar (root); KEEP=1 leaves it standing

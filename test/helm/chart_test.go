@@ -3,6 +3,7 @@
 package helm
 
 import (
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -74,6 +75,31 @@ func TestTemplate(t *testing.T) {
 		if !names[filepath.Base(file)] {
 			t.Errorf("%s belongs to no file in %s/ci: remove it", file, chart)
 		}
+	}
+}
+
+// The notes are shown after an install, which there is no cluster for here. So they are
+// rendered as a value of a manifest.
+func TestNotes(t *testing.T) {
+	copied := filepath.Join(t.TempDir(), "chart")
+	if err := os.CopyFS(copied, os.DirFS(chart)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(copied+"/templates/NOTES.txt", copied+"/notes"); err != nil {
+		t.Fatal(err)
+	}
+	write(t, copied+"/templates/notes.yaml", `notes: {{ tpl (.Files.Get "notes") . | quote }}`)
+	for _, name := range []string{"defaults", "prometheus", "gardener", "small"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			text, err := run(t, "template", release, copied, "--namespace", namespace, "--kube-version", kubernetes,
+				"--show-only", "templates/notes.yaml", "--values", chart+"/ci/"+name+"-values.yaml")
+			if err != nil {
+				t.Fatal(err)
+			}
+			notes, _ := parse(t, text)[0]["notes"].(string)
+			compare(t, "testdata/notes/"+name+".txt", notes)
+		})
 	}
 }
 

@@ -4,7 +4,6 @@ package helm
 
 import (
 	"encoding/json"
-	"path/filepath"
 	"reflect"
 	"regexp"
 	"slices"
@@ -97,28 +96,11 @@ func checkDefault(t *testing.T, values object, name, cell string) {
 	}
 }
 
-// An example in docs/webhook.md that begins with the name of a file of values is one
-// that the chart takes.
-func TestDocumentedValuesAreAccepted(t *testing.T) {
-	found := 0
-	for _, block := range regexp.MustCompile("(?s)```yaml\n(# values.*?yaml\n.*?)```").FindAllStringSubmatch(read(t, root+"/docs/webhook.md"), -1) {
-		found++
-		file := filepath.Join(t.TempDir(), "values.yaml")
-		write(t, file, block[1])
-		if _, err := template(t, file); err != nil {
-			t.Errorf("docs/webhook.md shows values that are refused: %v\n%s", err, block[1])
-		}
-	}
-	if found == 0 {
-		t.Error("docs/webhook.md shows no values")
-	}
-}
-
 var metric = regexp.MustCompile(`\b(?:shoot_proxy_webhook|proxy_client)_[a-z_]+`)
 
 // The dashboard shows metrics that there are: those that the documents explain.
 func TestDashboardsMetricsAreDocumented(t *testing.T) {
-	documents := read(t, root+"/README.md") + read(t, root+"/docs/webhook.md")
+	documents := read(t, root+"/README.md") + read(t, document)
 	found := metric.FindAllString(read(t, chart+"/dashboards/shoot-proxy.json"), -1)
 	if len(found) == 0 {
 		t.Error("the dashboard shows nothing")

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package helm
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/shoot-proxy/proxy-client/webhook"
+)
+
+// document is what the examples are in.
+const document = root + "/docs/webhook.md"
+
+var block = regexp.MustCompile("(?ms)^( *)```yaml\n(.*?)^ *```$")
+
+// examples returns the YAML blocks of the document that have some text in them.
+func examples(t *testing.T, text string) []string {
+	t.Helper()
+	var found []string
+	for _, match := range block.FindAllStringSubmatch(read(t, document), -1) {
+		indent, example := match[1], match[2]
+		example = strings.ReplaceAll("\n"+example, "\n"+indent, "\n")[1:] // of a list
+		if strings.Contains(example, text) {
+			found = append(found, example)
+		}
+	}
+	if len(found) == 0 {
+		t.Fatalf("%s has no example with %q", document, text)
+	}
+	return found
+}
+
+func TestDocumentedValuesAreAccepted(t *testing.T) {
+	for _, values := range examples(t, "# values") {
+		file := filepath.Join(t.TempDir(), "values.yaml")
+		write(t, file, values)
+		if _, err := template(t, file); err != nil {
+			t.Errorf("%s shows values that are refused: %v\n%s", document, err, values)
+		}
+	}
+}
+
+func TestDocumentedConfigurationIsAccepted(t *testing.T) {
+	for _, text := range examples(t, "kind: InjectionConfig") {
+		objects := parse(t, text)
+		if config, ok := objects[0].at("data", webhook.ConfigKey).(string); ok {
+			if _, err := webhook.ParseNamespaceConfig("the ConfigMap", []byte(config)); err != nil {
+				t.Errorf("%s: %s", document, webhook.Detail(err))
+			}
+		} else if _, err := webhook.ParseConfig("the example", []byte(text)); err != nil {
+			t.Errorf("%s: %v", document, err)
+		}
+	}
+}
+
+// Whoever has the documented kustomization runs their own images and configuration.
+func TestDocumentedKustomizationWorks(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.CopyFS(filepath.Join(dir, "proxy-client", "deploy"), os.DirFS(deploy)); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "kustomization.yaml"), examples(t, "# kustomization.yaml")[0])
+	write(t, filepath.Join(dir, "config.yaml"), "their own\n")
+	objects := kustomizeBuild(t, dir)
+	if got := configOf(t, objects); got != "their own\n" {
+		t.Errorf("the configuration is %q", got)
+	}
+	containers, _ := find(t, objects, "Deployment").at("spec", "template", "spec", "containers").([]any)
+	container := object(containers[0].(map[string]any))
+	images := []string{container["image"].(string)}
+	for _, arg := range list(container["args"]) {
+		if name, value, _ := strings.Cut(arg, "="); strings.HasSuffix(name, "-image") {
+			images = append(images, name+" "+value)
+		}
+	}
+	want := []string{
+		"registry.example/shoot-proxy/webhook:0.1.0",
+		"--proxy-client-image registry.example/shoot-proxy/proxy-client:0.1.0",
+		"--init-redirect-image registry.example/shoot-proxy/init-redirect:0.1.0",
+	}
+	if diff := cmp.Diff(want, images); diff != "" {
+		t.Errorf("images (-want +got):\n%s", diff)
+	}
+}
+
+// The table says what to do about every reason for which a pod is refused.
+func TestEveryRefusalIsExplained(t *testing.T) {
+	_, section, ok := strings.Cut(read(t, document), "\n## Why a pod is refused\n")
+	if !ok {
+		t.Fatalf("%s does not say why a pod is refused", document)
+	}
+	section, _, _ = strings.Cut(section, "\n## ")
+	var documented, want []string
+	for _, row := range regexp.MustCompile("(?m)^\\| (`.*?) \\|").FindAllStringSubmatch(section, -1) {
+		for name := range strings.SplitSeq(row[1], ", ") {
+			documented = append(documented, strings.Trim(name, "`"))
+		}
+	}
+	for _, reason := range webhook.Reasons() {
+		switch reason {
+		case webhook.ReasonInjected, webhook.ReasonUpgraded, webhook.ReasonNoLabel, webhook.ReasonDisabled, webhook.ReasonAlreadyInjected:
+		default:
+			want = append(want, string(reason))
+		}
+	}
+	slices.Sort(want)
+	slices.Sort(documented)
+	if diff := cmp.Diff(want, documented); diff != "" {
+		t.Errorf("reasons (-webhook +%s):\n%s", document, diff)
+	}
+}
+
+// Flags, path and Lease are the webhook's, which this module does not build: they have
+// to stand in its source.
+func TestWebhookKnowsWhatItIsGiven(t *testing.T) {
+	var source strings.Builder
+	for _, file := range append(files(t, root+"/cmd/webhook/*.go"), files(t, root+"/webhook/serve/*.go")...) {
+		if !strings.HasSuffix(file, "_test.go") {
+			source.WriteString(read(t, file))
+		}
+	}
+	text, err := template(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	given := []string{"/mutate", "shoot-proxy-webhook-certificates"}
+	for _, word := range given {
+		if !strings.Contains(text, " "+word+"\n") && !strings.Contains(text, "["+word+"]") {
+			t.Errorf("the chart does not have %s", word)
+		}
+	}
+	containers, _ := find(t, parse(t, text), "Deployment").at("spec", "template", "spec", "containers").([]any)
+	for _, arg := range list(containers[0].(map[string]any)["args"])[1:] {
+		name, _, _ := strings.Cut(strings.TrimPrefix(arg, "--"), "=")
+		given = append(given, name)
+	}
+	for _, word := range given {
+		if !strings.Contains(source.String(), `"`+word+`"`) {
+			t.Errorf("the webhook does not know %s", word)
+		}
+	}
+}

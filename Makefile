@@ -117,6 +117,20 @@ chart-test: helm tools ## the Helm chart and the plain manifests: lint, golden f
 manifests: helm ## rewrite what is made of the chart: deploy/ and the golden files
 	@go test -C test/helm -count=1 -run '^(TestTemplate|TestNotes|TestManifestsAreUpToDate)$$' . -update
 
+.PHONY: kube
+kube: packages-build ## kube-apiserver and kube-controller-manager, into test/bin/kube/
+	@mkdir -p test/bin/kube
+	@test -x test/bin/kube/kube-apiserver || echo 'building kube-apiserver and kube-controller-manager (ten minutes the first time)'
+	@CGO_ENABLED=0 go build -C test/kubernetes $(BUILD_FLAGS) -ldflags '$(LDFLAGS)' -o ../bin/kube/ tool
+
+.PHONY: test-kube
+test-kube: packages-test ## the webhook and its chart against a real kube-apiserver and etcd
+	@$(MAKE) tools
+	@$(MAKE) helm
+	@$(MAKE) kube
+	@$(MAKE) build
+	cd test/kube && REQUIRE_ROOT=$(REQUIRE_ROOT) LAB_BIN=$(CURDIR)/bin LAB_TEST_BIN=$(CURDIR)/test/bin $(call GOTESTSUM,testname) -p 1 -count=1 -timeout 20m $(GO_TEST_FLAGS) ./...
+
 .PHONY: demo
 demo: need-root ## an unmodified curl and Prometheus reach a cluster through the sidecar (root); KEEP=1 leaves it standing
 	@$(MAKE) -j2 packages-demo go-demo

@@ -3,6 +3,7 @@
 package manifest
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -59,11 +60,17 @@ func (e edit) applyToList(n *yaml.Node, name string) error {
 	if err != nil {
 		return err
 	}
-	if e.op == opRemove {
+	switch from, ok := e.value.(int); {
+	case e.op == opRemove:
 		n.Content = slices.Delete(n.Content, i, i+1)
-		return nil
+	case e.op == opReplace:
+		n.Content[i] = written(e.value)
+	case e.op != opMove || !ok || from < 0 || from >= len(n.Content):
+		return fmt.Errorf("nothing to %s from %v in a list of %d", e.op, e.value, len(n.Content))
+	default:
+		moved := n.Content[from]
+		n.Content = slices.Insert(slices.Delete(n.Content, from, from+1), i, moved)
 	}
-	n.Content[i] = written(e.value)
 	return nil
 }
 
@@ -72,6 +79,8 @@ func (e edit) applyToMap(n *yaml.Node, name string) error {
 	switch {
 	case n.Kind != yaml.MappingNode:
 		return err
+	case e.op == opMove:
+		return errors.New("only in a list is there an order")
 	case err == nil && e.op == opRemove:
 		n.Content = slices.Delete(n.Content, i-1, i+1)
 	case err == nil: // a null, or an empty list, which the Go type leaves out

@@ -42,6 +42,9 @@ func TestApplyRefusesWhatDoesNotFit(t *testing.T) {
 		{opRemove, []string{"l", "2"}, nil},
 		{opReplace, []string{"l", "-1"}, "z"},
 		{opAdd, []string{"l", "0", "x"}, "z"},
+		{opMove, []string{"l", "0"}, 2},
+		{opMove, []string{"l", "0"}, nil},
+		{opMove, []string{"a", "b"}, 0},
 	} {
 		if got, err := editJSON(t, text, []edit{e}); err == nil || !strings.Contains(err.Error(), strings.Join(e.path, ".")) {
 			t.Errorf("%s %v became %s, %v: want an error that names the path", e.op, e.path, got, err)
@@ -62,6 +65,7 @@ func TestApply(t *testing.T) {
 		{edit{opAdd, []string{"l", "0"}, true}, `{"b":{"~/x":1},"l":[true,1,2],"containers":[]}`},
 		{edit{opAdd, []string{"l", "2"}, json.Number("1.50")}, `{"b":{"~/x":1},"l":[1,2,1.50],"containers":[]}`},
 		{edit{opRemove, []string{"l", "0"}, nil}, `{"b":{"~/x":1},"l":[2],"containers":[]}`},
+		{edit{opMove, []string{"l", "0"}, 1}, `{"b":{"~/x":1},"l":[2,1],"containers":[]}`},
 		{edit{opReplace, []string{"l", "1"}, map[string]any{"name": "n", "a": "<"}}, `{"b":{"~/x":1},"l":[1,{"name":"n","a":"<"}],"containers":[]}`},
 		{edit{opAdd, []string{"initContainers"}, []any{}}, `{"b":{"~/x":1},"l":[1,2],"initContainers":[],"containers":[]}`},
 	}
@@ -82,11 +86,12 @@ func TestApply(t *testing.T) {
 // and not rewritten in place.
 func TestDiffLeavesTheRestOfAListAlone(t *testing.T) {
 	from := map[string]any{"l": []any{"old", "a", "b"}}
-	to := map[string]any{"l": []any{"new", "first", "a", "b", "last"}}
+	to := map[string]any{"l": []any{"new", "first", "b", "a", "last"}}
 	want := []edit{
 		{opRemove, []string{"l", "0"}, nil},
 		{opAdd, []string{"l", "0"}, "new"},
 		{opAdd, []string{"l", "1"}, "first"},
+		{opMove, []string{"l", "2"}, 3},
 		{opAdd, []string{"l", "4"}, "last"},
 	}
 	if d := cmp.Diff(want, diff(nil, from, to, nil), cmp.AllowUnexported(edit{})); d != "" {

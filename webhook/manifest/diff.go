@@ -4,6 +4,7 @@ package manifest
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"reflect"
 	"slices"
@@ -12,11 +13,13 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// edit is an operation of a JSON patch (RFC 6902): add, remove or replace.
+// edit is an operation of a JSON patch (RFC 6902): add, remove, replace or move.
 type edit struct {
-	op    string
-	path  []string
-	value any // as encoding/json decodes it
+	op   string
+	path []string
+	// value is as encoding/json decodes it. Of a move, which is within a list, it is
+	// the index that it is from.
+	value any
 }
 
 // The operations.
@@ -24,6 +27,7 @@ const (
 	opAdd     = "add"
 	opRemove  = "remove"
 	opReplace = "replace"
+	opMove    = "move"
 )
 
 // editsOf returns what makes after of before, at path. Unlike webhook.Patch it knows
@@ -82,33 +86,52 @@ func diffMaps(edits []edit, from, to map[string]any, path []string) []edit {
 	return edits
 }
 
-// diffLists takes out what is gone, from the end, and puts in what is new. Where what
-// stayed has changed its order, the list is replaced.
+// diffLists takes out what is gone, from the end, and then puts each element into its
+// place: what was there before is moved, with all that its Go type does not know of.
 func diffLists(edits []edit, from, to []any, path []string) []edit {
-	has := func(list []any, e any) bool {
-		return slices.ContainsFunc(list, func(other any) bool { return reflect.DeepEqual(e, other) })
+	missing := map[string]int{} // how many of each
+	for _, e := range to {
+		missing[identity(e)]++
 	}
-	var stayed []any
-	var list []edit
+	stay := make([]bool, len(from))
+	for i, e := range from {
+		if id := identity(e); missing[id] > 0 {
+			missing[id]--
+			stay[i] = true
+		}
+	}
+	var current []string
 	for i, e := range slices.Backward(from) {
-		if has(to, e) {
-			stayed = append(stayed, e)
+		if stay[i] {
+			current = append(current, identity(e))
 		} else {
-			list = append(list, edit{op: opRemove, path: below(path, strconv.Itoa(i))})
+			edits = append(edits, edit{op: opRemove, path: below(path, strconv.Itoa(i))})
 		}
 	}
-	slices.Reverse(stayed)
+	slices.Reverse(current)
 	for i, e := range to {
-		if len(stayed) > 0 && reflect.DeepEqual(stayed[0], e) {
-			stayed = stayed[1:]
-		} else {
-			list = append(list, edit{opAdd, below(path, strconv.Itoa(i)), e})
+		at, id := below(path, strconv.Itoa(i)), identity(e)
+		switch where := slices.Index(current[i:], id); {
+		case where == 0:
+			continue
+		case where > 0:
+			current = slices.Delete(current, i+where, i+where+1)
+			edits = append(edits, edit{op: opMove, path: at, value: i + where})
+		default:
+			edits = append(edits, edit{opAdd, at, e})
 		}
+		current = slices.Insert(current, i, id)
 	}
-	if len(stayed) > 0 {
-		return append(edits, edit{opReplace, path, to})
+	return edits
+}
+
+// identity is the same text for the same values.
+func identity(value any) string {
+	text, err := json.Marshal(value)
+	if err != nil {
+		panic(fmt.Sprintf("what came from JSON does not become JSON: %v", err))
 	}
-	return append(edits, list...)
+	return string(text)
 }
 
 // below returns a path of its own memory.

@@ -258,7 +258,7 @@ func (x *exchange) run(socket string) {
 	err := c.dial(ctx, target)
 	cancel()
 	if err != nil {
-		if taken := x.conn.taken.Load(); err.Reason != ReasonTimeout && taken > 2*maxHead {
+		if taken := x.conn.taken.Load(); err.Reason != ReasonTimeout && taken > maxHead+chunkSize {
 			x.t.Errorf("read %d bytes to find out that the dial failed", taken)
 		}
 		if !slices.Contains(x.want.reasons, err.Reason) {

@@ -69,7 +69,10 @@ func newCommand(env environment) *cobra.Command {
 		},
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return options.FlagError(cmd.CommandPath(), err) })
-	root.AddCommand(injectCommand(env), uninjectCommand(env), explainCommand(env), versionCommand(env))
+	root.AddCommand(
+		serveCommand(versionOf(env), env.stdout, env.stderr),
+		injectCommand(env), uninjectCommand(env), explainCommand(env), versionCommand(env),
+	)
 	return root
 }
 

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package webhook
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+// definitions are the CustomResourceDefinitions that the chart's objects need: real
+// ones, out of the modules that test/crds pins, and a minimal one for Gardener,
+// whose module the Go module proxy does not serve.
+func definitions(t testing.TB) manifests {
+	t.Helper()
+	var all manifests
+	for module, files := range map[string][]string{
+		"github.com/cert-manager/cert-manager": {
+			"deploy/crds/cert-manager.io_certificates.yaml",
+			"deploy/crds/cert-manager.io_issuers.yaml",
+			"deploy/crds/cert-manager.io_clusterissuers.yaml",
+		},
+		"github.com/prometheus-operator/prometheus-operator": {
+			"example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml",
+			"example/prometheus-operator-crd/monitoring.coreos.com_podmonitors.yaml",
+		},
+	} {
+		// In the cache of a fresh clone it may not be yet.
+		cmd := exec.Command("go", "mod", "download", "-json", module)
+		cmd.Dir = filepath.Join("..", "..", "crds")
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("go mod download %s: %v\n%s", module, err, out)
+		}
+		var downloaded struct{ Dir string }
+		if err := json.Unmarshal(out, &downloaded); err != nil {
+			t.Fatalf("go mod download %s: %v", module, err)
+		}
+		for _, file := range files {
+			path := filepath.Join(downloaded.Dir, filepath.FromSlash(file))
+			all = append(all, parse(t, path, read(t, path))...)
+		}
+	}
+	const cluster = "testdata/clusters.extensions.gardener.cloud.yaml"
+	return append(all, parse(t, cluster, read(t, cluster))...)
+}
+
+// define installs the definitions, and returns once their kinds are there.
+func (s *system) define(t testing.TB) {
+	t.Helper()
+	all := definitions(t)
+	s.applyAll(t, all)
+	for _, definition := range all {
+		resource, err := s.resource(definition)
+		if err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, definition.GetName()+" to be served", func(ctx context.Context) error {
+			object, err := resource.Get(ctx, definition.GetName(), metav1.GetOptions{})
+			if err != nil {
+				return err
+			}
+			conditions, _, err := unstructured.NestedSlice(object.Object, "status", "conditions")
+			if err != nil {
+				return err
+			}
+			for _, condition := range conditions {
+				if c, ok := condition.(map[string]any); ok && c["type"] == "Established" && c["status"] == "True" {
+					return nil
+				}
+			}
+			return fmt.Errorf("not established: %v", conditions)
+		})
+	}
+}

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package webhook
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
+
+	"github.com/shoot-proxy/proxy-client/test/kube/cluster"
+	"github.com/shoot-proxy/proxy-client/test/lab"
+)
+
+// TestManagedCertificates installs the chart as it is by default: the webhook makes
+// its own certificate, keeps it in the Secret, and tells the API server its CA. Not a
+// character of what the chart renders is changed. For that, Services have addresses
+// of loopback, where the webhook listens, at the port that the Service has; the test
+// does what a kubelet does with the Secret.
+func TestManagedCertificates(t *testing.T) {
+	// A range of its own, for a test that runs beside this one.
+	services := fmt.Sprintf("127.%d.%d.0/24", 64+os.Getpid()>>8%64, os.Getpid()%256)
+	requireLowPorts(t)
+	s := newSystem(t, cluster.Options{ServiceCIDR: services})
+	s.releaseNamespace(t)
+	s.node(t, "new", "v1.36.0")
+	chart := s.render(t, filepath.Join("testdata", "managed.yaml"))
+	s.applyAll(t, chart)
+
+	service, err := s.client.CoreV1().Services(releaseNamespace).Get(t.Context(), chart.of(t, "Service").GetName(), metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := net.JoinHostPort(service.Spec.ClusterIP, fmt.Sprint(service.Spec.Ports[0].Port))
+	certs := filepath.Join(s.Dir, "certs")
+	h := newHook(t, s, chart, address, certs)
+	s.mount(t, argument(t, h.args, "secret-name"), certs)
+	h.start(t)
+	namespace := s.namespace(t, "managed", nil)
+	eventually(t, "the API server to trust the webhook", func(context.Context) error {
+		pod, err := s.rehearse(t, namespace, labelled(nil))
+		if err == nil {
+			h.checkInjected(t, pod)
+		}
+		return err
+	})
+
+	// One that is started again goes on with the same certificate.
+	before := s.secret(t, h)
+	h.process.Kill()
+	h.start(t)
+	pod, err := s.create(t, namespace, labelled(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.checkInjected(t, pod)
+	if after := s.secret(t, h); after != before {
+		t.Error("a webhook that is started again makes a new certificate")
+	}
+	h.stop(t)
+}
+
+// secret is the certificate that the webhook keeps.
+func (s *system) secret(t *testing.T, h *hook) string {
+	t.Helper()
+	secret, err := s.client.CoreV1().Secrets(releaseNamespace).Get(t.Context(), argument(t, h.args, "secret-name"), metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(secret.Data["tls.crt"]) == 0 {
+		t.Fatal("the Secret has no certificate")
+	}
+	return string(secret.Data["tls.crt"])
+}
+
+// requireLowPorts skips a test, so that everybody sees it, where a process may not
+// listen at the port of the chart's Service; see [newSystem].
+func requireLowPorts(t *testing.T) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:443")
+	if err == nil {
+		listener.Close()
+	}
+	if !errors.Is(err, os.ErrPermission) {
+		return
+	}
+	if os.Getenv("REQUIRE_ROOT") == "1" {
+		t.Fatalf("%s cannot listen at port 443, and REQUIRE_ROOT=1 forbids skipping it", t.Name())
+	}
+	t.Skipf("SKIPPED: %s cannot listen at port 443: run it as root", t.Name())
+}
+
+// mount keeps a folder as the chart's Deployment wants the Secret: the certificate
+// and its key, once they are there, and not the CA's key.
+func (s *system) mount(t *testing.T, secret, dir string) {
+	t.Helper()
+	folder, err := lab.NewVolume(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secrets := s.client.CoreV1().Secrets(releaseNamespace)
+	watched, err := secrets.Watch(t.Context(), metav1.ListOptions{FieldSelector: "metadata.name=" + secret})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	t.Cleanup(func() { watched.Stop(); <-ended })
+	go func() {
+		defer close(ended)
+		written := ""
+		for event := range watched.ResultChan() {
+			object, ok := event.Object.(*corev1.Secret)
+			if !ok || event.Type == watch.Deleted || len(object.Data["tls.crt"]) == 0 || string(object.Data["tls.crt"]) == written {
+				continue
+			}
+			files := map[string][]byte{"tls.crt": object.Data["tls.crt"], "tls.key": object.Data["tls.key"]}
+			if err := folder.Write(files); err != nil {
+				t.Errorf("mount the Secret: %v", err)
+			}
+			written = string(object.Data["tls.crt"])
+		}
+	}()
+}

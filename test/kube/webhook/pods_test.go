@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package webhook
+
+import (
+	"bytes"
+	"encoding/base64"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/shoot-proxy/proxy-client/webhook"
+)
+
+// The names that the product gives its containers.
+const (
+	initRedirect = "init-redirect"
+	proxyClient  = "proxy-client"
+)
+
+// labelled is a pod that wants to be injected, with annotations by their names
+// without prefix, and changed as a test wants it.
+func labelled(annotations map[string]string, change ...func(*corev1.Pod)) *corev1.Pod {
+	pod := unlabelled()
+	pod.Labels = map[string]string{webhook.Label: "true"}
+	for name, value := range annotations {
+		metav1.SetMetaDataAnnotation(&pod.ObjectMeta, webhook.AnnotationPrefix+name, value)
+	}
+	for _, c := range change {
+		c(pod)
+	}
+	return pod
+}
+
+// harmless makes of a pod one that Pod Security's strictest level lets in.
+func harmless(pod *corev1.Pod) {
+	yes, no := true, false
+	for _, containers := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
+		for i := range containers {
+			containers[i].SecurityContext = &corev1.SecurityContext{
+				RunAsNonRoot: &yes, AllowPrivilegeEscalation: &no,
+				Capabilities:   &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+				SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+			}
+		}
+	}
+}
+
+func unlabelled() *corev1.Pod {
+	return &corev1.Pod{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
+		ObjectMeta: metav1.ObjectMeta{GenerateName: "app-"},
+		Spec: corev1.PodSpec{
+			InitContainers: []corev1.Container{{Name: "prepare", Image: "registry.example/app:1"}},
+			Containers:     []corev1.Container{{Name: "app", Image: "registry.example/app:1"}},
+		},
+	}
+}
+
+// create makes a pod, as `kubectl create` does.
+func (s *system) create(t testing.TB, namespace string, pod *corev1.Pod) (*corev1.Pod, error) {
+	t.Helper()
+	return s.client.CoreV1().Pods(namespace).Create(t.Context(), pod, metav1.CreateOptions{})
+}
+
+// rehearse is create as a server-side dry run.
+func (s *system) rehearse(t testing.TB, namespace string, pod *corev1.Pod) (*corev1.Pod, error) {
+	t.Helper()
+	return s.client.CoreV1().Pods(namespace).Create(t.Context(), pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+}
+
+// checkInjected wants both containers in front, as the native sidecar, with the
+// images that the chart names, and the status annotation.
+func (h *hook) checkInjected(t testing.TB, pod *corev1.Pod) {
+	t.Helper()
+	var names, images []string
+	for _, c := range pod.Spec.InitContainers {
+		names, images = append(names, c.Name), append(images, c.Image)
+	}
+	if len(names) < 2 || names[0] != initRedirect || names[1] != proxyClient {
+		t.Fatalf("the pod's init containers are %q, want %s and %s first", names, initRedirect, proxyClient)
+	}
+	want := []string{argument(t, h.args, "init-redirect-image"), argument(t, h.args, "proxy-client-image")}
+	if !slices.Equal(images[:2], want) {
+		t.Errorf("their images are %q, want %q", images[:2], want)
+	}
+	if policy := pod.Spec.InitContainers[1].RestartPolicy; policy == nil || *policy != corev1.ContainerRestartPolicyAlways {
+		t.Errorf("proxy-client's restartPolicy is %v, want Always: every node runs native sidecars", policy)
+	}
+	if pod.Annotations[webhook.AnnotationStatus] == "" {
+		t.Errorf("the pod has no annotation %s: %v", webhook.AnnotationStatus, pod.Annotations)
+	}
+}
+
+// checkUntouched wants nothing of the injection in a pod.
+func checkUntouched(t testing.TB, pod *corev1.Pod) {
+	t.Helper()
+	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
+		if c.Name == initRedirect || c.Name == proxyClient {
+			t.Errorf("the pod has container %s", c.Name)
+		}
+	}
+	for name := range pod.Annotations {
+		if strings.HasPrefix(name, webhook.AnnotationPrefix) {
+			t.Errorf("the pod has annotation %s", name)
+		}
+	}
+	for _, volume := range pod.Spec.Volumes {
+		if !strings.HasPrefix(volume.Name, "kube-api-access-") {
+			t.Errorf("the pod has volume %s", volume.Name)
+		}
+	}
+}
+
+// flag returns the value of an argument of one of a pod's init containers.
+func flag(t testing.TB, pod *corev1.Pod, container, name string) string {
+	t.Helper()
+	for _, c := range pod.Spec.InitContainers {
+		if c.Name == container {
+			return argument(t, c.Args, name)
+		}
+	}
+	t.Fatalf("the pod has no init container %s", container)
+	return ""
+}
+
+// sentence is what the webhook said in a refusal of kube-apiserver's.
+func sentence(t testing.TB, err error) string {
+	t.Helper()
+	if err == nil {
+		t.Fatal("the pod was not refused")
+	}
+	_, said, found := strings.Cut(err.Error(), "denied the request: ")
+	if !found {
+		t.Fatalf("the webhook did not refuse the pod: %v", err)
+	}
+	return said
+}
+
+// explain is what `webhook explain` says of a pod, with the webhook's own
+// configuration and images, and its exit code.
+func (h *hook) explain(t testing.TB, namespace string, pod *corev1.Pod, flags ...string) (string, int) {
+	t.Helper()
+	manifest, err := yaml.Marshal(pod)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(h.system.webhook, append([]string{
+		"explain", "-f", "-", "--config", h.config, "--namespace", namespace,
+		"--init-redirect-image", argument(t, h.args, "init-redirect-image"),
+		"--proxy-client-image", argument(t, h.args, "proxy-client-image"),
+	}, flags...)...)
+	cmd.Stdin = bytes.NewReader(manifest)
+	var output bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &output, &output
+	_ = cmd.Run() // its exit code is the answer
+	return output.String(), cmd.ProcessState.ExitCode()
+}
+
+func encode(text []byte) string { return base64.StdEncoding.EncodeToString(text) }

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package webhook
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/shoot-proxy/proxy-client/test/lab"
+)
+
+// testRotation goes from one CA to another as cert-manager's ca-injector and any
+// operator have to: kube-apiserver trusts both, the webhook gets its certificate of
+// the new one, kube-apiserver forgets the old one. All the while pods are made, and
+// none is refused. Each new trust makes kube-apiserver connect anew.
+func (in *installed) testRotation(t *testing.T) {
+	namespace := in.namespace(t, "rotation", nil)
+	load := in.load(t, namespace)
+	for range 2 {
+		load.goOn(t)
+		next := in.serving.authority(t)
+		in.trust(t, in.ca, next)
+		load.goOn(t)
+		cert := in.serving.replace(t, next)
+		in.served(t, cert)
+		load.goOn(t)
+		in.trust(t, next)
+		load.goOn(t)
+		in.ca = next
+	}
+	total := load.stop(t)
+	t.Logf("%d admissions, none of them failed", total)
+}
+
+// trust writes the CAs of the webhook's certificate, and returns once kube-apiserver
+// knows.
+func (in *installed) trust(t *testing.T, authorities ...*lab.Authority) {
+	t.Helper()
+	var bundle []byte
+	for _, ca := range authorities {
+		bundle = append(bundle, read(t, ca.File)...)
+	}
+	configurations := in.client.AdmissionregistrationV1().MutatingWebhookConfigurations()
+	name := in.chart.of(t, "MutatingWebhookConfiguration").GetName()
+	configuration, err := configurations.Get(t.Context(), name, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range configuration.Webhooks {
+		configuration.Webhooks[i].ClientConfig.CABundle = bundle
+	}
+	if _, err := configurations.Update(t.Context(), configuration, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	in.settle(t)
+}
+
+// served returns once the webhook shows a certificate to who connects.
+func (in *installed) served(t *testing.T, cert []byte) {
+	t.Helper()
+	want, _ := pem.Decode(cert)
+	if want == nil {
+		t.Fatal("the certificate is no PEM")
+	}
+	eventually(t, "the webhook's new certificate", func(ctx context.Context) error {
+		// Whose it is does not matter: it is compared.
+		dialer := &tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}}
+		conn, err := dialer.DialContext(ctx, "tcp", in.port.Address())
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		state := conn.(*tls.Conn).ConnectionState()
+		if !bytes.Equal(state.PeerCertificates[0].Raw, want.Bytes) {
+			return errors.New("it shows the old one")
+		}
+		return nil
+	})
+}
+
+// load makes labelled pods, as dry runs so that they need not be removed, until it is
+// stopped.
+type load struct {
+	cancel context.CancelFunc
+	group  sync.WaitGroup
+	done   [4]atomic.Int64 // of each worker
+
+	mutex    sync.Mutex
+	failures []error
+}
+
+func (in *installed) load(t *testing.T, namespace string) *load {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	l := &load{cancel: cancel}
+	t.Cleanup(func() { cancel(); l.group.Wait() })
+	for i := range l.done {
+		l.group.Go(func() {
+			for ctx.Err() == nil {
+				pod, err := in.client.CoreV1().Pods(namespace).Create(ctx, labelled(nil), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+				if err == nil {
+					err = injected(pod)
+				}
+				if ctx.Err() != nil {
+					return // and so did this one
+				}
+				if err != nil {
+					l.mutex.Lock()
+					l.failures = append(l.failures, err)
+					l.mutex.Unlock()
+				}
+				l.done[i].Add(1)
+			}
+		})
+	}
+	return l
+}
+
+func injected(pod *corev1.Pod) error {
+	if len(pod.Spec.InitContainers) == 0 || pod.Spec.InitContainers[0].Name != initRedirect {
+		return errors.New("a labelled pod came back without init-redirect")
+	}
+	return nil
+}
+
+// goOn returns once every worker has made pods that it began after now.
+func (l *load) goOn(t *testing.T) {
+	t.Helper()
+	for i := range l.done {
+		before := l.done[i].Load()
+		eventually(t, "more pods", func(context.Context) error {
+			if made := l.done[i].Load() - before; made < 3 {
+				return fmt.Errorf("%d more", made)
+			}
+			return nil
+		})
+	}
+}
+
+// stop returns how many pods were made, and wants all of them injected.
+func (l *load) stop(t *testing.T) int64 {
+	t.Helper()
+	l.cancel()
+	l.group.Wait()
+	var total int64
+	for i := range l.done {
+		total += l.done[i].Load()
+	}
+	if n := len(l.failures); n > 0 {
+		t.Errorf("%d of %d pods were not injected, the first: %v", n, total, l.failures[0])
+	}
+	return total
+}

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package webhook
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/shoot-proxy/proxy-client/test/kube/cluster"
+	"github.com/shoot-proxy/proxy-client/test/kube/daemon"
+	"github.com/shoot-proxy/proxy-client/test/lab"
+)
+
+// installed is a cluster with the chart in it, and its webhook running.
+type installed struct {
+	*system
+	*hook
+	chart   manifests // as it is installed
+	port    *daemon.Port
+	serving *serving
+	ca      *lab.Authority // of the certificate that is served
+}
+
+// TestWebhook installs the chart once, for all its parts: a control plane takes
+// seconds to start. Each part has a namespace of its own, and leaves a webhook that
+// runs.
+func TestWebhook(t *testing.T) {
+	s := newSystem(t, cluster.Options{})
+	s.define(t)
+	s.releaseNamespace(t)
+	if !t.Run("every manifest passes a server-side dry run", s.testEveryManifest) {
+		return
+	}
+	in := s.installChart(t)
+	for _, part := range []struct {
+		name string
+		test func(*installed, *testing.T)
+	}{
+		{"the chart's own pods are let in", (*installed).testOwnPods},
+		{"a labelled pod is injected", (*installed).testLabelled},
+		{"an unlabelled pod is untouched", (*installed).testUnlabelled},
+		{"bad pods are refused as explain says", (*installed).testRefused},
+		{"a warning reaches who makes the pod", (*installed).testWarning},
+		{"a dry run is injected and has no side effects", (*installed).testDryRun},
+		{"pods of workloads are injected", (*installed).testWorkloads},
+		{"the namespace's ConfigMap is a source", (*installed).testConfigMap},
+		{"a ConfigMap that the operator does not list is none", (*installed).testOtherConfigMap},
+		{"Gardener's Cluster is a source", (*installed).testGardener},
+		{"old nodes get the classic order", (*installed).testOldNodes},
+		{"the chart's rights are the least", (*installed).testRights},
+		{"without a webhook labelled pods are refused, others not", (*installed).testDown},
+		{"certificates rotate under load", (*installed).testRotation},
+		{"what is removed is gone", (*installed).testRemoval},
+	} {
+		t.Run(part.name, func(t *testing.T) {
+			in.warnings.take()
+			part.test(in, t)
+		})
+	}
+}
+
+// releaseNamespace makes the namespace of the chart, as `helm install
+// --create-namespace` does, and lets only pods without privileges in.
+func (s *system) releaseNamespace(t *testing.T) {
+	t.Helper()
+	object := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
+		Name: releaseNamespace, Labels: map[string]string{"pod-security.kubernetes.io/enforce": "restricted"},
+	}}
+	if _, err := s.client.CoreV1().Namespaces().Create(t.Context(), object, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	s.furnished(t, releaseNamespace)
+}
+
+// installChart installs the chart, runs its webhook, and makes a node on which native
+// sidecars run.
+func (s *system) installChart(t *testing.T) *installed {
+	t.Helper()
+	port, err := daemon.HoldPort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(port.Release)
+	in := &installed{system: s, port: port, serving: newServing(t, s)}
+	in.ca = in.serving.authority(t)
+	in.serving.replace(t, in.ca)
+	in.chart = s.render(t, filepath.Join("testdata", "values.yaml")).pointAt(t, port.Address(), in.ca)
+	s.node(t, "new", "v1.36.0")
+	s.applyAll(t, in.chart)
+	in.hook = newHook(t, s, in.chart, port.Address(), filepath.Join(s.Dir, "certs"))
+	in.start(t)
+	s.settle(t)
+	return in
+}
+
+// node makes one of which there is only the object.
+func (s *system) node(t testing.TB, name, kubelet string) {
+	t.Helper()
+	nodes := s.client.CoreV1().Nodes()
+	node, err := nodes.Create(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{
+		Name: name, Labels: map[string]string{"kubernetes.io/os": "linux", "kubernetes.io/hostname": name},
+	}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	node.Status.NodeInfo.KubeletVersion = kubelet
+	node.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}
+	if _, err := nodes.UpdateStatus(t.Context(), node, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// testEveryManifest asks the API server about everything that the chart renders, with
+// each of its value files, and about the manifests made from it.
+func (s *system) testEveryManifest(t *testing.T) {
+	sources := map[string]manifests{"values.yaml": s.render(t)}
+	files, err := filepath.Glob(filepath.Join(s.programs.chart, "ci", "*.yaml"))
+	if err != nil || len(files) == 0 {
+		t.Errorf("the chart has no value files in ci: %v", err)
+	}
+	own, err := filepath.Glob(filepath.Join("testdata", "*.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range append(files, own...) {
+		if !strings.HasSuffix(file, "gardener.cloud.yaml") {
+			sources[file] = s.render(t, file)
+		}
+	}
+	plain, err := filepath.Glob(filepath.Join(s.deploy, "*.yaml"))
+	if err != nil || len(plain) == 0 {
+		t.Errorf("there are no plain manifests in deploy: %v", err)
+	}
+	for _, file := range plain {
+		// What kustomize makes of the rest, the chart's own tests compare.
+		objects := parse(t, file, read(t, file))
+		if kind := objects[0].GetKind(); kind != "Kustomization" && kind != "InjectionConfig" {
+			sources[file] = objects
+		}
+	}
+	for source, objects := range sources {
+		for _, object := range objects {
+			if err := s.apply(t.Context(), object, metav1.DryRunAll); err != nil {
+				t.Errorf("%s: %v", source, err)
+			}
+		}
+	}
+	s.absent(t, s.render(t))
+}
+
+// testOwnPods: the Deployment's pods pass Pod Security's strictest level.
+func (in *installed) testOwnPods(t *testing.T) {
+	want := int(*in.chart.deployment(t).Spec.Replicas)
+	eventually(t, "the chart's pods", func(ctx context.Context) error {
+		pods, err := in.client.CoreV1().Pods(releaseNamespace).List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return err
+		}
+		if len(pods.Items) != want {
+			return fmt.Errorf("there are %d, want %d", len(pods.Items), want)
+		}
+		return nil
+	})
+}
+
+// absent wants none of the objects to be there.
+func (s *system) absent(t testing.TB, objects manifests) {
+	t.Helper()
+	for _, object := range objects {
+		resource, err := s.resource(object)
+		if err != nil {
+			t.Fatal(err)
+		}
+		what := object.GetKind() + " " + object.GetName()
+		eventually(t, what+" not to be there", func(ctx context.Context) error {
+			return mustBeNotFound(resource.Get(ctx, object.GetName(), metav1.GetOptions{}))
+		})
+	}
+}
+
+func mustBeNotFound[T any](_ T, err error) error {
+	if isNotFound(err) {
+		return nil
+	}
+	return fmt.Errorf("it is there (%v)", err)
+}

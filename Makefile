@@ -52,6 +52,7 @@ test: ## everything: unit and namespace tests under the race detector, then end 
 	REQUIRE_ROOT=$(REQUIRE_ROOT) $(call GOTESTSUM,pkgname) -race $(GO_TEST_FLAGS) ./...
 	@$(MAKE) test-egressselector
 	@$(MAKE) test-bench-micro
+	@$(MAKE) chart-test
 	@$(MAKE) test-e2e
 
 .PHONY: test-unit

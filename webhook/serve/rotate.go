@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"path"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -62,7 +64,11 @@ func (m *Managed) lead(ctx context.Context, config *rest.Config, dir string, att
 	if err := errors.Join(corev1.AddToScheme(scheme), admissionregistrationv1.AddToScheme(scheme)); err != nil {
 		return err
 	}
-	mgr, err := manager.New(rest.CopyConfig(config), manager.Options{
+	config = rest.CopyConfig(config)
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
+		return &onlyNamed{next, map[string]string{"secrets": m.Secret, "mutatingwebhookconfigurations": m.Webhook}}
+	})
+	mgr, err := manager.New(config, manager.Options{
 		Scheme:                        scheme,
 		Logger:                        logr.FromSlogHandler(log.Handler()),
 		Metrics:                       metricsserver.Options{BindAddress: "0"},
@@ -95,4 +101,26 @@ func (m *Managed) lead(ctx context.Context, config *rest.Config, dir string, att
 		return err
 	}
 	return mgr.Start(ctx)
+}
+
+// onlyNamed makes a list, or a watch, of a resource one of the single object that is
+// meant. cert-controller would have all Secrets of the namespace, and all
+// MutatingWebhookConfigurations: more than it needs to know, and to keep in memory.
+// RBAC allows such lists by resourceNames.
+type onlyNamed struct {
+	next  http.RoundTripper
+	names map[string]string // by resource
+}
+
+// RoundTrip implements http.RoundTripper.
+func (o *onlyNamed) RoundTrip(r *http.Request) (*http.Response, error) {
+	name, ok := o.names[path.Base(r.URL.Path)]
+	if r.Method != http.MethodGet || !ok {
+		return o.next.RoundTrip(r)
+	}
+	r = r.Clone(r.Context())
+	query := r.URL.Query()
+	query.Set("fieldSelector", "metadata.name="+name)
+	r.URL.RawQuery = query.Encode()
+	return o.next.RoundTrip(r)
 }

@@ -206,6 +206,9 @@ func (s *server) serve(ctx context.Context) error {
 		Host: s.host, Port: s.port, WebhookMux: mux,
 		TLSOpts: []func(*tls.Config){func(c *tls.Config) {
 			c.MinVersion = tls.VersionTLS12
+			// kube-apiserver speaks nothing else with webhooks (apiserver,
+			// pkg/util/webhook/client.go), and HTTP/2 is one more thing to attack.
+			c.NextProtos = []string{"http/1.1"}
 			c.GetCertificate = s.certs.get
 		}},
 	})

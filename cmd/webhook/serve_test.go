@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/shoot-proxy/proxy-client/internal/options"
+)
+
+// What serve is given and cannot be is one sentence, and nothing is tried.
+func TestServeRefusesBadFlags(t *testing.T) {
+	t.Setenv("KUBERNETES_SERVICE_HOST", "")
+	dir := t.TempDir()
+	put := func(name, text string) string {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	good := put("config.yaml", "apiVersion: config.shoot-proxy.io/v1alpha1\nkind: InjectionConfig\n")
+	bad := put("bad.yaml", "apiVersion: config.shoot-proxy.io/v1alpha1\nkind: InjectionConfig\nshot: {}\n")
+	cluster := put("kubeconfig", "apiVersion: v1\nkind: Config\ncurrent-context: a\ncontexts: [{name: a, context: {cluster: a, user: a}}]\nclusters: [{name: a, cluster: {server: \"http://127.0.0.1:1\"}}]\nusers: [{name: a, user: {}}]\n")
+	with := func(args ...string) []string {
+		return append([]string{"--config", good, "--kubeconfig", cluster}, args...)
+	}
+	for _, tt := range []struct {
+		name string
+		args []string
+		want string
+	}{
+		{"an argument", with("now"), "unknown command"},
+		{"unknown flag", with("--port=1"), "--port: is not a flag"},
+		{"no config", []string{"--kubeconfig", cluster}, "--config: is missing"},
+		{"config not there", []string{"--config", filepath.Join(dir, "none"), "--kubeconfig", cluster}, "cannot be read"},
+		{"bad config", []string{"--config", bad, "--kubeconfig", cluster}, "shot"},
+		{"no cluster", []string{"--config", good}, "set --kubeconfig"},
+		{"bad kubeconfig", []string{"--config", good, "--kubeconfig", bad}, `--kubeconfig "` + bad + `": cannot be used`},
+		{"bad image", with("--proxy-client-image=a b"), `--proxy-client-image "a b"`},
+		{"bad listen address", with("--listen-address=9443"), `--listen-address "9443": is not an address`},
+		{"port 0", with("--listen-address=:0"), `--listen-address ":0": is not an address`},
+		{"bad delay", with("--shutdown-delay=1"), "--shutdown-delay"},
+		{"negative delay", with("--shutdown-delay=-1s"), `--shutdown-delay "-1s": is not between 0s and 5m`},
+		{"no certificate", with("--cert-dir", dir), `--cert-dir "` + dir + `": has no certificate`},
+		{"bad log level", with("--log-level=trace"), `--log-level "trace": is not a log level`},
+		{"bad log format", with("--log-format=xml"), `--log-format "xml": is not a log format`},
+		{"managed without a service", with("--manage-certificates", "--namespace=a", "--secret-name=b", "--webhook-name=c"), "--service-name: is missing"},
+		{"managed without a secret", with("--manage-certificates", "--namespace=a", "--service-name=b", "--webhook-name=c"), "--secret-name: is missing"},
+		{"not managed, with a secret", with("--secret-name=b"), `--secret-name "b": means nothing without --manage-certificates`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			cmd := serveCommand("v1", io.Discard, io.Discard)
+			cmd.SilenceUsage, cmd.SilenceErrors = true, true
+			cmd.SetErr(io.Discard)
+			cmd.SetArgs(tt.args)
+			err := cmd.ExecuteContext(t.Context())
+			err = options.FlagError("webhook serve", err) // as the root command does
+			if !options.IsUsage(err) || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("got %v, want a sentence with %s", err, tt.want)
+			}
+		})
+	}
+}

@@ -39,10 +39,11 @@ var (
 
 func (d *document) unreadable(problem string) Outcome {
 	o := Outcome{Result: webhook.Refused(webhook.ReasonBadRequest, "the document "+problem)}
-	if m := kindLine.FindSubmatch(d.body); m != nil {
+	begin := d.body[:min(len(d.body), 1<<12)]
+	if m := kindLine.FindSubmatch(begin); m != nil {
 		o.Kind = string(m[1])
 	}
-	if m := nameLine.FindSubmatch(d.body); m != nil {
+	if m := nameLine.FindSubmatch(begin); m != nil {
 		o.Name = string(m[1])
 	}
 	return o

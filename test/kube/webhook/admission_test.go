@@ -27,13 +27,6 @@ func (in *installed) testLabelled(t *testing.T) {
 	if got := flag(t, pod, initRedirect, "shoot-pod-cidr"); got != "100.64.0.0/12" {
 		t.Errorf("init-redirect's --shoot-pod-cidr is %s, want the operator's", got)
 	}
-	for _, c := range pod.Spec.InitContainers[:2] {
-		for _, mount := range c.VolumeMounts {
-			if strings.Contains(mount.MountPath, "serviceaccount") {
-				t.Errorf("%s has the pod's ServiceAccount mounted", c.Name)
-			}
-		}
-	}
 	// All else is what a pod of nobody's gets.
 	plain, err := in.create(t, namespace, unlabelled())
 	if err != nil {
@@ -161,8 +154,8 @@ func (in *installed) testWarning(t *testing.T) {
 	}
 	in.checkInjected(t, pod)
 	said := in.warnings.take()
-	if !slices.ContainsFunc(said, func(w string) bool { return strings.Contains(w, "shareProcessNamespace") }) {
-		t.Errorf("the API server warns %q, want a word about shareProcessNamespace", said)
+	if !slices.ContainsFunc(said, func(w string) bool { return strings.Contains(w, "processes are shared") }) {
+		t.Errorf("the API server warns %q, want that processes are shared", said)
 	}
 	for _, warning := range said {
 		if len([]rune(warning)) > 120 {

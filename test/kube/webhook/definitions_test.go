@@ -5,13 +5,14 @@ package webhook
 import (
 	"context"
 	"encoding/json"
-	"fmt"
+	"errors"
 	"os/exec"
 	"path/filepath"
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
 // definitions are the CustomResourceDefinitions that the chart's objects need: real
@@ -57,25 +58,20 @@ func (s *system) define(t testing.TB) {
 	all := definitions(t)
 	s.applyAll(t, all)
 	for _, definition := range all {
-		resource, err := s.resource(definition)
-		if err != nil {
+		group, _, err1 := unstructured.NestedString(definition.Object, "spec", "group")
+		kind, _, err2 := unstructured.NestedString(definition.Object, "spec", "names", "kind")
+		if err := errors.Join(err1, err2); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, definition.GetName()+" to be served", func(ctx context.Context) error {
-			object, err := resource.Get(ctx, definition.GetName(), metav1.GetOptions{})
+		eventually(t, definition.GetName()+" to be served", func(context.Context) error {
+			mapping, err := s.mapper.RESTMapping(schema.GroupKind{Group: group, Kind: kind})
 			if err != nil {
+				s.mapper.Reset() // else it remembers what there was
 				return err
 			}
-			conditions, _, err := unstructured.NestedSlice(object.Object, "status", "conditions")
-			if err != nil {
-				return err
-			}
-			for _, condition := range conditions {
-				if c, ok := condition.(map[string]any); ok && c["type"] == "Established" && c["status"] == "True" {
-					return nil
-				}
-			}
-			return fmt.Errorf("not established: %v", conditions)
+			// Discovery and what serves hear of it at different moments.
+			_, err = s.dynamic.Resource(mapping.Resource).List(t.Context(), metav1.ListOptions{})
+			return err
 		})
 	}
 }

@@ -11,9 +11,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/shoot-proxy/proxy-client/test/kube/cluster"
 	"github.com/shoot-proxy/proxy-client/test/lab"
@@ -105,26 +103,23 @@ func (s *system) mount(t *testing.T, secret, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	secrets := s.client.CoreV1().Secrets(releaseNamespace)
-	watched, err := secrets.Watch(t.Context(), metav1.ListOptions{FieldSelector: "metadata.name=" + secret})
-	if err != nil {
-		t.Fatal(err)
-	}
 	ended := make(chan struct{})
-	t.Cleanup(func() { watched.Stop(); <-ended })
+	t.Cleanup(func() { <-ended }) // after t.Context
 	go func() {
 		defer close(ended)
 		written := ""
-		for event := range watched.ResultChan() {
-			object, ok := event.Object.(*corev1.Secret)
-			if !ok || event.Type == watch.Deleted || len(object.Data["tls.crt"]) == 0 || string(object.Data["tls.crt"]) == written {
-				continue
+		_ = lab.Poll(t.Context(), "the test's end", func(ctx context.Context) error {
+			object, err := s.client.CoreV1().Secrets(releaseNamespace).Get(ctx, secret, metav1.GetOptions{})
+			if err != nil {
+				return err
 			}
-			files := map[string][]byte{"tls.crt": object.Data["tls.crt"], "tls.key": object.Data["tls.key"]}
-			if err := folder.Write(files); err != nil {
-				t.Errorf("mount the Secret: %v", err)
+			if cert := string(object.Data["tls.crt"]); cert != "" && cert != written {
+				written = cert
+				if err := folder.Write(map[string][]byte{"tls.crt": object.Data["tls.crt"], "tls.key": object.Data["tls.key"]}); err != nil {
+					t.Errorf("mount the Secret: %v", err)
+				}
 			}
-			written = string(object.Data["tls.crt"])
-		}
+			return errors.New("it goes on")
+		})
 	}()
 }

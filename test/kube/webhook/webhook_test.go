@@ -11,6 +11,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/shoot-proxy/proxy-client/test/kube/cluster"
 	"github.com/shoot-proxy/proxy-client/test/kube/daemon"
@@ -99,19 +100,24 @@ func (s *system) installChart(t *testing.T) *installed {
 	return in
 }
 
-// node makes one of which there is only the object.
+// node makes one of which there is only the object, until the end of t.
 func (s *system) node(t testing.TB, name, kubelet string) {
 	t.Helper()
 	nodes := s.client.CoreV1().Nodes()
-	node, err := nodes.Create(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{
+	_, err := nodes.Create(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{
 		Name: name, Labels: map[string]string{"kubernetes.io/os": "linux", "kubernetes.io/hostname": name},
 	}}, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	node.Status.NodeInfo.KubeletVersion = kubelet
-	node.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}
-	if _, err := nodes.UpdateStatus(t.Context(), node, metav1.UpdateOptions{}); err != nil {
+	t.Cleanup(func() {
+		if err := nodes.Delete(context.Background(), name, metav1.DeleteOptions{}); err != nil && !isNotFound(err) {
+			t.Error(err)
+		}
+	})
+	// Controllers write it too, so it is no update of what was read.
+	status := fmt.Sprintf(`{"status": {"nodeInfo": {"kubeletVersion": %q}, "conditions": [{"type": "Ready", "status": "True"}]}}`, kubelet)
+	if _, err := nodes.Patch(t.Context(), name, types.StrategicMergePatchType, []byte(status), metav1.PatchOptions{}, "status"); err != nil {
 		t.Fatal(err)
 	}
 }

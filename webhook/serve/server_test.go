@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -195,7 +196,7 @@ func TestCertificatesChangeUnderLoad(t *testing.T) {
 		expires := time.Now().Add(time.Duration(n) * time.Hour).Truncate(time.Second)
 		r.ca.issue(r.certs, n, expires)
 		r.eventually(fmt.Sprintf("certificate %d is in use", n), func() bool { return t.Failed() || serial.Load() == fmt.Sprint(n) })
-		if _, metrics := r.get("/metrics"); !strings.Contains(metrics, fmt.Sprintf("expiry_timestamp_seconds %.9e", float64(expires.Unix()))) && !t.Failed() {
+		if _, metrics := r.get("/metrics"); !strings.Contains(metrics, "expiry_timestamp_seconds "+strconv.FormatFloat(float64(expires.Unix()), 'g', -1, 64)+"\n") && !t.Failed() {
 			t.Errorf("the metric should say %v:\n%s", expires.Unix(), metrics)
 		}
 	}

@@ -37,6 +37,10 @@ func (h *handler) decide(ctx context.Context, namespace string, pod *corev1.Pod)
 	if !webhook.Wanted(pod) {
 		return webhook.Mutate(request)
 	}
+	if len(pod.Spec.Containers) == 0 {
+		// kube-apiserver finds this only later, and a patch may not fit.
+		return webhook.Refused(webhook.ReasonBadRequest, "the pod has no containers: it needs one")
+	}
 	var refusal *webhook.Result
 	if request.ConfigMap, refusal = h.configMap(ctx, namespace, pod, request.Defaults); refusal != nil {
 		return *refusal

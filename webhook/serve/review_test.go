@@ -140,6 +140,9 @@ func TestReviewsOfSomethingElse(t *testing.T) {
 		{"a wrong type in the pod", func(r *admissionv1.AdmissionRequest) {
 			r.Object.Raw = []byte(`{"apiVersion":"v1","kind":"Pod","spec":{"containers":{}}}`)
 		}, false, "is no pod"},
+		{"a pod without a spec", func(r *admissionv1.AdmissionRequest) {
+			r.Object.Raw = []byte(`{"apiVersion":"v1","kind":"Pod","metadata":{"labels":{"shoot-proxy.io/inject":"true"}}}`)
+		}, false, "has no containers"},
 		{"updated", func(r *admissionv1.AdmissionRequest) { r.Operation = admissionv1.Update }, true, "this is UPDATE"},
 		{"deleted", func(r *admissionv1.AdmissionRequest) { r.Operation, r.Object.Raw = admissionv1.Delete, nil }, true, "this is DELETE"},
 		{"an ephemeral container", func(r *admissionv1.AdmissionRequest) { r.SubResource = "ephemeralcontainers" }, true, "pods/ephemeralcontainers"},

@@ -5,6 +5,7 @@ package serve
 import (
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -29,7 +30,7 @@ func patchOf(before, after *corev1.Pod) ([]byte, error) {
 	rest := before.DeepCopy()
 	rest.Annotations = after.Annotations
 	rest.Spec.InitContainers, rest.Spec.Containers, rest.Spec.Volumes = after.Spec.InitContainers, after.Spec.Containers, after.Spec.Volumes
-	if !equality.Semantic.DeepEqual(rest, after) {
+	if !same(rest, after) {
 		return webhook.Patch(before, after) // more has changed than we know of
 	}
 	var all []operation
@@ -38,6 +39,12 @@ func patchOf(before, after *corev1.Pod) ([]byte, error) {
 	all = append(all, elements("/spec/initContainers", before.Spec.InitContainers, after.Spec.InitContainers)...)
 	all = append(all, elements("/spec/containers", before.Spec.Containers, after.Spec.Containers)...)
 	return json.Marshal(all)
+}
+
+// same compares the cheap way first, which nearly always is enough: after began as a
+// copy of before.
+func same[T any](a, b T) bool {
+	return reflect.DeepEqual(a, b) || equality.Semantic.DeepEqual(a, b)
 }
 
 // elements puts into a list what is new, and takes out what is not there any more.
@@ -51,16 +58,15 @@ func elements[T any](path string, before, after []T) []operation {
 	if len(after) == 0 {
 		return []operation{{Op: "remove", Path: path}}
 	}
-	equal := func(a, b T) bool { return equality.Semantic.DeepEqual(a, b) }
 	var all []operation
 	at := 0
 	for len(before) > 0 || len(after) > 0 {
 		here := fmt.Sprintf("%s/%d", path, at)
 		switch {
-		case len(before) > 0 && len(after) > 0 && equal(before[0], after[0]):
+		case len(before) > 0 && len(after) > 0 && same(before[0], after[0]):
 			before, after = before[1:], after[1:]
 			at++
-		case len(before) > 0 && !slices.ContainsFunc(after, func(e T) bool { return equal(e, before[0]) }):
+		case len(before) > 0 && !slices.ContainsFunc(after, func(e T) bool { return same(e, before[0]) }):
 			all = append(all, operation{Op: "remove", Path: here})
 			before = before[1:]
 		case len(after) > 0:

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"slices"
 
-	jsonpatch "gomodules.xyz/jsonpatch/v2"
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -75,21 +74,4 @@ func without[T any](list []T, names []string, name func(T) string) []T {
 		return nil
 	}
 	return list
-}
-
-// Patch returns the JSON patch (RFC 6902) that makes after of before.
-func Patch(before, after *corev1.Pod) ([]byte, error) {
-	from, err := json.Marshal(before)
-	if err != nil {
-		return nil, fmt.Errorf("encoding the pod: %w", err)
-	}
-	to, err := json.Marshal(after)
-	if err != nil {
-		return nil, fmt.Errorf("encoding the injected pod: %w", err)
-	}
-	operations, err := jsonpatch.CreatePatch(from, to)
-	if err != nil {
-		return nil, fmt.Errorf("comparing the pod with the injected one: %w", err)
-	}
-	return json.Marshal(operations)
 }

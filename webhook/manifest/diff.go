@@ -30,9 +30,9 @@ const (
 	opMove    = "move"
 )
 
-// editsOf returns what makes after of before, at path. Unlike webhook.Patch it knows
-// that an element put in front of a list moves the others: comments, and fields that
-// the Go type does not know, have to move with them.
+// editsOf returns what makes after of before, at path. Unlike webhook.Patch it moves
+// what changes its place in a list: comments, and fields that the Go type does not
+// know, have to move with it.
 func editsOf(before, after *corev1.Pod, path []string) ([]edit, error) {
 	from, err := untyped(before)
 	if err != nil {

@@ -119,7 +119,7 @@ func (h *handler) admit(ctx context.Context, request *admissionv1.AdmissionReque
 	if result.Decision != webhook.Inject {
 		return result, nil
 	}
-	patch, err := patchOf(pod, result.Pod)
+	patch, err := webhook.Patch(pod, result.Pod)
 	if err != nil {
 		return unavailable("the webhook cannot say how to change the pod: see its log", err), nil
 	}

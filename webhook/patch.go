@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package serve
+package webhook
 
 import (
 	"encoding/json"
@@ -9,10 +9,9 @@ import (
 	"slices"
 	"strings"
 
+	jsonpatch "gomodules.xyz/jsonpatch/v2"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-
-	"github.com/shoot-proxy/proxy-client/webhook"
 )
 
 // operation is one of a JSON patch (RFC 6902).
@@ -22,16 +21,16 @@ type operation struct {
 	Value any    `json:"value,omitempty"` // never a plain "", which would be left out
 }
 
-// patchOf returns the JSON patch that makes after of before. It puts in and takes out
+// Patch returns the JSON patch (RFC 6902) that makes after of before. It puts in and takes out
 // whole containers, volumes and annotations, and never makes one container of another:
 // what a newer API server has in a container, and our types do not know, would stay
 // behind in the wrong one.
-func patchOf(before, after *corev1.Pod) ([]byte, error) {
+func Patch(before, after *corev1.Pod) ([]byte, error) {
 	rest := before.DeepCopy()
 	rest.Annotations = after.Annotations
 	rest.Spec.InitContainers, rest.Spec.Containers, rest.Spec.Volumes = after.Spec.InitContainers, after.Spec.Containers, after.Spec.Volumes
-	if !same(rest, after) {
-		return webhook.Patch(before, after) // more has changed than we know of
+	if !equal(rest, after) {
+		return patchByPlace(before, after) // more has changed than we know of
 	}
 	var all []operation
 	all = append(all, annotations(before.Annotations, after.Annotations)...)
@@ -41,9 +40,27 @@ func patchOf(before, after *corev1.Pod) ([]byte, error) {
 	return json.Marshal(all)
 }
 
-// same compares the cheap way first, which nearly always is enough: after began as a
+// patchByPlace is Patch for any two pods. It compares the elements of lists by their
+// places.
+func patchByPlace(before, after *corev1.Pod) ([]byte, error) {
+	from, err := json.Marshal(before)
+	if err != nil {
+		return nil, fmt.Errorf("encoding the pod: %w", err)
+	}
+	to, err := json.Marshal(after)
+	if err != nil {
+		return nil, fmt.Errorf("encoding the injected pod: %w", err)
+	}
+	operations, err := jsonpatch.CreatePatch(from, to)
+	if err != nil {
+		return nil, fmt.Errorf("comparing the pod with the injected one: %w", err)
+	}
+	return json.Marshal(operations)
+}
+
+// equal compares the cheap way first, which nearly always is enough: after began as a
 // copy of before.
-func same[T any](a, b T) bool {
+func equal[T any](a, b T) bool {
 	return reflect.DeepEqual(a, b) || equality.Semantic.DeepEqual(a, b)
 }
 
@@ -63,10 +80,10 @@ func elements[T any](path string, before, after []T) []operation {
 	for len(before) > 0 || len(after) > 0 {
 		here := fmt.Sprintf("%s/%d", path, at)
 		switch {
-		case len(before) > 0 && len(after) > 0 && same(before[0], after[0]):
+		case len(before) > 0 && len(after) > 0 && equal(before[0], after[0]):
 			before, after = before[1:], after[1:]
 			at++
-		case len(before) > 0 && !slices.ContainsFunc(after, func(e T) bool { return same(e, before[0]) }):
+		case len(before) > 0 && !slices.ContainsFunc(after, func(e T) bool { return equal(e, before[0]) }):
 			all = append(all, operation{Op: "remove", Path: here})
 			before = before[1:]
 		case len(after) > 0:

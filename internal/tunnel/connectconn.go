@@ -149,7 +149,7 @@ func (c *connectConn) closedInHaste(err error) bool {
 	defer cancel()
 	conn, _, lost := c.endpoint.server.dialer.connect(ctx, c.endpoint)
 	if lost != nil {
-		return ctx.Err() != nil && c.endpoint.listens()
+		return interrupted(ctx) && c.endpoint.listens()
 	}
 	_ = conn.Close()
 	return true

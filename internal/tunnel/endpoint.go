@@ -218,7 +218,7 @@ func (e *endpoint) judge(ctx context.Context, err *Error, began time.Time, claim
 	e.mu.Lock()
 	old := e.aside
 	e.waiting--
-	judged := verdictOn(err, ctx.Err() != nil && !d.patient(began))
+	judged := verdictOn(err, interrupted(ctx) && !d.patient(began))
 	switch judged {
 	case answered:
 		e.aside.succeeded()

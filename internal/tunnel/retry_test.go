@@ -5,6 +5,7 @@ package tunnel
 import (
 	"context"
 	"errors"
+	"net"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -144,6 +145,41 @@ func TestBudget(t *testing.T) {
 		})
 	}
 }
+
+// TestBudgetEndsInAConnect: a socket that notices the budget's end before ctx
+// does has failed for that end all the same, which says nothing.
+func TestBudgetEndsInAConnect(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		p := newPair(t, frontend{options.ModeHTTPConnect, options.ModeHTTPConnect})
+		p.a.becomes(hostNoAgent)
+		p.b.becomes(hostNoAgent)
+		deadline := time.Now().Add(testBudget / 2)
+		ctx, cancel := context.WithDeadline(t.Context(), deadline.Add(time.Millisecond))
+		defer cancel()
+		p.Dialer.connect = func(ctx context.Context, e *endpoint) (net.Conn, string, *Error) {
+			deadline, _ := ctx.Deadline()
+			if left := time.Until(deadline); left < maxRetryPause {
+				time.Sleep(left)
+				return nil, "", e.server.unreachable(ctx, errors.New("connect: i/o timeout"))
+			}
+			return p.fakeNet.connect(ctx, e)
+		}
+		c := dial(lateContext{ctx, deadline}, p.Dialer)
+		if ReasonOf(c.err) != ReasonNoAgent {
+			t.Errorf("no server had an agent, and the last connect took until the budget's end; the dial ended with %v, want %s", c.err, ReasonNoAgent)
+		}
+		p.done()
+	})
+}
+
+// lateContext is a context that ends a moment after its deadline has passed.
+type lateContext struct {
+	context.Context
+	deadline time.Time
+}
+
+// Deadline implements context.Context.
+func (c lateContext) Deadline() (time.Time, bool) { return c.deadline, true }
 
 // TestDistrustedEverywhere: another server may trust us. Where none does, nobody
 // waits for the budget's end: that does not change by itself.

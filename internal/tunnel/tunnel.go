@@ -212,7 +212,7 @@ func (d *Dialer) DialContext(ctx context.Context, dst netip.AddrPort) (Conn, err
 		}
 		// What the end of the budget interrupted says less than what had failed
 		// before, where anything had.
-		if last == nil || ctx.Err() == nil {
+		if last == nil || !interrupted(ctx) {
 			last = err
 		}
 		sleep(ctx, jittered(pause, d.random()))
@@ -245,13 +245,13 @@ func (d *Dialer) dialAny(ctx context.Context, dst netip.AddrPort) (_ Conn, last 
 			return conn, nil, false
 		}
 		again = again || (err.elsewhere && err.Reason != ReasonTLS)
-		if last == nil || ctx.Err() == nil {
+		if last == nil || !interrupted(ctx) {
 			last = err
 		}
 		if !err.elsewhere {
 			return nil, err, false // also where the app gave up, whatever had failed before
 		}
-		if ctx.Err() != nil {
+		if interrupted(ctx) {
 			return nil, last, again
 		}
 	}
@@ -272,11 +272,19 @@ func (d *Dialer) find(ctx context.Context) *Error {
 	}
 	var last *Error
 	for _, s := range missing {
-		if last = s.await(ctx); last == nil || ctx.Err() != nil {
+		if last = s.await(ctx); last == nil || interrupted(ctx) {
 			break
 		}
 	}
 	return last
+}
+
+// interrupted reports whether the end of ctx may be why something failed. A
+// socket is given ctx's deadline and may notice that it has passed before ctx
+// does.
+func interrupted(ctx context.Context) bool {
+	deadline, ok := ctx.Deadline()
+	return ctx.Err() != nil || ok && !time.Now().Before(deadline)
 }
 
 // gaveUp says why a dial ended whose context ended: the app's own decision, or

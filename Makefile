@@ -53,6 +53,7 @@ test: ## everything: unit and namespace tests under the race detector, then end 
 	@$(MAKE) test-egressselector
 	@$(MAKE) test-bench-micro
 	@$(MAKE) chart-test
+	@$(MAKE) test-kube
 	@$(MAKE) test-e2e
 
 .PHONY: test-unit

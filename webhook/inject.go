@@ -51,7 +51,7 @@ func (in *injection) initContainer() corev1.Container {
 			Limits:   corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("64Mi")},
 		},
 		SecurityContext: security,
-		VolumeMounts:    []corev1.VolumeMount{{Name: volumeRun, MountPath: pathRun}}, // the lock of iptables-legacy
+		VolumeMounts:    []corev1.VolumeMount{{Name: volumeRun, MountPath: pathRun}, noToken()}, // the lock of iptables-legacy
 	}
 }
 
@@ -77,6 +77,7 @@ func (in *injection) sidecarContainer() corev1.Container {
 		VolumeMounts: []corev1.VolumeMount{
 			{Name: volumeCA, MountPath: pathCA, ReadOnly: true},
 			{Name: volumeClient, MountPath: pathClient, ReadOnly: true},
+			noToken(),
 		},
 	}
 	if in.readinessProbe {
@@ -104,6 +105,12 @@ func restricted(uid int64) *corev1.SecurityContext {
 	}
 }
 
+// noToken keeps the pod's ServiceAccount token out of our containers, which have
+// nothing to tell the API server.
+func noToken() corev1.VolumeMount {
+	return corev1.VolumeMount{Name: volumeNoToken, MountPath: pathToken, ReadOnly: true}
+}
+
 // requirements are proxy-client's resources.
 func (in *injection) requirements() corev1.ResourceRequirements {
 	list := func(given map[string]string, cpu, memory string) corev1.ResourceList {
@@ -127,10 +134,12 @@ func (in *injection) volumes() []corev1.Volume {
 	secret := func(name string) corev1.VolumeSource {
 		return corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: name, DefaultMode: new(int32(0o444))}}
 	}
+	empty := corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}
 	return []corev1.Volume{
-		{Name: volumeRun, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}},
+		{Name: volumeRun, VolumeSource: empty},
 		{Name: volumeCA, VolumeSource: secret(in.caSecret)},
 		{Name: volumeClient, VolumeSource: secret(in.clientSecret)},
+		{Name: volumeNoToken, VolumeSource: empty},
 	}
 }
 

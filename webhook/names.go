@@ -43,16 +43,24 @@ const (
 	volumeRun    = "shoot-proxy-run"
 	volumeCA     = "shoot-proxy-ca"
 	volumeClient = "shoot-proxy-client-tls"
+	volumeNoToken = "shoot-proxy-no-token" // empty, in its place
 
 	pathRun    = "/run"
 	pathCA     = "/certs/ca"
 	pathClient = "/certs/client"
+	// pathToken is where kube-apiserver mounts the pod's ServiceAccount token into
+	// every container that has nothing there (plugin ServiceAccount,
+	// DefaultAPITokenMountPath).
+	pathToken = "/var/run/secrets/kubernetes.io/serviceaccount"
 
 	healthPortName = "proxy-health"
 
 	// defaultContainer is kubectl's: which container it means where none is named.
 	defaultContainer = "kubectl.kubernetes.io/default-container"
 )
+
+// ourVolumes are the names that a pod may not use itself.
+var ourVolumes = []string{volumeRun, volumeCA, volumeClient, volumeNoToken}
 
 // Ports of proxy-client's in the pod: redirected connections, health, status page.
 const (

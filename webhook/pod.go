@@ -93,7 +93,7 @@ func checkPod(pod *corev1.Pod) *Result {
 		}
 	}
 	for _, v := range spec.Volumes {
-		if v.Name == volumeRun || v.Name == volumeCA || v.Name == volumeClient {
+		if slices.Contains(ourVolumes, v.Name) {
 			return refuse(ReasonForeignName, "volume %q has a name that is ours: rename it", v.Name)
 		}
 	}

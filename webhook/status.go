@@ -39,7 +39,7 @@ func statusOf(pod *corev1.Pod) (*status, error) {
 		return nil, fmt.Errorf("annotation %s is not what the webhook writes there: remove it, and with it what was injected by hand", AnnotationStatus)
 	}
 	for _, name := range slices.Concat(s.InitContainers, s.Containers, s.Volumes, s.Annotations) {
-		if !slices.Contains([]string{initRedirect, proxyClient, volumeRun, volumeCA, volumeClient, defaultContainer}, name) {
+		if !slices.Contains(append([]string{initRedirect, proxyClient, defaultContainer}, ourVolumes...), name) {
 			return nil, fmt.Errorf("annotation %s claims %q, which the webhook never adds: remove the annotation", AnnotationStatus, name)
 		}
 	}

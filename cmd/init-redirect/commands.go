@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/shoot-proxy/proxy-client/internal/cidr"
+	"github.com/shoot-proxy/proxy-client/internal/commandline"
 	"github.com/shoot-proxy/proxy-client/internal/options"
 	"github.com/shoot-proxy/proxy-client/pkg/redirect"
 )
@@ -37,9 +38,6 @@ func newCommand(env environment) *cobra.Command {
 		Short: "Redirect a pod's connections to the shoot into proxy-client",
 		Long: "Redirects the shoot's CIDRs, in the pod's own network namespace, to where proxy-client\n" +
 			"listens, and shows, checks and removes what it did. Without a command it applies.",
-		SilenceErrors:     true,
-		SilenceUsage:      true,
-		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
 	p.flags.AddFlags(root.PersistentFlags())
 	apply := p.command("apply", "Apply the rules, then verify them (the default)", p.apply)
@@ -54,12 +52,9 @@ func newCommand(env environment) *cobra.Command {
 		p.command("verify", "Compare the rules with what the flags ask for, and try them", p.verify),
 		p.command("plan", "Print what apply would feed to iptables-restore; change nothing", p.plan),
 		dump, clean,
-		&cobra.Command{Use: "version", Short: "Print the version", Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
-			_, err := fmt.Fprintln(env.stdout, "init-redirect", env.version)
-			return err
-		}},
+		commandline.VersionCommand("init-redirect", commandline.VersionOf(env.version), env.stdout),
 	)
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return options.FlagError(c.CommandPath(), err) })
+	commandline.Prepare(root)
 	return root
 }
 
@@ -67,9 +62,7 @@ func newCommand(env environment) *cobra.Command {
 func (p *program) command(name, short string, do func(context.Context) error) *cobra.Command {
 	return &cobra.Command{
 		Use: name, Short: short,
-		Args: func(c *cobra.Command, args []string) error {
-			return options.FlagError(c.CommandPath(), cobra.NoArgs(c, args))
-		},
+		Args: commandline.NoArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := options.ApplyEnvironment(c.Flags(), options.InitRedirectPrefix, p.env.lookup); err != nil {
 				return err

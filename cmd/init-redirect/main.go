@@ -24,8 +24,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// version is set by the linker (-X main.version=…).
-var version = "unknown"
+// version is set by the linker (-X main.version=…); without, the build knows.
+var version string
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)

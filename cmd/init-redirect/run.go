@@ -13,6 +13,7 @@ import (
 	"os"
 
 	"github.com/shoot-proxy/proxy-client/internal/cidr"
+	"github.com/shoot-proxy/proxy-client/internal/commandline"
 	"github.com/shoot-proxy/proxy-client/internal/options"
 	"github.com/shoot-proxy/proxy-client/pkg/redirect"
 )
@@ -53,7 +54,7 @@ func run(ctx context.Context, env environment) int {
 		return exitDone
 	}
 	code, kind := exitCode(err)
-	fmt.Fprintf(env.stderr, "init-redirect: %v\n", err) //nolint:errcheck // there is nobody left to tell
+	fmt.Fprintln(env.stderr, commandline.Sentence("init-redirect", err)) //nolint:errcheck // there is nobody left to tell
 	writeLastWords(env.terminationLog, code, kind, err)
 	return code
 }

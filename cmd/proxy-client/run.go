@@ -11,12 +11,11 @@ import (
 	"io"
 	"net/netip"
 	"os"
-	"runtime/debug"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/shoot-proxy/proxy-client/internal/commandline"
 	"github.com/shoot-proxy/proxy-client/internal/options"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
@@ -58,8 +57,7 @@ func run(env environment) int {
 	root.SetErr(env.stderr)
 	err := root.Execute()
 	if err != nil && !errors.Is(err, errAborted) {
-		// Joined errors have a line each; what is wrong is one sentence.
-		fmt.Fprintf(env.stderr, "proxy-client: %s\n", strings.ReplaceAll(err.Error(), "\n", "; "))
+		fmt.Fprintln(env.stderr, commandline.Sentence("proxy-client", err))
 	}
 	return exitCode(err)
 }
@@ -89,10 +87,7 @@ func newCommand(env environment) *cobra.Command {
 			"through a konnectivity proxy-server to where its app wanted it to go.\n\n" +
 			"Every flag can also come from the environment, --dial-timeout as PROXY_CLIENT_DIAL_TIMEOUT;\n" +
 			"the flag wins. SIGTERM and SIGINT drain, a second one ends at once.",
-		Args:              noArguments,
-		SilenceUsage:      true, // run says what is wrong, once
-		SilenceErrors:     true,
-		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
+		Args: commandline.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := options.ApplyEnvironment(cmd.Flags(), options.ProxyClientPrefix, env.lookup); err != nil {
 				return err
@@ -108,32 +103,7 @@ func newCommand(env environment) *cobra.Command {
 		},
 	}
 	flags.AddFlags(root.Flags())
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return options.FlagError(cmd.CommandPath(), err) })
-	root.AddCommand(waitCommand(env), &cobra.Command{
-		Use:   "version",
-		Short: "Print the version",
-		Args:  noArguments,
-		RunE: func(*cobra.Command, []string) error {
-			_, err := fmt.Fprintln(env.stdout, "proxy-client", versionOf(env))
-			return err
-		},
-	})
+	root.AddCommand(waitCommand(env), commandline.VersionCommand("proxy-client", commandline.VersionOf(env.version), env.stdout))
+	commandline.Prepare(root)
 	return root
-}
-
-// noArguments refuses what is neither a flag nor a command.
-func noArguments(cmd *cobra.Command, args []string) error {
-	return options.FlagError(cmd.CommandPath(), cobra.NoArgs(cmd, args))
-}
-
-// versionOf returns the linker's version, else the one that the Go tool put
-// into the binary from version control.
-func versionOf(env environment) string {
-	if env.version != "" {
-		return env.version
-	}
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "unknown"
 }

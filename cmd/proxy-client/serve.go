@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/shoot-proxy/proxy-client/internal/admin"
+	"github.com/shoot-proxy/proxy-client/internal/commandline"
 	"github.com/shoot-proxy/proxy-client/internal/options"
 	"github.com/shoot-proxy/proxy-client/internal/proxy"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
@@ -93,7 +94,7 @@ func serve(ctx context.Context, aborted <-chan struct{}, cfg *options.ProxyClien
 		}
 		return errors.Join(fmt.Errorf("%w: end the process that has the address, or choose another --health-address", err), dialer.Close())
 	}
-	announce(log, cfg, limit, health, versionOf(env))
+	announce(log, cfg, limit, health, commandline.VersionOf(env.version))
 
 	// What the data path needs and what watches it outlive its drain.
 	rest, stopRest := context.WithCancel(context.WithoutCancel(ctx))

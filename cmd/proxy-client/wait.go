@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/shoot-proxy/proxy-client/internal/commandline"
 	"github.com/shoot-proxy/proxy-client/internal/options"
 )
 
@@ -30,7 +31,7 @@ func waitCommand(env environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "wait",
 		Short: "Return once proxy-client listens in this pod",
-		Args:  noArguments,
+		Args:  commandline.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := options.ApplyEnvironment(cmd.Flags(), options.ProxyClientPrefix, env.lookup); err != nil {
 				return err

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	"github.com/shoot-proxy/proxy-client/internal/commandline"
 	"github.com/shoot-proxy/proxy-client/internal/options"
 	"github.com/shoot-proxy/proxy-client/webhook"
 	"github.com/shoot-proxy/proxy-client/webhook/manifest"
@@ -81,8 +82,8 @@ func write(r *manifest.Result, env environment) error {
 // fileCommand is one that reads a manifest, processes it and prints the result.
 func fileCommand(env environment, cmd cobra.Command, process func([]byte, manifest.Options) *manifest.Result, print func(*manifest.Result, environment) error) *cobra.Command {
 	flags := &fileFlags{}
-	flags.add(cmd.Flags(), versionOf(env))
-	cmd.Args = noArguments
+	flags.add(cmd.Flags(), commandline.VersionOf(env.version))
+	cmd.Args = commandline.NoArguments
 	cmd.RunE = func(*cobra.Command, []string) error {
 		stream, err := flags.read(env.stdin)
 		if err != nil {

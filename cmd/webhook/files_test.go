@@ -12,11 +12,16 @@ import (
 	"testing"
 )
 
-// outcome runs the program to its end.
+// outcome runs the program, v1.2.3 of it, to its end.
 func outcome(t *testing.T, stdin string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
+	return outcomeOf(t, "v1.2.3", stdin, args...)
+}
+
+func outcomeOf(t *testing.T, version, stdin string, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
 	var out, err bytes.Buffer
-	code = run(environment{args: args, stdin: strings.NewReader(stdin), stdout: &out, stderr: &err, version: "v1.2.3"})
+	code = run(environment{args: args, stdin: strings.NewReader(stdin), stdout: &out, stderr: &err, version: version})
 	return code, out.String(), err.String()
 }
 

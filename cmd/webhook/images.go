@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/shoot-proxy/proxy-client/internal/commandline"
 	"github.com/shoot-proxy/proxy-client/internal/options"
 	"github.com/shoot-proxy/proxy-client/webhook"
 )
@@ -20,7 +21,7 @@ var tag = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
 // webhook's own version.
 func addImageFlags(flags *pflag.FlagSet, images *webhook.Images, version string) {
 	version, _, _ = strings.Cut(version, "+") // build metadata: +dirty
-	if version == unknownVersion || !tag.MatchString(version) {
+	if version == commandline.UnknownVersion || !tag.MatchString(version) {
 		version = "latest" // a build outside of version control
 	}
 	flags.StringVar(&images.ProxyClient, "proxy-client-image", "shoot-proxy/proxy-client:"+version, "image of proxy-client")

@@ -5,11 +5,10 @@ package main
 import (
 	"fmt"
 	"io"
-	"runtime/debug"
-	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/shoot-proxy/proxy-client/internal/commandline"
 	"github.com/shoot-proxy/proxy-client/internal/options"
 )
 
@@ -36,8 +35,7 @@ func run(env environment) int {
 	root.SetErr(env.stderr)
 	err := root.Execute()
 	if err != nil {
-		// Joined errors have a line each; what is wrong is one sentence.
-		fmt.Fprintf(env.stderr, "webhook: %s\n", strings.ReplaceAll(err.Error(), "\n", "; "))
+		fmt.Fprintln(env.stderr, commandline.Sentence("webhook", err))
 	}
 	return exitCode(err)
 }
@@ -60,50 +58,17 @@ func newCommand(env environment) *cobra.Command {
 		Short: "Add init-redirect and proxy-client to pods",
 		Long: "webhook adds init-redirect and proxy-client to the pods whose label shoot-proxy.io/inject\n" +
 			"is \"true\": as an admission webhook of a cluster (serve), or in manifests (inject).",
-		Args:              noArguments,
-		SilenceUsage:      true, // run says what is wrong, once
-		SilenceErrors:     true,
-		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
+		Args: commandline.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return &options.UsageError{Problem: "a command is missing: run 'webhook --help' to see what there is"}
 		},
 	}
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return options.FlagError(cmd.CommandPath(), err) })
+	version := commandline.VersionOf(env.version)
 	root.AddCommand(
-		serveCommand(versionOf(env), env.stdout, env.stderr),
-		injectCommand(env), uninjectCommand(env), explainCommand(env), versionCommand(env),
+		serveCommand(version, env.stdout, env.stderr),
+		injectCommand(env), uninjectCommand(env), explainCommand(env),
+		commandline.VersionCommand("webhook", version, env.stdout),
 	)
+	commandline.Prepare(root)
 	return root
-}
-
-func versionCommand(env environment) *cobra.Command {
-	return &cobra.Command{
-		Use:   "version",
-		Short: "Print the version",
-		Args:  noArguments,
-		RunE: func(*cobra.Command, []string) error {
-			_, err := fmt.Fprintln(env.stdout, "webhook", versionOf(env))
-			return err
-		},
-	}
-}
-
-// noArguments refuses what is neither a flag nor a command.
-func noArguments(cmd *cobra.Command, args []string) error {
-	return options.FlagError(cmd.CommandPath(), cobra.NoArgs(cmd, args))
-}
-
-// unknownVersion is that of a build outside of version control.
-const unknownVersion = "unknown"
-
-// versionOf returns the linker's version, else the one that the Go tool put into the
-// binary from version control.
-func versionOf(env environment) string {
-	if env.version != "" {
-		return env.version
-	}
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return unknownVersion
 }

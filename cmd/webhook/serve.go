@@ -19,6 +19,7 @@ import (
 	"k8s.io/klog/v2"
 	crlog "sigs.k8s.io/controller-runtime/pkg/log"
 
+	"github.com/shoot-proxy/proxy-client/internal/commandline"
 	"github.com/shoot-proxy/proxy-client/internal/options"
 	"github.com/shoot-proxy/proxy-client/webhook/serve"
 )
@@ -41,7 +42,7 @@ func serveCommand(version string, out, errOut io.Writer) *cobra.Command {
 		Short: "Answer a cluster's API server",
 		Long: "serve is an admission webhook for pods that are created: POST " + serve.Path + ", by TLS.\n\n" +
 			"SIGTERM and SIGINT end it when what was asked before is answered; a second one ends it at once.",
-		Args: noArguments,
+		Args: commandline.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			log, err := f.log(errOut)
 			if err != nil {

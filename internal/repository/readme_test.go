@@ -219,7 +219,7 @@ func TestReadmeNamesEveryMetric(t *testing.T) {
 
 // The pod that README.md shows must be one that our programs accept.
 func TestReadmesPodIsAccepted(t *testing.T) {
-	_, rest, found := strings.Cut(read(t, filepath.Join(root, "README.md")), "```yaml\n")
+	_, rest, found := strings.Cut(read(t, filepath.Join(root, "README.md")), "```yaml\napiVersion: v1\nkind: Pod\n")
 	if !found {
 		t.Fatal("README.md shows no pod")
 	}

@@ -15,16 +15,19 @@ import (
 	"github.com/shoot-proxy/proxy-client/webhook"
 )
 
-// document is what the examples are in.
-const document = root + "/docs/webhook.md"
+// document explains the webhook. Examples are there and in the README.
+const (
+	document = root + "/docs/webhook.md"
+	readme   = root + "/README.md"
+)
 
 var block = regexp.MustCompile("(?ms)^( *)```yaml\n(.*?)^ *```$")
 
-// examples returns the YAML blocks of the document that have some text in them.
+// examples returns the YAML blocks of both that have some text in them.
 func examples(t *testing.T, text string) []string {
 	t.Helper()
 	var found []string
-	for _, match := range block.FindAllStringSubmatch(read(t, document), -1) {
+	for _, match := range block.FindAllStringSubmatch(read(t, readme)+read(t, document), -1) {
 		indent, example := match[1], match[2]
 		example = strings.ReplaceAll("\n"+example, "\n"+indent, "\n")[1:] // of a list
 		if strings.Contains(example, text) {
@@ -32,7 +35,7 @@ func examples(t *testing.T, text string) []string {
 		}
 	}
 	if len(found) == 0 {
-		t.Fatalf("%s has no example with %q", document, text)
+		t.Fatalf("%s and %s have no example with %q", readme, document, text)
 	}
 	return found
 }
@@ -42,7 +45,7 @@ func TestDocumentedValuesAreAccepted(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "values.yaml")
 		write(t, file, values)
 		if _, err := template(t, file); err != nil {
-			t.Errorf("%s shows values that are refused: %v\n%s", document, err, values)
+			t.Errorf("values are documented that are refused: %v\n%s", err, values)
 		}
 	}
 }

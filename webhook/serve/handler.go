@@ -182,14 +182,8 @@ func answer(w http.ResponseWriter, request *admissionv1.AdmissionRequest, result
 		UID:     request.UID,
 		Allowed: result.Decision != webhook.Refuse,
 		Result:  status(result),
-		AuditAnnotations: map[string]string{
-			"decision": result.Decision.String(),
-			"reason":   string(result.Reason),
-		},
-		Warnings: result.Warnings,
-	}
-	if result.Hash != "" {
-		response.AuditAnnotations["config-hash"] = result.Hash
+		AuditAnnotations: auditAnnotations(result),
+		Warnings:         result.Warnings,
 	}
 	if len(patch) > 0 {
 		response.Patch, response.PatchType = patch, new(admissionv1.PatchTypeJSONPatch)
@@ -201,6 +195,20 @@ func answer(w http.ResponseWriter, request *admissionv1.AdmissionRequest, result
 	w.Header().Set("Content-Type", "application/json")
 	// What fails here is the connection, and nobody is left to be told.
 	_ = json.NewEncoder(w).Encode(review)
+}
+
+// auditAnnotations are what the audit log gets. Of a pod that is injected already it is
+// the hash alone: kube-apiserver asks again after other webhooks changed the pod, and
+// wants no second answer that differs from the first.
+func auditAnnotations(result webhook.Result) map[string]string {
+	all := map[string]string{}
+	if result.Hash != "" {
+		all["config-hash"] = result.Hash
+	}
+	if result.Reason != webhook.ReasonAlreadyInjected {
+		all["decision"], all["reason"] = result.Decision.String(), string(result.Reason)
+	}
+	return all
 }
 
 // status is how a decision looks to the API server's client.

@@ -27,6 +27,14 @@ func (in *installed) testLabelled(t *testing.T) {
 	if got := flag(t, pod, initRedirect, "shoot-pod-cidr"); got != "100.64.0.0/12" {
 		t.Errorf("init-redirect's --shoot-pod-cidr is %s, want the operator's", got)
 	}
+	// Ours have nothing to tell the API server.
+	for _, c := range pod.Spec.InitContainers[:2] {
+		for _, m := range c.VolumeMounts {
+			if strings.HasPrefix(m.Name, "kube-api-access-") {
+				t.Errorf("%s has the pod's ServiceAccount token", c.Name)
+			}
+		}
+	}
 	// All else is what a pod of nobody's gets.
 	plain, err := in.create(t, namespace, unlabelled())
 	if err != nil {

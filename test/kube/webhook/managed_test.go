@@ -4,13 +4,20 @@ package webhook
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/shoot-proxy/proxy-client/test/kube/cluster"
@@ -62,7 +69,86 @@ func TestManagedCertificates(t *testing.T) {
 	if after := s.secret(t, h); after != before {
 		t.Error("a webhook that is started again makes a new certificate")
 	}
+	s.testRenewal(t, h, chart, namespace, address)
+	s.testManagedRights(t, h)
 	h.stop(t)
+}
+
+// testRenewal has the webhook renew its certificate while pods are made: it does, long
+// before the old one expires.
+func (s *system) testRenewal(t *testing.T, h *hook, chart manifests, namespace, address string) {
+	load := s.load(t, namespace)
+	load.goOn(t)
+	old, short := s.secret(t, h), s.shorten(t, h)
+	renewed := ""
+	eventually(t, "a renewed certificate", func(context.Context) error {
+		if renewed = s.secret(t, h); renewed == old || renewed == short {
+			return errors.New("it is the old one")
+		}
+		return nil
+	})
+	s.served(t, address, []byte(renewed))
+	s.reconnect(t, chart)
+	load.goOn(t)
+	t.Logf("%d admissions", load.stop(t))
+}
+
+// shorten replaces the webhook's certificate by one of the same CA that is about to
+// expire, and returns it.
+func (s *system) shorten(t *testing.T, h *hook) string {
+	t.Helper()
+	secrets := s.client.CoreV1().Secrets(releaseNamespace)
+	secret, err := secrets.Get(t.Context(), argument(t, h.args, "secret-name"), metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca, err := tls.X509KeyPair(secret.Data["ca.crt"], secret.Data["ca.key"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, err := tls.X509KeyPair(secret.Data["tls.crt"], secret.Data["tls.key"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := *own.Leaf
+	template.NotAfter = time.Now().Add(time.Hour)
+	der, err := x509.CreateCertificate(rand.Reader, &template, ca.Leaf, own.Leaf.PublicKey, ca.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	short := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	secret.Data["tls.crt"] = short
+	if _, err := secrets.Update(t.Context(), secret, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	return string(short)
+}
+
+// testManagedRights: what the webhook keeps its certificate with allows nothing else.
+func (s *system) testManagedRights(t *testing.T, h *hook) {
+	client := s.as(t, h.token)
+	other := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "other"}}
+	if _, err := s.client.CoreV1().Secrets(releaseNamespace).Create(t.Context(), other, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for what, try := range map[string]func() error{
+		"read another Secret": func() error {
+			_, err := client.CoreV1().Secrets(releaseNamespace).Get(t.Context(), "other", metav1.GetOptions{})
+			return err
+		},
+		"list the Secrets of its namespace": func() error {
+			_, err := client.CoreV1().Secrets(releaseNamespace).List(t.Context(), metav1.ListOptions{})
+			return err
+		},
+		"list the webhook configurations": func() error {
+			_, err := client.AdmissionregistrationV1().MutatingWebhookConfigurations().List(t.Context(), metav1.ListOptions{})
+			return err
+		},
+	} {
+		if err := try(); !apierrors.IsForbidden(err) {
+			t.Errorf("%s: %v, want that it is forbidden", what, err)
+		}
+	}
 }
 
 // secret is the certificate that the webhook keeps.

@@ -33,8 +33,8 @@ func (in *installed) testRotation(t *testing.T) {
 		in.trust(t, in.ca, next)
 		load.goOn(t)
 		cert := in.serving.replace(t, next)
-		in.served(t, cert)
-		in.reconnect(t)
+		in.served(t, in.port.Address(), cert)
+		in.reconnect(t, in.chart)
 		load.goOn(t)
 		in.trust(t, next)
 		load.goOn(t)
@@ -52,21 +52,21 @@ func (in *installed) trust(t *testing.T, authorities ...*lab.Authority) {
 	for _, ca := range authorities {
 		bundle = append(bundle, read(t, ca.File)...)
 	}
-	in.bundle(t, func([]byte) []byte { return bundle })
+	in.bundle(t, in.chart, func([]byte) []byte { return bundle })
 }
 
 // reconnect has kube-apiserver give up its connections: it does for other bytes, and
 // these say what the old ones did.
-func (in *installed) reconnect(t *testing.T) {
+func (s *system) reconnect(t *testing.T, chart manifests) {
 	t.Helper()
-	in.bundle(t, func(old []byte) []byte { return append(old, '\n') })
+	s.bundle(t, chart, func(old []byte) []byte { return append(old, '\n') })
 }
 
 // bundle changes the caBundle of the chart's webhook.
-func (in *installed) bundle(t *testing.T, change func([]byte) []byte) {
+func (s *system) bundle(t *testing.T, chart manifests, change func([]byte) []byte) {
 	t.Helper()
-	configurations := in.client.AdmissionregistrationV1().MutatingWebhookConfigurations()
-	name := in.chart.of(t, "MutatingWebhookConfiguration").GetName()
+	configurations := s.client.AdmissionregistrationV1().MutatingWebhookConfigurations()
+	name := chart.of(t, "MutatingWebhookConfiguration").GetName()
 	configuration, err := configurations.Get(t.Context(), name, metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -78,11 +78,11 @@ func (in *installed) bundle(t *testing.T, change func([]byte) []byte) {
 	if _, err := configurations.Update(t.Context(), configuration, metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	in.settle(t)
+	s.settle(t)
 }
 
 // served returns once the webhook shows a certificate to who connects.
-func (in *installed) served(t *testing.T, cert []byte) {
+func (s *system) served(t *testing.T, address string, cert []byte) {
 	t.Helper()
 	want, _ := pem.Decode(cert)
 	if want == nil {
@@ -91,7 +91,7 @@ func (in *installed) served(t *testing.T, cert []byte) {
 	eventually(t, "the webhook's new certificate", func(ctx context.Context) error {
 		// Whose it is does not matter: it is compared.
 		dialer := &tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}}
-		conn, err := dialer.DialContext(ctx, "tcp", in.port.Address())
+		conn, err := dialer.DialContext(ctx, "tcp", address)
 		if err != nil {
 			return err
 		}
@@ -115,7 +115,7 @@ type load struct {
 	failures []error
 }
 
-func (in *installed) load(t *testing.T, namespace string) *load {
+func (s *system) load(t *testing.T, namespace string) *load {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	l := &load{cancel: cancel}
@@ -123,7 +123,7 @@ func (in *installed) load(t *testing.T, namespace string) *load {
 	for i := range l.done {
 		l.group.Go(func() {
 			for ctx.Err() == nil {
-				pod, err := in.client.CoreV1().Pods(namespace).Create(ctx, labelled(nil), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+				pod, err := s.client.CoreV1().Pods(namespace).Create(ctx, labelled(nil), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 				if err == nil {
 					err = injected(pod)
 				}

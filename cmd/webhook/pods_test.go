@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/shoot-proxy/proxy-client/webhook"
+)
+
+// pods is where package webhook has its golden pods.
+const pods = "../../webhook/testdata/"
+
+// decided is what a golden file of package webhook says of a pod.
+type decided struct {
+	decision string // inject, skip or refuse
+	sentence string
+	pod      string // what comes out of an injection
+	// flags stand for what Mutate was told about the cluster.
+	flags []string
+	hash  *regexp.Regexp // what has another hash, nil for nothing
+}
+
+var goldenHead = regexp.MustCompile(`^(inject|skip|refuse) \((\w+)\): (.*)\n`)
+
+// goldenOf reads the golden file of a pod.
+func goldenOf(t *testing.T, name string) decided {
+	t.Helper()
+	text := readAll(t, pods+name+".golden")
+	head := goldenHead.FindStringSubmatch(text)
+	if head == nil {
+		t.Fatalf("%s.golden begins with %.80q", name, text)
+	}
+	said, pod, _ := strings.Cut(text, "---\n")
+	d := decided{decision: head[1], sentence: head[3], pod: pod}
+	for line := range strings.Lines(said) {
+		if detail, ok := strings.CutPrefix(line, "detail: "); ok {
+			d.sentence = strings.TrimSpace(detail) // whoever has the files may see what is in them
+		}
+	}
+	if strings.Contains(said, "value: nativeSidecar = auto ") { // the nodes' versions decided
+		native := "--native-sidecar=true"
+		if strings.Contains(d.sentence, "first container") {
+			native = "--native-sidecar=false"
+		}
+		d.flags = append(d.flags, native)
+	}
+	return d
+}
+
+// unknownToFiles are the golden pods about which a cluster knows more than files do,
+// and what the commands have to know instead, or say.
+var unknownToFiles = map[string]func(*decided){
+	"gardener": func(d *decided) { // the Cluster's CIDRs are --config's here, and with them the hash
+		d.pod = strings.ReplaceAll(d.pod, "100.96.0.0/11", "100.64.0.0/12")
+		d.hash = regexp.MustCompile(`"hash":"[0-9a-f]+"`)
+	},
+	"old-nodes": func(d *decided) { *d = decided{decision: webhook.Inject.String()} },
+}
+
+// TestGoldenPodsThroughTheFileCommands: what Mutate makes of the pods in package
+// webhook's testdata is what comes out of inject, in the same words; and uninject gives
+// back what went in.
+func TestGoldenPodsThroughTheFileCommands(t *testing.T) {
+	files, err := filepath.Glob(pods + "*.golden")
+	if err != nil || len(files) < 30 {
+		t.Fatalf("%d golden pods, error %v", len(files), err)
+	}
+	for _, golden := range files {
+		name := strings.TrimSuffix(filepath.Base(golden), ".golden")
+		t.Run(name, func(t *testing.T) { throughFileCommands(t, name) })
+	}
+}
+
+func throughFileCommands(t *testing.T, name string) {
+	want := goldenOf(t, name)
+	if adapt := unknownToFiles[name]; adapt != nil {
+		adapt(&want)
+	}
+	input := readAll(t, pods+name+".yaml")
+	flags := append([]string{
+		"-f", "-", "--namespace=shop",
+		"--proxy-client-image=registry.example/proxy-client:v1.0.0", "--init-redirect-image=registry.example/init-redirect:v1.0.0",
+	}, want.flags...)
+	if !slices.Contains([]string{"no-config", "no-config-annotated", "no-config-unix", "server-in-shoot"}, name) {
+		flags = append(flags, "--config="+firstOf(pods+name+".config.yaml", pods+"config.yaml"))
+	}
+	if file := firstOf(pods + name + ".configmap.yaml"); file != "" {
+		flags = append(flags, "--configmap="+file)
+	}
+	code, stdout, stderr := outcomeOf(t, "v1.0.0", input, append([]string{"inject"}, flags...)...)
+	switch want.decision {
+	case webhook.Refuse.String():
+		if code == exitDone || stdout != "" || !strings.Contains(unquoted(stderr), unquoted(want.sentence)) {
+			t.Errorf("exit code %d, stdout %q, stderr\n%s\nwant a refusal: %s", code, stdout, stderr, want.sentence)
+		}
+		return
+	case webhook.Skip.String():
+		if code != exitDone || stdout != input || !strings.Contains(stderr, "skipped: "+want.sentence) {
+			t.Errorf("exit code %d, stderr\n%s\nwant it skipped: %s; and as it was:%s", code, stderr, want.sentence, cmp.Diff(input, stdout))
+		}
+		return
+	}
+	if code != exitDone || !strings.Contains(stderr, "injected: "+want.sentence) {
+		t.Fatalf("exit code %d, stderr\n%s\nwant it injected: %s", code, stderr, want.sentence)
+	}
+	got := canonical(t, stdout)
+	if want.hash != nil {
+		want.pod, got = want.hash.ReplaceAllString(want.pod, "HASH"), want.hash.ReplaceAllString(got, "HASH")
+	}
+	if d := cmp.Diff(want.pod, got); d != "" && want.pod != "" {
+		t.Errorf("Mutate and inject make two pods of it (-Mutate +inject):\n%s", d)
+	}
+	if strings.Contains(input, webhook.AnnotationStatus) {
+		return // it was injected before
+	}
+	code, undone, stderr := outcomeOf(t, "v1.0.0", stdout, "uninject", "-f", "-")
+	if d := cmp.Diff(canonical(t, input), canonical(t, undone)); code != exitDone || d != "" {
+		t.Errorf("uninject: exit code %d, stderr\n%s\n(-before +after):\n%s", code, stderr, d)
+	}
+}
+
+// firstOf is the first file that exists, empty where none does.
+func firstOf(names ...string) string {
+	for _, name := range names {
+		if _, err := os.Stat(name); err == nil {
+			return name
+		}
+	}
+	return ""
+}
+
+// canonical is a pod as the golden files have it.
+func canonical(t *testing.T, manifest string) string {
+	t.Helper()
+	pod := &corev1.Pod{}
+	if err := yaml.UnmarshalStrict([]byte(manifest), pod); err != nil {
+		t.Fatalf("%v:\n%s", err, manifest)
+	}
+	text, err := yaml.Marshal(pod)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// sources are the names of a ConfigMap and of the file that stands for it.
+var sources = regexp.MustCompile(`ConfigMap "[^"]*"|--configmap "[^"]*"|--config( "[^"]*")?`)
+
+// unquoted is a sentence without the names of the sources.
+func unquoted(sentence string) string { return sources.ReplaceAllString(sentence, "SOURCE") }
+
+func readAll(t *testing.T, path string) string {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}

@@ -40,9 +40,9 @@ const (
 	initRedirect = "init-redirect"
 	proxyClient  = "proxy-client"
 
-	volumeRun    = "shoot-proxy-run"
-	volumeCA     = "shoot-proxy-ca"
-	volumeClient = "shoot-proxy-client-tls"
+	volumeRun     = "shoot-proxy-run"
+	volumeCA      = "shoot-proxy-ca"
+	volumeClient  = "shoot-proxy-client-tls"
 	volumeNoToken = "shoot-proxy-no-token" // empty, in its place
 
 	pathRun    = "/run"

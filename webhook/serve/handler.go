@@ -179,9 +179,9 @@ func nameOf(request *admissionv1.AdmissionRequest, pod *corev1.Pod) string {
 // answer writes the AdmissionReview with the response.
 func answer(w http.ResponseWriter, request *admissionv1.AdmissionRequest, result webhook.Result, patch []byte) {
 	response := &admissionv1.AdmissionResponse{
-		UID:     request.UID,
-		Allowed: result.Decision != webhook.Refuse,
-		Result:  status(result),
+		UID:              request.UID,
+		Allowed:          result.Decision != webhook.Refuse,
+		Result:           status(result),
 		AuditAnnotations: auditAnnotations(result),
 		Warnings:         result.Warnings,
 	}

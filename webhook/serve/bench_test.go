@@ -5,9 +5,6 @@ package serve
 import (
 	"io"
 	"log/slog"
-	"runtime"
-	"slices"
-	"sync"
 	"testing"
 	"time"
 
@@ -60,56 +57,5 @@ func BenchmarkAdmission(b *testing.B) {
 			}
 			b.ReportMetric(float64((processorTime(b)-before).Nanoseconds())/float64(b.N), "cpu-ns/op")
 		})
-	}
-}
-
-// BenchmarkRate sends 500 admissions a second by TLS over ten connections, with one
-// core for both sides, and reports what they waited for their answers. Each begins at
-// its own time, whether the others are done or not.
-func BenchmarkRate(b *testing.B) {
-	const rate, connections = 500, 10
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	r := start(b, plain(b), atOnce)
-	r.log.discard()
-	body := review(b, creation(b, prometheusPod(b)))
-	client := r.client()
-	var mu sync.Mutex
-	var took []time.Duration
-	before := processorTime(b)
-	b.ResetTimer()
-	for range b.N { // seconds
-		due := make(chan time.Time, rate)
-		for i := range rate {
-			due <- time.Now().Add(time.Duration(i) * time.Second / rate)
-		}
-		close(due)
-		var clients sync.WaitGroup
-		for range connections {
-			clients.Go(func() {
-				for at := range due {
-					time.Sleep(time.Until(at))
-					if _, err := r.send(client, body); err != nil {
-						b.Error(err)
-						return
-					}
-					mu.Lock()
-					took = append(took, time.Since(at))
-					mu.Unlock()
-				}
-			})
-		}
-		clients.Wait()
-	}
-	b.StopTimer()
-	slices.Sort(took)
-	var memory runtime.MemStats
-	runtime.ReadMemStats(&memory)
-	b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "p50-ms")
-	b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "p99-ms")
-	b.ReportMetric(float64((processorTime(b)-before).Microseconds())/float64(len(took)), "cpu-µs-of-both/request")
-	b.ReportMetric(float64(memory.Sys)/(1<<20), "MiB-of-both")
-	r.stop()
-	if err := r.wait(); err != nil {
-		b.Error(err)
 	}
 }

@@ -3,6 +3,7 @@
 package serve
 
 import (
+	"os"
 	"testing"
 
 	"github.com/go-logr/logr"
@@ -12,6 +13,9 @@ import (
 
 func TestMain(m *testing.M) {
 	crlog.SetLogger(logr.Discard()) // else it complains that nobody has
+	if text := os.Getenv(aloneEnv); text != "" {
+		os.Exit(serveAlone(text))
+	}
 	// controller-runtime's caches filter what they watch with apimachinery's
 	// watch.Filter, which waits for ever to hand over what came while it was stopped.
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("k8s.io/apimachinery/pkg/watch.(*filteredWatch).loop"))

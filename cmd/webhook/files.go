@@ -32,9 +32,13 @@ type fileFlags struct {
 	manifest.Options
 }
 
-func (f *fileFlags) add(flags *pflag.FlagSet, version string) {
-	f.Version = version
+func (f *fileFlags) addFilename(flags *pflag.FlagSet) {
 	flags.StringVarP(&f.filename, "filename", "f", "", "manifest to read, YAML or JSON; - is standard input")
+}
+
+// addSources adds what an injection is decided by.
+func (f *fileFlags) addSources(flags *pflag.FlagSet, version string) {
+	f.Version = version
 	flags.StringVar(&f.config, "config", "", "file with the InjectionConfig; without, the pods' annotations have to say everything")
 	flags.StringVar(&f.configMap, "configmap", "", "file with the InjectionConfig of the namespace's ConfigMap")
 	flags.StringVar(&f.Namespace, "namespace", "", "namespace of the objects; without, what they say, or default")
@@ -43,29 +47,51 @@ func (f *fileFlags) add(flags *pflag.FlagSet, version string) {
 }
 
 func injectCommand(env environment) *cobra.Command {
-	return fileCommand(env, cobra.Command{
+	return injectionCommand(env, cobra.Command{
 		Use:   "inject -f FILE",
 		Short: "Inject into the pods of a manifest",
 		Long: "inject writes the manifest to standard output, with the labelled pods and pod templates in it\n" +
 			"injected, and what it did to standard error. Where it refuses a document it writes nothing:\n\n" +
 			"  webhook inject -f prometheus.yaml --config webhook.yaml | kubectl apply -f -",
-	}, manifest.Inject, write)
-}
-
-func uninjectCommand(env environment) *cobra.Command {
-	return fileCommand(env, cobra.Command{
-		Use:   "uninject -f FILE",
-		Short: "Take out of a manifest what was injected",
-		Long:  "uninject writes the manifest to standard output without what inject has added to it.",
-	}, func(stream []byte, _ manifest.Options) *manifest.Result { return manifest.Uninject(stream) }, write)
+	}, write)
 }
 
 func explainCommand(env environment) *cobra.Command {
-	return fileCommand(env, cobra.Command{
+	return injectionCommand(env, cobra.Command{
 		Use:   "explain -f FILE",
 		Short: "Say what inject would do, and why",
 		Long:  "explain says of each object in a manifest whether it would be injected, and where each value comes from.",
-	}, manifest.Inject, func(r *manifest.Result, env environment) error { return r.Explain(env.stdout) })
+	}, func(r *manifest.Result, env environment) error { return r.Explain(env.stdout) })
+}
+
+// injectionCommand is one that prints what becomes of a manifest that is injected into.
+func injectionCommand(env environment, cmd cobra.Command, print func(*manifest.Result, environment) error) *cobra.Command {
+	flags := &fileFlags{}
+	flags.addFilename(cmd.Flags())
+	flags.addSources(cmd.Flags(), commandline.VersionOf(env.version))
+	return fileCommand(env, cmd, flags, func(stream []byte) (*manifest.Result, string, error) {
+		if err := flags.readSources(env.stdin); err != nil {
+			return nil, "", err
+		}
+		hint := ""
+		if flags.Defaults == nil && flags.ConfigMap == nil {
+			hint = " (and no --config was given)"
+		}
+		return manifest.Inject(stream, flags.Options), hint, nil
+	}, print)
+}
+
+func uninjectCommand(env environment) *cobra.Command {
+	flags := &fileFlags{}
+	cmd := cobra.Command{
+		Use:   "uninject -f FILE",
+		Short: "Take out of a manifest what was injected",
+		Long:  "uninject writes the manifest to standard output without what inject has added to it.",
+	}
+	flags.addFilename(cmd.Flags())
+	return fileCommand(env, cmd, flags, func(stream []byte) (*manifest.Result, string, error) {
+		return manifest.Uninject(stream), "", nil
+	}, write)
 }
 
 // write writes a manifest, and what was done to it.
@@ -79,54 +105,54 @@ func write(r *manifest.Result, env environment) error {
 	return nil
 }
 
-// fileCommand is one that reads a manifest, processes it and prints the result.
-func fileCommand(env environment, cmd cobra.Command, process func([]byte, manifest.Options) *manifest.Result, print func(*manifest.Result, environment) error) *cobra.Command {
-	flags := &fileFlags{}
-	flags.add(cmd.Flags(), commandline.VersionOf(env.version))
+// fileCommand is one that reads a manifest, processes it and prints the result. What
+// process has to add to the sentence about what was refused is its hint.
+func fileCommand(env environment, cmd cobra.Command, flags *fileFlags, process func([]byte) (result *manifest.Result, hint string, err error), print func(*manifest.Result, environment) error) *cobra.Command {
 	cmd.Args = commandline.NoArguments
 	cmd.RunE = func(*cobra.Command, []string) error {
-		stream, err := flags.read(env.stdin)
+		if flags.filename == "" {
+			return &options.UsageError{Flag: "--filename", Problem: "is missing: name a manifest, or - for standard input"}
+		}
+		stream, err := readFile("--filename", flags.filename, env.stdin)
 		if err != nil {
 			return err
 		}
-		result := process(stream, flags.Options)
+		result, hint, err := process(stream)
+		if err != nil {
+			return err
+		}
 		if err := print(result, env); err != nil {
 			return err
 		}
 		switch n := result.Refused(); {
 		case n == 1:
-			return errors.New("one document was refused, see above: nothing is to be applied")
+			return fmt.Errorf("one document was refused, see above: nothing is to be applied%s", hint)
 		case n > 1:
-			return fmt.Errorf("%d documents were refused, see above: nothing is to be applied", n)
+			return fmt.Errorf("%d documents were refused, see above: nothing is to be applied%s", n, hint)
 		}
 		return nil
 	}
 	return &cmd
 }
 
-// read validates the flags and reads the files that they name.
-func (f *fileFlags) read(stdin io.Reader) (stream []byte, err error) {
+// readSources validates the flags of an injection and reads the files that they name.
+func (f *fileFlags) readSources(stdin io.Reader) (err error) {
 	switch f.NativeSidecar {
 	case "", "auto", "true", "false":
 	default:
-		return nil, &options.UsageError{Flag: "--native-sidecar", Value: f.NativeSidecar, Problem: "is not known: write auto, true or false"}
+		return &options.UsageError{Flag: "--native-sidecar", Value: f.NativeSidecar, Problem: "is not known: write auto, true or false"}
 	}
 	if errs := validation.IsDNS1123Label(f.Namespace); f.Namespace != "" && len(errs) > 0 {
-		return nil, &options.UsageError{Flag: "--namespace", Value: f.Namespace, Problem: "is not a namespace's name: write lower case letters, digits and -"}
+		return &options.UsageError{Flag: "--namespace", Value: f.Namespace, Problem: "is not a namespace's name: write lower case letters, digits and -"}
 	}
 	if err := checkImages(f.Images); err != nil {
-		return nil, err
+		return err
 	}
 	if f.Defaults, err = readConfig("--config", f.config, stdin, webhook.ParseConfig); err != nil {
-		return nil, err
+		return err
 	}
-	if f.ConfigMap, err = readConfig("--configmap", f.configMap, stdin, webhook.ParseNamespaceConfig); err != nil {
-		return nil, err
-	}
-	if f.filename == "" {
-		return nil, &options.UsageError{Flag: "--filename", Problem: "is missing: name a manifest, or - for standard input"}
-	}
-	return readFile("--filename", f.filename, stdin)
+	f.ConfigMap, err = readConfig("--configmap", f.configMap, stdin, webhook.ParseNamespaceConfig)
+	return err
 }
 
 // readConfig reads the InjectionConfig that a flag names; nil where it names none.

@@ -73,6 +73,7 @@ func TestBadInputIsOneSentenceAndExitCode2(t *testing.T) {
 		{"no file", []string{"inject", "--config", good}, []string{"--filename", "missing", "-"}},
 		{"no file to explain", []string{"explain"}, []string{"--filename"}},
 		{"no file to uninject", []string{"uninject"}, []string{"--filename"}},
+		{"a configuration to uninject", []string{"uninject", "-f", manifest, "--config", good}, []string{"--config"}},
 		{"a file that is none", []string{"inject", "-f", "/nowhere.yaml"}, []string{"--filename", "/nowhere.yaml", "no such file"}},
 		{"a folder", []string{"inject", "-f", "/"}, []string{"--filename", `"/"`, "directory"}},
 		{"native-sidecar", []string{"inject", "-f", manifest, "--native-sidecar=yes"}, []string{"--native-sidecar", "yes", "auto, true or false"}},
@@ -154,7 +155,7 @@ func TestFlagsDecide(t *testing.T) {
 
 func TestExplainTellsOfARefusal(t *testing.T) {
 	code, stdout, stderr := outcome(t, labelled, "explain", "-f", "-") // no configuration at all
-	if code != 1 || !strings.Contains(stdout, "document 1: Pod app: refuse: nothing says where the shoot is") || !strings.HasPrefix(stderr, "webhook: one document was refused") {
+	if code != 1 || !strings.Contains(stdout, "document 1: Pod app: refuse: nothing says where the shoot is") || stderr != "webhook: one document was refused, see above: nothing is to be applied (and no --config was given)\n" {
 		t.Errorf("got exit code %d, stdout\n%s\nstderr\n%s", code, stdout, stderr)
 	}
 }

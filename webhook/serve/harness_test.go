@@ -40,24 +40,13 @@ proxyServer:
 
 // logBuffer is a log that several goroutines write.
 type logBuffer struct {
-	mu   sync.Mutex
-	buf  bytes.Buffer
-	deaf bool
-}
-
-// discard keeps nothing from now on.
-func (l *logBuffer) discard() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.deaf = true
+	mu  sync.Mutex
+	buf bytes.Buffer
 }
 
 func (l *logBuffer) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.deaf {
-		return len(p), nil
-	}
 	return l.buf.Write(p)
 }
 

@@ -53,6 +53,9 @@ func newSite(ctx context.Context, cfg Config, mode lab.Mode) (_ *site, err error
 			err = errors.Join(fmt.Errorf("%s: %w\n%s", mode, err, s.lab.Logs()), s.lab.Close())
 		}
 	}()
+	if err := s.reusePorts(); err != nil {
+		return nil, err
+	}
 	if err := s.startTarget(); err != nil {
 		return nil, err
 	}
@@ -71,6 +74,18 @@ func newSite(ctx context.Context, cfg Config, mode lab.Mode) (_ *site, err error
 	}
 	s.shoot, err = startDriver(s.lab, s.lab.Shoot, "driver-shoot")
 	return s, err
+}
+
+// reusePorts lets a new connection have the port of one that waits out its minute of
+// TIME_WAIT. Three contenders that hold 10,000 connections within a minute would leave
+// the agent without a port: there are 28,000 to one target.
+func (s *site) reusePorts() error {
+	for _, n := range []*lab.Namespace{s.lab.Pod, s.lab.Seed, s.lab.Shoot} {
+		if err := n.Do(func() error { return os.WriteFile("/proc/sys/net/ipv4/tcp_tw_reuse", []byte("1"), 0) }); err != nil {
+			return fmt.Errorf("let ports be used again: %w", err)
+		}
+	}
+	return nil
 }
 
 func (s *site) startTarget() error {

@@ -51,7 +51,10 @@ func (in *injection) initContainer() corev1.Container {
 			Limits:   corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("64Mi")},
 		},
 		SecurityContext: security,
-		VolumeMounts:    []corev1.VolumeMount{{Name: volumeRun, MountPath: pathRun}, noToken()}, // the lock of iptables-legacy
+		VolumeMounts: []corev1.VolumeMount{
+			{Name: volumeRun, MountPath: pathRun}, // the lock of iptables-legacy
+			noToken(),
+		},
 	}
 }
 

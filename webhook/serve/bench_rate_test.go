@@ -47,7 +47,7 @@ func BenchmarkRate(b *testing.B) {
 	defer idle.Close()
 	idle.Client().Transport.(*http.Transport).MaxIdleConnsPerHost = connections
 	var ours, nothing waits
-	before := r.processorTime()
+	before := processorTime(b, r.pid)
 	for b.Loop() {
 		ours.second(b, func() error { _, err := r.send(client, body); return err })
 		nothing.second(b, func() error { return post(idle, body) })
@@ -55,7 +55,7 @@ func BenchmarkRate(b *testing.B) {
 	b.ReportMetric(middle(ours.p50), "p50-ms")
 	b.ReportMetric(middle(ours.p99), "p99-ms")
 	b.ReportMetric(middle(nothing.p99), "p99-of-nothing-ms")
-	b.ReportMetric((r.processorTime()-before).Seconds()*1e6/float64(b.N*rate), "cpu-µs/request")
+	b.ReportMetric((processorTime(b, r.pid)-before).Seconds()*1e6/float64(b.N*rate), "cpu-µs/request")
 	b.ReportMetric(r.peak(), "MiB-at-most")
 }
 
@@ -186,30 +186,6 @@ func startAlone(b *testing.B) *standalone {
 		return resp.StatusCode == http.StatusOK
 	})
 	return r
-}
-
-// processorTime is what the process has used so far.
-func (r *standalone) processorTime() time.Duration {
-	r.t.Helper()
-	// proc_pid_schedstat: nanoseconds on a processor, of its first thread alone; so of
-	// all of them.
-	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", r.pid))
-	if err != nil || len(tasks) == 0 {
-		r.t.Fatalf("no threads of process %d: %v", r.pid, err)
-	}
-	var sum time.Duration
-	for _, task := range tasks {
-		var ns int64
-		text, err := os.ReadFile(task)
-		if err == nil {
-			_, err = fmt.Sscan(string(text), &ns)
-		}
-		if err != nil {
-			r.t.Fatal(err)
-		}
-		sum += time.Duration(ns)
-	}
-	return sum
 }
 
 var highWater = regexp.MustCompile(`(?m)^VmHWM:\s+(\d+) kB$`)

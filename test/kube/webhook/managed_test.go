@@ -17,7 +17,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/shoot-proxy/proxy-client/test/kube/cluster"
@@ -131,24 +130,16 @@ func (s *system) testManagedRights(t *testing.T, h *hook) {
 	if _, err := s.client.CoreV1().Secrets(releaseNamespace).Create(t.Context(), other, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	for what, try := range map[string]func() error{
-		"read another Secret": func() error {
-			_, err := client.CoreV1().Secrets(releaseNamespace).Get(t.Context(), "other", metav1.GetOptions{})
-			return err
-		},
-		"list the Secrets of its namespace": func() error {
-			_, err := client.CoreV1().Secrets(releaseNamespace).List(t.Context(), metav1.ListOptions{})
-			return err
-		},
-		"list the webhook configurations": func() error {
-			_, err := client.AdmissionregistrationV1().MutatingWebhookConfigurations().List(t.Context(), metav1.ListOptions{})
-			return err
-		},
-	} {
-		if err := try(); !apierrors.IsForbidden(err) {
-			t.Errorf("%s: %v, want that it is forbidden", what, err)
-		}
+	tries := forbidden(client, releaseNamespace)
+	tries["read another Secret"] = func(ctx context.Context) error {
+		_, err := client.CoreV1().Secrets(releaseNamespace).Get(ctx, other.Name, metav1.GetOptions{})
+		return err
 	}
+	tries["list the webhook configurations"] = func(ctx context.Context) error {
+		_, err := client.AdmissionregistrationV1().MutatingWebhookConfigurations().List(ctx, metav1.ListOptions{})
+		return err
+	}
+	wantForbidden(t, tries)
 }
 
 // secret is the certificate that the webhook keeps.

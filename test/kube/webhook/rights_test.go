@@ -30,7 +30,12 @@ func (in *installed) testRights(t *testing.T) {
 	if _, err := client.CoreV1().ConfigMaps(namespace).Get(t.Context(), "shoot-proxy", metav1.GetOptions{}); err != nil {
 		t.Errorf("the ConfigMap that the operator lists: %v", err)
 	}
-	for what, try := range forbidden(client, namespace) {
+	wantForbidden(t, forbidden(client, namespace))
+}
+
+func wantForbidden(t *testing.T, tries map[string]func(context.Context) error) {
+	t.Helper()
+	for what, try := range tries {
 		if err := try(t.Context()); !apierrors.IsForbidden(err) {
 			t.Errorf("%s: %v, want that it is forbidden", what, err)
 		}

@@ -8,6 +8,9 @@ import (
 	"golang.org/x/net/http2"
 )
 
+// frameHead is how many bytes stand before a frame's payload.
+const frameHead = 9
+
 // appendFrame appends the head of a frame whose payload has n bytes (RFC 9113,
 // section 4.1).
 func appendFrame(b []byte, n int, kind http2.FrameType, flags http2.Flags, stream uint32) []byte {

@@ -47,6 +47,15 @@ func (m *outgoing) put() bool {
 	return true
 }
 
+// fits reports whether put would put all of the message. The caller holds Conn.mu.
+func (m *outgoing) fits() bool {
+	s := m.stream
+	c := s.conn
+	n := m.size()
+	frames := (n + c.peer.frame - 1) / c.peer.frame
+	return !c.queues() && n <= min(s.allowed, c.peer.window) && len(c.out)+n+frames*frameHead <= room
+}
+
 // Send sends a message, which is head with body behind it. Both may be used again
 // when it returns. It waits where the server, or the connection, does not take
 // more. It returns io.EOF where the stream has ended; why is for Handler.End to
@@ -75,7 +84,8 @@ func (s *Stream) Send(head, body []byte, more bool) error {
 	return nil
 }
 
-// TrySend is Send where that would not wait, and reports whether it was done.
+// TrySend is Send where that would not wait, and reports whether it was done. A
+// message goes whole or not at all, so one that is longer than room never does.
 func (s *Stream) TrySend(p []byte) (sent bool, err error) {
 	var m outgoing
 	m.begin(s, p, nil)
@@ -85,11 +95,11 @@ func (s *Stream) TrySend(p []byte) (sent bool, err error) {
 	switch {
 	case s.ended, c.err != nil:
 		return true, io.EOF
-	case c.queues(), m.size() > min(s.allowed, c.peer.window), len(c.out) >= room:
+	case !m.fits():
 		c.flush()
 		return false, nil
 	}
-	for m.size() > 0 && m.put() {
+	for m.put() {
 	}
 	c.flush()
 	return true, nil

@@ -51,7 +51,26 @@ func judgeAnswer(f *http2.MetaHeadersFrame) error {
 	if _, ok := trailer(f, "grpc-status"); ok && isGRPC && f.StreamEnded() {
 		return nil // verdict says more
 	}
-	return failed(codes.Unknown, nil, "unexpected answer from server: HTTP status %.20q, content-type %.100q", code, kind)
+	return failed(codeOf(code), ErrNotGRPC, "unexpected answer from server: HTTP status %.20q, content-type %.100q", code, kind)
+}
+
+// codeOf is what an HTTP status stands for where there is no status of gRPC's
+// (grpc/doc/http-grpc-status-mapping.md).
+func codeOf(status string) codes.Code {
+	switch status {
+	case "400":
+		return codes.Internal
+	case "401":
+		return codes.Unauthenticated
+	case "403":
+		return codes.PermissionDenied
+	case "404":
+		return codes.Unimplemented
+	case "429", "502", "503", "504":
+		return codes.Unavailable
+	default:
+		return codes.Unknown
+	}
 }
 
 // verdict is what the trailers say: io.EOF where all is well.

@@ -186,7 +186,10 @@ func (c *Conn) Err() error {
 }
 
 // Open opens a stream, of which the server hears with the first Send.
-func (c *Conn) Open(h Handler) (*Stream, error) {
+func (c *Conn) Open(h Handler) (*Stream, error) { return c.open(c.cfg.Path, h) }
+
+// open is Open for the method at path.
+func (c *Conn) open(path string, h Handler) (*Stream, error) {
 	s := &Stream{conn: c, handler: h, window: c.cfg.StreamWindow, eager: true}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -209,18 +212,19 @@ func (c *Conn) Open(h Handler) (*Stream, error) {
 	c.nextID += 2
 	c.streams[s.id] = s
 	c.block.Reset()
-	c.encodeHeaders()
+	c.encodeHeaders(path)
 	c.out = appendFrame(c.out, c.block.Len(), http2.FrameHeaders, http2.FlagHeadersEndHeaders, s.id)
 	c.out = append(c.out, c.block.Bytes()...)
 	return s, nil
 }
 
-// encodeHeaders puts a request's headers into c.block. The caller holds mu.
-func (c *Conn) encodeHeaders() {
+// encodeHeaders puts the headers of a request for path into c.block. The caller
+// holds mu.
+func (c *Conn) encodeHeaders(path string) {
 	for _, f := range [...]hpack.HeaderField{
 		{Name: ":method", Value: "POST"},
 		{Name: ":scheme", Value: c.cfg.Scheme},
-		{Name: ":path", Value: c.cfg.Path},
+		{Name: ":path", Value: path},
 		{Name: ":authority", Value: c.cfg.Authority},
 		{Name: "content-type", Value: "application/grpc"},
 		{Name: "user-agent", Value: c.cfg.UserAgent},

@@ -19,6 +19,12 @@ var (
 	// ErrUnprocessed is wrapped by the end of a stream of which the server has
 	// said that it has not looked at it.
 	ErrUnprocessed = errors.New("the server did not process the stream")
+	// ErrHTTP1 is wrapped by the end of a connection whose server has answered in
+	// HTTP/1.x.
+	ErrHTTP1 = errors.New("it speaks HTTP/1.x, and not HTTP/2")
+	// ErrNotGRPC is wrapped by the end of a stream whose answer is HTTP, but not
+	// gRPC: a web server's, or a proxy's of its own.
+	ErrNotGRPC = errors.New("the answer is not gRPC")
 )
 
 // failure is why a stream or a connection ended: a status of gRPC's whose cause can

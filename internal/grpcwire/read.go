@@ -49,6 +49,9 @@ func (c *Conn) wake() {
 func (c *Conn) read() error {
 	for {
 		head, err := c.framer.ReadFrameHeader()
+		if !c.heard.Load() && isHTTP1(head) {
+			return ErrHTTP1
+		}
 		if err == nil && !c.heard.Load() && (head.Type != http2.FrameSettings || head.Flags.Has(http2.FlagSettingsAck)) {
 			return fmt.Errorf("%s in place of the server's settings: %w", head.Type, http2.ConnectionError(http2.ErrCodeProtocol))
 		}
@@ -67,6 +70,12 @@ func (c *Conn) read() error {
 			return c.explained(err)
 		}
 	}
+}
+
+// isHTTP1 reports whether what was read as the head of a frame is how an answer of
+// HTTP/1.x begins.
+func isHTTP1(head http2.FrameHeader) bool {
+	return head.Length == 'H'<<16|'T'<<8|'T' && head.Type == 'P' && head.Flags == '/'
 }
 
 // explained adds to an error what the framer knows of it, or what the server has

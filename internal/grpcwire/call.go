@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package grpcwire
+
+import "context"
+
+// Call calls the method at path without a message, and returns how the server has
+// ended the call: a status of gRPC's, or io.EOF where that is OK. If ctx ends first,
+// Call cancels the call and returns the cause. Messages of the server are dropped.
+func (c *Conn) Call(ctx context.Context, path string) error {
+	end := make(callEnd, 1)
+	s, err := c.open(path, end)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	c.flush() // nothing is sent that would take the headers along
+	c.mu.Unlock()
+	select {
+	case err := <-end:
+		return err
+	case <-ctx.Done():
+		s.Cancel()
+		return context.Cause(ctx)
+	}
+}
+
+// callEnd is the handler of a Call: it takes the end.
+type callEnd chan error
+
+// Message implements Handler.
+func (callEnd) Message([]byte) {}
+
+// Arrived implements Handler.
+func (callEnd) Arrived() {}
+
+// End implements Handler.
+func (e callEnd) End(err error) { e <- err }

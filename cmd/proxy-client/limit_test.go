@@ -26,10 +26,10 @@ func TestTooFewOpenFilesAreWarnedOfOnce(t *testing.T) {
 		says    string
 		not     string
 	}{
-		{"by default", 0, 1024, []options.Server{auto}, 448, 16384, "set --max-connections", ""},
-		{"asked for", 500, 1024, []options.Server{auto}, 448, 500, "LimitNOFILE", "set --max-connections"},
-		{"mode auto may be gRPC", 500, 1024, []options.Server{grpc, auto}, 448, 500, "--mode=grpc", ""},
-		{"HTTP CONNECT is not", 500, 1024, []options.Server{connect}, 448, 500, "LimitNOFILE", "--mode=grpc"},
+		{"by default", 0, 1024, []options.Server{auto}, 416, 16384, "set --max-connections", ""},
+		{"asked for", 500, 1024, []options.Server{auto}, 416, 500, "LimitNOFILE", "set --max-connections"},
+		{"mode auto may be gRPC", 500, 1024, []options.Server{grpc, auto}, 416, 500, "--mode=grpc", ""},
+		{"HTTP CONNECT is not", 500, 1024, []options.Server{connect}, 416, 500, "LimitNOFILE", "--mode=grpc"},
 		{"gRPC needs one file", 500, 1024, []options.Server{grpc, grpc}, 500, 0, "", ""},
 		{"enough", 0, 1 << 20, []options.Server{connect}, 16384, 0, "", ""},
 	} {

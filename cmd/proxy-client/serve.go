@@ -75,7 +75,8 @@ func serve(ctx context.Context, aborted <-chan struct{}, cfg *options.ProxyClien
 	if err != nil {
 		return errors.Join(err, dialer.Close())
 	}
-	limit := connectionLimit(cfg, openFiles(), log)
+	files := openFiles()
+	limit := connectionLimit(cfg, files, log)
 	data := proxy.New(proxy.Config{
 		Listeners: listeners, CIDRs: cfg.CIDRs, Dialer: dialer,
 		DialTimeout: cfg.DialTimeout, MaxDials: cfg.MaxDials, MaxConnections: limit,
@@ -86,7 +87,7 @@ func serve(ctx context.Context, aborted <-chan struct{}, cfg *options.ProxyClien
 	})
 	health, err := admin.Listen(cfg.HealthAddress, admin.Config{
 		Live: []admin.Check{data.Live}, Ready: []admin.Check{data.Ready, reachable(dialer)},
-		Metrics: registry, Logger: log,
+		Metrics: registry, Logger: log, Connections: proxy.HealthConnections(files),
 	})
 	if err != nil {
 		for _, ln := range listeners {

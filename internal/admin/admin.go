@@ -15,11 +15,15 @@
 //
 // It serves GET /livez, /readyz, /metrics and, at /, a list of those three. The
 // whole pod network can read them, so nothing here ever names a destination,
-// and there is no pprof and nothing that writes. Who is alive or ready is for
+// and there is no pprof and nothing that writes. What is alive or ready is for
 // the checks to say; this package only asks them.
+//
+// Nor can the pod network take more than a bounded share of the process:
+// Config.Connections at once, each with little time for a request and its answer.
 package admin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,18 +36,27 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/shoot-proxy/proxy-client/internal/connlimit"
 )
 
 const (
-	headerTimeout = 5 * time.Second
-	writeTimeout  = 30 * time.Second
-	idleTimeout   = 2 * time.Minute // above Prometheus' usual scrape interval
+	// headerTimeout and readTimeout bound the arrival of a request. Probes and
+	// scrapers send theirs at once, in one packet.
+	headerTimeout = 2 * time.Second
+	readTimeout   = 5 * time.Second
+	// writeTimeout bounds an answer: Prometheus gives a scrape 10 s.
+	writeTimeout = 10 * time.Second
+	// idleTimeout keeps the connection of a scraper that comes every 30 s.
+	idleTimeout = 35 * time.Second
 	// shutdownTimeout bounds the wait for a scrape that is being answered when
 	// the sidecar ends.
 	shutdownTimeout = time.Second
 	maxHeaderBytes  = 16 << 10
 	// maxScrapes bounds what a scraper gone wild can make the sidecar do.
 	maxScrapes = 4
+	// DefaultConnections is how many connections are open at once, at most.
+	DefaultConnections = 64
 )
 
 // Check returns nil where all is well, otherwise an error whose text is one
@@ -57,6 +70,9 @@ type Config struct {
 	Ready   []Check // all must hold for /readyz to say ok
 	Metrics prometheus.Gatherer
 	Logger  *slog.Logger
+	// Connections is how many may be open at once; 0 means DefaultConnections. One
+	// more closes the one that has been idle longest.
+	Connections int
 }
 
 // NewRegistry returns a registry that already has the Go runtime's and the
@@ -83,17 +99,19 @@ func Listen(address string, cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("admin: %w", err)
 	}
+	server := &http.Server{
+		Handler:           handler(cfg),
+		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		// What clients do wrong is of interest to developers only.
+		ErrorLog: slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
+	}
 	return &Server{
-		listener: listener,
-		http: &http.Server{
-			Handler:           handler(cfg),
-			ReadHeaderTimeout: headerTimeout,
-			WriteTimeout:      writeTimeout,
-			IdleTimeout:       idleTimeout,
-			MaxHeaderBytes:    maxHeaderBytes,
-			// What clients do wrong is of interest to nobody but us.
-			ErrorLog: slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
-		},
+		listener: connlimit.Bound(server, listener, cmp.Or(cfg.Connections, DefaultConnections)),
+		http:     server,
 	}, nil
 }
 

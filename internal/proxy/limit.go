@@ -17,11 +17,23 @@ const (
 	// --max-connections nor the descriptors say less.
 	DefaultMaxConnections = 16384
 	// reservedFiles are the descriptors for everything but connections:
-	// listeners, health and metrics, the servers' own connections, name lookups,
+	// listeners, HealthConnections, the servers' own connections, name lookups,
 	// probes, looks at apps' sockets, dials that were given up, and those
 	// connections that are accepted only to be reset.
-	reservedFiles = 128
+	reservedFiles = 192
+	// healthConnections are those among them that the health address may use.
+	healthConnections = 64
 )
+
+// HealthConnections returns how many connections the health address may have where
+// the process may have so many files (RLIMIT_NOFILE, getrlimit(2)): 64, or a third
+// of what ConnectionLimit leaves where that is less. At least one.
+func HealthConnections(files uint64) int {
+	return int(max(1, min(healthConnections, reserved(files)/3)))
+}
+
+// reserved returns how many of so many files are not for connections.
+func reserved(files uint64) uint64 { return min(reservedFiles, files/4) }
 
 // ConnectionLimit returns how many connections may be open where the process may
 // have so many files (RLIMIT_NOFILE, getrlimit(2)) and each connection takes
@@ -33,7 +45,7 @@ func ConnectionLimit(asked int, files uint64, perConnection int) (limit int, sho
 	if asked == 0 {
 		asked = DefaultMaxConnections
 	}
-	files -= min(reservedFiles, files/4)
+	files -= reserved(files)
 	if allowed := max(1, files/uint64(perConnection)); allowed < uint64(asked) {
 		return int(allowed), true
 	}

@@ -26,18 +26,34 @@ func TestConnectionLimitFitsTheDescriptors(t *testing.T) {
 	}{
 		{"hardly any files", 0, 16, 2, 6, true},
 		{"no files at all", 0, 0, 2, 1, true},
-		{"the default of many systems, HTTP CONNECT", 0, 1024, 2, 448, true},
-		{"the default of many systems, gRPC", 0, 1024, 1, 896, true},
+		{"the default of many systems, HTTP CONNECT", 0, 1024, 2, 416, true},
+		{"the default of many systems, gRPC", 0, 1024, 1, 832, true},
 		{"just enough", 0, 2*DefaultMaxConnections + reservedFiles, 2, DefaultMaxConnections, false},
 		{"one too few", 0, 2*DefaultMaxConnections + reservedFiles - 1, 2, DefaultMaxConnections - 1, true},
 		{"Kubernetes' usual", 0, 1 << 20, 2, DefaultMaxConnections, false},
 		{"no limit", 0, math.MaxUint64, 2, DefaultMaxConnections, false},
 		{"asked for less", 10, 1024, 2, 10, false},
-		{"asked for more than there are", 1000, 1024, 2, 448, true},
+		{"asked for more than there are", 1000, 1024, 2, 416, true},
 		{"asked for more than the default", 100_000, 1 << 20, 1, 100_000, false},
 	} {
 		if limit, short := ConnectionLimit(tt.asked, tt.files, tt.each); limit != tt.limit || short != tt.short {
 			t.Errorf("%s: %d connections asked for with %d files, %d each: got %d, short %t, want %d, %t", tt.name, tt.asked, tt.files, tt.each, limit, short, tt.limit, tt.short)
+		}
+	}
+}
+
+// What the health address may take lies in what connections leave, whatever the limit
+// of files.
+func TestHealthConnectionsFitTheReserve(t *testing.T) {
+	for files, want := range map[uint64]int{0: 1, 16: 1, 64: 5, 256: 21, 1024: 64, 4096: 64, math.MaxUint64: 64} {
+		if got := HealthConnections(files); got != want {
+			t.Errorf("with %d files the health address may have %d connections, want %d", files, got, want)
+		}
+	}
+	for files := uint64(16); files < 2048; files++ {
+		limit, _ := ConnectionLimit(math.MaxInt, files, 2)
+		if used := 2*uint64(limit) + uint64(HealthConnections(files)); used >= files {
+			t.Fatalf("of %d files, connections and the health address may take %d", files, used)
 		}
 	}
 }

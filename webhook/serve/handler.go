@@ -76,8 +76,8 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.reject(w, r, start, err)
 		return
 	}
-	// controller-runtime ends the contexts of all requests when its server is to end
-	// (pkg/internal/httpserver), and what was asked before is still to be answered.
+	// The decision is counted and logged as it was made, also where kube-apiserver
+	// has gone away meanwhile.
 	ctx, cancel := context.WithDeadline(context.WithoutCancel(r.Context()), start.Add(answerTimeout))
 	defer cancel()
 	result, patch := h.admit(ctx, request)

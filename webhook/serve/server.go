@@ -4,12 +4,10 @@ package serve
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -18,7 +16,6 @@ import (
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
-	crwebhook "sigs.k8s.io/controller-runtime/pkg/webhook"
 
 	"github.com/shoot-proxy/proxy-client/internal/admin"
 	"github.com/shoot-proxy/proxy-client/internal/options"
@@ -59,6 +56,8 @@ type server struct {
 	sources  runningSources
 	certs    *certificates
 	draining atomic.Bool
+	// connections is how many kube-apiservers may have open at once, together.
+	connections int
 	// unnoticed waits until all of the cluster has noticed that we are not ready.
 	unnoticed func(context.Context)
 }
@@ -86,7 +85,7 @@ func Run(ctx context.Context, cfg Config) error {
 }
 
 func newServer(ctx context.Context, cfg Config, registry prometheus.Registerer) (*server, error) {
-	s := &server{Config: cfg, metrics: NewMetrics(registry)}
+	s := &server{Config: cfg, metrics: NewMetrics(registry), connections: maxConnections}
 	s.unnoticed = func(ctx context.Context) { pause(ctx, cfg.ShutdownDelay) }
 	var err error
 	if s.host, s.port, err = splitAddress("--listen-address", cfg.ListenAddress); err != nil {
@@ -192,31 +191,6 @@ func (s *server) run(ctx context.Context, health []*admin.Server) error {
 	}
 	s.announce(health)
 	return tasks.Wait()
-}
-
-// serve answers kube-apiserver until ctx ends, and then what it was asked before.
-func (s *server) serve(ctx context.Context) error {
-	select {
-	case <-ctx.Done():
-		return nil
-	case <-s.certs.loaded:
-	}
-	mux := http.NewServeMux()
-	server := crwebhook.NewServer(crwebhook.Options{
-		Host: s.host, Port: s.port, WebhookMux: mux,
-		TLSOpts: []func(*tls.Config){func(c *tls.Config) {
-			c.MinVersion = tls.VersionTLS12
-			// kube-apiserver speaks nothing else with webhooks (apiserver,
-			// pkg/util/webhook/client.go), and HTTP/2 is one more thing to attack.
-			c.NextProtos = []string{"http/1.1"}
-			c.GetCertificate = s.certs.get
-		}},
-	})
-	server.Register(Path, NewHandler(HandlerConfig{
-		Sources: s.sources, Defaults: s.defaults.get, Images: s.Images, Version: s.Version,
-		Metrics: s.metrics, Logger: s.Logger, Draining: s.draining.Load,
-	}))
-	return server.Start(ctx)
 }
 
 // announce tells what this webhook is.

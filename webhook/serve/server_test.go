@@ -65,7 +65,7 @@ func start(t testing.TB, sources runningSources, unnoticed func(context.Context)
 			ListenAddress: address, HealthAddress: "127.0.0.1:0", CertDir: r.certs.path, Logger: r.log.logger(),
 			Images: webhook.Images{ProxyClient: "registry.example/proxy-client:v1", InitRedirect: "registry.example/init-redirect:v1"},
 		},
-		metrics: NewMetrics(registry), sources: sources, unnoticed: unnoticed,
+		metrics: NewMetrics(registry), sources: sources, unnoticed: unnoticed, connections: 8,
 	}
 	file := filepath.Join(t.TempDir(), "config.yaml")
 	write(t, file, operatorsFile)

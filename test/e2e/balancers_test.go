@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/shoot-proxy/proxy-client/test/lab"
+	"github.com/shoot-proxy/proxy-client/test/labtest"
+	"github.com/shoot-proxy/proxy-client/test/target"
+)
+
+// shortConnections are more than nginx lets one connection carry before it says
+// GOAWAY (keepalive_requests), and than HAProxy allows at once by far.
+const shortConnections = 1200
+
+// Debian's HAProxy and nginx in front of the real server change nothing for the
+// apps: not the bytes, nor how a connection ends.
+func TestBalancers(t *testing.T) {
+	for _, c := range []struct {
+		mode lab.Mode
+		kind lab.BalancerKind
+		// blurs is true where a server's sudden end reaches the sidecar as a clean
+		// one: see TestLimitAServerKilledBehindABalancerThatEndsTLS.
+		blurs bool
+	}{
+		{mode: lab.GRPC, kind: lab.HAProxyTCP},
+		{mode: lab.GRPC, kind: lab.HAProxyTLS},
+		{mode: lab.GRPC, kind: lab.HAProxyGRPC},
+		{mode: lab.GRPC, kind: lab.NginxTCP},
+		{mode: lab.GRPC, kind: lab.NginxGRPC},
+		{mode: lab.HTTPConnect, kind: lab.HAProxyTCP},
+		{mode: lab.HTTPConnect, kind: lab.HAProxyTLS, blurs: true},
+		{mode: lab.HTTPConnect, kind: lab.NginxTCP},
+		{mode: lab.HTTPConnect, kind: lab.NginxTLS, blurs: true},
+	} {
+		t.Run(fmt.Sprintf("%s behind %s", c.mode, c.kind), func(t *testing.T) {
+			t.Parallel()
+			r, balancer := newBalancedRig(t, c.mode, c.kind)
+			r.testKinds(t)
+			r.testHalfClose(t)
+			r.transferBothWays(t, "behind the balancer", scale(32<<20))
+			r.testShortConnections(t)
+			r.idle(t)
+			if c.kind == lab.NginxGRPC {
+				wantGoodbyes(t, balancer)
+			}
+			if !c.blurs {
+				r.wantResetWithTheServer(t)
+			}
+			r.wantNoLeak(t)
+		})
+	}
+}
+
+// newBalancedRig is a rig whose sidecar reaches its server through a balancer
+// alone, by what auto finds out.
+func newBalancedRig(t *testing.T, mode lab.Mode, kind lab.BalancerKind) (*rig, *lab.ClientBalancer) {
+	t.Helper()
+	r := newBareRig(t, lab.Options{Mode: mode})
+	balancer, err := r.Servers[0].NewClientBalancer(labtest.Context(t, hang), kind)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.apply(t)
+	r.start(t, "--proxy-server="+balancer.Address(), "--half-close-timeout=5s")
+	return r, balancer
+}
+
+// testShortConnections makes many connections that each end at once, without a
+// failed one. On every other one the target speaks first and closes.
+func (r *rig) testShortConnections(t *testing.T) {
+	t.Helper()
+	before := r.metrics(t)
+	r.each(t, shortConnections, 32, func(ctx context.Context, i int) error {
+		addr := lab.ShootPod(lab.DualStack.Each()[i/2%2], 1+i%lab.PodAddresses)
+		port := []int{target.EchoPort, target.SpeakFirstPort}[i%2]
+		conn, err := r.dial(ctx, addr, port)
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		if port == target.EchoPort {
+			return hello(conn)
+		}
+		got, err := io.ReadAll(conn)
+		if err != nil || string(got) != target.Banner {
+			return fmt.Errorf("got %q and %v, want the whole banner and a clean end", got, err)
+		}
+		return nil
+	})
+	if failed := increases("proxy_client_dial_failures_total", before, r.metrics(t)); len(failed) != 0 {
+		t.Errorf("dials failed: %v", failed)
+	}
+}
+
+// wantGoodbyes proves that nginx has ended a connection with GOAWAY for its number
+// of requests, and that those behind it went by another one.
+func wantGoodbyes(t *testing.T, balancer *lab.ClientBalancer) {
+	t.Helper()
+	const most = 1000 // keepalive_requests
+	requests, err := balancer.Requests()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if counts := slices.Collect(maps.Values(requests)); len(counts) < 2 || slices.Max(counts) != most {
+		t.Errorf("connections to nginx carried %v requests, want one that carried %d, and others", counts, most)
+	}
+}
+
+// wantResetWithTheServer kills the server under a download, which must end in a
+// reset, and starts it again.
+func (r *rig) wantResetWithTheServer(t *testing.T) {
+	t.Helper()
+	before := r.metrics(t)
+	x := r.startRaw(t, lab.ShootPod(lab.IPv4, 1))
+	r.Server.Kill()
+	if err := x.finish(); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the server died and the download ended with error %v, want a reset", err)
+	}
+	r.wantCounted(t, "proxy_client_close_total", before, "tunnel_broken")
+	r.restartServer(t)
+}
+
+func (r *rig) restartServer(t *testing.T) {
+	t.Helper()
+	ctx := labtest.Context(t, time.Minute)
+	if err := r.StartServer(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.WaitTunnel(ctx); err != nil {
+		t.Fatal(err)
+	}
+	r.wantServes(t)
+}
+
+// In http-connect mode nothing but TLS's own end marks that a connection ended in
+// order. A balancer that ends TLS says that end itself when the server is killed:
+// the app sees a clean end. (In grpc mode the end is a stream's, which no balancer
+// makes up: see TestBalancers.)
+func TestLimitAServerKilledBehindABalancerThatEndsTLS(t *testing.T) {
+	for _, kind := range []lab.BalancerKind{lab.HAProxyTLS, lab.NginxTLS} {
+		t.Run(string(kind), func(t *testing.T) {
+			t.Parallel()
+			r, _ := newBalancedRig(t, lab.HTTPConnect, kind)
+			before := r.metrics(t)
+			x := r.startRaw(t, lab.ShootPod(lab.IPv4, 1))
+			r.Server.Kill()
+			if err := x.finish(); err != nil {
+				t.Errorf("the server died and the download ended with error %v, want the balancer's clean end", err)
+			}
+			r.wantCounted(t, "proxy_client_close_total", before, "target_closed")
+			r.restartServer(t)
+		})
+	}
+}

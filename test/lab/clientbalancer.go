@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lab
+
+import (
+	"bytes"
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"text/template"
+)
+
+// BalancerPort is where a [ClientBalancer] listens, on the address of the server
+// that it stands before.
+const BalancerPort = 8132
+
+// BalancerKind is a way to stand between sidecar and proxy-server, and the name of
+// the configuration file for it in balancers/.
+type BalancerKind string
+
+// The kinds. Those with TCP pass the bytes on as they come. Those with TLS decrypt
+// what comes from either side, encrypt it again for the other one, and show the
+// server a client certificate of their own. Those with GRPC understand what is inside.
+const (
+	HAProxyTCP  BalancerKind = "haproxy-tcp.cfg"
+	HAProxyTLS  BalancerKind = "haproxy-tls.cfg"
+	HAProxyGRPC BalancerKind = "haproxy-http2.cfg"
+	NginxTCP    BalancerKind = "nginx-tcp.conf"
+	NginxTLS    BalancerKind = "nginx-tls.conf"
+	NginxGRPC   BalancerKind = "nginx-grpc.conf"
+)
+
+// BalancerKinds are all of them.
+func BalancerKinds() []BalancerKind {
+	return []BalancerKind{HAProxyTCP, HAProxyTLS, HAProxyGRPC, NginxTCP, NginxTLS, NginxGRPC}
+}
+
+//go:embed balancers
+var balancerFiles embed.FS
+
+// BalancerSettings is what a configuration in balancers/ leaves open.
+type BalancerSettings struct {
+	Listen, Server string // host:port
+	ServerName     string // in the server's certificate
+	CA             string // of servers and clients
+	// Certificate and Key are what the sidecar sees, the others what the server
+	// sees. HAProxy wants the key in the file of the certificate.
+	Certificate, Key             string
+	ClientCertificate, ClientKey string
+	Protocol                     string // by ALPN, where TLS ends and the bytes are not understood
+	MaxStreams                   int    // on one connection at once; of HAProxyGRPC only
+}
+
+// Configuration fills in a kind's configuration file.
+func (k BalancerKind) Configuration(s BalancerSettings) (string, error) {
+	text, err := template.New(string(k)).Option("missingkey=error").ParseFS(balancerFiles, "balancers/"+string(k))
+	if err != nil {
+		return "", err
+	}
+	var b bytes.Buffer
+	err = text.Execute(&b, s)
+	return b.String(), err
+}
+
+// nginxProcess is what surrounds a configuration of nginx: one process, that
+// belongs to the lab and writes nowhere else.
+const nginxProcess = `load_module /usr/lib/nginx/modules/ngx_stream_module.so;
+daemon off;
+master_process off;
+pid %[1]s/nginx.pid;
+error_log stderr;
+events { worker_connections 8192; }
+%[2]s {
+%[3]s
+}
+`
+
+// nginxHTTP comes ahead of a configuration for HTTP. It makes nginx write down, for
+// each request, which one it is on which connection.
+const nginxHTTP = `log_format count '$connection $connection_requests';
+access_log %[1]s/requests count;
+client_body_temp_path %[1]s/body;
+proxy_temp_path %[1]s/proxy;
+fastcgi_temp_path %[1]s/fastcgi;
+uwsgi_temp_path %[1]s/uwsgi;
+scgi_temp_path %[1]s/scgi;
+`
+
+// ClientBalancer is Debian's HAProxy or nginx between the sidecar and one server.
+type ClientBalancer struct {
+	// Process is the balancer's latest; after a Kill, Start makes another.
+	*Process
+	// MaxStreams is how many streams it allows on one connection, from its next start
+	// on. Only [HAProxyGRPC] has such a limit.
+	MaxStreams int
+
+	kind   BalancerKind
+	server *Server
+	dir    string
+	starts int
+}
+
+// NewClientBalancer starts a balancer in front of a server and waits until it
+// listens. Its address is another way to say --proxy-server than the server's own.
+func (s *Server) NewClientBalancer(ctx context.Context, kind BalancerKind) (*ClientBalancer, error) {
+	b := &ClientBalancer{kind: kind, server: s, MaxStreams: 100, dir: filepath.Join(s.lab.Dir, fmt.Sprint("balancer", s.Index))}
+	if err := os.Mkdir(b.dir, 0o755); err != nil {
+		return nil, err
+	}
+	return b, b.Start(ctx)
+}
+
+// Address is where the balancer listens, as --proxy-server wants it.
+func (b *ClientBalancer) Address() string {
+	return net.JoinHostPort(b.server.Address(b.server.lab.podFamily()).String(), strconv.Itoa(BalancerPort))
+}
+
+// Start starts the balancer, again where it has ended, and waits until it listens.
+func (b *ClientBalancer) Start(ctx context.Context) error {
+	b.starts++
+	command, err := b.command()
+	if err != nil {
+		return err
+	}
+	seed := b.server.lab.Seed
+	b.Process, err = seed.Start(fmt.Sprintf("balancer%d-%d", b.server.Index, b.starts), command)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, startupDeadline)
+	defer cancel()
+	return Poll(ctx, b.Name, func(ctx context.Context) error {
+		if err := b.alive(); err != nil {
+			cancel()
+			return err
+		}
+		conn, err := seed.DialContext(ctx, "tcp", b.Address())
+		if err != nil {
+			return err
+		}
+		return conn.Close()
+	})
+}
+
+func (b *ClientBalancer) command() (Command, error) {
+	settings, err := b.settings()
+	if err != nil {
+		return Command{}, err
+	}
+	text, err := b.kind.Configuration(settings)
+	if err != nil {
+		return Command{}, err
+	}
+	switch b.kind {
+	case NginxGRPC:
+		text = fmt.Sprintf(nginxProcess, b.dir, "http", fmt.Sprintf(nginxHTTP, b.dir)+text)
+	case NginxTCP, NginxTLS:
+		text = fmt.Sprintf(nginxProcess, b.dir, "stream", text)
+	}
+	file := filepath.Join(b.dir, string(b.kind))
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		return Command{}, err
+	}
+	if strings.HasPrefix(string(b.kind), "nginx") {
+		return Command{Path: "nginx", Args: []string{"-p", b.dir, "-e", "stderr", "-c", file}}, nil
+	}
+	return Command{Path: "haproxy", Args: []string{"-db", "-f", file}}, nil
+}
+
+// settings issues the balancer's certificate, once.
+func (b *ClientBalancer) settings() (BalancerSettings, error) {
+	certs, name := b.server.lab.Certs, fmt.Sprint("balancer", b.server.Index)
+	s := BalancerSettings{
+		Listen: b.Address(), Server: b.server.Frontend(), ServerName: ServerName, CA: certs.FrontendCA,
+		Certificate: filepath.Join(b.dir, "balancer.pem"), ClientCertificate: filepath.Join(b.dir, "client.pem"),
+		Key: filepath.Join(b.dir, "balancer.pem"), ClientKey: filepath.Join(b.dir, "client.pem"),
+		Protocol: "http/1.1", MaxStreams: b.MaxStreams,
+	}
+	if b.server.lab.opts.Mode == GRPC {
+		s.Protocol = "h2"
+	}
+	if b.starts > 1 {
+		return s, nil
+	}
+	cert, key, err := certs.Frontend.Issue(name, []netip.Addr{b.server.Address(IPv4), b.server.Address(IPv6)}, nil)
+	if err != nil {
+		return s, err
+	}
+	return s, errors.Join(
+		joinFiles(s.Certificate, cert, key),
+		joinFiles(s.ClientCertificate, certs.ClientCert, certs.ClientKey),
+	)
+}
+
+// joinFiles makes a file, for root alone, that holds others behind each other.
+func joinFiles(to string, from ...string) error {
+	var all []byte
+	for _, name := range from {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		all = append(all, text...)
+	}
+	return os.WriteFile(to, all, 0o600)
+}
+
+// Requests returns, for each connection to nginx, how many requests have ended on
+// it. Only [NginxGRPC] counts them.
+func (b *ClientBalancer) Requests() (map[string]int, error) {
+	text, err := os.ReadFile(filepath.Join(b.dir, "requests"))
+	if err != nil {
+		return nil, err
+	}
+	ended := map[string]int{}
+	for line := range strings.Lines(string(text)) {
+		connection, _, _ := strings.Cut(line, " ")
+		ended[connection]++
+	}
+	return ended, nil
+}

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lab_test
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/shoot-proxy/proxy-client/test/lab"
+)
+
+// docs/balancers.md shows the configurations that the tests use, and no others.
+func TestTheDocumentShowsTheTestedConfigurations(t *testing.T) {
+	document, err := os.ReadFile("../../docs/balancers.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, kind := range lab.BalancerKinds() {
+		text, err := kind.Configuration(lab.BalancerSettings{
+			Listen: "192.0.2.2:8132", Server: "192.0.2.3:8090", ServerName: "proxy-server.example", CA: "/certs/ca.crt",
+			Certificate: "/certs/balancer.pem", Key: "/certs/balancer.pem",
+			ClientCertificate: "/certs/client.pem", ClientKey: "/certs/client.pem",
+			Protocol: "http/1.1", MaxStreams: 100,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(document), "\n"+text+"```\n") {
+			t.Errorf("docs/balancers.md does not show %s as it is tested:\n%s", kind, text)
+		}
+	}
+	if shown := strings.Count(string(document), "\n## "); shown != len(lab.BalancerKinds()) {
+		t.Errorf("docs/balancers.md shows %d configurations, and %d are tested", shown, len(lab.BalancerKinds()))
+	}
+}

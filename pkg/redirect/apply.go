@@ -18,8 +18,8 @@ type Change struct {
 	// Script is the input of iptables-restore --noflush; empty where the
 	// rules stand already.
 	Script string
-	// Reach holds what is done by netlink, in the words of ip(8), for a pod
-	// that has no address of the family.
+	// Reach holds what is done by netlink, in the words of ip(8): for sockets
+	// bound to a device, and for a pod that has no address of the family.
 	Reach []string
 	// OtherBackend is the other backend where it holds chains of ours too,
 	// else empty. Both are in force then.

@@ -7,6 +7,7 @@ package redirect
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 
@@ -75,7 +76,7 @@ func TestApplyRepairsOnlyWhatDiffers(t *testing.T) {
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			listing := map[string]string{tableNAT: good[tableNAT], tableFilter: good[tableFilter]}
+			listing := maps.Clone(good)
 			// The last place, so that the port in the uid rule is not meant.
 			i := strings.LastIndex(listing[test.table], test.old)
 			listing[test.table] = listing[test.table][:i] + test.new + listing[test.table][i+len(test.old):]
@@ -97,7 +98,7 @@ func TestBothFamiliesAreProbedBeforeOneIsChanged(t *testing.T) {
 	empty := map[string]string{tableNAT: builtins, tableFilter: builtins}
 	n := fakeNamespace(t, BackendNFT, map[string]*fakeTables{
 		"IPv4 nft": {listing: empty, restore: probed()}, // and nothing after that
-		"IPv6 nft": {listing: empty, restore: []expectedRestore{{err: missing}, {err: missing}, {err: missing}, {err: missing}, {err: missing}}},
+		"IPv6 nft": {listing: empty, restore: failing(missing, 1+len(features(IPv6)))},
 	})
 	if _, err := applyTo(t, n, cfg); !errors.Is(err, ErrMissingModule) {
 		t.Errorf("IPv6 cannot be redirected, so its traffic would leak; apply said %v", err)
@@ -132,11 +133,12 @@ func TestGuardIsCommittedBeforeAndRemovedAfterTheRedirect(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := rules.String()
-	if strings.Index(text, "*filter") > strings.Index(text, "*nat") {
+	if nat := strings.Index(text, "*nat"); strings.Index(text, "*filter") > nat || strings.Index(text, "*mangle") > nat {
 		t.Errorf("between nat and filter the shoot's traffic would leak:\n%s", text)
 	}
-	all := map[string]map[string][]listed{tableNAT: {ChainOutput: nil}, tableFilter: {ChainGuard: nil}}
-	if text := removal(all); strings.Index(text, "*filter") < strings.Index(text, "*nat") {
+	all := map[string]map[string][]listed{tableNAT: {ChainOutput: nil}, tableFilter: {ChainGuard: nil}, tableMangle: {ChainGuard: nil}}
+	text = removal(all)
+	if nat := strings.Index(text, "*nat"); strings.Index(text, "*filter") < nat || strings.Index(text, "*mangle") < nat {
 		t.Errorf("the guard is removed before the redirect:\n%s", text)
 	}
 }

@@ -172,14 +172,15 @@ type feature struct {
 }
 
 func features(f Family) []feature {
-	uid, reject := uint32(1), "ipt_REJECT"
+	uid, reject, mangle := uint32(1), "ipt_REJECT", "iptable_mangle"
 	if f == IPv6 {
-		reject = "ip6t_REJECT"
+		reject, mangle = "ip6t_REJECT", "ip6table_mangle"
 	}
 	both := func(module string) map[Backend]string {
 		return map[Backend]string{BackendNFT: module, BackendLegacy: module}
 	}
 	return []feature{
+		{tableMangle, "table mangle", Rule{Out: "! lo", TCP: true, Jump: "DROP"}, map[Backend]string{BackendNFT: "nf_tables", BackendLegacy: mangle}},
 		{tableFilter, "target REJECT", Rule{TCP: true, Jump: "REJECT", RejectWith: "tcp-reset"}, map[Backend]string{BackendNFT: "nft_reject_inet", BackendLegacy: reject}},
 		{tableFilter, "match owner", Rule{UID: &uid, Jump: "RETURN"}, both("xt_owner")},
 		{tableNAT, "match multiport", Rule{TCP: true, Ports: []uint16{1, 2}, Jump: "RETURN"}, both("xt_multiport")},
@@ -216,7 +217,7 @@ func probeKernel(st standing) error {
 
 func tryFeatures(st standing, some []feature) error {
 	var commit, remove string
-	for _, table := range []string{tableFilter, tableNAT} {
+	for _, table := range ourTables() {
 		var lines []string
 		for _, f := range some {
 			if f.table == table {
@@ -239,7 +240,7 @@ func tryFeatures(st standing, some []feature) error {
 // removeLeftover deletes the chains of a probe that failed halfway.
 func removeLeftover(st standing) error {
 	var script string
-	for _, table := range []string{tableFilter, tableNAT} {
+	for _, table := range ourTables() {
 		chains, err := st.tables.List(table, chainProbe)
 		if err != nil {
 			return nil //nolint:nilerr // the probe's own error says more

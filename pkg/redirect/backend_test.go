@@ -40,7 +40,7 @@ func TestBackendIsChosen(t *testing.T) {
 		{"legacy holds nat rules", BackendAuto, &fakeTables{listing: empty}, &fakeTables{listing: mesh, restore: probed()}, BackendLegacy, "", nil},
 		{"legacy holds nat rules, but not for us", BackendAuto, &fakeTables{listing: empty, restore: probed()}, &fakeTables{listErr: denied}, BackendNFT, "", nil},
 		{"no nft program", BackendAuto, nil, &fakeTables{listing: empty, restore: probed()}, BackendLegacy, "", nil},
-		{"nft does not work here", BackendAuto, &fakeTables{listing: empty, restore: failing(broken, 5)}, &fakeTables{listing: empty, restore: probed()}, BackendLegacy, "", nil},
+		{"nft does not work here", BackendAuto, &fakeTables{listing: empty, restore: failing(broken, 1+len(features(IPv4)))}, &fakeTables{listing: empty, restore: probed()}, BackendLegacy, "", nil},
 		{"ours stand in nft, a mesh came to legacy", BackendAuto, &fakeTables{listing: ours}, &fakeTables{listing: mesh}, BackendNFT, "", nil},
 		{"ours stand in both", BackendAuto, &fakeTables{listing: ours}, &fakeTables{listing: ours}, BackendNFT, BackendLegacy, nil},
 	} {
@@ -84,10 +84,13 @@ func TestMissingKernelModuleIsNamed(t *testing.T) {
 	}
 	fake := &fakeTables{t: t, listing: map[string]string{tableNAT: builtins, tableFilter: builtins}}
 	fake.restore = append(fake.restore, expectedRestore{err: broken})
-	fake.restore = append(fake.restore, one("REJECT", nil)...)
-	fake.restore = append(fake.restore, one("--uid-owner", nil)...)
-	fake.restore = append(fake.restore, one("--dports", broken)...)
-	fake.restore = append(fake.restore, one("REDIRECT", nil)...)
+	for _, f := range features(IPv4) {
+		var err error
+		if len(f.rule.Ports) > 1 {
+			err = broken
+		}
+		fake.restore = append(fake.restore, one(f.rule.String(), err)...)
+	}
 	err := probeKernel(standing{family: IPv4, backend: BackendLegacy, tables: fake})
 	if !errors.Is(err, ErrMissingModule) || !strings.Contains(err.Error(), "xt_multiport") || strings.Contains(err.Error(), "xt_owner") {
 		t.Errorf("a kernel without multiport gave %v, want the module's name and no other", err)

@@ -7,7 +7,6 @@ package redirect
 import (
 	"encoding/binary"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 	"testing"
@@ -18,7 +17,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/netnstest"
 )
 
-// capture is everything that leaves a pod, seen on its router's end of the wire.
+// capture is everything that leaves a pod, seen on the devices of its router.
 type capture struct {
 	fd   int
 	seen []netip.Addr // destinations of IP packets, in order
@@ -29,7 +28,7 @@ const (
 	markerPort  = 4242 // UDP, to the router: ends a capture
 )
 
-// capture starts to look at the router's device.
+// capture starts to look at the router's devices, those that come later too.
 func (p pod) capture(t *testing.T) *capture {
 	t.Helper()
 	c := &capture{fd: -1}
@@ -37,13 +36,6 @@ func (p pod) capture(t *testing.T) *capture {
 	p.router.Do(t, func() {
 		all := binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, unix.ETH_P_ALL)) // htons
 		if c.fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, int(all)); err != nil {
-			return
-		}
-		var device *net.Interface
-		if device, err = net.InterfaceByName("pod0"); err != nil {
-			return
-		}
-		if err = unix.Bind(c.fd, &unix.SockaddrLinklayer{Protocol: all, Ifindex: device.Index}); err != nil {
 			return
 		}
 		timeout := unix.NsecToTimeval(int64(hang))
@@ -126,9 +118,9 @@ func parseFrame(frame []byte) (dst netip.Addr, udpPort uint16) {
 	return dst, udpPort
 }
 
-// forShoot keeps the addresses that are the shoot's or the probe's.
+// forShoot keeps the addresses that are the shoot's, the probe's or loopback's.
 func forShoot(all []netip.Addr) []netip.Addr {
-	shoot := prefixes(shootCIDR(IPv4), shootCIDR(IPv6), "192.0.2.0/24", "2001:db8::/32")
+	shoot := prefixes(shootCIDR(IPv4), shootCIDR(IPv6), "192.0.2.0/24", "2001:db8::/32", "127.0.0.0/8", "::1/128")
 	return slices.DeleteFunc(slices.Clone(all), func(a netip.Addr) bool {
 		return !slices.ContainsFunc(shoot, func(p netip.Prefix) bool {
 			return p.Contains(a) || p.Addr().Is6() && solicited(p, a)

@@ -98,7 +98,7 @@ func (n *namespace) findIn(f Family, b Backend) (found, error) {
 		return found{}, err
 	}
 	one := found{standing: standing{family: f, backend: b, tables: t, state: s}, all: map[string]map[string][]listed{}}
-	for _, table := range []string{tableFilter, tableNAT} {
+	for _, table := range ourTables() {
 		lines, err := t.List(table)
 		if err != nil {
 			return found{}, err
@@ -150,7 +150,7 @@ func (n *namespace) clean(some []found, cleaned *Cleaned) error {
 // names lists our chains for people.
 func (f found) names() []string {
 	var names []string
-	for _, table := range []string{tableNAT, tableFilter} {
+	for _, table := range slices.Backward(ourTables()) {
 		for _, name := range sortedKeys(f.all[table]) {
 			if isOurs(table, name) {
 				names = append(names, fmt.Sprintf("%s (%s) table %s chain %s", f.family, f.backend, table, name))

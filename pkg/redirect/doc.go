@@ -7,9 +7,10 @@
 // for the shoot inside of the pod.
 //
 // It owns the chains PROXY_CLIENT_OUTPUT and PROXY_CLIENT_REDIRECT of table
-// nat, PROXY_CLIENT_GUARD of table filter, one jump to the first and one to the
-// last from OUTPUT, and, in a pod that has no address of the shoot's family,
-// one address and the routes that make connect(2) succeed until NAT takes over.
+// nat, PROXY_CLIENT_GUARD of the tables filter and mangle, one jump to each but
+// the second from OUTPUT or POSTROUTING, a local route to loopback on each
+// device, and, in a pod that has no address of the shoot's family, one address
+// and the routes that make connect(2) succeed until NAT takes over.
 // It never touches another rule, and IPv6 only where an IPv6 CIDR asks for it.
 //
 // The rules are data: a [Config] becomes a [Ruleset] without looking at the

@@ -15,10 +15,11 @@ import (
 
 // Report is what stands in a namespace, for people and, as JSON, for scripts.
 type Report struct {
-	// Rules holds OUTPUT's jumps to our chains and the rules of those.
+	// Rules holds the jumps to our chains and the rules of those.
 	Rules []RuleReport `json:"rules"`
-	// Reach holds the address and routes that we gave to a pod without the
-	// shoot's family, as the ip(8) commands that would take them away.
+	// Reach holds the routes that we gave to the pod's devices, and the address
+	// and routes that we gave to a pod without the shoot's family, as the ip(8)
+	// commands that would take them away.
 	Reach []string `json:"reach,omitempty"`
 	// Connections holds what conntrack knows of redirected connections.
 	Connections []Connection `json:"connections"`
@@ -85,8 +86,8 @@ func (f found) report() []RuleReport {
 			}
 		}
 	}
-	for _, table := range []string{tableNAT, tableFilter} {
-		add(table, f.state.output[table], func(l listed) bool { return l.leadsToOurs(table) })
+	for _, table := range []string{tableNAT, tableFilter, tableMangle} {
+		add(table, f.state.entry[table], func(l listed) bool { return l.leadsToOurs(table) })
 		for _, id := range ours() {
 			if id.table == table {
 				add(table, f.state.chains[id], func(listed) bool { return true })
@@ -120,7 +121,7 @@ func (r *Report) WriteTable(w io.Writer) error {
 		line("%s\t%s\t%s\t%s\t%d\t%d\t%d\t%s", l.Family, l.Backend, l.Table, l.Chain, l.Number, l.Packets, l.Bytes, l.Rule)
 	}
 	if len(r.Reach) > 0 {
-		line("\nGiven to this pod, which lacks the family; clean undoes it by:")
+		line("\nGiven to this pod beside the rules; clean undoes it by:")
 	}
 	for _, text := range r.Reach {
 		line("%s", text)

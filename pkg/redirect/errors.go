@@ -157,9 +157,9 @@ func tableModule(f failure) string {
 		return "nf_tables and nft_chain_nat"
 	}
 	if f.family == IPv6 {
-		return "ip6table_nat and ip6table_filter"
+		return "ip6table_nat, ip6table_filter and ip6table_mangle"
 	}
-	return "iptable_nat and iptable_filter"
+	return "iptable_nat, iptable_filter and iptable_mangle"
 }
 
 func missingBinary(name string, b Backend, err error) error {

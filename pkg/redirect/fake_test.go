@@ -7,6 +7,7 @@ package redirect
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -29,7 +30,7 @@ type expectedRestore struct {
 
 func (f *fakeTables) List(table string, names ...string) (map[string][]string, error) {
 	f.t.Helper()
-	if table != tableNAT && table != tableFilter {
+	if !slices.Contains(ourTables(), table) {
 		f.t.Fatalf("%s: table %q is none of ours to read", f.name, table)
 	}
 	if f.listErr != nil {
@@ -102,11 +103,11 @@ func applied(t *testing.T, cfg Config, f Family) map[string]string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	listing := map[string]string{tableNAT: builtins, tableFilter: builtins}
+	listing := map[string]string{tableNAT: builtins, tableFilter: builtins, tableMangle: builtins}
 	for _, c := range target.rulesOf(f).Chains {
 		listing[c.Table] += "-N " + c.Name + "\n"
 		if c.First {
-			listing[c.Table] += fmt.Sprintf("-A OUTPUT -c 7 420 -j %s\n", c.Name)
+			listing[c.Table] += fmt.Sprintf("-A %s -c 7 420 -j %s\n", builtin(c.Table), c.Name)
 		}
 		for _, r := range c.Rules {
 			listing[c.Table] += fmt.Sprintf("-A %s %s\n", c.Name, r)

@@ -130,7 +130,7 @@ func (p pod) everything(t *testing.T) string {
 			}
 		}
 	}
-	for _, args := range []string{"-4 -br address", "-4 route", "-6 route show proto 141", "-6 -br address show scope global"} {
+	for _, args := range []string{"-4 -br address", "-4 route", "-4 route show table local", "-6 route show proto 141", "-6 route show table local proto 141", "-6 -br address show scope global"} {
 		// Standard output only: on the other ip complains about namespaces
 		// that other tests delete meanwhile.
 		out, err := p.Command("ip", strings.Fields(args)...).Output()

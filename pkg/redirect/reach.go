@@ -55,8 +55,18 @@ type step struct {
 }
 
 // reachSteps returns what has to change so that connect(2) works towards each
-// shoot CIDR and the probe; nothing in a pod that has the family.
+// shoot CIDR and the probe, also by a socket that is bound to a device.
 func reachSteps(t *target, f Family) ([]step, error) {
+	bound, err := boundSteps(f)
+	if err != nil {
+		return nil, err
+	}
+	lacking, err := lackingSteps(t, f)
+	return append(lacking, bound...), err
+}
+
+// lackingSteps is for a pod that does not have the family, and empty for others.
+func lackingSteps(t *target, f Family) ([]step, error) {
 	var lacking []netip.Prefix
 	for _, p := range cidr.Subtract(t.destinations(f), t.set.Excluded()) {
 		ok, err := connectable(p)
@@ -251,6 +261,11 @@ func unreachSteps() ([]step, error) {
 			return nil, err
 		}
 		steps = append(steps, removalSteps(routes)...)
+		bound, err := boundRoutes(family)
+		if err != nil {
+			return nil, err
+		}
+		steps = append(steps, boundRemoval(bound)...)
 	}
 	links, err := netlink.LinkList()
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 type Rule struct {
 	// Destination is where the packet goes.
 	Destination netip.Prefix
-	// Out is the device it leaves by.
+	// Out is the device it leaves by; "! " before the name is any other.
 	Out string
 	// TCP is set for a rule that looks at TCP only.
 	TCP bool
@@ -46,7 +46,11 @@ func (r Rule) String() string {
 		add("-d", r.Destination.String())
 	}
 	if r.Out != "" {
-		add("-o", r.Out)
+		device, other := strings.CutPrefix(r.Out, "! ")
+		if other {
+			add("!")
+		}
+		add("-o", device)
 	}
 	if r.TCP {
 		add("-p", "tcp")
@@ -166,6 +170,10 @@ func (r *Rule) take(words []string) int {
 	case "-o":
 		if r.Out == "" {
 			r.Out, done = value, true
+		}
+	case "! -o":
+		if r.Out == "" {
+			r.Out, done = "! "+value, true
 		}
 	case "-p":
 		if value == "tcp" && !r.TCP {

@@ -17,29 +17,46 @@ const (
 	ChainOutput = "PROXY_CLIENT_OUTPUT"
 	// ChainRedirect of table nat redirects.
 	ChainRedirect = "PROXY_CLIENT_REDIRECT"
-	// ChainGuard of table filter rejects what was not redirected.
+	// ChainGuard of table filter rejects what was not redirected, and that of
+	// table mangle drops what was redirected and would leave all the same.
 	ChainGuard = "PROXY_CLIENT_GUARD"
 
-	// chainProbe exists for moments in either table, to see what the kernel
+	// chainProbe exists for moments in each table, to see what the kernel
 	// can do before anything is changed.
 	chainProbe = "PROXY_CLIENT_PROBE"
 
 	tableFilter  = "filter"
+	tableMangle  = "mangle"
 	tableNAT     = "nat"
-	builtin      = "OUTPUT" // the kernel's chain for locally made packets
-	maxMultiport = 15       // XT_MULTI_PORTS of linux/netfilter/xt_multiport.h
+	maxMultiport = 15 // XT_MULTI_PORTS of linux/netfilter/xt_multiport.h
 )
 
 // Chain is one chain of ours with all of its rules, in order.
 type Chain struct {
 	Table, Name string
-	// First is set where OUTPUT has to jump here before all else.
+	// First is set where the kernel's own chain of the table ([builtin]) has
+	// to jump here before all else.
 	First bool
 	Rules []Rule
 }
 
+// ourTables are the tables that hold chains of ours, in the order in which they
+// are applied: the guards before nat, so that nothing escapes in between.
+func ourTables() []string { return []string{tableMangle, tableFilter, tableNAT} }
+
+// builtin is the kernel's own chain from which a table of ours is entered.
+// OUTPUT sees the device of a packet as it was before REDIRECT, also behind it
+// (ip_local_out hands one device to all of that hook); POSTROUTING sees the one
+// that the packet will leave by (ip_output).
+func builtin(table string) string {
+	if table == tableMangle {
+		return "POSTROUTING"
+	}
+	return "OUTPUT"
+}
+
 // FamilyRules is everything for one family, in the order in which it is
-// applied: filter before nat, so that nothing escapes in between.
+// applied, see [ourTables].
 type FamilyRules struct {
 	Family Family
 	Chains []Chain
@@ -87,7 +104,11 @@ func (t *target) rulesOf(f Family) FamilyRules {
 			Rule{Destination: p, TCP: true, Jump: "REJECT", RejectWith: "tcp-reset"},
 			Rule{Destination: p, Jump: "REJECT", RejectWith: portUnreachable(f)})
 	}
+	// What REDIRECT sends to loopback by another device than lo: the app has
+	// bound its socket to one that has no route of ours (see bound.go).
+	escaped := Rule{Destination: host(f.loopback()), Out: "! lo", TCP: true, Ports: []uint16{t.cfg.ProxyPort}, Jump: "DROP"}
 	return FamilyRules{Family: f, Chains: []Chain{
+		{Table: tableMangle, Name: ChainGuard, First: true, Rules: []Rule{escaped}},
 		{Table: tableFilter, Name: ChainGuard, First: true, Rules: guard},
 		{Table: tableNAT, Name: ChainOutput, First: true, Rules: output},
 		{Table: tableNAT, Name: ChainRedirect, Rules: []Rule{{TCP: true, Jump: "REDIRECT", ToPort: t.cfg.ProxyPort}}},

@@ -21,7 +21,7 @@ func (f FamilyRules) script(s *state) string {
 		s = &state{}
 	}
 	var text strings.Builder
-	for _, table := range []string{tableFilter, tableNAT} {
+	for _, table := range ourTables() {
 		var declare, jump, fill []string
 		for _, c := range f.Chains {
 			if c.Table != table {
@@ -38,9 +38,9 @@ func (f FamilyRules) script(s *state) string {
 				continue
 			}
 			for _, l := range rules {
-				jump = append(jump, "-D "+builtin+" "+l.raw)
+				jump = append(jump, "-D "+builtin(table)+" "+l.raw)
 			}
-			jump = append(jump, fmt.Sprintf("-I %s 1 -j %s", builtin, c.Name))
+			jump = append(jump, fmt.Sprintf("-I %s 1 -j %s", builtin(table), c.Name))
 		}
 		text.WriteString(transaction(table, slices.Concat(declare, fill, jump)))
 	}
@@ -55,11 +55,15 @@ func transaction(table string, lines []string) string {
 	return "*" + table + "\n" + strings.Join(lines, "\n") + "\nCOMMIT\n"
 }
 
-// removal is the script that takes table nat's part and then table filter's
-// part of ours away, so that nothing for the shoot leaves the pod while its
-// redirected connections end. all holds every chain of both tables.
+// removal is the script that takes ours away, table nat's part first, so that
+// nothing for the shoot leaves the pod while its redirected connections end.
+// all holds every chain of our tables.
 func removal(all map[string]map[string][]listed) string {
-	return removeFrom(tableNAT, all[tableNAT]) + removeFrom(tableFilter, all[tableFilter])
+	var script string
+	for _, table := range slices.Backward(ourTables()) {
+		script += removeFrom(table, all[table])
+	}
+	return script
 }
 
 func removeFrom(table string, chains map[string][]listed) string {
@@ -69,7 +73,7 @@ func removeFrom(table string, chains map[string][]listed) string {
 		if isOurs(table, name) {
 			continue
 		}
-		// Not only OUTPUT: a chain that anything still leads to cannot be
+		// Not only the builtin one: a chain that anything still leads to cannot be
 		// deleted.
 		for _, l := range chains[name] {
 			if l.leadsToOurs(table) {

@@ -26,13 +26,13 @@ type tables interface {
 // state is what stands in one family of one backend, as far as it is ours.
 type state struct {
 	chains map[chainID][]listed // ours only; an empty chain has an entry
-	output map[string][]listed  // table → its chain OUTPUT
+	entry  map[string][]listed  // table → its builtin chain that leads to ours
 }
 
 type chainID struct{ table, name string }
 
 func ours() []chainID {
-	return []chainID{{tableFilter, ChainGuard}, {tableNAT, ChainOutput}, {tableNAT, ChainRedirect}}
+	return []chainID{{tableMangle, ChainGuard}, {tableFilter, ChainGuard}, {tableNAT, ChainOutput}, {tableNAT, ChainRedirect}}
 }
 
 // isOurs reports whether a jump to name leads to one of our chains.
@@ -55,11 +55,11 @@ func (l listed) leadsToOurs(table string) bool {
 	return l.leadsTo(chainProbe)
 }
 
-// read lists our chains and OUTPUT. It changes nothing.
+// read lists our chains and the builtin ones that lead to them. It changes nothing.
 func read(t tables) (*state, error) {
-	s := &state{chains: map[chainID][]listed{}, output: map[string][]listed{}}
-	for _, table := range []string{tableFilter, tableNAT} {
-		names := []string{builtin}
+	s := &state{chains: map[chainID][]listed{}, entry: map[string][]listed{}}
+	for _, table := range ourTables() {
+		names := []string{builtin(table)}
 		for _, id := range ours() {
 			if id.table == table {
 				names = append(names, id.name)
@@ -74,8 +74,8 @@ func read(t tables) (*state, error) {
 			if err != nil {
 				return nil, fmt.Errorf("table %s: %w", table, err)
 			}
-			if name == builtin {
-				s.output[table] = rules
+			if name == builtin(table) {
+				s.entry[table] = rules
 			} else {
 				s.chains[chainID{table, name}] = rules
 			}
@@ -106,7 +106,7 @@ func (s *state) empty() bool {
 	if len(s.chains) > 0 {
 		return false
 	}
-	for table, rules := range s.output {
+	for table, rules := range s.entry {
 		for _, l := range rules {
 			if l.leadsToOurs(table) {
 				return false
@@ -116,17 +116,17 @@ func (s *state) empty() bool {
 	return true
 }
 
-// jumps returns the rules of OUTPUT that lead to c, and whether that is
+// jumps returns the rules of the builtin chain that lead to c, and whether that is
 // exactly one, without conditions, before all else.
 func (s *state) jumps(c Chain) (rules []listed, right bool) {
-	output := s.output[c.Table]
-	for _, l := range output {
+	entry := s.entry[c.Table]
+	for _, l := range entry {
 		if l.leadsTo(c.Name) {
 			rules = append(rules, l)
 		}
 	}
 	plain := Rule{Jump: c.Name}
-	return rules, len(rules) == 1 && output[0].rule.String() == plain.String()
+	return rules, len(rules) == 1 && entry[0].rule.String() == plain.String()
 }
 
 // same reports whether chain c stands as it should, its jump aside.
@@ -147,7 +147,7 @@ func (s *state) differences(f FamilyRules, backend Backend) []string {
 			continue
 		}
 		if rules, right := s.jumps(c); !right {
-			all = append(all, where+builtin+": "+s.jumpProblem(c, rules))
+			all = append(all, where+builtin(c.Table)+": "+s.jumpProblem(c, rules))
 		}
 	}
 	return all
@@ -178,8 +178,8 @@ func (s *state) jumpProblem(c Chain, jumps []listed) string {
 		return fmt.Sprintf("the jump to %s is missing", c.Name)
 	case len(jumps) > 1:
 		return fmt.Sprintf("jumps to %s %d times, and should once", c.Name, len(jumps))
-	case !s.output[c.Table][0].leadsTo(c.Name):
-		return fmt.Sprintf("%q stands before the jump to %s, which has to be first", s.output[c.Table][0].raw, c.Name)
+	case !s.entry[c.Table][0].leadsTo(c.Name):
+		return fmt.Sprintf("%q stands before the jump to %s, which has to be first", s.entry[c.Table][0].raw, c.Name)
 	default:
 		return fmt.Sprintf("the jump to %s has conditions: %q", c.Name, jumps[0].raw)
 	}

@@ -216,7 +216,7 @@ func dump(ctx context.Context, s *story, l *lab.Lab) error {
 		}
 	}
 	s.output(strings.Join(shown, "\n"), 30)
-	s.say("(and the guard in filter, which rejects what the rules above do not redirect: %d lines)", strings.Count(rules, " PROXY_CLIENT_GUARD "))
+	s.say("(and the guard, which rejects what the rules above do not redirect: %d lines)", strings.Count(rules, " PROXY_CLIENT_GUARD "))
 	s.output(connections, 30)
 	for _, d := range destinations() {
 		if !strings.Contains(connections, d.hostPort()+" ") {

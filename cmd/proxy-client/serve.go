@@ -86,7 +86,7 @@ func serve(ctx context.Context, aborted <-chan struct{}, cfg *options.ProxyClien
 		Logger: log, Metrics: proxy.NewMetrics(registry),
 	})
 	health, err := admin.Listen(cfg.HealthAddress, admin.Config{
-		Live: []admin.Check{data.Live}, Ready: []admin.Check{data.Ready, reachable(dialer)},
+		Live: []admin.Check{data.Live}, Ready: []admin.Check{data.Ready, dialer.Unreachable},
 		Metrics: registry, Logger: log, Connections: proxy.HealthConnections(files),
 	})
 	if err != nil {
@@ -131,16 +131,6 @@ func checkServers(ctx context.Context, dialer *tunnel.Dialer) error {
 	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
 	defer cancel()
 	return dialer.CheckServers(ctx)
-}
-
-// reachable is the part of /readyz that the dialer knows.
-func reachable(dialer *tunnel.Dialer) admin.Check {
-	return func() error {
-		if !dialer.Reachable() {
-			return errors.New("no proxy-server reachable")
-		}
-		return nil
-	}
 }
 
 // announce tells what this sidecar is and does.

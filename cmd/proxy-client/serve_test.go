@@ -126,8 +126,8 @@ func (p *program) get(path string) (int, string) {
 	return resp.StatusCode, string(body)
 }
 
-// grpcServer is something that speaks gRPC on a Unix socket, which is all that
-// being reachable takes.
+// grpcServer is something on a Unix socket that has a proxy-server's service, which
+// is all that being reachable takes.
 func grpcServer(t *testing.T) (socket string, stop func()) {
 	t.Helper()
 	socket = filepath.Join(t.TempDir(), "server.sock")
@@ -136,6 +136,7 @@ func grpcServer(t *testing.T) (socket string, stop func()) {
 		t.Fatal(err)
 	}
 	server := grpc.NewServer()
+	server.RegisterService(&grpc.ServiceDesc{ServiceName: "ProxyService", HandlerType: (*any)(nil)}, struct{}{})
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		if err := server.Serve(ln); err != nil {
@@ -176,7 +177,7 @@ func TestReadinessFollowsTheProxyServer(t *testing.T) {
 	if status, body := p.get("/livez"); status != 200 {
 		t.Errorf("a sidecar whose server is down must not be killed: %d %q", status, body)
 	}
-	if status, body := p.get("/readyz"); status != 503 || body != "not ready: no proxy-server reachable\n" {
+	if status, body := p.get("/readyz"); status != 503 || !strings.HasPrefix(body, "not ready: no proxy-server reachable (unix:///") {
 		t.Errorf("nobody serves, but /readyz says %d %q", status, body)
 	}
 	p.signals <- unix.SIGTERM

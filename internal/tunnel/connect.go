@@ -12,6 +12,8 @@ import (
 	"net"
 	"net/netip"
 	"time"
+
+	"github.com/shoot-proxy/proxy-client/internal/options"
 )
 
 const (
@@ -132,8 +134,10 @@ func (c *connectConn) answer() *Error {
 			return c.refused(status, rest)
 		case v == headGarbage, len(head) > maxHead:
 			return &Error{Reason: ReasonProtocol, Server: c.endpoint.server.Name, Err: fmt.Errorf("%w: its answer to CONNECT begins %.60q", ErrProtocol, head)}
+		case v == headHTTP2:
+			return &Error{Reason: ReasonProtocol, Server: c.endpoint.server.Name, Err: fmt.Errorf("%w: %w", ErrProtocol, errSettings), elsewhere: true}
 		case errors.Is(err, io.EOF):
-			return &Error{Reason: ReasonProtocol, Server: c.endpoint.server.Name, Err: fmt.Errorf("%w: it closed the connection without an answer to CONNECT; is it an http-connect server (--mode)?", ErrProtocol), elsewhere: true}
+			return &Error{Reason: ReasonProtocol, Server: c.endpoint.server.Name, Err: fmt.Errorf("%w: %w to CONNECT; is it an http-connect server (--mode)?", ErrProtocol, errNoAnswer), elsewhere: true}
 		case err != nil:
 			return c.lost(err)
 		}
@@ -144,6 +148,16 @@ func (c *connectConn) answer() *Error {
 // by itself (serverHandler.ServeHTTP), ahead of the proxy-server's own code.
 const greeting = "OPTIONS * HTTP/1.1\r\nHost: proxy-server\r\nUser-Agent: shoot-proxy\r\nConnection: close\r\n\r\n"
 
+var (
+	// errSettings is wrapped by the error of a server that speaks HTTP/2 where HTTP/1.1
+	// was meant.
+	errSettings = errors.New("it speaks HTTP/2")
+	// errNoAnswer is wrapped by the error of a server that has ended the connection
+	// without a word. grpc-go's does so where ALPN has not chosen HTTP/2
+	// (ServerHandshake in its package credentials).
+	errNoAnswer = errors.New("it closed the connection without an answer")
+)
+
 // greetHTTP returns nil where the server on conn answers. A handshake alone says
 // little: with TLS 1.3 a client certificate is refused only after it, and a Unix
 // socket takes connections for a process that hangs.
@@ -151,18 +165,22 @@ func (e *endpoint) greetHTTP(ctx context.Context, conn net.Conn) *Error {
 	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(longAgo) })()
 	// Where it cannot be written, the answer says why.
 	_, _ = io.WriteString(conn, greeting)
-	answer := make([]byte, len(statusPrefix))
-	_, err := io.ReadFull(conn, answer)
-	if _, ok := remoteAlert(err); ok {
+	answer := make([]byte, max(len(statusPrefix), settingsHead))
+	n, err := io.ReadFull(conn, answer)
+	_, alerted := remoteAlert(err)
+	switch {
+	case alerted:
 		return e.alerted(err)
+	case err == nil && string(answer) == statusPrefix:
+		return nil
+	case err == nil && isSettings(answer):
+		return e.wrongServer(fmt.Errorf("%w, which --mode=http-connect does not fit: use %s", errSettings, e.otherMode(options.ModeGRPC)))
+	case err == nil:
+		return e.wrongServer(fmt.Errorf("its answer to an HTTP/1.1 request begins %q: is the port right? %s", answer, serversPort))
+	case n == 0 && !isTimeout(err):
+		err = fmt.Errorf("%w: %w", errNoAnswer, err)
 	}
-	if err == nil && string(answer) != statusPrefix {
-		err = fmt.Errorf("%w: its answer begins %q", ErrProtocol, answer)
-	}
-	if err != nil {
-		return e.server.unreachable(ctx, fmt.Errorf("no HTTP/1.1 answer from %s: %w; is it an http-connect server (--mode)?", e.address(), err))
-	}
-	return nil
+	return e.server.unreachable(ctx, fmt.Errorf("no HTTP/1.1 answer from %s: %w; is it an http-connect server (--mode)?", e.address(), err))
 }
 
 // refused is the error of an answer other than 200, with the text behind it.
@@ -173,13 +191,29 @@ func (c *connectConn) refused(status int, text []byte) *Error {
 	}
 	// Where the text says nothing that we know, the status does.
 	e.Err = fmt.Errorf("dial refused: status %d: %.200q", status, bytes.TrimSpace(text))
-	switch status {
-	case 500:
+	switch {
+	case status == 500:
 		e.Reason, e.elsewhere = ReasonNoAgent, true
-	case 504:
+	case status == 504:
 		e.Reason = ReasonTimeout
+	case refusesCONNECT(status):
+		e.Reason, e.elsewhere, e.lasting = ReasonProtocol, true, true
+		e.Err = fmt.Errorf("%w: is it a konnectivity proxy-server in http-connect mode?", e.Err)
 	}
 	return e
+}
+
+// refusesCONNECT reports whether a status is a web server's, for which a CONNECT is
+// a mistake. A proxy-server answers with none of these.
+func refusesCONNECT(status int) bool {
+	switch status {
+	case 408, 425, 429: // it may be another time
+		return false
+	case 501, 505:
+		return true
+	default:
+		return status >= 400 && status < 500
+	}
 }
 
 // lost is the error of a connection that broke before there was an answer.

@@ -187,7 +187,8 @@ func TestConnectRefused(t *testing.T) {
 		{fmt.Sprintf(head, "502 Bad Gateway", "Backend context error: context canceled"), ReasonNoAgent, "Backend"},
 		{fmt.Sprintf(head, "504 Gateway Timeout", "dial tcp 100.64.3.7:9100: i/o timeout"), ReasonTimeout, "i/o timeout"},
 		{fmt.Sprintf(head, "504 Gateway Timeout", ""), ReasonTimeout, "504"},
-		{fmt.Sprintf(head, "405 Method Not Allowed", "what?"), ReasonOther, "405"},
+		{fmt.Sprintf(head, "405 Method Not Allowed", "what?"), ReasonProtocol, "405"},
+		{fmt.Sprintf(head, "429 Too Many Requests", "what?"), ReasonOther, "429"},
 	} {
 		t.Run(fmt.Sprintf("%.40q", tc.answer), func(t *testing.T) {
 			p := newPKI(t)

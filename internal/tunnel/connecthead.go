@@ -27,6 +27,7 @@ const (
 	headRefused                        // an error; its text may still be arriving
 	headAhead                          // bytes of the target, ahead of the server's own answer
 	headGarbage                        // an answer that is none
+	headHTTP2                          // what a gRPC server begins with, and no more
 )
 
 // judgeHead looks at all bytes received so far. It returns the status of a
@@ -40,6 +41,13 @@ func judgeHead(head []byte, ended bool) (v headVerdict, status int, rest []byte)
 			return headIncomplete, 0, nil
 		}
 		return headAhead, 0, nil
+	}
+	if isSettings(head) && !bytes.Contains(head, []byte(establishedLine)) {
+		// A target may speak HTTP/2 as well, but then there is an answer behind it.
+		if ended {
+			return headHTTP2, 0, nil
+		}
+		return headIncomplete, 0, nil
 	}
 	if !bytes.HasPrefix(head, []byte(statusPrefix)) {
 		return headAhead, 0, nil

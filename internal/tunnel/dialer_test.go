@@ -190,8 +190,8 @@ func TestServerFailures(t *testing.T) {
 		{"no client certificate, CONNECT", connectServer, anonymous, ReasonTLS, "--client-cert"},
 		{"foreign client certificate, gRPC", grpcServer, foreign, ReasonTLS, "--client-cert"},
 		{"foreign client certificate, CONNECT", connectServer, foreign, ReasonTLS, "--client-cert"},
-		{"CONNECT to a gRPC server", with(grpcServer, options.ModeHTTPConnect), p.client(), ReasonProtocol, "--mode"},
-		{"gRPC to a CONNECT server", with(connectServer, options.ModeGRPC), p.client(), ReasonTLS, "--mode"},
+		{"CONNECT to a gRPC server", with(grpcServer, options.ModeHTTPConnect), p.client(), ReasonProtocol, "--mode=grpc"},
+		{"gRPC to a CONNECT server", with(connectServer, options.ModeGRPC), p.client(), ReasonProtocol, "--mode=http-connect"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			d := newDialer(t, tc.files, hang, tc.server)

@@ -20,8 +20,9 @@
 // on an HTTP/2 connection that all share (link.go, stream.go), or HTTP CONNECT,
 // where each connection has a TLS connection of its own (connect.go), which a dial
 // finds ready-made while there are others before it (spares.go). Over TLS the
-// server's ALPN answer says which, and mode auto believes it (server.go). In both
-// modes bytes are read and written in pieces as large as there are (socket.go,
+// server's ALPN answer says which, and mode auto believes it (server.go); without
+// one, what the server says first does. A look makes sure that the server is the one
+// that is meant, and says what it is otherwise (identify.go). In both modes bytes are read and written in pieces as large as there are (socket.go,
 // gather.go).
 //
 // # Servers and endpoints

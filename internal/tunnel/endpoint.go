@@ -138,12 +138,24 @@ func (e *endpoint) dial(ctx context.Context, dst netip.AddrPort) (Conn, *Error) 
 	if err != nil {
 		return nil, err
 	}
-	if e.server.learn(alpn) == options.ModeGRPC {
+	if e.server.modeBy(alpn) == options.ModeGRPC {
 		_ = conn.Close()
+		e.server.learn(options.ModeGRPC, alpn)
 		return e.dialGRPC(ctx, dst)
 	}
 	defer e.spares.replenish()
-	return e.dialConnect(ctx, conn, dst)
+	tunnel, err := e.dialConnect(ctx, conn, dst)
+	if err == nil || !errors.Is(err, errSettings) && !errors.Is(err, errNoAnswer) {
+		return tunnel, err
+	}
+	// It may speak something else, which a look finds out.
+	if looked := e.reach(ctx); looked != nil && looked.lasting {
+		return nil, looked
+	}
+	if e.server.speaks() == options.ModeGRPC {
+		return e.dialGRPC(ctx, dst)
+	}
+	return nil, err
 }
 
 // prepare waits for a look where a dial would otherwise fail, or do the same by
@@ -203,11 +215,28 @@ func (e *endpoint) greet(ctx context.Context) *Error {
 	if err != nil {
 		return err
 	}
-	if e.server.learn(alpn) == options.ModeGRPC {
-		return e.join(ctx, conn, files)
+	mode := e.server.modeBy(alpn)
+	if mode != options.ModeGRPC {
+		err = e.greetHTTP(ctx, conn)
+		_ = conn.Close()
+		settings := err != nil && errors.Is(err, errSettings)
+		switch {
+		case err == nil:
+			e.server.learn(options.ModeHTTPConnect, alpn)
+			return nil
+		case mode != "" || !settings:
+			if is := e.misfit(ctx, alpn, err); is != nil {
+				return is
+			}
+			return err
+		}
+		// It speaks HTTP/2, and something in between has left ALPN out.
+		if conn, _, err = e.server.dialer.connect(ctx, e); err != nil {
+			return err
+		}
 	}
-	defer conn.Close()
-	return e.greetHTTP(ctx, conn)
+	e.server.learn(options.ModeGRPC, alpn)
+	return e.join(ctx, conn, files)
 }
 
 // judge draws the consequences from a dial that began at began and ended with
@@ -290,9 +319,9 @@ func (e *endpoint) poke() {
 }
 
 // setUp records whether the endpoint can be reached.
-func (e *endpoint) setUp(up bool, err error) {
+func (e *endpoint) setUp(up bool, err *Error) {
 	if old := e.up.Swap(up); old != up {
-		e.server.dialer.log.Debug("address of proxy-server", "server", e.server.Name, "address", e.address(), "up", up, "error", err)
+		e.server.dialer.log.Debug("address of proxy-server", "server", e.server.Name, "address", e.address(), "up", up)
 	}
 	e.server.tell(err)
 }

@@ -47,11 +47,14 @@ func h2Frame(kind, flags byte, stream uint32, payload string) string {
 }
 
 // Header blocks in HPACK (RFC 7541): indexed :status 200 and 404, and a literal
-// content-type.
+// content-type that no table remembers.
 const (
 	hpackOK       = "\x88"
 	hpackNotFound = "\x8d"
-	hpackGRPC     = "\x5f\x10application/grpc"
+	hpackGRPC     = "\x0f\x10\x10application/grpc"
+	// hpackIdentity is what a proxy-server answers to a look: literal fields, not
+	// indexed, behind hpackOK and hpackGRPC.
+	hpackIdentity = hpackOK + hpackGRPC + "\x00\x0bgrpc-status\x0212" + "\x00\x0cgrpc-message\x30unknown method Identity for service ProxyService"
 )
 
 // rawConn is a connection of a scripted server below gRPC.
@@ -145,10 +148,13 @@ func TestHostileHTTP2(t *testing.T) {
 		}
 		return all
 	}
-	// onStream says something on the stream of a dial.
+	// onStream says something on the stream of a dial, behind that of the look.
 	onStream := func(say func(c rawConn, stream uint32)) func(rawConn) {
 		return func(c rawConn) {
 			c.say(settings)
+			if stream, ok := <-c.streams; ok {
+				c.say(h2Frame(h2Headers, h2EndHeaders|h2EndStream, stream, hpackIdentity))
+			}
 			if stream, ok := <-c.streams; ok {
 				say(c, stream)
 			}
@@ -273,18 +279,19 @@ func (p *pki) serveTampered(t *testing.T, script script) (options.Server, <-chan
 // TestHostileHTTP2Later: a connection that stands breaks with its server, and
 // never ends.
 func TestHostileHTTP2Later(t *testing.T) {
+	const dialStream = 3 // behind that of the look
 	// beyond ignores the stream's window for 24 MiB.
-	beyond := strings.Repeat(h2Frame(h2Data, 0, 1, strings.Repeat("x", 16<<10)), 64)
+	beyond := strings.Repeat(h2Frame(h2Data, 0, dialStream, strings.Repeat("x", 16<<10)), 64)
 	for _, tc := range []struct {
 		name  string
 		parts []string
 	}{
 		{"garbage", []string{"\x00\xff\xff\x99garbage, and nothing else"}},
-		{"reset", []string{strings.Repeat(h2Frame(h2RST, 0, 1, "\x00\x00\x00\x08"), 10_000)}},
-		{"headers again", []string{h2Frame(h2Headers, h2EndHeaders, 1, hpackOK+hpackGRPC)}},
-		{"the end without CLOSE_RSP", []string{h2Frame(h2Data, h2EndStream, 1, "")}},
+		{"reset", []string{strings.Repeat(h2Frame(h2RST, 0, dialStream, "\x00\x00\x00\x08"), 10_000)}},
+		{"headers again", []string{h2Frame(h2Headers, h2EndHeaders, dialStream, hpackOK+hpackGRPC)}},
+		{"the end without CLOSE_RSP", []string{h2Frame(h2Data, h2EndStream, dialStream, "")}},
 		{"GOAWAY that takes back what was begun", []string{h2Frame(h2GoAway, 0, 0, "\x00\x00\x00\x00\x00\x00\x00\x02")}},
-		{"headers without an end", append([]string{h2Frame(h2Headers, 0, 1, hpackOK)}, repeated(h2Frame(h2Continuation, 0, 1, strings.Repeat("\x00\x01a\x01b", 3000)), 1000)...)},
+		{"headers without an end", append([]string{h2Frame(h2Headers, 0, dialStream, hpackOK)}, repeated(h2Frame(h2Continuation, 0, dialStream, strings.Repeat("\x00\x01a\x01b", 3000)), 1000)...)},
 		{"data beyond the window", repeated(beyond, 24)},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -73,7 +73,7 @@ func (e *endpoint) join(ctx context.Context, conn net.Conn, files int) *Error {
 	return nil
 }
 
-// newLink returns a link when the server has answered on conn. It is retired when
+// newLink returns a link when the server has answered on conn, and is one for dials. It is retired when
 // it is over.
 func (e *endpoint) newLink(ctx context.Context, conn net.Conn, files int) (*link, *Error) {
 	background := &e.server.dialer.background
@@ -96,6 +96,14 @@ func (e *endpoint) newLink(ctx context.Context, conn net.Conn, files int) (*link
 		<-l.over.Done()
 		e.retire(l)
 	})
+	if wrong := e.identify(ctx, l.conn); wrong != nil {
+		l.end()
+		return nil, wrong
+	}
+	if err := l.conn.Err(); err != nil {
+		l.end()
+		return nil, e.silentWire(ctx, err)
+	}
 	return l, nil
 }
 
@@ -142,6 +150,9 @@ func (e *endpoint) authority() string {
 func (e *endpoint) silentWire(ctx context.Context, err error) *Error {
 	if _, ok := remoteAlert(err); ok {
 		return e.alerted(err)
+	}
+	if errors.Is(err, grpcwire.ErrHTTP1) {
+		return e.noHTTP2(grpcwire.ErrHTTP1)
 	}
 	return e.server.unreachable(ctx, fmt.Errorf("no HTTP/2 answer from %s: %w; is it a gRPC server (--mode)?", e.address(), err))
 }
@@ -255,6 +266,9 @@ func (e *endpoint) open(ctx context.Context) (*stream, *Error) {
 
 // lost is the error of a stream that broke before the agent answered.
 func (e *endpoint) lost(err error) *Error {
+	if wrong := e.judgeAnswer(err); wrong != nil {
+		return wrong
+	}
 	return &Error{
 		Reason: ReasonServerUnreachable, Server: e.server.Name, elsewhere: true,
 		Err: fmt.Errorf("%w: %.200s", ErrBroken, status.Convert(err).Message()),

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/shoot-proxy/proxy-client/internal/options"
 )
 
 const (
@@ -38,6 +40,11 @@ var keepalive = net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interva
 // reached over TCP. It returns the protocol that ALPN chose, empty where none
 // was.
 func connectTo(ctx context.Context, e *endpoint) (net.Conn, string, *Error) {
+	return connectOffering(ctx, e, e.server.protos())
+}
+
+// connectOffering is connectTo with ALPN protocols of the caller's.
+func connectOffering(ctx context.Context, e *endpoint, protos []string) (net.Conn, string, *Error) {
 	if e.server.Network == networkUnix {
 		conn, err := new(net.Dialer).DialContext(ctx, "unix", e.server.Address)
 		if err != nil {
@@ -55,7 +62,7 @@ func connectTo(ctx context.Context, e *endpoint) (net.Conn, string, *Error) {
 		return nil, "", e.refused(err)
 	}
 	cfg.ClientSessionCache = sessionsOf{cfg.ClientSessionCache, e.address()}
-	cfg.NextProtos = append(e.server.protos(), cfg.NextProtos...)
+	cfg.NextProtos = append(protos, cfg.NextProtos...)
 	if cfg.ServerName == "" {
 		cfg.ServerName, _, _ = net.SplitHostPort(e.server.Address)
 	}
@@ -99,6 +106,7 @@ func limitSilenceOf(c syscall.RawConn, d time.Duration) error {
 // what to do about it.
 func (e *endpoint) handshakeError(ctx context.Context, name string, err error) *Error {
 	alert, alerted := remoteAlert(err)
+	begins, plain := notTLS(err)
 	switch {
 	case ctx.Err() != nil:
 		return e.server.unreachable(ctx, fmt.Errorf("TLS handshake: %w", err))
@@ -109,11 +117,11 @@ func (e *endpoint) handshakeError(ctx context.Context, name string, err error) *
 	case errors.As(err, new(*tls.CertificateVerificationError)):
 		return e.refused(fmt.Errorf("its certificate was not accepted: %w", err))
 	case alerted && strings.Contains(alert, noApplicationProtocol):
-		return e.refused(fmt.Errorf("it does not speak the protocol that --mode %s needs: %w; use --mode auto", e.server.Mode, err))
+		return e.noProtocol(err)
 	case alerted:
 		return e.alerted(err)
-	case errors.As(err, new(tls.RecordHeaderError)):
-		return e.refused(fmt.Errorf("it does not speak TLS: %w", err))
+	case plain:
+		return e.noTLS(begins)
 	default:
 		return e.server.unreachable(ctx, fmt.Errorf("TLS handshake: %w", err))
 	}
@@ -121,12 +129,54 @@ func (e *endpoint) handshakeError(ctx context.Context, name string, err error) *
 
 // refused is the error of a connection that fails for TLS' sake.
 func (e *endpoint) refused(err error) *Error {
-	return &Error{Reason: ReasonTLS, Server: e.server.Name, Err: err, elsewhere: true, unreachable: true}
+	if e.addr.Port() == agentsPort { // where another CA is trusted
+		err = fmt.Errorf("%w (%d is usually the agents' port: %s)", err, agentsPort, serversPort)
+	}
+	return &Error{Reason: ReasonTLS, Server: e.server.Name, Err: err, elsewhere: true, unreachable: true, lasting: true}
 }
 
 // noApplicationProtocol is how crypto/tls words the alert of a server that
 // supports none of the offered ALPN protocols (RFC 7301, section 3.2).
 const noApplicationProtocol = "no application protocol"
+
+// noProtocol is the error of a server that speaks none of the protocols that were
+// offered, for its alert.
+func (e *endpoint) noProtocol(err error) *Error {
+	switch e.server.Mode {
+	case options.ModeGRPC:
+		return e.noHTTP2(err)
+	case options.ModeHTTPConnect:
+		return e.wrongServer(fmt.Errorf("it does not speak HTTP/1.1 (%w): for a gRPC server use %s", err, e.otherMode(options.ModeGRPC)))
+	default:
+		return e.wrongServer(fmt.Errorf("it speaks neither HTTP/2 nor HTTP/1.1 (%w): is the port right? %s", err, serversPort))
+	}
+}
+
+// notTLS returns how a server's answer begins that is no TLS.
+func notTLS(err error) (begins []byte, ok bool) {
+	header, ok := errors.AsType[tls.RecordHeaderError](err)
+	return header.RecordHeader[:], ok && !isRecord(header.RecordHeader)
+}
+
+// isRecord reports whether a record's header is TLS' (RFC 8446, section 5.1), of a
+// version or a length that cannot be.
+func isRecord(header [recordHeader]byte) bool {
+	const changeCipherSpec, heartbeat, major = 20, 24, 3
+	return header[0] >= changeCipherSpec && header[0] <= heartbeat && header[1] == major
+}
+
+// noTLS is the error of a server that answers in plain text, for how its answer
+// begins.
+func (e *endpoint) noTLS(begins []byte) *Error {
+	is := fmt.Sprintf("it does not speak TLS, its answer begins %q", begins)
+	switch {
+	case string(begins) == "HTTP/":
+		is = "it speaks plain HTTP, without TLS"
+	case begins[0] == 0 && begins[3] == h2SettingsType && begins[4] == 0:
+		is = "it speaks HTTP/2 without TLS"
+	}
+	return e.wrongServer(fmt.Errorf("%s: is the port right? %s", is, serversPort))
+}
 
 // alerted is the error of a server that answered with a TLS alert. With TLS 1.3
 // a client certificate is refused only after the client's handshake.

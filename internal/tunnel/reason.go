@@ -51,6 +51,9 @@ type Error struct {
 	elsewhere bool
 	// unreachable is true where there was not even a connection to the server.
 	unreachable bool
+	// lasting is true where trying again soon is of no use: somebody has to change
+	// something, here or at the server.
+	lasting bool
 	// ours is true where the process lacked something, which says nothing about
 	// the server.
 	ours bool

@@ -6,9 +6,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode"
 
 	"golang.org/x/sys/unix"
 
@@ -38,6 +40,7 @@ type server struct {
 	complaint string     // about the last lookup
 	told      bool       // whether up was logged at least once
 	up        bool
+	cause     *Error // why it was not up when last told; nil where nothing was told yet
 }
 
 func newServer(cfg options.Server, d *Dialer) *server {
@@ -75,20 +78,30 @@ func (s *server) protos() []string {
 // speaks returns the mode in force: auto where ALPN has not decided yet.
 func (s *server) speaks() options.Mode { return s.mode.Load().(options.Mode) }
 
-// learn sets the mode of a server in mode auto by what ALPN chose, and returns
-// the mode in force. A server may come back with another frontend.
-func (s *server) learn(alpn string) options.Mode {
-	if s.Mode != options.ModeAuto {
-		return s.speaks()
+// modeBy returns the mode of a connection for which ALPN chose alpn. It is empty in
+// mode auto where nothing was chosen.
+func (s *server) modeBy(alpn string) options.Mode {
+	switch {
+	case s.Mode != options.ModeAuto:
+		return s.Mode
+	case alpn == alpnHTTP2:
+		return options.ModeGRPC
+	case alpn == alpnHTTP1:
+		return options.ModeHTTPConnect
+	default:
+		return ""
 	}
-	mode := options.ModeHTTPConnect
-	if alpn == alpnHTTP2 {
-		mode = options.ModeGRPC
+}
+
+// learn sets the mode of a server in mode auto, which a connection has shown for
+// which ALPN chose alpn. A server may come back with another frontend.
+func (s *server) learn(mode options.Mode, alpn string) {
+	if s.Mode != options.ModeAuto {
+		return
 	}
 	if old := s.mode.Swap(mode); old != mode {
 		s.dialer.log.Info("proxy-server's mode found out", "server", s.Name, "mode", mode, "alpn", alpn)
 	}
-	return mode
 }
 
 // watch follows the server's name and watches its endpoints, until ctx ends.
@@ -147,8 +160,8 @@ func (s *server) isUp() bool {
 }
 
 // tell brings metric and log up to date with the endpoints. err says why one of
-// them is not up.
-func (s *server) tell(err error) {
+// them is not up, or is nil.
+func (s *server) tell(err *Error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	up := s.isUp()
@@ -157,15 +170,36 @@ func (s *server) tell(err error) {
 		value = 1
 	}
 	s.dialer.metrics.serverUp.WithLabelValues(s.Name).Set(value)
+	another := err != nil && (s.cause == nil || s.cause.Reason != err.Reason)
+	if err != nil {
+		s.cause = err
+	}
 	switch {
 	case up && (!s.up || !s.told):
 		s.dialer.log.Info("proxy-server reachable", "server", s.Name, "mode", s.speaks())
 		s.told = true
-	case !up && err != nil && (s.up || !s.told):
-		s.dialer.log.Warn("proxy-server not reachable", "server", s.Name, "reason", ReasonOf(err), "error", err)
+	case !up && err != nil && (s.up || !s.told || another):
+		s.dialer.log.Warn("proxy-server not reachable", "server", s.Name, "reason", err.Reason, "error", err)
 		s.told = true
 	}
 	s.up = up
+}
+
+// notUp is one clause for people that says why the server is not up.
+func (s *server) notUp() string {
+	const most = 160 // characters: a peer has a say in some of them
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cause == nil {
+		return s.Name
+	}
+	printable := func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '?'
+	}
+	return fmt.Sprintf("%s: %.*s", s.Name, most, strings.Map(printable, s.cause.Err.Error()))
 }
 
 // unreachable is the error of a server to which there was no connection when

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -154,6 +155,23 @@ func (d *Dialer) Reachable() bool {
 	return slices.ContainsFunc(d.servers, (*server).isUp)
 }
 
+// Unreachable returns nil where Reachable is true, and otherwise an error that names
+// the servers and why they could not be reached, in one clause.
+func (d *Dialer) Unreachable() error {
+	if d.Reachable() {
+		return nil
+	}
+	const most = 3 // servers, for the sake of who reads it
+	var causes []string
+	for _, s := range d.servers[:min(most, len(d.servers))] {
+		causes = append(causes, s.notUp())
+	}
+	if more := len(d.servers) - most; more > 0 {
+		causes = append(causes, fmt.Sprintf("and %d more", more))
+	}
+	return fmt.Errorf("no proxy-server reachable (%s)", strings.Join(causes, "; "))
+}
+
 // OwnsAddress reports whether a is the address of a configured server, as last
 // resolved.
 func (d *Dialer) OwnsAddress(a netip.AddrPort) bool {
@@ -223,8 +241,8 @@ func (d *Dialer) DialContext(ctx context.Context, dst netip.AddrPort) (Conn, err
 }
 
 // dialAny asks each endpoint once, the most promising first. Where none could
-// dial, again says whether one may be able to soon: not where all have failed
-// for TLS' sake.
+// dial, again says whether one may be able to soon: not where somebody has to mend
+// something first.
 func (d *Dialer) dialAny(ctx context.Context, dst netip.AddrPort) (_ Conn, last *Error, again bool) {
 	if err := d.find(ctx); err != nil {
 		return nil, err, err.elsewhere
@@ -244,7 +262,7 @@ func (d *Dialer) dialAny(ctx context.Context, dst netip.AddrPort) (_ Conn, last 
 		if err == nil {
 			return conn, nil, false
 		}
-		again = again || (err.elsewhere && err.Reason != ReasonTLS)
+		again = again || (err.elsewhere && !err.lasting)
 		if last == nil || !interrupted(ctx) {
 			last = err
 		}

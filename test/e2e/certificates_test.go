@@ -28,7 +28,7 @@ import (
 type tlsFront struct {
 	listener net.Listener
 	socket   string
-	alpn     string
+	alpn     string // empty: it leaves ALPN out
 	tasks    sync.WaitGroup
 	ctx      context.Context
 	stop     context.CancelFunc
@@ -96,10 +96,11 @@ func (f *tlsFront) trust(t *testing.T, cas ...*lab.Authority) {
 func (f *tlsFront) config(*tls.ClientHelloInfo) (*tls.Config, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return &tls.Config{
-		Certificates: []tls.Certificate{f.cert}, NextProtos: []string{f.alpn},
-		ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: f.trusts,
-	}, nil
+	cfg := &tls.Config{Certificates: []tls.Certificate{f.cert}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: f.trusts}
+	if f.alpn != "" {
+		cfg.NextProtos = []string{f.alpn}
+	}
+	return cfg, nil
 }
 
 func (f *tlsFront) accept() {

@@ -94,11 +94,8 @@ func (p *program) apply(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	result, err := redirect.Apply(ctx, config(cfg), p.options)
+	result, err := redirect.ApplyAndVerify(ctx, config(cfg), p.options)
 	if err != nil {
-		return err
-	}
-	if err := redirect.Verify(ctx, config(cfg), p.options); err != nil {
 		return err
 	}
 	for _, c := range result.Changes {

@@ -82,19 +82,36 @@ func Plan(ctx context.Context, cfg Config, opt Options) (*Result, error) {
 //
 // Where Apply fails between two transactions, what was applied stays: the guard
 // comes first, so that the shoot's traffic is rejected and never leaves.
-func Apply(ctx context.Context, cfg Config, opt Options) (*Result, error) {
-	var result *Result
-	err := withTarget(ctx, cfg, opt, func(n *namespace, t *target) error {
-		work, err := n.prepare(t, true)
-		if err != nil {
-			return err
-		}
-		if result, err = n.plan(t, work); err != nil {
-			return err
-		}
-		return n.apply(t, work)
+func Apply(ctx context.Context, cfg Config, opt Options) (result *Result, err error) {
+	err = withTarget(ctx, cfg, opt, func(n *namespace, t *target) error {
+		result, err = n.planAndApply(t)
+		return err
 	})
 	return result, err
+}
+
+// ApplyAndVerify is [Apply] and then [Verify], with no other change by this
+// package in between.
+func ApplyAndVerify(ctx context.Context, cfg Config, opt Options) (result *Result, err error) {
+	err = withTarget(ctx, cfg, opt, func(n *namespace, t *target) error {
+		if result, err = n.planAndApply(t); err != nil {
+			return err
+		}
+		return n.verify(ctx, t)
+	})
+	return result, err
+}
+
+func (n *namespace) planAndApply(t *target) (*Result, error) {
+	work, err := n.prepare(t, true)
+	if err != nil {
+		return nil, err
+	}
+	result, err := n.plan(t, work)
+	if err != nil {
+		return nil, err
+	}
+	return result, n.apply(t, work)
 }
 
 // withTarget runs fn on a configuration that fits the machine.

@@ -7,6 +7,7 @@ package redirect
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 )
@@ -59,17 +60,28 @@ func (n *namespace) look(f Family, b Backend) (standing, error) {
 	return st, nil
 }
 
+// suggestsOther reports whether the error of one backend is a reason to use the
+// other one. What passes, such as a lock that is held or a rule that another
+// program has just changed, is none: both backends would be in force then.
+func suggestsOther(err error) bool {
+	return errors.Is(err, ErrMissingModule) || errors.Is(err, ErrMissingBinary) || errors.Is(err, ErrPermission)
+}
+
 // candidates looks at both backends of a family. The error is that of the most
-// telling failure, where none may be used.
+// telling failure, where none may be used, or one that may pass.
 func (n *namespace) candidates(f FamilyRules) (survey, error) {
 	s := survey{rules: f}
 	for _, b := range []Backend{BackendNFT, BackendLegacy} {
 		st, err := n.look(f.Family, b)
 		if err != nil {
 			n.log.Debug("backend cannot be used", "family", f.Family, "backend", b, "error", err)
-			if n.backend == BackendAuto || n.backend == b {
-				s.failed = append(s.failed, err)
+			if n.backend != BackendAuto && n.backend != b {
+				continue
 			}
+			if !suggestsOther(err) {
+				return s, err
+			}
+			s.failed = append(s.failed, err)
 			continue
 		}
 		s.open = append(s.open, st)
@@ -127,7 +139,11 @@ func (n *namespace) choose(s survey, commit bool) (chosen, error) {
 	failed := slices.Clone(s.failed)
 	for i, st := range s.usable {
 		if commit && s.rules.script(st.state) != "" {
-			if err := probeKernel(st); err != nil {
+			err := probeKernel(st)
+			if err != nil && !suggestsOther(err) {
+				return chosen{}, err
+			}
+			if err != nil {
 				failed = append(failed, err)
 				continue
 			}
@@ -190,8 +206,12 @@ func features(f Family) []feature {
 
 // probeKernel commits and deletes chains that nothing jumps to, with one rule
 // of each kind, so that what the kernel lacks is known before anything is
-// changed. Where it fails, each kind is tried alone, so as to name it.
+// changed. Where it fails, each kind is tried alone, so as to name it. The
+// caller holds the namespace's lock.
 func probeKernel(st standing) error {
+	if err := removeProbes(st); err != nil { // of a process that was killed
+		return err
+	}
 	all := features(st.family)
 	err := tryFeatures(st, all)
 	if err == nil || errors.Is(err, ErrPermission) || errors.Is(err, ErrMissingBinary) {
@@ -204,8 +224,18 @@ func probeKernel(st standing) error {
 			modules = append(modules, one.module[st.backend])
 		}
 	}
-	// Where every single one fails, or none does, the cause is another.
-	if len(missing) == 0 || len(missing) == len(all) {
+	switch len(missing) {
+	case 0:
+		// The kernel has each of them, so another program was in the way.
+		if err := tryFeatures(st, all); err != nil {
+			return &KernelError{
+				Op:   fmt.Sprintf("%s, %s: try what our rules need", st.family, st.backend),
+				Cure: "each of them works alone: look for a program that changes the rules of this namespace at the same time, and try again",
+				Err:  errors.New(err.Error()), // of no kind: nothing is missing
+			}
+		}
+		return nil
+	case len(all): // the cause is another
 		return err
 	}
 	return &KernelError{
@@ -216,38 +246,56 @@ func probeKernel(st standing) error {
 }
 
 func tryFeatures(st standing, some []feature) error {
+	chain := probeChain()
 	var commit, remove string
 	for _, table := range ourTables() {
 		var lines []string
 		for _, f := range some {
 			if f.table == table {
-				lines = append(lines, fmt.Sprintf("-A %s %s", chainProbe, f.rule))
+				lines = append(lines, fmt.Sprintf("-A %s %s", chain, f.rule))
 			}
 		}
 		if len(lines) == 0 {
 			continue
 		}
-		commit += transaction(table, append([]string{":" + chainProbe + " - [0:0]"}, lines...))
-		remove += transaction(table, []string{"-F " + chainProbe, "-X " + chainProbe})
+		commit += transaction(table, append([]string{":" + chain + " - [0:0]"}, lines...))
+		remove += transaction(table, []string{"-F " + chain, "-X " + chain})
 	}
 	if err := st.tables.Restore(commit); err != nil {
 		// The first table may have been committed before the second failed.
-		return errors.Join(err, removeLeftover(st))
+		// The probe's own error says more than one of removing it.
+		_ = removeProbes(st)
+		return err
 	}
-	return st.tables.Restore(remove)
+	if err := st.tables.Restore(remove); err != nil {
+		// Another program may have removed every chain that it found empty.
+		return removeProbes(st)
+	}
+	return nil
 }
 
-// removeLeftover deletes the chains of a probe that failed halfway.
-func removeLeftover(st standing) error {
+// probeChain names a chain for one probe. The name is new each time, so that
+// what another program does to the last one does not look like the kernel's
+// answer. iptables takes 28 characters (XT_EXTENSION_MAXNAMELEN).
+func probeChain() string {
+	return fmt.Sprintf("%s_%08x", chainProbe, rand.Uint32())
+}
+
+// removeProbes deletes the chains of probes that did not end as they should.
+func removeProbes(st standing) error {
 	var script string
 	for _, table := range ourTables() {
-		chains, err := st.tables.List(table, chainProbe)
+		chains, err := st.tables.List(table)
 		if err != nil {
-			return nil //nolint:nilerr // the probe's own error says more
+			return err
 		}
-		if _, ok := chains[chainProbe]; ok {
-			script += transaction(table, []string{"-F " + chainProbe, "-X " + chainProbe})
+		var lines []string
+		for _, name := range sortedKeys(chains) {
+			if isProbe(name) {
+				lines = append(lines, "-F "+name, "-X "+name)
+			}
 		}
+		script += transaction(table, lines)
 	}
 	if script == "" {
 		return nil

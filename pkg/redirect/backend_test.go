@@ -7,6 +7,7 @@ package redirect
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -21,7 +22,8 @@ func TestBackendIsChosen(t *testing.T) {
 	mesh := map[string]string{tableNAT: builtins + "-N MESH\n-A OUTPUT -j MESH\n", tableFilter: builtins}
 	ours := applied(t, cfg, IPv4)
 	denied := &KernelError{Op: "read", Err: fmt.Errorf("%w", ErrPermission), Cure: "needs capability NET_RAW"}
-	broken := &KernelError{Op: "iptables-nft-restore", Err: errors.New("no"), Cure: "none"}
+	lacking := &KernelError{Op: "iptables-nft-restore", Err: fmt.Errorf("%w", ErrMissingModule), Cure: "none"}
+	busy := &KernelError{Op: "iptables-nft-restore", Err: fmt.Errorf("%w", errBusyForTest), Cure: "none"}
 	for _, test := range []struct {
 		name        string
 		backend     Backend
@@ -40,7 +42,12 @@ func TestBackendIsChosen(t *testing.T) {
 		{"legacy holds nat rules", BackendAuto, &fakeTables{listing: empty}, &fakeTables{listing: mesh, restore: probed()}, BackendLegacy, "", nil},
 		{"legacy holds nat rules, but not for us", BackendAuto, &fakeTables{listing: empty, restore: probed()}, &fakeTables{listErr: denied}, BackendNFT, "", nil},
 		{"no nft program", BackendAuto, nil, &fakeTables{listing: empty, restore: probed()}, BackendLegacy, "", nil},
-		{"nft does not work here", BackendAuto, &fakeTables{listing: empty, restore: failing(broken, 1+len(features(IPv4)))}, &fakeTables{listing: empty, restore: probed()}, BackendLegacy, "", nil},
+		{"nft does not work here", BackendAuto, &fakeTables{listing: empty, restore: failing(lacking, 1+len(features(IPv4)))}, &fakeTables{listing: empty, restore: probed()}, BackendLegacy, "", nil},
+		{"nft cannot be listed for lack of a module", BackendAuto, &fakeTables{listErr: lacking}, &fakeTables{listing: empty, restore: probed()}, BackendLegacy, "", nil},
+		{"nft fails for now", BackendAuto, &fakeTables{listing: empty, restore: failing(busy, 1+len(features(IPv4)))}, &fakeTables{listing: empty}, "", "", errBusyForTest},
+		{"nft cannot be listed for now", BackendAuto, &fakeTables{listErr: busy}, &fakeTables{listing: empty}, "", "", errBusyForTest},
+		{"legacy cannot be listed for now", BackendAuto, &fakeTables{listing: empty}, &fakeTables{listErr: busy}, "", "", errBusyForTest},
+		{"asked for nft, legacy cannot be listed for now", BackendNFT, &fakeTables{listing: empty, restore: probed()}, &fakeTables{listErr: busy}, BackendNFT, "", nil},
 		{"ours stand in nft, a mesh came to legacy", BackendAuto, &fakeTables{listing: ours}, &fakeTables{listing: mesh}, BackendNFT, "", nil},
 		{"ours stand in both", BackendAuto, &fakeTables{listing: ours}, &fakeTables{listing: ours}, BackendNFT, BackendLegacy, nil},
 	} {
@@ -64,6 +71,9 @@ func TestBackendIsChosen(t *testing.T) {
 		})
 	}
 }
+
+// errBusyForTest is a failure that passes.
+var errBusyForTest = errors.New("line 3 failed, try again")
 
 func failing(err error, times int) []expectedRestore {
 	var all []expectedRestore
@@ -97,14 +107,45 @@ func TestMissingKernelModuleIsNamed(t *testing.T) {
 	}
 }
 
+// Each rule alone is taken, so nothing is missing: another program flushed the
+// chain in between, for which iptables has the same sentence.
+func TestDisturbedProbeIsNoMissingModule(t *testing.T) {
+	disturbed := &KernelError{Op: "iptables-nft-restore", Err: fmt.Errorf("%w (No chain/target/match by that name)", ErrMissingModule), Cure: "none"}
+	each := slices.Repeat([]expectedRestore{{}, {contains: []string{"-X " + chainProbe}}}, len(features(IPv4)))
+	for name, test := range map[string]struct {
+		again []expectedRestore
+		fails bool
+	}{
+		"once":  {probed(), false},
+		"twice": {failing(disturbed, 1), true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fake := &fakeTables{
+				t: t, listing: map[string]string{tableNAT: builtins, tableFilter: builtins},
+				restore: slices.Concat(failing(disturbed, 1), each, test.again),
+			}
+			err := probeKernel(standing{family: IPv4, backend: BackendNFT, tables: fake})
+			if (err != nil) != test.fails || err != nil && suggestsOther(err) {
+				t.Errorf("got %v, want an error: %v, and none that suggests the other backend", err, test.fails)
+			}
+			if len(fake.restore) > 0 {
+				t.Errorf("%d more calls of iptables-restore were expected", len(fake.restore))
+			}
+		})
+	}
+}
+
 func TestInterruptedProbeLeavesNothing(t *testing.T) {
 	broken := &KernelError{Op: "iptables-nft-restore", Err: fmt.Errorf("%w", ErrPermission), Cure: "none"}
+	left := chainProbe + "_0000abcd"
+	removed := expectedRestore{contains: []string{"*filter\n-F " + left + "\n-X " + left}, lacks: []string{"*nat"}}
 	fake := &fakeTables{
 		t:       t,
-		listing: map[string]string{tableNAT: builtins, tableFilter: builtins + "-N " + chainProbe + "\n"},
+		listing: map[string]string{tableNAT: builtins, tableFilter: builtins + "-N " + left + "\n"},
 		restore: []expectedRestore{
+			removed,       // of a process that was killed
 			{err: broken}, // filter committed, nat failed
-			{contains: []string{"*filter\n-F " + chainProbe + "\n-X " + chainProbe}, lacks: []string{"*nat"}},
+			removed,
 		},
 	}
 	if err := probeKernel(standing{family: IPv4, backend: BackendNFT, tables: fake}); !errors.Is(err, ErrPermission) {

@@ -116,8 +116,10 @@ func (n *namespace) findIn(f Family, b Backend) (found, error) {
 // probeLeft reports whether a probe of the kernel was interrupted.
 func (f found) probeLeft() bool {
 	for _, chains := range f.all {
-		if _, ok := chains[chainProbe]; ok {
-			return true
+		for name := range chains {
+			if isProbe(name) {
+				return true
+			}
 		}
 	}
 	return false

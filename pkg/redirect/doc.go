@@ -31,6 +31,9 @@
 // and again in a live namespace (init containers do): what already stands is
 // not touched, what differs is replaced in one commit, and connections survive.
 //
+// Each call holds a lock of its network namespace, so that two processes never
+// change or try the rules at the same time.
+//
 // Errors are a [*ConfigError] (what was asked for makes no sense), a
 // [*CollisionError] (it would take this pod's own network away), a
 // [*KernelError] (permission, binary or kernel module) or a [*VerifyError].

@@ -128,7 +128,7 @@ func classify(f failure, p privileges) error {
 	}
 	permission := said("Permission denied", "Operation not permitted", "unable to initialize table", "can't initialize")
 	switch {
-	case said("lock file", "xtables lock"):
+	case said("lock file", "xtables lock") && (p.netAdmin || !permission):
 		e.Cure = "the xtables lock cannot be had: mount an emptyDir where it lies (/run), or set XTABLES_LOCKFILE to a writable path; if another program holds it, try again"
 	case said("insmod", "Table does not exist"),
 		f.backend == BackendLegacy && p.netAdmin && p.netRaw && said("unable to initialize table"):

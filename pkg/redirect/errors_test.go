@@ -36,6 +36,7 @@ func TestFailuresAreClassified(t *testing.T) {
 		{"a legacy module missing", failure{IPv4, BackendLegacy, "restore", "iptables-restore: No chain/target/match by that name.\nline 4 failed", status}, all, ErrMissingModule, "module"},
 		{"the program is gone", failure{IPv4, BackendNFT, "restore", "", &exec.Error{Name: "x", Err: exec.ErrNotFound}}, all, ErrMissingBinary, "package iptables"},
 		{"the lock's folder is read-only", failure{IPv4, BackendLegacy, "restore", "Fatal: can't open lock file /run/xtables.lock: Read-only file system\n", status}, all, nil, "emptyDir"},
+		{"the lock's folder is root's", failure{IPv4, BackendLegacy, "read", "", errors.New("exit status 4: Fatal: can't open lock file /run/xtables.lock: Permission denied\n")}, none, ErrPermission, "NET_ADMIN"},
 		{"the lock lies nowhere", failure{IPv4, BackendLegacy, "restore", "Fatal: can't open lock file /run/nope/lock: No such file or directory\n", status}, all, nil, "emptyDir"},
 		{"the lock is held", failure{IPv4, BackendLegacy, "restore", "Another app is currently holding the xtables lock; still 9s 0us time ahead to have a chance to grab the lock...\n", status}, all, nil, "try again"},
 		{"half an image", failure{IPv4, BackendLegacy, "restore", "Couldn't load match `owner':No such file or directory\n", status}, all, nil, "libxtables12"},

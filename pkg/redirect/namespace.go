@@ -27,7 +27,7 @@ type namespace struct {
 	resolvConf   string // the pod's; "" where it cannot be known
 }
 
-// inside runs fn in the namespace of opt. Everything in fn that belongs to the
+// inside runs fn in the namespace of opt, under its lock. Everything in fn that belongs to the
 // namespace has to happen on fn's own goroutine, children included: Linux
 // gives each thread a namespace, and a child that of the thread that forks it.
 func inside(ctx context.Context, opt Options, fn func(*namespace) error) (err error) {
@@ -51,7 +51,7 @@ func inside(ctx context.Context, opt Options, fn func(*namespace) error) (err er
 		// its thread.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
-		return fn(n)
+		return alone(ctx, n, fn)
 	}
 	n.resolvConf = resolvConfOf(opt.Netns)
 	leave, err := enter(opt.Netns)
@@ -59,6 +59,17 @@ func inside(ctx context.Context, opt Options, fn func(*namespace) error) (err er
 		return err
 	}
 	defer func() { err = errors.Join(err, leave()) }()
+	return alone(ctx, n, fn)
+}
+
+// alone runs fn while no other process of this project works in the namespace.
+// Those that only look take the lock too: they would see half of a change.
+func alone(ctx context.Context, n *namespace, fn func(*namespace) error) (err error) {
+	release, err := lockNamespace(ctx, n.log, lockTimeout)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, release()) }()
 	return fn(n)
 }
 

@@ -21,8 +21,8 @@ const (
 	// table mangle drops what was redirected and would leave all the same.
 	ChainGuard = "PROXY_CLIENT_GUARD"
 
-	// chainProbe exists for moments in each table, to see what the kernel
-	// can do before anything is changed.
+	// chainProbe begins the name of a chain that exists for moments in each
+	// table, to see what the kernel can do before anything is changed.
 	chainProbe = "PROXY_CLIENT_PROBE"
 
 	tableFilter  = "filter"

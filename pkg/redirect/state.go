@@ -37,22 +37,31 @@ func ours() []chainID {
 
 // isOurs reports whether a jump to name leads to one of our chains.
 func isOurs(table, name string) bool {
-	return slices.Contains(ours(), chainID{table, name}) || name == chainProbe
+	return slices.Contains(ours(), chainID{table, name}) || isProbe(name)
+}
+
+// isProbe reports whether a chain is that of a probe of the kernel, also of an
+// older version, which had one name for all.
+func isProbe(name string) bool {
+	return name == chainProbe || strings.HasPrefix(name, chainProbe+"_")
 }
 
 // leadsTo reports whether a rule jumps, or goes (-g), to a chain.
-func (l listed) leadsTo(name string) bool {
-	return l.rule.Jump == name || strings.HasSuffix(" "+l.rule.foreign, " -g "+name)
-}
+func (l listed) leadsTo(name string) bool { return l.target() == name }
 
 // leadsToOurs reports whether a rule leads to one of our chains.
-func (l listed) leadsToOurs(table string) bool {
-	for _, id := range ours() {
-		if id.table == table && l.leadsTo(id.name) {
-			return true
-		}
+func (l listed) leadsToOurs(table string) bool { return isOurs(table, l.target()) }
+
+// target is the chain or target that a rule hands packets to, "" for none.
+func (l listed) target() string {
+	if l.rule.Jump != "" {
+		return l.rule.Jump
 	}
-	return l.leadsTo(chainProbe)
+	words := " " + l.rule.foreign
+	if i := strings.LastIndex(words, " -g "); i >= 0 {
+		return words[i+len(" -g "):]
+	}
+	return ""
 }
 
 // read lists our chains and the builtin ones that lead to them. It changes nothing.

@@ -27,20 +27,22 @@ const behaviourTimeout = 5 * time.Second
 // its own where nothing listens on the proxy port yet. It changes nothing.
 // What is wrong is a [*VerifyError].
 func Verify(ctx context.Context, cfg Config, opt Options) error {
-	return withTarget(ctx, cfg, opt, func(n *namespace, t *target) error {
-		problems, err := n.structure(t)
-		if err != nil {
-			return err
-		}
-		if len(problems) == 0 {
-			// With wrong rules a probe would only repeat that, later.
-			problems = behaviour(ctx, t)
-		}
-		if len(problems) > 0 {
-			return &VerifyError{Problems: problems}
-		}
-		return nil
-	})
+	return withTarget(ctx, cfg, opt, func(n *namespace, t *target) error { return n.verify(ctx, t) })
+}
+
+func (n *namespace) verify(ctx context.Context, t *target) error {
+	problems, err := n.structure(t)
+	if err != nil {
+		return err
+	}
+	if len(problems) == 0 {
+		// With wrong rules a probe would only repeat that, later.
+		problems = behaviour(ctx, t)
+	}
+	if len(problems) > 0 {
+		return &VerifyError{Problems: problems}
+	}
+	return nil
 }
 
 // structure lists how rules, address and routes differ from what is wanted.

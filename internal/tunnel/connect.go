@@ -37,8 +37,8 @@ var longAgo = time.Unix(1, 0)
 // dialConnect asks for dst with HTTP CONNECT on conn.
 func (e *endpoint) dialConnect(ctx context.Context, conn net.Conn, dst netip.AddrPort) (Conn, *Error) {
 	c := newConnectConn(e, newGatherer(conn, &e.server.dialer.chunks))
-	if tcp, ok := unwrap(conn).(*net.TCPConn); ok {
-		_ = tcp.SetReadBuffer(connectBuffer)
+	if server, ok := unwrap(conn).(*watchedConn); ok {
+		_ = server.tcp.SetReadBuffer(connectBuffer)
 	}
 	if err := c.dial(ctx, dst); err != nil {
 		return nil, err
@@ -51,22 +51,23 @@ func (e *endpoint) dialConnect(ctx context.Context, conn net.Conn, dst netip.Add
 // of nothing but a dial, and it may be made on another connection at once.
 //
 // While the answer is awaited, the server's kernel has to acknowledge as soon as
-// that of an address has to take a connection.
+// that of an address has to take a connection. TCP_USER_TIMEOUT can be that limit:
+// nothing but the request is sent, for which any receive window has room.
 func (e *endpoint) dialReady(ctx context.Context, ready *spare, dst netip.AddrPort) (conn Conn, err *Error, dead bool) {
 	c := newConnectConn(e, ready.arriving)
-	tcp, ok := unwrap(c.conn).(*net.TCPConn)
+	server, ok := unwrap(c.conn).(*watchedConn)
 	if ok {
-		_ = tcp.SetReadBuffer(connectBuffer)
+		_ = server.tcp.SetReadBuffer(connectBuffer)
 	}
 	impatient := ok && e.server.dialer.several()
 	if impatient {
-		_ = limitSilence(tcp, addressTimeout)
+		_ = server.limitSilence(addressTimeout)
 	}
 	if err := c.dial(ctx, dst); err != nil {
 		return nil, err, c.unheard && ctx.Err() == nil
 	}
 	if impatient {
-		_ = limitSilence(tcp, userTimeout)
+		_ = server.limitSilence(0)
 	}
 	return c, nil, false
 }

@@ -11,10 +11,7 @@ import (
 	"io"
 	"net"
 	"strings"
-	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/shoot-proxy/proxy-client/internal/options"
 )
@@ -23,17 +20,12 @@ const (
 	// addressTimeout bounds the connection to one endpoint where there are
 	// several, so that one dead address leaves time for the next.
 	addressTimeout = 2 * time.Second
-	// userTimeout is TCP_USER_TIMEOUT towards a server (tcp(7)): how long what
-	// was sent may stay unacknowledged. The server allows no HTTP/2 pings by
-	// which a dead one could be noticed: it ends connections that send them.
-	userTimeout = 10 * time.Second
 )
 
 // keepalive notices a dead server to which nothing is being sent, within
-// userTimeout too: where that is set, Linux does not count lost probes, but ends
-// the connection when it looks for the first time after userTimeout and one
-// probe is unanswered (tcp_keepalive_timer in net/ipv4/tcp_timer.c). The probes
-// therefore begin early enough for some to be lost.
+// ackTimeout too: when as many probes are unanswered as Count says, one Interval
+// apart. The server allows no HTTP/2 pings by which a dead one could be noticed: it
+// ends connections that send them. ackWatch covers what is being sent.
 var keepalive = net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: time.Second, Count: 5}
 
 // connectTo opens a connection to e, with a finished TLS handshake where it is
@@ -75,31 +67,15 @@ func connectOffering(ctx context.Context, e *endpoint, protos []string) (net.Con
 }
 
 func (e *endpoint) connectTCP(ctx context.Context) (net.Conn, error) {
-	dialer := net.Dialer{KeepAliveConfig: keepalive, Control: setUserTimeout}
+	dialer := net.Dialer{KeepAliveConfig: keepalive}
 	if e.server.dialer.several() {
 		dialer.Timeout = addressTimeout
 	}
-	return dialer.DialContext(ctx, "tcp", e.addr.String())
-}
-
-func setUserTimeout(_, _ string, c syscall.RawConn) error { return limitSilenceOf(c, userTimeout) }
-
-// limitSilence makes what was sent and is not acknowledged for so long the end of
-// conn.
-func limitSilence(conn *net.TCPConn, d time.Duration) error {
-	raw, err := conn.SyscallConn()
+	conn, err := dialer.DialContext(ctx, "tcp", e.addr.String())
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return limitSilenceOf(raw, d)
-}
-
-func limitSilenceOf(c syscall.RawConn, d time.Duration) error {
-	var serr error
-	err := c.Control(func(fd uintptr) {
-		serr = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(d.Milliseconds()))
-	})
-	return errors.Join(err, serr)
+	return newWatchedConn(conn.(*net.TCPConn), &e.server.dialer.acks), nil
 }
 
 // handshakeError tells a refused certificate from a broken connection, and adds

@@ -260,12 +260,16 @@ func (s *socket) gather(p []byte) (bool, error) {
 	return true, s.broken
 }
 
-// failed is err as package net has it.
+// failed is err as Conn has it.
 func (s *socket) failed(call string, err error) error {
-	return &net.OpError{
+	err = &net.OpError{
 		Op: call, Net: s.LocalAddr().Network(), Source: s.LocalAddr(), Addr: s.RemoteAddr(),
 		Err: os.NewSyscallError(call, err),
 	}
+	if c, ok := s.Conn.(*watchedConn); ok {
+		err = c.explain(err)
+	}
+	return err
 }
 
 // framing follows the TLS records in a stream of bytes.

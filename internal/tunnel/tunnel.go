@@ -85,6 +85,7 @@ type Dialer struct {
 	mostSpares int // ready-made connections of an endpoint
 
 	picking  sync.Mutex // one dial chooses after the other
+	acks     ackWatch   // over what is sent to servers
 	chunks   chunks     // for what arrives from servers
 	segments segments   // for what arrives of connections in gRPC mode
 
@@ -205,6 +206,7 @@ func (d *Dialer) Close() error {
 		}
 	}
 	d.background.Wait()
+	d.acks.stop()
 	return nil
 }
 

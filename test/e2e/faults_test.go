@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/netip"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -19,7 +20,7 @@ import (
 )
 
 // deadPeer is how long the product needs to notice a peer that says nothing any
-// more: TCP_USER_TIMEOUT where something was sent, TCP keepalive where not.
+// more: by what it has not acknowledged, or by TCP keepalive where nothing was sent.
 const deadPeer = 10 * time.Second
 
 // eachMode runs a test of the fault matrix in both modes. They wait more than
@@ -142,6 +143,10 @@ func TestTheOnlyServerVanishes(t *testing.T) {
 		quiet.await(t, 10, 4*deadPeer)
 		live.wantEnded(t, 10, began, syscall.ECONNRESET)
 		quiet.wantEnded(t, 10, began, syscall.ECONNRESET)
+		// Keepalive tells of those on which nothing was sent.
+		if log := r.sidecar.Log(); strings.Count(log, "has acknowledged nothing for 10s") < 10 || strings.Count(log, `"reason":"tunnel_broken"`) != 20 {
+			t.Errorf("the log does not tell why the connections ended:\n%s", log)
+		}
 		if err := undo(); err != nil {
 			t.Fatal(err)
 		}

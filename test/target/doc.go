@@ -16,7 +16,7 @@
 //	7003  answers only after it has seen EOF
 //	7004  silent: accepts, reads, never answers
 //	7005  sink: as silent, and tells [Targets.Sunk] what it got
-//	7006  stuck: accepts, and reads nothing until [Targets.Release]
+//	7006  stuck: accepts, reads nothing until [Targets.Release], and then as the sink
 //	7007  resets: says its banner, and resets the connection at the first byte
 //
 // Nothing listens on [ClosedPort].

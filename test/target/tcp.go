@@ -80,11 +80,12 @@ func (t *Targets) sink(conn net.Conn) {
 	t.sunk <- Sunk{N: n, SHA256: hex.EncodeToString(hash.Sum(nil)), Err: err}
 }
 
-// stuck has a small buffer, so that who sends to it notices soon.
+// stuck has a small buffer, so that who sends to it notices soon. Once it is
+// released, it is a sink.
 func (t *Targets) stuck(conn net.Conn) {
 	_ = conn.(*net.TCPConn).SetReadBuffer(64 << 10)
 	<-t.gate() // Close opens it as well
-	_, _ = io.Copy(io.Discard, conn)
+	t.sink(conn)
 }
 
 func resets(conn net.Conn) {

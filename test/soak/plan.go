@@ -47,7 +47,7 @@ type span struct {
 	mild bool
 }
 
-// deck has every kind once. TCP_USER_TIMEOUT of the sidecar's leg is 10 s. After
+// deck has every kind once. The sidecar gives a silent server up after 10 s. After
 // a stall of d the next retransmission comes after at most 2d, and on a connection
 // without traffic the probes of 4 s may be lost: what lasts up to 3 s breaks
 // nothing, on a machine that does not add much, and 12 s break what was being

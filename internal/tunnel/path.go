@@ -16,11 +16,9 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/options"
 )
 
-const (
-	// addressTimeout bounds the connection to one endpoint where there are
-	// several, so that one dead address leaves time for the next.
-	addressTimeout = 2 * time.Second
-)
+// addressTimeout bounds the connection to one endpoint where there are several, so
+// that one dead address leaves time for the next.
+const addressTimeout = 2 * time.Second
 
 // keepalive notices a dead server to which nothing is being sent, within
 // ackTimeout too: when as many probes are unanswered as Count says, one Interval

@@ -38,7 +38,7 @@ const firstBoundMetric = 1410
 // boundSteps returns what has to change so that connections of sockets bound
 // to a device are redirected as well.
 func boundSteps(f Family) ([]step, error) {
-	links, err := netlink.LinkList()
+	links, err := complete(netlink.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("list this pod's devices: %w", err)
 	}
@@ -93,9 +93,11 @@ func boundStep(link netlink.Link, to netip.Addr) step {
 
 // boundRoutes lists our routes to loopback, by the index of their device.
 func boundRoutes(family int) (map[int]netlink.Route, error) {
-	routes, err := netlink.RouteListFiltered(family,
-		&netlink.Route{Protocol: routeProtocol, Table: unix.RT_TABLE_LOCAL},
-		netlink.RT_FILTER_PROTOCOL|netlink.RT_FILTER_TABLE)
+	routes, err := complete(func() ([]netlink.Route, error) {
+		return netlink.RouteListFiltered(family,
+			&netlink.Route{Protocol: routeProtocol, Table: unix.RT_TABLE_LOCAL},
+			netlink.RT_FILTER_PROTOCOL|netlink.RT_FILTER_TABLE)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("list our own routes to loopback: %w", err)
 	}

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // CleanOptions say how much [Clean] takes away.
@@ -44,7 +45,10 @@ func Clean(ctx context.Context, opt Options, how CleanOptions) (*Cleaned, error)
 		if how.Drain {
 			return n.drain(found, cleaned)
 		}
-		return n.clean(found, cleaned)
+		if err := n.clean(found, cleaned); err != nil {
+			return err
+		}
+		return n.checkGone()
 	})
 	return cleaned, err
 }
@@ -149,6 +153,42 @@ func (n *namespace) clean(some []found, cleaned *Cleaned) error {
 	return nil
 }
 
+// checkGone looks again: that the children exited with 0 does not prove that
+// what they were asked to remove is gone.
+func (n *namespace) checkGone() error {
+	some, err := n.find()
+	if err != nil {
+		return err
+	}
+	var left []string
+	for _, f := range some {
+		left = append(left, append(f.names(), f.jumps()...)...)
+	}
+	if len(left) == 0 {
+		return nil
+	}
+	return &KernelError{
+		Op:   "remove our rules",
+		Cure: "another program puts them back or keeps them: look for it, and run `init-redirect clean` again",
+		Err:  fmt.Errorf("iptables reported success, and these still stand: %s", strings.Join(left, ", ")),
+	}
+}
+
+// jumps lists the rules of others' chains that lead to ours.
+func (f found) jumps() []string {
+	var all []string
+	for _, table := range ourTables() {
+		for _, name := range sortedKeys(f.all[table]) {
+			for _, l := range f.all[table][name] {
+				if !isOurs(table, name) && l.leadsToOurs(table) {
+					all = append(all, fmt.Sprintf("%s (%s) table %s chain %s: %s", f.family, f.backend, table, name, l.raw))
+				}
+			}
+		}
+	}
+	return all
+}
+
 // names lists our chains for people.
 func (f found) names() []string {
 	var names []string
@@ -182,7 +222,7 @@ func (n *namespace) countLive(some []found) int {
 	for _, f := range some {
 		ports = append(ports, f.state.redirectPorts()...)
 	}
-	connections, err := connections(ports)
+	connections, _, err := connections(ports)
 	if err != nil {
 		n.log.Debug("live connections cannot be counted", "error", err)
 	}

@@ -58,19 +58,21 @@ func tcpState(n uint8) string {
 }
 
 // connections lists the TCP connections that were redirected to one of ports,
-// sorted by destination and source.
-func connections(ports []uint16) ([]Connection, error) {
-	var all []Connection
+// sorted by destination and source. A partial list may lack some: the table
+// changed each time that it was read.
+func connections(ports []uint16) (all []Connection, partial bool, err error) {
 	for _, f := range []Family{IPv4, IPv6} {
 		kind := netlink.InetFamily(unix.AF_INET)
 		if f == IPv6 {
 			kind = unix.AF_INET6
 		}
-		flows, err := netlink.ConntrackTableList(netlink.ConntrackTable, kind)
-		// An interrupted dump is nearly whole, and the next one would be
-		// interrupted as well on a busy pod.
-		if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
-			return nil, conntrackError(f, err)
+		flows, err := complete(func() ([]*netlink.ConntrackFlow, error) {
+			return netlink.ConntrackTableList(netlink.ConntrackTable, kind)
+		})
+		if errors.Is(err, netlink.ErrDumpInterrupted) {
+			partial = true // as every next one would be, on a busy pod
+		} else if err != nil {
+			return nil, false, conntrackError(f, err)
 		}
 		for _, flow := range flows {
 			if c, ok := redirected(f, flow, ports); ok {
@@ -81,7 +83,7 @@ func connections(ports []uint16) ([]Connection, error) {
 	slices.SortFunc(all, func(a, b Connection) int {
 		return cmp.Or(a.OriginalDestination.Compare(b.OriginalDestination), a.Source.Compare(b.Source))
 	})
-	return all, nil
+	return all, partial, nil
 }
 
 func conntrackError(f Family, err error) error {

@@ -23,6 +23,9 @@ type Report struct {
 	Reach []string `json:"reach,omitempty"`
 	// Connections holds what conntrack knows of redirected connections.
 	Connections []Connection `json:"connections"`
+	// ConnectionsPartial is set where the table changed each time that it was
+	// read, so that Connections may lack some.
+	ConnectionsPartial bool `json:"connectionsPartial,omitempty"`
 }
 
 // RuleReport is one rule with its counters.
@@ -66,8 +69,9 @@ func Dump(ctx context.Context, opt Options) (*Report, error) {
 		if len(ports) == 0 {
 			return nil
 		}
-		redirected, err := connections(ports)
+		redirected, partial, err := connections(ports)
 		report.Connections = append(report.Connections, redirected...)
+		report.ConnectionsPartial = partial
 		return err
 	})
 	return report, err
@@ -134,6 +138,9 @@ func (r *Report) WriteTable(w io.Writer) error {
 	for _, c := range r.Connections {
 		line("%s\t%s\t%s\t%s\t%s\t%ds\t%s\t%s", c.OriginalDestination, c.Source, c.Proxy, c.State, c.age(), c.TimeoutSeconds,
 			amount(c.SentBytes, c.SentPackets), amount(c.ReceivedBytes, c.ReceivedPackets))
+	}
+	if r.ConnectionsPartial {
+		line("\nSome connections may be missing: the table changed each time that it was read. Run it again.")
 	}
 	return out.Flush()
 }

@@ -77,6 +77,8 @@ var (
 	ErrMissingBinary = errors.New("program not found")
 	// ErrMissingModule: the kernel lacks a feature.
 	ErrMissingModule = errors.New("not supported by this kernel")
+	// ErrForeignTable: a table that iptables-nft cannot show whole.
+	ErrForeignTable = errors.New("a table holds what iptables cannot show")
 	// ErrIPv6Disabled: an IPv6 CIDR, and a kernel that refuses IPv6.
 	ErrIPv6Disabled = errors.New("IPv6 is disabled in this kernel")
 )
@@ -126,6 +128,9 @@ func classify(f failure, p privileges) error {
 		e.Err, e.Cure = fmt.Errorf("%w (%w)", kind, e.Err), cure
 		return e
 	}
+	if f.backend == BackendNFT && said("is incompatible, use 'nft' tool") {
+		return wrap(ErrForeignTable, foreignTableCure)
+	}
 	permission := said("Permission denied", "Operation not permitted", "unable to initialize table", "can't initialize")
 	switch {
 	case said("lock file", "xtables lock") && (p.netAdmin || !permission):
@@ -149,6 +154,18 @@ func classify(f failure, p privileges) error {
 		e.Cure = "run `init-redirect plan` to see what is asked for, and `init-redirect dump` to see what stands"
 	}
 	return e
+}
+
+// foreignTableCure is what to do about [ErrForeignTable].
+const foreignTableCure = "nothing was changed: another program has put rules of nftables' own kind into this table (a file for `nft -f`, a CNI plugin, a mesh or a firewall service): " +
+	"look at `nft list ruleset`, let that program use a table of its own name, or use --iptables legacy, whose tables lie elsewhere"
+
+func foreignTable(f Family, table string, err error) error {
+	return &KernelError{
+		Op:   fmt.Sprintf("%s, %s: read table %s", f, BackendNFT, table),
+		Cure: foreignTableCure,
+		Err:  fmt.Errorf("%w (%w)", ErrForeignTable, err),
+	}
 }
 
 // tableModule names what gives a kernel the tables.

@@ -9,14 +9,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/coreos/go-iptables/iptables"
 )
 
 // lockWait is how many seconds to wait for the xtables lock. Its holders are
@@ -29,30 +29,28 @@ type iptablesTables struct {
 	ctx     context.Context
 	family  Family
 	backend Backend
-	list    *iptables.IPTables
+	list    string // path of iptables
 	restore string // path of the iptables-restore that belongs to list
+	log     *slog.Logger
+	warned  map[string]bool // the chains that iptables cannot show, by name for people
 }
 
-// openIPTables finds the programs of one family and backend and looks at their
-// version. The error is a [*KernelError].
-func openIPTables(ctx context.Context, f Family, b Backend) (tables, error) {
-	base, protocol := "iptables", iptables.ProtocolIPv4
+// openIPTables finds the programs of one family and backend. The error is a
+// [*KernelError].
+func openIPTables(ctx context.Context, log *slog.Logger, f Family, b Backend) (tables, error) {
+	base := "iptables"
 	if f == IPv6 {
-		base, protocol = "ip6tables", iptables.ProtocolIPv6
+		base = "ip6tables"
 	}
 	path, err := findIPTables(ctx, base, b)
 	if err != nil {
 		return nil, err
 	}
-	list, err := iptables.New(iptables.Path(path), iptables.IPFamily(protocol), iptables.Timeout(lockWait))
-	if err != nil {
-		return nil, classify(failure{family: f, backend: b, op: "look at " + path, err: err}, capabilities())
-	}
 	restore, err := exec.LookPath(path + "-restore")
 	if err != nil {
 		return nil, missingBinary(base+"-restore", b, err)
 	}
-	return &iptablesTables{ctx: ctx, family: f, backend: b, list: list, restore: restore}, nil
+	return &iptablesTables{ctx: ctx, family: f, backend: b, list: path, restore: restore, log: log, warned: map[string]bool{}}, nil
 }
 
 // findIPTables returns the program whose name says its backend, or the plain
@@ -66,7 +64,6 @@ func findIPTables(ctx context.Context, base string, b Backend) (string, error) {
 	if plainErr != nil {
 		return "", missingBinary(base, b, err)
 	}
-	// go-iptables reads the mode as well, but keeps it to itself.
 	version, versionErr := exec.CommandContext(ctx, plain, "--version").Output()
 	if versionErr != nil {
 		return "", &KernelError{Op: "run " + plain + " --version", Cure: "reinstall Debian's package iptables in the image", Err: versionErr}
@@ -82,22 +79,70 @@ func (t *iptablesTables) List(table string, names ...string) (map[string][]strin
 	if t.backend == BackendLegacy && !legacyTableExists(t.family, table) {
 		return nil, nil // listing it would make it
 	}
-	existing, err := t.list.ListChains(table)
+	listing, err := t.run("read table "+table, "", t.list, "-w", strconv.Itoa(lockWait), "-t", table, "-v", "-S")
 	if err != nil {
-		return nil, t.failed("read table "+table, "", err)
+		return nil, err
 	}
-	all := map[string][]string{}
-	for _, name := range existing {
-		if len(names) > 0 && !slices.Contains(names, name) {
-			continue
+	all, err := parseListing(listing)
+	if err != nil {
+		return nil, &KernelError{
+			Op:   fmt.Sprintf("%s, %s: read table %s", t.family, t.backend, table),
+			Cure: "look at it with `iptables -t " + table + " -v -S` and `nft list ruleset`: what cannot be read cannot be changed safely",
+			Err:  err,
 		}
-		lines, err := t.list.ListWithCounters(table, name)
-		if err != nil {
-			return nil, t.failed("read table "+table+" chain "+name, "", err)
+	}
+	if t.backend == BackendNFT {
+		if err := t.compareWithKernel(table, all); err != nil {
+			return nil, err
 		}
-		all[name] = lines
+	}
+	if len(names) > 0 {
+		maps.DeleteFunc(all, func(name string, _ []string) bool { return !slices.Contains(names, name) })
 	}
 	return all, nil
+}
+
+// parseListing sorts the lines of `iptables -v -S` by chain. A line that it
+// does not know is an error: a view of which a part is missing looks like a
+// table in which less stands.
+func parseListing(listing string) (map[string][]string, error) {
+	all := map[string][]string{}
+	for line := range strings.Lines(listing) {
+		line = strings.TrimSuffix(line, "\n")
+		words := strings.Fields(line)
+		switch {
+		case len(words) == 0 || words[0][0] == '#': // a remark, such as of chains that iptables cannot show
+		case len(words) > 1 && slices.Contains([]string{"-P", "-N", "-A"}, words[0]):
+			all[words[1]] = append(all[words[1]], line)
+		default:
+			return nil, fmt.Errorf("the line %q is none of iptables -S", line)
+		}
+	}
+	return all, nil
+}
+
+// compareWithKernel makes sure that a listing has each of our chains that the
+// kernel has in the table. iptables-nft shows what it understands, and exits
+// with 0 also where it left something out.
+func (t *iptablesTables) compareWithKernel(table string, listed map[string][]string) error {
+	chains, err := kernelChains(t.family)
+	if err != nil {
+		return err
+	}
+	for _, c := range chains {
+		if _, ok := listed[c.name]; ok || c.table != table {
+			continue
+		}
+		if isOurs(table, c.name) {
+			return foreignTable(t.family, table, fmt.Errorf("the kernel has chain %s, and iptables does not show it", c.name))
+		}
+		if c.hook != "" && !t.warned[c.String()] {
+			t.warned[c.String()] = true
+			t.log.Warn("a chain that iptables cannot show stands beside our rules: it was made with nft, such as by a file for `nft -f`, a CNI plugin, a mesh or a firewall service",
+				"family", t.family, "chain", c.String())
+		}
+	}
+	return nil
 }
 
 // legacyTableExists reports whether this namespace has a table of legacy
@@ -117,19 +162,23 @@ func legacyTableExists(f Family, table string) bool {
 
 // Restore implements tables.
 func (t *iptablesTables) Restore(script string) error {
-	cmd := exec.CommandContext(t.ctx, t.restore, "--noflush", "-w", strconv.Itoa(lockWait))
-	cmd.Stdin = strings.NewReader(script)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	if err := cmd.Run(); err != nil {
-		return t.failed(filepath.Base(t.restore), stderr.String(), err)
-	}
-	return nil
+	_, err := t.run(filepath.Base(t.restore), script, t.restore, "--noflush", "-w", strconv.Itoa(lockWait))
+	return err
 }
 
-func (t *iptablesTables) failed(op, stderr string, err error) error {
+// run returns the standard output of a child that succeeds. The error of one
+// that fails has what it wrote to standard error.
+func (t *iptablesTables) run(op, input, program string, args ...string) (string, error) {
+	cmd := exec.CommandContext(t.ctx, program, args...)
+	cmd.Stdin = strings.NewReader(input)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	if err == nil {
+		return stdout.String(), nil
+	}
 	if ctxErr := t.ctx.Err(); ctxErr != nil {
 		err = fmt.Errorf("%w: %w", ctxErr, err)
 	}
-	return classify(failure{family: t.family, backend: t.backend, op: op, stderr: stderr, err: err}, capabilities())
+	return "", classify(failure{family: t.family, backend: t.backend, op: op, stderr: stderr.String(), err: err}, capabilities())
 }

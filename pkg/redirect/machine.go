@@ -47,7 +47,7 @@ func collision(set *cidr.Set, needs []need) error {
 // Addresses on lo do not count: traffic to them never reaches our rules.
 func (n *namespace) needs() ([]need, error) {
 	var all []need
-	links, err := netlink.LinkList()
+	links, err := complete(netlink.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("list this pod's devices: %w", err)
 	}
@@ -57,7 +57,7 @@ func (n *namespace) needs() ([]need, error) {
 		if isLoopback(link) {
 			continue
 		}
-		addresses, err := netlink.AddrList(link, netlink.FAMILY_ALL)
+		addresses, err := addressesOf(link, netlink.FAMILY_ALL)
 		if err != nil {
 			return nil, fmt.Errorf("list the addresses of %s: %w", link.Attrs().Name, err)
 		}
@@ -79,7 +79,7 @@ func (n *namespace) needs() ([]need, error) {
 func defaultGateways() ([]need, error) {
 	var all []need
 	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-		routes, err := netlink.RouteList(nil, family)
+		routes, err := allRoutes(family)
 		if err != nil {
 			return nil, fmt.Errorf("list this pod's routes: %w", err)
 		}
@@ -100,6 +100,14 @@ func defaultGateways() ([]need, error) {
 		}
 	}
 	return all, nil
+}
+
+func allRoutes(family int) ([]netlink.Route, error) {
+	return complete(func() ([]netlink.Route, error) { return netlink.RouteList(nil, family) })
+}
+
+func addressesOf(link netlink.Link, family int) ([]netlink.Addr, error) {
+	return complete(func() ([]netlink.Addr, error) { return netlink.AddrList(link, family) })
 }
 
 func isDefault(r netlink.Route) bool {
@@ -158,7 +166,7 @@ func ipv6Disabled() (how string, disabled bool) {
 	if err != nil {
 		return "", false
 	}
-	addresses, err := netlink.AddrList(lo, netlink.FAMILY_V6)
+	addresses, err := addressesOf(lo, netlink.FAMILY_V6)
 	if err != nil {
 		return "", false
 	}

@@ -34,7 +34,7 @@ func inside(ctx context.Context, opt Options, fn func(*namespace) error) (err er
 	n := &namespace{
 		backend:      opt.Backend,
 		log:          opt.logger(),
-		open:         func(f Family, b Backend) (tables, error) { return openIPTables(ctx, f, b) },
+		open:         func(f Family, b Backend) (tables, error) { return openIPTables(ctx, opt.logger(), f, b) },
 		ipv6Disabled: ipv6Disabled,
 		reachSteps:   reachSteps,
 		resolvConf:   "/etc/resolv.conf",

@@ -134,7 +134,7 @@ func connectable(p netip.Prefix) (bool, error) {
 func deviceFor(f Family) (netlink.Link, error) {
 	var indexes []int
 	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-		routes, err := netlink.RouteList(nil, family)
+		routes, err := allRoutes(family)
 		if err != nil {
 			return nil, fmt.Errorf("list this pod's routes: %w", err)
 		}
@@ -144,7 +144,7 @@ func deviceFor(f Family) (netlink.Link, error) {
 			}
 		}
 	}
-	links, err := netlink.LinkList()
+	links, err := complete(netlink.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("list this pod's devices: %w", err)
 	}
@@ -193,7 +193,7 @@ func ipv6DisabledOn(device string) bool {
 func missingSteps(link netlink.Link, address netip.Addr, wanted []netip.Prefix) ([]step, error) {
 	name := link.Attrs().Name
 	var steps []step
-	addresses, err := netlink.AddrList(link, netlinkFamily(address))
+	addresses, err := addressesOf(link, netlinkFamily(address))
 	if err != nil {
 		return nil, fmt.Errorf("list the addresses of %s: %w", name, err)
 	}
@@ -232,7 +232,9 @@ func missingSteps(link netlink.Link, address netip.Addr, wanted []netip.Prefix) 
 
 // ownRoutes lists the routes that we made.
 func ownRoutes(family int) ([]netlink.Route, error) {
-	routes, err := netlink.RouteListFiltered(family, &netlink.Route{Protocol: routeProtocol}, netlink.RT_FILTER_PROTOCOL)
+	routes, err := complete(func() ([]netlink.Route, error) {
+		return netlink.RouteListFiltered(family, &netlink.Route{Protocol: routeProtocol}, netlink.RT_FILTER_PROTOCOL)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("list our own routes: %w", err)
 	}
@@ -267,12 +269,12 @@ func unreachSteps() ([]step, error) {
 		}
 		steps = append(steps, boundRemoval(bound)...)
 	}
-	links, err := netlink.LinkList()
+	links, err := complete(netlink.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("list this pod's devices: %w", err)
 	}
 	for _, link := range links {
-		addresses, err := netlink.AddrList(link, netlink.FAMILY_ALL)
+		addresses, err := addressesOf(link, netlink.FAMILY_ALL)
 		if err != nil {
 			return nil, fmt.Errorf("list the addresses of %s: %w", link.Attrs().Name, err)
 		}

@@ -20,7 +20,9 @@ import (
 // capture is everything that leaves a pod, seen on the devices of its router.
 type capture struct {
 	fd   int
-	seen []netip.Addr // destinations of IP packets, in order
+	seen []netip.Addr     // destinations of IP packets, in order
+	tcp  []netip.AddrPort // destinations of TCP segments
+	syns []netip.AddrPort // of those that ask for a connection, from the pod
 }
 
 const (
@@ -83,7 +85,25 @@ func (p pod) destinations(t *testing.T, c *capture, f Family) []netip.Addr {
 		}
 		if dst.IsValid() {
 			c.seen = append(c.seen, dst)
+			c.addSegment(frame[etherLength:n], dst)
 		}
+	}
+}
+
+// addSegment notes what an IP packet without IPv6 extensions has of TCP.
+func (c *capture) addSegment(packet []byte, dst netip.Addr) {
+	protocol, header, source := packet[6], 40, packet[8:24]
+	if dst.Is4() {
+		protocol, header, source = packet[9], int(packet[0]&15)*4, packet[12:16]
+	}
+	if protocol != unix.IPPROTO_TCP || len(packet) < header+20 || packet[0]>>4 != 4 && packet[0]>>4 != 6 {
+		return
+	}
+	to := netip.AddrPortFrom(dst, binary.BigEndian.Uint16(packet[header+2:]))
+	c.tcp = append(c.tcp, to)
+	const syn, ack = 2, 16
+	if from, _ := netip.AddrFromSlice(source); packet[header+13]&(syn|ack) == syn && (from == podAddress(IPv4) || from == podAddress(IPv6)) {
+		c.syns = append(c.syns, to)
 	}
 }
 

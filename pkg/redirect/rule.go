@@ -20,10 +20,19 @@ type Rule struct {
 	Destination netip.Prefix
 	// Out is the device it leaves by; "! " before the name is any other.
 	Out string
-	// TCP is set for a rule that looks at TCP only.
-	TCP bool
+	// TCP is set for a rule that looks at TCP only, NotTCP for the contrary.
+	TCP, NotTCP bool
+	// NotSYN is set for TCP packets that do not ask for a connection.
+	NotSYN bool
 	// Ports holds TCP destination ports, at most 15 (xt_multiport.h), sorted.
 	Ports []uint16
+	// ICMPv6 is a type of ICMPv6 message (RFC 4443); 0 is any packet.
+	ICMPv6 uint8
+	// CTState is conntrack's state of the packet, such as INVALID.
+	CTState string
+	// CTDir is ORIGINAL, for packets of the side that began a connection, or
+	// REPLY.
+	CTDir string
 	// UID is the user whose socket sent it; nil is anybody, also the kernel.
 	UID *uint32
 	// Jump is the chain or target that it is handed to.
@@ -52,8 +61,16 @@ func (r Rule) String() string {
 		}
 		add("-o", device)
 	}
-	if r.TCP {
+	switch {
+	case r.TCP:
 		add("-p", "tcp")
+	case r.NotTCP:
+		add("!", "-p", "tcp")
+	case r.ICMPv6 != 0:
+		add("-p", "ipv6-icmp", "-m", "icmp6", "--icmpv6-type", strconv.Itoa(int(r.ICMPv6)))
+	}
+	if r.NotSYN {
+		add("-m", "tcp", "!", "--tcp-flags", synFlags[0], synFlags[1]) // how iptables shows ! --syn
 	}
 	switch len(r.Ports) {
 	case 0:
@@ -61,6 +78,12 @@ func (r Rule) String() string {
 		add("-m", "tcp", "--dport", portList(r.Ports))
 	default:
 		add("-m", "multiport", "--dports", portList(r.Ports))
+	}
+	if r.CTState != "" {
+		add("-m", "conntrack", "--ctstate", r.CTState)
+	}
+	if r.CTDir != "" {
+		add("-m", "conntrack", "--ctdir", r.CTDir)
 	}
 	if r.UID != nil {
 		add("-m", "owner", "--uid-owner", strconv.FormatUint(uint64(*r.UID), 10))
@@ -79,6 +102,9 @@ func (r Rule) String() string {
 	}
 	return strings.Join(words, " ")
 }
+
+// synFlags are the flags that --syn looks at, and those that have to be set.
+var synFlags = [2]string{"FIN,SYN,RST,ACK", "SYN"}
 
 func portList(ports []uint16) string {
 	all := make([]string, 0, len(ports))
@@ -161,6 +187,9 @@ func (r *Rule) take(words []string) int {
 	if len(words) < 2 {
 		return 0
 	}
+	if n := r.takeProtocol(words); n > 0 {
+		return n
+	}
 	value, done := words[1], false
 	switch words[0] {
 	case "-d":
@@ -175,16 +204,20 @@ func (r *Rule) take(words []string) int {
 		if r.Out == "" {
 			r.Out, done = "! "+value, true
 		}
-	case "-p":
-		if value == "tcp" && !r.TCP {
-			r.TCP, done = true, true
-		}
 	case "-m":
 		// A module with no condition does nothing; its conditions follow.
-		done = slices.Contains([]string{"tcp", "multiport", "owner"}, value)
+		done = slices.Contains([]string{"tcp", "multiport", "owner", "conntrack"}, value)
 	case "--dport", "--dports":
 		if ports, ok := parsePorts(value); ok && r.Ports == nil {
 			r.Ports, done = ports, true
+		}
+	case "--ctstate":
+		if r.CTState == "" {
+			r.CTState, done = value, true
+		}
+	case "--ctdir":
+		if r.CTDir == "" {
+			r.CTDir, done = value, true
 		}
 	case "--uid-owner":
 		if n, err := strconv.ParseUint(value, 10, 32); err == nil && r.UID == nil {
@@ -208,6 +241,28 @@ func (r *Rule) take(words []string) int {
 		return 0
 	}
 	return 2
+}
+
+// takeProtocol is take for the conditions on protocols.
+func (r *Rule) takeProtocol(words []string) int {
+	first := !r.TCP && !r.NotTCP && r.ICMPv6 == 0
+	switch {
+	case words[0] == "-p" && words[1] == "tcp" && first:
+		r.TCP = true
+		return 2
+	case words[0] == "! -p" && words[1] == "tcp" && first:
+		r.NotTCP = true
+		return 2
+	case words[0] == "! --tcp-flags" && len(words) > 2 && [2]string(words[1:3]) == synFlags && r.TCP && !r.NotSYN:
+		r.NotSYN = true
+		return 3
+	case len(words) > 5 && strings.HasPrefix(strings.Join(words, " "), "-p ipv6-icmp -m icmp6 --icmpv6-type ") && first:
+		if n, err := strconv.ParseUint(words[5], 10, 8); err == nil && n > 0 {
+			r.ICMPv6 = uint8(n)
+			return 6
+		}
+	}
+	return 0
 }
 
 // parseDestination reads 10.0.0.0/8, 192.0.2.1 and 2001:db8::1/128.

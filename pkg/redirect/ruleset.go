@@ -94,13 +94,16 @@ func (t *target) rulesOf(f Family) FamilyRules {
 	probeGuard := Rule{Destination: host(at.Addr()), TCP: true, Jump: "REJECT", RejectWith: "tcp-reset"}
 
 	output := append([]Rule{probeRule}, t.exemptions(f)...)
-	guard := append([]Rule{probeGuard}, t.exemptions(f)...)
+	guard := slices.Concat([]Rule{probeGuard}, t.exemptions(f), answers(f))
 	for _, p := range t.set.Shoot() {
 		if !f.of(p) {
 			continue
 		}
 		output = append(output, Rule{Destination: p, TCP: true, Jump: ChainRedirect})
 		guard = append(guard,
+			// Conntrack refuses to know it (out of window, too late), so NAT
+			// left it alone. A reset would end a connection that is well.
+			Rule{Destination: p, TCP: true, NotSYN: true, CTState: "INVALID", Jump: "DROP"},
 			Rule{Destination: p, TCP: true, Jump: "REJECT", RejectWith: "tcp-reset"},
 			Rule{Destination: p, Jump: "REJECT", RejectWith: portUnreachable(f)})
 	}
@@ -113,6 +116,29 @@ func (t *target) rulesOf(f Family) FamilyRules {
 		{Table: tableNAT, Name: ChainOutput, First: true, Rules: output},
 		{Table: tableNAT, Name: ChainRedirect, Rules: []Rule{{TCP: true, Jump: "REDIRECT", ToPort: t.cfg.ProxyPort}}},
 	}}
+}
+
+// The messages by which a neighbour learns where to send what it sends to this
+// pod (RFC 4861). Conntrack does not look at them.
+const (
+	neighbourSolicitation  = 135
+	neighbourAdvertisement = 136
+)
+
+// answers are what the guard leaves alone because the other side began: replies
+// to connections that came from outside, and ICMP errors about them. Their
+// direction is conntrack's, for which a packet that it has no entry for begins
+// something. A SYN never answers: otherwise a SYN from outside, sent ahead,
+// would make an app's own connection to there its answer.
+func answers(f Family) []Rule {
+	rules := []Rule{
+		{TCP: true, NotSYN: true, CTDir: "REPLY", Jump: "RETURN"},
+		{NotTCP: true, CTDir: "REPLY", Jump: "RETURN"},
+	}
+	if f == IPv6 {
+		rules = append(rules, Rule{ICMPv6: neighbourSolicitation, Jump: "RETURN"}, Rule{ICMPv6: neighbourAdvertisement, Jump: "RETURN"})
+	}
+	return rules
 }
 
 // portUnreachable is the answer that ends a UDP exchange at once: the kernel

@@ -92,8 +92,8 @@ const complaintInterval = 10 * time.Second
 // complaint is something that may happen often and should be told now and then.
 // The zero value is ready, and safe for concurrent use.
 type complaint struct {
-	count atomic.Int64 // since it was last told
-	told  atomic.Int64 // when, Unix nanoseconds
+	count atomic.Int64              // since it was last told
+	told  atomic.Pointer[time.Time] // when; nil before the first time
 }
 
 // add counts once more. Where it is time to tell of it, it returns how often it
@@ -101,8 +101,11 @@ type complaint struct {
 func (c *complaint) add(now time.Time) (times int64, due bool) {
 	c.count.Add(1)
 	told := c.told.Load()
-	if now.UnixNano()-told < int64(complaintInterval) || !c.told.CompareAndSwap(told, now.UnixNano()) {
+	if told != nil && now.Sub(*told) < complaintInterval {
 		return 0, false
+	}
+	if due := now; !c.told.CompareAndSwap(told, &due) {
+		return 0, false // another goroutine tells of it
 	}
 	return c.count.Swap(0), true
 }

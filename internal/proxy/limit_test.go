@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/shoot-proxy/proxy-client/internal/clocktest"
 	"github.com/shoot-proxy/proxy-client/internal/probe"
 )
 
@@ -158,4 +159,21 @@ func TestAnIdleConnectionIsReset(t *testing.T) {
 		t.Errorf("the log does not say that the connection was idle, as was asked for: %v", line)
 	}
 	h.wantValue(1, "proxy_client_close_total", "reason", "idle")
+}
+
+// Somebody sets the clock: that neither hurries a complaint nor holds it back.
+func TestAComplaintDoesNotMindASteppedClock(t *testing.T) {
+	for _, step := range []time.Duration{time.Hour, -time.Hour} {
+		var c complaint
+		now := time.Now()
+		if _, due := c.add(now); !due {
+			t.Fatal("the first complaint is not told")
+		}
+		if _, due := c.add(clocktest.Step(t, now.Add(time.Second), step)); due {
+			t.Errorf("a clock that was set by %s tells a complaint after one second", step)
+		}
+		if times, due := c.add(clocktest.Step(t, now.Add(complaintInterval), step)); !due || times != 2 {
+			t.Errorf("a clock that was set by %s: after %s a complaint is due: %v, of %d times, want 2", step, complaintInterval, due, times)
+		}
+	}
 }

@@ -102,7 +102,7 @@ func (r *relay) isOver() bool { return isClosed(r.over) }
 // arrived notes that n bytes of the target have come.
 func (r *relay) arrived(n int) {
 	now := time.Now()
-	r.moved.Store(now.UnixNano())
+	r.moved.set(r.began, now)
 	r.opt.Pacer.received(n)
 	if r.paced {
 		r.appetite.eat(n)

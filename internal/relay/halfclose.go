@@ -33,23 +33,17 @@ func (r *relay) afterFIN(now time.Time) (wait time.Duration, done bool) {
 	}
 	if r.appGone.Load() || r.opt.AppState() == AppGone {
 		r.appGone.Store(true)
-		if wait := left(r.lastSent.Load(), closeDelay, now); wait > 0 {
+		if wait := r.lastSent.left(r.began, now, closeDelay); wait > 0 {
 			return wait, false
 		}
 		r.conclude(AppClosed, nil)
 		_ = r.tun.Close()
 		return 0, true
 	}
-	wait = left(r.moved.Load(), r.opt.HalfCloseTimeout, now)
+	wait = r.moved.left(r.began, now, r.opt.HalfCloseTimeout)
 	if wait <= 0 {
 		r.abort(HalfCloseUnsupported, nil)
 		return 0, true
 	}
 	return min(wait, askAgain), false
-}
-
-// left returns what is left at now of a span that began at start, in Unix
-// nanoseconds.
-func left(start int64, span time.Duration, now time.Time) time.Duration {
-	return time.Unix(0, start).Add(span).Sub(now)
 }

@@ -38,8 +38,7 @@ func (r *relay) watchIdle() (stop func()) {
 		if stopped || r.endsByItself() {
 			return
 		}
-		acked, _ := r.acked() // fails where app is closed, and then it is over
-		again, idle := clock.look(time.Now(), time.Unix(0, r.moved.Load()), acked)
+		again, idle := r.lookIdle(&clock, time.Now())
 		if idle {
 			r.abort(Idle, fmt.Errorf("nothing has moved for %s (--idle-timeout)", clock.timeout))
 			return
@@ -52,6 +51,12 @@ func (r *relay) watchIdle() (stop func()) {
 		stopped = true
 		timer.Stop()
 	}
+}
+
+// lookIdle is clock's look at now.
+func (r *relay) lookIdle(clock *idleClock, now time.Time) (again time.Duration, idle bool) {
+	acked, _ := r.acked() // fails where app is closed, and then it is over
+	return clock.look(now, r.moved.time(r.began), acked)
 }
 
 // endsByItself reports whether the end has come, or is only waited for: what an

@@ -128,10 +128,11 @@ type relay struct {
 	flushing sync.WaitGroup // who writes it
 
 	sent, received atomic.Int64
-	moved          atomic.Int64 // when a byte last moved, Unix nanoseconds
-	lastSent       atomic.Int64 // when one was last sent to the target
-	appFinished    atomic.Bool  // the app's FIN was seen
-	appGone        atomic.Bool  // and it has closed
+	began          time.Time   // what moved and lastSent are measured from
+	moved          moment      // when a byte last moved
+	lastSent       moment      // when one was last sent to the target
+	appFinished    atomic.Bool // the app's FIN was seen
+	appGone        atomic.Bool // and it has closed
 
 	targetDone chan struct{} // closed when Receive has ended
 
@@ -142,11 +143,12 @@ type relay struct {
 }
 
 func newRelay(app *net.TCPConn, tun Tunnel, opt Options) *relay {
-	r := &relay{app: app, tun: tun, opt: opt, targetDone: make(chan struct{}), over: make(chan struct{})}
+	r := &relay{app: app, tun: tun, opt: opt, began: time.Now(), targetDone: make(chan struct{}), over: make(chan struct{})}
 	r.raw, _ = app.SyscallConn() // fails for a nil connection only
 	r.held = newQueue(opt.Buffers, r.evict)
 	r.writer.init(r.raw)
 	r.touch()
+	r.lastSent.forget()
 	return r
 }
 
@@ -170,7 +172,7 @@ func (r *relay) finish() {
 // hold back too much.
 func (r *relay) evict() { r.abort(SlowReader, errTotal) }
 
-func (r *relay) touch() { r.moved.Store(time.Now().UnixNano()) }
+func (r *relay) touch() { r.moved.set(r.began, time.Now()) }
 
 // conclude settles the reason; the first one stands.
 func (r *relay) conclude(reason CloseReason, err error) {

@@ -48,10 +48,10 @@ func (r *relay) forward(p []byte) bool {
 			r.asked.Store(true)
 		}
 		if err := r.tun.Send(p); err == nil {
-			now := time.Now().UnixNano()
+			now := time.Now()
 			r.sent.Add(int64(len(p)))
-			r.moved.Store(now)
-			r.lastSent.Store(now)
+			r.moved.set(r.began, now)
+			r.lastSent.set(r.began, now)
 			return true
 		}
 		// Why it failed is for Receive to say: the target may have closed.

@@ -119,7 +119,8 @@ func redirected(f Family, flow *netlink.ConntrackFlow, ports []uint16) (Connecti
 		c.State = tcpState(tcp.State)
 	}
 	if flow.TimeStart != 0 {
-		age := int64(time.Since(time.Unix(0, int64(flow.TimeStart))).Seconds())
+		// The kernel has the wall clock's time of it, and that may have been set since.
+		age := int64(max(0, time.Since(time.Unix(0, int64(flow.TimeStart)))).Seconds())
 		c.AgeSeconds = &age
 	}
 	return c, true

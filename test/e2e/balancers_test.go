@@ -44,7 +44,9 @@ func TestBalancers(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%s behind %s", c.mode, c.kind), func(t *testing.T) {
 			t.Parallel()
-			r, balancer := newBalancedRig(t, c.mode, c.kind)
+			r := newBareRig(t, lab.Options{Mode: c.mode})
+			balancer := r.Servers[0].NewClientBalancer(c.kind)
+			r.startBehind(t, balancer)
 			r.testKinds(t)
 			r.testHalfClose(t)
 			r.transferBothWays(t, "behind the balancer", scale(32<<20))
@@ -61,18 +63,15 @@ func TestBalancers(t *testing.T) {
 	}
 }
 
-// newBalancedRig is a rig whose sidecar reaches its server through a balancer
-// alone, by what auto finds out.
-func newBalancedRig(t *testing.T, mode lab.Mode, kind lab.BalancerKind) (*rig, *lab.ClientBalancer) {
+// startBehind starts a balancer, and a sidecar that knows its server by the
+// balancer's address alone, and the mode by what auto finds out.
+func (r *rig) startBehind(t *testing.T, balancer *lab.ClientBalancer) {
 	t.Helper()
-	r := newBareRig(t, lab.Options{Mode: mode})
-	balancer, err := r.Servers[0].NewClientBalancer(labtest.Context(t, hang), kind)
-	if err != nil {
+	if err := balancer.Start(labtest.Context(t, hang)); err != nil {
 		t.Fatal(err)
 	}
 	r.apply(t)
 	r.start(t, "--proxy-server="+balancer.Address(), "--half-close-timeout=5s")
-	return r, balancer
 }
 
 // testShortConnections makes many connections that each end at once, without a
@@ -142,6 +141,44 @@ func (r *rig) restartServer(t *testing.T) {
 	r.wantServes(t)
 }
 
+// A server that allows few streams on a connection gets more connections: bursts of
+// dials, the first one on a connection that is new, lose none and wait for none.
+func TestAServerThatAllowsFewStreams(t *testing.T) {
+	const bursts = 3
+	// Each of the first one's dials needs a TLS handshake.
+	for most, dials := range map[int]int{1: 50, 10: 200} {
+		t.Run(fmt.Sprintf("%d at once", most), func(t *testing.T) {
+			t.Parallel()
+			r := newBareRig(t, lab.Options{Mode: lab.GRPC})
+			balancer := r.Servers[0].NewClientBalancer(lab.HAProxyGRPC)
+			balancer.MaxStreams = most
+			r.startBehind(t, balancer)
+			before := r.metrics(t)
+			for range bursts {
+				r.each(t, dials, dials, func(ctx context.Context, i int) error {
+					conn, err := r.dial(ctx, lab.ShootPod(lab.IPv4, 1+i%lab.PodAddresses), target.EchoPort)
+					if err != nil {
+						return err
+					}
+					defer conn.Close()
+					return hello(conn)
+				})
+			}
+			after := r.metrics(t)
+			if failed := increases("proxy_client_dial_failures_total", before, after); len(failed) != 0 {
+				t.Errorf("dials failed: %v", failed)
+			}
+			if tried := increases("proxy_client_failovers_total", before, after); len(tried) != 0 {
+				t.Errorf("dials were tried again elsewhere, so the server was set aside: %v", tried)
+			}
+			if up := after.Sum("proxy_client_server_up"); up != 1 {
+				t.Errorf("server_up is %v, though the server is only full", up)
+			}
+			r.wantNoLeak(t)
+		})
+	}
+}
+
 // In http-connect mode nothing but TLS's own end marks that a connection ended in
 // order. A balancer that ends TLS says that end itself when the server is killed:
 // the app sees a clean end. (In grpc mode the end is a stream's, which no balancer
@@ -150,7 +187,8 @@ func TestLimitAServerKilledBehindABalancerThatEndsTLS(t *testing.T) {
 	for _, kind := range []lab.BalancerKind{lab.HAProxyTLS, lab.NginxTLS} {
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()
-			r, _ := newBalancedRig(t, lab.HTTPConnect, kind)
+			r := newBareRig(t, lab.Options{Mode: lab.HTTPConnect})
+			r.startBehind(t, r.Servers[0].NewClientBalancer(kind))
 			before := r.metrics(t)
 			x := r.startRaw(t, lab.ShootPod(lab.IPv4, 1))
 			r.Server.Kill()

@@ -107,14 +107,11 @@ type ClientBalancer struct {
 	starts int
 }
 
-// NewClientBalancer starts a balancer in front of a server and waits until it
-// listens. Its address is another way to say --proxy-server than the server's own.
-func (s *Server) NewClientBalancer(ctx context.Context, kind BalancerKind) (*ClientBalancer, error) {
-	b := &ClientBalancer{kind: kind, server: s, MaxStreams: 100, dir: filepath.Join(s.lab.Dir, fmt.Sprint("balancer", s.Index))}
-	if err := os.Mkdir(b.dir, 0o755); err != nil {
-		return nil, err
-	}
-	return b, b.Start(ctx)
+// NewClientBalancer is a balancer in front of a server, not yet started. Its address
+// is another way to say --proxy-server than the server's own.
+func (s *Server) NewClientBalancer(kind BalancerKind) *ClientBalancer {
+	const most = 100 // HAProxy's default
+	return &ClientBalancer{kind: kind, server: s, MaxStreams: most, dir: filepath.Join(s.lab.Dir, fmt.Sprint("balancer", s.Index))}
 }
 
 // Address is where the balancer listens, as --proxy-server wants it.
@@ -174,7 +171,7 @@ func (b *ClientBalancer) command() (Command, error) {
 	return Command{Path: "haproxy", Args: []string{"-db", "-f", file}}, nil
 }
 
-// settings issues the balancer's certificate, once.
+// settings issues the balancer's certificate, once, and makes the folder for it.
 func (b *ClientBalancer) settings() (BalancerSettings, error) {
 	certs, name := b.server.lab.Certs, fmt.Sprint("balancer", b.server.Index)
 	s := BalancerSettings{
@@ -188,6 +185,9 @@ func (b *ClientBalancer) settings() (BalancerSettings, error) {
 	}
 	if b.starts > 1 {
 		return s, nil
+	}
+	if err := os.Mkdir(b.dir, 0o755); err != nil {
+		return s, err
 	}
 	cert, key, err := certs.Frontend.Issue(name, []netip.Addr{b.server.Address(IPv4), b.server.Address(IPv6)}, nil)
 	if err != nil {

@@ -121,11 +121,15 @@ func (l *Lab) buildTunnel(ctx context.Context) error {
 // Name is the lab's own part in the names of its namespaces.
 func (l *Lab) Name() string { return filepath.Base(l.Dir) }
 
+// ProgramPath is where the lab runs a product binary from. What a test has put there
+// before the first start is run in place of the product's.
+func (l *Lab) ProgramPath(name string) string { return filepath.Join(l.Dir, "bin", name) }
+
 // worldBin copies a product binary to where every uid can run it (a clone may
 // lie below a folder of mode 0700) and returns its path. Where that fails the
 // path does not exist, which starting it will tell.
 func (l *Lab) worldBin(name string) string {
-	to := filepath.Join(l.Dir, "bin", name)
+	to := l.ProgramPath(name)
 	if _, err := os.Stat(to); err == nil {
 		return to
 	}

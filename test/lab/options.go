@@ -168,7 +168,7 @@ func FindBinaries() (bin, testBin string, err error) {
 	if bin != "" && testBin != "" {
 		return bin, testBin, nil
 	}
-	root, err := repositoryRoot()
+	root, err := RepositoryRoot()
 	if err != nil {
 		return bin, testBin, err
 	}
@@ -181,7 +181,9 @@ func FindBinaries() (bin, testBin string, err error) {
 	return bin, testBin, nil
 }
 
-func repositoryRoot() (string, error) {
+// RepositoryRoot is the folder of the repository that the working directory, or this
+// program, lies in.
+func RepositoryRoot() (string, error) {
 	var starts []string
 	if dir, err := os.Getwd(); err == nil {
 		starts = append(starts, dir)

@@ -42,7 +42,8 @@ const badFiles = "the changed TLS files cannot be used"
 // auditor reads the sidecar's log and finds reasons for which there was none.
 type auditor struct {
 	journal *journal
-	servers []string // as the log names them
+	clock   straightener // the log's
+	servers []string     // as the log names them
 	reasons map[string]int
 	spoilt  int // lines about certificates
 	strange int // lines that are none of the logger's
@@ -61,6 +62,7 @@ func (a *auditor) audit(log io.Reader) error {
 			}
 			continue
 		}
+		l.Time = a.clock.straighten(l.Time)
 		if l.Message == notMade || l.Message == closed || l.Message == brokeUp {
 			a.reasons[l.Message+": "+l.Reason]++
 		}
@@ -142,15 +144,17 @@ func (a *auditor) complaintBroken(l line, began time.Time) string {
 // audit reads the sidecar's log, and compares what it counted with what the
 // apps saw.
 func (s *site) audit(log io.Reader, m lab.Metrics) (map[string]int, error) {
-	a := &auditor{journal: &s.journal, reasons: map[string]int{}, find: s.tally.note}
-	for _, server := range s.lab.Servers {
-		a.servers = append(a.servers, server.Frontend())
-	}
+	a := &auditor{journal: &s.journal, servers: s.frontends(), reasons: map[string]int{}, find: s.tally.note}
 	if err := a.audit(log); err != nil {
 		return nil, fmt.Errorf("read the sidecar's log: %w", err)
 	}
 	if _, kinds := s.journal.count(); a.spoilt < kinds[SpoilFiles] {
 		s.tally.note("invalid certificates were written %d times, and reported %d times", kinds[SpoilFiles], a.spoilt)
+	}
+	if s.clock != nil {
+		if err := a.clock.differs(s.clock.seen); err != nil {
+			s.tally.note("the sidecar's log: %v", err)
+		}
 	}
 	c, _ := s.tally.snapshot()
 	for _, problem := range compare(c, tellsOf(m)) {

@@ -52,6 +52,40 @@ func TestAuditOfTheLog(t *testing.T) {
 	}
 }
 
+// A clock that is stepped tells what it was off by, and the real time is found, also
+// where lines of two goroutines change places at the step.
+func TestAuditStraightensTheClock(t *testing.T) {
+	const s = time.Second
+	start := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	var c straightener
+	for _, l := range []struct{ after, offset time.Duration }{
+		{0, 0},
+		{10 * s, 0},
+		{11 * s, time.Hour},
+		{10 * s, 0}, // written late
+		{12 * s, time.Hour},
+		{29 * time.Minute, time.Hour},
+		{30 * time.Minute, 0},
+		{31 * time.Minute, -time.Hour},
+		{5 * time.Hour / 6, -time.Hour},
+	} {
+		if got, want := c.straighten(start.Add(l.after+l.offset)), start.Add(l.after); !got.Equal(want) {
+			t.Errorf("%s after the start, off by %s: %s, want %s", l.after, l.offset, got, want)
+		}
+	}
+	if err := c.differs(map[time.Duration]bool{0: true, time.Hour: true, -time.Hour: true}); err != nil {
+		t.Error(err)
+	}
+	for _, wrong := range []map[time.Duration]bool{
+		{0: true, time.Hour: true},
+		{0: true, time.Hour: true, -time.Hour: true, 2 * time.Hour: true},
+	} {
+		if c.differs(wrong) == nil {
+			t.Errorf("offsets %v pass for %v", c.seen, wrong)
+		}
+	}
+}
+
 func TestAuditOfCertificates(t *testing.T) {
 	now := time.Now()
 	log := fmt.Sprintf(`{"time":%q,"level":"ERROR","msg":%q}`, now.Format(time.RFC3339Nano), badFiles+"; and so on") + "\n"

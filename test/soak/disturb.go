@@ -110,6 +110,17 @@ func (s *site) do(ctx context.Context, d Disturbance, struck func()) error {
 		err := s.spoilFiles()
 		sleep(ctx, d.For)
 		return errors.Join(err, s.swapFiles())
+	case ClockAhead, ClockBack:
+		by := clockStep
+		if d.Kind == ClockBack {
+			by = -by
+		}
+		defer sleep(ctx, d.For)
+		return s.clock.step(by)
+	case PauseTarget:
+		return s.pauseTarget(ctx, d, struck)
+	case FewStreams:
+		return s.allowFewStreams(ctx, d, struck)
 	}
 	return fmt.Errorf("nobody knows how to do %q", d.Kind)
 }
@@ -184,7 +195,7 @@ func (s *site) recover(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if up := m.Sum("proxy_client_server_up"); up != peers {
+		if up := m.Sum("proxy_client_server_up"); up != float64(len(s.lab.Servers)) {
 			return fmt.Errorf("%v servers are up", up)
 		}
 		return nil
@@ -196,28 +207,12 @@ func (s *site) recover(ctx context.Context) error {
 }
 
 // canaries are some connections at once, so that more than one server gets
-// some. They are judged and counted like all others.
+// some.
 func (s *site) canaries(ctx context.Context) error {
-	const n = 12
-	failed := make(chan error, n)
-	var all sync.WaitGroup
-	for range n {
-		all.Go(func() {
-			w := s.traffic.worker(ctx, "canary")
-			sc := script{up: 200, down: 2000, rounds: 1, targetCloses: true}
-			a := w.open(whole, scriptPort, sc)
-			w.play(a, sc, 0)
-			w.done(a)
-			if o := a.outcome; o.ending != cleanEnd || o.got != o.want {
-				failed <- fmt.Errorf("%s ended in %s after %d bytes of %d: %w", o, o.ending, o.got, o.want, o.err)
-			}
-		})
+	for _, o := range s.burstOf(ctx, "canary", 12) {
+		if o.ending != cleanEnd || o.got != o.want {
+			return fmt.Errorf("%s ended in %s after %d bytes of %d: %w", o, o.ending, o.got, o.want, o.err)
+		}
 	}
-	all.Wait()
-	select {
-	case err := <-failed:
-		return err
-	default:
-		return nil
-	}
+	return nil
 }

@@ -19,7 +19,8 @@
 // app, ended it. Only a disturbance that struck while it lived, of a kind for
 // which the protocol has no cure, excuses less ([Disturbance.excuses]):
 //
-//	a server was killed, or out of reach for longer than TCP waits   RST
+//	a server was killed, or its balancer, or out of reach
+//	for longer than TCP waits                               RST
 //	an agent was killed     a clean but early end (konnectivity tells neither
 //	                        server nor client that the target did not close),
 //	                        or RST for an app that wrote after that
@@ -28,7 +29,8 @@
 //	no server was in reach for longer than TCP waits   a dial may fail
 //
 // Everything else (frozen peers, lost packets, delay, little bandwidth, short
-// partitions, other certificates) excuses nothing, and whoever connects after a
+// partitions, other certificates, steps of the sidecar's wall clock, servers that
+// allow few streams, targets that pause) excuses nothing, and whoever connects after a
 // kill must not notice it. A wrong byte and a connection that hangs are never
 // excused, nor is an early end where a reset was due. The sidecar's own log is
 // held to the same rules: it names the server that each connection went by.
@@ -39,9 +41,15 @@
 // same seed is the same plan. A disturbance is over when it has been undone,
 // every server has every agent again, and connections succeed.
 //
+// Two kinds need more than the lab has. So that the sidecar's wall clock can be
+// stepped, it is built anew (package wallclock); its log is read accordingly. And a
+// target that stops reading stops its agent for everybody, which is upstream's
+// limit: those that pause have a server, an agent and a sidecar of their own.
+//
+// In grpc mode HAProxy stands before one of the servers ([lab.HAProxyGRPC]), since
+// the real one cannot be told to allow few streams.
+//
 // # What it never does
 //
 // It measures no speed, and no check depends on time but guards against hanging.
-// A target that stops reading is not part of the traffic: it stops its agent for
-// everybody, which is upstream's limit.
 package soak

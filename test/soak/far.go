@@ -40,6 +40,7 @@ const chunk = 64 << 10
 type far struct {
 	listeners []net.Listener
 	tasks     sync.WaitGroup
+	closing   chan struct{} // closed when nothing needs to wait any more
 
 	mu      sync.Mutex
 	closed  bool
@@ -52,7 +53,7 @@ type far struct {
 }
 
 func listenFar(listen func(network, address string) (net.Listener, error)) (*far, error) {
-	f := &far{conns: map[net.Conn]time.Time{}, records: map[uint64]*record{}}
+	f := &far{closing: make(chan struct{}), conns: map[net.Conn]time.Time{}, records: map[uint64]*record{}}
 	for _, port := range []int{scriptPort, greetPort, stallPort} {
 		listener, err := listen("tcp", fmt.Sprintf(":%d", port))
 		if err != nil {
@@ -136,7 +137,7 @@ func (f *far) begin(s script) (*record, error) {
 // follow does what the script says, and fills the record when all is over.
 func (f *far) follow(conn net.Conn, in io.Reader, r *record) {
 	check := newChecker(r.script.id, toTarget)
-	err := rounds(conn, in, r.script, check)
+	err := f.rounds(conn, in, r.script, check)
 	if err == nil && !r.script.targetCloses {
 		// The app may stay for long; more than the script says must not come.
 		_, err = io.CopyBuffer(check, onlyReader{in}, make([]byte, 512))
@@ -156,23 +157,39 @@ type (
 	onlyWriter struct{ io.Writer }
 )
 
-func rounds(conn net.Conn, in io.Reader, s script, check *checker) error {
+func (f *far) rounds(conn net.Conn, in io.Reader, s script, check *checker) error {
 	buffer := make([]byte, min(chunk, max(s.up, s.down, 1)))
 	answer := stream(s.id, toApp)
 	for range s.rounds {
-		if err := copyExactly(check, in, s.up, buffer); err != nil {
+		// The rest is more than all that lies between could hold.
+		if err := copyExactly(check, in, s.up/8, buffer); err != nil {
+			return err
+		}
+		f.wait(s.stop)
+		if err := copyExactly(check, in, s.up-s.up/8, buffer); err != nil {
 			return err
 		}
 		if err := copyExactly(conn, answer, s.down/2, buffer); err != nil {
 			return err
 		}
 		// The pause gives whatever is between time to see an app's FIN.
-		time.Sleep(s.pause)
+		f.wait(s.pause)
 		if err := copyExactly(conn, answer, s.down-s.down/2, buffer); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// wait is time.Sleep, but for the end of all.
+func (f *far) wait(d time.Duration) {
+	if d == 0 {
+		return
+	}
+	select {
+	case <-time.After(d):
+	case <-f.closing:
+	}
 }
 
 // copyExactly is io.CopyN with the caller's buffer.
@@ -232,6 +249,7 @@ func (f *far) close() error {
 	}
 	f.mu.Lock()
 	f.closed = true
+	close(f.closing)
 	for conn := range f.conns {
 		_ = conn.Close()
 	}

@@ -100,6 +100,18 @@ func (w *worker) halfClose() {
 	w.done(a)
 }
 
+// halfCloseAndWait does the same with an answer that takes its time, though less
+// than --half-close-timeout.
+func (w *worker) halfCloseAndWait() {
+	s := script{up: w.size(50, 8<<10), down: w.size(2, 64<<10), rounds: 1, targetCloses: true}
+	s.pause = 2*time.Second + time.Duration(w.rand.Int64N(int64(4*time.Second))).Round(time.Millisecond)
+	a := w.open(whole, scriptPort, s)
+	a.send(s.up)
+	a.finish()
+	a.receiveEnd()
+	w.done(a)
+}
+
 // sendAndClose is how statsd and many a logger behave: nobody tells the app
 // that its bytes have arrived.
 func (w *worker) sendAndClose() {

@@ -39,7 +39,9 @@ func (d Disturbance) excuses() (struck, lasting excuse) {
 	case Stall:
 		// All clocks have gone on. Upstream's TCP_USER_TIMEOUT is 20 s.
 		return excuse{reset: true, early: d.For > 3*breaking}, excuse{tail: true, dial: true}
-	case SwapFiles, SpoilFiles:
+	case FewStreams:
+		return excuse{reset: true, tail: true}, excuse{}
+	case SwapFiles, SpoilFiles, ClockAhead, ClockBack, PauseTarget:
 		return excuse{}, excuse{}
 	default:
 		return excuse{}, excuse{tail: true}
@@ -53,6 +55,8 @@ func (d Disturbance) breaks(server int) bool {
 		return true
 	case KillServer, HideServerFor:
 		return d.Index == server
+	case FewStreams:
+		return server == fewStreams
 	default:
 		return false
 	}

@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
+
+	"github.com/shoot-proxy/proxy-client/test/lab"
 )
 
 // Kind is one way to disturb a lab.
@@ -33,6 +36,10 @@ const (
 	DelayAgents   Kind = "delay of agents"
 	SwapFiles     Kind = "swap client certificate"
 	SpoilFiles    Kind = "invalid client certificate"
+	ClockAhead    Kind = "wall clock steps ahead"
+	ClockBack     Kind = "wall clock steps back"
+	PauseTarget   Kind = "target pauses in uploads"
+	FewStreams    Kind = "few streams at server"
 	// Stall is in no plan: the machine itself stood still.
 	Stall Kind = "standstill of the machine"
 )
@@ -41,7 +48,7 @@ const (
 type span struct {
 	kind     Kind
 	min, max time.Duration
-	// level is a probability, bytes a second, or milliseconds.
+	// level is a probability, bytes a second, milliseconds, or streams.
 	low, high float64
 	// mild ones can go on beside any other.
 	mild bool
@@ -52,9 +59,10 @@ type span struct {
 // without traffic the probes of 4 s may be lost: what lasts up to 3 s breaks
 // nothing, on a machine that does not add much, and 12 s break what was being
 // sent. Kills last until the process is started again.
-func deck() []span {
+// A clock stays where it was stepped to. Only a grpc server has streams.
+func deck(mode lab.Mode) []span {
 	const s = time.Second
-	return []span{
+	all := []span{
 		{kind: KillServer, max: 3 * s},
 		{kind: KillServers, max: 2 * s},
 		{kind: KillAgent, max: 3 * s},
@@ -73,7 +81,12 @@ func deck() []span {
 		{kind: DelayAgents, min: 3 * s, max: 8 * s, low: 5, high: 60, mild: true},
 		{kind: SwapFiles, max: s, mild: true},
 		{kind: SpoilFiles, min: 2 * s, max: 5 * s, mild: true},
+		{kind: PauseTarget, min: 11 * s, max: 40 * s, mild: true},
 	}
+	if mode == lab.GRPC {
+		all = append(all, span{kind: FewStreams, max: s, low: 1, high: 20})
+	}
+	return all
 }
 
 // Disturbance is one fault with its length.
@@ -81,7 +94,7 @@ type Disturbance struct {
 	Kind  Kind
 	Index int // of the server or agent
 	For   time.Duration
-	Level float64 // a probability, bytes a second, or milliseconds
+	Level float64 // a probability, bytes a second, milliseconds, or streams
 }
 
 // String is the disturbance as the report shows it.
@@ -97,6 +110,8 @@ func (d Disturbance) String() string {
 		fmt.Fprintf(&b, " %.1f MB/s", d.Level/1e6)
 	case DelayAgents:
 		fmt.Fprintf(&b, " %.0f ms", d.Level)
+	case FewStreams:
+		fmt.Fprintf(&b, " %d: %.0f", fewStreams, d.Level)
 	}
 	fmt.Fprintf(&b, ", %s", d.For)
 	return b.String()
@@ -111,25 +126,31 @@ type Step struct {
 // Plan is what happens to one lab, in this order.
 type Plan []Step
 
-// Peers are how many servers and agents a lab has of each.
+// peers are how many servers and agents a lab has of each.
 const peers = 2
+
+// fewStreams is the index of the server that allows few streams, where one does.
+const fewStreams = 1
+
+// clockStep is how far a step moves the wall clock.
+const clockStep = time.Hour
 
 // recovery is what a plan counts for the end of a disturbance. It is part of
 // the plan's arithmetic only; the soak waits for as long as it takes.
 const recovery = 1500 * time.Millisecond
 
 // NewPlan fills duration with calm and disturbances. The same arguments give
-// the same plan; name is the lab's, so that labs differ. Every kind comes once
+// the same plan; labs of different modes have different ones. Every kind comes once
 // before any comes again.
-func NewPlan(seed uint64, name string, duration time.Duration) Plan {
+func NewPlan(seed uint64, mode lab.Mode, duration time.Duration) Plan {
 	h := fnv.New64a()
-	_, _ = h.Write([]byte(name)) // never fails
+	_, _ = h.Write([]byte(mode)) // never fails
 	r := rand.New(rand.NewPCG(seed, h.Sum64()))
 	var plan Plan
 	var cards []span
 	draw := func() span {
 		if len(cards) == 0 {
-			cards = deck()
+			cards = deck(mode)
 			r.Shuffle(len(cards), func(i, j int) { cards[i], cards[j] = cards[j], cards[i] })
 		}
 		c := cards[0]
@@ -137,18 +158,22 @@ func NewPlan(seed uint64, name string, duration time.Duration) Plan {
 		return c
 	}
 	// The last calm shows that the last disturbance left nothing behind.
-	for left := duration - recovery; ; {
+	for left, tries := duration-recovery, 3; ; {
 		step := Step{Calm: between(r, 3*time.Second, 8*time.Second)}
 		card := draw()
 		step.Disturbances = append(step.Disturbances, card.pick(r))
 		if len(cards) > 0 && cards[0].mild != card.mild && cards[0].mild {
 			step.Disturbances = append(step.Disturbances, draw().pick(r))
 		}
-		left -= step.Calm + step.length() + recovery
-		if left < 0 && len(plan) > 0 {
+		need := step.Calm + step.length() + recovery
+		switch {
+		case need <= left || len(plan) == 0:
+			plan, left = append(plan, step), left-need
+		case tries == 0:
 			return plan
+		default:
+			tries-- // another one may be shorter
 		}
-		plan = append(plan, step)
 	}
 }
 
@@ -172,6 +197,13 @@ func (c span) pick(r *rand.Rand) Disturbance {
 // between is a random duration in steps of 100 ms.
 func between(r *rand.Rand, low, high time.Duration) time.Duration {
 	return (low + time.Duration(r.Int64N(int64(high-low)+1))).Round(100 * time.Millisecond)
+}
+
+// has reports whether one of some kinds is in the plan.
+func (p Plan) has(kinds ...Kind) bool {
+	return slices.ContainsFunc(p, func(s Step) bool {
+		return slices.ContainsFunc(s.Disturbances, func(d Disturbance) bool { return slices.Contains(kinds, d.Kind) })
+	})
 }
 
 // String lists the plan.

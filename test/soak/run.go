@@ -72,35 +72,55 @@ func (p *printer) line(format string, args ...any) {
 
 // soak is one lab from its making to its removal.
 func soak(ctx context.Context, cfg Config, mode lab.Mode, say func(string, ...any)) error {
-	s, err := newSite(ctx, cfg, mode, say)
+	plan := cfg.Plan
+	if len(plan) == 0 {
+		plan = NewPlan(cfg.Seed, mode, cfg.Duration)
+	}
+	say("the plan:\n%s", plan)
+	s, err := newSite(ctx, cfg, siteOptions{
+		mode: mode, peers: peers, clock: plan.has(ClockAhead, ClockBack), fewStreams: plan.has(FewStreams),
+	}, say)
 	if err != nil {
 		return err
 	}
-	plan := cfg.Plan
-	if len(plan) == 0 {
-		plan = NewPlan(cfg.Seed, s.name, cfg.Duration)
+	sites := []*site{s}
+	if plan.has(PauseTarget) {
+		if err = s.newAnnex(ctx, cfg, mode); err == nil {
+			sites = append(sites, s.annex)
+		}
 	}
-	say("the plan:\n%s", plan)
-	err = s.soak(ctx, plan, cfg.Duration)
+	if err == nil {
+		err = s.besideAnnex(ctx, func() error { return s.soak(ctx, plan, cfg.Duration) })
+	}
+	findings := 0
+	for _, one := range sites {
+		found, ending := one.finish(err != nil, cfg.LogDir)
+		findings, err = findings+found, errors.Join(err, ending)
+	}
+	if findings > 0 {
+		err = errors.Join(err, fmt.Errorf("%w: %d in mode %s, seed %d", ErrFindings, findings, mode, cfg.Seed))
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", mode, err)
+	}
+	return nil
+}
+
+// finish tells what was found in a site, and removes it.
+func (s *site) finish(failed bool, logDir string) (findings int, err error) {
 	found := s.tally.report()
-	if err != nil || len(found) > 0 {
-		say("the lab's processes said:\n%s", s.lab.Logs())
+	if failed || len(found) > 0 {
+		s.say("the lab's processes said:\n%s", s.lab.Logs())
 	}
-	err = errors.Join(err, s.keepLogs(cfg.LogDir))
+	err = s.keepLogs(logDir)
 	crashes, closing := s.close()
 	for _, crash := range crashes {
 		found = append(found, "a process crashed: "+crash)
 	}
 	for _, f := range found {
-		say("FINDING: %s", f)
+		s.say("FINDING: %s", f)
 	}
-	if len(found) > 0 {
-		err = errors.Join(err, fmt.Errorf("%w: %d in mode %s, seed %d", ErrFindings, len(found), s.name, cfg.Seed))
-	}
-	if err := errors.Join(err, closing); err != nil {
-		return fmt.Errorf("%s: %w", s.name, err)
-	}
-	return nil
+	return len(found), errors.Join(err, closing)
 }
 
 // keepLogs copies the logs to a folder of the site's own in dir, and writes down
@@ -109,7 +129,7 @@ func (s *site) keepLogs(dir string) error {
 	if dir == "" {
 		return nil
 	}
-	dir = filepath.Join(dir, s.name)
+	dir = filepath.Join(dir, s.logs)
 	if err := os.CopyFS(dir, os.DirFS(filepath.Join(s.lab.Dir, "logs"))); err != nil {
 		return err
 	}

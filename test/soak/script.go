@@ -15,25 +15,26 @@ type script struct {
 	up, down int64 // of one round
 	rounds   int64
 	pause    time.Duration // of the target, in the middle of each answer
+	stop     time.Duration // for which the target does not read, early in each question
 	// targetCloses is false where the app ends the connection, after its last
 	// round or before.
 	targetCloses bool
 }
 
-const scriptFormat = "soak id=%d up=%d down=%d rounds=%d pause=%d closes=%t\n"
+const scriptFormat = "soak id=%d up=%d down=%d rounds=%d pause=%d stop=%d closes=%t\n"
 
 // maxScript bounds a script's line.
 const maxScript = 200
 
 func (s script) String() string {
-	return fmt.Sprintf(scriptFormat, s.id, s.up, s.down, s.rounds, s.pause.Milliseconds(), s.targetCloses)
+	return fmt.Sprintf(scriptFormat, s.id, s.up, s.down, s.rounds, s.pause.Milliseconds(), s.stop.Milliseconds(), s.targetCloses)
 }
 
 func parseScript(line string) (script, error) {
 	var s script
-	var pause int64
-	_, err := fmt.Sscanf(line, scriptFormat, &s.id, &s.up, &s.down, &s.rounds, &pause, &s.targetCloses)
-	s.pause = time.Duration(pause) * time.Millisecond
+	var pause, stop int64
+	_, err := fmt.Sscanf(line, scriptFormat, &s.id, &s.up, &s.down, &s.rounds, &pause, &stop, &s.targetCloses)
+	s.pause, s.stop = time.Duration(pause)*time.Millisecond, time.Duration(stop)*time.Millisecond
 	if err == nil && s.String() != line {
 		err = fmt.Errorf("it reads as %q", s.String())
 	}

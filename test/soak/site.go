@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 // site is a lab with its sidecar, targets and traffic.
 type site struct {
 	name    string // the mode
+	logs    string // the folder that its logs are kept in
 	lab     *lab.Lab
 	sidecar *lab.Process
 	targets *target.Targets
@@ -28,8 +30,13 @@ type site struct {
 	journal journal
 	tally   *tally
 	traffic *traffic
-	stall   atomic.Int64 // longest time in ns for which this program slept longer than it wanted
-	say     func(format string, args ...any)
+
+	clock    *wallClock          // the sidecar's, where it can be stepped
+	balancer *lab.ClientBalancer // in front of a server, where one allows few streams
+	annex    *site               // of the targets that pause, where there are any
+
+	stall atomic.Int64 // longest time in ns for which this program slept longer than it wanted
+	say   func(format string, args ...any)
 }
 
 // Flags of the sidecar that differ from the defaults. The dial budget is larger,
@@ -38,6 +45,9 @@ type site struct {
 const (
 	dialBudget = time.Minute
 	halfClosed = 25 * time.Second
+	// idleTimeout is longer than anything that a connection waits for, and shorter
+	// than a step of the clock.
+	idleTimeout = 10 * time.Minute
 	// closeDelay is how long after an app's last byte its tunnel is closed.
 	closeDelay = 2 * time.Second
 )
@@ -45,15 +55,23 @@ const (
 // setUp bounds the making of a site.
 const setUp = 3 * time.Minute
 
+// siteOptions say what a site has.
+type siteOptions struct {
+	mode       lab.Mode
+	peers      int  // servers, and agents
+	clock      bool // the sidecar's wall clock can be stepped
+	fewStreams bool // one of the servers can allow few streams
+}
+
 // newSite builds it, or removes what it had built.
-func newSite(ctx context.Context, cfg Config, mode lab.Mode, say func(string, ...any)) (_ *site, err error) {
+func newSite(ctx context.Context, cfg Config, with siteOptions, say func(string, ...any)) (_ *site, err error) {
 	ctx, cancel := context.WithTimeout(ctx, setUp)
 	defer cancel()
-	opts := lab.Options{Mode: mode, Servers: peers, Agents: peers, AgentRelay: true, Bin: cfg.Bin, TestBin: cfg.TestBin}
+	opts := lab.Options{Mode: with.mode, Servers: with.peers, Agents: with.peers, AgentRelay: true, Bin: cfg.Bin, TestBin: cfg.TestBin}
 	if err := opts.CheckProduct(); err != nil {
 		return nil, err
 	}
-	s := &site{name: string(mode), say: say}
+	s := &site{name: string(with.mode), logs: string(with.mode), say: say}
 	if s.lab, err = lab.New(ctx, opts); err != nil {
 		return nil, err
 	}
@@ -72,6 +90,16 @@ func newSite(ctx context.Context, cfg Config, mode lab.Mode, say func(string, ..
 	s.lab.OnClose(s.far.close)
 	s.tally = newTally(&s.journal)
 	s.traffic = &traffic{pod: s.lab.Pod, report: s.tally.add, seed: cfg.Seed}
+	if with.clock {
+		if err := s.newClock(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if with.fewStreams {
+		if err := s.newFewStreams(ctx); err != nil {
+			return nil, err
+		}
+	}
 	return s, s.startSidecar(ctx)
 }
 
@@ -91,12 +119,15 @@ func (s *site) startSidecar(ctx context.Context) (err error) {
 		return err
 	}
 	command := s.lab.ProxyClientCommand(
-		"--mode="+s.name,
+		"--mode="+s.name, "--proxy-server="+strings.Join(s.frontends(), ","), "--idle-timeout="+idleTimeout.String(),
 		"--dial-timeout="+dialBudget.String(), "--half-close-timeout="+halfClosed.String(),
 		"--client-cert="+s.files.Path("tls.crt"), "--client-key="+s.files.Path("tls.key"),
 	)
 	// As README.md says: below the container's limit, twice --total-buffer.
 	command.Env = append(command.Env, "GOMEMLIMIT=460MiB")
+	if s.clock != nil {
+		command.Env = append(command.Env, s.clock.Env())
+	}
 	s.sidecar, err = s.lab.StartSidecar(ctx, command)
 	return err
 }

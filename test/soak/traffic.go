@@ -59,7 +59,10 @@ func lanes() []lane {
 			{"no route", 2, (*worker).unroutable},
 		}},
 		{"long", 2, 100 * ms, []habit{{"keep-alive", 1, (*worker).keepAlive}}},
-		{"idle", 4, 100 * ms, []habit{{"idle", 1, (*worker).idle}}},
+		{"idle", 4, 100 * ms, []habit{
+			{"idle", 2, (*worker).idle},
+			{"half-closes and waits", 1, (*worker).halfCloseAndWait},
+		}},
 		{"bulk", 2, 300 * ms, []habit{
 			{"download", 4, (*worker).download},
 			{"upload", 4, (*worker).upload},

@@ -54,6 +54,9 @@ func TestVerdictOnAnApp(t *testing.T) {
 		{"byte too many", outcome{want: 10, got: 11, ending: cleanEnd}, serverDied.or(lateWrite), broken},
 		{"hung", outcome{want: 10, got: 9, ending: hungEnd}, serverDied.or(lateWrite), broken},
 		{"not accepted", outcome{want: 10, ending: oddEnd, err: syscall.ECONNREFUSED}, serverDied.or(lateWrite), broken},
+		{"reset although only a clock was stepped", outcome{want: 10, got: 9, ending: resetEnd}, all(ClockAhead), broken},
+		{"reset although only its target paused", outcome{want: 10, ending: resetEnd}, all(PauseTarget), broken},
+		{"reset with its server's balancer", outcome{want: 10, got: 9, ending: resetEnd}, all(FewStreams), excused},
 		{"failed dial that looks like an end", outcome{expected: noTarget, ending: cleanEnd}, serverDied.or(lateWrite), broken},
 		{"failed dial that said something", outcome{expected: noTarget, want: 1, got: 1, ending: resetEnd}, calm, broken},
 		{"slow reader that sees an end", outcome{expected: tooSlow, want: 10, got: 5, ending: cleanEnd}, calm, broken},
@@ -84,6 +87,7 @@ func TestVerdictOnATarget(t *testing.T) {
 	}{
 		{"lost tail in calm", outcome{expected: oneWay, sent: 30}, &record{script: s, got: 29, ended: ended}, calm, broken},
 		{"everything lost in calm", outcome{expected: oneWay, sent: 30}, nil, calm, broken},
+		{"lost tail although only a clock was stepped", outcome{expected: oneWay, sent: 30}, &record{script: s, got: 29, ended: ended}, all(ClockBack), broken},
 		{"lost tail while its agent was frozen", outcome{expected: oneWay, sent: 30}, &record{script: s, got: 29, ended: ended}, frozen, excused},
 		{"flipped byte", outcome{sent: 30}, &record{script: s, got: 3, wrong: errors.New("byte 3"), ended: ended}, serverDied, broken},
 		{"invented byte", outcome{sent: 30}, &record{script: s, got: 31, ended: ended}, serverDied, broken},
@@ -134,6 +138,10 @@ func TestExcusesAreForThoseWhoWereThere(t *testing.T) {
 		if got := j.excuse(o, o.ended); got != c.want {
 			t.Errorf("%s: %+v, want %+v", c.name, got, c.want)
 		}
+	}
+	few := &journal{entries: []*entry{{Disturbance: Disturbance{Kind: FewStreams, Index: 0}, began: at(2), struck: at(3), ended: at(6)}}}
+	if few.broke(0, at(0), at(9)) || !few.broke(fewStreams, at(0), at(9)) || few.broke(fewStreams, at(4), at(9)) {
+		t.Error("the balancer's end broke another server, another time, or nothing")
 	}
 	if j.broke(0, at(0), at(9)) || !j.broke(1, at(0), at(9)) || j.broke(1, at(4), at(9)) {
 		t.Error("the kill of server 1 broke another server, another time, or nothing")
@@ -218,7 +226,7 @@ func TestTextCheckerWantsAllAndNoMore(t *testing.T) {
 }
 
 func TestScripts(t *testing.T) {
-	s := script{id: 77, up: 10, down: 4, rounds: 3, pause: 300 * time.Millisecond, targetCloses: true}
+	s := script{id: 77, up: 10, down: 4, rounds: 3, pause: 300 * time.Millisecond, stop: 30 * time.Second, targetCloses: true}
 	if got, err := parseScript(s.String()); err != nil || got != s {
 		t.Errorf("%q reads as %+v, %v", s, got, err)
 	}

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package soak
+
+import (
+	"context"
+	"sync"
+
+	"github.com/shoot-proxy/proxy-client/test/lab"
+)
+
+// burstSize is how many apps dial at once when a server has come back that allows
+// few streams.
+const burstSize = 100
+
+// newFewStreams puts HAProxy in front of a server. The real server allows any number
+// of streams on a connection, and has no flag for it.
+func (s *site) newFewStreams(ctx context.Context) error {
+	s.balancer = s.lab.Servers[fewStreams].NewClientBalancer(lab.HAProxyGRPC)
+	return s.balancer.Start(ctx)
+}
+
+// frontends are the servers as the sidecar knows them, in the order of the lab's.
+func (s *site) frontends() []string {
+	var all []string
+	for i, server := range s.lab.Servers {
+		if i == fewStreams && s.balancer != nil {
+			all = append(all, s.balancer.Address())
+			continue
+		}
+		all = append(all, server.Frontend())
+	}
+	return all
+}
+
+// allowFewStreams ends the balancer, and all connections with it, starts it again
+// with another limit, and lets many apps dial at once: every one of them must get
+// through.
+func (s *site) allowFewStreams(ctx context.Context, d Disturbance, struck func()) error {
+	s.balancer.Kill()
+	struck()
+	sleep(ctx, d.For)
+	s.balancer.MaxStreams = int(d.Level)
+	if err := s.balancer.Start(ctx); err != nil {
+		return err
+	}
+	s.burstOf(ctx, "burst against few streams", burstSize)
+	return nil
+}
+
+// burstOf makes short connections at once, and waits for their end. They are judged
+// and counted like all others.
+func (s *site) burstOf(ctx context.Context, kind string, n int) (outcomes []outcome) {
+	var all sync.WaitGroup
+	outcomes = make([]outcome, n)
+	for i := range n {
+		all.Go(func() {
+			w := s.traffic.worker(ctx, kind)
+			sc := script{up: 200, down: 2000, rounds: 1, targetCloses: true}
+			a := w.open(whole, scriptPort, sc)
+			w.play(a, sc, 0)
+			w.done(a)
+			outcomes[i] = a.outcome
+		})
+	}
+	all.Wait()
+	return outcomes
+}

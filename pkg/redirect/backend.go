@@ -5,6 +5,7 @@
 package redirect
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -215,8 +216,9 @@ func probeKernel(st standing) error {
 	}
 	all := features(st.family)
 	err := tryFeatures(st, all)
-	if err == nil || errors.Is(err, ErrPermission) || errors.Is(err, ErrMissingBinary) {
-		return err
+	if err == nil || slices.ContainsFunc([]error{ErrPermission, ErrMissingBinary, ErrBusy, context.Canceled, context.DeadlineExceeded},
+		func(kind error) bool { return errors.Is(err, kind) }) {
+		return err // says nothing about the kernel
 	}
 	var missing, modules []string
 	for _, one := range all {

@@ -5,6 +5,7 @@
 package redirect
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -45,6 +46,8 @@ func TestBackendIsChosen(t *testing.T) {
 		{"nft does not work here", BackendAuto, &fakeTables{listing: empty, restore: failing(lacking, 1+len(features(IPv4)))}, &fakeTables{listing: empty, restore: probed()}, BackendLegacy, "", nil},
 		{"nft cannot be listed for lack of a module", BackendAuto, &fakeTables{listErr: lacking}, &fakeTables{listing: empty, restore: probed()}, BackendLegacy, "", nil},
 		{"nft fails for now", BackendAuto, &fakeTables{listing: empty, restore: failing(busy, 1+len(features(IPv4)))}, &fakeTables{listing: empty}, "", "", errBusyForTest},
+		{"the lock is held", BackendAuto, &fakeTables{listing: empty, restore: failing(&KernelError{Err: ErrBusy}, 1)}, &fakeTables{listing: empty}, "", "", ErrBusy},
+		{"cancelled", BackendAuto, &fakeTables{listing: empty, restore: failing(&KernelError{Err: context.Canceled}, 1)}, &fakeTables{listing: empty}, "", "", context.Canceled},
 		{"nft cannot be listed for now", BackendAuto, &fakeTables{listErr: busy}, &fakeTables{listing: empty}, "", "", errBusyForTest},
 		{"legacy cannot be listed for now", BackendAuto, &fakeTables{listing: empty}, &fakeTables{listErr: busy}, "", "", errBusyForTest},
 		{"asked for nft, legacy cannot be listed for now", BackendNFT, &fakeTables{listing: empty, restore: probed()}, &fakeTables{listErr: busy}, BackendNFT, "", nil},

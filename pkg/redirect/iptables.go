@@ -31,6 +31,7 @@ type iptablesTables struct {
 	backend Backend
 	list    string // path of iptables
 	restore string // path of the iptables-restore that belongs to list
+	wait    int    // seconds for the xtables lock
 	log     *slog.Logger
 	warned  map[string]bool // the chains that iptables cannot show, by name for people
 }
@@ -50,7 +51,7 @@ func openIPTables(ctx context.Context, log *slog.Logger, f Family, b Backend) (t
 	if err != nil {
 		return nil, missingBinary(base+"-restore", b, err)
 	}
-	return &iptablesTables{ctx: ctx, family: f, backend: b, list: path, restore: restore, log: log, warned: map[string]bool{}}, nil
+	return &iptablesTables{ctx: ctx, family: f, backend: b, list: path, restore: restore, wait: lockWait, log: log, warned: map[string]bool{}}, nil
 }
 
 // findIPTables returns the program whose name says its backend, or the plain
@@ -79,7 +80,7 @@ func (t *iptablesTables) List(table string, names ...string) (map[string][]strin
 	if t.backend == BackendLegacy && !legacyTableExists(t.family, table) {
 		return nil, nil // listing it would make it
 	}
-	listing, err := t.run("read table "+table, "", t.list, "-w", strconv.Itoa(lockWait), "-t", table, "-v", "-S")
+	listing, err := t.run("read table "+table, "", t.list, "-w", strconv.Itoa(t.wait), "-t", table, "-v", "-S")
 	if err != nil {
 		return nil, err
 	}
@@ -162,7 +163,7 @@ func legacyTableExists(f Family, table string) bool {
 
 // Restore implements tables.
 func (t *iptablesTables) Restore(script string) error {
-	_, err := t.run(filepath.Base(t.restore), script, t.restore, "--noflush", "-w", strconv.Itoa(lockWait))
+	_, err := t.run(filepath.Base(t.restore), script, t.restore, "--noflush", "-w", strconv.Itoa(t.wait))
 	return err
 }
 
@@ -173,9 +174,20 @@ func (t *iptablesTables) run(op, input, program string, args ...string) (string,
 	cmd.Stdin = strings.NewReader(input)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	err := cmd.Run()
+	err := cmd.Start()
+	if err == nil {
+		stop := func() {}
+		if t.backend == BackendLegacy { // nf_tables has no such lock
+			stop = sayWhileWaiting(t.log, cmd.Process.Pid, t.wait)
+		}
+		err = cmd.Wait()
+		stop()
+	}
 	if err == nil {
 		return stdout.String(), nil
+	}
+	if strings.Contains(stderr.String(), "currently holding the xtables lock") && t.ctx.Err() == nil {
+		return "", xtablesLockHeld(op, t.family, t.wait)
 	}
 	if ctxErr := t.ctx.Err(); ctxErr != nil {
 		err = fmt.Errorf("%w: %w", ctxErr, err)

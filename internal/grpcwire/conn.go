@@ -29,9 +29,12 @@ const (
 	maxWindow     = 1<<31 - 1
 	// lastStreamID is the last stream that a connection can carry.
 	lastStreamID = 1<<31 - 1
+	// reserveStreams are the last streams, for callers that have chosen the
+	// connection before they can know that it takes no more.
+	reserveStreams = 1000
 )
 
-// Config is what a Conn needs to know. All fields but Draining are required.
+// Config is what a Conn needs to know. All fields but the last two are required.
 type Config struct {
 	Scheme    string // https, or http where there is no TLS
 	Authority string // the host that is asked for
@@ -43,7 +46,12 @@ type Config struct {
 	MaxMessage       int    // bytes that a message has at most
 	MaxHeaders       uint32 // bytes that the headers of an answer have at most, as RFC 9113, section 6.5.2, counts them
 
-	// Draining is called, from Run, when the connection takes no more streams.
+	// FirstStream is the odd number of the first stream; 0 stands for 1. Only tests
+	// need another.
+	FirstStream uint32
+
+	// Draining is called once when the connection takes no more streams, or will
+	// soon take none: from Run, or from Open. It must not wait.
 	Draining func()
 }
 
@@ -86,6 +94,8 @@ type Conn struct {
 
 	heard atomic.Bool // the server's settings are here
 
+	told sync.Once // that there are no more streams
+
 	mu       sync.Mutex
 	err      error // why nothing can be sent any more
 	draining bool
@@ -119,7 +129,7 @@ type peer struct {
 func New(conn net.Conn, socket *Socket, cfg Config) *Conn {
 	c := &Conn{
 		cfg: cfg, conn: conn, ready: make(chan struct{}), streams: map[uint32]*Stream{},
-		window: cfg.ConnectionWindow, nextID: 1, most: maxWindow,
+		window: cfg.ConnectionWindow, nextID: max(1, cfg.FirstStream), most: maxWindow,
 		peer: peer{window: initialWindow, streamWindow: initialWindow, frame: maxFrame}, lastID: lastStreamID,
 	}
 	c.flusher.L, c.written.L = &c.mu, &c.mu
@@ -190,6 +200,14 @@ func (c *Conn) Open(h Handler) (*Stream, error) { return c.open(c.cfg.Path, h) }
 
 // open is Open for the method at path.
 func (c *Conn) open(path string, h Handler) (*Stream, error) {
+	s, err := c.begin(path, h)
+	if err == nil && s.id >= lastStreamID-2*reserveStreams {
+		c.tell()
+	}
+	return s, err
+}
+
+func (c *Conn) begin(path string, h Handler) (*Stream, error) {
 	s := &Stream{conn: c, handler: h, window: c.cfg.StreamWindow, eager: true}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -199,7 +217,7 @@ func (c *Conn) open(path string, h Handler) (*Stream, error) {
 	case c.draining:
 		return nil, failed(codes.Unavailable, ErrUnprocessed, "the server has sent GOAWAY")
 	case c.nextID > lastStreamID:
-		return nil, failed(codes.ResourceExhausted, ErrFull, "%v: it has carried as many as there can be", ErrFull)
+		return nil, failed(codes.ResourceExhausted, ErrUsedUp, "%v: it has carried as many as there can be", ErrUsedUp)
 	}
 	s.changed.L = &c.mu
 	s.allowed = c.peer.streamWindow
@@ -239,6 +257,13 @@ func (c *Conn) Streams() int {
 	c.table.Lock()
 	defer c.table.Unlock()
 	return len(c.streams)
+}
+
+// Limit returns how many streams the server allows at once.
+func (c *Conn) Limit() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return int(min(c.most, maxWindow))
 }
 
 // Close ends the connection and all its streams. It does not wait: Run returns
@@ -291,12 +316,18 @@ func (c *Conn) fail(err error) []*Stream {
 // drain is called by Run when no more streams can be opened.
 func (c *Conn) drain() {
 	c.mu.Lock()
-	before := c.draining
 	c.draining = true
 	c.mu.Unlock()
-	if !before && c.cfg.Draining != nil {
-		c.cfg.Draining()
-	}
+	c.tell()
+}
+
+// tell calls Draining, once.
+func (c *Conn) tell() {
+	c.told.Do(func() {
+		if c.cfg.Draining != nil {
+			c.cfg.Draining()
+		}
+	})
 }
 
 // lookup returns the open stream with an id, or nil.

@@ -68,8 +68,7 @@ func TestGoAway(t *testing.T) {
 	h.wantEnd(t, "error reading from server")
 }
 
-// TestFull: a connection takes as many streams as the server allows, and as many
-// as there are numbers for.
+// TestFull: a connection takes as many streams as the server allows.
 func TestFull(t *testing.T) {
 	p := dialPeer(t, testConfig(), http2.Setting{ID: http2.SettingMaxConcurrentStreams, Val: 2})
 	a, _ := p.open()
@@ -80,16 +79,38 @@ func TestFull(t *testing.T) {
 	a.Cancel()
 	p.wantReset(a.id, http2.ErrCodeCancel)
 	p.lives()
+}
+
+// TestUsedUp: a connection takes as many streams as there are numbers for, says
+// ahead of the last one that it will take no more, and its streams live on.
+func TestUsedUp(t *testing.T) {
+	p := dialPeer(t, testConfig())
+	old, told := p.open()
 	p.c.mu.Lock()
-	p.c.nextID = lastStreamID + 2
+	p.c.nextID = lastStreamID - 2*reserveStreams - 2
 	p.c.mu.Unlock()
-	a.Cancel() // again
-	p.c.mu.Lock()
-	p.c.most = 100
-	p.c.mu.Unlock()
-	if _, err := p.c.Open(newTold()); !errors.Is(err, ErrFull) {
-		t.Errorf("a stream without a number: %v, want ErrFull", err)
+	p.open()
+	select {
+	case <-p.draining:
+		t.Error("Draining ahead of its time")
+	default:
 	}
+	p.open()
+	await(t, p.draining, "Draining")
+	p.c.mu.Lock()
+	p.c.nextID = lastStreamID
+	p.c.mu.Unlock()
+	last, _ := p.open()
+	if last.id != lastStreamID {
+		t.Errorf("the last stream is %d", last.id)
+	}
+	for range 2 {
+		if _, err := p.c.Open(newTold()); !errors.Is(err, ErrUsedUp) || errors.Is(err, ErrFull) {
+			t.Errorf("a stream without a number: %v, want ErrUsedUp", err)
+		}
+	}
+	must(t, p.WriteData(old.id, false, []byte(framed("still there"))))
+	await(t, told.messages, "a message on an old stream")
 }
 
 // TestLoss: a connection that breaks ends its streams, and nothing can be done with

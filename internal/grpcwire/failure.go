@@ -14,8 +14,11 @@ var (
 	// ErrClosed is wrapped by what ends a connection and its streams after Close.
 	ErrClosed = errors.New("the connection was closed")
 	// ErrFull is wrapped by the error of an Open on a connection that carries as
-	// many streams as the server allows, or has carried as many as there can be.
-	ErrFull = errors.New("no more streams on this connection")
+	// many streams as the server allows. It has room when one of them has ended.
+	ErrFull = errors.New("no more streams on this connection now")
+	// ErrUsedUp is wrapped by the error of an Open on a connection that has carried
+	// as many streams as there are numbers for. It never has room again.
+	ErrUsedUp = errors.New("no more streams on this connection for ever")
 	// ErrUnprocessed is wrapped by the end of a stream of which the server has
 	// said that it has not looked at it.
 	ErrUnprocessed = errors.New("the server did not process the stream")

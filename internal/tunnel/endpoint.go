@@ -55,7 +55,7 @@ type endpoint struct {
 	aside   setAside
 	waiting int       // dials
 	since   time.Time // when a dial was last answered, or the first of those waiting began
-	link    *link     // carries new streams in gRPC mode; nil where there is none
+	links   links     // carry the streams in gRPC mode
 }
 
 func newEndpoint(s *server, addr netip.AddrPort) *endpoint {
@@ -163,7 +163,7 @@ func (e *endpoint) dial(ctx context.Context, dst netip.AddrPort) (Conn, *Error) 
 // could not be reached. A shared connection that lasts is worth a try.
 func (e *endpoint) prepare(ctx context.Context) *Error {
 	e.mu.Lock()
-	unreachable := e.aside.unreachable && e.link == nil
+	unreachable := e.aside.unreachable && len(e.links.inUse) == 0
 	e.mu.Unlock()
 	if !unreachable && e.server.speaks() != options.ModeAuto {
 		return nil

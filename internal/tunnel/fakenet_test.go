@@ -336,7 +336,7 @@ func (n *fakeNet) end(d *Dialer) {
 			if load := e.load.Load(); load != 0 {
 				n.t.Errorf("%s is left with a load of %d", e.addr, load)
 			}
-			if e.link != nil {
+			if len(e.links.inUse) > 0 {
 				n.t.Errorf("%s is left with its shared connection", e.addr)
 			}
 		}

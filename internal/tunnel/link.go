@@ -37,8 +37,8 @@ const (
 
 // link is one HTTP/2 connection to an endpoint, which many streams share. It is
 // never mended: when it breaks, or when the TLS files change, or when a dial on
-// it stayed silent, the next stream is opened on another one, and it is closed
-// when its last stream has ended.
+// it stayed silent, or when there are no more numbers for streams on it, the next
+// stream is opened on another one, and it is closed when its last stream has ended.
 type link struct {
 	conn  *grpcwire.Conn
 	files int             // version of the TLS files
@@ -47,6 +47,14 @@ type link struct {
 
 	streams int // under endpoint.mu
 }
+
+// usable reports whether l is for new streams, where the TLS files have the version
+// files.
+func (l *link) usable(files int) bool { return l.files == files && l.over.Err() == nil }
+
+// room returns how many more streams l can carry, where there are fewer than none
+// after the server has changed its mind. The caller holds endpoint.mu.
+func (l *link) room() int { return l.conn.Limit() - max(l.streams, l.conn.Streams()) }
 
 // join makes a link of conn. It is in use from then on, unless there is one that
 // can be used: then it has shown that the server answers.
@@ -57,45 +65,28 @@ func (e *endpoint) join(ctx context.Context, conn net.Conn, files int) *Error {
 	}
 	current := e.server.dialer.certs.version()
 	e.mu.Lock()
-	old := e.link
-	spare := old != nil && old.files == current && old.over.Err() == nil
+	spare := e.links.usable(current) != nil
+	var old []*link
 	if !spare {
-		e.link = l
+		old = e.admit(l, current)
 	}
 	e.mu.Unlock()
-	switch {
-	case spare:
+	if spare {
 		l.end()
-		return nil
-	case old != nil:
-		e.retire(old)
+	}
+	for _, l := range old {
+		e.retire(l)
 	}
 	return nil
 }
 
-// newLink returns a link when the server has answered on conn, and is one for dials. It is retired when
-// it is over.
+// newLink is startLink for a server of which nothing is known. It must be one for
+// dials.
 func (e *endpoint) newLink(ctx context.Context, conn net.Conn, files int) (*link, *Error) {
-	background := &e.server.dialer.background
-	l := &link{files: files}
-	l.over, l.end = context.WithCancel(e.gone)
-	conn, below := shareable(conn)
-	l.conn = grpcwire.New(conn, below, grpcwire.Config{
-		Scheme: e.scheme(), Authority: e.authority(), Path: proxyMethod, UserAgent: "shoot-proxy",
-		StreamWindow: streamWindow, ConnectionWindow: connectionWindow, MaxMessage: maxMessage, MaxHeaders: maxHeaders,
-		Draining: l.end,
-	})
-	background.Go(l.conn.Run)
-	err := l.conn.Ready(ctx)
+	l, err := e.startLink(ctx, conn, files)
 	if err != nil {
-		l.end()
-		_ = l.conn.Close()
-		return nil, e.silentWire(ctx, err)
+		return nil, err
 	}
-	background.Go(func() {
-		<-l.over.Done()
-		e.retire(l)
-	})
 	if wrong := e.identify(ctx, l.conn); wrong != nil {
 		l.end()
 		return nil, wrong
@@ -104,6 +95,36 @@ func (e *endpoint) newLink(ctx context.Context, conn net.Conn, files int) (*link
 		l.end()
 		return nil, e.silentWire(ctx, err)
 	}
+	return l, nil
+}
+
+// startLink returns a link when the server has answered on conn. It is retired
+// when it is over.
+func (e *endpoint) startLink(ctx context.Context, conn net.Conn, files int) (*link, *Error) {
+	d := e.server.dialer
+	l := &link{files: files}
+	l.over, l.end = context.WithCancel(e.gone)
+	conn, below := shareable(conn)
+	l.conn = grpcwire.New(conn, below, grpcwire.Config{
+		Scheme: e.scheme(), Authority: e.authority(), Path: proxyMethod, UserAgent: "shoot-proxy",
+		StreamWindow: streamWindow, ConnectionWindow: connectionWindow, MaxMessage: maxMessage, MaxHeaders: maxHeaders,
+		Draining: l.end, FirstStream: d.firstStream,
+	})
+	d.linkFiles.Add(1)
+	d.background.Go(func() {
+		defer d.linkFiles.Add(-1)
+		l.conn.Run()
+	})
+	err := l.conn.Ready(ctx)
+	if err != nil {
+		l.end()
+		_ = l.conn.Close()
+		return nil, e.silentWire(ctx, err)
+	}
+	d.background.Go(func() {
+		<-l.over.Done()
+		e.retire(l)
+	})
 	return l, nil
 }
 
@@ -157,57 +178,6 @@ func (e *endpoint) silentWire(ctx context.Context, err error) *Error {
 	return e.server.unreachable(ctx, fmt.Errorf("no HTTP/2 answer from %s: %w; is it a gRPC server (--mode)?", e.address(), err))
 }
 
-// usable returns the link for new streams, or nil where there has to be another.
-func (e *endpoint) usable() *link {
-	files := e.server.dialer.certs.version()
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.usableWith(files)
-}
-
-func (e *endpoint) usableWith(files int) *link {
-	if e.link == nil || e.link.files != files || e.link.over.Err() != nil {
-		return nil
-	}
-	return e.link
-}
-
-// use is usable for one more stream; release gives it back.
-func (e *endpoint) use() *link {
-	files := e.server.dialer.certs.version()
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	l := e.usableWith(files)
-	if l != nil {
-		l.streams++
-	}
-	return l
-}
-
-func (e *endpoint) release(l *link) {
-	e.mu.Lock()
-	l.streams--
-	last := l.streams == 0 && l != e.link
-	e.mu.Unlock()
-	if last {
-		_ = l.conn.Close()
-	}
-}
-
-// retire takes l out of use for new streams.
-func (e *endpoint) retire(l *link) {
-	l.end()
-	e.mu.Lock()
-	if e.link == l {
-		e.link = nil
-	}
-	idle := l.streams == 0
-	e.mu.Unlock()
-	if idle {
-		_ = l.conn.Close()
-	}
-}
-
 // dialGRPC opens a stream and asks for dst on it. Where the server says that it
 // has not even looked at the stream, as one does that is about to end, it asks once
 // more.
@@ -237,30 +207,35 @@ func (e *endpoint) dialGRPC(ctx context.Context, dst netip.AddrPort) (Conn, *Err
 }
 
 // open opens a stream, on a new link where there is none or where it turns out
-// to be broken or full: nothing was sent on it yet.
+// to be broken or used up: nothing was sent on it yet.
 func (e *endpoint) open(ctx context.Context) (*stream, *Error) {
 	for {
-		l := e.use()
-		fresh := l == nil
+		l, late := e.use(ctx)
+		fresh := l == nil && late == nil
 		if fresh {
 			if err := e.reach(ctx); err != nil {
 				return nil, err
 			}
-			if l = e.use(); l == nil {
-				return nil, e.lost(errLost)
-			}
+			l, late = e.use(ctx)
+		}
+		switch {
+		case late != nil:
+			return nil, late
+		case l == nil:
+			return nil, e.lost(errLost)
 		}
 		s, err := e.newStream(l, func(h grpcwire.Handler) (rpc, error) { return l.conn.Open(h) })
 		if err == nil {
 			return s, nil
 		}
 		e.release(l)
-		// Another link helps where this one is full, but not where it is because the
-		// server allows no streams at all.
-		if fresh || ctx.Err() != nil || errors.Is(err, grpcwire.ErrFull) && l.conn.Streams() == 0 {
+		full := errors.Is(err, grpcwire.ErrFull) // the server allows less than a moment ago
+		if ctx.Err() != nil || fresh && !full {
 			return nil, e.lost(err)
 		}
-		e.retire(l)
+		if !full {
+			e.retire(l)
+		}
 	}
 }
 

@@ -39,7 +39,7 @@ func newModelStream(t *testing.T, r *fakeRPC) *stream {
 	d := &Dialer{log: slog.New(slog.DiscardHandler), metrics: modelMetrics()}
 	s := &server{Server: options.Server{Name: "model"}, dialer: d}
 	l := &link{streams: 1}
-	e := &endpoint{server: s, link: l}
+	e := &endpoint{server: s, links: links{inUse: []*link{l}}}
 	made, err := e.newStream(l, func(h grpcwire.Handler) (rpc, error) {
 		r.handler = h
 		return r, nil

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -82,7 +83,11 @@ type Dialer struct {
 	connect  func(context.Context, *endpoint) (net.Conn, string, *Error) // connectTo
 	random   func() float64
 
-	mostSpares int // ready-made connections of an endpoint
+	mostSpares int          // ready-made connections of an endpoint
+	files      int64        // that the process may have open
+	linkFiles  atomic.Int64 // links, each of which has one
+
+	firstStream uint32 // number of a link's first stream; set by tests
 
 	picking  sync.Mutex // one dial chooses after the other
 	acks     ackWatch   // over what is sent to servers
@@ -103,7 +108,7 @@ func New(cfg Config) (*Dialer, error) {
 		certs: newCertificates(cfg.TLS, cfg.Logger, cfg.Metrics), cidrs: cfg.CIDRs, timeout: cfg.DialTimeout,
 		log: cfg.Logger, metrics: cfg.Metrics, resolver: cfg.resolver, connect: cfg.connect, random: cfg.random,
 	}
-	d.mostSpares = affordableSpares()
+	d.mostSpares, d.files = affordableSpares(), openFiles()
 	if d.resolver == nil {
 		d.resolver = net.DefaultResolver
 	}

@@ -81,6 +81,8 @@ func deck(mode lab.Mode) []span {
 		{kind: DelayAgents, min: 3 * s, max: 8 * s, low: 5, high: 60, mild: true},
 		{kind: SwapFiles, max: s, mild: true},
 		{kind: SpoilFiles, min: 2 * s, max: 5 * s, mild: true},
+		{kind: ClockAhead, max: 3 * s, mild: true},
+		{kind: ClockBack, max: 3 * s, mild: true},
 		{kind: PauseTarget, min: 11 * s, max: 40 * s, mild: true},
 	}
 	if mode == lab.GRPC {

@@ -63,8 +63,8 @@ func TestTenMinutesHaveEveryDisturbance(t *testing.T) {
 				seen[d.Kind] = true
 			}
 		}
-		if len(seen) != 20 {
-			t.Errorf("seed %d has %d of 20 kinds: %v", seed, len(seen), seen)
+		if len(seen) != 22 {
+			t.Errorf("seed %d has %d of 22 kinds: %v", seed, len(seen), seen)
 		}
 	}
 }

@@ -61,7 +61,7 @@ func untilSignalled(signals <-chan os.Signal, log *slog.Logger, serve func(ctx c
 func serve(ctx context.Context, aborted <-chan struct{}, cfg *options.ProxyClientConfig, log *slog.Logger, env environment) error {
 	registry := admin.NewRegistry()
 	dialer, err := tunnel.New(tunnel.Config{
-		Servers: cfg.Servers, TLS: cfg.TLS, CIDRs: cfg.CIDRs, DialTimeout: cfg.DialTimeout,
+		Servers: cfg.Servers, TLS: cfg.TLS, CIDRs: cfg.CIDRs, DialTimeout: cfg.DialTimeout, Keepalive: cfg.ServerKeepalive,
 		Logger: log, Metrics: tunnel.NewMetrics(registry),
 	})
 	if err != nil {

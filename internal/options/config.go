@@ -69,6 +69,7 @@ func (o *ProxyClient) config(checkFiles func(tlsFiles) error) (*ProxyClientConfi
 		CIDRs: set, Listen: listen, Servers: plain(servers), TLS: tls,
 		DialTimeout: o.DialTimeout, HalfCloseTimeout: o.HalfCloseTimeout, DrainTimeout: o.DrainTimeout,
 		IdleTimeout:      o.IdleTimeout,
+		ServerKeepalive:  o.ServerKeepalive,
 		MaxDials:         int(o.MaxDials),
 		MaxConnections:   int(o.MaxConnections),
 		ConnectionBuffer: o.ConnectionBuffer, TotalBuffer: o.TotalBuffer,
@@ -92,8 +93,15 @@ func (o *ProxyClient) checkDurations() error {
 	if o.IdleTimeout != 0 && o.IdleTimeout < time.Second {
 		return &UsageError{Flag: "--idle-timeout", Value: o.IdleTimeout.String(), Problem: "is less than a second: write a longer duration, such as 1h, or 0 for no limit"}
 	}
+	if k := o.ServerKeepalive; k < time.Second || k > maxServerKeepalive || k%time.Second != 0 {
+		return &UsageError{Flag: "--server-keepalive", Value: k.String(), Problem: "is not one of the whole seconds from 1s to 1h, which TCP keepalive can have: write a duration such as 5s"}
+	}
 	return nil
 }
+
+// maxServerKeepalive is less than what TCP_KEEPIDLE allows, 32767 s (tcp(7)), and
+// more than any connection may be left without a question.
+const maxServerKeepalive = time.Hour
 
 // upstream returns the servers and the TLS files, from the flags or from the
 // egress selector's configuration.

@@ -60,6 +60,7 @@ func TestProxyClientDefaults(t *testing.T) {
 		Servers:          []Server{{Name: "proxy-server:8132", Network: "tcp", Address: "proxy-server:8132", Mode: ModeAuto}},
 		TLS:              TLS{CAFile: "ca.crt"},
 		DialTimeout:      8 * time.Second,
+		ServerKeepalive:  5 * time.Second,
 		HalfCloseTimeout: 60 * time.Second,
 		DrainTimeout:     20 * time.Second,
 		MaxDials:         256,
@@ -127,11 +128,11 @@ func TestProxyClientConfig(t *testing.T) {
 		}},
 		{"everything else", []string{
 			both, socket, "--listen-address=[::1]:1,127.0.0.1:65535", "--dial-timeout=500ms", "--half-close-timeout=2m", "--drain-timeout=1h",
-			"--idle-timeout=1h30m", "--max-dials=7", "--max-connections=9", "--connection-buffer=512KiB", "--total-buffer=1Gi", "--accept-while-draining", "--health-address=[::]:8080", "--log-format=json", "--log-level=debug",
+			"--idle-timeout=1h30m", "--server-keepalive=1m", "--max-dials=7", "--max-connections=9", "--connection-buffer=512KiB", "--total-buffer=1Gi", "--accept-while-draining", "--health-address=[::]:8080", "--log-format=json", "--log-level=debug",
 		}, func(c *ProxyClientConfig) {
 			c.Listen = addresses("[::1]:1", "127.0.0.1:65535")
 			c.DialTimeout, c.HalfCloseTimeout, c.DrainTimeout = 500*time.Millisecond, 2*time.Minute, time.Hour
-			c.IdleTimeout = 90 * time.Minute
+			c.IdleTimeout, c.ServerKeepalive = 90*time.Minute, time.Minute
 			c.MaxDials, c.MaxConnections, c.ConnectionBuffer, c.TotalBuffer = 7, 9, 512<<10, 1<<30
 			c.AcceptWhileDraining, c.HealthAddress, c.Log = true, "[::]:8080", Log{"json", slog.LevelDebug}
 		}},
@@ -171,6 +172,7 @@ func TestProxyClientConfig(t *testing.T) {
 				Listen:           addresses("127.0.0.1:14001", "[::1]:14001"),
 				Servers:          []Server{{Name: "unix:///run/server.sock", Network: "unix", Address: "/run/server.sock", Mode: ModeGRPC}},
 				DialTimeout:      8 * time.Second,
+				ServerKeepalive:  5 * time.Second,
 				HalfCloseTimeout: 60 * time.Second,
 				DrainTimeout:     20 * time.Second,
 				MaxDials:         256,

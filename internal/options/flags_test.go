@@ -61,14 +61,14 @@ func TestArgsAreWhatTheProgramsParse(t *testing.T) {
 		ListenAddress: []string{"127.0.0.1:15500"}, ProxyServer: []string{"a:1", "unix:///b"}, Mode: "http-connect",
 		CACert: "/ca.crt", ClientCert: "/c.crt", ClientKey: "/c.key", ServerName: "s", ALPNProto: []string{"istio"},
 		EgressSelectorConfigFile: "/e.yaml", DialTimeout: time.Second, HalfCloseTimeout: 2 * time.Minute, DrainTimeout: 90 * time.Second,
-		IdleTimeout: 5 * time.Second, MaxDials: 12, MaxConnections: 1000, ConnectionBuffer: 1 << 20, TotalBuffer: 1<<30 + 1,
+		IdleTimeout: 5 * time.Second, ServerKeepalive: 20 * time.Second, MaxDials: 12, MaxConnections: 1000, ConnectionBuffer: 1 << 20, TotalBuffer: 1<<30 + 1,
 		AcceptWhileDraining: true, HealthAddress: ":1",
 	}
 	want := []string{
 		"--shoot-pod-cidr=100.64.0.0/12,fd00::/48", "--shoot-service-cidr=100.104.0.0/13", "--shoot-node-cidr=10.250.0.0/16", "--exclude-cidr=10.250.0.1/32",
 		"--log-format=json", "--log-level=debug", "--listen-address=127.0.0.1:15500", "--proxy-server=a:1,unix:///b", "--mode=http-connect",
 		"--ca-cert=/ca.crt", "--client-cert=/c.crt", "--client-key=/c.key", "--server-name=s", "--alpn-proto=istio", "--egress-selector-config-file=/e.yaml",
-		"--dial-timeout=1s", "--max-dials=12", "--max-connections=1000", "--half-close-timeout=2m", "--idle-timeout=5s", "--connection-buffer=1MiB", "--total-buffer=1073741825", "--drain-timeout=1m30s", "--accept-while-draining=true", "--health-address=:1",
+		"--dial-timeout=1s", "--max-dials=12", "--max-connections=1000", "--half-close-timeout=2m", "--idle-timeout=5s", "--server-keepalive=20s", "--connection-buffer=1MiB", "--total-buffer=1073741825", "--drain-timeout=1m30s", "--accept-while-draining=true", "--health-address=:1",
 	}
 	if diff := cmp.Diff(want, full.Args()); diff != "" {
 		t.Errorf("a flag is not rendered, or in another place (-want +got):\n%s", diff)
@@ -119,6 +119,7 @@ func FuzzArgs(f *testing.F) {
 			Shared:        Shared{PodCIDRs: lists(list), ServiceCIDRs: lists(other), NodeCIDRs: lists(text), ExcludeCIDRs: lists(list), LogFormat: text, LogLevel: other},
 			ListenAddress: lists(other), ProxyServer: lists(list), Mode: text, CACert: other, ClientCert: list, ClientKey: text, ServerName: other, ALPNProto: lists(text),
 			EgressSelectorConfigFile: list, DialTimeout: time.Duration(duration), HalfCloseTimeout: time.Duration(number), DrainTimeout: time.Duration(-duration),
+			IdleTimeout: time.Duration(duration), ServerKeepalive: time.Duration(number),
 			ConnectionBuffer: duration, TotalBuffer: number,
 			AcceptWhileDraining: flag, HealthAddress: text,
 		}

@@ -40,6 +40,8 @@ type ProxyClient struct {
 	DialTimeout, HalfCloseTimeout, DrainTimeout time.Duration
 	// IdleTimeout is --idle-timeout, 0 for none.
 	IdleTimeout time.Duration
+	// ServerKeepalive is --server-keepalive, 1 s to 1 h.
+	ServerKeepalive time.Duration
 	// MaxDials is --max-dials, 1 to 1000000.
 	MaxDials int64
 	// MaxConnections is --max-connections, 1 to 1000000, or 0 for as many as
@@ -60,6 +62,7 @@ func NewProxyClient() *ProxyClient {
 		Shared:           defaultShared(),
 		Mode:             string(ModeAuto),
 		DialTimeout:      8 * time.Second,
+		ServerKeepalive:  5 * time.Second,
 		HalfCloseTimeout: 60 * time.Second,
 		DrainTimeout:     20 * time.Second,
 		MaxDials:         256,
@@ -85,6 +88,7 @@ func (o *ProxyClient) settings() []setting {
 		{"max-connections", (*limitValue)(&o.MaxConnections), "how many `connections` may be open; new ones beyond are reset; never more than the limit of open files allows (default as many as that allows, at most 16384)"},
 		{"half-close-timeout", (*durationValue)(&o.HalfCloseTimeout), "how long to wait for the target after the app has finished sending, with nothing moving: a `duration` such as 60s"},
 		{"idle-timeout", (*durationValue)(&o.IdleTimeout), "how long nothing may move on a connection until it is reset: a `duration` such as 1h; 0 for no such limit"},
+		{"server-keepalive", (*durationValue)(&o.ServerKeepalive), "how long a connection to a server may be idle until TCP keepalive asks whether it stands: a `duration` in whole seconds such as 5s, less than anything in between forgets idle connections after; a server that does not answer is given up 5s later"},
 		{"connection-buffer", (*sizeValue)(&o.ConnectionBuffer), "how much one connection whose app reads slowly may hold back before it is reset: a `size` such as 16MiB"},
 		{"total-buffer", (*sizeValue)(&o.TotalBuffer), "how much all connections may hold back together, before the one that holds the most is reset: a `size` such as 256MiB"},
 		{"drain-timeout", (*durationValue)(&o.DrainTimeout), "how long SIGTERM waits for open connections before it resets them: a `duration` such as 20s, less than the pod's grace period"},
@@ -120,6 +124,8 @@ type ProxyClientConfig struct {
 	DialTimeout, HalfCloseTimeout, DrainTimeout time.Duration
 	// IdleTimeout is at least a second, or 0 for none.
 	IdleTimeout time.Duration
+	// ServerKeepalive has whole seconds, 1 to 3600.
+	ServerKeepalive time.Duration
 	// MaxDials is positive.
 	MaxDials int
 	// MaxConnections is positive, or 0 for as many as the open files allow.

@@ -188,7 +188,7 @@ func dialFar(t *testing.T) *farUpload {
 	defer listener.Close()
 	var conn net.Conn
 	near.Do(t, func() {
-		dialer := net.Dialer{KeepAliveConfig: keepalive, FallbackDelay: -1}
+		dialer := net.Dialer{KeepAliveConfig: keepalive(5 * time.Second), FallbackDelay: -1}
 		conn, err = dialer.Dial("tcp", listener.Addr().String())
 	})
 	must(t, err)

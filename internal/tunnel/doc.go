@@ -7,7 +7,7 @@
 // the metrics: upstream's own connection type stalls, loses early bytes and
 // reports a broken tunnel as a clean end of file.
 //
-//	d, err := tunnel.New(tunnel.Config{Servers: servers, TLS: tls, CIDRs: cidrs, DialTimeout: 8 * time.Second, …})
+//	d, err := tunnel.New(tunnel.Config{Servers: servers, TLS: tls, CIDRs: cidrs, DialTimeout: 8 * time.Second, Keepalive: 5 * time.Second, …})
 //	go d.Run(ctx)                       // connects ahead of the first dial, watches the servers
 //	conn, err := d.DialContext(ctx, netip.MustParseAddrPort("100.64.3.7:9100"))
 //	if err != nil {

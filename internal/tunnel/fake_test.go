@@ -255,7 +255,7 @@ func newDialer(t testing.TB, files options.TLS, budget time.Duration, servers ..
 	must(t, err)
 	reg := prometheus.NewRegistry()
 	d, err := New(Config{
-		Servers: servers, TLS: files, CIDRs: set, DialTimeout: budget,
+		Servers: servers, TLS: files, CIDRs: set, DialTimeout: budget, Keepalive: 5 * time.Second,
 		Logger: slog.New(slog.DiscardHandler), Metrics: NewMetrics(reg),
 		random: func() float64 { return 0 }, // among equals, the first
 	})

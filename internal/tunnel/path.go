@@ -20,11 +20,17 @@ import (
 // that one dead address leaves time for the next.
 const addressTimeout = 2 * time.Second
 
-// keepalive notices a dead server to which nothing is being sent, within
-// ackTimeout too: when as many probes are unanswered as Count says, one Interval
-// apart. The server allows no HTTP/2 pings by which a dead one could be noticed: it
-// ends connections that send them. ackWatch covers what is being sent.
-var keepalive = net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: time.Second, Count: 5}
+// lostProbes is how many keepalive probes in a row may be unanswered, one second
+// apart, until a server is given up to which nothing is being sent.
+const lostProbes = 5
+
+// keepalive asks a server to which nothing is being sent once in idle whether it is
+// there, and shows what lies in between that the connection is in use. The server
+// allows no HTTP/2 pings for that: it ends connections that send them. ackWatch
+// covers what is being sent.
+func keepalive(idle time.Duration) net.KeepAliveConfig {
+	return net.KeepAliveConfig{Enable: true, Idle: idle, Interval: time.Second, Count: lostProbes}
+}
 
 // connectTo opens a connection to e, with a finished TLS handshake where it is
 // reached over TCP. It returns the protocol that ALPN chose, empty where none
@@ -65,7 +71,7 @@ func connectOffering(ctx context.Context, e *endpoint, protos []string) (net.Con
 }
 
 func (e *endpoint) connectTCP(ctx context.Context) (net.Conn, error) {
-	dialer := net.Dialer{KeepAliveConfig: keepalive}
+	dialer := net.Dialer{KeepAliveConfig: keepalive(e.server.dialer.keepalive)}
 	if e.server.dialer.several() {
 		dialer.Timeout = addressTimeout
 	}

@@ -62,6 +62,7 @@ type Config struct {
 	TLS         options.TLS
 	CIDRs       *cidr.Set     // a proxy-server inside the shoot is refused
 	DialTimeout time.Duration // the whole budget of one dial, retries included
+	Keepalive   time.Duration // how long a connection to a server is idle until TCP asks for an answer, whole seconds
 	Logger      *slog.Logger
 	Metrics     *Metrics
 
@@ -73,15 +74,16 @@ type Config struct {
 
 // Dialer dials through one or more proxy-servers. See the package comment.
 type Dialer struct {
-	servers  []*server
-	certs    *certificates
-	cidrs    *cidr.Set
-	timeout  time.Duration
-	log      *slog.Logger
-	metrics  *Metrics
-	resolver resolver
-	connect  func(context.Context, *endpoint) (net.Conn, string, *Error) // connectTo
-	random   func() float64
+	servers   []*server
+	certs     *certificates
+	cidrs     *cidr.Set
+	timeout   time.Duration
+	keepalive time.Duration // of connections to servers
+	log       *slog.Logger
+	metrics   *Metrics
+	resolver  resolver
+	connect   func(context.Context, *endpoint) (net.Conn, string, *Error) // connectTo
+	random    func() float64
 
 	mostSpares int          // ready-made connections of an endpoint
 	files      int64        // that the process may have open
@@ -105,7 +107,7 @@ func New(cfg Config) (*Dialer, error) {
 		return nil, errors.New("tunnel: no proxy-server")
 	}
 	d := &Dialer{
-		certs: newCertificates(cfg.TLS, cfg.Logger, cfg.Metrics), cidrs: cfg.CIDRs, timeout: cfg.DialTimeout,
+		certs: newCertificates(cfg.TLS, cfg.Logger, cfg.Metrics), cidrs: cfg.CIDRs, timeout: cfg.DialTimeout, keepalive: cfg.Keepalive,
 		log: cfg.Logger, metrics: cfg.Metrics, resolver: cfg.resolver, connect: cfg.connect, random: cfg.random,
 	}
 	d.mostSpares, d.files = affordableSpares(), openFiles()

@@ -63,6 +63,35 @@ func (l *Lab) dropArrivals(ctx context.Context, link Link, match ...string) (Und
 	return do(ctx, steps)
 }
 
+// ForgetIdle puts a stateful firewall between pod and seed, as NAT gateways and
+// load balancers are: it forgets a TCP connection on which no packet has passed for
+// that long, and drops silently whatever belongs to none that it knows, those
+// that stand now included.
+func (l *Lab) ForgetIdle(ctx context.Context, after time.Duration) (Undo, error) {
+	const folder = "net.netfilter.nf_conntrack_tcp_"
+	set := func(name, value, before string) step {
+		return step{
+			host: l.Seed,
+			do:   Command{Path: "sysctl", Args: []string{"-qw", folder + name + "=" + value}},
+			undo: Command{Path: "sysctl", Args: []string{"-qw", folder + name + "=" + before}},
+		}
+	}
+	steps := []step{
+		set("loose", "0", "1"), // nothing is picked up from its middle
+		set("timeout_established", strconv.Itoa(int(after.Seconds())), "432000"),
+	}
+	for _, f := range DualStack.Each() {
+		for chain, direction := range map[string]string{"INPUT": "-i", "OUTPUT": "-o"} {
+			rule := []string{chain, direction, string(PodLink), "-p", "tcp", "-m", "conntrack", "--ctstate", "INVALID", "-j", "DROP"}
+			command := func(action string) Command {
+				return Command{Path: pick(f, "iptables", "ip6tables"), Args: slices.Concat([]string{"-w", action}, rule)}
+			}
+			steps = append(steps, step{host: l.Seed, do: command("-A"), undo: command("-D")})
+		}
+	}
+	return do(ctx, steps)
+}
+
 // BlackHole makes the packets between the pod and this server's address vanish,
 // as those of a host that lost its power: nobody hears anything. The server's
 // agents keep their connections.

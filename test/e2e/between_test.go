@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/shoot-proxy/proxy-client/test/lab"
+	"github.com/shoot-proxy/proxy-client/test/labtest"
+	"github.com/shoot-proxy/proxy-client/test/target"
+)
+
+// forgets is how long something between sidecar and server remembers a connection
+// without a packet. The server's own TCP keepalive comes every 15 s.
+const forgets = 4 * time.Second
+
+// What forgets idle connections does not harm those whose keepalive comes more
+// often.
+func TestKeepaliveOutlastsWhatForgetsIdleConnections(t *testing.T) {
+	eachMode(t, func(t *testing.T, mode lab.Mode) {
+		_, conns := newForgetfulRig(t, mode, forgets/2)
+		time.Sleep(3 * forgets) // not for something: it is the fault
+		for i, conn := range conns {
+			if err := exchange(conn, []byte("still there")); err != nil {
+				t.Errorf("connection %d was idle for %s and ended with %v", i, 3*forgets, err)
+			}
+		}
+	})
+}
+
+// Where keepalive comes too seldom, the connection is lost, and the app sees a
+// reset once it uses it: never silence for good, never a clean end.
+func TestWhatForgetsIdleConnectionsResetsThem(t *testing.T) {
+	eachMode(t, func(t *testing.T, mode lab.Mode) {
+		r, conns := newForgetfulRig(t, mode, time.Hour)
+		eventually(t, "the connections to be forgotten", func(ctx context.Context) error {
+			known, err := r.Seed.Run(ctx, lab.Command{Path: "conntrack", Args: []string{"-L", "-p", "tcp", "--dport", fmt.Sprint(lab.FrontendPort), "--state", "ESTABLISHED"}})
+			if err == nil && known.Stdout != "" {
+				err = errors.New(known.Stdout)
+			}
+			return err
+		})
+		began := time.Now()
+		for _, conn := range conns {
+			if _, err := conn.Write([]byte("still there")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i, conn := range conns {
+			if n, err := conn.Read(make([]byte, 1)); n != 0 || !errors.Is(err, syscall.ECONNRESET) {
+				t.Errorf("connection %d was forgotten, and %d bytes came and %v, want a reset", i, n, err)
+			}
+		}
+		t.Logf("the apps saw their resets after %s", time.Since(began).Round(time.Millisecond))
+		if log := r.sidecar.Log(); strings.Count(log, `"reason":"tunnel_broken"`) != len(conns) || !strings.Contains(log, "has acknowledged nothing for 10s") {
+			t.Errorf("the log does not tell why the connections ended:\n%s", log)
+		}
+		r.wantServes(t)
+	})
+}
+
+// newForgetfulRig returns connections through a server behind something that
+// forgets idle ones.
+func newForgetfulRig(t *testing.T, mode lab.Mode, keepalive time.Duration) (*rig, []net.Conn) {
+	t.Helper()
+	r := newBareRig(t, lab.Options{Mode: mode})
+	r.apply(t)
+	if _, err := r.ForgetIdle(labtest.Context(t, hang), forgets); err != nil {
+		t.Fatal(err)
+	}
+	r.start(t, "--server-keepalive="+keepalive.String())
+	var conns []net.Conn
+	for i := range 3 {
+		conn, err := r.dial(labtest.Context(t, 3*time.Minute), lab.ShootPod(lab.IPv4, 1+i), target.EchoPort)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		if err := exchange(conn, []byte("first")); err != nil {
+			t.Fatalf("connection %d does not work: %v", i, err)
+		}
+		conns = append(conns, conn)
+	}
+	return r, conns
+}

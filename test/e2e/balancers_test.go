@@ -55,6 +55,7 @@ func TestBalancers(t *testing.T) {
 			if c.kind == lab.NginxGRPC {
 				wantGoodbyes(t, balancer)
 			}
+			r.wantUnsupportedHalfClose(t)
 			if !c.blurs {
 				r.wantResetWithTheServer(t)
 			}

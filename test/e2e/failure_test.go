@@ -131,24 +131,31 @@ func TestUnsupportedHalfCloseEndsInAReset(t *testing.T) {
 	for _, mode := range []lab.Mode{lab.GRPC, lab.HTTPConnect} {
 		t.Run(string(mode), func(t *testing.T) {
 			r := newRig(t, lab.Options{Mode: mode}, "--half-close-timeout=1s")
-			before := r.metrics(t)
-			conn, err := r.dial(labtest.Context(t, hang), lab.ShootPod(lab.IPv4, 1), target.AfterEOFPort)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer conn.Close()
-			if _, err := io.WriteString(conn, "a question"); err != nil {
-				t.Fatal(err)
-			}
-			if err := conn.CloseWrite(); err != nil {
-				t.Fatal(err)
-			}
-			if got, err := io.ReadAll(conn); !errors.Is(err, syscall.ECONNRESET) {
-				t.Errorf("the connection ended with %q and error %v, want a reset", got, err)
-			}
-			r.wantCounted(t, "proxy_client_close_total", before, "half_close_unsupported")
+			r.wantUnsupportedHalfClose(t)
 		})
 	}
+}
+
+// wantUnsupportedHalfClose half-closes, with a target that waits for EOF, and expects
+// a reset.
+func (r *rig) wantUnsupportedHalfClose(t *testing.T) {
+	t.Helper()
+	before := r.metrics(t)
+	conn, err := r.dial(labtest.Context(t, hang), lab.ShootPod(lab.IPv4, 1), target.AfterEOFPort)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "a question"); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := io.ReadAll(conn); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the connection ended with %q and error %v, want a reset", got, err)
+	}
+	r.wantCounted(t, "proxy_client_close_total", before, "half_close_unsupported")
 }
 
 // Agents restart. A dial that finds none waits for one within its budget.

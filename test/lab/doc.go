@@ -32,6 +32,8 @@
 // ([Lab.Loss], [Lab.Partition]), become narrow or long ([Lab.Bandwidth],
 // [Lab.AgentDelay]), names change ([Lab.NewHosts]), certificates too ([Volume]).
 //
+// HAProxy or nginx can stand between the sidecar and a server ([ClientBalancer]).
+//
 // What it promises: every process, namespace and file that a lab made is gone
 // after [Lab.Close], which says what it could not remove; processes die with
 // the test also when the test is killed. Waiting is always for an event, with a

@@ -49,7 +49,7 @@ func newCommand(env environment) *cobra.Command {
 	root.Args, root.RunE = apply.Args, apply.RunE
 	root.AddCommand(
 		apply,
-		p.command("verify", "Compare the rules with what the flags ask for, and try them", p.verify),
+		p.command("verify", "Compare the rules with what the flags ask for (without CIDRs: with each other), and try them", p.verify),
 		p.command("plan", "Print what apply would feed to iptables-restore; change nothing", p.plan),
 		dump, clean,
 		commandline.VersionCommand("init-redirect", commandline.VersionOf(env.version), env.stdout),
@@ -72,8 +72,8 @@ func (p *program) command(name, short string, do func(context.Context) error) *c
 	}
 }
 
-// configure validates the flags. dump and clean work on whatever stands, and
-// need no CIDRs.
+// configure validates the flags. verify, dump and clean work on whatever
+// stands, and need no CIDRs.
 func (p *program) configure(needCIDRs bool) (*options.InitRedirectConfig, error) {
 	validate := p.flags.ConfigWithoutCIDRs
 	if needCIDRs {
@@ -106,14 +106,35 @@ func (p *program) apply(ctx context.Context) error {
 }
 
 func (p *program) verify(ctx context.Context) error {
-	cfg, err := p.configure(true)
+	if err := p.flags.NeedsNoCIDRs(); err != nil {
+		return err
+	}
+	cfg, err := p.configure(false)
 	if err != nil {
 		return err
+	}
+	if cfg.CIDRs == nil {
+		return p.verifyInstalled(ctx)
 	}
 	if err := redirect.Verify(ctx, config(cfg), p.options); err != nil {
 		return err
 	}
 	p.log.Info("redirect verified", "proxy_port", cfg.ProxyPort)
+	return nil
+}
+
+// verifyInstalled verifies what stands, and says what that is in any case.
+func (p *program) verifyInstalled(ctx context.Context) error {
+	installed, err := redirect.VerifyInstalled(ctx, p.options)
+	if installed != nil {
+		p.log.Info("the rules that stand ask for", "shoot", installed.Shoot, "exclude", installed.Exclude,
+			"exclude_ports", installed.ExcludePorts, "exclude_uids", installed.ExcludeUIDs,
+			"proxy_port", installed.ProxyPort, "proxy_uid", installed.ProxyUID, "backends", installed.Backends)
+	}
+	if err != nil {
+		return err
+	}
+	p.log.Info("redirect verified", "proxy_port", installed.ProxyPort)
 	return nil
 }
 
@@ -148,6 +169,11 @@ func (p *program) dump(ctx context.Context) error {
 	report, err := redirect.Dump(ctx, p.options)
 	if err != nil {
 		return err
+	}
+	if cfg.CIDRs != nil {
+		if err := report.Compare(config(cfg)); err != nil {
+			return err
+		}
 	}
 	if cfg.Output == options.OutputJSON {
 		out := json.NewEncoder(p.env.stdout)

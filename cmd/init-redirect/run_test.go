@@ -69,7 +69,8 @@ func badInput() []struct {
 	}{
 		{"no shoot CIDR", nil, []string{"--shoot-pod-cidr"}},
 		{"no shoot CIDR, apply", []string{"apply"}, []string{"--shoot-pod-cidr"}},
-		{"no shoot CIDR, verify", []string{"verify"}, []string{"--shoot-pod-cidr"}},
+		{"half a wish for verify", []string{"verify", "--proxy-port=14002"}, []string{"--proxy-port", `"14002"`, "shoot CIDRs"}},
+		{"an exclusion alone for verify", []string{"verify", "--exclude-cidr=100.64.0.0/16"}, []string{"--exclude-cidr", `"100.64.0.0/16"`, "shoot CIDRs"}},
 		{"no shoot CIDR, plan", []string{"plan"}, []string{"--shoot-pod-cidr"}},
 		{"host bits", []string{"--shoot-pod-cidr=10.0.0.1/8"}, []string{"--shoot-pod-cidr", `"10.0.0.1/8"`}},
 		{"not a CIDR", []string{"--shoot-node-cidr=shoot"}, []string{"--shoot-node-cidr", `"shoot"`}},

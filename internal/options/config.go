@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -176,8 +177,7 @@ func (o *ProxyClient) protocols() ([]string, error) {
 	return protocols, nil
 }
 
-// Config validates the flags and returns what they mean, for apply, verify and
-// plan. The first mistake is returned as a [*UsageError]. It looks at nothing
+// Config validates the flags and returns what they mean, for apply and plan. The first mistake is returned as a [*UsageError]. It looks at nothing
 // but the path of --netns.
 func (o *InitRedirect) Config() (*InitRedirectConfig, error) {
 	set, err := o.set()
@@ -187,7 +187,7 @@ func (o *InitRedirect) Config() (*InitRedirectConfig, error) {
 	return o.config(set)
 }
 
-// ConfigWithoutCIDRs is Config for dump and clean, which work on whatever rules
+// ConfigWithoutCIDRs is Config for verify, dump and clean, which work on whatever rules
 // there are: no shoot CIDR is required, and CIDRs is nil where none was given.
 // Those that are given are validated all the same.
 func (o *InitRedirect) ConfigWithoutCIDRs() (*InitRedirectConfig, error) {
@@ -198,6 +198,30 @@ func (o *InitRedirect) ConfigWithoutCIDRs() (*InitRedirectConfig, error) {
 		return nil, fromCIDR(err)
 	}
 	return o.config(nil)
+}
+
+// NeedsNoCIDRs refuses, where no shoot CIDR is given, the flags that say what
+// the rules should be: half of a wish can be compared with nothing.
+func (o *InitRedirect) NeedsNoCIDRs() error {
+	if o.given() {
+		return nil
+	}
+	defaults := NewInitRedirect()
+	for _, one := range []struct {
+		flag, value string
+		isDefault   bool
+	}{
+		{"--exclude-cidr", strings.Join(o.ExcludeCIDRs, ","), len(o.ExcludeCIDRs) == 0},
+		{"--exclude-port", strings.Join(o.ExcludePort, ","), len(o.ExcludePort) == 0},
+		{"--exclude-uid", strings.Join(o.ExcludeUID, ","), len(o.ExcludeUID) == 0},
+		{"--proxy-port", strconv.FormatInt(o.ProxyPort, 10), o.ProxyPort == defaults.ProxyPort},
+		{"--proxy-uid", strconv.FormatInt(o.ProxyUID, 10), o.ProxyUID == defaults.ProxyUID},
+	} {
+		if !one.isDefault {
+			return &UsageError{Flag: one.flag, Value: one.value, Problem: "can be compared with the rules that stand only together with the shoot CIDRs: give those too, or leave this flag out"}
+		}
+	}
+	return nil
 }
 
 // config validates everything but the CIDRs.

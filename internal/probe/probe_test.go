@@ -74,7 +74,7 @@ func TestTargets(t *testing.T) {
 		{"IPv4", "100.64.0.0/12", "", []string{"192.0.2.1:23469"}},
 		{"both", "100.64.0.0/12 fd00:10::/48", "", []string{"192.0.2.1:23564", "[2001:db8::1]:23564"}},
 		{"IPv6", "fd00:10::/48", "", []string{"[2001:db8::1]:23300"}},
-		{"a family that is excluded has no rules to probe", "100.64.0.0/12 fd00:10::/48", "fd00::/16", []string{"192.0.2.1:27016"}},
+		{"a family that is excluded has no rules to probe", "100.64.0.0/12 fd00:10::/48", "fd00::/16", []string{"192.0.2.1:23469"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			set := newSet(t, tt.shoot, tt.exclude)

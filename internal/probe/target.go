@@ -16,14 +16,21 @@ const (
 	ports     = 10000
 )
 
-// Port returns the TCP port of the probe for a set, 20000 to 29999.
+// Port returns the TCP port of the probe for a set, 20000 to 29999. It depends
+// on what there are rules for, so that it can be derived from the rules: on
+// nothing of a family whose addresses are all excluded.
 func Port(set *cidr.Set) uint16 {
 	h := fnv.New64a()
+	ruled := func(p netip.Prefix) bool { return p.Addr().Is4() && set.Has4() || p.Addr().Is6() && set.Has6() }
 	for _, p := range set.Shoot() {
-		fmt.Fprintf(h, "shoot %s\n", p) // a hash never fails
+		if ruled(p) {
+			fmt.Fprintf(h, "shoot %s\n", p) // a hash never fails
+		}
 	}
 	for _, p := range set.Excluded() {
-		fmt.Fprintf(h, "exclude %s\n", p)
+		if ruled(p) {
+			fmt.Fprintf(h, "exclude %s\n", p)
+		}
 	}
 	return uint16(firstPort + h.Sum64()%ports)
 }

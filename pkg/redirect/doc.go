@@ -24,6 +24,7 @@
 //	rules, err := redirect.Build(cfg)           // pure; rules.String() is readable
 //	result, err := redirect.Apply(ctx, cfg, redirect.Options{})
 //	err = redirect.Verify(ctx, cfg, redirect.Options{})
+//	installed, err := redirect.VerifyInstalled(ctx, redirect.Options{}) // without a Config
 //	report, err := redirect.Dump(ctx, redirect.Options{})
 //	removed, err := redirect.Clean(ctx, redirect.Options{}, redirect.CleanOptions{})
 //

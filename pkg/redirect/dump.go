@@ -15,6 +15,11 @@ import (
 
 // Report is what stands in a namespace, for people and, as JSON, for scripts.
 type Report struct {
+	// Asks is what the rules ask for, nil where none stand.
+	Asks *Installed `json:"asks,omitempty"`
+	// Differences holds how that differs from a configuration, see
+	// [Report.Compare].
+	Differences []string `json:"differences,omitempty"`
 	// Rules holds the jumps to our chains and the rules of those.
 	Rules []RuleReport `json:"rules"`
 	// Reach holds the routes that we gave to the pod's devices, and the address
@@ -54,6 +59,7 @@ func Dump(ctx context.Context, opt Options) (*Report, error) {
 		if err != nil {
 			return err
 		}
+		report.Asks = installedIn(some)
 		var ports []uint16
 		for _, f := range some {
 			report.Rules = append(report.Rules, f.report()...)
@@ -75,6 +81,15 @@ func Dump(ctx context.Context, opt Options) (*Report, error) {
 		return err
 	})
 	return report, err
+}
+
+// Compare sets Differences to how the rules differ from what cfg asks for.
+func (r *Report) Compare(cfg Config) (err error) {
+	r.Differences = []string{nothingStands}
+	if r.Asks != nil {
+		r.Differences, err = r.Asks.Differences(cfg)
+	}
+	return err
 }
 
 // report lists the rules in the order in which a packet meets them.
@@ -119,6 +134,12 @@ func (r *Report) WriteTable(w io.Writer) error {
 	if len(r.Rules) == 0 {
 		line("No rules of init-redirect stand in this network namespace.")
 	} else {
+		if r.Asks != nil {
+			line("The rules ask for: %s\n", r.Asks)
+		}
+		for _, d := range r.Differences {
+			line("DIFFERENT: %s\n", d)
+		}
 		line("FAMILY\tBACKEND\tTABLE\tCHAIN\t#\tPACKETS\tBYTES\tRULE")
 	}
 	for _, l := range r.Rules {

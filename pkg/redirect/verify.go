@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -39,10 +40,21 @@ func (n *namespace) verify(ctx context.Context, t *target) error {
 		// With wrong rules a probe would only repeat that, later.
 		problems = behaviour(ctx, t)
 	}
-	if len(problems) > 0 {
-		return &VerifyError{Problems: problems}
+	if len(problems) == 0 {
+		return nil
 	}
-	return nil
+	installed, err := n.installed()
+	if err != nil {
+		return err
+	}
+	if installed == nil {
+		return &VerifyError{Problems: []string{nothingStands}}
+	}
+	differences, err := installed.Differences(t.cfg)
+	if err != nil {
+		return err
+	}
+	return &VerifyError{Problems: slices.Concat(differences, problems)}
 }
 
 // structure lists how rules, address and routes differ from what is wanted.

@@ -9,6 +9,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -142,18 +143,24 @@ func (r *rig) restartServer(t *testing.T) {
 	r.wantServes(t)
 }
 
-// A server that allows few streams on a connection gets more connections: bursts of
-// dials, the first one on a connection that is new, lose none and wait for none.
+// A server that allows few streams on a connection gets more connections: in bursts
+// of dials, the first one on a connection that is new, none fails, and none has to go
+// to the other server, which has its half of them.
 func TestAServerThatAllowsFewStreams(t *testing.T) {
 	const bursts = 3
 	// Each of the first one's dials needs a TLS handshake.
 	for most, dials := range map[int]int{1: 50, 10: 200} {
 		t.Run(fmt.Sprintf("%d at once", most), func(t *testing.T) {
 			t.Parallel()
-			r := newBareRig(t, lab.Options{Mode: lab.GRPC})
-			balancer := r.Servers[0].NewClientBalancer(lab.HAProxyGRPC)
+			r := newBareRig(t, lab.Options{Mode: lab.GRPC, Servers: 2})
+			balancer := r.Servers[1].NewClientBalancer(lab.HAProxyGRPC)
 			balancer.MaxStreams = most
-			r.startBehind(t, balancer)
+			if err := balancer.Start(labtest.Context(t, hang)); err != nil {
+				t.Fatal(err)
+			}
+			r.apply(t)
+			r.start(t, "--proxy-server="+r.Servers[0].Frontend()+","+balancer.Address())
+			r.wantUp(t, 2)
 			before := r.metrics(t)
 			for range bursts {
 				r.each(t, dials, dials, func(ctx context.Context, i int) error {
@@ -170,14 +177,28 @@ func TestAServerThatAllowsFewStreams(t *testing.T) {
 				t.Errorf("dials failed: %v", failed)
 			}
 			if tried := increases("proxy_client_failovers_total", before, after); len(tried) != 0 {
-				t.Errorf("dials were tried again elsewhere, so the server was set aside: %v", tried)
+				t.Errorf("dials went on to the other server, though this one was only full: %v", tried)
 			}
-			if up := after.Sum("proxy_client_server_up"); up != 1 {
-				t.Errorf("server_up is %v, though the server is only full", up)
-			}
+			r.wantUp(t, 2)
 			r.wantNoLeak(t)
+			share := strings.Count(r.log(t), fmt.Sprintf(`"server":%q,"dial_seconds"`, balancer.Address()))
+			if all := bursts * dials; share < all/10 {
+				t.Errorf("%d of %d connections went by the server that allows few streams, want about half", share, all)
+			}
 		})
 	}
+}
+
+// wantUp waits until the sidecar reaches so many servers.
+func (r *rig) wantUp(t *testing.T, want float64) {
+	t.Helper()
+	eventually(t, "servers to be reached", func(ctx context.Context) error {
+		m, err := r.SidecarMetrics(ctx)
+		if up := m.Sum("proxy_client_server_up"); err == nil && up != want {
+			err = fmt.Errorf("server_up is %v, want %v", up, want)
+		}
+		return err
+	})
 }
 
 // In http-connect mode nothing but TLS's own end marks that a connection ended in

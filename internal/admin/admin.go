@@ -37,6 +37,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/shoot-proxy/proxy-client/internal/clip"
 	"github.com/shoot-proxy/proxy-client/internal/connlimit"
 )
 
@@ -166,7 +167,7 @@ func answer(prefix string, checks []Check) http.HandlerFunc {
 		var missing []string
 		for _, check := range checks {
 			if err := check(); err != nil {
-				missing = append(missing, err.Error())
+				missing = append(missing, clip.Text(err.Error(), clip.Value))
 			}
 		}
 		if len(missing) > 0 {

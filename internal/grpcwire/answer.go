@@ -20,22 +20,32 @@ func (c *Conn) head(f *http2.MetaHeadersFrame) error {
 		return c.idle(f.StreamID, "HEADERS")
 	}
 	first := !s.answered
-	s.answered = true
+	interim := first && isInterim(f)
+	s.answered = !interim
+	wrong := malformed(f, first, interim)
 	switch {
 	case f.Truncated:
 		c.abort(s, http2.ErrCodeProtocol, failed(codes.Internal, nil, "peer header list size exceeded limit"))
 	case !first && !f.StreamEnded():
 		c.abort(s, http2.ErrCodeProtocol, failed(codes.Internal, nil, "a HEADERS frame cannot appear in the middle of a stream"))
+	case wrong != "":
+		c.abort(s, http2.ErrCodeProtocol, failed(codes.Internal, nil, "malformed answer from server: %s", wrong))
+	case interim: // 103 Early Hints and the like, which gRPC has no use for
 	case first:
 		if err := judgeAnswer(f); err != nil {
 			c.abort(s, http2.ErrCodeProtocol, err)
 			return nil
 		}
+		s.body.announced = value(f, "content-length")
 		if !f.StreamEnded() {
 			return nil
 		}
 		fallthrough
 	default:
+		if !s.body.complete() {
+			c.abort(s, http2.ErrCodeProtocol, s.body.mismatch())
+			return nil
+		}
 		c.abort(s, http2.ErrCodeNo, verdict(f))
 	}
 	return nil
@@ -85,6 +95,9 @@ func verdict(f *http2.MetaHeadersFrame) error {
 	}
 	if codes.Code(code) == codes.OK {
 		return io.EOF
+	}
+	if code > uint64(codes.Unauthenticated) { // the last; others are Unknown, not labels of metrics
+		return failed(codes.Unknown, nil, "grpc-status %d: %s", code, decodeMessage(value(f, "grpc-message")))
 	}
 	return failed(codes.Code(code), nil, "%s", decodeMessage(value(f, "grpc-message")))
 }

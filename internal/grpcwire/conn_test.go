@@ -178,6 +178,31 @@ func TestBrokenRules(t *testing.T) {
 			_ = p.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1<<31 - 1})
 		}, http2.ErrCodeFlowControl},
 		{"settings that cannot be", raw(http2.FrameSettings, 0, 0, "\x00\x05\x00\x00\x00\x01"), http2.ErrCodeProtocol},
+		{"push turned on", func(p *scriptedPeer) { _ = p.WriteSettings(http2.Setting{ID: http2.SettingEnablePush, Val: 1}) }, http2.ErrCodeProtocol},
+		{"push that is no number", func(p *scriptedPeer) { _ = p.WriteSettings(http2.Setting{ID: http2.SettingEnablePush, Val: 2}) }, http2.ErrCodeProtocol},
+		{"a frame length that cannot be", func(p *scriptedPeer) { _ = p.WriteSettings(http2.Setting{ID: http2.SettingMaxFrameSize, Val: 100}) }, http2.ErrCodeProtocol},
+		{"a window in the settings that cannot be", func(p *scriptedPeer) {
+			_ = p.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 31})
+		}, http2.ErrCodeFlowControl},
+		{"half a setting", raw(http2.FrameSettings, 0, 0, "\x00\x05\x00"), http2.ErrCodeFrameSize},
+		{"an ack of settings with settings", raw(http2.FrameSettings, http2.FlagSettingsAck, 0, "\x00\x04\x00\x00\x00\x01"), http2.ErrCodeFrameSize},
+		{"settings on a stream", raw(http2.FrameSettings, 0, 1, ""), http2.ErrCodeProtocol},
+		{"a ping on a stream", raw(http2.FramePing, 0, 1, "12345678"), http2.ErrCodeProtocol},
+		{"GOAWAY on a stream", raw(http2.FrameGoAway, 0, 1, "12345678"), http2.ErrCodeProtocol},
+		{"a reset of no stream", raw(http2.FrameRSTStream, 0, 0, "\x00\x00\x00\x00"), http2.ErrCodeProtocol},
+		{"a reset of a wrong length", raw(http2.FrameRSTStream, 0, 1, "\x00"), http2.ErrCodeFrameSize},
+		{"WINDOW_UPDATE of a wrong length", raw(http2.FrameWindowUpdate, 0, 1, "\x00"), http2.ErrCodeFrameSize},
+		{"PRIORITY of no stream", raw(http2.FramePriority, 0, 0, "12345"), http2.ErrCodeProtocol},
+		{"HEADERS on no stream", raw(http2.FrameHeaders, http2.FlagHeadersEndHeaders, 0, "\x88"), http2.ErrCodeProtocol},
+		{"HEADERS with more padding than there is", raw(http2.FrameHeaders, http2.FlagHeadersEndHeaders|http2.FlagHeadersPadded, 1, "\x09\x88"), http2.ErrCodeProtocol},
+		{"CONTINUATION of another stream", func(p *scriptedPeer) {
+			raw(http2.FrameHeaders, 0, 1, "\x88")(p)
+			raw(http2.FrameContinuation, http2.FlagContinuationEndHeaders, 3, "\x88")(p)
+		}, http2.ErrCodeProtocol},
+		{"a frame of another time between HEADERS and CONTINUATION", func(p *scriptedPeer) {
+			raw(http2.FrameHeaders, 0, 1, "\x88")(p)
+			raw(0x77, 0, 1, "x")(p)
+		}, http2.ErrCodeProtocol},
 		{"a ping of a wrong length", raw(http2.FramePing, 0, 0, "1234"), http2.ErrCodeFrameSize},
 		{"GOAWAY that takes another back", func(p *scriptedPeer) {
 			_ = p.WriteGoAway(1, http2.ErrCodeNo, nil)

@@ -8,6 +8,8 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/shoot-proxy/proxy-client/internal/clip"
 )
 
 var (
@@ -31,7 +33,7 @@ var (
 )
 
 // failure is why a stream or a connection ended: a status of gRPC's whose cause can
-// be asked for.
+// be asked for. Its text is bounded, since the server has a say in it.
 type failure struct {
 	code  codes.Code
 	text  string
@@ -39,7 +41,7 @@ type failure struct {
 }
 
 func failed(code codes.Code, cause error, format string, args ...any) error {
-	return &failure{code: code, cause: cause, text: fmt.Sprintf(format, args...)}
+	return &failure{code: code, cause: cause, text: clip.Text(fmt.Sprintf(format, args...), clip.Sentence)}
 }
 
 // Error implements error.

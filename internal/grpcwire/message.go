@@ -50,6 +50,9 @@ func (c *Conn) data(head http2.FrameHeader) error {
 	if !s.receive(n, n-len(payload)) {
 		return broken(http2.ErrCodeFlowControl, "beyond the stream's window")
 	}
+	if !s.body.fits(len(payload)) {
+		return broken(http2.ErrCodeProtocol, "beyond its content-length")
+	}
 	if err := s.split(payload); err != nil {
 		c.abort(s, http2.ErrCodeCancel, err)
 		return nil

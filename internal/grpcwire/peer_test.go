@@ -157,11 +157,16 @@ func (p *scriptedPeer) headers(stream uint32, end bool, pairs ...string) {
 	p.t.Helper()
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	must(p.t, p.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: p.encoded(pairs...), EndStream: end, EndHeaders: true}))
+}
+
+// encoded returns a header block. The caller holds mu.
+func (p *scriptedPeer) encoded(pairs ...string) []byte {
 	p.block.Reset()
 	for i := 0; i < len(pairs); i += 2 {
 		must(p.t, p.encode.WriteField(hpack.HeaderField{Name: pairs[i], Value: pairs[i+1]}))
 	}
-	must(p.t, p.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: p.block.Bytes(), EndStream: end, EndHeaders: true}))
+	return p.block.Bytes()
 }
 
 // answer says that the stream goes on.

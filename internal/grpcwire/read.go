@@ -102,6 +102,11 @@ func (c *Conn) streamError(err http2.StreamError) error {
 // other reads a frame that is no DATA.
 func (c *Conn) other(head http2.FrameHeader) error {
 	frame, err := c.framer.ReadFrameForHeader(head)
+	if broken, ok := errors.AsType[http2.StreamError](err); ok && head.Type == http2.FrameHeaders && broken.Cause == nil {
+		// http2 has not decoded them (parseHeadersFrame: more padding than there is),
+		// so that what follows could not be decoded either.
+		return fmt.Errorf("HEADERS: %w", http2.ConnectionError(broken.Code))
+	}
 	if err != nil {
 		return err
 	}
@@ -180,6 +185,10 @@ func (c *Conn) set(s http2.Setting) error {
 		return err
 	}
 	switch s.ID {
+	case http2.SettingEnablePush:
+		if s.Val != 0 { // which is for clients (RFC 9113, section 6.5.2)
+			return fmt.Errorf("SETTINGS_ENABLE_PUSH of %d: %w", s.Val, http2.ConnectionError(http2.ErrCodeProtocol))
+		}
 	case http2.SettingMaxConcurrentStreams:
 		c.most = s.Val
 	case http2.SettingMaxFrameSize:

@@ -26,6 +26,7 @@ type Stream struct {
 
 	// Of Run alone:
 	answered bool // the headers of the answer are here
+	body     body
 	isFresh  bool // it is in Conn.fresh
 	message  message
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/shoot-proxy/proxy-client/internal/cidr"
+	"github.com/shoot-proxy/proxy-client/internal/clip"
 )
 
 // Shared are the flags that proxy-client and init-redirect have in common. The
@@ -84,9 +85,10 @@ type Log struct {
 }
 
 // Logger returns a logger that writes to w, which for a program is standard
-// error: standard output belongs to what a command prints.
+// error: standard output belongs to what a command prints. Long values are cut, since
+// peers have a say in some.
 func (l Log) Logger(w io.Writer) *slog.Logger {
-	handler := &slog.HandlerOptions{Level: l.Level}
+	handler := &slog.HandlerOptions{Level: l.Level, ReplaceAttr: clip.Attr}
 	if l.Format == formatJSON {
 		return slog.New(slog.NewJSONHandler(w, handler))
 	}

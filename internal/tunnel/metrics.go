@@ -85,8 +85,20 @@ func (m *Metrics) received(pkt *client.Packet, err error) {
 	case pkt.Type == client.PacketType_DATA:
 		m.dataReceived.Inc()
 	default:
-		metrics.ObservePacket(m.packets, metrics.SegmentToClient, pkt.Type)
+		metrics.ObservePacket(m.packets, metrics.SegmentToClient, known(pkt.Type))
 	}
+}
+
+// unknownType stands for all packet types that the protocol does not have. A label
+// for each that a server sends would be without bounds.
+const unknownType = client.PacketType(-1)
+
+// known returns t, or unknownType.
+func known(t client.PacketType) client.PacketType {
+	if _, ok := client.PacketType_name[int32(t)]; !ok {
+		return unknownType
+	}
+	return t
 }
 
 // Statuses of client_connections.

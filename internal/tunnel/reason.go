@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/shoot-proxy/proxy-client/internal/clip"
 )
 
 // Reason says in one word why a connection could not be made. The set is
@@ -61,10 +63,11 @@ type Error struct {
 
 // Error says what went wrong and through which server.
 func (e *Error) Error() string {
+	text := clip.Text(e.Err.Error(), clip.Sentence) // the server has written some of it
 	if e.Server == "" {
-		return e.Err.Error()
+		return text
 	}
-	return fmt.Sprintf("through proxy-server %s: %v", e.Server, e.Err)
+	return fmt.Sprintf("through proxy-server %s: %s", e.Server, text)
 }
 
 // Unwrap returns the cause.

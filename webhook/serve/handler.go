@@ -15,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/shoot-proxy/proxy-client/internal/clip"
 	"github.com/shoot-proxy/proxy-client/webhook"
 )
 
@@ -213,10 +214,11 @@ func auditAnnotations(result webhook.Result) map[string]string {
 
 // status is how a decision looks to the API server's client.
 func status(result webhook.Result) *metav1.Status {
+	message := clip.Text(result.Message, clip.Value) // it quotes pods and annotations
 	if result.Decision != webhook.Refuse {
-		return &metav1.Status{Status: metav1.StatusSuccess, Code: http.StatusOK, Message: result.Message}
+		return &metav1.Status{Status: metav1.StatusSuccess, Code: http.StatusOK, Message: message}
 	}
-	s := &metav1.Status{Status: metav1.StatusFailure, Code: http.StatusForbidden, Reason: metav1.StatusReasonForbidden, Message: result.Message}
+	s := &metav1.Status{Status: metav1.StatusFailure, Code: http.StatusForbidden, Reason: metav1.StatusReasonForbidden, Message: message}
 	switch result.Reason {
 	case webhook.ReasonBadRequest:
 		s.Code, s.Reason = http.StatusBadRequest, metav1.StatusReasonBadRequest

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package grpcwire
+
+import (
+	"io"
+	"strings"
+	"testing"
+
+	"golang.org/x/net/http2"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/shoot-proxy/proxy-client/internal/clip"
+)
+
+// unanswered opens a stream that the server has not answered.
+func (p *scriptedPeer) unanswered() (*Stream, *told) {
+	p.t.Helper()
+	h := newTold()
+	s, err := p.c.Open(h)
+	must(p.t, err)
+	must(p.t, s.Send([]byte("hello"), nil, false))
+	p.want("HEADERS", func(f http2.Frame) bool { _, ok := f.(*http2.MetaHeadersFrame); return ok })
+	p.wantMessages(s.id, "hello")
+	return s, h
+}
+
+// TestInterimResponses: any number of them may come ahead of the answer.
+func TestInterimResponses(t *testing.T) {
+	p := dialPeer(t, testConfig())
+	s, h := p.unanswered()
+	for _, status := range []string{"100", "103", "103", "199"} {
+		p.headers(s.id, false, ":status", status, "link", "</style.css>; rel=preload")
+	}
+	p.answer(s.id)
+	must(t, p.WriteData(s.id, false, []byte(framed("at last"))))
+	if got := await(t, h.messages, "a message"); got != "at last" {
+		t.Errorf("got %q", got)
+	}
+	p.headers(s.id, true, "grpc-status", "0")
+	if err := h.wantEnd(t, "EOF"); err != io.EOF {
+		t.Errorf("the stream ended with %v", err)
+	}
+}
+
+// TestMalformedAnswers: an answer that HTTP/2 does not allow ends its stream, and no
+// other (RFC 9113, section 8.1.1).
+func TestMalformedAnswers(t *testing.T) {
+	const gRPC = ":status 200 content-type application/grpc "
+	type block struct {
+		fields string
+		end    bool
+	}
+	for _, tc := range []struct {
+		name   string
+		blocks []block
+		data   string // behind the first
+		words  string
+	}{
+		{"an interim response that is the last", []block{{":status 103", true}}, "", "ends the stream"},
+		{"101", []block{{":status 101", false}}, "", "101"},
+		{"an interim response behind the answer", []block{{gRPC, false}, {":status 100", false}}, "", "in the middle"},
+		{"DATA behind an interim response", []block{{":status 100", false}}, framed("x"), "before the headers"},
+		{"a status in the trailers", []block{{gRPC, false}, {":status 200 grpc-status 0", true}}, "", "pseudo-header"},
+		{"two statuses", []block{{":status 200 " + gRPC, false}}, "", "duplicate"},
+		{"a status behind a field", []block{{"content-type application/grpc :status 200", false}}, "", "pseudo header field after regular"},
+		{"a pseudo-header field of a request", []block{{":status 200 :path / content-type application/grpc", false}}, "", "mix of request and response"},
+		{"an unknown pseudo-header field", []block{{":x y " + gRPC, false}}, "", "invalid pseudo-header"},
+		{"no status", []block{{"content-type application/grpc", false}}, "", "HTTP status \"\""},
+		{"a name in upper case", []block{{gRPC + "X-Upper y", false}}, "", "invalid header field name"},
+		{"a field of HTTP/1.1", []block{{gRPC + "connection close", false}}, "", "the field connection"},
+		{"another", []block{{gRPC + "transfer-encoding chunked", false}}, "", "the field transfer-encoding"},
+		{"a content-length that is none", []block{{gRPC + "content-length -1", false}}, "", "content-length is no length"},
+		{"two content-lengths", []block{{gRPC + "content-length 6 content-length 7", false}}, "", "content-length is no length"},
+		{"more DATA than announced", []block{{gRPC + "content-length 5", false}}, framed("x"), "beyond its content-length"},
+		{"less DATA than announced", []block{{gRPC + "content-length 7", false}, {"grpc-status 0", true}}, framed("x"), "6 bytes, and content-length is 7"},
+		{"none, and some announced", []block{{gRPC + "content-length 7 grpc-status 0", true}}, "", "0 bytes, and content-length is 7"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			p := dialPeer(t, testConfig())
+			s, h := p.unanswered()
+			for i, b := range tc.blocks {
+				p.headers(s.id, b.end, strings.Fields(b.fields)...)
+				if i == 0 && tc.data != "" {
+					must(t, p.WriteData(s.id, false, []byte(tc.data)))
+				}
+			}
+			h.wantEnd(t, tc.words)
+			p.wantReset(s.id, http2.ErrCodeProtocol)
+			p.lives()
+		})
+	}
+}
+
+// TestContentLength: one that is right is no harm.
+func TestContentLength(t *testing.T) {
+	p := dialPeer(t, testConfig())
+	s, h := p.unanswered()
+	p.headers(s.id, false, ":status", "200", "content-type", "application/grpc", "content-length", "6")
+	must(t, p.WriteDataPadded(s.id, false, []byte(framed("x")), make([]byte, 9)))
+	p.headers(s.id, true, "grpc-status", "0")
+	await(t, h.messages, "a message")
+	if err := h.wantEnd(t, "EOF"); err != io.EOF {
+		t.Errorf("the stream ended with %v", err)
+	}
+}
+
+// TestWordsAreBounded: what the server says becomes part of short errors only, and
+// its status one of those that there are.
+func TestWordsAreBounded(t *testing.T) {
+	long := strings.Repeat("x", 50_000)
+	for name, end := range map[string]func(*scriptedPeer, uint32){
+		"grpc-message": func(p *scriptedPeer, id uint32) {
+			// HEADERS and CONTINUATION, as it does not fit into one frame
+			p.longHeaders(id, "grpc-status", "7", "grpc-message", long)
+		},
+		"GOAWAY": func(p *scriptedPeer, _ uint32) {
+			_ = p.WriteGoAway(0, http2.ErrCodeInternal, []byte(long[:16_000]))
+			_ = p.conn.Close()
+		},
+		"grpc-status": func(p *scriptedPeer, id uint32) {
+			p.headers(id, true, "grpc-status", "4294967295", "grpc-message", "odd")
+		},
+		"no grpc-status": func(p *scriptedPeer, id uint32) {
+			p.headers(id, true, "grpc-status", long[:15_000])
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := dialPeer(t, testConfig())
+			s, h := p.open()
+			end(p, s.id)
+			err := await(t, h.ended, "the end of the stream")
+			if n := len(err.Error()); n > clip.Sentence+100 {
+				t.Errorf("the error has %d bytes", n)
+			}
+			if code := status.Code(err); code > codes.Unauthenticated {
+				t.Errorf("the code is %s, which is none", code)
+			}
+		})
+	}
+}
+
+// longHeaders are headers that end a stream, in as many frames as they need.
+func (p *scriptedPeer) longHeaders(stream uint32, pairs ...string) {
+	p.t.Helper()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	rest := p.encoded(pairs...)
+	first := rest[:min(len(rest), maxFrame)]
+	rest = rest[len(first):]
+	must(p.t, p.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: first, EndStream: true, EndHeaders: len(rest) == 0}))
+	for len(rest) > 0 {
+		some := rest[:min(len(rest), maxFrame)]
+		rest = rest[len(some):]
+		must(p.t, p.WriteContinuation(stream, len(rest) == 0, some))
+	}
+}

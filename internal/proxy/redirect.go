@@ -32,6 +32,14 @@ func (p *Proxy) watchRedirect(ctx context.Context) error {
 			if ctx.Err() != nil {
 				return nil // what failed says nothing any more
 			}
+			if isShortage(err) {
+				was, checked := lost[target]
+				if was || !checked {
+					ok = 0
+				}
+				p.log.Warn("the redirect could not be checked for want of a file or memory; the last result stands", "error", err)
+				continue
+			}
 			if err != nil {
 				ok = 0
 			}
@@ -44,6 +52,17 @@ func (p *Proxy) watchRedirect(ctx context.Context) error {
 		case <-ticker.C:
 		}
 	}
+}
+
+// isShortage reports whether err is about what this process, or the kernel, lacked
+// for a check. That says nothing about the redirect.
+func isShortage(err error) bool {
+	for _, lack := range []error{unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.ENOBUFS} {
+		if errors.Is(err, lack) {
+			return true
+		}
+	}
+	return false
 }
 
 // reportRedirect logs a loss once and a recovery once.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/shoot-proxy/proxy-client/internal/probe"
 )
@@ -61,7 +62,12 @@ func TestALostRedirectIsToldOnceAndItsRecoveryOnce(t *testing.T) {
 	round(works, hiccup)
 	h.wantValue(1, "proxy_client_redirect_ok")
 	round(hiccup, works)
+	short := []error{unix.EMFILE, unix.EMFILE} // which says nothing
+	round(short, short)
+	h.wantValue(1, "proxy_client_redirect_ok")
 	round(isLost, works)
+	h.wantValue(0, "proxy_client_redirect_ok")
+	round(short[:1], works)
 	h.wantValue(0, "proxy_client_redirect_ok")
 	next.result <- lost
 

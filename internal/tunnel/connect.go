@@ -31,6 +31,10 @@ const (
 	connectBuffer = 128 << 10
 )
 
+// finPause is how long a server has to end a connection after our close_notify. It
+// does so in one round trip; something in between may wait for a FIN.
+const finPause = 500 * time.Millisecond
+
 // longAgo is a deadline that ends a read or write that is under way.
 var longAgo = time.Unix(1, 0)
 
@@ -239,19 +243,51 @@ func isTimeout(err error) bool {
 func (c *connectConn) abandon() {
 	defer c.conn.Close()
 	_ = c.conn.SetDeadline(time.Now().Add(abandonConnect))
-	sayLast(c.conn)
+	defer sayLast(c.conn)()
 	_, _ = io.Copy(io.Discard, c.conn)
 }
 
-// sayLast ends what we say on conn: close_notify where it is TLS, and FIN.
-func sayLast(conn net.Conn) {
-	if t, ok := conn.(*tls.Conn); ok {
-		if s := socketUnder(t); s != nil {
-			_ = s.closeWrite(t)
-		} else {
-			_ = t.CloseWrite()
-		}
+// sayLast ends what we say on conn. Over TLS that is close_notify, at which the
+// server ends the connection; FIN follows where it has not done so after finPause.
+// Without TLS it is FIN at once. Call awaitFIN when conn was read to its end: the
+// server's FIN may come behind its close_notify.
+//
+// The end that sends FIN first keeps its port for a minute (TIME_WAIT), and both do if
+// their FINs meet. Ours are few, since all of them lead to one address of the server.
+func sayLast(conn net.Conn) (awaitFIN func()) {
+	t, ok := conn.(*tls.Conn)
+	if !ok {
+		sayFIN(conn)
+		return func() {}
 	}
+	if s := socketUnder(t); s != nil {
+		_ = s.closeWrite(t)
+	} else {
+		_ = t.CloseWrite()
+	}
+	timer := time.AfterFunc(finPause, func() { sayFIN(conn) })
+	return func() {
+		_, _ = io.Copy(io.Discard, unwrap(conn))
+		timer.Stop()
+	}
+}
+
+// part ends a connection on which nothing is awaited any more, in the background, so
+// that the server is the first to end it.
+func (d *Dialer) part(conn net.Conn) {
+	if d.life.Err() != nil { // the process is about to end
+		_ = conn.Close()
+		return
+	}
+	d.background.Go(func() {
+		defer conn.Close()
+		_ = conn.SetDeadline(time.Now().Add(closeGrace))
+		defer sayLast(conn)()
+		_, _ = io.Copy(io.Discard, conn)
+	})
+}
+
+func sayFIN(conn net.Conn) {
 	if half, ok := unwrap(conn).(interface{ CloseWrite() error }); ok {
 		_ = half.CloseWrite()
 	}

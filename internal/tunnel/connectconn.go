@@ -181,13 +181,14 @@ func (c *connectConn) Close() error {
 // bytes would be a reset, and the server would miss its end.
 func (c *connectConn) hangUp() {
 	_ = c.conn.SetDeadline(time.Now().Add(closeGrace))
-	sayLast(c.conn)
+	awaitFIN := sayLast(c.conn)
 	c.receiving.Lock()
 	c.arriving.leave() // what Receive last returned may still be on its way to the app
 	for c.verdict == nil {
 		_, _ = c.next()
 	}
 	c.receiving.Unlock()
+	awaitFIN()
 	_ = c.conn.Close()
 	c.endpoint.load.Add(-1)
 }

@@ -218,7 +218,7 @@ func (e *endpoint) greet(ctx context.Context) *Error {
 	mode := e.server.modeBy(alpn)
 	if mode != options.ModeGRPC {
 		err = e.greetHTTP(ctx, conn)
-		_ = conn.Close()
+		e.server.dialer.part(conn)
 		settings := err != nil && errors.Is(err, errSettings)
 		switch {
 		case err == nil:

@@ -55,6 +55,9 @@ func connectOffering(ctx context.Context, e *endpoint, protos []string) (net.Con
 	cfg, err := e.server.dialer.certs.config()
 	if err != nil {
 		_ = raw.Close()
+		if short := e.server.shortage(err); short != nil {
+			return nil, "", short
+		}
 		return nil, "", e.refused(err)
 	}
 	cfg.ClientSessionCache = sessionsOf{cfg.ClientSessionCache, e.address()}
@@ -77,7 +80,7 @@ func (e *endpoint) connectTCP(ctx context.Context) (net.Conn, error) {
 	}
 	conn, err := dialer.DialContext(ctx, "tcp", e.addr.String())
 	if err != nil {
-		return nil, err
+		return nil, sourceless(e.addr, err)
 	}
 	return newWatchedConn(conn.(*net.TCPConn), &e.server.dialer.acks), nil
 }

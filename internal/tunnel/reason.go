@@ -15,8 +15,8 @@ import (
 // closed: it is the label of proxy_client_dial_failures_total.
 type Reason string
 
-// The reasons. Those from ReasonOutsideCIDRs to ReasonMaxDials are given by the
-// proxy before anything is dialled.
+// The reasons. Those from ReasonOutsideCIDRs to ReasonMaxDials, but for ReasonNoPort,
+// are given by the proxy before anything is dialled.
 const (
 	ReasonRefused           Reason = "refused"            // the target refused the agent's connection
 	ReasonTimeout           Reason = "timeout"            // target or agent did not answer in time
@@ -28,7 +28,8 @@ const (
 	ReasonOutsideCIDRs      Reason = "outside_cidrs"      // the destination is not the shoot's
 	ReasonLoop              Reason = "loop"               // the destination is the sidecar or a proxy-server
 	ReasonNotRedirected     Reason = "not_redirected"     // somebody connected to the sidecar itself
-	ReasonMaxConnections    Reason = "max_connections"    // too many open connections, or files
+	ReasonMaxConnections    Reason = "max_connections"    // too many open connections, or no file or memory for one
+	ReasonNoPort            Reason = "no_port"            // no local port for a connection to the proxy-server
 	ReasonMaxDials          Reason = "max_dials"          // too many dials in flight
 	ReasonCancelled         Reason = "cancelled"          // the app gave up first, or the sidecar is ending
 	ReasonOther             Reason = "other"              // an answer that none of the above fits
@@ -38,7 +39,7 @@ const (
 func Reasons() []Reason {
 	return []Reason{
 		ReasonRefused, ReasonTimeout, ReasonUnreachable, ReasonNoAgent, ReasonServerUnreachable, ReasonTLS, ReasonProtocol,
-		ReasonOutsideCIDRs, ReasonLoop, ReasonNotRedirected, ReasonMaxConnections, ReasonMaxDials, ReasonCancelled, ReasonOther,
+		ReasonOutsideCIDRs, ReasonLoop, ReasonNotRedirected, ReasonMaxConnections, ReasonNoPort, ReasonMaxDials, ReasonCancelled, ReasonOther,
 	}
 }
 

@@ -12,8 +12,6 @@ import (
 	"time"
 	"unicode"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/shoot-proxy/proxy-client/internal/options"
 )
 
@@ -208,11 +206,8 @@ func (s *server) unreachable(ctx context.Context, err error) *Error {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return &Error{Reason: ReasonCancelled, Server: s.Name, Err: err}
 	}
-	if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
-		return &Error{
-			Reason: ReasonMaxConnections, Server: s.Name, ours: true,
-			Err: fmt.Errorf("no file left to connect to it: %w; raise the container's limit of open files, or lower --max-connections", err),
-		}
+	if short := s.shortage(err); short != nil {
+		return short
 	}
 	return &Error{Reason: ReasonServerUnreachable, Server: s.Name, Err: err, elsewhere: true, unreachable: true}
 }

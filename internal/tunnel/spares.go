@@ -92,7 +92,7 @@ func (s *spares) take(ctx context.Context) *spare {
 			s.replenish()
 			return c
 		}
-		c.close()
+		s.end(c)
 		s.mu.Lock()
 	}
 	if soon && s.want < s.most {
@@ -108,7 +108,7 @@ func (s *spares) take(ctx context.Context) *spare {
 	select {
 	case c := <-wait:
 		if c != nil && c.files != files { // they changed while it was being made
-			c.close()
+			s.end(c)
 			return nil
 		}
 		return c
@@ -180,7 +180,7 @@ func (s *spares) put(c *spare) {
 		s.waiting = s.waiting[1:]
 	case c == nil:
 	case s.closed, len(s.ready) >= s.want:
-		c.close()
+		s.end(c)
 	default:
 		s.ready = append(s.ready, c)
 		s.expectExpiry()
@@ -201,7 +201,7 @@ func (s *spares) expire() {
 	s.timer = nil
 	now := time.Now()
 	for len(s.ready) > 0 && now.Sub(s.ready[0].made) >= spareAge {
-		s.ready[0].close()
+		s.end(s.ready[0])
 		s.ready = s.ready[1:]
 		s.want = max(0, s.want-1)
 	}
@@ -215,7 +215,7 @@ func (s *spares) drop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, c := range s.ready {
-		c.close()
+		s.end(c)
 	}
 	s.ready, s.want = nil, 0
 	if s.timer != nil {
@@ -237,4 +237,5 @@ func (c *spare) usable(files int, now time.Time) bool {
 	return c.files == files && now.Sub(c.made) < spareAge && c.arriving.poll()
 }
 
-func (c *spare) close() { _ = c.arriving.conn.Close() }
+// end ends c, of which nobody has heard.
+func (s *spares) end(c *spare) { s.endpoint.server.dialer.part(c.arriving.conn) }

@@ -120,7 +120,7 @@ func cause(err error) string {
 			"run init-redirect again, and see that the kernel has the family enabled (net.ipv6.conf.all.disable_ipv6)"
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, context.DeadlineExceeded), isTimeout(err):
 		return "the probe was not redirected and left the pod: the nat rules are missing, were flushed, or stand in the other iptables backend; " +
-			"run `init-redirect verify` with the same flags, then `init-redirect apply` to repair them"
+			"run `init-redirect verify`, then `init-redirect apply` to repair them"
 	case errors.Is(err, syscall.EPERM), errors.Is(err, syscall.EACCES):
 		return "a firewall rule or security policy in this pod forbids the connection: look at `iptables -S OUTPUT` for rules that are not ours"
 	default:

@@ -92,6 +92,6 @@ func asSeenHere(err error) error {
 		Target: failed.Target,
 		Err:    failed.Err,
 		Cause: "the nat rules are missing or were flushed, or they lead to another port than this sidecar's --listen-address: " +
-			"run `init-redirect verify` with the same flags, then `init-redirect apply` to repair them",
+			"run `init-redirect verify`, then `init-redirect apply` to repair them",
 	}
 }

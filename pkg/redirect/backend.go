@@ -76,6 +76,9 @@ func (n *namespace) candidates(f FamilyRules) (survey, error) {
 		st, err := n.look(f.Family, b)
 		if err != nil {
 			n.log.Debug("backend cannot be used", "family", f.Family, "backend", b, "error", err)
+			if !errors.Is(err, ErrMissingModule) && !errors.Is(err, ErrMissingBinary) {
+				s.unseen = append(s.unseen, err)
+			}
 			if n.backend != BackendAuto && n.backend != b {
 				continue
 			}
@@ -118,6 +121,7 @@ type survey struct {
 	open   []standing // all that could be read
 	usable []standing // those of them that may be used, best first
 	failed []error    // of those that might have been used
+	unseen []error    // of those that may hold rules all the same
 }
 
 // survey looks at every family that has rules, and changes nothing.
@@ -154,6 +158,9 @@ func (n *namespace) choose(s survey, commit bool) (chosen, error) {
 			if o.backend != st.backend && !o.state.empty() {
 				c.other = o.backend
 			}
+		}
+		for _, err := range s.unseen {
+			n.log.Warn("the other backend cannot be read: rules that stand there, of ours or of others, are in force and not seen", "family", st.family, "error", err)
 		}
 		if i > 0 {
 			n.log.Warn("took the second choice of backend", "family", st.family, "backend", st.backend, "error", errors.Join(failed...))

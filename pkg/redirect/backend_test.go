@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -156,5 +157,39 @@ func TestInterruptedProbeLeavesNothing(t *testing.T) {
 	}
 	if len(fake.restore) > 0 {
 		t.Error("the chain of a probe that failed halfway stays behind")
+	}
+}
+
+func TestBackendThatCannotBeReadIsWarnedOf(t *testing.T) {
+	target, err := configFor("100.64.0.0/12").target()
+	if err != nil {
+		t.Fatal(err)
+	}
+	empty := map[string]string{tableNAT: builtins, tableFilter: builtins}
+	for _, test := range []struct {
+		name    string
+		err     error
+		backend Backend
+		want    int
+	}{
+		{"denied", &KernelError{Op: "read", Err: ErrPermission, Cure: "needs capability NET_RAW"}, BackendAuto, 1},
+		{"held, and not asked for", &KernelError{Op: "read", Err: ErrBusy, Cure: "try again"}, BackendNFT, 1},
+		{"not in the kernel", &KernelError{Op: "read", Err: ErrMissingModule, Cure: "load it"}, BackendAuto, 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			n := fakeNamespace(t, test.backend, map[string]*fakeTables{"IPv4 nft": {listing: empty}, "IPv4 legacy": {listErr: test.err}})
+			log := newLines()
+			n.log = slog.New(slog.NewTextHandler(log, nil))
+			s, err := n.candidates(target.rulesOf(IPv4))
+			if err == nil {
+				_, err = n.choose(s, false)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := strings.Count(log.String(), "the other backend cannot be read"); got != test.want {
+				t.Errorf("warned %d times, want %d: %s", got, test.want, log)
+			}
+		})
 	}
 }

@@ -33,12 +33,12 @@ type iptablesTables struct {
 	restore string // path of the iptables-restore that belongs to list
 	wait    int    // seconds for the xtables lock
 	log     *slog.Logger
-	warned  map[string]bool // the chains that iptables cannot show, by name for people
+	warned  map[string]bool // the chains that iptables cannot show, by family and name
 }
 
-// openIPTables finds the programs of one family and backend. The error is a
-// [*KernelError].
-func openIPTables(ctx context.Context, log *slog.Logger, f Family, b Backend) (tables, error) {
+// openIPTables finds the programs of one family and backend. What warned holds
+// is not logged again. The error is a [*KernelError].
+func openIPTables(ctx context.Context, log *slog.Logger, warned map[string]bool, f Family, b Backend) (tables, error) {
 	base := "iptables"
 	if f == IPv6 {
 		base = "ip6tables"
@@ -51,7 +51,7 @@ func openIPTables(ctx context.Context, log *slog.Logger, f Family, b Backend) (t
 	if err != nil {
 		return nil, missingBinary(base+"-restore", b, err)
 	}
-	return &iptablesTables{ctx: ctx, family: f, backend: b, list: path, restore: restore, wait: lockWait, log: log, warned: map[string]bool{}}, nil
+	return &iptablesTables{ctx: ctx, family: f, backend: b, list: path, restore: restore, wait: lockWait, log: log, warned: warned}, nil
 }
 
 // findIPTables returns the program whose name says its backend, or the plain
@@ -137,8 +137,8 @@ func (t *iptablesTables) compareWithKernel(table string, listed map[string][]str
 		if isOurs(table, c.name) {
 			return foreignTable(t.family, table, fmt.Errorf("the kernel has chain %s, and iptables does not show it", c.name))
 		}
-		if c.hook != "" && !t.warned[c.String()] {
-			t.warned[c.String()] = true
+		if key := fmt.Sprint(t.family, c); c.hook != "" && !t.warned[key] {
+			t.warned[key] = true
 			t.log.Warn("a chain that iptables cannot show stands beside our rules: it was made with nft, such as by a file for `nft -f`, a CNI plugin, a mesh or a firewall service",
 				"family", t.family, "chain", c.String())
 		}

@@ -31,10 +31,11 @@ type namespace struct {
 // namespace has to happen on fn's own goroutine, children included: Linux
 // gives each thread a namespace, and a child that of the thread that forks it.
 func inside(ctx context.Context, opt Options, fn func(*namespace) error) (err error) {
+	warned := map[string]bool{}
 	n := &namespace{
 		backend:      opt.Backend,
 		log:          opt.logger(),
-		open:         func(f Family, b Backend) (tables, error) { return openIPTables(ctx, opt.logger(), f, b) },
+		open:         func(f Family, b Backend) (tables, error) { return openIPTables(ctx, opt.logger(), warned, f, b) },
 		ipv6Disabled: ipv6Disabled,
 		reachSteps:   reachSteps,
 		resolvConf:   "/etc/resolv.conf",

@@ -80,8 +80,8 @@ func TestRulesStandBesideANativeTable(t *testing.T) {
 				if got := strings.Count(p.ruleset(t), "jump "+ChainOutput); got != 1 {
 					t.Errorf("%d jumps to %s stand, want 1:\n%s", got, ChainOutput, p.ruleset(t))
 				}
-				if !strings.Contains(log.String(), "table nat chain out (hook output, priority -100)") {
-					t.Errorf("the chain that iptables cannot show is not named: %s", log)
+				if got := strings.Count(log.String(), "table nat chain out (hook output, priority -100)"); got != 3 {
+					t.Errorf("the chain that iptables cannot show is named %d times, want once in each apply: %s", got, log)
 				}
 				p.sidecar(t, f)
 				p.reaches(t, shootTarget(f))
@@ -161,7 +161,7 @@ func TestHiddenChainOfOursIsAnError(t *testing.T) {
 	p := dualStackPod(t)
 	p.apply(t, configFor(shootCIDR(IPv4)), BackendNFT)
 	p.Do(t, func() {
-		real, err := openIPTables(t.Context(), slog.New(slog.DiscardHandler), IPv4, BackendNFT)
+		real, err := openIPTables(t.Context(), slog.New(slog.DiscardHandler), map[string]bool{}, IPv4, BackendNFT)
 		if err != nil {
 			t.Error(err)
 			return

@@ -73,7 +73,7 @@ func TestXtablesLockThatStaysHeldNamesItsHolder(t *testing.T) {
 	p := dualStackPod(t)
 	holdXtablesLock(t)
 	p.Do(t, func() {
-		opened, err := openIPTables(t.Context(), slog.New(slog.DiscardHandler), IPv4, BackendLegacy)
+		opened, err := openIPTables(t.Context(), slog.New(slog.DiscardHandler), map[string]bool{}, IPv4, BackendLegacy)
 		if err != nil {
 			t.Error(err)
 			return

@@ -13,6 +13,9 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/target"
 )
 
+// uploadSize is more than all buffers on the way hold.
+const uploadSize = 64 << 20
+
 // pauseLength is how long a target pauses, three times the time after which a
 // server that acknowledges nothing counts as gone.
 const pauseLength = 3 * deadPeer
@@ -37,7 +40,6 @@ func TestAnUploadOutlastsThePauseOfItsTarget(t *testing.T) {
 // that talk and as many that are silent.
 func (r *rig) testPausedUpload(t *testing.T, others int) {
 	t.Helper()
-	const size = 64 << 20
 	r.targets.Hold()
 	quiet, live := r.startQuiet(t, others), r.startLive(t, others)
 	upload, err := r.dial(labtest.Context(t, 4*time.Minute), lab.ShootPod(lab.IPv4, 1), target.StuckPort)
@@ -45,35 +47,83 @@ func (r *rig) testPausedUpload(t *testing.T, others int) {
 		t.Fatal(err)
 	}
 	defer upload.Close()
-	sent := make(chan error, 1)
-	progress := make(chan int64, 1)
 	began := time.Now()
+	sent, progress := startUpload(upload)
+	t.Logf("%d KiB of the upload were taken before it stood still", waitStuck(t, progress, sent)>>10)
+	wantPaused(t, sent)
+	r.targets.Release()
+	r.wantUploaded(t, sent)
+	quiet.wantEnded(t, 0, began, nil)
+	live.wantEnded(t, 0, began, nil)
+}
+
+// A server that hangs for longer than that is no other case: its kernel has no room
+// for more, and answers.
+func TestAnUploadOutlastsAServerThatHangs(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []lab.Mode{lab.GRPC, lab.HTTPConnect} {
+		t.Run(string(mode), func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, lab.Options{Mode: mode})
+			upload, err := r.dial(labtest.Context(t, 4*time.Minute), lab.ShootPod(lab.IPv4, 1), target.SinkPort)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer upload.Close()
+			quiet := r.startQuiet(t, 5) // and so the upload's own connection stands
+			began := time.Now()
+			if err := r.Server.Freeze(); err != nil {
+				t.Fatal(err)
+			}
+			sent, progress := startUpload(upload)
+			t.Logf("%d KiB of the upload were taken before it stood still", waitStuck(t, progress, sent)>>10)
+			wantPaused(t, sent)
+			if err := r.Server.Thaw(); err != nil {
+				t.Fatal(err)
+			}
+			r.wantUploaded(t, sent)
+			quiet.wantEnded(t, 0, began, nil)
+		})
+	}
+}
+
+// startUpload sends the pattern and closes upload. sent tells how that ended, and
+// progress how far it has come.
+func startUpload(upload io.WriteCloser) (sent chan error, progress chan int64) {
+	sent, progress = make(chan error, 1), make(chan int64, 1)
 	go func() {
-		_, err := io.Copy(&marking{to: upload, marks: progress}, io.LimitReader(target.Pattern(), size))
+		_, err := io.Copy(&marking{to: upload, marks: progress}, io.LimitReader(target.Pattern(), uploadSize))
 		if err == nil {
 			err = upload.Close() // the target waits for the end
 		}
 		sent <- err
 	}()
-	t.Logf("%d KiB of the upload were taken before it stood still", waitStuck(t, progress, sent)>>10)
+	return sent, progress
+}
+
+// wantPaused lets the pause last, and expects that the upload does too.
+func wantPaused(t *testing.T, sent chan error) {
+	t.Helper()
 	select {
 	case err := <-sent:
-		t.Errorf("the target paused, and the upload ended: %v", err)
+		t.Errorf("during the pause the upload ended: %v", err)
 		sent <- err
 	case <-time.After(pauseLength): // not for something: it is the fault
 	}
-	r.targets.Release()
+}
+
+// wantUploaded waits for the end of an upload, and expects that all of it arrives.
+func (r *rig) wantUploaded(t *testing.T, sent <-chan error) {
+	t.Helper()
 	if err := <-sent; err != nil {
 		t.Errorf("the upload ended with %v", err)
 	}
 	select {
 	case got := <-r.targets.Sunk():
-		if want := (target.Sunk{N: size, SHA256: target.PatternHash(size)}); got != want {
+		if want := (target.Sunk{N: uploadSize, SHA256: target.PatternHash(uploadSize)}); got != want {
 			t.Errorf("the target got %+v, want %+v", got, want)
 		}
 	case <-time.After(2 * hang):
 		t.Error("the target waits for the end of the upload")
 	}
-	quiet.wantEnded(t, 0, began, nil)
-	live.wantEnded(t, 0, began, nil)
 }

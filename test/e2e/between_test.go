@@ -66,6 +66,46 @@ func TestWhatForgetsIdleConnectionsResetsThem(t *testing.T) {
 	})
 }
 
+// A balancer that ends TCP sees no keepalive probes. In grpc mode the server's pings
+// keep the shared connection alive; in http-connect mode only the balancer's own
+// timeouts can, and what it cuts is reset.
+func TestABalancerThatCutsQuietConnections(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name  string
+		mode  lab.Mode
+		flags []string // of the server
+		lives bool
+	}{
+		{"grpc with pings", lab.GRPC, []string{"--frontend-keepalive-time=1s"}, true},
+		{"grpc", lab.GRPC, nil, false},
+		{"http-connect", lab.HTTPConnect, []string{"--frontend-keepalive-time=1s"}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			r := newBareRig(t, lab.Options{Mode: c.mode, ServerFlags: c.flags})
+			balancer := r.Servers[0].NewClientBalancer(lab.HAProxyTCP)
+			balancer.Quiet = forgets
+			r.startBehind(t, balancer)
+			conns := r.dialEchoes(t)
+			if !c.lives {
+				for i, conn := range conns {
+					if n, err := conn.Read(make([]byte, 1)); n != 0 || !errors.Is(err, syscall.ECONNRESET) {
+						t.Errorf("connection %d was cut, and %d bytes came and %v, want a reset", i, n, err)
+					}
+				}
+				return
+			}
+			time.Sleep(3 * forgets) // not for something: it is the fault
+			for i, conn := range conns {
+				if err := exchange(conn, []byte("still there")); err != nil {
+					t.Errorf("connection %d was quiet for %s and ended with %v", i, 3*forgets, err)
+				}
+			}
+		})
+	}
+}
+
 // newForgetfulRig returns connections through a server behind something that
 // forgets idle ones.
 func newForgetfulRig(t *testing.T, mode lab.Mode, keepalive time.Duration) (*rig, []net.Conn) {
@@ -76,7 +116,12 @@ func newForgetfulRig(t *testing.T, mode lab.Mode, keepalive time.Duration) (*rig
 		t.Fatal(err)
 	}
 	r.start(t, "--server-keepalive="+keepalive.String())
-	var conns []net.Conn
+	return r, r.dialEchoes(t)
+}
+
+// dialEchoes returns some connections that work.
+func (r *rig) dialEchoes(t *testing.T) (conns []net.Conn) {
+	t.Helper()
 	for i := range 3 {
 		conn, err := r.dial(labtest.Context(t, 3*time.Minute), lab.ShootPod(lab.IPv4, 1+i), target.EchoPort)
 		if err != nil {
@@ -88,5 +133,5 @@ func newForgetfulRig(t *testing.T, mode lab.Mode, keepalive time.Duration) (*rig
 		}
 		conns = append(conns, conn)
 	}
-	return r, conns
+	return conns
 }

@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"text/template"
+	"time"
 )
 
 // BalancerPort is where a [ClientBalancer] listens, on the address of the server
@@ -100,6 +101,9 @@ type ClientBalancer struct {
 	// MaxStreams is how many streams it allows on one connection, from its next start
 	// on. Only [HAProxyGRPC] has such a limit.
 	MaxStreams int
+	// Quiet is how long a connection through it may be quiet, from its next start on;
+	// 0 is as configured, a day. Only HAProxy's is known.
+	Quiet time.Duration
 
 	kind   BalancerKind
 	server *Server
@@ -154,6 +158,9 @@ func (b *ClientBalancer) command() (Command, error) {
 	text, err := b.kind.Configuration(settings)
 	if err != nil {
 		return Command{}, err
+	}
+	if b.Quiet > 0 {
+		text = strings.ReplaceAll(text, " 24h\n", fmt.Sprintf(" %dms\n", b.Quiet.Milliseconds()))
 	}
 	switch b.kind {
 	case NginxGRPC:

@@ -89,6 +89,8 @@ type Options struct {
 	// if zero. Several have an address each, and a balancer between them and the
 	// agents, which dial it until they have met them all.
 	Servers int
+	// ServerFlags are further flags of each upstream server.
+	ServerFlags []string
 	// Agents is how many agents the shoot has; 1 if zero.
 	Agents int
 	// AgentRelay leads the agents through a relay of the lab's own, which can

@@ -81,6 +81,7 @@ func (s *Server) args() []string {
 			args = append(args, fmt.Sprintf("--%s-bind-address=%s", what, s.own()))
 		}
 	}
+	args = append(args, l.opts.ServerFlags...)
 	if l.opts.Transport == Unix {
 		return append(args, "--server-port=0", "--uds-name="+s.socket())
 	}

@@ -107,8 +107,9 @@ func ask(ctx context.Context, target netip.AddrPort) ([]byte, error) {
 func cause(err error) string {
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return "the redirect is most likely in place, but nothing listens where it leads: " +
-			"is proxy-client running, and does its --listen-address have the port of init-redirect's --proxy-port?"
+		return "nothing listens where the connection was led, or a rule rejected it. In this order: another table or mesh in this pod takes it first " +
+			"(`iptables -t nat -S OUTPUT` of both backends, `nft list ruleset`, NOTRACK in `iptables -t raw -S`); the nat rules are missing, so that the guard rejects it " +
+			"(`init-redirect verify`); or proxy-client is not running, or its --listen-address has not the port of init-redirect's --proxy-port"
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, errSilent):
 		return "the sidecar accepted the connection but does not take it for the probe: " +
 			"its --shoot-*-cidr and --exclude-cidr most likely differ from those of init-redirect; give both the same"
@@ -119,7 +120,8 @@ func cause(err error) string {
 		return "the pod has no route or address of this family, which init-redirect adds: " +
 			"run init-redirect again, and see that the kernel has the family enabled (net.ipv6.conf.all.disable_ipv6)"
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, context.DeadlineExceeded), isTimeout(err):
-		return "the probe was not redirected and left the pod: the nat rules are missing, were flushed, or stand in the other iptables backend; " +
+		return "the probe was not redirected and left the pod, or a rule dropped it (`iptables -t mangle -S`, `nft list ruleset`): " +
+			"the nat rules are missing, were flushed, or stand in the other iptables backend; " +
 			"run `init-redirect verify`, then `init-redirect apply` to repair them"
 	case errors.Is(err, syscall.EPERM), errors.Is(err, syscall.EACCES):
 		return "a firewall rule or security policy in this pod forbids the connection: look at `iptables -S OUTPUT` for rules that are not ours"

@@ -12,6 +12,9 @@
 // SO_ORIGINAL_DST tells the truth, and that both programs were given the same
 // CIDRs. It needs no capability.
 //
+// A second kind of target lies inside of each shoot CIDR, see [Inside]: what
+// another program does with the shoot's own traffic, it does with that probe.
+//
 // It never reads rules, never opens a listener and never retries: pkg/redirect
 // and internal/proxy decide when to ask and what follows.
 //

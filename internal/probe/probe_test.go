@@ -92,6 +92,38 @@ func TestTargets(t *testing.T) {
 	}
 }
 
+func TestInside(t *testing.T) {
+	for _, tt := range []struct {
+		name, shoot, exclude string
+		want                 []string
+	}{
+		{"the network's own address", "100.64.0.0/12 10.250.0.0/16 fd00:10::/48", "", []string{"10.250.0.0", "100.64.0.0", "fd00:10::"}},
+		{"one probe for what is aggregated", "10.0.0.0/16 10.1.0.0/16", "", []string{"10.0.0.0"}},
+		{"one and two addresses are targets", "10.0.0.1/32 10.0.0.4/31 fd00::5/128 fd00::8/127", "", nil},
+		{"four are a network", "10.0.0.4/30 fd00::8/126", "", []string{"10.0.0.4", "fd00::8"}},
+		{"behind what is excluded", "10.0.0.0/16", "10.0.0.0/24", []string{"10.0.1.0"}},
+		{"not in what an exclusion leaves of one address", "10.0.0.0/29", "10.0.0.0/32", []string{"10.0.0.4"}},
+		{"nothing is left that is a network", "10.0.0.0/30", "10.0.0.0/32", nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			set := newSet(t, tt.shoot, tt.exclude)
+			var got []string
+			for _, target := range Inside(set) {
+				got = append(got, target.Addr().String())
+				if !IsTarget(set, target) || !set.Contains(target.Addr()) || target.Port() != Port(set) {
+					t.Errorf("%s is no probe of the set", target)
+				}
+				if next := netip.AddrPortFrom(target.Addr(), target.Port()+1); IsTarget(set, next) {
+					t.Errorf("%s is taken for the probe", next)
+				}
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("targets inside of the CIDRs (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 func TestIsTarget(t *testing.T) {
 	set := newSet(t, "100.64.0.0/12", "")
 	for dst, want := range map[string]bool{
@@ -147,7 +179,7 @@ func TestCheckNamesTheLikelyCause(t *testing.T) {
 		target netip.AddrPort
 		want   []string
 	}{
-		{"nobody listens", refused, []string{"connection refused", "nothing listens where it leads", "--proxy-port"}},
+		{"nobody listens", refused, []string{"connection refused", "nothing listens where the connection was led", "another table", "--proxy-port"}},
 		{"closed at once", closed, []string{"closed without an answer", "--exclude-cidr", "differ"}},
 		{"reset", listen(t, func(c *net.TCPConn) { _ = c.SetLinger(0) }), []string{"reset by peer", "differ from those of init-redirect"}},
 		{"somebody else", listen(t, write("HTTP/1.1 400 Bad Request\r\n")), []string{`"HTTP/1.1 400 Bad Request\r\n"`, "another program listens"}},

@@ -65,7 +65,7 @@ func TestCheckInARealNamespace(t *testing.T) {
 
 			listener.Close()
 			err = check(t, pod, tt.target, time.Minute)
-			checkFailure(t, err, tt.target, []string{"connection refused", "nothing listens where it leads"})
+			checkFailure(t, err, tt.target, []string{"connection refused", "nothing listens where the connection was led"})
 			if !errors.Is(err, syscall.ECONNREFUSED) {
 				t.Errorf("the error hides what happened: %v", err)
 			}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"net/netip"
+	"slices"
 
 	"github.com/shoot-proxy/proxy-client/internal/cidr"
 )
@@ -58,13 +59,40 @@ func Targets(set *cidr.Set) []netip.AddrPort {
 	return targets
 }
 
-// IsTarget reports whether a connection to dst is the probe of this set.
+// hostBits is how many bits of host a CIDR needs so that its first address is
+// no host's: that is the network's own in IPv4 (RFC 1122 3.2.1.3) and the
+// routers' in IPv6 (RFC 4291 2.6.1). CIDRs of one or two addresses have none
+// (RFC 3021, RFC 6164).
+const hostBits = 2
+
+// Inside returns a target in each aggregated shoot CIDR, in order: its first
+// address that is not excluded, and the set's port. What stands in the way of
+// the CIDR's own traffic stands in the way of its probe too. A CIDR of one or two
+// addresses has none, for these are its real targets.
+//
+// Where the first address is a real target all the same, connections to that one
+// port of it are taken for the probe.
+func Inside(set *cidr.Set) []netip.AddrPort {
+	var targets []netip.AddrPort
+	port := Port(set)
+	for _, p := range set.Shoot() {
+		for _, part := range cidr.Subtract([]netip.Prefix{p}, set.Excluded()) {
+			if part.Addr().BitLen()-part.Bits() >= hostBits {
+				targets = append(targets, netip.AddrPortFrom(part.Addr(), port))
+				break
+			}
+		}
+	}
+	return targets
+}
+
+// IsTarget reports whether a connection to dst is a probe of this set.
 func IsTarget(set *cidr.Set, dst netip.AddrPort) bool {
 	if dst.Port() != Port(set) {
 		return false
 	}
 	dst = unmap(dst)
-	return set.Has4() && dst == Target4(set) || set.Has6() && dst == Target6(set)
+	return slices.Contains(Targets(set), dst) || slices.Contains(Inside(set), dst)
 }
 
 // unmap turns ::ffff:192.0.2.1, as a dual-stack listener sees IPv4, into IPv4.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -43,7 +44,11 @@ func startPod(t *testing.T, dialer *fakeDialer) *pod {
 	netnstest.Connect(t, p.ns, netnstest.New(t), netnstest.IPv4, netnstest.IPv6)
 	p.redirect(t, "-A")
 	// A probe that is not redirected is rejected, as by pkg/redirect's guard.
-	for iptables, probed := range map[string]netip.AddrPort{"iptables": probe.Target4(shoot(t)), "ip6tables": probe.Target6(shoot(t))} {
+	for _, probed := range append(probe.Targets(shoot(t)), probe.Inside(shoot(t))...) {
+		iptables := "iptables"
+		if probed.Addr().Is6() {
+			iptables = "ip6tables"
+		}
 		p.ns.Run(t, iptables, "-w", "-A", "OUTPUT", "-d", probed.Addr().String(), "-p", "tcp", "-j", "REJECT", "--reject-with", "tcp-reset")
 	}
 	p.harness = start(t, dialer, target, func(proxy *Proxy) {
@@ -187,6 +192,10 @@ func TestInAPodALostRedirectShows(t *testing.T) {
 	p.eventually("its recovery is seen", func() bool { return p.value("proxy_client_redirect_ok") == 1 })
 	for _, message := range []string{"the redirect does not work, so apps cannot reach the shoot", "the redirect works again"} {
 		lines := p.log.lines(t, message)
+		// The rules go and come one by one, so a CIDR alone may show too.
+		lines = slices.DeleteFunc(lines, func(line map[string]any) bool {
+			return !slices.Contains(probe.Targets(shoot(t)), netip.MustParseAddrPort(line["probe"].(string)))
+		})
 		if len(lines) != 2 {
 			t.Errorf("%d log lines %q, want one for each family:\n%s", len(lines), message, p.log)
 		}
@@ -197,4 +206,34 @@ func TestInAPodALostRedirectShows(t *testing.T) {
 		}
 	}
 	p.eventually("probes are counted", func() bool { return p.value("proxy_client_connections_total", "result", "probe") > 0 })
+}
+
+// Rules of other programs that take the shoot's traffic leave our own as they
+// are, and the probe address too.
+func TestInAPodARuleOfAnotherProgramShows(t *testing.T) {
+	cidrs := map[string]string{"iptables": "100.64.0.0/12", "ip6tables": "fd00:10::/64"}
+	for name, rule := range map[string][]string{
+		"NOTRACK":  {"raw", "-j", "CT", "--notrack"},
+		"DROP":     {"mangle", "-j", "DROP"},
+		"REDIRECT": {"nat", "-p", "tcp", "-j", "REDIRECT", "--to-ports", "15001"},
+	} {
+		for iptables, shoot := range cidrs {
+			t.Run(name+"/"+iptables, func(t *testing.T) {
+				t.Parallel()
+				p := startPod(t, &fakeDialer{})
+				p.eventually("the redirect is seen to work", func() bool { return p.value("proxy_client_redirect_ok") == 1 })
+				change := func(action string) {
+					p.ns.Run(t, iptables, append([]string{"-w", "-t", rule[0], action, "OUTPUT", "-d", shoot}, rule[1:]...)...)
+				}
+				change("-I")
+				p.eventually("the rule of another program is seen", func() bool { return p.value("proxy_client_redirect_ok") == 0 })
+				change("-D")
+				p.eventually("its end is seen", func() bool { return p.value("proxy_client_redirect_ok") == 1 })
+				text, _ := p.line("the redirect does not work, so apps cannot reach the shoot")["error"].(string)
+				if !strings.Contains(text, "rules of another program") {
+					t.Errorf("the log sends the operator the wrong way: %s", text)
+				}
+			})
+		}
+	}
 }

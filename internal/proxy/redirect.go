@@ -5,7 +5,9 @@ package proxy
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/netip"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -13,39 +15,32 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/probe"
 )
 
-// watchRedirect probes the redirect of each family at once and then at each
-// interval, until ctx ends. It only tells: a lost redirect is no reason to be
-// unready, for the sidecar cannot repair it, and open connections may still
-// work.
+const (
+	// insidePerRound bounds how many CIDRs one round probes; the next round
+	// goes on behind them. A probe that works takes less than a millisecond.
+	insidePerRound = 32
+	// failuresPerRound end a round: each may have waited for two timeouts.
+	failuresPerRound = 4
+)
+
+// redirectWatch is what the rounds of one watch know of each other.
+type redirectWatch struct {
+	lost map[netip.AddrPort]bool
+	next int // index of the first CIDR to probe in this round
+	// short is set in a round that could not ask for want of a file or memory.
+	short bool
+}
+
+// watchRedirect probes the redirect of each family and of the shoot CIDRs at
+// once and then at each interval, until ctx ends. It only tells: a lost redirect
+// is no reason to be unready, for the sidecar cannot repair it, and open
+// connections may still work.
 func (p *Proxy) watchRedirect(ctx context.Context) error {
 	ticker := time.NewTicker(p.cfg.CheckInterval)
 	defer ticker.Stop()
-	lost := map[netip.AddrPort]bool{}
+	w := &redirectWatch{lost: map[netip.AddrPort]bool{}}
 	for {
-		ok := 1.0
-		for _, target := range probe.Targets(p.cfg.CIDRs) {
-			err := p.cfg.Check(ctx, target)
-			if err != nil && !lost[target] {
-				// Once is nothing: the machine may just have stood still.
-				err = p.cfg.Check(ctx, target)
-			}
-			if ctx.Err() != nil {
-				return nil // what failed says nothing any more
-			}
-			if isShortage(err) {
-				was, checked := lost[target]
-				if was || !checked {
-					ok = 0
-				}
-				p.log.Warn("the redirect could not be checked for want of a file or memory; the last result stands", "error", err)
-				continue
-			}
-			if err != nil {
-				ok = 0
-			}
-			p.reportRedirect(target, lost, err)
-		}
-		p.metrics.redirectOK.Set(ok)
+		p.probeRound(ctx, w)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -65,6 +60,63 @@ func isShortage(err error) bool {
 	return false
 }
 
+// probeRound probes each family, and the CIDRs of those that came through: of
+// one that did not they would only say the same.
+func (p *Proxy) probeRound(ctx context.Context, w *redirectWatch) {
+	failures := 0
+	w.short = false
+	for _, target := range probe.Targets(p.cfg.CIDRs) {
+		if !p.probeOne(ctx, w, target, false) {
+			failures++
+		}
+	}
+	inside := probe.Inside(p.cfg.CIDRs)
+	for range min(len(inside), insidePerRound) {
+		target := inside[w.next%len(inside)]
+		w.next = (w.next + 1) % len(inside)
+		if ctx.Err() != nil || w.short || failures >= failuresPerRound {
+			break
+		}
+		if !p.familyLost(w, target) && !p.probeOne(ctx, w, target, true) {
+			failures++
+		}
+	}
+	// After a shortage the last result stands.
+	if ctx.Err() == nil && !w.short && !slices.Contains(slices.Collect(maps.Values(w.lost)), true) {
+		p.metrics.redirectOK.Set(1)
+	}
+}
+
+// familyLost reports whether the probe of target's family is lost.
+func (p *Proxy) familyLost(w *redirectWatch, target netip.AddrPort) bool {
+	return slices.ContainsFunc(probe.Targets(p.cfg.CIDRs), func(t netip.AddrPort) bool {
+		return t.Addr().Is4() == target.Addr().Is4() && w.lost[t]
+	})
+}
+
+// probeOne probes one target and reports whether it came through. A context that
+// has ended, and a shortage of our own, say nothing about the redirect.
+func (p *Proxy) probeOne(ctx context.Context, w *redirectWatch, target netip.AddrPort, inside bool) bool {
+	err := p.cfg.Check(ctx, target)
+	if err != nil && !w.lost[target] {
+		// Once is nothing: the machine may just have stood still.
+		err = p.cfg.Check(ctx, target)
+	}
+	if ctx.Err() != nil {
+		return true
+	}
+	if isShortage(err) {
+		w.short = true
+		p.log.Warn("the redirect could not be checked for want of a file or memory; the last result stands", "error", err)
+		return true
+	}
+	if err != nil {
+		p.metrics.redirectOK.Set(0)
+	}
+	p.reportRedirect(target, w.lost, asSeenHere(err, inside))
+	return err == nil
+}
+
 // reportRedirect logs a loss once and a recovery once.
 func (p *Proxy) reportRedirect(target netip.AddrPort, lost map[netip.AddrPort]bool, err error) {
 	family := "IPv4"
@@ -73,25 +125,35 @@ func (p *Proxy) reportRedirect(target netip.AddrPort, lost map[netip.AddrPort]bo
 	}
 	switch {
 	case err != nil && !lost[target]:
-		p.log.Error("the redirect does not work, so apps cannot reach the shoot", "family", family, "error", asSeenHere(err))
+		p.log.Error("the redirect does not work, so apps cannot reach the shoot", "family", family, "probe", target.String(), "error", err)
 	case err == nil && lost[target]:
-		p.log.Info("the redirect works again", "family", family)
+		p.log.Info("the redirect works again", "family", family, "probe", target.String())
 	}
 	lost[target] = err != nil
 }
 
-// asSeenHere corrects the likely cause of a refusal. Whoever else probes may
-// find that nobody listens; this proxy does, so a refused probe came to
-// somewhere else, or to the guard that rejects what was not redirected.
-func asSeenHere(err error) error {
+// asSeenHere corrects the likely cause of a probe that failed. Whoever else
+// probes may find that nobody listens; this proxy does, so a refused probe came
+// to somewhere else, or to the guard that rejects what was not redirected. And
+// a CIDR is probed only where its family's own probe came through.
+func asSeenHere(err error, inside bool) error {
 	failed, ok := errors.AsType[*probe.Error](err)
-	if !ok || !errors.Is(err, unix.ECONNREFUSED) {
+	switch {
+	case !ok:
+		return err
+	case inside:
+		return &probe.Error{
+			Target: failed.Target, Err: failed.Err,
+			Cause: "our rules stand, but rules of another program keep this CIDR's connections from them: NOTRACK in table raw, DROP in mangle, " +
+				"a redirect in the other iptables backend or in a table of nftables; run `init-redirect verify`, which names them",
+		}
+	case !errors.Is(err, unix.ECONNREFUSED):
 		return err
 	}
 	return &probe.Error{
 		Target: failed.Target,
 		Err:    failed.Err,
-		Cause: "the nat rules are missing or were flushed, or they lead to another port than this sidecar's --listen-address: " +
-			"run `init-redirect verify`, then `init-redirect apply` to repair them",
+		Cause: "the nat rules are missing or were flushed, or they lead to another port than this sidecar's --listen-address, or another table in this pod " +
+			"takes the connection first: run `init-redirect verify`, which names it, then `init-redirect apply` to repair our rules",
 	}
 }

@@ -86,6 +86,13 @@ const (
 // of reports whether p belongs to the family.
 func (f Family) of(p netip.Prefix) bool { return p.Addr().Is4() == (f == IPv4) }
 
+func familyOf(a netip.Addr) Family {
+	if a.Is4() {
+		return IPv4
+	}
+	return IPv6
+}
+
 // loopback is where a locally made packet of the family ends once it met
 // REDIRECT (nf_nat_redirect.c), and so where the sidecar listens.
 func (f Family) loopback() netip.Addr {
@@ -119,6 +126,8 @@ type target struct {
 	cfg   Config
 	set   *cidr.Set
 	probe map[Family]netip.AddrPort // only the families that are redirected
+	// inside holds the probes inside of the shoot CIDRs.
+	inside map[Family][]netip.AddrPort
 }
 
 // families lists those to be redirected, IPv4 first.
@@ -176,16 +185,19 @@ func (c Config) target() (*target, error) {
 }
 
 func (c Config) probes(set *cidr.Set) *target {
-	t := &target{cfg: c, set: set, probe: map[Family]netip.AddrPort{}}
-	for _, at := range probe.Targets(set) {
+	t := &target{cfg: c, set: set, probe: map[Family]netip.AddrPort{}, inside: map[Family][]netip.AddrPort{}}
+	withPort := func(at netip.AddrPort) netip.AddrPort {
 		if c.ProbePort != 0 {
-			at = netip.AddrPortFrom(at.Addr(), c.ProbePort)
+			return netip.AddrPortFrom(at.Addr(), c.ProbePort)
 		}
-		if at.Addr().Is4() {
-			t.probe[IPv4] = at
-		} else {
-			t.probe[IPv6] = at
-		}
+		return at
+	}
+	for _, at := range probe.Targets(set) {
+		t.probe[familyOf(at.Addr())] = withPort(at)
+	}
+	for _, at := range probe.Inside(set) {
+		f := familyOf(at.Addr())
+		t.inside[f] = append(t.inside[f], withPort(at))
 	}
 	return t
 }

@@ -89,20 +89,13 @@ func (p pod) fromPeer(t *testing.T, network string, to netip.AddrPort) (conn net
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), hang)
 	defer cancel()
-	from := netip.AddrPortFrom(shootPeer(familyOf(to)), 0)
+	from := netip.AddrPortFrom(shootPeer(familyOf(to.Addr())), 0)
 	dialer := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(from)}
 	if network == "udp" {
 		dialer.LocalAddr = net.UDPAddrFromAddrPort(from)
 	}
 	p.router.Do(t, func() { conn, err = dialer.DialContext(ctx, network, to.String()) })
 	return conn, err
-}
-
-func familyOf(a netip.AddrPort) Family {
-	if a.Addr().Is4() {
-		return IPv4
-	}
-	return IPv6
 }
 
 // echoes fails the test unless the other end sends n bytes back.

@@ -24,7 +24,8 @@ type namespace struct {
 	open         func(Family, Backend) (tables, error)
 	ipv6Disabled func() (how string, disabled bool)
 	reachSteps   func(*target, Family) ([]step, error)
-	resolvConf   string // the pod's; "" where it cannot be known
+	listNative   func(context.Context) ([]byte, error) // nftables as JSON; nil asks nothing
+	resolvConf   string                                // the pod's; "" where it cannot be known
 }
 
 // inside runs fn in the namespace of opt, under its lock. Everything in fn that belongs to the
@@ -38,6 +39,7 @@ func inside(ctx context.Context, opt Options, fn func(*namespace) error) (err er
 		open:         func(f Family, b Backend) (tables, error) { return openIPTables(ctx, opt.logger(), warned, f, b) },
 		ipv6Disabled: ipv6Disabled,
 		reachSteps:   reachSteps,
+		listNative:   listNative,
 		resolvConf:   "/etc/resolv.conf",
 	}
 	switch n.backend {

@@ -37,10 +37,14 @@ func (c kernelChain) String() string {
 // thread's network namespace. It is what iptables-nft's view is compared with.
 // A kernel without nf_tables has none.
 func kernelChains(f Family) ([]kernelChain, error) {
-	family := uint8(unix.NFPROTO_IPV4)
 	if f == IPv6 {
-		family = unix.NFPROTO_IPV6
+		return kernelChainsOf(unix.NFPROTO_IPV6, string(f))
 	}
+	return kernelChainsOf(unix.NFPROTO_IPV4, string(f))
+}
+
+// kernelChainsOf is kernelChains for a family of nf_tables, named f for people.
+func kernelChainsOf(family uint8, f string) ([]kernelChain, error) {
 	messages, err := complete(func() ([][]byte, error) {
 		request := nl.NewNetlinkRequest(unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_GETCHAIN, unix.NLM_F_DUMP)
 		request.AddData(&nl.Nfgenmsg{NfgenFamily: family, Version: nl.NFNETLINK_V0})

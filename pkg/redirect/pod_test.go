@@ -157,17 +157,21 @@ func (p pod) sidecar(t *testing.T, f Family) {
 	t.Helper()
 	listener := p.listenOnProxyPort(t, f)
 	var open sync.WaitGroup
+	ended, end := context.WithCancel(context.Background())
 	open.Go(func() {
 		for {
 			conn, err := listener.AcceptTCP()
 			if err != nil {
 				return
 			}
+			// One whose app's end was lost would stay until its deadline.
+			context.AfterFunc(ended, func() { _ = conn.Close() })
 			open.Go(func() { echo(conn) })
 		}
 	})
 	t.Cleanup(func() {
 		_ = listener.Close()
+		end()
 		open.Wait()
 	})
 }
@@ -201,7 +205,7 @@ func echo(conn *net.TCPConn) {
 		_, _ = io.WriteString(conn, err.Error()+"\n")
 		return
 	}
-	if dst.Addr() == probeAddress(IPv4) || dst.Addr() == probeAddress(IPv6) {
+	if dst.Port() >= 20000 && dst.Port() < 30000 { // the probes' ports, see package probe
 		_ = probe.Answer(conn, dst)
 		return
 	}

@@ -6,6 +6,7 @@ package redirect
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 )
@@ -88,13 +89,24 @@ func (t *target) ruleset() *Ruleset {
 
 func (t *target) rulesOf(f Family) FamilyRules {
 	at := t.probe[f]
-	probeRule := Rule{Destination: host(at.Addr()), TCP: true, Ports: []uint16{at.Port()}, Jump: ChainRedirect}
+	// All probes stand before the exemptions: the sidecar, which is exempt,
+	// sends them too.
+	var output []Rule
 	// The guard takes the whole address: a sidecar with other flags probes
 	// another port, and should hear of it at once instead of after a timeout.
 	probeGuard := Rule{Destination: host(at.Addr()), TCP: true, Jump: "REJECT", RejectWith: "tcp-reset"}
 
-	output := append([]Rule{probeRule}, t.exemptions(f)...)
-	guard := slices.Concat([]Rule{probeGuard}, t.exemptions(f), answers(f))
+	guard := []Rule{probeGuard}
+	for i, at := range append([]netip.AddrPort{at}, t.inside[f]...) {
+		one := Rule{Destination: host(at.Addr()), TCP: true, Ports: []uint16{at.Port()}, Jump: ChainRedirect}
+		output = append(output, one)
+		if i > 0 {
+			one.Jump, one.RejectWith = "REJECT", "tcp-reset"
+			guard = append(guard, one)
+		}
+	}
+	output = append(output, t.exemptions(f)...)
+	guard = slices.Concat(guard, t.exemptions(f), answers(f))
 	for _, p := range t.set.Shoot() {
 		if !f.of(p) {
 			continue

@@ -57,10 +57,12 @@ func (s *site) pauseTarget(ctx context.Context, d Disturbance, struck func()) er
 		w := annex.traffic.worker(ctx, "idle beside a target that pauses")
 		sc := script{up: 100, down: 100, rounds: 2}
 		a := w.open(whole, scriptPort, sc)
-		for range sc.rounds {
+		for i := range sc.rounds {
+			if i > 0 {
+				w.think(d.For)
+			}
 			a.send(sc.up)
 			a.receive(sc.down, 0)
-			w.think(d.For)
 		}
 		a.leave()
 		w.done(a)

@@ -81,13 +81,14 @@ type Conn struct {
 	// Of Run alone:
 	in         *bufio.Reader
 	framer     *http2.Framer // only reads
-	latest     *Stream       // that got something
-	fresh      []*Stream     // that got something since they were last woken
-	window     int           // bytes that the server may send on all streams
-	unreturned int           // of those that came
-	lastID     uint32        // of the last GOAWAY
-	farewell   string        // what it gave as a reason
-	spare      []byte        // for a message that came in pieces
+	decoder    *hpack.Decoder
+	latest     *Stream   // that got something
+	fresh      []*Stream // that got something since they were last woken
+	window     int       // bytes that the server may send on all streams
+	unreturned int       // of those that came
+	lastID     uint32    // of the last GOAWAY
+	farewell   string    // what it gave as a reason
+	spare      []byte    // for a message that came in pieces
 
 	table   sync.Mutex
 	streams map[uint32]*Stream
@@ -112,7 +113,7 @@ type Conn struct {
 	waiting  []*Stream // for room, or for the connection's window
 	turn     *Stream   // was the first of them, and goes ahead of all others
 	peer     peer
-	headers  *hpack.Encoder // into block
+	encoder  *hpack.Encoder // into block
 	block    bytes.Buffer
 }
 
@@ -133,7 +134,7 @@ func New(conn net.Conn, socket *Socket, cfg Config) *Conn {
 		peer: peer{window: initialWindow, streamWindow: initialWindow, frame: maxFrame}, lastID: lastStreamID,
 	}
 	c.flusher.L, c.written.L = &c.mu, &c.mu
-	c.headers = hpack.NewEncoder(&c.block)
+	c.encoder = hpack.NewEncoder(&c.block)
 	c.sink = &waitingSink{conn: conn}
 	if socket != nil {
 		socket.before = c.wake
@@ -143,8 +144,8 @@ func New(conn net.Conn, socket *Socket, cfg Config) *Conn {
 	c.framer = http2.NewFramer(nil, c.in)
 	c.framer.SetReuseFrames()
 	c.framer.SetMaxReadFrameSize(maxFrame)
-	c.framer.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
-	c.framer.MaxHeaderListSize = cfg.MaxHeaders
+	c.decoder = hpack.NewDecoder(4096, nil)
+	c.decoder.SetMaxStringLength(int(cfg.MaxHeaders))
 	c.out = appendPreface(c.out, cfg)
 	return c
 }
@@ -248,7 +249,7 @@ func (c *Conn) encodeHeaders(path string) {
 		{Name: "user-agent", Value: c.cfg.UserAgent},
 		{Name: "te", Value: "trailers"},
 	} {
-		_ = c.headers.WriteField(f) // into memory
+		_ = c.encoder.WriteField(f) // into memory
 	}
 }
 

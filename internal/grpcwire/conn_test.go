@@ -165,6 +165,10 @@ func TestBrokenRules(t *testing.T) {
 		{"padding of nothing", raw(http2.FrameData, http2.FlagDataPadded, 1, ""), http2.ErrCodeProtocol},
 		{"HEADERS on a stream that was never opened", func(p *scriptedPeer) { p.answer(99) }, http2.ErrCodeProtocol},
 		{"HEADERS that cannot be read", raw(http2.FrameHeaders, http2.FlagHeadersEndHeaders, 1, "\xff\xff\xff\xff"), http2.ErrCodeCompression},
+		{"a table size update that is too large", raw(http2.FrameHeaders, http2.FlagHeadersEndHeaders, 1, "\x3f\xe2\x1f\x88"), http2.ErrCodeCompression},
+		{"a table size update behind a field", raw(http2.FrameHeaders, http2.FlagHeadersEndHeaders, 1, "\x88\x5f\x10application/grpc\x40\x01a\x01b\x20"), http2.ErrCodeCompression},
+		{"three table size updates", raw(http2.FrameHeaders, http2.FlagHeadersEndHeaders, 1, "\x20\x21\x22\x88"), http2.ErrCodeCompression},
+		{"half a table size update", raw(http2.FrameHeaders, http2.FlagHeadersEndHeaders, 1, "\x3f\xe1"), http2.ErrCodeCompression},
 		{"DATA between HEADERS and CONTINUATION", func(p *scriptedPeer) {
 			raw(http2.FrameHeaders, 0, 1, "\x88")(p)
 			raw(http2.FrameData, 0, 1, "x")(p)

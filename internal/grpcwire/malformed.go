@@ -11,9 +11,7 @@ import (
 	"google.golang.org/grpc/codes"
 )
 
-// What http2.Framer checks already: the order of frames, their lengths and streams,
-// the names of fields, which are lower case, and that pseudo-header fields are known,
-// single and ahead of the others.
+// What http2.Framer checks: the order of frames, their lengths and streams.
 
 // isInterim reports whether f are the headers of an interim response: more will
 // follow (RFC 9113, section 8.1).

@@ -63,12 +63,12 @@ func TestMalformedAnswers(t *testing.T) {
 		{"an interim response behind the answer", []block{{gRPC, false}, {":status 100", false}}, "", "in the middle"},
 		{"DATA behind an interim response", []block{{":status 100", false}}, framed("x"), "before the headers"},
 		{"a status in the trailers", []block{{gRPC, false}, {":status 200 grpc-status 0", true}}, "", "pseudo-header"},
-		{"two statuses", []block{{":status 200 " + gRPC, false}}, "", "duplicate"},
-		{"a status behind a field", []block{{"content-type application/grpc :status 200", false}}, "", "pseudo header field after regular"},
-		{"a pseudo-header field of a request", []block{{":status 200 :path / content-type application/grpc", false}}, "", "mix of request and response"},
-		{"an unknown pseudo-header field", []block{{":x y " + gRPC, false}}, "", "invalid pseudo-header"},
+		{"two statuses", []block{{":status 200 " + gRPC, false}}, "", "two pseudo-header fields"},
+		{"a status behind a field", []block{{"content-type application/grpc :status 200", false}}, "", "behind others"},
+		{"a pseudo-header field of a request", []block{{":status 200 :path / content-type application/grpc", false}}, "", "\":path\" in an answer"},
+		{"an unknown pseudo-header field", []block{{":x y " + gRPC, false}}, "", "\":x\" in an answer"},
 		{"no status", []block{{"content-type application/grpc", false}}, "", "HTTP status \"\""},
-		{"a name in upper case", []block{{gRPC + "X-Upper y", false}}, "", "invalid header field name"},
+		{"a name in upper case", []block{{gRPC + "X-Upper y", false}}, "", "invalid name"},
 		{"a field of HTTP/1.1", []block{{gRPC + "connection close", false}}, "", "the field connection"},
 		{"another", []block{{gRPC + "transfer-encoding chunked", false}}, "", "the field transfer-encoding"},
 		{"a content-length that is none", []block{{gRPC + "content-length -1", false}}, "", "content-length is no length"},
@@ -155,4 +155,24 @@ func (p *scriptedPeer) longHeaders(stream uint32, pairs ...string) {
 		rest = rest[len(some):]
 		must(p.t, p.WriteContinuation(stream, len(rest) == 0, some))
 	}
+}
+
+// TestTwoTableSizeUpdates: a header block may begin with two of them, though the
+// table is not empty after the first (RFC 7541, section 4.2).
+func TestTwoTableSizeUpdates(t *testing.T) {
+	p := dialPeer(t, testConfig())
+	p.open() // puts content-type into the table
+	for range 2 {
+		s, h := p.unanswered()
+		p.mu.Lock()
+		p.encode.SetMaxDynamicTableSize(100)
+		p.encode.SetMaxDynamicTableSize(4096)
+		p.mu.Unlock()
+		p.answer(s.id)
+		p.headers(s.id, true, "grpc-status", "0")
+		if err := h.wantEnd(t, "EOF"); err != io.EOF {
+			t.Errorf("the stream ended with %v", err)
+		}
+	}
+	p.lives()
 }

@@ -102,17 +102,21 @@ func (c *Conn) streamError(err http2.StreamError) error {
 // other reads a frame that is no DATA.
 func (c *Conn) other(head http2.FrameHeader) error {
 	frame, err := c.framer.ReadFrameForHeader(head)
-	if broken, ok := errors.AsType[http2.StreamError](err); ok && head.Type == http2.FrameHeaders && broken.Cause == nil {
-		// http2 has not decoded them (parseHeadersFrame: more padding than there is),
-		// so that what follows could not be decoded either.
+	if broken, ok := errors.AsType[http2.StreamError](err); ok && head.Type == http2.FrameHeaders {
+		// More padding than there is (http2's parseHeadersFrame). What follows could
+		// not be decoded without them.
 		return fmt.Errorf("HEADERS: %w", http2.ConnectionError(broken.Code))
 	}
 	if err != nil {
 		return err
 	}
 	switch f := frame.(type) {
-	case *http2.MetaHeadersFrame:
-		return c.head(f)
+	case *http2.HeadersFrame:
+		m, err := c.headers(f)
+		if err != nil {
+			return err
+		}
+		return c.head(m)
 	case *http2.WindowUpdateFrame:
 		return c.windowUpdate(f)
 	case *http2.RSTStreamFrame:
@@ -194,7 +198,7 @@ func (c *Conn) set(s http2.Setting) error {
 	case http2.SettingMaxFrameSize:
 		c.peer.frame = int(s.Val)
 	case http2.SettingHeaderTableSize:
-		c.headers.SetMaxDynamicTableSize(min(s.Val, 4096))
+		c.encoder.SetMaxDynamicTableSize(min(s.Val, 4096))
 	case http2.SettingInitialWindowSize:
 		by := int(s.Val) - c.peer.streamWindow
 		c.peer.streamWindow = int(s.Val)

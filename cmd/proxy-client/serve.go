@@ -22,10 +22,6 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
-// resolveTimeout bounds the look at the proxy-servers' addresses at start. Names
-// that do not resolve by then are left to the dials.
-const resolveTimeout = 5 * time.Second
-
 // untilSignalled runs serve, ends its context at the first signal and closes
 // aborted at the second, after which it waits for abortGrace at most.
 func untilSignalled(signals <-chan os.Signal, log *slog.Logger, serve func(ctx context.Context, aborted <-chan struct{}) error) error {
@@ -67,9 +63,6 @@ func serve(ctx context.Context, aborted <-chan struct{}, cfg *options.ProxyClien
 	if err != nil {
 		return err
 	}
-	if err := checkServers(ctx, dialer); err != nil {
-		return errors.Join(err, dialer.Close())
-	}
 	// A signal that came this early ends Run below, in the ordinary way.
 	listeners, err := proxy.Listen(context.WithoutCancel(ctx), cfg.Listen)
 	if err != nil {
@@ -105,7 +98,13 @@ func serve(ctx context.Context, aborted <-chan struct{}, cfg *options.ProxyClien
 		defer stopRest()
 		return named("proxy", data.Run(running))
 	})
-	tasks.Go(func() error { return named("dialer", dialer.Run(rest)) })
+	tasks.Go(func() error {
+		err := dialer.Run(rest)
+		if err != nil { // a server that must not be used: no drain helps
+			data.Abort()
+		}
+		return named("dialer", err)
+	})
 	tasks.Go(func() error { return named("health server", health.Run(rest)) })
 	tasks.Go(func() error {
 		select {
@@ -124,13 +123,6 @@ func named(task string, err error) error {
 		return fmt.Errorf("%s: %w", task, err)
 	}
 	return nil
-}
-
-// checkServers refuses a proxy-server inside the shoot, as far as names resolve.
-func checkServers(ctx context.Context, dialer *tunnel.Dialer) error {
-	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
-	defer cancel()
-	return dialer.CheckServers(ctx)
 }
 
 // announce tells what this sidecar is and does.

@@ -65,7 +65,7 @@ func TestSessionsOfTwoServersBehindAName(t *testing.T) {
 	server.Address = net.JoinHostPort("localhost", strconv.Itoa(port))
 	d := newDialer(t, p.client(), hang, server)
 	d.resolver = fixedNames{"localhost": {netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("127.0.0.2")}}
-	must(t, d.CheckServers(t.Context()))
+	must(t, d.lookUpAll(t.Context()))
 	for i := range 3 {
 		for _, e := range d.servers[0].known() {
 			conn, derr := through(t, e, target, hang)

@@ -211,9 +211,9 @@ func TestServerFailures(t *testing.T) {
 // through itself.
 func TestServerInsideShoot(t *testing.T) {
 	d := newDialer(t, options.TLS{}, hang, options.Server{Name: "proxy:8132", Network: "tcp", Address: "100.64.0.9:8132", Mode: options.ModeGRPC})
-	err := d.CheckServers(t.Context())
+	err := d.lookUpAll(t.Context())
 	if _, ok := errors.AsType[*InsideShootError](err); !ok || !strings.Contains(err.Error(), `--proxy-server "proxy:8132"`) {
-		t.Errorf("CheckServers: %v, want an InsideShootError that names flag and value", err)
+		t.Errorf("the lookup: %v, want an InsideShootError that names flag and value", err)
 	}
 }
 

@@ -51,7 +51,7 @@ func newPair(t *testing.T, f frontend) *pair {
 	n.name("a", "10.0.0.1")
 	n.name("b", "10.0.0.2")
 	p.Dialer = n.dialer("a", "b")
-	must(t, p.CheckServers(t.Context()))
+	must(t, p.lookUpAll(t.Context()))
 	return p
 }
 
@@ -312,7 +312,7 @@ func TestOnlyServerComesBack(t *testing.T) {
 					h := n.host(f, "10.0.0.1")
 					n.name("a", "10.0.0.1")
 					p := &pair{fakeNet: n, Dialer: n.dialer("a")}
-					must(t, p.CheckServers(t.Context()))
+					must(t, p.lookUpAll(t.Context()))
 					h.becomes(state)
 					if watched {
 						p.run(p.Dialer)

@@ -66,7 +66,7 @@ type bystander struct {
 // bystander dials through the i-th server.
 func (f *fixture) bystander(t *testing.T, i int) bystander {
 	t.Helper()
-	must(t, f.CheckServers(t.Context()))
+	must(t, f.lookUpAll(t.Context()))
 	conn, err := through(t, f.servers[i].known()[0], neighbour, hang)
 	if err != nil {
 		t.Fatal(err)

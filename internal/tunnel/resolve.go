@@ -4,11 +4,14 @@ package tunnel
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/shoot-proxy/proxy-client/internal/cidr"
 )
@@ -18,7 +21,10 @@ const (
 	// lookupRetry the pause where no address of it is known yet.
 	lookupInterval = 10 * time.Second
 	lookupRetry    = 2 * time.Second
-	lookupTimeout  = 5 * time.Second
+	// lookupTimeout outlasts the resolver, which gives up by itself: by default after
+	// 5 s for each of 2 attempts at each of 3 nameservers, for each of 7 names where
+	// the search list has 6 (resolv.conf(5)).
+	lookupTimeout = 4 * time.Minute
 	// lookupAge is how old a lookup must be for a failing endpoint to be a
 	// reason for another.
 	lookupAge = time.Second
@@ -43,40 +49,11 @@ func (e *InsideShootError) Error() string {
 		e.Server, e.Address, e.CIDR.Flag, e.CIDR.Prefix)
 }
 
-// resolve returns the server's addresses, at least one and each once, or an
-// *InsideShootError where one of them is the shoot's.
-func (s *server) resolve(ctx context.Context) ([]netip.AddrPort, error) {
-	host, service, err := net.SplitHostPort(s.Address)
-	if err != nil {
-		return nil, err
-	}
-	port, err := net.DefaultResolver.LookupPort(ctx, "tcp", service)
-	if err != nil {
-		return nil, err
-	}
-	ips, err := s.dialer.resolver.LookupNetIP(ctx, "ip", host)
-	if err != nil {
-		return nil, err
-	}
-	addrs := make([]netip.AddrPort, 0, len(ips))
-	for _, ip := range ips {
-		ip = ip.Unmap()
-		if entry, inside := s.dialer.cidrs.Covering(ip); inside {
-			return nil, &InsideShootError{Server: s.Name, Address: ip, CIDR: entry}
-		}
-		if a := netip.AddrPortFrom(ip, uint16(port)); !slices.Contains(addrs, a) {
-			addrs = append(addrs, a)
-		}
-	}
-	if len(addrs) == 0 {
-		return nil, fmt.Errorf("lookup %s: no address", host)
-	}
-	return addrs, nil
-}
-
-// find resolves the server's name and follows what has changed. Where that
-// fails, the addresses that were known stay.
+// find looks the server's name up and follows what has changed. Where that fails, the
+// addresses that were known stay.
 func (s *server) find(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	addrs, err := s.resolve(ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -100,11 +77,22 @@ func (s *server) lookup() *Error {
 	if err == nil {
 		return nil
 	}
-	e := &Error{Reason: ReasonServerUnreachable, Server: s.Name, Err: err, elsewhere: true, unreachable: true}
+	e := s.unresolved(err)
 	if len(s.known()) == 0 {
 		s.tell(e)
 	}
 	return e
+}
+
+// unresolved is the error of a lookup. Package net keeps no errno of the resolver's
+// own sockets, but its words.
+func (s *server) unresolved(err error) *Error {
+	for _, lack := range []error{unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.ENOBUFS} {
+		if strings.Contains(err.Error(), lack.Error()) {
+			return s.shortage(fmt.Errorf("%w (%w)", err, lack))
+		}
+	}
+	return &Error{Reason: ReasonServerUnreachable, Server: s.Name, Err: err, elsewhere: true, unreachable: true}
 }
 
 // refresh looks the name up again, in the background, where that was not done
@@ -133,6 +121,7 @@ func (s *server) follow(addrs []netip.AddrPort) {
 		return // but for their order, perhaps
 	}
 	s.endpoints.Store(&next)
+	s.foundOnce.Do(func() { close(s.found) })
 	for _, e := range old {
 		if !slices.Contains(next, e) {
 			e.depart()
@@ -150,7 +139,33 @@ func (s *server) follow(addrs []netip.AddrPort) {
 
 // await waits for addresses of a server of which none are known yet.
 func (s *server) await(ctx context.Context) *Error {
-	return s.lookups.wait(ctx, func() *Error {
-		return s.unreachable(ctx, fmt.Errorf("resolving its name: %w", ctx.Err()))
-	})
+	current := s.lookups.begin()
+	select {
+	case <-s.found: // perhaps not all of them yet
+		return nil
+	case <-current.done:
+		return current.err
+	case <-ctx.Done():
+		return s.unreachable(ctx, fmt.Errorf("lookup %s: no answer yet: %w", s.Address, ctx.Err()))
+	}
+}
+
+// refusal waits for the lookup that is the first, and returns why the server must not
+// be used. Later ones only leave an address out that is the shoot's.
+func (s *server) refusal(ctx context.Context) error {
+	if s.Network == networkUnix || len(s.known()) > 0 {
+		return nil
+	}
+	first := s.lookups.begin()
+	select {
+	case <-first.done:
+	case <-ctx.Done():
+		return nil
+	}
+	if first.err != nil {
+		if inside, ok := errors.AsType[*InsideShootError](first.err); ok {
+			return inside
+		}
+	}
+	return nil
 }

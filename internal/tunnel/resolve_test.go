@@ -65,9 +65,9 @@ func TestFailedLookup(t *testing.T) {
 		if n := p.b.counts().connects; n != 0 {
 			t.Error("somebody connected to an address of a refused answer")
 		}
-		err := p.CheckServers(t.Context())
+		err := p.lookUpAll(t.Context())
 		if _, ok := errors.AsType[*InsideShootError](err); !ok && err != nil {
-			t.Errorf("CheckServers: %v", err)
+			t.Errorf("the lookup: %v", err)
 		}
 		p.done(old)
 	})
@@ -152,7 +152,7 @@ func TestNameMovesAwayFromTheDead(t *testing.T) {
 func TestNoLookupInADial(t *testing.T) {
 	inBothModes(t, func(t *testing.T, f frontend) {
 		p := newNamed(t, f)
-		must(t, p.CheckServers(t.Context()))
+		must(t, p.lookUpAll(t.Context()))
 		before := p.lookedUp()
 		all := herd(p.Dialer, 20)
 		if n := p.lookedUp() - before; n != 0 {

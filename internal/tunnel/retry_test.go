@@ -24,7 +24,7 @@ func TestLoadIsSpread(t *testing.T) {
 				p := newPair(t, f)
 				p.name("both", "10.0.0.1", "10.0.0.2")
 				p.Dialer = p.dialer(servers...)
-				must(t, p.CheckServers(t.Context()))
+				must(t, p.lookUpAll(t.Context()))
 				old := herd(p.Dialer, 10)
 				if x, y := p.a.counts().open, p.b.counts().open; x != 5 || y != 5 {
 					t.Errorf("of 10 connections %d and %d went to the two, want 5 each", x, y)

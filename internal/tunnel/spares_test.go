@@ -45,7 +45,7 @@ func newSolo(t *testing.T) *pair {
 	n.name("a", "10.0.0.1")
 	p := &pair{fakeNet: n, Dialer: n.dialer("a"), a: h}
 	p.mostSpares = 4
-	must(t, p.CheckServers(t.Context()))
+	must(t, p.lookUpAll(t.Context()))
 	return p
 }
 
@@ -165,7 +165,7 @@ func TestSparesOfAnEndpointThatFails(t *testing.T) {
 		"departed": func(t *testing.T, p *pair) {
 			p.host(frontend{options.ModeHTTPConnect, options.ModeHTTPConnect}, "10.0.0.2")
 			p.name("a", "10.0.0.2")
-			must(t, p.CheckServers(t.Context()))
+			must(t, p.lookUpAll(t.Context()))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

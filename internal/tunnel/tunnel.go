@@ -129,32 +129,17 @@ func New(cfg Config) (*Dialer, error) {
 
 // Run connects to all servers and watches whether they can be reached, and the
 // expiry of the certificates, until ctx ends. Dials work without it; Reachable does not.
+//
+// It ends with an *InsideShootError where the first lookup of a server's name finds an
+// address inside the shoot: a connection to it could only go through itself.
 func (d *Dialer) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return d.certs.watch(ctx) })
 	for _, s := range d.servers {
 		g.Go(func() error { return s.watch(ctx) })
+		g.Go(func() error { return s.refusal(ctx) })
 	}
 	return g.Wait()
-}
-
-// CheckServers resolves every server's name and refuses those that lie inside
-// the shoot, where a connection to them could only go through themselves. Names
-// that do not resolve now are left to the dials.
-func (d *Dialer) CheckServers(ctx context.Context) error {
-	for _, s := range d.servers {
-		if s.Network == networkUnix {
-			continue
-		}
-		err := s.find(ctx)
-		if inside, ok := errors.AsType[*InsideShootError](err); ok {
-			return inside
-		}
-		if err != nil {
-			d.log.Warn("proxy-server does not resolve yet", "server", s.Name, "error", err)
-		}
-	}
-	return nil
 }
 
 // Reachable reports whether at least one server could be reached when Run last

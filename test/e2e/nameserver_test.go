@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"golang.org/x/net/dns/dnsmessage"
+
+	"github.com/shoot-proxy/proxy-client/test/lab"
+	"github.com/shoot-proxy/proxy-client/test/labtest"
+	"github.com/shoot-proxy/proxy-client/test/target"
+)
+
+// startNameserver answers for one address of [lab.ServerName] in the pod, as far as
+// answers says for a type of question.
+func (r *rig) startNameserver(t *testing.T, at string, answers func(dnsmessage.Type) bool) {
+	t.Helper()
+	var socket net.PacketConn
+	err := r.Pod.Do(func() (err error) {
+		socket, err = net.ListenPacket("udp", at+":53")
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		for buf := make([]byte, 4096); ; {
+			n, from, err := socket.ReadFrom(buf)
+			if err != nil {
+				return // closed
+			}
+			var m dnsmessage.Message
+			if m.Unpack(buf[:n]) != nil || len(m.Questions) != 1 || !answers(m.Questions[0].Type) {
+				continue
+			}
+			q := m.Questions[0]
+			m.Response, m.Additionals = true, nil
+			if q.Type == dnsmessage.TypeA {
+				m.Answers = []dnsmessage.Resource{{
+					Header: dnsmessage.ResourceHeader{Name: q.Name, Type: q.Type, Class: q.Class, TTL: 1},
+					Body:   &dnsmessage.AResource{A: lab.SeedAddress(lab.IPv4).As4()},
+				}}
+			}
+			if answer, err := m.Pack(); err == nil {
+				_, _ = socket.WriteTo(answer, from)
+			}
+		}
+	})
+	r.OnClose(func() error {
+		err := socket.Close()
+		serving.Wait()
+		return err
+	})
+}
+
+// A nameserver that swallows all that it is asked, or the questions for one family,
+// does not keep a name from being resolved. The sidecar is alive meanwhile.
+func TestANameserverThatSwallows(t *testing.T) {
+	var alive atomic.Bool // the sidecar is, before any nameserver answers
+	all := func(dnsmessage.Type) bool { return alive.Load() }
+	ipv4 := func(q dnsmessage.Type) bool { return alive.Load() && q != dnsmessage.TypeAAAA }
+	for _, c := range []struct {
+		name          string
+		first, second func(dnsmessage.Type) bool
+	}{
+		{"the first", func(dnsmessage.Type) bool { return false }, all},
+		{"every question for IPv6", ipv4, ipv4},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			alive.Store(false)
+			r := newBareRig(t, lab.Options{})
+			r.startNameserver(t, "127.0.0.2", c.first)
+			r.startNameserver(t, "127.0.0.3", c.second)
+			hosts, err := r.NewHosts(map[string][]netip.Addr{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(r.Dir, "resolv.conf"), []byte("nameserver 127.0.0.2\nnameserver 127.0.0.3\n"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			r.apply(t)
+			command := r.ProxyClientCommand("--proxy-server=" + lab.ServerName + ":8090")
+			command.Hosts = hosts
+			if r.sidecar, err = r.Pod.Start("proxy-client", command); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "/livez", func(ctx context.Context) error { return r.wantStatus(ctx, "/livez", http.StatusOK) })
+			alive.Store(true)
+			eventually(t, "/readyz", func(ctx context.Context) error { return r.wantStatus(ctx, "/readyz", http.StatusOK) })
+			if _, err := r.app(labtest.Context(t, hang), nil, nil, "curl", "-sS", lab.URL(lab.ShootPod(lab.IPv4, 1), target.HTTPPort, "/")); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}

@@ -38,7 +38,7 @@ func TestEverySeriesExistsFromTheStart(t *testing.T) {
 		"proxy_client_connections_active",
 		"proxy_client_connections_total result cancelled failed probe refused relayed",
 		"proxy_client_dial_duration_seconds",
-		"proxy_client_dial_failures_total reason cancelled loop max_connections max_dials no_agent not_redirected other outside_cidrs protocol refused server_unreachable timeout tls unreachable",
+		"proxy_client_dial_failures_total reason cancelled loop max_connections max_dials no_agent no_port not_redirected other outside_cidrs protocol refused server_unreachable timeout tls unreachable",
 		"proxy_client_redirect_ok",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -269,3 +269,28 @@ func TestOtherFrontend(t *testing.T) {
 		p.done(conns...)
 	})
 }
+
+// TestMendedServerIsUsed: a fault that somebody has to mend ends dials at once, but
+// not the looks.
+func TestMendedServerIsUsed(t *testing.T) {
+	inBothModes(t, func(t *testing.T, f frontend) {
+		p := newPair(t, f)
+		p.a.becomes(hostDistrusts)
+		p.b.becomes(hostDistrusts)
+		p.run(p.Dialer)
+		time.Sleep(time.Minute)
+		if c := dial(t.Context(), p.Dialer); ReasonOf(c.err) != ReasonTLS || c.took != 0 || p.Reachable() {
+			t.Errorf("after %v: %v, reachable: %v; want %s at once", c.took, c.err, p.Reachable(), ReasonTLS)
+		}
+		p.a.becomes(hostUp)
+		time.Sleep(watchRetry * 12 / 10)
+		if !p.Reachable() {
+			t.Errorf("the server was mended, but %v", p.Unreachable())
+		}
+		c := dial(t.Context(), p.Dialer)
+		if c.err != nil || c.took != 0 {
+			t.Errorf("after %v: %v; want success at once", c.took, c.err)
+		}
+		p.done(c)
+	})
+}

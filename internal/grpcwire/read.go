@@ -127,6 +127,8 @@ func (c *Conn) other(head http2.FrameHeader) error {
 		if f.IsAck() {
 			return nil
 		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
 		return c.answer(func(b []byte) []byte {
 			b = appendFrame(b, len(f.Data), http2.FramePing, http2.FlagPingAck, 0)
 			return append(b, f.Data[:]...)
@@ -140,10 +142,8 @@ func (c *Conn) other(head http2.FrameHeader) error {
 	}
 }
 
-// answer puts something into out that the server has asked for.
+// answer puts something into out that the server has asked for. The caller holds mu.
 func (c *Conn) answer(add func([]byte) []byte) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	if c.answers++; c.answers > patience {
 		c.flush()
 		if c.answers > patience {
@@ -171,10 +171,11 @@ func (c *Conn) settings(f *http2.SettingsFrame) error {
 	if f.IsAck() {
 		return nil
 	}
+	// The ack goes ahead of all that is sent by the new settings: a server need not
+	// expect it before (RFC 9113, section 6.5.3).
 	c.mu.Lock()
-	err := f.ForeachSetting(c.set)
-	c.mu.Unlock()
-	if err != nil {
+	defer c.mu.Unlock()
+	if err := f.ForeachSetting(c.set); err != nil {
 		return err
 	}
 	if !c.heard.Swap(true) {

@@ -56,7 +56,7 @@ type BalancerSettings struct {
 	Certificate, Key             string
 	ClientCertificate, ClientKey string
 	Protocol                     string // by ALPN, where TLS ends and the bytes are not understood
-	MaxStreams                   int    // on one connection at once; of HAProxyGRPC only
+	MaxStreams                   int    // on one connection at once, where the balancer understands HTTP/2
 }
 
 // Configuration fills in a kind's configuration file.
@@ -99,7 +99,7 @@ type ClientBalancer struct {
 	// Process is the balancer's latest; after a Kill, Start makes another.
 	*Process
 	// MaxStreams is how many streams it allows on one connection, from its next start
-	// on. Only [HAProxyGRPC] has such a limit.
+	// on. Only [HAProxyGRPC] and [NginxGRPC] have such a limit.
 	MaxStreams int
 	// Quiet is how long a connection through it may be quiet, from its next start on;
 	// 0 is as configured, a day. Only HAProxy's is known.
@@ -114,8 +114,16 @@ type ClientBalancer struct {
 // NewClientBalancer is a balancer in front of a server, not yet started. Its address
 // is another way to say --proxy-server than the server's own.
 func (s *Server) NewClientBalancer(kind BalancerKind) *ClientBalancer {
-	const most = 100 // HAProxy's default
-	return &ClientBalancer{kind: kind, server: s, MaxStreams: most, dir: filepath.Join(s.lab.Dir, fmt.Sprint("balancer", s.Index))}
+	return &ClientBalancer{kind: kind, server: s, MaxStreams: kind.maxStreams(), dir: filepath.Join(s.lab.Dir, fmt.Sprint("balancer", s.Index))}
+}
+
+// maxStreams is how many streams a balancer allows on one connection where a test
+// says nothing else: HAProxy's default, and more than nginx's requests.
+func (k BalancerKind) maxStreams() int {
+	if k == NginxGRPC {
+		return 4096
+	}
+	return 100
 }
 
 // Address is where the balancer listens, as --proxy-server wants it.

@@ -46,8 +46,8 @@
 // target that stops reading stops its agent for everybody, which is upstream's
 // limit: those that pause have a server, an agent and a sidecar of their own.
 //
-// Where a plan has [FewStreams], HAProxy stands before one of the grpc servers
-// ([lab.HAProxyGRPC]), since the real one cannot be told to allow few streams.
+// Where a plan has [FewStreams], nginx stands before one of the grpc servers
+// ([lab.NginxGRPC]), since the real one cannot be told to allow few streams.
 //
 // # What it never does
 //

@@ -61,11 +61,10 @@ type span struct {
 // sent. Kills last until the process is started again.
 // A clock stays where it was stepped to.
 //
-// FewStreams is not among them: the HAProxy that it needs can lock itself up under
-// uploads and downloads at full speed (docs/balancers.md).
-func deck() []span {
+// Only a grpc server has streams.
+func deck(mode lab.Mode) []span {
 	const s = time.Second
-	return []span{
+	all := []span{
 		{kind: KillServer, max: 3 * s},
 		{kind: KillServers, max: 2 * s},
 		{kind: KillAgent, max: 3 * s},
@@ -88,6 +87,10 @@ func deck() []span {
 		{kind: ClockBack, max: 3 * s, mild: true},
 		{kind: PauseTarget, min: 11 * s, max: 40 * s, mild: true},
 	}
+	if mode == lab.GRPC {
+		all = append(all, span{kind: FewStreams, max: s, low: 1, high: 20})
+	}
+	return all
 }
 
 // Disturbance is one fault with its length.
@@ -151,7 +154,7 @@ func NewPlan(seed uint64, mode lab.Mode, duration time.Duration) Plan {
 	var cards []span
 	draw := func() span {
 		if len(cards) == 0 {
-			cards = deck()
+			cards = deck(mode)
 			r.Shuffle(len(cards), func(i, j int) { cards[i], cards[j] = cards[j], cards[i] })
 		}
 		c := cards[0]

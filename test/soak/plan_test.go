@@ -63,8 +63,8 @@ func TestTenMinutesHaveEveryDisturbance(t *testing.T) {
 				seen[d.Kind] = true
 			}
 		}
-		if len(seen) != 21 {
-			t.Errorf("seed %d has %d of 21 kinds: %v", seed, len(seen), seen)
+		if len(seen) != 22 {
+			t.Errorf("seed %d has %d of 22 kinds: %v", seed, len(seen), seen)
 		}
 	}
 }

@@ -13,10 +13,11 @@ import (
 // few streams.
 const burstSize = 100
 
-// newFewStreams puts HAProxy in front of a server. The real server allows any number
+// newFewStreams puts nginx in front of a server: HAProxy can lock itself up
+// (docs/balancers.md). The real server allows any number
 // of streams on a connection, and has no flag for it.
 func (s *site) newFewStreams(ctx context.Context) error {
-	s.balancer = s.lab.Servers[fewStreams].NewClientBalancer(lab.HAProxyGRPC)
+	s.balancer = s.lab.Servers[fewStreams].NewClientBalancer(lab.NginxGRPC)
 	return s.balancer.Start(ctx)
 }
 

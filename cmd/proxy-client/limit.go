@@ -5,8 +5,10 @@
 package main
 
 import (
+	"fmt"
 	"log/slog"
 	"math"
+	"runtime/debug"
 
 	"golang.org/x/sys/unix"
 
@@ -24,9 +26,40 @@ func openFiles() uint64 {
 	return limit.Cur
 }
 
+// What the process holds beside --total-buffer, in bytes: at rest, and for each open
+// connection on which nothing moves (docs/performance.md, measured).
+const (
+	memoryAtRest               = 24 << 20
+	memoryPerConnection        = 11 << 10 // in grpc mode
+	memoryPerConnectionConnect = 30 << 10 // in http-connect mode: TLS for each
+)
+
+// memoryLimit returns how many bytes the process may use (GOMEMLIMIT), as far as it
+// was told.
+func memoryLimit() int64 { return debug.SetMemoryLimit(-1) }
+
 // connectionLimit returns how many connections may be open, and warns where the
-// descriptors hold that down.
-func connectionLimit(cfg *options.ProxyClientConfig, files uint64, log *slog.Logger) int {
+// descriptors hold that down, or memory what was asked for.
+func connectionLimit(cfg *options.ProxyClientConfig, files uint64, memory int64, log *slog.Logger) int {
+	return min(limitByFiles(cfg, files, log), limitByMemory(cfg, memory, log))
+}
+
+// limitByMemory returns how many connections fit into memory beside --total-buffer.
+func limitByMemory(cfg *options.ProxyClientConfig, memory int64, log *slog.Logger) int {
+	each := int64(memoryPerConnection)
+	if filesPerConnection(cfg.Servers) > 1 {
+		each = memoryPerConnectionConnect
+	}
+	fits := int(min(max(1, (memory-cfg.TotalBuffer-memoryAtRest)/each), math.MaxInt32))
+	if cfg.MaxConnections > fits {
+		log.Warn("the memory limit allows fewer connections than wanted", "max_connections", fits, "wanted", cfg.MaxConnections, "memory_limit_bytes", memory,
+			"next", fmt.Sprintf("raise the container's memory limit, and GOMEMLIMIT with it, by %d KiB for each connection more; or lower --total-buffer", each>>10))
+	}
+	return fits
+}
+
+// limitByFiles returns how many connections fit into the descriptors.
+func limitByFiles(cfg *options.ProxyClientConfig, files uint64, log *slog.Logger) int {
 	limit, short := proxy.ConnectionLimit(cfg.MaxConnections, files, filesPerConnection(cfg.Servers))
 	if !short {
 		return limit

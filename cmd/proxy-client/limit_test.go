@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"log/slog"
+	"math"
 	"strings"
 	"testing"
 
@@ -36,7 +37,7 @@ func TestTooFewOpenFilesAreWarnedOfOnce(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			var log bytes.Buffer
 			cfg := &options.ProxyClientConfig{MaxConnections: tt.asked, Servers: tt.servers}
-			if got := connectionLimit(cfg, tt.files, slog.New(slog.NewJSONHandler(&log, nil))); got != tt.limit {
+			if got := connectionLimit(cfg, tt.files, math.MaxInt64, slog.New(slog.NewJSONHandler(&log, nil))); got != tt.limit {
 				t.Errorf("%d connections may be open, want %d", got, tt.limit)
 			}
 			if tt.wanted == 0 {
@@ -55,6 +56,40 @@ func TestTooFewOpenFilesAreWarnedOfOnce(t *testing.T) {
 			}
 			if tt.not != "" && strings.Contains(next, tt.not) {
 				t.Errorf("the log sends the operator the wrong way: %s", next)
+			}
+		})
+	}
+}
+
+// What may be open fits into the memory that the container has, beside what apps may
+// hold back.
+func TestConnectionsFitTheMemory(t *testing.T) {
+	grpc, connect, auto := options.Server{Mode: options.ModeGRPC}, options.Server{Mode: options.ModeHTTPConnect}, options.Server{Mode: options.ModeAuto}
+	const files, webhooks = 1 << 20, 460 << 20 // GOMEMLIMIT as the webhook sets it
+	for _, tt := range []struct {
+		name   string
+		asked  int
+		memory int64
+		server options.Server
+		limit  int
+		warns  bool
+	}{
+		{"no limit", 0, math.MaxInt64, connect, 16384, false},
+		{"the webhook's, gRPC", 0, webhooks, grpc, 16384, false},
+		{"the webhook's, HTTP CONNECT", 0, webhooks, connect, 6144, false},
+		{"the webhook's, a mode that may be either", 0, webhooks, auto, 6144, false},
+		{"asked for more than fits", 10_000, webhooks, connect, 6144, true},
+		{"asked for less", 1000, webhooks, connect, 1000, false},
+		{"hardly any memory", 0, 1 << 20, connect, 1, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var log bytes.Buffer
+			cfg := &options.ProxyClientConfig{MaxConnections: tt.asked, TotalBuffer: 256 << 20, Servers: []options.Server{tt.server}}
+			if got := connectionLimit(cfg, files, tt.memory, slog.New(slog.NewJSONHandler(&log, nil))); got != tt.limit {
+				t.Errorf("%d connections may be open, want %d", got, tt.limit)
+			}
+			if warns := strings.Contains(log.String(), "GOMEMLIMIT"); warns != tt.warns || !warns && log.Len() > 0 {
+				t.Errorf("the log says %q, want a warning: %t", log.String(), tt.warns)
 			}
 		})
 	}

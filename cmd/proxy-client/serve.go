@@ -19,6 +19,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/commandline"
 	"github.com/shoot-proxy/proxy-client/internal/options"
 	"github.com/shoot-proxy/proxy-client/internal/proxy"
+	"github.com/shoot-proxy/proxy-client/internal/quota"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
@@ -56,9 +57,10 @@ func untilSignalled(signals <-chan os.Signal, log *slog.Logger, serve func(ctx c
 // aborted.
 func serve(ctx context.Context, aborted <-chan struct{}, cfg *options.ProxyClientConfig, log *slog.Logger, env environment) error {
 	registry := admin.NewRegistry()
+	held := quota.New(int(cfg.TotalBuffer))
 	dialer, err := tunnel.New(tunnel.Config{
 		Servers: cfg.Servers, TLS: cfg.TLS, CIDRs: cfg.CIDRs, DialTimeout: cfg.DialTimeout, Keepalive: cfg.ServerKeepalive,
-		Logger: log, Metrics: tunnel.NewMetrics(registry),
+		Logger: log, Metrics: tunnel.NewMetrics(registry), Quota: held,
 	})
 	if err != nil {
 		return err
@@ -69,12 +71,12 @@ func serve(ctx context.Context, aborted <-chan struct{}, cfg *options.ProxyClien
 		return errors.Join(err, dialer.Close())
 	}
 	files := openFiles()
-	limit := connectionLimit(cfg, files, log)
+	limit := connectionLimit(cfg, files, memoryLimit(), log)
 	data := proxy.New(proxy.Config{
 		Listeners: listeners, CIDRs: cfg.CIDRs, Dialer: dialer,
 		DialTimeout: cfg.DialTimeout, MaxDials: cfg.MaxDials, MaxConnections: limit,
 		HalfCloseTimeout: cfg.HalfCloseTimeout, IdleTimeout: cfg.IdleTimeout, DrainTimeout: cfg.DrainTimeout, AcceptWhileDraining: cfg.AcceptWhileDraining,
-		ConnectionBuffer: int(cfg.ConnectionBuffer), TotalBuffer: int(cfg.TotalBuffer),
+		ConnectionBuffer: int(cfg.ConnectionBuffer), Quota: held,
 		Check:  env.checkRedirect,
 		Logger: log, Metrics: proxy.NewMetrics(registry),
 	})

@@ -34,7 +34,8 @@ const (
 	reserveStreams = 1000
 )
 
-// Config is what a Conn needs to know. All fields but the last two are required.
+// Config is what a Conn needs to know. All fields but MaxFirst and the last two are
+// required.
 type Config struct {
 	Scheme    string // https, or http where there is no TLS
 	Authority string // the host that is asked for
@@ -44,6 +45,7 @@ type Config struct {
 	StreamWindow     int    // bytes that the server may send on a stream ahead of Stream.Taken
 	ConnectionWindow int    // bytes on their way at most
 	MaxMessage       int    // bytes that a message has at most
+	MaxFirst         int    // bytes that the first message of a stream has at most; 0 stands for MaxMessage
 	MaxHeaders       uint32 // bytes that the headers of an answer have at most, as RFC 9113, section 6.5.2, counts them
 
 	// FirstStream is the odd number of the first stream; 0 stands for 1. Only tests
@@ -68,6 +70,13 @@ type Handler interface {
 	// not after Cancel. It is io.EOF where the server's status is OK, else a status
 	// of gRPC's.
 	End(err error)
+}
+
+// Holder is a Handler that counts what the connection holds for its stream.
+type Holder interface {
+	// Holds says that so many bytes more are held of a message of which not all is
+	// here, or fewer where by is negative. It is called from Run, and must not wait.
+	Holds(by int)
 }
 
 // Conn is one HTTP/2 connection. Its methods may be called from anywhere.
@@ -210,8 +219,10 @@ func (c *Conn) open(path string, h Handler) (*Stream, error) {
 
 func (c *Conn) begin(path string, h Handler) (*Stream, error) {
 	s := &Stream{conn: c, handler: h, window: c.cfg.StreamWindow, eager: true}
+	s.holder, _ = h.(Holder)
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.hear()
 	switch {
 	case c.err != nil:
 		return nil, c.err
@@ -301,7 +312,7 @@ func (c *Conn) fail(err error) []*Stream {
 	}
 	why := failed(codes.Unavailable, err, "error reading from server: %v", err)
 	c.stop(why)
-	if c.mute && !errors.Is(err, os.ErrDeadlineExceeded) {
+	if c.mute && !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(c.err, errDeaf) {
 		c.err = why // says more than that nothing could be written
 	}
 	c.mu.Unlock()

@@ -16,6 +16,7 @@ type message struct {
 	got    int    // bytes of prefix
 	length int    // of the message, where prefix is there
 	pieces []byte // of it
+	held   int    // bytes of memory for pieces, as the stream's Holder knows
 	noted  bool   // inPieces has counted it
 }
 
@@ -114,13 +115,15 @@ func (s *Stream) split(p []byte) error {
 			if m.got < prefix {
 				break
 			}
-			if err := m.open(s.conn.cfg.MaxMessage); err != nil {
+			if err := m.open(s.most()); err != nil {
 				return err
 			}
+			s.begun = true
 		}
 		missing := m.length - len(m.pieces)
 		if len(p) < missing {
 			m.pieces = append(s.conn.buffer(m.pieces), p...)
+			s.holds(cap(m.pieces))
 			break
 		}
 		whole, pieces := p[:missing], m.pieces
@@ -132,10 +135,28 @@ func (s *Stream) split(p []byte) error {
 		m.got, m.pieces = 0, nil
 		s.complete()
 		s.deliver(whole)
+		s.holds(0)
 		s.conn.recycle(pieces)
 	}
 	s.inPieces()
 	return nil
+}
+
+// most returns how many bytes the next message may have.
+func (s *Stream) most() int {
+	if !s.begun && s.conn.cfg.MaxFirst > 0 {
+		return s.conn.cfg.MaxFirst
+	}
+	return s.conn.cfg.MaxMessage
+}
+
+// holds notes that so many bytes are held for the pieces of a message.
+func (s *Stream) holds(n int) {
+	m := &s.message
+	if by := n - m.held; by != 0 && s.holder != nil {
+		s.holder.Holds(by)
+	}
+	m.held = n
 }
 
 // open reads the prefix.

@@ -38,6 +38,7 @@ func (c *Conn) wake() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.flush()
+	c.hear()
 	// crypto/tls may have answered something by itself.
 	if c.under != nil && !c.writing && c.under.waits() {
 		c.writing, c.left = true, true

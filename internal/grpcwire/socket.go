@@ -14,6 +14,14 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/eintr"
 )
 
+// mostGathered is how many bytes a Socket gathers: all that a Conn lets wait, TLS
+// around it, and the answers that crypto/tls gives by itself to updates of keys. They
+// come without a bound of its own (RFC 8446, section 4.6.3).
+const mostGathered = 2 * mostQueued
+
+// errOverfull is what a Write of more fails with.
+var errOverfull = errors.New("more waits to be written than memory may hold")
+
 // Socket is a connection to a server for a Conn, below TLS where there is TLS. It
 // gathers what is written, until it is told to write it: crypto/tls would make a
 // system call for each record, and wait for room.
@@ -27,6 +35,7 @@ type Socket struct {
 	off      int // bytes of out that were written
 	spare    []byte
 	flushing bool
+	over     bool // Write has failed
 }
 
 // NewSocket returns a Socket on conn, or nil where conn is none of the kernel's.
@@ -50,10 +59,13 @@ func (s *Socket) Read(p []byte) (int, error) {
 	return s.Conn.Read(p)
 }
 
-// Write is net.Conn's, but only gathers.
+// Write is net.Conn's, but only gathers, and fails where that would be too much.
 func (s *Socket) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.over = s.over || len(s.out)-s.off+len(p) > mostGathered; s.over {
+		return 0, errOverfull
+	}
 	s.out = append(s.out, p...)
 	return len(p), nil
 }
@@ -83,7 +95,7 @@ func (s *Socket) flushNow() (done bool, err error) {
 		}
 		s.off += n
 	}
-	s.out, s.off = s.out[:0], 0
+	s.out, s.off = kept(s.out)[:0], 0
 	return true, nil
 }
 
@@ -116,13 +128,20 @@ func (s *Socket) flush() error {
 		s.mu.Unlock()
 		_, err := s.Conn.Write(rest)
 		s.mu.Lock()
-		s.spare = p
+		s.spare = kept(p)
 		if err != nil {
 			return err
 		}
 	}
-	s.out, s.off = s.out[:0], 0
+	s.out, s.off = kept(s.out)[:0], 0
 	return nil
+}
+
+// overfull reports whether a Write was too much.
+func (s *Socket) overfull() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.over
 }
 
 // waits reports whether something was gathered that nobody has written yet.

@@ -21,6 +21,7 @@ func Cost(n int) int { return prefix + n }
 type Stream struct {
 	conn    *Conn
 	handler Handler
+	holder  Holder // is handler, or nil
 	id      uint32
 	over    atomic.Bool // it is not in Conn.streams any more
 
@@ -28,6 +29,7 @@ type Stream struct {
 	answered bool // the headers of the answer are here
 	body     body
 	isFresh  bool // it is in Conn.fresh
+	begun    bool // a message has been here
 	message  message
 
 	flow    sync.Mutex

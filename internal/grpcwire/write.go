@@ -3,6 +3,7 @@
 package grpcwire
 
 import (
+	"fmt"
 	"net"
 	"time"
 
@@ -13,6 +14,14 @@ import (
 const (
 	// room is how many bytes wait to be written before a Send does.
 	room = 64 << 10
+	// mostQueued is how many bytes of frames may wait to be written. Senders wait at
+	// room; more than that is window updates, resets and requests for streams, each
+	// of a few bytes, and answers. A server that does not read for so long, while it
+	// sends on, is not well.
+	mostQueued = 1 << 20
+	// keptBuffer is how many bytes a buffer for writing has at most that is kept for the
+	// next time.
+	keptBuffer = 256 << 10
 	// rounds is how often who has sent something writes what others have put into
 	// the buffer meanwhile, before it is left to flushLoop.
 	rounds = 4
@@ -34,7 +43,7 @@ func (c *Conn) flush() bool {
 		c.mu.Unlock()
 		done, err := c.sink.put(p)
 		c.mu.Lock()
-		c.back = p
+		c.back = kept(p)
 		if err != nil {
 			c.broken(err)
 			return true
@@ -83,6 +92,14 @@ func (c *Conn) take() []byte {
 	return p
 }
 
+// kept returns p, or nil where it is too large to be kept.
+func kept(p []byte) []byte {
+	if cap(p) > keptBuffer {
+		return nil
+	}
+	return p
+}
+
 // flushLoop writes what is left to it, until the connection ends.
 func (c *Conn) flushLoop() {
 	c.mu.Lock()
@@ -104,13 +121,25 @@ func (c *Conn) flushLoop() {
 				err = c.sink.drain()
 			}
 			c.mu.Lock()
-			c.back = p
+			c.back = kept(p)
 		}
 		if err != nil {
 			c.broken(err)
 			return
 		}
 		c.writing, c.left = false, false
+	}
+}
+
+// errDeaf is the end of a connection whose server does not read what it has asked
+// for.
+var errDeaf = fmt.Errorf("it does not read, and what waits for it would need more memory than it may have: %w", http2.ConnectionError(http2.ErrCodeEnhanceYourCalm))
+
+// hear ends the connection where more waits to be written than may. The caller
+// holds mu.
+func (c *Conn) hear() {
+	if len(c.out) > mostQueued || c.under != nil && c.under.overfull() {
+		c.broken(errDeaf)
 	}
 }
 

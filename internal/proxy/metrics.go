@@ -117,7 +117,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	}
 	buffered := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "proxy_client_buffered_bytes",
-		Help: "Bytes held back now for apps that read slowly, as --total-buffer counts them.",
+		Help: "Bytes held now for apps and targets, as --total-buffer counts them.",
 	}, m.buffered)
 	reg.MustRegister(connections, m.active, bytes, buffered, m.dial, failures, closes, m.redirectOK)
 	return m

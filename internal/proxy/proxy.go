@@ -18,6 +18,7 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/internal/cidr"
 	"github.com/shoot-proxy/proxy-client/internal/probe"
+	"github.com/shoot-proxy/proxy-client/internal/quota"
 	"github.com/shoot-proxy/proxy-client/internal/relay"
 	"github.com/shoot-proxy/proxy-client/internal/sockdiag"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
@@ -49,7 +50,7 @@ type Config struct {
 	HalfCloseTimeout    time.Duration // passed on to the relay
 	IdleTimeout         time.Duration // passed on to the relay; 0 is for ever
 	ConnectionBuffer    int           // bytes that one app may be behind; 0 means relay.DefaultConnection
-	TotalBuffer         int           // bytes that all apps may be behind; 0 means relay.DefaultTotal
+	Quota               *quota.Quota  // of what is held for all apps and targets; nil means one of relay.DefaultTotal
 	DrainTimeout        time.Duration // what open connections get when Run's context ends; 0 resets them at once
 	AcceptWhileDraining bool          // keep accepting for the whole DrainTimeout
 	CheckInterval       time.Duration // between two probes of the redirect; 0 means 30 s
@@ -102,7 +103,10 @@ func New(cfg Config) *Proxy {
 	if cfg.Check == nil {
 		cfg.Check = probe.Check
 	}
-	buffers := relay.NewBuffers(cmp.Or(cfg.ConnectionBuffer, relay.DefaultConnection), cmp.Or(cfg.TotalBuffer, relay.DefaultTotal))
+	if cfg.Quota == nil {
+		cfg.Quota = quota.New(relay.DefaultTotal)
+	}
+	buffers := relay.NewBuffers(cmp.Or(cfg.ConnectionBuffer, relay.DefaultConnection), cfg.Quota)
 	cfg.Metrics.watchBuffers(buffers)
 	return &Proxy{
 		connections: connectionLimit{max: int64(cmp.Or(cfg.MaxConnections, DefaultMaxConnections))},

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/shoot-proxy/proxy-client/internal/quota"
 	"github.com/shoot-proxy/proxy-client/internal/relay"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
@@ -55,7 +56,7 @@ func (i *idealTunnel) Close() error {
 func sharedOptions() relay.Options {
 	return relay.Options{
 		HalfCloseTimeout: hang,
-		Buffers:          relay.NewBuffers(relay.DefaultConnection, relay.DefaultTotal),
+		Buffers:          relay.NewBuffers(relay.DefaultConnection, quota.New(relay.DefaultTotal)),
 		Pacer:            new(relay.Pacer),
 		AppState:         func() relay.AppState { return relay.AppGone },
 	}

@@ -5,6 +5,8 @@ package relay
 import (
 	"sync"
 	"sync/atomic"
+
+	"github.com/shoot-proxy/proxy-client/internal/quota"
 )
 
 // What connections may hold back where nothing else is said, in bytes.
@@ -16,90 +18,61 @@ const (
 // Buffers are those of all connections. It bounds what they hold back for apps
 // that read slowly.
 type Buffers struct {
-	connection, total int
+	connection int
+	quota      *quota.Quota
 
-	segments sync.Pool // of *segment
-	uploads  sync.Pool // of *uploadBuffer
-
-	mu      sync.Mutex
-	held    int
-	holders map[*queue]struct{}
+	segments     sync.Pool // of *segment
+	uploads      sync.Pool // of *uploadBuffer, with uploadSize bytes
+	smallUploads sync.Pool // of *uploadBuffer, with smallUpload bytes
 }
 
-// NewBuffers returns bounds of so many bytes for each connection and for all
-// together.
-func NewBuffers(connection, total int) *Buffers {
+// NewBuffers returns bounds of so many bytes for each connection, and of q for all
+// together, the uploads that wait for their targets included.
+func NewBuffers(connection int, q *quota.Quota) *Buffers {
 	return &Buffers{
-		connection: connection, total: total, holders: map[*queue]struct{}{},
-		segments: sync.Pool{New: func() any { return new(segment) }},
-		uploads:  sync.Pool{New: func() any { return new(uploadBuffer) }},
+		connection: connection, quota: q,
+		segments:     sync.Pool{New: func() any { return new(segment) }},
+		uploads:      sync.Pool{New: func() any { return &uploadBuffer{make([]byte, uploadSize)} }},
+		smallUploads: sync.Pool{New: func() any { return &uploadBuffer{make([]byte, smallUpload)} }},
 	}
 }
+
+// Held returns how many bytes are held now.
+func (b *Buffers) Held() int { return b.quota.Held() }
 
 // uploadBuffer is for what is read from an app at once.
-type uploadBuffer [uploadSize]byte
+type uploadBuffer struct{ bytes []byte }
 
-// uploadSize is two full packets of the tunnel's in grpc mode, which leave together;
-// one byte more would make a third.
-const uploadSize = 2 * (32<<10 - 32)
+const (
+	// uploadSize is two full packets of the tunnel's in grpc mode, which leave
+	// together; one byte more would make a third.
+	uploadSize = 2 * (32<<10 - 32)
+	// smallUpload is what is read at once where memory is scarce: then many uploads
+	// wait for their targets, and each holds its buffer meanwhile.
+	smallUpload = 4 << 10
+	// sendCost is how many times its size an upload holds until it was sent: TLS
+	// records are made of it in http-connect mode, in memory of 128 KiB for a large one.
+	sendCost = 3
+)
 
 // upload returns a buffer that has to be given back to uploaded.
-func (b *Buffers) upload() *uploadBuffer { return b.uploads.Get().(*uploadBuffer) }
-
-func (b *Buffers) uploaded(buf *uploadBuffer) { b.uploads.Put(buf) }
-
-// Held returns how many bytes are held back now.
-func (b *Buffers) Held() int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.held
+func (b *Buffers) upload() *uploadBuffer {
+	if b.quota.Scarce() {
+		return b.smallUploads.Get().(*uploadBuffer)
+	}
+	return b.uploads.Get().(*uploadBuffer)
 }
 
-// take accounts for n more bytes of q. Where that is too much for all, the
-// queue that holds the most is returned: its connection has to go, and what it
-// holds does not count any more.
-func (b *Buffers) take(q *queue, n int) (most *queue) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if q.evicted {
-		return nil
-	}
-	b.held += n
-	q.account += n
-	if q.account == 0 { // all of it has been written, and given, meanwhile
-		delete(b.holders, q)
-		return nil
-	}
-	b.holders[q] = struct{}{}
-	if b.held <= b.total {
-		return nil
-	}
-	for h := range b.holders {
-		if most == nil || h.account > most.account {
-			most = h
-		}
-	}
-	most.evicted = true
-	b.release(most, most.account)
-	return most
-}
-
-// give returns n bytes of q.
-func (b *Buffers) give(q *queue, n int) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if !q.evicted {
-		b.release(q, n)
+func (b *Buffers) uploaded(buf *uploadBuffer) {
+	if len(buf.bytes) == smallUpload {
+		b.smallUploads.Put(buf)
+	} else {
+		b.uploads.Put(buf)
 	}
 }
 
-func (b *Buffers) release(q *queue, n int) {
-	b.held -= n
-	q.account -= n
-	if q.account == 0 {
-		delete(b.holders, q)
-	}
-}
+// cost is what an upload of the buffer holds until it was sent.
+func (buf *uploadBuffer) cost() int { return sendCost * len(buf.bytes) }
 
 // segment is a piece of a queue; segments are reused.
 type segment struct {
@@ -111,11 +84,7 @@ type segment struct {
 // segment.
 type queue struct {
 	buffers *Buffers
-	evict   func() // resets the connection
-
-	// Under buffers.mu:
-	account int
-	evicted bool
+	account *quota.Account
 
 	bytes    atomic.Int64 // held; changes under mu
 	flushing atomic.Bool  // somebody is writing what is held; changes under mu
@@ -125,8 +94,8 @@ type queue struct {
 	closed   bool
 }
 
-func newQueue(b *Buffers, evict func()) *queue {
-	return &queue{buffers: b, evict: evict}
+func newQueue(b *Buffers, account *quota.Account) *queue {
+	return &queue{buffers: b, account: account}
 }
 
 // size returns how many bytes are held.
@@ -161,9 +130,7 @@ func (q *queue) add(p []byte) (start bool) {
 	start = !q.flushing.Swap(true)
 	q.mu.Unlock()
 	if grown > 0 {
-		if most := q.buffers.take(q, grown); most != nil {
-			most.evict()
-		}
+		q.account.Take(grown)
 	}
 	return start
 }
@@ -195,7 +162,7 @@ func (q *queue) drop(n int) {
 	}
 	q.mu.Unlock()
 	if emptied {
-		q.buffers.give(q, chunk)
+		q.account.Give(chunk)
 	}
 }
 
@@ -210,6 +177,6 @@ func (q *queue) close() {
 	q.bytes.Store(0)
 	q.mu.Unlock()
 	if n > 0 {
-		q.buffers.give(q, n*chunk)
+		q.account.Give(n * chunk)
 	}
 }

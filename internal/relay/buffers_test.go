@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/shoot-proxy/proxy-client/internal/quota"
 	"github.com/shoot-proxy/proxy-client/internal/relay"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
@@ -37,7 +38,7 @@ func (e *endless) Receive() ([]byte, error) {
 // TestSlowReader: an app that does not read is no reason not to receive, until
 // its buffer is full. Then it is reset, and nothing is held back any more.
 func TestSlowReader(t *testing.T) {
-	buffers := relay.NewBuffers(1<<20, 16<<20)
+	buffers := relay.NewBuffers(1<<20, quota.New(16<<20))
 	tun := newEndless(t)
 	r := startWith(t, tun, relay.Options{Buffers: buffers})
 	r.tun = tun.fakeTunnel
@@ -53,7 +54,7 @@ func TestSlowReader(t *testing.T) {
 // TestTotalBuffer: where all together hold too much, the one that holds the
 // most has to go, and no other.
 func TestTotalBuffer(t *testing.T) {
-	buffers := relay.NewBuffers(64<<20, 8<<20)
+	buffers := relay.NewBuffers(64<<20, quota.New(8<<20))
 	small := start(t, relay.Options{Buffers: buffers})
 	const little = 4 << 20
 	for range little / (4 << 10) {
@@ -82,7 +83,7 @@ func TestTotalBuffer(t *testing.T) {
 // TestSlowAppGetsEverything: what was held back arrives, in order, before the
 // end.
 func TestSlowAppGetsEverything(t *testing.T) {
-	buffers := relay.NewBuffers(64<<20, 64<<20)
+	buffers := relay.NewBuffers(64<<20, quota.New(64<<20))
 	r := start(t, relay.Options{Buffers: buffers})
 	want := make([]byte, 0, 16<<20)
 	for i := 0; len(want) < cap(want); i++ {
@@ -111,5 +112,41 @@ func eventually(t *testing.T, what string, ok func() bool) {
 		if time.Now().After(end) {
 			t.Fatalf("waited for %s in vain", what)
 		}
+	}
+}
+
+// TestWaitingUploadsAreBounded: uploads that wait for their targets count, and when many
+// do they wait with less memory each. None of them has to go for it.
+func TestWaitingUploadsAreBounded(t *testing.T) {
+	const limit, uploads = 8 << 20, 300
+	q := quota.New(limit)
+	buffers := relay.NewBuffers(1<<20, q)
+	var all []*relayed
+	for range uploads {
+		tun := newFakeTunnel(t)
+		tun.onSend = func() { <-tun.closed }
+		r := startWith(t, tun, relay.Options{Buffers: buffers})
+		r.tun = tun
+		all = append(all, r)
+		held := buffers.Held()
+		if _, err := r.app.Write(make([]byte, 256<<10)); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the upload to wait for its target", func() bool { return buffers.Held() > held })
+	}
+	if held := buffers.Held(); held > limit {
+		t.Errorf("%d uploads hold %d bytes, more than the quota of %d", uploads, held, limit)
+	}
+	for _, r := range all {
+		select {
+		case res := <-r.result:
+			t.Errorf("an upload had to go, with reason %s", res.Reason)
+		default:
+		}
+		r.cancel()
+		r.finish(t, relay.Drain)
+	}
+	if n := buffers.Held(); n != 0 {
+		t.Errorf("%d bytes are held after the end", n)
 	}
 }

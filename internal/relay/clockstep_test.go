@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/shoot-proxy/proxy-client/internal/clocktest"
+	"github.com/shoot-proxy/proxy-client/internal/quota"
 )
 
 // endless is a tunnel on which nothing happens.
@@ -34,7 +35,7 @@ func TestASteppedClockMovesNothing(t *testing.T) {
 			defer side.Close()
 			state, tun := AppHalfClosed, new(endless)
 			r := newRelay(side.(*net.TCPConn), tun, Options{
-				HalfCloseTimeout: timeout, Buffers: NewBuffers(DefaultConnection, DefaultTotal), Pacer: new(Pacer), AppState: func() AppState { return state },
+				HalfCloseTimeout: timeout, Buffers: NewBuffers(DefaultConnection, quota.New(DefaultTotal)), Pacer: new(Pacer), AppState: func() AppState { return state },
 			})
 			if !r.forward([]byte("moved")) {
 				t.Fatal("nothing can be sent")

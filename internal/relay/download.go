@@ -170,6 +170,8 @@ func (r *relay) targetEnded(err error) {
 		r.conclude(AppClosed, nil)
 	case errors.Is(err, tunnel.ErrProtocol):
 		r.abort(Protocol, err)
+	case errors.Is(err, tunnel.ErrUnreceived):
+		r.abort(SlowReader, errTotal)
 	default:
 		r.abort(TunnelBroken, err)
 	}

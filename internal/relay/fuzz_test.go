@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 	"testing"
+
+	"github.com/shoot-proxy/proxy-client/internal/quota"
 )
 
 // held is one queue, and what has to be in it.
@@ -14,6 +16,7 @@ type held struct {
 	*queue
 	in, out int // bytes so far
 	over    bool
+	evicted bool
 }
 
 // letters is what queues are given, from offset at on.
@@ -38,20 +41,23 @@ func FuzzQueue(f *testing.F) {
 			return
 		}
 		const total = 8 * chunk
-		buffers := NewBuffers(total, total)
+		buffers := NewBuffers(total, quota.New(total))
 		queues := make([]*held, 4)
 		var evicted []*held
 		for i := range queues {
 			h := &held{}
-			h.queue = newQueue(buffers, func() { evicted = append(evicted, h) })
+			h.queue = newQueue(buffers, buffers.quota.Open(func() {
+				h.evicted = true
+				evicted = append(evicted, h)
+			}))
 			queues[i] = h
 		}
 		for _, b := range script {
 			h, size := queues[b>>6], []int{1, 100, chunk - 1, chunk, 3*chunk + 7, 0, chunk / 2, 5}[b&7]
-			most := greatest(queues).account
+			most := greatest(queues).account.Held()
 			accounts := map[*held]int{}
 			for _, q := range queues {
-				accounts[q] = q.account
+				accounts[q] = q.account.Held()
 			}
 			evicted = nil
 			switch {
@@ -63,7 +69,7 @@ func FuzzQueue(f *testing.F) {
 			default:
 				h.take(t, size)
 			}
-			check(t, buffers, queues)
+			check(t, buffers, total, queues)
 			if len(evicted) > 1 || (len(evicted) == 1 && accounts[evicted[0]] != most && evicted[0] != h) {
 				t.Fatalf("%d queues had to go, or not the one that held the most", len(evicted))
 			}
@@ -71,8 +77,8 @@ func FuzzQueue(f *testing.F) {
 		for _, h := range queues {
 			h.close()
 		}
-		if buffers.Held() != 0 || len(buffers.holders) != 0 {
-			t.Fatalf("%d bytes of %d queues count after the end of all", buffers.Held(), len(buffers.holders))
+		if buffers.Held() != 0 {
+			t.Fatalf("%d bytes count after the end of all", buffers.Held())
 		}
 	})
 }
@@ -105,10 +111,10 @@ func (h *held) take(t *testing.T, n int) {
 }
 
 func greatest(queues []*held) *held {
-	return slices.MaxFunc(queues, func(a, b *held) int { return a.account - b.account })
+	return slices.MaxFunc(queues, func(a, b *held) int { return a.account.Held() - b.account.Held() })
 }
 
-func check(t *testing.T, b *Buffers, queues []*held) {
+func check(t *testing.T, b *Buffers, total int, queues []*held) {
 	t.Helper()
 	sum := 0
 	for i, h := range queues {
@@ -116,42 +122,24 @@ func check(t *testing.T, b *Buffers, queues []*held) {
 		if h.evicted {
 			want = 0
 		}
-		if h.account != want {
-			t.Fatalf("queue %d holds %d segments, and its account is %d", i, len(h.segments), h.account)
+		if h.account.Held() != want {
+			t.Fatalf("queue %d holds %d segments, and its account is %d", i, len(h.segments), h.account.Held())
 		}
 		if !h.over && h.size() != h.in-h.out {
 			t.Fatalf("queue %d says that it holds %d bytes, want %d", i, h.size(), h.in-h.out)
 		}
-		if _, counts := b.holders[h.queue]; counts != (want > 0) {
-			t.Fatalf("queue %d with an account of %d is among the holders: %v", i, want, counts)
-		}
-		sum += h.account
+		sum += h.account.Held()
 	}
-	if b.Held() != sum || sum > b.total {
-		t.Fatalf("%d bytes are held, accounts say %d, the bound is %d", b.Held(), sum, b.total)
-	}
-}
-
-// TestGivenBeforeTaken: bytes can be written before they are accounted for, and
-// nobody is left among the holders who holds nothing.
-func TestGivenBeforeTaken(t *testing.T) {
-	buffers := NewBuffers(DefaultConnection, DefaultTotal)
-	q := newQueue(buffers, func() { t.Error("evicted") })
-	buffers.give(q, chunk)
-	if most := buffers.take(q, chunk); most != nil {
-		t.Error("somebody has to go for nothing")
-	}
-	q.close()
-	if n := len(buffers.holders); n != 0 || buffers.Held() != 0 {
-		t.Errorf("%d queues that hold nothing, and %d bytes, count for ever", n, buffers.Held())
+	if b.Held() != sum || sum > total {
+		t.Fatalf("%d bytes are held, accounts say %d, the bound is %d", b.Held(), sum, total)
 	}
 }
 
 // TestQueueWhileFlushing: the same where adding and flushing race.
 func TestQueueWhileFlushing(t *testing.T) {
-	buffers := NewBuffers(DefaultConnection, DefaultTotal)
+	buffers := NewBuffers(DefaultConnection, quota.New(DefaultTotal))
 	h := &held{}
-	h.queue = newQueue(buffers, func() { t.Error("evicted") })
+	h.queue = newQueue(buffers, buffers.quota.Open(func() { t.Error("evicted") }))
 	var flushing sync.WaitGroup
 	for i := range 20_000 {
 		p := letters(h.in, i%777)
@@ -171,7 +159,7 @@ func TestQueueWhileFlushing(t *testing.T) {
 	}
 	flushing.Wait()
 	h.close()
-	if h.in != h.out || buffers.Held() != 0 || len(buffers.holders) != 0 {
-		t.Errorf("%d of %d bytes came out; %d bytes of %d queues still count", h.out, h.in, buffers.Held(), len(buffers.holders))
+	if h.in != h.out || buffers.Held() != 0 {
+		t.Errorf("%d of %d bytes came out; %d bytes still count", h.out, h.in, buffers.Held())
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/shoot-proxy/proxy-client/internal/quota"
 )
 
 const (
@@ -71,7 +73,7 @@ func Start(ctx context.Context, app *net.TCPConn, tun Tunnel, opt Options, done 
 		opt.AppState = func() AppState { return AppUnknown }
 	}
 	if opt.Buffers == nil {
-		opt.Buffers = NewBuffers(DefaultConnection, DefaultTotal)
+		opt.Buffers = NewBuffers(DefaultConnection, quota.New(DefaultTotal))
 	}
 	if opt.Pacer == nil {
 		opt.Pacer = new(Pacer)
@@ -119,6 +121,8 @@ type relay struct {
 	done     func(Result)
 	running  atomic.Int32 // directions that are not done
 
+	account  *quota.Account // of what is held for app and target
+	evicting sync.WaitGroup // evict
 	writer   appWriter
 	held     *queue      // what the app has not taken yet
 	paced    bool        // download goes at the app's pace
@@ -145,7 +149,8 @@ type relay struct {
 func newRelay(app *net.TCPConn, tun Tunnel, opt Options) *relay {
 	r := &relay{app: app, tun: tun, opt: opt, began: time.Now(), targetDone: make(chan struct{}), over: make(chan struct{})}
 	r.raw, _ = app.SyscallConn() // fails for a nil connection only
-	r.held = newQueue(opt.Buffers, r.evict)
+	r.account = opt.Buffers.quota.Open(r.evict)
+	r.held = newQueue(opt.Buffers, r.account)
 	r.writer.init(r.raw)
 	r.touch()
 	r.lastSent.forget()
@@ -165,12 +170,14 @@ func (r *relay) finish() {
 	_ = r.app.SetLinger(disarmed)
 	_ = r.app.Close()
 	r.stop()
+	r.account.Close()
+	r.evicting.Wait()
 	r.done(Result{Reason: r.reason, Err: r.err, Sent: r.sent.Load(), Received: r.received.Load()})
 }
 
 // evict ends a connection that holds back more than all others, which together
-// hold back too much.
-func (r *relay) evict() { r.abort(SlowReader, errTotal) }
+// hold back too much. Its caller may hold any lock.
+func (r *relay) evict() { r.evicting.Go(func() { r.abort(SlowReader, errTotal) }) }
 
 func (r *relay) touch() { r.moved.set(r.began, time.Now()) }
 

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/shoot-proxy/proxy-client/internal/eintr"
+	"github.com/shoot-proxy/proxy-client/internal/quota"
 )
 
 // appReader reads from an app's socket as its Read does, but into a buffer that
@@ -20,15 +21,17 @@ type appReader struct {
 	app     *net.TCPConn
 	raw     syscall.RawConn // of app
 	buffers *Buffers
+	account *quota.Account        // counts buf while it holds bytes
 	try     func(fd uintptr) bool // made once: it would escape each time
 
-	buf *uploadBuffer // nil where none is held
-	n   int
-	err error
+	buf     *uploadBuffer // nil where none is held
+	counted int           // bytes that buf counts in account
+	n       int
+	err     error
 }
 
 func newAppReader(r *relay) *appReader {
-	a := &appReader{app: r.app, raw: r.raw, buffers: r.opt.Buffers}
+	a := &appReader{app: r.app, raw: r.raw, buffers: r.opt.Buffers, account: r.account}
 	a.try = a.tryOnce
 	return a
 }
@@ -59,21 +62,30 @@ func (a *appReader) tryOnce(fd uintptr) bool {
 	if a.buf == nil {
 		a.buf = a.buffers.upload()
 	}
-	n, err := eintr.Retry(func() (int, error) { return unix.Read(int(fd), a.buf[:]) })
+	n, err := eintr.Retry(func() (int, error) { return unix.Read(int(fd), a.buf.bytes) })
 	if errors.Is(err, unix.EAGAIN) {
 		a.release()
 		return false
 	}
 	a.n, a.err = max(n, 0), err
+	if a.n > 0 {
+		a.counted = a.buf.cost()
+		a.account.Take(a.counted)
+	}
 	return true
 }
 
 // release gives the buffer back.
 func (a *appReader) release() {
-	if a.buf != nil {
-		a.buffers.uploaded(a.buf)
-		a.buf = nil
+	if a.buf == nil {
+		return
 	}
+	if a.counted > 0 {
+		a.account.Give(a.counted)
+		a.counted = 0
+	}
+	a.buffers.uploaded(a.buf)
+	a.buf = nil
 }
 
 // appWriter writes to an app's socket without waiting.

@@ -21,7 +21,7 @@ func (r *relay) upload() {
 	in := newAppReader(r)
 	for {
 		n, err := in.read()
-		if n > 0 && !r.forward(in.buf[:n]) {
+		if n > 0 && !r.forward(in.buf.bytes[:n]) {
 			in.release()
 			return
 		}

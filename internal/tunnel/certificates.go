@@ -4,6 +4,8 @@ package tunnel
 
 import (
 	"crypto/tls"
+	"crypto/x509"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -111,12 +113,30 @@ func (s sessionsOf) Put(key string, session *tls.ClientSessionState) {
 	s.ClientSessionCache.Put(s.endpoint+" "+key, session)
 }
 
+// mostChain is how many bytes the certificates of a server have at most, those that it
+// sends for nothing included: crypto/tls keeps all of them, parsed, for as long as the
+// connection stands. A chain of three with RSA keys of 4096 bits has 6 KiB.
+const mostChain = 32 << 10
+
+// boundChain refuses certificates of more than mostChain bytes.
+func boundChain(chain [][]byte, _ [][]*x509.Certificate) error {
+	size := 0
+	for _, certificate := range chain {
+		size += len(certificate)
+	}
+	if size > mostChain {
+		return fmt.Errorf("it has sent %d bytes of certificates, and %d are allowed: give it its own certificate and those between it and the CA, and no others", size, mostChain)
+	}
+	return nil
+}
+
 func (c *certificates) build() *tls.Config {
 	cfg := &tls.Config{
-		MinVersion:         tls.VersionTLS12,
-		ServerName:         c.files.ServerName,
-		NextProtos:         c.files.ALPN,
-		ClientSessionCache: tls.NewLRUClientSessionCache(0),
+		MinVersion:            tls.VersionTLS12,
+		ServerName:            c.files.ServerName,
+		NextProtos:            c.files.ALPN,
+		ClientSessionCache:    tls.NewLRUClientSessionCache(0),
+		VerifyPeerCertificate: boundChain,
 		// Records that grow while a connection is young cost a bulk transfer more
 		// than they save.
 		DynamicRecordSizingDisabled: true,

@@ -21,12 +21,13 @@ import (
 	"time"
 
 	"github.com/shoot-proxy/proxy-client/internal/options"
+	"github.com/shoot-proxy/proxy-client/internal/quota"
 )
 
 // newModelConnect returns a connection in http-connect mode on conn, before it
 // has dialled. Unix socket socket says whether the server lives.
 func newModelConnect(conn net.Conn, socket string) *connectConn {
-	d := &Dialer{log: slog.New(slog.DiscardHandler), metrics: modelMetrics(), connect: connectTo}
+	d := &Dialer{quota: quota.New(1 << 20), log: slog.New(slog.DiscardHandler), metrics: modelMetrics(), connect: connectTo}
 	s := &server{Server: options.Server{Name: "model", Network: networkUnix, Address: socket}, dialer: d}
 	e := &endpoint{server: s}
 	e.load.Add(1) // for the dial, as claim does

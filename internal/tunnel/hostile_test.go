@@ -142,17 +142,19 @@ func TestHostileStream(t *testing.T) {
 		{"DATA before DIAL_RSP", answer(func(int64) *client.Packet { return dataPkt(connID, "early") }), ReasonProtocol, nil, "DATA", ""},
 		{"an answer without a body", answer(func(int64) *client.Packet { return typed(client.PacketType_DIAL_RSP) }), ReasonProtocol, nil, "another dial", ""},
 		{"an unknown packet for an answer", answer(func(int64) *client.Packet { return typed(99) }), ReasonProtocol, nil, "99", ""},
-		{"an endless error text", answer(func(r int64) *client.Packet { return dialRsp(r, 0, oversized[:1<<20]) }), ReasonOther, nil, "dial refused", ""},
+		{"an endless error text", answer(func(r int64) *client.Packet { return dialRsp(r, 0, oversized[:1<<20]) }), ReasonServerUnreachable, nil, "larger than max", ""},
+		{"the longest error text", answer(func(r int64) *client.Packet { return dialRsp(r, 0, oversized[:maxAnswer-64]) }), ReasonOther, nil, "dial refused", ""},
 
 		{"an oversized packet", play(dataPkt(connID, "fine"), dataPkt(connID, oversized)), "", ErrBroken, "larger than max", "fine"},
-		{"the largest packet", play(dataPkt(connID, oversized[:4<<20-64]), closeRsp(connID, "")), "", io.EOF, "", oversized[:4<<20-64]},
+		{"the largest packet", play(dataPkt(connID, oversized[:maxMessage-64]), closeRsp(connID, "")), "", io.EOF, "", oversized[:maxMessage-64]},
 		{"a second DIAL_RSP", play(dialRsp(1, connID, "")), "", ErrProtocol, "DIAL_RSP", ""},
 		{"another connection's id", play(dataPkt(connID, "mine"), dataPkt(-connID, "not mine")), "", ErrProtocol, "DATA", "mine"},
 		{"an unknown packet", play(typed(99)), "", ErrProtocol, "99", ""},
 		{"a packet without a body", play(typed(client.PacketType_DATA)), "", ErrProtocol, "DATA", ""},
 		{"a client's packet", play(typed(client.PacketType_DIAL_REQ)), "", ErrProtocol, "DIAL_REQ", ""},
 		{"packets behind CLOSE_RSP", play(dataPkt(connID, "all"), closeRsp(connID, ""), dataPkt(connID, "more"), closeRsp(connID, "")), "", io.EOF, "", "all"},
-		{"an endless error", play(closeRsp(connID, oversized[:1<<20])), "", ErrBroken, "xxx", ""},
+		{"an endless error", play(closeRsp(connID, oversized[:1<<20])), "", ErrBroken, "larger than max", ""},
+		{"the longest error", play(closeRsp(connID, oversized[:maxMessage-64])), "", ErrBroken, "xxx", ""},
 		{"a CLOSE_RSP before the answer", answer(func(int64) *client.Packet { return closeRsp(connID, "") }), ReasonProtocol, nil, "CLOSE_RSP", ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -2,7 +2,11 @@
 
 package tunnel
 
-import "sync"
+import (
+	"sync"
+
+	"github.com/shoot-proxy/proxy-client/internal/quota"
+)
 
 // The capacities of segments, in bytes. An agent sends 4 KiB at a time, and that is
 // all that there is on most connections; where there is more, the fewer writes to the
@@ -63,6 +67,7 @@ func (p *segments) pool(size int) *sync.Pool {
 // inbox holds what has arrived for a connection and was not received yet. An empty
 // one holds no memory.
 type inbox struct {
+	account     *quota.Account // counts its segments, the one taken last included
 	first, last *segment
 	bytes       int
 	usual       int // bytes that were received last
@@ -80,8 +85,20 @@ func (b *inbox) put(pool *segments, p []byte, cost int) {
 		if p = p[n:]; len(p) == 0 {
 			return
 		}
-		b.push(pool.get(largeSegment))
+		b.push(b.get(pool, largeSegment))
 	}
+}
+
+// get returns a segment, which counts until it is given back.
+func (b *inbox) get(pool *segments, size int) *segment {
+	b.account.Take(size)
+	return pool.get(size)
+}
+
+// giveBack is for what take has returned.
+func (b *inbox) giveBack(pool *segments, s *segment) {
+	b.account.Give(cap(s.data))
+	pool.put(s)
 }
 
 // fit sees to it that the last segment has room for some of n bytes more. One that
@@ -91,15 +108,15 @@ func (b *inbox) fit(pool *segments, n int) {
 	s := b.last
 	switch {
 	case s == nil:
-		b.push(pool.get(segmentFor(max(n, b.usual))))
+		b.push(b.get(pool, segmentFor(max(n, b.usual))))
 	case len(s.data) == largeSegment:
-		b.push(pool.get(largeSegment))
+		b.push(b.get(pool, largeSegment))
 	case cap(s.data) < largeSegment && len(s.data)+n > cap(s.data): // it is the only one
-		larger := pool.get(segmentFor(len(s.data) + n))
+		larger := b.get(pool, segmentFor(len(s.data)+n))
 		larger.data = append(larger.data, s.data...)
 		larger.cost = s.cost
 		b.first, b.last = larger, larger
-		pool.put(s)
+		b.giveBack(pool, s)
 	}
 }
 
@@ -129,7 +146,7 @@ func (b *inbox) drop(pool *segments) (cost int) {
 	for b.first != nil {
 		s := b.take()
 		cost += s.cost
-		pool.put(s)
+		b.giveBack(pool, s)
 	}
 	return cost
 }

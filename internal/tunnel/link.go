@@ -21,15 +21,23 @@ const (
 	// Flow control windows in bytes (RFC 9113, section 5.2). Both are raised:
 	// with one alone the default of 64 KiB in the other stays the limit.
 	//
-	// The stream's is smaller: what it lets a server send lies outside of the
-	// relay's bounds. It is opened again when the relay has received, in steps of a
+	// The stream's is smaller: what it lets a server send is held where no app
+	// receives it. It is opened again when the relay has received, in steps of a
 	// half; where an app sets the pace, so that the server waits and every other
 	// connection with it, at each Receive, of at most 128 KiB. The connection's is
 	// opened when bytes arrive: it stops nobody for what others do not receive.
 	streamWindow     = 256 << 10
 	connectionWindow = 16 << 20
-	// maxMessage is how many bytes a packet has at most: gRPC's own bound.
-	maxMessage = 4 << 20
+	// maxMessage is how many bytes a packet has at most. Agents send 4 KiB in one, and
+	// 32 KiB is the most that upstream puts into one anywhere; gRPC's own bound of 4
+	// MiB would let a server have us put together as much for each stream.
+	maxMessage = 64 << 10
+	// maxAnswer is how many bytes the answer to a dial has at most: the agent's error
+	// in words, or an id. It comes before anybody knows that there is a target.
+	maxAnswer = 8 << 10
+	// linkMemory is what a link holds, whatever happens on it, in bytes: its buffer
+	// for reading, and some for TLS and for writing.
+	linkMemory = 128 << 10
 	// maxHeaders bounds the headers of an answer, in bytes as RFC 9113, section
 	// 6.5.2, counts them.
 	maxHeaders = 64 << 10
@@ -107,12 +115,15 @@ func (e *endpoint) startLink(ctx context.Context, conn net.Conn, files int) (*li
 	conn, below := shareable(conn)
 	l.conn = grpcwire.New(conn, below, grpcwire.Config{
 		Scheme: e.scheme(), Authority: e.authority(), Path: proxyMethod, UserAgent: "shoot-proxy",
-		StreamWindow: streamWindow, ConnectionWindow: connectionWindow, MaxMessage: maxMessage, MaxHeaders: maxHeaders,
+		StreamWindow: streamWindow, ConnectionWindow: connectionWindow, MaxMessage: maxMessage, MaxFirst: maxAnswer, MaxHeaders: maxHeaders,
 		Draining: l.end, FirstStream: d.firstStream,
 	})
 	d.linkFiles.Add(1)
+	memory := d.quota.Open(nil)
+	memory.Take(linkMemory)
 	d.background.Go(func() {
 		defer d.linkFiles.Add(-1)
+		defer memory.Close()
 		l.conn.Run()
 	})
 	err := l.conn.Ready(ctx)

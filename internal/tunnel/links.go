@@ -300,9 +300,12 @@ func openFiles() int64 {
 	return int64(min(limit.Cur, 1<<31))
 }
 
-// affordsLink reports whether there is a file for one more link. Every connection
-// of an app has one as well.
+// affordsLink reports whether there is a file, and memory, for one more link. Every
+// connection of an app has a file as well.
 func (d *Dialer) affordsLink() bool {
+	if !d.quota.Room(linkMemory) {
+		return false
+	}
 	used := d.linkFiles.Load()
 	for _, s := range d.servers {
 		for _, e := range s.known() {

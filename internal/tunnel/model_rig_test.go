@@ -22,6 +22,7 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/internal/grpcwire"
 	"github.com/shoot-proxy/proxy-client/internal/options"
+	"github.com/shoot-proxy/proxy-client/internal/quota"
 )
 
 // This file plays a script to a real stream, whose clock and whose
@@ -36,7 +37,7 @@ var modelMetrics = sync.OnceValue(func() *Metrics { return NewMetrics(prometheus
 
 // newModelStream returns a stream on r whose server has no connection at all.
 func newModelStream(t *testing.T, r *fakeRPC) *stream {
-	d := &Dialer{log: slog.New(slog.DiscardHandler), metrics: modelMetrics()}
+	d := &Dialer{quota: quota.New(1 << 20), log: slog.New(slog.DiscardHandler), metrics: modelMetrics()}
 	s := &server{Server: options.Server{Name: "model"}, dialer: d}
 	l := &link{streams: 1}
 	e := &endpoint{server: s, links: links{inUse: []*link{l}}}

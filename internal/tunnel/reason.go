@@ -93,6 +93,9 @@ var (
 	// ErrProtocol is wrapped by errors of a Conn whose proxy-server sent what
 	// the protocol does not allow.
 	ErrProtocol = errors.New("the proxy-server broke the protocol")
+	// ErrUnreceived is wrapped by errors of a Conn that held more of the target's bytes
+	// than any other, because Receive was not called, when all held too much.
+	ErrUnreceived = errors.New("too much of what the target sent was not received")
 	// ErrClosed is returned by a Conn after its Close.
 	ErrClosed = errors.New("the tunnelled connection is closed")
 )

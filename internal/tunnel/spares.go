@@ -234,7 +234,14 @@ func (s *spares) close() {
 
 // usable reports whether c can be used, as far as is known without asking.
 func (c *spare) usable(files int, now time.Time) bool {
-	return c.files == files && now.Sub(c.made) < spareAge && c.arriving.poll()
+	if c.files != files || now.Sub(c.made) >= spareAge {
+		return false
+	}
+	// crypto/tls answers updates of keys where it reads, and a server that does not
+	// read must not hold up a dial.
+	_ = c.arriving.conn.SetWriteDeadline(now)
+	defer c.arriving.conn.SetWriteDeadline(time.Time{}) //nolint:errcheck // it is closed then
+	return c.arriving.poll()
 }
 
 // end ends c, of which nobody has heard.

@@ -99,8 +99,10 @@ func (e *endpoint) newStream(l *link, open func(grpcwire.Handler) (rpc, error)) 
 	s.changed.L = &s.mu
 	s.mu.Lock() // its end may come at once
 	defer s.mu.Unlock()
+	s.inbox.account = s.dialer().quota.Open(s.evict)
 	var err error
 	if s.rpc, err = open(s); err != nil {
+		s.inbox.account.Close()
 		return nil, err
 	}
 	s.move(statusCreated)
@@ -245,7 +247,7 @@ func (s *stream) Receive() ([]byte, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.lent != nil {
-		pool.put(s.lent)
+		s.inbox.giveBack(pool, s.lent)
 		s.lent = nil
 	}
 	for s.inbox.first == nil {
@@ -286,6 +288,7 @@ func (s *stream) hangUp() bool {
 	unread := s.inbox.first != nil
 	cost := s.inbox.drop(&s.dialer().segments)
 	if s.phase == finished {
+		s.inbox.account.Close()
 		if unread {
 			s.verdict = ErrClosed // and not the end of something that was not received in full
 		}
@@ -320,12 +323,37 @@ func (s *stream) finish(verdict error) {
 	if s.carried {
 		s.endpoint.load.Add(-1)
 	}
+	if s.closed || !s.carried { // else what was not received is still here
+		s.inbox.account.Close()
+	}
 	s.endpoint.release(s.link)
 	s.changed.Broadcast()
 	if s.held {
 		s.dialer().background.Done()
 	}
 }
+
+// errUnreceived is what Receive returns once evict was called.
+var errUnreceived = fmt.Errorf("%w (--total-buffer)", ErrUnreceived)
+
+// evict ends the stream, which holds more than any other connection while all hold too
+// much. Its caller may hold any lock.
+func (s *stream) evict() {
+	s.dialer().background.Go(func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		switch s.phase {
+		case dialing, abandoned:
+			s.dialed(&Error{Reason: ReasonMaxConnections, Server: s.Server(), Err: errUnreceived, ours: true})
+		default:
+			s.inbox.drop(&s.dialer().segments)
+			s.finish(errUnreceived)
+		}
+	})
+}
+
+// Holds implements grpcwire.Holder.
+func (s *stream) Holds(by int) { s.inbox.account.Take(by) }
 
 // move counts the connection under its next status. The caller holds mu.
 func (s *stream) move(to string) {

@@ -224,7 +224,11 @@ func TestStreamClose(t *testing.T) {
 		}
 		saw <- types
 		// What was on its way must still be read by the client.
-		err := errors.Join(s.Send(dataPkt(connID, strings.Repeat("x", 1<<20))), s.Send(closeRsp(connID, "")))
+		var err error
+		for range 32 {
+			err = errors.Join(err, s.Send(dataPkt(connID, strings.Repeat("x", 32<<10))))
+		}
+		err = errors.Join(err, s.Send(closeRsp(connID, "")))
 		_, end := s.Recv()
 		if end == nil {
 			err = errors.New("a packet behind CLOSE_REQ")

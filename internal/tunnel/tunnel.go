@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/internal/cidr"
 	"github.com/shoot-proxy/proxy-client/internal/options"
+	"github.com/shoot-proxy/proxy-client/internal/quota"
 )
 
 const (
@@ -55,8 +57,8 @@ type Conn interface {
 	Server() string
 }
 
-// Config is what a Dialer needs. All fields are required, but TLS only for a
-// server on TCP.
+// Config is what a Dialer needs. All fields but Quota are required, and TLS only for
+// a server on TCP.
 type Config struct {
 	Servers     []options.Server
 	TLS         options.TLS
@@ -65,6 +67,8 @@ type Config struct {
 	Keepalive   time.Duration // how long a connection to a server is idle until TCP asks for an answer, whole seconds
 	Logger      *slog.Logger
 	Metrics     *Metrics
+	// Quota is of what is held for all connections; nil is one without a bound.
+	Quota *quota.Quota
 
 	// For tests; New has the real ones.
 	resolver resolver
@@ -81,6 +85,7 @@ type Dialer struct {
 	keepalive time.Duration // of connections to servers
 	log       *slog.Logger
 	metrics   *Metrics
+	quota     *quota.Quota
 	resolver  resolver
 	connect   func(context.Context, *endpoint) (net.Conn, string, *Error) // connectTo
 	random    func() float64
@@ -113,6 +118,9 @@ func New(cfg Config) (*Dialer, error) {
 	d.mostSpares, d.files = affordableSpares(), openFiles()
 	if d.resolver == nil {
 		d.resolver = net.DefaultResolver
+	}
+	if d.quota = cfg.Quota; d.quota == nil {
+		d.quota = quota.New(math.MaxInt)
 	}
 	if d.connect == nil {
 		d.connect = connectTo

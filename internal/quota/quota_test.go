@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package quota
+
+import (
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+// TestTheLargestGoes: who holds the most goes, alone, and what it held does not count
+// any more.
+func TestTheLargestGoes(t *testing.T) {
+	q := New(100)
+	var gone []string
+	open := func(name string) *Account { return q.Open(func() { gone = append(gone, name) }) }
+	small, large := open("small"), open("large")
+	fixed := q.Open(nil)
+	fixed.Take(45)
+	small.Take(10)
+	large.Take(30)
+	if q.Held() != 85 || len(gone) != 0 || !q.Scarce() {
+		t.Fatalf("%d bytes are held, %v had to go", q.Held(), gone)
+	}
+	small.Take(16)
+	if len(gone) != 1 || gone[0] != "large" || q.Held() != 71 {
+		t.Fatalf("%d bytes are held, %v had to go; want 71 and the large one", q.Held(), gone)
+	}
+	large.Give(30)
+	large.Take(1000)
+	large.Close()
+	if q.Held() != 71 || len(gone) != 1 {
+		t.Errorf("what was evicted still counts: %d bytes, %v", q.Held(), gone)
+	}
+	small.Close()
+	small.Take(1000)
+	fixed.Take(1000)
+	if q.Held() != 1045 || len(gone) != 1 {
+		t.Errorf("%d bytes are held, %v had to go; want 1045 of what never goes", q.Held(), gone)
+	}
+	fixed.Close()
+	if q.Held() != 0 || q.Scarce() || len(q.accounts) != 0 {
+		t.Errorf("%d bytes and %d accounts are left", q.Held(), len(q.accounts))
+	}
+}
+
+// TestGivenBeforeTaken: bytes can be freed before they are accounted for.
+func TestGivenBeforeTaken(t *testing.T) {
+	q := New(100)
+	a := q.Open(func() { t.Error("evicted") })
+	a.Give(60)
+	a.Take(60)
+	a.Take(60)
+	if a.Held() != 60 || q.Held() != 60 {
+		t.Errorf("%d and %d bytes are held, want 60", a.Held(), q.Held())
+	}
+	a.Close()
+}
+
+// TestQuotaHolds: whatever many accounts do at once, the quota is kept and the sums
+// are right.
+func TestQuotaHolds(t *testing.T) {
+	const limit, accounts = 2000, 8
+	q := New(limit)
+	var evictions atomic.Int64
+	var all sync.WaitGroup
+	for i := range accounts {
+		all.Go(func() {
+			random := rand.New(rand.NewPCG(uint64(i), 1))
+			for range 200 {
+				var evicted atomic.Bool
+				a := q.Open(func() { evicted.Store(true); evictions.Add(1) })
+				held := 0
+				for range 100 {
+					if n := random.IntN(200); random.IntN(3) > 0 {
+						a.Take(n)
+						held += n
+					} else if n <= held {
+						a.Give(n)
+						held -= n
+					}
+					if got := a.Held(); got != held && !evicted.Load() && got != 0 {
+						t.Errorf("%d bytes are held, want %d", got, held)
+					}
+				}
+				a.Close()
+			}
+		})
+	}
+	all.Wait()
+	if q.Held() != 0 || len(q.accounts) != 0 {
+		t.Errorf("%d bytes and %d accounts are left", q.Held(), len(q.accounts))
+	}
+	if evictions.Load() == 0 {
+		t.Error("the quota was never reached: this tests nothing")
+	}
+}

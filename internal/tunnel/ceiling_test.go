@@ -23,10 +23,10 @@ import (
 func TestCeiling(t *testing.T) {
 	const (
 		limit       = 4 << 20
-		connections = 200
+		connections = 500
 		// fixed is for the streams and links themselves, at both ends, since the server
-		// is in this process.
-		fixed = 8 << 20
+		// is in this process, and for connections that were told to go just now.
+		fixed = 16 << 20
 	)
 	message := func(size, sent int) string {
 		head := appendDataHead(nil, connID, size)

@@ -23,6 +23,9 @@ const (
 	// answerTimeout is how long a decision may take, of the 5 s after which
 	// kube-apiserver waits no longer: so that what it gets is a sentence.
 	answerTimeout = 3500 * time.Millisecond
+	// maxArriving is how many bytes of requests are held at a time, of which not all
+	// need be here.
+	maxArriving = 8 * maxBody
 	// maxAtWork is how many bytes of reviews are worked on at a time. Each is ten
 	// times as large while it is compared with what becomes of it.
 	maxAtWork = 2 * maxBody
@@ -58,12 +61,13 @@ type HandlerConfig struct {
 
 type handler struct {
 	HandlerConfig
-	atWork *semaphore.Weighted
+	arriving *semaphore.Weighted
+	atWork   *semaphore.Weighted
 }
 
 // NewHandler returns what answers AdmissionReviews.
 func NewHandler(cfg HandlerConfig) http.Handler {
-	return &handler{HandlerConfig: cfg, atWork: semaphore.NewWeighted(maxAtWork)}
+	return &handler{HandlerConfig: cfg, arriving: semaphore.NewWeighted(maxArriving), atWork: semaphore.NewWeighted(maxAtWork)}
 }
 
 // ServeHTTP implements http.Handler.
@@ -72,6 +76,9 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if h.Draining() {
 		w.Header().Set("Connection", "close")
 	}
+	body := &countedBody{ReadCloser: r.Body, all: h.arriving}
+	defer body.release()
+	r.Body = body
 	request, err := readReview(w, r)
 	if err != nil {
 		h.reject(w, r, start, err)

@@ -11,6 +11,7 @@ import (
 	"os"
 	"time"
 
+	"golang.org/x/sync/semaphore"
 	admissionv1 "k8s.io/api/admission/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -54,6 +55,29 @@ func readReview(w http.ResponseWriter, r *http.Request) (*admissionv1.AdmissionR
 	return decodeReview(body)
 }
 
+// errTooMuchAtOnce is what reading a body fails with for which there is no room.
+var errTooMuchAtOnce = errors.New("too many bytes of requests at once")
+
+// countedBody is a request's body that counts the bytes of all requests.
+type countedBody struct {
+	io.ReadCloser
+	all  *semaphore.Weighted
+	held int64 // of all
+}
+
+// Read implements io.Reader.
+func (b *countedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if !b.all.TryAcquire(int64(n)) {
+		return 0, errTooMuchAtOnce
+	}
+	b.held += int64(n)
+	return n, err
+}
+
+// release gives back what was counted, when the request is not held any more.
+func (b *countedBody) release() { b.all.Release(b.held) }
+
 func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	tooLong := bad(http.StatusRequestEntityTooLarge, "the body is longer than %d bytes, which no pod is", maxBody)
 	if r.ContentLength > maxBody {
@@ -67,6 +91,8 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	switch {
 	case errors.As(err, &tooMany):
 		return nil, tooLong
+	case errors.Is(err, errTooMuchAtOnce):
+		return nil, bad(http.StatusServiceUnavailable, "the webhook is sent more at once than it can hold: try again")
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return nil, bad(http.StatusRequestTimeout, "the body did not come within %v", bodyTimeout)
 	case err != nil:

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -211,4 +212,40 @@ func FuzzAdmissionReview(f *testing.F) {
 			patched(t, request.Request, got)
 		}
 	})
+}
+
+// TestBodiesAreBoundedTogether: requests that come at once, and take their time, hold no
+// more memory than they may. The one too many is told to try again, and when the others
+// are gone there is room.
+func TestBodiesAreBoundedTogether(t *testing.T) {
+	r := newRig(t, plain(t), nil)
+	post := func(body io.Reader) *httptest.ResponseRecorder {
+		request := httptest.NewRequest(http.MethodPost, Path, body)
+		request.Header.Set("Content-Type", "application/json")
+		answer := httptest.NewRecorder()
+		r.handler.ServeHTTP(answer, request)
+		return answer
+	}
+	const large = maxBody - 1000
+	var slow sync.WaitGroup
+	var ends []*io.PipeWriter
+	for range maxArriving / large {
+		body, end := io.Pipe()
+		ends = append(ends, end)
+		slow.Go(func() { post(body) })
+		if _, err := end.Write(bytes.Repeat([]byte(" "), large)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	answer := post(bytes.NewReader(bytes.Repeat([]byte(" "), large)))
+	if answer.Code != http.StatusServiceUnavailable || !strings.Contains(answer.Body.String(), "try again") {
+		t.Errorf("one too many was answered with %d %s", answer.Code, answer.Body)
+	}
+	for _, end := range ends {
+		_ = end.Close()
+	}
+	slow.Wait()
+	if answer := post(bytes.NewReader(bytes.Repeat([]byte(" "), large))); answer.Code != http.StatusBadRequest {
+		t.Errorf("with all gone, white space was answered with %d %s, want %d", answer.Code, answer.Body, http.StatusBadRequest)
+	}
 }

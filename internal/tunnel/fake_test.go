@@ -260,6 +260,9 @@ func newDialer(t testing.TB, files options.TLS, budget time.Duration, servers ..
 		random: func() float64 { return 0 }, // among equals, the first
 	})
 	must(t, err)
+	if len(servers) > 1 {
+		must(t, d.lookUpAll(t.Context())) // or a dial takes the one that is found first
+	}
 	t.Cleanup(func() {
 		must(t, d.Close())
 		for _, s := range d.servers {

@@ -121,7 +121,7 @@ func (s *server) follow(addrs []netip.AddrPort) {
 		return // but for their order, perhaps
 	}
 	s.endpoints.Store(&next)
-	s.foundOnce.Do(func() { close(s.found) })
+	s.dialer.foundOnce.Do(func() { close(s.dialer.found) })
 	for _, e := range old {
 		if !slices.Contains(next, e) {
 			e.depart()
@@ -137,11 +137,12 @@ func (s *server) follow(addrs []netip.AddrPort) {
 	}
 }
 
-// await waits for addresses of a server of which none are known yet.
+// await waits for an address of any server, where none of them has one yet, and for
+// s' own lookup at most.
 func (s *server) await(ctx context.Context) *Error {
 	current := s.lookups.begin()
 	select {
-	case <-s.found: // perhaps not all of them yet
+	case <-s.dialer.found: // perhaps not all of them yet
 		return nil
 	case <-current.done:
 		return current.err

@@ -32,9 +32,6 @@ type server struct {
 	lookups *attempts
 	changed chan struct{} // tells the watch that endpoints have changed
 
-	found     chan struct{} // closed when an address is known
-	foundOnce sync.Once
-
 	endpoints atomic.Pointer[[]*endpoint] // in use now
 
 	mu        sync.Mutex // of what follows, and of changes to endpoints
@@ -45,7 +42,7 @@ type server struct {
 }
 
 func newServer(cfg options.Server, d *Dialer) *server {
-	s := &server{Server: cfg, dialer: d, changed: make(chan struct{}, 1), found: make(chan struct{})}
+	s := &server{Server: cfg, dialer: d, changed: make(chan struct{}, 1)}
 	s.lookups = &attempts{background: &d.background, run: s.lookup, pause: lookupRetry}
 	s.mode.Store(cfg.Mode)
 	d.metrics.serverUp.WithLabelValues(cfg.Name).Set(0)

@@ -96,6 +96,9 @@ type Dialer struct {
 
 	firstStream uint32 // number of a link's first stream; set by tests
 
+	found     chan struct{} // closed when an address of any server is known
+	foundOnce sync.Once
+
 	picking  sync.Mutex // one dial chooses after the other
 	acks     ackWatch   // over what is sent to servers
 	chunks   chunks     // for what arrives from servers
@@ -115,7 +118,7 @@ func New(cfg Config) (*Dialer, error) {
 		certs: newCertificates(cfg.TLS, cfg.Logger, cfg.Metrics), cidrs: cfg.CIDRs, timeout: cfg.DialTimeout, keepalive: cfg.Keepalive,
 		log: cfg.Logger, metrics: cfg.Metrics, resolver: cfg.resolver, connect: cfg.connect, random: cfg.random,
 	}
-	d.mostSpares, d.files = affordableSpares(), openFiles()
+	d.mostSpares, d.files, d.found = affordableSpares(), openFiles(), make(chan struct{})
 	if d.resolver == nil {
 		d.resolver = net.DefaultResolver
 	}

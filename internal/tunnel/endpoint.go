@@ -186,7 +186,7 @@ func (e *endpoint) look() *Error {
 	defer cancel()
 	err := e.greet(ctx)
 	if e.gone.Err() != nil {
-		return &Error{Reason: ReasonServerUnreachable, Server: e.server.Name, Err: errDeparted, elsewhere: true, unreachable: true}
+		return e.departed()
 	}
 	if err != nil && err.ours {
 		return err
@@ -207,6 +207,11 @@ func (e *endpoint) look() *Error {
 	}
 	e.setUp(true, nil)
 	return nil
+}
+
+// departed is the error of an endpoint for which gone has ended.
+func (e *endpoint) departed() *Error {
+	return &Error{Reason: ReasonServerUnreachable, Server: e.server.Name, Err: errDeparted, elsewhere: true, unreachable: true}
 }
 
 func (e *endpoint) greet(ctx context.Context) *Error {

@@ -65,6 +65,7 @@ type fakeNet struct {
 
 	stop func()       // ends the watch, if there is one
 	mode options.Mode // of the servers that are configured
+	grpc []grpc.ServerOption
 
 	mu      sync.Mutex
 	hosts   map[netip.AddrPort]*host
@@ -82,7 +83,7 @@ func (n *fakeNet) host(f frontend, addr string) *host {
 	n.mode = f.configured
 	h := &host{addr: netip.AddrPortFrom(netip.MustParseAddr(addr), 8090), mode: f.speaks, listener: make(pipeListener)}
 	if h.mode == options.ModeGRPC {
-		h.server = grpc.NewServer()
+		h.server = grpc.NewServer(n.grpc...)
 		client.RegisterProxyServiceServer(h.server, scripted{script: h.proxy})
 		n.running.Go(func() { _ = h.server.Serve(h.listener) })
 	}

@@ -208,6 +208,9 @@ func (e *endpoint) another() {
 	ctx, cancel := context.WithTimeout(e.gone, lookTimeout)
 	defer cancel()
 	l, err := e.connectLink(ctx)
+	if err != nil && e.gone.Err() != nil {
+		err = e.departed() // it was not the app that has given up
+	}
 	files := e.server.dialer.certs.version()
 	e.mu.Lock()
 	e.links.making--

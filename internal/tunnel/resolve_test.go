@@ -6,7 +6,10 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"google.golang.org/grpc"
 
 	"github.com/shoot-proxy/proxy-client/internal/grpcwire"
 	"github.com/shoot-proxy/proxy-client/internal/options"
@@ -117,6 +120,32 @@ func TestNameMoves(t *testing.T) {
 			t.Errorf("%d and %d connections, want the new ones where none were", x, y)
 		}
 		p.done(append(all, back...)...)
+	})
+}
+
+// TestNameMovesWhileDialsWait: a dial that waits for a further connection to an
+// address that goes away goes to the new one. It is not the app that has given up.
+func TestNameMovesWhileDialsWait(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := frontend{options.ModeGRPC, options.ModeGRPC}
+		n := newNet(t)
+		n.grpc = []grpc.ServerOption{grpc.MaxConcurrentStreams(1)}
+		p := &pair{fakeNet: n, a: n.host(f, "10.0.0.1"), b: n.host(f, "10.0.0.2")}
+		n.name("name", "10.0.0.1")
+		p.Dialer = n.dialer("name")
+		old := dial(t.Context(), p.Dialer)
+		p.a.becomes(hostStopped)
+		waits := make(chan connected)
+		go func() { waits <- dial(t.Context(), p.Dialer) }()
+		synctest.Wait()
+		n.name("name", "10.0.0.2")
+		must(t, p.lookUpAll(t.Context()))
+		c := <-waits
+		if c.err != nil || c.took != 0 {
+			t.Errorf("after %v: %v; want success at once, at the new address", c.took, c.err)
+		}
+		old.alive(t, "at the old address")
+		p.done(old, c)
 	})
 }
 

@@ -3,8 +3,11 @@
 package tunnel
 
 import (
+	"bytes"
 	"context"
+	"log/slog"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 )
@@ -41,5 +44,34 @@ func TestOneNameIsSlow(t *testing.T) {
 			t.Errorf("after %v: %v; want success after %v, when the other server is found", c.took, c.err, found)
 		}
 		p.done(c)
+	})
+}
+
+// TestAddressesFailDifferently: where each address of a server fails for a reason of
+// its own, each of these is logged once until the server can be reached again.
+func TestAddressesFailDifferently(t *testing.T) {
+	inBothModes(t, func(t *testing.T, f frontend) {
+		p := newNamed(t, f)
+		p.name("name", "10.0.0.1", "10.0.0.2")
+		p.a.becomes(hostDistrusts)
+		p.b.becomes(hostRefuses)
+		var lines bytes.Buffer
+		p.log = slog.New(slog.NewTextHandler(&lines, nil))
+		p.run(p.Dialer)
+		for outage := 1; outage <= 2; outage++ {
+			time.Sleep(time.Minute)
+			p.stop() // so that no line is being written
+			for _, reason := range []Reason{ReasonTLS, ReasonServerUnreachable} {
+				if n := strings.Count(lines.String(), "not reachable\" server=name reason="+string(reason)); n != outage {
+					t.Errorf("%s was logged %d times in %d outages:\n%s", reason, n, outage, &lines)
+				}
+			}
+			p.a.becomes(hostUp)
+			p.run(p.Dialer)
+			time.Sleep(time.Minute)
+			p.a.becomes(hostRefuses) // which ends the shared connection
+			p.a.becomes(hostDistrusts)
+		}
+		p.done()
 	})
 }

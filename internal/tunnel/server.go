@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -36,9 +37,9 @@ type server struct {
 
 	mu        sync.Mutex // of what follows, and of changes to endpoints
 	complaint string     // about the last lookup
-	told      bool       // whether up was logged at least once
 	up        bool
-	cause     *Error // why it was not up when last told; nil where nothing was told yet
+	logged    []Reason // why it was not up, since it last was
+	cause     *Error   // why it was not up when last told; nil where nothing was told yet
 }
 
 func newServer(cfg options.Server, d *Dialer) *server {
@@ -168,17 +169,16 @@ func (s *server) tell(err *Error) {
 		value = 1
 	}
 	s.dialer.metrics.serverUp.WithLabelValues(s.Name).Set(value)
-	another := err != nil && (s.cause == nil || s.cause.Reason != err.Reason)
 	if err != nil {
 		s.cause = err
 	}
 	switch {
-	case up && (!s.up || !s.told):
+	case up && !s.up:
 		s.dialer.log.Info("proxy-server reachable", "server", s.Name, "mode", s.speaks())
-		s.told = true
-	case !up && err != nil && (s.up || !s.told || another):
+		s.logged = nil
+	case !up && err != nil && !slices.Contains(s.logged, err.Reason):
 		s.dialer.log.Warn("proxy-server not reachable", "server", s.Name, "reason", err.Reason, "error", err)
-		s.told = true
+		s.logged = append(s.logged, err.Reason)
 	}
 	s.up = up
 }

@@ -141,6 +141,10 @@ func flagOf(field string) (flag string, ok bool) {
 		return "--iptables", true
 	case "Shoot":
 		return "--shoot-pod-cidr", true
+	case "ProxyUID":
+		return "--proxy-uid", true
+	case "ExcludeUIDs":
+		return "--exclude-uid", true
 	default:
 		return "", false
 	}

@@ -120,6 +120,9 @@ func withTarget(ctx context.Context, cfg Config, opt Options, fn func(*namespace
 	if err != nil {
 		return err
 	}
+	if err := checkUsers(cfg); err != nil {
+		return err
+	}
 	return inside(ctx, opt, func(n *namespace) error {
 		needs, err := n.needs()
 		if err != nil {

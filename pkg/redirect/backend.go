@@ -195,8 +195,10 @@ type feature struct {
 	module      map[Backend]string
 }
 
+const matchOwner = "match owner"
+
 func features(f Family) []feature {
-	uid, reject, mangle := uint32(1), "ipt_REJECT", "iptable_mangle"
+	uid, reject, mangle := uint32(0), "ipt_REJECT", "iptable_mangle"
 	if f == IPv6 {
 		reject, mangle = "ip6t_REJECT", "ip6table_mangle"
 	}
@@ -206,7 +208,7 @@ func features(f Family) []feature {
 	return []feature{
 		{tableMangle, "table mangle", Rule{Out: "! lo", TCP: true, Jump: "DROP"}, map[Backend]string{BackendNFT: "nf_tables", BackendLegacy: mangle}},
 		{tableFilter, "target REJECT", Rule{TCP: true, Jump: "REJECT", RejectWith: "tcp-reset"}, map[Backend]string{BackendNFT: "nft_reject_inet", BackendLegacy: reject}},
-		{tableFilter, "match owner", Rule{UID: &uid, Jump: "RETURN"}, both("xt_owner")},
+		{tableFilter, matchOwner, Rule{UID: &uid, Jump: "RETURN"}, both("xt_owner")},
 		{tableFilter, "match conntrack", Rule{NotTCP: true, CTDir: "REPLY", Jump: "RETURN"}, both("xt_conntrack")},
 		{tableNAT, "match multiport", Rule{TCP: true, Ports: []uint16{1, 2}, Jump: "RETURN"}, both("xt_multiport")},
 		{tableNAT, "target REDIRECT", Rule{TCP: true, Jump: "REDIRECT", ToPort: 1}, map[Backend]string{BackendNFT: "nft_chain_nat, nft_redir and xt_REDIRECT", BackendLegacy: "xt_REDIRECT"}},
@@ -248,9 +250,15 @@ func probeKernel(st standing) error {
 	case len(all): // the cause is another
 		return err
 	}
+	cure := "load kernel module " + strings.Join(modules, ", ") + " on the node, or use the other backend (--iptables)"
+	if slices.Equal(missing, []string{matchOwner}) {
+		// owner_check of net/netfilter/xt_owner.c, for both backends.
+		cure = "load kernel module xt_owner on the node; where it has that, the pod has a user namespace of its own (hostUsers: false), " +
+			"and its rules can be made only inside of the pod, by its init container or by kubectl debug"
+	}
 	return &KernelError{
 		Op:   fmt.Sprintf("%s, %s: try %s", st.family, st.backend, strings.Join(missing, ", ")),
-		Cure: "load kernel module " + strings.Join(modules, ", ") + " on the node, or use the other backend (--iptables)",
+		Cure: cure,
 		Err:  fmt.Errorf("%w (%w)", ErrMissingModule, err),
 	}
 }

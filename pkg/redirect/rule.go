@@ -28,13 +28,17 @@ type Rule struct {
 	Ports []uint16
 	// ICMPv6 is a type of ICMPv6 message (RFC 4443); 0 is any packet.
 	ICMPv6 uint8
-	// CTState is conntrack's state of the packet, such as INVALID.
+	// CTState is conntrack's state of the packet, such as INVALID; "! " before
+	// several is none of them.
 	CTState string
 	// CTDir is ORIGINAL, for packets of the side that began a connection, or
 	// REPLY.
 	CTDir string
 	// UID is the user whose socket sent it; nil is anybody, also the kernel.
 	UID *uint32
+	// NoSocket is set for packets of a connection whose app has closed it: what
+	// was not sent by then has no socket any more, and so no user.
+	NoSocket bool
 	// Jump is the chain or target that it is handed to.
 	Jump string
 	// ToPort is the port of target REDIRECT.
@@ -80,13 +84,21 @@ func (r Rule) String() string {
 		add("-m", "multiport", "--dports", portList(r.Ports))
 	}
 	if r.CTState != "" {
-		add("-m", "conntrack", "--ctstate", r.CTState)
+		add("-m", "conntrack")
+		states, other := strings.CutPrefix(r.CTState, "! ")
+		if other {
+			add("!")
+		}
+		add("--ctstate", states)
 	}
 	if r.CTDir != "" {
 		add("-m", "conntrack", "--ctdir", r.CTDir)
 	}
 	if r.UID != nil {
 		add("-m", "owner", "--uid-owner", strconv.FormatUint(uint64(*r.UID), 10))
+	}
+	if r.NoSocket {
+		add("-m", "owner", "!", "--socket-exists")
 	}
 	if r.foreign != "" {
 		add(r.foreign)
@@ -190,6 +202,10 @@ func (r *Rule) take(words []string) int {
 	if n := r.takeProtocol(words); n > 0 {
 		return n
 	}
+	if words[0] == "! --socket-exists" && !r.NoSocket {
+		r.NoSocket = true
+		return 1
+	}
 	value, done := words[1], false
 	switch words[0] {
 	case "-d":
@@ -214,6 +230,10 @@ func (r *Rule) take(words []string) int {
 	case "--ctstate":
 		if r.CTState == "" {
 			r.CTState, done = value, true
+		}
+	case "! --ctstate":
+		if r.CTState == "" {
+			r.CTState, done = "! "+value, true
 		}
 	case "--ctdir":
 		if r.CTDir == "" {

@@ -107,6 +107,9 @@ func (t *target) rulesOf(f Family) FamilyRules {
 	}
 	output = append(output, t.exemptions(f)...)
 	guard = slices.Concat(guard, t.exemptions(f), answers(f))
+	if len(t.cfg.ExcludeUIDs) > 0 {
+		guard = append(guard, closedByExempt())
+	}
 	for _, p := range t.set.Shoot() {
 		if !f.of(p) {
 			continue
@@ -151,6 +154,14 @@ func answers(f Family) []Rule {
 		rules = append(rules, Rule{ICMPv6: neighbourSolicitation, Jump: "RETURN"}, Rule{ICMPv6: neighbourAdvertisement, Jump: "RETURN"})
 	}
 	return rules
+}
+
+// closedByExempt is the rest of a connection of an excluded user: once the app
+// has closed it, its packets have no user any more. Such a connection was let
+// through when it began, or conntrack would not know it as established, and was
+// not redirected, or it would be DNAT.
+func closedByExempt() Rule {
+	return Rule{TCP: true, NotSYN: true, CTState: "! INVALID,NEW,RELATED,UNTRACKED,DNAT", NoSocket: true, Jump: "RETURN"}
 }
 
 // portUnreachable is the answer that ends a UDP exchange at once: the kernel

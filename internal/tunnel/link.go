@@ -41,6 +41,8 @@ const (
 	// maxHeaders bounds the headers of an answer, in bytes as RFC 9113, section
 	// 6.5.2, counts them.
 	maxHeaders = 64 << 10
+	// linkTries is how many links that a dial is given may turn out to be broken.
+	linkTries = 3
 )
 
 // link is one HTTP/2 connection to an endpoint, which many streams share. It is
@@ -220,7 +222,7 @@ func (e *endpoint) dialGRPC(ctx context.Context, dst netip.AddrPort) (Conn, *Err
 // open opens a stream, on a new link where there is none or where it turns out
 // to be broken or used up: nothing was sent on it yet.
 func (e *endpoint) open(ctx context.Context) (*stream, *Error) {
-	for {
+	for tries := 1; ; tries++ {
 		l, late := e.use(ctx)
 		fresh := l == nil && late == nil
 		if fresh {
@@ -241,7 +243,7 @@ func (e *endpoint) open(ctx context.Context) (*stream, *Error) {
 		}
 		e.release(l)
 		full := errors.Is(err, grpcwire.ErrFull) // the server allows less than a moment ago
-		if ctx.Err() != nil || fresh && !full {
+		if ctx.Err() != nil || !full && (fresh || tries >= linkTries) {
 			return nil, e.lost(err)
 		}
 		if !full {

@@ -25,6 +25,7 @@ const (
 var (
 	errNoStreams    = errors.New("it allows no streams (SETTINGS_MAX_CONCURRENT_STREAMS is 0): look at the limits of the proxy-server, or of what is in front of it")
 	errOtherKind    = errors.New("a further connection to it was not HTTP/2, as the first was")
+	errLeaves       = errors.New("it has ended a further connection to it at once")
 	errLinksTooSlow = errors.New("its connections carry as many streams as it allows, and no further connection was ready in time")
 )
 
@@ -212,19 +213,24 @@ func (e *endpoint) another() {
 		err = e.departed() // it was not the app that has given up
 	}
 	files := e.server.dialer.certs.version()
+	var leaving []*link
 	e.mu.Lock()
 	e.links.making--
-	var old []*link
+	if err == nil && l.over.Err() != nil {
+		err = &Error{Reason: ReasonServerUnreachable, Server: e.server.Name, Err: errLeaves, elsewhere: true}
+	}
 	if err == nil {
-		old = e.admit(l, files)
+		leaving = e.admit(l, files)
+		e.extend()
 	} else {
 		e.links.turnAway(err)
 	}
-	if err == nil {
-		e.extend()
+	// Dials may have found other room meanwhile, or have given up.
+	for spare := e.links.superfluous(); spare != nil; spare = e.links.superfluous() {
+		leaving = append(leaving, spare)
 	}
 	e.mu.Unlock()
-	for _, l := range old {
+	for _, l := range leaving {
 		e.retire(l)
 	}
 }

@@ -50,13 +50,14 @@ func TestVictim(t *testing.T) {
 }
 
 // server answers GET with "hello" over at most most connections; GET /wait is
-// answered when release is closed.
-func server(t *testing.T, most int, encrypted bool) (s *httptest.Server, l *limited, release chan struct{}) {
+// answered when release was called.
+func server(t *testing.T, most int, encrypted bool) (s *httptest.Server, l *limited, release func()) {
 	t.Helper()
-	release = make(chan struct{})
+	released := make(chan struct{})
+	release = sync.OnceFunc(func() { close(released) })
 	s = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/wait" {
-			<-release
+			<-released
 		}
 		fmt.Fprint(w, "hello")
 	}))
@@ -69,6 +70,7 @@ func server(t *testing.T, most int, encrypted bool) (s *httptest.Server, l *limi
 		s.Start()
 	}
 	t.Cleanup(s.Close)
+	t.Cleanup(release)
 	return s, l, release
 }
 
@@ -142,11 +144,11 @@ func TestTheOldestIdleConnectionGoesFirst(t *testing.T) {
 	}
 	l.eventually(t, 1, 1)
 	var idle []net.Conn
-	for range 2 {
+	for i := range 2 {
 		idle = append(idle, dial(t, s))
-		ask(t, idle[len(idle)-1])
+		ask(t, idle[i])
+		l.eventually(t, 2+i, 1) // the server says that it is idle behind its answer
 	}
-	l.eventually(t, 3, 1)
 	l.mu.Lock()
 	for c := range l.open { // as if all of it had happened a while ago
 		c.since = c.since.Add(-2 * settling)
@@ -157,7 +159,7 @@ func TestTheOldestIdleConnectionGoesFirst(t *testing.T) {
 	wantClosed(t, idle[0])
 	ask(t, idle[1])
 	l.eventually(t, 3, 1)
-	close(release)
+	release()
 	answer, err := io.ReadAll(busy)
 	if err != nil || len(answer) == 0 {
 		t.Errorf("the one that was being answered got %q and %v", answer, err)

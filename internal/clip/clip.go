@@ -46,6 +46,10 @@ func Attr(_ []string, a slog.Attr) slog.Attr {
 			a.Value = slog.StringValue(Text(v.Error(), Value))
 		case fmt.Stringer:
 			a.Value = slog.StringValue(Text(v.String(), Value))
+		default:
+			if s := fmt.Sprint(v); len(s) > Value {
+				a.Value = slog.StringValue(Text(s, Value))
+			}
 		}
 	}
 	return a

@@ -51,10 +51,10 @@ func TestAttr(t *testing.T) {
 			var out bytes.Buffer
 			log := slog.New(handler(&out))
 			log.With("with", long).Info(long, "string", long, "error", errors.New(long), "stringer", stringer(long),
-				slog.Group("group", "inside", errors.New(long)), "short", 5, "text", "as it was", "nothing", nil)
+				slog.Group("group", "inside", errors.New(long)), "list", strings.Split(long, ""), "short", 5, "text", "as it was", "nothing", nil)
 			line := out.String()
-			if n := len(line); n > 7*Value || n < 5*Value {
-				t.Errorf("the line has %d bytes, want six parts of %d", n, Value)
+			if n := len(line); n > 8*Value || n < 6*Value {
+				t.Errorf("the line has %d bytes, want seven parts of %d", n, Value)
 			}
 			if !utf8.ValidString(line) || !strings.Contains(line, "bytes more") || !strings.Contains(line, "as it was") {
 				t.Errorf("the line is %.300q", line)

@@ -26,6 +26,9 @@ type Connection struct {
 	OriginalDestination netip.AddrPort `json:"originalDestination"`
 	// Proxy is where it went: the end that the replies come from.
 	Proxy netip.AddrPort `json:"proxy"`
+	// Probe is set for a check of the redirect itself, by init-redirect or the
+	// sidecar. Conntrack keeps each for two minutes after its end.
+	Probe bool `json:"probe,omitempty"`
 	// State is the TCP state (nf_conntrack_tcp.h), such as ESTABLISHED.
 	State string `json:"state"`
 	// TimeoutSeconds is when conntrack forgets it unless a packet comes.

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strconv"
 	"text/tabwriter"
+
+	"github.com/shoot-proxy/proxy-client/internal/probe"
 )
 
 // Report is what stands in a namespace, for people and, as JSON, for scripts.
@@ -77,10 +79,27 @@ func Dump(ctx context.Context, opt Options) (*Report, error) {
 		}
 		redirected, partial, err := connections(ports)
 		report.Connections = append(report.Connections, redirected...)
+		report.markProbes()
 		report.ConnectionsPartial = partial
 		return err
 	})
 	return report, err
+}
+
+// markProbes tells the connections of apps from those by which the redirect is
+// checked.
+func (r *Report) markProbes() {
+	if r.Asks == nil {
+		return
+	}
+	t, err := r.Asks.Config().target()
+	if err != nil {
+		return // the rules do not say any more what they were made for
+	}
+	targets := slices.Concat(probe.Targets(t.set), probe.Inside(t.set))
+	for i := range r.Connections {
+		r.Connections[i].Probe = slices.Contains(targets, r.Connections[i].OriginalDestination)
+	}
 }
 
 // Compare sets Differences to how the rules differ from what cfg asks for.
@@ -151,14 +170,18 @@ func (r *Report) WriteTable(w io.Writer) error {
 	for _, text := range r.Reach {
 		line("%s", text)
 	}
-	if len(r.Connections) == 0 {
+	apps := slices.DeleteFunc(slices.Clone(r.Connections), func(c Connection) bool { return c.Probe })
+	if len(apps) == 0 {
 		line("\nNo redirected connections.")
 	} else {
 		line("\nORIGINAL DESTINATION\tSOURCE\tPROXY\tSTATE\tAGE\tTIMEOUT\tSENT\tRECEIVED")
 	}
-	for _, c := range r.Connections {
+	for _, c := range apps {
 		line("%s\t%s\t%s\t%s\t%s\t%ds\t%s\t%s", c.OriginalDestination, c.Source, c.Proxy, c.State, c.age(), c.TimeoutSeconds,
 			amount(c.SentBytes, c.SentPackets), amount(c.ReceivedBytes, c.ReceivedPackets))
+	}
+	if probes := len(r.Connections) - len(apps); probes > 0 {
+		line("\nNot shown: %d checks of the redirect itself, by init-redirect and proxy-client (--output=json has them).", probes)
 	}
 	if r.ConnectionsPartial {
 		line("\nSome connections may be missing: the table changed each time that it was read. Run it again.")

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -64,9 +65,20 @@ type VerifyError struct {
 	Problems []string
 }
 
-// Error joins the problems.
+// shownProblems bounds how many sentences an error has: each of hundreds of
+// CIDRs can have several.
+const shownProblems = 8
+
+// Error joins the first problems, and counts the others.
 func (e *VerifyError) Error() string {
-	return fmt.Sprintf("the redirect is not as it should be (`init-redirect apply` repairs rules): %s", strings.Join(e.Problems, "; "))
+	shown, cure := e.Problems, " (`init-redirect apply`, with the init container's flags, repairs rules)"
+	if more := len(shown) - shownProblems; more > 0 {
+		shown = append(slices.Clone(shown[:shownProblems]), fmt.Sprintf("and %d more", more))
+	}
+	if slices.Equal(e.Problems, []string{nothingStands}) {
+		cure = "" // in the wrong namespace it would do harm
+	}
+	return "the redirect is not as it should be" + cure + ": " + strings.Join(shown, "; ")
 }
 
 // Errors that a [*KernelError] can wrap.

@@ -117,6 +117,16 @@ func TestInstalledRulesAreVerifiedWithoutFlags(t *testing.T) {
 			t.Errorf("dump as JSON does not say what the rules ask for: %s, %v", text, err)
 		}
 
+		// verify connected to the probe and into the CIDR: these are no app's.
+		var table strings.Builder
+		if err := report.WriteTable(&table); err != nil {
+			t.Fatal(err)
+		}
+		if probes := len(report.Connections); probes < 2 || !strings.Contains(table.String(), "No redirected connections.") ||
+			!strings.Contains(table.String(), fmt.Sprintf("Not shown: %d checks of the redirect itself", probes)) {
+			t.Errorf("after verify and no app, dump shows %d connections and:\n%s", probes, &table)
+		}
+
 		target, err := cfg.target()
 		if err != nil {
 			t.Fatal(err)

@@ -167,15 +167,27 @@ func (s *state) chainDifferences(c Chain) []string {
 	if !ok {
 		return []string{"is missing"}
 	}
+	// Only what lies between the rules that are right at both ends: one rule that
+	// is missing would make each behind it look wrong.
+	right := func(l listed, r Rule) bool { return l.rule.String() == r.String() }
+	before := 0
+	for before < min(len(have), len(c.Rules)) && right(have[before], c.Rules[before]) {
+		before++
+	}
+	have, want := have[before:], c.Rules[before:]
+	for len(have) > 0 && len(want) > 0 && right(have[len(have)-1], want[len(want)-1]) {
+		have, want = have[:len(have)-1], want[:len(want)-1]
+	}
 	var all []string
-	for i := range max(len(have), len(c.Rules)) {
+	for i := range max(len(have), len(want)) {
+		number := before + i + 1
 		switch {
 		case i >= len(have):
-			all = append(all, fmt.Sprintf("rule %d is missing: %s", i+1, c.Rules[i]))
-		case i >= len(c.Rules):
-			all = append(all, fmt.Sprintf("rule %d is not ours: %s", i+1, have[i].raw))
-		case have[i].rule.String() != c.Rules[i].String():
-			all = append(all, fmt.Sprintf("rule %d is %q, and should be %q", i+1, have[i].raw, c.Rules[i]))
+			all = append(all, fmt.Sprintf("rule %d is missing: %s", number, want[i]))
+		case i >= len(want):
+			all = append(all, fmt.Sprintf("rule %d is not ours: %s", number, have[i].raw))
+		default:
+			all = append(all, fmt.Sprintf("rule %d is %q, and should be %q", number, have[i].raw, want[i]))
 		}
 	}
 	return all

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package redirect
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// What is wrong is said once, however many rules stand behind it.
+func TestOneWrongRuleIsOneDifference(t *testing.T) {
+	var shoot []string
+	for i := range 300 {
+		shoot = append(shoot, fmt.Sprintf("10.%d.%d.0/24", i/100, i%100*2))
+	}
+	rules, err := Build(configFor(shoot...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(rules.Families[0].Chains, func(c Chain) bool { return c.Name == ChainOutput })
+	chain := rules.Families[0].Chains[i]
+	lines := func() (all []string) {
+		for _, r := range chain.Rules {
+			all = append(all, "-A "+chain.Name+" "+r.String())
+		}
+		return all
+	}
+	for name, tt := range map[string]struct {
+		stands []string
+		want   string
+	}{
+		"missing":          {slices.Delete(lines(), 9, 10), "rule 10 is missing: " + chain.Rules[9].String()},
+		"last one missing": {slices.Delete(lines(), len(chain.Rules)-1, len(chain.Rules)), fmt.Sprintf("rule %d is missing: ", len(chain.Rules))},
+		"added":            {slices.Insert(lines(), 9, "-A X -j ACCEPT"), "rule 10 is not ours: -j ACCEPT"},
+		"twice":            {slices.Insert(lines(), 9, lines()[9]), "rule 11 is not ours: " + chain.Rules[9].String()},
+		"another":          {slices.Replace(lines(), 9, 10, "-A X -j ACCEPT"), `rule 10 is "-j ACCEPT", and should be `},
+	} {
+		have, err := parseChain(tt.stands)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := &state{chains: map[chainID][]listed{{chain.Table, chain.Name}: have}}
+		if got := s.chainDifferences(chain); len(got) != 1 || !strings.HasPrefix(got[0], tt.want) {
+			t.Errorf("%s: %d differences, %.300q, want only %q", name, len(got), got, tt.want)
+		}
+	}
+}
+
+// The error is one line of a log, and a container's termination message.
+func TestVerifyErrorIsBounded(t *testing.T) {
+	problems := slices.Repeat([]string{"a rule is missing"}, 500)
+	err := &VerifyError{Problems: problems}
+	if text := err.Error(); len(text) > 1000 || !strings.HasSuffix(text, "; and 492 more") {
+		t.Errorf("%d bytes: %.1500q", len(text), text)
+	}
+	if len(err.Problems) != 500 || err.Problems[8] != problems[8] {
+		t.Error("to show the error changed its list")
+	}
+	// Such as in the network namespace of the machine.
+	if text := (&VerifyError{Problems: []string{nothingStands}}).Error(); strings.Contains(text, "apply") {
+		t.Errorf("where nothing stands it should not be advised to apply: %s", text)
+	}
+}

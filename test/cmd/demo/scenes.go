@@ -210,12 +210,17 @@ func dump(ctx context.Context, s *story, l *lab.Lab) error {
 	}
 	// What the rules ask for, the rules, what the pod was given, connections.
 	sections := strings.Split(result.Stdout, "\n\n")
-	connections := sections[len(sections)-1]
-	i := slices.IndexFunc(sections, func(section string) bool { return strings.HasPrefix(section, "FAMILY ") })
-	if i < 0 {
+	section := func(title string) string {
+		i := slices.IndexFunc(sections, func(section string) bool { return strings.HasPrefix(section, title) })
+		if i < 0 {
+			return ""
+		}
+		return sections[i]
+	}
+	rules, connections := section("FAMILY "), section("ORIGINAL DESTINATION")
+	if rules == "" {
 		return fmt.Errorf("the dump shows no rules:\n%s", result.Stdout)
 	}
-	rules := sections[i]
 	var shown []string
 	for line := range strings.Lines(rules) {
 		if !strings.Contains(line, " PROXY_CLIENT_GUARD ") {

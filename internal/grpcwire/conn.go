@@ -55,6 +55,9 @@ type Config struct {
 	// Draining is called once when the connection takes no more streams, or will
 	// soon take none: from Run, or from Open. It must not wait.
 	Draining func()
+	// Grown is called from Run when the server allows more streams at once than before.
+	// It must not wait.
+	Grown func()
 }
 
 // Handler is who a stream belongs to. Its methods are called from Run, one at a

@@ -174,11 +174,19 @@ func (c *Conn) settings(f *http2.SettingsFrame) error {
 	}
 	// The ack goes ahead of all that is sent by the new settings: a server need not
 	// expect it before (RFC 9113, section 6.5.3).
+	grown := false
+	defer func() { // when mu is free
+		if grown && c.cfg.Grown != nil {
+			c.cfg.Grown()
+		}
+	}()
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	before := c.most
 	if err := f.ForeachSetting(c.set); err != nil {
 		return err
 	}
+	grown = c.most > before
 	if !c.heard.Swap(true) {
 		close(c.ready)
 	}

@@ -118,7 +118,7 @@ func (e *endpoint) startLink(ctx context.Context, conn net.Conn, files int) (*li
 	l.conn = grpcwire.New(conn, below, grpcwire.Config{
 		Scheme: e.scheme(), Authority: e.authority(), Path: proxyMethod, UserAgent: "shoot-proxy",
 		StreamWindow: streamWindow, ConnectionWindow: connectionWindow, MaxMessage: maxMessage, MaxFirst: maxAnswer, MaxHeaders: maxHeaders,
-		Draining: l.end, FirstStream: d.firstStream,
+		Draining: l.end, Grown: e.seatWaiting, FirstStream: d.firstStream,
 	})
 	d.linkFiles.Add(1)
 	memory := d.quota.Open(nil)

@@ -270,6 +270,14 @@ func (e *endpoint) admit(l *link, files int) (old []*link) {
 	return old
 }
 
+// seatWaiting gives dials that wait the room that a server has just made.
+func (e *endpoint) seatWaiting() {
+	files := e.server.dialer.certs.version()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.links.seat(files)
+}
+
 // release gives back what use has returned.
 func (e *endpoint) release(l *link) {
 	e.mu.Lock()

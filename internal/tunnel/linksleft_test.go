@@ -4,6 +4,7 @@ package tunnel
 
 import (
 	"context"
+	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -84,4 +85,33 @@ func TestLinksThatLeaveAtOnce(t *testing.T) {
 	if n := made.Load(); n > 10 || !err.elsewhere {
 		t.Errorf("after %d connections the dial ended with %s: %v", n, err.Reason, err)
 	}
+}
+
+// TestMoreStreams: a dial that waits for a connection to a full server takes the room
+// that the server makes meanwhile.
+func TestMoreStreams(t *testing.T) {
+	p := newPKI(t)
+	server, conns := p.serveTampered(t, echoing)
+	d := newDialer(t, p.client(), hang, server)
+	busy := d.burst(t, 1)[0]
+	t.Cleanup(func() { _ = busy.Close() })
+	wire, e := <-conns, d.endpoint(t)
+	allow := func(streams byte) {
+		_, err := io.WriteString(wire, h2Frame(h2Settings, 0, 0, "\x00\x03\x00\x00\x00"+string(rune(streams))))
+		must(t, err)
+	}
+	allow(1)
+	l := e.usable()
+	eventually(t, "the server is full", func() bool { return l.conn.Limit() == 1 })
+	d.Dialer.connect = func(ctx context.Context, e *endpoint) (net.Conn, string, *Error) {
+		allow(2)
+		<-ctx.Done()
+		return nil, "", e.server.unreachable(ctx, ctx.Err())
+	}
+	conn, err := d.attempt(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	echoes(t, []Conn{conn})
+	must(t, conn.Close())
 }

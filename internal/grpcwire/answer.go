@@ -46,7 +46,7 @@ func (c *Conn) head(f *http2.MetaHeadersFrame) error {
 			c.abort(s, http2.ErrCodeProtocol, s.body.mismatch())
 			return nil
 		}
-		c.abort(s, http2.ErrCodeNo, verdict(f))
+		c.ended(s, verdict(f))
 	}
 	return nil
 }

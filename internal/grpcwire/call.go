@@ -14,7 +14,8 @@ func (c *Conn) Call(ctx context.Context, path string) error {
 		return err
 	}
 	c.mu.Lock()
-	c.flush() // nothing is sent that would take the headers along
+	s.closeSend()
+	c.flush()
 	c.mu.Unlock()
 	select {
 	case err := <-end:

@@ -16,7 +16,7 @@
 //	s, err := c.Open(handler)            // handler.Message is called with each message
 //	err = s.Send(message, nil, false)
 //	…
-//	s.Cancel()                           // always: a server need not end a stream
+//	s.Finish()                           // in order, or Cancel: always, a server need not end a stream
 //
 // # Reading
 //
@@ -39,8 +39,13 @@
 // meanwhile waits for room. So frames of many streams become one write where they
 // meet, none is delayed for it, and Send never hangs in a write of others' bytes.
 //
+// # Ends
+//
+// Finish ends a stream in order, with END_STREAM, and the server's trailers end it
+// for both. Cancel resets it. Proxies in between count resets of young streams, and
+// close a connection that has many of them (CVE-2023-44487).
+//
 // # What it never does
 //
-// It has no deadlines, retries, compression, metadata or pings of its own, and
-// never sends an end of stream but a reset.
+// It has no deadlines, retries, compression, metadata or pings of its own.
 package grpcwire

@@ -103,6 +103,7 @@ type echoed struct {
 	t      *testing.T
 	stream atomic.Pointer[Stream]
 	seed   int
+	finish bool // the stream in order behind the last message
 	next   int
 	all    int
 	done   chan struct{}
@@ -127,6 +128,10 @@ func (e *echoed) Message(p []byte) {
 	}
 	if e.next++; e.next == e.all {
 		close(e.done)
+	}
+	if e.finish && e.next == e.all {
+		e.stream.Load().Finish()
+		return
 	}
 	e.stream.Load().Taken(Cost(len(p)), true)
 }

@@ -54,12 +54,14 @@ func (c *Conn) data(head http2.FrameHeader) error {
 	if !s.body.fits(len(payload)) {
 		return broken(http2.ErrCodeProtocol, "beyond its content-length")
 	}
-	if err := s.split(payload); err != nil {
+	if s.finished {
+		s.drop(len(payload))
+	} else if err := s.split(payload); err != nil {
 		c.abort(s, http2.ErrCodeCancel, err)
 		return nil
 	}
 	if head.Flags.Has(http2.FlagDataEndStream) {
-		c.abort(s, http2.ErrCodeNo, failed(codes.Internal, nil, "server closed the stream without sending trailers"))
+		c.ended(s, failed(codes.Internal, nil, "server closed the stream without sending trailers"))
 	}
 	return nil
 }
@@ -91,6 +93,15 @@ func (s *Stream) receive(n, padding int) bool {
 	return fits
 }
 
+// drop gives n bytes back that nobody takes, since the stream is finished.
+func (s *Stream) drop(n int) {
+	s.flow.Lock()
+	s.taken += n
+	more := s.due()
+	s.flow.Unlock()
+	s.allow(more)
+}
+
 // allow lets the server send n bytes more; wake writes it.
 func (s *Stream) allow(n int) {
 	if n == 0 || s.over.Load() {
@@ -107,7 +118,7 @@ func (s *Stream) allow(n int) {
 // split hands over the messages of which p has the end.
 func (s *Stream) split(p []byte) error {
 	m := &s.message
-	for len(p) > 0 && !s.over.Load() {
+	for len(p) > 0 && !s.over.Load() && !s.finished {
 		if m.got < prefix {
 			n := copy(m.prefix[m.got:], p)
 			m.got += n

@@ -210,6 +210,7 @@ type told struct {
 	messages chan string
 	arrived  chan struct{}
 	ended    chan error
+	heard    func() // what Message does, or nil
 }
 
 func newTold() *told {
@@ -217,7 +218,12 @@ func newTold() *told {
 }
 
 // Message implements Handler.
-func (h *told) Message(p []byte) { h.messages <- string(p) }
+func (h *told) Message(p []byte) {
+	if h.heard != nil {
+		h.heard()
+	}
+	h.messages <- string(p)
+}
 
 // Arrived implements Handler.
 func (h *told) Arrived() { h.arrived <- struct{}{} }

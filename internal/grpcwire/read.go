@@ -313,3 +313,19 @@ func (c *Conn) abort(s *Stream, code http2.ErrCode, err error) {
 	c.mu.Unlock()
 	s.handler.End(err)
 }
+
+// ended ends s, which the server has ended in order, with err. Where we have not
+// ended our side, a reset does that.
+func (c *Conn) ended(s *Stream, err error) {
+	if !c.remove(s) {
+		return
+	}
+	c.mu.Lock()
+	if s.closed {
+		s.ended = true
+	} else {
+		c.reset(s, http2.ErrCodeNo)
+	}
+	c.mu.Unlock()
+	s.handler.End(err)
+}

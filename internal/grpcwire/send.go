@@ -44,6 +44,7 @@ func (m *outgoing) put() bool {
 		m.parts[i] = part[some:]
 		n -= some
 	}
+	s.midway = m.size() > 0
 	return true
 }
 
@@ -69,7 +70,7 @@ func (s *Stream) Send(head, body []byte, more bool) error {
 	defer c.mu.Unlock()
 	for m.size() > 0 {
 		switch {
-		case s.ended, c.err != nil:
+		case s.ended, s.closed, c.err != nil:
 			s.leave()
 			return io.EOF
 		case m.put(), c.flush(): // which lets others in, who may have changed everything
@@ -93,7 +94,7 @@ func (s *Stream) TrySend(p []byte) (sent bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case s.ended, c.err != nil:
+	case s.ended, s.closed, c.err != nil:
 		return true, io.EOF
 	case !m.fits():
 		c.flush()

@@ -27,6 +27,7 @@ type Stream struct {
 
 	// Of Run alone:
 	answered bool // the headers of the answer are here
+	finished bool // Finish was called
 	body     body
 	isFresh  bool // it is in Conn.fresh
 	begun    bool // a message has been here
@@ -43,6 +44,8 @@ type Stream struct {
 	// Under conn.mu:
 	allowed int // bytes that may be sent on the stream
 	ended   bool
+	closed  bool // END_STREAM was sent
+	midway  bool // of a message a part was sent, and not yet the rest
 	queued  bool // in conn.waiting
 	changed sync.Cond
 }
@@ -58,6 +61,34 @@ func (s *Stream) Cancel() {
 	defer c.mu.Unlock()
 	c.reset(s, http2.ErrCodeCancel)
 	c.flush()
+}
+
+// Finish ends the stream in order: the server gets END_STREAM behind what was sent,
+// and is to end the stream. Until it has done that, the stream counts as open, and
+// its messages are dropped. Handler.End follows, unless Cancel comes first.
+//
+// Finish returns false, and does nothing, where only a part of a message was sent,
+// or where the connection has ended. It must be called from Handler.Message.
+func (s *Stream) Finish() bool {
+	c := s.conn
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s.ended || s.midway || c.err != nil {
+		return false
+	}
+	s.finished = true
+	s.closeSend()
+	return true
+}
+
+// closeSend sends END_STREAM; wake, or the next flush, writes it. The caller holds
+// Conn.mu.
+func (s *Stream) closeSend() {
+	if !s.closed {
+		s.closed = true
+		s.changed.Broadcast()
+		s.conn.out = appendFrame(s.conn.out, 0, http2.FrameData, http2.FlagDataEndStream, s.id)
+	}
 }
 
 // reset says that s has ended, which is not in the table any more. The caller

@@ -61,7 +61,8 @@ type strictStream struct {
 	echo     []byte
 	answered bool
 	ended    bool // by the server
-	reset    bool // by the client
+	closed   bool // by the client, in order,
+	reset    bool // or with a reset
 }
 
 func (p *strictPeer) fail(format string, args ...any) {
@@ -130,6 +131,10 @@ func (p *strictPeer) check(f http2.Frame) {
 		if f.ErrCode != http2.ErrCodeCancel && f.ErrCode != http2.ErrCodeNo {
 			p.fail("it resets stream %d with %s, and the server has done nothing wrong", f.StreamID, f.ErrCode)
 		}
+		if s.closed && f.ErrCode == http2.ErrCodeNo {
+			p.fail("a reset of stream %d, which both sides have ended", f.StreamID)
+		}
+		p.seen["resets of the client"]++
 		s.reset, s.echo = true, nil
 	case *http2.PingFrame:
 		if !f.IsAck() || len(p.pings) == 0 || p.pings[0] != f.Data {
@@ -226,6 +231,12 @@ func (p *strictPeer) checkData(f *http2.DataFrame) {
 	if s == nil || s.reset {
 		p.fail("DATA on stream %d, which is idle or was reset", f.StreamID)
 		return
+	}
+	if s.closed {
+		p.fail("DATA on stream %d behind END_STREAM", f.StreamID)
+	}
+	if s.closed = f.StreamEnded(); s.closed {
+		p.seen["ends of the client"]++
 	}
 	p.sent += n
 	s.sent += n

@@ -146,20 +146,23 @@ func (p *strictPeer) resetOne() {
 func (p *strictPeer) returnBytes() (more bool) {
 	const last = prefix + len("no more") // bytes that are held back, since they may be the last
 	for id, s := range p.streams {       // in any order
-		if s.ended || s.reset || len(s.echo) < last {
+		if s.ended || s.reset || len(s.echo) < last && !s.closed {
 			continue
 		}
 		if !s.answered {
 			p.answer(id)
 			s.answered = true
 		}
-		if string(s.echo) == framed("no more") {
+		if string(s.echo) == framed("no more") || s.closed && (len(s.echo) == 0 || p.random.IntN(3) == 0) {
 			p.fields(id, true, "grpc-status", "0")
 			s.ended, s.echo = true, nil
 			p.seen["trailers"]++
 			continue
 		}
 		most := min(len(s.echo)-last, s.window, p.window)
+		if s.closed { // the client drops it
+			most = min(len(s.echo), s.window, p.window)
+		}
 		if most <= 0 {
 			continue
 		}

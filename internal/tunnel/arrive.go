@@ -71,13 +71,19 @@ func (s *stream) Arrived() {
 
 // End implements grpcwire.Handler.
 func (s *stream) End(err error) {
-	s.metrics().received(nil, err)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.parting {
+		s.part()
+	}
+	if s.phase == finished {
+		return
+	}
+	s.metrics().received(nil, err)
 	switch s.phase {
 	case dialing, abandoned:
 		s.refused = errors.Is(err, grpcwire.ErrUnprocessed)
-		s.dialed(s.endpoint.lost(err))
+		s.dialed(s.endpoint.lost(err), false)
 	default:
 		s.finish(s.judge(nil, err))
 	}
@@ -89,28 +95,35 @@ func (s *stream) End(err error) {
 func (s *stream) packet(pkt *client.Packet, cost int) (late bool) {
 	switch s.phase {
 	case dialing:
-		s.dialed(s.answer(pkt))
+		err := s.answer(pkt)
+		s.dialed(err, inOrder(err))
 		if s.phase == open {
 			s.rpc.Taken(cost, false)
 		}
 	case abandoned:
 		err := s.answer(pkt)
-		s.dialed(err)
+		s.dialed(err, inOrder(err))
 		return err == nil
 	case open, closing:
 		if data, ok := s.data(pkt); ok && s.take(data, cost) {
 			return false
 		}
-		s.finish(s.judge(pkt, nil))
+		verdict := s.judge(pkt, nil)
+		s.over(verdict, pkt.Type == client.PacketType_CLOSE_RSP && pkt.GetCloseResponse().GetConnectID() == s.id)
 	}
 	return false
 }
 
-// dialed is the end of the dial, which whoever waits is told. The caller holds mu.
-func (s *stream) dialed(err *Error) {
+// inOrder reports whether a dial that was answered with err leaves a stream that both
+// sides know to be over.
+func inOrder(err *Error) bool { return err != nil && err.Reason != ReasonProtocol }
+
+// dialed is the end of the dial, which whoever waits is told. inOrder says how the
+// stream ends where the dial has failed. The caller holds mu.
+func (s *stream) dialed(err *Error, inOrder bool) {
 	switch {
 	case err != nil:
-		s.finish(err)
+		s.over(err, inOrder)
 	case s.phase == dialing:
 		s.phase, s.carried = open, true
 		s.move(statusOK)

@@ -25,7 +25,9 @@ type model struct {
 
 	inbox     int  // bytes that have arrived and were not received
 	ended     bool // the server has ended the stream
-	cancelled bool // and we have
+	cancelled bool // and we have reset it
+	finished  bool // or ended in order,
+	parting   bool // and the server has not yet
 	grace     time.Duration
 	verdict   string
 
@@ -124,7 +126,12 @@ func (m *model) wait(d time.Duration) {
 			m.giveUp("timeout, elsewhere")
 		case m.grace > 0 && m.grace <= end:
 			m.now = m.grace
-			m.finish("closed")
+			if m.parting {
+				m.parting, m.grace = false, 0
+				m.cancel()
+			} else {
+				m.finish("closed")
+			}
 		default:
 			m.now = end
 			return
@@ -165,7 +172,7 @@ func (m *model) flush() {
 		switch {
 		case !o.started && o.data > 0 && m.closed:
 			fails = "closed"
-		case m.cancelled || m.ended:
+		case m.cancelled || m.ended || m.finished:
 			fails = "broken"
 		}
 		o.started = true
@@ -212,28 +219,47 @@ func (m *model) arrive(s step) {
 			srvDialRefused: "refused", srvDialCls: "no_agent, elsewhere",
 			srvEnd: "server_unreachable, elsewhere", srvBreak: "server_unreachable, elsewhere",
 		}[s]+otherwise(s, srvDialRefused, srvDialCls, srvEnd, srvBreak))
-		m.finish("")
+		m.answered(s)
 	case abandoned:
 		if s == srvDialOK {
 			m.close()
 			return
 		}
-		m.finish("")
+		m.answered(s)
 	case closing:
-		if s != srvData && s != srvDataLarge && s != srvDataEmpty {
+		switch s {
+		case srvData, srvDataLarge, srvDataEmpty:
+		case srvClose, srvCloseError:
+			m.over("closed")
+		default:
 			m.finish("closed")
+		}
+	case finished:
+		if m.parting && m.ended {
+			m.parting, m.grace = false, 0
 		}
 	case open:
 		switch s {
 		case srvData, srvDataLarge, srvDataEmpty:
 			m.inbox += s.bytes()
 		case srvClose:
-			m.finish("end")
-		case srvCloseError, srvDataError, srvEnd, srvBreak:
+			m.over("end")
+		case srvCloseError:
+			m.over("broken")
+		case srvDataError, srvEnd, srvBreak:
 			m.finish("broken")
 		default:
 			m.finish("protocol")
 		}
+	}
+}
+
+// answered is the answer that no connection follows.
+func (m *model) answered(s step) {
+	if s == srvDialRefused || s == srvDialCls {
+		m.over("")
+	} else {
+		m.finish("")
 	}
 }
 
@@ -245,6 +271,17 @@ func otherwise(s step, known ...step) string {
 		}
 	}
 	return "protocol"
+}
+
+// over is the end of a stream of which both sides know that it is over.
+func (m *model) over(verdict string) {
+	if m.stalled && len(m.outbox) > 0 {
+		m.finish(verdict) // a part of something was sent
+		return
+	}
+	m.phase, m.verdict = finished, verdict
+	m.parting, m.finished, m.grace = true, true, m.now+2*time.Second
+	m.seen(logCancel, "in order")
 }
 
 func (m *model) finish(verdict string) {
@@ -264,7 +301,7 @@ func (m *model) interesting(all bool) []step {
 		switch {
 		case server || s == srvEnd || s == srvBreak:
 			// Whatever comes in the end phase is never read: one is as good as all.
-			if m.ended || m.phase == finished && s != srvData {
+			if m.ended || m.phase == finished && s != srvData && !(m.parting && s == srvEnd) {
 				continue
 			}
 		case s == srvStall && (m.stalled || m.phase == finished), s == srvFlow && !m.stalled,

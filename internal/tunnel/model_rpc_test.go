@@ -30,7 +30,8 @@ type fakeRPC struct {
 	flow      chan struct{} // closed while the server reads
 
 	mu       sync.Mutex
-	ended    bool // Cancel was called
+	ended    bool // Cancel was called, or the server has ended what Finish has
+	finished bool // Finish was called
 	unpaid   int  // bytes of messages that were not given back
 	sending  atomic.Bool
 	random   int64
@@ -54,9 +55,16 @@ func (f *fakeRPC) read() {
 		case <-f.cancelled:
 			return
 		}
+		f.mu.Lock()
+		finished := f.finished
+		f.ended = f.ended || finished && a.err != nil
+		f.mu.Unlock()
 		if a.err != nil {
 			f.handler.End(a.err)
 			return
+		}
+		if finished {
+			continue
 		}
 		if a.pkt.Type == client.PacketType_DIAL_RSP {
 			f.accepted.Store(true)
@@ -82,6 +90,21 @@ func (f *fakeRPC) Taken(n int, _ bool) {
 	if f.unpaid -= n; f.unpaid < 0 {
 		f.t.Errorf("%d bytes given back that were never received", -f.unpaid)
 	}
+}
+
+// Finish implements rpc.
+func (f *fakeRPC) Finish() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.ended || f.finished {
+		f.t.Error("Finish behind the end")
+	}
+	if f.sending.Load() {
+		return false // as if the server had got a part of it
+	}
+	f.finished = true
+	f.log.add(logCancel, "in order")
+	return true
 }
 
 // Cancel implements rpc.
@@ -117,6 +140,12 @@ func (f *fakeRPC) Send(head, body []byte, _ bool) error {
 		f.t.Error("two goroutines in Send")
 	}
 	defer f.sending.Store(false)
+	f.mu.Lock()
+	finished := f.finished
+	f.mu.Unlock()
+	if finished {
+		return io.EOF
+	}
 	for _, end := range []<-chan struct{}{f.cancelled, f.broken} {
 		select {
 		case <-end:

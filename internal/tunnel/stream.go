@@ -30,6 +30,9 @@ const (
 	// closeGrace bounds the wait for CLOSE_RSP. A stream that ends earlier makes
 	// the server answer each late DATA packet.
 	closeGrace = 2 * time.Second
+	// endGrace is how long a server may take to end a stream that we have ended in
+	// order.
+	endGrace = 2 * time.Second
 )
 
 var errDialClosed = errors.New("the agent closed the dial")
@@ -51,6 +54,7 @@ type rpc interface {
 	TrySend(p []byte) (sent bool, err error)
 	Await()
 	Taken(n int, more bool)
+	Finish() bool
 	Cancel()
 }
 
@@ -62,7 +66,8 @@ type rpc interface {
 //	abandoned ──DIAL_RSP─► closing ──CLOSE_RSP───┘
 //
 // and from each of them to finished where the stream breaks or a grace ends.
-// The server never ends a stream by itself, so finish always does.
+// The server never ends a stream by itself, so finish always does. A stream that is
+// over in order keeps its place on the link until the server has ended it too.
 //
 // What the server says is dealt with when it arrives, in the goroutine that reads
 // the link (arrive.go). A connection on which nothing happens has no goroutine.
@@ -81,7 +86,8 @@ type stream struct {
 	refused  bool        // the server never looked at the stream
 	closed   bool        // Close was called, or would have been
 	held     bool        // Dialer.Close waits for it
-	grace    *time.Timer // ends an abandoned dial, and the wait for CLOSE_RSP
+	grace    *time.Timer // ends an abandoned dial, and the waits for CLOSE_RSP and for the server's end
+	parting  bool        // the gRPC stream was ended in order, and the server has not yet ended it
 	status   string      // of client_connections
 	verdict  error       // what Receive returns once finished
 
@@ -162,14 +168,7 @@ func (s *stream) linger(grace time.Duration) {
 		s.held = true
 		s.dialer().background.Add(1)
 	}
-	if s.grace != nil {
-		s.grace.Stop()
-	}
-	s.grace = time.AfterFunc(grace, func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.finish(ErrClosed)
-	})
+	s.await(grace, func() { s.finish(ErrClosed) })
 }
 
 // Send implements Conn.
@@ -308,31 +307,6 @@ func (s *stream) sayCloseReq() {
 	})
 }
 
-// finish ends the stream. The caller holds mu.
-func (s *stream) finish(verdict error) {
-	if s.phase == finished {
-		return
-	}
-	s.phase, s.verdict = finished, verdict
-	if s.grace != nil {
-		s.grace.Stop()
-		s.grace = nil
-	}
-	s.rpc.Cancel()
-	s.move(statusGone)
-	if s.carried {
-		s.endpoint.load.Add(-1)
-	}
-	if s.closed || !s.carried { // else what was not received is still here
-		s.inbox.account.Close()
-	}
-	s.endpoint.release(s.link)
-	s.changed.Broadcast()
-	if s.held {
-		s.dialer().background.Done()
-	}
-}
-
 // errUnreceived is what Receive returns once evict was called.
 var errUnreceived = fmt.Errorf("%w (--total-buffer)", ErrUnreceived)
 
@@ -344,7 +318,7 @@ func (s *stream) evict() {
 		defer s.mu.Unlock()
 		switch s.phase {
 		case dialing, abandoned:
-			s.dialed(&Error{Reason: ReasonMaxConnections, Server: s.Server(), Err: errUnreceived, ours: true})
+			s.dialed(&Error{Reason: ReasonMaxConnections, Server: s.Server(), Err: errUnreceived, ours: true}, false)
 		default:
 			s.inbox.drop(&s.dialer().segments)
 			s.finish(errUnreceived)

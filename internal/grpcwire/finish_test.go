@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package grpcwire
+
+import (
+	"io"
+	"testing"
+
+	"golang.org/x/net/http2"
+)
+
+// openFinishing opens a stream whose handler finishes it with the first message.
+func (p *scriptedPeer) openFinishing(want bool) (*Stream, *told) {
+	p.t.Helper()
+	s, h := p.open()
+	h.heard = func() {
+		if got := s.Finish(); got != want {
+			p.t.Errorf("Finish: %v, want %v", got, want)
+		}
+	}
+	return s, h
+}
+
+// wantEndOfStream reads up to END_STREAM on stream; a reset before it is wrong.
+func (p *scriptedPeer) wantEndOfStream(stream uint32) {
+	p.t.Helper()
+	p.want("END_STREAM", func(f http2.Frame) bool {
+		if r, ok := f.(*http2.RSTStreamFrame); ok {
+			p.t.Fatalf("%v in place of END_STREAM", r)
+		}
+		d, ok := f.(*http2.DataFrame)
+		return ok && d.StreamID == stream && d.StreamEnded() && d.Length == 0
+	})
+}
+
+// wantNoReset is lives for a client that must not have reset stream.
+func (p *scriptedPeer) wantNoReset(stream uint32) {
+	p.t.Helper()
+	must(p.t, p.WritePing(false, [8]byte{1}))
+	p.want("the answer to a ping", func(f http2.Frame) bool {
+		if r, ok := f.(*http2.RSTStreamFrame); ok && r.StreamID == stream {
+			p.t.Errorf("%v", r)
+		}
+		ping, ok := f.(*http2.PingFrame)
+		return ok && ping.IsAck()
+	})
+}
+
+// TestFinish: both sides end the stream, which stays in its place until then.
+func TestFinish(t *testing.T) {
+	p := dialPeer(t, testConfig())
+	s, h := p.openFinishing(true)
+	must(t, p.WriteData(s.id, false, []byte(framed("that was all")+framed("behind it"))))
+	p.wantEndOfStream(s.id)
+	for sent := 0; sent < testConfig().StreamWindow-maxFrame; sent += maxFrame { // which the client gives back
+		must(t, p.WriteData(s.id, false, make([]byte, maxFrame)))
+	}
+	p.want("WINDOW_UPDATE", func(f http2.Frame) bool {
+		w, ok := f.(*http2.WindowUpdateFrame)
+		return ok && w.StreamID == s.id
+	})
+	if n := p.c.Streams(); n != 1 {
+		t.Errorf("%d streams before the server has ended the one", n)
+	}
+	if err := s.Send([]byte("x"), nil, false); err != io.EOF {
+		t.Errorf("Send behind Finish: %v, want io.EOF", err)
+	}
+	p.headers(s.id, true, "grpc-status", "0")
+	h.wantEnd(t, "EOF")
+	p.wantNoReset(s.id)
+	if n := p.c.Streams(); n != 0 {
+		t.Errorf("%d streams are left", n)
+	}
+	if n := len(h.messages); n != 1 {
+		t.Errorf("%d messages, want that before Finish", n)
+	}
+}
+
+// TestFinishInAMessage: END_STREAM cannot follow a part of a message.
+func TestFinishInAMessage(t *testing.T) {
+	p := dialPeer(t, testConfig(), http2.Setting{ID: http2.SettingInitialWindowSize, Val: 20})
+	s, h := p.openFinishing(false)
+	sent := make(chan error)
+	go func() { sent <- s.Send([]byte(text(100)), nil, false) }()
+	p.want("DATA", func(f http2.Frame) bool { _, ok := f.(*http2.DataFrame); return ok })
+	must(t, p.WriteData(s.id, false, []byte(framed("that was all"))))
+	await(t, h.messages, "the message")
+	s.Cancel()
+	p.wantReset(s.id, http2.ErrCodeCancel)
+	if err := await(t, sent, "the end of Send"); err != io.EOF {
+		t.Errorf("Send: %v, want io.EOF", err)
+	}
+}
+
+// TestFinishIsNotHeard: a server that does not end a finished stream is told with a
+// reset.
+func TestFinishIsNotHeard(t *testing.T) {
+	p := dialPeer(t, testConfig())
+	s, _ := p.openFinishing(true)
+	must(t, p.WriteData(s.id, false, []byte(framed("that was all"))))
+	p.wantEndOfStream(s.id)
+	s.Cancel()
+	p.wantReset(s.id, http2.ErrCodeCancel)
+	p.lives()
+}

@@ -82,15 +82,25 @@ func checkEach(ctx context.Context, targets []netip.AddrPort) error {
 	return errors.Join(failed...)
 }
 
-// asSeenBehind corrects the likely cause of a refusal. Here something listens
-// on the proxy port, the sidecar or Verify itself, and our own rules stand.
+// asSeenBehind corrects the likely cause of a probe that was refused or lost. Here
+// something listens on the proxy port, the sidecar or Verify itself, and our own
+// rules stand.
 func asSeenBehind(err error) error {
 	failed, ok := errors.AsType[*probe.Error](err)
-	if !ok || !errors.Is(err, unix.ECONNREFUSED) {
+	if !ok {
 		return err
 	}
-	return &probe.Error{Target: failed.Target, Err: failed.Err, Cause: "our rules stand and something listens on the proxy port, " +
-		"so a rule of another program takes the connection to where nothing listens, rejects it, or keeps it from conntrack and so from our redirect"}
+	timeout, lost := errors.AsType[net.Error](failed.Err)
+	switch {
+	case errors.Is(err, unix.ECONNREFUSED):
+		return &probe.Error{Target: failed.Target, Err: failed.Err, Cause: "our rules stand and something listens on the proxy port, " +
+			"so a rule of another program takes the connection to where nothing listens, rejects it, or keeps it from conntrack and so from our redirect"}
+	case lost && timeout.Timeout():
+		return &probe.Error{Target: failed.Target, Err: failed.Err, Cause: "our rules stand, so a rule of another program drops the connection, " +
+			"on its way out or where it arrives at the proxy port, or sends it elsewhere"}
+	default:
+		return err
+	}
 }
 
 // answer takes connections until the listener is closed, and answers probes.

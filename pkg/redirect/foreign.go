@@ -54,6 +54,14 @@ func (n *namespace) suspects(ctx context.Context, t *target, f Family) []string 
 		named = wide
 	}
 	if len(named) == 0 {
+		// What a verdict map or an arriving connection meets is told by no rule.
+		for _, r := range n.nativeChains() {
+			if r.touches(f, shoot) != touchesNothing {
+				named = append(named, r.where)
+			}
+		}
+	}
+	if len(named) == 0 {
 		return []string{fmt.Sprintf("%s: no rule of another program was found that explains it; look at `iptables-save` of both backends and at `nft list ruleset`", f)}
 	}
 	dropped := len(named) - maxSuspects

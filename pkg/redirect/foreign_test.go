@@ -92,6 +92,14 @@ func TestVerifyNamesWhatIsInTheWayOfTheShoot(t *testing.T) {
 			"a native table that redirects first to nobody", BackendNFT, func(t *testing.T, p pod, f Family) { p.nft(t, nativeRedirect(f)) },
 			[]string{"connection refused", "a rule of another program takes the connection", "nft table inet mesh chain out", "(redirect)"},
 		},
+		{"a verdict map", BackendNFT, func(t *testing.T, p pod, f Family) {
+			family := map[Family]string{IPv4: "ip", IPv6: "ip6"}[f]
+			p.nft(t, "table "+family+" mesh {\n map m {\n  type "+strings.ToLower(string(f))+"_addr : verdict; flags interval;\n  elements = { "+shootCIDR(f)+" : drop }\n }\n"+
+				" chain out {\n  type filter hook output priority -150; policy accept;\n  "+family+" daddr vmap @m\n }\n}\n")
+		}, []string{"a rule of another program drops the connection", "table mesh chain out (hook output, priority -150)"}},
+		{"where it arrives", BackendNFT, func(t *testing.T, p pod, _ Family) {
+			p.nft(t, "table inet mesh {\n chain in {\n  type filter hook input priority -150; policy accept;\n  tcp dport 14001 drop\n }\n}\n")
+		}, []string{"a rule of another program drops the connection", "table mesh chain in (hook input, priority -150)"}},
 	} {
 		for _, f := range bothFamilies {
 			t.Run(test.name+"/"+string(f), func(t *testing.T) {
@@ -116,7 +124,7 @@ func TestVerifyNamesWhatIsInTheWayOfTheShoot(t *testing.T) {
 						t.Errorf("verify does not say %q: %v", want, err)
 					}
 				}
-				for _, lacks := range []string{"is proxy-client running", shootlessTarget(f).Addr().String()} {
+				for _, lacks := range []string{"is proxy-client running", "run `init-redirect verify`", "the nat rules are missing", shootlessTarget(f).Addr().String()} {
 					if strings.Contains(err.Error(), lacks) {
 						t.Errorf("verify says %q, which leads the wrong way: %v", lacks, err)
 					}

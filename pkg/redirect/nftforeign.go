@@ -63,7 +63,11 @@ func (n *namespace) nativeRules(ctx context.Context) []nativeRule {
 	return rules
 }
 
-// nativeChains names the chains that locally made packets pass, for images
+// passedHooks are those that a connection to the shoot meets, when it is made and
+// where it arrives at the proxy port.
+func passedHooks() []string { return []string{"output", "postrouting", "prerouting", "input"} }
+
+// nativeChains names the chains that a connection to the shoot passes, for images
 // without nft: what their rules do stays unknown.
 func (n *namespace) nativeChains() []nativeRule {
 	var all []nativeRule
@@ -73,7 +77,7 @@ func (n *namespace) nativeChains() []nativeRule {
 			n.log.Debug("the chains of nf_tables cannot be read", "family", name, "error", err)
 		}
 		for _, c := range chains {
-			if (c.hook == "output" || c.hook == "postrouting") && (c.name != strings.ToUpper(c.hook) || !ofIPTables(name, c.table)) {
+			if slices.Contains(passedHooks(), c.hook) && (c.name != strings.ToUpper(c.hook) || !ofIPTables(name, c.table)) {
 				all = append(all, nativeRule{family: name, anywhere: true, where: fmt.Sprintf("nft %s: %s", name, c)})
 			}
 		}

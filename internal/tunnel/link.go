@@ -97,6 +97,10 @@ func (e *endpoint) newLink(ctx context.Context, conn net.Conn, files int) (*link
 	if err != nil {
 		return nil, err
 	}
+	if l.conn.Limit() == 0 {
+		l.end()
+		return nil, e.server.unreachable(ctx, errNoStreams)
+	}
 	if wrong := e.identify(ctx, l.conn); wrong != nil {
 		l.end()
 		return nil, wrong

@@ -3,6 +3,7 @@
 package tunnel
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -234,6 +235,25 @@ func TestNoStreams(t *testing.T) {
 		if err.Reason != ReasonServerUnreachable || !err.elsewhere {
 			t.Errorf("reason %s (%v), want %s, and another server", err.Reason, err, ReasonServerUnreachable)
 		}
+	}
+}
+
+// TestNoStreamsFromTheStart: a server through which no dial can work is not up.
+func TestNoStreamsFromTheStart(t *testing.T) {
+	p := newPKI(t)
+	d := newDialer(t, p.client(), hang, p.serveRaw(t, options.ModeGRPC, alpnHTTP2, func(c rawConn) {
+		c.say(h2Frame(h2Settings, 0, 0, "\x00\x03\x00\x00\x00\x00"))
+	}))
+	conn, err := d.attempt(t)
+	if err == nil {
+		_ = conn.Close()
+		t.Fatal("a dial through a server that allows no streams")
+	}
+	if err.Reason != ReasonServerUnreachable || !errors.Is(err, errNoStreams) {
+		t.Errorf("reason %s (%v), want %s", err.Reason, err, ReasonServerUnreachable)
+	}
+	if d.Reachable() {
+		t.Error("the server counts as reachable")
 	}
 }
 

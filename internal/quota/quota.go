@@ -29,8 +29,9 @@ import (
 
 // Quota is what all accounts may hold together. It is safe for concurrent use.
 type Quota struct {
-	limit int64        // bytes
-	held  atomic.Int64 // bytes; changes with an account's, under its mu
+	limit    int64        // bytes
+	held     atomic.Int64 // bytes; changes with an account's, under its mu
+	reserved atomic.Int64 // bytes
 
 	mu       sync.Mutex
 	accounts map[*Account]struct{} // that are open
@@ -41,20 +42,32 @@ func New(limit int) *Quota {
 	return &Quota{limit: int64(limit), accounts: map[*Account]struct{}{}}
 }
 
-// Held returns how many bytes are held now.
+// Held returns how many bytes are held now, what is reserved not included.
 func (q *Quota) Held() int { return int(q.held.Load()) }
+
+// Reserve takes n bytes of the quota for something that many connections need, and no
+// single one of them can be made to go for. The returned function gives them back.
+func (q *Quota) Reserve(n int) (free func()) {
+	q.reserved.Add(int64(n))
+	if q.left() < 0 {
+		q.shrink()
+	}
+	return func() { q.reserved.Add(-int64(n)) }
+}
+
+// left returns how many bytes more may be held.
+func (q *Quota) left() int64 { return q.limit - q.reserved.Load() - q.held.Load() }
 
 // Scarce reports whether more than half of the quota is used. Whoever can do with
 // less memory should.
-func (q *Quota) Scarce() bool { return q.held.Load() > q.limit/2 }
+func (q *Quota) Scarce() bool { return q.left() < q.limit/2 }
 
 // Room reports whether n bytes more would keep the quota.
-func (q *Quota) Room(n int) bool { return q.held.Load() <= q.limit-int64(n) }
+func (q *Quota) Room(n int) bool { return q.left() >= int64(n) }
 
 // Open returns an account that holds nothing. evict is called at most once, where the
 // account has to go, from a caller of any account's Take. It must return at once and
-// take no lock: what it has to do belongs into a goroutine. If evict is nil, the
-// account never has to go.
+// take no lock: what it has to do belongs into a goroutine.
 func (q *Quota) Open(evict func()) *Account {
 	a := &Account{quota: q, evict: evict}
 	q.mu.Lock()
@@ -68,11 +81,11 @@ func (q *Quota) Open(evict func()) *Account {
 func (q *Quota) shrink() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for q.held.Load() > q.limit {
+	for q.left() < 0 {
 		var largest *Account
 		most := 0
 		for a := range q.accounts {
-			if held := a.Held(); held > most && a.evict != nil {
+			if held := a.Held(); held > most {
 				largest, most = a, held
 			}
 		}
@@ -106,7 +119,11 @@ func (a *Account) Held() int {
 // Take counts n more bytes. It never fails: where that is too much for all, the
 // account that holds the most is told to go, which may be this one.
 func (a *Account) Take(n int) {
-	if a != nil && a.add(n) > a.quota.limit {
+	if a == nil {
+		return
+	}
+	a.add(n)
+	if a.quota.left() < 0 {
 		a.quota.shrink()
 	}
 }
@@ -118,15 +135,14 @@ func (a *Account) Give(n int) {
 	}
 }
 
-// add returns what all accounts hold then.
-func (a *Account) add(n int) int64 {
+func (a *Account) add(n int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.ended {
-		return 0
+		return
 	}
 	a.held += n
-	return a.quota.held.Add(int64(n))
+	a.quota.held.Add(int64(n))
 }
 
 // end gives back what is held, for good.

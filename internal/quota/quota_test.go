@@ -16,30 +16,33 @@ func TestTheLargestGoes(t *testing.T) {
 	var gone []string
 	open := func(name string) *Account { return q.Open(func() { gone = append(gone, name) }) }
 	small, large := open("small"), open("large")
-	fixed := q.Open(nil)
-	fixed.Take(45)
+	free := q.Reserve(45)
 	small.Take(10)
 	large.Take(30)
-	if q.Held() != 85 || len(gone) != 0 || !q.Scarce() {
+	if q.Held() != 40 || len(gone) != 0 || !q.Scarce() {
 		t.Fatalf("%d bytes are held, %v had to go", q.Held(), gone)
 	}
 	small.Take(16)
-	if len(gone) != 1 || gone[0] != "large" || q.Held() != 71 {
-		t.Fatalf("%d bytes are held, %v had to go; want 71 and the large one", q.Held(), gone)
+	if len(gone) != 1 || gone[0] != "large" || q.Held() != 26 {
+		t.Fatalf("%d bytes are held, %v had to go; want 26 and the large one", q.Held(), gone)
 	}
 	large.Give(30)
 	large.Take(1000)
 	large.Close()
-	if q.Held() != 71 || len(gone) != 1 {
+	if q.Held() != 26 || len(gone) != 1 {
 		t.Errorf("what was evicted still counts: %d bytes, %v", q.Held(), gone)
+	}
+	if q.Room(30) || !q.Room(29) {
+		t.Error("there is room for 29 bytes, and the quota says otherwise")
+	}
+	more := q.Reserve(30)
+	if len(gone) != 2 || gone[1] != "small" || q.Held() != 0 {
+		t.Errorf("%d bytes are held, %v had to go for what is reserved; want the small one", q.Held(), gone)
 	}
 	small.Close()
 	small.Take(1000)
-	fixed.Take(1000)
-	if q.Held() != 1045 || len(gone) != 1 {
-		t.Errorf("%d bytes are held, %v had to go; want 1045 of what never goes", q.Held(), gone)
-	}
-	fixed.Close()
+	free()
+	more()
 	if q.Held() != 0 || q.Scarce() || len(q.accounts) != 0 {
 		t.Errorf("%d bytes and %d accounts are left", q.Held(), len(q.accounts))
 	}

@@ -108,7 +108,7 @@ func TestCeiling(t *testing.T) {
 				t.Errorf("%d connections of %d had to go", ended, connections)
 			}
 			// The bystander holds the segment that it has received last.
-			eventually(t, "nothing to be held any more but for the links", func() bool { return d.quota.Held() <= 2*linkMemory+smallSegment })
+			eventually(t, "nothing else to be held any more", func() bool { return d.quota.Held() <= smallSegment })
 		})
 	}
 }

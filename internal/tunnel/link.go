@@ -125,11 +125,10 @@ func (e *endpoint) startLink(ctx context.Context, conn net.Conn, files int) (*li
 		Draining: l.end, Grown: e.seatWaiting, FirstStream: d.firstStream,
 	})
 	d.linkFiles.Add(1)
-	memory := d.quota.Open(nil)
-	memory.Take(linkMemory)
+	free := d.quota.Reserve(linkMemory)
 	d.background.Go(func() {
 		defer d.linkFiles.Add(-1)
-		defer memory.Close()
+		defer free()
 		l.conn.Run()
 	})
 	err := l.conn.Ready(ctx)

@@ -65,9 +65,12 @@ func TestAnAppThatStopsReadingFreezesNobody(t *testing.T) {
 			})
 			r.wantCounted(t, "proxy_client_close_total", before, "slow_reader")
 			p.wantAlive(t, "an app that has stopped reading")
-			// The highest reading lies somewhat below the highest value.
-			if buffered > buffer || buffered < buffer/2 {
-				t.Errorf("at most %.0f bytes were held back for the app, want nearly %d", buffered, buffer)
+			// The highest reading lies somewhat below the highest value, in which what was
+			// received and not passed on yet counts too: the window of a stream and the piece
+			// that was received last, and the same of the connection beside it.
+			const passing = 512 << 10
+			if buffered > buffer+passing || buffered < buffer/2 {
+				t.Errorf("at most %.0f bytes were held for the app, want nearly %d", buffered, buffer)
 			}
 			if grown := resident - before.Sum("process_resident_memory_bytes"); grown > 3*buffer {
 				t.Errorf("the sidecar grew by %.0f bytes for a buffer of %d", grown, buffer)

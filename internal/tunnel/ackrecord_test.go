@@ -81,11 +81,25 @@ func readRecord(t *testing.T, name string) (samples []sample) {
 	}
 }
 
-// TestRecordAcks writes the records where -record says so.
-func TestRecordAcks(t *testing.T) {
-	if !*record {
-		t.Skip("-record writes the records that other tests read")
+// TestRecords: a record lasts beyond its pause, and ends as the upload has. -record
+// writes all of them again.
+func TestRecords(t *testing.T) {
+	if *record {
+		t.Run("write", writeRecords) // which waits for all of them
 	}
+	for name, r := range records {
+		samples := readRecord(t, name)
+		last := samples[len(samples)-1]
+		if at := time.Duration(last.at) * time.Millisecond; at < r.pause {
+			t.Errorf("%s ends after %s, within its pause of %s", name, at, r.pause)
+		}
+		if open := last.unacked+last.notSent > 0; open != r.loss {
+			t.Errorf("%s: at the end something is outstanding: %t, want %t", name, open, r.loss)
+		}
+	}
+}
+
+func writeRecords(t *testing.T) {
 	netnstest.RequireRoot(t)
 	for name, r := range records {
 		t.Run(name, func(t *testing.T) {

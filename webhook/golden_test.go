@@ -31,6 +31,8 @@ var facts = map[string]func(*Request){
 	"server-in-shoot":     func(r *Request) { r.Defaults = nil },
 	"old-nodes":           func(r *Request) { r.OldestNode = 28 },
 	"old-nodes-auto":      func(r *Request) { r.OldestNode = 32 },
+	"unknown-nodes":       func(r *Request) { r.OldestNode = 0 },
+	"unknown-nodes-job":   func(r *Request) { r.OldestNode = 0 },
 }
 
 // goldenCases are the pods in testdata.

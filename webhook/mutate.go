@@ -37,7 +37,8 @@ type Request struct {
 	// Networking is Gardener's, nil where there is none.
 	Networking *Networking
 	// OldestNode is the minor version of the oldest kubelet on which the pod may
-	// run, 0 where it is not known.
+	// run; 0 where there may be a node of any version, [NoOldNodes] where no cluster
+	// is looked at.
 	OldestNode int
 	// NativeSidecar beats every other source: auto, true, false, or empty.
 	NativeSidecar string
@@ -48,6 +49,10 @@ const (
 	nativeSince   = 29 // native sidecars: SidecarContainers is on by default
 	nativeForSure = 33 // and cannot be turned off
 )
+
+// NoOldNodes is a [Request]'s OldestNode where nothing is known of the cluster: every
+// release of Kubernetes that is still supported has native sidecars.
+const NoOldNodes = nativeForSure
 
 // Mutate decides what becomes of a pod.
 func Mutate(r Request) Result {

@@ -42,7 +42,7 @@ func (f *fileFlags) addSources(flags *pflag.FlagSet, version string) {
 	flags.StringVar(&f.config, "config", "", "file with the InjectionConfig; without, the pods' annotations have to say everything")
 	flags.StringVar(&f.configMap, "configmap", "", "file with the InjectionConfig of the namespace's ConfigMap")
 	flags.StringVar(&f.Namespace, "namespace", "", "namespace of the objects; without, what they say, or default")
-	flags.StringVar(&f.NativeSidecar, "native-sidecar", "", "auto, true or false: beats the configuration; true needs Kubernetes 1.29")
+	flags.StringVar(&f.NativeSidecar, "native-sidecar", "", "auto, true or false: beats the configuration; here auto is true, which needs Kubernetes 1.29 or later")
 	addImageFlags(flags, &f.Images, version)
 }
 

@@ -121,7 +121,7 @@ func TestARefusedDocumentLeavesNoOutput(t *testing.T) {
 func TestInjectAndUninject(t *testing.T) {
 	stream := other + "---\n" + labelled
 	configuration := file(t, config)
-	code, injected, stderr := outcome(t, stream, "inject", "-f", "-", "--config", configuration, "--native-sidecar=true")
+	code, injected, stderr := outcome(t, stream, "inject", "-f", "-", "--config", configuration)
 	if code != 0 || !strings.HasPrefix(injected, other+"---\n") || !strings.Contains(stderr, "document 2: Pod app: injected: ") {
 		t.Fatalf("got exit code %d, stdout\n%s\nstderr\n%s", code, injected, stderr)
 	}
@@ -130,7 +130,7 @@ func TestInjectAndUninject(t *testing.T) {
 			t.Errorf("the injected pod has no %q:\n%s", want, injected)
 		}
 	}
-	code, again, _ := outcome(t, "", "inject", "--filename", file(t, injected), "--config", configuration, "--native-sidecar=true")
+	code, again, _ := outcome(t, "", "inject", "--filename", file(t, injected), "--config", configuration)
 	if code != 0 || again != injected {
 		t.Errorf("injecting twice ends with exit code %d and\n%s", code, again)
 	}

@@ -47,12 +47,8 @@ func goldenOf(t *testing.T, name string) decided {
 			d.sentence = strings.TrimSpace(detail) // whoever has the files may see what is in them
 		}
 	}
-	if strings.Contains(said, "value: nativeSidecar = auto ") { // the nodes' versions decided
-		native := "--native-sidecar=true"
-		if strings.Contains(d.sentence, "first container") {
-			native = "--native-sidecar=false"
-		}
-		d.flags = append(d.flags, native)
+	if strings.Contains(said, "value: nativeSidecar = auto ") && strings.Contains(d.sentence, "first container") {
+		d.flags = append(d.flags, "--native-sidecar=false") // old nodes decided, of which files know nothing
 	}
 	return d
 }
@@ -65,6 +61,9 @@ var unknownToFiles = map[string]func(*decided){
 		d.hash = regexp.MustCompile(`"hash":"[0-9a-f]+"`)
 	},
 	"old-nodes": func(d *decided) { *d = decided{decision: webhook.Inject.String()} },
+	"unknown-nodes-job": func(d *decided) {
+		*d = decided{decision: webhook.Inject.String(), sentence: "added init-redirect, and proxy-client as native sidecar"}
+	},
 }
 
 // TestGoldenPodsThroughTheFileCommands: what Mutate makes of the pods in package

@@ -18,7 +18,8 @@ import (
 type Options struct {
 	// Namespace is where the objects go; empty for what they say, else default.
 	Namespace string
-	// NativeSidecar beats every other source: auto, true, false, or empty.
+	// NativeSidecar beats every other source: auto, true, false, or empty. A file does
+	// not tell which nodes there are, so auto has the effect of true.
 	NativeSidecar string
 	Images        webhook.Images
 	// Version is who injects.
@@ -79,7 +80,8 @@ func (o *Options) inject(ob object, pod *corev1.Pod) webhook.Result {
 		Pod:       pod,
 		Namespace: webhook.Namespace{Name: o.namespace(ob)},
 		Images:    o.Images, Version: o.Version, NativeSidecar: o.NativeSidecar,
-		Defaults: o.Defaults, ConfigMap: o.ConfigMap,
+		OldestNode: webhook.NoOldNodes,
+		Defaults:   o.Defaults, ConfigMap: o.ConfigMap,
 	})
 }
 

@@ -93,7 +93,7 @@ fuzz: packages-build ## every fuzz target for FUZZTIME each (10m); FUZZ=regexp p
 	@FUZZTIME='$(FUZZTIME)' FUZZ='$(FUZZ)' GO_TEST_FLAGS='$(GO_TEST_FLAGS)' test/fuzz
 
 .PHONY: lint
-lint: packages-build tools ## gofumpt, go vet, staticcheck and go mod tidy over every module
+lint: packages-build tools ## gofumpt, go vet, staticcheck and go mod tidy over every module, actionlint over the workflow
 	@test/lint $(TOOLS)
 
 .PHONY: fmt

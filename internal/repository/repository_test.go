@@ -45,7 +45,7 @@ func walk(t *testing.T, visit func(path string)) {
 			return nil
 		}
 		switch entry.Name() {
-		case ".git", "bin", "testdata":
+		case ".git", "bin", "dist", "testdata":
 			return filepath.SkipDir
 		}
 		return nil

@@ -119,11 +119,36 @@ chart-test: helm tools ## the Helm chart and the plain manifests: lint, golden f
 manifests: helm ## rewrite what is made of the chart: deploy/ and the golden files
 	@go test -C test/helm -count=1 -run '^(TestTemplate|TestNotes|TestManifestsAreUpToDate)$$' . -update
 
+# Kubernetes takes its version from how it is linked.
+KUBE_VERSION = $(shell go list -C test/kubernetes -m -f '{{.Version}}' k8s.io/kubernetes)
+KUBE_STAMP := -X k8s.io/component-base/version
+KUBE_LDFLAGS = $(KUBE_STAMP).gitVersion=$(KUBE_VERSION) \
+	$(KUBE_STAMP).gitMajor=$(patsubst v%,%,$(word 1,$(subst ., ,$(KUBE_VERSION)))) $(KUBE_STAMP).gitMinor=$(word 2,$(subst ., ,$(KUBE_VERSION)))
+KUBE_BUILD = CGO_ENABLED=0 go build -C test/kubernetes $(BUILD_FLAGS) -ldflags '$(LDFLAGS) $(KUBE_LDFLAGS)' -o $(CURDIR)/test/bin/kube/
+
 .PHONY: kube
 kube: packages-build ## kube-apiserver and kube-controller-manager, into test/bin/kube/
 	@mkdir -p test/bin/kube
 	@test -x test/bin/kube/kube-apiserver || echo 'building kube-apiserver and kube-controller-manager (ten minutes the first time)'
-	@CGO_ENABLED=0 go build -C test/kubernetes $(BUILD_FLAGS) -ldflags '$(LDFLAGS)' -o ../bin/kube/ tool
+	@$(KUBE_BUILD) $(addprefix k8s.io/kubernetes/cmd/,kube-apiserver kube-controller-manager)
+
+# containerd's own names for the storage that it is built without: each wants a C library.
+CONTAINERD_TAGS := no_btrfs,no_devmapper,no_zfs
+# What a module of test/cluster/binaries has for tools.
+NODE_BUILD = go build -C test/cluster/binaries/$(1) $(BUILD_FLAGS) -ldflags '$(LDFLAGS)' $(if $(2),-tags '$(2)') -o $(CURDIR)/test/bin/node/ tool
+CNI_PLUGINS := bridge host-local loopback portmap
+
+.PHONY: cluster-binaries
+cluster-binaries: packages-cluster ## all that the test clusters run: Kubernetes into test/bin/kube/, a node's and its pods' programs into test/bin/node/
+	@mkdir -p test/bin/kube test/bin/node/cni
+	@test -x test/bin/node/coredns || echo 'building Kubernetes, containerd and CoreDNS (ten minutes the first time)'
+	@CGO_ENABLED=0 $(call NODE_BUILD,containerd,$(CONTAINERD_TAGS))
+	@CGO_ENABLED=1 $(call NODE_BUILD,runc,seccomp)
+	@$(KUBE_BUILD) tool
+	@CGO_ENABLED=0 $(call NODE_BUILD,coredns)
+	@install -C "$$(command -v etcd)" test/bin/kube/
+	@install -C /bin/busybox "$$(command -v prometheus)" "$$(command -v prometheus-node-exporter)" test/bin/node/
+	@install -C $(addprefix /usr/lib/cni/,$(CNI_PLUGINS)) test/bin/node/cni/
 
 .PHONY: test-kube
 test-kube: packages-test ## the webhook and its chart against a real kube-apiserver and etcd
@@ -153,8 +178,8 @@ clean: ## remove everything that was built
 need-root:
 	@[ -n "$(ROOT)" ] || { echo 'this makes network namespaces: run it as root, or with sudo' >&2; exit 1; }
 
-.PHONY: packages-build packages-test packages-demo
-packages-build packages-test packages-demo: packages-%:
+.PHONY: packages-build packages-test packages-demo packages-cluster
+packages-build packages-test packages-demo packages-cluster: packages-%:
 	@test/setup $*
 
 .PHONY: tools

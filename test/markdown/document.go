@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package markdown
+
+import (
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+)
+
+// Document is what one file tells its readers to do.
+type Document struct {
+	// Name is the file's.
+	Name  string
+	lines []string
+}
+
+// Step is one thing to do: a command, or a file to write.
+type Step struct {
+	// Document and Line say where it is told.
+	Document string
+	Line     int
+	// Skipped says why no test runs it; empty where one can.
+	Skipped string
+
+	// Command is for bash, with everything that continues it; empty for a file.
+	Command string
+	// Output is what the document says that the command prints; empty where it does not
+	// say.
+	Output string
+
+	// File is the name of a file to write, and Content what goes into it.
+	File, Content string
+}
+
+// String says where the step is told, and what it is.
+func (s Step) String() string {
+	what := s.Command
+	if s.File != "" {
+		what = "write " + s.File
+	}
+	return fmt.Sprintf("%s:%d: %s", s.Document, s.Line, what)
+}
+
+// Read reads a document.
+func Read(path string) (*Document, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read a document: %w", err)
+	}
+	return Parse(path, string(text)), nil
+}
+
+// Parse is Read of a text.
+func Parse(name, text string) *Document {
+	return &Document{Name: name, lines: strings.Split(text, "\n")}
+}
+
+// heading is a line such as "## Install", outside of blocks.
+var heading = regexp.MustCompile(`^(#{1,6}) (.*)$`)
+
+// Section returns the steps below a heading, up to the next one of the same level or a
+// higher one.
+func (d *Document) Section(title string) ([]Step, error) {
+	blocks, err := d.blocks()
+	if err != nil {
+		return nil, err
+	}
+	inside := inBlocks(blocks)
+	first, last, level := -1, len(d.lines), 0
+	for i, line := range d.lines {
+		match := heading.FindStringSubmatch(line)
+		switch {
+		case match == nil || inside(i):
+		case first < 0 && match[2] == title:
+			first, level = i, len(match[1])
+		case first >= 0 && len(match[1]) <= level:
+			last = i
+		}
+		if last == i {
+			break
+		}
+	}
+	if first < 0 {
+		return nil, fmt.Errorf("%s has no heading %q", d.Name, title)
+	}
+	return d.steps(blocks, first, last)
+}
+
+// Steps returns all steps.
+func (d *Document) Steps() ([]Step, error) {
+	blocks, err := d.blocks()
+	if err != nil {
+		return nil, err
+	}
+	return d.steps(blocks, 0, len(d.lines))
+}
+
+// steps returns those of the blocks between two lines.
+func (d *Document) steps(blocks []block, first, last int) ([]Step, error) {
+	var steps []Step
+	for _, b := range blocks {
+		if b.first < first || b.first >= last {
+			continue
+		}
+		found, err := b.steps()
+		if err != nil {
+			return nil, fmt.Errorf("%s:%w", d.Name, err)
+		}
+		for _, s := range found {
+			s.Document, s.Skipped = d.Name, b.skipped
+			steps = append(steps, s)
+		}
+	}
+	return steps, nil
+}
+
+// block is what stands between two lines of backticks.
+type block struct {
+	language string
+	skipped  string
+	lines    []string
+	first    int // index of the first line in the document
+}
+
+var (
+	fence   = regexp.MustCompile("^( *)(```+)([A-Za-z]*)$")
+	comment = regexp.MustCompile(`^ *<!-- not run: (.*) -->$`)
+)
+
+// blocks returns the document's blocks.
+func (d *Document) blocks() ([]block, error) {
+	var blocks []block
+	for i := 0; i < len(d.lines); i++ {
+		open := fence.FindStringSubmatch(d.lines[i])
+		if open == nil {
+			continue
+		}
+		b := block{language: open[3], first: i + 1}
+		if i > 0 {
+			if match := comment.FindStringSubmatch(d.lines[i-1]); match != nil {
+				b.skipped = match[1]
+			}
+		}
+		for i++; i < len(d.lines) && strings.TrimSpace(d.lines[i]) != open[2]; i++ {
+			b.lines = append(b.lines, strings.TrimPrefix(d.lines[i], open[1])) // of a list
+		}
+		if i == len(d.lines) {
+			return nil, fmt.Errorf("%s:%d: the block has no end", d.Name, b.first)
+		}
+		blocks = append(blocks, b)
+	}
+	return blocks, nil
+}
+
+// inBlocks returns a function that reports whether a line is in one of the blocks.
+func inBlocks(blocks []block) func(int) bool {
+	in := map[int]bool{}
+	for _, b := range blocks {
+		for i := range b.lines {
+			in[b.first+i] = true
+		}
+	}
+	return func(line int) bool { return in[line] }
+}

@@ -146,6 +146,7 @@ cluster-binaries: packages-cluster ## all that the test clusters run: Kubernetes
 	@CGO_ENABLED=1 $(call NODE_BUILD,runc,seccomp)
 	@$(KUBE_BUILD) tool
 	@CGO_ENABLED=0 $(call NODE_BUILD,coredns)
+	@CGO_ENABLED=0 go build -C test/cluster $(BUILD_FLAGS) -ldflags '$(LDFLAGS)' -o $(CURDIR)/test/bin/node/ ./cmd/pause
 	@install -C "$$(command -v etcd)" test/bin/kube/
 	@install -C /bin/busybox "$$(command -v prometheus)" "$$(command -v prometheus-node-exporter)" test/bin/node/
 	@install -C $(addprefix /usr/lib/cni/,$(CNI_PLUGINS)) test/bin/node/cni/

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cluster
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/shoot-proxy/proxy-client/test/cluster/image"
+	"github.com/shoot-proxy/proxy-client/test/cluster/node"
+	"github.com/shoot-proxy/proxy-client/test/cluster/remover"
+	"github.com/shoot-proxy/proxy-client/test/cluster/seed"
+	"github.com/shoot-proxy/proxy-client/test/cluster/shoot"
+)
+
+// prefix begins the names of all folders and cgroup folders that clusters make.
+const prefix = "shootcluster-"
+
+// Options say what clusters to start.
+type Options struct {
+	// Binaries is the repository's folder test/bin, filled by `make cluster-binaries`.
+	Binaries string
+	// Images are the paths of OCI archives that the seed's node gets besides its own, for
+	// example those of `make images`.
+	Images []string
+	// Dir is a folder that the clusters have for themselves: NewDir names one. It is
+	// removed with them.
+	Dir string
+}
+
+// NewDir returns the path of a folder that does not exist yet, for [Options].
+func NewDir() string {
+	// Not $TMPDIR: pods' users must be able to look there.
+	return filepath.Join("/tmp", prefix+strings.ToLower(rand.Text()[:8]))
+}
+
+// Clusters are a seed and a shoot that run.
+type Clusters struct {
+	Seed  *seed.Seed
+	Shoot *shoot.Shoot
+	// Dir has the kubeconfig files and the logs.
+	Dir string
+
+	remover    *remover.Remover
+	forwarders []*forwarder
+}
+
+// Start returns once all pods of both clusters are ready and the shoot's kube-apiserver
+// reaches its node. If it fails, nothing is left behind.
+func Start(ctx context.Context, options Options) (*Clusters, error) {
+	c := &Clusters{Dir: options.Dir}
+	if !strings.HasPrefix(filepath.Base(c.Dir), prefix) {
+		return nil, fmt.Errorf("start two clusters in %q: the folder's name has to begin with %s", c.Dir, prefix)
+	}
+	var err error
+	if c.remover, err = remover.Start(); err != nil {
+		return nil, err
+	}
+	if err := c.start(ctx, options); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
+}
+
+func (c *Clusters) start(ctx context.Context, options Options) error {
+	if err := c.remover.Folder(c.Dir); err != nil {
+		return err
+	}
+	if err := os.Mkdir(c.Dir, 0o755); err != nil {
+		return err
+	}
+	seedArchives, err := image.Archives(ctx, options.Binaries, seedImages()...)
+	if err != nil {
+		return err
+	}
+	shootArchives, err := image.Archives(ctx, options.Binaries, shoot.NodeImages()...)
+	if err != nil {
+		return err
+	}
+	cgroup := filepath.Base(c.Dir)
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.Go(func() (err error) {
+		c.Seed, err = seed.Start(groupCtx, seed.Config{
+			Parent: c.Dir, Cgroup: cgroup + "-seed", Binaries: options.Binaries, Sandbox: image.Reference(image.Sandbox),
+			Archives: append(seedArchives, options.Images...),
+		})
+		return err
+	})
+	group.Go(func() (err error) {
+		c.Shoot, err = shoot.StartNode(groupCtx, shoot.Config{
+			Parent: c.Dir, Cgroup: cgroup + "-shoot", Binaries: options.Binaries, Sandbox: image.Reference(image.Sandbox),
+			Archives: shootArchives,
+		})
+		return err
+	})
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	if err := c.Shoot.Start(ctx, c.Seed); err != nil {
+		return errors.Join(err, errors.New(c.Seed.Node.Logs()))
+	}
+	if err := errors.Join(c.writeKubeconfigs(), c.writeState(options.Binaries)); err != nil {
+		return err
+	}
+	return c.waitForPods(ctx)
+}
+
+// seedImages are those of the seed's pods, the ones for tests included.
+func seedImages() []string {
+	return append(shoot.SeedImages(), image.Sandbox, image.CoreDNS, image.Prometheus, image.Busybox, image.Curl)
+}
+
+// writeKubeconfigs writes the two files, by which programs outside come to the clusters.
+func (c *Clusters) writeKubeconfigs() error {
+	seedForwarder, err := forward(&c.Seed.Node.Handle, c.Seed.Server())
+	if err != nil {
+		return err
+	}
+	c.forwarders = append(c.forwarders, seedForwarder)
+	shootForwarder, err := forward(&c.Shoot.Node.Handle, c.Shoot.Server())
+	if err != nil {
+		return err
+	}
+	c.forwarders = append(c.forwarders, shootForwarder)
+	return errors.Join(
+		node.WriteKubeconfig(c.SeedKubeconfig(), "https://"+seedForwarder.address(), c.Seed.Credentials.CA.File, c.Seed.Credentials.Token),
+		node.WriteKubeconfig(c.ShootKubeconfig(), "https://"+shootForwarder.address(), c.Shoot.Credentials.CA.File, c.Shoot.Credentials.Token),
+	)
+}
+
+// SeedKubeconfig is the path of a file that gives programs of this machine all rights in
+// the seed.
+func (c *Clusters) SeedKubeconfig() string { return filepath.Join(c.Dir, "seed.kubeconfig") }
+
+// ShootKubeconfig is the same for the shoot.
+func (c *Clusters) ShootKubeconfig() string { return filepath.Join(c.Dir, "shoot.kubeconfig") }
+
+// Close removes both clusters. The error says what is left.
+func (c *Clusters) Close() error {
+	var errs []error
+	for _, f := range c.forwarders {
+		errs = append(errs, f.close())
+	}
+	if c.Shoot != nil {
+		errs = append(errs, c.Shoot.Close())
+	}
+	if c.Seed != nil {
+		errs = append(errs, c.Seed.Close())
+	}
+	return errors.Join(append(errs, c.remover.Remove())...)
+}

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package clustertest ties a seed and a shoot to Go tests: a package's tests share them,
+// each test has namespaces of its own, and a failed test shows what happened in these.
+//
+//	func TestMain(m *testing.M) { os.Exit(clustertest.Main(m)) }
+//
+//	func TestSomething(t *testing.T) {
+//		rig := clustertest.New(t)
+//		namespace := rig.Seed.Namespace(t, "pod-security.kubernetes.io/enforce=privileged")
+//		rig.ClientSecrets(t, namespace)
+//		rig.Seed.Apply(t, namespace, documents)
+//		pod := rig.Seed.AwaitPod(t, namespace, "app", clustertest.Ready)
+//		out := rig.Seed.Exec(t, pod, "app", "wget", "-qO-", "http://"+address)
+//	}
+//
+// If SEED_KUBECONFIG is set, as `make cluster-up` tells, the tests run in those clusters,
+// which stay as they are afterwards.
+package clustertest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/shoot-proxy/proxy-client/test/cluster"
+	"github.com/shoot-proxy/proxy-client/test/lab"
+)
+
+// Environment variables. Main sets them for the tests of its package.
+const (
+	SeedKubeconfig  = "SEED_KUBECONFIG"
+	ShootKubeconfig = "SHOOT_KUBECONFIG"
+)
+
+// startLimit is a guard against hanging: a start takes 20 s on two idle cores.
+const startLimit = 5 * time.Minute
+
+// Main runs the package's tests between the start and the end of both clusters and
+// returns the exit code. If the machine cannot run clusters, the tests skip themselves, or
+// fail if REQUIRE_ROOT=1 is set.
+func Main(m *testing.M) int {
+	if os.Getenv(SeedKubeconfig) != "" || available() != nil {
+		return m.Run() // New says what is missing
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	c, err := start(ctx)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	stop() // from now on a signal ends the program, and with it the clusters
+	code := m.Run()
+	if err := c.Close(); err != nil {
+		fmt.Fprintln(os.Stderr, "the clusters left something behind:", err)
+		return 1
+	}
+	return code
+}
+
+func start(ctx context.Context) (*cluster.Clusters, error) {
+	ctx, cancel := context.WithTimeout(ctx, startLimit)
+	defer cancel()
+	options, err := options()
+	if err != nil {
+		return nil, err
+	}
+	c, err := cluster.Start(ctx, options)
+	if err != nil {
+		return nil, err
+	}
+	err = errors.Join(os.Setenv(SeedKubeconfig, c.SeedKubeconfig()), os.Setenv(ShootKubeconfig, c.ShootKubeconfig()))
+	if err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
+}
+
+// options has the images of `make images` imported, if there are any.
+func options() (cluster.Options, error) {
+	_, binaries, err := lab.FindBinaries()
+	if err != nil {
+		return cluster.Options{}, err
+	}
+	root, err := lab.RepositoryRoot()
+	if err != nil {
+		return cluster.Options{}, err
+	}
+	images, err := filepath.Glob(filepath.Join(root, "dist", "images", "*.tar"))
+	return cluster.Options{Binaries: binaries, Images: images, Dir: cluster.NewDir()}, err
+}
+
+func available() error {
+	_, binaries, err := lab.FindBinaries()
+	if err != nil {
+		return err
+	}
+	return cluster.Available(binaries)
+}
+
+// require skips a test that cannot run, so that everybody can see it. With REQUIRE_ROOT=1
+// in the environment, as in CI, it fails instead.
+func require(t testing.TB) {
+	t.Helper()
+	if os.Getenv(SeedKubeconfig) != "" {
+		return
+	}
+	err := available()
+	if err == nil {
+		err = errors.New("TestMain does not call clustertest.Main")
+	}
+	if os.Getenv("REQUIRE_ROOT") == "1" {
+		t.Fatalf("%s cannot run, and REQUIRE_ROOT=1 forbids skipping it: %v", t.Name(), err)
+	}
+	t.Skipf("SKIPPED: %s cannot run: %v", t.Name(), err)
+}

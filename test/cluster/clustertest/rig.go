@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package clustertest
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/shoot-proxy/proxy-client/test/cluster"
+	"github.com/shoot-proxy/proxy-client/test/cluster/node"
+)
+
+// Limit is how long a test waits for anything: a guard against hanging, not a promise of
+// speed.
+const Limit = 3 * time.Minute
+
+// Rig is what a test has.
+type Rig struct {
+	// Seed and Shoot are the clusters.
+	Seed, Shoot *Cluster
+	// State has paths and nodes.
+	State *cluster.State
+}
+
+// Cluster is one of the two.
+type Cluster struct {
+	// Name is "seed" or "shoot", which is also the name of its node.
+	Name string
+	// Client and Dynamic may do everything.
+	Client  kubernetes.Interface
+	Dynamic dynamic.Interface
+	Config  *rest.Config
+	// Kubeconfig is the path of a file with the same rights.
+	Kubeconfig string
+	// Node is the cluster's only one.
+	Node *node.Handle
+
+	binaries string
+}
+
+// New gives a test the clusters that [Main] has started, or that stand.
+func New(t testing.TB) *Rig {
+	t.Helper()
+	require(t)
+	state, err := cluster.LoadState(os.Getenv(SeedKubeconfig))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &Rig{
+		Seed:  newCluster(t, "seed", state.SeedKubeconfig, state.Binaries, &state.Seed),
+		Shoot: newCluster(t, "shoot", state.ShootKubeconfig, state.Binaries, &state.Shoot),
+		State: state,
+	}
+}
+
+func newCluster(t testing.TB, name, kubeconfig, binaries string, n *node.Handle) *Cluster {
+	t.Helper()
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.QPS = -1 // as fast as it goes
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dynamicClient, err := dynamic.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &Cluster{Name: name, Client: client, Dynamic: dynamicClient, Config: config, Kubeconfig: kubeconfig, Node: n, binaries: binaries}
+}
+
+// Context ends after [Limit], or with the test.
+func Context(t testing.TB) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), Limit)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// ClientSecrets makes the Secrets ca-proxy and proxy-client-tls in a namespace of the seed:
+// what a pod needs to come to the shoot's proxy-servers.
+func (r *Rig) ClientSecrets(t testing.TB, namespace string) {
+	t.Helper()
+	secrets, err := r.State.Konnectivity.ClientSecrets()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, secret := range secrets {
+		if _, err := r.Seed.Client.CoreV1().Secrets(namespace).Create(t.Context(), secret, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Kubectl runs kubectl with all rights and returns what it writes to both of its outputs.
+func (c *Cluster) Kubectl(t testing.TB, args ...string) (string, error) {
+	t.Helper()
+	return c.KubectlWith(t, "", args...)
+}
+
+// KubectlWith is [Cluster.Kubectl] with a standard input.
+func (c *Cluster) KubectlWith(t testing.TB, stdin string, args ...string) (string, error) {
+	t.Helper()
+	cmd := exec.CommandContext(Context(t), filepath.Join(c.binaries, "kube", "kubectl"), args...)
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+c.Kubeconfig, "KUBECACHEDIR="+filepath.Join(t.TempDir(), "kubectl"))
+	cmd.Stdin = strings.NewReader(stdin)
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package control
+
+import (
+	"crypto/rand"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+
+	"github.com/shoot-proxy/proxy-client/test/lab"
+)
+
+// Names of the files in the folder of the credentials.
+const (
+	CAFile             = "ca.crt"
+	servingCert        = "serving.crt"
+	servingKey         = "serving.key"
+	serviceAccountCert = "service-accounts.crt"
+	serviceAccountKey  = "service-accounts.key"
+	kubeletClientCert  = "kubelet-client.crt"
+	kubeletClientKey   = "kubelet-client.key"
+	tokensFile         = "tokens.csv"
+	KubeconfigFile     = "components.kubeconfig"
+)
+
+// KubeletClient is the user as whom kube-apiserver comes to a kubelet: the name in its
+// certificate.
+const KubeletClient = "lab-kubelet-client"
+
+// Credentials are what the programs of a control plane know each other by.
+type Credentials struct {
+	// Dir is the folder that has them all.
+	Dir string
+	// CA has signed all certificates of the cluster.
+	CA *lab.Authority
+	// Token belongs to the group system:masters, which may do everything.
+	Token string
+}
+
+// NewCredentials makes them in a folder, which exists. The addresses and names are those
+// by which kube-apiserver is called.
+func NewCredentials(dir string, addresses []netip.Addr, names []string) (*Credentials, error) {
+	ca, err := lab.NewAuthority(dir, "ca")
+	if err != nil {
+		return nil, err
+	}
+	c := &Credentials{Dir: dir, CA: ca, Token: rand.Text()}
+	for _, name := range []string{"service-accounts", "kubelet-client"} {
+		if _, _, err := ca.Issue(name, nil, nil); err != nil {
+			return nil, err
+		}
+	}
+	if _, _, err := ca.Issue("serving", addresses, names); err != nil {
+		return nil, err
+	}
+	// token,user,uid,"groups"
+	text := fmt.Sprintf("%s,admin,admin,system:masters\n", c.Token)
+	return c, os.WriteFile(filepath.Join(dir, tokensFile), []byte(text), 0o600)
+}

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package shoot
+
+import "net/netip"
+
+// Namespace is that of the seed in which the shoot's control plane is.
+const Namespace = "shoot"
+
+// Addresses of the shoot. Its node is alone in its network namespace.
+var (
+	// Address is the node's.
+	Address = netip.AddrFrom4([4]byte{100, 112, 0, 1})
+	// Pods, Services and DNS are those of the cluster.
+	Pods     = netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 96, 0, 0}), 24)
+	Services = netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 64, 0, 0}), 24)
+	DNS      = netip.AddrFrom4([4]byte{100, 64, 0, 10})
+	// LoadBalancer is where the shoot reaches its control plane. It is of TEST-NET-1
+	// (RFC 5737), as the ends of the wire are.
+	LoadBalancer = netip.AddrFrom4([4]byte{192, 0, 2, 129})
+
+	kubernetes = netip.AddrFrom4([4]byte{100, 64, 0, 1}) // the Service of kube-apiserver
+	wireSeed   = netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, 2, 1}), 30)
+	wireShoot  = netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, 2, 2}), 30)
+)
+
+// Ports of the Service konnectivity-server, for clients in the seed.
+const (
+	GRPCPort        = 8132
+	HTTPConnectPort = 8131
+)
+
+// proxyServer is one konnectivity proxy-server of the shoot, and its agent.
+type proxyServer struct {
+	Name, Short string
+	Mode        string
+	// Frontend is a port, or 0 for the Unix socket.
+	Frontend int
+	// Agents is the port for agents. Health and Admin are ports of server and agent.
+	Agents, Health, Admin int
+}
+
+func proxyServers() []proxyServer {
+	return []proxyServer{
+		{Name: "kube-apiserver", Short: "api", Mode: "grpc", Agents: 8141, Health: 8151, Admin: 8161},
+		{Name: "grpc", Short: "grpc", Mode: "grpc", Frontend: GRPCPort, Agents: 8142, Health: 8152, Admin: 8162},
+		{Name: "http-connect", Short: "http", Mode: "http-connect", Frontend: HTTPConnectPort, Agents: 8143, Health: 8153, Admin: 8163},
+	}
+}

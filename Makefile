@@ -36,10 +36,13 @@ OLD ?=
 DURATION ?= 10m
 SEED ?=
 LOGS ?=
+REGISTRY ?= registry.example
+KIND_CLUSTER ?= kind
+K3S ?= k3s
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: packages-build ## static binaries into bin/
@@ -159,6 +162,22 @@ test-kube: packages-test ## the webhook and its chart against a real kube-apiser
 	@$(MAKE) build
 	cd test/kube && REQUIRE_ROOT=$(REQUIRE_ROOT) LAB_BIN=$(CURDIR)/bin LAB_TEST_BIN=$(CURDIR)/test/bin $(call GOTESTSUM,testname) -p 1 -count=1 -timeout 20m $(GO_TEST_FLAGS) ./...
 
+.PHONY: images
+images: need-root packages-images ## the three images for both platforms, as OCI archives in dist/images/ (root); VERSION=, REGISTRY=
+	@VERSION='$(VERSION)' REGISTRY='$(REGISTRY)' images/build
+
+.PHONY: images-lock
+images-lock: need-root packages-images ## pin the newest Debian packages of init-redirect, in images/packages.lock (root)
+	@VERSION='$(VERSION)' images/build lock
+
+.PHONY: load-kind
+load-kind: ## put the images into a kind cluster; KIND_CLUSTER=name
+	@KIND_CLUSTER='$(KIND_CLUSTER)' images/load kind
+
+.PHONY: load-k3s
+load-k3s: ## put the images into k3s on this machine (root); K3S='ssh NODE sudo k3s' reaches another
+	@K3S='$(K3S)' images/load k3s
+
 .PHONY: demo
 demo: need-root ## an unmodified curl and Prometheus reach a cluster through the sidecar (root); KEEP=1 leaves it standing
 	@$(MAKE) -j2 packages-demo go-demo
@@ -177,10 +196,10 @@ clean: ## remove everything that was built
 
 .PHONY: need-root
 need-root:
-	@[ -n "$(ROOT)" ] || { echo 'this makes network namespaces: run it as root, or with sudo' >&2; exit 1; }
+	@[ -n "$(ROOT)" ] || { echo 'this makes namespaces: run it as root, or with sudo' >&2; exit 1; }
 
-.PHONY: packages-build packages-test packages-demo packages-cluster
-packages-build packages-test packages-demo packages-cluster: packages-%:
+.PHONY: packages-build packages-test packages-demo packages-cluster packages-images
+packages-build packages-test packages-demo packages-cluster packages-images: packages-%:
 	@test/setup $*
 
 .PHONY: tools

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# The three images, a target each: proxy-client, webhook and init-redirect.
+# `make images` builds all of them for both platforms, without any registry; with
+# Docker, or anything else that speaks BuildKit, one alone:
+#
+#	docker build --target proxy-client --build-arg VERSION=0.1.0 --tag shoot-proxy/proxy-client:0.1.0 .
+#
+# What is compiled or unpacked here runs on the machine that builds: Go
+# cross-compiles, and Debian's packages of the other architecture are unpacked
+# and not installed. Nothing is emulated.
+
+ARG GO_IMAGE=golang:1.26-bookworm
+ARG BASE_IMAGE=debian:bookworm-slim
+
+FROM --platform=$BUILDPLATFORM ${GO_IMAGE} AS source
+WORKDIR /src
+COPY go.mod go.sum ./
+COPY cmd cmd
+COPY internal internal
+COPY pkg pkg
+COPY webhook webhook
+# The flags of `make build`, so that the same version of Go makes the same bytes.
+ENV CGO_ENABLED=0 GOOS=linux GOFLAGS="-trimpath -buildvcs=false -gcflags=all=-dwarf=false"
+
+FROM source AS build-proxy-client
+ARG TARGETARCH
+ARG VERSION=unknown
+RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
+    GOARCH=$TARGETARCH go build -ldflags "-s -w -X main.version=$VERSION" -o /out/ ./cmd/proxy-client
+
+FROM source AS build-webhook
+ARG TARGETARCH
+ARG VERSION=unknown
+RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
+    GOARCH=$TARGETARCH go build -ldflags "-s -w -X main.version=$VERSION" -o /out/ ./cmd/webhook
+
+FROM source AS build-init-redirect
+ARG TARGETARCH
+ARG VERSION=unknown
+RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
+    GOARCH=$TARGETARCH go build -ldflags "-s -w -X main.version=$VERSION" -o /out/ ./cmd/init-redirect
+
+# Debian's part of init-redirect: see images/README.md.
+FROM --platform=$BUILDPLATFORM ${BASE_IMAGE} AS debian
+COPY images/packages images/lock images/rootfs /images/
+
+FROM debian AS new-lock
+RUN ["/images/lock", "/images/packages", "/packages.lock"]
+
+# `docker build --target lock --output images .` writes images/packages.lock anew.
+FROM scratch AS lock
+COPY --from=new-lock /packages.lock /packages.lock
+
+FROM debian AS rootfs
+COPY images/packages.lock /images/
+ARG TARGETARCH
+# Mirrors that keep what Debian's have replaced, such as a snapshot of them.
+ARG DEBIAN_SNAPSHOT=
+RUN --mount=type=cache,id=debian-packages,target=/var/cache/debian-packages \
+    /images/rootfs "$TARGETARCH" /rootfs /var/cache/debian-packages
+
+FROM scratch AS proxy-client
+ARG VERSION=unknown
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title=proxy-client \
+      org.opencontainers.image.description="The sidecar that carries a pod's connections into a shoot, through a konnectivity proxy-server" \
+      org.opencontainers.image.source=https://github.com/shoot-proxy/proxy-client \
+      org.opencontainers.image.licenses=Apache-2.0 \
+      org.opencontainers.image.version=$VERSION \
+      org.opencontainers.image.revision=$REVISION
+COPY --from=build-proxy-client /out/proxy-client /proxy-client
+# The uid that the rules of init-redirect exempt.
+USER 14001:14001
+ENTRYPOINT ["/proxy-client"]
+
+FROM scratch AS webhook
+ARG VERSION=unknown
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title=webhook \
+      org.opencontainers.image.description="The webhook that injects init-redirect and proxy-client into pods" \
+      org.opencontainers.image.source=https://github.com/shoot-proxy/proxy-client \
+      org.opencontainers.image.licenses=Apache-2.0 \
+      org.opencontainers.image.version=$VERSION \
+      org.opencontainers.image.revision=$REVISION
+COPY --from=build-webhook /out/webhook /webhook
+USER 65532:65532
+ENTRYPOINT ["/webhook"]
+
+FROM scratch AS init-redirect
+ARG VERSION=unknown
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title=init-redirect \
+      org.opencontainers.image.description="The init container that redirects a pod's connections to a shoot to proxy-client" \
+      org.opencontainers.image.source=https://github.com/shoot-proxy/proxy-client \
+      org.opencontainers.image.licenses=Apache-2.0 \
+      org.opencontainers.image.version=$VERSION \
+      org.opencontainers.image.revision=$REVISION
+COPY --from=rootfs /rootfs /
+COPY --from=build-init-redirect /out/init-redirect /usr/local/bin/init-redirect
+ENV PATH=/usr/local/bin:/usr/sbin
+# An added capability such as NET_ADMIN is effective for root only.
+USER 0:0
+ENTRYPOINT ["init-redirect"]

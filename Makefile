@@ -36,6 +36,7 @@ OLD ?=
 DURATION ?= 10m
 SEED ?=
 LOGS ?=
+TESTS ?=
 REGISTRY ?= registry.example
 KIND_CLUSTER ?= kind
 K3S ?= k3s
@@ -57,6 +58,7 @@ test: ## everything: unit and namespace tests under the race detector, then end 
 	@$(MAKE) test-bench-micro
 	@$(MAKE) chart-test
 	@$(MAKE) test-kube
+	@$(MAKE) e2e-cluster
 	@$(MAKE) test-e2e
 
 .PHONY: test-unit
@@ -154,6 +156,26 @@ cluster-binaries: packages-cluster ## all that the test clusters run: Kubernetes
 	@install -C /bin/busybox "$$(command -v prometheus)" "$$(command -v prometheus-node-exporter)" test/bin/node/
 	@install -C $(addprefix /usr/lib/cni/,$(CNI_PLUGINS)) test/bin/node/cni/
 
+.PHONY: cluster-up
+cluster-up: need-root cluster-program ## a seed and a shoot on this machine, which stay; prints how to come to them (root)
+	@$(MAKE) peers
+	@$(MAKE) cluster-binaries
+	@test/bin/cluster up
+
+.PHONY: cluster-down
+cluster-down: need-root cluster-program ## remove what make cluster-up made, also after a failed or interrupted start (root)
+	@test/bin/cluster down
+
+# Packages of this module start two clusters each, so one at a time. With SEED_KUBECONFIG
+# the tests run in those of make cluster-up.
+.PHONY: e2e-cluster
+e2e-cluster: need-root packages-test ## everything in two whole clusters, with the images of make images if they are there (root); TESTS=regexp picks some
+	@$(MAKE) tools
+	@$(MAKE) peers
+	@$(MAKE) helm
+	@$(MAKE) cluster-binaries
+	cd test/cluster && REQUIRE_ROOT=$(REQUIRE_ROOT) LAB_BIN=$(CURDIR)/bin LAB_TEST_BIN=$(CURDIR)/test/bin $(call GOTESTSUM,testname) -p 1 -count=1 -timeout 30m $(if $(TESTS),-run '$(TESTS)') $(GO_TEST_FLAGS) ./...
+
 .PHONY: test-kube
 test-kube: packages-test ## the webhook and its chart against a real kube-apiserver and etcd
 	@$(MAKE) tools
@@ -206,6 +228,11 @@ packages-build packages-test packages-demo packages-cluster packages-images: pac
 tools:
 	@mkdir -p $(TOOLS)
 	@go build -C test/tools -o ../bin/tools/ tool
+
+.PHONY: cluster-program
+cluster-program: packages-build
+	@mkdir -p test/bin
+	@CGO_ENABLED=0 go build -C test/cluster $(BUILD_FLAGS) -ldflags '$(LDFLAGS)' -o $(CURDIR)/test/bin/ ./cmd/cluster
 
 .PHONY: peers
 peers:

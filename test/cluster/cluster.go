@@ -18,6 +18,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/cluster/remover"
 	"github.com/shoot-proxy/proxy-client/test/cluster/seed"
 	"github.com/shoot-proxy/proxy-client/test/cluster/shoot"
+	"github.com/shoot-proxy/proxy-client/test/lab"
 )
 
 // prefix begins the names of all folders and cgroup folders that clusters make.
@@ -36,9 +37,20 @@ type Options struct {
 }
 
 // NewDir returns the path of a folder that does not exist yet, for [Options].
-func NewDir() string {
-	// Not $TMPDIR: pods' users must be able to look there.
-	return filepath.Join("/tmp", prefix+strings.ToLower(rand.Text()[:8]))
+func NewDir() string { return DirFor(strings.ToLower(rand.Text()[:8])) }
+
+// DirFor is the folder of a name. A name stands for one pair of clusters on this machine.
+func DirFor(name string) string {
+	return filepath.Join("/tmp", prefix+name) // not $TMPDIR: pods' users must be able to look there
+}
+
+// ProductImages are the archives that `make images` has made, if it has.
+func ProductImages() ([]string, error) {
+	root, err := lab.RepositoryRoot()
+	if err != nil {
+		return nil, err
+	}
+	return filepath.Glob(filepath.Join(root, "dist", "images", "*.tar"))
 }
 
 // Clusters are a seed and a shoot that run.
@@ -84,18 +96,17 @@ func (c *Clusters) start(ctx context.Context, options Options) error {
 	if err != nil {
 		return err
 	}
-	cgroup := filepath.Base(c.Dir)
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() (err error) {
 		c.Seed, err = seed.Start(groupCtx, seed.Config{
-			Parent: c.Dir, Cgroup: cgroup + "-seed", Binaries: options.Binaries, Sandbox: image.Reference(image.Sandbox),
+			Parent: c.Dir, Cgroup: cgroupName(c.Dir, "seed"), Binaries: options.Binaries, Sandbox: image.Reference(image.Sandbox),
 			Archives: append(seedArchives, options.Images...),
 		})
 		return err
 	})
 	group.Go(func() (err error) {
 		c.Shoot, err = shoot.StartNode(groupCtx, shoot.Config{
-			Parent: c.Dir, Cgroup: cgroup + "-shoot", Binaries: options.Binaries, Sandbox: image.Reference(image.Sandbox),
+			Parent: c.Dir, Cgroup: cgroupName(c.Dir, "shoot"), Binaries: options.Binaries, Sandbox: image.Reference(image.Sandbox),
 			Archives: shootArchives,
 		})
 		return err

@@ -22,12 +22,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
+
+	"k8s.io/klog/v2"
 
 	"github.com/shoot-proxy/proxy-client/test/cluster"
 	"github.com/shoot-proxy/proxy-client/test/lab"
@@ -49,6 +51,8 @@ func Main(m *testing.M) int {
 	if os.Getenv(SeedKubeconfig) != "" || available() != nil {
 		return m.Run() // New says what is missing
 	}
+	klog.SetOutput(io.Discard) // client-go's words about each watch that a test ends
+	klog.LogToStderr(false)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	c, err := start(ctx)
@@ -58,8 +62,9 @@ func Main(m *testing.M) int {
 	}
 	stop() // from now on a signal ends the program, and with it the clusters
 	code := m.Run()
-	if err := c.Close(); err != nil {
-		fmt.Fprintln(os.Stderr, "the clusters left something behind:", err)
+	err = c.Close()
+	if left := cluster.Leftovers(c.Dir); err != nil || len(left) != 0 {
+		fmt.Fprintln(os.Stderr, "the clusters left something behind:", err, left)
 		return 1
 	}
 	return code
@@ -89,11 +94,7 @@ func options() (cluster.Options, error) {
 	if err != nil {
 		return cluster.Options{}, err
 	}
-	root, err := lab.RepositoryRoot()
-	if err != nil {
-		return cluster.Options{}, err
-	}
-	images, err := filepath.Glob(filepath.Join(root, "dist", "images", "*.tar"))
+	images, err := cluster.ProductImages()
 	return cluster.Options{Binaries: binaries, Images: images, Dir: cluster.NewDir()}, err
 }
 

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package node_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/shoot-proxy/proxy-client/test/cluster"
+	"github.com/shoot-proxy/proxy-client/test/cluster/node"
+	"github.com/shoot-proxy/proxy-client/test/lab"
+)
+
+// config is that of a node in a folder of its own, which the test removes.
+func config(t *testing.T) node.Config {
+	t.Helper()
+	_, binaries, err := lab.FindBinaries()
+	if err == nil {
+		err = cluster.Available(binaries)
+	}
+	if err != nil && os.Getenv("REQUIRE_ROOT") == "1" {
+		t.Fatalf("%s cannot run, and REQUIRE_ROOT=1 forbids skipping it: %v", t.Name(), err)
+	}
+	if err != nil {
+		t.Skipf("SKIPPED: %s cannot run: %v", t.Name(), err)
+	}
+	dir := os.Getenv(victim)
+	if dir == "" {
+		dir = cluster.NewDir()
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { os.RemoveAll(dir) })
+	}
+	return node.Config{
+		Name: "seed", Parent: dir, Cgroup: filepath.Base(dir) + "-seed", Binaries: binaries, Sandbox: "registry.example/test/none",
+		Address: netip.MustParseAddr("10.241.255.1"), Pods: netip.MustParsePrefix("10.241.0.0/24"), Services: netip.MustParsePrefix("10.242.0.0/24"),
+	}
+}
+
+func within(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// nothingLeft returns what is left on the machine of a node in the folder, which itself
+// may be there, and of its network namespace.
+func nothingLeft(dir, network string) error {
+	var left []string
+	for _, what := range cluster.Leftovers(dir) {
+		if what != "folder "+dir {
+			left = append(left, what)
+		}
+	}
+	if entries, err := os.ReadDir(dir); err == nil && len(entries) != 0 {
+		left = append(left, "file "+entries[0].Name())
+	}
+	for _, pattern := range []string{"/proc/[0-9]*/ns/net", "/proc/[0-9]*/fd/*"} {
+		links, err := filepath.Glob(pattern)
+		if err != nil {
+			return err
+		}
+		for _, link := range links {
+			if to, err := os.Readlink(link); err == nil && to == network { // gone meanwhile, or another
+				left = append(left, link)
+			}
+		}
+	}
+	if len(left) != 0 {
+		return fmt.Errorf("left: %s", strings.Join(left, "; "))
+	}
+	return nil
+}
+
+func networkOf(t *testing.T, pid int) string {
+	t.Helper()
+	network, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return network
+}
+
+func TestStartThatFailsLeavesNothing(t *testing.T) {
+	c := config(t)
+	c.Binaries = t.TempDir() // without containerd
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	n, err := node.Start(ctx, c)
+	if err == nil {
+		t.Fatal(errors.Join(errors.New("a node starts without containerd"), n.Close()))
+	}
+	if !strings.Contains(err.Error(), "containerd") {
+		t.Errorf("the error does not tell what is wrong: %v", err)
+	}
+	if err := nothingLeft(c.Parent, ""); err != nil {
+		t.Error(err)
+	}
+}
+
+// A node has its own network, processes, folders and name, keeps its programs running, and
+// is gone after Close.
+func TestNode(t *testing.T) {
+	c := config(t)
+	ctx := within(t)
+	n, err := node.Start(ctx, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	network := networkOf(t, n.PID)
+
+	for command, want := range map[string]string{
+		"hostname":                            "seed",
+		"cat /proc/sys/vm/overcommit_memory":  "1",
+		"cat /proc/sys/kernel/panic_on_oops":  "1",
+		"ls /var/lib":                         "containerd",
+		"ip -4 -brief address show dev node0": "node0            UNKNOWN        10.241.255.1/32",
+	} {
+		out, err := n.Run(ctx, strings.Fields(command)...)
+		if err != nil || strings.TrimSpace(out) != want {
+			t.Errorf("%s gives %q, %v, want %q", command, out, err, want)
+		}
+	}
+
+	version := func(ctx context.Context) error { _, err := n.Run(ctx, "ctr", "--timeout=2s", "version"); return err }
+	if err := n.Hold(ctx, "containerd"); err != nil {
+		t.Fatal(err)
+	}
+	err = n.WaitFor(ctx, "containerd", "its end", func(ctx context.Context) error {
+		if err := version(ctx); err == nil {
+			return errors.New("it answers")
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	if err := n.Release("containerd"); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.WaitFor(ctx, "containerd", "its next start", version); err != nil {
+		t.Error(err)
+	}
+
+	if err := n.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := nothingLeft(c.Parent, network); err != nil {
+		t.Error(err)
+	}
+}
+
+// victim is the environment variable under which a test is the program that is killed. It
+// holds the folder for the node.
+const victim = "NODE_TEST_VICTIM"
+
+func TestNodeOfAKilledProgramLeavesNothing(t *testing.T) {
+	c := config(t)
+	if os.Getenv(victim) != "" {
+		n, err := node.Start(within(t), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Println("started", n.PID)
+		select {} // until it is killed
+	}
+	cmd := exec.Command(os.Args[0], "-test.run", "^"+t.Name()+"$")
+	cmd.Env = append(os.Environ(), victim+"="+c.Parent)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var said strings.Builder
+	pid := 0
+	for lines := bufio.NewScanner(out); pid == 0 && lines.Scan(); {
+		said.WriteString(lines.Text() + "\n")
+		if number, found := strings.CutPrefix(lines.Text(), "started "); found {
+			if pid, err = strconv.Atoi(number); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	network := ""
+	if pid != 0 {
+		network = networkOf(t, pid)
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Error(err)
+	}
+	_ = cmd.Wait() // it was killed
+	if pid == 0 {
+		t.Fatalf("the victim did not start its node:\n%s", said.String())
+	}
+	err = lab.Poll(within(t), "everything of the node to go", func(context.Context) error { return nothingLeft(c.Parent, network) })
+	if err != nil {
+		t.Error(err)
+	}
+}

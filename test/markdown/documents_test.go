@@ -59,7 +59,6 @@ func TestDocumentsTellCommands(t *testing.T) {
 	}
 	want := []string{
 		"install.md: another workload",
-		"install.md: needs a registry",
 		"install.md: on the nodes",
 		"quickstart.md: loads images into kind clusters",
 		"quickstart.md: makes kind clusters",

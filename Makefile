@@ -192,6 +192,11 @@ images: need-root packages-images ## the three images for both platforms, as OCI
 images-lock: need-root packages-images ## pin the newest Debian packages of init-redirect, in images/packages.lock (root)
 	@VERSION='$(VERSION)' images/build lock
 
+.PHONY: quickstart-images
+quickstart-images: packages-build ## upstream's proxy-server and agent as images, for docs/quickstart.md, into dist/quickstart/
+	@$(MAKE) peers
+	@go run -C test/cluster ./cmd/quickstart-images --binaries $(CURDIR)/test/bin --manifests $(CURDIR)/docs/quickstart --out $(CURDIR)/dist/quickstart
+
 .PHONY: load-kind
 load-kind: ## put the images into a kind cluster; KIND_CLUSTER=name
 	@KIND_CLUSTER='$(KIND_CLUSTER)' images/load kind

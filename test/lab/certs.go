@@ -112,6 +112,16 @@ func NewAuthority(dir, name string) (*Authority, error) {
 	return &Authority{File: filepath.Join(dir, name+".crt"), dir: dir, cert: cert, key: key}, writePEM(filepath.Join(dir, name+".crt"), "CERTIFICATE", der, 0o644)
 }
 
+// WriteKey writes the authority's own key into a PEM file that only root can read: for
+// those that issue certificates by other means.
+func (a *Authority) WriteKey(path string) error {
+	private, err := x509.MarshalPKCS8PrivateKey(a.key)
+	if err != nil {
+		return fmt.Errorf("write the key of CA %s: %w", a.File, err)
+	}
+	return writePEM(path, "PRIVATE KEY", private, 0o600)
+}
+
 // Issue makes another certificate, good for both ends of a connection, in
 // name.crt beside the authority's own, and its key in name.key, which only root
 // can read.

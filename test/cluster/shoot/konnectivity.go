@@ -20,12 +20,17 @@ type Konnectivity struct {
 	// Frontend has ca.crt, server.crt and server.key, and client.crt and client.key
 	// for a client.
 	Frontend string `json:"frontend"`
+	// FrontendCAKey is the file with the key of Frontend's CA, for more clients.
+	FrontendCAKey string `json:"frontendCAKey"`
 	// Agents has ca.crt, server.crt and server.key, agent.crt and agent.key.
 	Agents string `json:"agents"`
 }
 
 func newKonnectivity(dir string) (*Konnectivity, error) {
-	k := &Konnectivity{Frontend: filepath.Join(dir, "frontend"), Agents: filepath.Join(dir, "agents")}
+	k := &Konnectivity{
+		Frontend: filepath.Join(dir, "frontend"), Agents: filepath.Join(dir, "agents"),
+		FrontendCAKey: filepath.Join(dir, "frontend-ca.key"), // beside them: no pod gets it
+	}
 	for _, folder := range []string{k.Frontend, k.Agents} {
 		if err := os.MkdirAll(folder, 0o700); err != nil {
 			return nil, err
@@ -33,6 +38,9 @@ func newKonnectivity(dir string) (*Konnectivity, error) {
 	}
 	frontend, err := lab.NewAuthority(k.Frontend, "ca")
 	if err != nil {
+		return nil, err
+	}
+	if err := frontend.WriteKey(k.FrontendCAKey); err != nil {
 		return nil, err
 	}
 	agents, err := lab.NewAuthority(k.Agents, "ca")

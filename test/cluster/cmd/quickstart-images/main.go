@@ -1,21 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command quickstart-images makes images of upstream's proxy-server and agent, as OCI
-// archives, under the names that the manifests of docs/quickstart.md have for them.
+// Command quickstart-images writes the images that docs/quickstart.md needs of
+// konnectivity, as package quickstart makes them.
 //
 //	quickstart-images --binaries test/bin --manifests docs/quickstart --out dist/quickstart
 package main
 
 import (
-	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
-	"regexp"
 
-	"github.com/shoot-proxy/proxy-client/test/cluster/image"
+	"github.com/shoot-proxy/proxy-client/test/cluster/quickstart"
 )
 
 func main() {
@@ -25,51 +22,18 @@ func main() {
 	}
 }
 
-// manifests has the image of a program by the name of its manifest.
-func manifests() map[string]string {
-	return map[string]string{"proxy-server": image.Server, "proxy-agent": image.Agent}
-}
-
 func run(args []string, stdout io.Writer) error {
 	flags := flag.NewFlagSet("quickstart-images", flag.ContinueOnError)
 	binaries := flags.String("binaries", "test/bin", "folder with the programs server and agent")
-	folder := flags.String("manifests", "docs/quickstart", "folder with the manifests")
+	manifests := flags.String("manifests", "docs/quickstart", "folder with the manifests")
 	out := flags.String("out", "dist/quickstart", "folder for the archives")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(*out, 0o755); err != nil {
-		return fmt.Errorf("make images: %w", err)
-	}
-	for name, program := range manifests() {
-		i, err := image.New(program, *binaries)
-		if err != nil {
-			return err
-		}
-		if i.Reference, err = imageOf(filepath.Join(*folder, name+".yaml")); err != nil {
-			return err
-		}
-		archive := filepath.Join(*out, name+".tar")
-		if err := i.Write(archive); err != nil {
-			return err
-		}
-		fmt.Fprintf(stdout, "%s: %s\n", archive, i.Reference)
-	}
-	return nil
-}
-
-// imageLine is the one of a manifest that names its container's image.
-var imageLine = regexp.MustCompile(`(?m)^ *image: (\S+)$`)
-
-// imageOf returns the name of the only image in a manifest.
-func imageOf(path string) (string, error) {
-	manifest, err := os.ReadFile(path)
+	paths, err := quickstart.Archives(*binaries, *manifests, *out)
 	if err != nil {
-		return "", fmt.Errorf("find an image's name: %w", err)
+		return err
 	}
-	found := imageLine.FindAllSubmatch(manifest, -1)
-	if len(found) != 1 {
-		return "", errors.New(path + " has to name one image")
-	}
-	return string(found[0][1]), nil
+	_, err = fmt.Fprintf(stdout, "%s\n%s\n", paths.Server, paths.Agent)
+	return err
 }

@@ -139,22 +139,27 @@ kube: packages-build ## kube-apiserver and kube-controller-manager, into test/bi
 
 # containerd's own names for the storage that it is built without: each wants a C library.
 CONTAINERD_TAGS := no_btrfs,no_devmapper,no_zfs
-# What a module of test/cluster/binaries has for tools.
-NODE_BUILD = go build -C test/cluster/binaries/$(1) $(BUILD_FLAGS) -ldflags '$(LDFLAGS)' $(if $(2),-tags '$(2)') -o $(CURDIR)/test/bin/node/ tool
+# Builds packages $(3) of a module of test/cluster/binaries, its tools if there is no $(3), with tags $(2).
+NODE_BUILD = go build -C test/cluster/binaries/$(1) $(BUILD_FLAGS) -ldflags '$(LDFLAGS)' $(if $(2),-tags '$(2)') -o $(CURDIR)/test/bin/node/ $(or $(3),tool)
 CNI_PLUGINS := bridge host-local loopback portmap
+# Copies files $(3) of the module $(2), which a module of test/cluster/binaries needs, into test/bin/node/$(4)/.
+MODULE_FILES = mkdir -p test/bin/node/$(4) && install -C -m 644 "$$(go list -C test/cluster/binaries/$(1) -m -f '{{.Dir}}' $(2))"/$(3) test/bin/node/$(4)/
 
 .PHONY: cluster-binaries
 cluster-binaries: packages-cluster ## all that the test clusters run: Kubernetes into test/bin/kube/, a node's and its pods' programs into test/bin/node/
 	@mkdir -p test/bin/kube test/bin/node/cni
-	@test -x test/bin/node/coredns || echo 'building Kubernetes, containerd and CoreDNS (ten minutes the first time)'
+	@test -x test/bin/node/operator || echo 'building Kubernetes, containerd, CoreDNS and more (ten minutes the first time)'
 	@CGO_ENABLED=0 $(call NODE_BUILD,containerd,$(CONTAINERD_TAGS))
 	@CGO_ENABLED=1 $(call NODE_BUILD,runc,seccomp)
 	@$(KUBE_BUILD) tool
-	@CGO_ENABLED=0 $(call NODE_BUILD,coredns)
+	@CGO_ENABLED=0 $(call NODE_BUILD,addons,,tool ./...)
+	@CGO_ENABLED=0 $(call NODE_BUILD,cert-manager,,./...)
 	@CGO_ENABLED=0 go build -C test/cluster $(BUILD_FLAGS) -ldflags '$(LDFLAGS)' -o $(CURDIR)/test/bin/node/ ./cmd/pause
 	@install -C "$$(command -v etcd)" test/bin/kube/
 	@install -C /bin/busybox "$$(command -v prometheus)" "$$(command -v prometheus-node-exporter)" test/bin/node/
 	@install -C $(addprefix /usr/lib/cni/,$(CNI_PLUGINS)) test/bin/node/cni/
+	@$(call MODULE_FILES,addons,github.com/prometheus-operator/prometheus-operator,example/prometheus-operator-crd/*.yaml,crds/prometheus-operator)
+	@$(call MODULE_FILES,cert-manager,github.com/cert-manager/cert-manager,deploy/crds/*.yaml,crds/cert-manager)
 
 .PHONY: cluster-up
 cluster-up: need-root cluster-program ## a seed and a shoot on this machine, which stay; prints how to come to them (root)

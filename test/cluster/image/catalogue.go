@@ -21,8 +21,11 @@ const (
 	CoreDNS               = "coredns"
 	Prometheus            = "prometheus"
 	NodeExporter          = "node-exporter"
-	Busybox               = "busybox" // a shell, wget without TLS, httpd
-	Curl                  = "curl"    // with busybox
+	PrometheusOperator    = "prometheus-operator"
+	ConfigReloader        = "prometheus-config-reloader"
+	CertManager           = "cert-manager" // its controllers, in one process
+	Busybox               = "busybox"      // a shell, wget without TLS, httpd
+	Curl                  = "curl"         // with busybox
 )
 
 // The users of images whose programs need no root.
@@ -53,6 +56,9 @@ func recipes() map[string]recipe {
 		CoreDNS:               {binary: "node/coredns", user: nonRoot},
 		Prometheus:            {binary: "node/prometheus", user: nobody},
 		NodeExporter:          {binary: "node/prometheus-node-exporter", user: nobody, program: "node_exporter"},
+		PrometheusOperator:    {binary: "node/operator", user: nobody},
+		ConfigReloader:        {binary: "node/prometheus-config-reloader", user: nobody},
+		CertManager:           {binary: "node/cert-manager", user: nonRoot},
 		Busybox:               {shell: true},
 		Curl:                  {binary: "/usr/bin/curl", shell: true},
 	}

@@ -40,7 +40,7 @@ func TestProgramsRunFromTheirImages(t *testing.T) {
 				return
 			case CoreDNS:
 				arguments = []string{"-version"}
-			case Server, Agent:
+			case Server, Agent, CertManager:
 				arguments = []string{"--help"}
 			case Busybox:
 				arguments = []string{"-c", "wget --help"}

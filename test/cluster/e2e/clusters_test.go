@@ -47,7 +47,6 @@ kind: Pod
 metadata: {name: client}
 spec:
   terminationGracePeriodSeconds: 0
-  automountServiceAccountToken: false
   containers:
   - name: client
     image: `+image.Reference(imageName)+`

@@ -8,29 +8,23 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/shoot-proxy/proxy-client/test/cluster/remover"
 )
 
 const cgroupRoot = "/sys/fs/cgroup"
 
-// makeCgroups makes a folder of the given name below each cgroup controller.
+// makeCgroups makes a folder of the given name below each hierarchy of cgroups.
 func makeCgroups(name string, r *remover.Remover) error {
-	if _, err := os.Stat(filepath.Join(cgroupRoot, "memory")); err != nil {
-		return fmt.Errorf("a node needs the cgroup hierarchies of version 1 (boot with systemd.unified_cgroup_hierarchy=0): %w", err)
-	}
-	controllers, err := os.ReadDir(cgroupRoot)
+	parents, err := hierarchies()
 	if err != nil {
 		return err
 	}
-	for _, controller := range controllers {
-		parent := filepath.Join(cgroupRoot, controller.Name())
-		if !controller.IsDir() { // "cpu" may be a link to "cpu,cpuacct"
-			continue
-		}
-		if _, err := os.Stat(filepath.Join(parent, "cgroup.procs")); err != nil {
-			continue // nothing is mounted there
-		}
+	for _, parent := range parents {
 		folder := filepath.Join(parent, name)
 		if err := r.Cgroup(folder); err != nil {
 			return err
@@ -38,7 +32,7 @@ func makeCgroups(name string, r *remover.Remover) error {
 		if err := os.Mkdir(folder, 0o755); err != nil {
 			return err
 		}
-		// No process may be in a cpuset without CPUs, and a new one has none.
+		// In version 1 no process may be in a cpuset without CPUs, and a new one has none.
 		for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
 			if err := inherit(parent, folder, file); err != nil {
 				return err
@@ -48,26 +42,80 @@ func makeCgroups(name string, r *remover.Remover) error {
 	return nil
 }
 
-// inherit copies what a file of the parent says to the same file of the folder, if the
-// controller has one.
-func inherit(parent, folder, file string) error {
-	path := filepath.Join(folder, file)
-	now, err := os.ReadFile(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
+// hierarchies are the folders at which cgroups are mounted: one of version 2, or one of
+// version 1 for each controller.
+func hierarchies() ([]string, error) {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(cgroupRoot, &fs); err != nil {
+		return nil, fmt.Errorf("cgroups at %s: %w", cgroupRoot, err)
 	}
-	if err != nil || len(bytes.TrimSpace(now)) != 0 {
-		return err
+	if fs.Type == unix.CGROUP2_SUPER_MAGIC {
+		return []string{cgroupRoot}, delegate()
 	}
-	text, err := os.ReadFile(filepath.Join(parent, file))
+	entries, err := os.ReadDir(cgroupRoot)
+	if err != nil {
+		return nil, err
+	}
+	var found []string
+	for _, entry := range entries {
+		path := filepath.Join(cgroupRoot, entry.Name())
+		if !entry.IsDir() { // "cpu" may be a link to "cpu,cpuacct"
+			continue
+		}
+		if _, err := os.Stat(filepath.Join(path, "cgroup.procs")); err == nil {
+			found = append(found, path)
+		}
+	}
+	if len(found) == 0 {
+		return nil, fmt.Errorf("a node needs cgroups, and none are mounted below %s", cgroupRoot)
+	}
+	return found, nil
+}
+
+// delegate lets folders below the root have what a kubelet needs, where they have not. It
+// stays so: that changes nothing for what runs.
+func delegate() error {
+	control := filepath.Join(cgroupRoot, "cgroup.subtree_control")
+	text, err := os.ReadFile(control)
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(path, text, 0o644)
+	has := strings.Fields(string(text))
+	for _, controller := range []string{"cpu", "cpuset", "memory", "pids", "io"} {
+		if slices.Contains(has, controller) {
+			continue
+		}
+		if err := os.WriteFile(control, []byte("+"+controller), 0o644); err != nil {
+			return fmt.Errorf("a kubelet needs the cgroup controller %s: %w", controller, err)
+		}
+	}
+	return nil
+}
+
+// inherit copies what a file of the parent says to the same file of the folder, if the
+// hierarchy has it and it says nothing yet.
+func inherit(parent, folder, file string) error {
+	from, err := os.ReadFile(filepath.Join(parent, file))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(folder, file)
+	now, err := os.ReadFile(path)
+	if err != nil || len(bytes.TrimSpace(now)) != 0 {
+		return err
+	}
+	return os.WriteFile(path, from, 0o644)
 }
 
 // Cgroups are the existing folders of a node's cgroup.
 func Cgroups(name string) []string {
-	found, _ := filepath.Glob(filepath.Join(cgroupRoot, "*", name)) // a wrong pattern finds nothing
+	var found []string
+	for _, pattern := range []string{filepath.Join(cgroupRoot, name), filepath.Join(cgroupRoot, "*", name)} {
+		paths, _ := filepath.Glob(pattern) // a wrong pattern finds nothing
+		found = append(found, paths...)
+	}
 	return found
 }

@@ -18,5 +18,5 @@
 // node is gone after [Node.Close], and also when the program that started it is killed.
 // The machine's own rules, routes, sysctls and mounts stay as they are.
 //
-// It needs root and the cgroup hierarchies of version 1.
+// It needs root. Cgroups may be of either version; only version 1 has been tried.
 package node

@@ -31,7 +31,7 @@ func SeedImages() []string {
 
 // NodeImages are those that the shoot's own pods need.
 func NodeImages() []string {
-	return []string{image.Sandbox, image.CoreDNS, image.Agent, image.NodeExporter, image.Busybox}
+	return []string{image.Sandbox, image.CoreDNS, image.Agent, image.NodeExporter, image.Busybox, image.Curl}
 }
 
 // images are those of the templates.

@@ -137,8 +137,9 @@ kube: packages-build ## kube-apiserver and kube-controller-manager, into test/bi
 	@test -x test/bin/kube/kube-apiserver || echo 'building kube-apiserver and kube-controller-manager (ten minutes the first time)'
 	@$(KUBE_BUILD) $(addprefix k8s.io/kubernetes/cmd/,kube-apiserver kube-controller-manager)
 
-# containerd's own names for the storage that it is built without: each wants a C library.
-CONTAINERD_TAGS := no_btrfs,no_devmapper,no_zfs
+# containerd's own names for what it is built without: storage that wants C libraries, and
+# the exporters of traces, which take long to build.
+CONTAINERD_TAGS := no_btrfs,no_devmapper,no_zfs,no_tracing
 # Builds packages $(3) of a module of test/cluster/binaries, its tools if there is no $(3), with tags $(2).
 NODE_BUILD = go build -C test/cluster/binaries/$(1) $(BUILD_FLAGS) -ldflags '$(LDFLAGS)' $(if $(2),-tags '$(2)') -o $(CURDIR)/test/bin/node/ $(or $(3),tool)
 CNI_PLUGINS := bridge host-local loopback portmap

@@ -56,6 +56,7 @@ test: ## everything: unit and namespace tests under the race detector, then end 
 	REQUIRE_ROOT=$(REQUIRE_ROOT) $(call GOTESTSUM,pkgname) -race $(GO_TEST_FLAGS) ./...
 	@$(MAKE) test-egressselector
 	@$(MAKE) test-bench-micro
+	@$(MAKE) test-images
 	@$(MAKE) chart-test
 	@$(MAKE) test-kube
 	@$(MAKE) e2e-cluster
@@ -202,6 +203,14 @@ images-lock: need-root packages-images ## pin the newest Debian packages of init
 quickstart-images: packages-build ## upstream's proxy-server and agent as images, for docs/quickstart.md, into dist/quickstart/
 	@$(MAKE) peers
 	@go run -C test/cluster ./cmd/quickstart-images --binaries $(CURDIR)/test/bin --manifests $(CURDIR)/docs/quickstart --out $(CURDIR)/dist/quickstart
+
+# They have a folder of their own: what dist/ has may be somebody's release.
+.PHONY: test-images
+test-images: need-root packages-test packages-images tools ## the images: what is in them, that a second build is the same, that they work and load (root)
+	@IMAGES_DIST=test/bin/images VERSION='$(VERSION)' REGISTRY='$(REGISTRY)' images/build
+	@mkdir -p test/bin/node
+	@CGO_ENABLED=0 $(call NODE_BUILD,containerd,$(CONTAINERD_TAGS))
+	cd test/images && REQUIRE_ROOT=$(REQUIRE_ROOT) IMAGES_DIST=$(CURDIR)/test/bin/images $(call GOTESTSUM,testname) -count=1 -timeout 20m $(GO_TEST_FLAGS) ./...
 
 .PHONY: load-kind
 load-kind: ## put the images into a kind cluster; KIND_CLUSTER=name

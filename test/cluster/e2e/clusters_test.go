@@ -37,23 +37,27 @@ func targets(ctx context.Context, t *testing.T, rig *clustertest.Rig) map[string
 	}
 }
 
-// curlPod runs until the test's end.
-func curlPod(t *testing.T, c *clustertest.Cluster, imageName string) *corev1.Pod {
+// runClient runs a pod until the namespace's end. Labels are "key=value".
+func runClient(t *testing.T, c *clustertest.Cluster, namespace, imageName string, labels ...string) *corev1.Pod {
 	t.Helper()
-	namespace := c.Namespace(t)
-	c.Apply(t, namespace, `
-apiVersion: v1
-kind: Pod
-metadata: {name: client}
-spec:
-  terminationGracePeriodSeconds: 0
-  containers:
-  - name: client
-    image: `+image.Reference(imageName)+`
-    imagePullPolicy: Never
-    command: [sleep, infinity]
-`)
-	return c.AwaitPod(t, namespace, "client", clustertest.Ready)
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: "client", Labels: map[string]string{}},
+		Spec: corev1.PodSpec{
+			TerminationGracePeriodSeconds: new(int64(0)),
+			Containers: []corev1.Container{{
+				Name: "client", Image: image.Reference(imageName), ImagePullPolicy: corev1.PullNever,
+				Command: []string{"sleep", "infinity"},
+			}},
+		},
+	}
+	for _, label := range labels {
+		key, value, _ := strings.Cut(label, "=")
+		pod.Labels[key] = value
+	}
+	if _, err := c.Client.CoreV1().Pods(namespace).Create(clustertest.Context(t), pod, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	return c.AwaitPod(t, namespace, pod.Name, clustertest.Ready)
 }
 
 // connect fails unless something accepts a connection at the address within 3 s.
@@ -71,7 +75,8 @@ func connect(ctx context.Context, c *clustertest.Cluster, pod *corev1.Pod, addre
 func TestShootIsUnreachableFromSeedPods(t *testing.T) {
 	rig := clustertest.New(t)
 	ctx := clustertest.Context(t)
-	inSeed, inShoot := curlPod(t, rig.Seed, image.Busybox), curlPod(t, rig.Shoot, image.Busybox)
+	inSeed := runClient(t, rig.Seed, rig.Seed.Namespace(t), image.Busybox)
+	inShoot := runClient(t, rig.Shoot, rig.Shoot.Namespace(t), image.Busybox)
 	for what, address := range targets(ctx, t, rig) {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()

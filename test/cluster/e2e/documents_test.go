@@ -86,9 +86,11 @@ func (r *reader) follow(t *testing.T, document string, sections ...string) {
 }
 
 // ownNamespaces has what a document makes removed at the end of the test: helm's release,
-// and these namespaces. The test fails at once if one of them is there already.
+// and these namespaces. What other tests have installed is removed first; the test fails at
+// once if one of the namespaces is there all the same.
 func ownNamespaces(t *testing.T, rig *clustertest.Rig, inSeed, inShoot []string) {
 	t.Helper()
+	rig.UninstallWebhook(t)
 	all := map[*clustertest.Cluster][]string{rig.Seed: inSeed, rig.Shoot: inShoot}
 	for c, names := range all {
 		for _, name := range names {

@@ -93,7 +93,7 @@ func eventuallyServes(t *testing.T, c *clustertest.Cluster, pod *corev1.Pod, wan
 func TestShootIsAWholeCluster(t *testing.T) {
 	rig := clustertest.New(t)
 	ctx := clustertest.Context(t)
-	pod := curlPod(t, rig.Shoot, image.Curl)
+	pod := runClient(t, rig.Shoot, rig.Shoot.Namespace(t), image.Curl)
 	eventuallyServes(t, rig.Shoot, pod, "hello from the shoot", "curl", "-sS", "--max-time", "20", "http://web.default.svc.cluster.local")
 
 	kubelet := "https://" + net.JoinHostPort(shoot.Address.String(), "10250") + "/metrics"

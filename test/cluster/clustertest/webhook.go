@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package clustertest
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/shoot-proxy/proxy-client/test/cluster/shoot"
+	"github.com/shoot-proxy/proxy-client/test/lab"
+)
+
+// What the webhook's installation is called in the seed.
+const (
+	// WebhookNamespace has the webhook, and nothing else.
+	WebhookNamespace = "shoot-proxy"
+	// WebhookRelease is helm's name for it.
+	WebhookRelease = "proxy-client"
+	// WebhookDeployment is what the chart makes for a release of that name. The Service,
+	// the ServiceAccount and the MutatingWebhookConfiguration have the same name.
+	WebhookDeployment = WebhookRelease + "-webhook"
+)
+
+// InjectLabel is the label that asks for the injection of a pod, by the value "true".
+const InjectLabel = "shoot-proxy.io/inject"
+
+// installedAs is the annotation of helm's own Secret by which InstallWebhook knows an
+// installation of the same chart and values again.
+const installedAs = "test.shoot-proxy.io/installed-as"
+
+// InstallWebhook installs the chart of `make release` with helm, with its images, for the
+// shoot and its proxy-server for gRPC. It returns once the webhook injects pods. Where that
+// is so already it does nothing, so each test that needs the webhook calls it, after
+// t.Parallel if it calls that.
+//
+// The documents are more values, as YAML; the last one wins. A test that passes some must
+// not run in parallel with others. The next test gets the usual ones again.
+func (r *Rig) InstallWebhook(t testing.TB, documents ...string) {
+	t.Helper()
+	defer r.lockHelm(t)()
+	chart := Chart(t)
+	values := append([]string{WebhookValues()}, documents...)
+	want := fingerprint(t, chart, values)
+	if release := r.newestRelease(t); release == nil || release.Annotations[installedAs] != want {
+		r.Seed.helmUpgrade(t, chart, values)
+		r.markRelease(t, want)
+	}
+	r.Seed.AwaitDeployment(t, WebhookNamespace, WebhookDeployment, Available)
+	Eventually(t, "the webhook to inject a pod", r.Seed.injects)
+}
+
+// UninstallWebhook removes what InstallWebhook has installed, with its namespace, so that a
+// test can install it in another way. Such a test must not run in parallel with others.
+func (r *Rig) UninstallWebhook(t testing.TB) {
+	t.Helper()
+	defer r.lockHelm(t)()
+	if out, err := r.Seed.Helm(t, "uninstall", WebhookRelease, "--namespace", WebhookNamespace, "--ignore-not-found", "--wait"); err != nil {
+		t.Fatalf("helm uninstall: %v\n%s", err, out)
+	}
+	namespaces := r.Seed.Client.CoreV1().Namespaces()
+	err := namespaces.Delete(Context(t), WebhookNamespace, metav1.DeleteOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		t.Fatal(err)
+	}
+	Eventually(t, "the end of namespace "+WebhookNamespace, func(ctx context.Context) error {
+		switch _, err := namespaces.Get(ctx, WebhookNamespace, metav1.GetOptions{}); {
+		case apierrors.IsNotFound(err):
+			return nil
+		case err != nil:
+			return err
+		default:
+			return errors.New("it is there")
+		}
+	})
+}
+
+// injects asks for a labelled pod that is not made.
+func (c *Cluster) injects(ctx context.Context) error {
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{GenerateName: "dry-run-", Labels: map[string]string{InjectLabel: "true"}},
+		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "app"}}},
+	}
+	made, err := c.Client.CoreV1().Pods(metav1.NamespaceDefault).Create(ctx, pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+	if err != nil {
+		return err
+	}
+	if len(made.Spec.InitContainers) != 2 {
+		return fmt.Errorf("a labelled pod has %d init containers, and not the two that the webhook adds", len(made.Spec.InitContainers))
+	}
+	return nil
+}
+
+func (c *Cluster) helmUpgrade(t testing.TB, chart string, values []string) {
+	t.Helper()
+	args := []string{"upgrade", "--install", WebhookRelease, chart, "--namespace", WebhookNamespace, "--create-namespace", "--reset-values"}
+	dir := t.TempDir()
+	for i, text := range values {
+		path := filepath.Join(dir, fmt.Sprintf("values-%d.yaml", i))
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		args = append(args, "--values", path)
+	}
+	if out, err := c.Helm(t, args...); err != nil {
+		t.Fatalf("helm %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+}
+
+// WebhookValues are the values that say where the shoot and its proxy-server are.
+func WebhookValues() string {
+	return fmt.Sprintf(`
+config:
+  shoot:
+    podCIDRs: [%s]
+    serviceCIDRs: [%s]
+    nodeCIDRs: [%s/32]
+  proxyServer:
+    addresses: ["konnectivity-server.%s.svc:%d"]
+    tls: {caSecret: %s, clientSecret: %s}
+`, shoot.Pods, shoot.Services, shoot.Address, shoot.Namespace, shoot.GRPCPort, shoot.CASecret, shoot.ClientSecret)
+}
+
+// Chart returns the path of the chart that `make release` has packed.
+func Chart(t testing.TB) string {
+	t.Helper()
+	root, err := lab.RepositoryRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	charts, err := filepath.Glob(filepath.Join(root, "dist", "proxy-client-*.tgz"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(charts) != 1 {
+		t.Fatalf("dist has %d packed charts, %q, and the test needs one: run `make release VERSION=0.1.0`", len(charts), charts)
+	}
+	return charts[0]
+}
+
+// Helm runs helm with all rights and returns what it writes to both of its outputs.
+func (c *Cluster) Helm(t testing.TB, args ...string) (string, error) {
+	t.Helper()
+	home := t.TempDir()
+	cmd := exec.CommandContext(Context(t), filepath.Join(c.binaries, "tools-kube", "helm"), args...)
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+c.Kubeconfig,
+		"HELM_CACHE_HOME="+home, "HELM_CONFIG_HOME="+home, "HELM_DATA_HOME="+home)
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// lockHelm waits for the end of other installations in these clusters, also of other
+// programs: helm refuses two at a time.
+func (r *Rig) lockHelm(t testing.TB) (unlock func()) {
+	t.Helper()
+	file, err := os.OpenFile(filepath.Join(filepath.Dir(r.Seed.Kubeconfig), "helm.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(errors.Join(err, file.Close()))
+	}
+	return func() {
+		if err := file.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// newestRelease is the Secret in which helm keeps the newest installation, or nil if there
+// is none.
+func (r *Rig) newestRelease(t testing.TB) *corev1.Secret {
+	t.Helper()
+	secrets, err := r.Seed.Client.CoreV1().Secrets(WebhookNamespace).List(Context(t), metav1.ListOptions{LabelSelector: "owner=helm,name=" + WebhookRelease})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(secrets.Items) == 0 {
+		return nil
+	}
+	newest := slices.MaxFunc(secrets.Items, func(a, b corev1.Secret) int {
+		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(len(a.Name), len(b.Name)), strings.Compare(a.Name, b.Name))
+	})
+	return &newest
+}
+
+func (r *Rig) markRelease(t testing.TB, as string) {
+	t.Helper()
+	release := r.newestRelease(t)
+	if release == nil {
+		t.Fatalf("helm has installed %s, but there is no Secret of it in namespace %s", WebhookRelease, WebhookNamespace)
+	}
+	if release.Annotations == nil {
+		release.Annotations = map[string]string{}
+	}
+	release.Annotations[installedAs] = as
+	if _, err := r.Seed.Client.CoreV1().Secrets(WebhookNamespace).Update(Context(t), release, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func fingerprint(t testing.TB, chart string, values []string) string {
+	t.Helper()
+	text, err := os.ReadFile(chart)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hash := sha256.New()
+	hash.Write(text)
+	for _, v := range values {
+		fmt.Fprintf(hash, "%d\n%s", len(v), v)
+	}
+	return hex.EncodeToString(hash.Sum(nil))
+}

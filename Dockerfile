@@ -13,52 +13,38 @@
 ARG GO_IMAGE=golang:1.26-bookworm
 ARG BASE_IMAGE=debian:bookworm-slim
 
-FROM --platform=$BUILDPLATFORM ${GO_IMAGE} AS source
+FROM --platform=$BUILDPLATFORM ${GO_IMAGE} AS build
 WORKDIR /src
 COPY go.mod go.sum ./
 COPY cmd cmd
 COPY internal internal
 COPY pkg pkg
 COPY webhook webhook
+ARG TARGETARCH
+ARG VERSION=unknown
+# All three, or the one that the target needs.
+ARG PROGRAM=...
 # The flags of `make build`, so that the same version of Go makes the same bytes.
-ENV CGO_ENABLED=0 GOOS=linux GOFLAGS="-trimpath -buildvcs=false -gcflags=all=-dwarf=false"
-
-FROM source AS build-proxy-client
-ARG TARGETARCH
-ARG VERSION=unknown
 RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
-    GOARCH=$TARGETARCH go build -ldflags "-s -w -X main.version=$VERSION" -o /out/ ./cmd/proxy-client
-
-FROM source AS build-webhook
-ARG TARGETARCH
-ARG VERSION=unknown
-RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
-    GOARCH=$TARGETARCH go build -ldflags "-s -w -X main.version=$VERSION" -o /out/ ./cmd/webhook
-
-FROM source AS build-init-redirect
-ARG TARGETARCH
-ARG VERSION=unknown
-RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
-    GOARCH=$TARGETARCH go build -ldflags "-s -w -X main.version=$VERSION" -o /out/ ./cmd/init-redirect
+    CGO_ENABLED=0 GOOS=linux GOARCH=$TARGETARCH go build -trimpath -buildvcs=false -gcflags=all=-dwarf=false \
+    -ldflags "-s -w -X main.version=$VERSION" -o /out/ ./cmd/$PROGRAM
 
 # Debian's part of init-redirect: see images/README.md.
-FROM --platform=$BUILDPLATFORM ${BASE_IMAGE} AS debian
-COPY images/packages images/lock images/rootfs /images/
-
-FROM debian AS new-lock
-RUN ["/images/lock", "/images/packages", "/packages.lock"]
-
-# `docker build --target lock --output images .` writes images/packages.lock anew.
-FROM scratch AS lock
-COPY --from=new-lock /packages.lock /packages.lock
-
-FROM debian AS rootfs
-COPY images/packages.lock /images/
+FROM --platform=$BUILDPLATFORM ${BASE_IMAGE} AS rootfs
+COPY images/packages images/packages.lock images/rootfs /images/
 ARG TARGETARCH
 # Mirrors that keep what Debian's have replaced, such as a snapshot of them.
 ARG DEBIAN_SNAPSHOT=
 RUN --mount=type=cache,id=debian-packages,target=/var/cache/debian-packages \
     /images/rootfs "$TARGETARCH" /rootfs /var/cache/debian-packages
+
+FROM --platform=$BUILDPLATFORM ${BASE_IMAGE} AS new-lock
+COPY images/packages images/lock /images/
+RUN ["/images/lock", "/images/packages", "/packages.lock"]
+
+# `docker build --target lock --output images .` writes images/packages.lock anew.
+FROM scratch AS lock
+COPY --from=new-lock /packages.lock /packages.lock
 
 FROM scratch AS proxy-client
 ARG VERSION=unknown
@@ -69,7 +55,7 @@ LABEL org.opencontainers.image.title=proxy-client \
       org.opencontainers.image.licenses=Apache-2.0 \
       org.opencontainers.image.version=$VERSION \
       org.opencontainers.image.revision=$REVISION
-COPY --from=build-proxy-client /out/proxy-client /proxy-client
+COPY --from=build /out/proxy-client /proxy-client
 # The uid that the rules of init-redirect exempt.
 USER 14001:14001
 ENTRYPOINT ["/proxy-client"]
@@ -83,7 +69,7 @@ LABEL org.opencontainers.image.title=webhook \
       org.opencontainers.image.licenses=Apache-2.0 \
       org.opencontainers.image.version=$VERSION \
       org.opencontainers.image.revision=$REVISION
-COPY --from=build-webhook /out/webhook /webhook
+COPY --from=build /out/webhook /webhook
 USER 65532:65532
 ENTRYPOINT ["/webhook"]
 
@@ -97,7 +83,7 @@ LABEL org.opencontainers.image.title=init-redirect \
       org.opencontainers.image.version=$VERSION \
       org.opencontainers.image.revision=$REVISION
 COPY --from=rootfs /rootfs /
-COPY --from=build-init-redirect /out/init-redirect /usr/local/bin/init-redirect
+COPY --from=build /out/init-redirect /usr/local/bin/init-redirect
 ENV PATH=/usr/local/bin:/usr/sbin
 # An added capability such as NET_ADMIN is effective for root only.
 USER 0:0

@@ -232,7 +232,7 @@ demo-down: packages-build ## remove what make demo KEEP=1 left standing (root)
 
 .PHONY: clean
 clean: ## remove everything that was built
-	rm -rf bin test/bin
+	rm -rf bin dist test/bin
 
 # --- steps of the targets above ---
 

@@ -10,26 +10,11 @@ import (
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 
+	"github.com/shoot-proxy/proxy-client/test/helm/manifests"
 	"github.com/shoot-proxy/proxy-client/webhook"
 )
 
 const deploy = root + "/deploy"
-
-const header = `# SPDX-License-Identifier: Apache-2.0
-#
-# Made of charts/proxy-client by 'make manifests': change it there.
-`
-
-// helmsOwn are lines that mean something to helm only, or would be wrong once
-// somebody has changed config.yaml.
-func helmsOwn(line string) bool {
-	for _, prefix := range []string{"helm.sh/chart:", "app.kubernetes.io/managed-by:", "# Source:", "checksum/config:", "# A changed configuration starts new pods."} {
-		if strings.HasPrefix(strings.TrimSpace(line), prefix) {
-			return true
-		}
-	}
-	return false
-}
 
 // The manifests of deploy are the chart's defaults. The configuration is a file of
 // its own, of which kustomize makes the ConfigMap.
@@ -38,20 +23,12 @@ func TestManifestsAreUpToDate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var manifests strings.Builder
-	for document := range strings.SplitSeq(text, "\n---\n") {
-		if strings.Contains(document, "\nkind: ConfigMap\n") {
-			continue
-		}
-		manifests.WriteString("---\n")
-		for line := range strings.SplitSeq(strings.TrimPrefix(strings.TrimSpace(document), "---\n"), "\n") {
-			if !helmsOwn(line) {
-				manifests.WriteString(line + "\n")
-			}
-		}
+	objects, config, err := manifests.Split(text)
+	if err != nil {
+		t.Fatal(err)
 	}
-	compare(t, deploy+"/webhook.yaml", header+manifests.String())
-	compare(t, deploy+"/config.yaml", header+configOf(t, parse(t, text)))
+	compare(t, deploy+"/webhook.yaml", objects)
+	compare(t, deploy+"/config.yaml", config)
 }
 
 // kustomizeBuild does what `kubectl apply -k` does first.
@@ -75,12 +52,6 @@ func TestKustomizeMakesWhatHelmInstalls(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var chart strings.Builder
-	for line := range strings.SplitSeq(text, "\n") {
-		if !helmsOwn(line) {
-			chart.WriteString(line + "\n")
-		}
-	}
 	byName := func(objects []object) map[string]object {
 		all := map[string]object{}
 		for _, o := range objects {
@@ -88,7 +59,7 @@ func TestKustomizeMakesWhatHelmInstalls(t *testing.T) {
 		}
 		return all
 	}
-	got, want := byName(kustomizeBuild(t, deploy)), byName(parse(t, chart.String()))
+	got, want := byName(kustomizeBuild(t, deploy)), byName(parse(t, manifests.WithoutHelm(text)))
 
 	const name = "proxy-client-webhook-config"
 	var hashed string

@@ -40,6 +40,8 @@ TESTS ?=
 REGISTRY ?= registry.example
 KIND_CLUSTER ?= kind
 K3S ?= k3s
+DIST ?= dist
+DIRTY ?=
 
 .PHONY: help
 help: ## list the targets
@@ -50,6 +52,10 @@ build: packages-build ## static binaries into bin/
 	@mkdir -p bin
 	CGO_ENABLED=0 go build $(BUILD_FLAGS) -ldflags '$(LDFLAGS) -X main.version=$(VERSION)' -o bin/ ./cmd/...
 
+.PHONY: release
+release: need-root packages-images ## everything that is published, into dist/: images, binaries, chart, manifests, SBOMs, checksums; VERSION=0.1.0 REGISTRY=registry.example
+	@VERSION='$(VERSION)' REGISTRY='$(REGISTRY)' DIRTY='$(DIRTY)' test/release/release
+
 .PHONY: test
 test: ## everything: unit and namespace tests under the race detector, then end to end against real peers
 	@$(MAKE) -j2 packages-test go-test
@@ -58,6 +64,7 @@ test: ## everything: unit and namespace tests under the race detector, then end 
 	@$(MAKE) test-bench-micro
 	@$(MAKE) test-images
 	@$(MAKE) chart-test
+	@$(MAKE) test-release
 	@$(MAKE) test-kube
 	@$(MAKE) e2e-cluster
 	@$(MAKE) test-e2e
@@ -120,6 +127,10 @@ helm: packages-build ## the helm that the chart's tests use, into test/bin/tools
 .PHONY: chart-test
 chart-test: helm tools ## the Helm chart and the plain manifests: lint, golden files, bad values, documentation
 	cd test/helm && $(call GOTESTSUM,pkgname) $(GO_TEST_FLAGS) ./...
+
+.PHONY: test-release
+test-release: need-root packages-test packages-images tools ## two releases of a copy of this tree: the same bytes, complete, published to a registry on loopback (root)
+	cd test/release && $(call GOTESTSUM,testname) -count=1 -timeout 20m $(GO_TEST_FLAGS) ./...
 
 .PHONY: manifests
 manifests: helm ## rewrite what is made of the chart: deploy/ and the golden files
@@ -253,6 +264,21 @@ tools:
 cluster-program: packages-build
 	@mkdir -p test/bin
 	@CGO_ENABLED=0 go build -C test/cluster $(BUILD_FLAGS) -ldflags '$(LDFLAGS)' -o $(CURDIR)/test/bin/ ./cmd/cluster
+
+# The programs of a release, named for where they run.
+.PHONY: binaries
+binaries:
+	@mkdir -p '$(DIST)/bin'
+	@for arch in amd64 arm64; do for program in proxy-client webhook init-redirect; do \
+		CGO_ENABLED=0 GOOS=linux GOARCH=$$arch go build $(BUILD_FLAGS) -ldflags '$(LDFLAGS) -X main.version=$(VERSION)' \
+			-o '$(DIST)/bin/'$$program-linux-$$arch ./cmd/$$program; \
+	done; done
+
+.PHONY: syft
+syft:
+	@mkdir -p test/bin/tools-release
+	@test -x test/bin/tools-release/syft || echo 'building syft, which lists what images are made of (two minutes the first time)'
+	@CGO_ENABLED=0 go build -C test/release $(BUILD_FLAGS) -ldflags '$(LDFLAGS)' -o ../bin/tools-release/ tool
 
 .PHONY: peers
 peers:

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package release
+
+import (
+	"bytes"
+	"debug/buildinfo"
+	"debug/elf"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const (
+	root = "../.."
+
+	// version differs from the version in the sources, so that a place that a release
+	// leaves as it is shows.
+	version  = "0.2.0-rc.1"
+	registry = "registry.example/team"
+)
+
+var (
+	programs      = []string{"proxy-client", "webhook", "init-redirect"}
+	architectures = map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}
+)
+
+// What a release has, and that two people who make it get the same.
+func TestRelease(t *testing.T) {
+	needRoot(t)
+	first, second := newTree(t), newTree(t)
+	first.release(t)
+	second.release(t)
+	dist := first.dist()
+
+	t.Run("reproducible", func(t *testing.T) {
+		if diff := cmp.Diff(hashes(t, dist), hashes(t, second.dist())); diff != "" {
+			t.Errorf("two releases of one commit differ, in the SHA-256 of (-first +second):\n%s", diff)
+		}
+	})
+	t.Run("complete", func(t *testing.T) { checkFiles(t, dist) })
+	t.Run("binaries", func(t *testing.T) { checkBinaries(t, dist) })
+	images := openImages(t, dist)
+	t.Run("images have the binaries", func(t *testing.T) { checkPrograms(t, dist, images) })
+	t.Run("chart", func(t *testing.T) { checkChart(t, first, images) })
+	t.Run("manifests", func(t *testing.T) { checkManifests(t, first, images) })
+	t.Run("sbom", func(t *testing.T) { checkSBOMs(t, dist, images) })
+	t.Run("publish", func(t *testing.T) { checkPublishing(t, first, images) })
+
+	t.Run("a failure leaves the previous release", func(t *testing.T) {
+		before := hashes(t, dist)
+		first.write(t, "cmd/webhook/broken.go", "// SPDX-License-Identifier: Apache-2.0\n\npackage main\n\nvar broken = undefined\n")
+		first.commit(t)
+		if output, err := first.try(t, "VERSION="+version); err == nil {
+			t.Fatalf("a program that does not compile is released:\n%s", output)
+		}
+		if diff := cmp.Diff(before, hashes(t, dist)); diff != "" {
+			t.Errorf("a release that failed changed the previous one (-before +after):\n%s", diff)
+		}
+		if left, _ := filepath.Glob(filepath.Join(string(first), ".dist-*")); len(left) != 0 {
+			t.Errorf("a release that failed leaves %q", left)
+		}
+	})
+}
+
+// checkFiles compares the files of a release with what docs/release.md says, and the
+// checksums with sha256sum.
+func checkFiles(t *testing.T, dist string) {
+	want := []string{
+		"SHA256SUMS", "proxy-client-" + version + ".tgz", "images/digests",
+		"deploy/kustomization.yaml", "deploy/namespace.yaml", "deploy/webhook.yaml", "deploy/config.yaml",
+	}
+	for _, program := range programs {
+		want = append(want, "images/"+program+".tar")
+		for arch := range architectures {
+			want = append(want, "bin/"+program+"-linux-"+arch, "sbom/"+program+"-linux-"+arch+".cdx.json")
+		}
+	}
+	got := hashes(t, dist)
+	for _, name := range want {
+		if _, ok := got[name]; !ok {
+			t.Errorf("the release has no %s", name)
+		}
+		delete(got, name)
+	}
+	for name := range got {
+		t.Errorf("the release has %s, which docs/release.md does not explain", name)
+	}
+
+	sums := read(t, filepath.Join(dist, "SHA256SUMS"))
+	if got := strings.Count(sums, "\n"); got != len(want)-1 {
+		t.Errorf("SHA256SUMS has %d lines, and there are %d other files", got, len(want)-1)
+	}
+	check := exec.CommandContext(t.Context(), "sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS")
+	check.Dir = dist
+	if output, err := check.CombinedOutput(); err != nil {
+		t.Errorf("sha256sum --check: %v\n%s", err, output)
+	}
+}
+
+// checkBinaries looks at each program alone.
+func checkBinaries(t *testing.T, dist string) {
+	for _, program := range programs {
+		for arch, machine := range architectures {
+			path := filepath.Join(dist, "bin", program+"-linux-"+arch)
+			file, err := elf.Open(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if file.Machine != machine {
+				t.Errorf("%s is for %v", path, file.Machine)
+			}
+			for _, segment := range file.Progs {
+				if segment.Type == elf.PT_INTERP {
+					t.Errorf("%s is not static: it wants an interpreter", path)
+				}
+			}
+			if err := file.Close(); err != nil {
+				t.Error(err)
+			}
+			text := []byte(read(t, path))
+			if !bytes.Contains(text, []byte(version)) {
+				t.Errorf("%s does not know its version", path)
+			}
+			if bytes.Contains(text, []byte(filepath.Dir(filepath.Dir(dist)))) {
+				t.Errorf("%s names the folder in which it was built", path)
+			}
+			if arch != runtime.GOARCH {
+				continue
+			}
+			output, err := exec.CommandContext(t.Context(), path, "version").Output()
+			if got, want := string(output), program+" "+version+"\n"; err != nil || got != want {
+				t.Errorf("%s version prints %q, error %v, and not %q", path, got, err, want)
+			}
+		}
+	}
+}
+
+// modules returns the modules in a program, with versions, as `go version -m` lists
+// them.
+func modules(t *testing.T, path string) map[string]string {
+	t.Helper()
+	info, err := buildinfo.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]string{}
+	for _, module := range info.Deps {
+		if module.Replace != nil {
+			t.Errorf("%s: module %s is replaced", path, module.Path)
+		}
+		all[module.Path] = module.Version
+	}
+	if len(all) < 5 {
+		t.Fatalf("%s is made of %d modules, which cannot be", path, len(all))
+	}
+	return all
+}
+
+// What cannot become a release is refused in one sentence, before anything is built.
+func TestReleaseIsRefused(t *testing.T) {
+	needRoot(t)
+	tree := newTree(t)
+	for _, bad := range []string{"", "v0.1.0", "0.1", "0.1.0.0", "01.1.0", "0.1.0-", "0.1.0-a..b", "0.1.0-01", "0.1.0+dirty", "0.1.0 ", "latest", "0.1.0;id"} {
+		tree.refused(t, "VERSION="+bad+" is no version: ", "VERSION="+bad)
+	}
+	for _, bad := range []string{"https://registry.example", "registry.example/", "Registry.example", "registry.example:port", "a b"} {
+		tree.refused(t, "REGISTRY="+bad+" is no registry: ", "VERSION=0.1.0", "REGISTRY="+bad)
+	}
+	tree.write(t, "README.md", "changed")
+	tree.write(t, "cmd/new.go", "package cmd")
+	tree.refused(t, "these changes are not committed", "VERSION=0.1.0")
+	if err := os.RemoveAll(filepath.Join(string(tree), ".git")); err != nil {
+		t.Fatal(err)
+	}
+	tree.refused(t, "this is no clone of the repository", "VERSION=0.1.0")
+	for _, name := range []string{"dist", "test/bin"} {
+		if _, err := os.Stat(filepath.Join(string(tree), name)); err == nil {
+			t.Errorf("releases that were refused leave %s", name)
+		}
+	}
+}

@@ -130,7 +130,7 @@ chart-test: helm tools ## the Helm chart and the plain manifests: lint, golden f
 
 .PHONY: test-release
 test-release: need-root packages-test packages-images tools ## two releases of a copy of this tree: the same bytes, complete, published to a registry on loopback (root)
-	cd test/release && $(call GOTESTSUM,testname) -count=1 -timeout 20m $(GO_TEST_FLAGS) ./...
+	cd test/release && $(call GOTESTSUM,testname) -count=1 -timeout 30m $(GO_TEST_FLAGS) ./...
 
 .PHONY: manifests
 manifests: helm ## rewrite what is made of the chart: deploy/ and the golden files

@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/shoot-proxy/proxy-client/internal/netnstest"
 )
 
 const (
@@ -32,7 +34,7 @@ var (
 
 // What a release has, and that two people who make it get the same.
 func TestRelease(t *testing.T) {
-	needRoot(t)
+	netnstest.RequireRoot(t)
 	first, second := newTree(t), newTree(t)
 	first.release(t)
 	second.release(t)
@@ -164,7 +166,7 @@ func modules(t *testing.T, path string) map[string]string {
 
 // What cannot become a release is refused in one sentence, before anything is built.
 func TestReleaseIsRefused(t *testing.T) {
-	needRoot(t)
+	netnstest.RequireRoot(t)
 	tree := newTree(t)
 	for _, bad := range []string{"", "v0.1.0", "0.1", "0.1.0.0", "01.1.0", "0.1.0-", "0.1.0-a..b", "0.1.0-01", "0.1.0+dirty", "0.1.0 ", "latest", "0.1.0;id"} {
 		tree.refused(t, "VERSION="+bad+" is no version: ", "VERSION="+bad)
@@ -174,7 +176,7 @@ func TestReleaseIsRefused(t *testing.T) {
 	}
 	tree.write(t, "README.md", "changed")
 	tree.write(t, "cmd/new.go", "package cmd")
-	tree.refused(t, "these changes are not committed", "VERSION=0.1.0")
+	tree.refused(t, "these changes are not committed, so nobody else could make this release.", "VERSION=0.1.0")
 	if err := os.RemoveAll(filepath.Join(string(tree), ".git")); err != nil {
 		t.Fatal(err)
 	}

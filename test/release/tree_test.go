@@ -18,19 +18,6 @@ import (
 // included, as the only commit of a new clone.
 type tree string
 
-// needRoot skips a test where it is not root that runs it, because images are built of
-// what buildah mounts.
-func needRoot(t *testing.T) {
-	t.Helper()
-	switch {
-	case os.Geteuid() == 0:
-	case os.Getenv("REQUIRE_ROOT") == "1":
-		t.Fatal("make release needs root, and REQUIRE_ROOT=1 lets no test be skipped")
-	default:
-		t.Skip("make release needs root")
-	}
-}
-
 func newTree(t *testing.T) tree {
 	t.Helper()
 	made := tree(t.TempDir())
@@ -103,7 +90,7 @@ func (r tree) try(t *testing.T, variables ...string) (output string, err error) 
 	cmd.Dir = string(r)
 	for _, variable := range os.Environ() {
 		switch name, _, _ := strings.Cut(variable, "="); name {
-		case "MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "VERSION", "REGISTRY", "DIRTY", "DIST":
+		case "MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "VERSION", "REGISTRY", "DIRTY", "DIST", "REVISION", "SOURCE_DATE_EPOCH", "IMAGES_DIST":
 			// Of the make that runs this test.
 		default:
 			cmd.Env = append(cmd.Env, variable)

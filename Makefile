@@ -66,6 +66,7 @@ test: ## everything: unit and namespace tests under the race detector, then end 
 	@$(MAKE) chart-test
 	@$(MAKE) test-release
 	@$(MAKE) test-kube
+	@$(MAKE) release VERSION=0.1.0 DIRTY=1
 	@$(MAKE) e2e-cluster
 	@$(MAKE) test-e2e
 
@@ -187,7 +188,7 @@ cluster-down: need-root cluster-program ## remove what make cluster-up made, als
 # Packages of this module start two clusters each, so one at a time. With SEED_KUBECONFIG
 # the tests run in those of make cluster-up.
 .PHONY: e2e-cluster
-e2e-cluster: need-root packages-test ## everything in two whole clusters, with the images of make images if they are there (root); TESTS=regexp picks some
+e2e-cluster: need-root packages-test ## everything in two whole clusters, with the release in dist/ (root); TESTS=regexp picks some
 	@$(MAKE) tools
 	@$(MAKE) peers
 	@$(MAKE) helm

@@ -96,13 +96,23 @@ func networkOf(t *testing.T, pid int) string {
 func TestStartThatFailsLeavesNothing(t *testing.T) {
 	c := config(t)
 	c.Binaries = t.TempDir() // without containerd
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
-	defer cancel()
+	ctx, giveUp := context.WithCancel(within(t))
+	defer giveUp()
+	go func() { // a node tries to start its programs for ever
+		defer giveUp()
+		_ = lab.Poll(ctx, "the node's complaint", func(context.Context) error { // without, Start has ended
+			log, err := os.ReadFile(filepath.Join(c.Parent, c.Name, "logs", "containerd.log"))
+			if err == nil && !strings.Contains(string(log), "ended with") {
+				err = errors.New("none yet")
+			}
+			return err
+		})
+	}()
 	n, err := node.Start(ctx, c)
 	if err == nil {
 		t.Fatal(errors.Join(errors.New("a node starts without containerd"), n.Close()))
 	}
-	if !strings.Contains(err.Error(), "containerd") {
+	if !strings.Contains(err.Error(), "/run/bin/node/containerd: not found") {
 		t.Errorf("the error does not tell what is wrong: %v", err)
 	}
 	if err := nothingLeft(c.Parent, ""); err != nil {

@@ -61,10 +61,14 @@ func (c *Cluster) AwaitJob(t testing.TB, namespace, name string, condition func(
 	return await(t, "job "+namespace+"/"+name, c.Client.BatchV1().RESTClient(), "jobs", namespace, selector, &batchv1.Job{}, condition)
 }
 
-// AwaitEvent watches the events of an object until one is what the caller looks for.
+// AwaitEvent watches the events of an object, or of a whole namespace if the object's name
+// is empty, until one is what the caller looks for.
 func (c *Cluster) AwaitEvent(t testing.TB, namespace, object string, wanted func(*corev1.Event) bool) *corev1.Event {
 	t.Helper()
-	selector := metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("involvedObject.name", object).String()}
+	var selector metav1.ListOptions
+	if object != "" {
+		selector.FieldSelector = fields.OneTermEqualSelector("involvedObject.name", object).String()
+	}
 	return await(t, "an event of "+namespace+"/"+object, c.Client.CoreV1().RESTClient(), "events", namespace, selector, &corev1.Event{}, func(e *corev1.Event) error {
 		if !wanted(e) {
 			return fmt.Errorf("%s: %s", e.Reason, e.Message)

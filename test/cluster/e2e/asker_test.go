@@ -69,11 +69,27 @@ func newNeighbourhood(t *testing.T) *neighbourhood {
 	t.Helper()
 	rig := clustertest.New(t)
 	rig.InstallWebhook(t)
+	return neighbourhoodOf(t, rig)
+}
+
+// neighbourhoodOf is newNeighbourhood with whatever webhook there is.
+func neighbourhoodOf(t *testing.T, rig *clustertest.Rig) *neighbourhood {
+	t.Helper()
 	n := &neighbourhood{Rig: rig, namespace: rig.Seed.Namespace(t)}
 	rig.ClientSecrets(t, n.namespace)
 	web := rig.Shoot.AwaitOnePod(t, "default", "app=web", clustertest.Ready)
 	n.target = net.JoinHostPort(web.Status.PodIP, "8080")
 	return n
+}
+
+// kubectl runs kubectl in the seed and returns what it writes.
+func (n *neighbourhood) kubectl(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := n.Seed.Kubectl(t, args...)
+	if err != nil {
+		t.Fatalf("kubectl %s: %v: %s", strings.Join(args, " "), err, out)
+	}
+	return out
 }
 
 // template is a labelled pod whose app runs a script.

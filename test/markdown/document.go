@@ -67,8 +67,37 @@ func (d *Document) Section(title string) ([]Step, error) {
 	if err != nil {
 		return nil, err
 	}
+	first, last, err := d.section(blocks, title)
+	if err != nil {
+		return nil, err
+	}
+	return d.steps(blocks, first, last)
+}
+
+// Texts returns the blocks of `text` below a heading, which show what a program prints.
+func (d *Document) Texts(title string) ([]string, error) {
+	blocks, err := d.blocks()
+	if err != nil {
+		return nil, err
+	}
+	first, last, err := d.section(blocks, title)
+	if err != nil {
+		return nil, err
+	}
+	var texts []string
+	for _, b := range blocks {
+		if b.language == "text" && b.first >= first && b.first < last {
+			texts = append(texts, strings.Join(b.lines, "\n"))
+		}
+	}
+	return texts, nil
+}
+
+// section returns where a section begins and ends.
+func (d *Document) section(blocks []block, title string) (first, last int, err error) {
 	inside := inBlocks(blocks)
-	first, last, level := -1, len(d.lines), 0
+	first, last = -1, len(d.lines)
+	level := 0
 	for i, line := range d.lines {
 		match := heading.FindStringSubmatch(line)
 		switch {
@@ -83,9 +112,9 @@ func (d *Document) Section(title string) ([]Step, error) {
 		}
 	}
 	if first < 0 {
-		return nil, fmt.Errorf("%s has no heading %q", d.Name, title)
+		return 0, 0, fmt.Errorf("%s has no heading %q", d.Name, title)
 	}
-	return d.steps(blocks, first, last)
+	return first, last, nil
 }
 
 // Steps returns all steps.

@@ -149,3 +149,11 @@ func TestMatches(t *testing.T) {
 		}
 	}
 }
+
+func TestTextsOfASection(t *testing.T) {
+	text := "# One\n\n```text\nout\nput\n```\n\n## Deeper\n\n```text\nmore\n```\n\n```console\n$ true\n```\n\n# Two\n\n```text\nother\n```\n"
+	got, err := Parse("d.md", text).Texts("One")
+	if diff := cmp.Diff([]string{"out\nput", "more"}, got); diff != "" || err != nil {
+		t.Errorf("(-want +got):\n%s\n%v", diff, err)
+	}
+}

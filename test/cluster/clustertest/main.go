@@ -22,7 +22,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
@@ -48,11 +48,10 @@ const startLimit = 5 * time.Minute
 // returns the exit code. If the machine cannot run clusters, the tests skip themselves, or
 // fail if REQUIRE_ROOT=1 is set.
 func Main(m *testing.M) int {
+	klog.SetSlogLogger(slog.New(slog.DiscardHandler)) // client-go's words about each watch that a test ends
 	if os.Getenv(SeedKubeconfig) != "" || available() != nil {
 		return m.Run() // New says what is missing
 	}
-	klog.SetOutput(io.Discard) // client-go's words about each watch that a test ends
-	klog.LogToStderr(false)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	c, err := start(ctx)

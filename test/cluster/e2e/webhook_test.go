@@ -35,15 +35,20 @@ func TestLabelledPodReachesTheShoot(t *testing.T) {
 	})
 }
 
-// exchange fails unless an HTTP server at the address answers within 5 s. That a connection
-// is made says nothing in an injected pod: it is made to the sidecar. A server that wants
-// TLS answers as well, with a complaint.
+// exchange fails unless an HTTP server at the address answers the container "client" within
+// 5 s. That a connection is made says nothing in an injected pod: it is made to the sidecar.
+// A server that wants TLS answers as well, with a complaint.
 func exchange(ctx context.Context, c *clustertest.Cluster, pod *corev1.Pod, address string) error {
+	return exchangeFrom(ctx, c, pod, "client", address)
+}
+
+// exchangeFrom is exchange for any container with busybox.
+func exchangeFrom(ctx context.Context, c *clustertest.Cluster, pod *corev1.Pod, container, address string) error {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return err
 	}
-	out, err := c.TryExec(ctx, pod, "client", "sh", "-c", `printf 'GET / HTTP/1.0\r\n\r\n' | timeout 5 nc "$0" "$1"`, host, port)
+	out, err := c.TryExec(ctx, pod, container, "sh", "-c", `printf 'GET / HTTP/1.0\r\n\r\n' | timeout 5 nc "$0" "$1"`, host, port)
 	if err == nil && !strings.HasPrefix(out, "HTTP/1.") {
 		err = fmt.Errorf("%s answers %.100q", address, out)
 	}

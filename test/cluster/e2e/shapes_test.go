@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/shoot-proxy/proxy-client/test/cluster/clustertest"
+	"github.com/shoot-proxy/proxy-client/test/cluster/image"
+)
+
+// privileged labels a namespace for pods that get init-redirect.
+const privileged = "pod-security.kubernetes.io/enforce=privileged"
+
+// shape is a kind of pod that people have.
+type shape struct {
+	name   string
+	change func(*corev1.PodSpec)
+	// check has more to ask of the labelled pod, if it is not nil.
+	check func(*testing.T, *clustertest.Rig, *corev1.Pod)
+}
+
+func shapes() []shape {
+	return []shape{
+		{name: "fsgroup", change: func(spec *corev1.PodSpec) {
+			spec.SecurityContext = &corev1.PodSecurityContext{RunAsUser: new(int64(1000)), FSGroup: new(int64(3000))}
+		}},
+		{name: "run-as-non-root", change: func(spec *corev1.PodSpec) {
+			spec.SecurityContext = &corev1.PodSecurityContext{RunAsNonRoot: new(true), RunAsUser: new(int64(1000)), RunAsGroup: new(int64(1000))}
+		}},
+		{name: "user-namespace", check: inUserNamespace, change: func(spec *corev1.PodSpec) {
+			spec.HostUsers = new(false)
+		}},
+		{name: "user-namespace-non-root", check: inUserNamespace, change: func(spec *corev1.PodSpec) {
+			spec.HostUsers = new(false)
+			spec.SecurityContext = &corev1.PodSecurityContext{RunAsNonRoot: new(true), RunAsUser: new(int64(1000)), FSGroup: new(int64(3000))}
+		}},
+		{name: "several-containers", change: func(spec *corev1.PodSpec) {
+			for _, uid := range []int64{1000, 65534} {
+				c := clientContainer(fmt.Sprintf("client-%d", uid))
+				c.SecurityContext = &corev1.SecurityContext{RunAsUser: new(uid), ReadOnlyRootFilesystem: new(true)}
+				spec.Containers = append(spec.Containers, c)
+			}
+		}},
+	}
+}
+
+// Whatever else a pod asks for, each of its containers reaches the shoot if the pod has the
+// label, and none of its packets to the shoot gets out. The same pod without the label
+// reaches nothing, and its packets do get out.
+func TestPodsOfAnyShapeReachTheShoot(t *testing.T) {
+	t.Parallel()
+	rig := clustertest.New(t)
+	rig.InstallWebhook(t)
+	namespace := rig.Seed.Namespace(t, privileged)
+	rig.ClientSecrets(t, namespace)
+	strays := rig.WatchStrays(t)
+	for _, s := range shapes() { // all of them start at the same time
+		for _, labelled := range []bool{true, false} {
+			pod := clientPod(s.podName(labelled), labelled)
+			s.change(&pod.Spec)
+			create(t, rig.Seed, namespace, pod)
+		}
+	}
+	to := targets(clustertest.Context(t), t, rig)
+	addresses := []string{to["a pod"], to["a Service"]}
+	for _, s := range shapes() {
+		t.Run(s.name, func(t *testing.T) {
+			labelled := rig.Seed.AwaitPod(t, namespace, s.podName(true), clustertest.Ready)
+			for _, container := range labelled.Spec.Containers {
+				for _, address := range addresses {
+					clustertest.Eventually(t, "an answer of "+address+" to "+container.Name, func(ctx context.Context) error {
+						return exchangeFrom(ctx, rig.Seed, labelled, container.Name, address)
+					})
+				}
+			}
+			if packets := strays.From(t, labelled.Status.PodIP); packets != 0 {
+				t.Errorf("%d packets to the shoot have come out of the labelled pod", packets)
+			}
+			if s.check != nil {
+				s.check(t, rig, labelled)
+			}
+			plain := rig.Seed.AwaitPod(t, namespace, s.podName(false), clustertest.Ready)
+			if err := connect(clustertest.Context(t), rig.Seed, plain, addresses[0]); err == nil || !strings.Contains(err.Error(), "timed out") {
+				t.Errorf("without the label the pod should wait in vain for the shoot, and got %v", err)
+			}
+			clustertest.Eventually(t, "a packet of the plain pod", strays.Seen(t, plain.Status.PodIP))
+		})
+	}
+}
+
+// The pod's own init containers come after ours, so they reach the shoot at their first
+// attempt, one-shot ones and sidecars.
+func TestOwnInitContainersReachTheShoot(t *testing.T) {
+	t.Parallel()
+	rig := clustertest.New(t)
+	rig.InstallWebhook(t)
+	namespace := rig.Seed.Namespace(t, privileged)
+	rig.ClientSecrets(t, namespace)
+	strays := rig.WatchStrays(t)
+	to := targets(clustertest.Context(t), t, rig)
+	for _, labelled := range []bool{true, false} {
+		pod := clientPod(strconv.FormatBool(labelled), labelled)
+		pod.Spec.RestartPolicy = corev1.RestartPolicyNever
+		sidecar := clientContainer("sidecar")
+		sidecar.RestartPolicy = new(corev1.ContainerRestartPolicyAlways)
+		sidecar.StartupProbe = &corev1.Probe{
+			ProbeHandler:  corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: fetch(t, to["a Service"])}},
+			PeriodSeconds: 1, TimeoutSeconds: 60, FailureThreshold: 1,
+		}
+		once := clientContainer("once")
+		once.Command = fetch(t, to["a pod"])
+		pod.Spec.InitContainers = []corev1.Container{once, sidecar}
+		create(t, rig.Seed, namespace, pod)
+	}
+	labelled := rig.Seed.AwaitPod(t, namespace, "true", clustertest.Ready)
+	if log := rig.Seed.Logs(t, labelled, "once"); !strings.Contains(log, "hello from the shoot") {
+		t.Errorf("the init container got %q", log)
+	}
+	for _, name := range []string{"once", "sidecar"} {
+		if status := clustertest.Container(labelled, name); status.RestartCount != 0 {
+			t.Errorf("init container %s has been restarted %d times: %+v", name, status.RestartCount, status.LastTerminationState)
+		}
+	}
+	if packets := strays.From(t, labelled.Status.PodIP); packets != 0 {
+		t.Errorf("%d packets to the shoot have come out of the labelled pod", packets)
+	}
+	plain := rig.Seed.AwaitPod(t, namespace, "false", func(pod *corev1.Pod) error {
+		if status := clustertest.Container(pod, "once"); status == nil || status.State.Running == nil && status.State.Terminated == nil {
+			return fmt.Errorf("the init container is %+v", status)
+		}
+		return nil
+	})
+	clustertest.Eventually(t, "a packet of the plain pod", strays.Seen(t, plain.Status.PodIP))
+	plain = rig.Seed.AwaitPod(t, namespace, "false", func(*corev1.Pod) error { return nil })
+	if ended := clustertest.Container(plain, "once").State.Terminated; ended != nil && ended.ExitCode == 0 {
+		t.Error("the init container of a pod without the label reaches the shoot")
+	}
+}
+
+// fetch is a command that succeeds with an answer of the shoot. It tries once.
+func fetch(t *testing.T, address string) []string {
+	t.Helper()
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []string{"sh", "-c", `printf 'GET / HTTP/1.0\r\n\r\n' | timeout 60 nc "$0" "$1" | grep 'hello from the shoot'`, host, port}
+}
+
+// inUserNamespace checks that root of the pod's containers is not the node's.
+func inUserNamespace(t *testing.T, rig *clustertest.Rig, pod *corev1.Pod) {
+	t.Helper()
+	const firstMapped = 65536 // kubelet leaves the ids below to the node
+	process := rig.Seed.AwaitProcess(t, pod, "proxy-client", "proxy-client")
+	first, _, _ := strings.Cut(process.Status["Uid"], " ")
+	if uid, err := strconv.Atoi(first); err != nil || uid < firstMapped {
+		t.Errorf("in the node's eyes proxy-client has uid %q, which is none of a user namespace", first)
+	}
+}
+
+func (s shape) podName(labelled bool) string {
+	if labelled {
+		return s.name + "-labelled"
+	}
+	return s.name + "-plain"
+}
+
+// clientPod has one container, "client", which sleeps.
+func clientPod(name string, labelled bool) *corev1.Pod {
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{}},
+		Spec: corev1.PodSpec{
+			TerminationGracePeriodSeconds: new(int64(0)),
+			AutomountServiceAccountToken:  new(false),
+			Containers:                    []corev1.Container{clientContainer("client")},
+		},
+	}
+	if labelled {
+		pod.Labels[clustertest.InjectLabel] = "true"
+	}
+	return pod
+}
+
+func clientContainer(name string) corev1.Container {
+	return corev1.Container{
+		Name: name, Image: image.Reference(image.Busybox), ImagePullPolicy: corev1.PullNever,
+		Command: []string{"sleep", "infinity"},
+	}
+}
+
+func create(t *testing.T, c *clustertest.Cluster, namespace string, pod *corev1.Pod) {
+	t.Helper()
+	if _, err := c.Client.CoreV1().Pods(namespace).Create(clustertest.Context(t), pod, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}

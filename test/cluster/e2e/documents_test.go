@@ -15,8 +15,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/shoot-proxy/proxy-client/test/cluster/clustertest"
-	"github.com/shoot-proxy/proxy-client/test/cluster/image"
-	"github.com/shoot-proxy/proxy-client/test/cluster/quickstart"
 	"github.com/shoot-proxy/proxy-client/test/lab"
 	"github.com/shoot-proxy/proxy-client/test/markdown"
 )
@@ -34,10 +32,9 @@ type reader struct {
 	runner *markdown.Runner
 }
 
-// newReader returns one who works in a folder, with further variables.
-func newReader(t *testing.T, rig *clustertest.Rig, folder string, environment ...string) *reader {
+// newReader returns one who works in a folder, with a home and further variables.
+func newReader(t *testing.T, rig *clustertest.Rig, folder, home string, environment ...string) *reader {
 	t.Helper()
-	home := t.TempDir()
 	environment = append(append(os.Environ(),
 		"PATH="+filepath.Join(rig.State.Binaries, "kube")+":"+filepath.Join(rig.State.Binaries, "tools-kube")+":"+os.Getenv("PATH"),
 		"KUBECONFIG="+rig.Seed.Kubeconfig, "SEED_KUBECONFIG="+rig.Seed.Kubeconfig, "SHOOT_KUBECONFIG="+rig.Shoot.Kubeconfig,
@@ -57,6 +54,12 @@ func newReader(t *testing.T, rig *clustertest.Rig, folder string, environment ..
 
 // follow does what sections of a document tell; all of them if none is named.
 func (r *reader) follow(t *testing.T, document string, sections ...string) {
+	t.Helper()
+	r.do(t, r.told(t, document, sections...))
+}
+
+// told returns what sections of a document tell.
+func (r *reader) told(t *testing.T, document string, sections ...string) []markdown.Step {
 	t.Helper()
 	d, err := markdown.Read(filepath.Join(r.root, document))
 	if err != nil {
@@ -78,6 +81,11 @@ func (r *reader) follow(t *testing.T, document string, sections ...string) {
 		}
 		steps = append(steps, section...)
 	}
+	return steps
+}
+
+func (r *reader) do(t *testing.T, steps []markdown.Step) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), documentLimit)
 	defer cancel()
 	if err := r.runner.Run(ctx, steps); err != nil {
@@ -85,53 +93,51 @@ func (r *reader) follow(t *testing.T, document string, sections ...string) {
 	}
 }
 
-// ownNamespaces has what a document makes removed at the end of the test: helm's release,
-// and these namespaces. What other tests have installed is removed first; the test fails at
-// once if one of the namespaces is there all the same.
+// ownNamespaces removes what a document makes, helm's release and these namespaces, now
+// and at the end of the test. So the test must not run in parallel with others: those may
+// have the webhook installed.
 func ownNamespaces(t *testing.T, rig *clustertest.Rig, inSeed, inShoot []string) {
 	t.Helper()
-	rig.UninstallWebhook(t)
-	all := map[*clustertest.Cluster][]string{rig.Seed: inSeed, rig.Shoot: inShoot}
-	for c, names := range all {
-		for _, name := range names {
-			if err := absent(t.Context(), c, name); err != nil {
-				t.Fatalf("the document makes namespace %s of the %s: %v", name, c.Name, err)
-			}
-		}
-	}
-	t.Cleanup(func() {
+	remove := func() {
 		ctx, cancel := context.WithTimeout(context.Background(), clustertest.Limit)
 		defer cancel()
 		uninstall(ctx, t, rig) // first: it needs its namespace
-		for c, names := range all {
-			for _, name := range names {
-				// That it is gone is checked below.
-				_ = c.Client.CoreV1().Namespaces().Delete(ctx, name, metav1.DeleteOptions{})
-			}
-			for _, name := range names {
-				err := lab.Poll(ctx, "namespace "+name+" to end", func(ctx context.Context) error { return absent(ctx, c, name) })
-				if err != nil {
-					t.Error(err)
-				}
-			}
-		}
-	})
-	for c, names := range all {
-		for _, name := range names {
-			c.DumpIfFailed(t, name)
-		}
+		removeNamespaces(ctx, t, rig.Seed, inSeed)
+		removeNamespaces(ctx, t, rig.Shoot, inShoot)
+	}
+	rig.UninstallWebhook(t) // that of other tests
+	remove()
+	t.Cleanup(remove)
+	for _, name := range inSeed {
+		rig.Seed.DumpIfFailed(t, name)
+	}
+	for _, name := range inShoot {
+		rig.Shoot.DumpIfFailed(t, name)
 	}
 }
 
-// absent fails if a namespace is there.
-func absent(ctx context.Context, c *clustertest.Cluster, name string) error {
-	switch _, err := c.Client.CoreV1().Namespaces().Get(ctx, name, metav1.GetOptions{}); {
-	case apierrors.IsNotFound(err):
-		return nil
-	case err != nil:
-		return err
-	default:
-		return errors.New("it is there")
+// removeNamespaces returns once they are gone.
+func removeNamespaces(ctx context.Context, t *testing.T, c *clustertest.Cluster, names []string) {
+	t.Helper()
+	for _, name := range names {
+		if err := c.Client.CoreV1().Namespaces().Delete(ctx, name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+			t.Error(err)
+		}
+	}
+	for _, name := range names {
+		err := lab.Poll(ctx, "namespace "+name+" to end", func(ctx context.Context) error {
+			switch _, err := c.Client.CoreV1().Namespaces().Get(ctx, name, metav1.GetOptions{}); {
+			case apierrors.IsNotFound(err):
+				return nil
+			case err != nil:
+				return err
+			default:
+				return errors.New("it is there")
+			}
+		})
+		if err != nil {
+			t.Error(err)
+		}
 	}
 }
 
@@ -168,26 +174,4 @@ func releaseFolder(t *testing.T) string {
 		complain("%s has no release to install: run `make release VERSION=%s` first: %v", t.Name(), releaseVersion, err)
 	}
 	return folder
-}
-
-// A person who follows docs/quickstart.md has two clusters, and in the end a Prometheus
-// whose targets answer, which none did before.
-func TestQuickstartAsWritten(t *testing.T) {
-	rig := clustertest.New(t)
-	releaseFolder(t)
-	root := repositoryRoot(t)
-	archives, err := quickstart.Archives(rig.State.Binaries, filepath.Join(root, "docs", "quickstart"), t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx := clustertest.Context(t)
-	if err := rig.Seed.Node.Import(ctx, archives.Server); err != nil {
-		t.Fatal(err)
-	}
-	if err := rig.Shoot.Node.Import(ctx, archives.Agent); err != nil {
-		t.Fatal(err)
-	}
-	ownNamespaces(t, rig, []string{"konnectivity", "monitoring", "shoot-proxy"}, []string{"konnectivity"})
-	r := newReader(t, rig, root, "PROMETHEUS_IMAGE="+image.Reference(image.Prometheus))
-	r.follow(t, "docs/quickstart.md")
 }

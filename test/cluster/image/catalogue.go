@@ -3,6 +3,7 @@
 package image
 
 import (
+	"cmp"
 	"fmt"
 	"io/fs"
 	"path"
@@ -38,7 +39,8 @@ const (
 type recipe struct {
 	binary string // below test/bin, or absolute
 	user   string
-	// program is the name of the program in the image, that of binary if empty.
+	// program is the path of the program in the image, or its name in /usr/bin. If empty, it
+	// is the name of binary.
 	program string
 	shell   bool // busybox is in the image as well
 }
@@ -57,7 +59,7 @@ func recipes() map[string]recipe {
 		Prometheus:            {binary: "node/prometheus", user: nobody},
 		NodeExporter:          {binary: "node/prometheus-node-exporter", user: nobody, program: "node_exporter"},
 		PrometheusOperator:    {binary: "node/operator", user: nobody},
-		ConfigReloader:        {binary: "node/prometheus-config-reloader", user: nobody},
+		ConfigReloader:        {binary: "node/prometheus-config-reloader", user: nobody, program: "/bin/prometheus-config-reloader"}, // the path in the operator's pods
 		CertManager:           {binary: "node/cert-manager", user: nonRoot},
 		Busybox:               {shell: true},
 		Curl:                  {binary: "/usr/bin/curl", shell: true},
@@ -69,8 +71,8 @@ func recipes() map[string]recipe {
 func Reference(name string) string { return "registry.example/test/" + name + ":test" }
 
 // New describes the image of that name, made of the programs in the folder test/bin of
-// the repository. The image has its program in /usr/bin, which is its entrypoint, and
-// a folder /tmp.
+// the repository. The image has its program, in /usr/bin as a rule, which is its
+// entrypoint, and a folder /tmp.
 func New(name, testBin string) (Image, error) {
 	r, ok := recipes()[name]
 	if !ok {
@@ -97,14 +99,15 @@ func New(name, testBin string) (Image, error) {
 	if !filepath.IsAbs(binary) {
 		binary = filepath.Join(testBin, binary)
 	}
-	if r.program == "" {
-		r.program = filepath.Base(binary)
+	to := cmp.Or(r.program, filepath.Base(binary))
+	if !path.IsAbs(to) {
+		to = path.Join("/usr/bin", to)
 	}
-	program, err := Program(binary, path.Join("/usr/bin", r.program))
+	program, err := Program(binary, to)
 	if err != nil {
 		return Image{}, fmt.Errorf("image %s: %w: `make cluster-binaries` builds what is missing", name, err)
 	}
 	image.Files = append(image.Files, program...)
-	image.Entrypoint = []string{path.Join("/usr/bin", r.program)}
+	image.Entrypoint = []string{to}
 	return image, nil
 }

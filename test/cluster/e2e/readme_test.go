@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/shoot-proxy/proxy-client/test/cluster/clustertest"
+)
+
+// newInstaller returns a person who has what the documents take for granted: a release, the
+// namespace monitoring and Prometheus Operator in the seed, and the CAs of the proxy-server.
+func newInstaller(t *testing.T, rig *clustertest.Rig, home string, environment ...string) (_ *reader, folder string) {
+	t.Helper()
+	folder = copyOfRelease(t)
+	installOperator(t, rig)
+	ownNamespaces(t, rig, []string{"monitoring", "shoot-proxy"}, nil)
+	monitoring := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "monitoring"}}
+	if _, err := rig.Seed.Client.CoreV1().Namespaces().Create(t.Context(), monitoring, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	k := rig.State.Konnectivity
+	for name, source := range map[string]string{
+		"ca.crt":        filepath.Join(k.Frontend, "ca.crt"),
+		"client-ca.crt": filepath.Join(k.Frontend, "ca.crt"),
+		"client-ca.key": k.FrontendCAKey,
+	} {
+		text, err := os.ReadFile(source)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(folder, name), text, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return newReader(t, rig, folder, home, environment...), folder
+}
+
+// copyOfRelease is a folder for a reader to work in, which has the release.
+func copyOfRelease(t *testing.T) string {
+	t.Helper()
+	release, folder := releaseFolder(t), t.TempDir()
+	entries, err := os.ReadDir(release)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range entries {
+		from, to := filepath.Join(release, entry.Name()), filepath.Join(folder, entry.Name())
+		if entry.Name() == "deploy" { // kustomize follows no link out of its folder
+			err = os.CopyFS(to, os.DirFS(from))
+		} else {
+			err = os.Symlink(from, to)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return folder
+}
+
+// A person who only reads README.md has the same release and the same files, and in the
+// end a Prometheus with both containers, in which the rules can be looked at.
+func TestReadmeAsWritten(t *testing.T) {
+	rig := clustertest.New(t)
+	r, _ := newInstaller(t, rig, t.TempDir())
+	r.follow(t, "docs/install.md", "4. The proxy-server") // README.md has no more of it than a link
+	r.follow(t, "README.md", "With the webhook")
+	steps := r.told(t, "README.md", "When something does not work")
+	for i := range steps {
+		steps[i].Command = strings.ReplaceAll(steps[i].Command, "kubectl debug POD", "kubectl debug --namespace monitoring prometheus-shoot-0")
+	}
+	r.do(t, steps)
+}

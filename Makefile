@@ -185,7 +185,8 @@ cluster-up: need-root cluster-program ## a seed and a shoot on this machine, whi
 cluster-down: need-root cluster-program ## remove what make cluster-up made, also after a failed or interrupted start (root)
 	@test/bin/cluster down
 
-# Packages of this module start two clusters each, so one at a time. With SEED_KUBECONFIG
+# Packages of this module start two clusters each, so one at a time. Tests in parallel
+# mostly wait for a kubelet, which has room for more than there are cores. With SEED_KUBECONFIG
 # the tests run in those of make cluster-up.
 .PHONY: e2e-cluster
 e2e-cluster: need-root packages-test ## everything in two whole clusters, with the release in dist/ (root); TESTS=regexp picks some
@@ -193,7 +194,7 @@ e2e-cluster: need-root packages-test ## everything in two whole clusters, with t
 	@$(MAKE) peers
 	@$(MAKE) helm
 	@$(MAKE) cluster-binaries
-	cd test/cluster && REQUIRE_ROOT=$(REQUIRE_ROOT) LAB_BIN=$(CURDIR)/bin LAB_TEST_BIN=$(CURDIR)/test/bin $(call GOTESTSUM,testname) -p 1 -count=1 -timeout 30m $(if $(TESTS),-run '$(TESTS)') $(GO_TEST_FLAGS) ./...
+	cd test/cluster && REQUIRE_ROOT=$(REQUIRE_ROOT) LAB_BIN=$(CURDIR)/bin LAB_TEST_BIN=$(CURDIR)/test/bin $(call GOTESTSUM,testname) -p 1 -parallel 6 -count=1 -timeout 30m $(if $(TESTS),-run '$(TESTS)') $(GO_TEST_FLAGS) ./...
 
 .PHONY: test-kube
 test-kube: packages-test ## the webhook and its chart against a real kube-apiserver and etcd

@@ -3,8 +3,11 @@
 package clustertest
 
 import (
-	"context"
+	"fmt"
 	"io"
+	"math"
+	"os"
+	"regexp"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -31,35 +34,32 @@ func (c *Cluster) AwaitEnd(t testing.TB, pod *corev1.Pod) *corev1.Pod {
 	return last.Object.(*corev1.Pod)
 }
 
-// Follow reads the log of a container from its start until it ends, also if its pod is
-// deleted then. Each line begins with the time at which it was written. The function that
-// is returned waits for the end.
-func (c *Cluster) Follow(t testing.TB, pod *corev1.Pod, container string) (wait func() string) {
+// KeepLog opens the log of a container that runs, for the time when its pod is gone. The
+// function that is returned reads all that has been written by then. Each line begins with
+// the time at which containerd has read it.
+//
+// Following the log through kube-apiserver would need an inotify instance of the kubelet's,
+// of which the whole machine has few (fs.inotify.max_user_instances, 128 by default).
+func (c *Cluster) KeepLog(t testing.TB, pod *corev1.Pod, container string) (read func() string) {
 	t.Helper()
-	options := &corev1.PodLogOptions{Container: container, Follow: true, Timestamps: true}
-	ctx, cancel := context.WithTimeout(t.Context(), Limit)
-	stream, err := c.Client.CoreV1().Pods(pod.Namespace).GetLogs(pod.Name, options).Stream(ctx)
+	status := Container(pod, container)
+	if status == nil {
+		t.Fatalf("pod %s has no container %s", pod.Name, container)
+	}
+	file, err := os.Open(fmt.Sprintf("/proc/%d/root/var/log/pods/%s_%s_%s/%s/%d.log", c.Node.PID, pod.Namespace, pod.Name, pod.UID, container, status.RestartCount))
 	if err != nil {
-		cancel()
-		t.Fatalf("follow the log of container %s of pod %s: %v", container, pod.Name, err)
+		t.Fatal(err)
 	}
-	type result struct {
-		text string
-		err  error
-	}
-	read := make(chan result, 1)
-	go func() {
-		defer cancel()
-		defer stream.Close()
-		text, err := io.ReadAll(stream)
-		read <- result{string(text), err}
-	}()
+	t.Cleanup(func() { file.Close() }) // it was only read
 	return func() string {
 		t.Helper()
-		r := <-read
-		if r.err != nil {
-			t.Errorf("follow the log of container %s of pod %s: %v", container, pod.Name, r.err)
+		text, err := io.ReadAll(io.NewSectionReader(file, 0, math.MaxInt64))
+		if err != nil {
+			t.Fatal(err)
 		}
-		return r.text
+		// "TIME stdout F " and the line: F is for a line that is whole.
+		return logPrefix.ReplaceAllString(string(text), "$1 ")
 	}
 }
+
+var logPrefix = regexp.MustCompile(`(?m)^(\S+) (?:stdout|stderr) [FP] `)

@@ -3,12 +3,15 @@
 package e2e
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/shoot-proxy/proxy-client/test/cluster/clustertest"
 )
@@ -25,12 +28,7 @@ func TestNodeIsDrained(t *testing.T) {
 		ends = append(ends, n.expectEnd(t, n.awaitOther(t, o.String(), nil), o))
 	}
 	b := n.startBirths(t)
-	uncordoned := false
-	t.Cleanup(func() {
-		if out, err := n.Seed.Kubectl(t, "uncordon", n.Seed.Name); !uncordoned && err != nil {
-			t.Errorf("uncordon: %v: %s", err, out)
-		}
-	})
+	n.uncordonAfter(t)
 	n.kubectl(t, n.drain(clustertest.InjectLabel+"=true")...)
 	for _, e := range ends {
 		e.wantGood(t)
@@ -60,7 +58,6 @@ func TestNodeIsDrained(t *testing.T) {
 	default:
 	}
 	n.kubectl(t, "uncordon", n.Seed.Name) // as if another node had room
-	uncordoned = true
 	r := <-drained
 	if r.err != nil || !strings.Contains(r.out, "violate the pod's disruption budget") {
 		t.Errorf("the webhook's other pod was drained with %v: %s", r.err, r.out)
@@ -72,6 +69,17 @@ func TestNodeIsDrained(t *testing.T) {
 		n.askedFromItsStart(t, pod)
 	}
 	b.wantAllGood(t)
+}
+
+// uncordonAfter has the node take pods again at the test's end, however that comes.
+func (n *neighbourhood) uncordonAfter(t *testing.T) {
+	t.Helper()
+	t.Cleanup(func() {
+		_, err := n.Seed.Client.CoreV1().Nodes().Patch(context.Background(), n.Seed.Name, types.MergePatchType, []byte(`{"spec":{"unschedulable":null}}`), metav1.PatchOptions{})
+		if err != nil {
+			t.Errorf("uncordon the node: %v", err)
+		}
+	})
 }
 
 // drain are the arguments by which the pods with a label are drained.

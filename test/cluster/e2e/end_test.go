@@ -26,11 +26,11 @@ type ending struct {
 	appLog, proxyLog func() string
 }
 
-// expectEnd begins to read the logs, for these go with the pod.
+// expectEnd keeps the logs, for these go with the pod.
 func (n *neighbourhood) expectEnd(t *testing.T, pod *corev1.Pod, o order) *ending {
 	t.Helper()
 	n.askedFromItsStart(t, pod)
-	return &ending{n, pod, o, n.Seed.Follow(t, pod, app), n.Seed.Follow(t, pod, proxyClient)}
+	return &ending{n, pod, o, n.Seed.KeepLog(t, pod, app), n.Seed.KeepLog(t, pod, proxyClient)}
 }
 
 // wantGood waits for the pod's end, and fails the test unless the app's last requests got

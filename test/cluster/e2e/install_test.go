@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"bufio"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/registry"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/shoot-proxy/proxy-client/test/cluster/clustertest"
+)
+
+// ownRegistry is a registry on this machine, which a reader takes for registry.example: by
+// variables, as the proxy of all that is not on this machine; and without TLS, which the
+// home allows.
+func ownRegistry(t *testing.T, home string) (url string, variables []string) {
+	t.Helper()
+	images := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodConnect {
+			w.WriteHeader(http.StatusMethodNotAllowed) // no way with TLS: skopeo tries without
+			return
+		}
+		images.ServeHTTP(w, r)
+	}))
+	t.Cleanup(server.Close)
+	// Where skopeo looks: containers-registries.conf(5).
+	path := filepath.Join(home, ".config", "containers", "registries.conf")
+	text := "[[registry]]\nlocation = \"registry.example\"\ninsecure = true\n"
+	err := os.MkdirAll(filepath.Dir(path), 0o700)
+	if err == nil {
+		err = os.WriteFile(path, []byte(text), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return server.URL, []string{"HTTP_PROXY=" + server.URL, "HTTPS_PROXY=" + server.URL}
+}
+
+// A person who follows docs/install.md has a release and two clusters with konnectivity, and
+// in the end has installed the webhook, upgraded and removed it, and that without helm too.
+func TestInstallAsWritten(t *testing.T) {
+	rig := clustertest.New(t)
+	home := t.TempDir()
+	url, variables := ownRegistry(t, home)
+	r, folder := newInstaller(t, rig, home, variables...)
+	r.follow(t, "docs/install.md", "1. The release", "2. The images")
+	wantImagesIn(t, url, folder)
+	r.follow(t, "docs/install.md", "3. Where the shoot is", "4. The proxy-server", "5. The webhook", "6. The namespace")
+	r.follow(t, "docs/install.md", "Upgrade", "Removal")
+	wantNothingLeft(t, rig)
+
+	r.follow(t, "docs/install.md", "Without helm")
+	if out, err := rig.Seed.Kubectl(t, "delete", "-k", folder); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	wantNothingLeft(t, rig)
+}
+
+// wantImagesIn fails unless a registry has the images of a release, by the digests that
+// the chart has.
+func wantImagesIn(t *testing.T, url, release string) {
+	t.Helper()
+	file, err := os.Open(filepath.Join(release, "images", "digests"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	images := 0
+	for lines := bufio.NewScanner(file); lines.Scan(); images++ {
+		name, digest, _ := strings.Cut(lines.Text(), " ")
+		for _, reference := range []string{digest, releaseVersion} {
+			answer, err := http.Head(url + "/v2/shoot-proxy/" + name + "/manifests/" + reference)
+			if err != nil {
+				t.Fatal(err)
+			}
+			answer.Body.Close()
+			if got := answer.Header.Get("Docker-Content-Digest"); answer.StatusCode != http.StatusOK || got != digest {
+				t.Errorf("%s %s in the registry: %s, digest %s; want %s", name, reference, answer.Status, got, digest)
+			}
+		}
+	}
+	if images != 3 {
+		t.Errorf("the release has digests of %d images, want 3", images)
+	}
+}
+
+// wantNothingLeft fails if the seed has anything of an installation.
+func wantNothingLeft(t *testing.T, rig *clustertest.Rig) {
+	t.Helper()
+	const name = "proxy-client-webhook"
+	admission, roles := rig.Seed.Client.AdmissionregistrationV1(), rig.Seed.Client.RbacV1()
+	for what, get := range map[string]func() error{
+		"MutatingWebhookConfiguration": func() error {
+			_, err := admission.MutatingWebhookConfigurations().Get(t.Context(), name, metav1.GetOptions{})
+			return err
+		},
+		"ClusterRole": func() error {
+			_, err := roles.ClusterRoles().Get(t.Context(), name, metav1.GetOptions{})
+			return err
+		},
+		"ClusterRoleBinding": func() error {
+			_, err := roles.ClusterRoleBindings().Get(t.Context(), name, metav1.GetOptions{})
+			return err
+		},
+		"Namespace": func() error {
+			_, err := rig.Seed.Client.CoreV1().Namespaces().Get(t.Context(), "shoot-proxy", metav1.GetOptions{})
+			return err
+		},
+	} {
+		if err := get(); !apierrors.IsNotFound(err) {
+			t.Errorf("a %s is left of the installation (error %v)", what, err)
+		}
+	}
+}

@@ -17,10 +17,11 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/markdown"
 )
 
-// What README.md tells to run in a pod whose target stays down, in pods of different users:
-// `verify` finds the rules whole, and `dump` has the connections that the pod makes.
-// Once a rule is gone, `verify` says which. Without the file that README.md has written
-// before, the container has the user of a pod that is not root's, and says what it lacks.
+// What README.md tells to run in a pod whose target stays down, in pods of different users
+// and with both backends: `verify` finds the rules whole, and `dump` has the connections
+// that the pod makes. Once a rule is gone, `verify` says which. Without the file that
+// README.md has written before, the container has the user of a pod that is not root's, and
+// says what it lacks.
 func TestDebugContainersAsDocumented(t *testing.T) {
 	t.Parallel()
 	rig := clustertest.New(t)
@@ -35,15 +36,23 @@ func TestDebugContainersAsDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pods := map[string]func(*corev1.PodSpec){
-		"root":           func(*corev1.PodSpec) {},
-		"non-root":       func(spec *corev1.PodSpec) { spec.SecurityContext = restrictedPod("", false).Spec.SecurityContext },
-		"user-namespace": func(spec *corev1.PodSpec) { spec.HostUsers = new(false) },
+	inject := newInjector(t, rig)
+	pods := map[string]func(*corev1.Pod) *corev1.Pod{
+		"root":   func(pod *corev1.Pod) *corev1.Pod { return pod },
+		"legacy": func(pod *corev1.Pod) *corev1.Pod { return inject.pod(t, pod, "legacy") },
+		"non-root": func(pod *corev1.Pod) *corev1.Pod {
+			pod.Spec.SecurityContext = restrictedPod("", false).Spec.SecurityContext
+			return pod
+		},
+		"user-namespace": func(pod *corev1.Pod) *corev1.Pod {
+			pod.Spec.HostUsers = new(false)
+			return pod
+		},
 	}
 	for name, change := range pods {
 		pod := clientPod(name, true)
 		pod.Spec.Containers[0].Command = []string{"sh", "-c", "while sleep 1; do " + once + "; done", host, port}
-		change(&pod.Spec)
+		pod = change(pod)
 		create(t, rig.Seed, namespace, pod)
 	}
 	for name := range pods {
@@ -59,8 +68,12 @@ func TestDebugContainersAsDocumented(t *testing.T) {
 				want = "…\n…the container needs capability NET_ADMIN, and to run as user 0 so that it is effective\n…"
 			}
 			d.run(t, "verify", withoutFile, want)
-			deleteRule(t, rig.Seed, pod, rule)
-			d.run(t, "verify", asWritten, "…\n…table nat chain PROXY_CLIENT_OUTPUT: rule … is missing: "+rule+"…\n…")
+			backend := "nft"
+			if name == "legacy" {
+				backend = "legacy"
+			}
+			deleteRule(t, rig.Seed, pod, backend, rule)
+			d.run(t, "verify", asWritten, "…\n…("+backend+") table nat chain PROXY_CLIENT_OUTPUT: rule … is missing: "+rule+"…\n…")
 		})
 	}
 }
@@ -142,11 +155,11 @@ func (d *debugger) do(t *testing.T, step markdown.Step) {
 }
 
 // deleteRule deletes a rule of the pod's chain PROXY_CLIENT_OUTPUT.
-func deleteRule(t *testing.T, c *clustertest.Cluster, pod *corev1.Pod, rule string) {
+func deleteRule(t *testing.T, c *clustertest.Cluster, pod *corev1.Pod, backend, rule string) {
 	t.Helper()
 	process := c.AwaitProcess(t, pod, proxyClient, proxyClient)
 	network := fmt.Sprintf("--net=/proc/%d/ns/net", process.PID)
-	args := append([]string{"nsenter", network, "iptables-nft", "--table", "nat", "--delete", "PROXY_CLIENT_OUTPUT"}, strings.Fields(rule)...)
+	args := append([]string{"nsenter", network, "iptables-" + backend, "--table", "nat", "--delete", "PROXY_CLIENT_OUTPUT"}, strings.Fields(rule)...)
 	if _, err := c.Node.Run(clustertest.Context(t), args...); err != nil {
 		t.Fatal(err)
 	}

@@ -23,31 +23,35 @@ const privileged = "pod-security.kubernetes.io/enforce=privileged"
 // shape is a kind of pod that people have.
 type shape struct {
 	name   string
-	change func(*corev1.PodSpec)
+	change func(*corev1.Pod)
 	// check has more to ask of the labelled pod, if it is not nil.
 	check func(*testing.T, *clustertest.Rig, *corev1.Pod)
 }
 
 func shapes() []shape {
 	return []shape{
-		{name: "fsgroup", change: func(spec *corev1.PodSpec) {
-			spec.SecurityContext = &corev1.PodSecurityContext{RunAsUser: new(int64(1000)), FSGroup: new(int64(3000))}
+		{name: "fsgroup", change: func(pod *corev1.Pod) {
+			pod.Spec.SecurityContext = &corev1.PodSecurityContext{RunAsUser: new(int64(1000)), FSGroup: new(int64(3000))}
 		}},
-		{name: "run-as-non-root", change: func(spec *corev1.PodSpec) {
-			spec.SecurityContext = &corev1.PodSecurityContext{RunAsNonRoot: new(true), RunAsUser: new(int64(1000)), RunAsGroup: new(int64(1000))}
+		{name: "run-as-non-root", change: func(pod *corev1.Pod) {
+			pod.Spec.SecurityContext = &corev1.PodSecurityContext{RunAsNonRoot: new(true), RunAsUser: new(int64(1000)), RunAsGroup: new(int64(1000))}
 		}},
-		{name: "user-namespace", check: inUserNamespace, change: func(spec *corev1.PodSpec) {
-			spec.HostUsers = new(false)
+		{name: "user-namespace", check: inUserNamespace, change: func(pod *corev1.Pod) {
+			pod.Spec.HostUsers = new(false)
 		}},
-		{name: "user-namespace-non-root", check: inUserNamespace, change: func(spec *corev1.PodSpec) {
-			spec.HostUsers = new(false)
-			spec.SecurityContext = &corev1.PodSecurityContext{RunAsNonRoot: new(true), RunAsUser: new(int64(1000)), FSGroup: new(int64(3000))}
+		{name: "user-namespace-non-root", check: inUserNamespace, change: func(pod *corev1.Pod) {
+			pod.Spec.HostUsers = new(false)
+			pod.Spec.SecurityContext = &corev1.PodSecurityContext{RunAsNonRoot: new(true), RunAsUser: new(int64(1000)), FSGroup: new(int64(3000))}
 		}},
-		{name: "several-containers", change: func(spec *corev1.PodSpec) {
+		{name: "user-namespace-classic", check: inUserNamespace, change: func(pod *corev1.Pod) {
+			pod.Spec.HostUsers = new(false)
+			pod.Annotations = map[string]string{"shoot-proxy.io/native-sidecar": string(classic)}
+		}},
+		{name: "several-containers", change: func(pod *corev1.Pod) {
 			for _, uid := range []int64{1000, 65534} {
 				c := clientContainer(fmt.Sprintf("client-%d", uid))
 				c.SecurityContext = &corev1.SecurityContext{RunAsUser: new(uid), ReadOnlyRootFilesystem: new(true)}
-				spec.Containers = append(spec.Containers, c)
+				pod.Spec.Containers = append(pod.Spec.Containers, c)
 			}
 		}},
 	}
@@ -66,7 +70,7 @@ func TestPodsOfAnyShapeReachTheShoot(t *testing.T) {
 	for _, s := range shapes() { // all of them start at the same time
 		for _, labelled := range []bool{true, false} {
 			pod := clientPod(s.podName(labelled), labelled)
-			s.change(&pod.Spec)
+			s.change(pod)
 			create(t, rig.Seed, namespace, pod)
 		}
 	}
@@ -76,6 +80,9 @@ func TestPodsOfAnyShapeReachTheShoot(t *testing.T) {
 		t.Run(s.name, func(t *testing.T) {
 			labelled := rig.Seed.AwaitPod(t, namespace, s.podName(true), clustertest.Ready)
 			for _, container := range labelled.Spec.Containers {
+				if container.Name == proxyClient { // in the classic order
+					continue
+				}
 				for _, address := range addresses {
 					clustertest.Eventually(t, "an answer of "+address+" to "+container.Name, func(ctx context.Context) error {
 						return exchangeFrom(ctx, rig.Seed, labelled, container.Name, address)

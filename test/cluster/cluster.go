@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/kubernetes"
 
 	"github.com/shoot-proxy/proxy-client/test/cluster/image"
 	"github.com/shoot-proxy/proxy-client/test/cluster/node"
@@ -115,12 +116,21 @@ func (c *Clusters) start(ctx context.Context, options Options) error {
 		return err
 	}
 	if err := c.Shoot.Start(ctx, c.Seed); err != nil {
-		return errors.Join(err, errors.New(c.Seed.Node.Logs()))
+		return errors.Join(err, errors.New(c.Seed.Node.Logs()), c.describeControlPlane(ctx))
 	}
 	if err := errors.Join(c.writeKubeconfigs(), c.writeState(options.Binaries)); err != nil {
 		return err
 	}
 	return c.waitForPods(ctx)
+}
+
+// describeControlPlane is an error that tells about the shoot's pods in the seed.
+func (c *Clusters) describeControlPlane(ctx context.Context) error {
+	client, err := kubernetes.NewForConfig(c.Seed.Admin())
+	if err != nil {
+		return err
+	}
+	return errors.New(Describe(context.WithoutCancel(ctx), client, shoot.Namespace))
 }
 
 // seedImages are those of the seed's pods, the ones for tests included.

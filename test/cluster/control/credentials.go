@@ -29,6 +29,10 @@ const (
 // certificate.
 const KubeletClient = "lab-kubelet-client"
 
+// User is as whom the programs of a control plane run, but for etcd in the seed. They
+// have many inotify instances, of which the kernel gives each user 128 by default.
+const User = 65532
+
 // Credentials are what the programs of a control plane know each other by.
 type Credentials struct {
 	// Dir is the folder that has them all.
@@ -58,4 +62,18 @@ func NewCredentials(dir string, addresses []netip.Addr, names []string) (*Creden
 	// token,user,uid,"groups"
 	text := fmt.Sprintf("%s,admin,admin,system:masters\n", c.Token)
 	return c, os.WriteFile(filepath.Join(dir, tokensFile), []byte(text), 0o600)
+}
+
+// GiveToUser lets [User] read all files that are in the folder now.
+func (c *Credentials) GiveToUser() error {
+	entries, err := os.ReadDir(c.Dir)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if err := os.Chown(filepath.Join(c.Dir, entry.Name()), User, User); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -71,12 +71,17 @@ type Program struct {
 	Name string
 	// Args begin with the path inside the node.
 	Args []string
+	// User is its uid and gid, without capabilities; 0 is root.
+	User int
 }
 
 // StartProgram starts a program, and again whenever it ends.
 func (h *Handle) StartProgram(p Program) error {
 	var text strings.Builder
 	text.WriteString("#!/bin/sh\nexec")
+	if p.User != 0 {
+		fmt.Fprintf(&text, " setpriv --reuid=%d --regid=%[1]d --clear-groups", p.User)
+	}
 	for _, arg := range p.Args {
 		text.WriteString(" '" + strings.ReplaceAll(arg, "'", `'\''`) + "'")
 	}
@@ -149,8 +154,20 @@ func (h *Handle) Logs() string {
 
 // WaitFor polls a condition until it returns nil. The error has the program's log.
 func (h *Handle) WaitFor(ctx context.Context, program, what string, condition func(context.Context) error) error {
-	if err := lab.Poll(ctx, program+": "+what, condition); err != nil {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	err := lab.Poll(ctx, program+": "+what, func(ctx context.Context) error {
+		err := condition(ctx)
+		if err != nil && strings.Contains(h.Log(program, 30), "too many open files") {
+			cancel(errTooManyWatchers)
+		}
+		return err
+	})
+	if err != nil {
 		return fmt.Errorf("%w\n%s", err, h.Log(program, 30))
 	}
 	return nil
 }
+
+// errTooManyWatchers is what no time changes. The limit is the machine's, for each user.
+var errTooManyWatchers = errors.New("the limit of the sysctl fs.inotify.max_user_instances is reached: end other clusters (each pair needs about 20), or raise it")

@@ -114,6 +114,9 @@ func (s *Seed) startCluster(ctx context.Context) error {
 	if err := node.WriteKubeconfig(filepath.Join(files, control.KubeconfigFile), url, s.Credentials.CA.File, s.Credentials.Token); err != nil {
 		return err
 	}
+	if err := s.Credentials.GiveToUser(); err != nil {
+		return err
+	}
 	if err := s.startControlPlane(ctx); err != nil {
 		return err
 	}
@@ -143,11 +146,11 @@ func (s *Seed) startControlPlane(ctx context.Context) error {
 	apiServer := append([]string{
 		node.Binaries + "/kube/kube-apiserver",
 		"--bind-address", Address.String(), "--secure-port", fmt.Sprint(apiServerPort), "--advertise-address", Address.String(),
-		"--cert-dir", "/run/kube-apiserver",
+		"--cert-dir", "/tmp/kube-apiserver",
 	}, flags.APIServerArgs()...)
 	programs := []node.Program{
 		{Name: "etcd", Args: etcd},
-		{Name: "kube-apiserver", Args: apiServer},
+		{Name: "kube-apiserver", Args: apiServer, User: control.User},
 	}
 	for _, p := range programs {
 		if err := s.Node.StartProgram(p); err != nil {
@@ -163,12 +166,12 @@ func (s *Seed) startControlPlane(ctx context.Context) error {
 	}
 	return errors.Join(
 		s.Node.StartProgram(node.Program{
-			Name: "kube-controller-manager",
-			Args: append([]string{node.Binaries + "/kube/kube-controller-manager", "--cert-dir", "/run/kube-controller-manager"}, flags.ControllerManagerArgs()...),
+			Name: "kube-controller-manager", User: control.User,
+			Args: append([]string{node.Binaries + "/kube/kube-controller-manager", "--cert-dir", "/tmp/kube-controller-manager"}, flags.ControllerManagerArgs()...),
 		}),
 		s.Node.StartProgram(node.Program{
-			Name: "kube-scheduler",
-			Args: append([]string{node.Binaries + "/kube/kube-scheduler", "--cert-dir", "/run/kube-scheduler"}, flags.SchedulerArgs()...),
+			Name: "kube-scheduler", User: control.User,
+			Args: append([]string{node.Binaries + "/kube/kube-scheduler", "--cert-dir", "/tmp/kube-scheduler"}, flags.SchedulerArgs()...),
 		}),
 	)
 }

@@ -74,6 +74,7 @@ func (s *Shoot) startControlPlane(ctx context.Context) error {
 	}
 	text, err := render("control plane", controlPlaneTemplate, map[string]any{
 		"Images":  newImages(),
+		"User":    control.User,
 		"Servers": proxyServers(),
 		"Etcd":    control.EtcdArgs("/data", "0.0.0.0:2379", "127.0.0.1:2380"),
 		"APIServer": append([]string{

@@ -19,14 +19,12 @@ import (
 // ready is what the owning program says once the clusters are.
 const ready = "ready\n"
 
-// up starts the program that owns the clusters and returns once they are ready. If that
-// fails, or ctx ends, nothing is left.
+// up starts the program that owns the clusters and returns once they are ready, or after
+// startLimit with an error. If that fails, or ctx ends, nothing is left.
 func up(ctx context.Context, dir string, out io.Writer) error {
 	if left := cluster.Leftovers(dir); len(left) != 0 {
 		return fmt.Errorf("clusters of this repository stand already, or parts of them: `make cluster-down` removes them: %s", left[0])
 	}
-	ctx, cancel := context.WithTimeout(ctx, startLimit)
-	defer cancel()
 	program, err := os.Executable()
 	if err != nil {
 		return err
@@ -81,7 +79,9 @@ func own(ctx context.Context, dir string) error {
 	if err := cluster.Available(options.Binaries); err != nil {
 		return err
 	}
-	c, err := cluster.Start(ctx, options)
+	starting, cancel := context.WithTimeout(ctx, startLimit)
+	defer cancel()
+	c, err := cluster.Start(starting, options)
 	if err != nil {
 		return err
 	}

@@ -153,6 +153,9 @@ kube: packages-build ## kube-apiserver and kube-controller-manager, into test/bi
 # containerd's own names for what it is built without: storage that wants C libraries, and
 # the exporters of traces, which take long to build.
 CONTAINERD_TAGS := no_btrfs,no_devmapper,no_zfs,no_tracing
+# Of the places where Prometheus finds targets only Kubernetes: the others take minutes to
+# compile. Debian's Prometheus has all but Kubernetes.
+PROMETHEUS_TAGS := remove_all_sd,enable_kubernetes_sd
 # Builds packages $(3) of a module of test/cluster/binaries, its tools if there is no $(3), with tags $(2).
 NODE_BUILD = go build -C test/cluster/binaries/$(1) $(BUILD_FLAGS) -ldflags '$(LDFLAGS)' $(if $(2),-tags '$(2)') -o $(CURDIR)/test/bin/node/ $(or $(3),tool)
 CNI_PLUGINS := bridge host-local loopback portmap
@@ -166,11 +169,11 @@ cluster-binaries: packages-cluster ## all that the test clusters run: Kubernetes
 	@CGO_ENABLED=0 $(call NODE_BUILD,containerd,$(CONTAINERD_TAGS))
 	@CGO_ENABLED=1 $(call NODE_BUILD,runc,seccomp)
 	@$(KUBE_BUILD) tool
-	@CGO_ENABLED=0 $(call NODE_BUILD,addons,,tool ./...)
+	@CGO_ENABLED=0 $(call NODE_BUILD,addons,$(PROMETHEUS_TAGS),tool ./...)
 	@CGO_ENABLED=0 $(call NODE_BUILD,cert-manager,,./...)
 	@CGO_ENABLED=0 go build -C test/cluster $(BUILD_FLAGS) -ldflags '$(LDFLAGS)' -o $(CURDIR)/test/bin/node/ ./cmd/pause
 	@install -C "$$(command -v etcd)" test/bin/kube/
-	@install -C /bin/busybox "$$(command -v prometheus)" "$$(command -v prometheus-node-exporter)" test/bin/node/
+	@install -C /bin/busybox "$$(command -v prometheus-node-exporter)" test/bin/node/
 	@install -C $(addprefix /usr/lib/cni/,$(CNI_PLUGINS)) test/bin/node/cni/
 	@$(call MODULE_FILES,addons,github.com/prometheus-operator/prometheus-operator,example/prometheus-operator-crd/*.yaml,crds/prometheus-operator)
 	@$(call MODULE_FILES,cert-manager,github.com/cert-manager/cert-manager,deploy/crds/*.yaml,crds/cert-manager)

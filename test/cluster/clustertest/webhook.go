@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -52,7 +51,7 @@ const installedAs = "test.shoot-proxy.io/installed-as"
 // not run in parallel with others. The next test gets the usual ones again.
 func (r *Rig) InstallWebhook(t testing.TB, documents ...string) {
 	t.Helper()
-	defer r.lockHelm(t)()
+	defer r.lock(t, "webhook")()
 	chart := Chart(t)
 	values := append([]string{WebhookValues()}, documents...)
 	want := fingerprint(t, chart, values)
@@ -68,7 +67,7 @@ func (r *Rig) InstallWebhook(t testing.TB, documents ...string) {
 // test can install it in another way. Such a test must not run in parallel with others.
 func (r *Rig) UninstallWebhook(t testing.TB) {
 	t.Helper()
-	defer r.lockHelm(t)()
+	defer r.lock(t, "webhook")()
 	if out, err := r.Seed.Helm(t, "uninstall", WebhookRelease, "--namespace", WebhookNamespace, "--ignore-not-found", "--wait"); err != nil {
 		t.Fatalf("helm uninstall: %v\n%s", err, out)
 	}
@@ -161,24 +160,6 @@ func (c *Cluster) Helm(t testing.TB, args ...string) (string, error) {
 		"HELM_CACHE_HOME="+home, "HELM_CONFIG_HOME="+home, "HELM_DATA_HOME="+home)
 	out, err := cmd.CombinedOutput()
 	return string(out), err
-}
-
-// lockHelm waits for the end of other installations in these clusters, also of other
-// programs: helm refuses two at a time.
-func (r *Rig) lockHelm(t testing.TB) (unlock func()) {
-	t.Helper()
-	file, err := os.OpenFile(filepath.Join(filepath.Dir(r.Seed.Kubeconfig), "helm.lock"), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX); err != nil {
-		t.Fatal(errors.Join(err, file.Close()))
-	}
-	return func() {
-		if err := file.Close(); err != nil {
-			t.Error(err)
-		}
-	}
 }
 
 // newestRelease is the Secret in which helm keeps the newest installation, or nil if there

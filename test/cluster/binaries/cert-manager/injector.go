@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	kubernetes "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
@@ -34,8 +35,9 @@ func startInjector(ctx context.Context, group *errgroup.Group) error {
 		}
 	}
 	manager, err := ctrl.NewManager(config, ctrl.Options{
-		Scheme:  scheme,
-		Metrics: server.Options{BindAddress: "0"}, // none
+		Scheme:    scheme,
+		Metrics:   server.Options{BindAddress: "0"}, // none
+		NewClient: newClient,
 		// The injector watches only the metadata of Secrets.
 		Client: client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}}}},
 	})
@@ -54,4 +56,14 @@ func startInjector(ctx context.Context, group *errgroup.Group) error {
 	}
 	group.Go(func() error { return manager.Start(ctx) })
 	return nil
+}
+
+// newClient names who changes an object, which kube-apiserver wants to know with each patch
+// of the kind that the injector makes.
+func newClient(config *rest.Config, options client.Options) (client.Client, error) {
+	c, err := client.New(config, options)
+	if err != nil {
+		return nil, err
+	}
+	return client.WithFieldOwner(c, "cert-manager-cainjector"), nil
 }

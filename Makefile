@@ -169,7 +169,8 @@ cluster-binaries: packages-cluster ## all that the test clusters run: Kubernetes
 	@CGO_ENABLED=0 $(call NODE_BUILD,containerd,$(CONTAINERD_TAGS))
 	@CGO_ENABLED=1 $(call NODE_BUILD,runc,seccomp)
 	@$(KUBE_BUILD) tool
-	@CGO_ENABLED=0 $(call NODE_BUILD,addons,$(PROMETHEUS_TAGS),tool ./...)
+	@CGO_ENABLED=0 $(call NODE_BUILD,addons,,tool ./...)
+	@CGO_ENABLED=0 $(call NODE_BUILD,prometheus,$(PROMETHEUS_TAGS))
 	@CGO_ENABLED=0 $(call NODE_BUILD,cert-manager,,./...)
 	@CGO_ENABLED=0 go build -C test/cluster $(BUILD_FLAGS) -ldflags '$(LDFLAGS)' -o $(CURDIR)/test/bin/node/ ./cmd/pause
 	@install -C "$$(command -v etcd)" test/bin/kube/

@@ -101,7 +101,7 @@ func newDebugger(t *testing.T, rig *clustertest.Rig, pod *corev1.Pod) *debugger 
 	if out, err := rig.Seed.Kubectl(t, "--kubeconfig", kubeconfig, "config", "set-context", "--current", "--namespace", pod.Namespace); err != nil {
 		t.Fatal(out, err)
 	}
-	d := &debugger{reader: newReader(t, rig, folder, "KUBECONFIG="+kubeconfig), pod: pod}
+	d := &debugger{reader: newReader(t, rig, folder, t.TempDir(), "KUBECONFIG="+kubeconfig), pod: pod}
 	document, err := markdown.Read(filepath.Join(d.reader.root, "README.md"))
 	if err != nil {
 		t.Fatal(err)

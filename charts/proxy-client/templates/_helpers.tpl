@@ -20,9 +20,10 @@ where it is meant. */}}
 {{- printf "%s-config" (include "proxy-client.webhook" .) -}}
 {{- end -}}
 
-{{/* The Secret with the serving certificate. */}}
+{{/* The Secret with the serving certificate. Each mode has one of its own: helm does not take
+over what cert-manager has made, and the webhook of before may still write into its own. */}}
 {{- define "proxy-client.secret" -}}
-{{- printf "%s-tls" (include "proxy-client.webhook" .) -}}
+{{- printf "%s-%stls" (include "proxy-client.webhook" .) (ternary "" "cert-manager-" (eq .Values.certificates.mode "managed")) -}}
 {{- end -}}
 
 {{/* What a selector may say: it can never change. */}}

@@ -48,7 +48,8 @@ func ownRegistry(t *testing.T, home string) (url string, variables []string) {
 }
 
 // A person who follows docs/install.md has a release and two clusters with konnectivity, and
-// in the end has installed the webhook, upgraded and removed it, and that without helm too.
+// in the end has installed the webhook, upgraded and removed it, and that with cert-manager
+// and without helm too.
 func TestInstallAsWritten(t *testing.T) {
 	rig := clustertest.New(t)
 	home := t.TempDir()
@@ -58,6 +59,10 @@ func TestInstallAsWritten(t *testing.T) {
 	wantImagesIn(t, url, folder)
 	r.follow(t, "docs/install.md", "3. Where the shoot is", "4. The proxy-server", "5. The webhook", "6. The namespace")
 	r.follow(t, "docs/install.md", "Upgrade", "Removal")
+	wantNothingLeft(t, rig)
+
+	rig.InstallCertManager(t)
+	r.follow(t, "docs/install.md", "With cert-manager", "Removal")
 	wantNothingLeft(t, rig)
 
 	r.follow(t, "docs/install.md", "Without helm")

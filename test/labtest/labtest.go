@@ -30,6 +30,19 @@ func RequireRoot(t testing.TB) {
 	t.Skipf("SKIPPED: %s needs root for its network namespaces; run it as root", t.Name())
 }
 
+// Require skips a test that cannot run for the reason that err gives, so that everybody can
+// see it, unless err is nil. With REQUIRE_ROOT=1 it fails instead.
+func Require(t testing.TB, err error) {
+	t.Helper()
+	if err == nil {
+		return
+	}
+	if os.Getenv("REQUIRE_ROOT") == "1" {
+		t.Fatalf("%s cannot run, and REQUIRE_ROOT=1 forbids skipping it: %v", t.Name(), err)
+	}
+	t.Skipf("SKIPPED: %s cannot run: %v", t.Name(), err)
+}
+
 // New builds a lab with targets in its shoot, for as long as t runs.
 func New(t testing.TB, opts lab.Options) (*lab.Lab, *target.Targets) {
 	t.Helper()

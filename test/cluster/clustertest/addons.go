@@ -33,12 +33,17 @@ type addon struct {
 
 // InstallPrometheusOperator gives the seed Prometheus Operator, which serves all of its
 // namespaces, for the life of the clusters. Each test that needs it calls it. A Prometheus
-// has to name image.Prometheus as its image, and its version.
+// has to name image.Prometheus as its image, and its version: the one that the operator
+// gives to others is on no node.
 func (r *Rig) InstallPrometheusOperator(t testing.TB) {
 	t.Helper()
 	r.install(t, addon{
-		name:   image.PrometheusOperator,
-		args:   []string{"--prometheus-config-reloader=" + image.Reference(image.ConfigReloader)},
+		name: image.PrometheusOperator,
+		args: []string{
+			"--kubelet-endpoints=false",
+			"--prometheus-config-reloader=" + image.Reference(image.ConfigReloader),
+			"--prometheus-default-base-image=registry.example/test/prometheus-of-the-operator",
+		},
 		images: []string{image.ConfigReloader},
 		// The operator does without those that are missing, such as Alertmanager's.
 		definitions: []string{

@@ -40,6 +40,9 @@ func Succeeded(pod *corev1.Pod) error {
 	}
 }
 
+// Running returns the condition that a container, an init container included, runs.
+func Running(container string) func(*corev1.Pod) error { return Restarted(container, 0) }
+
 // Restarted returns the condition that a container, an init container included, runs for
 // at least the given time after the first.
 func Restarted(container string, times int32) func(*corev1.Pod) error {

@@ -33,6 +33,7 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/test/cluster"
 	"github.com/shoot-proxy/proxy-client/test/lab"
+	"github.com/shoot-proxy/proxy-client/test/labtest"
 )
 
 // Environment variables. Main sets them for the tests of its package.
@@ -116,8 +117,5 @@ func require(t testing.TB) {
 	if err == nil {
 		err = errors.New("TestMain does not call clustertest.Main")
 	}
-	if os.Getenv("REQUIRE_ROOT") == "1" {
-		t.Fatalf("%s cannot run, and REQUIRE_ROOT=1 forbids skipping it: %v", t.Name(), err)
-	}
-	t.Skipf("SKIPPED: %s cannot run: %v", t.Name(), err)
+	labtest.Require(t, err)
 }

@@ -4,12 +4,14 @@ package clustertest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/shoot-proxy/proxy-client/test/cluster"
@@ -85,5 +87,17 @@ func (c *Cluster) Apply(t testing.TB, namespace, documents string) {
 	t.Helper()
 	if err := manifest.Apply(Context(t), c.Config, namespace, documents); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// NamespaceGone returns nil if there is no such namespace.
+func (c *Cluster) NamespaceGone(ctx context.Context, name string) error {
+	switch _, err := c.Client.CoreV1().Namespaces().Get(ctx, name, metav1.GetOptions{}); {
+	case apierrors.IsNotFound(err):
+		return nil
+	case err != nil:
+		return err
+	default:
+		return errors.New("it is there")
 	}
 }

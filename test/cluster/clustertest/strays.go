@@ -5,10 +5,9 @@ package clustertest
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"fmt"
 	"net/netip"
-	"regexp"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -38,34 +37,58 @@ func (r *Rig) WatchStrays(t testing.TB) *Strays {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if _, err := r.Seed.Node.Run(context.Background(), "nft", "delete", "table", "ip", s.table); err != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), Limit)
+		defer cancel()
+		if _, err := r.Seed.Node.Run(ctx, "nft", "delete", "table", "ip", s.table); err != nil {
 			t.Error(err)
 		}
 	})
 	return s
 }
 
-// element is how nft shows one address of the set.
-var element = regexp.MustCompile(`([0-9.]+) counter packets ([0-9]+)`)
-
-// From is the number of packets that have come from a pod's address so far.
+// From is the number of packets that have come from a pod's address so far. The address of
+// a pod that has ended may be another pod's.
 func (s *Strays) From(t testing.TB, podIP string) int {
 	t.Helper()
-	out, err := s.cluster.Node.Run(Context(t), "nft", "list", "set", "ip", s.table, "seen")
+	out, err := s.cluster.Node.Run(Context(t), "nft", "--json", "list", "set", "ip", s.table, "seen")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, match := range element.FindAllStringSubmatch(out, -1) {
-		if match[1] != podIP {
+	packets, err := countedPackets(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return packets[podIP]
+}
+
+// countedPackets reads what `nft --json list set` says about a set with counters: packets
+// by address.
+func countedPackets(text string) (map[string]int, error) {
+	var listing struct {
+		Nftables []struct {
+			Set *struct {
+				Elem []struct {
+					Elem struct {
+						Val     string
+						Counter struct{ Packets int }
+					}
+				}
+			}
+		}
+	}
+	if err := json.Unmarshal([]byte(text), &listing); err != nil {
+		return nil, fmt.Errorf("read nft's output: %w", err)
+	}
+	packets := map[string]int{}
+	for _, object := range listing.Nftables {
+		if object.Set == nil {
 			continue
 		}
-		packets, err := strconv.Atoi(match[2])
-		if err != nil {
-			t.Fatal(err)
+		for _, e := range object.Set.Elem {
+			packets[e.Elem.Val] = e.Elem.Counter.Packets
 		}
-		return packets
 	}
-	return 0
+	return packets, nil
 }
 
 // Seen returns the condition that a packet has come from a pod's address.

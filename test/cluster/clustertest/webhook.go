@@ -7,7 +7,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -71,20 +70,12 @@ func (r *Rig) UninstallWebhook(t testing.TB) {
 	if out, err := r.Seed.Helm(t, "uninstall", WebhookRelease, "--namespace", WebhookNamespace, "--ignore-not-found", "--wait"); err != nil {
 		t.Fatalf("helm uninstall: %v\n%s", err, out)
 	}
-	namespaces := r.Seed.Client.CoreV1().Namespaces()
-	err := namespaces.Delete(Context(t), WebhookNamespace, metav1.DeleteOptions{})
+	err := r.Seed.Client.CoreV1().Namespaces().Delete(Context(t), WebhookNamespace, metav1.DeleteOptions{})
 	if err != nil && !apierrors.IsNotFound(err) {
 		t.Fatal(err)
 	}
 	Eventually(t, "the end of namespace "+WebhookNamespace, func(ctx context.Context) error {
-		switch _, err := namespaces.Get(ctx, WebhookNamespace, metav1.GetOptions{}); {
-		case apierrors.IsNotFound(err):
-			return nil
-		case err != nil:
-			return err
-		default:
-			return errors.New("it is there")
-		}
+		return r.Seed.NamespaceGone(ctx, WebhookNamespace)
 	})
 }
 

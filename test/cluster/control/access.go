@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -13,6 +14,17 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 )
+
+// Admin is the access of one who may do everything, as fast as it goes, to kube-apiserver
+// at a URL that dial reaches.
+func (c *Credentials) Admin(url string, dial func(ctx context.Context, network, address string) (net.Conn, error)) *rest.Config {
+	return &rest.Config{
+		Host: url, BearerToken: c.Token,
+		TLSClientConfig: rest.TLSClientConfig{CAFile: c.CA.File},
+		Dial:            dial,
+		QPS:             -1,
+	}
+}
 
 // Ready returns nil once kube-apiserver says that it is ready.
 func Ready(ctx context.Context, config *rest.Config) error {

@@ -40,23 +40,13 @@ func targets(ctx context.Context, t *testing.T, rig *clustertest.Rig) map[string
 // runClient runs a pod until the namespace's end. Labels are "key=value".
 func runClient(t *testing.T, c *clustertest.Cluster, namespace, imageName string, labels ...string) *corev1.Pod {
 	t.Helper()
-	pod := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Name: "client", Labels: map[string]string{}},
-		Spec: corev1.PodSpec{
-			TerminationGracePeriodSeconds: new(int64(0)),
-			Containers: []corev1.Container{{
-				Name: "client", Image: image.Reference(imageName), ImagePullPolicy: corev1.PullNever,
-				Command: []string{"sleep", "infinity"},
-			}},
-		},
-	}
+	pod := clientPod("client", false)
+	pod.Spec.Containers[0].Image = image.Reference(imageName)
 	for _, label := range labels {
 		key, value, _ := strings.Cut(label, "=")
 		pod.Labels[key] = value
 	}
-	if _, err := c.Client.CoreV1().Pods(namespace).Create(clustertest.Context(t), pod, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	create(t, c, namespace, pod)
 	return c.AwaitPod(t, namespace, pod.Name, clustertest.Ready)
 }
 

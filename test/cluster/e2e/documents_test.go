@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"context"
-	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -126,14 +125,7 @@ func removeNamespaces(ctx context.Context, t *testing.T, c *clustertest.Cluster,
 	}
 	for _, name := range names {
 		err := lab.Poll(ctx, "namespace "+name+" to end", func(ctx context.Context) error {
-			switch _, err := c.Client.CoreV1().Namespaces().Get(ctx, name, metav1.GetOptions{}); {
-			case apierrors.IsNotFound(err):
-				return nil
-			case err != nil:
-				return err
-			default:
-				return errors.New("it is there")
-			}
+			return c.NamespaceGone(ctx, name)
 		})
 		if err != nil {
 			t.Error(err)

@@ -127,7 +127,7 @@ func TestProcessesHaveTheShippedPrivileges(t *testing.T) {
 	})
 	for backend, capabilities := range map[string]uint64{"nft": netAdmin, "legacy": netAdmin | netRaw} {
 		t.Run(initRedirect+" with "+backend, func(t *testing.T) {
-			pod := rig.Seed.AwaitPod(t, namespace, backend, running(initRedirect))
+			pod := rig.Seed.AwaitPod(t, namespace, backend, clustertest.Running(initRedirect))
 			checkProcess(t, rig.Seed, pod, initRedirect, 0, capabilities)
 		})
 	}
@@ -156,15 +156,6 @@ func checkProcess(t *testing.T, c *clustertest.Cluster, pod *corev1.Pod, contain
 	_, err := c.Node.Run(clustertest.Context(t), "touch", fmt.Sprintf("/proc/%d/root/new", process.PID))
 	if err == nil || !strings.Contains(err.Error(), "Read-only file system") {
 		t.Errorf("a write to the root file system of %s gives %v", container, err)
-	}
-}
-
-func running(container string) func(*corev1.Pod) error {
-	return func(pod *corev1.Pod) error {
-		if status := clustertest.Container(pod, container); status == nil || status.State.Running == nil {
-			return fmt.Errorf("container %s is %+v", container, status)
-		}
-		return nil
 	}
 }
 

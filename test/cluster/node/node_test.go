@@ -19,6 +19,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/cluster"
 	"github.com/shoot-proxy/proxy-client/test/cluster/node"
 	"github.com/shoot-proxy/proxy-client/test/lab"
+	"github.com/shoot-proxy/proxy-client/test/labtest"
 )
 
 // config is that of a node in a folder of its own, which the test removes.
@@ -28,12 +29,7 @@ func config(t *testing.T) node.Config {
 	if err == nil {
 		err = cluster.Available(binaries)
 	}
-	if err != nil && os.Getenv("REQUIRE_ROOT") == "1" {
-		t.Fatalf("%s cannot run, and REQUIRE_ROOT=1 forbids skipping it: %v", t.Name(), err)
-	}
-	if err != nil {
-		t.Skipf("SKIPPED: %s cannot run: %v", t.Name(), err)
-	}
+	labtest.Require(t, err)
 	dir := os.Getenv(victim)
 	if dir == "" {
 		dir = cluster.NewDir()

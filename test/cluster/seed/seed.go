@@ -78,12 +78,7 @@ func (s *Seed) Server() netip.AddrPort { return netip.AddrPortFrom(Address, apiS
 
 // Admin is the access of one who may do everything, as fast as it goes.
 func (s *Seed) Admin() *rest.Config {
-	return &rest.Config{
-		Host: "https://" + s.Server().String(), BearerToken: s.Credentials.Token,
-		TLSClientConfig: rest.TLSClientConfig{CAFile: s.Credentials.CA.File},
-		Dial:            s.Node.DialContext,
-		QPS:             -1,
-	}
+	return s.Credentials.Admin("https://"+s.Server().String(), s.Node.DialContext)
 }
 
 func (s *Seed) start(ctx context.Context, config Config) error {

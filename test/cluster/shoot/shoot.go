@@ -98,12 +98,7 @@ func (s *Shoot) Close() error { return s.Node.Close() }
 // Admin is the access of one who may do everything, as fast as it goes. It comes from the
 // shoot's node, as the kubelet does.
 func (s *Shoot) Admin() *rest.Config {
-	return &rest.Config{
-		Host: s.url(), BearerToken: s.Credentials.Token,
-		TLSClientConfig: rest.TLSClientConfig{CAFile: s.Credentials.CA.File},
-		Dial:            s.Node.DialContext,
-		QPS:             -1,
-	}
+	return s.Credentials.Admin(s.url(), s.Node.DialContext)
 }
 
 // Server is kube-apiserver's address in the node's network.

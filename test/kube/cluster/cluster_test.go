@@ -17,17 +17,12 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/shoot-proxy/proxy-client/test/lab"
+	"github.com/shoot-proxy/proxy-client/test/labtest"
 )
 
 func available(t *testing.T) {
 	t.Helper()
-	err := Available()
-	if err != nil && os.Getenv("REQUIRE_ROOT") == "1" {
-		t.Fatalf("%s cannot run, and REQUIRE_ROOT=1 forbids skipping it: %v", t.Name(), err)
-	}
-	if err != nil {
-		t.Skipf("SKIPPED: %s cannot run: %v", t.Name(), err)
-	}
+	labtest.Require(t, Available())
 }
 
 func within(t *testing.T, limit time.Duration) context.Context {

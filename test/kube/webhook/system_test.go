@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
 	"sync"
 	"testing"
 	"time"
@@ -25,6 +24,7 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/test/kube/cluster"
 	"github.com/shoot-proxy/proxy-client/test/lab"
+	"github.com/shoot-proxy/proxy-client/test/labtest"
 )
 
 // patience is how long is waited for what should be there in a moment: a guard
@@ -51,12 +51,7 @@ func newSystem(t *testing.T, opts cluster.Options) *system {
 	if err == nil {
 		err = cluster.Available()
 	}
-	if err != nil && os.Getenv("REQUIRE_ROOT") == "1" {
-		t.Fatalf("%s cannot run, and REQUIRE_ROOT=1 forbids skipping it: %v", t.Name(), err)
-	}
-	if err != nil {
-		t.Skipf("SKIPPED: %s cannot run: %v", t.Name(), err)
-	}
+	labtest.Require(t, err)
 	ctx := within(t, patience)
 	c, err := cluster.Start(ctx, opts)
 	if err != nil {

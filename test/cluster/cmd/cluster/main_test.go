@@ -19,6 +19,7 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/test/cluster"
 	"github.com/shoot-proxy/proxy-client/test/lab"
+	"github.com/shoot-proxy/proxy-client/test/labtest"
 )
 
 // TestMain is the command itself if a test starts it.
@@ -36,12 +37,7 @@ func folder(t *testing.T) string {
 	if err == nil {
 		err = cluster.Available(binaries)
 	}
-	if err != nil && os.Getenv("REQUIRE_ROOT") == "1" {
-		t.Fatalf("%s cannot run, and REQUIRE_ROOT=1 forbids skipping it: %v", t.Name(), err)
-	}
-	if err != nil {
-		t.Skipf("SKIPPED: %s cannot run: %v", t.Name(), err)
-	}
+	labtest.Require(t, err)
 	dir := cluster.NewDir()
 	t.Cleanup(func() {
 		if err := cluster.Remove(context.Background(), dir); err != nil {

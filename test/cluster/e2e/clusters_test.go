@@ -37,10 +37,12 @@ func targets(ctx context.Context, t *testing.T, rig *clustertest.Rig) map[string
 	}
 }
 
-// runClient runs a pod until the namespace's end. Labels are "key=value".
+// runClient runs a pod until the namespace's end, with the service account's token as pods
+// have it. Labels are "key=value".
 func runClient(t *testing.T, c *clustertest.Cluster, namespace, imageName string, labels ...string) *corev1.Pod {
 	t.Helper()
 	pod := clientPod("client", false)
+	pod.Spec.AutomountServiceAccountToken = nil
 	pod.Spec.Containers[0].Image = image.Reference(imageName)
 	for _, label := range labels {
 		key, value, _ := strings.Cut(label, "=")

@@ -9,8 +9,6 @@ import (
 	"slices"
 	"strings"
 
-	"k8s.io/apimachinery/pkg/api/resource"
-
 	"github.com/shoot-proxy/proxy-client/internal/strictyaml"
 )
 
@@ -27,15 +25,19 @@ type Config struct {
 	source string
 }
 
-// file is an InjectionConfig as it is written.
+// file is an InjectionConfig as it is written, and what all sources say together.
+//
+// Its tags are the one table of what can be configured. yaml is a field's name. flag is
+// the flag of the programs that takes the value and validates it. annotation is the one
+// by which a pod says it. default is what holds where no source says it.
 type file struct {
 	APIVersion    string      `yaml:"apiVersion"`
 	Kind          string      `yaml:"kind"`
 	Shoot         shoot       `yaml:"shoot"`
-	ExcludeCIDRs  []string    `yaml:"excludeCIDRs"`
-	ExcludePorts  []string    `yaml:"excludePorts"`
+	ExcludeCIDRs  []string    `yaml:"excludeCIDRs" flag:"exclude-cidr" annotation:"exclude-cidrs"`
+	ExcludePorts  []string    `yaml:"excludePorts" flag:"exclude-port" annotation:"exclude-ports"`
 	ProxyServer   proxyServer `yaml:"proxyServer"`
-	NativeSidecar string      `yaml:"nativeSidecar"`
+	NativeSidecar string      `yaml:"nativeSidecar" annotation:"native-sidecar" default:"auto"`
 
 	// The operator's alone:
 	Sidecar *sidecar `yaml:"sidecar"`
@@ -43,39 +45,46 @@ type file struct {
 }
 
 type shoot struct {
-	PodCIDRs     []string `yaml:"podCIDRs"`
-	ServiceCIDRs []string `yaml:"serviceCIDRs"`
-	NodeCIDRs    []string `yaml:"nodeCIDRs"`
+	PodCIDRs     []string `yaml:"podCIDRs" flag:"shoot-pod-cidr" annotation:"pod-cidrs"`
+	ServiceCIDRs []string `yaml:"serviceCIDRs" flag:"shoot-service-cidr" annotation:"service-cidrs"`
+	NodeCIDRs    []string `yaml:"nodeCIDRs" flag:"shoot-node-cidr" annotation:"node-cidrs"`
 }
 
 type proxyServer struct {
-	Addresses  []string `yaml:"addresses"`
-	Mode       string   `yaml:"mode"`
-	ServerName string   `yaml:"serverName"`
+	Addresses  []string `yaml:"addresses" flag:"proxy-server" annotation:"proxy-server"`
+	Mode       string   `yaml:"mode" flag:"mode" annotation:"mode" default:"auto"`
+	ServerName string   `yaml:"serverName" flag:"server-name"`
 	TLS        tlsNames `yaml:"tls"`
 }
 
 // tlsNames are Secrets in the pod's namespace.
 type tlsNames struct {
-	CASecret     string `yaml:"caSecret"`
-	CAKey        string `yaml:"caKey"`
-	ClientSecret string `yaml:"clientSecret"` // of type kubernetes.io/tls
+	CASecret     string `yaml:"caSecret" annotation:"ca-secret"`
+	CAKey        string `yaml:"caKey" default:"ca.crt"`
+	ClientSecret string `yaml:"clientSecret" annotation:"client-secret"` // of type kubernetes.io/tls
 }
 
 // sidecar is what the two containers are like.
 type sidecar struct {
-	TotalBuffer     string    `yaml:"totalBuffer"`
-	Iptables        string    `yaml:"iptables"`
-	ReadinessProbe  bool      `yaml:"readinessProbe"`
-	LogFormat       string    `yaml:"logFormat"`
-	LogLevel        string    `yaml:"logLevel"`
-	ImagePullPolicy string    `yaml:"imagePullPolicy"`
+	TotalBuffer     string    `yaml:"totalBuffer" flag:"total-buffer" default:"256MiB"`
+	Iptables        string    `yaml:"iptables" flag:"iptables" default:"auto"`
+	ReadinessProbe  string    `yaml:"readinessProbe" default:"false"`
+	LogFormat       string    `yaml:"logFormat" flag:"log-format" default:"json"`
+	LogLevel        string    `yaml:"logLevel" flag:"log-level" default:"info"`
+	ImagePullPolicy string    `yaml:"imagePullPolicy" default:"IfNotPresent"`
 	Resources       resources `yaml:"resources"` // of proxy-client
 }
 
+// resources are of a container, or of a part of it what it asks for.
 type resources struct {
-	Requests map[string]string `yaml:"requests"`
-	Limits   map[string]string `yaml:"limits"`
+	Requests amounts `yaml:"requests"`
+	Limits   amounts `yaml:"limits"`
+}
+
+type amounts struct {
+	CPU              string `yaml:"cpu"`
+	Memory           string `yaml:"memory"`
+	EphemeralStorage string `yaml:"ephemeral-storage"`
 }
 
 // policy is what pods may choose, and what the operator knows of the cluster.
@@ -162,16 +171,13 @@ func (c *Config) parse(data []byte) (problem string) {
 	if problem := c.checkPolicy(); problem != "" {
 		return problem
 	}
-	if problem := c.checkResources(); problem != "" {
-		return problem
-	}
 	return c.checkValues()
 }
 
 // checkLists refuses what is there and says nothing.
 func (c *Config) checkLists() string {
 	for _, f := range fields() {
-		if values := f.of(c); values != nil && len(values) == 0 {
+		if values := f.of(&c.file); values != nil && len(values) == 0 {
 			return f.name + " is an empty list: leave it out, or write something into it"
 		}
 	}
@@ -239,27 +245,4 @@ func (c *Config) seedCIDRs() []string {
 		return nil
 	}
 	return c.file.Policy.SeedCIDRs
-}
-
-// checkResources refuses quantities that are none. Whether the memory is enough is
-// for checkValues.
-func (c *Config) checkResources() string {
-	if c.file.Sidecar == nil {
-		return ""
-	}
-	for _, list := range []struct {
-		name   string
-		values map[string]string
-	}{{"requests", c.file.Sidecar.Resources.Requests}, {"limits", c.file.Sidecar.Resources.Limits}} {
-		for name, value := range list.values {
-			field := fmt.Sprintf("sidecar.resources.%s.%s %q", list.name, name, value)
-			if name != "cpu" && name != "memory" {
-				return field + " is neither cpu nor memory"
-			}
-			if q, err := resource.ParseQuantity(value); err != nil || q.Sign() <= 0 {
-				return field + " is not an amount: write one such as 10m or 512Mi"
-			}
-		}
-	}
-	return ""
 }

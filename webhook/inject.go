@@ -3,7 +3,6 @@
 package webhook
 
 import (
-	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -37,14 +36,14 @@ const (
 // effective, and says so: the pod may want all its containers to be somebody else.
 func (in *injection) initContainer() corev1.Container {
 	add := []corev1.Capability{"NET_ADMIN"}
-	if in.iptables == "legacy" {
+	if in.Sidecar.Iptables == "legacy" {
 		add = append(add, "NET_RAW")
 	}
 	security := restricted(0)
 	security.RunAsNonRoot = new(false)
 	security.Capabilities.Add = add
 	return corev1.Container{
-		Name: initRedirect, Image: in.images.InitRedirect, ImagePullPolicy: corev1.PullPolicy(in.imagePullPolicy),
+		Name: initRedirect, Image: in.images.InitRedirect, ImagePullPolicy: corev1.PullPolicy(in.Sidecar.ImagePullPolicy),
 		Args: in.initRedirect.Args(),
 		Resources: corev1.ResourceRequirements{
 			Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("10m"), corev1.ResourceMemory: resource.MustParse("16Mi")},
@@ -69,7 +68,7 @@ func (in *injection) sidecarContainer() corev1.Container {
 	options.AcceptWhileDraining = !in.native // the app gets SIGTERM at the same moment
 	live := corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/livez", Port: intstr.FromInt32(healthPort)}}
 	c := corev1.Container{
-		Name: proxyClient, Image: in.images.ProxyClient, ImagePullPolicy: corev1.PullPolicy(in.imagePullPolicy),
+		Name: proxyClient, Image: in.images.ProxyClient, ImagePullPolicy: corev1.PullPolicy(in.Sidecar.ImagePullPolicy),
 		Args:            options.Args(),
 		Ports:           []corev1.ContainerPort{{Name: healthPortName, ContainerPort: healthPort, Protocol: corev1.ProtocolTCP}},
 		Env:             []corev1.EnvVar{{Name: "GOMEMLIMIT", Value: fmt.Sprintf("%dMiB", in.memory/10*9>>20)}},
@@ -83,7 +82,7 @@ func (in *injection) sidecarContainer() corev1.Container {
 			noToken(),
 		},
 	}
-	if in.readinessProbe {
+	if in.Sidecar.ReadinessProbe == "true" {
 		c.ReadinessProbe = &corev1.Probe{
 			ProbeHandler:  corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/readyz", Port: intstr.FromInt32(healthPort)}},
 			PeriodSeconds: 10, FailureThreshold: 3, TimeoutSeconds: 5,
@@ -116,18 +115,10 @@ func noToken() corev1.VolumeMount {
 
 // requirements are proxy-client's resources.
 func (in *injection) requirements() corev1.ResourceRequirements {
-	list := func(given map[string]string, cpu, memory string) corev1.ResourceList {
-		out := corev1.ResourceList{}
-		for name, fallback := range map[string]string{"cpu": cpu, "memory": memory} {
-			if text := cmp.Or(given[name], fallback); text != "" {
-				out[corev1.ResourceName(name)] = resource.MustParse(text) // was read before
-			}
-		}
-		return out
-	}
+	given := in.Sidecar.Resources
 	return corev1.ResourceRequirements{
-		Requests: list(in.resources.Requests, "10m", "32Mi"),
-		Limits:   list(in.resources.Limits, "", fmt.Sprintf("%dMi", in.memory>>20)),
+		Requests: given.Requests.list(amounts{CPU: "10m", Memory: "32Mi"}),
+		Limits:   given.Limits.list(amounts{Memory: fmt.Sprintf("%dMi", in.memory>>20)}),
 	}
 }
 
@@ -140,8 +131,8 @@ func (in *injection) volumes() []corev1.Volume {
 	empty := corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}
 	return []corev1.Volume{
 		{Name: volumeRun, VolumeSource: empty},
-		{Name: volumeCA, VolumeSource: secret(in.caSecret)},
-		{Name: volumeClient, VolumeSource: secret(in.clientSecret)},
+		{Name: volumeCA, VolumeSource: secret(in.ProxyServer.TLS.CASecret)},
+		{Name: volumeClient, VolumeSource: secret(in.ProxyServer.TLS.ClientSecret)},
 		{Name: volumeNoToken, VolumeSource: empty},
 	}
 }

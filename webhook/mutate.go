@@ -124,17 +124,17 @@ func (r *Request) injection(pod *corev1.Pod, s *settings) (*injection, *Result) 
 
 // complete refuses what no source has said.
 func (r *Request) complete(s *settings) *Result {
-	if len(s.podCIDRs)+len(s.serviceCIDRs)+len(s.nodeCIDRs) == 0 {
+	if len(s.Shoot.PodCIDRs)+len(s.Shoot.ServiceCIDRs)+len(s.Shoot.NodeCIDRs) == 0 {
 		return refuse(ReasonNoCIDRs, "nothing says where the shoot is: set shoot.podCIDRs, serviceCIDRs or nodeCIDRs in ConfigMap %q of the namespace, or %s on the pod",
 			DefaultConfigMap, annotationSource(annotationPodCIDRs))
 	}
-	if len(s.addresses) == 0 {
+	if len(s.ProxyServer.Addresses) == 0 {
 		return refuse(ReasonNoProxyServer, "nothing says where the proxy-server is: set proxyServer.addresses%s", r.orAnnotation(annotationProxyServer))
 	}
-	if s.caSecret == "" {
+	if s.ProxyServer.TLS.CASecret == "" {
 		return refuse(ReasonNoTLS, "nothing names the Secret with the proxy-server's CA: set proxyServer.tls.caSecret%s", r.orAnnotation(annotationCASecret))
 	}
-	if s.clientSecret == "" {
+	if s.ProxyServer.TLS.ClientSecret == "" {
 		return refuse(ReasonNoTLS, "nothing names the Secret with the client certificate: set proxyServer.tls.clientSecret%s", r.orAnnotation(annotationClientSecret))
 	}
 	return nil
@@ -153,9 +153,9 @@ func (r *Request) orAnnotation(name string) string {
 func (r *Request) native(pod *corev1.Pod, s *settings) (bool, *Result) {
 	old := r.OldestNode != 0 && r.OldestNode < nativeSince
 	switch {
-	case s.native == nativeYes && old:
+	case s.NativeSidecar == nativeYes && old:
 		return false, refuse(ReasonOldNodes, "native sidecars are asked for (%s), and a node runs Kubernetes 1.%d: they need 1.%d", s.sources["nativeSidecar"].source, r.OldestNode, nativeSince)
-	case s.native == nativeYes, s.native == nativeAuto && r.OldestNode >= nativeForSure:
+	case s.NativeSidecar == nativeYes, s.NativeSidecar == nativeAuto && r.OldestNode >= nativeForSure:
 		return true, nil
 	case pod.Spec.RestartPolicy == corev1.RestartPolicyNever, pod.Spec.RestartPolicy == corev1.RestartPolicyOnFailure:
 		return false, refuse(ReasonNeverCompletes, "the pod is to complete (restartPolicy %s), and never would with proxy-client beside it: set %s to true, on nodes with Kubernetes 1.%d or later",

@@ -144,7 +144,7 @@ func (r *Request) warnings(s *settings) []string {
 	}
 	for _, value := range r.Defaults.seedCIDRs() {
 		seed, _ := parsePrefix(value) // ParseConfig has read it
-		for _, list := range [][]string{s.podCIDRs, s.serviceCIDRs, s.nodeCIDRs} {
+		for _, list := range [][]string{s.Shoot.PodCIDRs, s.Shoot.ServiceCIDRs, s.Shoot.NodeCIDRs} {
 			for _, text := range list {
 				if p, problem := parsePrefix(text); problem == "" && p.Overlaps(seed) && !s.excludes(narrower(p, seed)) {
 					add("the shoot's %s overlaps the seed's %s, which the pod cannot reach any more: see exclude-cidrs", p, seed)
@@ -165,7 +165,7 @@ func narrower(a, b netip.Prefix) netip.Prefix {
 
 // excludes reports whether p is excluded as a whole.
 func (s *settings) excludes(p netip.Prefix) bool {
-	return slices.ContainsFunc(s.excludeCIDRs, func(text string) bool {
+	return slices.ContainsFunc(s.ExcludeCIDRs, func(text string) bool {
 		e, problem := parsePrefix(text)
 		return problem == "" && e.Bits() <= p.Bits() && e.Overlaps(p)
 	})

@@ -27,65 +27,92 @@ type programs struct {
 // programs renders the settings and has them validated by those that parse them. It
 // returns a [*options.UsageError] for what they would refuse.
 func (s *settings) programs() (*programs, error) {
-	p := options.NewProxyClient()
-	flags := pflag.NewFlagSet(proxyClient, pflag.ContinueOnError)
-	p.AddFlags(flags)
-	if err := flags.Set("total-buffer", s.totalBuffer); err != nil {
-		return nil, options.FlagError(proxyClient, err)
+	p, i := options.NewProxyClient(), options.NewInitRedirect()
+	for _, program := range []struct {
+		name string
+		add  func(*pflag.FlagSet)
+	}{{proxyClient, p.AddFlags}, {initRedirect, i.AddFlags}} {
+		flags := pflag.NewFlagSet(program.name, pflag.ContinueOnError)
+		program.add(flags)
+		if err := s.setFlags(flags); err != nil {
+			return nil, options.FlagError(program.name, err)
+		}
 	}
-	p.PodCIDRs, p.ServiceCIDRs, p.NodeCIDRs, p.ExcludeCIDRs = s.podCIDRs, s.serviceCIDRs, s.nodeCIDRs, s.excludeCIDRs
-	p.LogFormat, p.LogLevel = s.logFormat, s.logLevel
-	p.ProxyServer, p.Mode, p.ServerName = s.addresses, s.mode, s.serverName
-	p.CACert = pathCA + "/" + s.caKey
+	p.CACert = pathCA + "/" + s.ProxyServer.TLS.CAKey
 	p.ClientCert, p.ClientKey = pathClient+"/"+corev1.TLSCertKey, pathClient+"/"+corev1.TLSPrivateKeyKey
 	if err := p.Check(); err != nil {
 		return nil, err
 	}
-	i := options.NewInitRedirect()
-	i.Shared = p.Shared
-	i.ExcludePort, i.Iptables = s.excludePorts, s.iptables
 	if _, err := i.Config(); err != nil {
 		return nil, err
 	}
 	return &programs{p, i, p.TotalBuffer}, nil
 }
 
+// setFlags gives a program those of the settings that it has a flag for.
+func (s *settings) setFlags(flags *pflag.FlagSet) error {
+	for _, f := range s.fields {
+		values := f.of(&s.file)
+		if f.flag == "" || values == nil {
+			continue
+		}
+		name := strings.TrimPrefix(f.flag, "--")
+		flag := flags.Lookup(name)
+		if flag == nil {
+			continue // the other program's
+		}
+		if list, ok := flag.Value.(pflag.SliceValue); ok {
+			if err := list.Replace(values); err != nil {
+				return err
+			}
+		} else if err := flags.Set(name, values[0]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // check says what is wrong with the settings that no program's flag is for.
 func (s *settings) check() (name, value, problem string) {
-	for _, address := range s.addresses {
+	for _, address := range s.ProxyServer.Addresses {
 		if strings.HasPrefix(address, "unix:") {
 			return "proxyServer.addresses", address, "is a Unix socket, which no pod can reach: write host:port"
 		}
 	}
 	for _, secret := range []struct{ name, value string }{
-		{"proxyServer.tls.caSecret", s.caSecret}, {"proxyServer.tls.clientSecret", s.clientSecret},
+		{"proxyServer.tls.caSecret", s.ProxyServer.TLS.CASecret}, {"proxyServer.tls.clientSecret", s.ProxyServer.TLS.ClientSecret},
 	} {
 		if problem := checkName(secret.value); problem != "" {
 			return secret.name, secret.value, problem
 		}
 	}
-	if errs := validation.IsConfigMapKey(s.caKey); len(errs) > 0 {
-		return "proxyServer.tls.caKey", s.caKey, "is not a key of a Secret: write one such as ca.crt"
+	if errs := validation.IsConfigMapKey(s.ProxyServer.TLS.CAKey); len(errs) > 0 {
+		return "proxyServer.tls.caKey", s.ProxyServer.TLS.CAKey, "is not a key of a Secret: write one such as ca.crt"
 	}
-	switch s.native {
+	switch s.NativeSidecar {
 	case nativeAuto, nativeYes, nativeNo:
 	default:
-		return "nativeSidecar", s.native, "is not known: write auto, true or false"
+		return "nativeSidecar", s.NativeSidecar, "is not known: write auto, true or false"
 	}
-	switch corev1.PullPolicy(s.imagePullPolicy) {
+	switch corev1.PullPolicy(s.Sidecar.ImagePullPolicy) {
 	case corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever:
 	default:
-		return "sidecar.imagePullPolicy", s.imagePullPolicy, "is not a policy: write Always, IfNotPresent or Never"
+		return "sidecar.imagePullPolicy", s.Sidecar.ImagePullPolicy, "is not a policy: write Always, IfNotPresent or Never"
 	}
-	return "", "", ""
+	switch s.Sidecar.ReadinessProbe {
+	case "true", "false":
+	default:
+		return "sidecar.readinessProbe", s.Sidecar.ReadinessProbe, "is not known: write true or false"
+	}
+	return s.Sidecar.Resources.check("sidecar.resources")
 }
 
 // memory returns proxy-client's limit in bytes. It has to be twice what the apps may
 // hold back: a garbage collector needs as much again.
 func (s *settings) memory(totalBuffer int64) (limit int64, problem string) {
 	limit = 2 * totalBuffer
-	text, ok := s.resources.Limits["memory"]
-	if !ok {
+	text := s.Sidecar.Resources.Limits.Memory
+	if text == "" {
 		return limit, ""
 	}
 	q, err := resource.ParseQuantity(text)
@@ -98,10 +125,7 @@ func (s *settings) memory(totalBuffer int64) (limit int64, problem string) {
 // checkValues validates each value that one source has, by what is validated when
 // all are there: what is missing is filled in.
 func (c *Config) checkValues() string {
-	s := &settings{sources: map[string]origin{}}
-	if c.file.Sidecar != nil {
-		s.resources = c.file.Sidecar.Resources
-	}
+	s := newSettings()
 	placeholder := map[string]string{
 		"shoot.podCIDRs":               "192.0.2.0/24", // RFC 5737: nobody's
 		"proxyServer.addresses":        "proxy-server.invalid:1",
@@ -109,8 +133,8 @@ func (c *Config) checkValues() string {
 		"proxyServer.tls.clientSecret": "client",
 	}
 	given := c.file.Shoot.PodCIDRs != nil || c.file.Shoot.ServiceCIDRs != nil || c.file.Shoot.NodeCIDRs != nil
-	for _, f := range fields() {
-		values := f.of(c)
+	for _, f := range s.fields {
+		values := f.of(&c.file)
 		switch {
 		case values != nil:
 		case f.name == "shoot.podCIDRs" && given:
@@ -122,7 +146,7 @@ func (c *Config) checkValues() string {
 		default:
 			continue
 		}
-		f.set(s, values)
+		f.set(&s.file, values)
 	}
 	if name, value, problem := s.check(); problem != "" {
 		return fmt.Sprintf("%s %q %s", name, value, problem)

@@ -63,6 +63,12 @@ func (v *listValue) Set(s string) error { *v = append(*v, strings.Split(s, ",").
 func (v *listValue) String() string     { return strings.Join(*v, ",") }
 func (v *listValue) Type() string       { return "list" }
 
+// Append, Replace and GetSlice are pflag's SliceValue: elements that are apart already
+// are not split.
+func (v *listValue) Append(s string) error         { *v = append(*v, s); return nil }
+func (v *listValue) Replace(values []string) error { *v = values; return nil }
+func (v *listValue) GetSlice() []string            { return *v }
+
 // numberValue is a whole number, wider than any port or uid, so that Config can
 // refuse port 70000 with a sentence about ports.
 type numberValue int64

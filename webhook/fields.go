@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package webhook
+
+import (
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// field is one value of an InjectionConfig that several sources may give. It is made
+// of the tags of type file.
+type field struct {
+	name       string // in the file, such as shoot.podCIDRs
+	flag       string // with its dashes; empty where no program has one for it
+	annotation string // without its prefix; empty where pods have no say
+	fallback   string // what holds where no source says it
+	index      []int  // where it is in a file
+}
+
+// fields are all, in the order of explanations.
+func fields() []field { return fieldsIn(reflect.TypeFor[file](), "", nil) }
+
+// fieldsIn are those of a section. apiVersion, kind and policy say nothing of a pod.
+func fieldsIn(section reflect.Type, prefix string, index []int) []field {
+	var all []field
+	for i := range section.NumField() {
+		f := section.Field(i)
+		at := append(slices.Clip(index), i)
+		name := prefix + f.Tag.Get("yaml")
+		inner := f.Type
+		if inner.Kind() == reflect.Pointer {
+			inner = inner.Elem()
+		}
+		switch {
+		case name == "apiVersion" || name == "kind" || name == "policy":
+		case inner.Kind() == reflect.Struct:
+			all = append(all, fieldsIn(inner, name+".", at)...)
+		default:
+			one := field{name: name, annotation: f.Tag.Get("annotation"), fallback: f.Tag.Get("default"), index: at}
+			if flag := f.Tag.Get("flag"); flag != "" {
+				one.flag = "--" + flag
+			}
+			all = append(all, one)
+		}
+	}
+	return all
+}
+
+// in returns where a field is in a file. make makes the sections that it is in; without
+// it ok is false where one is missing.
+func (f *field) in(c *file, make bool) (v reflect.Value, ok bool) {
+	v = reflect.ValueOf(c).Elem()
+	for _, i := range f.index {
+		if v.Kind() == reflect.Pointer {
+			if v.IsNil() && !make {
+				return v, false
+			} else if v.IsNil() {
+				v.Set(reflect.New(v.Type().Elem()))
+			}
+			v = v.Elem()
+		}
+		v = v.Field(i)
+	}
+	return v, true
+}
+
+// of returns what a file says, nil where it does not.
+func (f *field) of(c *file) []string {
+	v, ok := f.in(c, false)
+	if !ok {
+		return nil
+	}
+	switch value := v.Interface().(type) {
+	case string:
+		if value == "" {
+			return nil
+		}
+		return []string{value}
+	case []string:
+		return value
+	case map[string]string:
+		var pairs []string
+		for _, key := range slices.Sorted(maps.Keys(value)) {
+			pairs = append(pairs, key+"="+value[key])
+		}
+		return pairs
+	default:
+		panic(fmt.Sprintf("field %s has type %s, which no source can give", f.name, v.Type()))
+	}
+}
+
+// set is the reverse of of.
+func (f *field) set(c *file, values []string) {
+	v, _ := f.in(c, true)
+	switch to := v.Addr().Interface().(type) {
+	case *string:
+		*to = strings.Join(values, ",")
+	case *[]string:
+		*to = values
+	case *map[string]string:
+		*to = map[string]string{}
+		for _, pair := range values {
+			key, value, _ := strings.Cut(pair, "=")
+			(*to)[key] = value
+		}
+	default:
+		panic(fmt.Sprintf("field %s has type %s, which no source can give", f.name, v.Type()))
+	}
+}

@@ -10,11 +10,16 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"maps"
+	"reflect"
+	"slices"
 	"strings"
-	"unicode"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/shoot-proxy/proxy-client/internal/yamlsyntax"
 )
 
 // Decode decodes the one document in data into what into points to, a struct with
@@ -24,17 +29,48 @@ func Decode(data []byte, kind string, into any) (problem string) {
 	if json.Valid(data) {
 		data = jsonAsYAML(data)
 	}
+	if problem := anotherKind(data, kind); problem != "" {
+		return problem
+	}
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
 	decoder.KnownFields(true)
 	if err := decoder.Decode(into); errors.Is(err, io.EOF) {
 		return "is empty: write an " + kind
 	} else if err != nil {
-		return "does not parse: " + sentence(err)
+		return explain(err, data, reflect.TypeOf(into).Elem(), kind)
 	}
 	if err := decoder.Decode(&yaml.Node{}); !errors.Is(err, io.EOF) {
 		return "has more than one document: write one " + kind
 	}
 	return ""
+}
+
+// anotherKind says what data is instead of a kind, if it says so itself: then its
+// fields are not to be judged.
+func anotherKind(data []byte, kind string) string {
+	var object struct {
+		Kind string         `yaml:"kind"`
+		Data map[string]any `yaml:"data"`
+	}
+	if err := yaml.Unmarshal(data, &object); err != nil || object.Kind == "" || object.Kind == kind {
+		return "" // what does not parse is explained later
+	}
+	if object.Kind != "ConfigMap" && object.Kind != "Secret" || len(object.Data) == 0 {
+		return fmt.Sprintf("has kind %q: write %s", object.Kind, kind)
+	}
+	keys := slices.Sorted(maps.Keys(object.Data))
+	return fmt.Sprintf("is the whole %s: give a file with what its key %s holds", object.Kind, strings.Join(keys, " or "))
+}
+
+// explain says why data does not become a value of type t.
+func explain(err error, data []byte, t reflect.Type, kind string) string {
+	var root yaml.Node
+	if yaml.Unmarshal(data, &root) == nil && yamlsyntax.Template(data) == 0 && len(root.Content) > 0 {
+		if problem := (place{kind: kind}).mismatch(root.Content[0], t); problem != "" {
+			return problem
+		}
+	}
+	return yamlsyntax.Problem(err, data)
 }
 
 // jsonAsYAML makes of valid JSON what the YAML decoder takes, which alone is
@@ -60,21 +96,4 @@ func jsonAsYAML(data []byte) []byte {
 		text = text[n:]
 	}
 	return out
-}
-
-// sentence makes one line of yaml's several, in words of the file and not
-// of our types.
-func sentence(err error) string {
-	text := strings.TrimPrefix(err.Error(), "yaml: ")
-	var mismatch *yaml.TypeError
-	if errors.As(err, &mismatch) && len(mismatch.Errors) > 0 {
-		text = mismatch.Errors[0]
-		if known, _, ok := strings.Cut(text, " not found in type "); ok {
-			text = strings.Replace(known, ": field ", ": unknown field ", 1)
-		} else if known, _, ok := strings.Cut(text, " into "); ok {
-			text = strings.Replace(known, ": cannot unmarshal ", ": wrong kind of value: ", 1)
-		}
-	}
-	// yaml quotes the file, which may hold anything.
-	return strings.Join(strings.FieldsFunc(text, unicode.IsControl), " ")
 }

@@ -40,7 +40,13 @@ TESTS ?=
 REGISTRY ?= registry.example
 KIND_CLUSTER ?= kind
 K3S ?= k3s
+# The folder of a release: make release and make images write it, make e2e-cluster and
+# others use it. make test has one of its own, because dist/ may be somebody's release.
 DIST ?= dist
+TEST_DIST := test/bin/release
+ifneq ($(words $(DIST)),1)
+$(error DIST='$(DIST)' is not one word: write a folder without spaces, such as DIST=dist)
+endif
 DIRTY ?=
 
 .PHONY: help
@@ -53,8 +59,8 @@ build: packages-build ## static binaries into bin/
 	CGO_ENABLED=0 go build $(BUILD_FLAGS) -ldflags '$(LDFLAGS) -X main.version=$(VERSION)' -o bin/ ./cmd/...
 
 .PHONY: release
-release: need-root packages-images ## everything that is published, into dist/: images, binaries, chart, manifests, SBOMs, checksums; VERSION=0.1.0 REGISTRY=registry.example
-	@VERSION='$(VERSION)' REGISTRY='$(REGISTRY)' DIRTY='$(DIRTY)' test/release/release
+release: need-root packages-images ## everything that is published, into dist/: images, binaries, chart, manifests, SBOMs, checksums; VERSION=0.1.0 REGISTRY=registry.example DIST=folder
+	@VERSION='$(VERSION)' REGISTRY='$(REGISTRY)' DIRTY='$(DIRTY)' DIST='$(DIST)' test/release/release
 
 .PHONY: test
 test: ## everything: unit and namespace tests under the race detector, then end to end against real peers
@@ -66,8 +72,8 @@ test: ## everything: unit and namespace tests under the race detector, then end 
 	@$(MAKE) chart-test
 	@$(MAKE) test-release
 	@$(MAKE) test-kube
-	@$(MAKE) release VERSION=0.1.0 DIRTY=1
-	@$(MAKE) e2e-cluster
+	@$(MAKE) release VERSION=0.1.0 DIRTY=1 DIST=$(TEST_DIST)
+	@$(MAKE) e2e-cluster DIST=$(TEST_DIST)
 	@$(MAKE) test-e2e
 
 .PHONY: test-unit
@@ -180,10 +186,10 @@ cluster-binaries: packages-cluster ## all that the test clusters run: Kubernetes
 	@$(call MODULE_FILES,cert-manager,github.com/cert-manager/cert-manager,deploy/crds/*.yaml,crds/cert-manager)
 
 .PHONY: cluster-up
-cluster-up: need-root cluster-program ## a seed and a shoot on this machine, which stay; prints how to come to them (root)
+cluster-up: need-root cluster-program ## a seed and a shoot on this machine, which stay, with the images in dist/; prints how to come to them (root); DIST=folder
 	@$(MAKE) peers
 	@$(MAKE) cluster-binaries
-	@test/bin/cluster up
+	@LAB_DIST='$(abspath $(DIST))' test/bin/cluster up
 
 .PHONY: cluster-down
 cluster-down: need-root cluster-program ## remove what make cluster-up made, also after a failed or interrupted start (root)
@@ -193,12 +199,12 @@ cluster-down: need-root cluster-program ## remove what make cluster-up made, als
 # mostly wait for a kubelet, which has room for more than there are cores. With SEED_KUBECONFIG
 # the tests run in those of make cluster-up.
 .PHONY: e2e-cluster
-e2e-cluster: need-root packages-test ## everything in two whole clusters, with the release in dist/ (root); TESTS=regexp picks some
+e2e-cluster: need-root packages-test ## everything in two whole clusters, with the release in dist/ (root); TESTS=regexp picks some, DIST=folder has another release
 	@$(MAKE) tools
 	@$(MAKE) peers
 	@$(MAKE) helm
 	@$(MAKE) cluster-binaries
-	cd test/cluster && REQUIRE_ROOT=$(REQUIRE_ROOT) LAB_BIN=$(CURDIR)/bin LAB_TEST_BIN=$(CURDIR)/test/bin $(call GOTESTSUM,testname) -p 1 -parallel 6 -count=1 -timeout 30m $(if $(TESTS),-run '$(TESTS)') $(GO_TEST_FLAGS) ./...
+	cd test/cluster && REQUIRE_ROOT=$(REQUIRE_ROOT) LAB_BIN=$(CURDIR)/bin LAB_TEST_BIN=$(CURDIR)/test/bin LAB_DIST='$(abspath $(DIST))' $(call GOTESTSUM,testname) -p 1 -parallel 6 -count=1 -timeout 30m $(if $(TESTS),-run '$(TESTS)') $(GO_TEST_FLAGS) ./...
 
 .PHONY: test-kube
 test-kube: packages-test ## the webhook and its chart against a real kube-apiserver and etcd
@@ -209,17 +215,17 @@ test-kube: packages-test ## the webhook and its chart against a real kube-apiser
 	cd test/kube && REQUIRE_ROOT=$(REQUIRE_ROOT) LAB_BIN=$(CURDIR)/bin LAB_TEST_BIN=$(CURDIR)/test/bin $(call GOTESTSUM,testname) -p 1 -count=1 -timeout 20m $(GO_TEST_FLAGS) ./...
 
 .PHONY: images
-images: need-root packages-images ## the three images for both platforms, as OCI archives in dist/images/ (root); VERSION=, REGISTRY=
-	@VERSION='$(VERSION)' REGISTRY='$(REGISTRY)' images/build
+images: need-root packages-images ## the three images for both platforms, as OCI archives in dist/images/ (root); VERSION=, REGISTRY=, DIST=folder
+	@VERSION='$(VERSION)' REGISTRY='$(REGISTRY)' IMAGES_DIST='$(DIST)/images' images/build
 
 .PHONY: images-lock
 images-lock: need-root packages-images ## pin the newest Debian packages of init-redirect, in images/packages.lock (root)
 	@VERSION='$(VERSION)' images/build lock
 
 .PHONY: quickstart-images
-quickstart-images: packages-build ## upstream's proxy-server and agent as images, for docs/quickstart.md, into dist/quickstart/
+quickstart-images: packages-build ## upstream's proxy-server and agent as images, for docs/quickstart.md, into dist/quickstart/; DIST=folder
 	@$(MAKE) peers
-	@go run -C test/cluster ./cmd/quickstart-images --binaries $(CURDIR)/test/bin --manifests $(CURDIR)/docs/quickstart --out $(CURDIR)/dist/quickstart
+	@go run -C test/cluster ./cmd/quickstart-images --binaries $(CURDIR)/test/bin --manifests $(CURDIR)/docs/quickstart --out '$(abspath $(DIST))/quickstart'
 
 # They have a folder of their own: what dist/ has may be somebody's release.
 .PHONY: test-images
@@ -230,12 +236,12 @@ test-images: need-root packages-test packages-images tools ## the images: what i
 	cd test/images && REQUIRE_ROOT=$(REQUIRE_ROOT) IMAGES_DIST=$(CURDIR)/test/bin/images $(call GOTESTSUM,testname) -count=1 -timeout 20m $(GO_TEST_FLAGS) ./...
 
 .PHONY: load-kind
-load-kind: ## put the images into a kind cluster; KIND_CLUSTER=name
-	@KIND_CLUSTER='$(KIND_CLUSTER)' images/load kind
+load-kind: ## put the images into a kind cluster; KIND_CLUSTER=name, DIST=folder
+	@IMAGES_DIST='$(DIST)/images' KIND_CLUSTER='$(KIND_CLUSTER)' images/load kind
 
 .PHONY: load-k3s
-load-k3s: ## put the images into k3s on this machine (root); K3S='ssh NODE sudo k3s' reaches another
-	@K3S='$(K3S)' images/load k3s
+load-k3s: ## put the images into k3s on this machine (root); K3S='ssh NODE sudo k3s' reaches another; DIST=folder
+	@IMAGES_DIST='$(DIST)/images' K3S='$(K3S)' images/load k3s
 
 .PHONY: demo
 demo: need-root ## an unmodified curl and Prometheus reach a cluster through the sidecar (root); KEEP=1 leaves it standing

@@ -45,13 +45,14 @@ func DirFor(name string) string {
 	return filepath.Join("/tmp", prefix+name) // not $TMPDIR: pods' users must be able to look there
 }
 
-// ProductImages are the archives that `make images` has made, if it has.
+// ProductImages are the archives of a release's images, or those of `make images`, if
+// there are any.
 func ProductImages() ([]string, error) {
-	root, err := lab.RepositoryRoot()
+	release, err := lab.ReleaseFolder()
 	if err != nil {
 		return nil, err
 	}
-	return filepath.Glob(filepath.Join(root, "dist", "images", "*.tar"))
+	return filepath.Glob(filepath.Join(release, "images", "*.tar"))
 }
 
 // Clusters are a seed and a shoot that run.

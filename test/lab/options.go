@@ -183,6 +183,16 @@ func FindBinaries() (bin, testBin string, err error) {
 	return bin, testBin, nil
 }
 
+// ReleaseFolder is where a release is: LAB_DIST from the environment, which the Makefile
+// sets to its DIST, otherwise dist of the repository.
+func ReleaseFolder() (string, error) {
+	if folder := os.Getenv("LAB_DIST"); folder != "" {
+		return folder, nil
+	}
+	root, err := RepositoryRoot()
+	return filepath.Join(root, "dist"), err
+}
+
 // RepositoryRoot is the folder of the repository that the working directory, or this
 // program, lies in.
 func RepositoryRoot() (string, error) {

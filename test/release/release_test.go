@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"debug/buildinfo"
 	"debug/elf"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -37,12 +38,21 @@ func TestRelease(t *testing.T) {
 	netnstest.RequireRoot(t)
 	first, second := newTree(t), newTree(t)
 	first.release(t)
-	second.release(t)
+	elsewhere := filepath.Join(t.TempDir(), "made", "elsewhere")
+	second.release(t, "DIST="+elsewhere)
 	dist := first.dist()
 
 	t.Run("reproducible", func(t *testing.T) {
-		if diff := cmp.Diff(hashes(t, dist), hashes(t, second.dist())); diff != "" {
+		if diff := cmp.Diff(hashes(t, dist), hashes(t, elsewhere)); diff != "" {
 			t.Errorf("two releases of one commit differ, in the SHA-256 of (-first +second):\n%s", diff)
+		}
+	})
+	t.Run("only where DIST says", func(t *testing.T) {
+		if _, err := os.Stat(second.dist()); !os.IsNotExist(err) {
+			t.Errorf("make release DIST=%s makes %s (%v)", elsewhere, second.dist(), err)
+		}
+		if left, err := filepath.Glob(filepath.Join(filepath.Dir(elsewhere), ".dist-*")); err != nil || len(left) != 0 {
+			t.Errorf("beside the release is left %q (%v)", left, err)
 		}
 	})
 	t.Run("complete", func(t *testing.T) { checkFiles(t, dist) })
@@ -173,6 +183,24 @@ func TestReleaseIsRefused(t *testing.T) {
 	}
 	for _, bad := range []string{"https://registry.example", "registry.example/", "Registry.example", "registry.example:port", "a b"} {
 		tree.refused(t, "REGISTRY="+bad+" is no registry: ", "VERSION=0.1.0", "REGISTRY="+bad)
+	}
+	for i, kept := range []string{"notes.txt", ".hidden", "bin/mine", "images/mine", "SHA256SUMS/mine", "two words"} {
+		dist := fmt.Sprintf("kept/%d", i)
+		tree.write(t, filepath.Join(dist, kept), "of a person")
+		tree.refused(t, "DIST="+dist+" has ", "VERSION=0.1.0", "DIST="+dist)
+		if got := read(t, filepath.Join(string(tree), dist, kept)); got != "of a person" {
+			t.Errorf("a release that was refused leaves %s with %q", kept, got)
+		}
+	}
+	for _, bad := range []string{"", "two words"} {
+		output, err := tree.try(t, "VERSION=0.1.0", "DIST="+bad)
+		if want := "DIST='" + bad + "' is not one word: "; err == nil || !strings.Contains(output, want) {
+			t.Errorf("make release DIST='%s' says %q, error %v, and not %q", bad, output, err, want)
+		}
+	}
+	tree.refused(t, "DIST=README.md is a file: ", "VERSION=0.1.0", "DIST=README.md")
+	if err := os.RemoveAll(filepath.Join(string(tree), "kept")); err != nil {
+		t.Fatal(err)
 	}
 	tree.write(t, "README.md", "changed")
 	tree.write(t, "cmd/new.go", "package cmd")

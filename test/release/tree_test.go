@@ -101,9 +101,9 @@ func (r tree) try(t *testing.T, variables ...string) (output string, err error) 
 	return string(text), err
 }
 
-func (r tree) release(t *testing.T) {
+func (r tree) release(t *testing.T, variables ...string) {
 	t.Helper()
-	if output, err := r.try(t, "VERSION="+version, "REGISTRY="+registry); err != nil {
+	if output, err := r.try(t, append(variables, "VERSION="+version, "REGISTRY="+registry)...); err != nil {
 		t.Fatalf("make release: %v\n%s", err, output)
 	}
 }

@@ -128,16 +128,16 @@ config:
 // Chart returns the path of the chart that `make release` has packed.
 func Chart(t testing.TB) string {
 	t.Helper()
-	root, err := lab.RepositoryRoot()
+	release, err := lab.ReleaseFolder()
 	if err != nil {
 		t.Fatal(err)
 	}
-	charts, err := filepath.Glob(filepath.Join(root, "dist", "proxy-client-*.tgz"))
+	charts, err := filepath.Glob(filepath.Join(release, "proxy-client-*.tgz"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(charts) != 1 {
-		t.Fatalf("dist has %d packed charts, %q, and the test needs one: run `make release VERSION=0.1.0`", len(charts), charts)
+		t.Fatalf("%s has %d packed charts, %q, and the test needs one: run `make release VERSION=0.1.0 DIST=%[1]s`", release, len(charts), charts)
 	}
 	return charts[0]
 }

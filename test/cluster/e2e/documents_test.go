@@ -157,13 +157,16 @@ func repositoryRoot(t *testing.T) string {
 // CI, which sets REQUIRE_ROOT=1.
 func releaseFolder(t *testing.T) string {
 	t.Helper()
-	folder := filepath.Join(repositoryRoot(t), "dist")
+	folder, err := lab.ReleaseFolder()
+	if err != nil {
+		t.Fatal(err)
+	}
 	if _, err := os.Stat(filepath.Join(folder, "proxy-client-"+releaseVersion+".tgz")); err != nil {
 		complain := t.Skipf
 		if os.Getenv("REQUIRE_ROOT") == "1" {
 			complain = t.Fatalf
 		}
-		complain("%s has no release to install: run `make release VERSION=%s` first: %v", t.Name(), releaseVersion, err)
+		complain("%s has no release to install: run `make release VERSION=%s DIST=%s` first: %v", t.Name(), releaseVersion, folder, err)
 	}
 	return folder
 }

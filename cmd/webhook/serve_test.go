@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/shoot-proxy/proxy-client/internal/options"
 )
@@ -64,5 +65,17 @@ func TestServeRefusesBadFlags(t *testing.T) {
 				t.Errorf("got %v, want a sentence with %s", err, tt.want)
 			}
 		})
+	}
+}
+
+// Without a delay the API server would send requests to a process that accepts none any
+// more. kube-proxy gives changes to the kernel at most once a second if not told otherwise.
+func TestServeAcceptsRequestsAfterSIGTERMByDefault(t *testing.T) {
+	delay, err := serveCommand("v1", io.Discard, io.Discard).Flags().GetDuration("shutdown-delay")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if delay <= time.Second {
+		t.Errorf("--shutdown-delay is %v by default, which is not longer than kube-proxy's minSyncPeriod of 1s", delay)
 	}
 }

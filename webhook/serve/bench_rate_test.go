@@ -4,28 +4,13 @@ package serve
 
 import (
 	"bytes"
-	"context"
-	"encoding/json"
-	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"os/exec"
-	"os/signal"
-	"path/filepath"
-	"regexp"
 	"slices"
-	"strconv"
 	"sync"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
-	"k8s.io/client-go/rest"
-
-	"github.com/shoot-proxy/proxy-client/webhook"
 )
 
 // The load of BenchmarkRate.
@@ -38,7 +23,7 @@ const rate, connections = 500, 10 // admissions a second, and by how many connec
 // does nothing but answer lie in between: what those wait is the machine's and the
 // client's.
 func BenchmarkRate(b *testing.B) {
-	r := startAlone(b)
+	r := startAlone(b, 0)
 	body := review(b, creation(b, prometheusPod(b)))
 	client := r.client()
 	idle := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -109,101 +94,4 @@ func post(server *httptest.Server, body []byte) error {
 	defer resp.Body.Close()
 	_, err = io.Copy(io.Discard, resp.Body)
 	return err
-}
-
-// aloneEnv makes this test binary the webhook of a benchmark: aloneConfig, as JSON.
-const aloneEnv = "SHOOT_PROXY_WEBHOOK_ALONE"
-
-type aloneConfig struct{ Cluster, ConfigFile, ListenAddress, HealthAddress, CertDir string }
-
-// serveAlone is the life of that process.
-func serveAlone(text string) int {
-	var c aloneConfig
-	if err := json.Unmarshal([]byte(text), &c); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 2
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM)
-	defer stop()
-	err := Run(ctx, Config{
-		Cluster: &rest.Config{Host: c.Cluster}, ConfigFile: c.ConfigFile, CertDir: c.CertDir,
-		ListenAddress: c.ListenAddress, HealthAddress: c.HealthAddress,
-		Images: webhook.Images{ProxyClient: "registry.example/proxy-client:v1", InitRedirect: "registry.example/init-redirect:v1"},
-		// As expensive as a log that somebody reads.
-		Logger: slog.New(slog.NewJSONHandler(io.Discard, nil)),
-	})
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return 0
-}
-
-// standalone is a webhook in a process of its own.
-type standalone struct {
-	running
-	pid int
-}
-
-// startAlone returns once it is ready; it ends with b.
-func startAlone(b *testing.B) *standalone {
-	b.Helper()
-	api, cluster := newFakeAPIServer(b)
-	api.watches[namespacesPath] = []any{namespaceMetadata("shop", nil)}
-	api.watches["/api/v1/nodes"] = []any{nodeObject("a", "v1.34.0")}
-	api.objects[configMapPath] = found(shopsConfigMap("1", operatorsFile))
-	r := &standalone{running: running{t: b, ca: newAuthority(b), certs: newFolder(b)}}
-	r.ca.issue(r.certs, 1, time.Now().Add(time.Hour))
-	c := aloneConfig{
-		Cluster: cluster.Host, ConfigFile: filepath.Join(b.TempDir(), "config.yaml"), CertDir: r.certs.path,
-		ListenAddress: freeAddress(b), HealthAddress: freeAddress(b),
-	}
-	write(b, c.ConfigFile, operatorsFile)
-	text, err := json.Marshal(c)
-	if err != nil {
-		b.Fatal(err)
-	}
-	cmd := exec.CommandContext(b.Context(), os.Args[0])
-	cmd.Cancel = func() error { return cmd.Process.Signal(unix.SIGTERM) }
-	cmd.WaitDelay = hangGuard
-	cmd.Env = append(os.Environ(), aloneEnv+"="+string(text), "GOMAXPROCS=1", "GOGC=200") // as in the chart
-	cmd.Stderr = os.Stderr
-	if err := cmd.Start(); err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() {
-		if err := cmd.Wait(); err != nil && b.Context().Err() == nil {
-			b.Errorf("the webhook's end: %v", err)
-		}
-	})
-	r.pid, r.url, r.health = cmd.Process.Pid, "https://"+c.ListenAddress+Path, "http://"+c.HealthAddress
-	r.eventually("it is ready", func() bool {
-		resp, err := http.Get(r.health + "/readyz")
-		if err != nil {
-			return false
-		}
-		resp.Body.Close()
-		return resp.StatusCode == http.StatusOK
-	})
-	return r
-}
-
-var highWater = regexp.MustCompile(`(?m)^VmHWM:\s+(\d+) kB$`)
-
-// peak is the most memory that it has had, in MiB.
-func (r *standalone) peak() float64 {
-	r.t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", r.pid))
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	match := highWater.FindSubmatch(text)
-	if match == nil {
-		r.t.Fatalf("no VmHWM in\n%s", text)
-	}
-	kib, err := strconv.Atoi(string(match[1]))
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	return float64(kib) / 1024
 }

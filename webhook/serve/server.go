@@ -86,7 +86,7 @@ func Run(ctx context.Context, cfg Config) error {
 
 func newServer(ctx context.Context, cfg Config, registry prometheus.Registerer) (*server, error) {
 	s := &server{Config: cfg, metrics: NewMetrics(registry), connections: maxConnections}
-	s.unnoticed = func(ctx context.Context) { pause(ctx, cfg.ShutdownDelay) }
+	s.unnoticed = s.delayShutdown
 	var err error
 	if s.host, s.port, err = splitAddress("--listen-address", cfg.ListenAddress); err != nil {
 		return nil, err
@@ -146,6 +146,9 @@ func (s *server) notDraining() error {
 	}
 	return nil
 }
+
+// delayShutdown waits until the delay is over, or ctx ends.
+func (s *server) delayShutdown(ctx context.Context) { pause(ctx, s.ShutdownDelay) }
 
 // run is the life of a webhook: what it needs outlives its last answer.
 func (s *server) run(ctx context.Context, health []*admin.Server) error {

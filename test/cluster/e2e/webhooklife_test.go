@@ -25,6 +25,9 @@ const (
 	oldVersion = "0.0.1"
 )
 
+// It does not prove that --shutdown-delay is needed: here kube-proxy mostly knows of a
+// pod's end before its SIGTERM. TestNewConnectionsAreServedDuringTheShutdownDelay of
+// webhook/serve proves what the delay does.
 func TestNoPodIsRefusedWhileTheWebhookIsRolledOut(t *testing.T) {
 	n := newNeighbourhood(t)
 	deployment := n.deploy(t, native)

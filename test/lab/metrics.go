@@ -43,7 +43,7 @@ func ParseMetrics(text string) Metrics {
 }
 
 func (n *Namespace) metrics(ctx context.Context, url string) (Metrics, error) {
-	text, err := get(ctx, n.HTTP(), url)
+	text, err := Get(ctx, n.HTTP(), url)
 	if err != nil {
 		return nil, err
 	}

@@ -85,7 +85,7 @@ func prometheusConfig(interval time.Duration, jobs map[string][]string) []byte {
 
 // Query evaluates a PromQL expression that gives a vector.
 func (p *Prometheus) Query(ctx context.Context, expr string) ([]Sample, error) {
-	text, err := get(ctx, p.client, p.QueryURL(expr))
+	text, err := Get(ctx, p.client, p.QueryURL(expr))
 	if err != nil {
 		return nil, err
 	}

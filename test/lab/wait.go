@@ -50,13 +50,13 @@ func (n *Namespace) waitHealthy(ctx context.Context, p *Process, url string) err
 			cancel(err)
 			return err
 		}
-		_, err := get(ctx, client, url)
+		_, err := Get(ctx, client, url)
 		return err
 	})
 }
 
-// get returns the body of a 200 answer.
-func get(ctx context.Context, client *http.Client, url string) (string, error) {
+// Get returns the body of a 200 answer.
+func Get(ctx context.Context, client *http.Client, url string) (string, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return "", err

@@ -66,15 +66,35 @@ func (r *Rig) InstallWebhook(t testing.TB, documents ...string) {
 // test can install it in another way. Such a test must not run in parallel with others.
 func (r *Rig) UninstallWebhook(t testing.TB) {
 	t.Helper()
-	defer r.lock(t, "webhook")()
-	if out, err := r.Seed.Helm(t, "uninstall", WebhookRelease, "--namespace", WebhookNamespace, "--ignore-not-found", "--wait"); err != nil {
-		t.Fatalf("helm uninstall: %v\n%s", err, out)
-	}
-	err := r.Seed.Client.CoreV1().Namespaces().Delete(Context(t), WebhookNamespace, metav1.DeleteOptions{})
-	if err != nil && !apierrors.IsNotFound(err) {
+	if err := r.uninstallWebhook(Context(t), t); err != nil {
 		t.Fatal(err)
 	}
-	Eventually(t, "the end of namespace "+WebhookNamespace, func(ctx context.Context) error {
+}
+
+// UninstallWebhookAtEnd is [Rig.UninstallWebhook] once the test has ended.
+func (r *Rig) UninstallWebhookAtEnd(t testing.TB) {
+	t.Helper()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), Limit)
+		defer cancel()
+		if err := r.uninstallWebhook(ctx, t); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func (r *Rig) uninstallWebhook(ctx context.Context, t testing.TB) error {
+	t.Helper()
+	defer r.lock(t, "webhook")()
+	out, err := r.Seed.helm(ctx, t, "uninstall", WebhookRelease, "--namespace", WebhookNamespace, "--ignore-not-found", "--wait")
+	if err != nil {
+		return fmt.Errorf("helm uninstall: %w\n%s", err, out)
+	}
+	err = r.Seed.Client.CoreV1().Namespaces().Delete(ctx, WebhookNamespace, metav1.DeleteOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return err
+	}
+	return lab.Poll(ctx, "the end of namespace "+WebhookNamespace, func(ctx context.Context) error {
 		return r.Seed.NamespaceGone(ctx, WebhookNamespace)
 	})
 }
@@ -145,8 +165,14 @@ func Chart(t testing.TB) string {
 // Helm runs helm with all rights and returns what it writes to both of its outputs.
 func (c *Cluster) Helm(t testing.TB, args ...string) (string, error) {
 	t.Helper()
+	return c.helm(Context(t), t, args...)
+}
+
+// helm also works while the test ends, when ctx is not the test's.
+func (c *Cluster) helm(ctx context.Context, t testing.TB, args ...string) (string, error) {
+	t.Helper()
 	home := t.TempDir()
-	cmd := exec.CommandContext(Context(t), filepath.Join(c.binaries, "tools-kube", "helm"), args...)
+	cmd := exec.CommandContext(ctx, filepath.Join(c.binaries, "tools-kube", "helm"), args...)
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+c.Kubeconfig,
 		"HELM_CACHE_HOME="+home, "HELM_CONFIG_HOME="+home, "HELM_DATA_HOME="+home)
 	out, err := cmd.CombinedOutput()

@@ -5,14 +5,14 @@ package control
 import (
 	"context"
 	"fmt"
-	"io"
 	"net"
-	"net/http"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+
+	"github.com/shoot-proxy/proxy-client/test/lab"
 )
 
 // Admin is the access of one who may do everything, as fast as it goes, to kube-apiserver
@@ -33,24 +33,8 @@ func Ready(ctx context.Context, config *rest.Config) error {
 		return err
 	}
 	defer client.CloseIdleConnections()
-	url := config.Host + "/readyz"
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return err
-	}
-	response, err := client.Do(request)
-	if err != nil {
-		return err
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	if err != nil {
-		return err
-	}
-	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("GET %s: %s: %.300s", url, response.Status, body)
-	}
-	return nil
+	_, err = lab.Get(ctx, client, config.Host+"/readyz")
+	return err
 }
 
 // AllowKubeletClient lets kube-apiserver do with kubelets what users ask it for: logs,

@@ -5,7 +5,6 @@ package e2e
 import (
 	"context"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -100,13 +99,13 @@ func ownNamespaces(t *testing.T, rig *clustertest.Rig, inSeed, inShoot []string)
 	remove := func() {
 		ctx, cancel := context.WithTimeout(context.Background(), clustertest.Limit)
 		defer cancel()
-		uninstall(ctx, t, rig) // first: it needs its namespace
 		removeNamespaces(ctx, t, rig.Seed, inSeed)
 		removeNamespaces(ctx, t, rig.Shoot, inShoot)
 	}
 	rig.UninstallWebhook(t) // that of other tests
 	remove()
 	t.Cleanup(remove)
+	rig.UninstallWebhookAtEnd(t) // before remove: helm's release is in its namespace
 	for _, name := range inSeed {
 		rig.Seed.DumpIfFailed(t, name)
 	}
@@ -130,17 +129,6 @@ func removeNamespaces(ctx context.Context, t *testing.T, c *clustertest.Cluster,
 		if err != nil {
 			t.Error(err)
 		}
-	}
-}
-
-// uninstall removes helm's release, if there is one.
-func uninstall(ctx context.Context, t *testing.T, rig *clustertest.Rig) {
-	t.Helper()
-	helm := exec.CommandContext(ctx, filepath.Join(rig.State.Binaries, "tools-kube", "helm"),
-		"uninstall", "proxy-client", "--namespace=shoot-proxy", "--ignore-not-found", "--wait")
-	helm.Env = append(os.Environ(), "KUBECONFIG="+rig.Seed.Kubeconfig)
-	if out, err := helm.CombinedOutput(); err != nil {
-		t.Errorf("helm uninstall: %v\n%s", err, out)
 	}
 }
 

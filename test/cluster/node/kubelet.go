@@ -15,6 +15,8 @@ import (
 
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/tools/clientcmd/api"
+
+	"github.com/shoot-proxy/proxy-client/test/lab"
 )
 
 // Access is what a node needs of its cluster.
@@ -125,20 +127,8 @@ func (n *Node) kubeProxyConfig() map[string]any {
 
 // get wants a 200 answer of a URL inside the node. The address must be numeric.
 func (n *Node) get(ctx context.Context, url string) error {
-	client := &http.Client{Transport: &http.Transport{DialContext: n.DialContext, DisableKeepAlives: true}}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return err
-	}
-	response, err := client.Do(request)
-	if err != nil {
-		return err
-	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("GET %s: %s", url, response.Status)
-	}
-	return nil
+	_, err := lab.Get(ctx, &http.Client{Transport: &http.Transport{DialContext: n.DialContext, DisableKeepAlives: true}}, url)
+	return err
 }
 
 // WriteKubeconfig writes a file that is complete in itself.

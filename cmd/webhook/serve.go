@@ -111,7 +111,7 @@ func (f *serveFlags) check() error {
 
 func (f *serveFlags) run(ctx context.Context, log *slog.Logger) error {
 	// What others log comes out as our log does.
-	crlog.SetLogger(logr.FromSlogHandler(log.Handler()))
+	crlog.SetLogger(logr.FromSlogHandler(serve.LibraryLog(log.Handler())))
 	klog.SetSlogLogger(log)
 	stdlog.SetFlags(0)
 	stdlog.SetOutput(slog.NewLogLogger(log.Handler(), slog.LevelDebug).Writer())

@@ -3,34 +3,37 @@
 package serve
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"sync/atomic"
 	"time"
 
-	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
-
 	"github.com/shoot-proxy/proxy-client/internal/options"
 )
-
-// certificateInterval is how often it is tried again to read a certificate that is
-// not there yet.
-const certificateInterval = time.Second
 
 // errNoCertificate is said until there is one.
 var errNoCertificate = errors.New("no certificate yet")
 
-// certificates is the serving certificate, which others replace while we run.
+// certificates is the serving certificate, which others replace while we run. Its files
+// are looked at again and again, as the operator's file is: a watch would need an inotify
+// instance, of which a node may have none left (sysctl fs.inotify.max_user_instances).
 type certificates struct {
 	dir     string
 	metrics *Metrics
 	log     *slog.Logger
 	loaded  chan struct{} // closed when there is one
-	watcher atomic.Pointer[certwatcher.CertWatcher]
+	current atomic.Pointer[tls.Certificate]
+
+	cert, key []byte // the files of current
+	// failed is what was wrong when they were last looked at, reported what the log has
+	// been told of that.
+	failed, reported string
 }
 
 func newCertificates(dir string, metrics *Metrics, log *slog.Logger) *certificates {
@@ -54,17 +57,16 @@ func (c *certificates) check() error {
 }
 
 // get implements tls.Config.GetCertificate.
-func (c *certificates) get(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-	watcher := c.watcher.Load()
-	if watcher == nil {
-		return nil, errNoCertificate
+func (c *certificates) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	if cert := c.current.Load(); cert != nil {
+		return cert, nil
 	}
-	return watcher.GetCertificate(hello)
+	return nil, errNoCertificate
 }
 
 func (c *certificates) expires() time.Time {
-	cert, err := c.get(nil)
-	if err != nil || cert.Leaf == nil {
+	cert := c.current.Load()
+	if cert == nil || cert.Leaf == nil {
 		return time.Time{}
 	}
 	return cert.Leaf.NotAfter
@@ -72,7 +74,7 @@ func (c *certificates) expires() time.Time {
 
 // ready says why nobody could speak with us.
 func (c *certificates) ready() error {
-	if c.watcher.Load() == nil {
+	if c.current.Load() == nil {
 		return errNoCertificate
 	}
 	if time.Now().After(c.expires()) {
@@ -83,39 +85,68 @@ func (c *certificates) ready() error {
 
 // watch reads the certificate, and again whenever it changes, until ctx ends.
 func (c *certificates) watch(ctx context.Context) error {
-	if err := c.await(ctx); err != nil {
-		return nil // it was not to be
-	}
+	ticker := time.NewTicker(reloadInterval)
+	defer ticker.Stop()
 	for {
-		err := c.watcher.Load().Start(ctx)
-		if ctx.Err() != nil {
-			return nil
+		if err := c.refresh(ctx); err != nil {
+			c.complain(ctx, err.Error())
+		} else {
+			c.failed, c.reported = "", ""
 		}
-		c.log.ErrorContext(ctx, "cannot watch the certificate; trying again", "folder", c.dir, "error", err)
-		pause(ctx, certificateInterval)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
 	}
 }
 
-// await returns when there is a certificate, or ctx has ended.
-func (c *certificates) await(ctx context.Context) error {
-	reported := ""
-	for {
-		watcher, err := certwatcher.New(c.files())
-		if err == nil {
-			c.watcher.Store(watcher)
-			expires := c.expires
-			c.metrics.expires.Store(&expires)
-			close(c.loaded)
-			return nil
-		}
-		if err.Error() != reported {
-			reported = err.Error()
-			c.log.InfoContext(ctx, "waiting for a certificate", "folder", c.dir, "error", reported)
-		}
-		if pause(ctx, certificateInterval); ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
+// refresh uses the certificate in the files, if that is another one. What cannot be
+// used changes nothing.
+func (c *certificates) refresh(ctx context.Context) error {
+	certFile, keyFile := c.files()
+	cert, err := os.ReadFile(certFile)
+	if err != nil {
+		return err
 	}
+	key, err := os.ReadFile(keyFile)
+	if err != nil {
+		return err
+	}
+	if bytes.Equal(cert, c.cert) && bytes.Equal(key, c.key) {
+		return nil
+	}
+	pair, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		return err
+	}
+	c.cert, c.key = cert, key
+	if c.current.Swap(&pair) == nil {
+		expires := c.expires
+		c.metrics.expires.Store(&expires)
+		close(c.loaded)
+	}
+	c.log.InfoContext(ctx, "the certificate is in use from now on", "folder", c.dir, "expires", pair.Leaf.NotAfter.UTC().Format(time.RFC3339))
+	return nil
+}
+
+// complain tells of a problem once. One with a certificate that has changed is told where
+// it is still there at the second look: the kubelet may exchange the files between the
+// reading of one and the other.
+func (c *certificates) complain(ctx context.Context, problem string) {
+	again := problem == c.failed
+	c.failed = problem
+	switch {
+	case problem == c.reported:
+		return
+	case c.current.Load() == nil:
+		c.log.InfoContext(ctx, "waiting for a certificate", "folder", c.dir, "error", problem)
+	case again:
+		c.log.ErrorContext(ctx, "the certificate has changed and cannot be used: the one before stays in use", "folder", c.dir, "error", problem)
+	default:
+		return
+	}
+	c.reported = problem
 }
 
 // pause waits, unless ctx ends before.

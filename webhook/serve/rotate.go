@@ -70,7 +70,7 @@ func (m *Managed) lead(ctx context.Context, config *rest.Config, dir string, att
 	})
 	mgr, err := manager.New(config, manager.Options{
 		Scheme:                        scheme,
-		Logger:                        logr.FromSlogHandler(log.Handler()),
+		Logger:                        logr.FromSlogHandler(LibraryLog(log.Handler())),
 		Metrics:                       metricsserver.Options{BindAddress: "0"},
 		HealthProbeBindAddress:        "0",
 		LeaderElection:                true,

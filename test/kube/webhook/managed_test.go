@@ -13,6 +13,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -55,6 +56,7 @@ func TestManagedCertificates(t *testing.T) {
 		}
 		return err
 	})
+	wantQuiet(t, h)
 
 	// One that is started again goes on with the same certificate.
 	before := s.secret(t, h)
@@ -71,6 +73,16 @@ func TestManagedCertificates(t *testing.T) {
 	s.testRenewal(t, h, chart, namespace, address)
 	s.testManagedRights(t, h)
 	h.stop(t)
+}
+
+// wantQuiet fails if the webhook has logged anything that people would have to look at.
+func wantQuiet(t *testing.T, h *hook) {
+	t.Helper()
+	for line := range strings.Lines(h.process.Log(1000)) {
+		if strings.Contains(line, `"level":"ERROR"`) || strings.Contains(line, `"level":"WARN"`) {
+			t.Errorf("all is well, and the webhook's log says %s", line)
+		}
+	}
 }
 
 // testRenewal has the webhook renew its certificate while pods are made: it does, long

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"math"
 	"runtime/debug"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -38,41 +39,63 @@ const (
 // was told.
 func memoryLimit() int64 { return debug.SetMemoryLimit(-1) }
 
-// connectionLimit returns how many connections may be open, and warns where the
-// descriptors hold that down, or memory what was asked for.
+// connectionLimit returns how many connections may be open: what was asked for, as far as
+// descriptors and memory allow it. Where they do not, one warning has the number that
+// counts, and all that has to be raised. By default memory bounds the limit in silence.
 func connectionLimit(cfg *options.ProxyClientConfig, files uint64, memory int64, log *slog.Logger) int {
-	return min(limitByFiles(cfg, files, log), limitByMemory(cfg, memory, log))
+	byFiles, fewFiles := proxy.ConnectionLimit(cfg.MaxConnections, files, filesPerConnection(cfg.Servers))
+	byMemory := limitByMemory(cfg, memory)
+	limit, wanted := min(byFiles, byMemory), cfg.MaxConnections
+	if wanted == 0 {
+		wanted = proxy.DefaultMaxConnections
+		fewFiles = fewFiles && byFiles <= byMemory
+	}
+	var short, next []string
+	about := []any{"max_connections", limit, "wanted", wanted}
+	if fewFiles {
+		short, next = append(short, "the limit of open files"), append(next, raiseFiles(cfg))
+		about = append(about, "open_files", files)
+	}
+	if cfg.MaxConnections > byMemory {
+		short, next = append(short, "the memory limit"), append(next, raiseMemory(cfg))
+		about = append(about, "memory_limit_bytes", memory)
+	}
+	switch len(short) {
+	case 1:
+		log.Warn(short[0]+" allows fewer connections than wanted", append(about, "next", next[0])...)
+	case 2:
+		log.Warn(strings.Join(short, " and ")+" allow fewer connections than wanted", append(about, "next", strings.Join(next, "; and "))...)
+	}
+	return limit
 }
 
 // limitByMemory returns how many connections fit into memory beside --total-buffer.
-func limitByMemory(cfg *options.ProxyClientConfig, memory int64, log *slog.Logger) int {
-	each := int64(memoryPerConnection)
-	if filesPerConnection(cfg.Servers) > 1 {
-		each = memoryPerConnectionConnect
-	}
-	fits := int(min(max(1, (memory-cfg.TotalBuffer-memoryAtRest)/each), math.MaxInt32))
-	if cfg.MaxConnections > fits {
-		log.Warn("the memory limit allows fewer connections than wanted", "max_connections", fits, "wanted", cfg.MaxConnections, "memory_limit_bytes", memory,
-			"next", fmt.Sprintf("raise the container's memory limit, and GOMEMLIMIT with it, by %d KiB for each connection more; or lower --total-buffer", each>>10))
-	}
-	return fits
+func limitByMemory(cfg *options.ProxyClientConfig, memory int64) int {
+	return int(min(max(1, (memory-cfg.TotalBuffer-memoryAtRest)/bytesPerConnection(cfg)), math.MaxInt32))
 }
 
-// limitByFiles returns how many connections fit into the descriptors.
-func limitByFiles(cfg *options.ProxyClientConfig, files uint64, log *slog.Logger) int {
-	limit, short := proxy.ConnectionLimit(cfg.MaxConnections, files, filesPerConnection(cfg.Servers))
-	if !short {
-		return limit
+func bytesPerConnection(cfg *options.ProxyClientConfig) int64 {
+	if filesPerConnection(cfg.Servers) > 1 {
+		return memoryPerConnectionConnect
 	}
-	wanted, raise := cfg.MaxConnections, "raise the container's limit of open files (LimitNOFILE of the container runtime, ulimit -Hn)"
-	if wanted == 0 {
-		wanted, raise = proxy.DefaultMaxConnections, raise+", or set --max-connections to what you need"
+	return memoryPerConnection
+}
+
+// raiseMemory says what gives room for more connections in memory.
+func raiseMemory(cfg *options.ProxyClientConfig) string {
+	return fmt.Sprintf("raise the container's memory limit, and GOMEMLIMIT with it, by %d KiB for each connection more, or lower --total-buffer", bytesPerConnection(cfg)>>10)
+}
+
+// raiseFiles says what gives more descriptors, or needs fewer.
+func raiseFiles(cfg *options.ProxyClientConfig) string {
+	raise := "raise the container's limit of open files (LimitNOFILE of the container runtime, ulimit -Hn)"
+	if cfg.MaxConnections == 0 {
+		raise += ", or set --max-connections to what you need"
 	}
 	if speaksAuto(cfg.Servers) {
 		raise += "; where all servers speak gRPC, --mode=grpc needs half as many"
 	}
-	log.Warn("the limit of open files allows fewer connections than wanted", "max_connections", limit, "wanted", wanted, "open_files", files, "next", raise)
-	return limit
+	return raise
 }
 
 // filesPerConnection is how many descriptors one connection takes: the app's,

@@ -94,3 +94,49 @@ func TestConnectionsFitTheMemory(t *testing.T) {
 		})
 	}
 }
+
+// Where descriptors and memory both allow less than was wanted, the log has one number:
+// the one that counts.
+func TestTheLogHasOneLimitOfConnections(t *testing.T) {
+	const memory = 460 << 20 // 6144 connections of http-connect
+	for _, tt := range []struct {
+		name  string
+		asked int
+		files uint64
+		limit int
+		says  []string // none: nothing is logged
+	}{
+		{"both, and memory allows less", 20_000, 16_192, 6144, []string{"open files", "LimitNOFILE", "GOMEMLIMIT", "open_files", "memory_limit_bytes"}},
+		{"both, and files allow less", 20_000, 1024, 416, []string{"open files", "LimitNOFILE", "GOMEMLIMIT", "open_files", "memory_limit_bytes"}},
+		{"by default, and memory allows less", 0, 16_192, 6144, nil},
+		{"by default, and files allow less", 0, 1024, 416, []string{"open files", "LimitNOFILE"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var log bytes.Buffer
+			cfg := &options.ProxyClientConfig{MaxConnections: tt.asked, TotalBuffer: 256 << 20, Servers: []options.Server{{Mode: options.ModeHTTPConnect}}}
+			if got := connectionLimit(cfg, tt.files, memory, slog.New(slog.NewJSONHandler(&log, nil))); got != tt.limit {
+				t.Errorf("%d connections may be open, want %d", got, tt.limit)
+			}
+			if tt.says == nil {
+				if log.Len() > 0 {
+					t.Errorf("the log warns of what is not the reason: %s", &log)
+				}
+				return
+			}
+			var line struct {
+				Limit int `json:"max_connections"`
+			}
+			if err := json.Unmarshal(log.Bytes(), &line); err != nil {
+				t.Fatalf("want one line, got %q: %v", log.String(), err)
+			}
+			if line.Limit != tt.limit {
+				t.Errorf("the log says that %d may be open, and it is %d", line.Limit, tt.limit)
+			}
+			for _, want := range tt.says {
+				if !strings.Contains(log.String(), want) {
+					t.Errorf("the log does not say %s: %s", want, &log)
+				}
+			}
+		})
+	}
+}

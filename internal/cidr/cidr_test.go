@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -43,8 +44,14 @@ func TestParseRefusesWithTheSentenceThatTellsWhatToWrite(t *testing.T) {
 		{"second element", "10.0.0.0/8, 11.0.0.1/8", `--shoot-pod-cidr "11.0.0.1/8": has host bits set: write 11.0.0.0/8`},
 		{"an address", "10.0.0.1", `--shoot-pod-cidr "10.0.0.1": is an address, not a CIDR: write 10.0.0.1/32 for this one address`},
 		{"an IPv6 address", "fd00::1", `--shoot-pod-cidr "fd00::1": is an address, not a CIDR: write fd00::1/128 for this one address`},
-		{"a zone", "fe80::1%eth0", `--shoot-pod-cidr "fe80::1%eth0": has a zone: write a CIDR without it`},
-		{"a zone and a length", "fe80::%eth0/64", `--shoot-pod-cidr "fe80::%eth0/64": has a zone: write a CIDR without it`},
+		{"a zone", "fe80::1%eth0", `--shoot-pod-cidr "fe80::1%eth0": has a zone, which no CIDR can have: write an address and a length, such as 10.0.0.0/8 or fd00::/48`},
+		{"a zone and a length", "fe80::%eth0/64", `--shoot-pod-cidr "fe80::%eth0/64": has a zone, which no CIDR can have: write an address and a length, such as 10.0.0.0/8 or fd00::/48`},
+		{"host bits, and too short without them", "10.0.0.0/4", `--shoot-pod-cidr "10.0.0.0/4": has host bits set: write an address and a length, such as 10.0.0.0/8 or fd00::/48`},
+		{"IPv6 host bits, and too short without them", "fd00::/5", `--shoot-pod-cidr "fd00::/5": has host bits set: write an address and a length, such as 10.0.0.0/8 or fd00::/48`},
+		{"host bits in loopback", "127.0.0.1/8", `--shoot-pod-cidr "127.0.0.1/8": has host bits set: write an address and a length, such as 10.0.0.0/8 or fd00::/48`},
+		{"an address of loopback", "::1", `--shoot-pod-cidr "::1": is an address, not a CIDR: write an address and a length, such as 10.0.0.0/8 or fd00::/48`},
+		{"an IPv4 address as IPv6", "::ffff:10.0.0.1", `--shoot-pod-cidr "::ffff:10.0.0.1": is an address, not a CIDR: write 10.0.0.1/32 for this one address`},
+		{"half of IPv4 as IPv6", "::ffff:10.0.0.0/97", `--shoot-pod-cidr "::ffff:10.0.0.0/97": is an IPv4 range written as IPv6: write an address and a length, such as 10.0.0.0/8 or fd00::/48`},
 		{"a word", "pods", `--shoot-pod-cidr "pods": is not a CIDR: write an address and a length, such as 10.0.0.0/8 or fd00::/48`},
 		{"a netmask", "10.0.0.0/255.0.0.0", `--shoot-pod-cidr "10.0.0.0/255.0.0.0": is not a CIDR: write an address and a length, such as 10.0.0.0/8 or fd00::/48`},
 		{"too long", "10.0.0.0/33", `--shoot-pod-cidr "10.0.0.0/33": is not a CIDR: write an address and a length, such as 10.0.0.0/8 or fd00::/48`},
@@ -57,7 +64,26 @@ func TestParseRefusesWithTheSentenceThatTellsWhatToWrite(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := Parse("--shoot-pod-cidr", strings.Split(tt.value, ","))
 			checkSentence(t, err, tt.want)
+			checkAdvice(t, err)
 		})
+	}
+}
+
+// advised finds CIDRs in the advice of a refusal.
+var advised = regexp.MustCompile(`(?:write|such as|or) ([0-9a-f.:]+/[0-9]+)`)
+
+// checkAdvice fails if what a refusal advises to write is refused too.
+func checkAdvice(t *testing.T, refusal error) {
+	t.Helper()
+	_, advice, _ := strings.Cut(refusal.Error(), ": write ")
+	for _, match := range advised.FindAllStringSubmatch("write "+advice, -1) {
+		entries, err := Parse("--shoot-pod-cidr", []string{match[1]})
+		if err == nil {
+			_, err = New(entries, nil)
+		}
+		if err != nil {
+			t.Errorf("%v, and that is refused too: %v", refusal, err)
+		}
 	}
 }
 

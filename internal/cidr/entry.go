@@ -72,21 +72,33 @@ func parse(value string) (_ netip.Prefix, problem string) {
 	}
 	if address, err := netip.ParseAddr(value); err == nil {
 		if address.Zone() != "" {
-			return netip.Prefix{}, "has a zone: write a CIDR without it"
+			return netip.Prefix{}, "has a zone, which no CIDR can have: " + anyCIDR
 		}
-		return netip.Prefix{}, fmt.Sprintf("is an address, not a CIDR: write %s for this one address", netip.PrefixFrom(address, address.BitLen()))
+		address = address.Unmap()
+		return netip.Prefix{}, "is an address, not a CIDR: " + instead(netip.PrefixFrom(address, address.BitLen()), " for this one address")
 	}
 	prefix, err := netip.ParsePrefix(value)
 	if err != nil {
-		return netip.Prefix{}, "is not a CIDR: write an address and a length, such as 10.0.0.0/8 or fd00::/48"
+		return netip.Prefix{}, "is not a CIDR: " + anyCIDR
 	}
 	if prefix.Addr().Is4In6() {
 		return netip.Prefix{}, "is an IPv4 range written as IPv6: " + writeAsIPv4(prefix)
 	}
 	if masked := prefix.Masked(); masked != prefix {
-		return netip.Prefix{}, fmt.Sprintf("has host bits set: write %s", masked)
+		return netip.Prefix{}, "has host bits set: " + instead(masked, "")
 	}
 	return prefix, ""
+}
+
+// anyCIDR is what to do about a value that does not say which CIDR is meant.
+const anyCIDR = "write an address and a length, such as 10.0.0.0/8 or fd00::/48"
+
+// instead advises to write p, if that is not refused too.
+func instead(p netip.Prefix, why string) string {
+	if !acceptable(p) {
+		return anyCIDR
+	}
+	return fmt.Sprintf("write %s%s", p, why)
 }
 
 // writeAsIPv4 is the cure for an IPv4-mapped prefix: no packet ever carries
@@ -96,5 +108,5 @@ func writeAsIPv4(prefix netip.Prefix) string {
 	if prefix.Bits() < mapped {
 		return "write the IPv4 range itself"
 	}
-	return fmt.Sprintf("write %s", netip.PrefixFrom(prefix.Addr().Unmap(), prefix.Bits()-mapped).Masked())
+	return instead(netip.PrefixFrom(prefix.Addr().Unmap(), prefix.Bits()-mapped).Masked(), "")
 }

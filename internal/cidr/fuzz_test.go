@@ -10,10 +10,12 @@ import (
 )
 
 // FuzzParse: whatever is typed is refused in one line, or becomes a prefix that
-// means exactly what was typed and is safe to write into a rule.
+// means exactly what was typed and is safe to write into a rule. What a refusal advises
+// is not refused.
 func FuzzParse(f *testing.F) {
 	for _, seed := range []string{
 		"10.0.0.0/8", "fd00::/48", "10.0.0.1/8", "0.0.0.0/0", "::/0", "::ffff:10.0.0.0/104", "fe80::1%eth0", "10.0.0.0/8,", "", " 10.0.0.0/8 ", "10.0.0.0/8\n-j ACCEPT",
+		"10.0.0.0/4", "fd00::1/3", "127.0.0.1/8", "::ffff:127.0.0.1/120", "::ffff:10.0.0.1", "169.254.169.254",
 	} {
 		f.Add(seed)
 	}
@@ -24,6 +26,7 @@ func FuzzParse(f *testing.F) {
 			if !errors.As(err, &bad) || !strings.HasPrefix(err.Error(), "--shoot-pod-cidr") || strings.ContainsAny(err.Error(), "\n\r") {
 				t.Fatalf("the refusal of %q is not one sentence that names the flag: %q", value, err)
 			}
+			checkAdvice(t, err)
 			return
 		}
 		p := parsed[0].Prefix

@@ -19,10 +19,7 @@ const (
 // entries make it up.
 func checkLength(aggregated []netip.Prefix, entries []Entry) error {
 	for _, p := range aggregated {
-		limit, family := shortest4, "IPv4"
-		if p.Addr().Is6() {
-			limit, family = shortest6, "IPv6"
-		}
+		limit, family := shortest(p)
 		if p.Bits() >= limit {
 			continue
 		}
@@ -35,6 +32,20 @@ func checkLength(aggregated []netip.Prefix, entries []Entry) error {
 		}
 	}
 	return nil
+}
+
+// shortest returns the least length of a range of p's family.
+func shortest(p netip.Prefix) (bits int, family string) {
+	if p.Addr().Is6() {
+		return shortest6, "IPv6"
+	}
+	return shortest4, "IPv4"
+}
+
+// acceptable reports whether p may be a range of the shoot, by itself.
+func acceptable(p netip.Prefix) bool {
+	limit, _ := shortest(p)
+	return p.Bits() >= limit && checkReserved([]Entry{{Prefix: p}}) == nil
 }
 
 // makes says how the entries come to p: alone or together.

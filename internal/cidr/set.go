@@ -81,6 +81,11 @@ func (s *Set) Excluded() []netip.Prefix {
 	return slices.Clone(s.excluded)
 }
 
+// Spares reports whether something of the shoot is left if p is excluded too.
+func (s *Set) Spares(p netip.Prefix) bool {
+	return s != nil && len(Subtract(s.left, []netip.Prefix{p})) > 0
+}
+
 // Has4 reports whether an IPv4 address of the shoot remains.
 func (s *Set) Has4() bool {
 	return s != nil && slices.ContainsFunc(s.left, func(p netip.Prefix) bool { return p.Addr().Is4() })

@@ -95,7 +95,7 @@ func (o *ProxyClient) listen(set *cidr.Set) ([]netip.AddrPort, error) {
 	}
 	var listen []netip.AddrPort
 	for _, value := range values {
-		address, problem := parseListen(value)
+		address, problem := parseListen(value, defaultListen(set))
 		for _, other := range listen {
 			if other == address {
 				problem = "is given twice: write it once"
@@ -120,11 +120,16 @@ func defaultListen(set *cidr.Set) []netip.AddrPort {
 	return listen
 }
 
-// parseListen reads one listen address. Anything but loopback would open the
-// tunnel, and with it the shoot, to the whole pod network.
-func parseListen(value string) (_ netip.AddrPort, problem string) {
-	const cure = "write 127.0.0.1:14001 or [::1]:14001"
-	host, port, problem := hostPort(value, "127.0.0.1:14001 or [::1]:14001")
+// parseListen reads one listen address; instead are those that would do. Anything but
+// loopback would open the tunnel, and with it the shoot, to the whole pod network.
+func parseListen(value string, instead []netip.AddrPort) (_ netip.AddrPort, problem string) {
+	texts := make([]string, 0, len(instead))
+	for _, address := range instead {
+		texts = append(texts, address.String())
+	}
+	example := strings.Join(texts, ",")
+	cure := "write " + example
+	host, port, problem := hostPort(value, example)
 	if problem != "" {
 		return netip.AddrPort{}, problem
 	}
@@ -134,7 +139,7 @@ func parseListen(value string) (_ netip.AddrPort, problem string) {
 		return netip.AddrPort{}, "is not on loopback but on every address, which would open the shoot to the pod network: " + cure
 	case err != nil:
 		return netip.AddrPort{}, "has a name for a host, not an IP address: " + cure
-	case address.Is4In6():
+	case address.Is4In6() && address.Unmap().IsLoopback():
 		return netip.AddrPort{}, fmt.Sprintf("is an IPv4 address written as IPv6: write %s", netip.AddrPortFrom(address.Unmap(), port))
 	case !address.IsLoopback() || address.Zone() != "":
 		return netip.AddrPort{}, "is not on loopback, which would open the shoot to the pod network: " + cure

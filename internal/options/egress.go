@@ -182,7 +182,8 @@ func (u *egressUDS) server(mode Mode, from source) (server, string) {
 	}
 	s, problem := parseSocket("unix://"+u.UDSName, mode)
 	if problem != "" {
-		return server{}, from.field + " " + problem
+		// What is advised for a flag has a scheme, which this field has not.
+		return server{}, from.field + " " + strings.ReplaceAll(problem, exampleSocket, strings.TrimPrefix(exampleSocket, "unix://"))
 	}
 	return server{s, from}, ""
 }
@@ -200,7 +201,7 @@ func (t *egressTCP) server(mode Mode, from source) (server, tlsFiles, string) {
 	}
 	s, problem := parseServer(u.Host, mode)
 	if problem != "" {
-		return server{}, tlsFiles{}, from.field + " " + problem
+		return server{}, tlsFiles{}, from.field + " " + strings.ReplaceAll(problem, exampleServer, "https://"+exampleServer)
 	}
 	if t.TLSConfig == nil {
 		return server{}, tlsFiles{}, from.field + " needs a tlsConfig with caBundle, clientCert and clientKey"

@@ -149,6 +149,7 @@ func egressFiles() map[string]string {
 		"two-legs.yaml":       egressConfig("    proxyProtocol: HTTPConnect\n    transport: {uds: {udsName: /s}, tcp: {url: 'https://s:1'}}\n"),
 		"relative-uds.yaml":   uds("GRPC", "run/server.sock"),
 		"empty-uds.yaml":      uds("GRPC", "''"),
+		"folder-uds.yaml":     uds("GRPC", "/run/"),
 		"http.yaml":           tcp("HTTPConnect", "http://proxy-server:8131", ""),
 		"no-scheme.yaml":      tcp("HTTPConnect", "proxy-server:8131", tls),
 		"path.yaml":           tcp("HTTPConnect", "https://proxy-server:8131/tunnel", tls),

@@ -35,7 +35,7 @@ func (o *InitRedirect) proxyUID() (uint32, error) {
 	case o.ProxyUID == 2102:
 		problem = "is Linkerd's, whose sidecar would then not be redirected"
 	case o.ProxyUID < 0 || o.ProxyUID > maxUID:
-		problem = fmt.Sprintf("is not a uid: uids go from 0 to %d", maxUID)
+		problem = fmt.Sprintf("is not a uid: uids go from 1 to %d", maxUID)
 	default:
 		return uint32(o.ProxyUID), nil
 	}

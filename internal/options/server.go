@@ -69,11 +69,15 @@ func parseServer(value string, mode Mode) (_ Server, problem string) {
 		return Server{}, "is a URL: write host:port alone, or unix:///path"
 	}
 	if strings.HasPrefix(value, "/") {
-		return Server{}, fmt.Sprintf("is a path: write %q for a Unix socket", "unix://"+value)
+		instead := "unix://" + value
+		if _, problem := parseSocket(instead, mode); problem != "" {
+			instead = exampleSocket
+		}
+		return Server{}, fmt.Sprintf("is a path: write it like %s for a Unix socket", instead)
 	}
-	host, port, problem := hostPort(value, "vpn-proxy-server:8132")
+	host, port, problem := hostPort(value, exampleServer)
 	if problem == "" && host == "" {
-		problem = "has no host: write it like vpn-proxy-server:8132"
+		problem = "has no host: write it like " + exampleServer
 	}
 	if problem == "" {
 		if problem = checkHost(host); problem != "" {
@@ -94,6 +98,12 @@ func canonicalHost(host string) string {
 	return host
 }
 
+// How servers are written.
+const (
+	exampleServer = "vpn-proxy-server:8132"
+	exampleSocket = "unix:///run/konnectivity/server.sock"
+)
+
 // parseSocket reads unix:///path. A Unix socket is plaintext and negotiates
 // nothing, so there auto means gRPC.
 func parseSocket(value string, mode Mode) (_ Server, problem string) {
@@ -101,12 +111,12 @@ func parseSocket(value string, mode Mode) (_ Server, problem string) {
 	const longest = 107
 	path, ok := strings.CutPrefix(value, "unix://")
 	if !ok || !filepath.IsAbs(path) {
-		return Server{}, "has no absolute path: write it like unix:///run/konnectivity/server.sock"
+		return Server{}, "has no absolute path: write it like " + exampleSocket
 	}
 	path = filepath.Clean(path)
 	switch {
 	case path == "/" || strings.HasSuffix(value, "/"):
-		return Server{}, "is a directory: write it like unix:///run/konnectivity/server.sock"
+		return Server{}, "is a directory: write it like " + exampleSocket
 	case strings.ContainsRune(path, 0):
 		return Server{}, "has a zero byte in its path"
 	case len(path) > longest:
@@ -128,8 +138,11 @@ func checkServers(servers []server, set *cidr.Set, listen []netip.AddrPort) erro
 			continue
 		}
 		if entry, inside := set.Covering(address.Addr().WithZone("")); inside {
-			return s.source.refuse(fmt.Sprintf("lies inside of %s, so the tunnel would lead into itself: correct the CIDR, or add --exclude-cidr %s",
-				entry, netip.PrefixFrom(address.Addr(), address.Addr().BitLen())), nil)
+			problem := fmt.Sprintf("lies inside of %s, so the tunnel would lead into itself: correct the CIDR", entry)
+			if own := netip.PrefixFrom(address.Addr(), address.Addr().BitLen()); set.Spares(own) {
+				problem += ", or add --exclude-cidr " + own.String()
+			}
+			return s.source.refuse(problem, nil)
 		}
 		for _, l := range listen {
 			if l == address {

@@ -93,7 +93,7 @@ type durationValue time.Duration
 func (v *durationValue) Set(s string) error {
 	d, err := time.ParseDuration(s)
 	if err != nil {
-		return errors.New("is not a duration: write a number and its unit, such as 500ms, 8s or 2m")
+		return errors.New("is not a duration: write a number and its unit, such as 8s or 2m")
 	}
 	*v = durationValue(d)
 	return nil

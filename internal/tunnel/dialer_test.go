@@ -208,12 +208,18 @@ func TestServerFailures(t *testing.T) {
 }
 
 // TestServerInsideShoot: a connection to such a server would have to pass
-// through itself.
+// through itself. To exclude it is an advice only where something of the shoot is left.
 func TestServerInsideShoot(t *testing.T) {
 	d := newDialer(t, options.TLS{}, hang, options.Server{Name: "proxy:8132", Network: "tcp", Address: "100.64.0.9:8132", Mode: options.ModeGRPC})
 	err := d.lookUpAll(t.Context())
 	if _, ok := errors.AsType[*InsideShootError](err); !ok || !strings.Contains(err.Error(), `--proxy-server "proxy:8132"`) {
 		t.Errorf("the lookup: %v, want an InsideShootError that names flag and value", err)
+	}
+	for alone, want := range map[bool]bool{false: true, true: false} {
+		advised := strings.Contains((&InsideShootError{Alone: alone}).Error(), "--exclude-cidr")
+		if advised != want {
+			t.Errorf("an address that is all of the shoot (%t): to exclude it is an advice: %t", alone, advised)
+		}
 	}
 }
 

@@ -41,12 +41,16 @@ type InsideShootError struct {
 	Server  string     // as configured
 	Address netip.Addr // what it resolves to
 	CIDR    cidr.Entry // the shoot CIDR that contains it
+	Alone   bool       // the shoot CIDRs have no other address
 }
 
 // Error names the server, its address and the flag that is in the way.
 func (e *InsideShootError) Error() string {
-	return fmt.Sprintf("--proxy-server %q: its address %s lies inside the shoot's %s %s; correct the CIDR, or exclude the server's address with --exclude-cidr",
-		e.Server, e.Address, e.CIDR.Flag, e.CIDR.Prefix)
+	sentence := fmt.Sprintf("--proxy-server %q: its address %s lies inside the shoot's %s %s; correct the CIDR", e.Server, e.Address, e.CIDR.Flag, e.CIDR.Prefix)
+	if !e.Alone {
+		sentence += ", or exclude the server's address with --exclude-cidr"
+	}
+	return sentence
 }
 
 // find looks the server's name up and follows what has changed. Where that fails, the

@@ -45,6 +45,8 @@ type CollisionError struct {
 	Role string
 	// CIDR is the shoot CIDR that contains it, after aggregation.
 	CIDR netip.Prefix
+
+	alone bool // the shoot has no other address, so it cannot be excluded
 }
 
 // Error returns one sentence.
@@ -55,8 +57,11 @@ func (e *CollisionError) Error() string {
 // Problem is the sentence without the CIDR in front, for callers that know how
 // the user wrote it.
 func (e *CollisionError) Problem() string {
-	return fmt.Sprintf("contains %s, %s: a range of the seed is no range of the shoot; correct it, or exclude %s",
-		e.Address, e.Role, host(e.Address))
+	problem := fmt.Sprintf("contains %s, %s: a range of the seed is no range of the shoot; correct it", e.Address, e.Role)
+	if !e.alone {
+		problem += fmt.Sprintf(", or exclude %s", host(e.Address))
+	}
+	return problem
 }
 
 // VerifyError lists what is wrong with a redirect that ought to work.

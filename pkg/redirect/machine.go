@@ -32,7 +32,7 @@ func collision(set *cidr.Set, needs []need) error {
 		if !set.Contains(address) {
 			continue
 		}
-		e := &CollisionError{Address: address, Role: n.role}
+		e := &CollisionError{Address: address, Role: n.role, alone: !set.Spares(host(address))}
 		for _, p := range set.Shoot() {
 			if p.Contains(address) {
 				e.CIDR = p

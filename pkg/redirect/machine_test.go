@@ -29,6 +29,7 @@ func TestCollisionIsRefusedUnlessExcluded(t *testing.T) {
 	}{
 		{"own address", configFor("100.64.0.0/12", "10.0.0.0/8"), "shoot CIDR 10.0.0.0/8: contains 10.1.2.3, this pod's own address on eth0"},
 		{"nameserver", configFor("fd01::/48"), "shoot CIDR fd01::/48: contains fd01::53, a nameserver of /etc/resolv.conf"},
+		{"its own address alone", configFor("10.1.2.3/32"), "shoot CIDR 10.1.2.3/32: contains 10.1.2.3, this pod's own address on eth0: a range of the seed is no range of the shoot; correct it"},
 		{"nothing", configFor("100.64.0.0/12", "fd02::/48"), ""},
 		{"excluded", Config{Shoot: prefixes("10.0.0.0/8"), Exclude: prefixes("10.1.2.0/24"), ProxyPort: 1, ProxyUID: 1}, ""},
 	} {
@@ -44,6 +45,16 @@ func TestCollisionIsRefusedUnlessExcluded(t *testing.T) {
 			}
 			if !errors.As(err, &refused) || test.want == "" || !strings.HasPrefix(err.Error(), test.want) {
 				t.Errorf("got %v, want it to begin with %q", err, test.want)
+				return
+			}
+			if _, advised, found := strings.Cut(err.Error(), "or exclude "); found {
+				test.cfg.Exclude = prefixes(advised)
+				if target, err = test.cfg.target(); err == nil {
+					err = collision(target.set, needs)
+				}
+				if err != nil {
+					t.Errorf("with %s excluded, as was advised, it is refused again: %v", advised, err)
+				}
 			}
 		})
 	}

@@ -64,7 +64,7 @@ func (p *program) command(name, short string, do func(context.Context) error) *c
 		Use: name, Short: short,
 		Args: commandline.NoArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if err := options.ApplyEnvironment(c.Flags(), options.InitRedirectPrefix, p.env.lookup); err != nil {
+			if err := commandline.ApplyVariables(c, options.InitRedirectPrefix, p.env.variables); err != nil {
 				return err
 			}
 			return options.NameVariable(c.Flags(), named(p.cidrs, do(c.Context())))

@@ -29,7 +29,7 @@ var version string
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
-	code := run(ctx, environment{os.Args[1:], os.LookupEnv, os.Stdout, os.Stderr, "/dev/termination-log", version})
+	code := run(ctx, environment{os.Args[1:], os.Environ(), os.Stdout, os.Stderr, "/dev/termination-log", version})
 	stop()
 	os.Exit(code)
 }

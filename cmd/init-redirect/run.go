@@ -21,7 +21,7 @@ import (
 // environment is what the process was given.
 type environment struct {
 	args           []string
-	lookup         func(string) (string, bool)
+	variables      options.Variables
 	stdout, stderr io.Writer
 	// terminationLog is the file that the kubelet reads a container's last
 	// words from; it is written only where it exists.

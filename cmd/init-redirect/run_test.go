@@ -39,15 +39,14 @@ func start(t *testing.T, variables map[string]string, args ...string) outcome {
 		t.Fatal(err)
 	}
 	var stdout, stderr bytes.Buffer
-	lookup := func(name string) (string, bool) {
-		value, ok := variables[name]
-		if !ok && name == "INIT_REDIRECT_NETNS" {
-			// A refusal that is lost must not change this machine.
-			return "/run/netns/not-given-by-the-test", true
-		}
-		return value, ok
+	var given options.Variables
+	for name, value := range variables {
+		given = append(given, name+"="+value)
 	}
-	code := run(t.Context(), environment{args, lookup, &stdout, &stderr, terminationLog, "v1.2.3"})
+	// Behind the others, it counts where they leave it out: a refusal that is lost must
+	// not change this machine.
+	given = append(given, "INIT_REDIRECT_NETNS=/run/netns/not-given-by-the-test")
+	code := run(t.Context(), environment{args, given, &stdout, &stderr, terminationLog, "v1.2.3"})
 	words, err := os.ReadFile(terminationLog)
 	if err != nil {
 		t.Fatal(err)
@@ -100,7 +99,11 @@ func badInput() []struct {
 		{"an unknown flag", []string{shoot, "--frobnicate"}, []string{"--frobnicate"}},
 		{"an unknown flag of dump", []string{"dump", "--frobnicate"}, []string{"--frobnicate"}},
 		{"an unknown output", []string{"dump", "--output=xml"}, []string{"--output", `"xml"`}},
-		{"an unknown command", []string{"aply"}, []string{`"aply"`}},
+		{"an unknown command", []string{"aply"}, []string{`"aply"`, "did you mean apply?"}},
+		{"an unknown command with a flag of another", []string{"dmp", "--output=json"}, []string{`"dmp"`, "did you mean dump?"}},
+		{"two proxy ports", []string{shoot, "--proxy-port=14002", "--proxy-port=14003"}, []string{"--proxy-port", "14002", "14003", "twice"}},
+		{"two outputs", []string{"dump", "--output=json", "--output=table"}, []string{"--output", "json", "table", "twice"}},
+		{"drained and not", []string{"clean", "--drain", "--drain=false"}, []string{"--drain", "true", "false", "twice"}},
 		{"an argument", []string{"apply", "now"}, []string{`"now"`}},
 		{"an unknown log format", []string{shoot, "--log-format=xml"}, []string{"--log-format", `"xml"`}},
 		{"an unknown log level", []string{shoot, "--log-level=loud"}, []string{"--log-level", `"loud"`}},
@@ -149,6 +152,7 @@ func TestEnvironmentIsReadAndTheFlagWins(t *testing.T) {
 	start(t, variables, "plan").refused(t, []string{"INIT_REDIRECT_PROXY_PORT", "70000"})
 	variables["INIT_REDIRECT_PROXY_PORT"] = "high"
 	start(t, variables, "plan").refused(t, []string{"INIT_REDIRECT_PROXY_PORT", "high"})
+	start(t, map[string]string{"INIT_REDIRECT_PROXI_PORT": "14002"}, "plan").refused(t, []string{"INIT_REDIRECT_PROXI_PORT", "did you mean INIT_REDIRECT_PROXY_PORT?"})
 	start(t, map[string]string{"INIT_REDIRECT_DRAIN": "perhaps"}, "clean").refused(t, []string{"INIT_REDIRECT_DRAIN", "perhaps"})
 }
 

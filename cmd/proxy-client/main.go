@@ -29,5 +29,5 @@ var version string
 func main() {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, unix.SIGTERM, unix.SIGINT)
-	os.Exit(run(environment{args: os.Args[1:], lookup: os.LookupEnv, stdout: os.Stdout, stderr: os.Stderr, signals: signals, version: version}))
+	os.Exit(run(environment{args: os.Args[1:], variables: os.Environ(), stdout: os.Stdout, stderr: os.Stderr, signals: signals, version: version}))
 }

@@ -23,7 +23,7 @@ import (
 // environment is what the process was given.
 type environment struct {
 	args           []string
-	lookup         func(string) (string, bool)
+	variables      options.Variables
 	stdout, stderr io.Writer
 	signals        <-chan os.Signal // the first drains, the second ends
 	version        string           // empty: what the build says
@@ -89,7 +89,7 @@ func newCommand(env environment) *cobra.Command {
 			"the flag wins. SIGTERM and SIGINT drain, a second one ends at once.",
 		Args: commandline.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := options.ApplyEnvironment(cmd.Flags(), options.ProxyClientPrefix, env.lookup); err != nil {
+			if err := commandline.ApplyVariables(cmd, options.ProxyClientPrefix, env.variables); err != nil {
 				return err
 			}
 			cfg, err := flags.Config()

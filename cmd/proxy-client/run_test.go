@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/shoot-proxy/proxy-client/internal/options"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -27,10 +29,13 @@ func loopback() string {
 // outcome runs the program to its end, which must not need a signal.
 func outcome(t *testing.T, variables map[string]string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
+	var given options.Variables
+	for name, value := range variables {
+		given = append(given, name+"="+value)
+	}
 	var out, err bytes.Buffer
 	code = run(environment{
-		args:   args,
-		lookup: func(name string) (string, bool) { value, ok := variables[name]; return value, ok },
+		args: args, variables: given,
 		stdout: &out, stderr: &err,
 		version: "v1.2.3",
 	})
@@ -59,6 +64,11 @@ func TestBadInputIsOneSentenceAndExitCode2(t *testing.T) {
 		{name: "unknown flag", args: []string{"--max-connection=3"}, want: []string{"--max-connection"}},
 		{name: "a flag of init-redirect", args: []string{"--proxy-port=14001"}, want: []string{"--proxy-port"}},
 		{name: "unknown command", args: []string{"chekc"}, want: []string{"chekc"}},
+		{name: "misspelt command", args: []string{"wiat", "--timout=3s"}, want: []string{`"wiat"`, "did you mean wait?"}},
+		{name: "two modes", args: []string{"--mode=grpc", "--mode=http-connect"}, want: []string{"--mode", "grpc", "http-connect", "twice"}},
+		{name: "two timeouts", args: []string{"--dial-timeout=3s", "--dial-timeout=4s"}, want: []string{"--dial-timeout", "3s", "4s", "twice"}},
+		{name: "on and off", args: []string{"--accept-while-draining", "--accept-while-draining=false"}, want: []string{"--accept-while-draining", "true", "false", "twice"}},
+		{name: "misspelt variable", variables: map[string]string{"PROXY_CLIENT_DIAL_TIMOUT": "3s"}, want: []string{"PROXY_CLIENT_DIAL_TIMOUT", "did you mean PROXY_CLIENT_DIAL_TIMEOUT?"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -76,6 +86,9 @@ func TestBadInputIsOneSentenceAndExitCode2(t *testing.T) {
 	})
 	t.Run("wait without a port, from the environment", func(t *testing.T) {
 		checkRefusal(t, map[string]string{"PROXY_CLIENT_HEALTH_ADDRESS": "localhost"}, []string{"wait"}, []string{"PROXY_CLIENT_HEALTH_ADDRESS", "localhost"})
+	})
+	t.Run("wait, with a misspelt variable", func(t *testing.T) {
+		checkRefusal(t, map[string]string{"PROXY_CLIENT_MOD": "grpc"}, []string{"wait"}, []string{"PROXY_CLIENT_MOD", "did you mean PROXY_CLIENT_MODE?"})
 	})
 	t.Run("argument for version", func(t *testing.T) { checkRefusal(t, nil, []string{"version", "please"}, []string{"please"}) })
 }

@@ -72,7 +72,6 @@ func start(t *testing.T, socket string, args ...string) *program {
 	go func() {
 		p.code <- run(environment{
 			args:   args,
-			lookup: func(string) (string, bool) { return "", false },
 			stdout: io.Discard, stderr: p.stderr, signals: p.signals, version: "v1.2.3",
 			checkRedirect: notRedirected,
 		})
@@ -222,7 +221,6 @@ func TestASignalDuringTheStartEndsWell(t *testing.T) {
 			"--shoot-pod-cidr=100.64.0.0/12", "--proxy-server=unix://" + socket,
 			"--listen-address=" + loopback(), "--health-address=" + loopback(),
 		},
-		lookup: func(string) (string, bool) { return "", false },
 		stdout: io.Discard, stderr: &stderr, signals: signals,
 		checkRedirect: notRedirected,
 	})

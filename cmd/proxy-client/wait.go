@@ -33,7 +33,7 @@ func waitCommand(env environment) *cobra.Command {
 		Short: "Return once proxy-client listens in this pod",
 		Args:  commandline.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := options.ApplyEnvironment(cmd.Flags(), options.ProxyClientPrefix, env.lookup); err != nil {
+			if err := commandline.ApplyVariables(cmd, options.ProxyClientPrefix, env.variables); err != nil {
 				return err
 			}
 			if timeout <= 0 {

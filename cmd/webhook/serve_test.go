@@ -35,7 +35,7 @@ func TestServeRefusesBadFlags(t *testing.T) {
 		args []string
 		want string
 	}{
-		{"an argument", with("now"), "unknown command"},
+		{"an argument", with("now"), "is not a flag, and serve takes nothing else"},
 		{"unknown flag", with("--port=1"), "--port: is not a flag"},
 		{"no config", []string{"--kubeconfig", cluster}, "--config: is missing"},
 		{"config not there", []string{"--config", filepath.Join(dir, "none"), "--kubeconfig", cluster}, "cannot be read"},

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package commandline is what the command lines of all our programs have in common:
-// bad flags are one sentence that says what to do, each program tells its version, and
-// none completes commands for a shell. It owns no flag and no exit code.
+// bad flags are one sentence that says what to do, a flag has one value, each program
+// tells its version, and none completes commands for a shell. It owns no flag and no
+// exit code.
 //
 //	root := &cobra.Command{Use: "webhook", Args: commandline.NoArguments, RunE: …}
 //	root.AddCommand(commandline.VersionCommand("webhook", version, os.Stdout))
@@ -21,17 +22,26 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/shoot-proxy/proxy-client/internal/options"
+	"github.com/shoot-proxy/proxy-client/internal/spelling"
 )
 
 // UnknownVersion is that of a build outside of version control.
 const UnknownVersion = "unknown"
 
-// Prepare makes root leave it to its caller to say what is wrong, once.
+// Prepare makes root leave it to its caller to say what is wrong, once. Its commands and
+// their flags have to be there.
 func Prepare(root *cobra.Command) {
 	root.SilenceUsage = true
 	root.SilenceErrors = true
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return options.FlagError(cmd.CommandPath(), err) })
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		// Of "webhook injct -f pod.yaml" the command is wrong, and not the flag.
+		if args := cmd.Flags().Args(); len(args) > 0 && cmd.HasSubCommands() {
+			return NoArguments(cmd, args)
+		}
+		return options.FlagError(cmd.CommandPath(), err)
+	})
+	setOnce(root)
 }
 
 // Sentence is an error as a program prints it. Joined errors have a line each, and
@@ -43,7 +53,18 @@ func Sentence(program string, err error) string {
 // NoArguments refuses what is neither a flag nor a command. The error is an
 // [*options.UsageError].
 func NoArguments(cmd *cobra.Command, args []string) error {
-	return options.FlagError(cmd.CommandPath(), cobra.NoArgs(cmd, args))
+	if len(args) == 0 {
+		return nil
+	}
+	hint := fmt.Sprintf("run '%s --help' to see what there is", cmd.CommandPath())
+	if !cmd.HasSubCommands() {
+		return &options.UsageError{Problem: fmt.Sprintf("%q is not a flag, and %s takes nothing else: %s", args[0], cmd.CommandPath(), hint)}
+	}
+	var names []string
+	for _, child := range cmd.Commands() {
+		names = append(names, child.Name())
+	}
+	return &options.UsageError{Problem: fmt.Sprintf("%q is not a command of %s: %s", args[0], cmd.CommandPath(), spelling.Question(args[0], names, hint))}
 }
 
 // VersionCommand prints a program's name and version.

@@ -5,6 +5,8 @@ package commandline
 import (
 	"bytes"
 	"errors"
+	"io"
+	"strings"
 	"testing"
 
 	"github.com/spf13/cobra"
@@ -34,6 +36,94 @@ func TestBadInputIsAUsageErrorAndPrintsNothing(t *testing.T) {
 				t.Errorf("%q prints %q, want nothing", args, &out)
 			}
 		})
+	}
+}
+
+// TestAFlagHasOneValue: a second one is told with the first, but for lists.
+func TestAFlagHasOneValue(t *testing.T) {
+	for _, tt := range []struct {
+		args []string
+		want string // the error, empty for none
+	}{
+		{[]string{"--name=a", "--name=b"}, `--name "b": is given twice, first as "a": give it once`},
+		{[]string{"--name=a", "--name=a"}, ""},
+		{[]string{"--name=b"}, ""},
+		{[]string{"--name=", "--name=b"}, `--name "b": is given twice, first as "": give it once`},
+		{[]string{"--all=3", "child", "--all=4"}, `--all "4": is given twice, first as "3": give it once`},
+		{[]string{"child", "--own", "--own=false"}, `--own "false": is given twice, first as "true": give it once`},
+		{[]string{"child", "--wait=1s", "--wait=60s"}, `--wait "60s": is given twice, first as "1s": give it once`},
+		{[]string{"child", "--wait=soon"}, "--wait \"soon\": "},
+		{[]string{"--list=a", "--list=b"}, ""},
+	} {
+		root := &cobra.Command{Use: "program", Args: NoArguments, RunE: func(*cobra.Command, []string) error { return nil }}
+		child := &cobra.Command{Use: "child", Args: NoArguments, RunE: root.RunE}
+		root.AddCommand(child)
+		root.Flags().String("name", "b", "")
+		list := root.Flags().StringSlice("list", nil, "")
+		root.PersistentFlags().Int("all", 1, "")
+		child.Flags().Bool("own", false, "")
+		child.Flags().Duration("wait", 0, "")
+		Prepare(root)
+		root.SetArgs(tt.args)
+		err := root.Execute()
+		if tt.want == "" && err != nil || tt.want != "" && (!options.IsUsage(err) || !strings.HasPrefix(err.Error(), tt.want)) {
+			t.Errorf("%q ends with %v, want %q", tt.args, err, tt.want)
+		}
+		if strings.HasPrefix(tt.args[0], "--list") && len(*list) != 2 {
+			t.Errorf("the list has %q", *list)
+		}
+	}
+}
+
+func TestMisspeltCommands(t *testing.T) {
+	for _, tt := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"verison"}, `"verison" is not a command of program: did you mean version?`},
+		{[]string{"verison", "-f", "x"}, `"verison" is not a command of program: did you mean version?`},
+		{[]string{"elsewhere"}, `"elsewhere" is not a command of program: run 'program --help' to see what there is`},
+		{[]string{"version", "please"}, `"please" is not a flag, and program version takes nothing else: run 'program version --help' to see what there is`},
+		{[]string{"--pleas", "verison"}, "--pleas: is not a flag of program: run 'program --help' to see what there is"},
+	} {
+		root := &cobra.Command{Use: "program", Args: NoArguments, RunE: func(*cobra.Command, []string) error { return nil }}
+		root.AddCommand(VersionCommand("program", "v1", io.Discard))
+		Prepare(root)
+		root.SetArgs(tt.args)
+		if err := root.Execute(); err == nil || err.Error() != tt.want || !options.IsUsage(err) {
+			t.Errorf("%q:\ngot  %v\nwant %s", tt.args, err, tt.want)
+		}
+	}
+}
+
+// TestApplyVariables: the variables of every command are known to each.
+func TestApplyVariables(t *testing.T) {
+	for variable, want := range map[string]string{
+		"PROGRAM_NAME=c":  "",
+		"PROGRAM_ALL=4":   "",
+		"PROGRAM_OTHER=a": "", // of the other command
+		"PROGRAM_OTHR=a":  "PROGRAM_OTHR: is not a variable of program: did you mean PROGRAM_OTHER?",
+		"PROGRAM_ALL=x":   `PROGRAM_ALL "x": `,
+	} {
+		var name string
+		root := &cobra.Command{Use: "program"}
+		root.PersistentFlags().Int("all", 1, "")
+		child := &cobra.Command{Use: "child", RunE: func(cmd *cobra.Command, _ []string) error {
+			return ApplyVariables(cmd, "PROGRAM", options.Variables{variable})
+		}}
+		child.Flags().StringVar(&name, "name", "", "")
+		other := &cobra.Command{Use: "other"}
+		other.Flags().String("other", "", "")
+		root.AddCommand(child, other)
+		Prepare(root)
+		root.SetArgs([]string{"child"})
+		err := root.Execute()
+		if want == "" && err != nil || want != "" && (err == nil || !strings.HasPrefix(err.Error(), want)) {
+			t.Errorf("%s: got %v, want %q", variable, err, want)
+		}
+		if variable == "PROGRAM_NAME=c" && name != "c" {
+			t.Errorf("the variable gives %q", name)
+		}
 	}
 }
 

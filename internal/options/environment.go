@@ -39,8 +39,8 @@ func ApplyEnvironment(fs *pflag.FlagSet, prefix string, lookup func(string) (str
 		}
 		variable := Variable(prefix, f.Name)
 		value, ok := lookup(variable)
-		if !ok || value == "" {
-			return
+		if !ok || value == "" || strings.Contains(value, "://") && isServiceLink(variable, lookup) {
+			return // a Service init-redirect-proxy has INIT_REDIRECT_PROXY_PORT=tcp://…
 		}
 		if err := fs.Set(f.Name, value); err != nil {
 			first = variableError(variable, value, err)

@@ -117,7 +117,7 @@ func refusedByBoth() []judged {
 		{name: "cluster twice", text: selections("- {name: cluster, connection: " + grpcUDS + "}\n- {name: CLUSTER, connection: " + grpcUDS + "}\n"), says: "twice"},
 		{name: "an unknown field", text: cluster(grpcUDS) + "retries: 3\n", says: "unknown field retries"},
 		{name: "a field in lower case", text: strings.Replace(cluster(grpcUDS), "egressSelections", "egressselections", 1), says: "unknown field egressselections"},
-		{name: "a field twice", text: cluster(grpcUDS) + "kind: EgressSelectorConfiguration\n", says: "is in line 1 already"},
+		{name: "a field twice", text: cluster(grpcUDS) + "kind: EgressSelectorConfiguration\n", says: "already: remove one"},
 		{name: "another type of value", text: selections("  cluster\n"), says: "write a list"},
 		{name: "another version", text: strings.Replace(cluster(grpcUDS), "VERSION", "apiserver.k8s.io/v1", 1), says: "apiVersion"},
 		{name: "another group", text: strings.Replace(cluster(grpcUDS), "VERSION", "apiserver.config.k8s.io/v1beta1", 1), says: "apiVersion"},

@@ -43,20 +43,22 @@ func (l *Lab) InitRedirect(ctx context.Context, subcommand string, extra ...stri
 }
 
 // ProxyClientCommand is the sidecar's command line, its uid included. It names
-// all servers, unless extra names others.
+// all servers and the client's files, except for what extra gives: a flag has one value.
 func (l *Lab) ProxyClientCommand(extra ...string) Command {
-	args := append(l.ShootFlags(), "--log-format=json")
-	if !slices.ContainsFunc(extra, func(flag string) bool { return strings.HasPrefix(flag, "--proxy-server=") }) {
-		args = append(args, "--proxy-server="+l.Frontend())
-	}
+	own := []string{"--log-format=json", "--proxy-server=" + l.Frontend()}
 	if l.opts.Transport == TCP {
-		args = append(args, "--ca-cert="+l.Certs.FrontendCA, "--client-cert="+l.Certs.ClientCert, "--client-key="+l.Certs.ClientKey)
+		own = append(own, "--ca-cert="+l.Certs.FrontendCA, "--client-cert="+l.Certs.ClientCert, "--client-key="+l.Certs.ClientKey)
 	}
+	given := func(flag string) bool {
+		name, _, _ := strings.Cut(flag, "=")
+		return slices.ContainsFunc(extra, func(other string) bool { return strings.HasPrefix(other, name+"=") })
+	}
+	args := append(l.ShootFlags(), slices.DeleteFunc(own, given)...)
 	return Command{Path: l.worldBin("proxy-client"), Args: append(args, extra...), UID: ProxyUID}
 }
 
 // StartProxyClient starts the sidecar in the client's pod and waits until it is
-// ready. Later flags win over the lab's own.
+// ready.
 func (l *Lab) StartProxyClient(ctx context.Context, extra ...string) (*Process, error) {
 	return l.StartSidecar(ctx, l.ProxyClientCommand(extra...))
 }

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package commandline
+
+import (
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/shoot-proxy/proxy-client/internal/options"
+)
+
+// ApplyVariables gives cmd's flags the values that variables have for those that the
+// command line left alone. It refuses variables with the prefix that belong to no flag
+// of the program, of whatever command: a container has one environment for all of them.
+func ApplyVariables(cmd *cobra.Command, prefix string, variables options.Variables) error {
+	var flags []string
+	collect := func(f *pflag.Flag) { flags = append(flags, f.Name) }
+	var walk func(*cobra.Command)
+	walk = func(c *cobra.Command) {
+		c.PersistentFlags().VisitAll(collect)
+		c.Flags().VisitAll(collect)
+		for _, child := range c.Commands() {
+			walk(child)
+		}
+	}
+	walk(cmd.Root())
+	if err := options.CheckVariables(cmd.Root().Name(), prefix, flags, variables); err != nil {
+		return err
+	}
+	return options.ApplyEnvironment(cmd.Flags(), prefix, variables.Lookup)
+}

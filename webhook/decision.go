@@ -42,6 +42,7 @@ type Reason string
 const (
 	ReasonInjected        Reason = "injected"
 	ReasonUpgraded        Reason = "upgraded"
+	ReasonRestored        Reason = "restored" // after another webhook, in the same admission
 	ReasonNoLabel         Reason = "no_label"
 	ReasonDisabled        Reason = "disabled"
 	ReasonAlreadyInjected Reason = "already_injected"
@@ -69,7 +70,7 @@ const (
 // Reasons are all of them.
 func Reasons() []Reason {
 	return []Reason{
-		ReasonInjected, ReasonUpgraded, ReasonNoLabel, ReasonDisabled, ReasonAlreadyInjected,
+		ReasonInjected, ReasonUpgraded, ReasonRestored, ReasonNoLabel, ReasonDisabled, ReasonAlreadyInjected,
 		ReasonBadLabel, ReasonBadAnnotation, ReasonLocked, ReasonBadConfig, ReasonConfigMissing, ReasonConfigNotAllowed,
 		ReasonNoCIDRs, ReasonNoProxyServer, ReasonNoTLS, ReasonHostNetwork, ReasonWindows, ReasonProxyUID,
 		ReasonPortCollision, ReasonForeignName, ReasonNeverCompletes, ReasonOldNodes, ReasonBadRequest, ReasonUnavailable,

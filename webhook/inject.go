@@ -7,10 +7,11 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
@@ -139,7 +140,8 @@ func (in *injection) volumes() []corev1.Volume {
 
 // hash is of all that the pod gets, and from whom.
 func (in *injection) hash(version string) string {
-	text, err := json.Marshal([]any{version, in.initContainer(), in.sidecarContainer(), in.volumes(), in.native})
+	p := in.parts()
+	text, err := json.Marshal([]any{version, p.initRedirect, p.proxyClient, p.volumes, in.native})
 	if err != nil {
 		panic(fmt.Sprintf("containers of our own do not become JSON: %v", err))
 	}
@@ -147,27 +149,31 @@ func (in *injection) hash(version string) string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// into returns a copy of pod with everything in it. init-redirect comes first, so
-// that no init container of the pod's connects before.
-func (in *injection) into(pod *corev1.Pod, version, hash string) *corev1.Pod {
+// into returns a copy of pod with the parts in it, and the annotations beside the status.
+// init-redirect comes first, so that no init container of the pod's connects before.
+func (in *injection) into(pod *corev1.Pod, p parts, st status, annotations map[string]string) *corev1.Pod {
 	pod = pod.DeepCopy()
 	spec := &pod.Spec
-	st := status{Version: version, Hash: hash, InitContainers: []string{initRedirect}}
-	first := []corev1.Container{in.initContainer()}
+	for _, name := range slices.Sorted(maps.Keys(annotations)) {
+		annotate(pod, name, annotations[name])
+		st.Annotations = append(st.Annotations, name)
+	}
+	st.InitContainers = []string{initRedirect}
+	first := []corev1.Container{p.initRedirect}
 	if in.native {
-		first = append(first, in.sidecarContainer())
+		first = append(first, p.proxyClient)
 		st.InitContainers = append(st.InitContainers, proxyClient)
 	} else {
 		st.Containers = []string{proxyClient}
 		if _, ok := pod.Annotations[defaultContainer]; !ok && len(spec.Containers) > 0 {
 			annotate(pod, defaultContainer, spec.Containers[0].Name)
-			st.Annotations = []string{defaultContainer}
+			st.Annotations = append(st.Annotations, defaultContainer)
 		}
-		spec.Containers = append([]corev1.Container{in.sidecarContainer()}, spec.Containers...)
+		spec.Containers = append([]corev1.Container{p.proxyClient}, spec.Containers...)
 	}
 	spec.InitContainers = append(first, spec.InitContainers...)
-	spec.Volumes = append(spec.Volumes, in.volumes()...)
-	for _, v := range in.volumes() {
+	spec.Volumes = append(spec.Volumes, p.volumes...)
+	for _, v := range p.volumes {
 		st.Volumes = append(st.Volumes, v.Name)
 	}
 	annotate(pod, AnnotationStatus, st.text())
@@ -181,34 +187,10 @@ func annotate(pod *corev1.Pod, name, value string) {
 	pod.Annotations[name] = value
 }
 
-// isIn reports whether pod has what it gets, where it belongs: others may have
-// added to our containers, but not changed what makes the redirect.
-func (in *injection) isIn(pod *corev1.Pod) bool {
-	spec := &pod.Spec
-	if len(spec.InitContainers) == 0 || !same(spec.InitContainers[0], in.initContainer()) {
-		return false
-	}
+// as is where proxy-client is in the pod, for a sentence.
+func (in *injection) as() string {
 	if in.native {
-		return len(spec.InitContainers) > 1 && same(spec.InitContainers[1], in.sidecarContainer())
+		return "as native sidecar"
 	}
-	return len(spec.Containers) > 0 && same(spec.Containers[0], in.sidecarContainer())
-}
-
-func same(a, b corev1.Container) bool {
-	return a.Name == b.Name && a.Image == b.Image && len(a.Command) == 0 &&
-		equality.Semantic.DeepEqual(a.Args, b.Args) &&
-		equality.Semantic.DeepEqual(a.RestartPolicy, b.RestartPolicy) &&
-		equality.Semantic.DeepEqual(a.SecurityContext, b.SecurityContext)
-}
-
-// sentence says what was done.
-func (in *injection) sentence(old *status) string {
-	as := "as first container"
-	if in.native {
-		as = "as native sidecar"
-	}
-	if old != nil {
-		return fmt.Sprintf("brought up to date from version %s, with proxy-client %s", old.Version, as)
-	}
-	return "added init-redirect, and proxy-client " + as
+	return "as first container"
 }

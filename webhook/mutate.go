@@ -84,17 +84,42 @@ func Mutate(r Request) Result {
 		refusal.Values = s.values
 		return *refusal
 	}
-	result := Result{Decision: Inject, Reason: ReasonInjected, Warnings: r.warnings(s), Values: s.values, Hash: in.hash(r.Version)}
-	if old != nil {
-		result.Reason = ReasonUpgraded
-		if old.Hash == result.Hash && in.isIn(r.Pod) {
-			result.Decision, result.Reason = Skip, ReasonAlreadyInjected
-			result.Message = "the pod has been injected already, with the same configuration"
-			return result
+	result := r.inject(base, in, old)
+	result.Warnings, result.Values = r.warnings(s), s.values
+	return result
+}
+
+// inject puts in what the pod gets. base is the pod without what is ours, and old the
+// status that it had.
+func (r *Request) inject(base *corev1.Pod, in *injection, old *status) Result {
+	st := status{Version: r.Version, Hash: in.hash(r.Version)}
+	result := Result{Decision: Inject, Reason: ReasonInjected, Hash: st.Hash, Message: "added init-redirect, and proxy-client " + in.as()}
+	p := in.parts()
+	annotations := map[string]string{}
+	managed, justNow := len(r.Pod.ManagedFields) > 0, injectedJustNow(r.Pod)
+	switch {
+	case old == nil:
+	case justNow && old.Hash == st.Hash:
+		p = p.keeping(r.Pod)
+		for _, name := range old.Annotations {
+			if value, ok := r.Pod.Annotations[name]; ok {
+				annotations[name] = value
+			}
 		}
+		result.Reason, result.Message = ReasonRestored, "put back what another webhook has changed of the redirect, with proxy-client "+in.as()
+	default:
+		if managed && !justNow {
+			annotations[annotationRenewed] = st.Hash
+		}
+		result.Reason, result.Message = ReasonUpgraded, fmt.Sprintf("brought up to date from version %s, with proxy-client %s", old.Version, in.as())
 	}
-	result.Pod = in.into(base, r.Version, result.Hash)
-	result.Message = in.sentence(old)
+	// A pod that came injected has to get its mark.
+	if old != nil && old.Hash == st.Hash && (justNow || !managed) && p.areIn(r.Pod, in.native) {
+		result.Decision, result.Reason = Skip, ReasonAlreadyInjected
+		result.Message = "the pod has been injected already, with the same configuration"
+		return result
+	}
+	result.Pod = in.into(base, p, st, annotations)
 	return result
 }
 

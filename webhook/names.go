@@ -27,6 +27,10 @@ const (
 // injected, and the names that are ours.
 const AnnotationStatus = AnnotationPrefix + annotationStatus
 
+// annotationRenewed is on a pod that came to kube-apiserver with a status annotation, and
+// was injected anew: see [injectedJustNow].
+const annotationRenewed = AnnotationPrefix + "renewed"
+
 // A ConfigMap with an InjectionConfig for its namespace.
 const (
 	// DefaultConfigMap is the one that is read where a pod names no other.

@@ -58,7 +58,7 @@ func (r *Request) checkAnnotations() *Result {
 	slices.Sort(ours) // the same sentence each time
 	for _, name := range ours {
 		switch {
-		case name == annotationStatus:
+		case name == annotationStatus, AnnotationPrefix+name == annotationRenewed:
 		case !slices.Contains(lockable(), name):
 			return refuse(ReasonBadAnnotation, "%s is not known: write some of %s", annotationSource(name), strings.Join(lockable(), ", "))
 		case r.Defaults.locked(name):

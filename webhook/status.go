@@ -38,7 +38,7 @@ func statusOf(pod *corev1.Pod) (*status, error) {
 	if err := json.Unmarshal([]byte(text), s); err != nil || s.Hash == "" {
 		return nil, fmt.Errorf("annotation %s is not what the webhook writes there: remove it, and with it what was injected by hand", AnnotationStatus)
 	}
-	ours := append([]string{initRedirect, proxyClient, defaultContainer}, ourVolumes...)
+	ours := append([]string{initRedirect, proxyClient, defaultContainer, annotationRenewed}, ourVolumes...)
 	for _, name := range slices.Concat(s.InitContainers, s.Containers, s.Volumes, s.Annotations) {
 		if !slices.Contains(ours, name) {
 			return nil, fmt.Errorf("annotation %s claims %q, which the webhook never adds: remove the annotation", AnnotationStatus, name)

@@ -95,7 +95,7 @@ func TestEveryRefusalIsExplained(t *testing.T) {
 	}
 	for _, reason := range webhook.Reasons() {
 		switch reason {
-		case webhook.ReasonInjected, webhook.ReasonUpgraded, webhook.ReasonNoLabel, webhook.ReasonDisabled, webhook.ReasonAlreadyInjected:
+		case webhook.ReasonInjected, webhook.ReasonUpgraded, webhook.ReasonRestored, webhook.ReasonNoLabel, webhook.ReasonDisabled, webhook.ReasonAlreadyInjected:
 		default:
 			want = append(want, string(reason))
 		}

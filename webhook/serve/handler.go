@@ -205,15 +205,15 @@ func answer(w http.ResponseWriter, request *admissionv1.AdmissionRequest, result
 	_ = json.NewEncoder(w).Encode(review)
 }
 
-// auditAnnotations are what the audit log gets. Of a pod that is injected already it is
-// the hash alone: kube-apiserver asks again after other webhooks changed the pod, and
-// wants no second answer that differs from the first.
+// auditAnnotations are what the audit log gets. Where kube-apiserver asks again, after
+// other webhooks have changed the pod, it is the hash alone: kube-apiserver wants no
+// second answer that differs from the first.
 func auditAnnotations(result webhook.Result) map[string]string {
 	all := map[string]string{}
 	if result.Hash != "" {
 		all["config-hash"] = result.Hash
 	}
-	if result.Reason != webhook.ReasonAlreadyInjected {
+	if result.Reason != webhook.ReasonAlreadyInjected && result.Reason != webhook.ReasonRestored {
 		all["decision"], all["reason"] = result.Decision.String(), string(result.Reason)
 	}
 	return all

@@ -60,7 +60,7 @@ func (m *Metrics) expiry() float64 {
 // decisions are those that can have a reason.
 func decisions(reason webhook.Reason) []webhook.Decision {
 	switch reason {
-	case webhook.ReasonInjected, webhook.ReasonUpgraded:
+	case webhook.ReasonInjected, webhook.ReasonUpgraded, webhook.ReasonRestored:
 		return []webhook.Decision{webhook.Inject}
 	case webhook.ReasonNoLabel, webhook.ReasonDisabled, webhook.ReasonAlreadyInjected:
 		return []webhook.Decision{webhook.Skip}

@@ -50,6 +50,8 @@ func TestWebhook(t *testing.T) {
 		{"a warning reaches who makes the pod", (*installed).testWarning},
 		{"a dry run is injected and has no side effects", (*installed).testDryRun},
 		{"pods of workloads are injected", (*installed).testWorkloads},
+		{"images that another webhook rewrites stay", (*installed).testRewriters},
+		{"a forged status smuggles nothing in", (*installed).testForgery},
 		{"the namespace's ConfigMap is a source", (*installed).testConfigMap},
 		{"a ConfigMap that the operator does not list is none", (*installed).testOtherConfigMap},
 		{"Gardener's Cluster is a source", (*installed).testGardener},

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package webhook
+
+import (
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+)
+
+// parts are all that a pod gets, but for its annotations.
+type parts struct {
+	initRedirect, proxyClient corev1.Container
+	volumes                   []corev1.Volume
+}
+
+func (in *injection) parts() parts {
+	return parts{in.initContainer(), in.sidecarContainer(), in.volumes()}
+}
+
+// keeping returns the parts with what other webhooks have made of those that are in pod.
+// docs/pod-fields.md lists which fields they may change.
+func (p parts) keeping(pod *corev1.Pod) parts {
+	kept := parts{kept(pod, p.initRedirect), kept(pod, p.proxyClient), slices.Clone(p.volumes)}
+	for i, wanted := range kept.volumes {
+		if j := slices.IndexFunc(pod.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == wanted.Name }); j >= 0 {
+			kept.volumes[i] = pod.Spec.Volumes[j]
+		}
+	}
+	return kept
+}
+
+// kept returns the container of that name in pod, with what makes the redirect as it is
+// wanted. Where the pod has no such container, it returns the wanted one.
+func kept(pod *corev1.Pod, wanted corev1.Container) corev1.Container {
+	all := containers(&pod.Spec)
+	i := slices.IndexFunc(all, func(c *corev1.Container) bool { return c.Name == wanted.Name })
+	if i < 0 {
+		return wanted
+	}
+	c := *all[i].DeepCopy()
+	c.Command, c.Args = wanted.Command, wanted.Args
+	c.RestartPolicy, c.RestartPolicyRules = wanted.RestartPolicy, wanted.RestartPolicyRules
+	c.SecurityContext = keptContext(c.SecurityContext, wanted.SecurityContext)
+	c.VolumeMounts = keptMounts(c.VolumeMounts, wanted.VolumeMounts)
+	if wanted.Lifecycle != nil { // it says when the app may start
+		if c.Lifecycle == nil {
+			c.Lifecycle = &corev1.Lifecycle{}
+		}
+		c.Lifecycle.PostStart = wanted.Lifecycle.PostStart
+	}
+	return c
+}
+
+// keptContext returns wanted, with what others have set where it says nothing.
+func keptContext(there, wanted *corev1.SecurityContext) *corev1.SecurityContext {
+	c := wanted.DeepCopy()
+	if there == nil {
+		return c
+	}
+	if c.SELinuxOptions == nil {
+		c.SELinuxOptions = there.SELinuxOptions
+	}
+	if c.AppArmorProfile == nil {
+		c.AppArmorProfile = there.AppArmorProfile
+	}
+	if c.ProcMount == nil {
+		c.ProcMount = there.ProcMount
+	}
+	if c.WindowsOptions == nil {
+		c.WindowsOptions = there.WindowsOptions
+	}
+	return c
+}
+
+// keptMounts returns the mounts that are there, with each that is wanted in its place.
+func keptMounts(there, wanted []corev1.VolumeMount) []corev1.VolumeMount {
+	all := slices.Clone(there)
+	for _, w := range wanted {
+		i := slices.IndexFunc(all, func(m corev1.VolumeMount) bool { return m.MountPath == w.MountPath })
+		switch {
+		case i < 0:
+			all = append(all, w)
+		case all[i].Name != w.Name:
+			all[i] = w
+		}
+	}
+	return all
+}
+
+// areIn reports whether pod has the parts, where they belong. The order of volumes does
+// not matter.
+func (p parts) areIn(pod *corev1.Pod, native bool) bool {
+	first, then := pod.Spec.InitContainers, pod.Spec.Containers
+	if native && len(first) > 0 {
+		then = first[1:]
+	}
+	if len(first) == 0 || len(then) == 0 ||
+		!equality.Semantic.DeepEqual(first[0], p.initRedirect) || !equality.Semantic.DeepEqual(then[0], p.proxyClient) {
+		return false
+	}
+	for _, v := range p.volumes {
+		if !slices.ContainsFunc(pod.Spec.Volumes, func(there corev1.Volume) bool { return equality.Semantic.DeepEqual(there, v) }) {
+			return false
+		}
+	}
+	return true
+}

@@ -3,11 +3,7 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
-	"os"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -19,21 +15,16 @@ import (
 	"github.com/shoot-proxy/proxy-client/webhook/manifest"
 )
 
-// maxInput is how much of manifests is read, so that a wrong file is a sentence and not
-// a machine without memory.
-const maxInput = 64 << 20
-
-// standardInput is what stands for it in place of a file's name.
-const standardInput = "-"
-
 // fileFlags are those of the commands about manifests.
 type fileFlags struct {
-	filename, config, configMap string
+	inputs
+	config, configMap string
 	manifest.Options
 }
 
 func (f *fileFlags) addFilename(flags *pflag.FlagSet) {
-	flags.StringVarP(&f.filename, "filename", "f", "", "manifest to read, YAML or JSON; - is standard input")
+	flags.VarP(&f.filenames, "filename", "f", "`manifests` to read, YAML or JSON, or folders of them; - is standard input; comma-separated or repeated")
+	flags.BoolVarP(&f.recursive, "recursive", "R", false, "look into the folders in a folder too")
 }
 
 // addSources adds what an injection is decided by.
@@ -48,19 +39,20 @@ func (f *fileFlags) addSources(flags *pflag.FlagSet, version string) {
 
 func injectCommand(env environment) *cobra.Command {
 	return injectionCommand(env, cobra.Command{
-		Use:   "inject -f FILE",
-		Short: "Inject into the pods of a manifest",
-		Long: "inject writes the manifest to standard output, with the labelled pods and pod templates in it\n" +
-			"injected, and what it did to standard error. Where it refuses a document it writes nothing:\n\n" +
-			"  webhook inject -f prometheus.yaml --config webhook.yaml | kubectl apply -f -",
+		Use:   "inject -f FILE|FOLDER|-",
+		Short: "Inject into the pods of manifests",
+		Long: "inject writes the manifests to standard output, as one stream, with the labelled pods and pod\n" +
+			"templates in them injected, and what it did to standard error. Where it refuses a document it\n" +
+			"writes nothing:\n\n" +
+			"  webhook inject -f prometheus.yaml -f jobs/ --config webhook.yaml | kubectl apply -f -",
 	}, write)
 }
 
 func explainCommand(env environment) *cobra.Command {
 	return injectionCommand(env, cobra.Command{
-		Use:   "explain -f FILE",
+		Use:   "explain -f FILE|FOLDER|-",
 		Short: "Say what inject would do, and why",
-		Long:  "explain says of each object in a manifest whether it would be injected, and where each value comes from.",
+		Long:  "explain says of each object in manifests whether it would be injected, and where each value comes from.",
 	}, func(r *manifest.Result, env environment) error { return r.Explain(env.stdout) })
 }
 
@@ -69,28 +61,28 @@ func injectionCommand(env environment, cmd cobra.Command, print func(*manifest.R
 	flags := &fileFlags{}
 	flags.addFilename(cmd.Flags())
 	flags.addSources(cmd.Flags(), commandline.VersionOf(env.version))
-	return fileCommand(env, cmd, flags, func(stream []byte) (*manifest.Result, string, error) {
-		if err := flags.readSources(env.stdin); err != nil {
+	return fileCommand(env, cmd, flags, func(files []manifest.File) (*manifest.Result, string, error) {
+		if err := flags.readSources(); err != nil {
 			return nil, "", err
 		}
 		hint := ""
 		if flags.Defaults == nil && flags.ConfigMap == nil {
 			hint = " (and no --config was given)"
 		}
-		return manifest.Inject(stream, flags.Options), hint, nil
+		return manifest.InjectFiles(files, flags.Options), hint, nil
 	}, print)
 }
 
 func uninjectCommand(env environment) *cobra.Command {
 	flags := &fileFlags{}
 	cmd := cobra.Command{
-		Use:   "uninject -f FILE",
-		Short: "Take out of a manifest what was injected",
-		Long:  "uninject writes the manifest to standard output without what inject has added to it.",
+		Use:   "uninject -f FILE|FOLDER|-",
+		Short: "Take out of manifests what was injected",
+		Long:  "uninject writes the manifests to standard output, as one stream, without what inject has added.",
 	}
 	flags.addFilename(cmd.Flags())
-	return fileCommand(env, cmd, flags, func(stream []byte) (*manifest.Result, string, error) {
-		return manifest.Uninject(stream), "", nil
+	return fileCommand(env, cmd, flags, func(files []manifest.File) (*manifest.Result, string, error) {
+		return manifest.UninjectFiles(files), "", nil
 	}, write)
 }
 
@@ -105,19 +97,25 @@ func write(r *manifest.Result, env environment) error {
 	return nil
 }
 
-// fileCommand is one that reads a manifest, processes it and prints the result. What
+// noLooseFiles refuses files without a flag, as shells make them of -f *.yaml.
+func noLooseFiles(_ *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return &options.UsageError{Problem: fmt.Sprintf("%q has no -f: name each file with one of its own, such as -f %[1]s, or name their folder", args[0])}
+}
+
+// fileCommand is one that reads manifests, processes them and prints the result. What
 // process has to add to the sentence about what was refused is its hint.
-func fileCommand(env environment, cmd cobra.Command, flags *fileFlags, process func([]byte) (result *manifest.Result, hint string, err error), print func(*manifest.Result, environment) error) *cobra.Command {
-	cmd.Args = commandline.NoArguments
+func fileCommand(env environment, cmd cobra.Command, flags *fileFlags, process func([]manifest.File) (result *manifest.Result, hint string, err error), print func(*manifest.Result, environment) error) *cobra.Command {
+	flags.stdin = env.stdin
+	cmd.Args = noLooseFiles
 	cmd.RunE = func(*cobra.Command, []string) error {
-		if flags.filename == "" {
-			return &options.UsageError{Flag: "--filename", Problem: "is missing: name a manifest, or - for standard input"}
-		}
-		stream, err := readFile("--filename", flags.filename, env.stdin)
+		files, err := flags.read()
 		if err != nil {
 			return err
 		}
-		result, hint, err := process(stream)
+		result, hint, err := process(files)
 		if err != nil {
 			return err
 		}
@@ -136,7 +134,7 @@ func fileCommand(env environment, cmd cobra.Command, flags *fileFlags, process f
 }
 
 // readSources validates the flags of an injection and reads the files that they name.
-func (f *fileFlags) readSources(stdin io.Reader) (err error) {
+func (f *fileFlags) readSources() (err error) {
 	switch f.NativeSidecar {
 	case "", "auto", "true", "false":
 	default:
@@ -148,22 +146,22 @@ func (f *fileFlags) readSources(stdin io.Reader) (err error) {
 	if err := checkImages(f.Images); err != nil {
 		return err
 	}
-	if f.Defaults, err = readConfig("--config", f.config, stdin, webhook.ParseConfig); err != nil {
+	if f.Defaults, err = readConfig("--config", f.config, webhook.ParseConfig); err != nil {
 		return err
 	}
-	f.ConfigMap, err = readConfig("--configmap", f.configMap, stdin, webhook.ParseNamespaceConfig)
+	f.ConfigMap, err = readConfig("--configmap", f.configMap, webhook.ParseNamespaceConfig)
 	return err
 }
 
 // readConfig reads the InjectionConfig that a flag names; nil where it names none.
-func readConfig(flag, name string, stdin io.Reader, parse func(string, []byte) (*webhook.Config, error)) (*webhook.Config, error) {
+func readConfig(flag, name string, parse func(string, []byte) (*webhook.Config, error)) (*webhook.Config, error) {
 	if name == "" {
 		return nil, nil
 	}
 	if name == standardInput {
 		return nil, &options.UsageError{Flag: flag, Value: name, Problem: "cannot be standard input: name a file"}
 	}
-	data, err := readFile(flag, name, stdin)
+	data, err := readFile(flag, name, nil, maxInput)
 	if err != nil {
 		return nil, err
 	}
@@ -173,33 +171,4 @@ func readConfig(flag, name string, stdin io.Reader, parse func(string, []byte) (
 		return nil, &options.UsageError{Problem: webhook.Detail(err), Err: err}
 	}
 	return config, nil
-}
-
-// readFile reads what a flag names.
-func readFile(flag, name string, stdin io.Reader) ([]byte, error) {
-	from := stdin
-	if name != standardInput {
-		file, err := os.Open(name)
-		if err != nil {
-			return nil, unreadable(flag, name, err)
-		}
-		defer file.Close()
-		from = file
-	}
-	data, err := io.ReadAll(io.LimitReader(from, maxInput+1))
-	if err != nil {
-		return nil, unreadable(flag, name, err)
-	}
-	if len(data) > maxInput {
-		return nil, &options.UsageError{Flag: flag, Value: name, Problem: fmt.Sprintf("is longer than %d MiB: name another file, or split it", maxInput>>20)}
-	}
-	return data, nil
-}
-
-func unreadable(flag, name string, err error) error {
-	reason := err
-	if path, ok := errors.AsType[*fs.PathError](err); ok {
-		reason = path.Err // its name is said already
-	}
-	return &options.UsageError{Flag: flag, Value: name, Problem: fmt.Sprintf("cannot be read: %s", reason), Err: err}
 }

@@ -16,6 +16,8 @@ import (
 
 // Outcome is what became of an object, or of a document that cannot be read.
 type Outcome struct {
+	// File is the name of the file, empty where there is only one.
+	File string
 	// Document counts from 1, those without anything left out.
 	Document int
 	// Item is of a list, from 1; 0 where the document is the object.
@@ -51,7 +53,14 @@ func (d *document) unreadable(problem string) Outcome {
 
 // subject is which object it was: "document 2: Deployment shop/prometheus".
 func (o Outcome) subject() string {
-	text := fmt.Sprintf("document %d", o.Document)
+	text := ""
+	if o.File != "" {
+		text = printable(o.File) + ": "
+	}
+	if o.Document == 0 {
+		return strings.TrimSuffix(text, ": ")
+	}
+	text += fmt.Sprintf("document %d", o.Document)
 	if o.Item > 0 {
 		text += fmt.Sprintf(", item %d", o.Item)
 	}

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/shoot-proxy/proxy-client/internal/options"
+	"github.com/shoot-proxy/proxy-client/webhook/manifest"
+)
+
+// maxInput is how much of manifests is read, all files together, so that a wrong file
+// is a sentence and not a machine without memory.
+const maxInput = 64 << 20
+
+// standardInput is what stands for it in place of a file's name.
+const standardInput = "-"
+
+// names are the values of --filename, comma-separated, repeated, or both, as kubectl's
+// are.
+type names []string
+
+func (n *names) Set(s string) error { *n = append(*n, strings.Split(s, ",")...); return nil }
+func (n *names) String() string     { return strings.Join(*n, ",") }
+func (n *names) Type() string       { return "list" }
+
+// inputs are the manifests that flags name.
+type inputs struct {
+	filenames names
+	recursive bool
+	stdin     io.Reader
+	left      int64 // how many bytes more may be read
+}
+
+// read returns the manifests in the order of the flags, those of a folder in the order
+// of their paths.
+func (in *inputs) read() ([]manifest.File, error) {
+	in.left = maxInput
+	if len(in.filenames) == 0 {
+		return nil, &options.UsageError{Flag: "--filename", Problem: "is missing: name a manifest or a folder of manifests, or - for standard input"}
+	}
+	var files []manifest.File
+	for i, name := range in.filenames {
+		if name == standardInput && slices.Contains(in.filenames[:i], name) {
+			return nil, &options.UsageError{Flag: "--filename", Value: name, Problem: "is given twice, and standard input can be read once"}
+		}
+		found, err := in.find(name)
+		if err != nil {
+			return nil, err
+		}
+		for _, path := range found {
+			text, err := in.file(path)
+			if err != nil {
+				return nil, err
+			}
+			files = append(files, manifest.File{Name: path, Text: text})
+		}
+	}
+	if len(files) == 1 && files[0].Name == in.filenames[0] {
+		files[0].Name = "" // there is no other that one could think of
+	}
+	return files, nil
+}
+
+// find returns the paths of the manifests that a name stands for: of a file, of a
+// folder, or a pattern of those, which a shell did not resolve.
+func (in *inputs) find(name string) ([]string, error) {
+	switch {
+	case name == standardInput:
+		return []string{name}, nil
+	case name == "":
+		return nil, &options.UsageError{Flag: "--filename", Value: in.filenames.String(), Problem: "has an empty name: write names with single commas between them"}
+	case strings.HasPrefix(name, "http://"), strings.HasPrefix(name, "https://"):
+		return nil, &options.UsageError{Flag: "--filename", Value: name, Problem: "is a URL: download it, and name the file, or pipe it to -f -"}
+	}
+	info, err := os.Stat(name)
+	if matches, _ := filepath.Glob(name); errors.Is(err, fs.ErrNotExist) && len(matches) > 0 {
+		var all []string
+		for _, match := range matches {
+			found, err := in.find(match)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, found...)
+		}
+		return all, nil
+	}
+	switch {
+	case err != nil:
+		return nil, unreadable("--filename", name, err)
+	case info.IsDir():
+		return in.folder(name)
+	default:
+		return []string{name}, nil
+	}
+}
+
+// folder returns the manifests in a folder, known by the ends of their names, as
+// kubectl knows them.
+func (in *inputs) folder(name string) ([]string, error) {
+	var found []string
+	err := fs.WalkDir(os.DirFS(name), ".", func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return unreadable("--filename", filepath.Join(name, path), err)
+		case entry.IsDir() && path != "." && !in.recursive:
+			return fs.SkipDir
+		case !entry.IsDir() && slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(path)):
+			found = append(found, filepath.Join(name, path))
+		}
+		return nil
+	})
+	if err == nil && len(found) == 0 {
+		deeper := "and -R looks into the folders in it"
+		if in.recursive {
+			deeper = "and neither has any folder in it"
+		}
+		err = &options.UsageError{Flag: "--filename", Value: name, Problem: "has no *.yaml, *.yml or *.json, " + deeper}
+	}
+	return found, err
+}
+
+// file reads one manifest.
+func (in *inputs) file(name string) ([]byte, error) {
+	text, err := readFile("--filename", name, in.stdin, in.left)
+	in.left -= int64(len(text))
+	return text, err
+}
+
+// readFile reads what a flag names, of at most so many bytes.
+func readFile(flag, name string, stdin io.Reader, most int64) ([]byte, error) {
+	from := stdin
+	if name != standardInput {
+		file, err := os.Open(name)
+		if err != nil {
+			return nil, unreadable(flag, name, err)
+		}
+		defer file.Close()
+		from = file
+	}
+	data, err := io.ReadAll(io.LimitReader(from, most+1))
+	if err != nil {
+		return nil, unreadable(flag, name, err)
+	}
+	if int64(len(data)) > most {
+		return nil, &options.UsageError{Flag: flag, Value: name, Problem: fmt.Sprintf("is longer than the %d MiB that are read: name other files, or fewer at a time", maxInput>>20)}
+	}
+	return data, nil
+}
+
+// unreadable says why a flag's file cannot be read, and what to do.
+func unreadable(flag, name string, err error) error {
+	reason := err.Error()
+	if path, ok := errors.AsType[*fs.PathError](err); ok {
+		reason = path.Err.Error() // its name is said already
+	}
+	info, statErr := os.Stat(name)
+	switch {
+	case statErr == nil && info.IsDir():
+		reason = "it is a folder: name a file in it"
+	case errors.Is(err, fs.ErrNotExist):
+		reason = "there is no such file or folder: look for a typing error"
+	case errors.Is(err, fs.ErrPermission):
+		reason = "its permissions forbid it: change them, or be another user"
+	}
+	return &options.UsageError{Flag: flag, Value: name, Problem: "cannot be read: " + reason, Err: err}
+}

@@ -53,12 +53,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
-{{/* Nine tenths of the memory limit, for Go's garbage collector; nothing where the limit is none that we can count. */}}
+{{/* Nine tenths of the memory limit, for Go's garbage collector; nothing where there is none. */}}
 {{- define "proxy-client.goMemLimit" -}}
-{{- $limit := dig "limits" "memory" "" .Values.resources | toString -}}
-{{- if regexMatch "^[0-9]+Mi$" $limit -}}
-{{- printf "%dMiB" (div (mul (trimSuffix "Mi" $limit | int) 9) 10) -}}
-{{- else if regexMatch "^[0-9]+Gi$" $limit -}}
-{{- printf "%dMiB" (div (mul (trimSuffix "Gi" $limit | int) 1024 9) 10) -}}
+{{- with dig "limits" "memory" "" .Values.resources -}}
+{{- $bytes := include "proxy-client.quantity" (dict "field" "resources.limits.memory" "value" .) | float64 -}}
+{{- printf "%dMiB" (divf $bytes 1048576 | mulf 0.9 | floor | int64) -}}
 {{- end -}}
 {{- end -}}

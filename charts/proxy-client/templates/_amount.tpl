@@ -1,0 +1,73 @@
+{{/*
+What amounts are, for the checks and for GOMEMLIMIT. Each template has a dict of field and
+value, and makes a number of it that is text, or fails with the value's name.
+*/}}
+
+{{/* A value as it was written. Helm reads 536870912 as a floating-point number. */}}
+{{- define "proxy-client.text" -}}
+{{- if and (kindIs "float64" .) (eq . (floor .)) -}}{{- printf "%.0f" . -}}{{- else -}}{{- toString . -}}{{- end -}}
+{{- end -}}
+
+{{/* Bytes of a size of the programs', such as 16MiB. */}}
+{{- define "proxy-client.size" -}}
+{{- $text := include "proxy-client.text" .value -}}
+{{- if not (regexMatch "^[0-9]+([KMG]iB?)?$" $text) -}}
+  {{- fail (printf "%s %q is not a size: write a whole number and its unit, such as 16MiB" .field $text) -}}
+{{- end -}}
+{{- $bytes := float64 (regexFind "^[0-9]+" $text) -}}
+{{- $bytes = mulf $bytes (get (dict "" 1 "K" 1024 "M" 1048576 "G" 1073741824) (regexFind "[KMG]" $text)) -}}
+{{- if ge $bytes 9223372036854775807.0 -}}
+  {{- fail (printf "%s %q is far out of range" .field $text) -}}
+{{- end -}}
+{{- printf "%.0f" $bytes -}}
+{{- end -}}
+
+{{/* A quantity of Kubernetes', such as 100m, 512Mi or 1e9, of which there has to be some. */}}
+{{- define "proxy-client.quantity" -}}
+{{- $text := include "proxy-client.text" .value -}}
+{{- $number := "^[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)" -}}
+{{- if not (regexMatch (printf "%s([eE][+-]?[0-9]+|[numkMGTPE]|[KMGTPE]i)?$" $number) $text) -}}
+  {{- fail (printf "%s %q is not an amount: write one such as 10m or 512Mi" .field $text) -}}
+{{- end -}}
+{{- $factor := 1.0 -}}
+{{- with regexFind "[A-Za-z]+$" $text -}}
+  {{- $factor = get (dict "n" 1e-9 "u" 1e-6 "m" 1e-3 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "P" 1e15 "E" 1e18
+    "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 "Pi" 1125899906842624 "Ei" 1152921504606846976) . -}}
+{{- end -}}
+{{- $amount := mulf (float64 (regexReplaceAll "[A-Za-z]+$" $text "")) $factor -}}
+{{- if le $amount 0.0 -}}
+  {{- fail (printf "%s %q is not an amount: write one such as 10m or 512Mi" .field $text) -}}
+{{- end -}}
+{{- printf "%g" $amount -}}
+{{- end -}}
+
+{{/* Seconds of a duration in hours, minutes and seconds, whose form the schema has checked. */}}
+{{- define "proxy-client.seconds" -}}
+{{- $seconds := 0 -}}
+{{- range $unit, $length := dict "h" 3600 "m" 60 "s" 1 -}}
+  {{- with regexFind (printf "[0-9]+%s" $unit) $ -}}
+    {{- $seconds = add $seconds (mul (int64 (float64 (trimSuffix $unit .))) $length) -}}
+  {{- end -}}
+{{- end -}}
+{{- $seconds -}}
+{{- end -}}
+
+{{/* Refuses amounts that are none, and requests above their limits: of a dict of field and
+value, a container's resources. */}}
+{{- define "proxy-client.checkResources" -}}
+{{- $field := .field -}}
+{{- $all := dict -}}
+{{- range $kind := list "requests" "limits" -}}
+  {{- range $name, $value := dig $kind dict $.value -}}
+    {{- $path := printf "%s.%s.%s" $field $kind $name -}}
+    {{- $_ := set $all (printf "%s %s" $kind $name) (include "proxy-client.quantity" (dict "field" $path "value" $value)) -}}
+  {{- end -}}
+{{- end -}}
+{{- range $name, $value := dig "requests" dict .value -}}
+  {{- with get $all (printf "limits %s" $name) -}}
+    {{- if gt (float64 (get $all (printf "requests %s" $name))) (float64 .) -}}
+      {{- fail (printf "%s.requests.%s %q is more than %s.limits.%s: lower the one or raise the other" $field $name (include "proxy-client.text" $value) $field $name) -}}
+    {{- end -}}
+  {{- end -}}
+{{- end -}}
+{{- end -}}

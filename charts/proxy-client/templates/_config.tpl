@@ -1,0 +1,170 @@
+{{/*
+Refuses what the webhook would refuse to start with, in config of the values: what the schema
+cannot say. The rules are those of webhook/validate.go, internal/options and internal/cidr;
+test/helm compares both.
+*/}}
+{{- define "proxy-client.checkConfig" -}}
+{{- $config := .Values.config -}}
+{{- $shoot := list -}}
+{{- range $name := list "podCIDRs" "serviceCIDRs" "nodeCIDRs" -}}
+  {{- $field := printf "config.shoot.%s" $name -}}
+  {{- range dig "shoot" $name list $config -}}
+    {{- $shoot = append $shoot (dict "field" $field "value" . "network" (include "proxy-client.network" (dict "field" $field "value" .))) -}}
+  {{- end -}}
+{{- end -}}
+{{- $exclude := list -}}
+{{- range dig "excludeCIDRs" list $config -}}
+  {{- $exclude = append $exclude (dict "value" . "network" (include "proxy-client.network" (dict "field" "config.excludeCIDRs" "value" .))) -}}
+{{- end -}}
+{{- range dig "policy" "seedCIDRs" list $config -}}
+  {{- $_ := include "proxy-client.network" (dict "field" "config.policy.seedCIDRs" "value" . "hostBits" true) -}}
+{{- end -}}
+{{- include "proxy-client.checkShoot" $shoot -}}
+{{- if not $shoot -}}
+  {{- /* Somebody else says where the shoot is. The webhook takes an address of nobody's for it. */ -}}
+  {{- $shoot = list (dict "field" "config.shoot.podCIDRs" "value" "192.0.2.0/24" "network" (include "proxy-client.network" (dict "field" "" "value" "192.0.2.0/24"))) -}}
+{{- end -}}
+{{- include "proxy-client.checkExclusions" (dict "shoot" $shoot "exclude" $exclude) -}}
+{{- include "proxy-client.checkPorts" (dig "excludePorts" list $config) -}}
+{{- include "proxy-client.checkServers" (dict "addresses" (dig "proxyServer" "addresses" list $config) "shoot" $shoot "exclude" $exclude) -}}
+{{- with dig "proxyServer" "serverName" "" $config -}}
+  {{- with include "proxy-client.hostProblem" (trim .) -}}
+    {{- fail (printf "config.proxyServer.serverName %q %s" (dig "proxyServer" "serverName" "" $config) .) -}}
+  {{- end -}}
+{{- end -}}
+{{- include "proxy-client.checkMemory" (dig "sidecar" dict $config) -}}
+{{- end -}}
+
+{{/* Refuses ranges that no shoot can have, of a list of dicts of field, value and network. */}}
+{{- define "proxy-client.checkShoot" -}}
+{{- $entries := . -}}
+{{- $networks := list -}}
+{{- range $entries -}}{{- $networks = append $networks .network -}}{{- end -}}
+{{- range $network := include "proxy-client.aggregate" $networks | fromJson | keys | sortAlpha -}}
+  {{- $shortest := include "proxy-client.shortest" $network | int -}}
+  {{- if lt (int (sub (len $network) 2)) $shortest -}}
+    {{- $cidr := include "proxy-client.cidr" $network -}}
+    {{- range $entries -}}
+      {{- if eq .network $network -}}
+        {{- fail (printf "%s %q is shorter than the /%d that is allowed: list only the shoot's own ranges" .field .value $shortest) -}}
+      {{- else if hasPrefix $network .network -}}
+        {{- fail (printf "%s %q makes %s together with other ranges, which is shorter than the /%d that is allowed: list only the shoot's own ranges" .field .value $cidr $shortest) -}}
+      {{- end -}}
+    {{- end -}}
+  {{- end -}}
+{{- end -}}
+{{- range $entries -}}
+  {{- $field := .field -}}
+  {{- $value := .value -}}
+  {{- with include "proxy-client.reserved" .network -}}
+    {{- fail (printf "%s %q overlaps %s, which no shoot can own: list only the shoot's own ranges" $field $value .) -}}
+  {{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Refuses exclusions that leave nothing, of a dict of shoot and exclude. */}}
+{{- define "proxy-client.checkExclusions" -}}
+{{- $networks := list -}}
+{{- $guilty := list -}}
+{{- range $excluded := .exclude -}}
+  {{- $networks = append $networks .network -}}
+  {{- range $.shoot -}}
+    {{- if or (hasPrefix .network $excluded.network) (hasPrefix $excluded.network .network) -}}
+      {{- $guilty = append $guilty $excluded.value -}}
+    {{- end -}}
+  {{- end -}}
+{{- end -}}
+{{- $all := include "proxy-client.aggregate" $networks | fromJson | keys -}}
+{{- $left := false -}}
+{{- range $entry := .shoot -}}
+  {{- $covered := false -}}
+  {{- range $all -}}{{- if hasPrefix . $entry.network -}}{{- $covered = true -}}{{- end -}}{{- end -}}
+  {{- if not $covered -}}{{- $left = true -}}{{- end -}}
+{{- end -}}
+{{- if not $left -}}
+  {{- $first := first .shoot -}}
+  {{- fail (printf "config.excludeCIDRs %q leaves nothing of %s %q: exclude less, or correct the shoot's ranges" (join "," (uniq $guilty)) $first.field $first.value) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Refuses what are no destination ports, of a list. */}}
+{{- define "proxy-client.checkPorts" -}}
+{{- range . -}}
+  {{- $text := include "proxy-client.text" . -}}
+  {{- $number := regexReplaceAll "^0+" (trim $text) "" -}}
+  {{- if not (regexMatch (include "proxy-client.port" $) $number) -}}
+    {{- fail (printf "config.excludePorts %q is not a port: ports are whole numbers from 1 to 65535" $text) -}}
+  {{- end -}}
+  {{- if eq $number "14001" -}}
+    {{- fail (printf "config.excludePorts %q is where redirected connections arrive: exclude another port" $text) -}}
+  {{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* 1 to 65535, as a regular expression. */}}
+{{- define "proxy-client.port" -}}^(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})${{- end -}}
+
+{{/* Refuses proxy-servers that cannot be reached, of a dict of addresses, shoot and exclude. */}}
+{{- define "proxy-client.checkServers" -}}
+{{- $seen := dict -}}
+{{- range $value := .addresses -}}
+  {{- $said := printf "config.proxyServer.addresses %q" $value -}}
+  {{- $text := trim $value -}}
+  {{- if hasPrefix "unix:" $text -}}
+    {{- fail (printf "%s is a Unix socket, which no pod can reach: write host:port" $said) -}}
+  {{- end -}}
+  {{- $host := "" -}}
+  {{- with regexFind "^[[][^][]*:[^][]*[]]:" $text -}}
+    {{- $host = . | trimPrefix "[" | trimSuffix "]:" -}}
+    {{- $text = trimPrefix . $text -}}
+  {{- else -}}
+    {{- $host = regexFind "^[^][:/]*:" $text -}}
+    {{- $text = trimPrefix $host $text -}}
+    {{- $host = trimSuffix ":" $host -}}
+  {{- end -}}
+  {{- $port := regexReplaceAll "^0+" $text "" -}}
+  {{- if or (not $host) (not (regexMatch (include "proxy-client.port" $) $port)) -}}
+    {{- fail (printf "%s is not host:port: write it like vpn-proxy-server:8132 or [fd00::1]:8132, with a port from 1 to 65535" $said) -}}
+  {{- end -}}
+  {{- with include "proxy-client.hostProblem" $host -}}
+    {{- fail (printf "%s has a host that %s" $said .) -}}
+  {{- end -}}
+  {{- $zone := regexFind "%.*$" $host -}}
+  {{- $bits := include "proxy-client.bits" (trimSuffix $zone $host) -}}
+  {{- if hasPrefix (include "proxy-client.mapped" $) $bits -}}
+    {{- $bits = printf "4:%s" (trimPrefix (include "proxy-client.mapped" $) $bits) -}}
+  {{- end -}}
+  {{- $key := printf "%s%s %s" (lower (default $host $bits)) $zone $port -}}
+  {{- if hasKey $seen $key -}}
+    {{- fail (printf "%s is the same server as %q: write it once" $said (get $seen $key)) -}}
+  {{- end -}}
+  {{- $_ := set $seen $key $value -}}
+  {{- $excluded := false -}}
+  {{- range $.exclude -}}{{- if and $bits (hasPrefix .network $bits) -}}{{- $excluded = true -}}{{- end -}}{{- end -}}
+  {{- range $.shoot -}}
+    {{- if and $bits (hasPrefix .network $bits) (not $excluded) -}}
+      {{- fail (printf "%s lies inside of %s %q, so the tunnel would lead into itself: correct the range, or add the address to config.excludeCIDRs" $said .field .value) -}}
+    {{- end -}}
+  {{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Refuses a buffer and memory that do not go together, of the section sidecar. */}}
+{{- define "proxy-client.checkMemory" -}}
+{{- $text := include "proxy-client.text" (dig "totalBuffer" "" .) | default "256MiB" -}}
+{{- $buffer := include "proxy-client.size" (dict "field" "config.sidecar.totalBuffer" "value" $text) | float64 -}}
+{{- if lt $buffer 16777216.0 -}}
+  {{- fail (printf "config.sidecar.totalBuffer %q is less than one connection may hold, 16MiB: raise it" $text) -}}
+{{- end -}}
+{{- $resources := default dict .resources -}}
+{{- range $kind := list "requests" "limits" -}}
+  {{- range $name, $value := dig $kind dict $resources -}}
+    {{- if eq (toString $value) "" -}}{{- continue -}}{{- end -}}
+    {{- $field := printf "config.sidecar.resources.%s.%s" $kind $name -}}
+    {{- $amount := include "proxy-client.quantity" (dict "field" $field "value" $value) | float64 | ceil -}}
+    {{- if and (eq $kind "limits") (eq $name "memory") (lt $amount (mulf 2 $buffer)) -}}
+      {{- fail (printf "%s %q is less than twice config.sidecar.totalBuffer, which is %s: raise it, or lower that" $field (include "proxy-client.text" $value) $text) -}}
+    {{- end -}}
+  {{- end -}}
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package helm
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	helmchart "helm.sh/helm/v3/pkg/chart"
+	"helm.sh/helm/v3/pkg/chart/loader"
+	"helm.sh/helm/v3/pkg/chartutil"
+	"helm.sh/helm/v3/pkg/engine"
+)
+
+// renderer does what `helm template` does, in this process: a test that asks for
+// thousands of renderings has no time for as many processes.
+type renderer struct{ chart *helmchart.Chart }
+
+func newRenderer(t testing.TB) renderer {
+	t.Helper()
+	loaded, err := loader.Load(chart)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return renderer{loaded}
+}
+
+// checksOnly is a renderer of the configuration alone, and of what checks the values.
+func (r renderer) checksOnly() renderer {
+	less := *r.chart
+	less.Templates = slices.DeleteFunc(slices.Clone(less.Templates), func(f *helmchart.File) bool {
+		return !strings.HasSuffix(f.Name, ".tpl") && !strings.HasSuffix(f.Name, "/configmap.yaml") && !strings.HasSuffix(f.Name, "/checks.yaml")
+	})
+	return renderer{&less}
+}
+
+// render returns what the chart makes of a file of values, by template.
+func (r renderer) render(values string) (map[string]string, error) {
+	read, err := chartutil.ReadValues([]byte(values))
+	if err != nil {
+		return nil, err
+	}
+	options := chartutil.ReleaseOptions{Name: release, Namespace: namespace, Revision: 1, IsInstall: true}
+	capabilities := chartutil.DefaultCapabilities.Copy()
+	version, err := chartutil.ParseKubeVersion(kubernetes)
+	if err != nil {
+		return nil, err
+	}
+	capabilities.KubeVersion = *version
+	all, err := chartutil.ToRenderValues(r.chart, read, options, capabilities)
+	if err != nil {
+		return nil, err
+	}
+	return engine.Render(r.chart, all)
+}

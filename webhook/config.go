@@ -40,8 +40,16 @@ type file struct {
 	NativeSidecar string      `yaml:"nativeSidecar" annotation:"native-sidecar" default:"auto"`
 
 	// The operator's alone:
+	Version string   `yaml:"version"` // in the status annotation
+	Images  *images  `yaml:"images"`
 	Sidecar *sidecar `yaml:"sidecar"`
 	Policy  *policy  `yaml:"policy"`
+}
+
+// images are those of the two containers.
+type images struct {
+	ProxyClient  string `yaml:"proxyClient"`
+	InitRedirect string `yaml:"initRedirect"`
 }
 
 type shoot struct {
@@ -122,12 +130,27 @@ func ParseNamespaceConfig(source string, data []byte) (*Config, error) {
 			where = " (" + field + ")"
 		}
 		return nil, &configError{fmt.Sprintf("%s cannot be used%s: whoever may read it sees why with `webhook explain --config`", source, where), problem}
-	case c.file.Sidecar != nil:
-		return nil, &configError{source + " has a section sidecar, which is the operator's alone: remove it", ""}
-	case c.file.Policy != nil:
-		return nil, &configError{source + " has a section policy, which is the operator's alone: remove it", ""}
+	case c.operatorsOwn() != "":
+		return nil, &configError{fmt.Sprintf("%s has a field %s, which is the operator's alone: remove it", source, c.operatorsOwn()), ""}
 	}
 	return c, nil
+}
+
+// operatorsOwn returns the first field of the file that a namespace may not have.
+func (c *Config) operatorsOwn() string {
+	f := &c.file
+	switch {
+	case f.Version != "":
+		return "version"
+	case f.Images != nil:
+		return "images"
+	case f.Sidecar != nil:
+		return "sidecar"
+	case f.Policy != nil:
+		return "policy"
+	default:
+		return ""
+	}
 }
 
 // configError is an error with details for the operator's eyes.

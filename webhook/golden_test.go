@@ -60,8 +60,7 @@ func goldenRequest(t testing.TB, name string) (Request, *Result) {
 		t.Fatal(err)
 	}
 	r := Request{
-		Pod: pod, Namespace: Namespace{Name: "shop"}, Version: "v1.0.0", OldestNode: 34,
-		Images: Images{ProxyClient: "registry.example/proxy-client:v1.0.0", InitRedirect: "registry.example/init-redirect:v1.0.0"},
+		Pod: pod, Namespace: Namespace{Name: "shop"}, Version: "another build", OldestNode: 34,
 	}
 	file := "testdata/" + name + ".config.yaml"
 	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
@@ -73,6 +72,10 @@ func goldenRequest(t testing.TB, name string) (Request, *Result) {
 	}
 	if set := facts[name]; set != nil {
 		set(&r)
+	}
+	if r.Defaults == nil { // what the files say
+		r.Version = "v1.0.0"
+		r.Images = Images{ProxyClient: "registry.example/proxy-client:v1.0.0", InitRedirect: "registry.example/init-redirect:v1.0.0"}
 	}
 	configMap, _, refusal := ConfigMapFor(pod, r.Defaults)
 	if refusal != nil {

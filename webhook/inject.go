@@ -20,7 +20,6 @@ import (
 type injection struct {
 	*settings
 	*programs
-	images Images
 	memory int64 // proxy-client's limit, in bytes
 	native bool
 	pod    *corev1.Pod // who gets it
@@ -44,7 +43,7 @@ func (in *injection) initContainer() corev1.Container {
 	security.RunAsNonRoot = new(false)
 	security.Capabilities.Add = add
 	return corev1.Container{
-		Name: initRedirect, Image: in.images.InitRedirect, ImagePullPolicy: corev1.PullPolicy(in.Sidecar.ImagePullPolicy),
+		Name: initRedirect, Image: in.Images.InitRedirect, ImagePullPolicy: corev1.PullPolicy(in.Sidecar.ImagePullPolicy),
 		Args: in.initRedirect.Args(),
 		Resources: corev1.ResourceRequirements{
 			Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("10m"), corev1.ResourceMemory: resource.MustParse("16Mi")},
@@ -69,7 +68,7 @@ func (in *injection) sidecarContainer() corev1.Container {
 	options.AcceptWhileDraining = !in.native // the app gets SIGTERM at the same moment
 	live := corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/livez", Port: intstr.FromInt32(healthPort)}}
 	c := corev1.Container{
-		Name: proxyClient, Image: in.images.ProxyClient, ImagePullPolicy: corev1.PullPolicy(in.Sidecar.ImagePullPolicy),
+		Name: proxyClient, Image: in.Images.ProxyClient, ImagePullPolicy: corev1.PullPolicy(in.Sidecar.ImagePullPolicy),
 		Args:            options.Args(),
 		Ports:           []corev1.ContainerPort{{Name: healthPortName, ContainerPort: healthPort, Protocol: corev1.ProtocolTCP}},
 		Env:             []corev1.EnvVar{{Name: "GOMEMLIMIT", Value: fmt.Sprintf("%dMiB", in.memory/10*9>>20)}},
@@ -139,9 +138,9 @@ func (in *injection) volumes() []corev1.Volume {
 }
 
 // hash is of all that the pod gets, and from whom.
-func (in *injection) hash(version string) string {
+func (in *injection) hash() string {
 	p := in.parts()
-	text, err := json.Marshal([]any{version, p.initRedirect, p.proxyClient, p.volumes, in.native})
+	text, err := json.Marshal([]any{in.Version, p.initRedirect, p.proxyClient, p.volumes, in.native})
 	if err != nil {
 		panic(fmt.Sprintf("containers of our own do not become JSON: %v", err))
 	}

@@ -4,13 +4,11 @@ package webhook
 
 import (
 	"fmt"
+	"math"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 )
-
-// Images are what the two containers run.
-type Images struct{ ProxyClient, InitRedirect string }
 
 // Namespace is what is to be known of the pod's.
 type Namespace struct {
@@ -25,8 +23,11 @@ type Request struct {
 	// Pod is never changed.
 	Pod       *corev1.Pod
 	Namespace Namespace
-	Images    Images
-	// Version is who injects, for the status annotation.
+	// Images are those that flags name; an empty one is not given. They beat the
+	// operator's configuration.
+	Images Images
+	// Version is this program's, for the status annotation and the images, where the
+	// operator's configuration says no other.
 	Version string
 	// Defaults are the operator's, nil where there are none: then the pod's
 	// annotations have to say everything, and may.
@@ -50,9 +51,9 @@ const (
 	nativeForSure = 33 // and cannot be turned off
 )
 
-// NoOldNodes is a [Request]'s OldestNode where nothing is known of the cluster: every
-// release of Kubernetes that is still supported has native sidecars.
-const NoOldNodes = nativeForSure
+// NoOldNodes is a [Request]'s OldestNode where no cluster is looked at: every release of
+// Kubernetes that is still supported has native sidecars.
+const NoOldNodes = math.MaxInt
 
 // Mutate decides what becomes of a pod.
 func Mutate(r Request) Result {
@@ -92,7 +93,7 @@ func Mutate(r Request) Result {
 // inject puts in what the pod gets. base is the pod without what is ours, and old the
 // status that it had.
 func (r *Request) inject(base *corev1.Pod, in *injection, old *status) Result {
-	st := status{Version: r.Version, Hash: in.hash(r.Version)}
+	st := status{Version: in.Version, Hash: in.hash()}
 	result := Result{Decision: Inject, Reason: ReasonInjected, Hash: st.Hash, Message: "added init-redirect, and proxy-client " + in.as()}
 	p := in.parts()
 	annotations := map[string]string{}
@@ -144,7 +145,8 @@ func (r *Request) injection(pod *corev1.Pod, s *settings) (*injection, *Result) 
 	if refusal != nil {
 		return nil, refusal
 	}
-	return &injection{settings: s, programs: p, images: r.Images, memory: limit, native: native, pod: pod}, nil
+	s.values = append(s.values, r.order(native, s))
+	return &injection{settings: s, programs: p, memory: limit, native: native, pod: pod}, nil
 }
 
 // complete refuses what no source has said.
@@ -188,6 +190,26 @@ func (r *Request) native(pod *corev1.Pod, s *settings) (bool, *Result) {
 	default:
 		return false, nil
 	}
+}
+
+// order is which of the two orders it is, and what decided that.
+func (r *Request) order(native bool, s *settings) Value {
+	v := Value{Name: "order", Value: "classic", Source: s.sources["nativeSidecar"].source}
+	if native {
+		v.Value = "native sidecar"
+	}
+	if s.NativeSidecar != nativeAuto {
+		return v
+	}
+	switch {
+	case r.OldestNode == NoOldNodes:
+		v.Source = "nativeSidecar auto, and no cluster is looked at"
+	case r.OldestNode == 0:
+		v.Source = "nativeSidecar auto, and not all nodes are known"
+	default:
+		v.Source = fmt.Sprintf("nativeSidecar auto, and the oldest node runs Kubernetes 1.%d", r.OldestNode)
+	}
+	return v
 }
 
 // refuse is the refusal of a value, where it came from first. What only the operator

@@ -61,7 +61,7 @@ type settings struct {
 }
 
 func newSettings() *settings {
-	return &settings{file: file{Sidecar: &sidecar{}}, fields: fields(), sources: map[string]origin{}}
+	return &settings{file: file{Images: &images{}, Sidecar: &sidecar{}}, fields: fields(), sources: map[string]origin{}}
 }
 
 // origin is where a value came from, for the sentence that refuses it.
@@ -79,7 +79,7 @@ func (r *Request) settle() (*settings, *Result) {
 		return nil, refusal
 	}
 	for _, f := range s.fields {
-		values, from := r.value(f)
+		values, from := r.value(f, s)
 		if !from.given {
 			continue
 		}
@@ -90,10 +90,13 @@ func (r *Request) settle() (*settings, *Result) {
 	return s, nil
 }
 
-// value returns what the last source that says something says.
-func (r *Request) value(f field) (values []string, from origin) {
-	if f.fallback != "" {
-		values, from = []string{f.fallback}, origin{source: "default", given: true}
+// value returns what the last source that says something says. s has the fields before f.
+func (r *Request) value(f field, s *settings) (values []string, from origin) {
+	if flag, text := r.flag(f.name); text != "" {
+		return []string{text}, origin{source: flag, given: true}
+	}
+	if text, source := r.fallback(f, s); text != "" {
+		values, from = []string{text}, origin{source: source, given: true}
 	}
 	for _, c := range []*Config{r.Defaults, r.ConfigMap} {
 		if c == nil {
@@ -106,13 +109,38 @@ func (r *Request) value(f field) (values []string, from origin) {
 	if given := r.Networking.of(f.name); len(given) > 0 {
 		values, from = given, origin{source: r.Networking.Source, given: true}
 	}
-	if f.name == "nativeSidecar" && r.NativeSidecar != "" {
-		return []string{r.NativeSidecar}, origin{source: "--native-sidecar", given: true}
-	}
 	if text, ok := r.annotation(f.annotation); ok {
 		values, from = split(text), origin{source: annotationSource(f.annotation), given: true}
 	}
 	return values, from
+}
+
+// flag returns what a flag of the webhook's says of a field, which beats every source.
+func (r *Request) flag(field string) (flag, text string) {
+	switch field {
+	case "nativeSidecar":
+		return "--native-sidecar", r.NativeSidecar
+	case "images.proxyClient":
+		return "--proxy-client-image", r.Images.ProxyClient
+	case "images.initRedirect":
+		return "--init-redirect-image", r.Images.InitRedirect
+	default:
+		return "", ""
+	}
+}
+
+// fallback returns what holds where no source says it.
+func (r *Request) fallback(f field, s *settings) (text, source string) {
+	switch f.name {
+	case "version":
+		return r.Version, "this program"
+	case "images.proxyClient":
+		return defaultImage(proxyClient, s.Version), "default"
+	case "images.initRedirect":
+		return defaultImage(initRedirect, s.Version), "default"
+	default:
+		return f.fallback, "default"
+	}
 }
 
 // split makes a list of an annotation: elements are separated by commas.

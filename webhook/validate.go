@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"regexp"
 	"strings"
+	"unicode"
 
 	"github.com/spf13/pflag"
 	corev1 "k8s.io/api/core/v1"
@@ -99,6 +100,16 @@ func (s *settings) check() (name, value, problem string) {
 	default:
 		return "sidecar.imagePullPolicy", s.Sidecar.ImagePullPolicy, "is not a policy: write Always, IfNotPresent or Never"
 	}
+	for _, image := range []struct{ name, value string }{
+		{"images.proxyClient", s.Images.ProxyClient}, {"images.initRedirect", s.Images.InitRedirect},
+	} {
+		if err := CheckImage(image.value); err != nil {
+			return image.name, image.value, err.Error()
+		}
+	}
+	if strings.ContainsFunc(s.Version, unicode.IsControl) {
+		return "version", s.Version, "is not a version: write one such as 0.1.0"
+	}
 	switch s.Sidecar.ReadinessProbe {
 	case "true", "false":
 	default:
@@ -131,6 +142,8 @@ func (c *Config) checkValues() string {
 		"proxyServer.addresses":        "proxy-server.invalid:1",
 		"proxyServer.tls.caSecret":     "ca",
 		"proxyServer.tls.clientSecret": "client",
+		"images.proxyClient":           "image",
+		"images.initRedirect":          "image",
 	}
 	given := c.file.Shoot.PodCIDRs != nil || c.file.Shoot.ServiceCIDRs != nil || c.file.Shoot.NodeCIDRs != nil
 	for _, f := range s.fields {

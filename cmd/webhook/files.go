@@ -34,7 +34,7 @@ func (f *fileFlags) addSources(flags *pflag.FlagSet, version string) {
 	flags.StringVar(&f.configMap, "configmap", "", "file with the InjectionConfig of the namespace's ConfigMap")
 	flags.StringVar(&f.Namespace, "namespace", "", "namespace of the objects; without, what they say, or default")
 	flags.StringVar(&f.NativeSidecar, "native-sidecar", "", "auto, true or false: beats the configuration; here auto is true, which needs Kubernetes 1.29 or later")
-	addImageFlags(flags, &f.Images, version)
+	addImageFlags(flags, &f.Images)
 }
 
 func injectCommand(env environment) *cobra.Command {
@@ -142,9 +142,6 @@ func (f *fileFlags) readSources() (err error) {
 	}
 	if errs := validation.IsDNS1123Label(f.Namespace); f.Namespace != "" && len(errs) > 0 {
 		return &options.UsageError{Flag: "--namespace", Value: f.Namespace, Problem: "is not a namespace's name: write lower case letters, digits and -"}
-	}
-	if err := checkImages(f.Images); err != nil {
-		return err
 	}
 	if f.Defaults, err = readConfig("--config", f.config, webhook.ParseConfig); err != nil {
 		return err

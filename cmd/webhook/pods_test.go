@@ -86,17 +86,18 @@ func throughFileCommands(t *testing.T, name string) {
 		adapt(&want)
 	}
 	input := readAll(t, pods+name+".yaml")
-	flags := append([]string{
-		"-f", "-", "--namespace=shop",
-		"--proxy-client-image=registry.example/proxy-client:v1.0.0", "--init-redirect-image=registry.example/init-redirect:v1.0.0",
-	}, want.flags...)
-	if !slices.Contains([]string{"no-config", "no-config-annotated", "no-config-unix", "server-in-shoot"}, name) {
+	flags := append([]string{"-f", "-", "--namespace=shop"}, want.flags...)
+	version := "another build" // the configuration has the version and the images
+	if slices.Contains([]string{"no-config", "no-config-annotated", "no-config-unix", "server-in-shoot"}, name) {
+		version = "v1.0.0"
+		flags = append(flags, "--proxy-client-image=registry.example/proxy-client:v1.0.0", "--init-redirect-image=registry.example/init-redirect:v1.0.0")
+	} else {
 		flags = append(flags, "--config="+firstOf(pods+name+".config.yaml", pods+"config.yaml"))
 	}
 	if file := firstOf(pods + name + ".configmap.yaml"); file != "" {
 		flags = append(flags, "--configmap="+file)
 	}
-	code, stdout, stderr := outcomeOf(t, "v1.0.0", input, append([]string{"inject"}, flags...)...)
+	code, stdout, stderr := outcomeOf(t, version, input, append([]string{"inject"}, flags...)...)
 	switch want.decision {
 	case webhook.Refuse.String():
 		if code == exitDone || stdout != "" || !strings.Contains(unquoted(stderr), unquoted(want.sentence)) {
@@ -122,7 +123,7 @@ func throughFileCommands(t *testing.T, name string) {
 	if strings.Contains(input, webhook.AnnotationStatus) {
 		return // it was injected before
 	}
-	code, undone, stderr := outcomeOf(t, "v1.0.0", stdout, "uninject", "-f", "-")
+	code, undone, stderr := outcomeOf(t, version, stdout, "uninject", "-f", "-")
 	if d := cmp.Diff(canonical(t, input), canonical(t, undone)); code != exitDone || d != "" {
 		t.Errorf("uninject: exit code %d, stderr\n%s\n(-before +after):\n%s", code, stderr, d)
 	}

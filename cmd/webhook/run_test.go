@@ -5,10 +5,6 @@ package main
 import (
 	"strings"
 	"testing"
-
-	"github.com/spf13/pflag"
-
-	"github.com/shoot-proxy/proxy-client/webhook"
 )
 
 func TestVersion(t *testing.T) {
@@ -33,26 +29,6 @@ func TestHelpIsOnStdoutAndNoFailure(t *testing.T) {
 			if !strings.Contains(stdout, want) {
 				t.Errorf("%s: the help does not tell of %s", command, want)
 			}
-		}
-	}
-}
-
-func TestDefaultImagesHaveATag(t *testing.T) {
-	for version, want := range map[string]string{
-		"v1.2.3":                 "v1.2.3",
-		"v0.0.0-2026-abc+dirty":  "v0.0.0-2026-abc",
-		"(devel)":                "latest",
-		"unknown":                "latest",
-		"":                       "latest",
-		strings.Repeat("v", 129): "latest",
-	} {
-		var images webhook.Images
-		addImageFlags(pflag.NewFlagSet("", pflag.ContinueOnError), &images, version)
-		if images.ProxyClient != "shoot-proxy/proxy-client:"+want || images.InitRedirect != "shoot-proxy/init-redirect:"+want {
-			t.Errorf("of version %q, want tag %s: %+v", version, want, images)
-		}
-		if err := checkImages(images); err != nil {
-			t.Errorf("the default is refused: %v", err)
 		}
 	}
 }

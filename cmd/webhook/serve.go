@@ -65,7 +65,7 @@ func serveCommand(version string, out, errOut io.Writer) *cobra.Command {
 
 func (f *serveFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	addImageFlags(flags, &f.Images, f.Version)
+	addImageFlags(flags, &f.Images)
 	flags.StringVar(&f.ConfigFile, "config", "", "`file` with the operator's InjectionConfig, read again when it changes; required")
 	flags.StringVar(&f.ListenAddress, "listen-address", ":9443", "`address` that the API server reaches")
 	flags.StringVar(&f.HealthAddress, "health-address", ":8081", "`address` of /livez, /readyz and /metrics")
@@ -84,9 +84,6 @@ func (f *serveFlags) add(cmd *cobra.Command) {
 
 // check refuses what can be refused before anything is read.
 func (f *serveFlags) check() error {
-	if err := checkImages(f.Images); err != nil {
-		return err
-	}
 	if f.ConfigFile == "" {
 		return &options.UsageError{Flag: "--config", Problem: "is missing: without the operator's file any pod might name its own proxy-server"}
 	}

@@ -61,8 +61,8 @@ func checkChart(t *testing.T, r tree, images map[string]image) {
 	rendered := r.helm(t, "template", "proxy-client", packed, "--namespace", "shoot-proxy")
 	for _, want := range []string{
 		`image: "` + images["webhook"].reference("webhook") + `"`,
-		"- --proxy-client-image=" + images["proxy-client"].reference("proxy-client"),
-		"- --init-redirect-image=" + images["init-redirect"].reference("init-redirect"),
+		"proxyClient: " + images["proxy-client"].reference("proxy-client"),
+		"initRedirect: " + images["init-redirect"].reference("init-redirect"),
 		`app.kubernetes.io/version: "` + version + `"`,
 		"helm.sh/chart: proxy-client-" + version,
 	} {
@@ -109,7 +109,7 @@ func checkTimes(t *testing.T, packed string) {
 // and images.
 func checkManifests(t *testing.T, r tree, images map[string]image) {
 	sources := chartOfSources(t)
-	replacements := []string{`app.kubernetes.io/version: "` + sources + `"`, `app.kubernetes.io/version: "` + version + `"`}
+	replacements := []string{`app.kubernetes.io/version: "` + sources + `"`, `app.kubernetes.io/version: "` + version + `"`, "\nversion: " + sources, "\nversion: " + version}
 	for program, image := range images {
 		replacements = append(replacements, "shoot-proxy/"+program+":"+sources, image.reference(program))
 	}

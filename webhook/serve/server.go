@@ -202,7 +202,8 @@ func (s *server) announce(health []*admin.Server) {
 	for _, h := range health {
 		addresses = append(addresses, h.Addr().String())
 	}
+	images := webhook.ImagesInUse(s.defaults.get(), s.Images, s.Version)
 	s.Logger.Info("webhook started", "version", s.Version, "listen", s.ListenAddress, "health", addresses,
-		"config", s.ConfigFile, "proxy_client_image", s.Images.ProxyClient, "init_redirect_image", s.Images.InitRedirect,
+		"config", s.ConfigFile, "proxy_client_image", images.ProxyClient, "init_redirect_image", images.InitRedirect,
 		"manages_certificates", s.Managed != nil)
 }

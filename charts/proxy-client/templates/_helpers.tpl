@@ -53,6 +53,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
+{{/* The InjectionConfig: config, and what the chart knows beside it, so that who has it makes
+the pods that the webhook makes. */}}
+{{- define "proxy-client.configuration" -}}
+{{- $images := dict "proxyClient" (include "proxy-client.image" (list . .Values.images.proxyClient)) "initRedirect" (include "proxy-client.image" (list . .Values.images.initRedirect)) -}}
+{{- toYaml (merge (dict "version" .Chart.AppVersion "images" $images) .Values.config) -}}
+{{- end -}}
+
 {{/* Nine tenths of the memory limit, for Go's garbage collector; nothing where there is none. */}}
 {{- define "proxy-client.goMemLimit" -}}
 {{- with dig "limits" "memory" "" .Values.resources -}}

@@ -48,6 +48,31 @@ func (in *installed) testLabelled(t *testing.T) {
 	}
 }
 
+// testFiles: with the webhook's configuration and nothing else, `webhook inject` makes the
+// pod that the webhook makes.
+func (in *installed) testFiles(t *testing.T) {
+	namespace := in.namespace(t, "files", nil)
+	pod := labelled(nil)
+	pod.Spec.AutomountServiceAccountToken = new(false) // no name is made up
+	byWebhook, err := in.rehearse(t, namespace, pod)
+	if err != nil {
+		t.Fatal(err)
+	}
+	byFile := in.inject(t, namespace, pod)
+	in.checkInjected(t, byFile)
+	// The status has a hash of all that was added.
+	if diff := cmp.Diff(byWebhook.Annotations, byFile.Annotations); diff != "" {
+		t.Errorf("annotations (-webhook +webhook inject):\n%s", diff)
+	}
+	stored, err := in.rehearse(t, namespace, byFile) // with kube-apiserver's defaults
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(byWebhook.Spec, stored.Spec); diff != "" {
+		t.Errorf("the pod (-webhook +webhook inject):\n%s", diff)
+	}
+}
+
 // anonymous returns a pod's spec without the name that kube-apiserver makes up for
 // the volume of its ServiceAccount.
 func anonymous(t testing.TB, pod *corev1.Pod) corev1.PodSpec {

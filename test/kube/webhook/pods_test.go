@@ -5,6 +5,7 @@ package webhook
 import (
 	"bytes"
 	"encoding/base64"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -85,7 +86,8 @@ func (h *hook) checkInjected(t testing.TB, pod *corev1.Pod) {
 	if len(names) < 2 || names[0] != initRedirect || names[1] != proxyClient {
 		t.Fatalf("the pod's init containers are %q, want %s and %s first", names, initRedirect, proxyClient)
 	}
-	want := []string{argument(t, h.args, "init-redirect-image"), argument(t, h.args, "proxy-client-image")}
+	chart := h.images(t)
+	want := []string{chart.InitRedirect, chart.ProxyClient}
 	if !slices.Equal(images[:2], want) {
 		t.Errorf("their images are %q, want %q", images[:2], want)
 	}
@@ -142,24 +144,59 @@ func sentence(t testing.TB, err error) string {
 	return said
 }
 
+// images are those that the chart names.
+func (h *hook) images(t testing.TB) webhook.Images {
+	t.Helper()
+	text, err := os.ReadFile(h.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var config struct{ Images webhook.Images }
+	if err := yaml.Unmarshal(text, &config); err != nil || config.Images.ProxyClient == "" || config.Images.InitRedirect == "" {
+		t.Fatalf("the chart's configuration names no images (%v):\n%s", err, text)
+	}
+	return config.Images
+}
+
 // explain is what `webhook explain` says of a pod, with the webhook's own
-// configuration and images, and its exit code.
+// configuration, and its exit code.
 func (h *hook) explain(t testing.TB, namespace string, pod *corev1.Pod, flags ...string) (string, int) {
+	t.Helper()
+	var output bytes.Buffer
+	cmd := h.onFile(t, "explain", namespace, pod, flags...)
+	cmd.Stdout, cmd.Stderr = &output, &output
+	_ = cmd.Run() // its exit code is the answer
+	return output.String(), cmd.ProcessState.ExitCode()
+}
+
+// inject is the pod that `webhook inject` makes of one, with the webhook's own
+// configuration.
+func (h *hook) inject(t testing.TB, namespace string, pod *corev1.Pod) *corev1.Pod {
+	t.Helper()
+	var stderr bytes.Buffer
+	cmd := h.onFile(t, "inject", namespace, pod)
+	cmd.Stderr = &stderr
+	text, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("webhook inject: %v\n%s", err, &stderr)
+	}
+	injected := &corev1.Pod{}
+	if err := yaml.UnmarshalStrict(text, injected); err != nil {
+		t.Fatalf("webhook inject makes no pod: %v\n%s", err, text)
+	}
+	return injected
+}
+
+// onFile is a command of webhook's that has a pod on its standard input.
+func (h *hook) onFile(t testing.TB, command, namespace string, pod *corev1.Pod, flags ...string) *exec.Cmd {
 	t.Helper()
 	manifest, err := yaml.Marshal(pod)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(h.system.webhook, append([]string{
-		"explain", "-f", "-", "--config", h.config, "--namespace", namespace,
-		"--init-redirect-image", argument(t, h.args, "init-redirect-image"),
-		"--proxy-client-image", argument(t, h.args, "proxy-client-image"),
-	}, flags...)...)
+	cmd := exec.CommandContext(t.Context(), h.system.webhook, append([]string{command, "-f", "-", "--config", h.config, "--namespace", namespace}, flags...)...)
 	cmd.Stdin = bytes.NewReader(manifest)
-	var output bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &output, &output
-	_ = cmd.Run() // its exit code is the answer
-	return output.String(), cmd.ProcessState.ExitCode()
+	return cmd
 }
 
 func encode(text []byte) string { return base64.StdEncoding.EncodeToString(text) }

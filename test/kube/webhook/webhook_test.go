@@ -45,6 +45,7 @@ func TestWebhook(t *testing.T) {
 	}{
 		{"the chart's own pods are let in", (*installed).testOwnPods},
 		{"a labelled pod is injected", (*installed).testLabelled},
+		{"webhook inject makes the same pod", (*installed).testFiles},
 		{"an unlabelled pod is untouched", (*installed).testUnlabelled},
 		{"bad pods are refused as explain says", (*installed).testRefused},
 		{"a warning reaches who makes the pod", (*installed).testWarning},

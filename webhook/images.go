@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package webhook
+
+import (
+	"errors"
+	"regexp"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// Images are what the two containers run.
+type Images struct{ ProxyClient, InitRedirect string }
+
+// CheckImage says what is wrong with what no container runtime would pull.
+func CheckImage(image string) error {
+	switch {
+	case image == "":
+		return errors.New("is empty: write an image, such as registry.example/name:v1.0.0")
+	case strings.ContainsFunc(image, func(r rune) bool { return r <= ' ' || r >= 0x7f }):
+		return errors.New("is not an image: write one such as registry.example/name:v1.0.0")
+	default:
+		return nil
+	}
+}
+
+// ImagesInUse are the images that pods get whose webhook has a configuration, was
+// given images by its flags, and is of a version.
+func ImagesInUse(defaults *Config, given Images, version string) Images {
+	r := Request{Pod: &corev1.Pod{}, Defaults: defaults, Images: given, Version: version}
+	s, refusal := r.settle()
+	if refusal != nil { // only annotations are
+		panic(refusal.Message)
+	}
+	return Images{ProxyClient: s.Images.ProxyClient, InitRedirect: s.Images.InitRedirect}
+}
+
+// tag is what an image's tag may be (OCI distribution specification, "Pulling
+// manifests").
+var tag = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
+
+// unknownVersion is that of a build outside of version control.
+const unknownVersion = "unknown"
+
+// defaultImage is that of a program in a version, as a release names it.
+func defaultImage(program, version string) string {
+	version, _, _ = strings.Cut(version, "+") // build metadata: +dirty
+	if version == unknownVersion || !tag.MatchString(version) {
+		version = "latest"
+	}
+	return "shoot-proxy/" + program + ":" + version
+}

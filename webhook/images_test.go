@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package webhook
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestDefaultImagesHaveATag(t *testing.T) {
+	for version, want := range map[string]string{
+		"v1.2.3":                 "v1.2.3",
+		"v0.0.0-2026-abc+dirty":  "v0.0.0-2026-abc",
+		"(devel)":                "latest",
+		"unknown":                "latest",
+		"":                       "latest",
+		strings.Repeat("v", 129): "latest",
+	} {
+		images := ImagesInUse(nil, Images{}, version)
+		if images.ProxyClient != "shoot-proxy/proxy-client:"+want || images.InitRedirect != "shoot-proxy/init-redirect:"+want {
+			t.Errorf("of version %q, want tag %s: %+v", version, want, images)
+		}
+		for _, image := range []string{images.ProxyClient, images.InitRedirect} {
+			if err := CheckImage(image); err != nil {
+				t.Errorf("the default %q is refused: %v", image, err)
+			}
+		}
+	}
+}
+
+// TestImagesInUse: a flag beats the configuration, and that beats the default, image by
+// image.
+func TestImagesInUse(t *testing.T) {
+	parse := func(text string) *Config {
+		c, err := ParseConfig("--config", []byte(header+text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	const one = "images: {proxyClient: config/a}\n"
+	for name, tc := range map[string]struct {
+		config *Config
+		given  Images
+		want   Images
+	}{
+		"nothing":           {nil, Images{}, Images{"shoot-proxy/proxy-client:v1", "shoot-proxy/init-redirect:v1"}},
+		"the configuration": {parse(one), Images{}, Images{"config/a", "shoot-proxy/init-redirect:v1"}},
+		"its version":       {parse(one + "version: 0.1.0\n"), Images{}, Images{"config/a", "shoot-proxy/init-redirect:0.1.0"}},
+		"a flag":            {parse(one), Images{ProxyClient: "flag/a"}, Images{"flag/a", "shoot-proxy/init-redirect:v1"}},
+	} {
+		if got := ImagesInUse(tc.config, tc.given, "v1"); got != tc.want {
+			t.Errorf("%s: %+v, want %+v", name, got, tc.want)
+		}
+	}
+}

@@ -65,9 +65,10 @@ type proxyServer struct {
 	TLS        tlsNames `yaml:"tls"`
 }
 
-// tlsNames are Secrets in the pod's namespace.
+// tlsNames are Secrets and a ConfigMap in the pod's namespace. The CA is in one of the two.
 type tlsNames struct {
 	CASecret     string `yaml:"caSecret" annotation:"ca-secret"`
+	CAConfigMap  string `yaml:"caConfigMap" annotation:"ca-configmap"`
 	CAKey        string `yaml:"caKey" default:"ca.crt"`
 	ClientSecret string `yaml:"clientSecret" annotation:"client-secret"` // of type kubernetes.io/tls
 }
@@ -257,10 +258,15 @@ func (c *Config) locked(annotation string) bool {
 	if c == nil {
 		return false
 	}
+	locked := []string{annotationProxyServer, annotationCASecret, annotationClientSecret}
 	if c.file.Policy != nil && c.file.Policy.LockedFields != nil {
-		return slices.Contains(c.file.Policy.LockedFields, annotation)
+		locked = c.file.Policy.LockedFields
 	}
-	return annotation == annotationProxyServer || annotation == annotationCASecret || annotation == annotationClientSecret
+	// Both say whom to trust, so a list from before the ConfigMap was an alternative holds.
+	if annotation == annotationCAConfigMap && slices.Contains(locked, annotationCASecret) {
+		return true
+	}
+	return slices.Contains(locked, annotation)
 }
 
 func (c *Config) seedCIDRs() []string {

@@ -48,7 +48,7 @@ func programFlags() []string {
 func TestAnnotationsAreThoseOfFields(t *testing.T) {
 	want := []string{
 		annotationConfig, annotationPodCIDRs, annotationServiceCIDRs, annotationNodeCIDRs, annotationExcludeCIDRs, annotationExcludePorts,
-		annotationProxyServer, annotationMode, annotationCASecret, annotationClientSecret, annotationNativeSidecar,
+		annotationProxyServer, annotationMode, annotationCASecret, annotationCAConfigMap, annotationClientSecret, annotationNativeSidecar,
 	}
 	if d := cmp.Diff(want, lockable()); d != "" {
 		t.Errorf("(-names.go +fields):\n%s", d)

@@ -123,18 +123,38 @@ func (in *injection) requirements() corev1.ResourceRequirements {
 }
 
 // volumes are what the two mount. The TLS files have a mode that proxy-client's uid
-// can read; nobody else has them mounted.
+// can read; nothing else has them mounted, and nothing but them is in them.
 func (in *injection) volumes() []corev1.Volume {
-	secret := func(name string) corev1.VolumeSource {
-		return corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: name, DefaultMode: new(int32(0o444))}}
+	tls := in.ProxyServer.TLS
+	ca := secretVolume(tls.CASecret, tls.CAKey)
+	if tls.CAConfigMap != "" {
+		ca = corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{
+			LocalObjectReference: corev1.LocalObjectReference{Name: tls.CAConfigMap}, Items: keys(tls.CAKey), DefaultMode: new(modeReadable),
+		}}
 	}
 	empty := corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}
 	return []corev1.Volume{
 		{Name: volumeRun, VolumeSource: empty},
-		{Name: volumeCA, VolumeSource: secret(in.ProxyServer.TLS.CASecret)},
-		{Name: volumeClient, VolumeSource: secret(in.ProxyServer.TLS.ClientSecret)},
+		{Name: volumeCA, VolumeSource: ca},
+		{Name: volumeClient, VolumeSource: secretVolume(tls.ClientSecret, corev1.TLSCertKey, corev1.TLSPrivateKeyKey)},
 		{Name: volumeNoToken, VolumeSource: empty},
 	}
+}
+
+// modeReadable is for a file that every user of its container may read.
+const modeReadable = int32(0o444)
+
+func secretVolume(name string, items ...string) corev1.VolumeSource {
+	return corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: name, Items: keys(items...), DefaultMode: new(modeReadable)}}
+}
+
+// keys are those of a Secret or ConfigMap that are mounted, each as a file of its name.
+func keys(names ...string) []corev1.KeyToPath {
+	var items []corev1.KeyToPath
+	for _, name := range names {
+		items = append(items, corev1.KeyToPath{Key: name, Path: name})
+	}
+	return items
 }
 
 // hash is of all that the pod gets, and from whom.

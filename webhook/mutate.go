@@ -158,8 +158,8 @@ func (r *Request) complete(s *settings) *Result {
 	if len(s.ProxyServer.Addresses) == 0 {
 		return refuse(ReasonNoProxyServer, "nothing says where the proxy-server is: set proxyServer.addresses%s", r.orAnnotation(annotationProxyServer))
 	}
-	if s.ProxyServer.TLS.CASecret == "" {
-		return refuse(ReasonNoTLS, "nothing names the Secret with the proxy-server's CA: set proxyServer.tls.caSecret%s", r.orAnnotation(annotationCASecret))
+	if s.ProxyServer.TLS.CASecret == "" && s.ProxyServer.TLS.CAConfigMap == "" {
+		return refuse(ReasonNoTLS, "nothing names the Secret or the ConfigMap with the proxy-server's CA: set proxyServer.tls.caSecret or caConfigMap%s", r.orAnnotation(annotationCASecret))
 	}
 	if s.ProxyServer.TLS.ClientSecret == "" {
 		return refuse(ReasonNoTLS, "nothing names the Secret with the client certificate: set proxyServer.tls.clientSecret%s", r.orAnnotation(annotationClientSecret))

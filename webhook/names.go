@@ -18,6 +18,7 @@ const (
 	annotationProxyServer   = "proxy-server"
 	annotationMode          = "mode"
 	annotationCASecret      = "ca-secret"
+	annotationCAConfigMap   = "ca-configmap"
 	annotationClientSecret  = "client-secret"
 	annotationNativeSidecar = "native-sidecar"
 	annotationStatus        = "status" // ours: what was injected

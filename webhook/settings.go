@@ -4,6 +4,7 @@ package webhook
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -69,6 +70,7 @@ type origin struct {
 	source string
 	secret bool // it must not be quoted
 	given  bool
+	rank   int // the higher wins
 }
 
 // settle returns what the sources say together, or why an annotation may not be
@@ -87,7 +89,39 @@ func (r *Request) settle() (*settings, *Result) {
 		s.sources[f.name] = from
 		s.values = append(s.values, Value{f.name, strings.Join(values, ","), from.source})
 	}
-	return s, nil
+	return s, s.chooseCA()
+}
+
+// chooseCA leaves one of the two places for the CA: a source that names the one takes
+// back what an earlier source says of the other.
+func (s *settings) chooseCA() *Result {
+	const secret, configMap = "proxyServer.tls.caSecret", "proxyServer.tls.caConfigMap"
+	a, b := s.sources[secret], s.sources[configMap]
+	switch {
+	case !a.given || !b.given:
+		return nil
+	case a.rank == b.rank:
+		return s.refuse(configMap, s.ProxyServer.TLS.CAConfigMap, twoCAs)
+	case a.rank < b.rank:
+		s.forget(secret)
+	default:
+		s.forget(configMap)
+	}
+	return nil
+}
+
+// twoCAs is what is wrong with caConfigMap beside caSecret.
+const twoCAs = "the CA is in caSecret too, and can be in one of the two: leave one out"
+
+// forget takes back what a source has said.
+func (s *settings) forget(name string) {
+	delete(s.sources, name)
+	s.values = slices.DeleteFunc(s.values, func(v Value) bool { return v.Name == name })
+	for _, f := range s.fields {
+		if f.name == name {
+			f.set(&s.file, nil)
+		}
+	}
 }
 
 // value returns what the last source that says something says. s has the fields before f.
@@ -98,19 +132,19 @@ func (r *Request) value(f field, s *settings) (values []string, from origin) {
 	if text, source := r.fallback(f, s); text != "" {
 		values, from = []string{text}, origin{source: source, given: true}
 	}
-	for _, c := range []*Config{r.Defaults, r.ConfigMap} {
+	for i, c := range []*Config{r.Defaults, r.ConfigMap} {
 		if c == nil {
 			continue
 		}
 		if given := f.of(&c.file); given != nil {
-			values, from = given, origin{source: c.source, secret: c == r.ConfigMap, given: true}
+			values, from = given, origin{source: c.source, secret: c == r.ConfigMap, given: true, rank: 1 + i}
 		}
 	}
 	if given := r.Networking.of(f.name); len(given) > 0 {
-		values, from = given, origin{source: r.Networking.Source, given: true}
+		values, from = given, origin{source: r.Networking.Source, given: true, rank: 3}
 	}
 	if text, ok := r.annotation(f.annotation); ok {
-		values, from = split(text), origin{source: annotationSource(f.annotation), given: true}
+		values, from = split(text), origin{source: annotationSource(f.annotation), given: true, rank: 4}
 	}
 	return values, from
 }

@@ -80,15 +80,17 @@ func (s *settings) check() (name, value, problem string) {
 			return "proxyServer.addresses", address, "is a Unix socket, which no pod can reach: write host:port"
 		}
 	}
-	for _, secret := range []struct{ name, value string }{
-		{"proxyServer.tls.caSecret", s.ProxyServer.TLS.CASecret}, {"proxyServer.tls.clientSecret", s.ProxyServer.TLS.ClientSecret},
+	for _, object := range []struct{ name, value string }{
+		{"proxyServer.tls.caSecret", s.ProxyServer.TLS.CASecret},
+		{"proxyServer.tls.caConfigMap", s.ProxyServer.TLS.CAConfigMap},
+		{"proxyServer.tls.clientSecret", s.ProxyServer.TLS.ClientSecret},
 	} {
-		if problem := checkName(secret.value); problem != "" {
-			return secret.name, secret.value, problem
+		if problem := checkName(object.value); object.value != "" && problem != "" {
+			return object.name, object.value, problem
 		}
 	}
 	if errs := validation.IsConfigMapKey(s.ProxyServer.TLS.CAKey); len(errs) > 0 {
-		return "proxyServer.tls.caKey", s.ProxyServer.TLS.CAKey, "is not a key of a Secret: write one such as ca.crt"
+		return "proxyServer.tls.caKey", s.ProxyServer.TLS.CAKey, "is not a key of a Secret or a ConfigMap: write one such as ca.crt"
 	}
 	switch s.NativeSidecar {
 	case nativeAuto, nativeYes, nativeNo:
@@ -138,12 +140,10 @@ func (s *settings) memory(totalBuffer int64) (limit int64, problem string) {
 func (c *Config) checkValues() string {
 	s := newSettings()
 	placeholder := map[string]string{
-		"shoot.podCIDRs":               "192.0.2.0/24", // RFC 5737: nobody's
-		"proxyServer.addresses":        "proxy-server.invalid:1",
-		"proxyServer.tls.caSecret":     "ca",
-		"proxyServer.tls.clientSecret": "client",
-		"images.proxyClient":           "image",
-		"images.initRedirect":          "image",
+		"shoot.podCIDRs":        "192.0.2.0/24", // RFC 5737: nobody's
+		"proxyServer.addresses": "proxy-server.invalid:1",
+		"images.proxyClient":    "image",
+		"images.initRedirect":   "image",
 	}
 	given := c.file.Shoot.PodCIDRs != nil || c.file.Shoot.ServiceCIDRs != nil || c.file.Shoot.NodeCIDRs != nil
 	for _, f := range s.fields {
@@ -163,6 +163,9 @@ func (c *Config) checkValues() string {
 	}
 	if name, value, problem := s.check(); problem != "" {
 		return fmt.Sprintf("%s %q %s", name, value, problem)
+	}
+	if tls := s.ProxyServer.TLS; tls.CASecret != "" && tls.CAConfigMap != "" {
+		return fmt.Sprintf("proxyServer.tls.caConfigMap %q: %s", tls.CAConfigMap, twoCAs)
 	}
 	p, err := s.programs()
 	if err != nil {

@@ -32,6 +32,9 @@ test/helm compares both.
     {{- fail (printf "config.proxyServer.serverName %q %s" (dig "proxyServer" "serverName" "" $config) .) -}}
   {{- end -}}
 {{- end -}}
+{{- if and (dig "proxyServer" "tls" "caSecret" "" $config) (dig "proxyServer" "tls" "caConfigMap" "" $config) -}}
+  {{- fail (printf "config.proxyServer.tls.caConfigMap %q: the CA is in caSecret too, and can be in one of the two: leave one out" (dig "proxyServer" "tls" "caConfigMap" "" $config)) -}}
+{{- end -}}
 {{- include "proxy-client.checkMemory" (dig "sidecar" dict $config) -}}
 {{- end -}}
 

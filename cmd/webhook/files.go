@@ -34,6 +34,7 @@ func (f *fileFlags) addSources(flags *pflag.FlagSet, version string) {
 	flags.StringVar(&f.configMap, "configmap", "", "file with the InjectionConfig of the namespace's ConfigMap")
 	flags.StringVar(&f.Namespace, "namespace", "", "namespace of the objects; without, what they say, or default")
 	flags.StringVar(&f.NativeSidecar, "native-sidecar", "", "auto, true or false: beats the configuration; here auto is true, which needs Kubernetes 1.29 or later")
+	flags.BoolVar(&f.Strict, "strict", false, "refuse documents with the label where inject does nothing about it")
 	addImageFlags(flags, &f.Images)
 }
 

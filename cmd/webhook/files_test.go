@@ -160,6 +160,42 @@ func TestExplainTellsOfARefusal(t *testing.T) {
 	}
 }
 
+// TestTheLabelWhereNoPodHasIt: it is told of, and an error where one asks for that.
+func TestTheLabelWhereNoPodHasIt(t *testing.T) {
+	const prometheus = "apiVersion: monitoring.coreos.com/v1\nkind: Prometheus\nmetadata: {name: a}\nspec: {podMetadata: {labels: {shoot-proxy.io/inject: \"true\"}}}\n"
+	const says = `spec.podMetadata.labels has shoot-proxy.io/inject "true": Prometheus Operator copies it to the pods`
+	code, stdout, stderr := outcome(t, prometheus, "inject", "-f", "-")
+	if code != 0 || stdout != prometheus || !strings.Contains(stderr, "document 1: Prometheus a: warning: "+says) {
+		t.Errorf("inject: exit code %d, stdout %q, stderr %s", code, stdout, stderr)
+	}
+	code, stdout, _ = outcome(t, prometheus, "explain", "-f", "-")
+	if code != 0 || !strings.Contains(stdout, "  warning: "+says) {
+		t.Errorf("explain: exit code %d, stdout %s", code, stdout)
+	}
+	code, stdout, stderr = outcome(t, prometheus, "inject", "-f", "-", "--strict")
+	if code != 1 || stdout != "" || !strings.Contains(stderr, "document 1: Prometheus a: refused: "+says) {
+		t.Errorf("inject --strict: exit code %d, stdout %q, stderr %s", code, stdout, stderr)
+	}
+	if code, _, _ = outcome(t, prometheus, "explain", "-f", "-", "--strict"); code != 1 {
+		t.Errorf("explain --strict: exit code %d", code)
+	}
+}
+
+// TestAPodWithoutSpec: what is half a manifest is said to be.
+func TestAPodWithoutSpec(t *testing.T) {
+	const labels = "metadata: {labels: {shoot-proxy.io/inject: \"true\"}}"
+	for stream, spec := range map[string]string{
+		"kind: Pod\napiVersion: v1\n" + labels + "\n":                                         "spec",
+		"kind: Deployment\napiVersion: apps/v1\nspec: {template: {" + labels + "}}\n":         "spec.template.spec",
+		"kind: Deployment\napiVersion: apps/v1\nspec: {template: {" + labels + ", spec: }}\n": "spec.template.spec",
+	} {
+		code, stdout, stderr := outcome(t, stream, "inject", "-f", "-", "--config", file(t, config))
+		if code != 1 || stdout != "" || !strings.Contains(stderr, "refused: it has no "+spec+", and so no containers: give the whole manifest") {
+			t.Errorf("%s: exit code %d, stdout %q, stderr %s", stream, code, stdout, stderr)
+		}
+	}
+}
+
 func TestTooMuchInputIsRefused(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	code := run(environment{args: []string{"inject", "-f", "-"}, stdin: endless{}, stdout: &stdout, stderr: &stderr})

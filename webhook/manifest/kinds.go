@@ -12,8 +12,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
-
-	"github.com/shoot-proxy/proxy-client/webhook"
 )
 
 // workload is where a kind has its pod template.
@@ -136,42 +134,15 @@ func (o *object) pod(path []string) (*corev1.Pod, error) {
 	return pod, nil
 }
 
-// hints are what may be a mistake about the label.
-func (o *object) hints(path []string, known bool) []string {
-	if !known {
-		if hasLabelledTemplate(o.value) {
-			return []string{fmt.Sprintf("it has a pod template with label %s, but its kind is not known here: nothing is injected", webhook.Label)}
-		}
-		return nil
+// missingSpec names the pod's spec in a known kind, if it is not there.
+func (o *object) missingSpec() string {
+	path, _ := o.template()
+	value := o.value
+	for _, name := range path {
+		value, _ = value[name].(map[string]any)
 	}
-	if len(path) > 0 && labelOf(o.value) == "true" {
-		return []string{fmt.Sprintf("label %s is on the %s itself, where it does nothing: put it into %s.metadata.labels", webhook.Label, o.kind, strings.Join(path, "."))}
+	if value["spec"] != nil {
+		return ""
 	}
-	return nil
-}
-
-func labelOf(value map[string]any) string {
-	metadata, _ := value["metadata"].(map[string]any)
-	labels, _ := metadata["labels"].(map[string]any)
-	return text(labels[webhook.Label])
-}
-
-// hasLabelledTemplate reports whether somewhere in value is what looks like a pod whose
-// label asks for an injection.
-func hasLabelledTemplate(value any) bool {
-	switch v := value.(type) {
-	case map[string]any:
-		spec, _ := v["spec"].(map[string]any)
-		if _, ok := spec["containers"].([]any); ok && labelOf(v) == "true" {
-			return true
-		}
-		for _, child := range v {
-			if hasLabelledTemplate(child) {
-				return true
-			}
-		}
-	case []any:
-		return slices.ContainsFunc(v, hasLabelledTemplate)
-	}
-	return false
+	return strings.Join(below(path, "spec"), ".")
 }

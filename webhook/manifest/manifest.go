@@ -29,6 +29,9 @@ type Options struct {
 	// ConfigMap is the one of the objects' namespace, whatever it is called there; nil
 	// for none.
 	ConfigMap *webhook.Config
+	// Strict refuses an object that has the label where it asks for an injection that
+	// Inject does not do.
+	Strict bool
 }
 
 // Result is a stream of documents after all.
@@ -53,12 +56,15 @@ func (r *Result) Refused() int {
 
 // Inject injects into every pod and pod template of a stream.
 func Inject(stream []byte, o Options) *Result {
-	return process(stream, "injected", func(ob object, pod *corev1.Pod) webhook.Result { return o.inject(ob, pod) })
+	return process(stream, work{
+		done: "injected", decide: func(ob object, pod *corev1.Pod) webhook.Result { return o.inject(ob, pod) },
+		remarks: true, strict: o.Strict,
+	})
 }
 
 // Uninject takes out what was injected.
 func Uninject(stream []byte) *Result {
-	return process(stream, "uninjected", func(_ object, pod *corev1.Pod) webhook.Result { return uninject(pod) })
+	return process(stream, work{done: "uninjected", decide: func(_ object, pod *corev1.Pod) webhook.Result { return uninject(pod) }})
 }
 
 // defaultNamespace is Kubernetes' for objects that name none.
@@ -68,6 +74,9 @@ func (o *Options) inject(ob object, pod *corev1.Pod) webhook.Result {
 	if !webhook.Wanted(pod) {
 		return webhook.Mutate(webhook.Request{Pod: pod})
 	}
+	if missing := ob.missingSpec(); missing != "" {
+		return webhook.Refused(webhook.ReasonBadRequest, fmt.Sprintf("it has no %s, and so no containers: give the whole manifest, if this is a patch of one", missing))
+	}
 	name, required, refusal := webhook.ConfigMapFor(pod, o.Defaults)
 	if refusal != nil {
 		return *refusal
@@ -76,13 +85,17 @@ func (o *Options) inject(ob object, pod *corev1.Pod) webhook.Result {
 		return webhook.Refused(webhook.ReasonConfigMissing,
 			fmt.Sprintf("the pod names ConfigMap %q, which is not in a manifest: give what it holds with --configmap", name))
 	}
-	return webhook.Mutate(webhook.Request{
+	result := webhook.Mutate(webhook.Request{
 		Pod:       pod,
 		Namespace: webhook.Namespace{Name: o.namespace(ob)},
 		Images:    o.Images, Version: o.Version, NativeSidecar: o.NativeSidecar,
 		OldestNode: webhook.NoOldNodes,
 		Defaults:   o.Defaults, ConfigMap: o.ConfigMap,
 	})
+	if result.Decision == webhook.Inject && len(pod.Spec.Containers) == 0 {
+		result.Warnings = append(result.Warnings, "it has no containers of its own: if this is a patch, inject into what it makes")
+	}
+	return result
 }
 
 func (o *Options) namespace(ob object) string {
@@ -101,8 +114,16 @@ func uninject(pod *corev1.Pod) webhook.Result {
 	return webhook.Result{Decision: webhook.Inject, Message: "removed what was injected", Pod: after}
 }
 
-// process has each pod of a stream decided upon. done is the word for a changed one.
-func process(stream []byte, done string, decide func(object, *corev1.Pod) webhook.Result) *Result {
+// work is what is done to each object.
+type work struct {
+	done    string // the word for a changed one
+	decide  func(object, *corev1.Pod) webhook.Result
+	remarks bool // on the label where it does not decide
+	strict  bool // they are refusals where they are unanswered requests
+}
+
+// process does w to each object of a stream.
+func process(stream []byte, w work) *Result {
 	result := &Result{}
 	var out bytes.Buffer
 	number := 0
@@ -111,9 +132,9 @@ func process(stream []byte, done string, decide func(object, *corev1.Pod) webhoo
 		if d.hasContent() {
 			number++
 			var outcomes []Outcome
-			body, outcomes = d.process(decide)
+			body, outcomes = d.process(w)
 			for i := range outcomes {
-				outcomes[i].Document, outcomes[i].done = number, done
+				outcomes[i].Document, outcomes[i].done = number, w.done
 			}
 			result.Outcomes = append(result.Outcomes, outcomes...)
 		}
@@ -128,7 +149,7 @@ func process(stream []byte, done string, decide func(object, *corev1.Pod) webhoo
 }
 
 // process returns the document's body after all, and what became of its objects.
-func (d *document) process(decide func(object, *corev1.Pod) webhook.Result) ([]byte, []Outcome) {
+func (d *document) process(w work) ([]byte, []Outcome) {
 	t, problem := d.parse()
 	if problem != "" {
 		return d.body, []Outcome{d.unreadable(problem)}
@@ -136,9 +157,9 @@ func (d *document) process(decide func(object, *corev1.Pod) webhook.Result) ([]b
 	var edits []edit
 	var outcomes []Outcome
 	for _, ob := range objectsOf(t.value) {
-		result, changes := ob.process(decide)
+		outcome, changes := ob.process(w)
 		edits = append(edits, changes...)
-		outcomes = append(outcomes, outcomeOf(ob, result))
+		outcomes = append(outcomes, outcome)
 	}
 	if len(edits) == 0 {
 		return d.body, outcomes
@@ -154,23 +175,47 @@ func (d *document) process(decide func(object, *corev1.Pod) webhook.Result) ([]b
 	return body, outcomes
 }
 
-// process decides upon one object, and returns what is to be changed in its document.
-func (o *object) process(decide func(object, *corev1.Pod) webhook.Result) (webhook.Result, []edit) {
+// process does w to one object, and returns what is to be changed in its document.
+func (o *object) process(w work) (Outcome, []edit) {
 	path, known := o.template()
-	hints := o.hints(path, known)
+	result, edits := o.decide(w, path, known)
+	outcome := outcomeOf(*o, result)
+	if w.remarks {
+		outcome.remark(o.remarks(path, known), w.strict)
+	}
+	if outcome.Decision == webhook.Refuse {
+		edits = nil
+	}
+	return outcome, edits
+}
+
+// remark adds what is to be said of the label. If strict, the first unanswered request
+// is why the object is refused.
+func (o *Outcome) remark(remarks []remark, strict bool) {
+	for _, r := range remarks {
+		switch {
+		case !r.unanswered:
+			o.Notes = append(o.Notes, r.text)
+		case strict && o.Decision != webhook.Refuse:
+			o.Result = webhook.Refused(webhook.ReasonBadLabel, r.text)
+		default:
+			o.Warnings = append(o.Warnings, r.text)
+		}
+	}
+}
+
+// decide decides upon the pod at a path in the object, and returns how to change it.
+func (o *object) decide(w work, path []string, known bool) (webhook.Result, []edit) {
 	if !known {
-		return webhook.Result{Decision: webhook.Skip, Message: o.otherKind(), Warnings: hints}, nil
+		return webhook.Result{Decision: webhook.Skip, Message: o.otherKind()}, nil
 	}
 	pod, err := o.pod(path)
 	if errors.Is(err, errNoTemplate) {
-		return webhook.Result{Decision: webhook.Skip, Message: "it has no pod template", Warnings: hints}, nil
+		return webhook.Result{Decision: webhook.Skip, Message: "it has no pod template"}, nil
 	} else if err != nil {
 		return webhook.Refused(webhook.ReasonBadRequest, err.Error()), nil
 	}
-	result := decide(*o, pod)
-	if result.Decision == webhook.Skip && !webhook.Wanted(pod) {
-		result.Warnings = append(result.Warnings, hints...)
-	}
+	result := w.decide(*o, pod)
 	if result.Decision != webhook.Inject {
 		return result, nil
 	}
@@ -183,8 +228,14 @@ func (o *object) process(decide func(object, *corev1.Pod) webhook.Result) (webho
 
 // otherKind says why there is no pod.
 func (o *object) otherKind() string {
-	if o.kind == "" {
+	switch c := o.controller(); {
+	case o.kind == "":
 		return "it is no object of Kubernetes: it has no kind"
+	case c != nil:
+		return fmt.Sprintf("inject does not change what %s makes pods of", c.name)
+	case podless(o.kind):
+		return "this kind has no pod template"
+	default:
+		return "inject knows no pod template of this kind"
 	}
-	return "this kind has no pod template"
 }

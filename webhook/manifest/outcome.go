@@ -25,6 +25,8 @@ type Outcome struct {
 	// Kind, Namespace and Name are what the object says, as far as it does.
 	Kind, Namespace, Name string
 	webhook.Result
+	// Notes are what may be of interest beside the warnings.
+	Notes []string
 
 	done string // the word where it was changed
 }
@@ -85,7 +87,7 @@ func (o Outcome) String() string {
 // sentence is the result's. Whoever has the files may see all that is in them.
 func (o Outcome) sentence() string { return printable(cmp.Or(o.Detail, o.Message)) }
 
-// Report writes a line for each outcome, and one for each warning.
+// Report writes a line for each outcome, and one for each warning and each note.
 func (r *Result) Report(w io.Writer) error {
 	var out bytes.Buffer
 	for _, o := range r.Outcomes {
@@ -93,13 +95,16 @@ func (r *Result) Report(w io.Writer) error {
 		for _, warning := range o.Warnings {
 			fmt.Fprintf(&out, "%s: warning: %s\n", o.subject(), printable(warning))
 		}
+		for _, note := range o.Notes {
+			fmt.Fprintf(&out, "%s: note: %s\n", o.subject(), printable(note))
+		}
 	}
 	_, err := w.Write(out.Bytes())
 	return err
 }
 
 // Explain writes, for each object, the decision with its reason, the values with their
-// sources, and the warnings.
+// sources, the warnings and the notes.
 func (r *Result) Explain(w io.Writer) error {
 	var out bytes.Buffer
 	for i, o := range r.Outcomes {
@@ -117,6 +122,9 @@ func (r *Result) Explain(w io.Writer) error {
 		}
 		for _, warning := range o.Warnings {
 			fmt.Fprintf(&out, "  warning: %s\n", printable(warning))
+		}
+		for _, note := range o.Notes {
+			fmt.Fprintf(&out, "  note: %s\n", printable(note))
 		}
 	}
 	_, err := w.Write(out.Bytes())

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package manifest
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/shoot-proxy/proxy-client/webhook"
+)
+
+// controller is one that makes pods of a kind that inject does not know.
+type controller struct {
+	name   string
+	group  string
+	kinds  []string
+	labels string // where its objects have the labels of all their pods
+	// copied matches the paths, without indices, whose labels it copies to pods.
+	copied *regexp.Regexp
+	// complete says that the pods are to end by themselves.
+	complete bool
+}
+
+// controllers are those that are common, and what their sources say of labels:
+// Prometheus Operator's statefulset.go (podMetadata), Argo Rollouts' ReplicaSets,
+// Argo Workflows' addMetadata in workflowpod.go, Knative's makeLabels of a Revision.
+func controllers() []controller {
+	template := regexp.MustCompile(`^spec\.template\.metadata$`)
+	return []controller{
+		{"Prometheus Operator", "monitoring.coreos.com", []string{"Prometheus", "PrometheusAgent", "Alertmanager", "ThanosRuler"}, "spec.podMetadata.labels", regexp.MustCompile(`^spec\.podMetadata$`), false},
+		{"Argo Rollouts", "argoproj.io", []string{"Rollout"}, "spec.template.metadata.labels", template, false},
+		{"Argo Workflows", "argoproj.io", []string{"Workflow", "WorkflowTemplate", "ClusterWorkflowTemplate"}, "spec.podMetadata.labels", regexp.MustCompile(`^spec\.(podMetadata|(templates|templateDefaults)\.(.*\.inline\.)?metadata)$`), true},
+		{"Argo Workflows", "argoproj.io", []string{"CronWorkflow"}, "spec.workflowSpec.podMetadata.labels", regexp.MustCompile(`^spec\.workflowSpec\.(podMetadata|(templates|templateDefaults)\.(.*\.inline\.)?metadata)$`), true},
+		{"Knative", "serving.knative.dev", []string{"Service", "Configuration"}, "spec.template.metadata.labels", template, false},
+		{"Knative", "serving.knative.dev", []string{"Revision"}, "metadata.labels", regexp.MustCompile(`^metadata$`), false},
+		{"OpenShift", "apps.openshift.io", []string{"DeploymentConfig"}, "spec.template.metadata.labels", template, false},
+	}
+}
+
+// controller returns the one that makes pods of the object, nil if none is known.
+func (o *object) controller() *controller {
+	group, _, _ := strings.Cut(o.apiVersion, "/")
+	for _, c := range controllers() {
+		if c.group == group && slices.Contains(c.kinds, o.kind) {
+			return &c
+		}
+	}
+	return nil
+}
+
+// index is an element's in a path.
+var index = regexp.MustCompile(`\[\d+\]`)
+
+// copies reports whether the controller makes labels of pods of those at a path.
+func (c *controller) copies(path []string) bool {
+	return path[len(path)-1] == "labels" && c.copied.MatchString(index.ReplaceAllString(dotted(path[:len(path)-1]), ""))
+}
+
+// effect says what becomes of a label in one of the controller's objects.
+func (c *controller) effect(o *object, m mention) string {
+	if workload := o.workloadRef(); workload != "" {
+		return fmt.Sprintf("%s takes the pod template of %s (spec.workloadRef), and no label of this object: put it there", c.name, workload)
+	}
+	if !c.copies(m.path) {
+		return fmt.Sprintf("%s does not give it to each pod from there: put it into %s", c.name, c.labels)
+	}
+	if m.value != "true" {
+		return fmt.Sprintf("%s copies it to the pods, and the webhook refuses them", c.name)
+	}
+	if o.namespace == "kube-system" {
+		return fmt.Sprintf("%s copies it to the pods, but the webhook does not look at those of kube-system", c.name)
+	}
+	sees := fmt.Sprintf("%s copies it to the pods, and the webhook injects them as they are made; this command changes nothing here", c.name)
+	if c.complete {
+		sees += "; they are to complete, which takes native sidecars (annotation " + webhook.AnnotationPrefix + "native-sidecar beside the label, if nodes may be old)"
+	}
+	return sees
+}
+
+// workloadRef names the workload whose pod template a Rollout takes, empty if it has its
+// own.
+func (o *object) workloadRef() string {
+	spec, _ := o.value["spec"].(map[string]any)
+	ref, _ := spec["workloadRef"].(map[string]any)
+	if o.kind != "Rollout" || ref == nil {
+		return ""
+	}
+	return strings.TrimSpace(text(ref["kind"]) + " " + text(ref["name"]))
+}

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package manifest
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/shoot-proxy/proxy-client/internal/spelling"
+	"github.com/shoot-proxy/proxy-client/webhook"
+)
+
+// mention is a place in an object where the key of the label is, or one that could be
+// meant for it.
+type mention struct {
+	key   string   // empty for one in the middle of a text
+	path  []string // of the mapping that the key is in, or of the text
+	value any
+}
+
+// remark is what is to be said about a mention.
+type remark struct {
+	text string
+	// unanswered says that an injection is asked for and inject does not do it.
+	unanswered bool
+}
+
+// mentions returns each place of the label in an object, in texts too, but not where
+// annotations keep a copy of the object.
+func mentions(value any) []mention {
+	var all []mention
+	var look func(path []string, value any)
+	look = func(path []string, value any) {
+		switch v := value.(type) {
+		case map[string]any:
+			for _, key := range slices.Sorted(maps.Keys(v)) {
+				if key == webhook.Label || len(path) > 0 && path[len(path)-1] == "labels" && strings.HasPrefix(key, webhook.AnnotationPrefix) {
+					all = append(all, mention{key, path, v[key]})
+				}
+				look(below(path, key), v[key])
+			}
+		case []any:
+			for i, e := range v {
+				look(below(path, "["+strconv.Itoa(i)+"]"), e)
+			}
+		case string:
+			if strings.Contains(v, webhook.Label) && v != webhook.Label && !slices.Contains(path, "annotations") {
+				all = append(all, mention{path: path})
+			}
+		}
+	}
+	look(nil, value)
+	return all
+}
+
+// remarks says of each place of the label in the object, but for the one that decides,
+// what it does there. template is where the object has its pod template, if known.
+func (o *object) remarks(template []string, known bool) []remark {
+	var all []remark
+	for _, m := range mentions(o.value) {
+		if known && m.key == webhook.Label && slices.Equal(m.path, podLabels(template)) {
+			continue // Mutate says what becomes of it
+		}
+		all = append(all, o.remark(m, template, known))
+	}
+	return all
+}
+
+// podLabels are the labels of a pod template.
+func podLabels(template []string) []string {
+	return slices.Concat(template, []string{"metadata", "labels"})
+}
+
+// remark says what a mention does where it is.
+func (o *object) remark(m mention, template []string, known bool) remark {
+	at := fmt.Sprintf("%s has %s", cmp.Or(dotted(m.path), "the document"), m.written())
+	switch last := m.last(0); {
+	case m.key == "":
+		return remark{fmt.Sprintf("%s speaks of %s in a text, which inject does not read", dotted(m.path), webhook.Label), false}
+	case m.key != webhook.Label:
+		return remark{fmt.Sprintf("%s, which is no label of ours: %s", at, spelling.Question(m.key, []string{webhook.Label}, "the label is "+webhook.Label+", and all else is an annotation")), true}
+	case slices.ContainsFunc(m.path, isSelector):
+		return remark{at + ", which selects objects and labels none", false}
+	case m.value == "false" || o.answers(m, template, known):
+		return remark{at + ", which does nothing there", false}
+	case last == "annotations":
+		return remark{at + ", an annotation, which the webhook does not read: write it as a label" + o.into(template, known), true}
+	case last != "labels":
+		return remark{at + ": " + o.elsewhere(m), true}
+	}
+	return remark{at + o.asked(m) + ": " + o.effect(m, template, known), true}
+}
+
+// answers reports whether the object has the label where it decides, so that m asks for
+// nothing more.
+func (o *object) answers(m mention, template []string, known bool) bool {
+	if known {
+		return o.labelAt(podLabels(template)) == "true"
+	}
+	c := o.controller()
+	return c != nil && o.workloadRef() == "" && !c.copies(m.path) && o.labelAt(strings.Split(c.labels, ".")) == "true"
+}
+
+// written is the label as the manifest has it.
+func (m mention) written() string {
+	if text, ok := m.value.(string); ok {
+		return fmt.Sprintf("%s %q", m.key, text)
+	}
+	return fmt.Sprintf("%s %v", m.key, m.value)
+}
+
+// last is the element of the path that is so many before its end.
+func (m mention) last(before int) string {
+	if i := len(m.path) - 1 - before; i >= 0 {
+		return m.path[i]
+	}
+	return ""
+}
+
+// asked is what a value other than "true" comes to.
+func (o *object) asked(m mention) string {
+	switch m.value.(type) {
+	case string:
+		if m.value == "true" {
+			return ""
+		}
+		return `, which is not known (write "true")`
+	default:
+		return `, which the API server refuses without quotes (write "true")`
+	}
+}
+
+// isSelector reports whether a field selects objects by labels.
+func isSelector(field string) bool {
+	return field == "matchLabels" || strings.HasSuffix(field, "elector") || strings.HasSuffix(field, "electors")
+}
+
+// labelAt is the label's value in a mapping of the object, empty for none.
+func (o *object) labelAt(path []string) string {
+	value := any(o.value)
+	for _, name := range path {
+		fields, _ := value.(map[string]any)
+		value = fields[name]
+	}
+	fields, _ := value.(map[string]any)
+	return text(fields[webhook.Label])
+}
+
+// into names where the label has an effect, if that is known.
+func (o *object) into(template []string, known bool) string {
+	if known {
+		return " into " + dotted(podLabels(template))
+	}
+	if c := o.controller(); c != nil {
+		return " into " + c.labels
+	}
+	return " of the pods"
+}
+
+// effect says what a label does that is no pod's of a kind that is known here.
+func (o *object) effect(m mention, template []string, known bool) string {
+	onItself := len(m.path) == 2
+	switch c := o.controller(); {
+	case known && onItself:
+		return fmt.Sprintf("it is the %s's own, which the webhook does not read: put it into %s", o.kind, dotted(podLabels(template)))
+	case known:
+		return "it is not the pod's, and the webhook reads only that: put it into " + dotted(podLabels(template))
+	case o.kind == "Namespace" && onItself:
+		return "the webhook reads the label of each pod, and not its namespace's: put it into the pod template of each workload"
+	case c != nil:
+		return c.effect(o, m)
+	case podless(o.kind):
+		return fmt.Sprintf("a %s makes no pods: put it into the pod template of the workload that does", o.kind)
+	case o.kind == "":
+		return "this is no object of Kubernetes, and perhaps values for a template: inject what is rendered with it"
+	case onItself:
+		return fmt.Sprintf("inject does not know the kind %s, and the webhook sees the label only if the controller of that kind copies it from there to pods", o.kind)
+	default:
+		return fmt.Sprintf("inject does not know the kind %s; the webhook sees the pods if the controller of that kind copies these labels to them", o.kind)
+	}
+}
+
+// elsewhere says what a mention in a mapping that is neither labels nor annotations does.
+func (o *object) elsewhere(m mention) string {
+	switch {
+	case o.kind == "Kustomization" || o.kind == "Component" || o.kind == "" && slices.ContainsFunc(m.path, func(field string) bool { return field == "commonLabels" || field == "pairs" }):
+		return "kustomize writes it where it renders: inject what 'kubectl kustomize' prints"
+	case o.kind == "":
+		return "this is no object of Kubernetes, and perhaps values for a template: inject what is rendered with it"
+	default:
+		return fmt.Sprintf("it is no label there; the webhook sees pods only if the controller of %s makes a label of theirs of it", o.kind)
+	}
+}
+
+// podless reports whether objects of a kind make no pods.
+func podless(kind string) bool {
+	return slices.Contains([]string{
+		"Namespace", "List", "Service", "ConfigMap", "Secret", "ServiceAccount", "Endpoints", "EndpointSlice", "Ingress", "NetworkPolicy",
+		"PersistentVolume", "PersistentVolumeClaim", "PodDisruptionBudget", "HorizontalPodAutoscaler", "LimitRange", "ResourceQuota",
+		"Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "PriorityClass", "StorageClass",
+		"ServiceMonitor", "PodMonitor", "PrometheusRule",
+	}, kind)
+}
+
+// dotted is a path as people write it: spec.templates[0].metadata.labels.
+func dotted(path []string) string { return strings.ReplaceAll(strings.Join(path, "."), ".[", "[") }

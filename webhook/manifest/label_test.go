@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package manifest
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/shoot-proxy/proxy-client/webhook"
+)
+
+// TestStrict: what is a warning about the label is a refusal, and nothing else is.
+func TestStrict(t *testing.T) {
+	stream := read(t, "testdata/labels.yaml")
+	options := testOptions(t)
+	lax := Inject(stream, options)
+	options.Strict = true
+	strict := Inject(stream, options)
+	if strict.Output != nil || len(strict.Outcomes) != len(lax.Outcomes) {
+		t.Fatalf("%d objects became %d, and the output is %q", len(lax.Outcomes), len(strict.Outcomes), strict.Output)
+	}
+	refused := 0
+	for i, o := range lax.Outcomes {
+		asks := slices.ContainsFunc(o.Warnings, func(text string) bool { return strings.Contains(text, webhook.AnnotationPrefix) })
+		if got := strict.Outcomes[i].Decision == webhook.Refuse; got != asks {
+			t.Errorf("%s\nwarnings %q: refused is %v", o, o.Warnings, got)
+		}
+		if asks {
+			refused++
+			if got := append([]string{strict.Outcomes[i].Message}, strict.Outcomes[i].Warnings...); !slices.Equal(got, o.Warnings) {
+				t.Errorf("of %q it says %q", o.Warnings, got)
+			}
+		}
+	}
+	if refused < 20 || refused == len(lax.Outcomes) {
+		t.Errorf("%d of %d objects are refused", refused, len(lax.Outcomes))
+	}
+}
+
+// TestStrictAllowsWhatIsAnswered: a label that decides, and those that select by it.
+func TestStrictAllowsWhatIsAnswered(t *testing.T) {
+	options := testOptions(t)
+	options.Strict = true
+	for _, stream := range []string{
+		"kind: ConfigMap\napiVersion: v1\n",
+		"kind: NetworkPolicy\napiVersion: networking.k8s.io/v1\nspec: {podSelector: {matchLabels: {shoot-proxy.io/inject: \"true\"}}}\n",
+		"kind: Prometheus\napiVersion: monitoring.coreos.com/v1\nspec: {podMetadata: {labels: {shoot-proxy.io/inject: \"false\"}}}\n",
+		"kind: Deployment\napiVersion: apps/v1\nmetadata: {labels: {shoot-proxy.io/inject: \"true\"}}\nspec: {selector: {matchLabels: {shoot-proxy.io/inject: \"true\"}}, template: {metadata: {labels: {shoot-proxy.io/inject: \"true\"}}, spec: {containers: [{name: a}]}}}\n",
+	} {
+		if result := Inject([]byte(stream), options); result.Refused() > 0 {
+			t.Errorf("%s\n%v", stream, result.Outcomes)
+		}
+	}
+}
+
+// TestKindsThatAreNotKnownStayAsTheyAre: byte for byte, whatever is said about them.
+func TestKindsThatAreNotKnownStayAsTheyAre(t *testing.T) {
+	result := Inject(read(t, "testdata/labels.yaml"), testOptions(t))
+	before, after := split(read(t, "testdata/labels.yaml")), split(result.Output)
+	if len(before) != len(after) || len(before) != len(result.Outcomes) {
+		t.Fatalf("%d documents became %d", len(before), len(after))
+	}
+	for i, o := range result.Outcomes {
+		if o.Decision == webhook.Skip && !bytes.Equal(before[i].body, after[i].body) {
+			t.Errorf("%s, and is now\n%s", o, after[i].body)
+		}
+	}
+}
+
+// TestUninjectSaysNothingOfTheLabel: it is no request of uninject's.
+func TestUninjectSaysNothingOfTheLabel(t *testing.T) {
+	for _, o := range Uninject(read(t, "testdata/labels.yaml")).Outcomes {
+		if len(o.Warnings)+len(o.Notes) > 0 {
+			t.Errorf("%s: %q, %q", o, o.Warnings, o.Notes)
+		}
+	}
+}

@@ -16,7 +16,10 @@ type parts struct {
 }
 
 func (in *injection) parts() parts {
-	return parts{in.initContainer(), in.sidecarContainer(), in.volumes()}
+	p := parts{in.initContainer(), in.sidecarContainer(), in.volumes()}
+	own(&p.initRedirect, in.pod)
+	own(&p.proxyClient, in.pod)
+	return p
 }
 
 // keeping returns the parts with what other webhooks have made of those that are in pod.

@@ -76,6 +76,9 @@ func Mutate(r Request) Result {
 	if refusal := checkPod(base); refusal != nil {
 		return *refusal
 	}
+	if old != nil && injectedJustNow(r.Pod) {
+		keepAppArmor(base, r.Pod)
+	}
 	s, refusal := r.settle()
 	if refusal != nil {
 		return *refusal
@@ -86,7 +89,7 @@ func Mutate(r Request) Result {
 		return *refusal
 	}
 	result := r.inject(base, in, old)
-	result.Warnings, result.Values = r.warnings(s), s.values
+	result.Warnings, result.Values = r.warnings(in), s.values
 	return result
 }
 
@@ -100,7 +103,8 @@ func (r *Request) inject(base *corev1.Pod, in *injection, old *status) Result {
 	managed, justNow := len(r.Pod.ManagedFields) > 0, injectedJustNow(r.Pod)
 	switch {
 	case old == nil:
-	case justNow && old.Hash == st.Hash:
+	case justNow && old.Version == st.Version:
+		// The hash is another one if the other webhook has changed what ours depend on.
 		p = p.keeping(r.Pod)
 		for _, name := range old.Annotations {
 			if value, ok := r.Pod.Annotations[name]; ok {
@@ -146,7 +150,11 @@ func (r *Request) injection(pod *corev1.Pod, s *settings) (*injection, *Result) 
 		return nil, refusal
 	}
 	s.values = append(s.values, r.order(native, s))
-	return &injection{settings: s, programs: p, memory: limit, native: native, pod: pod}, nil
+	in := &injection{settings: s, programs: p, memory: limit, native: native, pod: pod}
+	if refusal := in.checkNameservers(); refusal != nil {
+		return nil, refusal
+	}
+	return in, nil
 }
 
 // complete refuses what no source has said.

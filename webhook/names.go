@@ -74,5 +74,8 @@ const (
 	adminPort  = 14000
 )
 
+// ourPorts are all of them.
+func ourPorts() []int { return []int{adminPort, proxyPort, healthPort} }
+
 // proxyUID is who proxy-client runs as. Nobody else may: the rules exempt it.
 const proxyUID = 14001

@@ -76,7 +76,7 @@ func checkPod(pod *corev1.Pod) *Result {
 	if spec.HostNetwork {
 		return refuse(ReasonHostNetwork, "the pod has hostNetwork: true, and the redirect would be the node's: remove hostNetwork, or the label %s", Label)
 	}
-	if spec.OS != nil && spec.OS.Name == corev1.Windows || spec.NodeSelector[corev1.LabelOSStable] == string(corev1.Windows) {
+	if forWindows(spec) {
 		return refuse(ReasonWindows, "the pod is for Windows, where nothing can be redirected: remove the label %s", Label)
 	}
 	for _, c := range containers(spec) {
@@ -87,10 +87,13 @@ func checkPod(pod *corev1.Pod) *Result {
 			return refuse(ReasonProxyUID, "container %q runs as uid %d, which is proxy-client's, and would not be redirected: give it another runAsUser", c.Name, proxyUID)
 		}
 		for _, p := range c.Ports {
-			if p.ContainerPort == proxyPort || p.ContainerPort == healthPort || p.ContainerPort == adminPort {
+			if slices.Contains(ourPorts(), int(p.ContainerPort)) {
 				return refuse(ReasonPortCollision, "container %q has containerPort %d, which proxy-client needs: let it listen on another port", c.Name, p.ContainerPort)
 			}
 		}
+	}
+	if name := appArmorOfOurs(pod); name != "" {
+		return refuse(ReasonForeignName, "annotation %s is about a container that is ours: remove it", name)
 	}
 	for _, v := range spec.Volumes {
 		if slices.Contains(ourVolumes, v.Name) {
@@ -127,7 +130,7 @@ func effectiveUID(spec *corev1.PodSpec, c *corev1.Container) *int64 {
 const maxWarning = 120
 
 // warnings are what is not wrong by itself.
-func (r *Request) warnings(s *settings) []string {
+func (r *Request) warnings(in *injection) []string {
 	var all []string
 	add := func(format string, args ...any) {
 		text := []rune(fmt.Sprintf(format, args...))
@@ -139,14 +142,14 @@ func (r *Request) warnings(s *settings) []string {
 	if level := r.Namespace.PodSecurity; level == "baseline" || level == "restricted" {
 		add("Pod Security %q here forbids init-redirect's NET_ADMIN: label the namespace to enforce \"privileged\"", level)
 	}
-	if share := r.Pod.Spec.ShareProcessNamespace; share != nil && *share || r.Pod.Spec.HostPID {
-		add("processes are shared: a container that runs as root can read proxy-client's key and evade the redirect")
+	for _, text := range in.inherited() {
+		add("%s", text)
 	}
 	for _, value := range r.Defaults.seedCIDRs() {
 		seed, _ := parsePrefix(value) // ParseConfig has read it
-		for _, list := range [][]string{s.Shoot.PodCIDRs, s.Shoot.ServiceCIDRs, s.Shoot.NodeCIDRs} {
+		for _, list := range [][]string{in.Shoot.PodCIDRs, in.Shoot.ServiceCIDRs, in.Shoot.NodeCIDRs} {
 			for _, text := range list {
-				if p, problem := parsePrefix(text); problem == "" && p.Overlaps(seed) && !s.excludes(narrower(p, seed)) {
+				if p, problem := parsePrefix(text); problem == "" && p.Overlaps(seed) && !in.excludes(narrower(p, seed)) {
 					add("the shoot's %s overlaps the seed's %s, which the pod cannot reach any more: see exclude-cidrs", p, seed)
 				}
 			}

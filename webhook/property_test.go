@@ -146,10 +146,13 @@ func TestOthersMayAdd(t *testing.T) {
 		"a variable": {func(s *corev1.PodSpec) {
 			s.InitContainers[1].Env = append(s.InitContainers[1].Env, corev1.EnvVar{Name: "A"})
 		}, Skip},
-		"an image":      {func(s *corev1.PodSpec) { s.InitContainers[0].Image = "other" }, Skip},
-		"arguments":     {func(s *corev1.PodSpec) { s.InitContainers[0].Args = s.InitContainers[0].Args[1:] }, Inject},
-		"a command":     {func(s *corev1.PodSpec) { s.InitContainers[1].Command = []string{"sleep"} }, Inject},
-		"no capability": {func(s *corev1.PodSpec) { s.InitContainers[0].SecurityContext.Capabilities.Add = nil }, Inject},
+		"an image":                       {func(s *corev1.PodSpec) { s.InitContainers[0].Image = "other" }, Skip},
+		"arguments":                      {func(s *corev1.PodSpec) { s.InitContainers[0].Args = s.InitContainers[0].Args[1:] }, Inject},
+		"a command":                      {func(s *corev1.PodSpec) { s.InitContainers[1].Command = []string{"sleep"} }, Inject},
+		"no capability":                  {func(s *corev1.PodSpec) { s.InitContainers[0].SecurityContext.Capabilities.Add = nil }, Inject},
+		"another mount in place of ours": {func(s *corev1.PodSpec) { s.InitContainers[1].VolumeMounts[0].Name = "other" }, Inject},
+		"no mount":                       {func(s *corev1.PodSpec) { s.InitContainers[1].VolumeMounts = nil }, Inject},
+		"no volume":                      {func(s *corev1.PodSpec) { s.Volumes = s.Volumes[1:] }, Inject},
 		"something first": {func(s *corev1.PodSpec) {
 			s.InitContainers = append([]corev1.Container{{Name: "x"}}, s.InitContainers...)
 		}, Inject},
@@ -158,15 +161,20 @@ func TestOthersMayAdd(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r, _ := goldenRequest(t, "plain")
 			r.Pod = received(t, r.Pod)
-			r.Pod = Mutate(r).Pod
+			once := Mutate(r).Pod
+			r.Pod = once.DeepCopy()
 			tc.change(&r.Pod.Spec)
 			got := Mutate(r)
 			if got.Decision != tc.want {
 				t.Fatalf("%s (%s): %s; want %s", got.Decision, got.Reason, got.Message, tc.want)
 			}
-			if got.Decision == Inject && got.Pod.Spec.InitContainers[0].Name != initRedirect {
-				t.Errorf("%q is first", got.Pod.Spec.InitContainers[0].Name)
+			if got.Decision != Inject {
+				return
 			}
+			if got.Reason != ReasonRestored || got.Pod.Spec.InitContainers[0].Name != initRedirect {
+				t.Errorf("%s, %q is first", got.Reason, got.Pod.Spec.InitContainers[0].Name)
+			}
+			checkOurs(t, name, once, got.Pod)
 		})
 	}
 }

@@ -108,6 +108,35 @@ func TestRewrittenImagesStay(t *testing.T) {
 	}
 }
 
+// A webhook may rewrite images and at the same time something that ours depend on.
+func TestRewrittenImagesStayBesideOtherChanges(t *testing.T) {
+	for name, change := range map[string]func(*corev1.Pod){
+		"AppArmor": func(p *corev1.Pod) {
+			contextOf(p).AppArmorProfile = &corev1.AppArmorProfile{Type: corev1.AppArmorProfileTypeLocalhost}
+		},
+		"the grace period": func(p *corev1.Pod) { p.Spec.TerminationGracePeriodSeconds = new(int64(7)) },
+		"an annotation":    func(p *corev1.Pod) { annotate(p, AnnotationPrefix+annotationExcludePorts, "22") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, _ := goldenRequest(t, "plain")
+			once := mutated(t, r, received(t, r.Pod))
+			change(r.Pod)
+			want := rewriteImages(mutated(t, r, r.Pod).Pod, rewriters["a mirror"])
+			pod := rewriteImages(once.Pod, rewriters["a mirror"])
+			change(pod)
+			got := mutated(t, r, pod)
+			if got.Reason != ReasonRestored || got.Hash == once.Hash {
+				t.Errorf("%s, hash %s: %s", got.Reason, got.Hash, got.Message)
+			}
+			checkOurs(t, name, want, got.Pod)
+			r.Pod = got.Pod
+			if again := Mutate(r); again.Reason != ReasonAlreadyInjected {
+				t.Errorf("again: %s (%s): %s", again.Decision, again.Reason, again.Message)
+			}
+		})
+	}
+}
+
 // A pod that came with a status annotation, of whatever version, gets all that is ours
 // anew. What another webhook then does to its images stays as well.
 func TestPodsThatCameInjected(t *testing.T) {

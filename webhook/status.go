@@ -59,7 +59,7 @@ func Remove(pod *corev1.Pod) (result *corev1.Pod, removed bool) {
 	spec.InitContainers = without(spec.InitContainers, s.InitContainers, func(c corev1.Container) string { return c.Name })
 	spec.Containers = without(spec.Containers, s.Containers, func(c corev1.Container) string { return c.Name })
 	spec.Volumes = without(spec.Volumes, s.Volumes, func(v corev1.Volume) string { return v.Name })
-	for _, name := range append(s.Annotations, AnnotationStatus) {
+	for _, name := range append(s.Annotations, AnnotationStatus, appArmorPrefix+initRedirect, appArmorPrefix+proxyClient) {
 		delete(pod.Annotations, name)
 	}
 	if len(pod.Annotations) == 0 {

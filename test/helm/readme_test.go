@@ -18,14 +18,28 @@ type schema struct {
 	Ref         string             `json:"$ref"`
 	Properties  map[string]*schema `json:"properties"`
 	Definitions map[string]*schema `json:"definitions"`
+	Items       *schema            `json:"items"`
+}
+
+// at returns the schema of a value.
+func (s *schema) at(path string, root *schema) *schema {
+	for name := range strings.SplitSeq(path, ".") {
+		s = s.Properties[name].resolve(root)
+	}
+	return s
+}
+
+func (s *schema) resolve(root *schema) *schema {
+	if name, ok := strings.CutPrefix(s.Ref, "#/definitions/"); ok {
+		return root.Definitions[name]
+	}
+	return s
 }
 
 // leaves returns the paths of all values that a schema allows, and those of what they
 // are in.
 func (s *schema) leaves(path string, root *schema) (leaves, inner []string) {
-	if name, ok := strings.CutPrefix(s.Ref, "#/definitions/"); ok {
-		s = root.Definitions[name]
-	}
+	s = s.resolve(root)
 	if len(s.Properties) == 0 {
 		return []string{path}, nil
 	}

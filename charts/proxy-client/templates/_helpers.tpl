@@ -38,13 +38,16 @@ app.kubernetes.io/component: webhook
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
 {{- end -}}
 
 {{/* An image, of a list of the root and the image's values. */}}
 {{- define "proxy-client.image" -}}
 {{- $root := index . 0 -}}
 {{- $image := index . 1 -}}
-{{- with $root.Values.images.registry }}{{ trimSuffix "/" . }}/{{ end -}}
+{{- with dig "imageRegistry" "" ($root.Values.global | default dict) | default $root.Values.images.registry }}{{ trimSuffix "/" . }}/{{ end -}}
 {{- $image.repository -}}
 {{- if $image.digest -}}
 @{{ $image.digest }}
@@ -58,6 +61,17 @@ the pods that the webhook makes. */}}
 {{- define "proxy-client.configuration" -}}
 {{- $images := dict "proxyClient" (include "proxy-client.image" (list . .Values.images.proxyClient)) "initRedirect" (include "proxy-client.image" (list . .Values.images.initRedirect)) -}}
 {{- toYaml (merge (dict "version" .Chart.AppVersion "images" $images) .Values.config) -}}
+{{- end -}}
+
+{{/* The Secrets for the webhook's image, as a list. A parent chart may give names alone. */}}
+{{- define "proxy-client.pullSecrets" -}}
+{{- $names := list -}}
+{{- range concat (dig "imagePullSecrets" list (.Values.global | default dict) | default list) .Values.images.pullSecrets -}}
+{{- $names = append $names (kindIs "string" . | ternary . (get (kindIs "string" . | ternary dict .) "name")) -}}
+{{- end -}}
+{{- range uniq $names }}
+- name: {{ . }}
+{{- end -}}
 {{- end -}}
 
 {{/* Nine tenths of the memory limit, for Go's garbage collector; nothing where there is none. */}}

@@ -61,6 +61,7 @@ func TestDocumentsTellCommands(t *testing.T) {
 		"install.md: another workload",
 		"install.md: on the nodes",
 		"quickstart.md: loads images into kind clusters",
+		"quickstart.md: makes a release",
 		"quickstart.md: makes kind clusters",
 		"quickstart.md: removes kind clusters",
 		"release.md: needs a key, and cosign writes to a public log",

@@ -56,6 +56,7 @@ func TestRelease(t *testing.T) {
 		}
 	})
 	t.Run("complete", func(t *testing.T) { checkFiles(t, dist) })
+	t.Run("documents", func(t *testing.T) { checkDocuments(t, dist) })
 	t.Run("binaries", func(t *testing.T) { checkBinaries(t, dist) })
 	images := openImages(t, dist)
 	t.Run("images have the binaries", func(t *testing.T) { checkPrograms(t, dist, images) })
@@ -86,6 +87,10 @@ func checkFiles(t *testing.T, dist string) {
 	want := []string{
 		"SHA256SUMS", "proxy-client-" + version + ".tgz", "images/digests",
 		"deploy/kustomization.yaml", "deploy/namespace.yaml", "deploy/webhook.yaml", "deploy/config.yaml",
+		"README.md", "CHANGELOG.md", "LICENSE",
+	}
+	for name := range hashes(t, filepath.Join(root, "docs")) {
+		want = append(want, "docs/"+name)
 	}
 	for _, program := range programs {
 		want = append(want, "images/"+program+".tar")

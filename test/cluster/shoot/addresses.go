@@ -10,16 +10,17 @@ const Namespace = "shoot"
 // Addresses of the shoot. Its node is alone in its network namespace.
 var (
 	// Address is the node's.
-	Address = netip.AddrFrom4([4]byte{100, 112, 0, 1})
-	// Pods, Services and DNS are those of the cluster.
-	Pods     = netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 96, 0, 0}), 24)
-	Services = netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 64, 0, 0}), 24)
-	DNS      = netip.AddrFrom4([4]byte{100, 64, 0, 10})
+	Address = netip.AddrFrom4([4]byte{10, 250, 0, 1})
+	// Pods, Services and DNS are those of the cluster. All addresses lie in the ranges that
+	// the documents have in their examples.
+	Pods     = netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 64, 0, 0}), 24)
+	Services = netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 104, 0, 0}), 24)
+	DNS      = netip.AddrFrom4([4]byte{100, 104, 0, 10})
 	// LoadBalancer is where the shoot reaches its control plane. It is of TEST-NET-1
 	// (RFC 5737), as the ends of the wire are.
 	LoadBalancer = netip.AddrFrom4([4]byte{192, 0, 2, 129})
 
-	kubernetes = netip.AddrFrom4([4]byte{100, 64, 0, 1}) // the Service of kube-apiserver
+	kubernetes = netip.AddrFrom4([4]byte{100, 104, 0, 1}) // the Service of kube-apiserver
 	wireSeed   = netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, 2, 1}), 30)
 	wireShoot  = netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, 2, 2}), 30)
 )

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package repository
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// exampleRange finds the ranges of an example, with what they are said to be of: a field
+// of the webhook's configuration or of kind's, or a flag.
+var exampleRange = regexp.MustCompile(`(?i)(pod|service|node)(?:-?CIDRs?|Subnet)(?:: *|=)\[?((?:[" ,]*[0-9a-f.:]+/[0-9]+"?)+)`)
+
+// The same address is of a pod, or a Service, or a node in every example that users read:
+// who takes a range from one of them into another must not mix them up.
+func TestExamplesAgreeOnAddresses(t *testing.T) {
+	ranges := map[string][]netip.Prefix{
+		"pod":     {netip.MustParsePrefix("100.64.0.0/12"), netip.MustParsePrefix("fd10:64::/48")},
+		"service": {netip.MustParsePrefix("100.104.0.0/13"), netip.MustParsePrefix("fd10:104::/48")},
+		"node":    {netip.MustParsePrefix("10.250.0.0/16"), netip.MustParsePrefix("fd10:250::/48")},
+	}
+	found := 0
+	walk(t, func(path string) {
+		name, err := filepath.Rel(root, path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		top, _, _ := strings.Cut(name, string(filepath.Separator))
+		if top != "README.md" && top != "docs" && top != "charts" && top != "deploy" && !strings.HasSuffix(name, "main.go") {
+			return
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, match := range exampleRange.FindAllStringSubmatch(string(text), -1) {
+			for value := range strings.SplitSeq(match[2], ",") {
+				example, err := netip.ParsePrefix(strings.Trim(value, `" `))
+				if err != nil {
+					t.Errorf("%s: %s: %v", name, match[0], err)
+					continue
+				}
+				found++
+				if !within(example, ranges[strings.ToLower(match[1])]) {
+					t.Errorf("%s: %s is in none of %v, where the other examples have these addresses", name, match[0], ranges[strings.ToLower(match[1])])
+				}
+			}
+		}
+	})
+	if found < 25 {
+		t.Errorf("%d ranges were found in examples, and there are more", found)
+	}
+}
+
+func within(p netip.Prefix, ranges []netip.Prefix) bool {
+	for _, r := range ranges {
+		if r.Contains(p.Addr()) && r.Bits() <= p.Bits() {
+			return true
+		}
+	}
+	return false
+}

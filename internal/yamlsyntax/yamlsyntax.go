@@ -16,16 +16,36 @@ import (
 // has refused with err.
 func Problem(err error, text []byte) string {
 	if line := Template(text); line > 0 {
-		return fmt.Sprintf("is a template that is not rendered (line %d): render it first, as 'helm template' does", line)
+		return Unrendered(line)
 	}
-	said := OneLine(err.Error())
+	return "does not parse: " + Plain(err.Error())
+}
+
+// Unrendered is the end of a sentence about a text that has a template's action in a
+// line.
+func Unrendered(line int) string {
+	return fmt.Sprintf("is a template that is not rendered (line %d): render it first, as 'helm template' does", line)
+}
+
+// Plain is what a parser said in plain words, and as it was said where there are none.
+func Plain(said string) string {
+	said = OneLine(said)
 	for _, m := range messages() {
 		if strings.Contains(said, m.library) {
-			return "does not parse: " + near(said) + m.plain
+			return near(said) + m.plain
 		}
 	}
-	return "does not parse: " + strings.Replace(said, "line ", "near line ", 1)
+	if m := anchor.FindStringSubmatch(said); m != nil {
+		return fmt.Sprintf("%sthe alias *%s has no anchor &%s before it: write out what it stands for", near(said), m[1], m[1])
+	}
+	if place.MatchString(said) && !strings.Contains(said, "near line ") {
+		said = strings.Replace(said, "line ", "near line ", 1)
+	}
+	return said
 }
+
+// anchor finds the name of one that is not there.
+var anchor = regexp.MustCompile(`unknown anchor '(\S+)' referenced`)
 
 // place finds the line in a parser's message.
 var place = regexp.MustCompile(`\bline (\d+)\b`)
@@ -84,6 +104,9 @@ func messages() []message {
 		{"control characters are not allowed", "there is a control character: remove it"},
 		{"UTF-8", "it is not UTF-8: convert it"},
 		{"did not find expected alphabetic or numeric character", "a value begins with & or *, which makes it an anchor or an alias: write it in quotes"},
+		{"map merge requires map or sequence of maps as the value", "<< takes over something that is no mapping: give it a mapping's alias"},
+		{"value contains invalid base64 data", "a value that is tagged !!binary is no base64: encode it, or remove the tag"},
+		{"cannot decode !!", "a value is not what its tag says: remove the tag"},
 		{"did not find expected <document start>", "a second document begins without ---: write that on a line of its own in between"},
 	}
 }

@@ -20,11 +20,6 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/target"
 )
 
-// frozen is what no round trip may take beside an app that reads slowly or not
-// at all: four times what is promised, for machines are noisy. The promise is
-// measured by BenchmarkIsolation.
-const frozen = time.Second
-
 // startStalled begins a download of 1 GiB and reads none of it.
 func startStalled(t testing.TB, dial dialFunc) net.Conn {
 	t.Helper()
@@ -51,6 +46,7 @@ func TestAnAppThatStopsReadingFreezesNobody(t *testing.T) {
 			before := r.metrics(t)
 			startStalled(t, r.asApp)
 			var buffered, resident float64
+			roundsWhenHalfFull := -1
 			eventually(t, "the app that does not read to be reset", func(ctx context.Context) error {
 				now, err := r.SidecarMetrics(ctx)
 				if err != nil {
@@ -58,12 +54,19 @@ func TestAnAppThatStopsReadingFreezesNobody(t *testing.T) {
 				}
 				buffered = max(buffered, now.Sum("proxy_client_buffered_bytes"))
 				resident = max(resident, now.Sum("process_resident_memory_bytes"))
+				if roundsWhenHalfFull < 0 && buffered >= buffer/2 {
+					roundsWhenHalfFull = p.rounds()
+				}
 				if len(increases("proxy_client_close_total", before, now)) == 0 {
 					return fmt.Errorf("%.0f bytes are held back for it", buffered)
 				}
 				return nil
 			})
 			r.wantCounted(t, "proxy_client_close_total", before, "slow_reader")
+			// The first may have been under way already.
+			if rounds := p.rounds() - roundsWhenHalfFull; roundsWhenHalfFull >= 0 && rounds < 2 {
+				t.Errorf("another connection made %d round trips while bytes were held for the app, want more", rounds)
+			}
 			p.wantAlive(t, "an app that has stopped reading")
 			// The highest reading lies somewhat below the highest value, in which what was
 			// received and not passed on yet counts too: the window of a stream and the piece
@@ -84,6 +87,7 @@ func TestStockClientsFreeze(t *testing.T) {
 	for _, mode := range []lab.Mode{lab.GRPC, lab.HTTPConnect} {
 		t.Run(string(mode), func(t *testing.T) {
 			r := newBareRig(t, lab.Options{Mode: mode})
+			const frozen = time.Second
 			dial := r.asStockClient
 			p := startPulse(t, dial)
 			startStalled(t, dial)
@@ -97,9 +101,10 @@ func TestStockClientsFreeze(t *testing.T) {
 	}
 }
 
-// Apps that read slowly, but not that slowly, get everything, and the others
-// hardly notice. They are twice as fast as they have to be: machines are noisy.
-// What curl --limit-rate makes of it is measured by BenchmarkSlowCurls.
+// Apps that read slowly, but not that slowly, get everything, and no other connection
+// waits for them. They are twice as fast as they have to be: machines are noisy.
+// BenchmarkSlowCurls measures what curl --limit-rate makes of it, and BenchmarkIsolation
+// how long others wait.
 func TestSlowAppsGetEverything(t *testing.T) {
 	size := scale(96 << 20)
 	for _, mode := range []lab.Mode{lab.GRPC, lab.HTTPConnect} {
@@ -113,7 +118,7 @@ func TestSlowAppsGetEverything(t *testing.T) {
 				p := startPulse(t, r.asApp)
 				results := make(chan error, c.apps)
 				for i := range c.apps {
-					go func() { results <- r.readSlowly(t, 2+i, size/int64(c.apps), c.rate) }()
+					go func() { results <- r.readSlowly(t, p, 2+i, size/int64(c.apps), c.rate) }()
 				}
 				for range c.apps {
 					if err := <-results; err != nil {
@@ -126,9 +131,12 @@ func TestSlowAppsGetEverything(t *testing.T) {
 	}
 }
 
-// readSlowly downloads from a pod of the shoot, at so many bytes a second.
-func (r *rig) readSlowly(t testing.TB, pod int, size int64, rate float64) error {
-	conn, err := r.dial(labtest.Context(t, 5*time.Minute), lab.ShootPod(lab.IPv4, pod), target.HTTPPort)
+// readSlowly downloads from a pod of the shoot, at so many bytes a second. After each
+// 8 MiB it reads no more until the other connection has made a round trip: if that had to
+// wait for this app, both would wait for ever. Then it reads what it has missed at once.
+func (r *rig) readSlowly(t testing.TB, other *pulse, pod int, size int64, rate float64) error {
+	ctx := labtest.Context(t, 5*time.Minute)
+	conn, err := r.dial(ctx, lab.ShootPod(lab.IPv4, pod), target.HTTPPort)
 	if err != nil {
 		return err
 	}
@@ -146,6 +154,11 @@ func (r *rig) readSlowly(t testing.TB, pod int, size int64, rate float64) error 
 	for err == nil {
 		due := began.Add(time.Duration(float64(got.N) / rate * float64(time.Second)))
 		time.Sleep(time.Until(due)) // the app that this test is about
+		if got.N%(8<<20) == 0 {
+			if err := other.awaitRound(ctx); err != nil {
+				return fmt.Errorf("%d bytes of %d: %w", got.N, size, err)
+			}
+		}
 		_, err = io.CopyN(got, answer.Body, 64<<10)
 	}
 	if errors.Is(err, io.EOF) && got.N == size {

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -37,7 +38,8 @@ type pulse struct {
 
 	mu    sync.Mutex
 	rtts  []time.Duration
-	since time.Time // when the round trip under way began; zero: none
+	since time.Time     // when the round trip under way began; zero: none
+	ended chan struct{} // closed at the end of the round trip under way, or else of the next
 	err   error
 }
 
@@ -49,7 +51,7 @@ func startPulse(t testing.TB, dial dialFunc) *pulse {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &pulse{stop: make(chan struct{}), done: make(chan struct{})}
+	p := &pulse{stop: make(chan struct{}), done: make(chan struct{}), ended: make(chan struct{})}
 	go func() {
 		defer close(p.done)
 		defer conn.Close()
@@ -96,7 +98,33 @@ func (p *pulse) end(err error) bool {
 	defer p.mu.Unlock()
 	p.rtts = append(p.rtts, time.Since(p.since))
 	p.since, p.err = time.Time{}, err
+	close(p.ended)
+	p.ended = make(chan struct{})
 	return err == nil
+}
+
+// rounds returns how many round trips have ended.
+func (p *pulse) rounds() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.rtts)
+}
+
+// awaitRound returns nil once a round trip has ended that began after the call.
+func (p *pulse) awaitRound(ctx context.Context) error {
+	for range 2 { // the first may have been under way
+		p.mu.Lock()
+		ended := p.ended
+		p.mu.Unlock()
+		select {
+		case <-ended:
+		case <-p.done:
+			return errors.New("the connection beside it has ended")
+		case <-ctx.Done():
+			return fmt.Errorf("the connection beside it stands still: %w", ctx.Err())
+		}
+	}
+	return nil
 }
 
 // worst returns the longest round trip so far, that under way included.
@@ -135,8 +163,8 @@ func (p *pulse) figures() figures {
 	return figures{n: n, p50: sorted[n/2], p99: sorted[n*99/100], worst: sorted[n-1]}
 }
 
-// wantAlive ends the pulse, and fails where its connection broke or stood still
-// for longer than frozen.
+// wantAlive ends the pulse, and fails if its connection broke. How long its round trips
+// took is for the log: a busy machine decides no test.
 func (p *pulse) wantAlive(t testing.TB, beside string) {
 	t.Helper()
 	close(p.stop)
@@ -144,9 +172,5 @@ func (p *pulse) wantAlive(t testing.TB, beside string) {
 	if p.err != nil {
 		t.Errorf("beside %s another connection broke: %v", beside, p.err)
 	}
-	f := p.figures()
-	t.Logf("beside %s: %s", beside, f)
-	if f.worst > frozen {
-		t.Errorf("beside %s another connection stood still for %s", beside, f.worst)
-	}
+	t.Logf("beside %s: %s", beside, p.figures())
 }

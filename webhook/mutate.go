@@ -117,6 +117,9 @@ func (r *Request) inject(base *corev1.Pod, in *injection, old *status) Result {
 			annotations[annotationRenewed] = st.Hash
 		}
 		result.Reason, result.Message = ReasonUpgraded, fmt.Sprintf("brought up to date from version %s, with proxy-client %s", old.Version, in.as())
+		if old.Hash == st.Hash {
+			result.Message = fmt.Sprintf("injected anew, with proxy-client %s: what was there is not quite what version %s injects", in.as(), old.Version)
+		}
 	}
 	// A pod that came injected has to get its mark.
 	if old != nil && old.Hash == st.Hash && (justNow || !managed) && p.areIn(r.Pod, in.native) {

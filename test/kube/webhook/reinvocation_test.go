@@ -107,7 +107,8 @@ func copyOf(made *corev1.Pod) *corev1.Pod {
 func (in *installed) checkRewritten(t *testing.T, what string, pod *corev1.Pod, first bool) {
 	t.Helper()
 	init := pod.Spec.InitContainers
-	images := []string{mirror + argument(t, in.args, "init-redirect-image"), mirror + argument(t, in.args, "proxy-client-image")}
+	chart := in.images(t)
+	images := []string{mirror + chart.InitRedirect, mirror + chart.ProxyClient}
 	if len(init) < 3 || init[0].Name != initRedirect || init[1].Name != proxyClient || first != (init[2].Name == mesh) {
 		t.Fatalf("%s: the init containers are %+v", what, init)
 	}

@@ -186,7 +186,7 @@ cluster-binaries: packages-cluster ## all that the test clusters run: Kubernetes
 	@$(call MODULE_FILES,cert-manager,github.com/cert-manager/cert-manager,deploy/crds/*.yaml,crds/cert-manager)
 
 .PHONY: cluster-up
-cluster-up: need-root cluster-program ## a seed and a shoot on this machine, which stay, with the images in dist/; prints how to come to them (root); DIST=folder
+cluster-up: need-root cluster-program ## a seed and a shoot on this machine, which stay, with the images in dist/; tells how to come to them (root); DIST=folder
 	@$(MAKE) peers
 	@$(MAKE) cluster-binaries
 	@LAB_DIST='$(abspath $(DIST))' test/bin/cluster up

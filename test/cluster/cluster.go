@@ -35,6 +35,9 @@ type Options struct {
 	// Dir is a folder that the clusters have for themselves: NewDir names one. It is
 	// removed with them.
 	Dir string
+	// FailureLogs is a folder that gets all logs of a start that fails. If it is empty, the
+	// error has the last lines of them.
+	FailureLogs string
 }
 
 // NewDir returns the path of a folder that does not exist yet, for [Options].
@@ -67,20 +70,35 @@ type Clusters struct {
 }
 
 // Start returns once all pods of both clusters are ready and the shoot's kube-apiserver
-// reaches its node. If it fails, nothing is left behind.
+// reaches its node. If it fails, nothing is left behind but [Options.FailureLogs]. The error
+// begins with the step that failed.
 func Start(ctx context.Context, options Options) (*Clusters, error) {
 	c := &Clusters{Dir: options.Dir}
 	if !strings.HasPrefix(filepath.Base(c.Dir), prefix) {
 		return nil, fmt.Errorf("start two clusters in %q: the folder's name has to begin with %s", c.Dir, prefix)
+	}
+	if err := enoughInotifyInstances(); err != nil {
+		return nil, err
 	}
 	var err error
 	if c.remover, err = remover.Start(); err != nil {
 		return nil, err
 	}
 	if err := c.start(ctx, options); err != nil {
-		return nil, errors.Join(err, c.Close())
+		return nil, errors.Join(c.withLogs(err), c.Close())
 	}
 	return c, nil
+}
+
+// withLogs adds those of the nodes that have come up.
+func (c *Clusters) withLogs(err error) error {
+	if c.Seed != nil {
+		err = c.Seed.Node.WithLogs(err)
+	}
+	if c.Shoot != nil {
+		err = c.Shoot.Node.WithLogs(err)
+	}
+	return err
 }
 
 func (c *Clusters) start(ctx context.Context, options Options) error {
@@ -88,28 +106,28 @@ func (c *Clusters) start(ctx context.Context, options Options) error {
 		return err
 	}
 	if err := os.Mkdir(c.Dir, 0o755); err != nil {
-		return err
+		return fmt.Errorf("make the folder of the clusters: %w", err)
 	}
 	seedArchives, err := image.Archives(ctx, options.Binaries, seedImages()...)
 	if err != nil {
-		return err
+		return fmt.Errorf("make the images of the seed: %w", err)
 	}
 	shootArchives, err := image.Archives(ctx, options.Binaries, shoot.NodeImages()...)
 	if err != nil {
-		return err
+		return fmt.Errorf("make the images of the shoot: %w", err)
 	}
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() (err error) {
 		c.Seed, err = seed.Start(groupCtx, seed.Config{
 			Parent: c.Dir, Cgroup: cgroupName(c.Dir, "seed"), Binaries: options.Binaries, Sandbox: image.Reference(image.Sandbox),
-			Archives: append(seedArchives, options.Images...),
+			FailureLogs: options.FailureLogs, Archives: append(seedArchives, options.Images...),
 		})
 		return err
 	})
 	group.Go(func() (err error) {
 		c.Shoot, err = shoot.StartNode(groupCtx, shoot.Config{
 			Parent: c.Dir, Cgroup: cgroupName(c.Dir, "shoot"), Binaries: options.Binaries, Sandbox: image.Reference(image.Sandbox),
-			Archives: shootArchives,
+			FailureLogs: options.FailureLogs, Archives: shootArchives,
 		})
 		return err
 	})
@@ -117,12 +135,15 @@ func (c *Clusters) start(ctx context.Context, options Options) error {
 		return err
 	}
 	if err := c.Shoot.Start(ctx, c.Seed); err != nil {
-		return errors.Join(err, errors.New(c.Seed.Node.Logs()), c.describeControlPlane(ctx))
+		return errors.Join(err, c.describeControlPlane(ctx))
+	}
+	if err := c.waitForPods(ctx); err != nil {
+		return fmt.Errorf("wait for both clusters: %w", err)
 	}
 	if err := errors.Join(c.writeKubeconfigs(), c.writeState(options.Binaries)); err != nil {
-		return err
+		return fmt.Errorf("write down how to come to the clusters: %w", err)
 	}
-	return c.waitForPods(ctx)
+	return nil
 }
 
 // describeControlPlane is an error that tells about the shoot's pods in the seed.

@@ -74,6 +74,26 @@ func owns(command []byte, dir string) bool {
 	return bytes.HasSuffix(command, []byte("\x00"+RunArgument+"\x00"+dir+"\x00"))
 }
 
+// Standing returns the state of clusters with that [Options].Dir that are ready, and whose
+// nodes and owner live. Without such clusters it returns nil.
+func Standing(dir string) *State {
+	state, err := LoadState((&Clusters{Dir: dir}).SeedKubeconfig())
+	if err != nil {
+		return nil
+	}
+	alive, owned := processes(dir), false
+	for pid := range alive {
+		command, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)) // it may be gone
+		owned = owned || owns(command, dir)
+	}
+	for _, pid := range []int{state.Seed.PID, state.Shoot.PID} {
+		if _, ok := alive[pid]; !ok || !owned {
+			return nil
+		}
+	}
+	return state
+}
+
 // mentions reports whether the text has the name with no longer name around it.
 func mentions(text []byte, name string) bool {
 	for {

@@ -13,7 +13,7 @@ import (
 )
 
 // State is what other programs need to know of clusters that run. The folder of the
-// clusters has it in a file.
+// clusters has it in a file once they are ready.
 type State struct {
 	// Binaries is the folder of [Options].
 	Binaries string `json:"binaries"`

@@ -15,7 +15,7 @@
 //	}
 //
 // If SEED_KUBECONFIG is set, as `make cluster-up` tells, the tests run in those clusters,
-// which stay as they are afterwards.
+// which stay afterwards. All that they keep are the images of the release under test.
 package clustertest
 
 import (
@@ -50,11 +50,40 @@ const startLimit = 5 * time.Minute
 // fail if REQUIRE_ROOT=1 is set.
 func Main(m *testing.M) int {
 	klog.SetSlogLogger(slog.New(slog.DiscardHandler)) // client-go's words about each watch that a test ends
-	if os.Getenv(SeedKubeconfig) != "" || available() != nil {
-		return m.Run() // New says what is missing
-	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if os.Getenv(SeedKubeconfig) != "" {
+		if err := importRelease(ctx); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+	} else if available() == nil {
+		return runInOwnClusters(ctx, stop, m)
+	}
+	stop()
+	return m.Run() // New says what is missing
+}
+
+// importRelease gives clusters that stand the images of the release under test, which may
+// be younger than the clusters.
+func importRelease(ctx context.Context) error {
+	state, err := cluster.LoadState(os.Getenv(SeedKubeconfig))
+	if err != nil {
+		return err
+	}
+	images, err := cluster.ProductImages()
+	if err != nil {
+		return err
+	}
+	for _, archive := range images {
+		if err := state.Seed.Import(ctx, archive); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func runInOwnClusters(ctx context.Context, stop func(), m *testing.M) int {
 	c, err := start(ctx)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -5,7 +5,6 @@ package node
 import (
 	"context"
 	_ "embed"
-	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -49,6 +48,9 @@ type Config struct {
 	Pods, Services netip.Prefix
 	// Sandbox is the name of the image that holds a pod's namespaces.
 	Sandbox string
+	// FailureLogs is the folder that gets the logs of a start that fails, in a folder
+	// of the node's name. If it is empty, the error has the logs' last lines.
+	FailureLogs string
 }
 
 // Node is a node that runs.
@@ -68,8 +70,7 @@ func Start(ctx context.Context, config Config) (*Node, error) {
 		return nil, err
 	}
 	if err := n.start(ctx); err != nil {
-		err = fmt.Errorf("start node %s: %w\n%s", config.Name, err, n.Logs())
-		return nil, errors.Join(err, n.Close())
+		return nil, n.Abandon(fmt.Errorf("start node %s: %w", config.Name, err))
 	}
 	return n, nil
 }

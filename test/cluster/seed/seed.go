@@ -40,8 +40,8 @@ const apiServerPort = 6443
 
 // Config says what seed to start.
 type Config struct {
-	// Parent, Cgroup, Binaries and Sandbox are those of [node.Config].
-	Parent, Cgroup, Binaries, Sandbox string
+	// Parent, Cgroup, Binaries, Sandbox and FailureLogs are those of [node.Config].
+	Parent, Cgroup, Binaries, Sandbox, FailureLogs string
 	// Archives are the images of its pods.
 	Archives []string
 }
@@ -57,15 +57,14 @@ type Seed struct {
 func Start(ctx context.Context, config Config) (*Seed, error) {
 	n, err := node.Start(ctx, node.Config{
 		Name: "seed", Parent: config.Parent, Cgroup: config.Cgroup, Binaries: config.Binaries, Sandbox: config.Sandbox,
-		Address: Address, Pods: Pods, Services: Services,
+		Address: Address, Pods: Pods, Services: Services, FailureLogs: config.FailureLogs,
 	})
 	if err != nil {
 		return nil, err
 	}
 	s := &Seed{Node: n}
 	if err := s.start(ctx, config); err != nil {
-		err = fmt.Errorf("start the seed: %w\n%s", err, n.Logs())
-		return nil, errors.Join(err, n.Close())
+		return nil, n.Abandon(fmt.Errorf("start the seed: %w", err))
 	}
 	return s, nil
 }

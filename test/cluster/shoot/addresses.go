@@ -31,6 +31,31 @@ const (
 	HTTPConnectPort = 8131
 )
 
+// Service is that of the proxy-servers in [Namespace], for clients in the seed.
+const Service = "konnectivity-server"
+
+// ServerSecret is the Secret in [Namespace] with the proxy-servers' own certificate for
+// clients, and its CA.
+const ServerSecret = "konnectivity-frontend"
+
+// Frontend is a port of [Service].
+type Frontend struct {
+	// Mode is "grpc" or "http-connect", which is also the name of the port.
+	Mode string
+	Port int
+}
+
+// Frontends are all ports of [Service].
+func Frontends() []Frontend {
+	var all []Frontend
+	for _, server := range proxyServers() {
+		if server.Frontend != 0 {
+			all = append(all, Frontend{Mode: server.Name, Port: server.Frontend})
+		}
+	}
+	return all
+}
+
 // proxyServer is one konnectivity proxy-server of the shoot, and its agent.
 type proxyServer struct {
 	Name, Short string

@@ -112,7 +112,7 @@ func (s *Shoot) makeSecrets(ctx context.Context) error {
 		return err
 	}
 	for name, dir := range map[string]string{
-		"credentials": s.Credentials.Dir, "konnectivity-frontend": s.Konnectivity.Frontend, "konnectivity-agents": s.Konnectivity.Agents,
+		"credentials": s.Credentials.Dir, ServerSecret: s.Konnectivity.Frontend, "konnectivity-agents": s.Konnectivity.Agents,
 	} {
 		files, err := folder(dir, "client.crt", "client.key", "agent.crt", "agent.key")
 		if err != nil {

@@ -47,14 +47,14 @@ func newKonnectivity(dir string) (*Konnectivity, error) {
 	if err != nil {
 		return nil, err
 	}
-	name := "konnectivity-server." + Namespace
+	name := Service + "." + Namespace
 	for _, leaf := range []struct {
 		ca        *lab.Authority
 		name      string
 		addresses []netip.Addr
 		names     []string
 	}{
-		{frontend, "server", nil, []string{"konnectivity-server", name, name + ".svc", name + ".svc.cluster.local"}},
+		{frontend, "server", nil, []string{Service, name, name + ".svc", name + ".svc.cluster.local"}},
 		{frontend, "client", nil, nil},
 		{agents, "server", []netip.Addr{LoadBalancer}, nil},
 		{agents, "agent", nil, nil},
@@ -66,6 +66,15 @@ func newKonnectivity(dir string) (*Konnectivity, error) {
 	return k, nil
 }
 
+// CA is the file with the CA of the proxy-servers' certificate.
+func (k *Konnectivity) CA() string { return filepath.Join(k.Frontend, "ca.crt") }
+
+// ClientCert is the file with a client's certificate.
+func (k *Konnectivity) ClientCert() string { return filepath.Join(k.Frontend, "client.crt") }
+
+// ClientKey is the file with its key.
+func (k *Konnectivity) ClientKey() string { return filepath.Join(k.Frontend, "client.key") }
+
 // Names of the Secrets of [Konnectivity.ClientSecrets].
 const (
 	CASecret     = "ca-proxy"
@@ -75,12 +84,12 @@ const (
 // ClientSecrets are what a client of the proxy-servers needs in its namespace: [CASecret]
 // with ca.crt, and [ClientSecret] with tls.crt and tls.key.
 func (k *Konnectivity) ClientSecrets() ([]*corev1.Secret, error) {
-	ca, err := secret(CASecret, corev1.SecretTypeOpaque, map[string]string{"ca.crt": filepath.Join(k.Frontend, "ca.crt")})
+	ca, err := secret(CASecret, corev1.SecretTypeOpaque, map[string]string{"ca.crt": k.CA()})
 	if err != nil {
 		return nil, err
 	}
 	client, err := secret(ClientSecret, corev1.SecretTypeTLS, map[string]string{
-		corev1.TLSCertKey: filepath.Join(k.Frontend, "client.crt"), corev1.TLSPrivateKeyKey: filepath.Join(k.Frontend, "client.key"),
+		corev1.TLSCertKey: k.ClientCert(), corev1.TLSPrivateKeyKey: k.ClientKey(),
 	})
 	return []*corev1.Secret{ca, client}, err
 }

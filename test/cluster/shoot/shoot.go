@@ -13,7 +13,6 @@ package shoot
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -31,8 +30,8 @@ import (
 
 // Config says what shoot to start.
 type Config struct {
-	// Parent, Cgroup, Binaries and Sandbox are those of [node.Config].
-	Parent, Cgroup, Binaries, Sandbox string
+	// Parent, Cgroup, Binaries, Sandbox and FailureLogs are those of [node.Config].
+	Parent, Cgroup, Binaries, Sandbox, FailureLogs string
 	// Archives are the images of the shoot's node.
 	Archives []string
 }
@@ -51,15 +50,14 @@ type Shoot struct {
 func StartNode(ctx context.Context, config Config) (*Shoot, error) {
 	n, err := node.Start(ctx, node.Config{
 		Name: "shoot", Parent: config.Parent, Cgroup: config.Cgroup, Binaries: config.Binaries, Sandbox: config.Sandbox,
-		Address: Address, Pods: Pods, Services: Services,
+		Address: Address, Pods: Pods, Services: Services, FailureLogs: config.FailureLogs,
 	})
 	if err != nil {
 		return nil, err
 	}
 	s := &Shoot{Node: n}
 	if err := s.prepare(ctx, config); err != nil {
-		err = fmt.Errorf("prepare the shoot: %w\n%s", err, n.Logs())
-		return nil, errors.Join(err, n.Close())
+		return nil, n.Abandon(fmt.Errorf("prepare the shoot: %w", err))
 	}
 	return s, nil
 }
@@ -111,7 +109,7 @@ func (s *Shoot) url() string { return "https://" + s.Server().String() }
 func (s *Shoot) Start(ctx context.Context, in *seed.Seed) error {
 	s.seed = in
 	if err := s.start(ctx); err != nil {
-		return fmt.Errorf("start the shoot: %w\n%s", err, s.Node.Logs())
+		return fmt.Errorf("start the shoot: %w", err)
 	}
 	return nil
 }

@@ -10,6 +10,8 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/shoot-proxy/proxy-client/test/cluster"
@@ -20,41 +22,64 @@ import (
 const ready = "ready\n"
 
 // up starts the program that owns the clusters and returns once they are ready, or after
-// startLimit with an error. If that fails, or ctx ends, nothing is left.
+// startLimit with an error. If that fails, nothing is left but the logs, and no logs
+// either if ctx has ended. Clusters that stand already are described again.
 func up(ctx context.Context, dir string, out io.Writer) error {
-	if left := cluster.Leftovers(dir); len(left) != 0 {
-		return fmt.Errorf("clusters of this repository stand already, or parts of them: `make cluster-down` removes them: %s", left[0])
+	if state := cluster.Standing(dir); state != nil {
+		return tell(ctx, state, "The clusters of this repository stand already.", out)
 	}
+	if left := cluster.Leftovers(dir); len(left) != 0 {
+		return fmt.Errorf("parts of clusters of this repository are left, or another program starts them now: `make cluster-down` removes them: %s", left[0])
+	}
+	text, err := startOwner(ctx, dir)
+	if err != nil {
+		return errors.Join(explain(text, err), cluster.Remove(context.WithoutCancel(ctx), dir))
+	}
+	state := cluster.Standing(dir)
+	if state == nil {
+		return errors.New("the clusters were ready and have ended since: start them again with `make cluster-up`")
+	}
+	return tell(ctx, state, "The clusters stand.", out)
+}
+
+// startOwner returns once the owner has said that all is ready. Otherwise it returns what
+// the owner has said.
+func startOwner(ctx context.Context, dir string) (string, error) {
 	program, err := os.Executable()
 	if err != nil {
-		return err
+		return "", err
 	}
 	owner := exec.Command(program, cluster.RunArgument, dir)
 	owner.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // it outlives this program, and a terminal's ^C
 	output, err := owner.StdoutPipe()
 	if err != nil {
-		return err
+		return "", err
 	}
 	owner.Stderr = owner.Stdout
 	if err := owner.Start(); err != nil {
-		return err
+		return "", err
 	}
 	stop := context.AfterFunc(ctx, func() { _ = owner.Process.Kill() }) // it may have ended
-	// The owner closes its outputs once the clusters are ready.
+	// The owner closes its outputs once the clusters are ready, or when it ends.
 	text, err := io.ReadAll(output)
 	if stop() && err == nil && bytes.HasSuffix(text, []byte(ready)) {
-		return tell(dir, out)
+		return "", nil
 	}
-	_ = owner.Process.Kill() // its output says why
-	_ = owner.Wait()
-	return errors.Join(fmt.Errorf("start the clusters: %w\n%s", errors.Join(context.Cause(ctx), err), text), cluster.Remove(context.WithoutCancel(ctx), dir))
+	if err != nil {
+		_ = owner.Process.Kill()
+	}
+	ended := owner.Wait()
+	return string(text), errors.Join(context.Cause(ctx), err, ended)
 }
 
-// tell prints what a shell takes.
-func tell(dir string, out io.Writer) error {
-	c := cluster.Clusters{Dir: dir}
-	_, err := fmt.Fprintf(out, "export SEED_KUBECONFIG=%s SHOOT_KUBECONFIG=%s\n", c.SeedKubeconfig(), c.ShootKubeconfig())
-	return err
+// explain puts at the end, where a person looks, which step of a start has failed.
+func explain(text string, err error) error {
+	// The owner says it in the first line, behind its name.
+	step, details, _ := strings.Cut(strings.TrimPrefix(text, "cluster: "), "\n")
+	if step == "" {
+		step = "the program that owns them said nothing"
+	}
+	return fmt.Errorf("%sstart the clusters: %s (%w)", details, step, err)
 }
 
 // down removes the clusters.
@@ -81,7 +106,13 @@ func own(ctx context.Context, dir string) error {
 	}
 	starting, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
+	if err := os.RemoveAll(options.FailureLogs); err != nil { // those of an earlier start
+		return err
+	}
 	c, err := cluster.Start(starting, options)
+	if _, none := os.Stat(options.FailureLogs); err != nil && none == nil {
+		return fmt.Errorf("%w\nthe logs of all programs and pods are in %s", err, options.FailureLogs)
+	}
 	if err != nil {
 		return err
 	}
@@ -92,6 +123,10 @@ func own(ctx context.Context, dir string) error {
 	return c.Close()
 }
 
+// failureLogs is the folder below test/bin that keeps the logs of the last start if it
+// failed.
+const failureLogs = "cluster-logs"
+
 // options has the images of `make images` imported, if there are any.
 func options(dir string) (cluster.Options, error) {
 	_, binaries, err := lab.FindBinaries()
@@ -99,7 +134,7 @@ func options(dir string) (cluster.Options, error) {
 		return cluster.Options{}, err
 	}
 	images, err := cluster.ProductImages()
-	return cluster.Options{Binaries: binaries, Images: images, Dir: dir}, err
+	return cluster.Options{Binaries: binaries, Images: images, Dir: dir, FailureLogs: filepath.Join(binaries, failureLogs)}, err
 }
 
 // detach says that all is ready and closes the outputs, for which the caller waits.

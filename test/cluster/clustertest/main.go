@@ -52,12 +52,13 @@ func Main(m *testing.M) int {
 	klog.SetSlogLogger(slog.New(slog.DiscardHandler)) // client-go's words about each watch that a test ends
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if os.Getenv(SeedKubeconfig) != "" {
+	switch {
+	case os.Getenv(SeedKubeconfig) != "":
 		if err := importRelease(ctx); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
-	} else if available() == nil {
+	case available() == nil:
 		return runInOwnClusters(ctx, stop, m)
 	}
 	stop()
@@ -83,7 +84,8 @@ func importRelease(ctx context.Context) error {
 	return nil
 }
 
-func runInOwnClusters(ctx context.Context, stop func(), m *testing.M) int {
+// runInOwnClusters starts both, until ctx ends, and calls stop once they are up.
+func runInOwnClusters(ctx context.Context, stop context.CancelFunc, m *testing.M) int {
 	c, err := start(ctx)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -117,9 +117,10 @@ func TestStartThatFailsLeavesNothing(t *testing.T) {
 }
 
 // A node has its own network, processes, folders and name, keeps its programs running, and
-// is gone after Close.
+// is gone after Abandon, which keeps its logs.
 func TestNode(t *testing.T) {
 	c := config(t)
+	c.FailureLogs = filepath.Join(t.TempDir(), "logs")
 	ctx := within(t)
 	n, err := node.Start(ctx, c)
 	if err != nil {
@@ -161,8 +162,19 @@ func TestNode(t *testing.T) {
 		t.Error(err)
 	}
 
-	if err := n.Close(); err != nil {
-		t.Error(err)
+	// The logs of a pod are in memory. They are kept beside those of programs.
+	if _, err := n.Run(ctx, "sh", "-c", "mkdir -p /var/log/pods/mine/app && echo hello >/var/log/pods/mine/app/0.log"); err != nil {
+		t.Fatal(err)
+	}
+	failure := errors.New("failure")
+	if err := n.Abandon(failure); !errors.Is(err, failure) || err.Error() != failure.Error() {
+		t.Errorf("the node is abandoned because of %v, and says %v", failure, err)
+	}
+	for file, want := range map[string]string{"containerd.log": "node: containerd ended with", "pods/mine/app/0.log": "hello\n"} {
+		text, err := os.ReadFile(filepath.Join(c.FailureLogs, "seed", file))
+		if err != nil || !strings.Contains(string(text), want) {
+			t.Errorf("the log %s does not have %q: %v\n%s", file, want, err, text)
+		}
 	}
 	if err := nothingLeft(c.Parent, network); err != nil {
 		t.Error(err)

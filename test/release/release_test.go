@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"testing"
@@ -79,6 +80,31 @@ func TestRelease(t *testing.T) {
 			t.Errorf("a release that failed leaves %q", left)
 		}
 	})
+}
+
+// What a person has made with make release is there after make test.
+func TestMakeTestWritesNoReleaseOfAPerson(t *testing.T) {
+	netnstest.RequireRoot(t)
+	tree := newTree(t)
+	commands, err := tree.make(t, "--dry-run", "test")
+	if err != nil {
+		t.Fatalf("make --dry-run test: %v\n%s", err, commands)
+	}
+	own := filepath.Join(string(tree), "test/bin") + "/"
+	used := map[string]bool{}
+	for _, match := range regexp.MustCompile(`(?m)\b(\w*DIST)='?([^'\s]+)`).FindAllStringSubmatch(commands, -1) {
+		variable, folder := match[1], match[2]
+		if !filepath.IsAbs(folder) {
+			folder = filepath.Join(string(tree), folder)
+		}
+		used[variable] = true
+		if !strings.HasPrefix(folder, own) {
+			t.Errorf("make test writes to or reads from %s, because of %s", folder, match[0])
+		}
+	}
+	if !used["DIST"] || !used["IMAGES_DIST"] || !used["LAB_DIST"] {
+		t.Errorf("make test says for %v where releases are: want it of the release, the images, and the tests in clusters", used)
+	}
 }
 
 // checkFiles compares the files of a release with what docs/release.md says, and the

@@ -78,15 +78,21 @@ func (r tree) commit(t *testing.T) {
 	r.git(t, "commit", "--quiet", "--message", "test")
 }
 
-// try runs make release. Of the machine it uses Go's caches, and of the repository
-// the base image of Debian's packages, which takes minutes to make and is in no image.
+// try runs make release.
 func (r tree) try(t *testing.T, variables ...string) (output string, err error) {
+	t.Helper()
+	return r.make(t, append([]string{"release"}, variables...)...)
+}
+
+// make runs make. Of the machine it uses Go's caches, and of the repository the base
+// image of Debian's packages, which takes minutes to make and is in no image.
+func (r tree) make(t *testing.T, args ...string) (output string, err error) {
 	t.Helper()
 	cache, err := filepath.Abs(root + "/test/bin/cache/images")
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), "make", append([]string{"release"}, variables...)...)
+	cmd := exec.CommandContext(t.Context(), "make", args...)
 	cmd.Dir = string(r)
 	for _, variable := range os.Environ() {
 		switch name, _, _ := strings.Cut(variable, "="); name {

@@ -19,7 +19,7 @@ import (
 const inotifyLimit = "fs.inotify.max_user_instances"
 
 // inotifyNeed is how many instances of each user must be free. The programs of both
-// clusters and of the tests' pods took 18 as root and 14 as the other user.
+// clusters and of the tests' pods took at most 18 as root and 15 as the other user.
 func inotifyNeed() map[int]int { return map[int]int{0: 25, control.User: 20} }
 
 // enoughInotifyInstances refuses a start that could only hang.

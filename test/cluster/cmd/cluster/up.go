@@ -65,11 +65,8 @@ func startOwner(ctx context.Context, dir string) (string, error) {
 	if stop() && err == nil && bytes.HasSuffix(text, []byte(ready)) {
 		return "", nil
 	}
-	if err != nil {
-		_ = owner.Process.Kill()
-	}
-	ended := owner.Wait()
-	return string(text), errors.Join(context.Cause(ctx), err, ended)
+	_ = owner.Process.Kill() // mostly it has ended
+	return string(text), errors.Join(context.Cause(ctx), err, owner.Wait())
 }
 
 // explain puts at the end, where a person looks, which step of a start has failed.

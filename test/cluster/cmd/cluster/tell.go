@@ -58,8 +58,11 @@ func taggedImages(ctx context.Context, state *cluster.State) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	names := strings.Fields(text)
-	names = slices.DeleteFunc(names, func(name string) bool { return strings.Contains(name, "@") || strings.HasPrefix(name, "sha256:") })
+	names := strings.Split(text, "\n")
+	names = slices.DeleteFunc(names, func(line string) bool {
+		// ctr also warns, in words with spaces between them.
+		return !strings.Contains(line, "/") || strings.ContainsAny(line, " @")
+	})
 	slices.Sort(names)
 	return names, nil
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -80,6 +81,13 @@ func checkWhatIsTold(t *testing.T, state *cluster.State, told string) {
 		got := kubectl("get", "secret", secret, `--output=go-template={{range $key, $value := .data}}{{$key}} {{end}}`)
 		if strings.TrimSpace(got) != keys {
 			t.Errorf("Secret %s has the keys %q, want %q", secret, got, keys)
+		}
+	}
+	_, images, _ := strings.Cut(told, "# Images ")
+	images, _, _ = strings.Cut(images, "#\n")
+	for line := range strings.Lines(withoutGreeting(images)) {
+		if !regexp.MustCompile(`^#   \S+/\S+:\S+\n$`).MatchString(line) {
+			t.Errorf("up tells of an image %q, which has no name and tag", line)
 		}
 	}
 	for image := range strings.FieldsSeq(kubectl("--namespace=kube-system", "get", "pods", "--output=jsonpath={.items[*].spec.containers[*].image}")) {

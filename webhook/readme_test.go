@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package webhook
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/yaml"
+)
+
+// readmesConfig is what README.md's pod was made with.
+const readmesConfig = `
+apiVersion: config.shoot-proxy.io/v1alpha1
+kind: InjectionConfig
+images:
+  proxyClient: registry.example/shoot-proxy/proxy-client:0.1.0
+  initRedirect: registry.example/shoot-proxy/init-redirect:0.1.0
+shoot:
+  podCIDRs: [100.64.0.0/12]
+  serviceCIDRs: [100.104.0.0/13]
+  nodeCIDRs: [10.250.0.0/16]
+proxyServer:
+  addresses: ["vpn-proxy-server:8132"]
+  tls: {caSecret: ca-proxy, clientSecret: proxy-client-tls}
+`
+
+// README.md says of its pod what the webhook adds to it. That is all that it adds, field by
+// field, but for the status annotation.
+func TestReadmesPodIsWhatTheWebhookMakes(t *testing.T) {
+	_, rest, found := strings.Cut(string(read(t, "../README.md")), "```yaml\napiVersion: v1\nkind: Pod\n")
+	if !found {
+		t.Fatal("README.md shows no pod")
+	}
+	manifest, _, _ := strings.Cut(rest, "```\n")
+	shown := &corev1.Pod{}
+	if err := yaml.UnmarshalStrict([]byte("apiVersion: v1\nkind: Pod\n"+manifest), shown); err != nil {
+		t.Fatal(err)
+	}
+	app := shown.DeepCopy()
+	app.Labels = map[string]string{Label: "true"}
+	ours := func(name string) bool { return strings.HasPrefix(name, "shoot-proxy-") }
+	app.Spec.InitContainers = slices.DeleteFunc(app.Spec.InitContainers, func(c corev1.Container) bool { return c.Name == initRedirect || c.Name == proxyClient })
+	app.Spec.Volumes = slices.DeleteFunc(app.Spec.Volumes, func(v corev1.Volume) bool { return ours(v.Name) })
+	defaults, err := ParseConfig("--config", []byte(readmesConfig))
+	if err != nil {
+		t.Fatal(err)
+	}
+	result := Mutate(Request{Pod: app, Defaults: defaults, Namespace: Namespace{Name: "monitoring"}, Version: "0.1.0", OldestNode: 36})
+	if result.Pod == nil {
+		t.Fatalf("README.md's app is not injected: %+v", result)
+	}
+	for what, pair := range map[string][2]any{
+		"containers": {result.Pod.Spec.InitContainers, shown.Spec.InitContainers},
+		"volumes":    {result.Pod.Spec.Volumes, shown.Spec.Volumes},
+		"app":        {result.Pod.Spec.Containers, shown.Spec.Containers},
+	} {
+		made, readme := asYAML(t, pair[0]), asYAML(t, pair[1])
+		if d := cmp.Diff(made, readme); d != "" {
+			t.Errorf("README.md shows other %s than the webhook makes (-webhook +README.md):\n%s", what, d)
+		}
+	}
+}
+
+// asYAML is the form in which two amounts of the same size are equal.
+func asYAML(t *testing.T, object any) string {
+	t.Helper()
+	text, err := yaml.Marshal(object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}

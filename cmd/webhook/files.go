@@ -30,10 +30,10 @@ func (f *fileFlags) addFilename(flags *pflag.FlagSet) {
 // addSources adds what an injection is decided by.
 func (f *fileFlags) addSources(flags *pflag.FlagSet, version string) {
 	f.Version = version
-	flags.StringVar(&f.config, "config", "", "file with the InjectionConfig; without, the pods' annotations have to say everything")
-	flags.StringVar(&f.configMap, "configmap", "", "file with the InjectionConfig of the namespace's ConfigMap")
-	flags.StringVar(&f.Namespace, "namespace", "", "namespace of the objects; without, what they say, or default")
-	flags.StringVar(&f.NativeSidecar, "native-sidecar", "", "auto, true or false: beats the configuration; here auto is true, which needs Kubernetes 1.29 or later")
+	flags.Var((*filled)(&f.config), "config", "file with the InjectionConfig; without, the pods' annotations have to say everything")
+	flags.Var((*filled)(&f.configMap), "configmap", "file with the InjectionConfig of the namespace's ConfigMap")
+	flags.Var((*filled)(&f.Namespace), "namespace", "namespace of the objects; without, what they say, or default")
+	flags.Var((*filled)(&f.NativeSidecar), "native-sidecar", "auto, true or false: beats the configuration; here auto is true, which needs Kubernetes 1.29 or later")
 	flags.BoolVar(&f.Strict, "strict", false, "refuse documents with the label where inject does nothing about it")
 	addImageFlags(flags, &f.Images)
 }

@@ -31,6 +31,20 @@ func (n *names) Set(s string) error { *n = append(*n, strings.Split(s, ",")...);
 func (n *names) String() string     { return strings.Join(*n, ",") }
 func (n *names) Type() string       { return "list" }
 
+// filled is a text that is left out rather than empty: --config=$FILE, with FILE unset, is
+// a mistake.
+type filled string
+
+func (v *filled) Set(s string) error {
+	if s == "" {
+		return errors.New("is empty: write a value, or leave the flag out")
+	}
+	*v = filled(s)
+	return nil
+}
+func (v *filled) String() string { return string(*v) }
+func (v *filled) Type() string   { return "string" }
+
 // inputs are the manifests that flags name.
 type inputs struct {
 	filenames names
@@ -94,7 +108,7 @@ func (in *inputs) find(name string) ([]string, error) {
 	}
 	switch {
 	case err != nil:
-		return nil, unreadable("--filename", name, err)
+		return nil, options.Unreadable("--filename", name, err)
 	case info.IsDir():
 		return in.folder(name)
 	default:
@@ -109,7 +123,7 @@ func (in *inputs) folder(name string) ([]string, error) {
 	err := fs.WalkDir(os.DirFS(name), ".", func(path string, entry fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
-			return unreadable("--filename", filepath.Join(name, path), err)
+			return options.Unreadable("--filename", filepath.Join(name, path), err)
 		case entry.IsDir() && path != "." && !in.recursive:
 			return fs.SkipDir
 		case !entry.IsDir() && slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(path)):
@@ -140,35 +154,17 @@ func readFile(flag, name string, stdin io.Reader, most int64) ([]byte, error) {
 	if name != standardInput {
 		file, err := os.Open(name)
 		if err != nil {
-			return nil, unreadable(flag, name, err)
+			return nil, options.Unreadable(flag, name, err)
 		}
 		defer file.Close()
 		from = file
 	}
 	data, err := io.ReadAll(io.LimitReader(from, most+1))
 	if err != nil {
-		return nil, unreadable(flag, name, err)
+		return nil, options.Unreadable(flag, name, err)
 	}
 	if int64(len(data)) > most {
 		return nil, &options.UsageError{Flag: flag, Value: name, Problem: fmt.Sprintf("is longer than the %d MiB that are read: name other files, or fewer at a time", maxInput>>20)}
 	}
 	return data, nil
-}
-
-// unreadable says why a flag's file cannot be read, and what to do.
-func unreadable(flag, name string, err error) error {
-	reason := err.Error()
-	if path, ok := errors.AsType[*fs.PathError](err); ok {
-		reason = path.Err.Error() // its name is said already
-	}
-	info, statErr := os.Stat(name)
-	switch {
-	case statErr == nil && info.IsDir():
-		reason = "it is a folder: name a file in it"
-	case errors.Is(err, fs.ErrNotExist):
-		reason = "there is no such file or folder: look for a typing error"
-	case errors.Is(err, fs.ErrPermission):
-		reason = "its permissions forbid it: change them, or be another user"
-	}
-	return &options.UsageError{Flag: flag, Value: name, Problem: "cannot be read: " + reason, Err: err}
 }

@@ -116,14 +116,14 @@ func TestBadNamesOfFiles(t *testing.T) {
 		{"a folder without any", "-f empty", []string{`--filename "empty"`, "*.yaml", "-R"}},
 		{"folders without any", "-Rf empty", []string{`--filename "empty"`, "*.yaml", "neither"}},
 		{"a folder whose folders have some", "-f deep", []string{`--filename "deep"`, "-R"}},
-		{"a folder that is called like a file", "-f linked", []string{`--filename "linked/a.yaml"`, "folder"}},
+		{"a folder that is called like a file", "-f linked", []string{`--filename "linked/a.yaml"`, "directory"}},
 		{"standard input twice", "-f - -f a.yaml -f -", []string{`--filename "-"`, "twice", "once"}},
 		{"a URL", "-f https://registry.example/a.yaml", []string{`--filename "https://registry.example/a.yaml"`, "URL", "download"}},
 		{"an empty name", "-f a.yaml,", []string{`--filename "a.yaml,"`, "empty name"}},
 		{"a pattern of nothing", "-f b*.yaml", []string{`--filename "b*.yaml"`, "no such file"}},
 		{"a broken pattern", "-f [", []string{`--filename "["`, "no such file"}},
 		{"two configurations", "-f a.yaml --config=a.yaml --config=b.yaml", []string{`--config "b.yaml"`, "a.yaml", "twice"}},
-		{"a folder for a configuration", "-f a.yaml --config=deep", []string{`--config "deep"`, "folder"}},
+		{"a folder for a configuration", "-f a.yaml --config=deep", []string{`--config "deep"`, "directory"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			code, stdout, stderr := outcome(t, called("stdin"), append([]string{"inject"}, strings.Fields(tt.args)...)...)

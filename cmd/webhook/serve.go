@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"io"
 	stdlog "log"
 	"log/slog"
@@ -14,8 +13,6 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
 	crlog "sigs.k8s.io/controller-runtime/pkg/log"
 
@@ -77,7 +74,7 @@ func (f *serveFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.managed.Namespace, "namespace", "", "with --manage-certificates: the webhook's own `namespace`")
 	flags.StringVar(&f.managed.Webhook, "webhook-name", "", "with --manage-certificates: `name` of the MutatingWebhookConfiguration")
 	flags.StringVar(&f.managed.Secret, "secret-name", "", "with --manage-certificates: `name` of the Secret, mounted at --cert-dir")
-	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "`file` that says where the API server is; without, the pod's own service account does")
+	flags.Var((*filled)(&f.kubeconfig), "kubeconfig", "`file` that says where the API server is; without, the pod's own service account does")
 	flags.StringVar(&f.logFormat, "log-format", "text", "`format` of the log on standard error: text or json")
 	flags.StringVar(&f.logLevel, "log-level", "info", "least `level` that is logged: debug, info, warn or error")
 }
@@ -113,32 +110,19 @@ func (f *serveFlags) run(ctx context.Context, log *slog.Logger) error {
 	stdlog.SetFlags(0)
 	stdlog.SetOutput(slog.NewLogLogger(log.Handler(), slog.LevelDebug).Writer())
 
+	f.Logger = log
+	if err := serve.Check(f.Config); err != nil {
+		return err
+	}
 	var err error
 	if f.Cluster, err = f.cluster(); err != nil {
 		return err
 	}
 	f.Cluster.UserAgent = "shoot-proxy-webhook/" + f.Version
-	f.Logger = log
 	if f.manageCertificates {
 		f.Managed = &f.managed
 	}
 	return serve.Run(ctx, f.Config)
-}
-
-// cluster says where the API server is.
-func (f *serveFlags) cluster() (*rest.Config, error) {
-	if f.kubeconfig != "" {
-		config, err := clientcmd.BuildConfigFromFlags("", f.kubeconfig)
-		if err != nil {
-			return nil, &options.UsageError{Flag: "--kubeconfig", Value: f.kubeconfig, Problem: fmt.Sprintf("cannot be used: %v", err), Err: err}
-		}
-		return config, nil
-	}
-	config, err := rest.InClusterConfig()
-	if err != nil {
-		return nil, &options.UsageError{Problem: fmt.Sprintf("where the API server is, nothing says: set --kubeconfig outside of a pod (%v)", err), Err: err}
-	}
-	return config, nil
 }
 
 // log returns the log that the flags ask for.

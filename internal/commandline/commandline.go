@@ -41,7 +41,28 @@ func Prepare(root *cobra.Command) {
 		}
 		return options.FlagError(cmd.CommandPath(), err)
 	})
+	root.SetHelpCommand(helpCommand(root))
 	setOnce(root)
+}
+
+// helpCommand shows the help of a command. Cobra's own ends well where there is no such
+// command.
+func helpCommand(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [command]",
+		Short: "Show the help of a command",
+		RunE: func(_ *cobra.Command, args []string) error {
+			cmd, rest, err := root.Find(args)
+			if err != nil {
+				cmd, rest = root, args
+			}
+			if len(rest) > 0 {
+				return NoArguments(cmd, rest)
+			}
+			cmd.InitDefaultHelpFlag()
+			return cmd.Help()
+		},
+	}
 }
 
 // Sentence is an error as a program prints it. Joined errors have a line each, and

@@ -82,6 +82,8 @@ func TestMisspeltCommands(t *testing.T) {
 	}{
 		{[]string{"verison"}, `"verison" is not a command of program: did you mean version?`},
 		{[]string{"verison", "-f", "x"}, `"verison" is not a command of program: did you mean version?`},
+		{[]string{"help", "verison"}, `"verison" is not a command of program: did you mean version?`},
+		{[]string{"help", "version", "please"}, `"please" is not a flag, and program version takes nothing else: run 'program version --help' to see what there is`},
 		{[]string{"elsewhere"}, `"elsewhere" is not a command of program: run 'program --help' to see what there is`},
 		{[]string{"version", "please"}, `"please" is not a flag, and program version takes nothing else: run 'program version --help' to see what there is`},
 		{[]string{"--pleas", "verison"}, "--pleas: is not a flag of program: run 'program --help' to see what there is"},
@@ -92,6 +94,28 @@ func TestMisspeltCommands(t *testing.T) {
 		root.SetArgs(tt.args)
 		if err := root.Execute(); err == nil || err.Error() != tt.want || !options.IsUsage(err) {
 			t.Errorf("%q:\ngot  %v\nwant %s", tt.args, err, tt.want)
+		}
+	}
+}
+
+// TestHelpOfACommand: as with its --help.
+func TestHelpOfACommand(t *testing.T) {
+	help := func(args ...string) string {
+		var out bytes.Buffer
+		root := &cobra.Command{Use: "program", Args: NoArguments, RunE: func(*cobra.Command, []string) error { return nil }}
+		root.AddCommand(VersionCommand("program", "v1", io.Discard))
+		Prepare(root)
+		root.SetArgs(args)
+		root.SetOut(&out)
+		if err := root.Execute(); err != nil {
+			t.Errorf("%q ends with %v", args, err)
+		}
+		return out.String()
+	}
+	for _, command := range []string{"", "version"} {
+		args := strings.Fields(command)
+		if got, want := help(append([]string{"help"}, args...)...), help(append(args, "--help")...); got != want || got == "" {
+			t.Errorf("help %s prints\n%s\nwant\n%s", command, got, want)
 		}
 	}
 }

@@ -204,6 +204,12 @@ func readFile(path string, from source) ([]byte, error) {
 	return data, nil
 }
 
+// Unreadable says why a file that a flag names could not be opened or read, with the next
+// step.
+func Unreadable(flag, path string, err error) error {
+	return flagSource(flag, path).refuse("cannot be read: "+reason(err), err)
+}
+
 // reason says why a path could not be opened or read, with the next step.
 func reason(err error) string {
 	switch {

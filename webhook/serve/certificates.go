@@ -8,9 +8,11 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -50,10 +52,27 @@ func (c *certificates) check() error {
 	if _, err := tls.LoadX509KeyPair(c.files()); err != nil {
 		return &options.UsageError{
 			Flag: "--cert-dir", Value: c.dir, Err: err,
-			Problem: fmt.Sprintf("has no certificate that can be used (%v): mount a Secret with tls.crt and tls.key there, or set --manage-certificates", err),
+			Problem: fmt.Sprintf("has no certificate that can be used (%s): mount a Secret with tls.crt and tls.key there, or set --manage-certificates", reason(err)),
 		}
 	}
 	return nil
+}
+
+// reason is why a certificate and its key cannot be used, in the words of the files.
+func reason(err error) string {
+	said := err.Error()
+	switch path, ok := errors.AsType[*fs.PathError](err); {
+	case ok:
+		return fmt.Sprintf("%s: %s", filepath.Base(path.Path), path.Err)
+	case strings.Contains(said, "in certificate input"):
+		return "tls.crt is not PEM, or has no certificate"
+	case strings.Contains(said, "in key input"):
+		return "tls.key is not PEM, or has no private key"
+	case strings.Contains(said, "private key does not match"), strings.Contains(said, "private key type does not match"):
+		return "tls.key is not the key of tls.crt"
+	default:
+		return strings.TrimPrefix(said, "tls: ")
+	}
 }
 
 // get implements tls.Config.GetCertificate.

@@ -84,14 +84,33 @@ func Run(ctx context.Context, cfg Config) error {
 	return s.run(ctx, health)
 }
 
-func newServer(ctx context.Context, cfg Config, registry prometheus.Registerer) (*server, error) {
+// Check refuses what no cluster is needed for to refuse: the addresses and the operator's
+// file. Run does too.
+func Check(cfg Config) error {
+	_, err := prepare(cfg, prometheus.NewRegistry())
+	return err
+}
+
+// prepare returns the parts that are not about a cluster.
+func prepare(cfg Config, registry prometheus.Registerer) (*server, error) {
 	s := &server{Config: cfg, metrics: NewMetrics(registry), connections: maxConnections}
 	s.unnoticed = s.delayShutdown
 	var err error
 	if s.host, s.port, err = splitAddress("--listen-address", cfg.ListenAddress); err != nil {
 		return nil, err
 	}
-	if s.defaults, err = loadDefaults(cfg.ConfigFile, s.metrics, cfg.Logger); err != nil {
+	for _, other := range []struct{ flag, address string }{{"--health-address", cfg.HealthAddress}, {"--metrics-address", cfg.MetricsAddress}} {
+		if _, port, err := net.SplitHostPort(other.address); other.address != "" && (err != nil || !isPort(port)) {
+			return nil, notAnAddress(other.flag, other.address, err)
+		}
+	}
+	s.defaults, err = loadDefaults(cfg.ConfigFile, s.metrics, cfg.Logger)
+	return s, err
+}
+
+func newServer(ctx context.Context, cfg Config, registry prometheus.Registerer) (*server, error) {
+	s, err := prepare(cfg, registry)
+	if err != nil {
 		return nil, err
 	}
 	s.certs = newCertificates(cfg.CertDir, s.metrics, cfg.Logger)
@@ -112,9 +131,19 @@ func splitAddress(flag, value string) (host string, port int, err error) {
 		port, err = strconv.Atoi(text)
 	}
 	if err != nil || port < 1 || port > 65535 {
-		return "", 0, &options.UsageError{Flag: flag, Value: value, Problem: "is not an address to listen on: write host:port, or :port for every address", Err: err}
+		return "", 0, notAnAddress(flag, value, err)
 	}
 	return host, port, nil
+}
+
+func notAnAddress(flag, value string, err error) error {
+	return &options.UsageError{Flag: flag, Value: value, Problem: "is not an address to listen on: write host:port, or :port for every address", Err: err}
+}
+
+// isPort reports whether text is a port's number.
+func isPort(text string) bool {
+	_, err := strconv.ParseUint(text, 10, 16)
+	return err == nil
 }
 
 // listenAdmin binds the addresses for machines.

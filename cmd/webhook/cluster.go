@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/shoot-proxy/proxy-client/internal/options"
+	"github.com/shoot-proxy/proxy-client/internal/yamlsyntax"
+)
+
+// cluster says where the API server is.
+func (f *serveFlags) cluster() (*rest.Config, error) {
+	if f.kubeconfig != "" {
+		return readKubeconfig(f.kubeconfig)
+	}
+	config, err := rest.InClusterConfig()
+	switch {
+	case errors.Is(err, rest.ErrNotInCluster):
+		return nil, &options.UsageError{Flag: "--kubeconfig", Problem: "is missing: outside of a pod nothing else says where the API server is", Err: err}
+	case err != nil:
+		return nil, &options.UsageError{Problem: fmt.Sprintf("the pod's ServiceAccount token cannot be used (%v): have it mounted (automountServiceAccountToken), or set --kubeconfig", err), Err: err}
+	}
+	return config, nil
+}
+
+// readKubeconfig reads a file of kubectl's.
+func readKubeconfig(name string) (*rest.Config, error) {
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return nil, options.Unreadable("--kubeconfig", name, err)
+	}
+	refuse := func(problem string, err error) error {
+		return &options.UsageError{Flag: "--kubeconfig", Value: name, Problem: problem, Err: err}
+	}
+	var object struct {
+		Kind string `yaml:"kind"`
+	}
+	if err := yaml.Unmarshal(data, &object); err != nil {
+		return nil, refuse(yamlsyntax.Problem(err, data), err)
+	}
+	if object.Kind != "Config" {
+		return nil, refuse(fmt.Sprintf("has kind %q, and a kubeconfig has Config: 'kubectl config view --raw --minify' writes one", object.Kind), nil)
+	}
+	config, err := clientcmd.BuildConfigFromFlags("", name)
+	if clientcmd.IsEmptyConfig(err) {
+		return nil, refuse("names no cluster: 'kubectl config view --raw --minify' writes one that does", err)
+	}
+	if err != nil {
+		said := strings.Trim(strings.TrimPrefix(yamlsyntax.OneLine(err.Error()), "invalid configuration: "), "[]")
+		return nil, refuse(fmt.Sprintf("cannot be used (%s): try it with 'kubectl --kubeconfig %s version'", said, name), err)
+	}
+	return config, nil
+}

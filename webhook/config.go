@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/shoot-proxy/proxy-client/internal/spelling"
 	"github.com/shoot-proxy/proxy-client/internal/strictyaml"
 )
 
@@ -225,7 +226,7 @@ func (c *Config) checkPolicy() string {
 	}
 	for _, name := range c.file.Policy.LockedFields {
 		if !slices.Contains(lockable(), name) {
-			return fmt.Sprintf("policy.lockedFields %q is no annotation: write some of %s", name, strings.Join(lockable(), ", "))
+			return fmt.Sprintf("policy.lockedFields %q is no annotation: %s", name, spelling.Question(name, lockable(), "write some of "+strings.Join(lockable(), ", ")))
 		}
 	}
 	for _, name := range c.file.Policy.ConfigMaps {

@@ -51,7 +51,8 @@ func TestBadConfig(t *testing.T) {
 		{"bad version", header + "version: \"a\\tb\"\n", `--config version "a\tb" is not a version`},
 		{"bad probe", header + "sidecar: {readinessProbe: maybe}\n", `--config sidecar.readinessProbe "maybe" is not known: write true or false`},
 		{"too little memory", header + "sidecar: {resources: {limits: {memory: 256Mi}}}\n", `--config sidecar.resources.limits.memory "256Mi" is less than twice sidecar.totalBuffer`},
-		{"unknown lock", header + "policy: {lockedFields: [podCIDRs]}\n", `--config policy.lockedFields "podCIDRs" is no annotation`},
+		{"unknown lock", header + "policy: {lockedFields: [tls]}\n", `--config policy.lockedFields "tls" is no annotation: write some of config, pod-cidrs`},
+		{"misspelt lock", header + "policy: {lockedFields: [proxy-sever]}\n", `--config policy.lockedFields "proxy-sever" is no annotation: did you mean proxy-server?`},
 		{"bad name", header + "policy: {configMaps: [A]}\n", `--config policy.configMaps "A" is not a name`},
 		{"bad seed", header + "policy: {seedCIDRs: [10.0.0.0]}\n", `--config policy.seedCIDRs "10.0.0.0" is not a CIDR`},
 	} {

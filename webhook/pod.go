@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/shoot-proxy/proxy-client/internal/spelling"
 )
 
 // Wanted reports whether Mutate would do more with pod than skip it for its label.
@@ -60,7 +62,7 @@ func (r *Request) checkAnnotations() *Result {
 		switch {
 		case name == annotationStatus, AnnotationPrefix+name == annotationRenewed:
 		case !slices.Contains(lockable(), name):
-			return refuse(ReasonBadAnnotation, "%s is not known: write some of %s", annotationSource(name), strings.Join(lockable(), ", "))
+			return refuse(ReasonBadAnnotation, "%s is not known: %s", annotationSource(name), spelling.Question(name, lockable(), "write some of "+strings.Join(lockable(), ", ")))
 		case r.Defaults.locked(name):
 			return refuse(ReasonLocked, "%s is locked by the operator: remove it", annotationSource(name))
 		case strings.TrimSpace(r.Pod.Annotations[AnnotationPrefix+name]) == "":

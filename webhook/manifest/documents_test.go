@@ -50,8 +50,16 @@ func TestBadDocumentsAreOneSentence(t *testing.T) {
 		{"no separator to YAML", "kind: A\ntext: \"\n---kind\"\n", []string{"begins with ---", "kubectl"}},
 		{"two documents to YAML", "kind: A\r---\rkind: Pod\r", []string{"goes on where it should end"}},
 		{"a text for a list", "kind: Pod\napiVersion: v1\nmetadata: {name: a, namespace: b}\nspec: {containers: text}\n", []string{"Pod b/a", "spec.containers has a text where a list belongs"}},
-		{"a text for a number", "kind: Job\napiVersion: batch/v1\nspec: {template: {spec: {priority: high}}}\n", []string{"Job", "spec.template.spec.priority has a text where a number belongs"}},
+		{"a text for a number", "kind: Job\napiVersion: batch/v1\nspec: {template: {spec: {priority: high}}}\n", []string{"Job", "spec.template.spec.priority has a text where a whole number belongs"}},
 		{"a number for a text", "kind: Pod\napiVersion: v1\nspec: {nodeName: 7}\n", []string{"spec.nodeName has a number where a text belongs", "quotes"}},
+		{"a number for a text, by its value", "kind: Pod\napiVersion: v1\nspec: {containers: [{env: [{name: a, value: 3}]}]}\n", []string{"spec.containers.env.value has a number where a text belongs", "quotes"}},
+		{"a mapping for a text", "kind: Pod\napiVersion: v1\nmetadata: {name: {}}\n", []string{"metadata.name has a mapping where a text belongs: 'kubectl explain'"}},
+		{"no whole number", "kind: Pod\napiVersion: v1\nspec: {terminationGracePeriodSeconds: 1.5}\n", []string{"spec.terminationGracePeriodSeconds has 1.5 where a whole number belongs"}},
+		{"a number that is too large", "kind: Pod\napiVersion: v1\nspec: {priority: 99999999999}\n", []string{"spec.priority has 99999999999 where a whole number belongs"}},
+		{"a field of Go's", "kind: Pod\napiVersion: v1\nspec: {containers: [{livenessProbe: {httpGet: {port: [1]}}}]}\n", []string{"its spec.containers.livenessProbe.httpGet.port has a list"}},
+		{"a size that is none", "kind: Pod\napiVersion: v1\nspec: {volumes: [{emptyDir: {sizeLimit: much}}]}\n", []string{`its spec.volumes.emptyDir.sizeLimit "much" is not an amount`}},
+		{"a list for an amount", "kind: Pod\napiVersion: v1\nspec: {containers: [{resources: {limits: {cpu: [1]}}}]}\n", []string{`its spec.containers.resources.limits.cpu "[1]" is not an amount`}},
+		{"a time that is none", "kind: Pod\napiVersion: v1\nmetadata: {creationTimestamp: yesterday}\n", []string{`its metadata has "yesterday" for a time: write one such as 2006-01-02T15:04:05Z`}},
 		{"a text for a mapping", "kind: Deployment\napiVersion: apps/v1\nspec: {template: text}\n", []string{"Deployment", "spec.template is not a mapping"}},
 		{"escapes for the terminal", "kind: \"P\\e[2Jod\"\nitems: [{kind: Pod, apiVersion: v1, metadata: {name: \"\\e\\n\"}, spec: text}]\n", []string{": Pod ?: ", "its spec has a text where a mapping belongs"}},
 	}
@@ -85,6 +93,23 @@ func TestCaseOfNamesIsTheServers(t *testing.T) {
 		result := Inject(fmt.Appendf(nil, aPod, "app", "  "+field+": true\n"), testOptions(t))
 		if len(result.Outcomes) != 1 || result.Outcomes[0].Decision != want {
 			t.Errorf("%s: true: want %s, got %v", field, want, result.Outcomes)
+		}
+	}
+}
+
+// TestMisspeltKinds: what could be a workload is not passed over without a word.
+func TestMisspeltKinds(t *testing.T) {
+	for head, want := range map[string]string{
+		"kind: pod\napiVersion: v1\n":                  "no kind is called pod: did you mean Pod?",
+		"kind: Deploymnt\napiVersion: apps/v1\n":       "no kind is called Deploymnt: did you mean Deployment?",
+		"kind: Deployment\n":                           "it has no apiVersion, without which nothing knows it: write apps/v1",
+		"kind: Job\napiVersion: batch.volcano.sh/v1\n": "inject knows no pod template of this kind",
+		"kind: Jobs\napiVersion: example.io/v1\n":      "inject knows no pod template of this kind",
+		"kind: Node\napiVersion: v1\n":                 "inject knows no pod template of this kind",
+	} {
+		result := Inject([]byte(head+"spec: {}\n"), testOptions(t))
+		if got := result.Outcomes[0].Message; got != want {
+			t.Errorf("%q:\ngot  %s\nwant %s", head, got, want)
 		}
 	}
 }

@@ -6,12 +6,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
+
+	"github.com/shoot-proxy/proxy-client/internal/spelling"
 )
 
 // workload is where a kind has its pod template.
@@ -104,6 +107,24 @@ func (o *object) template() (path []string, ok bool) {
 	}
 	w, ok := workloads()[o.kind]
 	return w.path, ok && slices.Contains(w.groups, group)
+}
+
+// meant says what is wrong with the kind or the apiVersion of an object that could be
+// meant for a workload; empty if it is something else.
+func (o *object) meant() string {
+	known := workloads()
+	if w, ok := known[o.kind]; ok && o.apiVersion == "" {
+		return "it has no apiVersion, without which nothing knows it: write " + strings.TrimPrefix(w.groups[0]+"/v1", "/")
+	}
+	group, _, grouped := strings.Cut(o.apiVersion, "/")
+	if !grouped {
+		group = ""
+	}
+	name := spelling.Nearest(o.kind, slices.Sorted(maps.Keys(known)))
+	if name == "" || name == o.kind || !slices.Contains(known[name].groups, group) {
+		return ""
+	}
+	return fmt.Sprintf("no kind is called %s: did you mean %s?", o.kind, name)
 }
 
 // errNoTemplate is a workload without what makes it one.

@@ -235,6 +235,8 @@ func (o *object) otherKind() string {
 		return fmt.Sprintf("inject does not change what %s makes pods of", c.name)
 	case podless(o.kind):
 		return "this kind has no pod template"
+	case o.meant() != "":
+		return o.meant()
 	default:
 		return "inject knows no pod template of this kind"
 	}

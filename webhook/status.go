@@ -18,6 +18,8 @@ type status struct {
 	Containers     []string `json:"containers,omitempty"`
 	Volumes        []string `json:"volumes,omitempty"`
 	Annotations    []string `json:"annotations,omitempty"`
+	// Replaced is of a manifest alone: see [Replaced].
+	Replaced map[string]string `json:"replaced,omitempty"`
 }
 
 func (s status) text() string {
@@ -45,6 +47,30 @@ func statusOf(pod *corev1.Pod) (*status, error) {
 		}
 	}
 	return s, nil
+}
+
+// Replaced returns what an injection into a manifest could not leave as it was written,
+// such as an empty list: the texts, by JSON pointers (RFC 6901) from the object that has
+// the pod. They are for the one who takes out the injection.
+func Replaced(pod *corev1.Pod) map[string]string {
+	s, err := statusOf(pod)
+	if s == nil || err != nil {
+		return nil
+	}
+	return s.Replaced
+}
+
+// WithReplaced returns a copy of an injected pod whose status has such texts. A pod of
+// which nothing says that it was injected is returned as it is.
+func WithReplaced(pod *corev1.Pod, texts map[string]string) *corev1.Pod {
+	s, err := statusOf(pod)
+	if s == nil || err != nil {
+		return pod
+	}
+	s.Replaced = texts
+	pod = pod.DeepCopy()
+	annotate(pod, AnnotationStatus, s.text())
+	return pod
 }
 
 // Remove returns a copy of an injected pod without what was injected. removed is

@@ -21,12 +21,18 @@
 //
 // # Two readings
 //
-// What a document means is decided by sigs.k8s.io/yaml, which kubectl uses. It is
-// edited as a tree of go.yaml.in/yaml, which keeps comments, the order of keys and
-// quotes; blank lines between keys and the alignment of comments it does not keep.
-// The pod goes through its Go type, but only the difference that package webhook made
-// is applied to the tree: fields that the type does not know survive, and the type's
-// empty fields do not appear. Then the edited text is read again, and has to mean what
-// it should: anchors that share a value with something else are refused rather than
-// changed there too.
+// What a document means is decided by sigs.k8s.io/yaml, which kubectl uses. Its text is
+// edited by package yamltext, with the positions that go.yaml.in/yaml tells. The pod goes
+// through its Go type, but only the difference that package webhook made becomes part of
+// the document: fields that the type does not know survive, and the type's empty fields
+// do not appear. Then the edited text is read again, and has to mean what it should:
+// anchors that share a value with something else are refused rather than changed there
+// too.
+//
+// # There and back
+//
+// Injecting inserts text, and taking out removes the same text: what stood in the file
+// before is there again, byte for byte. An empty list, a null, an alias or a merged key
+// in whose place something is written is remembered in the status annotation, as
+// "replaced", and is put back.
 package manifest

@@ -154,17 +154,19 @@ func (d *document) process(w work) ([]byte, []Outcome) {
 	if problem != "" {
 		return d.body, []Outcome{d.unreadable(problem)}
 	}
-	var edits []edit
+	var changes []change
 	var outcomes []Outcome
 	for _, ob := range objectsOf(t.value) {
-		outcome, changes := ob.process(w)
-		edits = append(edits, changes...)
+		outcome, c := ob.process(w)
+		if c != nil {
+			changes = append(changes, *c)
+		}
 		outcomes = append(outcomes, outcome)
 	}
-	if len(edits) == 0 {
+	if len(changes) == 0 {
 		return d.body, outcomes
 	}
-	body, err := d.edit(t, edits)
+	body, err := d.edit(t, changes)
 	if err != nil {
 		for i := range outcomes {
 			if outcomes[i].Decision == webhook.Inject {
@@ -176,17 +178,17 @@ func (d *document) process(w work) ([]byte, []Outcome) {
 }
 
 // process does w to one object, and returns what is to be changed in its document.
-func (o *object) process(w work) (Outcome, []edit) {
+func (o *object) process(w work) (Outcome, *change) {
 	path, known := o.template()
-	result, edits := o.decide(w, path, known)
+	result, c := o.decide(w, path, known)
 	outcome := outcomeOf(*o, result)
 	if w.remarks {
 		outcome.remark(o.remarks(path, known), w.strict)
 	}
 	if outcome.Decision == webhook.Refuse {
-		edits = nil
+		c = nil
 	}
-	return outcome, edits
+	return outcome, c
 }
 
 // remark adds what is to be said of the label. If strict, the first unanswered request
@@ -205,7 +207,7 @@ func (o *Outcome) remark(remarks []remark, strict bool) {
 }
 
 // decide decides upon the pod at a path in the object, and returns how to change it.
-func (o *object) decide(w work, path []string, known bool) (webhook.Result, []edit) {
+func (o *object) decide(w work, path []string, known bool) (webhook.Result, *change) {
 	if !known {
 		return webhook.Result{Decision: webhook.Skip, Message: o.otherKind()}, nil
 	}
@@ -219,11 +221,7 @@ func (o *object) decide(w work, path []string, known bool) (webhook.Result, []ed
 	if result.Decision != webhook.Inject {
 		return result, nil
 	}
-	edits, err := editsOf(pod, result.Pod, slices.Concat(o.path, path))
-	if err != nil {
-		return webhook.Refused(webhook.ReasonBadRequest, sentence(err)), nil
-	}
-	return result, edits
+	return result, &change{object: o.path, pod: path, before: pod, after: result.Pod}
 }
 
 // otherKind says why there is no pod.

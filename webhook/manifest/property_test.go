@@ -86,8 +86,8 @@ func checkProperties(t testing.TB, stream []byte, o Options) {
 	if undone.Refused() > 0 {
 		t.Fatalf("what was injected cannot be taken out: %v", undone.Outcomes)
 	}
-	if d := cmp.Diff(meaning(t, never.Output), meaning(t, undone.Output)); d != "" {
-		t.Fatalf("injected and taken out again it is another (-before +after):\n%s", d)
+	if d := cmp.Diff(string(never.Output), string(undone.Output)); d != "" {
+		t.Fatalf("injected and taken out again it is another (-before +after):\n%s\nof\n%s", d, once.Output)
 	}
 }
 
@@ -100,22 +100,6 @@ func TestPropertiesOfInjection(t *testing.T) {
 				checkProperties(t, read(t, name), o)
 			})
 		}
-	}
-}
-
-// TestUninjectGivesTheSameBytes: of documents written as the YAML library writes them.
-func TestUninjectGivesTheSameBytes(t *testing.T) {
-	for _, name := range []string{"classic.yaml", "comments.yaml", "kinds.yaml", "jobs.yaml", "list.yaml", "indent4.yaml", "indented-lists.yaml", "crlf.yaml", "stream.json", "warned.yaml"} {
-		t.Run(name, func(t *testing.T) {
-			stream := read(t, "testdata/"+name)
-			injected := Inject(stream, testOptions(t))
-			if bytes.Equal(injected.Output, stream) {
-				t.Fatal("nothing was injected")
-			}
-			if d := cmp.Diff(string(stream), string(Uninject(injected.Output).Output)); d != "" {
-				t.Errorf("injected and taken out again (-before +after):\n%s", d)
-			}
-		})
 	}
 }
 

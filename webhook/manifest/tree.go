@@ -17,6 +17,8 @@ import (
 
 	"go.yaml.in/yaml/v3"
 	kubeyaml "sigs.k8s.io/yaml"
+
+	"github.com/shoot-proxy/proxy-client/internal/yamltext"
 )
 
 // maxDocument is how long a document may be, and what its aliases may make of it. An
@@ -60,8 +62,7 @@ func (d *document) relocate(problem string) string {
 }
 
 func parseYAML(body []byte) (t *tree, problem string) {
-	// The same to YAML, but go.yaml.in/yaml loses comments beside carriage returns.
-	decoder := yaml.NewDecoder(bytes.NewReader(bytes.ReplaceAll(body, []byte("\r\n"), []byte("\n"))))
+	decoder := yaml.NewDecoder(bytes.NewReader(body))
 	t = &tree{node: &yaml.Node{}}
 	if err := decoder.Decode(t.node); err != nil {
 		// The parser counts from 0 where the scanner counts from 1.
@@ -90,9 +91,9 @@ func parseJSON(body []byte) (t *tree, problem string) {
 	if t.value, err = decode(body); err != nil {
 		return nil, "does not parse: " + sentence(err)
 	}
-	decoder := json.NewDecoder(bytes.NewReader(body))
-	decoder.UseNumber()
-	if t.node, err = nodeOf(decoder); err != nil {
+	r := jsonReader{json.NewDecoder(bytes.NewReader(body)), body}
+	r.UseNumber()
+	if t.node, err = r.node(); err != nil {
 		return nil, "does not parse: " + sentence(err)
 	}
 	return t, check(t.node)
@@ -106,29 +107,39 @@ func decode(text []byte) (value any, err error) {
 	return value, err
 }
 
-// nodeOf reads the next JSON value as a tree, which keeps the order of keys and those
-// that are there twice.
-func nodeOf(decoder *json.Decoder) (*yaml.Node, error) {
-	token, err := decoder.Token()
+// jsonReader makes a tree of JSON, as package yamltext wants it.
+type jsonReader struct {
+	*json.Decoder
+	text []byte
+}
+
+// node reads the next value as a tree, which keeps the order of keys and those that are
+// there twice.
+func (r *jsonReader) node() (*yaml.Node, error) {
+	begin := int(r.InputOffset())
+	begin += len(r.text[begin:]) - len(bytes.TrimLeft(r.text[begin:], " \t\r\n,:"))
+	token, err := r.Token()
 	if err != nil {
 		return nil, err
 	}
 	delim, ok := token.(json.Delim)
 	if !ok {
-		return scalar(token), nil
+		n := scalar(token)
+		n.Column = begin
+		return n, nil
 	}
-	n := &yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq"}
+	n := &yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq", Style: yaml.FlowStyle, Column: begin}
 	if delim == '{' {
-		n = &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
+		n.Kind, n.Tag = yaml.MappingNode, "!!map"
 	}
-	for decoder.More() { // a key is a value to the decoder
-		child, err := nodeOf(decoder)
+	for r.More() { // a key is a value to the decoder
+		child, err := r.node()
 		if err != nil {
 			return nil, err
 		}
 		n.Content = append(n.Content, child)
 	}
-	_, err = decoder.Token() // the bracket
+	_, err = r.Token() // the bracket
 	return n, err
 }
 
@@ -137,12 +148,9 @@ func scalar(value any) *yaml.Node {
 	n := &yaml.Node{Kind: yaml.ScalarNode}
 	switch v := value.(type) {
 	case string:
-		n.Tag, n.Value = "!!str", v
+		n.Tag, n.Value, n.Style = "!!str", v, yaml.DoubleQuotedStyle
 	case json.Number:
 		n.Tag, n.Value = "!!int", v.String()
-		if strings.ContainsAny(n.Value, ".eE") {
-			n.Tag = "!!float"
-		}
 	case bool:
 		n.Tag, n.Value = "!!bool", strconv.FormatBool(v)
 	default:
@@ -186,7 +194,7 @@ func (c *checker) size(n *yaml.Node) int {
 		if n.Kind != yaml.MappingNode || i%2 != 0 || child.Kind != yaml.ScalarNode {
 			continue
 		}
-		if seen[child.Value] && child.Value != mergeKey && c.problem == "" {
+		if seen[child.Value] && child.Value != yamltext.Merged && c.problem == "" {
 			c.problem = fmt.Sprintf("has the key %q twice%s: remove one", child.Value, at(child))
 		}
 		seen[child.Value] = true

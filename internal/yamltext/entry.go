@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package yamltext
+
+import (
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// mergeKey is YAML's way to take over the keys of another mapping.
+const mergeKey = "<<"
+
+// entry is a key of a mapping with its value, or an element of a list.
+type entry struct {
+	key, value *yaml.Node // key is nil in a list
+	start      int        // of the key, the dash, or the element in brackets
+	behind     int        // the colon or the dash; the start of an element in brackets
+	end        int        // of the value, or of the comma's place
+}
+
+// name returns the entry's key; ok is false where it has none of its own.
+func (e *entry) name() (name string, ok bool) {
+	if e.key == nil || e.key.Kind != yaml.ScalarNode {
+		return "", false
+	}
+	quoted := e.key.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) != 0
+	return e.key.Value, quoted || e.key.Value != mergeKey
+}
+
+// endsInBlockScalar reports whether the last text of an entry is one of several lines
+// without quotes (| or >).
+func (e *entry) endsInBlockScalar() bool {
+	n := e.value
+	for n.Kind != yaml.AliasNode && len(n.Content) > 0 {
+		n = n.Content[len(n.Content)-1]
+	}
+	return n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0
+}
+
+// entries returns those of a list or mapping, in order.
+func (t *text) entries(n *yaml.Node) []entry {
+	if n.Kind == yaml.MappingNode {
+		return t.pairs(n)
+	}
+	all := make([]entry, 0, len(n.Content))
+	at := t.content(n)
+	for _, value := range n.Content {
+		e := entry{value: value, start: t.start(value), end: t.end(value)}
+		e.behind = e.start
+		if !isFlow(n) {
+			e.start = t.skip(at)
+			if t.at(e.start) != '-' {
+				t.fail(e.start, "has an element whose dash is not found")
+			}
+			e.behind = e.start + 1
+		}
+		at = e.end
+		all = append(all, e)
+	}
+	return all
+}
+
+func (t *text) pairs(n *yaml.Node) []entry {
+	all := make([]entry, 0, len(n.Content)/2)
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		e := entry{key: n.Content[i], value: n.Content[i+1]}
+		e.start = t.start(e.key)
+		keyEnd := t.end(e.key)
+		colon := t.skipBlanks(keyEnd)
+		if isFlow(n) {
+			colon = t.skip(keyEnd)
+		}
+		switch {
+		case t.at(colon) == ':':
+			e.behind = colon + 1
+		case isFlow(n): // {a, b}
+			e.behind = keyEnd
+		default:
+			t.fail(e.start, "has a key without its colon")
+		}
+		e.end = e.behind
+		if !isImplicitNull(e.value) {
+			e.end = t.end(e.value)
+		}
+		all = append(all, e)
+	}
+	return all
+}
+
+// isImplicitNull reports whether nothing at all is written for a node.
+func isImplicitNull(n *yaml.Node) bool {
+	return isEmptyPlain(n) && n.Anchor == "" && !isTagged(n)
+}
+
+// column returns how far in its line an offset is. Where only dashes, spaces and the
+// likes stand before it, so many spaces are the same indent.
+func (t *text) column(at int) int { return len([]rune(string(t.bytes[t.lineStart(at):at]))) }
+
+// beginsLine reports whether there are only spaces before an offset in its line.
+func (t *text) beginsLine(at int) bool {
+	return strings.Trim(string(t.bytes[t.lineStart(at):at]), " ") == ""
+}
+
+// above returns the end of the line above an entry and the comment that belongs to it:
+// the lines directly above, with no deeper indent. floor is where what is before it
+// ends. Where there is no such line it returns -1.
+func (t *text) above(e *entry, floor int) int {
+	if !t.beginsLine(e.start) {
+		return -1
+	}
+	start := t.lineStart(e.start)
+	for start > 0 {
+		end := t.lineBefore(start)
+		line := t.lineStart(end)
+		comment := t.skipBlanks(line)
+		if line <= floor || t.at(comment) != '#' || comment-line > t.column(e.start) {
+			return end
+		}
+		start = line
+	}
+	return -1
+}
+
+// below returns the end of an entry's last line, and of the comments below it with a
+// deeper indent: they are about something in the entry.
+func (t *text) below(e *entry) int {
+	end := t.lineEnd(e.end)
+	for {
+		next := end + t.breakAt(end)
+		comment := t.skipBlanks(next)
+		if next == end || t.at(comment) != '#' || comment-next <= t.column(e.start) {
+			return end
+		}
+		end = t.lineEnd(next)
+	}
+}

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package yamltext
+
+import (
+	"bytes"
+	"encoding/json"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// flow is how a list or mapping in brackets is written.
+type flow struct {
+	quoted       bool // texts are JSON's
+	colon, comma string
+	lines        bool   // each entry has its own
+	indent       string // of those lines
+	step         string // more of it for what is within
+}
+
+// flowOf returns the style of a node; where it tells nothing, that of what it is in, nil
+// for none.
+func (e *editor) flowOf(n *yaml.Node, in *flow) *flow {
+	f := flow{colon: ": ", comma: ", ", step: "  ", quoted: n.Line == 0}
+	if in != nil {
+		f = *in
+		f.lines = false
+	}
+	if key, value := firstPair(n); key != nil && isFlow(n) {
+		f.quoted = key.Style&yaml.DoubleQuotedStyle != 0
+		if f.colon, f.comma = ": ", ", "; e.start(value) == e.end(key)+len(":") {
+			f.colon, f.comma = ":", ","
+		}
+	}
+	if !isFlow(n) || len(n.Content) == 0 {
+		return &f
+	}
+	open, first := e.content(n), e.start(n.Content[0])
+	f.indent = e.indentOf(first)
+	if f.lines = !e.oneLine(open, first) && e.lineStart(first)+len(f.indent) == first; f.lines {
+		if step, deeper := strings.CutPrefix(f.indent, e.indentOf(open)); deeper && step != "" {
+			f.step = step
+		}
+	}
+	return &f
+}
+
+// firstPair returns the first key with its value in a part of a document.
+func firstPair(n *yaml.Node) (key, value *yaml.Node) {
+	if n.Kind == yaml.MappingNode && len(n.Content) > 1 {
+		return n.Content[0], n.Content[1]
+	}
+	for _, child := range n.Content {
+		if key, value = firstPair(child); key != nil {
+			return key, value
+		}
+	}
+	return nil, nil
+}
+
+// indentOf returns the blanks that the line of an offset begins with.
+func (e *editor) indentOf(at int) string {
+	start := e.lineStart(at)
+	return string(e.bytes[start:min(at, e.skipBlanks(start))])
+}
+
+// key writes a key with its colon.
+func (f *flow) key(e *editor, name string) string { return f.scalar(e, name) + f.colon }
+
+// value writes a value.
+func (f *flow) value(e *editor, value any) string {
+	var out strings.Builder
+	f.write(e, &out, Plain(value), f.indent)
+	return out.String()
+}
+
+func (f *flow) write(e *editor, out *strings.Builder, value any, indent string) {
+	inner := indent + f.step
+	between := func(i int) {
+		if i > 0 && !f.lines {
+			out.WriteString(f.comma)
+		} else if i > 0 {
+			out.WriteString(",")
+		}
+		if f.lines {
+			out.WriteString(e.newline + inner)
+		}
+	}
+	end := ""
+	if f.lines {
+		end = e.newline + indent
+	}
+	switch v := value.(type) {
+	case map[string]any:
+		if len(v) == 0 {
+			end = ""
+		}
+		out.WriteString("{")
+		for i, key := range sortedKeys(v) {
+			between(i)
+			out.WriteString(f.key(e, key))
+			f.write(e, out, v[key], inner)
+		}
+		out.WriteString(end + "}")
+	case []any:
+		if len(v) == 0 {
+			end = ""
+		}
+		out.WriteString("[")
+		for i, element := range v {
+			between(i)
+			f.write(e, out, element, inner)
+		}
+		out.WriteString(end + "]")
+	default:
+		out.WriteString(f.scalar(e, v))
+	}
+}
+
+// scalar writes a text, a number, true, false or null.
+func (f *flow) scalar(e *editor, value any) string {
+	if !f.quoted {
+		list := treeOf([]any{value})
+		list.Style = yaml.FlowStyle // in brackets more texts need quotes
+		if text, err := yaml.Marshal(list); err == nil {
+			return strings.TrimSuffix(strings.TrimPrefix(string(text), "["), "]\n")
+		}
+	}
+	var out bytes.Buffer
+	encoder := json.NewEncoder(&out)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(value); err != nil {
+		e.fail(0, "cannot get what is to be put into it: "+err.Error())
+	}
+	return strings.TrimSuffix(out.String(), "\n")
+}
+
+// insertIntoFlow puts an entry before another, or behind the last that stays.
+func (e *editor) insertIntoFlow(s *siblings, before int, text string) {
+	separator := s.flow.comma
+	if s.flow.lines {
+		separator = "," + e.newline + s.flow.indent
+	}
+	if before < len(s.entries) {
+		e.splices.insert(s.entries[before].start, text+separator)
+		return
+	}
+	last := len(s.gone) - 1 - slices.Index(reversed(s.gone), false)
+	e.splices.insert(s.entries[last].end, separator+text)
+}
+
+func reversed(list []bool) []bool {
+	list = slices.Clone(list)
+	slices.Reverse(list)
+	return list
+}
+
+// removeFromFlow takes out what is gone, each run of entries with the commas that it
+// does not need any more.
+func (e *editor) removeFromFlow(s *siblings) {
+	for i := 0; i < len(s.gone); i++ {
+		if !s.gone[i] {
+			continue
+		}
+		from := i
+		for i < len(s.gone) && s.gone[i] {
+			i++
+		}
+		if i < len(s.gone) {
+			e.remove(s.entries[from].start, s.entries[i].start)
+		} else {
+			e.remove(s.entries[from-1].end, s.entries[i-1].end)
+		}
+	}
+}

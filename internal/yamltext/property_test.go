@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package yamltext
+
+import (
+	"bytes"
+	"encoding/json"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"go.yaml.in/yaml/v3"
+	kubeyaml "sigs.k8s.io/yaml"
+)
+
+// parse reads a text as package webhook/manifest does.
+func parse(text []byte) (*Document, error) {
+	d := &Document{Text: text, Root: &yaml.Node{}}
+	if err := yaml.Unmarshal(text, d.Root); err != nil {
+		return nil, err
+	}
+	asJSON, err := kubeyaml.YAMLToJSON(text)
+	if err != nil {
+		return nil, err
+	}
+	decoder := json.NewDecoder(bytes.NewReader(asJSON))
+	decoder.UseNumber()
+	return d, decoder.Decode(&d.Value)
+}
+
+// anything makes a JSON value.
+func anything(random *rand.Rand, depth int) any {
+	switch kind := random.IntN(8); {
+	case depth > 0 && kind < 3:
+		m := map[string]any{}
+		for range random.IntN(4) {
+			m[[]string{"name", "containers", "initContainers", "a", "b c", "1", "~/x"}[random.IntN(7)]] = anything(random, depth-1)
+		}
+		return m
+	case depth > 0 && kind < 6:
+		l := []any{}
+		for range random.IntN(5) {
+			l = append(l, anything(random, depth-1))
+		}
+		return l
+	case kind == 6:
+		return nil
+	default:
+		texts := []string{"x", "", "on", "1", "a: b", "# no", "two\nlines\n", "one\n\n", "two\n\nparts", " blank ", "it's \"so\"", "é", "- a", "&a", "{}", "x\n  y\n", "long " + strings.Repeat("word ", 30)}
+		values := []any{true, json.Number("1"), json.Number("1.5"), json.Number("-30000")}
+		if i := random.IntN(len(texts) + len(values)); i < len(texts) {
+			return texts[i]
+		} else {
+			return values[i-len(texts)]
+		}
+	}
+}
+
+// written writes a value in some style that a person could have.
+func written(t testing.TB, random *rand.Rand, value any) []byte {
+	t.Helper()
+	if random.IntN(4) == 0 {
+		text, err := json.MarshalIndent(value, "", strings.Repeat(" ", random.IntN(4)))
+		if random.IntN(2) == 0 {
+			text, err = json.Marshal(value)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	root := treeOf(value)
+	restyle(random, root)
+	var out bytes.Buffer
+	encoder := yaml.NewEncoder(&out)
+	encoder.SetIndent(2 + random.IntN(4))
+	if random.IntN(2) == 0 {
+		encoder.CompactSeqIndent()
+	}
+	if err := encoder.Encode(root); err != nil {
+		t.Fatal(err)
+	}
+	text := out.String()
+	if random.IntN(3) == 0 {
+		text = strings.ReplaceAll(text, "\n", "\r\n")
+	}
+	if random.IntN(3) == 0 && !strings.ContainsAny(text, "|>") { // a block scalar at the end needs its line break
+		text = strings.TrimRight(text, "\r\n")
+	}
+	return []byte(text)
+}
+
+// restyle gives some nodes another style, and a comment.
+func restyle(random *rand.Rand, n *yaml.Node) {
+	for i, child := range n.Content {
+		isKey := n.Kind == yaml.MappingNode && i%2 == 0
+		if random.IntN(4) == 0 {
+			child.HeadComment = "# above"
+		}
+		if random.IntN(4) == 0 && child.Kind == yaml.ScalarNode && !isKey {
+			child.LineComment = "# behind"
+		}
+		switch {
+		case child.Kind != yaml.ScalarNode:
+			if random.IntN(5) == 0 {
+				child.Style = yaml.FlowStyle
+			}
+		case child.Tag == "!!str":
+			styles := []yaml.Style{0, yaml.SingleQuotedStyle, yaml.DoubleQuotedStyle}
+			if !isKey {
+				styles = append(styles, yaml.LiteralStyle, yaml.FoldedStyle)
+			}
+			child.Style = styles[random.IntN(len(styles))]
+		}
+		restyle(random, child)
+	}
+}
+
+// TestEveryTextCanSayEverything: any document can be made to say anything else.
+func TestEveryTextCanSayEverything(t *testing.T) {
+	for seed := range uint64(3000) {
+		random := rand.New(rand.NewPCG(seed, 0))
+		from := map[string]any{"root": anything(random, 4), "last": anything(random, 2)}
+		to := map[string]any{"root": anything(random, 4), "last": anything(random, 2)}
+		if random.IntN(2) == 0 {
+			to = changed(random, from).(map[string]any)
+			to["last"] = from["last"] // a root is never empty
+		}
+		text := written(t, random, from)
+		d, err := parse(text)
+		if err != nil {
+			continue // the library does not read what it has written
+		}
+		edited, err := d.Edit(to)
+		if err != nil {
+			t.Fatalf("seed %d: %v\n%s", seed, err, text)
+		}
+		again, err := parse(edited.Text)
+		if err != nil {
+			t.Fatalf("seed %d: %v:\n%s\nbecame:\n%s", seed, err, text, edited.Text)
+		}
+		if diff := cmp.Diff(any(to), again.Value); diff != "" {
+			t.Fatalf("seed %d (-want +got):\n%s\nof:\n%s\nbecame:\n%s", seed, diff, text, edited.Text)
+		}
+	}
+}
+
+// changed returns a value with a few changes.
+func changed(random *rand.Rand, value any) any {
+	switch v := value.(type) {
+	case map[string]any:
+		to := map[string]any{}
+		for key, child := range v {
+			if random.IntN(8) > 0 {
+				to[key] = changed(random, child)
+			}
+		}
+		if random.IntN(4) == 0 {
+			to["new"] = anything(random, 2)
+		}
+		return to
+	case []any:
+		to := []any{}
+		for _, child := range v {
+			if random.IntN(8) > 0 {
+				to = append(to, changed(random, child))
+			}
+		}
+		if random.IntN(4) == 0 {
+			to = append(to, anything(random, 2))
+		}
+		if random.IntN(4) == 0 {
+			to = append([]any{anything(random, 2)}, to...)
+		}
+		if random.IntN(8) == 0 {
+			random.Shuffle(len(to), func(i, j int) { to[i], to[j] = to[j], to[i] })
+		}
+		return to
+	default:
+		if random.IntN(8) == 0 {
+			return anything(random, 2)
+		}
+		return value
+	}
+}

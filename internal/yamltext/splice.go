@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package yamltext
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"slices"
+)
+
+// splice puts a text in the place of another.
+type splice struct {
+	from, to int
+	text     string
+}
+
+// splices are of one document, by the offsets that it had before all of them.
+type splices []splice
+
+func (s *splices) insert(at int, text string) { *s = append(*s, splice{at, at, text}) }
+
+func (s *splices) remove(from, to int) { *s = append(*s, splice{from, to, ""}) }
+
+func (s *splices) replace(from, to int, text string) { *s = append(*s, splice{from, to, text}) }
+
+// apply returns a text after all splices. At the same place the earlier comes first.
+func (s splices) apply(text []byte) ([]byte, error) {
+	slices.SortStableFunc(s, func(a, b splice) int {
+		return cmp.Or(cmp.Compare(a.from, b.from), cmp.Compare(a.to, b.to))
+	})
+	var out bytes.Buffer
+	at := 0
+	for _, next := range s {
+		if next.from < at || next.to < next.from || next.to > len(text) {
+			return nil, errors.New("two changes meet in the same text")
+		}
+		out.Write(text[at:next.from])
+		out.WriteString(next.text)
+		at = next.to
+	}
+	out.Write(text[at:])
+	return out.Bytes(), nil
+}

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package manifest
+
+import (
+	"errors"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/shoot-proxy/proxy-client/internal/yamltext"
+	"github.com/shoot-proxy/proxy-client/webhook"
+)
+
+// change is what becomes of one pod of a document.
+type change struct {
+	object        []string // the path of what has the pod
+	pod           []string // its own, from there
+	before, after *corev1.Pod
+}
+
+// injects reports whether something is injected, rather than taken out.
+func (c *change) injects() bool {
+	_, ok := c.after.Annotations[webhook.AnnotationStatus]
+	return ok
+}
+
+// edit returns the document's body after some changes. What an injection could not
+// leave as it was written is written down in its status annotation, and put back when
+// the injection is taken out.
+func (d *document) edit(t *tree, changes []change) ([]byte, error) {
+	want, err := t.after(changes)
+	if err != nil {
+		return nil, err
+	}
+	edited, err := d.editTo(t, restored(want, changes))
+	if err != nil { // something else stands around it now
+		edited, err = d.editTo(t, want)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if changes, found := remember(changes, edited.Replaced); found {
+		if want, err = t.after(changes); err != nil {
+			return nil, err
+		}
+		if edited, err = d.editTo(t, want); err != nil {
+			return nil, err
+		}
+	}
+	return edited.Text, nil
+}
+
+// editTo makes the document say want, and makes sure that it does.
+func (d *document) editTo(t *tree, want any) (*yamltext.Edited, error) {
+	text := yamltext.Document{
+		Text: d.body, Root: t.node, Value: t.value,
+		Before: map[string]string{"initContainers": "containers"},
+	}
+	edited, err := text.Edit(want)
+	if err != nil {
+		return nil, errors.New(d.relocate(err.Error()))
+	}
+	again := document{body: edited.Text, json: d.json, line: 1}
+	got, problem := again.parse()
+	if problem != "" {
+		return nil, errors.New("afterwards it " + problem)
+	}
+	if !reflect.DeepEqual(got.value, yamltext.Plain(want)) {
+		return nil, errors.New("it would change something else too, as anchors do: write the aliases out")
+	}
+	return edited, nil
+}
+
+// after returns what the document has to say after some changes.
+func (t *tree) after(changes []change) (any, error) {
+	want := t.value
+	for _, c := range changes {
+		path := slices.Concat(c.object, c.pod)
+		part, _ := get(want, path)
+		grafted, err := graft(part, c.before, c.after)
+		if err != nil {
+			return nil, err
+		}
+		if want, err = set(want, path, grafted); err != nil {
+			return nil, err
+		}
+	}
+	return want, nil
+}
+
+// remember writes into the status of what is injected how a value was written that is
+// no more. found is false where there is nothing to be written down.
+func remember(changes []change, replaced []yamltext.Source) (all []change, found bool) {
+	for _, c := range changes {
+		texts := maps.Clone(webhook.Replaced(c.before))
+		for _, source := range replaced {
+			if len(source.Path) < len(c.object) || !slices.Equal(source.Path[:len(c.object)], c.object) {
+				continue
+			}
+			if texts == nil {
+				texts = map[string]string{}
+			}
+			texts[pointer(source.Path[len(c.object):])] = source.Text
+		}
+		if len(texts) > 0 && c.injects() {
+			c.after, found = webhook.WithReplaced(c.after, texts), true
+		}
+		all = append(all, c)
+	}
+	return all, found
+}
+
+// restored puts the texts into want that were written down when it was injected.
+func restored(want any, changes []change) any {
+	for _, c := range changes {
+		if c.injects() {
+			continue
+		}
+		texts := webhook.Replaced(c.before)
+		for _, name := range slices.Sorted(maps.Keys(texts)) {
+			path := slices.Concat(c.object, pathOf(name))
+			source := yamltext.Source{Path: path, Text: texts[name]}
+			found, ok := get(want, path)
+			source.Value = found
+			if text := strings.TrimSpace(source.Text); text != yamltext.Merged && !strings.HasPrefix(text, "*") {
+				if source.Value, ok = emptyValue(text); !ok || !isEmpty(found) {
+					continue
+				}
+			}
+			if !ok {
+				continue
+			}
+			if with, err := set(want, path, source); err == nil {
+				want = with
+			}
+		}
+	}
+	return want
+}
+
+// emptyValue returns what a text says; ok is false where that is something.
+func emptyValue(text string) (value any, ok bool) {
+	if text == "" {
+		return nil, true
+	}
+	d := document{body: []byte(text), line: 1}
+	t, problem := d.parse()
+	if problem != "" {
+		return nil, false
+	}
+	return t.value, isEmpty(t.value)
+}
+
+// isEmpty reports whether a value is null, or a list or mapping with nothing in it.
+func isEmpty(value any) bool {
+	switch v := value.(type) {
+	case nil:
+		return true
+	case map[string]any:
+		return len(v) == 0
+	case []any:
+		return len(v) == 0
+	default:
+		return false
+	}
+}
+
+// pointer returns a path as a JSON pointer (RFC 6901).
+func pointer(path []string) string {
+	var out strings.Builder
+	for _, name := range path {
+		out.WriteString("/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(name))
+	}
+	return out.String()
+}
+
+// pathOf returns a JSON pointer's path.
+func pathOf(pointer string) []string {
+	path := strings.Split(pointer, "/")[1:]
+	for i := range path {
+		path[i] = strings.NewReplacer("~1", "/", "~0", "~").Replace(path[i])
+	}
+	return path
+}

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package manifest
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strconv"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// graft returns what a pod's part of a document has to say where the pod becomes
+// another. Only the difference between the two counts: fields that the Go type does not
+// know survive, also where an element of a list changes its place, and the type's empty
+// fields do not appear.
+func graft(document any, before, after *corev1.Pod) (any, error) {
+	from, err := untyped(before)
+	if err != nil {
+		return nil, err
+	}
+	to, err := untyped(after)
+	if err != nil {
+		return nil, err
+	}
+	return merge(document, from, to), nil
+}
+
+func untyped(pod *corev1.Pod) (any, error) {
+	text, err := json.Marshal(pod)
+	if err != nil {
+		return nil, err
+	}
+	return decode(text)
+}
+
+// merge changes in a value of the document what differs between from and to.
+func merge(document, from, to any) any {
+	if reflect.DeepEqual(from, to) {
+		return document
+	}
+	switch b := to.(type) {
+	case map[string]any:
+		d, _ := document.(map[string]any) // or null, which to the Go type is an empty one
+		if a, wasMap := from.(map[string]any); wasMap {
+			return mergeMaps(d, a, b)
+		}
+	case []any:
+		d, isList := document.([]any)
+		if a, wasList := from.([]any); isList && wasList && len(a) == len(d) {
+			return mergeLists(d, a, b)
+		}
+	}
+	return to
+}
+
+func mergeMaps(document, from, to map[string]any) map[string]any {
+	document = maps.Clone(document)
+	if document == nil {
+		document = map[string]any{}
+	}
+	for key := range from {
+		if _, stays := to[key]; !stays {
+			delete(document, key)
+		}
+	}
+	for key, value := range to {
+		if old, was := from[key]; !was {
+			document[key] = value
+		} else if !reflect.DeepEqual(old, value) {
+			document[key] = merge(document[key], old, value)
+		}
+	}
+	return document
+}
+
+// mergeLists takes for each element of to the document's, where it was there before.
+func mergeLists(document, from, to []any) []any {
+	places := map[string][]int{} // in from
+	for i, value := range from {
+		places[identity(value)] = append(places[identity(value)], i)
+	}
+	merged := make([]any, len(to))
+	for i, value := range to {
+		merged[i] = value
+		if at := places[identity(value)]; len(at) > 0 {
+			merged[i] = document[at[0]]
+			places[identity(value)] = at[1:]
+		}
+	}
+	return merged
+}
+
+// identity is the same text for the same values.
+func identity(value any) string {
+	text, err := json.Marshal(value)
+	if err != nil {
+		panic(fmt.Sprintf("what came from JSON does not become JSON: %v", err))
+	}
+	return string(text)
+}
+
+// set returns a copy of value, with another one at path. The path exists, except for its
+// end.
+func set(value any, path []string, to any) (any, error) {
+	if len(path) == 0 {
+		return to, nil
+	}
+	switch v := value.(type) {
+	case map[string]any:
+		child, err := set(v[path[0]], path[1:], to)
+		v = maps.Clone(v)
+		v[path[0]] = child
+		return v, err
+	case []any:
+		i, err := strconv.Atoi(path[0])
+		if err != nil || i < 0 || i >= len(v) {
+			return nil, fmt.Errorf("no element %q in a list of %d", path[0], len(v))
+		}
+		v = slices.Clone(v)
+		v[i], err = set(v[i], path[1:], to)
+		return v, err
+	default:
+		return nil, fmt.Errorf("%q is in neither a mapping nor a list", path[0])
+	}
+}
+
+// get returns what is at path; ok is false where nothing is.
+func get(value any, path []string) (found any, ok bool) {
+	for _, name := range path {
+		switch v := value.(type) {
+		case map[string]any:
+			value, ok = v[name]
+			if !ok {
+				return nil, false
+			}
+		case []any:
+			i, err := strconv.Atoi(name)
+			if err != nil || i < 0 || i >= len(v) {
+				return nil, false
+			}
+			value = v[i]
+		default:
+			return nil, false
+		}
+	}
+	return value, true
+}
+
+// below returns a path of its own memory.
+func below(path []string, name string) []string {
+	return append(slices.Clip(slices.Clone(path)), name)
+}

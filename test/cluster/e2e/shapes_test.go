@@ -47,6 +47,11 @@ func shapes() []shape {
 			pod.Spec.HostUsers = new(false)
 			pod.Annotations = map[string]string{"shoot-proxy.io/native-sidecar": string(classic)}
 		}},
+		{name: "inherited", change: inherit},
+		{name: "inherited-classic", change: func(pod *corev1.Pod) {
+			inherit(pod)
+			pod.Annotations = map[string]string{"shoot-proxy.io/native-sidecar": string(classic)}
+		}},
 		{name: "several-containers", change: func(pod *corev1.Pod) {
 			for _, uid := range []int64{1000, 65534} {
 				c := clientContainer(fmt.Sprintf("client-%d", uid))
@@ -55,6 +60,23 @@ func shapes() []shape {
 			}
 		}},
 	}
+}
+
+// inherit gives the pod settings that ours share with it, or would without their own.
+func inherit(pod *corev1.Pod) {
+	pod.Spec.SecurityContext = &corev1.PodSecurityContext{
+		RunAsUser: new(int64(1000)), RunAsGroup: new(int64(1000)), RunAsNonRoot: new(true),
+		SupplementalGroups: []int64{4000}, FSGroup: new(int64(3000)),
+		SELinuxOptions:  &corev1.SELinuxOptions{Type: "app_t", Level: "s0:c1,c2"},
+		AppArmorProfile: &corev1.AppArmorProfile{Type: corev1.AppArmorProfileTypeUnconfined},
+		SeccompProfile:  &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeUnconfined},
+		Sysctls:         []corev1.Sysctl{{Name: "net.ipv4.ip_local_port_range", Value: "1024 65535"}},
+	}
+	pod.Spec.HostIPC = true
+	pod.Spec.ActiveDeadlineSeconds = new(int64(3600))
+	pod.Spec.HostAliases = []corev1.HostAlias{{IP: "192.0.2.7", Hostnames: []string{"elsewhere"}}}
+	pod.Spec.DNSConfig = &corev1.PodDNSConfig{Searches: []string{"example.org"}}
+	pod.Spec.Subdomain, pod.Spec.SetHostnameAsFQDN = "apps", new(true)
 }
 
 // Whatever else a pod asks for, each of its containers reaches the shoot if the pod has the
@@ -66,6 +88,11 @@ func TestPodsOfAnyShapeReachTheShoot(t *testing.T) {
 	rig.InstallWebhook(t)
 	namespace := rig.Seed.Namespace(t, privileged)
 	rig.ClientSecrets(t, namespace)
+	// Variables about this one, in every container, look like flags of proxy-client.
+	service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "proxy-client"}, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}}}
+	if _, err := rig.Seed.Client.CoreV1().Services(namespace).Create(clustertest.Context(t), service, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
 	strays := rig.WatchStrays(t)
 	for _, s := range shapes() { // all of them start at the same time
 		for _, labelled := range []bool{true, false} {
@@ -150,6 +177,35 @@ func TestOwnInitContainersReachTheShoot(t *testing.T) {
 	plain = rig.Seed.AwaitPod(t, namespace, "false", func(*corev1.Pod) error { return nil })
 	if ended := clustertest.Container(plain, "once").State.Terminated; ended != nil && ended.ExitCode == 0 {
 		t.Error("the init container of a pod without the label reaches the shoot")
+	}
+}
+
+// In the classic order the pod's own init containers come before proxy-client. They do not
+// reach the shoot, and none of their packets to it gets out.
+func TestInitContainersOfTheClassicOrderAreRefused(t *testing.T) {
+	t.Parallel()
+	rig := clustertest.New(t)
+	rig.InstallWebhook(t)
+	namespace := rig.Seed.Namespace(t, privileged)
+	rig.ClientSecrets(t, namespace)
+	strays := rig.WatchStrays(t)
+	to := targets(clustertest.Context(t), t, rig)
+	pod := clientPod("classic", true)
+	pod.Annotations = map[string]string{"shoot-proxy.io/native-sidecar": string(classic)}
+	once := clientContainer("once")
+	once.Command = fetch(t, to["a pod"])
+	once.Command[2] = "if " + once.Command[2] + "; then echo reached; else echo refused; fi"
+	pod.Spec.InitContainers = []corev1.Container{once}
+	create(t, rig.Seed, namespace, pod)
+	pod = rig.Seed.AwaitPod(t, namespace, pod.Name, clustertest.Ready)
+	if log := rig.Seed.Logs(t, pod, "once"); !strings.Contains(log, "refused") {
+		t.Errorf("the init container got %q", log)
+	}
+	clustertest.Eventually(t, "an answer to the app", func(ctx context.Context) error {
+		return exchangeFrom(ctx, rig.Seed, pod, "client", to["a pod"])
+	})
+	if packets := strays.From(t, pod.Status.PodIP); packets != 0 {
+		t.Errorf("%d packets to the shoot have come out of the pod", packets)
 	}
 }
 

@@ -37,14 +37,17 @@ type file struct {
 	Shoot         shoot       `yaml:"shoot"`
 	ExcludeCIDRs  []string    `yaml:"excludeCIDRs" flag:"exclude-cidr" annotation:"exclude-cidrs"`
 	ExcludePorts  []string    `yaml:"excludePorts" flag:"exclude-port" annotation:"exclude-ports"`
+	ExcludeUIDs   []string    `yaml:"excludeUIDs" flag:"exclude-uid" annotation:"exclude-uids"`
 	ProxyServer   proxyServer `yaml:"proxyServer"`
 	NativeSidecar string      `yaml:"nativeSidecar" annotation:"native-sidecar" default:"auto"`
 
 	// The operator's alone:
-	Version string   `yaml:"version"` // in the status annotation
-	Images  *images  `yaml:"images"`
-	Sidecar *sidecar `yaml:"sidecar"`
-	Policy  *policy  `yaml:"policy"`
+	Version  string    `yaml:"version"` // in the status annotation
+	Images   *images   `yaml:"images"`
+	Sidecar  *sidecar  `yaml:"sidecar"`
+	Redirect *redirect `yaml:"redirect"`
+	Pod      *podParts `yaml:"pod"`
+	Policy   *policy   `yaml:"policy"`
 }
 
 // images are those of the two containers.
@@ -60,10 +63,11 @@ type shoot struct {
 }
 
 type proxyServer struct {
-	Addresses  []string `yaml:"addresses" flag:"proxy-server" annotation:"proxy-server"`
-	Mode       string   `yaml:"mode" flag:"mode" annotation:"mode" default:"auto"`
-	ServerName string   `yaml:"serverName" flag:"server-name"`
-	TLS        tlsNames `yaml:"tls"`
+	Addresses     []string `yaml:"addresses" flag:"proxy-server" annotation:"proxy-server"`
+	Mode          string   `yaml:"mode" flag:"mode" annotation:"mode" default:"auto"`
+	ServerName    string   `yaml:"serverName" flag:"server-name"`
+	ALPNProtocols []string `yaml:"alpnProtocols" flag:"alpn-proto"`
+	TLS           tlsNames `yaml:"tls"`
 }
 
 // tlsNames are Secrets and a ConfigMap in the pod's namespace. The CA is in one of the two.
@@ -74,15 +78,38 @@ type tlsNames struct {
 	ClientSecret string `yaml:"clientSecret" annotation:"client-secret"` // of type kubernetes.io/tls
 }
 
-// sidecar is what the two containers are like.
+// sidecar is what proxy-client is like. How to log, and when to pull, is for both
+// containers.
 type sidecar struct {
-	TotalBuffer     string    `yaml:"totalBuffer" flag:"total-buffer" default:"256MiB"`
-	Iptables        string    `yaml:"iptables" flag:"iptables" default:"auto"`
-	ReadinessProbe  string    `yaml:"readinessProbe" default:"false"`
-	LogFormat       string    `yaml:"logFormat" flag:"log-format" default:"json"`
-	LogLevel        string    `yaml:"logLevel" flag:"log-level" default:"info"`
-	ImagePullPolicy string    `yaml:"imagePullPolicy" default:"IfNotPresent"`
-	Resources       resources `yaml:"resources"` // of proxy-client
+	TotalBuffer      string    `yaml:"totalBuffer" flag:"total-buffer" default:"256MiB"`
+	ConnectionBuffer string    `yaml:"connectionBuffer" flag:"connection-buffer"`
+	MaxConnections   string    `yaml:"maxConnections" flag:"max-connections"`
+	MaxDials         string    `yaml:"maxDials" flag:"max-dials"`
+	DialTimeout      string    `yaml:"dialTimeout" flag:"dial-timeout"`
+	HalfCloseTimeout string    `yaml:"halfCloseTimeout" flag:"half-close-timeout"`
+	IdleTimeout      string    `yaml:"idleTimeout" flag:"idle-timeout"`
+	ServerKeepalive  string    `yaml:"serverKeepalive" flag:"server-keepalive"`
+	DrainTimeout     string    `yaml:"drainTimeout" flag:"drain-timeout"` // less where the pod has less time to end
+	HealthPort       string    `yaml:"healthPort" default:"14021"`
+	ReadinessProbe   string    `yaml:"readinessProbe" default:"false"`
+	LogFormat        string    `yaml:"logFormat" flag:"log-format" default:"json"`
+	LogLevel         string    `yaml:"logLevel" flag:"log-level" default:"info"`
+	ImagePullPolicy  string    `yaml:"imagePullPolicy" default:"IfNotPresent"`
+	Resources        resources `yaml:"resources"`
+}
+
+// redirect is what init-redirect is like, and what both containers agree on.
+type redirect struct {
+	Iptables  string    `yaml:"iptables" flag:"iptables" default:"auto"`
+	ProxyPort string    `yaml:"proxyPort" flag:"proxy-port"`
+	ProxyUID  string    `yaml:"proxyUID" flag:"proxy-uid"` // that proxy-client runs as
+	Resources resources `yaml:"resources"`
+}
+
+// podParts are what a pod gets beside containers and volumes. What it has itself stays.
+type podParts struct {
+	Labels           map[string]string `yaml:"labels"`
+	ImagePullSecrets []string          `yaml:"imagePullSecrets"`
 }
 
 // resources are of a container, or of a part of it what it asks for.
@@ -148,6 +175,10 @@ func (c *Config) operatorsOwn() string {
 		return "images"
 	case f.Sidecar != nil:
 		return "sidecar"
+	case f.Redirect != nil:
+		return "redirect"
+	case f.Pod != nil:
+		return "pod"
 	case f.Policy != nil:
 		return "policy"
 	default:

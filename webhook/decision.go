@@ -61,6 +61,7 @@ const (
 	ReasonProxyUID         Reason = "proxy_uid"
 	ReasonPortCollision    Reason = "port_collision"
 	ReasonForeignName      Reason = "foreign_name"
+	ReasonPodResources     Reason = "pod_resources"
 	ReasonNeverCompletes   Reason = "never_completes"
 	ReasonOldNodes         Reason = "old_nodes"
 	ReasonBadRequest       Reason = "bad_request" // of an edge: what came is no pod
@@ -73,7 +74,7 @@ func Reasons() []Reason {
 		ReasonInjected, ReasonUpgraded, ReasonRestored, ReasonNoLabel, ReasonDisabled, ReasonAlreadyInjected,
 		ReasonBadLabel, ReasonBadAnnotation, ReasonLocked, ReasonBadConfig, ReasonConfigMissing, ReasonConfigNotAllowed,
 		ReasonNoCIDRs, ReasonNoProxyServer, ReasonNoTLS, ReasonHostNetwork, ReasonWindows, ReasonProxyUID,
-		ReasonPortCollision, ReasonForeignName, ReasonNeverCompletes, ReasonOldNodes, ReasonBadRequest, ReasonUnavailable,
+		ReasonPortCollision, ReasonForeignName, ReasonPodResources, ReasonNeverCompletes, ReasonOldNodes, ReasonBadRequest, ReasonUnavailable,
 	}
 }
 

@@ -31,6 +31,42 @@ func TestFields(t *testing.T) {
 	}
 }
 
+// notSettable are flags that no field of an InjectionConfig sets, and why.
+var notSettable = map[string]string{
+	"--ca-cert":                     "the file is where the volume of proxyServer.tls.caSecret is mounted",
+	"--client-cert":                 "the file is where the volume of proxyServer.tls.clientSecret is mounted",
+	"--client-key":                  "the file is where the volume of proxyServer.tls.clientSecret is mounted",
+	"--egress-selector-config-file": "proxyServer says all of it",
+	"--listen-address":              "is made of redirect.proxyPort",
+	"--health-address":              "is made of sidecar.healthPort",
+	"--accept-while-draining":       "follows from the order of the containers",
+	"--netns":                       "the rules belong into the pod's own network namespace",
+}
+
+// TestEveryFlagIsSettable: whoever adds a flag to a program adds a field for it, or
+// says why not.
+func TestEveryFlagIsSettable(t *testing.T) {
+	settable := map[string]string{}
+	for _, f := range fields() {
+		settable[f.flag] = f.name
+	}
+	for _, flag := range programFlags() {
+		field, ok := settable[flag]
+		why, no := notSettable[flag]
+		switch {
+		case !ok && !no:
+			t.Errorf("%s cannot be set by an InjectionConfig: add a field to type file, or say in notSettable why not", flag)
+		case ok && no:
+			t.Errorf("%s is set by %s, and not settable: %s", flag, field, why)
+		}
+	}
+	for flag := range notSettable {
+		if !slices.Contains(programFlags(), flag) {
+			t.Errorf("notSettable has %s, which no program has", flag)
+		}
+	}
+}
+
 // programFlags are those of both programs.
 func programFlags() []string {
 	flags := pflag.NewFlagSet("both", pflag.ContinueOnError)
@@ -43,11 +79,24 @@ func programFlags() []string {
 	return all
 }
 
+// TestDefaultHealthPort: where the tag of healthPort has another port than the program, the
+// post-start hook of the classic order asks at the wrong one.
+func TestDefaultHealthPort(t *testing.T) {
+	if got := options.NewProxyClient().HealthAddress; got != ":"+defaultHealthPort {
+		t.Errorf("proxy-client's default is %s, and here it is :%s", got, defaultHealthPort)
+	}
+	for _, f := range fields() {
+		if f.name == "sidecar.healthPort" && f.fallback != defaultHealthPort {
+			t.Errorf("the default of %s is %s, want %s", f.name, f.fallback, defaultHealthPort)
+		}
+	}
+}
+
 // TestAnnotationsAreThoseOfFields: a field's annotation is a name that this package
 // knows, and no two fields share one.
 func TestAnnotationsAreThoseOfFields(t *testing.T) {
 	want := []string{
-		annotationConfig, annotationPodCIDRs, annotationServiceCIDRs, annotationNodeCIDRs, annotationExcludeCIDRs, annotationExcludePorts,
+		annotationConfig, annotationPodCIDRs, annotationServiceCIDRs, annotationNodeCIDRs, annotationExcludeCIDRs, annotationExcludePorts, annotationExcludeUIDs,
 		annotationProxyServer, annotationMode, annotationCASecret, annotationCAConfigMap, annotationClientSecret, annotationNativeSidecar,
 	}
 	if d := cmp.Diff(want, lockable()); d != "" {

@@ -173,7 +173,7 @@ func (in *injection) localPorts() []string {
 		sysctls[strings.ReplaceAll(s.Name, "/", ".")] = s.Value
 	}
 	const name, reserved = "net.ipv4.ip_local_port_range", "net.ipv4.ip_local_reserved_ports"
-	for _, port := range ourPorts() {
+	for _, port := range in.ports() {
 		if inRanges(strings.Join(strings.Fields(sysctls[name]), "-"), port) && !inRanges(sysctls[reserved], port) {
 			return []string{fmt.Sprintf("%s %q has proxy-client's port %d: reserve it (%s)", name, sysctls[name], port, reserved)}
 		}

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
@@ -20,9 +19,10 @@ import (
 type injection struct {
 	*settings
 	*programs
-	memory int64 // proxy-client's limit, in bytes
-	native bool
-	pod    *corev1.Pod // who gets it
+	memory     int64 // proxy-client's limit, in bytes
+	native     bool
+	guaranteed bool        // requests are limits
+	pod        *corev1.Pod // who gets it
 }
 
 // grace is how long a pod is given to end where it says nothing (core/v1,
@@ -36,7 +36,7 @@ const (
 // effective, and says so: the pod may want all its containers to be somebody else.
 func (in *injection) initContainer() corev1.Container {
 	add := []corev1.Capability{"NET_ADMIN"}
-	if in.Sidecar.Iptables == "legacy" {
+	if in.Redirect.Iptables == "legacy" {
 		add = append(add, "NET_RAW")
 	}
 	security := restricted(0)
@@ -45,10 +45,10 @@ func (in *injection) initContainer() corev1.Container {
 	return corev1.Container{
 		Name: initRedirect, Image: in.Images.InitRedirect, ImagePullPolicy: corev1.PullPolicy(in.Sidecar.ImagePullPolicy),
 		Args: in.initRedirect.Args(),
-		Resources: corev1.ResourceRequirements{
-			Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("10m"), corev1.ResourceMemory: resource.MustParse("16Mi")},
-			Limits:   corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("64Mi")},
-		},
+		Resources: in.requirements(in.Redirect.Resources, resources{
+			Requests: amounts{CPU: "10m", Memory: "16Mi"},
+			Limits:   amounts{Memory: "64Mi"},
+		}),
 		SecurityContext: security,
 		VolumeMounts: []corev1.VolumeMount{
 			{Name: volumeRun, MountPath: pathRun}, // the lock of iptables-legacy
@@ -66,16 +66,19 @@ func (in *injection) sidecarContainer() corev1.Container {
 	}
 	options.DrainTimeout = max(min(options.DrainTimeout, period-margin), time.Second)
 	options.AcceptWhileDraining = !in.native // the app gets SIGTERM at the same moment
-	live := corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/livez", Port: intstr.FromInt32(healthPort)}}
+	live := corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/livez", Port: intstr.FromInt32(in.healthPort)}}
 	c := corev1.Container{
 		Name: proxyClient, Image: in.Images.ProxyClient, ImagePullPolicy: corev1.PullPolicy(in.Sidecar.ImagePullPolicy),
-		Args:            options.Args(),
-		Ports:           []corev1.ContainerPort{{Name: healthPortName, ContainerPort: healthPort, Protocol: corev1.ProtocolTCP}},
-		Env:             []corev1.EnvVar{{Name: "GOMEMLIMIT", Value: fmt.Sprintf("%dMiB", in.memory/10*9>>20)}},
-		Resources:       in.requirements(),
+		Args:  options.Args(),
+		Ports: []corev1.ContainerPort{{Name: healthPortName, ContainerPort: in.healthPort, Protocol: corev1.ProtocolTCP}},
+		Env:   []corev1.EnvVar{{Name: "GOMEMLIMIT", Value: fmt.Sprintf("%dMiB", in.memory/10*9>>20)}},
+		Resources: in.requirements(in.Sidecar.Resources, resources{
+			Requests: amounts{CPU: "10m", Memory: "32Mi"},
+			Limits:   amounts{Memory: fmt.Sprintf("%dMi", in.memory>>20)},
+		}),
 		StartupProbe:    &corev1.Probe{ProbeHandler: live, PeriodSeconds: 1, FailureThreshold: 60},
 		LivenessProbe:   &corev1.Probe{ProbeHandler: live, PeriodSeconds: 10, FailureThreshold: 3, TimeoutSeconds: 5},
-		SecurityContext: restricted(proxyUID),
+		SecurityContext: restricted(in.initRedirect.ProxyUID),
 		VolumeMounts: []corev1.VolumeMount{
 			{Name: volumeCA, MountPath: pathCA, ReadOnly: true},
 			{Name: volumeClient, MountPath: pathClient, ReadOnly: true},
@@ -84,7 +87,7 @@ func (in *injection) sidecarContainer() corev1.Container {
 	}
 	if in.Sidecar.ReadinessProbe == "true" {
 		c.ReadinessProbe = &corev1.Probe{
-			ProbeHandler:  corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/readyz", Port: intstr.FromInt32(healthPort)}},
+			ProbeHandler:  corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/readyz", Port: intstr.FromInt32(in.healthPort)}},
 			PeriodSeconds: 10, FailureThreshold: 3, TimeoutSeconds: 5,
 		}
 	}
@@ -93,7 +96,11 @@ func (in *injection) sidecarContainer() corev1.Container {
 		return c
 	}
 	// kubelet starts the next container when this returns.
-	c.Lifecycle = &corev1.Lifecycle{PostStart: &corev1.LifecycleHandler{Exec: &corev1.ExecAction{Command: []string{"/proxy-client", "wait"}}}}
+	wait := []string{"/proxy-client", "wait"}
+	if at := in.proxyClient.HealthAddress; at != ":"+defaultHealthPort {
+		wait = append(wait, flagHealthAddress+"="+at)
+	}
+	c.Lifecycle = &corev1.Lifecycle{PostStart: &corev1.LifecycleHandler{Exec: &corev1.ExecAction{Command: wait}}}
 	return c
 }
 
@@ -111,15 +118,6 @@ func restricted(uid int64) *corev1.SecurityContext {
 // nothing to tell the API server.
 func noToken() corev1.VolumeMount {
 	return corev1.VolumeMount{Name: volumeNoToken, MountPath: pathToken, ReadOnly: true}
-}
-
-// requirements are proxy-client's resources.
-func (in *injection) requirements() corev1.ResourceRequirements {
-	given := in.Sidecar.Resources
-	return corev1.ResourceRequirements{
-		Requests: given.Requests.list(amounts{CPU: "10m", Memory: "32Mi"}),
-		Limits:   given.Limits.list(amounts{Memory: fmt.Sprintf("%dMi", in.memory>>20)}),
-	}
 }
 
 // volumes are what the two mount. The TLS files have a mode that proxy-client's uid
@@ -160,7 +158,7 @@ func keys(names ...string) []corev1.KeyToPath {
 // hash is of all that the pod gets, and from whom.
 func (in *injection) hash() string {
 	p := in.parts()
-	text, err := json.Marshal([]any{in.Version, p.initRedirect, p.proxyClient, p.volumes, in.native})
+	text, err := json.Marshal([]any{in.Version, p.initRedirect, p.proxyClient, p.volumes, in.native, p.labels, p.pullSecrets})
 	if err != nil {
 		panic(fmt.Sprintf("containers of our own do not become JSON: %v", err))
 	}
@@ -195,8 +193,24 @@ func (in *injection) into(pod *corev1.Pod, p parts, st status, annotations map[s
 	for _, v := range p.volumes {
 		st.Volumes = append(st.Volumes, v.Name)
 	}
+	for _, name := range slices.Sorted(maps.Keys(p.labels)) {
+		if _, ok := pod.Labels[name]; !ok { // there is one: it asks for the injection
+			pod.Labels[name] = p.labels[name]
+			st.Labels = append(st.Labels, name)
+		}
+	}
+	for _, name := range p.pullSecrets {
+		if !hasPullSecret(spec, name) {
+			spec.ImagePullSecrets = append(spec.ImagePullSecrets, corev1.LocalObjectReference{Name: name})
+			st.ImagePullSecrets = append(st.ImagePullSecrets, name)
+		}
+	}
 	annotate(pod, AnnotationStatus, st.text())
 	return pod
+}
+
+func hasPullSecret(spec *corev1.PodSpec, name string) bool {
+	return slices.Contains(spec.ImagePullSecrets, corev1.LocalObjectReference{Name: name})
 }
 
 func annotate(pod *corev1.Pod, name, value string) {

@@ -13,10 +13,12 @@ import (
 type parts struct {
 	initRedirect, proxyClient corev1.Container
 	volumes                   []corev1.Volume
+	labels                    map[string]string
+	pullSecrets               []string
 }
 
 func (in *injection) parts() parts {
-	p := parts{in.initContainer(), in.sidecarContainer(), in.volumes()}
+	p := parts{in.initContainer(), in.sidecarContainer(), in.volumes(), in.Pod.Labels, in.Pod.ImagePullSecrets}
 	own(&p.initRedirect, in.pod)
 	own(&p.proxyClient, in.pod)
 	return p
@@ -25,7 +27,7 @@ func (in *injection) parts() parts {
 // keeping returns the parts with what other webhooks have made of those that are in pod.
 // docs/pod-fields.md lists which fields they may change.
 func (p parts) keeping(pod *corev1.Pod) parts {
-	kept := parts{kept(pod, p.initRedirect), kept(pod, p.proxyClient), slices.Clone(p.volumes)}
+	kept := parts{kept(pod, p.initRedirect), kept(pod, p.proxyClient), slices.Clone(p.volumes), p.labels, p.pullSecrets}
 	for i, wanted := range kept.volumes {
 		if j := slices.IndexFunc(pod.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == wanted.Name }); j >= 0 {
 			kept.volumes[i] = pod.Spec.Volumes[j]
@@ -108,5 +110,10 @@ func (p parts) areIn(pod *corev1.Pod, native bool) bool {
 			return false
 		}
 	}
-	return true
+	for name := range p.labels {
+		if _, ok := pod.Labels[name]; !ok {
+			return false
+		}
+	}
+	return !slices.ContainsFunc(p.pullSecrets, func(name string) bool { return !hasPullSecret(&pod.Spec, name) })
 }

@@ -144,6 +144,9 @@ func (r *Request) injection(pod *corev1.Pod, s *settings) (*injection, *Result) 
 		name, value, problem := inOurWords(err)
 		return nil, s.refuse(name, value, problem)
 	}
+	if refusal := p.checkCollisions(pod); refusal != nil {
+		return nil, refusal
+	}
 	limit, problem := s.memory(p.totalBuffer)
 	if problem != "" {
 		return nil, refuse(ReasonBadConfig, "%s", problem)
@@ -153,8 +156,11 @@ func (r *Request) injection(pod *corev1.Pod, s *settings) (*injection, *Result) 
 		return nil, refusal
 	}
 	s.values = append(s.values, r.order(native, s))
-	in := &injection{settings: s, programs: p, memory: limit, native: native, pod: pod}
+	in := &injection{settings: s, programs: p, memory: limit, native: native, guaranteed: isGuaranteed(pod) && s.staysGuaranteed(), pod: pod}
 	if refusal := in.checkNameservers(); refusal != nil {
+		return nil, refusal
+	}
+	if refusal := in.fit(); refusal != nil {
 		return nil, refusal
 	}
 	return in, nil

@@ -15,6 +15,7 @@ const (
 	annotationNodeCIDRs     = "node-cidrs"
 	annotationExcludeCIDRs  = "exclude-cidrs"
 	annotationExcludePorts  = "exclude-ports"
+	annotationExcludeUIDs   = "exclude-uids"
 	annotationProxyServer   = "proxy-server"
 	annotationMode          = "mode"
 	annotationCASecret      = "ca-secret"
@@ -67,15 +68,9 @@ const (
 // ourVolumes are the names that a pod may not use itself.
 var ourVolumes = []string{volumeRun, volumeCA, volumeClient, volumeNoToken}
 
-// Ports of proxy-client's in the pod: redirected connections, health, status page.
-const (
-	proxyPort  = 14001
-	healthPort = 14021
-	adminPort  = 14000
-)
+// defaultHealthPort is that of proxy-client's flag --health-address.
+const defaultHealthPort = "14021"
 
-// ourPorts are all of them.
-func ourPorts() []int { return []int{adminPort, proxyPort, healthPort} }
-
-// proxyUID is who proxy-client runs as. Nobody else may: the rules exempt it.
-const proxyUID = 14001
+// adminPort is one that proxy-client keeps for itself, beside redirect.proxyPort and
+// sidecar.healthPort.
+const adminPort = 14000

@@ -27,13 +27,16 @@ type operation struct {
 // behind in the wrong one.
 func Patch(before, after *corev1.Pod) ([]byte, error) {
 	rest := before.DeepCopy()
-	rest.Annotations = after.Annotations
+	rest.Annotations, rest.Labels = after.Annotations, after.Labels
 	rest.Spec.InitContainers, rest.Spec.Containers, rest.Spec.Volumes = after.Spec.InitContainers, after.Spec.Containers, after.Spec.Volumes
+	rest.Spec.ImagePullSecrets = after.Spec.ImagePullSecrets
 	if !equal(rest, after) {
 		return patchByPlace(before, after) // more has changed than we know of
 	}
 	var all []operation
-	all = append(all, annotations(before.Annotations, after.Annotations)...)
+	all = append(all, entries("/metadata/annotations", before.Annotations, after.Annotations)...)
+	all = append(all, entries("/metadata/labels", before.Labels, after.Labels)...)
+	all = append(all, elements("/spec/imagePullSecrets", before.Spec.ImagePullSecrets, after.Spec.ImagePullSecrets)...)
 	all = append(all, elements("/spec/volumes", before.Spec.Volumes, after.Spec.Volumes)...)
 	all = append(all, elements("/spec/initContainers", before.Spec.InitContainers, after.Spec.InitContainers)...)
 	all = append(all, elements("/spec/containers", before.Spec.Containers, after.Spec.Containers)...)
@@ -101,8 +104,9 @@ func elements[T any](path string, before, after []T) []operation {
 // escape makes a name part of a path (RFC 6901).
 var escape = strings.NewReplacer("~", "~0", "/", "~1")
 
-func annotations(before, after map[string]string) []operation {
-	const path = "/metadata/annotations"
+// entries puts into a map what is new or has changed, and takes out what is not there any
+// more.
+func entries(path string, before, after map[string]string) []operation {
 	switch {
 	case len(before) == 0 && len(after) == 0:
 		return nil

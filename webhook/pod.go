@@ -3,8 +3,6 @@
 package webhook
 
 import (
-	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -85,14 +83,6 @@ func checkPod(pod *corev1.Pod) *Result {
 		if c.Name == proxyClient || c.Name == initRedirect {
 			return refuse(ReasonForeignName, "container %q has a name that is ours: rename it, or remove it if it is an earlier injection by hand", c.Name)
 		}
-		if uid := effectiveUID(spec, c); uid != nil && *uid == proxyUID {
-			return refuse(ReasonProxyUID, "container %q runs as uid %d, which is proxy-client's, and would not be redirected: give it another runAsUser", c.Name, proxyUID)
-		}
-		for _, p := range c.Ports {
-			if slices.Contains(ourPorts(), int(p.ContainerPort)) {
-				return refuse(ReasonPortCollision, "container %q has containerPort %d, which proxy-client needs: let it listen on another port", c.Name, p.ContainerPort)
-			}
-		}
 	}
 	if name := appArmorOfOurs(pod); name != "" {
 		return refuse(ReasonForeignName, "annotation %s is about a container that is ours: remove it", name)
@@ -100,6 +90,22 @@ func checkPod(pod *corev1.Pod) *Result {
 	for _, v := range spec.Volumes {
 		if slices.Contains(ourVolumes, v.Name) {
 			return refuse(ReasonForeignName, "volume %q has a name that is ours: rename it", v.Name)
+		}
+	}
+	return nil
+}
+
+// checkCollisions refuses pods with a container that has proxy-client's user or a port of
+// its.
+func (p *programs) checkCollisions(pod *corev1.Pod) *Result {
+	for _, c := range containers(&pod.Spec) {
+		if uid := effectiveUID(&pod.Spec, c); uid != nil && *uid == p.initRedirect.ProxyUID {
+			return refuse(ReasonProxyUID, "container %q runs as uid %d, which is proxy-client's, and would not be redirected: give it another runAsUser", c.Name, *uid)
+		}
+		for _, port := range c.Ports {
+			if slices.Contains(p.ports(), int(port.ContainerPort)) {
+				return refuse(ReasonPortCollision, "container %q has containerPort %d, which proxy-client needs: let it listen on another port", c.Name, port.ContainerPort)
+			}
 		}
 	}
 	return nil
@@ -125,53 +131,4 @@ func effectiveUID(spec *corev1.PodSpec, c *corev1.Container) *int64 {
 		return spec.SecurityContext.RunAsUser
 	}
 	return nil
-}
-
-// maxWarning is how long a warning may be (injection: admission warnings are cut by
-// the API server at 256 bytes, and by terminals much sooner).
-const maxWarning = 120
-
-// warnings are what is not wrong by itself.
-func (r *Request) warnings(in *injection) []string {
-	var all []string
-	add := func(format string, args ...any) {
-		text := []rune(fmt.Sprintf(format, args...))
-		if len(text) > maxWarning {
-			text = append(text[:maxWarning-1], '…')
-		}
-		all = append(all, string(text))
-	}
-	if level := r.Namespace.PodSecurity; level == "baseline" || level == "restricted" {
-		add("Pod Security %q here forbids init-redirect's NET_ADMIN: label the namespace to enforce \"privileged\"", level)
-	}
-	for _, text := range in.inherited() {
-		add("%s", text)
-	}
-	for _, value := range r.Defaults.seedCIDRs() {
-		seed, _ := parsePrefix(value) // ParseConfig has read it
-		for _, list := range [][]string{in.Shoot.PodCIDRs, in.Shoot.ServiceCIDRs, in.Shoot.NodeCIDRs} {
-			for _, text := range list {
-				if p, problem := parsePrefix(text); problem == "" && p.Overlaps(seed) && !in.excludes(narrower(p, seed)) {
-					add("the shoot's %s overlaps the seed's %s, which the pod cannot reach any more: see exclude-cidrs", p, seed)
-				}
-			}
-		}
-	}
-	return all
-}
-
-// narrower returns what two prefixes that overlap have in common.
-func narrower(a, b netip.Prefix) netip.Prefix {
-	if a.Bits() > b.Bits() {
-		return a
-	}
-	return b
-}
-
-// excludes reports whether p is excluded as a whole.
-func (s *settings) excludes(p netip.Prefix) bool {
-	return slices.ContainsFunc(s.ExcludeCIDRs, func(text string) bool {
-		e, problem := parsePrefix(text)
-		return problem == "" && e.Bits() <= p.Bits() && e.Overlaps(p)
-	})
 }

@@ -5,6 +5,7 @@ package webhook
 import (
 	"cmp"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -24,28 +25,167 @@ func (a amounts) each(f func(name corev1.ResourceName, value string)) {
 	}
 }
 
-// list is what a container has, with what holds where nothing is said. The amounts
-// were read before.
-func (a amounts) list(fallback amounts) corev1.ResourceList {
-	a.CPU, a.Memory = cmp.Or(a.CPU, fallback.CPU), cmp.Or(a.Memory, fallback.Memory)
+// or are the amounts, with others where nothing is said.
+func (a amounts) or(fallback amounts) amounts {
+	return amounts{
+		CPU:              cmp.Or(a.CPU, fallback.CPU),
+		Memory:           cmp.Or(a.Memory, fallback.Memory),
+		EphemeralStorage: cmp.Or(a.EphemeralStorage, fallback.EphemeralStorage),
+	}
+}
+
+// list is what a container has. The amounts were read before.
+func (a amounts) list() corev1.ResourceList {
 	list := corev1.ResourceList{}
 	a.each(func(name corev1.ResourceName, value string) { list[name] = resource.MustParse(value) })
 	return list
 }
 
-// check says what is wrong with the first amount that is none. field is where they are,
-// such as sidecar.resources. Whether the memory is enough is for settings.memory.
+// check says what is wrong with the first amount that is none, or that asks for more than
+// its limit. field is where they are, such as sidecar.resources. Whether the memory is
+// enough is for settings.memory.
 func (r resources) check(field string) (name, value, problem string) {
+	limits := map[corev1.ResourceName]string{}
 	for _, part := range []struct {
 		name    string
 		amounts amounts
-	}{{"requests", r.Requests}, {"limits", r.Limits}} {
+	}{{"limits", r.Limits}, {"requests", r.Requests}} {
 		part.amounts.each(func(resourceName corev1.ResourceName, text string) {
-			if q, err := resource.ParseQuantity(text); problem == "" && (err != nil || q.Sign() <= 0) {
-				name, value = fmt.Sprintf("%s.%s.%s", field, part.name, resourceName), text
+			if problem != "" {
+				return
+			}
+			name, value = fmt.Sprintf("%s.%s.%s", field, part.name, resourceName), text
+			q, err := resource.ParseQuantity(text)
+			if err != nil || q.Sign() <= 0 {
 				problem = "is not an amount: write one such as 10m or 512Mi"
+				return
+			}
+			if part.name == "limits" {
+				limits[resourceName] = text
+			} else if limit, ok := limits[resourceName]; ok && q.Cmp(resource.MustParse(limit)) > 0 {
+				problem = fmt.Sprintf("is more than %s.limits.%s %q: lower the one or raise the other", field, resourceName, limit)
 			}
 		})
+		if problem != "" {
+			return name, value, problem
+		}
 	}
-	return name, value, problem
+	return "", "", ""
+}
+
+// requirements are a container's, within what the pod as a whole may use.
+func (in *injection) requirements(given, fallback resources) corev1.ResourceRequirements {
+	r := corev1.ResourceRequirements{Requests: given.Requests.or(fallback.Requests).list(), Limits: given.Limits.or(fallback.Limits).list()}
+	for name, limit := range r.Limits {
+		if most, ok := podResources(in.pod).Limits[name]; ok && limit.Cmp(most) > 0 {
+			limit = most
+			r.Limits[name] = limit
+		}
+		if request, ok := r.Requests[name]; ok && (in.guaranteed || request.Cmp(limit) > 0) {
+			r.Requests[name] = limit
+		}
+	}
+	return r
+}
+
+// podResources are what a pod says for all of its containers together (Kubernetes 1.34).
+func podResources(pod *corev1.Pod) corev1.ResourceRequirements {
+	if pod.Spec.Resources == nil {
+		return corev1.ResourceRequirements{}
+	}
+	return *pod.Spec.Resources
+}
+
+// staysGuaranteed reports whether both containers have what a Guaranteed pod needs. Their
+// memory is always limited.
+func (s *settings) staysGuaranteed() bool {
+	return s.Sidecar.Resources.Limits.CPU != "" && s.Redirect.Resources.Limits.CPU != ""
+}
+
+// isGuaranteed reports whether each container of a pod gets what it may use at most: the
+// quality of service class Guaranteed. A pod with resources of its own has its class from
+// them, whatever its containers have.
+func isGuaranteed(pod *corev1.Pod) bool {
+	if pod.Spec.Resources != nil || len(pod.Spec.Containers) == 0 {
+		return false
+	}
+	for _, c := range containers(&pod.Spec) {
+		for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
+			limit, ok := c.Resources.Limits[name]
+			if !ok || limit.IsZero() {
+				return false
+			}
+			if request, ok := c.Resources.Requests[name]; ok && request.Cmp(limit) != 0 {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// fit bounds proxy-client's memory by the pod's own limit, and refuses a pod whose own
+// resources are too small for what it gets. kube-apiserver would refuse it in other words.
+func (in *injection) fit() *Result {
+	whole := podResources(in.pod)
+	if most, ok := whole.Limits[corev1.ResourceMemory]; ok && most.Value() < in.memory {
+		if most.Value() < 2*in.totalBuffer {
+			return refuse(ReasonPodResources, "the pod's spec.resources.limits.memory %s is less than the %s that proxy-client needs, twice sidecar.totalBuffer: raise it",
+				most.String(), resource.NewQuantity(2*in.totalBuffer, resource.BinarySI))
+		}
+		in.memory = most.Value()
+	}
+	wanted := in.allRequests()
+	for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
+		have, ok := whole.Requests[name]
+		if sum := wanted[name]; ok && sum.Cmp(have) > 0 {
+			return refuse(ReasonPodResources, "the pod's spec.resources.requests.%s %s is less than the %s that its containers request together with init-redirect and proxy-client: raise it, or write it where only spec.resources.limits is written",
+				name, have.String(), sum.String())
+		}
+	}
+	return nil
+}
+
+// allRequests are what the containers of the pod request, ours included, as kube-apiserver
+// adds them up (component-helpers/resource, AggregateContainerRequests). A container that
+// runs on takes its part from the next init container's start.
+func (in *injection) allRequests() corev1.ResourceList {
+	p := in.parts()
+	first, running := []corev1.Container{p.initRedirect}, in.pod.Spec.Containers
+	if in.native {
+		first = append(first, p.proxyClient)
+	} else {
+		running = append(slices.Clip(running), p.proxyClient)
+	}
+	all, sidecars, most := corev1.ResourceList{}, corev1.ResourceList{}, corev1.ResourceList{}
+	for _, c := range running {
+		addTo(all, c.Resources.Requests)
+	}
+	for _, c := range append(first, in.pod.Spec.InitContainers...) {
+		peak := sidecars.DeepCopy()
+		addTo(peak, c.Resources.Requests)
+		if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
+			addTo(sidecars, c.Resources.Requests)
+			addTo(all, c.Resources.Requests)
+		}
+		raise(most, peak)
+	}
+	raise(all, most)
+	return all
+}
+
+func addTo(sum, more corev1.ResourceList) {
+	for name, q := range more {
+		total := sum[name].DeepCopy()
+		total.Add(q)
+		sum[name] = total
+	}
+}
+
+// raise makes each amount of a list no less than that of another.
+func raise(list, least corev1.ResourceList) {
+	for name, q := range least {
+		if have, ok := list[name]; !ok || have.Cmp(q) < 0 {
+			list[name] = q
+		}
+	}
 }

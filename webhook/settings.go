@@ -62,7 +62,7 @@ type settings struct {
 }
 
 func newSettings() *settings {
-	return &settings{file: file{Images: &images{}, Sidecar: &sidecar{}}, fields: fields(), sources: map[string]origin{}}
+	return &settings{file: file{Images: &images{}, Sidecar: &sidecar{}, Redirect: &redirect{}, Pod: &podParts{}}, fields: fields(), sources: map[string]origin{}}
 }
 
 // origin is where a value came from, for the sentence that refuses it.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -18,6 +19,9 @@ type status struct {
 	Containers     []string `json:"containers,omitempty"`
 	Volumes        []string `json:"volumes,omitempty"`
 	Annotations    []string `json:"annotations,omitempty"`
+	Labels         []string `json:"labels,omitempty"`
+
+	ImagePullSecrets []string `json:"imagePullSecrets,omitempty"`
 	// Replaced is of a manifest alone: see [Replaced].
 	Replaced map[string]string `json:"replaced,omitempty"`
 }
@@ -44,6 +48,11 @@ func statusOf(pod *corev1.Pod) (*status, error) {
 	for _, name := range slices.Concat(s.InitContainers, s.Containers, s.Volumes, s.Annotations) {
 		if !slices.Contains(ours, name) {
 			return nil, fmt.Errorf("annotation %s claims %q, which the webhook never adds: remove the annotation", AnnotationStatus, name)
+		}
+	}
+	for _, name := range s.Labels {
+		if strings.HasPrefix(name, AnnotationPrefix) {
+			return nil, fmt.Errorf("annotation %s claims label %q, which the webhook never adds: remove the annotation", AnnotationStatus, name)
 		}
 	}
 	return s, nil
@@ -85,6 +94,10 @@ func Remove(pod *corev1.Pod) (result *corev1.Pod, removed bool) {
 	spec.InitContainers = without(spec.InitContainers, s.InitContainers, func(c corev1.Container) string { return c.Name })
 	spec.Containers = without(spec.Containers, s.Containers, func(c corev1.Container) string { return c.Name })
 	spec.Volumes = without(spec.Volumes, s.Volumes, func(v corev1.Volume) string { return v.Name })
+	spec.ImagePullSecrets = without(spec.ImagePullSecrets, s.ImagePullSecrets, func(r corev1.LocalObjectReference) string { return r.Name })
+	for _, name := range s.Labels {
+		delete(pod.Labels, name)
+	}
 	for _, name := range append(s.Annotations, AnnotationStatus, appArmorPrefix+initRedirect, appArmorPrefix+proxyClient) {
 		delete(pod.Annotations, name)
 	}

@@ -5,8 +5,11 @@ package webhook
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 
@@ -23,6 +26,12 @@ type programs struct {
 	proxyClient  *options.ProxyClient
 	initRedirect *options.InitRedirect
 	totalBuffer  int64 // bytes
+	healthPort   int32
+}
+
+// ports are proxy-client's in the pod.
+func (p *programs) ports() []int {
+	return []int{adminPort, int(p.initRedirect.ProxyPort), int(p.healthPort)}
 }
 
 // programs renders the settings and has them validated by those that parse them. It
@@ -41,14 +50,28 @@ func (s *settings) programs() (*programs, error) {
 	}
 	p.CACert = pathCA + "/" + s.ProxyServer.TLS.CAKey
 	p.ClientCert, p.ClientKey = pathClient+"/"+corev1.TLSCertKey, pathClient+"/"+corev1.TLSPrivateKeyKey
-	if err := p.Check(); err != nil {
-		return nil, err
-	}
 	if _, err := i.Config(); err != nil {
 		return nil, err
 	}
-	return &programs{p, i, p.TotalBuffer}, nil
+	if err := p.ListenOn(i.ProxyPort); err != nil {
+		return nil, err
+	}
+	p.HealthAddress = ":" + s.Sidecar.HealthPort
+	if err := p.Check(); err != nil {
+		return nil, err
+	}
+	port, err := strconv.ParseInt(s.Sidecar.HealthPort, 10, 32)
+	if err != nil {
+		return nil, &options.UsageError{Flag: flagHealthAddress, Value: s.Sidecar.HealthPort, Problem: "is not a port: ports are whole numbers from 1 to 65535"}
+	}
+	return &programs{p, i, p.TotalBuffer, int32(port)}, nil
 }
+
+// The flags of proxy-client that are made of a field.
+const (
+	flagHealthAddress = "--health-address" // of sidecar.healthPort
+	flagListenAddress = "--listen-address" // of redirect.proxyPort
+)
 
 // setFlags gives a program those of the settings that it has a flag for.
 func (s *settings) setFlags(flags *pflag.FlagSet) error {
@@ -117,7 +140,33 @@ func (s *settings) check() (name, value, problem string) {
 	default:
 		return "sidecar.readinessProbe", s.Sidecar.ReadinessProbe, "is not known: write true or false"
 	}
-	return s.Sidecar.Resources.check("sidecar.resources")
+	if name, value, problem := s.Sidecar.Resources.check("sidecar.resources"); problem != "" {
+		return name, value, problem
+	}
+	if name, value, problem := s.Redirect.Resources.check("redirect.resources"); problem != "" {
+		return name, value, problem
+	}
+	return s.checkPodParts()
+}
+
+// checkPodParts says what is wrong with what a pod gets beside containers and volumes.
+func (s *settings) checkPodParts() (name, value, problem string) {
+	for _, key := range slices.Sorted(maps.Keys(s.Pod.Labels)) {
+		switch {
+		case strings.HasPrefix(key, AnnotationPrefix):
+			return "pod.labels", key, "is one of the webhook's own: remove it"
+		case len(validation.IsQualifiedName(key)) > 0:
+			return "pod.labels", key, "is not a label: write one such as example.com/name"
+		case len(validation.IsValidLabelValue(s.Pod.Labels[key])) > 0:
+			return "pod.labels", key, fmt.Sprintf("has value %q, which is not one of a label: write at most 63 letters, digits, -, _ and .", s.Pod.Labels[key])
+		}
+	}
+	for _, secret := range s.Pod.ImagePullSecrets {
+		if problem := checkName(secret); problem != "" {
+			return "pod.imagePullSecrets", secret, problem
+		}
+	}
+	return "", "", ""
 }
 
 // memory returns proxy-client's limit in bytes. It has to be twice what the apps may
@@ -182,7 +231,13 @@ func inOurWords(err error) (name, value, problem string) {
 	if !ok {
 		return "", "", err.Error()
 	}
-	var words []string
+	words := []string{flagHealthAddress, "sidecar.healthPort", flagListenAddress, "redirect.proxyPort"}
+	switch usage.Flag { // these are made of fields
+	case flagHealthAddress:
+		name, usage.Value = "sidecar.healthPort", strings.TrimPrefix(usage.Value, ":")
+	case flagListenAddress:
+		name = "redirect.proxyPort"
+	}
 	for _, f := range fields() {
 		if f.flag != "" {
 			words = append(words, f.flag, f.name)

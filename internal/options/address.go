@@ -87,7 +87,7 @@ func notInName(r rune) bool {
 // families of the set.
 func (o *ProxyClient) listen(set *cidr.Set) ([]netip.AddrPort, error) {
 	if len(o.ListenAddress) == 0 {
-		return defaultListen(set), nil
+		return defaultListen(set, listenPort), nil
 	}
 	values, err := elements("--listen-address", o.ListenAddress, "127.0.0.1:14001,[::1]:14001")
 	if err != nil {
@@ -95,7 +95,7 @@ func (o *ProxyClient) listen(set *cidr.Set) ([]netip.AddrPort, error) {
 	}
 	var listen []netip.AddrPort
 	for _, value := range values {
-		address, problem := parseListen(value, defaultListen(set))
+		address, problem := parseListen(value, defaultListen(set, listenPort))
 		for _, other := range listen {
 			if other == address {
 				problem = "is given twice: write it once"
@@ -109,13 +109,31 @@ func (o *ProxyClient) listen(set *cidr.Set) ([]netip.AddrPort, error) {
 	return listen, checkFamilies(values, listen, set)
 }
 
-func defaultListen(set *cidr.Set) []netip.AddrPort {
+// ListenOn makes proxy-client listen on a port, 1 to 65535, on the loopback address of
+// each family that has a shoot CIDR. The error is a [*UsageError] about the CIDRs.
+func (o *ProxyClient) ListenOn(port int64) error {
+	o.ListenAddress = nil
+	if port == listenPort {
+		return nil
+	}
+	set, err := o.set()
+	if err != nil {
+		return err
+	}
+	for _, address := range defaultListen(set, uint16(port)) {
+		o.ListenAddress = append(o.ListenAddress, address.String())
+	}
+	return nil
+}
+
+// defaultListen are the loopback addresses of the families of the set.
+func defaultListen(set *cidr.Set, port uint16) []netip.AddrPort {
 	var listen []netip.AddrPort
 	if set.Has4() {
-		listen = append(listen, netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), listenPort))
+		listen = append(listen, netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port))
 	}
 	if set.Has6() {
-		listen = append(listen, netip.AddrPortFrom(netip.IPv6Loopback(), listenPort))
+		listen = append(listen, netip.AddrPortFrom(netip.IPv6Loopback(), port))
 	}
 	return listen
 }

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package webhook
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+)
+
+// maxWarning is how long a warning may be (injection: admission warnings are cut by
+// the API server at 256 bytes, and by terminals much sooner).
+const maxWarning = 120
+
+// warnings are what is not wrong by itself.
+func (r *Request) warnings(in *injection) []string {
+	var all []string
+	add := func(format string, args ...any) {
+		text := []rune(fmt.Sprintf(format, args...))
+		if len(text) > maxWarning {
+			text = append(text[:maxWarning-1], '…')
+		}
+		all = append(all, string(text))
+	}
+	if level := r.Namespace.PodSecurity; level == "baseline" || level == "restricted" {
+		add("Pod Security %q here forbids init-redirect's NET_ADMIN: label the namespace to enforce \"privileged\"", level)
+	}
+	for _, text := range in.inherited() {
+		add("%s", text)
+	}
+	if isGuaranteed(in.pod) && !in.guaranteed {
+		add("this Guaranteed pod becomes Burstable: sidecar.resources and redirect.resources need limits.cpu to keep it")
+	}
+	for _, name := range slices.Sorted(maps.Keys(in.Pod.Labels)) {
+		if value, ok := in.pod.Labels[name]; ok && value != in.Pod.Labels[name] {
+			add("label %s of the pod is %q and stays so: the operator's is %q", name, value, in.Pod.Labels[name])
+		}
+	}
+	if len(in.Pod.ImagePullSecrets) > 0 && len(in.pod.Spec.ImagePullSecrets) == 0 && r.OldestNode == NoOldNodes {
+		add("with imagePullSecrets of its own the pod does not get those of its ServiceAccount: list them too")
+	}
+	for _, value := range r.Defaults.seedCIDRs() {
+		seed, _ := parsePrefix(value) // ParseConfig has read it
+		for _, list := range [][]string{in.Shoot.PodCIDRs, in.Shoot.ServiceCIDRs, in.Shoot.NodeCIDRs} {
+			for _, text := range list {
+				if p, problem := parsePrefix(text); problem == "" && p.Overlaps(seed) && !in.excludes(narrower(p, seed)) {
+					add("the shoot's %s overlaps the seed's %s, which the pod cannot reach any more: see exclude-cidrs", p, seed)
+				}
+			}
+		}
+	}
+	return all
+}
+
+// narrower returns what two prefixes that overlap have in common.
+func narrower(a, b netip.Prefix) netip.Prefix {
+	if a.Bits() > b.Bits() {
+		return a
+	}
+	return b
+}
+
+// excludes reports whether p is excluded as a whole.
+func (s *settings) excludes(p netip.Prefix) bool {
+	return slices.ContainsFunc(s.ExcludeCIDRs, func(text string) bool {
+		e, problem := parsePrefix(text)
+		return problem == "" && e.Bits() <= p.Bits() && e.Overlaps(p)
+	})
+}

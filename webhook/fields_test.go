@@ -3,7 +3,9 @@
 package webhook
 
 import (
+	"encoding/json"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -101,5 +103,48 @@ func TestAnnotationsAreThoseOfFields(t *testing.T) {
 	}
 	if d := cmp.Diff(want, lockable()); d != "" {
 		t.Errorf("(-names.go +fields):\n%s", d)
+	}
+}
+
+// TestEveryFieldIsDocumented: docs/webhook.md shows the whole configuration.
+func TestEveryFieldIsDocumented(t *testing.T) {
+	_, example, ok := strings.Cut(string(read(t, "../docs/webhook.md")), "\n```yaml\n"+header)
+	if !ok {
+		t.Fatal("docs/webhook.md has no configuration")
+	}
+	example, _, _ = strings.Cut(example, "\n```\n")
+	for _, f := range fields() {
+		name := f.name[strings.LastIndexByte(f.name, '.')+1:]
+		if name != "ephemeral-storage" && !strings.Contains(example, name+":") { // seldom used
+			t.Errorf("docs/webhook.md does not show %s", f.name)
+		}
+	}
+}
+
+// TestChartTakesEveryField: the schema of the chart's values has every field but those
+// that the chart itself writes.
+func TestChartTakesEveryField(t *testing.T) {
+	type schema struct {
+		Ref         string             `json:"$ref"`
+		Properties  map[string]*schema `json:"properties"`
+		Definitions map[string]*schema `json:"definitions"`
+	}
+	root := &schema{}
+	if err := json.Unmarshal(read(t, "../charts/proxy-client/values.schema.json"), root); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range fields() {
+		at := root.Properties["config"]
+		for name := range strings.SplitSeq(f.name, ".") {
+			if at = at.Properties[name]; at == nil {
+				break
+			}
+			if definition, ok := strings.CutPrefix(at.Ref, "#/definitions/"); ok {
+				at = root.Definitions[definition]
+			}
+		}
+		if ofChart := f.name == "version" || strings.HasPrefix(f.name, "images."); ofChart == (at != nil) {
+			t.Errorf("%s: the schema has it: %v; the chart writes it: %v", f.name, at != nil, ofChart)
+		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 )
 
 // The decisions about settings of the pod.
@@ -86,6 +87,9 @@ func settingsOfPods() []setting {
 		{field: "dnsConfig", change: dns("192.0.2.1", "100.104.0.10"), decision: refusedIf, words: "nameserver 100.104.0.10"},
 		{field: "dnsConfig", change: dns("::ffff:100.104.0.10"), decision: refusedIf, words: "nameserver ::ffff:100.104.0.10"},
 		{field: "dnsConfig", change: dns("192.0.2.1", "2001:db8::1", "x"), decision: noEffect},
+		{field: "resources", change: whole("256Mi", ""), decision: refusedIf, words: "spec.resources.limits.memory 256Mi"},
+		{field: "resources", change: whole("1Gi", "16Mi"), decision: refusedIf, words: "spec.resources.requests.memory 16Mi"},
+		{field: "resources", change: whole("1Gi", "512Mi"), decision: noEffect},
 		{field: "runtimeClassName", change: func(p *corev1.Pod) { p.Spec.RuntimeClassName = new("gvisor") }, decision: warnedIf, words: "gVisor"},
 		{field: "runtimeClassName", change: func(p *corev1.Pod) { p.Spec.RuntimeClassName = new("runsc-kvm") }, decision: warnedIf, words: "gVisor"},
 		{field: "runtimeClassName", change: func(p *corev1.Pod) { p.Spec.RuntimeClassName = new("nvidia") }, decision: noEffect},
@@ -274,5 +278,18 @@ func TestAppArmorAnnotations(t *testing.T) {
 		if d := cmp.Diff(map[string]string{}, mustRemove(t, once).Annotations, cmpopts.EquateEmpty()); d != "" {
 			t.Errorf("removed, it is left:\n%s", d)
 		}
+	}
+}
+
+// whole gives a pod a limit and a request of memory for all containers together.
+func whole(limit, request string) func(*corev1.Pod) {
+	list := func(text string) corev1.ResourceList {
+		if text == "" {
+			return nil
+		}
+		return corev1.ResourceList{corev1.ResourceMemory: resource.MustParse(text)}
+	}
+	return func(p *corev1.Pod) {
+		p.Spec.Resources = &corev1.ResourceRequirements{Limits: list(limit), Requests: list(request)}
 	}
 }

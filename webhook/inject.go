@@ -32,6 +32,9 @@ const (
 	margin = 5 * time.Second
 )
 
+// memoryOfInitRedirect is its limit where the operator says none.
+const memoryOfInitRedirect = "64Mi"
+
 // initContainer is init-redirect. It runs as root, which an added capability needs to be
 // effective, and says so: the pod may want all its containers to be somebody else.
 func (in *injection) initContainer() corev1.Container {
@@ -47,7 +50,7 @@ func (in *injection) initContainer() corev1.Container {
 		Args: in.initRedirect.Args(),
 		Resources: in.requirements(in.Redirect.Resources, resources{
 			Requests: amounts{CPU: "10m", Memory: "16Mi"},
-			Limits:   amounts{Memory: "64Mi"},
+			Limits:   amounts{Memory: memoryOfInitRedirect},
 		}),
 		SecurityContext: security,
 		VolumeMounts: []corev1.VolumeMount{

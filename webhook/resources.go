@@ -42,10 +42,11 @@ func (a amounts) list() corev1.ResourceList {
 }
 
 // check says what is wrong with the first amount that is none, or that asks for more than
-// its limit. field is where they are, such as sidecar.resources. Whether the memory is
-// enough is for settings.memory.
-func (r resources) check(field string) (name, value, problem string) {
+// its limit, which is a default where the operator says none. field is where they are,
+// such as sidecar.resources.
+func (r resources) check(field string, fallback amounts) (name, value, problem string) {
 	limits := map[corev1.ResourceName]string{}
+	fallback.each(func(name corev1.ResourceName, text string) { limits[name] = text })
 	for _, part := range []struct {
 		name    string
 		amounts amounts
@@ -63,7 +64,7 @@ func (r resources) check(field string) (name, value, problem string) {
 			if part.name == "limits" {
 				limits[resourceName] = text
 			} else if limit, ok := limits[resourceName]; ok && q.Cmp(resource.MustParse(limit)) > 0 {
-				problem = fmt.Sprintf("is more than %s.limits.%s %q: lower the one or raise the other", field, resourceName, limit)
+				problem = fmt.Sprintf("is more than %s.limits.%s, which is %s: lower the one or raise the other", field, resourceName, limit)
 			}
 		})
 		if problem != "" {

@@ -3,6 +3,7 @@
 package webhook
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -140,10 +141,10 @@ func (s *settings) check() (name, value, problem string) {
 	default:
 		return "sidecar.readinessProbe", s.Sidecar.ReadinessProbe, "is not known: write true or false"
 	}
-	if name, value, problem := s.Sidecar.Resources.check("sidecar.resources"); problem != "" {
+	if name, value, problem := s.Sidecar.Resources.check("sidecar.resources", amounts{}); problem != "" {
 		return name, value, problem
 	}
-	if name, value, problem := s.Redirect.Resources.check("redirect.resources"); problem != "" {
+	if name, value, problem := s.Redirect.Resources.check("redirect.resources", amounts{Memory: memoryOfInitRedirect}); problem != "" {
 		return name, value, problem
 	}
 	return s.checkPodParts()
@@ -175,6 +176,9 @@ func (s *settings) memory(totalBuffer int64) (limit int64, problem string) {
 	limit = 2 * totalBuffer
 	text := s.Sidecar.Resources.Limits.Memory
 	if text == "" {
+		if q, err := resource.ParseQuantity(cmp.Or(s.Sidecar.Resources.Requests.Memory, "0")); err != nil || q.Value() > limit {
+			return 0, fmt.Sprintf("sidecar.resources.requests.memory %q is more than the limit, twice sidecar.totalBuffer: lower it, or set sidecar.resources.limits.memory", s.Sidecar.Resources.Requests.Memory)
+		}
 		return limit, ""
 	}
 	q, err := resource.ParseQuantity(text)

@@ -25,7 +25,8 @@ test/helm compares both.
   {{- $shoot = list (dict "field" "config.shoot.podCIDRs" "value" "192.0.2.0/24" "network" (include "proxy-client.network" (dict "field" "" "value" "192.0.2.0/24"))) -}}
 {{- end -}}
 {{- include "proxy-client.checkExclusions" (dict "shoot" $shoot "exclude" $exclude) -}}
-{{- include "proxy-client.checkPorts" (dig "excludePorts" list $config) -}}
+{{- include "proxy-client.checkSettings" $config -}}
+{{- include "proxy-client.checkPorts" (dict "ports" (dig "excludePorts" list $config) "proxyPort" (include "proxy-client.proxyPort" $config)) -}}
 {{- include "proxy-client.checkServers" (dict "addresses" (dig "proxyServer" "addresses" list $config) "shoot" $shoot "exclude" $exclude) -}}
 {{- with dig "proxyServer" "serverName" "" $config -}}
   {{- with include "proxy-client.hostProblem" (trim .) -}}
@@ -36,6 +37,7 @@ test/helm compares both.
   {{- fail (printf "config.proxyServer.tls.caConfigMap %q: the CA is in caSecret too, and can be in one of the two: leave one out" (dig "proxyServer" "tls" "caConfigMap" "" $config)) -}}
 {{- end -}}
 {{- include "proxy-client.checkMemory" (dig "sidecar" dict $config) -}}
+{{- include "proxy-client.checkAmounts" (dict "section" "redirect" "resources" (dig "redirect" "resources" dict $config | default dict) "memory" "64Mi") -}}
 {{- end -}}
 
 {{/* Refuses ranges that no shoot can have, of a list of dicts of field, value and network. */}}
@@ -90,15 +92,15 @@ test/helm compares both.
 {{- end -}}
 {{- end -}}
 
-{{/* Refuses what are no destination ports, of a list. */}}
+{{/* Refuses what are no destination ports, of a dict of ports and proxyPort. */}}
 {{- define "proxy-client.checkPorts" -}}
-{{- range . -}}
+{{- range .ports -}}
   {{- $text := include "proxy-client.text" . -}}
   {{- $number := regexReplaceAll "^0+" (trim $text) "" -}}
   {{- if not (regexMatch (include "proxy-client.port" $) $number) -}}
     {{- fail (printf "config.excludePorts %q is not a port: ports are whole numbers from 1 to 65535" $text) -}}
   {{- end -}}
-  {{- if eq $number "14001" -}}
+  {{- if eq $number $.proxyPort -}}
     {{- fail (printf "config.excludePorts %q is where redirected connections arrive: exclude another port" $text) -}}
   {{- end -}}
 {{- end -}}
@@ -152,21 +154,44 @@ test/helm compares both.
 {{- end -}}
 {{- end -}}
 
-{{/* Refuses a buffer and memory that do not go together, of the section sidecar. */}}
+{{/* Refuses buffers and memory that do not go together, of the section sidecar. */}}
 {{- define "proxy-client.checkMemory" -}}
 {{- $text := include "proxy-client.text" (dig "totalBuffer" "" .) | default "256MiB" -}}
 {{- $buffer := include "proxy-client.size" (dict "field" "config.sidecar.totalBuffer" "value" $text) | float64 -}}
-{{- if lt $buffer 16777216.0 -}}
-  {{- fail (printf "config.sidecar.totalBuffer %q is less than one connection may hold, 16MiB: raise it" $text) -}}
+{{- $one := include "proxy-client.text" (dig "connectionBuffer" "" .) | default "16MiB" -}}
+{{- $least := include "proxy-client.size" (dict "field" "config.sidecar.connectionBuffer" "value" $one) | float64 -}}
+{{- if lt $least 262144.0 -}}
+  {{- fail (printf "config.sidecar.connectionBuffer %q is too small to hold anything back: write 256KiB or more" $one) -}}
+{{- end -}}
+{{- if lt $buffer $least -}}
+  {{- fail (printf "config.sidecar.totalBuffer %q is less than one connection may hold, %s: raise it" $text $one) -}}
 {{- end -}}
 {{- $resources := default dict .resources -}}
-{{- range $kind := list "requests" "limits" -}}
-  {{- range $name, $value := dig $kind dict $resources -}}
+{{- include "proxy-client.checkAmounts" (dict "section" "sidecar" "resources" $resources "memory" (mulf 2 $buffer | printf "%.0f")) -}}
+{{- with dig "limits" "memory" "" $resources -}}
+  {{- $field := "config.sidecar.resources.limits.memory" -}}
+  {{- if lt (include "proxy-client.quantity" (dict "field" $field "value" .) | float64 | ceil) (mulf 2 $buffer) -}}
+    {{- fail (printf "%s %q is less than twice config.sidecar.totalBuffer, which is %s: raise it, or lower that" $field (include "proxy-client.text" .) $text) -}}
+  {{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Refuses amounts that are none, and requests above limits: of a dict of section, its
+resources, and the limit of memory where none is said. */}}
+{{- define "proxy-client.checkAmounts" -}}
+{{- $limits := dict "memory" .memory -}}
+{{- range $name, $value := dig "limits" dict .resources -}}
+  {{- if ne (toString $value) "" -}}{{- $_ := set $limits $name $value -}}{{- end -}}
+{{- end -}}
+{{- range $kind := list "limits" "requests" -}}
+  {{- range $name, $value := dig $kind dict $.resources -}}
     {{- if eq (toString $value) "" -}}{{- continue -}}{{- end -}}
-    {{- $field := printf "config.sidecar.resources.%s.%s" $kind $name -}}
-    {{- $amount := include "proxy-client.quantity" (dict "field" $field "value" $value) | float64 | ceil -}}
-    {{- if and (eq $kind "limits") (eq $name "memory") (lt $amount (mulf 2 $buffer)) -}}
-      {{- fail (printf "%s %q is less than twice config.sidecar.totalBuffer, which is %s: raise it, or lower that" $field (include "proxy-client.text" $value) $text) -}}
+    {{- $field := printf "config.%s.resources.%s.%s" $.section $kind $name -}}
+    {{- $amount := include "proxy-client.quantity" (dict "field" $field "value" $value) | float64 -}}
+    {{- if and (eq $kind "requests") (hasKey $limits $name) -}}
+      {{- if gt $amount (include "proxy-client.quantity" (dict "field" "" "value" (get $limits $name)) | float64) -}}
+        {{- fail (printf "%s %q is more than the limit: lower the one or raise the other" $field (include "proxy-client.text" $value)) -}}
+      {{- end -}}
     {{- end -}}
   {{- end -}}
 {{- end -}}

@@ -164,6 +164,9 @@ func (e *endpoint) noTLS(begins []byte) *Error {
 // alerted is the error of a server that answered with a TLS alert. With TLS 1.3
 // a client certificate is refused only after the client's handshake.
 func (e *endpoint) alerted(err error) *Error {
+	if e.server.dialer.certs.files.CertFile == "" {
+		return e.refused(fmt.Errorf("it refused the TLS connection: %w; no client certificate was given: give --client-cert and --client-key", err))
+	}
 	return e.refused(fmt.Errorf("it refused the TLS connection: %w; is --client-cert signed by the CA that it trusts?", err))
 }
 

@@ -250,6 +250,7 @@ func TestAppArmorAnnotations(t *testing.T) {
 	for _, container := range []string{initRedirect, proxyClient} {
 		name := appArmorPrefix + container
 		r, _ := goldenRequest(t, "plain")
+		r.Admission = true
 		authored := r.Pod.DeepCopy()
 		annotate(authored, name, "localhost/evil")
 		authored = received(t, authored)

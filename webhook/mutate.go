@@ -21,7 +21,10 @@ type Namespace struct {
 // Request is a pod and all that decides what becomes of it.
 type Request struct {
 	// Pod is never changed.
-	Pod       *corev1.Pod
+	Pod *corev1.Pod
+	// Admission is whether kube-apiserver asks, so that the pod's managedFields are
+	// those of the request that makes it. In a file they are another pod's.
+	Admission bool
 	Namespace Namespace
 	// Images are those that flags name; an empty one is not given. They beat the
 	// operator's configuration.
@@ -76,7 +79,7 @@ func Mutate(r Request) Result {
 	if refusal := checkPod(base); refusal != nil {
 		return *refusal
 	}
-	if old != nil && injectedJustNow(r.Pod) {
+	if old != nil && r.Admission && injectedJustNow(r.Pod) {
 		keepAppArmor(base, r.Pod)
 	}
 	s, refusal := r.settle()
@@ -100,7 +103,7 @@ func (r *Request) inject(base *corev1.Pod, in *injection, old *status) Result {
 	result := Result{Decision: Inject, Reason: ReasonInjected, Hash: st.Hash, Message: "added init-redirect, and proxy-client " + in.as()}
 	p := in.parts()
 	annotations := map[string]string{}
-	managed, justNow := len(r.Pod.ManagedFields) > 0, injectedJustNow(r.Pod)
+	managed, justNow := r.Admission && len(r.Pod.ManagedFields) > 0, r.Admission && injectedJustNow(r.Pod)
 	switch {
 	case old == nil:
 	case justNow && old.Version == st.Version:

@@ -127,7 +127,8 @@ func checkAfterAnother(t *testing.T, decision string, field func(*corev1.Contain
 	for _, native := range []string{nativeYes, nativeNo} {
 		r, _ := goldenRequest(t, "plain")
 		r.NativeSidecar = native
-		once := mutated(t, r, received(t, r.Pod))
+		r = admitted(t, r)
+		once := mutated(t, r, r.Pod)
 		r.Pod = once.Pod.DeepCopy()
 		for _, c := range ours(r.Pod) {
 			fill(field(c))

@@ -160,7 +160,7 @@ func TestOthersMayAdd(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r, _ := goldenRequest(t, "plain")
-			r.Pod = received(t, r.Pod)
+			r = admitted(t, r)
 			once := Mutate(r).Pod
 			r.Pod = once.DeepCopy()
 			tc.change(&r.Pod.Spec)

@@ -15,6 +15,14 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
+// admitted returns the request in which kube-apiserver asks about its pod for the first
+// time.
+func admitted(t testing.TB, r Request) Request {
+	t.Helper()
+	r.Pod, r.Admission = received(t, r.Pod), true
+	return r
+}
+
 // received returns a copy of a pod with the managedFields that kube-apiserver gives it
 // before it calls the first webhook. They hold the author's annotations, as far as they
 // matter here.
@@ -75,7 +83,8 @@ func TestRewrittenImagesStay(t *testing.T) {
 			for seed := range uint64(200) {
 				random := rand.New(rand.NewPCG(seed, 1))
 				r := someRequest(t, random)
-				once := mutated(t, r, received(t, r.Pod))
+				r = admitted(t, r)
+				once := mutated(t, r, r.Pod)
 				r.Pod = rewriteImages(once.Pod, rewrite)
 				if again := Mutate(r); again.Decision != Skip || again.Reason != ReasonAlreadyInjected || again.Hash != once.Hash {
 					t.Fatalf("seed %d: %s (%s): %s", seed, again.Decision, again.Reason, again.Message)
@@ -119,7 +128,8 @@ func TestRewrittenImagesStayBesideOtherChanges(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r, _ := goldenRequest(t, "plain")
-			once := mutated(t, r, received(t, r.Pod))
+			r = admitted(t, r)
+			once := mutated(t, r, r.Pod)
 			change(r.Pod)
 			want := rewriteImages(mutated(t, r, r.Pod).Pod, rewriters["a mirror"])
 			pod := rewriteImages(once.Pod, rewriters["a mirror"])
@@ -156,6 +166,7 @@ func TestPodsThatCameInjected(t *testing.T) {
 				r := someRequest(t, rand.New(rand.NewPCG(seed, 2)))
 				fresh := mutated(t, r, r.Pod)
 				came := received(t, come(&r, fresh.Pod))
+				r.Admission = true
 				if seed%2 == 0 {
 					came.Spec.InitContainers[0].TerminationMessagePath = "/dev/termination-log" // kube-apiserver's default
 				}
@@ -231,16 +242,25 @@ func TestAuthorsCannotSmuggle(t *testing.T) {
 			p.Spec.InitContainers[0].Image = "evil.example/init-redirect:v1.0.0"
 		},
 	} {
-		for _, managed := range []bool{true, false} { // false: in a file
-			t.Run(fmt.Sprintf("%s, managedFields %v", name, managed), func(t *testing.T) {
-				r, _ := goldenRequest(t, "plain")
-				fresh := mutated(t, r, r.Pod)
-				forged := fresh.Pod.DeepCopy()
-				change(forged)
-				if managed {
-					forged = received(t, forged)
-				}
-				checkOurs(t, "the first time", fresh.Pod, mutated(t, r, forged).Pod)
+		r, _ := goldenRequest(t, "plain")
+		fresh := mutated(t, r, r.Pod)
+		forged := fresh.Pod.DeepCopy()
+		change(forged)
+		older := forged.DeepCopy() // as of the pod of which this one is a copy
+		older.ManagedFields = received(t, r.Pod).ManagedFields
+		for _, tc := range []struct {
+			name      string
+			pod       *corev1.Pod
+			admission bool
+		}{
+			{"kube-apiserver", received(t, forged), true},
+			{"kube-apiserver without managedFields", forged, true},
+			{"a file", forged, false},
+			{"a file with managedFields", older, false},
+		} {
+			t.Run(name+", "+tc.name, func(t *testing.T) {
+				r.Admission = tc.admission
+				checkOurs(t, "the first time", fresh.Pod, mutated(t, r, tc.pod).Pod)
 			})
 		}
 	}
@@ -254,7 +274,8 @@ func TestManagedFieldsThatCannotBeRead(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r, _ := goldenRequest(t, "plain")
-			once := mutated(t, r, received(t, r.Pod))
+			r = admitted(t, r)
+			once := mutated(t, r, r.Pod)
 			pod := rewriteImages(once.Pod, rewriters["a mirror"])
 			pod.ManagedFields = append(pod.ManagedFields, metav1.ManagedFieldsEntry{Manager: "another", FieldsV1: fields})
 			checkOurs(t, "again", once.Pod, mutated(t, r, pod).Pod)

@@ -33,7 +33,7 @@ func unavailable(sentence string, err error) webhook.Result {
 // decide asks the sources that a pod needs, and package webhook. The namespace is the
 // request's: the object of a pod that a workload makes may not have one yet.
 func (h *handler) decide(ctx context.Context, namespace string, pod *corev1.Pod) webhook.Result {
-	request := webhook.Request{Pod: pod, Images: h.Images, Version: h.Version, Defaults: h.Defaults()}
+	request := webhook.Request{Pod: pod, Admission: true, Images: h.Images, Version: h.Version, Defaults: h.Defaults()}
 	if !webhook.Wanted(pod) {
 		return webhook.Mutate(request)
 	}

@@ -159,8 +159,7 @@ func keys(names ...string) []corev1.KeyToPath {
 }
 
 // hash is of all that the pod gets, and from whom.
-func (in *injection) hash() string {
-	p := in.parts()
+func (in *injection) hash(p parts) string {
 	text, err := json.Marshal([]any{in.Version, p.initRedirect, p.proxyClient, p.volumes, in.native, p.labels, p.pullSecrets})
 	if err != nil {
 		panic(fmt.Sprintf("containers of our own do not become JSON: %v", err))

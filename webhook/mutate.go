@@ -99,9 +99,9 @@ func Mutate(r Request) Result {
 // inject puts in what the pod gets. base is the pod without what is ours, and old the
 // status that it had.
 func (r *Request) inject(base *corev1.Pod, in *injection, old *status) Result {
-	st := status{Version: in.Version, Hash: in.hash()}
-	result := Result{Decision: Inject, Reason: ReasonInjected, Hash: st.Hash, Message: "added init-redirect, and proxy-client " + in.as()}
 	p := in.parts()
+	st := status{Version: in.Version, Hash: in.hash(p)}
+	result := Result{Decision: Inject, Reason: ReasonInjected, Hash: st.Hash, Message: "added init-redirect, and proxy-client " + in.as()}
 	annotations := map[string]string{}
 	managed, justNow := r.Admission && len(r.Pod.ManagedFields) > 0, r.Admission && injectedJustNow(r.Pod)
 	switch {

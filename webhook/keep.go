@@ -3,6 +3,7 @@
 package webhook
 
 import (
+	"maps"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -27,7 +28,12 @@ func (in *injection) parts() parts {
 // keeping returns the parts with what other webhooks have made of those that are in pod.
 // docs/pod-fields.md lists which fields they may change.
 func (p parts) keeping(pod *corev1.Pod) parts {
-	kept := parts{kept(pod, p.initRedirect), kept(pod, p.proxyClient), slices.Clone(p.volumes), p.labels, p.pullSecrets}
+	kept := parts{kept(pod, p.initRedirect), kept(pod, p.proxyClient), slices.Clone(p.volumes), maps.Clone(p.labels), p.pullSecrets}
+	for name := range kept.labels {
+		if value, ok := pod.Labels[name]; ok {
+			kept.labels[name] = value
+		}
+	}
 	for i, wanted := range kept.volumes {
 		if j := slices.IndexFunc(pod.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == wanted.Name }); j >= 0 {
 			kept.volumes[i] = pod.Spec.Volumes[j]

@@ -147,6 +147,30 @@ func TestRewrittenImagesStayBesideOtherChanges(t *testing.T) {
 	}
 }
 
+// What another webhook makes of the operator's labels stays too, also on a pod that is
+// put in order again.
+func TestLabelsOfOtherWebhooksStay(t *testing.T) {
+	const label = "networking.example/to-dns"
+	r, _ := goldenRequest(t, "pod-parts")
+	r = admitted(t, r)
+	r.Pod = mutated(t, r, r.Pod).Pod
+	if r.Pod.Labels[label] != "allowed" {
+		t.Fatalf("the labels are %v", r.Pod.Labels)
+	}
+	r.Pod.Labels[label] = "another"
+	if again := Mutate(r); again.Reason != ReasonAlreadyInjected {
+		t.Errorf("again: %s (%s): %s", again.Decision, again.Reason, again.Message)
+	}
+	r.Pod.Spec.InitContainers[0].Args = nil
+	if got := mutated(t, r, r.Pod).Pod.Labels; got[label] != "another" {
+		t.Errorf("the labels are %v", got)
+	}
+	delete(r.Pod.Labels, label)
+	if got := mutated(t, r, r.Pod).Pod.Labels; got[label] != "allowed" {
+		t.Errorf("the labels are %v", got)
+	}
+}
+
 // A pod that came with a status annotation, of whatever version, gets all that is ours
 // anew. What another webhook then does to its images stays as well.
 func TestPodsThatCameInjected(t *testing.T) {

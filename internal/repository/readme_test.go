@@ -27,9 +27,15 @@ import (
 // next heading: for each row whose first cell is code, that code and the cells.
 func table(t *testing.T, heading string) map[string][]string {
 	t.Helper()
-	_, rest, found := strings.Cut(read(t, filepath.Join(root, "README.md")), "\n"+heading+"\n")
+	return tableOf(t, "README.md", heading)
+}
+
+// tableOf is table for any document.
+func tableOf(t *testing.T, document, heading string) map[string][]string {
+	t.Helper()
+	_, rest, found := strings.Cut(read(t, filepath.Join(root, document)), "\n"+heading+"\n")
 	if !found {
-		t.Fatalf("README.md has no heading %q", heading)
+		t.Fatalf("%s has no heading %q", document, heading)
 	}
 	rows := map[string][]string{}
 	for line := range strings.SplitSeq(rest, "\n") {
@@ -45,7 +51,7 @@ func table(t *testing.T, heading string) map[string][]string {
 		}
 		name := strings.Trim(cells[0], "`")
 		if rows[name] != nil {
-			t.Errorf("README.md, %s: %s stands there twice", heading, name)
+			t.Errorf("%s, %s: %s stands there twice", document, heading, name)
 		}
 		rows[name] = cells
 	}
@@ -126,6 +132,27 @@ func TestReadmeHasEveryFlag(t *testing.T) {
 			program.add(fs)
 			fs.VisitAll(func(f *pflag.Flag) { checkDefault(t, f, documented[f.Name]) })
 		})
+	}
+}
+
+// flagInCell finds a flag in a table's cell, which may have several.
+var flagInCell = regexp.MustCompile("`--([a-z-]+)`")
+
+// The commands about manifests have the flags that docs/webhook.md says.
+func TestWebhookDocumentHasEveryFlag(t *testing.T) {
+	bin := t.TempDir()
+	goTool(t, "build", "-buildvcs=false", "-o", bin+"/", "./cmd/webhook")
+	var documented []string
+	for _, cells := range tableOf(t, "docs/webhook.md", "## Manifests instead of a webhook") {
+		for _, match := range flagInCell.FindAllStringSubmatch(cells[0], -1) {
+			documented = append(documented, match[1])
+		}
+	}
+	slices.Sort(documented)
+	for _, command := range []string{"inject", "explain"} {
+		if diff := cmp.Diff(flagsOf(t, filepath.Join(bin, "webhook"), command), documented); diff != "" {
+			t.Errorf("flags of %s (-%[1]s --help +docs/webhook.md):\n%[2]s", command, diff)
+		}
 	}
 }
 

@@ -85,3 +85,30 @@ func TestUninjectSaysNothingOfTheLabel(t *testing.T) {
 		}
 	}
 }
+
+// TestDocumentHasEachController: docs/webhook.md has a row for each kind whose labels
+// become pods' labels, with where they do.
+func TestDocumentHasEachController(t *testing.T) {
+	document := string(read(t, "../../docs/webhook.md"))
+	_, section, found := strings.Cut(document, "\n## The label anywhere else\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	if !found {
+		t.Fatal("docs/webhook.md has no section about the label anywhere else")
+	}
+	for _, c := range controllers() {
+		for _, kind := range c.kinds {
+			path := strings.TrimPrefix(c.labels, "spec.workflowSpec.")
+			ok := slices.ContainsFunc(strings.Split(section, "\n"), func(row string) bool {
+				return strings.Contains(row, "`"+kind+"`") && strings.Contains(row, path)
+			})
+			if !ok {
+				t.Errorf("docs/webhook.md has no row with %s and %s", kind, path)
+			}
+		}
+	}
+	for kind := range workloads() {
+		if !strings.Contains(section, kind) {
+			t.Errorf("docs/webhook.md does not name %s", kind)
+		}
+	}
+}

@@ -141,7 +141,7 @@ test-release: need-root packages-test packages-images tools ## two releases of a
 
 .PHONY: manifests
 manifests: helm ## rewrite what is made of the chart: deploy/ and the golden files
-	@go test -C test/helm -count=1 -run '^(TestTemplate|TestNotes|TestManifestsAreUpToDate)$$' . -update
+	@go test -C test/helm -count=1 -run '^(TestTemplate|TestNotes|TestHooks|TestManifestsAreUpToDate)$$' . -update
 
 # Kubernetes takes its version from how it is linked.
 KUBE_VERSION = $(shell go list -C test/kubernetes -m -f '{{.Version}}' k8s.io/kubernetes)

@@ -16,10 +16,11 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/yamlsyntax"
 )
 
-// cluster says where the API server is.
-func (f *serveFlags) cluster() (*rest.Config, error) {
-	if f.kubeconfig != "" {
-		return readKubeconfig(f.kubeconfig)
+// cluster says where the API server is: by a kubeconfig file, or where there is none, as
+// the pod's ServiceAccount knows it.
+func cluster(kubeconfig string) (*rest.Config, error) {
+	if kubeconfig != "" {
+		return readKubeconfig(kubeconfig)
 	}
 	config, err := rest.InClusterConfig()
 	switch {

@@ -67,6 +67,7 @@ func newCommand(env environment) *cobra.Command {
 	root.AddCommand(
 		serveCommand(version, env.stdout, env.stderr),
 		injectCommand(env), uninjectCommand(env), explainCommand(env),
+		checkCommand(version, env),
 		commandline.VersionCommand("webhook", version, env.stdout),
 	)
 	commandline.Prepare(root)

@@ -115,7 +115,7 @@ func (f *serveFlags) run(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	var err error
-	if f.Cluster, err = f.cluster(); err != nil {
+	if f.Cluster, err = cluster(f.kubeconfig); err != nil {
 		return err
 	}
 	f.Cluster.UserAgent = "shoot-proxy-webhook/" + f.Version

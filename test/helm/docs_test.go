@@ -111,7 +111,7 @@ func TestEveryRefusalIsExplained(t *testing.T) {
 // to stand in its source.
 func TestWebhookKnowsWhatItIsGiven(t *testing.T) {
 	var source strings.Builder
-	for _, file := range append(files(t, root+"/cmd/webhook/*.go"), files(t, root+"/webhook/serve/*.go")...) {
+	for _, file := range slices.Concat(files(t, root+"/cmd/webhook/*.go"), files(t, root+"/webhook/serve/*.go"), files(t, root+"/webhook/check/*.go")) {
 		if !strings.HasSuffix(file, "_test.go") {
 			source.WriteString(read(t, file))
 		}
@@ -120,16 +120,19 @@ func TestWebhookKnowsWhatItIsGiven(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	given := []string{"/mutate", "shoot-proxy-webhook-certificates"}
+	given := []string{"/mutate", "shoot-proxy-webhook-certificates", "inject.shoot-proxy.io"}
 	for _, word := range given {
 		if !strings.Contains(text, " "+word+"\n") && !strings.Contains(text, "["+word+"]") {
 			t.Errorf("the chart does not have %s", word)
 		}
 	}
-	containers, _ := find(t, parse(t, text), "Deployment").at("spec", "template", "spec", "containers").([]any)
-	for _, arg := range list(containers[0].(map[string]any)["args"])[1:] {
-		name, _, _ := strings.Cut(strings.TrimPrefix(arg, "--"), "=")
-		given = append(given, name)
+	_, objects := hooks(t, chart+"/ci/defaults-values.yaml")
+	pod := find(t, objects, "Pod")
+	for _, container := range []any{webhookContainer(t, parse(t, text)), pod.at("spec", "containers").([]any)[0]} {
+		for _, arg := range list(container.(map[string]any)["args"]) {
+			name, _, _ := strings.Cut(strings.TrimPrefix(arg, "--"), "=")
+			given = append(given, name)
+		}
 	}
 	for _, word := range given {
 		if !strings.Contains(source.String(), `"`+word+`"`) {

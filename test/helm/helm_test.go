@@ -60,10 +60,10 @@ func run(t *testing.T, args ...string) (output string, err error) {
 	return stdout.String(), err
 }
 
-// template renders the chart with files of values.
+// template renders the chart with files of values, but for what `helm test` makes.
 func template(t *testing.T, values ...string) (string, error) {
 	t.Helper()
-	args := []string{"template", release, chart, "--namespace", namespace, "--kube-version", kubernetes}
+	args := []string{"template", release, chart, "--namespace", namespace, "--kube-version", kubernetes, "--skip-tests"}
 	for _, file := range values {
 		args = append(args, "--values", file)
 	}

@@ -43,6 +43,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 {{- end -}}
 
+{{/* Of what `helm test` makes: no selector of the webhook's means it. */}}
+{{- define "proxy-client.testLabels" -}}
+{{- include "proxy-client.labels" . | replace "app.kubernetes.io/component: webhook" "app.kubernetes.io/component: test" -}}
+{{- end -}}
+
 {{/* An image, of a list of the root and the image's values. */}}
 {{- define "proxy-client.image" -}}
 {{- $root := index . 0 -}}

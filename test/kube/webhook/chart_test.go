@@ -55,7 +55,7 @@ type manifests []*unstructured.Unstructured
 // render returns what helm makes of the chart, with values as --values reads them.
 func (p programs) render(t testing.TB, valueFiles ...string) manifests {
 	t.Helper()
-	args := []string{"template", release, p.chart, "--namespace", releaseNamespace}
+	args := []string{"template", release, p.chart, "--namespace", releaseNamespace, "--skip-tests"}
 	for _, file := range valueFiles {
 		args = append(args, "--values", file)
 	}

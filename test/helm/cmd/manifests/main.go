@@ -3,7 +3,7 @@
 // Manifests writes webhook.yaml and config.yaml of deploy, made of the rendered chart
 // that it reads:
 //
-//	helm template proxy-client CHART --namespace shoot-proxy | manifests FOLDER
+//	helm template proxy-client CHART --namespace shoot-proxy --skip-tests | manifests FOLDER
 package main
 
 import (

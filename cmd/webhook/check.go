@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/client-go/rest"
+
+	"github.com/shoot-proxy/proxy-client/internal/commandline"
+	"github.com/shoot-proxy/proxy-client/internal/options"
+	"github.com/shoot-proxy/proxy-client/webhook"
+	"github.com/shoot-proxy/proxy-client/webhook/check"
+)
+
+// checkCommand returns the command that asks a cluster for a labelled pod, with a webhook
+// of a version.
+func checkCommand(version string, env environment) *cobra.Command {
+	var cfg check.Config
+	var kubeconfig string
+	cmd := &cobra.Command{
+		Use:   "check",
+		Short: "Ask a cluster what becomes of a labelled pod",
+		Long: "check asks the API server for a labelled pod, as a dry run: nothing is made, and the webhook of the\n" +
+			"cluster is asked as for any other pod. Exit code 0 means that the pod is injected.",
+		Args: commandline.NoArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkFlags(cfg); err != nil {
+				return err
+			}
+			var err error
+			if cfg.Cluster, err = cluster(kubeconfig); err != nil {
+				return err
+			}
+			cfg.Cluster.UserAgent = "shoot-proxy-webhook/" + version
+			cfg.Cluster.WarningHandler = rest.NewWarningWriter(env.stderr, rest.WarningWriterOptions{})
+			sentence, err := check.Run(cmd.Context(), cfg)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(env.stdout, sentence)
+			return err
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&cfg.Namespace, "namespace", "default", "`namespace` of the pod")
+	flags.StringVar(&cfg.Image, "image", "shoot-proxy/webhook", "`image` of the pod's container, which is never pulled")
+	flags.BoolVar(&cfg.AllowRefusal, "allow-refusal", false, "exit with 0 also where the webhook answers and refuses the pod")
+	flags.DurationVar(&cfg.Timeout, "timeout", 30*time.Second, "how `long` to ask again while the API server cannot reach the webhook")
+	flags.StringVar(&kubeconfig, "kubeconfig", "", "`file` that says where the API server is; without, the pod's own service account does")
+	return cmd
+}
+
+// checkFlags refuses what can be refused before anything is asked.
+func checkFlags(cfg check.Config) error {
+	if len(validation.IsDNS1123Label(cfg.Namespace)) > 0 {
+		return &options.UsageError{Flag: "--namespace", Value: cfg.Namespace, Problem: "is not a namespace's name: write lower case letters, digits and -"}
+	}
+	if err := webhook.CheckImage(cfg.Image); err != nil {
+		return &options.UsageError{Flag: "--image", Value: cfg.Image, Problem: err.Error(), Err: err}
+	}
+	if cfg.Timeout <= 0 || cfg.Timeout > time.Hour {
+		return &options.UsageError{Flag: "--timeout", Value: cfg.Timeout.String(), Problem: "is not between 0s and 1h: write one such as 30s"}
+	}
+	return nil
+}

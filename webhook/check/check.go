@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package check asks a cluster for a labelled pod, as a dry run, and tells what the
+// webhook made of it. The request goes the way of every pod: through the API server,
+// its webhook configuration, the Service and the certificate. Nothing is stored.
+//
+//	sentence, err := check.Run(ctx, check.Config{
+//		Cluster: restConfig, Namespace: "monitoring", Image: "registry.example/app:1", Timeout: 30 * time.Second,
+//	})
+//
+// It knows nothing of what a webhook decides with: that is package webhook's, and the
+// cluster's.
+package check
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/rest"
+
+	"github.com/shoot-proxy/proxy-client/webhook"
+)
+
+// hookName is the webhook's name in the chart's MutatingWebhookConfiguration.
+const hookName = "inject.shoot-proxy.io"
+
+// interval is how long is waited until the pod is asked for again.
+const interval = time.Second
+
+// Config says which pod to ask for, and where.
+type Config struct {
+	// Cluster is the API server, and who asks. They need the right to make pods.
+	Cluster *rest.Config
+	// Namespace is where the pod would be.
+	Namespace string
+	// Image is that of the pod's container. It is never pulled.
+	Image string
+	// AllowRefusal makes a pod that the webhook refuses a success: the webhook
+	// answers, and its configuration may leave to namespaces where the shoot is.
+	AllowRefusal bool
+	// Timeout bounds the wait for a webhook that cannot be reached yet.
+	Timeout time.Duration
+}
+
+// Run asks until there is an answer of the webhook's, and returns what it was as a
+// sentence. The error says why there is none, or why the pod was refused.
+func Run(ctx context.Context, cfg Config) (sentence string, err error) {
+	client, err := corev1client.NewForConfig(cfg.Cluster)
+	if err != nil {
+		return "", fmt.Errorf("ask the API server for a pod: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, cfg.Timeout)
+	defer cancel()
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	last := errors.New("there was no time to ask: give a longer --timeout")
+	for {
+		pod, err := client.Pods(cfg.Namespace).Create(ctx, cfg.pod(), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		if ctx.Err() != nil && err != nil {
+			return "", last // of the time before: now the time was up
+		}
+		a := cfg.judge(pod, err)
+		if !a.again {
+			return a.sentence, a.err
+		}
+		last = a.err
+		select {
+		case <-ctx.Done():
+			return "", last
+		case <-ticker.C:
+		}
+	}
+}
+
+// pod is a labelled pod that asks for nothing else.
+func (c Config) pod() *corev1.Pod {
+	no := false
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{GenerateName: "webhook-check-", Labels: map[string]string{webhook.Label: "true"}},
+		Spec: corev1.PodSpec{
+			AutomountServiceAccountToken: &no,
+			Containers:                   []corev1.Container{{Name: "app", Image: c.Image}},
+		},
+	}
+}
+
+// answer is what became of the pod. again reports whether it may be another one soon.
+type answer struct {
+	sentence string
+	err      error
+	again    bool
+}
+
+// judge says what the API server's answer means.
+func (c Config) judge(pod *corev1.Pod, err error) answer {
+	status, ok := errors.AsType[*apierrors.StatusError](err)
+	where := fmt.Sprintf("a labelled pod in namespace %q", c.Namespace)
+	switch {
+	case err == nil && pod.Annotations[webhook.AnnotationStatus] != "":
+		return answer{sentence: where + " is injected: " + pod.Annotations[webhook.AnnotationStatus]}
+	case err == nil:
+		return answer{err: fmt.Errorf("the API server makes %s without asking the webhook: "+
+			"name a namespace that the webhook does not leave out, or look at kubectl get mutatingwebhookconfigurations", where)}
+	case !ok:
+		return answer{err: fmt.Errorf("the API server does not answer: %w", err), again: true}
+	}
+	message := status.ErrStatus.Message
+	if refusal, ok := strings.CutPrefix(message, fmt.Sprintf("admission webhook %q denied the request: ", hookName)); ok {
+		return c.judgeRefusal(where, refusal, status.ErrStatus.Code)
+	}
+	switch {
+	case strings.Contains(message, fmt.Sprintf("failed calling webhook %q", hookName)):
+		return answer{err: fmt.Errorf("the API server cannot ask the webhook: %s", message), again: true}
+	case apierrors.IsNotFound(err):
+		return answer{err: fmt.Errorf("there is no namespace %q: make it, or name another", c.Namespace)}
+	case apierrors.IsForbidden(err) && strings.Contains(message, `cannot create resource "pods"`), apierrors.IsUnauthorized(err):
+		return answer{err: fmt.Errorf("whoever asks may not make pods in namespace %q: give a --kubeconfig with that right: %s", c.Namespace, message)}
+	case status.ErrStatus.Code >= http.StatusInternalServerError, apierrors.IsTooManyRequests(err):
+		return answer{err: fmt.Errorf("the API server cannot say what becomes of %s: %s", where, message), again: true}
+	default:
+		return answer{err: fmt.Errorf("%s is refused, but not by the webhook: %s", where, message)}
+	}
+}
+
+// judgeRefusal says what the webhook's own no means.
+func (c Config) judgeRefusal(where, refusal string, code int32) answer {
+	switch {
+	case code == http.StatusServiceUnavailable:
+		return answer{err: fmt.Errorf("the webhook cannot decide: %s", refusal), again: true}
+	case c.AllowRefusal:
+		return answer{sentence: fmt.Sprintf("the webhook answers; it refuses %s: %s", where, refusal)}
+	default:
+		return answer{err: fmt.Errorf("the webhook refuses %s: %s", where, refusal)}
+	}
+}

@@ -53,7 +53,11 @@ type Config struct {
 // Run asks until there is an answer of the webhook's, and returns what it was as a
 // sentence. The error says why there is none, or why the pod was refused.
 func Run(ctx context.Context, cfg Config) (sentence string, err error) {
-	client, err := corev1client.NewForConfig(cfg.Cluster)
+	cluster := rest.CopyConfig(cfg.Cluster)
+	// One request a second needs no bound. With one, client-go fails shortly before the
+	// time is up with an error of its own.
+	cluster.QPS = -1
+	client, err := corev1client.NewForConfig(cluster)
 	if err != nil {
 		return "", fmt.Errorf("ask the API server for a pod: %w", err)
 	}

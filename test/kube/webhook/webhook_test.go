@@ -50,6 +50,7 @@ func TestWebhook(t *testing.T) {
 		{"bad pods are refused as explain says", (*installed).testRefused},
 		{"a warning reaches who makes the pod", (*installed).testWarning},
 		{"a dry run is injected and has no side effects", (*installed).testDryRun},
+		{"webhook check tells what becomes of a pod", (*installed).testCheck},
 		{"pods of workloads are injected", (*installed).testWorkloads},
 		{"images that another webhook rewrites stay", (*installed).testRewriters},
 		{"a forged status smuggles nothing in", (*installed).testForgery},

@@ -50,7 +50,7 @@ func checkCommand(version string, env environment) *cobra.Command {
 	flags.StringVar(&cfg.Image, "image", "shoot-proxy/webhook", "`image` of the pod's container, which is never pulled")
 	flags.BoolVar(&cfg.AllowRefusal, "allow-refusal", false, "exit with 0 also where the webhook answers and refuses the pod")
 	flags.DurationVar(&cfg.Timeout, "timeout", 30*time.Second, "how `long` to ask again while the API server cannot reach the webhook")
-	flags.StringVar(&kubeconfig, "kubeconfig", "", "`file` that says where the API server is; without, the pod's own service account does")
+	flags.Var((*filled)(&kubeconfig), "kubeconfig", "`file` that says where the API server is; without, the pod's own service account does")
 	return cmd
 }
 

@@ -28,6 +28,7 @@ func TestCheckRefusesBadFlags(t *testing.T) {
 		{"no time", `--timeout "0s": is not between`, []string{"--timeout=0s"}},
 		{"much time", `--timeout "2h0m0s": is not between`, []string{"--timeout=2h"}},
 		{"no cluster", "--kubeconfig: is missing", nil},
+		{"empty kubeconfig", "--kubeconfig", []string{"--kubeconfig="}},
 		{"bad kubeconfig", `--kubeconfig "` + kubeconfig + `": has kind ""`, []string{"--kubeconfig", kubeconfig}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -15,8 +15,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/webhook"
 )
 
-// document explains the webhook. Examples are there, in the README, and where the
-// installation is explained.
+// document explains the webhook. Examples are there, in the README, where the
+// installation is explained, and beside the chart.
 const (
 	document = root + "/docs/webhook.md"
 	readme   = root + "/README.md"
@@ -25,11 +25,11 @@ const (
 
 var block = regexp.MustCompile("(?ms)^( *)```yaml\n(.*?)^ *```$")
 
-// examples returns the YAML blocks of all three that have some text in them.
+// examples returns the YAML blocks of all of them that have some text in them.
 func examples(t *testing.T, text string) []string {
 	t.Helper()
 	var found []string
-	for _, match := range block.FindAllStringSubmatch(read(t, readme)+read(t, document)+read(t, install), -1) {
+	for _, match := range block.FindAllStringSubmatch(read(t, readme)+read(t, document)+read(t, install)+read(t, chart+"/README.md"), -1) {
 		indent, example := match[1], match[2]
 		example = strings.ReplaceAll("\n"+example, "\n"+indent, "\n")[1:] // of a list
 		if strings.Contains(example, text) {
@@ -37,7 +37,7 @@ func examples(t *testing.T, text string) []string {
 		}
 	}
 	if len(found) == 0 {
-		t.Fatalf("%s, %s and %s have no example with %q", readme, document, install, text)
+		t.Fatalf("no document has an example with %q", text)
 	}
 	return found
 }
@@ -62,6 +62,30 @@ func TestDocumentedConfigurationIsAccepted(t *testing.T) {
 		} else if _, err := webhook.ParseConfig("the example", []byte(text)); err != nil {
 			t.Errorf("%s: %v", document, err)
 		}
+	}
+}
+
+// A chart that embeds ours as it is documented is what helm renders.
+func TestDocumentedParentChartWorks(t *testing.T) {
+	folder := filepath.Join(t.TempDir(), "parent")
+	if err := os.Mkdir(folder, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	// The documented repository is beside the parent's folder.
+	if err := os.CopyFS(filepath.Join(filepath.Dir(folder), "proxy-client"), os.DirFS(chart)); err != nil {
+		t.Fatal(err)
+	}
+	write(t, folder+"/Chart.yaml", "apiVersion: v2\nname: parent\nversion: 1.0.0\n"+examples(t, "# your Chart.yaml")[0])
+	write(t, folder+"/values.yaml", examples(t, "# your values.yaml")[0])
+	if output, err := run(t, "dependency", "update", folder); err != nil {
+		t.Fatalf("%v\n%s", err, output)
+	}
+	text, err := run(t, "template", "seed", folder, "--namespace", namespace, "--kube-version", kubernetes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if image, _ := webhookContainer(t, parse(t, text))["image"].(string); !strings.HasPrefix(image, "registry.example/") {
+		t.Errorf("the webhook's image is %s", image)
 	}
 }
 

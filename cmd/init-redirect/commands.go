@@ -128,7 +128,7 @@ func (p *program) verifyInstalled(ctx context.Context) error {
 	installed, err := redirect.VerifyInstalled(ctx, p.options)
 	if installed != nil {
 		p.log.Info("the rules that stand ask for", "shoot", installed.Shoot, "exclude", installed.Exclude,
-			"exclude_ports", installed.ExcludePorts, "exclude_uids", installed.ExcludeUIDs,
+			"exclude_ports", redirect.Ranges(installed.ExcludePorts), "exclude_uids", installed.ExcludeUIDs,
 			"proxy_port", installed.ProxyPort, "proxy_uid", installed.ProxyUID, "backends", installed.Backends)
 	}
 	if err != nil {

@@ -24,7 +24,7 @@ func TestVerifyAndDumpNeedNoFlags(t *testing.T) {
 		t.Fatalf("apply: exit code %d: %s", o.code, o.stderr)
 	}
 	o := start(t, in(pod), "verify", "--log-format=json")
-	for _, want := range []string{`"shoot":["100.64.0.0/12","fd00:10::/48"]`, `"exclude_ports":[22]`, `"proxy_port":14002`, `"backends":{"IPv4":"legacy","IPv6":"legacy"}`} {
+	for _, want := range []string{`"shoot":["100.64.0.0/12","fd00:10::/48"]`, `"exclude_ports":["22"]`, `"proxy_port":14002`, `"backends":{"IPv4":"legacy","IPv6":"legacy"}`} {
 		if o.code != exitDone || !strings.Contains(o.stderr, want) {
 			t.Errorf("verify: exit code %d, and it lacks %s: %s", o.code, want, o.stderr)
 		}

@@ -207,9 +207,9 @@ func TestInitRedirectConfig(t *testing.T) {
 	}{
 		{
 			"everything", theInit,
-			[]string{pods, "--proxy-port=1", "--proxy-uid=4294967294", "--exclude-port=443,22", "--exclude-port=22,65535", "--exclude-uid=1337,0", "--iptables=legacy", "--netns=" + namespace, "--log-level=WARN"},
+			[]string{pods, "--proxy-port=1", "--proxy-uid=4294967294", "--exclude-port=443,22", "--exclude-port=22,65535", "--exclude-port=441-444,30000-30000", "--exclude-uid=1337,0", "--iptables=legacy", "--netns=" + namespace, "--log-level=WARN"},
 			&InitRedirectConfig{
-				CIDRs: mustSet(t, "100.64.0.0/12"), ProxyPort: 1, ProxyUID: 4294967294, ExcludePorts: []uint16{22, 443, 65535}, ExcludeUIDs: []uint32{0, 1337},
+				CIDRs: mustSet(t, "100.64.0.0/12"), ProxyPort: 1, ProxyUID: 4294967294, ExcludePorts: []uint16{22, 441, 442, 443, 444, 30000, 65535}, ExcludeUIDs: []uint32{0, 1337},
 				Backend: "legacy", Netns: namespace, Output: "table", Log: Log{"text", slog.LevelWarn},
 			},
 		},

@@ -19,7 +19,8 @@ type InitRedirect struct {
 	ProxyPort int64
 	// ProxyUID is --proxy-uid, the uid that proxy-client runs as.
 	ProxyUID int64
-	// ExcludePort is --exclude-port, destination ports that are left alone.
+	// ExcludePort is --exclude-port, destination ports that are left alone, and
+	// ranges of them.
 	ExcludePort []string
 	// ExcludeUID is --exclude-uid, users whose connections are left alone.
 	ExcludeUID []string
@@ -47,7 +48,7 @@ func (o *InitRedirect) settings() []setting {
 	return append(o.Shared.settings(), []setting{
 		{"proxy-port", (*numberValue)(&o.ProxyPort), "`port` on loopback where proxy-client listens, 1 to 65535"},
 		{"proxy-uid", (*numberValue)(&o.ProxyUID), "`uid` that proxy-client runs as, and nothing else in the pod; its connections are never redirected"},
-		{"exclude-port", (*listValue)(&o.ExcludePort), "destination `ports` that are left alone, such as 22,9443; comma-separated or repeated"},
+		{"exclude-port", (*listValue)(&o.ExcludePort), "destination `ports` that are left alone, such as 22,9443,30000-32767; comma-separated or repeated"},
 		{"exclude-uid", (*listValue)(&o.ExcludeUID), "`uids` whose connections are left alone, such as 1337; comma-separated or repeated"},
 		{"iptables", (*textValue)(&o.Iptables), "`backend` of the rules: nft, legacy, or auto for the one in use"},
 		{"netns", (*textValue)(&o.Netns), "`path` of the network namespace to work in, such as /run/netns/pod or /proc/1234/ns/net (default our own)"},

@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // proxyPort validates --proxy-port.
@@ -53,20 +54,37 @@ func (o *InitRedirect) excludePorts() ([]uint16, error) {
 	}
 	var ports []uint16
 	for _, value := range values {
-		port, err := strconv.ParseUint(value, 10, 16)
-		if err != nil || port == 0 {
-			return nil, &UsageError{Flag: "--exclude-port", Value: value, Problem: "is not a port: ports are whole numbers from 1 to 65535"}
+		first, last, ok := portRange(value)
+		if !ok {
+			return nil, &UsageError{Flag: "--exclude-port", Value: value, Problem: "is not a port: ports are whole numbers from 1 to 65535, and a range is written 30000-32767"}
 		}
-		if int64(port) == o.ProxyPort {
+		if int64(first) <= o.ProxyPort && o.ProxyPort <= int64(last) {
+			is := "is"
+			if first != last {
+				is = "contains"
+			}
 			return nil, &UsageError{
 				Flag: "--exclude-port", Value: value,
-				Problem: fmt.Sprintf("is --proxy-port %d, where redirected connections arrive: exclude another port, or move the proxy", o.ProxyPort),
+				Problem: fmt.Sprintf("%s --proxy-port %d, where redirected connections arrive: exclude another port, or move the proxy", is, o.ProxyPort),
 			}
 		}
-		ports = append(ports, uint16(port))
+		for port := int(first); port <= int(last); port++ {
+			ports = append(ports, uint16(port))
+		}
 	}
 	slices.Sort(ports)
 	return slices.Compact(ports), nil
+}
+
+// portRange reads a port, or two with a hyphen in between and the lower one first.
+func portRange(value string) (first, last uint16, ok bool) {
+	from, to, ranged := strings.Cut(value, "-")
+	if !ranged {
+		to = from
+	}
+	a, err1 := strconv.ParseUint(from, 10, 16)
+	b, err2 := strconv.ParseUint(to, 10, 16)
+	return uint16(a), uint16(b), err1 == nil && err2 == nil && a > 0 && a <= b
 }
 
 // excludeUIDs validates --exclude-uid. Unlike a proxy uid any uid will do, root

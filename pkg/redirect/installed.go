@@ -109,7 +109,7 @@ func (i *Installed) Differences(cfg Config) ([]string, error) {
 	for _, one := range []struct{ what, asked, stands string }{
 		{"shoot CIDRs", list(t.redirectable(t.set.Shoot())), list(i.Shoot)},
 		{"excluded CIDRs", list(t.redirectable(t.set.Excluded())), list(i.Exclude)},
-		{"excluded ports", list(canonical(cfg.ExcludePorts)), list(i.ExcludePorts)},
+		{"excluded ports", list(Ranges(cfg.ExcludePorts)), list(Ranges(i.ExcludePorts))},
 		{"excluded uids", list(uids), list(i.ExcludeUIDs)},
 		{"the proxy's port", fmt.Sprint(cfg.ProxyPort), fmt.Sprint(i.ProxyPort)},
 		{"the proxy's uid", fmt.Sprint(cfg.ProxyUID), fmt.Sprint(i.ProxyUID)},
@@ -137,7 +137,7 @@ func (i *Installed) String() string {
 		}
 	}
 	return fmt.Sprintf("shoot CIDRs %s; excluded CIDRs %s; excluded ports %s; excluded uids %s; proxy port %d; proxy uid %d; %s",
-		list(i.Shoot), list(i.Exclude), list(i.ExcludePorts), list(i.ExcludeUIDs), i.ProxyPort, i.ProxyUID, strings.Join(backends, ", "))
+		list(i.Shoot), list(i.Exclude), list(Ranges(i.ExcludePorts)), list(i.ExcludeUIDs), i.ProxyPort, i.ProxyUID, strings.Join(backends, ", "))
 }
 
 func list[T any](values []T) string {

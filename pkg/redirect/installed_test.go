@@ -35,7 +35,10 @@ func installedOf(t *testing.T, cfg Config) *Installed {
 func TestRulesSayWhatTheyWereMadeFor(t *testing.T) {
 	many := richConfig(IPv4)
 	for port := range uint16(31) { // three rules of multiport
-		many.ExcludePorts = append(many.ExcludePorts, 30000+port)
+		many.ExcludePorts = append(many.ExcludePorts, 30000+2*port)
+	}
+	for port := range uint16(1000) { // and a range
+		many.ExcludePorts = append(many.ExcludePorts, 40000+port)
 	}
 	many.ExcludeUIDs = []uint32{7, 0, 14001, 2000, 7}
 	dual := richConfig(IPv6)
@@ -81,7 +84,7 @@ func TestDifferencesShowBothSides(t *testing.T) {
 	want := []string{
 		"shoot CIDRs: asked for 10.250.0.0/16,100.64.0.0/12,fd00:10::/48, and the rules that stand have 100.64.0.0/12",
 		"excluded CIDRs: asked for none, and the rules that stand have 100.64.0.10/32",
-		"excluded ports: asked for none, and the rules that stand have 22,9443",
+		"excluded ports: asked for none, and the rules that stand have 22,9443,30000-30003",
 		"excluded uids: asked for none, and the rules that stand have 2000",
 		"the proxy's port: asked for 14002, and the rules that stand have 14001",
 		"the proxy's uid: asked for 14003, and the rules that stand have 14001",
@@ -105,7 +108,7 @@ func TestInstalledRulesAreVerifiedWithoutFlags(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := installed.Backends[f]; got != b || len(installed.Backends) != 1 || installed.ProxyUID != 14001 || len(installed.ExcludePorts) != 2 {
+		if got := installed.Backends[f]; got != b || len(installed.Backends) != 1 || installed.ProxyUID != 14001 || len(installed.ExcludePorts) != 6 {
 			t.Errorf("the rules ask for %s", installed)
 		}
 		report, err := Dump(t.Context(), p.options(t, BackendAuto))

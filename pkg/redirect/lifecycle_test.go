@@ -17,7 +17,7 @@ import (
 // richConfig has a rule of every kind.
 func richConfig(f Family) Config {
 	cfg := configFor(shootCIDR(f))
-	cfg.ExcludePorts, cfg.ExcludeUIDs = []uint16{22, 9443}, []uint32{2000}
+	cfg.ExcludePorts, cfg.ExcludeUIDs = []uint16{22, 9443, 30000, 30001, 30002, 30003}, []uint32{2000}
 	cfg.Exclude = prefixes("100.64.0.10/32")
 	if f == IPv6 {
 		cfg.Exclude = prefixes("fd00:10:0:1::/64")

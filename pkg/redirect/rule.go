@@ -24,7 +24,8 @@ type Rule struct {
 	TCP, NotTCP bool
 	// NotSYN is set for TCP packets that do not ask for a connection.
 	NotSYN bool
-	// Ports holds TCP destination ports, at most 15 (xt_multiport.h), sorted.
+	// Ports holds TCP destination ports, sorted: at most 15 (xt_multiport.h), of which
+	// three or more in a row count as two.
 	Ports []uint16
 	// ICMPv6 is a type of ICMPv6 message (RFC 4443); 0 is any packet.
 	ICMPv6 uint8
@@ -117,14 +118,6 @@ func (r Rule) String() string {
 
 // synFlags are the flags that --syn looks at, and those that have to be set.
 var synFlags = [2]string{"FIN,SYN,RST,ACK", "SYN"}
-
-func portList(ports []uint16) string {
-	all := make([]string, 0, len(ports))
-	for _, p := range ports {
-		all = append(all, strconv.Itoa(int(p)))
-	}
-	return strings.Join(all, ",")
-}
 
 // listed is a rule as `iptables -v -S` shows it.
 type listed struct {
@@ -292,20 +285,6 @@ func parseDestination(s string) (netip.Prefix, bool) {
 	}
 	p, err := netip.ParsePrefix(s)
 	return p, err == nil && p == p.Masked()
-}
-
-// parsePorts reads 22 and 22,80: no ranges and no 0, which this package never
-// writes.
-func parsePorts(s string) ([]uint16, bool) {
-	var ports []uint16
-	for part := range strings.SplitSeq(s, ",") {
-		n, err := strconv.ParseUint(part, 10, 16)
-		if err != nil || n == 0 {
-			return nil, false
-		}
-		ports = append(ports, uint16(n))
-	}
-	return ports, true
 }
 
 // split cuts a line into words, at spaces that are not inside double quotes.

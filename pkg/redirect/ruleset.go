@@ -185,7 +185,7 @@ func (t *target) exemptions(f Family) []Rule {
 		ret(Rule{UID: &t.cfg.ProxyUID}),
 		ret(Rule{Out: "lo"}),
 	}
-	for ports := range slices.Chunk(canonical(t.cfg.ExcludePorts), maxMultiport) {
+	for _, ports := range chunks(canonical(t.cfg.ExcludePorts)) {
 		rules = append(rules, ret(Rule{TCP: true, Ports: ports}))
 	}
 	for _, uid := range canonical(t.cfg.ExcludeUIDs) {

@@ -96,12 +96,19 @@ test/helm compares both.
 {{- define "proxy-client.checkPorts" -}}
 {{- range .ports -}}
   {{- $text := include "proxy-client.text" . -}}
-  {{- $number := regexReplaceAll "^0+" (trim $text) "" -}}
-  {{- if not (regexMatch (include "proxy-client.port" $) $number) -}}
-    {{- fail (printf "config.excludePorts %q is not a port: ports are whole numbers from 1 to 65535" $text) -}}
+  {{- $ends := splitList "-" (trim $text) -}}
+  {{- range $ends -}}
+    {{- if or (gt (len $ends) 2) (not (regexMatch (include "proxy-client.port" $) (regexReplaceAll "^0+" . ""))) -}}
+      {{- fail (printf "config.excludePorts %q is not a port: ports are whole numbers from 1 to 65535, and a range is written 30000-32767" $text) -}}
+    {{- end -}}
   {{- end -}}
-  {{- if eq $number $.proxyPort -}}
-    {{- fail (printf "config.excludePorts %q is where redirected connections arrive: exclude another port" $text) -}}
+  {{- $first := first $ends | float64 -}}
+  {{- $last := last $ends | float64 -}}
+  {{- if gt $first $last -}}
+    {{- fail (printf "config.excludePorts %q is not a port: a range is written with the lower one first, such as 30000-32767" $text) -}}
+  {{- end -}}
+  {{- if and (le $first (float64 $.proxyPort)) (ge $last (float64 $.proxyPort)) -}}
+    {{- fail (printf "config.excludePorts %q is, or has, the port %s where redirected connections arrive: exclude others" $text $.proxyPort) -}}
   {{- end -}}
 {{- end -}}
 {{- end -}}

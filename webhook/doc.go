@@ -23,6 +23,12 @@
 // rendered by package options, which the programs parse them with, so what is
 // refused here is what they would refuse.
 //
+// # Asked again
+//
+// kube-apiserver asks again after another webhook has changed the pod. What that one made
+// of our containers stays, but for what makes the redirect. What a pod's author has put
+// under our names is replaced. managedFields tell the two apart, see [Request].
+//
 // # Fail closed
 //
 // A pod whose label asks for the shoot, and which would get no redirect, would send

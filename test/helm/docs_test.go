@@ -16,11 +16,12 @@ import (
 )
 
 // document explains the webhook. Examples are there, in the README, where the
-// installation is explained, and beside the chart.
+// installation and other systems are explained, and beside the chart.
 const (
 	document = root + "/docs/webhook.md"
 	readme   = root + "/README.md"
 	install  = root + "/docs/install.md"
+	systems  = root + "/docs/systems.md"
 )
 
 var block = regexp.MustCompile("(?ms)^( *)```yaml\n(.*?)^ *```$")
@@ -29,7 +30,7 @@ var block = regexp.MustCompile("(?ms)^( *)```yaml\n(.*?)^ *```$")
 func examples(t *testing.T, text string) []string {
 	t.Helper()
 	var found []string
-	for _, match := range block.FindAllStringSubmatch(read(t, readme)+read(t, document)+read(t, install)+read(t, chart+"/README.md"), -1) {
+	for _, match := range block.FindAllStringSubmatch(read(t, readme)+read(t, document)+read(t, install)+read(t, systems)+read(t, chart+"/README.md"), -1) {
 		indent, example := match[1], match[2]
 		example = strings.ReplaceAll("\n"+example, "\n"+indent, "\n")[1:] // of a list
 		if strings.Contains(example, text) {

@@ -57,6 +57,7 @@ func TestWebhook(t *testing.T) {
 		{"the namespace's ConfigMap is a source", (*installed).testConfigMap},
 		{"a ConfigMap that the operator does not list is none", (*installed).testOtherConfigMap},
 		{"Gardener's Cluster is a source", (*installed).testGardener},
+		{"a quota on CPU limits refuses as documented", (*installed).testQuota},
 		{"old nodes get the classic order", (*installed).testOldNodes},
 		{"the chart's rights are the least", (*installed).testRights},
 		{"without a webhook labelled pods are refused, others not", (*installed).testDown},

@@ -22,7 +22,7 @@ func TestBadConfig(t *testing.T) {
 		{"unknown field", header + "shoot: {podCidrs: [100.64.0.0/12]}\n", "--config has in line 3 the unknown field podCidrs in section shoot: did you mean podCIDRs?"},
 		{"a field of another section", header + "podCIDRs: [100.64.0.0/12]\n", "--config has in line 3 the unknown field podCIDRs: it belongs into section shoot"},
 		{"a ConfigMap", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: shoot-proxy}\ndata: {config.yaml: text}\n", "--config is the whole ConfigMap: give a file with what its key config.yaml holds"},
-		{"a template", header + "proxyServer: {{ .Values.proxyServer }}\n", "--config is a template that is not rendered (line 3)"},
+		{"a template", header + "proxyServer: {{ .Values.proxyServer }}\n", "--config has {{ outside of quotes (line 3)"},
 		{"wrong type", header + "shoot: {podCIDRs: {a: b}}\n", "--config has in line 3 a mapping for shoot.podCIDRs: write a list"},
 		{"a text for a list", header + "shoot: {podCIDRs: 100.64.0.0/12}\n", `--config has in line 3 "100.64.0.0/12" for shoot.podCIDRs: write a list, [100.64.0.0/12]`},
 		{"empty list", header + "shoot: {podCIDRs: []}\n", "--config shoot.podCIDRs is an empty list: leave it out, or write something into it"},

@@ -24,7 +24,7 @@ func Problem(err error, text []byte) string {
 // Unrendered is the end of a sentence about a text that has a template's action in a
 // line.
 func Unrendered(line int) string {
-	return fmt.Sprintf("is a template that is not rendered (line %d): render it first, as 'helm template' does", line)
+	return fmt.Sprintf("has {{ outside of quotes (line %d): if it is a template, render it first, as 'helm template' does, else write quotes", line)
 }
 
 // Plain is what a parser said in plain words, and as it was said where there are none.

@@ -57,8 +57,8 @@ func TestProblem(t *testing.T) {
 		{"yaml: line 7: did not find expected key", "", "does not parse: near line 7: a line does not fit to those above: check its indentation and its quotes"},
 		{"yaml: unknown anchor 'b' referenced", "a: *b", "does not parse: the alias *b has no anchor &b before it: write out what it stands for"},
 		{"yaml: line 2: something\x1b[2J new", "", "does not parse: near line 2: something [2J new"},
-		{"yaml: line 3: did not find expected key", "a: b\n{{- if .Values.a }}\nc: d\n", "is a template that is not rendered (line 2): render it first, as 'helm template' does"},
-		{"yaml: line 3: did not find expected key", "a: b\nc:\n  - {{ .Values.a }}\n", "is a template that is not rendered (line 3): render it first, as 'helm template' does"},
+		{"yaml: line 3: did not find expected key", "a: b\n{{- if .Values.a }}\nc: d\n", "has {{ outside of quotes (line 2): if it is a template, render it first, as 'helm template' does, else write quotes"},
+		{"yaml: line 3: did not find expected key", "a: b\nc:\n  - {{ .Values.a }}\n", "has {{ outside of quotes (line 3): if it is a template, render it first, as 'helm template' does, else write quotes"},
 		{"yaml: line 3: did not find expected key", "a: '{{ $labels.a }}'\nb: x {{ .c }}\n", "does not parse: near line 3: a line does not fit to those above: check its indentation and its quotes"},
 	} {
 		if got := Problem(errors.New(tt.said), []byte(tt.text)); got != tt.want {

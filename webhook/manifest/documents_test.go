@@ -28,8 +28,8 @@ func TestBadDocumentsAreOneSentence(t *testing.T) {
 		want           []string
 	}{
 		{"no YAML", "kind: Pod\nmetadata:\n  name: broken\n  labels: {a: [}\n", []string{"Pod broken", "does not parse", "near line 7", "a list in [ ] or a mapping in { } has no end"}},
-		{"a template", "kind: Pod\nmetadata:\n  name: {{ .Release.Name }}\n", []string{"Pod", "is a template that is not rendered (line 7)", "helm template"}},
-		{"a template with a branch", "kind: Pod\n{{- if .Values.a }}\nspec: {}\n{{- end }}\n", []string{"Pod", "is a template that is not rendered (line 6)", "helm template"}},
+		{"a template", "kind: Pod\nmetadata:\n  name: {{ .Release.Name }}\n", []string{"Pod", "has {{ outside of quotes (line 7)", "helm template"}},
+		{"a template with a branch", "kind: Pod\n{{- if .Values.a }}\nspec: {}\n{{- end }}\n", []string{"Pod", "has {{ outside of quotes (line 6)", "helm template"}},
 		{"a tab", "kind: Pod\nmetadata:\n\tname: broken\n", []string{"Pod", "does not parse", "line"}},
 		{"keys twice", "kind: Pod\nmetadata: {name: a}\nspec: {}\nspec: {}\n", []string{"Pod", `"spec" twice`, "line 8"}},
 		{"keys twice in JSON", `{"kind": "Pod", "spec": {"containers": [], "containers": [1]}}`, []string{`"containers" twice`}},

@@ -4,7 +4,11 @@ package manifest
 
 import (
 	"bytes"
-	"fmt"
+	"reflect"
+	"regexp"
+	"slices"
+
+	"go.yaml.in/yaml/v3"
 
 	"github.com/shoot-proxy/proxy-client/webhook"
 )
@@ -39,7 +43,7 @@ func join(files []File, process func([]byte) *Result) *Result {
 		if !out.add(r.Output) {
 			all.Outcomes = append(all.Outcomes, Outcome{
 				File:   before,
-				Result: webhook.Refused(webhook.ReasonBadRequest, "the file ends within a text, which a line break before the next file would change: end its last line"),
+				Result: webhook.Refused(webhook.ReasonBadRequest, "the file has no line break at its end, and one would change what it says: write it there"),
 			})
 		}
 		if len(r.Output) > 0 {
@@ -69,14 +73,9 @@ func (j *joined) add(stream []byte) (ok bool) {
 		j.stream = append(j.stream, stream...)
 		return true
 	}
-	if !bytes.HasSuffix(j.stream, []byte("\n")) {
-		if !endsAnywhere(j.stream) {
-			return false
-		}
-		j.stream = append(j.stream, '\n')
-	}
-	j.stream = append(append(j.stream, separator...), stream...)
-	return true
+	ended, ok := ended(j.stream)
+	j.stream = slices.Concat(ended, separator, stream)
+	return ok
 }
 
 // separatorFor returns what has to be between a stream and what comes before: nothing
@@ -99,19 +98,54 @@ func separatorFor(stream []byte) []byte {
 	return nil
 }
 
-// endsAnywhere reports whether the last document of a stream without a line break at
-// its end says the same with one. A block scalar does not.
-func endsAnywhere(stream []byte) bool {
+// ended returns a stream with a line break at its end, which says what it said without.
+// A block scalar would get the line break too, unless it says that it has none. ok is
+// false if there is another reason why the stream says something else.
+func ended(stream []byte) (_ []byte, ok bool) {
+	if bytes.HasSuffix(stream, []byte("\n")) {
+		return stream, true
+	}
 	documents := split(stream)
 	last := documents[len(documents)-1]
-	if last.json {
-		return true
-	}
+	longer := slices.Concat(stream, []byte("\n"))
 	before, problem := last.parse()
-	last.body = append(append([]byte{}, last.body...), '\n')
-	after, problemAfter := last.parse()
-	if problem != "" || problemAfter != "" {
-		return !last.hasContent() // a comment
+	if last.json || problem != "" {
+		return longer, true // a comment, or what is refused anyway
 	}
-	return fmt.Sprint(before.value) == fmt.Sprint(after.value)
+	if last.body = slices.Concat(last.body, []byte("\n")); last.says(before) {
+		return longer, true
+	}
+	start := len(stream) + 1 - len(last.body)
+	last.body = stripped(last.body, before.node)
+	return slices.Concat(stream[:start], last.body), last.says(before)
+}
+
+// says reports whether a document is the same to YAML as another.
+func (d *document) says(other *tree) bool {
+	t, problem := d.parse()
+	return problem == "" && reflect.DeepEqual(t.value, other.value)
+}
+
+// blockHeader is the begin of a block scalar, with its indicators (YAML 1.2, 8.1.1).
+var blockHeader = regexp.MustCompile(`[|>]([1-9]?)[+-]?([1-9]?)[ \t]*(#.*)?\r?$`)
+
+// stripped returns a document's body whose last block scalar says that no line break
+// belongs to it.
+func stripped(body []byte, n *yaml.Node) []byte {
+	for len(n.Content) > 0 {
+		n = n.Content[len(n.Content)-1]
+	}
+	lines := bytes.SplitAfter(body, []byte("\n"))
+	if n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) == 0 || n.Line < 1 || n.Line > len(lines) {
+		return body
+	}
+	header := lines[n.Line-1]
+	text := bytes.TrimSuffix(header, []byte("\n"))
+	at := blockHeader.FindSubmatchIndex(text)
+	if at == nil {
+		return body
+	}
+	indent := slices.Concat(text[at[2]:at[3]], text[at[4]:at[5]])
+	lines[n.Line-1] = slices.Concat(text[:at[0]+1], indent, []byte("-"), header[at[5]:])
+	return bytes.Join(lines, nil)
 }

@@ -2,10 +2,7 @@
 
 package manifest
 
-import (
-	"strings"
-	"testing"
-)
+import "testing"
 
 // TestJoin: what is between two files, and that each still says what it said.
 func TestJoin(t *testing.T) {
@@ -47,15 +44,31 @@ func TestJoin(t *testing.T) {
 	}
 }
 
-// TestJoinRefusesWhatItWouldChange: a block scalar at the end of a file has a line break
-// more once something follows.
-func TestJoinRefusesWhatItWouldChange(t *testing.T) {
-	files := []File{{Name: "a.yaml", Text: []byte("kind: A\nb: |\n  c")}, {Name: "b.yaml", Text: []byte("d: e\n")}}
-	result := UninjectFiles(files)
-	if result.Output != nil || result.Refused() != 1 || !strings.HasPrefix(result.Outcomes[len(result.Outcomes)-1].String(), "a.yaml: refused: the file ends within a text") {
-		t.Errorf("got %q, %v", result.Output, result.Outcomes)
-	}
-	if alone := UninjectFiles(files[:1]); string(alone.Output) != "kind: A\nb: |\n  c" {
-		t.Errorf("alone it becomes %q", alone.Output)
+// TestABlockScalarAtTheEndKeepsItsText: a line break behind it would be its own, and so it
+// is said to have none. Alone a file stays as it is.
+func TestABlockScalarAtTheEndKeepsItsText(t *testing.T) {
+	for text, want := range map[string]string{
+		"kind: A\nb: |\n  c":                 "kind: A\nb: |-\n  c",
+		"kind: A\nb: |+ # text\n  c":         "kind: A\nb: |- # text\n  c",
+		"kind: A\nb: >2\n   c\n  d":          "kind: A\nb: >2-\n   c\n  d",
+		"kind: A\nb: &x !!str |+2\n   c":     "kind: A\nb: &x !!str |2-\n   c",
+		"kind: A\nb:\n- |\n  |\n  |":         "kind: A\nb:\n- |-\n  |\n  |",
+		"kind: A\r\nb: |\r\n  c":             "kind: A\r\nb: |-\r\n  c",
+		"kind: A\nb: |\n  x\n---\nc: |\n  d": "kind: A\nb: |\n  x\n---\nc: |-\n  d",
+		"kind: A\nb: |-\n  c":                "kind: A\nb: |-\n  c",
+	} {
+		files := []File{{Name: "a.yaml", Text: []byte(text)}, {Name: "b.yaml", Text: []byte("d: e\n")}}
+		result := UninjectFiles(files)
+		if got := string(result.Output); got != want+"\n---\nd: e\n" {
+			t.Errorf("%q becomes %q, %v", text, got, result.Outcomes)
+			continue
+		}
+		before, after := split([]byte(text)), split(result.Output)
+		if was, problem := before[len(before)-1].parse(); problem != "" || !after[len(after)-2].says(was) {
+			t.Errorf("%q says something else in %q", text, result.Output)
+		}
+		if alone := UninjectFiles(files[:1]); string(alone.Output) != text {
+			t.Errorf("alone %q becomes %q", text, alone.Output)
+		}
 	}
 }

@@ -54,6 +54,7 @@ func TestWebhook(t *testing.T) {
 		{"pods of workloads are injected", (*installed).testWorkloads},
 		{"images that another webhook rewrites stay", (*installed).testRewriters},
 		{"a forged status smuggles nothing in", (*installed).testForgery},
+		{"ours do not share the pod's profiles", (*installed).testInherited},
 		{"the namespace's ConfigMap is a source", (*installed).testConfigMap},
 		{"a ConfigMap that the operator does not list is none", (*installed).testOtherConfigMap},
 		{"Gardener's Cluster is a source", (*installed).testGardener},

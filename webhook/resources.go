@@ -125,7 +125,8 @@ func isGuaranteed(pod *corev1.Pod) bool {
 }
 
 // fit bounds proxy-client's memory by the pod's own limit, and refuses a pod whose own
-// resources are too small for what it gets. kube-apiserver would refuse it in other words.
+// resources are too small for what it gets. kube-apiserver takes a container's limit above
+// the pod's, which then is the one that the kernel knows; requests it compares itself.
 func (in *injection) fit() *Result {
 	whole := podResources(in.pod)
 	if most, ok := whole.Limits[corev1.ResourceMemory]; ok && most.Value() < in.memory {

@@ -42,6 +42,7 @@ func (in *installed) testLabelled(t *testing.T) {
 	}
 	app := pod.DeepCopy()
 	app.Spec.InitContainers = app.Spec.InitContainers[2:]
+	app.Spec.ImagePullSecrets = nil // see testPodParts
 	app.Spec.Volumes = slices.DeleteFunc(app.Spec.Volumes, func(v corev1.Volume) bool { return strings.HasPrefix(v.Name, "shoot-proxy-") })
 	if diff := cmp.Diff(anonymous(t, plain), anonymous(t, app)); diff != "" {
 		t.Errorf("the injection changed what is the pod's own (-not injected +injected):\n%s", diff)

@@ -46,6 +46,8 @@ func TestWebhook(t *testing.T) {
 		{"the chart's own pods are let in", (*installed).testOwnPods},
 		{"a labelled pod is injected", (*installed).testLabelled},
 		{"webhook inject makes the same pod", (*installed).testFiles},
+		{"resources of ours fit into the pod's", (*installed).testResources},
+		{"labels and pull secrets are added", (*installed).testPodParts},
 		{"an unlabelled pod is untouched", (*installed).testUnlabelled},
 		{"bad pods are refused as explain says", (*installed).testRefused},
 		{"a warning reaches who makes the pod", (*installed).testWarning},

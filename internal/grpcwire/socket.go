@@ -9,9 +9,7 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
-	"github.com/shoot-proxy/proxy-client/internal/eintr"
+	"github.com/shoot-proxy/proxy-client/internal/sockio"
 )
 
 // mostGathered is how many bytes a Socket gathers: all that a Conn lets wait, TLS
@@ -27,7 +25,6 @@ var errOverfull = errors.New("more waits to be written than memory may hold")
 // system call for each record, and wait for room.
 type Socket struct {
 	net.Conn
-	raw    syscall.RawConn
 	before func() // called before a read that may wait
 
 	mu       sync.Mutex // of what is written
@@ -36,6 +33,7 @@ type Socket struct {
 	spare    []byte
 	flushing bool
 	over     bool // Write has failed
+	direct   sockio.Writer
 }
 
 // NewSocket returns a Socket on conn, or nil where conn is none of the kernel's.
@@ -48,7 +46,9 @@ func NewSocket(conn net.Conn) *Socket {
 	if err != nil {
 		return nil
 	}
-	return &Socket{Conn: conn, raw: raw}
+	s := &Socket{Conn: conn}
+	s.direct.Init(raw)
+	return s
 }
 
 // Read is net.Conn's.
@@ -89,7 +89,7 @@ func (s *Socket) flushNow() (done bool, err error) {
 		return false, nil // and all of it will be written
 	}
 	for s.off < len(s.out) {
-		n, err := s.tryWrite(s.out[s.off:])
+		n, err := s.direct.TryWrite(s.out[s.off:])
 		if err != nil || n == 0 {
 			return false, err
 		}
@@ -97,22 +97,6 @@ func (s *Socket) flushNow() (done bool, err error) {
 	}
 	s.out, s.off = kept(s.out)[:0], 0
 	return true, nil
-}
-
-// tryWrite writes what fits into the kernel's buffer, possibly nothing.
-func (s *Socket) tryWrite(p []byte) (n int, err error) {
-	werr := s.raw.Write(func(fd uintptr) bool {
-		n, err = eintr.Retry(func() (int, error) { return unix.Write(int(fd), p) })
-		return true
-	})
-	switch {
-	case werr != nil:
-		return 0, werr
-	case errors.Is(err, unix.EAGAIN):
-		return 0, nil
-	default:
-		return max(n, 0), err
-	}
 }
 
 // flush writes what was gathered, and waits for room.

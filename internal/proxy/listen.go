@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/shoot-proxy/proxy-client/internal/sockio"
 )
 
 const (
@@ -67,16 +69,14 @@ const (
 
 // setKeepalive turns keepalive on (tcp(7)) for a listener's connections.
 func setKeepalive(_, _ string, c syscall.RawConn) error {
-	var serr error
-	err := c.Control(func(fd uintptr) {
-		serr = errors.Join(
-			os.NewSyscallError("setsockopt SO_KEEPALIVE", unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)),
-			os.NewSyscallError("setsockopt TCP_KEEPIDLE", unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, int(keepaliveIdle/time.Second))),
-			os.NewSyscallError("setsockopt TCP_KEEPINTVL", unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, int(keepaliveInterval/time.Second))),
-			os.NewSyscallError("setsockopt TCP_KEEPCNT", unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_KEEPCNT, keepaliveCount)),
+	return sockio.Control(c, func(fd int) error {
+		return errors.Join(
+			os.NewSyscallError("setsockopt SO_KEEPALIVE", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)),
+			os.NewSyscallError("setsockopt TCP_KEEPIDLE", unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, int(keepaliveIdle/time.Second))),
+			os.NewSyscallError("setsockopt TCP_KEEPINTVL", unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, int(keepaliveInterval/time.Second))),
+			os.NewSyscallError("setsockopt TCP_KEEPCNT", unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPCNT, keepaliveCount)),
 		)
 	})
-	return errors.Join(err, serr)
 }
 
 // cure tells what to do about an address on which we cannot listen.

@@ -9,8 +9,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/shoot-proxy/proxy-client/internal/eintr"
 	"github.com/shoot-proxy/proxy-client/internal/relay"
+	"github.com/shoot-proxy/proxy-client/internal/sockio"
 )
 
 const (
@@ -131,16 +131,15 @@ const (
 // FIN came with nothing to deliver is it worth asking whether anybody still
 // reads.
 func look(fd int) socketState {
-	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
-	if _, err := eintr.Retry(func() (int, error) { return unix.Poll(fds, 0) }); err != nil {
+	events, err := sockio.Poll(fd, unix.POLLRDHUP)
+	if err != nil {
 		return socketOpen
 	}
-	events := fds[0].Revents
 	if events&(unix.POLLHUP|unix.POLLERR) != 0 {
 		return socketReset
 	}
 	if events&unix.POLLRDHUP != 0 {
-		if unread, err := unix.IoctlGetInt(fd, unix.SIOCINQ); err == nil && unread == 0 {
+		if unread, err := sockio.Unread(fd); err == nil && unread == 0 {
 			return socketFinished
 		}
 	}

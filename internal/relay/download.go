@@ -122,7 +122,7 @@ var (
 // the rest back.
 func (r *relay) deliver(p []byte) error {
 	if r.held.idle() {
-		n, err := r.writer.write(p)
+		n, err := r.writer.TryWrite(p)
 		r.received.Add(int64(n))
 		if err != nil || n == len(p) {
 			return err

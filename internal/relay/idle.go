@@ -3,12 +3,11 @@
 package relay
 
 import (
-	"errors"
 	"fmt"
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/shoot-proxy/proxy-client/internal/sockio"
 )
 
 // looksPerTimeout is how often an idle connection is looked at until it has been
@@ -67,12 +66,8 @@ func (r *relay) endsByItself() bool { return r.isOver() || r.appGone.Load() }
 // tcp(7)). It grows while an app reads what lies in the socket's buffer, of
 // which the relay sees nothing.
 func (r *relay) acked() (uint64, error) {
-	var (
-		info *unix.TCPInfo
-		err  error
-	)
-	cerr := r.raw.Control(func(fd uintptr) { info, err = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO) })
-	if err = errors.Join(cerr, err); err != nil {
+	info, err := sockio.TCPInfo(r.raw)
+	if err != nil {
 		return 0, err
 	}
 	return info.Bytes_acked, nil

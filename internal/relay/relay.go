@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/shoot-proxy/proxy-client/internal/quota"
+	"github.com/shoot-proxy/proxy-client/internal/sockio"
 )
 
 const (
@@ -123,11 +124,11 @@ type relay struct {
 
 	account  *quota.Account // of what is held for app and target
 	evicting sync.WaitGroup // evict
-	writer   appWriter
-	held     *queue      // what the app has not taken yet
-	paced    bool        // download goes at the app's pace
-	appetite appetite    // which is that, if so
-	asked    atomic.Bool // the app has sent, and nothing was received since
+	writer   sockio.Writer  // to app
+	held     *queue         // what the app has not taken yet
+	paced    bool           // download goes at the app's pace
+	appetite appetite       // which is that, if so
+	asked    atomic.Bool    // the app has sent, and nothing was received since
 	exchange exchange
 	flushing sync.WaitGroup // who writes it
 
@@ -151,7 +152,7 @@ func newRelay(app *net.TCPConn, tun Tunnel, opt Options) *relay {
 	r.raw, _ = app.SyscallConn() // fails for a nil connection only
 	r.account = opt.Buffers.quota.Open(r.evict)
 	r.held = newQueue(opt.Buffers, r.account)
-	r.writer.init(r.raw)
+	r.writer.Init(r.raw)
 	r.touch()
 	r.lastSent.forget()
 	return r

@@ -9,7 +9,7 @@ import (
 	"os"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/shoot-proxy/proxy-client/internal/sockio"
 )
 
 // upload moves the app's bytes to the target until the app ends.
@@ -59,16 +59,9 @@ func (r *relay) forward(p []byte) bool {
 	}
 	// The app writes to a target that has closed, and learns it as it would
 	// without us, but not before it has taken what the target said.
-	if queued, err := r.unsent(); err == nil && queued > 0 {
+	if queued, err := sockio.Unsent(r.raw); err == nil && queued > 0 {
 		return true
 	}
 	_ = Reset(r.app)
 	return false
-}
-
-// unsent returns how many bytes the app's kernel has not acknowledged yet
-// (SIOCOUTQ, tcp(7)).
-func (r *relay) unsent() (n int, err error) {
-	cerr := r.raw.Control(func(fd uintptr) { n, err = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ) })
-	return n, errors.Join(cerr, err)
 }

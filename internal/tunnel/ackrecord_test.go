@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/shoot-proxy/proxy-client/internal/netnstest"
+	"github.com/shoot-proxy/proxy-client/internal/sockio"
 )
 
 // record makes the records anew, as root, from what this machine's kernel says. That
@@ -129,7 +130,7 @@ func writeRecords(t *testing.T) {
 						u.read()
 					}
 				}
-				info, err := u.conn.info()
+				info, err := sockio.TCPInfo(u.conn.raw)
 				must(t, err)
 				s := sampleOf(at, info)
 				if goesOn := last.info(at); !sameButAges(last, s) || s.lastAck+100 < goesOn.Last_ack_recv {
@@ -177,7 +178,7 @@ func (u *farUpload) awaitPause(t *testing.T) {
 func (u *farUpload) await(t *testing.T, condition func(*unix.TCPInfo) bool) {
 	t.Helper()
 	for deadline := time.Now().Add(hang); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		info, err := u.conn.info()
+		info, err := sockio.TCPInfo(u.conn.raw)
 		must(t, err)
 		if condition(info) {
 			return

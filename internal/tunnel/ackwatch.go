@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/shoot-proxy/proxy-client/internal/sockio"
 )
 
 // ackInterval is the time between two looks at the connections that wait for an
@@ -156,11 +158,9 @@ func (c *watchedConn) Close() error {
 
 // limitSilence sets TCP_USER_TIMEOUT (tcp(7)); 0 is none.
 func (c *watchedConn) limitSilence(d time.Duration) error {
-	var serr error
-	err := c.raw.Control(func(fd uintptr) {
-		serr = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(d.Milliseconds()))
+	return sockio.Control(c.raw, func(fd int) error {
+		return unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(d.Milliseconds()))
 	})
-	return errors.Join(err, serr)
 }
 
 // beginWrite has the watch look at c, at least until endWrite.
@@ -186,7 +186,7 @@ func (c *watchedConn) look() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var outstanding bool
-	info, err := c.info()
+	info, err := sockio.TCPInfo(c.raw)
 	if err == nil {
 		var silent time.Duration
 		outstanding, silent = c.acks.look(time.Now(), info)
@@ -199,11 +199,6 @@ func (c *watchedConn) look() bool {
 	}
 	c.waiting = err == nil && (outstanding || c.writing > 0)
 	return c.waiting
-}
-
-func (c *watchedConn) info() (info *unix.TCPInfo, err error) {
-	cerr := c.raw.Control(func(fd uintptr) { info, err = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO) })
-	return info, errors.Join(cerr, err)
 }
 
 // explain returns err, or what is behind it.

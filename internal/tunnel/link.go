@@ -165,7 +165,7 @@ func shareable(conn net.Conn) (net.Conn, *grpcwire.Socket) {
 
 // moveTo makes s read from and write to conn instead of its own file, and records
 // do not count any more.
-func (s *socket) moveTo(conn net.Conn) { s.Conn, s.raw, s.records.on = conn, nil, false }
+func (s *socket) moveTo(conn net.Conn) { s.Conn, s.file, s.records.on = conn, false, false }
 
 // scheme is the :scheme of the streams.
 func (e *endpoint) scheme() string {

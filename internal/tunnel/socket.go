@@ -12,9 +12,7 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
-	"github.com/shoot-proxy/proxy-client/internal/eintr"
+	"github.com/shoot-proxy/proxy-client/internal/sockio"
 )
 
 const (
@@ -54,16 +52,14 @@ func (c *chunks) put(p *chunk) { c.pool.Put(p) }
 // Writing is safe for concurrent use, reading is not.
 type socket struct {
 	net.Conn
-	raw    syscall.RawConn // nil where Conn has no file; then a read waits with a chunk
 	chunks *chunks
-	take   func(fd uintptr) bool // takeFrom; made once, because it escapes
+	file   bool          // Conn has a file; if not, a read waits with a chunk
+	reader sockio.Reader // of that file
 
 	chunk      *chunk // holds what has arrived and was not read; nil where nothing has
 	start, end int    // of that
 	err        error  // how the connection has ended behind it
 	hurried    bool   // Read does not wait
-	patient    bool   // takeFrom waits
-	taken      error  // what went wrong in it
 	records    framing
 
 	together sync.Mutex // held by writeTogether
@@ -79,8 +75,9 @@ type socket struct {
 func newSocket(conn net.Conn, framed bool, c *chunks) *socket {
 	s := &socket{Conn: conn, chunks: c, records: framing{on: framed}}
 	if file, ok := conn.(syscall.Conn); ok {
-		s.raw, _ = file.SyscallConn() // fails for a nil connection only
-		s.take = s.takeFrom
+		raw, _ := file.SyscallConn() // fails for a nil connection only
+		s.file = true
+		s.reader.Init(conn, raw, s)
 	}
 	return s
 }
@@ -129,37 +126,32 @@ func (s *socket) fill(patient bool) {
 	if !s.empty() || s.err != nil {
 		return
 	}
-	if s.raw == nil {
+	var n int
+	switch {
+	case !s.file:
 		s.fillPlain(patient)
 		return
+	case patient:
+		n, s.err = s.reader.Read()
+	default:
+		n, s.err = s.reader.TryRead()
 	}
-	s.patient, s.taken = patient, nil
-	s.err = s.raw.Read(s.take)
-	if s.err == nil && s.taken != nil {
-		s.err = s.taken
+	if n > 0 {
+		s.start, s.end = 0, n
+	}
+	if c, ok := s.Conn.(*watchedConn); ok && !errors.Is(s.err, io.EOF) {
+		s.err = c.explain(s.err)
 	}
 }
 
-// takeFrom reads once. It returns false where that has to be tried again when
-// something has arrived.
-func (s *socket) takeFrom(fd uintptr) bool {
-	c := s.chunks.get()
-	n, err := eintr.Retry(func() (int, error) { return unix.Read(int(fd), c[:]) })
-	if n > 0 {
-		s.chunk, s.start, s.end = c, 0, n
-		return true
-	}
-	s.chunks.put(c)
-	switch {
-	case errors.Is(err, unix.EAGAIN):
-		return !s.patient
-	case err != nil:
-		s.taken = s.failed("read", err)
-	default:
-		s.taken = io.EOF
-	}
-	return true
+// Take implements sockio.Memory.
+func (s *socket) Take() []byte {
+	s.chunk = s.chunks.get()
+	return s.chunk[:]
 }
+
+// GiveBack implements sockio.Memory.
+func (s *socket) GiveBack() { s.release() }
 
 // fillPlain is fill for connections without a file, which tests have.
 func (s *socket) fillPlain(patient bool) {
@@ -258,18 +250,6 @@ func (s *socket) gather(p []byte) (bool, error) {
 	}
 	s.size += copy(s.gathered[s.size:], p) // a record is no larger than what is free by now
 	return true, s.broken
-}
-
-// failed is err as Conn has it.
-func (s *socket) failed(call string, err error) error {
-	err = &net.OpError{
-		Op: call, Net: s.LocalAddr().Network(), Source: s.LocalAddr(), Addr: s.RemoteAddr(),
-		Err: os.NewSyscallError(call, err),
-	}
-	if c, ok := s.Conn.(*watchedConn); ok {
-		err = c.explain(err)
-	}
-	return err
 }
 
 // framing follows the TLS records in a stream of bytes.

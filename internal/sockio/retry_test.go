@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package eintr_test
+package sockio
 
 import (
 	"errors"
@@ -8,8 +8,6 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/shoot-proxy/proxy-client/internal/eintr"
 )
 
 func TestRetry(t *testing.T) {
@@ -25,7 +23,7 @@ func TestRetry(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			calls := 0
-			n, err := eintr.Retry(func() (int, error) {
+			n, err := retry(func() (int, error) {
 				calls++
 				return calls, tc.ends[calls-1]
 			})
@@ -40,6 +38,6 @@ func TestRetry(t *testing.T) {
 func BenchmarkRetry(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
-		_, _ = eintr.Retry(func() (int, error) { return 1, nil })
+		_, _ = retry(func() (int, error) { return 1, nil })
 	}
 }

@@ -41,6 +41,18 @@ func (a amounts) list() corev1.ResourceList {
 	return list
 }
 
+// example is an amount that would do, in limits or requests.
+func example(part string, name corev1.ResourceName) string {
+	switch {
+	case name == corev1.ResourceCPU:
+		return "10m"
+	case part == "limits":
+		return "512Mi"
+	default:
+		return "32Mi"
+	}
+}
+
 // check says what is wrong with the first amount that is none, or that asks for more than
 // its limit, which is a default where the operator says none. field is where they are,
 // such as sidecar.resources.
@@ -58,7 +70,7 @@ func (r resources) check(field string, fallback amounts) (name, value, problem s
 			name, value = fmt.Sprintf("%s.%s.%s", field, part.name, resourceName), text
 			q, err := resource.ParseQuantity(text)
 			if err != nil || q.Sign() <= 0 {
-				problem = "is not an amount: write one such as 10m or 512Mi"
+				problem = "is not an amount: write one such as " + example(part.name, resourceName)
 				return
 			}
 			if part.name == "limits" {

@@ -100,8 +100,11 @@ func (s *settings) setFlags(flags *pflag.FlagSet) error {
 // check says what is wrong with the settings that no program's flag is for.
 func (s *settings) check() (name, value, problem string) {
 	for _, address := range s.ProxyServer.Addresses {
-		if strings.HasPrefix(address, "unix:") {
+		switch {
+		case strings.HasPrefix(address, "unix:"), strings.HasPrefix(address, "/"):
 			return "proxyServer.addresses", address, "is a Unix socket, which no pod can reach: write host:port"
+		case strings.Contains(address, "://"):
+			return "proxyServer.addresses", address, "is a URL: write host:port alone"
 		}
 	}
 	for _, object := range []struct{ name, value string }{

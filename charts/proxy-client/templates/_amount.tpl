@@ -27,7 +27,7 @@ value, and makes a number of it that is text, or fails with the value's name.
 {{- $text := include "proxy-client.text" .value -}}
 {{- $number := "^[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)" -}}
 {{- if not (regexMatch (printf "%s([eE][+-]?[0-9]+|[numkMGTPE]|[KMGTPE]i)?$" $number) $text) -}}
-  {{- fail (printf "%s %q is not an amount: write one such as 10m or 512Mi" .field $text) -}}
+  {{- fail (printf "%s %q is not an amount: write one such as %s" .field $text (include "proxy-client.exampleAmount" .field)) -}}
 {{- end -}}
 {{- $factor := 1.0 -}}
 {{- with regexFind "[A-Za-z]+$" $text -}}
@@ -36,7 +36,7 @@ value, and makes a number of it that is text, or fails with the value's name.
 {{- end -}}
 {{- $amount := mulf (float64 (regexReplaceAll "[A-Za-z]+$" $text "")) $factor -}}
 {{- if le $amount 0.0 -}}
-  {{- fail (printf "%s %q is not an amount: write one such as 10m or 512Mi" .field $text) -}}
+  {{- fail (printf "%s %q is not an amount: write one such as %s" .field $text (include "proxy-client.exampleAmount" .field)) -}}
 {{- end -}}
 {{- printf "%g" $amount -}}
 {{- end -}}
@@ -70,4 +70,9 @@ value, a container's resources. */}}
     {{- end -}}
   {{- end -}}
 {{- end -}}
+{{- end -}}
+
+{{/* An amount that would do in a field. */}}
+{{- define "proxy-client.exampleAmount" -}}
+{{- if hasSuffix ".cpu" . -}}10m{{- else if contains ".requests." . -}}32Mi{{- else -}}512Mi{{- end -}}
 {{- end -}}

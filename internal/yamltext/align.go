@@ -8,61 +8,75 @@ import (
 )
 
 // align says which element of want each of have becomes, -1 for none: the most that
-// have the same identity and keep their order, and between those the ones without a
-// name, where no more come than go.
+// have the same identity and keep their order, and between those, where as many come as
+// go, the ones with the same name or none.
 func align(have, want []any) []int {
-	a, b := identities(have), identities(want)
-	pairs := sameInOrder(a, b)
-	for i := 0; i < len(pairs); i++ {
-		j := 0 // the first in want behind what is before the gap
-		if i > 0 {
-			j = pairs[i-1] + 1
-		}
-		from := i
-		for i < len(pairs) && pairs[i] < 0 {
-			i++
-		}
-		end := len(want)
-		if i < len(pairs) {
-			end = pairs[i]
-		}
-		if i-from != end-j {
-			continue
-		}
-		for k := from; k < i; k++ {
-			if nameOf(have[k]) == "" && nameOf(want[j+k-from]) == "" {
-				pairs[k] = j + k - from
+	pairs := sameInOrder(identities(have), identities(want))
+	i, j := 0, 0 // where the gap begins
+	for k := 0; k <= len(pairs); k++ {
+		end := len(want) // of the gap
+		if k < len(pairs) {
+			if pairs[k] < 0 {
+				continue
 			}
+			end = pairs[k]
+		}
+		for n := range k - i {
+			if k-i == end-j && nameOf(have[i+n]) == nameOf(want[j+n]) {
+				pairs[i+n] = j + n
+			}
+		}
+		i, j = k+1, end+1
+	}
+	return pairs
+}
+
+// sameInOrder returns for each element of a the one of b that it is, -1 for none. Of
+// two ways that find as many, the one is taken that leaves them in their places.
+func sameInOrder(a, b []string) []int {
+	pairs, same := make([]int, len(a)), 0
+	for i := range pairs {
+		if pairs[i] = -1; i < len(b) && a[i] == b[i] {
+			pairs[i] = i
+			same++
+		}
+	}
+	first, endA, endB := 0, len(a), len(b)
+	for first < min(endA, endB) && a[first] == b[first] {
+		first++
+	}
+	for min(endA, endB) > first && a[endA-1] == b[endB-1] {
+		endA--
+		endB--
+	}
+	if (endA-first)*(endB-first) > maxComparisons {
+		return pairs
+	}
+	common := longestCommon(a[first:endA], b[first:endB])
+	if len(a) == len(b) && same >= first+len(a)-endA+len(common)-count(common, -1) {
+		return pairs
+	}
+	for i := range pairs {
+		switch {
+		case i < first:
+		case i >= endA:
+			pairs[i] = i - endA + endB
+		case common[i-first] < 0:
+			pairs[i] = -1
+		default:
+			pairs[i] = first + common[i-first]
 		}
 	}
 	return pairs
 }
 
-// sameInOrder returns for each element of a the one of b that it is, -1 for none.
-func sameInOrder(a, b []string) []int {
-	pairs := make([]int, len(a))
-	for i := range pairs {
-		pairs[i] = -1
-	}
-	first := 0
-	for first < min(len(a), len(b)) && a[first] == b[first] {
-		pairs[first] = first
-		first++
-	}
-	endA, endB := len(a), len(b)
-	for endA > first && endB > first && a[endA-1] == b[endB-1] {
-		endA--
-		endB--
-		pairs[endA] = endB
-	}
-	if (endA-first)*(endB-first) <= maxComparisons {
-		for i, j := range longestCommon(a[first:endA], b[first:endB]) {
-			if j >= 0 {
-				pairs[first+i] = first + j
-			}
+func count(list []int, of int) (n int) {
+	for _, value := range list {
+		if value == of {
+			n++
 		}
 	}
-	return pairs
+	return n
 }
 
 // maxComparisons is how much memory finding the elements that stay may take. No list of
@@ -83,8 +97,7 @@ func longestCommon(a, b []string) []int {
 			}
 		}
 	}
-	pairs := make([]int, len(a))
-	j := 0
+	pairs, j := make([]int, len(a)), 0
 	for i := range a {
 		pairs[i] = -1
 		for j < len(b) && a[i] != b[j] && most[i][j] == most[i][j+1] {
@@ -107,9 +120,14 @@ func identities(list []any) []string {
 	}
 	all := make([]string, len(list))
 	for i, value := range list {
-		if name := nameOf(value); name != "" && names[name] == 1 {
+		_, isSource := value.(Source)
+		name := nameOf(value)
+		switch {
+		case isSource: // of what is there now it has only the place
+			all[i] = fmt.Sprintf("Source %d", i)
+		case name != "" && names[name] == 1:
 			all[i] = name
-		} else {
+		default:
 			all[i] = textOf(value)
 		}
 	}

@@ -118,7 +118,7 @@ func (e *editor) element(list *yaml.Node, sibling *entry, value any) []string {
 // linesOf writes a value in the style of what is around it.
 func (e *editor) linesOf(near *yaml.Node, value any) []string {
 	if e.style == nil {
-		whole := style{mapping: 2}.of(e.root)
+		whole := style{mapping: 2, scalars: e.scalars}.of(e.root)
 		e.style = &whole
 	}
 	return e.style.of(near).linesOf(Plain(value))

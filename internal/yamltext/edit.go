@@ -56,7 +56,10 @@ func (d *Document) Edit(want any) (*Edited, error) {
 	if root.Kind == yaml.DocumentNode {
 		root = root.Content[0]
 	}
-	e := editor{text: newText(d.Text), root: root, before: d.Before, anchored: map[*yaml.Node]any{}, newline: "\n"}
+	e := editor{
+		text: newText(d.Text), root: root, before: d.Before, newline: "\n",
+		scalars: scalars{}, anchored: map[*yaml.Node]any{},
+	}
 	if first := e.lineEnd(0); e.breakAt(first) == len("\r\n") {
 		e.newline = "\r\n"
 	}
@@ -78,6 +81,7 @@ type editor struct {
 	root     *yaml.Node
 	before   map[string]string
 	newline  string
+	scalars  scalars
 	style    *style // of the whole; nil until it is asked for
 	replaced []Source
 	anchored map[*yaml.Node]any // what nodes that aliases may mean will say

@@ -3,8 +3,6 @@
 package yamltext
 
 import (
-	"bytes"
-	"encoding/json"
 	"slices"
 	"strings"
 
@@ -121,20 +119,10 @@ func (f *flow) write(e *editor, out *strings.Builder, value any, indent string) 
 
 // scalar writes a text, a number, true, false or null.
 func (f *flow) scalar(e *editor, value any) string {
-	if !f.quoted {
-		list := treeOf([]any{value})
-		list.Style = yaml.FlowStyle // in brackets more texts need quotes
-		if text, err := yaml.Marshal(list); err == nil {
-			return strings.TrimSuffix(strings.TrimPrefix(string(text), "["), "]\n")
-		}
+	if f.quoted {
+		return jsonText(value)
 	}
-	var out bytes.Buffer
-	encoder := json.NewEncoder(&out)
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(value); err != nil {
-		e.fail(0, "cannot get what is to be put into it: "+err.Error())
-	}
-	return strings.TrimSuffix(out.String(), "\n")
+	return e.scalars.flowText(value)
 }
 
 // insertIntoFlow puts an entry before another, or behind the last that stays.

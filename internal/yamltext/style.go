@@ -3,10 +3,8 @@
 package yamltext
 
 import (
-	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -16,13 +14,14 @@ import (
 type style struct {
 	mapping int // how much deeper than its key a mapping is
 	list    int // how much deeper than its key the dashes of a list are
+	scalars scalars
 }
 
 // of returns what most of a part of a document has; s where that tells nothing.
 func (s style) of(part *yaml.Node) style {
 	mappings, lists := indents{}, indents{}
-	count(part, mappings, lists)
-	return style{mapping: mappings.most(s.mapping), list: lists.most(s.list)}
+	countIndents(part, mappings, lists)
+	return style{mapping: mappings.most(s.mapping), list: lists.most(s.list), scalars: s.scalars}
 }
 
 // indents are how often which indent is there.
@@ -31,7 +30,7 @@ type indents map[int]int
 // maxIndent is the deepest that anything is taken for a style.
 const maxIndent = 8
 
-func count(n *yaml.Node, mappings, lists indents) {
+func countIndents(n *yaml.Node, mappings, lists indents) {
 	for i, child := range n.Content {
 		if n.Kind == yaml.MappingNode && i%2 == 1 && isBlockCollection(child) && child.Line > n.Content[i-1].Line {
 			by := child.Column - n.Content[i-1].Column
@@ -43,7 +42,7 @@ func count(n *yaml.Node, mappings, lists indents) {
 				lists[by]++
 			}
 		}
-		count(child, mappings, lists)
+		countIndents(child, mappings, lists)
 	}
 }
 
@@ -71,19 +70,19 @@ func (s style) linesOf(value any) []string {
 			all = append(all, hang("- ", s.linesOf(element))...)
 		}
 	default:
-		return []string{scalarText(value)}
+		return []string{s.scalars.text(value)}
 	}
 	if len(all) == 0 {
-		return []string{scalarText(value)}
+		return []string{s.scalars.text(value)}
 	}
 	return all
 }
 
 // pair writes a key and its value.
 func (s style) pair(key string, value any) []string {
-	first := scalarText(key) + ":"
+	first := s.scalars.text(key) + ":"
 	if !hasChildren(value) {
-		return []string{first + " " + scalarText(value)}
+		return []string{first + " " + s.scalars.text(value)}
 	}
 	indent := s.mapping
 	if _, isList := value.([]any); isList {
@@ -107,52 +106,7 @@ func indented(by int, lines []string) []string {
 	return all
 }
 
-// scalarText writes what has no children in one line.
-func scalarText(value any) string {
-	text, err := yaml.Marshal(treeOf(value))
-	if err != nil {
-		panic(fmt.Sprintf("what came from JSON does not become YAML: %v", err))
-	}
-	return strings.TrimSuffix(string(text), "\n")
-}
-
-// treeOf makes a tree of a value, with an element's name first, as people write it.
-func treeOf(value any) *yaml.Node {
-	switch v := value.(type) {
-	case map[string]any:
-		n := &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
-		for _, key := range sortedKeys(v) {
-			n.Content = append(n.Content, treeOf(key), treeOf(v[key]))
-		}
-		return n
-	case []any:
-		n := &yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq"}
-		for _, e := range v {
-			n.Content = append(n.Content, treeOf(e))
-		}
-		return n
-	case string:
-		n := &yaml.Node{}
-		if err := n.Encode(v); err != nil || n.Kind != yaml.ScalarNode || n.Tag != "!!str" || strings.ContainsAny(v, "\r\n") {
-			return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: v, Style: yaml.DoubleQuotedStyle}
-		}
-		return n
-	case bool:
-		return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!bool", Value: strconv.FormatBool(v)}
-	case nil:
-		return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null", Value: "null"}
-	default: // a json.Number
-		return &yaml.Node{Kind: yaml.ScalarNode, Tag: numberTag(textOf(v)), Value: textOf(v)}
-	}
-}
-
-func numberTag(text string) string {
-	if strings.ContainsAny(text, ".eE") {
-		return "!!float"
-	}
-	return "!!int"
-}
-
+// sortedKeys returns the keys in order, with an element's name first, as people write it.
 func sortedKeys(m map[string]any) []string {
 	return slices.SortedFunc(maps.Keys(m), func(a, b string) int {
 		switch {

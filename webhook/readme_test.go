@@ -3,6 +3,7 @@
 package webhook
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -61,6 +62,20 @@ func TestReadmesPodIsWhatTheWebhookMakes(t *testing.T) {
 		made, readme := asYAML(t, pair[0]), asYAML(t, pair[1])
 		if d := cmp.Diff(made, readme); d != "" {
 			t.Errorf("README.md shows other %s than the webhook makes (-webhook +README.md):\n%s", what, d)
+		}
+	}
+}
+
+// docs/systems.md says what a pod costs, for quotas.
+func TestCostsOfAPodAreDocumented(t *testing.T) {
+	r, _ := goldenRequest(t, "plain")
+	document := string(read(t, "../docs/systems.md"))
+	for _, c := range Mutate(r).Pod.Spec.InitContainers {
+		_, row, found := strings.Cut(document, "\n| "+c.Name)
+		row, _, _ = strings.Cut(row, "\n")
+		want := fmt.Sprintf(" | %s CPU, %s memory | %s memory |", c.Resources.Requests.Cpu(), c.Resources.Requests.Memory(), c.Resources.Limits.Memory())
+		if !found || !strings.HasSuffix(row, want) || c.Resources.Limits.Cpu().Sign() != 0 {
+			t.Errorf("docs/systems.md says of %s %q, and it ends in %q", c.Name, row, want)
 		}
 	}
 }

@@ -42,6 +42,10 @@ var advised = regexp.MustCompile(`: write ([0-9a-f.:]+/[0-9]+)$`)
 // What the webhook refuses to start with, helm refuses before anything is installed,
 // and names the value. Each is a mistake of its own in the webhook's validation:
 // webhook/config.go, webhook/validate.go, internal/options, internal/cidr.
+//
+// Helm cannot refuse what values cannot be: a file that is empty, no YAML, or of two
+// documents, and a field that is there twice, of which Helm takes the last one. Where a
+// text is meant and a number or a switch is written, Helm alone refuses: see needsQuotes.
 func TestHelmRefusesWhatTheWebhookRefuses(t *testing.T) {
 	r := newRenderer(t).checksOnly()
 	for _, tc := range []struct{ name, text, want string }{

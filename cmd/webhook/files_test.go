@@ -184,16 +184,17 @@ func TestTheLabelWhereNoPodHasIt(t *testing.T) {
 	}
 }
 
-// TestAPodWithoutSpec: what is half a manifest is said to be.
-func TestAPodWithoutSpec(t *testing.T) {
+// TestAPodWithoutContainers: what is half a manifest is said to be.
+func TestAPodWithoutContainers(t *testing.T) {
 	const labels = "metadata: {labels: {shoot-proxy.io/inject: \"true\"}}"
 	for stream, spec := range map[string]string{
-		"kind: Pod\napiVersion: v1\n" + labels + "\n":                                         "spec",
-		"kind: Deployment\napiVersion: apps/v1\nspec: {template: {" + labels + "}}\n":         "spec.template.spec",
-		"kind: Deployment\napiVersion: apps/v1\nspec: {template: {" + labels + ", spec: }}\n": "spec.template.spec",
+		"kind: Pod\napiVersion: v1\n" + labels + "\n":                                                       "spec",
+		"kind: Deployment\napiVersion: apps/v1\nspec: {template: {" + labels + "}}\n":                       "spec.template.spec",
+		"kind: Deployment\napiVersion: apps/v1\nspec: {template: {" + labels + ", spec: }}\n":               "spec.template.spec",
+		"kind: Deployment\napiVersion: apps/v1\nspec: {template: {" + labels + ", spec: {containers: }}}\n": "spec.template.spec.containers",
 	} {
 		code, stdout, stderr := outcome(t, stream, "inject", "-f", "-", "--config", file(t, config))
-		if code != 1 || stdout != "" || !strings.Contains(stderr, "refused: it has no "+spec+", and so no containers: give the whole manifest") {
+		if code != 1 || stdout != "" || !strings.Contains(stderr, "refused: it has no "+spec+": give the whole manifest") {
 			t.Errorf("%s: exit code %d, stdout %q, stderr %s", stream, code, stdout, stderr)
 		}
 	}

@@ -57,45 +57,44 @@ func join(files []File, process func([]byte) *Result) *Result {
 }
 
 // joined is a stream made of several.
-type joined struct{ stream []byte }
+type joined struct {
+	stream []byte
+	last   int // where in it the last one begins
+}
 
 // add appends a stream, behind a separator if there has to be one. ok is false if the
-// stream before cannot be ended without changing what it says.
+// one before cannot be ended without changing what it says.
 func (j *joined) add(stream []byte) (ok bool) {
-	if len(j.stream) == 0 {
-		j.stream = stream
+	if len(j.stream) == 0 || len(stream) == 0 {
+		j.stream = append(j.stream, stream...)
 		return true
 	}
 	// It may begin a stream, and nothing else.
 	stream = bytes.TrimPrefix(stream, []byte(byteOrderMark))
-	separator := separatorFor(stream)
-	if separator == nil {
-		j.stream = append(j.stream, stream...)
-		return true
-	}
-	ended, ok := ended(j.stream)
-	j.stream = slices.Concat(ended, separator, stream)
+	before, ok := ended(j.stream[j.last:])
+	j.stream = append(append(j.stream[:j.last], before...), separatorFor(stream)...)
+	j.last = len(j.stream)
+	j.stream = append(j.stream, stream...)
 	return ok
 }
 
 // separatorFor returns what has to be between a stream and what comes before: nothing
-// if it has its own, or no document.
+// if it begins with its own. Even a comment needs one, behind JSON.
 func separatorFor(stream []byte) []byte {
+	first := true
 	for line := range bytes.Lines(stream) {
-		text := bytes.TrimSpace(line)
-		_, marked := marker(line, "---")
-		switch {
-		case len(text) == 0 || text[0] == '#':
-			continue
-		case marked:
-			return []byte{}
-		case line[0] == '%': // a directive has to follow the end of a document
-			return []byte("...\n")
-		default:
-			return []byte("---\n")
+		if _, marked := marker(line, "---"); marked && first {
+			return nil
 		}
+		if text := bytes.TrimSpace(line); len(text) > 0 && text[0] != '#' {
+			if line[0] == '%' { // a directive has to follow the end of a document
+				return []byte("...\n")
+			}
+			break
+		}
+		first = false
 	}
-	return nil
+	return []byte("---\n")
 }
 
 // ended returns a stream with a line break at its end, which says what it said without.

@@ -2,7 +2,10 @@
 
 package manifest
 
-import "testing"
+import (
+	"reflect"
+	"testing"
+)
 
 // TestJoin: what is between two files, and that each still says what it said.
 func TestJoin(t *testing.T) {
@@ -15,11 +18,13 @@ func TestJoin(t *testing.T) {
 		{"one, as it is", []string{"a: b"}, "a: b"},
 		{"two", []string{"a: b\n", "c: d\n"}, "a: b\n---\nc: d\n"},
 		{"no line break at the end", []string{"a: b", "c: d"}, "a: b\n---\nc: d"},
-		{"with separators of their own", []string{"---\na: b\n---\n", "# comment\n--- # and more\nc: d\n"}, "---\na: b\n---\n# comment\n--- # and more\nc: d\n"},
+		{"with separators of their own", []string{"---\na: b\n---\n", "# comment\n--- # and more\nc: d\n"}, "---\na: b\n---\n---\n# comment\n--- # and more\nc: d\n"},
+		{"a separator at once", []string{"a: b\n", "--- # and more\nc: d\n"}, "a: b\n--- # and more\nc: d\n"},
+		{"a comment behind JSON", []string{"{\"a\": 1}", "# comment\n---\nc: d\n"}, "{\"a\": 1}\n---\n# comment\n---\nc: d\n"},
 		{"an end of its own", []string{"a: b\n...\n", "c: d\n"}, "a: b\n...\n---\nc: d\n"},
 		{"directives", []string{"a: b\n", "%YAML 1.1\n---\nc: d\n"}, "a: b\n...\n%YAML 1.1\n---\nc: d\n"},
 		{"byte order marks", []string{"\ufeffa: b\n", "\ufeffc: d\n"}, "\ufeffa: b\n---\nc: d\n"},
-		{"empty ones", []string{"", "a: b\n", "", "# only a comment\n", "\n", "c: d\n"}, "a: b\n# only a comment\n\n---\nc: d\n"},
+		{"empty ones", []string{"", "a: b\n", "", "# only a comment\n", "\n", "c: d\n"}, "a: b\n---\n# only a comment\n---\n\n---\nc: d\n"},
 		{"JSON", []string{`{"a": 1}`, "{\"b\": 2}\n{\"c\": 3}\n"}, "{\"a\": 1}\n---\n{\"b\": 2}\n{\"c\": 3}\n"},
 		{"a comment at the end", []string{"a: b\n---\n# c", "d: e\n"}, "a: b\n---\n# c\n---\nd: e\n"},
 		{"a text that ends a document", []string{"a: |\n  b\n", "c: d\n"}, "a: |\n  b\n---\nc: d\n"},
@@ -71,4 +76,38 @@ func TestABlockScalarAtTheEndKeepsItsText(t *testing.T) {
 			t.Errorf("alone %q becomes %q", text, alone.Output)
 		}
 	}
+}
+
+// FuzzJoin: two files that can be read say one behind the other what each said.
+func FuzzJoin(f *testing.F) {
+	for _, texts := range [][2]string{
+		{"a: b", "c: d"},
+		{"a: |\n  b", "---\nc: d\n"},
+		{"a: >+2\n   b\n\n  c", "%YAML 1.1\n---\nc: d"},
+		{"{\"a\": 1}{\"b\": 2}", "\ufeff# c\n--- # d\ne: f"},
+		{"a: b\n...", "...\n"},
+		{"---\na: 'b\n  c'\n# d", "? e"},
+		{"- |\r\n  a", "b: c\r\n"},
+	} {
+		f.Add([]byte(texts[0]), []byte(texts[1]))
+	}
+	f.Fuzz(func(t *testing.T, a, b []byte) {
+		var want []any
+		for _, text := range [][]byte{a, b} {
+			if Uninject(text).Refused() > 0 {
+				return
+			}
+			want = append(want, meaning(t, text)...)
+		}
+		result := UninjectFiles([]File{{Name: "a", Text: a}, {Name: "b", Text: b}})
+		if result.Refused() > 0 {
+			if result.Output != nil {
+				t.Fatal("there is output, and a document was refused")
+			}
+			return
+		}
+		if got := meaning(t, result.Output); !reflect.DeepEqual(got, want) {
+			t.Fatalf("%q and %q become %q", a, b, result.Output)
+		}
+	})
 }

@@ -155,15 +155,17 @@ func (o *object) pod(path []string) (*corev1.Pod, error) {
 	return pod, nil
 }
 
-// missingSpec names the pod's spec in a known kind, if it is not there.
-func (o *object) missingSpec() string {
+// noContainers names what a known kind lacks that has no containers: them, or the whole
+// spec of its pod.
+func (o *object) noContainers() string {
 	path, _ := o.template()
 	value := o.value
 	for _, name := range path {
 		value, _ = value[name].(map[string]any)
 	}
+	path = below(path, "spec")
 	if value["spec"] != nil {
-		return ""
+		path = below(path, "containers")
 	}
-	return strings.Join(below(path, "spec"), ".")
+	return dotted(path)
 }

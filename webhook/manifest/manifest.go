@@ -74,8 +74,8 @@ func (o *Options) inject(ob object, pod *corev1.Pod) webhook.Result {
 	if !webhook.Wanted(pod) {
 		return webhook.Mutate(webhook.Request{Pod: pod})
 	}
-	if missing := ob.missingSpec(); missing != "" {
-		return webhook.Refused(webhook.ReasonBadRequest, fmt.Sprintf("it has no %s, and so no containers: give the whole manifest, if this is a patch of one", missing))
+	if pod.Labels[webhook.Label] == "true" && len(pod.Spec.Containers) == 0 {
+		return webhook.Refused(webhook.ReasonBadRequest, fmt.Sprintf("it has no %s: give the whole manifest, if this is a patch of one", ob.noContainers()))
 	}
 	name, required, refusal := webhook.ConfigMapFor(pod, o.Defaults)
 	if refusal != nil {
@@ -85,17 +85,13 @@ func (o *Options) inject(ob object, pod *corev1.Pod) webhook.Result {
 		return webhook.Refused(webhook.ReasonConfigMissing,
 			fmt.Sprintf("the pod names ConfigMap %q, which is not in a manifest: give what it holds with --configmap", name))
 	}
-	result := webhook.Mutate(webhook.Request{
+	return webhook.Mutate(webhook.Request{
 		Pod:       pod,
 		Namespace: webhook.Namespace{Name: o.namespace(ob)},
 		Images:    o.Images, Version: o.Version, NativeSidecar: o.NativeSidecar,
 		OldestNode: webhook.NoOldNodes,
 		Defaults:   o.Defaults, ConfigMap: o.ConfigMap,
 	})
-	if result.Decision == webhook.Inject && len(pod.Spec.Containers) == 0 {
-		result.Warnings = append(result.Warnings, "it has no containers of its own: if this is a patch, inject into what it makes")
-	}
-	return result
 }
 
 func (o *Options) namespace(ob object) string {

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -49,6 +50,14 @@ func somePod(r *rand.Rand) *corev1.Pod {
 			annotate(pod, name, value)
 		}
 	}
+	if r.IntN(4) == 0 {
+		pod.Labels["example.com/team"] = "shop"
+		pod.Spec.ImagePullSecrets = []corev1.LocalObjectReference{{Name: []string{"own", "mirror"}[r.IntN(2)]}}
+	}
+	if r.IntN(4) == 0 {
+		amounts := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1"), corev1.ResourceMemory: resource.MustParse("1Gi")}
+		pod.Spec.Containers[0].Resources = corev1.ResourceRequirements{Limits: amounts, Requests: amounts}
+	}
 	if r.IntN(2) == 0 {
 		pod.Spec.TerminationGracePeriodSeconds = new(r.Int64N(120))
 	}
@@ -57,7 +66,8 @@ func somePod(r *rand.Rand) *corev1.Pod {
 
 func someRequest(t testing.TB, r *rand.Rand) Request {
 	t.Helper()
-	c, err := ParseConfig("--config", read(t, "testdata/config.yaml"))
+	file := []string{"config.yaml", "every-setting.config.yaml", "pod-parts.config.yaml", "guaranteed-kept.config.yaml"}[r.IntN(4)]
+	c, err := ParseConfig("--config", read(t, "testdata/"+file))
 	if err != nil {
 		t.Fatal(err)
 	}

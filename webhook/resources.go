@@ -140,6 +140,9 @@ func isGuaranteed(pod *corev1.Pod) bool {
 // resources are too small for what it gets. kube-apiserver takes a container's limit above
 // the pod's, which then is the one that the kernel knows; requests it compares itself.
 func (in *injection) fit() *Result {
+	if in.pod.Spec.Resources == nil {
+		return nil
+	}
 	whole := podResources(in.pod)
 	if most, ok := whole.Limits[corev1.ResourceMemory]; ok && most.Value() < in.memory {
 		if most.Value() < 2*in.totalBuffer {

@@ -145,9 +145,9 @@ func (in *injection) fit() *Result {
 	}
 	whole := podResources(in.pod)
 	if most, ok := whole.Limits[corev1.ResourceMemory]; ok && most.Value() < in.memory {
-		if most.Value() < 2*in.totalBuffer {
-			return refuse(ReasonPodResources, "the pod's spec.resources.limits.memory %s is less than the %s that proxy-client needs, twice sidecar.totalBuffer: raise it",
-				most.String(), resource.NewQuantity(2*in.totalBuffer, resource.BinarySI))
+		if most.Value() < leastMemory(in.totalBuffer) {
+			return refuse(ReasonPodResources, "the pod's spec.resources.limits.memory %s is less than the %s that proxy-client needs for sidecar.totalBuffer: raise it",
+				most.String(), resource.NewQuantity(leastMemory(in.totalBuffer), resource.BinarySI))
 		}
 		in.memory = most.Value()
 	}

@@ -173,18 +173,25 @@ func (s *settings) checkPodParts() (name, value, problem string) {
 	return "", "", ""
 }
 
-// memory returns proxy-client's limit in bytes. It has to be twice what the apps may
-// hold back: a garbage collector needs as much again.
+// leastMemory is what proxy-client needs, in bytes: twice what the apps may hold back,
+// since a garbage collector needs as much again, and what the process takes without any
+// connection (README.md, "Memory").
+func leastMemory(totalBuffer int64) int64 { return max(2*totalBuffer, 32<<20) }
+
+// memory returns proxy-client's limit in bytes.
 func (s *settings) memory(totalBuffer int64) (limit int64, problem string) {
-	limit = 2 * totalBuffer
+	limit = leastMemory(totalBuffer)
 	text := s.Sidecar.Resources.Limits.Memory
 	if text == "" {
 		if q, err := resource.ParseQuantity(cmp.Or(s.Sidecar.Resources.Requests.Memory, "0")); err != nil || q.Value() > limit {
-			return 0, fmt.Sprintf("sidecar.resources.requests.memory %q is more than the limit, twice sidecar.totalBuffer: lower it, or set sidecar.resources.limits.memory", s.Sidecar.Resources.Requests.Memory)
+			return 0, fmt.Sprintf("sidecar.resources.requests.memory %q is more than the limit, which follows from sidecar.totalBuffer: lower it, or set sidecar.resources.limits.memory", s.Sidecar.Resources.Requests.Memory)
 		}
 		return limit, ""
 	}
 	q, err := resource.ParseQuantity(text)
+	if err == nil && q.Value() < limit && limit > 2*totalBuffer {
+		return 0, fmt.Sprintf("sidecar.resources.limits.memory %q is less than the 32Mi that proxy-client needs with few connections: raise it", text)
+	}
 	if err != nil || q.Value() < limit {
 		return 0, fmt.Sprintf("sidecar.resources.limits.memory %q is less than twice sidecar.totalBuffer: raise it, or lower that", text)
 	}

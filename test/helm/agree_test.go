@@ -224,6 +224,8 @@ func TestHelmRefusesWhatTheWebhookRefuses(t *testing.T) {
 		{"memory for a larger buffer", "sidecar: {totalBuffer: 1GiB, resources: {limits: {memory: 2000Mi}}}", `config.sidecar.resources.limits.memory "2000Mi"`},
 		{"memory for a buffer in Ki", "sidecar: {totalBuffer: 131072Ki, resources: {limits: {memory: 255Mi}}}", `config.sidecar.resources.limits.memory "255Mi"`},
 
+		{"memory of nothing", "sidecar: {connectionBuffer: 256KiB, totalBuffer: 256KiB, resources: {limits: {memory: 1Mi}}}", `config.sidecar.resources.limits.memory "1Mi"`},
+		{"request above the least limit", "sidecar: {connectionBuffer: 256KiB, totalBuffer: 256KiB, resources: {requests: {memory: 33Mi}}}", `config.sidecar.resources.requests.memory "33Mi"`},
 		{"unknown lock", "policy: {lockedFields: [podCIDRs]}", "/config/policy/lockedFields"},
 		{"name of a ConfigMap", "policy: {configMaps: [A]}", "/config/policy/configMaps"},
 		{"empty name of a ConfigMap", "policy: {configMaps: ['']}", "/config/policy/configMaps"},
@@ -278,6 +280,7 @@ func TestHelmAcceptsWhatTheWebhookAccepts(t *testing.T) {
 		"sidecar: {idleTimeout: 0, healthPort: '14001'}\nredirect: {proxyPort: 14002, proxyUID: 4294967294}",
 		"redirect: {iptables: legacy, resources: {requests: {cpu: 1, memory: 64Mi}, limits: {cpu: 1000m, ephemeral-storage: 1Gi}}}",
 		"redirect: {iptables: '', proxyPort: '', proxyUID: ''}",
+		"sidecar: {connectionBuffer: 256KiB, totalBuffer: 256KiB, resources: {requests: {memory: 32Mi}}}",
 		"excludeUIDs: [0, '1337', ' 4294967294 ']",
 		"proxyServer: {alpnProtocols: [istio, istio-peer-exchange]}",
 		"pod: {labels: {a: '', example.com/b_c: d.e}, imagePullSecrets: [a, b.c]}",

@@ -174,11 +174,15 @@ test/helm compares both.
   {{- fail (printf "config.sidecar.totalBuffer %q is less than one connection may hold, %s: raise it" $text $one) -}}
 {{- end -}}
 {{- $resources := default dict .resources -}}
-{{- include "proxy-client.checkAmounts" (dict "section" "sidecar" "resources" $resources "memory" (mulf 2 $buffer | printf "%.0f")) -}}
+{{- include "proxy-client.checkAmounts" (dict "section" "sidecar" "resources" $resources "memory" (maxf 33554432.0 (mulf 2 $buffer) | printf "%.0f")) -}}
 {{- with dig "limits" "memory" "" $resources -}}
   {{- $field := "config.sidecar.resources.limits.memory" -}}
-  {{- if lt (include "proxy-client.quantity" (dict "field" $field "value" .) | float64 | ceil) (mulf 2 $buffer) -}}
+  {{- $amount := include "proxy-client.quantity" (dict "field" $field "value" .) | float64 | ceil -}}
+  {{- if lt $amount (mulf 2 $buffer) -}}
     {{- fail (printf "%s %q is less than twice config.sidecar.totalBuffer, which is %s: raise it, or lower that" $field (include "proxy-client.text" .) $text) -}}
+  {{- end -}}
+  {{- if lt $amount 33554432.0 -}}
+    {{- fail (printf "%s %q is less than the 32Mi that proxy-client needs with few connections: raise it" $field (include "proxy-client.text" .)) -}}
   {{- end -}}
 {{- end -}}
 {{- end -}}

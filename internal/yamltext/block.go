@@ -78,7 +78,7 @@ func (e *editor) removeLines(old *entry) {
 // insert puts a key and its value before an entry, or behind the last.
 func (e *editor) insert(s *siblings, before int, name string, value any) {
 	if !s.isBlock() {
-		e.insertIntoFlow(s, before, s.flow.key(e, name)+s.flow.value(e, value))
+		e.insertIntoFlow(s, before, s.flow.key(name)+s.flow.value(value))
 		return
 	}
 	e.insertLines(s, before, e.linesOf(s.of, map[string]any{name: value}))
@@ -98,7 +98,7 @@ func (e *editor) insertElement(s *siblings, before int, have []any, value any) {
 	case !s.isBlock() && moved != nil:
 		e.insertIntoFlow(s, before, string(e.bytes[moved.start:moved.end]))
 	case !s.isBlock():
-		e.insertIntoFlow(s, before, s.flow.value(e, value))
+		e.insertIntoFlow(s, before, s.flow.value(value))
 	case moved != nil:
 		e.insertLines(s, before, []string{string(e.bytes[moved.start:e.lineEnd(moved.end)])})
 	default:

@@ -3,7 +3,6 @@
 package yamltext
 
 import (
-	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -16,12 +15,14 @@ type flow struct {
 	lines        bool   // each entry has its own
 	indent       string // of those lines
 	step         string // more of it for what is within
+	newline      string
+	scalars      scalars
 }
 
 // flowOf returns the style of a node; where it tells nothing, that of what it is in, nil
 // for none.
 func (e *editor) flowOf(n *yaml.Node, in *flow) *flow {
-	f := flow{colon: ": ", comma: ", ", step: "  ", quoted: n.Line == 0}
+	f := flow{colon: ": ", comma: ", ", step: "  ", quoted: n.Line == 0, newline: e.newline, scalars: e.scalars}
 	if in != nil {
 		f = *in
 		f.lines = false
@@ -65,64 +66,41 @@ func (e *editor) indentOf(at int) string {
 }
 
 // key writes a key with its colon.
-func (f *flow) key(e *editor, name string) string { return f.scalar(e, name) + f.colon }
+func (f *flow) key(name string) string { return f.scalar(name) + f.colon }
 
 // value writes a value.
-func (f *flow) value(e *editor, value any) string {
-	var out strings.Builder
-	f.write(e, &out, Plain(value), f.indent)
-	return out.String()
-}
+func (f *flow) value(value any) string { return f.text(Plain(value), f.indent) }
 
-func (f *flow) write(e *editor, out *strings.Builder, value any, indent string) {
+func (f *flow) text(value any, indent string) string {
 	inner := indent + f.step
-	between := func(i int) {
-		if i > 0 && !f.lines {
-			out.WriteString(f.comma)
-		} else if i > 0 {
-			out.WriteString(",")
-		}
-		if f.lines {
-			out.WriteString(e.newline + inner)
-		}
-	}
-	end := ""
-	if f.lines {
-		end = e.newline + indent
-	}
+	open, closing := "[", "]"
+	var entries []string
 	switch v := value.(type) {
 	case map[string]any:
-		if len(v) == 0 {
-			end = ""
+		open, closing = "{", "}"
+		for _, key := range sortedKeys(v) {
+			entries = append(entries, f.key(key)+f.text(v[key], inner))
 		}
-		out.WriteString("{")
-		for i, key := range sortedKeys(v) {
-			between(i)
-			out.WriteString(f.key(e, key))
-			f.write(e, out, v[key], inner)
-		}
-		out.WriteString(end + "}")
 	case []any:
-		if len(v) == 0 {
-			end = ""
+		for _, element := range v {
+			entries = append(entries, f.text(element, inner))
 		}
-		out.WriteString("[")
-		for i, element := range v {
-			between(i)
-			f.write(e, out, element, inner)
-		}
-		out.WriteString(end + "]")
 	default:
-		out.WriteString(f.scalar(e, v))
+		return f.scalar(value)
 	}
+	if !f.lines || len(entries) == 0 {
+		return open + strings.Join(entries, f.comma) + closing
+	}
+	begin := f.newline + inner
+	return open + begin + strings.Join(entries, ","+begin) + f.newline + indent + closing
 }
 
 // scalar writes a text, a number, true, false or null.
-func (f *flow) scalar(e *editor, value any) string {
+func (f *flow) scalar(value any) string {
 	if f.quoted {
 		return jsonText(value)
 	}
-	return e.scalars.flowText(value)
+	return f.scalars.flowText(value)
 }
 
 // insertIntoFlow puts an entry before another, or behind the last that stays.
@@ -135,14 +113,11 @@ func (e *editor) insertIntoFlow(s *siblings, before int, text string) {
 		e.splices.insert(s.entries[before].start, text+separator)
 		return
 	}
-	last := len(s.gone) - 1 - slices.Index(reversed(s.gone), false)
+	last := len(s.gone) - 1
+	for s.gone[last] {
+		last--
+	}
 	e.splices.insert(s.entries[last].end, separator+text)
-}
-
-func reversed(list []bool) []bool {
-	list = slices.Clone(list)
-	slices.Reverse(list)
-	return list
 }
 
 // removeFromFlow takes out what is gone, each run of entries with the commas that it

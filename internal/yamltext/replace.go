@@ -68,7 +68,7 @@ func (e *editor) replaceRoot(n *yaml.Node, want any) {
 		e.fail(e.start(n), "begins what would be another document")
 		return
 	}
-	e.splices.replace(e.content(n), e.end(n), e.flowOf(n, nil).value(e, want))
+	e.splices.replace(e.content(n), e.end(n), e.flowOf(n, nil).value(want))
 }
 
 // closeBlock puts a text behind a key in the place of the block below it. A comment
@@ -89,7 +89,7 @@ func (e *editor) replaceByText(old *entry, text string) {
 
 // replaceByFlow writes a value in one line, or fills the brackets that are there.
 func (e *editor) replaceByFlow(style *flow, old *entry, want any) {
-	text := style.value(e, want)
+	text := style.value(want)
 	n := old.value
 	if isFlow(n) && len(n.Content) == 0 && text[0] == e.at(e.content(n)) {
 		e.splices.insert(old.end-1, text[1:len(text)-1])

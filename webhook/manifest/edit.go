@@ -4,6 +4,7 @@ package manifest
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"reflect"
 	"slices"
@@ -62,12 +63,12 @@ func (d *document) editTo(t *tree, want any) (*yamltext.Edited, error) {
 	}
 	edited, err := text.Edit(want)
 	if err != nil {
-		return nil, errors.New(d.relocate(err.Error()))
+		return nil, fmt.Errorf("%s: write that part in block style", d.relocate(err.Error()))
 	}
 	again := document{body: edited.Text, json: d.json, line: 1}
 	got, problem := again.parse()
 	if problem != "" {
-		return nil, errors.New("afterwards it " + problem)
+		return nil, errors.New("inserted text would not be read as it should: write the pod in block style, without anchors")
 	}
 	if !reflect.DeepEqual(got.value, yamltext.Plain(want)) {
 		return nil, errors.New("it would change something else too, as anchors do: write the aliases out")

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package webhook
+
+import (
+	"maps"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// TestReplacedTextsAreNoChange: what a manifest's injection remembers is no reason to
+// inject again, and goes with the status.
+func TestReplacedTextsAreNoChange(t *testing.T) {
+	r, _ := goldenRequest(t, "plain")
+	injected := Mutate(r).Pod
+	texts := map[string]string{"/spec/volumes": " []", "/spec/initContainers": ""}
+	r.Pod = WithReplaced(injected, texts)
+	if got := Replaced(r.Pod); !maps.Equal(got, texts) {
+		t.Errorf("%q was remembered of %q", got, texts)
+	}
+	if len(Replaced(injected)) > 0 {
+		t.Error("the pod that was given has changed")
+	}
+	if got := Mutate(r); got.Decision != Skip || got.Reason != ReasonAlreadyInjected {
+		t.Errorf("%s (%s): %s", got.Decision, got.Reason, got.Message)
+	}
+	if _, left := mustRemove(t, r.Pod).Annotations[AnnotationStatus]; left {
+		t.Error("the status is still there")
+	}
+}
+
+func TestOnlyAStatusOfOursRemembers(t *testing.T) {
+	for _, text := range []string{"", "mine", `{"replaced":{"/spec":""}}`} {
+		pod := &corev1.Pod{}
+		if text != "" {
+			annotate(pod, AnnotationStatus, text)
+		}
+		if got := WithReplaced(pod, map[string]string{"/spec": ""}); got.Annotations[AnnotationStatus] != text || Replaced(got) != nil {
+			t.Errorf("%q became %q", text, got.Annotations[AnnotationStatus])
+		}
+	}
+}

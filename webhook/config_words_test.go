@@ -11,7 +11,7 @@ import (
 )
 
 // librarys are words that only a library would choose.
-var librarys = regexp.MustCompile(`!!|unmarshal|yaml:|json:|strconv|time: |parsing |regular expression|\bint\d*\b|\bmap\[|go type|netip|ParsePrefix|invalid syntax`)
+var librarys = regexp.MustCompile(`!!|unmarshal|yaml:|json:|strconv|time: |parsing |regular expression|\bint\d*\b|\bmap\[|go type|netip|ParsePrefix|invalid syntax|  `)
 
 // leaves are the paths of all values in a section.
 func leaves(path []string, t reflect.Type) [][]string {

@@ -233,7 +233,7 @@ func (c *Config) checkValues() string {
 	p, err := s.programs()
 	if err != nil {
 		name, value, problem := inOurWords(err)
-		return strings.TrimSpace(fmt.Sprintf("%s %s %s", name, quoted(value), problem))
+		return strings.Join(slices.DeleteFunc([]string{name, quoted(value), problem}, func(part string) bool { return part == "" }), " ")
 	}
 	_, problem := s.memory(p.totalBuffer)
 	return problem

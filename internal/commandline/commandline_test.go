@@ -8,6 +8,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -72,6 +73,19 @@ func TestAFlagHasOneValue(t *testing.T) {
 		if strings.HasPrefix(tt.args[0], "--list") && len(*list) != 2 {
 			t.Errorf("the list has %q", *list)
 		}
+	}
+}
+
+// TestOneValueChangesNoHelp: flags are told of as if they took several.
+func TestOneValueChangesNoHelp(t *testing.T) {
+	cmd := &cobra.Command{Use: "program"}
+	cmd.Flags().Bool("own", false, "a switch")
+	cmd.Flags().Duration("wait", time.Second, "how `long`")
+	cmd.Flags().String("name", "a", "a text")
+	before := cmd.Flags().FlagUsages()
+	setOnce(cmd)
+	if after := cmd.Flags().FlagUsages(); after != before {
+		t.Errorf("the flags were told of as\n%s\nand are as\n%s", before, after)
 	}
 }
 

@@ -28,6 +28,12 @@ func (v *once) Set(s string) error {
 	return nil
 }
 
+// IsBoolFlag tells pflag that the flag alone means true.
+func (v *once) IsBoolFlag() bool {
+	b, ok := v.Value.(interface{ IsBoolFlag() bool })
+	return ok && b.IsBoolFlag()
+}
+
 // setOnce makes each flag of cmd and of the commands below it refuse a second value,
 // but for those that are lists.
 func setOnce(cmd *cobra.Command) {

@@ -5,6 +5,7 @@ package webhook
 import (
 	"cmp"
 	"fmt"
+	"regexp"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -53,6 +54,18 @@ func example(part string, name corev1.ResourceName) string {
 	}
 }
 
+// beyondAll are exponents that a quantity may have (resource.ParseQuantity), and whose
+// comparison with another takes the memory and the time of all of its digits.
+var beyondAll = regexp.MustCompile(`[eE][+-]?[0-9]{3,}`)
+
+// parseAmount is resource.ParseQuantity for amounts that a machine can have.
+func parseAmount(text string) (resource.Quantity, error) {
+	if len(text) > 32 || beyondAll.MatchString(text) {
+		return resource.Quantity{}, resource.ErrFormatWrong
+	}
+	return resource.ParseQuantity(text)
+}
+
 // check says what is wrong with the first amount that is none, or that asks for more than
 // its limit, which is a default where the operator says none. field is where they are,
 // such as sidecar.resources.
@@ -68,7 +81,7 @@ func (r resources) check(field string, fallback amounts) (name, value, problem s
 				return
 			}
 			name, value = fmt.Sprintf("%s.%s.%s", field, part.name, resourceName), text
-			q, err := resource.ParseQuantity(text)
+			q, err := parseAmount(text)
 			if err != nil || q.Sign() <= 0 {
 				problem = "is not an amount: write one such as " + example(part.name, resourceName)
 				return

@@ -226,6 +226,7 @@ func TestHelmRefusesWhatTheWebhookRefuses(t *testing.T) {
 
 		{"memory of nothing", "sidecar: {connectionBuffer: 256KiB, totalBuffer: 256KiB, resources: {limits: {memory: 1Mi}}}", `config.sidecar.resources.limits.memory "1Mi"`},
 		{"request above the least limit", "sidecar: {connectionBuffer: 256KiB, totalBuffer: 256KiB, resources: {requests: {memory: 33Mi}}}", `config.sidecar.resources.requests.memory "33Mi"`},
+		{"an amount beyond all", "sidecar: {resources: {requests: {cpu: '1e99999999'}, limits: {cpu: 1}}}", `config.sidecar.resources.requests.cpu "1e99999999"`},
 		{"unknown lock", "policy: {lockedFields: [podCIDRs]}", "/config/policy/lockedFields"},
 		{"name of a ConfigMap", "policy: {configMaps: [A]}", "/config/policy/configMaps"},
 		{"empty name of a ConfigMap", "policy: {configMaps: ['']}", "/config/policy/configMaps"},

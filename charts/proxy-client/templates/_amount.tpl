@@ -26,7 +26,7 @@ value, and makes a number of it that is text, or fails with the value's name.
 {{- define "proxy-client.quantity" -}}
 {{- $text := include "proxy-client.text" .value -}}
 {{- $number := "^[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)" -}}
-{{- if not (regexMatch (printf "%s([eE][+-]?[0-9]+|[numkMGTPE]|[KMGTPE]i)?$" $number) $text) -}}
+{{- if or (gt (len $text) 32) (not (regexMatch (printf "%s([eE][+-]?[0-9]{1,2}|[numkMGTPE]|[KMGTPE]i)?$" $number) $text)) -}}
   {{- fail (printf "%s %q is not an amount: write one such as %s" .field $text (include "proxy-client.exampleAmount" .field)) -}}
 {{- end -}}
 {{- $factor := 1.0 -}}

@@ -87,6 +87,9 @@ func checkPod(pod *corev1.Pod) *Result {
 	if name := appArmorOfOurs(pod); name != "" {
 		return refuse(ReasonForeignName, "annotation %s is about a container that is ours: remove it", name)
 	}
+	if refusal := checkAmounts(pod); refusal != nil {
+		return refusal
+	}
 	for _, v := range spec.Volumes {
 		if slices.Contains(ourVolumes, v.Name) {
 			return refuse(ReasonForeignName, "volume %q has a name that is ours: rename it", v.Name)

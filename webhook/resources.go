@@ -66,6 +66,30 @@ func parseAmount(text string) (resource.Quantity, error) {
 	return resource.ParseQuantity(text)
 }
 
+// checkAmounts refuses amounts of a pod that cannot be compared with others in any time.
+func checkAmounts(pod *corev1.Pod) *Result {
+	const sentence = "%s asks for more, or for less, than there is: correct its resources"
+	for _, c := range containers(&pod.Spec) {
+		if !sane(c.Resources.Requests) || !sane(c.Resources.Limits) {
+			return refuse(ReasonPodResources, sentence, fmt.Sprintf("container %q", c.Name))
+		}
+	}
+	if whole := podResources(pod); !sane(whole.Requests) || !sane(whole.Limits) {
+		return refuse(ReasonPodResources, sentence, "the pod")
+	}
+	return nil
+}
+
+// sane reports whether each amount has an exponent of two digits at most.
+func sane(list corev1.ResourceList) bool {
+	for _, q := range list {
+		if scale := q.AsDec().Scale(); scale < -99 || scale > 99 {
+			return false
+		}
+	}
+	return true
+}
+
 // check says what is wrong with the first amount that is none, or that asks for more than
 // its limit, which is a default where the operator says none. field is where they are,
 // such as sidecar.resources.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/internal/options"
 	"github.com/shoot-proxy/proxy-client/internal/proxy"
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
 // openFiles returns how many files this process may have open. Go has raised
@@ -101,18 +102,18 @@ func raiseFiles(cfg *options.ProxyClientConfig) string {
 // filesPerConnection is how many descriptors one connection takes: the app's,
 // and in http-connect mode, or where that may turn out to be the mode, one to
 // the proxy-server.
-func filesPerConnection(servers []options.Server) int {
+func filesPerConnection(servers []tunnel.Server) int {
 	for _, s := range servers {
-		if s.Mode != options.ModeGRPC {
+		if s.Mode != tunnel.ModeGRPC {
 			return 2
 		}
 	}
 	return 1
 }
 
-func speaksAuto(servers []options.Server) bool {
+func speaksAuto(servers []tunnel.Server) bool {
 	for _, s := range servers {
-		if s.Mode == options.ModeHTTPConnect {
+		if s.Mode == tunnel.ModeHTTPConnect {
 			return false
 		}
 	}

@@ -13,26 +13,27 @@ import (
 	"testing"
 
 	"github.com/shoot-proxy/proxy-client/internal/options"
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
 func TestTooFewOpenFilesAreWarnedOfOnce(t *testing.T) {
-	grpc, connect, auto := options.Server{Mode: options.ModeGRPC}, options.Server{Mode: options.ModeHTTPConnect}, options.Server{Mode: options.ModeAuto}
+	grpc, connect, auto := tunnel.Server{Mode: tunnel.ModeGRPC}, tunnel.Server{Mode: tunnel.ModeHTTPConnect}, tunnel.Server{Mode: tunnel.ModeAuto}
 	for _, tt := range []struct {
 		name    string
 		asked   int
 		files   uint64
-		servers []options.Server
+		servers []tunnel.Server
 		limit   int
 		wanted  float64 // 0: no warning
 		says    string
 		not     string
 	}{
-		{"by default", 0, 1024, []options.Server{auto}, 416, 16384, "set --max-connections", ""},
-		{"asked for", 500, 1024, []options.Server{auto}, 416, 500, "LimitNOFILE", "set --max-connections"},
-		{"mode auto may be gRPC", 500, 1024, []options.Server{grpc, auto}, 416, 500, "--mode=grpc", ""},
-		{"HTTP CONNECT is not", 500, 1024, []options.Server{connect}, 416, 500, "LimitNOFILE", "--mode=grpc"},
-		{"gRPC needs one file", 500, 1024, []options.Server{grpc, grpc}, 500, 0, "", ""},
-		{"enough", 0, 1 << 20, []options.Server{connect}, 16384, 0, "", ""},
+		{"by default", 0, 1024, []tunnel.Server{auto}, 416, 16384, "set --max-connections", ""},
+		{"asked for", 500, 1024, []tunnel.Server{auto}, 416, 500, "LimitNOFILE", "set --max-connections"},
+		{"mode auto may be gRPC", 500, 1024, []tunnel.Server{grpc, auto}, 416, 500, "--mode=grpc", ""},
+		{"HTTP CONNECT is not", 500, 1024, []tunnel.Server{connect}, 416, 500, "LimitNOFILE", "--mode=grpc"},
+		{"gRPC needs one file", 500, 1024, []tunnel.Server{grpc, grpc}, 500, 0, "", ""},
+		{"enough", 0, 1 << 20, []tunnel.Server{connect}, 16384, 0, "", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var log bytes.Buffer
@@ -64,13 +65,13 @@ func TestTooFewOpenFilesAreWarnedOfOnce(t *testing.T) {
 // What may be open fits into the memory that the container has, beside what apps may
 // hold back.
 func TestConnectionsFitTheMemory(t *testing.T) {
-	grpc, connect, auto := options.Server{Mode: options.ModeGRPC}, options.Server{Mode: options.ModeHTTPConnect}, options.Server{Mode: options.ModeAuto}
+	grpc, connect, auto := tunnel.Server{Mode: tunnel.ModeGRPC}, tunnel.Server{Mode: tunnel.ModeHTTPConnect}, tunnel.Server{Mode: tunnel.ModeAuto}
 	const files, webhooks = 1 << 20, 460 << 20 // GOMEMLIMIT as the webhook sets it
 	for _, tt := range []struct {
 		name   string
 		asked  int
 		memory int64
-		server options.Server
+		server tunnel.Server
 		limit  int
 		warns  bool
 	}{
@@ -84,7 +85,7 @@ func TestConnectionsFitTheMemory(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var log bytes.Buffer
-			cfg := &options.ProxyClientConfig{MaxConnections: tt.asked, TotalBuffer: 256 << 20, Servers: []options.Server{tt.server}}
+			cfg := &options.ProxyClientConfig{MaxConnections: tt.asked, TotalBuffer: 256 << 20, Servers: []tunnel.Server{tt.server}}
 			if got := connectionLimit(cfg, files, tt.memory, slog.New(slog.NewJSONHandler(&log, nil))); got != tt.limit {
 				t.Errorf("%d connections may be open, want %d", got, tt.limit)
 			}
@@ -113,7 +114,7 @@ func TestTheLogHasOneLimitOfConnections(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var log bytes.Buffer
-			cfg := &options.ProxyClientConfig{MaxConnections: tt.asked, TotalBuffer: 256 << 20, Servers: []options.Server{{Mode: options.ModeHTTPConnect}}}
+			cfg := &options.ProxyClientConfig{MaxConnections: tt.asked, TotalBuffer: 256 << 20, Servers: []tunnel.Server{{Mode: tunnel.ModeHTTPConnect}}}
 			if got := connectionLimit(cfg, tt.files, memory, slog.New(slog.NewJSONHandler(&log, nil))); got != tt.limit {
 				t.Errorf("%d connections may be open, want %d", got, tt.limit)
 			}

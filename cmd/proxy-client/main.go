@@ -5,7 +5,7 @@
 // Command proxy-client is the sidecar: it takes the connections that
 // init-redirect's rules send to it, and tunnels each through a konnectivity
 // proxy-server to where its app wanted it to go. It is wiring only: the data
-// path is internal/proxy's, the tunnel internal/tunnel's, the flags
+// path is internal/proxy's, the tunnel internal/dialer's, the flags
 // internal/options'.
 //
 //	proxy-client --shoot-pod-cidr 100.64.0.0/12 --proxy-server vpn-proxy-server:8132 \

@@ -16,8 +16,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/shoot-proxy/proxy-client/internal/commandline"
+	"github.com/shoot-proxy/proxy-client/internal/dialer"
 	"github.com/shoot-proxy/proxy-client/internal/options"
-	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
 // environment is what the process was given.
@@ -64,7 +64,7 @@ func run(env environment) int {
 
 // exitCode sorts an error into the codes that architecture and README promise.
 func exitCode(err error) int {
-	_, inside := errors.AsType[*tunnel.InsideShootError](err)
+	_, inside := errors.AsType[*dialer.InsideShootError](err)
 	switch {
 	case err == nil:
 		return exitDone

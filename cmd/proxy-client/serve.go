@@ -17,10 +17,10 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/internal/admin"
 	"github.com/shoot-proxy/proxy-client/internal/commandline"
+	"github.com/shoot-proxy/proxy-client/internal/dialer"
 	"github.com/shoot-proxy/proxy-client/internal/options"
 	"github.com/shoot-proxy/proxy-client/internal/proxy"
 	"github.com/shoot-proxy/proxy-client/internal/quota"
-	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
 // untilSignalled runs serve, ends its context at the first signal and closes
@@ -58,9 +58,9 @@ func untilSignalled(signals <-chan os.Signal, log *slog.Logger, serve func(ctx c
 func serve(ctx context.Context, aborted <-chan struct{}, cfg *options.ProxyClientConfig, log *slog.Logger, env environment) error {
 	registry := admin.NewRegistry()
 	held := quota.New(int(cfg.TotalBuffer))
-	dialer, err := tunnel.New(tunnel.Config{
+	dialer, err := dialer.New(dialer.Config{
 		Servers: cfg.Servers, TLS: cfg.TLS, CIDRs: cfg.CIDRs, DialTimeout: cfg.DialTimeout, Keepalive: cfg.ServerKeepalive,
-		Logger: log, Metrics: tunnel.NewMetrics(registry), Quota: held,
+		Logger: log, Metrics: dialer.NewMetrics(registry), Quota: held,
 	})
 	if err != nil {
 		return err

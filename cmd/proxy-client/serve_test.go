@@ -26,8 +26,8 @@ import (
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 
+	"github.com/shoot-proxy/proxy-client/internal/dialer"
 	"github.com/shoot-proxy/proxy-client/internal/options"
-	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
 // hangGuard ends a test that would otherwise wait for ever. It is no measure of
@@ -256,7 +256,7 @@ func TestExitCodes(t *testing.T) {
 	}{
 		{nil, 0},
 		{errors.New("anything"), 1},
-		{fmt.Errorf("dialer: %w", &tunnel.InsideShootError{}), 2},
+		{fmt.Errorf("dialer: %w", &dialer.InsideShootError{}), 2},
 		{fmt.Errorf("flags: %w", &options.UsageError{}), 2},
 		{fmt.Errorf("serve: %w", errAborted), 130},
 	} {

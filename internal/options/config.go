@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/shoot-proxy/proxy-client/internal/cidr"
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
 // Config validates the flags and returns what they mean. The first mistake is
@@ -122,21 +123,21 @@ func (o *ProxyClient) upstream() ([]server, tlsFiles, error) {
 }
 
 // tls validates the files and what else goes into a handshake.
-func (o *ProxyClient) tls(servers []server, files tlsFiles, check func(tlsFiles) error) (TLS, error) {
+func (o *ProxyClient) tls(servers []server, files tlsFiles, check func(tlsFiles) error) (tunnel.TLS, error) {
 	for _, s := range servers {
-		if s.Network == networkTCP && files.ca.path == "" {
-			return TLS{}, s.source.refuse(fmt.Sprintf("is on TCP and needs %s: without a CA nothing tells the server from an impostor", files.ca.source.name), nil)
+		if s.Network == tunnel.NetworkTCP && files.ca.path == "" {
+			return tunnel.TLS{}, s.source.refuse(fmt.Sprintf("is on TCP and needs %s: without a CA nothing tells the server from an impostor", files.ca.source.name), nil)
 		}
 	}
 	if err := check(files); err != nil {
-		return TLS{}, err
+		return tunnel.TLS{}, err
 	}
 	name, err := o.serverName(files)
 	if err != nil {
-		return TLS{}, err
+		return tunnel.TLS{}, err
 	}
 	protocols, err := o.protocols()
-	return TLS{CAFile: files.ca.path, CertFile: files.cert.path, KeyFile: files.key.path, ServerName: name, ALPN: protocols}, err
+	return tunnel.TLS{CAFile: files.ca.path, CertFile: files.cert.path, KeyFile: files.key.path, ServerName: name, ALPN: protocols}, err
 }
 
 // serverName returns the name from --server-name, or the one that came with the
@@ -317,8 +318,8 @@ func (s source) refuse(problem string, err error) error {
 }
 
 // plain strips the sources.
-func plain(servers []server) []Server {
-	var out []Server
+func plain(servers []server) []tunnel.Server {
+	var out []tunnel.Server
 	for _, s := range servers {
 		out = append(out, s.Server)
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/shoot-proxy/proxy-client/internal/cidr"
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
 // compare compares configurations: sets by what is in them.
@@ -57,8 +58,8 @@ func TestProxyClientDefaults(t *testing.T) {
 	want := &ProxyClientConfig{
 		CIDRs:            mustSet(t, "100.64.0.0/12,fd00:10::/48"),
 		Listen:           addresses("127.0.0.1:14001", "[::1]:14001"),
-		Servers:          []Server{{Name: "proxy-server:8132", Network: "tcp", Address: "proxy-server:8132", Mode: ModeAuto}},
-		TLS:              TLS{CAFile: "ca.crt"},
+		Servers:          []tunnel.Server{{Name: "proxy-server:8132", Network: "tcp", Address: "proxy-server:8132", Mode: tunnel.ModeAuto}},
+		TLS:              tunnel.TLS{CAFile: "ca.crt"},
 		DialTimeout:      8 * time.Second,
 		ServerKeepalive:  5 * time.Second,
 		HalfCloseTimeout: 60 * time.Second,
@@ -103,28 +104,28 @@ func TestProxyClientConfig(t *testing.T) {
 		}},
 		{"auto over a Unix socket means gRPC", []string{both, socket, "--mode=auto"}, nil},
 		{"http-connect over a Unix socket has to be said", []string{both, socket, "--mode=http-connect"}, func(c *ProxyClientConfig) {
-			c.Servers[0].Mode = ModeHTTPConnect
+			c.Servers[0].Mode = tunnel.ModeHTTPConnect
 		}},
 		{"several servers of all forms", []string{both, ca, "--proxy-server=a.example.:1, [fd99::1]:65535", "--proxy-server=192.0.2.7:8132,unix:///run/s"}, func(c *ProxyClientConfig) {
 			c.TLS.CAFile = "ca.crt"
-			c.Servers = []Server{
-				{Name: "a.example.:1", Network: "tcp", Address: "a.example.:1", Mode: ModeAuto},
-				{Name: "[fd99::1]:65535", Network: "tcp", Address: "[fd99::1]:65535", Mode: ModeAuto},
-				{Name: "192.0.2.7:8132", Network: "tcp", Address: "192.0.2.7:8132", Mode: ModeAuto},
-				{Name: "unix:///run/s", Network: "unix", Address: "/run/s", Mode: ModeGRPC},
+			c.Servers = []tunnel.Server{
+				{Name: "a.example.:1", Network: "tcp", Address: "a.example.:1", Mode: tunnel.ModeAuto},
+				{Name: "[fd99::1]:65535", Network: "tcp", Address: "[fd99::1]:65535", Mode: tunnel.ModeAuto},
+				{Name: "192.0.2.7:8132", Network: "tcp", Address: "192.0.2.7:8132", Mode: tunnel.ModeAuto},
+				{Name: "unix:///run/s", Network: "unix", Address: "/run/s", Mode: tunnel.ModeGRPC},
 			}
 		}},
 		{"a server in an excluded part of the shoot", []string{both, ca, "--proxy-server=100.64.3.4:8132", "--exclude-cidr=100.64.3.4/32", "--mode=grpc"}, func(c *ProxyClientConfig) {
 			c.TLS.CAFile = "ca.crt"
 			c.CIDRs = nil
-			c.Servers = []Server{{Name: "100.64.3.4:8132", Network: "tcp", Address: "100.64.3.4:8132", Mode: ModeGRPC}}
+			c.Servers = []tunnel.Server{{Name: "100.64.3.4:8132", Network: "tcp", Address: "100.64.3.4:8132", Mode: tunnel.ModeGRPC}}
 		}},
 		{"TLS files are accepted beside a Unix socket", []string{both, socket, ca, "--client-cert=client.crt", "--client-key=client.key"}, func(c *ProxyClientConfig) {
-			c.TLS = TLS{CAFile: "ca.crt", CertFile: "client.crt", KeyFile: "client.key"}
+			c.TLS = tunnel.TLS{CAFile: "ca.crt", CertFile: "client.crt", KeyFile: "client.key"}
 		}},
 		{"a CA bundle in rotation may carry an expired one", []string{both, tcp, "--ca-cert=rotation.crt", "--server-name=server.example", "--alpn-proto=istio"}, func(c *ProxyClientConfig) {
-			c.TLS = TLS{CAFile: "rotation.crt", ServerName: "server.example", ALPN: []string{"istio"}}
-			c.Servers = []Server{{Name: "proxy-server:8132", Network: "tcp", Address: "proxy-server:8132", Mode: ModeAuto}}
+			c.TLS = tunnel.TLS{CAFile: "rotation.crt", ServerName: "server.example", ALPN: []string{"istio"}}
+			c.Servers = []tunnel.Server{{Name: "proxy-server:8132", Network: "tcp", Address: "proxy-server:8132", Mode: tunnel.ModeAuto}}
 		}},
 		{"everything else", []string{
 			both, socket, "--listen-address=[::1]:1,127.0.0.1:65535", "--dial-timeout=500ms", "--half-close-timeout=2m", "--drain-timeout=1h",
@@ -140,25 +141,25 @@ func TestProxyClientConfig(t *testing.T) {
 			c.HealthAddress = "10.1.2.3:14001"
 		}},
 		{"egress selector with HTTP CONNECT over TCP", []string{both, "--egress-selector-config-file=connect-tcp.yaml", "--server-name=x"}, func(c *ProxyClientConfig) {
-			c.Servers = []Server{{Name: "proxy-server:8131", Network: "tcp", Address: "proxy-server:8131", Mode: ModeHTTPConnect}}
-			c.TLS = TLS{CAFile: "ca.crt", CertFile: "client.crt", KeyFile: "client.key", ServerName: "x"}
+			c.Servers = []tunnel.Server{{Name: "proxy-server:8131", Network: "tcp", Address: "proxy-server:8131", Mode: tunnel.ModeHTTPConnect}}
+			c.TLS = tunnel.TLS{CAFile: "ca.crt", CertFile: "client.crt", KeyFile: "client.key", ServerName: "x"}
 		}},
 		{"egress selector with a server name", []string{both, "--egress-selector-config-file=name.yaml"}, func(c *ProxyClientConfig) {
-			c.Servers = []Server{{Name: "proxy-server:8131", Network: "tcp", Address: "proxy-server:8131", Mode: ModeHTTPConnect}}
-			c.TLS = TLS{CAFile: "ca.crt", CertFile: "client.crt", KeyFile: "client.key", ServerName: "kp.seed"}
+			c.Servers = []tunnel.Server{{Name: "proxy-server:8131", Network: "tcp", Address: "proxy-server:8131", Mode: tunnel.ModeHTTPConnect}}
+			c.TLS = tunnel.TLS{CAFile: "ca.crt", CertFile: "client.crt", KeyFile: "client.key", ServerName: "kp.seed"}
 		}},
 		{"egress selector with a slash behind the URL", []string{both, "--egress-selector-config-file=connect-slash.yaml"}, func(c *ProxyClientConfig) {
-			c.Servers = []Server{{Name: "proxy-server:8131", Network: "tcp", Address: "proxy-server:8131", Mode: ModeHTTPConnect}}
-			c.TLS = TLS{CAFile: "ca.crt", CertFile: "client.crt", KeyFile: "client.key"}
+			c.Servers = []tunnel.Server{{Name: "proxy-server:8131", Network: "tcp", Address: "proxy-server:8131", Mode: tunnel.ModeHTTPConnect}}
+			c.TLS = tunnel.TLS{CAFile: "ca.crt", CertFile: "client.crt", KeyFile: "client.key"}
 		}},
 		{"egress selector with GRPC over a Unix socket", []string{both, "--egress-selector-config-file=grpc-uds.yaml", "--mode=auto"}, func(c *ProxyClientConfig) {
 			c.Servers[0].Name = "unix:///run/server.sock"
 		}},
 		{"egress selector with HTTP CONNECT over a Unix socket", []string{both, "--egress-selector-config-file=connect-uds.yaml"}, func(c *ProxyClientConfig) {
-			c.Servers[0].Mode = ModeHTTPConnect
+			c.Servers[0].Mode = tunnel.ModeHTTPConnect
 		}},
 		{"egress selector as JSON with tabs, v1alpha1", []string{both, "--egress-selector-config-file=connect-uds.json"}, func(c *ProxyClientConfig) {
-			c.Servers[0].Mode = ModeHTTPConnect
+			c.Servers[0].Mode = tunnel.ModeHTTPConnect
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -170,7 +171,7 @@ func TestProxyClientConfig(t *testing.T) {
 			want := &ProxyClientConfig{
 				CIDRs:            mustSet(t, "100.64.0.0/12,fd00:10::/48"),
 				Listen:           addresses("127.0.0.1:14001", "[::1]:14001"),
-				Servers:          []Server{{Name: "unix:///run/server.sock", Network: "unix", Address: "/run/server.sock", Mode: ModeGRPC}},
+				Servers:          []tunnel.Server{{Name: "unix:///run/server.sock", Network: "unix", Address: "/run/server.sock", Mode: tunnel.ModeGRPC}},
 				DialTimeout:      8 * time.Second,
 				ServerKeepalive:  5 * time.Second,
 				HalfCloseTimeout: 60 * time.Second,
@@ -190,7 +191,7 @@ func TestProxyClientConfig(t *testing.T) {
 			if diff := cmp.Diff(want, got, compare); diff != "" {
 				t.Errorf("%q mean something else (-want +got):\n%s", tt.args, diff)
 			}
-			onTCP := got.Servers[0].Network == networkTCP
+			onTCP := got.Servers[0].Network == tunnel.NetworkTCP
 			if onTCP && !got.TLS.Enabled() {
 				t.Error("a server on TCP would be spoken to in plaintext")
 			}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/shoot-proxy/proxy-client/internal/strictyaml"
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
 // The types below are EgressSelectorConfiguration of apiserver.k8s.io, v1alpha1
@@ -64,7 +65,7 @@ const (
 // checkEgressConflicts refuses flags that say what the file says already.
 func (o *ProxyClient) checkEgressConflicts() error {
 	mode := o.Mode
-	if mode == string(ModeAuto) {
+	if mode == string(tunnel.ModeAuto) {
 		mode = "" // the default is no choice
 	}
 	for _, other := range []struct{ flag, value string }{
@@ -150,11 +151,11 @@ func (c *egressSelectorConfiguration) cluster() (_ *egressConnection, problem st
 
 // server translates a connection. What kube-apiserver would refuse is refused.
 func (c *egressConnection) server(from source) (server, tlsFiles, string) {
-	mode := ModeHTTPConnect
+	mode := tunnel.ModeHTTPConnect
 	switch c.ProxyProtocol {
 	case protocolConnect:
 	case protocolGRPC:
-		mode = ModeGRPC
+		mode = tunnel.ModeGRPC
 	case protocolDirect:
 		return server{}, tlsFiles{}, "proxyProtocol Direct has no proxy-server to tunnel through: write GRPC or HTTPConnect"
 	default:
@@ -168,14 +169,14 @@ func (c *egressConnection) server(from source) (server, tlsFiles, string) {
 	case t.UDS != nil:
 		s, problem := t.UDS.server(mode, from)
 		return s, tlsFiles{}, problem
-	case mode == ModeGRPC:
+	case mode == tunnel.ModeGRPC:
 		return server{}, tlsFiles{}, "GRPC over tcp is not something that kube-apiserver can do: write uds or HTTPConnect, or use --proxy-server with --mode grpc"
 	default:
 		return t.TCP.server(mode, from)
 	}
 }
 
-func (u *egressUDS) server(mode Mode, from source) (server, string) {
+func (u *egressUDS) server(mode tunnel.Mode, from source) (server, string) {
 	from.field = fmt.Sprintf("transport.uds.udsName %q", u.UDSName)
 	if !strings.HasPrefix(u.UDSName, "/") {
 		return server{}, from.field + " is not an absolute path: write one such as /run/konnectivity/server.sock"
@@ -188,7 +189,7 @@ func (u *egressUDS) server(mode Mode, from source) (server, string) {
 	return server{s, from}, ""
 }
 
-func (t *egressTCP) server(mode Mode, from source) (server, tlsFiles, string) {
+func (t *egressTCP) server(mode tunnel.Mode, from source) (server, tlsFiles, string) {
 	from.field = fmt.Sprintf("transport.tcp.url %q", t.URL)
 	u, err := url.Parse(t.URL)
 	switch {

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/shoot-proxy/proxy-client/internal/cidr"
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
 // The help is what most users ever read of the flags, and the golden file is
@@ -153,7 +154,7 @@ func FuzzProxyClientConfig(f *testing.F) {
 			}
 		}
 		for _, s := range cfg.Servers {
-			if s.Network != networkUnix || !strings.HasPrefix(s.Address, "/") || s.Mode == ModeAuto {
+			if s.Network != tunnel.NetworkUnix || !strings.HasPrefix(s.Address, "/") || s.Mode == tunnel.ModeAuto {
 				t.Fatalf("%q without a CA gives %+v", servers, s)
 			}
 		}
@@ -165,7 +166,7 @@ func FuzzServer(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, value string) {
-		s, problem := parseServer(value, ModeAuto)
+		s, problem := parseServer(value, tunnel.ModeAuto)
 		if strings.ContainsAny(problem, "\r\n") {
 			t.Fatalf("the problem of %q has two lines: %q", value, problem)
 		}
@@ -173,10 +174,10 @@ func FuzzServer(f *testing.F) {
 			return
 		}
 		again := s.Address
-		if s.Network == networkUnix {
+		if s.Network == tunnel.NetworkUnix {
 			again = "unix://" + again
 		}
-		if twice, problem := parseServer(again, ModeAuto); problem != "" || twice.Address != s.Address || twice.Network != s.Network {
+		if twice, problem := parseServer(again, tunnel.ModeAuto); problem != "" || twice.Address != s.Address || twice.Network != s.Network {
 			t.Fatalf("%q becomes %+v, which becomes %+v, %s", value, s, twice, problem)
 		}
 	})
@@ -192,7 +193,7 @@ func FuzzEgressSelector(f *testing.F) {
 			var connection *egressConnection
 			if connection, problem = config.cluster(); problem == "" {
 				var s server
-				if s, _, problem = connection.server(flagSource(egressFlag, "x")); problem == "" && (s.Address == "" || s.Mode == ModeAuto) {
+				if s, _, problem = connection.server(flagSource(egressFlag, "x")); problem == "" && (s.Address == "" || s.Mode == tunnel.ModeAuto) {
 					t.Fatalf("%q gives %+v", data, s)
 				}
 			}

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/shoot-proxy/proxy-client/internal/cidr"
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
 // listenPort is where redirected connections arrive by default. It keeps clear
@@ -60,7 +61,7 @@ type ProxyClient struct {
 func NewProxyClient() *ProxyClient {
 	return &ProxyClient{
 		Shared:           defaultShared(),
-		Mode:             string(ModeAuto),
+		Mode:             string(tunnel.ModeAuto),
 		DialTimeout:      8 * time.Second,
 		ServerKeepalive:  5 * time.Second,
 		HalfCloseTimeout: 60 * time.Second,
@@ -117,9 +118,9 @@ type ProxyClientConfig struct {
 	// Listen are loopback addresses, at least one for each family of CIDRs.
 	Listen []netip.AddrPort
 	// Servers has at least one element and no duplicates.
-	Servers []Server
+	Servers []tunnel.Server
 	// TLS is for the servers on TCP.
-	TLS TLS
+	TLS tunnel.TLS
 	// DialTimeout, HalfCloseTimeout and DrainTimeout are positive.
 	DialTimeout, HalfCloseTimeout, DrainTimeout time.Duration
 	// IdleTimeout is at least a second, or 0 for none.
@@ -139,46 +140,3 @@ type ProxyClientConfig struct {
 	// Log says how to log.
 	Log Log
 }
-
-// Server is one konnectivity server.
-type Server struct {
-	// Name is the server as it was configured: the value of the metric label.
-	Name string
-	// Network is tcp or unix.
-	Network string
-	// Address is host:port, or the absolute path of a Unix socket.
-	Address string
-	// Mode is how to speak to it. It is never auto on a Unix socket.
-	Mode Mode
-}
-
-// Mode is the protocol that a server's frontend speaks.
-type Mode string
-
-// The modes.
-const (
-	// ModeAuto is what the server negotiates by ALPN: h2 or http/1.1.
-	ModeAuto Mode = "auto"
-	// ModeGRPC is one gRPC stream for each connection.
-	ModeGRPC Mode = "grpc"
-	// ModeHTTPConnect is one HTTP CONNECT request for each connection.
-	ModeHTTPConnect Mode = "http-connect"
-)
-
-// TLS names the files for servers on TCP. They were readable and fitted each
-// other at start; they change under a running program, which reads them again.
-type TLS struct {
-	// CAFile has the CA certificates to verify servers with.
-	CAFile string
-	// CertFile and KeyFile are the client's, both given or both empty.
-	CertFile, KeyFile string
-	// ServerName is the name to ask for and to verify, empty for each server's
-	// own host.
-	ServerName string
-	// ALPN are protocols to offer besides h2 and http/1.1.
-	ALPN []string
-}
-
-// Enabled reports whether there is anything to speak TLS with. It is true
-// whenever a server is on TCP: plaintext over TCP is refused.
-func (t TLS) Enabled() bool { return t.CAFile != "" }

@@ -11,25 +11,20 @@ import (
 	"strings"
 
 	"github.com/shoot-proxy/proxy-client/internal/cidr"
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
-// The networks of a Server.
-const (
-	networkTCP  = "tcp"
-	networkUnix = "unix"
-)
-
-// server is a Server and where it was configured.
+// server is a tunnel.Server and where it was configured.
 type server struct {
-	Server
+	tunnel.Server
 	source source
 }
 
 // servers reads --proxy-server and --mode.
 func (o *ProxyClient) servers() ([]server, error) {
-	mode := Mode(o.Mode)
+	mode := tunnel.Mode(o.Mode)
 	switch mode {
-	case ModeAuto, ModeGRPC, ModeHTTPConnect:
+	case tunnel.ModeAuto, tunnel.ModeGRPC, tunnel.ModeHTTPConnect:
 	default:
 		return nil, &UsageError{Flag: "--mode", Value: o.Mode, Problem: "is not a mode: write auto, grpc or http-connect"}
 	}
@@ -61,19 +56,19 @@ func (o *ProxyClient) servers() ([]server, error) {
 }
 
 // parseServer reads one server: host:port, [IPv6]:port or unix:///path.
-func parseServer(value string, mode Mode) (_ Server, problem string) {
+func parseServer(value string, mode tunnel.Mode) (_ tunnel.Server, problem string) {
 	if strings.HasPrefix(value, "unix:") {
 		return parseSocket(value, mode)
 	}
 	if strings.Contains(value, "://") {
-		return Server{}, "is a URL: write host:port alone, or unix:///path"
+		return tunnel.Server{}, "is a URL: write host:port alone, or unix:///path"
 	}
 	if strings.HasPrefix(value, "/") {
 		instead := "unix://" + value
 		if _, problem := parseSocket(instead, mode); problem != "" {
 			instead = exampleSocket
 		}
-		return Server{}, fmt.Sprintf("is a path: write it like %s for a Unix socket", instead)
+		return tunnel.Server{}, fmt.Sprintf("is a path: write it like %s for a Unix socket", instead)
 	}
 	host, port, problem := hostPort(value, exampleServer)
 	if problem == "" && host == "" {
@@ -85,9 +80,9 @@ func parseServer(value string, mode Mode) (_ Server, problem string) {
 		}
 	}
 	if problem != "" {
-		return Server{}, problem
+		return tunnel.Server{}, problem
 	}
-	return Server{Name: value, Network: networkTCP, Address: net.JoinHostPort(canonicalHost(host), strconv.Itoa(int(port))), Mode: mode}, ""
+	return tunnel.Server{Name: value, Network: tunnel.NetworkTCP, Address: net.JoinHostPort(canonicalHost(host), strconv.Itoa(int(port))), Mode: mode}, ""
 }
 
 // canonicalHost writes an IP address in its one canonical form.
@@ -106,26 +101,26 @@ const (
 
 // parseSocket reads unix:///path. A Unix socket is plaintext and negotiates
 // nothing, so there auto means gRPC.
-func parseSocket(value string, mode Mode) (_ Server, problem string) {
+func parseSocket(value string, mode tunnel.Mode) (_ tunnel.Server, problem string) {
 	// Linux, unix(7): sun_path has 108 bytes, one of them for the final zero.
 	const longest = 107
 	path, ok := strings.CutPrefix(value, "unix://")
 	if !ok || !filepath.IsAbs(path) {
-		return Server{}, "has no absolute path: write it like " + exampleSocket
+		return tunnel.Server{}, "has no absolute path: write it like " + exampleSocket
 	}
 	path = filepath.Clean(path)
 	switch {
 	case path == "/" || strings.HasSuffix(value, "/"):
-		return Server{}, "is a directory: write it like " + exampleSocket
+		return tunnel.Server{}, "is a directory: write it like " + exampleSocket
 	case strings.ContainsRune(path, 0):
-		return Server{}, "has a zero byte in its path"
+		return tunnel.Server{}, "has a zero byte in its path"
 	case len(path) > longest:
-		return Server{}, fmt.Sprintf("has a path of %d bytes: a Unix socket's has at most %d", len(path), longest)
+		return tunnel.Server{}, fmt.Sprintf("has a path of %d bytes: a Unix socket's has at most %d", len(path), longest)
 	}
-	if mode == ModeAuto {
-		mode = ModeGRPC
+	if mode == tunnel.ModeAuto {
+		mode = tunnel.ModeGRPC
 	}
-	return Server{Name: value, Network: networkUnix, Address: path, Mode: mode}, ""
+	return tunnel.Server{Name: value, Network: tunnel.NetworkUnix, Address: path, Mode: mode}, ""
 }
 
 // checkServers refuses servers that the redirect itself would lead back to us:
@@ -134,7 +129,7 @@ func parseSocket(value string, mode Mode) (_ Server, problem string) {
 func checkServers(servers []server, set *cidr.Set, listen []netip.AddrPort) error {
 	for _, s := range servers {
 		address, err := netip.ParseAddrPort(s.Address)
-		if s.Network != networkTCP || err != nil {
+		if s.Network != tunnel.NetworkTCP || err != nil {
 			continue
 		}
 		if entry, inside := set.Covering(address.Addr().WithZone("")); inside {

@@ -62,7 +62,7 @@ type idealDialer struct{}
 
 func (idealDialer) OwnsAddress(netip.AddrPort) bool { return false }
 
-func (idealDialer) DialContext(context.Context, netip.AddrPort) (tunnel.Conn, error) {
+func (idealDialer) DialContext(context.Context, netip.AddrPort, tunnel.Hold) (tunnel.Conn, error) {
 	return &echo{packets: make(chan []byte, 1), closed: make(chan struct{})}, nil
 }
 

@@ -174,7 +174,7 @@ func (p *Proxy) dialInTurn(ctx context.Context, destination netip.AddrPort) (tun
 	}
 	place := &place{limit: p.dials, destination: destination}
 	defer place.use()()
-	return p.cfg.Dialer.DialContext(tunnel.WithHold(ctx, place.use), destination)
+	return p.cfg.Dialer.DialContext(ctx, destination, place.use)
 }
 
 // pacer returns what all connections through a server share.

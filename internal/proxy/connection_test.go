@@ -101,7 +101,7 @@ func TestAFailedDialIsReset(t *testing.T) {
 	h.wantValue(0, "proxy_client_dial_duration_seconds")
 }
 
-// waitForCancel is a dial that ends with its context, as tunnel.Dialer's does.
+// waitForCancel is a dial that ends with its context, as dialer.Dialer's does.
 func waitForCancel(began chan<- struct{}) func(context.Context) (tunnel.Conn, error) {
 	return func(ctx context.Context) (tunnel.Conn, error) {
 		began <- struct{}{}

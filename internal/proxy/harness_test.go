@@ -282,15 +282,20 @@ type fakeDialer struct {
 	t    *testing.T
 	owns netip.AddrPort
 	dial map[netip.AddrPort]func(context.Context) (tunnel.Conn, error)
+	// dialed, if it is set, is called when a dial has ended.
+	dialed func(context.Context, netip.AddrPort, tunnel.Hold)
 }
 
 func (d *fakeDialer) OwnsAddress(a netip.AddrPort) bool { return a == d.owns }
 
-func (d *fakeDialer) DialContext(ctx context.Context, destination netip.AddrPort) (tunnel.Conn, error) {
+func (d *fakeDialer) DialContext(ctx context.Context, destination netip.AddrPort, hold tunnel.Hold) (tunnel.Conn, error) {
 	dial, ok := d.dial[destination]
 	if !ok {
 		d.t.Errorf("the proxy dialled %s, which it must not", destination)
 		return nil, &tunnel.Error{Reason: tunnel.ReasonOther, Err: errors.New("unexpected dial")}
+	}
+	if d.dialed != nil {
+		defer d.dialed(ctx, destination, hold)
 	}
 	return dial(ctx)
 }

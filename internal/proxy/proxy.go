@@ -28,11 +28,9 @@ import (
 // checkInterval is how often the redirect is probed.
 const checkInterval = 30 * time.Second
 
-// Dialer makes the tunnelled connections; *tunnel.Dialer is one.
+// Dialer makes the tunnelled connections; *dialer.Dialer is one.
 type Dialer interface {
-	// DialContext connects to dst. Its error says why in tunnel.ReasonOf. What
-	// outlives it calls tunnel.Hold.
-	DialContext(ctx context.Context, dst netip.AddrPort) (tunnel.Conn, error)
+	tunnel.Dialer
 	// OwnsAddress reports whether a is a proxy-server's.
 	OwnsAddress(a netip.AddrPort) bool
 }

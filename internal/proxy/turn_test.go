@@ -185,13 +185,10 @@ func TestADialThatOutlivesItsAppKeepsItsPlace(t *testing.T) {
 	ends := make(chan func(), 1)
 	c := startCrowd(t, nil, func(p *Proxy) {
 		dialer := p.cfg.Dialer.(*fakeDialer)
-		hangs := dialer.dial[dead]
-		dialer.dial[dead] = func(ctx context.Context) (tunnel.Conn, error) {
-			conn, err := hangs(ctx)
-			if errors.Is(ctx.Err(), context.Canceled) {
-				ends <- tunnel.Hold(ctx)
+		dialer.dialed = func(ctx context.Context, destination netip.AddrPort, hold tunnel.Hold) {
+			if destination == dead && errors.Is(ctx.Err(), context.Canceled) {
+				ends <- hold()
 			}
-			return conn, err
 		}
 	})
 	app := c.connectTo(dead)

@@ -13,8 +13,8 @@ import (
 var wallClock = map[string]string{
 	"internal/probe/check.go":    "a deadline that has passed",
 	"internal/proxy/watch.go":    "a deadline that has passed",
-	"internal/tunnel/connect.go": "a deadline that has passed",
-	"internal/tunnel/metrics.go": "when a certificate expires",
+	"internal/dialer/connect.go": "a deadline that has passed",
+	"internal/dialer/metrics.go": "when a certificate expires",
 	"pkg/redirect/conntrack.go":  "the kernel's record of when a connection began, for people",
 	"webhook/serve/metrics.go":   "when a certificate expires",
 }

@@ -45,7 +45,7 @@ func under(pkg string, prefixes ...string) bool {
 // be attacked through it.
 func TestInitRedirectLinksNoTunnel(t *testing.T) {
 	for _, pkg := range dependencies(t, "./cmd/init-redirect") {
-		if under(pkg, "google.golang.org/grpc/", konnectivity, module+"/internal/tunnel/", module+"/internal/proxy/") {
+		if under(pkg, "google.golang.org/grpc/", konnectivity, module+"/internal/dialer/", module+"/internal/grpcwire/", module+"/internal/proxy/") {
 			t.Errorf("init-redirect links %s", pkg)
 		}
 	}
@@ -67,7 +67,7 @@ func TestDataPathLinksNoKubernetes(t *testing.T) {
 // does not know of it.
 func TestResponsibilitiesDoNotBlur(t *testing.T) {
 	forbidden := map[string][]string{
-		"internal/options": {"google.golang.org/grpc/", module + "/internal/tunnel/", module + "/pkg/redirect/"},
+		"internal/options": {"google.golang.org/grpc/", module + "/internal/dialer/", module + "/pkg/redirect/"},
 		"internal/cidr":    {"os/", "net/http/", module + "/"},
 		"internal/relay":   {"google.golang.org/grpc/", module + "/internal/options/"},
 		"pkg/origdst":      {module + "/"},
@@ -85,8 +85,8 @@ func TestResponsibilitiesDoNotBlur(t *testing.T) {
 			if under(pkg, forbidden[file.dir()]...) {
 				t.Errorf("%s:%d imports %s", file.path, file.line(spec.Pos()), pkg)
 			}
-			if under(pkg, konnectivity) && file.dir() != "internal/tunnel" {
-				t.Errorf("%s:%d imports %s: only internal/tunnel speaks with the proxy-server", file.path, file.line(spec.Pos()), pkg)
+			if under(pkg, konnectivity) && file.dir() != "internal/dialer" {
+				t.Errorf("%s:%d imports %s: only internal/dialer speaks with the proxy-server", file.path, file.line(spec.Pos()), pkg)
 			}
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/shoot-proxy/proxy-client/internal/dialer"
 	"github.com/shoot-proxy/proxy-client/internal/options"
 	"github.com/shoot-proxy/proxy-client/internal/proxy"
 	"github.com/shoot-proxy/proxy-client/internal/relay"
@@ -232,7 +233,7 @@ func (d *descriptions) Unregister(prometheus.Collector) bool { return false }
 
 func TestReadmeNamesEveryMetric(t *testing.T) {
 	registry := &descriptions{}
-	tunnel.NewMetrics(registry)
+	dialer.NewMetrics(registry)
 	proxy.NewMetrics(registry)
 	have := slices.DeleteFunc(registry.names, func(name string) bool {
 		return strings.HasPrefix(name, "konnectivity_network_proxy_client_")

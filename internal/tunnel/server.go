@@ -2,212 +2,51 @@
 
 package tunnel
 
-import (
-	"context"
-	"errors"
-	"fmt"
-	"slices"
-	"strings"
-	"sync"
-	"sync/atomic"
-	"time"
-	"unicode"
-
-	"github.com/shoot-proxy/proxy-client/internal/options"
-)
-
-// ALPN protocol names (RFC 7301; IANA registry).
+// The networks of a Server.
 const (
-	alpnHTTP2 = "h2"
-	alpnHTTP1 = "http/1.1"
+	NetworkTCP  = "tcp"
+	NetworkUnix = "unix"
 )
 
-// networkUnix is the options.Server.Network of a Unix socket.
-const networkUnix = "unix"
-
-// server is one configured proxy-server: a name, and the endpoints behind it.
-type server struct {
-	options.Server
-	dialer  *Dialer
-	mode    atomic.Value // options.Mode: as configured, or as ALPN decided
-	lookups *attempts
-	changed chan struct{} // tells the watch that endpoints have changed
-
-	endpoints atomic.Pointer[[]*endpoint] // in use now
-
-	mu        sync.Mutex // of what follows, and of changes to endpoints
-	complaint string     // about the last lookup
-	up        bool
-	logged    []Reason // why it was not up, since it last was
-	cause     *Error   // why it was not up when last told; nil where nothing was told yet
+// Server is one proxy-server.
+type Server struct {
+	// Name is the server as it was configured: the value of the metric label.
+	Name string
+	// Network is NetworkTCP or NetworkUnix.
+	Network string
+	// Address is host:port, or the absolute path of a Unix socket.
+	Address string
+	// Mode is how to speak to it. It is never auto on a Unix socket.
+	Mode Mode
 }
 
-func newServer(cfg options.Server, d *Dialer) *server {
-	s := &server{Server: cfg, dialer: d, changed: make(chan struct{}, 1)}
-	s.lookups = &attempts{background: &d.background, run: s.lookup, pause: lookupRetry}
-	s.mode.Store(cfg.Mode)
-	d.metrics.serverUp.WithLabelValues(cfg.Name).Set(0)
-	if cfg.Network == networkUnix {
-		s.endpoints.Store(&[]*endpoint{newUnixEndpoint(s)})
-	}
-	return s
+// Mode is the protocol that a server's frontend speaks.
+type Mode string
+
+// The modes.
+const (
+	// ModeAuto is what the server negotiates by ALPN: h2 or http/1.1.
+	ModeAuto Mode = "auto"
+	// ModeGRPC is one gRPC stream for each connection.
+	ModeGRPC Mode = "grpc"
+	// ModeHTTPConnect is one HTTP CONNECT request for each connection.
+	ModeHTTPConnect Mode = "http-connect"
+)
+
+// TLS names the files for servers on TCP. They were readable and fitted each
+// other at start; they change under a running program, which reads them again.
+type TLS struct {
+	// CAFile has the CA certificates to verify servers with.
+	CAFile string
+	// CertFile and KeyFile are the client's, both given or both empty.
+	CertFile, KeyFile string
+	// ServerName is the name to ask for and to verify, empty for each server's
+	// own host.
+	ServerName string
+	// ALPN are protocols to offer besides h2 and http/1.1.
+	ALPN []string
 }
 
-// known returns the endpoints that dials may use, possibly none. Nobody changes
-// what it returns.
-func (s *server) known() []*endpoint {
-	if known := s.endpoints.Load(); known != nil {
-		return *known
-	}
-	return nil
-}
-
-// protos are the ALPN protocols to offer.
-func (s *server) protos() []string {
-	switch s.Mode {
-	case options.ModeGRPC:
-		return []string{alpnHTTP2}
-	case options.ModeHTTPConnect:
-		return []string{alpnHTTP1}
-	default:
-		return []string{alpnHTTP2, alpnHTTP1}
-	}
-}
-
-// speaks returns the mode in force: auto where ALPN has not decided yet.
-func (s *server) speaks() options.Mode { return s.mode.Load().(options.Mode) }
-
-// modeBy returns the mode of a connection for which ALPN chose alpn. It is empty in
-// mode auto where nothing was chosen.
-func (s *server) modeBy(alpn string) options.Mode {
-	switch {
-	case s.Mode != options.ModeAuto:
-		return s.Mode
-	case alpn == alpnHTTP2:
-		return options.ModeGRPC
-	case alpn == alpnHTTP1:
-		return options.ModeHTTPConnect
-	default:
-		return ""
-	}
-}
-
-// learn sets the mode of a server in mode auto, which a connection has shown for
-// which ALPN chose alpn. A server may come back with another frontend.
-func (s *server) learn(mode options.Mode, alpn string) {
-	if s.Mode != options.ModeAuto {
-		return
-	}
-	if old := s.mode.Swap(mode); old != mode {
-		s.dialer.log.Info("proxy-server's mode found out", "server", s.Name, "mode", mode, "alpn", alpn)
-	}
-}
-
-// watch follows the server's name and watches its endpoints, until ctx ends.
-func (s *server) watch(ctx context.Context) error {
-	var watches sync.WaitGroup
-	defer watches.Wait()
-	watched := map[*endpoint]bool{}
-	for ctx.Err() == nil {
-		known := s.known()
-		now := make(map[*endpoint]bool, len(known))
-		for _, e := range known {
-			now[e] = true
-			if !watched[e] {
-				watches.Go(func() { e.watch(ctx) })
-			}
-		}
-		watched = now
-		s.tell(nil) // one that was up may have departed
-		s.awaitChange(ctx, len(known) == 0)
-	}
-	return nil
-}
-
-// awaitChange returns when endpoints have changed or ctx ends, and looks the
-// name up meanwhile.
-func (s *server) awaitChange(ctx context.Context, none bool) {
-	for {
-		var timer <-chan time.Time
-		if s.Network != networkUnix {
-			pause := lookupInterval
-			if none {
-				s.lookups.begin()
-				pause = lookupRetry
-			}
-			timer = time.After(jittered(pause, s.dialer.random()))
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-s.changed:
-			return
-		case <-timer:
-			s.refresh()
-		}
-	}
-}
-
-// isUp reports whether any endpoint could be reached when last tried.
-func (s *server) isUp() bool {
-	for _, e := range s.known() {
-		if e.up.Load() {
-			return true
-		}
-	}
-	return false
-}
-
-// tell brings metric and log up to date with the endpoints. err says why one of
-// them is not up, or is nil.
-func (s *server) tell(err *Error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	up := s.isUp()
-	value := 0.0
-	if up {
-		value = 1
-	}
-	s.dialer.metrics.serverUp.WithLabelValues(s.Name).Set(value)
-	if err != nil {
-		s.cause = err
-	}
-	switch {
-	case up && !s.up:
-		s.dialer.log.Info("proxy-server reachable", "server", s.Name, "mode", s.speaks())
-		s.logged = nil
-	case !up && err != nil && !slices.Contains(s.logged, err.Reason):
-		s.dialer.log.Warn("proxy-server not reachable", "server", s.Name, "reason", err.Reason, "error", err)
-		s.logged = append(s.logged, err.Reason)
-	}
-	s.up = up
-}
-
-// notUp is one clause for people that says why the server is not up.
-func (s *server) notUp() string {
-	const most = 160 // characters: a peer has a say in some of them
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.cause == nil {
-		return s.Name
-	}
-	printable := func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return '?'
-	}
-	return fmt.Sprintf("%s: %.*s", s.Name, most, strings.Map(printable, s.cause.Err.Error()))
-}
-
-// unreachable is the error of a server to which there was no connection when
-// ctx or err ended the wait for it.
-func (s *server) unreachable(ctx context.Context, err error) *Error {
-	if errors.Is(ctx.Err(), context.Canceled) {
-		return &Error{Reason: ReasonCancelled, Server: s.Name, Err: err}
-	}
-	if short := s.shortage(err); short != nil {
-		return short
-	}
-	return &Error{Reason: ReasonServerUnreachable, Server: s.Name, Err: err, elsewhere: true, unreachable: true}
-}
+// Enabled reports whether there is anything to speak TLS with. It is true
+// whenever a server is on TCP: plaintext over TCP is refused.
+func (t TLS) Enabled() bool { return t.CAFile != "" }

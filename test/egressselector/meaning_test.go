@@ -13,7 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"sigs.k8s.io/yaml"
 
-	"github.com/shoot-proxy/proxy-client/internal/options"
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
 // connection is one way to reach a server: what a file says of it, by the path
@@ -21,8 +21,8 @@ import (
 type connection struct {
 	name   string
 	fields map[string]string
-	server options.Server
-	tls    options.TLS
+	server tunnel.Server
+	tls    tunnel.TLS
 }
 
 // Together these set every field that there is; TestEveryFieldMeansTheSame
@@ -41,11 +41,11 @@ func connections() []connection {
 			transport + ".tcp.tlsConfig.clientKey":        "client.key",
 			transport + ".tcp.tlsConfig.tlsServerName":    "name-in-certificate.example",
 		},
-		server: options.Server{
+		server: tunnel.Server{
 			Name: "proxy-server.example:8131", Network: "tcp",
-			Address: "proxy-server.example:8131", Mode: options.ModeHTTPConnect,
+			Address: "proxy-server.example:8131", Mode: tunnel.ModeHTTPConnect,
 		},
-		tls: options.TLS{CAFile: "ca.crt", CertFile: "client.crt", KeyFile: "client.key", ServerName: "name-in-certificate.example"},
+		tls: tunnel.TLS{CAFile: "ca.crt", CertFile: "client.crt", KeyFile: "client.key", ServerName: "name-in-certificate.example"},
 	}, {
 		name: "gRPC over a Unix socket",
 		fields: map[string]string{
@@ -54,9 +54,9 @@ func connections() []connection {
 			"egressSelections[].connection.proxyProtocol": "GRPC",
 			transport + ".uds.udsName":                    "/run/server.sock",
 		},
-		server: options.Server{
+		server: tunnel.Server{
 			Name: "unix:///run/server.sock", Network: "unix",
-			Address: "/run/server.sock", Mode: options.ModeGRPC,
+			Address: "/run/server.sock", Mode: tunnel.ModeGRPC,
 		},
 	}}
 }
@@ -104,7 +104,7 @@ func checkMeaning(t *testing.T, c connection, text string) {
 	if err != nil {
 		t.Fatalf("kube-apiserver takes the file, we do not: %v\n%s", err, text)
 	}
-	if diff := cmp.Diff([]options.Server{c.server}, cfg.Servers); diff != "" {
+	if diff := cmp.Diff([]tunnel.Server{c.server}, cfg.Servers); diff != "" {
 		t.Errorf("the file leads to another server (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff(c.tls, cfg.TLS); diff != "" {

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dialer
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
+
+	"github.com/shoot-proxy/proxy-client/internal/quota"
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+)
+
+// TestCeiling: whatever a server sends on the connections of apps that do not
+// receive, memory stays below the quota and a fixed part. The connection that holds
+// the most ends for it, with an error that says so, and the others live.
+func TestCeiling(t *testing.T) {
+	const (
+		limit       = 4 << 20
+		connections = 500
+		// fixed is for the streams and links themselves, at both ends, since the server
+		// is in this process, and for connections that were told to go just now.
+		fixed = 16 << 20
+	)
+	message := func(size, sent int) string {
+		head := appendDataHead(nil, connID, size)
+		length := len(head) + size
+		return "\x00" + string([]byte{byte(length >> 24), byte(length >> 16), byte(length >> 8), byte(length)}) + string(head) + strings.Repeat("x", sent)
+	}
+	for _, tc := range []struct {
+		name  string
+		bytes string // on each stream
+		goes  bool   // some connection has to go for it
+	}{
+		{"half a message each", message(maxMessage-100, maxMessage/2), true},
+		{"all but a byte of a message each", message(maxMessage-100, maxMessage-101), true},
+		{"as much as the window allows", strings.Repeat(message(32<<10, 32<<10), streamWindow/(33<<10)), true},
+		{"the same in small messages", strings.Repeat(message(4<<10, 4<<10), streamWindow/(5<<10)), true},
+		{"the same in messages of a byte", strings.Repeat(message(1, 1), streamWindow/64), false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			p := newPKI(t)
+			hostile, wires := p.serveTampered(t, echoing)
+			d := newDialer(t, p.client(), hang, hostile, p.serveGRPC(t, tunnel.ModeGRPC, echoing))
+			d.quota = quota.New(limit)
+			beside := d.bystander(t, 1)
+			var conns []tunnel.Conn
+			for range connections {
+				conn, err := through(t, d.servers[0].known()[0], target, hang)
+				if err != nil {
+					t.Fatal(err)
+				}
+				conns = append(conns, conn)
+			}
+			wire := <-wires
+			ended := 0
+			// letGo does with the connections that have ended what their relays would.
+			letGo := func() {
+				conns = slices.DeleteFunc(conns, func(conn tunnel.Conn) bool {
+					if !conn.(*stream).isOver() {
+						return false
+					}
+					if _, err := conn.Receive(); !errors.Is(err, tunnel.ErrUnreceived) || !strings.Contains(err.Error(), "--total-buffer") {
+						t.Errorf("a connection ended with %v, want ErrUnreceived", err)
+					}
+					_ = conn.Close()
+					ended++
+					return true
+				})
+			}
+			last := conns[len(conns)-1].(*stream)
+			before := live()
+			var most uint64
+			wire.mu.Lock() // and the real server says nothing more
+			for i := range connections {
+				id := uint32(3 + 2*i) // behind that of the look
+				for rest := tc.bytes; rest != ""; {
+					n := min(len(rest), 16<<10)
+					if _, err := io.WriteString(wire.Conn, h2Frame(h2Data, 0, id, rest[:n])); err != nil {
+						t.Fatalf("stream %d: %v", id, err)
+					}
+					rest = rest[n:]
+				}
+				if i%20 == 0 {
+					letGo()
+					most = max(most, live())
+				}
+			}
+			wire.mu.Unlock()
+			eventually(t, "the bytes to arrive", func() bool { return last.inbox.account.Held() > 0 || last.isOver() })
+			letGo()
+			if most = max(most, live()); most > before+limit+fixed {
+				t.Errorf("the heap grew from %d to %d bytes, of a quota of %d", before, most, limit)
+			}
+			eventually(t, "no more to be held than the quota", func() bool { return d.quota.Held() <= limit })
+			beside.lives()
+			letGo()
+			for _, conn := range conns {
+				_ = conn.Close()
+			}
+			if (ended > 0) != tc.goes {
+				t.Errorf("%d connections of %d had to go", ended, connections)
+			}
+			// The bystander holds the segment that it has received last.
+			eventually(t, "nothing else to be held any more", func() bool { return d.quota.Held() <= smallSegment })
+		})
+	}
+}
+
+// live returns the bytes of the heap that are in use, pools (sync.Pool) not included:
+// a second collection empties them.
+func live() uint64 {
+	runtime.GC()
+	runtime.GC()
+	return heap()
+}
+
+func (s *stream) isOver() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.phase == finished
+}
+
+// TestUnansweredDialsHoldLittle: until a dial is answered, a server cannot make us hold
+// more than its answer may have.
+func TestUnansweredDialsHoldLittle(t *testing.T) {
+	const dials = 100
+	p := newPKI(t)
+	half := fmt.Sprintf("\x00\x00\x00%c%c%s", byte(maxAnswer>>8), byte(maxAnswer&0xff), strings.Repeat("x", maxAnswer-1))
+	hostile := p.serveRaw(t, tunnel.ModeGRPC, alpnHTTP2, func(c rawConn) {
+		c.say(h2Frame(h2Settings, 0, 0, ""))
+		look := <-c.streams
+		c.say(h2Frame(h2Headers, h2EndHeaders|h2EndStream, look, hpackIdentity))
+		for id := range c.streams {
+			c.say(h2Frame(h2Headers, h2EndHeaders, id, hpackOK+hpackGRPC), h2Frame(h2Data, 0, id, half))
+		}
+	})
+	d := newDialer(t, p.client(), hang, hostile)
+	d.quota = quota.New(64 << 20)
+	e := d.endpoint(t)
+	must(t, func() error {
+		if err := e.reach(t.Context()); err != nil {
+			return err
+		}
+		return nil
+	}())
+	before := d.quota.Held()
+	var streams []*stream
+	for range dials {
+		s, err := e.open(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		streams = append(streams, s)
+		s.say(&client.Packet{Type: client.PacketType_DIAL_REQ})
+	}
+	eventually(t, "half an answer to each", func() bool { return d.quota.Held()-before >= dials*(maxAnswer-1) })
+	if held := d.quota.Held() - before; held > 2*dials*maxAnswer {
+		t.Errorf("%d dials without an answer hold %d bytes", dials, held)
+	}
+	for _, s := range streams {
+		s.mu.Lock()
+		s.finish(tunnel.ErrClosed)
+		s.mu.Unlock()
+	}
+	if held := d.quota.Held() - before; held != 0 {
+		t.Errorf("%d bytes are held for nothing", held)
+	}
+}

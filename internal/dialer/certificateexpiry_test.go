@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dialer
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+)
+
+// diary notes when which level was logged about which subject.
+type diary struct {
+	slog.Handler
+	began   time.Time
+	entries []string
+}
+
+func (d *diary) Enabled(context.Context, slog.Level) bool { return true }
+
+func (d *diary) Handle(_ context.Context, r slog.Record) error {
+	about := ""
+	r.Attrs(func(a slog.Attr) bool {
+		if a.Key == "subject" {
+			about = a.Value.String()
+		}
+		return true
+	})
+	d.entries = append(d.entries, strings.Join([]string{r.Time.Sub(d.began).String(), r.Level.String(), about}, " "))
+	return nil
+}
+
+// TestExpiryIsWarnedOf: before, then, and once a day, whether anybody dials or
+// not; a renewal ends it.
+func TestExpiryIsWarnedOf(t *testing.T) {
+	const day = 24 * time.Hour
+	for _, tt := range []struct {
+		name       string
+		age        time.Duration // of both at the start
+		client, ca time.Duration // their ends, from the start
+		renewed    time.Duration // when the client is, with the same life
+		during     time.Duration
+		want       []string
+	}{
+		{"a year is warned of in its last week", 355 * day, 10 * day, 3650 * day, 0, 6 * day, []string{
+			"72h1m0s WARN CN=client", "96h1m0s WARN CN=client", "120h1m0s WARN CN=client",
+		}},
+		{"a day in its last quarter, and again when it is over", 0, day, 3650 * day, 0, 3*day + time.Hour, []string{
+			"18h1m0s WARN CN=client", "24h1m0s ERROR CN=client", "48h1m0s ERROR CN=client", "72h1m0s ERROR CN=client",
+		}},
+		{"a renewed one is not", 0, day, 3650 * day, 20 * time.Hour, 40 * time.Hour, []string{
+			"18h1m0s WARN CN=client", "20h0m0s INFO ", "38h0m0s WARN CN=client",
+		}},
+		{"a CA too", 0, 3650 * day, day, 0, day + time.Hour, []string{
+			"18h1m0s WARN CN=CA", "24h1m0s ERROR CN=CA",
+		}},
+		{"one that lives long is not", 0, 365 * day, 3650 * day, 0, 2 * day, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				v := newVolume(t, newIdentity(t, "client", -tt.age, tt.client), newIdentity(t, "CA", -tt.age, tt.ca))
+				d := &diary{began: time.Now()}
+				v.certificates.log = slog.New(d)
+				ctx, cancel := context.WithTimeout(t.Context(), tt.during)
+				defer cancel()
+				if tt.renewed > 0 {
+					time.AfterFunc(tt.renewed-time.Second, func() {
+						id := newIdentity(t, "client", 0, tt.client)
+						v.write("client.key", id.key)
+						v.write("client.crt", id.cert)
+					})
+				}
+				must(t, v.watch(ctx))
+				if diff := cmp.Diff(tt.want, d.entries); diff != "" {
+					t.Errorf("time since the start, level and subject of what is logged (-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
+}
+
+// TestNextToExpire: of a client's chain every certificate counts, of a bundle
+// those that still verify anybody.
+func TestNextToExpire(t *testing.T) {
+	gone, near, far := newIdentity(t, "gone", -2*time.Hour, -time.Hour), newIdentity(t, "near", -time.Hour, time.Hour), newIdentity(t, "far", -time.Hour, 9*time.Hour)
+	join := func(ids ...identity) (bundle []byte) {
+		for _, id := range ids {
+			bundle = append(bundle, id.cert...)
+		}
+		return bundle
+	}
+	for _, tt := range []struct {
+		name string
+		data [][]byte // a bundle, or a chain and its key
+		want string
+	}{
+		{"a chain whose end expires first", [][]byte{join(far, near), far.key}, "near"},
+		{"a chain whose end has expired", [][]byte{join(far, near, gone), far.key}, "gone"},
+		{"a bundle in rotation", [][]byte{join(gone, far, near)}, "near"},
+		{"a bundle that has expired", [][]byte{join(gone)}, "gone"},
+	} {
+		parse := parsePair
+		if len(tt.data) == 1 {
+			parse = parseRoots
+		}
+		p, err := parse(tt.data)
+		must(t, err)
+		if got := p.next(time.Now()).Subject.CommonName; got != tt.want {
+			t.Errorf("%s: the next to expire is %s, want %s", tt.name, got, tt.want)
+		}
+	}
+}
+
+// TestExpiryMetric: it tells of the pair in use, and is absent where there is
+// none: an alert on 0 would never end.
+func TestExpiryMetric(t *testing.T) {
+	first, second := newIdentity(t, "first", -time.Hour, time.Hour), newIdentity(t, "second", -time.Hour, 2*time.Hour)
+	v := newVolume(t, first, first)
+	value := func() []float64 {
+		t.Helper()
+		families, err := v.registry.Gather()
+		must(t, err)
+		for _, family := range families {
+			if family.GetName() == "proxy_client_certificate_expiry_timestamp_seconds" {
+				return []float64{family.GetMetric()[0].GetGauge().GetValue()}
+			}
+		}
+		return nil
+	}
+	notAfter := func(id identity) []float64 {
+		p, err := parsePair([][]byte{id.cert, id.key})
+		must(t, err)
+		return []float64{float64(p.chain[0].NotAfter.Unix())}
+	}
+	want := func(when string, want []float64) {
+		t.Helper()
+		v.remind(t.Context(), time.Now())
+		if diff := cmp.Diff(want, value()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", when, diff)
+		}
+	}
+	want("at first", notAfter(first))
+	v.write("client.crt", second.cert)
+	want("with a half-written pair", notAfter(first))
+	v.write("client.key", second.key)
+	want("with another pair", notAfter(second))
+
+	v.registry = prometheus.NewRegistry()
+	v.read(tunnel.TLS{CAFile: v.path("ca.crt")})
+	want("without a client certificate", nil)
+}

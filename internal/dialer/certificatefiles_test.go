@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dialer
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"log/slog"
+	"math/big"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+)
+
+// identity is a self-signed certificate and its key, as PEM.
+type identity struct {
+	name      string
+	cert, key []byte
+}
+
+// newIdentity returns one that is valid between two times from now.
+func newIdentity(t *testing.T, name string, from, to time.Duration) identity {
+	t.Helper()
+	key := newKey(t)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true,
+		NotBefore: time.Now().Add(from), NotAfter: time.Now().Add(to),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	must(t, err)
+	return identity{name, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), keyPEM(t, key)}
+}
+
+func keyPEM(t *testing.T, key *ecdsa.PrivateKey) []byte {
+	t.Helper()
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	must(t, err)
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+}
+
+// volume is a folder with TLS files and the certificates that read it.
+type volume struct {
+	t        *testing.T
+	dir      string
+	log      bytes.Buffer
+	registry *prometheus.Registry
+	*certificates
+}
+
+// newVolume returns a volume with a client and a CA.
+func newVolume(t *testing.T, client, ca identity) *volume {
+	t.Helper()
+	v := &volume{t: t, dir: t.TempDir(), registry: prometheus.NewRegistry()}
+	v.write("ca.crt", ca.cert)
+	v.write("client.crt", client.cert)
+	v.write("client.key", client.key)
+	v.read(tunnel.TLS{CAFile: v.path("ca.crt"), CertFile: v.path("client.crt"), KeyFile: v.path("client.key")})
+	return v
+}
+
+// read begins to read files.
+func (v *volume) read(files tunnel.TLS) {
+	v.certificates = newCertificates(files, slog.New(slog.NewTextHandler(&v.log, nil)), NewMetrics(v.registry))
+}
+
+func (v *volume) path(name string) string { return filepath.Join(v.dir, name) }
+
+func (v *volume) write(name string, data []byte) {
+	v.t.Helper()
+	must(v.t, os.WriteFile(v.path(name), data, 0o600))
+}
+
+// wantUsed checks whose certificate and CA the next handshake would use.
+func (v *volume) wantUsed(when string, client, ca identity) {
+	v.t.Helper()
+	cfg, err := v.config()
+	must(v.t, err)
+	if got := cfg.Certificates[0].Leaf.Subject.CommonName; got != client.name {
+		v.t.Errorf("%s: the next handshake presents the certificate %q, want %q; log:\n%s", when, got, client.name, &v.log)
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(ca.cert)
+	if !cfg.RootCAs.Equal(pool) {
+		v.t.Errorf("%s: the next handshake does not trust %q; log:\n%s", when, ca.name, &v.log)
+	}
+}
+
+// wantLogged checks how often words are in the log.
+func (v *volume) wantLogged(times int, words string) {
+	v.t.Helper()
+	if got := strings.Count(v.log.String(), words); got != times {
+		v.t.Errorf("the log says %q %d times, want %d:\n%s", words, got, times, &v.log)
+	}
+}
+
+// What the log says of files, in few words.
+const (
+	refusedFiles = "the ones read before stay in use"
+	newFiles     = "new connections use the new ones"
+)
+
+// TestAHalfWrittenPairIsTriedAgain: a certificate without its key yet leaves the
+// old pair in use, and the whole new one is used once it is there.
+func TestAHalfWrittenPairIsTriedAgain(t *testing.T) {
+	old, next, ca := newIdentity(t, "old", -time.Hour, time.Hour), newIdentity(t, "next", -time.Hour, time.Hour), newIdentity(t, "CA", -time.Hour, time.Hour)
+	for _, order := range [][2]string{{"client.crt", "client.key"}, {"client.key", "client.crt"}} {
+		t.Run(order[0]+" first", func(t *testing.T) {
+			v := newVolume(t, old, ca)
+			v.wantUsed("at first", old, ca)
+			halves := map[string][]byte{"client.crt": next.cert, "client.key": next.key}
+			v.write(order[0], halves[order[0]])
+			v.wantUsed("after half of the swap", old, ca)
+			v.wantUsed("still", old, ca)
+			v.wantLogged(1, refusedFiles)
+			v.write(order[1], halves[order[1]])
+			v.wantUsed("after the other half", next, ca)
+			v.wantLogged(1, newFiles)
+		})
+	}
+}
+
+// TestABrokenPairDoesNotKeepTheOldCA: a new CA is used although the client's new
+// pair cannot be, and the other way round.
+func TestABrokenPairDoesNotKeepTheOldCA(t *testing.T) {
+	first, second := newIdentity(t, "first", -time.Hour, time.Hour), newIdentity(t, "second", -time.Hour, time.Hour)
+	t.Run("broken pair", func(t *testing.T) {
+		v := newVolume(t, first, first)
+		v.wantUsed("at first", first, first)
+		v.write("client.key", []byte("nonsense"))
+		v.write("ca.crt", second.cert)
+		v.wantUsed("after the change", first, second)
+		v.wantLogged(1, refusedFiles)
+	})
+	t.Run("broken CA", func(t *testing.T) {
+		v := newVolume(t, first, first)
+		v.wantUsed("at first", first, first)
+		v.write("ca.crt", []byte("nonsense"))
+		v.write("client.key", second.key)
+		v.write("client.crt", second.cert)
+		v.wantUsed("after the change", second, first)
+		v.wantLogged(1, refusedFiles)
+	})
+	t.Run("files gone", func(t *testing.T) {
+		v := newVolume(t, first, first)
+		v.wantUsed("at first", first, first)
+		must(t, os.Remove(v.path("ca.crt")))
+		v.wantUsed("without the CA's file", first, first)
+		v.wantLogged(1, refusedFiles)
+	})
+}
+
+// TestTheSameFilesAgainAreNoChange: whoever only touches the files does not make
+// new connections to the servers.
+func TestTheSameFilesAgainAreNoChange(t *testing.T) {
+	id := newIdentity(t, "only", -time.Hour, time.Hour)
+	v := newVolume(t, id, id)
+	v.wantUsed("at first", id, id)
+	before := v.version()
+	must(t, os.Chtimes(v.path("client.crt"), time.Time{}, time.Now().Add(time.Minute)))
+	v.wantUsed("after a touch", id, id)
+	if after := v.version(); after != before {
+		t.Errorf("the files are version %d after %d, and nothing in them has changed", after, before)
+	}
+	v.wantLogged(0, newFiles)
+}
+
+// TestKubernetesSwap: each file is a link into ..data, which is a link to a
+// folder; kubelet makes a new folder, renames a new link over ..data, and removes
+// the old folder (AtomicWriter of pkg/volume/util).
+func TestKubernetesSwap(t *testing.T) {
+	old, next := newIdentity(t, "old", -time.Hour, time.Hour), newIdentity(t, "next", -time.Hour, time.Hour)
+	v := &volume{t: t, dir: t.TempDir(), registry: prometheus.NewRegistry()}
+	publish := func(name string, id identity) {
+		must(t, os.Mkdir(v.path(name), 0o700))
+		v.write(name+"/ca.crt", id.cert)
+		v.write(name+"/tls.crt", id.cert)
+		v.write(name+"/tls.key", id.key)
+		must(t, os.Symlink(name, v.path("..data_tmp")))
+		must(t, os.Rename(v.path("..data_tmp"), v.path("..data")))
+	}
+	publish("..2026_01_01", old)
+	for _, name := range []string{"ca.crt", "tls.crt", "tls.key"} {
+		must(t, os.Symlink("..data/"+name, v.path(name)))
+	}
+	v.read(tunnel.TLS{CAFile: v.path("ca.crt"), CertFile: v.path("tls.crt"), KeyFile: v.path("tls.key")})
+	v.wantUsed("at first", old, old)
+	publish("..2026_01_02", next)
+	must(t, os.RemoveAll(v.path("..2026_01_01")))
+	v.wantUsed("after kubelet's swap", next, next)
+	v.wantLogged(0, refusedFiles)
+	v.wantLogged(1, newFiles)
+}
+
+// TestAnExpiredPairReplacesOnlyAnExpiredOne: what is not valid now is used only
+// where nothing better is there.
+func TestAnExpiredPairReplacesOnlyAnExpiredOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ca := newIdentity(t, "CA", -time.Hour, 100*time.Hour)
+		old, stale, future := newIdentity(t, "old", -time.Hour, 10*time.Hour), newIdentity(t, "stale", -2*time.Hour, -time.Hour), newIdentity(t, "future", time.Hour, 20*time.Hour)
+		swap := func(v *volume, id identity) {
+			v.write("client.key", id.key)
+			v.write("client.crt", id.cert)
+		}
+		v := newVolume(t, old, ca)
+		v.wantUsed("at first", old, ca)
+		swap(v, stale)
+		v.wantUsed("after an expired pair", old, ca)
+		v.wantLogged(1, "expired on")
+		swap(v, future)
+		v.wantUsed("after a pair that is not valid yet", old, ca)
+		v.wantLogged(1, "is not valid before")
+		time.Sleep(2 * time.Hour)
+		v.wantUsed("once it is valid", future, ca)
+		swap(v, stale)
+		v.wantUsed("after an expired pair", future, ca)
+		time.Sleep(20 * time.Hour)
+		v.wantUsed("once the one in use has expired too", stale, ca)
+		swap(v, old)
+		v.wantUsed("after another expired pair", old, ca)
+	})
+}

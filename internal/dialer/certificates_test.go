@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dialer
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/peer"
+	"sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
+
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+)
+
+// TestSessionResumption: in http-connect mode each connection is a handshake,
+// of which only the first is a full one.
+func TestSessionResumption(t *testing.T) {
+	p := newPKI(t)
+	resumed := make(chan bool, 3)
+	d := newDialer(t, p.client(), hang, p.serveConnect(t, tunnel.ModeHTTPConnect, func(c *tls.Conn) {
+		resumed <- c.ConnectionState().DidResume
+		write(establishedLine)(c)
+		_ = c.CloseWrite()
+	}))
+	for i := range 3 {
+		conn, err := d.dial(t)
+		must(t, err)
+		_ = conn.Close()
+		if got := await(t, resumed, "a handshake"); got != (i > 0) {
+			t.Errorf("connection %d: session resumed is %v, want %v", i, got, i > 0)
+		}
+	}
+}
+
+// TestSessionsOfTwoServersBehindAName: neither resumes what the other has begun,
+// nor forgets its own for it.
+func TestSessionsOfTwoServersBehindAName(t *testing.T) {
+	p := newPKI(t)
+	resumed := make(chan bool, 1)
+	handle := func(c *tls.Conn) {
+		resumed <- c.ConnectionState().DidResume
+		write(establishedLine)(c)
+		_ = c.CloseWrite()
+	}
+	first := listen(t)
+	port := first.Addr().(*net.TCPAddr).Port
+	second, err := net.Listen("tcp", net.JoinHostPort("127.0.0.2", strconv.Itoa(port)))
+	must(t, err)
+	server := p.serveConnectOn(t, first, tunnel.ModeHTTPConnect, handle)
+	p.serveConnectOn(t, second, tunnel.ModeHTTPConnect, handle)
+	server.Address = net.JoinHostPort("localhost", strconv.Itoa(port))
+	d := newDialer(t, p.client(), hang, server)
+	d.resolver = fixedNames{"localhost": {netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("127.0.0.2")}}
+	must(t, d.lookUpAll(t.Context()))
+	for i := range 3 {
+		for _, e := range d.servers[0].known() {
+			conn, derr := through(t, e, target, hang)
+			if derr != nil {
+				t.Fatal(derr)
+			}
+			if _, err := conn.Receive(); !errors.Is(err, io.EOF) {
+				t.Errorf("received until %v, want EOF", err)
+			}
+			must(t, conn.Close())
+			if got := await(t, resumed, "a handshake"); got != (i > 0) {
+				t.Errorf("round %d, %s: session resumed is %v, want %v", i, e.address(), got, i > 0)
+			}
+		}
+	}
+}
+
+// TestCertificatesChange: the next handshake uses files that have changed, also
+// through a symbolic link, and an unusable new pair leaves the old one in use.
+func TestCertificatesChange(t *testing.T) {
+	first, second := newPKI(t), newPKI(t)
+	link := t.TempDir() + "/data"
+	must(t, os.Symlink(first.dir, link))
+	var log strings.Builder
+	c := newCertificates(tunnel.TLS{
+		CAFile: link + "/ca.crt", CertFile: link + "/client.crt", KeyFile: link + "/client.key",
+	}, slog.New(slog.NewTextHandler(&log, nil)), NewMetrics(prometheus.NewRegistry()))
+
+	same := func(what string, want *pki) {
+		t.Helper()
+		cfg, err := c.config()
+		must(t, err)
+		block, _ := pem.Decode(read(t, want.file("client.crt")))
+		leaf, err := x509.ParseCertificate(block.Bytes)
+		must(t, err)
+		if got := cfg.Certificates[0].Leaf; !got.Equal(leaf) || !cfg.RootCAs.Equal(want.pool) {
+			t.Errorf("%s: the handshake would use other certificates", what)
+		}
+	}
+	same("at first", first)
+	must(t, os.Symlink(second.dir, link+".new"))
+	must(t, os.Rename(link+".new", link))
+	same("after the swap of the link", second)
+
+	must(t, os.WriteFile(second.file("client.key"), read(t, first.file("client.key")), 0o600))
+	// The same second and size would do for the inode, but not for the file.
+	must(t, os.Chtimes(second.file("client.key"), time.Time{}, time.Now().Add(time.Minute)))
+	cfg, err := c.config()
+	must(t, err)
+	if len(cfg.Certificates) != 1 || !strings.Contains(log.String(), "stay in use") {
+		t.Errorf("after an unusable key: %d certificates, log %q; want the old pair and a report", len(cfg.Certificates), log.String())
+	}
+	reported := log.Len()
+	_, err = c.config()
+	must(t, err)
+	if log.Len() != reported {
+		t.Error("the same unusable files were reported twice")
+	}
+}
+
+// TestCertificateSwapInGRPCMode: a live connection goes on, on the connection to
+// the server that it has; the next one presents the new certificate.
+func TestCertificateSwapInGRPCMode(t *testing.T) {
+	p := newPKI(t)
+	presented := make(chan string, 2)
+	d := newDialer(t, p.client(), hang, p.serveGRPC(t, tunnel.ModeGRPC, func(s client.ProxyService_ProxyServer) error {
+		from, _ := peer.FromContext(s.Context())
+		presented <- from.AuthInfo.(credentials.TLSInfo).State.PeerCertificates[0].SerialNumber.String()
+		if err := accept(s); err != nil {
+			return err
+		}
+		return echo(s)
+	}))
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- d.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		must(t, await(t, done, "the end of Run"))
+	})
+
+	old, err := d.dial(t)
+	must(t, err)
+	first := await(t, presented, "the first certificate")
+	p.newClient(t)
+	fresh, err := d.dial(t)
+	must(t, err)
+	if second := await(t, presented, "the second certificate"); second == first {
+		t.Error("the next connection presented the old certificate")
+	}
+	for name, conn := range map[string]tunnel.Conn{"old": old, "new": fresh} {
+		must(t, conn.Send([]byte("hello")))
+		if got, err := conn.Receive(); string(got) != "hello" || err != nil {
+			t.Errorf("the %s connection received %q and %v after the swap, want hello", name, got, err)
+		}
+		must(t, conn.Close())
+	}
+	eventually(t, "Reachable after the swap", d.Reachable)
+}
+
+// TestCertificatesMissing: without any usable pair there is an error that names
+// the flag.
+func TestCertificatesMissing(t *testing.T) {
+	p := newPKI(t)
+	must(t, os.WriteFile(p.file("ca.crt"), []byte("not PEM"), 0o600))
+	c := newCertificates(p.client(), slog.New(slog.DiscardHandler), NewMetrics(prometheus.NewRegistry()))
+	if _, err := c.config(); err == nil || !strings.Contains(err.Error(), "--ca-cert") {
+		t.Errorf("config: %v, want an error that names --ca-cert", err)
+	}
+	c = newCertificates(tunnel.TLS{CAFile: p.file("nothing")}, slog.New(slog.DiscardHandler), NewMetrics(prometheus.NewRegistry()))
+	if _, err := c.config(); err == nil || !strings.Contains(err.Error(), p.file("nothing")) {
+		t.Errorf("config: %v, want an error that names the file", err)
+	}
+}
+
+func read(t *testing.T, name string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	must(t, err)
+	return b
+}

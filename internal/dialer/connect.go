@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dialer
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+)
+
+const (
+	// maxHead bounds the headers of an answer to CONNECT and, where it is an
+	// error, the text behind them.
+	maxHead = 16 << 10
+	// abandonConnect is how long an abandoned CONNECT is kept open for its
+	// answer: the agent gives the target 5 s. A server that cannot write its 200
+	// leaks the target's connection.
+	abandonConnect = 6 * time.Second
+	// connectBuffer is SO_RCVBUF of a CONNECT connection, in bytes. What the
+	// kernel holds lies outside of the relay's bounds; and a server that has
+	// filled it goes on only when a third of its own send buffer, which grows
+	// with what we let it send, is free again. All others wait meanwhile.
+	connectBuffer = 128 << 10
+)
+
+// finPause is how long a server has to end a connection after our close_notify. It
+// does so in one round trip; something in between may wait for a FIN.
+const finPause = 500 * time.Millisecond
+
+// longAgo is a deadline that ends a read or write that is under way.
+var longAgo = time.Unix(1, 0)
+
+// dialConnect asks for dst with HTTP CONNECT on conn.
+func (e *endpoint) dialConnect(ctx context.Context, conn net.Conn, dst netip.AddrPort, hold tunnel.Hold) (tunnel.Conn, *tunnel.Error) {
+	c := newConnectConn(e, newGatherer(conn, &e.server.dialer.chunks))
+	if server, ok := unwrap(conn).(*watchedConn); ok {
+		_ = server.tcp.SetReadBuffer(connectBuffer)
+	}
+	if err := c.dial(ctx, dst, hold); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// dialReady is dialConnect on a ready-made connection. It reports whether that
+// turned out to be dead: then nobody has heard of the dial, or at least the agent
+// of nothing but a dial, and it may be made on another connection at once.
+//
+// While the answer is awaited, the server's kernel has to acknowledge as soon as
+// that of an address has to take a connection. TCP_USER_TIMEOUT can be that limit:
+// nothing but the request is sent, for which any receive window has room.
+func (e *endpoint) dialReady(ctx context.Context, ready *spare, dst netip.AddrPort, hold tunnel.Hold) (conn tunnel.Conn, err *tunnel.Error, dead bool) {
+	c := newConnectConn(e, ready.arriving)
+	server, ok := unwrap(c.conn).(*watchedConn)
+	if ok {
+		_ = server.tcp.SetReadBuffer(connectBuffer)
+	}
+	impatient := ok && e.server.dialer.several()
+	if impatient {
+		_ = server.limitSilence(addressTimeout)
+	}
+	if err := c.dial(ctx, dst, hold); err != nil {
+		return nil, err, c.unheard && ctx.Err() == nil
+	}
+	if impatient {
+		_ = server.limitSilence(0)
+	}
+	return c, nil, false
+}
+
+// dial sends CONNECT and reads the answer, which must come while ctx lasts.
+func (c *connectConn) dial(ctx context.Context, dst netip.AddrPort, hold tunnel.Hold) *tunnel.Error {
+	fired := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		_ = c.conn.SetDeadline(longAgo)
+		close(fired)
+	})
+	// Where the request cannot be written, the answer says why.
+	_, _ = io.WriteString(c.conn, connectRequest(dst))
+	err := c.answer()
+	late := !stop()
+	if late {
+		<-fired // the deadline is not moved any more
+	}
+	if late && (err == nil || errors.Is(err.Err, errGaveUp)) {
+		end := func() {}
+		if hold != nil {
+			end = hold()
+		}
+		c.endpoint.server.dialer.background.Go(func() {
+			defer end()
+			c.abandon()
+		})
+		return noAnswer(ctx, c.endpoint.server.Name)
+	}
+	if err != nil {
+		_ = c.conn.Close()
+	}
+	return err
+}
+
+func connectRequest(dst netip.AddrPort) string {
+	to := dst.String()
+	return "CONNECT " + to + " HTTP/1.1\r\nHost: " + to + "\r\nUser-Agent: shoot-proxy\r\n\r\n"
+}
+
+// answer reads until it is known what the server says. What the target said in
+// the meantime is kept for Receive.
+func (c *connectConn) answer() *tunnel.Error {
+	head := make([]byte, 0, 1024)
+	for {
+		if len(head) == cap(head) {
+			grown := make([]byte, len(head), 2*cap(head))
+			copy(grown, head)
+			head = grown
+		}
+		n, err := c.conn.Read(head[len(head):cap(head)])
+		head = head[:len(head)+n]
+		v, status, rest := judgeHead(head, err != nil && !isTimeout(err)) // giving up is not the server's end
+		c.answered = time.Now()
+		c.unheard = len(head) == 0
+		switch {
+		case v == headEstablished:
+			c.pending = rest
+			return nil
+		case v == headAhead:
+			// The target spoke before the server: two of its goroutines write
+			// to one connection. The dial has succeeded.
+			c.ahead = &aheadFilter{}
+			c.pending = c.ahead.pass(head)
+			c.ended = err
+			return nil
+		case v == headRefused && err != nil:
+			return c.refused(status, rest)
+		case v == headGarbage, len(head) > maxHead:
+			return &tunnel.Error{Reason: tunnel.ReasonProtocol, Server: c.endpoint.server.Name, Err: fmt.Errorf("%w: its answer to CONNECT begins %.60q", tunnel.ErrProtocol, head)}
+		case v == headHTTP2:
+			return &tunnel.Error{Reason: tunnel.ReasonProtocol, Server: c.endpoint.server.Name, Err: fmt.Errorf("%w: %w", tunnel.ErrProtocol, errSettings), Fault: tunnel.FaultServer}
+		case errors.Is(err, io.EOF):
+			return &tunnel.Error{Reason: tunnel.ReasonProtocol, Server: c.endpoint.server.Name, Err: fmt.Errorf("%w: %w to CONNECT; is it an http-connect server (--mode)?", tunnel.ErrProtocol, errNoAnswer), Fault: tunnel.FaultServer}
+		case err != nil:
+			return c.lost(err)
+		}
+	}
+}
+
+// greeting asks a server in http-connect mode for nothing: net/http answers it
+// by itself (serverHandler.ServeHTTP), ahead of the proxy-server's own code.
+const greeting = "OPTIONS * HTTP/1.1\r\nHost: proxy-server\r\nUser-Agent: shoot-proxy\r\nConnection: close\r\n\r\n"
+
+var (
+	// errSettings is wrapped by the error of a server that speaks HTTP/2 where HTTP/1.1
+	// was meant.
+	errSettings = errors.New("it speaks HTTP/2")
+	// errNoAnswer is wrapped by the error of a server that has ended the connection
+	// without a word. grpc-go's does so where ALPN has not chosen HTTP/2
+	// (ServerHandshake in its package credentials).
+	errNoAnswer = errors.New("it closed the connection without an answer")
+)
+
+// greetHTTP returns nil where the server on conn answers. A handshake alone says
+// little: with TLS 1.3 a client certificate is refused only after it, and a Unix
+// socket takes connections for a process that hangs.
+func (e *endpoint) greetHTTP(ctx context.Context, conn net.Conn) *tunnel.Error {
+	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(longAgo) })()
+	// Where it cannot be written, the answer says why.
+	_, _ = io.WriteString(conn, greeting)
+	answer := make([]byte, max(len(statusPrefix), settingsHead))
+	n, err := io.ReadFull(conn, answer)
+	_, alerted := remoteAlert(err)
+	switch {
+	case alerted:
+		return e.alerted(err)
+	case err == nil && string(answer) == statusPrefix:
+		return nil
+	case err == nil && isSettings(answer):
+		return e.wrongServer(fmt.Errorf("%w, which --mode=http-connect does not fit: use %s", errSettings, e.otherMode(tunnel.ModeGRPC)))
+	case err == nil:
+		return e.wrongServer(fmt.Errorf("its answer to an HTTP/1.1 request begins %q: is the port right? %s", answer, serversPort))
+	case n == 0 && !isTimeout(err):
+		err = fmt.Errorf("%w: %w", errNoAnswer, err)
+	}
+	return e.server.unreachable(ctx, fmt.Errorf("no HTTP/1.1 answer from %s: %w; is it an http-connect server (--mode)?", e.address(), err))
+}
+
+// refused is the error of an answer other than 200, with the text behind it.
+func (c *connectConn) refused(status int, text []byte) *tunnel.Error {
+	e := classify(c.endpoint.server.Name, string(text))
+	if e.Reason != tunnel.ReasonOther {
+		return e
+	}
+	// Where the text says nothing that we know, the status does.
+	e.Err = fmt.Errorf("dial refused: status %d: %.200q", status, bytes.TrimSpace(text))
+	switch {
+	case status == 500:
+		e.Reason, e.Fault = tunnel.ReasonNoAgent, tunnel.FaultServer
+	case status == 504:
+		e.Reason = tunnel.ReasonTimeout
+	case refusesCONNECT(status):
+		e.Reason, e.Fault = tunnel.ReasonProtocol, tunnel.FaultRefusal
+		e.Err = fmt.Errorf("%w: is it a konnectivity proxy-server in http-connect mode?", e.Err)
+	}
+	return e
+}
+
+// refusesCONNECT reports whether a status is a web server's, for which a CONNECT is
+// a mistake. A proxy-server answers with none of these.
+func refusesCONNECT(status int) bool {
+	switch status {
+	case 408, 425, 429: // it may be another time
+		return false
+	case 501, 505:
+		return true
+	default:
+		return status >= 400 && status < 500
+	}
+}
+
+// lost is the error of a connection that broke before there was an answer.
+func (c *connectConn) lost(err error) *tunnel.Error {
+	if _, ok := remoteAlert(err); ok {
+		return c.endpoint.alerted(err)
+	}
+	e := &tunnel.Error{Reason: tunnel.ReasonServerUnreachable, Server: c.endpoint.server.Name, Err: fmt.Errorf("%w: %w", tunnel.ErrBroken, err), Fault: tunnel.FaultServer}
+	if isTimeout(err) {
+		e.Err = errGaveUp
+	}
+	return e
+}
+
+func isTimeout(err error) bool {
+	var t net.Error
+	return errors.As(err, &t) && t.Timeout()
+}
+
+// abandon gives up a CONNECT that was not answered: it says that nothing will
+// follow, and stays to read the answer, so that the server can write it.
+func (c *connectConn) abandon() {
+	defer c.conn.Close()
+	_ = c.conn.SetDeadline(time.Now().Add(abandonConnect))
+	defer sayLast(c.conn)()
+	_, _ = io.Copy(io.Discard, c.conn)
+}
+
+// sayLast ends what we say on conn. Over TLS that is close_notify, at which the
+// server ends the connection; FIN follows where it has not done so after finPause.
+// Without TLS it is FIN at once. Call awaitFIN when conn was read to its end: the
+// server's FIN may come behind its close_notify.
+//
+// The end that sends FIN first keeps its port for a minute (TIME_WAIT), and both do if
+// their FINs meet. Ours are few, since all of them lead to one address of the server.
+func sayLast(conn net.Conn) (awaitFIN func()) {
+	t, ok := conn.(*tls.Conn)
+	if !ok {
+		sayFIN(conn)
+		return func() {}
+	}
+	if s := socketUnder(t); s != nil {
+		_ = s.closeWrite(t)
+	} else {
+		_ = t.CloseWrite()
+	}
+	timer := time.AfterFunc(finPause, func() { sayFIN(conn) })
+	return func() {
+		_, _ = io.Copy(io.Discard, unwrap(conn))
+		timer.Stop()
+	}
+}
+
+// part ends a connection on which nothing is awaited any more, in the background, so
+// that the server is the first to end it.
+func (d *Dialer) part(conn net.Conn) {
+	if d.life.Err() != nil { // the process is about to end
+		_ = conn.Close()
+		return
+	}
+	d.background.Go(func() {
+		defer conn.Close()
+		_ = conn.SetDeadline(time.Now().Add(closeGrace))
+		defer sayLast(conn)()
+		_, _ = io.Copy(io.Discard, conn)
+	})
+}
+
+func sayFIN(conn net.Conn) {
+	if half, ok := unwrap(conn).(interface{ CloseWrite() error }); ok {
+		_ = half.CloseWrite()
+	}
+}
+
+// unwrap returns the socket under what connectTo has put around it.
+func unwrap(conn net.Conn) net.Conn {
+	for {
+		switch c := conn.(type) {
+		case *tls.Conn:
+			conn = c.NetConn()
+		case fullStop:
+			conn = c.Conn
+		case *socket:
+			conn = c.Conn
+		default:
+			return conn
+		}
+	}
+}

@@ -1,0 +1,332 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dialer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+)
+
+const (
+	// lookTimeout bounds one attempt to reach an endpoint.
+	lookTimeout = 5 * time.Second
+	// lookPause is how long the result of a failed attempt answers for all who
+	// need the endpoint: a herd of dials must not become a herd of connections.
+	lookPause = 200 * time.Millisecond
+	// doubt is how long a dial must have waited for its failure to be held
+	// against the endpoint, where it was not the endpoint that ended it: apps
+	// give up sooner than we do.
+	doubt = 2 * time.Second
+	// suspicion is how long dials may all wait before new ones go elsewhere first.
+	// Where one destination is at fault, others' answers disperse it.
+	suspicion = time.Second
+)
+
+var (
+	errDeparted = errors.New("its name does not resolve to this address any more")
+	errLost     = errors.New("connection lost")
+)
+
+// endpoint is one place where a server is reached: one of its addresses, or its
+// Unix socket.
+type endpoint struct {
+	server *server
+	addr   netip.AddrPort // zero for a Unix socket
+	looks  *attempts      // at whether it can be reached
+	spares *spares        // in http-connect mode
+	gone   context.Context
+	depart context.CancelFunc // ends gone: for new dials the address is the server's no more
+
+	load atomic.Int64 // connections, and dials
+	up   atomic.Bool  // whether the last look succeeded and its connection lasts
+
+	watched atomic.Bool
+	wake    chan struct{} // tells the watch to look
+
+	mu      sync.Mutex
+	aside   setAside
+	waiting int       // dials
+	since   time.Time // when a dial was last answered, or the first of those waiting began
+	links   links     // carry the streams in gRPC mode
+}
+
+func newEndpoint(s *server, addr netip.AddrPort) *endpoint {
+	e := &endpoint{server: s, addr: addr, wake: make(chan struct{}, 1)}
+	e.looks = &attempts{background: &s.dialer.background, run: e.look, pause: lookPause}
+	e.gone, e.depart = context.WithCancel(s.dialer.life)
+	e.spares = newSpares(e)
+	return e
+}
+
+func newUnixEndpoint(s *server) *endpoint { return newEndpoint(s, netip.AddrPort{}) }
+
+// address is where the endpoint is, for people and for net.Dial.
+func (e *endpoint) address() string {
+	if !e.addr.IsValid() {
+		return e.server.Address
+	}
+	return e.addr.String()
+}
+
+// candidate is what the endpoint is to a dial that chooses now.
+func (e *endpoint) candidate(now time.Time) candidate {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	c := candidate{load: e.load.Load(), until: e.aside.until}
+	switch {
+	case e.aside.failures == 0:
+		if e.waiting > 0 && now.Sub(e.since) > suspicion {
+			c.rank = rankSuspect
+		}
+	case e.aside.unreachable && (e.looks.running() || e.aside.aside(now, e.watched.Load())):
+		c.rank = rankUnreachable
+	case e.looks.running() || e.aside.aside(now, false):
+		c.rank = rankAside
+	}
+	return c
+}
+
+// claim counts a dial that is about to try.
+func (e *endpoint) claim() int {
+	e.load.Add(1)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.waiting == 0 {
+		e.since = time.Now()
+	}
+	e.waiting++
+	return e.aside.claim()
+}
+
+// try dials dst, and draws from how it went what to think of the endpoint. It
+// ends claim.
+func (e *endpoint) try(ctx context.Context, dst netip.AddrPort, claim int, hold tunnel.Hold) (tunnel.Conn, *tunnel.Error) {
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, silence)
+	defer cancel()
+	conn, err := e.dial(ctx, dst, hold)
+	if err != nil {
+		e.load.Add(-1) // otherwise conn counts, until it has ended
+	}
+	e.judge(ctx, err, began, claim)
+	return conn, err
+}
+
+// dial connects to dst in the server's mode, after what has to come first.
+func (e *endpoint) dial(ctx context.Context, dst netip.AddrPort, hold tunnel.Hold) (tunnel.Conn, *tunnel.Error) {
+	if err := e.prepare(ctx); err != nil {
+		return nil, err
+	}
+	if e.server.speaks() == tunnel.ModeGRPC {
+		return e.dialGRPC(ctx, dst)
+	}
+	if ready := e.spares.take(ctx); ready != nil {
+		conn, err, dead := e.dialReady(ctx, ready, dst, hold)
+		if !dead {
+			return conn, err
+		}
+	}
+	conn, alpn, err := e.server.dialer.connect(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	if e.server.modeBy(alpn) == tunnel.ModeGRPC {
+		_ = conn.Close()
+		e.server.learn(tunnel.ModeGRPC, alpn)
+		return e.dialGRPC(ctx, dst)
+	}
+	defer e.spares.replenish()
+	tunnelled, err := e.dialConnect(ctx, conn, dst, hold)
+	if err == nil || !errors.Is(err, errSettings) && !errors.Is(err, errNoAnswer) {
+		return tunnelled, err
+	}
+	// It may speak something else, which a look finds out.
+	if looked := e.reach(ctx); looked != nil && looked.Fault.Lasting() {
+		return nil, looked
+	}
+	if e.server.speaks() == tunnel.ModeGRPC {
+		return e.dialGRPC(ctx, dst)
+	}
+	return nil, err
+}
+
+// prepare waits for a look where a dial would otherwise fail, or do the same by
+// itself as all others: where the mode is not known, and where the endpoint
+// could not be reached. A shared connection that lasts is worth a try.
+func (e *endpoint) prepare(ctx context.Context) *tunnel.Error {
+	e.mu.Lock()
+	unreachable := e.aside.unreachable && len(e.links.inUse) == 0
+	e.mu.Unlock()
+	if !unreachable && e.server.speaks() != tunnel.ModeAuto {
+		return nil
+	}
+	return e.reach(ctx)
+}
+
+// reach waits for the result of a look.
+func (e *endpoint) reach(ctx context.Context) *tunnel.Error {
+	return e.looks.wait(ctx, func() *tunnel.Error {
+		return e.server.unreachable(ctx, fmt.Errorf("connecting to %s: %w", e.address(), context.Cause(ctx)))
+	})
+}
+
+// look connects to the endpoint as it is done for a dial. In gRPC mode the
+// connection is kept, as the one that new streams share.
+func (e *endpoint) look() *tunnel.Error {
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(e.gone, lookTimeout)
+	defer cancel()
+	err := e.greet(ctx)
+	if e.gone.Err() != nil {
+		return e.departed()
+	}
+	if err != nil && err.Fault.Ours() {
+		return err
+	}
+	e.mu.Lock()
+	if err == nil {
+		e.aside.reached()
+	} else {
+		e.aside.failed(began, time.Now(), true, e.server.dialer.random())
+	}
+	e.mu.Unlock()
+	if err != nil {
+		e.spares.drop()
+		e.server.refresh()
+		e.poke()
+		e.setUp(false, err)
+		return err
+	}
+	e.setUp(true, nil)
+	return nil
+}
+
+// departed is the error of an endpoint for which gone has ended.
+func (e *endpoint) departed() *tunnel.Error {
+	return &tunnel.Error{Reason: tunnel.ReasonServerUnreachable, Server: e.server.Name, Err: errDeparted, Fault: tunnel.FaultUnreachable}
+}
+
+func (e *endpoint) greet(ctx context.Context) *tunnel.Error {
+	files := e.server.dialer.certs.version()
+	conn, alpn, err := e.server.dialer.connect(ctx, e)
+	if err != nil {
+		return err
+	}
+	mode := e.server.modeBy(alpn)
+	if mode != tunnel.ModeGRPC {
+		err = e.greetHTTP(ctx, conn)
+		e.server.dialer.part(conn)
+		settings := err != nil && errors.Is(err, errSettings)
+		switch {
+		case err == nil:
+			e.server.learn(tunnel.ModeHTTPConnect, alpn)
+			return nil
+		case mode != "" || !settings:
+			if is := e.misfit(ctx, alpn, err); is != nil {
+				return is
+			}
+			return err
+		}
+		// It speaks HTTP/2, and something in between has left ALPN out.
+		if conn, _, err = e.server.dialer.connect(ctx, e); err != nil {
+			return err
+		}
+	}
+	e.server.learn(tunnel.ModeGRPC, alpn)
+	return e.join(ctx, conn, files)
+}
+
+// judge draws the consequences from a dial that began at began and ended with
+// err.
+func (e *endpoint) judge(ctx context.Context, err *tunnel.Error, began time.Time, claim int) {
+	now := time.Now()
+	d := e.server.dialer
+	e.mu.Lock()
+	old := e.aside
+	e.waiting--
+	judged := verdictOn(err, interrupted(ctx) && !d.patient(began))
+	switch judged {
+	case answered:
+		e.aside.succeeded()
+		e.since = now
+	case failed:
+		e.aside.failed(began, now, err.Fault.Unreachable(), d.random())
+	case inconclusive:
+	}
+	e.aside.release(claim)
+	is := e.aside
+	e.mu.Unlock()
+	if judged == failed {
+		e.spares.drop()
+	}
+	level := slog.LevelDebug
+	if d.several() {
+		level = slog.LevelInfo
+	}
+	switch {
+	case old.failures == 0 && is.failures > 0:
+		d.log.Log(ctx, level, "proxy-server set aside", "server", e.server.Name, "address", e.address(), "reason", tunnel.ReasonOf(err), "error", err)
+		if err.Reason != tunnel.ReasonNoAgent { // the server is there: it said so
+			e.poke()
+		}
+	case old.failures > 0 && is.failures == 0:
+		d.log.Log(ctx, level, "proxy-server in use again", "server", e.server.Name, "address", e.address())
+	}
+	if is.unreachable {
+		e.server.refresh()
+	}
+}
+
+// patient reports whether a dial that began at began has waited long enough for
+// a missing answer to mean something.
+func (d *Dialer) patient(began time.Time) bool {
+	return time.Since(began) >= min(doubt, d.timeout/2)
+}
+
+// verdict is what a dial's end says about the endpoint.
+type verdict int
+
+const (
+	inconclusive verdict = iota
+	answered
+	failed
+)
+
+// verdictOn judges a dial that ended with err. early says that its context, the
+// budget's or the app's, has ended it before the endpoint had its time.
+func verdictOn(err *tunnel.Error, early bool) verdict {
+	switch {
+	case err == nil:
+		return answered
+	case early, err.Fault.Ours():
+		return inconclusive
+	case err.Fault.Elsewhere(), err.Reason == tunnel.ReasonProtocol, err.Reason == tunnel.ReasonCancelled:
+		return failed
+	default:
+		return answered // about the target
+	}
+}
+
+// poke wakes the watch.
+func (e *endpoint) poke() {
+	select {
+	case e.wake <- struct{}{}:
+	default:
+	}
+}
+
+// setUp records whether the endpoint can be reached.
+func (e *endpoint) setUp(up bool, err *tunnel.Error) {
+	if old := e.up.Swap(up); old != up {
+		e.server.dialer.log.Debug("address of proxy-server", "server", e.server.Name, "address", e.address(), "up", up)
+	}
+	e.server.tell(err)
+}

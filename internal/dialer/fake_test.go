@@ -1,0 +1,347 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dialer
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"io"
+	"log/slog"
+	"math/big"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
+
+	"github.com/shoot-proxy/proxy-client/internal/cidr"
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+)
+
+// The real server proves what works (test/e2e). These scripted ones prove what
+// it does only in a race, or when it is broken.
+
+// hang bounds waits that end at once where nothing is broken.
+const hang = 20 * time.Second
+
+var target = netip.MustParseAddrPort("100.64.3.7:9100")
+
+// pki is a CA, a server's and a client's certificate, as files and in memory.
+type pki struct {
+	dir    string
+	pool   *x509.CertPool
+	server tls.Certificate
+	kill   func() // takes the last scripted CONNECT server off its port
+
+	newClient  func(t testing.TB) // writes another client certificate over the first
+	saveServer func(t testing.TB) // writes the server's certificate, for another process
+}
+
+func newPKI(t testing.TB) *pki {
+	t.Helper()
+	p := &pki{dir: t.TempDir(), pool: x509.NewCertPool()}
+	caKey := newKey(t)
+	ca := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test CA"}, IsCA: true, BasicConstraintsValid: true,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, ca, ca, &caKey.PublicKey, caKey)
+	must(t, err)
+	ca, err = x509.ParseCertificate(der)
+	must(t, err)
+	p.pool.AddCert(ca)
+	p.write(t, "ca.crt", "CERTIFICATE", der)
+	issue := func(name string, use x509.ExtKeyUsage) ([]byte, *ecdsa.PrivateKey) {
+		key := newKey(t)
+		cert := &x509.Certificate{
+			SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name},
+			DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+			NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+			ExtKeyUsage: []x509.ExtKeyUsage{use}, KeyUsage: x509.KeyUsageDigitalSignature,
+		}
+		der, err := x509.CreateCertificate(rand.Reader, cert, ca, &key.PublicKey, caKey)
+		must(t, err)
+		return der, key
+	}
+	der, key := issue("server", x509.ExtKeyUsageServerAuth)
+	p.server = tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+	p.newClient = func(t testing.TB) {
+		t.Helper()
+		der, key := issue("client", x509.ExtKeyUsageClientAuth)
+		p.writePair(t, "client", der, key)
+	}
+	p.newClient(t)
+	p.saveServer = func(t testing.TB) { p.writePair(t, "server", der, key) }
+	return p
+}
+
+// readPKI returns what a server needs of a PKI in another process, whose
+// certificate was saved.
+func readPKI(dir string) (*pki, error) {
+	p := &pki{dir: dir, pool: x509.NewCertPool()}
+	ca, err := os.ReadFile(p.file("ca.crt"))
+	if err != nil {
+		return nil, err
+	}
+	p.pool.AppendCertsFromPEM(ca)
+	p.server, err = tls.LoadX509KeyPair(p.file("server.crt"), p.file("server.key"))
+	return p, err
+}
+
+// writePair writes a certificate and its key.
+func (p *pki) writePair(t testing.TB, name string, der []byte, key *ecdsa.PrivateKey) {
+	t.Helper()
+	p.write(t, name+".crt", "CERTIFICATE", der)
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
+	must(t, err)
+	p.write(t, name+".key", "PRIVATE KEY", pkcs8)
+}
+
+func newKey(t testing.TB) *ecdsa.PrivateKey {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	must(t, err)
+	return key
+}
+
+func (p *pki) write(t testing.TB, name, kind string, der []byte) {
+	t.Helper()
+	must(t, os.WriteFile(p.file(name), pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600))
+}
+
+func (p *pki) file(name string) string { return filepath.Join(p.dir, name) }
+
+func (p *pki) client() tunnel.TLS {
+	return tunnel.TLS{CAFile: p.file("ca.crt"), CertFile: p.file("client.crt"), KeyFile: p.file("client.key")}
+}
+
+func (p *pki) serverConfig(protos ...string) *tls.Config {
+	return &tls.Config{
+		Certificates: []tls.Certificate{p.server}, ClientCAs: p.pool, ClientAuth: tls.RequireAndVerifyClientCert,
+		NextProtos: protos, MinVersion: tls.VersionTLS12,
+	}
+}
+
+// script is one Proxy stream of a scripted gRPC server.
+type script func(client.ProxyService_ProxyServer) error
+
+type scripted struct {
+	client.UnimplementedProxyServiceServer
+	script script
+}
+
+func (s scripted) Proxy(stream client.ProxyService_ProxyServer) error { return s.script(stream) }
+
+// serveGRPC starts a gRPC server that runs script on each stream.
+func (p *pki) serveGRPC(t testing.TB, mode tunnel.Mode, script script) tunnel.Server {
+	t.Helper()
+	return p.serveGRPCOn(t, listen(t), mode, script)
+}
+
+func (p *pki) serveGRPCOn(t testing.TB, l net.Listener, mode tunnel.Mode, script script) tunnel.Server {
+	t.Helper()
+	return serveScript(t, l, mode, script, grpc.Creds(credentials.NewTLS(p.serverConfig())))
+}
+
+// serveScript runs script on each stream of a gRPC server on l.
+func serveScript(t testing.TB, l net.Listener, mode tunnel.Mode, script script, opts ...grpc.ServerOption) tunnel.Server {
+	t.Helper()
+	srv := grpc.NewServer(opts...)
+	client.RegisterProxyServiceServer(srv, scripted{script: script})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = srv.Serve(l)
+	}()
+	t.Cleanup(func() {
+		srv.Stop()
+		<-done
+	})
+	return tunnel.Server{Name: l.Addr().String(), Network: "tcp", Address: l.Addr().String(), Mode: mode}
+}
+
+// serveConnect starts a TLS server that runs handle on each connection, after
+// it has read the CONNECT request.
+func (p *pki) serveConnect(t testing.TB, mode tunnel.Mode, handle func(*tls.Conn)) tunnel.Server {
+	t.Helper()
+	return p.serveConnectOn(t, listen(t), mode, handle)
+}
+
+func (p *pki) serveConnectOn(t testing.TB, l net.Listener, mode tunnel.Mode, handle func(*tls.Conn)) tunnel.Server {
+	t.Helper()
+	p.kill = func() { _ = l.Close() }
+	config := p.serverConfig(alpnHTTP1) // one for all, whose tickets are good for all
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if errors.Is(err, syscall.EMFILE) {
+				continue // this process is the dialer's too, whose test takes the files away
+			}
+			if err != nil {
+				return
+			}
+			serving.Go(func() {
+				defer conn.Close()
+				c := tls.Server(conn, config)
+				switch r := readRequest(c); {
+				case r == greeting:
+					_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\n\r\n")
+				case r != "":
+					handle(c)
+				}
+			})
+		}
+	})
+	t.Cleanup(func() {
+		_ = l.Close()
+		serving.Wait()
+	})
+	return tunnel.Server{Name: l.Addr().String(), Network: "tcp", Address: l.Addr().String(), Mode: mode}
+}
+
+// readRequest reads up to the end of a request's headers, and returns nothing
+// where there is none.
+func readRequest(c net.Conn) string {
+	buf := make([]byte, 0, 4096)
+	for len(buf) < cap(buf) {
+		n, err := c.Read(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+n]
+		if strings.HasSuffix(string(buf), headEnd) {
+			return string(buf)
+		}
+		if err != nil {
+			return ""
+		}
+	}
+	return ""
+}
+
+func listen(t testing.TB) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	t.Cleanup(func() { _ = l.Close() })
+	return l
+}
+
+// fixture is a Dialer under test.
+type fixture struct {
+	*Dialer
+	registry *prometheus.Registry
+}
+
+func newDialer(t testing.TB, files tunnel.TLS, budget time.Duration, servers ...tunnel.Server) *fixture {
+	t.Helper()
+	entries, err := cidr.Parse("--shoot-pod-cidr", []string{"100.64.0.0/12"})
+	must(t, err)
+	set, err := cidr.New(entries, nil)
+	must(t, err)
+	reg := prometheus.NewRegistry()
+	d, err := New(Config{
+		Servers: servers, TLS: files, CIDRs: set, DialTimeout: budget, Keepalive: 5 * time.Second,
+		Logger: slog.New(slog.DiscardHandler), Metrics: NewMetrics(reg),
+		random: func() float64 { return 0 }, // among equals, the first
+	})
+	must(t, err)
+	if len(servers) > 1 {
+		must(t, d.lookUpAll(t.Context())) // or a dial takes the one that is found first
+	}
+	t.Cleanup(func() {
+		must(t, d.Close())
+		for _, s := range d.servers {
+			for _, e := range s.known() {
+				if n := e.load.Load(); n != 0 {
+					t.Errorf("%s still carries %d connections after Close", e.address(), n)
+				}
+			}
+		}
+	})
+	return &fixture{Dialer: d, registry: reg}
+}
+
+func (f *fixture) dial(t testing.TB) (tunnel.Conn, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), hang)
+	t.Cleanup(cancel)
+	return f.DialContext(ctx, target, nil)
+}
+
+// attempt dials once, through the only server: without the retries for which a
+// test would have to end the budget, at a moment that means something else on a
+// busy machine.
+func (f *fixture) attempt(t testing.TB) (tunnel.Conn, *tunnel.Error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), hang)
+	t.Cleanup(cancel)
+	e := f.endpoint(t)
+	return e.try(ctx, target, e.claim(), nil)
+}
+
+// connect waits until the shared gRPC connection stands.
+func (f *fixture) connect(t testing.TB) {
+	t.Helper()
+	e := f.endpoint(t)
+	if err := e.reach(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// endpoint returns the first address of the first server.
+func (f *fixture) endpoint(t testing.TB) *endpoint {
+	t.Helper()
+	must(t, f.lookUpAll(t.Context()))
+	known := f.servers[0].known()
+	if len(known) == 0 {
+		t.Fatal("no address of the first server is known")
+	}
+	return known[0]
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// eventually polls for what no event announces.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(hang); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%s did not come true in %s", what, hang)
+		}
+	}
+}
+
+func mustAddrPort(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
+
+// lookUpAll looks the names of all servers up once.
+func (d *Dialer) lookUpAll(ctx context.Context) error {
+	for _, s := range d.servers {
+		if s.Network == tunnel.NetworkUnix {
+			continue
+		}
+		if inside, ok := errors.AsType[*InsideShootError](s.find(ctx)); ok {
+			return inside
+		}
+	}
+	return nil
+}

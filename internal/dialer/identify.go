@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dialer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/shoot-proxy/proxy-client/internal/grpcwire"
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+)
+
+const (
+	// No server has these methods. grpc-go's says at once, without running any code
+	// of the service's, whether it is the method or the service that it does not know
+	// (Server.handleStream).
+	proxyIdentity = "/ProxyService/Identity"
+	agentIdentity = "/AgentService/Identity"
+	// unknownService and unknownMethod are how it words the two.
+	unknownService = "unknown service ProxyService"
+	unknownMethod  = "unknown method Identity for service "
+	// identityTimeout bounds the wait for each of these answers.
+	identityTimeout = 2 * time.Second
+	// openTimeout is how long a stream of dials must stay open without a message for
+	// the service to be there. A server that does not have it says so at once.
+	openTimeout = time.Second
+)
+
+const (
+	agentsPort  = 8091 // upstream's default, for the agents
+	serversPort = "the servers' is usually 8090"
+)
+
+// wrongServer is the error of a server that is another than the one that is meant.
+// It does not change by itself.
+func (e *endpoint) wrongServer(err error) *tunnel.Error {
+	return &tunnel.Error{Reason: tunnel.ReasonProtocol, Server: e.server.Name, Err: err, Fault: tunnel.FaultUnusable}
+}
+
+// identify returns an error where the server behind conn is none that dials are for.
+//
+// Only such an answer counts as is certain. A proxy in between may have an answer of
+// its own to methods that it does not know; then the method of dials is asked, which
+// a proxy-server leaves open until it gets a dial.
+func (e *endpoint) identify(ctx context.Context, conn *grpcwire.Conn) *tunnel.Error {
+	switch answer := ask(ctx, conn, proxyIdentity, identityTimeout); {
+	case isUnimplemented(answer, unknownMethod+"ProxyService"):
+		return nil
+	case isUnimplemented(answer, unknownService):
+		return e.wrongService(ctx, conn)
+	}
+	return e.judgeAnswer(ask(ctx, conn, proxyMethod, openTimeout))
+}
+
+// ask calls a method with nothing.
+func ask(ctx context.Context, conn *grpcwire.Conn, method string, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	return conn.Call(ctx, method)
+}
+
+// isUnimplemented reports whether answer is grpc-go's, in these words.
+func isUnimplemented(answer error, words string) bool {
+	is, ok := status.FromError(answer)
+	return ok && is.Code() == codes.Unimplemented && is.Message() == words
+}
+
+// wrongService says what a gRPC server is that has no ProxyService.
+func (e *endpoint) wrongService(ctx context.Context, conn *grpcwire.Conn) *tunnel.Error {
+	if isUnimplemented(ask(ctx, conn, agentIdentity, identityTimeout), unknownMethod+"AgentService") {
+		return e.wrongServer(errors.New("this is the agents' port: " + serversPort))
+	}
+	return e.wrongServer(errors.New("it is a gRPC server, but no konnectivity proxy-server: is the port right? " + serversPort))
+}
+
+// judgeAnswer returns an error where the end of a stream of dials says that the
+// server is none for dials. A status of gRPC's is a proxy-server's, but for the one
+// that says that there is no such method. An answer that is HTTP's alone is
+// another's, but for those by which a proxy says that the server is away for now.
+func (e *endpoint) judgeAnswer(answer error) *tunnel.Error {
+	code := status.Code(answer)
+	switch {
+	case code == codes.Unimplemented:
+	case errors.Is(answer, grpcwire.ErrNotGRPC) && code != codes.Unavailable:
+	default:
+		return nil
+	}
+	return e.wrongServer(fmt.Errorf("no konnectivity proxy-server answers there: %.200s; is the port right? %s", status.Convert(answer).Message(), serversPort))
+}
+
+// noHTTP2 is the error of a server that speaks HTTP/1.1 where gRPC was meant.
+func (e *endpoint) noHTTP2(err error) *tunnel.Error {
+	return e.wrongServer(fmt.Errorf("it does not speak gRPC (%w): for an http-connect server use %s", err, e.otherMode(tunnel.ModeHTTPConnect)))
+}
+
+// otherMode is what a person has to set for a server that speaks mode.
+func (e *endpoint) otherMode(mode tunnel.Mode) string {
+	if e.server.Network == tunnel.NetworkUnix { // where auto finds out nothing
+		return "--mode=" + string(mode)
+	}
+	return fmt.Sprintf("--mode=%s, or auto", mode)
+}
+
+// misfit says what a server is that has not answered in HTTP/1.1, for err, which
+// --mode=http-connect needs, where it speaks HTTP/2. alpn is what was chosen before.
+// misfit returns nil where the server does not, or may have had another cause.
+func (e *endpoint) misfit(ctx context.Context, alpn string, err *tunnel.Error) *tunnel.Error {
+	settings := errors.Is(err, errSettings)
+	if e.server.Mode != tunnel.ModeHTTPConnect || alpn != "" || !settings && !errors.Is(err, errNoAnswer) {
+		return nil
+	}
+	files := e.server.dialer.certs.version()
+	conn, alpn, err := connectOffering(ctx, e, []string{alpnHTTP2})
+	if err != nil {
+		return nil
+	}
+	if !settings && alpn != alpnHTTP2 {
+		_ = conn.Close()
+		return nil
+	}
+	link, err := e.newLink(ctx, conn, files)
+	switch {
+	case err == nil:
+		link.end()
+		return e.wrongServer(errors.New("it is a gRPC server, which --mode=http-connect does not fit: use " + e.otherMode(tunnel.ModeGRPC)))
+	case err.Fault.Lasting():
+		return err
+	default:
+		return nil
+	}
+}
+
+// h2SettingsType is the type of HTTP/2's SETTINGS frame (RFC 9113, section 6.5).
+const h2SettingsType = 4
+
+// settingsHead is how many bytes isSettings needs.
+const settingsHead = 9
+
+// isSettings reports whether p begins like HTTP/2's first frame of a server, which
+// is SETTINGS (RFC 9113, sections 3.4 and 6.5). grpc-go's sends it before it has
+// read anything (NewServerTransport).
+func isSettings(p []byte) bool {
+	const setting, most = 6, 1 << 10 // bytes
+	if len(p) < settingsHead {
+		return false
+	}
+	n := int(p[0])<<16 | int(p[1])<<8 | int(p[2])
+	return n%setting == 0 && n <= most && p[3] == h2SettingsType && string(p[4:settingsHead]) == "\x00\x00\x00\x00\x00"
+}

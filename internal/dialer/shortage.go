@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dialer
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+)
+
+// shortage returns the error of a connection for which we lacked something, which
+// says nothing about the server. It returns nil where err is anything else.
+func (s *server) shortage(err error) *tunnel.Error {
+	short := &tunnel.Error{Reason: tunnel.ReasonMaxConnections, Server: s.Name, Fault: tunnel.FaultProcess}
+	switch {
+	case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE):
+		short.Err = fmt.Errorf("no file left to connect to it: %w; raise the container's limit of open files, or lower --max-connections", err)
+	case errors.Is(err, unix.ENOMEM), errors.Is(err, unix.ENOBUFS):
+		short.Err = fmt.Errorf("no memory left in the kernel to connect to it: %w; raise the container's memory limit, or lower --max-connections", err)
+	case s.Network != tunnel.NetworkUnix && (errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.EAGAIN)):
+		// connect(2) has both for it. A port is taken for one address of a server, and
+		// free for another. EAGAIN of a Unix socket is the server's queue.
+		short.Reason, short.Fault = tunnel.ReasonNoPort, tunnel.FaultPort
+		short.Err = fmt.Errorf("no local port left to connect to it: %w; widen net.ipv4.ip_local_port_range in the pod, "+
+			"use --mode=grpc, which shares one connection, or give the server several addresses", err)
+	default:
+		return nil
+	}
+	return short
+}
+
+// sourceless returns err without its errno where that says that the pod has no
+// address from which to's family can be reached. connect(2) has one errno for that,
+// and for the lack of a port: EADDRNOTAVAIL.
+func sourceless(to netip.AddrPort, err error) error {
+	if !errors.Is(err, unix.EADDRNOTAVAIL) {
+		return err
+	}
+	// A UDP socket has ports of its own. Connecting one looks for a route and a
+	// source address, and sends nothing.
+	conn, udp := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(to))
+	if udp == nil {
+		_ = conn.Close()
+		return err
+	}
+	if !errors.Is(udp, unix.EADDRNOTAVAIL) {
+		return err
+	}
+	return errors.New(err.Error() + ": the pod has no address from which it can be reached")
+}

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dialer
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"golang.org/x/sys/unix"
+
+	"github.com/shoot-proxy/proxy-client/internal/netnstest"
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+)
+
+// TestShortage: what we lack is not the server's fault, and has its own words. What
+// only looks like it is the server's.
+func TestShortage(t *testing.T) {
+	tcp, socket := tunnel.Server{Name: "s", Network: "tcp", Address: "s:8090"}, tunnel.Server{Name: "s", Network: tunnel.NetworkUnix, Address: "/s"}
+	for _, tc := range []struct {
+		server tunnel.Server
+		errno  syscall.Errno
+		reason tunnel.Reason
+		ours   bool
+		words  string
+	}{
+		{tcp, unix.EMFILE, tunnel.ReasonMaxConnections, true, "open files"},
+		{tcp, unix.ENFILE, tunnel.ReasonMaxConnections, true, "open files"},
+		{tcp, unix.ENOMEM, tunnel.ReasonMaxConnections, true, "memory"},
+		{tcp, unix.ENOBUFS, tunnel.ReasonMaxConnections, true, "memory"},
+		{tcp, unix.EADDRNOTAVAIL, tunnel.ReasonNoPort, true, "ip_local_port_range"},
+		{tcp, unix.EAGAIN, tunnel.ReasonNoPort, true, "ip_local_port_range"},
+		{socket, unix.EAGAIN, tunnel.ReasonServerUnreachable, false, "temporarily unavailable"},
+		{socket, unix.EMFILE, tunnel.ReasonMaxConnections, true, "open files"},
+		{tcp, unix.ECONNREFUSED, tunnel.ReasonServerUnreachable, false, "refused"},
+		{tcp, unix.EHOSTUNREACH, tunnel.ReasonServerUnreachable, false, "no route"},
+	} {
+		s := &server{Server: tc.server}
+		err := s.unreachable(t.Context(), &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", tc.errno)})
+		if err.Reason != tc.reason || err.Fault.Ours() != tc.ours || !strings.Contains(err.Error(), tc.words) {
+			t.Errorf("%s, %s: %s, ours: %v (%v); want %s, ours: %v, and the words %q", tc.server.Network, tc.errno, err.Reason, err.Fault.Ours(), err, tc.reason, tc.ours, tc.words)
+		}
+		if got := verdictOn(err, false); tc.ours && got != inconclusive {
+			t.Errorf("%s: the dial is held against the server", tc.errno)
+		}
+	}
+}
+
+// TestInAPodWithoutIPv6: EADDRNOTAVAIL is also the kernel's answer where the pod has
+// a route and no address of a family. That is no lack of ports: the address is set
+// aside like any that cannot be reached.
+func TestInAPodWithoutIPv6(t *testing.T) {
+	netnstest.RequireRoot(t)
+	pod, router := netnstest.New(t), netnstest.New(t)
+	netnstest.Connect(t, pod, router, netnstest.IPv4)
+	pod.Run(t, "ip", "-6", "address", "flush", "dev", "eth0")
+	pod.Run(t, "ip", "-6", "address", "flush", "dev", "lo")
+	pod.Run(t, "ip", "-6", "route", "add", "default", "dev", "eth0")
+	server := tunnel.Server{Name: "s", Network: "tcp", Address: "[fdcc:99::1]:8090", Mode: tunnel.ModeGRPC}
+	d := newDialer(t, tunnel.TLS{}, hang, server)
+	e := d.endpoint(t)
+	var bare, err error
+	var source error
+	pod.Do(t, func() {
+		_, bare = net.Dial("tcp", server.Address)
+		_, err = e.connectTCP(t.Context())
+		source = sourceless(mustAddrPort("10.99.0.1:8090"), unix.EADDRNOTAVAIL)
+	})
+	if !errors.Is(bare, unix.EADDRNOTAVAIL) {
+		t.Fatalf("the kernel says %v, so this proves nothing", bare)
+	}
+	if is := e.server.unreachable(t.Context(), err); is.Reason != tunnel.ReasonServerUnreachable || is.Fault.Ours() || !strings.Contains(is.Error(), "no address") {
+		t.Errorf("%s: %v; want %s and that there is no address", is.Reason, is, tunnel.ReasonServerUnreachable)
+	}
+	if source != error(unix.EADDRNOTAVAIL) {
+		t.Errorf("a family that the pod has: %v, want the lack of a port", source)
+	}
+}
+
+// limitPorts gives a socket two local ports (IP_LOCAL_PORT_RANGE, ip(7)).
+func limitPorts(_, _ string, c syscall.RawConn) error {
+	const localPortRange, first, last = 51, 47110, 47111
+	var serr error
+	err := c.Control(func(fd uintptr) {
+		serr = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, localPortRange, last<<16|first)
+	})
+	return errors.Join(err, serr)
+}
+
+// TestNoPortsLeft: a dial for which there is no local port waits for one within its
+// budget, and says what is missing. Nothing is held against the server.
+func TestNoPortsLeft(t *testing.T) {
+	p := newPKI(t)
+	server := p.serveConnect(t, tunnel.ModeHTTPConnect, func(c *tls.Conn) {
+		write(establishedLine)(c)
+		_, _ = io.Copy(io.Discard, c)
+	})
+	var held []net.Conn
+	for {
+		conn, err := (&net.Dialer{Control: limitPorts}).Dial("tcp", server.Address)
+		if err != nil {
+			if !errors.Is(err, unix.EADDRNOTAVAIL) {
+				t.Fatalf("taking all local ports: %v", err)
+			}
+			break
+		}
+		held = append(held, conn)
+	}
+	d := newDialer(t, p.client(), time.Second, server)
+	e := d.endpoint(t)
+	d.Dialer.connect = func(ctx context.Context, e *endpoint) (net.Conn, string, *tunnel.Error) {
+		raw, err := (&net.Dialer{Control: limitPorts}).DialContext(ctx, "tcp", e.addr.String())
+		if err != nil {
+			return nil, "", e.server.unreachable(ctx, sourceless(e.addr, err))
+		}
+		_ = raw.Close()
+		return connectTo(ctx, e)
+	}
+	if _, err := d.dial(t); tunnel.ReasonOf(err) != tunnel.ReasonNoPort || !strings.Contains(err.Error(), "ip_local_port_range") {
+		t.Errorf("the dial ended with %s: %v; want %s and what to widen", tunnel.ReasonOf(err), err, tunnel.ReasonNoPort)
+	}
+	if err := e.reach(t.Context()); err == nil || err.Reason != tunnel.ReasonNoPort {
+		t.Errorf("the look says %v, want %s", err, tunnel.ReasonNoPort)
+	}
+	e.mu.Lock()
+	if e.aside.failures != 0 {
+		t.Error("the server is set aside for our own lack of ports")
+	}
+	e.mu.Unlock()
+	for _, conn := range held {
+		must(t, conn.(*net.TCPConn).SetLinger(0)) // and no TIME_WAIT
+		must(t, conn.Close())
+	}
+	var conn tunnel.Conn
+	eventually(t, "a dial that succeeds, now that there are ports again", func() (ok bool) {
+		var err error
+		conn, err = d.dial(t)
+		return err == nil
+	})
+	must(t, conn.Close())
+	if up := testutil.ToFloat64(d.metrics.failovers); up != 0 {
+		t.Errorf("%v failovers, with one server", up)
+	}
+}
+
+// TestServerEndsFirst: when we close a connection, the server is the first to end
+// it, so that our local port is free again at once.
+func TestServerEndsFirst(t *testing.T) {
+	p := newPKI(t)
+	d := newDialer(t, p.client(), hang, p.serveConnect(t, tunnel.ModeHTTPConnect, func(c *tls.Conn) {
+		write(establishedLine)(c)
+		_, _ = io.Copy(io.Discard, c)
+		_ = c.Close() // as upstream's Tunnel does it
+	}))
+	conn, err := d.dial(t)
+	must(t, err)
+	local := conn.(*connectConn).conn.LocalAddr().(*net.TCPAddr)
+	must(t, conn.Close())
+	const timeWait = "06"
+	eventually(t, "that the port is free", func() bool {
+		state := socketOf(t, local)
+		if state == timeWait {
+			t.Fatalf("our end of %s is in TIME_WAIT: the server was not the first", local)
+		}
+		return state == ""
+	})
+}
+
+// socketOf returns the state of the socket with a local IPv4 address, as
+// /proc/net/tcp has it, or nothing where there is none.
+func socketOf(t *testing.T, local *net.TCPAddr) string {
+	t.Helper()
+	table, err := os.ReadFile("/proc/thread-self/net/tcp")
+	must(t, err)
+	ip := local.IP.To4()
+	want := fmt.Sprintf("%02X%02X%02X%02X:%04X", ip[3], ip[2], ip[1], ip[0], local.Port)
+	for line := range strings.Lines(string(table)) {
+		if fields := strings.Fields(line); len(fields) > 3 && fields[1] == want {
+			return fields[3]
+		}
+	}
+	return ""
+}

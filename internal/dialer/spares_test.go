@@ -1,0 +1,388 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dialer
+
+import (
+	"context"
+	"crypto/tls"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+)
+
+// count returns how many are ready.
+func (s *spares) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.ready)
+}
+
+// stock dials until a connection is ready for the next dial.
+func (f *fixture) stock(t *testing.T) *spares {
+	t.Helper()
+	s := f.endpoint(t).spares
+	for range 2 {
+		conn, err := f.dial(t)
+		must(t, err)
+		must(t, conn.Close())
+	}
+	eventually(t, "a ready-made connection", func() bool { return s.count() > 0 })
+	return s
+}
+
+// newSolo is one host in http-connect mode, and a Dialer for it.
+func newSolo(t *testing.T) *pair {
+	n := newNet(t)
+	h := n.host(frontend{tunnel.ModeHTTPConnect, tunnel.ModeHTTPConnect}, "10.0.0.1")
+	n.name("a", "10.0.0.1")
+	p := &pair{fakeNet: n, Dialer: n.dialer("a"), a: h}
+	p.mostSpares = 4
+	must(t, p.lookUpAll(t.Context()))
+	return p
+}
+
+// dials dials n times, one after the other, and closes what it gets.
+func (p *pair) dials(t *testing.T, n int) {
+	t.Helper()
+	for range n {
+		c := dial(t.Context(), p.Dialer)
+		must(t, c.err)
+		must(t, c.Close())
+		synctest.Wait()
+	}
+}
+
+// TestSparesFollowDemand: one dial makes nothing ready, the next ones do; what
+// nobody uses is closed and not replaced.
+func TestSparesFollowDemand(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		p := newSolo(t)
+		for range 3 {
+			p.dials(t, 1)
+			if n := p.a.counts().unasked; n != 0 {
+				t.Errorf("%d connections wait after a single dial", n)
+			}
+			time.Sleep(spareAge)
+		}
+		p.dials(t, 2)
+		before := p.a.counts()
+		if before.unasked != 1 {
+			t.Errorf("%d connections wait after two dials, want one", before.unasked)
+		}
+		p.dials(t, 10)
+		after := p.a.counts()
+		if after.unasked != 1 || after.connects != before.connects+10 {
+			t.Errorf("%d connections were made for 10 dials, and %d wait, want 10 and one", after.connects-before.connects, after.unasked)
+		}
+		time.Sleep(spareAge + time.Second)
+		if n := p.a.counts().unasked; n != 0 {
+			t.Errorf("%d connections still wait after %v", n, spareAge)
+		}
+		time.Sleep(time.Hour)
+		if n := p.a.counts().connects; n != after.connects {
+			t.Errorf("%d connections were made at rest", n-after.connects)
+		}
+		p.done()
+	})
+}
+
+// TestSparesGrowAndShrink: a crowd of dials leaves more of them, up to the bound;
+// when fewer dials come, those beyond that grow old.
+func TestSparesGrowAndShrink(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		p := newSolo(t)
+		p.dials(t, 1)
+		crowd := herd(p.Dialer, 50)
+		if n := p.a.counts().unasked; n != 4 {
+			t.Errorf("%d connections wait after 50 dials at once, want the bound of 4", n)
+		}
+		e := p.servers[0].known()[0]
+		for _, c := range crowd {
+			c.alive(t, "one of a crowd")
+			_ = c.Close()
+		}
+		time.Sleep(closeGrace)
+		if load := e.load.Load(); load != 0 {
+			t.Errorf("connections that wait are a load of %d", load)
+		}
+		for range 10 {
+			time.Sleep(10 * time.Second)
+			p.dials(t, 1)
+		}
+		if n := p.a.counts().unasked; n != 1 {
+			t.Errorf("%d connections wait for dials that come one by one, want one", n)
+		}
+		p.done()
+		if n := p.a.counts().unasked; n != 0 {
+			t.Errorf("%d connections are left after Close", n)
+		}
+	})
+}
+
+// TestSparesDieWithTheirServer: dials notice nothing of it, and nobody is blamed.
+func TestSparesDieWithTheirServer(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		p := newSolo(t)
+		p.dials(t, 2)
+		p.a.becomes(hostRefuses)
+		p.a.becomes(hostUp) // a restart between two dials
+		c := dial(t.Context(), p.Dialer)
+		c.alive(t, "after a restart")
+		if c.took > 0 {
+			t.Errorf("the dial took %v", c.took)
+		}
+		if e := p.servers[0].known()[0]; e.aside.failures != 0 {
+			t.Error("the server was set aside")
+		}
+		p.done(c)
+	})
+}
+
+// TestSparesOfAnEndpointThatFails: there are none for an endpoint that is set
+// aside, or whose address went away.
+func TestSparesOfAnEndpointThatFails(t *testing.T) {
+	for name, fail := range map[string]func(*testing.T, *pair){
+		"no agent": func(t *testing.T, p *pair) {
+			p.a.becomes(hostNoAgent)
+			if _, err := p.servers[0].known()[0].try(t.Context(), target, p.servers[0].known()[0].claim(), nil); err.Reason != tunnel.ReasonNoAgent {
+				t.Errorf("the dial ended with %v", err)
+			}
+		},
+		"look": func(t *testing.T, p *pair) {
+			p.a.becomes(hostDropped)
+			if err := p.servers[0].known()[0].reach(t.Context()); err == nil {
+				t.Error("the look succeeded")
+			}
+		},
+		"departed": func(t *testing.T, p *pair) {
+			p.host(frontend{tunnel.ModeHTTPConnect, tunnel.ModeHTTPConnect}, "10.0.0.2")
+			p.name("a", "10.0.0.2")
+			must(t, p.lookUpAll(t.Context()))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				p := newSolo(t)
+				p.dials(t, 1)
+				for _, c := range herd(p.Dialer, 10) {
+					_ = c.Close()
+				}
+				if p.a.counts().unasked == 0 {
+					t.Fatal("nothing waits")
+				}
+				fail(t, p)
+				if n := p.a.counts().unasked; n != 0 {
+					t.Errorf("%d connections still wait", n)
+				}
+				p.done()
+			})
+		})
+	}
+}
+
+// TestSpareIsWaitedFor: a dial takes the connection that is being made rather
+// than make another, and its own where that fails or it gives up.
+func TestSpareIsWaitedFor(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		p := newSolo(t)
+		p.servers[0].known()[0].spares.most = 1
+		p.dials(t, 1)
+		begun, result := make(chan struct{}, 2), make(chan *tunnel.Error)
+		usual := p.Dialer.connect
+		p.Dialer.connect = func(ctx context.Context, e *endpoint) (conn net.Conn, alpn string, err *tunnel.Error) {
+			if ctx.Err() != nil {
+				return nil, "", e.server.unreachable(ctx, ctx.Err())
+			}
+			begun <- struct{}{}
+			if err := <-result; err != nil {
+				return nil, "", err
+			}
+			return usual(ctx, e)
+		}
+		go func() { result <- nil }()
+		p.dials(t, 1) // its own
+		<-begun
+		<-begun // for the next one
+		dialled := make(chan connected)
+		go func() { dialled <- dial(t.Context(), p.Dialer) }()
+		synctest.Wait()
+		if len(begun) != 0 {
+			t.Error("the dial makes its own connection, and one for it is nearly there")
+		}
+		result <- nil
+		c := <-dialled
+		c.alive(t, "on the connection that it waited for")
+
+		<-begun // the replacement
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() { dialled <- dial(ctx, p.Dialer) }()
+		synctest.Wait()
+		cancel()
+		if gaveUp := <-dialled; tunnel.ReasonOf(gaveUp.err) != tunnel.ReasonCancelled {
+			t.Errorf("a dial that was given up ended with %v", gaveUp.err)
+		}
+		go func() { dialled <- dial(t.Context(), p.Dialer) }()
+		synctest.Wait()
+		result <- &tunnel.Error{Reason: tunnel.ReasonServerUnreachable, Err: errLost}
+		<-begun // its own
+		result <- nil
+		own := <-dialled
+		own.alive(t, "on its own connection")
+		synctest.Wait()
+		if len(begun) != 0 {
+			t.Error("another one is made ahead, behind one that failed")
+		}
+		p.done(c, own)
+	})
+}
+
+// TestSpareDiesUnderItsCONNECT: a server that closes a connection which waited
+// just when it gets its request has not dialled; the dial is made again on
+// another one, at once and once.
+func TestSpareDiesUnderItsCONNECT(t *testing.T) {
+	for name, end := range map[string]func(*tls.Conn){
+		"close_notify": func(c *tls.Conn) { _ = c.CloseWrite() },
+		"FIN":          func(*tls.Conn) {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPKI(t)
+			var served, ending atomic.Int32
+			d := newDialer(t, p.client(), hang, p.serveConnect(t, tunnel.ModeHTTPConnect, func(c *tls.Conn) {
+				if ending.CompareAndSwap(1, 0) {
+					end(c)
+					return
+				}
+				served.Add(1)
+				write(establishedLine)(c)
+				_, _ = io.Copy(c, c)
+			}))
+			d.stock(t)
+			ending.Store(1)
+			conn, err := d.dial(t)
+			must(t, err)
+			must(t, conn.Send([]byte("hello")))
+			if got, err := conn.Receive(); string(got) != "hello" || err != nil {
+				t.Errorf("received %q and %v, want hello", got, err)
+			}
+			must(t, conn.Close())
+			if n := served.Load(); n != 3 {
+				t.Errorf("%d dials were served, want 3", n)
+			}
+			e := d.endpoint(t)
+			e.mu.Lock()
+			defer e.mu.Unlock()
+			if e.aside.failures != 0 || testutil.ToFloat64(d.metrics.failovers) != 0 {
+				t.Error("it was held against the server")
+			}
+		})
+	}
+}
+
+// TestSpareThatAnswersIsUsedOnce: an answer on a ready-made connection is one,
+// whatever it says.
+func TestSpareThatAnswersIsUsedOnce(t *testing.T) {
+	p := newPKI(t)
+	var asked atomic.Int32
+	d := newDialer(t, p.client(), hang, p.serveConnect(t, tunnel.ModeHTTPConnect, func(c *tls.Conn) {
+		if asked.Add(1) <= 2 {
+			write(establishedLine)(c)
+			return
+		}
+		write("HTTP/1.1 502 Bad Gateway\r\n\r\ndial tcp 100.64.3.7:9100: connect: connection refused")(c)
+		_ = c.CloseWrite()
+	}))
+	d.stock(t)
+	if _, err := d.dial(t); tunnel.ReasonOf(err) != tunnel.ReasonRefused || asked.Load() != 3 {
+		t.Errorf("after %d requests the dial ended with %v, want refused after 3", asked.Load(), err)
+	}
+}
+
+// TestSparesAndCertificates: a connection that was made with files which have
+// changed is not used.
+func TestSparesAndCertificates(t *testing.T) {
+	p := newPKI(t)
+	presented := make(chan string, 8)
+	d := newDialer(t, p.client(), hang, p.serveConnect(t, tunnel.ModeHTTPConnect, func(c *tls.Conn) {
+		presented <- c.ConnectionState().PeerCertificates[0].SerialNumber.String()
+		write(establishedLine)(c)
+		_, _ = io.Copy(io.Discard, c)
+	}))
+	d.stock(t)
+	old := await(t, presented, "the first certificate")
+	await(t, presented, "the first certificate again")
+	p.newClient(t)
+	conn, err := d.dial(t)
+	must(t, err)
+	if fresh := await(t, presented, "the second certificate"); fresh == old {
+		t.Error("the next connection presented the old certificate")
+	}
+	must(t, conn.Close())
+}
+
+// TestSpareInTheMakingAndCertificates: nor is one that was in the making when they
+// changed, by a dial that has waited for it.
+func TestSpareInTheMakingAndCertificates(t *testing.T) {
+	p := newPKI(t)
+	presented := make(chan string, 8)
+	d := newDialer(t, p.client(), hang, p.serveConnect(t, tunnel.ModeHTTPConnect, func(c *tls.Conn) {
+		presented <- c.ConnectionState().PeerCertificates[0].SerialNumber.String()
+		write(establishedLine)(c)
+		_, _ = io.Copy(io.Discard, c)
+	}))
+	s := d.stock(t)
+	old := await(t, presented, "the first certificate")
+	await(t, presented, "the first certificate again")
+	usual, made, goOn := d.Dialer.connect, make(chan struct{}), make(chan struct{})
+	var held sync.Once
+	d.Dialer.connect = func(ctx context.Context, e *endpoint) (net.Conn, string, *tunnel.Error) {
+		conn, alpn, err := usual(ctx, e)
+		held.Do(func() {
+			close(made)
+			<-goOn
+		})
+		return conn, alpn, err
+	}
+	first, err := d.dial(t) // on the ready one, for which another is made
+	must(t, err)
+	defer first.Close()
+	await(t, presented, "the first certificate once more")
+	await(t, made, "the handshake with it")
+	p.newClient(t)
+	dialled := make(chan error, 1)
+	go func() {
+		conn, err := d.dial(t)
+		if err == nil {
+			err = conn.Close()
+		}
+		dialled <- err
+	}()
+	eventually(t, "the dial to wait", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return len(s.waiting) > 0
+	})
+	close(goOn)
+	must(t, await(t, dialled, "the end of the dial"))
+	if fresh := await(t, presented, "the second certificate"); fresh == old {
+		t.Error("the next connection presented the old certificate")
+	}
+}
+
+// TestSparesAndFiles: a process that may have few files has none of them waiting.
+func TestSparesAndFiles(t *testing.T) {
+	if n := affordableSpares(); n < 0 || n > mostSpares {
+		t.Errorf("%d for an endpoint, want 0 to %d", n, mostSpares)
+	}
+	d := newDialer(t, tunnel.TLS{}, hang, tunnel.Server{Name: "x", Network: tunnel.NetworkUnix, Address: "/nowhere", Mode: tunnel.ModeHTTPConnect})
+	if n := d.endpoint(t).spares.most; n != 0 {
+		t.Errorf("%d for a Unix socket, which has no handshake", n)
+	}
+}

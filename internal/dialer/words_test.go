@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dialer
+
+import (
+	"bytes"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"fmt"
+	"math/big"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
+
+	"github.com/shoot-proxy/proxy-client/internal/clip"
+	"github.com/shoot-proxy/proxy-client/internal/options"
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+)
+
+// manyNames returns a certificate for 90 long names, none of them the server's,
+// that the CA has not signed.
+func manyNames(t *testing.T) tls.Certificate {
+	t.Helper()
+	key := newKey(t)
+	cert := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "many"}, IsCA: true, BasicConstraintsValid: true,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
+	}
+	for i := range 90 {
+		cert.DNSNames = append(cert.DNSNames, fmt.Sprintf("%s%d.example", strings.Repeat("very-long.", 60), i))
+	}
+	der, err := x509.CreateCertificate(rand.Reader, cert, cert, &key.PublicKey, key)
+	must(t, err)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: cert}
+}
+
+// TestWordsOfCertificates: a certificate with 90 names makes a short error, a short
+// log line and a short reason for not being ready.
+func TestWordsOfCertificates(t *testing.T) {
+	p := newPKI(t)
+	p.server = manyNames(t)
+	leaf, err := x509.ParseCertificate(p.server.Certificate[0])
+	must(t, err)
+	p.write(t, "ca.crt", "CERTIFICATE", leaf.Raw) // trusted, so that its names are what is wrong
+	server := p.serveConnect(t, tunnel.ModeHTTPConnect, func(*tls.Conn) {})
+	server.Address = strings.Replace(server.Address, "127.0.0.1", "localhost", 1) // a name, with which its own are compared
+	d := newDialer(t, p.client(), hang, server)
+	var lines bytes.Buffer
+	d.log = options.Log{Format: "text"}.Logger(&lines)
+	failed := d.endpoint(t).reach(t.Context())
+	if failed == nil || failed.Reason != tunnel.ReasonTLS {
+		t.Fatalf("the look ended with %v, want %s", failed, tunnel.ReasonTLS)
+	}
+	if n := len(failed.Error()); n > clip.Sentence+200 {
+		t.Errorf("the error has %d bytes", n)
+	}
+	d.log.Warn("not reachable", "error", failed.Err)
+	if n := lines.Len(); n == 0 || n > 2*clip.Value+500 {
+		t.Errorf("the log has %d bytes", n)
+	}
+	if n := len(d.Unreachable().Error()); n > 500 {
+		t.Errorf("the reason for not being ready has %d bytes", n)
+	}
+}
+
+// TestTypesOfPacketsAreBounded: types that the protocol does not have share one
+// label.
+func TestTypesOfPacketsAreBounded(t *testing.T) {
+	m := NewMetrics(prometheus.NewRegistry())
+	before := testutil.CollectAndCount(m.packets)
+	for i := range 1000 {
+		m.received(&client.Packet{Type: client.PacketType(1000 + i)}, nil)
+	}
+	if n := testutil.CollectAndCount(m.packets) - before; n != 1 {
+		t.Errorf("1,000 unknown types make %d labels", n)
+	}
+}

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package repository
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+// layers are the packages between a program and the tunnel, and what each may link of
+// ours, directly or through others.
+var layers = map[string]struct {
+	ours []string
+	// upstream says that it may link gRPC, protobuf and upstream's protocol.
+	upstream bool
+}{
+	"internal/tunnel":  {ours: []string{"internal/clip"}},
+	"internal/sockio":  {},
+	"internal/options": {ours: []string{"internal/cidr", "internal/clip", "internal/spelling", "internal/strictyaml", "internal/tunnel", "internal/yamlsyntax"}},
+	"internal/relay":   {ours: []string{"internal/clip", "internal/quota", "internal/sockio", "internal/tunnel"}},
+	"internal/dialer": {
+		ours:     []string{"internal/cidr", "internal/clip", "internal/grpcwire", "internal/quota", "internal/sockio", "internal/tunnel"},
+		upstream: true,
+	},
+}
+
+// upstreams are the trees of packages that only a layer with upstream may link.
+var upstreams = []string{"google.golang.org/grpc/", "google.golang.org/protobuf/", "github.com/golang/protobuf/", "k8s.io/", "sigs.k8s.io/"}
+
+// TestLayers: each package links what its layer may, and nothing that those link
+// makes an exception.
+func TestLayers(t *testing.T) {
+	for layer, may := range layers {
+		for _, pkg := range dependencies(t, "./"+layer) {
+			own, isOurs := strings.CutPrefix(pkg, module+"/")
+			switch {
+			case isOurs && own != layer && !slices.Contains(may.ours, own):
+				t.Errorf("%s links %s, which is not one of its layer", layer, own)
+			case !may.upstream && under(pkg, upstreams...):
+				t.Errorf("%s links %s", layer, pkg)
+			case layer != "internal/options" && under(pkg, "github.com/spf13/"):
+				t.Errorf("%s links %s: flags belong to internal/options", layer, pkg)
+			}
+		}
+	}
+}
+
+// TestContractIsSmall: what both sides of the contract import needs nothing but the
+// standard library.
+func TestContractIsSmall(t *testing.T) {
+	for _, pkg := range []string{"internal/tunnel", "internal/clip"} {
+		for _, dep := range strings.Fields(goTool(t, "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", "./"+pkg)) {
+			if !under(dep, module) {
+				t.Errorf("%s links %s, want the standard library alone", pkg, dep)
+			}
+		}
+	}
+}

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tunnel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/shoot-proxy/proxy-client/internal/clip"
+)
+
+// Reason says in one word why a connection could not be made. The set is
+// closed: it is the label of proxy_client_dial_failures_total.
+type Reason string
+
+// The reasons. Those from ReasonOutsideCIDRs to ReasonMaxDials, but for ReasonNoPort,
+// are given by the proxy before anything is dialled.
+const (
+	ReasonRefused           Reason = "refused"            // the target refused the agent's connection
+	ReasonTimeout           Reason = "timeout"            // target or agent did not answer in time
+	ReasonUnreachable       Reason = "unreachable"        // the agent has no route to the target
+	ReasonNoAgent           Reason = "no_agent"           // the proxy-server has no agent to dial through
+	ReasonServerUnreachable Reason = "server_unreachable" // no connection to the proxy-server
+	ReasonTLS               Reason = "tls"                // the proxy-server's certificate, or ours, was not accepted
+	ReasonProtocol          Reason = "protocol"           // the proxy-server answered what the protocol does not allow
+	ReasonOutsideCIDRs      Reason = "outside_cidrs"      // the destination is not the shoot's
+	ReasonLoop              Reason = "loop"               // the destination is the sidecar or a proxy-server
+	ReasonNotRedirected     Reason = "not_redirected"     // somebody connected to the sidecar itself
+	ReasonMaxConnections    Reason = "max_connections"    // too many open connections, or no file or memory for one
+	ReasonNoPort            Reason = "no_port"            // no local port for a connection to the proxy-server
+	ReasonMaxDials          Reason = "max_dials"          // too many dials in flight
+	ReasonCancelled         Reason = "cancelled"          // the app gave up first, or the sidecar is ending
+	ReasonOther             Reason = "other"              // an answer that none of the above fits
+)
+
+// Reasons returns the closed set, in the order of the constants.
+func Reasons() []Reason {
+	return []Reason{
+		ReasonRefused, ReasonTimeout, ReasonUnreachable, ReasonNoAgent, ReasonServerUnreachable, ReasonTLS, ReasonProtocol,
+		ReasonOutsideCIDRs, ReasonLoop, ReasonNotRedirected, ReasonMaxConnections, ReasonNoPort, ReasonMaxDials, ReasonCancelled, ReasonOther,
+	}
+}
+
+// Error is the error of every failed dial.
+type Error struct {
+	Reason Reason
+	Server string // configured name of the proxy-server that was asked last; empty if none was
+	Fault  Fault  // the zero value is FaultTarget
+	Err    error
+}
+
+// Error says what went wrong and through which server.
+func (e *Error) Error() string {
+	text := clip.Text(e.Err.Error(), clip.Sentence) // the server has written some of it
+	if e.Server == "" {
+		return text
+	}
+	return fmt.Sprintf("through proxy-server %s: %s", e.Server, text)
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// ReasonOf returns the reason in err's chain, or ReasonOther.
+func ReasonOf(err error) Reason {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Reason
+	}
+	if errors.Is(err, context.Canceled) {
+		return ReasonCancelled
+	}
+	return ReasonOther
+}
+
+// Errors of an established Conn.
+var (
+	// ErrBroken is wrapped by errors of a Conn whose leg to the proxy-server
+	// broke: what the target still had to say is lost.
+	ErrBroken = errors.New("the leg to the proxy-server broke")
+	// ErrProtocol is wrapped by errors of a Conn whose proxy-server sent what
+	// the protocol does not allow.
+	ErrProtocol = errors.New("the proxy-server broke the protocol")
+	// ErrUnreceived is wrapped by errors of a Conn that held more of the target's bytes
+	// than any other, because Receive was not called, when all held too much.
+	ErrUnreceived = errors.New("too much of what the target sent was not received")
+	// ErrClosed is returned by a Conn after its Close.
+	ErrClosed = errors.New("the tunnelled connection is closed")
+)

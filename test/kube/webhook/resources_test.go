@@ -37,10 +37,6 @@ func (in *installed) testResources(t *testing.T) {
 		refusal    string // of the webhook
 	}{
 		{
-			name: "Guaranteed", class: corev1.PodQOSGuaranteed, memory: "921MiB",
-			containers: corev1.ResourceRequirements{Limits: amounts("1", "1Gi")},
-		},
-		{
 			name: "Burstable", class: corev1.PodQOSBurstable, memory: "921MiB",
 			containers: corev1.ResourceRequirements{Requests: amounts("100m", "")},
 		},

@@ -202,9 +202,9 @@ func memoryInUse() int64 {
 // takes.
 func BenchmarkCertificatesVersion(b *testing.B) {
 	d := newDialer(b, newPKI(b).client(), hang, tunnel.Server{Name: "x", Network: tunnel.NetworkUnix, Address: "/nowhere", Mode: tunnel.ModeHTTPConnect})
-	d.certs.version()
+	d.certs.Version()
 	b.ReportAllocs()
 	for b.Loop() {
-		d.certs.version()
+		d.certs.Version()
 	}
 }

@@ -18,11 +18,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/peer"
 	"sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
 
+	"github.com/shoot-proxy/proxy-client/internal/tlsfiles"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
@@ -90,13 +92,13 @@ func TestCertificatesChange(t *testing.T) {
 	link := t.TempDir() + "/data"
 	must(t, os.Symlink(first.dir, link))
 	var log strings.Builder
-	c := newCertificates(tunnel.TLS{
+	c := tlsfiles.New(tunnel.TLS{
 		CAFile: link + "/ca.crt", CertFile: link + "/client.crt", KeyFile: link + "/client.key",
-	}, slog.New(slog.NewTextHandler(&log, nil)), NewMetrics(prometheus.NewRegistry()))
+	}, slog.New(slog.NewTextHandler(&log, nil)), NewMetrics(prometheus.NewRegistry()).certificateExpires)
 
 	same := func(what string, want *pki) {
 		t.Helper()
-		cfg, err := c.config()
+		cfg, err := c.Config()
 		must(t, err)
 		block, _ := pem.Decode(read(t, want.file("client.crt")))
 		leaf, err := x509.ParseCertificate(block.Bytes)
@@ -113,13 +115,13 @@ func TestCertificatesChange(t *testing.T) {
 	must(t, os.WriteFile(second.file("client.key"), read(t, first.file("client.key")), 0o600))
 	// The same second and size would do for the inode, but not for the file.
 	must(t, os.Chtimes(second.file("client.key"), time.Time{}, time.Now().Add(time.Minute)))
-	cfg, err := c.config()
+	cfg, err := c.Config()
 	must(t, err)
 	if len(cfg.Certificates) != 1 || !strings.Contains(log.String(), "stay in use") {
 		t.Errorf("after an unusable key: %d certificates, log %q; want the old pair and a report", len(cfg.Certificates), log.String())
 	}
 	reported := log.Len()
-	_, err = c.config()
+	_, err = c.Config()
 	must(t, err)
 	if log.Len() != reported {
 		t.Error("the same unusable files were reported twice")
@@ -171,13 +173,44 @@ func TestCertificateSwapInGRPCMode(t *testing.T) {
 func TestCertificatesMissing(t *testing.T) {
 	p := newPKI(t)
 	must(t, os.WriteFile(p.file("ca.crt"), []byte("not PEM"), 0o600))
-	c := newCertificates(p.client(), slog.New(slog.DiscardHandler), NewMetrics(prometheus.NewRegistry()))
-	if _, err := c.config(); err == nil || !strings.Contains(err.Error(), "--ca-cert") {
+	c := tlsfiles.New(p.client(), slog.New(slog.DiscardHandler), NewMetrics(prometheus.NewRegistry()).certificateExpires)
+	if _, err := c.Config(); err == nil || !strings.Contains(err.Error(), "--ca-cert") {
 		t.Errorf("config: %v, want an error that names --ca-cert", err)
 	}
-	c = newCertificates(tunnel.TLS{CAFile: p.file("nothing")}, slog.New(slog.DiscardHandler), NewMetrics(prometheus.NewRegistry()))
-	if _, err := c.config(); err == nil || !strings.Contains(err.Error(), p.file("nothing")) {
+	c = tlsfiles.New(tunnel.TLS{CAFile: p.file("nothing")}, slog.New(slog.DiscardHandler), NewMetrics(prometheus.NewRegistry()).certificateExpires)
+	if _, err := c.Config(); err == nil || !strings.Contains(err.Error(), p.file("nothing")) {
 		t.Errorf("config: %v, want an error that names the file", err)
+	}
+}
+
+// TestExpiryMetric: it tells of the pair in use, and is absent where there is none:
+// an alert on 0 would never end.
+func TestExpiryMetric(t *testing.T) {
+	p := newPKI(t)
+	block, _ := pem.Decode(read(t, p.file("client.crt")))
+	leaf, err := x509.ParseCertificate(block.Bytes)
+	must(t, err)
+	for name, tc := range map[string]struct {
+		files tunnel.TLS
+		want  []float64
+	}{
+		"with a client certificate": {p.client(), []float64{float64(leaf.NotAfter.Unix())}},
+		"without":                   {tunnel.TLS{CAFile: p.file("ca.crt")}, nil},
+	} {
+		registry := prometheus.NewRegistry()
+		_, err := tlsfiles.New(tc.files, slog.New(slog.DiscardHandler), NewMetrics(registry).certificateExpires).Config()
+		must(t, err)
+		families, err := registry.Gather()
+		must(t, err)
+		var got []float64
+		for _, family := range families {
+			if family.GetName() == "proxy_client_certificate_expiry_timestamp_seconds" {
+				got = append(got, family.GetMetric()[0].GetGauge().GetValue())
+			}
+		}
+		if diff := cmp.Diff(tc.want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
 	}
 }
 

@@ -21,6 +21,7 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/internal/cidr"
 	"github.com/shoot-proxy/proxy-client/internal/quota"
+	"github.com/shoot-proxy/proxy-client/internal/tlsfiles"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
@@ -58,7 +59,7 @@ type Config struct {
 // Dialer dials through one or more proxy-servers. See the package comment.
 type Dialer struct {
 	servers   []*server
-	certs     *certificates
+	certs     *tlsfiles.Files
 	cidrs     *cidr.Set
 	timeout   time.Duration
 	keepalive time.Duration // of connections to servers
@@ -94,7 +95,7 @@ func New(cfg Config) (*Dialer, error) {
 		return nil, errors.New("tunnel: no proxy-server")
 	}
 	d := &Dialer{
-		certs: newCertificates(cfg.TLS, cfg.Logger, cfg.Metrics), cidrs: cfg.CIDRs, timeout: cfg.DialTimeout, keepalive: cfg.Keepalive,
+		certs: tlsfiles.New(cfg.TLS, cfg.Logger, cfg.Metrics.certificateExpires), cidrs: cfg.CIDRs, timeout: cfg.DialTimeout, keepalive: cfg.Keepalive,
 		log: cfg.Logger, metrics: cfg.Metrics, resolver: cfg.resolver, connect: cfg.connect, random: cfg.random,
 	}
 	d.mostSpares, d.files, d.found = affordableSpares(), openFiles(), make(chan struct{})
@@ -124,7 +125,7 @@ func New(cfg Config) (*Dialer, error) {
 // address inside the shoot: a connection to it could only go through itself.
 func (d *Dialer) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return d.certs.watch(ctx) })
+	g.Go(func() error { return d.certs.Watch(ctx) })
 	for _, s := range d.servers {
 		g.Go(func() error { return s.watch(ctx) })
 		g.Go(func() error { return s.refusal(ctx) })

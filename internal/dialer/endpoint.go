@@ -215,7 +215,7 @@ func (e *endpoint) departed() *tunnel.Error {
 }
 
 func (e *endpoint) greet(ctx context.Context) *tunnel.Error {
-	files := e.server.dialer.certs.version()
+	files := e.server.dialer.certs.Version()
 	conn, alpn, err := e.server.dialer.connect(ctx, e)
 	if err != nil {
 		return err

@@ -114,7 +114,7 @@ func (e *endpoint) misfit(ctx context.Context, alpn string, err *tunnel.Error) *
 	if e.server.Mode != tunnel.ModeHTTPConnect || alpn != "" || !settings && !errors.Is(err, errNoAnswer) {
 		return nil
 	}
-	files := e.server.dialer.certs.version()
+	files := e.server.dialer.certs.Version()
 	conn, alpn, err := connectOffering(ctx, e, []string{alpnHTTP2})
 	if err != nil {
 		return nil

@@ -74,7 +74,7 @@ func (e *endpoint) join(ctx context.Context, conn net.Conn, files int) *tunnel.E
 	if err != nil {
 		return err
 	}
-	current := e.server.dialer.certs.version()
+	current := e.server.dialer.certs.Version()
 	e.mu.Lock()
 	spare := e.links.usable(current) != nil
 	var old []*link

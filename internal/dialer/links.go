@@ -136,7 +136,7 @@ func (k *links) superfluous() *link {
 // usable returns the link for new streams, full or not, or nil where there has to
 // be another.
 func (e *endpoint) usable() *link {
-	files := e.server.dialer.certs.version()
+	files := e.server.dialer.certs.Version()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.links.usable(files)
@@ -145,7 +145,7 @@ func (e *endpoint) usable() *link {
 // use returns a link with room for one more stream, which release gives back, or
 // nil where there is no link at all. If all are full, use waits.
 func (e *endpoint) use(ctx context.Context) (*link, *tunnel.Error) {
-	files := e.server.dialer.certs.version()
+	files := e.server.dialer.certs.Version()
 	e.mu.Lock()
 	if e.links.usable(files) == nil {
 		e.mu.Unlock()
@@ -212,7 +212,7 @@ func (e *endpoint) another() {
 	if err != nil && e.gone.Err() != nil {
 		err = e.departed() // it was not the app that has given up
 	}
-	files := e.server.dialer.certs.version()
+	files := e.server.dialer.certs.Version()
 	var leaving []*link
 	e.mu.Lock()
 	e.links.making--
@@ -238,7 +238,7 @@ func (e *endpoint) another() {
 // connectLink connects for another, to a server of which a look has found out what
 // it is.
 func (e *endpoint) connectLink(ctx context.Context) (*link, *tunnel.Error) {
-	files := e.server.dialer.certs.version()
+	files := e.server.dialer.certs.Version()
 	conn, alpn, err := e.server.dialer.connect(ctx, e)
 	if err != nil {
 		return nil, err
@@ -272,7 +272,7 @@ func (e *endpoint) admit(l *link, files int) (old []*link) {
 
 // seatWaiting gives dials that wait the room that a server has just made.
 func (e *endpoint) seatWaiting() {
-	files := e.server.dialer.certs.version()
+	files := e.server.dialer.certs.Version()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.links.seat(files)
@@ -283,7 +283,7 @@ func (e *endpoint) release(l *link) {
 	e.mu.Lock()
 	l.streams--
 	if len(e.links.waiting) > 0 {
-		e.links.seat(e.server.dialer.certs.version())
+		e.links.seat(e.server.dialer.certs.Version())
 	}
 	last := l.streams == 0 && !slices.Contains(e.links.inUse, l)
 	spare := e.links.superfluous()

@@ -52,7 +52,7 @@ func connectOffering(ctx context.Context, e *endpoint, protos []string) (net.Con
 	if err != nil {
 		return nil, "", e.server.unreachable(ctx, err)
 	}
-	cfg, err := e.server.dialer.certs.config()
+	cfg, err := e.server.dialer.certs.Config()
 	if err != nil {
 		_ = raw.Close()
 		if short := e.server.shortage(err); short != nil {
@@ -164,7 +164,7 @@ func (e *endpoint) noTLS(begins []byte) *tunnel.Error {
 // alerted is the error of a server that answered with a TLS alert. With TLS 1.3
 // a client certificate is refused only after the client's handshake.
 func (e *endpoint) alerted(err error) *tunnel.Error {
-	if e.server.dialer.certs.files.CertFile == "" {
+	if !e.server.dialer.certs.HasClient() {
 		return e.refused(fmt.Errorf("it refused the TLS connection: %w; no client certificate was given: give --client-cert and --client-key", err))
 	}
 	return e.refused(fmt.Errorf("it refused the TLS connection: %w; is --client-cert signed by the CA that it trusts?", err))
@@ -196,4 +196,22 @@ func (c fullStop) Read(p []byte) (int, error) {
 		err = errFullStop
 	}
 	return n, err
+}
+
+// sessionsOf is the part of a session cache that belongs to one endpoint.
+// crypto/tls looks for sessions by the server's name, behind which there may be
+// several, and none of them resumes what another has begun.
+type sessionsOf struct {
+	tls.ClientSessionCache
+	endpoint string
+}
+
+// Get implements tls.ClientSessionCache.
+func (s sessionsOf) Get(key string) (*tls.ClientSessionState, bool) {
+	return s.ClientSessionCache.Get(s.endpoint + " " + key)
+}
+
+// Put implements tls.ClientSessionCache.
+func (s sessionsOf) Put(key string, session *tls.ClientSessionState) {
+	s.ClientSessionCache.Put(s.endpoint+" "+key, session)
 }

@@ -81,7 +81,7 @@ func (s *spares) take(ctx context.Context) *spare {
 	if s.most == 0 {
 		return nil
 	}
-	files, now := s.endpoint.server.dialer.certs.version(), time.Now()
+	files, now := s.endpoint.server.dialer.certs.Version(), time.Now()
 	s.mu.Lock()
 	soon := now.Sub(s.last) < spareAge
 	s.last = now
@@ -148,7 +148,7 @@ func (s *spares) replenish() {
 // make makes one, for the first dial that waits or for later.
 func (s *spares) make() {
 	e := s.endpoint
-	c := &spare{files: e.server.dialer.certs.version(), made: time.Now()}
+	c := &spare{files: e.server.dialer.certs.Version(), made: time.Now()}
 	ctx, cancel := context.WithTimeout(e.gone, lookTimeout)
 	defer cancel()
 	conn, alpn, err := e.server.dialer.connect(ctx, e)

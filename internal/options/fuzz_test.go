@@ -3,8 +3,6 @@
 package options
 
 import (
-	"bytes"
-	"encoding/pem"
 	"strings"
 	"testing"
 
@@ -44,33 +42,6 @@ func FuzzValues(f *testing.F) {
 			}
 			if err := again.Set(value.String()); err != nil || again.String() != value.String() {
 				t.Fatalf("%s %q is written as %q, and that is read as %q (%v)", value.Type(), text, value, again, err)
-			}
-		}
-	})
-}
-
-// FuzzPEM: a file of certificates or of a key is read, or refused in one line
-// that gives nothing of a key away.
-func FuzzPEM(f *testing.F) {
-	block := func(kind string, der []byte) []byte { return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}) }
-	f.Add([]byte{})
-	f.Add(block("CERTIFICATE", []byte("0\x82")))
-	f.Add(block("PRIVATE KEY", []byte("0\x82")))
-	f.Add(block("ENCRYPTED PRIVATE KEY", nil))
-	f.Add(append(block("CERTIFICATE", nil), block("EC PRIVATE KEY", nil)...))
-	f.Add([]byte("-----BEGIN A\rB-----\n-----END A\rB-----\n"))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		file := tlsFile{path: "f", source: flagSource("--ca-cert", "f")}
-		certificates, err := file.certificates(data)
-		oneLine(t, data, err)
-		if err == nil && len(certificates) == 0 {
-			t.Fatalf("%q was taken for certificates, and has none", data)
-		}
-		err = file.checkKey(data)
-		oneLine(t, data, err)
-		for key, rest := pem.Decode(data); key != nil; key, rest = pem.Decode(rest) {
-			if err != nil && len(key.Bytes) > 7 && bytes.Contains([]byte(err.Error()), key.Bytes) {
-				t.Fatalf("the refusal has the key in it: %q", err)
 			}
 		}
 	})

@@ -17,10 +17,11 @@ var layers = map[string]struct {
 }{
 	"internal/tunnel":  {ours: []string{"internal/clip"}},
 	"internal/sockio":  {},
-	"internal/options": {ours: []string{"internal/cidr", "internal/clip", "internal/spelling", "internal/strictyaml", "internal/tunnel", "internal/yamlsyntax"}},
+	"internal/options": {ours: []string{"internal/cidr", "internal/clip", "internal/spelling", "internal/strictyaml", "internal/tlsfiles", "internal/tunnel", "internal/yamlsyntax"}},
+	"internal/tlsfiles": {ours: []string{"internal/clip", "internal/tunnel"}},
 	"internal/relay":   {ours: []string{"internal/clip", "internal/quota", "internal/sockio", "internal/tunnel"}},
 	"internal/dialer": {
-		ours:     []string{"internal/cidr", "internal/clip", "internal/grpcwire", "internal/quota", "internal/sockio", "internal/tunnel"},
+		ours:     []string{"internal/cidr", "internal/clip", "internal/grpcwire", "internal/quota", "internal/sockio", "internal/tlsfiles", "internal/tunnel"},
 		upstream: true,
 	},
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package dialer
+package tlsfiles
 
 import (
 	"context"
@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
@@ -67,7 +66,7 @@ func TestExpiryIsWarnedOf(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				v := newVolume(t, newIdentity(t, "client", -tt.age, tt.client), newIdentity(t, "CA", -tt.age, tt.ca))
 				d := &diary{began: time.Now()}
-				v.certificates.log = slog.New(d)
+				v.Files.log = slog.New(d)
 				ctx, cancel := context.WithTimeout(t.Context(), tt.during)
 				defer cancel()
 				if tt.renewed > 0 {
@@ -77,7 +76,7 @@ func TestExpiryIsWarnedOf(t *testing.T) {
 						v.write("client.crt", id.cert)
 					})
 				}
-				must(t, v.watch(ctx))
+				must(t, v.Watch(ctx))
 				if diff := cmp.Diff(tt.want, d.entries); diff != "" {
 					t.Errorf("time since the start, level and subject of what is logged (-want +got):\n%s", diff)
 				}
@@ -118,22 +117,10 @@ func TestNextToExpire(t *testing.T) {
 	}
 }
 
-// TestExpiryMetric: it tells of the pair in use, and is absent where there is
-// none: an alert on 0 would never end.
-func TestExpiryMetric(t *testing.T) {
+// TestExpiryIsTold: of the pair in use, and nothing without a pair.
+func TestExpiryIsTold(t *testing.T) {
 	first, second := newIdentity(t, "first", -time.Hour, time.Hour), newIdentity(t, "second", -time.Hour, 2*time.Hour)
 	v := newVolume(t, first, first)
-	value := func() []float64 {
-		t.Helper()
-		families, err := v.registry.Gather()
-		must(t, err)
-		for _, family := range families {
-			if family.GetName() == "proxy_client_certificate_expiry_timestamp_seconds" {
-				return []float64{family.GetMetric()[0].GetGauge().GetValue()}
-			}
-		}
-		return nil
-	}
 	notAfter := func(id identity) []float64 {
 		p, err := parsePair([][]byte{id.cert, id.key})
 		must(t, err)
@@ -142,7 +129,7 @@ func TestExpiryMetric(t *testing.T) {
 	want := func(when string, want []float64) {
 		t.Helper()
 		v.remind(t.Context(), time.Now())
-		if diff := cmp.Diff(want, value()); diff != "" {
+		if diff := cmp.Diff(want, v.expiry); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", when, diff)
 		}
 	}
@@ -152,7 +139,7 @@ func TestExpiryMetric(t *testing.T) {
 	v.write("client.key", second.key)
 	want("with another pair", notAfter(second))
 
-	v.registry = prometheus.NewRegistry()
+	v.expiry = nil
 	v.read(tunnel.TLS{CAFile: v.path("ca.crt")})
 	want("without a client certificate", nil)
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package dialer
+package tlsfiles
 
 import (
 	"bytes"
@@ -16,16 +16,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mostFiles are the files of a material at most.
-const mostFiles = 2
+// maxFiles are the files of a fileSet at most.
+const maxFiles = 2
 
-// material is what one or two files hold that belong together: the CA bundle, or
+// fileSet is what one or two files hold that belong together: the CA bundle, or
 // the client's certificate and key. The zero value has no files.
-type material struct {
+type fileSet struct {
 	files []string
 	parse func(data [][]byte) (*parsed, error)
 
-	stamps   [mostFiles]stamp
+	stamps   [maxFiles]stamp
 	current  *parsed // what is in use; nil where there is nothing yet
 	failed   bool    // whether the files could not be used when last read
 	reported string  // what is wrong with them, so that it is said once
@@ -37,41 +37,41 @@ type material struct {
 //
 // What is not valid now does not replace what is: a pair that has expired, or a
 // bundle of CAs that all have, is used only where nothing better is there.
-func (m *material) refresh(now time.Time) (changed bool, err error) {
-	if len(m.files) == 0 {
+func (s *fileSet) refresh(now time.Time) (changed bool, err error) {
+	if len(s.files) == 0 {
 		return false, nil
 	}
-	stamps, err := look(m.files)
+	stamps, err := look(s.files)
 	if err != nil {
 		return false, err
 	}
-	if m.current != nil && !m.failed && m.stamps == stamps {
+	if s.current != nil && !s.failed && s.stamps == stamps {
 		return false, nil
 	}
-	m.failed = true
-	data, err := m.read()
+	s.failed = true
+	data, err := s.read()
 	if err != nil {
 		return false, err
 	}
-	if m.current == nil || !slices.EqualFunc(data, m.current.data, bytes.Equal) {
-		p, err := m.parse(data)
+	if s.current == nil || !slices.EqualFunc(data, s.current.data, bytes.Equal) {
+		p, err := s.parse(data)
 		if err != nil {
-			return false, fmt.Errorf("%s: %w", m.name(), err)
+			return false, fmt.Errorf("%s: %w", s.name(), err)
 		}
-		if err := p.validity(now); err != nil && m.current != nil && m.current.validity(now) == nil {
-			return false, fmt.Errorf("%s: %w", m.name(), err)
+		if err := p.validity(now); err != nil && s.current != nil && s.current.validity(now) == nil {
+			return false, fmt.Errorf("%s: %w", s.name(), err)
 		}
 		p.data = data
-		m.current, changed = p, true
+		s.current, changed = p, true
 	}
 	// The stamps are older than what was read: a change in between is seen.
-	m.stamps, m.failed = stamps, false
+	s.stamps, s.failed = stamps, false
 	return changed, nil
 }
 
-func (m *material) read() ([][]byte, error) {
-	data := make([][]byte, len(m.files))
-	for i, name := range m.files {
+func (s *fileSet) read() ([][]byte, error) {
+	data := make([][]byte, len(s.files))
+	for i, name := range s.files {
 		var err error
 		if data[i], err = os.ReadFile(name); err != nil {
 			return nil, err
@@ -81,14 +81,14 @@ func (m *material) read() ([][]byte, error) {
 }
 
 // name is how a sentence about the files begins.
-func (m *material) name() string {
-	if len(m.files) == 1 {
-		return fmt.Sprintf("--ca-cert %q", m.files[0])
+func (s *fileSet) name() string {
+	if len(s.files) == 1 {
+		return fmt.Sprintf("--ca-cert %q", s.files[0])
 	}
-	return fmt.Sprintf("--client-cert %q, --client-key %q", m.files[0], m.files[1])
+	return fmt.Sprintf("--client-cert %q, --client-key %q", s.files[0], s.files[1])
 }
 
-// parsed is the content of a material.
+// parsed is the content of a fileSet.
 type parsed struct {
 	data  [][]byte            // as read
 	chain []*x509.Certificate // all of them, at least one
@@ -165,7 +165,7 @@ type stamp struct {
 
 // look returns what files are now. Each dial does: it costs a system call for
 // each file, and no memory.
-func look(files []string) (stamps [mostFiles]stamp, err error) {
+func look(files []string) (stamps [maxFiles]stamp, err error) {
 	for i, name := range files {
 		var s unix.Stat_t
 		if err := unix.Stat(name, &s); err != nil {

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package dialer
+package tlsfiles
 
 import (
 	"bytes"
 	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -18,10 +19,22 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func newKey(t testing.TB) *ecdsa.PrivateKey {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	must(t, err)
+	return key
+}
 
 // identity is a self-signed certificate and its key, as PEM.
 type identity struct {
@@ -51,17 +64,17 @@ func keyPEM(t *testing.T, key *ecdsa.PrivateKey) []byte {
 
 // volume is a folder with TLS files and the certificates that read it.
 type volume struct {
-	t        *testing.T
-	dir      string
-	log      bytes.Buffer
-	registry *prometheus.Registry
-	*certificates
+	t      *testing.T
+	dir    string
+	log    bytes.Buffer
+	expiry []float64 // the last that was told, in Unix time; empty if none was
+	*Files
 }
 
 // newVolume returns a volume with a client and a CA.
 func newVolume(t *testing.T, client, ca identity) *volume {
 	t.Helper()
-	v := &volume{t: t, dir: t.TempDir(), registry: prometheus.NewRegistry()}
+	v := &volume{t: t, dir: t.TempDir()}
 	v.write("ca.crt", ca.cert)
 	v.write("client.crt", client.cert)
 	v.write("client.key", client.key)
@@ -71,7 +84,7 @@ func newVolume(t *testing.T, client, ca identity) *volume {
 
 // read begins to read files.
 func (v *volume) read(files tunnel.TLS) {
-	v.certificates = newCertificates(files, slog.New(slog.NewTextHandler(&v.log, nil)), NewMetrics(v.registry))
+	v.Files = New(files, slog.New(slog.NewTextHandler(&v.log, nil)), func(notAfter time.Time) { v.expiry = []float64{float64(notAfter.Unix())} })
 }
 
 func (v *volume) path(name string) string { return filepath.Join(v.dir, name) }
@@ -84,7 +97,7 @@ func (v *volume) write(name string, data []byte) {
 // wantUsed checks whose certificate and CA the next handshake would use.
 func (v *volume) wantUsed(when string, client, ca identity) {
 	v.t.Helper()
-	cfg, err := v.config()
+	cfg, err := v.Config()
 	must(v.t, err)
 	if got := cfg.Certificates[0].Leaf.Subject.CommonName; got != client.name {
 		v.t.Errorf("%s: the next handshake presents the certificate %q, want %q; log:\n%s", when, got, client.name, &v.log)
@@ -166,10 +179,10 @@ func TestTheSameFilesAgainAreNoChange(t *testing.T) {
 	id := newIdentity(t, "only", -time.Hour, time.Hour)
 	v := newVolume(t, id, id)
 	v.wantUsed("at first", id, id)
-	before := v.version()
+	before := v.Version()
 	must(t, os.Chtimes(v.path("client.crt"), time.Time{}, time.Now().Add(time.Minute)))
 	v.wantUsed("after a touch", id, id)
-	if after := v.version(); after != before {
+	if after := v.Version(); after != before {
 		t.Errorf("the files are version %d after %d, and nothing in them has changed", after, before)
 	}
 	v.wantLogged(0, newFiles)
@@ -180,7 +193,7 @@ func TestTheSameFilesAgainAreNoChange(t *testing.T) {
 // the old folder (AtomicWriter of pkg/volume/util).
 func TestKubernetesSwap(t *testing.T) {
 	old, next := newIdentity(t, "old", -time.Hour, time.Hour), newIdentity(t, "next", -time.Hour, time.Hour)
-	v := &volume{t: t, dir: t.TempDir(), registry: prometheus.NewRegistry()}
+	v := &volume{t: t, dir: t.TempDir()}
 	publish := func(name string, id identity) {
 		must(t, os.Mkdir(v.path(name), 0o700))
 		v.write(name+"/ca.crt", id.cert)

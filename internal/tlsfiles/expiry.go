@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package dialer
+package tlsfiles
 
 import (
 	"context"
@@ -21,29 +21,32 @@ const (
 	remindAfter = 24 * time.Hour
 )
 
-// watch keeps the files and what is known of their expiry current until ctx
+// Watch keeps the files and what is known of their expiry current until ctx
 // ends, whether anybody dials or not.
-func (c *certificates) watch(ctx context.Context) error {
+func (f *Files) Watch(ctx context.Context) error {
 	for ctx.Err() == nil {
-		c.remind(ctx, time.Now())
-		sleep(ctx, expiryInterval)
+		f.remind(ctx, time.Now())
+		select {
+		case <-ctx.Done():
+		case <-time.After(expiryInterval):
+		}
 	}
 	return nil
 }
 
 // remind warns of certificates in use that expire soon or have expired.
-func (c *certificates) remind(ctx context.Context, now time.Time) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	_ = c.refresh(now) // what is wrong is said where a handshake needs them
-	if p := c.client.current; p != nil {
-		c.clientExpiry.remind(ctx, c.log, now, p.next(now), c.files.CertFile, [...]string{
+func (f *Files) remind(ctx context.Context, now time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_ = f.refresh(now) // what is wrong is said where a handshake needs them
+	if p := f.client.current; p != nil {
+		f.clientExpiry.remind(ctx, f.log, now, p.next(now), f.files.CertFile, [...]string{
 			expiresSoon: "the client certificate expires soon: renew it",
 			expired:     "the client certificate has expired, and servers refuse it: renew it",
 		})
 	}
-	if p := c.roots.current; p != nil {
-		c.rootsExpiry.remind(ctx, c.log, now, p.next(now), c.files.CAFile, [...]string{
+	if p := f.roots.current; p != nil {
+		f.rootsExpiry.remind(ctx, f.log, now, p.next(now), f.files.CAFile, [...]string{
 			expiresSoon: "a CA certificate expires soon, and from then on the servers that it has signed are not accepted: renew it",
 			expired:     "the CA certificates have expired, and no server is accepted: renew them",
 		})

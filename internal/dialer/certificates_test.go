@@ -79,7 +79,7 @@ func TestSessionsOfTwoServersBehindAName(t *testing.T) {
 			}
 			must(t, conn.Close())
 			if got := await(t, resumed, "a handshake"); got != (i > 0) {
-				t.Errorf("round %d, %s: session resumed is %v, want %v", i, e.address(), got, i > 0)
+				t.Errorf("round %d, %s: session resumed is %v, want %v", i, e.Address(), got, i > 0)
 			}
 		}
 	}

@@ -5,7 +5,6 @@ package dialer
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +12,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
@@ -31,19 +31,13 @@ const (
 	connectBuffer = 128 << 10
 )
 
-// finPause is how long a server has to end a connection after our close_notify. It
-// does so in one round trip; something in between may wait for a FIN.
-const finPause = 500 * time.Millisecond
-
 // longAgo is a deadline that ends a read or write that is under way.
 var longAgo = time.Unix(1, 0)
 
 // dialConnect asks for dst with HTTP CONNECT on conn.
 func (e *endpoint) dialConnect(ctx context.Context, conn net.Conn, dst netip.AddrPort, hold tunnel.Hold) (tunnel.Conn, *tunnel.Error) {
-	c := newConnectConn(e, newGatherer(conn, &e.server.dialer.chunks))
-	if server, ok := unwrap(conn).(*watchedConn); ok {
-		_ = server.tcp.SetReadBuffer(connectBuffer)
-	}
+	c := newConnectConn(e, e.NewConn(conn))
+	serverconn.SetReadBuffer(conn, connectBuffer)
 	if err := c.dial(ctx, dst, hold); err != nil {
 		return nil, err
 	}
@@ -59,19 +53,16 @@ func (e *endpoint) dialConnect(ctx context.Context, conn net.Conn, dst netip.Add
 // nothing but the request is sent, for which any receive window has room.
 func (e *endpoint) dialReady(ctx context.Context, ready *spare, dst netip.AddrPort, hold tunnel.Hold) (conn tunnel.Conn, err *tunnel.Error, dead bool) {
 	c := newConnectConn(e, ready.arriving)
-	server, ok := unwrap(c.conn).(*watchedConn)
-	if ok {
-		_ = server.tcp.SetReadBuffer(connectBuffer)
-	}
-	impatient := ok && e.server.dialer.several()
-	if impatient {
-		_ = server.limitSilence(addressTimeout)
+	serverconn.SetReadBuffer(c.conn, connectBuffer)
+	several := e.server.dialer.several()
+	if several {
+		serverconn.LimitSilence(c.conn, serverconn.AddressTimeout)
 	}
 	if err := c.dial(ctx, dst, hold); err != nil {
 		return nil, err, c.unheard && ctx.Err() == nil
 	}
-	if impatient {
-		_ = server.limitSilence(0)
+	if several {
+		serverconn.LimitSilence(c.conn, 0)
 	}
 	return c, nil, false
 }
@@ -175,20 +166,20 @@ func (e *endpoint) greetHTTP(ctx context.Context, conn net.Conn) *tunnel.Error {
 	_, _ = io.WriteString(conn, greeting)
 	answer := make([]byte, max(len(statusPrefix), settingsHead))
 	n, err := io.ReadFull(conn, answer)
-	_, alerted := remoteAlert(err)
+	_, alerted := serverconn.RemoteAlert(err)
 	switch {
 	case alerted:
-		return e.alerted(err)
+		return e.Alerted(err)
 	case err == nil && string(answer) == statusPrefix:
 		return nil
 	case err == nil && isSettings(answer):
-		return e.wrongServer(fmt.Errorf("%w, which --mode=http-connect does not fit: use %s", errSettings, e.otherMode(tunnel.ModeGRPC)))
+		return e.WrongServer(fmt.Errorf("%w, which --mode=http-connect does not fit: use %s", errSettings, e.OtherMode(tunnel.ModeGRPC)))
 	case err == nil:
-		return e.wrongServer(fmt.Errorf("its answer to an HTTP/1.1 request begins %q: is the port right? %s", answer, serversPort))
+		return e.WrongServer(fmt.Errorf("its answer to an HTTP/1.1 request begins %q: is the port right? %s", answer, serverconn.ServersPort))
 	case n == 0 && !isTimeout(err):
 		err = fmt.Errorf("%w: %w", errNoAnswer, err)
 	}
-	return e.server.unreachable(ctx, fmt.Errorf("no HTTP/1.1 answer from %s: %w; is it an http-connect server (--mode)?", e.address(), err))
+	return e.Unreachable(ctx, fmt.Errorf("no HTTP/1.1 answer from %s: %w; is it an http-connect server (--mode)?", e.Address(), err))
 }
 
 // refused is the error of an answer other than 200, with the text behind it.
@@ -226,8 +217,8 @@ func refusesCONNECT(status int) bool {
 
 // lost is the error of a connection that broke before there was an answer.
 func (c *connectConn) lost(err error) *tunnel.Error {
-	if _, ok := remoteAlert(err); ok {
-		return c.endpoint.alerted(err)
+	if _, ok := serverconn.RemoteAlert(err); ok {
+		return c.endpoint.Alerted(err)
 	}
 	e := &tunnel.Error{Reason: tunnel.ReasonServerUnreachable, Server: c.endpoint.server.Name, Err: fmt.Errorf("%w: %w", tunnel.ErrBroken, err), Fault: tunnel.FaultServer}
 	if isTimeout(err) {
@@ -246,33 +237,8 @@ func isTimeout(err error) bool {
 func (c *connectConn) abandon() {
 	defer c.conn.Close()
 	_ = c.conn.SetDeadline(time.Now().Add(abandonConnect))
-	defer sayLast(c.conn)()
+	defer serverconn.SayLast(c.conn)()
 	_, _ = io.Copy(io.Discard, c.conn)
-}
-
-// sayLast ends what we say on conn. Over TLS that is close_notify, at which the
-// server ends the connection; FIN follows where it has not done so after finPause.
-// Without TLS it is FIN at once. Call awaitFIN when conn was read to its end: the
-// server's FIN may come behind its close_notify.
-//
-// The end that sends FIN first keeps its port for a minute (TIME_WAIT), and both do if
-// their FINs meet. Ours are few, since all of them lead to one address of the server.
-func sayLast(conn net.Conn) (awaitFIN func()) {
-	t, ok := conn.(*tls.Conn)
-	if !ok {
-		sayFIN(conn)
-		return func() {}
-	}
-	if s := socketUnder(t); s != nil {
-		_ = s.closeWrite(t)
-	} else {
-		_ = t.CloseWrite()
-	}
-	timer := time.AfterFunc(finPause, func() { sayFIN(conn) })
-	return func() {
-		_, _ = io.Copy(io.Discard, unwrap(conn))
-		timer.Stop()
-	}
 }
 
 // part ends a connection on which nothing is awaited any more, in the background, so
@@ -285,29 +251,7 @@ func (d *Dialer) part(conn net.Conn) {
 	d.background.Go(func() {
 		defer conn.Close()
 		_ = conn.SetDeadline(time.Now().Add(closeGrace))
-		defer sayLast(conn)()
+		defer serverconn.SayLast(conn)()
 		_, _ = io.Copy(io.Discard, conn)
 	})
-}
-
-func sayFIN(conn net.Conn) {
-	if half, ok := unwrap(conn).(interface{ CloseWrite() error }); ok {
-		_ = half.CloseWrite()
-	}
-}
-
-// unwrap returns the socket under what connectTo has put around it.
-func unwrap(conn net.Conn) net.Conn {
-	for {
-		switch c := conn.(type) {
-		case *tls.Conn:
-			conn = c.NetConn()
-		case fullStop:
-			conn = c.Conn
-		case *socket:
-			conn = c.Conn
-		default:
-			return conn
-		}
-	}
 }

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
@@ -32,7 +33,7 @@ const (
 type connectConn struct {
 	endpoint *endpoint
 	conn     net.Conn
-	arriving *gatherer // reads conn behind the answer; under receiving
+	arriving *serverconn.Conn // reads conn behind the answer; under receiving
 
 	receiving turn
 	closing   atomic.Bool
@@ -49,8 +50,8 @@ type connectConn struct {
 	verdict error        // what Receive returns from now on
 }
 
-func newConnectConn(e *endpoint, arriving *gatherer) *connectConn {
-	return &connectConn{endpoint: e, conn: arriving.conn, arriving: arriving, receiving: newTurn()}
+func newConnectConn(e *endpoint, arriving *serverconn.Conn) *connectConn {
+	return &connectConn{endpoint: e, conn: arriving.Conn, arriving: arriving, receiving: newTurn()}
 }
 
 // Server implements Conn.
@@ -59,7 +60,7 @@ func (c *connectConn) Server() string { return c.endpoint.server.Name }
 // Send implements Conn.
 func (c *connectConn) Send(p []byte) error {
 	c.spoke.Store(true)
-	if err := c.arriving.socket.writeTogether(c.conn, p); err != nil {
+	if err := c.arriving.Send(p); err != nil {
 		return fmt.Errorf("%w: %w", tunnel.ErrBroken, err)
 	}
 	return nil
@@ -94,7 +95,7 @@ func (c *connectConn) next() ([]byte, error) {
 	if c.ended != nil {
 		return c.end(c.ended)
 	}
-	data, err := c.arriving.next()
+	data, err := c.arriving.Next()
 	if c.ahead != nil {
 		data = c.ahead.pass(data)
 		if c.ahead.found {
@@ -141,7 +142,7 @@ func (c *connectConn) end(err error) ([]byte, error) {
 // of a connection whose target said something, and said it unasked: what an app
 // has sent, or waits for, is what a killed server may have lost.
 func (c *connectConn) closedInHaste(err error) bool {
-	if !errors.Is(err, errFullStop) || time.Since(c.answered) > haste {
+	if !errors.Is(err, serverconn.ErrNoCloseNotify) || time.Since(c.answered) > haste {
 		return false
 	}
 	if c.spoke.Load() || !c.heard && c.ahead == nil {
@@ -162,7 +163,7 @@ func (c *connectConn) closedInHaste(err error) bool {
 func (e *endpoint) listens() bool {
 	ctx, cancel := context.WithTimeout(context.Background(), listenCheck)
 	defer cancel()
-	conn, err := e.connectTCP(ctx)
+	conn, err := e.ConnectTCP(ctx, e.server.dialer.several())
 	if err == nil {
 		_ = conn.Close()
 	}
@@ -183,9 +184,9 @@ func (c *connectConn) Close() error {
 // bytes would be a reset, and the server would miss its end.
 func (c *connectConn) hangUp() {
 	_ = c.conn.SetDeadline(time.Now().Add(closeGrace))
-	awaitFIN := sayLast(c.conn)
+	awaitFIN := serverconn.SayLast(c.conn)
 	c.receiving.Lock()
-	c.arriving.leave() // what Receive last returned may still be on its way to the app
+	c.arriving.Leave() // what Receive last returned may still be on its way to the app
 	for c.verdict == nil {
 		_, _ = c.next()
 	}

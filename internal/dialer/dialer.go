@@ -21,6 +21,7 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/internal/cidr"
 	"github.com/shoot-proxy/proxy-client/internal/quota"
+	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 	"github.com/shoot-proxy/proxy-client/internal/tlsfiles"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
@@ -62,7 +63,7 @@ type Dialer struct {
 	certs     *tlsfiles.Files
 	cidrs     *cidr.Set
 	timeout   time.Duration
-	keepalive time.Duration // of connections to servers
+	connector *serverconn.Connector
 	log       *slog.Logger
 	metrics   *Metrics
 	quota     *quota.Quota
@@ -80,8 +81,6 @@ type Dialer struct {
 	foundOnce sync.Once
 
 	picking  sync.Mutex // one dial chooses after the other
-	acks     ackWatch   // over what is sent to servers
-	chunks   chunks     // for what arrives from servers
 	segments segments   // for what arrives of connections in gRPC mode
 
 	life       context.Context // of what is not any one dial's
@@ -95,9 +94,10 @@ func New(cfg Config) (*Dialer, error) {
 		return nil, errors.New("tunnel: no proxy-server")
 	}
 	d := &Dialer{
-		certs: tlsfiles.New(cfg.TLS, cfg.Logger, cfg.Metrics.certificateExpires), cidrs: cfg.CIDRs, timeout: cfg.DialTimeout, keepalive: cfg.Keepalive,
+		certs: tlsfiles.New(cfg.TLS, cfg.Logger, cfg.Metrics.certificateExpires), cidrs: cfg.CIDRs, timeout: cfg.DialTimeout,
 		log: cfg.Logger, metrics: cfg.Metrics, resolver: cfg.resolver, connect: cfg.connect, random: cfg.random,
 	}
+	d.connector = serverconn.NewConnector(d.certs, cfg.Keepalive)
 	d.mostSpares, d.files, d.found = affordableSpares(), openFiles(), make(chan struct{})
 	if d.resolver == nil {
 		d.resolver = net.DefaultResolver
@@ -161,7 +161,7 @@ func (d *Dialer) Unreachable() error {
 func (d *Dialer) OwnsAddress(a netip.AddrPort) bool {
 	for _, s := range d.servers {
 		for _, e := range s.known() {
-			if e.addr == a {
+			if e.Addr == a {
 				return true
 			}
 		}
@@ -189,7 +189,7 @@ func (d *Dialer) Close() error {
 		}
 	}
 	d.background.Wait()
-	d.acks.stop()
+	d.connector.Close()
 	return nil
 }
 
@@ -239,7 +239,7 @@ func (d *Dialer) dialAny(ctx context.Context, dst netip.AddrPort, hold tunnel.Ho
 		}
 		if len(tried) > 0 {
 			d.metrics.failovers.Inc()
-			d.log.Debug("trying another proxy-server", "server", e.server.Name, "address", e.address(), "destination", dst, "error", last)
+			d.log.Debug("trying another proxy-server", "server", e.server.Name, "address", e.Address(), "destination", dst, "error", last)
 		}
 		tried = append(tried, e)
 		conn, err := e.try(ctx, dst, claim, hold)

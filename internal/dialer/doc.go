@@ -22,8 +22,7 @@
 // finds ready-made while there are others before it (spares.go). Over TLS the
 // server's ALPN answer says which, and mode auto believes it (server.go); without
 // one, what the server says first does. A look makes sure that the server is the one
-// that is meant, and says what it is otherwise (identify.go). In both modes bytes are read and written in pieces as large as there are (socket.go,
-// gather.go).
+// that is meant, and says what it is otherwise (identify.go). Package serverconn makes the connections of both modes.
 //
 // # Servers and endpoints
 //

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
@@ -38,10 +39,10 @@ var (
 // endpoint is one place where a server is reached: one of its addresses, or its
 // Unix socket.
 type endpoint struct {
+	*serverconn.Endpoint
 	server *server
-	addr   netip.AddrPort // zero for a Unix socket
-	looks  *attempts      // at whether it can be reached
-	spares *spares        // in http-connect mode
+	looks  *attempts // at whether it can be reached
+	spares *spares   // in http-connect mode
 	gone   context.Context
 	depart context.CancelFunc // ends gone: for new dials the address is the server's no more
 
@@ -59,7 +60,7 @@ type endpoint struct {
 }
 
 func newEndpoint(s *server, addr netip.AddrPort) *endpoint {
-	e := &endpoint{server: s, addr: addr, wake: make(chan struct{}, 1)}
+	e := &endpoint{Endpoint: s.dialer.connector.Endpoint(s.Server, addr), server: s, wake: make(chan struct{}, 1)}
 	e.looks = &attempts{background: &s.dialer.background, run: e.look, pause: lookPause}
 	e.gone, e.depart = context.WithCancel(s.dialer.life)
 	e.spares = newSpares(e)
@@ -67,14 +68,6 @@ func newEndpoint(s *server, addr netip.AddrPort) *endpoint {
 }
 
 func newUnixEndpoint(s *server) *endpoint { return newEndpoint(s, netip.AddrPort{}) }
-
-// address is where the endpoint is, for people and for net.Dial.
-func (e *endpoint) address() string {
-	if !e.addr.IsValid() {
-		return e.server.Address
-	}
-	return e.addr.String()
-}
 
 // candidate is what the endpoint is to a dial that chooses now.
 func (e *endpoint) candidate(now time.Time) candidate {
@@ -174,7 +167,7 @@ func (e *endpoint) prepare(ctx context.Context) *tunnel.Error {
 // reach waits for the result of a look.
 func (e *endpoint) reach(ctx context.Context) *tunnel.Error {
 	return e.looks.wait(ctx, func() *tunnel.Error {
-		return e.server.unreachable(ctx, fmt.Errorf("connecting to %s: %w", e.address(), context.Cause(ctx)))
+		return e.Unreachable(ctx, fmt.Errorf("connecting to %s: %w", e.Address(), context.Cause(ctx)))
 	})
 }
 
@@ -273,12 +266,12 @@ func (e *endpoint) judge(ctx context.Context, err *tunnel.Error, began time.Time
 	}
 	switch {
 	case old.failures == 0 && is.failures > 0:
-		d.log.Log(ctx, level, "proxy-server set aside", "server", e.server.Name, "address", e.address(), "reason", tunnel.ReasonOf(err), "error", err)
+		d.log.Log(ctx, level, "proxy-server set aside", "server", e.server.Name, "address", e.Address(), "reason", tunnel.ReasonOf(err), "error", err)
 		if err.Reason != tunnel.ReasonNoAgent { // the server is there: it said so
 			e.poke()
 		}
 	case old.failures > 0 && is.failures == 0:
-		d.log.Log(ctx, level, "proxy-server in use again", "server", e.server.Name, "address", e.address())
+		d.log.Log(ctx, level, "proxy-server in use again", "server", e.server.Name, "address", e.Address())
 	}
 	if is.unreachable {
 		e.server.refresh()
@@ -326,7 +319,7 @@ func (e *endpoint) poke() {
 // setUp records whether the endpoint can be reached.
 func (e *endpoint) setUp(up bool, err *tunnel.Error) {
 	if old := e.up.Swap(up); old != up {
-		e.server.dialer.log.Debug("address of proxy-server", "server", e.server.Name, "address", e.address(), "up", up)
+		e.server.dialer.log.Debug("address of proxy-server", "server", e.server.Name, "address", e.Address(), "up", up)
 	}
 	e.server.tell(err)
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
@@ -274,9 +275,9 @@ func TestBlackHole(t *testing.T) {
 			if watched {
 				want = 0
 				p.run(p.Dialer)
-				time.Sleep(addressTimeout + time.Millisecond)
+				time.Sleep(serverconn.AddressTimeout + time.Millisecond)
 			}
-			first := p.steady(t, addressTimeout) // they begin before anybody knows
+			first := p.steady(t, serverconn.AddressTimeout) // they begin before anybody knows
 			if watched && len(first) > 0 {
 				t.Errorf("%d dials waited, though the watch knew", len(first))
 			}
@@ -285,8 +286,8 @@ func TestBlackHole(t *testing.T) {
 				t.Errorf("%d of 600 dials waited, want at most %d (watched: %v)", len(slow), want, watched)
 			}
 			for _, c := range slow {
-				if c.took > addressTimeout {
-					t.Errorf("a dial waited for %v, want at most %v", c.took, addressTimeout)
+				if c.took > serverconn.AddressTimeout {
+					t.Errorf("a dial waited for %v, want at most %v", c.took, serverconn.AddressTimeout)
 				}
 			}
 			p.a.becomes(hostUp)

@@ -268,7 +268,7 @@ func newDialer(t testing.TB, files tunnel.TLS, budget time.Duration, servers ...
 		for _, s := range d.servers {
 			for _, e := range s.known() {
 				if n := e.load.Load(); n != 0 {
-					t.Errorf("%s still carries %d connections after Close", e.address(), n)
+					t.Errorf("%s still carries %d connections after Close", e.Address(), n)
 				}
 			}
 		}

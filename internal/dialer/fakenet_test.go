@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
 
 	"github.com/shoot-proxy/proxy-client/internal/cidr"
+	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
@@ -125,9 +126,9 @@ func (n *fakeNet) lookedUp() int {
 
 // connect takes the place of connectTo.
 func (n *fakeNet) connect(ctx context.Context, e *endpoint) (net.Conn, string, *tunnel.Error) {
-	h := n.hosts[e.addr]
+	h := n.hosts[e.Addr]
 	if h == nil {
-		n.t.Errorf("connection to %s, where nothing is", e.addr)
+		n.t.Errorf("connection to %s, where nothing is", e.Addr)
 	}
 	h.mu.Lock()
 	h.connects++
@@ -135,15 +136,15 @@ func (n *fakeNet) connect(ctx context.Context, e *endpoint) (net.Conn, string, *
 	h.mu.Unlock()
 	switch state {
 	case hostRefuses:
-		return nil, "", e.server.unreachable(ctx, errors.New("connect: connection refused"))
+		return nil, "", e.Unreachable(ctx, errors.New("connect: connection refused"))
 	case hostDropped:
-		sleep(ctx, addressTimeout)
-		return nil, "", e.server.unreachable(ctx, errors.New("connect: i/o timeout"))
+		sleep(ctx, serverconn.AddressTimeout)
+		return nil, "", e.Unreachable(ctx, errors.New("connect: i/o timeout"))
 	case hostStopped:
 		<-ctx.Done()
-		return nil, "", e.server.unreachable(ctx, ctx.Err())
+		return nil, "", e.Unreachable(ctx, ctx.Err())
 	case hostDistrusts:
-		return nil, "", e.refused(errors.New("unknown certificate authority"))
+		return nil, "", e.Refused(errors.New("unknown certificate authority"))
 	}
 	ours, theirs := net.Pipe()
 	h.mu.Lock()
@@ -152,7 +153,7 @@ func (n *fakeNet) connect(ctx context.Context, e *endpoint) (net.Conn, string, *
 	if h.mode == tunnel.ModeHTTPConnect {
 		h.changes(&h.unasked, 1)
 		n.running.Go(func() { h.tunnel(theirs) })
-		return fullStop{singlePipe{ours}}, alpnHTTP1, nil
+		return bareEnd{singlePipe{ours}}, alpnHTTP1, nil
 	}
 	h.listener <- theirs
 	return ours, alpnHTTP2, nil
@@ -332,10 +333,10 @@ func (n *fakeNet) end(d *Dialer) {
 	for _, s := range d.servers {
 		for _, e := range s.known() {
 			if load := e.load.Load(); load != 0 {
-				n.t.Errorf("%s is left with a load of %d", e.addr, load)
+				n.t.Errorf("%s is left with a load of %d", e.Addr, load)
 			}
 			if len(e.links.inUse) > 0 {
-				n.t.Errorf("%s is left with its shared connection", e.addr)
+				n.t.Errorf("%s is left with its shared connection", e.Addr)
 			}
 		}
 	}

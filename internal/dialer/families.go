@@ -98,7 +98,7 @@ func has(ips []netip.Addr, network string) bool {
 
 // knows reports whether an address of a family is known.
 func (s *server) knows(network string) bool {
-	return slices.ContainsFunc(s.known(), func(e *endpoint) bool { return is(network, e.addr.Addr()) })
+	return slices.ContainsFunc(s.known(), func(e *endpoint) bool { return is(network, e.Addr.Addr()) })
 }
 
 // settle returns the addresses after a lookup. A family that has failed keeps those
@@ -125,8 +125,8 @@ func (s *server) settle(host string, both found, own [len(networks)]*found, port
 			continue
 		}
 		for _, e := range s.known() {
-			if is(network, e.addr.Addr()) {
-				addrs = append(addrs, e.addr)
+			if is(network, e.Addr.Addr()) {
+				addrs = append(addrs, e.Addr)
 			}
 		}
 	}
@@ -164,7 +164,7 @@ func (s *server) expand(ips []netip.Addr, port uint16) {
 	defer s.mu.Unlock()
 	var all []netip.AddrPort
 	for _, e := range s.known() {
-		all = append(all, e.addr)
+		all = append(all, e.Addr)
 	}
 	for _, a := range addrs {
 		if !slices.Contains(all, a) {

@@ -125,7 +125,7 @@ func sorted(all []string) []string {
 func (s *server) addresses() []string {
 	var all []string
 	for _, e := range s.known() {
-		all = append(all, e.addr.Addr().String())
+		all = append(all, e.Addr.Addr().String())
 	}
 	return sorted(all)
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -21,6 +22,7 @@ import (
 	"time"
 
 	"github.com/shoot-proxy/proxy-client/internal/quota"
+	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
@@ -29,9 +31,9 @@ import (
 func newModelConnect(conn net.Conn, socket string) *connectConn {
 	d := &Dialer{quota: quota.New(1 << 20), log: slog.New(slog.DiscardHandler), metrics: modelMetrics(), connect: connectTo}
 	s := &server{Server: tunnel.Server{Name: "model", Network: tunnel.NetworkUnix, Address: socket}, dialer: d}
-	e := &endpoint{server: s}
+	e := &endpoint{Endpoint: serverconn.NewConnector(nil, 0).Endpoint(s.Server, netip.AddrPort{}), server: s}
 	e.load.Add(1) // for the dial, as claim does
-	return newConnectConn(e, newGatherer(conn, &d.chunks))
+	return newConnectConn(e, e.NewConn(conn))
 }
 
 // lastWord is how a scripted server ends what it says.
@@ -78,7 +80,7 @@ func (c *cutConn) end() error {
 	case lastReset:
 		return &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}
 	default:
-		return errFullStop
+		return serverconn.ErrNoCloseNotify
 	}
 }
 
@@ -88,7 +90,7 @@ func (c *cutConn) Close() error {
 	return c.Conn.Close()
 }
 
-// CloseWrite implements what sayLast looks for.
+// CloseWrite implements what SayLast looks for.
 func (c *cutConn) CloseWrite() error {
 	c.said.Store(true)
 	return nil
@@ -259,7 +261,7 @@ func (x *exchange) run(socket string) {
 	err := c.dial(ctx, target, nil)
 	cancel()
 	if err != nil {
-		if taken := x.conn.taken.Load(); err.Reason != tunnel.ReasonTimeout && taken > maxHead+chunkSize {
+		if taken := x.conn.taken.Load(); err.Reason != tunnel.ReasonTimeout && taken > maxHead+serverconn.MaxPiece {
 			x.t.Errorf("read %d bytes to find out that the dial failed", taken)
 		}
 		if !slices.Contains(x.want.reasons, err.Reason) {

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/shoot-proxy/proxy-client/internal/grpcwire"
+	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
@@ -30,17 +31,6 @@ const (
 	// the service to be there. A server that does not have it says so at once.
 	openTimeout = time.Second
 )
-
-const (
-	agentsPort  = 8091 // upstream's default, for the agents
-	serversPort = "the servers' is usually 8090"
-)
-
-// wrongServer is the error of a server that is another than the one that is meant.
-// It does not change by itself.
-func (e *endpoint) wrongServer(err error) *tunnel.Error {
-	return &tunnel.Error{Reason: tunnel.ReasonProtocol, Server: e.server.Name, Err: err, Fault: tunnel.FaultUnusable}
-}
 
 // identify returns an error where the server behind conn is none that dials are for.
 //
@@ -73,9 +63,9 @@ func isUnimplemented(answer error, words string) bool {
 // wrongService says what a gRPC server is that has no ProxyService.
 func (e *endpoint) wrongService(ctx context.Context, conn *grpcwire.Conn) *tunnel.Error {
 	if isUnimplemented(ask(ctx, conn, agentIdentity, identityTimeout), unknownMethod+"AgentService") {
-		return e.wrongServer(errors.New("this is the agents' port: " + serversPort))
+		return e.WrongServer(errors.New("this is the agents' port: " + serverconn.ServersPort))
 	}
-	return e.wrongServer(errors.New("it is a gRPC server, but no konnectivity proxy-server: is the port right? " + serversPort))
+	return e.WrongServer(errors.New("it is a gRPC server, but no konnectivity proxy-server: is the port right? " + serverconn.ServersPort))
 }
 
 // judgeAnswer returns an error where the end of a stream of dials says that the
@@ -90,20 +80,7 @@ func (e *endpoint) judgeAnswer(answer error) *tunnel.Error {
 	default:
 		return nil
 	}
-	return e.wrongServer(fmt.Errorf("no konnectivity proxy-server answers there: %.200s; is the port right? %s", status.Convert(answer).Message(), serversPort))
-}
-
-// noHTTP2 is the error of a server that speaks HTTP/1.1 where gRPC was meant.
-func (e *endpoint) noHTTP2(err error) *tunnel.Error {
-	return e.wrongServer(fmt.Errorf("it does not speak gRPC (%w): for an http-connect server use %s", err, e.otherMode(tunnel.ModeHTTPConnect)))
-}
-
-// otherMode is what a person has to set for a server that speaks mode.
-func (e *endpoint) otherMode(mode tunnel.Mode) string {
-	if e.server.Network == tunnel.NetworkUnix { // where auto finds out nothing
-		return "--mode=" + string(mode)
-	}
-	return fmt.Sprintf("--mode=%s, or auto", mode)
+	return e.WrongServer(fmt.Errorf("no konnectivity proxy-server answers there: %.200s; is the port right? %s", status.Convert(answer).Message(), serverconn.ServersPort))
 }
 
 // misfit says what a server is that has not answered in HTTP/1.1, for err, which
@@ -115,7 +92,7 @@ func (e *endpoint) misfit(ctx context.Context, alpn string, err *tunnel.Error) *
 		return nil
 	}
 	files := e.server.dialer.certs.Version()
-	conn, alpn, err := connectOffering(ctx, e, []string{alpnHTTP2})
+	conn, alpn, err := e.Connect(ctx, []string{alpnHTTP2}, e.server.dialer.several())
 	if err != nil {
 		return nil
 	}
@@ -127,16 +104,13 @@ func (e *endpoint) misfit(ctx context.Context, alpn string, err *tunnel.Error) *
 	switch {
 	case err == nil:
 		link.end()
-		return e.wrongServer(errors.New("it is a gRPC server, which --mode=http-connect does not fit: use " + e.otherMode(tunnel.ModeGRPC)))
+		return e.WrongServer(errors.New("it is a gRPC server, which --mode=http-connect does not fit: use " + e.OtherMode(tunnel.ModeGRPC)))
 	case err.Fault.Lasting():
 		return err
 	default:
 		return nil
 	}
 }
-
-// h2SettingsType is the type of HTTP/2's SETTINGS frame (RFC 9113, section 6.5).
-const h2SettingsType = 4
 
 // settingsHead is how many bytes isSettings needs.
 const settingsHead = 9
@@ -150,5 +124,5 @@ func isSettings(p []byte) bool {
 		return false
 	}
 	n := int(p[0])<<16 | int(p[1])<<8 | int(p[2])
-	return n%setting == 0 && n <= most && p[3] == h2SettingsType && string(p[4:settingsHead]) == "\x00\x00\x00\x00\x00"
+	return n%setting == 0 && n <= most && p[3] == serverconn.SettingsFrame && string(p[4:settingsHead]) == "\x00\x00\x00\x00\x00"
 }

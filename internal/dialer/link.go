@@ -4,7 +4,6 @@ package dialer
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -14,6 +13,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/shoot-proxy/proxy-client/internal/grpcwire"
+	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
@@ -100,7 +100,7 @@ func (e *endpoint) newLink(ctx context.Context, conn net.Conn, files int) (*link
 	}
 	if l.conn.Limit() == 0 {
 		l.end()
-		return nil, e.server.unreachable(ctx, errNoStreams)
+		return nil, e.Unreachable(ctx, errNoStreams)
 	}
 	if wrong := e.identify(ctx, l.conn); wrong != nil {
 		l.end()
@@ -148,25 +148,16 @@ func (e *endpoint) startLink(ctx context.Context, conn net.Conn, files int) (*li
 // shareable puts a grpcwire.Socket below conn, where there is a socket, and returns
 // what to use in place of conn.
 func shareable(conn net.Conn) (net.Conn, *grpcwire.Socket) {
-	below := grpcwire.NewSocket(unwrap(conn))
+	below := grpcwire.NewSocket(serverconn.Unwrap(conn))
 	if below == nil {
 		return conn, nil
 	}
-	t, ok := conn.(*tls.Conn)
-	if !ok {
-		return below, below
-	}
-	s := socketUnder(t)
-	if s == nil {
+	moved := serverconn.MoveTo(conn, below)
+	if moved == nil {
 		return conn, nil
 	}
-	s.moveTo(below)
-	return conn, below
+	return moved, below
 }
-
-// moveTo makes s read from and write to conn instead of its own file, and records
-// do not count any more.
-func (s *socket) moveTo(conn net.Conn) { s.Conn, s.file, s.records.on = conn, false, false }
 
 // scheme is the :scheme of the streams.
 func (e *endpoint) scheme() string {
@@ -186,13 +177,13 @@ func (e *endpoint) authority() string {
 
 // silentWire is the error of a connection on which no server spoke HTTP/2, for err.
 func (e *endpoint) silentWire(ctx context.Context, err error) *tunnel.Error {
-	if _, ok := remoteAlert(err); ok {
-		return e.alerted(err)
+	if _, ok := serverconn.RemoteAlert(err); ok {
+		return e.Alerted(err)
 	}
 	if errors.Is(err, grpcwire.ErrHTTP1) {
-		return e.noHTTP2(grpcwire.ErrHTTP1)
+		return e.NoHTTP2(grpcwire.ErrHTTP1)
 	}
-	return e.server.unreachable(ctx, fmt.Errorf("no HTTP/2 answer from %s: %w; is it a gRPC server (--mode)?", e.address(), err))
+	return e.Unreachable(ctx, fmt.Errorf("no HTTP/2 answer from %s: %w; is it a gRPC server (--mode)?", e.Address(), err))
 }
 
 // dialGRPC opens a stream and asks for dst on it. Where the server says that it

@@ -245,7 +245,7 @@ func (e *endpoint) connectLink(ctx context.Context) (*link, *tunnel.Error) {
 	}
 	if e.server.modeBy(alpn) == tunnel.ModeHTTPConnect {
 		_ = conn.Close()
-		return nil, e.server.unreachable(ctx, errOtherKind)
+		return nil, e.Unreachable(ctx, errOtherKind)
 	}
 	l, err := e.startLink(ctx, conn, files)
 	if err == nil && l.conn.Limit() == 0 {

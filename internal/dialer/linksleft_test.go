@@ -106,7 +106,7 @@ func TestMoreStreams(t *testing.T) {
 	d.Dialer.connect = func(ctx context.Context, e *endpoint) (net.Conn, string, *tunnel.Error) {
 		allow(2)
 		<-ctx.Done()
-		return nil, "", e.server.unreachable(ctx, ctx.Err())
+		return nil, "", e.Unreachable(ctx, ctx.Err())
 	}
 	conn, err := d.attempt(t)
 	if err != nil {

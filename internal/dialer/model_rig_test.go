@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -22,6 +23,7 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/internal/grpcwire"
 	"github.com/shoot-proxy/proxy-client/internal/quota"
+	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
@@ -40,7 +42,7 @@ func newModelStream(t *testing.T, r *fakeRPC) *stream {
 	d := &Dialer{quota: quota.New(1 << 20), log: slog.New(slog.DiscardHandler), metrics: modelMetrics()}
 	s := &server{Server: tunnel.Server{Name: "model"}, dialer: d}
 	l := &link{streams: 1}
-	e := &endpoint{server: s, links: links{inUse: []*link{l}}}
+	e := &endpoint{Endpoint: serverconn.NewConnector(nil, 0).Endpoint(s.Server, netip.AddrPort{}), server: s, links: links{inUse: []*link{l}}}
 	made, err := e.newStream(l, func(h grpcwire.Handler) (rpc, error) {
 		r.handler = h
 		return r, nil

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/shoot-proxy/proxy-client/internal/cidr"
+	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
@@ -94,7 +95,7 @@ func (s *server) lookup() *tunnel.Error {
 func (s *server) unresolved(err error) *tunnel.Error {
 	for _, lack := range []error{unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.ENOBUFS} {
 		if strings.Contains(err.Error(), lack.Error()) {
-			return s.shortage(fmt.Errorf("%w (%w)", err, lack))
+			return serverconn.Shortage(s.Server, fmt.Errorf("%w (%w)", err, lack))
 		}
 	}
 	return &tunnel.Error{Reason: tunnel.ReasonServerUnreachable, Server: s.Name, Err: err, Fault: tunnel.FaultUnreachable}
@@ -115,7 +116,7 @@ func (s *server) follow(addrs []netip.AddrPort) {
 	next := make([]*endpoint, 0, len(addrs))
 	changed := len(old) != len(addrs)
 	for _, a := range addrs {
-		i := slices.IndexFunc(old, func(e *endpoint) bool { return e.addr == a })
+		i := slices.IndexFunc(old, func(e *endpoint) bool { return e.Addr == a })
 		if i >= 0 {
 			next = append(next, old[i])
 			continue
@@ -152,7 +153,7 @@ func (s *server) await(ctx context.Context) *tunnel.Error {
 	case <-current.done:
 		return current.err
 	case <-ctx.Done():
-		return s.unreachable(ctx, fmt.Errorf("lookup %s: no answer yet: %w", s.Address, ctx.Err()))
+		return serverconn.Unreachable(ctx, s.Server, fmt.Errorf("lookup %s: no answer yet: %w", s.Address, ctx.Err()))
 	}
 }
 

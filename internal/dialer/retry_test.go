@@ -160,7 +160,7 @@ func TestBudgetEndsInAConnect(t *testing.T) {
 			deadline, _ := ctx.Deadline()
 			if left := time.Until(deadline); left < maxRetryPause {
 				time.Sleep(left)
-				return nil, "", e.server.unreachable(ctx, errors.New("connect: i/o timeout"))
+				return nil, "", e.Unreachable(ctx, errors.New("connect: i/o timeout"))
 			}
 			return p.fakeNet.connect(ctx, e)
 		}

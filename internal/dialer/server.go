@@ -4,8 +4,8 @@ package dialer
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -199,14 +199,7 @@ func (s *server) notUp() string {
 	return fmt.Sprintf("%s: %.*s", s.Name, most, strings.Map(printable, s.cause.Err.Error()))
 }
 
-// unreachable is the error of a server to which there was no connection when
-// ctx or err ended the wait for it.
-func (s *server) unreachable(ctx context.Context, err error) *tunnel.Error {
-	if errors.Is(ctx.Err(), context.Canceled) {
-		return &tunnel.Error{Reason: tunnel.ReasonCancelled, Server: s.Name, Err: err}
-	}
-	if short := s.shortage(err); short != nil {
-		return short
-	}
-	return &tunnel.Error{Reason: tunnel.ReasonServerUnreachable, Server: s.Name, Err: err, Fault: tunnel.FaultUnreachable}
+// connectTo opens a connection to e, and offers what the mode of its server allows.
+func connectTo(ctx context.Context, e *endpoint) (net.Conn, string, *tunnel.Error) {
+	return e.Connect(ctx, e.server.protos(), e.server.dialer.several())
 }

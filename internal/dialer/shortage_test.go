@@ -18,7 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"golang.org/x/sys/unix"
 
-	"github.com/shoot-proxy/proxy-client/internal/netnstest"
+	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
@@ -45,44 +45,13 @@ func TestShortage(t *testing.T) {
 		{tcp, unix.EHOSTUNREACH, tunnel.ReasonServerUnreachable, false, "no route"},
 	} {
 		s := &server{Server: tc.server}
-		err := s.unreachable(t.Context(), &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", tc.errno)})
+		err := serverconn.Unreachable(t.Context(), s.Server, &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", tc.errno)})
 		if err.Reason != tc.reason || err.Fault.Ours() != tc.ours || !strings.Contains(err.Error(), tc.words) {
 			t.Errorf("%s, %s: %s, ours: %v (%v); want %s, ours: %v, and the words %q", tc.server.Network, tc.errno, err.Reason, err.Fault.Ours(), err, tc.reason, tc.ours, tc.words)
 		}
 		if got := verdictOn(err, false); tc.ours && got != inconclusive {
 			t.Errorf("%s: the dial is held against the server", tc.errno)
 		}
-	}
-}
-
-// TestInAPodWithoutIPv6: EADDRNOTAVAIL is also the kernel's answer where the pod has
-// a route and no address of a family. That is no lack of ports: the address is set
-// aside like any that cannot be reached.
-func TestInAPodWithoutIPv6(t *testing.T) {
-	netnstest.RequireRoot(t)
-	pod, router := netnstest.New(t), netnstest.New(t)
-	netnstest.Connect(t, pod, router, netnstest.IPv4)
-	pod.Run(t, "ip", "-6", "address", "flush", "dev", "eth0")
-	pod.Run(t, "ip", "-6", "address", "flush", "dev", "lo")
-	pod.Run(t, "ip", "-6", "route", "add", "default", "dev", "eth0")
-	server := tunnel.Server{Name: "s", Network: "tcp", Address: "[fdcc:99::1]:8090", Mode: tunnel.ModeGRPC}
-	d := newDialer(t, tunnel.TLS{}, hang, server)
-	e := d.endpoint(t)
-	var bare, err error
-	var source error
-	pod.Do(t, func() {
-		_, bare = net.Dial("tcp", server.Address)
-		_, err = e.connectTCP(t.Context())
-		source = sourceless(mustAddrPort("10.99.0.1:8090"), unix.EADDRNOTAVAIL)
-	})
-	if !errors.Is(bare, unix.EADDRNOTAVAIL) {
-		t.Fatalf("the kernel says %v, so this proves nothing", bare)
-	}
-	if is := e.server.unreachable(t.Context(), err); is.Reason != tunnel.ReasonServerUnreachable || is.Fault.Ours() || !strings.Contains(is.Error(), "no address") {
-		t.Errorf("%s: %v; want %s and that there is no address", is.Reason, is, tunnel.ReasonServerUnreachable)
-	}
-	if source != error(unix.EADDRNOTAVAIL) {
-		t.Errorf("a family that the pod has: %v, want the lack of a port", source)
 	}
 }
 
@@ -118,9 +87,9 @@ func TestNoPortsLeft(t *testing.T) {
 	d := newDialer(t, p.client(), time.Second, server)
 	e := d.endpoint(t)
 	d.Dialer.connect = func(ctx context.Context, e *endpoint) (net.Conn, string, *tunnel.Error) {
-		raw, err := (&net.Dialer{Control: limitPorts}).DialContext(ctx, "tcp", e.addr.String())
+		raw, err := (&net.Dialer{Control: limitPorts}).DialContext(ctx, "tcp", e.Addr.String())
 		if err != nil {
-			return nil, "", e.server.unreachable(ctx, sourceless(e.addr, err))
+			return nil, "", e.Unreachable(ctx, err)
 		}
 		_ = raw.Close()
 		return connectTo(ctx, e)

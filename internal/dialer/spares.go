@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
@@ -53,7 +54,7 @@ type spares struct {
 
 // spare is one of them.
 type spare struct {
-	arriving *gatherer
+	arriving *serverconn.Conn
 	files    int // version of the TLS files
 	made     time.Time
 }
@@ -158,7 +159,7 @@ func (s *spares) make() {
 	if err != nil || alpn == alpnHTTP2 {
 		c = nil
 	} else {
-		c.arriving = newGatherer(conn, &e.server.dialer.chunks)
+		c.arriving = e.NewConn(conn)
 	}
 	s.mu.Lock()
 	s.making--
@@ -241,10 +242,10 @@ func (c *spare) usable(files int, now time.Time) bool {
 	}
 	// crypto/tls answers updates of keys where it reads, and a server that does not
 	// read must not hold up a dial.
-	_ = c.arriving.conn.SetWriteDeadline(now)
-	defer c.arriving.conn.SetWriteDeadline(time.Time{}) //nolint:errcheck // it is closed then
-	return c.arriving.poll()
+	_ = c.arriving.Conn.SetWriteDeadline(now)
+	defer c.arriving.Conn.SetWriteDeadline(time.Time{}) //nolint:errcheck // it is closed then
+	return c.arriving.Poll()
 }
 
 // end ends c, of which nobody has heard.
-func (s *spares) end(c *spare) { s.endpoint.server.dialer.part(c.arriving.conn) }
+func (s *spares) end(c *spare) { s.endpoint.server.dialer.part(c.arriving.Conn) }

@@ -199,7 +199,7 @@ func TestSpareIsWaitedFor(t *testing.T) {
 		usual := p.Dialer.connect
 		p.Dialer.connect = func(ctx context.Context, e *endpoint) (conn net.Conn, alpn string, err *tunnel.Error) {
 			if ctx.Err() != nil {
-				return nil, "", e.server.unreachable(ctx, ctx.Err())
+				return nil, "", e.Unreachable(ctx, ctx.Err())
 			}
 			begun <- struct{}{}
 			if err := <-result; err != nil {

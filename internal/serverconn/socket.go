@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package dialer
+package serverconn
 
 import (
 	"crypto/tls"
@@ -16,10 +16,10 @@ import (
 )
 
 const (
-	// chunkSize is how many bytes are taken from a socket at once, at most, and how
+	// MaxPiece is how many bytes are taken from a socket at once, at most, and how
 	// many are received or written at once. Each piece costs system calls, and a
 	// waking up or two, here and at the app.
-	chunkSize = 128 << 10
+	MaxPiece = 128 << 10
 	// recordHeader is the size of a TLS record's header, whose last two bytes
 	// are the length of the rest (RFC 8446, section 5.1).
 	recordHeader = 5
@@ -28,9 +28,9 @@ const (
 )
 
 // chunk is memory for what one read of a socket brings.
-type chunk [chunkSize]byte
+type chunk [MaxPiece]byte
 
-// chunks are those that nobody uses. The zero value is ready; it is safe for
+// chunks are those that are not in use. The zero value is ready; it is safe for
 // concurrent use.
 type chunks struct{ pool sync.Pool }
 
@@ -68,6 +68,9 @@ type socket struct {
 	size     int        // of that
 	broken   error      // writing has failed amid records
 }
+
+// past is a deadline that ends a read that is under way.
+var past = time.Unix(1, 0)
 
 // newSocket returns a socket that reads conn. framed says that TLS reads it in
 // turn: then no Read goes beyond the end of a record, and what TLS has taken is
@@ -157,7 +160,7 @@ func (s *socket) GiveBack() { s.release() }
 func (s *socket) fillPlain(patient bool) {
 	c := s.chunks.get()
 	if !patient {
-		_ = s.SetReadDeadline(longAgo)
+		_ = s.SetReadDeadline(past)
 		defer s.SetReadDeadline(time.Time{})
 	}
 	n, err := s.Conn.Read(c[:])
@@ -245,7 +248,7 @@ func (s *socket) gather(p []byte) (bool, error) {
 	if s.gathered == nil || s.broken != nil {
 		return false, s.broken
 	}
-	if s.size+len(p) > chunkSize {
+	if s.size+len(p) > MaxPiece {
 		s.writeGathered()
 	}
 	s.size += copy(s.gathered[s.size:], p) // a record is no larger than what is free by now

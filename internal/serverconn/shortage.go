@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package dialer
+package serverconn
 
 import (
 	"errors"
@@ -13,16 +13,16 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
-// shortage returns the error of a connection for which we lacked something, which
+// Shortage returns the error of a connection for which we lacked something, which
 // says nothing about the server. It returns nil where err is anything else.
-func (s *server) shortage(err error) *tunnel.Error {
-	short := &tunnel.Error{Reason: tunnel.ReasonMaxConnections, Server: s.Name, Fault: tunnel.FaultProcess}
+func Shortage(server tunnel.Server, err error) *tunnel.Error {
+	short := &tunnel.Error{Reason: tunnel.ReasonMaxConnections, Server: server.Name, Fault: tunnel.FaultProcess}
 	switch {
 	case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE):
 		short.Err = fmt.Errorf("no file left to connect to it: %w; raise the container's limit of open files, or lower --max-connections", err)
 	case errors.Is(err, unix.ENOMEM), errors.Is(err, unix.ENOBUFS):
 		short.Err = fmt.Errorf("no memory left in the kernel to connect to it: %w; raise the container's memory limit, or lower --max-connections", err)
-	case s.Network != tunnel.NetworkUnix && (errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.EAGAIN)):
+	case server.Network != tunnel.NetworkUnix && (errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.EAGAIN)):
 		// connect(2) has both for it. A port is taken for one address of a server, and
 		// free for another. EAGAIN of a Unix socket is the server's queue.
 		short.Reason, short.Fault = tunnel.ReasonNoPort, tunnel.FaultPort

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package dialer
+package serverconn
 
 import (
 	"bufio"
@@ -110,7 +110,7 @@ func writeRecords(t *testing.T) {
 			if r.pause == 0 {
 				u.vanish(t)
 				u.write()
-				u.await(t, func(i *unix.TCPInfo) bool { return i.Unacked > 0 })
+				u.awaitInfo(t, func(i *unix.TCPInfo) bool { return i.Unacked > 0 })
 			} else {
 				u.write()
 				u.awaitPause(t)
@@ -172,10 +172,10 @@ func (u *farUpload) write() {
 // awaitPause waits until the peer has no room for more.
 func (u *farUpload) awaitPause(t *testing.T) {
 	t.Helper()
-	u.await(t, func(i *unix.TCPInfo) bool { return i.Unacked == 0 && i.Notsent_bytes > 0 })
+	u.awaitInfo(t, func(i *unix.TCPInfo) bool { return i.Unacked == 0 && i.Notsent_bytes > 0 })
 }
 
-func (u *farUpload) await(t *testing.T, condition func(*unix.TCPInfo) bool) {
+func (u *farUpload) awaitInfo(t *testing.T, condition func(*unix.TCPInfo) bool) {
 	t.Helper()
 	for deadline := time.Now().Add(hang); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		info, err := sockio.TCPInfo(u.conn.raw)

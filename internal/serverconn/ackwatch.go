@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package dialer
+package serverconn
 
 import (
 	"errors"
@@ -154,6 +154,21 @@ func (c *watchedConn) Close() error {
 		_ = c.limitSilence(ackTimeout)
 	}
 	return c.tcp.Close()
+}
+
+// SetReadBuffer sets SO_RCVBUF of a TCP connection that Connect has returned, in bytes.
+func SetReadBuffer(conn net.Conn, bytes int) {
+	if c, ok := Unwrap(conn).(*watchedConn); ok {
+		_ = c.tcp.SetReadBuffer(bytes)
+	}
+}
+
+// LimitSilence sets TCP_USER_TIMEOUT of a TCP connection that Connect has returned; 0
+// is none.
+func LimitSilence(conn net.Conn, d time.Duration) {
+	if c, ok := Unwrap(conn).(*watchedConn); ok {
+		_ = c.limitSilence(d)
+	}
 }
 
 // limitSilence sets TCP_USER_TIMEOUT (tcp(7)); 0 is none.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package dialer
+package serverconn
 
 import (
 	"bytes"
@@ -8,26 +8,25 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"testing"
 	"time"
 )
 
 // tlsPair returns both ends of a TLS connection over TCP, the client's on a
 // socket, and what is under the server's.
-func tlsPair(t *testing.T, version uint16) (client *gatherer, server *tls.Conn, under *lump) {
+func tlsPair(t *testing.T, version uint16) (client *Conn, server *tls.Conn, under *lump) {
 	t.Helper()
-	p := newPKI(t)
+	certificate, pool := newCertificate(t)
 	l := listen(t)
 	raw, err := net.Dial("tcp", l.Addr().String())
 	must(t, err)
 	accepted, err := l.Accept()
 	must(t, err)
-	under = &lump{Conn: fullStop{accepted}}
-	config := p.serverConfig()
-	config.ClientAuth = tls.NoClientCert
-	server = tls.Server(under, config)
-	conn := tls.Client(fullStop{newSocket(raw, true, new(chunks))}, &tls.Config{
-		RootCAs: p.pool, ServerName: "localhost", MaxVersion: version, DynamicRecordSizingDisabled: true,
+	under = &lump{Conn: closeNotifyConn{accepted}}
+	server = tls.Server(under, &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12})
+	conn := tls.Client(closeNotifyConn{newSocket(raw, true, new(chunks))}, &tls.Config{
+		RootCAs: pool, ServerName: "localhost", MaxVersion: version, DynamicRecordSizingDisabled: true,
 	})
 	t.Cleanup(func() {
 		_ = raw.Close()
@@ -37,7 +36,7 @@ func tlsPair(t *testing.T, version uint16) (client *gatherer, server *tls.Conn, 
 	go func() { shaken <- server.Handshake() }()
 	must(t, conn.Handshake())
 	must(t, await(t, shaken, "the server's handshake"))
-	return newGatherer(conn, new(chunks)), server, under
+	return newConn(conn, new(chunks)), server, under
 }
 
 // lump keeps back what is written, so that it arrives at once.
@@ -94,7 +93,7 @@ func TestGatherTakesAllThatHasArrived(t *testing.T) {
 		var got []byte
 		var pieces int
 		for ; len(got) < 7000; pieces++ {
-			p, err := client.next()
+			p, err := client.Next()
 			must(t, err)
 			got = append(got, p...)
 		}
@@ -110,7 +109,7 @@ func TestGatherTakesAllThatHasArrived(t *testing.T) {
 			t.Error("memory is held while nothing can be read")
 		}
 		under.let(t, len(under.held))
-		p, err := client.next()
+		p, err := client.Next()
 		must(t, err)
 		if got = append(got, p...); !bytes.Equal(got, said) {
 			t.Errorf("received %d bytes %.20q…, want %d", len(got), got, len(said))
@@ -121,7 +120,7 @@ func TestGatherTakesAllThatHasArrived(t *testing.T) {
 // TestGatherEnds: the end comes behind all bytes, also where it arrives with
 // them, and only close_notify is one.
 func TestGatherEnds(t *testing.T) {
-	for name, want := range map[string]error{"close_notify": io.EOF, "FIN": errFullStop, "FIN amid a record": errFullStop} {
+	for name, want := range map[string]error{"close_notify": io.EOF, "FIN": ErrNoCloseNotify, "FIN amid a record": ErrNoCloseNotify} {
 		t.Run(name, func(t *testing.T) {
 			inBothVersions(t, func(t *testing.T, version uint16) {
 				client, server, under := tlsPair(t, version)
@@ -140,13 +139,13 @@ func TestGatherEnds(t *testing.T) {
 				}
 				under.let(t, len(under.held))
 				must(t, under.Conn.Close())
-				p, err := client.next()
+				p, err := client.Next()
 				must(t, err)
 				if string(p) != said {
 					t.Errorf("received %q, want %q", p, said)
 				}
 				for range 2 {
-					if _, err := client.next(); !errors.Is(err, want) {
+					if _, err := client.Next(); !errors.Is(err, want) {
 						t.Errorf("ended with %v, want %v", err, want)
 					}
 				}
@@ -164,23 +163,23 @@ func TestPollSeesTheEnd(t *testing.T) {
 	inBothVersions(t, func(t *testing.T, version uint16) {
 		client, server, _ := tlsPair(t, version)
 		for range 2 { // the first reads session tickets
-			if !client.poll() {
+			if !client.Poll() {
 				t.Error("a connection that stands is dead")
 			}
 		}
 		must(t, server.CloseWrite())
-		eventually(t, "the end", func() bool { return !client.poll() })
+		eventually(t, "the end", func() bool { return !client.Poll() })
 	})
 	t.Run("without a file", func(t *testing.T) {
 		ours, theirs := net.Pipe()
-		client := newGatherer(ours, new(chunks))
+		client := newConn(ours, new(chunks))
 		for range 2 {
-			if !client.poll() {
+			if !client.Poll() {
 				t.Error("a connection that stands is dead")
 			}
 		}
 		_ = theirs.Close()
-		if client.poll() {
+		if client.Poll() {
 			t.Error("a connection that has ended is alive")
 		}
 	})
@@ -191,13 +190,13 @@ func TestPollSeesTheEnd(t *testing.T) {
 func TestWriteTogetherBreaks(t *testing.T) {
 	inBothVersions(t, func(t *testing.T, version uint16) {
 		client, _, _ := tlsPair(t, version)
-		must(t, client.conn.SetWriteDeadline(longAgo))
-		if err := client.socket.writeTogether(client.conn, make([]byte, 2*maxRecord)); !isTimeout(err) {
+		must(t, client.Conn.SetWriteDeadline(past))
+		if err := client.socket.writeTogether(client.Conn, make([]byte, 2*maxRecord)); !errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("a write that was late ended with %v", err)
 		}
-		must(t, client.conn.SetWriteDeadline(time.Time{}))
+		must(t, client.Conn.SetWriteDeadline(time.Time{}))
 		for _, n := range []int{1, 2 * maxRecord} {
-			if err := client.socket.writeTogether(client.conn, make([]byte, n)); err == nil {
+			if err := client.socket.writeTogether(client.Conn, make([]byte, n)); err == nil {
 				t.Errorf("%d bytes were written behind records that were not", n)
 			}
 		}
@@ -210,13 +209,13 @@ func TestCloseMeetsSend(t *testing.T) {
 	inBothVersions(t, func(t *testing.T, version uint16) {
 		client, server, _ := tlsPair(t, version)
 		sent := make(chan error, 1)
-		go func() { sent <- client.socket.writeTogether(client.conn, make([]byte, 64*maxRecord)) }()
+		go func() { sent <- client.socket.writeTogether(client.Conn, make([]byte, 64*maxRecord)) }()
 		got := make([]byte, maxRecord)
 		_, err := io.ReadFull(server, got)
 		must(t, err)
 		closed := make(chan struct{})
 		go func() {
-			sayLast(client.conn)
+			SayLast(client.Conn)
 			close(closed)
 		}()
 		rest, err := io.ReadAll(server)
@@ -236,7 +235,7 @@ func TestWriteTogether(t *testing.T) {
 		for _, n := range []int{1, maxRecord, maxRecord + 1, 2 * maxRecord, 4*maxRecord - 1, 64 * maxRecord} {
 			said := bytes.Repeat([]byte("0123456789abcde\n"), n/16+1)[:n]
 			sent := make(chan error, 1)
-			go func() { sent <- client.socket.writeTogether(client.conn, said) }()
+			go func() { sent <- client.socket.writeTogether(client.Conn, said) }()
 			got := make([]byte, n)
 			_, err := io.ReadFull(server, got)
 			must(t, err)

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package serverconn
+
+import (
+	"crypto/tls"
+	"errors"
+	"net"
+)
+
+// Conn is a connection that is read and written in large pieces. Next returns all that
+// has arrived, while crypto/tls returns one record at a time: each piece costs its
+// receiver a write and perhaps wakes the app. Next never waits for more than the first
+// byte.
+//
+// Send is safe for concurrent use. The other methods are not.
+type Conn struct {
+	Conn   net.Conn // TLS on socket, or socket itself
+	socket *socket
+	chunk  *chunk // holds the last piece; nil while there is none
+	more   bool   // Conn may hold bytes already
+	err    error  // how it has ended, for good
+}
+
+// newConn returns a Conn on conn, which Connect has returned and from which others may
+// have read before.
+func newConn(conn net.Conn, pool *chunks) *Conn {
+	if t, ok := conn.(*tls.Conn); ok {
+		if s := socketUnder(t); s != nil {
+			return &Conn{Conn: conn, socket: s, more: true}
+		}
+	}
+	s := newSocket(conn, false, pool)
+	return &Conn{Conn: s, socket: s}
+}
+
+// socketUnder returns the socket under t, or nil if Connect has not made it.
+func socketUnder(t *tls.Conn) *socket {
+	if f, ok := t.NetConn().(closeNotifyConn); ok {
+		s, _ := f.Conn.(*socket)
+		return s
+	}
+	return nil
+}
+
+// Next returns what has arrived, at least one byte, valid until the next call.
+func (c *Conn) Next() ([]byte, error) {
+	for c.err == nil {
+		if !c.more {
+			c.release()
+			c.socket.await()
+		}
+		if n := c.gather(); n > 0 {
+			return c.chunk[:n], nil
+		}
+	}
+	c.release()
+	return nil, c.err
+}
+
+// gather reads what has arrived, possibly nothing that can be passed on yet.
+func (c *Conn) gather() (n int) {
+	if c.chunk == nil {
+		c.chunk = c.socket.chunks.get()
+	}
+	c.socket.hurried = true
+	defer func() { c.socket.hurried = false }()
+	for {
+		m, err := c.Conn.Read(c.chunk[n:])
+		n += m
+		if err != nil {
+			c.more = false
+			if !errors.Is(err, errNothingYet) {
+				c.err = err
+			}
+			return n
+		}
+		if n == MaxPiece {
+			c.more = true
+			return n
+		}
+		if c.socket.empty() {
+			// TLS has passed on all that it has: it holds one record at most.
+			c.more = false
+			return n
+		}
+	}
+}
+
+// Poll reports whether the connection stands, as far as can be told without
+// waiting, and has brought nothinc.
+func (c *Conn) Poll() bool {
+	c.socket.poll()
+	n := c.gather()
+	c.release()
+	return n == 0 && c.err == nil
+}
+
+func (c *Conn) release() {
+	if c.chunk != nil {
+		c.socket.chunks.put(c.chunk)
+		c.chunk = nil
+	}
+}
+
+// Leave lets go of the last piece, which its receiver may still be readinc.
+func (c *Conn) Leave() { c.chunk = nil }
+
+// Send writes p.
+func (c *Conn) Send(p []byte) error { return c.socket.writeTogether(c.Conn, p) }
+
+// NewConn returns a Conn on conn, which Connect has returned. The caller may have read
+// from conn before.
+func (e *Endpoint) NewConn(conn net.Conn) *Conn { return newConn(conn, &e.connector.chunks) }
+
+// MoveTo makes conn, which Connect has returned, read from and write to below instead
+// of its own socket. It returns what takes conn's place, or nil if conn was made in
+// another way.
+func MoveTo(conn, below net.Conn) net.Conn {
+	t, ok := conn.(*tls.Conn)
+	if !ok {
+		return below
+	}
+	s := socketUnder(t)
+	if s == nil {
+		return nil
+	}
+	// What arrives is not cut into records any more.
+	s.Conn, s.file, s.records.on = below, false, false
+	return conn
+}

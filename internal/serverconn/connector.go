@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package serverconn
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/shoot-proxy/proxy-client/internal/tlsfiles"
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+)
+
+// Connector makes connections to servers. It holds what they share: the TLS files,
+// the watch over what they send, and memory for what they receive.
+type Connector struct {
+	files     *tlsfiles.Files
+	keepalive time.Duration
+	acks      ackWatch
+	chunks    chunks
+}
+
+// NewConnector returns a Connector. keepalive is how long a connection is idle until
+// TCP asks for an answer.
+func NewConnector(files *tlsfiles.Files, keepalive time.Duration) *Connector {
+	return &Connector{files: files, keepalive: keepalive}
+}
+
+// Endpoint returns the place of server at addr, which is zero for a Unix socket.
+func (c *Connector) Endpoint(server tunnel.Server, addr netip.AddrPort) *Endpoint {
+	return &Endpoint{Server: server, Addr: addr, connector: c}
+}
+
+// Close ends what watches over connections. Call it when all of them are closed.
+func (c *Connector) Close() { c.acks.stop() }

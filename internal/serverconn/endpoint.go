@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package serverconn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+)
+
+const (
+	agentsPort = 8091 // upstream's default, for the agents
+	// ServersPort is the clause of an error that says which port is meant.
+	ServersPort = "the servers' is usually 8090"
+)
+
+// Endpoint is one place where a server is reached: one of its addresses, or its Unix
+// socket.
+type Endpoint struct {
+	Server tunnel.Server
+	Addr   netip.AddrPort // zero for a Unix socket
+
+	connector *Connector
+}
+
+// Address is where the endpoint is, for people and for net.Dial.
+func (e *Endpoint) Address() string {
+	if !e.Addr.IsValid() {
+		return e.Server.Address
+	}
+	return e.Addr.String()
+}
+
+// Unreachable is the error of a server to which there was no connection when
+// ctx or err ended the wait for it.
+func Unreachable(ctx context.Context, server tunnel.Server, err error) *tunnel.Error {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return &tunnel.Error{Reason: tunnel.ReasonCancelled, Server: server.Name, Err: err}
+	}
+	if short := Shortage(server, err); short != nil {
+		return short
+	}
+	return &tunnel.Error{Reason: tunnel.ReasonServerUnreachable, Server: server.Name, Err: err, Fault: tunnel.FaultUnreachable}
+}
+
+// Unreachable is the error of the endpoint's server, of which there was no connection
+// when ctx or err ended the wait for it.
+func (e *Endpoint) Unreachable(ctx context.Context, err error) *tunnel.Error {
+	return Unreachable(ctx, e.Server, err)
+}
+
+// WrongServer is the error of a server that is another than the one that is meant.
+// It does not change by itself.
+func (e *Endpoint) WrongServer(err error) *tunnel.Error {
+	return &tunnel.Error{Reason: tunnel.ReasonProtocol, Server: e.Server.Name, Err: err, Fault: tunnel.FaultUnusable}
+}
+
+// NoHTTP2 is the error of a server that speaks HTTP/1.1 where gRPC was meant.
+func (e *Endpoint) NoHTTP2(err error) *tunnel.Error {
+	return e.WrongServer(fmt.Errorf("it does not speak gRPC (%w): for an http-connect server use %s", err, e.OtherMode(tunnel.ModeHTTPConnect)))
+}
+
+// OtherMode is what a person has to set for a server that speaks mode.
+func (e *Endpoint) OtherMode(mode tunnel.Mode) string {
+	if e.Server.Network == tunnel.NetworkUnix { // where auto finds out nothing
+		return "--mode=" + string(mode)
+	}
+	return fmt.Sprintf("--mode=%s, or auto", mode)
+}
+
+// SettingsFrame is the type of HTTP/2's SETTINGS frame (RFC 9113, section 6.5).
+const SettingsFrame = 4

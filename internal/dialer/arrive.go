@@ -47,7 +47,7 @@ func (s *stream) Message(p []byte) {
 func (s *stream) take(data []byte, cost int) bool {
 	switch {
 	case s.phase == open && len(data) > 0:
-		s.inbox.put(&s.dialer().segments, data, cost)
+		s.inbox.put(&s.shared().segments, data, cost)
 		if s.receiving && s.inbox.bytes >= largeSegment {
 			s.changed.Broadcast() // it has enough to do
 		}
@@ -137,7 +137,7 @@ func (s *stream) dialed(err *tunnel.Error, inOrder bool) {
 
 // answer returns nil where the connection stands. The caller holds mu.
 func (s *stream) answer(pkt *client.Packet) *tunnel.Error {
-	name := s.endpoint.server.Name
+	name := s.endpoint.Server.Name
 	switch pkt.Type {
 	case client.PacketType_DIAL_RSP:
 		rsp := pkt.GetDialResponse()

@@ -48,7 +48,7 @@ func TestCeiling(t *testing.T) {
 			p := newPKI(t)
 			hostile, wires := p.serveTampered(t, echoing)
 			d := newDialer(t, p.client(), hang, hostile, p.serveGRPC(t, tunnel.ModeGRPC, echoing))
-			d.quota = quota.New(limit)
+			d.grpc.Quota = quota.New(limit)
 			beside := d.bystander(t, 1)
 			var conns []tunnel.Conn
 			for range connections {
@@ -98,7 +98,7 @@ func TestCeiling(t *testing.T) {
 			if most = max(most, live()); most > before+limit+fixed {
 				t.Errorf("the heap grew from %d to %d bytes, of a quota of %d", before, most, limit)
 			}
-			eventually(t, "no more to be held than the quota", func() bool { return d.quota.Held() <= limit })
+			eventually(t, "no more to be held than the quota", func() bool { return d.grpc.Quota.Held() <= limit })
 			beside.lives()
 			letGo()
 			for _, conn := range conns {
@@ -108,7 +108,7 @@ func TestCeiling(t *testing.T) {
 				t.Errorf("%d connections of %d had to go", ended, connections)
 			}
 			// The bystander holds the segment that it has received last.
-			eventually(t, "nothing else to be held any more", func() bool { return d.quota.Held() <= smallSegment })
+			eventually(t, "nothing else to be held any more", func() bool { return d.grpc.Quota.Held() <= smallSegment })
 		})
 	}
 }
@@ -142,7 +142,7 @@ func TestUnansweredDialsHoldLittle(t *testing.T) {
 		}
 	})
 	d := newDialer(t, p.client(), hang, hostile)
-	d.quota = quota.New(64 << 20)
+	d.grpc.Quota = quota.New(64 << 20)
 	e := d.endpoint(t)
 	must(t, func() error {
 		if err := e.reach(t.Context()); err != nil {
@@ -150,18 +150,18 @@ func TestUnansweredDialsHoldLittle(t *testing.T) {
 		}
 		return nil
 	}())
-	before := d.quota.Held()
+	before := d.grpc.Quota.Held()
 	var streams []*stream
 	for range dials {
-		s, err := e.open(t.Context())
+		s, err := e.grpc().open(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
 		streams = append(streams, s)
 		s.say(&client.Packet{Type: client.PacketType_DIAL_REQ})
 	}
-	eventually(t, "half an answer to each", func() bool { return d.quota.Held()-before >= dials*(maxAnswer-1) })
-	if held := d.quota.Held() - before; held > 2*dials*maxAnswer {
+	eventually(t, "half an answer to each", func() bool { return d.grpc.Quota.Held()-before >= dials*(maxAnswer-1) })
+	if held := d.grpc.Quota.Held() - before; held > 2*dials*maxAnswer {
 		t.Errorf("%d dials without an answer hold %d bytes", dials, held)
 	}
 	for _, s := range streams {
@@ -169,7 +169,7 @@ func TestUnansweredDialsHoldLittle(t *testing.T) {
 		s.finish(tunnel.ErrClosed)
 		s.mu.Unlock()
 	}
-	if held := d.quota.Held() - before; held != 0 {
+	if held := d.grpc.Quota.Held() - before; held != 0 {
 		t.Errorf("%d bytes are held for nothing", held)
 	}
 }

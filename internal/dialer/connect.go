@@ -35,7 +35,7 @@ const (
 var longAgo = time.Unix(1, 0)
 
 // dialConnect asks for dst with HTTP CONNECT on conn.
-func (e *endpoint) dialConnect(ctx context.Context, conn net.Conn, dst netip.AddrPort, hold tunnel.Hold) (tunnel.Conn, *tunnel.Error) {
+func (e *connectDialer) dialConnect(ctx context.Context, conn net.Conn, dst netip.AddrPort, hold tunnel.Hold) (tunnel.Conn, *tunnel.Error) {
 	c := newConnectConn(e, e.NewConn(conn))
 	serverconn.SetReadBuffer(conn, connectBuffer)
 	if err := c.dial(ctx, dst, hold); err != nil {
@@ -51,10 +51,10 @@ func (e *endpoint) dialConnect(ctx context.Context, conn net.Conn, dst netip.Add
 // While the answer is awaited, the server's kernel has to acknowledge as soon as
 // that of an address has to take a connection. TCP_USER_TIMEOUT can be that limit:
 // nothing but the request is sent, for which any receive window has room.
-func (e *endpoint) dialReady(ctx context.Context, ready *spare, dst netip.AddrPort, hold tunnel.Hold) (conn tunnel.Conn, err *tunnel.Error, dead bool) {
+func (e *connectDialer) dialReady(ctx context.Context, ready *spare, dst netip.AddrPort, hold tunnel.Hold) (conn tunnel.Conn, err *tunnel.Error, dead bool) {
 	c := newConnectConn(e, ready.arriving)
 	serverconn.SetReadBuffer(c.conn, connectBuffer)
-	several := e.server.dialer.several()
+	several := e.owner.Several()
 	if several {
 		serverconn.LimitSilence(c.conn, serverconn.AddressTimeout)
 	}
@@ -86,11 +86,11 @@ func (c *connectConn) dial(ctx context.Context, dst netip.AddrPort, hold tunnel.
 		if hold != nil {
 			end = hold()
 		}
-		c.endpoint.server.dialer.background.Go(func() {
+		c.endpoint.shared.Background.Go(func() {
 			defer end()
 			c.abandon()
 		})
-		return noAnswer(ctx, c.endpoint.server.Name)
+		return noAnswer(ctx, c.endpoint.Server.Name)
 	}
 	if err != nil {
 		_ = c.conn.Close()
@@ -132,11 +132,11 @@ func (c *connectConn) answer() *tunnel.Error {
 		case v == headRefused && err != nil:
 			return c.refused(status, rest)
 		case v == headGarbage, len(head) > maxHead:
-			return &tunnel.Error{Reason: tunnel.ReasonProtocol, Server: c.endpoint.server.Name, Err: fmt.Errorf("%w: its answer to CONNECT begins %.60q", tunnel.ErrProtocol, head)}
+			return &tunnel.Error{Reason: tunnel.ReasonProtocol, Server: c.endpoint.Server.Name, Err: fmt.Errorf("%w: its answer to CONNECT begins %.60q", tunnel.ErrProtocol, head)}
 		case v == headHTTP2:
-			return &tunnel.Error{Reason: tunnel.ReasonProtocol, Server: c.endpoint.server.Name, Err: fmt.Errorf("%w: %w", tunnel.ErrProtocol, errSettings), Fault: tunnel.FaultServer}
+			return &tunnel.Error{Reason: tunnel.ReasonProtocol, Server: c.endpoint.Server.Name, Err: fmt.Errorf("%w: %w", tunnel.ErrProtocol, ErrSettings), Fault: tunnel.FaultServer}
 		case errors.Is(err, io.EOF):
-			return &tunnel.Error{Reason: tunnel.ReasonProtocol, Server: c.endpoint.server.Name, Err: fmt.Errorf("%w: %w to CONNECT; is it an http-connect server (--mode)?", tunnel.ErrProtocol, errNoAnswer), Fault: tunnel.FaultServer}
+			return &tunnel.Error{Reason: tunnel.ReasonProtocol, Server: c.endpoint.Server.Name, Err: fmt.Errorf("%w: %w to CONNECT; is it an http-connect server (--mode)?", tunnel.ErrProtocol, ErrNoAnswer), Fault: tunnel.FaultServer}
 		case err != nil:
 			return c.lost(err)
 		}
@@ -148,19 +148,19 @@ func (c *connectConn) answer() *tunnel.Error {
 const greeting = "OPTIONS * HTTP/1.1\r\nHost: proxy-server\r\nUser-Agent: shoot-proxy\r\nConnection: close\r\n\r\n"
 
 var (
-	// errSettings is wrapped by the error of a server that speaks HTTP/2 where HTTP/1.1
+	// ErrSettings is wrapped by the error of a server that speaks HTTP/2 where HTTP/1.1
 	// was meant.
-	errSettings = errors.New("it speaks HTTP/2")
-	// errNoAnswer is wrapped by the error of a server that has ended the connection
+	ErrSettings = errors.New("it speaks HTTP/2")
+	// ErrNoAnswer is wrapped by the error of a server that has ended the connection
 	// without a word. grpc-go's does so where ALPN has not chosen HTTP/2
 	// (ServerHandshake in its package credentials).
-	errNoAnswer = errors.New("it closed the connection without an answer")
+	ErrNoAnswer = errors.New("it closed the connection without an answer")
 )
 
 // greetHTTP returns nil where the server on conn answers. A handshake alone says
 // little: with TLS 1.3 a client certificate is refused only after it, and a Unix
 // socket takes connections for a process that hangs.
-func (e *endpoint) greetHTTP(ctx context.Context, conn net.Conn) *tunnel.Error {
+func (e *connectDialer) greetHTTP(ctx context.Context, conn net.Conn) *tunnel.Error {
 	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(longAgo) })()
 	// Where it cannot be written, the answer says why.
 	_, _ = io.WriteString(conn, greeting)
@@ -173,18 +173,18 @@ func (e *endpoint) greetHTTP(ctx context.Context, conn net.Conn) *tunnel.Error {
 	case err == nil && string(answer) == statusPrefix:
 		return nil
 	case err == nil && isSettings(answer):
-		return e.WrongServer(fmt.Errorf("%w, which --mode=http-connect does not fit: use %s", errSettings, e.OtherMode(tunnel.ModeGRPC)))
+		return e.WrongServer(fmt.Errorf("%w, which --mode=http-connect does not fit: use %s", ErrSettings, e.OtherMode(tunnel.ModeGRPC)))
 	case err == nil:
 		return e.WrongServer(fmt.Errorf("its answer to an HTTP/1.1 request begins %q: is the port right? %s", answer, serverconn.ServersPort))
 	case n == 0 && !isTimeout(err):
-		err = fmt.Errorf("%w: %w", errNoAnswer, err)
+		err = fmt.Errorf("%w: %w", ErrNoAnswer, err)
 	}
 	return e.Unreachable(ctx, fmt.Errorf("no HTTP/1.1 answer from %s: %w; is it an http-connect server (--mode)?", e.Address(), err))
 }
 
 // refused is the error of an answer other than 200, with the text behind it.
 func (c *connectConn) refused(status int, text []byte) *tunnel.Error {
-	e := classify(c.endpoint.server.Name, string(text))
+	e := classify(c.endpoint.Server.Name, string(text))
 	if e.Reason != tunnel.ReasonOther {
 		return e
 	}
@@ -220,7 +220,7 @@ func (c *connectConn) lost(err error) *tunnel.Error {
 	if _, ok := serverconn.RemoteAlert(err); ok {
 		return c.endpoint.Alerted(err)
 	}
-	e := &tunnel.Error{Reason: tunnel.ReasonServerUnreachable, Server: c.endpoint.server.Name, Err: fmt.Errorf("%w: %w", tunnel.ErrBroken, err), Fault: tunnel.FaultServer}
+	e := &tunnel.Error{Reason: tunnel.ReasonServerUnreachable, Server: c.endpoint.Server.Name, Err: fmt.Errorf("%w: %w", tunnel.ErrBroken, err), Fault: tunnel.FaultServer}
 	if isTimeout(err) {
 		e.Err = errGaveUp
 	}
@@ -243,12 +243,12 @@ func (c *connectConn) abandon() {
 
 // part ends a connection on which nothing is awaited any more, in the background, so
 // that the server is the first to end it.
-func (d *Dialer) part(conn net.Conn) {
-	if d.life.Err() != nil { // the process is about to end
+func (s *connectShared) part(conn net.Conn) {
+	if s.Life.Err() != nil { // the process is about to end
 		_ = conn.Close()
 		return
 	}
-	d.background.Go(func() {
+	s.Background.Go(func() {
 		defer conn.Close()
 		_ = conn.SetDeadline(time.Now().Add(closeGrace))
 		defer serverconn.SayLast(conn)()

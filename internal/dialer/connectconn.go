@@ -31,7 +31,7 @@ const (
 // the bytes are the target's, and the end of the TLS stream is the target's
 // end.
 type connectConn struct {
-	endpoint *endpoint
+	endpoint *connectDialer
 	conn     net.Conn
 	arriving *serverconn.Conn // reads conn behind the answer; under receiving
 
@@ -50,12 +50,12 @@ type connectConn struct {
 	verdict error        // what Receive returns from now on
 }
 
-func newConnectConn(e *endpoint, arriving *serverconn.Conn) *connectConn {
+func newConnectConn(e *connectDialer, arriving *serverconn.Conn) *connectConn {
 	return &connectConn{endpoint: e, conn: arriving.Conn, arriving: arriving, receiving: newTurn()}
 }
 
 // Server implements Conn.
-func (c *connectConn) Server() string { return c.endpoint.server.Name }
+func (c *connectConn) Server() string { return c.endpoint.Server.Name }
 
 // Send implements Conn.
 func (c *connectConn) Send(p []byte) error {
@@ -150,7 +150,7 @@ func (c *connectConn) closedInHaste(err error) bool {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), hasteCheck)
 	defer cancel()
-	conn, _, lost := c.endpoint.server.dialer.connect(ctx, c.endpoint)
+	conn, _, lost := c.endpoint.owner.NewConnection(ctx)
 	if lost != nil {
 		return interrupted(ctx) && c.endpoint.listens()
 	}
@@ -160,10 +160,10 @@ func (c *connectConn) closedInHaste(err error) bool {
 
 // listens reports whether somebody has the endpoint's port open, even one who
 // answers nothing: a server that hangs is there, one that was killed is not.
-func (e *endpoint) listens() bool {
+func (e *connectDialer) listens() bool {
 	ctx, cancel := context.WithTimeout(context.Background(), listenCheck)
 	defer cancel()
-	conn, err := e.ConnectTCP(ctx, e.server.dialer.several())
+	conn, err := e.ConnectTCP(ctx, e.owner.Several())
 	if err == nil {
 		_ = conn.Close()
 	}
@@ -175,7 +175,7 @@ func (c *connectConn) Close() error {
 	if c.closing.Swap(true) {
 		return nil
 	}
-	c.endpoint.server.dialer.background.Go(c.hangUp)
+	c.endpoint.shared.Background.Go(c.hangUp)
 	return nil
 }
 
@@ -193,5 +193,5 @@ func (c *connectConn) hangUp() {
 	c.receiving.Unlock()
 	awaitFIN()
 	_ = c.conn.Close()
-	c.endpoint.load.Add(-1)
+	c.endpoint.owner.ConnectionEnded()
 }

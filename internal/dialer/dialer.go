@@ -14,7 +14,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -66,22 +65,18 @@ type Dialer struct {
 	connector *serverconn.Connector
 	log       *slog.Logger
 	metrics   *Metrics
-	quota     *quota.Quota
 	resolver  resolver
 	connect   func(context.Context, *endpoint) (net.Conn, string, *tunnel.Error) // connectTo
 	random    func() float64
 
-	mostSpares int          // ready-made connections of an endpoint
-	files      int64        // that the process may have open
-	linkFiles  atomic.Int64 // links, each of which has one
-
-	firstStream uint32 // number of a link's first stream; set by tests
+	files       int64 // that the process may have open
+	grpc        grpcShared
+	httpConnect connectShared
 
 	found     chan struct{} // closed when an address of any server is known
 	foundOnce sync.Once
 
-	picking  sync.Mutex // one dial chooses after the other
-	segments segments   // for what arrives of connections in gRPC mode
+	picking sync.Mutex // one dial chooses after the other
 
 	life       context.Context // of what is not any one dial's
 	die        context.CancelFunc
@@ -98,12 +93,13 @@ func New(cfg Config) (*Dialer, error) {
 		log: cfg.Logger, metrics: cfg.Metrics, resolver: cfg.resolver, connect: cfg.connect, random: cfg.random,
 	}
 	d.connector = serverconn.NewConnector(d.certs, cfg.Keepalive)
-	d.mostSpares, d.files, d.found = affordableSpares(), openFiles(), make(chan struct{})
+	d.files, d.found = openFiles(), make(chan struct{})
 	if d.resolver == nil {
 		d.resolver = net.DefaultResolver
 	}
-	if d.quota = cfg.Quota; d.quota == nil {
-		d.quota = quota.New(math.MaxInt)
+	held := cfg.Quota
+	if held == nil {
+		held = quota.New(math.MaxInt)
 	}
 	if d.connect == nil {
 		d.connect = connectTo
@@ -112,6 +108,8 @@ func New(cfg Config) (*Dialer, error) {
 		d.random = rand.Float64
 	}
 	d.life, d.die = context.WithCancel(context.Background())
+	d.grpc = grpcShared{Metrics: d.metrics.grpc, Quota: held, Background: &d.background, Files: d.certs.Version, AffordsFile: d.affordsFile}
+	d.httpConnect = connectShared{Background: &d.background, Life: d.life, Files: d.certs.Version, MostSpares: affordableSpares()}
 	for _, s := range cfg.Servers {
 		d.servers = append(d.servers, newServer(s, d))
 	}
@@ -185,7 +183,7 @@ func (d *Dialer) Close() error {
 	d.die()
 	for _, s := range d.servers {
 		for _, e := range s.known() {
-			e.spares.close()
+			e.close()
 		}
 	}
 	d.background.Wait()

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -42,9 +43,11 @@ type endpoint struct {
 	*serverconn.Endpoint
 	server *server
 	looks  *attempts // at whether it can be reached
-	spares *spares   // in http-connect mode
 	gone   context.Context
 	depart context.CancelFunc // ends gone: for new dials the address is the server's no more
+
+	// protocols has each mode that a server may speak. It does not change.
+	protocols map[tunnel.Mode]protocol
 
 	load atomic.Int64 // connections, and dials
 	up   atomic.Bool  // whether the last look succeeded and its connection lasts
@@ -56,14 +59,13 @@ type endpoint struct {
 	aside   setAside
 	waiting int       // dials
 	since   time.Time // when a dial was last answered, or the first of those waiting began
-	links   links     // carry the streams in gRPC mode
 }
 
 func newEndpoint(s *server, addr netip.AddrPort) *endpoint {
 	e := &endpoint{Endpoint: s.dialer.connector.Endpoint(s.Server, addr), server: s, wake: make(chan struct{}, 1)}
 	e.looks = &attempts{background: &s.dialer.background, run: e.look, pause: lookPause}
 	e.gone, e.depart = context.WithCancel(s.dialer.life)
-	e.spares = newSpares(e)
+	e.protocols = protocolsOf(e)
 	return e
 }
 
@@ -118,37 +120,31 @@ func (e *endpoint) dial(ctx context.Context, dst netip.AddrPort, hold tunnel.Hol
 	if err := e.prepare(ctx); err != nil {
 		return nil, err
 	}
-	if e.server.speaks() == tunnel.ModeGRPC {
-		return e.dialGRPC(ctx, dst)
-	}
-	if ready := e.spares.take(ctx); ready != nil {
-		conn, err, dead := e.dialReady(ctx, ready, dst, hold)
-		if !dead {
-			return conn, err
+	conn, err, fit := e.protocols[e.mode()].Dial(ctx, dst, hold)
+	switch fit {
+	case serverconn.Fits:
+		return conn, err
+	case serverconn.SpeaksHTTP2:
+		e.server.learn(tunnel.ModeGRPC, alpnHTTP2)
+	case serverconn.Unclear:
+		// It may speak something else, which a look finds out.
+		if looked := e.reach(ctx); looked != nil && looked.Fault.Lasting() {
+			return nil, looked
+		}
+		if e.server.speaks() != tunnel.ModeGRPC {
+			return nil, err
 		}
 	}
-	conn, alpn, err := e.server.dialer.connect(ctx, e)
-	if err != nil {
-		return nil, err
+	conn, err, _ = e.protocols[tunnel.ModeGRPC].Dial(ctx, dst, hold)
+	return conn, err
+}
+
+// mode returns the mode in which a dial speaks to the server now.
+func (e *endpoint) mode() tunnel.Mode {
+	if mode := e.server.speaks(); mode != tunnel.ModeAuto {
+		return mode
 	}
-	if e.server.modeBy(alpn) == tunnel.ModeGRPC {
-		_ = conn.Close()
-		e.server.learn(tunnel.ModeGRPC, alpn)
-		return e.dialGRPC(ctx, dst)
-	}
-	defer e.spares.replenish()
-	tunnelled, err := e.dialConnect(ctx, conn, dst, hold)
-	if err == nil || !errors.Is(err, errSettings) && !errors.Is(err, errNoAnswer) {
-		return tunnelled, err
-	}
-	// It may speak something else, which a look finds out.
-	if looked := e.reach(ctx); looked != nil && looked.Fault.Lasting() {
-		return nil, looked
-	}
-	if e.server.speaks() == tunnel.ModeGRPC {
-		return e.dialGRPC(ctx, dst)
-	}
-	return nil, err
+	return tunnel.ModeHTTPConnect
 }
 
 // prepare waits for a look where a dial would otherwise fail, or do the same by
@@ -156,9 +152,9 @@ func (e *endpoint) dial(ctx context.Context, dst netip.AddrPort, hold tunnel.Hol
 // could not be reached. A shared connection that lasts is worth a try.
 func (e *endpoint) prepare(ctx context.Context) *tunnel.Error {
 	e.mu.Lock()
-	unreachable := e.aside.unreachable && len(e.links.inUse) == 0
+	unreachable := e.aside.unreachable
 	e.mu.Unlock()
-	if !unreachable && e.server.speaks() != tunnel.ModeAuto {
+	if (!unreachable || e.keepsAny()) && e.server.speaks() != tunnel.ModeAuto {
 		return nil
 	}
 	return e.reach(ctx)
@@ -179,7 +175,7 @@ func (e *endpoint) look() *tunnel.Error {
 	defer cancel()
 	err := e.greet(ctx)
 	if e.gone.Err() != nil {
-		return e.departed()
+		return e.Departed()
 	}
 	if err != nil && err.Fault.Ours() {
 		return err
@@ -192,7 +188,7 @@ func (e *endpoint) look() *tunnel.Error {
 	}
 	e.mu.Unlock()
 	if err != nil {
-		e.spares.drop()
+		e.failed()
 		e.server.refresh()
 		e.poke()
 		e.setUp(false, err)
@@ -202,22 +198,23 @@ func (e *endpoint) look() *tunnel.Error {
 	return nil
 }
 
-// departed is the error of an endpoint for which gone has ended.
-func (e *endpoint) departed() *tunnel.Error {
+// Departed is the error of an endpoint for which gone has ended.
+func (e *endpoint) Departed() *tunnel.Error {
 	return &tunnel.Error{Reason: tunnel.ReasonServerUnreachable, Server: e.server.Name, Err: errDeparted, Fault: tunnel.FaultUnreachable}
 }
 
+// greet connects, finds out the mode of the server if that is not known, and greets
+// the server in it.
 func (e *endpoint) greet(ctx context.Context) *tunnel.Error {
 	files := e.server.dialer.certs.Version()
-	conn, alpn, err := e.server.dialer.connect(ctx, e)
+	conn, alpn, err := e.NewConnection(ctx)
 	if err != nil {
 		return err
 	}
 	mode := e.server.modeBy(alpn)
 	if mode != tunnel.ModeGRPC {
-		err = e.greetHTTP(ctx, conn)
-		e.server.dialer.part(conn)
-		settings := err != nil && errors.Is(err, errSettings)
+		err = e.protocols[tunnel.ModeHTTPConnect].Greet(ctx, conn, files)
+		settings := err != nil && errors.Is(err, ErrSettings)
 		switch {
 		case err == nil:
 			e.server.learn(tunnel.ModeHTTPConnect, alpn)
@@ -229,12 +226,35 @@ func (e *endpoint) greet(ctx context.Context) *tunnel.Error {
 			return err
 		}
 		// It speaks HTTP/2, and something in between has left ALPN out.
-		if conn, _, err = e.server.dialer.connect(ctx, e); err != nil {
+		if conn, _, err = e.NewConnection(ctx); err != nil {
 			return err
 		}
 	}
 	e.server.learn(tunnel.ModeGRPC, alpn)
-	return e.join(ctx, conn, files)
+	return e.protocols[tunnel.ModeGRPC].Greet(ctx, conn, files)
+}
+
+// NewConnection connects as a dial does.
+func (e *endpoint) NewConnection(ctx context.Context) (net.Conn, string, *tunnel.Error) {
+	return e.server.dialer.connect(ctx, e)
+}
+
+// Reach is reach, for what speaks to the endpoint.
+func (e *endpoint) Reach(ctx context.Context) *tunnel.Error { return e.reach(ctx) }
+
+// Gone ends when the address is the server's no more.
+func (e *endpoint) Gone() context.Context { return e.gone }
+
+// Several reports whether there is a choice of endpoints.
+func (e *endpoint) Several() bool { return e.server.dialer.several() }
+
+// ConnectionEnded counts a connection that is over.
+func (e *endpoint) ConnectionEnded() { e.load.Add(-1) }
+
+// Patient reports whether a dial that began at began has waited long enough for a
+// missing answer to mean something.
+func (e *endpoint) Patient(began time.Time) bool {
+	return time.Since(began) >= min(doubt, e.server.dialer.timeout/2)
 }
 
 // judge draws the consequences from a dial that began at began and ended with
@@ -245,7 +265,7 @@ func (e *endpoint) judge(ctx context.Context, err *tunnel.Error, began time.Time
 	e.mu.Lock()
 	old := e.aside
 	e.waiting--
-	judged := verdictOn(err, interrupted(ctx) && !d.patient(began))
+	judged := verdictOn(err, interrupted(ctx) && !e.Patient(began))
 	switch judged {
 	case answered:
 		e.aside.succeeded()
@@ -258,7 +278,7 @@ func (e *endpoint) judge(ctx context.Context, err *tunnel.Error, began time.Time
 	is := e.aside
 	e.mu.Unlock()
 	if judged == failed {
-		e.spares.drop()
+		e.failed()
 	}
 	level := slog.LevelDebug
 	if d.several() {
@@ -276,12 +296,6 @@ func (e *endpoint) judge(ctx context.Context, err *tunnel.Error, began time.Time
 	if is.unreachable {
 		e.server.refresh()
 	}
-}
-
-// patient reports whether a dial that began at began has waited long enough for
-// a missing answer to mean something.
-func (d *Dialer) patient(began time.Time) bool {
-	return time.Since(began) >= min(doubt, d.timeout/2)
 }
 
 // verdict is what a dial's end says about the endpoint.

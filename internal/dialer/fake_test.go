@@ -345,3 +345,10 @@ func (d *Dialer) lookUpAll(ctx context.Context) error {
 	}
 	return nil
 }
+
+// grpc and connect are what dials through the endpoint in either mode.
+func (e *endpoint) grpc() *grpcDialer { return e.protocols[tunnel.ModeGRPC].(*grpcDialer) }
+
+func (e *endpoint) connect() *connectDialer {
+	return e.protocols[tunnel.ModeHTTPConnect].(*connectDialer)
+}

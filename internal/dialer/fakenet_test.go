@@ -335,7 +335,7 @@ func (n *fakeNet) end(d *Dialer) {
 			if load := e.load.Load(); load != 0 {
 				n.t.Errorf("%s is left with a load of %d", e.Addr, load)
 			}
-			if len(e.links.inUse) > 0 {
+			if len(e.grpc().links.inUse) > 0 {
 				n.t.Errorf("%s is left with its shared connection", e.Addr)
 			}
 		}

@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"context"
 	"io"
-	"log/slog"
 	"net"
 	"net/netip"
 	"path/filepath"
@@ -21,7 +20,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/shoot-proxy/proxy-client/internal/quota"
 	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
@@ -29,12 +27,25 @@ import (
 // newModelConnect returns a connection in http-connect mode on conn, before it
 // has dialled. Unix socket socket says whether the server lives.
 func newModelConnect(conn net.Conn, socket string) *connectConn {
-	d := &Dialer{quota: quota.New(1 << 20), log: slog.New(slog.DiscardHandler), metrics: modelMetrics(), connect: connectTo}
-	s := &server{Server: tunnel.Server{Name: "model", Network: tunnel.NetworkUnix, Address: socket}, dialer: d}
-	e := &endpoint{Endpoint: serverconn.NewConnector(nil, 0).Endpoint(s.Server, netip.AddrPort{}), server: s}
-	e.load.Add(1) // for the dial, as claim does
+	to := serverconn.NewConnector(nil, 0).Endpoint(tunnel.Server{Name: "model", Network: tunnel.NetworkUnix, Address: socket}, netip.AddrPort{})
+	owner := &modelConnectOwner{to: to}
+	owner.load.Add(1) // for the dial, as claim does
+	e := newConnectDialer(to, owner, &connectShared{Background: new(sync.WaitGroup), Life: context.Background(), Files: func() int { return 0 }})
 	return newConnectConn(e, e.NewConn(conn))
 }
+
+// modelConnectOwner is an endpoint of which nothing but its load is kept.
+type modelConnectOwner struct {
+	to   *serverconn.Endpoint
+	load atomic.Int64
+}
+
+func (o *modelConnectOwner) NewConnection(ctx context.Context) (net.Conn, string, *tunnel.Error) {
+	return o.to.Connect(ctx, nil, false)
+}
+func (*modelConnectOwner) Gone() context.Context { return context.Background() }
+func (*modelConnectOwner) Several() bool         { return false }
+func (o *modelConnectOwner) ConnectionEnded()    { o.load.Add(-1) }
 
 // lastWord is how a scripted server ends what it says.
 type lastWord byte
@@ -270,7 +281,7 @@ func (x *exchange) run(socket string) {
 	} else {
 		x.receive(c)
 	}
-	c.endpoint.server.dialer.background.Wait()
+	c.endpoint.shared.Background.Wait()
 	if !x.conn.closed.Load() {
 		x.t.Error("the connection to the server was never closed")
 	}
@@ -328,11 +339,11 @@ func (x *exchange) receive(c *connectConn) {
 	case verdict == "end" && missing > 0, verdict != "protocol" && missing >= len(establishedLine):
 		x.t.Errorf("%d bytes are missing", missing)
 	}
-	c.endpoint.server.dialer.background.Wait()
+	c.endpoint.shared.Background.Wait()
 	if !x.conn.said.Load() {
 		x.t.Error("the server was not told that nothing will follow")
 	}
-	if n := c.endpoint.load.Load(); n != 0 {
+	if n := c.endpoint.owner.(*modelConnectOwner).load.Load(); n != 0 {
 		x.t.Errorf("%d active connections are left", n)
 	}
 }

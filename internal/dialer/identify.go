@@ -37,7 +37,7 @@ const (
 // Only such an answer counts as is certain. A proxy in between may have an answer of
 // its own to methods that it does not know; then the method of dials is asked, which
 // a proxy-server leaves open until it gets a dial.
-func (e *endpoint) identify(ctx context.Context, conn *grpcwire.Conn) *tunnel.Error {
+func (e *grpcDialer) identify(ctx context.Context, conn *grpcwire.Conn) *tunnel.Error {
 	switch answer := ask(ctx, conn, proxyIdentity, identityTimeout); {
 	case isUnimplemented(answer, unknownMethod+"ProxyService"):
 		return nil
@@ -61,7 +61,7 @@ func isUnimplemented(answer error, words string) bool {
 }
 
 // wrongService says what a gRPC server is that has no ProxyService.
-func (e *endpoint) wrongService(ctx context.Context, conn *grpcwire.Conn) *tunnel.Error {
+func (e *grpcDialer) wrongService(ctx context.Context, conn *grpcwire.Conn) *tunnel.Error {
 	if isUnimplemented(ask(ctx, conn, agentIdentity, identityTimeout), unknownMethod+"AgentService") {
 		return e.WrongServer(errors.New("this is the agents' port: " + serverconn.ServersPort))
 	}
@@ -72,7 +72,7 @@ func (e *endpoint) wrongService(ctx context.Context, conn *grpcwire.Conn) *tunne
 // server is none for dials. A status of gRPC's is a proxy-server's, but for the one
 // that says that there is no such method. An answer that is HTTP's alone is
 // another's, but for those by which a proxy says that the server is away for now.
-func (e *endpoint) judgeAnswer(answer error) *tunnel.Error {
+func (e *grpcDialer) judgeAnswer(answer error) *tunnel.Error {
 	code := status.Code(answer)
 	switch {
 	case code == codes.Unimplemented:
@@ -81,48 +81,4 @@ func (e *endpoint) judgeAnswer(answer error) *tunnel.Error {
 		return nil
 	}
 	return e.WrongServer(fmt.Errorf("no konnectivity proxy-server answers there: %.200s; is the port right? %s", status.Convert(answer).Message(), serverconn.ServersPort))
-}
-
-// misfit says what a server is that has not answered in HTTP/1.1, for err, which
-// --mode=http-connect needs, where it speaks HTTP/2. alpn is what was chosen before.
-// misfit returns nil where the server does not, or may have had another cause.
-func (e *endpoint) misfit(ctx context.Context, alpn string, err *tunnel.Error) *tunnel.Error {
-	settings := errors.Is(err, errSettings)
-	if e.server.Mode != tunnel.ModeHTTPConnect || alpn != "" || !settings && !errors.Is(err, errNoAnswer) {
-		return nil
-	}
-	files := e.server.dialer.certs.Version()
-	conn, alpn, err := e.Connect(ctx, []string{alpnHTTP2}, e.server.dialer.several())
-	if err != nil {
-		return nil
-	}
-	if !settings && alpn != alpnHTTP2 {
-		_ = conn.Close()
-		return nil
-	}
-	link, err := e.newLink(ctx, conn, files)
-	switch {
-	case err == nil:
-		link.end()
-		return e.WrongServer(errors.New("it is a gRPC server, which --mode=http-connect does not fit: use " + e.OtherMode(tunnel.ModeGRPC)))
-	case err.Fault.Lasting():
-		return err
-	default:
-		return nil
-	}
-}
-
-// settingsHead is how many bytes isSettings needs.
-const settingsHead = 9
-
-// isSettings reports whether p begins like HTTP/2's first frame of a server, which
-// is SETTINGS (RFC 9113, sections 3.4 and 6.5). grpc-go's sends it before it has
-// read anything (NewServerTransport).
-func isSettings(p []byte) bool {
-	const setting, most = 6, 1 << 10 // bytes
-	if len(p) < settingsHead {
-		return false
-	}
-	n := int(p[0])<<16 | int(p[1])<<8 | int(p[2])
-	return n%setting == 0 && n <= most && p[3] == serverconn.SettingsFrame && string(p[4:settingsHead]) == "\x00\x00\x00\x00\x00"
 }

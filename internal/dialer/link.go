@@ -56,7 +56,7 @@ type link struct {
 	over  context.Context // ends when it takes no more streams
 	end   context.CancelFunc
 
-	streams int // under endpoint.mu
+	streams int // under grpcDialer.mu
 }
 
 // usable reports whether l is for new streams, where the TLS files have the version
@@ -64,17 +64,17 @@ type link struct {
 func (l *link) usable(files int) bool { return l.files == files && l.over.Err() == nil }
 
 // room returns how many more streams l can carry, where there are fewer than none
-// after the server has changed its mind. The caller holds endpoint.mu.
+// after the server has changed its mind. The caller holds grpcDialer.mu.
 func (l *link) room() int { return l.conn.Limit() - max(l.streams, l.conn.Streams()) }
 
-// join makes a link of conn. It is in use from then on, unless there is one that
+// Greet makes a link of conn. It is in use from then on, unless there is one that
 // can be used: then it has shown that the server answers.
-func (e *endpoint) join(ctx context.Context, conn net.Conn, files int) *tunnel.Error {
+func (e *grpcDialer) Greet(ctx context.Context, conn net.Conn, files int) *tunnel.Error {
 	l, err := e.newLink(ctx, conn, files)
 	if err != nil {
 		return err
 	}
-	current := e.server.dialer.certs.Version()
+	current := e.shared.Files()
 	e.mu.Lock()
 	spare := e.links.usable(current) != nil
 	var old []*link
@@ -93,7 +93,7 @@ func (e *endpoint) join(ctx context.Context, conn net.Conn, files int) *tunnel.E
 
 // newLink is startLink for a server of which nothing is known. It must be one for
 // dials.
-func (e *endpoint) newLink(ctx context.Context, conn net.Conn, files int) (*link, *tunnel.Error) {
+func (e *grpcDialer) newLink(ctx context.Context, conn net.Conn, files int) (*link, *tunnel.Error) {
 	l, err := e.startLink(ctx, conn, files)
 	if err != nil {
 		return nil, err
@@ -115,19 +115,19 @@ func (e *endpoint) newLink(ctx context.Context, conn net.Conn, files int) (*link
 
 // startLink returns a link when the server has answered on conn. It is retired
 // when it is over.
-func (e *endpoint) startLink(ctx context.Context, conn net.Conn, files int) (*link, *tunnel.Error) {
-	d := e.server.dialer
+func (e *grpcDialer) startLink(ctx context.Context, conn net.Conn, files int) (*link, *tunnel.Error) {
+	d := e.shared
 	l := &link{files: files}
-	l.over, l.end = context.WithCancel(e.gone)
+	l.over, l.end = context.WithCancel(e.owner.Gone())
 	conn, below := shareable(conn)
 	l.conn = grpcwire.New(conn, below, grpcwire.Config{
 		Scheme: e.scheme(), Authority: e.authority(), Path: proxyMethod, UserAgent: "shoot-proxy",
 		StreamWindow: streamWindow, ConnectionWindow: connectionWindow, MaxMessage: maxMessage, MaxFirst: maxAnswer, MaxHeaders: maxHeaders,
-		Draining: l.end, Grown: e.seatWaiting, FirstStream: d.firstStream,
+		Draining: l.end, Grown: e.seatWaiting, FirstStream: d.FirstStream,
 	})
 	d.linkFiles.Add(1)
-	free := d.quota.Reserve(linkMemory)
-	d.background.Go(func() {
+	free := d.Quota.Reserve(linkMemory)
+	d.Background.Go(func() {
 		defer d.linkFiles.Add(-1)
 		defer free()
 		l.conn.Run()
@@ -138,7 +138,7 @@ func (e *endpoint) startLink(ctx context.Context, conn net.Conn, files int) (*li
 		_ = l.conn.Close()
 		return nil, e.silentWire(ctx, err)
 	}
-	d.background.Go(func() {
+	d.Background.Go(func() {
 		<-l.over.Done()
 		e.retire(l)
 	})
@@ -160,23 +160,23 @@ func shareable(conn net.Conn) (net.Conn, *grpcwire.Socket) {
 }
 
 // scheme is the :scheme of the streams.
-func (e *endpoint) scheme() string {
-	if e.server.Network == tunnel.NetworkUnix {
+func (e *grpcDialer) scheme() string {
+	if e.Server.Network == tunnel.NetworkUnix {
 		return "http"
 	}
 	return "https"
 }
 
 // authority is the :authority of the streams; a Unix socket has no name.
-func (e *endpoint) authority() string {
-	if e.server.Network == tunnel.NetworkUnix {
+func (e *grpcDialer) authority() string {
+	if e.Server.Network == tunnel.NetworkUnix {
 		return "localhost"
 	}
-	return e.server.Address
+	return e.Server.Address
 }
 
 // silentWire is the error of a connection on which no server spoke HTTP/2, for err.
-func (e *endpoint) silentWire(ctx context.Context, err error) *tunnel.Error {
+func (e *grpcDialer) silentWire(ctx context.Context, err error) *tunnel.Error {
 	if _, ok := serverconn.RemoteAlert(err); ok {
 		return e.Alerted(err)
 	}
@@ -186,11 +186,11 @@ func (e *endpoint) silentWire(ctx context.Context, err error) *tunnel.Error {
 	return e.Unreachable(ctx, fmt.Errorf("no HTTP/2 answer from %s: %w; is it a gRPC server (--mode)?", e.Address(), err))
 }
 
-// dialGRPC opens a stream and asks for dst on it. Where the server says that it
+// dial opens a stream and asks for dst on it. Where the server says that it
 // has not even looked at the stream, as one does that is about to end, it asks once
 // more.
-func (e *endpoint) dialGRPC(ctx context.Context, dst netip.AddrPort) (tunnel.Conn, *tunnel.Error) {
-	metrics := e.server.dialer.metrics
+func (e *grpcDialer) dial(ctx context.Context, dst netip.AddrPort) (tunnel.Conn, *tunnel.Error) {
+	metrics := e.shared.Metrics
 	for again := true; ; again = false {
 		s, err := e.open(ctx)
 		if err != nil {
@@ -201,7 +201,7 @@ func (e *endpoint) dialGRPC(ctx context.Context, dst netip.AddrPort) (tunnel.Con
 		if err = s.dial(ctx, dst); err == nil {
 			return s, nil
 		}
-		if errors.Is(err, errGaveUp) && err.Reason != tunnel.ReasonCancelled && e.server.dialer.patient(began) {
+		if errors.Is(err, errGaveUp) && err.Reason != tunnel.ReasonCancelled && e.owner.Patient(began) {
 			// The agent may be at fault, or the server, or this connection. It costs
 			// little to leave it, and what replaces it must answer first.
 			e.retire(s.link)
@@ -216,12 +216,12 @@ func (e *endpoint) dialGRPC(ctx context.Context, dst netip.AddrPort) (tunnel.Con
 
 // open opens a stream, on a new link where there is none or where it turns out
 // to be broken or used up: nothing was sent on it yet.
-func (e *endpoint) open(ctx context.Context) (*stream, *tunnel.Error) {
+func (e *grpcDialer) open(ctx context.Context) (*stream, *tunnel.Error) {
 	for tries := 1; ; tries++ {
 		l, late := e.use(ctx)
 		fresh := l == nil && late == nil
 		if fresh {
-			if err := e.reach(ctx); err != nil {
+			if err := e.owner.Reach(ctx); err != nil {
 				return nil, err
 			}
 			l, late = e.use(ctx)
@@ -248,12 +248,12 @@ func (e *endpoint) open(ctx context.Context) (*stream, *tunnel.Error) {
 }
 
 // lost is the error of a stream that broke before the agent answered.
-func (e *endpoint) lost(err error) *tunnel.Error {
+func (e *grpcDialer) lost(err error) *tunnel.Error {
 	if wrong := e.judgeAnswer(err); wrong != nil {
 		return wrong
 	}
 	return &tunnel.Error{
-		Reason: tunnel.ReasonServerUnreachable, Server: e.server.Name, Fault: tunnel.FaultServer,
+		Reason: tunnel.ReasonServerUnreachable, Server: e.Server.Name, Fault: tunnel.FaultServer,
 		Err: fmt.Errorf("%w: %.200s", tunnel.ErrBroken, status.Convert(err).Message()),
 	}
 }

@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"slices"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
@@ -17,9 +15,6 @@ const (
 	// linksAtOnce is how many links are made at the same time for dials that found
 	// the others full. The server has to make as many TLS handshakes.
 	linksAtOnce = 8
-	// otherFiles are the files of this process that are neither links nor
-	// connections: package proxy reserves as many (reservedFiles).
-	otherFiles = 192
 )
 
 var (
@@ -33,7 +28,7 @@ var (
 // the server allows so many on one. Where it does not, dials that find all of them
 // full wait for room, or for further links that are made for them at once.
 //
-// Its fields are under endpoint.mu. The zero value has no links.
+// Its fields are under grpcDialer.mu. The zero value has no links.
 type links struct {
 	inUse   []*link     // for new streams, the oldest first
 	making  int         // further ones that are being made
@@ -135,8 +130,8 @@ func (k *links) superfluous() *link {
 
 // usable returns the link for new streams, full or not, or nil where there has to
 // be another.
-func (e *endpoint) usable() *link {
-	files := e.server.dialer.certs.Version()
+func (e *grpcDialer) usable() *link {
+	files := e.shared.Files()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.links.usable(files)
@@ -144,8 +139,8 @@ func (e *endpoint) usable() *link {
 
 // use returns a link with room for one more stream, which release gives back, or
 // nil where there is no link at all. If all are full, use waits.
-func (e *endpoint) use(ctx context.Context) (*link, *tunnel.Error) {
-	files := e.server.dialer.certs.Version()
+func (e *grpcDialer) use(ctx context.Context) (*link, *tunnel.Error) {
+	files := e.shared.Files()
 	e.mu.Lock()
 	if e.links.usable(files) == nil {
 		e.mu.Unlock()
@@ -166,14 +161,14 @@ func (e *endpoint) use(ctx context.Context) (*link, *tunnel.Error) {
 	case <-ctx.Done():
 		e.stopWaiting(wait)
 		if errors.Is(ctx.Err(), context.Canceled) {
-			return nil, &tunnel.Error{Reason: tunnel.ReasonCancelled, Server: e.server.Name, Err: errLinksTooSlow}
+			return nil, &tunnel.Error{Reason: tunnel.ReasonCancelled, Server: e.Server.Name, Err: errLinksTooSlow}
 		}
-		return nil, &tunnel.Error{Reason: tunnel.ReasonServerUnreachable, Server: e.server.Name, Err: errLinksTooSlow, Fault: tunnel.FaultServer}
+		return nil, &tunnel.Error{Reason: tunnel.ReasonServerUnreachable, Server: e.Server.Name, Err: errLinksTooSlow, Fault: tunnel.FaultServer}
 	}
 }
 
 // stopWaiting ends a wait for room.
-func (e *endpoint) stopWaiting(wait chan seat) {
+func (e *grpcDialer) stopWaiting(wait chan seat) {
 	e.mu.Lock()
 	if i := slices.Index(e.links.waiting, wait); i >= 0 {
 		e.links.waiting = slices.Delete(e.links.waiting, i, i+1)
@@ -188,36 +183,36 @@ func (e *endpoint) stopWaiting(wait chan seat) {
 
 // extend begins to make links for the dials that wait, as many as they need. The
 // caller holds mu.
-func (e *endpoint) extend() {
-	k, d := &e.links, e.server.dialer
+func (e *grpcDialer) extend() {
+	k := &e.links
 	for k.making < linksAtOnce && k.making*k.each() < len(k.waiting) {
-		if !d.affordsLink() {
+		if !e.shared.Quota.Room(linkMemory) || !e.shared.AffordsFile() {
 			k.turnAway(&tunnel.Error{
-				Reason: tunnel.ReasonMaxConnections, Server: e.server.Name, Fault: tunnel.FaultProcess,
+				Reason: tunnel.ReasonMaxConnections, Server: e.Server.Name, Fault: tunnel.FaultProcess,
 				Err: fmt.Errorf("the server allows %d streams on a connection, and there are too few files for another connection: raise the container's limit of open files, or what the server allows", k.each()),
 			})
 			return
 		}
 		k.making++
-		d.background.Go(e.another)
+		e.shared.Background.Go(e.another)
 	}
 }
 
 // another makes one more link. It says nothing about whether the server can be
 // reached: that is for a look.
-func (e *endpoint) another() {
-	ctx, cancel := context.WithTimeout(e.gone, lookTimeout)
+func (e *grpcDialer) another() {
+	ctx, cancel := context.WithTimeout(e.owner.Gone(), lookTimeout)
 	defer cancel()
 	l, err := e.connectLink(ctx)
-	if err != nil && e.gone.Err() != nil {
-		err = e.departed() // it was not the app that has given up
+	if err != nil && e.owner.Gone().Err() != nil {
+		err = e.owner.Departed() // it was not the app that has given up
 	}
-	files := e.server.dialer.certs.Version()
+	files := e.shared.Files()
 	var leaving []*link
 	e.mu.Lock()
 	e.links.making--
 	if err == nil && l.over.Err() != nil {
-		err = &tunnel.Error{Reason: tunnel.ReasonServerUnreachable, Server: e.server.Name, Err: errLeaves, Fault: tunnel.FaultServer}
+		err = &tunnel.Error{Reason: tunnel.ReasonServerUnreachable, Server: e.Server.Name, Err: errLeaves, Fault: tunnel.FaultServer}
 	}
 	if err == nil {
 		leaving = e.admit(l, files)
@@ -237,27 +232,27 @@ func (e *endpoint) another() {
 
 // connectLink connects for another, to a server of which a look has found out what
 // it is.
-func (e *endpoint) connectLink(ctx context.Context) (*link, *tunnel.Error) {
-	files := e.server.dialer.certs.Version()
-	conn, alpn, err := e.server.dialer.connect(ctx, e)
+func (e *grpcDialer) connectLink(ctx context.Context) (*link, *tunnel.Error) {
+	files := e.shared.Files()
+	conn, alpn, err := e.owner.NewConnection(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if e.server.modeBy(alpn) == tunnel.ModeHTTPConnect {
+	if e.Server.Mode == tunnel.ModeAuto && alpn == alpnHTTP1 {
 		_ = conn.Close()
 		return nil, e.Unreachable(ctx, errOtherKind)
 	}
 	l, err := e.startLink(ctx, conn, files)
 	if err == nil && l.conn.Limit() == 0 {
 		l.end()
-		return nil, &tunnel.Error{Reason: tunnel.ReasonServerUnreachable, Server: e.server.Name, Err: errNoStreams, Fault: tunnel.FaultServer}
+		return nil, &tunnel.Error{Reason: tunnel.ReasonServerUnreachable, Server: e.Server.Name, Err: errNoStreams, Fault: tunnel.FaultServer}
 	}
 	return l, err
 }
 
 // admit puts l into use, for those that wait first. It returns the links that are
 // to be retired: they have other files. The caller holds mu.
-func (e *endpoint) admit(l *link, files int) (old []*link) {
+func (e *grpcDialer) admit(l *link, files int) (old []*link) {
 	for _, other := range e.links.inUse {
 		if other.files != files {
 			old = append(old, other)
@@ -271,19 +266,19 @@ func (e *endpoint) admit(l *link, files int) (old []*link) {
 }
 
 // seatWaiting gives dials that wait the room that a server has just made.
-func (e *endpoint) seatWaiting() {
-	files := e.server.dialer.certs.Version()
+func (e *grpcDialer) seatWaiting() {
+	files := e.shared.Files()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.links.seat(files)
 }
 
 // release gives back what use has returned.
-func (e *endpoint) release(l *link) {
+func (e *grpcDialer) release(l *link) {
 	e.mu.Lock()
 	l.streams--
 	if len(e.links.waiting) > 0 {
-		e.links.seat(e.server.dialer.certs.Version())
+		e.links.seat(e.shared.Files())
 	}
 	last := l.streams == 0 && !slices.Contains(e.links.inUse, l)
 	spare := e.links.superfluous()
@@ -297,7 +292,7 @@ func (e *endpoint) release(l *link) {
 }
 
 // retire takes l out of use for new streams.
-func (e *endpoint) retire(l *link) {
+func (e *grpcDialer) retire(l *link) {
 	l.end()
 	e.mu.Lock()
 	e.links.drop(l)
@@ -306,28 +301,4 @@ func (e *endpoint) retire(l *link) {
 	if idle {
 		_ = l.conn.Close()
 	}
-}
-
-// openFiles returns how many files this process may have open.
-func openFiles() int64 {
-	var limit unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-		return 0
-	}
-	return int64(min(limit.Cur, 1<<31))
-}
-
-// affordsLink reports whether there is a file, and memory, for one more link. Every
-// connection of an app has a file as well.
-func (d *Dialer) affordsLink() bool {
-	if !d.quota.Room(linkMemory) {
-		return false
-	}
-	used := d.linkFiles.Load()
-	for _, s := range d.servers {
-		for _, e := range s.known() {
-			used += e.load.Load()
-		}
-	}
-	return used+min(otherFiles, d.files/4) < d.files
 }

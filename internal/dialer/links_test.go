@@ -92,14 +92,14 @@ func echoes(t *testing.T, conns []tunnel.Conn) {
 
 // linkCounts returns how many links are in use, and how many of them carry nothing.
 func (e *endpoint) linkCounts() (inUse, idle int) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for _, l := range e.links.inUse {
+	e.grpc().mu.Lock()
+	defer e.grpc().mu.Unlock()
+	for _, l := range e.grpc().links.inUse {
 		if l.streams == 0 {
 			idle++
 		}
 	}
-	return len(e.links.inUse), idle
+	return len(e.grpc().links.inUse), idle
 }
 
 // TestFewStreams: where a server allows few streams on a connection, dials that come
@@ -122,11 +122,13 @@ func TestFewStreams(t *testing.T) {
 				t.Errorf("%d connections to the server, want %d", n, tc.want)
 			}
 			e.mu.Lock()
-			if e.aside.failures != 0 || len(e.links.waiting) != 0 {
-				t.Errorf("%d failures are held against the server, and %d dials wait", e.aside.failures, len(e.links.waiting))
+			e.grpc().mu.Lock()
+			if e.aside.failures != 0 || len(e.grpc().links.waiting) != 0 {
+				t.Errorf("%d failures are held against the server, and %d dials wait", e.aside.failures, len(e.grpc().links.waiting))
 			}
+			e.grpc().mu.Unlock()
 			e.mu.Unlock()
-			if n := testutil.CollectAndCount(d.metrics.dialFailures); n != 0 {
+			if n := testutil.CollectAndCount(d.metrics.grpc.dialFailures); n != 0 {
 				t.Error("dials failed")
 			}
 			for _, conn := range conns {
@@ -268,7 +270,7 @@ func TestFewerStreams(t *testing.T) {
 	_, err := io.WriteString(wire, h2Frame(h2Settings, 0, 0, "\x00\x03\x00\x00\x00\x03"))
 	must(t, err)
 	e := d.endpoint(t)
-	first := e.usable()
+	first := e.grpc().usable()
 	eventually(t, "the new limit", func() bool { return first.conn.Limit() == 3 })
 	fresh := d.burst(t, 5)
 	echoes(t, append(old, fresh...))
@@ -291,7 +293,7 @@ func TestLastStream(t *testing.T) {
 	l := &counted{Listener: listen(t)}
 	server := serveScript(t, l, tunnel.ModeGRPC, echoing, grpc.Creds(credentials.NewTLS(p.serverConfig())))
 	d := newDialer(t, p.client(), hang, server)
-	d.firstStream = 1<<31 - 1 - 2*1000 - 2*4 // grpcwire keeps the last 1,000 back
+	d.grpc.FirstStream = 1<<31 - 1 - 2*1000 - 2*4 // grpcwire keeps the last 1,000 back
 	var conns []tunnel.Conn
 	for range 5 {
 		conns = append(conns, d.burst(t, 2)...)

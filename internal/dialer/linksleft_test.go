@@ -37,9 +37,9 @@ func TestLinksThatCameTooLate(t *testing.T) {
 		})
 	}
 	eventually(t, "a connection for each dial is being made", func() bool {
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		return len(e.links.waiting) == linksAtOnce && e.links.making == linksAtOnce
+		e.grpc().mu.Lock()
+		defer e.grpc().mu.Unlock()
+		return len(e.grpc().links.waiting) == linksAtOnce && e.grpc().links.making == linksAtOnce
 	})
 	giveUp()
 	dialing.Wait()
@@ -76,7 +76,7 @@ func TestLinksThatLeaveAtOnce(t *testing.T) {
 		dialing.Wait()
 	})
 	dialing.Go(func() { _, _ = e.try(ctx, target, e.claim(), nil) }) // which the server never answers
-	eventually(t, "the server is full", func() bool { return e.usable().conn.Streams() == 1 })
+	eventually(t, "the server is full", func() bool { return e.grpc().usable().conn.Streams() == 1 })
 	conn, err := d.attempt(t)
 	if err == nil {
 		_ = conn.Close()
@@ -101,7 +101,7 @@ func TestMoreStreams(t *testing.T) {
 		must(t, err)
 	}
 	allow(1)
-	l := e.usable()
+	l := e.grpc().usable()
 	eventually(t, "the server is full", func() bool { return l.conn.Limit() == 1 })
 	d.Dialer.connect = func(ctx context.Context, e *endpoint) (net.Conn, string, *tunnel.Error) {
 		allow(2)

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/netip"
 	"strings"
 	"sync"
@@ -35,14 +34,16 @@ import (
 const dialBudget = 3 * time.Second
 
 // modelMetrics serves all scripts, which leave its gauges at zero.
-var modelMetrics = sync.OnceValue(func() *Metrics { return NewMetrics(prometheus.NewRegistry()) })
+var modelMetrics = sync.OnceValue(func() *grpcMetrics { return newGRPCMetrics(prometheus.NewRegistry()) })
 
 // newModelStream returns a stream on r whose server has no connection at all.
 func newModelStream(t *testing.T, r *fakeRPC) *stream {
-	d := &Dialer{quota: quota.New(1 << 20), log: slog.New(slog.DiscardHandler), metrics: modelMetrics()}
-	s := &server{Server: tunnel.Server{Name: "model"}, dialer: d}
+	to := serverconn.NewConnector(nil, 0).Endpoint(tunnel.Server{Name: "model"}, netip.AddrPort{})
 	l := &link{streams: 1}
-	e := &endpoint{Endpoint: serverconn.NewConnector(nil, 0).Endpoint(s.Server, netip.AddrPort{}), server: s, links: links{inUse: []*link{l}}}
+	e := newGRPCDialer(to, &modelGRPCOwner{}, &grpcShared{
+		Metrics: modelMetrics(), Quota: quota.New(1 << 20), Background: new(sync.WaitGroup), Files: func() int { return 0 },
+	})
+	e.links.inUse = []*link{l}
 	made, err := e.newStream(l, func(h grpcwire.Handler) (rpc, error) {
 		r.handler = h
 		return r, nil
@@ -50,6 +51,15 @@ func newModelStream(t *testing.T, r *fakeRPC) *stream {
 	must(t, err)
 	return made
 }
+
+// modelGRPCOwner is an endpoint of which nothing but its load is kept, and to which there
+// is no connection.
+type modelGRPCOwner struct {
+	grpcOwner
+	load atomic.Int64
+}
+
+func (o *modelGRPCOwner) ConnectionEnded() { o.load.Add(-1) }
 
 // journal is what was seen, and when.
 type journal struct {
@@ -122,7 +132,7 @@ func newWorld(t *testing.T) *world {
 			return
 		}
 		w.add(logDial, "ok")
-		w.stream.endpoint.load.Add(1) // for the dial, as claim does
+		w.stream.endpoint.owner.(*modelGRPCOwner).load.Add(1) // for the dial, as claim does
 		w.dialed.Store(true)
 	}()
 	synctest.Wait()
@@ -140,7 +150,7 @@ func (w *world) end() {
 	time.Sleep(10 * time.Second)
 	done := make(chan struct{})
 	go func() {
-		w.stream.endpoint.server.dialer.background.Wait()
+		w.stream.endpoint.shared.Background.Wait()
 		close(done)
 	}()
 	synctest.Wait()
@@ -152,8 +162,8 @@ func (w *world) end() {
 	switch {
 	case !w.rpc.ended:
 		w.t.Error("the stream was never ended: the server keeps it for ever")
-	case w.stream.endpoint.load.Load() != 0 || w.stream.link.streams != 0:
-		w.t.Errorf("%d active connections and %d streams are left", w.stream.endpoint.load.Load(), w.stream.link.streams)
+	case w.stream.endpoint.owner.(*modelGRPCOwner).load.Load() != 0 || w.stream.link.streams != 0:
+		w.t.Errorf("%d active connections and %d streams are left", w.stream.endpoint.owner.(*modelGRPCOwner).load.Load(), w.stream.link.streams)
 	case w.stream.status != statusGone:
 		w.t.Errorf("client_connections still counts it as %q", w.stream.status)
 	case w.reading.Load() || w.writing.Load():

@@ -19,7 +19,7 @@ func (s *stream) over(verdict error, inOrder bool) {
 	s.stopWaiting()
 	s.move(statusGone)
 	if s.carried {
-		s.endpoint.load.Add(-1)
+		s.endpoint.owner.ConnectionEnded()
 	}
 	if s.closed || !s.carried { // else what was not received is still here
 		s.inbox.account.Close()
@@ -45,7 +45,7 @@ func (s *stream) part() {
 	s.stopWaiting()
 	s.endpoint.release(s.link)
 	if s.held {
-		s.dialer().background.Done()
+		s.shared().Background.Done()
 	}
 }
 

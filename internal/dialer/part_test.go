@@ -132,9 +132,9 @@ func TestStreamsEndInOrder(t *testing.T) {
 			}
 			eventually(t, "the end of all streams", func() bool {
 				e := d.endpoint(t)
-				e.mu.Lock()
-				defer e.mu.Unlock()
-				return e.links.inUse[0].streams == 0
+				e.grpc().mu.Lock()
+				defer e.grpc().mu.Unlock()
+				return e.grpc().links.inUse[0].streams == 0
 			})
 			ends, resets := frames.counts()
 			if ends < dials || resets > 0 {

@@ -131,7 +131,7 @@ func (s *server) follow(addrs []netip.AddrPort) {
 	for _, e := range old {
 		if !slices.Contains(next, e) {
 			e.depart()
-			e.spares.close()
+			e.close()
 		}
 	}
 	if len(old) > 0 {

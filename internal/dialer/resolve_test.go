@@ -84,7 +84,7 @@ func TestNameMoves(t *testing.T) {
 		p.run(p.Dialer)
 		old := dial(t.Context(), p.Dialer)
 		departed := p.servers[0].known()[0]
-		carrier := departed.usable()
+		carrier := departed.grpc().usable()
 
 		p.name("name", "10.0.0.2")
 		time.Sleep(lookupInterval * 12 / 10)

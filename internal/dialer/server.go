@@ -201,5 +201,5 @@ func (s *server) notUp() string {
 
 // connectTo opens a connection to e, and offers what the mode of its server allows.
 func connectTo(ctx context.Context, e *endpoint) (net.Conn, string, *tunnel.Error) {
-	return e.Connect(ctx, e.server.protos(), e.server.dialer.several())
+	return e.Endpoint.Connect(ctx, e.server.protos(), e.server.dialer.several())
 }

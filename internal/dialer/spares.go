@@ -39,7 +39,7 @@ const (
 // They are no load, and what becomes of them is held against nobody: a dial that
 // gets none, or one that turns out to be dead, makes a connection of its own.
 type spares struct {
-	endpoint *endpoint
+	endpoint *connectDialer
 	most     int
 
 	mu      sync.Mutex
@@ -59,10 +59,10 @@ type spare struct {
 	made     time.Time
 }
 
-func newSpares(e *endpoint) *spares {
+func newSpares(e *connectDialer) *spares {
 	s := &spares{endpoint: e}
-	if e.server.Network != tunnel.NetworkUnix { // where there is no handshake
-		s.most = e.server.dialer.mostSpares
+	if e.Server.Network != tunnel.NetworkUnix { // where there is no handshake
+		s.most = e.shared.MostSpares
 	}
 	return s
 }
@@ -82,7 +82,7 @@ func (s *spares) take(ctx context.Context) *spare {
 	if s.most == 0 {
 		return nil
 	}
-	files, now := s.endpoint.server.dialer.certs.Version(), time.Now()
+	files, now := s.endpoint.shared.Files(), time.Now()
 	s.mu.Lock()
 	soon := now.Sub(s.last) < spareAge
 	s.last = now
@@ -142,17 +142,17 @@ func (s *spares) replenish() {
 	defer s.mu.Unlock()
 	for !s.closed && s.making < sparesAtOnce && s.making-len(s.waiting)+len(s.ready) < s.want {
 		s.making++
-		s.endpoint.server.dialer.background.Go(s.make)
+		s.endpoint.shared.Background.Go(s.make)
 	}
 }
 
 // make makes one, for the first dial that waits or for later.
 func (s *spares) make() {
 	e := s.endpoint
-	c := &spare{files: e.server.dialer.certs.Version(), made: time.Now()}
-	ctx, cancel := context.WithTimeout(e.gone, lookTimeout)
+	c := &spare{files: e.shared.Files(), made: time.Now()}
+	ctx, cancel := context.WithTimeout(e.owner.Gone(), lookTimeout)
 	defer cancel()
-	conn, alpn, err := e.server.dialer.connect(ctx, e)
+	conn, alpn, err := e.owner.NewConnection(ctx)
 	if err == nil && alpn == alpnHTTP2 { // another frontend: for a look to find out
 		_ = conn.Close()
 	}
@@ -248,4 +248,4 @@ func (c *spare) usable(files int, now time.Time) bool {
 }
 
 // end ends c, of which nobody has heard.
-func (s *spares) end(c *spare) { s.endpoint.server.dialer.part(c.arriving.Conn) }
+func (s *spares) end(c *spare) { s.endpoint.shared.part(c.arriving.Conn) }

@@ -28,7 +28,7 @@ func (s *spares) count() int {
 // stock dials until a connection is ready for the next dial.
 func (f *fixture) stock(t *testing.T) *spares {
 	t.Helper()
-	s := f.endpoint(t).spares
+	s := f.endpoint(t).connect().spares
 	for range 2 {
 		conn, err := f.dial(t)
 		must(t, err)
@@ -44,7 +44,7 @@ func newSolo(t *testing.T) *pair {
 	h := n.host(frontend{tunnel.ModeHTTPConnect, tunnel.ModeHTTPConnect}, "10.0.0.1")
 	n.name("a", "10.0.0.1")
 	p := &pair{fakeNet: n, Dialer: n.dialer("a"), a: h}
-	p.mostSpares = 4
+	p.httpConnect.MostSpares = 4
 	must(t, p.lookUpAll(t.Context()))
 	return p
 }
@@ -193,7 +193,7 @@ func TestSparesOfAnEndpointThatFails(t *testing.T) {
 func TestSpareIsWaitedFor(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		p := newSolo(t)
-		p.servers[0].known()[0].spares.most = 1
+		p.servers[0].known()[0].connect().spares.most = 1
 		p.dials(t, 1)
 		begun, result := make(chan struct{}, 2), make(chan *tunnel.Error)
 		usual := p.Dialer.connect
@@ -382,7 +382,7 @@ func TestSparesAndFiles(t *testing.T) {
 		t.Errorf("%d for an endpoint, want 0 to %d", n, mostSpares)
 	}
 	d := newDialer(t, tunnel.TLS{}, hang, tunnel.Server{Name: "x", Network: tunnel.NetworkUnix, Address: "/nowhere", Mode: tunnel.ModeHTTPConnect})
-	if n := d.endpoint(t).spares.most; n != 0 {
+	if n := d.endpoint(t).connect().spares.most; n != 0 {
 		t.Errorf("%d for a Unix socket, which has no handshake", n)
 	}
 }

@@ -73,7 +73,7 @@ type rpc interface {
 // What the server says is dealt with when it arrives, in the goroutine that reads
 // the link (arrive.go). A connection on which nothing happens has no goroutine.
 type stream struct {
-	endpoint *endpoint
+	endpoint *grpcDialer
 	link     *link // carries it
 	random   int64 // identifies the dial
 
@@ -101,12 +101,12 @@ type stream struct {
 }
 
 // newStream returns a stream on l that open gives a gRPC stream.
-func (e *endpoint) newStream(l *link, open func(grpcwire.Handler) (rpc, error)) (*stream, error) {
+func (e *grpcDialer) newStream(l *link, open func(grpcwire.Handler) (rpc, error)) (*stream, error) {
 	s := &stream{endpoint: e, link: l, random: rand.Int64(), answered: make(chan *tunnel.Error, 1)}
 	s.changed.L = &s.mu
 	s.mu.Lock() // its end may come at once
 	defer s.mu.Unlock()
-	s.inbox.account = s.dialer().quota.Open(s.evict)
+	s.inbox.account = s.shared().Quota.Open(s.evict)
 	var err error
 	if s.rpc, err = open(s); err != nil {
 		s.inbox.account.Close()
@@ -116,11 +116,11 @@ func (e *endpoint) newStream(l *link, open func(grpcwire.Handler) (rpc, error)) 
 	return s, nil
 }
 
-func (s *stream) dialer() *Dialer   { return s.endpoint.server.dialer }
-func (s *stream) metrics() *Metrics { return s.dialer().metrics }
+func (s *stream) shared() *grpcShared   { return s.endpoint.shared }
+func (s *stream) metrics() *grpcMetrics { return s.shared().Metrics }
 
 // Server implements Conn.
-func (s *stream) Server() string { return s.endpoint.server.Name }
+func (s *stream) Server() string { return s.endpoint.Server.Name }
 
 // dial sends DIAL_REQ and waits for the answer, or for ctx.
 func (s *stream) dial(ctx context.Context, dst netip.AddrPort) *tunnel.Error {
@@ -151,7 +151,7 @@ func (s *stream) dial(ctx context.Context, dst netip.AddrPort) *tunnel.Error {
 		Type:    client.PacketType_DIAL_CLS,
 		Payload: &client.Packet_CloseDial{CloseDial: &client.CloseDial{Random: s.random}},
 	})
-	return noAnswer(ctx, s.endpoint.server.Name)
+	return noAnswer(ctx, s.endpoint.Server.Name)
 }
 
 // wasRefused reports whether the server has not looked at the stream, whose dial
@@ -167,7 +167,7 @@ func (s *stream) wasRefused() bool {
 func (s *stream) linger(grace time.Duration) {
 	if !s.held {
 		s.held = true
-		s.dialer().background.Add(1)
+		s.shared().Background.Add(1)
 	}
 	s.await(grace, func() { s.finish(tunnel.ErrClosed) })
 }
@@ -233,7 +233,7 @@ func (s *stream) say(pkt *client.Packet) {
 			return
 		}
 	}
-	s.dialer().background.Go(func() {
+	s.shared().Background.Go(func() {
 		if !mine {
 			s.begin(pkt.Type)
 		}
@@ -243,7 +243,7 @@ func (s *stream) say(pkt *client.Packet) {
 
 // Receive implements Conn.
 func (s *stream) Receive() ([]byte, error) {
-	pool := &s.dialer().segments
+	pool := &s.shared().segments
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.lent != nil {
@@ -286,7 +286,7 @@ func (s *stream) hangUp() bool {
 	}
 	s.closed = true
 	unread := s.inbox.first != nil
-	cost := s.inbox.drop(&s.dialer().segments)
+	cost := s.inbox.drop(&s.shared().segments)
 	if s.phase == finished {
 		s.inbox.account.Close()
 		if unread {
@@ -314,14 +314,14 @@ var errUnreceived = fmt.Errorf("%w (--total-buffer)", tunnel.ErrUnreceived)
 // evict ends the stream, which holds more than any other connection while all hold too
 // much. Its caller may hold any lock.
 func (s *stream) evict() {
-	s.dialer().background.Go(func() {
+	s.shared().Background.Go(func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		switch s.phase {
 		case dialing, abandoned:
 			s.dialed(&tunnel.Error{Reason: tunnel.ReasonMaxConnections, Server: s.Server(), Err: errUnreceived, Fault: tunnel.FaultProcess}, false)
 		default:
-			s.inbox.drop(&s.dialer().segments)
+			s.inbox.drop(&s.shared().segments)
 			s.finish(errUnreceived)
 		}
 	})

@@ -252,7 +252,7 @@ func TestStreamClose(t *testing.T) {
 		t.Errorf("Receive after Close: %v, want ErrClosed", err)
 	}
 	// ErrClosed says that the drain is over, and with it the bookkeeping.
-	if n := testutil.ToFloat64(d.metrics.connections.WithLabelValues(statusClosing)); n != 0 {
+	if n := testutil.ToFloat64(d.metrics.grpc.connections.WithLabelValues(statusClosing)); n != 0 {
 		t.Errorf("client_connections{status=closing} is %v after the end, want 0", n)
 	}
 }

@@ -32,7 +32,7 @@ func (e *endpoint) watch(ctx context.Context) {
 		e.setUp(false, nil)
 	}()
 	for failures, woken := 0, false; ctx.Err() == nil; {
-		if woken || e.usable() == nil {
+		if woken || e.standing() == nil {
 			if err := e.reach(ctx); err != nil {
 				failures++
 				sleep(ctx, min(backoff(failures, e.server.dialer.random()), watchRetry))
@@ -50,8 +50,8 @@ func (e *endpoint) watch(ctx context.Context) {
 func (e *endpoint) rest(ctx context.Context) (woken bool) {
 	var over <-chan struct{}
 	var timer <-chan time.Time
-	if l := e.usable(); l != nil {
-		over = l.over.Done()
+	if over = e.standing(); over != nil {
+		// The shared connection tells.
 	} else if e.server.speaks() == tunnel.ModeGRPC {
 		return false // it is lost already
 	} else {

@@ -72,7 +72,7 @@ func TestWordsOfCertificates(t *testing.T) {
 // TestTypesOfPacketsAreBounded: types that the protocol does not have share one
 // label.
 func TestTypesOfPacketsAreBounded(t *testing.T) {
-	m := NewMetrics(prometheus.NewRegistry())
+	m := newGRPCMetrics(prometheus.NewRegistry())
 	before := testutil.CollectAndCount(m.packets)
 	for i := range 1000 {
 		m.received(&client.Packet{Type: client.PacketType(1000 + i)}, nil)

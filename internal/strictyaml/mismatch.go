@@ -23,6 +23,7 @@ type place struct {
 	kind     string                  // of the file
 	path     string                  // with dots, empty for the file itself
 	sections map[string]reflect.Type // all sections of the file, by their paths
+	inMerged bool                    // in what a section takes over
 }
 
 // mismatch says what at a place does not become a value of type t: the first mistake,
@@ -51,6 +52,9 @@ func (p place) mismatch(n *yaml.Node, t reflect.Type) string {
 		for i, e := range n.Content {
 			at := p
 			at.path += fmt.Sprintf("[%d]", i)
+			if e.Kind == yaml.ScalarNode && e.Tag == "!!null" { // the decoder drops it
+				return fmt.Sprintf("has in line %d nothing for %s: write it, or remove the dash", e.Line, at.path)
+			}
 			if problem := at.mismatch(e, t.Elem()); problem != "" {
 				return problem
 			}
@@ -72,8 +76,11 @@ func (p place) fields(n *yaml.Node, t reflect.Type) string {
 	known := fieldsOf(t)
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, value := n.Content[i], n.Content[i+1]
-		if key.Value == "<<" {
-			continue // what is merged the decoder judges
+		if key.Value == mergeKey {
+			if problem := p.merged(value, t); problem != "" {
+				return problem
+			}
+			continue
 		}
 		field, ok := known[key.Value]
 		if !ok {
@@ -84,6 +91,35 @@ func (p place) fields(n *yaml.Node, t reflect.Type) string {
 		}
 	}
 	return p.duplicate(n)
+}
+
+// mergeKey takes over what an alias has, or each of several (yaml.org/type/merge.html).
+const mergeKey = "<<"
+
+// merged judges the fields that a section takes over. What those take over themselves
+// the decoder judges: an alias may lead back to where it is.
+func (p place) merged(n *yaml.Node, t reflect.Type) string {
+	if n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	sources := []*yaml.Node{n}
+	if n.Kind == yaml.SequenceNode {
+		sources = n.Content
+	}
+	for _, source := range sources {
+		if source.Kind == yaml.AliasNode {
+			source = source.Alias
+		}
+		if source.Kind != yaml.MappingNode || p.inMerged {
+			continue
+		}
+		p := p
+		p.inMerged = true
+		if problem := p.fields(source, t); problem != "" {
+			return problem
+		}
+	}
+	return ""
 }
 
 // duplicate finds a key that is there twice.
@@ -140,6 +176,16 @@ func (p place) meant(name string, known map[string]reflect.Type) string {
 			return "it belongs to the top of the file"
 		}
 		return "it belongs into section " + path
+	}
+	for _, path := range slices.Sorted(maps.Keys(p.sections)) {
+		near := spelling.Nearest(name, slices.Sorted(maps.Keys(fieldsOf(p.sections[path]))))
+		switch {
+		case near == "":
+		case path == "":
+			return "did you mean " + near + " at the top of the file?"
+		default:
+			return "did you mean " + near + " in section " + path + "?"
+		}
 	}
 	return "known here are " + strings.Join(names, ", ")
 }

@@ -39,6 +39,9 @@ func Decode(data []byte, kind string, into any) (problem string) {
 	} else if err != nil {
 		return explain(err, data, reflect.TypeOf(into).Elem(), kind)
 	}
+	if problem := judge(data, reflect.TypeOf(into).Elem(), kind); problem != "" {
+		return problem // which the decoder passes over
+	}
 	if err := decoder.Decode(&yaml.Node{}); !errors.Is(err, io.EOF) {
 		return "has more than one document: write one " + kind
 	}
@@ -64,13 +67,19 @@ func anotherKind(data []byte, kind string) string {
 
 // explain says why data does not become a value of type t.
 func explain(err error, data []byte, t reflect.Type, kind string) string {
-	var root yaml.Node
-	if yaml.Unmarshal(data, &root) == nil && yamlsyntax.Template(data) == 0 && len(root.Content) > 0 {
-		if problem := (place{kind: kind}).mismatch(root.Content[0], t); problem != "" {
-			return problem
-		}
+	if problem := judge(data, t, kind); problem != "" && yamlsyntax.Template(data) == 0 {
+		return problem
 	}
 	return yamlsyntax.Problem(err, data)
+}
+
+// judge says what of data does not become a value of type t, where data parses.
+func judge(data []byte, t reflect.Type, kind string) string {
+	var root yaml.Node
+	if yaml.Unmarshal(data, &root) != nil || len(root.Content) == 0 {
+		return ""
+	}
+	return place{kind: kind}.mismatch(root.Content[0], t)
 }
 
 // jsonAsYAML makes of valid JSON what the YAML decoder takes, which alone is

@@ -158,7 +158,7 @@ func ParseNamespaceConfig(source string, data []byte) (*Config, error) {
 		} else if field := c.fieldIn(problem); field != "" {
 			where = " (" + field + ")"
 		}
-		return nil, &configError{fmt.Sprintf("%s cannot be used%s: whoever may read it sees why with `webhook explain --config`", source, where), problem}
+		return nil, &configError{fmt.Sprintf("%s cannot be used%s: whoever may read it sees why with `webhook explain --config`", source, where), source + " " + problem}
 	case c.operatorsOwn() != "":
 		return nil, &configError{fmt.Sprintf("%s has a field %s, which is the operator's alone: remove it", source, c.operatorsOwn()), ""}
 	}
@@ -186,16 +186,17 @@ func (c *Config) operatorsOwn() string {
 	}
 }
 
-// configError is an error with details for the operator's eyes.
+// configError is an error in two sentences: one for all, and one for those who may read
+// the configuration.
 type configError struct{ sentence, detail string }
 
 func (e *configError) Error() string { return e.sentence }
 
-// Detail returns what err says to the operator alone, for a log: err's own sentence
-// where there is nothing more.
+// Detail returns what err says to those who may read the configuration: err's own
+// sentence where there is nothing more.
 func Detail(err error) string {
 	if e, ok := errors.AsType[*configError](err); ok && e.detail != "" {
-		return e.sentence + ": " + e.detail
+		return e.detail
 	}
 	return err.Error()
 }

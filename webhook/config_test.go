@@ -81,6 +81,11 @@ func TestBadConfig(t *testing.T) {
 		{"unknown lock", header + "policy: {lockedFields: [tls]}\n", `--config policy.lockedFields "tls" is no annotation: write some of config, pod-cidrs`},
 		{"misspelt lock", header + "policy: {lockedFields: [proxy-sever]}\n", `--config policy.lockedFields "proxy-sever" is no annotation: did you mean proxy-server?`},
 		{"bad name", header + "policy: {configMaps: [A]}\n", `--config policy.configMaps "A" is not a name`},
+		{"nothing is locked by a dash", header + "policy:\n  lockedFields:\n  -\n", "--config has in line 5 nothing for policy.lockedFields[0]"},
+		{"misspelt and misplaced", header + "podCIDR: [10.0.0.0/8]\n", "--config has in line 3 the unknown field podCIDR: did you mean podCIDRs in section shoot?"},
+		{"merged from another section", header + "sidecar: &a {healthPort: 14099}\nredirect: {<<: *a}\n", "--config has in line 3 the unknown field healthPort in section redirect: "},
+		{"uid beyond kube-apiserver's", header + "redirect: {proxyUID: 2147483648}\n", `--config redirect.proxyUID "2147483648" is more than a pod may say, which is 2147483647`},
+		{"a URL for an image", header + "images: {proxyClient: 'https://registry.example/a:b'}\n", `--config images.proxyClient "https://registry.example/a:b" is not an image`},
 		{"bad seed", header + "policy: {seedCIDRs: [10.0.0.0]}\n", `--config policy.seedCIDRs "10.0.0.0" is not a CIDR`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -18,12 +18,18 @@ func CheckImage(image string) error {
 	switch {
 	case image == "":
 		return errors.New("is empty: write an image, such as registry.example/name:v1.0.0")
-	case strings.ContainsFunc(image, func(r rune) bool { return r <= ' ' || r >= 0x7f }):
+	case !imageName.MatchString(image):
 		return errors.New("is not an image: write one such as registry.example/name:v1.0.0")
 	default:
 		return nil
 	}
 }
+
+// imageName is what a container runtime takes: a registry, a path in lower case, a tag
+// and a digest. Only the path is necessary.
+var imageName = regexp.MustCompile(`^(([a-zA-Z0-9]([a-zA-Z0-9.-]*[a-zA-Z0-9])?|\[[0-9a-fA-F:]+\])(:[0-9]+)?/)?` +
+	`[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*` +
+	`(:[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127})?(@[a-z0-9]+:[0-9a-f]{32,})?$`)
 
 // ImagesInUse are the images that pods get whose webhook has a configuration, was
 // given images by its flags, and is of a version.

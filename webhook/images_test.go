@@ -54,3 +54,24 @@ func TestImagesInUse(t *testing.T) {
 		}
 	}
 }
+
+// TestCheckImage: what a kubelet takes for an image, and what it calls InvalidImageName.
+func TestCheckImage(t *testing.T) {
+	const digest = "@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+	for _, good := range []string{
+		"a", "a:b", "library/a_b", "a__b/c-d.e", "a---b", "registry.example/a:v1.0.0_x-2", "registry.example:5000/a/b" + digest,
+		"localhost/a:b" + digest, "[fd00::1]:5000/a", "10.0.0.1:5000/a", "Registry.Example/a",
+	} {
+		if err := CheckImage(good); err != nil {
+			t.Errorf("%q: %v", good, err)
+		}
+	}
+	for _, bad := range []string{
+		"", " ", "a b", "a\n", "https://registry.example/a", "registry.example/A", "a:", "a/", "/a", "a//b", "-a", "a:-b", "a..b",
+		"a@sha256:1", "a@b", "registry.example:port/a", "a:" + strings.Repeat("b", 129), "ä", "registry.example/{{ .Values.image }}", "a:b:c",
+	} {
+		if err := CheckImage(bad); err == nil {
+			t.Errorf("%q is taken for an image", bad)
+		}
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -235,9 +236,15 @@ func (c *Config) checkValues() string {
 		name, value, problem := inOurWords(err)
 		return strings.Join(slices.DeleteFunc([]string{name, quoted(value), problem}, func(part string) bool { return part == "" }), " ")
 	}
+	if uid := p.initRedirect.ProxyUID; uid > maxPodUID {
+		return fmt.Sprintf("redirect.proxyUID \"%d\" is more than a pod may say, which is %d: write one such as 14001", uid, maxPodUID)
+	}
 	_, problem := s.memory(p.totalBuffer)
 	return problem
 }
+
+// maxPodUID is the highest runAsUser that kube-apiserver takes.
+const maxPodUID = math.MaxInt32
 
 // inOurWords returns what a program says of a flag as what is to be said of a field.
 func inOurWords(err error) (name, value, problem string) {

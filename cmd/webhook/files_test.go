@@ -87,6 +87,7 @@ func TestBadInputIsOneSentenceAndExitCode2(t *testing.T) {
 		{"bad configuration", []string{"inject", "-f", manifest, "--config", manifest}, []string{"--config", manifest}},
 		{"configuration from standard input", []string{"inject", "-f", manifest, "--config=-"}, []string{"--config", "standard input"}},
 		{"bad ConfigMap", []string{"inject", "-f", manifest, "--configmap", file(t, config+"policy: {}\n")}, []string{"--configmap", "policy"}},
+		{"the ConfigMap as an object", []string{"inject", "-f", manifest, "--configmap", file(t, "kind: ConfigMap\ndata: {config.yaml: a}\n")}, []string{`.yaml" is the whole ConfigMap: give a file with what its key config.yaml holds`}},
 		{"a bad value in the ConfigMap", []string{"inject", "-f", manifest, "--configmap", file(t, strings.Replace(config, "100.64.0.0/12", "100.64.0.1/12", 1))}, []string{"--configmap", "shoot.podCIDRs", "100.64.0.1/12"}},
 	}
 	for _, tt := range tests {

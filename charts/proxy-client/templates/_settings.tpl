@@ -43,8 +43,8 @@ internal/options has the rules, and test/helm compares both.
   {{- fail (printf "config.sidecar.healthPort %q is config.redirect.proxyPort too: choose another one" $health) -}}
 {{- end -}}
 {{- with dig "proxyUID" "" $redirect | include "proxy-client.text" -}}
-  {{- if or (not (include "proxy-client.isUID" (trimPrefix "+" .))) (regexMatch "^[+]?0*(|65534|1337|2102)$" .) -}}
-    {{- fail (printf "config.redirect.proxyUID %q is not a uid of proxy-client's own: write one from 1 to 4294967294, such as 14001, but not 1337, 2102 or 65534" .) -}}
+  {{- if or (not (include "proxy-client.isUID" (trimPrefix "+" .))) (gt (float64 (trimPrefix "+" .)) 2147483647.0) (regexMatch "^[+]?0*(|65534|1337|2102)$" .) -}}
+    {{- fail (printf "config.redirect.proxyUID %q is not a uid of proxy-client's own: write one from 1 to 2147483647, such as 14001, but not 1337, 2102 or 65534" .) -}}
   {{- end -}}
 {{- end -}}
 {{- range dig "excludeUIDs" list . -}}

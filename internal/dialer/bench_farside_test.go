@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
@@ -73,7 +74,7 @@ func startFarSide(b *testing.B) *farSide {
 	must(b, err)
 	f := &farSide{
 		pki: p, control: control, answers: bufio.NewScanner(out),
-		config: &tls.Config{RootCAs: p.pool, Certificates: []tls.Certificate{pair}, NextProtos: []string{alpnHTTP1}},
+		config: &tls.Config{RootCAs: p.pool, Certificates: []tls.Certificate{pair}, NextProtos: []string{serverconn.ALPNHTTP1}},
 	}
 	addresses := strings.Fields(f.answer(b))
 	if len(addresses) != 4 {
@@ -149,7 +150,7 @@ func runFarSide(dir string) error {
 	fmt.Println()
 	connect, grpc, bare, apps := listeners[0], listeners[1], listeners[2], listeners[3]
 	go func() {
-		_ = http.Serve(tls.NewListener(connect, p.serverConfig(alpnHTTP1)), http.HandlerFunc(serveTarget))
+		_ = http.Serve(tls.NewListener(connect, p.serverConfig(serverconn.ALPNHTTP1)), http.HandlerFunc(serveTarget))
 	}()
 	go p.serveBench(grpc)
 	go serveTLS(tls.NewListener(bare, p.serverConfig()))

@@ -3,17 +3,20 @@
 package dialer
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
-	"sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/shoot-proxy/proxy-client/internal/quota"
+	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
@@ -29,7 +32,9 @@ func TestCeiling(t *testing.T) {
 		fixed = 16 << 20
 	)
 	message := func(size, sent int) string {
-		head := appendDataHead(nil, connID, size)
+		packet, err := proto.Marshal(dataPkt(connID, strings.Repeat("x", size)))
+		must(t, err)
+		head := packet[:len(packet)-size]
 		length := len(head) + size
 		return "\x00" + string([]byte{byte(length >> 24), byte(length >> 16), byte(length >> 8), byte(length)}) + string(head) + strings.Repeat("x", sent)
 	}
@@ -63,7 +68,7 @@ func TestCeiling(t *testing.T) {
 			// letGo does with the connections that have ended what their relays would.
 			letGo := func() {
 				conns = slices.DeleteFunc(conns, func(conn tunnel.Conn) bool {
-					if !conn.(*stream).isOver() {
+					if !isOver(conn) {
 						return false
 					}
 					if _, err := conn.Receive(); !errors.Is(err, tunnel.ErrUnreceived) || !strings.Contains(err.Error(), "--total-buffer") {
@@ -74,7 +79,7 @@ func TestCeiling(t *testing.T) {
 					return true
 				})
 			}
-			last := conns[len(conns)-1].(*stream)
+			last := conns[len(conns)-1]
 			before := live()
 			var most uint64
 			wire.mu.Lock() // and the real server says nothing more
@@ -93,7 +98,7 @@ func TestCeiling(t *testing.T) {
 				}
 			}
 			wire.mu.Unlock()
-			eventually(t, "the bytes to arrive", func() bool { return last.inbox.account.Held() > 0 || last.isOver() })
+			eventually(t, "the bytes to arrive", func() bool { bytes, over := held(last); return bytes > 0 || over })
 			letGo()
 			if most = max(most, live()); most > before+limit+fixed {
 				t.Errorf("the heap grew from %d to %d bytes, of a quota of %d", before, most, limit)
@@ -121,10 +126,16 @@ func live() uint64 {
 	return heap()
 }
 
-func (s *stream) isOver() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.phase == finished
+// isOver reports whether a connection in gRPC mode is over.
+func isOver(conn tunnel.Conn) bool {
+	_, over := held(conn)
+	return over
+}
+
+// held returns how many bytes are held for a connection in gRPC mode, and whether it
+// is over.
+func held(conn tunnel.Conn) (bytes int, over bool) {
+	return conn.(interface{ Held() (int, bool) }).Held()
 }
 
 // TestUnansweredDialsHoldLittle: until a dial is answered, a server cannot make us hold
@@ -133,7 +144,7 @@ func TestUnansweredDialsHoldLittle(t *testing.T) {
 	const dials = 100
 	p := newPKI(t)
 	half := fmt.Sprintf("\x00\x00\x00%c%c%s", byte(maxAnswer>>8), byte(maxAnswer&0xff), strings.Repeat("x", maxAnswer-1))
-	hostile := p.serveRaw(t, tunnel.ModeGRPC, alpnHTTP2, func(c rawConn) {
+	hostile := p.serveRaw(t, tunnel.ModeGRPC, serverconn.ALPNHTTP2, func(c rawConn) {
 		c.say(h2Frame(h2Settings, 0, 0, ""))
 		look := <-c.streams
 		c.say(h2Frame(h2Headers, h2EndHeaders|h2EndStream, look, hpackIdentity))
@@ -151,25 +162,22 @@ func TestUnansweredDialsHoldLittle(t *testing.T) {
 		return nil
 	}())
 	before := d.grpc.Quota.Held()
-	var streams []*stream
+	ctx, giveUp := context.WithCancel(t.Context())
+	defer giveUp()
+	var dialing sync.WaitGroup
 	for range dials {
-		s, err := e.grpc().open(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		streams = append(streams, s)
-		s.say(&client.Packet{Type: client.PacketType_DIAL_REQ})
+		dialing.Go(func() {
+			if conn, err := e.try(ctx, target, e.claim(), nil); err == nil {
+				_ = conn.Close()
+				t.Error("a dial succeeded without an answer")
+			}
+		})
 	}
 	eventually(t, "half an answer to each", func() bool { return d.grpc.Quota.Held()-before >= dials*(maxAnswer-1) })
 	if held := d.grpc.Quota.Held() - before; held > 2*dials*maxAnswer {
 		t.Errorf("%d dials without an answer hold %d bytes", dials, held)
 	}
-	for _, s := range streams {
-		s.mu.Lock()
-		s.finish(tunnel.ErrClosed)
-		s.mu.Unlock()
-	}
-	if held := d.grpc.Quota.Held() - before; held != 0 {
-		t.Errorf("%d bytes are held for nothing", held)
-	}
+	giveUp()
+	dialing.Wait()
+	eventually(t, "nothing to be held any more", func() bool { return d.grpc.Quota.Held() == before })
 }

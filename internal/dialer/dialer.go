@@ -19,6 +19,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/shoot-proxy/proxy-client/internal/cidr"
+	"github.com/shoot-proxy/proxy-client/internal/konnectivity/connectmode"
+	"github.com/shoot-proxy/proxy-client/internal/konnectivity/grpcmode"
 	"github.com/shoot-proxy/proxy-client/internal/quota"
 	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 	"github.com/shoot-proxy/proxy-client/internal/tlsfiles"
@@ -70,8 +72,8 @@ type Dialer struct {
 	random    func() float64
 
 	files       int64 // that the process may have open
-	grpc        grpcShared
-	httpConnect connectShared
+	grpc        grpcmode.Shared
+	httpConnect connectmode.Shared
 
 	found     chan struct{} // closed when an address of any server is known
 	foundOnce sync.Once
@@ -108,8 +110,8 @@ func New(cfg Config) (*Dialer, error) {
 		d.random = rand.Float64
 	}
 	d.life, d.die = context.WithCancel(context.Background())
-	d.grpc = grpcShared{Metrics: d.metrics.grpc, Quota: held, Background: &d.background, Files: d.certs.Version, AffordsFile: d.affordsFile}
-	d.httpConnect = connectShared{Background: &d.background, Life: d.life, Files: d.certs.Version, MostSpares: affordableSpares()}
+	d.grpc = grpcmode.Shared{Metrics: d.metrics.grpc, Quota: held, Background: &d.background, Files: d.certs.Version, AffordsFile: d.affordsFile}
+	d.httpConnect = connectmode.Shared{Background: &d.background, Life: d.life, Files: d.certs.Version, MostSpares: connectmode.AffordableSpares()}
 	for _, s := range cfg.Servers {
 		d.servers = append(d.servers, newServer(s, d))
 	}
@@ -212,7 +214,7 @@ func (d *Dialer) DialContext(ctx context.Context, dst netip.AddrPort, hold tunne
 		}
 		// What the end of the budget interrupted says less than what had failed
 		// before, where anything had.
-		if last == nil || !interrupted(ctx) {
+		if last == nil || !serverconn.Interrupted(ctx) {
 			last = err
 		}
 		sleep(ctx, jittered(pause, d.random()))
@@ -245,13 +247,13 @@ func (d *Dialer) dialAny(ctx context.Context, dst netip.AddrPort, hold tunnel.Ho
 			return conn, nil, false
 		}
 		again = again || (err.Fault.Elsewhere() && !err.Fault.Lasting())
-		if last == nil || !interrupted(ctx) {
+		if last == nil || !serverconn.Interrupted(ctx) {
 			last = err
 		}
 		if !err.Fault.Elsewhere() {
 			return nil, err, false // also where the app gave up, whatever had failed before
 		}
-		if interrupted(ctx) {
+		if serverconn.Interrupted(ctx) {
 			return nil, last, again
 		}
 	}
@@ -272,19 +274,11 @@ func (d *Dialer) find(ctx context.Context) *tunnel.Error {
 	}
 	var last *tunnel.Error
 	for _, s := range missing {
-		if last = s.await(ctx); last == nil || interrupted(ctx) {
+		if last = s.await(ctx); last == nil || serverconn.Interrupted(ctx) {
 			break
 		}
 	}
 	return last
-}
-
-// interrupted reports whether the end of ctx may be why something failed. A
-// socket is given ctx's deadline and may notice that it has passed before ctx
-// does.
-func interrupted(ctx context.Context) bool {
-	deadline, ok := ctx.Deadline()
-	return ctx.Err() != nil || ok && !time.Now().Before(deadline)
 }
 
 // gaveUp says why a dial ended whose context ended: the app's own decision, or

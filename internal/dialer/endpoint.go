@@ -13,13 +13,12 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/shoot-proxy/proxy-client/internal/konnectivity/connectmode"
 	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
 const (
-	// lookTimeout bounds one attempt to reach an endpoint.
-	lookTimeout = 5 * time.Second
 	// lookPause is how long the result of a failed attempt answers for all who
 	// need the endpoint: a herd of dials must not become a herd of connections.
 	lookPause = 200 * time.Millisecond
@@ -32,10 +31,7 @@ const (
 	suspicion = time.Second
 )
 
-var (
-	errDeparted = errors.New("its name does not resolve to this address any more")
-	errLost     = errors.New("connection lost")
-)
+var errDeparted = errors.New("its name does not resolve to this address any more")
 
 // endpoint is one place where a server is reached: one of its addresses, or its
 // Unix socket.
@@ -125,7 +121,7 @@ func (e *endpoint) dial(ctx context.Context, dst netip.AddrPort, hold tunnel.Hol
 	case serverconn.Fits:
 		return conn, err
 	case serverconn.SpeaksHTTP2:
-		e.server.learn(tunnel.ModeGRPC, alpnHTTP2)
+		e.server.learn(tunnel.ModeGRPC, serverconn.ALPNHTTP2)
 	case serverconn.Unclear:
 		// It may speak something else, which a look finds out.
 		if looked := e.reach(ctx); looked != nil && looked.Fault.Lasting() {
@@ -171,7 +167,7 @@ func (e *endpoint) reach(ctx context.Context) *tunnel.Error {
 // connection is kept, as the one that new streams share.
 func (e *endpoint) look() *tunnel.Error {
 	began := time.Now()
-	ctx, cancel := context.WithTimeout(e.gone, lookTimeout)
+	ctx, cancel := context.WithTimeout(e.gone, serverconn.ReachTimeout)
 	defer cancel()
 	err := e.greet(ctx)
 	if e.gone.Err() != nil {
@@ -214,7 +210,7 @@ func (e *endpoint) greet(ctx context.Context) *tunnel.Error {
 	mode := e.server.modeBy(alpn)
 	if mode != tunnel.ModeGRPC {
 		err = e.protocols[tunnel.ModeHTTPConnect].Greet(ctx, conn, files)
-		settings := err != nil && errors.Is(err, ErrSettings)
+		settings := err != nil && errors.Is(err, connectmode.ErrSettings)
 		switch {
 		case err == nil:
 			e.server.learn(tunnel.ModeHTTPConnect, alpn)
@@ -265,7 +261,7 @@ func (e *endpoint) judge(ctx context.Context, err *tunnel.Error, began time.Time
 	e.mu.Lock()
 	old := e.aside
 	e.waiting--
-	judged := verdictOn(err, interrupted(ctx) && !e.Patient(began))
+	judged := verdictOn(err, serverconn.Interrupted(ctx) && !e.Patient(began))
 	switch judged {
 	case answered:
 		e.aside.succeeded()

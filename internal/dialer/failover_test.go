@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/shoot-proxy/proxy-client/internal/konnectivity"
 	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
@@ -163,7 +164,7 @@ func TestStoppedServerIsSuspected(t *testing.T) {
 				_ = c.Close()
 			}
 		}
-		time.Sleep(closeGrace)
+		time.Sleep(konnectivity.CloseGrace)
 		p.a.becomes(hostStopped)
 		slow := p.steady(t, silence)
 		if most := int(suspicion/(100*time.Millisecond)) + 1; len(slow) == 0 || len(slow) > most {

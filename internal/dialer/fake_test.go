@@ -31,6 +31,9 @@ import (
 	"sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
 
 	"github.com/shoot-proxy/proxy-client/internal/cidr"
+	"github.com/shoot-proxy/proxy-client/internal/konnectivity/connectmode"
+	"github.com/shoot-proxy/proxy-client/internal/konnectivity/grpcmode"
+	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
@@ -41,6 +44,28 @@ import (
 const hang = 20 * time.Second
 
 var target = netip.MustParseAddrPort("100.64.3.7:9100")
+
+// What connectmode says, expects and bounds, as scripted servers see it.
+const (
+	establishedLine = "HTTP/1.1 200 Connection Established\r\n\r\n"
+	headEnd         = "\r\n\r\n"
+	greeting        = "OPTIONS * HTTP/1.1\r\nHost: proxy-server\r\nUser-Agent: shoot-proxy\r\nConnection: close\r\n\r\n"
+	haste           = 200 * time.Millisecond
+	maxAhead        = 1 << 20
+	maxHead         = 16 << 10
+	spareAge        = 45 * time.Second
+	abandonConnect  = 6 * time.Second
+)
+
+// The bounds of grpcmode.
+const (
+	linksAtOnce  = 8
+	maxData      = 32<<10 - 32
+	maxMessage   = 64 << 10
+	maxAnswer    = 8 << 10
+	streamWindow = 256 << 10
+	smallSegment = 4 << 10
+)
 
 // pki is a CA, a server's and a client's certificate, as files and in memory.
 type pki struct {
@@ -186,7 +211,7 @@ func (p *pki) serveConnect(t testing.TB, mode tunnel.Mode, handle func(*tls.Conn
 func (p *pki) serveConnectOn(t testing.TB, l net.Listener, mode tunnel.Mode, handle func(*tls.Conn)) tunnel.Server {
 	t.Helper()
 	p.kill = func() { _ = l.Close() }
-	config := p.serverConfig(alpnHTTP1) // one for all, whose tickets are good for all
+	config := p.serverConfig(serverconn.ALPNHTTP1) // one for all, whose tickets are good for all
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		for {
@@ -347,8 +372,8 @@ func (d *Dialer) lookUpAll(ctx context.Context) error {
 }
 
 // grpc and connect are what dials through the endpoint in either mode.
-func (e *endpoint) grpc() *grpcDialer { return e.protocols[tunnel.ModeGRPC].(*grpcDialer) }
+func (e *endpoint) grpc() *grpcmode.Dialer { return e.protocols[tunnel.ModeGRPC].(*grpcmode.Dialer) }
 
-func (e *endpoint) connect() *connectDialer {
-	return e.protocols[tunnel.ModeHTTPConnect].(*connectDialer)
+func (e *endpoint) connect() *connectmode.Dialer {
+	return e.protocols[tunnel.ModeHTTPConnect].(*connectmode.Dialer)
 }

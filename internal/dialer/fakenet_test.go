@@ -153,10 +153,10 @@ func (n *fakeNet) connect(ctx context.Context, e *endpoint) (net.Conn, string, *
 	if h.mode == tunnel.ModeHTTPConnect {
 		h.changes(&h.unasked, 1)
 		n.running.Go(func() { h.tunnel(theirs) })
-		return bareEnd{singlePipe{ours}}, alpnHTTP1, nil
+		return bareEnd{singlePipe{ours}}, serverconn.ALPNHTTP1, nil
 	}
 	h.listener <- theirs
-	return ours, alpnHTTP2, nil
+	return ours, serverconn.ALPNHTTP2, nil
 }
 
 // becomes changes the state; a process that ends takes its connections along.
@@ -335,7 +335,7 @@ func (n *fakeNet) end(d *Dialer) {
 			if load := e.load.Load(); load != 0 {
 				n.t.Errorf("%s is left with a load of %d", e.Addr, load)
 			}
-			if len(e.grpc().links.inUse) > 0 {
+			if e.grpc().Status().InUse > 0 {
 				n.t.Errorf("%s is left with its shared connection", e.Addr)
 			}
 		}

@@ -10,13 +10,14 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
 // serveHostileConnect is serveRaw for servers that wait for a request first.
 func (p *pki) serveHostileConnect(t *testing.T, answer func(rawConn)) tunnel.Server {
 	t.Helper()
-	return p.serveRaw(t, tunnel.ModeHTTPConnect, alpnHTTP1, func(c rawConn) {
+	return p.serveRaw(t, tunnel.ModeHTTPConnect, serverconn.ALPNHTTP1, func(c rawConn) {
 		switch readRequest(c.Conn) {
 		case "":
 		case greeting:

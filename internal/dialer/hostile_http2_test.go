@@ -16,6 +16,7 @@ import (
 
 	"sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
 
+	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
@@ -109,7 +110,7 @@ func (p *pki) serveRaw(t *testing.T, mode tunnel.Mode, proto string, say func(ra
 			conns = append(conns, conn)
 			mu.Unlock()
 			c := rawConn{conn, make(chan uint32, 100)}
-			if proto == alpnHTTP2 {
+			if proto == serverconn.ALPNHTTP2 {
 				serving.Go(c.listen)
 			} else {
 				close(c.streams)
@@ -211,7 +212,7 @@ func TestHostileHTTP2(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel() // some wait for their budget
 			p := newPKI(t)
-			d := newDialer(t, p.client(), hang, p.serveGRPC(t, tunnel.ModeGRPC, echoing), p.serveRaw(t, tunnel.ModeGRPC, alpnHTTP2, tc.say))
+			d := newDialer(t, p.client(), hang, p.serveGRPC(t, tunnel.ModeGRPC, echoing), p.serveRaw(t, tunnel.ModeGRPC, serverconn.ALPNHTTP2, tc.say))
 			beside := d.bystander(t, 0)
 			budget := hang
 			if tc.silent {
@@ -272,7 +273,7 @@ func (l tamperedListener) Accept() (net.Conn, error) {
 // serveTampered starts a gRPC server whose connections it returns.
 func (p *pki) serveTampered(t *testing.T, script script) (tunnel.Server, <-chan *tampered) {
 	t.Helper()
-	l := tamperedListener{tls.NewListener(listen(t), p.serverConfig(alpnHTTP2)), make(chan *tampered, 10)}
+	l := tamperedListener{tls.NewListener(listen(t), p.serverConfig(serverconn.ALPNHTTP2)), make(chan *tampered, 10)}
 	return serveScript(t, l, tunnel.ModeGRPC, script), l.conns
 }
 

@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc/status"
 	"sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
 
+	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
@@ -109,8 +110,8 @@ func TestAnotherServer(t *testing.T) {
 		{"CONNECT to a gRPC server", p.serveGRPC(t, tunnel.ModeHTTPConnect, answerWith("", &dials)), []string{"gRPC server", "--mode=grpc"}},
 		{"gRPC to a CONNECT server", tunnel.Server{Name: connect.Name, Network: "tcp", Address: connect.Address, Mode: tunnel.ModeGRPC}, []string{"--mode=http-connect"}},
 		{"gRPC to a CONNECT server, ALPN left out", p.serveHTTPWithoutALPN(t, tunnel.ModeGRPC), []string{"HTTP/1", "--mode=http-connect"}},
-		{"a web server, HTTP/2", p.serveHTTP(t, tunnel.ModeAuto, alpnHTTP2, 403), []string{"403", "8090"}},
-		{"no such page, HTTP/2", p.serveHTTP(t, tunnel.ModeAuto, alpnHTTP2, 404), []string{"404", "8090"}},
+		{"a web server, HTTP/2", p.serveHTTP(t, tunnel.ModeAuto, serverconn.ALPNHTTP2, 403), []string{"403", "8090"}},
+		{"no such page, HTTP/2", p.serveHTTP(t, tunnel.ModeAuto, serverconn.ALPNHTTP2, 404), []string{"404", "8090"}},
 		{"plain HTTP", servePlain(t, "", "HTTP/1.0 400 Bad Request\r\n\r\n"), []string{"plain HTTP", "8090"}},
 		{"plain HTTP/2", servePlain(t, settings, ""), []string{"HTTP/2 without TLS"}},
 		{"SSH", servePlain(t, "SSH-2.0-OpenSSH_9.9\r\n", ""), []string{"does not speak TLS", "SSH-2"}},
@@ -175,7 +176,7 @@ func TestIdentityIsNoProof(t *testing.T) {
 			t.Parallel()
 			script := answerWith("", &dials)
 			proxied := func(_ any, s grpc.ServerStream) error {
-				if method, _ := grpc.MethodFromServerStream(s); method != proxyMethod {
+				if method, _ := grpc.MethodFromServerStream(s); method != "/ProxyService/Proxy" {
 					return answer
 				}
 				return script(&grpc.GenericServerStream[client.Packet, client.Packet]{ServerStream: s})

@@ -3,10 +3,10 @@
 package dialer
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -14,8 +14,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 
-	"github.com/prometheus/client_golang/prometheus/testutil"
-
+	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
@@ -92,14 +91,8 @@ func echoes(t *testing.T, conns []tunnel.Conn) {
 
 // linkCounts returns how many links are in use, and how many of them carry nothing.
 func (e *endpoint) linkCounts() (inUse, idle int) {
-	e.grpc().mu.Lock()
-	defer e.grpc().mu.Unlock()
-	for _, l := range e.grpc().links.inUse {
-		if l.streams == 0 {
-			idle++
-		}
-	}
-	return len(e.grpc().links.inUse), idle
+	s := e.grpc().Status()
+	return s.InUse, s.Idle
 }
 
 // TestFewStreams: where a server allows few streams on a connection, dials that come
@@ -122,13 +115,11 @@ func TestFewStreams(t *testing.T) {
 				t.Errorf("%d connections to the server, want %d", n, tc.want)
 			}
 			e.mu.Lock()
-			e.grpc().mu.Lock()
-			if e.aside.failures != 0 || len(e.grpc().links.waiting) != 0 {
-				t.Errorf("%d failures are held against the server, and %d dials wait", e.aside.failures, len(e.grpc().links.waiting))
+			if waiting := e.grpc().Status().Waiting; e.aside.failures != 0 || waiting != 0 {
+				t.Errorf("%d failures are held against the server, and %d dials wait", e.aside.failures, waiting)
 			}
-			e.grpc().mu.Unlock()
 			e.mu.Unlock()
-			if n := testutil.CollectAndCount(d.metrics.grpc.dialFailures); n != 0 {
+			if n := len(d.samples(t, "konnectivity_network_proxy_client_dial_failure_total")); n != 0 {
 				t.Error("dials failed")
 			}
 			for _, conn := range conns {
@@ -213,7 +204,7 @@ func TestFewFiles(t *testing.T) {
 func TestNoStreams(t *testing.T) {
 	p := newPKI(t)
 	var none atomic.Bool
-	server := p.serveRaw(t, tunnel.ModeGRPC, alpnHTTP2, func(c rawConn) {
+	server := p.serveRaw(t, tunnel.ModeGRPC, serverconn.ALPNHTTP2, func(c rawConn) {
 		if none.Load() {
 			c.say(h2Frame(h2Settings, 0, 0, "\x00\x03\x00\x00\x00\x00"))
 		} else {
@@ -243,7 +234,7 @@ func TestNoStreams(t *testing.T) {
 // TestNoStreamsFromTheStart: a server through which no dial can work is not up.
 func TestNoStreamsFromTheStart(t *testing.T) {
 	p := newPKI(t)
-	d := newDialer(t, p.client(), hang, p.serveRaw(t, tunnel.ModeGRPC, alpnHTTP2, func(c rawConn) {
+	d := newDialer(t, p.client(), hang, p.serveRaw(t, tunnel.ModeGRPC, serverconn.ALPNHTTP2, func(c rawConn) {
 		c.say(h2Frame(h2Settings, 0, 0, "\x00\x03\x00\x00\x00\x00"))
 	}))
 	conn, err := d.attempt(t)
@@ -251,7 +242,7 @@ func TestNoStreamsFromTheStart(t *testing.T) {
 		_ = conn.Close()
 		t.Fatal("a dial through a server that allows no streams")
 	}
-	if err.Reason != tunnel.ReasonServerUnreachable || !errors.Is(err, errNoStreams) {
+	if err.Reason != tunnel.ReasonServerUnreachable || !strings.Contains(err.Error(), "SETTINGS_MAX_CONCURRENT_STREAMS is 0") {
 		t.Errorf("reason %s (%v), want %s", err.Reason, err, tunnel.ReasonServerUnreachable)
 	}
 	if d.Reachable() {
@@ -270,8 +261,8 @@ func TestFewerStreams(t *testing.T) {
 	_, err := io.WriteString(wire, h2Frame(h2Settings, 0, 0, "\x00\x03\x00\x00\x00\x03"))
 	must(t, err)
 	e := d.endpoint(t)
-	first := e.grpc().usable()
-	eventually(t, "the new limit", func() bool { return first.conn.Limit() == 3 })
+	first := e.grpc().Wire()
+	eventually(t, "the new limit", func() bool { return first.Limit() == 3 })
 	fresh := d.burst(t, 5)
 	echoes(t, append(old, fresh...))
 	if n, _ := e.linkCounts(); n < 2 || n > 3 { // two, if the next one was expected to carry three
@@ -280,7 +271,7 @@ func TestFewerStreams(t *testing.T) {
 	for _, conn := range old[:7] {
 		must(t, conn.Close())
 	}
-	eventually(t, "the ends of those", func() bool { return first.conn.Streams() == 3 })
+	eventually(t, "the ends of those", func() bool { return first.Streams() == 3 })
 	for _, conn := range append(old[7:], fresh...) {
 		must(t, conn.Close())
 	}

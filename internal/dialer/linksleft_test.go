@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
@@ -37,9 +38,8 @@ func TestLinksThatCameTooLate(t *testing.T) {
 		})
 	}
 	eventually(t, "a connection for each dial is being made", func() bool {
-		e.grpc().mu.Lock()
-		defer e.grpc().mu.Unlock()
-		return len(e.grpc().links.waiting) == linksAtOnce && e.grpc().links.making == linksAtOnce
+		s := e.grpc().Status()
+		return s.Waiting == linksAtOnce && s.Making == linksAtOnce
 	})
 	giveUp()
 	dialing.Wait()
@@ -55,7 +55,7 @@ func TestLinksThatCameTooLate(t *testing.T) {
 func TestLinksThatLeaveAtOnce(t *testing.T) {
 	p := newPKI(t)
 	var made atomic.Int64
-	server := p.serveRaw(t, tunnel.ModeGRPC, alpnHTTP2, func(c rawConn) {
+	server := p.serveRaw(t, tunnel.ModeGRPC, serverconn.ALPNHTTP2, func(c rawConn) {
 		if made.Add(1) > 1 {
 			c.say(h2Frame(h2Settings, 0, 0, "") + h2Frame(h2GoAway, 0, 0, "\x00\x00\x00\x00\x00\x00\x00\x00"))
 			return
@@ -76,7 +76,7 @@ func TestLinksThatLeaveAtOnce(t *testing.T) {
 		dialing.Wait()
 	})
 	dialing.Go(func() { _, _ = e.try(ctx, target, e.claim(), nil) }) // which the server never answers
-	eventually(t, "the server is full", func() bool { return e.grpc().usable().conn.Streams() == 1 })
+	eventually(t, "the server is full", func() bool { return e.grpc().Wire().Streams() == 1 })
 	conn, err := d.attempt(t)
 	if err == nil {
 		_ = conn.Close()
@@ -101,8 +101,8 @@ func TestMoreStreams(t *testing.T) {
 		must(t, err)
 	}
 	allow(1)
-	l := e.grpc().usable()
-	eventually(t, "the server is full", func() bool { return l.conn.Limit() == 1 })
+	l := e.grpc().Wire()
+	eventually(t, "the server is full", func() bool { return l.Limit() == 1 })
 	d.Dialer.connect = func(ctx context.Context, e *endpoint) (net.Conn, string, *tunnel.Error) {
 		allow(2)
 		<-ctx.Done()

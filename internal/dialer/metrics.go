@@ -6,11 +6,13 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/shoot-proxy/proxy-client/internal/konnectivity/grpcmode"
 )
 
 // Metrics are the tunnel's metrics.
 type Metrics struct {
-	grpc        *grpcMetrics
+	grpc        *grpcmode.Metrics
 	serverUp    *prometheus.GaugeVec
 	failovers   prometheus.Counter
 	certificate *prometheus.GaugeVec // without labels, so that it is absent until it is set
@@ -19,7 +21,7 @@ type Metrics struct {
 // NewMetrics makes the metrics and registers them with reg.
 func NewMetrics(reg prometheus.Registerer) *Metrics {
 	m := &Metrics{
-		grpc: newGRPCMetrics(reg),
+		grpc: grpcmode.NewMetrics(reg),
 		serverUp: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "proxy_client_server_up", Help: "Whether the proxy-server could be reached when last tried (1) or not (0).",
 		}, []string{"server"}),

@@ -131,10 +131,8 @@ func TestStreamsEndInOrder(t *testing.T) {
 				}
 			}
 			eventually(t, "the end of all streams", func() bool {
-				e := d.endpoint(t)
-				e.grpc().mu.Lock()
-				defer e.grpc().mu.Unlock()
-				return e.grpc().links.inUse[0].streams == 0
+				inUse, idle := d.endpoint(t).linkCounts()
+				return inUse > 0 && idle == inUse
 			})
 			ends, resets := frames.counts()
 			if ends < dials || resets > 0 {

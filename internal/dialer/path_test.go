@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"golang.org/x/sys/unix"
 
+	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
@@ -70,7 +71,7 @@ func TestBlackHoledAddress(t *testing.T) {
 		conn, err := d.dial(t)
 		must(t, err)
 		must(t, conn.Close())
-		if took := time.Since(began); took > lookTimeout {
+		if took := time.Since(began); took > serverconn.ReachTimeout {
 			t.Errorf("the dial took %v", took)
 		}
 		if n := testutil.ToFloat64(d.metrics.failovers); n != failovers {

@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/netip"
 
+	"github.com/shoot-proxy/proxy-client/internal/konnectivity/connectmode"
+	"github.com/shoot-proxy/proxy-client/internal/konnectivity/grpcmode"
 	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
@@ -47,8 +49,8 @@ type protocol interface {
 func protocolsOf(e *endpoint) map[tunnel.Mode]protocol {
 	d := e.server.dialer
 	return map[tunnel.Mode]protocol{
-		tunnel.ModeGRPC:        newGRPCDialer(e.Endpoint, e, &d.grpc),
-		tunnel.ModeHTTPConnect: newConnectDialer(e.Endpoint, e, &d.httpConnect),
+		tunnel.ModeGRPC:        grpcmode.New(e.Endpoint, e, &d.grpc),
+		tunnel.ModeHTTPConnect: connectmode.New(e.Endpoint, e, &d.httpConnect),
 	}
 }
 
@@ -92,16 +94,16 @@ func (e *endpoint) close() {
 // --mode=http-connect needs, where it speaks HTTP/2. alpn is what was chosen before.
 // misfit returns nil where the server does not, or may have had another cause.
 func (e *endpoint) misfit(ctx context.Context, alpn string, err *tunnel.Error) *tunnel.Error {
-	settings := errors.Is(err, ErrSettings)
-	if e.Server.Mode != tunnel.ModeHTTPConnect || alpn != "" || !settings && !errors.Is(err, ErrNoAnswer) {
+	settings := errors.Is(err, connectmode.ErrSettings)
+	if e.Server.Mode != tunnel.ModeHTTPConnect || alpn != "" || !settings && !errors.Is(err, connectmode.ErrNoAnswer) {
 		return nil
 	}
 	files := e.server.dialer.certs.Version()
-	conn, alpn, err := e.Endpoint.Connect(ctx, []string{alpnHTTP2}, e.server.dialer.several())
+	conn, alpn, err := e.Endpoint.Connect(ctx, []string{serverconn.ALPNHTTP2}, e.server.dialer.several())
 	if err != nil {
 		return nil
 	}
-	if !settings && alpn != alpnHTTP2 {
+	if !settings && alpn != serverconn.ALPNHTTP2 {
 		_ = conn.Close()
 		return nil
 	}

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/shoot-proxy/proxy-client/internal/grpcwire"
+	"github.com/shoot-proxy/proxy-client/internal/konnectivity"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
@@ -84,7 +85,7 @@ func TestNameMoves(t *testing.T) {
 		p.run(p.Dialer)
 		old := dial(t.Context(), p.Dialer)
 		departed := p.servers[0].known()[0]
-		carrier := departed.grpc().usable()
+		carrier := departed.grpc().Wire()
 
 		p.name("name", "10.0.0.2")
 		time.Sleep(lookupInterval * 12 / 10)
@@ -105,8 +106,8 @@ func TestNameMoves(t *testing.T) {
 		}
 		old.alive(t, "a minute after its address went away")
 		must(t, old.Close())
-		time.Sleep(closeGrace)
-		if f.speaks == tunnel.ModeGRPC && !errors.Is(carrier.conn.Err(), grpcwire.ErrClosed) {
+		time.Sleep(konnectivity.CloseGrace)
+		if f.speaks == tunnel.ModeGRPC && !errors.Is(carrier.Err(), grpcwire.ErrClosed) {
 			t.Error("the shared connection to the old address is not closed behind its last stream")
 		}
 		if n := departed.load.Load(); n != 0 {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/shoot-proxy/proxy-client/internal/konnectivity"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
@@ -32,7 +33,7 @@ func TestLoadIsSpread(t *testing.T) {
 				for _, c := range old[:4] {
 					_ = c.Close()
 				}
-				time.Sleep(closeGrace)
+				time.Sleep(konnectivity.CloseGrace)
 				for range 4 {
 					old = append(old, dial(t.Context(), p.Dialer))
 				}

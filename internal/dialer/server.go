@@ -13,16 +13,9 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
-
-// ALPN protocol names (RFC 7301; IANA registry).
-const (
-	alpnHTTP2 = "h2"
-	alpnHTTP1 = "http/1.1"
-)
-
-// tunnel.NetworkUnix is the tunnel.Server.Network of a Unix socket.
 
 // server is one configured proxy-server: a name, and the endpoints behind it.
 type server struct {
@@ -65,11 +58,11 @@ func (s *server) known() []*endpoint {
 func (s *server) protos() []string {
 	switch s.Mode {
 	case tunnel.ModeGRPC:
-		return []string{alpnHTTP2}
+		return []string{serverconn.ALPNHTTP2}
 	case tunnel.ModeHTTPConnect:
-		return []string{alpnHTTP1}
+		return []string{serverconn.ALPNHTTP1}
 	default:
-		return []string{alpnHTTP2, alpnHTTP1}
+		return []string{serverconn.ALPNHTTP2, serverconn.ALPNHTTP1}
 	}
 }
 
@@ -82,9 +75,9 @@ func (s *server) modeBy(alpn string) tunnel.Mode {
 	switch {
 	case s.Mode != tunnel.ModeAuto:
 		return s.Mode
-	case alpn == alpnHTTP2:
+	case alpn == serverconn.ALPNHTTP2:
 		return tunnel.ModeGRPC
-	case alpn == alpnHTTP1:
+	case alpn == serverconn.ALPNHTTP1:
 		return tunnel.ModeHTTPConnect
 	default:
 		return ""

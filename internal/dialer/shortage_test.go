@@ -125,14 +125,16 @@ func TestNoPortsLeft(t *testing.T) {
 // it, so that our local port is free again at once.
 func TestServerEndsFirst(t *testing.T) {
 	p := newPKI(t)
+	from := make(chan net.Addr, 1)
 	d := newDialer(t, p.client(), hang, p.serveConnect(t, tunnel.ModeHTTPConnect, func(c *tls.Conn) {
+		from <- c.RemoteAddr()
 		write(establishedLine)(c)
 		_, _ = io.Copy(io.Discard, c)
 		_ = c.Close() // as upstream's Tunnel does it
 	}))
 	conn, err := d.dial(t)
 	must(t, err)
-	local := conn.(*connectConn).conn.LocalAddr().(*net.TCPAddr)
+	local := (<-from).(*net.TCPAddr)
 	must(t, conn.Close())
 	const timeWait = "06"
 	eventually(t, "that the port is free", func() bool {

@@ -5,6 +5,7 @@ package dialer
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"sync"
@@ -15,36 +16,32 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/shoot-proxy/proxy-client/internal/konnectivity"
+	"github.com/shoot-proxy/proxy-client/internal/konnectivity/connectmode"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
-// count returns how many are ready.
-func (s *spares) count() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.ready)
-}
-
 // stock dials until a connection is ready for the next dial.
-func (f *fixture) stock(t *testing.T) *spares {
+func (f *fixture) stock(t *testing.T) *connectmode.Dialer {
 	t.Helper()
-	s := f.endpoint(t).connect().spares
+	s := f.endpoint(t).connect()
 	for range 2 {
 		conn, err := f.dial(t)
 		must(t, err)
 		must(t, conn.Close())
 	}
-	eventually(t, "a ready-made connection", func() bool { return s.count() > 0 })
+	eventually(t, "a ready-made connection", func() bool { ready, _ := s.Spares(); return ready > 0 })
 	return s
 }
 
-// newSolo is one host in http-connect mode, and a Dialer for it.
-func newSolo(t *testing.T) *pair {
+// newSolo is one host in http-connect mode, and a Dialer for it
+// that keeps so many connections ready at most.
+func newSolo(t *testing.T, spares int) *pair {
 	n := newNet(t)
 	h := n.host(frontend{tunnel.ModeHTTPConnect, tunnel.ModeHTTPConnect}, "10.0.0.1")
 	n.name("a", "10.0.0.1")
 	p := &pair{fakeNet: n, Dialer: n.dialer("a"), a: h}
-	p.httpConnect.MostSpares = 4
+	p.httpConnect.MostSpares = spares
 	must(t, p.lookUpAll(t.Context()))
 	return p
 }
@@ -64,7 +61,7 @@ func (p *pair) dials(t *testing.T, n int) {
 // nobody uses is closed and not replaced.
 func TestSparesFollowDemand(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		p := newSolo(t)
+		p := newSolo(t, 4)
 		for range 3 {
 			p.dials(t, 1)
 			if n := p.a.counts().unasked; n != 0 {
@@ -98,7 +95,7 @@ func TestSparesFollowDemand(t *testing.T) {
 // when fewer dials come, those beyond that grow old.
 func TestSparesGrowAndShrink(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		p := newSolo(t)
+		p := newSolo(t, 4)
 		p.dials(t, 1)
 		crowd := herd(p.Dialer, 50)
 		if n := p.a.counts().unasked; n != 4 {
@@ -109,7 +106,7 @@ func TestSparesGrowAndShrink(t *testing.T) {
 			c.alive(t, "one of a crowd")
 			_ = c.Close()
 		}
-		time.Sleep(closeGrace)
+		time.Sleep(konnectivity.CloseGrace)
 		if load := e.load.Load(); load != 0 {
 			t.Errorf("connections that wait are a load of %d", load)
 		}
@@ -130,7 +127,7 @@ func TestSparesGrowAndShrink(t *testing.T) {
 // TestSparesDieWithTheirServer: dials notice nothing of it, and nobody is blamed.
 func TestSparesDieWithTheirServer(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		p := newSolo(t)
+		p := newSolo(t, 4)
 		p.dials(t, 2)
 		p.a.becomes(hostRefuses)
 		p.a.becomes(hostUp) // a restart between two dials
@@ -170,7 +167,7 @@ func TestSparesOfAnEndpointThatFails(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
-				p := newSolo(t)
+				p := newSolo(t, 4)
 				p.dials(t, 1)
 				for _, c := range herd(p.Dialer, 10) {
 					_ = c.Close()
@@ -192,8 +189,7 @@ func TestSparesOfAnEndpointThatFails(t *testing.T) {
 // than make another, and its own where that fails or it gives up.
 func TestSpareIsWaitedFor(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		p := newSolo(t)
-		p.servers[0].known()[0].connect().spares.most = 1
+		p := newSolo(t, 1)
 		p.dials(t, 1)
 		begun, result := make(chan struct{}, 2), make(chan *tunnel.Error)
 		usual := p.Dialer.connect
@@ -231,7 +227,7 @@ func TestSpareIsWaitedFor(t *testing.T) {
 		}
 		go func() { dialled <- dial(t.Context(), p.Dialer) }()
 		synctest.Wait()
-		result <- &tunnel.Error{Reason: tunnel.ReasonServerUnreachable, Err: errLost}
+		result <- &tunnel.Error{Reason: tunnel.ReasonServerUnreachable, Err: errors.New("connection lost")}
 		<-begun // its own
 		result <- nil
 		own := <-dialled
@@ -365,24 +361,12 @@ func TestSpareInTheMakingAndCertificates(t *testing.T) {
 		dialled <- err
 	}()
 	eventually(t, "the dial to wait", func() bool {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return len(s.waiting) > 0
+		_, waiting := s.Spares()
+		return waiting > 0
 	})
 	close(goOn)
 	must(t, await(t, dialled, "the end of the dial"))
 	if fresh := await(t, presented, "the second certificate"); fresh == old {
 		t.Error("the next connection presented the old certificate")
-	}
-}
-
-// TestSparesAndFiles: a process that may have few files has none of them waiting.
-func TestSparesAndFiles(t *testing.T) {
-	if n := affordableSpares(); n < 0 || n > mostSpares {
-		t.Errorf("%d for an endpoint, want 0 to %d", n, mostSpares)
-	}
-	d := newDialer(t, tunnel.TLS{}, hang, tunnel.Server{Name: "x", Network: tunnel.NetworkUnix, Address: "/nowhere", Mode: tunnel.ModeHTTPConnect})
-	if n := d.endpoint(t).connect().spares.most; n != 0 {
-		t.Errorf("%d for a Unix socket, which has no handshake", n)
 	}
 }

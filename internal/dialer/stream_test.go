@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus/testutil"
 	"sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
 
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
@@ -252,7 +251,7 @@ func TestStreamClose(t *testing.T) {
 		t.Errorf("Receive after Close: %v, want ErrClosed", err)
 	}
 	// ErrClosed says that the drain is over, and with it the bookkeeping.
-	if n := testutil.ToFloat64(d.metrics.grpc.connections.WithLabelValues(statusClosing)); n != 0 {
+	if n := d.samples(t, "konnectivity_network_proxy_client_client_connections")["closing"]; n != 0 {
 		t.Errorf("client_connections{status=closing} is %v after the end, want 0", n)
 	}
 }

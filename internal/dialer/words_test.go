@@ -14,10 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/testutil"
-	"sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
-
 	"github.com/shoot-proxy/proxy-client/internal/clip"
 	"github.com/shoot-proxy/proxy-client/internal/options"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
@@ -66,18 +62,5 @@ func TestWordsOfCertificates(t *testing.T) {
 	}
 	if n := len(d.Unreachable().Error()); n > 500 {
 		t.Errorf("the reason for not being ready has %d bytes", n)
-	}
-}
-
-// TestTypesOfPacketsAreBounded: types that the protocol does not have share one
-// label.
-func TestTypesOfPacketsAreBounded(t *testing.T) {
-	m := newGRPCMetrics(prometheus.NewRegistry())
-	before := testutil.CollectAndCount(m.packets)
-	for i := range 1000 {
-		m.received(&client.Packet{Type: client.PacketType(1000 + i)}, nil)
-	}
-	if n := testutil.CollectAndCount(m.packets) - before; n != 1 {
-		t.Errorf("1,000 unknown types make %d labels", n)
 	}
 }

@@ -11,13 +11,13 @@ import (
 // wallClock has the files that may use the wall clock, and what for. A duration is
 // never among it: whoever sets the clock would change it.
 var wallClock = map[string]string{
-	"internal/probe/check.go":       "a deadline that has passed",
-	"internal/proxy/watch.go":       "a deadline that has passed",
-	"internal/serverconn/socket.go": "a deadline that has passed",
-	"internal/dialer/connect.go":    "a deadline that has passed",
-	"internal/dialer/metrics.go":    "when a certificate expires",
-	"pkg/redirect/conntrack.go":     "the kernel's record of when a connection began, for people",
-	"webhook/serve/metrics.go":      "when a certificate expires",
+	"internal/probe/check.go":                      "a deadline that has passed",
+	"internal/proxy/watch.go":                      "a deadline that has passed",
+	"internal/serverconn/socket.go":                "a deadline that has passed",
+	"internal/konnectivity/connectmode/connect.go": "a deadline that has passed",
+	"internal/dialer/metrics.go":                   "when a certificate expires",
+	"pkg/redirect/conntrack.go":                    "the kernel's record of when a connection began, for people",
+	"webhook/serve/metrics.go":                     "when a certificate expires",
 }
 
 // A time.Time of time.Now has a monotonic reading, and durations are made of

@@ -45,7 +45,7 @@ func under(pkg string, prefixes ...string) bool {
 // be attacked through it.
 func TestInitRedirectLinksNoTunnel(t *testing.T) {
 	for _, pkg := range dependencies(t, "./cmd/init-redirect") {
-		if under(pkg, "google.golang.org/grpc/", konnectivity, module+"/internal/dialer/", module+"/internal/grpcwire/", module+"/internal/proxy/") {
+		if under(pkg, "google.golang.org/grpc/", konnectivity, module+"/internal/dialer/", module+"/internal/grpcwire/", module+"/internal/konnectivity/", module+"/internal/proxy/") {
 			t.Errorf("init-redirect links %s", pkg)
 		}
 	}
@@ -85,8 +85,8 @@ func TestResponsibilitiesDoNotBlur(t *testing.T) {
 			if under(pkg, forbidden[file.dir()]...) {
 				t.Errorf("%s:%d imports %s", file.path, file.line(spec.Pos()), pkg)
 			}
-			if under(pkg, konnectivity) && file.dir() != "internal/dialer" {
-				t.Errorf("%s:%d imports %s: only internal/dialer speaks with the proxy-server", file.path, file.line(spec.Pos()), pkg)
+			if under(pkg, konnectivity) && file.dir() != "internal/konnectivity/grpcmode" {
+				t.Errorf("%s:%d imports %s: only internal/konnectivity/grpcmode knows its messages", file.path, file.line(spec.Pos()), pkg)
 			}
 		}
 	}

@@ -15,14 +15,28 @@ var layers = map[string]struct {
 	// upstream says that it may link gRPC, protobuf and upstream's protocol.
 	upstream bool
 }{
-	"internal/tunnel":     {ours: []string{"internal/clip"}},
-	"internal/sockio":     {},
-	"internal/options":    {ours: []string{"internal/cidr", "internal/clip", "internal/spelling", "internal/strictyaml", "internal/tlsfiles", "internal/tunnel", "internal/yamlsyntax"}},
-	"internal/tlsfiles":   {ours: []string{"internal/clip", "internal/tunnel"}},
-	"internal/serverconn": {ours: []string{"internal/clip", "internal/sockio", "internal/tlsfiles", "internal/tunnel"}},
-	"internal/relay":      {ours: []string{"internal/clip", "internal/quota", "internal/sockio", "internal/tunnel"}},
+	"internal/tunnel":       {ours: []string{"internal/clip"}},
+	"internal/sockio":       {},
+	"internal/options":      {ours: []string{"internal/cidr", "internal/clip", "internal/spelling", "internal/strictyaml", "internal/tlsfiles", "internal/tunnel", "internal/yamlsyntax"}},
+	"internal/tlsfiles":     {ours: []string{"internal/clip", "internal/tunnel"}},
+	"internal/serverconn":   {ours: []string{"internal/clip", "internal/sockio", "internal/tlsfiles", "internal/tunnel"}},
+	"internal/relay":        {ours: []string{"internal/clip", "internal/quota", "internal/sockio", "internal/tunnel"}},
+	"internal/konnectivity": {ours: []string{"internal/clip", "internal/tunnel"}},
+	"internal/konnectivity/connectmode": {
+		ours: []string{"internal/clip", "internal/konnectivity", "internal/serverconn", "internal/sockio", "internal/tlsfiles", "internal/tunnel"},
+	},
+	"internal/konnectivity/grpcmode": {
+		ours: []string{
+			"internal/clip", "internal/grpcwire", "internal/konnectivity", "internal/quota", "internal/serverconn", "internal/sockio",
+			"internal/tlsfiles", "internal/tunnel",
+		},
+		upstream: true,
+	},
 	"internal/dialer": {
-		ours:     []string{"internal/cidr", "internal/clip", "internal/grpcwire", "internal/quota", "internal/serverconn", "internal/sockio", "internal/tlsfiles", "internal/tunnel"},
+		ours: []string{
+			"internal/cidr", "internal/clip", "internal/grpcwire", "internal/konnectivity", "internal/konnectivity/connectmode",
+			"internal/konnectivity/grpcmode", "internal/quota", "internal/serverconn", "internal/sockio", "internal/tlsfiles", "internal/tunnel",
+		},
 		upstream: true,
 	},
 }

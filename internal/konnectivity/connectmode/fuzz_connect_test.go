@@ -1,0 +1,349 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package connectmode
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/shoot-proxy/proxy-client/internal/serverconn"
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+)
+
+// newModelConnect returns a connection in http-connect mode on conn, before it
+// has dialled. Unix socket socket says whether the server lives.
+func newModelConnect(conn net.Conn, socket string) *connection {
+	to := serverconn.NewConnector(nil, 0).Endpoint(tunnel.Server{Name: "model", Network: tunnel.NetworkUnix, Address: socket}, netip.AddrPort{})
+	owner := &modelConnectOwner{to: to}
+	owner.load.Add(1) // for the dial, as claim does
+	e := New(to, owner, &Shared{Background: new(sync.WaitGroup), Life: context.Background(), Files: func() int { return 0 }})
+	return newConnection(e, e.NewConn(conn))
+}
+
+// modelConnectOwner is an endpoint of which nothing but its load is kept.
+type modelConnectOwner struct {
+	to   *serverconn.Endpoint
+	load atomic.Int64
+}
+
+func (o *modelConnectOwner) NewConnection(ctx context.Context) (net.Conn, string, *tunnel.Error) {
+	return o.to.Connect(ctx, nil, false)
+}
+func (*modelConnectOwner) Gone() context.Context { return context.Background() }
+func (*modelConnectOwner) Several() bool         { return false }
+func (o *modelConnectOwner) ConnectionEnded()    { o.load.Add(-1) }
+
+// lastWord is how a scripted server ends what it says.
+type lastWord byte
+
+const (
+	lastNotify lastWord = iota // close_notify
+	lastFIN                    // no close_notify, and the server is gone
+	lastHasty                  // no close_notify, and the server is still there
+	lastReset
+	lastNothing // it says nothing more, and ends nothing
+	lastWords
+)
+
+// cutConn is a connection whose peer's bytes come in cuts, and end with last.
+type cutConn struct {
+	net.Conn
+	last     lastWord
+	together bool // the end comes with the last bytes, as crypto/tls may have it
+	left     int  // bytes of the peer still to come
+	taken    atomic.Int64
+	closed   atomic.Bool
+	said     atomic.Bool // CloseWrite was called
+}
+
+// Read implements net.Conn.
+func (c *cutConn) Read(p []byte) (int, error) {
+	if c.left == 0 && c.last != lastNothing {
+		return 0, c.end()
+	}
+	n, err := c.Conn.Read(p)
+	c.left -= n
+	c.taken.Add(int64(n))
+	if c.together && c.left == 0 && n > 0 && c.last != lastNothing {
+		return n, c.end()
+	}
+	return n, err
+}
+
+func (c *cutConn) end() error {
+	switch c.last {
+	case lastNotify:
+		return io.EOF
+	case lastReset:
+		return &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}
+	default:
+		return serverconn.ErrNoCloseNotify
+	}
+}
+
+// Close implements net.Conn.
+func (c *cutConn) Close() error {
+	c.closed.Store(true)
+	return c.Conn.Close()
+}
+
+// CloseWrite implements what SayLast looks for.
+func (c *cutConn) CloseWrite() error {
+	c.said.Store(true)
+	return nil
+}
+
+// answerTo is what a CONNECT must make of all that the server says.
+type answerTo struct {
+	reasons []tunnel.Reason // of a dial that fails
+	data    string          // of one that succeeds
+	verdict string          // how it ends; of any but an end the last bytes may be missing
+}
+
+var statusLine = regexp.MustCompile(`^HTTP/1\.1 ([2-9][0-9]{2})(?:[ \r]|$)`)
+
+// reference reads the whole of what a server said, without knowing the cuts.
+func reference(said string, last lastWord) answerTo {
+	switch {
+	case said == "" && last == lastNotify:
+		return answerTo{reasons: []tunnel.Reason{tunnel.ReasonProtocol}}
+	case said == "" && last != lastNothing:
+		return answerTo{reasons: []tunnel.Reason{tunnel.ReasonServerUnreachable}}
+	case last == lastNothing && strings.HasPrefix(statusPrefix, said):
+		return answerTo{reasons: []tunnel.Reason{tunnel.ReasonTimeout}}
+	case strings.HasPrefix(said, statusPrefix):
+		return referenceAnswer(said, last)
+	}
+	before, after, found := strings.Cut(said, establishedLine)
+	a := answerTo{data: before + after, verdict: verdictOf(last, before+after)}
+	if !found && len(said) > maxAhead+len(establishedLine) {
+		a.verdict = "protocol"
+	}
+	return a
+}
+
+// referenceAnswer is for a server that speaks first.
+func referenceAnswer(said string, last lastWord) answerTo {
+	head, rest, found := strings.Cut(said, headEnd)
+	status := statusLine.FindStringSubmatch(head)
+	switch {
+	case !found && len(said) <= maxHead && last == lastNothing:
+		return answerTo{reasons: []tunnel.Reason{tunnel.ReasonTimeout}}
+	case !found, len(head) > maxHead, status == nil:
+		return answerTo{reasons: []tunnel.Reason{tunnel.ReasonProtocol}}
+	case status[1] == "200":
+		return answerTo{data: rest, verdict: verdictOf(last, rest)}
+	}
+	code, _ := strconv.Atoi(status[1])
+	refused := newModelConnect(nil, "").refused(code, []byte(rest))
+	if len(said) > maxHead {
+		return answerTo{reasons: []tunnel.Reason{tunnel.ReasonProtocol, refused.Reason}}
+	}
+	return answerTo{reasons: []tunnel.Reason{refused.Reason}}
+}
+
+func verdictOf(last lastWord, data string) string {
+	switch last {
+	case lastNotify:
+		return "end"
+	case lastHasty:
+		if data == "" {
+			return "broken" // it may have been killed before the first byte
+		}
+		return "end"
+	case lastNothing:
+		return "closed"
+	default:
+		return "broken"
+	}
+}
+
+// liveServer is the path of a Unix socket that is listened on.
+func liveServer(f *testing.F) string {
+	socket := filepath.Join(f.TempDir(), "s")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		f.Fatal(err)
+	}
+	var accepting sync.WaitGroup
+	accepting.Go(func() {
+		for conn, err := l.Accept(); err == nil; conn, err = l.Accept() {
+			_ = conn.Close()
+		}
+	})
+	f.Cleanup(func() {
+		_ = l.Close()
+		accepting.Wait()
+	})
+	return socket
+}
+
+// FuzzConnect: whatever a server says, in whatever cuts, and however it ends,
+// the app gets the target's bytes and the right end, or the dial fails with its
+// reason; and it is bounded what is read before that is known.
+func FuzzConnect(f *testing.F) {
+	const refused = "502 Bad Gateway\r\n\r\ndial tcp: connect: connection refused"
+	for last := range lastWords {
+		f.Add(byte(0), byte(last), "SSH-2.0-x\r\n", "more", []byte{1})
+		f.Add(byte(1), byte(last), "SSH-2.0-x\r\n", "more", []byte{200, 3})
+		f.Add(byte(2), byte(last), "SSH-2.0-x\r\n", "more", []byte{2, 40, 1})
+		f.Add(byte(3), byte(last), refused, "more", []byte{7})
+		f.Add(byte(3), byte(last), "100 Continue\r\n\r\n", establishedLine, []byte{7})
+		f.Add(byte(4), byte(last), "200 OK\r\nA: b\r\n", "x", []byte{255})
+		f.Add(byte(5), byte(last), "0123456789abcdef", "x", []byte{255})
+		f.Add(byte(2), byte(last), "HTTP/1.1", "HTTP/1.1 200 Connection", []byte{9, 10})
+		f.Add(byte(0), byte(last), "", "", []byte{})
+		f.Add(byte(0), byte(last), "HT", "", []byte{})
+		f.Add(byte(0), byte(last), "HTTP/1.1 2", "", []byte{})
+	}
+	live, dead := liveServer(f), filepath.Join(f.TempDir(), "nobody")
+	f.Fuzz(func(t *testing.T, kind, end byte, first, rest string, cuts []byte) {
+		if len(first)+len(rest) > 4096 || len(cuts) > 64 {
+			return
+		}
+		said := compose(kind, first, rest)
+		last := lastWord(end) % lastWords
+		socket := dead
+		if last == lastHasty {
+			socket = live
+		}
+		synctest.Test(t, func(t *testing.T) {
+			x := exchange{t: t, said: said, last: last, cuts: cuts, want: reference(said, last)}
+			x.conn = &cutConn{last: last, left: len(said), together: end >= 128}
+			x.run(socket)
+			if t.Failed() {
+				t.Logf("the server said %d bytes %.200q and then %d, in cuts of %v", len(said), said, last, cuts)
+			}
+		})
+	})
+}
+
+// compose makes what a server says.
+func compose(kind byte, first, rest string) string {
+	switch kind % 6 {
+	case 0:
+		return first + rest
+	case 1:
+		return establishedLine + first + rest
+	case 2:
+		return first + establishedLine + rest
+	case 3:
+		return statusPrefix + first + headEnd + rest
+	case 4: // many headers, or a head without an end
+		return statusPrefix + strings.Repeat(first, maxHead/max(1, len(first))) + headEnd + rest
+	default: // so much ahead that the line does not count any more, or just does
+		return strings.Repeat(first, maxAhead/max(1, len(first))) + establishedLine + rest
+	}
+}
+
+// exchange is one CONNECT.
+type exchange struct {
+	t    *testing.T
+	said string
+	last lastWord
+	cuts []byte
+	want answerTo
+	conn *cutConn
+}
+
+// run dials and receives until the end.
+func (x *exchange) run(socket string) {
+	near, far := net.Pipe()
+	x.conn.Conn = near
+	var peer sync.WaitGroup
+	peer.Go(func() { _, _ = io.Copy(io.Discard, far) }) // hears what we say
+	peer.Go(func() { x.speak(far) })
+	c := newModelConnect(x.conn, socket)
+	ctx, cancel := context.WithTimeout(x.t.Context(), dialBudget)
+	err := c.dial(ctx, target, nil)
+	cancel()
+	if err != nil {
+		if taken := x.conn.taken.Load(); err.Reason != tunnel.ReasonTimeout && taken > maxHead+serverconn.MaxPiece {
+			x.t.Errorf("read %d bytes to find out that the dial failed", taken)
+		}
+		if !slices.Contains(x.want.reasons, err.Reason) {
+			x.t.Errorf("the dial failed with reason %s (%v), want %+.100v", err.Reason, err, x.want)
+		}
+	} else {
+		x.receive(c)
+	}
+	c.endpoint.shared.Background.Wait()
+	if !x.conn.closed.Load() {
+		x.t.Error("the connection to the server was never closed")
+	}
+	_ = far.Close()
+	peer.Wait()
+}
+
+// speak says what the server says.
+func (x *exchange) speak(conn net.Conn) {
+	for i, p := 0, []byte(x.said); len(p) > 0; i++ {
+		n := 64 << 10
+		if i < len(x.cuts) {
+			n = int(x.cuts[i]) + 1
+		}
+		n = min(n, len(p))
+		if _, err := conn.Write(p[:n]); err != nil {
+			return
+		}
+		p = p[n:]
+	}
+}
+
+// receive compares what the app gets.
+func (x *exchange) receive(c *connection) {
+	if x.want.reasons != nil {
+		x.t.Errorf("the dial succeeded, want reason %v", x.want.reasons)
+	}
+	if x.last == lastNothing {
+		// A Receive that finds nothing more must end when the app closes.
+		time.AfterFunc(time.Minute, func() { _ = c.Close() })
+	}
+	var got bytes.Buffer
+	var verdict string
+	for verdict == "" {
+		p, err := c.Receive()
+		if err != nil {
+			verdict = wordsOf(err)
+		} else if len(p) == 0 {
+			x.t.Error("Receive returned no bytes and no error")
+		}
+		got.Write(p)
+		clear(p)
+	}
+	_ = c.Close()
+	if _, err := c.Receive(); wordsOf(err) != verdict {
+		x.t.Errorf("Receive returned %s, and then %v", verdict, err)
+	}
+	if verdict != x.want.verdict {
+		x.t.Errorf("the connection ended as %s, want %s", verdict, x.want.verdict)
+	}
+	missing := len(x.want.data) - got.Len()
+	switch {
+	case !strings.HasPrefix(x.want.data, got.String()):
+		x.t.Errorf("the app got %.100q, want %.100q", got.String(), x.want.data)
+	case verdict == "end" && missing > 0, verdict != "protocol" && missing >= len(establishedLine):
+		x.t.Errorf("%d bytes are missing", missing)
+	}
+	c.endpoint.shared.Background.Wait()
+	if !x.conn.said.Load() {
+		x.t.Error("the server was not told that nothing will follow")
+	}
+	if n := c.endpoint.owner.(*modelConnectOwner).load.Load(); n != 0 {
+		x.t.Errorf("%d active connections are left", n)
+	}
+}

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package connectmode
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/shoot-proxy/proxy-client/internal/serverconn"
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+)
+
+// TestSparesAndFiles: a process that may have few files has none of them waiting.
+func TestSparesAndFiles(t *testing.T) {
+	if n := AffordableSpares(); n < 0 || n > mostSpares {
+		t.Errorf("%d for an endpoint, want 0 to %d", n, mostSpares)
+	}
+	to := serverconn.NewConnector(nil, 0).Endpoint(tunnel.Server{Name: "x", Network: tunnel.NetworkUnix, Address: "/nowhere", Mode: tunnel.ModeHTTPConnect}, netip.AddrPort{})
+	if n := New(to, nil, &Shared{MostSpares: mostSpares}).spares.most; n != 0 {
+		t.Errorf("%d for a Unix socket, which has no handshake", n)
+	}
+}

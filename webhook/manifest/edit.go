@@ -65,6 +65,9 @@ func (d *document) editTo(t *tree, want any) (*yamltext.Edited, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: write that part in block style", d.relocate(err.Error()))
 	}
+	if len(edited.Text) > maxDocument {
+		return nil, fmt.Errorf("it is longer than %d MiB with what is inserted: split it", maxDocument>>20)
+	}
 	again := document{body: edited.Text, json: d.json, line: 1}
 	got, problem := again.parse()
 	if problem != "" {

@@ -5,6 +5,8 @@ package manifest
 import (
 	"strings"
 	"testing"
+
+	"github.com/shoot-proxy/proxy-client/webhook"
 )
 
 // TestWhatCannotBeEditedIsRefused: in one sentence with what to do, and never written in
@@ -28,5 +30,16 @@ func TestWhatCannotBeEditedIsRefused(t *testing.T) {
 				t.Errorf("the sentence does not say %q: %s", tt.want, got)
 			}
 		})
+	}
+}
+
+// TestTextThatBecomesTooLong: the sentence says why, and not what is wrong with others.
+func TestTextThatBecomesTooLong(t *testing.T) {
+	const pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: app, labels: {shoot-proxy.io/inject: \"true\"}}\nspec: {containers: [{name: app, image: app}]}\n"
+	filler := "# " + strings.Repeat("x", 1000) + "\n"
+	text := pod + strings.Repeat(filler, (maxDocument-len(pod))/len(filler))
+	r := Inject([]byte(text), testOptions(t))
+	if len(r.Outcomes) != 1 || r.Outcomes[0].Decision != webhook.Refuse || !strings.Contains(r.Outcomes[0].Message, "longer than 8 MiB with what is inserted: split it") {
+		t.Errorf("got %v", r.Outcomes)
 	}
 }

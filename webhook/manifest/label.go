@@ -4,12 +4,14 @@ package manifest
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/shoot-proxy/proxy-client/internal/clip"
 	"github.com/shoot-proxy/proxy-client/internal/spelling"
 	"github.com/shoot-proxy/proxy-client/webhook"
 )
@@ -105,12 +107,19 @@ func (o *object) answers(m mention, template []string, known bool) bool {
 	return c != nil && o.workloadRef() == "" && !c.copies(m.path) && o.labelAt(strings.Split(c.labels, ".")) == "true"
 }
 
+// maxValue is how many bytes of a label that is no text are told.
+const maxValue = 64
+
 // written is the label as the manifest has it.
 func (m mention) written() string {
 	if text, ok := m.value.(string); ok {
 		return fmt.Sprintf("%s %q", m.key, text)
 	}
-	return fmt.Sprintf("%s %v", m.key, m.value)
+	text, err := json.Marshal(m.value)
+	if err != nil {
+		panic(fmt.Sprintf("what came from JSON does not become JSON: %v", err))
+	}
+	return fmt.Sprintf("%s %s", m.key, clip.Text(string(text), maxValue))
 }
 
 // last is the element of the path that is so many before its end.

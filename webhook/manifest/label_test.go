@@ -111,3 +111,12 @@ func TestDocumentHasEachController(t *testing.T) {
 		}
 	}
 }
+
+// TestLabelThatIsNoText: its value is told as the manifest has it.
+func TestLabelThatIsNoText(t *testing.T) {
+	const stream = "apiVersion: example.com/v1\nkind: Schema\nproperties: {shoot-proxy.io/inject: {type: [string, null]}}\n"
+	r := Inject([]byte(stream), testOptions(t))
+	if got := r.Outcomes[0].Warnings; len(got) != 1 || !strings.Contains(got[0], `properties has shoot-proxy.io/inject {"type":["string",null]}: `) {
+		t.Errorf("got %q", got)
+	}
+}

@@ -18,7 +18,7 @@ type attempts struct {
 	run        func() *tunnel.Error
 	pause      time.Duration // after a failure, in which its result is still the answer
 
-	mu   sync.Mutex
+	mu   sync.Mutex // guards last
 	last *attempt
 }
 

@@ -78,7 +78,7 @@ type Dialer struct {
 	found     chan struct{} // closed when an address of any server is known
 	foundOnce sync.Once
 
-	picking sync.Mutex // one dial chooses after the other
+	picking sync.Mutex // guards the pick of an endpoint and its load: one dial picks after the other
 
 	life       context.Context // of what is not any one dial's
 	die        context.CancelFunc

@@ -22,13 +22,13 @@ const (
 	// lookPause is how long the result of a failed attempt answers for all who
 	// need the endpoint: a herd of dials must not become a herd of connections.
 	lookPause = 200 * time.Millisecond
-	// doubt is how long a dial must have waited for its failure to be held
+	// minBlameWait is how long a dial must have waited for its failure to be held
 	// against the endpoint, where it was not the endpoint that ended it: apps
 	// give up sooner than we do.
-	doubt = 2 * time.Second
-	// suspicion is how long dials may all wait before new ones go elsewhere first.
+	minBlameWait = 2 * time.Second
+	// suspectAfter is how long dials may all wait before new ones go elsewhere first.
 	// Where one destination is at fault, others' answers disperse it.
-	suspicion = time.Second
+	suspectAfter = time.Second
 )
 
 var errDeparted = errors.New("its name does not resolve to this address any more")
@@ -51,7 +51,7 @@ type endpoint struct {
 	watched atomic.Bool
 	wake    chan struct{} // tells the watch to look
 
-	mu      sync.Mutex
+	mu      sync.Mutex // guards what follows: what dials have shown of the endpoint
 	aside   setAside
 	waiting int       // dials
 	since   time.Time // when a dial was last answered, or the first of those waiting began
@@ -74,7 +74,7 @@ func (e *endpoint) candidate(now time.Time) candidate {
 	c := candidate{load: e.load.Load(), until: e.aside.until}
 	switch {
 	case e.aside.failures == 0:
-		if e.waiting > 0 && now.Sub(e.since) > suspicion {
+		if e.waiting > 0 && now.Sub(e.since) > suspectAfter {
 			c.rank = rankSuspect
 		}
 	case e.aside.unreachable && (e.looks.running() || e.aside.aside(now, e.watched.Load())):
@@ -250,7 +250,7 @@ func (e *endpoint) ConnectionEnded() { e.load.Add(-1) }
 // Patient reports whether a dial that began at began has waited long enough for a
 // missing answer to mean something.
 func (e *endpoint) Patient(began time.Time) bool {
-	return time.Since(began) >= min(doubt, e.server.dialer.timeout/2)
+	return time.Since(began) >= min(minBlameWait, e.server.dialer.timeout/2)
 }
 
 // judge draws the consequences from a dial that began at began and ended with

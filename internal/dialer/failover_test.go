@@ -167,7 +167,7 @@ func TestStoppedServerIsSuspected(t *testing.T) {
 		time.Sleep(konnectivity.CloseGrace)
 		p.a.becomes(hostStopped)
 		slow := p.steady(t, silence)
-		if most := int(suspicion/(100*time.Millisecond)) + 1; len(slow) == 0 || len(slow) > most {
+		if most := int(suspectAfter/(100*time.Millisecond)) + 1; len(slow) == 0 || len(slow) > most {
 			t.Errorf("%d dials waited, want some, and at most the %d of the first second", len(slow), most)
 		}
 		p.done(live...)

@@ -27,7 +27,7 @@ type server struct {
 
 	endpoints atomic.Pointer[[]*endpoint] // in use now
 
-	mu        sync.Mutex // of what follows, and of changes to endpoints
+	mu        sync.Mutex // guards what follows, and changes to endpoints
 	complaint string     // about the last lookup
 	up        bool
 	logged    []tunnel.Reason // why it was not up, since it last was

@@ -25,13 +25,13 @@ const ackInterval = ackTimeout / 20
 // keepalive covers the others. It has no timer while there are none. The zero
 // value is ready.
 type ackWatch struct {
-	mu      sync.Mutex
+	mu      sync.Mutex // guards what follows, up to stopped
 	waiting []*watchedConn
 	timer   *time.Timer // nil before the first
 	running bool
 	stopped bool
 
-	looking sync.Mutex // held while it looks
+	looking sync.Mutex // held while it looks, so that stop can wait for that
 }
 
 // add puts c among those that are looked at.
@@ -100,9 +100,9 @@ type watchedConn struct {
 	watch    *ackWatch
 	silent   atomic.Pointer[silentError] // why the watch has ended it
 
-	mu      sync.Mutex
-	writing int  // writes under way
-	waiting bool // among those that the watch looks at
+	mu      sync.Mutex // guards what follows
+	writing int        // writes under way
+	waiting bool       // among those that the watch looks at
 	acks    ackClock
 }
 

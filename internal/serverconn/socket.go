@@ -62,8 +62,8 @@ type socket struct {
 	hurried    bool   // Read does not wait
 	records    framing
 
-	together sync.Mutex // held by writeTogether
-	writing  sync.Mutex // of what follows; held while what was gathered is written
+	together sync.Mutex // held by writeTogether: one caller gathers after the other
+	writing  sync.Mutex // guards what follows, and is held while what was gathered is written
 	gathered *chunk     // what writeTogether has to write; nil where it does not run
 	size     int        // of that
 	broken   error      // writing has failed amid records

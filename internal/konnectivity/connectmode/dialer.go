@@ -13,7 +13,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
-// Owner is the endpoint that a connectDialer dials through.
+// Owner is the endpoint that a Dialer dials through.
 type Owner interface {
 	// NewConnection connects to the endpoint. It returns the protocol that ALPN chose.
 	NewConnection(ctx context.Context) (net.Conn, string, *tunnel.Error)
@@ -25,7 +25,7 @@ type Owner interface {
 	ConnectionEnded()
 }
 
-// Shared is what the connectDialers of a process share.
+// Shared is what the Dialers of a process share.
 type Shared struct {
 	Background *sync.WaitGroup // counts what goes on behind a Close
 	Life       context.Context // ends when the process is about to end
@@ -41,6 +41,7 @@ type Dialer struct {
 	spares *spares
 }
 
+// New returns a Dialer for the endpoint to, whose dialer is owner.
 func New(to *serverconn.Endpoint, owner Owner, shared *Shared) *Dialer {
 	e := &Dialer{Endpoint: to, owner: owner, shared: shared}
 	e.spares = newSpares(e)

@@ -42,7 +42,7 @@ type spares struct {
 	endpoint *Dialer
 	most     int
 
-	mu      sync.Mutex
+	mu      sync.Mutex // guards what follows
 	closed  bool
 	last    time.Time // the last dial
 	want    int

@@ -16,7 +16,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
-// Owner is the endpoint that a grpcDialer dials through.
+// Owner is the endpoint that a Dialer dials through.
 type Owner interface {
 	// NewConnection connects to the endpoint. It returns the protocol that ALPN chose.
 	NewConnection(ctx context.Context) (net.Conn, string, *tunnel.Error)
@@ -33,7 +33,7 @@ type Owner interface {
 	ConnectionEnded()
 }
 
-// Shared is what the grpcDialers of a process share.
+// Shared is what the Dialers of a process share.
 type Shared struct {
 	Metrics     *Metrics
 	Quota       *quota.Quota
@@ -55,10 +55,11 @@ type Dialer struct {
 	owner  Owner
 	shared *Shared
 
-	mu    sync.Mutex // guards links, and how many streams each link has
+	mu    sync.Mutex // guards links, and link.streams of each
 	links links
 }
 
+// New returns a Dialer for the endpoint to, whose dialer is owner.
 func New(to *serverconn.Endpoint, owner Owner, shared *Shared) *Dialer {
 	return &Dialer{Endpoint: to, owner: owner, shared: shared}
 }

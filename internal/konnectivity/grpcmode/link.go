@@ -57,7 +57,7 @@ type link struct {
 	over  context.Context // ends when it takes no more streams
 	end   context.CancelFunc
 
-	streams int // under grpcDialer.mu
+	streams int // under Dialer.mu
 }
 
 // usable reports whether l is for new streams, where the TLS files have the version
@@ -65,7 +65,7 @@ type link struct {
 func (l *link) usable(files int) bool { return l.files == files && l.over.Err() == nil }
 
 // room returns how many more streams l can carry, where there are fewer than none
-// after the server has changed its mind. The caller holds grpcDialer.mu.
+// after the server has changed its mind. The caller holds Dialer.mu.
 func (l *link) room() int { return l.conn.Limit() - max(l.streams, l.conn.Streams()) }
 
 // Greet makes a link of conn. It is in use from then on, unless there is one that

@@ -30,7 +30,7 @@ var (
 // the server allows so many on one. Where it does not, dials that find all of them
 // full wait for room, or for further links that are made for them at once.
 //
-// Its fields are under grpcDialer.mu. The zero value has no links.
+// Its fields are under Dialer.mu. The zero value has no links.
 type links struct {
 	inUse   []*link     // for new streams, the oldest first
 	making  int         // further ones that are being made

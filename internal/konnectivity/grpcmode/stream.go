@@ -75,7 +75,7 @@ type stream struct {
 	link     *link // carries it
 	random   int64 // identifies the dial
 
-	mu       sync.Mutex
+	mu       sync.Mutex // guards what follows
 	changed  sync.Cond
 	rpc      rpc
 	phase    phase
@@ -91,7 +91,7 @@ type stream struct {
 	verdict  error              // what Receive returns once finished
 
 	inbox     inbox
-	lent      *segment // what Receive has returned last
+	current   *segment // what Receive has returned last
 	receiving bool     // a Receive waits
 
 	sending bool // one Send at a time
@@ -251,9 +251,9 @@ func (s *stream) Receive() ([]byte, error) {
 	pool := &s.shared().segments
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.lent != nil {
-		s.inbox.giveBack(pool, s.lent)
-		s.lent = nil
+	if s.current != nil {
+		s.inbox.giveBack(pool, s.current)
+		s.current = nil
 	}
 	for s.inbox.first == nil {
 		if s.phase == finished {
@@ -264,11 +264,11 @@ func (s *stream) Receive() ([]byte, error) {
 		s.changed.Wait()
 		s.receiving = false
 	}
-	s.lent = s.inbox.take()
+	s.current = s.inbox.take()
 	if s.phase != finished {
-		s.rpc.Taken(s.lent.cost, false)
+		s.rpc.Taken(s.current.cost, false)
 	}
-	return s.lent.data, nil
+	return s.current.data, nil
 }
 
 // Close implements Conn.

@@ -162,8 +162,8 @@ func TestLoadIntoACluster(t *testing.T) {
 			if err := os.WriteFile(command, []byte("#!/bin/bash\n"+stub+"\n"), 0o755); err != nil {
 				t.Fatal(err)
 			}
-			cmd := exec.Command("make", "--no-print-directory", "-C", root, "load-"+target, "KIND_CLUSTER=test", "K3S="+command)
-			cmd.Env = append(os.Environ(), "IMAGES_DIST="+images, "KIND="+command, "CTR="+filepath.Join(c.folder, "ctr"), "SOCKET="+c.socket)
+			cmd := exec.Command("make", "--no-print-directory", "-C", root, "load-"+target, "DIST="+filepath.Dir(images), "KIND_CLUSTER=test", "K3S="+command)
+			cmd.Env = append(os.Environ(), "KIND="+command, "CTR="+filepath.Join(c.folder, "ctr"), "SOCKET="+c.socket)
 			run(t, cmd)
 			c.check(t)
 		})

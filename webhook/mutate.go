@@ -66,7 +66,7 @@ func Mutate(r Request) Result {
 	case value == "false":
 		return skip(ReasonDisabled, fmt.Sprintf("the pod's label %s is false", Label))
 	case value != "true":
-		return *refuse(ReasonBadLabel, "label %s %q is not known: write true or false", Label, value)
+		return *refuse(ReasonBadLabel, "label %s %q is not known: write \"true\" or \"false\", in quotes", Label, value)
 	}
 	old, err := statusOf(r.Pod)
 	if err != nil {
@@ -172,8 +172,7 @@ func (r *Request) injection(pod *corev1.Pod, s *settings) (*injection, *Result) 
 // complete refuses what no source has said.
 func (r *Request) complete(s *settings) *Result {
 	if len(s.Shoot.PodCIDRs)+len(s.Shoot.ServiceCIDRs)+len(s.Shoot.NodeCIDRs) == 0 {
-		return refuse(ReasonNoCIDRs, "nothing says where the shoot is: set shoot.podCIDRs, serviceCIDRs or nodeCIDRs in ConfigMap %q of the namespace, or %s on the pod",
-			DefaultConfigMap, annotationSource(annotationPodCIDRs))
+		return refuse(ReasonNoCIDRs, "nothing says where the shoot is: set shoot.podCIDRs, serviceCIDRs or nodeCIDRs%s", r.orAnnotation(annotationPodCIDRs))
 	}
 	if len(s.ProxyServer.Addresses) == 0 {
 		return refuse(ReasonNoProxyServer, "nothing says where the proxy-server is: set proxyServer.addresses%s", r.orAnnotation(annotationProxyServer))
@@ -189,7 +188,7 @@ func (r *Request) complete(s *settings) *Result {
 
 // orAnnotation names the annotation, where the pod may use it.
 func (r *Request) orAnnotation(name string) string {
-	at := fmt.Sprintf(" in the webhook's configuration or ConfigMap %q of the namespace", DefaultConfigMap)
+	at := fmt.Sprintf(" in the webhook's configuration (--config) or ConfigMap %q of the namespace", DefaultConfigMap)
 	if r.Defaults.locked(name) {
 		return at
 	}
@@ -205,7 +204,7 @@ func (r *Request) native(pod *corev1.Pod, s *settings) (bool, *Result) {
 	case s.NativeSidecar == nativeYes, s.NativeSidecar == nativeAuto && r.OldestNode >= nativeForSure:
 		return true, nil
 	case pod.Spec.RestartPolicy == corev1.RestartPolicyNever, pod.Spec.RestartPolicy == corev1.RestartPolicyOnFailure:
-		return false, refuse(ReasonNeverCompletes, "the pod is to complete (restartPolicy %s), and never would with proxy-client beside it: set %s to true, on nodes with Kubernetes 1.%d or later",
+		return false, refuse(ReasonNeverCompletes, "the pod is to complete (restartPolicy %s), and never would with proxy-client beside it: set %s to \"true\", on nodes with Kubernetes 1.%d or later",
 			pod.Spec.RestartPolicy, annotationSource(annotationNativeSidecar), nativeSince)
 	default:
 		return false, nil
@@ -242,6 +241,8 @@ func (s *settings) refuse(name, value, problem string) *Result {
 		at = "the configuration"
 	case strings.HasPrefix(from.source, annotationSource("")):
 		reason = ReasonBadAnnotation
+		// Without quotes YAML makes no text of it, which an annotation has to be.
+		problem = strings.Replace(problem, "write auto, true or false", `write "auto", "true" or "false", in quotes`, 1)
 	default:
 		at = fmt.Sprintf("%s: %s", from.source, name)
 	}

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package webhook
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/yaml"
+)
+
+// TestAdviceForPodsIsText: what a refusal advises to write into a label or an annotation
+// is a text of YAML as it stands.
+func TestAdviceForPodsIsText(t *testing.T) {
+	advised := regexp.MustCompile(`(?:write|set annotation .* to) .*?("?(?:true|false)"?)(?:,| or )`)
+	defaults, err := ParseConfig("--config", read(t, "testdata/config.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, head := range map[string]string{
+		"label":      "labels: {shoot-proxy.io/inject: yes please}",
+		"annotation": "annotations: {shoot-proxy.io/native-sidecar: maybe}\n  labels: {shoot-proxy.io/inject: 'true'}",
+		"a job's":    "labels: {shoot-proxy.io/inject: 'true'}",
+	} {
+		text := "apiVersion: v1\nkind: Pod\nmetadata:\n  " + head + "\nspec: {restartPolicy: Never, containers: [{name: a, image: a}]}\n"
+		said := Mutate(Request{Pod: podOf(t, text), Defaults: defaults}).Message
+		match := advised.FindStringSubmatch(said)
+		if match == nil {
+			t.Errorf("%s: it advises nothing: %s", name, said)
+			continue
+		}
+		var written map[string]any
+		if err := yaml.Unmarshal([]byte("value: "+match[1]), &written); err != nil {
+			t.Fatal(err)
+		}
+		if value, ok := written["value"].(string); !ok || value == "" {
+			t.Errorf("%s: it advises %s, which is no text: %s", name, match[1], said)
+		}
+	}
+}
+
+// podOf is the pod in a manifest.
+func podOf(t *testing.T, text string) *corev1.Pod {
+	t.Helper()
+	pod := &corev1.Pod{}
+	if err := yaml.UnmarshalStrict([]byte(text), pod); err != nil {
+		t.Fatal(err)
+	}
+	return pod
+}
+
+// TestMissingSourcesAreAllNamed: whoever gave a file learns that it can say so too.
+func TestMissingSourcesAreAllNamed(t *testing.T) {
+	full := header + "shoot: {podCIDRs: [100.64.0.0/12]}\nproxyServer: {addresses: ['vpn:8132'], tls: {caSecret: a, clientSecret: b}}\n"
+	for _, without := range []string{"shoot: {podCIDRs: [100.64.0.0/12]}\n", "addresses: ['vpn:8132'], ", "caSecret: a, ", ", clientSecret: b"} {
+		for policy, annotation := range map[string]bool{
+			"policy: {lockedFields: []}\n": true,
+			"policy: {lockedFields: [pod-cidrs, proxy-server, ca-secret, client-secret]}\n": false,
+		} {
+			c, err := ParseConfig("--config", []byte(strings.Replace(full, without, "", 1)+policy))
+			if err != nil {
+				t.Fatal(err)
+			}
+			pod := podOf(t, "metadata: {labels: {shoot-proxy.io/inject: 'true'}}\nspec: {containers: [{name: a, image: a}]}\n")
+			said := Mutate(Request{Pod: pod, Defaults: c}).Message
+			if !strings.Contains(said, `in the webhook's configuration (--config) or ConfigMap "shoot-proxy" of the namespace`) {
+				t.Errorf("without %sit says: %s", without, said)
+			}
+			if got := strings.Contains(said, ", or annotation "+AnnotationPrefix); got != annotation {
+				t.Errorf("without %swith %sit says: %s", without, policy, said)
+			}
+		}
+	}
+}

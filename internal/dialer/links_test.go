@@ -72,6 +72,11 @@ func (f *fixture) burst(t *testing.T, n int) []tunnel.Conn {
 	}
 	dialing.Wait()
 	if t.Failed() {
+		for _, conn := range conns {
+			if conn != nil { // the dialer's end waits for each that is open
+				_ = conn.Close()
+			}
+		}
 		t.FailNow()
 	}
 	return conns

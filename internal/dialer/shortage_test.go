@@ -125,37 +125,41 @@ func TestNoPortsLeft(t *testing.T) {
 // it, so that our local port is free again at once.
 func TestServerEndsFirst(t *testing.T) {
 	p := newPKI(t)
-	from := make(chan net.Addr, 1)
+	from := make(chan [2]net.Addr, 1) // our end and the server's
 	d := newDialer(t, p.client(), hang, p.serveConnect(t, tunnel.ModeHTTPConnect, func(c *tls.Conn) {
-		from <- c.RemoteAddr()
+		from <- [2]net.Addr{c.RemoteAddr(), c.LocalAddr()}
 		write(establishedLine)(c)
 		_, _ = io.Copy(io.Discard, c)
 		_ = c.Close() // as upstream's Tunnel does it
 	}))
 	conn, err := d.dial(t)
 	must(t, err)
-	local := (<-from).(*net.TCPAddr)
+	ends := <-from
 	must(t, conn.Close())
 	const timeWait = "06"
 	eventually(t, "that the port is free", func() bool {
-		state := socketOf(t, local)
+		state := socketOf(t, ends[0], ends[1])
 		if state == timeWait {
-			t.Fatalf("our end of %s is in TIME_WAIT: the server was not the first", local)
+			t.Fatalf("our end of %s is in TIME_WAIT: the server was not the first", ends[0])
 		}
 		return state == ""
 	})
 }
 
-// socketOf returns the state of the socket with a local IPv4 address, as
-// /proc/net/tcp has it, or nothing where there is none.
-func socketOf(t *testing.T, local *net.TCPAddr) string {
+// socketOf returns the state of the socket between two IPv4 addresses, as
+// /proc/net/tcp has it, or nothing if there is none. The port alone is not enough:
+// another process may get it once it is free.
+func socketOf(t *testing.T, local, remote net.Addr) string {
 	t.Helper()
 	table, err := os.ReadFile("/proc/thread-self/net/tcp")
 	must(t, err)
-	ip := local.IP.To4()
-	want := fmt.Sprintf("%02X%02X%02X%02X:%04X", ip[3], ip[2], ip[1], ip[0], local.Port)
+	inTable := func(a net.Addr) string {
+		addr := a.(*net.TCPAddr)
+		ip := addr.IP.To4()
+		return fmt.Sprintf("%02X%02X%02X%02X:%04X", ip[3], ip[2], ip[1], ip[0], addr.Port)
+	}
 	for line := range strings.Lines(string(table)) {
-		if fields := strings.Fields(line); len(fields) > 3 && fields[1] == want {
+		if fields := strings.Fields(line); len(fields) > 3 && fields[1] == inTable(local) && fields[2] == inTable(remote) {
 			return fields[3]
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"go.yaml.in/yaml/v3"
 	corev1 "k8s.io/api/core/v1"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 
@@ -42,6 +43,7 @@ func workloads() map[string]workload {
 
 // object is one of Kubernetes' in a document.
 type object struct {
+	root            *yaml.Node // of the document
 	value           map[string]any
 	path            []string // in the document
 	item            int      // of a list, from 1; 0 where the document is the object
@@ -52,10 +54,11 @@ type object struct {
 
 // objectsOf returns the objects of a document: one, or those of a list, as kubectl
 // unpacks it.
-func objectsOf(value any) []object {
+func objectsOf(t *tree) []object {
 	var all []object
-	collect(&all, object{}, value)
+	collect(&all, object{}, t.value)
 	for i := range all {
+		all[i].root = t.node
 		if len(all[i].path) > 0 {
 			all[i].item = i + 1
 		}
@@ -150,7 +153,7 @@ func (o *object) pod(path []string) (*corev1.Pod, error) {
 	pod := &corev1.Pod{}
 	// As strict about the case of names as the API server is.
 	if err := utiljson.Unmarshal(encoded, pod); err != nil {
-		return nil, wrongKind(path, value, err)
+		return nil, o.wrongKind(path, value, err)
 	}
 	return pod, nil
 }

@@ -152,7 +152,7 @@ func (d *document) process(w work) ([]byte, []Outcome) {
 	}
 	var changes []change
 	var outcomes []Outcome
-	for _, ob := range objectsOf(t.value) {
+	for _, ob := range objectsOf(t) {
 		outcome, c := ob.process(w)
 		if c != nil {
 			changes = append(changes, *c)

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"go.yaml.in/yaml/v3"
+
 	"github.com/shoot-proxy/proxy-client/internal/spelling"
 	"github.com/shoot-proxy/proxy-client/internal/strictyaml"
 )
@@ -213,6 +215,9 @@ func (c *Config) fieldIn(problem string) string {
 }
 
 func (c *Config) parse(data []byte) (problem string) {
+	if areChartValues(data) {
+		return fmt.Sprintf("has the chart's values: give a file with what is under config, and with apiVersion: %s and kind: %s", configAPIVersion, configKind)
+	}
 	if problem := strictyaml.Decode(data, configKind, &c.file); problem != "" {
 		return problem
 	}
@@ -229,6 +234,16 @@ func (c *Config) parse(data []byte) (problem string) {
 		return problem
 	}
 	return c.checkValues()
+}
+
+// areChartValues reports whether a file is meant for the chart, whose values have the
+// InjectionConfig in a section. Fields of both, such as images, mean something else there.
+func areChartValues(data []byte) bool {
+	var values struct {
+		Kind   string         `yaml:"kind"`
+		Config map[string]any `yaml:"config"`
+	}
+	return yaml.Unmarshal(data, &values) == nil && values.Kind == "" && values.Config != nil
 }
 
 // checkLists refuses what is there and says nothing.

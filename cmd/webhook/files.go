@@ -3,10 +3,14 @@
 package main
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"go.yaml.in/yaml/v3"
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/shoot-proxy/proxy-client/internal/commandline"
@@ -31,7 +35,7 @@ func (f *fileFlags) addFilename(flags *pflag.FlagSet) {
 func (f *fileFlags) addSources(flags *pflag.FlagSet, version string) {
 	f.Version = version
 	flags.Var((*filled)(&f.config), "config", "file with the InjectionConfig; without, the pods' annotations have to say everything")
-	flags.Var((*filled)(&f.configMap), "configmap", "file with the InjectionConfig of the namespace's ConfigMap")
+	flags.Var((*filled)(&f.configMap), "configmap", "file with the namespace's ConfigMap, or with the InjectionConfig in it")
 	flags.Var((*filled)(&f.Namespace), "namespace", "namespace of the objects; without, what they say, or default")
 	flags.Var((*filled)(&f.NativeSidecar), "native-sidecar", "auto, true or false: beats the configuration; here auto is true, which needs Kubernetes 1.29 or later")
 	flags.BoolVar(&f.Strict, "strict", false, "refuse documents with the label where inject does nothing about it")
@@ -147,8 +151,30 @@ func (f *fileFlags) readSources() (err error) {
 	if f.Defaults, err = readConfig("--config", f.config, webhook.ParseConfig); err != nil {
 		return err
 	}
-	f.ConfigMap, err = readConfig("--configmap", f.configMap, webhook.ParseNamespaceConfig)
+	f.ConfigMap, err = readConfig(flagConfigMap, f.configMap, webhook.ParseNamespaceConfig)
 	return err
+}
+
+// flagConfigMap is the one that takes a whole ConfigMap too, since that is what is
+// applied to a namespace.
+const flagConfigMap = "--configmap"
+
+// configOf returns the InjectionConfig in a file that is a ConfigMap, and what errors call
+// it. Another file is returned as it is.
+func configOf(source string, data []byte) (string, []byte, error) {
+	var object struct {
+		Kind string         `yaml:"kind"`
+		Data map[string]any `yaml:"data"`
+	}
+	decoder := yaml.NewDecoder(bytes.NewReader(data))
+	if decoder.Decode(&object) != nil || object.Kind != "ConfigMap" || !errors.Is(decoder.Decode(&yaml.Node{}), io.EOF) {
+		return source, data, nil // if it is nothing else either, the parser says so
+	}
+	text, ok := object.Data[webhook.ConfigKey].(string)
+	if !ok {
+		return "", nil, &options.UsageError{Problem: fmt.Sprintf("%s is a ConfigMap without the key %s: write an InjectionConfig there", source, webhook.ConfigKey)}
+	}
+	return fmt.Sprintf("%s (key %s)", source, webhook.ConfigKey), []byte(text), nil
 }
 
 // readConfig reads the InjectionConfig that a flag names; nil where it names none.
@@ -163,7 +189,13 @@ func readConfig(flag, name string, parse func(string, []byte) (*webhook.Config, 
 	if err != nil {
 		return nil, err
 	}
-	config, err := parse(fmt.Sprintf("%s %q", flag, name), data)
+	source := fmt.Sprintf("%s %q", flag, name)
+	if flag == flagConfigMap {
+		if source, data, err = configOf(source, data); err != nil {
+			return nil, err
+		}
+	}
+	config, err := parse(source, data)
 	if err != nil {
 		// Whoever has the file may see what is in it.
 		return nil, &options.UsageError{Problem: webhook.Detail(err), Err: err}

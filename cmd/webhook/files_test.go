@@ -87,7 +87,11 @@ func TestBadInputIsOneSentenceAndExitCode2(t *testing.T) {
 		{"bad configuration", []string{"inject", "-f", manifest, "--config", manifest}, []string{"--config", manifest}},
 		{"configuration from standard input", []string{"inject", "-f", manifest, "--config=-"}, []string{"--config", "standard input"}},
 		{"bad ConfigMap", []string{"inject", "-f", manifest, "--configmap", file(t, config+"policy: {}\n")}, []string{"--configmap", "policy"}},
-		{"the ConfigMap as an object", []string{"inject", "-f", manifest, "--configmap", file(t, "kind: ConfigMap\ndata: {config.yaml: a}\n")}, []string{`.yaml" is the whole ConfigMap: give a file with what its key config.yaml holds`}},
+		{"the ConfigMap as an object", []string{"inject", "-f", manifest, "--configmap", file(t, "kind: ConfigMap\ndata: {config.yaml: a}\n")}, []string{`.yaml" (key config.yaml) is a text: write an InjectionConfig`}},
+		{"a ConfigMap of something else", []string{"inject", "-f", manifest, "--configmap", file(t, "kind: ConfigMap\ndata: {a.yaml: b}\n")}, []string{"--configmap", "is a ConfigMap without the key config.yaml", "InjectionConfig"}},
+		{"two ConfigMaps", []string{"inject", "-f", manifest, "--configmap", file(t, wholeConfigMap(config)+"---\n"+wholeConfigMap(config))}, []string{"--configmap", "is the whole ConfigMap"}},
+		{"a bad value in the whole ConfigMap", []string{"inject", "-f", manifest, "--configmap", file(t, wholeConfigMap(strings.Replace(config, "100.64.0.0/12", "100.64.0.1/12", 1)))}, []string{`.yaml" (key config.yaml) shoot.podCIDRs "100.64.0.1/12"`}},
+		{"the ConfigMap for the operator's file", []string{"inject", "-f", manifest, "--config", file(t, wholeConfigMap(config))}, []string{`.yaml" is the whole ConfigMap: give a file with what its key config.yaml holds`}},
 		{"a bad value in the ConfigMap", []string{"inject", "-f", manifest, "--configmap", file(t, strings.Replace(config, "100.64.0.0/12", "100.64.0.1/12", 1))}, []string{"--configmap", "shoot.podCIDRs", "100.64.0.1/12"}},
 	}
 	for _, tt := range tests {
@@ -154,6 +158,27 @@ func TestFlagsDecide(t *testing.T) {
 		if !strings.Contains(stdout, want) {
 			t.Errorf("the explanation does not tell of %s:\n%s", want, stdout)
 		}
+	}
+}
+
+// wholeConfigMap is a ConfigMap as docs/webhook.md shows it.
+func wholeConfigMap(config string) string {
+	return "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: shoot-proxy, namespace: monitoring}\ndata:\n  config.yaml: |\n    " +
+		strings.TrimSpace(strings.ReplaceAll(config, "\n", "\n    ")) + "\n"
+}
+
+// TestWholeConfigMap: --configmap takes the object as it is applied, or its key alone.
+func TestWholeConfigMap(t *testing.T) {
+	code, whole, stderr := outcome(t, labelled, "inject", "-f", "-", "--configmap", file(t, wholeConfigMap(config)))
+	if code != 0 {
+		t.Fatalf("exit code %d, stderr %s", code, stderr)
+	}
+	if _, alone, _ := outcome(t, labelled, "inject", "-f", "-", "--configmap", file(t, config)); whole != alone || whole == "" {
+		t.Errorf("the whole ConfigMap makes\n%s\nand its key\n%s", whole, alone)
+	}
+	_, explained, _ := outcome(t, labelled, "explain", "-f", "-", "--configmap", file(t, wholeConfigMap(config)))
+	if !strings.Contains(explained, `.yaml" (key config.yaml)`) {
+		t.Errorf("it does not tell where the values are from:\n%s", explained)
 	}
 }
 

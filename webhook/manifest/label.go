@@ -40,7 +40,7 @@ func mentions(value any) []mention {
 		switch v := value.(type) {
 		case map[string]any:
 			for _, key := range slices.Sorted(maps.Keys(v)) {
-				if key == webhook.Label || len(path) > 0 && path[len(path)-1] == "labels" && strings.HasPrefix(key, webhook.AnnotationPrefix) {
+				if key == webhook.Label || isMeantForOurs(path, key) {
 					all = append(all, mention{key, path, v[key]})
 				}
 				look(below(path, key), v[key])
@@ -57,6 +57,27 @@ func mentions(value any) []mention {
 	}
 	look(nil, value)
 	return all
+}
+
+// isMeantForOurs reports whether a key in labels or annotations has our prefix, or one that
+// is almost ours. Of annotations with ours the webhook itself says what is wrong.
+func isMeantForOurs(path []string, key string) bool {
+	ours := strings.TrimSuffix(webhook.AnnotationPrefix, "/")
+	prefix, _, found := strings.Cut(key, "/")
+	if !found || len(path) == 0 || spelling.Nearest(prefix, []string{ours}) == "" {
+		return false
+	}
+	last := path[len(path)-1]
+	return last == "labels" || last == "annotations" && prefix != ours
+}
+
+// otherKey says of a key that could be meant for one of ours which one that is.
+func (m mention) otherKey() string {
+	_, name, _ := strings.Cut(m.key, "/")
+	if ours := webhook.AnnotationPrefix + name; m.last(0) == "annotations" && ours != webhook.Label {
+		return "which is no annotation of ours: did you mean " + ours + "?"
+	}
+	return "which is no label of ours: " + spelling.Question(m.key, []string{webhook.Label}, "the label is "+webhook.Label+", and all else is an annotation")
 }
 
 // remarks says of each place of the label in the object, but for the one that decides,
@@ -84,7 +105,7 @@ func (o *object) remark(m mention, template []string, known bool) remark {
 	case m.key == "":
 		return remark{fmt.Sprintf("%s speaks of %s in a text, which inject does not read", dotted(m.path), webhook.Label), false}
 	case m.key != webhook.Label:
-		return remark{fmt.Sprintf("%s, which is no label of ours: %s", at, spelling.Question(m.key, []string{webhook.Label}, "the label is "+webhook.Label+", and all else is an annotation")), true}
+		return remark{at + ", " + m.otherKey(), true}
 	case slices.ContainsFunc(m.path, isSelector):
 		return remark{at + ", which selects objects and labels none", false}
 	case m.value == "false" || o.answers(m, template, known):
@@ -92,7 +113,7 @@ func (o *object) remark(m mention, template []string, known bool) remark {
 	case last == "annotations":
 		return remark{at + ", an annotation, which the webhook does not read: write it as a label" + o.into(template, known), true}
 	case last != "labels":
-		return remark{at + ": " + o.elsewhere(m), true}
+		return remark{at + ": " + o.elsewhere(m, template, known), true}
 	}
 	return remark{at + o.asked(m) + ": " + o.effect(m, template, known), true}
 }
@@ -172,7 +193,7 @@ func (o *object) into(template []string, known bool) string {
 
 // effect says what a label does that is no pod's of a kind that is known here.
 func (o *object) effect(m mention, template []string, known bool) string {
-	onItself := len(m.path) == 2
+	onItself := slices.Equal(m.path, []string{"metadata", "labels"})
 	switch c := o.controller(); {
 	case known && onItself:
 		return fmt.Sprintf("it is the %s's own, which the webhook does not read: put it into %s", o.kind, dotted(podLabels(template)))
@@ -194,12 +215,16 @@ func (o *object) effect(m mention, template []string, known bool) string {
 }
 
 // elsewhere says what a mention in a mapping that is neither labels nor annotations does.
-func (o *object) elsewhere(m mention) string {
+func (o *object) elsewhere(m mention, template []string, known bool) string {
 	switch {
 	case o.kind == "Kustomization" || o.kind == "Component" || o.kind == "" && slices.ContainsFunc(m.path, func(field string) bool { return field == "commonLabels" || field == "pairs" }):
 		return "kustomize writes it where it renders: inject what 'kubectl kustomize' prints"
 	case o.kind == "":
 		return "this is no object of Kubernetes, and perhaps values for a template: inject what is rendered with it"
+	case known || o.controller() != nil:
+		return "it is no label there: put it" + o.into(template, known)
+	case podless(o.kind):
+		return fmt.Sprintf("it is no label there, and a %s makes no pods: put it into the pod template of the workload that does", o.kind)
 	default:
 		return fmt.Sprintf("it is no label there; the webhook sees pods only if the controller of %s makes a label of theirs of it", o.kind)
 	}

@@ -4,6 +4,7 @@ package manifest
 
 import (
 	"bytes"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -29,13 +30,36 @@ func TestStrict(t *testing.T) {
 		}
 		if asks {
 			refused++
-			if got := append([]string{strict.Outcomes[i].Message}, strict.Outcomes[i].Warnings...); !slices.Equal(got, o.Warnings) {
-				t.Errorf("of %q it says %q", o.Warnings, got)
+			if got := append([]string{strict.Outcomes[i].Message}, strict.Outcomes[i].More...); !slices.Equal(got, o.Warnings) || len(strict.Outcomes[i].Warnings) > 0 {
+				t.Errorf("of %q it says %q, and warns of %q", o.Warnings, got, strict.Outcomes[i].Warnings)
 			}
 		}
 	}
 	if refused < 20 || refused == len(lax.Outcomes) {
 		t.Errorf("%d of %d objects are refused", refused, len(lax.Outcomes))
+	}
+}
+
+// TestStrictRefusesForEachLabel: of two labels that do nothing neither is a warning, also
+// where the object is refused for something else.
+func TestStrictRefusesForEachLabel(t *testing.T) {
+	options := testOptions(t)
+	options.Strict = true
+	for labels, want := range map[string]int{
+		"labels: {shoot-proxy.io/injcet: a, shootproxy.io/inject: b}":                                    2,
+		"labels: {shoot-proxy.io/inject: maybe, shoot-proxy.io/injcet: a, shootproxy.io/inject: 'true'}": 3,
+	} {
+		r := Inject([]byte("kind: Pod\napiVersion: v1\nmetadata: {"+labels+"}\nspec: {containers: [{name: a}]}\n"), options)
+		var report, explained bytes.Buffer
+		if err := errors.Join(r.Report(&report), r.Explain(&explained)); err != nil {
+			t.Fatal(err)
+		}
+		if r.Refused() != 1 || strings.Count(report.String(), ": refused: ") != want || strings.Contains(report.String(), "warning") {
+			t.Errorf("%s\n%s", labels, report.String())
+		}
+		if strings.Count(explained.String(), "refuse: ") != want || strings.Contains(explained.String(), "warning") {
+			t.Errorf("%s\n%s", labels, explained.String())
+		}
 	}
 }
 

@@ -187,14 +187,16 @@ func (o *object) process(w work) (Outcome, *change) {
 	return outcome, c
 }
 
-// remark adds what is to be said of the label. If strict, the first unanswered request
-// is why the object is refused.
+// remark adds what is to be said of the label. If strict, each unanswered request is why
+// the object is refused.
 func (o *Outcome) remark(remarks []remark, strict bool) {
 	for _, r := range remarks {
 		switch {
 		case !r.unanswered:
 			o.Notes = append(o.Notes, r.text)
-		case strict && o.Decision != webhook.Refuse:
+		case strict && o.Decision == webhook.Refuse:
+			o.More = append(o.More, r.text)
+		case strict:
 			o.Result = webhook.Refused(webhook.ReasonBadLabel, r.text)
 		default:
 			o.Warnings = append(o.Warnings, r.text)

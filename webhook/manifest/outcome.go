@@ -25,6 +25,8 @@ type Outcome struct {
 	// Kind, Namespace and Name are what the object says, as far as it does.
 	Kind, Namespace, Name string
 	webhook.Result
+	// More are further reasons of a refusal.
+	More []string
 	// Notes are what may be of interest beside the warnings.
 	Notes []string
 
@@ -92,6 +94,9 @@ func (r *Result) Report(w io.Writer) error {
 	var out bytes.Buffer
 	for _, o := range r.Outcomes {
 		fmt.Fprintln(&out, o)
+		for _, reason := range o.More {
+			fmt.Fprintf(&out, "%s: refused: %s\n", o.subject(), printable(reason))
+		}
 		for _, warning := range o.Warnings {
 			fmt.Fprintf(&out, "%s: warning: %s\n", o.subject(), printable(warning))
 		}
@@ -112,6 +117,9 @@ func (r *Result) Explain(w io.Writer) error {
 			fmt.Fprintln(&out)
 		}
 		fmt.Fprintf(&out, "%s: %s: %s\n", o.subject(), o.Decision, o.sentence())
+		for _, reason := range o.More {
+			fmt.Fprintf(&out, "  refuse: %s\n", printable(reason))
+		}
 		if len(o.Values) > 0 {
 			table := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
 			fmt.Fprint(table, "  FIELD\tVALUE\tSOURCE\n")

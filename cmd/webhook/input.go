@@ -50,13 +50,14 @@ type inputs struct {
 	filenames names
 	recursive bool
 	stdin     io.Reader
-	left      int64 // how many bytes more may be read
+	left      int64           // how many bytes more may be read
+	seen      map[string]bool // the whole paths of the files so far
 }
 
 // read returns the manifests in the order of the flags, those of a folder in the order
 // of their paths.
 func (in *inputs) read() ([]manifest.File, error) {
-	in.left = maxInput
+	in.left, in.seen = maxInput, map[string]bool{}
 	if len(in.filenames) == 0 {
 		return nil, &options.UsageError{Flag: "--filename", Problem: "is missing: name a manifest or a folder of manifests, or - for standard input"}
 	}
@@ -70,6 +71,9 @@ func (in *inputs) read() ([]manifest.File, error) {
 			return nil, err
 		}
 		for _, path := range found {
+			if err := in.once(path); err != nil {
+				return nil, err
+			}
 			text, err := in.file(path)
 			if err != nil {
 				return nil, err
@@ -81,6 +85,23 @@ func (in *inputs) read() ([]manifest.File, error) {
 		files[0].Name = "" // there is no other that one could think of
 	}
 	return files, nil
+}
+
+// once refuses a file that was named before: two flags, or a flag and a folder, may mean
+// the same one.
+func (in *inputs) once(path string) error {
+	if path == standardInput {
+		return nil
+	}
+	whole, err := filepath.Abs(path)
+	if err != nil {
+		return options.Unreadable("--filename", path, err)
+	}
+	if in.seen[whole] {
+		return &options.UsageError{Flag: "--filename", Value: path, Problem: "is named twice, and its documents would come out twice: name it once"}
+	}
+	in.seen[whole] = true
+	return nil
 }
 
 // find returns the paths of the manifests that a name stands for: of a file, of a
@@ -95,7 +116,14 @@ func (in *inputs) find(name string) ([]string, error) {
 		return nil, &options.UsageError{Flag: "--filename", Value: name, Problem: "is a URL: download it, and name the file, or pipe it to -f -"}
 	}
 	info, err := os.Stat(name)
-	if matches, _ := filepath.Glob(name); errors.Is(err, fs.ErrNotExist) && len(matches) > 0 {
+	if errors.Is(err, fs.ErrNotExist) && strings.ContainsAny(name, `*?[`) {
+		matches, bad := filepath.Glob(name)
+		if bad != nil {
+			return nil, &options.UsageError{Flag: "--filename", Value: name, Problem: "is neither a file nor a pattern, in which a [ needs its ]: name another", Err: bad}
+		}
+		if len(matches) == 0 {
+			return nil, &options.UsageError{Flag: "--filename", Value: name, Problem: "is a pattern that matches no file: name another, or a file or a folder"}
+		}
 		var all []string
 		for _, match := range matches {
 			found, err := in.find(match)

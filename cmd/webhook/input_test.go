@@ -58,7 +58,6 @@ func TestSeveralFiles(t *testing.T) {
 		{"without a line break at the end", "-f noend/a.yaml -f a.yaml", "noend/a.yaml: noend, a.yaml: a"},
 		{"a pattern in quotes", "-f *.yaml", "a.yaml: a, b.yaml: b"},
 		{"a pattern of folders", "-f all/d*", "all/deeper/e.yaml: all-deeper-e"},
-		{"twice, as kubectl would", "-f a.yaml -f a.yaml", "a.yaml: a, a.yaml: a"},
 	} {
 		for _, command := range []string{"inject", "uninject", "explain"} {
 			t.Run(tt.name+", "+command, func(t *testing.T) {
@@ -112,7 +111,7 @@ func TestBadNamesOfFiles(t *testing.T) {
 		name, args string
 		want       []string
 	}{
-		{"one of two is not there", "-f a.yaml -f nowhere.yaml", []string{`--filename "nowhere.yaml"`, "no such file"}},
+		{"one of two is not there", "-f a.yaml -f nowhere.yaml", []string{`--filename "nowhere.yaml": cannot be read: there is no such file` + "\n"}},
 		{"a folder without any", "-f empty", []string{`--filename "empty"`, "*.yaml", "-R"}},
 		{"folders without any", "-Rf empty", []string{`--filename "empty"`, "*.yaml", "neither"}},
 		{"a folder whose folders have some", "-f deep", []string{`--filename "deep"`, "-R"}},
@@ -120,8 +119,12 @@ func TestBadNamesOfFiles(t *testing.T) {
 		{"standard input twice", "-f - -f a.yaml -f -", []string{`--filename "-"`, "twice", "once"}},
 		{"a URL", "-f https://registry.example/a.yaml", []string{`--filename "https://registry.example/a.yaml"`, "URL", "download"}},
 		{"an empty name", "-f a.yaml,", []string{`--filename "a.yaml,"`, "empty name"}},
-		{"a pattern of nothing", "-f b*.yaml", []string{`--filename "b*.yaml"`, "no such file"}},
-		{"a broken pattern", "-f [", []string{`--filename "["`, "no such file"}},
+		{"a pattern of nothing", "-f b*.yaml", []string{`--filename "b*.yaml": is a pattern that matches no file: `}},
+		{"a pattern of nothing in a folder that is not there", "-f no/b?.yaml", []string{`--filename "no/b?.yaml": is a pattern that matches no file: `}},
+		{"twice", "-f a.yaml -f ./a.yaml", []string{`--filename "./a.yaml": is named twice, and its documents would come out twice: name it once`}},
+		{"in a folder too", "-f deep/er -f deep/er/a.yaml", []string{`--filename "deep/er/a.yaml": is named twice`}},
+		{"in two patterns", "-f *.yaml -f a*", []string{`--filename "a.yaml": is named twice`}},
+		{"a broken pattern", "-f [", []string{`--filename "["`, "is neither a file nor a pattern", "]"}},
 		{"two configurations", "-f a.yaml --config=a.yaml --config=b.yaml", []string{`--config "b.yaml"`, "a.yaml", "twice"}},
 		{"a folder for a configuration", "-f a.yaml --config=deep", []string{`--config "deep"`, "directory"}},
 	} {

@@ -261,6 +261,21 @@ func TestReasonTellsWhatToDo(t *testing.T) {
 	}
 }
 
+// TestUnreadableFileOfAPerson: who runs a command is told of no volume.
+func TestUnreadableFileOfAPerson(t *testing.T) {
+	for want, err := range map[string]error{
+		`--filename "x": cannot be read: there is no such file`:                                                         syscall.ENOENT,
+		fmt.Sprintf(`--filename "x": cannot be read: permission denied; give uid %d the right to read it`, os.Getuid()): syscall.EACCES,
+	} {
+		if got := Unreadable("--filename", "x", &fs.PathError{Op: "open", Path: "x", Err: err}).Error(); got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+		if got := UnreadableInPod("--filename", "x", &fs.PathError{Op: "open", Path: "x", Err: err}).Error(); !strings.HasPrefix(got, want) || !strings.Contains(got, "volume") {
+			t.Errorf("in a pod: %s", got)
+		}
+	}
+}
+
 func TestLogger(t *testing.T) {
 	var out bytes.Buffer
 	logger := Log{Format: formatJSON, Level: slog.LevelWarn}.Logger(&out)

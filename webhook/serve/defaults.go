@@ -35,7 +35,7 @@ func loadDefaults(path string, metrics *Metrics, log *slog.Logger) (*defaults, e
 	d := &defaults{path: path, metrics: metrics, log: log}
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return nil, options.Unreadable("--config", path, err)
+		return nil, options.UnreadableInPod("--config", path, err)
 	}
 	config, err := d.parse(data)
 	if err != nil {

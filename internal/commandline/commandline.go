@@ -20,6 +20,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/shoot-proxy/proxy-client/internal/options"
 	"github.com/shoot-proxy/proxy-client/internal/spelling"
@@ -39,10 +40,21 @@ func Prepare(root *cobra.Command) {
 		if args := cmd.Flags().Args(); len(args) > 0 && cmd.HasSubCommands() {
 			return NoArguments(cmd, args)
 		}
-		return options.FlagError(cmd.CommandPath(), err)
+		return options.FlagError(cmd.CommandPath(), err, flagsOf(cmd)...)
 	})
 	root.SetHelpCommand(helpCommand(root))
 	setOnce(root)
+}
+
+// flagsOf returns the names of the flags that the help of cmd shows.
+func flagsOf(cmd *cobra.Command) []string {
+	var names []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if !f.Hidden {
+			names = append(names, f.Name)
+		}
+	})
+	return names
 }
 
 // helpCommand shows the help of a command. Cobra's own ends well where there is no such

@@ -112,6 +112,36 @@ func TestMisspeltCommands(t *testing.T) {
 	}
 }
 
+// TestMisspeltFlags: also those of the commands above, and with one dash.
+func TestMisspeltFlags(t *testing.T) {
+	const hint = "run 'program child --help' to see what there is"
+	for flag, want := range map[string]string{
+		"--shoot-pod-cidrs=a": "--shoot-pod-cidrs: is not a flag of program child: did you mean --shoot-pod-cidr?",
+		"--shoot-pod-cdir":    "--shoot-pod-cdir: is not a flag of program child: did you mean --shoot-pod-cidr?",
+		"--al":                "--al: is not a flag of program child: did you mean --all?",
+		"--hlep":              "--hlep: is not a flag of program child: did you mean --help?",
+		"-shoot-pod-cidr":     "-shoot-pod-cidr: is not a flag of program child: did you mean --shoot-pod-cidr?",
+		"--secret-one":        "--secret-one: is not a flag of program child: " + hint,
+		"--elsewhere":         "--elsewhere: is not a flag of program child: " + hint,
+		"-x":                  "-x: is not a flag of program child: " + hint,
+	} {
+		root := &cobra.Command{Use: "program"}
+		root.PersistentFlags().Int("all", 1, "")
+		child := &cobra.Command{Use: "child", RunE: func(*cobra.Command, []string) error { return nil }}
+		child.Flags().String("shoot-pod-cidr", "", "")
+		child.Flags().String("secret-ones", "", "")
+		if err := child.Flags().MarkHidden("secret-ones"); err != nil {
+			t.Fatal(err)
+		}
+		root.AddCommand(child)
+		Prepare(root)
+		root.SetArgs([]string{"child", flag})
+		if err := root.Execute(); err == nil || err.Error() != want || !options.IsUsage(err) {
+			t.Errorf("%s:\ngot  %v\nwant %s", flag, err, want)
+		}
+	}
+}
+
 // TestHelpOfACommand: as with its --help.
 func TestHelpOfACommand(t *testing.T) {
 	help := func(args ...string) string {

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/shoot-proxy/proxy-client/internal/cidr"
+	"github.com/shoot-proxy/proxy-client/internal/spelling"
 )
 
 // UsageError is bad input: one sentence that names the flag and the value. A
@@ -54,8 +55,8 @@ func IsUsage(err error) bool {
 // FlagError turns what pflag and cobra say about a command line into a
 // [*UsageError] with a hint at the help of program ("proxy-client", or
 // "init-redirect dump"). A request for help, a nil and a UsageError pass as
-// they are.
-func FlagError(program string, err error) error {
+// they are. Of an unknown flag it says which of the known ones may be meant.
+func FlagError(program string, err error, known ...string) error {
 	var usage *UsageError
 	if err == nil || errors.Is(err, pflag.ErrHelp) || errors.As(err, &usage) {
 		return err
@@ -68,6 +69,9 @@ func FlagError(program string, err error) error {
 	var syntax *pflag.InvalidSyntaxError
 	switch {
 	case errors.As(err, &unknown):
+		if near := spelling.Nearest(strings.TrimLeft(dashed(unknown), "-"), known); near != "" && len(dashed(unknown)) > len("-x") {
+			hint = "did you mean --" + near + "?"
+		}
 		return &UsageError{Flag: dashed(unknown), Problem: fmt.Sprintf("is not a flag of %s: %s", program, hint), Err: err}
 	case errors.As(err, &missing):
 		return &UsageError{Flag: "--" + missing.GetFlag().Name, Problem: "needs a value: " + hint, Err: err}

@@ -15,6 +15,8 @@ import (
 
 // Bounds in bytes.
 const (
+	Words    = 80      // what a library says, where a sentence of ours goes on behind it
+	Clause   = 320     // what is told of one of several
 	Sentence = 1 << 10 // a text that is part of another
 	Value    = 2 << 10 // a value in a log line, and an answer for people
 )

@@ -4,7 +4,6 @@ package dialer
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"slices"
 	"strings"
@@ -13,6 +12,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/shoot-proxy/proxy-client/internal/clip"
 	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
@@ -177,7 +177,6 @@ func (s *server) tell(err *tunnel.Error) {
 
 // notUp is one clause for people that says why the server is not up.
 func (s *server) notUp() string {
-	const most = 160 // characters: a peer has a say in some of them
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.cause == nil {
@@ -189,7 +188,7 @@ func (s *server) notUp() string {
 		}
 		return '?'
 	}
-	return fmt.Sprintf("%s: %.*s", s.Name, most, strings.Map(printable, s.cause.Err.Error()))
+	return s.Name + ": " + clip.Text(strings.Map(printable, s.cause.Err.Error()), clip.Clause) // a peer has a say in it
 }
 
 // connectTo opens a connection to e, and offers what the mode of its server allows.

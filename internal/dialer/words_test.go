@@ -60,7 +60,11 @@ func TestWordsOfCertificates(t *testing.T) {
 	if n := lines.Len(); n == 0 || n > 2*clip.Value+500 {
 		t.Errorf("the log has %d bytes", n)
 	}
-	if n := len(d.Unreachable().Error()); n > 500 {
-		t.Errorf("the reason for not being ready has %d bytes", n)
+	said := d.Unreachable().Error()
+	if len(said) > 500 {
+		t.Errorf("the reason for not being ready has %d bytes", len(said))
+	}
+	if !strings.Contains(said, "set --server-name to a name in it") {
+		t.Errorf("the reason for not being ready has no next step: %s", said)
 	}
 }

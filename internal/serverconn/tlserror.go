@@ -11,6 +11,7 @@ import (
 	"net"
 	"strings"
 
+	"github.com/shoot-proxy/proxy-client/internal/clip"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
@@ -23,13 +24,13 @@ func (e *Endpoint) handshakeError(ctx context.Context, name string, err error) *
 	case ctx.Err() != nil:
 		return e.Unreachable(ctx, fmt.Errorf("TLS handshake: %w", err))
 	case errors.As(err, new(x509.HostnameError)):
-		return e.Refused(fmt.Errorf("its certificate is not for %q: %w; set --server-name to a name in it", name, err))
+		return e.Refused(fmt.Errorf("its certificate is not for %q: %w; set --server-name to a name in it", name, brief{err}))
 	case errors.As(err, new(x509.UnknownAuthorityError)):
-		return e.Refused(fmt.Errorf("its certificate is not signed by --ca-cert: %w", err))
+		return e.Refused(fmt.Errorf("its certificate is not signed by --ca-cert: %w", brief{err}))
 	case errors.As(err, new(*tls.CertificateVerificationError)):
-		return e.Refused(fmt.Errorf("its certificate was not accepted: %w", err))
+		return e.Refused(fmt.Errorf("its certificate was not accepted: %w", brief{err}))
 	case alerted && strings.Contains(alert, noApplicationProtocol):
-		return e.noProtocol(err)
+		return e.noProtocol(brief{err})
 	case alerted:
 		return e.Alerted(err)
 	case plain:
@@ -38,6 +39,19 @@ func (e *Endpoint) handshakeError(ctx context.Context, name string, err error) *
 		return e.Unreachable(ctx, fmt.Errorf("TLS handshake: %w", err))
 	}
 }
+
+// brief is an error of crypto/tls in few words: its own may hold each name of a
+// certificate, and what is to be done stands behind them.
+type brief struct{ error }
+
+// Error returns what the library says of the matter, without the names of its packages.
+func (e brief) Error() string {
+	said := strings.TrimPrefix(e.error.Error(), "tls: failed to verify certificate: ")
+	return clip.Text(strings.TrimPrefix(said, "x509: "), clip.Words)
+}
+
+// Unwrap returns the error of crypto/tls.
+func (e brief) Unwrap() error { return e.error }
 
 // Refused is the error of a connection that fails for TLS' sake.
 func (e *Endpoint) Refused(err error) *tunnel.Error {
@@ -93,6 +107,7 @@ func (e *Endpoint) noTLS(begins []byte) *tunnel.Error {
 // Alerted is the error of a server that answered with a TLS alert. With TLS 1.3
 // a client certificate is refused only after the client's handshake.
 func (e *Endpoint) Alerted(err error) *tunnel.Error {
+	err = brief{err}
 	if !e.connector.files.HasClient() {
 		return e.Refused(fmt.Errorf("it refused the TLS connection: %w; no client certificate was given: give --client-cert and --client-key", err))
 	}

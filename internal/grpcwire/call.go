@@ -9,12 +9,13 @@ import "context"
 // Call cancels the call and returns the cause. Messages of the server are dropped.
 func (c *Conn) Call(ctx context.Context, path string) error {
 	end := make(callEnd, 1)
-	s, err := c.open(path, end)
+	// A server that answers before it has heard that no message comes would have its
+	// stream reset.
+	s, err := c.open(path, end, true)
 	if err != nil {
 		return err
 	}
 	c.mu.Lock()
-	s.closeSend()
 	c.flush()
 	c.mu.Unlock()
 	select {

@@ -96,6 +96,9 @@ func TestCallAnswers(t *testing.T) {
 		if path := head.PseudoValue("path"); path != "/A/B" {
 			t.Errorf("called %q, want /A/B", path)
 		}
+		if !head.StreamEnded() {
+			t.Error("the headers do not end the stream: a server that answers at once has it reset")
+		}
 		p.headers(head.StreamID, true, ":status", tc.status, "content-type", tc.kind)
 		err := <-end
 		if got := status.Code(err); got != tc.code || errors.Is(err, ErrNotGRPC) != tc.notGRPC {

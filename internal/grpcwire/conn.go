@@ -209,19 +209,24 @@ func (c *Conn) Err() error {
 }
 
 // Open opens a stream, of which the server hears with the first Send.
-func (c *Conn) Open(h Handler) (*Stream, error) { return c.open(c.cfg.Path, h) }
+func (c *Conn) Open(h Handler) (*Stream, error) { return c.open(c.cfg.Path, h, false) }
 
-// open is Open for the method at path.
-func (c *Conn) open(path string, h Handler) (*Stream, error) {
-	s, err := c.begin(path, h)
+// open is Open for the method at path. If nothing will be sent, the headers end our side
+// of the stream.
+func (c *Conn) open(path string, h Handler, nothing bool) (*Stream, error) {
+	s, err := c.begin(path, h, nothing)
 	if err == nil && s.id >= lastStreamID-2*reserveStreams {
 		c.tell()
 	}
 	return s, err
 }
 
-func (c *Conn) begin(path string, h Handler) (*Stream, error) {
-	s := &Stream{conn: c, handler: h, window: c.cfg.StreamWindow, eager: true}
+func (c *Conn) begin(path string, h Handler, nothing bool) (*Stream, error) {
+	s := &Stream{conn: c, handler: h, window: c.cfg.StreamWindow, eager: true, closed: nothing}
+	flags := http2.FlagHeadersEndHeaders
+	if nothing {
+		flags |= http2.FlagHeadersEndStream
+	}
 	s.holder, _ = h.(Holder)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -246,7 +251,7 @@ func (c *Conn) begin(path string, h Handler) (*Stream, error) {
 	c.streams[s.id] = s
 	c.block.Reset()
 	c.encodeHeaders(path)
-	c.out = appendFrame(c.out, c.block.Len(), http2.FrameHeaders, http2.FlagHeadersEndHeaders, s.id)
+	c.out = appendFrame(c.out, c.block.Len(), http2.FrameHeaders, flags, s.id)
 	c.out = append(c.out, c.block.Bytes()...)
 	return s, nil
 }

@@ -75,3 +75,34 @@ func TestCheckImage(t *testing.T) {
 		}
 	}
 }
+
+// TestOneImageOfTwoIsWarnedOf: both defaults are a release's own; one beside an image of a
+// registry is forgotten.
+func TestOneImageOfTwoIsWarnedOf(t *testing.T) {
+	const text = header + "shoot: {podCIDRs: [100.64.0.0/12]}\nproxyServer: {addresses: ['vpn:8132'], tls: {caSecret: a, clientSecret: b}}\n"
+	const clientMissing = "images.proxyClient is not set beside images.initRedirect: the pod gets shoot-proxy/proxy-client:v1"
+	const redirectMissing = "images.initRedirect is not set beside images.proxyClient: the pod gets shoot-proxy/init-redirect:v1"
+	for _, tt := range []struct {
+		images string
+		flags  Images
+		want   string
+	}{
+		{"", Images{}, ""},
+		{"images: {initRedirect: registry.example/b}\n", Images{}, clientMissing},
+		{"images: {proxyClient: registry.example/a}\n", Images{}, redirectMissing},
+		{"images: {proxyClient: registry.example/a, initRedirect: registry.example/b}\n", Images{}, ""},
+		{"images: {proxyClient: registry.example/a}\n", Images{InitRedirect: "registry.example/b"}, ""},
+		{"", Images{ProxyClient: "registry.example/a"}, redirectMissing},
+		{"", Images{InitRedirect: "registry.example/b"}, clientMissing},
+	} {
+		c, err := ParseConfig("--config", []byte(text+tt.images))
+		if err != nil {
+			t.Fatal(err)
+		}
+		pod := podOf(t, "metadata: {labels: {shoot-proxy.io/inject: 'true'}}\nspec: {containers: [{name: a, image: a}]}\n")
+		r := Mutate(Request{Pod: pod, Defaults: c, Images: tt.flags, Version: "v1", OldestNode: NoOldNodes})
+		if got := strings.Join(r.Warnings, "; "); got != tt.want || r.Decision != Inject {
+			t.Errorf("%s%v: %s %s\ngot  %q\nwant %q", tt.images, tt.flags, r.Decision, r.Message, got, tt.want)
+		}
+	}
+}

@@ -163,17 +163,20 @@ func (r *Request) flag(field string) (flag, text string) {
 	}
 }
 
+// sourceDefault is the source of what no other says.
+const sourceDefault = "default"
+
 // fallback returns what holds where no source says it.
 func (r *Request) fallback(f field, s *settings) (text, source string) {
 	switch f.name {
 	case "version":
 		return r.Version, "this program"
 	case "images.proxyClient":
-		return defaultImage(proxyClient, s.Version), "default"
+		return defaultImage(proxyClient, s.Version), sourceDefault
 	case "images.initRedirect":
-		return defaultImage(initRedirect, s.Version), "default"
+		return defaultImage(initRedirect, s.Version), sourceDefault
 	default:
-		return f.fallback, "default"
+		return f.fallback, sourceDefault
 	}
 }
 

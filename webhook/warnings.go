@@ -40,6 +40,9 @@ func (r *Request) warnings(in *injection) []string {
 	if len(in.Pod.ImagePullSecrets) > 0 && len(in.pod.Spec.ImagePullSecrets) == 0 && r.OldestNode == NoOldNodes {
 		add("with imagePullSecrets of its own the pod does not get those of its ServiceAccount: list them too")
 	}
+	if text := in.forgottenImage(); text != "" {
+		add("%s", text)
+	}
 	for _, value := range r.Defaults.seedCIDRs() {
 		seed, _ := parsePrefix(value) // ParseConfig has read it
 		for _, list := range [][]string{in.Shoot.PodCIDRs, in.Shoot.ServiceCIDRs, in.Shoot.NodeCIDRs} {
@@ -51,6 +54,21 @@ func (r *Request) warnings(in *injection) []string {
 		}
 	}
 	return all
+}
+
+// forgottenImage tells of an image that is the default where the other one is not. Both
+// defaults are what a release's images are called, which nodes may have by themselves.
+func (s *settings) forgottenImage() string {
+	const client, redirect = "images.proxyClient", "images.initRedirect"
+	isDefault := func(name string) bool { return s.sources[name].source == sourceDefault }
+	switch {
+	case isDefault(client) && !isDefault(redirect):
+		return fmt.Sprintf("%s is not set beside %s: the pod gets %s", client, redirect, s.Images.ProxyClient)
+	case isDefault(redirect) && !isDefault(client):
+		return fmt.Sprintf("%s is not set beside %s: the pod gets %s", redirect, client, s.Images.InitRedirect)
+	default:
+		return ""
+	}
 }
 
 // narrower returns what two prefixes that overlap have in common.

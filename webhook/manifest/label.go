@@ -159,6 +159,8 @@ func (o *object) asked(m mention) string {
 			return ""
 		}
 		return `, which is not known (write "true")`
+	case bool:
+		return fmt.Sprintf(`, which the API server refuses without quotes (write "%v")`, m.value)
 	default:
 		return `, which the API server refuses without quotes (write "true")`
 	}

@@ -144,3 +144,14 @@ func TestLabelThatIsNoText(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+// TestUnquotedFalse: who writes false without quotes is told to quote it, and not to ask
+// for an injection.
+func TestUnquotedFalse(t *testing.T) {
+	for value, want := range map[string]string{"false": `(write "false")`, "no": `(write "false")`, "true": `(write "true")`, "1": `(write "true")`} {
+		r := Inject([]byte("apiVersion: example.com/v1\nkind: Database\nspec: {pods: {labels: {shoot-proxy.io/inject: "+value+"}}}\n"), testOptions(t))
+		if got := r.Outcomes[0].Warnings; len(got) != 1 || !strings.Contains(got[0], want) {
+			t.Errorf("%s: got %q, want %s", value, got, want)
+		}
+	}
+}

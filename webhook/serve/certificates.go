@@ -22,9 +22,7 @@ import (
 // errNoCertificate is said until there is one.
 var errNoCertificate = errors.New("no certificate yet")
 
-// certificates is the serving certificate, which others replace while we run. Its files
-// are looked at again and again, as the operator's file is: a watch would need an inotify
-// instance, of which a node may have none left (sysctl fs.inotify.max_user_instances).
+// certificates is the serving certificate, which others replace while we run.
 type certificates struct {
 	dir     string
 	metrics *Metrics
@@ -104,20 +102,18 @@ func (c *certificates) ready() error {
 
 // watch reads the certificate, and again whenever it changes, until ctx ends.
 func (c *certificates) watch(ctx context.Context) error {
-	ticker := time.NewTicker(reloadInterval)
-	defer ticker.Stop()
-	for {
-		if err := c.refresh(ctx); err != nil {
-			c.complain(ctx, err.Error())
-		} else {
-			c.failed, c.reported = "", ""
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-		}
+	c.look(ctx)
+	poll(ctx, c.look)
+	return nil
+}
+
+// look refreshes the certificate, and tells of what is wrong with its files.
+func (c *certificates) look(ctx context.Context) {
+	if err := c.refresh(ctx); err != nil {
+		c.complain(ctx, err.Error())
+		return
 	}
+	c.failed, c.reported = "", ""
 }
 
 // refresh uses the certificate in the files, if that is another one. What cannot be
@@ -166,14 +162,4 @@ func (c *certificates) complain(ctx context.Context, problem string) {
 		return
 	}
 	c.reported = problem
-}
-
-// pause waits, unless ctx ends before.
-func pause(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	}
 }

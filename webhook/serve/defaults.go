@@ -9,15 +9,10 @@ import (
 	"log/slog"
 	"os"
 	"sync/atomic"
-	"time"
 
 	"github.com/shoot-proxy/proxy-client/internal/options"
 	"github.com/shoot-proxy/proxy-client/webhook"
 )
-
-// reloadInterval is how often the operator's file is looked at. It is small, and a
-// ConfigMap's volume changes by links that no watch of a file follows.
-const reloadInterval = time.Second
 
 // defaults is the operator's file as it was when it was last good.
 type defaults struct {
@@ -56,16 +51,8 @@ func (d *defaults) get() *webhook.Config { return d.current.Load() }
 
 // watch follows the file until ctx ends.
 func (d *defaults) watch(ctx context.Context) error {
-	ticker := time.NewTicker(reloadInterval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-			d.refresh(ctx)
-		}
-	}
+	poll(ctx, d.refresh)
+	return nil
 }
 
 // refresh reads the file again. What cannot be used changes nothing.

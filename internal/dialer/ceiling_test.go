@@ -18,6 +18,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/quota"
 	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
 
 // TestCeiling: whatever a server sends on the connections of apps that do not
@@ -98,12 +99,12 @@ func TestCeiling(t *testing.T) {
 				}
 			}
 			wire.mu.Unlock()
-			eventually(t, "the bytes to arrive", func() bool { bytes, over := held(last); return bytes > 0 || over })
+			waittest.Eventually(t, "the bytes to arrive", func() bool { bytes, over := held(last); return bytes > 0 || over })
 			letGo()
 			if most = max(most, live()); most > before+limit+fixed {
 				t.Errorf("the heap grew from %d to %d bytes, of a quota of %d", before, most, limit)
 			}
-			eventually(t, "no more to be held than the quota", func() bool { return d.grpc.Quota.Held() <= limit })
+			waittest.Eventually(t, "no more to be held than the quota", func() bool { return d.grpc.Quota.Held() <= limit })
 			beside.lives()
 			letGo()
 			for _, conn := range conns {
@@ -113,7 +114,7 @@ func TestCeiling(t *testing.T) {
 				t.Errorf("%d connections of %d had to go", ended, connections)
 			}
 			// The bystander holds the segment that it has received last.
-			eventually(t, "nothing else to be held any more", func() bool { return d.grpc.Quota.Held() <= smallSegment })
+			waittest.Eventually(t, "nothing else to be held any more", func() bool { return d.grpc.Quota.Held() <= smallSegment })
 		})
 	}
 }
@@ -173,11 +174,11 @@ func TestUnansweredDialsHoldLittle(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, "half an answer to each", func() bool { return d.grpc.Quota.Held()-before >= dials*(maxAnswer-1) })
+	waittest.Eventually(t, "half an answer to each", func() bool { return d.grpc.Quota.Held()-before >= dials*(maxAnswer-1) })
 	if held := d.grpc.Quota.Held() - before; held > 2*dials*maxAnswer {
 		t.Errorf("%d dials without an answer hold %d bytes", dials, held)
 	}
 	giveUp()
 	dialing.Wait()
-	eventually(t, "nothing to be held any more", func() bool { return d.grpc.Quota.Held() == before })
+	waittest.Eventually(t, "nothing to be held any more", func() bool { return d.grpc.Quota.Held() == before })
 }

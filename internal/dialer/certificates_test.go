@@ -26,6 +26,7 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/internal/tlsfiles"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
 
 // TestSessionResumption: in http-connect mode each connection is a handshake,
@@ -42,7 +43,7 @@ func TestSessionResumption(t *testing.T) {
 		conn, err := d.dial(t)
 		must(t, err)
 		_ = conn.Close()
-		if got := await(t, resumed, "a handshake"); got != (i > 0) {
+		if got := waittest.Await(t, resumed, "a handshake"); got != (i > 0) {
 			t.Errorf("connection %d: session resumed is %v, want %v", i, got, i > 0)
 		}
 	}
@@ -78,7 +79,7 @@ func TestSessionsOfTwoServersBehindAName(t *testing.T) {
 				t.Errorf("received until %v, want EOF", err)
 			}
 			must(t, conn.Close())
-			if got := await(t, resumed, "a handshake"); got != (i > 0) {
+			if got := waittest.Await(t, resumed, "a handshake"); got != (i > 0) {
 				t.Errorf("round %d, %s: session resumed is %v, want %v", i, e.Address(), got, i > 0)
 			}
 		}
@@ -146,16 +147,16 @@ func TestCertificateSwapInGRPCMode(t *testing.T) {
 	go func() { done <- d.Run(ctx) }()
 	t.Cleanup(func() {
 		cancel()
-		must(t, await(t, done, "the end of Run"))
+		must(t, waittest.Await(t, done, "the end of Run"))
 	})
 
 	old, err := d.dial(t)
 	must(t, err)
-	first := await(t, presented, "the first certificate")
+	first := waittest.Await(t, presented, "the first certificate")
 	p.newClient(t)
 	fresh, err := d.dial(t)
 	must(t, err)
-	if second := await(t, presented, "the second certificate"); second == first {
+	if second := waittest.Await(t, presented, "the second certificate"); second == first {
 		t.Error("the next connection presented the old certificate")
 	}
 	for name, conn := range map[string]tunnel.Conn{"old": old, "new": fresh} {
@@ -165,7 +166,7 @@ func TestCertificateSwapInGRPCMode(t *testing.T) {
 		}
 		must(t, conn.Close())
 	}
-	eventually(t, "Reachable after the swap", d.Reachable)
+	waittest.Eventually(t, "Reachable after the swap", d.Reachable)
 }
 
 // TestCertificatesMissing: without any usable pair there is an error that names

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
 
 // write writes each part as one TLS record, as the real server does.
@@ -232,7 +233,7 @@ func TestConnectAbandoned(t *testing.T) {
 	if got := tunnel.ReasonOf(err); got != tunnel.ReasonCancelled {
 		t.Errorf("reason %s, want cancelled (%v)", got, err)
 	}
-	if err := await(t, result, "the late answer"); err != nil {
+	if err := waittest.Await(t, result, "the late answer"); err != nil {
 		t.Error(err)
 	}
 }
@@ -260,7 +261,7 @@ func TestConnectClose(t *testing.T) {
 	if _, err := conn.Receive(); !errors.Is(err, tunnel.ErrClosed) {
 		t.Errorf("Receive after Close: %v, want ErrClosed", err)
 	}
-	if err := await(t, result, "the end of the server's connection"); err != nil {
+	if err := waittest.Await(t, result, "the end of the server's connection"); err != nil {
 		t.Error(err)
 	}
 }

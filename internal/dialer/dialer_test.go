@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
 
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
 
 // answerWith is a server whose agent answers every dial with text.
@@ -242,12 +243,12 @@ func TestReachable(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			done := make(chan error, 1)
 			go func() { done <- d.Run(ctx) }()
-			eventually(t, "Reachable", d.Reachable)
+			waittest.Eventually(t, "Reachable", d.Reachable)
 			if !d.OwnsAddress(mustAddrPort(server.Address)) || d.OwnsAddress(target) {
 				t.Error("OwnsAddress does not know the server's address, or claims the target's")
 			}
 			cancel()
-			must(t, await(t, done, "the end of Run"))
+			must(t, waittest.Await(t, done, "the end of Run"))
 			if d.Reachable() {
 				t.Error("still reachable after Run has ended")
 			}

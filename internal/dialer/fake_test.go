@@ -35,13 +35,14 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/konnectivity/grpcmode"
 	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
 
 // The real server proves what works (test/e2e). These scripted ones prove what
 // it does only in a race, or when it is broken.
 
 // hang bounds waits that end at once where nothing is broken.
-const hang = 20 * time.Second
+const hang = waittest.Limit
 
 var target = netip.MustParseAddrPort("100.64.3.7:9100")
 
@@ -343,16 +344,6 @@ func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
-	}
-}
-
-// eventually polls for what no event announces.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(hang); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("%s did not come true in %s", what, hang)
-		}
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
 
 // withoutFiles runs fn while this process cannot open another file.
@@ -59,7 +60,7 @@ func TestNoFilesLeft(t *testing.T) {
 			var conn tunnel.Conn
 			var err error
 			// A failed look answers for lookPause.
-			eventually(t, "a dial that succeeds, now that there are files again", func() bool {
+			waittest.Eventually(t, "a dial that succeeds, now that there are files again", func() bool {
 				conn, err = d.dial(t)
 				return err == nil
 			})

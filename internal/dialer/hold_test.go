@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
 
 // TestHold: a CONNECT that was given up is held on to until its connection is
@@ -32,16 +33,16 @@ func TestHold(t *testing.T) {
 		})
 		done <- err
 	}()
-	await(t, asked, "the request")
+	waittest.Await(t, asked, "the request")
 	giveUp()
-	if err := await(t, done, "the end of the dial"); tunnel.ReasonOf(err) != tunnel.ReasonCancelled {
+	if err := waittest.Await(t, done, "the end of the dial"); tunnel.ReasonOf(err) != tunnel.ReasonCancelled {
 		t.Errorf("the dial ended with %v, want %s", err, tunnel.ReasonCancelled)
 	}
 	if len(held) != 1 || len(ended) != 0 {
 		t.Errorf("a dial that is still under way was held %d times, and let go %d times", len(held), len(ended))
 	}
 	answer <- struct{}{}
-	await(t, ended, "the end of the hold")
+	waittest.Await(t, ended, "the end of the hold")
 
 	close(answer)
 	conn, err := d.DialContext(t.Context(), target, func() func() {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
 
 // serveHostileConnect is serveRaw for servers that wait for a request first.
@@ -160,7 +161,7 @@ func TestHostileConnectFlood(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the first bytes", func() bool { return sent.Load() > 0 })
+	waittest.Eventually(t, "the first bytes", func() bool { return sent.Load() > 0 })
 	for range 200 {
 		beside.lives()
 	}
@@ -170,7 +171,7 @@ func TestHostileConnectFlood(t *testing.T) {
 	must(t, conn.Close())
 	close(closed)
 	beside.lives()
-	await(t, ended, "the end of the flood, after Close")
+	waittest.Await(t, ended, "the end of the flood, after Close")
 }
 
 // TestHostileConnectDeaf: a server that never reads holds up whoever sends to
@@ -195,7 +196,7 @@ func TestHostileConnectDeaf(t *testing.T) {
 		beside.lives()
 	}
 	must(t, conn.Close())
-	if err := await(t, sent, "the end of Send"); !errors.Is(err, tunnel.ErrBroken) && !errors.Is(err, tunnel.ErrClosed) {
+	if err := waittest.Await(t, sent, "the end of Send"); !errors.Is(err, tunnel.ErrBroken) && !errors.Is(err, tunnel.ErrClosed) {
 		t.Errorf("Send to a server that never reads: %v, want ErrBroken or ErrClosed", err)
 	}
 	beside.lives()

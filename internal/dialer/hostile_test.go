@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
 
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
 
 // Tests named TestHostile… are of servers that are broken on purpose. Each
@@ -111,7 +112,7 @@ func (b bystander) lives() {
 		}
 		got <- all.String()
 	}()
-	if echoed := await(b.t, got, "the echo on the connection beside it"); echoed != text {
+	if echoed := waittest.Await(b.t, got, "the echo on the connection beside it"); echoed != text {
 		b.t.Fatalf("the connection beside it got %q", echoed)
 	}
 }
@@ -220,7 +221,7 @@ func TestHostileFlood(t *testing.T) {
 	if derr != nil {
 		t.Fatal(derr)
 	}
-	eventually(t, "the window to be full", func() bool { return sent.Load() >= streamWindow })
+	waittest.Eventually(t, "the window to be full", func() bool { return sent.Load() >= streamWindow })
 	for range 200 {
 		beside.lives()
 	}
@@ -230,7 +231,7 @@ func TestHostileFlood(t *testing.T) {
 	must(t, conn.Close())
 	close(closed)
 	beside.lives()
-	await(t, ended, "the end of the flood, after Close")
+	waittest.Await(t, ended, "the end of the flood, after Close")
 	beside.lives()
 }
 
@@ -268,9 +269,9 @@ func TestHostileDeaf(t *testing.T) {
 		beside.lives()
 	}
 	must(t, conn.Close())
-	if err := await(t, sent, "the end of Send"); !errors.Is(err, tunnel.ErrBroken) && !errors.Is(err, tunnel.ErrClosed) {
+	if err := waittest.Await(t, sent, "the end of Send"); !errors.Is(err, tunnel.ErrBroken) && !errors.Is(err, tunnel.ErrClosed) {
 		t.Errorf("Send to a server that never reads: %v, want ErrBroken or ErrClosed", err)
 	}
-	await(t, ended, "the end of the stream")
+	waittest.Await(t, ended, "the end of the stream")
 	beside.lives()
 }

@@ -22,6 +22,7 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
 
 // service is a gRPC service without a method.
@@ -129,7 +130,7 @@ func TestAnotherServer(t *testing.T) {
 			running.Go(func() { _ = d.Run(ctx) })
 			defer running.Wait()
 			defer cancel()
-			eventually(t, "that Run has looked", func() bool {
+			waittest.Eventually(t, "that Run has looked", func() bool {
 				return strings.Contains(d.Unreachable().Error(), tc.words[0])
 			})
 			if tunnel.ReasonOf(err) != tunnel.ReasonProtocol {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
 
 // counted counts a server's connections.
@@ -130,7 +131,7 @@ func TestFewStreams(t *testing.T) {
 			for _, conn := range conns {
 				must(t, conn.Close())
 			}
-			eventually(t, "one connection to the server is left", func() bool {
+			waittest.Eventually(t, "one connection to the server is left", func() bool {
 				n, _ := e.linkCounts()
 				return n == 1 && l.open.Load() == 1
 			})
@@ -139,7 +140,7 @@ func TestFewStreams(t *testing.T) {
 				again := d.burst(t, 1)
 				echoes(t, again)
 				must(t, again[0].Close())
-				eventually(t, "its end", func() bool { _, idle := e.linkCounts(); return idle == 1 })
+				waittest.Eventually(t, "its end", func() bool { _, idle := e.linkCounts(); return idle == 1 })
 			}
 			if n := l.made.Load() - made; n != 0 {
 				t.Errorf("%d connections were made for dials one after the other", n)
@@ -169,7 +170,7 @@ func TestFewStreamsAreReused(t *testing.T) {
 	}
 	dialing.Wait()
 	e := d.endpoint(t)
-	eventually(t, "one connection to the server is left", func() bool { n, idle := e.linkCounts(); return n == 1 && idle == 1 })
+	waittest.Eventually(t, "one connection to the server is left", func() bool { n, idle := e.linkCounts(); return n == 1 && idle == 1 })
 }
 
 // TestFewFiles: where there are no files for the connections that a burst needs, it
@@ -267,7 +268,7 @@ func TestFewerStreams(t *testing.T) {
 	must(t, err)
 	e := d.endpoint(t)
 	first := e.grpc().Wire()
-	eventually(t, "the new limit", func() bool { return first.Limit() == 3 })
+	waittest.Eventually(t, "the new limit", func() bool { return first.Limit() == 3 })
 	fresh := d.burst(t, 5)
 	echoes(t, append(old, fresh...))
 	if n, _ := e.linkCounts(); n < 2 || n > 3 { // two, if the next one was expected to carry three
@@ -276,7 +277,7 @@ func TestFewerStreams(t *testing.T) {
 	for _, conn := range old[:7] {
 		must(t, conn.Close())
 	}
-	eventually(t, "the ends of those", func() bool { return first.Streams() == 3 })
+	waittest.Eventually(t, "the ends of those", func() bool { return first.Streams() == 3 })
 	for _, conn := range append(old[7:], fresh...) {
 		must(t, conn.Close())
 	}

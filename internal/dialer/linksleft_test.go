@@ -12,6 +12,7 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
 
 // TestLinksThatCameTooLate: connections that were made for dials which have given up
@@ -37,14 +38,14 @@ func TestLinksThatCameTooLate(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, "a connection for each dial is being made", func() bool {
+	waittest.Eventually(t, "a connection for each dial is being made", func() bool {
 		s := e.grpc().Status()
 		return s.Waiting == linksAtOnce && s.Making == linksAtOnce
 	})
 	giveUp()
 	dialing.Wait()
 	close(late)
-	eventually(t, "all of them are made, and one is kept", func() bool {
+	waittest.Eventually(t, "all of them are made, and one is kept", func() bool {
 		inUse, idle := e.linkCounts()
 		return l.made.Load() == 1+linksAtOnce && l.open.Load() == 2 && inUse == 2 && idle == 1
 	})
@@ -76,7 +77,7 @@ func TestLinksThatLeaveAtOnce(t *testing.T) {
 		dialing.Wait()
 	})
 	dialing.Go(func() { _, _ = e.try(ctx, target, e.claim(), nil) }) // which the server never answers
-	eventually(t, "the server is full", func() bool { return e.grpc().Wire().Streams() == 1 })
+	waittest.Eventually(t, "the server is full", func() bool { return e.grpc().Wire().Streams() == 1 })
 	conn, err := d.attempt(t)
 	if err == nil {
 		_ = conn.Close()
@@ -102,7 +103,7 @@ func TestMoreStreams(t *testing.T) {
 	}
 	allow(1)
 	l := e.grpc().Wire()
-	eventually(t, "the server is full", func() bool { return l.Limit() == 1 })
+	waittest.Eventually(t, "the server is full", func() bool { return l.Limit() == 1 })
 	d.Dialer.connect = func(ctx context.Context, e *endpoint) (net.Conn, string, *tunnel.Error) {
 		allow(2)
 		<-ctx.Done()

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
 
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
 
 // frameCounter is between a client and a server that speak HTTP/2 in plaintext, and
@@ -130,7 +131,7 @@ func TestStreamsEndInOrder(t *testing.T) {
 					t.Errorf("Receive behind Close: %v", err)
 				}
 			}
-			eventually(t, "the end of all streams", func() bool {
+			waittest.Eventually(t, "the end of all streams", func() bool {
 				inUse, idle := d.endpoint(t).linkCounts()
 				return inUse > 0 && idle == inUse
 			})

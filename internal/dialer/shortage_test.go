@@ -20,6 +20,7 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
 
 // TestShortage: what we lack is not the server's fault, and has its own words. What
@@ -110,7 +111,7 @@ func TestNoPortsLeft(t *testing.T) {
 		must(t, conn.Close())
 	}
 	var conn tunnel.Conn
-	eventually(t, "a dial that succeeds, now that there are ports again", func() (ok bool) {
+	waittest.Eventually(t, "a dial that succeeds, now that there are ports again", func() (ok bool) {
 		var err error
 		conn, err = d.dial(t)
 		return err == nil
@@ -137,7 +138,7 @@ func TestServerEndsFirst(t *testing.T) {
 	ends := <-from
 	must(t, conn.Close())
 	const timeWait = "06"
-	eventually(t, "that the port is free", func() bool {
+	waittest.Eventually(t, "that the port is free", func() bool {
 		state := socketOf(t, ends[0], ends[1])
 		if state == timeWait {
 			t.Fatalf("our end of %s is in TIME_WAIT: the server was not the first", ends[0])

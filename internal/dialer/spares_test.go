@@ -19,6 +19,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/konnectivity"
 	"github.com/shoot-proxy/proxy-client/internal/konnectivity/connectmode"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
 
 // stock dials until a connection is ready for the next dial.
@@ -30,7 +31,7 @@ func (f *fixture) stock(t *testing.T) *connectmode.Dialer {
 		must(t, err)
 		must(t, conn.Close())
 	}
-	eventually(t, "a ready-made connection", func() bool { ready, _ := s.Spares(); return ready > 0 })
+	waittest.Eventually(t, "a ready-made connection", func() bool { ready, _ := s.Spares(); return ready > 0 })
 	return s
 }
 
@@ -312,12 +313,12 @@ func TestSparesAndCertificates(t *testing.T) {
 		_, _ = io.Copy(io.Discard, c)
 	}))
 	d.stock(t)
-	old := await(t, presented, "the first certificate")
-	await(t, presented, "the first certificate again")
+	old := waittest.Await(t, presented, "the first certificate")
+	waittest.Await(t, presented, "the first certificate again")
 	p.newClient(t)
 	conn, err := d.dial(t)
 	must(t, err)
-	if fresh := await(t, presented, "the second certificate"); fresh == old {
+	if fresh := waittest.Await(t, presented, "the second certificate"); fresh == old {
 		t.Error("the next connection presented the old certificate")
 	}
 	must(t, conn.Close())
@@ -334,8 +335,8 @@ func TestSpareInTheMakingAndCertificates(t *testing.T) {
 		_, _ = io.Copy(io.Discard, c)
 	}))
 	s := d.stock(t)
-	old := await(t, presented, "the first certificate")
-	await(t, presented, "the first certificate again")
+	old := waittest.Await(t, presented, "the first certificate")
+	waittest.Await(t, presented, "the first certificate again")
 	usual, made, goOn := d.Dialer.connect, make(chan struct{}), make(chan struct{})
 	var held sync.Once
 	d.Dialer.connect = func(ctx context.Context, e *endpoint) (net.Conn, string, *tunnel.Error) {
@@ -349,8 +350,8 @@ func TestSpareInTheMakingAndCertificates(t *testing.T) {
 	first, err := d.dial(t) // on the ready one, for which another is made
 	must(t, err)
 	defer first.Close()
-	await(t, presented, "the first certificate once more")
-	await(t, made, "the handshake with it")
+	waittest.Await(t, presented, "the first certificate once more")
+	waittest.Await(t, made, "the handshake with it")
 	p.newClient(t)
 	dialled := make(chan error, 1)
 	go func() {
@@ -360,13 +361,13 @@ func TestSpareInTheMakingAndCertificates(t *testing.T) {
 		}
 		dialled <- err
 	}()
-	eventually(t, "the dial to wait", func() bool {
+	waittest.Eventually(t, "the dial to wait", func() bool {
 		_, waiting := s.Spares()
 		return waiting > 0
 	})
 	close(goOn)
-	must(t, await(t, dialled, "the end of the dial"))
-	if fresh := await(t, presented, "the second certificate"); fresh == old {
+	must(t, waittest.Await(t, dialled, "the end of the dial"))
+	if fresh := waittest.Await(t, presented, "the second certificate"); fresh == old {
 		t.Error("the next connection presented the old certificate")
 	}
 }

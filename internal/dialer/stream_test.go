@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
 
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
 
 const connID = 7
@@ -195,7 +196,7 @@ func TestStreamDialRefused(t *testing.T) {
 			if got := tunnel.ReasonOf(err); got != tc.want {
 				t.Errorf("reason %s, want %s (%v)", got, tc.want, err)
 			}
-			await(t, ended, "the end of the refused dial's stream")
+			waittest.Await(t, ended, "the end of the refused dial's stream")
 		})
 	}
 }
@@ -241,10 +242,10 @@ func TestStreamClose(t *testing.T) {
 	must(t, conn.Close())
 	must(t, conn.Close())
 	want := []client.PacketType{client.PacketType_DATA, client.PacketType_DATA, client.PacketType_DATA, client.PacketType_CLOSE_REQ}
-	if got := await(t, saw, "CLOSE_REQ"); len(got) != len(want) || got[3] != want[3] {
+	if got := waittest.Await(t, saw, "CLOSE_REQ"); len(got) != len(want) || got[3] != want[3] {
 		t.Errorf("the server saw %v, want %v", got, want)
 	}
-	if err := await(t, sentAll, "the end of the stream"); err != nil {
+	if err := waittest.Await(t, sentAll, "the end of the stream"); err != nil {
 		t.Errorf("the server could not finish: %v", err)
 	}
 	if _, err := conn.Receive(); !errors.Is(err, tunnel.ErrClosed) {
@@ -301,20 +302,9 @@ func TestStreamAbandoned(t *testing.T) {
 			if got := tunnel.ReasonOf(err); got != tc.want {
 				t.Errorf("reason %s, want %s (%v)", got, tc.want, err)
 			}
-			if got := await(t, closed, "the late connection's CLOSE_REQ"); got != client.PacketType_CLOSE_REQ {
+			if got := waittest.Await(t, closed, "the late connection's CLOSE_REQ"); got != client.PacketType_CLOSE_REQ {
 				t.Errorf("after its late success the server saw %v, want CLOSE_REQ", got)
 			}
 		})
-	}
-}
-
-func await[T any](t testing.TB, ch <-chan T, what string) T {
-	t.Helper()
-	select {
-	case v := <-ch:
-		return v
-	case <-time.After(hang):
-		t.Fatalf("no sign of %s in %s", what, hang)
-		panic("unreachable")
 	}
 }

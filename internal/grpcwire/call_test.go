@@ -15,6 +15,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
 
 // TestCall: what grpc-go's server says of methods and services that it has, and of
@@ -67,7 +69,7 @@ func TestCall(t *testing.T) {
 	if err := c.Call(ctx, "/Known/Silent"); !errors.Is(err, context.Canceled) {
 		t.Errorf("a call whose caller has gone: %v, want context.Canceled", err)
 	}
-	await(t, silent, "the end of the call at the server")
+	waittest.Await(t, silent, "the end of the call at the server")
 	if n := c.Streams(); n != 0 {
 		t.Errorf("%d streams are left", n)
 	}

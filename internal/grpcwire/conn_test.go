@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
+
+	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
 
 // TestPing: pings are answered at once, with what was in them.
@@ -36,7 +38,7 @@ func TestReady(t *testing.T) {
 	if err := p.c.Ready(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Ready without settings: %v, want the deadline", err)
 	}
-	await(t, p.ran, "the end of Run")
+	waittest.Await(t, p.ran, "the end of Run")
 	if err := p.c.Err(); !errors.Is(err, ErrClosed) {
 		t.Errorf("the connection ended with %v, want ErrClosed", err)
 	}
@@ -49,7 +51,7 @@ func TestGoAway(t *testing.T) {
 	s, h := p.open()
 	beyond, beyondTold := p.open()
 	must(t, p.WriteGoAway(1<<31-1, http2.ErrCodeNo, nil)) // how grpc-go begins
-	await(t, p.draining, "Draining")
+	waittest.Await(t, p.draining, "Draining")
 	if _, err := p.c.Open(newTold()); !errors.Is(err, ErrUnprocessed) {
 		t.Errorf("Open after GOAWAY: %v, want ErrUnprocessed", err)
 	}
@@ -61,7 +63,7 @@ func TestGoAway(t *testing.T) {
 		t.Errorf("Send on it: %v, want io.EOF", err)
 	}
 	must(t, p.WriteData(s.id, false, []byte(framed("on and on"))))
-	await(t, h.messages, "a message on the stream that is served")
+	waittest.Await(t, h.messages, "a message on the stream that is served")
 	must(t, s.Send([]byte("still here"), nil, false))
 	p.wantMessages(s.id, "still here")
 	_ = p.conn.Close()
@@ -96,7 +98,7 @@ func TestUsedUp(t *testing.T) {
 	default:
 	}
 	p.open()
-	await(t, p.draining, "Draining")
+	waittest.Await(t, p.draining, "Draining")
 	p.c.mu.Lock()
 	p.c.nextID = lastStreamID
 	p.c.mu.Unlock()
@@ -110,7 +112,7 @@ func TestUsedUp(t *testing.T) {
 		}
 	}
 	must(t, p.WriteData(old.id, false, []byte(framed("still there"))))
-	await(t, told.messages, "a message on an old stream")
+	waittest.Await(t, told.messages, "a message on an old stream")
 }
 
 // TestLoss: a connection that breaks ends its streams, and nothing can be done with
@@ -122,8 +124,8 @@ func TestLoss(t *testing.T) {
 	_ = p.conn.Close()
 	a.wantEnd(t, "error reading from server: EOF")
 	b.wantEnd(t, "error reading from server: EOF")
-	await(t, p.draining, "Draining")
-	await(t, p.ran, "the end of Run")
+	waittest.Await(t, p.draining, "Draining")
+	waittest.Await(t, p.ran, "the end of Run")
 	if _, err := p.c.Open(newTold()); err == nil {
 		t.Error("a stream on a connection that is lost")
 	}
@@ -138,7 +140,7 @@ func TestClose(t *testing.T) {
 	if err := h.wantEnd(t, "closed"); !errors.Is(err, ErrClosed) {
 		t.Errorf("the stream ended with %v, want ErrClosed", err)
 	}
-	await(t, p.ran, "the end of Run")
+	waittest.Await(t, p.ran, "the end of Run")
 	_ = p.c.Close()
 	s.Cancel()
 	s.Taken(1<<20, true)
@@ -224,9 +226,9 @@ func TestBrokenRules(t *testing.T) {
 			if f.ErrCode != tc.code {
 				t.Errorf("the client ends the connection with %s, want %s", f.ErrCode, tc.code)
 			}
-			await(t, h.ended, "the end of the stream")
-			await(t, other.ended, "the end of the other stream")
-			await(t, p.ran, "the end of Run")
+			waittest.Await(t, h.ended, "the end of the stream")
+			waittest.Await(t, other.ended, "the end of the other stream")
+			waittest.Await(t, p.ran, "the end of Run")
 		})
 	}
 }
@@ -263,7 +265,7 @@ func TestFloodOfPings(t *testing.T) {
 	_, h := p.open()
 	for p.WritePing(false, [8]byte{}) == nil {
 	}
-	err := await(t, h.ended, "the end of the stream")
+	err := waittest.Await(t, h.ended, "the end of the stream")
 	if words := "asks for more answers than it takes"; !strings.Contains(err.Error(), words) {
 		t.Errorf("the stream ended with %v, want the words %q", err, words)
 	}

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"golang.org/x/net/http2"
+
+	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
 
 // openFinishing opens a stream whose handler finishes it with the first message.
@@ -84,10 +86,10 @@ func TestFinishInAMessage(t *testing.T) {
 	go func() { sent <- s.Send([]byte(text(100)), nil, false) }()
 	p.want("DATA", func(f http2.Frame) bool { _, ok := f.(*http2.DataFrame); return ok })
 	must(t, p.WriteData(s.id, false, []byte(framed("that was all"))))
-	await(t, h.messages, "the message")
+	waittest.Await(t, h.messages, "the message")
 	s.Cancel()
 	p.wantReset(s.id, http2.ErrCodeCancel)
-	if err := await(t, sent, "the end of Send"); err != io.EOF {
+	if err := waittest.Await(t, sent, "the end of Send"); err != io.EOF {
 		t.Errorf("Send: %v, want io.EOF", err)
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
+
+	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
 
 // credit reads WINDOW_UPDATEs of a stream, 0 for the connection, until they come
@@ -61,7 +63,7 @@ func TestStreamWindow(t *testing.T) {
 	const n = 8 << 10
 	for range cfg.StreamWindow / n {
 		must(t, p.WriteData(s.id, false, []byte(framed(text(n-prefix)))))
-		await(t, h.messages, "a message")
+		waittest.Await(t, h.messages, "a message")
 	}
 	p.noCredit()
 	for range 4 {
@@ -76,7 +78,7 @@ func TestStreamWindow(t *testing.T) {
 
 	for range 4 { // taken at once
 		must(t, p.WriteData(s.id, false, []byte(framed(text(n-prefix)))))
-		await(t, h.messages, "a message")
+		waittest.Await(t, h.messages, "a message")
 		s.Taken(n, true)
 	}
 	p.noCredit()
@@ -103,7 +105,7 @@ func TestLongMessage(t *testing.T) {
 	const first = 10_000
 	message := framed(text(first)) + framed(text(1<<20))
 	p.fill(s.id, message[:cfg.StreamWindow])
-	await(t, h.messages, "the first message")
+	waittest.Await(t, h.messages, "the first message")
 	p.noCredit()
 	s.Taken(Cost(first), false)
 	s.Await()
@@ -117,7 +119,7 @@ func TestLongMessage(t *testing.T) {
 		p.fill(s.id, rest[sent:sent+n])
 		sent += n
 	}
-	if got := await(t, h.messages, "the long message"); got != text(1<<20) {
+	if got := waittest.Await(t, h.messages, "the long message"); got != text(1<<20) {
 		t.Errorf("got %d bytes, or others than were sent", len(got))
 	}
 	// What is given back now is what was not yet.
@@ -167,7 +169,7 @@ func TestSendWaits(t *testing.T) {
 	want(4)
 	must(t, p.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 20}))
 	want(20)
-	must(t, await(t, sent, "the end of Send"))
+	must(t, waittest.Await(t, sent, "the end of Send"))
 
 	// The connection has 64 KiB less what was sent.
 	left := initialWindow - 10 - 35
@@ -185,7 +187,7 @@ func TestSendWaits(t *testing.T) {
 	}
 	p.noCredit()
 	must(t, p.WriteWindowUpdate(0, 1<<20))
-	must(t, await(t, sent, "the end of Send"))
+	must(t, waittest.Await(t, sent, "the end of Send"))
 }
 
 // TestSharedRoomIsShared: where many streams wait for the connection's window, each
@@ -277,11 +279,11 @@ func TestWaitingSendEnds(t *testing.T) {
 					seen += len(f.Data())
 				}
 				tc.end(p, s)
-				if err := await(t, sent, "the end of Send"); err != io.EOF {
+				if err := waittest.Await(t, sent, "the end of Send"); err != io.EOF {
 					t.Errorf("Send ended with %v, want io.EOF", err)
 				}
 				other.Cancel()
-				if err := await(t, sent, "the end of the other Send"); err != io.EOF {
+				if err := waittest.Await(t, sent, "the end of the other Send"); err != io.EOF {
 					t.Errorf("the other Send ended with %v, want io.EOF", err)
 				}
 			}
@@ -317,10 +319,10 @@ func TestServerThatDoesNotRead(t *testing.T) {
 		p.c.mu.Unlock()
 	}
 	must(t, p.WriteData(streams[0].id, false, []byte(framed("x"))))
-	await(t, ears[0].messages, "a message, while nothing can be written")
+	waittest.Await(t, ears[0].messages, "a message, while nothing can be written")
 	for _, s := range streams {
 		s.Cancel()
-		if err := await(t, sent, "the end of Send"); err != io.EOF {
+		if err := waittest.Await(t, sent, "the end of Send"); err != io.EOF {
 			t.Errorf("Send ended with %v, want io.EOF", err)
 		}
 	}

@@ -20,6 +20,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/mem"
+
+	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
 
 // rawCodec makes messages of a gRPC server bytes.
@@ -168,13 +170,13 @@ func TestAgainstGRPC(t *testing.T) {
 						}
 						clear(p)
 					}
-					await(t, e.done, "the last message")
+					waittest.Await(t, e.done, "the last message")
 					if i%2 == 0 {
 						s.Cancel()
 						return
 					}
 					must(t, s.Send([]byte("no more"), nil, false))
-					if err := await(t, e.ended, "the end"); err.Error() != "that's it" {
+					if err := waittest.Await(t, e.ended, "the end"); err.Error() != "that's it" {
 						t.Errorf("stream %d ended with %v", i, err)
 					}
 				})
@@ -205,9 +207,9 @@ func TestGracefulStop(t *testing.T) {
 	must(t, s.Send(e.message(0), nil, false))
 	var stopping sync.WaitGroup
 	stopping.Go(server.GracefulStop)
-	await(t, draining, "Draining")
+	waittest.Await(t, draining, "Draining")
 	must(t, s.Send(e.message(1), nil, false))
-	await(t, e.done, "the last message")
+	waittest.Await(t, e.done, "the last message")
 	s.Cancel()
 	stopping.Wait()
 	running.Wait()

@@ -22,6 +22,8 @@ import (
 	"testing"
 
 	"golang.org/x/net/http2"
+
+	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
 
 // keyedWriter writes TLS 1.3 records (RFC 8446, section 5.2) on a connection whose
@@ -160,7 +162,7 @@ func TestKeyUpdatesWithoutEnd(t *testing.T) {
 	if w.err == nil {
 		t.Error("the client takes whatever comes")
 	}
-	await(t, ran, "the end of the connection")
+	waittest.Await(t, ran, "the end of the connection")
 	if err := c.Err(); !errors.Is(err, errDeaf) && !errors.Is(err, errOverfull) {
 		t.Errorf("the connection ended with %v, want that the server does not read", err)
 	}

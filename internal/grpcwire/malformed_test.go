@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/shoot-proxy/proxy-client/internal/clip"
+	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
 
 // unanswered opens a stream that the server has not answered.
@@ -35,7 +36,7 @@ func TestInterimResponses(t *testing.T) {
 	}
 	p.answer(s.id)
 	must(t, p.WriteData(s.id, false, []byte(framed("at last"))))
-	if got := await(t, h.messages, "a message"); got != "at last" {
+	if got := waittest.Await(t, h.messages, "a message"); got != "at last" {
 		t.Errorf("got %q", got)
 	}
 	p.headers(s.id, true, "grpc-status", "0")
@@ -100,7 +101,7 @@ func TestContentLength(t *testing.T) {
 	p.headers(s.id, false, ":status", "200", "content-type", "application/grpc", "content-length", "6")
 	must(t, p.WriteDataPadded(s.id, false, []byte(framed("x")), make([]byte, 9)))
 	p.headers(s.id, true, "grpc-status", "0")
-	await(t, h.messages, "a message")
+	waittest.Await(t, h.messages, "a message")
 	if err := h.wantEnd(t, "EOF"); err != io.EOF {
 		t.Errorf("the stream ended with %v", err)
 	}
@@ -130,7 +131,7 @@ func TestWordsAreBounded(t *testing.T) {
 			p := dialPeer(t, testConfig())
 			s, h := p.open()
 			end(p, s.id)
-			err := await(t, h.ended, "the end of the stream")
+			err := waittest.Await(t, h.ended, "the end of the stream")
 			if n := len(err.Error()); n > clip.Sentence+100 {
 				t.Errorf("the error has %d bytes", n)
 			}

@@ -11,6 +11,8 @@ import (
 	"golang.org/x/net/http2"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
 
 // TestMessages: messages arrive whole, however they are cut into frames.
@@ -43,11 +45,11 @@ func TestMessages(t *testing.T) {
 					}
 				}
 				for _, want := range tc.want {
-					if got := await(t, h.messages, "a message"); got != want {
+					if got := waittest.Await(t, h.messages, "a message"); got != want {
 						t.Errorf("got %d bytes %.40q, want %d bytes %.40q", len(got), got, len(want), want)
 					}
 				}
-				await(t, h.arrived, "Arrived")
+				waittest.Await(t, h.arrived, "Arrived")
 				s.Cancel()
 				p.wantReset(s.id, http2.ErrCodeCancel)
 			}
@@ -155,7 +157,7 @@ func TestAnswers(t *testing.T) {
 				h.wantEnd(t, tc.words)
 			} else {
 				must(t, p.WriteData(s.id, false, []byte(framed("x"))))
-				await(t, h.messages, "a message")
+				waittest.Await(t, h.messages, "a message")
 			}
 			p.lives()
 		})

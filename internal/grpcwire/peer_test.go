@@ -14,12 +14,14 @@ import (
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+
+	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
 
 // This file is a server that says and expects frames.
 
 // hang bounds waits that end at once where nothing is broken.
-const hang = 20 * time.Second
+const hang = waittest.Limit
 
 func testConfig() Config {
 	return Config{
@@ -82,7 +84,7 @@ func silentPeer(t *testing.T, cfg Config) *scriptedPeer {
 	t.Cleanup(func() {
 		_ = p.c.Close()
 		_ = conn.Close()
-		await(t, p.ran, "the end of Run")
+		waittest.Await(t, p.ran, "the end of Run")
 	})
 	preface := make([]byte, len(http2.ClientPreface))
 	_, err = io.ReadFull(conn, preface)
@@ -193,7 +195,7 @@ func (p *scriptedPeer) lives() {
 	p.t.Helper()
 	s, h := p.open()
 	must(p.t, p.WriteData(s.id, false, []byte(framed("still there"))))
-	if got := await(p.t, h.messages, "a message on another stream"); got != "still there" {
+	if got := waittest.Await(p.t, h.messages, "a message on another stream"); got != "still there" {
 		p.t.Errorf("another stream got %q", got)
 	}
 	s.Cancel()
@@ -234,7 +236,7 @@ func (h *told) End(err error) { h.ended <- err }
 // wantEnd checks how the stream ends: with words, and once.
 func (h *told) wantEnd(t *testing.T, words string) error {
 	t.Helper()
-	err := await(t, h.ended, "the end of the stream")
+	err := waittest.Await(t, h.ended, "the end of the stream")
 	if err == nil || !bytes.Contains([]byte(err.Error()), []byte(words)) {
 		t.Errorf("the stream ended with %v, want the words %q", err, words)
 	}
@@ -244,17 +246,6 @@ func (h *told) wantEnd(t *testing.T, words string) error {
 	default:
 	}
 	return err
-}
-
-func await[T any](t *testing.T, c <-chan T, what string) T {
-	t.Helper()
-	select {
-	case v := <-c:
-		return v
-	case <-time.After(hang):
-		t.Fatalf("no sign of %s in %s", what, hang)
-		panic("unreachable")
-	}
 }
 
 func must(t testing.TB, err error) {

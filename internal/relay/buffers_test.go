@@ -8,11 +8,11 @@ import (
 	"io"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/shoot-proxy/proxy-client/internal/quota"
 	"github.com/shoot-proxy/proxy-client/internal/relay"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
 
 // endless is a tunnel whose target never stops, at the pace at which it is
@@ -60,7 +60,7 @@ func TestTotalBuffer(t *testing.T) {
 	for range little / (4 << 10) {
 		small.tun.incoming <- bytes.Repeat([]byte("y"), 4<<10)
 	}
-	eventually(t, "the little one to be received", func() bool { return len(small.tun.incoming) == 0 })
+	waittest.Eventually(t, "the little one to be received", func() bool { return len(small.tun.incoming) == 0 })
 	tun := newEndless(t)
 	large := startWith(t, tun, relay.Options{Buffers: buffers})
 	large.tun = tun.fakeTunnel
@@ -95,7 +95,7 @@ func TestSlowAppGetsEverything(t *testing.T) {
 		}
 		r.tun.end <- io.EOF
 	}()
-	eventually(t, "bytes to be held back", func() bool { return buffers.Held() > 0 })
+	waittest.Eventually(t, "bytes to be held back", func() bool { return buffers.Held() > 0 })
 	got, err := io.ReadAll(r.app)
 	if !bytes.Equal(got, want) || err != nil {
 		t.Errorf("the app got %d bytes, or not the right ones, and %v; want %d", len(got), err, len(want))
@@ -103,15 +103,6 @@ func TestSlowAppGetsEverything(t *testing.T) {
 	_ = r.app.Close()
 	if res := r.finish(t, relay.TargetClosed); res.Received != int64(len(want)) {
 		t.Errorf("%d bytes counted, want %d", res.Received, len(want))
-	}
-}
-
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(hang); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("waited for %s in vain", what)
-		}
 	}
 }
 
@@ -132,7 +123,7 @@ func TestWaitingUploadsAreBounded(t *testing.T) {
 		if _, err := r.app.Write(make([]byte, 256<<10)); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "the upload to wait for its target", func() bool { return buffers.Held() > held })
+		waittest.Eventually(t, "the upload to wait for its target", func() bool { return buffers.Held() > held })
 	}
 	if held := buffers.Held(); held > limit {
 		t.Errorf("%d uploads hold %d bytes, more than the quota of %d", uploads, held, limit)

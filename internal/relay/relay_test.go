@@ -18,12 +18,13 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/internal/relay"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // hang bounds waits that end at once where nothing is broken.
-const hang = 20 * time.Second
+const hang = waittest.Limit
 
 // fakeTunnel is a strict tunnel: it fails the test on what a real one could not
 // take, such as a Send after Close.

@@ -14,12 +14,14 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // hang bounds waits that end at once if nothing is broken.
-const hang = 20 * time.Second
+const hang = waittest.Limit
 
 func must(t testing.TB, err error) {
 	t.Helper()
@@ -34,28 +36,6 @@ func listen(t testing.TB) net.Listener {
 	must(t, err)
 	t.Cleanup(func() { _ = l.Close() })
 	return l
-}
-
-// await returns what comes from ch.
-func await[T any](t testing.TB, ch <-chan T, what string) T {
-	t.Helper()
-	select {
-	case v := <-ch:
-		return v
-	case <-time.After(hang):
-		t.Fatalf("no sign of %s in %s", what, hang)
-		panic("unreachable")
-	}
-}
-
-// eventually polls for what no event announces.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(hang); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("%s did not come true in %s", what, hang)
-		}
-	}
 }
 
 // newCertificate returns a self-signed certificate for localhost, and a pool with it.

@@ -11,6 +11,8 @@ import (
 	"os"
 	"testing"
 	"time"
+
+	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
 
 // tlsPair returns both ends of a TLS connection over TCP, the client's on a
@@ -35,7 +37,7 @@ func tlsPair(t *testing.T, version uint16) (client *Conn, server *tls.Conn, unde
 	shaken := make(chan error, 1)
 	go func() { shaken <- server.Handshake() }()
 	must(t, conn.Handshake())
-	must(t, await(t, shaken, "the server's handshake"))
+	must(t, waittest.Await(t, shaken, "the server's handshake"))
 	return newConn(conn, new(chunks)), server, under
 }
 
@@ -168,7 +170,7 @@ func TestPollSeesTheEnd(t *testing.T) {
 			}
 		}
 		must(t, server.CloseWrite())
-		eventually(t, "the end", func() bool { return !client.Poll() })
+		waittest.Eventually(t, "the end", func() bool { return !client.Poll() })
 	})
 	t.Run("without a file", func(t *testing.T) {
 		ours, theirs := net.Pipe()
@@ -222,8 +224,8 @@ func TestCloseMeetsSend(t *testing.T) {
 		if err != nil || len(got)+len(rest) != 64*maxRecord {
 			t.Errorf("the server read %d bytes and %v, want all of them and close_notify", len(got)+len(rest), err)
 		}
-		await(t, closed, "the end of what is said last")
-		_ = await(t, sent, "the end of the write")
+		waittest.Await(t, closed, "the end of what is said last")
+		_ = waittest.Await(t, sent, "the end of the write")
 	})
 }
 
@@ -239,7 +241,7 @@ func TestWriteTogether(t *testing.T) {
 			got := make([]byte, n)
 			_, err := io.ReadFull(server, got)
 			must(t, err)
-			must(t, await(t, sent, "the end of the write"))
+			must(t, waittest.Await(t, sent, "the end of the write"))
 			if !bytes.Equal(got, said) {
 				t.Errorf("of %d bytes others have arrived", n)
 			}

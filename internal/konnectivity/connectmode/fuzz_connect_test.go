@@ -22,6 +22,7 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+	"github.com/shoot-proxy/proxy-client/internal/tunnel/tunneltest"
 )
 
 // newModelConnect returns a connection in http-connect mode on conn, before it
@@ -318,7 +319,7 @@ func (x *exchange) receive(c *connection) {
 	for verdict == "" {
 		p, err := c.Receive()
 		if err != nil {
-			verdict = wordsOf(err)
+			verdict = tunneltest.Words(err)
 		} else if len(p) == 0 {
 			x.t.Error("Receive returned no bytes and no error")
 		}
@@ -326,7 +327,7 @@ func (x *exchange) receive(c *connection) {
 		clear(p)
 	}
 	_ = c.Close()
-	if _, err := c.Receive(); wordsOf(err) != verdict {
+	if _, err := c.Receive(); tunneltest.Words(err) != verdict {
 		x.t.Errorf("Receive returned %s, and then %v", verdict, err)
 	}
 	if verdict != x.want.verdict {

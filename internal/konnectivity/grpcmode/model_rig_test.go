@@ -4,9 +4,7 @@ package grpcmode
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"strings"
 	"sync"
@@ -24,6 +22,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/quota"
 	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+	"github.com/shoot-proxy/proxy-client/internal/tunnel/tunneltest"
 )
 
 // This file plays a script to a real stream, whose clock and whose
@@ -128,7 +127,7 @@ func newWorld(t *testing.T) *world {
 	w.giveUp = giveUp
 	go func() {
 		if err := w.stream.dial(ctx, target); err != nil {
-			w.add(logDial, "%s", wordsOf(err))
+			w.add(logDial, "%s", tunneltest.Words(err))
 			return
 		}
 		w.add(logDial, "ok")
@@ -215,7 +214,7 @@ func (w *world) receive(all bool) {
 		for more := true; more; more = all {
 			p, err := w.stream.Receive()
 			if err != nil {
-				w.add(logReceive, "%s", wordsOf(err))
+				w.add(logReceive, "%s", tunneltest.Words(err))
 				return
 			}
 			w.add(logReceive, "%d bytes", len(p))
@@ -237,7 +236,7 @@ func (w *world) send(n int) {
 		err := w.stream.Send(p)
 		clear(p) // it does not hold on to it
 		if err != nil {
-			w.add(logSend, "%s", wordsOf(err))
+			w.add(logSend, "%s", tunneltest.Words(err))
 			return
 		}
 		w.add(logSend, "ok")
@@ -255,29 +254,6 @@ func (w *world) stall(on bool) {
 		if !on {
 			close(w.rpc.flow)
 		}
-	}
-}
-
-// wordsOf says what kind of error err is, as far as its kind is promised.
-func wordsOf(err error) string {
-	if e, ok := errors.AsType[*tunnel.Error](err); ok {
-		if e.Fault.Elsewhere() {
-			return string(e.Reason) + ", elsewhere"
-		}
-		return string(e.Reason)
-	}
-	isBroken, isProtocol := errors.Is(err, tunnel.ErrBroken), errors.Is(err, tunnel.ErrProtocol)
-	switch {
-	case err == io.EOF:
-		return "end"
-	case err == tunnel.ErrClosed:
-		return "closed"
-	case isBroken && !isProtocol:
-		return "broken"
-	case isProtocol && !isBroken:
-		return "protocol"
-	default:
-		return "unclassified: " + err.Error()
 	}
 }
 

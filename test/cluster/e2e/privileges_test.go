@@ -181,27 +181,17 @@ func holdInitRedirect(t *testing.T, pod *corev1.Pod) *corev1.Pod {
 	return pod
 }
 
-// injector runs `webhook inject` of the release, with the images and the configuration of
-// the webhook in the cluster.
+// injector runs `webhook inject` of the release, with the configuration of the webhook in
+// the cluster, which names the images too.
 type injector struct {
 	program string
-	images  []string // flags
 	config  map[string]any
 }
 
 func newInjector(t *testing.T, rig *clustertest.Rig) *injector {
 	t.Helper()
 	ctx := clustertest.Context(t)
-	deployment, err := rig.Seed.Client.AppsV1().Deployments(clustertest.WebhookNamespace).Get(ctx, clustertest.WebhookDeployment, metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
 	in := &injector{program: filepath.Join(releaseFolder(t), "bin", "webhook-linux-"+runtime.GOARCH)}
-	for _, arg := range deployment.Spec.Template.Spec.Containers[0].Args {
-		if flag, _, _ := strings.Cut(arg, "="); strings.HasSuffix(flag, "-image") {
-			in.images = append(in.images, arg)
-		}
-	}
 	configMap, err := rig.Seed.Client.CoreV1().ConfigMaps(clustertest.WebhookNamespace).Get(ctx, clustertest.WebhookDeployment+"-config", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -216,7 +206,7 @@ func newInjector(t *testing.T, rig *clustertest.Rig) *injector {
 // taken off, so that the webhook in the cluster leaves the pod alone.
 func (in *injector) pod(t *testing.T, pod *corev1.Pod, backend string) *corev1.Pod {
 	t.Helper()
-	in.config["sidecar"] = map[string]any{"iptables": backend}
+	in.config["redirect"] = map[string]any{"iptables": backend}
 	folder := t.TempDir()
 	config, manifest := filepath.Join(folder, "config.yaml"), filepath.Join(folder, "pod.yaml")
 	pod.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"}
@@ -229,7 +219,7 @@ func (in *injector) pod(t *testing.T, pod *corev1.Pod, backend string) *corev1.P
 			t.Fatal(err)
 		}
 	}
-	cmd := exec.CommandContext(clustertest.Context(t), in.program, append([]string{"inject", "--filename", manifest, "--config", config}, in.images...)...)
+	cmd := exec.CommandContext(clustertest.Context(t), in.program, "inject", "--filename", manifest, "--config", config)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	text, err := cmd.Output()

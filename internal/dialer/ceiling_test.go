@@ -157,7 +157,7 @@ func TestUnansweredDialsHoldLittle(t *testing.T) {
 	d.grpc.Quota = quota.New(64 << 20)
 	e := d.endpoint(t)
 	must(t, func() error {
-		if err := e.reach(t.Context()); err != nil {
+		if err := e.Reach(t.Context()); err != nil {
 			return err
 		}
 		return nil

@@ -124,7 +124,7 @@ func (e *endpoint) dial(ctx context.Context, dst netip.AddrPort, hold tunnel.Hol
 		e.server.learn(tunnel.ModeGRPC, serverconn.ALPNHTTP2)
 	case serverconn.Unclear:
 		// It may speak something else, which a look finds out.
-		if looked := e.reach(ctx); looked != nil && looked.Fault.Lasting() {
+		if looked := e.Reach(ctx); looked != nil && looked.Fault.Lasting() {
 			return nil, looked
 		}
 		if e.server.speaks() != tunnel.ModeGRPC {
@@ -153,11 +153,11 @@ func (e *endpoint) prepare(ctx context.Context) *tunnel.Error {
 	if (!unreachable || e.keepsAny()) && e.server.speaks() != tunnel.ModeAuto {
 		return nil
 	}
-	return e.reach(ctx)
+	return e.Reach(ctx)
 }
 
-// reach waits for the result of a look.
-func (e *endpoint) reach(ctx context.Context) *tunnel.Error {
+// Reach waits for the result of a look.
+func (e *endpoint) Reach(ctx context.Context) *tunnel.Error {
 	return e.looks.wait(ctx, func() *tunnel.Error {
 		return e.Unreachable(ctx, fmt.Errorf("connecting to %s: %w", e.Address(), context.Cause(ctx)))
 	})
@@ -234,9 +234,6 @@ func (e *endpoint) greet(ctx context.Context) *tunnel.Error {
 func (e *endpoint) NewConnection(ctx context.Context) (net.Conn, string, *tunnel.Error) {
 	return e.server.dialer.connect(ctx, e)
 }
-
-// Reach is reach, for what speaks to the endpoint.
-func (e *endpoint) Reach(ctx context.Context) *tunnel.Error { return e.reach(ctx) }
 
 // Gone ends when the address is the server's no more.
 func (e *endpoint) Gone() context.Context { return e.gone }

@@ -324,7 +324,7 @@ func (f *fixture) attempt(t testing.TB) (tunnel.Conn, *tunnel.Error) {
 func (f *fixture) connect(t testing.TB) {
 	t.Helper()
 	e := f.endpoint(t)
-	if err := e.reach(t.Context()); err != nil {
+	if err := e.Reach(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -92,7 +92,7 @@ func TestLookSeesRefusedCertificate(t *testing.T) {
 	} {
 		t.Run(string(server.Mode), func(t *testing.T) {
 			d := newDialer(t, foreign, hang, server)
-			err := d.endpoint(t).reach(t.Context())
+			err := d.endpoint(t).Reach(t.Context())
 			if err == nil || tunnel.ReasonOf(err) != tunnel.ReasonTLS || !strings.Contains(err.Error(), "--client-cert") {
 				t.Errorf("the look ended with %v, want reason %s and --client-cert", err, tunnel.ReasonTLS)
 			}

@@ -156,7 +156,7 @@ func TestSparesOfAnEndpointThatFails(t *testing.T) {
 		},
 		"look": func(t *testing.T, p *pair) {
 			p.a.becomes(hostDropped)
-			if err := p.servers[0].known()[0].reach(t.Context()); err == nil {
+			if err := p.servers[0].known()[0].Reach(t.Context()); err == nil {
 				t.Error("the look succeeded")
 			}
 		},

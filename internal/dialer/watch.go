@@ -33,7 +33,7 @@ func (e *endpoint) watch(ctx context.Context) {
 	}()
 	for failures, woken := 0, false; ctx.Err() == nil; {
 		if woken || e.standing() == nil {
-			if err := e.reach(ctx); err != nil {
+			if err := e.Reach(ctx); err != nil {
 				failures++
 				sleep(ctx, min(backoff(failures, e.server.dialer.random()), watchRetry))
 				continue

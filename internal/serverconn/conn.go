@@ -88,7 +88,7 @@ func (c *Conn) gather() (n int) {
 }
 
 // Poll reports whether the connection stands, as far as can be told without
-// waiting, and has brought nothinc.
+// waiting, and has brought nothing.
 func (c *Conn) Poll() bool {
 	c.socket.poll()
 	n := c.gather()
@@ -103,7 +103,7 @@ func (c *Conn) release() {
 	}
 }
 
-// Leave lets go of the last piece, which its receiver may still be readinc.
+// Leave lets go of the last piece, which its receiver may still be reading.
 func (c *Conn) Leave() { c.chunk = nil }
 
 // Send writes p.

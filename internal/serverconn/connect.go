@@ -13,6 +13,9 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
+// ReachTimeout bounds one attempt to reach an endpoint.
+const ReachTimeout = 5 * time.Second
+
 // AddressTimeout bounds the connection to one endpoint where there are several, so
 // that one dead address leaves time for the next.
 const AddressTimeout = 2 * time.Second

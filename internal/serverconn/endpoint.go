@@ -70,6 +70,3 @@ func (e *Endpoint) OtherMode(mode tunnel.Mode) string {
 	}
 	return fmt.Sprintf("--mode=%s, or auto", mode)
 }
-
-// SettingsFrame is the type of HTTP/2's SETTINGS frame (RFC 9113, section 6.5).
-const SettingsFrame = 4

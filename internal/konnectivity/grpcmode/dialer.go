@@ -68,10 +68,7 @@ func New(to *serverconn.Endpoint, owner Owner, shared *Shared) *Dialer {
 // file of its own.
 func (e *Dialer) Dial(ctx context.Context, dst netip.AddrPort, _ tunnel.Hold) (tunnel.Conn, *tunnel.Error, serverconn.Fit) {
 	conn, err := e.dial(ctx, dst)
-	if err != nil {
-		return nil, err, serverconn.Fits
-	}
-	return conn, nil, serverconn.Fits
+	return conn, err, serverconn.Fits
 }
 
 // Standing returns a channel that is closed when the link for new streams takes no

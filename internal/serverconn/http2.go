@@ -2,13 +2,11 @@
 
 package serverconn
 
-import "time"
-
 // ALPN protocol names (RFC 7301; IANA registry).
 const (
 	ALPNHTTP2 = "h2"
 	ALPNHTTP1 = "http/1.1"
 )
 
-// ReachTimeout bounds one attempt to reach an endpoint.
-const ReachTimeout = 5 * time.Second
+// SettingsFrame is the type of HTTP/2's SETTINGS frame (RFC 9113, section 6.5).
+const SettingsFrame = 4

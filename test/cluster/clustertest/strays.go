@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/shoot-proxy/proxy-client/test/cluster/shoot"
 )
 
@@ -59,6 +61,14 @@ func (s *Strays) From(t testing.TB, podIP string) int {
 		t.Fatal(err)
 	}
 	return packets[podIP]
+}
+
+// WantNone fails the test if a packet has come from a pod's address so far.
+func (s *Strays) WantNone(t testing.TB, pod *corev1.Pod) {
+	t.Helper()
+	if packets := s.From(t, pod.Status.PodIP); packets != 0 {
+		t.Errorf("%d packets for the shoot have come out of pod %s, %s, into the seed's network", packets, pod.Name, pod.Status.PodIP)
+	}
 }
 
 // countedPackets reads what `nft --json list set` says about a set with counters: packets

@@ -24,10 +24,7 @@ import (
 // says what it lacks.
 func TestDebugContainersAsDocumented(t *testing.T) {
 	t.Parallel()
-	rig := clustertest.New(t)
-	rig.InstallWebhook(t)
-	namespace := rig.Seed.Namespace(t, privileged)
-	rig.ClientSecrets(t, namespace)
+	rig, namespace := withWebhook(t)
 	releaseFolder(t)
 	address := targets(clustertest.Context(t), t, rig)["a pod"]
 	// The kernel forgets connections that have ended, so there are always new ones.

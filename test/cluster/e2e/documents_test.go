@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/test/cluster/clustertest"
 	"github.com/shoot-proxy/proxy-client/test/lab"
+	"github.com/shoot-proxy/proxy-client/test/labtest"
 	"github.com/shoot-proxy/proxy-client/test/markdown"
 )
 
@@ -150,11 +152,7 @@ func releaseFolder(t *testing.T) string {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(filepath.Join(folder, "proxy-client-"+releaseVersion+".tgz")); err != nil {
-		complain := t.Skipf
-		if os.Getenv("REQUIRE_ROOT") == "1" {
-			complain = t.Fatalf
-		}
-		complain("%s has no release to install: run `make release VERSION=%s DIST=%s` first: %v", t.Name(), releaseVersion, folder, err)
+		labtest.Require(t, fmt.Errorf("%[1]s has no release to install: run `make release VERSION=%[2]s DIST=%[1]s` first: %[3]w", folder, releaseVersion, err))
 	}
 	return folder
 }

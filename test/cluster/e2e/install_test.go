@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"bufio"
 	"io"
 	"log"
 	"net/http"
@@ -76,14 +75,8 @@ func TestInstallAsWritten(t *testing.T) {
 // the chart has.
 func wantImagesIn(t *testing.T, url, release string) {
 	t.Helper()
-	file, err := os.Open(filepath.Join(release, "images", "digests"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	images := 0
-	for lines := bufio.NewScanner(file); lines.Scan(); images++ {
-		name, digest, _ := strings.Cut(lines.Text(), " ")
+	digests := releaseDigests(t, release)
+	for name, digest := range digests {
 		for _, reference := range []string{digest, releaseVersion} {
 			answer, err := http.Head(url + "/v2/shoot-proxy/" + name + "/manifests/" + reference)
 			if err != nil {
@@ -95,9 +88,24 @@ func wantImagesIn(t *testing.T, url, release string) {
 			}
 		}
 	}
-	if images != 3 {
-		t.Errorf("the release has digests of %d images, want 3", images)
+	if len(digests) != 3 {
+		t.Errorf("the release has digests of %d images, want 3", len(digests))
 	}
+}
+
+// releaseDigests are those of a release's images, by their names.
+func releaseDigests(t *testing.T, release string) map[string]string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(release, "images", "digests"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	digests := map[string]string{}
+	for line := range strings.Lines(string(text)) {
+		name, digest, _ := strings.Cut(strings.TrimSpace(line), " ")
+		digests[name] = digest
+	}
+	return digests
 }
 
 // wantNothingLeft fails if the seed has anything of an installation.

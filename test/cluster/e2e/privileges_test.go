@@ -27,10 +27,7 @@ import (
 // capability less it ends and says which is missing.
 func TestBackendsWithTheirCapabilitiesOnly(t *testing.T) {
 	t.Parallel()
-	rig := clustertest.New(t)
-	rig.InstallWebhook(t)
-	namespace := rig.Seed.Namespace(t, privileged)
-	rig.ClientSecrets(t, namespace)
+	rig, namespace := withWebhook(t)
 	strays := rig.WatchStrays(t)
 	inject := newInjector(t, rig)
 	address := targets(clustertest.Context(t), t, rig)["a pod"]
@@ -77,9 +74,7 @@ func TestBackendsWithTheirCapabilitiesOnly(t *testing.T) {
 			clustertest.Eventually(t, "an answer of "+address, func(ctx context.Context) error {
 				return exchange(ctx, rig.Seed, pod, address)
 			})
-			if packets := strays.From(t, pod.Status.PodIP); packets != 0 {
-				t.Errorf("%d packets to the shoot have come out of the pod", packets)
-			}
+			strays.WantNone(t, pod)
 		})
 	}
 }
@@ -110,10 +105,7 @@ func failedWith(container, words string) func(*corev1.Pod) error {
 // program can get more. The root file system cannot be written.
 func TestProcessesHaveTheShippedPrivileges(t *testing.T) {
 	t.Parallel()
-	rig := clustertest.New(t)
-	rig.InstallWebhook(t)
-	namespace := rig.Seed.Namespace(t, privileged)
-	rig.ClientSecrets(t, namespace)
+	rig, namespace := withWebhook(t)
 	inject := newInjector(t, rig)
 	const netAdmin, netRaw = 1 << unix.CAP_NET_ADMIN, 1 << unix.CAP_NET_RAW
 

@@ -6,8 +6,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -40,9 +38,7 @@ func TestPrometheusOfAnOperatorScrapesTheShoot(t *testing.T) {
 			return nil
 		})
 	})
-	if n := strays.From(t, labelled.Status.PodIP); n != 0 {
-		t.Errorf("the labelled Prometheus has sent %d packets for the shoot into the seed's network", n)
-	}
+	strays.WantNone(t, labelled)
 	if strays.From(t, unlabelled.Status.PodIP) == 0 {
 		t.Error("the test does not see what the Prometheus without the label sends into the seed's network")
 	}
@@ -56,7 +52,7 @@ func (m *monitoring) wantInjected(t *testing.T, pod *corev1.Pod) {
 	if owner == nil || owner.Kind != "StatefulSet" {
 		t.Errorf("the controller of %s is %v, want a StatefulSet", pod.Name, owner)
 	}
-	digests := releaseDigests(t)
+	digests := releaseDigests(t, releaseFolder(t))
 	var got []string
 	for _, c := range pod.Spec.InitContainers {
 		got = append(got, c.Name)
@@ -67,21 +63,6 @@ func (m *monitoring) wantInjected(t *testing.T, pod *corev1.Pod) {
 	if want := []string{"init-redirect", "proxy-client", "init-config-reloader"}; !slices.Equal(got, want) {
 		t.Errorf("the init containers of %s are %q, want %q", pod.Name, got, want)
 	}
-}
-
-// releaseDigests are those of the release's images, by their names.
-func releaseDigests(t *testing.T) map[string]string {
-	t.Helper()
-	text, err := os.ReadFile(filepath.Join(releaseFolder(t), "images", "digests"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	digests := map[string]string{}
-	for line := range strings.Lines(string(text)) {
-		name, digest, _ := strings.Cut(strings.TrimSpace(line), " ")
-		digests[name] = digest
-	}
-	return digests
 }
 
 // wantScraped waits until a Prometheus has all targets up, with what only they can tell.

@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/shoot-proxy/proxy-client/test/cluster/clustertest"
+	"github.com/shoot-proxy/proxy-client/test/cluster/shoot"
 )
 
 // settingsValues change what both containers have by default: ports, user, CA, limits.
@@ -38,23 +39,12 @@ config:
 // ones are that to the kubelet as well. This test is not parallel: it installs another
 // configuration.
 func TestOperatorsSettingsWork(t *testing.T) {
-	rig := clustertest.New(t)
-	rig.InstallWebhook(t, settingsValues)
-	namespace := rig.Seed.Namespace(t, privileged)
-	rig.ClientSecrets(t, namespace)
-	secrets, err := rig.State.Konnectivity.ClientSecrets()
+	rig, namespace := withWebhook(t, settingsValues)
+	secret, err := rig.Seed.Client.CoreV1().Secrets(namespace).Get(clustertest.Context(t), shoot.CASecret, metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	ca := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "shoot-ca"}, Data: map[string]string{}}
-	for _, secret := range secrets {
-		if text, ok := secret.Data["ca.crt"]; ok {
-			ca.Data["bundle.crt"] = string(text)
-		}
-		if text, ok := secret.StringData["ca.crt"]; ok {
-			ca.Data["bundle.crt"] = text
-		}
-	}
+	ca := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "shoot-ca"}, Data: map[string]string{"bundle.crt": string(secret.Data["ca.crt"])}}
 	if _, err := rig.Seed.Client.CoreV1().ConfigMaps(namespace).Create(clustertest.Context(t), ca, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}

@@ -20,6 +20,17 @@ import (
 // privileged labels a namespace for pods that get init-redirect.
 const privileged = "pod-security.kubernetes.io/enforce=privileged"
 
+// withWebhook installs the webhook, with further values if there are any, and makes a
+// namespace of the seed whose pods it may inject: privileged, with the Secrets of the shoot.
+func withWebhook(t *testing.T, values ...string) (_ *clustertest.Rig, namespace string) {
+	t.Helper()
+	rig := clustertest.New(t)
+	rig.InstallWebhook(t, values...)
+	namespace = rig.Seed.Namespace(t, privileged)
+	rig.ClientSecrets(t, namespace)
+	return rig, namespace
+}
+
 // shape is a kind of pod that people have.
 type shape struct {
 	name   string
@@ -84,10 +95,7 @@ func inherit(pod *corev1.Pod) {
 // reaches nothing, and its packets do get out.
 func TestPodsOfAnyShapeReachTheShoot(t *testing.T) {
 	t.Parallel()
-	rig := clustertest.New(t)
-	rig.InstallWebhook(t)
-	namespace := rig.Seed.Namespace(t, privileged)
-	rig.ClientSecrets(t, namespace)
+	rig, namespace := withWebhook(t)
 	// Variables about this one, in every container, look like flags of proxy-client.
 	service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "proxy-client"}, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}}}
 	if _, err := rig.Seed.Client.CoreV1().Services(namespace).Create(clustertest.Context(t), service, metav1.CreateOptions{}); err != nil {
@@ -116,9 +124,7 @@ func TestPodsOfAnyShapeReachTheShoot(t *testing.T) {
 					})
 				}
 			}
-			if packets := strays.From(t, labelled.Status.PodIP); packets != 0 {
-				t.Errorf("%d packets to the shoot have come out of the labelled pod", packets)
-			}
+			strays.WantNone(t, labelled)
 			if s.check != nil {
 				s.check(t, rig, labelled)
 			}
@@ -135,10 +141,7 @@ func TestPodsOfAnyShapeReachTheShoot(t *testing.T) {
 // attempt, one-shot ones and sidecars.
 func TestOwnInitContainersReachTheShoot(t *testing.T) {
 	t.Parallel()
-	rig := clustertest.New(t)
-	rig.InstallWebhook(t)
-	namespace := rig.Seed.Namespace(t, privileged)
-	rig.ClientSecrets(t, namespace)
+	rig, namespace := withWebhook(t)
 	strays := rig.WatchStrays(t)
 	to := targets(clustertest.Context(t), t, rig)
 	for _, labelled := range []bool{true, false} {
@@ -164,9 +167,7 @@ func TestOwnInitContainersReachTheShoot(t *testing.T) {
 			t.Errorf("init container %s has been restarted %d times: %+v", name, status.RestartCount, status.LastTerminationState)
 		}
 	}
-	if packets := strays.From(t, labelled.Status.PodIP); packets != 0 {
-		t.Errorf("%d packets to the shoot have come out of the labelled pod", packets)
-	}
+	strays.WantNone(t, labelled)
 	plain := rig.Seed.AwaitPod(t, namespace, "false", func(pod *corev1.Pod) error {
 		if status := clustertest.Container(pod, "once"); status == nil || status.State.Running == nil && status.State.Terminated == nil {
 			return fmt.Errorf("the init container is %+v", status)
@@ -184,10 +185,7 @@ func TestOwnInitContainersReachTheShoot(t *testing.T) {
 // reach the shoot, and none of their packets to it gets out.
 func TestInitContainersOfTheClassicOrderAreRefused(t *testing.T) {
 	t.Parallel()
-	rig := clustertest.New(t)
-	rig.InstallWebhook(t)
-	namespace := rig.Seed.Namespace(t, privileged)
-	rig.ClientSecrets(t, namespace)
+	rig, namespace := withWebhook(t)
 	strays := rig.WatchStrays(t)
 	to := targets(clustertest.Context(t), t, rig)
 	pod := clientPod("classic", true)
@@ -204,9 +202,7 @@ func TestInitContainersOfTheClassicOrderAreRefused(t *testing.T) {
 	clustertest.Eventually(t, "an answer to the app", func(ctx context.Context) error {
 		return exchangeFrom(ctx, rig.Seed, pod, "client", to["a pod"])
 	})
-	if packets := strays.From(t, pod.Status.PodIP); packets != 0 {
-		t.Errorf("%d packets to the shoot have come out of the pod", packets)
-	}
+	strays.WantNone(t, pod)
 }
 
 // fetch is a command that succeeds with an answer of the shoot. It tries once.

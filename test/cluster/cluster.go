@@ -48,6 +48,16 @@ func DirFor(name string) string {
 	return filepath.Join("/tmp", prefix+name) // not $TMPDIR: pods' users must be able to look there
 }
 
+// OptionsFor returns those that have the binaries and the [ProductImages] of this machine.
+func OptionsFor(dir string) (Options, error) {
+	_, binaries, err := lab.FindBinaries()
+	if err != nil {
+		return Options{}, err
+	}
+	images, err := ProductImages()
+	return Options{Binaries: binaries, Images: images, Dir: dir}, err
+}
+
 // ProductImages are the archives of a release's images, or those of `make images`, if
 // there are any.
 func ProductImages() ([]string, error) {

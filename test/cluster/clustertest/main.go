@@ -62,7 +62,7 @@ func Main(m *testing.M) int {
 		return runInOwnClusters(ctx, stop, m)
 	}
 	stop()
-	return m.Run() // New says what is missing
+	return m.Run() // without clusters, New says what is missing
 }
 
 // importRelease gives clusters that stand the images of the release under test, which may
@@ -104,7 +104,7 @@ func runInOwnClusters(ctx context.Context, stop context.CancelFunc, m *testing.M
 func start(ctx context.Context) (*cluster.Clusters, error) {
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
-	options, err := options()
+	options, err := cluster.OptionsFor(cluster.NewDir())
 	if err != nil {
 		return nil, err
 	}
@@ -117,16 +117,6 @@ func start(ctx context.Context) (*cluster.Clusters, error) {
 		return nil, errors.Join(err, c.Close())
 	}
 	return c, nil
-}
-
-// options has the images of `make images` imported, if there are any.
-func options() (cluster.Options, error) {
-	_, binaries, err := lab.FindBinaries()
-	if err != nil {
-		return cluster.Options{}, err
-	}
-	images, err := cluster.ProductImages()
-	return cluster.Options{Binaries: binaries, Images: images, Dir: cluster.NewDir()}, err
 }
 
 func available() error {

@@ -15,7 +15,6 @@ import (
 	"syscall"
 
 	"github.com/shoot-proxy/proxy-client/test/cluster"
-	"github.com/shoot-proxy/proxy-client/test/lab"
 )
 
 // ready is what the owning program says once the clusters are.
@@ -94,10 +93,11 @@ func down(ctx context.Context, dir string, out io.Writer) error {
 
 // own starts the clusters and keeps them until ctx ends.
 func own(ctx context.Context, dir string) error {
-	options, err := options(dir)
+	options, err := cluster.OptionsFor(dir)
 	if err != nil {
 		return err
 	}
+	options.FailureLogs = filepath.Join(options.Binaries, failureLogs)
 	if err := cluster.Available(options.Binaries); err != nil {
 		return err
 	}
@@ -123,16 +123,6 @@ func own(ctx context.Context, dir string) error {
 // failureLogs is the folder below test/bin that keeps the logs of the last start if it
 // failed.
 const failureLogs = "cluster-logs"
-
-// options has the images of `make images` imported, if there are any.
-func options(dir string) (cluster.Options, error) {
-	_, binaries, err := lab.FindBinaries()
-	if err != nil {
-		return cluster.Options{}, err
-	}
-	images, err := cluster.ProductImages()
-	return cluster.Options{Binaries: binaries, Images: images, Dir: dir, FailureLogs: filepath.Join(binaries, failureLogs)}, err
-}
 
 // detach says that all is ready and closes the outputs, for which the caller waits.
 func detach() error {

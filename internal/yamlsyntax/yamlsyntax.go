@@ -16,19 +16,13 @@ import (
 // has refused with err.
 func Problem(err error, text []byte) string {
 	if line := Template(text); line > 0 {
-		return Unrendered(line)
+		return fmt.Sprintf("has {{ outside of quotes (line %d): if it is a template, render it first, as 'helm template' does, else write quotes", line)
 	}
-	return "does not parse: " + Plain(err.Error())
+	return "does not parse: " + plain(err.Error())
 }
 
-// Unrendered is the end of a sentence about a text that has a template's action in a
-// line.
-func Unrendered(line int) string {
-	return fmt.Sprintf("has {{ outside of quotes (line %d): if it is a template, render it first, as 'helm template' does, else write quotes", line)
-}
-
-// Plain is what a parser said in plain words, and as it was said where there are none.
-func Plain(said string) string {
+// plain is what a parser said in plain words, and as it was said where there are none.
+func plain(said string) string {
 	said = OneLine(said)
 	for _, m := range messages() {
 		if strings.Contains(said, m.library) {
@@ -38,7 +32,7 @@ func Plain(said string) string {
 	if m := anchor.FindStringSubmatch(said); m != nil {
 		return fmt.Sprintf("%sthe alias *%s has no anchor &%s before it: write out what it stands for", near(said), m[1], m[1])
 	}
-	if place.MatchString(said) && !strings.Contains(said, "near line ") {
+	if place.MatchString(said) {
 		said = strings.Replace(said, "line ", "near line ", 1)
 	}
 	return said

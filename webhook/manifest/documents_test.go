@@ -194,3 +194,12 @@ func TestLinesAreTheStreams(t *testing.T) {
 		}
 	}
 }
+
+// TestABreakIsNoPlace: a parser that speaks of a line break tells no number of a line.
+func TestABreakIsNoPlace(t *testing.T) {
+	result := Inject([]byte("kind: |x\n"), testOptions(t))
+	const want = "the document does not parse: did not find expected comment or line break"
+	if got := result.Outcomes[0].Message; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}

@@ -44,7 +44,7 @@ var (
 )
 
 func (d *document) unreadable(problem string) Outcome {
-	o := Outcome{Result: webhook.Refused(webhook.ReasonBadRequest, "the document "+d.inPlainWords(problem))}
+	o := Outcome{Result: webhook.Refused(webhook.ReasonBadRequest, "the document "+problem)}
 	begin := d.body[:min(len(d.body), 1<<12)]
 	if m := kindLine.FindSubmatch(begin); m != nil {
 		o.Kind = string(m[1])

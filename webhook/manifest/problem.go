@@ -12,28 +12,23 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/yamlsyntax"
 )
 
-// inPlainWords is a problem of a document's that its parsers found, in words of ours.
-func (d *document) inPlainWords(problem string) string {
-	const parsers = "does not parse: "
-	said, ok := strings.CutPrefix(problem, parsers)
-	if !ok {
-		return problem
-	}
-	if line := yamlsyntax.Template(d.body); line > 0 {
-		return yamlsyntax.Unrendered(line + d.line - 1)
-	}
-	var root yaml.Node
-	if yaml.Unmarshal(d.body, &root) == nil {
-		if problem := d.notJSON(nil, &root); problem != "" {
-			return problem
-		}
-	}
-	return parsers + yamlsyntax.Plain(said)
+// unparsed says in plain words why a parser has refused the document.
+func (d *document) unparsed(err error) string {
+	return d.relocate(yamlsyntax.Problem(err, d.body))
 }
 
-// notJSON finds what YAML has and JSON has not, which is what the API server is sent: the
-// first key that is no text, or number that has no digits.
-func (d *document) notJSON(path []string, n *yaml.Node) string {
+// notJSON says why the document, which is YAML, does not become the JSON that the API
+// server is sent.
+func (d *document) notJSON(root *yaml.Node, err error) string {
+	if problem := d.onlyYAML(nil, root); problem != "" && yamlsyntax.Template(d.body) == 0 {
+		return problem
+	}
+	return d.unparsed(err)
+}
+
+// onlyYAML finds what YAML has and JSON has not: the first key that is no text, or number
+// that has no digits.
+func (d *document) onlyYAML(path []string, n *yaml.Node) string {
 	line := n.Line + d.line - 1
 	switch {
 	case n.Kind == yaml.ScalarNode && n.Tag == "!!float" && !strings.ContainsAny(n.Value, "0123456789"):
@@ -48,7 +43,7 @@ func (d *document) notJSON(path []string, n *yaml.Node) string {
 				}
 				return fmt.Sprintf("has a key%s that is no text (line %d): write one, in quotes where it needs them", at, key.Line+d.line-1)
 			}
-			if problem := d.notJSON(append(path[:len(path):len(path)], key.Value), n.Content[i+1]); problem != "" {
+			if problem := d.onlyYAML(append(path[:len(path):len(path)], key.Value), n.Content[i+1]); problem != "" {
 				return problem
 			}
 		}
@@ -58,7 +53,7 @@ func (d *document) notJSON(path []string, n *yaml.Node) string {
 			if n.Kind == yaml.SequenceNode {
 				at = append(path[:len(path):len(path)], "["+strconv.Itoa(i)+"]")
 			}
-			if problem := d.notJSON(at, child); problem != "" {
+			if problem := d.onlyYAML(at, child); problem != "" {
 				return problem
 			}
 		}

@@ -11,13 +11,12 @@ import (
 	"math"
 	"regexp"
 	"strconv"
-	"strings"
-	"unicode"
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 	kubeyaml "sigs.k8s.io/yaml"
 
+	"github.com/shoot-proxy/proxy-client/internal/yamlsyntax"
 	"github.com/shoot-proxy/proxy-client/internal/yamltext"
 )
 
@@ -43,8 +42,7 @@ func (d *document) parse() (t *tree, problem string) {
 	case d.json:
 		return parseJSON(d.body)
 	}
-	t, problem = parseYAML(d.body)
-	return t, d.relocate(problem)
+	return d.parseYAML()
 }
 
 // lineNumber finds the lines that parsers speak of.
@@ -61,26 +59,24 @@ func (d *document) relocate(problem string) string {
 	})
 }
 
-func parseYAML(body []byte) (t *tree, problem string) {
-	decoder := yaml.NewDecoder(bytes.NewReader(body))
+func (d *document) parseYAML() (t *tree, problem string) {
+	decoder := yaml.NewDecoder(bytes.NewReader(d.body))
 	t = &tree{node: &yaml.Node{}}
 	if err := decoder.Decode(t.node); err != nil {
-		// The parser counts from 0 where the scanner counts from 1.
-		return nil, "does not parse: " + strings.Replace(sentence(err), "line ", "near line ", 1)
+		return nil, d.unparsed(err)
 	}
 	if err := decoder.Decode(&yaml.Node{}); !errors.Is(err, io.EOF) {
 		return nil, "goes on where it should end: write --- on a line of its own between two documents"
 	}
 	if problem := check(t.node); problem != "" {
-		return nil, problem
+		return nil, d.relocate(problem)
 	}
-	text, err := kubeyaml.YAMLToJSON(body)
-	if err != nil {
-		return nil, "does not parse: " + sentence(err)
+	text, err := kubeyaml.YAMLToJSON(d.body)
+	if err == nil {
+		t.value, err = decode(text)
 	}
-	t.value, err = decode(text)
 	if err != nil {
-		return nil, "does not parse: " + sentence(err)
+		return nil, d.notJSON(t.node, err)
 	}
 	return t, ""
 }
@@ -89,12 +85,12 @@ func parseJSON(body []byte) (t *tree, problem string) {
 	t = &tree{}
 	var err error
 	if t.value, err = decode(body); err != nil {
-		return nil, "does not parse: " + sentence(err)
+		return nil, yamlsyntax.Problem(err, body)
 	}
 	r := jsonReader{json.NewDecoder(bytes.NewReader(body)), body}
 	r.UseNumber()
 	if t.node, err = r.node(); err != nil {
-		return nil, "does not parse: " + sentence(err)
+		return nil, yamlsyntax.Problem(err, body)
 	}
 	return t, check(t.node)
 }
@@ -208,12 +204,4 @@ func at(n *yaml.Node) string {
 		return ""
 	}
 	return fmt.Sprintf(" (line %d)", n.Line)
-}
-
-// sentence makes one line of a parser's several.
-func sentence(err error) string {
-	text := strings.TrimPrefix(err.Error(), "yaml: ")
-	text = strings.TrimPrefix(text, "unmarshal errors:\n")
-	text, _, _ = strings.Cut(text, "\n")
-	return strings.Join(strings.FieldsFunc(text, func(r rune) bool { return unicode.IsControl(r) || r == ' ' }), " ")
 }

@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	"github.com/shoot-proxy/proxy-client/internal/clip"
+	"github.com/shoot-proxy/proxy-client/internal/yamlsyntax"
 	"github.com/shoot-proxy/proxy-client/webhook"
 )
 
@@ -40,7 +41,7 @@ func (o *object) wrongKind(path []string, value map[string]any, err error) error
 	if bad, ok := errors.AsType[*time.ParseError](err); ok {
 		return fmt.Errorf("its %s has %q for a time: write one such as 2006-01-02T15:04:05Z", dotted(below(path, "metadata")), bad.Value)
 	}
-	return fmt.Errorf("its pod template cannot be read: %s: %s", sentence(err), seeKubectl)
+	return fmt.Errorf("its pod template cannot be read: %s: %s", yamlsyntax.OneLine(err.Error()), seeKubectl)
 }
 
 // misplaced names the value that is of another type than what belongs there, and the

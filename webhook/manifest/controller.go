@@ -23,19 +23,27 @@ type controller struct {
 	complete bool
 }
 
+// Paths whose labels a controller copies to pods.
+var (
+	ofItself       = regexp.MustCompile(`^metadata$`)
+	ofTemplate     = regexp.MustCompile(`^spec\.template\.metadata$`)
+	ofPodMetadata  = regexp.MustCompile(`^spec\.podMetadata$`)
+	ofWorkflow     = regexp.MustCompile(`^spec\.(podMetadata|(templates|templateDefaults)\.(.*\.inline\.)?metadata)$`)
+	ofCronWorkflow = regexp.MustCompile(`^spec\.workflowSpec\.(podMetadata|(templates|templateDefaults)\.(.*\.inline\.)?metadata)$`)
+)
+
 // controllers are those that are common, and what their sources say of labels:
 // Prometheus Operator's statefulset.go (podMetadata), Argo Rollouts' ReplicaSets,
 // Argo Workflows' addMetadata in workflowpod.go, Knative's makeLabels of a Revision.
 func controllers() []controller {
-	template := regexp.MustCompile(`^spec\.template\.metadata$`)
 	return []controller{
-		{"Prometheus Operator", "monitoring.coreos.com", []string{"Prometheus", "PrometheusAgent", "Alertmanager", "ThanosRuler"}, "spec.podMetadata.labels", regexp.MustCompile(`^spec\.podMetadata$`), false},
-		{"Argo Rollouts", "argoproj.io", []string{"Rollout"}, "spec.template.metadata.labels", template, false},
-		{"Argo Workflows", "argoproj.io", []string{"Workflow", "WorkflowTemplate", "ClusterWorkflowTemplate"}, "spec.podMetadata.labels", regexp.MustCompile(`^spec\.(podMetadata|(templates|templateDefaults)\.(.*\.inline\.)?metadata)$`), true},
-		{"Argo Workflows", "argoproj.io", []string{"CronWorkflow"}, "spec.workflowSpec.podMetadata.labels", regexp.MustCompile(`^spec\.workflowSpec\.(podMetadata|(templates|templateDefaults)\.(.*\.inline\.)?metadata)$`), true},
-		{"Knative", "serving.knative.dev", []string{"Service", "Configuration"}, "spec.template.metadata.labels", template, false},
-		{"Knative", "serving.knative.dev", []string{"Revision"}, "metadata.labels", regexp.MustCompile(`^metadata$`), false},
-		{"OpenShift", "apps.openshift.io", []string{"DeploymentConfig"}, "spec.template.metadata.labels", template, false},
+		{"Prometheus Operator", "monitoring.coreos.com", []string{"Prometheus", "PrometheusAgent", "Alertmanager", "ThanosRuler"}, "spec.podMetadata.labels", ofPodMetadata, false},
+		{"Argo Rollouts", "argoproj.io", []string{"Rollout"}, "spec.template.metadata.labels", ofTemplate, false},
+		{"Argo Workflows", "argoproj.io", []string{"Workflow", "WorkflowTemplate", "ClusterWorkflowTemplate"}, "spec.podMetadata.labels", ofWorkflow, true},
+		{"Argo Workflows", "argoproj.io", []string{"CronWorkflow"}, "spec.workflowSpec.podMetadata.labels", ofCronWorkflow, true},
+		{"Knative", "serving.knative.dev", []string{"Service", "Configuration"}, "spec.template.metadata.labels", ofTemplate, false},
+		{"Knative", "serving.knative.dev", []string{"Revision"}, "metadata.labels", ofItself, false},
+		{"OpenShift", "apps.openshift.io", []string{"DeploymentConfig"}, "spec.template.metadata.labels", ofTemplate, false},
 	}
 }
 

@@ -81,21 +81,23 @@ func mergeMaps(document, from, to map[string]any) map[string]any {
 func mergeLists(document, from, to []any) []any {
 	places := map[string][]int{} // in from
 	for i, value := range from {
-		places[identity(value)] = append(places[identity(value)], i)
+		same := jsonText(value)
+		places[same] = append(places[same], i)
 	}
 	merged := make([]any, len(to))
 	for i, value := range to {
 		merged[i] = value
-		if at := places[identity(value)]; len(at) > 0 {
+		same := jsonText(value)
+		if at := places[same]; len(at) > 0 {
 			merged[i] = document[at[0]]
-			places[identity(value)] = at[1:]
+			places[same] = at[1:]
 		}
 	}
 	return merged
 }
 
-// identity is the same text for the same values.
-func identity(value any) string {
+// jsonText is a value as JSON: the same text for the same values.
+func jsonText(value any) string {
 	text, err := json.Marshal(value)
 	if err != nil {
 		panic(fmt.Sprintf("what came from JSON does not become JSON: %v", err))
@@ -152,5 +154,5 @@ func get(value any, path []string) (found any, ok bool) {
 
 // below returns a path of its own memory.
 func below(path []string, name string) []string {
-	return append(slices.Clip(slices.Clone(path)), name)
+	return append(slices.Clip(path), name)
 }

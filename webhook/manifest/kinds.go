@@ -104,12 +104,17 @@ func text(value any) string {
 // template returns where the object has its pod template; ok is false where its kind
 // has none.
 func (o *object) template() (path []string, ok bool) {
-	group, _, grouped := strings.Cut(o.apiVersion, "/")
-	if !grouped {
-		group = ""
-	}
 	w, ok := workloads()[o.kind]
-	return w.path, ok && slices.Contains(w.groups, group)
+	return w.path, ok && slices.Contains(w.groups, o.group())
+}
+
+// group is the apiVersion's: empty for Kubernetes' first, whose apiVersion is "v1".
+func (o *object) group() string {
+	group, _, found := strings.Cut(o.apiVersion, "/")
+	if !found {
+		return ""
+	}
+	return group
 }
 
 // meant says what is wrong with the kind or the apiVersion of an object that could be
@@ -119,12 +124,8 @@ func (o *object) meant() string {
 	if w, ok := known[o.kind]; ok && o.apiVersion == "" {
 		return "it has no apiVersion, without which nothing knows it: write " + strings.TrimPrefix(w.groups[0]+"/v1", "/")
 	}
-	group, _, grouped := strings.Cut(o.apiVersion, "/")
-	if !grouped {
-		group = ""
-	}
 	name := spelling.Nearest(o.kind, slices.Sorted(maps.Keys(known)))
-	if name == "" || name == o.kind || !slices.Contains(known[name].groups, group) {
+	if name == "" || name == o.kind || !slices.Contains(known[name].groups, o.group()) {
 		return ""
 	}
 	return fmt.Sprintf("no kind is called %s: did you mean %s?", o.kind, name)
@@ -139,7 +140,7 @@ func (o *object) pod(path []string) (*corev1.Pod, error) {
 	for i, name := range path {
 		next, ok := value[name].(map[string]any)
 		if !ok && value[name] != nil {
-			return nil, fmt.Errorf("its %s is not a mapping: %s", strings.Join(path[:i+1], "."), seeKubectl)
+			return nil, fmt.Errorf("its %s is not a mapping: %s", dotted(path[:i+1]), seeKubectl)
 		}
 		if !ok {
 			return nil, errNoTemplate
@@ -162,12 +163,8 @@ func (o *object) pod(path []string) (*corev1.Pod, error) {
 // spec of its pod.
 func (o *object) noContainers() string {
 	path, _ := o.template()
-	value := o.value
-	for _, name := range path {
-		value, _ = value[name].(map[string]any)
-	}
 	path = below(path, "spec")
-	if value["spec"] != nil {
+	if spec, _ := get(o.value, path); spec != nil {
 		path = below(path, "containers")
 	}
 	return dotted(path)

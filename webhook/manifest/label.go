@@ -4,7 +4,6 @@ package manifest
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -47,7 +46,7 @@ func mentions(value any) []mention {
 			}
 		case []any:
 			for i, e := range v {
-				look(below(path, "["+strconv.Itoa(i)+"]"), e)
+				look(below(path, element(i)), e)
 			}
 		case string:
 			if strings.Contains(v, webhook.Label) && v != webhook.Label && !slices.Contains(path, "annotations") {
@@ -136,11 +135,7 @@ func (m mention) written() string {
 	if text, ok := m.value.(string); ok {
 		return fmt.Sprintf("%s %q", m.key, text)
 	}
-	text, err := json.Marshal(m.value)
-	if err != nil {
-		panic(fmt.Sprintf("what came from JSON does not become JSON: %v", err))
-	}
-	return fmt.Sprintf("%s %s", m.key, clip.Text(string(text), maxValue))
+	return fmt.Sprintf("%s %s", m.key, clip.Text(jsonText(m.value), maxValue))
 }
 
 // last is the element of the path that is so many before its end.
@@ -173,13 +168,8 @@ func isSelector(field string) bool {
 
 // labelAt is the label's value in a mapping of the object, empty for none.
 func (o *object) labelAt(path []string) string {
-	value := any(o.value)
-	for _, name := range path {
-		fields, _ := value.(map[string]any)
-		value = fields[name]
-	}
-	fields, _ := value.(map[string]any)
-	return text(fields[webhook.Label])
+	value, _ := get(o.value, below(path, webhook.Label))
+	return text(value)
 }
 
 // into names where the label has an effect, if that is known.
@@ -241,6 +231,9 @@ func podless(kind string) bool {
 		"ServiceMonitor", "PodMonitor", "PrometheusRule",
 	}, kind)
 }
+
+// element is the index of a list's element in a path.
+func element(index int) string { return "[" + strconv.Itoa(index) + "]" }
 
 // dotted is a path as people write it: spec.templates[0].metadata.labels.
 func dotted(path []string) string { return strings.ReplaceAll(strings.Join(path, "."), ".[", "[") }

@@ -4,7 +4,6 @@ package manifest
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -43,7 +42,7 @@ func (d *document) onlyYAML(path []string, n *yaml.Node) string {
 				}
 				return fmt.Sprintf("has a key%s that is no text (line %d): write one, in quotes where it needs them", at, key.Line+d.line-1)
 			}
-			if problem := d.onlyYAML(append(path[:len(path):len(path)], key.Value), n.Content[i+1]); problem != "" {
+			if problem := d.onlyYAML(below(path, key.Value), n.Content[i+1]); problem != "" {
 				return problem
 			}
 		}
@@ -51,7 +50,7 @@ func (d *document) onlyYAML(path []string, n *yaml.Node) string {
 		for i, child := range n.Content {
 			at := path
 			if n.Kind == yaml.SequenceNode {
-				at = append(path[:len(path):len(path)], "["+strconv.Itoa(i)+"]")
+				at = below(path, element(i))
 			}
 			if problem := d.onlyYAML(at, child); problem != "" {
 				return problem

@@ -100,8 +100,8 @@ func (s search) in(value any, fields, path []string) (at []string, found any, ok
 	}
 	switch v := value.(type) {
 	case []any:
-		for i, element := range v {
-			if at, found, ok = s.in(element, fields, below(path, "["+strconv.Itoa(i)+"]")); ok {
+		for i, child := range v {
+			if at, found, ok = s.in(child, fields, below(path, element(i))); ok {
 				return at, found, ok
 			}
 		}
@@ -150,17 +150,11 @@ func containerOf(template map[string]any, path []string) string {
 	if len(path) < 3 || path[0] != "spec" || !strings.HasSuffix(strings.ToLower(path[1]), "containers") {
 		return ""
 	}
-	spec, _ := template["spec"].(map[string]any)
-	containers, _ := spec[path[1]].([]any)
-	i, err := strconv.Atoi(strings.Trim(path[2], "[]"))
-	if err != nil || i >= len(containers) {
+	name, _ := get(template, []string{"spec", path[1], strings.Trim(path[2], "[]"), "name"})
+	if text(name) == "" {
 		return ""
 	}
-	container, _ := containers[i].(map[string]any)
-	if name := text(container["name"]); name != "" {
-		return fmt.Sprintf(" (container %s)", clip.Text(name, maxValue))
-	}
-	return ""
+	return fmt.Sprintf(" (container %s)", clip.Text(text(name), maxValue))
 }
 
 // source is how the scalar at a path is written in the document, without quotes; empty
@@ -260,7 +254,7 @@ func badAmount(value any, path []string) (field, amount string, found bool) {
 		}
 	case []any:
 		for i, child := range v {
-			if field, amount, found = badAmount(child, below(path, "["+strconv.Itoa(i)+"]")); found {
+			if field, amount, found = badAmount(child, below(path, element(i))); found {
 				return field, amount, found
 			}
 		}

@@ -203,3 +203,12 @@ func TestABreakIsNoPlace(t *testing.T) {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }
+
+// TestNothingIsAnOutput: nil would say that something was refused.
+func TestNothingIsAnOutput(t *testing.T) {
+	for name, r := range map[string]*Result{"Inject": Inject(nil, testOptions(t)), "Uninject": Uninject(nil)} {
+		if r.Output == nil || len(r.Output) > 0 {
+			t.Errorf("%s of nothing has the output %#v, want an empty one that is not nil", name, r.Output)
+		}
+	}
+}

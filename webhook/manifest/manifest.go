@@ -7,7 +7,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -139,7 +138,7 @@ func process(stream []byte, w work) *Result {
 		out.Write(d.tail)
 	}
 	if result.Refused() == 0 {
-		result.Output = slices.Concat([]byte{}, out.Bytes()) // empty is not nil
+		result.Output = append([]byte{}, out.Bytes()...) // empty is not nil
 	}
 	return result
 }

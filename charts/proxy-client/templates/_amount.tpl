@@ -41,17 +41,6 @@ value, and makes a number of it that is text, or fails with the value's name.
 {{- printf "%g" $amount -}}
 {{- end -}}
 
-{{/* Seconds of a duration in hours, minutes and seconds, whose form the schema has checked. */}}
-{{- define "proxy-client.seconds" -}}
-{{- $seconds := 0 -}}
-{{- range $unit, $length := dict "h" 3600 "m" 60 "s" 1 -}}
-  {{- with regexFind (printf "[0-9]+%s" $unit) $ -}}
-    {{- $seconds = add $seconds (mul (int64 (float64 (trimSuffix $unit .))) $length) -}}
-  {{- end -}}
-{{- end -}}
-{{- $seconds -}}
-{{- end -}}
-
 {{/* Refuses amounts that are none, and requests above their limits: of a dict of field and
 value, a container's resources. */}}
 {{- define "proxy-client.checkResources" -}}
@@ -66,7 +55,7 @@ value, a container's resources. */}}
 {{- range $name, $value := dig "requests" dict .value -}}
   {{- with get $all (printf "limits %s" $name) -}}
     {{- if gt (float64 (get $all (printf "requests %s" $name))) (float64 .) -}}
-      {{- fail (printf "%s.requests.%s %q is more than %s.limits.%s: lower the one or raise the other" $field $name (include "proxy-client.text" $value) $field $name) -}}
+      {{- fail (printf "%s.requests.%s %q is more than %s.limits.%s, which is %s: lower the one or raise the other" $field $name (include "proxy-client.text" $value) $field $name (get $.value.limits $name | include "proxy-client.text")) -}}
     {{- end -}}
   {{- end -}}
 {{- end -}}

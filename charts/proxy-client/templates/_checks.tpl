@@ -63,12 +63,12 @@ Refuses, before anything is installed, values that go through the schema and can
 {{/* Refuses times that cert-manager refuses (pkg/apis/certmanager/v1, MinimumCertificateDuration
 and MinimumRenewBefore). */}}
 {{- define "proxy-client.checkCertificate" -}}
-{{- $duration := include "proxy-client.seconds" .duration | int64 -}}
-{{- $renewBefore := include "proxy-client.seconds" .renewBefore | int64 -}}
-{{- if lt $duration 3600 -}}
+{{- $duration := include "proxy-client.time" (dict "field" "certificates.certManager.duration" "value" .duration) | float64 -}}
+{{- $renewBefore := include "proxy-client.time" (dict "field" "certificates.certManager.renewBefore" "value" .renewBefore) | float64 -}}
+{{- if lt $duration 3600.0 -}}
   {{- fail (printf "certificates.certManager.duration %q is less than 1h: raise it" .duration) -}}
 {{- end -}}
-{{- if lt $renewBefore 300 -}}
+{{- if lt $renewBefore 300.0 -}}
   {{- fail (printf "certificates.certManager.renewBefore %q is less than 5m: raise it" .renewBefore) -}}
 {{- end -}}
 {{- if ge $renewBefore $duration -}}

@@ -98,7 +98,7 @@ test/helm compares both.
   {{- $text := include "proxy-client.text" . -}}
   {{- $ends := splitList "-" (trim $text) -}}
   {{- range $ends -}}
-    {{- if or (gt (len $ends) 2) (not (regexMatch (include "proxy-client.port" $) (regexReplaceAll "^0+" . ""))) -}}
+    {{- if or (gt (len $ends) 2) (not (include "proxy-client.isPort" .)) -}}
       {{- fail (printf "config.excludePorts %q is not a port: ports are whole numbers from 1 to 65535, and a range is written 30000-32767" $text) -}}
     {{- end -}}
   {{- end -}}
@@ -113,8 +113,10 @@ test/helm compares both.
 {{- end -}}
 {{- end -}}
 
-{{/* 1 to 65535, as a regular expression. */}}
-{{- define "proxy-client.port" -}}^(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})${{- end -}}
+{{/* Says true of a text that is a port, 1 to 65535. */}}
+{{- define "proxy-client.isPort" -}}
+{{- if regexMatch "^0*(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})$" . -}}true{{- end -}}
+{{- end -}}
 
 {{/* Refuses proxy-servers that cannot be reached, of a dict of addresses, shoot and exclude. */}}
 {{- define "proxy-client.checkServers" -}}
@@ -135,7 +137,7 @@ test/helm compares both.
     {{- $host = trimSuffix ":" $host -}}
   {{- end -}}
   {{- $port := regexReplaceAll "^0+" $text "" -}}
-  {{- if or (not $host) (not (regexMatch (include "proxy-client.port" $) $port)) -}}
+  {{- if or (not $host) (not (include "proxy-client.isPort" $port)) -}}
     {{- fail (printf "%s is not host:port: write it like vpn-proxy-server:8132 or [fd00::1]:8132, with a port from 1 to 65535" $said) -}}
   {{- end -}}
   {{- with include "proxy-client.hostProblem" $host -}}
@@ -190,20 +192,11 @@ test/helm compares both.
 {{/* Refuses amounts that are none, and requests above limits: of a dict of section, its
 resources, and the limit of memory where none is said. */}}
 {{- define "proxy-client.checkAmounts" -}}
-{{- $limits := dict "memory" .memory -}}
-{{- range $name, $value := dig "limits" dict .resources -}}
-  {{- if ne (toString $value) "" -}}{{- $_ := set $limits $name $value -}}{{- end -}}
-{{- end -}}
-{{- range $kind := list "limits" "requests" -}}
+{{- $said := dict "limits" (dict "memory" .memory) "requests" dict -}}
+{{- range $kind, $amounts := $said -}}
   {{- range $name, $value := dig $kind dict $.resources -}}
-    {{- if eq (toString $value) "" -}}{{- continue -}}{{- end -}}
-    {{- $field := printf "config.%s.resources.%s.%s" $.section $kind $name -}}
-    {{- $amount := include "proxy-client.quantity" (dict "field" $field "value" $value) | float64 -}}
-    {{- if and (eq $kind "requests") (hasKey $limits $name) -}}
-      {{- if gt $amount (include "proxy-client.quantity" (dict "field" "" "value" (get $limits $name)) | float64) -}}
-        {{- fail (printf "%s %q is more than the limit: lower the one or raise the other" $field (include "proxy-client.text" $value)) -}}
-      {{- end -}}
-    {{- end -}}
+    {{- if ne (toString $value) "" -}}{{- $_ := set $amounts $name $value -}}{{- end -}}
   {{- end -}}
 {{- end -}}
+{{- include "proxy-client.checkResources" (dict "field" (printf "config.%s.resources" .section) "value" $said) -}}
 {{- end -}}

@@ -33,10 +33,10 @@ internal/options has the rules, and test/helm compares both.
 {{- end -}}
 {{- $health := dig "healthPort" "" $sidecar | include "proxy-client.text" | default "14021" -}}
 {{- $proxy := include "proxy-client.proxyPort" . -}}
-{{- if not (regexMatch (include "proxy-client.port" $) (regexReplaceAll "^0+" $health "")) -}}
+{{- if not (include "proxy-client.isPort" $health) -}}
   {{- fail (printf "config.sidecar.healthPort %q is not a port: ports go from 1 to 65535" $health) -}}
 {{- end -}}
-{{- if not (regexMatch (include "proxy-client.port" $) $proxy) -}}
+{{- if not (include "proxy-client.isPort" $proxy) -}}
   {{- fail (printf "config.redirect.proxyPort %q is not a port: ports go from 1 to 65535" $proxy) -}}
 {{- end -}}
 {{- if eq $proxy (regexReplaceAll "^0+" $health "") -}}

@@ -3,7 +3,6 @@
 package yamltext
 
 import (
-	"encoding/json"
 	"fmt"
 )
 
@@ -128,7 +127,7 @@ func identities(list []any) []string {
 		case name != "" && names[name] == 1:
 			all[i] = name
 		default:
-			all[i] = textOf(value)
+			all[i] = jsonText(Plain(value))
 		}
 	}
 	return all
@@ -138,13 +137,4 @@ func nameOf(value any) string {
 	fields, _ := Plain(value).(map[string]any)
 	name, _ := fields["name"].(string)
 	return name
-}
-
-// textOf returns a value as JSON.
-func textOf(value any) string {
-	text, err := json.Marshal(Plain(value))
-	if err != nil {
-		panic(fmt.Sprintf("what came from JSON does not become JSON: %v", err))
-	}
-	return string(text)
 }

@@ -102,7 +102,7 @@ func (s *siblings) below(i int, name string) place {
 
 // below returns a path of its own memory.
 func below(path []string, name string) []string {
-	return append(slices.Clip(slices.Clone(path)), name)
+	return append(slices.Clip(path), name)
 }
 
 // node makes a node say want, where it says have.

@@ -4,6 +4,7 @@ package yamltext
 
 import (
 	"strings"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -95,7 +96,7 @@ func isImplicitNull(n *yaml.Node) bool {
 
 // column returns how far in its line an offset is. Where only dashes, spaces and the
 // likes stand before it, so many spaces are the same indent.
-func (t *text) column(at int) int { return len([]rune(string(t.bytes[t.lineStart(at):at]))) }
+func (t *text) column(at int) int { return utf8.RuneCount(t.bytes[t.lineStart(at):at]) }
 
 // beginsLine reports whether there are only spaces before an offset in its line.
 func (t *text) beginsLine(at int) bool {

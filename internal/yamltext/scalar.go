@@ -80,7 +80,7 @@ func nodeOf(value any) *yaml.Node {
 	return n
 }
 
-// jsonText writes a value without children as JSON.
+// jsonText writes a value as JSON.
 func jsonText(value any) string {
 	var out bytes.Buffer
 	encoder := json.NewEncoder(&out)

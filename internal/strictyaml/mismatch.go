@@ -29,9 +29,7 @@ type place struct {
 // mismatch says what at a place does not become a value of type t: the first mistake,
 // in the order of the file. It is empty if the decoder would take all of it.
 func (p place) mismatch(n *yaml.Node, t reflect.Type) string {
-	if n.Kind == yaml.AliasNode {
-		n = n.Alias
-	}
+	n = target(n)
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
@@ -67,6 +65,14 @@ func (p place) mismatch(n *yaml.Node, t reflect.Type) string {
 	}
 }
 
+// target is what an alias stands for, and any other node itself.
+func target(n *yaml.Node) *yaml.Node {
+	if n.Kind == yaml.AliasNode {
+		return n.Alias
+	}
+	return n
+}
+
 // fields judges the fields of a section.
 func (p place) fields(n *yaml.Node, t reflect.Type) string {
 	if p.sections == nil {
@@ -99,17 +105,13 @@ const mergeKey = "<<"
 // merged judges the fields that a section takes over. What those take over themselves
 // the decoder judges: an alias may lead back to where it is.
 func (p place) merged(n *yaml.Node, t reflect.Type) string {
-	if n.Kind == yaml.AliasNode {
-		n = n.Alias
-	}
+	n = target(n)
 	sources := []*yaml.Node{n}
 	if n.Kind == yaml.SequenceNode {
 		sources = n.Content
 	}
 	for _, source := range sources {
-		if source.Kind == yaml.AliasNode {
-			source = source.Alias
-		}
+		source = target(source)
 		if source.Kind != yaml.MappingNode || p.inMerged {
 			continue
 		}
@@ -165,10 +167,11 @@ func (p place) in() string {
 // meant says what to do about an unknown field.
 func (p place) meant(name string, known map[string]reflect.Type) string {
 	names := slices.Sorted(maps.Keys(known))
-	if near := spelling.Nearest(name, names); near != "" {
-		return "did you mean " + near + "?"
+	if question := spelling.Question(name, names, ""); question != "" {
+		return question
 	}
-	for _, path := range slices.Sorted(maps.Keys(p.sections)) {
+	paths := slices.Sorted(maps.Keys(p.sections))
+	for _, path := range paths {
 		if _, ok := fieldsOf(p.sections[path])[name]; !ok {
 			continue
 		}
@@ -177,7 +180,7 @@ func (p place) meant(name string, known map[string]reflect.Type) string {
 		}
 		return "it belongs into section " + path
 	}
-	for _, path := range slices.Sorted(maps.Keys(p.sections)) {
+	for _, path := range paths {
 		near := spelling.Nearest(name, slices.Sorted(maps.Keys(fieldsOf(p.sections[path]))))
 		switch {
 		case near == "":

@@ -29,17 +29,22 @@ func Decode(data []byte, kind string, into any) (problem string) {
 	if json.Valid(data) {
 		data = jsonAsYAML(data)
 	}
-	if problem := anotherKind(data, kind); problem != "" {
+	root := parse(data)
+	if problem := anotherKind(root, kind); problem != "" {
 		return problem
 	}
+	t := reflect.TypeOf(into).Elem()
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
 	decoder.KnownFields(true)
 	if err := decoder.Decode(into); errors.Is(err, io.EOF) {
 		return "is empty: write an " + kind
 	} else if err != nil {
-		return explain(err, data, reflect.TypeOf(into).Elem(), kind)
+		if problem := judge(root, t, kind); problem != "" && yamlsyntax.Template(data) == 0 {
+			return problem
+		}
+		return yamlsyntax.Problem(err, data)
 	}
-	if problem := judge(data, reflect.TypeOf(into).Elem(), kind); problem != "" {
+	if problem := judge(root, t, kind); problem != "" {
 		return problem // which the decoder passes over
 	}
 	if err := decoder.Decode(&yaml.Node{}); !errors.Is(err, io.EOF) {
@@ -48,15 +53,24 @@ func Decode(data []byte, kind string, into any) (problem string) {
 	return ""
 }
 
-// anotherKind says what data is instead of a kind, if it says so itself: then its
+// parse returns the first document of data, without anything where it does not parse.
+func parse(data []byte) *yaml.Node {
+	root := &yaml.Node{}
+	if yaml.Unmarshal(data, root) != nil || len(root.Content) == 0 {
+		return &yaml.Node{} // the decoder says why
+	}
+	return root.Content[0]
+}
+
+// anotherKind says what a document is instead of a kind, if it says so itself: then its
 // fields are not to be judged.
-func anotherKind(data []byte, kind string) string {
+func anotherKind(document *yaml.Node, kind string) string {
 	var object struct {
 		Kind string         `yaml:"kind"`
 		Data map[string]any `yaml:"data"`
 	}
-	if err := yaml.Unmarshal(data, &object); err != nil || object.Kind == "" || object.Kind == kind {
-		return "" // what does not parse is explained later
+	if err := document.Decode(&object); err != nil || object.Kind == "" || object.Kind == kind {
+		return "" // what does not fit is explained later
 	}
 	if object.Kind != "ConfigMap" && object.Kind != "Secret" || len(object.Data) == 0 {
 		return fmt.Sprintf("has kind %q: write %s", object.Kind, kind)
@@ -65,21 +79,12 @@ func anotherKind(data []byte, kind string) string {
 	return fmt.Sprintf("is the whole %s: give a file with what its key %s holds", object.Kind, strings.Join(keys, " or "))
 }
 
-// explain says why data does not become a value of type t.
-func explain(err error, data []byte, t reflect.Type, kind string) string {
-	if problem := judge(data, t, kind); problem != "" && yamlsyntax.Template(data) == 0 {
-		return problem
-	}
-	return yamlsyntax.Problem(err, data)
-}
-
-// judge says what of data does not become a value of type t, where data parses.
-func judge(data []byte, t reflect.Type, kind string) string {
-	var root yaml.Node
-	if yaml.Unmarshal(data, &root) != nil || len(root.Content) == 0 {
+// judge says what of a document does not become a value of type t.
+func judge(document *yaml.Node, t reflect.Type, kind string) string {
+	if document.IsZero() {
 		return ""
 	}
-	return place{kind: kind}.mismatch(root.Content[0], t)
+	return place{kind: kind}.mismatch(document, t)
 }
 
 // jsonAsYAML makes of valid JSON what the YAML decoder takes, which alone is

@@ -64,6 +64,9 @@ type shoot struct {
 	NodeCIDRs    []string `yaml:"nodeCIDRs" flag:"shoot-node-cidr" annotation:"node-cidrs"`
 }
 
+// cidrs are all of the shoot's.
+func (s *shoot) cidrs() []string { return slices.Concat(s.PodCIDRs, s.ServiceCIDRs, s.NodeCIDRs) }
+
 type proxyServer struct {
 	Addresses     []string `yaml:"addresses" flag:"proxy-server" annotation:"proxy-server"`
 	Mode          string   `yaml:"mode" flag:"mode" annotation:"mode" default:"auto"`

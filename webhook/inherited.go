@@ -4,6 +4,7 @@ package webhook
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -19,10 +20,10 @@ import (
 // kube-apiserver still takes the profile of a container from there.
 const appArmorPrefix = corev1.DeprecatedAppArmorBetaContainerAnnotationKeyPrefix
 
-// own gives a container of ours its own profiles, where it would get the pod's and might
-// then not do its work. A container's options replace the pod's as a whole (kubelet,
+// setProfiles gives a container of ours its own profiles, where it would get the pod's and
+// might then not do its work. A container's options replace the pod's as a whole (kubelet,
 // securitycontext.DetermineEffectiveSecurityContext).
-func own(c *corev1.Container, pod *corev1.Pod) {
+func setProfiles(c *corev1.Container, pod *corev1.Pod) {
 	of := pod.Spec.SecurityContext
 	if of == nil {
 		return
@@ -82,7 +83,7 @@ func (in *injection) checkNameservers() *Result {
 		if err != nil {
 			continue // kube-apiserver refuses it
 		}
-		for _, cidr := range slices.Concat(in.Shoot.PodCIDRs, in.Shoot.ServiceCIDRs, in.Shoot.NodeCIDRs) {
+		for _, cidr := range in.Shoot.cidrs() {
 			p, problem := parsePrefix(cidr)
 			if problem == "" && p.Contains(server.Unmap()) && !in.excludes(netip.PrefixFrom(server.Unmap(), server.Unmap().BitLen())) {
 				return refuse(ReasonBadConfig, "nameserver %s of the pod's dnsConfig is in %s, which is the shoot's, and UDP does not go through the tunnel: name another, or exclude it (%s)",
@@ -115,7 +116,7 @@ func (in *injection) lookups() []string {
 	spec := &in.pod.Spec
 	var all []string
 	for _, address := range in.ProxyServer.Addresses {
-		host := hostOf(address)
+		host, _, _ := net.SplitHostPort(address) // the flags of proxy-client have read it
 		if _, err := netip.ParseAddr(host); err == nil {
 			continue
 		}
@@ -145,14 +146,6 @@ func (in *injection) hostname() string {
 	default:
 		return in.pod.Name
 	}
-}
-
-// hostOf returns the host of an address, which may have no port.
-func hostOf(address string) string {
-	if i := strings.LastIndexByte(address, ':'); i > strings.LastIndexByte(address, ']') {
-		address = address[:i]
-	}
-	return strings.Trim(address, "[]")
 }
 
 // ofCluster reports whether a name looks like a Service's: service, service.namespace, or

@@ -20,8 +20,8 @@ type parts struct {
 
 func (in *injection) parts() parts {
 	p := parts{in.initContainer(), in.sidecarContainer(), in.volumes(), in.Pod.Labels, in.Pod.ImagePullSecrets}
-	own(&p.initRedirect, in.pod)
-	own(&p.proxyClient, in.pod)
+	setProfiles(&p.initRedirect, in.pod)
+	setProfiles(&p.proxyClient, in.pod)
 	return p
 }
 

@@ -74,12 +74,13 @@ func Mutate(r Request) Result {
 	}
 	base := r.Pod
 	if old != nil {
-		base, _ = Remove(r.Pod)
+		base = old.removedFrom(r.Pod)
 	}
 	if refusal := checkPod(base); refusal != nil {
 		return *refusal
 	}
-	if old != nil && r.Admission && injectedJustNow(r.Pod) {
+	justNow := old != nil && r.Admission && injectedJustNow(r.Pod)
+	if justNow {
 		keepAppArmor(base, r.Pod)
 	}
 	s, refusal := r.settle()
@@ -91,19 +92,19 @@ func Mutate(r Request) Result {
 		refusal.Values = s.values
 		return *refusal
 	}
-	result := r.inject(base, in, old)
+	result := r.inject(base, in, old, justNow)
 	result.Warnings, result.Values = r.warnings(in), s.values
 	return result
 }
 
 // inject puts in what the pod gets. base is the pod without what is ours, and old the
-// status that it had.
-func (r *Request) inject(base *corev1.Pod, in *injection, old *status) Result {
+// status that it had, from this same admission if justNow.
+func (r *Request) inject(base *corev1.Pod, in *injection, old *status, justNow bool) Result {
 	p := in.parts()
 	st := status{Version: in.Version, Hash: in.hash(p)}
 	result := Result{Decision: Inject, Reason: ReasonInjected, Hash: st.Hash, Message: "added init-redirect, and proxy-client " + in.as()}
 	annotations := map[string]string{}
-	managed, justNow := r.Admission && len(r.Pod.ManagedFields) > 0, r.Admission && injectedJustNow(r.Pod)
+	managed := r.Admission && len(r.Pod.ManagedFields) > 0
 	switch {
 	case old == nil:
 	case justNow && old.Version == st.Version:
@@ -171,7 +172,7 @@ func (r *Request) injection(pod *corev1.Pod, s *settings) (*injection, *Result) 
 
 // complete refuses what no source has said.
 func (r *Request) complete(s *settings) *Result {
-	if len(s.Shoot.PodCIDRs)+len(s.Shoot.ServiceCIDRs)+len(s.Shoot.NodeCIDRs) == 0 {
+	if len(s.Shoot.cidrs()) == 0 {
 		return refuse(ReasonNoCIDRs, "nothing says where the shoot is: set shoot.podCIDRs, serviceCIDRs or nodeCIDRs%s", r.orAnnotation(annotationPodCIDRs))
 	}
 	if len(s.ProxyServer.Addresses) == 0 {

@@ -56,11 +56,12 @@ func (r *Request) checkAnnotations() *Result {
 		}
 	}
 	slices.Sort(ours) // the same sentence each time
+	known := lockable()
 	for _, name := range ours {
 		switch {
 		case name == annotationStatus, AnnotationPrefix+name == annotationRenewed:
-		case !slices.Contains(lockable(), name):
-			return refuse(ReasonBadAnnotation, "%s is not known: %s", annotationSource(name), spelling.Question(name, lockable(), "write some of "+strings.Join(lockable(), ", ")))
+		case !slices.Contains(known, name):
+			return refuse(ReasonBadAnnotation, "%s is not known: %s", annotationSource(name), spelling.Question(name, known, "write some of "+strings.Join(known, ", ")))
 		case r.Defaults.locked(name):
 			return refuse(ReasonLocked, "%s is locked by the operator: remove it", annotationSource(name))
 		case strings.TrimSpace(r.Pod.Annotations[AnnotationPrefix+name]) == "":

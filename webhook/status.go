@@ -89,6 +89,11 @@ func Remove(pod *corev1.Pod) (result *corev1.Pod, removed bool) {
 	if s == nil || err != nil {
 		return pod.DeepCopy(), false
 	}
+	return s.removedFrom(pod), true
+}
+
+// removedFrom returns a copy of a pod without what the status says was injected.
+func (s *status) removedFrom(pod *corev1.Pod) *corev1.Pod {
 	pod = pod.DeepCopy()
 	spec := &pod.Spec
 	spec.InitContainers = without(spec.InitContainers, s.InitContainers, func(c corev1.Container) string { return c.Name })
@@ -104,7 +109,7 @@ func Remove(pod *corev1.Pod) (result *corev1.Pod, removed bool) {
 	if len(pod.Annotations) == 0 {
 		pod.Annotations = nil
 	}
-	return pod, true
+	return pod
 }
 
 // without removes what has one of the names; nothing left is nil.

@@ -45,11 +45,9 @@ func (r *Request) warnings(in *injection) []string {
 	}
 	for _, value := range r.Defaults.seedCIDRs() {
 		seed, _ := parsePrefix(value) // ParseConfig has read it
-		for _, list := range [][]string{in.Shoot.PodCIDRs, in.Shoot.ServiceCIDRs, in.Shoot.NodeCIDRs} {
-			for _, text := range list {
-				if p, problem := parsePrefix(text); problem == "" && p.Overlaps(seed) && !in.excludes(narrower(p, seed)) {
-					add("the shoot's %s overlaps the seed's %s, which the pod cannot reach any more: see exclude-cidrs", p, seed)
-				}
+		for _, text := range in.Shoot.cidrs() {
+			if p, problem := parsePrefix(text); problem == "" && p.Overlaps(seed) && !in.excludes(narrower(p, seed)) {
+				add("the shoot's %s overlaps the seed's %s, which the pod cannot reach any more: see exclude-cidrs", p, seed)
 			}
 		}
 	}

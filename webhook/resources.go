@@ -5,6 +5,8 @@ package webhook
 import (
 	"cmp"
 	"fmt"
+	"iter"
+	"maps"
 	"regexp"
 	"slices"
 
@@ -12,16 +14,18 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 )
 
-// each calls f with every amount that is given, and the resource's name.
-func (a amounts) each(f func(name corev1.ResourceName, value string)) {
-	for _, one := range []struct {
-		name  corev1.ResourceName
-		value string
-	}{
-		{corev1.ResourceCPU, a.CPU}, {corev1.ResourceMemory, a.Memory}, {corev1.ResourceEphemeralStorage, a.EphemeralStorage},
-	} {
-		if one.value != "" {
-			f(one.name, one.value)
+// all are the amounts that are given, by the resource's name.
+func (a amounts) all() iter.Seq2[corev1.ResourceName, string] {
+	return func(yield func(corev1.ResourceName, string) bool) {
+		for _, one := range []struct {
+			name  corev1.ResourceName
+			value string
+		}{
+			{corev1.ResourceCPU, a.CPU}, {corev1.ResourceMemory, a.Memory}, {corev1.ResourceEphemeralStorage, a.EphemeralStorage},
+		} {
+			if one.value != "" && !yield(one.name, one.value) {
+				return
+			}
 		}
 	}
 }
@@ -38,7 +42,9 @@ func (a amounts) or(fallback amounts) amounts {
 // list is what a container has. The amounts were read before.
 func (a amounts) list() corev1.ResourceList {
 	list := corev1.ResourceList{}
-	a.each(func(name corev1.ResourceName, value string) { list[name] = resource.MustParse(value) })
+	for name, value := range a.all() {
+		list[name] = resource.MustParse(value)
+	}
 	return list
 }
 
@@ -94,30 +100,20 @@ func sane(list corev1.ResourceList) bool {
 // its limit, which is a default where the operator says none. field is where they are,
 // such as sidecar.resources.
 func (r resources) check(field string, fallback amounts) (name, value, problem string) {
-	limits := map[corev1.ResourceName]string{}
-	fallback.each(func(name corev1.ResourceName, text string) { limits[name] = text })
+	limits := maps.Collect(r.Limits.or(fallback).all())
 	for _, part := range []struct {
 		name    string
 		amounts amounts
-	}{{"limits", r.Limits}, {"requests", r.Requests}} {
-		part.amounts.each(func(resourceName corev1.ResourceName, text string) {
-			if problem != "" {
-				return
-			}
-			name, value = fmt.Sprintf("%s.%s.%s", field, part.name, resourceName), text
+	}{{"limits", r.Limits}, {"requests", r.Requests}} { // in this order: a request is compared with a limit that was read
+		for resourceName, text := range part.amounts.all() {
+			name := fmt.Sprintf("%s.%s.%s", field, part.name, resourceName)
 			q, err := parseAmount(text)
 			if err != nil || q.Sign() <= 0 {
-				problem = "is not an amount: write one such as " + example(part.name, resourceName)
-				return
+				return name, text, "is not an amount: write one such as " + example(part.name, resourceName)
 			}
-			if part.name == "limits" {
-				limits[resourceName] = text
-			} else if limit, ok := limits[resourceName]; ok && q.Cmp(resource.MustParse(limit)) > 0 {
-				problem = fmt.Sprintf("is more than %s.limits.%s, which is %s: lower the one or raise the other", field, resourceName, limit)
+			if limit, ok := limits[resourceName]; ok && q.Cmp(resource.MustParse(limit)) > 0 {
+				return name, text, fmt.Sprintf("is more than %s.limits.%s, which is %s: lower the one or raise the other", field, resourceName, limit)
 			}
-		})
-		if problem != "" {
-			return name, value, problem
 		}
 	}
 	return "", "", ""

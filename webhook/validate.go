@@ -3,7 +3,6 @@
 package webhook
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -17,7 +16,6 @@ import (
 
 	"github.com/spf13/pflag"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/shoot-proxy/proxy-client/internal/options"
@@ -179,24 +177,24 @@ func (s *settings) checkPodParts() (name, value, problem string) {
 // connection (README.md, "Memory").
 func leastMemory(totalBuffer int64) int64 { return max(2*totalBuffer, 32<<20) }
 
-// memory returns proxy-client's limit in bytes.
+// memory returns proxy-client's limit in bytes. The amounts were read before.
 func (s *settings) memory(totalBuffer int64) (limit int64, problem string) {
 	limit = leastMemory(totalBuffer)
-	text := s.Sidecar.Resources.Limits.Memory
-	if text == "" {
-		if q, err := resource.ParseQuantity(cmp.Or(s.Sidecar.Resources.Requests.Memory, "0")); err != nil || q.Value() > limit {
-			return 0, fmt.Sprintf("sidecar.resources.requests.memory %q is more than the limit, which follows from sidecar.totalBuffer: lower it, or set sidecar.resources.limits.memory", s.Sidecar.Resources.Requests.Memory)
-		}
+	limits, requests := s.Sidecar.Resources.Limits, s.Sidecar.Resources.Requests
+	given, limited := limits.list()[corev1.ResourceMemory]
+	request := requests.list()[corev1.ResourceMemory]
+	switch {
+	case limited && given.Value() >= limit:
+		return given.Value(), ""
+	case limited && limit > 2*totalBuffer:
+		return 0, fmt.Sprintf("sidecar.resources.limits.memory %q is less than the 32Mi that proxy-client needs with few connections: raise it", limits.Memory)
+	case limited:
+		return 0, fmt.Sprintf("sidecar.resources.limits.memory %q is less than twice sidecar.totalBuffer: raise it, or lower that", limits.Memory)
+	case request.Value() > limit:
+		return 0, fmt.Sprintf("sidecar.resources.requests.memory %q is more than the limit, which follows from sidecar.totalBuffer: lower it, or set sidecar.resources.limits.memory", requests.Memory)
+	default:
 		return limit, ""
 	}
-	q, err := resource.ParseQuantity(text)
-	if err == nil && q.Value() < limit && limit > 2*totalBuffer {
-		return 0, fmt.Sprintf("sidecar.resources.limits.memory %q is less than the 32Mi that proxy-client needs with few connections: raise it", text)
-	}
-	if err != nil || q.Value() < limit {
-		return 0, fmt.Sprintf("sidecar.resources.limits.memory %q is less than twice sidecar.totalBuffer: raise it, or lower that", text)
-	}
-	return q.Value(), ""
 }
 
 // checkValues validates each value that one source has, by what is validated when
@@ -209,7 +207,7 @@ func (c *Config) checkValues() string {
 		"images.proxyClient":    "image",
 		"images.initRedirect":   "image",
 	}
-	given := c.file.Shoot.PodCIDRs != nil || c.file.Shoot.ServiceCIDRs != nil || c.file.Shoot.NodeCIDRs != nil
+	given := len(c.file.Shoot.cidrs()) > 0
 	for _, f := range s.fields {
 		values := f.of(&c.file)
 		switch {

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/rest"
 
 	"github.com/shoot-proxy/proxy-client/internal/commandline"
@@ -32,10 +31,9 @@ func checkCommand(version string, env environment) *cobra.Command {
 				return err
 			}
 			var err error
-			if cfg.Cluster, err = cluster(kubeconfig); err != nil {
+			if cfg.Cluster, err = cluster(kubeconfig, version); err != nil {
 				return err
 			}
-			cfg.Cluster.UserAgent = "shoot-proxy-webhook/" + version
 			cfg.Cluster.WarningHandler = rest.NewWarningWriter(env.stderr, rest.WarningWriterOptions{})
 			sentence, err := check.Run(cmd.Context(), cfg)
 			if err != nil {
@@ -50,14 +48,14 @@ func checkCommand(version string, env environment) *cobra.Command {
 	flags.StringVar(&cfg.Image, "image", "shoot-proxy/webhook", "`image` of the pod's container, which is never pulled")
 	flags.BoolVar(&cfg.AllowRefusal, "allow-refusal", false, "exit with 0 also where the webhook answers and refuses the pod")
 	flags.DurationVar(&cfg.Timeout, "timeout", 30*time.Second, "how `long` to ask again while the API server cannot reach the webhook")
-	flags.Var((*filled)(&kubeconfig), "kubeconfig", "`file` that says where the API server is; without, the pod's own service account does")
+	addKubeconfig(flags, &kubeconfig)
 	return cmd
 }
 
 // checkFlags refuses what can be refused before anything is asked.
 func checkFlags(cfg check.Config) error {
-	if len(validation.IsDNS1123Label(cfg.Namespace)) > 0 {
-		return &options.UsageError{Flag: "--namespace", Value: cfg.Namespace, Problem: "is not a namespace's name: write lower case letters, digits and -"}
+	if err := checkNamespace(cfg.Namespace); err != nil {
+		return err
 	}
 	if err := webhook.CheckImage(cfg.Image); err != nil {
 		return &options.UsageError{Flag: "--image", Value: cfg.Image, Problem: err.Error(), Err: err}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v3"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -16,9 +17,24 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/yamlsyntax"
 )
 
-// cluster says where the API server is: by a kubeconfig file, or where there is none, as
-// the pod's ServiceAccount knows it.
-func cluster(kubeconfig string) (*rest.Config, error) {
+// addKubeconfig adds the flag that says where the API server is.
+func addKubeconfig(flags *pflag.FlagSet, kubeconfig *string) {
+	flags.Var((*filled)(kubeconfig), "kubeconfig", "`file` that says where the API server is; without, the pod's own service account does")
+}
+
+// cluster says where the API server is, and that a webhook of a version asks there.
+func cluster(kubeconfig, version string) (*rest.Config, error) {
+	config, err := findCluster(kubeconfig)
+	if err != nil {
+		return nil, err
+	}
+	config.UserAgent = "shoot-proxy-webhook/" + version
+	return config, nil
+}
+
+// findCluster says where the API server is: by a kubeconfig file, or where there is none,
+// as the pod's ServiceAccount knows it.
+func findCluster(kubeconfig string) (*rest.Config, error) {
 	if kubeconfig != "" {
 		return readKubeconfig(kubeconfig)
 	}

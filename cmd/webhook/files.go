@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v3"
-	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/shoot-proxy/proxy-client/internal/commandline"
 	"github.com/shoot-proxy/proxy-client/internal/options"
@@ -145,8 +144,10 @@ func (f *fileFlags) readSources() (err error) {
 	default:
 		return &options.UsageError{Flag: "--native-sidecar", Value: f.NativeSidecar, Problem: "is not known: write auto, true or false"}
 	}
-	if errs := validation.IsDNS1123Label(f.Namespace); f.Namespace != "" && len(errs) > 0 {
-		return &options.UsageError{Flag: "--namespace", Value: f.Namespace, Problem: "is not a namespace's name: write lower case letters, digits and -"}
+	if f.Namespace != "" {
+		if err := checkNamespace(f.Namespace); err != nil {
+			return err
+		}
 	}
 	if f.Defaults, err = readConfig("--config", f.config, webhook.ParseConfig); err != nil {
 		return err

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/util/validation"
+
 	"github.com/shoot-proxy/proxy-client/internal/options"
 	"github.com/shoot-proxy/proxy-client/webhook/manifest"
 )
@@ -44,6 +46,14 @@ func (v *filled) Set(s string) error {
 }
 func (v *filled) String() string { return string(*v) }
 func (v *filled) Type() string   { return "string" }
+
+// checkNamespace refuses a value of --namespace that no namespace can have.
+func checkNamespace(name string) error {
+	if len(validation.IsDNS1123Label(name)) > 0 {
+		return &options.UsageError{Flag: "--namespace", Value: name, Problem: "is not a namespace's name: write lower case letters, digits and -"}
+	}
+	return nil
+}
 
 // inputs are the manifests that flags name.
 type inputs struct {

@@ -74,7 +74,7 @@ func (f *serveFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.managed.Namespace, "namespace", "", "with --manage-certificates: the webhook's own `namespace`")
 	flags.StringVar(&f.managed.Webhook, "webhook-name", "", "with --manage-certificates: `name` of the MutatingWebhookConfiguration")
 	flags.StringVar(&f.managed.Secret, "secret-name", "", "with --manage-certificates: `name` of the Secret, mounted at --cert-dir")
-	flags.Var((*filled)(&f.kubeconfig), "kubeconfig", "`file` that says where the API server is; without, the pod's own service account does")
+	addKubeconfig(flags, &f.kubeconfig)
 	flags.StringVar(&f.logFormat, "log-format", "text", "`format` of the log on standard error: text or json")
 	flags.StringVar(&f.logLevel, "log-level", "info", "least `level` that is logged: debug, info, warn or error")
 }
@@ -115,10 +115,9 @@ func (f *serveFlags) run(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	var err error
-	if f.Cluster, err = cluster(f.kubeconfig); err != nil {
+	if f.Cluster, err = cluster(f.kubeconfig, f.Version); err != nil {
 		return err
 	}
-	f.Cluster.UserAgent = "shoot-proxy-webhook/" + f.Version
 	if f.manageCertificates {
 		f.Managed = &f.managed
 	}

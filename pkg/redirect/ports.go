@@ -6,7 +6,6 @@ package redirect
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -104,5 +103,5 @@ func chunks(ports []uint16) [][]uint16 {
 	if len(chunk) > 0 {
 		all = append(all, chunk)
 	}
-	return slices.Clip(all)
+	return all
 }

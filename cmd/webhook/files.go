@@ -26,7 +26,7 @@ type fileFlags struct {
 }
 
 func (f *fileFlags) addFilename(flags *pflag.FlagSet) {
-	flags.VarP(&f.filenames, "filename", "f", "`manifests` to read, YAML or JSON, or folders of them; - is standard input; comma-separated or repeated")
+	flags.VarP((*options.List)(&f.filenames), "filename", "f", "`manifests` to read, YAML or JSON, or folders of them; - is standard input; comma-separated or repeated")
 	flags.BoolVarP(&f.recursive, "recursive", "R", false, "look into the folders in a folder too")
 }
 

@@ -25,14 +25,6 @@ const maxInput = 64 << 20
 // standardInput is what stands for it in place of a file's name.
 const standardInput = "-"
 
-// names are the values of --filename, comma-separated, repeated, or both, as kubectl's
-// are.
-type names []string
-
-func (n *names) Set(s string) error { *n = append(*n, strings.Split(s, ",")...); return nil }
-func (n *names) String() string     { return strings.Join(*n, ",") }
-func (n *names) Type() string       { return "list" }
-
 // filled is a text that is left out rather than empty: --config=$FILE, with FILE unset, is
 // a mistake.
 type filled string
@@ -57,7 +49,7 @@ func checkNamespace(name string) error {
 
 // inputs are the manifests that flags name.
 type inputs struct {
-	filenames names
+	filenames []string
 	recursive bool
 	stdin     io.Reader
 	left      int64           // how many bytes more may be read
@@ -121,7 +113,7 @@ func (in *inputs) find(name string) ([]string, error) {
 	case name == standardInput:
 		return []string{name}, nil
 	case name == "":
-		return nil, &options.UsageError{Flag: "--filename", Value: in.filenames.String(), Problem: "has an empty name: write names with single commas between them"}
+		return nil, &options.UsageError{Flag: "--filename", Value: strings.Join(in.filenames, ","), Problem: "has an empty name: write names with single commas between them"}
 	case strings.HasPrefix(name, "http://"), strings.HasPrefix(name, "https://"):
 		return nil, &options.UsageError{Flag: "--filename", Value: name, Problem: "is a URL: download it, and name the file, or pipe it to -f -"}
 	}

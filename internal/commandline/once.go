@@ -40,9 +40,7 @@ func setOnce(cmd *cobra.Command) {
 	wrap := func(f *pflag.Flag) {
 		switch f.Value.(type) {
 		case *once, pflag.SliceValue:
-			return
-		}
-		if f.Value.Type() != "list" { // as internal/options calls its own
+		default:
 			f.Value = &once{Value: f.Value}
 		}
 	}

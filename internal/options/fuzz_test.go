@@ -33,7 +33,7 @@ func FuzzValues(f *testing.F) {
 			{new(durationValue), new(durationValue)},
 			{new(switchValue), new(switchValue)},
 			{new(textValue), new(textValue)},
-			{new(listValue), new(listValue)},
+			{new(List), new(List)},
 		} {
 			value, again := pair[0], pair[1]
 			if err := value.Set(text); err != nil {

@@ -48,8 +48,8 @@ func (o *InitRedirect) settings() []setting {
 	return append(o.Shared.settings(), []setting{
 		{"proxy-port", (*numberValue)(&o.ProxyPort), "`port` on loopback where proxy-client listens, 1 to 65535"},
 		{"proxy-uid", (*numberValue)(&o.ProxyUID), "`uid` that proxy-client runs as, and nothing else in the pod; its connections are never redirected"},
-		{"exclude-port", (*listValue)(&o.ExcludePort), "destination `ports` that are left alone, such as 22,9443,30000-32767; comma-separated or repeated"},
-		{"exclude-uid", (*listValue)(&o.ExcludeUID), "`uids` whose connections are left alone, such as 1337; comma-separated or repeated"},
+		{"exclude-port", (*List)(&o.ExcludePort), "destination `ports` that are left alone, such as 22,9443,30000-32767; comma-separated or repeated"},
+		{"exclude-uid", (*List)(&o.ExcludeUID), "`uids` whose connections are left alone, such as 1337; comma-separated or repeated"},
 		{"iptables", (*textValue)(&o.Iptables), "`backend` of the rules: nft, legacy, or auto for the one in use"},
 		{"netns", (*textValue)(&o.Netns), "`path` of the network namespace to work in, such as /run/netns/pod or /proc/1234/ns/net (default our own)"},
 	}...)

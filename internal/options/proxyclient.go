@@ -75,14 +75,14 @@ func NewProxyClient() *ProxyClient {
 
 func (o *ProxyClient) settings() []setting {
 	return append(o.Shared.settings(), []setting{
-		{"listen-address", (*listValue)(&o.ListenAddress), "loopback `addresses` where redirected connections arrive, such as 127.0.0.1:14001,[::1]:14001; comma-separated or repeated; the port is init-redirect's --proxy-port (default port 14001 on the loopback address of each family that has a shoot CIDR)"},
-		{"proxy-server", (*listValue)(&o.ProxyServer), "konnectivity `servers`, host:port or unix:///path each, such as vpn-proxy-server:8132; comma-separated or repeated; required unless --egress-selector-config-file is given"},
+		{"listen-address", (*List)(&o.ListenAddress), "loopback `addresses` where redirected connections arrive, such as 127.0.0.1:14001,[::1]:14001; comma-separated or repeated; the port is init-redirect's --proxy-port (default port 14001 on the loopback address of each family that has a shoot CIDR)"},
+		{"proxy-server", (*List)(&o.ProxyServer), "konnectivity `servers`, host:port or unix:///path each, such as vpn-proxy-server:8132; comma-separated or repeated; required unless --egress-selector-config-file is given"},
 		{"mode", (*textValue)(&o.Mode), "`mode` of the servers: grpc, http-connect, or auto for what each of them negotiates by ALPN; over a Unix socket auto means grpc"},
 		{"ca-cert", (*textValue)(&o.CACert), "PEM `file` with the CA certificates that servers are verified against; required for a server on TCP"},
 		{"client-cert", (*textValue)(&o.ClientCert), "PEM `file` with the client certificate shown to servers, needs --client-key"},
 		{"client-key", (*textValue)(&o.ClientKey), "PEM `file` with the key of --client-cert"},
 		{"server-name", (*textValue)(&o.ServerName), "`name` to ask for (TLS SNI) and to verify, for servers behind a shared load balancer (default the host of each --proxy-server)"},
-		{"alpn-proto", (*listValue)(&o.ALPNProto), "further ALPN `protocols` to offer besides h2 and http/1.1; comma-separated or repeated"},
+		{"alpn-proto", (*List)(&o.ALPNProto), "further ALPN `protocols` to offer besides h2 and http/1.1; comma-separated or repeated"},
 		{"egress-selector-config-file", (*textValue)(&o.EgressSelectorConfigFile), "`file` with kube-apiserver's EgressSelectorConfiguration (v1alpha1 or v1beta1, YAML or JSON), whose selection cluster gives server, mode and TLS files"},
 		{"dial-timeout", (*durationValue)(&o.DialTimeout), "the whole budget of one dial, every retry and the wait for --max-dials included: a `duration` such as 8s"},
 		{"max-dials", (*numberValue)(&o.MaxDials), "how many `dials` may be in flight, a quarter of them to one destination; others wait for their turn"},

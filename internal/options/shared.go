@@ -31,10 +31,10 @@ func defaultShared() Shared {
 
 func (o *Shared) settings() []setting {
 	return []setting{
-		{"shoot-pod-cidr", (*listValue)(&o.PodCIDRs), "the shoot's pod `CIDRs`, IPv4 and IPv6, such as 100.64.0.0/12,fd00:10::/48; comma-separated or repeated; one of the three --shoot-*-cidr flags is required"},
-		{"shoot-service-cidr", (*listValue)(&o.ServiceCIDRs), "the shoot's service `CIDRs`, such as 100.104.0.0/13; comma-separated or repeated"},
-		{"shoot-node-cidr", (*listValue)(&o.NodeCIDRs), "the shoot's node `CIDRs`, such as 10.250.0.0/16; comma-separated or repeated"},
-		{"exclude-cidr", (*listValue)(&o.ExcludeCIDRs), "`CIDRs` inside of the shoot's that are not tunnelled, such as 10.250.3.4/32; comma-separated or repeated"},
+		{"shoot-pod-cidr", (*List)(&o.PodCIDRs), "the shoot's pod `CIDRs`, IPv4 and IPv6, such as 100.64.0.0/12,fd00:10::/48; comma-separated or repeated; one of the three --shoot-*-cidr flags is required"},
+		{"shoot-service-cidr", (*List)(&o.ServiceCIDRs), "the shoot's service `CIDRs`, such as 100.104.0.0/13; comma-separated or repeated"},
+		{"shoot-node-cidr", (*List)(&o.NodeCIDRs), "the shoot's node `CIDRs`, such as 10.250.0.0/16; comma-separated or repeated"},
+		{"exclude-cidr", (*List)(&o.ExcludeCIDRs), "`CIDRs` inside of the shoot's that are not tunnelled, such as 10.250.3.4/32; comma-separated or repeated"},
 		{"log-format", (*textValue)(&o.LogFormat), "`format` of the log on standard error: text or json"},
 		{"log-level", (*textValue)(&o.LogLevel), "least `level` that is logged: debug, info, warn or error"},
 	}

@@ -43,7 +43,7 @@ func args(settings, defaults []setting) []string {
 // isGivenEmpty tells a list of one empty element, which is refused later, from
 // no list at all: as text they are the same.
 func isGivenEmpty(v pflag.Value) bool {
-	list, ok := v.(*listValue)
+	list, ok := v.(*List)
 	return ok && len(*list) > 0
 }
 
@@ -54,20 +54,28 @@ func (v *textValue) Set(s string) error { *v = textValue(s); return nil }
 func (v *textValue) String() string     { return string(*v) }
 func (v *textValue) Type() string       { return "text" }
 
-// listValue is a list: comma-separated, repeated, or both. It takes whatever
-// it is given; the empty elements of a stray comma are refused by Config, with
-// the flag's own sentence.
-type listValue []string
+// List is the value of a flag that is a list: comma-separated, repeated, or both. It
+// takes whatever it is given; the empty elements of a stray comma are refused where the
+// list is used, with the flag's own sentence.
+type List []string
 
-func (v *listValue) Set(s string) error { *v = append(*v, strings.Split(s, ",")...); return nil }
-func (v *listValue) String() string     { return strings.Join(*v, ",") }
-func (v *listValue) Type() string       { return "list" }
+// Set implements pflag.Value.
+func (v *List) Set(s string) error { *v = append(*v, strings.Split(s, ",")...); return nil }
 
-// Append, Replace and GetSlice are pflag's SliceValue: elements that are apart already
-// are not split.
-func (v *listValue) Append(s string) error         { *v = append(*v, s); return nil }
-func (v *listValue) Replace(values []string) error { *v = values; return nil }
-func (v *listValue) GetSlice() []string            { return *v }
+// String implements pflag.Value.
+func (v *List) String() string { return strings.Join(*v, ",") }
+
+// Type implements pflag.Value.
+func (v *List) Type() string { return "list" }
+
+// Append implements pflag.SliceValue: elements that are apart already are not split.
+func (v *List) Append(s string) error { *v = append(*v, s); return nil }
+
+// Replace implements pflag.SliceValue.
+func (v *List) Replace(values []string) error { *v = values; return nil }
+
+// GetSlice implements pflag.SliceValue.
+func (v *List) GetSlice() []string { return *v }
 
 // numberValue is a whole number, wider than any port or uid, so that Config can
 // refuse port 70000 with a sentence about ports.

@@ -134,7 +134,10 @@ func identities(list []any) []string {
 }
 
 func nameOf(value any) string {
-	fields, _ := Plain(value).(map[string]any)
-	name, _ := fields["name"].(string)
+	if source, ok := value.(Source); ok {
+		value = source.Value
+	}
+	fields, _ := value.(map[string]any)
+	name, _ := Plain(fields["name"]).(string)
 	return name
 }

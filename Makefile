@@ -26,6 +26,8 @@ REQUIRE_ROOT ?= $(ROOT)
 TOOLS := test/bin/tools
 GOTESTSUM = $(CURDIR)/$(TOOLS)/gotestsum --format $(1) --format-hide-empty-pkg --
 GO_TEST_FLAGS ?=
+# Where tests find the programs, those of the product and those of others.
+LAB_FOLDERS := LAB_BIN=$(CURDIR)/bin LAB_TEST_BIN=$(CURDIR)/test/bin
 FUZZTIME ?= 10m
 FUZZ ?= ^Fuzz
 BENCH ?= .
@@ -101,7 +103,7 @@ bench-quick: ## the same in 3 minutes, coarser
 .PHONY: bench-isolation
 bench-isolation: need-root packages-test ## what a connection feels beside apps that read slowly or not at all (root; 15 minutes); BENCH=regexp
 	@$(MAKE) go-demo
-	cd test && LAB_BIN=$(CURDIR)/bin LAB_TEST_BIN=$(CURDIR)/test/bin go test -run '^$$' -bench '$(BENCH)' -benchtime 1x -timeout 60m $(GO_TEST_FLAGS) ./e2e
+	cd test && $(LAB_FOLDERS) go test -run '^$$' -bench '$(BENCH)' -benchtime 1x -timeout 60m $(GO_TEST_FLAGS) ./e2e
 
 .PHONY: bench-micro
 bench-micro: packages-build tools ## benchmarks of single packages, as benchstat reads them; OLD=file compares with an earlier output; BENCH=regexp
@@ -204,7 +206,7 @@ e2e-cluster: need-root packages-test ## everything in two whole clusters, with t
 	@$(MAKE) peers
 	@$(MAKE) helm
 	@$(MAKE) cluster-binaries
-	cd test/cluster && REQUIRE_ROOT=$(REQUIRE_ROOT) LAB_BIN=$(CURDIR)/bin LAB_TEST_BIN=$(CURDIR)/test/bin LAB_DIST='$(abspath $(DIST))' $(call GOTESTSUM,testname) -p 1 -parallel 6 -count=1 -timeout 30m $(if $(TESTS),-run '$(TESTS)') $(GO_TEST_FLAGS) ./...
+	cd test/cluster && REQUIRE_ROOT=$(REQUIRE_ROOT) $(LAB_FOLDERS) LAB_DIST='$(abspath $(DIST))' $(call GOTESTSUM,testname) -p 1 -parallel 6 -count=1 -timeout 30m $(if $(TESTS),-run '$(TESTS)') $(GO_TEST_FLAGS) ./...
 
 .PHONY: test-kube
 test-kube: packages-test ## the webhook and its chart against a real kube-apiserver and etcd
@@ -212,7 +214,7 @@ test-kube: packages-test ## the webhook and its chart against a real kube-apiser
 	@$(MAKE) helm
 	@$(MAKE) kube
 	@$(MAKE) build
-	cd test/kube && REQUIRE_ROOT=$(REQUIRE_ROOT) LAB_BIN=$(CURDIR)/bin LAB_TEST_BIN=$(CURDIR)/test/bin $(call GOTESTSUM,testname) -p 1 -count=1 -timeout 20m $(GO_TEST_FLAGS) ./...
+	cd test/kube && REQUIRE_ROOT=$(REQUIRE_ROOT) $(LAB_FOLDERS) $(call GOTESTSUM,testname) -p 1 -count=1 -timeout 20m $(GO_TEST_FLAGS) ./...
 
 .PHONY: images
 images: need-root packages-images ## the three images for both platforms, as OCI archives in dist/images/ (root); VERSION=, REGISTRY=, DIST=folder
@@ -325,4 +327,4 @@ test-bench-micro:
 # mostly wait, which say so by t.Parallel.
 .PHONY: test-e2e
 test-e2e:
-	cd test && REQUIRE_ROOT=$(REQUIRE_ROOT) LAB_BIN=$(CURDIR)/bin LAB_TEST_BIN=$(CURDIR)/test/bin $(call GOTESTSUM,testname) -p 1 -parallel 4 -count=1 -timeout 20m $(GO_TEST_FLAGS) ./...
+	cd test && REQUIRE_ROOT=$(REQUIRE_ROOT) $(LAB_FOLDERS) $(call GOTESTSUM,testname) -p 1 -parallel 4 -count=1 -timeout 20m $(GO_TEST_FLAGS) ./...

@@ -3,7 +3,6 @@
 package helm
 
 import (
-	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -22,10 +21,7 @@ var probes = []string{
 // Whatever is written into a field, the webhook and helm have the same opinion of it.
 func TestHelmAndTheWebhookAgreeOnEveryField(t *testing.T) {
 	r := newRenderer(t).checksOnly()
-	all := &schema{}
-	if err := json.Unmarshal([]byte(read(t, chart+"/values.schema.json")), all); err != nil {
-		t.Fatal(err)
-	}
+	all := readSchema(t)
 	config := all.Properties["config"]
 	leaves, _ := config.leaves("", all)
 	if len(leaves) < 20 {

@@ -21,6 +21,16 @@ type schema struct {
 	Items       *schema            `json:"items"`
 }
 
+// readSchema returns that of the chart's values.
+func readSchema(t *testing.T) *schema {
+	t.Helper()
+	root := &schema{}
+	if err := json.Unmarshal([]byte(read(t, chart+"/values.schema.json")), root); err != nil {
+		t.Fatal(err)
+	}
+	return root
+}
+
 // at returns the schema of a value.
 func (s *schema) at(path string, root *schema) *schema {
 	for name := range strings.SplitSeq(path, ".") {
@@ -60,10 +70,7 @@ func TestReadmeHasEveryValue(t *testing.T) {
 	if err := yaml.Unmarshal([]byte(read(t, chart+"/values.yaml")), &values); err != nil {
 		t.Fatal(err)
 	}
-	root := &schema{}
-	if err := json.Unmarshal([]byte(read(t, chart+"/values.schema.json")), root); err != nil {
-		t.Fatal(err)
-	}
+	root := readSchema(t)
 	leaves, inner := root.leaves("", root)
 	rows := map[string]string{}
 	for line := range strings.SplitSeq(read(t, chart+"/README.md"), "\n") {

@@ -1,5 +1,5 @@
 {{/*
-What amounts are, for the checks and for GOMEMLIMIT. Each template has a dict of field and
+What amounts and times are, for the checks and for GOMEMLIMIT. Each template has a dict of field and
 value, and makes a number of it that is text, or fails with the value's name.
 */}}
 
@@ -39,6 +39,25 @@ value, and makes a number of it that is text, or fails with the value's name.
   {{- fail (printf "%s %q is not an amount: write one such as %s" .field $text (include "proxy-client.exampleAmount" .field)) -}}
 {{- end -}}
 {{- printf "%g" $amount -}}
+{{- end -}}
+
+{{/* Seconds of a duration as Go writes it, such as 1m30s. */}}
+{{- define "proxy-client.time" -}}
+{{- $part := "([0-9]+[.]?[0-9]*|[.][0-9]+)(ns|us|µs|μs|ms|s|m|h)" -}}
+{{- if regexMatch "^[+-]?0$" .value -}}
+  0
+{{- else if not (regexMatch (printf "^[+-]?(%s)+$" $part) .value) -}}
+  {{- fail (printf "%s %q is not a duration: write a number and its unit, such as 500ms, 8s or 2m" .field .value) -}}
+{{- else -}}
+  {{- $seconds := 0.0 -}}
+  {{- range regexFindAll $part .value -1 -}}
+    {{- $unit := regexFind "[^0-9.]+$" . -}}
+    {{- $factor := get (dict "ns" 1e-9 "us" 1e-6 "µs" 1e-6 "μs" 1e-6 "ms" 1e-3 "s" 1.0 "m" 60.0 "h" 3600.0) $unit -}}
+    {{- $seconds = addf $seconds (mulf (trimSuffix $unit . | float64) $factor) -}}
+  {{- end -}}
+  {{- if hasPrefix "-" .value -}}{{- $seconds = mulf -1 $seconds -}}{{- end -}}
+  {{- printf "%g" $seconds -}}
+{{- end -}}
 {{- end -}}
 
 {{/* Refuses amounts that are none, and requests above their limits: of a dict of field and

@@ -75,22 +75,3 @@ internal/options has the rules, and test/helm compares both.
   {{- if le (default "0" $number | float64) 4294967294.0 -}}true{{- end -}}
 {{- end -}}
 {{- end -}}
-
-{{/* Seconds of a duration as Go writes it, such as 1m30s: of a dict of field and value. */}}
-{{- define "proxy-client.time" -}}
-{{- $part := "([0-9]+[.]?[0-9]*|[.][0-9]+)(ns|us|µs|μs|ms|s|m|h)" -}}
-{{- if regexMatch "^[+-]?0$" .value -}}
-  0
-{{- else if not (regexMatch (printf "^[+-]?(%s)+$" $part) .value) -}}
-  {{- fail (printf "%s %q is not a duration: write a number and its unit, such as 500ms, 8s or 2m" .field .value) -}}
-{{- else -}}
-  {{- $seconds := 0.0 -}}
-  {{- range regexFindAll $part .value -1 -}}
-    {{- $unit := regexFind "[^0-9.]+$" . -}}
-    {{- $factor := get (dict "ns" 1e-9 "us" 1e-6 "µs" 1e-6 "μs" 1e-6 "ms" 1e-3 "s" 1.0 "m" 60.0 "h" 3600.0) $unit -}}
-    {{- $seconds = addf $seconds (mulf (trimSuffix $unit . | float64) $factor) -}}
-  {{- end -}}
-  {{- if hasPrefix "-" .value -}}{{- $seconds = mulf -1 $seconds -}}{{- end -}}
-  {{- printf "%g" $seconds -}}
-{{- end -}}
-{{- end -}}

@@ -140,9 +140,9 @@ config:
     serviceCIDRs: [%s]
     nodeCIDRs: [%s/32]
   proxyServer:
-    addresses: ["konnectivity-server.%s.svc:%d"]
+    addresses: ["%s.%s.svc:%d"]
     tls: {caSecret: %s, clientSecret: %s}
-`, shoot.Pods, shoot.Services, shoot.Address, shoot.Namespace, shoot.GRPCPort, shoot.CASecret, shoot.ClientSecret)
+`, shoot.Pods, shoot.Services, shoot.Address, shoot.Service, shoot.Namespace, shoot.GRPCPort, shoot.CASecret, shoot.ClientSecret)
 }
 
 // Chart returns the path of the chart that `make release` has packed.

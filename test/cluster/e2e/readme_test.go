@@ -27,8 +27,8 @@ func newInstaller(t *testing.T, rig *clustertest.Rig, home string, environment .
 	}
 	k := rig.State.Konnectivity
 	for name, source := range map[string]string{
-		"ca.crt":        filepath.Join(k.Frontend, "ca.crt"),
-		"client-ca.crt": filepath.Join(k.Frontend, "ca.crt"),
+		"ca.crt":        k.CA(),
+		"client-ca.crt": k.CA(),
 		"client-ca.key": k.FrontendCAKey,
 	} {
 		text, err := os.ReadFile(source)

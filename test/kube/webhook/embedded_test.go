@@ -50,21 +50,13 @@ func TestEmbeddedChart(t *testing.T) {
 	if said := s.helmTest(t, parent); !strings.Contains(said, `namespace "default" is injected`) {
 		t.Errorf("the pod of helm test says %s", said)
 	}
-	for _, object := range s.hooks(t, parent) {
-		if object.GetKind() != "Pod" { // which stays, for its log
-			s.absent(t, manifests{object})
-		}
-	}
+	s.wantOnlyPodLeft(t, parent)
 	// Without a webhook it fails, and leaves no rights behind either.
 	h.stop(t)
 	if said := s.helmTest(t, parent); !strings.Contains(said, "the API server cannot ask the webhook: ") {
 		t.Errorf("without a webhook the pod of helm test says %s", said)
 	}
-	for _, object := range s.hooks(t, parent) {
-		if object.GetKind() != "Pod" {
-			s.absent(t, manifests{object})
-		}
-	}
+	s.wantOnlyPodLeft(t, parent)
 	s.helm(t, "upgrade", release, parent, "--namespace", releaseNamespace, "--set", "proxy-client.enabled=false")
 	s.absent(t, chart)
 }
@@ -184,6 +176,17 @@ func (s *system) helmTest(t *testing.T, folder string) string {
 		t.Errorf("the pod ends with exit code %d, and helm test with %v:\n%s", pods.code, err, out)
 	}
 	return pods.said
+}
+
+// wantOnlyPodLeft wants all that `helm test` makes to be gone, but for the pod, which stays
+// for its log.
+func (s *system) wantOnlyPodLeft(t *testing.T, folder string) {
+	t.Helper()
+	for _, object := range s.hooks(t, folder) {
+		if object.GetKind() != "Pod" {
+			s.absent(t, manifests{object})
+		}
+	}
 }
 
 // uid is that of the test's pod, empty where there is none.

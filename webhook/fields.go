@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // field is one value of an InjectionConfig that several sources may give. It is made
@@ -20,8 +21,9 @@ type field struct {
 	index      []int  // where it is in a file
 }
 
-// fields are all, in the order of explanations.
-func fields() []field { return fieldsIn(reflect.TypeFor[file](), "", nil) }
+// fields returns all, in the order of explanations. Reflection finds them once: that
+// takes a good part of the time of a decision, and each pod needs them several times.
+var fields = sync.OnceValue(func() []field { return fieldsIn(reflect.TypeFor[file](), "", nil) })
 
 // fieldsIn are those of a section. apiVersion, kind and policy say nothing of a pod.
 func fieldsIn(section reflect.Type, prefix string, index []int) []field {

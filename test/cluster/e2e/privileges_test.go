@@ -182,16 +182,24 @@ type injector struct {
 
 func newInjector(t *testing.T, rig *clustertest.Rig) *injector {
 	t.Helper()
-	ctx := clustertest.Context(t)
-	in := &injector{program: filepath.Join(releaseFolder(t), "bin", "webhook-linux-"+runtime.GOARCH)}
-	configMap, err := rig.Seed.Client.CoreV1().ConfigMaps(clustertest.WebhookNamespace).Get(ctx, clustertest.WebhookDeployment+"-config", metav1.GetOptions{})
+	return &injector{
+		program: filepath.Join(releaseFolder(t), "bin", "webhook-linux-"+runtime.GOARCH),
+		config:  injectionConfig(t, rig),
+	}
+}
+
+// injectionConfig is that of the webhook in the cluster.
+func injectionConfig(t *testing.T, rig *clustertest.Rig) map[string]any {
+	t.Helper()
+	configMap, err := rig.Seed.Client.CoreV1().ConfigMaps(clustertest.WebhookNamespace).Get(clustertest.Context(t), clustertest.WebhookDeployment+"-config", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := yaml.Unmarshal([]byte(configMap.Data["config.yaml"]), &in.config); err != nil {
+	var config map[string]any
+	if err := yaml.Unmarshal([]byte(configMap.Data["config.yaml"]), &config); err != nil {
 		t.Fatal(err)
 	}
-	return in
+	return config
 }
 
 // pod returns a labelled pod with all that it gets for a backend of iptables. The label is

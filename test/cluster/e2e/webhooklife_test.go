@@ -93,19 +93,18 @@ func TestUpgradeFromThePreviousChart(t *testing.T) {
 	n.askedFromItsStart(t, pod)
 }
 
-// tagImages gives the images of the webhook that runs the tag of the old version, too.
+// tagImages gives the images of the webhook that runs, and those that it injects, the tag
+// of the old version, too.
 func tagImages(t *testing.T, rig *clustertest.Rig) {
 	t.Helper()
 	d := rig.Seed.AwaitDeployment(t, clustertest.WebhookNamespace, clustertest.WebhookDeployment, clustertest.Available)
-	c := d.Spec.Template.Spec.Containers[0]
-	images := []string{c.Image}
-	for _, arg := range c.Args {
-		if name, value, _ := strings.Cut(arg, "="); strings.HasSuffix(name, "-image") {
-			images = append(images, value)
-		}
+	images := []string{d.Spec.Template.Spec.Containers[0].Image}
+	injected, _ := injectionConfig(t, rig)["images"].(map[string]any)
+	for _, image := range injected {
+		images = append(images, fmt.Sprint(image))
 	}
 	if len(images) != 3 {
-		t.Fatalf("the webhook names the images %q, want three", images)
+		t.Fatalf("the webhook and its configuration name the images %q, want three", images)
 	}
 	for _, image := range images {
 		name, _, _ := strings.Cut(image, "@")

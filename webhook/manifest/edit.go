@@ -12,8 +12,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/shoot-proxy/proxy-client/internal/yamltext"
 	"github.com/shoot-proxy/proxy-client/webhook"
+	"github.com/shoot-proxy/proxy-client/webhook/internal/yamltext"
 )
 
 // change is what becomes of one pod of a document.

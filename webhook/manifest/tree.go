@@ -17,7 +17,7 @@ import (
 	kubeyaml "sigs.k8s.io/yaml"
 
 	"github.com/shoot-proxy/proxy-client/internal/yamlsyntax"
-	"github.com/shoot-proxy/proxy-client/internal/yamltext"
+	"github.com/shoot-proxy/proxy-client/webhook/internal/yamltext"
 )
 
 // maxDocument is how long a document may be, and what its aliases may make of it. An

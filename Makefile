@@ -51,21 +51,29 @@ $(error DIST='$(DIST)' is not one word: write a folder without spaces, such as D
 endif
 DIRTY ?=
 
+# A target's line of help begins with its group, one of those in GROUPS.
+GROUPS := daily release rarely
+# The headings of the groups.
+HEADING_daily := While you work
+HEADING_release := For a release
+HEADING_rarely := Rarely: long runs, benchmarks, clusters to look around in
+
 .PHONY: help
-help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+help: ## daily: list the targets
+	@$(foreach group,$(GROUPS),echo '$(HEADING_$(group)):'; \
+		awk -F ':.*## $(group): ' '/^[a-z0-9-]+:.*## $(group): / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST);)
 
 .PHONY: build
-build: packages-build ## static binaries into bin/
+build: packages-build ## daily: static binaries into bin/
 	@mkdir -p bin
 	CGO_ENABLED=0 go build $(BUILD_FLAGS) -ldflags '$(LDFLAGS) -X main.version=$(VERSION)' -o bin/ ./cmd/...
 
 .PHONY: release
-release: need-root packages-images ## everything that is published, into dist/: images, binaries, chart, manifests, SBOMs, checksums; VERSION=0.1.0 REGISTRY=registry.example DIST=folder
+release: need-root packages-images ## release: everything that is published, into dist/: images, binaries, chart, manifests, SBOMs, checksums; VERSION=0.1.0 REGISTRY=registry.example DIST=folder
 	@VERSION='$(VERSION)' REGISTRY='$(REGISTRY)' DIRTY='$(DIRTY)' DIST='$(DIST)' test/release/release
 
 .PHONY: test
-test: ## everything: unit and namespace tests under the race detector, then end to end against real peers
+test: ## daily: everything: unit and namespace tests under the race detector, then end to end against real peers
 	@$(MAKE) -j2 packages-test go-test
 	REQUIRE_ROOT=$(REQUIRE_ROOT) $(call GOTESTSUM,pkgname) -race $(GO_TEST_FLAGS) ./...
 	@$(MAKE) test-egressselector
@@ -79,47 +87,47 @@ test: ## everything: unit and namespace tests under the race detector, then end 
 	@$(MAKE) test-e2e
 
 .PHONY: test-unit
-test-unit: packages-build tools ## tests that need no privileges and touch no namespace
+test-unit: packages-build tools ## daily: tests that need no privileges and touch no namespace
 	$(call GOTESTSUM,pkgname) -short -race $(GO_TEST_FLAGS) ./...
 
 .PHONY: test-netns
-test-netns: need-root packages-test tools ## only the packages with tests in network namespaces (root)
+test-netns: need-root packages-test tools ## daily: only the packages with tests in network namespaces (root)
 	REQUIRE_ROOT=1 $(call GOTESTSUM,pkgname) -race $(GO_TEST_FLAGS) $$(go list -f '{{.ImportPath}} {{.TestImports}} {{.XTestImports}}' ./... | awk '/internal\/netnstest/ {print $$1}')
 
 .PHONY: soak
-soak: need-root packages-test ## mixed traffic under random faults, every byte checked (root); DURATION=10m, SEED= repeats a run, LOGS=folder keeps logs
+soak: need-root packages-test ## rarely: mixed traffic under random faults, every byte checked (root); DURATION=10m, SEED= repeats a run, LOGS=folder keeps logs
 	@$(MAKE) go-demo
 	@test/bin/soak --duration $(DURATION) $(if $(SEED),--seed $(SEED)) $(if $(LOGS),--log-dir $(LOGS))
 
 .PHONY: bench
-bench: need-root packages-test ## every way through a proxy-server side by side, against targets (root; 15 minutes); RESULTS=folder
+bench: need-root packages-test ## rarely: every way through a proxy-server side by side, against targets (root; 15 minutes); RESULTS=folder
 	@$(MAKE) go-demo
 	@test/bin/bench --out '$(RESULTS)' $(BENCH_FLAGS)
 
 .PHONY: bench-quick
-bench-quick: ## the same in 3 minutes, coarser
+bench-quick: ## rarely: the same in 3 minutes, coarser
 	@$(MAKE) bench BENCH_FLAGS='--quick $(BENCH_FLAGS)'
 
 .PHONY: bench-isolation
-bench-isolation: need-root packages-test ## what a connection feels beside apps that read slowly or not at all (root; 15 minutes); BENCH=regexp
+bench-isolation: need-root packages-test ## rarely: what a connection feels beside apps that read slowly or not at all (root; 15 minutes); BENCH=regexp
 	@$(MAKE) go-demo
 	cd test && $(LAB_FOLDERS) go test -run '^$$' -bench '$(BENCH)' -benchtime 1x -timeout 60m $(GO_TEST_FLAGS) ./e2e
 
 .PHONY: bench-micro
-bench-micro: packages-build tools ## benchmarks of single packages, as benchstat reads them; OLD=file compares with an earlier output; BENCH=regexp
+bench-micro: packages-build tools ## rarely: benchmarks of single packages, as benchstat reads them; OLD=file compares with an earlier output; BENCH=regexp
 	@go test -run '^$$' -bench '$(BENCH)' -count $(COUNT) $(GO_TEST_FLAGS) ./... | tee bench-micro.txt | grep -v '^ok\|no test files'
 	@$(TOOLS)/benchstat $(OLD) bench-micro.txt
 
 .PHONY: fuzz
-fuzz: packages-build ## every fuzz target for FUZZTIME each (10m); FUZZ=regexp picks some
+fuzz: packages-build ## rarely: every fuzz target for FUZZTIME each (10m); FUZZ=regexp picks some
 	@FUZZTIME='$(FUZZTIME)' FUZZ='$(FUZZ)' GO_TEST_FLAGS='$(GO_TEST_FLAGS)' test/fuzz
 
 .PHONY: lint
-lint: packages-build tools ## gofumpt, go vet, staticcheck and go mod tidy over every module, actionlint over the workflow
+lint: packages-build tools ## daily: gofumpt, go vet, staticcheck and go mod tidy over every module, actionlint over the workflow
 	@test/lint $(TOOLS)
 
 .PHONY: fmt
-fmt: packages-build tools ## format every Go file as lint wants it
+fmt: packages-build tools ## daily: format every Go file as lint wants it
 	@$(TOOLS)/gofumpt -l -w .
 
 # What helm takes for the version of a cluster that it does not see; without, it is
@@ -128,21 +136,21 @@ HELM_LDFLAGS = -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 -X helm.sh/hel
 	-X helm.sh/helm/v3/pkg/lint/rules.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/lint/rules.k8sVersionMinor=36
 
 .PHONY: helm
-helm: packages-build ## the helm that the chart's tests use, into test/bin/tools-kube/
+helm: packages-build ## rarely: the helm that the chart's tests use, into test/bin/tools-kube/
 	@mkdir -p test/bin/tools-kube
 	@test -x test/bin/tools-kube/helm || echo 'building helm (a few minutes the first time)'
 	@CGO_ENABLED=0 go build -C test/helm $(BUILD_FLAGS) -ldflags '$(LDFLAGS) $(HELM_LDFLAGS)' -o ../bin/tools-kube/ tool
 
 .PHONY: chart-test
-chart-test: helm tools ## the Helm chart and the plain manifests: lint, golden files, bad values, documentation
+chart-test: helm tools ## daily: the Helm chart and the plain manifests: lint, golden files, bad values, documentation
 	cd test/helm && $(call GOTESTSUM,pkgname) $(GO_TEST_FLAGS) ./...
 
 .PHONY: test-release
-test-release: need-root packages-test packages-images tools ## two releases of a copy of this tree: the same bytes, complete, published to a registry on loopback (root)
+test-release: need-root packages-test packages-images tools ## release: two releases of a copy of this tree: the same bytes, complete, published to a registry on loopback (root)
 	cd test/release && $(call GOTESTSUM,testname) -count=1 -timeout 30m $(GO_TEST_FLAGS) ./...
 
 .PHONY: manifests
-manifests: helm ## rewrite what is made of the chart: deploy/ and the golden files
+manifests: helm ## daily: rewrite what is made of the chart: deploy/ and the golden files
 	@go test -C test/helm -count=1 -run '^(TestTemplate|TestNotes|TestHooks|TestManifestsAreUpToDate)$$' . -update
 
 # Kubernetes takes its version from how it is linked.
@@ -153,7 +161,7 @@ KUBE_LDFLAGS = $(KUBE_STAMP).gitVersion=$(KUBE_VERSION) \
 KUBE_BUILD = CGO_ENABLED=0 go build -C test/kubernetes $(BUILD_FLAGS) -ldflags '$(LDFLAGS) $(KUBE_LDFLAGS)' -o $(CURDIR)/test/bin/kube/
 
 .PHONY: kube
-kube: packages-build ## kube-apiserver and kube-controller-manager, into test/bin/kube/
+kube: packages-build ## rarely: kube-apiserver and kube-controller-manager, into test/bin/kube/
 	@mkdir -p test/bin/kube
 	@test -x test/bin/kube/kube-apiserver || echo 'building kube-apiserver and kube-controller-manager (ten minutes the first time)'
 	@$(KUBE_BUILD) $(addprefix k8s.io/kubernetes/cmd/,kube-apiserver kube-controller-manager)
@@ -171,7 +179,7 @@ CNI_PLUGINS := bridge host-local loopback portmap
 MODULE_FILES = mkdir -p test/bin/node/$(4) && install -C -m 644 "$$(go list -C test/cluster/binaries/$(1) -m -f '{{.Dir}}' $(2))"/$(3) test/bin/node/$(4)/
 
 .PHONY: cluster-binaries
-cluster-binaries: packages-cluster ## all that the test clusters run: Kubernetes into test/bin/kube/, a node's and its pods' programs into test/bin/node/
+cluster-binaries: packages-cluster ## rarely: all that the test clusters run: Kubernetes into test/bin/kube/, a node's and its pods' programs into test/bin/node/
 	@mkdir -p test/bin/kube test/bin/node/cni
 	@test -x test/bin/node/operator || echo 'building Kubernetes, containerd, CoreDNS and more (ten minutes the first time)'
 	@CGO_ENABLED=0 $(call NODE_BUILD,containerd,$(CONTAINERD_TAGS))
@@ -188,20 +196,20 @@ cluster-binaries: packages-cluster ## all that the test clusters run: Kubernetes
 	@$(call MODULE_FILES,cert-manager,github.com/cert-manager/cert-manager,deploy/crds/*.yaml,crds/cert-manager)
 
 .PHONY: cluster-up
-cluster-up: need-root cluster-program ## a seed and a shoot on this machine, which stay, with the images in dist/; tells how to come to them (root); DIST=folder
+cluster-up: need-root cluster-program ## rarely: a seed and a shoot on this machine, which stay, with the images in dist/; tells how to come to them (root); DIST=folder
 	@$(MAKE) peers
 	@$(MAKE) cluster-binaries
 	@LAB_DIST='$(abspath $(DIST))' test/bin/cluster up
 
 .PHONY: cluster-down
-cluster-down: need-root cluster-program ## remove what make cluster-up made, also after a failed or interrupted start (root)
+cluster-down: need-root cluster-program ## rarely: remove what make cluster-up made, also after a failed or interrupted start (root)
 	@test/bin/cluster down
 
 # Packages of this module start two clusters each, so one at a time. Tests in parallel
 # mostly wait for a kubelet, which has room for more than there are cores. With SEED_KUBECONFIG
 # the tests run in those of make cluster-up.
 .PHONY: e2e-cluster
-e2e-cluster: need-root packages-test ## everything in two whole clusters, with the release in dist/ (root); TESTS=regexp picks some, DIST=folder has another release
+e2e-cluster: need-root packages-test ## rarely: everything in two whole clusters, with the release in dist/ (root); TESTS=regexp picks some, DIST=folder has another release
 	@$(MAKE) tools
 	@$(MAKE) peers
 	@$(MAKE) helm
@@ -209,7 +217,7 @@ e2e-cluster: need-root packages-test ## everything in two whole clusters, with t
 	cd test/cluster && REQUIRE_ROOT=$(REQUIRE_ROOT) $(LAB_FOLDERS) LAB_DIST='$(abspath $(DIST))' $(call GOTESTSUM,testname) -p 1 -parallel 6 -count=1 -timeout 30m $(if $(TESTS),-run '$(TESTS)') $(GO_TEST_FLAGS) ./...
 
 .PHONY: test-kube
-test-kube: packages-test ## the webhook and its chart against a real kube-apiserver and etcd
+test-kube: packages-test ## rarely: the webhook and its chart against a real kube-apiserver and etcd
 	@$(MAKE) tools
 	@$(MAKE) helm
 	@$(MAKE) kube
@@ -217,46 +225,46 @@ test-kube: packages-test ## the webhook and its chart against a real kube-apiser
 	cd test/kube && REQUIRE_ROOT=$(REQUIRE_ROOT) $(LAB_FOLDERS) $(call GOTESTSUM,testname) -p 1 -count=1 -timeout 20m $(GO_TEST_FLAGS) ./...
 
 .PHONY: images
-images: need-root packages-images ## the three images for both platforms, as OCI archives in dist/images/ (root); VERSION=, REGISTRY=, DIST=folder
+images: need-root packages-images ## release: the three images for both platforms, as OCI archives in dist/images/ (root); VERSION=, REGISTRY=, DIST=folder
 	@VERSION='$(VERSION)' REGISTRY='$(REGISTRY)' IMAGES_DIST='$(DIST)/images' images/build
 
 .PHONY: images-lock
-images-lock: need-root packages-images ## pin the newest Debian packages of init-redirect, in images/packages.lock (root)
+images-lock: need-root packages-images ## release: pin the newest Debian packages of init-redirect, in images/packages.lock (root)
 	@VERSION='$(VERSION)' images/build lock
 
 .PHONY: quickstart-images
-quickstart-images: packages-build ## upstream's proxy-server and agent as images, for docs/quickstart.md, into dist/quickstart/; DIST=folder
+quickstart-images: packages-build ## release: upstream's proxy-server and agent as images, for docs/quickstart.md, into dist/quickstart/; DIST=folder
 	@$(MAKE) peers
 	@go run -C test/cluster ./cmd/quickstart-images --binaries $(CURDIR)/test/bin --manifests $(CURDIR)/docs/quickstart --out '$(abspath $(DIST))/quickstart'
 
 # They have a folder of their own: what dist/ has may be somebody's release.
 .PHONY: test-images
-test-images: need-root packages-test packages-images tools ## the images: what is in them, that a second build is the same, that they work and load (root)
+test-images: need-root packages-test packages-images tools ## release: the images: what is in them, that a second build is the same, that they work and load (root)
 	@IMAGES_DIST=test/bin/images VERSION='$(VERSION)' REGISTRY='$(REGISTRY)' images/build
 	@mkdir -p test/bin/node
 	@CGO_ENABLED=0 $(call NODE_BUILD,containerd,$(CONTAINERD_TAGS))
 	cd test/images && REQUIRE_ROOT=$(REQUIRE_ROOT) IMAGES_DIST=$(CURDIR)/test/bin/images $(call GOTESTSUM,testname) -count=1 -timeout 20m $(GO_TEST_FLAGS) ./...
 
 .PHONY: load-kind
-load-kind: ## put the images into a kind cluster; KIND_CLUSTER=name, DIST=folder
+load-kind: ## release: put the images into a kind cluster; KIND_CLUSTER=name, DIST=folder
 	@IMAGES_DIST='$(DIST)/images' KIND_CLUSTER='$(KIND_CLUSTER)' images/load kind
 
 .PHONY: load-k3s
-load-k3s: ## put the images into k3s on this machine (root); K3S='ssh NODE sudo k3s' reaches another; DIST=folder
+load-k3s: ## release: put the images into k3s on this machine (root); K3S='ssh NODE sudo k3s' reaches another; DIST=folder
 	@IMAGES_DIST='$(DIST)/images' K3S='$(K3S)' images/load k3s
 
 .PHONY: demo
-demo: need-root ## an unmodified curl and Prometheus reach a cluster through the sidecar (root); KEEP=1 leaves it standing
+demo: need-root ## daily: an unmodified curl and Prometheus reach a cluster through the sidecar (root); KEEP=1 leaves it standing
 	@$(MAKE) -j2 packages-demo go-demo
 	@test/bin/demo $(if $(filter-out 0,$(KEEP)),--keep)
 
 .PHONY: demo-down
-demo-down: packages-build ## remove what make demo KEEP=1 left standing (root)
+demo-down: packages-build ## daily: remove what make demo KEEP=1 left standing (root)
 	@CGO_ENABLED=0 go build -C test $(BUILD_FLAGS) -ldflags '$(LDFLAGS)' -o bin/ ./cmd/demo
 	@test/bin/demo down
 
 .PHONY: clean
-clean: ## remove everything that was built
+clean: ## daily: remove everything that was built
 	rm -rf bin dist test/bin
 
 # --- steps of the targets above ---

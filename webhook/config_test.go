@@ -35,7 +35,7 @@ func TestBadConfig(t *testing.T) {
 		{"bad port", header + "excludePorts: [0]\n", `--config excludePorts "0"`},
 		{"no port", header + "proxyServer: {addresses: [vpn-proxy-server]}\n", `--config proxyServer.addresses "vpn-proxy-server"`},
 		{"Unix socket", header + "proxyServer: {addresses: ['unix:///run/x.sock']}\n", `--config proxyServer.addresses "unix:///run/x.sock" is a Unix socket, which no pod can reach: write host:port`},
-		{"server in the shoot", header + "shoot: {podCIDRs: [100.64.0.0/12]}\nproxyServer: {addresses: ['100.64.0.1:8132']}\n", `--config proxyServer.addresses "100.64.0.1:8132" lies inside of shoot.podCIDRs`},
+		{"server in the shoot", header + "shoot: {podCIDRs: [100.64.0.0/12]}\nproxyServer: {addresses: ['100.64.0.1:8090']}\n", `--config proxyServer.addresses "100.64.0.1:8090" lies inside of shoot.podCIDRs`},
 		{"bad mode", header + "proxyServer: {mode: socks5}\n", `--config proxyServer.mode "socks5" is not a mode`},
 		{"bad server name", header + "proxyServer: {serverName: 'a b'}\n", `--config proxyServer.serverName "a b"`},
 		{"bad secret", header + "proxyServer: {tls: {caSecret: CA}}\n", `--config proxyServer.tls.caSecret "CA" is not a name`},

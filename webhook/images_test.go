@@ -79,7 +79,7 @@ func TestCheckImage(t *testing.T) {
 // TestOneImageOfTwoIsWarnedOf: both defaults are a release's own; one beside an image of a
 // registry is forgotten.
 func TestOneImageOfTwoIsWarnedOf(t *testing.T) {
-	const text = header + "shoot: {podCIDRs: [100.64.0.0/12]}\nproxyServer: {addresses: ['vpn:8132'], tls: {caSecret: a, clientSecret: b}}\n"
+	const text = header + "shoot: {podCIDRs: [100.64.0.0/12]}\nproxyServer: {addresses: ['vpn:8090'], tls: {caSecret: a, clientSecret: b}}\n"
 	const clientMissing = "images.proxyClient is not set beside images.initRedirect: the pod gets shoot-proxy/proxy-client:v1"
 	const redirectMissing = "images.initRedirect is not set beside images.proxyClient: the pod gets shoot-proxy/init-redirect:v1"
 	for _, tt := range []struct {

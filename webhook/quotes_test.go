@@ -53,8 +53,8 @@ func podOf(t *testing.T, text string) *corev1.Pod {
 
 // TestMissingSourcesAreAllNamed: whoever gave a file learns that it can say so too.
 func TestMissingSourcesAreAllNamed(t *testing.T) {
-	full := header + "shoot: {podCIDRs: [100.64.0.0/12]}\nproxyServer: {addresses: ['vpn:8132'], tls: {caSecret: a, clientSecret: b}}\n"
-	for _, without := range []string{"shoot: {podCIDRs: [100.64.0.0/12]}\n", "addresses: ['vpn:8132'], ", "caSecret: a, ", ", clientSecret: b"} {
+	full := header + "shoot: {podCIDRs: [100.64.0.0/12]}\nproxyServer: {addresses: ['vpn:8090'], tls: {caSecret: a, clientSecret: b}}\n"
+	for _, without := range []string{"shoot: {podCIDRs: [100.64.0.0/12]}\n", "addresses: ['vpn:8090'], ", "caSecret: a, ", ", clientSecret: b"} {
 		for policy, annotation := range map[string]bool{
 			"policy: {lockedFields: []}\n": true,
 			"policy: {lockedFields: [pod-cidrs, proxy-server, ca-secret, client-secret]}\n": false,

@@ -25,7 +25,7 @@ shoot:
   serviceCIDRs: [100.104.0.0/13]
   nodeCIDRs: [10.250.0.0/16]
 proxyServer:
-  addresses: ["vpn-proxy-server:8132"]
+  addresses: ["vpn-proxy-server:8090"]
   tls: {caSecret: ca-proxy, clientSecret: proxy-client-tls}
 `
 

@@ -8,7 +8,7 @@
 // path is internal/proxy's, the tunnel internal/dialer's, the flags
 // internal/options'.
 //
-//	proxy-client --shoot-pod-cidr 100.64.0.0/12 --proxy-server vpn-proxy-server:8132 \
+//	proxy-client --shoot-pod-cidr 100.64.0.0/12 --proxy-server vpn-proxy-server:8090 \
 //		--ca-cert ca.crt --client-cert tls.crt --client-key tls.key
 //
 // Exit codes: 0 drained after SIGTERM or SIGINT, 1 runtime failure, 2 bad

@@ -40,7 +40,7 @@ const (
 kind: InjectionConfig
 shoot: {podCIDRs: [100.64.0.0/12]}
 proxyServer:
-  addresses: ["vpn-proxy-server:8132"]
+  addresses: ["vpn-proxy-server:8090"]
   tls: {caSecret: ca-proxy, clientSecret: proxy-client-tls}
 `
 	labelled = `apiVersion: v1

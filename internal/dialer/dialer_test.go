@@ -211,9 +211,9 @@ func TestServerFailures(t *testing.T) {
 // TestServerInsideShoot: a connection to such a server would have to pass
 // through itself. To exclude it is an advice only where something of the shoot is left.
 func TestServerInsideShoot(t *testing.T) {
-	d := newDialer(t, tunnel.TLS{}, hang, tunnel.Server{Name: "proxy:8132", Network: "tcp", Address: "100.64.0.9:8132", Mode: tunnel.ModeGRPC})
+	d := newDialer(t, tunnel.TLS{}, hang, tunnel.Server{Name: "proxy:8090", Network: "tcp", Address: "100.64.0.9:8090", Mode: tunnel.ModeGRPC})
 	err := d.lookUpAll(t.Context())
-	if _, ok := errors.AsType[*InsideShootError](err); !ok || !strings.Contains(err.Error(), `--proxy-server "proxy:8132"`) {
+	if _, ok := errors.AsType[*InsideShootError](err); !ok || !strings.Contains(err.Error(), `--proxy-server "proxy:8090"`) {
 		t.Errorf("the lookup: %v, want an InsideShootError that names flag and value", err)
 	}
 	for alone, want := range map[bool]bool{false: true, true: false} {

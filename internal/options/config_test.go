@@ -58,7 +58,7 @@ func TestProxyClientDefaults(t *testing.T) {
 	want := &ProxyClientConfig{
 		CIDRs:            mustSet(t, "100.64.0.0/12,fd00:10::/48"),
 		Listen:           addresses("127.0.0.1:14001", "[::1]:14001"),
-		Servers:          []tunnel.Server{{Name: "proxy-server:8132", Network: "tcp", Address: "proxy-server:8132", Mode: tunnel.ModeAuto}},
+		Servers:          []tunnel.Server{{Name: "proxy-server:8090", Network: "tcp", Address: "proxy-server:8090", Mode: tunnel.ModeAuto}},
 		TLS:              tunnel.TLS{CAFile: "ca.crt"},
 		DialTimeout:      8 * time.Second,
 		ServerKeepalive:  5 * time.Second,
@@ -106,26 +106,26 @@ func TestProxyClientConfig(t *testing.T) {
 		{"http-connect over a Unix socket has to be said", []string{both, socket, "--mode=http-connect"}, func(c *ProxyClientConfig) {
 			c.Servers[0].Mode = tunnel.ModeHTTPConnect
 		}},
-		{"several servers of all forms", []string{both, ca, "--proxy-server=a.example.:1, [fd99::1]:65535", "--proxy-server=192.0.2.7:8132,unix:///run/s"}, func(c *ProxyClientConfig) {
+		{"several servers of all forms", []string{both, ca, "--proxy-server=a.example.:1, [fd99::1]:65535", "--proxy-server=192.0.2.7:8090,unix:///run/s"}, func(c *ProxyClientConfig) {
 			c.TLS.CAFile = "ca.crt"
 			c.Servers = []tunnel.Server{
 				{Name: "a.example.:1", Network: "tcp", Address: "a.example.:1", Mode: tunnel.ModeAuto},
 				{Name: "[fd99::1]:65535", Network: "tcp", Address: "[fd99::1]:65535", Mode: tunnel.ModeAuto},
-				{Name: "192.0.2.7:8132", Network: "tcp", Address: "192.0.2.7:8132", Mode: tunnel.ModeAuto},
+				{Name: "192.0.2.7:8090", Network: "tcp", Address: "192.0.2.7:8090", Mode: tunnel.ModeAuto},
 				{Name: "unix:///run/s", Network: "unix", Address: "/run/s", Mode: tunnel.ModeGRPC},
 			}
 		}},
-		{"a server in an excluded part of the shoot", []string{both, ca, "--proxy-server=100.64.3.4:8132", "--exclude-cidr=100.64.3.4/32", "--mode=grpc"}, func(c *ProxyClientConfig) {
+		{"a server in an excluded part of the shoot", []string{both, ca, "--proxy-server=100.64.3.4:8090", "--exclude-cidr=100.64.3.4/32", "--mode=grpc"}, func(c *ProxyClientConfig) {
 			c.TLS.CAFile = "ca.crt"
 			c.CIDRs = nil
-			c.Servers = []tunnel.Server{{Name: "100.64.3.4:8132", Network: "tcp", Address: "100.64.3.4:8132", Mode: tunnel.ModeGRPC}}
+			c.Servers = []tunnel.Server{{Name: "100.64.3.4:8090", Network: "tcp", Address: "100.64.3.4:8090", Mode: tunnel.ModeGRPC}}
 		}},
 		{"TLS files are accepted beside a Unix socket", []string{both, socket, ca, "--client-cert=client.crt", "--client-key=client.key"}, func(c *ProxyClientConfig) {
 			c.TLS = tunnel.TLS{CAFile: "ca.crt", CertFile: "client.crt", KeyFile: "client.key"}
 		}},
 		{"a CA bundle in rotation may carry an expired one", []string{both, tcp, "--ca-cert=rotation.crt", "--server-name=server.example", "--alpn-proto=istio"}, func(c *ProxyClientConfig) {
 			c.TLS = tunnel.TLS{CAFile: "rotation.crt", ServerName: "server.example", ALPN: []string{"istio"}}
-			c.Servers = []tunnel.Server{{Name: "proxy-server:8132", Network: "tcp", Address: "proxy-server:8132", Mode: tunnel.ModeAuto}}
+			c.Servers = []tunnel.Server{{Name: "proxy-server:8090", Network: "tcp", Address: "proxy-server:8090", Mode: tunnel.ModeAuto}}
 		}},
 		{"everything else", []string{
 			both, socket, "--listen-address=[::1]:1,127.0.0.1:65535", "--dial-timeout=500ms", "--half-close-timeout=2m", "--drain-timeout=1h",
@@ -296,7 +296,7 @@ func TestLogger(t *testing.T) {
 func TestCheckReadsNoTLSFiles(t *testing.T) {
 	o := NewProxyClient()
 	o.PodCIDRs = []string{"100.64.0.0/12"}
-	o.ProxyServer = []string{"vpn-proxy-server:8132"}
+	o.ProxyServer = []string{"vpn-proxy-server:8090"}
 	o.CACert, o.ClientCert, o.ClientKey = "/not/there/ca.crt", "/not/there/tls.crt", "/not/there/tls.key"
 	if err := o.Check(); err != nil {
 		t.Errorf("Check: %v", err)
@@ -304,11 +304,11 @@ func TestCheckReadsNoTLSFiles(t *testing.T) {
 	if _, err := o.Config(); !IsUsage(err) {
 		t.Errorf("Config: %v, want it to miss the files", err)
 	}
-	o.ProxyServer = []string{"100.64.0.1:8132"}
+	o.ProxyServer = []string{"100.64.0.1:8090"}
 	if err := o.Check(); !IsUsage(err) {
 		t.Errorf("Check of a server inside of the shoot: %v", err)
 	}
-	o.ProxyServer, o.CACert = []string{"vpn-proxy-server:8132"}, ""
+	o.ProxyServer, o.CACert = []string{"vpn-proxy-server:8090"}, ""
 	if err := o.Check(); !IsUsage(err) {
 		t.Errorf("Check without a CA: %v", err)
 	}

@@ -162,7 +162,7 @@ func FuzzProxyClientConfig(f *testing.F) {
 }
 
 func FuzzServer(f *testing.F) {
-	for _, seed := range []string{"a:1", "[fd00::1]:8132", "[fe80::1%eth0]:1", "unix:///run/s", "unix:x", "https://a:1", "10.0.0.1:65536", "::1:1", "[a]:1", "a.b.:1", "1:1", "\n:1"} {
+	for _, seed := range []string{"a:1", "[fd00::1]:8090", "[fe80::1%eth0]:1", "unix:///run/s", "unix:x", "https://a:1", "10.0.0.1:65536", "::1:1", "[a]:1", "a.b.:1", "1:1", "\n:1"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, value string) {

@@ -76,7 +76,7 @@ func NewProxyClient() *ProxyClient {
 func (o *ProxyClient) settings() []setting {
 	return append(o.Shared.settings(), []setting{
 		{"listen-address", (*List)(&o.ListenAddress), "loopback `addresses` where redirected connections arrive, such as 127.0.0.1:14001,[::1]:14001; comma-separated or repeated; the port is init-redirect's --proxy-port (default port 14001 on the loopback address of each family that has a shoot CIDR)"},
-		{"proxy-server", (*List)(&o.ProxyServer), "konnectivity `servers`, host:port or unix:///path each, such as vpn-proxy-server:8132; comma-separated or repeated; required unless --egress-selector-config-file is given"},
+		{"proxy-server", (*List)(&o.ProxyServer), "konnectivity `servers`, host:port or unix:///path each, such as vpn-proxy-server:8090; comma-separated or repeated; required unless --egress-selector-config-file is given"},
 		{"mode", (*textValue)(&o.Mode), "`mode` of the servers: grpc, http-connect, or auto for what each of them negotiates by ALPN; over a Unix socket auto means grpc"},
 		{"ca-cert", (*textValue)(&o.CACert), "PEM `file` with the CA certificates that servers are verified against; required for a server on TCP"},
 		{"client-cert", (*textValue)(&o.ClientCert), "PEM `file` with the client certificate shown to servers, needs --client-key"},

@@ -28,7 +28,7 @@ func (o *ProxyClient) servers() ([]server, error) {
 	default:
 		return nil, &UsageError{Flag: "--mode", Value: o.Mode, Problem: "is not a mode: write auto, grpc or http-connect"}
 	}
-	values, err := elements("--proxy-server", o.ProxyServer, "proxy-server-0:8132,proxy-server-1:8132")
+	values, err := elements("--proxy-server", o.ProxyServer, "proxy-server-0:8090,proxy-server-1:8090")
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +95,7 @@ func canonicalHost(host string) string {
 
 // How servers are written.
 const (
-	exampleServer = "vpn-proxy-server:8132"
+	exampleServer = "vpn-proxy-server:8090"
 	exampleSocket = "unix:///run/konnectivity/server.sock"
 )
 

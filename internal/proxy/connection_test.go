@@ -24,7 +24,7 @@ import (
 )
 
 func TestWhatMustNotBeDialledIsResetCountedAndLoggedOnce(t *testing.T) {
-	own := netip.MustParseAddrPort("100.64.9.9:8132")
+	own := netip.MustParseAddrPort("100.64.9.9:8090")
 	tests := []struct {
 		name        string
 		destination string // empty: the lookup fails with err

@@ -33,7 +33,7 @@ const hangGuard = 20 * time.Second
 // target is a shoot address; server the name of the fake proxy-server.
 var target = netip.MustParseAddrPort("100.64.3.7:9100")
 
-const server = "fake-server:8132"
+const server = "fake-server:8090"
 
 // shoot returns 100.64.0.0/12 and fd00:10::/64 without 100.64.0.53.
 func shoot(t *testing.T) *cidr.Set {

@@ -24,20 +24,8 @@ func TestExamplesAgreeOnAddresses(t *testing.T) {
 		"node":    {netip.MustParsePrefix("10.250.0.0/16"), netip.MustParsePrefix("fd10:250::/48")},
 	}
 	found := 0
-	walk(t, func(path string) {
-		name, err := filepath.Rel(root, path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		top, _, _ := strings.Cut(name, string(filepath.Separator))
-		if top != "README.md" && top != "docs" && top != "charts" && top != "deploy" && !strings.HasSuffix(name, "main.go") {
-			return
-		}
-		text, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, match := range exampleRange.FindAllStringSubmatch(string(text), -1) {
+	walkExamples(t, func(name, text string) {
+		for _, match := range exampleRange.FindAllStringSubmatch(text, -1) {
 			for value := range strings.SplitSeq(match[2], ",") {
 				example, err := netip.ParsePrefix(strings.Trim(value, `" `))
 				if err != nil {
@@ -54,6 +42,48 @@ func TestExamplesAgreeOnAddresses(t *testing.T) {
 	if found < 25 {
 		t.Errorf("%d ranges were found in examples, and there are more", found)
 	}
+}
+
+// exampleServer finds the port of a proxy-server in an example: of the webhook's
+// configuration, of a flag, of the balancer before a server.
+var exampleServer = regexp.MustCompile(`(?:proxy-server|konnectivity-server|192\.0\.2\.[23])[a-z0-9.-]*:([0-9]+)`)
+
+// Clients come to a proxy-server at the port that is its own default. 8132 is where other
+// systems let their agents in, and who copies that from an example speaks to the wrong side.
+func TestExamplesUseThePortForClients(t *testing.T) {
+	found := 0
+	walkExamples(t, func(name, text string) {
+		for _, match := range exampleServer.FindAllStringSubmatch(text, -1) {
+			found++
+			if match[1] != "8090" {
+				t.Errorf("%s: %s has the port %s, and clients come to 8090", name, match[0], match[1])
+			}
+		}
+	})
+	if found < 15 {
+		t.Errorf("%d proxy-servers were found in examples, and there are more", found)
+	}
+}
+
+// walkExamples visits what users read and copy from: documents, charts and manifests, and
+// the head of each program.
+func walkExamples(t *testing.T, visit func(name, text string)) {
+	t.Helper()
+	walk(t, func(path string) {
+		name, err := filepath.Rel(root, path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		top, _, _ := strings.Cut(name, string(filepath.Separator))
+		if top != "README.md" && top != "docs" && top != "charts" && top != "deploy" && !strings.HasSuffix(name, "main.go") {
+			return
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		visit(name, string(text))
+	})
 }
 
 func within(p netip.Prefix, ranges []netip.Prefix) bool {

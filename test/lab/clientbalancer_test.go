@@ -22,7 +22,7 @@ func TestTheDocumentShowsTheTestedConfigurations(t *testing.T) {
 			streams = 4096
 		}
 		text, err := kind.Configuration(lab.BalancerSettings{
-			Listen: "192.0.2.2:8132", Server: "192.0.2.3:8090", ServerName: "proxy-server.example", CA: "/certs/ca.crt",
+			Listen: "192.0.2.2:8090", Server: "192.0.2.3:8090", ServerName: "proxy-server.example", CA: "/certs/ca.crt",
 			Certificate: "/certs/balancer.pem", Key: "/certs/balancer.pem",
 			ClientCertificate: "/certs/client.pem", ClientKey: "/certs/client.pem",
 			Protocol: "http/1.1", MaxStreams: streams,

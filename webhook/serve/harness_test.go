@@ -34,7 +34,7 @@ apiVersion: config.shoot-proxy.io/v1alpha1
 kind: InjectionConfig
 shoot: {podCIDRs: [100.64.0.0/12]}
 proxyServer:
-  addresses: ["vpn-proxy-server:8132"]
+  addresses: ["vpn-proxy-server:8090"]
   tls: {caSecret: ca-proxy, clientSecret: proxy-client-tls}
 `
 

@@ -138,7 +138,7 @@ test/helm compares both.
   {{- end -}}
   {{- $port := regexReplaceAll "^0+" $text "" -}}
   {{- if or (not $host) (not (include "proxy-client.isPort" $port)) -}}
-    {{- fail (printf "%s is not host:port: write it like vpn-proxy-server:8132 or [fd00::1]:8132, with a port from 1 to 65535" $said) -}}
+    {{- fail (printf "%s is not host:port: write it like vpn-proxy-server:8090 or [fd00::1]:8090, with a port from 1 to 65535" $said) -}}
   {{- end -}}
   {{- with include "proxy-client.hostProblem" $host -}}
     {{- fail (printf "%s has a host that %s" $said .) -}}

@@ -27,7 +27,7 @@ var (
 
 // Ports of the Service konnectivity-server, for clients in the seed.
 const (
-	GRPCPort        = 8132
+	GRPCPort        = 8090
 	HTTPConnectPort = 8131
 )
 

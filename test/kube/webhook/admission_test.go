@@ -137,7 +137,7 @@ func (in *installed) testRefused(t *testing.T) {
 		"bad port":             labelled(map[string]string{"exclude-ports": "ssh"}),
 		"bad mode":             labelled(map[string]string{"mode": "carrier-pigeon"}),
 		"unknown annotation":   labelled(map[string]string{"pod-cidr": "100.64.0.0/12"}),
-		"locked":               labelled(map[string]string{"proxy-server": "elsewhere.example:8132"}),
+		"locked":               labelled(map[string]string{"proxy-server": "elsewhere.example:8090"}),
 		"ConfigMap unlisted":   labelled(map[string]string{"config": "kube-root-ca.crt"}),
 		"halves":               labelled(map[string]string{"pod-cidrs": "0.0.0.0/1,128.0.0.0/1"}),
 		"host network":         labelled(nil, func(p *corev1.Pod) { p.Spec.HostNetwork = true }),

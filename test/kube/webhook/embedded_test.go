@@ -89,7 +89,7 @@ proxy-client:
   config:
     shoot: {podCIDRs: [100.64.0.0/12]}
     proxyServer:
-      addresses: ["vpn-proxy-server:8132"]
+      addresses: ["vpn-proxy-server:8090"]
       tls: {caSecret: ca-proxy, clientSecret: proxy-client-tls}
 `,
 	} {

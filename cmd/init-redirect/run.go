@@ -119,7 +119,7 @@ func named(set *cidr.Set, err error) error {
 	var collision *redirect.CollisionError
 	if errors.As(err, &collision) {
 		if entry, ok := set.Covering(collision.Address); ok {
-			return &options.UsageError{Flag: entry.Flag, Value: entry.Value, Problem: collision.Problem(), Err: err}
+			return &options.UsageError{Flag: entry.List, Value: entry.Value, Problem: collision.Problem(), Err: err}
 		}
 	}
 	var refused *redirect.ConfigError

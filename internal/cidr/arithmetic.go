@@ -8,8 +8,8 @@ import (
 )
 
 // Aggregate returns the shortest list of prefixes that covers exactly the same
-// addresses: contained prefixes are dropped and the two halves of a prefix are
-// merged, again and again. It is sorted, IPv4 before IPv6.
+// addresses. It drops contained prefixes and merges the two halves of a prefix,
+// until neither is possible. The list is sorted, IPv4 before IPv6.
 func Aggregate(prefixes []netip.Prefix) []netip.Prefix {
 	sorted := make([]netip.Prefix, 0, len(prefixes))
 	for _, p := range prefixes {
@@ -17,9 +17,9 @@ func Aggregate(prefixes []netip.Prefix) []netip.Prefix {
 	}
 	slices.SortFunc(sorted, compare)
 
-	// Sorted by address and then by length, a prefix comes before everything
-	// that it contains, and the lower half of a prefix right before the upper.
-	// So the last of merged is all that the next one has to be compared with.
+	// Sorted by address and then by length, a prefix comes before all prefixes
+	// that it contains. The lower half of a prefix comes right before the upper.
+	// So each prefix has to be compared with the last element of merged only.
 	merged := make([]netip.Prefix, 0, len(sorted))
 	for _, p := range sorted {
 		if len(merged) > 0 && contains(merged[len(merged)-1], p) {
@@ -37,8 +37,8 @@ func Aggregate(prefixes []netip.Prefix) []netip.Prefix {
 	return merged
 }
 
-// Subtract returns what is left of from once every address of without is
-// taken away: exact, aggregated and sorted like the result of [Aggregate].
+// Subtract returns from minus each address of without. The result is exact,
+// aggregated, and sorted like that of [Aggregate].
 func Subtract(from, without []netip.Prefix) []netip.Prefix {
 	var left []netip.Prefix
 	for _, p := range Aggregate(from) {
@@ -47,9 +47,9 @@ func Subtract(from, without []netip.Prefix) []netip.Prefix {
 	return Aggregate(left)
 }
 
-// appendDifference appends what is left of p. It halves p until each part is
-// either clear of without or lies inside of one of its prefixes; only parts
-// that an exclusion cuts are halved, so each exclusion costs 128 steps at most.
+// appendDifference appends p minus without. It halves p until each part either
+// overlaps no prefix of without or lies inside one. It halves only parts that an
+// exclusion cuts, so each exclusion costs 128 steps at most.
 func appendDifference(left []netip.Prefix, p netip.Prefix, without []netip.Prefix) []netip.Prefix {
 	var cutting []netip.Prefix
 	for _, w := range without {

@@ -93,8 +93,8 @@ func TestParseKeepsWhatTheUserWrote(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []Entry{
-		{Flag: "--exclude-cidr", Value: "10.0.0.0/8", Prefix: netip.MustParsePrefix("10.0.0.0/8")},
-		{Flag: "--exclude-cidr", Value: "FD00:0::/48", Prefix: netip.MustParsePrefix("fd00::/48")},
+		{List: "--exclude-cidr", Value: "10.0.0.0/8", Prefix: netip.MustParsePrefix("10.0.0.0/8")},
+		{List: "--exclude-cidr", Value: "FD00:0::/48", Prefix: netip.MustParsePrefix("fd00::/48")},
 	}
 	if diff := cmp.Diff(want, got, comparePrefixes); diff != "" {
 		t.Errorf("a sentence about an entry would misquote the user (-want +got):\n%s", diff)
@@ -114,8 +114,6 @@ func TestNewRefusesWhatNoShootCanBe(t *testing.T) {
 	for _, tt := range []struct {
 		name, shoot, exclude, want string
 	}{
-		{"no shoot CIDR", "", "", `--shoot-pod-cidr: is not given, and neither is --shoot-service-cidr or --shoot-node-cidr: at least one has to say where the shoot is`},
-		{"only exclusions", "", "exclude=10.0.0.0/8", `--shoot-pod-cidr: is not given, and neither is --shoot-service-cidr or --shoot-node-cidr: at least one has to say where the shoot is`},
 		{"default route", "pod=0.0.0.0/0", "", `--shoot-pod-cidr "0.0.0.0/0": is 0.0.0.0/0, which is shorter than the /8 allowed for IPv4 and would capture the default route: list only the shoot's own ranges`},
 		{"IPv6 default route", "node=::/0", "", `--shoot-node-cidr "::/0": is ::/0, which is shorter than the /16 allowed for IPv6 and would capture the default route: list only the shoot's own ranges`},
 		{
@@ -159,6 +157,32 @@ func TestNewRefusesWhatNoShootCanBe(t *testing.T) {
 			_, err := New(entries(t, tt.shoot), entries(t, tt.exclude))
 			checkSentence(t, err, tt.want)
 		})
+	}
+}
+
+func TestNewNeedsAShoot(t *testing.T) {
+	for _, exclude := range []string{"", "exclude=10.0.0.0/8"} {
+		if set, err := New(nil, entries(t, exclude)); !errors.Is(err, ErrNoShoot) || set != nil {
+			t.Errorf("without a CIDR of the shoot, excluding %q: %v, error %v; want ErrNoShoot", exclude, set, err)
+		}
+	}
+}
+
+func TestEntriesAreCanonical(t *testing.T) {
+	got, err := Entries("Shoot", []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/48")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Entry{
+		{List: "Shoot", Value: "10.0.0.0/8", Prefix: netip.MustParsePrefix("10.0.0.0/8")},
+		{List: "Shoot", Value: "fd00::/48", Prefix: netip.MustParsePrefix("fd00::/48")},
+	}
+	if diff := cmp.Diff(want, got, comparePrefixes); diff != "" {
+		t.Errorf("Entries (-want +got):\n%s", diff)
+	}
+	for _, bad := range []netip.Prefix{{}, netip.MustParsePrefix("10.0.0.1/8"), netip.MustParsePrefix("fd00::1/48")} {
+		_, err := Entries("Shoot", []netip.Prefix{bad})
+		checkSentence(t, err, fmt.Sprintf("Shoot %q: is not a canonical CIDR: use netip.Prefix.Masked", bad))
 	}
 }
 

@@ -3,97 +3,114 @@
 package cidr
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
 )
 
-// Entry is one prefix as a user gave it. Flag and Value are kept for the
-// sentences that refuse it, here and wherever else it turns out to be wrong.
+// Entry is one prefix as a user gave it. List and Value are kept for the
+// sentences that refuse it, in this package and in others.
 type Entry struct {
-	// Flag is where it came from, with its dashes: "--shoot-pod-cidr".
-	Flag string
+	// List is what the caller calls the list that the entry is in.
+	List string
 	// Value is the element as it was written, without surrounding space.
 	Value string
 	// Prefix is Value parsed; it has no host bits and no zone.
 	Prefix netip.Prefix
 }
 
-// String is the entry the way a command line would have it.
+// String returns the list and the value.
 func (e Entry) String() string {
-	return fmt.Sprintf("%s %q", e.Flag, e.Value)
+	return fmt.Sprintf("%s %q", e.List, e.Value)
 }
 
-// Error is bad input: one sentence that names the flag and the value. A
-// program that meets one ends with exit code 2 and has changed nothing.
-type Error struct {
-	// Flag is the flag at fault, with its dashes.
-	Flag string
-	// Value is the offending element, empty where no value was given.
-	Value string
-	// Problem says what is wrong with it and what to write instead.
-	Problem string
-}
-
-// Error returns the sentence, without a full stop:
-//
-//	--shoot-pod-cidr "10.0.0.1/8": has host bits set: write 10.0.0.0/8
-func (e *Error) Error() string {
-	if e.Value == "" {
-		return e.Flag + ": " + e.Problem
-	}
-	return fmt.Sprintf("%s %q: %s", e.Flag, e.Value, e.Problem)
-}
-
-// Parse reads the values of one flag, one CIDR each. Space around a value is
-// ignored. An empty value, one with host bits and one that is no CIDR at all
-// are refused with an [*Error]; a prefix that only [New] can judge passes.
-func Parse(flag string, values []string) ([]Entry, error) {
-	entries := make([]Entry, 0, len(values))
-	for _, value := range values {
-		value = strings.TrimSpace(value)
-		prefix, problem := parse(value)
-		if problem != "" {
-			if value == "" {
-				// The whole list shows where the stray comma is.
-				value = strings.Join(values, ",")
-			}
-			return nil, &Error{Flag: flag, Value: value, Problem: problem}
+// Entries returns prefixes, which the caller has in that form already, as
+// entries of a list. A prefix with host bits or a zone is refused with an [*Error].
+func Entries(list string, prefixes []netip.Prefix) ([]Entry, error) {
+	entries := make([]Entry, 0, len(prefixes))
+	for _, p := range prefixes {
+		if !p.IsValid() || p != p.Masked() || p.Addr().Zone() != "" {
+			return nil, &Error{List: list, Value: p.String(), Err: errors.New("is not a canonical CIDR: use netip.Prefix.Masked")}
 		}
-		entries = append(entries, Entry{Flag: flag, Value: value, Prefix: prefix})
+		entries = append(entries, Entry{List: list, Value: p.String(), Prefix: p})
 	}
 	return entries, nil
 }
 
-// parse returns the prefix that value stands for, or what is wrong with it.
-func parse(value string) (_ netip.Prefix, problem string) {
+// Error is an entry, or a list as a whole, that cannot be used.
+type Error struct {
+	// List is what the caller calls the list at fault.
+	List string
+	// Value is the element at fault, or several with commas between them. It is
+	// empty if the list consists of one empty element.
+	Value string
+	// Err says what is wrong with it and what to write instead.
+	Err error
+}
+
+// Error returns one sentence without a full stop:
+//
+//	shoot "10.0.0.1/8": has host bits set: write 10.0.0.0/8
+func (e *Error) Error() string {
+	if e.Value == "" {
+		return fmt.Sprintf("%s: %v", e.List, e.Err)
+	}
+	return fmt.Sprintf("%s %q: %v", e.List, e.Value, e.Err)
+}
+
+// Unwrap returns what is wrong.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Parse reads the values of one list, one CIDR each. Space around a value is
+// ignored. Parse refuses an empty value, a value with host bits and a value that
+// is no CIDR with an [*Error]. Refusals that depend on all lists are made by [New].
+func Parse(list string, values []string) ([]Entry, error) {
+	entries := make([]Entry, 0, len(values))
+	for _, value := range values {
+		value = strings.TrimSpace(value)
+		prefix, err := parse(value)
+		if err != nil {
+			if value == "" {
+				// The whole list shows where the stray comma is.
+				value = strings.Join(values, ",")
+			}
+			return nil, &Error{List: list, Value: value, Err: err}
+		}
+		entries = append(entries, Entry{List: list, Value: value, Prefix: prefix})
+	}
+	return entries, nil
+}
+
+// parse returns the prefix that value stands for.
+func parse(value string) (netip.Prefix, error) {
 	if value == "" {
-		return netip.Prefix{}, "has an empty element: write CIDRs separated by single commas, such as 10.0.0.0/8,fd00::/48"
+		return netip.Prefix{}, errors.New("has an empty element: write CIDRs separated by single commas, such as 10.0.0.0/8,fd00::/48")
 	}
 	if address, err := netip.ParseAddr(value); err == nil {
 		if address.Zone() != "" {
-			return netip.Prefix{}, "has a zone, which no CIDR can have: " + anyCIDR
+			return netip.Prefix{}, errors.New("has a zone, which no CIDR can have: " + anyCIDR)
 		}
 		address = address.Unmap()
-		return netip.Prefix{}, "is an address, not a CIDR: " + instead(netip.PrefixFrom(address, address.BitLen()), " for this one address")
+		return netip.Prefix{}, errors.New("is an address, not a CIDR: " + instead(netip.PrefixFrom(address, address.BitLen()), " for this one address"))
 	}
 	prefix, err := netip.ParsePrefix(value)
 	if err != nil {
-		return netip.Prefix{}, "is not a CIDR: " + anyCIDR
+		return netip.Prefix{}, errors.New("is not a CIDR: " + anyCIDR)
 	}
 	if prefix.Addr().Is4In6() {
-		return netip.Prefix{}, "is an IPv4 range written as IPv6: " + writeAsIPv4(prefix)
+		return netip.Prefix{}, errors.New("is an IPv4 range written as IPv6: " + writeAsIPv4(prefix))
 	}
 	if masked := prefix.Masked(); masked != prefix {
-		return netip.Prefix{}, "has host bits set: " + instead(masked, "")
+		return netip.Prefix{}, errors.New("has host bits set: " + instead(masked, ""))
 	}
-	return prefix, ""
+	return prefix, nil
 }
 
-// anyCIDR is what to do about a value that does not say which CIDR is meant.
+// anyCIDR is the advice for a value that does not tell which CIDR is meant.
 const anyCIDR = "write an address and a length, such as 10.0.0.0/8 or fd00::/48"
 
-// instead advises to write p, if that is not refused too.
+// instead advises to write p, unless p would be refused too.
 func instead(p netip.Prefix, why string) string {
 	if !acceptable(p) {
 		return anyCIDR
@@ -101,8 +118,8 @@ func instead(p netip.Prefix, why string) string {
 	return fmt.Sprintf("write %s%s", p, why)
 }
 
-// writeAsIPv4 is the cure for an IPv4-mapped prefix: no packet ever carries
-// such an address, so a rule made from it would match nothing.
+// writeAsIPv4 is the advice for an IPv4-mapped prefix. No packet ever carries
+// such an address, so a rule made from the prefix would match nothing.
 func writeAsIPv4(prefix netip.Prefix) string {
 	const mapped = 96 // bits in front of the IPv4 address in ::ffff:0:0/96
 	if prefix.Bits() < mapped {

@@ -5,18 +5,20 @@ package cidr
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
-// A redirect of anything shorter is taken for a mistake: it would capture a
-// good part of the Internet, and with it what the pod needs to stay alive.
+// The least lengths of a range of the shoot. A redirect of a shorter range would
+// capture a large part of the Internet, and with it what the pod needs to stay
+// alive.
 const (
 	shortest4 = 8
 	shortest6 = 16
 )
 
-// checkLength refuses an aggregated range that is too short, naming whatever
-// entries make it up.
+// checkLength refuses an aggregated range that is too short. The error names the
+// entries that make up the range.
 func checkLength(aggregated []netip.Prefix, entries []Entry) error {
 	for _, p := range aggregated {
 		limit, family := shortest(p)
@@ -25,9 +27,9 @@ func checkLength(aggregated []netip.Prefix, entries []Entry) error {
 		}
 		parts := inside(p, entries)
 		return &Error{
-			Flag:  parts[0].Flag,
+			List:  parts[0].List,
 			Value: parts[0].Value,
-			Problem: fmt.Sprintf("%s, which is shorter than the /%d allowed for %s%s: list only the shoot's own ranges",
+			Err: fmt.Errorf("%s, which is shorter than the /%d allowed for %s%s: list only the shoot's own ranges",
 				makes(p, parts), limit, family, defaultRoute(p)),
 		}
 	}
@@ -42,13 +44,13 @@ func shortest(p netip.Prefix) (bits int, family string) {
 	return shortest4, "IPv4"
 }
 
-// acceptable reports whether p may be a range of the shoot, by itself.
+// acceptable reports whether p alone could be the shoot's CIDRs.
 func acceptable(p netip.Prefix) bool {
 	limit, _ := shortest(p)
 	return p.Bits() >= limit && checkReserved([]Entry{{Prefix: p}}) == nil
 }
 
-// makes says how the entries come to p: alone or together.
+// makes says that parts are p: one entry alone, or several together.
 func makes(p netip.Prefix, parts []Entry) string {
 	if parts[0].Prefix == p {
 		return "is " + p.String()
@@ -64,8 +66,9 @@ func defaultRoute(p netip.Prefix) string {
 	return ""
 }
 
-// reserved lists what can never be the shoot's: addresses that mean something
-// else on every host. Sources: RFC 6890 and the IANA special-purpose registries.
+// reserved returns the ranges that can never be the shoot's, since they have a
+// meaning of their own on every host. Sources: RFC 6890 and the IANA
+// special-purpose registries.
 func reserved() []struct {
 	prefix netip.Prefix
 	what   string
@@ -87,16 +90,16 @@ func reserved() []struct {
 	}
 }
 
-// checkReserved refuses entries that overlap what no shoot can own. Aggregation
-// adds no address, so the entries themselves are what is compared.
+// checkReserved refuses entries that overlap a reserved range. It compares the
+// entries before aggregation, since aggregation adds no address.
 func checkReserved(entries []Entry) error {
 	for _, e := range entries {
 		for _, r := range reserved() {
 			if e.Prefix.Overlaps(r.prefix) {
 				return &Error{
-					Flag:    e.Flag,
-					Value:   e.Value,
-					Problem: fmt.Sprintf("overlaps %s (%s), which no shoot can own: list only the shoot's own ranges", r.what, r.prefix),
+					List:  e.List,
+					Value: e.Value,
+					Err:   fmt.Errorf("overlaps %s (%s), which no shoot can own: list only the shoot's own ranges", r.what, r.prefix),
 				}
 			}
 		}
@@ -104,31 +107,25 @@ func checkReserved(entries []Entry) error {
 	return nil
 }
 
-// swallowed is the refusal of exclusions that leave nothing of the shoot. It
-// names only those exclusions that take part.
-func swallowed(shoot, exclude []Entry) error {
-	var guilty []Entry
-	for _, e := range exclude {
-		for _, s := range shoot {
-			if e.Prefix.Overlaps(s.Prefix) {
-				guilty = append(guilty, e)
-				break
-			}
-		}
-	}
-	values := make([]string, 0, len(guilty))
-	for _, e := range guilty {
+// nothingLeft is the refusal of exclusions that leave nothing of the shoot. It
+// names the exclusions that overlap the shoot, and no others.
+func nothingLeft(shoot, exclude []Entry) error {
+	overlapping := slices.DeleteFunc(slices.Clone(exclude), func(e Entry) bool {
+		return !slices.ContainsFunc(shoot, func(s Entry) bool { return s.Prefix.Overlaps(e.Prefix) })
+	})
+	values := make([]string, 0, len(overlapping))
+	for _, e := range overlapping {
 		values = append(values, e.Value)
 	}
 	return &Error{
-		Flag:    guilty[0].Flag,
-		Value:   strings.Join(values, ","),
-		Problem: fmt.Sprintf("leaves nothing of %s: exclude less, or correct the shoot's CIDRs", list(shoot)),
+		List:  overlapping[0].List,
+		Value: strings.Join(values, ","),
+		Err:   fmt.Errorf("leaves nothing of %s: exclude less, or correct the shoot's CIDRs", list(shoot)),
 	}
 }
 
-// inside returns the entries that lie in p. Where one of them is all of p the
-// others do not matter.
+// inside returns the entries that lie in p. If one of them equals p, inside
+// returns that one alone.
 func inside(p netip.Prefix, entries []Entry) []Entry {
 	var parts []Entry
 	for _, e := range entries {
@@ -142,8 +139,8 @@ func inside(p netip.Prefix, entries []Entry) []Entry {
 	return parts
 }
 
-// list names entries in a sentence, the first few of them: 256 of a /8 each
-// are a default route too, and still have to fit one line.
+// list names entries in a sentence. It names the first four and counts the others:
+// 256 entries of a /8 each are a default route too, and have to fit one line.
 func list(entries []Entry) string {
 	const most = 4
 	names := make([]string, 0, most)

@@ -3,12 +3,13 @@
 package cidr
 
 import (
+	"errors"
 	"net/netip"
 	"slices"
 )
 
-// Set is the shoot's CIDRs minus the exclusions: canonical, aggregated and
-// immutable, and so safe for concurrent use. Make one with [New]; a nil Set
+// Set is the shoot's CIDRs minus the exclusions, canonical and aggregated. It is
+// immutable, and so safe for concurrent use. Make one with [New]. A nil Set
 // contains nothing.
 type Set struct {
 	entries  []Entry        // the shoot's, as the user gave them
@@ -17,22 +18,21 @@ type Set struct {
 	left     []netip.Prefix // shoot minus excluded
 }
 
-// New makes the set of the shoot's entries minus the excluded ones. It refuses,
-// with an [*Error], all that can be known to be wrong without looking at the
-// machine, after aggregation, since two halves of the Internet are a default
-// route too:
+// ErrNoShoot is the refusal of a [Set] without an entry of the shoot.
+var ErrNoShoot = errors.New("no CIDR of the shoot is given")
+
+// New returns the set of the shoot's entries minus the excluded ones. Without an
+// entry of the shoot it returns [ErrNoShoot]. It refuses with an [*Error] what is
+// wrong on every machine. Lengths are compared after aggregation, since two
+// halves of the Internet are a default route too:
 //
-//   - no shoot entry at all
 //   - a range shorter than /8 (IPv4) or /16 (IPv6)
 //   - a range that overlaps loopback, link-local, multicast or unspecified
 //     addresses, or IPv4 written as IPv6
 //   - exclusions that leave nothing of the shoot
 func New(shoot, exclude []Entry) (*Set, error) {
 	if len(shoot) == 0 {
-		return nil, &Error{
-			Flag:    "--shoot-pod-cidr",
-			Problem: "is not given, and neither is --shoot-service-cidr or --shoot-node-cidr: at least one has to say where the shoot is",
-		}
+		return nil, ErrNoShoot
 	}
 	s := &Set{entries: slices.Clone(shoot), shoot: Aggregate(prefixes(shoot))}
 	if err := checkLength(s.shoot, shoot); err != nil {
@@ -48,13 +48,13 @@ func New(shoot, exclude []Entry) (*Set, error) {
 	}
 	s.left = Subtract(s.shoot, s.excluded)
 	if len(s.left) == 0 {
-		return nil, swallowed(shoot, exclude)
+		return nil, nothingLeft(shoot, exclude)
 	}
 	return s, nil
 }
 
-// Contains reports whether a is the shoot's: in a shoot CIDR and not excluded.
-// An IPv4 address that came as IPv6 (::ffff:10.0.0.1) counts as IPv4.
+// Contains reports whether a is in a CIDR of the shoot and not excluded. An IPv4
+// address written as IPv6 (::ffff:10.0.0.1) counts as IPv4.
 func (s *Set) Contains(a netip.Addr) bool {
 	if s == nil {
 		return false
@@ -72,8 +72,8 @@ func (s *Set) Shoot() []netip.Prefix {
 	return slices.Clone(s.shoot)
 }
 
-// Excluded returns the exclusions, aggregated and sorted, IPv4 before IPv6.
-// Those that do not touch the shoot change nothing and are left out.
+// Excluded returns the exclusions, aggregated and sorted, IPv4 before IPv6. It
+// leaves out exclusions that do not overlap the shoot, since they change nothing.
 func (s *Set) Excluded() []netip.Prefix {
 	if s == nil {
 		return nil
@@ -81,7 +81,7 @@ func (s *Set) Excluded() []netip.Prefix {
 	return slices.Clone(s.excluded)
 }
 
-// Spares reports whether something of the shoot is left if p is excluded too.
+// Spares reports whether an address of the shoot is left if p is excluded too.
 func (s *Set) Spares(p netip.Prefix) bool {
 	return s != nil && len(Subtract(s.left, []netip.Prefix{p})) > 0
 }
@@ -96,8 +96,8 @@ func (s *Set) Has6() bool {
 	return s != nil && slices.ContainsFunc(s.left, func(p netip.Prefix) bool { return p.Addr().Is6() })
 }
 
-// Covering returns the user's entry that makes Contains(a) true, the longest
-// where several do, so that a sentence can name what has to change.
+// Covering returns the entry that makes Contains(a) true, for a sentence that
+// names what has to change. If several do, it returns the longest.
 func (s *Set) Covering(a netip.Addr) (Entry, bool) {
 	if !s.Contains(a) {
 		return Entry{}, false
@@ -112,8 +112,8 @@ func (s *Set) Covering(a netip.Addr) (Entry, bool) {
 	return best, true
 }
 
-// containsAddr searches an aggregated list: at most one of its prefixes, the
-// last that begins at or before a, can contain a.
+// containsAddr searches an aggregated list. At most one of its prefixes can
+// contain a: the last that begins at or before a.
 func containsAddr(sorted []netip.Prefix, a netip.Addr) bool {
 	i, exact := slices.BinarySearchFunc(sorted, a, func(p netip.Prefix, a netip.Addr) int { return p.Addr().Compare(a) })
 	if exact {

@@ -48,7 +48,7 @@ type InsideShootError struct {
 
 // Error names the server, its address and the flag that is in the way.
 func (e *InsideShootError) Error() string {
-	sentence := fmt.Sprintf("--proxy-server %q: its address %s lies inside the shoot's %s %s; correct the CIDR", e.Server, e.Address, e.CIDR.Flag, e.CIDR.Prefix)
+	sentence := fmt.Sprintf("--proxy-server %q: its address %s lies inside the shoot's %s %s; correct the CIDR", e.Server, e.Address, e.CIDR.List, e.CIDR.Prefix)
 	if !e.Alone {
 		sentence += ", or exclude the server's address with --exclude-cidr"
 	}

@@ -292,7 +292,8 @@ func TestIsUsage(t *testing.T) {
 		{errors.New("iptables: permission denied"), false},
 		{&UsageError{Problem: "x"}, true},
 		{fmt.Errorf("start: %w", &UsageError{Problem: "x"}), true},
-		{&cidr.Error{Flag: "--exclude-cidr", Problem: "x"}, true},
+		{fromCIDR(&cidr.Error{List: "--exclude-cidr", Err: errors.New("x")}), true},
+		{fromCIDR(cidr.ErrNoShoot), true},
 	} {
 		if got := IsUsage(tt.err); got != tt.want {
 			t.Errorf("IsUsage(%v) = %v: the exit code would be wrong", tt.err, got)

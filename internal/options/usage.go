@@ -48,8 +48,7 @@ func (e *UsageError) Unwrap() error { return e.Err }
 // IsUsage reports whether err is bad input, for which the exit code is 2.
 func IsUsage(err error) bool {
 	var usage *UsageError
-	var set *cidr.Error
-	return errors.As(err, &usage) || errors.As(err, &set)
+	return errors.As(err, &usage)
 }
 
 // FlagError turns what pflag and cobra say about a command line into a
@@ -94,11 +93,18 @@ func dashed(unknown *pflag.NotExistError) string {
 	return "--" + unknown.GetSpecifiedName()
 }
 
-// fromCIDR makes a cidr.Error one of ours, so that callers meet one type.
+// fromCIDR returns a refusal of package cidr, whose lists are called by their flags,
+// as a [*UsageError].
 func fromCIDR(err error) error {
-	var bad *cidr.Error
-	if !errors.As(err, &bad) {
-		return err
+	if errors.Is(err, cidr.ErrNoShoot) {
+		return &UsageError{
+			Flag:    "--shoot-pod-cidr",
+			Problem: "is not given, and neither is --shoot-service-cidr or --shoot-node-cidr: at least one has to say where the shoot is",
+			Err:     err,
+		}
 	}
-	return &UsageError{Flag: bad.Flag, Value: bad.Value, Problem: bad.Problem, Err: err}
+	if refused, ok := errors.AsType[*cidr.Error](err); ok {
+		return &UsageError{Flag: refused.List, Value: refused.Value, Problem: refused.Err.Error(), Err: err}
+	}
+	return err
 }

@@ -160,28 +160,48 @@ func (c Config) target() (*target, error) {
 	if c.ProxyUID == 0 {
 		return nil, &ConfigError{"ProxyUID", "0", "is root, whose traffic would escape the redirect: run the proxy as a user of its own"}
 	}
-	for _, uid := range append([]uint32{c.ProxyUID}, c.ExcludeUIDs...) {
-		if uid == math.MaxUint32 {
-			return nil, &ConfigError{"ProxyUID or ExcludeUIDs", fmt.Sprint(uid), "is the kernel's mark for no user at all: give another"}
-		}
+	if c.ProxyUID == math.MaxUint32 {
+		return nil, &ConfigError{"ProxyUID", fmt.Sprint(c.ProxyUID), noUser}
+	}
+	if slices.Contains(c.ExcludeUIDs, math.MaxUint32) {
+		return nil, &ConfigError{"ExcludeUIDs", fmt.Sprint(uint32(math.MaxUint32)), noUser}
 	}
 	if slices.Contains(c.ExcludePorts, 0) {
 		return nil, &ConfigError{"ExcludePorts", "0", "is not a port anything can connect to: give one from 1 to 65535"}
 	}
-	for _, p := range slices.Concat(c.Shoot, c.Exclude) {
-		if !p.IsValid() || p != p.Masked() || p.Addr().Zone() != "" {
-			return nil, &ConfigError{"Shoot or Exclude", p.String(), "is not a canonical CIDR: use netip.Prefix.Masked"}
-		}
-	}
-	set, err := cidr.New(entries("Shoot", c.Shoot), entries("Exclude", c.Exclude))
+	set, err := c.cidrs()
 	if err != nil {
-		var refused *cidr.Error
-		if errors.As(err, &refused) {
-			return nil, &ConfigError{refused.Flag, refused.Value, refused.Problem}
-		}
 		return nil, err
 	}
 	return c.probes(set), nil
+}
+
+// noUser is what is wrong with (uid_t)-1.
+const noUser = "is the kernel's mark for no user at all: give another"
+
+// cidrs returns the set of Shoot minus Exclude. Its error is a [*ConfigError].
+func (c Config) cidrs() (*cidr.Set, error) {
+	shoot, err := cidr.Entries("Shoot", c.Shoot)
+	if err != nil {
+		return nil, fromCIDR(err)
+	}
+	exclude, err := cidr.Entries("Exclude", c.Exclude)
+	if err != nil {
+		return nil, fromCIDR(err)
+	}
+	set, err := cidr.New(shoot, exclude)
+	return set, fromCIDR(err)
+}
+
+// fromCIDR returns a refusal of package cidr as a [*ConfigError].
+func fromCIDR(err error) error {
+	if errors.Is(err, cidr.ErrNoShoot) {
+		return &ConfigError{Field: "Shoot", Problem: "is empty: give at least one CIDR of the shoot"}
+	}
+	if refused, ok := errors.AsType[*cidr.Error](err); ok {
+		return &ConfigError{Field: refused.List, Value: refused.Value, Problem: refused.Err.Error()}
+	}
+	return err
 }
 
 func (c Config) probes(set *cidr.Set) *target {
@@ -200,12 +220,4 @@ func (c Config) probes(set *cidr.Set) *target {
 		t.inside[f] = append(t.inside[f], withPort(at))
 	}
 	return t
-}
-
-func entries(field string, prefixes []netip.Prefix) []cidr.Entry {
-	all := make([]cidr.Entry, 0, len(prefixes))
-	for _, p := range prefixes {
-		all = append(all, cidr.Entry{Flag: field, Value: p.String(), Prefix: p})
-	}
-	return all
 }

@@ -12,17 +12,17 @@ import (
 	"google.golang.org/grpc/codes"
 )
 
-// head reads the headers of an answer, or the trailers that end it
+// handleHeaders processes the headers of an answer, or the trailers that end it
 // (grpc/doc/PROTOCOL-HTTP2.md, Responses).
-func (c *Conn) head(f *http2.MetaHeadersFrame) error {
+func (c *Conn) handleHeaders(f *http2.MetaHeadersFrame) error {
 	s := c.lookup(f.StreamID)
 	if s == nil {
-		return c.idle(f.StreamID, "HEADERS")
+		return c.checkOpened(f.StreamID, "HEADERS")
 	}
 	first := !s.answered
 	interim := first && isInterim(f)
 	s.answered = !interim
-	wrong := malformed(f, first, interim)
+	wrong := answerFault(f, first, interim)
 	switch {
 	case f.Truncated:
 		c.abort(s, http2.ErrCodeProtocol, failed(codes.Internal, nil, "peer header list size exceeded limit"))
@@ -30,9 +30,9 @@ func (c *Conn) head(f *http2.MetaHeadersFrame) error {
 		c.abort(s, http2.ErrCodeProtocol, failed(codes.Internal, nil, "a HEADERS frame cannot appear in the middle of a stream"))
 	case wrong != "":
 		c.abort(s, http2.ErrCodeProtocol, failed(codes.Internal, nil, "malformed answer from server: %s", wrong))
-	case interim: // 103 Early Hints and the like, which gRPC has no use for
+	case interim: // such as 103 Early Hints; gRPC does not use them
 	case first:
-		if err := judgeAnswer(f); err != nil {
+		if err := checkAnswer(f); err != nil {
 			c.abort(s, http2.ErrCodeProtocol, err)
 			return nil
 		}
@@ -46,27 +46,27 @@ func (c *Conn) head(f *http2.MetaHeadersFrame) error {
 			c.abort(s, http2.ErrCodeProtocol, s.body.mismatch())
 			return nil
 		}
-		c.ended(s, verdict(f))
+		c.endInOrder(s, trailersStatus(f))
 	}
 	return nil
 }
 
-// judgeAnswer says what is wrong with the headers of an answer.
-func judgeAnswer(f *http2.MetaHeadersFrame) error {
+// checkAnswer returns what is wrong with the headers of an answer, or nil.
+func checkAnswer(f *http2.MetaHeadersFrame) error {
 	code, kind := f.PseudoValue("status"), value(f, "content-type")
 	rest, isGRPC := strings.CutPrefix(strings.ToLower(kind), "application/grpc")
 	if isGRPC = isGRPC && (rest == "" || strings.ContainsAny(rest[:1], "+;")); isGRPC && code == "200" {
 		return nil
 	}
 	if _, ok := trailer(f, "grpc-status"); ok && isGRPC && f.StreamEnded() {
-		return nil // verdict says more
+		return nil // trailersStatus says more
 	}
-	return failed(codeOf(code), ErrNotGRPC, "unexpected answer from server: HTTP status %.20q, content-type %.100q", code, kind)
+	return failed(codeOfHTTP(code), ErrNotGRPC, "unexpected answer from server: HTTP status %.20q, content-type %.100q", code, kind)
 }
 
-// codeOf is what an HTTP status stands for where there is no status of gRPC's
-// (grpc/doc/http-grpc-status-mapping.md).
-func codeOf(status string) codes.Code {
+// codeOfHTTP returns the gRPC code for an HTTP status, for an answer without
+// grpc-status (grpc/doc/http-grpc-status-mapping.md).
+func codeOfHTTP(status string) codes.Code {
 	switch status {
 	case "400":
 		return codes.Internal
@@ -83,8 +83,9 @@ func codeOf(status string) codes.Code {
 	}
 }
 
-// verdict is what the trailers say: io.EOF where all is well.
-func verdict(f *http2.MetaHeadersFrame) error {
+// trailersStatus returns the gRPC status in the trailers as an error. It is io.EOF if
+// the status is OK.
+func trailersStatus(f *http2.MetaHeadersFrame) error {
 	text, ok := trailer(f, "grpc-status")
 	if !ok {
 		return failed(codes.Internal, nil, "server closed the stream without sending grpc-status")
@@ -96,14 +97,14 @@ func verdict(f *http2.MetaHeadersFrame) error {
 	if codes.Code(code) == codes.OK {
 		return io.EOF
 	}
-	if code > uint64(codes.Unauthenticated) { // the last; others are Unknown, not labels of metrics
+	if code > uint64(codes.Unauthenticated) { // the highest code; all above become Unknown, so that metrics get no unknown labels
 		return failed(codes.Unknown, nil, "grpc-status %d: %s", code, decodeMessage(value(f, "grpc-message")))
 	}
 	return failed(codes.Code(code), nil, "%s", decodeMessage(value(f, "grpc-message")))
 }
 
-// decodeMessage undoes the percent-encoding of grpc-message. What is not encoded
-// properly stays as it is.
+// decodeMessage decodes the percent-encoding of grpc-message. It returns a badly
+// encoded s unchanged.
 func decodeMessage(s string) string {
 	if decoded, err := url.PathUnescape(s); err == nil {
 		return decoded

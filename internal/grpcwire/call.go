@@ -4,13 +4,13 @@ package grpcwire
 
 import "context"
 
-// Call calls the method at path without a message, and returns how the server has
-// ended the call: a status of gRPC's, or io.EOF where that is OK. If ctx ends first,
+// Call calls the method at path without sending a message. It returns how the server
+// has ended the call: a gRPC status, or io.EOF if the status is OK. If ctx ends first,
 // Call cancels the call and returns the cause. Messages of the server are dropped.
 func (c *Conn) Call(ctx context.Context, path string) error {
 	end := make(callEnd, 1)
-	// A server that answers before it has heard that no message comes would have its
-	// stream reset.
+	// The headers already end our side. Otherwise a server that answers before it gets
+	// our END_STREAM would see a reset.
 	s, err := c.open(path, end, true)
 	if err != nil {
 		return err
@@ -27,7 +27,7 @@ func (c *Conn) Call(ctx context.Context, path string) error {
 	}
 }
 
-// callEnd is the handler of a Call: it takes the end.
+// callEnd is the Handler of a Call. It delivers the end.
 type callEnd chan error
 
 // Message implements Handler.

@@ -19,8 +19,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
 
-// TestCall: what grpc-go's server says of methods and services that it has, and of
-// those that it has not.
+// TestCall: Call returns the status of grpc-go's server, for methods and services that
+// the server has and for others.
 func TestCall(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
@@ -75,8 +75,8 @@ func TestCall(t *testing.T) {
 	}
 }
 
-// TestCallAnswers: what is no gRPC can be told from what is, and HTTP's status
-// counts.
+// TestCallAnswers: the error distinguishes an answer that is not gRPC. The HTTP status
+// sets its code.
 func TestCallAnswers(t *testing.T) {
 	for _, tc := range []struct {
 		status, kind string
@@ -101,7 +101,7 @@ func TestCallAnswers(t *testing.T) {
 		if !head.StreamEnded() {
 			t.Error("the headers do not end the stream: a server that answers at once has it reset")
 		}
-		p.headers(head.StreamID, true, ":status", tc.status, "content-type", tc.kind)
+		p.sendHeaders(head.StreamID, true, ":status", tc.status, "content-type", tc.kind)
 		err := <-end
 		if got := status.Code(err); got != tc.code || errors.Is(err, ErrNotGRPC) != tc.notGRPC {
 			t.Errorf("HTTP status %s, %q: %s (%v), want %s, and not gRPC: %v", tc.status, tc.kind, got, err, tc.code, tc.notGRPC)
@@ -109,7 +109,7 @@ func TestCallAnswers(t *testing.T) {
 	}
 }
 
-// TestHTTP1: an answer of another protocol is told from garbage.
+// TestHTTP1: an HTTP/1.x answer is distinguished from garbage.
 func TestHTTP1(t *testing.T) {
 	for answer, want := range map[string]bool{
 		"HTTP/1.1 400 Bad Request\r\n\r\n":    true,

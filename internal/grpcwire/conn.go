@@ -18,152 +18,154 @@ import (
 )
 
 const (
-	// readBuffer is how many bytes of frames are read at once.
-	readBuffer = 64 << 10
-	// maxFrame is the longest frame that the server may send: the value that
-	// holds where no other is said (RFC 9113, section 6.5.2).
-	maxFrame = 16 << 10
-	// initialWindow is what a window has before anybody has said anything
-	// (RFC 9113, section 6.9.2), and maxWindow what it may have at most.
-	initialWindow = 64<<10 - 1
-	maxWindow     = 1<<31 - 1
-	// lastStreamID is the last stream that a connection can carry.
+	// readBufferBytes is the size of the buffer from which frames are read.
+	readBufferBytes = 64 << 10
+	// maxFrameBytes is the longest frame that the server may send. It is the default of
+	// HTTP/2 (RFC 9113, section 6.5.2).
+	maxFrameBytes = 16 << 10
+	// initialWindowBytes is the size of a window before any setting or window update
+	// (RFC 9113, section 6.9.2). maxWindowBytes is the largest size of a window.
+	initialWindowBytes = 64<<10 - 1
+	maxWindowBytes     = 1<<31 - 1
+	// lastStreamID is the highest stream number that a connection can carry.
 	lastStreamID = 1<<31 - 1
-	// reserveStreams are the last streams, for callers that have chosen the
-	// connection before they can know that it takes no more.
-	reserveStreams = 1000
+	// reservedStreams is how many streams are left when Draining is called because the
+	// numbers run out. Callers that have already chosen the connection use them.
+	reservedStreams = 1000
 )
 
-// Config is what a Conn needs to know. All fields but MaxFirst and the last two are
-// required.
+// Config configures a Conn. All fields are required except MaxFirst, FirstStreamID,
+// Draining and LimitRaised.
 type Config struct {
-	Scheme    string // https, or http where there is no TLS
-	Authority string // the host that is asked for
-	Path      string // of the method: /package.Service/Method
+	Scheme    string // https, or http without TLS
+	Authority string // the server's host, sent as :authority
+	Path      string // the method: /package.Service/Method
 	UserAgent string
 
-	StreamWindow     int    // bytes that the server may send on a stream ahead of Stream.Taken
-	ConnectionWindow int    // bytes on their way at most
-	MaxMessage       int    // bytes that a message has at most
-	MaxFirst         int    // bytes that the first message of a stream has at most; 0 stands for MaxMessage
-	MaxHeaders       uint32 // bytes that the headers of an answer have at most, as RFC 9113, section 6.5.2, counts them
+	StreamWindow     int    // maximum bytes that the server may send on a stream before Stream.Taken returns them
+	ConnectionWindow int    // maximum bytes in flight on all streams
+	MaxMessage       int    // maximum bytes of a message
+	MaxFirst         int    // maximum bytes of the first message of a stream; 0 means MaxMessage
+	MaxHeaders       uint32 // maximum bytes of an answer's headers, counted as in RFC 9113, section 6.5.2
 
-	// FirstStream is the odd number of the first stream; 0 stands for 1. Only tests
-	// need another.
-	FirstStream uint32
+	// FirstStreamID is the odd number of the first stream. 0 means 1. Only tests set
+	// another.
+	FirstStreamID uint32
 
-	// Draining is called once when the connection takes no more streams, or will
-	// soon take none: from Run, or from Open. It must not wait.
+	// Draining is called once, when the connection takes no more streams or soon will
+	// not. Run or Open calls it. It must not wait.
 	Draining func()
-	// Grown is called from Run when the server allows more streams at once than before.
-	// It must not wait.
-	Grown func()
+	// LimitRaised is called from Run when the server raises its limit of concurrent
+	// streams. It must not wait.
+	LimitRaised func()
 }
 
-// Handler is who a stream belongs to. Its methods are called from Run, one at a
-// time, and must neither wait nor call Run's Conn.Close and wait for Run.
+// Handler receives the events of one stream. Run calls its methods, one at a time. They
+// must not wait. They may call Conn.Close, but must not then wait for Run.
 type Handler interface {
-	// Message is called with each message of the server, which is valid until it
-	// returns. It costs Cost of its window, to be given back by Stream.Taken.
+	// Message is called with each message of the server. p is valid until Message
+	// returns. The message uses Cost(len(p)) bytes of the stream's window, until
+	// Stream.Taken returns them.
 	Message(p []byte)
-	// Arrived is called behind one or more calls of Message, when nothing more is
-	// there that could be read without waiting.
+	// Arrived is called after one or more calls of Message, when no more can be read
+	// without waiting.
 	Arrived()
-	// End is called when the server, or the connection, has ended the stream, and
-	// not after Cancel. It is io.EOF where the server's status is OK, else a status
-	// of gRPC's.
+	// End is called when the server or the connection has ended the stream. It is not
+	// called after Cancel. err is io.EOF if the server's status is OK, else a gRPC
+	// status.
 	End(err error)
 }
 
-// Holder is a Handler that counts what the connection holds for its stream.
-type Holder interface {
-	// Holds says that so many bytes more are held of a message of which not all is
-	// here, or fewer where by is negative. It is called from Run, and must not wait.
-	Holds(by int)
+// BufferCounter is a Handler that counts the bytes that the connection buffers for its
+// stream.
+type BufferCounter interface {
+	// AddBuffered reports that the buffer for an incomplete message grew by that many
+	// bytes, or shrank if by is negative. Run calls it. It must not wait.
+	AddBuffered(by int)
 }
 
-// Conn is one HTTP/2 connection. Its methods may be called from anywhere.
+// Conn is one HTTP/2 connection. All its methods may be called concurrently.
 type Conn struct {
-	cfg   Config
-	conn  net.Conn
-	under *Socket // below conn, or nil
-	sink  sink
-	ready chan struct{} // closed when the server's settings are here, or Run has ended
+	cfg    Config
+	conn   net.Conn
+	socket *Socket // below conn, or nil
+	sink   sink
+	ready  chan struct{} // closed when the server's settings have arrived, or Run has ended
 
-	// Of Run alone:
-	in         *bufio.Reader
-	framer     *http2.Framer // only reads
-	decoder    *hpack.Decoder
-	latest     *Stream   // that got something
-	fresh      []*Stream // that got something since they were last woken
-	window     int       // bytes that the server may send on all streams
-	unreturned int       // of those that came
-	lastID     uint32    // of the last GOAWAY
-	farewell   string    // what it gave as a reason
-	spare      []byte    // for a message that came in pieces
+	// Used only by Run:
+	in              *bufio.Reader
+	framer          *http2.Framer // only reads
+	decoder         *hpack.Decoder
+	lastLookup      *Stream   // what lookup found last
+	arrivals        []*Stream // have received something since Arrived was last called
+	recvWindow      int       // bytes that the server may still send on all streams
+	unreturnedBytes int       // received bytes that are not returned to the window yet
+	goAwayLastID    uint32    // last stream ID of the latest GOAWAY
+	goAwayReason    string    // error code and text of that GOAWAY
+	spareBuffer     []byte    // for the pieces of a message
 
-	table   sync.Mutex
-	streams map[uint32]*Stream
+	streamsMutex sync.Mutex
+	streams      map[uint32]*Stream
 
-	heard atomic.Bool // the server's settings are here
+	gotSettings atomic.Bool // the server's settings have arrived
 
-	told sync.Once // that there are no more streams
+	drainingOnce sync.Once // for calling Config.Draining
 
-	mu       sync.Mutex
-	err      error // why nothing can be sent any more
-	draining bool
-	nextID   uint32
-	most     uint32 // streams at once
-	out      []byte // frames that nobody has begun to write
-	back     []byte // a buffer for out, while what was in it is written
-	answers  int    // frames in out that the server has asked for
-	writing  bool   // somebody writes; the others leave their frames in out
-	left     bool   // and it is flushLoop
-	mute     bool   // nothing could be written
-	flusher  sync.Cond
-	written  sync.Cond // writing has become false, or left true, or the connection has ended
-	waiting  []*Stream // for room, or for the connection's window
-	turn     *Stream   // was the first of them, and goes ahead of all others
-	peer     peer
-	encoder  *hpack.Encoder // into block
-	block    bytes.Buffer
+	mu            sync.Mutex
+	err           error // why nothing can be sent any more
+	draining      bool
+	nextID        uint32
+	maxStreams    uint32 // concurrent streams that the server allows
+	out           []byte // frames that no goroutine has begun to write
+	spareOut      []byte // becomes out while the previous out is written
+	queuedAnswers int    // frames in out that answer the server's SETTINGS and PING
+	writing       bool   // a goroutine is writing; the others only append to out
+	handedOff     bool   // the writing goroutine is flushLoop
+	writeFailed   bool   // a write has failed
+	flushLoopCond sync.Cond
+	writeDone     sync.Cond // writing became false, handedOff became true, or the connection ended
+	waitQueue     []*Stream // streams that wait for space in out, or for the connection's window
+	nextSender    *Stream   // was the first in waitQueue, and sends before all others
+	peer          peer
+	encoder       *hpack.Encoder // writes to block
+	block         bytes.Buffer
 }
 
-// peer is what the server allows.
+// peer holds what the server allows.
 type peer struct {
 	window       int // bytes on all streams
 	streamWindow int // bytes on a new stream
 	frame        int // bytes in one frame
 }
 
-// New returns a client on conn, on which nothing was said but what belongs to
-// TLS. socket is what conn reads from and writes to, which may be conn itself. Where
-// it is nil, a goroutine writes.
+// New returns a client that speaks HTTP/2 on conn. On conn only the TLS handshake may
+// have taken place. socket is the connection below TLS, or conn itself without TLS. If
+// socket is nil, flushLoop does all writing.
 func New(conn net.Conn, socket *Socket, cfg Config) *Conn {
 	c := &Conn{
 		cfg: cfg, conn: conn, ready: make(chan struct{}), streams: map[uint32]*Stream{},
-		window: cfg.ConnectionWindow, nextID: max(1, cfg.FirstStream), most: maxWindow,
-		peer: peer{window: initialWindow, streamWindow: initialWindow, frame: maxFrame}, lastID: lastStreamID,
+		recvWindow: cfg.ConnectionWindow, nextID: max(1, cfg.FirstStreamID), maxStreams: maxWindowBytes,
+		peer: peer{window: initialWindowBytes, streamWindow: initialWindowBytes, frame: maxFrameBytes}, goAwayLastID: lastStreamID,
 	}
-	c.flusher.L, c.written.L = &c.mu, &c.mu
+	c.flushLoopCond.L, c.writeDone.L = &c.mu, &c.mu
 	c.encoder = hpack.NewEncoder(&c.block)
 	c.sink = &waitingSink{conn: conn}
 	if socket != nil {
-		socket.before = c.wake
-		c.sink, c.under = socketSink{conn, socket}, socket
+		socket.beforeRead = c.beforeRead
+		c.sink, c.socket = socketSink{conn, socket}, socket
 	}
-	c.in = bufio.NewReaderSize((*source)(c), readBuffer)
+	c.in = bufio.NewReaderSize((*source)(c), readBufferBytes)
 	c.framer = http2.NewFramer(nil, c.in)
 	c.framer.SetReuseFrames()
-	c.framer.SetMaxReadFrameSize(maxFrame)
+	c.framer.SetMaxReadFrameSize(maxFrameBytes)
 	c.decoder = hpack.NewDecoder(4096, nil)
 	c.decoder.SetMaxStringLength(int(cfg.MaxHeaders))
 	c.out = appendPreface(c.out, cfg)
 	return c
 }
 
-// Run reads until the connection ends, and returns when all that belongs to it
-// has. It must be called once.
+// Run reads until the connection ends. It returns when all goroutines and streams of
+// the connection have ended. It must be called once.
 func (c *Conn) Run() {
 	var flushing sync.WaitGroup
 	flushing.Go(c.flushLoop)
@@ -171,7 +173,7 @@ func (c *Conn) Run() {
 	c.flush()
 	c.mu.Unlock()
 	err := c.read()
-	c.wake()
+	c.beforeRead()
 	c.drain()
 	streams := c.fail(err)
 	_ = c.conn.Close()
@@ -186,12 +188,12 @@ func (c *Conn) Run() {
 	flushing.Wait()
 }
 
-// Ready waits until the server has answered. Where it has not when ctx ends, the
-// connection is closed.
+// Ready waits for the server's settings. If ctx ends first, Ready closes the
+// connection.
 func (c *Conn) Ready(ctx context.Context) error {
 	select {
 	case <-c.ready:
-		if !c.heard.Load() {
+		if !c.gotSettings.Load() {
 			return c.Err()
 		}
 		return nil
@@ -208,29 +210,29 @@ func (c *Conn) Err() error {
 	return c.err
 }
 
-// Open opens a stream, of which the server hears with the first Send.
+// Open opens a stream. The server learns of it with the first Send.
 func (c *Conn) Open(h Handler) (*Stream, error) { return c.open(c.cfg.Path, h, false) }
 
-// open is Open for the method at path. If nothing will be sent, the headers end our side
-// of the stream.
-func (c *Conn) open(path string, h Handler, nothing bool) (*Stream, error) {
-	s, err := c.begin(path, h, nothing)
-	if err == nil && s.id >= lastStreamID-2*reserveStreams {
-		c.tell()
+// open opens a stream for the method at path. If noMessages is set, the headers end our
+// side of the stream.
+func (c *Conn) open(path string, h Handler, noMessages bool) (*Stream, error) {
+	s, err := c.newStream(path, h, noMessages)
+	if err == nil && s.id >= lastStreamID-2*reservedStreams {
+		c.notifyDraining()
 	}
 	return s, err
 }
 
-func (c *Conn) begin(path string, h Handler, nothing bool) (*Stream, error) {
-	s := &Stream{conn: c, handler: h, window: c.cfg.StreamWindow, eager: true, closed: nothing}
+func (c *Conn) newStream(path string, h Handler, noMessages bool) (*Stream, error) {
+	s := &Stream{conn: c, handler: h, recvWindow: c.cfg.StreamWindow, awaited: true, closed: noMessages}
 	flags := http2.FlagHeadersEndHeaders
-	if nothing {
+	if noMessages {
 		flags |= http2.FlagHeadersEndStream
 	}
-	s.holder, _ = h.(Holder)
+	s.bufferCounter, _ = h.(BufferCounter)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.hear()
+	c.checkQueued()
 	switch {
 	case c.err != nil:
 		return nil, c.err
@@ -240,11 +242,11 @@ func (c *Conn) begin(path string, h Handler, nothing bool) (*Stream, error) {
 		return nil, failed(codes.ResourceExhausted, ErrUsedUp, "%v: it has carried as many as there can be", ErrUsedUp)
 	}
 	s.changed.L = &c.mu
-	s.allowed = c.peer.streamWindow
-	c.table.Lock()
-	defer c.table.Unlock()
-	if uint32(len(c.streams)) >= c.most {
-		return nil, failed(codes.ResourceExhausted, ErrFull, "%v: the server allows %d at once", ErrFull, c.most)
+	s.sendWindow = c.peer.streamWindow
+	c.streamsMutex.Lock()
+	defer c.streamsMutex.Unlock()
+	if uint32(len(c.streams)) >= c.maxStreams {
+		return nil, failed(codes.ResourceExhausted, ErrFull, "%v: the server allows %d at once", ErrFull, c.maxStreams)
 	}
 	s.id = c.nextID
 	c.nextID += 2
@@ -256,8 +258,8 @@ func (c *Conn) begin(path string, h Handler, nothing bool) (*Stream, error) {
 	return s, nil
 }
 
-// encodeHeaders puts the headers of a request for path into c.block. The caller
-// holds mu.
+// encodeHeaders writes the headers of a request for path to c.block. The caller holds
+// mu.
 func (c *Conn) encodeHeaders(path string) {
 	for _, f := range [...]hpack.HeaderField{
 		{Name: ":method", Value: "POST"},
@@ -268,64 +270,64 @@ func (c *Conn) encodeHeaders(path string) {
 		{Name: "user-agent", Value: c.cfg.UserAgent},
 		{Name: "te", Value: "trailers"},
 	} {
-		_ = c.encoder.WriteField(f) // into memory
+		_ = c.encoder.WriteField(f) // cannot fail: it writes to memory
 	}
 }
 
 // Streams returns how many streams are open.
 func (c *Conn) Streams() int {
-	c.table.Lock()
-	defer c.table.Unlock()
+	c.streamsMutex.Lock()
+	defer c.streamsMutex.Unlock()
 	return len(c.streams)
 }
 
-// Limit returns how many streams the server allows at once.
+// Limit returns how many concurrent streams the server allows.
 func (c *Conn) Limit() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return int(min(c.most, maxWindow))
+	return int(min(c.maxStreams, maxWindowBytes))
 }
 
-// Close ends the connection and all its streams. It does not wait: Run returns
-// soon after.
+// Close ends the connection and all its streams. It does not wait for Run, which
+// returns soon after.
 func (c *Conn) Close() error {
 	c.mu.Lock()
-	c.sayGoodbye(http2.ErrCodeNo)
+	c.sendGoAway(http2.ErrCodeNo)
 	c.stop(failed(codes.Canceled, ErrClosed, "%v", ErrClosed))
 	c.mu.Unlock()
 	return c.conn.Close()
 }
 
-// stop lets nothing more be sent, for err. The caller holds mu.
+// stop makes every further send fail with err. The caller holds mu.
 func (c *Conn) stop(err error) {
 	if c.err != nil {
 		return
 	}
 	c.err = err
-	c.flusher.Signal()
-	c.written.Broadcast()
-	c.table.Lock()
-	defer c.table.Unlock()
+	c.flushLoopCond.Signal()
+	c.writeDone.Broadcast()
+	c.streamsMutex.Lock()
+	defer c.streamsMutex.Unlock()
 	for _, s := range c.streams {
 		s.changed.Broadcast()
 	}
 }
 
-// fail stops the connection after its end, and returns the streams that it
-// carried.
+// fail stops the connection after Run's reading ended with err, and returns the open
+// streams.
 func (c *Conn) fail(err error) []*Stream {
 	c.mu.Lock()
 	if code, ok := errors.AsType[http2.ConnectionError](err); ok {
-		c.sayGoodbye(http2.ErrCode(code))
+		c.sendGoAway(http2.ErrCode(code))
 	}
 	why := failed(codes.Unavailable, err, "error reading from server: %v", err)
 	c.stop(why)
-	if c.mute && !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(c.err, errDeaf) {
-		c.err = why // says more than that nothing could be written
+	if c.writeFailed && !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(c.err, errNotReading) {
+		c.err = why // the reading error says more than the writing error
 	}
 	c.mu.Unlock()
-	c.table.Lock()
-	defer c.table.Unlock()
+	c.streamsMutex.Lock()
+	defer c.streamsMutex.Unlock()
 	streams := make([]*Stream, 0, len(c.streams))
 	for _, s := range c.streams {
 		streams = append(streams, s)
@@ -333,43 +335,43 @@ func (c *Conn) fail(err error) []*Stream {
 	return streams
 }
 
-// drain is called by Run when no more streams can be opened.
+// drain refuses further streams, and calls Config.Draining.
 func (c *Conn) drain() {
 	c.mu.Lock()
 	c.draining = true
 	c.mu.Unlock()
-	c.tell()
+	c.notifyDraining()
 }
 
-// tell calls Draining, once.
-func (c *Conn) tell() {
-	c.told.Do(func() {
+// notifyDraining calls Config.Draining, once.
+func (c *Conn) notifyDraining() {
+	c.drainingOnce.Do(func() {
 		if c.cfg.Draining != nil {
 			c.cfg.Draining()
 		}
 	})
 }
 
-// lookup returns the open stream with an id, or nil.
+// lookup returns the open stream with this ID, or nil.
 func (c *Conn) lookup(id uint32) *Stream {
-	if s := c.latest; s != nil && s.id == id && !s.over.Load() {
+	if s := c.lastLookup; s != nil && s.id == id && !s.removed.Load() {
 		return s
 	}
-	c.table.Lock()
-	defer c.table.Unlock()
+	c.streamsMutex.Lock()
+	defer c.streamsMutex.Unlock()
 	s := c.streams[id]
-	c.latest = s
+	c.lastLookup = s
 	return s
 }
 
-// remove takes s out of the table, and reports whether it was there.
+// remove takes s out of streams, and reports whether it was there.
 func (c *Conn) remove(s *Stream) bool {
-	c.table.Lock()
-	defer c.table.Unlock()
+	c.streamsMutex.Lock()
+	defer c.streamsMutex.Unlock()
 	if c.streams[s.id] != s {
 		return false
 	}
 	delete(c.streams, s.id)
-	s.over.Store(true)
+	s.removed.Store(true)
 	return true
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
 
-// TestPing: pings are answered at once, with what was in them.
+// TestPing: pings are answered at once, with their own payload.
 func TestPing(t *testing.T) {
 	p := dialPeer(t, testConfig())
 	for i := range byte(3) {
@@ -25,11 +25,11 @@ func TestPing(t *testing.T) {
 			t.Errorf("a ping is answered with %v", f)
 		}
 	}
-	must(t, p.WritePing(true, [8]byte{9})) // of nothing
-	p.lives()
+	must(t, p.WritePing(true, [8]byte{9})) // acknowledges no ping
+	p.wantAlive()
 }
 
-// TestReady: a connection is ready when the server has sent its settings, not
+// TestReady: a connection is ready when the server has sent its settings, and not
 // before.
 func TestReady(t *testing.T) {
 	p := silentPeer(t, testConfig())
@@ -44,15 +44,15 @@ func TestReady(t *testing.T) {
 	}
 }
 
-// TestGoAway: a connection that the server is about to end takes no more streams;
-// those that it serves go on.
+// TestGoAway: after GOAWAY a connection takes no more streams. The streams that the
+// server still serves continue.
 func TestGoAway(t *testing.T) {
 	p := dialPeer(t, testConfig())
 	s, h := p.open()
 	beyond, beyondTold := p.open()
-	must(t, p.WriteGoAway(1<<31-1, http2.ErrCodeNo, nil)) // how grpc-go begins
+	must(t, p.WriteGoAway(1<<31-1, http2.ErrCodeNo, nil)) // grpc-go's first GOAWAY of a graceful stop
 	waittest.Await(t, p.draining, "Draining")
-	if _, err := p.c.Open(newTold()); !errors.Is(err, ErrUnprocessed) {
+	if _, err := p.c.Open(newRecorder()); !errors.Is(err, ErrUnprocessed) {
 		t.Errorf("Open after GOAWAY: %v, want ErrUnprocessed", err)
 	}
 	must(t, p.WriteGoAway(s.id, http2.ErrCodeNo, nil))
@@ -75,21 +75,21 @@ func TestFull(t *testing.T) {
 	p := dialPeer(t, testConfig(), http2.Setting{ID: http2.SettingMaxConcurrentStreams, Val: 2})
 	a, _ := p.open()
 	p.open()
-	if _, err := p.c.Open(newTold()); !errors.Is(err, ErrFull) {
+	if _, err := p.c.Open(newRecorder()); !errors.Is(err, ErrFull) {
 		t.Errorf("the third stream of two: %v, want ErrFull", err)
 	}
 	a.Cancel()
 	p.wantReset(a.id, http2.ErrCodeCancel)
-	p.lives()
+	p.wantAlive()
 }
 
-// TestUsedUp: a connection takes as many streams as there are numbers for, says
-// ahead of the last one that it will take no more, and its streams live on.
+// TestUsedUp: a connection takes as many streams as there are numbers. It calls
+// Draining before the last one. Its streams continue.
 func TestUsedUp(t *testing.T) {
 	p := dialPeer(t, testConfig())
 	old, told := p.open()
 	p.c.mu.Lock()
-	p.c.nextID = lastStreamID - 2*reserveStreams - 2
+	p.c.nextID = lastStreamID - 2*reservedStreams - 2
 	p.c.mu.Unlock()
 	p.open()
 	select {
@@ -107,7 +107,7 @@ func TestUsedUp(t *testing.T) {
 		t.Errorf("the last stream is %d", last.id)
 	}
 	for range 2 {
-		if _, err := p.c.Open(newTold()); !errors.Is(err, ErrUsedUp) || errors.Is(err, ErrFull) {
+		if _, err := p.c.Open(newRecorder()); !errors.Is(err, ErrUsedUp) || errors.Is(err, ErrFull) {
 			t.Errorf("a stream without a number: %v, want ErrUsedUp", err)
 		}
 	}
@@ -115,8 +115,7 @@ func TestUsedUp(t *testing.T) {
 	waittest.Await(t, told.messages, "a message on an old stream")
 }
 
-// TestLoss: a connection that breaks ends its streams, and nothing can be done with
-// it any more.
+// TestLoss: when a connection breaks, its streams end and all its methods fail.
 func TestLoss(t *testing.T) {
 	p := dialPeer(t, testConfig())
 	_, a := p.open()
@@ -126,12 +125,12 @@ func TestLoss(t *testing.T) {
 	b.wantEnd(t, "error reading from server: EOF")
 	waittest.Await(t, p.draining, "Draining")
 	waittest.Await(t, p.ran, "the end of Run")
-	if _, err := p.c.Open(newTold()); err == nil {
+	if _, err := p.c.Open(newRecorder()); err == nil {
 		t.Error("a stream on a connection that is lost")
 	}
 }
 
-// TestClose: Close ends everything, says so, and may be called again.
+// TestClose: Close ends everything with ErrClosed. It may be called again.
 func TestClose(t *testing.T) {
 	p := dialPeer(t, testConfig())
 	s, h := p.open()
@@ -149,8 +148,8 @@ func TestClose(t *testing.T) {
 	}
 }
 
-// TestBrokenRules: what HTTP/2 has no place for ends the connection, and the server
-// is told why.
+// TestBrokenRules: a violation of HTTP/2 ends the connection, and GOAWAY tells the
+// server why.
 func TestBrokenRules(t *testing.T) {
 	raw := func(kind http2.FrameType, flags http2.Flags, stream uint32, payload string) func(*scriptedPeer) {
 		return func(p *scriptedPeer) { _ = p.WriteRawFrame(kind, flags, stream, []byte(payload)) }
@@ -165,7 +164,7 @@ func TestBrokenRules(t *testing.T) {
 		{"DATA on a stream of the server's", raw(http2.FrameData, 0, 2, "x"), http2.ErrCodeProtocol},
 		{"more padding than there is", raw(http2.FrameData, http2.FlagDataPadded, 1, "\x09xxx"), http2.ErrCodeProtocol},
 		{"padding of nothing", raw(http2.FrameData, http2.FlagDataPadded, 1, ""), http2.ErrCodeProtocol},
-		{"HEADERS on a stream that was never opened", func(p *scriptedPeer) { p.answer(99) }, http2.ErrCodeProtocol},
+		{"HEADERS on a stream that was never opened", func(p *scriptedPeer) { p.sendAnswer(99) }, http2.ErrCodeProtocol},
 		{"HEADERS that cannot be read", raw(http2.FrameHeaders, http2.FlagHeadersEndHeaders, 1, "\xff\xff\xff\xff"), http2.ErrCodeCompression},
 		{"a table size update that is too large", raw(http2.FrameHeaders, http2.FlagHeadersEndHeaders, 1, "\x3f\xe2\x1f\x88"), http2.ErrCodeCompression},
 		{"a table size update behind a field", raw(http2.FrameHeaders, http2.FlagHeadersEndHeaders, 1, "\x88\x5f\x10application/grpc\x40\x01a\x01b\x20"), http2.ErrCodeCompression},
@@ -215,7 +214,7 @@ func TestBrokenRules(t *testing.T) {
 			_ = p.WriteGoAway(3, http2.ErrCodeNo, nil)
 		}, http2.ErrCodeProtocol},
 		{"PUSH_PROMISE", raw(http2.FramePushPromise, http2.FlagPushPromiseEndHeaders, 1, "\x00\x00\x00\x02\x88"), http2.ErrCodeProtocol},
-		{"a frame longer than allowed", func(p *scriptedPeer) { _ = p.WriteRawFrame(http2.FrameData, 0, 1, make([]byte, maxFrame+1)) }, http2.ErrCodeFrameSize},
+		{"a frame longer than allowed", func(p *scriptedPeer) { _ = p.WriteRawFrame(http2.FrameData, 0, 1, make([]byte, maxFrameBytes+1)) }, http2.ErrCodeFrameSize},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			p := dialPeer(t, testConfig())
@@ -233,19 +232,18 @@ func TestBrokenRules(t *testing.T) {
 	}
 }
 
-// TestWhatIsIgnored: what is unknown, or of no interest, changes nothing.
+// TestWhatIsIgnored: frames that are unknown or of no use change nothing.
 func TestWhatIsIgnored(t *testing.T) {
 	p := dialPeer(t, testConfig())
 	must(t, p.WriteRawFrame(0x77, 0xff, 5, []byte("from another time")))
 	must(t, p.WritePriority(1, http2.PriorityParam{Weight: 5}))
 	must(t, p.WriteSettings(http2.Setting{ID: 0x99, Val: 1}, http2.Setting{ID: http2.SettingHeaderTableSize, Val: 0}))
 	must(t, p.WriteSettingsAck())
-	p.lives()
-	p.lives()
+	p.wantAlive()
+	p.wantAlive()
 }
 
-// TestNoSettings: a server that begins with anything but settings does not speak
-// HTTP/2.
+// TestNoSettings: a connection whose first frame is not SETTINGS ends.
 func TestNoSettings(t *testing.T) {
 	for _, words := range []string{"HTTP/1.1 400 Bad Request\r\n\r\n", "\x00\x00\x08\x06\x00\x00\x00\x00\x0012345678", "\x00\x00\x00\x04\x01\x00\x00\x00\x00", "SSH-2.0-OpenSSH_9.9\r\n"} {
 		p := silentPeer(t, testConfig())
@@ -259,7 +257,8 @@ func TestNoSettings(t *testing.T) {
 	}
 }
 
-// TestFloodOfPings: a server that asks for answers and does not take them is left.
+// TestFloodOfPings: a server that sends pings and does not read the answers loses the
+// connection.
 func TestFloodOfPings(t *testing.T) {
 	p := dialPeer(t, testConfig())
 	_, h := p.open()
@@ -271,7 +270,7 @@ func TestFloodOfPings(t *testing.T) {
 	}
 	p.c.mu.Lock()
 	defer p.c.mu.Unlock()
-	if n := len(p.c.out); n > patience*20 {
+	if n := len(p.c.out); n > maxQueuedAnswers*20 {
 		t.Errorf("%d bytes of answers were kept", n)
 	}
 }

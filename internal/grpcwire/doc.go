@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package grpcwire is the client's side of one gRPC method whose calls are
-// streams in both directions, many of them on one HTTP/2 connection
-// (RFC 9113; grpc/doc/PROTOCOL-HTTP2.md).
+// Package grpcwire is the client side of one gRPC method with streaming in both
+// directions. It runs many calls of the method as streams of one HTTP/2 connection (RFC
+// 9113; grpc/doc/PROTOCOL-HTTP2.md).
 //
-// It is for bytes that pass through: a message that arrives is handed over where
-// it lies, one that is sent is written by whoever sends it, and a stream on which
-// nothing happens has no goroutine and no buffer.
+// It is built to forward bytes with few copies. Handler.Message gets a received message
+// in the read buffer. A sender writes its own message. An idle stream has no goroutine
+// and no buffer.
 //
 //	c := grpcwire.New(conn, socket, grpcwire.Config{Path: "/ProxyService/Proxy", Authority: "proxy:8090", …})
 //	go c.Run()                           // reads until the connection ends
@@ -16,36 +16,40 @@
 //	s, err := c.Open(handler)            // handler.Message is called with each message
 //	err = s.Send(message, nil, false)
 //	…
-//	s.Finish()                           // in order, or Cancel: always, a server need not end a stream
+//	s.Finish()                           // in order; or Cancel. One of them is required: a server need not end a stream
 //
 // # Reading
 //
-// One goroutine, Run, reads, and calls the handlers of the streams. They must not
-// wait. It wakes them, by Handler.Arrived, when what it has got from the socket is
-// used up, so that many messages that come together are one event.
+// One goroutine, Run, reads, and calls the handlers of the streams. Handlers must not
+// wait. Run calls Handler.Arrived when the read buffer is used up, so that many
+// messages that come together are one event.
 //
 // # Flow control
 //
-// The connection's window is returned when bytes arrive, a stream's when its
-// handler says that they were taken: who does not take stops their own stream, and
-// no other, after Config.StreamWindow bytes. A message that is longer than the
-// window is let in as long as somebody waits for it.
+// Run returns the connection's window as soon as bytes arrive. A stream's window is
+// returned when its handler calls Stream.Taken. A handler that takes nothing stops only
+// its own stream, after Config.StreamWindow bytes. A message that is longer than the
+// window is received only if the handler waits for it (Stream.Await).
 //
 // # Writing
 //
-// Frames are put into one buffer. Who has put something there, and finds nobody
-// writing, writes: without waiting for the socket, as Socket does it. Where that
-// has no room, a goroutine of the connection writes the rest, and who sends
-// meanwhile waits for room. So frames of many streams become one write where they
-// meet, none is delayed for it, and Send never hangs in a write of others' bytes.
+// All frames go into one buffer. A sender appends its frame. If no goroutine is
+// writing, the sender writes the buffer itself, without waiting for the socket
+// (Socket.flushNow). If the socket is full, the goroutine flushLoop writes the rest.
+// Senders then append until the buffer is full, and wait.
 //
-// # Ends
+// Frames of many streams that are sent at the same time share one write. No frame is
+// delayed for this. A Send never blocks in a write of other streams' bytes.
 //
-// Finish ends a stream in order, with END_STREAM, and the server's trailers end it
-// for both. Cancel resets it. Proxies in between count resets of young streams, and
-// close a connection that has many of them (CVE-2023-44487).
+// # End of a stream
+//
+// Finish ends a stream in order: it sends END_STREAM, and the server's trailers end the
+// stream for both sides. Cancel resets the stream. Proxies between client and server
+// count resets of young streams, and close a connection with many of them
+// (CVE-2023-44487).
 //
 // # What it never does
 //
-// It has no deadlines, retries, compression, metadata or pings of its own.
+// It has no deadlines, retries, compression, metadata or pings of its own. It never
+// dials, and never begins TLS.
 package grpcwire

@@ -13,27 +13,27 @@ import (
 )
 
 var (
-	// ErrClosed is wrapped by what ends a connection and its streams after Close.
+	// ErrClosed is wrapped by the errors of a connection and its streams after Close.
 	ErrClosed = errors.New("the connection was closed")
-	// ErrFull is wrapped by the error of an Open on a connection that carries as
-	// many streams as the server allows. It has room when one of them has ended.
+	// ErrFull is wrapped by the error of Open if the connection carries as many streams
+	// as the server allows. Open works again when one of them has ended.
 	ErrFull = errors.New("no more streams on this connection now")
-	// ErrUsedUp is wrapped by the error of an Open on a connection that has carried
-	// as many streams as there are numbers for. It never has room again.
+	// ErrUsedUp is wrapped by the error of Open if the connection has used all its
+	// stream numbers. Open never works again on it.
 	ErrUsedUp = errors.New("no more streams on this connection for ever")
-	// ErrUnprocessed is wrapped by the end of a stream of which the server has
-	// said that it has not looked at it.
+	// ErrUnprocessed is wrapped by the error of a stream that the server, by its own
+	// word, has not processed.
 	ErrUnprocessed = errors.New("the server did not process the stream")
-	// ErrHTTP1 is wrapped by the end of a connection whose server has answered in
+	// ErrHTTP1 is wrapped by the error of a connection whose server has answered in
 	// HTTP/1.x.
 	ErrHTTP1 = errors.New("it speaks HTTP/1.x, and not HTTP/2")
-	// ErrNotGRPC is wrapped by the end of a stream whose answer is HTTP, but not
-	// gRPC: a web server's, or a proxy's of its own.
+	// ErrNotGRPC is wrapped by the error of a stream whose answer is HTTP but not gRPC.
+	// A web server gives such an answer, or a proxy on the way.
 	ErrNotGRPC = errors.New("the answer is not gRPC")
 )
 
-// failure is why a stream or a connection ended: a status of gRPC's whose cause can
-// be asked for. Its text is bounded, since the server has a say in it.
+// failure is the error of a stream or a connection: a gRPC status with a cause. Its
+// text has a maximum length, because the server can choose parts of it.
 type failure struct {
 	code  codes.Code
 	text  string
@@ -50,5 +50,5 @@ func (f *failure) Error() string { return f.text }
 // Unwrap returns the cause.
 func (f *failure) Unwrap() error { return f.cause }
 
-// GRPCStatus is what package status asks for.
+// GRPCStatus makes status.FromError return the status.
 func (f *failure) GRPCStatus() *status.Status { return status.New(f.code, f.text) }

@@ -12,10 +12,10 @@ import (
 )
 
 // openFinishing opens a stream whose handler finishes it with the first message.
-func (p *scriptedPeer) openFinishing(want bool) (*Stream, *told) {
+func (p *scriptedPeer) openFinishing(want bool) (*Stream, *recorder) {
 	p.t.Helper()
 	s, h := p.open()
-	h.heard = func() {
+	h.onMessage = func() {
 		if got := s.Finish(); got != want {
 			p.t.Errorf("Finish: %v, want %v", got, want)
 		}
@@ -23,7 +23,7 @@ func (p *scriptedPeer) openFinishing(want bool) (*Stream, *told) {
 	return s, h
 }
 
-// wantEndOfStream reads up to END_STREAM on stream; a reset before it is wrong.
+// wantEndOfStream reads up to END_STREAM on stream. A reset before it is an error.
 func (p *scriptedPeer) wantEndOfStream(stream uint32) {
 	p.t.Helper()
 	p.want("END_STREAM", func(f http2.Frame) bool {
@@ -35,7 +35,7 @@ func (p *scriptedPeer) wantEndOfStream(stream uint32) {
 	})
 }
 
-// wantNoReset is lives for a client that must not have reset stream.
+// wantNoReset calls wantAlive, and checks that the client has not reset stream.
 func (p *scriptedPeer) wantNoReset(stream uint32) {
 	p.t.Helper()
 	must(p.t, p.WritePing(false, [8]byte{1}))
@@ -48,14 +48,14 @@ func (p *scriptedPeer) wantNoReset(stream uint32) {
 	})
 }
 
-// TestFinish: both sides end the stream, which stays in its place until then.
+// TestFinish: the stream counts as open until both sides have ended it.
 func TestFinish(t *testing.T) {
 	p := dialPeer(t, testConfig())
 	s, h := p.openFinishing(true)
 	must(t, p.WriteData(s.id, false, []byte(framed("that was all")+framed("behind it"))))
 	p.wantEndOfStream(s.id)
-	for sent := 0; sent < testConfig().StreamWindow-maxFrame; sent += maxFrame { // which the client gives back
-		must(t, p.WriteData(s.id, false, make([]byte, maxFrame)))
+	for sent := 0; sent < testConfig().StreamWindow-maxFrameBytes; sent += maxFrameBytes { // the client returns these bytes
+		must(t, p.WriteData(s.id, false, make([]byte, maxFrameBytes)))
 	}
 	p.want("WINDOW_UPDATE", func(f http2.Frame) bool {
 		w, ok := f.(*http2.WindowUpdateFrame)
@@ -67,7 +67,7 @@ func TestFinish(t *testing.T) {
 	if err := s.Send([]byte("x"), nil, false); err != io.EOF {
 		t.Errorf("Send behind Finish: %v, want io.EOF", err)
 	}
-	p.headers(s.id, true, "grpc-status", "0")
+	p.sendHeaders(s.id, true, "grpc-status", "0")
 	h.wantEnd(t, "EOF")
 	p.wantNoReset(s.id)
 	if n := p.c.Streams(); n != 0 {
@@ -94,8 +94,7 @@ func TestFinishInAMessage(t *testing.T) {
 	}
 }
 
-// TestFinishIsNotHeard: a server that does not end a finished stream is told with a
-// reset.
+// TestFinishIsNotHeard: Cancel resets a finished stream that the server does not end.
 func TestFinishIsNotHeard(t *testing.T) {
 	p := dialPeer(t, testConfig())
 	s, _ := p.openFinishing(true)
@@ -103,5 +102,5 @@ func TestFinishIsNotHeard(t *testing.T) {
 	p.wantEndOfStream(s.id)
 	s.Cancel()
 	p.wantReset(s.id, http2.ErrCodeCancel)
-	p.lives()
+	p.wantAlive()
 }

@@ -15,9 +15,9 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
 
-// credit reads WINDOW_UPDATEs of a stream, 0 for the connection, until they come
-// to n bytes.
-func (p *scriptedPeer) credit(stream uint32, n int) {
+// wantWindowUpdates reads WINDOW_UPDATEs of a stream, until their sum is n bytes.
+// Stream 0 is the connection.
+func (p *scriptedPeer) wantWindowUpdates(stream uint32, n int) {
 	p.t.Helper()
 	for got := 0; got < n; {
 		f := p.want("WINDOW_UPDATE", func(f http2.Frame) bool {
@@ -31,9 +31,9 @@ func (p *scriptedPeer) credit(stream uint32, n int) {
 	}
 }
 
-// noCredit checks that the client gives nothing back that it has not yet: what it
-// says before it answers a ping.
-func (p *scriptedPeer) noCredit() {
+// wantNoWindowUpdate sends a ping, and checks that no WINDOW_UPDATE comes before the
+// answer.
+func (p *scriptedPeer) wantNoWindowUpdate() {
 	p.t.Helper()
 	must(p.t, p.WritePing(false, [8]byte{1}))
 	p.want("PING ack, and no WINDOW_UPDATE", func(f http2.Frame) bool {
@@ -45,16 +45,16 @@ func (p *scriptedPeer) noCredit() {
 	})
 }
 
-// fill sends a message in frames, of which each may be the first that is too much.
-func (p *scriptedPeer) fill(stream uint32, message string) {
+// sendMessage sends a message in frames. Any of them may exceed the window.
+func (p *scriptedPeer) sendMessage(stream uint32, message string) {
 	p.t.Helper()
-	for _, f := range pieces(message, maxFrame) {
+	for _, f := range pieces(message, maxFrameBytes) {
 		must(p.t, p.WriteData(stream, false, []byte(f)))
 	}
 }
 
-// TestStreamWindow: a stream's window is given back when its messages were taken,
-// and not before.
+// TestStreamWindow: a stream's window is returned when its messages were taken, and not
+// before.
 func TestStreamWindow(t *testing.T) {
 	cfg := testConfig()
 	p := dialPeer(t, cfg)
@@ -62,51 +62,52 @@ func TestStreamWindow(t *testing.T) {
 	s.Taken(0, false)
 	const n = 8 << 10
 	for range cfg.StreamWindow / n {
-		must(t, p.WriteData(s.id, false, []byte(framed(text(n-prefix)))))
+		must(t, p.WriteData(s.id, false, []byte(framed(text(n-prefixBytes)))))
 		waittest.Await(t, h.messages, "a message")
 	}
-	p.noCredit()
+	p.wantNoWindowUpdate()
 	for range 4 {
 		s.Taken(n, false)
 	}
-	p.credit(s.id, 4*n) // the server waits for it
+	p.wantWindowUpdates(s.id, 4*n) // the server waits for it
 	for range cfg.StreamWindow/n - 4 {
 		s.Taken(n, false)
 	}
-	// In small steps up to a quarter, and then half of it.
-	p.credit(s.id, cfg.StreamWindow/4-2*n+cfg.StreamWindow/2)
+	// In small steps up to a quarter, then in halves.
+	p.wantWindowUpdates(s.id, cfg.StreamWindow/4-2*n+cfg.StreamWindow/2)
 
 	for range 4 { // taken at once
-		must(t, p.WriteData(s.id, false, []byte(framed(text(n-prefix)))))
+		must(t, p.WriteData(s.id, false, []byte(framed(text(n-prefixBytes)))))
 		waittest.Await(t, h.messages, "a message")
 		s.Taken(n, true)
 	}
-	p.noCredit()
-	p.lives()
+	p.wantNoWindowUpdate()
+	p.wantAlive()
 }
 
-// TestBeyondTheStreamWindow: who sends more loses the stream, and no other.
+// TestBeyondTheStreamWindow: a server that sends more than a stream's window loses that
+// stream, and no other.
 func TestBeyondTheStreamWindow(t *testing.T) {
 	p := dialPeer(t, testConfig())
 	s, h := p.open()
-	p.fill(s.id, strings.Repeat(framed(text(1000)), 300))
+	p.sendMessage(s.id, strings.Repeat(framed(text(1000)), 300))
 	h.wantEnd(t, "beyond the stream's window")
 	p.wantReset(s.id, http2.ErrCodeFlowControl)
-	p.lives()
+	p.wantAlive()
 }
 
-// TestLongMessage: a message that is longer than the window is let in when
-// somebody waits for it, and not before.
+// TestLongMessage: a message that is longer than the window arrives when the handler
+// waits for it, and not before.
 func TestLongMessage(t *testing.T) {
 	cfg := testConfig()
 	p := dialPeer(t, cfg)
 	s, h := p.open()
-	s.Taken(0, false) // nobody waits
+	s.Taken(0, false) // the handler does not wait
 	const first = 10_000
 	message := framed(text(first)) + framed(text(1<<20))
-	p.fill(s.id, message[:cfg.StreamWindow])
+	p.sendMessage(s.id, message[:cfg.StreamWindow])
 	waittest.Await(t, h.messages, "the first message")
-	p.noCredit()
+	p.wantNoWindowUpdate()
 	s.Taken(Cost(first), false)
 	s.Await()
 	rest := message[cfg.StreamWindow:]
@@ -116,22 +117,23 @@ func TestLongMessage(t *testing.T) {
 			return ok && w.StreamID == s.id
 		}).(*http2.WindowUpdateFrame)
 		n := min(int(f.Increment), len(rest)-sent)
-		p.fill(s.id, rest[sent:sent+n])
+		p.sendMessage(s.id, rest[sent:sent+n])
 		sent += n
 	}
 	if got := waittest.Await(t, h.messages, "the long message"); got != text(1<<20) {
 		t.Errorf("got %d bytes, or others than were sent", len(got))
 	}
-	// What is given back now is what was not yet.
+	// The window now gets only what was not returned before.
 	s.Taken(Cost(1<<20), true)
-	s.flow.Lock()
-	defer s.flow.Unlock()
-	if s.window+s.taken != cfg.StreamWindow || s.prepaid != 0 || s.ahead != 0 {
-		t.Errorf("a window of %d bytes, %d to be given back, %d and %d given back ahead; want %d in all", s.window, s.taken, s.prepaid, s.ahead, cfg.StreamWindow)
+	s.flowMutex.Lock()
+	defer s.flowMutex.Unlock()
+	if s.recvWindow+s.toReturn != cfg.StreamWindow || s.returnedAhead != 0 || s.piecesReturned != 0 {
+		t.Errorf("a window of %d bytes, %d to be given back, %d and %d given back ahead; want %d in all", s.recvWindow, s.toReturn, s.returnedAhead, s.piecesReturned, cfg.StreamWindow)
 	}
 }
 
-// TestConnectionWindow: it is given back when bytes arrive, taken or not.
+// TestConnectionWindow: the connection's window is returned when bytes arrive, taken or
+// not.
 func TestConnectionWindow(t *testing.T) {
 	cfg := testConfig()
 	cfg.ConnectionWindow = 128 << 10
@@ -139,17 +141,17 @@ func TestConnectionWindow(t *testing.T) {
 	s, _ := p.open()
 	s.Taken(0, false)
 	for range 6 {
-		p.fill(s.id, framed(text(32<<10-prefix)))
-		p.credit(0, 32<<10)
+		p.sendMessage(s.id, framed(text(32<<10-prefixBytes)))
+		p.wantWindowUpdates(0, 32<<10)
 	}
-	p.noCredit()
+	p.wantNoWindowUpdate()
 }
 
-// TestSendWaits: a Send waits for the stream's window, and for the connection's,
-// and holds up no other stream meanwhile.
+// TestSendWaits: a Send waits for the stream's window and the connection's window.
+// Other streams can send meanwhile.
 func TestSendWaits(t *testing.T) {
 	p := dialPeer(t, testConfig(), http2.Setting{ID: http2.SettingInitialWindowSize, Val: 20})
-	s, _ := p.open() // which takes 10
+	s, _ := p.open() // uses 10 bytes of the window
 	sent := make(chan error, 1)
 	go func() { sent <- s.Send([]byte(text(20)), []byte(text(10)), false) }()
 	want := func(n int) {
@@ -162,9 +164,9 @@ func TestSendWaits(t *testing.T) {
 	want(10)
 	must(t, p.WriteWindowUpdate(s.id, 1))
 	want(1)
-	must(t, p.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 10})) // less than nothing is left
+	must(t, p.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 10})) // the window becomes negative
 	must(t, p.WriteWindowUpdate(s.id, 10))
-	p.noCredit() // nor DATA
+	p.wantNoWindowUpdate() // and no DATA
 	must(t, p.WriteWindowUpdate(s.id, 4))
 	want(4)
 	must(t, p.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 20}))
@@ -172,7 +174,7 @@ func TestSendWaits(t *testing.T) {
 	must(t, waittest.Await(t, sent, "the end of Send"))
 
 	// The connection has 64 KiB less what was sent.
-	left := initialWindow - 10 - 35
+	left := initialWindowBytes - 10 - 35
 	a, _ := p.open()
 	left -= 10
 	go func() { sent <- a.Send(make([]byte, 100_000), nil, false) }()
@@ -185,13 +187,13 @@ func TestSendWaits(t *testing.T) {
 	if done, err := s.TrySend([]byte("x")); done {
 		t.Errorf("TrySend without a window: %v", err)
 	}
-	p.noCredit()
+	p.wantNoWindowUpdate()
 	must(t, p.WriteWindowUpdate(0, 1<<20))
 	must(t, waittest.Await(t, sent, "the end of Send"))
 }
 
-// TestSharedRoomIsShared: where many streams wait for the connection's window, each
-// gets some of it.
+// TestSharedRoomIsShared: if many streams wait for the connection's window, each gets a
+// share.
 func TestSharedRoomIsShared(t *testing.T) {
 	const streams, size, step = 8, 200_000, 40_000
 	p := dialPeer(t, testConfig(), http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 20})
@@ -210,11 +212,11 @@ func TestSharedRoomIsShared(t *testing.T) {
 			}
 		})
 	}
-	total, given := 0, initialWindow-streams*10
-	for total < streams*(size+prefix) {
+	total, given := 0, initialWindowBytes-streams*10
+	for total < streams*(size+prefixBytes) {
 		if total == given {
-			if given < initialWindow {
-				p.awaitQueue(streams) // whoever has not begun to send can get nothing
+			if given < initialWindowBytes {
+				p.awaitQueue(streams) // a stream that has not begun to send gets nothing
 			}
 			must(t, p.WriteWindowUpdate(0, step))
 			given += step
@@ -223,37 +225,37 @@ func TestSharedRoomIsShared(t *testing.T) {
 		total += len(f.Data())
 		got[f.StreamID] += len(f.Data())
 		for id, n := range got {
-			if total == given && total > given/2 && total > streams*(size+prefix)*3/4 && n < size/8 {
+			if total == given && total > given/2 && total > streams*(size+prefixBytes)*3/4 && n < size/8 {
 				t.Errorf("stream %d has got %d of %d bytes, when all have got %d", id, n, size, total)
 			}
 		}
 	}
 	sending.Wait()
 	for id, n := range got {
-		if n != size+prefix {
-			t.Errorf("stream %d has sent %d bytes, want %d", id, n, size+prefix)
+		if n != size+prefixBytes {
+			t.Errorf("stream %d has sent %d bytes, want %d", id, n, size+prefixBytes)
 		}
 	}
 }
 
-// awaitQueue waits until n streams wait for what all share.
+// awaitQueue waits until n streams are in waitQueue.
 func (p *scriptedPeer) awaitQueue(n int) {
 	p.t.Helper()
 	for began := time.Now(); ; runtime.Gosched() {
 		p.c.mu.Lock()
-		waiting := len(p.c.waiting)
+		waiting := len(p.c.waitQueue)
 		p.c.mu.Unlock()
 		if waiting == n {
 			return
 		}
-		if time.Since(began) > hang {
+		if time.Since(began) > hangTimeout {
 			p.t.Fatalf("%d streams wait, want %d", waiting, n)
 		}
 	}
 }
 
-// TestWaitingSendEnds: a Send that waits ends with its stream, and with the
-// connection.
+// TestWaitingSendEnds: a Send that waits returns when its stream or the connection
+// ends.
 func TestWaitingSendEnds(t *testing.T) {
 	for _, tc := range []struct {
 		name string
@@ -261,7 +263,7 @@ func TestWaitingSendEnds(t *testing.T) {
 	}{
 		{"Cancel", func(_ *scriptedPeer, s *Stream) { s.Cancel() }},
 		{"RST_STREAM", func(p *scriptedPeer, s *Stream) { must(p.t, p.WriteRSTStream(s.id, http2.ErrCodeCancel)) }},
-		{"trailers", func(p *scriptedPeer, s *Stream) { p.headers(s.id, true, "grpc-status", "0") }},
+		{"trailers", func(p *scriptedPeer, s *Stream) { p.sendHeaders(s.id, true, "grpc-status", "0") }},
 		{"the connection's end", func(p *scriptedPeer, _ *Stream) { _ = p.conn.Close() }},
 		{"Close", func(p *scriptedPeer, _ *Stream) { _ = p.c.Close() }},
 	} {
@@ -274,7 +276,7 @@ func TestWaitingSendEnds(t *testing.T) {
 				for _, s := range []*Stream{s, other} {
 					go func() { sent <- s.Send(make([]byte, 500_000), nil, false) }()
 				}
-				for seen := 0; seen < min(2*int(window), initialWindow)-2*10; {
+				for seen := 0; seen < min(2*int(window), initialWindowBytes)-2*10; {
 					f := p.want("DATA", func(f http2.Frame) bool { _, ok := f.(*http2.DataFrame); return ok }).(*http2.DataFrame)
 					seen += len(f.Data())
 				}
@@ -291,14 +293,15 @@ func TestWaitingSendEnds(t *testing.T) {
 	}
 }
 
-// TestServerThatDoesNotRead: nobody hangs in a write to a server that takes nothing
-// any more. Sends wait, and end with their streams; what the server says is heard.
+// TestServerThatDoesNotRead: no caller blocks in a write to a server that reads nothing
+// any more. Sends wait, and end with their streams. Frames of the server are still
+// processed.
 func TestServerThatDoesNotRead(t *testing.T) {
 	p := dialPeer(t, testConfig(), http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1<<31 - 1})
-	must(t, p.WriteWindowUpdate(0, 1<<31-1-initialWindow))
+	must(t, p.WriteWindowUpdate(0, 1<<31-1-initialWindowBytes))
 	sent := make(chan error, 100)
 	var streams []*Stream
-	var ears []*told
+	var ears []*recorder
 	for range 10 {
 		s, h := p.open()
 		streams, ears = append(streams, s), append(ears, h)
@@ -315,7 +318,7 @@ func TestServerThatDoesNotRead(t *testing.T) {
 	}
 	for full := false; !full; time.Sleep(time.Millisecond) {
 		p.c.mu.Lock()
-		full = p.c.left && len(p.c.out) >= room && len(p.c.waiting) > 0
+		full = p.c.handedOff && len(p.c.out) >= sendWaitBytes && len(p.c.waitQueue) > 0
 		p.c.mu.Unlock()
 	}
 	must(t, p.WriteData(streams[0].id, false, []byte(framed("x"))))
@@ -328,7 +331,7 @@ func TestServerThatDoesNotRead(t *testing.T) {
 	}
 	p.c.mu.Lock()
 	defer p.c.mu.Unlock()
-	if n := len(p.c.out); n > room+maxFrame+1000 {
-		t.Errorf("%d bytes wait to be written, and there is room for %d", n, room)
+	if n := len(p.c.out); n > sendWaitBytes+maxFrameBytes+1000 {
+		t.Errorf("%d bytes wait to be written, and there is room for %d", n, sendWaitBytes)
 	}
 }

@@ -8,17 +8,17 @@ import (
 	"golang.org/x/net/http2"
 )
 
-// frameHead is how many bytes stand before a frame's payload.
-const frameHead = 9
+// frameHeaderBytes is the size of the header before a frame's payload.
+const frameHeaderBytes = 9
 
-// appendFrame appends the head of a frame whose payload has n bytes (RFC 9113,
+// appendFrame appends the header of a frame whose payload has n bytes (RFC 9113,
 // section 4.1).
 func appendFrame(b []byte, n int, kind http2.FrameType, flags http2.Flags, stream uint32) []byte {
 	b = append(b, byte(n>>16), byte(n>>8), byte(n), byte(kind), byte(flags))
 	return binary.BigEndian.AppendUint32(b, stream)
 }
 
-// appendPreface appends how a client begins (RFC 9113, section 3.4).
+// appendPreface appends the client's connection preface (RFC 9113, section 3.4).
 func appendPreface(b []byte, cfg Config) []byte {
 	settings := []http2.Setting{
 		{ID: http2.SettingEnablePush, Val: 0},
@@ -31,7 +31,7 @@ func appendPreface(b []byte, cfg Config) []byte {
 		b = binary.BigEndian.AppendUint16(b, uint16(s.ID))
 		b = binary.BigEndian.AppendUint32(b, s.Val)
 	}
-	return appendWindowUpdate(b, 0, cfg.ConnectionWindow-initialWindow)
+	return appendWindowUpdate(b, 0, cfg.ConnectionWindow-initialWindowBytes)
 }
 
 func appendWindowUpdate(b []byte, stream uint32, n int) []byte {
@@ -44,7 +44,7 @@ func appendReset(b []byte, stream uint32, code http2.ErrCode) []byte {
 	return binary.BigEndian.AppendUint32(b, uint32(code))
 }
 
-// appendGoAway says that we end the connection. We have accepted no streams.
+// appendGoAway appends a GOAWAY. Its last stream ID is 0, because we accept no streams.
 func appendGoAway(b []byte, code http2.ErrCode) []byte {
 	b = appendFrame(b, 8, http2.FrameGoAway, 0, 0)
 	b = binary.BigEndian.AppendUint32(b, 0)

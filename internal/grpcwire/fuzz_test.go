@@ -10,18 +10,19 @@ import (
 	"time"
 )
 
-// said is a connection on which a server says what a fuzzer thinks of, and takes
+// scriptedConn is a connection to a server that sends the fuzzer's bytes, and reads
 // everything.
-type said struct {
+type scriptedConn struct {
 	net.Conn
 	*bytes.Reader
 	closed chan struct{}
 	once   sync.Once
-	opened chan struct{} // closed when the client's streams are there
+	opened chan struct{} // closed when the client's streams are open
 }
 
-// Read implements net.Conn. What is behind the settings waits for the streams.
-func (s *said) Read(p []byte) (int, error) {
+// Read implements net.Conn. It returns what follows the settings only when the streams
+// are open.
+func (s *scriptedConn) Read(p []byte) (int, error) {
 	if s.Len() == int(s.Size()) {
 		return s.Reader.Read(p[:min(len(p), len(settings))])
 	}
@@ -33,28 +34,28 @@ func (s *said) Read(p []byte) (int, error) {
 }
 
 // Write implements net.Conn.
-func (s *said) Write(p []byte) (int, error) { return len(p), nil }
+func (s *scriptedConn) Write(p []byte) (int, error) { return len(p), nil }
 
 // SetReadDeadline implements net.Conn.
-func (*said) SetReadDeadline(time.Time) error { return nil }
+func (*scriptedConn) SetReadDeadline(time.Time) error { return nil }
 
 // Close implements net.Conn.
-func (s *said) Close() error {
+func (s *scriptedConn) Close() error {
 	s.once.Do(func() { close(s.closed) })
 	return nil
 }
 
 const settings = "\x00\x00\x00\x04\x00\x00\x00\x00\x00"
 
-// counted is a Handler that holds that it is told what it may be told.
-type counted struct {
+// countingHandler is a Handler that checks how it is called.
+type countingHandler struct {
 	t     *testing.T
 	sum   int
 	ended bool
 }
 
 // Message implements Handler.
-func (c *counted) Message(p []byte) {
+func (c *countingHandler) Message(p []byte) {
 	if c.ended {
 		c.t.Error("a message behind the end")
 	}
@@ -62,18 +63,18 @@ func (c *counted) Message(p []byte) {
 }
 
 // Arrived implements Handler.
-func (*counted) Arrived() {}
+func (*countingHandler) Arrived() {}
 
 // End implements Handler.
-func (c *counted) End(err error) {
+func (c *countingHandler) End(err error) {
 	if c.ended || err == nil {
 		c.t.Errorf("End again, or without a reason: %v", err)
 	}
 	c.ended = true
 }
 
-// FuzzServer plays a server's words to a connection with two streams: it takes
-// them or ends, each stream ends once, and no stream is told more than was said.
+// FuzzServer plays a server's bytes to a connection with two streams. Each stream ends
+// once, and no handler gets more bytes than the server has sent.
 func FuzzServer(f *testing.F) {
 	frame := func(kind, flags byte, stream byte, payload string) string {
 		return string([]byte{0, byte(len(payload) >> 8), byte(len(payload)), kind, flags, 0, 0, 0, stream}) + payload
@@ -90,7 +91,7 @@ func FuzzServer(f *testing.F) {
 		f.Add([]byte(words))
 	}
 	f.Fuzz(func(t *testing.T, words []byte) {
-		conn := &said{Reader: bytes.NewReader(append([]byte(settings), words...)), closed: make(chan struct{}), opened: make(chan struct{})}
+		conn := &scriptedConn{Reader: bytes.NewReader(append([]byte(settings), words...)), closed: make(chan struct{}), opened: make(chan struct{})}
 		cfg := testConfig()
 		cfg.MaxMessage = 1 << 10
 		c := New(conn, nil, cfg)
@@ -102,13 +103,13 @@ func FuzzServer(f *testing.F) {
 		if err := c.Ready(t.Context()); err != nil {
 			t.Fatalf("a server with settings is not taken for one: %v", err)
 		}
-		handlers := []*counted{{t: t}, {t: t}}
+		handlers := []*countingHandler{{t: t}, {t: t}}
 		var sending sync.WaitGroup
 		opened := 0
 		for _, h := range handlers {
 			s, err := c.Open(h)
 			if err != nil {
-				continue // it has ended already
+				continue // the stream has ended already
 			}
 			opened++
 			sending.Go(func() { _ = s.Send([]byte("hello"), make([]byte, 100), false) })
@@ -126,8 +127,8 @@ func FuzzServer(f *testing.F) {
 		if sum > len(words) {
 			t.Errorf("the streams were told %d bytes of %d", sum, len(words))
 		}
-		if n := c.Streams(); n != 0 || len(c.waiting) != 0 {
-			t.Errorf("%d streams, %d of them waiting, are left", n, len(c.waiting))
+		if n := c.Streams(); n != 0 || len(c.waitQueue) != 0 {
+			t.Errorf("%d streams, %d of them waiting, are left", n, len(c.waitQueue))
 		}
 	})
 }

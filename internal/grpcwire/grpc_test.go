@@ -24,7 +24,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
 
-// rawCodec makes messages of a gRPC server bytes.
+// rawCodec passes messages of a gRPC server as bytes.
 type rawCodec struct{}
 
 // Marshal implements encoding.CodecV2.
@@ -41,8 +41,8 @@ func (rawCodec) Unmarshal(data mem.BufferSlice, v any) error {
 // Name implements encoding.CodecV2.
 func (rawCodec) Name() string { return "raw" }
 
-// serveGRPC starts grpc-go's server, which echoes on every method, and returns a
-// connection to it, with TLS or without.
+// serveGRPC starts grpc-go's server, which echoes every method. It returns a connection
+// to the server, with or without TLS.
 func serveGRPC(t *testing.T, withTLS bool) (net.Conn, *Socket, *grpc.Server) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -80,15 +80,15 @@ func serveGRPC(t *testing.T, withTLS bool) (net.Conn, *Socket, *grpc.Server) {
 	if !withTLS {
 		return socket, socket, server
 	}
-	swap := &swapped{Conn: raw}
+	swap := &replaceableServerConn{Conn: raw}
 	conn := tls.Client(swap, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
 	must(t, conn.Handshake())
 	swap.Conn = socket
 	return conn, socket, server
 }
 
-// swapped is a connection that becomes another one below TLS.
-type swapped struct{ net.Conn }
+// replaceableServerConn is the server's end, whose Conn is replaced below TLS.
+type replaceableServerConn struct{ net.Conn }
 
 func certificate(t *testing.T) tls.Certificate {
 	t.Helper()
@@ -100,22 +100,22 @@ func certificate(t *testing.T) tls.Certificate {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
-// echoed is a Handler that checks that what comes back is what was sent.
-type echoed struct {
+// echoHandler is a Handler that checks that the server returns what was sent.
+type echoHandler struct {
 	t      *testing.T
 	stream atomic.Pointer[Stream]
 	seed   int
-	finish bool // the stream in order behind the last message
+	finish bool // call Finish after the last message
 	next   int
 	all    int
 	done   chan struct{}
 	ended  chan error
 }
 
-// size of the i-th message.
-func (e *echoed) size(i int) int { return (i*i*131 + e.seed*977) % 40_000 }
+// size returns the size of the i-th message.
+func (e *echoHandler) size(i int) int { return (i*i*131 + e.seed*977) % 40_000 }
 
-func (e *echoed) message(i int) []byte {
+func (e *echoHandler) message(i int) []byte {
 	p := make([]byte, e.size(i))
 	for j := range p {
 		p[j] = byte(e.seed + i + j*7)
@@ -124,7 +124,7 @@ func (e *echoed) message(i int) []byte {
 }
 
 // Message implements Handler.
-func (e *echoed) Message(p []byte) {
+func (e *echoHandler) Message(p []byte) {
 	if want := e.message(e.next); string(p) != string(want) {
 		e.t.Errorf("stream %d: message %d has %d bytes, or other ones than the %d that were sent", e.seed, e.next, len(p), len(want))
 	}
@@ -139,13 +139,13 @@ func (e *echoed) Message(p []byte) {
 }
 
 // Arrived implements Handler.
-func (*echoed) Arrived() {}
+func (*echoHandler) Arrived() {}
 
 // End implements Handler.
-func (e *echoed) End(err error) { e.ended <- err }
+func (e *echoHandler) End(err error) { e.ended <- err }
 
-// TestAgainstGRPC: many streams at once carry what they are given to grpc-go's
-// server and back.
+// TestAgainstGRPC: many concurrent streams carry their messages to grpc-go's server and
+// back.
 func TestAgainstGRPC(t *testing.T) {
 	for _, withTLS := range []bool{false, true} {
 		t.Run(fmt.Sprintf("tls=%v", withTLS), func(t *testing.T) {
@@ -159,7 +159,7 @@ func TestAgainstGRPC(t *testing.T) {
 			var streams sync.WaitGroup
 			for i := range 20 {
 				streams.Go(func() {
-					e := &echoed{t: t, seed: i, all: 50, done: make(chan struct{}), ended: make(chan error, 1)}
+					e := &echoHandler{t: t, seed: i, all: 50, done: make(chan struct{}), ended: make(chan error, 1)}
 					s, err := c.Open(e)
 					must(t, err)
 					e.stream.Store(s)
@@ -189,8 +189,8 @@ func TestAgainstGRPC(t *testing.T) {
 	}
 }
 
-// TestGracefulStop: a server that stops gracefully ends the connection behind its
-// last stream.
+// TestGracefulStop: a server that stops gracefully ends the connection after its last
+// stream.
 func TestGracefulStop(t *testing.T) {
 	conn, socket, server := serveGRPC(t, true)
 	cfg := testConfig()
@@ -200,7 +200,7 @@ func TestGracefulStop(t *testing.T) {
 	var running sync.WaitGroup
 	running.Go(c.Run)
 	must(t, c.Ready(t.Context()))
-	e := &echoed{t: t, all: 2, done: make(chan struct{}), ended: make(chan error, 1)}
+	e := &echoHandler{t: t, all: 2, done: make(chan struct{}), ended: make(chan error, 1)}
 	s, err := c.Open(e)
 	must(t, err)
 	e.stream.Store(s)

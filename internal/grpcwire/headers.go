@@ -15,21 +15,21 @@ import (
 
 var errUpdates = errors.New("more than two table size updates")
 
-// headers reads the rest of the header block that begins with f, and decodes it.
+// readHeaders reads the rest of the header block that begins with f, and decodes it.
 //
-// http2.Framer can do that too, but refuses the second of two table size updates,
-// which RFC 7541, section 4.2, allows: hpack's decoder takes only one where its table
-// is not empty.
-func (c *Conn) headers(f *http2.HeadersFrame) (*http2.MetaHeadersFrame, error) {
+// http2.Framer can decode headers too. But it refuses the second of two table size
+// updates, which RFC 7541, section 4.2, allows: hpack's decoder takes only one if its
+// table is not empty.
+func (c *Conn) readHeaders(f *http2.HeadersFrame) (*http2.MetaHeadersFrame, error) {
 	block := append([]byte(nil), f.HeaderBlockFragment()...)
 	for ended, frames := f.HeadersEnded(), 1; !ended; frames++ {
 		next, err := c.framer.ReadFrame()
 		if err != nil {
 			return nil, err
 		}
-		more := next.(*http2.ContinuationFrame) // the framer lets nothing else pass
+		more := next.(*http2.ContinuationFrame) // the framer returns no other frame here
 		block = append(block, more.HeaderBlockFragment()...)
-		if len(block)+frames*frameHead > 2*int(c.cfg.MaxHeaders) {
+		if len(block)+frames*frameHeaderBytes > 2*int(c.cfg.MaxHeaders) {
 			return nil, fmt.Errorf("headers without an end: %w", http2.ConnectionError(http2.ErrCodeProtocol))
 		}
 		ended = more.HeadersEnded()
@@ -45,14 +45,14 @@ func (c *Conn) headers(f *http2.HeadersFrame) (*http2.MetaHeadersFrame, error) {
 	if err := c.decode(block); err != nil {
 		return nil, fmt.Errorf("HEADERS: %w: %w", err, http2.ConnectionError(http2.ErrCodeCompression))
 	}
-	if wrong := misnamed(m.Fields); wrong != "" {
+	if wrong := fieldFault(m.Fields); wrong != "" {
 		return nil, http2.StreamError{StreamID: f.StreamID, Code: http2.ErrCodeProtocol, Cause: errors.New(wrong)}
 	}
 	return m, nil
 }
 
-// decode decodes a header block. The table size updates at its beginning go to the
-// decoder one by one, as if each were the beginning.
+// decode decodes a header block. hpack's decoder takes a table size update only at the
+// beginning of a block. So decode hands it each update as a block of its own.
 func (c *Conn) decode(block []byte) error {
 	const update, mask, long, more = 0x20, 0xe0, 0x1f, 0x80 // RFC 7541, sections 5.1 and 6.3
 	for updates := 0; len(block) > 0 && block[0]&mask == update; updates++ {
@@ -81,9 +81,9 @@ func (c *Conn) decodePart(p []byte) error {
 	return c.decoder.Close()
 }
 
-// misnamed says which rule of RFC 9113, sections 8.2.1 and 8.3, fields break, or
-// nothing.
-func misnamed(fields []hpack.HeaderField) string {
+// fieldFault returns which rule of RFC 9113, sections 8.2.1 and 8.3, fields break, or
+// "".
+func fieldFault(fields []hpack.HeaderField) string {
 	pseudo := true
 	for i, f := range fields {
 		switch {

@@ -26,21 +26,21 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
 
-// keyedWriter writes TLS 1.3 records (RFC 8446, section 5.2) on a connection whose
-// handshake crypto/tls has made, of which it cannot ask for updates of keys.
+// keyedWriter writes TLS 1.3 records (RFC 8446, section 5.2) after a handshake of
+// crypto/tls. crypto/tls itself cannot send key updates.
 type keyedWriter struct {
 	t      *testing.T
 	conn   net.Conn
 	hash   crypto.Hash
-	size   int // of a key
+	size   int // of a key, in bytes
 	secret []byte
 	aead   cipher.AEAD
 	iv     []byte
 	seq    uint64
-	err    error // why nothing can be written any more
+	err    error // the first error of a write
 }
 
-// newKeyedWriter goes on behind a handshake, whose key log has its secrets.
+// newKeyedWriter continues after a handshake. keyLog holds its secrets.
 func newKeyedWriter(t *testing.T, conn net.Conn, state tls.ConnectionState, keyLog string) *keyedWriter {
 	t.Helper()
 	w := &keyedWriter{t: t, conn: conn, hash: crypto.SHA256, size: 16}
@@ -55,7 +55,7 @@ func newKeyedWriter(t *testing.T, conn net.Conn, state tls.ConnectionState, keyL
 		if fields := strings.Fields(line); fields[0] == "SERVER_TRAFFIC_SECRET_0" {
 			secret, err := hex.DecodeString(fields[2])
 			must(t, err)
-			w.use(secret)
+			w.setSecret(secret)
 			return w
 		}
 	}
@@ -63,8 +63,8 @@ func newKeyedWriter(t *testing.T, conn net.Conn, state tls.ConnectionState, keyL
 	return nil
 }
 
-// use makes secret that of the records to come.
-func (w *keyedWriter) use(secret []byte) {
+// setSecret sets the secret for the following records.
+func (w *keyedWriter) setSecret(secret []byte) {
 	w.secret, w.seq, w.iv = secret, 0, w.expand(secret, "iv", 12)
 	block, err := aes.NewCipher(w.expand(secret, "key", w.size))
 	must(w.t, err)
@@ -103,23 +103,23 @@ func (w *keyedWriter) frame(kind http2.FrameType, p string) {
 	w.write(23, append(appendFrame(nil, len(p), kind, 0, 0), p...))
 }
 
-// update asks the client for an update of its keys, and updates its own.
+// update requests a key update of the client, and updates the writer's own key.
 func (w *keyedWriter) update() {
 	w.write(22, []byte{24, 0, 0, 1, 1})
-	w.use(w.expand(w.secret, "traffic upd", w.hash.Size()))
+	w.setSecret(w.expand(w.secret, "traffic upd", w.hash.Size()))
 }
 
-// movable is a connection whose bottom changes behind the handshake.
-type movable struct{ net.Conn }
+// replaceableConn is the connection below TLS, which is replaced after the handshake.
+type replaceableConn struct{ net.Conn }
 
-// TestKeyUpdatesWithoutEnd: crypto/tls answers each update of keys that the server asks
-// for. A server that asks without end, and does not read, loses its connection before
-// its answers take more memory than may wait to be written.
+// TestKeyUpdatesWithoutEnd: crypto/tls answers each key update that the server
+// requests. A server that requests them without end, and does not read, loses its
+// connection. Its answers never take more memory than maxGatheredBytes.
 func TestKeyUpdatesWithoutEnd(t *testing.T) {
 	web := httptest.NewUnstartedServer(nil)
 	web.StartTLS() // for its certificate
 	defer web.Close()
-	// Over TCP, Linux can stall where a window shrinks under so many small segments.
+	// Over TCP, Linux can stall if a window shrinks under so many small segments.
 	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "server"))
 	must(t, err)
 	defer l.Close()
@@ -133,7 +133,7 @@ func TestKeyUpdatesWithoutEnd(t *testing.T) {
 	server := tls.Server(far, &tls.Config{Certificates: web.TLS.Certificates, MinVersion: tls.VersionTLS13, SessionTicketsDisabled: true, KeyLogWriter: &keyLog})
 	shaken := make(chan error, 1)
 	go func() { shaken <- server.Handshake() }()
-	bottom := &movable{near}
+	bottom := &replaceableConn{near}
 	roots := web.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
 	client := tls.Client(bottom, &tls.Config{RootCAs: roots, ServerName: "example.com"})
 	must(t, client.Handshake())
@@ -149,11 +149,11 @@ func TestKeyUpdatesWithoutEnd(t *testing.T) {
 
 	w := newKeyedWriter(t, far, server.ConnectionState(), keyLog.String())
 	w.frame(http2.FrameSettings, "")
-	const updates = 1_000_000 // of which each has an answer of some 27 bytes
+	const updates = 1_000_000 // each has an answer of some 27 bytes
 	for i := range updates {
 		w.update()
 		if i%10 == 0 { // crypto/tls takes 16 records in a row without data
-			w.frame(0xfa, "") // a frame of no known type, which has no answer
+			w.frame(0xfa, "") // a frame of an unknown type, which has no answer
 		}
 		if w.err != nil {
 			break
@@ -163,10 +163,10 @@ func TestKeyUpdatesWithoutEnd(t *testing.T) {
 		t.Error("the client takes whatever comes")
 	}
 	waittest.Await(t, ran, "the end of the connection")
-	if err := c.Err(); !errors.Is(err, errDeaf) && !errors.Is(err, errOverfull) {
+	if err := c.Err(); !errors.Is(err, errNotReading) && !errors.Is(err, errTooMuchGathered) {
 		t.Errorf("the connection ended with %v, want that the server does not read", err)
 	}
-	if n := cap(socket.out) + cap(socket.spare); n > 4*mostGathered {
+	if n := cap(socket.out) + cap(socket.spare); n > 4*maxGatheredBytes {
 		t.Errorf("%d bytes wait to be written", n)
 	}
 }

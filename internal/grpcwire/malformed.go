@@ -11,18 +11,19 @@ import (
 	"google.golang.org/grpc/codes"
 )
 
-// What http2.Framer checks: the order of frames, their lengths and streams.
+// The checks here are those that http2.Framer leaves out. It checks the order of
+// frames, their lengths and their stream numbers.
 
-// isInterim reports whether f are the headers of an interim response: more will
+// isInterim reports whether f holds the headers of an interim response, which others
 // follow (RFC 9113, section 8.1).
 func isInterim(f *http2.MetaHeadersFrame) bool {
 	status := f.PseudoValue("status")
 	return len(status) == 3 && status[0] == '1'
 }
 
-// malformed says which rule of RFC 9113, section 8, headers or trailers of the
-// server break, or nothing.
-func malformed(f *http2.MetaHeadersFrame, first, interim bool) string {
+// answerFault returns which rule of RFC 9113, section 8, the headers or trailers in f
+// break, or "".
+func answerFault(f *http2.MetaHeadersFrame, first, interim bool) string {
 	switch {
 	case interim && f.StreamEnded():
 		return "an interim response that ends the stream"
@@ -53,28 +54,27 @@ func values(f *http2.MetaHeadersFrame, name string) (all []string) {
 	return all
 }
 
-// body is what an answer has brought, and what its content-length says, which is
-// empty where there is none.
+// body counts the DATA of an answer against its content-length.
 type body struct {
 	announced string
-	got       uint64 // bytes of DATA, without padding
+	received  uint64 // bytes of DATA, without padding
 }
 
-// fits reports whether n bytes more are not too many, and counts them.
-func (b *body) fits(n int) bool {
-	b.got += uint64(n)
+// count adds n bytes, and reports whether the total is within content-length.
+func (b *body) count(n int) bool {
+	b.received += uint64(n)
 	if b.announced == "" {
 		return true
 	}
 	most, err := strconv.ParseUint(b.announced, 10, 64)
-	return err == nil && b.got <= most
+	return err == nil && b.received <= most
 }
 
-// complete reports whether all is there.
+// complete reports whether received is content-length.
 func (b *body) complete() bool {
-	return b.announced == "" || b.announced == strconv.FormatUint(b.got, 10)
+	return b.announced == "" || b.announced == strconv.FormatUint(b.received, 10)
 }
 
 func (b *body) mismatch() error {
-	return failed(codes.Internal, nil, "malformed answer from server: %d bytes, and content-length is %.20s", b.got, b.announced)
+	return failed(codes.Internal, nil, "malformed answer from server: %d bytes, and content-length is %.20s", b.received, b.announced)
 }

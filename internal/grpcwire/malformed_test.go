@@ -15,10 +15,10 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
 
-// unanswered opens a stream that the server has not answered.
-func (p *scriptedPeer) unanswered() (*Stream, *told) {
+// unanswered opens a stream, and the server does not answer it.
+func (p *scriptedPeer) unanswered() (*Stream, *recorder) {
 	p.t.Helper()
-	h := newTold()
+	h := newRecorder()
 	s, err := p.c.Open(h)
 	must(p.t, err)
 	must(p.t, s.Send([]byte("hello"), nil, false))
@@ -27,26 +27,26 @@ func (p *scriptedPeer) unanswered() (*Stream, *told) {
 	return s, h
 }
 
-// TestInterimResponses: any number of them may come ahead of the answer.
+// TestInterimResponses: any number of interim responses may precede the answer.
 func TestInterimResponses(t *testing.T) {
 	p := dialPeer(t, testConfig())
 	s, h := p.unanswered()
 	for _, status := range []string{"100", "103", "103", "199"} {
-		p.headers(s.id, false, ":status", status, "link", "</style.css>; rel=preload")
+		p.sendHeaders(s.id, false, ":status", status, "link", "</style.css>; rel=preload")
 	}
-	p.answer(s.id)
+	p.sendAnswer(s.id)
 	must(t, p.WriteData(s.id, false, []byte(framed("at last"))))
 	if got := waittest.Await(t, h.messages, "a message"); got != "at last" {
 		t.Errorf("got %q", got)
 	}
-	p.headers(s.id, true, "grpc-status", "0")
+	p.sendHeaders(s.id, true, "grpc-status", "0")
 	if err := h.wantEnd(t, "EOF"); err != io.EOF {
 		t.Errorf("the stream ended with %v", err)
 	}
 }
 
-// TestMalformedAnswers: an answer that HTTP/2 does not allow ends its stream, and no
-// other (RFC 9113, section 8.1.1).
+// TestMalformedAnswers: an answer that violates HTTP/2 ends its stream, and no other
+// (RFC 9113, section 8.1.1).
 func TestMalformedAnswers(t *testing.T) {
 	const gRPC = ":status 200 content-type application/grpc "
 	type block struct {
@@ -56,7 +56,7 @@ func TestMalformedAnswers(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		blocks []block
-		data   string // behind the first
+		data   string // after the headers
 		words  string
 	}{
 		{"an interim response that is the last", []block{{":status 103", true}}, "", "ends the stream"},
@@ -82,38 +82,38 @@ func TestMalformedAnswers(t *testing.T) {
 			p := dialPeer(t, testConfig())
 			s, h := p.unanswered()
 			for i, b := range tc.blocks {
-				p.headers(s.id, b.end, strings.Fields(b.fields)...)
+				p.sendHeaders(s.id, b.end, strings.Fields(b.fields)...)
 				if i == 0 && tc.data != "" {
 					must(t, p.WriteData(s.id, false, []byte(tc.data)))
 				}
 			}
 			h.wantEnd(t, tc.words)
 			p.wantReset(s.id, http2.ErrCodeProtocol)
-			p.lives()
+			p.wantAlive()
 		})
 	}
 }
 
-// TestContentLength: one that is right is no harm.
+// TestContentLength: a correct content-length is accepted.
 func TestContentLength(t *testing.T) {
 	p := dialPeer(t, testConfig())
 	s, h := p.unanswered()
-	p.headers(s.id, false, ":status", "200", "content-type", "application/grpc", "content-length", "6")
+	p.sendHeaders(s.id, false, ":status", "200", "content-type", "application/grpc", "content-length", "6")
 	must(t, p.WriteDataPadded(s.id, false, []byte(framed("x")), make([]byte, 9)))
-	p.headers(s.id, true, "grpc-status", "0")
+	p.sendHeaders(s.id, true, "grpc-status", "0")
 	waittest.Await(t, h.messages, "a message")
 	if err := h.wantEnd(t, "EOF"); err != io.EOF {
 		t.Errorf("the stream ended with %v", err)
 	}
 }
 
-// TestWordsAreBounded: what the server says becomes part of short errors only, and
-// its status one of those that there are.
+// TestWordsAreBounded: errors contain only a short part of the server's text. Their
+// code is one of gRPC's codes.
 func TestWordsAreBounded(t *testing.T) {
 	long := strings.Repeat("x", 50_000)
 	for name, end := range map[string]func(*scriptedPeer, uint32){
 		"grpc-message": func(p *scriptedPeer, id uint32) {
-			// HEADERS and CONTINUATION, as it does not fit into one frame
+			// HEADERS and CONTINUATION: one frame is too small
 			p.longHeaders(id, "grpc-status", "7", "grpc-message", long)
 		},
 		"GOAWAY": func(p *scriptedPeer, _ uint32) {
@@ -121,10 +121,10 @@ func TestWordsAreBounded(t *testing.T) {
 			_ = p.conn.Close()
 		},
 		"grpc-status": func(p *scriptedPeer, id uint32) {
-			p.headers(id, true, "grpc-status", "4294967295", "grpc-message", "odd")
+			p.sendHeaders(id, true, "grpc-status", "4294967295", "grpc-message", "odd")
 		},
 		"no grpc-status": func(p *scriptedPeer, id uint32) {
-			p.headers(id, true, "grpc-status", long[:15_000])
+			p.sendHeaders(id, true, "grpc-status", long[:15_000])
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -142,38 +142,38 @@ func TestWordsAreBounded(t *testing.T) {
 	}
 }
 
-// longHeaders are headers that end a stream, in as many frames as they need.
+// longHeaders sends headers that end a stream, in as many frames as they need.
 func (p *scriptedPeer) longHeaders(stream uint32, pairs ...string) {
 	p.t.Helper()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	rest := p.encoded(pairs...)
-	first := rest[:min(len(rest), maxFrame)]
+	first := rest[:min(len(rest), maxFrameBytes)]
 	rest = rest[len(first):]
 	must(p.t, p.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: first, EndStream: true, EndHeaders: len(rest) == 0}))
 	for len(rest) > 0 {
-		some := rest[:min(len(rest), maxFrame)]
+		some := rest[:min(len(rest), maxFrameBytes)]
 		rest = rest[len(some):]
 		must(p.t, p.WriteContinuation(stream, len(rest) == 0, some))
 	}
 }
 
-// TestTwoTableSizeUpdates: a header block may begin with two of them, though the
-// table is not empty after the first (RFC 7541, section 4.2).
+// TestTwoTableSizeUpdates: a header block may begin with two table size updates, even
+// if the table is not empty after the first (RFC 7541, section 4.2).
 func TestTwoTableSizeUpdates(t *testing.T) {
 	p := dialPeer(t, testConfig())
-	p.open() // puts content-type into the table
+	p.open() // adds content-type to the table
 	for range 2 {
 		s, h := p.unanswered()
 		p.mu.Lock()
 		p.encode.SetMaxDynamicTableSize(100)
 		p.encode.SetMaxDynamicTableSize(4096)
 		p.mu.Unlock()
-		p.answer(s.id)
-		p.headers(s.id, true, "grpc-status", "0")
+		p.sendAnswer(s.id)
+		p.sendHeaders(s.id, true, "grpc-status", "0")
 		if err := h.wantEnd(t, "EOF"); err != io.EOF {
 			t.Errorf("the stream ended with %v", err)
 		}
 	}
-	p.lives()
+	p.wantAlive()
 }

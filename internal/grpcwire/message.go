@@ -10,31 +10,31 @@ import (
 	"google.golang.org/grpc/codes"
 )
 
-// message is a message that has not arrived in full.
+// message is a message of which not all has arrived.
 type message struct {
-	prefix [prefix]byte
-	got    int    // bytes of prefix
-	length int    // of the message, where prefix is there
-	pieces []byte // of it
-	held   int    // bytes of memory for pieces, as the stream's Holder knows
-	noted  bool   // inPieces has counted it
+	prefix    [prefixBytes]byte
+	prefixLen int    // bytes of prefix that have arrived
+	length    int    // of the message; valid if prefix is complete
+	pieces    []byte // the part of the message that has arrived
+	heldBytes int    // capacity of pieces, as reported to the BufferCounter
+	counted   bool   // countPieces has counted it
 }
 
-// data reads a DATA frame.
-func (c *Conn) data(head http2.FrameHeader) error {
+// handleData processes a DATA frame.
+func (c *Conn) handleData(head http2.FrameHeader) error {
 	n := int(head.Length)
 	payload, err := c.in.Peek(n)
 	if err != nil {
 		return err
 	}
-	defer func() { _, _ = c.in.Discard(n) }() // they are there
-	if c.window -= n; c.window < 0 {
+	defer func() { _, _ = c.in.Discard(n) }() // cannot fail: Peek has read them
+	if c.recvWindow -= n; c.recvWindow < 0 {
 		return fmt.Errorf("DATA beyond the connection's window: %w", http2.ConnectionError(http2.ErrCodeFlowControl))
 	}
-	c.arrived(n)
+	c.returnWindow(n)
 	s := c.lookup(head.StreamID)
 	if s == nil {
-		return c.idle(head.StreamID, "DATA") // which RFC 9113, section 6.1, has for stream 0 as well
+		return c.checkOpened(head.StreamID, "DATA") // for stream 0 too (RFC 9113, section 6.1)
 	}
 	broken := func(code http2.ErrCode, why string) error {
 		return http2.StreamError{StreamID: s.id, Code: code, Cause: fmt.Errorf("DATA %s", why)}
@@ -48,63 +48,65 @@ func (c *Conn) data(head http2.FrameHeader) error {
 		}
 		payload = payload[1 : n-int(payload[0])]
 	}
-	if !s.receive(n, n-len(payload)) {
+	if !s.countReceived(n, n-len(payload)) {
 		return broken(http2.ErrCodeFlowControl, "beyond the stream's window")
 	}
-	if !s.body.fits(len(payload)) {
+	if !s.body.count(len(payload)) {
 		return broken(http2.ErrCodeProtocol, "beyond its content-length")
 	}
 	if s.finished {
-		s.drop(len(payload))
-	} else if err := s.split(payload); err != nil {
+		s.discard(len(payload))
+	} else if err := s.splitMessages(payload); err != nil {
 		c.abort(s, http2.ErrCodeCancel, err)
 		return nil
 	}
 	if head.Flags.Has(http2.FlagDataEndStream) {
-		c.ended(s, failed(codes.Internal, nil, "server closed the stream without sending trailers"))
+		c.endInOrder(s, failed(codes.Internal, nil, "server closed the stream without sending trailers"))
 	}
 	return nil
 }
 
-// arrived gives the connection's window back, a quarter at a time.
-func (c *Conn) arrived(n int) {
-	c.unreturned += n
-	if c.unreturned < c.cfg.ConnectionWindow/4 {
+// returnWindow counts n received bytes, and returns the connection's window, a quarter
+// at a time.
+func (c *Conn) returnWindow(n int) {
+	c.unreturnedBytes += n
+	if c.unreturnedBytes < c.cfg.ConnectionWindow/4 {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.err == nil {
-		c.out = appendWindowUpdate(c.out, 0, c.unreturned)
+		c.out = appendWindowUpdate(c.out, 0, c.unreturnedBytes)
 	}
-	c.window += c.unreturned
-	c.unreturned = 0
+	c.recvWindow += c.unreturnedBytes
+	c.unreturnedBytes = 0
 }
 
-// receive counts n bytes of which padding is nobody's. It reports whether there
-// was room for them.
-func (s *Stream) receive(n, padding int) bool {
-	s.flow.Lock()
-	s.window -= n
-	s.taken += padding
-	fits, more := s.window >= 0, s.due()
-	s.flow.Unlock()
-	s.allow(more)
+// countReceived counts n bytes, padding included. It reports whether the stream's
+// window allowed them. The padding is returned at once.
+func (s *Stream) countReceived(n, padding int) bool {
+	s.flowMutex.Lock()
+	s.recvWindow -= n
+	s.toReturn += padding
+	fits, more := s.recvWindow >= 0, s.windowIncrement()
+	s.flowMutex.Unlock()
+	s.queueWindowUpdate(more)
 	return fits
 }
 
-// drop gives n bytes back that nobody takes, since the stream is finished.
-func (s *Stream) drop(n int) {
-	s.flow.Lock()
-	s.taken += n
-	more := s.due()
-	s.flow.Unlock()
-	s.allow(more)
+// discard counts n bytes as taken, because the handler of a finished stream takes none.
+func (s *Stream) discard(n int) {
+	s.flowMutex.Lock()
+	s.toReturn += n
+	more := s.windowIncrement()
+	s.flowMutex.Unlock()
+	s.queueWindowUpdate(more)
 }
 
-// allow lets the server send n bytes more; wake writes it.
-func (s *Stream) allow(n int) {
-	if n == 0 || s.over.Load() {
+// queueWindowUpdate lets the server send n bytes more. It only appends the frame;
+// beforeRead writes it.
+func (s *Stream) queueWindowUpdate(n int) {
+	if n == 0 || s.removed.Load() {
 		return
 	}
 	c := s.conn
@@ -115,26 +117,26 @@ func (s *Stream) allow(n int) {
 	}
 }
 
-// split hands over the messages of which p has the end.
-func (s *Stream) split(p []byte) error {
+// splitMessages delivers each message whose end is in p.
+func (s *Stream) splitMessages(p []byte) error {
 	m := &s.message
-	for len(p) > 0 && !s.over.Load() && !s.finished {
-		if m.got < prefix {
-			n := copy(m.prefix[m.got:], p)
-			m.got += n
+	for len(p) > 0 && !s.removed.Load() && !s.finished {
+		if m.prefixLen < prefixBytes {
+			n := copy(m.prefix[m.prefixLen:], p)
+			m.prefixLen += n
 			p = p[n:]
-			if m.got < prefix {
+			if m.prefixLen < prefixBytes {
 				break
 			}
-			if err := m.open(s.most()); err != nil {
+			if err := m.parsePrefix(s.maxMessageBytes()); err != nil {
 				return err
 			}
-			s.begun = true
+			s.gotMessage = true
 		}
 		missing := m.length - len(m.pieces)
 		if len(p) < missing {
-			m.pieces = append(s.conn.buffer(m.pieces), p...)
-			s.holds(cap(m.pieces))
+			m.pieces = append(s.conn.pieceBuffer(m.pieces), p...)
+			s.setHeld(cap(m.pieces))
 			break
 		}
 		whole, pieces := p[:missing], m.pieces
@@ -143,94 +145,95 @@ func (s *Stream) split(p []byte) error {
 			whole = pieces
 		}
 		p = p[missing:]
-		m.got, m.pieces = 0, nil
-		s.complete()
+		m.prefixLen, m.pieces = 0, nil
+		s.messageComplete()
 		s.deliver(whole)
-		s.holds(0)
+		s.setHeld(0)
 		s.conn.recycle(pieces)
 	}
-	s.inPieces()
+	s.countPieces()
 	return nil
 }
 
-// most returns how many bytes the next message may have.
-func (s *Stream) most() int {
-	if !s.begun && s.conn.cfg.MaxFirst > 0 {
+// maxMessageBytes returns how long the next message may be.
+func (s *Stream) maxMessageBytes() int {
+	if !s.gotMessage && s.conn.cfg.MaxFirst > 0 {
 		return s.conn.cfg.MaxFirst
 	}
 	return s.conn.cfg.MaxMessage
 }
 
-// holds notes that so many bytes are held for the pieces of a message.
-func (s *Stream) holds(n int) {
+// setHeld sets how many bytes are held for the pieces of a message, and reports the
+// change.
+func (s *Stream) setHeld(n int) {
 	m := &s.message
-	if by := n - m.held; by != 0 && s.holder != nil {
-		s.holder.Holds(by)
+	if by := n - m.heldBytes; by != 0 && s.bufferCounter != nil {
+		s.bufferCounter.AddBuffered(by)
 	}
-	m.held = n
+	m.heldBytes = n
 }
 
-// open reads the prefix.
-func (m *message) open(most int) error {
+// parsePrefix parses prefix.
+func (m *message) parsePrefix(limit int) error {
 	length := binary.BigEndian.Uint32(m.prefix[1:])
 	switch {
 	case m.prefix[0] != 0:
 		return failed(codes.Internal, nil, "grpc: the server has compressed a message, which nobody has asked it to")
-	case uint64(length) > uint64(most):
-		return failed(codes.ResourceExhausted, nil, "grpc: received message larger than max (%d vs. %d)", length, most)
+	case uint64(length) > uint64(limit):
+		return failed(codes.ResourceExhausted, nil, "grpc: received message larger than max (%d vs. %d)", length, limit)
 	}
 	m.length = int(length)
 	return nil
 }
 
-// deliver hands a message over.
+// deliver hands a message to the handler.
 func (s *Stream) deliver(p []byte) {
 	s.handler.Message(p)
-	if !s.isFresh {
-		s.isFresh = true
-		s.conn.fresh = append(s.conn.fresh, s)
+	if !s.inArrivals {
+		s.inArrivals = true
+		s.conn.arrivals = append(s.conn.arrivals, s)
 	}
 }
 
-// inPieces notes how much of a message is here of which not all is. Where somebody
-// waits for it, the server may send more.
-func (s *Stream) inPieces() {
-	n := s.message.got + len(s.message.pieces)
+// countPieces counts the bytes of a message of which not all has arrived. If the
+// handler waits for the message, the server may send more.
+func (s *Stream) countPieces() {
+	n := s.message.prefixLen + len(s.message.pieces)
 	if n == 0 {
 		return
 	}
-	s.message.noted = true
-	s.flow.Lock()
-	s.pieces = n - s.ahead
-	more := s.due()
-	s.flow.Unlock()
-	s.allow(more)
+	s.message.counted = true
+	s.flowMutex.Lock()
+	s.pieces = n - s.piecesReturned
+	more := s.windowIncrement()
+	s.flowMutex.Unlock()
+	s.queueWindowUpdate(more)
 }
 
-// complete notes that the message is here: all of it is for Taken to give back,
-// but for what was given back before.
-func (s *Stream) complete() {
-	if !s.message.noted {
+// messageComplete notes that all of the message has arrived. Taken returns its bytes,
+// except those that were returned before.
+func (s *Stream) messageComplete() {
+	if !s.message.counted {
 		return
 	}
-	s.message.noted = false
-	s.flow.Lock()
-	defer s.flow.Unlock()
-	s.prepaid += s.ahead
-	s.pieces, s.ahead = 0, 0
+	s.message.counted = false
+	s.flowMutex.Lock()
+	defer s.flowMutex.Unlock()
+	s.returnedAhead += s.piecesReturned
+	s.pieces, s.piecesReturned = 0, 0
 }
 
-// buffer returns where the pieces of a message are put together.
-func (c *Conn) buffer(pieces []byte) []byte {
+// pieceBuffer returns the buffer for the pieces of a message.
+func (c *Conn) pieceBuffer(pieces []byte) []byte {
 	if pieces == nil {
-		pieces, c.spare = c.spare[:0], nil
+		pieces, c.spareBuffer = c.spareBuffer[:0], nil
 	}
 	return pieces
 }
 
-// recycle takes a buffer back, unless it is a large one.
+// recycle keeps a buffer for reuse, unless it is large.
 func (c *Conn) recycle(pieces []byte) {
-	if pieces != nil && cap(pieces) <= 2*maxFrame {
-		c.spare = pieces
+	if pieces != nil && cap(pieces) <= 2*maxFrameBytes {
+		c.spareBuffer = pieces
 	}
 }

@@ -27,11 +27,11 @@ func TestMessages(t *testing.T) {
 		{"an empty one", []string{framed(""), framed("x")}, []string{"", "x"}},
 		{"two in a frame", []string{framed("one") + framed("two")}, []string{"one", "two"}},
 		{"cut in the prefix", []string{framed("one")[:3], framed("one")[3:]}, []string{"one"}},
-		{"cut behind the prefix", []string{framed("one")[:prefix], framed("one")[prefix:]}, []string{"one"}},
+		{"cut behind the prefix", []string{framed("one")[:prefixBytes], framed("one")[prefixBytes:]}, []string{"one"}},
 		{"cut in the middle", []string{framed("one")[:7], framed("one")[7:] + framed("two")[:4], framed("two")[4:]}, []string{"one", "two"}},
 		{"byte by byte", strings.Split(framed("one")+framed("")+framed("three"), ""), []string{"one", "", "three"}},
 		{"empty frames", []string{"", framed("one")[:2], "", framed("one")[2:], ""}, []string{"one"}},
-		{"a long one", pieces(framed(long)+framed("x"), maxFrame), []string{long, "x"}},
+		{"a long one", pieces(framed(long)+framed("x"), maxFrameBytes), []string{long, "x"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			p := dialPeer(t, testConfig())
@@ -64,11 +64,11 @@ func pieces(s string, n int) (all []string) {
 	return append(all, s)
 }
 
-// TestEnds: a stream ends with what the server says of it, and is reset where the
-// server has not done that.
+// TestEnds: Handler.End gets the server's status. If the server has not ended the
+// stream, the client resets it.
 func TestEnds(t *testing.T) {
 	trailers := func(pairs ...string) func(*scriptedPeer, uint32) {
-		return func(p *scriptedPeer, id uint32) { p.headers(id, true, pairs...) }
+		return func(p *scriptedPeer, id uint32) { p.sendHeaders(id, true, pairs...) }
 	}
 	data := func(end bool, payload string) func(*scriptedPeer, uint32) {
 		return func(p *scriptedPeer, id uint32) { must(p.t, p.WriteData(id, end, []byte(payload))) }
@@ -91,7 +91,7 @@ func TestEnds(t *testing.T) {
 		{"refused", func(p *scriptedPeer, id uint32) { must(p.t, p.WriteRSTStream(id, http2.ErrCodeRefusedStream)) }, "REFUSED_STREAM", codes.Internal, none},
 		{"a compressed message", data(false, "\x01\x00\x00\x00\x01x"), "compressed", codes.Internal, http2.ErrCodeCancel},
 		{"a message that is too large", data(false, "\x00\x00\x40\x00\x01x"), "larger than max (4194305 vs. 4194304)", codes.ResourceExhausted, http2.ErrCodeCancel},
-		{"headers again", func(p *scriptedPeer, id uint32) { p.answer(id) }, "in the middle", codes.Internal, http2.ErrCodeProtocol},
+		{"headers again", func(p *scriptedPeer, id uint32) { p.sendAnswer(id) }, "in the middle", codes.Internal, http2.ErrCodeProtocol},
 		{"a window that is too large", func(p *scriptedPeer, id uint32) { must(p.t, p.WriteWindowUpdate(id, 1<<31-1)) }, "window too large", codes.Internal, http2.ErrCodeFlowControl},
 		{"more headers than allowed", trailers(strings.Split(strings.Repeat("x y ", 400)+"grpc-status 0", " ")...), "header list size exceeded", codes.Internal, http2.ErrCodeProtocol},
 	} {
@@ -115,11 +115,11 @@ func TestEnds(t *testing.T) {
 			if sent, err := s.TrySend([]byte("x")); !sent || err != io.EOF {
 				t.Errorf("TrySend on a stream that has ended: %v, %v, want io.EOF", sent, err)
 			}
-			must(t, p.WriteData(s.id, false, []byte(framed("late")))) // and other frames for it
+			must(t, p.WriteData(s.id, false, []byte(framed("late")))) // and other late frames
 			must(t, p.WriteWindowUpdate(s.id, 5))
 			must(t, p.WriteRSTStream(s.id, http2.ErrCodeCancel))
-			p.headers(s.id, true, "grpc-status", "0")
-			p.lives()
+			p.sendHeaders(s.id, true, "grpc-status", "0")
+			p.wantAlive()
 			if len(h.messages) > 0 {
 				t.Error("a message behind the end")
 			}
@@ -127,13 +127,13 @@ func TestEnds(t *testing.T) {
 	}
 }
 
-// TestAnswers: what is no answer of gRPC's ends the stream.
+// TestAnswers: an answer that is not gRPC ends the stream.
 func TestAnswers(t *testing.T) {
 	for _, tc := range []struct {
 		name  string
 		pairs []string
 		end   bool
-		words string // none: the stream goes on
+		words string // empty: the stream continues
 	}{
 		{"gRPC", []string{":status", "200", "content-type", "application/grpc"}, false, ""},
 		{"gRPC+proto", []string{":status", "200", "content-type", "Application/gRPC+proto"}, false, ""},
@@ -147,19 +147,19 @@ func TestAnswers(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			p := dialPeer(t, testConfig())
-			h := newTold()
+			h := newRecorder()
 			s, err := p.c.Open(h)
 			must(t, err)
 			must(t, s.Send([]byte("hello"), nil, false))
 			p.wantMessages(s.id, "hello")
-			p.headers(s.id, tc.end, tc.pairs...)
+			p.sendHeaders(s.id, tc.end, tc.pairs...)
 			if tc.words != "" {
 				h.wantEnd(t, tc.words)
 			} else {
 				must(t, p.WriteData(s.id, false, []byte(framed("x"))))
 				waittest.Await(t, h.messages, "a message")
 			}
-			p.lives()
+			p.wantAlive()
 		})
 	}
 }
@@ -167,7 +167,7 @@ func TestAnswers(t *testing.T) {
 // TestDataBeforeHeaders: an answer begins with its headers.
 func TestDataBeforeHeaders(t *testing.T) {
 	p := dialPeer(t, testConfig())
-	h := newTold()
+	h := newRecorder()
 	s, err := p.c.Open(h)
 	must(t, err)
 	must(t, s.Send([]byte("hello"), nil, false))
@@ -175,15 +175,15 @@ func TestDataBeforeHeaders(t *testing.T) {
 	must(t, p.WriteData(s.id, false, []byte(framed("x"))))
 	h.wantEnd(t, "before the headers")
 	p.wantReset(s.id, http2.ErrCodeProtocol)
-	p.lives()
+	p.wantAlive()
 }
 
-// TestRequest: a stream begins with the headers of a gRPC request, also when
-// HPACK has seen them before.
+// TestRequest: a stream begins with the headers of a gRPC request, also if HPACK has
+// encoded them before.
 func TestRequest(t *testing.T) {
 	p := dialPeer(t, testConfig())
 	for range 3 {
-		s, err := p.c.Open(newTold())
+		s, err := p.c.Open(newRecorder())
 		must(t, err)
 		must(t, s.Send([]byte("hello"), nil, false))
 		f := p.want("HEADERS", func(f http2.Frame) bool { _, ok := f.(*http2.MetaHeadersFrame); return ok }).(*http2.MetaHeadersFrame)

@@ -18,10 +18,10 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
 
-// This file is a server that says and expects frames.
+// This file holds a server that sends scripted frames and expects others.
 
-// hang bounds waits that end at once where nothing is broken.
-const hang = waittest.Limit
+// hangTimeout limits waits that end at once if nothing is broken.
+const hangTimeout = waittest.Limit
 
 func testConfig() Config {
 	return Config{
@@ -30,7 +30,7 @@ func testConfig() Config {
 	}
 }
 
-// scriptedPeer is the server's end of a Conn, and the Conn.
+// scriptedPeer is the server's end of a Conn, together with the Conn.
 type scriptedPeer struct {
 	*http2.Framer
 	t        *testing.T
@@ -44,14 +44,14 @@ type scriptedPeer struct {
 	encode *hpack.Encoder
 }
 
-// dialPeer returns a peer that has heard a client's beginning, and said settings.
+// dialPeer returns a peer that has read the client's preface and sent settings.
 func dialPeer(t *testing.T, cfg Config, settings ...http2.Setting) *scriptedPeer {
 	t.Helper()
 	p := silentPeer(t, cfg)
 	must(t, p.WriteSettings(settings...))
 	select {
 	case <-p.c.ready:
-	case <-time.After(hang):
+	case <-time.After(hangTimeout):
 		t.Fatal("the client does not take the server's settings")
 	}
 	must(t, p.c.Ready(t.Context()))
@@ -62,7 +62,7 @@ func dialPeer(t *testing.T, cfg Config, settings ...http2.Setting) *scriptedPeer
 	return p
 }
 
-// silentPeer is dialPeer before the settings.
+// silentPeer returns a peer that has not sent settings.
 func silentPeer(t *testing.T, cfg Config) *scriptedPeer {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -72,7 +72,7 @@ func silentPeer(t *testing.T, cfg Config) *scriptedPeer {
 	must(t, err)
 	conn, err := l.Accept()
 	must(t, err)
-	must(t, conn.SetDeadline(time.Now().Add(hang)))
+	must(t, conn.SetDeadline(time.Now().Add(hangTimeout)))
 	p := &scriptedPeer{t: t, conn: conn, draining: make(chan struct{}), ran: make(chan struct{})}
 	cfg.Draining = func() { close(p.draining) }
 	socket := NewSocket(client)
@@ -98,7 +98,7 @@ func silentPeer(t *testing.T, cfg Config) *scriptedPeer {
 	return p
 }
 
-// next returns the next frame of the client that is not about its settings.
+// next returns the client's next frame that is not SETTINGS.
 func (p *scriptedPeer) next() http2.Frame {
 	p.t.Helper()
 	f, err := p.ReadFrame()
@@ -108,7 +108,7 @@ func (p *scriptedPeer) next() http2.Frame {
 	return f
 }
 
-// want reads until there is a frame of a kind, and returns it.
+// want reads until is reports true, and returns that frame.
 func (p *scriptedPeer) want(what string, is func(http2.Frame) bool) http2.Frame {
 	p.t.Helper()
 	for {
@@ -136,15 +136,15 @@ func (p *scriptedPeer) wantMessages(stream uint32, want ...string) {
 	p.t.Helper()
 	var got []byte
 	for _, w := range want {
-		for len(got) < prefix || len(got) < prefix+int(binary.BigEndian.Uint32(got[1:])) {
+		for len(got) < prefixBytes || len(got) < prefixBytes+int(binary.BigEndian.Uint32(got[1:])) {
 			f := p.want("DATA", func(f http2.Frame) bool {
 				d, ok := f.(*http2.DataFrame)
 				return ok && d.StreamID == stream
 			}).(*http2.DataFrame)
 			got = append(got, f.Data()...)
 		}
-		n := prefix + int(binary.BigEndian.Uint32(got[1:]))
-		if string(got[prefix:n]) != w || got[0] != 0 {
+		n := prefixBytes + int(binary.BigEndian.Uint32(got[1:]))
+		if string(got[prefixBytes:n]) != w || got[0] != 0 {
 			p.t.Errorf("the client sent %.60q, want %.60q", got[:n], w)
 		}
 		got = got[n:]
@@ -154,8 +154,8 @@ func (p *scriptedPeer) wantMessages(stream uint32, want ...string) {
 	}
 }
 
-// headers says headers, of pairs.
-func (p *scriptedPeer) headers(stream uint32, end bool, pairs ...string) {
+// sendHeaders sends HEADERS. pairs are names and values.
+func (p *scriptedPeer) sendHeaders(stream uint32, end bool, pairs ...string) {
 	p.t.Helper()
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -171,27 +171,27 @@ func (p *scriptedPeer) encoded(pairs ...string) []byte {
 	return p.block.Bytes()
 }
 
-// answer says that the stream goes on.
-func (p *scriptedPeer) answer(stream uint32) {
+// sendAnswer sends the headers of an answer whose stream continues.
+func (p *scriptedPeer) sendAnswer(stream uint32) {
 	p.t.Helper()
-	p.headers(stream, false, ":status", "200", "content-type", "application/grpc")
+	p.sendHeaders(stream, false, ":status", "200", "content-type", "application/grpc")
 }
 
-// open opens a stream on which the client says hello, and answers it.
-func (p *scriptedPeer) open() (*Stream, *told) {
+// open opens a stream on which the client sends hello, and answers it.
+func (p *scriptedPeer) open() (*Stream, *recorder) {
 	p.t.Helper()
-	h := newTold()
+	h := newRecorder()
 	s, err := p.c.Open(h)
 	must(p.t, err)
 	must(p.t, s.Send([]byte("hel"), []byte("lo"), false))
 	p.want("HEADERS", func(f http2.Frame) bool { _, ok := f.(*http2.MetaHeadersFrame); return ok })
 	p.wantMessages(s.id, "hello")
-	p.answer(s.id)
+	p.sendAnswer(s.id)
 	return s, h
 }
 
-// lives checks that another stream can be used.
-func (p *scriptedPeer) lives() {
+// wantAlive checks that a new stream works.
+func (p *scriptedPeer) wantAlive() {
 	p.t.Helper()
 	s, h := p.open()
 	must(p.t, p.WriteData(s.id, false, []byte(framed("still there"))))
@@ -202,39 +202,39 @@ func (p *scriptedPeer) lives() {
 	p.wantReset(s.id, http2.ErrCodeCancel)
 }
 
-// framed is a message with its prefix.
+// framed returns a message with its prefix.
 func framed(text string) string {
 	return "\x00" + string(binary.BigEndian.AppendUint32(nil, uint32(len(text)))) + text
 }
 
-// told is a Handler that writes down what it is told.
-type told struct {
-	messages chan string
-	arrived  chan struct{}
-	ended    chan error
-	heard    func() // what Message does, or nil
+// recorder is a Handler that records its calls.
+type recorder struct {
+	messages  chan string
+	arrived   chan struct{}
+	ended     chan error
+	onMessage func() // called by Message, or nil
 }
 
-func newTold() *told {
-	return &told{messages: make(chan string, 10_000), arrived: make(chan struct{}, 10_000), ended: make(chan error, 2)}
+func newRecorder() *recorder {
+	return &recorder{messages: make(chan string, 10_000), arrived: make(chan struct{}, 10_000), ended: make(chan error, 2)}
 }
 
 // Message implements Handler.
-func (h *told) Message(p []byte) {
-	if h.heard != nil {
-		h.heard()
+func (h *recorder) Message(p []byte) {
+	if h.onMessage != nil {
+		h.onMessage()
 	}
 	h.messages <- string(p)
 }
 
 // Arrived implements Handler.
-func (h *told) Arrived() { h.arrived <- struct{}{} }
+func (h *recorder) Arrived() { h.arrived <- struct{}{} }
 
 // End implements Handler.
-func (h *told) End(err error) { h.ended <- err }
+func (h *recorder) End(err error) { h.ended <- err }
 
-// wantEnd checks how the stream ends: with words, and once.
-func (h *told) wantEnd(t *testing.T, words string) error {
+// wantEnd checks that the stream ends once, with an error that contains words.
+func (h *recorder) wantEnd(t *testing.T, words string) error {
 	t.Helper()
 	err := waittest.Await(t, h.ended, "the end of the stream")
 	if err == nil || !bytes.Contains([]byte(err.Error()), []byte(words)) {
@@ -255,7 +255,7 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// text returns n bytes that are not all the same.
+// text returns n bytes of varying text.
 func text(n int) string {
 	var b bytes.Buffer
 	for i := 0; b.Len() < n; i++ {

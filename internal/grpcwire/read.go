@@ -10,56 +10,56 @@ import (
 	"google.golang.org/grpc/codes"
 )
 
-// patience is how many answers to pings and settings of the server may wait to be
-// written. Who asks for more and does not take them is not well.
-const patience = 1000
+// maxQueuedAnswers is how many answers to the server's PING and SETTINGS may wait to be
+// written. A server that asks for more and does not read them loses its connection.
+const maxQueuedAnswers = 1000
 
-// source is where a Conn's frames are read from.
+// source is the reader from which a Conn reads frames.
 type source Conn
 
 // Read implements io.Reader.
 func (s *source) Read(p []byte) (int, error) {
 	c := (*Conn)(s)
-	if c.under == nil {
-		c.wake()
+	if c.socket == nil {
+		c.beforeRead()
 	}
 	return c.conn.Read(p)
 }
 
-// wake tells handlers of what has come for them since the last time, and writes
-// what is to be answered. It is called when nothing is left to be read at once.
-func (c *Conn) wake() {
-	for i, s := range c.fresh {
-		s.isFresh = false
-		c.fresh[i] = nil
+// beforeRead calls Arrived of each handler that has got messages since the last time.
+// Then it writes the queued frames. It is called when the next read may wait.
+func (c *Conn) beforeRead() {
+	for i, s := range c.arrivals {
+		s.inArrivals = false
+		c.arrivals[i] = nil
 		s.handler.Arrived()
 	}
-	c.fresh = c.fresh[:0]
+	c.arrivals = c.arrivals[:0]
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.flush()
-	c.hear()
-	// crypto/tls may have answered something by itself.
-	if c.under != nil && !c.writing && c.under.waits() {
-		c.writing, c.left = true, true
-		c.flusher.Signal()
+	c.checkQueued()
+	// crypto/tls may have written an answer of its own.
+	if c.socket != nil && !c.writing && c.socket.hasGathered() {
+		c.writing, c.handedOff = true, true
+		c.flushLoopCond.Signal()
 	}
 }
 
-// read reads frames until there are no more.
+// read reads frames until an error, which it returns.
 func (c *Conn) read() error {
 	for {
 		head, err := c.framer.ReadFrameHeader()
-		if !c.heard.Load() && isHTTP1(head) {
+		if !c.gotSettings.Load() && isHTTP1(head) {
 			return ErrHTTP1
 		}
-		if err == nil && !c.heard.Load() && (head.Type != http2.FrameSettings || head.Flags.Has(http2.FlagSettingsAck)) {
+		if err == nil && !c.gotSettings.Load() && (head.Type != http2.FrameSettings || head.Flags.Has(http2.FlagSettingsAck)) {
 			return fmt.Errorf("%s in place of the server's settings: %w", head.Type, http2.ConnectionError(http2.ErrCodeProtocol))
 		}
 		if err == nil && head.Type == http2.FrameData {
-			err = c.data(head)
+			err = c.handleData(head)
 		} else if err == nil {
-			err = c.other(head)
+			err = c.handleOther(head)
 		}
 		if stream, ok := errors.AsType[http2.StreamError](err); ok {
 			err = c.streamError(stream)
@@ -68,44 +68,44 @@ func (c *Conn) read() error {
 			err = fmt.Errorf("%w: %w", err, http2.ConnectionError(http2.ErrCodeFrameSize))
 		}
 		if err != nil {
-			return c.explained(err)
+			return c.withDetail(err)
 		}
 	}
 }
 
-// isHTTP1 reports whether what was read as the head of a frame is how an answer of
-// HTTP/1.x begins.
+// isHTTP1 reports whether the bytes that were read as the header of a frame begin an
+// answer of HTTP/1.x.
 func isHTTP1(head http2.FrameHeader) bool {
 	return head.Length == 'H'<<16|'T'<<8|'T' && head.Type == 'P' && head.Flags == '/'
 }
 
-// explained adds to an error what the framer knows of it, or what the server has
-// said before it ended the connection.
-func (c *Conn) explained(err error) error {
+// withDetail adds to err what the framer knows about it, and the reason that the server
+// has given in a GOAWAY.
+func (c *Conn) withDetail(err error) error {
 	if detail := c.framer.ErrorDetail(); detail != nil {
 		err = fmt.Errorf("%w: %w", err, detail)
 	}
-	if c.farewell != "" {
-		err = fmt.Errorf("%w; before, it said %s", err, c.farewell)
+	if c.goAwayReason != "" {
+		err = fmt.Errorf("%w; before, it said %s", err, c.goAwayReason)
 	}
 	return err
 }
 
-// streamError ends a stream on which the server has broken HTTP/2.
+// streamError ends a stream on which the server has violated HTTP/2.
 func (c *Conn) streamError(err http2.StreamError) error {
 	if s := c.lookup(err.StreamID); s != nil {
 		c.abort(s, err.Code, failed(codes.Internal, err, "%v", err))
 		return nil
 	}
-	return c.idle(err.StreamID, "it breaks the rules for streams")
+	return c.checkOpened(err.StreamID, "it breaks the rules for streams")
 }
 
-// other reads a frame that is no DATA.
-func (c *Conn) other(head http2.FrameHeader) error {
+// handleOther reads and processes a frame that is not DATA.
+func (c *Conn) handleOther(head http2.FrameHeader) error {
 	frame, err := c.framer.ReadFrameForHeader(head)
 	if broken, ok := errors.AsType[http2.StreamError](err); ok && head.Type == http2.FrameHeaders {
-		// More padding than there is (http2's parseHeadersFrame). What follows could
-		// not be decoded without them.
+		// The padding is longer than the frame (http2's parseHeadersFrame). Later
+		// headers cannot be decoded without these.
 		return fmt.Errorf("HEADERS: %w", http2.ConnectionError(broken.Code))
 	}
 	if err != nil {
@@ -113,41 +113,41 @@ func (c *Conn) other(head http2.FrameHeader) error {
 	}
 	switch f := frame.(type) {
 	case *http2.HeadersFrame:
-		m, err := c.headers(f)
+		m, err := c.readHeaders(f)
 		if err != nil {
 			return err
 		}
-		return c.head(m)
+		return c.handleHeaders(m)
 	case *http2.WindowUpdateFrame:
-		return c.windowUpdate(f)
+		return c.handleWindowUpdate(f)
 	case *http2.RSTStreamFrame:
-		return c.rstStream(f)
+		return c.handleReset(f)
 	case *http2.SettingsFrame:
-		return c.settings(f)
+		return c.handleSettings(f)
 	case *http2.PingFrame:
 		if f.IsAck() {
 			return nil
 		}
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		return c.answer(func(b []byte) []byte {
+		return c.queueAnswer(func(b []byte) []byte {
 			b = appendFrame(b, len(f.Data), http2.FramePing, http2.FlagPingAck, 0)
 			return append(b, f.Data[:]...)
 		})
 	case *http2.GoAwayFrame:
-		return c.goAway(f)
+		return c.handleGoAway(f)
 	case *http2.PushPromiseFrame:
 		return fmt.Errorf("PUSH_PROMISE: %w", http2.ConnectionError(http2.ErrCodeProtocol))
 	default:
-		return nil // RFC 9113, section 5.5
+		return nil // frames of unknown types are ignored (RFC 9113, section 5.5)
 	}
 }
 
-// answer puts something into out that the server has asked for. The caller holds mu.
-func (c *Conn) answer(add func([]byte) []byte) error {
-	if c.answers++; c.answers > patience {
+// queueAnswer appends a frame that answers the server. The caller holds mu.
+func (c *Conn) queueAnswer(add func([]byte) []byte) error {
+	if c.queuedAnswers++; c.queuedAnswers > maxQueuedAnswers {
 		c.flush()
-		if c.answers > patience {
+		if c.queuedAnswers > maxQueuedAnswers {
 			return fmt.Errorf("it asks for more answers than it takes: %w", http2.ConnectionError(http2.ErrCodeEnhanceYourCalm))
 		}
 	}
@@ -157,8 +157,8 @@ func (c *Conn) answer(add func([]byte) []byte) error {
 	return nil
 }
 
-// idle returns an error where a stream that is not there never was.
-func (c *Conn) idle(id uint32, what string) error {
+// checkOpened returns an error if the stream, which is not open, was never opened.
+func (c *Conn) checkOpened(id uint32, what string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if id%2 == 0 || id >= c.nextID {
@@ -167,44 +167,44 @@ func (c *Conn) idle(id uint32, what string) error {
 	return nil
 }
 
-// settings takes over what the server allows (RFC 9113, section 6.5.2).
-func (c *Conn) settings(f *http2.SettingsFrame) error {
+// handleSettings applies the server's settings (RFC 9113, section 6.5.2).
+func (c *Conn) handleSettings(f *http2.SettingsFrame) error {
 	if f.IsAck() {
 		return nil
 	}
-	// The ack goes ahead of all that is sent by the new settings: a server need not
-	// expect it before (RFC 9113, section 6.5.3).
+	// The acknowledgement goes before everything that is sent under the new settings. A
+	// server need not expect that earlier (RFC 9113, section 6.5.3).
 	grown := false
-	defer func() { // when mu is free
-		if grown && c.cfg.Grown != nil {
-			c.cfg.Grown()
+	defer func() { // runs after mu is unlocked
+		if grown && c.cfg.LimitRaised != nil {
+			c.cfg.LimitRaised()
 		}
 	}()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	before := c.most
-	if err := f.ForeachSetting(c.set); err != nil {
+	before := c.maxStreams
+	if err := f.ForeachSetting(c.applySetting); err != nil {
 		return err
 	}
-	grown = c.most > before
-	if !c.heard.Swap(true) {
+	grown = c.maxStreams > before
+	if !c.gotSettings.Swap(true) {
 		close(c.ready)
 	}
-	return c.answer(func(b []byte) []byte { return appendFrame(b, 0, http2.FrameSettings, http2.FlagSettingsAck, 0) })
+	return c.queueAnswer(func(b []byte) []byte { return appendFrame(b, 0, http2.FrameSettings, http2.FlagSettingsAck, 0) })
 }
 
-// set takes over one setting. The caller holds mu.
-func (c *Conn) set(s http2.Setting) error {
+// applySetting applies one setting. The caller holds mu.
+func (c *Conn) applySetting(s http2.Setting) error {
 	if err := s.Valid(); err != nil {
 		return err
 	}
 	switch s.ID {
 	case http2.SettingEnablePush:
-		if s.Val != 0 { // which is for clients (RFC 9113, section 6.5.2)
+		if s.Val != 0 { // only a client may set it (RFC 9113, section 6.5.2)
 			return fmt.Errorf("SETTINGS_ENABLE_PUSH of %d: %w", s.Val, http2.ConnectionError(http2.ErrCodeProtocol))
 		}
 	case http2.SettingMaxConcurrentStreams:
-		c.most = s.Val
+		c.maxStreams = s.Val
 	case http2.SettingMaxFrameSize:
 		c.peer.frame = int(s.Val)
 	case http2.SettingHeaderTableSize:
@@ -212,11 +212,11 @@ func (c *Conn) set(s http2.Setting) error {
 	case http2.SettingInitialWindowSize:
 		by := int(s.Val) - c.peer.streamWindow
 		c.peer.streamWindow = int(s.Val)
-		c.table.Lock()
-		defer c.table.Unlock()
+		c.streamsMutex.Lock()
+		defer c.streamsMutex.Unlock()
 		for _, stream := range c.streams {
-			// It may get less than nothing (RFC 9113, section 6.9.2).
-			if stream.allowed += by; stream.allowed > maxWindow {
+			// It may become negative (RFC 9113, section 6.9.2).
+			if stream.sendWindow += by; stream.sendWindow > maxWindowBytes {
 				return http2.ConnectionError(http2.ErrCodeFlowControl)
 			}
 			stream.changed.Broadcast()
@@ -225,25 +225,25 @@ func (c *Conn) set(s http2.Setting) error {
 	return nil
 }
 
-// windowUpdate lets more be sent.
-func (c *Conn) windowUpdate(f *http2.WindowUpdateFrame) error {
+// handleWindowUpdate raises a send window.
+func (c *Conn) handleWindowUpdate(f *http2.WindowUpdateFrame) error {
 	by := int(f.Increment)
 	if f.StreamID == 0 {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		if c.peer.window += by; c.peer.window > maxWindow {
+		if c.peer.window += by; c.peer.window > maxWindowBytes {
 			return fmt.Errorf("window of %d bytes: %w", c.peer.window, http2.ConnectionError(http2.ErrCodeFlowControl))
 		}
-		c.next()
+		c.wakeNext()
 		return nil
 	}
 	s := c.lookup(f.StreamID)
 	if s == nil {
-		return c.idle(f.StreamID, "WINDOW_UPDATE")
+		return c.checkOpened(f.StreamID, "WINDOW_UPDATE")
 	}
 	c.mu.Lock()
-	s.allowed += by
-	over := s.allowed > maxWindow
+	s.sendWindow += by
+	over := s.sendWindow > maxWindowBytes
 	s.changed.Broadcast()
 	c.mu.Unlock()
 	if over {
@@ -252,11 +252,11 @@ func (c *Conn) windowUpdate(f *http2.WindowUpdateFrame) error {
 	return nil
 }
 
-// rstStream ends a stream that the server has ended.
-func (c *Conn) rstStream(f *http2.RSTStreamFrame) error {
+// handleReset ends a stream that the server has reset.
+func (c *Conn) handleReset(f *http2.RSTStreamFrame) error {
 	s := c.lookup(f.StreamID)
 	if s == nil {
-		return c.idle(f.StreamID, "RST_STREAM")
+		return c.checkOpened(f.StreamID, "RST_STREAM")
 	}
 	var cause error
 	if f.ErrCode == http2.ErrCodeRefusedStream {
@@ -266,32 +266,33 @@ func (c *Conn) rstStream(f *http2.RSTStreamFrame) error {
 	return nil
 }
 
-// goAway: the server takes no more streams, and has not looked at those above the
-// last one that it names (RFC 9113, section 6.8).
-func (c *Conn) goAway(f *http2.GoAwayFrame) error {
-	if f.LastStreamID > c.lastID {
+// handleGoAway ends the streams above the last one that the server names: it has not
+// processed them, and takes no new ones (RFC 9113, section 6.8).
+func (c *Conn) handleGoAway(f *http2.GoAwayFrame) error {
+	if f.LastStreamID > c.goAwayLastID {
 		return fmt.Errorf("GOAWAY that takes back an earlier one: %w", http2.ConnectionError(http2.ErrCodeProtocol))
 	}
-	c.lastID = f.LastStreamID
+	c.goAwayLastID = f.LastStreamID
 	if f.ErrCode != http2.ErrCodeNo {
-		c.farewell = fmt.Sprintf("%s %.100q", f.ErrCode, f.DebugData())
+		c.goAwayReason = fmt.Sprintf("%s %.100q", f.ErrCode, f.DebugData())
 	}
 	c.drain()
-	c.table.Lock()
+	c.streamsMutex.Lock()
 	var beyond []*Stream
 	for id, s := range c.streams {
-		if id > c.lastID {
+		if id > c.goAwayLastID {
 			beyond = append(beyond, s)
 		}
 	}
-	c.table.Unlock()
+	c.streamsMutex.Unlock()
 	for _, s := range beyond {
-		c.end(s, failed(codes.Unavailable, ErrUnprocessed, "the server has sent GOAWAY and does not serve the stream: %s", c.farewell))
+		c.end(s, failed(codes.Unavailable, ErrUnprocessed, "the server has sent GOAWAY and does not serve the stream: %s", c.goAwayReason))
 	}
 	return nil
 }
 
-// end ends s, which the server or the connection has ended with err.
+// end ends s with err, without sending anything. The server or the connection has ended
+// it.
 func (c *Conn) end(s *Stream, err error) {
 	if !c.remove(s) {
 		return
@@ -303,7 +304,7 @@ func (c *Conn) end(s *Stream, err error) {
 	s.handler.End(err)
 }
 
-// abort ends s for err, and says so.
+// abort ends s with err, and resets it.
 func (c *Conn) abort(s *Stream, code http2.ErrCode, err error) {
 	if !c.remove(s) {
 		return
@@ -314,9 +315,9 @@ func (c *Conn) abort(s *Stream, code http2.ErrCode, err error) {
 	s.handler.End(err)
 }
 
-// ended ends s, which the server has ended in order, with err. Where we have not
-// ended our side, a reset does that.
-func (c *Conn) ended(s *Stream, err error) {
+// endInOrder ends s with err, because the server has ended it in order. If our side is
+// still open, a reset closes it.
+func (c *Conn) endInOrder(s *Stream, err error) {
 	if !c.remove(s) {
 		return
 	}

@@ -10,11 +10,11 @@ import (
 	"golang.org/x/net/http2"
 )
 
-// outgoing is what is still to be sent of a message.
+// outgoing is the part of a message that is not sent yet.
 type outgoing struct {
 	stream *Stream
-	parts  [3][]byte // prefix, and the two that Send was given
-	prefix [prefix]byte
+	parts  [3][]byte // prefix, and the two arguments of Send
+	prefix [prefixBytes]byte
 }
 
 func (m *outgoing) begin(s *Stream, head, body []byte) {
@@ -23,19 +23,19 @@ func (m *outgoing) begin(s *Stream, head, body []byte) {
 	m.parts = [...][]byte{m.prefix[:], head, body}
 }
 
-// size is how many bytes are still to be sent.
+// size returns how many bytes are not sent yet.
 func (m *outgoing) size() int { return len(m.parts[0]) + len(m.parts[1]) + len(m.parts[2]) }
 
-// put puts as much as may be sent now into a frame, and reports whether that was
-// anything. The caller holds Conn.mu.
-func (m *outgoing) put() bool {
+// queueFrame appends a DATA frame with as much of the message as may be sent now. It
+// reports whether that was anything. The caller holds Conn.mu.
+func (m *outgoing) queueFrame() bool {
 	s := m.stream
 	c := s.conn
-	n := min(m.size(), s.allowed, c.peer.window, c.peer.frame)
-	if n <= 0 || len(c.out) >= room || c.turn != s && c.queues() {
+	n := min(m.size(), s.sendWindow, c.peer.window, c.peer.frame)
+	if n <= 0 || len(c.out) >= sendWaitBytes || c.nextSender != s && c.hasWaiting() {
 		return false
 	}
-	s.allowed -= n
+	s.sendWindow -= n
 	c.peer.window -= n
 	c.out = appendFrame(c.out, n, http2.FrameData, 0, s.id)
 	for i, part := range m.parts {
@@ -44,24 +44,23 @@ func (m *outgoing) put() bool {
 		m.parts[i] = part[some:]
 		n -= some
 	}
-	s.midway = m.size() > 0
+	s.midMessage = m.size() > 0
 	return true
 }
 
-// fits reports whether put would put all of the message. The caller holds Conn.mu.
+// fits reports whether all of the message may be queued now. The caller holds Conn.mu.
 func (m *outgoing) fits() bool {
 	s := m.stream
 	c := s.conn
 	n := m.size()
 	frames := (n + c.peer.frame - 1) / c.peer.frame
-	return !c.queues() && n <= min(s.allowed, c.peer.window) && len(c.out)+n+frames*frameHead <= room
+	return !c.hasWaiting() && n <= min(s.sendWindow, c.peer.window) && len(c.out)+n+frames*frameHeaderBytes <= sendWaitBytes
 }
 
-// Send sends a message, which is head with body behind it. Both may be used again
-// when it returns. It waits where the server, or the connection, does not take
-// more. It returns io.EOF where the stream has ended; why is for Handler.End to
-// say. more promises that another Send follows at once, with which this one may
-// leave.
+// Send sends one message, which consists of head and body. The caller may reuse both
+// when Send returns. Send waits if the server or the connection does not accept more.
+// It returns io.EOF if the stream has ended; Handler.End gets the reason. more promises
+// that another Send follows at once, so that both can be written together.
 func (s *Stream) Send(head, body []byte, more bool) error {
 	var m outgoing
 	m.begin(s, head, body)
@@ -71,22 +70,22 @@ func (s *Stream) Send(head, body []byte, more bool) error {
 	for m.size() > 0 {
 		switch {
 		case s.ended, s.closed, c.err != nil:
-			s.leave()
+			s.leaveQueue()
 			return io.EOF
-		case m.put(), c.flush(): // which lets others in, who may have changed everything
+		case m.queueFrame(), c.flush(): // flush unlocks mu meanwhile, so that anything may have changed
 		default:
-			s.wait()
+			s.waitToSend()
 		}
 	}
-	s.leave()
+	s.leaveQueue()
 	if !more {
 		c.flush()
 	}
 	return nil
 }
 
-// TrySend is Send where that would not wait, and reports whether it was done. A
-// message goes whole or not at all, so one that is longer than room never does.
+// TrySend sends one message if that needs no waiting, and reports whether it did. It
+// sends a whole message or nothing. A message longer than sendWaitBytes is never sent.
 func (s *Stream) TrySend(p []byte) (sent bool, err error) {
 	var m outgoing
 	m.begin(s, p, nil)
@@ -100,60 +99,61 @@ func (s *Stream) TrySend(p []byte) (sent bool, err error) {
 		c.flush()
 		return false, nil
 	}
-	for m.put() {
+	for m.queueFrame() {
 	}
 	c.flush()
 	return true, nil
 }
 
-// wait waits until more may be sent on s, or nothing more. The caller holds
+// waitToSend waits until more may be sent on s, or s has ended. The caller holds
 // Conn.mu.
 //
-// Who waits for what all streams share stands in a queue. Whenever there is some
-// of it, the first has its turn, and when it is done the next: so each gets
-// something, and none is woken in vain.
-func (s *Stream) wait() {
+// A stream that waits for what all streams share, the connection's window and space in
+// out, stands in a queue. When there is some of it, the first stream in the queue
+// becomes nextSender and sends. When it is done, the next one follows. So each stream
+// gets a share, and no stream is woken without getting any.
+func (s *Stream) waitToSend() {
 	c := s.conn
-	s.yield()
-	if s.allowed > 0 && !s.queued {
+	s.endTurn()
+	if s.sendWindow > 0 && !s.queued {
 		s.queued = true
-		c.waiting = append(c.waiting, s)
+		c.waitQueue = append(c.waitQueue, s)
 	}
 	s.changed.Wait()
 }
 
-// leave ends what wait has begun. The caller holds Conn.mu.
-func (s *Stream) leave() {
+// leaveQueue ends what waitToSend has begun. The caller holds Conn.mu.
+func (s *Stream) leaveQueue() {
 	c := s.conn
 	if s.queued {
 		s.queued = false
-		i := slices.Index(c.waiting, s)
-		c.waiting = slices.Delete(c.waiting, i, i+1)
+		i := slices.Index(c.waitQueue, s)
+		c.waitQueue = slices.Delete(c.waitQueue, i, i+1)
 	}
-	s.yield()
+	s.endTurn()
 }
 
-// yield ends the turn of s, if it has it. The caller holds Conn.mu.
-func (s *Stream) yield() {
+// endTurn clears nextSender if it is s, and wakes the next stream. The caller holds
+// Conn.mu.
+func (s *Stream) endTurn() {
 	c := s.conn
-	if c.turn == s {
-		c.turn = nil
+	if c.nextSender == s {
+		c.nextSender = nil
 	}
-	c.next()
+	c.wakeNext()
 }
 
-// queues reports whether somebody waits, or has waited and has its turn now. The
-// caller holds mu.
-func (c *Conn) queues() bool { return c.turn != nil || len(c.waiting) > 0 }
+// hasWaiting reports whether a stream waits, or is nextSender. The caller holds mu.
+func (c *Conn) hasWaiting() bool { return c.nextSender != nil || len(c.waitQueue) > 0 }
 
-// next gives the turn to the first that waits, where nobody has it and something
-// can be sent. The caller holds mu.
-func (c *Conn) next() {
-	if c.turn != nil || len(c.waiting) == 0 || c.peer.window <= 0 || len(c.out) >= room {
+// wakeNext makes the first stream in waitQueue the nextSender, if there is none and
+// something can be sent. The caller holds mu.
+func (c *Conn) wakeNext() {
+	if c.nextSender != nil || len(c.waitQueue) == 0 || c.peer.window <= 0 || len(c.out) >= sendWaitBytes {
 		return
 	}
-	c.turn = c.waiting[0]
-	c.waiting = slices.Delete(c.waiting, 0, 1)
-	c.turn.queued = false
-	c.turn.changed.Broadcast()
+	c.nextSender = c.waitQueue[0]
+	c.waitQueue = slices.Delete(c.waitQueue, 0, 1)
+	c.nextSender.queued = false
+	c.nextSender.changed.Broadcast()
 }

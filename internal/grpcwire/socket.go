@@ -12,31 +12,31 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/sockio"
 )
 
-// mostGathered is how many bytes a Socket gathers: all that a Conn lets wait, TLS
-// around it, and the answers that crypto/tls gives by itself to updates of keys. They
-// come without a bound of its own (RFC 8446, section 4.6.3).
-const mostGathered = 2 * mostQueued
+// maxGatheredBytes is how many bytes a Socket gathers. They are all that a Conn lets
+// wait, the overhead of TLS, and the answers that crypto/tls itself gives to key
+// updates. crypto/tls has no limit for these (RFC 8446, section 4.6.3).
+const maxGatheredBytes = 2 * maxQueuedBytes
 
-// errOverfull is what a Write of more fails with.
-var errOverfull = errors.New("more waits to be written than memory may hold")
+// errTooMuchGathered is the error of a Write beyond maxGatheredBytes.
+var errTooMuchGathered = errors.New("more waits to be written than memory may hold")
 
-// Socket is a connection to a server for a Conn, below TLS where there is TLS. It
-// gathers what is written, until it is told to write it: crypto/tls would make a
-// system call for each record, and wait for room.
+// Socket is a Conn's connection to a server, below TLS if there is TLS. It gathers what
+// is written until flush or flushNow. Without it crypto/tls would make a system call
+// for each record, and wait if the socket is full.
 type Socket struct {
 	net.Conn
-	before func() // called before a read that may wait
+	beforeRead func() // called before each read that may wait
 
-	mu       sync.Mutex // of what is written
-	out      []byte
-	off      int // bytes of out that were written
-	spare    []byte
-	flushing bool
-	over     bool // Write has failed
-	direct   sockio.Writer
+	mu          sync.Mutex // guards the fields below
+	out         []byte
+	off         int // bytes of out that are written
+	spare       []byte
+	flushing    bool
+	writeFailed bool // a Write was too much
+	direct      sockio.Writer
 }
 
-// NewSocket returns a Socket on conn, or nil where conn is none of the kernel's.
+// NewSocket returns a Socket on conn, or nil if conn is not a connection of the kernel.
 func NewSocket(conn net.Conn) *Socket {
 	sc, ok := conn.(syscall.Conn)
 	if !ok {
@@ -51,42 +51,43 @@ func NewSocket(conn net.Conn) *Socket {
 	return s
 }
 
-// Read is net.Conn's.
+// Read implements net.Conn. It calls beforeRead first.
 func (s *Socket) Read(p []byte) (int, error) {
-	if s.before != nil {
-		s.before()
+	if s.beforeRead != nil {
+		s.beforeRead()
 	}
 	return s.Conn.Read(p)
 }
 
-// Write is net.Conn's, but only gathers, and fails where that would be too much.
+// Write implements net.Conn. It only gathers p, and fails beyond maxGatheredBytes.
 func (s *Socket) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.over = s.over || len(s.out)-s.off+len(p) > mostGathered; s.over {
-		return 0, errOverfull
+	if s.writeFailed = s.writeFailed || len(s.out)-s.off+len(p) > maxGatheredBytes; s.writeFailed {
+		return 0, errTooMuchGathered
 	}
 	s.out = append(s.out, p...)
 	return len(p), nil
 }
 
-// SetWriteDeadline is net.Conn's. It does nothing, since Write does not wait:
-// crypto/tls would leave a deadline behind, in the past, with its last words.
+// SetWriteDeadline implements net.Conn. It does nothing, because Write does not wait.
+// crypto/tls sets a past deadline after its close_notify, which would end later writes.
 func (*Socket) SetWriteDeadline(time.Time) error { return nil }
 
-// Close is net.Conn's. What was gathered is written as far as there is room.
+// Close implements net.Conn. It writes what was gathered, as far as the kernel accepts
+// it at once.
 func (s *Socket) Close() error {
 	_, _ = s.flushNow()
 	return s.Conn.Close()
 }
 
-// flushNow writes what was gathered, as far as the kernel takes it at once, and
+// flushNow writes what was gathered, as far as the kernel accepts it at once. It
 // reports whether that was all.
 func (s *Socket) flushNow() (done bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.flushing {
-		return false, nil // and all of it will be written
+		return false, nil // flush writes all of it
 	}
 	for s.off < len(s.out) {
 		n, err := s.direct.TryWrite(s.out[s.off:])
@@ -95,11 +96,11 @@ func (s *Socket) flushNow() (done bool, err error) {
 		}
 		s.off += n
 	}
-	s.out, s.off = kept(s.out)[:0], 0
+	s.out, s.off = reusable(s.out)[:0], 0
 	return true, nil
 }
 
-// flush writes what was gathered, and waits for room.
+// flush writes what was gathered, and waits if the socket is full.
 func (s *Socket) flush() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -112,24 +113,24 @@ func (s *Socket) flush() error {
 		s.mu.Unlock()
 		_, err := s.Conn.Write(rest)
 		s.mu.Lock()
-		s.spare = kept(p)
+		s.spare = reusable(p)
 		if err != nil {
 			return err
 		}
 	}
-	s.out, s.off = kept(s.out)[:0], 0
+	s.out, s.off = reusable(s.out)[:0], 0
 	return nil
 }
 
-// overfull reports whether a Write was too much.
-func (s *Socket) overfull() bool {
+// failed reports whether a Write has failed.
+func (s *Socket) failed() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.over
+	return s.writeFailed
 }
 
-// waits reports whether something was gathered that nobody has written yet.
-func (s *Socket) waits() bool {
+// hasGathered reports whether gathered bytes wait to be written.
+func (s *Socket) hasGathered() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.off < len(s.out)

@@ -9,49 +9,49 @@ import (
 	"golang.org/x/net/http2"
 )
 
-// prefix is how many bytes stand before a message: whether it is compressed, and
-// its length.
-const prefix = 5
+// prefixBytes is the size of the prefix of a message: a compression flag of 1 byte, and
+// the length.
+const prefixBytes = 5
 
-// Cost is how many bytes of a stream's window a message of n bytes takes.
-func Cost(n int) int { return prefix + n }
+// Cost returns how many bytes of a stream's window a message of n bytes uses.
+func Cost(n int) int { return prefixBytes + n }
 
-// Stream is one call. Send and TrySend must be called by one goroutine at a time,
-// the other methods from anywhere.
+// Stream is one call. Only one goroutine at a time may call Send or TrySend. The other
+// methods may be called concurrently.
 type Stream struct {
-	conn    *Conn
-	handler Handler
-	holder  Holder // is handler, or nil
-	id      uint32
-	over    atomic.Bool // it is not in Conn.streams any more
+	conn          *Conn
+	handler       Handler
+	bufferCounter BufferCounter // handler, or nil
+	id            uint32
+	removed       atomic.Bool // it is not in Conn.streams any more
 
-	// Of Run alone:
-	answered bool // the headers of the answer are here
-	finished bool // Finish was called
-	body     body
-	isFresh  bool // it is in Conn.fresh
-	begun    bool // a message has been here
-	message  message
+	// Used only by Run:
+	answered   bool // the headers of the answer have arrived
+	finished   bool // Finish was called
+	body       body
+	inArrivals bool // it is in Conn.arrivals
+	gotMessage bool // a message has begun to arrive
+	message    message
 
-	flow    sync.Mutex
-	window  int  // bytes that the server may send
-	taken   int  // bytes to give back
-	pieces  int  // bytes here of a message of which not all is,
-	ahead   int  // and those of them that were given back,
-	prepaid int  // and those of whole messages that were, ahead of Taken
-	eager   bool // somebody waits for the next message
+	flowMutex      sync.Mutex
+	recvWindow     int  // bytes that the server may still send
+	toReturn       int  // bytes taken, not yet returned to the server
+	pieces         int  // bytes of an incomplete message that have arrived
+	piecesReturned int  // bytes of pieces that were already returned
+	returnedAhead  int  // bytes of complete messages that were returned before Taken
+	awaited        bool // the handler waits for the next message
 
-	// Under conn.mu:
-	allowed int // bytes that may be sent on the stream
-	ended   bool
-	closed  bool // END_STREAM was sent
-	midway  bool // of a message a part was sent, and not yet the rest
-	queued  bool // in conn.waiting
-	changed sync.Cond
+	// Guarded by conn.mu:
+	sendWindow int // bytes that may be sent on the stream
+	ended      bool
+	closed     bool // END_STREAM was sent
+	midMessage bool // only a part of a message was sent
+	queued     bool // it is in conn.waitQueue
+	changed    sync.Cond
 }
 
-// Cancel ends the stream. Its handler hears nothing more, but for a call that is
-// under way.
+// Cancel resets the stream. Afterwards no method of its handler is called; a call that
+// has begun still runs.
 func (s *Stream) Cancel() {
 	c := s.conn
 	if !c.remove(s) {
@@ -63,17 +63,17 @@ func (s *Stream) Cancel() {
 	c.flush()
 }
 
-// Finish ends the stream in order: the server gets END_STREAM behind what was sent,
-// and is to end the stream. Until it has done that, the stream counts as open, and
+// Finish ends the stream in order. It sends END_STREAM after everything that was sent,
+// and the server must then end the stream. Until then the stream counts as open, and
 // its messages are dropped. Handler.End follows, unless Cancel comes first.
 //
-// Finish returns false, and does nothing, where only a part of a message was sent,
-// or where the connection has ended. It must be called from Handler.Message.
+// Finish returns false and does nothing if only a part of a message was sent, or if the
+// connection has ended. It must be called from Handler.Message.
 func (s *Stream) Finish() bool {
 	c := s.conn
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if s.ended || s.midway || c.err != nil {
+	if s.ended || s.midMessage || c.err != nil {
 		return false
 	}
 	s.finished = true
@@ -81,8 +81,8 @@ func (s *Stream) Finish() bool {
 	return true
 }
 
-// closeSend sends END_STREAM; wake, or the next flush, writes it. The caller holds
-// Conn.mu.
+// closeSend appends END_STREAM. beforeRead or the next flush writes it. The caller
+// holds Conn.mu.
 func (s *Stream) closeSend() {
 	if !s.closed {
 		s.closed = true
@@ -91,8 +91,8 @@ func (s *Stream) closeSend() {
 	}
 }
 
-// reset says that s has ended, which is not in the table any more. The caller
-// holds mu.
+// reset ends s, which is no longer in streams, and tells the server. The caller holds
+// mu.
 func (c *Conn) reset(s *Stream, code http2.ErrCode) {
 	s.ended = true
 	s.changed.Broadcast()
@@ -101,52 +101,52 @@ func (c *Conn) reset(s *Stream, code http2.ErrCode) {
 	}
 }
 
-// Await says that somebody waits for the next message, and has taken all others:
-// one that is longer than the window is let in.
+// Await says that the handler waits for the next message, and has taken all others. A
+// message that is longer than the window can then arrive.
 func (s *Stream) Await() {
-	s.flow.Lock()
-	s.eager = true
-	n := s.due()
-	s.flow.Unlock()
-	s.giveBack(n)
+	s.flowMutex.Lock()
+	s.awaited = true
+	n := s.windowIncrement()
+	s.flowMutex.Unlock()
+	s.sendWindowUpdate(n)
 }
 
-// Taken gives n bytes of the window back. more says that somebody waits for the
-// next message.
+// Taken returns n bytes of the window to the server. more says that the handler waits
+// for the next message.
 func (s *Stream) Taken(n int, more bool) {
-	s.flow.Lock()
-	ahead := min(n, s.prepaid)
-	s.prepaid -= ahead
-	s.taken += n - ahead
-	s.eager = more
-	n = s.due()
-	s.flow.Unlock()
-	s.giveBack(n)
+	s.flowMutex.Lock()
+	ahead := min(n, s.returnedAhead)
+	s.returnedAhead -= ahead
+	s.toReturn += n - ahead
+	s.awaited = more
+	n = s.windowIncrement()
+	s.flowMutex.Unlock()
+	s.sendWindowUpdate(n)
 }
 
-// due returns how many bytes should be given back now: half a window, so that it
-// costs little, but at once where the server may be waiting for them. It counts
-// them as given. The caller holds flow.
-func (s *Stream) due() int {
+// windowIncrement returns how many bytes to return to the server now, and counts them
+// as returned. It returns them in halves of the window, to send few frames. It returns
+// them earlier if the server may be waiting for them. The caller holds flowMutex.
+func (s *Stream) windowIncrement() int {
 	full := s.conn.cfg.StreamWindow
 	pieces := 0
-	if s.eager {
+	if s.awaited {
 		pieces = s.pieces
 	}
-	n := s.taken + pieces
-	if n < full/16 || n < full/2 && s.window > full/4 {
+	n := s.toReturn + pieces
+	if n < full/16 || n < full/2 && s.recvWindow > full/4 {
 		return 0
 	}
-	s.taken = 0
+	s.toReturn = 0
 	s.pieces -= pieces
-	s.ahead += pieces
-	s.window += n
+	s.piecesReturned += pieces
+	s.recvWindow += n
 	return n
 }
 
-// giveBack tells the server of n bytes more.
-func (s *Stream) giveBack(n int) {
-	if n == 0 || s.over.Load() {
+// sendWindowUpdate lets the server send n bytes more.
+func (s *Stream) sendWindowUpdate(n int) {
+	if n == 0 || s.removed.Load() {
 		return
 	}
 	c := s.conn

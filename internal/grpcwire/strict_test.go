@@ -15,9 +15,9 @@ import (
 
 var strictSeed = flag.Uint64("strict.seed", 0, "the seed of TestStrictPeer; 0 takes another each time")
 
-// TestStrictPeer: thousands of messages on many streams come back whole from a
-// server that does at random whatever RFC 9113 allows it, and finds no fault with the
-// client. Only the streams end early that the server ends early.
+// TestStrictPeer: thousands of messages on many streams come back complete. The server
+// does at random everything that RFC 9113 allows, and finds no violation by the client.
+// Only those streams end early that the server ends early.
 func TestStrictPeer(t *testing.T) {
 	seed := *strictSeed
 	if seed == 0 {
@@ -41,7 +41,7 @@ func TestStrictPeer(t *testing.T) {
 	}
 }
 
-// strictRound is one connection.
+// strictRound runs one connection.
 func strictRound(t *testing.T, random *rand.Rand, workers int, done *atomic.Int64, messages int64, seen map[string]int) {
 	cfg := testConfig()
 	cfg.StreamWindow, cfg.ConnectionWindow = 70_000, 200_000
@@ -69,13 +69,13 @@ func strictRound(t *testing.T, random *rand.Rand, workers int, done *atomic.Int6
 	}
 }
 
-// strictCall uses one stream. It returns false where the connection takes no more.
+// strictCall uses one stream. It returns false if the connection takes no more.
 func strictCall(t *testing.T, c *Conn, p *strictPeer, random *rand.Rand, done *atomic.Int64) bool {
-	e := &echoed{t: t, seed: random.IntN(100), all: 1 + random.IntN(12), done: make(chan struct{}), ended: make(chan error, 1)}
+	e := &echoHandler{t: t, seed: random.IntN(100), all: 1 + random.IntN(12), done: make(chan struct{}), ended: make(chan error, 1)}
 	s, err := c.Open(e)
 	switch {
 	case errors.Is(err, ErrFull):
-		time.Sleep(time.Millisecond) // no event says that there is room
+		time.Sleep(time.Millisecond) // no event reports free space
 		return true
 	case err != nil:
 		return false
@@ -99,7 +99,7 @@ func strictCall(t *testing.T, c *Conn, p *strictPeer, random *rand.Rand, done *a
 	case <-giveUp:
 		s.Cancel()
 		return true
-	case <-time.After(2 * hang):
+	case <-time.After(2 * hangTimeout):
 		t.Errorf("stream %d hangs", id)
 		return false
 	}

@@ -17,8 +17,8 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// This file holds what a client says against RFC 9113. strictsay_test.go says what
-// a server may say, at random.
+// This file checks the client's frames against RFC 9113. strictsay_test.go sends a
+// server's frames at random.
 
 // allowance is what one SETTINGS frame of the server allows.
 type allowance struct{ window, frame, streams, table int }
@@ -28,41 +28,41 @@ type strictPeer struct {
 	t      *testing.T
 	conn   net.Conn
 	framer *http2.Framer
-	out    bytes.Buffer // where framer writes to
+	out    bytes.Buffer // framer writes here
 	reader chan struct{}
 
 	mu       sync.Mutex
-	event    sync.Cond // the client has said something
-	events   int       // how often it has
+	event    sync.Cond // the client has sent a frame
+	events   int       // frames of the client
 	random   *rand.Rand
 	over     bool
 	acked    allowance
 	unacked  []allowance
 	pings    [][8]byte
 	streams  map[uint32]*strictStream
-	last     uint32 // stream of the client
-	lastGood uint32 // that is served, behind GOAWAY
+	last     uint32 // last stream of the client
+	lastGood uint32 // last stream that is served after GOAWAY
 	window   int    // bytes that the client has granted on all streams
-	initial  int    // and on a new one
+	initial  int    // bytes that it grants on a new stream
 	sent     int    // bytes of the client's DATA
-	granted  int    // and how many it may send
+	granted  int    // bytes that the client may send
 	decoder  *hpack.Decoder
-	shrunk   bool // the client's table must be told to have become smaller
+	shrunk   bool // the client's encoder must announce a smaller table
 	encoder  *hpack.Encoder
 	block    bytes.Buffer
-	seen     map[string]int // what was said, by kind
+	seen     map[string]int // what was sent, by kind
 }
 
-// strictStream is one of its streams.
+// strictStream is one stream of a strictPeer.
 type strictStream struct {
 	window   int // bytes that the client has granted
 	sent     int // bytes of the client's DATA
-	granted  int // and how many it may send, beside the initial window
+	granted  int // bytes that the client may send, beyond the initial window
 	echo     []byte
 	answered bool
 	ended    bool // by the server
-	closed   bool // by the client, in order,
-	reset    bool // or with a reset
+	closed   bool // by the client, in order
+	reset    bool // by the client, with a reset
 }
 
 func (p *strictPeer) fail(format string, args ...any) {
@@ -70,8 +70,8 @@ func (p *strictPeer) fail(format string, args ...any) {
 	_ = p.conn.Close()
 }
 
-// most returns the largest of a kind that the client may still believe to be allowed.
-func (p *strictPeer) most(of func(allowance) int) int {
+// mostAllowed returns the largest value that the client may still consider allowed.
+func (p *strictPeer) mostAllowed(of func(allowance) int) int {
 	most := of(p.acked)
 	for _, a := range p.unacked {
 		most = max(most, of(a))
@@ -108,9 +108,9 @@ func (p *strictPeer) read() {
 	}
 }
 
-// check holds one frame against the rules. The caller holds mu.
+// check checks one frame of the client. The caller holds mu.
 func (p *strictPeer) check(f http2.Frame) {
-	if n := int(f.Header().Length); n > p.most(func(a allowance) int { return a.frame }) {
+	if n := int(f.Header().Length); n > p.mostAllowed(func(a allowance) int { return a.frame }) {
 		p.fail("a frame of %d bytes", n)
 	}
 	switch f := f.(type) {
@@ -181,7 +181,7 @@ func (p *strictPeer) checkHeaders(f *http2.HeadersFrame) {
 			open++
 		}
 	}
-	if most := p.most(func(a allowance) int { return a.streams }); open > most {
+	if most := p.mostAllowed(func(a allowance) int { return a.streams }); open > most {
 		p.fail("%d streams at once, and it is allowed %d", open, most)
 	}
 	p.checkFields(f.HeaderBlockFragment())
@@ -197,10 +197,10 @@ func (p *strictPeer) checkFields(block []byte) {
 	p.shrunk = false
 	var fields []string
 	p.decoder.SetEmitFunc(func(f hpack.HeaderField) { fields = append(fields, f.Name) })
-	p.decoder.SetAllowedMaxDynamicTableSize(uint32(p.most(func(a allowance) int { return a.table })))
+	p.decoder.SetAllowedMaxDynamicTableSize(uint32(p.mostAllowed(func(a allowance) int { return a.table })))
 	for block[0]&mask == update {
-		// One by one: the decoder refuses a second one, though two are allowed
-		// (RFC 7541, section 4.2), unless the first has emptied the table.
+		// One by one: the decoder refuses a second one unless the first has emptied the
+		// table, though two are allowed (RFC 7541, section 4.2).
 		n := 1
 		if block[0]&0x1f == 0x1f {
 			_, size := binary.Uvarint(block[1:])
@@ -243,7 +243,7 @@ func (p *strictPeer) checkData(f *http2.DataFrame) {
 	if p.sent > p.granted {
 		p.fail("%d bytes more than the connection's window", p.sent-p.granted)
 	}
-	if allowed := s.granted + p.most(func(a allowance) int { return a.window }); n > 0 && s.sent > allowed {
+	if allowed := s.granted + p.mostAllowed(func(a allowance) int { return a.window }); n > 0 && s.sent > allowed {
 		p.fail("%d bytes more than the window of stream %d", s.sent-allowed, f.StreamID)
 	}
 	if !s.ended && f.StreamID <= p.lastGood {
@@ -253,7 +253,7 @@ func (p *strictPeer) checkData(f *http2.DataFrame) {
 
 func (p *strictPeer) checkWindow(f *http2.WindowUpdateFrame) {
 	if f.StreamID == 0 {
-		if p.window += int(f.Increment); p.window > maxWindow {
+		if p.window += int(f.Increment); p.window > maxWindowBytes {
 			p.fail("a window of %d bytes", p.window)
 		}
 		return
@@ -263,11 +263,11 @@ func (p *strictPeer) checkWindow(f *http2.WindowUpdateFrame) {
 		p.fail("WINDOW_UPDATE of stream %d, which is idle or was reset", f.StreamID)
 		return
 	}
-	if s.window += int(f.Increment); s.window > p.initial+testMostAhead {
+	if s.window += int(f.Increment); s.window > p.initial+testMaxAhead {
 		p.fail("a window of %d bytes for stream %d", s.window, f.StreamID)
 	}
 }
 
-// testMostAhead is how much more than the window a long message may have, for which
-// somebody waits.
-const testMostAhead = 1 << 20
+// testMaxAhead is how many bytes beyond the window a long message may have, if its
+// handler waits for it.
+const testMaxAhead = 1 << 20

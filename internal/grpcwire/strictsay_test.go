@@ -14,8 +14,8 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// newStrictPeer returns a server and a client that are connected, and what waits for
-// the server's end.
+// newStrictPeer returns a server with a client connection to it. wait waits for the
+// server's end.
 func newStrictPeer(t *testing.T, random *rand.Rand, cfg Config) (p *strictPeer, client net.Conn, wait func()) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -25,33 +25,33 @@ func newStrictPeer(t *testing.T, random *rand.Rand, cfg Config) (p *strictPeer, 
 	must(t, err)
 	conn, err := l.Accept()
 	must(t, err)
-	must(t, conn.SetDeadline(time.Now().Add(5*hang)))
+	must(t, conn.SetDeadline(time.Now().Add(5*hangTimeout)))
 	p = &strictPeer{
 		t: t, conn: conn, reader: make(chan struct{}), random: random, streams: map[uint32]*strictStream{},
-		acked:  allowance{initialWindow, maxFrame, maxWindow, 4096},
-		window: initialWindow, initial: initialWindow, granted: initialWindow, lastGood: lastStreamID,
+		acked:  allowance{initialWindowBytes, maxFrameBytes, maxWindowBytes, 4096},
+		window: initialWindowBytes, initial: initialWindowBytes, granted: initialWindowBytes, lastGood: lastStreamID,
 		decoder: hpack.NewDecoder(4096, nil), seen: map[string]int{},
 	}
 	p.event.L = &p.mu
 	p.encoder = hpack.NewEncoder(&p.block)
 	p.framer = http2.NewFramer(&p.out, conn)
 	p.framer.SetMaxReadFrameSize(1<<24 - 1)
-	p.settings() // ahead of all else
+	p.sendSettings() // before all other frames
 	var running sync.WaitGroup
 	running.Go(p.read)
-	running.Go(p.say)
+	running.Go(p.sendRandomly)
 	return p, client, running.Wait
 }
 
-// say says things at random until the connection ends.
-func (p *strictPeer) say() {
+// sendRandomly sends frames at random until the connection ends.
+func (p *strictPeer) sendRandomly() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	defer p.conn.Close()
 	for !p.over {
 		events := p.events
 		for range 1 + p.random.IntN(4) {
-			p.something()
+			p.sendOne()
 		}
 		busy := p.returnBytes()
 		p.grant()
@@ -71,10 +71,10 @@ func (p *strictPeer) say() {
 	}
 }
 
-// settings says what the client is allowed, which is something else each time.
-func (p *strictPeer) settings() {
+// sendSettings sends the limits for the client, different ones each time.
+func (p *strictPeer) sendSettings() {
 	a := allowance{
-		window: p.random.IntN(40_000), frame: maxFrame + p.random.IntN(20_000),
+		window: p.random.IntN(40_000), frame: maxFrameBytes + p.random.IntN(20_000),
 		streams: 1 + p.random.IntN(20), table: p.random.IntN(3) * p.random.IntN(5000),
 	}
 	p.unacked = append(p.unacked, a)
@@ -85,12 +85,12 @@ func (p *strictPeer) settings() {
 	p.seen["settings"]++
 }
 
-// something says one thing that a server may say at any time, or nothing.
-func (p *strictPeer) something() {
+// sendOne sends one frame that a server may send at any time, or none.
+func (p *strictPeer) sendOne() {
 	switch p.random.IntN(60) {
 	case 0, 1, 2:
 		if len(p.unacked) < 5 {
-			p.settings()
+			p.sendSettings()
 		}
 	case 3, 4:
 		if len(p.pings) < 5 {
@@ -106,7 +106,7 @@ func (p *strictPeer) something() {
 		_ = p.framer.WritePriority(1+2*p.random.Uint32N(9), http2.PriorityParam{StreamDep: 2, Weight: 9})
 	case 7:
 		p.encoder.SetMaxDynamicTableSize(p.random.Uint32N(4096))
-	case 8: // GOAWAY: of everything first, then of what it has not seen
+	case 8: // GOAWAY: the streams above lastGood end
 		if p.last > 400 && p.lastGood == lastStreamID {
 			p.lastGood = p.last - 2*p.random.Uint32N(3)
 			for id, s := range p.streams {
@@ -141,20 +141,20 @@ func (p *strictPeer) resetOne() {
 	}
 }
 
-// returnBytes returns some of what streams have got, and reports whether more could
-// be returned at once.
+// returnBytes echoes some bytes of the streams. It reports whether more could be echoed
+// at once.
 func (p *strictPeer) returnBytes() (more bool) {
-	const last = prefix + len("no more") // bytes that are held back, since they may be the last
-	for id, s := range p.streams {       // in any order
+	const last = prefixBytes + len("no more") // bytes that are held back, because they may be the last
+	for id, s := range p.streams {            // in any order
 		if s.ended || s.reset || len(s.echo) < last && !s.closed {
 			continue
 		}
 		if !s.answered {
-			p.answer(id)
+			p.sendAnswer(id)
 			s.answered = true
 		}
 		if string(s.echo) == framed("no more") || s.closed && (len(s.echo) == 0 || p.random.IntN(3) == 0) {
-			p.fields(id, true, "grpc-status", "0")
+			p.sendHeaders(id, true, "grpc-status", "0")
 			s.ended, s.echo = true, nil
 			p.seen["trailers"]++
 			continue
@@ -170,7 +170,7 @@ func (p *strictPeer) returnBytes() (more bool) {
 		if most > 300 {
 			padding = p.random.IntN(3) * p.random.IntN(100)
 		}
-		n := min(most-padding-1, 1+p.random.IntN(20_000), maxFrame-padding-1)
+		n := min(most-padding-1, 1+p.random.IntN(20_000), maxFrameBytes-padding-1)
 		n = max(n, 1)
 		cost := n
 		if padding > 0 {
@@ -188,16 +188,16 @@ func (p *strictPeer) returnBytes() (more bool) {
 	return more
 }
 
-// answer says that a stream goes on, perhaps behind interim responses.
-func (p *strictPeer) answer(id uint32) {
+// sendAnswer sends an answer whose stream continues, perhaps after interim responses.
+func (p *strictPeer) sendAnswer(id uint32) {
 	for range p.random.IntN(3) {
-		p.fields(id, false, ":status", "103", "link", text(p.random.IntN(200)))
+		p.sendHeaders(id, false, ":status", "103", "link", text(p.random.IntN(200)))
 	}
-	p.fields(id, false, ":status", "200", "content-type", "application/grpc", "x-noise", text(p.random.IntN(2000)))
+	p.sendHeaders(id, false, ":status", "200", "content-type", "application/grpc", "x-noise", text(p.random.IntN(2000)))
 }
 
-// fields says headers in one or more frames.
-func (p *strictPeer) fields(id uint32, end bool, pairs ...string) {
+// sendHeaders sends HEADERS and CONTINUATION frames.
+func (p *strictPeer) sendHeaders(id uint32, end bool, pairs ...string) {
 	p.block.Reset()
 	for i := 0; i < len(pairs); i += 2 {
 		must(p.t, p.encoder.WriteField(hpack.HeaderField{Name: pairs[i], Value: pairs[i+1]}))
@@ -214,7 +214,7 @@ func (p *strictPeer) fields(id uint32, end bool, pairs ...string) {
 	}
 }
 
-// grant lets the client send more where it may be waiting for it.
+// grant raises the client's send windows that are nearly used up.
 func (p *strictPeer) grant() {
 	if left := p.granted - p.sent; left < 20_000 {
 		n := 1 + p.random.IntN(50_000)
@@ -223,7 +223,7 @@ func (p *strictPeer) grant() {
 	}
 	window := p.acked.window
 	if n := len(p.unacked); n > 0 {
-		window = p.unacked[n-1].window // as the client will see it
+		window = p.unacked[n-1].window // the window after the client has applied the settings
 	}
 	for id, s := range p.streams {
 		left := s.granted + window - s.sent

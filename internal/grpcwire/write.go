@@ -12,183 +12,184 @@ import (
 )
 
 const (
-	// room is how many bytes wait to be written before a Send does.
-	room = 64 << 10
-	// mostQueued is how many bytes of frames may wait to be written. Senders wait at
-	// room; more than that is window updates, resets and requests for streams, each
-	// of a few bytes, and answers. A server that does not read for so long, while it
-	// sends on, is not well.
-	mostQueued = 1 << 20
-	// keptBuffer is how many bytes a buffer for writing has at most that is kept for the
-	// next time.
-	keptBuffer = 256 << 10
-	// rounds is how often who has sent something writes what others have put into
-	// the buffer meanwhile, before it is left to flushLoop.
-	rounds = 4
-	// lastWords is how long Run goes on reading when writing has failed: why may be
-	// on its way. With TLS 1.3 a client certificate is refused only when the client
-	// has begun to write.
-	lastWords = 100 * time.Millisecond
+	// sendWaitBytes is how many bytes may wait to be written before a Send waits.
+	sendWaitBytes = 64 << 10
+	// maxQueuedBytes is how many bytes of frames may wait to be written. Senders wait
+	// at sendWaitBytes. Beyond that come window updates, resets, headers of new
+	// streams, each of a few bytes, and answers. A server that sends on, but does not
+	// read for so long, loses its connection.
+	maxQueuedBytes = 1 << 20
+	// maxKeptBytes is the largest write buffer that is kept for reuse.
+	maxKeptBytes = 256 << 10
+	// maxWriteRounds is how many times a writing sender writes again, because other
+	// senders have appended meanwhile. After that flushLoop writes.
+	maxWriteRounds = 4
+	// readAfterWriteError is how long Run reads on after a failed write, because the
+	// server's reason may be on its way. With TLS 1.3 a client certificate is refused
+	// only when the client has begun to write.
+	readAfterWriteError = 100 * time.Millisecond
 )
 
-// flush writes what is in out, unless somebody else does. It reports whether it
-// has let go of mu, which the caller holds, meanwhile.
+// flush writes out, unless another goroutine does. It reports whether it has unlocked
+// mu meanwhile. The caller holds mu.
 func (c *Conn) flush() bool {
 	if c.writing || len(c.out) == 0 || c.err != nil {
 		return false
 	}
 	c.writing = true
-	for range rounds {
-		p := c.take()
+	for range maxWriteRounds {
+		p := c.takeOut()
 		c.mu.Unlock()
-		done, err := c.sink.put(p)
+		done, err := c.sink.tryWrite(p)
 		c.mu.Lock()
-		c.back = kept(p)
+		c.spareOut = reusable(p)
 		if err != nil {
-			c.broken(err)
+			c.failWrite(err)
 			return true
 		}
 		if !done {
-			break // and so it is left
+			break // flushLoop writes the rest
 		}
 		if len(c.out) == 0 || c.err != nil {
 			c.writing = false
-			c.written.Broadcast()
+			c.writeDone.Broadcast()
 			return true
 		}
 	}
-	c.left = true
-	c.written.Broadcast()
-	c.flusher.Signal()
+	c.handedOff = true
+	c.writeDone.Broadcast()
+	c.flushLoopCond.Signal()
 	return true
 }
 
-// sayGoodbye sends GOAWAY, as far as there is room for it. Who writes for others
-// never waits for the network, flushLoop may. The caller holds mu.
-func (c *Conn) sayGoodbye(code http2.ErrCode) {
+// sendGoAway sends GOAWAY, if the socket accepts it. A sender that writes never waits
+// for the network; flushLoop may. The caller holds mu.
+func (c *Conn) sendGoAway(code http2.ErrCode) {
 	if c.err != nil {
 		return
 	}
 	c.out = appendGoAway(c.out, code)
-	for range rounds {
+	for range maxWriteRounds {
 		switch {
-		case c.err != nil, c.left:
+		case c.err != nil, c.handedOff:
 			return
 		case c.writing:
-			c.written.Wait()
+			c.writeDone.Wait()
 		default:
-			c.flush() // nothing, where somebody else has written it
+			c.flush() // does nothing if another goroutine has written it
 		}
 	}
 }
 
-// take returns what is in out, to be written, and lets those go on who waited for
-// room. The caller holds mu.
-func (c *Conn) take() []byte {
+// takeOut returns the bytes of out, to be written, and wakes the next stream that waits
+// to send. The caller holds mu.
+func (c *Conn) takeOut() []byte {
 	p := c.out
-	c.out, c.back = c.back[:0], nil
-	c.answers = 0
-	c.next()
+	c.out, c.spareOut = c.spareOut[:0], nil
+	c.queuedAnswers = 0
+	c.wakeNext()
 	return p
 }
 
-// kept returns p, or nil where it is too large to be kept.
-func kept(p []byte) []byte {
-	if cap(p) > keptBuffer {
+// reusable returns p, or nil if it is too large to keep.
+func reusable(p []byte) []byte {
+	if cap(p) > maxKeptBytes {
 		return nil
 	}
 	return p
 }
 
-// flushLoop writes what is left to it, until the connection ends.
+// flushLoop writes what is handed to it, until the connection ends.
 func (c *Conn) flushLoop() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for {
-		for !c.left && c.err == nil {
-			c.flusher.Wait()
+		for !c.handedOff && c.err == nil {
+			c.flushLoopCond.Wait()
 		}
 		if c.err != nil {
 			return
 		}
 		c.mu.Unlock()
-		err := c.sink.drain()
+		err := c.sink.writeRest()
 		c.mu.Lock()
 		for err == nil && len(c.out) > 0 && c.err == nil {
-			p := c.take()
+			p := c.takeOut()
 			c.mu.Unlock()
-			if _, err = c.sink.put(p); err == nil {
-				err = c.sink.drain()
+			if _, err = c.sink.tryWrite(p); err == nil {
+				err = c.sink.writeRest()
 			}
 			c.mu.Lock()
-			c.back = kept(p)
+			c.spareOut = reusable(p)
 		}
 		if err != nil {
-			c.broken(err)
+			c.failWrite(err)
 			return
 		}
-		c.writing, c.left = false, false
+		c.writing, c.handedOff = false, false
 	}
 }
 
-// errDeaf is the end of a connection whose server does not read what it has asked
+// errNotReading ends a connection whose server does not read the answers that it asks
 // for.
-var errDeaf = fmt.Errorf("it does not read, and what waits for it would need more memory than it may have: %w", http2.ConnectionError(http2.ErrCodeEnhanceYourCalm))
+var errNotReading = fmt.Errorf("it does not read, and what waits for it would need more memory than it may have: %w", http2.ConnectionError(http2.ErrCodeEnhanceYourCalm))
 
-// hear ends the connection where more waits to be written than may. The caller
-// holds mu.
-func (c *Conn) hear() {
-	if len(c.out) > mostQueued || c.under != nil && c.under.overfull() {
-		c.broken(errDeaf)
+// checkQueued ends the connection if more waits to be written than the maximum. The
+// caller holds mu.
+func (c *Conn) checkQueued() {
+	if len(c.out) > maxQueuedBytes || c.socket != nil && c.socket.failed() {
+		c.failWrite(errNotReading)
 	}
 }
 
-// broken notes that nothing can be written any more. The caller holds mu.
-func (c *Conn) broken(err error) {
+// failWrite notes that writing has failed. The caller holds mu.
+func (c *Conn) failWrite(err error) {
 	if c.err != nil {
 		return
 	}
-	c.mute = true
+	c.writeFailed = true
 	c.stop(failed(codes.Unavailable, err, "error writing to server: %v", err))
-	_ = c.conn.SetReadDeadline(time.Now().Add(lastWords))
+	_ = c.conn.SetReadDeadline(time.Now().Add(readAfterWriteError))
 }
 
-// sink is where a Conn writes to.
+// sink writes a Conn's bytes.
 type sink interface {
-	// put takes p, which may be used again when it returns, and writes what can be
-	// written without waiting. done says that this was all.
-	put(p []byte) (done bool, err error)
-	// drain writes the rest.
-	drain() error
+	// tryWrite writes as much of p as it can without waiting, and keeps the rest. The
+	// caller may reuse p. done reports that nothing is left.
+	tryWrite(p []byte) (done bool, err error)
+	// writeRest writes the rest, and may wait.
+	writeRest() error
 }
 
-// socketSink writes through a Socket, which holds back what does not fit.
+// socketSink writes through a Socket, which keeps what does not fit into the kernel's
+// buffer.
 type socketSink struct {
 	net.Conn
 	socket *Socket
 }
 
-func (s socketSink) put(p []byte) (bool, error) {
+func (s socketSink) tryWrite(p []byte) (bool, error) {
 	if _, err := s.Write(p); err != nil {
 		return false, err
 	}
 	return s.socket.flushNow()
 }
 
-func (s socketSink) drain() error { return s.socket.flush() }
+func (s socketSink) writeRest() error { return s.socket.flush() }
 
-// waitingSink writes to a connection of which nothing is known.
+// waitingSink writes to any net.Conn. It leaves all writing to flushLoop, because each
+// write may wait.
 type waitingSink struct {
 	conn net.Conn
 	rest []byte
 }
 
-func (s *waitingSink) put(p []byte) (bool, error) {
+func (s *waitingSink) tryWrite(p []byte) (bool, error) {
 	s.rest = append(s.rest[:0], p...)
 	return false, nil
 }
 
-func (s *waitingSink) drain() error {
+func (s *waitingSink) writeRest() error {
 	_, err := s.conn.Write(s.rest)
 	s.rest = s.rest[:0]
 	return err

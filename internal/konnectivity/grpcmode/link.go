@@ -124,7 +124,7 @@ func (e *Dialer) startLink(ctx context.Context, conn net.Conn, files int) (*link
 	l.conn = grpcwire.New(conn, below, grpcwire.Config{
 		Scheme: e.scheme(), Authority: e.authority(), Path: proxyMethod, UserAgent: "shoot-proxy",
 		StreamWindow: streamWindow, ConnectionWindow: connectionWindow, MaxMessage: maxMessage, MaxFirst: maxAnswer, MaxHeaders: maxHeaders,
-		Draining: l.end, Grown: e.seatWaiting, FirstStream: d.FirstStream,
+		Draining: l.end, LimitRaised: e.seatWaiting, FirstStreamID: d.FirstStream,
 	})
 	d.linkFiles.Add(1)
 	free := d.Quota.Reserve(linkMemory)

@@ -332,8 +332,8 @@ func (s *stream) evict() {
 	})
 }
 
-// Holds implements grpcwire.Holder.
-func (s *stream) Holds(by int) { s.inbox.account.Take(by) }
+// AddBuffered implements grpcwire.BufferCounter.
+func (s *stream) AddBuffered(by int) { s.inbox.account.Take(by) }
 
 // move counts the connection under its next status. The caller holds mu.
 func (s *stream) move(to string) {

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -84,7 +85,7 @@ func (p *program) configure(needCIDRs bool) (*options.InitRedirectConfig, error)
 		return nil, err
 	}
 	p.cidrs = cfg.CIDRs
-	p.log = cfg.Log.Logger(p.env.stderr)
+	p.log = cfg.Log.Logger(commandWriter{p.env.stderr})
 	p.options = redirect.Options{Backend: redirect.Backend(cfg.Backend), Netns: cfg.Netns, Logger: p.log}
 	return cfg, nil
 }
@@ -175,12 +176,19 @@ func (p *program) dump(ctx context.Context) error {
 			return err
 		}
 	}
+	var text strings.Builder
 	if cfg.Output == options.OutputJSON {
-		out := json.NewEncoder(p.env.stdout)
+		out := json.NewEncoder(&text)
 		out.SetIndent("", "  ")
-		return out.Encode(report)
+		err = out.Encode(report)
+	} else {
+		err = report.WriteTable(&text)
 	}
-	return report.WriteTable(p.env.stdout)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprint(p.env.stdout, inCommandWords(text.String()))
+	return err
 }
 
 func (p *program) clean(ctx context.Context) error {

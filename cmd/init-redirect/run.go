@@ -128,7 +128,7 @@ func named(set *cidr.Set, err error) error {
 			return &options.UsageError{Flag: flag, Value: refused.Value, Problem: refused.Problem, Err: err}
 		}
 	}
-	return err
+	return translated(err)
 }
 
 // flagOf is the flag behind a field of the library that only a machine can

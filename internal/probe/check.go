@@ -72,11 +72,15 @@ func Check(ctx context.Context, target netip.AddrPort) error {
 	return nil
 }
 
-// Connections that were accepted and brought nothing.
-var (
-	errSilent = errors.New("the connection was closed without an answer")
-	errMute   = errors.New("the connection was accepted, but no answer came in time")
-)
+// Unexplained is the Cause of a failure for which there is no likely one.
+const Unexplained = "run `init-redirect dump` in this pod to see the rules and their counters"
+
+// ErrSilent is the Err of an [Error] if the listener closed the connection without an
+// answer.
+var ErrSilent = errors.New("the connection was closed without an answer")
+
+// errMute is a connection that was accepted and brought nothing.
+var errMute = errors.New("the connection was accepted, but no answer came in time")
 
 // ask returns what the listener behind target says, at most one byte more than
 // an answer may have. Every wait in it ends with ctx.
@@ -97,7 +101,7 @@ func ask(ctx context.Context, target netip.AddrPort) ([]byte, error) {
 		return nil, err
 	}
 	if len(answer) == 0 {
-		return nil, errSilent
+		return nil, ErrSilent
 	}
 	return answer, nil
 }
@@ -110,7 +114,7 @@ func cause(err error) string {
 		return "nothing listens where the connection was led, or a rule rejected it. In this order: another table or mesh in this pod takes it first " +
 			"(`iptables -t nat -S OUTPUT` of both backends, `nft list ruleset`, NOTRACK in `iptables -t raw -S`); the nat rules are missing, so that the guard rejects it " +
 			"(`init-redirect verify`); or proxy-client is not running, or its --listen-address has not the port of init-redirect's --proxy-port"
-	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, errSilent):
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, ErrSilent):
 		return "the sidecar accepted the connection but does not take it for the probe: " +
 			"its --shoot-*-cidr and --exclude-cidr most likely differ from those of init-redirect; give both the same"
 	case errors.Is(err, errMute):
@@ -126,7 +130,7 @@ func cause(err error) string {
 	case errors.Is(err, syscall.EPERM), errors.Is(err, syscall.EACCES):
 		return "a firewall rule or security policy in this pod forbids the connection: look at `iptables -S OUTPUT` for rules that are not ours"
 	default:
-		return "run `init-redirect dump` in this pod to see the rules and their counters"
+		return Unexplained
 	}
 }
 

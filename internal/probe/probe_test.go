@@ -254,7 +254,7 @@ func TestCause(t *testing.T) {
 		{dial(syscall.EPERM), "forbids"},
 		{dial(syscall.EACCES), "forbids"},
 		{errMute, "another program listens"},
-		{errSilent, "differ"},
+		{ErrSilent, "differ"},
 		{dial(syscall.EMFILE), "init-redirect dump"},
 	} {
 		if got := cause(tt.err); !strings.Contains(got, tt.want) {

@@ -161,7 +161,7 @@ func (n *namespace) prepare(t *target, commit bool) ([]work, error) {
 			return nil, err
 		}
 		if on.other != "" {
-			n.log.Warn("our chains stand in the other backend too, and both are in force: run `init-redirect clean --iptables "+string(on.other)+"`",
+			n.log.Warn("our chains stand in the other backend too, and both are in force: call redirect.Clean with Options.Backend "+string(on.other),
 				"family", on.family, "backend", on.backend, "other", on.other)
 		}
 		all = append(all, work{rules: s.rules, on: on})

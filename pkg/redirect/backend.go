@@ -250,7 +250,7 @@ func probeKernel(st standing) error {
 	case len(all): // the cause is another
 		return err
 	}
-	cure := "load kernel module " + strings.Join(modules, ", ") + " on the node, or use the other backend (--iptables)"
+	cure := "load kernel module " + strings.Join(modules, ", ") + " on the node, or use the other backend (Options.Backend)"
 	if slices.Equal(missing, []string{matchOwner}) {
 		// owner_check of net/netfilter/xt_owner.c, for both backends.
 		cure = "load kernel module xt_owner on the node; where it has that, the pod has a user namespace of its own (hostUsers: false), " +

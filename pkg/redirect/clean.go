@@ -131,7 +131,7 @@ func (f found) probeLeft() bool {
 
 func (n *namespace) clean(some []found, cleaned *Cleaned) error {
 	if cleaned.Live > 0 {
-		n.log.Warn("live redirected connections break: use `clean --drain` first to let them end", "connections", cleaned.Live)
+		n.log.Warn("live redirected connections break: call redirect.Clean with CleanOptions.Drain first to let them end", "connections", cleaned.Live)
 	}
 	// Routes first: without rules they would let the shoot's traffic out.
 	steps, err := unreachSteps()
@@ -169,7 +169,7 @@ func (n *namespace) checkGone() error {
 	}
 	return &KernelError{
 		Op:   "remove our rules",
-		Cure: "another program puts them back or keeps them: look for it, and run `init-redirect clean` again",
+		Cure: "another program puts them back or keeps them: look for it, and call redirect.Clean again",
 		Err:  fmt.Errorf("iptables reported success, and these still stand: %s", strings.Join(left, ", ")),
 	}
 }

@@ -151,7 +151,7 @@ func (r *Report) WriteTable(w io.Writer) error {
 	out := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	line := func(format string, args ...any) { _, _ = fmt.Fprintf(out, format+"\n", args...) } // Flush reports
 	if len(r.Rules) == 0 {
-		line("No rules of init-redirect stand in this network namespace.")
+		line("No rules of package redirect stand in this network namespace.")
 	} else {
 		if r.Asks != nil {
 			line("The rules ask for: %s\n", r.Asks)
@@ -165,7 +165,7 @@ func (r *Report) WriteTable(w io.Writer) error {
 		line("%s\t%s\t%s\t%s\t%d\t%d\t%d\t%s", l.Family, l.Backend, l.Table, l.Chain, l.Number, l.Packets, l.Bytes, l.Rule)
 	}
 	if len(r.Reach) > 0 {
-		line("\nGiven to this pod beside the rules; clean undoes it by:")
+		line("\nGiven to this pod beside the rules; redirect.Clean undoes it by:")
 	}
 	for _, text := range r.Reach {
 		line("%s", text)
@@ -181,7 +181,7 @@ func (r *Report) WriteTable(w io.Writer) error {
 			amount(c.SentBytes, c.SentPackets), amount(c.ReceivedBytes, c.ReceivedPackets))
 	}
 	if probes := len(r.Connections) - len(apps); probes > 0 {
-		line("\nNot shown: %d checks of the redirect itself, by init-redirect and proxy-client (--output=json has them).", probes)
+		line("\nNot shown: %d checks of the redirect itself, by redirect.Verify and the sidecar (Report.Connections has them).", probes)
 	}
 	if r.ConnectionsPartial {
 		line("\nSome connections may be missing: the table changed each time that it was read. Run it again.")

@@ -76,7 +76,7 @@ const shownProblems = 8
 
 // Error joins the first problems, and counts the others.
 func (e *VerifyError) Error() string {
-	shown, cure := e.Problems, " (`init-redirect apply`, with the init container's flags, repairs rules)"
+	shown, cure := e.Problems, " (redirect.Apply, with the same Config, repairs rules)"
 	if more := len(shown) - shownProblems; more > 0 {
 		shown = append(slices.Clone(shown[:shownProblems]), fmt.Sprintf("and %d more", more))
 	}
@@ -154,11 +154,11 @@ func classify(f failure, p privileges) error {
 		e.Cure = "the xtables lock cannot be had: mount an emptyDir where it lies (/run), or set XTABLES_LOCKFILE to a writable path; if another program holds it, try again"
 	case said("insmod", "Table does not exist"),
 		f.backend == BackendLegacy && p.netAdmin && p.netRaw && said("unable to initialize table"):
-		return wrap(ErrMissingModule, "load kernel module "+tableModule(f)+" on the node, or use the other backend (--iptables)")
+		return wrap(ErrMissingModule, "load kernel module "+tableModule(f)+" on the node, or use the other backend (Options.Backend)")
 	case permission && !p.netAdmin:
 		return wrap(ErrPermission, "the container needs capability NET_ADMIN, and to run as user 0 so that it is effective")
 	case permission && f.backend == BackendLegacy && !p.netRaw:
-		return wrap(ErrPermission, "iptables-legacy needs capability NET_RAW as well; add it, or use --iptables nft")
+		return wrap(ErrPermission, "iptables-legacy needs capability NET_RAW as well; add it, or set Options.Backend to nft")
 	case permission:
 		return wrap(ErrPermission, "the container has the capabilities, but not for this network namespace, or a security module forbids it")
 	case errors.Is(f.err, exec.ErrNotFound), errors.Is(f.err, os.ErrNotExist):
@@ -168,14 +168,14 @@ func classify(f failure, p privileges) error {
 	case said("missing kernel module", "No chain/target/match by that name", "Protocol not supported", "Operation not supported", "RULE_APPEND failed (No such file or directory)"):
 		return wrap(ErrMissingModule, "load the missing kernel module on the node")
 	default:
-		e.Cure = "run `init-redirect plan` to see what is asked for, and `init-redirect dump` to see what stands"
+		e.Cure = "call redirect.Plan to see what is asked for, and redirect.Dump to see what stands"
 	}
 	return e
 }
 
 // foreignTableCure is what to do about [ErrForeignTable].
 const foreignTableCure = "nothing was changed: another program has put rules of nftables' own kind into this table (a file for `nft -f`, a CNI plugin, a mesh or a firewall service): " +
-	"look at `nft list ruleset`, let that program use a table of its own name, or use --iptables legacy, whose tables lie elsewhere"
+	"look at `nft list ruleset`, let that program use a table of its own name, or set Options.Backend to legacy, whose tables lie elsewhere"
 
 func foreignTable(f Family, table string, err error) error {
 	return &KernelError{

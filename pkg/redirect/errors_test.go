@@ -40,7 +40,7 @@ func TestFailuresAreClassified(t *testing.T) {
 		{"the lock lies nowhere", failure{IPv4, BackendLegacy, "restore", "Fatal: can't open lock file /run/nope/lock: No such file or directory\n", status}, all, nil, "emptyDir"},
 		{"the lock is held", failure{IPv4, BackendLegacy, "restore", "Another app is currently holding the xtables lock; still 9s 0us time ahead to have a chance to grab the lock...\n", status}, all, nil, "try again"},
 		{"half an image", failure{IPv4, BackendLegacy, "restore", "Couldn't load match `owner':No such file or directory\n", status}, all, nil, "libxtables12"},
-		{"a table that iptables cannot show", failure{IPv4, BackendNFT, "read table nat", "iptables v1.8.9 (nf_tables): table `nat' is incompatible, use 'nft' tool.\n", errors.New("exit status 1")}, all, ErrForeignTable, "--iptables legacy"},
+		{"a table that iptables cannot show", failure{IPv4, BackendNFT, "read table nat", "iptables v1.8.9 (nf_tables): table `nat' is incompatible, use 'nft' tool.\n", errors.New("exit status 1")}, all, ErrForeignTable, "Options.Backend to legacy"},
 		{"cancelled", failure{IPv4, BackendNFT, "restore", "", fmt.Errorf("%w: killed", context.Canceled)}, all, context.Canceled, ""},
 		{"something new", failure{IPv4, BackendNFT, "restore", "kernel on fire", status}, all, nil, "kernel on fire"},
 	} {

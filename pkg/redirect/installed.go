@@ -47,7 +47,7 @@ func VerifyInstalled(ctx context.Context, opt Options) (*Installed, error) {
 		}
 		t, err := installed.Config().target()
 		if err != nil {
-			return &VerifyError{Problems: []string{fmt.Sprintf("chains of ours stand, and do not say any more what they were made for (%v): run `init-redirect apply` with the init container's flags", err)}}
+			return &VerifyError{Problems: []string{fmt.Sprintf("chains of ours stand, and do not say any more what they were made for (%v): call redirect.Apply with the Config that they were made for", err)}}
 		}
 		if problems := installed.incomplete(t); len(problems) > 0 {
 			return &VerifyError{Problems: problems}
@@ -58,7 +58,7 @@ func VerifyInstalled(ctx context.Context, opt Options) (*Installed, error) {
 }
 
 // nothingStands is the problem of a namespace without rules of ours.
-const nothingStands = "nothing of init-redirect stands in this network namespace: look whether this is the right pod and whether its init container ran"
+const nothingStands = "nothing of package redirect stands in this network namespace: look whether this is the right one and whether redirect.Apply ran in it"
 
 // Config is the configuration that makes the rules that stand, if they are
 // whole.

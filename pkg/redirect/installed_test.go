@@ -99,7 +99,7 @@ func TestInstalledRulesAreVerifiedWithoutFlags(t *testing.T) {
 		p := dualStackPod(t)
 		verify := func() (*Installed, error) { return VerifyInstalled(t.Context(), p.options(t, BackendAuto)) }
 		var problem *VerifyError
-		if installed, err := verify(); installed != nil || !errors.As(err, &problem) || len(problem.Problems) != 1 || !strings.Contains(err.Error(), "nothing of init-redirect stands") {
+		if installed, err := verify(); installed != nil || !errors.As(err, &problem) || len(problem.Problems) != 1 || !strings.Contains(err.Error(), "nothing of package redirect stands") {
 			t.Errorf("where nothing stands: %+v, %v", installed, err)
 		}
 		cfg := richConfig(f)

@@ -95,7 +95,7 @@ func enter(path string) (leave func() error, err error) {
 		if errors.Is(err, os.ErrPermission) {
 			return nil, &KernelError{
 				Op:   "enter network namespace " + path,
-				Cure: "run as root with capability SYS_ADMIN, or without --netns inside of the pod",
+				Cure: "run as root with capability SYS_ADMIN, or with an empty Options.Netns inside of the pod",
 				Err:  fmt.Errorf("%w (%w)", ErrPermission, err),
 			}
 		}

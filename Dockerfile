@@ -22,12 +22,14 @@ COPY pkg pkg
 COPY webhook webhook
 ARG TARGETARCH
 ARG VERSION=unknown
-# All three, or the one that the target needs.
-ARG PROGRAM=...
+# All three, or the one that the target needs. The webhook has a module of its own.
+ARG PROGRAM=*
 # The flags of `make build`, so that the same version of Go makes the same bytes.
 RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
-    CGO_ENABLED=0 GOOS=linux GOARCH=$TARGETARCH go build -trimpath -buildvcs=false -gcflags=all=-dwarf=false \
-    -ldflags "-s -w -X main.version=$VERSION" -o /out/ ./cmd/$PROGRAM
+    for folder in $(ls -d cmd/$PROGRAM webhook/cmd/$PROGRAM 2>/dev/null); do \
+        CGO_ENABLED=0 GOOS=linux GOARCH=$TARGETARCH go build -C $folder -trimpath -buildvcs=false -gcflags=all=-dwarf=false \
+            -ldflags "-s -w -X main.version=$VERSION" -o /out/ || exit; \
+    done
 
 # Debian's part of init-redirect: see images/README.md.
 FROM --platform=$BUILDPLATFORM ${BASE_IMAGE} AS rootfs

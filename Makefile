@@ -18,6 +18,10 @@ VERSION ?= $(shell git -c safe.directory='*' describe --tags --always --dirty 2>
 # Without debug information, which -s -w would throw away, a cold build is a
 # sixth faster. Go's stack traces do not need it.
 BUILD_FLAGS := -trimpath -gcflags=all=-dwarf=false
+# The product's modules: proxy-client and init-redirect, and the webhook.
+MODULES := . webhook
+# Runs the command $(1) in the folder of each. A failure in one does not keep it from the next.
+EACH_MODULE = { failed=; for module in $(MODULES); do (cd $$module && $(1)) || failed=1; done; [ -z "$$failed" ]; }
 LDFLAGS := -s -w
 ROOT := $(if $(filter 0,$(shell id -u)),1,)
 # Where root runs the tests, a privileged test that skips itself is a failure.
@@ -66,7 +70,7 @@ help: ## daily: list the targets
 .PHONY: build
 build: packages-build ## daily: static binaries into bin/
 	@mkdir -p bin
-	CGO_ENABLED=0 go build $(BUILD_FLAGS) -ldflags '$(LDFLAGS) -X main.version=$(VERSION)' -o bin/ ./cmd/...
+	$(call EACH_MODULE,CGO_ENABLED=0 go build $(BUILD_FLAGS) -ldflags '$(LDFLAGS) -X main.version=$(VERSION)' -o '$(CURDIR)/bin/' ./cmd/...)
 
 .PHONY: release
 release: need-root packages-images ## release: everything that is published, into dist/: images, binaries, chart, manifests, SBOMs, checksums; VERSION=0.1.0 REGISTRY=registry.example DIST=folder
@@ -75,7 +79,7 @@ release: need-root packages-images ## release: everything that is published, int
 .PHONY: test
 test: ## daily: everything: unit and namespace tests under the race detector, then end to end against real peers
 	@$(MAKE) -j2 packages-test go-test
-	REQUIRE_ROOT=$(REQUIRE_ROOT) $(call GOTESTSUM,pkgname) -race $(GO_TEST_FLAGS) ./...
+	$(call EACH_MODULE,REQUIRE_ROOT=$(REQUIRE_ROOT) $(call GOTESTSUM,pkgname) -race $(GO_TEST_FLAGS) ./...)
 	@$(MAKE) test-egressselector
 	@$(MAKE) test-bench-micro
 	@$(MAKE) test-images
@@ -88,7 +92,7 @@ test: ## daily: everything: unit and namespace tests under the race detector, th
 
 .PHONY: test-unit
 test-unit: packages-build tools ## daily: tests that need no privileges and touch no namespace
-	$(call GOTESTSUM,pkgname) -short -race $(GO_TEST_FLAGS) ./...
+	$(call EACH_MODULE,$(call GOTESTSUM,pkgname) -short -race $(GO_TEST_FLAGS) ./...)
 
 .PHONY: test-netns
 test-netns: need-root packages-test tools ## daily: only the packages with tests in network namespaces (root)
@@ -115,7 +119,7 @@ bench-isolation: need-root packages-test ## rarely: what a connection feels besi
 
 .PHONY: bench-micro
 bench-micro: packages-build tools ## rarely: benchmarks of single packages, as benchstat reads them; OLD=file compares with an earlier output; BENCH=regexp
-	@go test -run '^$$' -bench '$(BENCH)' -count $(COUNT) $(GO_TEST_FLAGS) ./... | tee bench-micro.txt | grep -v '^ok\|no test files'
+	@$(call EACH_MODULE,go test -run '^$$' -bench '$(BENCH)' -count $(COUNT) $(GO_TEST_FLAGS) ./...) | tee bench-micro.txt | grep -v '^ok\|no test files'
 	@$(TOOLS)/benchstat $(OLD) bench-micro.txt
 
 .PHONY: fuzz
@@ -291,9 +295,9 @@ cluster-program: packages-build
 .PHONY: binaries
 binaries:
 	@mkdir -p '$(DIST)/bin'
-	@for arch in amd64 arm64; do for program in proxy-client webhook init-redirect; do \
-		CGO_ENABLED=0 GOOS=linux GOARCH=$$arch go build $(BUILD_FLAGS) -ldflags '$(LDFLAGS) -X main.version=$(VERSION)' \
-			-o '$(DIST)/bin/'$$program-linux-$$arch ./cmd/$$program; \
+	@for arch in amd64 arm64; do for folder in cmd/proxy-client cmd/init-redirect webhook/cmd/webhook; do \
+		CGO_ENABLED=0 GOOS=linux GOARCH=$$arch go build -C $$folder $(BUILD_FLAGS) -ldflags '$(LDFLAGS) -X main.version=$(VERSION)' \
+			-o '$(abspath $(DIST))/bin/'$${folder##*/}-linux-$$arch; \
 	done; done
 
 .PHONY: syft
@@ -328,7 +332,7 @@ test-egressselector:
 # Each benchmark once, so that none rots.
 .PHONY: test-bench-micro
 test-bench-micro:
-	@go test -run '^$$' -bench . -benchtime 1x $(GO_TEST_FLAGS) ./... | { grep '^Benchmark\|^FAIL\|^---\|^panic\|^    ' || true; }
+	@$(call EACH_MODULE,go test -run '^$$' -bench . -benchtime 1x $(GO_TEST_FLAGS) ./...) | { grep '^Benchmark\|^FAIL\|^---\|^panic\|^    ' || true; }
 
 # The race detector stays out of the end-to-end tests: they hash gigabytes. One
 # package at a time, for two labs at once make each other slow; but for tests that

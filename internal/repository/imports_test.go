@@ -3,7 +3,6 @@
 package repository
 
 import (
-	"encoding/json"
 	"os/exec"
 	"slices"
 	"strconv"
@@ -89,33 +88,5 @@ func TestResponsibilitiesDoNotBlur(t *testing.T) {
 				t.Errorf("%s:%d imports %s: only internal/konnectivity/grpcmode knows its messages", file.path, file.line(spec.Pos()), pkg)
 			}
 		}
-	}
-}
-
-// A replace or exclude of the product's go.mod would not hold for programs that
-// import pkg/redirect or pkg/origdst: they would build something else.
-func TestProductModuleReplacesNothing(t *testing.T) {
-	var mod struct {
-		Module  struct{ Path string }
-		Replace []struct {
-			Old, New struct{ Path, Version string }
-		}
-		Exclude []struct{ Path, Version string }
-		Tool    []struct{ Path string }
-	}
-	if err := json.Unmarshal([]byte(goTool(t, "mod", "edit", "-json")), &mod); err != nil {
-		t.Fatalf("read go.mod: %v", err)
-	}
-	if mod.Module.Path != module {
-		t.Errorf("module is %s, want %s", mod.Module.Path, module)
-	}
-	for _, replace := range mod.Replace {
-		t.Errorf("go.mod replaces %s", replace.Old.Path)
-	}
-	for _, exclude := range mod.Exclude {
-		t.Errorf("go.mod excludes %s@%s", exclude.Path, exclude.Version)
-	}
-	for _, tool := range mod.Tool {
-		t.Errorf("go.mod has the tool %s: tools belong into a module under test/", tool.Path)
 	}
 }

@@ -142,7 +142,7 @@ var flagInCell = regexp.MustCompile("`--([a-z-]+)`")
 // The commands about manifests have the flags that docs/webhook.md says.
 func TestWebhookDocumentHasEveryFlag(t *testing.T) {
 	bin := t.TempDir()
-	goTool(t, "build", "-buildvcs=false", "-o", bin+"/", "./cmd/webhook")
+	goTool(t, "build", "-C", "webhook", "-buildvcs=false", "-o", bin+"/", "./cmd/webhook")
 	var documented []string
 	for _, cells := range tableOf(t, "docs/webhook.md", "## Manifests instead of a webhook") {
 		for _, match := range flagInCell.FindAllStringSubmatch(cells[0], -1) {

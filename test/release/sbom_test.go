@@ -136,6 +136,6 @@ func checkComponents(t *testing.T, name string, bom *cyclonedx.BOM, modules, pac
 		}
 	}
 	expect("pkg:golang", modules)
-	expect("pkg:golang", map[string]string{"github.com/shoot-proxy/proxy-client": "v" + version})
+	expect("pkg:golang", map[string]string{product: "v" + version})
 	expect("pkg:deb", packages)
 }

@@ -18,7 +18,7 @@ import (
 )
 
 // pods is where package webhook has its golden pods.
-const pods = "../../webhook/testdata/"
+const pods = "../../testdata/"
 
 // decided is what a golden file of package webhook says of a pod.
 type decided struct {

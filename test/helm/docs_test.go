@@ -90,18 +90,34 @@ func TestDocumentedParentChartWorks(t *testing.T) {
 	}
 }
 
-// Whoever has the documented kustomization beside a release's manifests runs their own
-// configuration.
+// TestDocumentedKustomizationWorks: the documented kustomization beside a release's manifests
+// replaces the configuration. With its comments taken away it replaces the registry of the
+// webhook's image too, and keeps the digest.
 func TestDocumentedKustomizationWorks(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.CopyFS(filepath.Join(dir, "deploy"), os.DirFS(deploy)); err != nil {
 		t.Fatal(err)
 	}
-	config := examples(t, "# config.yaml")[0]
+	const repository = "/shoot-proxy/webhook"
+	digest := "@sha256:" + strings.Repeat("0a", 32)
+	// As a release for registry.example names it.
+	manifest := regexp.MustCompile(`image: "shoot-proxy/webhook:[^"]*"`).
+		ReplaceAllString(read(t, deploy+"/webhook.yaml"), `image: "registry.example`+repository+digest+`"`)
+	write(t, filepath.Join(dir, "deploy", "webhook.yaml"), manifest)
+	config, kustomization := examples(t, "# config.yaml")[0], examples(t, "# kustomization.yaml")[0]
 	write(t, filepath.Join(dir, "config.yaml"), config)
-	write(t, filepath.Join(dir, "kustomization.yaml"), examples(t, "# kustomization.yaml")[0])
-	if got := configOf(t, kustomizeBuild(t, dir)); got != config {
-		t.Errorf("the configuration is %q, want the documented %q", got, config)
+	for registry, text := range map[string]string{
+		"registry.example": kustomization,
+		"mirror.example":   strings.ReplaceAll(kustomization, "\n# ", "\n"),
+	} {
+		write(t, filepath.Join(dir, "kustomization.yaml"), text)
+		built := kustomizeBuild(t, dir)
+		if got := configOf(t, built); got != config {
+			t.Errorf("the configuration is %q, want the documented %q", got, config)
+		}
+		if got, want := webhookContainer(t, built)["image"], registry+repository+digest; got != want {
+			t.Errorf("the webhook's image is %s, want %s", got, want)
+		}
 	}
 }
 

@@ -236,6 +236,9 @@ func (c *Config) parse(data []byte) (problem string) {
 	if problem := c.checkPolicy(); problem != "" {
 		return problem
 	}
+	if problem := c.checkNeeds(); problem != "" {
+		return problem
+	}
 	return c.checkValues()
 }
 

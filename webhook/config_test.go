@@ -84,6 +84,9 @@ func TestBadConfig(t *testing.T) {
 		{"unknown lock", header + "policy: {lockedFields: [tls]}\n", `--config policy.lockedFields "tls" is no annotation: write some of config, pod-cidrs`},
 		{"misspelt lock", header + "policy: {lockedFields: [proxy-sever]}\n", `--config policy.lockedFields "proxy-sever" is no annotation: did you mean proxy-server?`},
 		{"bad name", header + "policy: {configMaps: [A]}\n", `--config policy.configMaps "A" is not a name`},
+		{"a proxy-server that nothing can say", header + "policy: {configMaps: [], lockedFields: [proxy-server]}\n", "--config has no proxyServer.addresses, which no other source may say: set it, or name a ConfigMap in policy.configMaps, or take proxy-server out of policy.lockedFields"},
+		{"a shoot that nothing can say", header + "policy: {configMaps: [a], lockedFields: [config, pod-cidrs, service-cidrs, node-cidrs]}\n", "--config has no shoot.podCIDRs, serviceCIDRs or nodeCIDRs, which no other source may say"},
+		{"a CA that nothing can say", header + "proxyServer: {addresses: ['a:1']}\npolicy: {configMaps: []}\n", "--config has no proxyServer.tls.caSecret or caConfigMap, which no other source may say"},
 		{"nothing is locked by a dash", header + "policy:\n  lockedFields:\n  -\n", "--config has in line 5 nothing for policy.lockedFields[0]"},
 		{"misspelt and misplaced", header + "podCIDR: [10.0.0.0/8]\n", "--config has in line 3 the unknown field podCIDR: did you mean podCIDRs in section shoot?"},
 		{"merged from another section", header + "sidecar: &a {healthPort: 14099}\nredirect: {<<: *a}\n", "--config has in line 3 the unknown field healthPort in section redirect: "},
@@ -107,6 +110,9 @@ func TestGoodConfig(t *testing.T) {
 		"JSON":    `{"apiVersion": "config.shoot-proxy.io/v1alpha1", "kind": "InjectionConfig", "excludePorts": [22, "80"], "nativeSidecar": true}`,
 		"a part":  header + "shoot: {serviceCIDRs: [100.104.0.0/13]}\n",
 		"policy":  header + "policy: {lockedFields: [], configMaps: [], gardener: true}\n",
+
+		"CIDRs of Gardener's": header + "policy: {lockedFields: [pod-cidrs, service-cidrs, node-cidrs], configMaps: [], gardener: true}\n",
+		"a ConfigMap by name": header + "policy: {configMaps: [a]}\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := ParseConfig("--config", []byte(text)); err != nil {
@@ -138,7 +144,7 @@ func TestNamespaceConfigQuotesNothing(t *testing.T) {
 // TestConfigMapFor: a pod may name what the operator allows, and gets the default one
 // where that is allowed.
 func TestConfigMapFor(t *testing.T) {
-	const policy = header + "policy: {configMaps: "
+	const policy = header + "policy: {lockedFields: [], configMaps: "
 	for _, tc := range []struct {
 		name, config, annotation string
 		want                     string

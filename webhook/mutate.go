@@ -170,32 +170,6 @@ func (r *Request) injection(pod *corev1.Pod, s *settings) (*injection, *Result) 
 	return in, nil
 }
 
-// complete refuses what no source has said.
-func (r *Request) complete(s *settings) *Result {
-	if len(s.Shoot.cidrs()) == 0 {
-		return refuse(ReasonNoCIDRs, "nothing says where the shoot is: set shoot.podCIDRs, serviceCIDRs or nodeCIDRs%s", r.orAnnotation(annotationPodCIDRs))
-	}
-	if len(s.ProxyServer.Addresses) == 0 {
-		return refuse(ReasonNoProxyServer, "nothing says where the proxy-server is: set proxyServer.addresses%s", r.orAnnotation(annotationProxyServer))
-	}
-	if s.ProxyServer.TLS.CASecret == "" && s.ProxyServer.TLS.CAConfigMap == "" {
-		return refuse(ReasonNoTLS, "nothing names the Secret or the ConfigMap with the proxy-server's CA: set proxyServer.tls.caSecret or caConfigMap%s", r.orAnnotation(annotationCASecret))
-	}
-	if s.ProxyServer.TLS.ClientSecret == "" {
-		return refuse(ReasonNoTLS, "nothing names the Secret with the client certificate: set proxyServer.tls.clientSecret%s", r.orAnnotation(annotationClientSecret))
-	}
-	return nil
-}
-
-// orAnnotation names the annotation, where the pod may use it.
-func (r *Request) orAnnotation(name string) string {
-	at := fmt.Sprintf(" in the webhook's configuration (--config) or ConfigMap %q of the namespace", DefaultConfigMap)
-	if r.Defaults.locked(name) {
-		return at
-	}
-	return at + ", or " + annotationSource(name)
-}
-
 // native decides between the two orders of containers.
 func (r *Request) native(pod *corev1.Pod, s *settings) (bool, *Result) {
 	old := r.OldestNode != 0 && r.OldestNode < nativeSince

@@ -74,3 +74,32 @@ func TestMissingSourcesAreAllNamed(t *testing.T) {
 		}
 	}
 }
+
+// A pod for which several things are missing is refused in one sentence with all of them.
+func TestAllThatIsMissingIsToldAtOnce(t *testing.T) {
+	c, err := ParseConfig("--config", []byte(header+"proxyServer: {tls: {caSecret: a}}\npolicy: {lockedFields: [proxy-server]}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pod := podOf(t, "metadata: {labels: {shoot-proxy.io/inject: 'true'}}\nspec: {containers: [{name: a, image: a}]}\n")
+	r := Mutate(Request{Pod: pod, Defaults: c})
+	const want = "nothing says where the shoot is, nor where the proxy-server is, nor which Secret has the client certificate: " +
+		"set shoot.podCIDRs, serviceCIDRs or nodeCIDRs, and proxyServer.addresses, and proxyServer.tls.clientSecret " +
+		`in the webhook's configuration (--config) or ConfigMap "shoot-proxy" of the namespace, ` +
+		"or annotations shoot-proxy.io/pod-cidrs, shoot-proxy.io/client-secret"
+	if r.Message != want || r.Reason != ReasonNoCIDRs {
+		t.Errorf("got  %s: %s\nwant %s", r.Reason, r.Message, want)
+	}
+}
+
+// Where the operator lets no namespace have a ConfigMap, a refusal advises none.
+func TestNoConfigMapIsAdvisedWhereNoneIsRead(t *testing.T) {
+	c, err := ParseConfig("--config", []byte(header+"policy: {configMaps: [], lockedFields: []}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pod := podOf(t, "metadata: {labels: {shoot-proxy.io/inject: 'true'}}\nspec: {containers: [{name: a, image: a}]}\n")
+	if said := Mutate(Request{Pod: pod, Defaults: c}).Message; strings.Contains(said, `ConfigMap "`) {
+		t.Errorf("it says: %s", said)
+	}
+}

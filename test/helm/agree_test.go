@@ -231,6 +231,10 @@ func TestHelmRefusesWhatTheWebhookRefuses(t *testing.T) {
 		{"unknown lock", "policy: {lockedFields: [podCIDRs]}", "/config/policy/lockedFields"},
 		{"name of a ConfigMap", "policy: {configMaps: [A]}", "/config/policy/configMaps"},
 		{"empty name of a ConfigMap", "policy: {configMaps: ['']}", "/config/policy/configMaps"},
+		{"a proxy-server that nothing can say", "policy: {configMaps: []}", "config has no proxyServer.addresses, which no other source may say"},
+		{"a shoot that nothing can say", "policy: {configMaps: [a], lockedFields: [config, pod-cidrs, service-cidrs, node-cidrs]}", "config has no shoot.podCIDRs, serviceCIDRs or nodeCIDRs"},
+		{"a CA that nothing can say", "proxyServer: {addresses: [a:1]}\npolicy: {configMaps: []}", "config has no proxyServer.tls.caSecret or caConfigMap"},
+		{"a client certificate that nothing can say", "proxyServer: {addresses: [a:1], tls: {caConfigMap: a}}\npolicy: {configMaps: []}", "config has no proxyServer.tls.clientSecret"},
 		{"the seed is no CIDR", "policy: {seedCIDRs: [10.0.0.0]}", `config.policy.seedCIDRs "10.0.0.0"`},
 		{"the seed's length 33", "policy: {seedCIDRs: [10.0.0.0/33]}", `config.policy.seedCIDRs "10.0.0.0/33"`},
 	} {
@@ -299,6 +303,9 @@ func TestHelmAcceptsWhatTheWebhookAccepts(t *testing.T) {
 		"policy: {lockedFields: [], configMaps: [], gardener: true}",
 		"policy: {lockedFields: [config, pod-cidrs, service-cidrs, node-cidrs, exclude-cidrs, exclude-ports, exclude-uids, proxy-server, mode, ca-secret, ca-configmap, client-secret, native-sidecar, mode]}",
 		"policy: {configMaps: [a, a.b, a]}",
+		"policy: {configMaps: [], lockedFields: [pod-cidrs, service-cidrs, node-cidrs], gardener: true}",
+		"policy: {configMaps: [], lockedFields: [pod-cidrs, service-cidrs]}",
+		"proxyServer: {addresses: [a:1], tls: {caSecret: a, clientSecret: b}}\npolicy: {configMaps: []}",
 		"policy: {seedCIDRs: [10.0.0.1/8, 0.0.0.0/0, 'fd00::1/8', '::ffff:10.0.0.0/104']}",
 		"policy: {seedCIDRs: []}",
 	} {

@@ -81,6 +81,49 @@ func TestTemplate(t *testing.T) {
 // The notes are shown after an install, which there is no cluster for here. So they are
 // rendered as a value of a manifest.
 func TestNotes(t *testing.T) {
+	copied := chartOfNotes(t)
+	for _, name := range []string{"defaults", "prometheus", "gardener", "small"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			compare(t, "testdata/notes/"+name+".txt", notes(t, copied, "--values", chart+"/ci/"+name+"-values.yaml"))
+		})
+	}
+}
+
+// The notes ask each namespace for what the values leave out, and for nothing else.
+func TestNotesAskForWhatIsMissing(t *testing.T) {
+	copied := chartOfNotes(t)
+	asked := map[string]string{
+		"shoot": "\n       shoot:", "addresses": "\n         addresses: [", "ca": "\n           caSecret: NAME", "client": "\n           clientSecret: NAME",
+	}
+	for missing := range asked {
+		t.Run(missing, func(t *testing.T) {
+			t.Parallel()
+			var args []string
+			for name, set := range map[string]string{
+				"shoot": "config.shoot.podCIDRs={100.64.0.0/12}", "addresses": "config.proxyServer.addresses={vpn:8090}",
+				"ca": "config.proxyServer.tls.caConfigMap=a", "client": "config.proxyServer.tls.clientSecret=b",
+			} {
+				if name != missing {
+					args = append(args, "--set", set)
+				}
+			}
+			said := notes(t, copied, args...)
+			if !strings.Contains(said, "- ConfigMap shoot-proxy\n") {
+				t.Errorf("no ConfigMap is asked for: %s", said)
+			}
+			for name, text := range asked {
+				if strings.Contains(said, text) != (name == missing) {
+					t.Errorf("%s is missing, and %q is in the notes or is not: %s", missing, text, said)
+				}
+			}
+		})
+	}
+}
+
+// chartOfNotes is a copy of the chart that makes a manifest of its notes.
+func chartOfNotes(t *testing.T) (folder string) {
+	t.Helper()
 	copied := filepath.Join(t.TempDir(), "chart")
 	if err := os.CopyFS(copied, os.DirFS(chart)); err != nil {
 		t.Fatal(err)
@@ -89,18 +132,20 @@ func TestNotes(t *testing.T) {
 		t.Fatal(err)
 	}
 	write(t, copied+"/templates/notes.yaml", `notes: {{ tpl (.Files.Get "notes") . | quote }}`)
-	for _, name := range []string{"defaults", "prometheus", "gardener", "small"} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			text, err := run(t, "template", release, copied, "--namespace", namespace, "--kube-version", kubernetes,
-				"--show-only", "templates/notes.yaml", "--values", chart+"/ci/"+name+"-values.yaml")
-			if err != nil {
-				t.Fatal(err)
-			}
-			notes, _ := parse(t, text)[0]["notes"].(string)
-			compare(t, "testdata/notes/"+name+".txt", notes)
-		})
+	return copied
+}
+
+// notes renders those of a [chartOfNotes] with arguments for helm.
+func notes(t *testing.T, folder string, args ...string) string {
+	t.Helper()
+	text, err := run(t, append([]string{
+		"template", release, folder, "--namespace", namespace, "--kube-version", kubernetes, "--show-only", "templates/notes.yaml",
+	}, args...)...)
+	if err != nil {
+		t.Fatal(err)
 	}
+	said, _ := parse(t, text)[0]["notes"].(string)
+	return said
 }
 
 // checkObjects checks what holds for all objects.

@@ -36,6 +36,7 @@ test/helm compares both.
 {{- if and (dig "proxyServer" "tls" "caSecret" "" $config) (dig "proxyServer" "tls" "caConfigMap" "" $config) -}}
   {{- fail (printf "config.proxyServer.tls.caConfigMap %q: the CA is in caSecret too, and can be in one of the two: leave one out" (dig "proxyServer" "tls" "caConfigMap" "" $config)) -}}
 {{- end -}}
+{{- include "proxy-client.checkNeeds" $config -}}
 {{- include "proxy-client.checkMemory" (dig "sidecar" dict $config) -}}
 {{- include "proxy-client.checkAmounts" (dict "section" "redirect" "resources" (dig "redirect" "resources" dict $config | default dict) "memory" "64Mi") -}}
 {{- end -}}

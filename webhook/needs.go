@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package webhook
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// need is something that no injection can do without, and that has no default.
+type need struct {
+	reason Reason
+	unsaid string // what nothing says, where no source says it
+	set    string // the fields to set, for a sentence
+	names  []string
+}
+
+// needs are all, in the order in which a refusal tells of them.
+func needs() []need {
+	return []need{
+		{
+			ReasonNoCIDRs, "where the shoot is", "shoot.podCIDRs, serviceCIDRs or nodeCIDRs",
+			[]string{"shoot.podCIDRs", "shoot.serviceCIDRs", "shoot.nodeCIDRs"},
+		},
+		{
+			ReasonNoProxyServer, "where the proxy-server is", "proxyServer.addresses",
+			[]string{"proxyServer.addresses"},
+		},
+		{
+			ReasonNoTLS, "which Secret or ConfigMap has the proxy-server's CA", "proxyServer.tls.caSecret or caConfigMap",
+			[]string{"proxyServer.tls.caSecret", "proxyServer.tls.caConfigMap"},
+		},
+		{
+			ReasonNoTLS, "which Secret has the client certificate", "proxyServer.tls.clientSecret",
+			[]string{"proxyServer.tls.clientSecret"},
+		},
+	}
+}
+
+// fields are those of which one at least has to be set.
+func (n *need) fields() []field {
+	return slices.DeleteFunc(slices.Clone(fields()), func(f field) bool { return !slices.Contains(n.names, f.name) })
+}
+
+// saidIn reports whether a file sets one of the fields.
+func (n *need) saidIn(c *file) bool {
+	return slices.ContainsFunc(n.fields(), func(f field) bool { return len(f.of(c)) > 0 })
+}
+
+// complete refuses what no source has said, all of it in one sentence.
+func (r *Request) complete(s *settings) *Result {
+	var unsaid, set, annotations []string
+	var reason Reason
+	for _, n := range needs() {
+		if n.saidIn(&s.file) {
+			continue
+		}
+		if len(unsaid) == 0 {
+			reason = n.reason
+		}
+		unsaid, set = append(unsaid, n.unsaid), append(set, n.set)
+		if annotation := n.fields()[0].annotation; !r.Defaults.locked(annotation) {
+			annotations = append(annotations, AnnotationPrefix+annotation)
+		}
+	}
+	if len(unsaid) == 0 {
+		return nil
+	}
+	at := "in the webhook's configuration (--config)"
+	if slices.Contains(r.Defaults.ConfigMaps(), DefaultConfigMap) {
+		at += fmt.Sprintf(" or ConfigMap %q of the namespace", DefaultConfigMap)
+	}
+	switch len(annotations) {
+	case 0:
+	case 1:
+		at += ", or annotation " + annotations[0]
+	default:
+		at += ", or annotations " + strings.Join(annotations, ", ")
+	}
+	return refuse(reason, "nothing says %s: set %s %s", strings.Join(unsaid, ", nor "), strings.Join(set, ", and "), at)
+}
+
+// checkNeeds refuses an operator's file that leaves out what it lets no other source say:
+// with such a file every pod would be refused.
+func (c *Config) checkNeeds() string {
+	if slices.Contains(c.ConfigMaps(), DefaultConfigMap) || len(c.ConfigMaps()) > 0 && !c.locked(annotationConfig) {
+		return "" // a ConfigMap may say it
+	}
+	for _, n := range needs() {
+		byAnnotation := slices.ContainsFunc(n.fields(), func(f field) bool { return !c.locked(f.annotation) })
+		if n.saidIn(&c.file) || byAnnotation || n.reason == ReasonNoCIDRs && c.Gardener() {
+			continue
+		}
+		return fmt.Sprintf("has no %s, which no other source may say: set it, or name a ConfigMap in policy.configMaps, or take %s out of policy.lockedFields",
+			n.set, n.fields()[0].annotation)
+	}
+	return ""
+}

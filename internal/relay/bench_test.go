@@ -16,10 +16,10 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
-// These measure the relay alone, between a real TCP connection over loopback and
-// a tunnel in memory that costs nothing: before and after a change, on the same
-// machine. The app's side of the TCP connection is in the same process, so its
-// part is in every figure.
+// These benchmarks measure the relay alone, between a real TCP connection over loopback
+// and a tunnel in memory that costs nothing. Compare them only on one machine, before
+// and after a change. The app's end of the TCP connection is in the same process, so
+// each figure includes it.
 
 // idealTunnel is a tunnel that is faster than any real one.
 type idealTunnel struct {
@@ -52,17 +52,17 @@ func (i *idealTunnel) Close() error {
 	return nil
 }
 
-// sharedOptions are those of connections of one proxy.
+// sharedOptions returns the options that all connections of one proxy share.
 func sharedOptions() relay.Options {
 	return relay.Options{
-		HalfCloseTimeout: hang,
+		HalfCloseTimeout: hangTimeout,
 		Buffers:          relay.NewBuffers(relay.DefaultConnection, quota.New(relay.DefaultTotal)),
 		Pacer:            new(relay.Pacer),
 		AppState:         func() relay.AppState { return relay.AppGone },
 	}
 }
 
-// runFor relays an app's new connection with tun. finish ends it and waits.
+// runFor relays an app's new connection with tun. finish ends the relay and waits.
 func runFor(b *testing.B, l net.Listener, tun relay.Tunnel, opt relay.Options) (app *net.TCPConn, finish func()) {
 	b.Helper()
 	conn, err := net.Dial("tcp", l.Addr().String())
@@ -120,8 +120,8 @@ func BenchmarkRoundTrip(b *testing.B) {
 	}
 }
 
-// BenchmarkRoundTripsSideBySide is BenchmarkRoundTrip of 1 byte on as many
-// connections as are busy in a large sidecar.
+// BenchmarkRoundTripsSideBySide is BenchmarkRoundTrip of 1 byte, on as many connections
+// as are busy in a large sidecar.
 func BenchmarkRoundTripsSideBySide(b *testing.B) {
 	b.ReportAllocs()
 	l, opt := listen(b), sharedOptions()
@@ -157,7 +157,7 @@ func BenchmarkRoundTripsSideBySide(b *testing.B) {
 	ends.Wait()
 }
 
-// BenchmarkDownload is one packet of a bulk download.
+// BenchmarkDownload receives one packet of a bulk download per operation.
 func BenchmarkDownload(b *testing.B) {
 	for _, size := range []int{4 << 10, 32 << 10, 64 << 10} {
 		b.Run(strconv.Itoa(size), func(b *testing.B) {
@@ -181,7 +181,7 @@ func BenchmarkDownload(b *testing.B) {
 	}
 }
 
-// BenchmarkUpload is 256 KiB of a bulk upload.
+// BenchmarkUpload sends 256 KiB of a bulk upload per operation.
 func BenchmarkUpload(b *testing.B) {
 	b.ReportAllocs()
 	const size = 256 << 10
@@ -209,7 +209,7 @@ func BenchmarkUpload(b *testing.B) {
 	b.ReportMetric(float64(sends)/float64(n), "sends/op")
 }
 
-// BenchmarkConnection is a connection from the relay's beginning to its end.
+// BenchmarkConnection relays a whole connection per operation.
 func BenchmarkConnection(b *testing.B) {
 	b.ReportAllocs()
 	l, opt := listen(b), sharedOptions()
@@ -219,15 +219,15 @@ func BenchmarkConnection(b *testing.B) {
 	}
 }
 
-// BenchmarkIdleConnection tells what a connection holds on which nothing moves,
-// after it has been used. Both ends of its TCP connection are in the figures, and
-// the tunnel's channels.
+// BenchmarkIdleConnection reports the memory of a connection on which nothing moves,
+// after it has been used. The figures include both ends of its TCP connection and the
+// tunnel's channels.
 func BenchmarkIdleConnection(b *testing.B) {
 	const connections = 2000
 	l, opt := listen(b), sharedOptions()
 	for b.Loop() {
 		b.StopTimer()
-		before := memory()
+		before := memoryInUse()
 		finish := make([]func(), 0, connections)
 		b.StartTimer()
 		for range connections {
@@ -245,7 +245,7 @@ func BenchmarkIdleConnection(b *testing.B) {
 			}
 		}
 		b.StopTimer()
-		after := memory()
+		after := memoryInUse()
 		b.ReportMetric(float64(after.StackInuse-before.StackInuse)/connections, "stack-B/conn")
 		b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/connections, "heap-B/conn")
 		for _, end := range finish {
@@ -255,8 +255,8 @@ func BenchmarkIdleConnection(b *testing.B) {
 	}
 }
 
-// memory returns what is in use after a collection.
-func memory() (m runtime.MemStats) {
+// memoryInUse returns the memory statistics after a collection.
+func memoryInUse() (m runtime.MemStats) {
 	for range 3 {
 		runtime.GC()
 	}

@@ -9,85 +9,85 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/quota"
 )
 
-// What connections may hold back where nothing else is said, in bytes.
+// Defaults for Buffers, in bytes.
 const (
 	DefaultConnection = 16 << 20
 	DefaultTotal      = 256 << 20
 )
 
-// Buffers are those of all connections. It bounds what they hold back for apps
-// that read slowly.
+// Buffers provides the buffers of all connections. It limits the bytes that they hold
+// for apps that read slowly.
 type Buffers struct {
 	connection int
 	quota      *quota.Quota
 
 	segments     sync.Pool // of *segment
-	uploads      sync.Pool // of *uploadBuffer, with uploadSize bytes
-	smallUploads sync.Pool // of *uploadBuffer, with smallUpload bytes
+	uploads      sync.Pool // of *uploadBuffer, with uploadBufferBytes
+	smallUploads sync.Pool // of *uploadBuffer, with smallUploadBufferBytes
 }
 
-// NewBuffers returns bounds of so many bytes for each connection, and of q for all
-// together, the uploads that wait for their targets included.
+// NewBuffers returns Buffers that limit each connection to connection bytes, and all
+// together to q. q also counts uploads that wait for their targets.
 func NewBuffers(connection int, q *quota.Quota) *Buffers {
 	return &Buffers{
 		connection: connection, quota: q,
 		segments:     sync.Pool{New: func() any { return new(segment) }},
-		uploads:      sync.Pool{New: func() any { return &uploadBuffer{make([]byte, uploadSize)} }},
-		smallUploads: sync.Pool{New: func() any { return &uploadBuffer{make([]byte, smallUpload)} }},
+		uploads:      sync.Pool{New: func() any { return &uploadBuffer{make([]byte, uploadBufferBytes)} }},
+		smallUploads: sync.Pool{New: func() any { return &uploadBuffer{make([]byte, smallUploadBufferBytes)} }},
 	}
 }
 
 // Held returns how many bytes are held now.
 func (b *Buffers) Held() int { return b.quota.Held() }
 
-// uploadBuffer is for what is read from an app at once.
+// uploadBuffer takes the bytes of one read from an app.
 type uploadBuffer struct{ bytes []byte }
 
 const (
-	// uploadSize is two full packets of the tunnel's in grpc mode, which leave
-	// together; one byte more would make a third.
-	uploadSize = 2 * (32<<10 - 32)
-	// smallUpload is what is read at once where memory is scarce: then many uploads
-	// wait for their targets, and each holds its buffer meanwhile.
-	smallUpload = 4 << 10
-	// sendCost is how many times its size an upload holds until it was sent: TLS
-	// records are made of it in http-connect mode, in memory of 128 KiB for a large one.
-	sendCost = 3
+	// uploadBufferBytes is the payload of two full packets of the tunnel in grpc mode,
+	// which are sent together. One byte more would need a third packet.
+	uploadBufferBytes = 2 * (32<<10 - 32)
+	// smallUploadBufferBytes is the size if memory is scarce. Then many uploads wait
+	// for their targets, and each holds its buffer.
+	smallUploadBufferBytes = 4 << 10
+	// uploadCostFactor is how many times its size an upload holds until it is sent. In
+	// http-connect mode TLS makes records of it, in 128 KiB of memory for a large one.
+	uploadCostFactor = 3
 )
 
-// upload returns a buffer that has to be given back to uploaded.
-func (b *Buffers) upload() *uploadBuffer {
+// getUploadBuffer returns a buffer. The caller must return it with putUploadBuffer.
+func (b *Buffers) getUploadBuffer() *uploadBuffer {
 	if b.quota.Scarce() {
 		return b.smallUploads.Get().(*uploadBuffer)
 	}
 	return b.uploads.Get().(*uploadBuffer)
 }
 
-func (b *Buffers) uploaded(buf *uploadBuffer) {
-	if len(buf.bytes) == smallUpload {
+func (b *Buffers) putUploadBuffer(buf *uploadBuffer) {
+	if len(buf.bytes) == smallUploadBufferBytes {
 		b.smallUploads.Put(buf)
 	} else {
 		b.uploads.Put(buf)
 	}
 }
 
-// cost is what an upload of the buffer holds until it was sent.
-func (buf *uploadBuffer) cost() int { return sendCost * len(buf.bytes) }
+// cost returns how many bytes an upload in buf holds until it is sent.
+func (buf *uploadBuffer) cost() int { return uploadCostFactor * len(buf.bytes) }
 
-// segment is a piece of a queue; segments are reused.
+// segment is a part of a queue. Segments are reused.
 type segment struct {
-	data       [chunk]byte
+	data       [segmentBytes]byte
 	start, end int
 }
 
-// queue holds what an app has not taken yet. Its memory is accounted for by the
-// segment.
+// queue holds the bytes that an app has not taken yet. Its memory is counted in whole
+// segments.
 type queue struct {
 	buffers *Buffers
 	account *quota.Account
 
-	bytes    atomic.Int64 // held; changes under mu
-	flushing atomic.Bool  // somebody is writing what is held; changes under mu
+	bytes    atomic.Int64 // held; changed under mu
+	flushing atomic.Bool  // a goroutine is writing the held bytes; changed under mu
 
 	mu       sync.Mutex
 	segments []*segment
@@ -101,10 +101,11 @@ func newQueue(b *Buffers, account *quota.Account) *queue {
 // size returns how many bytes are held.
 func (q *queue) size() int { return int(q.bytes.Load()) }
 
-// idle reports whether nothing is held and nobody is writing what was.
+// idle reports whether nothing is held and no goroutine is writing.
 func (q *queue) idle() bool { return !q.flushing.Load() }
 
-// add appends a copy of p. It reports whether somebody has to start flushing.
+// add appends a copy of p. It reports whether the caller must start a goroutine that
+// writes the held bytes.
 func (q *queue) add(p []byte) (start bool) {
 	var grown int
 	q.mu.Lock()
@@ -114,11 +115,11 @@ func (q *queue) add(p []byte) (start bool) {
 	}
 	for len(p) > 0 {
 		last := len(q.segments) - 1
-		if last < 0 || q.segments[last].end == chunk {
+		if last < 0 || q.segments[last].end == segmentBytes {
 			s := q.buffers.segments.Get().(*segment)
 			s.start, s.end = 0, 0
 			q.segments = append(q.segments, s)
-			grown += chunk
+			grown += segmentBytes
 			last++
 		}
 		s := q.segments[last]
@@ -135,8 +136,8 @@ func (q *queue) add(p []byte) (start bool) {
 	return start
 }
 
-// head returns the first bytes, none when all were written, which ends the
-// flushing.
+// head returns the first bytes. If none are held, it returns nil and marks the writing
+// as ended.
 func (q *queue) head() []byte {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -162,11 +163,11 @@ func (q *queue) drop(n int) {
 	}
 	q.mu.Unlock()
 	if emptied {
-		q.account.Give(chunk)
+		q.account.Give(segmentBytes)
 	}
 }
 
-// close drops everything. The flusher must have ended.
+// close drops everything. The writing goroutine must have ended.
 func (q *queue) close() {
 	q.mu.Lock()
 	n := len(q.segments)
@@ -177,6 +178,6 @@ func (q *queue) close() {
 	q.bytes.Store(0)
 	q.mu.Unlock()
 	if n > 0 {
-		q.account.Give(n * chunk)
+		q.account.Give(n * segmentBytes)
 	}
 }

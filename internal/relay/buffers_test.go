@@ -15,18 +15,17 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
 
-// endless is a tunnel whose target never stops, at the pace at which it is
-// received.
-type endless struct {
+// endlessTunnel is a tunnel whose target sends as fast as it is received, without end.
+type endlessTunnel struct {
 	*fakeTunnel
 	packet []byte
 }
 
-func newEndless(t *testing.T) *endless {
-	return &endless{fakeTunnel: newFakeTunnel(t), packet: bytes.Repeat([]byte("x"), 4<<10)}
+func newEndlessTunnel(t *testing.T) *endlessTunnel {
+	return &endlessTunnel{fakeTunnel: newFakeTunnel(t), packet: bytes.Repeat([]byte("x"), 4<<10)}
 }
 
-func (e *endless) Receive() ([]byte, error) {
+func (e *endlessTunnel) Receive() ([]byte, error) {
 	select {
 	case <-e.closed:
 		return nil, tunnel.ErrClosed
@@ -35,11 +34,11 @@ func (e *endless) Receive() ([]byte, error) {
 	}
 }
 
-// TestSlowReader: an app that does not read is no reason not to receive, until
-// its buffer is full. Then it is reset, and nothing is held back any more.
+// TestSlowReader: an app that does not read is received until its buffer is full. Then
+// it is reset, and nothing is held for it any more.
 func TestSlowReader(t *testing.T) {
 	buffers := relay.NewBuffers(1<<20, quota.New(16<<20))
-	tun := newEndless(t)
+	tun := newEndlessTunnel(t)
 	r := startWith(t, tun, relay.Options{Buffers: buffers})
 	r.tun = tun.fakeTunnel
 	r.finish(t, relay.SlowReader)
@@ -51,8 +50,8 @@ func TestSlowReader(t *testing.T) {
 	}
 }
 
-// TestTotalBuffer: where all together hold too much, the one that holds the
-// most has to go, and no other.
+// TestTotalBuffer: if all connections together hold too much, the one that holds the
+// most is reset, and no other.
 func TestTotalBuffer(t *testing.T) {
 	buffers := relay.NewBuffers(64<<20, quota.New(8<<20))
 	small := start(t, relay.Options{Buffers: buffers})
@@ -61,7 +60,7 @@ func TestTotalBuffer(t *testing.T) {
 		small.tun.incoming <- bytes.Repeat([]byte("y"), 4<<10)
 	}
 	waittest.Eventually(t, "the little one to be received", func() bool { return len(small.tun.incoming) == 0 })
-	tun := newEndless(t)
+	tun := newEndlessTunnel(t)
 	large := startWith(t, tun, relay.Options{Buffers: buffers})
 	large.tun = tun.fakeTunnel
 	large.finish(t, relay.SlowReader)
@@ -80,8 +79,7 @@ func TestTotalBuffer(t *testing.T) {
 	}
 }
 
-// TestSlowAppGetsEverything: what was held back arrives, in order, before the
-// end.
+// TestSlowAppGetsEverything: held bytes arrive in order, before the end.
 func TestSlowAppGetsEverything(t *testing.T) {
 	buffers := relay.NewBuffers(64<<20, quota.New(64<<20))
 	r := start(t, relay.Options{Buffers: buffers})
@@ -106,13 +104,13 @@ func TestSlowAppGetsEverything(t *testing.T) {
 	}
 }
 
-// TestWaitingUploadsAreBounded: uploads that wait for their targets count, and when many
-// do they wait with less memory each. None of them has to go for it.
+// TestWaitingUploadsAreBounded: uploads that wait for their targets count as held. If
+// many wait, each gets a smaller buffer. None is reset for it.
 func TestWaitingUploadsAreBounded(t *testing.T) {
 	const limit, uploads = 8 << 20, 300
 	q := quota.New(limit)
 	buffers := relay.NewBuffers(1<<20, q)
-	var all []*relayed
+	var all []*testRelay
 	for range uploads {
 		tun := newFakeTunnel(t)
 		tun.onSend = func() { <-tun.closed }

@@ -11,15 +11,15 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/quota"
 )
 
-// endless is a tunnel on which nothing happens.
-type endless struct{ closed bool }
+// endlessTunnel is a tunnel on which nothing happens.
+type endlessTunnel struct{ closed bool }
 
-func (*endless) Receive() ([]byte, error) { select {} }
-func (*endless) Send([]byte) error        { return nil }
-func (e *endless) Close() error           { e.closed = true; return nil }
+func (*endlessTunnel) Receive() ([]byte, error) { select {} }
+func (*endlessTunnel) Send([]byte) error        { return nil }
+func (e *endlessTunnel) Close() error           { e.closed = true; return nil }
 
-// Somebody sets the clock, an hour on or back: what has moved has moved just now
-// all the same, and what has not moved for too long has not.
+// The wall clock is set an hour forward or back. The times since the last movement stay
+// correct.
 func TestASteppedClockMovesNothing(t *testing.T) {
 	const timeout = 10 * time.Second
 	for _, step := range []time.Duration{time.Hour, -time.Hour} {
@@ -33,7 +33,7 @@ func TestASteppedClockMovesNothing(t *testing.T) {
 			side, err := l.Accept()
 			must(t, err)
 			defer side.Close()
-			state, tun := AppHalfClosed, new(endless)
+			state, tun := AppHalfClosed, new(endlessTunnel)
 			r := newRelay(side.(*net.TCPConn), tun, Options{
 				HalfCloseTimeout: timeout, Buffers: NewBuffers(DefaultConnection, quota.New(DefaultTotal)), Pacer: new(Pacer), AppState: func() AppState { return state },
 			})
@@ -46,10 +46,10 @@ func TestASteppedClockMovesNothing(t *testing.T) {
 				t.Errorf("half-closed, just after a byte: over is %v, else to be looked at in %s, want within %s", done, wait, timeout)
 			}
 			clock := idleClock{timeout: timeout}
-			if again, idle := r.lookIdle(&clock, soon); idle || again <= 0 || again > timeout {
+			if again, idle := r.checkIdle(&clock, soon); idle || again <= 0 || again > timeout {
 				t.Errorf("just after a byte: idle is %v, else to be looked at in %s, want within %s", idle, again, timeout)
 			}
-			if _, idle := r.lookIdle(&idleClock{timeout: timeout}, late); !idle {
+			if _, idle := r.checkIdle(&idleClock{timeout: timeout}, late); !idle {
 				t.Errorf("not idle %s after the last byte", timeout)
 			}
 			state = AppGone

@@ -12,20 +12,20 @@ import (
 
 // download moves the target's bytes to the app until the target ends.
 //
-// It does not wait for the app: while one connection is not received, every
-// other one through the same agent stands still. What the app does not take at
-// once is held back and written by flush. Above half of what a connection may
-// hold, it is received at its app's pace, as far as the pacer allows.
+// It does not wait for the app: while one connection is not received, all others
+// through the same agent wait too. It holds the bytes that the app does not take at
+// once, and flush writes them. If more than half of a connection's limit is held, it
+// receives at the app's rate, as far as the pacer allows.
 func (r *relay) download() {
-	defer r.finish()
-	defer r.settle()
+	defer r.finishDirection()
+	defer r.cleanUp()
 	for r.mayReceive() {
 		p, err := r.tun.Receive()
 		if err != nil {
 			r.targetEnded(err)
 			return
 		}
-		r.arrived(len(p))
+		r.noteReceived(len(p))
 		if err := r.deliver(p); err != nil {
 			r.appFailed(err)
 			return
@@ -33,36 +33,36 @@ func (r *relay) download() {
 	}
 }
 
-// settle tidies up when nothing will be received any more.
-func (r *relay) settle() {
+// cleanUp releases what download has used. Nothing is received afterwards.
+func (r *relay) cleanUp() {
 	if r.paced {
-		r.opt.Pacer.fast()
+		r.opt.Pacer.removePaced()
 	}
 	r.opt.Pacer.end(&r.exchange)
 	r.flushing.Wait()
-	r.held.close()
+	r.heldBack.close()
 	close(r.targetDone)
 }
 
-// mayReceive waits while the app is behind and the others can bear it. It
-// returns false once the relay is over.
+// mayReceive waits while the app is behind and the pacer allows waiting. It returns
+// false if the relay has ended.
 func (r *relay) mayReceive() bool {
 	limit := r.opt.Buffers.connection
 	for {
-		held := r.held.size()
+		held := r.heldBack.size()
 		if !r.atAppsPace(held) {
 			return true
 		}
 		now := time.Now()
 		level := float64(held) / float64(limit)
-		r.appetite.look(now, r.received.Load(), level)
-		wait := r.appetite.wait(level)
+		r.readRate.update(now, r.received.Load(), level)
+		wait := r.readRate.wait(level)
 		if wait == 0 {
 			return true
 		}
-		wait = min(wait, r.opt.Pacer.hold(now))
+		wait = min(wait, r.opt.Pacer.beginWait(now))
 		if wait == 0 {
-			if held+piece <= limit {
+			if held+maxReceiveBytes <= limit {
 				return true
 			}
 			r.abort(SlowReader, errSlowReader)
@@ -71,44 +71,44 @@ func (r *relay) mayReceive() bool {
 		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
-		case <-r.over:
+		case <-r.ended:
 			timer.Stop()
 		}
-		r.opt.Pacer.release(time.Now())
-		if r.isOver() {
+		r.opt.Pacer.endWait(time.Now())
+		if r.hasEnded() {
 			return false
 		}
 	}
 }
 
-// atAppsPace reports whether to receive at the app's pace: from when more than
-// half of what may be held back is, until hardly anything is.
+// atAppsPace reports whether to receive at the app's rate. That begins when more than a
+// half of the limit is held, and ends below an eighth.
 func (r *relay) atAppsPace(held int) bool {
 	limit := r.opt.Buffers.connection
 	switch {
 	case !r.paced && held > limit/2:
 		r.paced = true
-		r.appetite.start(time.Now(), r.received.Load())
-		r.opt.Pacer.slow()
+		r.readRate.start(time.Now(), r.received.Load())
+		r.opt.Pacer.addPaced()
 	case r.paced && held < limit/8:
 		r.paced = false
-		r.opt.Pacer.fast()
+		r.opt.Pacer.removePaced()
 	}
 	return r.paced
 }
 
-func (r *relay) isOver() bool { return isClosed(r.over) }
+func (r *relay) hasEnded() bool { return isClosed(r.ended) }
 
-// arrived notes that n bytes of the target have come.
-func (r *relay) arrived(n int) {
+// noteReceived notes that n bytes of the target have arrived.
+func (r *relay) noteReceived(n int) {
 	now := time.Now()
-	r.moved.set(r.began, now)
+	r.lastMove.set(r.started, now)
 	r.opt.Pacer.received(n)
 	if r.paced {
-		r.appetite.eat(n)
+		r.readRate.countReceived(n)
 	}
-	if r.asked.Load() {
-		r.asked.Store(false)
+	if r.answerPending.Load() {
+		r.answerPending.Store(false)
 		r.opt.Pacer.answer(&r.exchange, now)
 	}
 }
@@ -118,10 +118,10 @@ var (
 	errTotal      = errors.New("apps that read slowly hold back too much, and this one the most (--total-buffer)")
 )
 
-// deliver writes p to the app as far as its kernel takes it at once, and holds
-// the rest back.
+// deliver writes p to the app as far as its kernel accepts it at once, and holds the
+// rest.
 func (r *relay) deliver(p []byte) error {
-	if r.held.idle() {
+	if r.heldBack.idle() {
 		n, err := r.writer.TryWrite(p)
 		r.received.Add(int64(n))
 		if err != nil || n == len(p) {
@@ -129,44 +129,44 @@ func (r *relay) deliver(p []byte) error {
 		}
 		p = p[n:]
 	}
-	if r.held.add(p) {
+	if r.heldBack.add(p) {
 		r.flushing.Go(r.flush)
 	}
 	return nil
 }
 
-// flush writes what is held back until nothing is.
+// flush writes the held bytes until none is left.
 func (r *relay) flush() {
 	for {
-		p := r.held.head()
+		p := r.heldBack.head()
 		if len(p) == 0 {
 			return
 		}
 		n, err := r.app.Write(p)
 		r.received.Add(int64(n))
-		r.touch()
+		r.noteMove()
 		if err != nil {
 			r.appFailed(err)
 			return
 		}
-		r.held.drop(n)
+		r.heldBack.drop(n)
 	}
 }
 
-// targetEnded passes the end of the target on to the app.
+// targetEnded ends the app's side after Receive has ended with err.
 func (r *relay) targetEnded(err error) {
 	switch {
 	case errors.Is(err, io.EOF):
-		r.flushing.Wait() // the app gets its FIN behind everything that the target said
+		r.flushing.Wait() // so that FIN comes after all of the target's bytes
 		r.conclude(TargetClosed, nil)
 		_ = r.app.SetLinger(disarmed)
 		_ = r.app.CloseWrite()
-		// It may take its time to close, but not for ever.
+		// The app may close later, but not after this timeout.
 		_ = r.app.SetReadDeadline(time.Now().Add(r.opt.HalfCloseTimeout))
 	case errors.Is(err, tunnel.ErrClosed):
-		// Whoever closed it has concluded.
+		// The caller of Close has already set the reason.
 	case r.appGone.Load():
-		// Nobody is left to be told of it.
+		// The app has closed, so it needs no RST.
 		r.conclude(AppClosed, nil)
 	case errors.Is(err, tunnel.ErrProtocol):
 		r.abort(Protocol, err)

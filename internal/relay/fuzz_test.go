@@ -11,15 +11,15 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/quota"
 )
 
-// held is one queue, and what has to be in it.
-type held struct {
+// testQueue is a queue with its expected content.
+type testQueue struct {
 	*queue
 	in, out int // bytes so far
 	over    bool
 	evicted bool
 }
 
-// letters is what queues are given, from offset at on.
+// letters returns n bytes of the test stream, from offset at on.
 func letters(at, n int) []byte {
 	const period = 251
 	p := make([]byte, period)
@@ -29,9 +29,9 @@ func letters(at, n int) []byte {
 	return bytes.Repeat(p, n/period+2)[at%period:][:n]
 }
 
-// FuzzQueue plays adds, drops and closes to queues that share a bound: bytes
-// keep their order, the accounts never differ from what is held, the bound
-// holds, and who holds the most goes first.
+// FuzzQueue applies adds, drops and closes to queues that share a limit. Bytes keep
+// their order. The accounts always equal what is held. The limit holds, and the queue
+// that holds the most is evicted first.
 func FuzzQueue(f *testing.F) {
 	f.Add([]byte{0x00, 0x41, 0x82, 0x03, 0x0c, 0x0d})
 	f.Add([]byte{0x03, 0x03, 0x03, 0x43, 0x83, 0x83, 0x83, 0x83, 0x0f, 0x4f})
@@ -40,12 +40,12 @@ func FuzzQueue(f *testing.F) {
 		if len(script) > 200 {
 			return
 		}
-		const total = 8 * chunk
+		const total = 8 * segmentBytes
 		buffers := NewBuffers(total, quota.New(total))
-		queues := make([]*held, 4)
-		var evicted []*held
+		queues := make([]*testQueue, 4)
+		var evicted []*testQueue
 		for i := range queues {
-			h := &held{}
+			h := &testQueue{}
 			h.queue = newQueue(buffers, buffers.quota.Open(func() {
 				h.evicted = true
 				evicted = append(evicted, h)
@@ -53,9 +53,9 @@ func FuzzQueue(f *testing.F) {
 			queues[i] = h
 		}
 		for _, b := range script {
-			h, size := queues[b>>6], []int{1, 100, chunk - 1, chunk, 3*chunk + 7, 0, chunk / 2, 5}[b&7]
+			h, size := queues[b>>6], []int{1, 100, segmentBytes - 1, segmentBytes, 3*segmentBytes + 7, 0, segmentBytes / 2, 5}[b&7]
 			most := greatest(queues).account.Held()
-			accounts := map[*held]int{}
+			accounts := map[*testQueue]int{}
 			for _, q := range queues {
 				accounts[q] = q.account.Held()
 			}
@@ -84,17 +84,17 @@ func FuzzQueue(f *testing.F) {
 }
 
 // give adds n bytes.
-func (h *held) give(n int) {
+func (h *testQueue) give(n int) {
 	p := letters(h.in, n)
 	h.add(p)
-	clear(p) // it holds a copy
+	clear(p) // the queue holds a copy
 	if !h.over {
 		h.in += n
 	}
 }
 
-// take drops up to n bytes, as the flusher does.
-func (h *held) take(t *testing.T, n int) {
+// take drops up to n bytes, as the writing goroutine does.
+func (h *testQueue) take(t *testing.T, n int) {
 	t.Helper()
 	p := h.head()
 	if (len(p) == 0) != (h.over || h.in == h.out) {
@@ -110,15 +110,15 @@ func (h *held) take(t *testing.T, n int) {
 	}
 }
 
-func greatest(queues []*held) *held {
-	return slices.MaxFunc(queues, func(a, b *held) int { return a.account.Held() - b.account.Held() })
+func greatest(queues []*testQueue) *testQueue {
+	return slices.MaxFunc(queues, func(a, b *testQueue) int { return a.account.Held() - b.account.Held() })
 }
 
-func check(t *testing.T, b *Buffers, total int, queues []*held) {
+func check(t *testing.T, b *Buffers, total int, queues []*testQueue) {
 	t.Helper()
 	sum := 0
 	for i, h := range queues {
-		want := len(h.segments) * chunk
+		want := len(h.segments) * segmentBytes
 		if h.evicted {
 			want = 0
 		}
@@ -135,10 +135,10 @@ func check(t *testing.T, b *Buffers, total int, queues []*held) {
 	}
 }
 
-// TestQueueWhileFlushing: the same where adding and flushing race.
+// TestQueueWhileFlushing: the same while adding and writing run concurrently.
 func TestQueueWhileFlushing(t *testing.T) {
 	buffers := NewBuffers(DefaultConnection, quota.New(DefaultTotal))
-	h := &held{}
+	h := &testQueue{}
 	h.queue = newQueue(buffers, buffers.quota.Open(func() { t.Error("evicted") }))
 	var flushing sync.WaitGroup
 	for i := range 20_000 {

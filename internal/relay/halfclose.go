@@ -4,7 +4,7 @@ package relay
 
 import "time"
 
-// appEnded deals with the app's FIN. It returns when the relay is over.
+// appEnded handles the app's FIN. It returns when the relay has ended.
 func (r *relay) appEnded() {
 	r.appFinished.Store(true)
 	timer := time.NewTimer(0)
@@ -18,32 +18,32 @@ func (r *relay) appEnded() {
 		select {
 		case <-r.targetDone:
 			return
-		case <-r.over:
+		case <-r.ended:
 			return
 		case <-timer.C:
 		}
 	}
 }
 
-// afterFIN closes the tunnel, or resets the app, where it is time to; else it
-// returns how long to wait until it should be called again.
+// afterFIN closes the tunnel or resets the app, if it is time. Otherwise it returns
+// when to call it again.
 func (r *relay) afterFIN(now time.Time) (wait time.Duration, done bool) {
 	if r.targetIsDone() {
 		return 0, true
 	}
 	if r.appGone.Load() || r.opt.AppState() == AppGone {
 		r.appGone.Store(true)
-		if wait := r.lastSent.left(r.began, now, closeDelay); wait > 0 {
+		if wait := r.lastSent.left(r.started, now, closeDelay); wait > 0 {
 			return wait, false
 		}
 		r.conclude(AppClosed, nil)
 		_ = r.tun.Close()
 		return 0, true
 	}
-	wait = r.moved.left(r.began, now, r.opt.HalfCloseTimeout)
+	wait = r.lastMove.left(r.started, now, r.opt.HalfCloseTimeout)
 	if wait <= 0 {
 		r.abort(HalfCloseUnsupported, nil)
 		return 0, true
 	}
-	return min(wait, askAgain), false
+	return min(wait, appStateInterval), false
 }

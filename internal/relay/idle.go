@@ -10,15 +10,14 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/sockio"
 )
 
-// looksPerTimeout is how often an idle connection is looked at until it has been
-// idle for too long, and so how exact its end is: a timeout lasts up to a
-// quarter longer.
-const looksPerTimeout = 4
+// checksPerTimeout is how many times an idle connection is checked within its timeout.
+// A timeout lasts up to a quarter longer.
+const checksPerTimeout = 4
 
-// watchIdle resets the app once nothing has moved for IdleTimeout. stop ends it,
-// also where it is at it.
+// watchIdle resets the app when nothing has moved for IdleTimeout. stop ends the watch,
+// and waits for a check that is running.
 //
-// Packets do not touch its timer: they leave their time in moved.
+// Moved bytes do not reset the timer. They only store their time in lastMove.
 func (r *relay) watchIdle() (stop func()) {
 	if r.opt.IdleTimeout <= 0 {
 		return func() {}
@@ -31,13 +30,13 @@ func (r *relay) watchIdle() (stop func()) {
 	)
 	mu.Lock()
 	defer mu.Unlock()
-	timer = time.AfterFunc(clock.pause(), func() {
+	timer = time.AfterFunc(clock.interval(), func() {
 		mu.Lock()
 		defer mu.Unlock()
-		if stopped || r.endsByItself() {
+		if stopped || r.isEnding() {
 			return
 		}
-		again, idle := r.lookIdle(&clock, time.Now())
+		again, idle := r.checkIdle(&clock, time.Now())
 		if idle {
 			r.abort(Idle, fmt.Errorf("nothing has moved for %s (--idle-timeout)", clock.timeout))
 			return
@@ -52,19 +51,19 @@ func (r *relay) watchIdle() (stop func()) {
 	}
 }
 
-// lookIdle is clock's look at now.
-func (r *relay) lookIdle(clock *idleClock, now time.Time) (again time.Duration, idle bool) {
-	acked, _ := r.acked() // fails where app is closed, and then it is over
-	return clock.look(now, r.moved.time(r.began), acked)
+// checkIdle calls clock.check with the state of now.
+func (r *relay) checkIdle(clock *idleClock, now time.Time) (again time.Duration, idle bool) {
+	acked, _ := r.acked() // fails only if app is closed; then the relay has ended
+	return clock.check(now, r.lastMove.time(r.started), acked)
 }
 
-// endsByItself reports whether the end has come, or is only waited for: what an
-// app that has closed sent last must not be overtaken.
-func (r *relay) endsByItself() bool { return r.isOver() || r.appGone.Load() }
+// isEnding reports whether the relay has ended, or the app has closed. The last bytes
+// of an app that has closed still need time to reach the target.
+func (r *relay) isEnding() bool { return r.hasEnded() || r.appGone.Load() }
 
-// acked returns how many bytes the app's kernel has taken from ours (TCP_INFO,
-// tcp(7)). It grows while an app reads what lies in the socket's buffer, of
-// which the relay sees nothing.
+// acked returns how many bytes the app's kernel has acknowledged (TCP_INFO, tcp(7)).
+// The count grows while an app reads bytes from the socket's buffer, which the relay
+// cannot see otherwise.
 func (r *relay) acked() (uint64, error) {
 	info, err := sockio.TCPInfo(r.raw)
 	if err != nil {
@@ -73,24 +72,24 @@ func (r *relay) acked() (uint64, error) {
 	return info.Bytes_acked, nil
 }
 
-// idleClock tells how long nothing has moved.
+// idleClock measures how long nothing has moved.
 type idleClock struct {
-	timeout time.Duration
-	acked   uint64    // bytes that the app's kernel had taken at the last look
-	grown   time.Time // when that was first seen
+	timeout   time.Duration
+	acked     uint64    // bytes that the app's kernel had acknowledged at the last check
+	ackedGrew time.Time // when that number was first seen
 }
 
-// look returns how long to wait for the next look, or that nothing has moved for
-// too long. moved is when the relay last moved a byte.
-func (c *idleClock) look(now, moved time.Time, acked uint64) (again time.Duration, idle bool) {
+// check returns how long to wait until the next check, or that nothing has moved for
+// the timeout. moved is when the relay last moved a byte.
+func (c *idleClock) check(now, moved time.Time, acked uint64) (again time.Duration, idle bool) {
 	if acked != c.acked {
-		c.acked, c.grown = acked, now
+		c.acked, c.ackedGrew = acked, now
 	}
-	if c.grown.After(moved) {
-		moved = c.grown
+	if c.ackedGrew.After(moved) {
+		moved = c.ackedGrew
 	}
 	left := moved.Add(c.timeout).Sub(now)
-	return min(left, c.pause()), left <= 0
+	return min(left, c.interval()), left <= 0
 }
 
-func (c *idleClock) pause() time.Duration { return max(1, c.timeout/looksPerTimeout) }
+func (c *idleClock) interval() time.Duration { return max(1, c.timeout/checksPerTimeout) }

@@ -11,8 +11,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/relay"
 )
 
-// TestIdle: where nothing moves for too long the app gets RST: an end of file
-// would look like the target's.
+// TestIdle: if nothing moves for too long, the app gets RST. An end of file would look
+// like the target's.
 func TestIdle(t *testing.T) {
 	r := start(t, relay.Options{IdleTimeout: 300 * time.Millisecond})
 	_, err := io.WriteString(r.app, "hello")
@@ -24,8 +24,8 @@ func TestIdle(t *testing.T) {
 	}
 }
 
-// TestIdleAndHalfClosed: an app that has half-closed waits for the target, but
-// not longer than a connection may be idle.
+// TestIdleAndHalfClosed: an app that has half-closed may wait for the target as long as
+// any connection may be idle.
 func TestIdleAndHalfClosed(t *testing.T) {
 	r := start(t, relay.Options{IdleTimeout: 300 * time.Millisecond, AppState: func() relay.AppState { return relay.AppHalfClosed }})
 	must(t, r.app.CloseWrite())
@@ -33,8 +33,8 @@ func TestIdleAndHalfClosed(t *testing.T) {
 	r.finish(t, relay.Idle)
 }
 
-// TestIdleLeavesAnEndAlone: what an app that has closed sent last is given its
-// time, however short the idle timeout is.
+// TestIdleLeavesAnEndAlone: after the app has closed, its last bytes get their time,
+// however short the idle timeout is.
 func TestIdleLeavesAnEndAlone(t *testing.T) {
 	asked := make(chan struct{}, 100)
 	r := start(t, relay.Options{IdleTimeout: time.Second, AppState: func() relay.AppState {

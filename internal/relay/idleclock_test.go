@@ -9,16 +9,17 @@ import (
 	"time"
 )
 
-// TestIdleClock: a connection is idle when nothing has moved for the timeout,
-// seen up to a quarter of it later; what the app's kernel takes is movement.
+// TestIdleClock: a connection is idle if nothing has moved for the timeout. This is
+// noticed up to a quarter of the timeout later. What the app's kernel acknowledges is
+// movement.
 func TestIdleClock(t *testing.T) {
 	const timeout = 40 * time.Second
 	began := time.Unix(1_800_000_000, 0)
 	for _, tt := range []struct {
 		name  string
-		moved func(now time.Duration) time.Duration // since began
+		moved func(now time.Duration) time.Duration // relative to start
 		acked func(now time.Duration) uint64
-		least time.Duration // until it is idle; 0 is never
+		least time.Duration // until it is idle; 0 means never
 	}{
 		{"nothing ever moves", at(0), constant(0), timeout},
 		{"only the first byte of an answer was taken", at(0), constant(9), timeout},
@@ -30,10 +31,10 @@ func TestIdleClock(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			clock := idleClock{timeout: timeout}
 			looks := 0
-			for now := clock.pause(); now < time.Hour; looks++ {
-				again, idle := clock.look(began.Add(now), began.Add(min(now, tt.moved(now))), tt.acked(now))
+			for now := clock.interval(); now < time.Hour; looks++ {
+				again, idle := clock.check(began.Add(now), began.Add(min(now, tt.moved(now))), tt.acked(now))
 				if idle {
-					if tt.least == 0 || now < tt.least || now > tt.least+timeout/looksPerTimeout {
+					if tt.least == 0 || now < tt.least || now > tt.least+timeout/checksPerTimeout {
 						t.Errorf("reset after %s, want %s (0: never) or up to a quarter of the timeout later", now, tt.least)
 					}
 					return
@@ -46,7 +47,7 @@ func TestIdleClock(t *testing.T) {
 			if tt.least != 0 {
 				t.Errorf("not reset within an hour, want after %s", tt.least)
 			}
-			if most := int(time.Hour/timeout)*looksPerTimeout*2 + 1; looks > most {
+			if most := int(time.Hour/timeout)*checksPerTimeout*2 + 1; looks > most {
 				t.Errorf("%d looks in an hour, want %d at most", looks, most)
 			}
 		})
@@ -61,8 +62,8 @@ func constant(n uint64) func(time.Duration) uint64 {
 	return func(time.Duration) uint64 { return n }
 }
 
-// TestAckedGrowsWhileTheAppReads: what the clock takes for movement is one. The
-// relay has written everything and sees nothing of it.
+// TestAckedGrowsWhileTheAppReads: acked grows while the app reads, after the relay has
+// written everything.
 func TestAckedGrowsWhileTheAppReads(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
@@ -81,7 +82,7 @@ func TestAckedGrowsWhileTheAppReads(t *testing.T) {
 
 	must(t, r.app.SetWriteBuffer(1<<20))
 	const size = 256 << 10
-	_, err = side.Write(make([]byte, size)) // more than the app's kernel takes by itself
+	_, err = side.Write(make([]byte, size)) // more than the app's kernel accepts without a read
 	must(t, err)
 	before, err := r.acked()
 	must(t, err)

@@ -4,52 +4,51 @@ package relay
 
 import "time"
 
-// The pipeline is an estimate: gRPC between server and agent lets the part that
-// it contributes grow with the bandwidth that it has seen, from 64 KiB to 16 MiB.
-// How much too long the others wait is therefore measured as well, where it can
-// be: at the connections whose targets are known to answer at once.
+// pipelineBytes is an estimate: gRPC between server and agent lets its own part grow
+// with the measured bandwidth, from 64 KiB to 16 MiB. So the delay of other connections
+// is also measured, if it can be: on connections whose targets usually answer at once.
 const (
-	// tolerance is how much later than usual an answer may come before the
-	// connections that are received at their apps' pace are received at full
-	// speed, until it is here.
-	tolerance = 150 * time.Millisecond
-	// excuse is how many bytes may be received between a question and its
-	// answer. What comes behind them was not held up in the pipeline: its
-	// target is slow.
-	excuse = 4 << 20
-	// lookInterval is the least time between two looks at who waits.
-	lookInterval = 5 * time.Millisecond
-	// regular is how many answers tell what is usual for a connection.
-	regular = 8
+	// answerTolerance is how much later than usual an answer may come. If it is later,
+	// all connections are received at full speed until it arrives.
+	answerTolerance = 150 * time.Millisecond
+	// maxBytesBeforeAnswer is how many bytes may be received between a question and its
+	// answer. If more bytes than this arrive first, the target is slow and our pacing
+	// is not the cause.
+	maxBytesBeforeAnswer = 4 << 20
+	// lateCheckInterval is the minimum time between two checks for late answers.
+	lateCheckInterval = 5 * time.Millisecond
+	// minAnswers is how many answers a connection needs before its usual delay is
+	// known.
+	minAnswers = 8
 )
 
-// exchange is what a Pacer knows of the questions and answers of one
-// connection. A question is the first thing that an app sends after its target
-// has sent something, and the answer is what the target sends next.
+// exchange is what a Pacer knows of the questions and answers of one connection. A
+// question is the first thing that an app sends after its target has sent something.
+// The answer is what the target sends next.
 //
-// All fields are under Pacer.mu.
+// All fields are guarded by Pacer.mu.
 type exchange struct {
-	open    bool
-	over    bool // nothing will be received any more
-	asked   time.Time
-	at      int64 // what Pacer.total was then
-	clean   bool  // nothing was paced then
-	listed  bool
-	answers int
-	// As RFC 6298 estimates a round trip and its variation.
-	usual, variation time.Duration
+	pending         bool
+	ended           bool // nothing more will be received
+	asked           time.Time
+	totalAtQuestion int64 // Pacer.total at that time
+	unpaced         bool  // no connection was paced at that time
+	inWaiting       bool
+	answers         int
+	// Smoothed as RFC 6298 estimates the round-trip time and its variation.
+	usualDelay, delayVariation time.Duration
 }
 
-// ask notes that x's app sends something. Call it before the Send.
+// ask notes that x's app sends something. Call it before Send.
 func (p *Pacer) ask(x *exchange, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if x.open || x.over {
+	if x.pending || x.ended {
 		return
 	}
-	x.open, x.asked, x.at, x.clean = true, now, p.total.Load(), p.paced.Load() == 0
-	if !x.clean && x.answers >= regular {
-		p.list(x)
+	x.pending, x.asked, x.totalAtQuestion, x.unpaced = true, now, p.total.Load(), p.paced.Load() == 0
+	if !x.unpaced && x.answers >= minAnswers {
+		p.addWaiting(x)
 	}
 }
 
@@ -57,63 +56,63 @@ func (p *Pacer) ask(x *exchange, now time.Time) {
 func (p *Pacer) answer(x *exchange, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !x.open {
+	if !x.pending {
 		return
 	}
 	p.forget(x)
-	if !x.clean || p.paced.Load() != 0 {
-		return // not what is usual
+	if !x.unpaced || p.paced.Load() != 0 {
+		return // pacing may have delayed this answer
 	}
 	took := now.Sub(x.asked)
 	if x.answers == 0 {
-		x.usual, x.variation = took, took/2
+		x.usualDelay, x.delayVariation = took, took/2
 	} else {
-		x.variation += ((took - x.usual).Abs() - x.variation) / 4
-		x.usual += (took - x.usual) / 8
+		x.delayVariation += ((took - x.usualDelay).Abs() - x.delayVariation) / 4
+		x.usualDelay += (took - x.usualDelay) / 8
 	}
-	x.answers = min(x.answers+1, regular)
+	x.answers = min(x.answers+1, minAnswers)
 }
 
 // forget drops x's question, if it has one. The caller holds mu.
 func (p *Pacer) forget(x *exchange) {
-	x.open = false
-	if x.listed {
-		x.listed = false
+	x.pending = false
+	if x.inWaiting {
+		x.inWaiting = false
 		delete(p.waiting, x)
 	}
 }
 
-// end drops x's question for good: its app may go on asking.
+// end drops x's question, and ignores later ones, which the app may still send.
 func (p *Pacer) end(x *exchange) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.forget(x)
-	x.over = true
+	x.ended = true
 }
 
-// lateness is what a Pacer knows of questions that wait for their answers.
-type lateness struct {
-	waiting map[*exchange]struct{} // those that were asked while somebody was paced
-	looked  time.Time              // when late last looked at them
-	wasLate bool                   // and what it saw
+// lateAnswers is what a Pacer knows of questions without an answer.
+type lateAnswers struct {
+	waiting map[*exchange]struct{} // asked while a connection was paced
+	checked time.Time              // time of the last check
+	wasLate bool                   // its result
 }
 
-func (l *lateness) list(x *exchange) {
+func (l *lateAnswers) addWaiting(x *exchange) {
 	if l.waiting == nil {
 		l.waiting = map[*exchange]struct{}{}
 	}
-	x.listed = true
+	x.inWaiting = true
 	l.waiting[x] = struct{}{}
 }
 
-// late reports whether an answer is late; total is Pacer.total.
-func (l *lateness) late(now time.Time, total int64) bool {
-	if now.Sub(l.looked) < lookInterval {
+// late reports whether an answer is late. total is Pacer.total.
+func (l *lateAnswers) late(now time.Time, total int64) bool {
+	if now.Sub(l.checked) < lateCheckInterval {
 		return l.wasLate
 	}
-	l.looked, l.wasLate = now, false
+	l.checked, l.wasLate = now, false
 	for x := range l.waiting {
-		if total-x.at < excuse && now.Sub(x.asked) > x.usual+4*x.variation+tolerance {
+		if total-x.totalAtQuestion < maxBytesBeforeAnswer && now.Sub(x.asked) > x.usualDelay+4*x.delayVariation+answerTolerance {
 			l.wasLate = true
 			break
 		}

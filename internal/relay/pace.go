@@ -9,92 +9,93 @@ import (
 )
 
 const (
-	// pipeline is how many bytes lie between the targets and us in the parts of
-	// the way that all connections of a proxy-server share: 150 packets of 4 KiB
-	// that the server queues for each agent, and the flow control windows
-	// around them. What another connection receives waits until as much has
-	// been received. (Measured: one stream received at 10, 5 and 2 MB/s gives
-	// the others a p99 of 86, 169 and 396 ms.)
-	pipeline = 850 << 10
-	// budget is for how long a pipeline's worth of bytes may be held up by
-	// connections that are received at their apps' pace. What passes through
-	// it at full speed takes 20 ms more.
-	budget = 180 * time.Millisecond
-	// nap is how long a wait may last until it is looked again whether others
-	// have waited for too long.
-	nap = 20 * time.Millisecond
+	// pipelineBytes is how many bytes are in the queues between the targets and us that
+	// all connections of a proxy-server share. These are 150 packets of 4 KiB that the
+	// server queues for each agent, and the flow control windows around them. Bytes for
+	// another connection wait until as many bytes have been received. (Measured:
+	// receiving one stream at 10, 5 and 2 MB/s gives the others a p99 of 86, 169 and
+	// 396 ms.)
+	pipelineBytes = 850 << 10
+	// waitBudget is how long slow connections may stop receiving, in the time in which
+	// pipelineBytes are received. At full speed the pipeline itself takes 20 ms more.
+	waitBudget = 180 * time.Millisecond
+	// maxWait is the longest single wait. After it the Pacer checks again whether
+	// others have waited for too long.
+	maxWait = 20 * time.Millisecond
 )
 
-// Pacer is the budget of waiting that all connections through one proxy-server
-// share. The server serves an agent's connections from one loop: while one of
-// them is not received, all of them wait. The zero value is ready.
+// Pacer limits how long connections through one proxy-server may stop receiving. The
+// server serves an agent's connections in one loop: while one of them is not received,
+// all of them wait. All connections of the server share the Pacer. The zero value is
+// ready to use.
 //
-// Time counts while one of them, or several at once, wait. It counts for as
-// long as the bytes that were received since are less than a pipeline.
+// Time counts while at least one connection waits. It counts until pipelineBytes have
+// been received after it.
 type Pacer struct {
-	paced atomic.Int64 // connections that are received at their apps' pace
+	paced atomic.Int64 // connections that are received at their apps' rate
 	total atomic.Int64 // bytes received by all connections
 
-	mu      sync.Mutex
-	holding int       // how many wait now
-	spent   time.Time // up to when their waiting is in ledger
-	ledger  ledger
-	lateness
+	mu           sync.Mutex
+	waiters      int       // connections that wait now
+	countedUntil time.Time // up to when their wait is in waitSum
+	waitSum      waitSum
+	lateAnswers
 }
 
-// slow counts one more connection that is received at its app's pace.
-func (p *Pacer) slow() { p.paced.Add(1) }
+// addPaced counts a connection that is received at its app's rate.
+func (p *Pacer) addPaced() { p.paced.Add(1) }
 
-// fast counts one less.
-func (p *Pacer) fast() { p.paced.Add(-1) }
+// removePaced counts it no longer.
+func (p *Pacer) removePaced() { p.paced.Add(-1) }
 
-// received counts n bytes.
+// received counts n received bytes.
 func (p *Pacer) received(n int) { p.total.Add(int64(n)) }
 
-// hold begins a wait, unless the budget is spent or others have waited too long
-// for an answer. It returns how long the wait may be; release ends it.
-func (p *Pacer) hold(now time.Time) time.Duration {
+// beginWait begins a wait, unless the budget is spent or an answer for another
+// connection is late. It returns how long the wait may last; 0 means none. endWait ends
+// it.
+func (p *Pacer) beginWait(now time.Time) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	left := budget - p.spend(now)
+	left := waitBudget - p.countWaits(now)
 	if left <= 0 || p.late(now, p.total.Load()) {
 		return 0
 	}
-	p.holding++
-	return min(left, nap)
+	p.waiters++
+	return min(left, maxWait)
 }
 
-// release ends a wait.
-func (p *Pacer) release(now time.Time) {
+// endWait ends a wait.
+func (p *Pacer) endWait(now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.spend(now)
-	p.holding--
+	p.countWaits(now)
+	p.waiters--
 }
 
-// spend enters what was waited since the last time, and returns how much of the
+// countWaits counts the time waited since the last call. It returns how much of the
 // budget is used. The caller holds mu.
-func (p *Pacer) spend(now time.Time) time.Duration {
-	p.ledger.advance(p.total.Load())
-	if p.holding > 0 {
-		p.ledger.add(now.Sub(p.spent))
+func (p *Pacer) countWaits(now time.Time) time.Duration {
+	p.waitSum.advance(p.total.Load())
+	if p.waiters > 0 {
+		p.waitSum.add(now.Sub(p.countedUntil))
 	}
-	p.spent = now
-	return p.ledger.sum
+	p.countedUntil = now
+	return p.waitSum.sum
 }
 
-// ledger adds up time that was spent while the last pipeline's worth of bytes
-// was received. It forgets in steps.
-type ledger struct {
+// waitSum sums the time that was waited while the last pipelineBytes were received.
+// Older time leaves the sum in 16 steps.
+type waitSum struct {
 	slots [16]time.Duration
 	slot  int64 // the current one, counted from the first byte on
 	sum   time.Duration
 }
 
-// advance forgets what lies a pipeline behind total, in bytes.
-func (l *ledger) advance(total int64) {
+// advance forgets what was waited more than pipelineBytes before total.
+func (l *waitSum) advance(total int64) {
 	n := int64(len(l.slots))
-	now := total / (pipeline / n)
+	now := total / (pipelineBytes / n)
 	for l.slot = max(l.slot, now-n); l.slot < now; {
 		l.slot++
 		l.sum -= l.slots[l.slot%n]
@@ -102,7 +103,7 @@ func (l *ledger) advance(total int64) {
 	}
 }
 
-func (l *ledger) add(d time.Duration) {
+func (l *waitSum) add(d time.Duration) {
 	l.slots[l.slot%int64(len(l.slots))] += d
 	l.sum += d
 }

@@ -8,15 +8,15 @@ import (
 	"time"
 )
 
-// spell is a wait of one connection, which began behind so many bytes.
-type spell struct {
+// waitSpan is a wait of one connection. It began after that many received bytes.
+type waitSpan struct {
 	at         int64
 	began, end time.Time
 }
 
-// union returns for how long at least one of the spells that began behind
-// [from, to) lasted.
-func union(spells []spell, from, to int64) (d time.Duration) {
+// union returns for how long at least one of the spans lasted that began within [from,
+// to).
+func union(spells []waitSpan, from, to int64) (d time.Duration) {
 	var until time.Time
 	for _, s := range spells { // in the order of their beginnings
 		if s.at < from || s.at >= to {
@@ -33,8 +33,8 @@ func union(spells []spell, from, to int64) (d time.Duration) {
 	return d
 }
 
-// However many connections are received at their apps' pace, and however
-// unevenly, a pipeline of bytes is never held up for longer than the budget.
+// However many connections are received at their apps' rate, and however unevenly:
+// pipelineBytes are never delayed by more than waitBudget.
 func TestAPipelineIsHeldUpForTheBudgetAtMost(t *testing.T) {
 	const piece = 4 << 10
 	for _, connections := range []int{1, 2, 4, 16} {
@@ -42,31 +42,32 @@ func TestAPipelineIsHeldUpForTheBudgetAtMost(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, uint64(connections)))
 			p := new(Pacer)
 			now := time.Unix(1e9, 0)
-			var spells []spell
-			for p.total.Load() < 4*pipeline {
-				// Some of them wait, for a part of what they may, side by side.
-				var began, last []spell
+			var spells []waitSpan
+			for p.total.Load() < 4*pipelineBytes {
+				// Some connections wait at the same time, each for a part of what it
+				// may.
+				var began, last []waitSpan
 				for range 1 + random.IntN(connections) {
-					if wait := p.hold(now); wait > 0 {
-						began = append(began, spell{at: p.total.Load(), began: now, end: now.Add(wait)})
+					if wait := p.beginWait(now); wait > 0 {
+						began = append(began, waitSpan{at: p.total.Load(), began: now, end: now.Add(wait)})
 					}
 					now = now.Add(time.Duration(random.IntN(1000)) * time.Microsecond)
 				}
 				for _, s := range began {
 					now = maxTime(now, s.began.Add(time.Duration(random.Int64N(int64(s.end.Sub(s.began))+1))))
-					p.release(now)
+					p.endWait(now)
 					s.end = now
 					last = append(last, s)
 				}
 				spells = append(spells, last...)
 				p.received(piece * (1 + random.IntN(8)))
 			}
-			const grain = pipeline / 16 // of the ledger
-			for from := int64(0); from < 3*pipeline; from += 64 << 10 {
-				// A wait may take a nap more than what was left when others
+			const grain = pipelineBytes / 16 // of waitSum
+			for from := int64(0); from < 3*pipelineBytes; from += 64 << 10 {
+				// A wait may last up to maxWait longer than what was left, if others
 				// began theirs at the same time.
-				if d := union(spells, from, from+pipeline-grain); d > budget+2*nap {
-					t.Fatalf("%d connections, seed %d: behind byte %d the others waited %s for a pipeline, want %s at most", connections, seed, from, d, budget)
+				if d := union(spells, from, from+pipelineBytes-grain); d > waitBudget+2*maxWait {
+					t.Fatalf("%d connections, seed %d: behind byte %d the others waited %s for a pipeline, want %s at most", connections, seed, from, d, waitBudget)
 				}
 			}
 		}
@@ -80,42 +81,42 @@ func maxTime(a, b time.Time) time.Time {
 	return b
 }
 
-// The budget is there to be used: an app that reads at a pace that others can
-// bear is waited for.
+// The budget is used: the relay waits for an app if its rate delays others little
+// enough.
 func TestTheBudgetComesBackWithWhatIsReceived(t *testing.T) {
 	p := new(Pacer)
 	now := time.Unix(1e9, 0)
 	spend := func() (d time.Duration) {
 		for {
-			wait := p.hold(now)
+			wait := p.beginWait(now)
 			if wait == 0 {
 				return d
 			}
 			now = now.Add(wait)
 			d += wait
-			p.release(now)
+			p.endWait(now)
 		}
 	}
-	if d := spend(); d != budget {
-		t.Errorf("the first wait was for %s, want %s", d, budget)
+	if d := spend(); d != waitBudget {
+		t.Errorf("the first wait was for %s, want %s", d, waitBudget)
 	}
 	if d := spend(); d != 0 {
 		t.Errorf("another wait was for %s, though nothing was received", d)
 	}
-	p.received(pipeline + pipeline/16)
-	if d := spend(); d != budget {
-		t.Errorf("after a pipeline the wait was for %s, want %s", d, budget)
+	p.received(pipelineBytes + pipelineBytes/16)
+	if d := spend(); d != waitBudget {
+		t.Errorf("after a pipeline the wait was for %s, want %s", d, waitBudget)
 	}
-	p.received(1 << 40) // far more than the ledger reaches back
-	if d := spend(); d != budget {
-		t.Errorf("after a terabyte the wait was for %s, want %s", d, budget)
+	p.received(1 << 40) // far more than waitSum covers
+	if d := spend(); d != waitBudget {
+		t.Errorf("after a terabyte the wait was for %s, want %s", d, waitBudget)
 	}
 }
 
-// asked makes an exchange of whose answers it is known that they take usual.
-func asked(p *Pacer, now *time.Time, usual time.Duration) *exchange {
+// regularExchange returns an exchange with a known usual delay of its answers.
+func regularExchange(p *Pacer, now *time.Time, usual time.Duration) *exchange {
 	x := new(exchange)
-	for range 4 * regular {
+	for range 4 * minAnswers {
 		p.ask(x, *now)
 		*now = now.Add(usual)
 		p.answer(x, *now)
@@ -123,8 +124,8 @@ func asked(p *Pacer, now *time.Time, usual time.Duration) *exchange {
 	return x
 }
 
-// Where the pipeline is longer than thought, those who wait for an answer that
-// is late end everybody's waiting; a target that is slow by itself does not.
+// If the pipeline is longer than estimated, a late answer ends all waits. A target that
+// is slow by itself does not.
 func TestNobodyIsWaitedForWhileAnAnswerIsLate(t *testing.T) {
 	const usual = 10 * time.Millisecond
 	tests := []struct {
@@ -134,64 +135,64 @@ func TestNobodyIsWaitedForWhileAnAnswerIsLate(t *testing.T) {
 		answered bool
 		late     bool
 	}{
-		{name: "not late yet", after: usual + tolerance - 2*lookInterval},
-		{name: "late", after: usual + tolerance + 2*usual, late: true},
-		{name: "late, and most of what was in the way was received", after: usual + tolerance + 2*usual, received: excuse - 1, late: true},
-		{name: "late, but not because of what was in the way", after: time.Hour, received: excuse},
+		{name: "not late yet", after: usual + answerTolerance - 2*lateCheckInterval},
+		{name: "late", after: usual + answerTolerance + 2*usual, late: true},
+		{name: "late, and most of what was in the way was received", after: usual + answerTolerance + 2*usual, received: maxBytesBeforeAnswer - 1, late: true},
+		{name: "late, but not because of what was in the way", after: time.Hour, received: maxBytesBeforeAnswer},
 		{name: "answered", after: time.Hour, answered: true},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			p := new(Pacer)
 			now := time.Unix(1e9, 0)
-			x := asked(p, &now, usual)
-			p.slow()
+			x := regularExchange(p, &now, usual)
+			p.addPaced()
 			p.ask(x, now)
 			now = now.Add(tt.after)
 			p.received(tt.received)
 			if tt.answered {
 				p.answer(x, now)
 			}
-			if may := p.hold(now) > 0; may == tt.late {
+			if may := p.beginWait(now) > 0; may == tt.late {
 				t.Errorf("a connection may wait for its app: %t", may)
 			}
 			p.end(x)
-			p.ask(x, now) // to nobody
-			if p.hold(now.Add(lookInterval)) == 0 || len(p.waiting) != 0 {
+			p.ask(x, now) // without an answer
+			if p.beginWait(now.Add(lateCheckInterval)) == 0 || len(p.waiting) != 0 {
 				t.Error("nobody waits for an answer any more, and still it counts")
 			}
 		})
 	}
 }
 
-// What is unknown, or irregular, or learned while others were slow, says
-// nothing about the pipeline.
+// A late answer does not count if the usual delay is unknown, irregular, or was
+// measured while others were slow.
 func TestOnlyRegularAnswersCanBeLate(t *testing.T) {
 	now := time.Unix(1e9, 0)
 	p := new(Pacer)
-	p.slow()
+	p.addPaced()
 	young := new(exchange)
-	for range 4 * regular { // all of them while somebody was paced
+	for range 4 * minAnswers { // all of them while a connection was paced
 		p.ask(young, now)
 		now = now.Add(time.Millisecond)
 		p.answer(young, now)
 	}
 	p.ask(young, now)
-	if p.hold(now.Add(time.Minute)) == 0 {
+	if p.beginWait(now.Add(time.Minute)) == 0 {
 		t.Error("a connection of which nothing is known counts as late")
 	}
-	p.fast()
+	p.removePaced()
 
 	p = new(Pacer)
 	irregular := new(exchange)
-	for i := range 4 * regular {
+	for i := range 4 * minAnswers {
 		p.ask(irregular, now)
 		now = now.Add(time.Duration(i%2) * 2 * time.Second)
 		p.answer(irregular, now)
 	}
-	p.slow()
+	p.addPaced()
 	p.ask(irregular, now)
-	if p.hold(now.Add(3*time.Second)) == 0 {
+	if p.beginWait(now.Add(3*time.Second)) == 0 {
 		t.Error("an answer that takes up to two seconds counts as late after three")
 	}
 }

@@ -16,17 +16,18 @@ import (
 )
 
 const (
-	// chunk is the most that one packet of the gRPC tunnel carries, in bytes, and the
-	// unit in which bytes are held back for an app.
-	chunk = 32 << 10
-	// piece is the most that Receive returns at once, in bytes.
-	piece = 128 << 10
-	// closeDelay is how long after the last byte sent the tunnel is closed for
-	// an app that has closed. The agent throws away what it has queued for a
-	// target when it is told to close, and nothing is acknowledged.
+	// segmentBytes is the size of the segments that hold bytes for an app. It is also
+	// the most that one packet of the gRPC tunnel carries.
+	segmentBytes = 32 << 10
+	// maxReceiveBytes is the most that Receive returns at once.
+	maxReceiveBytes = 128 << 10
+	// closeDelay is the minimum time between the last byte sent and the close of the
+	// tunnel, for an app that has closed. An agent that is told to close drops what it
+	// has queued for the target, and it acknowledges nothing.
 	closeDelay = 2 * time.Second
-	// askAgain is how often an app that seems to be half-closed is looked at.
-	askAgain = 2 * time.Second
+	// appStateInterval is how often the state of an app is read that seems to be
+	// half-closed.
+	appStateInterval = 2 * time.Second
 )
 
 // Tunnel is the tunnelled connection; see tunnel.Conn.
@@ -38,37 +39,37 @@ type Tunnel interface {
 
 // Options are the limits of one relay.
 type Options struct {
-	// HalfCloseTimeout is how long an app that has sent FIN waits with nothing
-	// moving before it is reset, and how long an app may take to close after
-	// the target has.
+	// HalfCloseTimeout is how long nothing may move after the app's FIN until the app
+	// is reset. It is also how long an app may take to close after the target has
+	// closed.
 	HalfCloseTimeout time.Duration
-	// IdleTimeout is how long nothing may move in either direction, or up to a
-	// quarter longer, until the app is reset; 0 is for ever.
+	// IdleTimeout is how long nothing may move in either direction until the app is
+	// reset. The reset may come up to a quarter later. 0 means no limit.
 	IdleTimeout time.Duration
-	// Buffers bounds what is held back for apps that read slowly; nil is bounds
-	// of this relay's own, DefaultConnection and DefaultTotal.
+	// Buffers limits what is held for apps that read slowly. If it is nil, the relay
+	// makes its own, with DefaultConnection and DefaultTotal.
 	Buffers *Buffers
-	// Pacer is shared by all connections of the proxy-server; nil is a Pacer of
-	// this relay's own.
+	// Pacer is shared by all connections of the proxy-server. If it is nil, the relay
+	// makes its own.
 	Pacer *Pacer
-	// AppState tells what is known of the app after its FIN. Nil knows nothing.
+	// AppState returns the app's state after its FIN. If it is nil, the state is
+	// unknown.
 	AppState func() AppState
 }
 
 // Result says how a relay ended.
 type Result struct {
 	Reason   CloseReason
-	Sent     int64 // bytes from the app that the tunnel took
-	Received int64 // bytes of the target that the app's kernel took
-	Err      error // the cause, where the end was not an orderly one
+	Sent     int64 // bytes from the app that the tunnel accepted
+	Received int64 // bytes of the target that the app's kernel accepted
+	Err      error // the cause of an end that was not orderly
 }
 
-// Start relays in goroutines of its own until both directions are done, closes both
-// connections, and then calls done. It returns at once.
+// Start relays in its own goroutines until both directions are done, closes both
+// connections, and then calls done. Start returns at once.
 //
-// One goroutine waits for the app and one for the target, and for as long as a
-// connection is idle their stacks are most of what it holds: nothing lies below
-// their loops.
+// One goroutine reads from the app and one from the target. Their stacks are most of
+// the memory of an idle connection, so their loops call nothing deep while they wait.
 func Start(ctx context.Context, app *net.TCPConn, tun Tunnel, opt Options, done func(Result)) {
 	if opt.AppState == nil {
 		opt.AppState = func() AppState { return AppUnknown }
@@ -89,85 +90,85 @@ func Start(ctx context.Context, app *net.TCPConn, tun Tunnel, opt Options, done 
 	go r.download()
 }
 
-// Run is Start, and waits for the end.
+// Run calls Start, and waits for the end.
 func Run(ctx context.Context, app *net.TCPConn, tun Tunnel, opt Options) Result {
 	result := make(chan Result, 1)
 	Start(ctx, app, tun, opt, func(r Result) { result <- r })
 	return <-result
 }
 
-// disarmed is the SetLinger argument that ends a connection with FIN again.
+// disarmed is the SetLinger argument after which a close sends FIN again.
 const disarmed = -1
 
-// Arm makes every end of app a reset, also that of a process which is killed:
-// its kernel would say FIN for it, and the app would take what it has for all.
-// Run disarms it for an orderly end.
+// Arm makes each later close of app a reset, also by the kernel after the process is
+// killed. Otherwise the kernel would send FIN, and the app would take a part of the
+// answer for all of it. An orderly end undoes Arm first.
 func Arm(app *net.TCPConn) error { return app.SetLinger(0) }
 
-// Reset closes app so that its peer sees RST (tcp(7), SO_LINGER with a time of
-// zero), never an end of file.
+// Reset closes app so that its peer gets RST (tcp(7), SO_LINGER with a time of zero),
+// never an end of file.
 func Reset(app *net.TCPConn) error {
 	return errors.Join(Arm(app), app.Close())
 }
 
-// relay is the state that the two directions share.
+// relay is the state that both directions share.
 type relay struct {
 	app *net.TCPConn
 	raw syscall.RawConn // of app
 	tun Tunnel
 	opt Options
 
-	stop     func() bool // the wait for the context's end
+	stop     func() bool // stops waiting for the context's end
 	stopIdle func()
 	done     func(Result)
 	running  atomic.Int32 // directions that are not done
 
-	account  *quota.Account // of what is held for app and target
-	evicting sync.WaitGroup // evict
-	writer   sockio.Writer  // to app
-	held     *queue         // what the app has not taken yet
-	paced    bool           // download goes at the app's pace
-	appetite appetite       // which is that, if so
-	asked    atomic.Bool    // the app has sent, and nothing was received since
-	exchange exchange
-	flushing sync.WaitGroup // who writes it
+	account       *quota.Account // counts the bytes held for app and target
+	evicting      sync.WaitGroup // waits for the goroutines of evict
+	writer        sockio.Writer  // to app
+	heldBack      *queue         // what the app has not taken yet
+	paced         bool           // download receives at readRate
+	readRate      readRate       // used only if paced
+	answerPending atomic.Bool    // the app has sent, and nothing was received since
+	exchange      exchange
+	flushing      sync.WaitGroup // waits for the goroutine of flush
 
 	sent, received atomic.Int64
-	began          time.Time   // what moved and lastSent are measured from
-	moved          moment      // when a byte last moved
-	lastSent       moment      // when one was last sent to the target
+	started        time.Time   // lastMove and lastSent are relative to it
+	lastMove       moment      // when a byte last moved
+	lastSent       moment      // when a byte was last sent to the target
 	appFinished    atomic.Bool // the app's FIN was seen
-	appGone        atomic.Bool // and it has closed
+	appGone        atomic.Bool // the app has closed
 
 	targetDone chan struct{} // closed when Receive has ended
 
-	concluded sync.Once
-	over      chan struct{} // closed by conclude
-	reason    CloseReason
-	err       error
+	concludeOnce sync.Once
+	ended        chan struct{} // closed by conclude
+	reason       CloseReason
+	err          error
 }
 
 func newRelay(app *net.TCPConn, tun Tunnel, opt Options) *relay {
-	r := &relay{app: app, tun: tun, opt: opt, began: time.Now(), targetDone: make(chan struct{}), over: make(chan struct{})}
-	r.raw, _ = app.SyscallConn() // fails for a nil connection only
+	r := &relay{app: app, tun: tun, opt: opt, started: time.Now(), targetDone: make(chan struct{}), ended: make(chan struct{})}
+	r.raw, _ = app.SyscallConn() // fails only for a nil connection
 	r.account = opt.Buffers.quota.Open(r.evict)
-	r.held = newQueue(opt.Buffers, r.account)
+	r.heldBack = newQueue(opt.Buffers, r.account)
 	r.writer.Init(r.raw)
-	r.touch()
-	r.lastSent.forget()
+	r.noteMove()
+	r.lastSent.setNever()
 	return r
 }
 
-// finish ends a direction. With the last one it closes what is not closed yet, and
-// says how it went.
-func (r *relay) finish() {
+// finishDirection ends a direction. The last one closes what is still open, and calls
+// done.
+func (r *relay) finishDirection() {
 	if r.running.Add(-1) > 0 {
 		return
 	}
 	r.stopIdle()
 	r.conclude(TargetClosed, nil)
 	_ = r.tun.Close()
-	// Whoever wanted a reset has closed app by now.
+	// After Reset app is closed already, and this does nothing.
 	_ = r.app.SetLinger(disarmed)
 	_ = r.app.Close()
 	r.stop()
@@ -176,32 +177,32 @@ func (r *relay) finish() {
 	r.done(Result{Reason: r.reason, Err: r.err, Sent: r.sent.Load(), Received: r.received.Load()})
 }
 
-// evict ends a connection that holds back more than all others, which together
-// hold back too much. Its caller may hold any lock.
+// evict ends a connection that holds the most, when all together hold too much. The
+// caller may hold any lock.
 func (r *relay) evict() { r.evicting.Go(func() { r.abort(SlowReader, errTotal) }) }
 
-func (r *relay) touch() { r.moved.set(r.began, time.Now()) }
+func (r *relay) noteMove() { r.lastMove.set(r.started, time.Now()) }
 
-// conclude settles the reason; the first one stands.
+// conclude sets the reason and the error. Only the first call counts.
 func (r *relay) conclude(reason CloseReason, err error) {
-	r.concluded.Do(func() {
+	r.concludeOnce.Do(func() {
 		r.reason, r.err = reason, err
-		close(r.over)
+		close(r.ended)
 	})
 }
 
-// abort ends both sides at once: the app with RST.
+// abort ends both sides at once, the app with RST.
 func (r *relay) abort(reason CloseReason, err error) {
 	r.conclude(reason, err)
 	_ = Reset(r.app)
 	_ = r.tun.Close()
 }
 
-// appFailed ends the relay of an app that can no longer be read or written.
+// appFailed ends the relay after a read or write of the app has failed.
 func (r *relay) appFailed(err error) {
 	switch {
 	case r.appFinished.Load() && isReset(err):
-		// It had closed, as it turns out, and the target's bytes found nobody.
+		// The app had already closed, and did not want these bytes.
 		r.abort(AppClosed, nil)
 	default:
 		r.abort(AppReset, err)

@@ -23,15 +23,15 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// hang bounds waits that end at once where nothing is broken.
-const hang = waittest.Limit
+// hangTimeout limits waits that end at once if nothing is broken.
+const hangTimeout = waittest.Limit
 
-// fakeTunnel is a strict tunnel: it fails the test on what a real one could not
-// take, such as a Send after Close.
+// fakeTunnel is a strict tunnel. It fails the test on calls that a real one would not
+// accept, such as Send after Close.
 type fakeTunnel struct {
 	t        *testing.T
 	incoming chan []byte // from the target
-	end      chan error  // how Receive ends, after incoming was read
+	end      chan error  // the error of Receive, after incoming was read
 	closed   chan struct{}
 	once     sync.Once
 
@@ -52,7 +52,7 @@ func (f *fakeTunnel) Receive() ([]byte, error) {
 	case err := <-f.end:
 		f.end <- err
 		select {
-		case p := <-f.incoming: // which came before the end
+		case p := <-f.incoming: // sent before the end
 			return p, nil
 		default:
 			return nil, err
@@ -89,16 +89,16 @@ func (f *fakeTunnel) got() string {
 	return f.sent.String()
 }
 
-// relayed is a relay under test: the app's end of a TCP connection and the fake
-// tunnel at the other side.
-type relayed struct {
+// testRelay is a relay under test, with the app's end of its TCP connection and a
+// fakeTunnel.
+type testRelay struct {
 	app    *net.TCPConn
 	tun    *fakeTunnel
 	cancel context.CancelFunc
 	result chan relay.Result
 }
 
-func start(t *testing.T, opt relay.Options) *relayed {
+func start(t *testing.T, opt relay.Options) *testRelay {
 	t.Helper()
 	tun := newFakeTunnel(t)
 	r := startWith(t, tun, opt)
@@ -106,11 +106,11 @@ func start(t *testing.T, opt relay.Options) *relayed {
 	return r
 }
 
-// startWith starts a relay of an app's connection with tun.
-func startWith(t *testing.T, tun relay.Tunnel, opt relay.Options) *relayed {
+// startWith starts a relay between an app's connection and tun.
+func startWith(t *testing.T, tun relay.Tunnel, opt relay.Options) *testRelay {
 	t.Helper()
 	if opt.HalfCloseTimeout == 0 {
-		opt.HalfCloseTimeout = hang
+		opt.HalfCloseTimeout = hangTimeout
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
@@ -118,16 +118,16 @@ func startWith(t *testing.T, tun relay.Tunnel, opt relay.Options) *relayed {
 	app, err := net.Dial("tcp", l.Addr().String())
 	must(t, err)
 	t.Cleanup(func() { _ = app.Close() })
-	must(t, app.SetDeadline(time.Now().Add(hang)))
+	must(t, app.SetDeadline(time.Now().Add(hangTimeout)))
 	side, err := l.Accept()
 	must(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
-	r := &relayed{app: app.(*net.TCPConn), cancel: cancel, result: make(chan relay.Result, 1)}
+	r := &testRelay{app: app.(*net.TCPConn), cancel: cancel, result: make(chan relay.Result, 1)}
 	go func() { r.result <- relay.Run(ctx, side.(*net.TCPConn), tun, opt) }()
 	return r
 }
 
-func (r *relayed) finish(t *testing.T, want relay.CloseReason) relay.Result {
+func (r *testRelay) finish(t *testing.T, want relay.CloseReason) relay.Result {
 	t.Helper()
 	select {
 	case res := <-r.result:
@@ -140,13 +140,13 @@ func (r *relayed) finish(t *testing.T, want relay.CloseReason) relay.Result {
 			t.Error("the tunnel was not closed")
 		}
 		return res
-	case <-time.After(hang):
-		t.Fatalf("the relay did not end in %s", hang)
+	case <-time.After(hangTimeout):
+		t.Fatalf("the relay did not end in %s", hangTimeout)
 		panic("unreachable")
 	}
 }
 
-func (r *relayed) wantReset(t *testing.T, before string) {
+func (r *testRelay) wantReset(t *testing.T, before string) {
 	t.Helper()
 	got, err := io.ReadAll(r.app)
 	if string(got) != before || !errors.Is(err, syscall.ECONNRESET) {
@@ -154,7 +154,7 @@ func (r *relayed) wantReset(t *testing.T, before string) {
 	}
 }
 
-func (r *relayed) wantAll(t *testing.T, want string) {
+func (r *testRelay) wantAll(t *testing.T, want string) {
 	t.Helper()
 	got, err := io.ReadAll(r.app)
 	if string(got) != want || err != nil {
@@ -162,7 +162,8 @@ func (r *relayed) wantAll(t *testing.T, want string) {
 	}
 }
 
-// TestTunnelFails: what is not the target's orderly end reaches the app as RST.
+// TestTunnelFails: each end that is not the target's orderly one reaches the app as
+// RST.
 func TestTunnelFails(t *testing.T) {
 	for _, tc := range []struct {
 		err  error
@@ -185,7 +186,7 @@ func TestTunnelFails(t *testing.T) {
 	}
 }
 
-// TestTargetCloses: the app gets everything and FIN, and may take its time.
+// TestTargetCloses: the app gets all bytes and FIN, and may close later.
 func TestTargetCloses(t *testing.T) {
 	r := start(t, relay.Options{})
 	asked := make(chan struct{})
@@ -210,13 +211,13 @@ func TestTargetCloses(t *testing.T) {
 	}
 }
 
-// TestWriteToClosedTarget: an app that never reads learns that its target has
-// closed as it would without us, from a reset.
+// TestWriteToClosedTarget: an app that only writes gets a reset after its target has
+// closed, as without the proxy.
 func TestWriteToClosedTarget(t *testing.T) {
 	r := start(t, relay.Options{})
 	r.tun.end <- io.EOF
 	r.wantAll(t, "")
-	for end := time.Now().Add(hang); ; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(hangTimeout); ; time.Sleep(time.Millisecond) {
 		if _, err := r.app.Write([]byte("more")); err != nil {
 			if !errors.Is(err, syscall.EPIPE) && !errors.Is(err, syscall.ECONNRESET) {
 				t.Errorf("writing to a closed target: %v, want a reset", err)
@@ -230,8 +231,8 @@ func TestWriteToClosedTarget(t *testing.T) {
 	r.finish(t, relay.TargetClosed)
 }
 
-// TestSendFailsAtTargetClose: a Send that meets a closed target is not a broken
-// tunnel: the app still gets what the target said.
+// TestSendFailsAtTargetClose: a Send that fails because the target has closed is not a
+// broken tunnel. The app still gets the target's bytes.
 func TestSendFailsAtTargetClose(t *testing.T) {
 	r := start(t, relay.Options{})
 	r.tun.mu.Lock()
@@ -275,8 +276,8 @@ func TestHalfClose(t *testing.T) {
 	}
 }
 
-// TestHalfCloseUnsupported: a target that waits for an end of file which cannot
-// be sent is not mistaken for one that has answered.
+// TestHalfCloseUnsupported: if the target waits for an end of file that cannot be sent,
+// the app gets RST. It does not look like a complete answer.
 func TestHalfCloseUnsupported(t *testing.T) {
 	r := start(t, relay.Options{HalfCloseTimeout: 50 * time.Millisecond})
 	r.tun.incoming <- []byte("partial")
@@ -285,8 +286,8 @@ func TestHalfCloseUnsupported(t *testing.T) {
 	r.finish(t, relay.HalfCloseUnsupported)
 }
 
-// TestAppCloses: the tunnel is closed, at once where nothing was sent lately, and
-// with every byte sent before where something was.
+// TestAppCloses: the tunnel is closed at once if nothing was sent lately. Otherwise it
+// is closed after closeDelay, with all bytes sent before.
 func TestAppCloses(t *testing.T) {
 	for _, question := range []string{"", "the last words"} {
 		t.Run(fmt.Sprintf("%q", question), func(t *testing.T) {
@@ -299,7 +300,8 @@ func TestAppCloses(t *testing.T) {
 			if r.tun.got() != question {
 				t.Errorf("the target got %q, want %q", r.tun.got(), question)
 			}
-			// Not how fast, but never before: the close must not overtake the bytes.
+			// The time may be longer, but never shorter: the close must not overtake
+			// the bytes.
 			if d := time.Since(began); question != "" && d < 2*time.Second {
 				t.Errorf("the tunnel was closed %s after the last byte, want 2s or later", d)
 			}
@@ -307,8 +309,8 @@ func TestAppCloses(t *testing.T) {
 	}
 }
 
-// TestTunnelBreaksAfterAppClosed: an app that has gone sees no failure, and none
-// is reported.
+// TestTunnelBreaksAfterAppClosed: after the app has closed, a broken tunnel is not
+// reported as a failure.
 func TestTunnelBreaksAfterAppClosed(t *testing.T) {
 	asked := make(chan struct{})
 	var once sync.Once
@@ -320,15 +322,15 @@ func TestTunnelBreaksAfterAppClosed(t *testing.T) {
 	must(t, err)
 	must(t, r.app.Close())
 	<-asked
-	// The relay knows a moment after it has asked.
-	for end := time.Now().Add(hang); r.tun.got() == "" && time.Now().Before(end); {
+	// The relay reads the state soon after this call.
+	for end := time.Now().Add(hangTimeout); r.tun.got() == "" && time.Now().Before(end); {
 		time.Sleep(time.Millisecond)
 	}
 	time.AfterFunc(100*time.Millisecond, func() { r.tun.end <- tunnel.ErrBroken })
 	r.finish(t, relay.AppClosed)
 }
 
-// TestDrain: what is still open when the context ends is reset.
+// TestDrain: connections that are open when the context ends are reset.
 func TestDrain(t *testing.T) {
 	r := start(t, relay.Options{})
 	r.tun.incoming <- []byte("some")
@@ -340,7 +342,7 @@ func TestDrain(t *testing.T) {
 	r.finish(t, relay.Drain)
 }
 
-// TestUpload: every byte, in order.
+// TestUpload: every byte arrives, in order.
 func TestUpload(t *testing.T) {
 	r := start(t, relay.Options{AppState: func() relay.AppState { return relay.AppHalfClosed }})
 	big := bytes.Repeat([]byte("fedcba9876543210"), 1<<17)
@@ -358,7 +360,7 @@ func TestUpload(t *testing.T) {
 	r.tun.mu.Unlock()
 	select {
 	case <-done:
-	case <-time.After(hang):
+	case <-time.After(hangTimeout):
 		t.Fatalf("%d of %d bytes arrived", len(r.tun.got()), len(big))
 	}
 	r.tun.end <- io.EOF

@@ -7,15 +7,15 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/sockio"
 )
 
-// appReader reads from an app's socket as its Read does, but into a buffer that
-// it takes only when there are bytes.
+// appReader reads from an app's socket. It gets a buffer only when there are bytes to
+// read.
 type appReader struct {
 	reader  sockio.Reader
 	buffers *Buffers
 	account *quota.Account // counts buf while it holds bytes
 
 	buf     *uploadBuffer // nil if none is held
-	counted int           // bytes that buf counts in account
+	counted int           // bytes that are counted in account for buf
 }
 
 func newAppReader(r *relay) *appReader {
@@ -24,8 +24,8 @@ func newAppReader(r *relay) *appReader {
 	return a
 }
 
-// read waits for bytes and puts them into buf, until release. Its errors are those
-// of a net.Conn.
+// read waits for bytes and reads them into buf, which stays valid until release. Its
+// errors are those of a net.Conn.
 func (a *appReader) read() (int, error) {
 	n, err := a.reader.Read()
 	if n > 0 {
@@ -37,14 +37,14 @@ func (a *appReader) read() (int, error) {
 
 // Take implements sockio.Memory.
 func (a *appReader) Take() []byte {
-	a.buf = a.buffers.upload()
+	a.buf = a.buffers.getUploadBuffer()
 	return a.buf.bytes
 }
 
 // GiveBack implements sockio.Memory.
 func (a *appReader) GiveBack() { a.release() }
 
-// release gives the buffer back.
+// release returns the buffer to the pool.
 func (a *appReader) release() {
 	if a.buf == nil {
 		return
@@ -53,6 +53,6 @@ func (a *appReader) release() {
 		a.account.Give(a.counted)
 		a.counted = 0
 	}
-	a.buffers.uploaded(a.buf)
+	a.buffers.putUploadBuffer(a.buf)
 	a.buf = nil
 }

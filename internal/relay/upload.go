@@ -14,10 +14,10 @@ import (
 
 // upload moves the app's bytes to the target until the app ends.
 //
-// It holds a buffer from the moment when there are bytes to the one when they are
-// sent: most connections of a sidecar are idle most of the time.
+// It holds a buffer only while there are bytes to send, because most connections of a
+// sidecar are idle most of the time.
 func (r *relay) upload() {
-	defer r.finish()
+	defer r.finishDirection()
 	in := newAppReader(r)
 	for {
 		n, err := in.read()
@@ -32,7 +32,7 @@ func (r *relay) upload() {
 			r.appEnded()
 			return
 		case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, net.ErrClosed):
-			return // lingered for long enough, or the relay is over
+			return // the app took too long to close, or the relay has ended
 		default:
 			r.appFailed(err)
 			return
@@ -40,25 +40,25 @@ func (r *relay) upload() {
 	}
 }
 
-// forward sends p to the target. It reports whether to go on reading.
+// forward sends p to the target. It reports whether to continue reading.
 func (r *relay) forward(p []byte) bool {
 	if !r.targetIsDone() {
-		if !r.asked.Load() && r.held.idle() {
+		if !r.answerPending.Load() && r.heldBack.idle() {
 			r.opt.Pacer.ask(&r.exchange, time.Now())
-			r.asked.Store(true)
+			r.answerPending.Store(true)
 		}
 		if err := r.tun.Send(p); err == nil {
 			now := time.Now()
 			r.sent.Add(int64(len(p)))
-			r.moved.set(r.began, now)
-			r.lastSent.set(r.began, now)
+			r.lastMove.set(r.started, now)
+			r.lastSent.set(r.started, now)
 			return true
 		}
-		// Why it failed is for Receive to say: the target may have closed.
+		// Receive returns the reason: the target may have closed.
 		<-r.targetDone
 	}
-	// The app writes to a target that has closed, and learns it as it would
-	// without us, but not before it has taken what the target said.
+	// The app writes to a target that has closed. It gets RST, as it would from the
+	// target. But it must first have taken all of the target's bytes.
 	if queued, err := sockio.Unsent(r.raw); err == nil && queued > 0 {
 		return true
 	}

@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// feed plays an app that takes what taken says it has taken after so long, from
-// a target that never stops, and returns the range of its buffer's level.
+// feed simulates an app that has taken taken(t) bytes at time t, and a target that
+// never stops. It returns the lowest and highest level of the app's buffer.
 func feed(size float64, lasts time.Duration, taken func(time.Duration) float64) (lowest, highest float64) {
 	const step = time.Millisecond
-	var a appetite
+	var a readRate
 	began := time.Unix(1e9, 0)
 	a.start(began, 0)
 	held, gone := size/2, 0.0
@@ -19,9 +19,9 @@ func feed(size float64, lasts time.Duration, taken func(time.Duration) float64) 
 	for now := time.Duration(0); now < lasts; now += step {
 		take := min(held, taken(now)-gone)
 		held, gone = held-take, gone+take
-		a.look(began.Add(now), int64(gone), held/size)
+		a.update(began.Add(now), int64(gone), held/size)
 		for a.wait(held/size) == 0 {
-			a.eat(4 << 10)
+			a.countReceived(4 << 10)
 			held += 4 << 10
 		}
 		lowest, highest = min(lowest, held), max(highest, held)
@@ -29,8 +29,8 @@ func feed(size float64, lasts time.Duration, taken func(time.Duration) float64) 
 	return lowest / size, highest / size
 }
 
-// An app is received at its pace, also where it reads in bursts: its buffer
-// neither runs full nor dry.
+// An app is received at its own rate, also if it reads in bursts: its buffer runs
+// neither full nor empty.
 func TestAppsAreReceivedAtTheirPace(t *testing.T) {
 	const size = 16 << 20
 	steady := func(rate float64) func(time.Duration) float64 {
@@ -39,7 +39,7 @@ func TestAppsAreReceivedAtTheirPace(t *testing.T) {
 	tests := []struct {
 		name  string
 		taken func(time.Duration) float64
-		dry   bool // at first it may run dry: nothing is known of the app
+		dry   bool // may run empty at first, because nothing is known of the app
 	}{
 		{"never reads", steady(0), false},
 		{"100 kB/s", steady(1e5), false},
@@ -60,16 +60,16 @@ func TestAppsAreReceivedAtTheirPace(t *testing.T) {
 	}
 }
 
-// Each wait ends: it is longer than nothing, and no longer than a nap.
+// Each wait is longer than zero, and at most maxWait.
 func TestAppetiteNeitherSpinsNorSleeps(t *testing.T) {
-	var a appetite
+	var a readRate
 	now := time.Unix(1e9, 0)
 	a.start(now, 0)
-	a.eat(1 << 30)
+	a.countReceived(1 << 30)
 	for i := range 1000 {
 		now = now.Add(time.Duration(i) * time.Millisecond)
-		a.look(now, int64(i)*1000, float64(i)/1000)
-		if w := a.wait(float64(i) / 1000); w < 0 || w > nap || (w > 0 && w < time.Millisecond) {
+		a.update(now, int64(i)*1000, float64(i)/1000)
+		if w := a.wait(float64(i) / 1000); w < 0 || w > maxWait || (w > 0 && w < time.Millisecond) {
 			t.Fatalf("look %d: a wait of %s", i, w)
 		}
 	}

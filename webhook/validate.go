@@ -18,6 +18,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
 	"github.com/shoot-proxy/proxy-client/internal/options"
 )
 
@@ -35,7 +36,7 @@ func (p *programs) ports() []int {
 }
 
 // programs renders the settings and has them validated by those that parse them. It
-// returns a [*options.UsageError] for what they would refuse.
+// returns a [*flagset.UsageError] for what they would refuse.
 func (s *settings) programs() (*programs, error) {
 	p, i := options.NewProxyClient(), options.NewInitRedirect()
 	for _, program := range []struct {
@@ -45,7 +46,7 @@ func (s *settings) programs() (*programs, error) {
 		flags := pflag.NewFlagSet(program.name, pflag.ContinueOnError)
 		program.add(flags)
 		if err := s.setFlags(flags); err != nil {
-			return nil, options.FlagError(program.name, err)
+			return nil, flagset.FlagError(program.name, err)
 		}
 	}
 	p.CACert = pathCA + "/" + s.ProxyServer.TLS.CAKey
@@ -62,7 +63,7 @@ func (s *settings) programs() (*programs, error) {
 	}
 	port, err := strconv.ParseInt(s.Sidecar.HealthPort, 10, 32)
 	if err != nil {
-		return nil, &options.UsageError{Flag: flagHealthAddress, Value: s.Sidecar.HealthPort, Problem: "is not a port: ports are whole numbers from 1 to 65535"}
+		return nil, &flagset.UsageError{Flag: flagHealthAddress, Value: s.Sidecar.HealthPort, Problem: "is not a port: ports are whole numbers from 1 to 65535"}
 	}
 	return &programs{p, i, p.TotalBuffer, int32(port)}, nil
 }
@@ -246,7 +247,7 @@ const maxPodUID = math.MaxInt32
 
 // inOurWords returns what a program says of a flag as what is to be said of a field.
 func inOurWords(err error) (name, value, problem string) {
-	usage, ok := errors.AsType[*options.UsageError](err)
+	usage, ok := errors.AsType[*flagset.UsageError](err)
 	if !ok {
 		return "", "", err.Error()
 	}

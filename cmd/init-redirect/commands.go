@@ -16,6 +16,7 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/internal/cidr"
 	"github.com/shoot-proxy/proxy-client/internal/commandline"
+	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
 	"github.com/shoot-proxy/proxy-client/internal/options"
 	"github.com/shoot-proxy/proxy-client/pkg/redirect"
 )
@@ -68,7 +69,7 @@ func (p *program) command(name, short string, do func(context.Context) error) *c
 			if err := commandline.ApplyVariables(c, options.InitRedirectPrefix, p.env.variables); err != nil {
 				return err
 			}
-			return options.NameVariable(c.Flags(), named(p.cidrs, do(c.Context())))
+			return flagset.NameVariable(c.Flags(), named(p.cidrs, do(c.Context())))
 		},
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/internal/cidr"
 	"github.com/shoot-proxy/proxy-client/internal/commandline"
+	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
 	"github.com/shoot-proxy/proxy-client/internal/options"
 	"github.com/shoot-proxy/proxy-client/pkg/redirect"
 )
@@ -21,7 +22,7 @@ import (
 // environment is what the process was given.
 type environment struct {
 	args           []string
-	variables      options.Variables
+	variables      flagset.Variables
 	stdout, stderr io.Writer
 	// terminationLog is the file that the kubelet reads a container's last
 	// words from; it is written only where it exists.
@@ -66,7 +67,7 @@ func exitCode(err error) (code int, kind string) {
 	var kernel *redirect.KernelError
 	var verify *redirect.VerifyError
 	switch {
-	case options.IsUsage(err), errors.As(err, &config), errors.As(err, &collision):
+	case flagset.IsUsage(err), errors.As(err, &config), errors.As(err, &collision):
 		return exitUsage, kindUsage
 	case errors.As(err, &kernel):
 		return exitNotAllowed, kindNotAllowed
@@ -119,13 +120,13 @@ func named(set *cidr.Set, err error) error {
 	var collision *redirect.CollisionError
 	if errors.As(err, &collision) {
 		if entry, ok := set.Covering(collision.Address); ok {
-			return &options.UsageError{Flag: entry.List, Value: entry.Value, Problem: collision.Problem(), Err: err}
+			return &flagset.UsageError{Flag: entry.List, Value: entry.Value, Problem: collision.Problem(), Err: err}
 		}
 	}
 	var refused *redirect.ConfigError
 	if errors.As(err, &refused) {
 		if flag, ok := flagOf(refused.Field); ok {
-			return &options.UsageError{Flag: flag, Value: refused.Value, Problem: refused.Problem, Err: err}
+			return &flagset.UsageError{Flag: flag, Value: refused.Value, Problem: refused.Problem, Err: err}
 		}
 	}
 	return translated(err)

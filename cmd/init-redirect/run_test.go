@@ -18,7 +18,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/shoot-proxy/proxy-client/internal/options"
+	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
 	"github.com/shoot-proxy/proxy-client/pkg/redirect"
 )
 
@@ -39,7 +39,7 @@ func start(t *testing.T, variables map[string]string, args ...string) outcome {
 		t.Fatal(err)
 	}
 	var stdout, stderr bytes.Buffer
-	var given options.Variables
+	var given flagset.Variables
 	for name, value := range variables {
 		given = append(given, name+"="+value)
 	}
@@ -177,7 +177,7 @@ func TestExitCodes(t *testing.T) {
 		want int
 	}{
 		{errors.New("disk on fire"), exitFailed},
-		{&options.UsageError{Flag: "--x"}, exitUsage},
+		{&flagset.UsageError{Flag: "--x"}, exitUsage},
 		{&redirect.ConfigError{Field: "Shoot"}, exitUsage},
 		{&redirect.CollisionError{Address: netip.IPv6Loopback()}, exitUsage},
 		{fmt.Errorf("apply: %w", &redirect.KernelError{Err: context.Canceled}), exitNotAllowed},

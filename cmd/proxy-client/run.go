@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/shoot-proxy/proxy-client/internal/commandline"
+	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
 	"github.com/shoot-proxy/proxy-client/internal/dialer"
 	"github.com/shoot-proxy/proxy-client/internal/options"
 )
@@ -23,7 +24,7 @@ import (
 // environment is what the process was given.
 type environment struct {
 	args           []string
-	variables      options.Variables
+	variables      flagset.Variables
 	stdout, stderr io.Writer
 	signals        <-chan os.Signal // the first drains, the second ends
 	version        string           // empty: what the build says
@@ -70,7 +71,7 @@ func exitCode(err error) int {
 		return exitDone
 	case errors.Is(err, errAborted):
 		return exitAborted
-	case inside, options.IsUsage(err):
+	case inside, flagset.IsUsage(err):
 		return exitUsage
 	default:
 		return exitFailed
@@ -94,7 +95,7 @@ func newCommand(env environment) *cobra.Command {
 			}
 			cfg, err := flags.Config()
 			if err != nil {
-				return options.NameVariable(cmd.Flags(), err)
+				return flagset.NameVariable(cmd.Flags(), err)
 			}
 			log := cfg.Log.Logger(env.stderr)
 			return untilSignalled(env.signals, log, func(ctx context.Context, aborted <-chan struct{}) error {

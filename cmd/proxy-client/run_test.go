@@ -15,7 +15,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/shoot-proxy/proxy-client/internal/options"
+	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -29,7 +29,7 @@ func loopback() string {
 // outcome runs the program to its end, which must not need a signal.
 func outcome(t *testing.T, variables map[string]string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
-	var given options.Variables
+	var given flagset.Variables
 	for name, value := range variables {
 		given = append(given, name+"="+value)
 	}

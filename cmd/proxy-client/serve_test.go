@@ -26,8 +26,8 @@ import (
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 
+	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
 	"github.com/shoot-proxy/proxy-client/internal/dialer"
-	"github.com/shoot-proxy/proxy-client/internal/options"
 )
 
 // hangGuard ends a test that would otherwise wait for ever. It is no measure of
@@ -257,7 +257,7 @@ func TestExitCodes(t *testing.T) {
 		{nil, 0},
 		{errors.New("anything"), 1},
 		{fmt.Errorf("dialer: %w", &dialer.InsideShootError{}), 2},
-		{fmt.Errorf("flags: %w", &options.UsageError{}), 2},
+		{fmt.Errorf("flags: %w", &flagset.UsageError{}), 2},
 		{fmt.Errorf("serve: %w", errAborted), 130},
 	} {
 		if got := exitCode(tt.err); got != tt.want {

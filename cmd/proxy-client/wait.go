@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/shoot-proxy/proxy-client/internal/commandline"
+	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
 	"github.com/shoot-proxy/proxy-client/internal/options"
 )
 
@@ -37,11 +38,11 @@ func waitCommand(env environment) *cobra.Command {
 				return err
 			}
 			if timeout <= 0 {
-				return options.NameVariable(cmd.Flags(), &options.UsageError{Flag: "--timeout", Value: timeout.String(), Problem: "is not positive: write a duration such as 60s"})
+				return flagset.NameVariable(cmd.Flags(), &flagset.UsageError{Flag: "--timeout", Value: timeout.String(), Problem: "is not positive: write a duration such as 60s"})
 			}
 			urls, err := livenessURLs(address)
 			if err != nil {
-				return options.NameVariable(cmd.Flags(), err)
+				return flagset.NameVariable(cmd.Flags(), err)
 			}
 			return await(env.signals, urls, timeout)
 		},
@@ -56,7 +57,7 @@ func waitCommand(env environment) *cobra.Command {
 func livenessURLs(address string) ([]string, error) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil || port == "" {
-		return nil, &options.UsageError{Flag: "--health-address", Value: address, Problem: "is no address: write host:port, or :14021", Err: err}
+		return nil, &flagset.UsageError{Flag: "--health-address", Value: address, Problem: "is no address: write host:port, or :14021", Err: err}
 	}
 	hosts := []string{host}
 	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package commandline is what the command lines of all our programs have in common:
-// bad flags are one sentence that says what to do, a flag has one value, each program
-// tells its version, and none completes commands for a shell. It owns no flag and no
-// exit code.
+// Package commandline is what the commands of all our programs have in common. A bad
+// command line is refused in one sentence that says what to do. A flag has one value.
+// Each program tells its version, and none completes commands for a shell. Package
+// flagset beneath it has the values and the errors of flags. It owns no flag and no exit
+// code.
 //
 //	root := &cobra.Command{Use: "webhook", Args: commandline.NoArguments, RunE: …}
 //	root.AddCommand(commandline.VersionCommand("webhook", version, os.Stdout))
@@ -22,15 +23,15 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/shoot-proxy/proxy-client/internal/options"
+	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
 	"github.com/shoot-proxy/proxy-client/internal/spelling"
 )
 
-// UnknownVersion is that of a build outside of version control.
+// UnknownVersion is the version of a build outside of version control.
 const UnknownVersion = "unknown"
 
-// Prepare makes root leave it to its caller to say what is wrong, once. Its commands and
-// their flags have to be there.
+// Prepare leaves it to the caller of root to print an error, so that it is printed once.
+// Call it after root has its commands, and these their flags.
 func Prepare(root *cobra.Command) {
 	root.SilenceUsage = true
 	root.SilenceErrors = true
@@ -40,7 +41,7 @@ func Prepare(root *cobra.Command) {
 		if args := cmd.Flags().Args(); len(args) > 0 && cmd.HasSubCommands() {
 			return NoArguments(cmd, args)
 		}
-		return options.FlagError(cmd.CommandPath(), err, flagsOf(cmd)...)
+		return flagset.FlagError(cmd.CommandPath(), err, flagsOf(cmd)...)
 	})
 	root.SetHelpCommand(helpCommand(root))
 	setOnce(root)
@@ -57,8 +58,8 @@ func flagsOf(cmd *cobra.Command) []string {
 	return names
 }
 
-// helpCommand shows the help of a command. Cobra's own ends well where there is no such
-// command.
+// helpCommand returns the command that shows the help of another one. Cobra's own command
+// reports success if there is no such command.
 func helpCommand(root *cobra.Command) *cobra.Command {
 	return &cobra.Command{
 		Use:   "help [command]",
@@ -77,30 +78,30 @@ func helpCommand(root *cobra.Command) *cobra.Command {
 	}
 }
 
-// Sentence is an error as a program prints it. Joined errors have a line each, and
-// become one.
+// Sentence returns an error as a program prints it, in one line. Joined errors have a
+// line each.
 func Sentence(program string, err error) string {
 	return program + ": " + strings.ReplaceAll(err.Error(), "\n", "; ")
 }
 
-// NoArguments refuses what is neither a flag nor a command. The error is an
-// [*options.UsageError].
+// NoArguments refuses arguments that are neither a flag nor a command, with a
+// [*flagset.UsageError].
 func NoArguments(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
 	hint := fmt.Sprintf("run '%s --help' to see what there is", cmd.CommandPath())
 	if !cmd.HasSubCommands() {
-		return &options.UsageError{Problem: fmt.Sprintf("%q is not a flag, and %s takes nothing else: %s", args[0], cmd.CommandPath(), hint)}
+		return &flagset.UsageError{Problem: fmt.Sprintf("%q is not a flag, and %s takes nothing else: %s", args[0], cmd.CommandPath(), hint)}
 	}
 	var names []string
 	for _, child := range cmd.Commands() {
 		names = append(names, child.Name())
 	}
-	return &options.UsageError{Problem: fmt.Sprintf("%q is not a command of %s: %s", args[0], cmd.CommandPath(), spelling.Question(args[0], names, hint))}
+	return &flagset.UsageError{Problem: fmt.Sprintf("%q is not a command of %s: %s", args[0], cmd.CommandPath(), spelling.Question(args[0], names, hint))}
 }
 
-// VersionCommand prints a program's name and version.
+// VersionCommand returns the command that prints a program's name and version.
 func VersionCommand(program, version string, stdout io.Writer) *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
@@ -113,8 +114,8 @@ func VersionCommand(program, version string, stdout io.Writer) *cobra.Command {
 	}
 }
 
-// VersionOf returns what the linker was told, else what the Go tool put into the
-// binary from version control.
+// VersionOf returns linked, which the linker sets. If that is empty, it returns the
+// version that the Go tool put into the binary from version control.
 func VersionOf(linked string) string {
 	if linked != "" {
 		return linked

@@ -12,7 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/shoot-proxy/proxy-client/internal/options"
+	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
 )
 
 func TestBadInputIsAUsageErrorAndPrintsNothing(t *testing.T) {
@@ -30,7 +30,7 @@ func TestBadInputIsAUsageErrorAndPrintsNothing(t *testing.T) {
 			root.SetArgs(args)
 			root.SetOut(&out)
 			root.SetErr(&out)
-			if err := root.Execute(); !options.IsUsage(err) {
+			if err := root.Execute(); !flagset.IsUsage(err) {
 				t.Errorf("%q ends with %v, want a usage error", args, err)
 			}
 			if out.Len() > 0 {
@@ -67,7 +67,7 @@ func TestAFlagHasOneValue(t *testing.T) {
 		Prepare(root)
 		root.SetArgs(tt.args)
 		err := root.Execute()
-		if tt.want == "" && err != nil || tt.want != "" && (!options.IsUsage(err) || !strings.HasPrefix(err.Error(), tt.want)) {
+		if tt.want == "" && err != nil || tt.want != "" && (!flagset.IsUsage(err) || !strings.HasPrefix(err.Error(), tt.want)) {
 			t.Errorf("%q ends with %v, want %q", tt.args, err, tt.want)
 		}
 		if strings.HasPrefix(tt.args[0], "--list") && len(*list) != 2 {
@@ -106,7 +106,7 @@ func TestMisspeltCommands(t *testing.T) {
 		root.AddCommand(VersionCommand("program", "v1", io.Discard))
 		Prepare(root)
 		root.SetArgs(tt.args)
-		if err := root.Execute(); err == nil || err.Error() != tt.want || !options.IsUsage(err) {
+		if err := root.Execute(); err == nil || err.Error() != tt.want || !flagset.IsUsage(err) {
 			t.Errorf("%q:\ngot  %v\nwant %s", tt.args, err, tt.want)
 		}
 	}
@@ -136,7 +136,7 @@ func TestMisspeltFlags(t *testing.T) {
 		root.AddCommand(child)
 		Prepare(root)
 		root.SetArgs([]string{"child", flag})
-		if err := root.Execute(); err == nil || err.Error() != want || !options.IsUsage(err) {
+		if err := root.Execute(); err == nil || err.Error() != want || !flagset.IsUsage(err) {
 			t.Errorf("%s:\ngot  %v\nwant %s", flag, err, want)
 		}
 	}
@@ -177,7 +177,7 @@ func TestApplyVariables(t *testing.T) {
 		root := &cobra.Command{Use: "program"}
 		root.PersistentFlags().Int("all", 1, "")
 		child := &cobra.Command{Use: "child", RunE: func(cmd *cobra.Command, _ []string) error {
-			return ApplyVariables(cmd, "PROGRAM", options.Variables{variable})
+			return ApplyVariables(cmd, "PROGRAM", flagset.Variables{variable})
 		}}
 		child.Flags().StringVar(&name, "name", "", "")
 		other := &cobra.Command{Use: "other"}

@@ -6,13 +6,13 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/shoot-proxy/proxy-client/internal/options"
+	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
 )
 
-// ApplyVariables gives cmd's flags the values that variables have for those that the
-// command line left alone. It refuses variables with the prefix that belong to no flag
-// of the program, of whatever command: a container has one environment for all of them.
-func ApplyVariables(cmd *cobra.Command, prefix string, variables options.Variables) error {
+// ApplyVariables sets the flags of cmd that the command line did not set and that
+// have a variable. It refuses variables with the prefix that belong to no flag of
+// any command of the program: a container has one environment for all of them.
+func ApplyVariables(cmd *cobra.Command, prefix string, variables flagset.Variables) error {
 	var flags []string
 	collect := func(f *pflag.Flag) { flags = append(flags, f.Name) }
 	var walk func(*cobra.Command)
@@ -24,8 +24,8 @@ func ApplyVariables(cmd *cobra.Command, prefix string, variables options.Variabl
 		}
 	}
 	walk(cmd.Root())
-	if err := options.CheckVariables(cmd.Root().Name(), prefix, flags, variables); err != nil {
+	if err := flagset.CheckVariables(cmd.Root().Name(), prefix, flags, variables); err != nil {
 		return err
 	}
-	return options.ApplyEnvironment(cmd.Flags(), prefix, variables.Lookup)
+	return flagset.ApplyEnvironment(cmd.Flags(), prefix, variables.Lookup)
 }

@@ -9,14 +9,14 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// once is the value of a flag that has one. Without it the last of several would win,
-// and the others would be lost without a word.
+// once is the value of a flag that has one value. pflag would use the last of several
+// values and ignore the others without a message.
 type once struct {
 	pflag.Value
-	given *string // what it was set to, nil where it has its default
+	given *string // what it was set to, nil if it has its default
 }
 
-// Set implements pflag.Value. The same value again loses nothing.
+// Set implements pflag.Value. It accepts the same value again.
 func (v *once) Set(s string) error {
 	if v.given != nil && *v.given != s {
 		return fmt.Errorf("is given twice, first as %q: give it once", *v.given)
@@ -35,7 +35,7 @@ func (v *once) IsBoolFlag() bool {
 }
 
 // setOnce makes each flag of cmd and of the commands below it refuse a second value,
-// but for those that are lists.
+// except flags that are lists.
 func setOnce(cmd *cobra.Command) {
 	wrap := func(f *pflag.Flag) {
 		switch f.Value.(type) {

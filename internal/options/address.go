@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/shoot-proxy/proxy-client/internal/cidr"
+	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
 )
 
 // hostPort splits value and checks that the port is a number from 1 to 65535.
@@ -102,7 +103,7 @@ func (o *ProxyClient) listen(set *cidr.Set) ([]netip.AddrPort, error) {
 			}
 		}
 		if problem != "" {
-			return nil, &UsageError{Flag: "--listen-address", Value: value, Problem: problem}
+			return nil, &flagset.UsageError{Flag: "--listen-address", Value: value, Problem: problem}
 		}
 		listen = append(listen, address)
 	}
@@ -110,7 +111,7 @@ func (o *ProxyClient) listen(set *cidr.Set) ([]netip.AddrPort, error) {
 }
 
 // ListenOn makes proxy-client listen on a port, 1 to 65535, on the loopback address of
-// each family that has a shoot CIDR. The error is a [*UsageError] about the CIDRs.
+// each family that has a shoot CIDR. The error is a [*flagset.UsageError] about the CIDRs.
 func (o *ProxyClient) ListenOn(port int64) error {
 	o.ListenAddress = nil
 	if port == listenPort {
@@ -183,7 +184,7 @@ func checkFamilies(values []string, listen []netip.AddrPort, set *cidr.Set) erro
 	default:
 		return nil
 	}
-	return &UsageError{
+	return &flagset.UsageError{
 		Flag: "--listen-address", Value: strings.Join(values, ","),
 		Problem: fmt.Sprintf("has no %s address, but the shoot has %s CIDRs: add %s", family, family, missing),
 	}
@@ -207,7 +208,7 @@ func (o *ProxyClient) checkHealthAddress(listen []netip.AddrPort) error {
 		}
 	}
 	if problem != "" {
-		return &UsageError{Flag: "--health-address", Value: value, Problem: problem}
+		return &flagset.UsageError{Flag: "--health-address", Value: value, Problem: problem}
 	}
 	return nil
 }

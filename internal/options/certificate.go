@@ -6,11 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"syscall"
 	"time"
 
+	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
 	"github.com/shoot-proxy/proxy-client/internal/tlsfiles"
 )
 
@@ -102,52 +101,15 @@ func (f tlsFile) read() ([]byte, error) {
 func readFile(path string, from source) ([]byte, error) {
 	file, err := os.Open(path)
 	if err != nil {
-		return nil, from.refuse("cannot be read: "+reason(err), err)
+		return nil, from.refuse("cannot be read: "+flagset.FileProblemInPod(err), err)
 	}
 	defer file.Close()
 	data, err := io.ReadAll(io.LimitReader(file, maxFile+1))
 	if err != nil {
-		return nil, from.refuse("cannot be read: "+reason(err), err)
+		return nil, from.refuse("cannot be read: "+flagset.FileProblemInPod(err), err)
 	}
 	if len(data) > maxFile {
 		return nil, from.refuse(fmt.Sprintf("is larger than %d bytes, so it is not what it should be", maxFile), nil)
 	}
 	return data, nil
-}
-
-// Unreadable says why a file that a flag names could not be opened or read, with the next
-// step for a person who runs a command.
-func Unreadable(flag, path string, err error) error {
-	why, _ := reasons(err)
-	return flagSource(flag, path).refuse("cannot be read: "+why, err)
-}
-
-// UnreadableInPod is [Unreadable] of a program that runs in pods, where files come from
-// volumes.
-func UnreadableInPod(flag, path string, err error) error {
-	return flagSource(flag, path).refuse("cannot be read: "+reason(err), err)
-}
-
-// reason says why a path could not be opened or read in a pod, with the next step.
-func reason(err error) string {
-	why, inPod := reasons(err)
-	return why + inPod
-}
-
-// reasons says why a path could not be opened or read, with the next step, and what else
-// it may be in a pod.
-func reasons(err error) (why, inPod string) {
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return "there is no such file", ", or its volume is not mounted here"
-	case errors.Is(err, fs.ErrPermission):
-		return fmt.Sprintf("permission denied; give uid %d the right to read it", os.Getuid()), " (in a pod: the volume's defaultMode and the pod's fsGroup)"
-	case errors.Is(err, syscall.EISDIR):
-		return "it is a directory; name the file in it", ""
-	}
-	var path *fs.PathError
-	if errors.As(err, &path) {
-		return path.Err.Error(), "" // the path is in the sentence already
-	}
-	return err.Error(), ""
 }

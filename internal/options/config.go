@@ -13,11 +13,12 @@ import (
 	"time"
 
 	"github.com/shoot-proxy/proxy-client/internal/cidr"
+	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
 // Config validates the flags and returns what they mean. The first mistake is
-// returned as a [*UsageError]. It reads the files that flags name, and resolves
+// returned as a [*flagset.UsageError]. It reads the files that flags name, and resolves
 // no name: that a server's name does not lead into the shoot has to be checked
 // on each resolution.
 func (o *ProxyClient) Config() (*ProxyClientConfig, error) {
@@ -89,14 +90,14 @@ func (o *ProxyClient) checkDurations() error {
 		{"--drain-timeout", o.DrainTimeout},
 	} {
 		if d.value <= 0 {
-			return &UsageError{Flag: d.flag, Value: d.value.String(), Problem: "is not positive: write a duration above zero, such as 8s"}
+			return &flagset.UsageError{Flag: d.flag, Value: d.value.String(), Problem: "is not positive: write a duration above zero, such as 8s"}
 		}
 	}
 	if o.IdleTimeout != 0 && o.IdleTimeout < time.Second {
-		return &UsageError{Flag: "--idle-timeout", Value: o.IdleTimeout.String(), Problem: "is less than a second: write a longer duration, such as 1h, or 0 for no limit"}
+		return &flagset.UsageError{Flag: "--idle-timeout", Value: o.IdleTimeout.String(), Problem: "is less than a second: write a longer duration, such as 1h, or 0 for no limit"}
 	}
 	if k := o.ServerKeepalive; k < time.Second || k > maxServerKeepalive || k%time.Second != 0 {
-		return &UsageError{Flag: "--server-keepalive", Value: k.String(), Problem: "is not one of the whole seconds from 1s to 1h, which TCP keepalive can have: write a duration such as 5s"}
+		return &flagset.UsageError{Flag: "--server-keepalive", Value: k.String(), Problem: "is not one of the whole seconds from 1s to 1h, which TCP keepalive can have: write a duration such as 5s"}
 	}
 	return nil
 }
@@ -168,17 +169,17 @@ func (o *ProxyClient) protocols() ([]string, error) {
 	seen := map[string]bool{}
 	for _, p := range protocols {
 		if len(p) > 255 {
-			return nil, &UsageError{Flag: "--alpn-proto", Value: p, Problem: "is longer than the 255 bytes that TLS allows a protocol name"}
+			return nil, &flagset.UsageError{Flag: "--alpn-proto", Value: p, Problem: "is longer than the 255 bytes that TLS allows a protocol name"}
 		}
 		if seen[p] {
-			return nil, &UsageError{Flag: "--alpn-proto", Value: p, Problem: "is given twice: write it once"}
+			return nil, &flagset.UsageError{Flag: "--alpn-proto", Value: p, Problem: "is given twice: write it once"}
 		}
 		seen[p] = true
 	}
 	return protocols, nil
 }
 
-// Config validates the flags and returns what they mean, for apply and plan. The first mistake is returned as a [*UsageError]. It looks at nothing
+// Config validates the flags and returns what they mean, for apply and plan. The first mistake is returned as a [*flagset.UsageError]. It looks at nothing
 // but the path of --netns.
 func (o *InitRedirect) Config() (*InitRedirectConfig, error) {
 	set, err := o.set()
@@ -219,7 +220,7 @@ func (o *InitRedirect) NeedsNoCIDRs() error {
 		{"--proxy-uid", strconv.FormatInt(o.ProxyUID, 10), o.ProxyUID == defaults.ProxyUID},
 	} {
 		if !one.isDefault {
-			return &UsageError{Flag: one.flag, Value: one.value, Problem: "can be compared with the rules that stand only together with the shoot CIDRs: give those too, or leave this flag out"}
+			return &flagset.UsageError{Flag: one.flag, Value: one.value, Problem: "can be compared with the rules that stand only together with the shoot CIDRs: give those too, or leave this flag out"}
 		}
 	}
 	return nil
@@ -247,10 +248,10 @@ func (o *InitRedirect) config(set *cidr.Set) (*InitRedirectConfig, error) {
 	switch o.Iptables {
 	case BackendAuto, BackendNFT, BackendLegacy:
 	default:
-		return nil, &UsageError{Flag: "--iptables", Value: o.Iptables, Problem: "is not a backend: write auto, nft or legacy"}
+		return nil, &flagset.UsageError{Flag: "--iptables", Value: o.Iptables, Problem: "is not a backend: write auto, nft or legacy"}
 	}
 	if o.Output != OutputTable && o.Output != OutputJSON {
-		return nil, &UsageError{Flag: "--output", Value: o.Output, Problem: "is not an output: write table or json"}
+		return nil, &flagset.UsageError{Flag: "--output", Value: o.Output, Problem: "is not an output: write table or json"}
 	}
 	return cfg, o.checkNetns()
 }
@@ -262,17 +263,17 @@ func (o *InitRedirect) checkNetns() error {
 		return nil
 	}
 	if !filepath.IsAbs(o.Netns) {
-		return &UsageError{Flag: "--netns", Value: o.Netns, Problem: "is not an absolute path: write one such as /run/netns/pod or /proc/1234/ns/net"}
+		return &flagset.UsageError{Flag: "--netns", Value: o.Netns, Problem: "is not an absolute path: write one such as /run/netns/pod or /proc/1234/ns/net"}
 	}
 	info, err := os.Stat(o.Netns)
 	if errors.Is(err, fs.ErrNotExist) {
-		return &UsageError{Flag: "--netns", Value: o.Netns, Problem: "does not exist: look for it with `ip netns` or `lsns -t net`", Err: err}
+		return &flagset.UsageError{Flag: "--netns", Value: o.Netns, Problem: "does not exist: look for it with `ip netns` or `lsns -t net`", Err: err}
 	}
 	if err != nil {
-		return &UsageError{Flag: "--netns", Value: o.Netns, Problem: "cannot be opened: " + reason(err), Err: err}
+		return &flagset.UsageError{Flag: "--netns", Value: o.Netns, Problem: "cannot be opened: " + flagset.FileProblemInPod(err), Err: err}
 	}
 	if info.IsDir() {
-		return &UsageError{Flag: "--netns", Value: o.Netns, Problem: "is a directory: write the path of a namespace, such as /run/netns/pod or /proc/1234/ns/net"}
+		return &flagset.UsageError{Flag: "--netns", Value: o.Netns, Problem: "is a directory: write the path of a namespace, such as /run/netns/pod or /proc/1234/ns/net"}
 	}
 	return nil
 }
@@ -285,7 +286,7 @@ func elements(flag string, values []string, example string) ([]string, error) {
 	for _, value := range values {
 		value = strings.TrimSpace(value)
 		if value == "" {
-			return nil, &UsageError{
+			return nil, &flagset.UsageError{
 				Flag: flag, Value: strings.Join(values, ","),
 				Problem: "has an empty element: write a list with single commas, such as " + example,
 			}
@@ -314,7 +315,7 @@ func (s source) refuse(problem string, err error) error {
 	if s.field != "" {
 		problem = s.field + " " + problem
 	}
-	return &UsageError{Flag: s.flag, Value: s.value, Problem: problem, Err: err}
+	return &flagset.UsageError{Flag: s.flag, Value: s.value, Problem: problem, Err: err}
 }
 
 // plain strips the sources.

@@ -4,20 +4,17 @@ package options
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net/netip"
-	"os"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/shoot-proxy/proxy-client/internal/cidr"
+	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
@@ -242,40 +239,6 @@ func TestInitRedirectConfig(t *testing.T) {
 	}
 }
 
-// Root may read every file, so the operator's most common mistake cannot be
-// made with a file here.
-func TestReasonTellsWhatToDo(t *testing.T) {
-	for _, tt := range []struct {
-		err  error
-		want string
-	}{
-		{&fs.PathError{Op: "open", Path: "x", Err: syscall.ENOENT}, "there is no such file, or its volume is not mounted here"},
-		{&fs.PathError{Op: "open", Path: "x", Err: syscall.EACCES}, fmt.Sprintf("permission denied; give uid %d the right to read it (in a pod: the volume's defaultMode and the pod's fsGroup)", os.Getuid())},
-		{&fs.PathError{Op: "read", Path: "x", Err: syscall.EISDIR}, "it is a directory; name the file in it"},
-		{&fs.PathError{Op: "read", Path: "x", Err: syscall.EIO}, "input/output error"},
-		{errors.New("something else"), "something else"},
-	} {
-		if diff := cmp.Diff(tt.want, reason(tt.err)); diff != "" {
-			t.Errorf("%v (-want +got):\n%s", tt.err, diff)
-		}
-	}
-}
-
-// TestUnreadableFileOfAPerson: who runs a command is told of no volume.
-func TestUnreadableFileOfAPerson(t *testing.T) {
-	for want, err := range map[string]error{
-		`--filename "x": cannot be read: there is no such file`:                                                         syscall.ENOENT,
-		fmt.Sprintf(`--filename "x": cannot be read: permission denied; give uid %d the right to read it`, os.Getuid()): syscall.EACCES,
-	} {
-		if got := Unreadable("--filename", "x", &fs.PathError{Op: "open", Path: "x", Err: err}).Error(); got != want {
-			t.Errorf("got  %s\nwant %s", got, want)
-		}
-		if got := UnreadableInPod("--filename", "x", &fs.PathError{Op: "open", Path: "x", Err: err}).Error(); !strings.HasPrefix(got, want) || !strings.Contains(got, "volume") {
-			t.Errorf("in a pod: %s", got)
-		}
-	}
-}
-
 func TestLogger(t *testing.T) {
 	var out bytes.Buffer
 	logger := Log{Format: formatJSON, Level: slog.LevelWarn}.Logger(&out)
@@ -301,15 +264,15 @@ func TestCheckReadsNoTLSFiles(t *testing.T) {
 	if err := o.Check(); err != nil {
 		t.Errorf("Check: %v", err)
 	}
-	if _, err := o.Config(); !IsUsage(err) {
+	if _, err := o.Config(); !flagset.IsUsage(err) {
 		t.Errorf("Config: %v, want it to miss the files", err)
 	}
 	o.ProxyServer = []string{"100.64.0.1:8090"}
-	if err := o.Check(); !IsUsage(err) {
+	if err := o.Check(); !flagset.IsUsage(err) {
 		t.Errorf("Check of a server inside of the shoot: %v", err)
 	}
 	o.ProxyServer, o.CACert = []string{"vpn-proxy-server:8090"}, ""
-	if err := o.Check(); !IsUsage(err) {
+	if err := o.Check(); !flagset.IsUsage(err) {
 		t.Errorf("Check without a CA: %v", err)
 	}
 }

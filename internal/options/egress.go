@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
 	"github.com/shoot-proxy/proxy-client/internal/strictyaml"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
@@ -76,7 +77,7 @@ func (o *ProxyClient) checkEgressConflicts() error {
 		{"--client-key", o.ClientKey},
 	} {
 		if other.value != "" {
-			return &UsageError{
+			return &flagset.UsageError{
 				Flag: other.flag, Value: other.value,
 				Problem: fmt.Sprintf("contradicts %s %q, which gives server, mode and TLS files: remove one of the two flags", egressFlag, o.EgressSelectorConfigFile),
 			}

@@ -4,7 +4,6 @@ package options
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -16,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/shoot-proxy/proxy-client/internal/cidr"
+	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
@@ -143,7 +143,7 @@ func FuzzProxyClientConfig(f *testing.F) {
 		o.HealthAddress, o.Mode, o.ServerName = health, mode, name
 		cfg, err := o.Config()
 		if err != nil {
-			if !IsUsage(err) || strings.ContainsAny(err.Error(), "\r\n") || !strings.HasPrefix(err.Error(), "--") {
+			if !flagset.IsUsage(err) || strings.ContainsAny(err.Error(), "\r\n") || !strings.HasPrefix(err.Error(), "--") {
 				t.Fatalf("the refusal is not one sentence that begins with the flag: %q", err)
 			}
 			return
@@ -224,7 +224,7 @@ func TestEnvironment(t *testing.T) {
 		t.Fatal(err)
 	}
 	lookup := func(name string) (string, bool) { v, ok := environment[name]; return v, ok }
-	if err := ApplyEnvironment(fs, ProxyClientPrefix, lookup); err != nil {
+	if err := flagset.ApplyEnvironment(fs, ProxyClientPrefix, lookup); err != nil {
 		t.Fatal(err)
 	}
 	want := NewProxyClient()
@@ -244,63 +244,24 @@ func TestEveryFlagHasAVariable(t *testing.T) {
 	fs.VisitAll(func(f *pflag.Flag) {
 		want := "INIT_REDIRECT_" + strings.ToUpper(strings.Join(strings.Split(f.Name, "-"), "_"))
 		asked := false
-		_ = ApplyEnvironment(fs, InitRedirectPrefix, func(name string) (string, bool) {
+		_ = flagset.ApplyEnvironment(fs, InitRedirectPrefix, func(name string) (string, bool) {
 			asked = asked || name == want
 			return "", false
 		})
-		if !asked || Variable(InitRedirectPrefix, "--"+f.Name) != want {
+		if !asked || flagset.Variable(InitRedirectPrefix, "--"+f.Name) != want {
 			t.Errorf("--%s cannot be set by %s", f.Name, want)
 		}
 	})
 }
 
-func TestNameVariablePassesOtherErrors(t *testing.T) {
-	fs := pflag.NewFlagSet("test", pflag.ContinueOnError)
-	new(ProxyClient).AddFlags(fs)
-	other := errors.New("other")
-	for _, err := range []error{nil, other, &UsageError{Problem: "no flag"}, &UsageError{Flag: "--mode", Value: "ftp", Problem: "by flag"}} {
-		if got := NameVariable(fs, err); !errors.Is(got, err) {
-			t.Errorf("NameVariable(%v) = %v", err, got)
+// TestCIDRErrorsAreUsage: bad CIDRs end a program with exit code 2.
+func TestCIDRErrorsAreUsage(t *testing.T) {
+	for _, err := range []error{&cidr.Error{List: "--exclude-cidr", Err: errors.New("x")}, cidr.ErrNoShoot} {
+		if got := fromCIDR(err); !flagset.IsUsage(got) || !errors.Is(got, err) {
+			t.Errorf("%v became %v: the exit code would be wrong", err, got)
 		}
 	}
-}
-
-func TestFlagErrorPassesWhatIsNoMistake(t *testing.T) {
-	if err := FlagError("x", nil); err != nil {
+	if err := fromCIDR(nil); err != nil {
 		t.Errorf("nil became %v", err)
-	}
-	if err := FlagError("x", pflag.ErrHelp); !errors.Is(err, pflag.ErrHelp) || IsUsage(err) {
-		t.Errorf("a request for help became bad input: %v", err)
-	}
-	usage := &UsageError{Flag: "--mode", Problem: "x"}
-	if err := FlagError("x", usage); err != error(usage) {
-		t.Errorf("a usage error was changed: %v", err)
-	}
-	err := FlagError("proxy-client", errors.New("unknown command \"chekc\" for \"proxy-client\"\n\nDid you mean this?\n\tcheck\n"))
-	want := `unknown command "chekc" for "proxy-client": run 'proxy-client --help' to see what there is`
-	if !IsUsage(err) || err.Error() != want {
-		t.Errorf("cobra's error became %q, want %q", err, want)
-	}
-}
-
-func TestIsUsage(t *testing.T) {
-	for _, tt := range []struct {
-		err  error
-		want bool
-	}{
-		{nil, false},
-		{errors.New("iptables: permission denied"), false},
-		{&UsageError{Problem: "x"}, true},
-		{fmt.Errorf("start: %w", &UsageError{Problem: "x"}), true},
-		{fromCIDR(&cidr.Error{List: "--exclude-cidr", Err: errors.New("x")}), true},
-		{fromCIDR(cidr.ErrNoShoot), true},
-	} {
-		if got := IsUsage(tt.err); got != tt.want {
-			t.Errorf("IsUsage(%v) = %v: the exit code would be wrong", tt.err, got)
-		}
-	}
-	cause := errors.New("cause")
-	if err := (&UsageError{Flag: "--ca-cert", Value: "x", Problem: "y", Err: cause}); !errors.Is(err, cause) {
-		t.Error("a UsageError hides what was underneath")
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/shoot-proxy/proxy-client/internal/cidr"
+	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
 )
 
 // proxyUID is the uid of the sidecar by default.
@@ -44,32 +45,32 @@ func NewInitRedirect() *InitRedirect {
 	}
 }
 
-func (o *InitRedirect) settings() []setting {
-	return append(o.Shared.settings(), []setting{
-		{"proxy-port", (*numberValue)(&o.ProxyPort), "`port` on loopback where proxy-client listens, 1 to 65535"},
-		{"proxy-uid", (*numberValue)(&o.ProxyUID), "`uid` that proxy-client runs as, and nothing else in the pod; its connections are never redirected"},
-		{"exclude-port", (*List)(&o.ExcludePort), "destination `ports` that are left alone, such as 22,9443,30000-32767; comma-separated or repeated"},
-		{"exclude-uid", (*List)(&o.ExcludeUID), "`uids` whose connections are left alone, such as 1337; comma-separated or repeated"},
-		{"iptables", (*textValue)(&o.Iptables), "`backend` of the rules: nft, legacy, or auto for the one in use"},
-		{"netns", (*textValue)(&o.Netns), "`path` of the network namespace to work in, such as /run/netns/pod or /proc/1234/ns/net (default our own)"},
+func (o *InitRedirect) flags() []flagset.Flag {
+	return append(o.Shared.flags(), []flagset.Flag{
+		flagset.Number("proxy-port", &o.ProxyPort, "`port` on loopback where proxy-client listens, 1 to 65535"),
+		flagset.Number("proxy-uid", &o.ProxyUID, "`uid` that proxy-client runs as, and nothing else in the pod; its connections are never redirected"),
+		flagset.List("exclude-port", &o.ExcludePort, "destination `ports` that are left alone, such as 22,9443,30000-32767; comma-separated or repeated"),
+		flagset.List("exclude-uid", &o.ExcludeUID, "`uids` whose connections are left alone, such as 1337; comma-separated or repeated"),
+		flagset.Text("iptables", &o.Iptables, "`backend` of the rules: nft, legacy, or auto for the one in use"),
+		flagset.Text("netns", &o.Netns, "`path` of the network namespace to work in, such as /run/netns/pod or /proc/1234/ns/net (default our own)"),
 	}...)
 }
 
-func (o *InitRedirect) dumpSettings() []setting {
-	return []setting{{"output", (*textValue)(&o.Output), "`format` of the dump: table for people, json for programs"}}
+func (o *InitRedirect) dumpFlags() []flagset.Flag {
+	return []flagset.Flag{flagset.Text("output", &o.Output, "`format` of the dump: table for people, json for programs")}
 }
 
 // AddFlags registers the flags that all commands share on fs, and sets o to
 // the defaults.
 func (o *InitRedirect) AddFlags(fs *pflag.FlagSet) {
 	*o = *NewInitRedirect()
-	add(fs, o.settings())
+	flagset.Add(fs, o.flags())
 }
 
 // AddDumpFlags registers what only the dump command has: --output.
 func (o *InitRedirect) AddDumpFlags(fs *pflag.FlagSet) {
 	o.Output = OutputTable
-	add(fs, o.dumpSettings())
+	flagset.Add(fs, o.dumpFlags())
 }
 
 // Args returns the command line that makes o: each flag that is not at its
@@ -78,7 +79,7 @@ func (o *InitRedirect) AddDumpFlags(fs *pflag.FlagSet) {
 // Output is not the default, which makes sense for dump alone.
 func (o *InitRedirect) Args() []string {
 	defaults := NewInitRedirect()
-	return append(args(o.settings(), defaults.settings()), args(o.dumpSettings(), defaults.dumpSettings())...)
+	return append(flagset.Args(o.flags(), defaults.flags()), flagset.Args(o.dumpFlags(), defaults.dumpFlags())...)
 }
 
 // The iptables backends.

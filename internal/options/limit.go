@@ -5,6 +5,8 @@ package options
 import (
 	"errors"
 	"strconv"
+
+	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
 )
 
 // maxLimit is more than any limit can be meant to be.
@@ -13,10 +15,10 @@ const maxLimit = 1_000_000
 // checkLimits validates --max-dials and --max-connections.
 func (o *ProxyClient) checkLimits() error {
 	if o.MaxDials < 1 || o.MaxDials > maxLimit {
-		return &UsageError{Flag: "--max-dials", Value: strconv.FormatInt(o.MaxDials, 10), Problem: "is not a number of dials: write a whole number from 1 to 1000000, such as 256"}
+		return &flagset.UsageError{Flag: "--max-dials", Value: strconv.FormatInt(o.MaxDials, 10), Problem: "is not a number of dials: write a whole number from 1 to 1000000, such as 256"}
 	}
 	if o.MaxConnections < 0 || o.MaxConnections > maxLimit {
-		return &UsageError{Flag: "--max-connections", Value: strconv.FormatInt(o.MaxConnections, 10), Problem: errLimit.Error()}
+		return &flagset.UsageError{Flag: "--max-connections", Value: strconv.FormatInt(o.MaxConnections, 10), Problem: errLimit.Error()}
 	}
 	return nil
 }
@@ -43,3 +45,19 @@ func (v *limitValue) String() string {
 	return strconv.FormatInt(int64(*v), 10)
 }
 func (v *limitValue) Type() string { return "limit" }
+
+// minBuffer is the least that a connection may be allowed to hold back: a few
+// packets, below which every app would be a slow reader.
+const minBuffer = 256 << 10
+
+// checkBuffers validates --connection-buffer and --total-buffer.
+func (o *ProxyClient) checkBuffers() error {
+	connection, total := flagset.FormatSize(o.ConnectionBuffer), flagset.FormatSize(o.TotalBuffer)
+	if o.ConnectionBuffer < minBuffer {
+		return &flagset.UsageError{Flag: "--connection-buffer", Value: connection, Problem: "is too small to hold anything back: write 256KiB or more"}
+	}
+	if o.TotalBuffer < o.ConnectionBuffer {
+		return &flagset.UsageError{Flag: "--total-buffer", Value: total, Problem: "is less than one connection may hold, --connection-buffer " + connection + ": raise the one or lower the other"}
+	}
+	return nil
+}

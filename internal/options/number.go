@@ -8,12 +8,14 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
 )
 
 // proxyPort validates --proxy-port.
 func (o *InitRedirect) proxyPort() (uint16, error) {
 	if o.ProxyPort < 1 || o.ProxyPort > math.MaxUint16 {
-		return 0, &UsageError{Flag: "--proxy-port", Value: strconv.FormatInt(o.ProxyPort, 10), Problem: "is not a port: ports go from 1 to 65535"}
+		return 0, &flagset.UsageError{Flag: "--proxy-port", Value: strconv.FormatInt(o.ProxyPort, 10), Problem: "is not a port: ports go from 1 to 65535"}
 	}
 	return uint16(o.ProxyPort), nil
 }
@@ -40,7 +42,7 @@ func (o *InitRedirect) proxyUID() (uint32, error) {
 	default:
 		return uint32(o.ProxyUID), nil
 	}
-	return 0, &UsageError{
+	return 0, &flagset.UsageError{
 		Flag: "--proxy-uid", Value: strconv.FormatInt(o.ProxyUID, 10),
 		Problem: problem + "; run proxy-client under a uid of its own, such as 14001",
 	}
@@ -56,14 +58,14 @@ func (o *InitRedirect) excludePorts() ([]uint16, error) {
 	for _, value := range values {
 		first, last, ok := portRange(value)
 		if !ok {
-			return nil, &UsageError{Flag: "--exclude-port", Value: value, Problem: "is not a port: ports are whole numbers from 1 to 65535, and a range is written 30000-32767"}
+			return nil, &flagset.UsageError{Flag: "--exclude-port", Value: value, Problem: "is not a port: ports are whole numbers from 1 to 65535, and a range is written 30000-32767"}
 		}
 		if int64(first) <= o.ProxyPort && o.ProxyPort <= int64(last) {
 			is := "is"
 			if first != last {
 				is = "contains"
 			}
-			return nil, &UsageError{
+			return nil, &flagset.UsageError{
 				Flag: "--exclude-port", Value: value,
 				Problem: fmt.Sprintf("%s --proxy-port %d, where redirected connections arrive: exclude another port, or move the proxy", is, o.ProxyPort),
 			}
@@ -98,7 +100,7 @@ func (o *InitRedirect) excludeUIDs() ([]uint32, error) {
 	for _, value := range values {
 		uid, err := strconv.ParseUint(value, 10, 32)
 		if err != nil || uid > maxUID {
-			return nil, &UsageError{Flag: "--exclude-uid", Value: value, Problem: fmt.Sprintf("is not a uid: uids are whole numbers from 0 to %d", maxUID)}
+			return nil, &flagset.UsageError{Flag: "--exclude-uid", Value: value, Problem: fmt.Sprintf("is not a uid: uids are whole numbers from 0 to %d", maxUID)}
 		}
 		uids = append(uids, uint32(uid))
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/shoot-proxy/proxy-client/internal/cidr"
+	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
@@ -73,42 +74,42 @@ func NewProxyClient() *ProxyClient {
 	}
 }
 
-func (o *ProxyClient) settings() []setting {
-	return append(o.Shared.settings(), []setting{
-		{"listen-address", (*List)(&o.ListenAddress), "loopback `addresses` where redirected connections arrive, such as 127.0.0.1:14001,[::1]:14001; comma-separated or repeated; the port is init-redirect's --proxy-port (default port 14001 on the loopback address of each family that has a shoot CIDR)"},
-		{"proxy-server", (*List)(&o.ProxyServer), "konnectivity `servers`, host:port or unix:///path each, such as vpn-proxy-server:8090; comma-separated or repeated; required unless --egress-selector-config-file is given"},
-		{"mode", (*textValue)(&o.Mode), "`mode` of the servers: grpc, http-connect, or auto for what each of them negotiates by ALPN; over a Unix socket auto means grpc"},
-		{"ca-cert", (*textValue)(&o.CACert), "PEM `file` with the CA certificates that servers are verified against; required for a server on TCP"},
-		{"client-cert", (*textValue)(&o.ClientCert), "PEM `file` with the client certificate shown to servers, needs --client-key"},
-		{"client-key", (*textValue)(&o.ClientKey), "PEM `file` with the key of --client-cert"},
-		{"server-name", (*textValue)(&o.ServerName), "`name` to ask for (TLS SNI) and to verify, for servers behind a shared load balancer (default the host of each --proxy-server)"},
-		{"alpn-proto", (*List)(&o.ALPNProto), "further ALPN `protocols` to offer besides h2 and http/1.1; comma-separated or repeated"},
-		{"egress-selector-config-file", (*textValue)(&o.EgressSelectorConfigFile), "`file` with kube-apiserver's EgressSelectorConfiguration (v1alpha1 or v1beta1, YAML or JSON), whose selection cluster gives server, mode and TLS files"},
-		{"dial-timeout", (*durationValue)(&o.DialTimeout), "the whole budget of one dial, every retry and the wait for --max-dials included: a `duration` such as 8s"},
-		{"max-dials", (*numberValue)(&o.MaxDials), "how many `dials` may be in flight, a quarter of them to one destination; others wait for their turn"},
-		{"max-connections", (*limitValue)(&o.MaxConnections), "how many `connections` may be open; new ones beyond are reset; never more than the limit of open files allows (default as many as that allows, at most 16384)"},
-		{"half-close-timeout", (*durationValue)(&o.HalfCloseTimeout), "how long to wait for the target after the app has finished sending, with nothing moving: a `duration` such as 60s"},
-		{"idle-timeout", (*durationValue)(&o.IdleTimeout), "how long nothing may move on a connection until it is reset: a `duration` such as 1h; 0 for no such limit"},
-		{"server-keepalive", (*durationValue)(&o.ServerKeepalive), "how long a connection to a server may be idle until TCP keepalive asks whether it stands: a `duration` in whole seconds such as 5s, less than anything in between forgets idle connections after; a server that does not answer is given up 5s later"},
-		{"connection-buffer", (*sizeValue)(&o.ConnectionBuffer), "how much one connection whose app reads slowly may hold back before it is reset: a `size` such as 16MiB"},
-		{"total-buffer", (*sizeValue)(&o.TotalBuffer), "how much all connections may hold back together, before the one that holds the most is reset: a `size` such as 256MiB"},
-		{"drain-timeout", (*durationValue)(&o.DrainTimeout), "how long SIGTERM waits for open connections before it resets them: a `duration` such as 20s, less than the pod's grace period"},
-		{"accept-while-draining", (*switchValue)(&o.AcceptWhileDraining), "keep accepting connections during the drain, for pods where the app gets SIGTERM at the same moment"},
-		{"health-address", (*textValue)(&o.HealthAddress), "`address` of /livez, /readyz and /metrics: host:port, or :port for all addresses"},
+func (o *ProxyClient) flags() []flagset.Flag {
+	return append(o.Shared.flags(), []flagset.Flag{
+		flagset.List("listen-address", &o.ListenAddress, "loopback `addresses` where redirected connections arrive, such as 127.0.0.1:14001,[::1]:14001; comma-separated or repeated; the port is init-redirect's --proxy-port (default port 14001 on the loopback address of each family that has a shoot CIDR)"),
+		flagset.List("proxy-server", &o.ProxyServer, "konnectivity `servers`, host:port or unix:///path each, such as vpn-proxy-server:8090; comma-separated or repeated; required unless --egress-selector-config-file is given"),
+		flagset.Text("mode", &o.Mode, "`mode` of the servers: grpc, http-connect, or auto for what each of them negotiates by ALPN; over a Unix socket auto means grpc"),
+		flagset.Text("ca-cert", &o.CACert, "PEM `file` with the CA certificates that servers are verified against; required for a server on TCP"),
+		flagset.Text("client-cert", &o.ClientCert, "PEM `file` with the client certificate shown to servers, needs --client-key"),
+		flagset.Text("client-key", &o.ClientKey, "PEM `file` with the key of --client-cert"),
+		flagset.Text("server-name", &o.ServerName, "`name` to ask for (TLS SNI) and to verify, for servers behind a shared load balancer (default the host of each --proxy-server)"),
+		flagset.List("alpn-proto", &o.ALPNProto, "further ALPN `protocols` to offer besides h2 and http/1.1; comma-separated or repeated"),
+		flagset.Text("egress-selector-config-file", &o.EgressSelectorConfigFile, "`file` with kube-apiserver's EgressSelectorConfiguration (v1alpha1 or v1beta1, YAML or JSON), whose selection cluster gives server, mode and TLS files"),
+		flagset.Duration("dial-timeout", &o.DialTimeout, "the whole budget of one dial, every retry and the wait for --max-dials included: a `duration` such as 8s"),
+		flagset.Number("max-dials", &o.MaxDials, "how many `dials` may be in flight, a quarter of them to one destination; others wait for their turn"),
+		{Name: "max-connections", Value: (*limitValue)(&o.MaxConnections), Usage: "how many `connections` may be open; new ones beyond are reset; never more than the limit of open files allows (default as many as that allows, at most 16384)"},
+		flagset.Duration("half-close-timeout", &o.HalfCloseTimeout, "how long to wait for the target after the app has finished sending, with nothing moving: a `duration` such as 60s"),
+		flagset.Duration("idle-timeout", &o.IdleTimeout, "how long nothing may move on a connection until it is reset: a `duration` such as 1h; 0 for no such limit"),
+		flagset.Duration("server-keepalive", &o.ServerKeepalive, "how long a connection to a server may be idle until TCP keepalive asks whether it stands: a `duration` in whole seconds such as 5s, less than anything in between forgets idle connections after; a server that does not answer is given up 5s later"),
+		flagset.Size("connection-buffer", &o.ConnectionBuffer, "how much one connection whose app reads slowly may hold back before it is reset: a `size` such as 16MiB"),
+		flagset.Size("total-buffer", &o.TotalBuffer, "how much all connections may hold back together, before the one that holds the most is reset: a `size` such as 256MiB"),
+		flagset.Duration("drain-timeout", &o.DrainTimeout, "how long SIGTERM waits for open connections before it resets them: a `duration` such as 20s, less than the pod's grace period"),
+		flagset.Switch("accept-while-draining", &o.AcceptWhileDraining, "keep accepting connections during the drain, for pods where the app gets SIGTERM at the same moment"),
+		flagset.Text("health-address", &o.HealthAddress, "`address` of /livez, /readyz and /metrics: host:port, or :port for all addresses"),
 	}...)
 }
 
 // AddFlags registers the flags on fs, and sets o to their defaults.
 func (o *ProxyClient) AddFlags(fs *pflag.FlagSet) {
 	*o = *NewProxyClient()
-	add(fs, o.settings())
+	flagset.Add(fs, o.flags())
 }
 
 // Args returns the command line that makes o: each flag that is not at its
 // default, --flag=value, in a fixed order. Parsing it gives o again, as long as
 // no element of a list contains a comma.
 func (o *ProxyClient) Args() []string {
-	return args(o.settings(), NewProxyClient().settings())
+	return flagset.Args(o.flags(), NewProxyClient().flags())
 }
 
 // ProxyClientConfig is what proxy-client needs to run, validated.

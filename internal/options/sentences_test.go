@@ -13,6 +13,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/pflag"
+
+	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
 )
 
 // The programs that parse runs.
@@ -46,14 +48,14 @@ func parse(program string, args []string, environment map[string]string) (any, e
 		config = func() (any, error) { return o.ConfigWithoutCIDRs() }
 	}
 	if err := fs.Parse(args); err != nil {
-		return nil, FlagError(program, err)
+		return nil, flagset.FlagError(program, err)
 	}
 	lookup := func(name string) (string, bool) { v, ok := environment[name]; return v, ok }
-	if err := ApplyEnvironment(fs, prefix, lookup); err != nil {
+	if err := flagset.ApplyEnvironment(fs, prefix, lookup); err != nil {
 		return nil, err
 	}
 	cfg, err := config()
-	return cfg, NameVariable(fs, err)
+	return cfg, flagset.NameVariable(fs, err)
 }
 
 // badCase is one mistake. The sentence that refuses it stands in the golden
@@ -320,7 +322,7 @@ func writeGolden(t *testing.T, path, text string) {
 // checkUsage checks what every refusal has to be.
 func checkUsage(t *testing.T, tt badCase, err error) {
 	t.Helper()
-	if !IsUsage(err) {
+	if !flagset.IsUsage(err) {
 		t.Errorf("%s: the exit code would not be 2: %#v", tt.name, err)
 	}
 	if strings.ContainsAny(err.Error(), "\r\n") {

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/shoot-proxy/proxy-client/internal/cidr"
+	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
@@ -26,14 +27,14 @@ func (o *ProxyClient) servers() ([]server, error) {
 	switch mode {
 	case tunnel.ModeAuto, tunnel.ModeGRPC, tunnel.ModeHTTPConnect:
 	default:
-		return nil, &UsageError{Flag: "--mode", Value: o.Mode, Problem: "is not a mode: write auto, grpc or http-connect"}
+		return nil, &flagset.UsageError{Flag: "--mode", Value: o.Mode, Problem: "is not a mode: write auto, grpc or http-connect"}
 	}
 	values, err := elements("--proxy-server", o.ProxyServer, "proxy-server-0:8090,proxy-server-1:8090")
 	if err != nil {
 		return nil, err
 	}
 	if len(values) == 0 {
-		return nil, &UsageError{
+		return nil, &flagset.UsageError{
 			Flag:    "--proxy-server",
 			Problem: "is not given: name at least one server as host:port or unix:///path, or give --egress-selector-config-file",
 		}

@@ -3,12 +3,22 @@
 package options
 
 import (
+	"errors"
 	"io"
 	"log/slog"
 	"strings"
 
 	"github.com/shoot-proxy/proxy-client/internal/cidr"
 	"github.com/shoot-proxy/proxy-client/internal/clip"
+	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
+)
+
+// The prefixes of environment variables.
+const (
+	// ProxyClientPrefix begins the variables of proxy-client: PROXY_CLIENT_LISTEN_ADDRESS.
+	ProxyClientPrefix = "PROXY_CLIENT"
+	// InitRedirectPrefix begins the variables of init-redirect: INIT_REDIRECT_PROXY_PORT.
+	InitRedirectPrefix = "INIT_REDIRECT"
 )
 
 // Shared are the flags that proxy-client and init-redirect have in common. The
@@ -29,14 +39,14 @@ func defaultShared() Shared {
 	return Shared{LogFormat: formatText, LogLevel: "info"}
 }
 
-func (o *Shared) settings() []setting {
-	return []setting{
-		{"shoot-pod-cidr", (*List)(&o.PodCIDRs), "the shoot's pod `CIDRs`, IPv4 and IPv6, such as 100.64.0.0/12,fd00:10::/48; comma-separated or repeated; one of the three --shoot-*-cidr flags is required"},
-		{"shoot-service-cidr", (*List)(&o.ServiceCIDRs), "the shoot's service `CIDRs`, such as 100.104.0.0/13; comma-separated or repeated"},
-		{"shoot-node-cidr", (*List)(&o.NodeCIDRs), "the shoot's node `CIDRs`, such as 10.250.0.0/16; comma-separated or repeated"},
-		{"exclude-cidr", (*List)(&o.ExcludeCIDRs), "`CIDRs` inside of the shoot's that are not tunnelled, such as 10.250.3.4/32; comma-separated or repeated"},
-		{"log-format", (*textValue)(&o.LogFormat), "`format` of the log on standard error: text or json"},
-		{"log-level", (*textValue)(&o.LogLevel), "least `level` that is logged: debug, info, warn or error"},
+func (o *Shared) flags() []flagset.Flag {
+	return []flagset.Flag{
+		flagset.List("shoot-pod-cidr", &o.PodCIDRs, "the shoot's pod `CIDRs`, IPv4 and IPv6, such as 100.64.0.0/12,fd00:10::/48; comma-separated or repeated; one of the three --shoot-*-cidr flags is required"),
+		flagset.List("shoot-service-cidr", &o.ServiceCIDRs, "the shoot's service `CIDRs`, such as 100.104.0.0/13; comma-separated or repeated"),
+		flagset.List("shoot-node-cidr", &o.NodeCIDRs, "the shoot's node `CIDRs`, such as 10.250.0.0/16; comma-separated or repeated"),
+		flagset.List("exclude-cidr", &o.ExcludeCIDRs, "`CIDRs` inside of the shoot's that are not tunnelled, such as 10.250.3.4/32; comma-separated or repeated"),
+		flagset.Text("log-format", &o.LogFormat, "`format` of the log on standard error: text or json"),
+		flagset.Text("log-level", &o.LogLevel, "least `level` that is logged: debug, info, warn or error"),
 	}
 }
 
@@ -70,6 +80,22 @@ func (o *Shared) set() (*cidr.Set, error) {
 	return set, fromCIDR(err)
 }
 
+// fromCIDR returns a refusal of package cidr, whose lists are called by their flags,
+// as a [*flagset.UsageError].
+func fromCIDR(err error) error {
+	if errors.Is(err, cidr.ErrNoShoot) {
+		return &flagset.UsageError{
+			Flag:    "--shoot-pod-cidr",
+			Problem: "is not given, and neither is --shoot-service-cidr or --shoot-node-cidr: at least one has to say where the shoot is",
+			Err:     err,
+		}
+	}
+	if refused, ok := errors.AsType[*cidr.Error](err); ok {
+		return &flagset.UsageError{Flag: refused.List, Value: refused.Value, Problem: refused.Err.Error(), Err: err}
+	}
+	return err
+}
+
 // The formats of a log.
 const (
 	formatText = "text"
@@ -98,12 +124,12 @@ func (l Log) Logger(w io.Writer) *slog.Logger {
 // log validates the two log flags.
 func (o *Shared) log() (Log, error) {
 	if o.LogFormat != formatText && o.LogFormat != formatJSON {
-		return Log{}, &UsageError{Flag: "--log-format", Value: o.LogFormat, Problem: "is not a log format: write text or json"}
+		return Log{}, &flagset.UsageError{Flag: "--log-format", Value: o.LogFormat, Problem: "is not a log format: write text or json"}
 	}
 	levels := map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}
 	level, ok := levels[strings.ToLower(o.LogLevel)]
 	if !ok {
-		return Log{}, &UsageError{Flag: "--log-level", Value: o.LogLevel, Problem: "is not a log level: write debug, info, warn or error"}
+		return Log{}, &flagset.UsageError{Flag: "--log-level", Value: o.LogLevel, Problem: "is not a log level: write debug, info, warn or error"}
 	}
 	return Log{Format: o.LogFormat, Level: level}, nil
 }

@@ -15,13 +15,15 @@ var layers = map[string]struct {
 	// upstream says that it may link gRPC, protobuf and upstream's protocol.
 	upstream bool
 }{
-	"internal/tunnel":       {ours: []string{"internal/clip"}},
-	"internal/sockio":       {},
-	"internal/options":      {ours: []string{"internal/cidr", "internal/clip", "internal/spelling", "internal/strictyaml", "internal/tlsfiles", "internal/tunnel", "internal/yamlsyntax"}},
-	"internal/tlsfiles":     {ours: []string{"internal/clip", "internal/tunnel"}},
-	"internal/serverconn":   {ours: []string{"internal/clip", "internal/sockio", "internal/tlsfiles", "internal/tunnel"}},
-	"internal/relay":        {ours: []string{"internal/clip", "internal/quota", "internal/sockio", "internal/tunnel"}},
-	"internal/konnectivity": {ours: []string{"internal/clip", "internal/tunnel"}},
+	"internal/tunnel":              {ours: []string{"internal/clip"}},
+	"internal/sockio":              {},
+	"internal/options":             {ours: []string{"internal/cidr", "internal/clip", "internal/commandline/flagset", "internal/spelling", "internal/strictyaml", "internal/tlsfiles", "internal/tunnel", "internal/yamlsyntax"}},
+	"internal/commandline/flagset": {ours: []string{"internal/spelling"}},
+	"internal/commandline":         {ours: []string{"internal/commandline/flagset", "internal/spelling"}},
+	"internal/tlsfiles":            {ours: []string{"internal/clip", "internal/tunnel"}},
+	"internal/serverconn":          {ours: []string{"internal/clip", "internal/sockio", "internal/tlsfiles", "internal/tunnel"}},
+	"internal/relay":               {ours: []string{"internal/clip", "internal/quota", "internal/sockio", "internal/tunnel"}},
+	"internal/konnectivity":        {ours: []string{"internal/clip", "internal/tunnel"}},
 	"internal/konnectivity/connectmode": {
 		ours: []string{"internal/clip", "internal/konnectivity", "internal/serverconn", "internal/sockio", "internal/tlsfiles", "internal/tunnel"},
 	},
@@ -55,7 +57,7 @@ func TestLayers(t *testing.T) {
 				t.Errorf("%s links %s, which is not one of its layer", layer, own)
 			case !may.upstream && under(pkg, upstreams...):
 				t.Errorf("%s links %s", layer, pkg)
-			case layer != "internal/options" && under(pkg, "github.com/spf13/"):
+			case !under(layer, "internal/options/", "internal/commandline/") && under(pkg, "github.com/spf13/"):
 				t.Errorf("%s links %s: flags belong to internal/options", layer, pkg)
 			}
 		}

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
 	"github.com/shoot-proxy/proxy-client/internal/dialer"
 	"github.com/shoot-proxy/proxy-client/internal/options"
 	"github.com/shoot-proxy/proxy-client/internal/proxy"
@@ -115,12 +116,12 @@ func TestReadmeHasEveryFlag(t *testing.T) {
 		t.Run(program.name, func(t *testing.T) {
 			documented := flags(table(t, "### "+program.name))
 			for flag, cells := range documented {
-				if want := "`" + options.Variable(program.prefix, flag) + "`"; cells[1] != want {
+				if want := "`" + flagset.Variable(program.prefix, flag) + "`"; cells[1] != want {
 					t.Errorf("README.md says that --%s has the variable %s, it is %s", flag, cells[1], want)
 				}
 			}
 			for flag, cells := range shared {
-				if want := "`" + options.Variable("…", flag) + "`"; cells[1] != want {
+				if want := "`" + flagset.Variable("…", flag) + "`"; cells[1] != want {
 					t.Errorf("README.md says that --%s has the variable %s, it ends in %s", flag, cells[1], want)
 				}
 				documented[flag] = cells

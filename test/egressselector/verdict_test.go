@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/shoot-proxy/proxy-client/internal/options"
+	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
 )
 
 // verdict is what becomes of a file at kube-apiserver and at us.
@@ -80,7 +80,7 @@ func judge(t *testing.T, c judged, text string) {
 	if got != c.want {
 		t.Errorf("the file is %s, want %s\n%s", got, c.want, text)
 	}
-	if got == c.want && ours != nil && (!options.IsUsage(ours) || !strings.Contains(ours.Error(), c.says) || c.says == "") {
+	if got == c.want && ours != nil && (!flagset.IsUsage(ours) || !strings.Contains(ours.Error(), c.says) || c.says == "") {
 		t.Errorf("our sentence does not say %q: %v", c.says, ours)
 	}
 	if differs := c.want == stricter || c.want == laxer; differs != (c.why != "") {

@@ -16,7 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/shoot-proxy/proxy-client/internal/options"
+	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
 )
 
 // errNoCertificate is said until there is one.
@@ -48,7 +48,7 @@ func (c *certificates) files() (cert, key string) {
 // check refuses a folder without a certificate, where nobody will put one there.
 func (c *certificates) check() error {
 	if _, err := tls.LoadX509KeyPair(c.files()); err != nil {
-		return &options.UsageError{
+		return &flagset.UsageError{
 			Flag: "--cert-dir", Value: c.dir, Err: err,
 			Problem: fmt.Sprintf("has no certificate that can be used (%s): mount a Secret with tls.crt and tls.key there, or set --manage-certificates", reason(err)),
 		}

@@ -10,7 +10,7 @@ import (
 	"os"
 	"sync/atomic"
 
-	"github.com/shoot-proxy/proxy-client/internal/options"
+	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
 	"github.com/shoot-proxy/proxy-client/webhook"
 )
 
@@ -30,11 +30,11 @@ func loadDefaults(path string, metrics *Metrics, log *slog.Logger) (*defaults, e
 	d := &defaults{path: path, metrics: metrics, log: log}
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return nil, options.UnreadableInPod("--config", path, err)
+		return nil, flagset.UnreadableInPod("--config", path, err)
 	}
 	config, err := d.parse(data)
 	if err != nil {
-		return nil, &options.UsageError{Problem: err.Error(), Err: err}
+		return nil, &flagset.UsageError{Problem: err.Error(), Err: err}
 	}
 	d.seen = data
 	d.current.Store(config)

@@ -11,7 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
-	"github.com/shoot-proxy/proxy-client/internal/options"
+	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
 	"github.com/shoot-proxy/proxy-client/webhook"
 )
 
@@ -23,7 +23,7 @@ func TestBadConfigurationAtTheStart(t *testing.T) {
 				write(t, file, text)
 			}
 			d, err := loadDefaults(file, NewMetrics(prometheus.NewRegistry()), (&logBuffer{}).logger())
-			if d != nil || !options.IsUsage(err) || !strings.Contains(err.Error(), "--config "+`"`+file+`"`) || strings.Contains(err.Error(), "\n") {
+			if d != nil || !flagset.IsUsage(err) || !strings.Contains(err.Error(), "--config "+`"`+file+`"`) || strings.Contains(err.Error(), "\n") {
 				t.Errorf("got %v, want one sentence about --config", err)
 			}
 			if err := os.Remove(file); err != nil && text != "" {

@@ -18,7 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/shoot-proxy/proxy-client/internal/admin"
-	"github.com/shoot-proxy/proxy-client/internal/options"
+	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
 	"github.com/shoot-proxy/proxy-client/webhook"
 )
 
@@ -70,7 +70,7 @@ type runningSources interface {
 }
 
 // Run serves until ctx ends and what has begun by then is answered. Bad input is an
-// [*options.UsageError].
+// [*flagset.UsageError].
 func Run(ctx context.Context, cfg Config) error {
 	registry := prometheus.NewRegistry()
 	s, err := newServer(ctx, cfg, registry)
@@ -137,7 +137,7 @@ func splitAddress(flag, value string) (host string, port int, err error) {
 }
 
 func notAnAddress(flag, value string, err error) error {
-	return &options.UsageError{Flag: flag, Value: value, Problem: "is not an address to listen on: write host:port, or :port for every address", Err: err}
+	return &flagset.UsageError{Flag: flag, Value: value, Problem: "is not an address to listen on: write host:port, or :port for every address", Err: err}
 }
 
 // isPort reports whether text is a port's number.

@@ -20,7 +20,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/shoot-proxy/proxy-client/internal/options"
+	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
 	"github.com/shoot-proxy/proxy-client/webhook"
 )
 
@@ -329,7 +329,7 @@ func TestAnAddressInUse(t *testing.T) {
 
 func TestBadAddresses(t *testing.T) {
 	for _, value := range []string{"", "9443", ":", ":x", ":0", ":65536", ":-1", "1.2.3.4", "::1:9443", "a:b:c"} {
-		if _, _, err := splitAddress("--listen-address", value); !options.IsUsage(err) {
+		if _, _, err := splitAddress("--listen-address", value); !flagset.IsUsage(err) {
 			t.Errorf("%q: %v", value, err)
 		}
 	}

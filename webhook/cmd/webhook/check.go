@@ -10,7 +10,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/shoot-proxy/proxy-client/internal/commandline"
-	"github.com/shoot-proxy/proxy-client/internal/options"
+	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
 	"github.com/shoot-proxy/proxy-client/webhook"
 	"github.com/shoot-proxy/proxy-client/webhook/check"
 )
@@ -58,10 +58,10 @@ func checkFlags(cfg check.Config) error {
 		return err
 	}
 	if err := webhook.CheckImage(cfg.Image); err != nil {
-		return &options.UsageError{Flag: "--image", Value: cfg.Image, Problem: err.Error(), Err: err}
+		return &flagset.UsageError{Flag: "--image", Value: cfg.Image, Problem: err.Error(), Err: err}
 	}
 	if cfg.Timeout <= 0 || cfg.Timeout > time.Hour {
-		return &options.UsageError{Flag: "--timeout", Value: cfg.Timeout.String(), Problem: "is not between 0s and 1h: write one such as 30s"}
+		return &flagset.UsageError{Flag: "--timeout", Value: cfg.Timeout.String(), Problem: "is not between 0s and 1h: write one such as 30s"}
 	}
 	return nil
 }

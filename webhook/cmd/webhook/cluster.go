@@ -13,7 +13,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
-	"github.com/shoot-proxy/proxy-client/internal/options"
+	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
 	"github.com/shoot-proxy/proxy-client/internal/yamlsyntax"
 )
 
@@ -41,9 +41,9 @@ func findCluster(kubeconfig string) (*rest.Config, error) {
 	config, err := rest.InClusterConfig()
 	switch {
 	case errors.Is(err, rest.ErrNotInCluster):
-		return nil, &options.UsageError{Flag: "--kubeconfig", Problem: "is missing: outside of a pod nothing else says where the API server is", Err: err}
+		return nil, &flagset.UsageError{Flag: "--kubeconfig", Problem: "is missing: outside of a pod nothing else says where the API server is", Err: err}
 	case err != nil:
-		return nil, &options.UsageError{Problem: fmt.Sprintf("the pod's ServiceAccount token cannot be used (%v): have it mounted (automountServiceAccountToken), or set --kubeconfig", err), Err: err}
+		return nil, &flagset.UsageError{Problem: fmt.Sprintf("the pod's ServiceAccount token cannot be used (%v): have it mounted (automountServiceAccountToken), or set --kubeconfig", err), Err: err}
 	}
 	return config, nil
 }
@@ -52,10 +52,10 @@ func findCluster(kubeconfig string) (*rest.Config, error) {
 func readKubeconfig(name string) (*rest.Config, error) {
 	data, err := os.ReadFile(name)
 	if err != nil {
-		return nil, options.Unreadable("--kubeconfig", name, err)
+		return nil, flagset.Unreadable("--kubeconfig", name, err)
 	}
 	refuse := func(problem string, err error) error {
-		return &options.UsageError{Flag: "--kubeconfig", Value: name, Problem: problem, Err: err}
+		return &flagset.UsageError{Flag: "--kubeconfig", Value: name, Problem: problem, Err: err}
 	}
 	var object struct {
 		Kind string `yaml:"kind"`

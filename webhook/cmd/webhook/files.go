@@ -13,7 +13,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/shoot-proxy/proxy-client/internal/commandline"
-	"github.com/shoot-proxy/proxy-client/internal/options"
+	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
 	"github.com/shoot-proxy/proxy-client/webhook"
 	"github.com/shoot-proxy/proxy-client/webhook/manifest"
 )
@@ -26,7 +26,7 @@ type fileFlags struct {
 }
 
 func (f *fileFlags) addFilename(flags *pflag.FlagSet) {
-	flags.VarP((*options.List)(&f.filenames), "filename", "f", "`manifests` to read, YAML or JSON, or folders of them; - is standard input; comma-separated or repeated")
+	flags.VarP(flagset.ListValue(&f.filenames), "filename", "f", "`manifests` to read, YAML or JSON, or folders of them; - is standard input; comma-separated or repeated")
 	flags.BoolVarP(&f.recursive, "recursive", "R", false, "look into the folders in a folder too")
 }
 
@@ -106,7 +106,7 @@ func noLooseFiles(_ *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	return &options.UsageError{Problem: fmt.Sprintf("%q has no -f: name each file with one of its own, such as -f %[1]s, or name their folder", args[0])}
+	return &flagset.UsageError{Problem: fmt.Sprintf("%q has no -f: name each file with one of its own, such as -f %[1]s, or name their folder", args[0])}
 }
 
 // fileCommand is one that reads manifests, processes them and prints the result. What
@@ -142,7 +142,7 @@ func (f *fileFlags) readSources() (err error) {
 	switch f.NativeSidecar {
 	case "", "auto", "true", "false":
 	default:
-		return &options.UsageError{Flag: "--native-sidecar", Value: f.NativeSidecar, Problem: "is not known: write auto, true or false"}
+		return &flagset.UsageError{Flag: "--native-sidecar", Value: f.NativeSidecar, Problem: "is not known: write auto, true or false"}
 	}
 	if f.Namespace != "" {
 		if err := checkNamespace(f.Namespace); err != nil {
@@ -173,7 +173,7 @@ func configOf(source string, data []byte) (string, []byte, error) {
 	}
 	text, ok := object.Data[webhook.ConfigKey].(string)
 	if !ok {
-		return "", nil, &options.UsageError{Problem: fmt.Sprintf("%s is a ConfigMap without the key %s: write an InjectionConfig there", source, webhook.ConfigKey)}
+		return "", nil, &flagset.UsageError{Problem: fmt.Sprintf("%s is a ConfigMap without the key %s: write an InjectionConfig there", source, webhook.ConfigKey)}
 	}
 	return fmt.Sprintf("%s (key %s)", source, webhook.ConfigKey), []byte(text), nil
 }
@@ -184,7 +184,7 @@ func readConfig(flag, name string, parse func(string, []byte) (*webhook.Config, 
 		return nil, nil
 	}
 	if name == standardInput {
-		return nil, &options.UsageError{Flag: flag, Value: name, Problem: "cannot be standard input: name a file"}
+		return nil, &flagset.UsageError{Flag: flag, Value: name, Problem: "cannot be standard input: name a file"}
 	}
 	data, err := readFile(flag, name, nil, maxInput)
 	if err != nil {
@@ -199,7 +199,7 @@ func readConfig(flag, name string, parse func(string, []byte) (*webhook.Config, 
 	config, err := parse(source, data)
 	if err != nil {
 		// Whoever has the file may see what is in it.
-		return nil, &options.UsageError{Problem: webhook.Detail(err), Err: err}
+		return nil, &flagset.UsageError{Problem: webhook.Detail(err), Err: err}
 	}
 	return config, nil
 }

@@ -14,7 +14,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/validation"
 
-	"github.com/shoot-proxy/proxy-client/internal/options"
+	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
 	"github.com/shoot-proxy/proxy-client/webhook/manifest"
 )
 
@@ -42,7 +42,7 @@ func (v *filled) Type() string   { return "string" }
 // checkNamespace refuses a value of --namespace that no namespace can have.
 func checkNamespace(name string) error {
 	if len(validation.IsDNS1123Label(name)) > 0 {
-		return &options.UsageError{Flag: "--namespace", Value: name, Problem: "is not a namespace's name: write lower case letters, digits and -"}
+		return &flagset.UsageError{Flag: "--namespace", Value: name, Problem: "is not a namespace's name: write lower case letters, digits and -"}
 	}
 	return nil
 }
@@ -61,12 +61,12 @@ type inputs struct {
 func (in *inputs) read() ([]manifest.File, error) {
 	in.left, in.seen = maxInput, map[string]bool{}
 	if len(in.filenames) == 0 {
-		return nil, &options.UsageError{Flag: "--filename", Problem: "is missing: name a manifest or a folder of manifests, or - for standard input"}
+		return nil, &flagset.UsageError{Flag: "--filename", Problem: "is missing: name a manifest or a folder of manifests, or - for standard input"}
 	}
 	var files []manifest.File
 	for i, name := range in.filenames {
 		if name == standardInput && slices.Contains(in.filenames[:i], name) {
-			return nil, &options.UsageError{Flag: "--filename", Value: name, Problem: "is given twice, and standard input can be read once"}
+			return nil, &flagset.UsageError{Flag: "--filename", Value: name, Problem: "is given twice, and standard input can be read once"}
 		}
 		found, err := in.find(name)
 		if err != nil {
@@ -97,10 +97,10 @@ func (in *inputs) once(path string) error {
 	}
 	whole, err := filepath.Abs(path)
 	if err != nil {
-		return options.Unreadable("--filename", path, err)
+		return flagset.Unreadable("--filename", path, err)
 	}
 	if in.seen[whole] {
-		return &options.UsageError{Flag: "--filename", Value: path, Problem: "is named twice, and its documents would come out twice: name it once"}
+		return &flagset.UsageError{Flag: "--filename", Value: path, Problem: "is named twice, and its documents would come out twice: name it once"}
 	}
 	in.seen[whole] = true
 	return nil
@@ -113,18 +113,18 @@ func (in *inputs) find(name string) ([]string, error) {
 	case name == standardInput:
 		return []string{name}, nil
 	case name == "":
-		return nil, &options.UsageError{Flag: "--filename", Value: strings.Join(in.filenames, ","), Problem: "has an empty name: write names with single commas between them"}
+		return nil, &flagset.UsageError{Flag: "--filename", Value: strings.Join(in.filenames, ","), Problem: "has an empty name: write names with single commas between them"}
 	case strings.HasPrefix(name, "http://"), strings.HasPrefix(name, "https://"):
-		return nil, &options.UsageError{Flag: "--filename", Value: name, Problem: "is a URL: download it, and name the file, or pipe it to -f -"}
+		return nil, &flagset.UsageError{Flag: "--filename", Value: name, Problem: "is a URL: download it, and name the file, or pipe it to -f -"}
 	}
 	info, err := os.Stat(name)
 	if errors.Is(err, fs.ErrNotExist) && strings.ContainsAny(name, `*?[`) {
 		matches, bad := filepath.Glob(name)
 		if bad != nil {
-			return nil, &options.UsageError{Flag: "--filename", Value: name, Problem: "is neither a file nor a pattern, in which a [ needs its ]: name another", Err: bad}
+			return nil, &flagset.UsageError{Flag: "--filename", Value: name, Problem: "is neither a file nor a pattern, in which a [ needs its ]: name another", Err: bad}
 		}
 		if len(matches) == 0 {
-			return nil, &options.UsageError{Flag: "--filename", Value: name, Problem: "is a pattern that matches no file: name another, or a file or a folder"}
+			return nil, &flagset.UsageError{Flag: "--filename", Value: name, Problem: "is a pattern that matches no file: name another, or a file or a folder"}
 		}
 		var all []string
 		for _, match := range matches {
@@ -138,7 +138,7 @@ func (in *inputs) find(name string) ([]string, error) {
 	}
 	switch {
 	case err != nil:
-		return nil, options.Unreadable("--filename", name, err)
+		return nil, flagset.Unreadable("--filename", name, err)
 	case info.IsDir():
 		return in.folder(name)
 	default:
@@ -153,7 +153,7 @@ func (in *inputs) folder(name string) ([]string, error) {
 	err := fs.WalkDir(os.DirFS(name), ".", func(path string, entry fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
-			return options.Unreadable("--filename", filepath.Join(name, path), err)
+			return flagset.Unreadable("--filename", filepath.Join(name, path), err)
 		case entry.IsDir() && path != "." && !in.recursive:
 			return fs.SkipDir
 		case !entry.IsDir() && slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(path)):
@@ -166,7 +166,7 @@ func (in *inputs) folder(name string) ([]string, error) {
 		if in.recursive {
 			deeper = "and neither has any folder in it"
 		}
-		err = &options.UsageError{Flag: "--filename", Value: name, Problem: "has no *.yaml, *.yml or *.json, " + deeper}
+		err = &flagset.UsageError{Flag: "--filename", Value: name, Problem: "has no *.yaml, *.yml or *.json, " + deeper}
 	}
 	return found, err
 }
@@ -184,17 +184,17 @@ func readFile(flag, name string, stdin io.Reader, most int64) ([]byte, error) {
 	if name != standardInput {
 		file, err := os.Open(name)
 		if err != nil {
-			return nil, options.Unreadable(flag, name, err)
+			return nil, flagset.Unreadable(flag, name, err)
 		}
 		defer file.Close()
 		from = file
 	}
 	data, err := io.ReadAll(io.LimitReader(from, most+1))
 	if err != nil {
-		return nil, options.Unreadable(flag, name, err)
+		return nil, flagset.Unreadable(flag, name, err)
 	}
 	if int64(len(data)) > most {
-		return nil, &options.UsageError{Flag: flag, Value: name, Problem: fmt.Sprintf("is longer than the %d MiB that are read: name other files, or fewer at a time", maxInput>>20)}
+		return nil, &flagset.UsageError{Flag: flag, Value: name, Problem: fmt.Sprintf("is longer than the %d MiB that are read: name other files, or fewer at a time", maxInput>>20)}
 	}
 	return data, nil
 }

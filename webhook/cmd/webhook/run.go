@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/shoot-proxy/proxy-client/internal/commandline"
-	"github.com/shoot-proxy/proxy-client/internal/options"
+	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
 )
 
 // environment is what the process was given.
@@ -44,7 +44,7 @@ func exitCode(err error) int {
 	switch {
 	case err == nil:
 		return exitDone
-	case options.IsUsage(err):
+	case flagset.IsUsage(err):
 		return exitUsage
 	default:
 		return exitFailed
@@ -60,7 +60,7 @@ func newCommand(env environment) *cobra.Command {
 			"is \"true\": as an admission webhook of a cluster (serve), or in manifests (inject).",
 		Args: commandline.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return &options.UsageError{Problem: "a command is missing: run 'webhook --help' to see what there is"}
+			return &flagset.UsageError{Problem: "a command is missing: run 'webhook --help' to see what there is"}
 		},
 	}
 	version := commandline.VersionOf(env.version)

@@ -17,6 +17,7 @@ import (
 	crlog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/shoot-proxy/proxy-client/internal/commandline"
+	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
 	"github.com/shoot-proxy/proxy-client/internal/options"
 	"github.com/shoot-proxy/proxy-client/webhook/serve"
 )
@@ -82,10 +83,10 @@ func (f *serveFlags) add(cmd *cobra.Command) {
 // check refuses what can be refused before anything is read.
 func (f *serveFlags) check() error {
 	if f.ConfigFile == "" {
-		return &options.UsageError{Flag: "--config", Problem: "is missing: without the operator's file any pod might name its own proxy-server"}
+		return &flagset.UsageError{Flag: "--config", Problem: "is missing: without the operator's file any pod might name its own proxy-server"}
 	}
 	if f.ShutdownDelay < 0 || f.ShutdownDelay > 5*time.Minute {
-		return &options.UsageError{Flag: "--shutdown-delay", Value: f.ShutdownDelay.String(), Problem: "is not between 0s and 5m"}
+		return &flagset.UsageError{Flag: "--shutdown-delay", Value: f.ShutdownDelay.String(), Problem: "is not between 0s and 5m"}
 	}
 	for _, given := range []struct{ flag, value string }{
 		{"--service-name", f.managed.Service},
@@ -95,9 +96,9 @@ func (f *serveFlags) check() error {
 	} {
 		switch {
 		case f.manageCertificates && given.value == "":
-			return &options.UsageError{Flag: given.flag, Problem: "is missing: --manage-certificates needs it"}
+			return &flagset.UsageError{Flag: given.flag, Problem: "is missing: --manage-certificates needs it"}
 		case !f.manageCertificates && given.value != "":
-			return &options.UsageError{Flag: given.flag, Value: given.value, Problem: "means nothing without --manage-certificates: set that, or leave this out"}
+			return &flagset.UsageError{Flag: given.flag, Value: given.value, Problem: "means nothing without --manage-certificates: set that, or leave this out"}
 		}
 	}
 	return nil
@@ -133,10 +134,10 @@ func (f *serveFlags) log(w io.Writer) (*slog.Logger, error) {
 			return nil, err
 		}
 	default:
-		return nil, &options.UsageError{Flag: "--log-level", Value: f.logLevel, Problem: "is not a log level: write debug, info, warn or error"}
+		return nil, &flagset.UsageError{Flag: "--log-level", Value: f.logLevel, Problem: "is not a log level: write debug, info, warn or error"}
 	}
 	if f.logFormat != "text" && f.logFormat != "json" {
-		return nil, &options.UsageError{Flag: "--log-format", Value: f.logFormat, Problem: "is not a log format: write text or json"}
+		return nil, &flagset.UsageError{Flag: "--log-format", Value: f.logFormat, Problem: "is not a log format: write text or json"}
 	}
 	return options.Log{Format: f.logFormat, Level: level}.Logger(w), nil
 }

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/shoot-proxy/proxy-client/internal/options"
+	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
 )
 
 // What serve is given and cannot be is one sentence, and nothing is tried.
@@ -75,8 +75,8 @@ func TestServeRefusesBadFlags(t *testing.T) {
 			cmd.SetErr(io.Discard)
 			cmd.SetArgs(tt.args)
 			err := cmd.ExecuteContext(t.Context())
-			err = options.FlagError("webhook serve", err) // as the root command does
-			if !options.IsUsage(err) || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "\n") {
+			err = flagset.FlagError("webhook serve", err) // as the root command does
+			if !flagset.IsUsage(err) || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "\n") {
 				t.Errorf("got %v, want a sentence with %s", err, tt.want)
 			}
 		})

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package options
+package flagset
 
 import (
 	"fmt"
@@ -14,7 +14,7 @@ import (
 // Variables are the environment of a process, as os.Environ returns it.
 type Variables []string
 
-// Lookup is os.LookupEnv for them.
+// Lookup returns the value of a variable, as os.LookupEnv does.
 func (v Variables) Lookup(name string) (value string, ok bool) {
 	for _, one := range v {
 		if found, value, _ := strings.Cut(one, "="); found == name {
@@ -24,10 +24,10 @@ func (v Variables) Lookup(name string) (value string, ok bool) {
 	return "", false
 }
 
-// CheckVariables refuses a variable that has program's prefix and is of none of its
-// flags, as an unknown flag is refused: the value that it gives would be lost without
-// a word. An empty one counts as unset. The kubelet's variables of a Service whose
-// name begins like the program's are no mistake.
+// CheckVariables refuses a variable that has program's prefix and belongs to none of
+// its flags, as an unknown flag is refused: otherwise its value would be ignored without
+// a message. An empty variable counts as unset. The kubelet's variables about a Service
+// whose name begins like the program's are not refused.
 func CheckVariables(program, prefix string, flags []string, v Variables) error {
 	var known []string
 	for _, flag := range flags {
@@ -48,13 +48,13 @@ func CheckVariables(program, prefix string, flags []string, v Variables) error {
 	return nil
 }
 
-// linkSuffix is what the kubelet puts behind a Service's name and an underscore, in the
-// names of the variables that each container gets about the Service (kubelet,
+// linkSuffix matches the end of the variables that the kubelet gives each container
+// about a Service: the part behind the Service's name and an underscore (kubelet,
 // pkg/kubelet/envvars/envvars.go).
 var linkSuffix = regexp.MustCompile(`^(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$`)
 
-// isServiceLink reports whether a variable is one of those about a Service. There is
-// always SERVICE_HOST among them, which tells PORT from the end of a flag's name.
+// isServiceLink reports whether a variable is about a Service. The kubelet always gives
+// SERVICE_HOST too, which tells PORT from the end of a flag's name.
 func isServiceLink(variable string, lookup func(string) (string, bool)) bool {
 	for i := range len(variable) {
 		if variable[i] != '_' || !linkSuffix.MatchString(variable[i+1:]) {

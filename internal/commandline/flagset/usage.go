@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package options
+package flagset
 
 import (
 	"errors"
@@ -9,22 +9,21 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/shoot-proxy/proxy-client/internal/cidr"
 	"github.com/shoot-proxy/proxy-client/internal/spelling"
 )
 
-// UsageError is bad input: one sentence that names the flag and the value. A
-// program that meets one prints it, changes nothing and exits with code 2.
+// UsageError is bad input: one sentence that names the flag and the value. The
+// program prints it, changes nothing and exits with code 2.
 type UsageError struct {
-	// Flag is the flag at fault with its dashes, "--mode", or the environment
-	// variable that it came from. Empty where no single flag is at fault.
+	// Flag is the flag at fault with its dashes, such as --mode, or the environment
+	// variable that set it. It is empty if no single flag is at fault.
 	Flag string
-	// Value is what was given, empty where nothing was.
+	// Value is the value that was given, empty if there was none.
 	Value string
 	// Problem says what is wrong with it and what to write instead.
 	Problem string
-	// Err is what was underneath, if anything: for errors.Is, never printed,
-	// since Problem says all of it.
+	// Err is the cause, or nil. It serves errors.Is and is never printed, since
+	// Problem says all of it.
 	Err error
 }
 
@@ -42,7 +41,7 @@ func (e *UsageError) Error() string {
 	}
 }
 
-// Unwrap returns the error underneath, nil where there is none.
+// Unwrap returns the cause, or nil.
 func (e *UsageError) Unwrap() error { return e.Err }
 
 // IsUsage reports whether err is bad input, for which the exit code is 2.
@@ -51,10 +50,11 @@ func IsUsage(err error) bool {
 	return errors.As(err, &usage)
 }
 
-// FlagError turns what pflag and cobra say about a command line into a
-// [*UsageError] with a hint at the help of program ("proxy-client", or
-// "init-redirect dump"). A request for help, a nil and a UsageError pass as
-// they are. Of an unknown flag it says which of the known ones may be meant.
+// FlagError returns an error of pflag or cobra about a command line as a
+// [*UsageError]. The sentence points to the help of program, such as
+// "init-redirect dump". For an unknown flag it names the known flag that is
+// spelled most like it. Nil, a request for help and a UsageError are returned
+// unchanged.
 func FlagError(program string, err error, known ...string) error {
 	var usage *UsageError
 	if err == nil || errors.Is(err, pflag.ErrHelp) || errors.As(err, &usage) {
@@ -85,26 +85,10 @@ func FlagError(program string, err error, known ...string) error {
 	}
 }
 
-// dashed is the unknown flag the way it was written.
+// dashed returns the unknown flag as it was written.
 func dashed(unknown *pflag.NotExistError) string {
 	if short := unknown.GetSpecifiedShortnames(); short != "" {
 		return "-" + short
 	}
 	return "--" + unknown.GetSpecifiedName()
-}
-
-// fromCIDR returns a refusal of package cidr, whose lists are called by their flags,
-// as a [*UsageError].
-func fromCIDR(err error) error {
-	if errors.Is(err, cidr.ErrNoShoot) {
-		return &UsageError{
-			Flag:    "--shoot-pod-cidr",
-			Problem: "is not given, and neither is --shoot-service-cidr or --shoot-node-cidr: at least one has to say where the shoot is",
-			Err:     err,
-		}
-	}
-	if refused, ok := errors.AsType[*cidr.Error](err); ok {
-		return &UsageError{Flag: refused.List, Value: refused.Value, Problem: refused.Err.Error(), Err: err}
-	}
-	return err
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package options
+package flagset
 
 import (
 	"errors"
@@ -8,14 +8,6 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
-)
-
-// The prefixes of environment variables.
-const (
-	// ProxyClientPrefix begins proxy-client's: PROXY_CLIENT_LISTEN_ADDRESS.
-	ProxyClientPrefix = "PROXY_CLIENT"
-	// InitRedirectPrefix begins init-redirect's: INIT_REDIRECT_PROXY_PORT.
-	InitRedirectPrefix = "INIT_REDIRECT"
 )
 
 // variableAnnotation marks a flag whose value came from the environment.
@@ -27,10 +19,11 @@ func Variable(prefix, flag string) string {
 	return prefix + "_" + strings.ToUpper(strings.ReplaceAll(strings.TrimLeft(flag, "-"), "-", "_"))
 }
 
-// ApplyEnvironment sets every flag of fs that the command line left alone and
+// ApplyEnvironment sets each flag of fs that the command line did not set and
 // for which lookup, usually os.LookupEnv, has a variable. An empty variable
-// counts as unset, as templates often leave one behind. Call it after parsing,
-// once. A value that does not parse is a [*UsageError] that names the variable.
+// counts as unset, since templates often leave one behind. Call it once, after
+// parsing. If a value does not parse, it returns a [*UsageError] that names the
+// variable.
 func ApplyEnvironment(fs *pflag.FlagSet, prefix string, lookup func(string) (string, bool)) error {
 	var first error
 	fs.VisitAll(func(f *pflag.Flag) {
@@ -53,17 +46,17 @@ func ApplyEnvironment(fs *pflag.FlagSet, prefix string, lookup func(string) (str
 
 // variableError says what is wrong with the value of a variable.
 func variableError(variable, value string, err error) error {
-	problem := err
+	wrong := err
 	var invalid *pflag.InvalidValueError
 	if errors.As(err, &invalid) {
-		problem = invalid.Unwrap()
+		wrong = invalid.Unwrap()
 	}
-	return &UsageError{Flag: variable, Value: value, Problem: problem.Error(), Err: err}
+	return &UsageError{Flag: variable, Value: value, Problem: wrong.Error(), Err: err}
 }
 
-// NameVariable adds the environment variable to a [*UsageError] about a flag
-// that [ApplyEnvironment] set from one, so that nobody looks for the mistake in
-// a command line. Every other error passes as it is.
+// NameVariable adds the environment variable to a [*UsageError] about a flag that
+// [ApplyEnvironment] set. Without it the user would look for the mistake in the
+// command line. Other errors are returned unchanged.
 func NameVariable(fs *pflag.FlagSet, err error) error {
 	var usage *UsageError
 	if !errors.As(err, &usage) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package options
+package flagset
 
 import (
 	"strings"
@@ -54,7 +54,7 @@ func TestCheckVariables(t *testing.T) {
 		{"not the kubelet's words", append(services(), "PROXY_CLIENT_PORTS=1"), "PROXY_CLIENT_PORTS: is not a variable of proxy-client: each is named after a flag, and 'proxy-client --help' shows those"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			err := CheckVariables("proxy-client", ProxyClientPrefix, flags, tt.variables)
+			err := CheckVariables("proxy-client", "PROXY_CLIENT", flags, tt.variables)
 			if tt.want == "" && err != nil || tt.want != "" && (err == nil || err.Error() != tt.want || !IsUsage(err)) {
 				t.Errorf("got  %v\nwant %s", err, tt.want)
 			}
@@ -62,23 +62,25 @@ func TestCheckVariables(t *testing.T) {
 	}
 }
 
-// TestServicesSetNoFlags: a Service with an unlucky name is no value, and a person who
-// gives one all the same is heard.
+// TestServicesSetNoFlags: the variable of a Service whose name begins like a flag's is
+// ignored. A value that a person gives in the same variable is used.
 func TestServicesSetNoFlags(t *testing.T) {
-	for value, want := range map[string]int64{"tcp://10.0.0.9:80": listenPort, "14002": 14002} {
-		var o InitRedirect
+	redirect := func() (*pflag.FlagSet, *int64) {
+		port := int64(14001)
 		fs := pflag.NewFlagSet("test", pflag.ContinueOnError)
-		o.AddFlags(fs)
+		Add(fs, []Flag{Number("proxy-port", &port, "")})
+		return fs, &port
+	}
+	for value, want := range map[string]int64{"tcp://10.0.0.9:80": 14001, "14002": 14002} {
+		fs, port := redirect()
 		variables := append(Variables{"INIT_REDIRECT_PROXY_PORT=" + value}, services()...)
-		if err := ApplyEnvironment(fs, InitRedirectPrefix, variables.Lookup); err != nil || o.ProxyPort != want {
-			t.Errorf("INIT_REDIRECT_PROXY_PORT=%s: got port %d, error %v; want %d", value, o.ProxyPort, err, want)
+		if err := ApplyEnvironment(fs, "INIT_REDIRECT", variables.Lookup); err != nil || *port != want {
+			t.Errorf("INIT_REDIRECT_PROXY_PORT=%s: got port %d, error %v; want %d", value, *port, err, want)
 		}
 	}
-	var o InitRedirect
-	fs := pflag.NewFlagSet("test", pflag.ContinueOnError)
-	o.AddFlags(fs)
+	fs, _ := redirect()
 	alone := Variables{"INIT_REDIRECT_PROXY_PORT=tcp://10.0.0.9:80"} // without a Service it is a mistake
-	if err := ApplyEnvironment(fs, InitRedirectPrefix, alone.Lookup); err == nil || !strings.Contains(err.Error(), "INIT_REDIRECT_PROXY_PORT") {
+	if err := ApplyEnvironment(fs, "INIT_REDIRECT", alone.Lookup); err == nil || !strings.Contains(err.Error(), "INIT_REDIRECT_PROXY_PORT") {
 		t.Errorf("got error %v, want one that names the variable", err)
 	}
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package admin is the sidecar's HTTP side for machines: is it alive, is it
-// ready, what has it counted.
+// Package admin serves the sidecar's HTTP endpoints for kubelet and Prometheus:
+// liveness, readiness and metrics.
 //
 //	registry := admin.NewRegistry()
 //	srv, err := admin.Listen(":14021", admin.Config{
@@ -13,13 +13,13 @@
 //	…
 //	err = srv.Run(ctx)
 //
-// It serves GET /livez, /readyz, /metrics and, at /, a list of those three. The
-// whole pod network can read them, so nothing here ever names a destination,
-// and there is no pprof and nothing that writes. What is alive or ready is for
-// the checks to say; this package only asks them.
+// It serves GET /livez, /readyz, /metrics and, at /, a list of those three. The whole
+// pod network can read them. So it never names a destination, and it has no pprof and
+// nothing that writes. The checks decide what is alive or ready; this package only
+// calls them.
 //
-// Nor can the pod network take more than a bounded share of the process:
-// Config.Connections at once, each with little time for a request and its answer.
+// The pod network can use only a limited part of the process: Config.Connections at
+// once, each with little time for a request and its answer.
 package admin
 
 import (
@@ -42,42 +42,43 @@ import (
 )
 
 const (
-	// headerTimeout and readTimeout bound the arrival of a request. Probes and
-	// scrapers send theirs at once, in one packet.
+	// headerTimeout and readTimeout limit the arrival of a request. Probes and scrapers
+	// send theirs at once, in one packet.
 	headerTimeout = 2 * time.Second
 	readTimeout   = 5 * time.Second
-	// writeTimeout bounds an answer: Prometheus gives a scrape 10 s.
+	// writeTimeout limits an answer: Prometheus gives a scrape 10 s.
 	writeTimeout = 10 * time.Second
-	// idleTimeout keeps the connection of a scraper that comes every 30 s.
+	// idleTimeout is long enough to keep the connection of a scraper with an interval
+	// of 30 s.
 	idleTimeout = 35 * time.Second
-	// shutdownTimeout bounds the wait for a scrape that is being answered when
-	// the sidecar ends.
+	// shutdownTimeout limits the wait for a scrape that is being answered when the
+	// sidecar ends.
 	shutdownTimeout = time.Second
 	maxHeaderBytes  = 16 << 10
-	// maxScrapes bounds what a scraper gone wild can make the sidecar do.
+	// maxScrapes limits how many scrapes a faulty scraper can run at once.
 	maxScrapes = 4
-	// DefaultConnections is how many connections are open at once, at most.
+	// DefaultConnections is the default of Config.Connections.
 	DefaultConnections = 64
 )
 
-// Check returns nil where all is well, otherwise an error whose text is one
-// short clause without a destination's name: it is shown to whoever asks. It is
-// called at each request, from several goroutines, and must not block.
+// Check returns nil if its condition holds. Otherwise it returns an error whose text is
+// one short clause. Every client can read the text, so it must not name a destination.
+// Check is called at each request, from several goroutines, and must not block.
 type Check func() error
 
-// Config is what a Server serves. Metrics and Logger are required.
+// Config configures a Server. Metrics and Logger are required.
 type Config struct {
-	Live    []Check // all must hold for /livez to say ok
-	Ready   []Check // all must hold for /readyz to say ok
+	Live    []Check // all must return nil for /livez to answer ok
+	Ready   []Check // all must return nil for /readyz to answer ok
 	Metrics prometheus.Gatherer
 	Logger  *slog.Logger
-	// Connections is how many may be open at once; 0 means DefaultConnections. One
-	// more closes the one that has been idle longest.
+	// Connections is how many may be open at once; 0 means DefaultConnections. A
+	// further connection closes the one that has been idle longest.
 	Connections int
 }
 
-// NewRegistry returns a registry that already has the Go runtime's and the
-// process's own metrics. Nothing uses the global default registry.
+// NewRegistry returns a registry with the metrics of the Go runtime and of the process.
+// Nothing uses the global default registry.
 func NewRegistry() *prometheus.Registry {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
@@ -87,14 +88,14 @@ func NewRegistry() *prometheus.Registry {
 	return registry
 }
 
-// Server is a listening, not yet serving admin server.
+// Server is an admin server that listens. Run makes it serve.
 type Server struct {
 	listener net.Listener
 	http     *http.Server
 }
 
-// Listen binds address (host:port, TCP), so that an address in use is known
-// before anything else starts. Either Run or Close must follow.
+// Listen binds address (host:port, TCP), so that an address in use is reported before
+// anything else starts. The caller must then call Run or Close.
 func Listen(address string, cfg Config) (*Server, error) {
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
@@ -107,7 +108,7 @@ func Listen(address string, cfg Config) (*Server, error) {
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		// What clients do wrong is of interest to developers only.
+		// Mistakes of clients interest only developers.
 		ErrorLog: slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
 	}
 	return &Server{
@@ -116,13 +117,14 @@ func Listen(address string, cfg Config) (*Server, error) {
 	}, nil
 }
 
-// Addr returns the address that the server listens on.
+// Addr returns the address on which the server listens.
 func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 
-// Close frees the address of a server that was never run.
+// Close closes the listener of a server that was never run.
 func (s *Server) Close() error { return s.listener.Close() }
 
-// Run serves until ctx ends, which is not an error, or until serving fails.
+// Run serves until ctx ends, and then returns nil. If serving fails, it returns an
+// error.
 func (s *Server) Run(ctx context.Context) error {
 	served := make(chan error, 1)
 	go func() { served <- s.http.Serve(s.listener) }()
@@ -135,7 +137,7 @@ func (s *Server) Run(ctx context.Context) error {
 	defer cancel()
 	err := s.http.Shutdown(shutdown)
 	if errors.Is(err, context.DeadlineExceeded) {
-		err = s.http.Close() // a scraper that does not read its answer
+		err = s.http.Close() // a scraper does not read its answer
 	}
 	<-served
 	if err != nil {
@@ -159,7 +161,8 @@ func handler(cfg Config) http.Handler {
 	return mux
 }
 
-// answer says in one line that all checks hold, or what is missing.
+// answer returns a handler that answers ok if all checks hold, and otherwise one line
+// with the errors.
 func answer(prefix string, checks []Check) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package clip bounds texts of which a peer has written a part, where they become
-// part of a log, an error or an answer: a certificate with 90 names is 57 KB of
-// them. It neither quotes nor judges what they say.
+// Package clip limits the length of texts that contain a peer's words, before they go
+// into a log, an error or an answer. A certificate with 90 names, for example, makes 57
+// KB. The package neither quotes nor interprets the text.
 //
 //	return fmt.Errorf("the server says: %s", clip.Text(message, clip.Sentence))
 package clip
@@ -13,16 +13,16 @@ import (
 	"unicode/utf8"
 )
 
-// Bounds in bytes.
+// Limits in bytes.
 const (
-	Words    = 80      // what a library says, where a sentence of ours goes on behind it
-	Clause   = 320     // what is told of one of several
+	Words    = 80      // what a library says, inside a sentence of ours
+	Clause   = 320     // what is said about one of several
 	Sentence = 1 << 10 // a text that is part of another
-	Value    = 2 << 10 // a value in a log line, and an answer for people
+	Value    = 2 << 10 // a value in a log line, or an answer for people
 )
 
-// Text returns s if it has at most so many bytes. Otherwise Text returns its
-// beginning, cut between characters, and how much is left out.
+// Text returns s if it has at most most bytes. Otherwise it returns the beginning of s,
+// cut between characters, and how many bytes are left out.
 func Text(s string, most int) string {
 	if len(s) <= most {
 		return s
@@ -34,7 +34,7 @@ func Text(s string, most int) string {
 	return fmt.Sprintf("%s… (%d bytes more)", s[:cut], len(s)-cut)
 }
 
-// Attr bounds what one attribute adds to a log line. It is a ReplaceAttr of
+// Attr limits the length of each attribute in a log line. It is a ReplaceAttr of
 // [slog.HandlerOptions].
 func Attr(_ []string, a slog.Attr) slog.Attr {
 	switch v := a.Value; v.Kind() {

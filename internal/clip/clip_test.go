@@ -33,13 +33,12 @@ func TestText(t *testing.T) {
 	}
 }
 
-// stringer is a value that knows how it is written.
+// stringer is a fmt.Stringer.
 type stringer string
 
 func (s stringer) String() string { return string(s) }
 
-// TestAttr: whatever stands in a log line, each of its parts is bounded, and short
-// ones are as they were.
+// TestAttr: each part of a log line is limited, and short parts are unchanged.
 func TestAttr(t *testing.T) {
 	long := strings.Repeat("ж", 50_000)
 	options := &slog.HandlerOptions{ReplaceAttr: Attr}

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package clocktest gives tests a wall clock that somebody has set.
+// Package clocktest gives tests a wall clock that was set.
 //
-// It owns the one way to make a [time.Time] whose two clocks disagree, as they do
-// when NTP or an administrator has stepped the wall clock. Nothing but tests
-// imports it.
+// It owns the only way to make a [time.Time] whose wall clock and monotonic clock
+// disagree. They disagree when NTP or an administrator has set the wall clock. Only
+// tests import it.
 //
 //	if late(clocktest.Step(t, time.Now(), time.Hour)) {
 //		t.Error("a clock that was set counts as time that has passed")
 //	}
+//
+// It never changes the machine's clock.
 package clocktest
 
 import (
@@ -17,13 +19,13 @@ import (
 	"unsafe"
 )
 
-// nanosecondBits is how many bits lie below the seconds in the first field of a
-// time.Time that has a monotonic reading (time.go in package time).
+// nanosecondBits is the number of bits below the seconds in the first field of a
+// time.Time with a monotonic reading (time.go in package time).
 const nanosecondBits = 30
 
-// Step returns now as a machine reads it whose wall clock was set forward by step,
-// whole seconds, possibly negative. The monotonic reading, of which all durations
-// are made, is that of now.
+// Step returns now as a machine reads it whose wall clock was set forward by step. step
+// is whole seconds, and may be negative. The monotonic reading, from which all
+// durations are computed, stays that of now.
 func Step(t testing.TB, now time.Time, step time.Duration) time.Time {
 	t.Helper()
 	stepped := now

@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package connlimit bounds the connections of an HTTP server.
+// Package connlimit limits the connections of an HTTP server.
 //
-// An HTTP server that the pod network can reach shares descriptors and memory with
-// whatever else its process does, and net/http takes as many connections as come.
-// Bound gives it a listener that keeps at most so many:
+// A server that the pod network can reach shares descriptors and memory with everything
+// else in its process. net/http accepts any number of connections. Bound gives it a
+// listener that keeps a limited number:
 //
 //	server := &http.Server{Handler: mux, ReadHeaderTimeout: 2 * time.Second, …}
 //	err := server.Serve(connlimit.Bound(server, listener, 64))
 //
-// A new connection is always taken: the caller with something to ask is most likely
-// the newest one. Where that is one too many, the connection that has waited longest
-// for its client to ask something is closed. Where no client is waited for, the
-// connection that has been busy longest is.
+// A new connection is always accepted, because the client with a request is most likely
+// the newest one. If that is one connection too many, an older one is closed. It is the
+// one that has waited longest for its client's next request. If no connection waits for
+// a client, it is the one that has been busy longest.
 //
-// It never refuses, delays or answers anything, and it knows no request. How long a
-// request may take is for the server's own timeouts.
+// It never refuses, delays or answers anything, and it does not read requests. The
+// server's own timeouts limit how long a request may take.
 package connlimit
 
 import (
@@ -26,73 +26,73 @@ import (
 	"time"
 )
 
-// settling is how long a new or idle connection has to ask something before it
-// counts as idle: a request that is on its way must not lose against one that is
+// requestGrace is how long a new or idle connection has for its next request before it
+// counts as idle. Otherwise a request that is on its way could lose against one that is
 // being answered.
-const settling = time.Second
+const requestGrace = time.Second
 
-// Bound returns a listener for server.Serve or server.ServeTLS that keeps at most
-// most connections of listener's, at least one. It sets server.ConnState.
+// Bound returns a listener for server.Serve or server.ServeTLS. It keeps at most most
+// connections of listener open, but at least one. It sets server.ConnState.
 func Bound(server *http.Server, listener net.Listener, most int) net.Listener {
-	l := &limited{Listener: listener, most: max(1, most), open: map[*conn]struct{}{}}
-	server.ConnState = l.changed
+	l := &limitedListener{Listener: listener, maxOpen: max(1, most), open: map[*conn]struct{}{}}
+	server.ConnState = l.connState
 	return l
 }
 
-// limited is a listener with the connections that it has accepted.
-type limited struct {
+// limitedListener is a listener with its open connections.
+type limitedListener struct {
 	net.Listener
-	most int
+	maxOpen int
 
 	mu   sync.Mutex
 	open map[*conn]struct{}
 }
 
-// conn is one of them.
+// conn is a connection of a limitedListener.
 type conn struct {
 	net.Conn
-	listener *limited
+	listener *limitedListener
 
-	// Under listener.mu:
-	busy  bool      // a request has begun and is not answered in full
+	// Guarded by listener.mu:
+	busy  bool      // a request has begun and is not answered completely
 	since time.Time // when busy was last set
 }
 
 // Accept implements net.Listener.
-func (l *limited) Accept() (net.Conn, error) {
+func (l *limitedListener) Accept() (net.Conn, error) {
 	accepted, err := l.Listener.Accept()
 	if err != nil {
 		return nil, err
 	}
 	c := &conn{Conn: accepted, listener: l, since: time.Now()}
-	if victim := l.enter(c); victim != nil {
-		_ = victim.Close() // the server's goroutine finds out
+	if evicted := l.add(c); evicted != nil {
+		_ = evicted.Close() // the server's goroutine notices
 	}
 	return c, nil
 }
 
-// enter counts c, and returns the connection that has to go for it, if one has.
-func (l *limited) enter(c *conn) *conn {
+// add adds c, and returns the connection to close for it, or nil.
+func (l *limitedListener) add(c *conn) *conn {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var victim *conn
-	if len(l.open) >= l.most {
-		victim = l.victim(c.since)
-		delete(l.open, victim)
+	var evicted *conn
+	if len(l.open) >= l.maxOpen {
+		evicted = l.toClose(c.since)
+		delete(l.open, evicted)
 	}
 	l.open[c] = struct{}{}
-	return victim
+	return evicted
 }
 
-// victim returns the connection to close at now. The caller holds mu, and one is
-// open.
-func (l *limited) victim(now time.Time) *conn {
+// toClose returns the connection to close at now. The caller holds mu, and at least one
+// connection is open.
+func (l *limitedListener) toClose(now time.Time) *conn {
 	var idle, oldest *conn
 	for c := range l.open {
 		if oldest == nil || c.since.Before(oldest.since) {
 			oldest = c
 		}
-		if !c.busy && now.Sub(c.since) >= settling && (idle == nil || c.since.Before(idle.since)) {
+		if !c.busy && now.Sub(c.since) >= requestGrace && (idle == nil || c.since.Before(idle.since)) {
 			idle = c
 		}
 	}
@@ -102,8 +102,8 @@ func (l *limited) victim(now time.Time) *conn {
 	return oldest
 }
 
-// changed is the server's ConnState.
-func (l *limited) changed(of net.Conn, state http.ConnState) {
+// connState implements the server's ConnState.
+func (l *limitedListener) connState(of net.Conn, state http.ConnState) {
 	if t, ok := of.(*tls.Conn); ok {
 		of = t.NetConn()
 	}

@@ -28,30 +28,30 @@ func TestVictim(t *testing.T) {
 	ago := func(busy bool, age time.Duration) *conn { return &conn{busy: busy, since: now.Add(-age)} }
 	for _, tt := range []struct {
 		name string
-		open []*conn // the first is to go
+		open []*conn // the first must be closed
 	}{
 		{"the only one", []*conn{ago(true, 0)}},
 		{"the oldest idle one", []*conn{ago(false, 9*time.Second), ago(false, 5*time.Second), ago(false, 2*time.Second)}},
 		{"an idle one, although others are busy for longer", []*conn{ago(false, 2*time.Second), ago(true, 9*time.Second)}},
-		{"not one whose request may be on its way", []*conn{ago(true, 2*time.Second), ago(false, settling/2), ago(true, time.Second)}},
+		{"not one whose request may be on its way", []*conn{ago(true, 2*time.Second), ago(false, requestGrace/2), ago(true, time.Second)}},
 		{"the one busy longest where no client is waited for", []*conn{ago(true, 3*time.Second), ago(true, 2*time.Second)}},
-		{"the oldest new one where all are new", []*conn{ago(false, settling/2), ago(false, settling/4)}},
+		{"the oldest new one where all are new", []*conn{ago(false, requestGrace/2), ago(false, requestGrace/4)}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			l := &limited{open: map[*conn]struct{}{}}
+			l := &limitedListener{open: map[*conn]struct{}{}}
 			for _, c := range tt.open {
 				l.open[c] = struct{}{}
 			}
-			if got := l.victim(now); got != tt.open[0] {
+			if got := l.toClose(now); got != tt.open[0] {
 				t.Errorf("the one to go is busy %t since %s ago, want busy %t since %s", got.busy, now.Sub(got.since), tt.open[0].busy, now.Sub(tt.open[0].since))
 			}
 		})
 	}
 }
 
-// server answers GET with "hello" over at most most connections; GET /wait is
-// answered when release was called.
-func server(t *testing.T, most int, encrypted bool) (s *httptest.Server, l *limited, release func()) {
+// server answers GET with "hello", over at most most connections. It answers GET /wait
+// after release is called.
+func server(t *testing.T, most int, encrypted bool) (s *httptest.Server, l *limitedListener, release func()) {
 	t.Helper()
 	released := make(chan struct{})
 	release = sync.OnceFunc(func() { close(released) })
@@ -61,9 +61,9 @@ func server(t *testing.T, most int, encrypted bool) (s *httptest.Server, l *limi
 		}
 		fmt.Fprint(w, "hello")
 	}))
-	// httptest wraps the ConnState that it finds when it starts.
+	// httptest calls the ConnState that it finds when it starts.
 	s.Listener = Bound(s.Config, s.Listener, most)
-	l = s.Listener.(*limited)
+	l = s.Listener.(*limitedListener)
 	if encrypted {
 		s.StartTLS()
 	} else {
@@ -74,8 +74,8 @@ func server(t *testing.T, most int, encrypted bool) (s *httptest.Server, l *limi
 	return s, l, release
 }
 
-// count is how many connections are open, and how many of them are busy.
-func (l *limited) count() (open, busy int) {
+// count returns how many connections are open, and how many of them are busy.
+func (l *limitedListener) count() (open, busy int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for c := range l.open {
@@ -86,7 +86,7 @@ func (l *limited) count() (open, busy int) {
 	return len(l.open), busy
 }
 
-func (l *limited) eventually(t *testing.T, open, busy int) {
+func (l *limitedListener) eventually(t *testing.T, open, busy int) {
 	t.Helper()
 	for deadline := time.Now().Add(hangGuard); ; time.Sleep(time.Millisecond) {
 		o, b := l.count()
@@ -147,11 +147,11 @@ func TestTheOldestIdleConnectionGoesFirst(t *testing.T) {
 	for i := range 2 {
 		idle = append(idle, dial(t, s))
 		ask(t, idle[i])
-		l.eventually(t, 2+i, 1) // the server says that it is idle behind its answer
+		l.eventually(t, 2+i, 1) // the server calls ConnState after its answer
 	}
 	l.mu.Lock()
-	for c := range l.open { // as if all of it had happened a while ago
-		c.since = c.since.Add(-2 * settling)
+	for c := range l.open { // as if all of it had happened earlier
+		c.since = c.since.Add(-2 * requestGrace)
 	}
 	l.mu.Unlock()
 
@@ -167,8 +167,8 @@ func TestTheOldestIdleConnectionGoesFirst(t *testing.T) {
 	l.eventually(t, 2, 0)
 }
 
-// However many connections come and whatever they leave unsaid, each new request is
-// answered and no more than the bound are open.
+// Each new request is answered, and the limit is kept, for any number of connections
+// and partial requests.
 func TestAFloodKeepsNobodyOut(t *testing.T) {
 	for name, encrypted := range map[string]bool{"plain": false, "TLS": true} {
 		t.Run(name, func(t *testing.T) {
@@ -176,7 +176,7 @@ func TestAFloodKeepsNobodyOut(t *testing.T) {
 			s, l, _ := server(t, most, encrypted)
 			for i := range 10 * most {
 				c := dial(t, s)
-				if i%2 == 0 { // the others say nothing at all
+				if i%2 == 0 { // the others send nothing
 					_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost:") // it may be closed already
 				}
 			}

@@ -4,9 +4,9 @@
 
 // Package netnstest gives tests real network namespaces.
 //
-// It owns the namespaces that it makes: each has a random name, its loopback
-// device is up, and it is gone when the test ends, also a failed one. It never
-// changes the namespace that the test runs in, and nothing but tests imports it.
+// It owns the namespaces that it makes. Each has a random name, its loopback device is
+// up, and it is removed when the test ends, also if the test fails. It never changes
+// the namespace in which the test runs. Only tests import it.
 //
 //	netnstest.RequireRoot(t)
 //	pod, router := netnstest.New(t), netnstest.New(t)
@@ -31,7 +31,7 @@ import (
 	"github.com/vishvananda/netns"
 )
 
-// namespaceFolder is where iproute2 keeps its named namespaces (ip-netns(8)).
+// namespaceFolder is the folder of iproute2's named namespaces (ip-netns(8)).
 const namespaceFolder = "/run/netns"
 
 // RequireRoot skips a test that needs root, and says so. Where the environment
@@ -83,12 +83,11 @@ func testPackage() string {
 
 // NS is one network namespace.
 type NS struct {
-	// Name is what `ip netns` knows it by.
+	// Name is its name for `ip netns`.
 	Name string
 }
 
-// New makes a namespace with its loopback device up and removes it when the
-// test ends.
+// New makes a namespace with its loopback device up, and removes it when the test ends.
 func New(t testing.TB) *NS {
 	t.Helper()
 	suffix := make([]byte, 4)
@@ -102,12 +101,12 @@ func New(t testing.TB) *NS {
 	return n
 }
 
-// Path is the file that stands for the namespace, as `--netns` takes it.
+// Path returns the file of the namespace, as `--netns` takes it.
 func (n *NS) Path() string { return filepath.Join(namespaceFolder, n.Name) }
 
-// Do runs fn inside the namespace, on the calling goroutine. Sockets that fn
-// makes stay in the namespace when Do returns; goroutines that fn starts do not
-// run in it. fn may end the test.
+// Do runs fn inside the namespace, on the calling goroutine. Sockets that fn makes stay
+// in the namespace after Do returns. Goroutines that fn starts do not run in it. fn may
+// end the test.
 func (n *NS) Do(t testing.TB, fn func()) {
 	t.Helper()
 	runtime.LockOSThread()
@@ -119,8 +118,8 @@ func (n *NS) Do(t testing.TB, fn func()) {
 	defer func() {
 		defer home.Close()
 		if err := netns.Set(home); err != nil {
-			// The thread stays locked, so that it dies with its goroutine
-			// and no other test runs in a foreign namespace.
+			// The thread stays locked, so that it ends with its goroutine. Otherwise
+			// another test could run in this namespace.
 			t.Errorf("return to the test's own network namespace: %v", err)
 			return
 		}
@@ -137,14 +136,14 @@ func (n *NS) Do(t testing.TB, fn func()) {
 	fn()
 }
 
-// Command prepares a process that will run inside the namespace. Its mounts are
-// the host's, except for what /etc/netns/NAME gives (there is none).
+// Command prepares a process that will run inside the namespace. Its mounts are the
+// host's, except those in /etc/netns/NAME (there are none).
 func (n *NS) Command(name string, args ...string) *exec.Cmd {
 	return exec.Command("nsenter", append([]string{"--net=" + n.Path(), "--", name}, args...)...)
 }
 
-// Run runs a command inside the namespace, fails the test where it fails, and
-// returns what it wrote to both outputs.
+// Run runs a command inside the namespace, and returns what it wrote to both outputs.
+// It fails the test if the command fails.
 func (n *NS) Run(t testing.TB, name string, args ...string) string {
 	t.Helper()
 	out, err := n.Command(name, args...).CombinedOutput()
@@ -154,7 +153,7 @@ func (n *NS) Run(t testing.TB, name string, args ...string) string {
 	return string(out)
 }
 
-// Family is one side of a dual stack.
+// Family is an IP family.
 type Family int
 
 // The two families.
@@ -163,7 +162,7 @@ const (
 	IPv6 Family = 6
 )
 
-// PodAddress and RouterAddress are what Connect gives to the two ends.
+// PodAddress returns the address that Connect gives to the pod.
 func PodAddress(f Family) netip.Addr {
 	if f == IPv6 {
 		return netip.MustParseAddr("fdcc:99::2")
@@ -171,7 +170,8 @@ func PodAddress(f Family) netip.Addr {
 	return netip.MustParseAddr("10.99.0.2")
 }
 
-// RouterAddress is the other end's address, and the pod's default gateway.
+// RouterAddress returns the address that Connect gives to the router. It is the pod's
+// default gateway.
 func RouterAddress(f Family) netip.Addr {
 	if f == IPv6 {
 		return netip.MustParseAddr("fdcc:99::1")
@@ -179,9 +179,9 @@ func RouterAddress(f Family) netip.Addr {
 	return netip.MustParseAddr("10.99.0.1")
 }
 
-// Connect joins pod and router by a veth pair, eth0 in the pod and pod0 in the
-// router, and gives the pod a default route in each of families. A family that
-// is not named keeps the kernel's link-local address (IPv6) or none (IPv4).
+// Connect connects pod and router by a veth pair: eth0 in the pod and pod0 in the
+// router. It gives the pod a default route in each of families. In other families the
+// pod keeps the kernel's link-local address (IPv6) or none (IPv4).
 func Connect(t testing.TB, pod, router *NS, families ...Family) {
 	t.Helper()
 	host(t, "ip", "link", "add", "eth0", "netns", pod.Name, "type", "veth", "peer", "name", "pod0", "netns", router.Name)
@@ -200,7 +200,7 @@ func Connect(t testing.TB, pod, router *NS, families ...Family) {
 	}
 }
 
-// host runs a command outside of any namespace of the test.
+// host runs a command outside the test's namespaces.
 func host(t testing.TB, name string, args ...string) {
 	t.Helper()
 	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {

@@ -13,39 +13,38 @@ import (
 	"time"
 )
 
-// checkTimeout bounds a Check whose context has no deadline. Everything that a
-// working probe does stays on loopback and takes less than a millisecond.
+// checkTimeout is the timeout of a Check whose context has no deadline. A working probe
+// stays on loopback and takes less than a millisecond.
 const checkTimeout = 3 * time.Second
 
-// Error is a probe that failed.
+// Error is the error of a failed probe.
 type Error struct {
-	// Target is where the probe was sent.
+	// Target is the address that was probed.
 	Target netip.AddrPort
-	// Cause is what most likely is wrong and what to do about it.
+	// Cause is the most likely cause, and what to do about it.
 	Cause string
 	// Err is what happened.
 	Err error
 }
 
-// Error says where the probe went, what happened, and the likely cause.
+// Error returns the target, what happened, and the likely cause.
 func (e *Error) Error() string {
 	return fmt.Sprintf("probe %s: %v: %s", e.Target, e.Err, e.Cause)
 }
 
-// Unwrap returns what happened.
+// Unwrap returns Err.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Check connects to target and reads the answer. It returns nil where the
-// redirect works, an [*Error] with the likely cause where it does not, and the
-// context's own error where ctx was cancelled. A context without a deadline is
-// given one of three seconds.
+// Check connects to target and reads the answer. It returns nil if the redirect works.
+// If not, it returns an [*Error] with the likely cause. If ctx was cancelled, it
+// returns the context's error. If ctx has no deadline, the timeout is three seconds.
 func Check(ctx context.Context, target netip.AddrPort) error {
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, checkTimeout)
 		defer cancel()
 	}
-	answer, err := ask(ctx, target)
+	answer, err := readAnswer(ctx, target)
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return fmt.Errorf("probe %s: %w", target, ctx.Err())
 	}
@@ -72,19 +71,19 @@ func Check(ctx context.Context, target netip.AddrPort) error {
 	return nil
 }
 
-// Unexplained is the Cause of a failure for which there is no likely one.
+// Unexplained is the Cause of a failure without a likely cause.
 const Unexplained = "run `init-redirect dump` in this pod to see the rules and their counters"
 
 // ErrSilent is the Err of an [Error] if the listener closed the connection without an
 // answer.
 var ErrSilent = errors.New("the connection was closed without an answer")
 
-// errMute is a connection that was accepted and brought nothing.
-var errMute = errors.New("the connection was accepted, but no answer came in time")
+// errNoAnswer is the error of a connection that was accepted and brought no answer.
+var errNoAnswer = errors.New("the connection was accepted, but no answer came in time")
 
-// ask returns what the listener behind target says, at most one byte more than
-// an answer may have. Every wait in it ends with ctx.
-func ask(ctx context.Context, target netip.AddrPort) ([]byte, error) {
+// readAnswer returns what the listener behind target sends, at most one byte more than
+// the longest answer. Every wait in it ends with ctx.
+func readAnswer(ctx context.Context, target netip.AddrPort) ([]byte, error) {
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", target.String())
 	if err != nil {
 		return nil, err
@@ -96,7 +95,7 @@ func ask(ctx context.Context, target netip.AddrPort) ([]byte, error) {
 	answer, err := io.ReadAll(io.LimitReader(conn, int64(maxLine)+1))
 	if err != nil && len(answer) == 0 {
 		if isTimeout(err) {
-			return nil, errMute
+			return nil, errNoAnswer
 		}
 		return nil, err
 	}
@@ -106,8 +105,8 @@ func ask(ctx context.Context, target netip.AddrPort) ([]byte, error) {
 	return answer, nil
 }
 
-// cause says what a failure to connect or to read most likely means. Between
-// the probe and its answer there are only our rules and our listener.
+// cause returns the most likely cause of a failure to connect or to read. Between the
+// probe and its answer there are only our rules and our listener.
 func cause(err error) string {
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
@@ -117,7 +116,7 @@ func cause(err error) string {
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, ErrSilent):
 		return "the sidecar accepted the connection but does not take it for the probe: " +
 			"its --shoot-*-cidr and --exclude-cidr most likely differ from those of init-redirect; give both the same"
-	case errors.Is(err, errMute):
+	case errors.Is(err, errNoAnswer):
 		return "another program listens on the proxy port, or the connection was taken by another mesh or left the pod for somewhere that accepts everything: " +
 			"look at the first rules of `iptables -t nat -S OUTPUT` and at who listens on the proxy port"
 	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EADDRNOTAVAIL), errors.Is(err, syscall.EAFNOSUPPORT):

@@ -1,22 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package probe asks whether the redirect works, by using it.
+// Package probe checks that the redirect works, by using it.
 //
-// It owns the question and the answer that init-redirect and proxy-client
-// share. The first rule of the nat table redirects a connection to the probe
-// target: an address that nobody owns (192.0.2.1 of RFC 5737, 2001:db8::1 of
-// RFC 3849) and a port that both programs derive from the same flags. Whoever
-// listens where the redirect leads answers with one line that repeats the
-// original destination as it saw it. So one connection shows that the rule is
-// there, that it leads to us and not to somebody else's proxy, that
-// SO_ORIGINAL_DST tells the truth, and that both programs were given the same
-// CIDRs. It needs no capability.
+// It owns the question and the answer that init-redirect and proxy-client share. The
+// first rule of the nat table redirects connections to the probe target. Its address
+// belongs to no host: 192.0.2.1 of RFC 5737, or 2001:db8::1 of RFC 3849. Both programs
+// derive its port from the same flags. The program that listens at the redirect's end
+// answers with one line. The line repeats the original destination that the program
+// read.
 //
-// A second kind of target lies inside of each shoot CIDR, see [Inside]: what
-// another program does with the shoot's own traffic, it does with that probe.
+// So one connection shows four things: the rule exists; it leads to us and not to
+// another proxy; SO_ORIGINAL_DST returns the right address; both programs have the same
+// CIDRs. The probe needs no capability.
 //
-// It never reads rules, never opens a listener and never retries: pkg/redirect
-// and internal/proxy decide when to ask and what follows.
+// A second kind of target is an address inside each shoot CIDR, see [Inside]. If
+// another program takes the shoot's own traffic, it takes that probe too.
+//
+// The package never reads rules, never opens a listener and never retries. pkg/redirect
+// and internal/proxy decide when to probe and what follows.
 //
 //	for _, target := range probe.Targets(set) {
 //		if err := probe.Check(ctx, target); err != nil {
@@ -24,7 +25,7 @@
 //		}
 //	}
 //
-// and in the accept loop, before any other guard:
+// and in the accept loop, before any other check:
 //
 //	if probe.IsTarget(set, dst) {
 //		return probe.Answer(conn, dst)
@@ -32,14 +33,16 @@
 //
 // # The port
 //
-// The port is 20000 + h mod 10000, where h is the 64-bit FNV-1a hash of the
-// set's canonical text: "shoot 100.64.0.0/12\n" for each aggregated shoot CIDR
-// in order, then "exclude 100.64.0.53/32\n" for each aggregated exclusion that
-// overlaps them. It stays clear of the ephemeral ports (32768 to 60999), node
-// ports (30000 to 32767) and the ports of Istio, Linkerd and this project.
-// Equal sets, however they were written, have equal ports. Different sets
-// nearly always have different ones, so a sidecar that was given other CIDRs
-// than the init container does not recognise the probe, and Check says so.
+// The port is 20000 + h mod 10000. h is the 64-bit FNV-1a hash of the set's canonical
+// text: "shoot 100.64.0.0/12\n" for each aggregated shoot CIDR in order, then "exclude
+// 100.64.0.53/32\n" for each aggregated exclusion that overlaps them.
+//
+// The range avoids the ephemeral ports (32768 to 60999), node ports (30000 to 32767)
+// and the ports of Istio, Linkerd and this project.
+//
+// Equal sets have equal ports, in whatever form they were written. Different sets
+// nearly always have different ports. So a sidecar with other CIDRs than the init
+// container does not recognise the probe, and Check reports this.
 //
 // # The line
 //

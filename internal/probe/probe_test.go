@@ -39,7 +39,7 @@ func newSet(t testing.TB, shoot, exclude string) *cidr.Set {
 	return set
 }
 
-// The ports are written down: a release that derives another one would not
+// The expected ports are literal numbers: a release that derives other ports would not
 // recognise the probe of the release before it.
 func TestPortIsTheSameInEveryReleaseAndForEveryWayToWriteASet(t *testing.T) {
 	for _, tt := range []struct {
@@ -144,7 +144,7 @@ func TestIsTarget(t *testing.T) {
 	}
 }
 
-// listen accepts one connection and serves it; the test waits for the end.
+// listen accepts one connection and serves it. The test waits for the end.
 func listen(t *testing.T, serve func(*net.TCPConn)) netip.AddrPort {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -213,7 +213,7 @@ func checkFailure(t *testing.T, err error, target netip.AddrPort, want []string)
 	}
 }
 
-// Between a lost packet and a listener that says nothing lies another cure.
+// A lost packet and a listener without an answer have different cures.
 func TestCheckEndsWithItsContext(t *testing.T) {
 	release := make(chan struct{})
 	mute := listen(t, func(*net.TCPConn) { <-release })
@@ -253,7 +253,7 @@ func TestCause(t *testing.T) {
 		{&net.OpError{Op: "dial", Net: "tcp", Err: os.ErrDeadlineExceeded}, "was not redirected"},
 		{dial(syscall.EPERM), "forbids"},
 		{dial(syscall.EACCES), "forbids"},
-		{errMute, "another program listens"},
+		{errNoAnswer, "another program listens"},
 		{ErrSilent, "differ"},
 		{dial(syscall.EMFILE), "init-redirect dump"},
 	} {
@@ -284,7 +284,7 @@ func TestAnswerPassesTheCheck(t *testing.T) {
 	}
 }
 
-// A dead peer must not hold up the accept loop's goroutine, nor leak a socket.
+// A dead peer must neither block the accept loop's goroutine nor leak a socket.
 func TestAnswerClosesTheConnectionWhateverHappens(t *testing.T) {
 	here, there := net.Pipe()
 	there.Close()
@@ -308,8 +308,8 @@ func FuzzParseLine(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if !dst.IsValid() || string(line(dst)) != string(answer) {
-			t.Fatalf("%q was taken for an answer about %s, which is written %q", answer, dst, line(dst))
+		if !dst.IsValid() || string(answerLine(dst)) != string(answer) {
+			t.Fatalf("%q was taken for an answer about %s, which is written %q", answer, dst, answerLine(dst))
 		}
 	})
 }
@@ -323,9 +323,9 @@ func FuzzLine(f *testing.F) {
 			t.Skip()
 		}
 		dst := netip.AddrPortFrom(a, port)
-		got, err := parseLine(line(dst))
+		got, err := parseLine(answerLine(dst))
 		if err != nil || got != unmap(dst) {
-			t.Fatalf("the answer %q about %s is read as %s, %v", line(dst), dst, got, err)
+			t.Fatalf("the answer %q about %s is read as %s, %v", answerLine(dst), dst, got, err)
 		}
 	})
 }

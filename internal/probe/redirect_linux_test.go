@@ -16,19 +16,19 @@ import (
 	"github.com/shoot-proxy/proxy-client/pkg/origdst"
 )
 
-// check asks from inside of pod.
-func check(t *testing.T, pod *netnstest.NS, target netip.AddrPort, timeout time.Duration) (err error) {
+// checkIn calls Check inside of pod.
+func checkIn(t *testing.T, pod *netnstest.NS, target netip.AddrPort, timeout time.Duration) (err error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
-	// For a literal address net.Dialer makes its socket on the calling thread,
-	// which is the one that Do has moved.
+	// For a literal address net.Dialer makes its socket on the calling thread, which Do
+	// has moved to the namespace.
 	pod.Do(t, func() { err = Check(ctx, target) })
 	return err
 }
 
-// A probe in a real pod: without route, without redirect, with a redirect to
-// nobody, and with one to a listener that asks the kernel where it was going.
+// A probe in a real pod: without a route, without a redirect, with a redirect to a
+// closed port, and with a redirect to a listener that reads SO_ORIGINAL_DST.
 func TestCheckInARealNamespace(t *testing.T) {
 	netnstest.RequireRoot(t)
 	for _, tt := range []struct {
@@ -41,13 +41,13 @@ func TestCheckInARealNamespace(t *testing.T) {
 	} {
 		t.Run(tt.iptables, func(t *testing.T) {
 			pod, router := netnstest.New(t), netnstest.New(t)
-			err := check(t, pod, tt.target, time.Minute)
+			err := checkIn(t, pod, tt.target, time.Minute)
 			checkFailure(t, err, tt.target, []string{"network is unreachable", "no route or address of this family"})
 
 			netnstest.Connect(t, pod, router, tt.family)
-			router.Run(t, tt.iptables, "-A", "INPUT", "-j", "DROP") // nobody answers
+			router.Run(t, tt.iptables, "-A", "INPUT", "-j", "DROP") // no answer comes
 			router.Run(t, tt.iptables, "-A", "FORWARD", "-j", "DROP")
-			err = check(t, pod, tt.target, 200*time.Millisecond)
+			err = checkIn(t, pod, tt.target, 200*time.Millisecond)
 			checkFailure(t, err, tt.target, []string{"was not redirected", "init-redirect apply"})
 
 			listener := listenIn(t, pod, tt.family)
@@ -56,7 +56,7 @@ func TestCheckInARealNamespace(t *testing.T) {
 				"--dport", fmt.Sprint(tt.target.Port()), "-j", "REDIRECT", "--to-ports", fmt.Sprint(port))
 			answered := make(chan error, 1)
 			go func() { answered <- answerOne(listener) }()
-			if err := check(t, pod, tt.target, time.Minute); err != nil {
+			if err := checkIn(t, pod, tt.target, time.Minute); err != nil {
 				t.Errorf("a redirect that works is reported as broken: %v", err)
 			}
 			if err := <-answered; err != nil {
@@ -64,7 +64,7 @@ func TestCheckInARealNamespace(t *testing.T) {
 			}
 
 			listener.Close()
-			err = check(t, pod, tt.target, time.Minute)
+			err = checkIn(t, pod, tt.target, time.Minute)
 			checkFailure(t, err, tt.target, []string{"connection refused", "nothing listens where the connection was led"})
 			if !errors.Is(err, syscall.ECONNREFUSED) {
 				t.Errorf("the error hides what happened: %v", err)
@@ -84,7 +84,7 @@ func listenIn(t *testing.T, pod *netnstest.NS, family netnstest.Family) (l net.L
 		if l, err = net.Listen("tcp", host); err != nil {
 			t.Fatal(err)
 		}
-		// A probe that never arrives must not hang the test.
+		// A probe that never arrives must not block the test.
 		if err = l.(*net.TCPListener).SetDeadline(time.Now().Add(time.Minute)); err != nil {
 			t.Fatal(err)
 		}

@@ -1,25 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package quota bounds the memory that peers can make connections hold.
+// Package quota limits the memory that peers can make connections hold.
 //
-// Whatever holds bytes for a peer has an Account and says how many: bytes that an app
-// has not taken, bytes that were received and not passed on, a message of which not
-// all has arrived, an upload for which the server has no room.
+// Each holder of bytes for a peer has an Account, and counts its bytes there. Examples:
 //
-//	q := quota.New(256 << 20)
-//	account := q.Open(func() { evictions.Go(connection.reset) })
-//	defer account.Close()
-//	account.Take(len(segment))
-//	…
-//	account.Give(len(segment))
+//   - bytes that an app has not taken
 //
-// Where all accounts together hold more than the quota, the one that holds the most
-// has to go: it is told so, and what it holds does not count any more. So the
-// accounts hold no more than the quota, and what those that were told still have to
-// free.
+//   - received bytes that were not passed on
 //
-// It never waits, refuses or frees anything. What is held by whom, and what it means
-// to go, is for the holders to know.
+//   - a message of which not all has arrived
+//
+//   - an upload that the server does not accept yet
+//
+//     q := quota.New(256 << 20)
+//     account := q.Open(func() { evictions.Go(connection.reset) })
+//     defer account.Close()
+//     account.Take(len(segment))
+//     …
+//     account.Give(len(segment))
+//
+// If all accounts together hold more than the quota, the account that holds the most is
+// evicted: its evict function is called, and its bytes do not count any more. So the
+// accounts hold at most the quota, plus what evicted holders have not freed yet.
+//
+// It never waits, refuses or frees anything. It does not know what is held, or what a
+// holder does when it is evicted.
 package quota
 
 import (
@@ -27,14 +32,14 @@ import (
 	"sync/atomic"
 )
 
-// Quota is what all accounts may hold together. It is safe for concurrent use.
+// Quota limits what all accounts hold together. It is safe for concurrent use.
 type Quota struct {
 	limit    int64        // bytes
-	held     atomic.Int64 // bytes; changes with an account's, under its mu
+	held     atomic.Int64 // bytes; changes together with an account's, under the account's mu
 	reserved atomic.Int64 // bytes
 
 	mu       sync.Mutex
-	accounts map[*Account]struct{} // that are open
+	accounts map[*Account]struct{} // open accounts
 }
 
 // New returns a quota of limit bytes.
@@ -42,32 +47,32 @@ func New(limit int) *Quota {
 	return &Quota{limit: int64(limit), accounts: map[*Account]struct{}{}}
 }
 
-// Held returns how many bytes are held now, what is reserved not included.
+// Held returns how many bytes are held now, without reserved bytes.
 func (q *Quota) Held() int { return int(q.held.Load()) }
 
-// Reserve takes n bytes of the quota for something that many connections need, and no
-// single one of them can be made to go for. The returned function gives them back.
+// Reserve takes n bytes of the quota for something that many connections need, so that
+// no single one can be evicted for it. free returns the bytes.
 func (q *Quota) Reserve(n int) (free func()) {
 	q.reserved.Add(int64(n))
-	if q.left() < 0 {
-		q.shrink()
+	if q.available() < 0 {
+		q.evictLargest()
 	}
 	return func() { q.reserved.Add(-int64(n)) }
 }
 
-// left returns how many bytes more may be held.
-func (q *Quota) left() int64 { return q.limit - q.reserved.Load() - q.held.Load() }
+// available returns how many more bytes may be held.
+func (q *Quota) available() int64 { return q.limit - q.reserved.Load() - q.held.Load() }
 
-// Scarce reports whether more than half of the quota is used. Whoever can do with
-// less memory should.
-func (q *Quota) Scarce() bool { return q.left() < q.limit/2 }
+// Scarce reports whether more than half of the quota is used. A caller that can use
+// less memory then should.
+func (q *Quota) Scarce() bool { return q.available() < q.limit/2 }
 
-// Room reports whether n bytes more would keep the quota.
-func (q *Quota) Room(n int) bool { return q.left() >= int64(n) }
+// Room reports whether n more bytes are within the quota.
+func (q *Quota) Room(n int) bool { return q.available() >= int64(n) }
 
-// Open returns an account that holds nothing. evict is called at most once, where the
-// account has to go, from a caller of any account's Take. It must return at once and
-// take no lock: what it has to do belongs into a goroutine.
+// Open returns an account that holds nothing. evict is called at most once, if the
+// account is evicted. The goroutine that calls it is in any account's Take. So evict
+// must return at once and take no lock; its work belongs in another goroutine.
 func (q *Quota) Open(evict func()) *Account {
 	a := &Account{quota: q, evict: evict}
 	q.mu.Lock()
@@ -76,12 +81,12 @@ func (q *Quota) Open(evict func()) *Account {
 	return a
 }
 
-// shrink evicts accounts until the quota is kept, or none is left that holds
-// anything.
-func (q *Quota) shrink() {
+// evictLargest evicts accounts, the largest first, until the quota is kept or no
+// account holds anything.
+func (q *Quota) evictLargest() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for q.left() < 0 {
+	for q.available() < 0 {
 		var largest *Account
 		most := 0
 		for a := range q.accounts {
@@ -93,20 +98,20 @@ func (q *Quota) shrink() {
 			return
 		}
 		delete(q.accounts, largest)
-		largest.end()
+		largest.clear()
 		largest.evict()
 	}
 }
 
-// Account is what one holder holds. It is safe for concurrent use. A nil Account counts
-// nothing.
+// Account counts the bytes of one holder. It is safe for concurrent use. A nil Account
+// counts nothing.
 type Account struct {
 	quota *Quota
 	evict func()
 
 	mu    sync.Mutex
-	held  int  // bytes; below zero where they were given back before they were taken
-	ended bool // evicted or closed: nothing counts any more
+	held  int  // bytes; negative if bytes were given back before they were taken
+	ended bool // evicted or closed: nothing is counted any more
 }
 
 // Held returns how many bytes the account holds.
@@ -116,15 +121,15 @@ func (a *Account) Held() int {
 	return a.held
 }
 
-// Take counts n more bytes. It never fails: where that is too much for all, the
-// account that holds the most is told to go, which may be this one.
+// Take counts n more bytes. It never fails. If all accounts then hold too much, the one
+// that holds the most is evicted, which may be this one.
 func (a *Account) Take(n int) {
 	if a == nil {
 		return
 	}
 	a.add(n)
-	if a.quota.left() < 0 {
-		a.quota.shrink()
+	if a.quota.available() < 0 {
+		a.quota.evictLargest()
 	}
 }
 
@@ -145,19 +150,19 @@ func (a *Account) add(n int) {
 	a.quota.held.Add(int64(n))
 }
 
-// end gives back what is held, for good.
-func (a *Account) end() {
+// clear returns all bytes of the account to the quota, and ends the counting.
+func (a *Account) clear() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.quota.held.Add(-int64(a.held))
 	a.held, a.ended = 0, true
 }
 
-// Close gives back what is held, for good. When Close has returned, evict is neither
-// running nor called any more.
+// Close returns all bytes to the quota, and ends the counting. After Close returns,
+// evict is neither running nor called any more.
 func (a *Account) Close() {
 	a.quota.mu.Lock()
 	defer a.quota.mu.Unlock()
 	delete(a.quota.accounts, a)
-	a.end()
+	a.clear()
 }

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestTheLargestGoes: who holds the most goes, alone, and what it held does not count
-// any more.
+// TestTheLargestGoes: the account that holds the most is evicted, and no other. Its
+// bytes do not count any more.
 func TestTheLargestGoes(t *testing.T) {
 	q := New(100)
 	var gone []string
@@ -48,7 +48,7 @@ func TestTheLargestGoes(t *testing.T) {
 	}
 }
 
-// TestGivenBeforeTaken: bytes can be freed before they are accounted for.
+// TestGivenBeforeTaken: bytes may be given back before they are taken.
 func TestGivenBeforeTaken(t *testing.T) {
 	q := New(100)
 	a := q.Open(func() { t.Error("evicted") })
@@ -61,8 +61,8 @@ func TestGivenBeforeTaken(t *testing.T) {
 	a.Close()
 }
 
-// TestQuotaHolds: whatever many accounts do at once, the quota is kept and the sums
-// are right.
+// TestQuotaHolds: whatever many accounts do concurrently, the quota is kept and the
+// sums are right.
 func TestQuotaHolds(t *testing.T) {
 	const limit, accounts = 2000, 8
 	q := New(limit)

@@ -11,7 +11,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/sockdiag"
 )
 
-// BenchmarkLookup is what each connection costs whose app closes it.
+// BenchmarkLookup measures the cost per connection that its app closes.
 func BenchmarkLookup(b *testing.B) {
 	b.ReportAllocs()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -43,8 +43,8 @@ func BenchmarkLookup(b *testing.B) {
 	}
 }
 
-// BenchmarkSearch is what a connection costs whose app closes it and whose port
-// conntrack had remapped, in a pod with thousands of other connections.
+// BenchmarkSearch measures the cost of a connection that its app closes and whose port
+// conntrack has changed, in a pod with thousands of other connections.
 func BenchmarkSearch(b *testing.B) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

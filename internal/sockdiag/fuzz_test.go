@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// answerAbout is a struct inet_diag_msg about a socket.
+// answerAbout returns a struct inet_diag_msg about a socket.
 func answerAbout(local, remote netip.AddrPort, tcpState, inode byte) []byte {
 	family := byte(unix.AF_INET)
 	if local.Addr().Is6() {
@@ -26,8 +26,8 @@ func answerAbout(local, remote netip.AddrPort, tcpState, inode byte) []byte {
 	return msg
 }
 
-// FuzzAnswers: whatever the kernel answers, and however it is cut, is read
-// without a panic; and nobody's socket is taken for ours that is not.
+// FuzzAnswers: all answers of the kernel, also cut ones, are parsed without a panic. No
+// other socket is taken for ours.
 func FuzzAnswers(f *testing.F) {
 	local, remote := netip.MustParseAddrPort("10.0.0.7:41000"), netip.MustParseAddrPort("100.64.3.7:9100")
 	local6, remote6 := netip.MustParseAddrPort("[fd00::7]:41000"), netip.MustParseAddrPort("[fd00:10::7]:9100")
@@ -49,17 +49,17 @@ func FuzzAnswers(f *testing.F) {
 		for _, known := range []bool{false, true} {
 			checkAmong(t, msgs, from, to, known)
 		}
-		state, err := one(msgs)
+		state, err := parseOne(msgs)
 		if (err != nil) != (len(msgs) != 1 || len(msgs[0]) < answerLen) || (err != nil && state != Unknown) {
 			t.Fatalf("%d answers give %d, %v", len(msgs), state, err)
 		}
 	})
 }
 
-// checkAmong compares among with what its answers say, counted one by one.
+// checkAmong compares the result of classify with its answers, counted one by one.
 func checkAmong(t *testing.T, msgs [][]byte, local, remote netip.AddrPort, known bool) {
 	t.Helper()
-	got, err := among(msgs, local, remote, func(uint16) bool { return known })
+	got, err := classify(msgs, local, remote, func(uint16) bool { return known })
 	if err != nil {
 		if got != Unknown || !slices.ContainsFunc(msgs, func(m []byte) bool { return len(m) < answerLen }) {
 			t.Fatalf("answers long enough give %d, %v", got, err)
@@ -90,8 +90,8 @@ func addressAt(msg []byte, at int) netip.Addr {
 	return netip.AddrFrom4([4]byte(msg[at:]))
 }
 
-// FuzzMessages: whatever the kernel sends, and however it is cut, is read without
-// a panic, and no payload is larger than what was sent.
+// FuzzMessages: all bytes from the kernel are parsed without a panic. No payload is
+// larger than the input.
 func FuzzMessages(f *testing.F) {
 	header := func(length uint32, kind, flags uint16) []byte {
 		b := binary.NativeEndian.AppendUint32(nil, length)
@@ -106,7 +106,7 @@ func FuzzMessages(f *testing.F) {
 	f.Add(header(17, sockDiagByFamily, unix.NLM_F_DUMP_INTR))
 	f.Add(header(4, sockDiagByFamily, 0))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		payloads, done, err := parse(b)
+		payloads, done, err := parseMessages(b)
 		if err != nil && (payloads != nil || done) {
 			t.Fatalf("%d payloads and %t, though the error is %v", len(payloads), done, err)
 		}

@@ -12,49 +12,48 @@ import (
 )
 
 const (
-	// sockDiagByFamily is SOCK_DIAG_BY_FAMILY (linux/sock_diag.h), the type of
-	// requests and answers.
+	// sockDiagByFamily is SOCK_DIAG_BY_FAMILY (linux/sock_diag.h), the type of requests
+	// and answers.
 	sockDiagByFamily = 20
-	// exactBuffer holds the answer to a request for one socket: a struct
-	// inet_diag_msg and a handful of attributes, or an error that repeats the
-	// request.
-	exactBuffer = 512
-	// dumpBuffer is the most that the kernel puts into one piece of a dump
+	// exactBufferBytes is enough for the answer to a request for one socket. This is a
+	// struct inet_diag_msg with a few attributes, or an error that repeats the request.
+	exactBufferBytes = 512
+	// dumpBufferBytes is the most that the kernel puts into one part of a dump
 	// (netlink_dump in net/netlink/af_netlink.c).
-	dumpBuffer = 32 << 10
+	dumpBufferBytes = 32 << 10
 )
 
-// ask sends a request to the kernel, with flags beside NLM_F_REQUEST, and returns
-// the payloads of its answers. An error that the kernel answers is a wrapped
-// unix.Errno.
+// query sends a request to the kernel, with flags in addition to NLM_F_REQUEST. It
+// returns the payloads of the answers. If the kernel answers with an error, query
+// returns it as a wrapped unix.Errno.
 //
-// The socket lives as long as the question. A general netlink library opens it
-// through the runtime's poller and reads into 64 KiB of stack, for which the
-// goroutine's has to grow, and takes twice as long.
-func ask(r request, flags uint16) ([][]byte, error) {
+// Each query opens and closes its socket. A general netlink library takes twice as
+// long: it opens the socket through the runtime's poller, and reads into 64 KiB on the
+// stack, so that the goroutine's stack must grow.
+func query(r request, flags uint16) ([][]byte, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
 	if err != nil {
 		return nil, os.NewSyscallError("socket", err)
 	}
-	defer unix.Close(fd) //nolint:errcheck // nothing was left to say
+	defer unix.Close(fd) // nothing can be lost
 	message := make([]byte, 0, unix.NLMSG_HDRLEN+requestLen)
 	message = binary.NativeEndian.AppendUint32(message, uint32(cap(message)))
 	message = binary.NativeEndian.AppendUint16(message, sockDiagByFamily)
 	message = binary.NativeEndian.AppendUint16(message, unix.NLM_F_REQUEST|flags)
-	message = append(message, make([]byte, 8)...) // the only request of its socket, whatever that is called
+	message = append(message, make([]byte, 8)...) // sequence number and port ID are 0: the socket has only this request
 	if err := unix.Sendto(fd, r.appendTo(message), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return nil, os.NewSyscallError("sendto", err)
 	}
-	size := exactBuffer
+	size := exactBufferBytes
 	if flags&unix.NLM_F_DUMP != 0 {
-		size = dumpBuffer
+		size = dumpBufferBytes
 	}
 	return receive(fd, size, flags&unix.NLM_F_DUMP != 0)
 }
 
-// receive reads the answers to the one request that was sent on fd. The kernel
-// makes them while it takes the request, or for the further pieces of a dump while
-// they are read, so there is nothing to wait for.
+// receive reads the answers to the one request that was sent on fd. The kernel writes
+// an answer while it processes the request, and each further part of a dump while the
+// part before is read. So receive never waits.
 func receive(fd, size int, dump bool) (msgs [][]byte, err error) {
 	buf := make([]byte, size)
 	for {
@@ -69,7 +68,7 @@ func receive(fd, size int, dump bool) (msgs [][]byte, err error) {
 		case flags&unix.MSG_TRUNC != 0:
 			return nil, fmt.Errorf("an answer of more than %d bytes", size)
 		}
-		payloads, done, err := parse(buf[:n])
+		payloads, done, err := parseMessages(buf[:n])
 		if err != nil {
 			return nil, err
 		}
@@ -83,9 +82,9 @@ func receive(fd, size int, dump bool) (msgs [][]byte, err error) {
 
 var errInterrupted = errors.New("the sockets changed while they were listed")
 
-// parse splits a piece of the kernel's answer into the payloads of its messages
-// (netlink(7)). done says that a dump ends with it.
-func parse(b []byte) (payloads [][]byte, done bool, err error) {
+// parseMessages splits one part of the kernel's answer into the payloads of its
+// messages (netlink(7)). done reports that this part ends the dump.
+func parseMessages(b []byte) (payloads [][]byte, done bool, err error) {
 	for len(b) >= unix.NLMSG_HDRLEN {
 		length := int(binary.NativeEndian.Uint32(b))
 		kind, flags := binary.NativeEndian.Uint16(b[4:]), binary.NativeEndian.Uint16(b[6:])

@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package sockdiag asks the kernel what has become of another process's TCP
-// socket in the same network namespace, once its FIN has arrived.
+// Package sockdiag asks the kernel for the state of another process's TCP socket in the
+// same network namespace, after its FIN has arrived.
 //
-// A FIN says that its sender will send no more. Whether it still reads, TCP
-// does not tell; the kernel that holds the sender's socket does. After
-// shutdown(SHUT_WR) the socket still belongs to an open file and has that
-// file's inode; after close it is an orphan, without one (sock_diag(7)):
+// FIN says that the sender sends no more. TCP does not say whether it still reads, but
+// the kernel that holds its socket knows. After shutdown(SHUT_WR) the socket still
+// belongs to an open file and has that file's inode. After close it is an orphan and
+// has no inode (sock_diag(7)):
 //
 //	state, err := sockdiag.Lookup(app.RemoteAddr, originalDestination)
 //	if state == sockdiag.Unknown {
 //		state, err = sockdiag.Search(app.RemoteAddr, originalDestination, isAnother)
 //	}
-//	if state == sockdiag.Orphan { … nobody will read an answer … }
+//	if state == sockdiag.Orphan { … the app reads no answer … }
 //
-// No capability is needed. The package never changes a socket.
+// The package needs no capability. It never changes a socket.
 package sockdiag
 
 import (
@@ -26,43 +26,42 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// State is what the kernel knows of a socket.
+// State is what the kernel knows about a socket.
 type State int
 
 // The states.
 const (
-	// Unknown is a socket that was not found, or not for certain.
+	// Unknown means that the socket was not found, or not for certain.
 	Unknown State = iota
-	// Owned is a socket that a process holds open.
+	// Owned means that a process holds the socket open.
 	Owned
-	// Orphan is a socket that every process has closed.
+	// Orphan means that all processes have closed the socket.
 	Orphan
 )
 
-// Lookup returns the state of the TCP socket that connected from local to remote
-// and has sent FIN. It is Unknown where there is none: it may be gone, or
-// conntrack may have given its connection another source port, and local is by
-// chance the address of a socket that is open. The error is only of the kernel's
-// interface.
+// Lookup returns the state of the TCP socket that connected from local to remote and
+// has sent FIN. It returns Unknown if there is no such socket. Then it may be gone. Or
+// conntrack has given its connection another source port, and local is by chance the
+// address of an open socket. The error is only about the kernel's interface.
 //
-// It looks up exactly one socket, in four system calls and some microseconds.
-// (netlink.SocketGet dumps all of them and compares the ports alone.)
+// Lookup asks for exactly one socket, in four system calls and some microseconds.
+// (netlink.SocketGet lists all sockets and compares only the ports.)
 func Lookup(local, remote netip.AddrPort) (State, error) {
-	msgs, err := ask(request{local, remote, anyState}, 0)
+	msgs, err := query(request{local, remote, anyState}, 0)
 	switch {
 	case errors.Is(err, unix.ENOENT):
 		return Unknown, nil
 	case err == nil:
 		var state State
-		if state, err = one(msgs); err == nil {
+		if state, err = parseOne(msgs); err == nil {
 			return state, nil
 		}
 	}
 	return Unknown, fmt.Errorf("asking sock_diag for the socket from %s to %s: %w", local, remote, err)
 }
 
-// one reads the answer to a request for one socket.
-func one(msgs [][]byte) (State, error) {
+// parseOne parses the answer to a request for one socket.
+func parseOne(msgs [][]byte) (State, error) {
 	if len(msgs) != 1 || len(msgs[0]) < answerLen {
 		return Unknown, fmt.Errorf("%d answers, want one of at least %d bytes", len(msgs), answerLen)
 	}
@@ -72,34 +71,36 @@ func one(msgs [][]byte) (State, error) {
 	return stateOf(msgs[0]), nil
 }
 
-// Search is for a socket whose FIN has arrived and which Lookup does not know,
-// since conntrack gave its connection another source port. It goes by what is
-// left: the sockets from local's address to remote that have sent FIN, without
-// those on ports that are known to be others'. Where all of them are orphans, or
-// there is none, ours is gone; where only some are, it stays Unknown, and so it
-// does where nothing is left but others' that are not orphans: one of them may
+// Search returns the state of a socket that has sent FIN, if Lookup does not find it
+// because conntrack has changed its source port. It reads all sockets from local's
+// address to remote that have sent FIN. known reports ports that belong to other
+// connections; these are left out.
+//
+// If the remaining sockets are all orphans, or if there is none, the result is Orphan.
+// If all are owned, it is Owned. If only some are orphans, it is Unknown. It is also
+// Unknown if only known sockets remain and one of them is owned, because that one may
 // be ours after all.
 //
-// It walks through all of the kernel's TCP sockets, which takes milliseconds.
+// Search reads all of the kernel's TCP sockets, which takes milliseconds.
 func Search(local, remote netip.AddrPort, known func(port uint16) bool) (State, error) {
-	msgs, err := ask(request{netip.AddrPortFrom(local.Addr(), 0), remote, finSent}, unix.NLM_F_DUMP)
+	msgs, err := query(request{netip.AddrPortFrom(local.Addr(), 0), remote, finSent}, unix.NLM_F_DUMP)
 	if err == nil {
 		var state State
-		if state, err = among(msgs, local, remote, known); err == nil {
+		if state, err = classify(msgs, local, remote, known); err == nil {
 			return state, nil
 		}
 	}
 	return Unknown, fmt.Errorf("asking sock_diag for the sockets from %s to %s: %w", local.Addr(), remote, err)
 }
 
-// among reads the answers to a request for all sockets.
-func among(msgs [][]byte, local, remote netip.AddrPort, known func(port uint16) bool) (State, error) {
+// classify computes the result of Search from the answers to a request for all sockets.
+func classify(msgs [][]byte, local, remote netip.AddrPort, known func(port uint16) bool) (State, error) {
 	var owned, orphans, others int
 	for _, msg := range msgs {
 		if len(msg) < answerLen {
 			return Unknown, fmt.Errorf("an answer of %d bytes, want at least %d", len(msg), answerLen)
 		}
-		// The kernel has compared the ports alone.
+		// The kernel has compared only the ports.
 		from, to := addresses(msg)
 		if from.Addr() != local.Addr().Unmap() || to.Addr() != remote.Addr().Unmap() {
 			continue
@@ -126,7 +127,7 @@ func among(msgs [][]byte, local, remote netip.AddrPort, known func(port uint16) 
 	}
 }
 
-// stateOf reads a struct inet_diag_msg, whose length was checked.
+// stateOf reads a struct inet_diag_msg. The caller has checked its length.
 func stateOf(msg []byte) State {
 	if binary.NativeEndian.Uint32(msg[answerInode:]) == 0 {
 		return Orphan
@@ -147,15 +148,16 @@ func addresses(msg []byte) (local, remote netip.AddrPort) {
 	return at(4, 8), at(6, 24)
 }
 
-// Masks of TCP states, by the numbers of enum in net/tcp_states.h.
+// Masks of TCP states, with the numbers of the enum in net/tcp_states.h.
 const (
 	anyState = ^uint32(0)
-	// finSent is FIN_WAIT1, FIN_WAIT2, TIME_WAIT and CLOSING: where a socket is
-	// once the other side has seen its FIN before sending one.
+	// finSent is FIN_WAIT1, FIN_WAIT2, TIME_WAIT and CLOSING. A socket is in one of
+	// them after the other side has got its FIN, and before the other side has sent
+	// one.
 	finSent = 1<<4 | 1<<5 | 1<<6 | 1<<11
 )
 
-// Layouts of struct inet_diag_req_v2 and struct inet_diag_msg
+// Sizes and offsets of struct inet_diag_req_v2 and struct inet_diag_msg
 // (linux/inet_diag.h).
 const (
 	requestLen  = 56
@@ -186,8 +188,7 @@ func (r request) appendTo(b []byte) []byte {
 	return binary.NativeEndian.AppendUint64(b, ^uint64(0)) // INET_DIAG_NOCOOKIE
 }
 
-// appendAddr appends a as an array of 16 bytes, of which an IPv4 address takes
-// the first four.
+// appendAddr appends a as an array of 16 bytes. An IPv4 address uses the first four.
 func appendAddr(b []byte, a netip.Addr) []byte {
 	var array [16]byte
 	if a.Is4() {

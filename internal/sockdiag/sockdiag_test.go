@@ -11,8 +11,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/sockdiag"
 )
 
-// TestLookup follows a client's socket through open, half-closed and closed, as
-// its server sees nothing but the same FIN.
+// TestLookup follows a client's socket through open, half-closed and closed. The server
+// sees the same FIN in the last two.
 func TestLookup(t *testing.T) {
 	for _, address := range []string{"127.0.0.1:0", "[::1]:0"} {
 		t.Run(address, func(t *testing.T) {
@@ -51,8 +51,8 @@ func TestLookupOfNoSocket(t *testing.T) {
 	check(t, "never opened", netip.MustParseAddrPort("[::1]:1"), netip.MustParseAddrPort("[::1]:2"), sockdiag.Unknown)
 }
 
-// TestSearch tells the sockets to one destination apart that have sent FIN, by
-// everything but the port.
+// TestSearch distinguishes sockets to one destination that have sent FIN by everything
+// except the port.
 func TestSearch(t *testing.T) {
 	for _, address := range []string{"127.0.0.1:0", "[::1]:0"} {
 		t.Run(address, func(t *testing.T) {
@@ -62,7 +62,7 @@ func TestSearch(t *testing.T) {
 			}
 			defer l.Close()
 			remote := addrPort(l.Addr())
-			remapped := netip.AddrPortFrom(remote.Addr(), 1) // what conntrack would have made of the port
+			remapped := netip.AddrPortFrom(remote.Addr(), 1) // as conntrack would have changed the port
 			none := func(uint16) bool { return false }
 			search := func(when string, known func(uint16) bool, want sockdiag.State) {
 				t.Helper()

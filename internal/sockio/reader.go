@@ -12,41 +12,40 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Memory is where a Reader gets what it reads into.
+// Memory provides the buffers into which a Reader reads.
 type Memory interface {
-	// Take returns memory for one read.
+	// Take returns a buffer for one read.
 	Take() []byte
-	// GiveBack takes back what Take has returned: nothing was read into it.
+	// GiveBack takes back the buffer that Take has returned. Nothing was read into it.
 	GiveBack()
 }
 
-// Reader reads from a socket as a net.Conn does, but takes memory only for as long
-// as a read needs it. A connection that waits for bytes holds none.
+// Reader reads from a socket like a net.Conn, but takes memory only while a read needs
+// it. A connection that waits for bytes holds none.
 //
 // It is not safe for concurrent use.
 type Reader struct {
 	conn   net.Conn        // for the addresses in errors
 	raw    syscall.RawConn // of conn
 	memory Memory
-	try    func(fd uintptr) bool // tryOnce; made once: it would escape each time
+	try    func(fd uintptr) bool // tryOnce; made once, because the method value would be allocated each time
 
 	wait bool
 	n    int
 	err  error
 }
 
-// Init makes r read from raw, which is conn's, into what memory gives it.
+// Init makes r read from raw, which belongs to conn, into buffers of memory.
 func (r *Reader) Init(conn net.Conn, raw syscall.RawConn, memory Memory) {
 	r.conn, r.raw, r.memory = conn, raw, memory
 	r.try = r.tryOnce
 }
 
-// Read waits for bytes. It returns how many it has read into the memory taken last.
-// Its errors are those of a net.Conn.
+// Read waits for bytes, and reads them into the buffer of the last Take. It returns
+// their number. Its errors are those of a net.Conn.
 func (r *Reader) Read() (int, error) { return r.read(true) }
 
-// TryRead is Read, but does not wait: it returns 0 and no error if nothing has
-// arrived yet.
+// TryRead reads without waiting. It returns 0 and no error if nothing has arrived.
 func (r *Reader) TryRead() (int, error) { return r.read(false) }
 
 func (r *Reader) read(wait bool) (int, error) {
@@ -57,8 +56,7 @@ func (r *Reader) read(wait bool) (int, error) {
 	return r.n, r.err
 }
 
-// tryOnce reads once. It returns false if the read has to be tried again when
-// something has arrived.
+// tryOnce reads once. It returns false if the read must be repeated after bytes arrive.
 func (r *Reader) tryOnce(fd uintptr) bool {
 	p := r.memory.Take()
 	n, err := retry(func() (int, error) { return unix.Read(int(fd), p) })

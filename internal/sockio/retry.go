@@ -8,9 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// retry calls call until it returns anything but EINTR, by which a signal ends a
-// system call (signal(7)). Package net does so by itself, package unix does not.
-// Signals are frequent: the runtime preempts goroutines by them.
+// retry repeats call while it returns EINTR, which means that a signal has ended a
+// system call (signal(7)). Package net repeats such calls itself, package unix does
+// not. Signals are frequent: the runtime preempts goroutines with them.
 func retry(call func() (int, error)) (int, error) {
 	for {
 		n, err := call()

@@ -34,7 +34,7 @@ func TestRetry(t *testing.T) {
 	}
 }
 
-// A call that is not interrupted costs next to nothing.
+// BenchmarkRetry shows that an uninterrupted call costs almost nothing.
 func BenchmarkRetry(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {

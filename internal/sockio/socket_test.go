@@ -47,7 +47,7 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// oneBuffer is a Memory that counts who has it.
+// oneBuffer is a Memory that counts how many buffers are taken.
 type oneBuffer struct {
 	memory [8]byte
 	taken  int
@@ -63,8 +63,8 @@ func newReader(t testing.TB, conn *net.TCPConn) (*Reader, *oneBuffer) {
 	return r, b
 }
 
-// TestReader: bytes, nothing, the end and errors are told apart, and only bytes
-// keep memory.
+// TestReader: bytes, no bytes, the end and errors are distinguished. Only bytes keep a
+// buffer.
 func TestReader(t *testing.T) {
 	ours, peer := pair(t)
 	r, b := newReader(t, ours)
@@ -95,7 +95,7 @@ func TestReader(t *testing.T) {
 	}
 }
 
-// peerIsReset reads when conn's reset has arrived.
+// peerIsReset reads after conn's reset has arrived.
 func peerIsReset(t *testing.T, conn *net.TCPConn, r *Reader) (int, error) {
 	t.Helper()
 	must(t, rawOf(t, conn).Read(func(fd uintptr) bool {
@@ -105,8 +105,8 @@ func peerIsReset(t *testing.T, conn *net.TCPConn, r *Reader) (int, error) {
 	return r.Read()
 }
 
-// TestReaderWaits: a Read that waits holds no memory, and ends with the deadline
-// and when the connection is closed, as a net.Conn's does.
+// TestReaderWaits: a Read that waits holds no buffer. It ends at the deadline or when
+// the connection is closed, like a net.Conn's.
 func TestReaderWaits(t *testing.T) {
 	ours, _ := pair(t)
 	r, b := newReader(t, ours)
@@ -120,7 +120,7 @@ func TestReaderWaits(t *testing.T) {
 	}
 }
 
-// TestWriter: a write takes what fits, nothing if the buffer is full, and its errors
+// TestWriter: a write accepts what fits, or nothing if the buffer is full. Its errors
 // are the kernel's.
 func TestWriter(t *testing.T) {
 	ours, peer := pair(t)
@@ -155,7 +155,7 @@ func TestWriter(t *testing.T) {
 	}
 }
 
-// TestState: what the kernel knows of a connection, and both kinds of errors.
+// TestState: the state of a connection, and both kinds of errors.
 func TestState(t *testing.T) {
 	ours, peer := pair(t)
 	raw := rawOf(t, ours)
@@ -193,7 +193,7 @@ func TestState(t *testing.T) {
 	}
 }
 
-// TestNothingIsAllocated: reads and writes are the hot path.
+// TestNothingIsAllocated: reads and writes are the hot path, and allocate nothing.
 func TestNothingIsAllocated(t *testing.T) {
 	ours, peer := pair(t)
 	r, b := newReader(t, ours)

@@ -14,7 +14,7 @@ import (
 // It is not safe for concurrent use.
 type Writer struct {
 	raw syscall.RawConn
-	try func(fd uintptr) bool // tryOnce; made once: it would escape each time
+	try func(fd uintptr) bool // tryOnce; made once, because the method value would be allocated each time
 
 	p   []byte
 	n   int
@@ -27,8 +27,8 @@ func (w *Writer) Init(raw syscall.RawConn) {
 	w.try = w.tryOnce
 }
 
-// TryWrite writes as much of p as the kernel takes at once, and returns how many
-// bytes these are. It returns 0 and no error if the kernel takes none.
+// TryWrite writes as much of p as the kernel accepts at once, and returns the number of
+// bytes. It returns 0 and no error if the kernel accepts none.
 func (w *Writer) TryWrite(p []byte) (int, error) {
 	w.p, w.n, w.err = p, 0, nil
 	err := w.raw.Write(w.try)

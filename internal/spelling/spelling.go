@@ -1,30 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package spelling finds the name that a person meant who wrote another one. It knows
-// no names of its own.
+// Package spelling finds the name that a person most likely meant, if they wrote
+// another one. It knows no names of its own.
 //
 //	spelling.Question("podCIDR", []string{"podCIDRs", "nodeCIDRs"}) // "did you mean podCIDRs?"
 package spelling
 
 import "strings"
 
-// Nearest returns the name among known that is most like word, the first of several.
-// It is empty if none is similar enough to be what was meant.
+// Nearest returns the name in known that is most similar to word. Of several it returns
+// the first. It returns "" if none is similar enough.
 func Nearest(word string, known []string) string {
-	nearest, least := "", allowed(word)+1
+	nearest, fewest := "", maxEdits(word)+1
 	for _, name := range known {
-		if d := distance(strings.ToLower(word), strings.ToLower(name)); d < least {
-			nearest, least = name, d
+		if d := distance(strings.ToLower(word), strings.ToLower(name)); d < fewest {
+			nearest, fewest = name, d
 		}
 	}
 	return nearest
 }
 
-// allowed is how many edits may be between a word and the name that it stands for: a
-// third of its letters. Short words allow one, since more would make another word.
-func allowed(word string) int { return max(1, min(4, len(word)/3)) }
+// maxEdits returns how many edits may be between a word and the name that it stands
+// for: a third of its letters. Short words allow one edit, because more would make
+// another word.
+func maxEdits(word string) int { return max(1, min(4, len(word)/3)) }
 
-// Question is "did you mean NAME?", or otherwise if no name in known is similar.
+// Question returns "did you mean NAME?", or otherwise if no name in known is similar.
 func Question(word string, known []string, otherwise string) string {
 	if name := Nearest(word, known); name != "" {
 		return "did you mean " + name + "?"
@@ -32,25 +33,25 @@ func Question(word string, known []string, otherwise string) string {
 	return otherwise
 }
 
-// distance is how many bytes have to be inserted, deleted, replaced, or swapped with
-// their neighbour to make b of a (optimal string alignment distance).
+// distance returns how many edits make b of a. An edit inserts, deletes or replaces one
+// byte, or swaps two neighbours (optimal string alignment distance).
 func distance(a, b string) int {
-	var before, above, row []int // of the last two prefixes of a, and of this one
+	var beforeLast, last, row []int // edits for the last two prefixes of a, and for this one
 	for j := range len(b) + 1 {
 		row = append(row, j)
 	}
 	for i := 1; i <= len(a); i++ {
-		before, above, row = above, row, []int{i}
+		beforeLast, last, row = last, row, []int{i}
 		for j := 1; j <= len(b); j++ {
-			replaced := above[j-1]
+			replaced := last[j-1]
 			if a[i-1] != b[j-1] {
 				replaced++
 			}
-			least := min(replaced, above[j]+1, row[j-1]+1)
+			fewest := min(replaced, last[j]+1, row[j-1]+1)
 			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				least = min(least, before[j-2]+1)
+				fewest = min(fewest, beforeLast[j-2]+1)
 			}
-			row = append(row, least)
+			row = append(row, fewest)
 		}
 	}
 	return row[len(b)]

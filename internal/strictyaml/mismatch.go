@@ -18,18 +18,18 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/spelling"
 )
 
-// place is where in a file a value is.
+// place is the position of a value in a file.
 type place struct {
 	kind     string                  // of the file
-	path     string                  // with dots, empty for the file itself
-	sections map[string]reflect.Type // all sections of the file, by their paths
-	inMerged bool                    // in what a section takes over
+	path     string                  // with dots; empty for the file itself
+	sections map[string]reflect.Type // all sections of the file, by path
+	inMerged bool                    // inside fields that a section takes over with <<
 }
 
-// mismatch says what at a place does not become a value of type t: the first mistake,
-// in the order of the file. It is empty if the decoder would take all of it.
+// mismatch returns why n cannot become a value of type t: the first mistake, in the
+// order of the file. It is empty if the decoder accepts all of n.
 func (p place) mismatch(n *yaml.Node, t reflect.Type) string {
-	n = target(n)
+	n = unalias(n)
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
@@ -41,7 +41,7 @@ func (p place) mismatch(n *yaml.Node, t reflect.Type) string {
 		return p.fields(n, t)
 	case t.Kind() == reflect.Map && n.Kind == yaml.MappingNode:
 		for i := 0; i+1 < len(n.Content); i += 2 {
-			if problem := p.below(n.Content[i].Value).mismatch(n.Content[i+1], t.Elem()); problem != "" {
+			if problem := p.child(n.Content[i].Value).mismatch(n.Content[i+1], t.Elem()); problem != "" {
 				return problem
 			}
 		}
@@ -50,7 +50,7 @@ func (p place) mismatch(n *yaml.Node, t reflect.Type) string {
 		for i, e := range n.Content {
 			at := p
 			at.path += fmt.Sprintf("[%d]", i)
-			if e.Kind == yaml.ScalarNode && e.Tag == "!!null" { // the decoder drops it
+			if e.Kind == yaml.ScalarNode && e.Tag == "!!null" { // the decoder would drop it
 				return fmt.Sprintf("has in line %d nothing for %s: write it, or remove the dash", e.Line, at.path)
 			}
 			if problem := at.mismatch(e, t.Elem()); problem != "" {
@@ -61,57 +61,58 @@ func (p place) mismatch(n *yaml.Node, t reflect.Type) string {
 	case n.Decode(reflect.New(t).Interface()) == nil:
 		return ""
 	default:
-		return p.wrong(n, t)
+		return p.wrongKind(n, t)
 	}
 }
 
-// target is what an alias stands for, and any other node itself.
-func target(n *yaml.Node) *yaml.Node {
+// unalias returns the node that an alias stands for, and any other node unchanged.
+func unalias(n *yaml.Node) *yaml.Node {
 	if n.Kind == yaml.AliasNode {
 		return n.Alias
 	}
 	return n
 }
 
-// fields judges the fields of a section.
+// fields returns the first mistake in the fields of a section.
 func (p place) fields(n *yaml.Node, t reflect.Type) string {
 	if p.sections == nil {
 		p.sections = map[string]reflect.Type{}
-		collect(p.sections, "", t)
+		collectSections(p.sections, "", t)
 	}
 	known := fieldsOf(t)
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, value := n.Content[i], n.Content[i+1]
 		if key.Value == mergeKey {
-			if problem := p.merged(value, t); problem != "" {
+			if problem := p.mergedFields(value, t); problem != "" {
 				return problem
 			}
 			continue
 		}
 		field, ok := known[key.Value]
 		if !ok {
-			return fmt.Sprintf("has in line %d the unknown field %s%s: %s", key.Line, word(key.Value), p.in(), p.meant(key.Value, known))
+			return fmt.Sprintf("has in line %d the unknown field %s%s: %s", key.Line, word(key.Value), p.inSection(), p.suggestion(key.Value, known))
 		}
-		if problem := p.below(key.Value).mismatch(value, field); problem != "" {
+		if problem := p.child(key.Value).mismatch(value, field); problem != "" {
 			return problem
 		}
 	}
 	return p.duplicate(n)
 }
 
-// mergeKey takes over what an alias has, or each of several (yaml.org/type/merge.html).
+// mergeKey takes over the fields of an alias, or of each of several
+// (yaml.org/type/merge.html).
 const mergeKey = "<<"
 
-// merged judges the fields that a section takes over. What those take over themselves
-// the decoder judges: an alias may lead back to where it is.
-func (p place) merged(n *yaml.Node, t reflect.Type) string {
-	n = target(n)
+// mergedFields returns the first mistake in the fields that a section takes over. It
+// leaves nested merges to the decoder, because an alias may contain itself.
+func (p place) mergedFields(n *yaml.Node, t reflect.Type) string {
+	n = unalias(n)
 	sources := []*yaml.Node{n}
 	if n.Kind == yaml.SequenceNode {
 		sources = n.Content
 	}
 	for _, source := range sources {
-		source = target(source)
+		source = unalias(source)
 		if source.Kind != yaml.MappingNode || p.inMerged {
 			continue
 		}
@@ -124,31 +125,31 @@ func (p place) merged(n *yaml.Node, t reflect.Type) string {
 	return ""
 }
 
-// duplicate finds a key that is there twice.
+// duplicate reports a key that is present twice.
 func (p place) duplicate(n *yaml.Node) string {
 	first := map[string]int{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key := n.Content[i]
 		if line, ok := first[key.Value]; ok {
-			return fmt.Sprintf("has in line %d the field %s, which is in line %d already: remove one", key.Line, p.below(key.Value).path, line)
+			return fmt.Sprintf("has in line %d the field %s, which is in line %d already: remove one", key.Line, p.child(key.Value).path, line)
 		}
 		first[key.Value] = key.Line
 	}
 	return ""
 }
 
-func (p place) below(name string) place {
+func (p place) child(name string) place {
 	p.path = strings.TrimPrefix(p.path+"."+word(name), ".")
 	return p
 }
 
-// maxWord is how many bytes of a file's word go into a sentence.
+// maxWord is how many bytes of a word from the file go into a sentence.
 const maxWord = 64
 
-// plain is a word that needs no quotes, in a sentence and in a list.
+// plain matches words that need no quotes, in a sentence and in a list.
 var plain = regexp.MustCompile(`^[\w./-][\w./:-]{0,63}$`)
 
-// word is a name of the file's, in quotes if it could be taken for something else.
+// word returns a name from the file, in quotes if it could be misread.
 func word(s string) string {
 	if plain.MatchString(s) {
 		return s
@@ -156,16 +157,16 @@ func word(s string) string {
 	return strconv.Quote(clip.Text(s, maxWord))
 }
 
-// in names the section, if there is one.
-func (p place) in() string {
+// inSection names the section, or returns "" at the top of the file.
+func (p place) inSection() string {
 	if p.path == "" {
 		return ""
 	}
 	return " in section " + p.path
 }
 
-// meant says what to do about an unknown field.
-func (p place) meant(name string, known map[string]reflect.Type) string {
+// suggestion returns what to do about an unknown field.
+func (p place) suggestion(name string, known map[string]reflect.Type) string {
 	names := slices.Sorted(maps.Keys(known))
 	if question := spelling.Question(name, names, ""); question != "" {
 		return question
@@ -193,8 +194,8 @@ func (p place) meant(name string, known map[string]reflect.Type) string {
 	return "known here are " + strings.Join(names, ", ")
 }
 
-// wrong says that a value is of another kind than what belongs there.
-func (p place) wrong(n *yaml.Node, t reflect.Type) string {
+// wrongKind reports that a value is of another kind than t needs.
+func (p place) wrongKind(n *yaml.Node, t reflect.Type) string {
 	if p.path == "" { // it may be a key: nothing of it is quoted
 		what := kindOf(n)
 		if n.Kind == yaml.ScalarNode {
@@ -205,7 +206,7 @@ func (p place) wrong(n *yaml.Node, t reflect.Type) string {
 	return fmt.Sprintf("has in line %d %s for %s: write %s", n.Line, kindOf(n), p.path, example(n, t))
 }
 
-// kindOf is what a value is.
+// kindOf returns what kind of value n is, in words.
 func kindOf(n *yaml.Node) string {
 	switch {
 	case n.Kind == yaml.MappingNode:
@@ -219,7 +220,7 @@ func kindOf(n *yaml.Node) string {
 	}
 }
 
-// example is how a value of type t is written.
+// example returns how a value of type t is written.
 func example(n *yaml.Node, t reflect.Type) string {
 	switch t.Kind() {
 	case reflect.Slice:
@@ -257,8 +258,8 @@ func fieldsOf(t reflect.Type) map[string]reflect.Type {
 	return known
 }
 
-// collect finds the sections of a file.
-func collect(sections map[string]reflect.Type, path string, t reflect.Type) {
+// collectSections adds t and the sections below it to sections.
+func collectSections(sections map[string]reflect.Type, path string, t reflect.Type) {
 	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
 		t = t.Elem()
 	}
@@ -267,6 +268,6 @@ func collect(sections map[string]reflect.Type, path string, t reflect.Type) {
 	}
 	sections[path] = t
 	for name, field := range fieldsOf(t) {
-		collect(sections, strings.TrimPrefix(path+"."+name, "."), field)
+		collectSections(sections, strings.TrimPrefix(path+"."+name, "."), field)
 	}
 }

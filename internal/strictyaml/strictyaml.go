@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package strictyaml decodes a configuration file, YAML or JSON, of which every
-// part has to mean something: unknown fields, fields in another case, fields that
-// are there twice, second documents and values of the wrong kind are mistakes. What
-// is wrong it says in one line, in words of the file and not of our types.
+// Package strictyaml decodes a configuration file, YAML or JSON, in which every part
+// must have a meaning. Unknown fields, fields in another case, duplicate fields, second
+// documents and values of the wrong kind are mistakes.
+//
+// It describes a mistake in one line, in the file's words and not with the names of our
+// types. It never reads files.
 package strictyaml
 
 import (
@@ -22,9 +24,9 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/yamlsyntax"
 )
 
-// Decode decodes the one document in data into what into points to, a struct with
-// yaml tags. problem is empty where it could, else the end of a sentence that begins
-// with the file's name. kind is what the document should be.
+// Decode decodes the one document in data into what into points to, a struct with yaml
+// tags. problem is empty if that works. Otherwise it is the end of a sentence that
+// begins with the file's name. kind is the kind that the document should have.
 func Decode(data []byte, kind string, into any) (problem string) {
 	if json.Valid(data) {
 		data = jsonAsYAML(data)
@@ -39,13 +41,13 @@ func Decode(data []byte, kind string, into any) (problem string) {
 	if err := decoder.Decode(into); errors.Is(err, io.EOF) {
 		return "is empty: write an " + kind
 	} else if err != nil {
-		if problem := judge(root, t, kind); problem != "" && yamlsyntax.Template(data) == 0 {
+		if problem := findMismatch(root, t, kind); problem != "" && yamlsyntax.Template(data) == 0 {
 			return problem
 		}
 		return yamlsyntax.Problem(err, data)
 	}
-	if problem := judge(root, t, kind); problem != "" {
-		return problem // which the decoder passes over
+	if problem := findMismatch(root, t, kind); problem != "" {
+		return problem // which the decoder accepts
 	}
 	if err := decoder.Decode(&yaml.Node{}); !errors.Is(err, io.EOF) {
 		return "has more than one document: write one " + kind
@@ -53,24 +55,24 @@ func Decode(data []byte, kind string, into any) (problem string) {
 	return ""
 }
 
-// parse returns the first document of data, without anything where it does not parse.
+// parse returns the first document of data, or an empty node if data does not parse.
 func parse(data []byte) *yaml.Node {
 	root := &yaml.Node{}
 	if yaml.Unmarshal(data, root) != nil || len(root.Content) == 0 {
-		return &yaml.Node{} // the decoder says why
+		return &yaml.Node{} // the decoder returns the reason
 	}
 	return root.Content[0]
 }
 
-// anotherKind says what a document is instead of a kind, if it says so itself: then its
-// fields are not to be judged.
+// anotherKind reports that a document has another kind, if it says so itself. Then its
+// fields are not checked.
 func anotherKind(document *yaml.Node, kind string) string {
 	var object struct {
 		Kind string         `yaml:"kind"`
 		Data map[string]any `yaml:"data"`
 	}
 	if err := document.Decode(&object); err != nil || object.Kind == "" || object.Kind == kind {
-		return "" // what does not fit is explained later
+		return "" // other mistakes are explained later
 	}
 	if object.Kind != "ConfigMap" && object.Kind != "Secret" || len(object.Data) == 0 {
 		return fmt.Sprintf("has kind %q: write %s", object.Kind, kind)
@@ -79,18 +81,18 @@ func anotherKind(document *yaml.Node, kind string) string {
 	return fmt.Sprintf("is the whole %s: give a file with what its key %s holds", object.Kind, strings.Join(keys, " or "))
 }
 
-// judge says what of a document does not become a value of type t.
-func judge(document *yaml.Node, t reflect.Type, kind string) string {
+// findMismatch returns why a document cannot become a value of type t.
+func findMismatch(document *yaml.Node, t reflect.Type, kind string) string {
 	if document.IsZero() {
 		return ""
 	}
 	return place{kind: kind}.mismatch(document, t)
 }
 
-// jsonAsYAML makes of valid JSON what the YAML decoder takes, which alone is
-// strict about fields, their case and duplicates. JSON may be indented with
-// tabs, which YAML forbids, and may write \/ for /, which go.yaml.in/yaml does
-// not know.
+// jsonAsYAML converts valid JSON to text that the YAML decoder accepts, because only
+// that decoder is strict about fields, their case and duplicates. JSON may be indented
+// with tabs, which YAML forbids. It may write \/ for /, which go.yaml.in/yaml does not
+// know.
 func jsonAsYAML(data []byte) []byte {
 	var compact bytes.Buffer
 	if err := json.Compact(&compact, data); err != nil {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package waittest makes tests wait for events of the code under test, with one limit
+// Package waittest lets tests wait for events of the code under test, with one limit
 // for all of them.
 //
-// It decides nothing by time: the limit ends a test that would otherwise wait for
-// ever. Nothing but tests imports it.
+// It never decides a test by time: the limit only ends a test that would otherwise wait
+// for ever. Only tests import it.
 //
 //	conn := waittest.Await(t, accepted, "the connection")
 //	waittest.Eventually(t, "the end of the stream", func() bool { return streams() == 0 })
@@ -16,13 +16,13 @@ import (
 )
 
 const (
-	// Limit bounds waits that end at once if nothing is broken.
+	// Limit is the longest wait. All waits end at once if nothing is broken.
 	Limit = 20 * time.Second
-	// pollInterval is how often Eventually asks.
+	// pollInterval is the time between two calls of ok by Eventually.
 	pollInterval = 5 * time.Millisecond
 )
 
-// Await returns what comes from ch, and fails the test if nothing comes within [Limit].
+// Await returns the next value from ch. It fails the test if none comes within [Limit].
 func Await[T any](t testing.TB, ch <-chan T, what string) T {
 	t.Helper()
 	select {
@@ -34,8 +34,8 @@ func Await[T any](t testing.TB, ch <-chan T, what string) T {
 	}
 }
 
-// Eventually polls for what no event announces, and fails the test if it does not come
-// true within [Limit].
+// Eventually calls ok until it returns true, for conditions that no event announces. It
+// fails the test if that takes longer than [Limit].
 func Eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for began := time.Now(); !ok(); time.Sleep(pollInterval) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package yamlsyntax says in plain words why a text is no YAML, and what to do. It
-// parses nothing itself: it translates what go.yaml.in/yaml says.
+// Package yamlsyntax explains in plain words why a text is not YAML, and what to do. It
+// parses nothing itself: it translates the messages of go.yaml.in/yaml.
 package yamlsyntax
 
 import (
@@ -12,74 +12,75 @@ import (
 	"unicode"
 )
 
-// Problem is the end of a sentence that begins with the name of text, which a parser
-// has refused with err.
+// Problem returns the end of a sentence that begins with the name of text. err is the
+// error with which a parser has refused text.
 func Problem(err error, text []byte) string {
 	if line := Template(text); line > 0 {
 		return fmt.Sprintf("has {{ outside of quotes (line %d): if it is a template, render it first, as 'helm template' does, else write quotes", line)
 	}
-	return "does not parse: " + plain(err.Error())
+	return "does not parse: " + translate(err.Error())
 }
 
-// plain is what a parser said in plain words, and as it was said where there are none.
-func plain(said string) string {
-	said = OneLine(said)
+// translate returns a parser's message in plain words, or unchanged if it is not in
+// messages.
+func translate(message string) string {
+	message = OneLine(message)
 	for _, m := range messages() {
-		if strings.Contains(said, m.library) {
-			return near(said) + m.plain
+		if strings.Contains(message, m.library) {
+			return location(message) + m.plain
 		}
 	}
-	if m := anchor.FindStringSubmatch(said); m != nil {
-		return fmt.Sprintf("%sthe alias *%s has no anchor &%s before it: write out what it stands for", near(said), m[1], m[1])
+	if m := anchorPattern.FindStringSubmatch(message); m != nil {
+		return fmt.Sprintf("%sthe alias *%s has no anchor &%s before it: write out what it stands for", location(message), m[1], m[1])
 	}
-	if place.MatchString(said) {
-		said = strings.Replace(said, "line ", "near line ", 1)
+	if linePattern.MatchString(message) {
+		message = strings.Replace(message, "line ", "near line ", 1)
 	}
-	return said
+	return message
 }
 
-// anchor finds the name of one that is not there.
-var anchor = regexp.MustCompile(`unknown anchor '(\S+)' referenced`)
+// anchorPattern finds the name of a missing anchor.
+var anchorPattern = regexp.MustCompile(`unknown anchor '(\S+)' referenced`)
 
-// place finds the line in a parser's message.
-var place = regexp.MustCompile(`\bline (\d+)\b`)
+// linePattern finds the line number in a parser's message.
+var linePattern = regexp.MustCompile(`\bline (\d+)\b`)
 
-// near is where the parser stopped. Its scanner counts lines from 1, and the rest of it
-// from 0, so the line is one of two.
-func near(said string) string {
-	if m := place.FindStringSubmatch(said); m != nil {
+// location says where the parser stopped. Its scanner counts lines from 1, and the rest
+// of it from 0. So the mistake is in this line or the next.
+func location(message string) string {
+	if m := linePattern.FindStringSubmatch(message); m != nil {
 		return "near line " + m[1] + ": "
 	}
 	return ""
 }
 
-// templated is a value, an element or a line that begins with a template's braces
-// outside of quotes.
-var templated = regexp.MustCompile(`(?m)^[ \t]*(?:- +)*(?:["']?[\w./-]+["']?:[ \t]+)?\{\{`)
+// templatePattern finds a value, an element or a line that begins with a template's
+// braces, outside of quotes.
+var templatePattern = regexp.MustCompile(`(?m)^[ \t]*(?:- +)*(?:["']?[\w./-]+["']?:[ \t]+)?\{\{`)
 
-// Template returns the line, from 1, in which text has a template's action outside of
-// quotes, or 0.
+// Template returns the number of the first line with a template's braces outside of
+// quotes, counted from 1. It returns 0 if there is none.
 func Template(text []byte) int {
-	at := templated.FindIndex(text)
+	at := templatePattern.FindIndex(text)
 	if at == nil {
 		return 0
 	}
 	return 1 + bytes.Count(text[:at[1]], []byte("\n"))
 }
 
-// OneLine makes one line of a parser's several, without what it begins each with. What
-// it quotes of a file may be anything.
-func OneLine(said string) string {
-	said = strings.TrimPrefix(said, "yaml: ")
-	said = strings.TrimPrefix(said, "unmarshal errors:\n")
-	said, _, _ = strings.Cut(said, "\n")
-	return strings.Join(strings.FieldsFunc(said, func(r rune) bool { return unicode.IsControl(r) || r == ' ' }), " ")
+// OneLine returns the first line of a parser's message, without its usual prefixes. It
+// removes control characters, because the message may quote anything from a file.
+func OneLine(message string) string {
+	message = strings.TrimPrefix(message, "yaml: ")
+	message = strings.TrimPrefix(message, "unmarshal errors:\n")
+	message, _, _ = strings.Cut(message, "\n")
+	return strings.Join(strings.FieldsFunc(message, func(r rune) bool { return unicode.IsControl(r) || r == ' ' }), " ")
 }
 
-// message is what the library says, and what we say.
+// message is a text of the library, and our translation.
 type message struct{ library, plain string }
 
-// messages are those that people meet.
+// messages returns the messages that occur in practice.
 func messages() []message {
 	return []message{
 		{"found a tab character", "a tab is where only spaces can be: indent with spaces"},

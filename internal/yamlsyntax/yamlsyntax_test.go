@@ -10,7 +10,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// TestEachMessageIsTheLibrarys: each of its messages comes from it, in words of ours.
+// TestEachMessageIsTheLibrarys: the library returns each message, and Problem
+// translates it.
 func TestEachMessageIsTheLibrarys(t *testing.T) {
 	texts := map[string]string{
 		"found a tab character":                                   "a: b\n\tc\n",
@@ -76,7 +77,7 @@ func TestTemplate(t *testing.T) {
 		"\n  {{- end }}\n":                 2,
 		"a: \"{{ .b }}\"\n":                0,
 		"a: {b: {c: d}}\n":                 0,
-		"a: {{b: c}: d}\n":                 1, // a mapping for a key, which no manifest has
+		"a: {{b: c}: d}\n":                 1, // a mapping as a key, which no manifest has
 		"a: |\n  text {{ not a template\n": 0,
 	} {
 		if got := Template([]byte(text)); got != want {

@@ -108,7 +108,7 @@ func TestAnnotationsAreThoseOfFields(t *testing.T) {
 
 // TestEveryFieldIsDocumented: docs/webhook.md shows the whole configuration.
 func TestEveryFieldIsDocumented(t *testing.T) {
-	_, example, ok := strings.Cut(string(read(t, "../docs/webhook.md")), "\n```yaml\n"+header)
+	_, example, ok := strings.Cut(string(read(t, "testdata/repository/webhook.md")), "\n```yaml\n"+header)
 	if !ok {
 		t.Fatal("docs/webhook.md has no configuration")
 	}
@@ -130,7 +130,7 @@ func TestChartTakesEveryField(t *testing.T) {
 		Definitions map[string]*schema `json:"definitions"`
 	}
 	root := &schema{}
-	if err := json.Unmarshal(read(t, "../charts/proxy-client/values.schema.json"), root); err != nil {
+	if err := json.Unmarshal(read(t, "testdata/repository/values.schema.json"), root); err != nil {
 		t.Fatal(err)
 	}
 	for _, f := range fields() {

@@ -17,7 +17,7 @@ import (
 // the second column says, by the field.
 func decided(t testing.TB, headline string) map[string]string {
 	t.Helper()
-	_, table, ok := strings.Cut(string(read(t, "../docs/pod-fields.md")), "| "+headline+" |")
+	_, table, ok := strings.Cut(string(read(t, "testdata/repository/pod-fields.md")), "| "+headline+" |")
 	if !ok {
 		t.Fatalf("docs/pod-fields.md has no table of each %s", headline)
 	}

@@ -32,7 +32,7 @@ proxyServer:
 // README.md says of its pod what the webhook adds to it. That is all that it adds, field by
 // field, but for the status annotation.
 func TestReadmesPodIsWhatTheWebhookMakes(t *testing.T) {
-	_, rest, found := strings.Cut(string(read(t, "../README.md")), "```yaml\napiVersion: v1\nkind: Pod\n")
+	_, rest, found := strings.Cut(string(read(t, "testdata/repository/README.md")), "```yaml\napiVersion: v1\nkind: Pod\n")
 	if !found {
 		t.Fatal("README.md shows no pod")
 	}
@@ -69,7 +69,7 @@ func TestReadmesPodIsWhatTheWebhookMakes(t *testing.T) {
 // docs/systems.md says what a pod costs, for quotas.
 func TestCostsOfAPodAreDocumented(t *testing.T) {
 	r, _ := goldenRequest(t, "plain")
-	document := string(read(t, "../docs/systems.md"))
+	document := string(read(t, "testdata/repository/systems.md"))
 	for _, c := range Mutate(r).Pod.Spec.InitContainers {
 		_, row, found := strings.Cut(document, "\n| "+c.Name)
 		row, _, _ = strings.Cut(row, "\n")

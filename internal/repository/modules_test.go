@@ -4,7 +4,10 @@ package repository
 
 import (
 	"encoding/json"
+	"go/ast"
 	"maps"
+	"path"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -139,5 +142,27 @@ func TestWebhookLinksTheVersionsOfTheRoot(t *testing.T) {
 		if got := selected[root.Path]; got != root.Version {
 			t.Errorf("the webhook links %s %s, and the root module %s: run go get %[1]s@VERSION in both", root.Path, got, root.Version)
 		}
+	}
+}
+
+// Go's cache of test results ignores a file that lies outside of the module that is
+// tested, unless the test opens it through a link inside. So the webhook's tests read the
+// documents through links in webhook/testdata/repository, and run again if one changes.
+func TestWebhookTestsReadThroughLinks(t *testing.T) {
+	for _, file := range sources(t) {
+		if !file.isTest() || !under(file.path, "webhook/") {
+			continue
+		}
+		ast.Inspect(file.ast, func(node ast.Node) bool {
+			literal, ok := node.(*ast.BasicLit)
+			if !ok {
+				return true
+			}
+			name, err := strconv.Unquote(literal.Value)
+			if err == nil && strings.HasPrefix(name, "../") && !under(path.Join(file.dir(), name), "webhook/") {
+				t.Errorf("%s:%d: %s is outside of the module: read it through a link in webhook/testdata/repository", file.path, file.line(node.Pos()), name)
+			}
+			return true
+		})
 	}
 }

@@ -112,7 +112,7 @@ func TestUninjectSaysNothingOfTheLabel(t *testing.T) {
 // TestDocumentHasEachController: docs/webhook.md has a row for each kind whose labels
 // become pods' labels, with where they do.
 func TestDocumentHasEachController(t *testing.T) {
-	document := string(read(t, "../../docs/webhook.md"))
+	document := string(read(t, "../testdata/repository/webhook.md"))
 	_, section, found := strings.Cut(document, "\n## The label anywhere else\n")
 	section, _, _ = strings.Cut(section, "\n## ")
 	if !found {

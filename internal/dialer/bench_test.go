@@ -90,7 +90,7 @@ func BenchmarkUpload(b *testing.B) {
 	for _, n := range []int{1, 16} {
 		b.Run(fmt.Sprintf("conns=%d", n), func(b *testing.B) {
 			conns := benchConns(b, benchSink, n)
-			chunk := bytes.Repeat([]byte("x"), maxData)
+			chunk := bytes.Repeat([]byte("x"), tunnel.SendUnit)
 			perGiB(b, benchSize, func() {
 				together(conns, func(c tunnel.Conn) {
 					err := c.Send(amount(benchSize / n))

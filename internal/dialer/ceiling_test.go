@@ -15,6 +15,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/shoot-proxy/proxy-client/internal/konnectivity/grpcmode"
 	"github.com/shoot-proxy/proxy-client/internal/quota"
 	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
@@ -44,8 +45,8 @@ func TestCeiling(t *testing.T) {
 		bytes string // on each stream
 		goes  bool   // some connection has to go for it
 	}{
-		{"half a message each", message(maxMessage-100, maxMessage/2), true},
-		{"all but a byte of a message each", message(maxMessage-100, maxMessage-101), true},
+		{"half a message each", message(grpcmode.MaxMessage-100, grpcmode.MaxMessage/2), true},
+		{"all but a byte of a message each", message(grpcmode.MaxMessage-100, grpcmode.MaxMessage-101), true},
 		{"as much as the window allows", strings.Repeat(message(32<<10, 32<<10), streamWindow/(33<<10)), true},
 		{"the same in small messages", strings.Repeat(message(4<<10, 4<<10), streamWindow/(5<<10)), true},
 		{"the same in messages of a byte", strings.Repeat(message(1, 1), streamWindow/64), false},
@@ -144,7 +145,7 @@ func held(conn tunnel.Conn) (bytes int, over bool) {
 func TestUnansweredDialsHoldLittle(t *testing.T) {
 	const dials = 100
 	p := newPKI(t)
-	half := fmt.Sprintf("\x00\x00\x00%c%c%s", byte(maxAnswer>>8), byte(maxAnswer&0xff), strings.Repeat("x", maxAnswer-1))
+	half := fmt.Sprintf("\x00\x00\x00%c%c%s", byte(grpcmode.MaxAnswer>>8), byte(grpcmode.MaxAnswer&0xff), strings.Repeat("x", grpcmode.MaxAnswer-1))
 	hostile := p.serveRaw(t, tunnel.ModeGRPC, serverconn.ALPNHTTP2, func(c rawConn) {
 		c.say(h2Frame(h2Settings, 0, 0, ""))
 		look := <-c.streams
@@ -174,8 +175,8 @@ func TestUnansweredDialsHoldLittle(t *testing.T) {
 			}
 		})
 	}
-	waittest.Eventually(t, "half an answer to each", func() bool { return d.grpc.Quota.Held()-before >= dials*(maxAnswer-1) })
-	if held := d.grpc.Quota.Held() - before; held > 2*dials*maxAnswer {
+	waittest.Eventually(t, "half an answer to each", func() bool { return d.grpc.Quota.Held()-before >= dials*(grpcmode.MaxAnswer-1) })
+	if held := d.grpc.Quota.Held() - before; held > 2*dials*grpcmode.MaxAnswer {
 		t.Errorf("%d dials without an answer hold %d bytes", dials, held)
 	}
 	giveUp()

@@ -61,9 +61,6 @@ const (
 // The bounds of grpcmode.
 const (
 	linksAtOnce  = 8
-	maxData      = 32<<10 - 32
-	maxMessage   = 64 << 10
-	maxAnswer    = 8 << 10
 	streamWindow = 256 << 10
 	smallSegment = 4 << 10
 )

@@ -14,6 +14,7 @@ import (
 
 	"sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
 
+	"github.com/shoot-proxy/proxy-client/internal/konnectivity/grpcmode"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
@@ -144,10 +145,10 @@ func TestHostileStream(t *testing.T) {
 		{"an answer without a body", answer(func(int64) *client.Packet { return typed(client.PacketType_DIAL_RSP) }), tunnel.ReasonProtocol, nil, "another dial", ""},
 		{"an unknown packet for an answer", answer(func(int64) *client.Packet { return typed(99) }), tunnel.ReasonProtocol, nil, "99", ""},
 		{"an endless error text", answer(func(r int64) *client.Packet { return dialRsp(r, 0, oversized[:1<<20]) }), tunnel.ReasonServerUnreachable, nil, "larger than max", ""},
-		{"the longest error text", answer(func(r int64) *client.Packet { return dialRsp(r, 0, oversized[:maxAnswer-64]) }), tunnel.ReasonOther, nil, "dial refused", ""},
+		{"the longest error text", answer(func(r int64) *client.Packet { return dialRsp(r, 0, oversized[:grpcmode.MaxAnswer-64]) }), tunnel.ReasonOther, nil, "dial refused", ""},
 
 		{"an oversized packet", play(dataPkt(connID, "fine"), dataPkt(connID, oversized)), "", tunnel.ErrBroken, "larger than max", "fine"},
-		{"the largest packet", play(dataPkt(connID, oversized[:maxMessage-64]), closeRsp(connID, "")), "", io.EOF, "", oversized[:maxMessage-64]},
+		{"the largest packet", play(dataPkt(connID, oversized[:grpcmode.MaxMessage-64]), closeRsp(connID, "")), "", io.EOF, "", oversized[:grpcmode.MaxMessage-64]},
 		{"a second DIAL_RSP", play(dialRsp(1, connID, "")), "", tunnel.ErrProtocol, "DIAL_RSP", ""},
 		{"another connection's id", play(dataPkt(connID, "mine"), dataPkt(-connID, "not mine")), "", tunnel.ErrProtocol, "DATA", "mine"},
 		{"an unknown packet", play(typed(99)), "", tunnel.ErrProtocol, "99", ""},
@@ -155,7 +156,7 @@ func TestHostileStream(t *testing.T) {
 		{"a client's packet", play(typed(client.PacketType_DIAL_REQ)), "", tunnel.ErrProtocol, "DIAL_REQ", ""},
 		{"packets behind CLOSE_RSP", play(dataPkt(connID, "all"), closeRsp(connID, ""), dataPkt(connID, "more"), closeRsp(connID, "")), "", io.EOF, "", "all"},
 		{"an endless error", play(closeRsp(connID, oversized[:1<<20])), "", tunnel.ErrBroken, "larger than max", ""},
-		{"the longest error", play(closeRsp(connID, oversized[:maxMessage-64])), "", tunnel.ErrBroken, "xxx", ""},
+		{"the longest error", play(closeRsp(connID, oversized[:grpcmode.MaxMessage-64])), "", tunnel.ErrBroken, "xxx", ""},
 		{"a CLOSE_RSP before the answer", answer(func(int64) *client.Packet { return closeRsp(connID, "") }), tunnel.ReasonProtocol, nil, "CLOSE_RSP", ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -238,7 +238,7 @@ func TestStreamClose(t *testing.T) {
 	}))
 	conn, err := d.dial(t)
 	must(t, err)
-	must(t, conn.Send(bytes.Repeat([]byte("y"), 2*maxData+1)))
+	must(t, conn.Send(bytes.Repeat([]byte("y"), 2*tunnel.SendUnit+1)))
 	must(t, conn.Close())
 	must(t, conn.Close())
 	want := []client.PacketType{client.PacketType_DATA, client.PacketType_DATA, client.PacketType_DATA, client.PacketType_CLOSE_REQ}

@@ -104,7 +104,7 @@ func (p *Proxy) connect(ctx context.Context, c *connection, app *net.TCPConn) tu
 func lookupError(err error) error {
 	reason := tunnel.ReasonOther
 	if errors.Is(err, origdst.ErrNotRedirected) {
-		reason = tunnel.ReasonNotRedirected
+		reason = ReasonNotRedirected
 	}
 	return &tunnel.Error{Reason: reason, Err: err}
 }
@@ -121,18 +121,18 @@ func (p *Proxy) answerProbe(c *connection, app *net.TCPConn) {
 func (p *Proxy) guard(destination netip.AddrPort) error {
 	for _, ln := range p.cfg.Listeners {
 		if ln.Addr().(*net.TCPAddr).AddrPort() == destination {
-			return &tunnel.Error{Reason: tunnel.ReasonLoop, Err: fmt.Errorf("%s is the sidecar's own listener", destination)}
+			return &tunnel.Error{Reason: ReasonLoop, Err: fmt.Errorf("%s is the sidecar's own listener", destination)}
 		}
 	}
 	if p.cfg.Dialer.OwnsAddress(destination) {
 		return &tunnel.Error{
-			Reason: tunnel.ReasonLoop,
+			Reason: ReasonLoop,
 			Err:    fmt.Errorf("%s is a proxy-server, which the sidecar reaches directly; exclude it with --exclude-cidr, in init-redirect too", destination),
 		}
 	}
 	if !p.cfg.CIDRs.Contains(destination.Addr()) {
 		return &tunnel.Error{
-			Reason: tunnel.ReasonOutsideCIDRs,
+			Reason: ReasonOutsideCIDRs,
 			Err:    fmt.Errorf("%s is in no shoot CIDR, or excluded; do init-redirect and proxy-client have the same CIDRs?", destination.Addr()),
 		}
 	}

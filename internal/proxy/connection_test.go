@@ -32,14 +32,14 @@ func TestWhatMustNotBeDialledIsResetCountedAndLoggedOnce(t *testing.T) {
 		reason      tunnel.Reason
 		says        string
 	}{
-		{name: "not redirected", err: fmt.Errorf("looking: %w", origdst.ErrNotRedirected), reason: tunnel.ReasonNotRedirected, says: "not redirected"},
+		{name: "not redirected", err: fmt.Errorf("looking: %w", origdst.ErrNotRedirected), reason: ReasonNotRedirected, says: "not redirected"},
 		{name: "lookup fails", err: syscall.EBADF, reason: tunnel.ReasonOther, says: "bad file descriptor"},
-		{name: "the listener itself", destination: "listener", reason: tunnel.ReasonLoop, says: "own listener"},
-		{name: "a proxy-server", destination: own.String(), reason: tunnel.ReasonLoop, says: "is a proxy-server"},
-		{name: "outside the shoot", destination: "198.51.100.1:443", reason: tunnel.ReasonOutsideCIDRs, says: "in no shoot CIDR"},
-		{name: "outside the shoot, IPv6", destination: "[2001:db8::2]:443", reason: tunnel.ReasonOutsideCIDRs, says: "in no shoot CIDR"},
-		{name: "excluded", destination: "100.64.0.53:53", reason: tunnel.ReasonOutsideCIDRs, says: "or excluded"},
-		{name: "the probe's address on another port", destination: "192.0.2.1:80", reason: tunnel.ReasonOutsideCIDRs, says: "in no shoot CIDR"},
+		{name: "the listener itself", destination: "listener", reason: ReasonLoop, says: "own listener"},
+		{name: "a proxy-server", destination: own.String(), reason: ReasonLoop, says: "is a proxy-server"},
+		{name: "outside the shoot", destination: "198.51.100.1:443", reason: ReasonOutsideCIDRs, says: "in no shoot CIDR"},
+		{name: "outside the shoot, IPv6", destination: "[2001:db8::2]:443", reason: ReasonOutsideCIDRs, says: "in no shoot CIDR"},
+		{name: "excluded", destination: "100.64.0.53:53", reason: ReasonOutsideCIDRs, says: "or excluded"},
+		{name: "the probe's address on another port", destination: "192.0.2.1:80", reason: ReasonOutsideCIDRs, says: "in no shoot CIDR"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

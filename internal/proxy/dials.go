@@ -99,7 +99,7 @@ func noPlace(ctx context.Context, full error) *tunnel.Error {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return &tunnel.Error{Reason: tunnel.ReasonCancelled, Err: fmt.Errorf("while waiting for other dials to end: %w", context.Canceled)}
 	}
-	return &tunnel.Error{Reason: tunnel.ReasonMaxDials, Err: full}
+	return &tunnel.Error{Reason: ReasonMaxDials, Err: full}
 }
 
 // take takes a place where there is one and nobody else may have it. Nearly all

@@ -128,8 +128,8 @@ func TestWhatFindsNoPlaceSaysWhatToDo(t *testing.T) {
 		reason tunnel.Reason
 		says   string
 	}{
-		{name: "the destination's share is taken", fill: []netip.AddrPort{shootTarget(0)}, reason: tunnel.ReasonMaxDials, says: "look at the target, which does not answer"},
-		{name: "all are taken", fill: []netip.AddrPort{shootTarget(1), shootTarget(2), shootTarget(3), shootTarget(4)}, reason: tunnel.ReasonMaxDials, says: "raise --max-dials"},
+		{name: "the destination's share is taken", fill: []netip.AddrPort{shootTarget(0)}, reason: ReasonMaxDials, says: "look at the target, which does not answer"},
+		{name: "all are taken", fill: []netip.AddrPort{shootTarget(1), shootTarget(2), shootTarget(3), shootTarget(4)}, reason: ReasonMaxDials, says: "raise --max-dials"},
 		{name: "the app gave up", fill: []netip.AddrPort{shootTarget(0)}, cancel: true, reason: tunnel.ReasonCancelled, says: "while waiting"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

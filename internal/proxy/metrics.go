@@ -97,7 +97,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	}, []string{"reason"})
 	m := &Metrics{
 		connections: countersOf(connections, Results()),
-		failures:    countersOf(failures, tunnel.Reasons()),
+		failures:    countersOf(failures, Reasons()),
 		closes:      countersOf(closes, relay.CloseReasons()),
 		active: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "proxy_client_connections_active",

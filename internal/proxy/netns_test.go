@@ -162,9 +162,9 @@ func TestInAPodAnAppThatClosedDoesNotKeepItsTunnel(t *testing.T) {
 
 func TestInAPodWhatWasNotMeantForTheShootIsReset(t *testing.T) {
 	for destination, reason := range map[string]tunnel.Reason{
-		"127.0.0.1:14001": tunnel.ReasonNotRedirected,
-		"[::1]:14001":     tunnel.ReasonNotRedirected,
-		stray.String():    tunnel.ReasonOutsideCIDRs,
+		"127.0.0.1:14001": ReasonNotRedirected,
+		"[::1]:14001":     ReasonNotRedirected,
+		stray.String():    ReasonOutsideCIDRs,
 	} {
 		t.Run(destination, func(t *testing.T) {
 			p := startPod(t, &fakeDialer{})

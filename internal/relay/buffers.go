@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/shoot-proxy/proxy-client/internal/quota"
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
 // Defaults for Buffers, in bytes.
@@ -44,9 +45,9 @@ func (b *Buffers) Held() int { return b.quota.Held() }
 type uploadBuffer struct{ bytes []byte }
 
 const (
-	// uploadBufferBytes is the payload of two full packets of the tunnel in grpc mode,
-	// which are sent together. One byte more would need a third packet.
-	uploadBufferBytes = 2 * (32<<10 - 32)
+	// uploadBufferBytes fills two packets of the tunnel, which are sent together. One
+	// byte more would need a third packet.
+	uploadBufferBytes = 2 * tunnel.SendUnit
 	// smallUploadBufferBytes is the size if memory is scarce. Then many uploads wait
 	// for their targets, and each holds its buffer.
 	smallUploadBufferBytes = 4 << 10

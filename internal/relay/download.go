@@ -62,7 +62,7 @@ func (r *relay) mayReceive() bool {
 		}
 		wait = min(wait, r.opt.Pacer.beginWait(now))
 		if wait == 0 {
-			if held+maxReceiveBytes <= limit {
+			if held+tunnel.MaxReceive <= limit {
 				return true
 			}
 			r.abort(SlowReader, errSlowReader)

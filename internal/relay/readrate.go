@@ -5,6 +5,8 @@ package relay
 import (
 	"math"
 	"time"
+
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
 // rateMemory is the time constant of readRate. It is long because apps read in bursts:
@@ -37,7 +39,7 @@ func (a *readRate) update(now time.Time, taken int64, level float64) {
 	a.bytes = a.bytes*fade + float64(taken-a.takenBytes)
 	a.seconds = a.seconds*fade + passed
 	a.updated, a.takenBytes = now, taken
-	a.allowance = min(maxReceiveBytes, a.allowance+a.bytesPerSecond(level)*passed)
+	a.allowance = min(tunnel.MaxReceive, a.allowance+a.bytesPerSecond(level)*passed)
 }
 
 // bytesPerSecond returns how fast to receive. It is the app's rate, increased if its
@@ -59,4 +61,4 @@ func (a *readRate) wait(level float64) time.Duration {
 }
 
 // countReceived counts n received bytes.
-func (a *readRate) countReceived(n int) { a.allowance = max(-maxReceiveBytes, a.allowance-float64(n)) }
+func (a *readRate) countReceived(n int) { a.allowance = max(-tunnel.MaxReceive, a.allowance-float64(n)) }

@@ -16,11 +16,8 @@ import (
 )
 
 const (
-	// segmentBytes is the size of the segments that hold bytes for an app. It is also
-	// the most that one packet of the gRPC tunnel carries.
+	// segmentBytes is the size of the segments that hold bytes for an app.
 	segmentBytes = 32 << 10
-	// maxReceiveBytes is the most that Receive returns at once.
-	maxReceiveBytes = 128 << 10
 	// closeDelay is the minimum time between the last byte sent and the close of the
 	// tunnel, for an app that has closed. An agent that is told to close drops what it
 	// has queued for the target, and it acknowledges nothing.

@@ -22,7 +22,6 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/options"
 	"github.com/shoot-proxy/proxy-client/internal/proxy"
 	"github.com/shoot-proxy/proxy-client/internal/relay"
-	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
 // table returns the rows of the tables below a heading of README.md, up to the
@@ -180,7 +179,7 @@ func checkDefault(t *testing.T, f *pflag.Flag, cells []string) {
 
 func TestReadmeExplainsEveryReason(t *testing.T) {
 	var dials, closes []string
-	for _, reason := range tunnel.Reasons() {
+	for _, reason := range proxy.Reasons() {
 		dials = append(dials, string(reason))
 	}
 	for _, reason := range relay.CloseReasons() {

@@ -13,13 +13,14 @@ import (
 	"time"
 
 	"github.com/shoot-proxy/proxy-client/internal/sockio"
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
 const (
 	// MaxPiece is how many bytes are taken from a socket at once, at most, and how
 	// many are received or written at once. Each piece costs system calls, and a
 	// waking up or two, here and at the app.
-	MaxPiece = 128 << 10
+	MaxPiece = tunnel.MaxReceive
 	// recordHeader is the size of a TLS record's header, whose last two bytes
 	// are the length of the rest (RFC 8446, section 5.1).
 	recordHeader = 5

@@ -7,6 +7,21 @@ import (
 	"net/netip"
 )
 
+const (
+	// SendUnit is how many bytes of a Send leave together, at most. A Send of a multiple
+	// of it wastes no packet.
+	//
+	// It is the size of a DATA packet of upstream's gRPC protocol. Agents queue packets,
+	// not bytes, and serve all connections from one loop, so small packets let others in.
+	// A packet with what stands around its bytes has to fit into 32 KiB. For one byte
+	// more grpc-go, in server and agent, takes a buffer of 1 MiB, and needs half as much
+	// CPU again (the tiers of its package mem).
+	SendUnit = 32<<10 - 32
+	// MaxReceive is how many bytes a Receive returns at most, or a few more. A relay
+	// plans its memory by it.
+	MaxReceive = 128 << 10
+)
+
 // Conn is one connection to a target in the shoot.
 //
 // One goroutine may Receive while another Sends; Close may be called at any

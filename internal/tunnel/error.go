@@ -10,12 +10,12 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/clip"
 )
 
-// Reason says in one word why a connection could not be made. The set is
-// closed: it is the label of proxy_client_dial_failures_total.
+// Reason says in one word why a connection could not be made. It is a label of the
+// metric proxy_client_dial_failures_total, so its values are a closed set: these and
+// those that package proxy adds.
 type Reason string
 
-// The reasons. Those from ReasonOutsideCIDRs to ReasonMaxDials, but for ReasonNoPort,
-// are given by the proxy before anything is dialled.
+// The reasons of a dial.
 const (
 	ReasonRefused           Reason = "refused"            // the target refused the agent's connection
 	ReasonTimeout           Reason = "timeout"            // target or agent did not answer in time
@@ -24,21 +24,17 @@ const (
 	ReasonServerUnreachable Reason = "server_unreachable" // no connection to the proxy-server
 	ReasonTLS               Reason = "tls"                // the proxy-server's certificate, or ours, was not accepted
 	ReasonProtocol          Reason = "protocol"           // the proxy-server answered what the protocol does not allow
-	ReasonOutsideCIDRs      Reason = "outside_cidrs"      // the destination is not the shoot's
-	ReasonLoop              Reason = "loop"               // the destination is the sidecar or a proxy-server
-	ReasonNotRedirected     Reason = "not_redirected"     // somebody connected to the sidecar itself
 	ReasonMaxConnections    Reason = "max_connections"    // too many open connections, or no file or memory for one
 	ReasonNoPort            Reason = "no_port"            // no local port for a connection to the proxy-server
-	ReasonMaxDials          Reason = "max_dials"          // too many dials in flight
 	ReasonCancelled         Reason = "cancelled"          // the app gave up first, or the sidecar is ending
 	ReasonOther             Reason = "other"              // an answer that none of the above fits
 )
 
-// Reasons returns the closed set, in the order of the constants.
+// Reasons returns the reasons of a dial, in the order of the constants.
 func Reasons() []Reason {
 	return []Reason{
 		ReasonRefused, ReasonTimeout, ReasonUnreachable, ReasonNoAgent, ReasonServerUnreachable, ReasonTLS, ReasonProtocol,
-		ReasonOutsideCIDRs, ReasonLoop, ReasonNotRedirected, ReasonMaxConnections, ReasonNoPort, ReasonMaxDials, ReasonCancelled, ReasonOther,
+		ReasonMaxConnections, ReasonNoPort, ReasonCancelled, ReasonOther,
 	}
 }
 

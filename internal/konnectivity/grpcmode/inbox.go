@@ -6,7 +6,7 @@ import (
 	"sync"
 
 	"github.com/shoot-proxy/proxy-client/internal/quota"
-	"github.com/shoot-proxy/proxy-client/internal/serverconn"
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
 // The capacities of segments, in bytes. An agent sends 4 KiB at a time, and that is
@@ -15,7 +15,7 @@ import (
 const (
 	smallSegment  = 4 << 10
 	mediumSegment = 32 << 10
-	largeSegment  = serverconn.MaxPiece // the most that one Receive returns
+	largeSegment  = tunnel.MaxReceive
 )
 
 // segmentFor returns the capacity of a segment for n bytes, or for the first of

@@ -30,13 +30,13 @@ const (
 	// opened when bytes arrive: it stops nobody for what others do not receive.
 	streamWindow     = 256 << 10
 	connectionWindow = 16 << 20
-	// maxMessage is how many bytes a packet has at most. Agents send 4 KiB in one, and
+	// MaxMessage is how many bytes a packet has at most. Agents send 4 KiB in one, and
 	// 32 KiB is the most that upstream puts into one anywhere; gRPC's own bound of 4
 	// MiB would let a server have us put together as much for each stream.
-	maxMessage = 64 << 10
-	// maxAnswer is how many bytes the answer to a dial has at most: the agent's error
+	MaxMessage = 64 << 10
+	// MaxAnswer is how many bytes the answer to a dial has at most: the agent's error
 	// in words, or an id. It comes before anybody knows that there is a target.
-	maxAnswer = 8 << 10
+	MaxAnswer = 8 << 10
 	// linkMemory is what a link holds, whatever happens on it, in bytes: its buffer
 	// for reading, and some for TLS and for writing.
 	linkMemory = 128 << 10
@@ -123,7 +123,7 @@ func (e *Dialer) startLink(ctx context.Context, conn net.Conn, files int) (*link
 	conn, below := shareable(conn)
 	l.conn = grpcwire.New(conn, below, grpcwire.Config{
 		Scheme: e.scheme(), Authority: e.authority(), Path: proxyMethod, UserAgent: "shoot-proxy",
-		StreamWindow: streamWindow, ConnectionWindow: connectionWindow, MaxMessage: maxMessage, MaxFirst: maxAnswer, MaxHeaders: maxHeaders,
+		StreamWindow: streamWindow, ConnectionWindow: connectionWindow, MaxMessage: MaxMessage, MaxFirst: MaxAnswer, MaxHeaders: maxHeaders,
 		Draining: l.end, LimitRaised: e.seatWaiting, FirstStreamID: d.FirstStream,
 	})
 	d.linkFiles.Add(1)

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
 // outgoing is what waits to be said to the server.
@@ -191,7 +193,7 @@ func (m *model) flush() {
 			m.seen(logWire, "%s", said.packet)
 			continue
 		}
-		n := min(said.data, maxData)
+		n := min(said.data, tunnel.SendUnit)
 		m.seen(logWire, "DATA %d", n)
 		if said.data -= n; said.data == 0 {
 			m.sent("ok")

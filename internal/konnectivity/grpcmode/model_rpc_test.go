@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
 
 	"github.com/shoot-proxy/proxy-client/internal/grpcwire"
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
 // fakeRPC is a gRPC stream as grpcwire gives it. It fails the test where the rules
@@ -187,7 +188,7 @@ func (f *fakeRPC) check(pkt *client.Packet) {
 		data := pkt.GetData()
 		said = fmt.Sprintf("%s %d", said, len(data.Data))
 		f.wrote.Write(data.Data)
-		if len(data.Data) == 0 || len(data.Data) > maxData || data.ConnectID != connID || !f.accepted.Load() {
+		if len(data.Data) == 0 || len(data.Data) > tunnel.SendUnit || data.ConnectID != connID || !f.accepted.Load() {
 			bad("not this connection's, empty or too large")
 		}
 		if f.saw[client.PacketType_CLOSE_REQ] > 0 {

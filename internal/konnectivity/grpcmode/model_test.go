@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
+
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
 // step is one thing that the server, the app or the clock does.
@@ -66,7 +68,7 @@ func (s step) String() string {
 
 const (
 	smallData = 5
-	largeData = maxData + 5
+	largeData = tunnel.SendUnit + 5
 	short     = 410*time.Millisecond + 7
 	long      = 1270*time.Millisecond + 11
 )

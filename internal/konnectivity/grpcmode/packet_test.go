@@ -9,12 +9,14 @@ import (
 
 	"google.golang.org/protobuf/proto"
 	"sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
+
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
 // TestDataHead: a DATA packet has the bytes that generated code would write.
 func TestDataHead(t *testing.T) {
 	for _, id := range []int64{0, 1, 127, 128, 1 << 20, math.MaxInt64, -1, math.MinInt64} {
-		for _, n := range []int{1, 2, 127, 128, 4096, 16383, 16384, maxData} {
+		for _, n := range []int{1, 2, 127, 128, 4096, 16383, 16384, tunnel.SendUnit} {
 			data := bytes.Repeat([]byte("x"), n)
 			head := appendDataHead(nil, id, n)
 			if len(head) > maxDataHead {
@@ -106,7 +108,7 @@ func FuzzDataHead(f *testing.F) {
 	f.Add(int64(connID), []byte("hello"))
 	f.Add(int64(-1), make([]byte, 300))
 	f.Fuzz(func(t *testing.T, id int64, data []byte) {
-		if len(data) == 0 || len(data) > maxData {
+		if len(data) == 0 || len(data) > tunnel.SendUnit {
 			return
 		}
 		if got, want := append(appendDataHead(nil, id, len(data)), data...), marshal(t, dataPkt(id, string(data))); !bytes.Equal(got, want) {

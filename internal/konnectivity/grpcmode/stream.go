@@ -19,12 +19,6 @@ import (
 )
 
 const (
-	// maxData is how many bytes one DATA packet carries at most. Agents queue
-	// packets, not bytes, and serve all connections from one loop: small ones
-	// keep it turning. With what stands around them they have to fit into 32 KiB:
-	// for one byte more grpc-go, in server and agent, takes a buffer of 1 MiB, and
-	// half as much CPU again (tiers in its package mem).
-	maxData = 32<<10 - 32
 	// abandonGrace is how long an abandoned dial is still listened to. A server
 	// that has just sent DIAL_RSP but not yet written it down would leak the
 	// target's connection if its stream ended then.
@@ -181,7 +175,7 @@ func (s *stream) linger(grace time.Duration) {
 func (s *stream) Send(p []byte) error {
 	var head [maxDataHead]byte
 	for len(p) > 0 {
-		n := min(len(p), maxData)
+		n := min(len(p), tunnel.SendUnit)
 		if !s.begin(client.PacketType_DATA) {
 			return tunnel.ErrClosed
 		}

@@ -59,7 +59,7 @@ func serve(ctx context.Context, aborted <-chan struct{}, cfg *options.ProxyClien
 	registry := admin.NewRegistry()
 	held := quota.New(int(cfg.TotalBuffer))
 	dialer, err := dialer.New(dialer.Config{
-		Servers: cfg.Servers, TLS: cfg.TLS, CIDRs: cfg.CIDRs, DialTimeout: cfg.DialTimeout, Keepalive: cfg.ServerKeepalive,
+		Servers: cfg.Servers, TLS: cfg.TLS, Names: options.SettingNames(), CIDRs: cfg.CIDRs, DialTimeout: cfg.DialTimeout, Keepalive: cfg.ServerKeepalive,
 		Logger: log, Metrics: dialer.NewMetrics(registry), Quota: held,
 	})
 	if err != nil {

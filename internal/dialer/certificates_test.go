@@ -24,6 +24,7 @@ import (
 	"google.golang.org/grpc/peer"
 	"sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
 
+	"github.com/shoot-proxy/proxy-client/internal/options"
 	"github.com/shoot-proxy/proxy-client/internal/tlsfiles"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 	"github.com/shoot-proxy/proxy-client/internal/waittest"
@@ -95,7 +96,7 @@ func TestCertificatesChange(t *testing.T) {
 	var log strings.Builder
 	c := tlsfiles.New(tunnel.TLS{
 		CAFile: link + "/ca.crt", CertFile: link + "/client.crt", KeyFile: link + "/client.key",
-	}, slog.New(slog.NewTextHandler(&log, nil)), NewMetrics(prometheus.NewRegistry()).certificateExpires)
+	}, options.SettingNames(), slog.New(slog.NewTextHandler(&log, nil)), NewMetrics(prometheus.NewRegistry()).certificateExpires)
 
 	same := func(what string, want *pki) {
 		t.Helper()
@@ -174,11 +175,11 @@ func TestCertificateSwapInGRPCMode(t *testing.T) {
 func TestCertificatesMissing(t *testing.T) {
 	p := newPKI(t)
 	must(t, os.WriteFile(p.file("ca.crt"), []byte("not PEM"), 0o600))
-	c := tlsfiles.New(p.client(), slog.New(slog.DiscardHandler), NewMetrics(prometheus.NewRegistry()).certificateExpires)
+	c := tlsfiles.New(p.client(), options.SettingNames(), slog.New(slog.DiscardHandler), NewMetrics(prometheus.NewRegistry()).certificateExpires)
 	if _, err := c.Config(); err == nil || !strings.Contains(err.Error(), "--ca-cert") {
 		t.Errorf("config: %v, want an error that names --ca-cert", err)
 	}
-	c = tlsfiles.New(tunnel.TLS{CAFile: p.file("nothing")}, slog.New(slog.DiscardHandler), NewMetrics(prometheus.NewRegistry()).certificateExpires)
+	c = tlsfiles.New(tunnel.TLS{CAFile: p.file("nothing")}, options.SettingNames(), slog.New(slog.DiscardHandler), NewMetrics(prometheus.NewRegistry()).certificateExpires)
 	if _, err := c.Config(); err == nil || !strings.Contains(err.Error(), p.file("nothing")) {
 		t.Errorf("config: %v, want an error that names the file", err)
 	}
@@ -199,7 +200,7 @@ func TestExpiryMetric(t *testing.T) {
 		"without":                   {tunnel.TLS{CAFile: p.file("ca.crt")}, nil},
 	} {
 		registry := prometheus.NewRegistry()
-		_, err := tlsfiles.New(tc.files, slog.New(slog.DiscardHandler), NewMetrics(registry).certificateExpires).Config()
+		_, err := tlsfiles.New(tc.files, options.SettingNames(), slog.New(slog.DiscardHandler), NewMetrics(registry).certificateExpires).Config()
 		must(t, err)
 		families, err := registry.Gather()
 		must(t, err)

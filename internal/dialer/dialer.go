@@ -44,9 +44,10 @@ const (
 type Config struct {
 	Servers     []tunnel.Server
 	TLS         tunnel.TLS
-	CIDRs       *cidr.Set     // a proxy-server inside the shoot is refused
-	DialTimeout time.Duration // the whole budget of one dial, retries included
-	Keepalive   time.Duration // how long a connection to a server is idle until TCP asks for an answer, whole seconds
+	Names       tunnel.SettingNames // for errors
+	CIDRs       *cidr.Set           // a proxy-server inside the shoot is refused
+	DialTimeout time.Duration       // the whole budget of one dial, retries included
+	Keepalive   time.Duration       // how long a connection to a server is idle until TCP asks for an answer, whole seconds
 	Logger      *slog.Logger
 	Metrics     *Metrics
 	// Quota is of what is held for all connections; nil is one without a bound.
@@ -62,6 +63,7 @@ type Config struct {
 type Dialer struct {
 	servers   []*server
 	certs     *tlsfiles.Files
+	names     tunnel.SettingNames
 	cidrs     *cidr.Set
 	timeout   time.Duration
 	connector *serverconn.Connector
@@ -91,10 +93,10 @@ func New(cfg Config) (*Dialer, error) {
 		return nil, errors.New("tunnel: no proxy-server")
 	}
 	d := &Dialer{
-		certs: tlsfiles.New(cfg.TLS, cfg.Logger, cfg.Metrics.certificateExpires), cidrs: cfg.CIDRs, timeout: cfg.DialTimeout,
+		certs: tlsfiles.New(cfg.TLS, cfg.Names, cfg.Logger, cfg.Metrics.certificateExpires), names: cfg.Names, cidrs: cfg.CIDRs, timeout: cfg.DialTimeout,
 		log: cfg.Logger, metrics: cfg.Metrics, resolver: cfg.resolver, connect: cfg.connect, random: cfg.random,
 	}
-	d.connector = serverconn.NewConnector(d.certs, cfg.Keepalive)
+	d.connector = serverconn.NewConnector(d.certs, cfg.Names, cfg.Keepalive)
 	d.files, d.found = openFiles(), make(chan struct{})
 	if d.resolver == nil {
 		d.resolver = net.DefaultResolver

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc"
 	"sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
 
+	"github.com/shoot-proxy/proxy-client/internal/options"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
@@ -217,7 +218,7 @@ func TestServerInsideShoot(t *testing.T) {
 		t.Errorf("the lookup: %v, want an InsideShootError that names flag and value", err)
 	}
 	for alone, want := range map[bool]bool{false: true, true: false} {
-		advised := strings.Contains((&InsideShootError{Alone: alone}).Error(), "--exclude-cidr")
+		advised := strings.Contains((&InsideShootError{Alone: alone, names: options.SettingNames()}).Error(), "--exclude-cidr")
 		if advised != want {
 			t.Errorf("an address that is all of the shoot (%t): to exclude it is an advice: %t", alone, advised)
 		}

@@ -33,6 +33,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/cidr"
 	"github.com/shoot-proxy/proxy-client/internal/konnectivity/connectmode"
 	"github.com/shoot-proxy/proxy-client/internal/konnectivity/grpcmode"
+	"github.com/shoot-proxy/proxy-client/internal/options"
 	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 	"github.com/shoot-proxy/proxy-client/internal/waittest"
@@ -278,7 +279,7 @@ func newDialer(t testing.TB, files tunnel.TLS, budget time.Duration, servers ...
 	must(t, err)
 	reg := prometheus.NewRegistry()
 	d, err := New(Config{
-		Servers: servers, TLS: files, CIDRs: set, DialTimeout: budget, Keepalive: 5 * time.Second,
+		Names: options.SettingNames(), Servers: servers, TLS: files, CIDRs: set, DialTimeout: budget, Keepalive: 5 * time.Second,
 		Logger: slog.New(slog.DiscardHandler), Metrics: NewMetrics(reg),
 		random: func() float64 { return 0 }, // among equals, the first
 	})

@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
 
 	"github.com/shoot-proxy/proxy-client/internal/cidr"
+	"github.com/shoot-proxy/proxy-client/internal/options"
 	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
@@ -305,6 +306,7 @@ func (n *fakeNet) dialer(names ...string) *Dialer {
 	set, err := cidr.New(entries, nil)
 	must(n.t, err)
 	d, err := New(Config{
+		Names:   options.SettingNames(),
 		Servers: n.configured(names...), CIDRs: set, DialTimeout: testBudget, Logger: slog.New(slog.NewTextHandler(n.t.Output(), nil)),
 		Metrics: NewMetrics(prometheus.NewRegistry()), resolver: n, connect: n.connect, random: func() float64 { return 0 },
 	})

@@ -5,6 +5,7 @@ package dialer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 
@@ -91,7 +92,7 @@ func (e *endpoint) close() {
 }
 
 // misfit says what a server is that has not answered in HTTP/1.1, for err, which
-// --mode=http-connect needs, where it speaks HTTP/2. alpn is what was chosen before.
+// mode http-connect needs, where it speaks HTTP/2. alpn is what was chosen before.
 // misfit returns nil where the server does not, or may have had another cause.
 func (e *endpoint) misfit(ctx context.Context, alpn string, err *tunnel.Error) *tunnel.Error {
 	settings := errors.Is(err, connectmode.ErrSettings)
@@ -110,7 +111,7 @@ func (e *endpoint) misfit(ctx context.Context, alpn string, err *tunnel.Error) *
 	err = e.protocols[tunnel.ModeGRPC].Probe(ctx, conn, files)
 	switch {
 	case err == nil:
-		return e.WrongServer(errors.New("it is a gRPC server, which --mode=http-connect does not fit: use " + e.OtherMode(tunnel.ModeGRPC)))
+		return e.WrongServer(fmt.Errorf("it is a gRPC server, which %s=%s does not fit: use %s", e.Names().Mode, tunnel.ModeHTTPConnect, e.OtherMode(tunnel.ModeGRPC)))
 	case err.Fault.Lasting():
 		return err
 	default:

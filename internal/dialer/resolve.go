@@ -14,7 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/shoot-proxy/proxy-client/internal/cidr"
-	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
@@ -44,13 +43,15 @@ type InsideShootError struct {
 	Address netip.Addr // what it resolves to
 	CIDR    cidr.Entry // the shoot CIDR that contains it
 	Alone   bool       // the shoot CIDRs have no other address
+
+	names tunnel.SettingNames
 }
 
 // Error names the server, its address and the flag that is in the way.
 func (e *InsideShootError) Error() string {
-	sentence := fmt.Sprintf("--proxy-server %q: its address %s lies inside the shoot's %s %s; correct the CIDR", e.Server, e.Address, e.CIDR.List, e.CIDR.Prefix)
+	sentence := fmt.Sprintf("%s %q: its address %s lies inside the shoot's %s %s; correct the CIDR", e.names.ProxyServer, e.Server, e.Address, e.CIDR.List, e.CIDR.Prefix)
 	if !e.Alone {
-		sentence += ", or exclude the server's address with --exclude-cidr"
+		sentence += ", or exclude the server's address with " + e.names.ExcludeCIDR
 	}
 	return sentence
 }
@@ -95,7 +96,7 @@ func (s *server) lookup() *tunnel.Error {
 func (s *server) unresolved(err error) *tunnel.Error {
 	for _, lack := range []error{unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.ENOBUFS} {
 		if strings.Contains(err.Error(), lack.Error()) {
-			return serverconn.Shortage(s.Server, fmt.Errorf("%w (%w)", err, lack))
+			return s.dialer.connector.Shortage(s.Server, fmt.Errorf("%w (%w)", err, lack))
 		}
 	}
 	return &tunnel.Error{Reason: tunnel.ReasonServerUnreachable, Server: s.Name, Err: err, Fault: tunnel.FaultUnreachable}
@@ -153,7 +154,7 @@ func (s *server) await(ctx context.Context) *tunnel.Error {
 	case <-current.done:
 		return current.err
 	case <-ctx.Done():
-		return serverconn.Unreachable(ctx, s.Server, fmt.Errorf("lookup %s: no answer yet: %w", s.Address, ctx.Err()))
+		return s.dialer.connector.Unreachable(ctx, s.Server, fmt.Errorf("lookup %s: no answer yet: %w", s.Address, ctx.Err()))
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"golang.org/x/sys/unix"
 
+	"github.com/shoot-proxy/proxy-client/internal/options"
 	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 	"github.com/shoot-proxy/proxy-client/internal/waittest"
@@ -45,8 +46,7 @@ func TestShortage(t *testing.T) {
 		{tcp, unix.ECONNREFUSED, tunnel.ReasonServerUnreachable, false, "refused"},
 		{tcp, unix.EHOSTUNREACH, tunnel.ReasonServerUnreachable, false, "no route"},
 	} {
-		s := &server{Server: tc.server}
-		err := serverconn.Unreachable(t.Context(), s.Server, &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", tc.errno)})
+		err := serverconn.NewConnector(nil, options.SettingNames(), 0).Unreachable(t.Context(), tc.server, &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", tc.errno)})
 		if err.Reason != tc.reason || err.Fault.Ours() != tc.ours || !strings.Contains(err.Error(), tc.words) {
 			t.Errorf("%s, %s: %s, ours: %v (%v); want %s, ours: %v, and the words %q", tc.server.Network, tc.errno, err.Reason, err.Fault.Ours(), err, tc.reason, tc.ours, tc.words)
 		}

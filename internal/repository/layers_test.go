@@ -3,6 +3,9 @@
 package repository
 
 import (
+	"go/ast"
+	"go/token"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -61,6 +64,28 @@ func TestLayers(t *testing.T) {
 				t.Errorf("%s links %s: flags belong to internal/options", layer, pkg)
 			}
 		}
+	}
+}
+
+// TestOnlyOptionsNamesFlags: the packages that make a tunnel are told what a setting is
+// called, so that another program can give it another name.
+func TestOnlyOptionsNamesFlags(t *testing.T) {
+	flag := regexp.MustCompile(`(^|[^-])--[a-z]`)
+	checked := 0
+	for _, file := range sources(t) {
+		if file.isTest() || !under(file.dir(), "internal/tunnel/", "internal/tlsfiles/", "internal/serverconn/", "internal/dialer/", "internal/konnectivity/") {
+			continue
+		}
+		checked++
+		ast.Inspect(file.ast, func(n ast.Node) bool {
+			if text, ok := n.(*ast.BasicLit); ok && text.Kind == token.STRING && flag.MatchString(text.Value) {
+				t.Errorf("%s:%d names a flag: %s", file.path, file.line(text.Pos()), text.Value)
+			}
+			return true
+		})
+	}
+	if checked == 0 {
+		t.Error("found no file of these packages")
 	}
 }
 

@@ -51,7 +51,7 @@ func (e *Endpoint) Connect(ctx context.Context, protos []string, hasty bool) (ne
 	cfg, err := e.connector.files.Config()
 	if err != nil {
 		_ = raw.Close()
-		if short := Shortage(e.Server, err); short != nil {
+		if short := e.connector.Shortage(e.Server, err); short != nil {
 			return nil, "", short
 		}
 		return nil, "", e.Refused(err)

@@ -14,15 +14,16 @@ import (
 // the watch over what they send, and memory for what they receive.
 type Connector struct {
 	files     *tlsfiles.Files
+	names     tunnel.SettingNames
 	keepalive time.Duration
 	acks      ackWatch
 	chunks    chunks
 }
 
-// NewConnector returns a Connector. keepalive is how long a connection is idle until
-// TCP asks for an answer.
-func NewConnector(files *tlsfiles.Files, keepalive time.Duration) *Connector {
-	return &Connector{files: files, keepalive: keepalive}
+// NewConnector returns a Connector. Errors call settings by names. keepalive is how long
+// a connection is idle until TCP asks for an answer.
+func NewConnector(files *tlsfiles.Files, names tunnel.SettingNames, keepalive time.Duration) *Connector {
+	return &Connector{files: files, names: names, keepalive: keepalive}
 }
 
 // Endpoint returns the place of server at addr, which is zero for a Unix socket.

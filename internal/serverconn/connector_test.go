@@ -23,7 +23,7 @@ func TestKeepaliveOfServerConnections(t *testing.T) {
 	must(t, err)
 	defer l.Close()
 	for _, idle := range []time.Duration{5 * time.Second, 42 * time.Second} {
-		e := NewConnector(nil, idle).Endpoint(tunnel.Server{}, netip.MustParseAddrPort(l.Addr().String()))
+		e := NewConnector(nil, tunnel.SettingNames{}, idle).Endpoint(tunnel.Server{}, netip.MustParseAddrPort(l.Addr().String()))
 		conn, err := e.ConnectTCP(t.Context(), false)
 		must(t, err)
 		got := map[string]int{}

@@ -34,13 +34,16 @@ func (e *Endpoint) Address() string {
 	return e.Addr.String()
 }
 
+// Names returns the names of settings, for errors.
+func (e *Endpoint) Names() tunnel.SettingNames { return e.connector.names }
+
 // Unreachable is the error of a server to which there was no connection when
 // ctx or err ended the wait for it.
-func Unreachable(ctx context.Context, server tunnel.Server, err error) *tunnel.Error {
+func (c *Connector) Unreachable(ctx context.Context, server tunnel.Server, err error) *tunnel.Error {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return &tunnel.Error{Reason: tunnel.ReasonCancelled, Server: server.Name, Err: err}
 	}
-	if short := Shortage(server, err); short != nil {
+	if short := c.Shortage(server, err); short != nil {
 		return short
 	}
 	return &tunnel.Error{Reason: tunnel.ReasonServerUnreachable, Server: server.Name, Err: err, Fault: tunnel.FaultUnreachable}
@@ -49,7 +52,7 @@ func Unreachable(ctx context.Context, server tunnel.Server, err error) *tunnel.E
 // Unreachable is the error of the endpoint's server, of which there was no connection
 // when ctx or err ended the wait for it.
 func (e *Endpoint) Unreachable(ctx context.Context, err error) *tunnel.Error {
-	return Unreachable(ctx, e.Server, err)
+	return e.connector.Unreachable(ctx, e.Server, err)
 }
 
 // WrongServer is the error of a server that is another than the one that is meant.
@@ -66,7 +69,7 @@ func (e *Endpoint) NoHTTP2(err error) *tunnel.Error {
 // OtherMode is what a person has to set for a server that speaks mode.
 func (e *Endpoint) OtherMode(mode tunnel.Mode) string {
 	if e.Server.Network == tunnel.NetworkUnix { // where auto finds out nothing
-		return "--mode=" + string(mode)
+		return fmt.Sprintf("%s=%s", e.Names().Mode, mode)
 	}
-	return fmt.Sprintf("--mode=%s, or auto", mode)
+	return fmt.Sprintf("%s=%s, or auto", e.Names().Mode, mode)
 }

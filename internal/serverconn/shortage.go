@@ -15,19 +15,19 @@ import (
 
 // Shortage returns the error of a connection for which we lacked something, which
 // says nothing about the server. It returns nil where err is anything else.
-func Shortage(server tunnel.Server, err error) *tunnel.Error {
+func (c *Connector) Shortage(server tunnel.Server, err error) *tunnel.Error {
 	short := &tunnel.Error{Reason: tunnel.ReasonMaxConnections, Server: server.Name, Fault: tunnel.FaultProcess}
 	switch {
 	case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE):
-		short.Err = fmt.Errorf("no file left to connect to it: %w; raise the container's limit of open files, or lower --max-connections", err)
+		short.Err = fmt.Errorf("no file left to connect to it: %w; raise the container's limit of open files, or lower %s", err, c.names.MaxConnections)
 	case errors.Is(err, unix.ENOMEM), errors.Is(err, unix.ENOBUFS):
-		short.Err = fmt.Errorf("no memory left in the kernel to connect to it: %w; raise the container's memory limit, or lower --max-connections", err)
+		short.Err = fmt.Errorf("no memory left in the kernel to connect to it: %w; raise the container's memory limit, or lower %s", err, c.names.MaxConnections)
 	case server.Network != tunnel.NetworkUnix && (errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.EAGAIN)):
 		// connect(2) has both for it. A port is taken for one address of a server, and
 		// free for another. EAGAIN of a Unix socket is the server's queue.
 		short.Reason, short.Fault = tunnel.ReasonNoPort, tunnel.FaultPort
 		short.Err = fmt.Errorf("no local port left to connect to it: %w; widen net.ipv4.ip_local_port_range in the pod, "+
-			"use --mode=grpc, which shares one connection, or give the server several addresses", err)
+			"use %s=%s, which shares one connection, or give the server several addresses", err, c.names.Mode, tunnel.ModeGRPC)
 	default:
 		return nil
 	}

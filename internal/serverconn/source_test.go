@@ -27,7 +27,7 @@ func TestInAPodWithoutIPv6(t *testing.T) {
 	pod.Run(t, "ip", "-6", "address", "flush", "dev", "lo")
 	pod.Run(t, "ip", "-6", "route", "add", "default", "dev", "eth0")
 	server := tunnel.Server{Name: "s", Network: "tcp", Address: "[fdcc:99::1]:8090", Mode: tunnel.ModeGRPC}
-	e := NewConnector(nil, 5*time.Second).Endpoint(server, netip.MustParseAddrPort(server.Address))
+	e := NewConnector(nil, tunnel.SettingNames{}, 5*time.Second).Endpoint(server, netip.MustParseAddrPort(server.Address))
 	var bare, err error
 	var source error
 	pod.Do(t, func() {

@@ -24,9 +24,9 @@ func (e *Endpoint) handshakeError(ctx context.Context, name string, err error) *
 	case ctx.Err() != nil:
 		return e.Unreachable(ctx, fmt.Errorf("TLS handshake: %w", err))
 	case errors.As(err, new(x509.HostnameError)):
-		return e.Refused(fmt.Errorf("its certificate is not for %q: %w; set --server-name to a name in it", name, brief{err}))
+		return e.Refused(fmt.Errorf("its certificate is not for %q: %w; set %s to a name in it", name, brief{err}, e.Names().ServerName))
 	case errors.As(err, new(x509.UnknownAuthorityError)):
-		return e.Refused(fmt.Errorf("its certificate is not signed by --ca-cert: %w", brief{err}))
+		return e.Refused(fmt.Errorf("its certificate is not signed by %s: %w", e.Names().CACert, brief{err}))
 	case errors.As(err, new(*tls.CertificateVerificationError)):
 		return e.Refused(fmt.Errorf("its certificate was not accepted: %w", brief{err}))
 	case alerted && strings.Contains(alert, noApplicationProtocol):
@@ -109,9 +109,9 @@ func (e *Endpoint) noTLS(begins []byte) *tunnel.Error {
 func (e *Endpoint) Alerted(err error) *tunnel.Error {
 	err = brief{err}
 	if !e.connector.files.HasClient() {
-		return e.Refused(fmt.Errorf("it refused the TLS connection: %w; no client certificate was given: give --client-cert and --client-key", err))
+		return e.Refused(fmt.Errorf("it refused the TLS connection: %w; no client certificate was given: give %s and %s", err, e.Names().ClientCert, e.Names().ClientKey))
 	}
-	return e.Refused(fmt.Errorf("it refused the TLS connection: %w; is --client-cert signed by the CA that it trusts?", err))
+	return e.Refused(fmt.Errorf("it refused the TLS connection: %w; is %s signed by the CA that it trusts?", err, e.Names().ClientCert))
 }
 
 // RemoteAlert returns the words of a TLS alert from the peer, which crypto/tls

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/shoot-proxy/proxy-client/internal/clip"
+	"github.com/shoot-proxy/proxy-client/internal/options"
 	"github.com/shoot-proxy/proxy-client/internal/tlsfiles"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
@@ -41,7 +42,7 @@ func TestHandshakeErrorsKeepTheAdvice(t *testing.T) {
 			e := &Endpoint{
 				Server:    tunnel.Server{Name: host, Network: tunnel.NetworkTCP, Mode: tunnel.ModeGRPC},
 				Addr:      netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port),
-				connector: &Connector{files: &tlsfiles.Files{}},
+				connector: &Connector{files: &tlsfiles.Files{}, names: options.SettingNames()},
 			}
 			got := e.handshakeError(t.Context(), host, tt.err)
 			said := got.Err.Error()

@@ -7,7 +7,7 @@
 // and Files reads them, reads them again when they have changed, keeps what is
 // better of old and new, and warns before a certificate expires.
 //
-//	files := tlsfiles.New(cfg.TLS, log, metric.certificateExpires)
+//	files := tlsfiles.New(cfg.TLS, names, log, metric.certificateExpires)
 //	go files.Watch(ctx)
 //	tls, err := files.Config() // for the next handshake
 //

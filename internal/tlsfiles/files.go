@@ -34,15 +34,16 @@ type Files struct {
 	rootsExpiry, clientExpiry reminder
 }
 
-// New returns the files that are named, which it does not read yet. expires
-// is called with the end of a client certificate that comes into use.
-func New(files tunnel.TLS, log *slog.Logger, expires func(notAfter time.Time)) *Files {
+// New returns the files that are named, which it does not read yet. Errors call the
+// settings by names. expires is called with the end of each client certificate that
+// comes into use.
+func New(files tunnel.TLS, names tunnel.SettingNames, log *slog.Logger, expires func(notAfter time.Time)) *Files {
 	f := &Files{files: files, log: log, expires: expires}
 	if files.CAFile != "" {
-		f.roots = fileSet{files: []string{files.CAFile}, parse: parseRoots}
+		f.roots = fileSet{files: []string{files.CAFile}, names: []string{names.CACert}, parse: parseRoots}
 	}
 	if files.CertFile != "" {
-		f.client = fileSet{files: []string{files.CertFile, files.KeyFile}, parse: parsePair}
+		f.client = fileSet{files: []string{files.CertFile, files.KeyFile}, names: []string{names.ClientCert, names.ClientKey}, parse: parsePair}
 	}
 	return f
 }

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -23,6 +24,7 @@ const maxFiles = 2
 // the client's certificate and key. The zero value has no files.
 type fileSet struct {
 	files []string
+	names []string // of their settings
 	parse func(data [][]byte) (*parsed, error)
 
 	stamps   [maxFiles]stamp
@@ -82,10 +84,11 @@ func (s *fileSet) read() ([][]byte, error) {
 
 // name is how a sentence about the files begins.
 func (s *fileSet) name() string {
-	if len(s.files) == 1 {
-		return fmt.Sprintf("--ca-cert %q", s.files[0])
+	named := make([]string, len(s.files))
+	for i, file := range s.files {
+		named[i] = fmt.Sprintf("%s %q", s.names[i], file)
 	}
-	return fmt.Sprintf("--client-cert %q, --client-key %q", s.files[0], s.files[1])
+	return strings.Join(named, ", ")
 }
 
 // parsed is the content of a fileSet.

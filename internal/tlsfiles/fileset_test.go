@@ -84,7 +84,7 @@ func newVolume(t *testing.T, client, ca identity) *volume {
 
 // read begins to read files.
 func (v *volume) read(files tunnel.TLS) {
-	v.Files = New(files, slog.New(slog.NewTextHandler(&v.log, nil)), func(notAfter time.Time) { v.expiry = []float64{float64(notAfter.Unix())} })
+	v.Files = New(files, tunnel.SettingNames{}, slog.New(slog.NewTextHandler(&v.log, nil)), func(notAfter time.Time) { v.expiry = []float64{float64(notAfter.Unix())} })
 }
 
 func (v *volume) path(name string) string { return filepath.Join(v.dir, name) }

@@ -137,7 +137,7 @@ func (c *connection) answer() *tunnel.Error {
 		case v == headHTTP2:
 			return &tunnel.Error{Reason: tunnel.ReasonProtocol, Server: c.endpoint.Server.Name, Err: fmt.Errorf("%w: %w", tunnel.ErrProtocol, ErrSettings), Fault: tunnel.FaultServer}
 		case errors.Is(err, io.EOF):
-			return &tunnel.Error{Reason: tunnel.ReasonProtocol, Server: c.endpoint.Server.Name, Err: fmt.Errorf("%w: %w to CONNECT; is it an http-connect server (--mode)?", tunnel.ErrProtocol, ErrNoAnswer), Fault: tunnel.FaultServer}
+			return &tunnel.Error{Reason: tunnel.ReasonProtocol, Server: c.endpoint.Server.Name, Err: fmt.Errorf("%w: %w to CONNECT; is it an http-connect server (%s)?", tunnel.ErrProtocol, ErrNoAnswer, c.endpoint.Names().Mode), Fault: tunnel.FaultServer}
 		case err != nil:
 			return c.lost(err)
 		}
@@ -174,13 +174,13 @@ func (e *Dialer) greetHTTP(ctx context.Context, conn net.Conn) *tunnel.Error {
 	case err == nil && string(answer) == statusPrefix:
 		return nil
 	case err == nil && isSettings(answer):
-		return e.WrongServer(fmt.Errorf("%w, which --mode=http-connect does not fit: use %s", ErrSettings, e.OtherMode(tunnel.ModeGRPC)))
+		return e.WrongServer(fmt.Errorf("%w, which %s=%s does not fit: use %s", ErrSettings, e.Names().Mode, tunnel.ModeHTTPConnect, e.OtherMode(tunnel.ModeGRPC)))
 	case err == nil:
 		return e.WrongServer(fmt.Errorf("its answer to an HTTP/1.1 request begins %q: is the port right? %s", answer, serverconn.ServersPort))
 	case n == 0 && !isTimeout(err):
 		err = fmt.Errorf("%w: %w", ErrNoAnswer, err)
 	}
-	return e.Unreachable(ctx, fmt.Errorf("no HTTP/1.1 answer from %s: %w; is it an http-connect server (--mode)?", e.Address(), err))
+	return e.Unreachable(ctx, fmt.Errorf("no HTTP/1.1 answer from %s: %w; is it an http-connect server (%s)?", e.Address(), err, e.Names().Mode))
 }
 
 // refused is the error of an answer other than 200, with the text behind it.

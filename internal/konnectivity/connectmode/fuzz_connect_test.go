@@ -28,7 +28,7 @@ import (
 // newModelConnect returns a connection in http-connect mode on conn, before it
 // has dialled. Unix socket socket says whether the server lives.
 func newModelConnect(conn net.Conn, socket string) *connection {
-	to := serverconn.NewConnector(nil, 0).Endpoint(tunnel.Server{Name: "model", Network: tunnel.NetworkUnix, Address: socket}, netip.AddrPort{})
+	to := serverconn.NewConnector(nil, tunnel.SettingNames{}, 0).Endpoint(tunnel.Server{Name: "model", Network: tunnel.NetworkUnix, Address: socket}, netip.AddrPort{})
 	owner := &modelConnectOwner{to: to}
 	owner.load.Add(1) // for the dial, as claim does
 	e := New(to, owner, &Shared{Background: new(sync.WaitGroup), Life: context.Background(), Files: func() int { return 0 }})

@@ -15,7 +15,7 @@ func TestSparesAndFiles(t *testing.T) {
 	if n := AffordableSpares(); n < 0 || n > mostSpares {
 		t.Errorf("%d for an endpoint, want 0 to %d", n, mostSpares)
 	}
-	to := serverconn.NewConnector(nil, 0).Endpoint(tunnel.Server{Name: "x", Network: tunnel.NetworkUnix, Address: "/nowhere", Mode: tunnel.ModeHTTPConnect}, netip.AddrPort{})
+	to := serverconn.NewConnector(nil, tunnel.SettingNames{}, 0).Endpoint(tunnel.Server{Name: "x", Network: tunnel.NetworkUnix, Address: "/nowhere", Mode: tunnel.ModeHTTPConnect}, netip.AddrPort{})
 	if n := New(to, nil, &Shared{MostSpares: mostSpares}).spares.most; n != 0 {
 		t.Errorf("%d for a Unix socket, which has no handshake", n)
 	}

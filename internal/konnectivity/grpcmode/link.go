@@ -184,7 +184,7 @@ func (e *Dialer) silentWire(ctx context.Context, err error) *tunnel.Error {
 	if errors.Is(err, grpcwire.ErrHTTP1) {
 		return e.NoHTTP2(grpcwire.ErrHTTP1)
 	}
-	return e.Unreachable(ctx, fmt.Errorf("no HTTP/2 answer from %s: %w; is it a gRPC server (--mode)?", e.Address(), err))
+	return e.Unreachable(ctx, fmt.Errorf("no HTTP/2 answer from %s: %w; is it a gRPC server (%s)?", e.Address(), err, e.Names().Mode))
 }
 
 // dial opens a stream and asks for dst on it. Where the server says that it

@@ -37,7 +37,7 @@ var modelMetrics = sync.OnceValue(func() *Metrics { return NewMetrics(prometheus
 
 // newModelStream returns a stream on r whose server has no connection at all.
 func newModelStream(t *testing.T, r *fakeRPC) *stream {
-	to := serverconn.NewConnector(nil, 0).Endpoint(tunnel.Server{Name: "model"}, netip.AddrPort{})
+	to := serverconn.NewConnector(nil, tunnel.SettingNames{}, 0).Endpoint(tunnel.Server{Name: "model"}, netip.AddrPort{})
 	l := &link{streams: 1}
 	e := New(to, &modelGRPCOwner{}, &Shared{
 		Metrics: modelMetrics(), Quota: quota.New(1 << 20), Background: new(sync.WaitGroup), Files: func() int { return 0 },

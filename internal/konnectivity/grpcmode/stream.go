@@ -307,15 +307,13 @@ func (s *stream) sayCloseReq() {
 	})
 }
 
-// errUnreceived is what Receive returns once evict was called.
-var errUnreceived = fmt.Errorf("%w (--total-buffer)", tunnel.ErrUnreceived)
-
 // evict ends the stream, which holds more than any other connection while all hold too
 // much. Its caller may hold any lock.
 func (s *stream) evict() {
 	s.shared().Background.Go(func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
+		errUnreceived := fmt.Errorf("%w (%s)", tunnel.ErrUnreceived, s.endpoint.Names().TotalBuffer)
 		switch s.phase {
 		case dialing, abandoned:
 			s.dialed(&tunnel.Error{Reason: tunnel.ReasonMaxConnections, Server: s.Server(), Err: errUnreceived, Fault: tunnel.FaultProcess}, false)

@@ -167,7 +167,7 @@ func (e *endpoint) Reach(ctx context.Context) *tunnel.Error {
 // connection is kept, as the one that new streams share.
 func (e *endpoint) look() *tunnel.Error {
 	began := time.Now()
-	ctx, cancel := context.WithTimeout(e.gone, serverconn.ReachTimeout)
+	ctx, cancel := context.WithTimeout(e.gone, serverconn.CheckTimeout)
 	defer cancel()
 	err := e.greet(ctx)
 	if e.gone.Err() != nil {

@@ -9,45 +9,43 @@ import (
 )
 
 const (
-	// ackTimeout is how long a server's kernel may leave what ours sends without an
-	// acknowledgement, where ours goes on asking.
+	// ackTimeout is how long a server's kernel may acknowledge nothing of what our kernel
+	// sends and sends again.
 	ackTimeout = 10 * time.Second
-	// fewestAsks is how many retransmissions or window probes in a row must be
-	// unanswered. Each may be lost on its own.
-	fewestAsks = 3
-	// answerTime is how long the last of them must have had for its answer.
+	// minProbes is how many probes in a row must be unanswered. Each may be lost on its
+	// own. A probe is a retransmission or a window probe.
+	minProbes = 3
+	// answerTime is how long the last of these probes must have been without an answer.
 	answerTime = time.Second
 )
 
-// ackClock tells how long a server's kernel has acknowledged nothing, from what
-// ours knows of the connection (TCP_INFO, tcp(7)). Only a kernel that was asked
-// can be silent.
+// ackClock measures how long a server's kernel has acknowledged nothing, from what our
+// kernel knows of the connection (TCP_INFO, tcp(7)).
 //
-// What is in flight is retransmitted, with growing pauses, until it is
-// acknowledged. Where the server reads nothing, its receive window becomes zero,
-// and our kernel holds the rest back and sends window probes instead. A live
-// kernel answers each of them, for as long as the server pauses (RFC 9293, section
-// 3.8.6.1). TCP_USER_TIMEOUT cannot be used: it ends a connection whose window
-// stays zero although each probe is answered (tcp_probe_timer in
-// net/ipv4/tcp_timer.c).
+// Our kernel retransmits what is in flight, with growing pauses, until it is
+// acknowledged. If the server reads nothing, its receive window becomes zero. Then our
+// kernel holds the rest back and sends window probes. A kernel that runs answers each of
+// them, however long the server pauses (RFC 9293, section 3.8.6.1). TCP_USER_TIMEOUT
+// cannot be used: it ends a connection whose window stays zero although each probe is
+// answered (tcp_probe_timer in net/ipv4/tcp_timer.c).
 //
-// The pause between two probes doubles, from 0.2 s up to two minutes
-// (TCP_RTO_MAX). So a server that vanishes in the middle of a long pause is noticed
-// after the next three probes: six minutes later at most.
+// The pause between two window probes doubles, from 0.2 s up to two minutes
+// (TCP_RTO_MAX). A server that vanishes in the middle of a long pause is noticed after
+// the next three probes, which is six minutes later at most.
 type ackClock struct {
 	running bool
 	closed  bool      // the window is zero, or too small for what is to be sent
-	acked   uint64    // bytes that were acknowledged when it began
-	resent  uint32    // segments that had been sent again by then
-	since   time.Time // when it began: nothing was acknowledged since
-	asked   time.Time // when an unanswered ask was first seen; zero where none was
-	enough  time.Time // when fewestAsks of them were first seen; zero where they were not
+	acked   uint64    // bytes that were acknowledged when the clock began
+	resent  uint32    // segments that had been sent again when the clock began
+	since   time.Time // when the clock began; nothing was acknowledged since
+	probed  time.Time // when an unanswered probe was first seen; zero if none was
+	enough  time.Time // when minProbes unanswered probes were first seen; zero if they were not
 }
 
-// look brings the clock up to date. outstanding says that the server's kernel has
-// something to acknowledge, or to make room for. silent is how long it has
-// answered nothing, and 0 where that is no reason to give it up.
-func (c *ackClock) look(now time.Time, info *unix.TCPInfo) (outstanding bool, silent time.Duration) {
+// update brings the clock up to date. outstanding reports whether the server's kernel has
+// something to acknowledge, or to make room for. silent is how long that kernel has
+// answered nothing, or 0 if that is no reason to end the connection.
+func (c *ackClock) update(now time.Time, info *unix.TCPInfo) (outstanding bool, silent time.Duration) {
 	if info.Unacked == 0 && info.Notsent_bytes == 0 {
 		*c = ackClock{}
 		return false, 0
@@ -55,15 +53,15 @@ func (c *ackClock) look(now time.Time, info *unix.TCPInfo) (outstanding bool, si
 	if closed := info.Unacked == 0 || info.Snd_wnd == 0; !c.running || closed != c.closed || c.answered(now, info) {
 		*c = ackClock{running: true, closed: closed, acked: info.Bytes_acked, resent: info.Total_retrans, since: now}
 	}
-	asks := c.asks(info)
-	c.asked = firstSeen(c.asked, asks > 0, now)
-	c.enough = firstSeen(c.enough, asks >= fewestAsks, now)
+	unanswered := c.unanswered(info)
+	c.probed = firstSeen(c.probed, unanswered > 0, now)
+	c.enough = firstSeen(c.enough, unanswered >= minProbes, now)
 	if c.enough.IsZero() || now.Sub(c.enough) < answerTime {
 		return true, 0
 	}
 	began := c.since
 	if c.closed {
-		began = c.asked // nothing was asked before
+		began = c.probed // before, there was nothing to answer
 	}
 	if silent = now.Sub(began); silent < ackTimeout {
 		silent = 0
@@ -71,10 +69,9 @@ func (c *ackClock) look(now time.Time, info *unix.TCPInfo) (outstanding bool, si
 	return true, silent
 }
 
-// answered reports whether the server's kernel has answered since the clock
-// began. Where the window is open, only progress counts: it shows that what we
-// send gets there. Where it is closed, there is none, and any acknowledgement
-// counts.
+// answered reports whether the server's kernel has answered since the clock began. While
+// the window is open, only progress counts, because it shows that what we send arrives.
+// While the window is closed, there is no progress, and any acknowledgement counts.
 func (c *ackClock) answered(now time.Time, info *unix.TCPInfo) bool {
 	if !c.closed {
 		return info.Bytes_acked != c.acked
@@ -82,19 +79,20 @@ func (c *ackClock) answered(now time.Time, info *unix.TCPInfo) bool {
 	return now.Add(-time.Duration(info.Last_ack_recv) * time.Millisecond).After(c.since)
 }
 
-// asks returns how many questions in a row are unanswered.
-func (c *ackClock) asks(info *unix.TCPInfo) int {
+// unanswered returns how many probes in a row are unanswered.
+func (c *ackClock) unanswered(info *unix.TCPInfo) int {
 	switch {
 	case !c.closed:
 		return int(info.Retransmits)
 	case info.Unacked == 0:
 		return int(info.Probes)
-	default: // the window has closed over what was in flight, which is sent again as a probe
+	default: // the window has closed while bytes were in flight; sent again, they are a probe
 		return int(info.Total_retrans - c.resent)
 	}
 }
 
-// firstSeen returns when something was first seen, given when it was before.
+// firstSeen returns when a condition was first seen. before is the value so far, and
+// seen says whether the condition is true at now.
 func firstSeen(before time.Time, seen bool, now time.Time) time.Time {
 	switch {
 	case !seen:

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// runClock lets a clock look at a record, as a watch does, until the server counts as
-// gone or nothing is outstanding any more. It returns when that was.
+// runClock updates a clock from a record, as a watch does, until the server counts as
+// gone or nothing is outstanding. It returns when that was.
 func runClock(samples []sample) (at, silent time.Duration, outstanding bool) {
 	var c ackClock
 	began := time.Now()
@@ -19,14 +19,13 @@ func runClock(samples []sample) (at, silent time.Duration, outstanding bool) {
 		for len(samples) > 1 && int64(samples[1].at) <= at.Milliseconds() {
 			samples = samples[1:]
 		}
-		outstanding, silent = c.look(began.Add(at), samples[0].info(at))
+		outstanding, silent = c.update(began.Add(at), samples[0].info(at))
 	}
 	return at - ackInterval, silent, outstanding
 }
 
-// A kernel that answers each window probe is there, though minutes lie between
-// two of them; one that answers none is not, and the probes that it has to leave
-// unanswered may be far apart.
+// A kernel that answers each window probe is there, even if minutes lie between two
+// probes. One that answers none is gone, even if the unanswered probes are far apart.
 func TestAckClockOnRecords(t *testing.T) {
 	for name, want := range map[string]struct {
 		from, to time.Duration // when the server counts as gone; 0: not before all is acknowledged
@@ -51,7 +50,7 @@ func TestAckClockOnRecords(t *testing.T) {
 	}
 }
 
-// TestAckClock has what no record has. A look is a TCP_INFO, one second behind the
+// TestAckClock has the cases that no record has. Each TCP_INFO is one second behind the
 // one before.
 func TestAckClock(t *testing.T) {
 	type info = unix.TCPInfo
@@ -59,8 +58,8 @@ func TestAckClock(t *testing.T) {
 	after := func(second, came int) uint32 { return uint32(second-came) * 1000 }
 	for name, test := range map[string]struct {
 		looks func(second int) info
-		stops int // the seconds from 1 until this one are without a look
-		gone  int // the second in which the server counts as gone; 0 is never
+		stops int // the clock is not updated in the seconds from 1 until this one
+		gone  int // the second in which the server counts as gone; 0 means never
 	}{
 		"nothing is outstanding": {looks: func(s int) info {
 			return info{Last_ack_recv: after(s, 0), Probes: 5, Retransmits: 5, Snd_wnd: 1}
@@ -113,7 +112,7 @@ func TestAckClock(t *testing.T) {
 					continue
 				}
 				i := test.looks(s)
-				_, silent := c.look(began.Add(time.Duration(s)*time.Second), &i)
+				_, silent := c.update(began.Add(time.Duration(s)*time.Second), &i)
 				if gone := silent > 0; gone != (s == test.gone && s > 0) {
 					t.Fatalf("in second %d the server was silent for %s, want it gone in second %d", s, silent, test.gone)
 				} else if gone {

@@ -19,19 +19,19 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/sockio"
 )
 
-// record makes the records anew, as root, from what this machine's kernel says. That
-// takes as long as what they tell of.
+// record makes the records again, as root, from TCP_INFO of this machine's kernel. It
+// runs as long as the recorded connections did.
 var record = flag.Bool("record", false, "write testdata/acks again")
 
-// sample is what a record has of TCP_INFO at one time. A record holds one where
-// something has changed; lastAck goes on by itself.
+// sample is a part of TCP_INFO at one time. A record has a sample for each change;
+// lastAck grows in between.
 type sample struct {
 	at                       uint32 // in milliseconds
 	unacked, notSent, window uint32
 	acked                    uint64
 	retransmits, probes      uint8
 	resent                   uint32
-	lastAck                  uint32 // how many milliseconds before
+	lastAck                  uint32 // milliseconds before at
 }
 
 func (s *sample) fields() []any {
@@ -47,7 +47,7 @@ func sampleOf(at time.Duration, i *unix.TCPInfo) sample {
 	}
 }
 
-// info is the TCP_INFO at a time when s still holds.
+// info returns the TCP_INFO at a time before the next sample.
 func (s *sample) info(at time.Duration) *unix.TCPInfo {
 	return &unix.TCPInfo{
 		Unacked: s.unacked, Notsent_bytes: s.notSent, Snd_wnd: s.window, Bytes_acked: s.acked,
@@ -55,10 +55,10 @@ func (s *sample) info(at time.Duration) *unix.TCPInfo {
 	}
 }
 
-// records are what happens to an upload whose server reads nothing.
+// records are uploads to a server that reads nothing.
 var records = map[string]struct {
 	pause time.Duration // until the server reads on, or vanishes
-	loss  bool          // whether it vanishes
+	loss  bool          // the server vanishes
 }{
 	"pause":               {pause: 5 * time.Minute},
 	"vanishes":            {pause: 0, loss: true},
@@ -82,11 +82,11 @@ func readRecord(t *testing.T, name string) (samples []sample) {
 	}
 }
 
-// TestRecords: a record lasts beyond its pause, and ends as the upload has. -record
+// TestRecords: a record is longer than its pause, and ends as its upload did. -record
 // writes all of them again.
 func TestRecords(t *testing.T) {
 	if *record {
-		t.Run("write", writeRecords) // which waits for all of them
+		t.Run("write", writeRecords) // waits for all of them
 	}
 	for name, r := range records {
 		samples := readRecord(t, name)
@@ -106,7 +106,7 @@ func writeRecords(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			u := dialFar(t)
-			u.conn.watch.stop() // it would end what is recorded
+			u.conn.watch.stop() // it would end the recorded connection
 			if r.pause == 0 {
 				u.vanish(t)
 				u.write()
@@ -187,8 +187,8 @@ func (u *farUpload) awaitInfo(t *testing.T, condition func(*unix.TCPInfo) bool) 
 	t.Fatal("the connection never came into the state that was waited for")
 }
 
-// dialFar connects to a peer that does nothing yet. The watch of the connection
-// ends with the test.
+// dialFar connects to a peer that does nothing yet. The watch of the connection ends
+// with the test.
 func dialFar(t *testing.T) *farUpload {
 	t.Helper()
 	near, far := netnstest.New(t), netnstest.New(t)

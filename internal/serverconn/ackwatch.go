@@ -16,25 +16,24 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/sockio"
 )
 
-// ackInterval is the time between two looks at the connections that wait for an
+// ackInterval is the time between two checks of the connections that wait for an
 // acknowledgement.
 const ackInterval = ackTimeout / 20
 
-// ackWatch ends connections to servers whose kernels acknowledge nothing. It looks
-// only at connections on which something was sent, until it is acknowledged; TCP
-// keepalive covers the others. It has no timer while there are none. The zero
-// value is ready.
+// ackWatch ends connections to servers whose kernels acknowledge nothing. It checks a
+// connection from a write until all is acknowledged. TCP keepalive covers the others.
+// Without such connections the watch runs no timer. The zero value is ready.
 type ackWatch struct {
-	mu      sync.Mutex // guards what follows, up to stopped
+	mu      sync.Mutex // guards the fields up to stopped
 	waiting []*watchedConn
-	timer   *time.Timer // nil before the first
+	timer   *time.Timer // nil before the first connection
 	running bool
 	stopped bool
 
-	looking sync.Mutex // held while it looks, so that stop can wait for that
+	checking sync.Mutex // is held during a check, so that stop can wait for its end
 }
 
-// add puts c among those that are looked at.
+// add has the watch check c from now on.
 func (w *ackWatch) add(c *watchedConn) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -45,24 +44,24 @@ func (w *ackWatch) add(c *watchedConn) {
 	switch {
 	case w.running:
 	case w.timer == nil:
-		w.timer = time.AfterFunc(ackInterval, w.look)
+		w.timer = time.AfterFunc(ackInterval, w.check)
 	default:
 		w.timer.Reset(ackInterval)
 	}
 	w.running = true
 }
 
-// look looks at each connection once, and sees to the next look.
-func (w *ackWatch) look() {
-	w.looking.Lock()
-	defer w.looking.Unlock()
+// check checks each connection once, and sets the timer for the next check.
+func (w *ackWatch) check() {
+	w.checking.Lock()
+	defer w.checking.Unlock()
 	w.mu.Lock()
 	conns := w.waiting
 	w.waiting = nil
 	w.mu.Unlock()
 	still := conns[:0]
 	for _, c := range conns {
-		if c.look() {
+		if c.check() {
 			still = append(still, c)
 		}
 	}
@@ -76,7 +75,7 @@ func (w *ackWatch) look() {
 	}
 }
 
-// stop ends the watch, and waits for a look that is under way.
+// stop ends the watch, and waits for a check that is under way.
 func (w *ackWatch) stop() {
 	w.mu.Lock()
 	w.stopped = true
@@ -84,25 +83,25 @@ func (w *ackWatch) stop() {
 		w.timer.Stop()
 	}
 	w.mu.Unlock()
-	w.looking.Lock()
-	defer w.looking.Unlock()
+	w.checking.Lock()
+	defer w.checking.Unlock()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.waiting = nil
 }
 
-// watchedConn is a TCP connection to a server that an ackWatch ends. Its errors
-// name the cause where the server's kernel is silent.
+// watchedConn is a TCP connection to a server that an ackWatch may end. Its errors say if
+// the server's kernel was silent.
 type watchedConn struct {
-	net.Conn // tcp, without the methods by which Write could be avoided
+	net.Conn // tcp, without the methods that write in another way than Write
 	tcp      *net.TCPConn
 	raw      syscall.RawConn // of tcp
 	watch    *ackWatch
-	silent   atomic.Pointer[silentError] // why the watch has ended it
+	silent   atomic.Pointer[silentError] // set when the watch ends the connection
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	writing int        // writes under way
-	waiting bool       // among those that the watch looks at
+	waiting bool       // the watch checks the connection
 	acks    ackClock
 }
 
@@ -111,8 +110,8 @@ func newWatchedConn(tcp *net.TCPConn, w *ackWatch) *watchedConn {
 	return &watchedConn{Conn: tcp, tcp: tcp, raw: raw, watch: w}
 }
 
-// silentError is the end of a connection to a server whose kernel acknowledges
-// nothing.
+// silentError is the error of a connection that was ended because the server's kernel
+// acknowledges nothing.
 type silentError struct {
 	server net.Addr
 	silent time.Duration
@@ -137,15 +136,15 @@ func (c *watchedConn) Write(p []byte) (int, error) {
 	return n, c.explain(err)
 }
 
-// CloseWrite is net.TCPConn's.
+// CloseWrite sends FIN, like net.TCPConn's.
 func (c *watchedConn) CloseWrite() error {
 	c.beginWrite()
 	defer c.endWrite()
 	return c.explain(c.tcp.CloseWrite())
 }
 
-// Close implements net.Conn. What is not acknowledged then is the kernel's alone,
-// which gives it up after ackTimeout without progress.
+// Close implements net.Conn. Bytes that are not acknowledged by then are left to our
+// kernel, which drops them after ackTimeout without progress.
 func (c *watchedConn) Close() error {
 	c.mu.Lock()
 	waiting := c.waiting
@@ -163,22 +162,22 @@ func SetReadBuffer(conn net.Conn, bytes int) {
 	}
 }
 
-// LimitSilence sets TCP_USER_TIMEOUT of a TCP connection that Connect has returned; 0
-// is none.
+// LimitSilence sets TCP_USER_TIMEOUT of a TCP connection that Connect has returned. 0
+// means no limit.
 func LimitSilence(conn net.Conn, d time.Duration) {
 	if c, ok := Unwrap(conn).(*watchedConn); ok {
 		_ = c.limitSilence(d)
 	}
 }
 
-// limitSilence sets TCP_USER_TIMEOUT (tcp(7)); 0 is none.
+// limitSilence sets TCP_USER_TIMEOUT (tcp(7)). 0 means no limit.
 func (c *watchedConn) limitSilence(d time.Duration) error {
 	return sockio.Control(c.raw, func(fd int) error {
 		return unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(d.Milliseconds()))
 	})
 }
 
-// beginWrite has the watch look at c, at least until endWrite.
+// beginWrite has the watch check c, at least until endWrite.
 func (c *watchedConn) beginWrite() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -195,16 +194,15 @@ func (c *watchedConn) endWrite() {
 	c.writing--
 }
 
-// look ends c where the server's kernel is silent. It reports whether to look
-// again.
-func (c *watchedConn) look() bool {
+// check ends c if the server's kernel is silent. It reports whether to check again.
+func (c *watchedConn) check() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var outstanding bool
 	info, err := sockio.TCPInfo(c.raw)
 	if err == nil {
 		var silent time.Duration
-		outstanding, silent = c.acks.look(time.Now(), info)
+		outstanding, silent = c.acks.update(time.Now(), info)
 		if silent > 0 {
 			c.silent.Store(&silentError{c.RemoteAddr(), silent})
 			_ = c.tcp.SetLinger(0)
@@ -216,7 +214,7 @@ func (c *watchedConn) look() bool {
 	return c.waiting
 }
 
-// explain returns err, or what is behind it.
+// explain returns err, or the cause of it if the server's kernel was silent.
 func (c *watchedConn) explain(err error) error {
 	if err == nil {
 		return nil
@@ -233,13 +231,13 @@ func (c *watchedConn) explain(err error) error {
 // SyscallConn implements syscall.Conn.
 func (c *watchedConn) SyscallConn() (syscall.RawConn, error) { return watchedRaw{c}, nil }
 
-// watchedRaw is a watchedConn's file.
+// watchedRaw is the file of a watchedConn.
 type watchedRaw struct{ conn *watchedConn }
 
 // Control implements syscall.RawConn.
 func (r watchedRaw) Control(f func(fd uintptr)) error { return r.conn.raw.Control(f) }
 
-// Read implements syscall.RawConn. f's own errors are explained by explain.
+// Read implements syscall.RawConn. A caller passes errors that f has met to explain.
 func (r watchedRaw) Read(f func(fd uintptr) bool) error {
 	return r.conn.explain(r.conn.raw.Read(f))
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/netnstest"
 )
 
-// wantSilent waits until reading ends, and expects that its error, and that of the
-// write that waits, name the cause.
+// wantSilent waits until reading ends. It expects that the error of the read, and that
+// of the write under way, name the cause.
 func (u *farUpload) wantSilent(t *testing.T) {
 	t.Helper()
 	_, err := u.conn.Read(make([]byte, 1))
@@ -29,7 +29,7 @@ func (u *farUpload) wantSilent(t *testing.T) {
 	}
 }
 
-// A peer that vanishes under an upload is noticed soon behind ackTimeout, and not
+// A peer that vanishes during an upload is noticed soon after ackTimeout, and not
 // before.
 func TestAckWatchEndsWhatIsNotAcknowledged(t *testing.T) {
 	netnstest.RequireRoot(t)
@@ -44,8 +44,8 @@ func TestAckWatchEndsWhatIsNotAcknowledged(t *testing.T) {
 	}
 }
 
-// A peer that vanishes while its window is closed is noticed once it has not
-// answered a few probes. Where the kernel allows it, they come once a second.
+// A peer that vanishes while its window is closed is noticed after it has left a few
+// probes unanswered. If the kernel allows it, probes come once a second.
 func TestAckWatchEndsAPauseWithoutAnswers(t *testing.T) {
 	netnstest.RequireRoot(t)
 	t.Parallel()
@@ -63,7 +63,7 @@ func TestAckWatchEndsAPauseWithoutAnswers(t *testing.T) {
 	}
 }
 
-// A pause that is longer than ackTimeout costs nothing.
+// A pause that is longer than ackTimeout does no harm.
 func TestAckWatchLetsAPeerPause(t *testing.T) {
 	netnstest.RequireRoot(t)
 	t.Parallel()
@@ -73,7 +73,7 @@ func TestAckWatchLetsAPeerPause(t *testing.T) {
 	select {
 	case err := <-u.written:
 		t.Fatalf("writing ended while the peer read nothing: %v", err)
-	case <-time.After(ackTimeout + 2*time.Second): // not for something: it is the pause
+	case <-time.After(ackTimeout + 2*time.Second): // this is the pause itself
 	}
 	got := make(chan int64, 1)
 	go func() {
@@ -91,15 +91,15 @@ func TestAckWatchLetsAPeerPause(t *testing.T) {
 	}
 }
 
-// Keepalive covers what the watch does not look at: connections on which all is
-// acknowledged. They cost it nothing.
+// Keepalive covers the connections that the watch does not check, because all is
+// acknowledged. They cost the watch nothing.
 func TestAckWatchLeavesIdleConnectionsToKeepalive(t *testing.T) {
 	netnstest.RequireRoot(t)
 	t.Parallel()
 	u := dialFar(t)
 	_, err := u.conn.Write([]byte("something"))
 	must(t, err)
-	for u.conn.watch.count() != 0 { // until it is acknowledged, and a look has seen it
+	for u.conn.watch.count() != 0 { // until it is acknowledged, and a check has seen that
 		time.Sleep(time.Millisecond)
 	}
 	u.vanish(t)
@@ -109,13 +109,12 @@ func TestAckWatchLeavesIdleConnectionsToKeepalive(t *testing.T) {
 	}
 }
 
-// count returns how many connections the watch looks at, -1 where a look is under
-// way.
+// count returns how many connections the watch checks, or -1 during a check.
 func (w *ackWatch) count() int {
-	if !w.looking.TryLock() {
+	if !w.checking.TryLock() {
 		return -1
 	}
-	defer w.looking.Unlock()
+	defer w.checking.Unlock()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return len(w.waiting)

@@ -9,9 +9,9 @@ import (
 )
 
 // Conn is a connection that is read and written in large pieces. Next returns all that
-// has arrived, while crypto/tls returns one record at a time: each piece costs its
-// receiver a write and perhaps wakes the app. Next never waits for more than the first
-// byte.
+// has arrived, while crypto/tls returns one record at a time. Larger pieces are better,
+// because each costs its receiver a write and may wake the app. Next waits for one byte
+// at most.
 //
 // Send is safe for concurrent use. The other methods are not.
 type Conn struct {
@@ -19,11 +19,11 @@ type Conn struct {
 	socket *socket
 	chunk  *chunk // holds the last piece; nil while there is none
 	more   bool   // Conn may hold bytes already
-	err    error  // how it has ended, for good
+	err    error  // the error that has ended the connection
 }
 
-// newConn returns a Conn on conn, which Connect has returned and from which others may
-// have read before.
+// newConn returns a Conn on conn, which Connect has returned. The caller may have read
+// from conn before.
 func newConn(conn net.Conn, pool *chunks) *Conn {
 	if t, ok := conn.(*tls.Conn); ok {
 		if s := socketUnder(t); s != nil {
@@ -34,7 +34,7 @@ func newConn(conn net.Conn, pool *chunks) *Conn {
 	return &Conn{Conn: s, socket: s}
 }
 
-// socketUnder returns the socket under t, or nil if Connect has not made it.
+// socketUnder returns the socket under t, or nil if Connect has not made t.
 func socketUnder(t *tls.Conn) *socket {
 	if f, ok := t.NetConn().(closeNotifyConn); ok {
 		s, _ := f.Conn.(*socket)
@@ -50,7 +50,7 @@ func (c *Conn) Next() ([]byte, error) {
 			c.release()
 			c.socket.await()
 		}
-		if n := c.gather(); n > 0 {
+		if n := c.readArrived(); n > 0 {
 			return c.chunk[:n], nil
 		}
 	}
@@ -58,13 +58,14 @@ func (c *Conn) Next() ([]byte, error) {
 	return nil, c.err
 }
 
-// gather reads what has arrived, possibly nothing that can be passed on yet.
-func (c *Conn) gather() (n int) {
+// readArrived reads what has arrived into the chunk, and returns how many bytes. That may
+// be 0, if TLS needs more for a whole record.
+func (c *Conn) readArrived() (n int) {
 	if c.chunk == nil {
 		c.chunk = c.socket.chunks.get()
 	}
-	c.socket.hurried = true
-	defer func() { c.socket.hurried = false }()
+	c.socket.noWait = true
+	defer func() { c.socket.noWait = false }()
 	for {
 		m, err := c.Conn.Read(c.chunk[n:])
 		n += m
@@ -80,18 +81,18 @@ func (c *Conn) gather() (n int) {
 			return n
 		}
 		if c.socket.empty() {
-			// TLS has passed on all that it has: it holds one record at most.
+			// TLS has returned all that it holds, which is one record at most.
 			c.more = false
 			return n
 		}
 	}
 }
 
-// Poll reports whether the connection stands, as far as can be told without
-// waiting, and has brought nothing.
+// Poll reports whether nothing has arrived and the connection has not ended, as far as
+// is known without a wait.
 func (c *Conn) Poll() bool {
 	c.socket.poll()
-	n := c.gather()
+	n := c.readArrived()
 	c.release()
 	return n == 0 && c.err == nil
 }
@@ -103,7 +104,7 @@ func (c *Conn) release() {
 	}
 }
 
-// Leave lets go of the last piece, which its receiver may still be reading.
+// Leave gives the memory of the last piece to its receiver, which may still read it.
 func (c *Conn) Leave() { c.chunk = nil }
 
 // Send writes p.
@@ -113,9 +114,9 @@ func (c *Conn) Send(p []byte) error { return c.socket.writeTogether(c.Conn, p) }
 // from conn before.
 func (e *Endpoint) NewConn(conn net.Conn) *Conn { return newConn(conn, &e.connector.chunks) }
 
-// MoveTo makes conn, which Connect has returned, read from and write to below instead
-// of its own socket. It returns what takes conn's place, or nil if conn was made in
-// another way.
+// MoveTo makes conn, which Connect has returned, read from and write to below instead of
+// its own socket. It returns the connection to use in place of conn, or nil if Connect
+// has not made conn.
 func MoveTo(conn, below net.Conn) net.Conn {
 	t, ok := conn.(*tls.Conn)
 	if !ok {
@@ -125,7 +126,7 @@ func MoveTo(conn, below net.Conn) net.Conn {
 	if s == nil {
 		return nil
 	}
-	// What arrives is not cut into records any more.
+	// From now on Read may return bytes of more than one record.
 	s.Conn, s.file, s.records.on = below, false, false
 	return conn
 }

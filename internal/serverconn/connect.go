@@ -13,30 +13,31 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
-// ReachTimeout bounds one attempt to reach an endpoint.
-const ReachTimeout = 5 * time.Second
+// CheckTimeout bounds the connect, handshake and first exchange with an endpoint that no
+// dial waits for.
+const CheckTimeout = 5 * time.Second
 
-// AddressTimeout bounds the connection to one endpoint where there are several, so
-// that one dead address leaves time for the next.
+// AddressTimeout bounds the TCP connect to one of several endpoints, so that one dead
+// address leaves time for the next.
 const AddressTimeout = 2 * time.Second
 
-// lostProbes is how many keepalive probes in a row may be unanswered, one second
-// apart, until a server is given up to which nothing is being sent.
+// lostProbes is how many keepalive probes in a row may be unanswered, one second apart,
+// until a connection on which nothing is being sent is ended.
 const lostProbes = 5
 
-// keepalive asks a server to which nothing is being sent once in idle whether it is
-// there, and shows what lies in between that the connection is in use. The server
-// allows no HTTP/2 pings for that: it ends connections that send them. ackWatch
-// covers what is being sent.
+// keepalive returns the configuration of TCP keepalive for connections on which nothing
+// is being sent. It asks the server once in idle whether it is there, and shows the
+// devices in between that the connection is in use. HTTP/2 pings cannot do that: the
+// server ends connections that send them. ackWatch covers bytes that are being sent.
 func keepalive(idle time.Duration) net.KeepAliveConfig {
 	return net.KeepAliveConfig{Enable: true, Idle: idle, Interval: time.Second, Count: lostProbes}
 }
 
-// Connect opens a connection, with a finished TLS handshake if the server is on TCP. It
-// offers protos by ALPN, besides those that were configured, and returns the one that
-// was chosen, empty if none was. hasty bounds the connection, without the handshake,
-// by AddressTimeout.
-func (e *Endpoint) Connect(ctx context.Context, protos []string, hasty bool) (net.Conn, string, *tunnel.Error) {
+// Connect connects to the endpoint, and does the TLS handshake if the server is on TCP.
+// It offers protos by ALPN, besides those that were configured, and returns the protocol
+// that was chosen, empty if none was. If the endpoint is one of several, AddressTimeout
+// bounds the connect without the handshake.
+func (e *Endpoint) Connect(ctx context.Context, protos []string, several bool) (net.Conn, string, *tunnel.Error) {
 	if e.Server.Network == tunnel.NetworkUnix {
 		conn, err := new(net.Dialer).DialContext(ctx, "unix", e.Server.Address)
 		if err != nil {
@@ -44,7 +45,7 @@ func (e *Endpoint) Connect(ctx context.Context, protos []string, hasty bool) (ne
 		}
 		return conn, "", nil
 	}
-	raw, err := e.ConnectTCP(ctx, hasty)
+	raw, err := e.ConnectTCP(ctx, several)
 	if err != nil {
 		return nil, "", e.Unreachable(ctx, err)
 	}
@@ -70,25 +71,25 @@ func (e *Endpoint) Connect(ctx context.Context, protos []string, hasty bool) (ne
 }
 
 // ConnectTCP is Connect without the handshake.
-func (e *Endpoint) ConnectTCP(ctx context.Context, hasty bool) (net.Conn, error) {
+func (e *Endpoint) ConnectTCP(ctx context.Context, several bool) (net.Conn, error) {
 	dialer := net.Dialer{KeepAliveConfig: keepalive(e.connector.keepalive)}
-	if hasty {
+	if several {
 		dialer.Timeout = AddressTimeout
 	}
 	conn, err := dialer.DialContext(ctx, "tcp", e.Addr.String())
 	if err != nil {
-		return nil, sourceless(e.Addr, err)
+		return nil, withoutPortErrno(e.Addr, err)
 	}
 	return newWatchedConn(conn.(*net.TCPConn), &e.connector.acks), nil
 }
 
-// ErrNoCloseNotify is what a TCP connection under TLS ends with where TLS did not
-// end first.
+// ErrNoCloseNotify is the error of a TLS connection whose TCP connection ended before
+// close_notify.
 var ErrNoCloseNotify = errors.New("connection ended without TLS close_notify")
 
-// closeNotifyConn keeps a TCP FIN apart from the end of a TLS stream. crypto/tls
-// reports both as io.EOF, but only close_notify is the server's word that the
-// stream is complete; a bare FIN is what a killed server leaves behind.
+// closeNotifyConn tells a TCP FIN from the end of a TLS stream. crypto/tls reports both
+// as io.EOF. With close_notify the server says that the stream is complete, while a FIN
+// alone may come from the kernel of a server that was killed.
 type closeNotifyConn struct{ net.Conn }
 
 // Read is Conn.Read, with another error for io.EOF.
@@ -100,9 +101,9 @@ func (c closeNotifyConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// sessionsOf is the part of a session cache that belongs to one endpoint.
-// crypto/tls looks for sessions by the server's name, behind which there may be
-// several, and none of them resumes what another has begun.
+// sessionsOf is the part of a session cache that belongs to one endpoint. crypto/tls
+// stores sessions by the server's name. Several endpoints may have that name, and none
+// resumes the session of another.
 type sessionsOf struct {
 	tls.ClientSessionCache
 	endpoint string

@@ -10,8 +10,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
-// Connector makes connections to servers. It holds what they share: the TLS files,
-// the watch over what they send, and memory for what they receive.
+// Connector makes connections to servers. It holds what these share: the TLS files, the
+// watch for unacknowledged bytes, and memory for bytes that arrive.
 type Connector struct {
 	files     *tlsfiles.Files
 	names     tunnel.SettingNames
@@ -26,10 +26,10 @@ func NewConnector(files *tlsfiles.Files, names tunnel.SettingNames, keepalive ti
 	return &Connector{files: files, names: names, keepalive: keepalive}
 }
 
-// Endpoint returns the place of server at addr, which is zero for a Unix socket.
+// Endpoint returns the endpoint of server at addr, which is zero for a Unix socket.
 func (c *Connector) Endpoint(server tunnel.Server, addr netip.AddrPort) *Endpoint {
 	return &Endpoint{Server: server, Addr: addr, connector: c}
 }
 
-// Close ends what watches over connections. Call it when all of them are closed.
+// Close ends the watch. Call it when all connections are closed.
 func (c *Connector) Close() { c.acks.stop() }

@@ -15,9 +15,9 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
-// TestKeepaliveOfServerConnections: the kernel asks as often as configured, a moment
-// without packets ends no connection on which nothing is being sent, and a dead
-// server is noticed by default as soon as where something is.
+// TestKeepaliveOfServerConnections: the kernel asks as often as configured. A moment
+// without packets ends no connection on which nothing is being sent. By default a dead
+// server is noticed there as soon as on the others.
 func TestKeepaliveOfServerConnections(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)

@@ -12,13 +12,12 @@ import (
 )
 
 const (
-	agentsPort = 8091 // upstream's default, for the agents
-	// ServersPort is the clause of an error that says which port is meant.
+	agentsPort = 8091 // upstream's default for the agents
+	// ServersPort is the clause of an error that names the usual port.
 	ServersPort = "the servers' is usually 8090"
 )
 
-// Endpoint is one place where a server is reached: one of its addresses, or its Unix
-// socket.
+// Endpoint is one address of a server, or its Unix socket.
 type Endpoint struct {
 	Server tunnel.Server
 	Addr   netip.AddrPort // zero for a Unix socket
@@ -26,7 +25,7 @@ type Endpoint struct {
 	connector *Connector
 }
 
-// Address is where the endpoint is, for people and for net.Dial.
+// Address returns the address or path, for people and for net.Dial.
 func (e *Endpoint) Address() string {
 	if !e.Addr.IsValid() {
 		return e.Server.Address
@@ -37,8 +36,8 @@ func (e *Endpoint) Address() string {
 // Names returns the names of settings, for errors.
 func (e *Endpoint) Names() tunnel.SettingNames { return e.connector.names }
 
-// Unreachable is the error of a server to which there was no connection when
-// ctx or err ended the wait for it.
+// Unreachable returns the error of a server to which there is no connection, after ctx
+// or err has ended the wait for one.
 func (c *Connector) Unreachable(ctx context.Context, server tunnel.Server, err error) *tunnel.Error {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return &tunnel.Error{Reason: tunnel.ReasonCancelled, Server: server.Name, Err: err}
@@ -49,26 +48,26 @@ func (c *Connector) Unreachable(ctx context.Context, server tunnel.Server, err e
 	return &tunnel.Error{Reason: tunnel.ReasonServerUnreachable, Server: server.Name, Err: err, Fault: tunnel.FaultUnreachable}
 }
 
-// Unreachable is the error of the endpoint's server, of which there was no connection
-// when ctx or err ended the wait for it.
+// Unreachable returns the error of an endpoint to which there is no connection, after
+// ctx or err has ended the wait for one.
 func (e *Endpoint) Unreachable(ctx context.Context, err error) *tunnel.Error {
 	return e.connector.Unreachable(ctx, e.Server, err)
 }
 
-// WrongServer is the error of a server that is another than the one that is meant.
-// It does not change by itself.
+// WrongServer returns the error of a server that is not the one that is meant, which
+// only a person can change.
 func (e *Endpoint) WrongServer(err error) *tunnel.Error {
 	return &tunnel.Error{Reason: tunnel.ReasonProtocol, Server: e.Server.Name, Err: err, Fault: tunnel.FaultUnusable}
 }
 
-// NoHTTP2 is the error of a server that speaks HTTP/1.1 where gRPC was meant.
+// NoHTTP2 returns the error of a server that should speak gRPC and speaks HTTP/1.1.
 func (e *Endpoint) NoHTTP2(err error) *tunnel.Error {
 	return e.WrongServer(fmt.Errorf("it does not speak gRPC (%w): for an http-connect server use %s", err, e.OtherMode(tunnel.ModeHTTPConnect)))
 }
 
-// OtherMode is what a person has to set for a server that speaks mode.
+// OtherMode returns the setting that a server needs which speaks mode.
 func (e *Endpoint) OtherMode(mode tunnel.Mode) string {
-	if e.Server.Network == tunnel.NetworkUnix { // where auto finds out nothing
+	if e.Server.Network == tunnel.NetworkUnix { // without ALPN, auto means gRPC
 		return fmt.Sprintf("%s=%s", e.Names().Mode, mode)
 	}
 	return fmt.Sprintf("%s=%s, or auto", e.Names().Mode, mode)

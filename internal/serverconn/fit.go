@@ -8,6 +8,6 @@ type Fit uint8
 // The answers.
 const (
 	Fits        Fit = iota // it does, as far as is known
-	Unclear                // it may not: its answer is one that such a server does not give
+	Unclear                // it may not: a server of this protocol does not answer so
 	SpeaksHTTP2            // it does not: ALPN chose HTTP/2
 )

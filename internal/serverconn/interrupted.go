@@ -7,9 +7,8 @@ import (
 	"time"
 )
 
-// Interrupted reports whether the end of ctx may be why something failed. A
-// socket is given ctx's deadline and may notice that it has passed before ctx
-// does.
+// Interrupted reports whether the end of ctx may be the cause of an error. A socket has
+// the deadline of ctx, and may fail a moment before ctx ends.
 func Interrupted(ctx context.Context) bool {
 	deadline, ok := ctx.Deadline()
 	return ctx.Err() != nil || ok && !time.Now().Before(deadline)

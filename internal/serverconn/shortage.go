@@ -13,8 +13,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
-// Shortage returns the error of a connection for which we lacked something, which
-// says nothing about the server. It returns nil where err is anything else.
+// Shortage returns the error of a connect for which this process lacked a file, memory or
+// a port. That says nothing about the server. Shortage returns nil for any other err.
 func (c *Connector) Shortage(server tunnel.Server, err error) *tunnel.Error {
 	short := &tunnel.Error{Reason: tunnel.ReasonMaxConnections, Server: server.Name, Fault: tunnel.FaultProcess}
 	switch {
@@ -23,8 +23,9 @@ func (c *Connector) Shortage(server tunnel.Server, err error) *tunnel.Error {
 	case errors.Is(err, unix.ENOMEM), errors.Is(err, unix.ENOBUFS):
 		short.Err = fmt.Errorf("no memory left in the kernel to connect to it: %w; raise the container's memory limit, or lower %s", err, c.names.MaxConnections)
 	case server.Network != tunnel.NetworkUnix && (errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.EAGAIN)):
-		// connect(2) has both for it. A port is taken for one address of a server, and
-		// free for another. EAGAIN of a Unix socket is the server's queue.
+		// connect(2) names both for a lack of ports. A port may be taken for one address
+		// of a server and free for another. For a Unix socket, EAGAIN means that the
+		// server's queue is full.
 		short.Reason, short.Fault = tunnel.ReasonNoPort, tunnel.FaultPort
 		short.Err = fmt.Errorf("no local port left to connect to it: %w; widen net.ipv4.ip_local_port_range in the pod, "+
 			"use %s=%s, which shares one connection, or give the server several addresses", err, c.names.Mode, tunnel.ModeGRPC)
@@ -34,15 +35,15 @@ func (c *Connector) Shortage(server tunnel.Server, err error) *tunnel.Error {
 	return short
 }
 
-// sourceless returns err without its errno where that says that the pod has no
-// address from which to's family can be reached. connect(2) has one errno for that,
-// and for the lack of a port: EADDRNOTAVAIL.
-func sourceless(to netip.AddrPort, err error) error {
+// withoutPortErrno returns err without its errno if the errno means that the pod has no
+// address of to's family. connect(2) has one errno for that and for the lack of a port:
+// EADDRNOTAVAIL.
+func withoutPortErrno(to netip.AddrPort, err error) error {
 	if !errors.Is(err, unix.EADDRNOTAVAIL) {
 		return err
 	}
-	// A UDP socket has ports of its own. Connecting one looks for a route and a
-	// source address, and sends nothing.
+	// UDP has ports of its own. To connect a UDP socket the kernel looks for a route and
+	// a source address, and sends nothing.
 	conn, udp := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(to))
 	if udp == nil {
 		_ = conn.Close()

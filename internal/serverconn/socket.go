@@ -17,22 +17,20 @@ import (
 )
 
 const (
-	// MaxPiece is how many bytes are taken from a socket at once, at most, and how
-	// many are received or written at once. Each piece costs system calls, and a
-	// waking up or two, here and at the app.
+	// MaxPiece is how many bytes are read from a socket, received or written at once, at
+	// most. Each piece costs system calls, and wakes a goroutine here and the app.
 	MaxPiece = tunnel.MaxReceive
-	// recordHeader is the size of a TLS record's header, whose last two bytes
-	// are the length of the rest (RFC 8446, section 5.1).
+	// recordHeader is the size of a TLS record's header. Its last two bytes are the
+	// length of the rest (RFC 8446, section 5.1).
 	recordHeader = 5
 	// maxRecord is how many bytes crypto/tls puts into one record at most.
 	maxRecord = 16 << 10
 )
 
-// chunk is memory for what one read of a socket brings.
+// chunk is memory for one read of a socket.
 type chunk [MaxPiece]byte
 
-// chunks are those that are not in use. The zero value is ready; it is safe for
-// concurrent use.
+// chunks is a pool of chunks. The zero value is ready. It is safe for concurrent use.
 type chunks struct{ pool sync.Pool }
 
 func (c *chunks) get() *chunk {
@@ -44,11 +42,10 @@ func (c *chunks) get() *chunk {
 
 func (c *chunks) put(p *chunk) { c.pool.Put(p) }
 
-// socket is a connection to a server, below TLS where there is any. It reads in
-// large pieces: crypto/tls by itself asks the kernel for little more than a
-// record, of which upstream's agent fills but 4 KiB. It holds memory only for
-// bytes that have arrived and were not read yet, not while it waits for some.
-// writeTogether does the same for records that are written.
+// socket is a connection to a server, below TLS if TLS is used. It reads in large pieces:
+// crypto/tls alone asks the kernel for little more than a record, of which upstream's
+// agent fills only 4 KiB. It holds memory only for bytes that have arrived and were not
+// read, and none while it waits. writeTogether writes records in large pieces.
 //
 // Writing is safe for concurrent use, reading is not.
 type socket struct {
@@ -57,25 +54,24 @@ type socket struct {
 	file   bool          // Conn has a file; if not, a read waits with a chunk
 	reader sockio.Reader // of that file
 
-	chunk      *chunk // holds what has arrived and was not read; nil where nothing has
-	start, end int    // of that
-	err        error  // how the connection has ended behind it
-	hurried    bool   // Read does not wait
+	chunk      *chunk // bytes that have arrived and were not read; nil if there are none
+	start, end int    // of these bytes in chunk
+	err        error  // has ended the connection behind these bytes
+	noWait     bool   // Read does not wait
 	records    framing
 
-	together sync.Mutex // held by writeTogether: one caller gathers after the other
-	writing  sync.Mutex // guards what follows, and is held while what was gathered is written
-	gathered *chunk     // what writeTogether has to write; nil where it does not run
-	size     int        // of that
-	broken   error      // writing has failed amid records
+	gathering sync.Mutex // lets one caller of writeTogether in at a time
+	writing   sync.Mutex // guards the fields below, and is held while the gathered records are written
+	gathered  *chunk     // records for writeTogether to write; nil while it does not run
+	size      int        // of these records, in bytes
+	broken    error      // of a write that failed between records
 }
 
-// past is a deadline that ends a read that is under way.
-var past = time.Unix(1, 0)
+// pastDeadline ends a read that is under way.
+var pastDeadline = time.Unix(1, 0)
 
-// newSocket returns a socket that reads conn. framed says that TLS reads it in
-// turn: then no Read goes beyond the end of a record, and what TLS has taken is
-// never more than one.
+// newSocket returns a socket that reads conn. framed says that TLS reads the socket. Then
+// no Read returns more than the rest of a record, so TLS never holds more than one.
 func newSocket(conn net.Conn, framed bool, c *chunks) *socket {
 	s := &socket{Conn: conn, chunks: c, records: framing{on: framed}}
 	if file, ok := conn.(syscall.Conn); ok {
@@ -86,8 +82,8 @@ func newSocket(conn net.Conn, framed bool, c *chunks) *socket {
 	return s
 }
 
-// errNothingYet is what a hurried Read returns where it would have to wait. It
-// is temporary, so that crypto/tls goes on where it was.
+// errNothingYet is the error of a Read that would have to wait and must not. It is
+// temporary, so that crypto/tls can go on with the next Read.
 var errNothingYet net.Error = nothingYet{}
 
 type nothingYet struct{}
@@ -98,12 +94,12 @@ func (nothingYet) Temporary() bool { return true }
 
 // Read implements net.Conn.
 func (s *socket) Read(p []byte) (int, error) {
-	if s.empty() && !s.hurried {
+	if s.empty() && !s.noWait {
 		s.await()
 	}
 	if s.empty() {
 		err := s.err
-		s.err = nil // whoever reads on finds out again
+		s.err = nil // the next Read gets it from the kernel again
 		if err == nil {
 			err = errNothingYet
 		}
@@ -126,16 +122,17 @@ func (s *socket) await() { s.fill(true) }
 // poll is await without the wait.
 func (s *socket) poll() { s.fill(false) }
 
-func (s *socket) fill(patient bool) {
+// fill reads what has arrived, if a Read has nothing to return.
+func (s *socket) fill(wait bool) {
 	if !s.empty() || s.err != nil {
 		return
 	}
 	var n int
 	switch {
 	case !s.file:
-		s.fillPlain(patient)
+		s.fillPlain(wait)
 		return
-	case patient:
+	case wait:
 		n, s.err = s.reader.Read()
 	default:
 		n, s.err = s.reader.TryRead()
@@ -157,16 +154,16 @@ func (s *socket) Take() []byte {
 // GiveBack implements sockio.Memory.
 func (s *socket) GiveBack() { s.release() }
 
-// fillPlain is fill for connections without a file, which tests have.
-func (s *socket) fillPlain(patient bool) {
+// fillPlain is fill for the connections of tests, which have no file.
+func (s *socket) fillPlain(wait bool) {
 	c := s.chunks.get()
-	if !patient {
-		_ = s.SetReadDeadline(past)
+	if !wait {
+		_ = s.SetReadDeadline(pastDeadline)
 		defer s.SetReadDeadline(time.Time{})
 	}
 	n, err := s.Conn.Read(c[:])
 	s.err = err
-	if !patient && errors.Is(err, os.ErrDeadlineExceeded) {
+	if !wait && errors.Is(err, os.ErrDeadlineExceeded) {
 		s.err = nil
 	}
 	if n > 0 {
@@ -176,7 +173,7 @@ func (s *socket) fillPlain(patient bool) {
 	s.chunks.put(c)
 }
 
-// release gives the chunk back.
+// release puts the chunk back into the pool.
 func (s *socket) release() {
 	if s.chunk != nil {
 		s.chunks.put(s.chunk)
@@ -184,15 +181,15 @@ func (s *socket) release() {
 	s.chunk, s.start, s.end = nil, 0, 0
 }
 
-// writeTogether writes p to conn, which is TLS on s. The records that it becomes
-// are written at once, where crypto/tls writes each by itself.
+// writeTogether writes p to conn, which is TLS on s. It writes many records at once,
+// while crypto/tls alone writes each by itself.
 func (s *socket) writeTogether(conn net.Conn, p []byte) error {
 	if len(p) <= maxRecord || !s.records.on {
 		_, err := conn.Write(p)
 		return err
 	}
-	s.together.Lock()
-	defer s.together.Unlock()
+	s.gathering.Lock()
+	defer s.gathering.Unlock()
 	s.writing.Lock()
 	s.gathered, s.size = s.chunks.get(), 0
 	s.writing.Unlock()
@@ -203,15 +200,15 @@ func (s *socket) writeTogether(conn net.Conn, p []byte) error {
 	return err
 }
 
-// closeWrite is CloseWrite of conn, which is TLS on s, behind what writeTogether
-// has begun: close_notify sets a deadline for all that is not written by then.
+// closeWrite sends close_notify on conn, which is TLS on s, after a writeTogether that is
+// under way: CloseWrite sets a deadline that would end it.
 func (s *socket) closeWrite(conn *tls.Conn) error {
-	s.together.Lock()
-	defer s.together.Unlock()
+	s.gathering.Lock()
+	defer s.gathering.Unlock()
 	return conn.CloseWrite()
 }
 
-// flush writes what was gathered.
+// flush writes the gathered records.
 func (s *socket) flush() error {
 	s.writing.Lock()
 	defer s.writing.Unlock()
@@ -221,6 +218,7 @@ func (s *socket) flush() error {
 	return s.broken
 }
 
+// writeGathered writes the gathered records. The caller holds writing.
 func (s *socket) writeGathered() {
 	if s.size == 0 || s.broken != nil {
 		return
@@ -242,7 +240,7 @@ func (s *socket) Write(p []byte) (int, error) {
 	}
 }
 
-// gather keeps p for flush, where that is to be called.
+// gather keeps p for flush if writeTogether runs, and reports whether it has.
 func (s *socket) gather(p []byte) (bool, error) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
@@ -252,20 +250,20 @@ func (s *socket) gather(p []byte) (bool, error) {
 	if s.size+len(p) > MaxPiece {
 		s.writeGathered()
 	}
-	s.size += copy(s.gathered[s.size:], p) // a record is no larger than what is free by now
+	s.size += copy(s.gathered[s.size:], p) // a record fits into what is free now
 	return true, s.broken
 }
 
 // framing follows the TLS records in a stream of bytes.
 type framing struct {
 	on   bool
-	left int // bytes until the current record ends; 0 where a header is next
+	left int // bytes until the current record ends; 0 if a header is next
 	head [recordHeader]byte
-	seen int // bytes of a header that came in pieces
+	seen int // bytes of head that have come, if the header comes in pieces
 }
 
-// next copies from src, which is not empty, to dst, at most up to the end of a
-// record, and returns how many bytes.
+// next copies from src, which is not empty, to dst, up to the end of a record at most. It
+// returns how many bytes it has copied.
 func (f *framing) next(dst, src []byte) int {
 	switch {
 	case !f.on:

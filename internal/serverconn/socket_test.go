@@ -15,9 +15,9 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
 
-// tlsPair returns both ends of a TLS connection over TCP, the client's on a
-// socket, and what is under the server's.
-func tlsPair(t *testing.T, version uint16) (client *Conn, server *tls.Conn, under *lump) {
+// tlsPair returns both ends of a TLS connection over TCP. The client's is on a socket.
+// The third value is the connection under the server's end.
+func tlsPair(t *testing.T, version uint16) (client *Conn, server *tls.Conn, under *heldWriter) {
 	t.Helper()
 	certificate, pool := newCertificate(t)
 	l := listen(t)
@@ -25,7 +25,7 @@ func tlsPair(t *testing.T, version uint16) (client *Conn, server *tls.Conn, unde
 	must(t, err)
 	accepted, err := l.Accept()
 	must(t, err)
-	under = &lump{Conn: closeNotifyConn{accepted}}
+	under = &heldWriter{Conn: closeNotifyConn{accepted}}
 	server = tls.Server(under, &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12})
 	conn := tls.Client(closeNotifyConn{newSocket(raw, true, new(chunks))}, &tls.Config{
 		RootCAs: pool, ServerName: "localhost", MaxVersion: version, DynamicRecordSizingDisabled: true,
@@ -41,15 +41,15 @@ func tlsPair(t *testing.T, version uint16) (client *Conn, server *tls.Conn, unde
 	return newConn(conn, new(chunks)), server, under
 }
 
-// lump keeps back what is written, so that it arrives at once.
-type lump struct {
+// heldWriter keeps the bytes of all writes, so that they can be sent at once.
+type heldWriter struct {
 	net.Conn
 	on   bool
 	held []byte
 }
 
 // Write implements net.Conn.
-func (l *lump) Write(p []byte) (int, error) {
+func (l *heldWriter) Write(p []byte) (int, error) {
 	if !l.on {
 		return l.Conn.Write(p)
 	}
@@ -57,8 +57,8 @@ func (l *lump) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// let writes the first n bytes that were kept back.
-func (l *lump) let(t *testing.T, n int) {
+// let sends the first n bytes that were kept.
+func (l *heldWriter) let(t *testing.T, n int) {
 	t.Helper()
 	must(t, l.SetWriteDeadline(time.Time{})) // CloseWrite has set one
 	_, err := l.Conn.Write(l.held[:n])
@@ -74,9 +74,9 @@ func inBothVersions(t *testing.T, test func(t *testing.T, version uint16)) {
 	}
 }
 
-// TestGatherTakesAllThatHasArrived: records that are there are received in one
-// piece, and what is missing of the last one is not waited for, nor is memory
-// held meanwhile.
+// TestGatherTakesAllThatHasArrived: complete records that have arrived are received in
+// one piece. Next does not wait for the rest of the last one, and holds no memory for
+// it.
 func TestGatherTakesAllThatHasArrived(t *testing.T) {
 	inBothVersions(t, func(t *testing.T, version uint16) {
 		client, server, under := tlsPair(t, version)
@@ -103,7 +103,7 @@ func TestGatherTakesAllThatHasArrived(t *testing.T) {
 			t.Errorf("received in %d pieces, want one for each time that something arrived", pieces)
 		}
 		client.socket.poll()
-		if n := client.gather(); n != 0 {
+		if n := client.readArrived(); n != 0 {
 			t.Errorf("received %d bytes of a record that is not complete", n)
 		}
 		client.release()
@@ -119,8 +119,8 @@ func TestGatherTakesAllThatHasArrived(t *testing.T) {
 	})
 }
 
-// TestGatherEnds: the end comes behind all bytes, also where it arrives with
-// them, and only close_notify is one.
+// TestGatherEnds: the end comes behind all bytes, even if it arrives with them. Only
+// close_notify is an end.
 func TestGatherEnds(t *testing.T) {
 	for name, want := range map[string]error{"close_notify": io.EOF, "FIN": ErrNoCloseNotify, "FIN amid a record": ErrNoCloseNotify} {
 		t.Run(name, func(t *testing.T) {
@@ -159,8 +159,8 @@ func TestGatherEnds(t *testing.T) {
 	}
 }
 
-// TestPollSeesTheEnd: a connection that waits to be used is seen to be alive,
-// whatever TLS has said on it for itself, or dead.
+// TestPollSeesTheEnd: Poll tells a connection that waits to be used and is alive from
+// one that is dead, whatever messages of TLS itself have come.
 func TestPollSeesTheEnd(t *testing.T) {
 	inBothVersions(t, func(t *testing.T, version uint16) {
 		client, server, _ := tlsPair(t, version)
@@ -187,12 +187,12 @@ func TestPollSeesTheEnd(t *testing.T) {
 	})
 }
 
-// TestWriteTogetherBreaks: where records could be written only in part, nothing may
+// TestWriteTogetherBreaks: if only a part of the records could be written, nothing may
 // follow them.
 func TestWriteTogetherBreaks(t *testing.T) {
 	inBothVersions(t, func(t *testing.T, version uint16) {
 		client, _, _ := tlsPair(t, version)
-		must(t, client.Conn.SetWriteDeadline(past))
+		must(t, client.Conn.SetWriteDeadline(pastDeadline))
 		if err := client.socket.writeTogether(client.Conn, make([]byte, 2*maxRecord)); !errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("a write that was late ended with %v", err)
 		}
@@ -205,8 +205,8 @@ func TestWriteTogetherBreaks(t *testing.T) {
 	})
 }
 
-// TestCloseMeetsSend: close_notify comes behind a Send that is under way, and
-// before FIN.
+// TestCloseMeetsSend: close_notify comes behind a Send that is under way, and before
+// FIN.
 func TestCloseMeetsSend(t *testing.T) {
 	inBothVersions(t, func(t *testing.T, version uint16) {
 		client, server, _ := tlsPair(t, version)
@@ -217,7 +217,7 @@ func TestCloseMeetsSend(t *testing.T) {
 		must(t, err)
 		closed := make(chan struct{})
 		go func() {
-			SayLast(client.Conn)
+			EndWriting(client.Conn)
 			close(closed)
 		}()
 		rest, err := io.ReadAll(server)
@@ -229,8 +229,8 @@ func TestCloseMeetsSend(t *testing.T) {
 	})
 }
 
-// TestWriteTogether: whatever the number of records, all of them are on their
-// way when it returns, and nothing of them is left for the next write.
+// TestWriteTogether: when it returns, all records are sent, whatever their number, and
+// none is left for the next write.
 func TestWriteTogether(t *testing.T) {
 	inBothVersions(t, func(t *testing.T, version uint16) {
 		client, server, _ := tlsPair(t, version)
@@ -252,8 +252,8 @@ func TestWriteTogether(t *testing.T) {
 	})
 }
 
-// FuzzFraming: however a stream of records arrives, no read goes beyond the end
-// of one, and all bytes are passed on.
+// FuzzFraming: however a stream of records arrives, no read returns bytes of two
+// records, and all bytes are returned.
 func FuzzFraming(f *testing.F) {
 	f.Add([]byte{0, 5, 1, 16}, []byte{1, 2, 3})
 	f.Add([]byte{200}, []byte{5})

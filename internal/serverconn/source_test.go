@@ -16,9 +16,9 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
-// TestInAPodWithoutIPv6: EADDRNOTAVAIL is also the kernel's answer where the pod has
-// a route and no address of a family. That is no lack of ports: the address is set
-// aside like any that cannot be reached.
+// TestInAPodWithoutIPv6: the kernel's answer is EADDRNOTAVAIL also if the pod has a
+// route and no address of a family. That is no lack of ports. The address is set aside
+// like any that cannot be reached.
 func TestInAPodWithoutIPv6(t *testing.T) {
 	netnstest.RequireRoot(t)
 	pod, router := netnstest.New(t), netnstest.New(t)
@@ -33,7 +33,7 @@ func TestInAPodWithoutIPv6(t *testing.T) {
 	pod.Do(t, func() {
 		_, bare = net.Dial("tcp", server.Address)
 		_, err = e.ConnectTCP(t.Context(), false)
-		source = sourceless(netip.MustParseAddrPort("10.99.0.1:8090"), unix.EADDRNOTAVAIL)
+		source = withoutPortErrno(netip.MustParseAddrPort("10.99.0.1:8090"), unix.EADDRNOTAVAIL)
 	})
 	if !errors.Is(bare, unix.EADDRNOTAVAIL) {
 		t.Fatalf("the kernel says %v, so this proves nothing", bare)

@@ -15,8 +15,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
-// handshakeError tells a refused certificate from a broken connection, and adds
-// what to do about it.
+// handshakeError returns the error of a handshake that ended with err. It tells a refused
+// certificate from a broken connection, and says what to do.
 func (e *Endpoint) handshakeError(ctx context.Context, name string, err error) *tunnel.Error {
 	alert, alerted := RemoteAlert(err)
 	begins, plain := notTLS(err)
@@ -40,11 +40,11 @@ func (e *Endpoint) handshakeError(ctx context.Context, name string, err error) *
 	}
 }
 
-// brief is an error of crypto/tls in few words: its own may hold each name of a
-// certificate, and what is to be done stands behind them.
+// brief shortens an error of crypto/tls, whose text may have every name of a certificate.
+// What a person can do stands behind it and must not be cut off.
 type brief struct{ error }
 
-// Error returns what the library says of the matter, without the names of its packages.
+// Error returns the text of the error without the names of packages.
 func (e brief) Error() string {
 	said := strings.TrimPrefix(e.error.Error(), "tls: failed to verify certificate: ")
 	return clip.Text(strings.TrimPrefix(said, "x509: "), clip.Words)
@@ -53,20 +53,20 @@ func (e brief) Error() string {
 // Unwrap returns the error of crypto/tls.
 func (e brief) Unwrap() error { return e.error }
 
-// Refused is the error of a connection that fails for TLS' sake.
+// Refused returns the error of a connection that TLS has ended.
 func (e *Endpoint) Refused(err error) *tunnel.Error {
-	if e.Addr.Port() == agentsPort { // where another CA is trusted
+	if e.Addr.Port() == agentsPort { // agents usually have another CA
 		err = fmt.Errorf("%w (%d is usually the agents' port: %s)", err, agentsPort, ServersPort)
 	}
 	return &tunnel.Error{Reason: tunnel.ReasonTLS, Server: e.Server.Name, Err: err, Fault: tunnel.FaultUnusable}
 }
 
-// noApplicationProtocol is how crypto/tls words the alert of a server that
-// supports none of the offered ALPN protocols (RFC 7301, section 3.2).
+// noApplicationProtocol is crypto/tls' text for the alert of a server that supports none
+// of the offered ALPN protocols (RFC 7301, section 3.2).
 const noApplicationProtocol = "no application protocol"
 
-// noProtocol is the error of a server that speaks none of the protocols that were
-// offered, for its alert.
+// noProtocol returns the error of a server that speaks none of the offered protocols. err
+// is its alert.
 func (e *Endpoint) noProtocol(err error) *tunnel.Error {
 	switch e.Server.Mode {
 	case tunnel.ModeGRPC:
@@ -78,21 +78,22 @@ func (e *Endpoint) noProtocol(err error) *tunnel.Error {
 	}
 }
 
-// notTLS returns how a server's answer begins that is no TLS.
+// notTLS returns the first bytes of an answer that is not TLS. ok is false for any other
+// err.
 func notTLS(err error) (begins []byte, ok bool) {
 	header, ok := errors.AsType[tls.RecordHeaderError](err)
 	return header.RecordHeader[:], ok && !isRecord(header.RecordHeader)
 }
 
-// isRecord reports whether a record's header is TLS' (RFC 8446, section 5.1), of a
-// version or a length that cannot be.
+// isRecord reports whether a header is that of a TLS record (RFC 8446, section 5.1) that
+// crypto/tls refuses for its version or length.
 func isRecord(header [recordHeader]byte) bool {
 	const changeCipherSpec, heartbeat, major = 20, 24, 3
 	return header[0] >= changeCipherSpec && header[0] <= heartbeat && header[1] == major
 }
 
-// noTLS is the error of a server that answers in plain text, for how its answer
-// begins.
+// noTLS returns the error of a server that answers without TLS. begins has the first
+// bytes of its answer.
 func (e *Endpoint) noTLS(begins []byte) *tunnel.Error {
 	is := fmt.Sprintf("it does not speak TLS, its answer begins %q", begins)
 	switch {
@@ -104,8 +105,8 @@ func (e *Endpoint) noTLS(begins []byte) *tunnel.Error {
 	return e.WrongServer(fmt.Errorf("%s: is the port right? %s", is, ServersPort))
 }
 
-// Alerted is the error of a server that answered with a TLS alert. With TLS 1.3
-// a client certificate is refused only after the client's handshake.
+// Alerted returns the error of a server that answered with a TLS alert. With TLS 1.3 a
+// server refuses a client certificate only after the client's handshake.
 func (e *Endpoint) Alerted(err error) *tunnel.Error {
 	err = brief{err}
 	if !e.connector.files.HasClient() {
@@ -114,8 +115,8 @@ func (e *Endpoint) Alerted(err error) *tunnel.Error {
 	return e.Refused(fmt.Errorf("it refused the TLS connection: %w; is %s signed by the CA that it trusts?", err, e.Names().ClientCert))
 }
 
-// RemoteAlert returns the words of a TLS alert from the peer, which crypto/tls
-// exports no type for.
+// RemoteAlert returns the text of a TLS alert from the peer. crypto/tls exports no type
+// for it.
 func RemoteAlert(err error) (string, bool) {
 	op, ok := errors.AsType[*net.OpError](err)
 	if !ok || op.Op != "remote error" {

@@ -17,8 +17,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
-// TestHandshakeErrorsKeepTheAdvice: whatever the TLS library says, with what is to be done
-// it is as short as what is told of a server that is not up.
+// TestHandshakeErrorsKeepTheAdvice: whatever the TLS library says, its text and the
+// advice together are no longer than a clause.
 func TestHandshakeErrorsKeepTheAdvice(t *testing.T) {
 	verification := func(err error) error { return &tls.CertificateVerificationError{Err: err} }
 	names := &x509.Certificate{}

@@ -5,7 +5,6 @@ package tlsfiles
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"slices"
@@ -13,17 +12,17 @@ import (
 	"time"
 )
 
-// ErrNotAPair is the error of a certificate and a key that do not belong together.
+// ErrNotAPair is wrapped by the error of a certificate and a key that do not belong
+// together.
 var ErrNotAPair = errors.New("the key is of another certificate")
 
 // Problem is what is wrong with the content of a file.
 type Problem struct {
 	// Key is true if the file is the key's, and false if it is a certificate's.
 	Key bool
-	// Sentence says what is wrong and what to do, without its subject, which is
-	// the file.
+	// Sentence says what is wrong and what to do. Its subject, the file, is left out.
 	Sentence string
-	// Err is the cause, if there is one.
+	// Err is the cause, or nil.
 	Err error
 }
 
@@ -45,7 +44,7 @@ func CheckCA(bundle []byte, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	// A bundle may carry an old CA during a rotation, but not only old ones.
+	// During a rotation a bundle may carry an old CA, but not only old ones.
 	var invalid error
 	for _, c := range certificates {
 		if invalid = checkValidity(c, now); invalid == nil {
@@ -55,8 +54,8 @@ func CheckCA(bundle []byte, now time.Time) error {
 	return invalid
 }
 
-// CheckCertificate refuses a file without a certificate, or with a broken one. Its
-// error is a *Problem.
+// CheckCertificate refuses a file that has no certificate, or a broken one. Its error is
+// a *Problem.
 func CheckCertificate(certificate []byte) error {
 	_, err := parseAll(certificate)
 	return err
@@ -85,36 +84,26 @@ func CheckPair(certificate, key []byte, now time.Time) error {
 	return nil
 }
 
-// parseAll returns the certificates in data, at least one. Unlike parseRoots, it
-// refuses a broken one: at start, a person can mend it.
+// parseAll returns the certificates in data, at least one. It refuses a broken one,
+// which parseRoots does not: at start, a person can repair the file.
 func parseAll(data []byte) ([]*x509.Certificate, error) {
-	var certificates []*x509.Certificate
-	var others []string
-	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
-		if block.Type != "CERTIFICATE" {
-			others = append(others, kind(block))
-			continue
-		}
-		c, err := x509.ParseCertificate(block.Bytes)
+	var all []*x509.Certificate
+	for c, err := range certificates(data) {
 		if err != nil {
-			return nil, &Problem{Sentence: fmt.Sprintf("has a broken certificate, the %s: write the file again", ordinal(len(certificates)+1)), Err: err}
+			return nil, &Problem{Sentence: fmt.Sprintf("has a broken certificate, the %s: write the file again", ordinal(len(all)+1)), Err: err}
 		}
-		certificates = append(certificates, c)
+		all = append(all, c)
 	}
-	switch {
-	case len(certificates) > 0:
-		return certificates, nil
-	case len(others) > 0:
+	if len(all) > 0 {
+		return all, nil
+	}
+	if others := kinds(data); len(others) > 0 {
 		return nil, &Problem{Sentence: fmt.Sprintf("has no certificate in it but %s: are the files swapped?", strings.Join(others, ", "))}
-	default:
-		return nil, &Problem{Sentence: "has no PEM certificate in it: give a file with -----BEGIN CERTIFICATE-----"}
 	}
+	return nil, &Problem{Sentence: "has no PEM certificate in it: give a file with -----BEGIN CERTIFICATE-----"}
 }
 
-// kind is a PEM block's type as it may stand in a sentence.
-func kind(b *pem.Block) string { return strings.Trim(fmt.Sprintf("%.40q", b.Type), `"`) }
-
-// ordinal is good for the few certificates of a bundle.
+// ordinal returns a word for n. It is good for the few certificates of a bundle.
 func ordinal(n int) string {
 	switch n {
 	case 1:
@@ -126,30 +115,28 @@ func ordinal(n int) string {
 	}
 }
 
-// checkKey refuses data without a key that can be used as it is. Nothing of data gets
-// into a sentence.
+// checkKey refuses data without a key that can be used as it is. No byte of data gets
+// into the error.
 func checkKey(data []byte) error {
-	var others []string
-	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
-		if !strings.HasSuffix(block.Type, "PRIVATE KEY") {
-			others = append(others, kind(block))
+	for block := range blocks(data) {
+		switch {
+		case !strings.HasSuffix(block.Type, "PRIVATE KEY"):
 			continue
-		}
-		if block.Type == "ENCRYPTED PRIVATE KEY" || block.Headers["DEK-Info"] != "" {
+		case block.Type == "ENCRYPTED PRIVATE KEY" || block.Headers["DEK-Info"] != "":
 			return &Problem{Key: true, Sentence: "is encrypted, and nobody is there to type the password: give the key unencrypted"}
-		}
-		if !isKey(block.Bytes) {
+		case !isKey(block.Bytes):
 			return &Problem{Key: true, Sentence: "has a broken private key: write the file again"}
 		}
 		return nil
 	}
-	if len(others) > 0 {
+	if others := kinds(data); len(others) > 0 {
 		return &Problem{Key: true, Sentence: fmt.Sprintf("has no private key in it but %s: are the files swapped?", strings.Join(slices.Compact(others), ", "))}
 	}
 	return &Problem{Key: true, Sentence: "has no PEM private key in it: give a file with -----BEGIN PRIVATE KEY-----"}
 }
 
-// isKey tries the three encodings that crypto/tls takes.
+// isKey reports whether der is a key in one of the three encodings that crypto/tls
+// takes.
 func isKey(der []byte) bool {
 	_, pkcs8 := x509.ParsePKCS8PrivateKey(der)
 	_, pkcs1 := x509.ParsePKCS1PrivateKey(der)
@@ -157,12 +144,23 @@ func isKey(der []byte) bool {
 	return pkcs8 == nil || pkcs1 == nil || sec1 == nil
 }
 
+// checkValidity refuses a certificate that is not valid at now. Its error is a *Problem.
 func checkValidity(c *x509.Certificate, now time.Time) error {
-	switch {
-	case now.After(c.NotAfter):
-		return &Problem{Sentence: fmt.Sprintf("expired on %s: renew it", c.NotAfter.UTC().Format(time.RFC3339))}
-	case now.Before(c.NotBefore):
-		return &Problem{Sentence: fmt.Sprintf("is not valid before %s: wait, or set the clock right", c.NotBefore.UTC().Format(time.RFC3339))}
+	if invalid, remedy := invalidity(c, now); invalid != "" {
+		return &Problem{Sentence: invalid + ": " + remedy}
 	}
 	return nil
+}
+
+// invalidity says why c is not valid at now, and what a person can do. Both are empty if
+// c is valid.
+func invalidity(c *x509.Certificate, now time.Time) (invalid, remedy string) {
+	switch {
+	case now.After(c.NotAfter):
+		return "expired on " + c.NotAfter.UTC().Format(time.RFC3339), "renew it"
+	case now.Before(c.NotBefore):
+		return "is not valid before " + c.NotBefore.UTC().Format(time.RFC3339), "wait, or set the clock right"
+	default:
+		return "", ""
+	}
 }

@@ -10,19 +10,19 @@ import (
 )
 
 const (
-	// expiryInterval is how often the files are looked at where no handshake
-	// asks for them.
+	// expiryInterval is the time between two checks of the files while no handshake
+	// reads them.
 	expiryInterval = time.Minute
-	// soonest and soonPart say what soon is: a week, or for certificates that
-	// live for less than four, the last quarter of their life.
-	soonest  = 7 * 24 * time.Hour
-	soonPart = 4
-	// remindAfter is how often the same is said again.
+	// warnBefore is how long before its end a certificate is warned of. One that is valid
+	// for less than four weeks is warned of in the last quarter of that time.
+	warnBefore = 7 * 24 * time.Hour
+	warnPart   = 4
+	// remindAfter is the time until the same warning is logged again.
 	remindAfter = 24 * time.Hour
 )
 
-// Watch keeps the files and what is known of their expiry current until ctx
-// ends, whether anybody dials or not.
+// Watch reads the files after each change, and warns of their expiry, until ctx ends. It
+// does so even if there are no dials.
 func (f *Files) Watch(ctx context.Context) error {
 	for ctx.Err() == nil {
 		f.remind(ctx, time.Now())
@@ -38,7 +38,7 @@ func (f *Files) Watch(ctx context.Context) error {
 func (f *Files) remind(ctx context.Context, now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	_ = f.refresh(now) // what is wrong is said where a handshake needs them
+	_ = f.refresh(now) // Config returns the error to a handshake
 	if p := f.client.current; p != nil {
 		f.clientExpiry.remind(ctx, f.log, now, p.next(now), f.files.CertFile, [...]string{
 			expiresSoon: "the client certificate expires soon: renew it",
@@ -53,9 +53,9 @@ func (f *Files) remind(ctx context.Context, now time.Time) {
 	}
 }
 
-// next is the certificate that will be the first to make a difference: of a
-// client's chain the one that expires first, of a bundle the one among those
-// that are still valid.
+// next returns the certificate whose end will be the first to matter. Of a client's chain
+// it is the one that expires first. Of a bundle it is the first to expire among those
+// that are valid at now.
 func (p *parsed) next(now time.Time) *x509.Certificate {
 	var first, firstValid *x509.Certificate
 	for _, cert := range p.chain {
@@ -72,7 +72,7 @@ func (p *parsed) next(now time.Time) *x509.Certificate {
 	return first
 }
 
-// expiry is how far a certificate's life has gone.
+// expiry says how close a certificate is to its end.
 type expiry int
 
 const (
@@ -86,26 +86,27 @@ func expiryAt(now time.Time, cert *x509.Certificate) expiry {
 	switch {
 	case left < 0:
 		return expired
-	case left < min(soonest, cert.NotAfter.Sub(cert.NotBefore)/soonPart):
+	case left < min(warnBefore, cert.NotAfter.Sub(cert.NotBefore)/warnPart):
 		return expiresSoon
 	default:
 		return farOff
 	}
 }
 
-// reminder says the same once a day, and something new at once.
+// reminder logs a warning at once when it is new, and once a day as long as it stays the
+// same.
 type reminder struct {
-	said   expiry
-	of     time.Time // NotAfter of the certificate
-	saidAt time.Time
+	logged   expiry
+	notAfter time.Time // of the certificate
+	loggedAt time.Time
 }
 
 func (r *reminder) remind(ctx context.Context, log *slog.Logger, now time.Time, cert *x509.Certificate, file string, words [3]string) {
 	state := expiryAt(now, cert)
-	if state == farOff || state == r.said && cert.NotAfter.Equal(r.of) && now.Sub(r.saidAt) < remindAfter {
+	if state == farOff || state == r.logged && cert.NotAfter.Equal(r.notAfter) && now.Sub(r.loggedAt) < remindAfter {
 		return
 	}
-	r.said, r.of, r.saidAt = state, cert.NotAfter, now
+	r.logged, r.notAfter, r.loggedAt = state, cert.NotAfter, now
 	level := slog.LevelWarn
 	if state == expired {
 		level = slog.LevelError

@@ -15,7 +15,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
-// diary notes when which level was logged about which subject.
+// diary notes when each line was logged, its level and its subject.
 type diary struct {
 	slog.Handler
 	began   time.Time
@@ -36,15 +36,15 @@ func (d *diary) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
-// TestExpiryIsWarnedOf: before, then, and once a day, whether anybody dials or
-// not; a renewal ends it.
+// TestExpiryIsWarnedOf: there are warnings before the end, at the end, and once a day,
+// with or without dials. A renewal ends them.
 func TestExpiryIsWarnedOf(t *testing.T) {
 	const day = 24 * time.Hour
 	for _, tt := range []struct {
 		name       string
-		age        time.Duration // of both at the start
+		age        time.Duration // of both certificates at the start
 		client, ca time.Duration // their ends, from the start
-		renewed    time.Duration // when the client is, with the same life
+		renewed    time.Duration // when the client's certificate is renewed, with the same life; 0 means never
 		during     time.Duration
 		want       []string
 	}{
@@ -85,8 +85,8 @@ func TestExpiryIsWarnedOf(t *testing.T) {
 	}
 }
 
-// TestNextToExpire: of a client's chain every certificate counts, of a bundle
-// those that still verify anybody.
+// TestNextToExpire: of a client's chain every certificate counts, of a bundle only
+// those that are valid.
 func TestNextToExpire(t *testing.T) {
 	gone, near, far := newIdentity(t, "gone", -2*time.Hour, -time.Hour), newIdentity(t, "near", -time.Hour, time.Hour), newIdentity(t, "far", -time.Hour, 9*time.Hour)
 	join := func(ids ...identity) (bundle []byte) {
@@ -117,7 +117,8 @@ func TestNextToExpire(t *testing.T) {
 	}
 }
 
-// TestExpiryIsTold: of the pair in use, and nothing without a pair.
+// TestExpiryIsTold: expires is called with the end of the pair in use, and never
+// without a pair.
 func TestExpiryIsTold(t *testing.T) {
 	first, second := newIdentity(t, "first", -time.Hour, time.Hour), newIdentity(t, "second", -time.Hour, 2*time.Hour)
 	v := newVolume(t, first, first)

@@ -13,19 +13,19 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
-// Files holds the TLS files and reads them again when they have changed.
+// Files holds the TLS files, and reads them again after they have changed. It is safe
+// for concurrent use.
 //
-// It looks at each new handshake, and now and then by itself. Connections that
-// stand are not touched. CA and client pair are read apart from each other: what
-// is wrong with the one does not keep a change of the other from being used. It
-// is safe for concurrent use.
+// It checks for a change at each handshake, and every minute while Watch runs.
+// Connections that are open stay as they are. CA bundle and client pair are read apart
+// from each other, so a mistake in one does not keep a change of the other from being
+// used.
 type Files struct {
 	files   tunnel.TLS
 	log     *slog.Logger
-	expires func(notAfter time.Time) // told when the client certificate in use expires
+	expires func(notAfter time.Time) // called with the end of a client certificate that comes into use
 
-	// mu guards what follows. It is held while files are read.
-	mu     sync.Mutex
+	mu     sync.Mutex // guards the fields below; it is held while files are read
 	roots  fileSet
 	client fileSet
 	loaded *tls.Config
@@ -49,7 +49,7 @@ func New(files tunnel.TLS, names tunnel.SettingNames, log *slog.Logger, expires 
 }
 
 // Config returns a configuration for one handshake, which the caller may change.
-// Sessions are resumed among all handshakes that used the same files.
+// Handshakes that use the same files resume each other's sessions.
 func (f *Files) Config() (*tls.Config, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -62,29 +62,29 @@ func (f *Files) Config() (*tls.Config, error) {
 // HasClient reports whether a client certificate is named.
 func (f *Files) HasClient() bool { return f.files.CertFile != "" }
 
-// Version returns a number that grows with each change of the files to others
-// that can be used.
+// Version returns a number that grows with each change of the files to content that can
+// be used.
 func (f *Files) Version() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	_ = f.refresh(time.Now()) // what is wrong is said where a handshake needs them
+	_ = f.refresh(time.Now()) // Config returns the error to a handshake
 	return f.loads
 }
 
-// refresh reads the files where they have changed. It returns an error where
-// they cannot be used and no earlier ones can.
+// refresh reads the files if they have changed. It returns an error if they cannot be
+// used and there is no earlier content. The caller holds mu.
 func (f *Files) refresh(now time.Time) error {
 	changed := f.loaded == nil
-	for _, m := range []*fileSet{&f.roots, &f.client} {
-		fresh, err := m.refresh(now)
+	for _, set := range []*fileSet{&f.roots, &f.client} {
+		fresh, err := set.refresh(now)
 		changed = changed || fresh
 		switch {
 		case err == nil:
-			m.reported = ""
-		case m.current == nil:
+			set.reported = ""
+		case set.current == nil:
 			return err
-		case m.reported != err.Error():
-			m.reported = err.Error()
+		case set.reported != err.Error():
+			set.reported = err.Error()
 			f.log.Error("the changed TLS files cannot be used; the ones read before stay in use", "error", err)
 		}
 	}
@@ -102,9 +102,9 @@ func (f *Files) refresh(now time.Time) error {
 	return nil
 }
 
-// maxChain is how many bytes the certificates of a server have at most, those that it
-// sends for nothing included: crypto/tls keeps all of them, parsed, for as long as the
-// connection stands. A chain of three with RSA keys of 4096 bits has 6 KiB.
+// maxChain is how many bytes of certificates a server may send, needless ones included.
+// crypto/tls keeps all of them, parsed, for as long as the connection is open. A chain of
+// three with RSA keys of 4096 bits has 6 KiB.
 const maxChain = 32 << 10
 
 // boundChain refuses certificates of more than maxChain bytes.
@@ -119,6 +119,7 @@ func boundChain(chain [][]byte, _ [][]*x509.Certificate) error {
 	return nil
 }
 
+// build returns the configuration that the content in use makes. The caller holds mu.
 func (f *Files) build() *tls.Config {
 	cfg := &tls.Config{
 		MinVersion:            tls.VersionTLS12,
@@ -126,8 +127,8 @@ func (f *Files) build() *tls.Config {
 		NextProtos:            f.files.ALPN,
 		ClientSessionCache:    tls.NewLRUClientSessionCache(0),
 		VerifyPeerCertificate: boundChain,
-		// Records that grow while a connection is young cost a bulk transfer more
-		// than they save.
+		// Without this, crypto/tls begins a connection with small records. They cost a
+		// bulk transfer more than they save.
 		DynamicRecordSizingDisabled: true,
 	}
 	if r := f.roots.current; r != nil {

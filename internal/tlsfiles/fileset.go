@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"os"
@@ -20,7 +19,7 @@ import (
 // maxFiles are the files of a fileSet at most.
 const maxFiles = 2
 
-// fileSet is what one or two files hold that belong together: the CA bundle, or
+// fileSet holds the content of one or two files that belong together: the CA bundle, or
 // the client's certificate and key. The zero value has no files.
 type fileSet struct {
 	files []string
@@ -28,22 +27,24 @@ type fileSet struct {
 	parse func(data [][]byte) (*parsed, error)
 
 	stamps   [maxFiles]stamp
-	current  *parsed // what is in use; nil where there is nothing yet
+	current  *parsed // in use; nil before the first read that succeeds
 	failed   bool    // whether the files could not be used when last read
-	reported string  // what is wrong with them, so that it is said once
+	reported string  // the last error that was logged, so that each is logged once
 }
 
-// refresh reads the files where they have changed, or could not be used, and
-// reports whether there is something new to use. Who replaces a certificate and
-// then its key leaves, for a moment, two that do not belong together.
+// refresh reads the files if they have changed, or could not be used before. It reports
+// whether there is new content to use.
 //
-// What is not valid now does not replace what is: a pair that has expired, or a
-// bundle of CAs that all have, is used only where nothing better is there.
+// Between the replacement of a certificate and that of its key, the two do not belong
+// together, so files that cannot be used are read again each time.
+//
+// Content that is not valid at now does not replace content that is. A pair that has
+// expired, or a bundle whose CAs all have, is used only if there is nothing better.
 func (s *fileSet) refresh(now time.Time) (changed bool, err error) {
 	if len(s.files) == 0 {
 		return false, nil
 	}
-	stamps, err := look(s.files)
+	stamps, err := stampsOf(s.files)
 	if err != nil {
 		return false, err
 	}
@@ -66,7 +67,7 @@ func (s *fileSet) refresh(now time.Time) (changed bool, err error) {
 		p.data = data
 		s.current, changed = p, true
 	}
-	// The stamps are older than what was read: a change in between is seen.
+	// The stamps are older than the content, so a change in between is noticed.
 	s.stamps, s.failed = stamps, false
 	return changed, nil
 }
@@ -82,7 +83,7 @@ func (s *fileSet) read() ([][]byte, error) {
 	return data, nil
 }
 
-// name is how a sentence about the files begins.
+// name returns the beginning of a sentence about the files.
 func (s *fileSet) name() string {
 	named := make([]string, len(s.files))
 	for i, file := range s.files {
@@ -93,18 +94,18 @@ func (s *fileSet) name() string {
 
 // parsed is the content of a fileSet.
 type parsed struct {
-	data  [][]byte            // as read
-	chain []*x509.Certificate // all of them, at least one
-	roots *x509.CertPool      // of a CA bundle, else nil
+	data  [][]byte            // as read, one element for each file
+	chain []*x509.Certificate // every certificate, at least one
+	roots *x509.CertPool      // of a CA bundle; nil for a client's pair
 	pair  tls.Certificate     // of a client
 }
 
-// parseRoots parses a CA bundle.
+// parseRoots parses a CA bundle. Like x509.CertPool, it leaves out a certificate that Go
+// cannot parse.
 func parseRoots(data [][]byte) (*parsed, error) {
 	p := &parsed{roots: x509.NewCertPool()}
-	for block, rest := pem.Decode(data[0]); block != nil; block, rest = pem.Decode(rest) {
-		// What Go cannot parse verifies nothing, as in x509.CertPool.
-		if cert, err := x509.ParseCertificate(block.Bytes); err == nil && block.Type == "CERTIFICATE" {
+	for cert, err := range certificates(data[0]) {
+		if err == nil {
 			p.roots.AddCert(cert)
 			p.chain = append(p.chain, cert)
 		}
@@ -115,15 +116,14 @@ func parseRoots(data [][]byte) (*parsed, error) {
 	return p, nil
 }
 
-// parsePair parses a client's certificate, with the chain behind it, and key.
+// parsePair parses a client's certificate, with the chain behind it, and its key.
 func parsePair(data [][]byte) (*parsed, error) {
 	pair, err := tls.X509KeyPair(data[0], data[1])
 	if err != nil {
 		return nil, err
 	}
 	p := &parsed{pair: pair}
-	for _, der := range pair.Certificate {
-		cert, err := x509.ParseCertificate(der)
+	for cert, err := range certificates(data[0]) {
 		if err != nil {
 			return nil, err
 		}
@@ -132,13 +132,13 @@ func parsePair(data [][]byte) (*parsed, error) {
 	return p, nil
 }
 
-// validity says why nobody accepts p at now: one certificate of a client's chain
-// is not valid, or none of a bundle is, which may carry old ones while it is
+// validity returns an error if no peer accepts p at now. Every certificate of a client's
+// chain has to be valid. Of a bundle one is enough: it may carry old ones while it is
 // being rotated.
 func (p *parsed) validity(now time.Time) (err error) {
 	for _, cert := range p.chain {
-		if cerr := validAt(now, cert); cerr != nil {
-			err = cerr
+		if invalid, _ := invalidity(cert, now); invalid != "" {
+			err = fmt.Errorf("certificate %q %s", cert.Subject, invalid)
 		} else if p.roots != nil {
 			return nil
 		}
@@ -146,29 +146,17 @@ func (p *parsed) validity(now time.Time) (err error) {
 	return err
 }
 
-// validAt says why nobody accepts cert at now.
-func validAt(now time.Time, cert *x509.Certificate) error {
-	switch {
-	case now.After(cert.NotAfter):
-		return fmt.Errorf("certificate %q expired on %s", cert.Subject, cert.NotAfter.UTC().Format(time.RFC3339))
-	case now.Before(cert.NotBefore):
-		return fmt.Errorf("certificate %q is not valid before %s", cert.Subject, cert.NotBefore.UTC().Format(time.RFC3339))
-	default:
-		return nil
-	}
-}
-
-// stamp tells one version of a file from the next, seen through symbolic links,
-// which is how Kubernetes swaps mounted Secrets.
+// stamp tells one version of a file from the next. It is taken through symbolic links,
+// by which Kubernetes replaces mounted Secrets.
 type stamp struct {
 	device, inode uint64
 	modified      unix.Timespec
 	size          int64
 }
 
-// look returns what files are now. Each dial does: it costs a system call for
+// stampsOf returns the stamps of files. Each dial calls it. It costs a system call for
 // each file, and no memory.
-func look(files []string) (stamps [maxFiles]stamp, err error) {
+func stampsOf(files []string) (stamps [maxFiles]stamp, err error) {
 	for i, name := range files {
 		var s unix.Stat_t
 		if err := unix.Stat(name, &s); err != nil {

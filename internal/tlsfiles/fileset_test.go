@@ -42,7 +42,7 @@ type identity struct {
 	cert, key []byte
 }
 
-// newIdentity returns one that is valid between two times from now.
+// newIdentity returns an identity that is valid between two times, counted from now.
 func newIdentity(t *testing.T, name string, from, to time.Duration) identity {
 	t.Helper()
 	key := newKey(t)
@@ -62,16 +62,16 @@ func keyPEM(t *testing.T, key *ecdsa.PrivateKey) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
 }
 
-// volume is a folder with TLS files and the certificates that read it.
+// volume is a folder with TLS files, and the Files that reads it.
 type volume struct {
 	t      *testing.T
 	dir    string
 	log    bytes.Buffer
-	expiry []float64 // the last that was told, in Unix time; empty if none was
+	expiry []float64 // the last call of expires, in Unix time; empty before the first
 	*Files
 }
 
-// newVolume returns a volume with a client and a CA.
+// newVolume returns a volume with the files of a client and a CA.
 func newVolume(t *testing.T, client, ca identity) *volume {
 	t.Helper()
 	v := &volume{t: t, dir: t.TempDir()}
@@ -82,7 +82,7 @@ func newVolume(t *testing.T, client, ca identity) *volume {
 	return v
 }
 
-// read begins to read files.
+// read makes Files for other names.
 func (v *volume) read(files tunnel.TLS) {
 	v.Files = New(files, tunnel.SettingNames{}, slog.New(slog.NewTextHandler(&v.log, nil)), func(notAfter time.Time) { v.expiry = []float64{float64(notAfter.Unix())} })
 }
@@ -117,14 +117,14 @@ func (v *volume) wantLogged(times int, words string) {
 	}
 }
 
-// What the log says of files, in few words.
+// Parts of what is logged about the files.
 const (
 	refusedFiles = "the ones read before stay in use"
 	newFiles     = "new connections use the new ones"
 )
 
-// TestAHalfWrittenPairIsTriedAgain: a certificate without its key yet leaves the
-// old pair in use, and the whole new one is used once it is there.
+// TestAHalfWrittenPairIsTriedAgain: while a certificate is there without its key, the
+// old pair stays in use. The new pair is used once it is complete.
 func TestAHalfWrittenPairIsTriedAgain(t *testing.T) {
 	old, next, ca := newIdentity(t, "old", -time.Hour, time.Hour), newIdentity(t, "next", -time.Hour, time.Hour), newIdentity(t, "CA", -time.Hour, time.Hour)
 	for _, order := range [][2]string{{"client.crt", "client.key"}, {"client.key", "client.crt"}} {
@@ -143,8 +143,8 @@ func TestAHalfWrittenPairIsTriedAgain(t *testing.T) {
 	}
 }
 
-// TestABrokenPairDoesNotKeepTheOldCA: a new CA is used although the client's new
-// pair cannot be, and the other way round.
+// TestABrokenPairDoesNotKeepTheOldCA: a new CA is used although the client's new pair
+// is broken, and a new pair although the CA is.
 func TestABrokenPairDoesNotKeepTheOldCA(t *testing.T) {
 	first, second := newIdentity(t, "first", -time.Hour, time.Hour), newIdentity(t, "second", -time.Hour, time.Hour)
 	t.Run("broken pair", func(t *testing.T) {
@@ -173,8 +173,8 @@ func TestABrokenPairDoesNotKeepTheOldCA(t *testing.T) {
 	})
 }
 
-// TestTheSameFilesAgainAreNoChange: whoever only touches the files does not make
-// new connections to the servers.
+// TestTheSameFilesAgainAreNoChange: a touch of the files does not make new connections
+// to the servers.
 func TestTheSameFilesAgainAreNoChange(t *testing.T) {
 	id := newIdentity(t, "only", -time.Hour, time.Hour)
 	v := newVolume(t, id, id)
@@ -188,9 +188,9 @@ func TestTheSameFilesAgainAreNoChange(t *testing.T) {
 	v.wantLogged(0, newFiles)
 }
 
-// TestKubernetesSwap: each file is a link into ..data, which is a link to a
-// folder; kubelet makes a new folder, renames a new link over ..data, and removes
-// the old folder (AtomicWriter of pkg/volume/util).
+// TestKubernetesSwap: each file is a link into ..data, which is a link to a folder.
+// kubelet makes a new folder, renames a new link to ..data, and removes the old folder
+// (AtomicWriter of pkg/volume/util).
 func TestKubernetesSwap(t *testing.T) {
 	old, next := newIdentity(t, "old", -time.Hour, time.Hour), newIdentity(t, "next", -time.Hour, time.Hour)
 	v := &volume{t: t, dir: t.TempDir()}
@@ -215,8 +215,8 @@ func TestKubernetesSwap(t *testing.T) {
 	v.wantLogged(1, newFiles)
 }
 
-// TestAnExpiredPairReplacesOnlyAnExpiredOne: what is not valid now is used only
-// where nothing better is there.
+// TestAnExpiredPairReplacesOnlyAnExpiredOne: content that is not valid now is used only
+// if there is nothing better.
 func TestAnExpiredPairReplacesOnlyAnExpiredOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ca := newIdentity(t, "CA", -time.Hour, 100*time.Hour)

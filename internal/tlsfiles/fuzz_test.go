@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// oneLine holds that a refusal is a part of one sentence.
+// oneLine checks that a refusal is a part of one sentence.
 func oneLine(t *testing.T, input any, err error) {
 	t.Helper()
 	if err != nil && strings.ContainsAny(err.Error(), "\r\n") {
@@ -17,8 +17,8 @@ func oneLine(t *testing.T, input any, err error) {
 	}
 }
 
-// FuzzPEM: a file of certificates or of a key is read, or refused in one line
-// that gives nothing of a key away.
+// FuzzPEM: a file of certificates or of a key is read, or refused in one line that has
+// no byte of a key.
 func FuzzPEM(f *testing.F) {
 	block := func(kind string, der []byte) []byte { return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}) }
 	f.Add([]byte{})

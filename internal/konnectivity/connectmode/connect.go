@@ -238,7 +238,7 @@ func isTimeout(err error) bool {
 func (c *connection) abandon() {
 	defer c.conn.Close()
 	_ = c.conn.SetDeadline(time.Now().Add(abandonConnect))
-	defer serverconn.SayLast(c.conn)()
+	defer serverconn.EndWriting(c.conn)()
 	_, _ = io.Copy(io.Discard, c.conn)
 }
 
@@ -252,7 +252,7 @@ func (s *Shared) part(conn net.Conn) {
 	s.Background.Go(func() {
 		defer conn.Close()
 		_ = conn.SetDeadline(time.Now().Add(konnectivity.CloseGrace))
-		defer serverconn.SayLast(conn)()
+		defer serverconn.EndWriting(conn)()
 		_, _ = io.Copy(io.Discard, conn)
 	})
 }

@@ -185,7 +185,7 @@ func (c *connection) Close() error {
 // bytes would be a reset, and the server would miss its end.
 func (c *connection) hangUp() {
 	_ = c.conn.SetDeadline(time.Now().Add(konnectivity.CloseGrace))
-	awaitFIN := serverconn.SayLast(c.conn)
+	awaitFIN := serverconn.EndWriting(c.conn)
 	c.receiving.Lock()
 	c.arriving.Leave() // what Receive last returned may still be on its way to the app
 	for c.verdict == nil {

@@ -102,7 +102,7 @@ func (c *cutConn) Close() error {
 	return c.Conn.Close()
 }
 
-// CloseWrite implements what SayLast looks for.
+// CloseWrite implements what EndWriting looks for.
 func (c *cutConn) CloseWrite() error {
 	c.said.Store(true)
 	return nil

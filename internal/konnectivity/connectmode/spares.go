@@ -150,7 +150,7 @@ func (s *spares) replenish() {
 func (s *spares) make() {
 	e := s.endpoint
 	c := &spare{files: e.shared.Files(), made: time.Now()}
-	ctx, cancel := context.WithTimeout(e.owner.Gone(), serverconn.ReachTimeout)
+	ctx, cancel := context.WithTimeout(e.owner.Gone(), serverconn.CheckTimeout)
 	defer cancel()
 	conn, alpn, err := e.owner.NewConnection(ctx)
 	if err == nil && alpn == serverconn.ALPNHTTP2 { // another frontend: for a look to find out

@@ -203,7 +203,7 @@ func (e *Dialer) extend() {
 // another makes one more link. It says nothing about whether the server can be
 // reached: that is for a look.
 func (e *Dialer) another() {
-	ctx, cancel := context.WithTimeout(e.owner.Gone(), serverconn.ReachTimeout)
+	ctx, cancel := context.WithTimeout(e.owner.Gone(), serverconn.CheckTimeout)
 	defer cancel()
 	l, err := e.connectLink(ctx)
 	if err != nil && e.owner.Gone().Err() != nil {

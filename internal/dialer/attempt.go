@@ -10,27 +10,27 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
-// attempts are the tries at something that many may need at once: one is under
-// way at a time, and all who ask meanwhile get its result. It does not end with
-// who asked first.
+// attempts shares one attempt among all callers that need its result. One attempt is
+// under way at a time, and every caller that comes meanwhile gets its result. It goes
+// on if the first caller gives up.
 type attempts struct {
 	background *sync.WaitGroup
 	run        func() *tunnel.Error
-	pause      time.Duration // after a failure, in which its result is still the answer
+	pause      time.Duration // after a failed attempt, during which callers get its result
 
 	mu   sync.Mutex // guards last
 	last *attempt
 }
 
-// attempt is one of them. What it came to can be read when done is closed.
+// attempt is one of them. Its other fields may be read when done is closed.
 type attempt struct {
 	done  chan struct{}
 	err   *tunnel.Error
 	ended time.Time
 }
 
-// wait returns the result of the attempt that begin returns. late makes the
-// error where ctx ends first.
+// wait returns the result of the attempt that begin returns. If ctx ends first, it
+// returns the error that late makes.
 func (a *attempts) wait(ctx context.Context, late func() *tunnel.Error) *tunnel.Error {
 	current := a.begin()
 	select {
@@ -41,16 +41,15 @@ func (a *attempts) wait(ctx context.Context, late func() *tunnel.Error) *tunnel.
 	}
 }
 
-// begin returns the attempt under way, or the one that has just failed, or
-// starts another.
+// begin returns the attempt that is under way, or one that has just failed. If there is
+// none, it starts another.
 func (a *attempts) begin() *attempt { return a.beginAfter(0) }
 
-// beginAfter is begin, but leaves it at the last attempt where that ended less
-// than age ago.
+// beginAfter is begin, but it also returns an attempt that ended less than age ago.
 func (a *attempts) beginAfter(age time.Duration) *attempt {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.last != nil && a.last.stands(a.pause, age) {
+	if a.last != nil && a.last.stillAnswers(a.pause, age) {
 		return a.last
 	}
 	next := &attempt{done: make(chan struct{})}
@@ -79,8 +78,9 @@ func (a *attempt) running() bool {
 	}
 }
 
-// stands reports whether nobody needs another attempt after this one.
-func (a *attempt) stands(pause, age time.Duration) bool {
+// stillAnswers reports whether callers get the result of a, and no other attempt is
+// needed.
+func (a *attempt) stillAnswers(pause, age time.Duration) bool {
 	if a.running() {
 		return true
 	}

@@ -158,7 +158,7 @@ func TestUnansweredDialsHoldLittle(t *testing.T) {
 	d.grpc.Quota = quota.New(64 << 20)
 	e := d.endpoint(t)
 	must(t, func() error {
-		if err := e.Reach(t.Context()); err != nil {
+		if err := e.Check(t.Context()); err != nil {
 			return err
 		}
 		return nil
@@ -169,7 +169,7 @@ func TestUnansweredDialsHoldLittle(t *testing.T) {
 	var dialing sync.WaitGroup
 	for range dials {
 		dialing.Go(func() {
-			if conn, err := e.try(ctx, target, e.claim(), nil); err == nil {
+			if conn, err := e.dial(ctx, target, e.claim(), nil); err == nil {
 				_ = conn.Close()
 				t.Error("a dial succeeded without an answer")
 			}

@@ -123,7 +123,7 @@ func TestConnectKilledLater(t *testing.T) {
 	conn, err := d.dial(t)
 	must(t, err)
 	defer conn.Close()
-	time.Sleep(haste) // its end is not right behind the answer
+	time.Sleep(maxEndDelay) // its end is not right behind the answer
 	close(end)
 	if got, err := receiveAll(conn); got != "half an ans" || !errors.Is(err, tunnel.ErrBroken) {
 		t.Errorf("received %q and %v, want all of it and ErrBroken", got, err)

@@ -19,55 +19,55 @@ import (
 )
 
 const (
-	// lookPause is how long the result of a failed attempt answers for all who
-	// need the endpoint: a herd of dials must not become a herd of connections.
-	lookPause = 200 * time.Millisecond
-	// minBlameWait is how long a dial must have waited for its failure to be held
-	// against the endpoint, where it was not the endpoint that ended it: apps
-	// give up sooner than we do.
+	// checkPause is how long the result of a failed check holds for all dials that need
+	// the endpoint. Without it, each dial would connect again.
+	checkPause = 200 * time.Millisecond
+	// minBlameWait is how long a dial must have waited until its failure counts against
+	// the endpoint, if the endpoint did not end it. Apps give up sooner than we do.
 	minBlameWait = 2 * time.Second
-	// suspectAfter is how long dials may all wait before new ones go elsewhere first.
-	// Where one destination is at fault, others' answers disperse it.
+	// suspectAfter is how long the dials of an endpoint may all wait until new ones
+	// prefer another endpoint. If one destination is the cause, answers from other
+	// destinations prevent this.
 	suspectAfter = time.Second
 )
 
-var errDeparted = errors.New("its name does not resolve to this address any more")
+var errGone = errors.New("its name does not resolve to this address any more")
 
-// endpoint is one place where a server is reached: one of its addresses, or its
-// Unix socket.
+// endpoint is one address of a server, or its Unix socket.
 type endpoint struct {
 	*serverconn.Endpoint
+	shared *shared
 	server *server
-	looks  *attempts // at whether it can be reached
+	checks *attempts // whether the endpoint can be reached
 	gone   context.Context
-	depart context.CancelFunc // ends gone: for new dials the address is the server's no more
+	remove context.CancelFunc // ends gone: new dials must not use the address any more
 
 	// protocols has each mode that a server may speak. It does not change.
 	protocols map[tunnel.Mode]protocol
 
-	load atomic.Int64 // connections, and dials
-	up   atomic.Bool  // whether the last look succeeded and its connection lasts
+	load atomic.Int64 // connections and dials
+	up   atomic.Bool  // the last check succeeded, and its connection lasts
 
 	watched atomic.Bool
-	wake    chan struct{} // tells the watch to look
+	wake    chan struct{} // tells the watch to check
 
-	mu      sync.Mutex // guards what follows: what dials have shown of the endpoint
+	mu      sync.Mutex // guards the fields below: what dials have shown of the endpoint
 	aside   setAside
-	waiting int       // dials
-	since   time.Time // when a dial was last answered, or the first of those waiting began
+	waiting int       // dials without an answer
+	since   time.Time // when a dial was last answered, or when the first of the waiting ones began
 }
 
 func newEndpoint(s *server, addr netip.AddrPort) *endpoint {
-	e := &endpoint{Endpoint: s.dialer.connector.Endpoint(s.Server, addr), server: s, wake: make(chan struct{}, 1)}
-	e.looks = &attempts{background: &s.dialer.background, run: e.look, pause: lookPause}
-	e.gone, e.depart = context.WithCancel(s.dialer.life)
+	e := &endpoint{Endpoint: s.shared.connector.Endpoint(s.Server, addr), shared: s.shared, server: s, wake: make(chan struct{}, 1)}
+	e.checks = &attempts{background: &s.shared.background, run: e.check, pause: checkPause}
+	e.gone, e.remove = context.WithCancel(s.shared.life)
 	e.protocols = protocolsOf(e)
 	return e
 }
 
 func newUnixEndpoint(s *server) *endpoint { return newEndpoint(s, netip.AddrPort{}) }
 
-// candidate is what the endpoint is to a dial that chooses now.
+// candidate returns what a dial that picks at now has to know of the endpoint.
 func (e *endpoint) candidate(now time.Time) candidate {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -77,15 +77,15 @@ func (e *endpoint) candidate(now time.Time) candidate {
 		if e.waiting > 0 && now.Sub(e.since) > suspectAfter {
 			c.rank = rankSuspect
 		}
-	case e.aside.unreachable && (e.looks.running() || e.aside.aside(now, e.watched.Load())):
+	case e.aside.unreachable && (e.checks.running() || e.aside.isAside(now, e.watched.Load())):
 		c.rank = rankUnreachable
-	case e.looks.running() || e.aside.aside(now, false):
+	case e.checks.running() || e.aside.isAside(now, false):
 		c.rank = rankAside
 	}
 	return c
 }
 
-// claim counts a dial that is about to try.
+// claim counts a dial that is about to begin. It returns what dial wants.
 func (e *endpoint) claim() int {
 	e.load.Add(1)
 	e.mu.Lock()
@@ -97,23 +97,22 @@ func (e *endpoint) claim() int {
 	return e.aside.claim()
 }
 
-// try dials dst, and draws from how it went what to think of the endpoint. It
-// ends claim.
-func (e *endpoint) try(ctx context.Context, dst netip.AddrPort, claim int, hold tunnel.Hold) (tunnel.Conn, *tunnel.Error) {
+// dial dials dst, and judges the endpoint by the result. It ends claim.
+func (e *endpoint) dial(ctx context.Context, dst netip.AddrPort, claim int, hold tunnel.Hold) (tunnel.Conn, *tunnel.Error) {
 	began := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, silence)
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	conn, err := e.dial(ctx, dst, hold)
+	conn, err := e.dialByMode(ctx, dst, hold)
 	if err != nil {
-		e.load.Add(-1) // otherwise conn counts, until it has ended
+		e.load.Add(-1) // otherwise conn counts until it has ended
 	}
 	e.judge(ctx, err, began, claim)
 	return conn, err
 }
 
-// dial connects to dst in the server's mode, after what has to come first.
-func (e *endpoint) dial(ctx context.Context, dst netip.AddrPort, hold tunnel.Hold) (tunnel.Conn, *tunnel.Error) {
-	if err := e.prepare(ctx); err != nil {
+// dialByMode dials dst in the mode of the server, after a check if one is needed.
+func (e *endpoint) dialByMode(ctx context.Context, dst netip.AddrPort, hold tunnel.Hold) (tunnel.Conn, *tunnel.Error) {
+	if err := e.checkIfNeeded(ctx); err != nil {
 		return nil, err
 	}
 	conn, err, fit := e.protocols[e.mode()].Dial(ctx, dst, hold)
@@ -123,8 +122,8 @@ func (e *endpoint) dial(ctx context.Context, dst netip.AddrPort, hold tunnel.Hol
 	case serverconn.SpeaksHTTP2:
 		e.server.learn(tunnel.ModeGRPC, serverconn.ALPNHTTP2)
 	case serverconn.Unclear:
-		// It may speak something else, which a look finds out.
-		if looked := e.Reach(ctx); looked != nil && looked.Fault.Lasting() {
+		// The server may speak another protocol. A check finds that out.
+		if looked := e.Check(ctx); looked != nil && looked.Fault.Lasting() {
 			return nil, looked
 		}
 		if e.server.speaks() != tunnel.ModeGRPC {
@@ -143,35 +142,35 @@ func (e *endpoint) mode() tunnel.Mode {
 	return tunnel.ModeHTTPConnect
 }
 
-// prepare waits for a look where a dial would otherwise fail, or do the same by
-// itself as all others: where the mode is not known, and where the endpoint
-// could not be reached. A shared connection that lasts is worth a try.
-func (e *endpoint) prepare(ctx context.Context) *tunnel.Error {
+// checkIfNeeded waits for a check if the mode is not known, or if the endpoint could
+// not be reached: a dial would fail, or every dial would find out the same for itself.
+// A shared connection that lasts needs no check.
+func (e *endpoint) checkIfNeeded(ctx context.Context) *tunnel.Error {
 	e.mu.Lock()
 	unreachable := e.aside.unreachable
 	e.mu.Unlock()
 	if (!unreachable || e.keepsAny()) && e.server.speaks() != tunnel.ModeAuto {
 		return nil
 	}
-	return e.Reach(ctx)
+	return e.Check(ctx)
 }
 
-// Reach waits for the result of a look.
-func (e *endpoint) Reach(ctx context.Context) *tunnel.Error {
-	return e.looks.wait(ctx, func() *tunnel.Error {
+// Check waits for the result of a check.
+func (e *endpoint) Check(ctx context.Context) *tunnel.Error {
+	return e.checks.wait(ctx, func() *tunnel.Error {
 		return e.Unreachable(ctx, fmt.Errorf("connecting to %s: %w", e.Address(), context.Cause(ctx)))
 	})
 }
 
-// look connects to the endpoint as it is done for a dial. In gRPC mode the
-// connection is kept, as the one that new streams share.
-func (e *endpoint) look() *tunnel.Error {
+// check connects to the endpoint and does the handshake, as a dial would. In gRPC mode
+// it keeps the connection for new streams.
+func (e *endpoint) check() *tunnel.Error {
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(e.gone, serverconn.CheckTimeout)
 	defer cancel()
-	err := e.greet(ctx)
+	err := e.connectAndGreet(ctx)
 	if e.gone.Err() != nil {
-		return e.Departed()
+		return e.GoneError()
 	}
 	if err != nil && err.Fault.Ours() {
 		return err
@@ -180,13 +179,13 @@ func (e *endpoint) look() *tunnel.Error {
 	if err == nil {
 		e.aside.reached()
 	} else {
-		e.aside.failed(began, time.Now(), true, e.server.dialer.random())
+		e.aside.failed(began, time.Now(), true, e.shared.random())
 	}
 	e.mu.Unlock()
 	if err != nil {
 		e.failed()
 		e.server.refresh()
-		e.poke()
+		e.wakeWatch()
 		e.setUp(false, err)
 		return err
 	}
@@ -194,16 +193,16 @@ func (e *endpoint) look() *tunnel.Error {
 	return nil
 }
 
-// Departed is the error of an endpoint for which gone has ended.
-func (e *endpoint) Departed() *tunnel.Error {
-	return &tunnel.Error{Reason: tunnel.ReasonServerUnreachable, Server: e.server.Name, Err: errDeparted, Fault: tunnel.FaultUnreachable}
+// GoneError returns the error of an endpoint for which gone has ended.
+func (e *endpoint) GoneError() *tunnel.Error {
+	return &tunnel.Error{Reason: tunnel.ReasonServerUnreachable, Server: e.server.Name, Err: errGone, Fault: tunnel.FaultUnreachable}
 }
 
-// greet connects, finds out the mode of the server if that is not known, and greets
-// the server in it.
-func (e *endpoint) greet(ctx context.Context) *tunnel.Error {
-	files := e.server.dialer.certs.Version()
-	conn, alpn, err := e.NewConnection(ctx)
+// connectAndGreet connects, finds out the mode of the server if it is not known, and
+// greets the server in that mode.
+func (e *endpoint) connectAndGreet(ctx context.Context) *tunnel.Error {
+	files := e.shared.certs.Version()
+	conn, alpn, err := e.Connect(ctx)
 	if err != nil {
 		return err
 	}
@@ -216,13 +215,13 @@ func (e *endpoint) greet(ctx context.Context) *tunnel.Error {
 			e.server.learn(tunnel.ModeHTTPConnect, alpn)
 			return nil
 		case mode != "" || !settings:
-			if is := e.misfit(ctx, alpn, err); is != nil {
+			if is := e.explainNoHTTP1(ctx, alpn, err); is != nil {
 				return is
 			}
 			return err
 		}
-		// It speaks HTTP/2, and something in between has left ALPN out.
-		if conn, _, err = e.NewConnection(ctx); err != nil {
+		// The server speaks HTTP/2, and a device in between has removed ALPN.
+		if conn, _, err = e.Connect(ctx); err != nil {
 			return err
 		}
 	}
@@ -230,35 +229,35 @@ func (e *endpoint) greet(ctx context.Context) *tunnel.Error {
 	return e.protocols[tunnel.ModeGRPC].Greet(ctx, conn, files)
 }
 
-// NewConnection connects as a dial does.
-func (e *endpoint) NewConnection(ctx context.Context) (net.Conn, string, *tunnel.Error) {
-	return e.server.dialer.connect(ctx, e)
+// Connect connects and does the handshake.
+func (e *endpoint) Connect(ctx context.Context) (net.Conn, string, *tunnel.Error) {
+	return e.shared.connect(ctx, e)
 }
 
-// Gone ends when the address is the server's no more.
+// Gone ends when the server's name does not resolve to the address any more.
 func (e *endpoint) Gone() context.Context { return e.gone }
 
 // Several reports whether there is a choice of endpoints.
-func (e *endpoint) Several() bool { return e.server.dialer.several() }
+func (e *endpoint) Several() bool { return e.shared.several() }
 
-// ConnectionEnded counts a connection that is over.
+// ConnectionEnded counts a connection that has ended.
 func (e *endpoint) ConnectionEnded() { e.load.Add(-1) }
 
-// Patient reports whether a dial that began at began has waited long enough for a
-// missing answer to mean something.
-func (e *endpoint) Patient(began time.Time) bool {
-	return time.Since(began) >= min(minBlameWait, e.server.dialer.timeout/2)
+// WaitedLongEnough reports whether a dial that began at began has waited so long that a
+// missing answer counts against the endpoint.
+func (e *endpoint) WaitedLongEnough(began time.Time) bool {
+	return time.Since(began) >= min(minBlameWait, e.shared.timeout/2)
 }
 
-// judge draws the consequences from a dial that began at began and ended with
-// err.
+// judge counts the result of a dial for or against the endpoint. The dial began at
+// began and ended with err.
 func (e *endpoint) judge(ctx context.Context, err *tunnel.Error, began time.Time, claim int) {
 	now := time.Now()
-	d := e.server.dialer
+	d := e.shared
 	e.mu.Lock()
 	old := e.aside
 	e.waiting--
-	judged := verdictOn(err, serverconn.Interrupted(ctx) && !e.Patient(began))
+	judged := verdictOn(err, serverconn.Interrupted(ctx) && !e.WaitedLongEnough(began))
 	switch judged {
 	case answered:
 		e.aside.succeeded()
@@ -280,8 +279,8 @@ func (e *endpoint) judge(ctx context.Context, err *tunnel.Error, began time.Time
 	switch {
 	case old.failures == 0 && is.failures > 0:
 		d.log.Log(ctx, level, "proxy-server set aside", "server", e.server.Name, "address", e.Address(), "reason", tunnel.ReasonOf(err), "error", err)
-		if err.Reason != tunnel.ReasonNoAgent { // the server is there: it said so
-			e.poke()
+		if err.Reason != tunnel.ReasonNoAgent { // otherwise the server has answered, so a check would succeed
+			e.wakeWatch()
 		}
 	case old.failures > 0 && is.failures == 0:
 		d.log.Log(ctx, level, "proxy-server in use again", "server", e.server.Name, "address", e.Address())
@@ -291,7 +290,7 @@ func (e *endpoint) judge(ctx context.Context, err *tunnel.Error, began time.Time
 	}
 }
 
-// verdict is what a dial's end says about the endpoint.
+// verdict is what the end of a dial says about the endpoint.
 type verdict int
 
 const (
@@ -300,8 +299,8 @@ const (
 	failed
 )
 
-// verdictOn judges a dial that ended with err. early says that its context, the
-// budget's or the app's, has ended it before the endpoint had its time.
+// verdictOn returns the verdict on a dial that ended with err. early says that the
+// budget or the app has ended it too soon to blame the endpoint.
 func verdictOn(err *tunnel.Error, early bool) verdict {
 	switch {
 	case err == nil:
@@ -315,8 +314,8 @@ func verdictOn(err *tunnel.Error, early bool) verdict {
 	}
 }
 
-// poke wakes the watch.
-func (e *endpoint) poke() {
+// wakeWatch tells the watch to check.
+func (e *endpoint) wakeWatch() {
 	select {
 	case e.wake <- struct{}{}:
 	default:
@@ -326,7 +325,7 @@ func (e *endpoint) poke() {
 // setUp records whether the endpoint can be reached.
 func (e *endpoint) setUp(up bool, err *tunnel.Error) {
 	if old := e.up.Swap(up); old != up {
-		e.server.dialer.log.Debug("address of proxy-server", "server", e.server.Name, "address", e.Address(), "up", up)
+		e.shared.log.Debug("address of proxy-server", "server", e.server.Name, "address", e.Address(), "up", up)
 	}
-	e.server.tell(err)
+	e.server.report(err)
 }

@@ -134,8 +134,8 @@ func TestStoppedServer(t *testing.T) {
 		live := herd(p.Dialer, 2)
 		p.a.becomes(hostStopped)
 		for i, c := range herd(p.Dialer, 4) {
-			if c.err != nil || (c.took != 0 && c.took != silence) {
-				t.Errorf("dial %d: %v after %v, want success at once or after the server's %v", i, c.err, c.took, silence)
+			if c.err != nil || (c.took != 0 && c.took != answerTimeout) {
+				t.Errorf("dial %d: %v after %v, want success at once or after the server's %v", i, c.err, c.took, answerTimeout)
 			}
 			live = append(live, c)
 		}
@@ -166,7 +166,7 @@ func TestStoppedServerIsSuspected(t *testing.T) {
 		}
 		time.Sleep(konnectivity.CloseGrace)
 		p.a.becomes(hostStopped)
-		slow := p.steady(t, silence)
+		slow := p.steady(t, answerTimeout)
 		if most := int(suspectAfter/(100*time.Millisecond)) + 1; len(slow) == 0 || len(slow) > most {
 			t.Errorf("%d dials waited, want some, and at most the %d of the first second", len(slow), most)
 		}
@@ -197,7 +197,7 @@ func TestSilentAgent(t *testing.T) {
 			t.Errorf("%d trials, and %d slow dials of 1,200 in two minutes; want 8 to 14", trials, len(slow))
 		}
 		p.a.becomes(hostUp)
-		if !p.uses(p.a, maxBackoff*12/10+silence) {
+		if !p.uses(p.a, maxBackoff*12/10+answerTimeout) {
 			t.Error("the agent is back and its server is not used again")
 		}
 		p.done(first...)
@@ -329,7 +329,7 @@ func TestOnlyServerComesBack(t *testing.T) {
 					// In http-connect mode each of them may connect before anything is
 					// known, and does so in the end.
 					c := h.counts()
-					if state != hostNoAgent && c.connects > 2*dials+2*int(away/lookPause) {
+					if state != hostNoAgent && c.connects > 2*dials+2*int(away/checkPause) {
 						t.Errorf("%d connection attempts for %d dials", c.connects, dials)
 					}
 					if c.dials > dials*8 {

@@ -52,11 +52,11 @@ const (
 	establishedLine = "HTTP/1.1 200 Connection Established\r\n\r\n"
 	headEnd         = "\r\n\r\n"
 	greeting        = "OPTIONS * HTTP/1.1\r\nHost: proxy-server\r\nUser-Agent: shoot-proxy\r\nConnection: close\r\n\r\n"
-	haste           = 200 * time.Millisecond
+	maxEndDelay     = 200 * time.Millisecond
 	maxAhead        = 1 << 20
 	maxHead         = 16 << 10
 	spareAge        = 45 * time.Second
-	abandonConnect  = 6 * time.Second
+	abandonTimeout  = 6 * time.Second
 )
 
 // The bounds of grpcmode.
@@ -315,14 +315,14 @@ func (f *fixture) attempt(t testing.TB) (tunnel.Conn, *tunnel.Error) {
 	ctx, cancel := context.WithTimeout(t.Context(), hang)
 	t.Cleanup(cancel)
 	e := f.endpoint(t)
-	return e.try(ctx, target, e.claim(), nil)
+	return e.dial(ctx, target, e.claim(), nil)
 }
 
 // connect waits until the shared gRPC connection stands.
 func (f *fixture) connect(t testing.TB) {
 	t.Helper()
 	e := f.endpoint(t)
-	if err := e.Reach(t.Context()); err != nil {
+	if err := e.Check(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -353,7 +353,7 @@ func (d *Dialer) lookUpAll(ctx context.Context) error {
 		if s.Network == tunnel.NetworkUnix {
 			continue
 		}
-		if inside, ok := errors.AsType[*InsideShootError](s.find(ctx)); ok {
+		if inside, ok := errors.AsType[*InsideShootError](s.update(ctx)); ok {
 			return inside
 		}
 	}

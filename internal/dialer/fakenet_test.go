@@ -139,7 +139,7 @@ func (n *fakeNet) connect(ctx context.Context, e *endpoint) (net.Conn, string, *
 	case hostRefuses:
 		return nil, "", e.Unreachable(ctx, errors.New("connect: connection refused"))
 	case hostDropped:
-		sleep(ctx, serverconn.AddressTimeout)
+		pause(ctx, serverconn.AddressTimeout)
 		return nil, "", e.Unreachable(ctx, errors.New("connect: i/o timeout"))
 	case hostStopped:
 		<-ctx.Done()

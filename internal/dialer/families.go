@@ -12,25 +12,26 @@ import (
 	"time"
 )
 
-// familyPause is how long a lookup of both families may take before each is asked
-// for by itself. One of them may be lost, and the lookup of both waits for it.
+// familyPause is how long a lookup of both families may take until each is also looked
+// up by itself. The answer for one family may be lost, and the lookup of both waits for
+// it.
 //
-// Both together are asked first because only they are sure to be of one name: with a
-// search list, each family by itself may be another host's.
+// Both are looked up together first, because only then are they sure to belong to one
+// name. With a search list, a lookup of one family may find another host.
 const familyPause = 500 * time.Millisecond
 
-// networks are what package net calls lookups of one family.
+// networks are the names of the two families for lookups of package net.
 var networks = [...]string{"ip4", "ip6"}
 
-// found is what a lookup came to.
-type found struct {
+// lookupResult is the result of a lookup.
+type lookupResult struct {
 	ips []netip.Addr
 	err error
 }
 
 // resolve returns the server's addresses, at least one and each once, or an
-// *InsideShootError where one of them is the shoot's. What comes of one family while
-// the other is awaited is used at once.
+// *InsideShootError if one of them is inside the shoot. Addresses of one family are
+// used at once, while the other is awaited.
 func (s *server) resolve(ctx context.Context) ([]netip.AddrPort, error) {
 	host, service, err := net.SplitHostPort(s.Address)
 	if err != nil {
@@ -40,35 +41,35 @@ func (s *server) resolve(ctx context.Context) ([]netip.AddrPort, error) {
 	if err != nil {
 		return nil, err
 	}
-	both := s.ask(ctx, "ip", host)
+	both := s.startLookup(ctx, "ip", host)
 	timer := time.NewTimer(familyPause)
 	defer timer.Stop()
-	var asked [len(networks)]<-chan found // nil where it was not asked, or has answered
-	var answers [len(networks)]*found
-	take := func(i int, answer found) {
+	var asked [len(networks)]<-chan lookupResult // nil if it was not started, or has answered
+	var answers [len(networks)]*lookupResult
+	take := func(i int, answer lookupResult) {
 		asked[i], answers[i] = nil, &answer
 		if answer.err == nil {
-			s.expand(answer.ips, uint16(port))
+			s.addAddresses(answer.ips, uint16(port))
 		}
 	}
 	for {
 		select {
 		case answer := <-both:
-			// A family that is missing may have been lost, which only its own answer says.
+			// The answer for a missing family may have been lost. Its own lookup tells.
 			for i, network := range networks {
 				missed := answer.err == nil && s.knows(network) && !has(answer.ips, network)
 				if asked[i] == nil && answers[i] == nil && missed {
-					asked[i] = s.ask(ctx, network, host)
+					asked[i] = s.startLookup(ctx, network, host)
 				}
 				if asked[i] != nil && (missed || answer.err != nil) {
 					own := <-asked[i]
 					answers[i] = &own
 				}
 			}
-			return s.settle(host, answer, answers, uint16(port))
+			return s.combine(host, answer, answers, uint16(port))
 		case <-timer.C:
 			for i, network := range networks {
-				asked[i] = s.ask(ctx, network, host)
+				asked[i] = s.startLookup(ctx, network, host)
 			}
 		case answer := <-asked[0]:
 			take(0, answer)
@@ -78,32 +79,32 @@ func (s *server) resolve(ctx context.Context) ([]netip.AddrPort, error) {
 	}
 }
 
-// ask begins a lookup.
-func (s *server) ask(ctx context.Context, network, host string) <-chan found {
-	answer := make(chan found, 1)
-	s.dialer.background.Go(func() {
-		ips, err := s.dialer.resolver.LookupNetIP(ctx, network, host)
-		answer <- found{ips, err}
+// startLookup begins a lookup. The channel gets the result.
+func (s *server) startLookup(ctx context.Context, network, host string) <-chan lookupResult {
+	answer := make(chan lookupResult, 1)
+	s.shared.background.Go(func() {
+		ips, err := s.shared.resolver.LookupNetIP(ctx, network, host)
+		answer <- lookupResult{ips, err}
 	})
 	return answer
 }
 
-// is reports whether ip is of the family that network stands for.
+// is reports whether ip is of the family that network names.
 func is(network string, ip netip.Addr) bool { return (network == "ip4") == ip.Unmap().Is4() }
 
-// has reports whether one of ips is of the family that network stands for.
+// has reports whether one of ips is of the family that network names.
 func has(ips []netip.Addr, network string) bool {
 	return slices.ContainsFunc(ips, func(ip netip.Addr) bool { return is(network, ip) })
 }
 
-// knows reports whether an address of a family is known.
+// knows reports whether an address of the family is known.
 func (s *server) knows(network string) bool {
 	return slices.ContainsFunc(s.known(), func(e *endpoint) bool { return is(network, e.Addr.Addr()) })
 }
 
-// settle returns the addresses after a lookup. A family that has failed keeps those
-// that were known of it; one of which DNS says that it has none does not.
-func (s *server) settle(host string, both found, own [len(networks)]*found, port uint16) ([]netip.AddrPort, error) {
+// combine returns the addresses after a lookup. A family whose lookup has failed keeps
+// its known addresses. A family that DNS says does not exist keeps none.
+func (s *server) combine(host string, both lookupResult, own [len(networks)]*lookupResult, port uint16) ([]netip.AddrPort, error) {
 	ips := both.ips
 	for i := range networks {
 		if both.err != nil && own[i] != nil && own[i].err == nil {
@@ -138,14 +139,14 @@ func isNotFound(err error) bool {
 	return ok && dns.IsNotFound
 }
 
-// outside returns addresses for ips, each once, or an *InsideShootError where one of
-// them is the shoot's.
+// outside returns addresses for ips, each once, or an *InsideShootError if one of them
+// is inside the shoot.
 func (s *server) outside(ips []netip.Addr, port uint16) ([]netip.AddrPort, error) {
 	var addrs []netip.AddrPort
 	for _, ip := range ips {
 		ip = ip.Unmap()
-		if entry, inside := s.dialer.cidrs.Covering(ip); inside {
-			return nil, &InsideShootError{Server: s.Name, Address: ip, CIDR: entry, Alone: !s.dialer.cidrs.Spares(netip.PrefixFrom(ip, ip.BitLen())), names: s.dialer.names}
+		if entry, inside := s.shared.cidrs.Covering(ip); inside {
+			return nil, &InsideShootError{Server: s.Name, Address: ip, CIDR: entry, Alone: !s.shared.cidrs.Spares(netip.PrefixFrom(ip, ip.BitLen())), names: s.shared.names}
 		}
 		if a := netip.AddrPortFrom(ip, port); !slices.Contains(addrs, a) {
 			addrs = append(addrs, a)
@@ -154,11 +155,11 @@ func (s *server) outside(ips []netip.Addr, port uint16) ([]netip.AddrPort, error
 	return addrs, nil
 }
 
-// expand adds addresses to those that are known, while a lookup goes on.
-func (s *server) expand(ips []netip.Addr, port uint16) {
+// addAddresses adds addresses to the known ones during a lookup.
+func (s *server) addAddresses(ips []netip.Addr, port uint16) {
 	addrs, err := s.outside(ips, port)
 	if err != nil {
-		return // and the lookup ends with that
+		return // the lookup ends with the same error
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -172,6 +173,6 @@ func (s *server) expand(ips []netip.Addr, port uint16) {
 		}
 	}
 	if len(all) > 0 {
-		s.follow(all)
+		s.setAddresses(all)
 	}
 }

@@ -28,7 +28,7 @@ type slowNames struct {
 
 // LookupNetIP implements resolver.
 func (s slowNames) LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error) {
-	sleep(ctx, s.takes)
+	pause(ctx, s.takes)
 	if err := ctx.Err(); err != nil {
 		return nil, &net.DNSError{Err: "i/o timeout", Name: host, IsTimeout: true}
 	}
@@ -62,7 +62,7 @@ func TestSlowLookup(t *testing.T) {
 
 // families is a resolver with an answer for each kind of lookup. An answer of nil
 // never comes.
-type families map[string]*found
+type families map[string]*lookupResult
 
 // LookupNetIP implements resolver.
 func (f families) LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error) {
@@ -77,15 +77,15 @@ func (f families) LookupNetIP(ctx context.Context, network, host string) ([]neti
 // what was known; one that is not there does not.
 func TestFamilies(t *testing.T) {
 	const v4, v6, new4, new6 = "10.0.0.1", "fd00::1", "10.0.0.2", "fd00::2"
-	ok := func(ips ...string) *found {
-		f := &found{}
+	ok := func(ips ...string) *lookupResult {
+		f := &lookupResult{}
 		for _, ip := range ips {
 			f.ips = append(f.ips, netip.MustParseAddr(ip))
 		}
 		return f
 	}
-	none := &found{err: &net.DNSError{Err: "no such host", IsNotFound: true}}
-	broken := &found{err: &net.DNSError{Err: "server misbehaving", IsTemporary: true}}
+	none := &lookupResult{err: &net.DNSError{Err: "no such host", IsNotFound: true}}
+	broken := &lookupResult{err: &net.DNSError{Err: "server misbehaving", IsTemporary: true}}
 	for _, tc := range []struct {
 		name    string
 		answers families
@@ -104,9 +104,9 @@ func TestFamilies(t *testing.T) {
 			d := newDialer(t, tunnel.TLS{}, hang, tunnel.Server{Name: "s", Network: "tcp", Address: "s:8090", Mode: tunnel.ModeGRPC})
 			d.resolver = families{"ip": ok(v4, v6)}
 			s := d.servers[0]
-			must(t, s.find(t.Context()))
+			must(t, s.update(t.Context()))
 			d.resolver = tc.answers
-			if err := s.find(t.Context()); (err != nil) != tc.fails {
+			if err := s.update(t.Context()); (err != nil) != tc.fails {
 				t.Errorf("the lookup ended with %v", err)
 			}
 			if diff := cmp.Diff(sorted(tc.want), s.addresses()); diff != "" {
@@ -219,7 +219,7 @@ func TestOneFamilyIsLost(t *testing.T) {
 			d.resolver = nameserver(t, tc.lost, &swallowed)
 			s := d.servers[0]
 			lookup := s.lookups.begin()
-			if err := s.await(t.Context()); err != nil {
+			if err := s.awaitAddress(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			if !lookup.running() {

@@ -5,8 +5,8 @@ package dialer
 import "golang.org/x/sys/unix"
 
 const (
-	// otherFiles are the files of this process that are neither links nor
-	// connections: package proxy reserves as many (reservedFiles).
+	// otherFiles is how many files of this process are neither links nor connections.
+	// Package proxy reserves as many (reservedFiles).
 	otherFiles = 192
 )
 
@@ -19,8 +19,8 @@ func openFiles() int64 {
 	return int64(min(limit.Cur, 1<<31))
 }
 
-// affordsFile reports whether there is a file for one more link. Every
-// connection of an app has a file as well.
+// affordsFile reports whether there is a file for one more link. Every connection of an
+// app needs a file as well.
 func (d *Dialer) affordsFile() bool {
 	used := d.grpc.LinkFiles()
 	for _, s := range d.servers {

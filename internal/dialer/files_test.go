@@ -48,7 +48,7 @@ func TestNoFilesLeft(t *testing.T) {
 				if tunnel.ReasonOf(err) != tunnel.ReasonMaxConnections || !errors.Is(err, unix.EMFILE) || !strings.Contains(err.Error(), "limit of open files") {
 					t.Errorf("the dial ended with %v (%s), want %s and what to raise", err, tunnel.ReasonOf(err), tunnel.ReasonMaxConnections)
 				}
-				if err := e.Reach(t.Context()); !errors.Is(err, unix.EMFILE) {
+				if err := e.Check(t.Context()); !errors.Is(err, unix.EMFILE) {
 					t.Errorf("the server could not be looked at, but the look says %v", err)
 				}
 			})
@@ -59,7 +59,7 @@ func TestNoFilesLeft(t *testing.T) {
 			e.mu.Unlock()
 			var conn tunnel.Conn
 			var err error
-			// A failed look answers for lookPause.
+			// A failed look answers for checkPause.
 			waittest.Eventually(t, "a dial that succeeds, now that there are files again", func() bool {
 				conn, err = d.dial(t)
 				return err == nil

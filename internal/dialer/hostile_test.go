@@ -86,7 +86,7 @@ func through(t *testing.T, e *endpoint, dst netip.AddrPort, budget time.Duration
 	ctx, cancel := context.WithTimeout(t.Context(), budget)
 	defer cancel()
 	e.load.Add(1)
-	conn, err := e.dial(ctx, dst, nil)
+	conn, err := e.dialByMode(ctx, dst, nil)
 	if err != nil {
 		e.load.Add(-1)
 	}

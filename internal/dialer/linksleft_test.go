@@ -76,7 +76,7 @@ func TestLinksThatLeaveAtOnce(t *testing.T) {
 		giveUp()
 		dialing.Wait()
 	})
-	dialing.Go(func() { _, _ = e.try(ctx, target, e.claim(), nil) }) // which the server never answers
+	dialing.Go(func() { _, _ = e.dial(ctx, target, e.claim(), nil) }) // which the server never answers
 	waittest.Eventually(t, "the server is full", func() bool { return e.grpc().Wire().Streams() == 1 })
 	conn, err := d.attempt(t)
 	if err == nil {

@@ -15,7 +15,7 @@ type Metrics struct {
 	grpc        *grpcmode.Metrics
 	serverUp    *prometheus.GaugeVec
 	failovers   prometheus.Counter
-	certificate *prometheus.GaugeVec // without labels, so that it is absent until it is set
+	certificate *prometheus.GaugeVec // without labels, because a vector is absent until it is set
 }
 
 // NewMetrics makes the metrics and registers them with reg.

@@ -92,7 +92,7 @@ func TestLookSeesRefusedCertificate(t *testing.T) {
 	} {
 		t.Run(string(server.Mode), func(t *testing.T) {
 			d := newDialer(t, foreign, hang, server)
-			err := d.endpoint(t).Reach(t.Context())
+			err := d.endpoint(t).Check(t.Context())
 			if err == nil || tunnel.ReasonOf(err) != tunnel.ReasonTLS || !strings.Contains(err.Error(), "--client-cert") {
 				t.Errorf("the look ended with %v, want reason %s and --client-cert", err, tunnel.ReasonTLS)
 			}
@@ -115,7 +115,7 @@ func TestLookSeesStoppedServer(t *testing.T) {
 			d := newDialer(t, tunnel.TLS{}, hang, tunnel.Server{Name: name, Network: tunnel.NetworkUnix, Address: name, Mode: mode})
 			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 			defer cancel()
-			if err := d.endpoint(t).greet(ctx); err == nil || tunnel.ReasonOf(err) != tunnel.ReasonServerUnreachable {
+			if err := d.endpoint(t).connectAndGreet(ctx); err == nil || tunnel.ReasonOf(err) != tunnel.ReasonServerUnreachable {
 				t.Errorf("a look at a server that hangs ended with %v, want %s", err, tunnel.ReasonServerUnreachable)
 			}
 		})

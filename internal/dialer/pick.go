@@ -8,26 +8,26 @@ import (
 	"time"
 )
 
-// rank is how far behind a dial tries an endpoint.
+// rank is the place of an endpoint in the order in which a dial tries them.
 type rank int
 
 const (
 	rankGood        rank = iota
 	rankSuspect          // dials wait for it, and none was answered for a while
-	rankAside            // it did not serve dials; they may have to wait for nothing
-	rankUnreachable      // there is not even a connection to it
+	rankAside            // it did not serve dials, and may let further ones wait in vain
+	rankUnreachable      // it could not be connected to
 )
 
-// candidate is what counts when a dial chooses among endpoints.
+// candidate is what a dial has to know of an endpoint to pick one.
 type candidate struct {
 	rank  rank
-	load  int64     // connections and dials; counts where nothing is set aside
-	until time.Time // the end of the back-off; counts where something is
+	load  int64     // connections and dials; decides between endpoints in good standing
+	until time.Time // the end of the back-off; decides between others
 }
 
-// best returns the index of the candidate to try, or -1 where there is none:
-// the least loaded of those in good standing, otherwise the one whose back-off
-// ends first. random, in [0, 1), decides among equals.
+// best returns the index of the candidate to try, or -1 if there is none. It is the
+// least loaded of those in good standing. If there is none of these, it is the one
+// whose back-off ends first. random, in [0, 1), decides between equal ones.
 func best(candidates []candidate, random float64) int {
 	var equal []int
 	for i, c := range candidates {
@@ -48,7 +48,8 @@ func best(candidates []candidate, random float64) int {
 	return equal[int(random*float64(len(equal)))]
 }
 
-// compare orders by what is tried first.
+// compare returns a negative number if a is tried before b, and a positive one if
+// after.
 func (a candidate) compare(b candidate) int {
 	if a.rank != b.rank {
 		return cmp.Compare(a.rank, b.rank)
@@ -59,9 +60,9 @@ func (a candidate) compare(b candidate) int {
 	return a.until.Compare(b.until)
 }
 
-// pick chooses the endpoint for a dial that has tried others, and counts the
-// dial as its load. It returns nil where none is left, and what the endpoint's
-// release wants.
+// pick returns the best endpoint that is not in tried, and counts the dial as its load.
+// The second result is the claim for endpoint.dial. If no endpoint is left, pick
+// returns nil.
 func (d *Dialer) pick(tried []*endpoint) (*endpoint, int) {
 	d.picking.Lock()
 	defer d.picking.Unlock()

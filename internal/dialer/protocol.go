@@ -16,47 +16,47 @@ import (
 )
 
 // protocol is a way to speak to the server of one endpoint. The dialer picks the
-// endpoint and judges it. What implements protocol dials through it, and knows neither
-// other endpoints nor what is held against this one.
+// endpoint and judges it. A protocol dials through it. It knows no other endpoint, and
+// nothing of the standing of its own.
 //
-// In the other direction it calls the methods of an owner, which it was given: to connect
-// and handshake as the dialer does, and to say that a connection which Dial has returned
-// is over, and no load any more.
+// A protocol calls the methods of an owner, which it was given. By these it connects
+// and does the handshake, and reports the end of a connection that Dial has returned.
 type protocol interface {
-	// Greet takes over conn, on which nothing was said yet, and returns nil if the
-	// server on it is one for this protocol. files is the version of the TLS files
-	// that the handshake used. What serves later dials is kept, and anything else
-	// is ended.
+	// Greet takes over conn, on which nothing was sent yet. It returns nil if the
+	// server on conn speaks this protocol. files is the version of the TLS files that
+	// the handshake used. Greet keeps conn if it can serve later dials, and otherwise
+	// ends it.
 	Greet(ctx context.Context, conn net.Conn, files int) *tunnel.Error
-	// Probe is Greet, but keeps nothing.
+	// Probe is Greet, but it always ends conn.
 	Probe(ctx context.Context, conn net.Conn, files int) *tunnel.Error
-	// Dial connects to dst. If the server does not speak the protocol, as far as can
-	// be told, Fit says so.
+	// Dial dials dst. Fit says if the server does not speak the protocol, as far as is
+	// known.
 	Dial(ctx context.Context, dst netip.AddrPort, hold tunnel.Hold) (tunnel.Conn, *tunnel.Error, serverconn.Fit)
-	// Standing returns a channel that is closed when a connection is lost that shows that
-	// the server can be reached, or nil if there is none.
+	// Standing returns a channel that is closed when the connection is lost that shows
+	// that the server can be reached. It returns nil if there is no such connection.
 	Standing() <-chan struct{}
-	// Keeps reports whether something is kept that may serve a dial although the
-	// endpoint could not be reached just now.
+	// Keeps reports whether something is kept that may serve a dial, even if the last
+	// check failed.
 	Keeps() bool
-	// Failed is called when the endpoint could not be reached, or did not serve a dial.
+	// Failed is called when a check failed, or when the endpoint did not serve a dial.
 	Failed()
-	// Close ends what is kept for later dials. Connections that Dial has returned go on.
+	// Close ends what is kept for later dials. Connections that Dial has returned go
+	// on.
 	Close()
 }
 
-// protocolsOf returns each protocol in which e's server may speak. A further protocol
-// is one more line.
+// protocolsOf returns each protocol that e's server may speak. A further protocol is
+// one more line.
 func protocolsOf(e *endpoint) map[tunnel.Mode]protocol {
-	d := e.server.dialer
+	d := e.shared
 	return map[tunnel.Mode]protocol{
 		tunnel.ModeGRPC:        grpcmode.New(e.Endpoint, e, &d.grpc),
 		tunnel.ModeHTTPConnect: connectmode.New(e.Endpoint, e, &d.httpConnect),
 	}
 }
 
-// standing returns a channel that is closed when a connection is lost that shows that
-// the server can be reached, or nil if there is none.
+// standing returns a channel that is closed when the connection is lost that shows that
+// the server can be reached. It returns nil if there is no such connection.
 func (e *endpoint) standing() <-chan struct{} {
 	for _, p := range e.protocols {
 		if lost := p.Standing(); lost != nil {
@@ -66,7 +66,7 @@ func (e *endpoint) standing() <-chan struct{} {
 	return nil
 }
 
-// keepsAny reports whether a protocol keeps what may serve a dial.
+// keepsAny reports whether a protocol keeps something that may serve a dial.
 func (e *endpoint) keepsAny() bool {
 	for _, p := range e.protocols {
 		if p.Keeps() {
@@ -76,7 +76,7 @@ func (e *endpoint) keepsAny() bool {
 	return false
 }
 
-// failed tells the protocols that the endpoint could not be reached, or did not serve a
+// failed tells the protocols that a check failed, or that the endpoint did not serve a
 // dial.
 func (e *endpoint) failed() {
 	for _, p := range e.protocols {
@@ -91,16 +91,16 @@ func (e *endpoint) close() {
 	}
 }
 
-// misfit says what a server is that has not answered in HTTP/1.1, for err, which
-// mode http-connect needs, where it speaks HTTP/2. alpn is what was chosen before.
-// misfit returns nil where the server does not, or may have had another cause.
-func (e *endpoint) misfit(ctx context.Context, alpn string, err *tunnel.Error) *tunnel.Error {
+// explainNoHTTP1 returns the error of a server that should speak HTTP/1.1 and has not
+// answered in it. err is what happened, and alpn the protocol that the handshake chose.
+// It returns nil if the server does not speak HTTP/2, or if there may be another cause.
+func (e *endpoint) explainNoHTTP1(ctx context.Context, alpn string, err *tunnel.Error) *tunnel.Error {
 	settings := errors.Is(err, connectmode.ErrSettings)
 	if e.Server.Mode != tunnel.ModeHTTPConnect || alpn != "" || !settings && !errors.Is(err, connectmode.ErrNoAnswer) {
 		return nil
 	}
-	files := e.server.dialer.certs.Version()
-	conn, alpn, err := e.Endpoint.Connect(ctx, []string{serverconn.ALPNHTTP2}, e.server.dialer.several())
+	files := e.shared.certs.Version()
+	conn, alpn, err := e.Endpoint.Connect(ctx, []string{serverconn.ALPNHTTP2}, e.shared.several())
 	if err != nil {
 		return nil
 	}

@@ -18,26 +18,25 @@ import (
 )
 
 const (
-	// lookupInterval is the pause between two lookups of a server's name, and
-	// lookupRetry the pause where no address of it is known yet.
+	// lookupInterval is the pause between two lookups of a server's name. lookupRetry
+	// is the pause while no address of it is known.
 	lookupInterval = 10 * time.Second
 	lookupRetry    = 2 * time.Second
-	// lookupTimeout outlasts the resolver, which gives up by itself: by default after
-	// 5 s for each of 2 attempts at each of 3 nameservers, for each of 7 names where
-	// the search list has 6 (resolv.conf(5)).
+	// lookupTimeout is longer than the resolver's own: by default that is 5 s for each
+	// of 2 attempts at each of 3 nameservers, for each of 7 names if the search list
+	// has 6 (resolv.conf(5)).
 	lookupTimeout = 4 * time.Minute
-	// lookupAge is how old a lookup must be for a failing endpoint to be a
-	// reason for another.
+	// lookupAge is how old a lookup must be until a failing endpoint causes another.
 	lookupAge = time.Second
 )
 
-// resolver is the part of net.Resolver by which servers are found.
+// resolver is the part of net.Resolver that looks up servers.
 type resolver interface {
 	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
 }
 
-// InsideShootError refuses a proxy-server whose address is one of the shoot's:
-// the connection to it would have to pass through itself.
+// InsideShootError refuses a proxy-server whose address is inside the shoot: a
+// connection to it would have to go through itself.
 type InsideShootError struct {
 	Server  string     // as configured
 	Address netip.Addr // what it resolves to
@@ -47,7 +46,7 @@ type InsideShootError struct {
 	names tunnel.SettingNames
 }
 
-// Error names the server, its address and the flag that is in the way.
+// Error names the server, its address and the settings that may be wrong.
 func (e *InsideShootError) Error() string {
 	sentence := fmt.Sprintf("%s %q: its address %s lies inside the shoot's %s %s; correct the CIDR", e.names.ProxyServer, e.Server, e.Address, e.CIDR.List, e.CIDR.Prefix)
 	if !e.Alone {
@@ -56,63 +55,62 @@ func (e *InsideShootError) Error() string {
 	return sentence
 }
 
-// find looks the server's name up and follows what has changed. Where that fails, the
-// addresses that were known stay.
-func (s *server) find(ctx context.Context) error {
+// update looks the server's name up and stores the addresses. If the lookup fails, the
+// known addresses stay.
+func (s *server) update(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	addrs, err := s.resolve(ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil {
-		if len(s.known()) > 0 && s.complaint != err.Error() && ctx.Err() == nil {
-			s.complaint = err.Error()
-			s.dialer.log.Warn("proxy-server's name could not be resolved again; the addresses known so far stay", "server", s.Name, "error", err)
+		if len(s.known()) > 0 && s.lookupError != err.Error() && ctx.Err() == nil {
+			s.lookupError = err.Error()
+			s.shared.log.Warn("proxy-server's name could not be resolved again; the addresses known so far stay", "server", s.Name, "error", err)
 		}
 		return err
 	}
-	s.complaint = ""
-	s.follow(addrs)
+	s.lookupError = ""
+	s.setAddresses(addrs)
 	return nil
 }
 
-// lookup is one of the server's lookups.
+// lookup is the body of an attempt of lookups.
 func (s *server) lookup() *tunnel.Error {
-	ctx, cancel := context.WithTimeout(s.dialer.life, lookupTimeout)
+	ctx, cancel := context.WithTimeout(s.shared.life, lookupTimeout)
 	defer cancel()
-	err := s.find(ctx)
+	err := s.update(ctx)
 	if err == nil {
 		return nil
 	}
 	e := s.unresolved(err)
 	if len(s.known()) == 0 {
-		s.tell(e)
+		s.report(e)
 	}
 	return e
 }
 
-// unresolved is the error of a lookup. Package net keeps no errno of the resolver's
-// own sockets, but its words.
+// unresolved returns the error of a lookup. Package net keeps the text but not the
+// errno of the resolver's own sockets.
 func (s *server) unresolved(err error) *tunnel.Error {
 	for _, lack := range []error{unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.ENOBUFS} {
 		if strings.Contains(err.Error(), lack.Error()) {
-			return s.dialer.connector.Shortage(s.Server, fmt.Errorf("%w (%w)", err, lack))
+			return s.shared.connector.Shortage(s.Server, fmt.Errorf("%w (%w)", err, lack))
 		}
 	}
 	return &tunnel.Error{Reason: tunnel.ReasonServerUnreachable, Server: s.Name, Err: err, Fault: tunnel.FaultUnreachable}
 }
 
-// refresh looks the name up again, in the background, where that was not done
-// just now.
+// refresh looks the name up again in the background, unless that was done just now.
 func (s *server) refresh() {
-	if s.Network != tunnel.NetworkUnix && s.dialer.life.Err() == nil {
+	if s.Network != tunnel.NetworkUnix && s.shared.life.Err() == nil {
 		s.lookups.beginAfter(lookupAge)
 	}
 }
 
-// follow makes addrs the server's endpoints; the caller holds s.mu. An address
-// that went away gets no more dials, but the connections through it live on.
-func (s *server) follow(addrs []netip.AddrPort) {
+// setAddresses makes addrs the server's endpoints. An address that is left out gets no
+// new dials, but its connections go on. The caller holds s.mu.
+func (s *server) setAddresses(addrs []netip.AddrPort) {
 	old := s.known()
 	next := make([]*endpoint, 0, len(addrs))
 	changed := len(old) != len(addrs)
@@ -125,42 +123,42 @@ func (s *server) follow(addrs []netip.AddrPort) {
 		next, changed = append(next, newEndpoint(s, a)), true
 	}
 	if !changed {
-		return // but for their order, perhaps
+		return // their order may differ
 	}
 	s.endpoints.Store(&next)
-	s.dialer.foundOnce.Do(func() { close(s.dialer.found) })
+	s.shared.addressOnce.Do(func() { close(s.shared.addressKnown) })
 	for _, e := range old {
 		if !slices.Contains(next, e) {
-			e.depart()
+			e.remove()
 			e.close()
 		}
 	}
 	if len(old) > 0 {
-		s.dialer.log.Info("proxy-server's addresses have changed", "server", s.Name, "addresses", addrs)
+		s.shared.log.Info("proxy-server's addresses have changed", "server", s.Name, "addresses", addrs)
 	}
 	select {
 	case s.changed <- struct{}{}:
-	default: // the watch knows already
+	default: // the watch has not read the last one yet
 	}
 }
 
-// await waits for an address of any server, where none of them has one yet, and for
-// s' own lookup at most.
-func (s *server) await(ctx context.Context) *tunnel.Error {
+// awaitAddress waits until an address of any server is known, or until the lookup of s
+// has ended. It is for the time when no server has an address.
+func (s *server) awaitAddress(ctx context.Context) *tunnel.Error {
 	current := s.lookups.begin()
 	select {
-	case <-s.dialer.found: // perhaps not all of them yet
+	case <-s.shared.addressKnown: // other servers may follow
 		return nil
 	case <-current.done:
 		return current.err
 	case <-ctx.Done():
-		return s.dialer.connector.Unreachable(ctx, s.Server, fmt.Errorf("lookup %s: no answer yet: %w", s.Address, ctx.Err()))
+		return s.shared.connector.Unreachable(ctx, s.Server, fmt.Errorf("lookup %s: no answer yet: %w", s.Address, ctx.Err()))
 	}
 }
 
-// refusal waits for the lookup that is the first, and returns why the server must not
-// be used. Later ones only leave an address out that is the shoot's.
-func (s *server) refusal(ctx context.Context) error {
+// insideShoot waits for the first lookup, and returns an *InsideShootError if that
+// found one. A later lookup leaves out addresses inside the shoot.
+func (s *server) insideShoot(ctx context.Context) error {
 	if s.Network == tunnel.NetworkUnix || len(s.known()) > 0 {
 		return nil
 	}

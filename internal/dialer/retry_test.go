@@ -56,10 +56,10 @@ func TestSharedConnectionThatHangs(t *testing.T) {
 		p := &pair{fakeNet: n, Dialer: n.dialer("a")}
 		old := dial(t.Context(), p.Dialer)
 		h.becomes(hostSilent)
-		time.AfterFunc(silence-time.Second, func() { h.becomes(hostUp) })
+		time.AfterFunc(answerTimeout-time.Second, func() { h.becomes(hostUp) })
 		fresh := dial(t.Context(), p.Dialer)
-		if fresh.err != nil || fresh.took > silence+time.Second {
-			t.Errorf("after %v: %v; want success soon after the silence of %v", fresh.took, fresh.err, silence)
+		if fresh.err != nil || fresh.took > answerTimeout+time.Second {
+			t.Errorf("after %v: %v; want success soon after the silence of %v", fresh.took, fresh.err, answerTimeout)
 		}
 		if c := h.counts().connects; c != 2 {
 			t.Errorf("%d connections to the server, want a second one behind the one that hung", c)
@@ -97,7 +97,7 @@ func TestImpatientApp(t *testing.T) {
 		go give(3 * time.Second)
 		synctest.Wait()
 		c := give(3 * time.Second)
-		time.Sleep(abandonConnect)
+		time.Sleep(abandonTimeout)
 		if c.err != nil || c.took != 0 {
 			t.Errorf("the next dial ended after %v with %v, want success at once through the other server", c.took, c.err)
 		}
@@ -272,7 +272,7 @@ func TestOtherFrontend(t *testing.T) {
 }
 
 // TestMendedServerIsUsed: a fault that somebody has to mend ends dials at once, but
-// not the looks.
+// not the checks.
 func TestMendedServerIsUsed(t *testing.T) {
 	inBothModes(t, func(t *testing.T, f frontend) {
 		p := newPair(t, f)

@@ -17,25 +17,25 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
-// server is one configured proxy-server: a name, and the endpoints behind it.
+// server is one configured proxy-server: a name, and its endpoints.
 type server struct {
 	tunnel.Server
-	dialer  *Dialer
-	mode    atomic.Value // tunnel.Mode: as configured, or as ALPN decided
+	shared  *shared
+	mode    atomic.Value // tunnel.Mode: as configured, or as found out
 	lookups *attempts
-	changed chan struct{} // tells the watch that endpoints have changed
+	changed chan struct{} // tells the watch that the endpoints have changed
 
 	endpoints atomic.Pointer[[]*endpoint] // in use now
 
-	mu        sync.Mutex // guards what follows, and changes to endpoints
-	complaint string     // about the last lookup
-	up        bool
-	logged    []tunnel.Reason // why it was not up, since it last was
-	cause     *tunnel.Error   // why it was not up when last told; nil where nothing was told yet
+	mu          sync.Mutex // guards the fields below, and is held to change endpoints
+	lookupError string     // of the last lookup; empty if it succeeded
+	up          bool
+	logged      []tunnel.Reason // the reasons that were logged since the server was last up
+	cause       *tunnel.Error   // the last error with which it was not up; nil before the first
 }
 
-func newServer(cfg tunnel.Server, d *Dialer) *server {
-	s := &server{Server: cfg, dialer: d, changed: make(chan struct{}, 1)}
+func newServer(cfg tunnel.Server, d *shared) *server {
+	s := &server{Server: cfg, shared: d, changed: make(chan struct{}, 1)}
 	s.lookups = &attempts{background: &d.background, run: s.lookup, pause: lookupRetry}
 	s.mode.Store(cfg.Mode)
 	d.metrics.serverUp.WithLabelValues(cfg.Name).Set(0)
@@ -45,8 +45,8 @@ func newServer(cfg tunnel.Server, d *Dialer) *server {
 	return s
 }
 
-// known returns the endpoints that dials may use, possibly none. Nobody changes
-// what it returns.
+// known returns the endpoints that dials may use, possibly none. The caller must not
+// change the slice.
 func (s *server) known() []*endpoint {
 	if known := s.endpoints.Load(); known != nil {
 		return *known
@@ -54,7 +54,7 @@ func (s *server) known() []*endpoint {
 	return nil
 }
 
-// protos are the ALPN protocols to offer.
+// protos returns the ALPN protocols to offer.
 func (s *server) protos() []string {
 	switch s.Mode {
 	case tunnel.ModeGRPC:
@@ -66,11 +66,11 @@ func (s *server) protos() []string {
 	}
 }
 
-// speaks returns the mode in force: auto where ALPN has not decided yet.
+// speaks returns the mode to use. It is auto until the mode was found out.
 func (s *server) speaks() tunnel.Mode { return s.mode.Load().(tunnel.Mode) }
 
-// modeBy returns the mode of a connection for which ALPN chose alpn. It is empty in
-// mode auto where nothing was chosen.
+// modeBy returns the mode of a connection for which ALPN chose alpn. In mode auto it is
+// empty if ALPN chose nothing.
 func (s *server) modeBy(alpn string) tunnel.Mode {
 	switch {
 	case s.Mode != tunnel.ModeAuto:
@@ -84,18 +84,18 @@ func (s *server) modeBy(alpn string) tunnel.Mode {
 	}
 }
 
-// learn sets the mode of a server in mode auto, which a connection has shown for
-// which ALPN chose alpn. A server may come back with another frontend.
+// learn records the mode that a connection to a server in mode auto has shown. alpn is
+// what ALPN chose on it. A server may come back in another mode.
 func (s *server) learn(mode tunnel.Mode, alpn string) {
 	if s.Mode != tunnel.ModeAuto {
 		return
 	}
 	if old := s.mode.Swap(mode); old != mode {
-		s.dialer.log.Info("proxy-server's mode found out", "server", s.Name, "mode", mode, "alpn", alpn)
+		s.shared.log.Info("proxy-server's mode found out", "server", s.Name, "mode", mode, "alpn", alpn)
 	}
 }
 
-// watch follows the server's name and watches its endpoints, until ctx ends.
+// watch looks up the server's name and watches its endpoints, until ctx ends.
 func (s *server) watch(ctx context.Context) error {
 	var watches sync.WaitGroup
 	defer watches.Wait()
@@ -110,14 +110,14 @@ func (s *server) watch(ctx context.Context) error {
 			}
 		}
 		watched = now
-		s.tell(nil) // one that was up may have departed
+		s.report(nil) // an endpoint that was up may be gone
 		s.awaitChange(ctx, len(known) == 0)
 	}
 	return nil
 }
 
-// awaitChange returns when endpoints have changed or ctx ends, and looks the
-// name up meanwhile.
+// awaitChange looks the name up at intervals. It returns when the endpoints have
+// changed or ctx ends.
 func (s *server) awaitChange(ctx context.Context, none bool) {
 	for {
 		var timer <-chan time.Time
@@ -127,7 +127,7 @@ func (s *server) awaitChange(ctx context.Context, none bool) {
 				s.lookups.begin()
 				pause = lookupRetry
 			}
-			timer = time.After(jittered(pause, s.dialer.random()))
+			timer = time.After(jittered(pause, s.shared.random()))
 		}
 		select {
 		case <-ctx.Done():
@@ -140,7 +140,7 @@ func (s *server) awaitChange(ctx context.Context, none bool) {
 	}
 }
 
-// isUp reports whether any endpoint could be reached when last tried.
+// isUp reports whether the last check of any endpoint succeeded.
 func (s *server) isUp() bool {
 	for _, e := range s.known() {
 		if e.up.Load() {
@@ -150,9 +150,9 @@ func (s *server) isUp() bool {
 	return false
 }
 
-// tell brings metric and log up to date with the endpoints. err says why one of
-// them is not up, or is nil.
-func (s *server) tell(err *tunnel.Error) {
+// report brings metric and log up to date with the endpoints. err is the error of an
+// endpoint that is not up, or nil.
+func (s *server) report(err *tunnel.Error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	up := s.isUp()
@@ -160,23 +160,23 @@ func (s *server) tell(err *tunnel.Error) {
 	if up {
 		value = 1
 	}
-	s.dialer.metrics.serverUp.WithLabelValues(s.Name).Set(value)
+	s.shared.metrics.serverUp.WithLabelValues(s.Name).Set(value)
 	if err != nil {
 		s.cause = err
 	}
 	switch {
 	case up && !s.up:
-		s.dialer.log.Info("proxy-server reachable", "server", s.Name, "mode", s.speaks())
+		s.shared.log.Info("proxy-server reachable", "server", s.Name, "mode", s.speaks())
 		s.logged = nil
 	case !up && err != nil && !slices.Contains(s.logged, err.Reason):
-		s.dialer.log.Warn("proxy-server not reachable", "server", s.Name, "reason", err.Reason, "error", err)
+		s.shared.log.Warn("proxy-server not reachable", "server", s.Name, "reason", err.Reason, "error", err)
 		s.logged = append(s.logged, err.Reason)
 	}
 	s.up = up
 }
 
-// notUp is one clause for people that says why the server is not up.
-func (s *server) notUp() string {
+// whyDown returns one clause that says why the server is not up, for people.
+func (s *server) whyDown() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.cause == nil {
@@ -188,10 +188,11 @@ func (s *server) notUp() string {
 		}
 		return '?'
 	}
-	return s.Name + ": " + clip.Text(strings.Map(printable, s.cause.Err.Error()), clip.Clause) // a peer has a say in it
+	return s.Name + ": " + clip.Text(strings.Map(printable, s.cause.Err.Error()), clip.Clause) // parts of it come from a peer
 }
 
-// connectTo opens a connection to e, and offers what the mode of its server allows.
+// connectTo connects to e and does the handshake. It offers the protocols of the
+// server's mode.
 func connectTo(ctx context.Context, e *endpoint) (net.Conn, string, *tunnel.Error) {
-	return e.Endpoint.Connect(ctx, e.server.protos(), e.server.dialer.several())
+	return e.Endpoint.Connect(ctx, e.server.protos(), e.shared.several())
 }

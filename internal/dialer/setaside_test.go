@@ -47,7 +47,7 @@ func TestSetAside(t *testing.T) {
 	var a setAside
 	is := func(what string, d time.Duration, want bool) {
 		t.Helper()
-		if got := a.aside(at(d), false); got != want {
+		if got := a.isAside(at(d), false); got != want {
 			t.Errorf("%s: set aside is %v, want %v", what, got, want)
 		}
 	}
@@ -95,12 +95,12 @@ func TestSetAsideUnreachable(t *testing.T) {
 	var a setAside
 	a.failed(now, now, false, 0)
 	a.reached()
-	if !a.aside(now, true) {
+	if !a.isAside(now, true) {
 		t.Error("a handshake has answered for a missing agent")
 	}
 	a.failed(now, now, true, 0)
 	later := now.Add(time.Hour)
-	if !a.aside(later, true) || a.aside(later, false) {
+	if !a.isAside(later, true) || a.isAside(later, false) {
 		t.Error("an unreachable endpoint is left to its watch, and without one to the next dial")
 	}
 	a.failed(now, now, false, 0)
@@ -108,7 +108,7 @@ func TestSetAsideUnreachable(t *testing.T) {
 		t.Error("a dial that failed later has made an unreachable endpoint reachable")
 	}
 	a.reached()
-	if a.aside(now, true) {
+	if a.isAside(now, true) {
 		t.Error("still set aside after a handshake")
 	}
 }
@@ -180,7 +180,7 @@ func TestAttempts(t *testing.T) {
 		var background sync.WaitGroup
 		began := 0
 		result := &tunnel.Error{Reason: tunnel.ReasonServerUnreachable}
-		a := &attempts{background: &background, pause: lookPause, run: func() *tunnel.Error {
+		a := &attempts{background: &background, pause: checkPause, run: func() *tunnel.Error {
 			began++
 			time.Sleep(time.Second)
 			return result
@@ -197,7 +197,7 @@ func TestAttempts(t *testing.T) {
 		if got := time.Since(start); got != time.Second || a.running() {
 			t.Errorf("it took %v, want 1s", got)
 		}
-		time.Sleep(lookPause - time.Nanosecond)
+		time.Sleep(checkPause - time.Nanosecond)
 		if got := a.begin(); got.err != result || began != 1 {
 			t.Error("a failure did not answer for its pause")
 		}

@@ -98,7 +98,7 @@ func TestNoPortsLeft(t *testing.T) {
 	if _, err := d.dial(t); tunnel.ReasonOf(err) != tunnel.ReasonNoPort || !strings.Contains(err.Error(), "ip_local_port_range") {
 		t.Errorf("the dial ended with %s: %v; want %s and what to widen", tunnel.ReasonOf(err), err, tunnel.ReasonNoPort)
 	}
-	if err := e.Reach(t.Context()); err == nil || err.Reason != tunnel.ReasonNoPort {
+	if err := e.Check(t.Context()); err == nil || err.Reason != tunnel.ReasonNoPort {
 		t.Errorf("the look says %v, want %s", err, tunnel.ReasonNoPort)
 	}
 	e.mu.Lock()

@@ -150,13 +150,13 @@ func TestSparesOfAnEndpointThatFails(t *testing.T) {
 	for name, fail := range map[string]func(*testing.T, *pair){
 		"no agent": func(t *testing.T, p *pair) {
 			p.a.becomes(hostNoAgent)
-			if _, err := p.servers[0].known()[0].try(t.Context(), target, p.servers[0].known()[0].claim(), nil); err.Reason != tunnel.ReasonNoAgent {
+			if _, err := p.servers[0].known()[0].dial(t.Context(), target, p.servers[0].known()[0].claim(), nil); err.Reason != tunnel.ReasonNoAgent {
 				t.Errorf("the dial ended with %v", err)
 			}
 		},
 		"look": func(t *testing.T, p *pair) {
 			p.a.becomes(hostDropped)
-			if err := p.servers[0].known()[0].Reach(t.Context()); err == nil {
+			if err := p.servers[0].known()[0].Check(t.Context()); err == nil {
 				t.Error("the look succeeded")
 			}
 		},

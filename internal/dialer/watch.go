@@ -10,18 +10,18 @@ import (
 )
 
 const (
-	// watchInterval is the pause between looks at an endpoint that is up in
-	// http-connect mode. In gRPC mode the shared connection itself tells.
+	// watchInterval is the pause between checks of an endpoint that is up in
+	// http-connect mode. In gRPC mode the loss of the shared connection causes a check.
 	watchInterval = 10 * time.Second
-	// watchRetry is the longest pause between looks at one that is not.
+	// watchRetry is the longest pause between checks of an endpoint that is not up.
 	watchRetry = 3 * time.Second
-	// watchPause is the shortest pause behind a look that succeeded: a server
-	// may accept connections only to drop them.
+	// watchPause is the shortest pause after a check that succeeded. A server may
+	// accept connections and drop them at once.
 	watchPause = time.Second
 )
 
-// watch keeps the endpoint connected and its standing current, until ctx ends
-// or the endpoint departs.
+// watch checks the endpoint until ctx ends or the endpoint is gone. In gRPC mode it
+// thereby keeps it connected.
 func (e *endpoint) watch(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -33,29 +33,29 @@ func (e *endpoint) watch(ctx context.Context) {
 	}()
 	for failures, woken := 0, false; ctx.Err() == nil; {
 		if woken || e.standing() == nil {
-			if err := e.Reach(ctx); err != nil {
+			if err := e.Check(ctx); err != nil {
 				failures++
-				sleep(ctx, min(backoff(failures, e.server.dialer.random()), watchRetry))
+				pause(ctx, min(backoff(failures, e.shared.random()), watchRetry))
 				continue
 			}
 			failures = 0
-			sleep(ctx, watchPause)
+			pause(ctx, watchPause)
 		}
-		woken = e.rest(ctx)
+		woken = e.awaitEvent(ctx)
 	}
 }
 
-// rest waits until there is a reason to look at an endpoint that is up. woken
-// says that it may not be.
-func (e *endpoint) rest(ctx context.Context) (woken bool) {
+// awaitEvent waits until an endpoint that is up has to be checked. woken reports that a
+// dial has asked for the check.
+func (e *endpoint) awaitEvent(ctx context.Context) (woken bool) {
 	var over <-chan struct{}
 	var timer <-chan time.Time
 	if over = e.standing(); over != nil {
-		// The shared connection tells.
+		// The loss of the shared connection ends the wait.
 	} else if e.server.speaks() == tunnel.ModeGRPC {
-		return false // it is lost already
+		return false // it was lost just now
 	} else {
-		timer = time.After(jittered(watchInterval, e.server.dialer.random()))
+		timer = time.After(jittered(watchInterval, e.shared.random()))
 	}
 	select {
 	case <-ctx.Done():
@@ -67,7 +67,8 @@ func (e *endpoint) rest(ctx context.Context) (woken bool) {
 	return woken
 }
 
-func sleep(ctx context.Context, d time.Duration) {
+// pause waits for d, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

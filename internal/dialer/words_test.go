@@ -49,7 +49,7 @@ func TestWordsOfCertificates(t *testing.T) {
 	d := newDialer(t, p.client(), hang, server)
 	var lines bytes.Buffer
 	d.log = options.Log{Format: "text"}.Logger(&lines)
-	failed := d.endpoint(t).Reach(t.Context())
+	failed := d.endpoint(t).Check(t.Context())
 	if failed == nil || failed.Reason != tunnel.ReasonTLS {
 		t.Fatalf("the look ended with %v, want %s", failed, tunnel.ReasonTLS)
 	}

@@ -12,14 +12,14 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
-// CloseGrace bounds the wait for CLOSE_RSP, and for the end of a CONNECT connection. A
-// stream that ends earlier makes the server answer each late DATA packet.
+// CloseGrace bounds the wait for CLOSE_RSP, and for the end of a CONNECT connection. If
+// a stream ends earlier, the server answers each late DATA packet.
 const CloseGrace = 2 * time.Second
 
-// ErrGaveUp is what is wrong with a dial that was given up.
+// ErrGaveUp is the cause of the error of a dial that was given up.
 var ErrGaveUp = errors.New("no answer from the agent")
 
-// NoAnswer is the error of a dial whose ctx ended before the agent answered.
+// NoAnswer returns the error of a dial whose ctx ended before the agent answered.
 func NoAnswer(ctx context.Context, server string) *tunnel.Error {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return &tunnel.Error{Reason: tunnel.ReasonCancelled, Server: server, Err: ErrGaveUp}
@@ -27,17 +27,17 @@ func NoAnswer(ctx context.Context, server string) *tunnel.Error {
 	return &tunnel.Error{Reason: tunnel.ReasonTimeout, Server: server, Err: ErrGaveUp, Fault: tunnel.FaultServer}
 }
 
-// answer is one known free text of upstream, in lower case, and what it means.
+// answer is one known text of upstream, in lower case, and its meaning.
 type answer struct {
 	text   string
 	reason tunnel.Reason
 	fault  tunnel.Fault
 }
 
-// answers lists what proxy-server and agent say when a dial fails. Both report
+// answers lists the texts with which proxy-server and agent refuse a dial. Both report
 // errors as free text (server.go, tunnel.go and agent/client.go of
-// apiserver-network-proxy v0.36); the first match wins, so texts about the path
-// come before the target's, whose words they may contain.
+// apiserver-network-proxy v0.36). The first match wins. Texts about the path come
+// first, because they may contain words of a target's text.
 var answers = []answer{
 	{"no agent available", tunnel.ReasonNoAgent, tunnel.FaultServer},
 	{"timed out waiting for backend dial", tunnel.ReasonTimeout, tunnel.FaultServer},
@@ -61,8 +61,8 @@ var answers = []answer{
 	{"operation not permitted", tunnel.ReasonUnreachable, tunnel.FaultTarget},
 }
 
-// Classify turns the text with which proxy-server or agent refused a dial into
-// an Error.
+// Classify returns the Error for the text with which proxy-server or agent refused a
+// dial.
 func Classify(server, text string) *tunnel.Error {
 	text = strings.TrimSpace(text)
 	e := &tunnel.Error{Reason: tunnel.ReasonOther, Server: server, Err: fmt.Errorf("dial refused: %.200q", text)}

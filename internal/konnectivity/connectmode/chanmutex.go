@@ -2,10 +2,10 @@
 
 package connectmode
 
-// chanMutex is a mutex that may be held over a wait for the network. A goroutine
-// that waits for one of package sync is not blocked in the eyes of
-// testing/synctest, whose clock would stand still: the fuzz test of a connection
-// (fuzz_connect_test.go) could not see a Close overtake a Receive.
+// chanMutex is a mutex that a goroutine may hold while it waits for the network. For
+// testing/synctest, a goroutine that waits for a mutex of package sync is not blocked,
+// and the clock would stand still. The fuzz test of a connection (fuzz_connect_test.go)
+// could not see a Close overtake a Receive.
 type chanMutex chan struct{}
 
 func newChanMutex() chanMutex { return make(chanMutex, 1) }

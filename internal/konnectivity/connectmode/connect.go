@@ -18,26 +18,26 @@ import (
 )
 
 const (
-	// maxHead bounds the headers of an answer to CONNECT and, where it is an
-	// error, the text behind them.
+	// maxHead bounds the headers of an answer to CONNECT, and the text behind them if
+	// the answer is an error.
 	maxHead = 16 << 10
-	// abandonConnect is how long an abandoned CONNECT is kept open for its
-	// answer: the agent gives the target 5 s. A server that cannot write its 200
-	// leaks the target's connection.
-	abandonConnect = 6 * time.Second
-	// connectBuffer is SO_RCVBUF of a CONNECT connection, in bytes. What the
-	// kernel holds lies outside of the relay's bounds; and a server that has
-	// filled it goes on only when a third of its own send buffer, which grows
-	// with what we let it send, is free again. All others wait meanwhile.
+	// abandonTimeout is how long an abandoned CONNECT is kept open for its answer. The
+	// agent gives the target 5 s. A server that cannot write its 200 leaks the target's
+	// connection.
+	abandonTimeout = 6 * time.Second
+	// connectBuffer is SO_RCVBUF of a CONNECT connection, in bytes. The relay's bounds
+	// do not count what the kernel holds. When a server has filled the buffer, it goes
+	// on only when a third of its own send buffer is free. That buffer grows with what
+	// we let the server send, and all others wait meanwhile.
 	connectBuffer = 128 << 10
 )
 
-// longAgo is a deadline that ends a read or write that is under way.
-var longAgo = time.Unix(1, 0)
+// pastDeadline ends a read or write that is under way.
+var pastDeadline = time.Unix(1, 0)
 
-// dialConnect asks for dst with HTTP CONNECT on conn.
-func (e *Dialer) dialConnect(ctx context.Context, conn net.Conn, dst netip.AddrPort, hold tunnel.Hold) (tunnel.Conn, *tunnel.Error) {
-	c := newConnection(e, e.NewConn(conn))
+// dialOn dials dst with HTTP CONNECT on conn.
+func (d *Dialer) dialOn(ctx context.Context, conn net.Conn, dst netip.AddrPort, hold tunnel.Hold) (tunnel.Conn, *tunnel.Error) {
+	c := newConnection(d, d.NewConn(conn))
 	serverconn.SetReadBuffer(conn, connectBuffer)
 	if err := c.dial(ctx, dst, hold); err != nil {
 		return nil, err
@@ -45,22 +45,22 @@ func (e *Dialer) dialConnect(ctx context.Context, conn net.Conn, dst netip.AddrP
 	return c, nil
 }
 
-// dialReady is dialConnect on a ready-made connection. It reports whether that
-// turned out to be dead: then nobody has heard of the dial, or at least the agent
-// of nothing but a dial, and it may be made on another connection at once.
+// dialOnSpare is dialOn on a spare connection. dead reports that the connection was
+// dead. Then at most the server has seen the request, so the dial may be made on
+// another connection at once.
 //
-// While the answer is awaited, the server's kernel has to acknowledge as soon as
-// that of an address has to take a connection. TCP_USER_TIMEOUT can be that limit:
-// nothing but the request is sent, for which any receive window has room.
-func (e *Dialer) dialReady(ctx context.Context, ready *spare, dst netip.AddrPort, hold tunnel.Hold) (conn tunnel.Conn, err *tunnel.Error, dead bool) {
-	c := newConnection(e, ready.arriving)
+// While the answer is awaited and there are other endpoints, the server's kernel has as
+// little time to acknowledge as it has to accept a connection. TCP_USER_TIMEOUT can be
+// that limit: nothing but the request is sent, for which any receive window has room.
+func (d *Dialer) dialOnSpare(ctx context.Context, ready *spare, dst netip.AddrPort, hold tunnel.Hold) (conn tunnel.Conn, err *tunnel.Error, dead bool) {
+	c := newConnection(d, ready.arriving)
 	serverconn.SetReadBuffer(c.conn, connectBuffer)
-	several := e.owner.Several()
+	several := d.owner.Several()
 	if several {
 		serverconn.LimitSilence(c.conn, serverconn.AddressTimeout)
 	}
 	if err := c.dial(ctx, dst, hold); err != nil {
-		return nil, err, c.unheard && ctx.Err() == nil
+		return nil, err, c.noAnswer && ctx.Err() == nil
 	}
 	if several {
 		serverconn.LimitSilence(c.conn, 0)
@@ -68,30 +68,30 @@ func (e *Dialer) dialReady(ctx context.Context, ready *spare, dst netip.AddrPort
 	return c, nil, false
 }
 
-// dial sends CONNECT and reads the answer, which must come while ctx lasts.
+// dial sends CONNECT and reads the answer. If ctx ends first, the dial is abandoned.
 func (c *connection) dial(ctx context.Context, dst netip.AddrPort, hold tunnel.Hold) *tunnel.Error {
 	fired := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
-		_ = c.conn.SetDeadline(longAgo)
+		_ = c.conn.SetDeadline(pastDeadline)
 		close(fired)
 	})
-	// Where the request cannot be written, the answer says why.
+	// If the request cannot be written, the answer says why.
 	_, _ = io.WriteString(c.conn, connectRequest(dst))
 	err := c.answer()
 	late := !stop()
 	if late {
-		<-fired // the deadline is not moved any more
+		<-fired // from here on the deadline does not change
 	}
 	if late && (err == nil || errors.Is(err.Err, konnectivity.ErrGaveUp)) {
 		end := func() {}
 		if hold != nil {
 			end = hold()
 		}
-		c.endpoint.shared.Background.Go(func() {
+		c.dialer.shared.Background.Go(func() {
 			defer end()
 			c.abandon()
 		})
-		return konnectivity.NoAnswer(ctx, c.endpoint.Server.Name)
+		return konnectivity.NoAnswer(ctx, c.dialer.Server.Name)
 	}
 	if err != nil {
 		_ = c.conn.Close()
@@ -104,8 +104,8 @@ func connectRequest(dst netip.AddrPort) string {
 	return "CONNECT " + to + " HTTP/1.1\r\nHost: " + to + "\r\nUser-Agent: shoot-proxy\r\n\r\n"
 }
 
-// answer reads until it is known what the server says. What the target said in
-// the meantime is kept for Receive.
+// answer reads until it knows what the server's answer is. It keeps bytes of the target
+// that come with it for Receive.
 func (c *connection) answer() *tunnel.Error {
 	head := make([]byte, 0, 1024)
 	for {
@@ -116,16 +116,16 @@ func (c *connection) answer() *tunnel.Error {
 		}
 		n, err := c.conn.Read(head[len(head):cap(head)])
 		head = head[:len(head)+n]
-		v, status, rest := judgeHead(head, err != nil && !isTimeout(err)) // giving up is not the server's end
+		v, status, rest := parseHead(head, err != nil && !isTimeout(err)) // our own timeout is not the server's end
 		c.answered = time.Now()
-		c.unheard = len(head) == 0
+		c.noAnswer = len(head) == 0
 		switch {
 		case v == headEstablished:
 			c.pending = rest
 			return nil
 		case v == headAhead:
-			// The target spoke before the server: two of its goroutines write
-			// to one connection. The dial has succeeded.
+			// The target spoke before the server, because two goroutines of the server
+			// write to one connection. The dial has succeeded.
 			c.ahead = &aheadFilter{}
 			c.pending = c.ahead.pass(head)
 			c.ended = err
@@ -133,63 +133,63 @@ func (c *connection) answer() *tunnel.Error {
 		case v == headRefused && err != nil:
 			return c.refused(status, rest)
 		case v == headGarbage, len(head) > maxHead:
-			return &tunnel.Error{Reason: tunnel.ReasonProtocol, Server: c.endpoint.Server.Name, Err: fmt.Errorf("%w: its answer to CONNECT begins %.60q", tunnel.ErrProtocol, head)}
+			return &tunnel.Error{Reason: tunnel.ReasonProtocol, Server: c.dialer.Server.Name, Err: fmt.Errorf("%w: its answer to CONNECT begins %.60q", tunnel.ErrProtocol, head)}
 		case v == headHTTP2:
-			return &tunnel.Error{Reason: tunnel.ReasonProtocol, Server: c.endpoint.Server.Name, Err: fmt.Errorf("%w: %w", tunnel.ErrProtocol, ErrSettings), Fault: tunnel.FaultServer}
+			return &tunnel.Error{Reason: tunnel.ReasonProtocol, Server: c.dialer.Server.Name, Err: fmt.Errorf("%w: %w", tunnel.ErrProtocol, ErrSettings), Fault: tunnel.FaultServer}
 		case errors.Is(err, io.EOF):
-			return &tunnel.Error{Reason: tunnel.ReasonProtocol, Server: c.endpoint.Server.Name, Err: fmt.Errorf("%w: %w to CONNECT; is it an http-connect server (%s)?", tunnel.ErrProtocol, ErrNoAnswer, c.endpoint.Names().Mode), Fault: tunnel.FaultServer}
+			return &tunnel.Error{Reason: tunnel.ReasonProtocol, Server: c.dialer.Server.Name, Err: fmt.Errorf("%w: %w to CONNECT; is it an http-connect server (%s)?", tunnel.ErrProtocol, ErrNoAnswer, c.dialer.Names().Mode), Fault: tunnel.FaultServer}
 		case err != nil:
 			return c.lost(err)
 		}
 	}
 }
 
-// greeting asks a server in http-connect mode for nothing: net/http answers it
-// by itself (serverHandler.ServeHTTP), ahead of the proxy-server's own code.
+// greeting is a request that asks for nothing. In http-connect mode net/http answers it
+// by itself (serverHandler.ServeHTTP), before the proxy-server's own code.
 const greeting = "OPTIONS * HTTP/1.1\r\nHost: proxy-server\r\nUser-Agent: shoot-proxy\r\nConnection: close\r\n\r\n"
 
 var (
-	// ErrSettings is wrapped by the error of a server that speaks HTTP/2 where HTTP/1.1
-	// was meant.
+	// ErrSettings is wrapped by the error of a server that should speak HTTP/1.1 and
+	// speaks HTTP/2.
 	ErrSettings = errors.New("it speaks HTTP/2")
 	// ErrNoAnswer is wrapped by the error of a server that has ended the connection
-	// without a word. grpc-go's does so where ALPN has not chosen HTTP/2
+	// without an answer. A server with grpc-go does so if ALPN has not chosen HTTP/2
 	// (ServerHandshake in its package credentials).
 	ErrNoAnswer = errors.New("it closed the connection without an answer")
 )
 
-// greetHTTP returns nil where the server on conn answers. A handshake alone says
-// little: with TLS 1.3 a client certificate is refused only after it, and a Unix
-// socket takes connections for a process that hangs.
-func (e *Dialer) greetHTTP(ctx context.Context, conn net.Conn) *tunnel.Error {
-	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(longAgo) })()
-	// Where it cannot be written, the answer says why.
+// greetHTTP returns nil if the server on conn answers. A handshake alone says little:
+// with TLS 1.3 a server refuses a client certificate only after it, and the kernel
+// accepts connections to the Unix socket of a process that hangs.
+func (d *Dialer) greetHTTP(ctx context.Context, conn net.Conn) *tunnel.Error {
+	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(pastDeadline) })()
+	// If the request cannot be written, the answer says why.
 	_, _ = io.WriteString(conn, greeting)
 	answer := make([]byte, max(len(statusPrefix), settingsHead))
 	n, err := io.ReadFull(conn, answer)
 	_, alerted := serverconn.RemoteAlert(err)
 	switch {
 	case alerted:
-		return e.Alerted(err)
+		return d.Alerted(err)
 	case err == nil && string(answer) == statusPrefix:
 		return nil
 	case err == nil && isSettings(answer):
-		return e.WrongServer(fmt.Errorf("%w, which %s=%s does not fit: use %s", ErrSettings, e.Names().Mode, tunnel.ModeHTTPConnect, e.OtherMode(tunnel.ModeGRPC)))
+		return d.WrongServer(fmt.Errorf("%w, which %s=%s does not fit: use %s", ErrSettings, d.Names().Mode, tunnel.ModeHTTPConnect, d.OtherMode(tunnel.ModeGRPC)))
 	case err == nil:
-		return e.WrongServer(fmt.Errorf("its answer to an HTTP/1.1 request begins %q: is the port right? %s", answer, serverconn.ServersPort))
+		return d.WrongServer(fmt.Errorf("its answer to an HTTP/1.1 request begins %q: is the port right? %s", answer, serverconn.ServersPort))
 	case n == 0 && !isTimeout(err):
 		err = fmt.Errorf("%w: %w", ErrNoAnswer, err)
 	}
-	return e.Unreachable(ctx, fmt.Errorf("no HTTP/1.1 answer from %s: %w; is it an http-connect server (%s)?", e.Address(), err, e.Names().Mode))
+	return d.Unreachable(ctx, fmt.Errorf("no HTTP/1.1 answer from %s: %w; is it an http-connect server (%s)?", d.Address(), err, d.Names().Mode))
 }
 
-// refused is the error of an answer other than 200, with the text behind it.
+// refused returns the error of an answer other than 200. text is its body.
 func (c *connection) refused(status int, text []byte) *tunnel.Error {
-	e := konnectivity.Classify(c.endpoint.Server.Name, string(text))
+	e := konnectivity.Classify(c.dialer.Server.Name, string(text))
 	if e.Reason != tunnel.ReasonOther {
 		return e
 	}
-	// Where the text says nothing that we know, the status does.
+	// If the text is not a known one, the status decides.
 	e.Err = fmt.Errorf("dial refused: status %d: %.200q", status, bytes.TrimSpace(text))
 	switch {
 	case status == 500:
@@ -203,11 +203,11 @@ func (c *connection) refused(status int, text []byte) *tunnel.Error {
 	return e
 }
 
-// refusesCONNECT reports whether a status is a web server's, for which a CONNECT is
-// a mistake. A proxy-server answers with none of these.
+// refusesCONNECT reports whether a status comes from a web server that does not accept
+// CONNECT. A proxy-server answers with none of these.
 func refusesCONNECT(status int) bool {
 	switch status {
-	case 408, 425, 429: // it may be another time
+	case 408, 425, 429: // may be different later
 		return false
 	case 501, 505:
 		return true
@@ -216,12 +216,12 @@ func refusesCONNECT(status int) bool {
 	}
 }
 
-// lost is the error of a connection that broke before there was an answer.
+// lost returns the error of a connection that broke before there was an answer.
 func (c *connection) lost(err error) *tunnel.Error {
 	if _, ok := serverconn.RemoteAlert(err); ok {
-		return c.endpoint.Alerted(err)
+		return c.dialer.Alerted(err)
 	}
-	e := &tunnel.Error{Reason: tunnel.ReasonServerUnreachable, Server: c.endpoint.Server.Name, Err: fmt.Errorf("%w: %w", tunnel.ErrBroken, err), Fault: tunnel.FaultServer}
+	e := &tunnel.Error{Reason: tunnel.ReasonServerUnreachable, Server: c.dialer.Server.Name, Err: fmt.Errorf("%w: %w", tunnel.ErrBroken, err), Fault: tunnel.FaultServer}
 	if isTimeout(err) {
 		e.Err = konnectivity.ErrGaveUp
 	}
@@ -233,19 +233,19 @@ func isTimeout(err error) bool {
 	return errors.As(err, &t) && t.Timeout()
 }
 
-// abandon gives up a CONNECT that was not answered: it says that nothing will
-// follow, and stays to read the answer, so that the server can write it.
+// abandon gives up a CONNECT that was not answered. It ends our direction and reads
+// until the answer has come, so that the server can write it.
 func (c *connection) abandon() {
 	defer c.conn.Close()
-	_ = c.conn.SetDeadline(time.Now().Add(abandonConnect))
+	_ = c.conn.SetDeadline(time.Now().Add(abandonTimeout))
 	defer serverconn.EndWriting(c.conn)()
 	_, _ = io.Copy(io.Discard, c.conn)
 }
 
-// part ends a connection on which nothing is awaited any more, in the background, so
-// that the server is the first to end it.
+// part ends a connection in the background. Nothing is awaited on it any more. It lets
+// the server end the connection first.
 func (s *Shared) part(conn net.Conn) {
-	if s.Life.Err() != nil { // the process is about to end
+	if s.Life.Err() != nil { // the process is about to end, and does not wait
 		_ = conn.Close()
 		return
 	}

@@ -17,50 +17,49 @@ import (
 )
 
 const (
-	// haste is how soon after its answer a server that ends a connection may have
-	// been in its own way: the end comes right behind it.
-	haste = 200 * time.Millisecond
-	// hasteCheck bounds the look whether it is still there. It may be slow: an
-	// app that waits a little longer for its end is better off than one that is
-	// reset behind a complete answer.
-	hasteCheck = 5 * time.Second
-	// listenCheck bounds the look at a server that did not answer in that time.
-	listenCheck = time.Second
+	// maxEndDelay is the longest time between a server's answer and the end of the
+	// connection for which targetClosed is asked. In the case that it is for, the end
+	// follows the answer directly.
+	maxEndDelay = 200 * time.Millisecond
+	// endCheckTimeout bounds the check whether the server is still there. The check may
+	// be slow: for an app, a later end is better than a reset after a complete answer.
+	endCheckTimeout = 5 * time.Second
+	// listenTimeout bounds the connect to a server that did not answer in that time.
+	listenTimeout = time.Second
 )
 
-// connection is a connection in http-connect mode. After the server's answer
-// the bytes are the target's, and the end of the TLS stream is the target's
-// end.
+// connection is a connection in http-connect mode. The bytes behind the server's answer
+// are the target's, and the end of the TLS stream is the target's end.
 type connection struct {
-	endpoint *Dialer
+	dialer   *Dialer
 	conn     net.Conn
-	arriving *serverconn.Conn // reads conn behind the answer; under receiving
+	arriving *serverconn.Conn // reads conn behind the answer; guarded by receiving
 
 	receiving chanMutex
 	closing   atomic.Bool
 
-	unheard  bool        // nothing has ever come
-	answered time.Time   // when the server, or the target ahead of it, first spoke
-	spoke    atomic.Bool // whether the app has sent anything
+	noAnswer bool        // not one byte has come
+	answered time.Time   // when the first byte came, of the server or of the target ahead of it
+	sent     atomic.Bool // the app has sent something
 
-	// Under receiving:
-	heard   bool         // whether the target has sent anything
-	pending []byte       // bytes of the target that came with the answer
-	ahead   *aheadFilter // set where the target spoke first and the 200 is still to come
-	ended   error        // how the stream has ended behind pending, if it has
-	verdict error        // what Receive returns from now on
+	// Guarded by receiving:
+	received bool         // the target has sent something
+	pending  []byte       // bytes of the target that came with the answer
+	ahead    *aheadFilter // not nil if the target spoke first and the 200 is still to come
+	ended    error        // the error that has ended the stream behind pending, or nil
+	verdict  error        // what Receive returns from now on
 }
 
-func newConnection(e *Dialer, arriving *serverconn.Conn) *connection {
-	return &connection{endpoint: e, conn: arriving.Conn, arriving: arriving, receiving: newChanMutex()}
+func newConnection(d *Dialer, arriving *serverconn.Conn) *connection {
+	return &connection{dialer: d, conn: arriving.Conn, arriving: arriving, receiving: newChanMutex()}
 }
 
 // Server implements Conn.
-func (c *connection) Server() string { return c.endpoint.Server.Name }
+func (c *connection) Server() string { return c.dialer.Server.Name }
 
 // Send implements Conn.
 func (c *connection) Send(p []byte) error {
-	c.spoke.Store(true)
+	c.sent.Store(true)
 	if err := c.arriving.Send(p); err != nil {
 		return fmt.Errorf("%w: %w", tunnel.ErrBroken, err)
 	}
@@ -73,7 +72,7 @@ func (c *connection) Receive() ([]byte, error) {
 	defer c.receiving.Unlock()
 	for {
 		data, err := c.next()
-		c.heard = c.heard || len(data) > 0
+		c.received = c.received || len(data) > 0
 		if len(data) > 0 && !c.closing.Load() {
 			return data, nil
 		}
@@ -83,7 +82,8 @@ func (c *connection) Receive() ([]byte, error) {
 	}
 }
 
-// next returns data, possibly none, or why there will be no more.
+// next returns data, possibly none, or the error that ends the connection. The caller
+// holds receiving.
 func (c *connection) next() ([]byte, error) {
 	if c.verdict != nil {
 		return nil, c.verdict
@@ -111,13 +111,13 @@ func (c *connection) next() ([]byte, error) {
 	return data, nil
 }
 
-// end settles the verdict on a stream that ended with err, and returns what was
-// held back until the end.
+// end sets the verdict on a stream that ended with err. It returns bytes that were kept
+// until the end.
 func (c *connection) end(err error) ([]byte, error) {
 	switch {
 	case c.closing.Load():
 		c.verdict = tunnel.ErrClosed
-	case errors.Is(err, io.EOF), c.closedInHaste(err):
+	case errors.Is(err, io.EOF), c.targetClosed(err):
 		c.verdict = io.EOF
 	case errors.Is(err, tunnel.ErrProtocol):
 		c.verdict = fmt.Errorf("%w: no answer to CONNECT in the first %d bytes", tunnel.ErrProtocol, maxAhead)
@@ -130,41 +130,40 @@ func (c *connection) end(err error) ([]byte, error) {
 	return nil, c.verdict
 }
 
-// closedInHaste reports whether a stream that ended with a bare FIN has ended
-// for the target's sake all the same.
+// targetClosed reports whether the target has closed, although the stream ended with a
+// FIN and no close_notify.
 //
-// Where the target closes at once, the server's close meets its own write of the
-// 200 answer in another goroutine, and crypto/tls then leaves close_notify out
-// (tls.Conn.Close; 3 of 2,000 dials to such a target). What the target said was
-// written before. A server that was killed leaves a bare FIN as well, but is not
-// there any more.
+// If a target closes at once, the server closes the connection while another of its
+// goroutines writes the 200. Then crypto/tls leaves out close_notify (tls.Conn.Close; 3
+// of 2,000 dials to such a target). The bytes of the target were written before. A
+// server that was killed leaves a FIN alone as well, but is not there any more.
 //
-// Behind a balancer another one answers in its place. So this is believed only
-// of a connection whose target said something, and said it unasked: what an app
-// has sent, or waits for, is what a killed server may have lost.
-func (c *connection) closedInHaste(err error) bool {
-	if !errors.Is(err, serverconn.ErrNoCloseNotify) || time.Since(c.answered) > haste {
+// Behind a balancer another server answers in its place. So the answer is true only for
+// a target that sent something unasked. What an app has sent, or waits for, may be lost
+// with a killed server.
+func (c *connection) targetClosed(err error) bool {
+	if !errors.Is(err, serverconn.ErrNoCloseNotify) || time.Since(c.answered) > maxEndDelay {
 		return false
 	}
-	if c.spoke.Load() || !c.heard && c.ahead == nil {
+	if c.sent.Load() || !c.received && c.ahead == nil {
 		return false
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), hasteCheck)
+	ctx, cancel := context.WithTimeout(context.Background(), endCheckTimeout)
 	defer cancel()
-	conn, _, lost := c.endpoint.owner.NewConnection(ctx)
+	conn, _, lost := c.dialer.owner.Connect(ctx)
 	if lost != nil {
-		return serverconn.Interrupted(ctx) && c.endpoint.listens()
+		return serverconn.Interrupted(ctx) && c.dialer.listens()
 	}
 	_ = conn.Close()
 	return true
 }
 
-// listens reports whether somebody has the endpoint's port open, even one who
-// answers nothing: a server that hangs is there, one that was killed is not.
-func (e *Dialer) listens() bool {
-	ctx, cancel := context.WithTimeout(context.Background(), listenCheck)
+// listens reports whether the endpoint's port is open, even if its process answers
+// nothing. A server that hangs still has its port, and one that was killed does not.
+func (d *Dialer) listens() bool {
+	ctx, cancel := context.WithTimeout(context.Background(), listenTimeout)
 	defer cancel()
-	conn, err := e.ConnectTCP(ctx, e.owner.Several())
+	conn, err := d.ConnectTCP(ctx, d.owner.Several())
 	if err == nil {
 		_ = conn.Close()
 	}
@@ -176,23 +175,23 @@ func (c *connection) Close() error {
 	if c.closing.Swap(true) {
 		return nil
 	}
-	c.endpoint.shared.Background.Go(c.hangUp)
+	c.dialer.shared.Background.Go(c.finish)
 	return nil
 }
 
-// hangUp says that nothing will follow, which the server passes on as
-// CLOSE_REQ, and reads until the server has closed as well: a close with unread
-// bytes would be a reset, and the server would miss its end.
-func (c *connection) hangUp() {
+// finish ends our direction, which the server passes on as CLOSE_REQ. Then it reads
+// until the server has ended the connection. A close with unread bytes would be a
+// reset, and the server would miss our end.
+func (c *connection) finish() {
 	_ = c.conn.SetDeadline(time.Now().Add(konnectivity.CloseGrace))
 	awaitFIN := serverconn.EndWriting(c.conn)
 	c.receiving.Lock()
-	c.arriving.Leave() // what Receive last returned may still be on its way to the app
+	c.arriving.Leave() // the relay may still pass on the bytes that Receive has returned
 	for c.verdict == nil {
 		_, _ = c.next()
 	}
 	c.receiving.Unlock()
 	awaitFIN()
 	_ = c.conn.Close()
-	c.endpoint.owner.ConnectionEnded()
+	c.dialer.owner.ConnectionEnded()
 }

@@ -2,11 +2,12 @@
 
 // Package connectmode dials through the HTTP CONNECT frontend of a proxy-server.
 //
-// It owns one connection for each dial: the request and what the answer means (head.go),
-// the target's bytes ahead of a late answer, the end of the stream (connection.go), and
-// connections that are ready-made for the dials to come (spares.go). A Dialer has one
-// endpoint, and connects through its Owner.
+// It owns one connection for each dial: the request and the meaning of the answer
+// (head.go), bytes of the target that come before a late answer, and the end of the
+// stream (connection.go). It also owns spare connections, which are made ahead of the
+// dials that use them (spares.go). A Dialer has one endpoint, and connects through its
+// Owner.
 //
-// It knows neither which endpoint a dial should go to, nor what its failure says about
-// the endpoint.
+// It does not know which endpoint a dial should use, nor what a failure says about the
+// endpoint.
 package connectmode

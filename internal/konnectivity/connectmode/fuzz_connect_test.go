@@ -41,7 +41,7 @@ type modelConnectOwner struct {
 	load atomic.Int64
 }
 
-func (o *modelConnectOwner) NewConnection(ctx context.Context) (net.Conn, string, *tunnel.Error) {
+func (o *modelConnectOwner) Connect(ctx context.Context) (net.Conn, string, *tunnel.Error) {
 	return o.to.Connect(ctx, nil, false)
 }
 func (*modelConnectOwner) Gone() context.Context { return context.Background() }
@@ -282,7 +282,7 @@ func (x *exchange) run(socket string) {
 	} else {
 		x.receive(c)
 	}
-	c.endpoint.shared.Background.Wait()
+	c.dialer.shared.Background.Wait()
 	if !x.conn.closed.Load() {
 		x.t.Error("the connection to the server was never closed")
 	}
@@ -340,11 +340,11 @@ func (x *exchange) receive(c *connection) {
 	case verdict == "end" && missing > 0, verdict != "protocol" && missing >= len(establishedLine):
 		x.t.Errorf("%d bytes are missing", missing)
 	}
-	c.endpoint.shared.Background.Wait()
+	c.dialer.shared.Background.Wait()
 	if !x.conn.said.Load() {
 		x.t.Error("the server was not told that nothing will follow")
 	}
-	if n := c.endpoint.owner.(*modelConnectOwner).load.Load(); n != 0 {
+	if n := c.dialer.owner.(*modelConnectOwner).load.Load(); n != 0 {
 		x.t.Errorf("%d active connections are left", n)
 	}
 }

@@ -8,31 +8,31 @@ import (
 )
 
 const (
-	// establishedLine is what a proxy-server writes, in one piece, when the
-	// tunnel stands (tunnel.go of apiserver-network-proxy).
+	// establishedLine is what a proxy-server writes, in one piece, when it has
+	// connected to the target (tunnel.go of apiserver-network-proxy).
 	establishedLine = "HTTP/1.1 200 Connection Established\r\n\r\n"
 	statusPrefix    = "HTTP/1.1 "
 	headEnd         = "\r\n\r\n"
-	// maxAhead bounds how many bytes of the target are looked through for an
-	// establishedLine that comes late.
+	// maxAhead bounds how many bytes of the target are searched for a late
+	// establishedLine.
 	maxAhead = 1 << 20
 )
 
-// headVerdict is what the first bytes of a CONNECT connection mean.
-type headVerdict int
+// headKind says what the first bytes of a CONNECT connection are.
+type headKind int
 
 const (
-	headIncomplete  headVerdict = iota // more bytes are needed
-	headEstablished                    // the tunnel stands
-	headRefused                        // an error; its text may still be arriving
-	headAhead                          // bytes of the target, ahead of the server's own answer
-	headGarbage                        // an answer that is none
-	headHTTP2                          // what a gRPC server begins with, and no more
+	headIncomplete  headKind = iota // more bytes are needed
+	headEstablished                 // the dial has succeeded
+	headRefused                     // an error, whose text may still be arriving
+	headAhead                       // bytes of the target, ahead of the server's own answer
+	headGarbage                     // not an answer
+	headHTTP2                       // the first bytes of a gRPC server, and no more
 )
 
-// judgeHead looks at all bytes received so far. It returns the status of a
-// complete answer and what came behind it.
-func judgeHead(head []byte, ended bool) (v headVerdict, status int, rest []byte) {
+// parseHead judges all bytes received so far. It returns the status of a complete
+// answer and the bytes behind it. ended says that no more bytes will come.
+func parseHead(head []byte, ended bool) (v headKind, status int, rest []byte) {
 	if len(head) == 0 {
 		return headIncomplete, 0, nil
 	}
@@ -43,7 +43,7 @@ func judgeHead(head []byte, ended bool) (v headVerdict, status int, rest []byte)
 		return headAhead, 0, nil
 	}
 	if isSettings(head) && !bytes.Contains(head, []byte(establishedLine)) {
-		// A target may speak HTTP/2 as well, but then there is an answer behind it.
+		// A target may speak HTTP/2 as well, but then the server's answer follows.
 		if ended {
 			return headHTTP2, 0, nil
 		}
@@ -65,7 +65,7 @@ func judgeHead(head []byte, ended bool) (v headVerdict, status int, rest []byte)
 	}
 	status, err := strconv.Atoi(string(code[:3]))
 	switch {
-	case err != nil || status < 200: // nobody asked for an interim answer
+	case err != nil || status < 200: // an interim answer, for which we have not asked
 		return headGarbage, 0, nil
 	case status == 200:
 		return headEstablished, status, rest
@@ -74,15 +74,15 @@ func judgeHead(head []byte, ended bool) (v headVerdict, status int, rest []byte)
 	}
 }
 
-// aheadFilter takes the server's establishedLine out of a stream in which bytes
-// of the target came first. The zero value is ready.
+// aheadFilter removes the server's establishedLine from a stream in which bytes of the
+// target came first. The zero value is ready.
 type aheadFilter struct {
-	held   []byte // the end of what was passed so far, where it may begin the line
+	held   []byte // the last bytes so far, if they may be the beginning of the line
 	passed int
 	found  bool
 }
 
-// pass returns what of p, and of what was held before, is certainly the
+// pass returns the bytes, of those held before and of p, that are certainly the
 // target's. The result may alias p.
 func (f *aheadFilter) pass(p []byte) []byte {
 	if f.found {
@@ -102,7 +102,7 @@ func (f *aheadFilter) pass(p []byte) []byte {
 	return p[:len(p)-keep]
 }
 
-// flush returns what was held back, for the end of the stream.
+// flush returns the held bytes at the end of the stream.
 func (f *aheadFilter) flush() []byte {
 	held := f.held
 	f.held = nil

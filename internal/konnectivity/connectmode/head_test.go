@@ -44,7 +44,7 @@ func FuzzJudgeHead(f *testing.F) {
 	f.Fuzz(func(t *testing.T, head []byte) {
 		decided := headIncomplete
 		for n := range len(head) + 1 {
-			v, status, rest := judgeHead(head[:n], false)
+			v, status, rest := parseHead(head[:n], false)
 			if decided != headIncomplete && v != decided {
 				t.Fatalf("%q: verdict %d became %d", head[:n], decided, v)
 			}
@@ -53,7 +53,7 @@ func FuzzJudgeHead(f *testing.F) {
 			}
 			decided = v
 		}
-		if v, _, _ := judgeHead(head, true); len(head) > 0 && v == headIncomplete {
+		if v, _, _ := parseHead(head, true); len(head) > 0 && v == headIncomplete {
 			t.Fatalf("%q: no verdict at the end", head)
 		}
 	})

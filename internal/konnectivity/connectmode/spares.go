@@ -15,74 +15,75 @@ import (
 )
 
 const (
-	// spareAge is how long a ready-made connection waits to be used, and how close
-	// to each other dials must be for one to wait for the next. The server closes a
-	// connection without a request after 60 s (ReadHeaderTimeout).
+	// spareAge is how long a spare connection waits to be used. It is also the longest
+	// pause between two dials for which the second may wait for a spare. The server
+	// closes a connection without a request after 60 s (ReadHeaderTimeout).
 	spareAge = 45 * time.Second
-	// mostSpares are kept for one endpoint at most, and as many as the open files
-	// allow: one of spareFiles that the process may have.
-	mostSpares = 8
-	spareFiles = 128
-	// sparesAtOnce is how many of them are made at the same time: a dial that is
-	// under way comes first.
+	// maxSpares is how many spares an endpoint has at most. The open files may allow
+	// fewer: one for each filesPerSpare files that the process may have.
+	maxSpares     = 8
+	filesPerSpare = 128
+	// sparesAtOnce is how many spares are made at the same time. A dial that is under
+	// way comes first.
 	sparesAtOnce = 4
 )
 
-// spares are connections to an endpoint in http-connect mode that have their TLS
-// handshake behind them, for the dials to come.
+// spares are spare connections to an endpoint in http-connect mode. Their TLS handshake
+// is done before a dial needs them.
 //
-// As many are kept as dials in quick succession have lacked, so there is none
-// for an endpoint that is dialled less than once in spareAge. The youngest is
-// used first: what many dials needed once and nobody needs any more grows old, is
-// closed and not replaced. At rest there are none, and no handshakes.
+// There are as many as dials in quick succession have lacked, and none for an endpoint
+// that is dialled less than once in spareAge. The youngest is used first. So spares
+// that are no longer needed grow old, are closed and are not replaced. Without dials
+// there are no spares and no handshakes.
 //
-// They are no load, and what becomes of them is held against nobody: a dial that
-// gets none, or one that turns out to be dead, makes a connection of its own.
+// Spare connections do not count as load, and a failed spare does not mark the endpoint
+// as bad. A dial that gets no spare, or a dead one, makes a connection of its own.
 type spares struct {
-	endpoint *Dialer
-	most     int
+	dialer *Dialer
+	most   int
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	closed  bool
-	last    time.Time // the last dial
+	last    time.Time // when the last dial began
 	want    int
-	ready   []*spare // the oldest first
+	ready   []*spare // oldest first
 	making  int
-	waiting []chan *spare // dials for which those in the making are meant
-	timer   *time.Timer   // expires the oldest; nil where there is none
+	waiting []chan *spare // dials that wait for a spare that is being made
+	timer   *time.Timer   // ends the oldest spare; nil if there is none
 }
 
-// spare is one of them.
+// spare is one spare connection.
 type spare struct {
 	arriving *serverconn.Conn
 	files    int // version of the TLS files
 	made     time.Time
 }
 
-func newSpares(e *Dialer) *spares {
-	s := &spares{endpoint: e}
-	if e.Server.Network != tunnel.NetworkUnix { // where there is no handshake
-		s.most = e.shared.MostSpares
+func newSpares(d *Dialer) *spares {
+	s := &spares{dialer: d}
+	if d.Server.Network != tunnel.NetworkUnix { // a Unix socket has no handshake to save
+		s.most = d.shared.MostSpares
 	}
 	return s
 }
 
-// AffordableSpares is how many an endpoint may have in this process.
+// AffordableSpares returns how many spares an endpoint may have in this process.
 func AffordableSpares() int {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		return 0
 	}
-	return int(min(mostSpares, limit.Cur/spareFiles))
+	return int(min(maxSpares, limit.Cur/filesPerSpare))
 }
 
-// take returns a connection for a dial, or nil where it has to make its own.
-// It waits, while ctx lasts, for one that will be ready sooner than that.
+// take returns a spare for a dial, or nil if the dial has to make a connection of its
+// own. If a spare is being made that would be ready sooner, take waits for it while ctx
+// lasts.
 func (s *spares) take(ctx context.Context) *spare {
 	if s.most == 0 {
 		return nil
 	}
-	files, now := s.endpoint.shared.Files(), time.Now()
+	files, now := s.dialer.shared.Files(), time.Now()
 	s.mu.Lock()
 	soon := now.Sub(s.last) < spareAge
 	s.last = now
@@ -110,7 +111,7 @@ func (s *spares) take(ctx context.Context) *spare {
 	s.mu.Unlock()
 	select {
 	case c := <-wait:
-		if c != nil && c.files != files { // they changed while it was being made
+		if c != nil && c.files != files { // the files changed while the spare was made
 			s.end(c)
 			return nil
 		}
@@ -121,7 +122,7 @@ func (s *spares) take(ctx context.Context) *spare {
 	}
 }
 
-// leave ends a wait.
+// leave ends the wait for a spare.
 func (s *spares) leave(wait chan *spare) {
 	s.mu.Lock()
 	if i := slices.Index(s.waiting, wait); i >= 0 {
@@ -135,31 +136,31 @@ func (s *spares) leave(wait chan *spare) {
 	}
 }
 
-// replenish makes what is missing. Call it when a dial is done with its own
-// handshake: those that are made ahead must not hold up the others.
+// replenish starts to make the spares that are missing. A dial calls it after its own
+// handshake, which the handshakes of spares must not delay.
 func (s *spares) replenish() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for !s.closed && s.making < sparesAtOnce && s.making-len(s.waiting)+len(s.ready) < s.want {
 		s.making++
-		s.endpoint.shared.Background.Go(s.make)
+		s.dialer.shared.Background.Go(s.make)
 	}
 }
 
-// make makes one, for the first dial that waits or for later.
+// make makes one spare, for the first dial that waits or for later.
 func (s *spares) make() {
-	e := s.endpoint
-	c := &spare{files: e.shared.Files(), made: time.Now()}
-	ctx, cancel := context.WithTimeout(e.owner.Gone(), serverconn.CheckTimeout)
+	d := s.dialer
+	c := &spare{files: d.shared.Files(), made: time.Now()}
+	ctx, cancel := context.WithTimeout(d.owner.Gone(), serverconn.CheckTimeout)
 	defer cancel()
-	conn, alpn, err := e.owner.NewConnection(ctx)
-	if err == nil && alpn == serverconn.ALPNHTTP2 { // another frontend: for a look to find out
+	conn, alpn, err := d.owner.Connect(ctx)
+	if err == nil && alpn == serverconn.ALPNHTTP2 { // another mode, which a check finds out
 		_ = conn.Close()
 	}
 	if err != nil || alpn == serverconn.ALPNHTTP2 {
 		c = nil
 	} else {
-		c.arriving = e.NewConn(conn)
+		c.arriving = d.NewConn(conn)
 	}
 	s.mu.Lock()
 	s.making--
@@ -171,8 +172,9 @@ func (s *spares) make() {
 	s.replenish()
 }
 
-// put hands c to a dial that waits, or keeps it. Nil is the bad news that there
-// is none, for a dial that waits for no other.
+// put hands c to a dial that waits, or keeps it. put(nil) reports that making a spare
+// failed. It wakes a waiter only if no other spare is being made for it. The caller
+// does not hold mu.
 func (s *spares) put(c *spare) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -190,14 +192,14 @@ func (s *spares) put(c *spare) {
 	}
 }
 
-// expectExpiry starts the timer for the oldest.
+// expectExpiry starts the timer for the oldest spare. The caller holds mu.
 func (s *spares) expectExpiry() {
 	if s.timer == nil && len(s.ready) > 0 {
 		s.timer = time.AfterFunc(time.Until(s.ready[0].made.Add(spareAge)), s.expire)
 	}
 }
 
-// expire closes those that have waited for too long.
+// expire closes the spares that have waited for too long.
 func (s *spares) expire() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -213,7 +215,7 @@ func (s *spares) expire() {
 	}
 }
 
-// drop closes all of them. Dials have to come for there to be others.
+// drop closes all spares. Others are made only after further dials.
 func (s *spares) drop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -227,7 +229,7 @@ func (s *spares) drop() {
 	}
 }
 
-// close is drop, for good.
+// close is drop, and no spare is made afterwards.
 func (s *spares) close() {
 	s.mu.Lock()
 	s.closed = true
@@ -235,17 +237,17 @@ func (s *spares) close() {
 	s.drop()
 }
 
-// usable reports whether c can be used, as far as is known without asking.
+// usable reports whether c can be used, as far as is known without a request.
 func (c *spare) usable(files int, now time.Time) bool {
 	if c.files != files || now.Sub(c.made) >= spareAge {
 		return false
 	}
-	// crypto/tls answers updates of keys where it reads, and a server that does not
-	// read must not hold up a dial.
+	// crypto/tls answers key updates in Read. A server that does not read must not
+	// delay a dial by that.
 	_ = c.arriving.Conn.SetWriteDeadline(now)
 	defer c.arriving.Conn.SetWriteDeadline(time.Time{}) //nolint:errcheck // it is closed then
 	return c.arriving.Poll()
 }
 
-// end ends c, of which nobody has heard.
-func (s *spares) end(c *spare) { s.endpoint.shared.part(c.arriving.Conn) }
+// end ends c, on which nothing was sent.
+func (s *spares) end(c *spare) { s.dialer.shared.part(c.arriving.Conn) }

@@ -16,18 +16,18 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
-// Message implements grpcwire.Handler. Nothing in it waits: all streams of the link
-// would.
+// Message implements grpcwire.Handler. It never waits, because every stream of the link
+// would wait with it.
 func (s *stream) Message(p []byte) {
 	cost := grpcwire.Cost(len(p))
 	if id, data, ok := parseData(p); ok {
 		s.metrics().dataReceived.Inc()
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if id == s.id && s.take(data, cost) {
+		if id == s.id && s.handleData(data, cost) {
 			return
 		}
-		s.packet(&client.Packet{Type: client.PacketType_DATA, Payload: &client.Packet_Data{Data: &client.Data{ConnectID: id, Data: data}}}, cost)
+		s.handlePacket(&client.Packet{Type: client.PacketType_DATA, Payload: &client.Packet_Data{Data: &client.Data{ConnectID: id, Data: data}}}, cost)
 		return
 	}
 	pkt, err := parse(p)
@@ -37,24 +37,25 @@ func (s *stream) Message(p []byte) {
 	}
 	s.metrics().received(pkt, nil)
 	s.mu.Lock()
-	late := s.packet(pkt, cost)
+	late := s.handlePacket(pkt, cost)
 	s.mu.Unlock()
 	if late {
 		_ = s.Close()
 	}
 }
 
-// take deals with data of this connection, where there is one. The caller holds mu.
-func (s *stream) take(data []byte, cost int) bool {
+// handleData deals with data for this connection. It returns false if the stream has no
+// connection. The caller holds mu.
+func (s *stream) handleData(data []byte, cost int) bool {
 	switch {
 	case s.phase == open && len(data) > 0:
 		s.inbox.put(&s.shared().segments, data, cost)
 		if s.receiving && s.inbox.bytes >= largeSegment {
-			s.changed.Broadcast() // it has enough to do
+			s.changed.Broadcast() // there is enough for one Receive
 		}
 	case s.phase == open:
 		s.rpc.Taken(cost, s.receiving)
-	case s.phase == closing: // read, for the server's sake, and dropped
+	case s.phase == closing: // dropped, but read, so that the server can go on
 		s.rpc.Taken(cost, true)
 	default:
 		return false
@@ -75,8 +76,8 @@ func (s *stream) Arrived() {
 func (s *stream) End(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.parting {
-		s.part()
+	if s.ending {
+		s.giveBack()
 	}
 	if s.phase == finished {
 		return
@@ -85,50 +86,49 @@ func (s *stream) End(err error) {
 	switch s.phase {
 	case dialing, abandoned:
 		s.refused = errors.Is(err, grpcwire.ErrUnprocessed)
-		s.dialed(s.endpoint.lost(err), false)
+		s.dialEnded(s.dialer.brokenStream(err), false)
 	default:
-		s.finish(s.judge(nil, err))
+		s.reset(s.judge(nil, err))
 	}
 }
 
-// packet deals with a packet that is not DATA of an open connection. It reports
-// whether the packet has opened a connection that nobody waits for. The caller holds
-// mu.
-func (s *stream) packet(pkt *client.Packet, cost int) (late bool) {
+// handlePacket deals with a packet that is not DATA of an open connection. late reports
+// that it has opened a connection whose dial was given up. The caller holds mu.
+func (s *stream) handlePacket(pkt *client.Packet, cost int) (late bool) {
 	switch s.phase {
 	case dialing:
 		err := s.answer(pkt)
-		s.dialed(err, inOrder(err))
+		s.dialEnded(err, inOrder(err))
 		if s.phase == open {
 			s.rpc.Taken(cost, false)
 		}
 	case abandoned:
 		err := s.answer(pkt)
-		s.dialed(err, inOrder(err))
+		s.dialEnded(err, inOrder(err))
 		return err == nil
 	case open, closing:
-		if data, ok := s.data(pkt); ok && s.take(data, cost) {
+		if data, ok := s.data(pkt); ok && s.handleData(data, cost) {
 			return false
 		}
 		verdict := s.judge(pkt, nil)
-		s.over(verdict, pkt.Type == client.PacketType_CLOSE_RSP && pkt.GetCloseResponse().GetConnectID() == s.id)
+		s.end(verdict, pkt.Type == client.PacketType_CLOSE_RSP && pkt.GetCloseResponse().GetConnectID() == s.id)
 	}
 	return false
 }
 
-// inOrder reports whether a dial that was answered with err leaves a stream that both
-// sides know to be over.
+// inOrder reports whether both sides know that the stream is over, after a dial that
+// was answered with err.
 func inOrder(err *tunnel.Error) bool { return err != nil && err.Reason != tunnel.ReasonProtocol }
 
-// dialed is the end of the dial, which whoever waits is told. inOrder says how the
-// stream ends where the dial has failed. The caller holds mu.
-func (s *stream) dialed(err *tunnel.Error, inOrder bool) {
+// dialEnded records the end of the dial, and passes it to the goroutine that waits for
+// it. inOrder says how the stream ends if the dial has failed. The caller holds mu.
+func (s *stream) dialEnded(err *tunnel.Error, inOrder bool) {
 	switch {
 	case err != nil:
-		s.over(err, inOrder)
+		s.end(err, inOrder)
 	case s.phase == dialing:
-		s.phase, s.carried = open, true
-		s.move(statusOK)
+		s.phase, s.counted = open, true
+		s.setStatus(statusOK)
 	}
 	if s.answered != nil {
 		s.answered <- err
@@ -136,9 +136,9 @@ func (s *stream) dialed(err *tunnel.Error, inOrder bool) {
 	}
 }
 
-// answer returns nil where the connection stands. The caller holds mu.
+// answer returns nil if pkt says that the dial has succeeded. The caller holds mu.
 func (s *stream) answer(pkt *client.Packet) *tunnel.Error {
-	name := s.endpoint.Server.Name
+	name := s.dialer.Server.Name
 	switch pkt.Type {
 	case client.PacketType_DIAL_RSP:
 		rsp := pkt.GetDialResponse()
@@ -157,7 +157,7 @@ func (s *stream) answer(pkt *client.Packet) *tunnel.Error {
 	}
 }
 
-// data returns the data of a DATA packet of this connection.
+// data returns the content of a DATA packet of this connection.
 func (s *stream) data(pkt *client.Packet) ([]byte, bool) {
 	d := pkt.GetData()
 	if pkt.Type != client.PacketType_DATA || d.GetConnectID() != s.id || d.GetError() != "" {
@@ -166,7 +166,8 @@ func (s *stream) data(pkt *client.Packet) ([]byte, bool) {
 	return d.GetData(), true
 }
 
-// judge says what it means that pkt, or err, was received instead of data.
+// judge returns the error that ends the connection, because pkt or err came in place of
+// data.
 func (s *stream) judge(pkt *client.Packet, err error) error {
 	switch {
 	case s.closed:
@@ -176,7 +177,7 @@ func (s *stream) judge(pkt *client.Packet, err error) error {
 	case pkt.Type == client.PacketType_CLOSE_RSP && pkt.GetCloseResponse().GetConnectID() != s.id:
 		return fmt.Errorf("%w: CLOSE_RSP for connection %d on that of %d", tunnel.ErrProtocol, pkt.GetCloseResponse().GetConnectID(), s.id)
 	case pkt.Type == client.PacketType_CLOSE_RSP && pkt.GetCloseResponse().GetError() != "":
-		// Not the target's doing: server or agent lost track of the connection.
+		// The target has not ended it: server or agent lost track of the connection.
 		return fmt.Errorf("%w: %.200s", tunnel.ErrBroken, pkt.GetCloseResponse().GetError())
 	case pkt.Type == client.PacketType_CLOSE_RSP:
 		return io.EOF

@@ -17,62 +17,62 @@ import (
 )
 
 const (
-	// No server has these methods. grpc-go's says at once, without running any code
-	// of the service's, whether it is the method or the service that it does not know
+	// No server has these methods. A server with grpc-go answers at once, without any
+	// code of the service, whether the method or the service is unknown
 	// (Server.handleStream).
 	proxyIdentity = "/ProxyService/Identity"
 	agentIdentity = "/AgentService/Identity"
-	// unknownService and unknownMethod are how it words the two.
+	// unknownService and unknownMethod are the texts of the two answers.
 	unknownService = "unknown service ProxyService"
 	unknownMethod  = "unknown method Identity for service "
 	// identityTimeout bounds the wait for each of these answers.
 	identityTimeout = 2 * time.Second
-	// openTimeout is how long a stream of dials must stay open without a message for
-	// the service to be there. A server that does not have it says so at once.
+	// openTimeout is how long a Proxy stream must stay open without a message to prove
+	// that the service is there. A server without the service answers at once.
 	openTimeout = time.Second
 )
 
-// identify returns an error where the server behind conn is none that dials are for.
+// identify returns an error if the server behind conn is not one for dials.
 //
-// Only such an answer counts as is certain. A proxy in between may have an answer of
-// its own to methods that it does not know; then the method of dials is asked, which
-// a proxy-server leaves open until it gets a dial.
-func (e *Dialer) identify(ctx context.Context, conn *grpcwire.Conn) *tunnel.Error {
+// Only an answer that is certain counts. A proxy in between may answer methods that it
+// does not know by itself. Then identify calls the method of dials, which a
+// proxy-server leaves open until it gets a dial.
+func (d *Dialer) identify(ctx context.Context, conn *grpcwire.Conn) *tunnel.Error {
 	switch answer := ask(ctx, conn, proxyIdentity, identityTimeout); {
 	case isUnimplemented(answer, unknownMethod+"ProxyService"):
 		return nil
 	case isUnimplemented(answer, unknownService):
-		return e.wrongService(ctx, conn)
+		return d.wrongService(ctx, conn)
 	}
-	return e.judgeAnswer(ask(ctx, conn, proxyMethod, openTimeout))
+	return d.judgeAnswer(ask(ctx, conn, proxyMethod, openTimeout))
 }
 
-// ask calls a method with nothing.
+// ask calls a method without a message, and returns the error of the answer.
 func ask(ctx context.Context, conn *grpcwire.Conn, method string, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	return conn.Call(ctx, method)
 }
 
-// isUnimplemented reports whether answer is grpc-go's, in these words.
+// isUnimplemented reports whether answer is grpc-go's, with these words.
 func isUnimplemented(answer error, words string) bool {
 	is, ok := status.FromError(answer)
 	return ok && is.Code() == codes.Unimplemented && is.Message() == words
 }
 
-// wrongService says what a gRPC server is that has no ProxyService.
-func (e *Dialer) wrongService(ctx context.Context, conn *grpcwire.Conn) *tunnel.Error {
+// wrongService returns the error of a gRPC server that has no ProxyService.
+func (d *Dialer) wrongService(ctx context.Context, conn *grpcwire.Conn) *tunnel.Error {
 	if isUnimplemented(ask(ctx, conn, agentIdentity, identityTimeout), unknownMethod+"AgentService") {
-		return e.WrongServer(errors.New("this is the agents' port: " + serverconn.ServersPort))
+		return d.WrongServer(errors.New("this is the agents' port: " + serverconn.ServersPort))
 	}
-	return e.WrongServer(errors.New("it is a gRPC server, but no konnectivity proxy-server: is the port right? " + serverconn.ServersPort))
+	return d.WrongServer(errors.New("it is a gRPC server, but no konnectivity proxy-server: is the port right? " + serverconn.ServersPort))
 }
 
-// judgeAnswer returns an error where the end of a stream of dials says that the
-// server is none for dials. A status of gRPC's is a proxy-server's, but for the one
-// that says that there is no such method. An answer that is HTTP's alone is
-// another's, but for those by which a proxy says that the server is away for now.
-func (e *Dialer) judgeAnswer(answer error) *tunnel.Error {
+// judgeAnswer returns an error if the end of a Proxy stream shows that the server is
+// not one for dials. A gRPC status comes from a proxy-server, unless it says that the
+// method is unknown. An answer of HTTP alone comes from another server, unless it says
+// that the proxy-server is away for now.
+func (d *Dialer) judgeAnswer(answer error) *tunnel.Error {
 	code := status.Code(answer)
 	switch {
 	case code == codes.Unimplemented:
@@ -80,5 +80,5 @@ func (e *Dialer) judgeAnswer(answer error) *tunnel.Error {
 	default:
 		return nil
 	}
-	return e.WrongServer(fmt.Errorf("no konnectivity proxy-server answers there: %.200s; is the port right? %s", status.Convert(answer).Message(), serverconn.ServersPort))
+	return d.WrongServer(fmt.Errorf("no konnectivity proxy-server answers there: %.200s; is the port right? %s", status.Convert(answer).Message(), serverconn.ServersPort))
 }

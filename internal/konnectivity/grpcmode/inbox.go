@@ -9,17 +9,15 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
-// The capacities of segments, in bytes. An agent sends 4 KiB at a time, and that is
-// all that there is on most connections; where there is more, the fewer writes to the
-// app the better.
+// The capacities of segments, in bytes. An agent sends 4 KiB at a time, and most
+// connections have no more. For the others, fewer writes to the app are better.
 const (
 	smallSegment  = 4 << 10
 	mediumSegment = 32 << 10
 	largeSegment  = tunnel.MaxReceive
 )
 
-// segmentFor returns the capacity of a segment for n bytes, or for the first of
-// them.
+// segmentFor returns the capacity of a segment for n bytes, or for the first of them.
 func segmentFor(n int) int {
 	switch {
 	case n <= smallSegment:
@@ -34,11 +32,11 @@ func segmentFor(n int) int {
 // segment is a piece of an inbox.
 type segment struct {
 	next *segment
-	data []byte // its capacity is one of the three
-	cost int    // what was received for it, in bytes of the stream's window
+	data []byte // its capacity is one of the three above
+	cost int    // bytes of the stream's window that its data has used
 }
 
-// segments are those that nobody uses. The zero value is ready.
+// segments is a pool of segments. The zero value is ready.
 type segments struct{ small, medium, large sync.Pool }
 
 func (p *segments) get(size int) *segment {
@@ -65,13 +63,13 @@ func (p *segments) pool(size int) *sync.Pool {
 	}
 }
 
-// inbox holds what has arrived for a connection and was not received yet. An empty
-// one holds no memory.
+// inbox holds the bytes that have arrived for a connection and were not received. An
+// empty inbox holds no memory.
 type inbox struct {
-	account     *quota.Account // counts its segments, the one taken last included
+	account     *quota.Account // counts its segments, and the one that take has returned last
 	first, last *segment
 	bytes       int
-	usual       int // bytes that were received last
+	usual       int // bytes that the last Receive has returned
 }
 
 // put appends a copy of p.
@@ -90,21 +88,21 @@ func (b *inbox) put(pool *segments, p []byte, cost int) {
 	}
 }
 
-// get returns a segment, which counts until it is given back.
+// get returns a segment, which counts until giveBack.
 func (b *inbox) get(pool *segments, size int) *segment {
 	b.account.Take(size)
 	return pool.get(size)
 }
 
-// giveBack is for what take has returned.
+// giveBack gives back a segment that take has returned.
 func (b *inbox) giveBack(pool *segments, s *segment) {
 	b.account.Give(cap(s.data))
 	pool.put(s)
 }
 
-// fit sees to it that the last segment has room for some of n bytes more. One that
-// has not becomes a larger one, so that all of it is received at once. Where much
-// came before, much is to be expected, and it is a large one from the beginning.
+// fit makes room for some of n bytes in the last segment. A segment without room is
+// replaced by a larger one, so that one Receive returns all. If the last Receive
+// returned much, the segment is large from the beginning.
 func (b *inbox) fit(pool *segments, n int) {
 	s := b.last
 	switch {
@@ -112,7 +110,7 @@ func (b *inbox) fit(pool *segments, n int) {
 		b.push(b.get(pool, segmentFor(max(n, b.usual))))
 	case len(s.data) == largeSegment:
 		b.push(b.get(pool, largeSegment))
-	case cap(s.data) < largeSegment && len(s.data)+n > cap(s.data): // it is the only one
+	case cap(s.data) < largeSegment && len(s.data)+n > cap(s.data): // it is the only segment
 		larger := b.get(pool, segmentFor(len(s.data)+n))
 		larger.data = append(larger.data, s.data...)
 		larger.cost = s.cost
@@ -130,7 +128,7 @@ func (b *inbox) push(s *segment) {
 	b.last = s
 }
 
-// take removes the first segment; the inbox is not empty.
+// take removes and returns the first segment. The inbox is not empty.
 func (b *inbox) take() *segment {
 	s := b.first
 	if b.first = s.next; b.first == nil {
@@ -142,7 +140,7 @@ func (b *inbox) take() *segment {
 	return s
 }
 
-// drop removes everything, and returns what it had cost.
+// drop removes everything, and returns its cost.
 func (b *inbox) drop(pool *segments) (cost int) {
 	for b.first != nil {
 		s := b.take()

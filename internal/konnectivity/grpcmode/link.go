@@ -20,116 +20,116 @@ import (
 
 const (
 	proxyMethod = "/ProxyService/Proxy"
-	// Flow control windows in bytes (RFC 9113, section 5.2). Both are raised:
-	// with one alone the default of 64 KiB in the other stays the limit.
+	// Flow control windows in bytes (RFC 9113, section 5.2). Both are raised: if one
+	// stays at its default of 64 KiB, it is the limit.
 	//
-	// The stream's is smaller: what it lets a server send is held where no app
-	// receives it. It is opened again when the relay has received, in steps of a
-	// half; where an app sets the pace, so that the server waits and every other
-	// connection with it, at each Receive, of at most 128 KiB. The connection's is
-	// opened when bytes arrive: it stops nobody for what others do not receive.
+	// A stream's window is the smaller one, because we hold what it lets a server send
+	// until an app receives it. It is opened again when the relay has received half of
+	// it. If an app sets the pace, the server waits, and every other connection with
+	// it. Then the window is opened at each Receive, which returns 128 KiB at most. The
+	// connection's window is opened when bytes arrive, so no stream waits for bytes
+	// that another has not received.
 	streamWindow     = 256 << 10
 	connectionWindow = 16 << 20
 	// MaxMessage is how many bytes a packet has at most. Agents send 4 KiB in one, and
-	// 32 KiB is the most that upstream puts into one anywhere; gRPC's own bound of 4
-	// MiB would let a server have us put together as much for each stream.
+	// nothing of upstream puts more than 32 KiB into one. gRPC's own bound of 4 MiB
+	// would let a server make us hold as much for each stream.
 	MaxMessage = 64 << 10
-	// MaxAnswer is how many bytes the answer to a dial has at most: the agent's error
-	// in words, or an id. It comes before anybody knows that there is a target.
+	// MaxAnswer is how many bytes the answer to a dial has at most. It is the agent's
+	// error text, or an id. It comes before it is known that there is a target.
 	MaxAnswer = 8 << 10
-	// linkMemory is what a link holds, whatever happens on it, in bytes: its buffer
-	// for reading, and some for TLS and for writing.
+	// linkMemory is how many bytes a link holds in any case: its buffer for reading,
+	// and some for TLS and for writing.
 	linkMemory = 128 << 10
-	// maxHeaders bounds the headers of an answer, in bytes as RFC 9113, section
-	// 6.5.2, counts them.
+	// maxHeaders bounds the headers of an answer, in bytes as RFC 9113, section 6.5.2,
+	// counts them.
 	maxHeaders = 64 << 10
-	// linkTries is how many links that a dial is given may turn out to be broken.
+	// linkTries is how many links a dial tries if they turn out to be broken.
 	linkTries = 3
 )
 
-// link is one HTTP/2 connection to an endpoint, which many streams share. It is
-// never mended: when it breaks, or when the TLS files change, or when a dial on
-// it stayed silent, or when there are no more numbers for streams on it, the next
-// stream is opened on another one, and it is closed when its last stream has ended.
+// link is one HTTP/2 connection to an endpoint, which many streams share. It is never
+// repaired. New streams use another link when it breaks, when the TLS files change,
+// when a dial on it stayed silent, and when it has no more stream numbers. It is closed
+// when its last stream has ended.
 type link struct {
 	conn  *grpcwire.Conn
 	files int             // version of the TLS files
-	over  context.Context // ends when it takes no more streams
+	over  context.Context // ends when the link takes no more streams
 	end   context.CancelFunc
 
-	streams int // under Dialer.mu
+	streams int // guarded by Dialer.mu
 }
 
-// usable reports whether l is for new streams, where the TLS files have the version
-// files.
+// usable reports whether l is for new streams. files is the version of the TLS files.
 func (l *link) usable(files int) bool { return l.files == files && l.over.Err() == nil }
 
-// room returns how many more streams l can carry, where there are fewer than none
-// after the server has changed its mind. The caller holds Dialer.mu.
+// room returns how many more streams l can carry. It is negative if the server has
+// lowered its limit. The caller holds Dialer.mu.
 func (l *link) room() int { return l.conn.Limit() - max(l.streams, l.conn.Streams()) }
 
-// Greet makes a link of conn. It is in use from then on, unless there is one that
-// can be used: then it has shown that the server answers.
-func (e *Dialer) Greet(ctx context.Context, conn net.Conn, files int) *tunnel.Error {
-	l, err := e.newLink(ctx, conn, files)
+// Greet makes a link of conn and puts it into use. If there is a usable link already,
+// it ends the new one, which has shown that the server answers.
+func (d *Dialer) Greet(ctx context.Context, conn net.Conn, files int) *tunnel.Error {
+	l, err := d.newLink(ctx, conn, files)
 	if err != nil {
 		return err
 	}
-	current := e.shared.Files()
-	e.mu.Lock()
-	spare := e.links.usable(current) != nil
+	current := d.shared.Files()
+	d.mu.Lock()
+	spare := d.links.usable(current) != nil
 	var old []*link
 	if !spare {
-		old = e.admit(l, current)
+		old = d.admit(l, current)
 	}
-	e.mu.Unlock()
+	d.mu.Unlock()
 	if spare {
 		l.end()
 	}
 	for _, l := range old {
-		e.retire(l)
+		d.retire(l)
 	}
 	return nil
 }
 
-// newLink is startLink for a server of which nothing is known. It must be one for
-// dials.
-func (e *Dialer) newLink(ctx context.Context, conn net.Conn, files int) (*link, *tunnel.Error) {
-	l, err := e.startLink(ctx, conn, files)
+// newLink is startLink for a server that is not known yet. It returns an error if the
+// server is not one for dials.
+func (d *Dialer) newLink(ctx context.Context, conn net.Conn, files int) (*link, *tunnel.Error) {
+	l, err := d.startLink(ctx, conn, files)
 	if err != nil {
 		return nil, err
 	}
 	if l.conn.Limit() == 0 {
 		l.end()
-		return nil, e.Unreachable(ctx, errNoStreams)
+		return nil, d.Unreachable(ctx, errNoStreams)
 	}
-	if wrong := e.identify(ctx, l.conn); wrong != nil {
+	if wrong := d.identify(ctx, l.conn); wrong != nil {
 		l.end()
 		return nil, wrong
 	}
 	if err := l.conn.Err(); err != nil {
 		l.end()
-		return nil, e.silentWire(ctx, err)
+		return nil, d.noHTTP2Answer(ctx, err)
 	}
 	return l, nil
 }
 
-// startLink returns a link when the server has answered on conn. It is retired
-// when it is over.
-func (e *Dialer) startLink(ctx context.Context, conn net.Conn, files int) (*link, *tunnel.Error) {
-	d := e.shared
+// startLink returns a link when the server has answered on conn. The link is retired
+// when its context over has ended.
+func (d *Dialer) startLink(ctx context.Context, conn net.Conn, files int) (*link, *tunnel.Error) {
+	shared := d.shared
 	l := &link{files: files}
-	l.over, l.end = context.WithCancel(e.owner.Gone())
-	conn, below := shareable(conn)
+	l.over, l.end = context.WithCancel(d.owner.Gone())
+	conn, below := putSocketBelow(conn)
 	l.conn = grpcwire.New(conn, below, grpcwire.Config{
-		Scheme: e.scheme(), Authority: e.authority(), Path: proxyMethod, UserAgent: "shoot-proxy",
+		Scheme: d.scheme(), Authority: d.authority(), Path: proxyMethod, UserAgent: "shoot-proxy",
 		StreamWindow: streamWindow, ConnectionWindow: connectionWindow, MaxMessage: MaxMessage, MaxFirst: MaxAnswer, MaxHeaders: maxHeaders,
-		Draining: l.end, LimitRaised: e.seatWaiting, FirstStreamID: d.FirstStream,
+		Draining: l.end, LimitRaised: d.grantWaiting, FirstStreamID: shared.FirstStream,
 	})
-	d.linkFiles.Add(1)
-	free := d.Quota.Reserve(linkMemory)
-	d.Background.Go(func() {
-		defer d.linkFiles.Add(-1)
+	shared.linkFiles.Add(1)
+	free := shared.Quota.Reserve(linkMemory)
+	shared.Background.Go(func() {
+		defer shared.linkFiles.Add(-1)
 		defer free()
 		l.conn.Run()
 	})
@@ -137,18 +137,18 @@ func (e *Dialer) startLink(ctx context.Context, conn net.Conn, files int) (*link
 	if err != nil {
 		l.end()
 		_ = l.conn.Close()
-		return nil, e.silentWire(ctx, err)
+		return nil, d.noHTTP2Answer(ctx, err)
 	}
-	d.Background.Go(func() {
+	shared.Background.Go(func() {
 		<-l.over.Done()
-		e.retire(l)
+		d.retire(l)
 	})
 	return l, nil
 }
 
-// shareable puts a grpcwire.Socket below conn, where there is a socket, and returns
-// what to use in place of conn.
-func shareable(conn net.Conn) (net.Conn, *grpcwire.Socket) {
+// putSocketBelow puts a grpcwire.Socket below conn, if conn has a socket. It returns
+// the connection to use in place of conn.
+func putSocketBelow(conn net.Conn) (net.Conn, *grpcwire.Socket) {
 	below := grpcwire.NewSocket(serverconn.Unwrap(conn))
 	if below == nil {
 		return conn, nil
@@ -160,40 +160,40 @@ func shareable(conn net.Conn) (net.Conn, *grpcwire.Socket) {
 	return moved, below
 }
 
-// scheme is the :scheme of the streams.
-func (e *Dialer) scheme() string {
-	if e.Server.Network == tunnel.NetworkUnix {
+// scheme returns the :scheme of the streams.
+func (d *Dialer) scheme() string {
+	if d.Server.Network == tunnel.NetworkUnix {
 		return "http"
 	}
 	return "https"
 }
 
-// authority is the :authority of the streams; a Unix socket has no name.
-func (e *Dialer) authority() string {
-	if e.Server.Network == tunnel.NetworkUnix {
+// authority returns the :authority of the streams. A Unix socket has no name.
+func (d *Dialer) authority() string {
+	if d.Server.Network == tunnel.NetworkUnix {
 		return "localhost"
 	}
-	return e.Server.Address
+	return d.Server.Address
 }
 
-// silentWire is the error of a connection on which no server spoke HTTP/2, for err.
-func (e *Dialer) silentWire(ctx context.Context, err error) *tunnel.Error {
+// noHTTP2Answer returns the error of a connection on which no server spoke HTTP/2. err
+// is what happened.
+func (d *Dialer) noHTTP2Answer(ctx context.Context, err error) *tunnel.Error {
 	if _, ok := serverconn.RemoteAlert(err); ok {
-		return e.Alerted(err)
+		return d.Alerted(err)
 	}
 	if errors.Is(err, grpcwire.ErrHTTP1) {
-		return e.NoHTTP2(grpcwire.ErrHTTP1)
+		return d.NoHTTP2(grpcwire.ErrHTTP1)
 	}
-	return e.Unreachable(ctx, fmt.Errorf("no HTTP/2 answer from %s: %w; is it a gRPC server (%s)?", e.Address(), err, e.Names().Mode))
+	return d.Unreachable(ctx, fmt.Errorf("no HTTP/2 answer from %s: %w; is it a gRPC server (%s)?", d.Address(), err, d.Names().Mode))
 }
 
-// dial opens a stream and asks for dst on it. Where the server says that it
-// has not even looked at the stream, as one does that is about to end, it asks once
-// more.
-func (e *Dialer) dial(ctx context.Context, dst netip.AddrPort) (tunnel.Conn, *tunnel.Error) {
-	metrics := e.shared.Metrics
+// dial opens a stream and dials dst on it. A server that is about to end may say that
+// it did not process the stream. Then dial tries once more.
+func (d *Dialer) dial(ctx context.Context, dst netip.AddrPort) (tunnel.Conn, *tunnel.Error) {
+	metrics := d.shared.Metrics
 	for again := true; ; again = false {
-		s, err := e.open(ctx)
+		s, err := d.open(ctx)
 		if err != nil {
 			metrics.dialFailed(err, false)
 			return nil, err
@@ -202,10 +202,10 @@ func (e *Dialer) dial(ctx context.Context, dst netip.AddrPort) (tunnel.Conn, *tu
 		if err = s.dial(ctx, dst); err == nil {
 			return s, nil
 		}
-		if errors.Is(err, konnectivity.ErrGaveUp) && err.Reason != tunnel.ReasonCancelled && e.owner.Patient(began) {
-			// The agent may be at fault, or the server, or this connection. It costs
-			// little to leave it, and what replaces it must answer first.
-			e.retire(s.link)
+		if errors.Is(err, konnectivity.ErrGaveUp) && err.Reason != tunnel.ReasonCancelled && d.owner.WaitedLongEnough(began) {
+			// The cause may be the agent, the server, or this connection. Another link
+			// costs little, and its server must answer first.
+			d.retire(s.link)
 		}
 		if again && ctx.Err() == nil && s.wasRefused() {
 			continue
@@ -215,46 +215,46 @@ func (e *Dialer) dial(ctx context.Context, dst netip.AddrPort) (tunnel.Conn, *tu
 	}
 }
 
-// open opens a stream, on a new link where there is none or where it turns out
-// to be broken or used up: nothing was sent on it yet.
-func (e *Dialer) open(ctx context.Context) (*stream, *tunnel.Error) {
+// open opens a stream. It makes a new link if there is none, or if the one at hand is
+// broken or used up. Nothing was sent on the stream yet.
+func (d *Dialer) open(ctx context.Context) (*stream, *tunnel.Error) {
 	for tries := 1; ; tries++ {
-		l, late := e.use(ctx)
+		l, late := d.reserve(ctx)
 		fresh := l == nil && late == nil
 		if fresh {
-			if err := e.owner.Reach(ctx); err != nil {
+			if err := d.owner.Check(ctx); err != nil {
 				return nil, err
 			}
-			l, late = e.use(ctx)
+			l, late = d.reserve(ctx)
 		}
 		switch {
 		case late != nil:
 			return nil, late
 		case l == nil:
-			return nil, e.lost(errLost)
+			return nil, d.brokenStream(errLost)
 		}
-		s, err := e.newStream(l, func(h grpcwire.Handler) (rpc, error) { return l.conn.Open(h) })
+		s, err := d.newStream(l, func(h grpcwire.Handler) (rpc, error) { return l.conn.Open(h) })
 		if err == nil {
 			return s, nil
 		}
-		e.release(l)
-		full := errors.Is(err, grpcwire.ErrFull) // the server allows less than a moment ago
+		d.release(l)
+		full := errors.Is(err, grpcwire.ErrFull) // the server has lowered its limit a moment ago
 		if ctx.Err() != nil || !full && (fresh || tries >= linkTries) {
-			return nil, e.lost(err)
+			return nil, d.brokenStream(err)
 		}
 		if !full {
-			e.retire(l)
+			d.retire(l)
 		}
 	}
 }
 
-// lost is the error of a stream that broke before the agent answered.
-func (e *Dialer) lost(err error) *tunnel.Error {
-	if wrong := e.judgeAnswer(err); wrong != nil {
+// brokenStream returns the error of a stream that broke before the agent answered.
+func (d *Dialer) brokenStream(err error) *tunnel.Error {
+	if wrong := d.judgeAnswer(err); wrong != nil {
 		return wrong
 	}
 	return &tunnel.Error{
-		Reason: tunnel.ReasonServerUnreachable, Server: e.Server.Name, Fault: tunnel.FaultServer,
+		Reason: tunnel.ReasonServerUnreachable, Server: d.Server.Name, Fault: tunnel.FaultServer,
 		Err: fmt.Errorf("%w: %.200s", tunnel.ErrBroken, status.Convert(err).Message()),
 	}
 }

@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// linksAtOnce is how many links are made at the same time for dials that found
-	// the others full. The server has to make as many TLS handshakes.
+	// linksAtOnce is how many links are made at the same time for dials that found the
+	// others full. The server has to do as many TLS handshakes.
 	linksAtOnce = 8
 )
 
@@ -26,19 +26,19 @@ var (
 	errLinksTooSlow = errors.New("its connections carry as many streams as it allows, and no further connection was ready in time")
 )
 
-// links are an endpoint's connections in gRPC mode. One carries all streams, where
-// the server allows so many on one. Where it does not, dials that find all of them
-// full wait for room, or for further links that are made for them at once.
+// links are the connections to an endpoint in gRPC mode. One link carries all streams,
+// if the server allows so many on one. Otherwise a dial that finds all links full waits
+// for room, or for a further link that is made at once.
 //
-// Its fields are under Dialer.mu. The zero value has no links.
+// Dialer.mu guards its fields. The zero value has no links.
 type links struct {
-	inUse   []*link     // for new streams, the oldest first
-	making  int         // further ones that are being made
-	waiting []chan seat // dials that found no room, the first of them first
+	inUse   []*link     // for new streams, oldest first
+	making  int         // further links that are being made
+	waiting []chan slot // dials that found no room, in the order in which they came
 }
 
-// seat is room for a stream on a link, or why there is none.
-type seat struct {
+// slot is room for a stream on a link, or the error of a dial that gets none.
+type slot struct {
 	link *link
 	err  *tunnel.Error
 }
@@ -53,9 +53,9 @@ func (k *links) usable(files int) *link {
 	return nil
 }
 
-// roomy returns the first link with room for a stream, or nil. So the later ones
-// become idle before the earlier ones do.
-func (k *links) roomy(files int) *link {
+// withRoom returns the first link with room for a stream, or nil. Because it prefers
+// the first, the later links become idle before the earlier ones.
+func (k *links) withRoom(files int) *link {
 	for _, l := range k.inUse {
 		if l.usable(files) && l.room() > 0 {
 			return l
@@ -64,49 +64,49 @@ func (k *links) roomy(files int) *link {
 	return nil
 }
 
-// each returns how many streams a further link is likely to carry.
-func (k *links) each() int {
+// streamsPerLink returns how many streams a further link is likely to carry.
+func (k *links) streamsPerLink() int {
 	if len(k.inUse) == 0 {
 		return 1
 	}
 	return max(1, k.inUse[len(k.inUse)-1].conn.Limit())
 }
 
-// seat gives those that wait the room that there is.
-func (k *links) seat(files int) {
+// grantSlots gives the room that there is to the dials that wait.
+func (k *links) grantSlots(files int) {
 	for len(k.waiting) > 0 {
-		l := k.roomy(files)
+		l := k.withRoom(files)
 		if l == nil {
 			return
 		}
 		l.streams++
-		k.waiting[0] <- seat{link: l}
+		k.waiting[0] <- slot{link: l}
 		k.waiting = k.waiting[1:]
 	}
 }
 
-// turnAway gives err to those for which nothing is being made.
-func (k *links) turnAway(err *tunnel.Error) {
+// refuseWaiting gives err to the dials for which no link is being made.
+func (k *links) refuseWaiting(err *tunnel.Error) {
 	served := 0
 	if k.making > 0 {
-		served = min(len(k.waiting), k.making*k.each())
+		served = min(len(k.waiting), k.making*k.streamsPerLink())
 	}
 	for _, w := range k.waiting[served:] {
-		w <- seat{err: err}
+		w <- slot{err: err}
 	}
 	k.waiting = k.waiting[:served:served]
 }
 
-// drop takes l out of use.
-func (k *links) drop(l *link) {
+// remove takes l out of use.
+func (k *links) remove(l *link) {
 	if i := slices.Index(k.inUse, l); i >= 0 {
 		k.inUse = slices.Delete(k.inUse, i, i+1)
 	}
 }
 
-// superfluous takes one idle link out of use and returns it, if the others have
-// room for half of what it could carry. Otherwise superfluous returns nil.
-func (k *links) superfluous() *link {
+// takeSurplus takes one idle link out of use and returns it, if the others have room
+// for half of what it could carry. Otherwise it returns nil.
+func (k *links) takeSurplus() *link {
 	if len(k.inUse) < 2 {
 		return nil
 	}
@@ -123,183 +123,181 @@ func (k *links) superfluous() *link {
 			wanted -= max(0, l.room())
 		}
 		if wanted <= 0 {
-			k.drop(idle)
+			k.remove(idle)
 			return idle
 		}
 	}
 	return nil
 }
 
-// usable returns the link for new streams, full or not, or nil where there has to
-// be another.
-func (e *Dialer) usable() *link {
-	files := e.shared.Files()
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.links.usable(files)
+// usable returns the link for new streams, full or not, or nil if another is needed.
+func (d *Dialer) usable() *link {
+	files := d.shared.Files()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.links.usable(files)
 }
 
-// use returns a link with room for one more stream, which release gives back, or
-// nil where there is no link at all. If all are full, use waits.
-func (e *Dialer) use(ctx context.Context) (*link, *tunnel.Error) {
-	files := e.shared.Files()
-	e.mu.Lock()
-	if e.links.usable(files) == nil {
-		e.mu.Unlock()
+// reserve returns a link with room for one more stream, which the caller gives back by
+// release. It returns nil if there is no link at all. If all links are full, it waits.
+func (d *Dialer) reserve(ctx context.Context) (*link, *tunnel.Error) {
+	files := d.shared.Files()
+	d.mu.Lock()
+	if d.links.usable(files) == nil {
+		d.mu.Unlock()
 		return nil, nil
 	}
-	if l := e.links.roomy(files); l != nil {
+	if l := d.links.withRoom(files); l != nil {
 		l.streams++
-		e.mu.Unlock()
+		d.mu.Unlock()
 		return l, nil
 	}
-	wait := make(chan seat, 1)
-	e.links.waiting = append(e.links.waiting, wait)
-	e.extend()
-	e.mu.Unlock()
+	wait := make(chan slot, 1)
+	d.links.waiting = append(d.links.waiting, wait)
+	d.addLinks()
+	d.mu.Unlock()
 	select {
 	case s := <-wait:
 		return s.link, s.err
 	case <-ctx.Done():
-		e.stopWaiting(wait)
+		d.stopWaiting(wait)
 		if errors.Is(ctx.Err(), context.Canceled) {
-			return nil, &tunnel.Error{Reason: tunnel.ReasonCancelled, Server: e.Server.Name, Err: errLinksTooSlow}
+			return nil, &tunnel.Error{Reason: tunnel.ReasonCancelled, Server: d.Server.Name, Err: errLinksTooSlow}
 		}
-		return nil, &tunnel.Error{Reason: tunnel.ReasonServerUnreachable, Server: e.Server.Name, Err: errLinksTooSlow, Fault: tunnel.FaultServer}
+		return nil, &tunnel.Error{Reason: tunnel.ReasonServerUnreachable, Server: d.Server.Name, Err: errLinksTooSlow, Fault: tunnel.FaultServer}
 	}
 }
 
 // stopWaiting ends a wait for room.
-func (e *Dialer) stopWaiting(wait chan seat) {
-	e.mu.Lock()
-	if i := slices.Index(e.links.waiting, wait); i >= 0 {
-		e.links.waiting = slices.Delete(e.links.waiting, i, i+1)
-		e.mu.Unlock()
+func (d *Dialer) stopWaiting(wait chan slot) {
+	d.mu.Lock()
+	if i := slices.Index(d.links.waiting, wait); i >= 0 {
+		d.links.waiting = slices.Delete(d.links.waiting, i, i+1)
+		d.mu.Unlock()
 		return
 	}
-	e.mu.Unlock()
+	d.mu.Unlock()
 	if s := <-wait; s.link != nil {
-		e.release(s.link)
+		d.release(s.link)
 	}
 }
 
-// extend begins to make links for the dials that wait, as many as they need. The
-// caller holds mu.
-func (e *Dialer) extend() {
-	k := &e.links
-	for k.making < linksAtOnce && k.making*k.each() < len(k.waiting) {
-		if !e.shared.Quota.Room(linkMemory) || !e.shared.AffordsFile() {
-			k.turnAway(&tunnel.Error{
-				Reason: tunnel.ReasonMaxConnections, Server: e.Server.Name, Fault: tunnel.FaultProcess,
-				Err: fmt.Errorf("the server allows %d streams on a connection, and there are too few files for another connection: raise the container's limit of open files, or what the server allows", k.each()),
+// addLinks starts to make as many links as the waiting dials need. The caller holds mu.
+func (d *Dialer) addLinks() {
+	k := &d.links
+	for k.making < linksAtOnce && k.making*k.streamsPerLink() < len(k.waiting) {
+		if !d.shared.Quota.Room(linkMemory) || !d.shared.AffordsFile() {
+			k.refuseWaiting(&tunnel.Error{
+				Reason: tunnel.ReasonMaxConnections, Server: d.Server.Name, Fault: tunnel.FaultProcess,
+				Err: fmt.Errorf("the server allows %d streams on a connection, and there are too few files for another connection: raise the container's limit of open files, or what the server allows", k.streamsPerLink()),
 			})
 			return
 		}
 		k.making++
-		e.shared.Background.Go(e.another)
+		d.shared.Background.Go(d.addLink)
 	}
 }
 
-// another makes one more link. It says nothing about whether the server can be
-// reached: that is for a look.
-func (e *Dialer) another() {
-	ctx, cancel := context.WithTimeout(e.owner.Gone(), serverconn.CheckTimeout)
+// addLink makes one more link. A failure does not mean that the server cannot be
+// reached, which only a check may say.
+func (d *Dialer) addLink() {
+	ctx, cancel := context.WithTimeout(d.owner.Gone(), serverconn.CheckTimeout)
 	defer cancel()
-	l, err := e.connectLink(ctx)
-	if err != nil && e.owner.Gone().Err() != nil {
-		err = e.owner.Departed() // it was not the app that has given up
+	l, err := d.connectLink(ctx)
+	if err != nil && d.owner.Gone().Err() != nil {
+		err = d.owner.GoneError() // this was not the decision of the app
 	}
-	files := e.shared.Files()
+	files := d.shared.Files()
 	var leaving []*link
-	e.mu.Lock()
-	e.links.making--
+	d.mu.Lock()
+	d.links.making--
 	if err == nil && l.over.Err() != nil {
-		err = &tunnel.Error{Reason: tunnel.ReasonServerUnreachable, Server: e.Server.Name, Err: errLeaves, Fault: tunnel.FaultServer}
+		err = &tunnel.Error{Reason: tunnel.ReasonServerUnreachable, Server: d.Server.Name, Err: errLeaves, Fault: tunnel.FaultServer}
 	}
 	if err == nil {
-		leaving = e.admit(l, files)
-		e.extend()
+		leaving = d.admit(l, files)
+		d.addLinks()
 	} else {
-		e.links.turnAway(err)
+		d.links.refuseWaiting(err)
 	}
-	// Dials may have found other room meanwhile, or have given up.
-	for spare := e.links.superfluous(); spare != nil; spare = e.links.superfluous() {
+	// Meanwhile dials may have found room on other links, or have been given up.
+	for spare := d.links.takeSurplus(); spare != nil; spare = d.links.takeSurplus() {
 		leaving = append(leaving, spare)
 	}
-	e.mu.Unlock()
+	d.mu.Unlock()
 	for _, l := range leaving {
-		e.retire(l)
+		d.retire(l)
 	}
 }
 
-// connectLink connects for another, to a server of which a look has found out what
-// it is.
-func (e *Dialer) connectLink(ctx context.Context) (*link, *tunnel.Error) {
-	files := e.shared.Files()
-	conn, alpn, err := e.owner.NewConnection(ctx)
+// connectLink connects and starts a further link. A check has found out before which
+// server it is.
+func (d *Dialer) connectLink(ctx context.Context) (*link, *tunnel.Error) {
+	files := d.shared.Files()
+	conn, alpn, err := d.owner.Connect(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if e.Server.Mode == tunnel.ModeAuto && alpn == serverconn.ALPNHTTP1 {
+	if d.Server.Mode == tunnel.ModeAuto && alpn == serverconn.ALPNHTTP1 {
 		_ = conn.Close()
-		return nil, e.Unreachable(ctx, errOtherKind)
+		return nil, d.Unreachable(ctx, errOtherKind)
 	}
-	l, err := e.startLink(ctx, conn, files)
+	l, err := d.startLink(ctx, conn, files)
 	if err == nil && l.conn.Limit() == 0 {
 		l.end()
-		return nil, &tunnel.Error{Reason: tunnel.ReasonServerUnreachable, Server: e.Server.Name, Err: errNoStreams, Fault: tunnel.FaultServer}
+		return nil, &tunnel.Error{Reason: tunnel.ReasonServerUnreachable, Server: d.Server.Name, Err: errNoStreams, Fault: tunnel.FaultServer}
 	}
 	return l, err
 }
 
-// admit puts l into use, for those that wait first. It returns the links that are
-// to be retired: they have other files. The caller holds mu.
-func (e *Dialer) admit(l *link, files int) (old []*link) {
-	for _, other := range e.links.inUse {
+// admit puts l into use, first for the dials that wait. It returns the links that are
+// to be retired, because they have other files. The caller holds mu.
+func (d *Dialer) admit(l *link, files int) (old []*link) {
+	for _, other := range d.links.inUse {
 		if other.files != files {
 			old = append(old, other)
 		}
 	}
 	if l.over.Err() == nil {
-		e.links.inUse = append(e.links.inUse, l)
+		d.links.inUse = append(d.links.inUse, l)
 	}
-	e.links.seat(files)
+	d.links.grantSlots(files)
 	return old
 }
 
-// seatWaiting gives dials that wait the room that a server has just made.
-func (e *Dialer) seatWaiting() {
-	files := e.shared.Files()
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.links.seat(files)
+// grantWaiting gives dials that wait the room that the server now allows.
+func (d *Dialer) grantWaiting() {
+	files := d.shared.Files()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.links.grantSlots(files)
 }
 
-// release gives back what use has returned.
-func (e *Dialer) release(l *link) {
-	e.mu.Lock()
+// release gives back the room that reserve has returned.
+func (d *Dialer) release(l *link) {
+	d.mu.Lock()
 	l.streams--
-	if len(e.links.waiting) > 0 {
-		e.links.seat(e.shared.Files())
+	if len(d.links.waiting) > 0 {
+		d.links.grantSlots(d.shared.Files())
 	}
-	last := l.streams == 0 && !slices.Contains(e.links.inUse, l)
-	spare := e.links.superfluous()
-	e.mu.Unlock()
+	last := l.streams == 0 && !slices.Contains(d.links.inUse, l)
+	spare := d.links.takeSurplus()
+	d.mu.Unlock()
 	if last {
 		_ = l.conn.Close()
 	}
 	if spare != nil {
-		e.retire(spare)
+		d.retire(spare)
 	}
 }
 
 // retire takes l out of use for new streams.
-func (e *Dialer) retire(l *link) {
+func (d *Dialer) retire(l *link) {
 	l.end()
-	e.mu.Lock()
-	e.links.drop(l)
+	d.mu.Lock()
+	d.links.remove(l)
 	idle := l.streams == 0
-	e.mu.Unlock()
+	d.mu.Unlock()
 	if idle {
 		_ = l.conn.Close()
 	}

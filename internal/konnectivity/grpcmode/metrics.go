@@ -13,21 +13,21 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
-// Namespace and subsystem of konnectivity-client's own metrics, whose names we
-// keep so that upstream's dashboards and alerts fit
-// (konnectivity-client/pkg/client/metrics).
+// Namespace and subsystem of konnectivity-client's own metrics
+// (konnectivity-client/pkg/client/metrics). We keep these names so that upstream's
+// dashboards and alerts fit.
 const (
 	upstreamNamespace = "konnectivity_network_proxy"
 	upstreamSubsystem = "client"
 )
 
-// Metrics are konnectivity-client's own metrics.
+// Metrics are the metrics that konnectivity-client has.
 type Metrics struct {
 	packets      *prometheus.CounterVec
 	streamErrors *prometheus.CounterVec
 	dialFailures *prometheus.CounterVec
 	connections  *prometheus.GaugeVec
-	dataSent     prometheus.Counter // packets{from_client,DATA}, resolved once
+	dataSent     prometheus.Counter // packets{from_client,DATA}, looked up once
 	dataReceived prometheus.Counter // packets{to_client,DATA}
 }
 
@@ -73,8 +73,8 @@ func (m *Metrics) received(pkt *client.Packet, err error) {
 	}
 }
 
-// unknownType stands for all packet types that the protocol does not have. A label
-// for each that a server sends would be without bounds.
+// unknownType stands for all packet types that the protocol does not have. A label for
+// each type that a server sends would be without bounds.
 const unknownType = client.PacketType(-1)
 
 // known returns t, or unknownType.
@@ -94,8 +94,7 @@ const (
 	statusClosing = "closing"
 )
 
-// moved counts a connection under its new status and no longer under its old
-// one.
+// moved counts a connection under its new status, and no longer under its old one.
 func (m *Metrics) moved(from, to string) {
 	if from != statusGone {
 		m.connections.WithLabelValues(from).Dec()
@@ -105,8 +104,8 @@ func (m *Metrics) moved(from, to string) {
 	}
 }
 
-// dialFailed counts a failed gRPC dial under the reason that konnectivity-client
-// would have given.
+// dialFailed counts a failed dial under the reason that konnectivity-client would give.
+// opened says whether there was a stream.
 func (m *Metrics) dialFailed(err *tunnel.Error, opened bool) {
 	reason := "endpoint"
 	switch {

@@ -131,7 +131,7 @@ func newWorld(t *testing.T) *world {
 			return
 		}
 		w.add(logDial, "ok")
-		w.stream.endpoint.owner.(*modelGRPCOwner).load.Add(1) // for the dial, as claim does
+		w.stream.dialer.owner.(*modelGRPCOwner).load.Add(1) // for the dial, as claim does
 		w.dialed.Store(true)
 	}()
 	synctest.Wait()
@@ -149,7 +149,7 @@ func (w *world) end() {
 	time.Sleep(10 * time.Second)
 	done := make(chan struct{})
 	go func() {
-		w.stream.endpoint.shared.Background.Wait()
+		w.stream.dialer.shared.Background.Wait()
 		close(done)
 	}()
 	synctest.Wait()
@@ -161,8 +161,8 @@ func (w *world) end() {
 	switch {
 	case !w.rpc.ended:
 		w.t.Error("the stream was never ended: the server keeps it for ever")
-	case w.stream.endpoint.owner.(*modelGRPCOwner).load.Load() != 0 || w.stream.link.streams != 0:
-		w.t.Errorf("%d active connections and %d streams are left", w.stream.endpoint.owner.(*modelGRPCOwner).load.Load(), w.stream.link.streams)
+	case w.stream.dialer.owner.(*modelGRPCOwner).load.Load() != 0 || w.stream.link.streams != 0:
+		w.t.Errorf("%d active connections and %d streams are left", w.stream.dialer.owner.(*modelGRPCOwner).load.Load(), w.stream.link.streams)
 	case w.stream.status != statusGone:
 		w.t.Errorf("client_connections still counts it as %q", w.stream.status)
 	case w.reading.Load() || w.writing.Load():

@@ -10,13 +10,13 @@ import (
 	"sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
 )
 
-// DATA packets are what moves bytes, so that they are read and written here
-// without the copies and the memory that generated code takes. All other packets
-// are left to it, and so are DATA packets that look like none that it writes.
+// Nearly all bytes come in DATA packets. They are read and written here, without the
+// copies and the memory of generated code. Generated code does so for all other
+// packets, and for DATA packets of a form that it does not write itself.
 
-// Tags of the fields of a DATA packet (client.proto of konnectivity-client): the
-// field's number, and in three bits how its value is written: 0 is a varint, 2 has a
-// length (protobuf.dev/programming-guides/encoding).
+// Tags of the fields of a DATA packet (client.proto of konnectivity-client). A tag is
+// the number of the field, and in three bits how its value is written: 0 is a varint, 2
+// is bytes with their length (protobuf.dev/programming-guides/encoding).
 const (
 	tagType        = 1 << 3   // Packet.type
 	tagData        = 4<<3 | 2 // Packet.data
@@ -27,8 +27,8 @@ const (
 // maxDataHead is how many bytes appendDataHead appends at most.
 const maxDataHead = 2 + 1 + 5 + 1 + binary.MaxVarintLen64 + 1 + 5
 
-// appendDataHead appends a DATA packet of connection id whose n bytes, at least
-// one, are to follow.
+// appendDataHead appends the beginning of a DATA packet of connection id. Its n bytes,
+// at least one, are to follow.
 func appendDataHead(b []byte, id int64, n int) []byte {
 	inner := 1 + varintLen(uint64(n)) + n
 	if id != 0 {
@@ -44,11 +44,12 @@ func appendDataHead(b []byte, id int64, n int) []byte {
 	return binary.AppendUvarint(b, uint64(n))
 }
 
-// varintLen is how many bytes a varint has: one for each seven bits.
+// varintLen returns how many bytes a varint has: one for each seven bits.
 func varintLen(v uint64) int { return (bits.Len64(v|1) + 6) / 7 }
 
-// parseData returns connection and content of a DATA packet, which lies in p. ok is
-// false where p is anything else, broken, or not as generated code would write it.
+// parseData returns the connection and the content of a DATA packet. The content is a
+// part of p. ok is false if p is anything else, broken, or not as generated code would
+// write it.
 func parseData(p []byte) (id int64, data []byte, ok bool) {
 	if len(p) < 3 || p[0] != tagType || p[1] != byte(client.PacketType_DATA) || p[2] != tagData {
 		return 0, nil, false
@@ -78,7 +79,7 @@ func parseData(p []byte) (id int64, data []byte, ok bool) {
 	return id, p[1+size:], true
 }
 
-// parse returns any packet.
+// parse parses any packet.
 func parse(p []byte) (*client.Packet, error) {
 	pkt := new(client.Packet)
 	if err := proto.Unmarshal(p, pkt); err != nil {
@@ -87,8 +88,8 @@ func parse(p []byte) (*client.Packet, error) {
 	return pkt, nil
 }
 
-// encode returns a packet that is not DATA.
+// encode returns the bytes of a packet that is not DATA.
 func encode(pkt *client.Packet) []byte {
-	p, _ := proto.Marshal(pkt) // fails for strings that are no UTF-8, and we send none
+	p, _ := proto.Marshal(pkt) // fails only for strings that are not UTF-8, which we do not send
 	return p
 }

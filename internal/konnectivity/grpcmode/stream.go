@@ -19,11 +19,11 @@ import (
 )
 
 const (
-	// abandonGrace is how long an abandoned dial is still listened to. A server
-	// that has just sent DIAL_RSP but not yet written it down would leak the
-	// target's connection if its stream ended then.
+	// abandonGrace is how long an abandoned dial waits for its answer. If the stream
+	// ends right after a DIAL_RSP that the server has not recorded yet, the server
+	// leaks the target's connection.
 	abandonGrace = time.Second
-	// endGrace is how long a server may take to end a stream that we have ended in
+	// endGrace is how long a server may take to end a stream after we have ended it in
 	// order.
 	endGrace = 2 * time.Second
 )
@@ -41,7 +41,7 @@ const (
 	finished
 )
 
-// rpc is the gRPC stream under a stream: a grpcwire.Stream.
+// rpc is the gRPC stream of a stream. It is a grpcwire.Stream.
 type rpc interface {
 	Send(head, body []byte, more bool) error
 	TrySend(p []byte) (sent bool, err error)
@@ -58,45 +58,45 @@ type rpc interface {
 //	   ▼                    ▼                    │
 //	abandoned ──DIAL_RSP─► closing ──CLOSE_RSP───┘
 //
-// and from each of them to finished where the stream breaks or a grace ends.
-// The server never ends a stream by itself, so finish always does. A stream that is
-// over in order keeps its place on the link until the server has ended it too.
+// Each of them becomes finished if the stream breaks or a grace ends. The server never
+// ends a stream first, so end always does. A stream that has ended in order keeps its
+// place on the link until the server has ended it too.
 //
-// What the server says is dealt with when it arrives, in the goroutine that reads
-// the link (arrive.go). A connection on which nothing happens has no goroutine.
+// The goroutine that reads the link deals with what arrives (arrive.go). A connection on
+// which nothing happens has no goroutine.
 type stream struct {
-	endpoint *Dialer
-	link     *link // carries it
-	random   int64 // identifies the dial
+	dialer *Dialer
+	link   *link // the connection under the stream
+	random int64 // identifies the dial
 
-	mu       sync.Mutex // guards what follows
-	changed  sync.Cond
-	rpc      rpc
-	phase    phase
-	id       int64              // of the connection, once open
-	answered chan *tunnel.Error // how the dial ended; nil when nobody waits for it
-	carried  bool               // the dial has succeeded, and what it counted for is ours
-	refused  bool               // the server never looked at the stream
-	closed   bool               // Close was called, or would have been
-	held     bool               // Dialer.Close waits for it
-	grace    *time.Timer        // ends an abandoned dial, and the waits for CLOSE_RSP and for the server's end
-	parting  bool               // the gRPC stream was ended in order, and the server has not yet ended it
-	status   string             // of client_connections
-	verdict  error              // what Receive returns once finished
+	mu           sync.Mutex // guards the fields below
+	changed      sync.Cond
+	rpc          rpc
+	phase        phase
+	id           int64              // of the connection, once open
+	answered     chan *tunnel.Error // gets the end of the dial; nil if no goroutine waits for it
+	counted      bool               // the dial has succeeded, so the stream counts as load until it ends
+	refused      bool               // the server did not process the stream
+	closed       bool               // Close was called; no further bytes are sent or received
+	inBackground bool               // Dialer.Close waits for the stream
+	timer        *time.Timer        // bounds an abandoned dial, the wait for CLOSE_RSP, and the wait for the server's end
+	ending       bool               // the gRPC stream was ended in order, and the server has not ended it yet
+	status       string             // of client_connections
+	verdict      error              // what Receive returns once finished
 
 	inbox     inbox
 	current   *segment // what Receive has returned last
 	receiving bool     // a Receive waits
 
-	sending bool // one Send at a time
-	senders int  // that wait for it
+	sending bool // a goroutine sends; there is one at a time
+	senders int  // goroutines that wait to send
 }
 
-// newStream returns a stream on l that open gives a gRPC stream.
-func (e *Dialer) newStream(l *link, open func(grpcwire.Handler) (rpc, error)) (*stream, error) {
-	s := &stream{endpoint: e, link: l, random: rand.Int64(), answered: make(chan *tunnel.Error, 1)}
+// newStream returns a stream on l. open makes its gRPC stream.
+func (d *Dialer) newStream(l *link, open func(grpcwire.Handler) (rpc, error)) (*stream, error) {
+	s := &stream{dialer: d, link: l, random: rand.Int64(), answered: make(chan *tunnel.Error, 1)}
 	s.changed.L = &s.mu
-	s.mu.Lock() // its end may come at once
+	s.mu.Lock() // the gRPC stream may end at once
 	defer s.mu.Unlock()
 	s.inbox.account = s.shared().Quota.Open(s.evict)
 	var err error
@@ -104,30 +104,30 @@ func (e *Dialer) newStream(l *link, open func(grpcwire.Handler) (rpc, error)) (*
 		s.inbox.account.Close()
 		return nil, err
 	}
-	s.move(statusCreated)
+	s.setStatus(statusCreated)
 	return s, nil
 }
 
-func (s *stream) shared() *Shared   { return s.endpoint.shared }
+func (s *stream) shared() *Shared   { return s.dialer.shared }
 func (s *stream) metrics() *Metrics { return s.shared().Metrics }
 
 // Server implements Conn.
-func (s *stream) Server() string { return s.endpoint.Server.Name }
+func (s *stream) Server() string { return s.dialer.Server.Name }
 
-// Held returns how many bytes are held for the connection, and whether it is over.
+// Held returns how many bytes are held for the connection, and whether it has ended.
 func (s *stream) Held() (bytes int, over bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.inbox.account.Held(), s.phase == finished
 }
 
-// dial sends DIAL_REQ and waits for the answer, or for ctx.
+// dial sends DIAL_REQ and waits for the answer, or for the end of ctx.
 func (s *stream) dial(ctx context.Context, dst netip.AddrPort) *tunnel.Error {
 	s.mu.Lock()
-	s.move(statusDialing)
+	s.setStatus(statusDialing)
 	answered := s.answered
 	s.mu.Unlock()
-	s.say(&client.Packet{
+	s.send(&client.Packet{
 		Type: client.PacketType_DIAL_REQ,
 		Payload: &client.Packet_DialRequest{
 			DialRequest: &client.DialRequest{Protocol: "tcp", Address: dst.String(), Random: s.random},
@@ -141,34 +141,34 @@ func (s *stream) dial(ctx context.Context, dst netip.AddrPort) *tunnel.Error {
 	s.mu.Lock()
 	if s.phase != dialing {
 		s.mu.Unlock()
-		return <-answered // it came at the same moment
+		return <-answered // the answer came at the same moment
 	}
 	s.phase, s.answered = abandoned, nil
-	s.linger(abandonGrace)
+	s.keepInBackground(abandonGrace)
 	s.mu.Unlock()
-	s.say(&client.Packet{
+	s.send(&client.Packet{
 		Type:    client.PacketType_DIAL_CLS,
 		Payload: &client.Packet_CloseDial{CloseDial: &client.CloseDial{Random: s.random}},
 	})
-	return konnectivity.NoAnswer(ctx, s.endpoint.Server.Name)
+	return konnectivity.NoAnswer(ctx, s.dialer.Server.Name)
 }
 
-// wasRefused reports whether the server has not looked at the stream, whose dial
-// has failed.
+// wasRefused reports whether the dial has failed because the server did not process the
+// stream.
 func (s *stream) wasRefused() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.refused
 }
 
-// linger leaves the stream to the background, for so long at most. The caller
-// holds mu.
-func (s *stream) linger(grace time.Duration) {
-	if !s.held {
-		s.held = true
+// keepInBackground keeps the stream in the background, and resets it after grace. The
+// caller holds mu.
+func (s *stream) keepInBackground(grace time.Duration) {
+	if !s.inBackground {
+		s.inBackground = true
 		s.shared().Background.Add(1)
 	}
-	s.await(grace, func() { s.finish(tunnel.ErrClosed) })
+	s.afterGrace(grace, func() { s.reset(tunnel.ErrClosed) })
 }
 
 // Send implements Conn.
@@ -176,11 +176,11 @@ func (s *stream) Send(p []byte) error {
 	var head [maxDataHead]byte
 	for len(p) > 0 {
 		n := min(len(p), tunnel.SendUnit)
-		if !s.begin(client.PacketType_DATA) {
+		if !s.startSend(client.PacketType_DATA) {
 			return tunnel.ErrClosed
 		}
 		err := s.rpc.Send(appendDataHead(head[:0], s.id, n), p[:n], n < len(p))
-		s.done(client.PacketType_DATA, err)
+		s.endSend(client.PacketType_DATA, err)
 		if err != nil {
 			return fmt.Errorf("%w: %w", tunnel.ErrBroken, err)
 		}
@@ -189,9 +189,9 @@ func (s *stream) Send(p []byte) error {
 	return nil
 }
 
-// begin waits until it is the caller's turn to send. It returns false where
-// nothing of this kind may be sent any more.
-func (s *stream) begin(kind client.PacketType) bool {
+// startSend waits until no other goroutine sends. It returns false if no packet of this
+// kind may be sent any more.
+func (s *stream) startSend(kind client.PacketType) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for s.sending {
@@ -200,15 +200,15 @@ func (s *stream) begin(kind client.PacketType) bool {
 		s.senders--
 	}
 	if kind == client.PacketType_DATA && s.closed {
-		// Behind CLOSE_REQ there is no connection any more that it could be for.
+		// Behind CLOSE_REQ there is no connection for it.
 		return false
 	}
 	s.sending = true
 	return true
 }
 
-// done ends the turn.
-func (s *stream) done(kind client.PacketType, err error) {
+// endSend lets the next goroutine send.
+func (s *stream) endSend(kind client.PacketType, err error) {
 	s.metrics().sent(kind, err)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -218,9 +218,9 @@ func (s *stream) done(kind client.PacketType, err error) {
 	}
 }
 
-// say sends a packet that is not DATA, in the background where it has to wait. Why
-// it cannot be sent is what ends the stream.
-func (s *stream) say(pkt *client.Packet) {
+// send sends a packet that is not DATA. If it has to wait for that, it does so in the
+// background. An error needs no handling: what has caused it ends the stream.
+func (s *stream) send(pkt *client.Packet) {
 	p := encode(pkt)
 	s.mu.Lock()
 	mine := !s.sending
@@ -228,15 +228,15 @@ func (s *stream) say(pkt *client.Packet) {
 	s.mu.Unlock()
 	if mine {
 		if sent, err := s.rpc.TrySend(p); sent {
-			s.done(pkt.Type, err)
+			s.endSend(pkt.Type, err)
 			return
 		}
 	}
 	s.shared().Background.Go(func() {
 		if !mine {
-			s.begin(pkt.Type)
+			s.startSend(pkt.Type)
 		}
-		s.done(pkt.Type, s.rpc.Send(p, nil, false))
+		s.endSend(pkt.Type, s.rpc.Send(p, nil, false))
 	})
 }
 
@@ -268,18 +268,17 @@ func (s *stream) Receive() ([]byte, error) {
 // Close implements Conn.
 func (s *stream) Close() error {
 	s.mu.Lock()
-	said := s.hangUp()
+	needed := s.startClose()
 	s.mu.Unlock()
-	if said {
-		s.sayCloseReq()
+	if needed {
+		s.sendCloseReq()
 	}
 	return nil
 }
 
-// hangUp drops what nobody will receive, and waits for CLOSE_RSP from now on,
-// within closeGrace. It reports whether CLOSE_REQ has to be said. The caller holds
-// mu.
-func (s *stream) hangUp() bool {
+// startClose drops what was not received, and starts the wait for CLOSE_RSP. It reports
+// whether CLOSE_REQ has to be sent. The caller holds mu.
+func (s *stream) startClose() bool {
 	if s.closed {
 		return false
 	}
@@ -289,37 +288,37 @@ func (s *stream) hangUp() bool {
 	if s.phase == finished {
 		s.inbox.account.Close()
 		if unread {
-			s.verdict = tunnel.ErrClosed // and not the end of something that was not received in full
+			s.verdict = tunnel.ErrClosed // io.EOF would say that everything was received
 		}
 		return false
 	}
 	s.phase = closing
-	s.move(statusClosing)
-	s.linger(konnectivity.CloseGrace)
+	s.setStatus(statusClosing)
+	s.keepInBackground(konnectivity.CloseGrace)
 	s.rpc.Taken(cost, true)
 	return true
 }
 
-func (s *stream) sayCloseReq() {
-	s.say(&client.Packet{
+func (s *stream) sendCloseReq() {
+	s.send(&client.Packet{
 		Type:    client.PacketType_CLOSE_REQ,
 		Payload: &client.Packet_CloseRequest{CloseRequest: &client.CloseRequest{ConnectID: s.id}},
 	})
 }
 
-// evict ends the stream, which holds more than any other connection while all hold too
-// much. Its caller may hold any lock.
+// evict ends the stream because it holds more than any other connection while all
+// together hold too much. The caller may hold any lock.
 func (s *stream) evict() {
 	s.shared().Background.Go(func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		errUnreceived := fmt.Errorf("%w (%s)", tunnel.ErrUnreceived, s.endpoint.Names().TotalBuffer)
+		errUnreceived := fmt.Errorf("%w (%s)", tunnel.ErrUnreceived, s.dialer.Names().TotalBuffer)
 		switch s.phase {
 		case dialing, abandoned:
-			s.dialed(&tunnel.Error{Reason: tunnel.ReasonMaxConnections, Server: s.Server(), Err: errUnreceived, Fault: tunnel.FaultProcess}, false)
+			s.dialEnded(&tunnel.Error{Reason: tunnel.ReasonMaxConnections, Server: s.Server(), Err: errUnreceived, Fault: tunnel.FaultProcess}, false)
 		default:
 			s.inbox.drop(&s.shared().segments)
-			s.finish(errUnreceived)
+			s.reset(errUnreceived)
 		}
 	})
 }
@@ -327,8 +326,8 @@ func (s *stream) evict() {
 // AddBuffered implements grpcwire.BufferCounter.
 func (s *stream) AddBuffered(by int) { s.inbox.account.Take(by) }
 
-// move counts the connection under its next status. The caller holds mu.
-func (s *stream) move(to string) {
+// setStatus counts the connection under its next status. The caller holds mu.
+func (s *stream) setStatus(to string) {
 	if s.phase == finished && to != statusGone {
 		return
 	}

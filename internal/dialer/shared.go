@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dialer
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/shoot-proxy/proxy-client/internal/cidr"
+	"github.com/shoot-proxy/proxy-client/internal/konnectivity/connectmode"
+	"github.com/shoot-proxy/proxy-client/internal/konnectivity/grpcmode"
+	"github.com/shoot-proxy/proxy-client/internal/serverconn"
+	"github.com/shoot-proxy/proxy-client/internal/tlsfiles"
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+)
+
+// shared is what the servers and endpoints of a Dialer share. They hold it and not the
+// Dialer.
+type shared struct {
+	certs     *tlsfiles.Files
+	names     tunnel.SettingNames
+	cidrs     *cidr.Set
+	timeout   time.Duration // Config.DialTimeout
+	connector *serverconn.Connector
+	log       *slog.Logger
+	metrics   *Metrics
+	resolver  resolver
+	connect   func(context.Context, *endpoint) (net.Conn, string, *tunnel.Error) // connectTo
+	random    func() float64                                                     // in [0, 1)
+	several   func() bool                                                        // whether there is a choice of endpoints
+
+	grpc        grpcmode.Shared
+	httpConnect connectmode.Shared
+
+	addressKnown chan struct{} // closed when an address of any server is known
+	addressOnce  sync.Once     // closes addressKnown
+
+	life       context.Context // of work that belongs to no single dial
+	die        context.CancelFunc
+	background sync.WaitGroup // counts that work, and closes that are still under way
+}

@@ -61,4 +61,6 @@ func (a *readRate) wait(level float64) time.Duration {
 }
 
 // countReceived counts n received bytes.
-func (a *readRate) countReceived(n int) { a.allowance = max(-tunnel.MaxReceive, a.allowance-float64(n)) }
+func (a *readRate) countReceived(n int) {
+	a.allowance = max(-tunnel.MaxReceive, a.allowance-float64(n))
+}

@@ -21,20 +21,20 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
-// These measure the proxy and its relays, between apps' real TCP connections
+// These benchmarks measure the proxy and its relays, between apps' real TCP connections
 // over loopback and tunnels in memory that cost nothing. The apps are in the same
-// process, so their part is in every figure.
+// process, so each figure includes them.
 
-// echo is a tunnel whose target sends back what it gets.
-type echo struct {
+// echoTunnel is a tunnel whose target echoes.
+type echoTunnel struct {
 	packets chan []byte
 	closed  chan struct{}
 	once    sync.Once
 }
 
-func (e *echo) Server() string { return server }
+func (e *echoTunnel) Server() string { return server }
 
-func (e *echo) Send(p []byte) error {
+func (e *echoTunnel) Send(p []byte) error {
 	select {
 	case e.packets <- append([]byte(nil), p...):
 		return nil
@@ -43,7 +43,7 @@ func (e *echo) Send(p []byte) error {
 	}
 }
 
-func (e *echo) Receive() ([]byte, error) {
+func (e *echoTunnel) Receive() ([]byte, error) {
 	select {
 	case p := <-e.packets:
 		return p, nil
@@ -52,22 +52,22 @@ func (e *echo) Receive() ([]byte, error) {
 	}
 }
 
-func (e *echo) Close() error {
+func (e *echoTunnel) Close() error {
 	e.once.Do(func() { close(e.closed) })
 	return nil
 }
 
-// idealDialer dials echoes in no time.
+// idealDialer dials an echoTunnel at once.
 type idealDialer struct{}
 
 func (idealDialer) OwnsAddress(netip.AddrPort) bool { return false }
 
 func (idealDialer) DialContext(context.Context, netip.AddrPort, tunnel.Hold) (tunnel.Conn, error) {
-	return &echo{packets: make(chan []byte, 1), closed: make(chan struct{})}, nil
+	return &echoTunnel{packets: make(chan []byte, 1), closed: make(chan struct{})}, nil
 }
 
-// benchProxy runs a proxy as shipped, but for where connections lead, and
-// returns its address.
+// benchProxy runs a proxy as released, except for the destinations of its connections.
+// It returns its address.
 func benchProxy(b *testing.B) string {
 	b.Helper()
 	listeners, err := Listen(b.Context(), []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")})
@@ -89,7 +89,7 @@ func benchProxy(b *testing.B) string {
 		Logger:  slog.New(slog.NewTextHandler(io.Discard, nil)),
 		Metrics: NewMetrics(prometheus.NewRegistry()),
 	})
-	// No redirect here: as many system calls, but another answer.
+	// Without a redirect there are as many system calls, but the result is replaced.
 	lookup, socket := p.lookup, p.socket
 	p.lookup = func(c syscall.Conn) (netip.AddrPort, error) {
 		_, _ = lookup(c)
@@ -109,8 +109,8 @@ func benchProxy(b *testing.B) string {
 	return listener.String()
 }
 
-// use connects an app and gets a byte there and back.
-func use(b *testing.B, address string) *net.TCPConn {
+// useConnection connects an app, and exchanges one byte.
+func useConnection(b *testing.B, address string) *net.TCPConn {
 	b.Helper()
 	conn, err := net.Dial("tcp", address)
 	if err != nil {
@@ -126,14 +126,14 @@ func use(b *testing.B, address string) *net.TCPConn {
 	return conn.(*net.TCPConn)
 }
 
-// BenchmarkConnection is a connection from its app's connect to its app's end.
+// BenchmarkConnection measures a connection from its app's connect to its app's close.
 func BenchmarkConnection(b *testing.B) {
 	for name, end := range map[string]func(*net.TCPConn) error{"reset": relay.Reset, "closed": (*net.TCPConn).Close} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			address := benchProxy(b)
 			for b.Loop() {
-				if err := end(use(b, address)); err != nil {
+				if err := end(useConnection(b, address)); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -141,22 +141,22 @@ func BenchmarkConnection(b *testing.B) {
 	}
 }
 
-// BenchmarkIdleConnection tells what a connection holds on which nothing moves,
-// after it has been used: its app's end of the TCP connection is in the figures,
-// and the channels of the tunnel.
+// BenchmarkIdleConnection reports the memory of a connection on which nothing moves,
+// after it has been used. The figures include the app's end of the TCP connection and
+// the tunnel's channels.
 func BenchmarkIdleConnection(b *testing.B) {
 	const connections = 2000
 	for b.Loop() {
 		b.StopTimer()
 		address := benchProxy(b)
 		apps := make([]*net.TCPConn, 0, connections)
-		before := memory()
+		before := memoryInUse()
 		b.StartTimer()
 		for range connections {
-			apps = append(apps, use(b, address))
+			apps = append(apps, useConnection(b, address))
 		}
 		b.StopTimer()
-		after := memory()
+		after := memoryInUse()
 		b.ReportMetric(float64(after.StackInuse-before.StackInuse)/connections, "stack-B/conn")
 		b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/connections, "heap-B/conn")
 		for _, app := range apps {
@@ -166,8 +166,8 @@ func BenchmarkIdleConnection(b *testing.B) {
 	}
 }
 
-// memory returns what is in use after a collection.
-func memory() (m runtime.MemStats) {
+// memoryInUse returns the memory statistics after a collection.
+func memoryInUse() (m runtime.MemStats) {
 	for range 3 {
 		runtime.GC()
 	}

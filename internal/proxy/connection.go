@@ -18,89 +18,89 @@ import (
 	"github.com/shoot-proxy/proxy-client/pkg/origdst"
 )
 
-// connection is one accepted connection: what its log line says, and what has to
-// be given back at its end.
+// connection is the data of one accepted connection for its log line, and what release
+// must give back.
 type connection struct {
 	source      netip.AddrPort
 	destination netip.AddrPort // invalid until looked up
 	accepted    time.Time
-	dialled     time.Duration // how long the dial took, also a failed one
-	server      string        // configured name; empty where none was asked
+	dialled     time.Duration // how long the dial took, also if it failed
+	server      string        // configured name; empty if no server was asked
 
-	remembered bool // it is among the routes
-	counts     bool // against --max-connections
+	inRoutes bool // it is in Proxy.routes
+	inLimit  bool // it counts against --max-connections
 }
 
-// serve takes one connection from its accept to its tunnel, where the relay takes
-// over, and closes app where it gets none. ctx ends when the drain is over.
+// serve handles one connection from its accept until the relay has its tunnel. If there
+// is no tunnel, serve closes app. ctx ends when the drain is over.
 func (p *Proxy) serve(ctx context.Context, app *net.TCPConn) {
 	p.metrics.active.Inc()
 	c := &connection{source: app.RemoteAddr().(*net.TCPAddr).AddrPort(), accepted: time.Now()}
 	tun := p.connect(ctx, c, app)
 	if tun == nil {
-		p.leave(c)
+		p.release(c)
 		return
 	}
-	relay.Start(ctx, app, &counted{tun, p.metrics}, relay.Options{
+	relay.Start(ctx, app, &countingConn{tun, p.metrics}, relay.Options{
 		HalfCloseTimeout: p.cfg.HalfCloseTimeout,
 		IdleTimeout:      p.cfg.IdleTimeout,
 		Buffers:          p.buffers,
 		Pacer:            p.pacer(c.server),
 		AppState:         func() relay.AppState { return p.appState(c) },
 	}, func(r relay.Result) {
-		p.relayed(c, r)
-		p.leave(c)
+		p.relayEnded(c, r)
+		p.release(c)
 	})
 }
 
-// leave gives back what c holds. Nothing of it is left then.
-func (p *Proxy) leave(c *connection) {
-	if c.counts {
-		p.connections.leave()
+// release gives back what c holds. It is the last use of c.
+func (p *Proxy) release(c *connection) {
+	if c.inLimit {
+		p.connections.release()
 	}
-	if c.remembered {
-		p.routes.forget(route{c.source, c.destination})
+	if c.inRoutes {
+		p.routes.remove(route{c.source, c.destination})
 	}
 	p.metrics.active.Dec()
 	p.open.Add(-1)
 	p.serving.Done()
 }
 
-// connect returns the tunnel to where app wanted to go. Where there is none it
-// returns nil, and app was dealt with.
+// connect returns a tunnel to app's destination. If it makes none, it returns nil, and
+// has answered or reset app.
 func (p *Proxy) connect(ctx context.Context, c *connection, app *net.TCPConn) tunnel.Conn {
 	destination, err := p.lookup(app)
 	if err != nil {
-		p.notMade(c, app, ResultRefused, lookupError(err))
+		p.reject(c, app, ResultRefused, lookupError(err))
 		return nil
 	}
 	c.destination = destination
-	p.routes.remember(route{c.source, c.destination})
-	c.remembered = true
+	p.routes.add(route{c.source, c.destination})
+	c.inRoutes = true
 	if probe.IsTarget(p.cfg.CIDRs, destination) {
 		p.answerProbe(c, app)
 		return nil
 	}
-	_ = relay.Arm(app) // from here on nothing but an orderly end is one
+	_ = relay.Arm(app) // from here on, only an orderly end sends FIN
 	if err := p.guard(destination); err != nil {
-		p.notMade(c, app, ResultRefused, err)
+		p.reject(c, app, ResultRefused, err)
 		return nil
 	}
-	if !p.connections.enter() {
+	if !p.connections.acquire() {
 		p.tooMany(app)
 		return nil
 	}
-	c.counts = true
+	c.inLimit = true
 	tun, err := p.dial(ctx, c, app)
 	if err != nil {
-		p.notMade(c, app, ResultFailed, err)
+		p.reject(c, app, ResultFailed, err)
 		return nil
 	}
 	p.metrics.dial.Observe(c.dialled.Seconds())
 	return tun
 }
 
-// lookupError gives a failed lookup its reason.
+// lookupError returns a tunnel.Error with the reason of a failed lookup.
 func lookupError(err error) error {
 	reason := tunnel.ReasonOther
 	if errors.Is(err, origdst.ErrNotRedirected) {
@@ -109,15 +109,17 @@ func lookupError(err error) error {
 	return &tunnel.Error{Reason: reason, Err: err}
 }
 
-// answerProbe tells init-redirect, or this sidecar's own watch, that the
-// redirect leads here. Not worth a line at the usual level: it happens for ever.
+// answerProbe answers a probe of init-redirect, or of this sidecar's own redirectWatch.
+// The redirect works if the probe arrives here. It is logged at debug level, because it
+// happens regularly.
 func (p *Proxy) answerProbe(c *connection, app *net.TCPConn) {
 	p.metrics.connections.inc(ResultProbe)
 	err := probe.Answer(app, c.destination)
-	p.tell(slog.LevelDebug, "probe answered", c, err)
+	p.logConnection(slog.LevelDebug, "probe answered", c, err)
 }
 
-// guard refuses what must never be dialled, whatever the rules let through.
+// guard refuses destinations that must never be dialled, even if the rules redirect
+// them.
 func (p *Proxy) guard(destination netip.AddrPort) error {
 	for _, ln := range p.cfg.Listeners {
 		if ln.Addr().(*net.TCPAddr).AddrPort() == destination {
@@ -139,14 +141,14 @@ func (p *Proxy) guard(destination netip.AddrPort) error {
 	return nil
 }
 
-// dial dials c's destination for as long as the app wants it and the budget
-// lasts, which covers the wait for a place among the dials as well.
+// dial dials c's destination, until the app gives up or DialTimeout ends. The timeout
+// includes the wait for a place among the dials in flight.
 func (p *Proxy) dial(ctx context.Context, c *connection, app *net.TCPConn) (tunnel.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.DialTimeout)
 	defer cancel()
 	watch := watchApp(app, cancel, func() relay.AppState { return p.appState(c) })
 	start := time.Now()
-	tun, err := p.dialInTurn(ctx, c.destination)
+	tun, err := p.dialWithPlace(ctx, c.destination)
 	c.dialled = time.Since(start)
 	gone := watch.stop()
 	if failed, ok := errors.AsType[*tunnel.Error](err); ok {
@@ -167,8 +169,8 @@ func (p *Proxy) dial(ctx context.Context, c *connection, app *net.TCPConn) (tunn
 	return tun, nil
 }
 
-// dialInTurn dials once the dials in flight leave a place for it.
-func (p *Proxy) dialInTurn(ctx context.Context, destination netip.AddrPort) (tunnel.Conn, error) {
+// dialWithPlace dials when the dial limit grants a place.
+func (p *Proxy) dialWithPlace(ctx context.Context, destination netip.AddrPort) (tunnel.Conn, error) {
 	if err := p.dials.acquire(ctx, destination); err != nil {
 		return nil, err
 	}
@@ -177,7 +179,7 @@ func (p *Proxy) dialInTurn(ctx context.Context, destination netip.AddrPort) (tun
 	return p.cfg.Dialer.DialContext(ctx, destination, place.use)
 }
 
-// pacer returns what all connections through a server share.
+// pacer returns the Pacer that all connections through a server share.
 func (p *Proxy) pacer(server string) *relay.Pacer {
 	pacer, ok := p.pacers.Load(server)
 	if !ok {
@@ -188,13 +190,13 @@ func (p *Proxy) pacer(server string) *relay.Pacer {
 
 var errAppGone = errors.New("the app gave up before the target was reached")
 
-// appState asks the kernel, which has the app's side of the connection as well,
-// what the app did to it.
+// appState asks the kernel for the state of the app's end of the connection. The kernel
+// has both ends.
 func (p *Proxy) appState(c *connection) relay.AppState {
 	state, err := p.socket(c.source, c.destination)
 	if err == nil && state == sockdiag.Unknown {
-		// Two apps' connections from one port to two destinations meet at our
-		// listener, so conntrack gives the second another port there.
+		// Two apps' connections from one port to two destinations both arrive at our
+		// listener. So conntrack gives the second another port.
 		state, err = p.search(c.source, c.destination, func(port uint16) bool {
 			return p.routes.has(route{netip.AddrPortFrom(c.source.Addr(), port), c.destination})
 		})
@@ -212,11 +214,11 @@ func (p *Proxy) appState(c *connection) relay.AppState {
 	}
 }
 
-// notMade resets a connection for which there is no tunnel, counts it, and logs
-// why. That the app gave up is no failure of ours.
-func (p *Proxy) notMade(c *connection, app *net.TCPConn, result Result, err error) {
-	// The app first: it waits. Where it has reset the connection itself, there
-	// is nobody to tell.
+// reject resets a connection without a tunnel, counts it, and logs the reason. If the
+// app gave up, it is not logged as a failure.
+func (p *Proxy) reject(c *connection, app *net.TCPConn, result Result, err error) {
+	// Reset first, because the app waits. If the app has reset the connection itself,
+	// this has no effect.
 	_ = relay.Reset(app)
 	reason := tunnel.ReasonOf(err)
 	level := slog.LevelWarn
@@ -225,26 +227,26 @@ func (p *Proxy) notMade(c *connection, app *net.TCPConn, result Result, err erro
 	}
 	p.metrics.connections.inc(result)
 	p.metrics.failures.inc(reason)
-	p.tell(level, "connection not made", c, err, slog.String("reason", string(reason)))
+	p.logConnection(level, "connection not made", c, err, slog.String("reason", string(reason)))
 }
 
-// relayed counts and logs a connection that had its tunnel.
-func (p *Proxy) relayed(c *connection, r relay.Result) {
+// relayEnded counts and logs a connection after its relay has ended.
+func (p *Proxy) relayEnded(c *connection, r relay.Result) {
 	p.metrics.connections.inc(ResultRelayed)
 	p.metrics.closes.inc(r.Reason)
 	level, message := slog.LevelInfo, "connection closed"
 	switch r.Reason {
 	case relay.AppClosed, relay.AppReset, relay.TargetClosed, relay.Idle:
-	default: // the app saw a reset that neither it nor the target asked for
+	default: // the app got a reset that neither the app nor the target has caused
 		level, message = slog.LevelWarn, "connection broken"
 	}
-	p.tell(level, message, c, r.Err,
+	p.logConnection(level, message, c, r.Err,
 		slog.String("reason", string(r.Reason)), slog.Int64("sent_bytes", r.Sent), slog.Int64("received_bytes", r.Received))
 }
 
-// tell logs c's line: what every connection's has, then more, then err, where there
-// is one.
-func (p *Proxy) tell(level slog.Level, message string, c *connection, err error, more ...slog.Attr) {
+// logConnection logs one line about c: the attributes of all connections, then more,
+// then err if it is not nil.
+func (p *Proxy) logConnection(level slog.Level, message string, c *connection, err error, more ...slog.Attr) {
 	ctx := context.Background()
 	if !p.log.Enabled(ctx, level) {
 		return
@@ -268,15 +270,15 @@ func (p *Proxy) tell(level slog.Level, message string, c *connection, err error,
 	p.log.LogAttrs(ctx, level, message, attributes...)
 }
 
-// counted counts bytes as they pass, for a download of an hour should show
-// while it lasts.
-type counted struct {
+// countingConn counts bytes while they pass, because a download of an hour should show
+// in the metrics before it ends.
+type countingConn struct {
 	tunnel.Conn
 	metrics *Metrics
 }
 
 // Send implements relay.Tunnel.
-func (c *counted) Send(b []byte) error {
+func (c *countingConn) Send(b []byte) error {
 	err := c.Conn.Send(b)
 	if err == nil {
 		c.metrics.sent.Add(float64(len(b)))
@@ -285,7 +287,7 @@ func (c *counted) Send(b []byte) error {
 }
 
 // Receive implements relay.Tunnel.
-func (c *counted) Receive() ([]byte, error) {
+func (c *countingConn) Receive() ([]byte, error) {
 	b, err := c.Conn.Receive()
 	c.metrics.received.Add(float64(len(b)))
 	return b, err

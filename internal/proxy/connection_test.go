@@ -101,7 +101,7 @@ func TestAFailedDialIsReset(t *testing.T) {
 	h.wantValue(0, "proxy_client_dial_duration_seconds")
 }
 
-// waitForCancel is a dial that ends with its context, as dialer.Dialer's does.
+// waitForCancel returns a dial that ends with its context, like dialer.Dialer's.
 func waitForCancel(began chan<- struct{}) func(context.Context) (tunnel.Conn, error) {
 	return func(ctx context.Context) (tunnel.Conn, error) {
 		began <- struct{}{}
@@ -117,7 +117,7 @@ func TestAnAppThatGivesUpCancelsItsDial(t *testing.T) {
 	for _, sends := range []string{"", "GET / HTTP/1.1\r\n\r\n"} {
 		for _, closes := range []string{"reset", "close"} {
 			if sends != "" && closes == "close" {
-				continue // its bytes are to be delivered: see below
+				continue // its bytes must be delivered; see below
 			}
 			t.Run(fmt.Sprintf("%s after %d bytes", closes, len(sends)), func(t *testing.T) {
 				began := make(chan struct{}, 1)
@@ -145,7 +145,7 @@ func TestAnAppThatGivesUpCancelsItsDial(t *testing.T) {
 	}
 }
 
-// A dial may be over before anybody has looked at the app.
+// A dial may end before the app is watched.
 func TestAnAppThatGaveUpGetsNoTunnelFromAFastDial(t *testing.T) {
 	for name, end := range map[string]func(*net.TCPConn) error{"reset": relay.Reset, "close": (*net.TCPConn).Close} {
 		t.Run(name, func(t *testing.T) {
@@ -177,7 +177,7 @@ func TestAnAppThatGaveUpGetsNoTunnelFromAFastDial(t *testing.T) {
 func TestAnAppThatOnlyFinishedSendingKeepsItsDial(t *testing.T) {
 	tests := []struct {
 		name, sends string
-		closes      bool // close: it wants no answer, but its bytes delivered
+		closes      bool // close: it wants no answer, but its bytes must be delivered
 	}{
 		{name: "half-closed after a request", sends: "GET /\r\n"},
 		{name: "half-closed before a byte", sends: ""},
@@ -190,7 +190,7 @@ func TestAnAppThatOnlyFinishedSendingKeepsItsDial(t *testing.T) {
 			h := start(t, dials(func(ctx context.Context) (tunnel.Conn, error) {
 				began <- struct{}{}
 				<-goOn
-				// That nothing happens cannot be awaited, only given time.
+				// No event shows that nothing happens, so the test only waits.
 				select {
 				case <-ctx.Done():
 					t.Error("the dial of an app that only finished sending was cancelled")
@@ -240,7 +240,7 @@ func awaitFinAcknowledged(t *testing.T, app syscall.Conn) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const finWait2 = 5 // enum of <net/tcp_states.h>
+	const finWait2 = 5 // in the enum of <net/tcp_states.h>
 	for deadline := time.Now().Add(hangGuard); ; time.Sleep(time.Millisecond) {
 		var info *unix.TCPInfo
 		if cerr := raw.Control(func(fd uintptr) { info, err = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO) }); cerr != nil || err != nil {

@@ -14,53 +14,53 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
-// defaultMaxDials is --max-dials' default.
+// defaultMaxDials is the default of --max-dials.
 const defaultMaxDials = 256
 
-// dialLimit bounds the dials in flight, so that neither server nor agent is flooded,
-// and keeps a dead target from taking all of them: a dial to it hangs for
-// seconds, one to a live target takes milliseconds.
+// dialLimit limits the dials in flight, so that neither the server nor the agent gets
+// too many. It also keeps a dead target from using all of them: a dial to it takes
+// seconds, a dial to a live target milliseconds.
 //
-// One destination holds at most share of the max places. Whoever finds none
-// waits. A place that becomes free goes to the next destination in turn that
-// has somebody waiting and is below its share, and there to who came first.
+// One destination holds at most share of the max places. A dial without a place waits.
+// A free place goes to the next destination in roundRobin: one with a waiting dial and
+// fewer places than share. Within the destination, the oldest waiter gets it.
 type dialLimit struct {
 	max, share int
 
 	mu           sync.Mutex
 	closed       bool
 	inFlight     int
-	destinations map[netip.AddrPort]*destination // those that hold or wait
-	turns        list.List                       // of *destination: those that may have the next free place
+	destinations map[netip.AddrPort]*destination // those that hold a place or wait
+	roundRobin   list.List                       // of *destination: those that may get the next free place
 }
 
-// destination is one target's part of a dialLimit.
+// destination is the state of one target in a dialLimit.
 type destination struct {
 	held    int           // places
-	waiting list.List     // of *waiter, who came first in front
-	turn    *list.Element // of turns; nil where nobody waits, or the share is taken
+	waiting list.List     // of *waiter, the oldest in front
+	turn    *list.Element // in roundRobin; nil if no dial waits, or share is used
 }
 
 // waiter is a dial without a place.
 type waiter struct {
 	destination netip.AddrPort
-	ready       chan struct{} // closed with the grant of a place
-	element     *list.Element // of destination.waiting; nil once granted
+	ready       chan struct{} // closed when a place is granted
+	element     *list.Element // in destination.waiting; nil after the grant
 }
 
-// newDialLimit returns places for most dials, of which one destination may have a
-// quarter.
+// newDialLimit returns a limit of most places. One destination may hold a quarter of
+// them.
 func newDialLimit(most int) *dialLimit {
 	return &dialLimit{max: most, share: max(1, most/4), destinations: map[netip.AddrPort]*destination{}}
 }
 
-// acquire waits for a place for a dial to dst until ctx ends, and then returns
-// a *tunnel.Error. Whoever got a place has to release it.
+// acquire waits for a place for a dial to dst. If ctx ends first, it returns a
+// *tunnel.Error. After success, the caller must call release.
 func (d *dialLimit) acquire(ctx context.Context, dst netip.AddrPort) error {
-	if ctx.Err() == nil && d.take(dst) {
+	if ctx.Err() == nil && d.tryAcquire(dst) {
 		return nil
 	}
-	w := d.enter(dst)
+	w := d.enqueue(dst)
 	select {
 	case <-w.ready:
 	case <-ctx.Done():
@@ -68,23 +68,23 @@ func (d *dialLimit) acquire(ctx context.Context, dst netip.AddrPort) error {
 	if ctx.Err() == nil {
 		return nil
 	}
-	granted, full := d.leave(w)
+	granted, full := d.stopWaiting(w)
 	if granted { // too late to dial
 		d.release(dst)
 	}
 	return noPlace(ctx, full)
 }
 
-// place is one that was granted, and is given back when the last who uses it
-// has left: a dial that was given up may still be under way behind the scenes.
+// place is a granted place. The last user gives it back, because a dial that was given
+// up may still run in the background.
 type place struct {
 	limit       *dialLimit
 	destination netip.AddrPort
 	users       atomic.Int32
 }
 
-// use counts one more user, until it calls leave. The first must not leave
-// before the last has come.
+// use adds a user, until leave is called. The first user must not leave before the last
+// one is added.
 func (p *place) use() (leave func()) {
 	p.users.Add(1)
 	return func() {
@@ -94,7 +94,7 @@ func (p *place) use() (leave func()) {
 	}
 }
 
-// noPlace says why a dial ended that was still waiting.
+// noPlace returns the error of a dial whose context ended while it waited.
 func noPlace(ctx context.Context, full error) *tunnel.Error {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return &tunnel.Error{Reason: tunnel.ReasonCancelled, Err: fmt.Errorf("while waiting for other dials to end: %w", context.Canceled)}
@@ -102,15 +102,15 @@ func noPlace(ctx context.Context, full error) *tunnel.Error {
 	return &tunnel.Error{Reason: ReasonMaxDials, Err: full}
 }
 
-// take takes a place where there is one and nobody else may have it. Nearly all
-// dials need no more.
-func (d *dialLimit) take(dst netip.AddrPort) bool {
+// tryAcquire takes a place if one is free and no other dial waits for it. Nearly all
+// dials need only this.
+func (d *dialLimit) tryAcquire(dst netip.AddrPort) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.closed || d.inFlight >= d.max || d.turns.Len() > 0 {
+	if d.closed || d.inFlight >= d.max || d.roundRobin.Len() > 0 {
 		return false
 	}
-	to := d.to(dst)
+	to := d.entry(dst)
 	if to.held >= d.share || to.waiting.Len() > 0 {
 		return false
 	}
@@ -119,8 +119,9 @@ func (d *dialLimit) take(dst netip.AddrPort) bool {
 	return true
 }
 
-// to returns dst's part, which was made where there was none. The caller settles.
-func (d *dialLimit) to(dst netip.AddrPort) *destination {
+// entry returns dst's state, and creates it if there is none. The caller must call
+// updateTurn, or take a place.
+func (d *dialLimit) entry(dst netip.AddrPort) *destination {
 	to := d.destinations[dst]
 	if to == nil {
 		to = &destination{}
@@ -129,15 +130,15 @@ func (d *dialLimit) to(dst netip.AddrPort) *destination {
 	return to
 }
 
-// enter takes a place, where there is one, or a seat in the queue: the waiter is
-// ready now or later.
-func (d *dialLimit) enter(dst netip.AddrPort) *waiter {
+// enqueue returns a new waiter. It gets a place at once if one is free, and otherwise
+// later.
+func (d *dialLimit) enqueue(dst netip.AddrPort) *waiter {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	to := d.to(dst)
+	to := d.entry(dst)
 	w := &waiter{destination: dst, ready: make(chan struct{})}
 	w.element = to.waiting.PushBack(w)
-	d.settle(dst, to)
+	d.updateTurn(dst, to)
 	d.grant()
 	return w
 }
@@ -149,13 +150,13 @@ func (d *dialLimit) release(dst netip.AddrPort) {
 	to := d.destinations[dst]
 	d.inFlight--
 	to.held--
-	d.settle(dst, to)
+	d.updateTurn(dst, to)
 	d.grant()
 }
 
-// leave gives up waiting. It reports whether a place had been granted by then,
-// which has to be released, and what there was too much of.
-func (d *dialLimit) leave(w *waiter) (granted bool, full error) {
+// stopWaiting ends the wait of w. granted reports that w had already got a place, which
+// the caller must release. full says which limit was reached.
+func (d *dialLimit) stopWaiting(w *waiter) (granted bool, full error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if w.element == nil {
@@ -170,42 +171,42 @@ func (d *dialLimit) leave(w *waiter) (granted bool, full error) {
 		full = fmt.Errorf("%d dials are in flight, and --max-dials allows no more: "+
 			"look for targets that do not answer (reason timeout), or raise --max-dials", d.inFlight)
 	}
-	d.settle(w.destination, to)
+	d.updateTurn(w.destination, to)
 	return false, full
 }
 
-// close ends the handing out of places. Call it before the contexts of those that
-// wait are cancelled: they end one after the other, and the places of the first
-// would go to the last.
+// close ends the granting of places. Call it before the contexts of the waiting dials
+// are cancelled. These dials end one after the other, and the first would otherwise
+// give their places to the last.
 func (d *dialLimit) close() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.closed = true
 }
 
-// grant hands out places for as long as there are any and somebody may have one.
+// grant grants free places to waiting dials.
 func (d *dialLimit) grant() {
-	for !d.closed && d.inFlight < d.max && d.turns.Len() > 0 {
-		to := d.turns.Remove(d.turns.Front()).(*destination)
+	for !d.closed && d.inFlight < d.max && d.roundRobin.Len() > 0 {
+		to := d.roundRobin.Remove(d.roundRobin.Front()).(*destination)
 		to.turn = nil
 		w := to.waiting.Remove(to.waiting.Front()).(*waiter)
 		w.element = nil
 		d.inFlight++
 		to.held++
-		d.settle(w.destination, to) // behind all others
+		d.updateTurn(w.destination, to) // at the end of roundRobin
 		close(w.ready)
 	}
 }
 
-// settle gives to a turn where it may have one and has none, takes it away
-// where it may not, and forgets a destination that neither holds nor waits.
-func (d *dialLimit) settle(dst netip.AddrPort, to *destination) {
+// updateTurn adds to to roundRobin or removes it, as its state requires. It deletes a
+// destination that neither holds a place nor waits.
+func (d *dialLimit) updateTurn(dst netip.AddrPort, to *destination) {
 	may := to.waiting.Len() > 0 && to.held < d.share
 	switch {
 	case may && to.turn == nil:
-		to.turn = d.turns.PushBack(to)
+		to.turn = d.roundRobin.PushBack(to)
 	case !may && to.turn != nil:
-		d.turns.Remove(to.turn)
+		d.roundRobin.Remove(to.turn)
 		to.turn = nil
 	}
 	if to.held == 0 && to.waiting.Len() == 0 {

@@ -19,13 +19,13 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
-// shootTarget is one of many destinations.
+// shootTarget returns one of many destinations.
 func shootTarget(i int) netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{100, 64, byte(i >> 8), byte(i)}), 443)
 }
 
-// granted returns the waiters that have their place, by index, of those that
-// had not been seen to have one.
+// granted returns the indexes of the waiters that have got their place since the last
+// call with seen.
 func granted(waiters []*waiter, seen map[int]bool) []int {
 	var now []int
 	for i, w := range waiters {
@@ -46,12 +46,12 @@ func TestADestinationHoldsAQuarterOfTheDialsAtMost(t *testing.T) {
 		d := newDialLimit(most)
 		var waiters []*waiter
 		for range most + 1 {
-			waiters = append(waiters, d.enter(shootTarget(0)))
+			waiters = append(waiters, d.enqueue(shootTarget(0)))
 		}
 		if got := len(granted(waiters, map[int]bool{})); got != share {
 			t.Errorf("of --max-dials %d one destination gets %d, want %d", most, got, share)
 		}
-		if other := d.enter(shootTarget(1)); most > 1 && len(granted([]*waiter{other}, map[int]bool{})) != 1 {
+		if other := d.enqueue(shootTarget(1)); most > 1 && len(granted([]*waiter{other}, map[int]bool{})) != 1 {
 			t.Errorf("with --max-dials %d a single destination starves the others", most)
 		}
 	}
@@ -60,11 +60,11 @@ func TestADestinationHoldsAQuarterOfTheDialsAtMost(t *testing.T) {
 func TestFreePlacesGoRoundTheDestinations(t *testing.T) {
 	const a, b, c = 0, 1, 2
 	d := newDialLimit(1)
-	d.enter(shootTarget(9)) // holds the only place
+	d.enqueue(shootTarget(9)) // holds the only place
 	var waiters []*waiter
 	arrivals := []int{a, a, a, b, c, b}
 	for _, dst := range arrivals {
-		waiters = append(waiters, d.enter(shootTarget(dst)))
+		waiters = append(waiters, d.enqueue(shootTarget(dst)))
 	}
 	seen := map[int]bool{}
 	if early := granted(waiters, seen); early != nil {
@@ -81,7 +81,8 @@ func TestFreePlacesGoRoundTheDestinations(t *testing.T) {
 		order = append(order, next[0])
 		holder = shootTarget(arrivals[next[0]])
 	}
-	// By index into arrivals: a's first, b's first, c's, a's second, b's second, a's third.
+	// By index into arrivals: a's first, b's first, c's, a's second, b's second, a's
+	// third.
 	if diff := cmp.Diff([]int{0, 3, 4, 1, 5, 2}, order); diff != "" {
 		t.Errorf("the order of the places is not fair between destinations (-want +got):\n%s", diff)
 	}
@@ -90,9 +91,9 @@ func TestFreePlacesGoRoundTheDestinations(t *testing.T) {
 func TestWhoGivesUpLeavesTheQueue(t *testing.T) {
 	d := newDialLimit(4)
 	target := shootTarget(0)
-	d.enter(target)
-	quitter, patient := d.enter(target), d.enter(target)
-	if granted, full := d.leave(quitter); granted || full == nil {
+	d.enqueue(target)
+	quitter, patient := d.enqueue(target), d.enqueue(target)
+	if granted, full := d.stopWaiting(quitter); granted || full == nil {
 		t.Fatalf("there was no place, but leaving says %t, %v", granted, full)
 	}
 	d.release(target)
@@ -101,21 +102,21 @@ func TestWhoGivesUpLeavesTheQueue(t *testing.T) {
 	default:
 		t.Error("the place went to one that had left")
 	}
-	if granted, _ := d.leave(patient); !granted {
+	if granted, _ := d.stopWaiting(patient); !granted {
 		t.Error("a place that nobody will release is lost")
 	}
 	d.release(target)
-	if len(d.destinations) != 0 || d.turns.Len() != 0 || d.inFlight != 0 {
-		t.Errorf("nobody is left, but %d destinations, %d turns and %d dials are remembered", len(d.destinations), d.turns.Len(), d.inFlight)
+	if len(d.destinations) != 0 || d.roundRobin.Len() != 0 || d.inFlight != 0 {
+		t.Errorf("nobody is left, but %d destinations, %d turns and %d dials are remembered", len(d.destinations), d.roundRobin.Len(), d.inFlight)
 	}
 }
 
 func TestAfterTheEndNobodyGetsAPlace(t *testing.T) {
 	d := newDialLimit(1)
-	first, second := d.enter(shootTarget(0)), d.enter(shootTarget(1))
+	first, second := d.enqueue(shootTarget(0)), d.enqueue(shootTarget(1))
 	d.close()
 	d.release(first.destination)
-	if got := granted([]*waiter{second, d.enter(shootTarget(2))}, map[int]bool{}); len(got) != 0 {
+	if got := granted([]*waiter{second, d.enqueue(shootTarget(2))}, map[int]bool{}); len(got) != 0 {
 		t.Errorf("waiters %v got a place after the end", got)
 	}
 }
@@ -136,7 +137,7 @@ func TestWhatFindsNoPlaceSaysWhatToDo(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				d := newDialLimit(4)
 				for _, dst := range tt.fill {
-					d.enter(dst)
+					d.enqueue(dst)
 				}
 				ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
 				defer cancel()
@@ -152,8 +153,8 @@ func TestWhatFindsNoPlaceSaysWhatToDo(t *testing.T) {
 	}
 }
 
-// census is what the dials of the property test see of each other.
-type census struct {
+// dialCounter counts the dials of the property test.
+type dialCounter struct {
 	t    *testing.T
 	d    *dialLimit
 	all  int
@@ -161,9 +162,9 @@ type census struct {
 	made int
 }
 
-// begin counts one more dial in flight, end one fewer. The bubble runs on, but
-// d.mu makes what they see one moment.
-func (c *census) begin(dst netip.AddrPort) {
+// begin counts one more dial in flight, and end one less. Other goroutines of the
+// bubble run meanwhile, but d.mu makes the counts consistent.
+func (c *dialCounter) begin(dst netip.AddrPort) {
 	c.d.mu.Lock()
 	defer c.d.mu.Unlock()
 	c.all++
@@ -174,15 +175,15 @@ func (c *census) begin(dst netip.AddrPort) {
 	}
 }
 
-func (c *census) end(dst netip.AddrPort) {
+func (c *dialCounter) end(dst netip.AddrPort) {
 	c.d.mu.Lock()
 	defer c.d.mu.Unlock()
 	c.all--
 	c.at[dst]--
 }
 
-// settled checks that nobody waits who might go on.
-func (c *census) settled() {
+// settled checks that no dial waits that could have a place.
+func (c *dialCounter) settled() {
 	c.d.mu.Lock()
 	defer c.d.mu.Unlock()
 	if c.all != c.d.inFlight {
@@ -195,15 +196,15 @@ func (c *census) settled() {
 	}
 }
 
-// TestDialsKeepTheirBoundsWhateverHappens: never more in flight than allowed,
-// none that waits although there is a place, and nothing left at the end.
+// TestDialsKeepTheirBoundsWhateverHappens: the limits are kept, no dial waits while a
+// place is free, and nothing is left at the end.
 func TestDialsKeepTheirBoundsWhateverHappens(t *testing.T) {
 	for seed := range uint64(60) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				random := rand.New(rand.NewPCG(seed, 0))
 				d := newDialLimit(1 + random.IntN(20))
-				c := &census{t: t, d: d, at: map[netip.AddrPort]int{}}
+				c := &dialCounter{t: t, d: d, at: map[netip.AddrPort]int{}}
 				for range 300 {
 					dst := shootTarget(random.IntN(1 + random.IntN(12)))
 					arrives, patience, takes := time.Duration(random.IntN(2000)), time.Duration(1+random.IntN(500)), time.Duration(random.IntN(300))
@@ -228,32 +229,32 @@ func TestDialsKeepTheirBoundsWhateverHappens(t *testing.T) {
 					synctest.Wait()
 					c.settled()
 				}
-				if len(d.destinations) != 0 || d.turns.Len() != 0 || d.inFlight != 0 || c.made == 0 {
-					t.Errorf("after %d dials %d destinations, %d turns and %d places are not given back", c.made, len(d.destinations), d.turns.Len(), d.inFlight)
+				if len(d.destinations) != 0 || d.roundRobin.Len() != 0 || d.inFlight != 0 || c.made == 0 {
+					t.Errorf("after %d dials %d destinations, %d turns and %d places are not given back", c.made, len(d.destinations), d.roundRobin.Len(), d.inFlight)
 				}
 			})
 		})
 	}
 }
 
-// Who comes when there is a place, and nobody waits, does not queue: as many as by
-// waiting, and no more.
+// A dial does not queue if a place is free and no dial waits. The limits are the same
+// as for dials that wait.
 func TestPlacesAreTakenWithoutAQueue(t *testing.T) {
 	d := newDialLimit(8)
 	a, b := shootTarget(0), shootTarget(1)
-	if got := []bool{d.take(a), d.take(a), d.take(a), d.take(b)}; !slices.Equal(got, []bool{true, true, false, true}) {
+	if got := []bool{d.tryAcquire(a), d.tryAcquire(a), d.tryAcquire(a), d.tryAcquire(b)}; !slices.Equal(got, []bool{true, true, false, true}) {
 		t.Errorf("two of a's dials and one of b's were to get a place, not %v", got)
 	}
-	waiting := d.enter(a)
+	waiting := d.enqueue(a)
 	d.release(a)
-	if len(granted([]*waiter{waiting}, map[int]bool{})) != 1 || d.take(a) {
+	if len(granted([]*waiter{waiting}, map[int]bool{})) != 1 || d.tryAcquire(a) {
 		t.Error("a place went to one who had not waited for it")
 	}
 	d.release(a)
 	d.release(a)
 	d.release(b)
 	d.close()
-	if d.take(b) {
+	if d.tryAcquire(b) {
 		t.Error("a place was handed out after the end")
 	}
 	if len(d.destinations) != 0 || d.inFlight != 0 {

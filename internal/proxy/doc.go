@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package proxy takes redirected connections and sends each to where its app
-// wanted it to go.
+// Package proxy accepts redirected connections, and connects each to its app's
+// destination through the tunnel.
 //
 //	listeners, err := proxy.Listen(ctx, cfg.Listen)
 //	…
@@ -11,28 +11,29 @@
 //	})
 //	err = p.Run(ctx) // ends with ctx, after the drain
 //
-// # The way of one connection
+// # Steps of a connection
 //
-// Accepted; its original destination read; answered at once where it is the
-// probe; refused where it is not a redirected one (not_redirected), leads back
-// to the sidecar or to a proxy-server (loop), or leaves the shoot
-// (outside_cidrs), or is one too many (max_connections); dialled through the
-// tunnel, once the dials in flight leave a place for its destination
-// (max_dials), which ends early where the app gives up; relayed until both
-// directions are done. It leaves exactly one log line, unless it is one too many,
-// and counts in the metrics.
+//   - accept it, and read its original destination
+//   - answer it at once, if it is the probe
+//   - refuse it, if it was not redirected (not_redirected), if it leads back to the sidecar or to a proxy-server (loop), if it leaves the shoot (outside_cidrs), or if too many are open (max_connections)
+//   - wait for a place among the dials in flight (max_dials)
+//   - dial its destination through the tunnel; the dial ends early if the app gives up
+//   - relay until both directions are done
 //
-// A connection that could not be made ends in RST, never in a clean end of file
-// that looks like an empty answer.
+// Each connection makes exactly one log line and counts in the metrics. Connections
+// beyond the maximum share a line.
+//
+// A connection that could not be made ends in RST. It never ends in a clean end of
+// file, which would look like an empty answer.
 //
 // # Ending
 //
-// When Run's context ends, the listeners close and open connections may finish
-// for DrainTimeout; what is left then, or when Abort is called, is reset. Run
+// When Run's context ends, the listeners close, and open connections have DrainTimeout
+// to finish. Connections that are left then, or when Abort is called, are reset. Run
 // returns after the last goroutine that it started.
 //
 // # What it never does
 //
-// It never dials by itself, never looks into the bytes, and never stops
-// accepting because an accept failed.
+// It never dials by itself, never interprets the bytes, and never stops accepting
+// because an accept failed.
 package proxy

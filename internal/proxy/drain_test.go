@@ -25,7 +25,7 @@ func (h *harness) begin() {
 	}
 }
 
-// wantRefused waits until nobody listens any more.
+// wantRefused waits until the listener is closed.
 func (h *harness) wantRefused() {
 	h.t.Helper()
 	h.eventually("new connections are refused", func() bool {
@@ -119,7 +119,7 @@ func TestAcceptWhileDraining(t *testing.T) {
 	lead, accept := tunnelTo(t)
 	h := start(t, dials(lead), target, func(p *Proxy) { p.cfg.AcceptWhileDraining = true })
 	h.begin()
-	// Two, one after the other: the drain must not end when the first does.
+	// One after the other: the drain must not end when the first one ends.
 	for range 2 {
 		app, far := h.connect(), accept()
 		exchange(t, app, far)

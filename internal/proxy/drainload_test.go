@@ -17,9 +17,9 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
-// TestSIGTERMUnderLoad: apps that connect all the time see their exchange
-// through, or a refusal, or a reset. None sees a clean end where there should be
-// an answer, and Run ends well.
+// TestSIGTERMUnderLoad: apps connect all the time. Each gets its whole exchange, or a
+// refusal, or a reset. No app sees a clean end in place of an answer, and Run returns
+// nil.
 func TestSIGTERMUnderLoad(t *testing.T) {
 	h := start(t, dials(echoing(t)), target, nil)
 	close(h.settled)
@@ -87,7 +87,7 @@ func echoing(t *testing.T) func(context.Context) (tunnel.Conn, error) {
 	}
 }
 
-// ask is one exchange of an app.
+// ask runs one exchange of an app.
 func ask(addr string) error {
 	conn, err := net.Dial("tcp", addr)
 	if err != nil {

@@ -26,11 +26,10 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// hangGuard ends a test that would otherwise wait for ever. It is no measure of
-// how fast anything should be.
+// hangGuard ends a test that would otherwise wait for ever. It does not measure speed.
 const hangGuard = 20 * time.Second
 
-// target is a shoot address; server the name of the fake proxy-server.
+// target is a shoot address. server is the name of the fake proxy-server.
 var target = netip.MustParseAddrPort("100.64.3.7:9100")
 
 const server = "fake-server:8090"
@@ -53,7 +52,7 @@ func shoot(t *testing.T) *cidr.Set {
 	return set
 }
 
-// harness is a running Proxy whose connections all claim to be redirected ones.
+// harness is a running Proxy. Its lookup treats all connections as redirected.
 type harness struct {
 	*Proxy
 	t        *testing.T
@@ -62,13 +61,13 @@ type harness struct {
 	dialer   *fakeDialer
 	cancel   context.CancelFunc // begins the drain
 	result   chan error         // what Run returned
-	want     error              // what Run has to return
+	want     error              // what Run must return
 	addr     string             // of the first listener
 	settled  chan struct{}      // has an element for each app whose connect has returned
 }
 
-// start runs a Proxy that looks up destination for every connection. The test
-// ends with an abort; Run has to end by then without an error.
+// start runs a Proxy that looks up destination for every connection. The test ends with
+// an abort, and Run must then return nil.
 func start(t *testing.T, dialer *fakeDialer, destination netip.AddrPort, change func(*Proxy)) *harness {
 	t.Helper()
 	dialer.t = t
@@ -86,14 +85,14 @@ func start(t *testing.T, dialer *fakeDialer, destination netip.AddrPort, change 
 	})
 	h.lookup = func(syscall.Conn) (netip.AddrPort, error) { return destination, nil }
 	h.cfg.Check = func(context.Context, netip.AddrPort) error { return nil }
-	// Apps' sockets are connected to the listener here, not to a destination
-	// that was redirected.
+	// Apps' sockets here are connected to the listener, not to a redirected
+	// destination.
 	listener := netip.MustParseAddrPort(h.addr)
 	h.socket = func(local, _ netip.AddrPort) (sockdiag.State, error) { return sockdiag.Lookup(local, listener) }
 	if change != nil {
 		change(h.Proxy)
 	}
-	// A reset can overtake the app's own connect, which then fails with it.
+	// A reset can arrive before the app's connect returns, and makes it fail.
 	lookup := h.lookup
 	h.lookup = func(c syscall.Conn) (netip.AddrPort, error) {
 		<-h.settled
@@ -111,7 +110,7 @@ func start(t *testing.T, dialer *fakeDialer, destination netip.AddrPort, change 
 	return h
 }
 
-// wait waits for the end of Run. It may be called again.
+// wait waits until Run returns. It may be called again.
 func (h *harness) wait(want error) {
 	h.t.Helper()
 	select {
@@ -141,7 +140,7 @@ func (h *harness) connect() *net.TCPConn {
 	return conn.(*net.TCPConn)
 }
 
-// eventually waits for a state that announces itself by nothing.
+// eventually waits for a state that no event announces.
 func (h *harness) eventually(what string, holds func() bool) {
 	h.t.Helper()
 	for deadline := time.Now().Add(hangGuard); !holds(); time.Sleep(time.Millisecond) {
@@ -151,8 +150,8 @@ func (h *harness) eventually(what string, holds func() bool) {
 	}
 }
 
-// line waits for the log line with this message and returns it. There must be
-// exactly one.
+// line waits for the log line with this message, and returns it. There must be exactly
+// one.
 func (h *harness) line(message string) map[string]any {
 	h.t.Helper()
 	deadline := time.After(hangGuard)
@@ -172,7 +171,7 @@ func (h *harness) line(message string) map[string]any {
 	}
 }
 
-// value returns a metric; labels are pairs of name and value.
+// value returns a metric. labels are pairs of name and value.
 func (h *harness) value(name string, labels ...string) float64 {
 	h.t.Helper()
 	families, err := h.registry.Gather()
@@ -222,7 +221,7 @@ func wantReset(t *testing.T, app net.Conn) {
 	}
 }
 
-// exchange passes bytes both ways, after which the connection surely stands.
+// exchange passes bytes both ways. Afterwards the connection is certainly established.
 func exchange(t *testing.T, app, far net.Conn) {
 	t.Helper()
 	for _, way := range [][2]net.Conn{{app, far}, {far, app}} {
@@ -277,12 +276,12 @@ func (l *logBuffer) lines(t *testing.T, message string) []map[string]any {
 	}
 }
 
-// fakeDialer fails the test for every dial that it was not told of.
+// fakeDialer fails the test for every dial that it does not expect.
 type fakeDialer struct {
 	t    *testing.T
 	owns netip.AddrPort
 	dial map[netip.AddrPort]func(context.Context) (tunnel.Conn, error)
-	// dialed, if it is set, is called when a dial has ended.
+	// called when a dial has ended, if it is set
 	dialed func(context.Context, netip.AddrPort, tunnel.Hold)
 }
 
@@ -300,12 +299,12 @@ func (d *fakeDialer) DialContext(ctx context.Context, destination netip.AddrPort
 	return dial(ctx)
 }
 
-// dials is a fakeDialer for the one target.
+// dials returns a fakeDialer for the one target.
 func dials(dial func(context.Context) (tunnel.Conn, error)) *fakeDialer {
 	return &fakeDialer{dial: map[netip.AddrPort]func(context.Context) (tunnel.Conn, error){target: dial}}
 }
 
-// tunnelTo returns a dial that leads to a new TCP connection, and that
+// tunnelTo returns a dial that leads to a new TCP connection. accept returns that
 // connection's other end.
 func tunnelTo(t *testing.T) (dial func(context.Context) (tunnel.Conn, error), accept func() *net.TCPConn) {
 	t.Helper()
@@ -339,8 +338,8 @@ func tunnelTo(t *testing.T) (dial func(context.Context) (tunnel.Conn, error), ac
 	return dial, accept
 }
 
-// fakeConn is a tunnel.Conn over TCP: FIN is the target's close, RST a broken
-// leg.
+// fakeConn is a tunnel.Conn over TCP. FIN is the target's close, RST a broken
+// connection to the proxy-server.
 type fakeConn struct {
 	*net.TCPConn
 	buf [4096]byte

@@ -62,7 +62,8 @@ func TestAcceptedConnectionsAreProbed(t *testing.T) {
 	}
 }
 
-// The app's end of such a connection does not reach us: only a probe finds out.
+// The app's end of such a connection does not reach us. Only a keepalive probe notices
+// it.
 func TestInAPodAConnectionThatConntrackLostIsFreed(t *testing.T) {
 	for _, destination := range []netip.AddrPort{target, target6} {
 		t.Run(destination.String(), func(t *testing.T) {
@@ -76,8 +77,8 @@ func TestInAPodAConnectionThatConntrackLostIsFreed(t *testing.T) {
 			app, far := p.connectTo(destination.String()), accept()
 			exchange(t, app, far)
 
-			// The redirect goes too, or the app's next packet would bring the
-			// entry back.
+			// The redirect is removed too. Otherwise the app's next packet would create
+			// the entry again.
 			p.redirect(t, "-D")
 			p.ns.Do(t, func() {
 				for _, family := range []netlink.InetFamily{unix.AF_INET, unix.AF_INET6} {
@@ -97,8 +98,8 @@ func TestInAPodAConnectionThatConntrackLostIsFreed(t *testing.T) {
 	}
 }
 
-// probeSoon makes the kernel probe a listener's new connections after a second,
-// and give up after another one, which is the least.
+// probeSoon makes the kernel probe a listener's new connections after one second, and
+// give up after another one. Shorter times are not possible.
 func probeSoon(t *testing.T, ln *net.TCPListener) {
 	t.Helper()
 	raw, err := ln.SyscallConn()

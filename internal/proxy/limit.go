@@ -13,34 +13,36 @@ import (
 )
 
 const (
-	// DefaultMaxConnections is the most open connections where neither
-	// --max-connections nor the descriptors say less.
+	// DefaultMaxConnections is how many connections may be open, unless
+	// --max-connections or the limit of files is lower.
 	DefaultMaxConnections = 16384
-	// reservedFiles are the descriptors for everything but connections:
-	// listeners, HealthConnections, the servers' own connections, name lookups,
-	// probes, looks at apps' sockets, dials that were given up, and those
-	// connections that are accepted only to be reset.
+	// reservedFiles is the number of descriptors for everything except connections:
+	//
+	//   - listeners, HealthConnections and the servers' own connections
+	//   - name lookups, probes, and queries of apps' sockets
+	//   - dials that were given up
+	//   - connections that are accepted only to be reset
 	reservedFiles = 192
-	// healthConnections are those among them that the health address may use.
+	// healthConnections is how many of reservedFiles the health address may use.
 	healthConnections = 64
 )
 
-// HealthConnections returns how many connections the health address may have where
-// the process may have so many files (RLIMIT_NOFILE, getrlimit(2)): 64, or a third
-// of what ConnectionLimit leaves where that is less. At least one.
+// HealthConnections returns how many connections the health address may have. files is
+// the process's limit of files (RLIMIT_NOFILE, getrlimit(2)). The result is 64, or a
+// third of the reserve in ConnectionLimit if that is less, but at least 1.
 func HealthConnections(files uint64) int {
 	return int(max(1, min(healthConnections, reserved(files)/3)))
 }
 
-// reserved returns how many of so many files are not for connections.
+// reserved returns how many of that many files are not for connections.
 func reserved(files uint64) uint64 { return min(reservedFiles, files/4) }
 
-// ConnectionLimit returns how many connections may be open where the process may
-// have so many files (RLIMIT_NOFILE, getrlimit(2)) and each connection takes
-// perConnection of them. asked is what was asked for, 0 for the default.
-// Descriptors that are needed and not there fail in worse ways than a limit, so
-// the limit is never more than they allow; short reports that it is less than
-// was asked for.
+// ConnectionLimit returns how many connections may be open. asked is the requested
+// limit; 0 means the default. files is the process's limit of files (RLIMIT_NOFILE,
+// getrlimit(2)), and each connection uses perConnection of them.
+//
+// A missing descriptor causes worse failures than a limit does. So the limit is never
+// more than the files allow. short reports that it is less than requested.
 func ConnectionLimit(asked int, files uint64, perConnection int) (limit int, short bool) {
 	if asked == 0 {
 		asked = DefaultMaxConnections
@@ -52,15 +54,15 @@ func ConnectionLimit(asked int, files uint64, perConnection int) (limit int, sho
 	return asked, false
 }
 
-// connectionLimit bounds the open connections.
+// connectionLimit limits the open connections.
 type connectionLimit struct {
 	max  int64
 	open atomic.Int64
 }
 
-// enter reports whether there is room for one more connection, which then has
-// to leave.
-func (l *connectionLimit) enter() bool {
+// acquire reports whether one more connection may be open. If so, the caller must call
+// release.
+func (l *connectionLimit) acquire() bool {
 	for {
 		open := l.open.Load()
 		if open >= l.max {
@@ -72,40 +74,40 @@ func (l *connectionLimit) enter() bool {
 	}
 }
 
-func (l *connectionLimit) leave() { l.open.Add(-1) }
+func (l *connectionLimit) release() { l.open.Add(-1) }
 
-// tooMany resets a connection for which there is no room, and counts it. A line
-// for each would be a flood at the worst time.
+// tooMany resets a connection beyond the limit, and counts it. It does not log each of
+// them, because they come in large numbers.
 func (p *Proxy) tooMany(app *net.TCPConn) {
 	p.metrics.connections.inc(ResultRefused)
 	p.metrics.failures.inc(tunnel.ReasonMaxConnections)
 	_ = relay.Reset(app)
-	if refused, due := p.crowded.add(time.Now()); due {
+	if refused, due := p.tooManyWarning.add(time.Now()); due {
 		p.log.Warn("connections not made", "reason", string(tunnel.ReasonMaxConnections), "refused", refused,
 			"error", fmt.Sprintf("%d connections are open, and no more are allowed: raise --max-connections, and where a warning at the start says so the limit of open files or memory, or find the app that does not close its own", p.connections.max))
 	}
 }
 
-// complaintInterval is the least time between two log lines about the same.
-const complaintInterval = 10 * time.Second
+// warningInterval is the minimum time between two log lines about the same event.
+const warningInterval = 10 * time.Second
 
-// complaint is something that may happen often and should be told now and then.
-// The zero value is ready, and safe for concurrent use.
-type complaint struct {
-	count atomic.Int64              // since it was last told
-	told  atomic.Pointer[time.Time] // when; nil before the first time
+// limitedWarning counts an event that may happen often, and limits how often it is
+// logged. The zero value is ready to use, and safe for concurrent use.
+type limitedWarning struct {
+	count      atomic.Int64              // since it was last logged
+	lastLogged atomic.Pointer[time.Time] // nil before the first time
 }
 
-// add counts once more. Where it is time to tell of it, it returns how often it
-// has happened since it was told the last time.
-func (c *complaint) add(now time.Time) (times int64, due bool) {
+// add counts the event once. If a log line is due, it returns how often the event has
+// happened since the last one.
+func (c *limitedWarning) add(now time.Time) (times int64, due bool) {
 	c.count.Add(1)
-	told := c.told.Load()
-	if told != nil && now.Sub(*told) < complaintInterval {
+	told := c.lastLogged.Load()
+	if told != nil && now.Sub(*told) < warningInterval {
 		return 0, false
 	}
-	if due := now; !c.told.CompareAndSwap(told, &due) {
-		return 0, false // another goroutine tells of it
+	if due := now; !c.lastLogged.CompareAndSwap(told, &due) {
+		return 0, false // another goroutine logs it
 	}
 	return c.count.Swap(0), true
 }

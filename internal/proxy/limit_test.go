@@ -43,8 +43,7 @@ func TestConnectionLimitFitsTheDescriptors(t *testing.T) {
 	}
 }
 
-// What the health address may take lies in what connections leave, whatever the limit
-// of files.
+// The connections of the health address are within the reserve, for any limit of files.
 func TestHealthConnectionsFitTheReserve(t *testing.T) {
 	for files, want := range map[uint64]int{0: 1, 16: 1, 64: 5, 256: 21, 1024: 64, 4096: 64, math.MaxUint64: 64} {
 		if got := HealthConnections(files); got != want {
@@ -65,22 +64,22 @@ func TestConnectionLimitLosesNoRoom(t *testing.T) {
 	for range 8 {
 		all.Go(func() {
 			for range 1000 {
-				if l.enter() {
+				if l.acquire() {
 					if open := l.open.Load(); open > l.max {
 						t.Errorf("%d connections are open, %d may be", open, l.max)
 					}
-					l.leave()
+					l.release()
 				}
 			}
 		})
 	}
 	all.Wait()
 	for range l.max {
-		if !l.enter() {
+		if !l.acquire() {
 			t.Fatal("nothing is open, but there is no room")
 		}
 	}
-	if l.enter() {
+	if l.acquire() {
 		t.Error("one more than may be open was let in")
 	}
 }
@@ -131,14 +130,14 @@ func TestBeyondMaxConnectionsNewOnesAreReset(t *testing.T) {
 }
 
 func TestAComplaintIsToldNowAndThenAndCountsAll(t *testing.T) {
-	var c complaint
+	var c limitedWarning
 	now := time.Unix(1_800_000_000, 0)
 	for i, tt := range []struct {
 		after time.Duration
 		times int64
 		due   bool
 	}{
-		{0, 1, true}, {time.Second, 0, false}, {time.Second, 0, false}, {complaintInterval, 3, true}, {complaintInterval, 1, true},
+		{0, 1, true}, {time.Second, 0, false}, {time.Second, 0, false}, {warningInterval, 3, true}, {warningInterval, 1, true},
 	} {
 		now = now.Add(tt.after)
 		if times, due := c.add(now); times != tt.times || due != tt.due {
@@ -161,10 +160,10 @@ func TestAnIdleConnectionIsReset(t *testing.T) {
 	h.wantValue(1, "proxy_client_close_total", "reason", "idle")
 }
 
-// Somebody sets the clock: that neither hurries a complaint nor holds it back.
+// Setting the wall clock neither hastens nor delays a warning.
 func TestAComplaintDoesNotMindASteppedClock(t *testing.T) {
 	for _, step := range []time.Duration{time.Hour, -time.Hour} {
-		var c complaint
+		var c limitedWarning
 		now := time.Now()
 		if _, due := c.add(now); !due {
 			t.Fatal("the first complaint is not told")
@@ -172,8 +171,8 @@ func TestAComplaintDoesNotMindASteppedClock(t *testing.T) {
 		if _, due := c.add(clocktest.Step(t, now.Add(time.Second), step)); due {
 			t.Errorf("a clock that was set by %s tells a complaint after one second", step)
 		}
-		if times, due := c.add(clocktest.Step(t, now.Add(complaintInterval), step)); !due || times != 2 {
-			t.Errorf("a clock that was set by %s: after %s a complaint is due: %v, of %d times, want 2", step, complaintInterval, due, times)
+		if times, due := c.add(clocktest.Step(t, now.Add(warningInterval), step)); !due || times != 2 {
+			t.Errorf("a clock that was set by %s: after %s a complaint is due: %v, of %d times, want 2", step, warningInterval, due, times)
 		}
 	}
 }

@@ -19,19 +19,21 @@ import (
 )
 
 const (
-	// minBackoff and maxBackoff bound the pause after a failed accept.
+	// minBackoff and maxBackoff are the shortest and the longest pause after a failed
+	// accept.
 	minBackoff = 5 * time.Millisecond
 	maxBackoff = time.Second
 )
 
-// Listen listens on all of addrs, or on none: its error says which address
-// failed and what to do about it.
+// Listen listens on all of addrs, or on none. Its error names the address that failed,
+// and says what to do.
 func Listen(ctx context.Context, addrs []netip.AddrPort) ([]*net.TCPListener, error) {
-	// Connections inherit what their listener has: no system call for each.
+	// Connections inherit the options of their listener, so that each needs no system
+	// call.
 	lc := net.ListenConfig{KeepAlive: -1, Control: setKeepalive}
-	// Go listens for Multipath TCP by default. The kernel does not tell the
-	// original destination of an MPTCP socket; apps fall back to plain TCP when
-	// the listener speaks nothing else.
+	// Go listens for Multipath TCP by default. The kernel does not report the original
+	// destination of an MPTCP socket. Without MPTCP on the listener, apps use plain
+	// TCP.
 	lc.SetMultipathTCP(false)
 	var listeners []*net.TCPListener
 	for _, addr := range addrs {
@@ -44,30 +46,31 @@ func Listen(ctx context.Context, addrs []netip.AddrPort) ([]*net.TCPListener, er
 			for _, ln := range listeners {
 				ln.Close() //nolint:errcheck // nothing was accepted on it
 			}
-			return nil, fmt.Errorf("%w: %s", err, cure(err, addr))
+			return nil, fmt.Errorf("%w: %s", err, advice(err, addr))
 		}
 		listeners = append(listeners, ln.(*net.TCPListener))
 	}
 	return listeners, nil
 }
 
-// Apps are on this machine, and yet one can vanish without our kernel knowing:
-// where conntrack loses the entry of a redirected connection (it was deleted,
-// the table was flushed, or the connection was idle for longer than
-// nf_conntrack_tcp_timeout_established), nothing that the app sends reaches its
-// connection any more, its end included. What we send is not the target's to the
-// app's kernel. Measured: in IPv4 it answers a probe with RST, which frees the
-// connection after keepaliveIdle; in IPv6 it says nothing, and our kernel gives
-// up three intervals later. Before that, probes keep the entry of an idle
-// connection from expiring: keepaliveIdle is far below what anybody sets that
-// timeout to.
+// Apps are on this machine, but one can still vanish without our kernel knowing. That
+// happens if conntrack loses the entry of a redirected connection: the entry was
+// deleted, the table was flushed, or the connection was idle for longer than
+// nf_conntrack_tcp_timeout_established. Then nothing that the app sends reaches its
+// connection any more, not even FIN. The app's kernel does not recognise what we send
+// as the target's.
+//
+// Measured: in IPv4 it answers a keepalive probe with RST, which ends the connection
+// after keepaliveIdle. In IPv6 it does not answer, and our kernel gives up three
+// intervals later. Before that, keepalive probes keep the entry of an idle connection
+// from expiring: keepaliveIdle is far below any usual value of that timeout.
 const (
 	keepaliveIdle     = 60 * time.Second
 	keepaliveInterval = 20 * time.Second
 	keepaliveCount    = 3
 )
 
-// setKeepalive turns keepalive on (tcp(7)) for a listener's connections.
+// setKeepalive enables keepalive (tcp(7)) for a listener's connections.
 func setKeepalive(_, _ string, c syscall.RawConn) error {
 	return sockio.Control(c, func(fd int) error {
 		return errors.Join(
@@ -79,8 +82,8 @@ func setKeepalive(_, _ string, c syscall.RawConn) error {
 	})
 }
 
-// cure tells what to do about an address on which we cannot listen.
-func cure(err error, addr netip.AddrPort) string {
+// advice returns what to do if addr cannot be listened on.
+func advice(err error, addr netip.AddrPort) string {
 	switch {
 	case errors.Is(err, unix.EADDRINUSE):
 		return fmt.Sprintf("another process of this pod, or another proxy-client, has port %d; end it, or give proxy-client another --listen-address and init-redirect the same port as --proxy-port", addr.Port())
@@ -93,20 +96,20 @@ func cure(err error, addr netip.AddrPort) string {
 	}
 }
 
-// acceptor is what accept needs of a *net.TCPListener.
+// acceptor is the part of *net.TCPListener that accept uses.
 type acceptor interface {
 	AcceptTCP() (*net.TCPConn, error)
 }
 
-// accept hands ln's connections to handle, which must not block, until ctx
-// ends; whoever ends ctx closes ln as well.
+// accept passes ln's connections to handle, which must not block, until ctx ends. The
+// caller that ends ctx must also close ln.
 //
-// A failed accept never ends it, for the causes pass: too many open files, no
-// memory. Until they do, the kernel keeps the connection queued and would fail
-// at once again, so each failure in a row doubles the pause.
+// A failed accept does not end the loop, because its causes are temporary: too many
+// open files, no memory. Meanwhile the kernel keeps the connection in its queue, and
+// the next accept fails at once. So each failure in a row doubles the pause.
 func accept(ctx context.Context, ln acceptor, addr net.Addr, handle func(*net.TCPConn), log *slog.Logger) error {
 	pause := minBackoff
-	var failing complaint
+	var failing limitedWarning
 	for {
 		app, err := ln.AcceptTCP()
 		if err == nil {

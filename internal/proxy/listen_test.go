@@ -50,7 +50,7 @@ func TestListenSaysWhatToDoWhereItCannot(t *testing.T) {
 	}
 }
 
-// The kernel does not tell where a redirected MPTCP connection wanted to go.
+// The kernel does not report the original destination of a redirected MPTCP connection.
 func TestListenersSpeakPlainTCPToMultipathApps(t *testing.T) {
 	listeners, err := Listen(t.Context(), []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")})
 	if err != nil {
@@ -74,7 +74,7 @@ func TestListenersSpeakPlainTCPToMultipathApps(t *testing.T) {
 	}
 }
 
-// lowestFree returns the number that the next descriptor would get.
+// lowestFree returns the number of the next descriptor.
 func lowestFree(t *testing.T) int {
 	t.Helper()
 	fd, err := unix.Dup(0)
@@ -87,15 +87,15 @@ func lowestFree(t *testing.T) int {
 	return fd
 }
 
-// scripted is an acceptor that returns its errors one after the other, and then
-// the one that ends a listener.
-type scripted struct {
+// scriptedListener is an acceptor that returns its errors one after the other, and then
+// the error of a closed listener.
+type scriptedListener struct {
 	errs  []error
 	calls int
 	end   func()
 }
 
-func (s *scripted) AcceptTCP() (*net.TCPConn, error) {
+func (s *scriptedListener) AcceptTCP() (*net.TCPConn, error) {
 	s.calls++
 	if len(s.errs) > 0 {
 		err := s.errs[0]
@@ -108,7 +108,7 @@ func (s *scripted) AcceptTCP() (*net.TCPConn, error) {
 
 func TestAcceptErrorsNeitherEndTheListenerNorFillTheLog(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	ln := &scripted{
+	ln := &scriptedListener{
 		errs: []error{unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.ENOBUFS, errors.New("unheard of")},
 		end:  cancel,
 	}
@@ -125,7 +125,7 @@ func TestAcceptErrorsNeitherEndTheListenerNorFillTheLog(t *testing.T) {
 	}
 }
 
-// The real thing: no descriptor left, and connections waiting in the queue.
+// A real shortage: no descriptor is left, and connections wait in the queue.
 func TestConnectionsWaitWhileThereAreNoFiles(t *testing.T) {
 	lead, accept := tunnelTo(t)
 	goOn := make(chan struct{})
@@ -133,8 +133,8 @@ func TestConnectionsWaitWhileThereAreNoFiles(t *testing.T) {
 		<-goOn
 		return lead(ctx)
 	}), target, nil)
-	// The app's own descriptors come first, for it is this process too; the
-	// proxy has its own as soon as it gets them.
+	// The app's descriptors come first, because it is in this process too. The proxy
+	// uses its own as soon as it gets them.
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		t.Fatal(err)

@@ -11,33 +11,32 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
-// Result says what became of an accepted connection. The set is closed: it is
-// the label of proxy_client_connections_total.
+// Result says how an accepted connection ended. The set is closed: it is the label of
+// proxy_client_connections_total.
 type Result string
 
 // The results. Each connection counts once, when it ends.
 const (
 	ResultRelayed   Result = "relayed"   // a tunnel was made; close_total says how it ended
 	ResultFailed    Result = "failed"    // the dial failed
-	ResultCancelled Result = "cancelled" // the app, or the end of the sidecar, came before the dial's
+	ResultCancelled Result = "cancelled" // the app or the sidecar ended before the dial
 	ResultRefused   Result = "refused"   // refused without a dial
 	ResultProbe     Result = "probe"     // a probe of the redirect, answered by the sidecar itself
 )
 
-// Results returns the closed set.
+// Results returns all results.
 func Results() []Result {
 	return []Result{ResultRelayed, ResultFailed, ResultCancelled, ResultRefused, ResultProbe}
 }
 
-// The values of bytes_total's label, as seen from the app.
+// The values of bytes_total's label, from the app's view.
 const (
 	toTarget = "to_target"
 	toApp    = "to_app"
 )
 
-// Metrics are the data path's. No label takes an address or a message, and
-// every label value exists from the start, so that rates are right from the
-// first event on.
+// Metrics are the metrics of the data path. No label holds an address or a message. All
+// label values exist from the start, so that rates include the first event.
 type Metrics struct {
 	connections counters[Result]
 	active      prometheus.Gauge
@@ -51,8 +50,8 @@ type Metrics struct {
 	buffers atomic.Pointer[relay.Buffers]
 }
 
-// counters are those of a vector, by the values of its only label, which are a
-// closed set: a connection should not have to look them up.
+// counters are the counters of a vector with one label, by its values. The values are a
+// closed set, so that no connection needs a lookup in the vector.
 type counters[Label ~string] map[Label]prometheus.Counter
 
 func countersOf[Label ~string](vec *prometheus.CounterVec, labels []Label) counters[Label] {
@@ -65,10 +64,10 @@ func countersOf[Label ~string](vec *prometheus.CounterVec, labels []Label) count
 
 func (c counters[Label]) inc(l Label) { c[l].Inc() }
 
-// watchBuffers makes b what buffered_bytes tells of.
+// watchBuffers makes buffered_bytes report what b holds.
 func (m *Metrics) watchBuffers(b *relay.Buffers) { m.buffers.Store(b) }
 
-// buffered is the value of buffered_bytes.
+// buffered returns the value of buffered_bytes.
 func (m *Metrics) buffered() float64 {
 	if b := m.buffers.Load(); b != nil {
 		return float64(b.Held())
@@ -76,8 +75,7 @@ func (m *Metrics) buffered() float64 {
 	return 0
 }
 
-// NewMetrics registers the metrics with reg. It panics where they are
-// registered already.
+// NewMetrics registers the metrics with reg. It panics if they are already registered.
 func NewMetrics(reg prometheus.Registerer) *Metrics {
 	bytes := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "proxy_client_bytes_total",

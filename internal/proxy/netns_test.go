@@ -21,29 +21,29 @@ import (
 	"github.com/shoot-proxy/proxy-client/pkg/origdst"
 )
 
-// target6 is a shoot address of the other family; stray is nobody's, and the
-// rules of these tests bring it to the sidecar all the same.
+// target6 is a shoot address of the other family. stray is outside the shoot, but the
+// rules of these tests redirect it too.
 var (
 	target6 = netip.MustParseAddrPort("[fd00:10::7]:9100")
 	stray   = netip.MustParseAddrPort("198.51.100.1:443")
 )
 
-// pod is a harness inside a network namespace, with rules of its own.
+// pod is a harness inside a network namespace, with its own rules.
 type pod struct {
 	*harness
 	ns  *netnstest.NS
-	app net.Dialer // how apps connect
+	app net.Dialer // for the connections of apps
 }
 
-// startPod runs a Proxy in a namespace in which the shoot, stray and the probes
-// are redirected to it. Nothing about its connections is faked but the tunnel.
+// startPod runs a Proxy in a namespace in which the shoot, stray and the probes are
+// redirected to it. Only the tunnel is fake.
 func startPod(t *testing.T, dialer *fakeDialer) *pod {
 	t.Helper()
 	netnstest.RequireRoot(t)
 	p := &pod{ns: netnstest.New(t), app: net.Dialer{Timeout: hangGuard}}
 	netnstest.Connect(t, p.ns, netnstest.New(t), netnstest.IPv4, netnstest.IPv6)
 	p.redirect(t, "-A")
-	// A probe that is not redirected is rejected, as by pkg/redirect's guard.
+	// A probe that is not redirected is rejected, as by the guard of pkg/redirect.
 	for _, probed := range append(probe.Targets(shoot(t)), probe.Inside(shoot(t))...) {
 		iptables := "iptables"
 		if probed.Addr().Is6() {
@@ -94,14 +94,14 @@ func (p *pod) redirect(t *testing.T, action string) {
 	}
 }
 
-// dial connects an app to destination from within the pod.
+// dial connects an app to destination, inside the pod.
 func (p *pod) dial(destination string) (conn net.Conn, err error) {
 	p.t.Helper()
 	p.ns.Do(p.t, func() { conn, err = p.app.Dial("tcp", destination) })
 	return conn, err
 }
 
-// connectTo is dial that must succeed.
+// connectTo calls dial, which must succeed.
 func (p *pod) connectTo(destination string) *net.TCPConn {
 	p.t.Helper()
 	conn, err := p.dial(destination)
@@ -168,7 +168,7 @@ func TestInAPodWhatWasNotMeantForTheShootIsReset(t *testing.T) {
 	} {
 		t.Run(destination, func(t *testing.T) {
 			p := startPod(t, &fakeDialer{})
-			// The reset can overtake the app's own connect.
+			// The reset can arrive before the app's connect returns.
 			if app, err := p.dial(destination); err == nil {
 				wantReset(t, app)
 				app.Close()
@@ -192,7 +192,7 @@ func TestInAPodALostRedirectShows(t *testing.T) {
 	p.eventually("its recovery is seen", func() bool { return p.value("proxy_client_redirect_ok") == 1 })
 	for _, message := range []string{"the redirect does not work, so apps cannot reach the shoot", "the redirect works again"} {
 		lines := p.log.lines(t, message)
-		// The rules go and come one by one, so a CIDR alone may show too.
+		// The rules change one by one, so a single CIDR may be reported too.
 		lines = slices.DeleteFunc(lines, func(line map[string]any) bool {
 			return !slices.Contains(probe.Targets(shoot(t)), netip.MustParseAddrPort(line["probe"].(string)))
 		})
@@ -208,8 +208,8 @@ func TestInAPodALostRedirectShows(t *testing.T) {
 	p.eventually("probes are counted", func() bool { return p.value("proxy_client_connections_total", "result", "probe") > 0 })
 }
 
-// Rules of other programs that take the shoot's traffic leave our own as they
-// are, and the probe address too.
+// Rules of other programs that take the shoot's traffic leave our rules and the probe
+// address unchanged.
 func TestInAPodARuleOfAnotherProgramShows(t *testing.T) {
 	cidrs := map[string]string{"iptables": "100.64.0.0/12", "ip6tables": "fd00:10::/64"}
 	for name, rule := range map[string][]string{

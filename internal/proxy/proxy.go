@@ -25,67 +25,67 @@ import (
 	"github.com/shoot-proxy/proxy-client/pkg/origdst"
 )
 
-// checkInterval is how often the redirect is probed.
+// checkInterval is the default of Config.CheckInterval.
 const checkInterval = 30 * time.Second
 
-// Dialer makes the tunnelled connections; *dialer.Dialer is one.
+// Dialer makes the tunnelled connections. *dialer.Dialer implements it.
 type Dialer interface {
 	tunnel.Dialer
-	// OwnsAddress reports whether a is a proxy-server's.
+	// OwnsAddress reports whether a belongs to a proxy-server.
 	OwnsAddress(a netip.AddrPort) bool
 }
 
-// Config is what a Proxy needs. Listeners, CIDRs, Dialer, DialTimeout, Logger
-// and Metrics are required.
+// Config configures a Proxy. Listeners, CIDRs, Dialer, DialTimeout, Logger and Metrics
+// are required.
 type Config struct {
 	Listeners []*net.TCPListener // from Listen; Run closes them
 	CIDRs     *cidr.Set          // destinations that may be dialled
 	Dialer    Dialer
 
-	DialTimeout         time.Duration // the whole budget of a dial, the wait for its turn included
+	DialTimeout         time.Duration // for a whole dial, including the wait for a place
 	MaxDials            int           // dials in flight; one destination may have a quarter; 0 means 256
-	MaxConnections      int           // open connections, probes aside; 0 means DefaultMaxConnections
-	HalfCloseTimeout    time.Duration // passed on to the relay
-	IdleTimeout         time.Duration // passed on to the relay; 0 is for ever
-	ConnectionBuffer    int           // bytes that one app may be behind; 0 means relay.DefaultConnection
-	Quota               *quota.Quota  // of what is held for all apps and targets; nil means one of relay.DefaultTotal
-	DrainTimeout        time.Duration // what open connections get when Run's context ends; 0 resets them at once
-	AcceptWhileDraining bool          // keep accepting for the whole DrainTimeout
+	MaxConnections      int           // open connections, without probes; 0 means DefaultMaxConnections
+	HalfCloseTimeout    time.Duration // of the relay
+	IdleTimeout         time.Duration // of the relay; 0 means no limit
+	ConnectionBuffer    int           // bytes held for one app; 0 means relay.DefaultConnection
+	Quota               *quota.Quota  // for the bytes held for all apps and targets; nil means one of relay.DefaultTotal
+	DrainTimeout        time.Duration // for open connections after Run's context has ended; 0 resets them at once
+	AcceptWhileDraining bool          // accept for the whole DrainTimeout
 	CheckInterval       time.Duration // between two probes of the redirect; 0 means 30 s
-	// Check probes the redirect for one family's target; nil is probe.Check.
+	// Check probes the redirect for one family's target. Nil means probe.Check.
 	Check func(ctx context.Context, target netip.AddrPort) error
 
 	Logger  *slog.Logger
 	Metrics *Metrics
 }
 
-// Proxy is the sidecar's data path. Make one with New.
+// Proxy is the sidecar's data path. Use New to make one.
 type Proxy struct {
 	cfg     Config
 	log     *slog.Logger
 	metrics *Metrics
 
-	// Seams for tests without a redirect in the kernel.
+	// Tests replace these, to run without a redirect in the kernel.
 	lookup func(syscall.Conn) (netip.AddrPort, error)
 	socket func(local, remote netip.AddrPort) (sockdiag.State, error)
 	search func(local, remote netip.AddrPort, known func(uint16) bool) (sockdiag.State, error)
 
 	routes routes
 
-	connections connectionLimit
-	crowded     complaint // that they are too many
-	dials       *dialLimit
-	buffers     *relay.Buffers
-	pacers      sync.Map // *relay.Pacer by proxy-server
+	connections    connectionLimit
+	tooManyWarning limitedWarning // counts connections beyond the limit
+	dials          *dialLimit
+	buffers        *relay.Buffers
+	pacers         sync.Map // *relay.Pacer by proxy-server
 
-	state   atomic.Int32   // one of the states below
+	state   atomic.Int32   // one of the constants below
 	open    atomic.Int64   // connections being served
-	serving sync.WaitGroup // those of them
+	serving sync.WaitGroup // waits for connections being served
 	aborted chan struct{}
 	abort   sync.Once
 }
 
-// The states of a Proxy, in the order in which it goes through them.
+// The states of a Proxy, in their order.
 const (
 	idle int32 = iota
 	listening
@@ -93,7 +93,7 @@ const (
 	ended
 )
 
-// New returns a Proxy that is not running yet.
+// New returns a Proxy that is not running.
 func New(cfg Config) *Proxy {
 	if cfg.CheckInterval <= 0 {
 		cfg.CheckInterval = checkInterval
@@ -128,8 +128,8 @@ func (p *Proxy) Live() error {
 	return nil
 }
 
-// Ready returns nil while new connections are welcome: not before Run, and not
-// during the drain.
+// Ready returns nil while new connections are accepted: not before Run, and not during
+// the drain.
 func (p *Proxy) Ready() error {
 	switch p.state.Load() {
 	case listening:
@@ -141,17 +141,17 @@ func (p *Proxy) Ready() error {
 	}
 }
 
-// Abort ends a drain, or Run altogether, at once: open connections are reset.
-// It may be called at any time, more than once, and returns without waiting.
+// Abort ends a drain, or Run, at once: open connections are reset. It may be called at
+// any time and repeatedly. It does not wait.
 func (p *Proxy) Abort() { p.abort.Do(func() { close(p.aborted) }) }
 
-// Run accepts and serves connections until ctx ends, drains as the package
-// comment says, and returns when nothing of it is left. It returns an error
-// only where a listener was taken away from it. A Proxy runs once.
+// Run accepts and serves connections until ctx ends, and then drains them as the
+// package comment says. It returns after all its goroutines have ended. It returns an
+// error only if a listener was closed by other code. A Proxy runs once.
 func (p *Proxy) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	// Connections outlive ctx by the drain.
+	// Connections may continue after ctx ends, during the drain.
 	connCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	reset := func() {
 		p.dials.close()
@@ -179,7 +179,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	p.state.Store(listening)
 
 	select {
-	case <-running.Done(): // asked to end, or a listener failed
+	case <-running.Done(): // ctx ended, or a listener failed
 	case <-p.aborted:
 		stop()
 	}
@@ -196,21 +196,21 @@ func (p *Proxy) Run(ctx context.Context) error {
 	return err
 }
 
-// drain returns once no connection is left: when the last one ended, or when
-// those that the timeout or Abort found open were reset.
+// drain returns when no connection is left. The last one has ended, or those that were
+// open at the timeout or at Abort were reset.
 func (p *Proxy) drain(reset, stopAccepting func()) {
 	p.log.Info("draining", "open", p.open.Load(), "timeout", p.cfg.DrainTimeout.String(), "accepting", p.cfg.AcceptWhileDraining)
 	timeout := time.NewTimer(p.cfg.DrainTimeout)
 	defer timeout.Stop()
 	if p.cfg.AcceptWhileDraining {
-		// An app that is ending as well may connect again at any moment, so
-		// that nothing is open now says nothing: stay for the whole time.
+		// An app that is ending too may still connect. So the drain lasts for the whole
+		// time, even if no connection is open now.
 		select {
 		case <-timeout.C:
 		case <-p.aborted:
 		}
 	}
-	// Only now can no connection be added any more, and the rest be waited for.
+	// After this no connection is added, so the rest can be waited for.
 	stopAccepting()
 	done := make(chan struct{})
 	go func() {

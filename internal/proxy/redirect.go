@@ -16,25 +16,26 @@ import (
 )
 
 const (
-	// insidePerRound bounds how many CIDRs one round probes; the next round
-	// goes on behind them. A probe that works takes less than a millisecond.
+	// insidePerRound is how many CIDRs one round probes at most. The next round
+	// continues after them. A probe that works takes less than a millisecond.
 	insidePerRound = 32
-	// failuresPerRound end a round: each may have waited for two timeouts.
+	// failuresPerRound is how many failures end a round. Each may have waited for two
+	// timeouts.
 	failuresPerRound = 4
 )
 
-// redirectWatch is what the rounds of one watch know of each other.
+// redirectWatch is the state that successive rounds share.
 type redirectWatch struct {
 	lost map[netip.AddrPort]bool
 	next int // index of the first CIDR to probe in this round
-	// short is set in a round that could not ask for want of a file or memory.
+	// short is set in a round that lacked a file or memory for a probe.
 	short bool
 }
 
-// watchRedirect probes the redirect of each family and of the shoot CIDRs at
-// once and then at each interval, until ctx ends. It only tells: a lost redirect
-// is no reason to be unready, for the sidecar cannot repair it, and open
-// connections may still work.
+// watchRedirect probes the redirect of each family and of the shoot CIDRs, at once and
+// then at each interval, until ctx ends. It only reports. A lost redirect does not make
+// the sidecar unready: the sidecar cannot repair it, and open connections may still
+// work.
 func (p *Proxy) watchRedirect(ctx context.Context) error {
 	ticker := time.NewTicker(p.cfg.CheckInterval)
 	defer ticker.Stop()
@@ -49,8 +50,8 @@ func (p *Proxy) watchRedirect(ctx context.Context) error {
 	}
 }
 
-// isShortage reports whether err is about what this process, or the kernel, lacked
-// for a check. That says nothing about the redirect.
+// isShortage reports whether err means that this process or the kernel lacked a
+// resource for a check. That says nothing about the redirect.
 func isShortage(err error) bool {
 	for _, lack := range []error{unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.ENOBUFS} {
 		if errors.Is(err, lack) {
@@ -60,8 +61,8 @@ func isShortage(err error) bool {
 	return false
 }
 
-// probeRound probes each family, and the CIDRs of those that came through: of
-// one that did not they would only say the same.
+// probeRound probes each family, and the CIDRs of the families whose probe succeeded.
+// In a family whose probe failed, the CIDRs' probes would fail too.
 func (p *Proxy) probeRound(ctx context.Context, w *redirectWatch) {
 	failures := 0
 	w.short = false
@@ -81,25 +82,26 @@ func (p *Proxy) probeRound(ctx context.Context, w *redirectWatch) {
 			failures++
 		}
 	}
-	// After a shortage the last result stands.
+	// After a shortage the metric keeps its last value.
 	if ctx.Err() == nil && !w.short && !slices.Contains(slices.Collect(maps.Values(w.lost)), true) {
 		p.metrics.redirectOK.Set(1)
 	}
 }
 
-// familyLost reports whether the probe of target's family is lost.
+// familyLost reports whether the last probe of target's family failed.
 func (p *Proxy) familyLost(w *redirectWatch, target netip.AddrPort) bool {
 	return slices.ContainsFunc(probe.Targets(p.cfg.CIDRs), func(t netip.AddrPort) bool {
 		return t.Addr().Is4() == target.Addr().Is4() && w.lost[t]
 	})
 }
 
-// probeOne probes one target and reports whether it came through. A context that
-// has ended, and a shortage of our own, say nothing about the redirect.
+// probeOne probes one target and reports whether that succeeded. If the context has
+// ended, or this process lacks a resource, it reports true, because the redirect may
+// work.
 func (p *Proxy) probeOne(ctx context.Context, w *redirectWatch, target netip.AddrPort, inside bool) bool {
 	err := p.cfg.Check(ctx, target)
 	if err != nil && !w.lost[target] {
-		// Once is nothing: the machine may just have stood still.
+		// A single failure does not count: the machine may have paused.
 		err = p.cfg.Check(ctx, target)
 	}
 	if ctx.Err() != nil {
@@ -113,7 +115,7 @@ func (p *Proxy) probeOne(ctx context.Context, w *redirectWatch, target netip.Add
 	if err != nil {
 		p.metrics.redirectOK.Set(0)
 	}
-	p.reportRedirect(target, w.lost, asSeenHere(err, inside))
+	p.reportRedirect(target, w.lost, correctCause(err, inside))
 	return err == nil
 }
 
@@ -132,11 +134,11 @@ func (p *Proxy) reportRedirect(target netip.AddrPort, lost map[netip.AddrPort]bo
 	lost[target] = err != nil
 }
 
-// asSeenHere corrects the likely cause of a probe that failed. Whoever else
-// probes may find that nobody listens; this proxy does, so a refused probe came
-// to somewhere else, or to the guard that rejects what was not redirected. And
-// a CIDR is probed only where its family's own probe came through.
-func asSeenHere(err error, inside bool) error {
+// correctCause corrects the likely cause of a failed probe by what only this process
+// knows. This proxy listens. So a refused probe went elsewhere, or to the guard that
+// rejects what was not redirected. A CIDR is probed only if its family's probe has
+// succeeded.
+func correctCause(err error, inside bool) error {
 	failed, ok := errors.AsType[*probe.Error](err)
 	switch {
 	case !ok:

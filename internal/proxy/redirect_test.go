@@ -36,8 +36,9 @@ func TestALostRedirectIsToldOnceAndItsRecoveryOnce(t *testing.T) {
 		}
 	})
 	set := shoot(t)
-	// round answers the checks of one round, and returns when the next round has
-	// begun. What is told as lost is checked twice before.
+	// round answers the checks of one round, and returns when the next round has begun.
+	// A target whose redirect is not known as lost is checked twice before it is
+	// reported.
 	next := <-checks
 	answer := func(target netip.AddrPort, results ...error) {
 		t.Helper()
@@ -54,9 +55,9 @@ func TestALostRedirectIsToldOnceAndItsRecoveryOnce(t *testing.T) {
 		answer(probe.Target4(set), ipv4...)
 		answer(probe.Target6(set), ipv6...)
 		if slices.ContainsFunc(slices.Concat(ipv4, ipv6), isShortage) {
-			return // which would only repeat itself
+			return // after a shortage no CIDR is probed
 		}
-		// Each CIDR, but for those of a family that is lost.
+		// Each CIDR, except those of a lost family.
 		for _, target := range probe.Inside(set) {
 			results := ipv4
 			if target.Addr().Is6() {
@@ -76,7 +77,7 @@ func TestALostRedirectIsToldOnceAndItsRecoveryOnce(t *testing.T) {
 	round(works, hiccup)
 	h.wantValue(1, "proxy_client_redirect_ok")
 	round(hiccup, works)
-	short := []error{unix.EMFILE, unix.EMFILE} // which says nothing
+	short := []error{unix.EMFILE, unix.EMFILE} // says nothing about the redirect
 	round(short, short)
 	h.wantValue(1, "proxy_client_redirect_ok")
 	round(isLost, works)

@@ -7,17 +7,16 @@ import (
 	"sync"
 )
 
-// route is where a connection comes from, as accepted, and where its app wanted
-// it to go.
+// route is a connection's source, as accepted, and its original destination.
 type route struct{ source, destination netip.AddrPort }
 
-// routes are those of the open connections. The zero value is ready.
+// routes is the set of the open connections' routes. The zero value is ready to use.
 type routes struct {
 	mu   sync.Mutex
 	open map[route]struct{}
 }
 
-func (r *routes) remember(is route) {
+func (r *routes) add(is route) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.open == nil {
@@ -26,7 +25,7 @@ func (r *routes) remember(is route) {
 	r.open[is] = struct{}{}
 }
 
-func (r *routes) forget(was route) {
+func (r *routes) remove(was route) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.open, was)

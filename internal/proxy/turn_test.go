@@ -19,18 +19,19 @@ import (
 // dead is a shoot address whose dials hang.
 var dead = netip.MustParseAddrPort("100.64.3.9:9100")
 
-// crowd is a harness for several destinations, one of which is dead.
-type crowd struct {
+// turnHarness is a harness with several destinations. One of them is dead.
+type turnHarness struct {
 	*harness
-	began        chan context.Context // one for each dial to dead that was let through
-	release      chan struct{}        // lets one of them fail
+	began        chan context.Context // one for each dial to dead that got a place
+	release      chan struct{}        // makes one of them fail
 	destinations chan netip.AddrPort
 }
 
-// startCrowd runs a Proxy with --max-dials 4, so that each destination has one.
-func startCrowd(t *testing.T, live func(context.Context) (tunnel.Conn, error), change func(*Proxy)) *crowd {
+// startCrowd runs a Proxy with --max-dials 4, so that each destination may have one
+// place.
+func startCrowd(t *testing.T, live func(context.Context) (tunnel.Conn, error), change func(*Proxy)) *turnHarness {
 	t.Helper()
-	c := &crowd{began: make(chan context.Context, 100), release: make(chan struct{}, 100), destinations: make(chan netip.AddrPort)}
+	c := &turnHarness{began: make(chan context.Context, 100), release: make(chan struct{}, 100), destinations: make(chan netip.AddrPort)}
 	dialer := dials(live)
 	dialer.dial[dead] = func(ctx context.Context) (tunnel.Conn, error) {
 		c.began <- ctx
@@ -54,7 +55,7 @@ func startCrowd(t *testing.T, live func(context.Context) (tunnel.Conn, error), c
 }
 
 // connectTo returns an app's connection that was redirected from destination.
-func (c *crowd) connectTo(destination netip.AddrPort) *net.TCPConn {
+func (c *turnHarness) connectTo(destination netip.AddrPort) *net.TCPConn {
 	c.t.Helper()
 	app := c.connect()
 	select {
@@ -66,7 +67,7 @@ func (c *crowd) connectTo(destination netip.AddrPort) *net.TCPConn {
 }
 
 // waiting returns how many dials to dead have no place.
-func (c *crowd) waiting() int {
+func (c *turnHarness) waiting() int {
 	c.dials.mu.Lock()
 	defer c.dials.mu.Unlock()
 	if to := c.dials.destinations[dead]; to != nil {
@@ -75,7 +76,7 @@ func (c *crowd) waiting() int {
 	return 0
 }
 
-func (c *crowd) wantWaiting(n int) {
+func (c *turnHarness) wantWaiting(n int) {
 	c.t.Helper()
 	c.eventually("the dials wait for their turn", func() bool { return c.waiting() == n })
 }
@@ -102,7 +103,7 @@ func TestADialWithoutAPlaceEndsWithItsBudget(t *testing.T) {
 	c := startCrowd(t, nil, nil)
 	c.connectTo(dead)
 	<-c.began
-	c.cfg.DialTimeout = 20 * time.Millisecond // of the next one
+	c.cfg.DialTimeout = 20 * time.Millisecond // for the next dial
 	app := c.connectTo(dead)
 	wantReset(t, app)
 	line := c.line("connection not made")
@@ -142,8 +143,8 @@ func TestAnAppThatGivesUpLeavesTheQueue(t *testing.T) {
 	c.wantWaiting(0)
 }
 
-// Who waits when SIGTERM comes was accepted: it gets its place within the drain,
-// or a reset at its end.
+// A dial that waits at SIGTERM belongs to an accepted connection. It gets a place
+// during the drain, or a reset at its end.
 func TestDialsThatWaitAreDrained(t *testing.T) {
 	t.Run("within the drain", func(t *testing.T) {
 		c := startCrowd(t, nil, nil)
@@ -179,8 +180,8 @@ func TestDialsThatWaitAreDrained(t *testing.T) {
 	})
 }
 
-// A dial that was given up may still be under way: it has a file open, and the
-// agent tries. Impatient apps must not make more of them than --max-dials.
+// A dial that was given up may still run: it has an open file, and the agent tries to
+// connect. Impatient apps must not make more of them than --max-dials.
 func TestADialThatOutlivesItsAppKeepsItsPlace(t *testing.T) {
 	ends := make(chan func(), 1)
 	c := startCrowd(t, nil, func(p *Proxy) {

@@ -14,31 +14,31 @@ import (
 )
 
 const (
-	// watchAfter is how long a dial lasts until its app is watched. Most are over
-	// by then, and their apps have to be looked at only once.
+	// watchAfter is how long a dial runs before its app is watched. Most dials end
+	// earlier, and then check looks at the app only once.
 	watchAfter = 50 * time.Millisecond
-	// appAskInterval is how often an app that has sent FIN, and nothing else, is
-	// looked at.
+	// appAskInterval is how often the state of an app is read that has sent FIN and no
+	// bytes.
 	appAskInterval = 250 * time.Millisecond
 )
 
-// appWatch waits for an app to give up on its connection while that is dialled.
+// appWatch notices that an app gives up its connection during the dial.
 type appWatch struct {
-	app     *net.TCPConn
-	giveUp  context.CancelFunc    // called when it has
-	state   func() relay.AppState // what became of an app that sent FIN
-	timer   *time.Timer           // begins the watching
-	stopped chan struct{}
-	result  chan bool
+	app        *net.TCPConn
+	cancelDial context.CancelFunc    // called when it has given up
+	state      func() relay.AppState // the state of an app that has sent FIN
+	timer      *time.Timer           // starts run
+	stopped    chan struct{}
+	result     chan bool
 }
 
-// watchApp calls giveUp when the app has given up on its connection. It reads
-// nothing: what the app has sent already stays in the socket for the relay. state
-// tells what became of an app that sent FIN.
+// watchApp calls cancelDial when the app has given up its connection. It reads no
+// bytes: what the app has sent stays in the socket for the relay. state returns the
+// state of an app that has sent FIN.
 //
-// stop must be called exactly once, before app is used in any other way or closed.
-func watchApp(app *net.TCPConn, giveUp context.CancelFunc, state func() relay.AppState) *appWatch {
-	w := &appWatch{app: app, giveUp: giveUp, state: state}
+// stop must be called exactly once, before app is used otherwise or closed.
+func watchApp(app *net.TCPConn, cancelDial context.CancelFunc, state func() relay.AppState) *appWatch {
+	w := &appWatch{app: app, cancelDial: cancelDial, state: state}
 	w.stopped, w.result = make(chan struct{}), make(chan bool, 1)
 	w.timer = time.AfterFunc(watchAfter, w.run)
 	return w
@@ -47,34 +47,34 @@ func watchApp(app *net.TCPConn, giveUp context.CancelFunc, state func() relay.Ap
 func (w *appWatch) run() {
 	gone := w.wait()
 	if gone {
-		w.giveUp()
+		w.cancelDial()
 	}
 	w.result <- gone
 }
 
-// stop ends the watching, leaves app as it was, and reports whether the app gave
+// stop ends the watch, and leaves app as it was. It reports whether the app has given
 // up.
 func (w *appWatch) stop() (gone bool) {
 	if w.timer.Stop() {
-		return w.look()
+		return w.check()
 	}
 	close(w.stopped)
-	// A deadline in the past ends the watcher's wait, and nothing else waits on
-	// app yet. Errors mean that app is closed, which ends it too.
+	// A past deadline ends the wait in run. No other goroutine waits on app yet. If
+	// this fails, app is closed, which also ends the wait.
 	_ = w.app.SetReadDeadline(time.Unix(1, 0))
 	gone = <-w.result
 	_ = w.app.SetReadDeadline(time.Time{})
 	return gone
 }
 
-// look reports whether the app has given up by now.
-func (w *appWatch) look() (gone bool) {
+// check reports whether the app has given up by now.
+func (w *appWatch) check() (gone bool) {
 	raw, err := w.app.SyscallConn()
 	if err != nil {
 		return false
 	}
 	s := socketOpen
-	err = raw.Control(func(fd uintptr) { s = look(int(fd)) })
+	err = raw.Control(func(fd uintptr) { s = socketStateOf(int(fd)) })
 	return err == nil && w.gone(s)
 }
 
@@ -82,55 +82,52 @@ func (w *appWatch) gone(s socketState) bool {
 	return s == socketReset || s == socketFinished && w.state() == relay.AppGone
 }
 
-// wait returns true once the app has given up, false once stop was called.
+// wait returns true when the app has given up, and false after stop was called.
 func (w *appWatch) wait() bool {
 	raw, err := w.app.SyscallConn()
 	if err != nil {
 		return false
 	}
-	// Read calls the function, and again after each event on the socket (data,
-	// FIN, RST) for as long as it returns false. It holds app's read lock, but
-	// takes no byte.
+	// Read calls the function, and calls it again after each event on the socket (data,
+	// FIN, RST) while it returns false. It holds app's read lock, but reads no byte.
 	var s socketState
 	err = raw.Read(func(fd uintptr) bool {
-		s = look(int(fd))
+		s = socketStateOf(int(fd))
 		return s != socketOpen
 	})
 	for err == nil {
 		if w.gone(s) {
 			return true
 		}
-		// The kernel sends FIN a moment before it makes the app's socket an
-		// orphan, and an app that half-closes may close later. No event on our
-		// side tells of either.
+		// The kernel sends FIN shortly before it makes the app's socket an orphan, and
+		// an app that half-closes may close later. Neither causes an event on our side.
 		select {
 		case <-w.stopped:
 			return false
 		case <-time.After(appAskInterval):
 		}
-		err = raw.Control(func(fd uintptr) { s = look(int(fd)) })
+		err = raw.Control(func(fd uintptr) { s = socketStateOf(int(fd)) })
 	}
 	return false
 }
 
-// socketState is what can be told of an app from our side of its connection.
+// socketState is what our end of a connection shows about the app.
 type socketState int
 
 const (
-	socketOpen     socketState = iota // or finished with bytes to deliver
+	socketOpen     socketState = iota // or finished, with bytes to deliver
 	socketFinished                    // FIN, and not one byte before it
-	socketReset                       // over in both directions
+	socketReset                       // ended in both directions
 )
 
-// look returns the state of a socket of which nothing was read.
+// socketStateOf returns the state of a socket from which nothing was read.
 //
-// Before our own FIN, only a reset ends both directions (POLLHUP, POLLERR). A
-// FIN alone must not cancel a dial: an app that sends its request and shuts
-// down its sending side (`echo … | nc -N`) waits for the answer, and one that
-// sends and closes (statsd, graphite) wants its bytes delivered. Only where a
-// FIN came with nothing to deliver is it worth asking whether anybody still
-// reads.
-func look(fd int) socketState {
+// Before our own FIN, only a reset ends both directions (POLLHUP, POLLERR). FIN alone
+// must not cancel a dial. An app that sends its request and shuts down its sending side
+// (`echo … | nc -N`) waits for the answer. An app that sends and closes (statsd,
+// graphite) wants its bytes delivered. Only if FIN came without bytes does it matter
+// whether the app still reads.
+func socketStateOf(fd int) socketState {
 	events, err := sockio.Poll(fd, unix.POLLRDHUP)
 	if err != nil {
 		return socketOpen

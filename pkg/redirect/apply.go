@@ -9,20 +9,23 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/routes"
 )
 
 // Change is what one family needs, or needed.
 type Change struct {
 	Family  Family
 	Backend Backend
-	// Script is the input of iptables-restore --noflush; empty where the
-	// rules stand already.
+	// Script is the input of iptables-restore --noflush. It is empty if the rules are
+	// right already.
 	Script string
-	// Reach holds what is done by netlink, in the words of ip(8): for sockets
-	// bound to a device, and for a pod that has no address of the family.
+	// Reach holds the address and routes that are added or deleted, in the words of
+	// ip(8): for sockets that are bound to a device, and for a pod that has no address
+	// of the family.
 	Reach []string
-	// OtherBackend is the other backend where it holds chains of ours too,
-	// else empty. Both are in force then.
+	// OtherBackend is the other backend if it holds chains of ours too, and else empty.
+	// If it is not empty, both backends are in force.
 	OtherBackend Backend
 }
 
@@ -41,8 +44,8 @@ func (r *Result) Changed() bool {
 	return false
 }
 
-// String is the result as text that iptables-restore would take, one family
-// after the other.
+// String returns the result as text that iptables-restore would take, one family after
+// the other.
 func (r *Result) String() string {
 	var text strings.Builder
 	for _, c := range r.Changes {
@@ -66,22 +69,22 @@ func (r *Result) String() string {
 func Plan(ctx context.Context, cfg Config, opt Options) (*Result, error) {
 	var result *Result
 	err := withTarget(ctx, cfg, opt, func(n *namespace, t *target) error {
-		work, err := n.prepare(t, false)
+		all, err := n.prepare(t, false)
 		if err != nil {
 			return err
 		}
-		result, err = n.plan(t, work)
+		result, err = n.plan(t, all)
 		return err
 	})
 	return result, err
 }
 
-// Apply makes the namespace what cfg asks for, and changes nothing where it is
-// that already. Before the first change it has checked the configuration
-// against this pod's own addresses, and that the kernel can do all of it.
+// Apply changes the namespace to what cfg asks for. It changes nothing that is right
+// already. Before the first change it compares the configuration with this pod's own
+// addresses, and makes sure that the kernel can do all of it.
 //
-// Where Apply fails between two transactions, what was applied stays: the guard
-// comes first, so that the shoot's traffic is rejected and never leaves.
+// If Apply fails between two transactions, what was applied stays. The guard comes first,
+// so that the shoot's traffic is rejected and never leaves.
 func Apply(ctx context.Context, cfg Config, opt Options) (result *Result, err error) {
 	err = withTarget(ctx, cfg, opt, func(n *namespace, t *target) error {
 		result, err = n.planAndApply(t)
@@ -103,18 +106,18 @@ func ApplyAndVerify(ctx context.Context, cfg Config, opt Options) (result *Resul
 }
 
 func (n *namespace) planAndApply(t *target) (*Result, error) {
-	work, err := n.prepare(t, true)
+	all, err := n.prepare(t, true)
 	if err != nil {
 		return nil, err
 	}
-	result, err := n.plan(t, work)
+	result, err := n.plan(t, all)
 	if err != nil {
 		return nil, err
 	}
-	return result, n.apply(t, work)
+	return result, n.apply(t, all)
 }
 
-// withTarget runs fn on a configuration that fits the machine.
+// withTarget runs fn in the namespace, with a configuration that is right for its pod.
 func withTarget(ctx context.Context, cfg Config, opt Options, fn func(*namespace, *target) error) error {
 	t, err := cfg.target()
 	if err != nil {
@@ -123,26 +126,27 @@ func withTarget(ctx context.Context, cfg Config, opt Options, fn func(*namespace
 	if err := checkUsers(cfg); err != nil {
 		return err
 	}
-	return inside(ctx, opt, func(n *namespace) error {
-		needs, err := n.needs()
+	return inNamespace(ctx, opt, func(n *namespace) error {
+		needed, err := n.neededAddresses()
 		if err != nil {
 			return err
 		}
-		if err := collision(t.set, needs); err != nil {
+		if err := collision(t.set, needed); err != nil {
 			return err
 		}
 		return fn(n, t)
 	})
 }
 
-// work is one family, ready to be applied.
-type work struct {
+// prepared is one family whose rules can be applied.
+type prepared struct {
 	rules FamilyRules
 	on    chosen
 }
 
-// prepare chooses the backend of every family, before the first is changed.
-func (n *namespace) prepare(t *target, commit bool) ([]work, error) {
+// prepare chooses the backend of every family before the first is changed. For commit, see
+// [namespace.choose].
+func (n *namespace) prepare(t *target, commit bool) ([]prepared, error) {
 	if how, disabled := n.ipv6Disabled(); disabled && t.has(IPv6) {
 		return nil, &KernelError{
 			Op:   "prepare the redirect of the IPv6 shoot CIDRs",
@@ -154,7 +158,7 @@ func (n *namespace) prepare(t *target, commit bool) ([]work, error) {
 	if err != nil {
 		return nil, err
 	}
-	var all []work
+	var all []prepared
 	for _, s := range surveys {
 		on, err := n.choose(s, commit)
 		if err != nil {
@@ -164,43 +168,42 @@ func (n *namespace) prepare(t *target, commit bool) ([]work, error) {
 			n.log.Warn("our chains stand in the other backend too, and both are in force: call redirect.Clean with Options.Backend "+string(on.other),
 				"family", on.family, "backend", on.backend, "other", on.other)
 		}
-		all = append(all, work{rules: s.rules, on: on})
+		all = append(all, prepared{rules: s.rules, on: on})
 	}
 	return all, nil
 }
 
-func (n *namespace) plan(t *target, all []work) (*Result, error) {
+// plan returns what apply would do.
+func (n *namespace) plan(t *target, all []prepared) (*Result, error) {
 	result := &Result{}
-	for _, w := range all {
-		c := Change{Family: w.rules.Family, Backend: w.on.backend, Script: w.rules.script(w.on.state), OtherBackend: w.on.other}
-		steps, err := n.reachSteps(t, c.Family)
+	for _, p := range all {
+		c := Change{Family: p.rules.Family, Backend: p.on.backend, Script: p.rules.script(p.on.state), OtherBackend: p.on.other}
+		steps, err := n.missingRoutes(t, c.Family)
 		if err != nil {
 			return nil, err
 		}
-		for _, s := range steps {
-			c.Reach = append(c.Reach, s.text)
-		}
+		c.Reach = routes.Texts(steps)
 		result.Changes = append(result.Changes, c)
 	}
 	return result, nil
 }
 
-func (n *namespace) apply(t *target, all []work) error {
-	for _, w := range all {
-		script := w.rules.script(w.on.state)
+// apply commits the scripts of all families, and then adds the routes.
+func (n *namespace) apply(t *target, all []prepared) error {
+	for _, p := range all {
+		script := p.rules.script(p.on.state)
 		if script == "" {
 			continue
 		}
-		if err := w.on.tables.Restore(script); err != nil {
+		if err := p.on.tables.Restore(script); err != nil {
 			return err
 		}
 	}
-	// Routes last: before its rules stand, a route would let the shoot's
-	// traffic out.
+	// Routes last: before the rules are there, a route would let the shoot's traffic out.
 	var errs []error
-	for _, w := range all {
-		steps, err := n.reachSteps(t, w.rules.Family)
-		errs = append(errs, err, run(steps))
+	for _, p := range all {
+		steps, err := n.missingRoutes(t, p.rules.Family)
+		errs = append(errs, err, routes.Run(steps))
 	}
 	return errors.Join(errs...)
 }

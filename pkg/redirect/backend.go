@@ -5,75 +5,72 @@
 package redirect
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
-	"strings"
 )
 
-// standing is one family of one backend, opened and read.
-type standing struct {
+// opened is one family of one backend, after its programs were found and its rules read.
+type opened struct {
 	family  Family
 	backend Backend
 	tables  tables
 	state   *state
-	// foreignNAT is set where table nat of legacy holds rules of others.
+	// foreignNAT is set if table nat of legacy holds rules of other programs.
 	foreignNAT bool
 }
 
 // chosen is the backend to use for a family.
 type chosen struct {
-	standing
-	// other is the other backend where our chains stand there too.
+	opened
+	// other is the other backend if our chains are there too, and else empty.
 	other Backend
 }
 
-// look opens and reads one family of one backend.
-func (n *namespace) look(f Family, b Backend) (standing, error) {
+// openAndRead opens and reads one family of one backend.
+func (n *namespace) openAndRead(f Family, b Backend) (opened, error) {
 	t, err := n.open(f, b)
 	if err != nil {
-		return standing{}, err
+		return opened{}, err
 	}
-	s, err := read(t)
+	s, err := readState(t)
 	if err != nil {
-		return standing{}, err
+		return opened{}, err
 	}
-	st := standing{family: f, backend: b, tables: t, state: s}
+	st := opened{family: f, backend: b, tables: t, state: s}
 	if b != BackendLegacy {
 		return st, nil
 	}
 	all, err := t.List(tableNAT)
 	if err != nil {
-		return standing{}, err
+		return opened{}, err
 	}
 	for name, lines := range all {
 		rules, err := parseChain(lines)
 		if err != nil {
-			return standing{}, fmt.Errorf("%s (%s) table nat: %w", f, b, err)
+			return opened{}, fmt.Errorf("%s (%s) table nat: %w", f, b, err)
 		}
 		if isOurs(tableNAT, name) {
 			continue
 		}
-		st.foreignNAT = st.foreignNAT || slices.ContainsFunc(rules, func(l listed) bool { return !l.leadsToOurs(tableNAT) })
+		st.foreignNAT = st.foreignNAT || slices.ContainsFunc(rules, func(l listedRule) bool { return !l.leadsToOurs(tableNAT) })
 	}
 	return st, nil
 }
 
-// suggestsOther reports whether the error of one backend is a reason to use the
-// other one. What passes, such as a lock that is held or a rule that another
-// program has just changed, is none: both backends would be in force then.
+// suggestsOther reports whether the error of one backend is a reason to use the other one.
+// An error that may pass is no reason, such as a lock that is held, or a rule that another
+// program has just changed. With a second backend, both would be in force later.
 func suggestsOther(err error) bool {
 	return errors.Is(err, ErrMissingModule) || errors.Is(err, ErrMissingBinary) || errors.Is(err, ErrPermission)
 }
 
-// candidates looks at both backends of a family. The error is that of the most
-// telling failure, where none may be used, or one that may pass.
+// candidates opens both backends of a family. The error is one that may pass, or the most
+// telling one if no backend may be used.
 func (n *namespace) candidates(f FamilyRules) (survey, error) {
 	s := survey{rules: f}
-	for _, b := range []Backend{BackendNFT, BackendLegacy} {
-		st, err := n.look(f.Family, b)
+	for _, b := range bothBackends() {
+		st, err := n.openAndRead(f.Family, b)
 		if err != nil {
 			n.log.Debug("backend cannot be used", "family", f.Family, "backend", b, "error", err)
 			if !errors.Is(err, ErrMissingModule) && !errors.Is(err, ErrMissingBinary) {
@@ -90,21 +87,21 @@ func (n *namespace) candidates(f FamilyRules) (survey, error) {
 		}
 		s.open = append(s.open, st)
 	}
-	s.usable = slices.DeleteFunc(slices.Clone(s.open), func(st standing) bool {
+	s.usable = slices.DeleteFunc(slices.Clone(s.open), func(st opened) bool {
 		return n.backend != BackendAuto && n.backend != st.backend
 	})
 	if len(s.usable) == 0 {
-		return s, tellingOf(s.failed)
+		return s, mostTelling(s.failed)
 	}
-	// Stable: nft before legacy where nothing else decides.
-	slices.SortStableFunc(s.usable, func(a, b standing) int { return b.rank() - a.rank() })
+	// The sort is stable: at equal rank nft comes before legacy.
+	slices.SortStableFunc(s.usable, func(a, b opened) int { return b.rank() - a.rank() })
 	return s, nil
 }
 
-// rank says how much speaks for a backend. Where our chains stand already is
-// where they stay, whatever others have added since: moving them would leave
-// two redirects in force.
-func (st standing) rank() int {
+// rank is higher for a backend that is the better choice. Our chains stay in the backend
+// that has them already, also if other programs have added rules to the other one since:
+// after a move, two redirects would be in force.
+func (st opened) rank() int {
 	switch {
 	case !st.state.empty():
 		return 2
@@ -118,13 +115,13 @@ func (st standing) rank() int {
 // survey is what there is to choose from for one family.
 type survey struct {
 	rules  FamilyRules
-	open   []standing // all that could be read
-	usable []standing // those of them that may be used, best first
-	failed []error    // of those that might have been used
-	unseen []error    // of those that may hold rules all the same
+	open   []opened // backends that could be read
+	usable []opened // those of them that the options allow, best first
+	failed []error  // errors of backends that the options allow
+	unseen []error  // errors of backends that may hold rules nevertheless
 }
 
-// survey looks at every family that has rules, and changes nothing.
+// survey reads the backends of every family that has rules, and changes nothing.
 func (n *namespace) survey(rs *Ruleset) ([]survey, error) {
 	var all []survey
 	for _, f := range rs.Families {
@@ -137,9 +134,9 @@ func (n *namespace) survey(rs *Ruleset) ([]survey, error) {
 	return all, nil
 }
 
-// choose picks the backend for a family. With commit it makes sure, in a chain
-// that exists for a moment, that the kernel can do what our rules need, unless
-// they stand already; without, it only reads.
+// choose picks the backend for a family. If commit is set and our rules are not there yet,
+// choose makes sure that the kernel can do what they need, in a chain that exists for a
+// moment. If commit is not set, it only reads.
 func (n *namespace) choose(s survey, commit bool) (chosen, error) {
 	failed := slices.Clone(s.failed)
 	for i, st := range s.usable {
@@ -153,7 +150,7 @@ func (n *namespace) choose(s survey, commit bool) (chosen, error) {
 				continue
 			}
 		}
-		c := chosen{standing: st}
+		c := chosen{opened: st}
 		for _, o := range s.open {
 			if o.backend != st.backend && !o.state.empty() {
 				c.other = o.backend
@@ -167,12 +164,12 @@ func (n *namespace) choose(s survey, commit bool) (chosen, error) {
 		}
 		return c, nil
 	}
-	return chosen{}, tellingOf(failed)
+	return chosen{}, mostTelling(failed)
 }
 
-// tellingOf picks the error that says most: with a capability missing, that
-// the other backend's program is missing too is of no use.
-func tellingOf(failed []error) error {
+// mostTelling returns the error that says most. For example, if a capability is missing for
+// one backend, it is of no use to read that the program of the other is missing.
+func mostTelling(failed []error) error {
 	for _, kind := range []error{ErrPermission, ErrMissingModule} {
 		for _, err := range failed {
 			if errors.Is(err, kind) {
@@ -186,137 +183,4 @@ func tellingOf(failed []error) error {
 		}
 	}
 	return failed[0]
-}
-
-// feature is one thing that our rules need of a kernel.
-type feature struct {
-	table, name string
-	rule        Rule
-	module      map[Backend]string
-}
-
-const matchOwner = "match owner"
-
-func features(f Family) []feature {
-	uid, reject, mangle := uint32(0), "ipt_REJECT", "iptable_mangle"
-	if f == IPv6 {
-		reject, mangle = "ip6t_REJECT", "ip6table_mangle"
-	}
-	both := func(module string) map[Backend]string {
-		return map[Backend]string{BackendNFT: module, BackendLegacy: module}
-	}
-	return []feature{
-		{tableMangle, "table mangle", Rule{Out: "! lo", TCP: true, Jump: "DROP"}, map[Backend]string{BackendNFT: "nf_tables", BackendLegacy: mangle}},
-		{tableFilter, "target REJECT", Rule{TCP: true, Jump: "REJECT", RejectWith: "tcp-reset"}, map[Backend]string{BackendNFT: "nft_reject_inet", BackendLegacy: reject}},
-		{tableFilter, matchOwner, Rule{UID: &uid, Jump: "RETURN"}, both("xt_owner")},
-		{tableFilter, "match conntrack", Rule{NotTCP: true, CTDir: "REPLY", Jump: "RETURN"}, both("xt_conntrack")},
-		{tableNAT, "match multiport", Rule{TCP: true, Ports: []uint16{1, 2}, Jump: "RETURN"}, both("xt_multiport")},
-		{tableNAT, "target REDIRECT", Rule{TCP: true, Jump: "REDIRECT", ToPort: 1}, map[Backend]string{BackendNFT: "nft_chain_nat, nft_redir and xt_REDIRECT", BackendLegacy: "xt_REDIRECT"}},
-	}
-}
-
-// probeKernel commits and deletes chains that nothing jumps to, with one rule
-// of each kind, so that what the kernel lacks is known before anything is
-// changed. Where it fails, each kind is tried alone, so as to name it. The
-// caller holds the namespace's lock.
-func probeKernel(st standing) error {
-	if err := removeProbes(st); err != nil { // of a process that was killed
-		return err
-	}
-	all := features(st.family)
-	err := tryFeatures(st, all)
-	if err == nil || slices.ContainsFunc([]error{ErrPermission, ErrMissingBinary, ErrBusy, context.Canceled, context.DeadlineExceeded},
-		func(kind error) bool { return errors.Is(err, kind) }) {
-		return err // says nothing about the kernel
-	}
-	var missing, modules []string
-	for _, one := range all {
-		if tryFeatures(st, []feature{one}) != nil {
-			missing = append(missing, one.name)
-			modules = append(modules, one.module[st.backend])
-		}
-	}
-	switch len(missing) {
-	case 0:
-		// The kernel has each of them, so another program was in the way.
-		if err := tryFeatures(st, all); err != nil {
-			return &KernelError{
-				Op:   fmt.Sprintf("%s, %s: try what our rules need", st.family, st.backend),
-				Cure: "each of them works alone: look for a program that changes the rules of this namespace at the same time, and try again",
-				Err:  errors.New(err.Error()), // of no kind: nothing is missing
-			}
-		}
-		return nil
-	case len(all): // the cause is another
-		return err
-	}
-	cure := "load kernel module " + strings.Join(modules, ", ") + " on the node, or use the other backend (Options.Backend)"
-	if slices.Equal(missing, []string{matchOwner}) {
-		// owner_check of net/netfilter/xt_owner.c, for both backends.
-		cure = "load kernel module xt_owner on the node; where it has that, the pod has a user namespace of its own (hostUsers: false), " +
-			"and its rules can be made only inside of the pod, by its init container or by kubectl debug"
-	}
-	return &KernelError{
-		Op:   fmt.Sprintf("%s, %s: try %s", st.family, st.backend, strings.Join(missing, ", ")),
-		Cure: cure,
-		Err:  fmt.Errorf("%w (%w)", ErrMissingModule, err),
-	}
-}
-
-func tryFeatures(st standing, some []feature) error {
-	chain := probeChain()
-	var commit, remove string
-	for _, table := range ourTables() {
-		var lines []string
-		for _, f := range some {
-			if f.table == table {
-				lines = append(lines, fmt.Sprintf("-A %s %s", chain, f.rule))
-			}
-		}
-		if len(lines) == 0 {
-			continue
-		}
-		commit += transaction(table, append([]string{":" + chain + " - [0:0]"}, lines...))
-		remove += transaction(table, []string{"-F " + chain, "-X " + chain})
-	}
-	if err := st.tables.Restore(commit); err != nil {
-		// The first table may have been committed before the second failed.
-		// The probe's own error says more than one of removing it.
-		_ = removeProbes(st)
-		return err
-	}
-	if err := st.tables.Restore(remove); err != nil {
-		// Another program may have removed every chain that it found empty.
-		return removeProbes(st)
-	}
-	return nil
-}
-
-// probeChain names a chain for one probe. The name is new each time, so that
-// what another program does to the last one does not look like the kernel's
-// answer. iptables takes 28 characters (XT_EXTENSION_MAXNAMELEN).
-func probeChain() string {
-	return fmt.Sprintf("%s_%08x", chainProbe, rand.Uint32())
-}
-
-// removeProbes deletes the chains of probes that did not end as they should.
-func removeProbes(st standing) error {
-	var script string
-	for _, table := range ourTables() {
-		chains, err := st.tables.List(table)
-		if err != nil {
-			return err
-		}
-		var lines []string
-		for _, name := range sortedKeys(chains) {
-			if isProbe(name) {
-				lines = append(lines, "-F "+name, "-X "+name)
-			}
-		}
-		script += transaction(table, lines)
-	}
-	if script == "" {
-		return nil
-	}
-	return st.tables.Restore(script)
 }

@@ -105,7 +105,7 @@ func TestMissingKernelModuleIsNamed(t *testing.T) {
 		}
 		fake.restore = append(fake.restore, one(f.rule.String(), err)...)
 	}
-	err := probeKernel(standing{family: IPv4, backend: BackendLegacy, tables: fake})
+	err := probeKernel(opened{family: IPv4, backend: BackendLegacy, tables: fake})
 	if !errors.Is(err, ErrMissingModule) || !strings.Contains(err.Error(), "xt_multiport") || strings.Contains(err.Error(), "xt_owner") {
 		t.Errorf("a kernel without multiport gave %v, want the module's name and no other", err)
 	}
@@ -128,7 +128,7 @@ func TestDisturbedProbeIsNoMissingModule(t *testing.T) {
 				t: t, listing: map[string]string{tableNAT: builtins, tableFilter: builtins},
 				restore: slices.Concat(failing(disturbed, 1), each, test.again),
 			}
-			err := probeKernel(standing{family: IPv4, backend: BackendNFT, tables: fake})
+			err := probeKernel(opened{family: IPv4, backend: BackendNFT, tables: fake})
 			if (err != nil) != test.fails || err != nil && suggestsOther(err) {
 				t.Errorf("got %v, want an error: %v, and none that suggests the other backend", err, test.fails)
 			}
@@ -152,7 +152,7 @@ func TestInterruptedProbeLeavesNothing(t *testing.T) {
 			removed,
 		},
 	}
-	if err := probeKernel(standing{family: IPv4, backend: BackendNFT, tables: fake}); !errors.Is(err, ErrPermission) {
+	if err := probeKernel(opened{family: IPv4, backend: BackendNFT, tables: fake}); !errors.Is(err, ErrPermission) {
 		t.Errorf("the probe's own error is lost: %v", err)
 	}
 	if len(fake.restore) > 0 {

@@ -14,38 +14,40 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/internal/cidr"
 	"github.com/shoot-proxy/proxy-client/internal/probe"
+	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/family"
+	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/iptables"
 )
 
 // Config is what to redirect, and where to. Its zero value is refused.
 type Config struct {
-	// Shoot holds the CIDRs whose TCP connections are redirected. A family
-	// without one is left alone altogether.
+	// Shoot holds the CIDRs whose TCP connections are redirected. A family without a
+	// CIDR is not touched.
 	Shoot []netip.Prefix
-	// Exclude holds CIDRs inside of Shoot that are left alone.
+	// Exclude holds CIDRs inside of Shoot that are not redirected.
 	Exclude []netip.Prefix
-	// ExcludePorts holds TCP destination ports that are left alone.
+	// ExcludePorts holds TCP destination ports that are not redirected.
 	ExcludePorts []uint16
-	// ExcludeUIDs holds users whose traffic is left alone.
+	// ExcludeUIDs holds users whose traffic is not redirected.
 	ExcludeUIDs []uint32
-	// ProxyPort is where the sidecar listens, on 127.0.0.1 and ::1.
+	// ProxyPort is the port of the sidecar, which listens on 127.0.0.1 and ::1.
 	ProxyPort uint16
-	// ProxyUID is whom the sidecar runs as. Its traffic is never redirected,
-	// so nothing else may run under it. 0 is refused: root's traffic would
-	// escape the redirect.
+	// ProxyUID is the user of the sidecar. Its traffic is never redirected, so no other
+	// program may run as that user. 0 is refused: root's traffic would escape the
+	// redirect.
 	ProxyUID uint32
-	// ProbePort is the port of the verification probe. 0 derives it from
-	// Shoot and Exclude, as the sidecar does.
+	// ProbePort is the port of the verification probe. 0 derives it from Shoot and
+	// Exclude, as the sidecar does.
 	ProbePort uint16
 }
 
-// Options say in which namespace and through which iptables to work. The zero
-// value is the caller's own namespace, and a choice between the backends.
+// Options say in which namespace and with which iptables to work. The zero value is the
+// caller's own namespace, and a choice between the backends.
 type Options struct {
 	// Backend is the iptables to use; "" means [BackendAuto].
 	Backend Backend
 	// Netns is the file of a network namespace, such as /run/netns/pod or
-	// /proc/42/ns/net; "" means the caller's. The calling goroutine enters it
-	// for the length of a call, on a locked thread.
+	// /proc/42/ns/net; "" means the caller's. The calling goroutine enters it for the
+	// length of a call, on a locked thread.
 	Netns string
 	// Logger gets warnings; nil discards them.
 	Logger *slog.Logger
@@ -58,52 +60,38 @@ func (o Options) logger() *slog.Logger {
 	return o.Logger
 }
 
-// Backend is one of the two kernel interfaces behind the name iptables. The
-// rules of one are invisible to the other, and both are in force.
+// Backend is one of the two kernel interfaces behind the name iptables. The rules of one
+// are invisible to the other, and both are in force.
 type Backend string
 
 // The backends.
 const (
-	// BackendAuto stays where the chains already stand, else takes legacy
-	// where legacy already holds nat rules and may be used, else nft, else
-	// legacy.
+	// BackendAuto is the backend in which the chains are already. If there are none, it
+	// is legacy if that holds nat rules and may be used, else nft, else legacy.
 	BackendAuto Backend = "auto"
 	// BackendNFT is iptables-nft.
-	BackendNFT Backend = "nft"
+	BackendNFT = Backend(iptables.NFT)
 	// BackendLegacy is iptables-legacy. It needs capability NET_RAW as well.
-	BackendLegacy Backend = "legacy"
+	BackendLegacy = Backend(iptables.Legacy)
 )
 
-// Family is one side of a dual stack.
-type Family string
+// Family is IPv4 or IPv6.
+type Family = family.Family
 
 // The families.
 const (
-	IPv4 Family = "IPv4"
-	IPv6 Family = "IPv6"
+	IPv4 = family.IPv4
+	IPv6 = family.IPv6
 )
 
-// of reports whether p belongs to the family.
-func (f Family) of(p netip.Prefix) bool { return p.Addr().Is4() == (f == IPv4) }
+// bothFamilies returns IPv4 and IPv6, in the order in which all is done.
+func bothFamilies() []Family { return []Family{IPv4, IPv6} }
 
-func familyOf(a netip.Addr) Family {
-	if a.Is4() {
-		return IPv4
-	}
-	return IPv6
-}
+// bothBackends returns nft and legacy, in the order in which all is done.
+func bothBackends() []Backend { return []Backend{BackendNFT, BackendLegacy} }
 
-// loopback is where a locally made packet of the family ends once it met
-// REDIRECT (nf_nat_redirect.c), and so where the sidecar listens.
-func (f Family) loopback() netip.Addr {
-	if f == IPv4 {
-		return netip.AddrFrom4([4]byte{127, 0, 0, 1})
-	}
-	return netip.IPv6Loopback()
-}
-
-// ConfigError is a configuration that no machine could make sense of. Nothing
-// was changed.
+// ConfigError is a configuration that makes no sense for any pod, or not for this one.
+// Nothing was changed.
 type ConfigError struct {
 	// Field is the field of [Config] or [Options] at fault.
 	Field string
@@ -121,19 +109,20 @@ func (e *ConfigError) Error() string {
 	return fmt.Sprintf("%s %q: %s", e.Field, e.Value, e.Problem)
 }
 
-// target is a configuration that passed every check that needs no machine.
+// target is a configuration that passed every check for which the kernel is not asked.
 type target struct {
-	cfg   Config
-	set   *cidr.Set
-	probe map[Family]netip.AddrPort // only the families that are redirected
-	// inside holds the probes inside of the shoot CIDRs.
+	cfg Config
+	set *cidr.Set
+	// probe holds the probe address of each family that is redirected.
+	probe map[Family]netip.AddrPort
+	// inside holds the probe addresses inside of the shoot CIDRs.
 	inside map[Family][]netip.AddrPort
 }
 
-// families lists those to be redirected, IPv4 first.
+// families returns those that are redirected, IPv4 first.
 func (t *target) families() []Family {
 	var all []Family
-	for _, f := range []Family{IPv4, IPv6} {
+	for _, f := range bothFamilies() {
 		if t.has(f) {
 			all = append(all, f)
 		}
@@ -141,18 +130,19 @@ func (t *target) families() []Family {
 	return all
 }
 
+// has reports whether a family is redirected.
 func (t *target) has(f Family) bool {
 	_, ok := t.probe[f]
 	return ok
 }
 
-// Validate returns a [*ConfigError] for everything that can be known to be
-// wrong without looking at the machine.
+// Validate returns a [*ConfigError] for everything that is wrong for any pod.
 func (c Config) Validate() error {
 	_, err := c.target()
 	return err
 }
 
+// target returns c after all checks of [Config.Validate].
 func (c Config) target() (*target, error) {
 	if c.ProxyPort == 0 {
 		return nil, &ConfigError{"ProxyPort", "0", "is not a port anything can listen on: give one from 1 to 65535"}
@@ -204,6 +194,7 @@ func fromCIDR(err error) error {
 	return err
 }
 
+// probes returns the target with its probe addresses.
 func (c Config) probes(set *cidr.Set) *target {
 	t := &target{cfg: c, set: set, probe: map[Family]netip.AddrPort{}, inside: map[Family][]netip.AddrPort{}}
 	withPort := func(at netip.AddrPort) netip.AddrPort {
@@ -213,10 +204,10 @@ func (c Config) probes(set *cidr.Set) *target {
 		return at
 	}
 	for _, at := range probe.Targets(set) {
-		t.probe[familyOf(at.Addr())] = withPort(at)
+		t.probe[family.Of(at.Addr())] = withPort(at)
 	}
 	for _, at := range probe.Inside(set) {
-		f := familyOf(at.Addr())
+		f := family.Of(at.Addr())
 		t.inside[f] = append(t.inside[f], withPort(at))
 	}
 	return t

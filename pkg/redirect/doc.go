@@ -2,40 +2,58 @@
 
 //go:build linux
 
-// Package redirect sends a pod's TCP connections to the shoot into a listener
-// on the pod's own loopback address, with iptables, and keeps everything else
-// for the shoot inside of the pod.
+// Package redirect sends a pod's TCP connections to the shoot into a listener on the
+// pod's own loopback address, with iptables. All other traffic for the shoot it keeps
+// inside of the pod.
 //
-// It owns the chains PROXY_CLIENT_OUTPUT and PROXY_CLIENT_REDIRECT of table
-// nat, PROXY_CLIENT_GUARD of the tables filter and mangle, one jump to each but
-// the second from OUTPUT or POSTROUTING, a local route to loopback on each
-// device, and, in a pod that has no address of the shoot's family, one address
-// and the routes that make connect(2) succeed until NAT takes over.
-// It never touches another rule, and IPv6 only where an IPv6 CIDR asks for it.
+// It owns these things in a network namespace:
 //
-// The rules are data: a [Config] becomes a [Ruleset] without looking at the
-// machine, and the rest compares that with a network namespace or makes it so.
+//   - the chains PROXY_CLIENT_OUTPUT and PROXY_CLIENT_REDIRECT of table nat
+//   - the chain PROXY_CLIENT_GUARD of the tables filter and mangle
+//   - one jump to each of them but the second, from OUTPUT or POSTROUTING
+//   - a local route to loopback on each device
+//   - in a pod that has no address of the shoot's family, one address and the routes that
+//     make connect(2) succeed until NAT takes over
+//
+// It never touches another rule, and it touches IPv6 only if there is an IPv6 CIDR.
+//
+// The rules are data: a [Config] becomes a [Ruleset] without asking the kernel. The rest of
+// the package compares that with a network namespace, or changes the namespace.
 //
 //	cfg := redirect.Config{
 //		Shoot:     []netip.Prefix{netip.MustParsePrefix("100.64.0.0/12")},
 //		ProxyPort: 14001, // where the sidecar listens on 127.0.0.1 and ::1
-//		ProxyUID:  14001, // whom the sidecar runs as; its traffic is exempt
+//		ProxyUID:  14001, // the user of the sidecar; its traffic is exempt
 //	}
-//	rules, err := redirect.Build(cfg)           // pure; rules.String() is readable
+//	rules, err := redirect.Build(cfg)           // asks nothing; rules.String() is readable
 //	result, err := redirect.Apply(ctx, cfg, redirect.Options{})
 //	err = redirect.Verify(ctx, cfg, redirect.Options{})
 //	installed, err := redirect.VerifyInstalled(ctx, redirect.Options{}) // without a Config
 //	report, err := redirect.Dump(ctx, redirect.Options{})
 //	removed, err := redirect.Clean(ctx, redirect.Options{}, redirect.CleanOptions{})
 //
-// Apply is one iptables-restore transaction a family and table. It runs again
-// and again in a live namespace (init containers do): what already stands is
-// not touched, what differs is replaced in one commit, and connections survive.
+// Apply is one iptables-restore transaction for each family and table. It can run again in a
+// live namespace, as init containers do. It does not touch what is right already, and
+// replaces what differs in one commit. Connections survive both.
 //
-// Each call holds a lock of its network namespace, so that two processes never
-// change or try the rules at the same time.
+// Each call holds a lock of its network namespace, so that two processes never change or
+// try the rules at the same time.
 //
-// Errors are a [*ConfigError] (what was asked for makes no sense), a
-// [*CollisionError] (it would take this pod's own network away), a
-// [*KernelError] (permission, binary or kernel module) or a [*VerifyError].
+// Errors are a [*ConfigError] (the configuration makes no sense), a [*CollisionError] (the
+// redirect would take this pod's own network away), a [*KernelError] (permission, binary or
+// kernel module) or a [*VerifyError]. Their sentences name the fields and functions of this
+// package.
+//
+// The packages below it read and change the kernel, and know no [Config]:
+//
+//	redirect
+//	├── iptables      the programs of both backends, and their lock
+//	│   └── nftables  chains and rules that iptables cannot show
+//	├── conntrack     tracked connections
+//	├── routes        the pod's extra address and routes
+//	│   └── podnetwork  the pod's devices, addresses, gateways and nameservers
+//	├── netnamespace  entering and locking a network namespace
+//	└── probing       trying the redirect
+//
+// All of them may use the leaves family, kernelerror, netlinkdump, process and condition.
 package redirect

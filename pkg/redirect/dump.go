@@ -13,25 +13,25 @@ import (
 	"text/tabwriter"
 
 	"github.com/shoot-proxy/proxy-client/internal/probe"
+	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/routes"
 )
 
-// Report is what stands in a namespace, for people and, as JSON, for scripts.
+// Report is what there is of ours in a namespace, for people and, as JSON, for scripts.
 type Report struct {
-	// Asks is what the rules ask for, nil where none stand.
+	// Asks is what the rules ask for. It is nil if there are none.
 	Asks *Installed `json:"asks,omitempty"`
-	// Differences holds how that differs from a configuration, see
-	// [Report.Compare].
+	// Differences holds how that differs from a configuration; [Report.Compare] sets it.
 	Differences []string `json:"differences,omitempty"`
-	// Rules holds the jumps to our chains and the rules of those.
+	// Rules holds the jumps to our chains, and the rules of our chains.
 	Rules []RuleReport `json:"rules"`
-	// Reach holds the routes that we gave to the pod's devices, and the address
-	// and routes that we gave to a pod without the shoot's family, as the ip(8)
-	// commands that would take them away.
+	// Reach holds the routes that Apply gave to the pod's devices, and the address and
+	// routes that it gave to a pod without the shoot's family. Each is written as the
+	// ip(8) command that would take it away.
 	Reach []string `json:"reach,omitempty"`
-	// Connections holds what conntrack knows of redirected connections.
+	// Connections holds the redirected connections that conntrack knows.
 	Connections []Connection `json:"connections"`
-	// ConnectionsPartial is set where the table changed each time that it was
-	// read, so that Connections may lack some.
+	// ConnectionsPartial is set if Connections may lack some: the kernel's table changed
+	// each time that it was read.
 	ConnectionsPartial bool `json:"connectionsPartial,omitempty"`
 }
 
@@ -43,37 +43,35 @@ type RuleReport struct {
 	Chain   string  `json:"chain"`
 	// Number counts from 1 in the chain.
 	Number int `json:"number"`
-	// Packets and Bytes that the rule matched. Table nat sees only the first
-	// packet of a connection.
+	// Packets and Bytes count what the rule matched. Table nat sees only the first packet
+	// of a connection.
 	Packets uint64 `json:"packets"`
 	Bytes   uint64 `json:"bytes"`
 	// Rule is in the words of iptables.
 	Rule string `json:"rule"`
 }
 
-// Dump reads what stands of ours, in both families and, where opt.Backend is
-// auto, in both backends, with the connections that it redirected. It needs no
-// configuration and changes nothing.
+// Dump reads what there is of ours, in both families and, if opt.Backend is auto, in both
+// backends, with the connections that were redirected. It needs no configuration and changes
+// nothing.
 func Dump(ctx context.Context, opt Options) (*Report, error) {
 	report := &Report{Rules: []RuleReport{}, Connections: []Connection{}}
-	err := inside(ctx, opt, func(n *namespace) error {
-		some, err := n.find()
+	err := inNamespace(ctx, opt, func(n *namespace) error {
+		all, err := n.find()
 		if err != nil {
 			return err
 		}
-		report.Asks = installedIn(some)
+		report.Asks = installedIn(all)
 		var ports []uint16
-		for _, f := range some {
-			report.Rules = append(report.Rules, f.report()...)
-			ports = append(ports, f.state.redirectPorts()...)
+		for _, one := range all {
+			report.Rules = append(report.Rules, one.report()...)
+			ports = append(ports, one.state.redirectPorts()...)
 		}
-		steps, err := unreachSteps()
+		steps, err := routes.Removal()
 		if err != nil {
 			return err
 		}
-		for _, s := range steps {
-			report.Reach = append(report.Reach, s.text)
-		}
+		report.Reach = routes.Texts(steps)
 		if len(ports) == 0 {
 			return nil
 		}
@@ -86,15 +84,14 @@ func Dump(ctx context.Context, opt Options) (*Report, error) {
 	return report, err
 }
 
-// markProbes tells the connections of apps from those by which the redirect is
-// checked.
+// markProbes sets Probe of the connections by which the redirect is checked.
 func (r *Report) markProbes() {
 	if r.Asks == nil {
 		return
 	}
 	t, err := r.Asks.Config().target()
 	if err != nil {
-		return // the rules do not say any more what they were made for
+		return // too few rules are left to derive the probes
 	}
 	targets := slices.Concat(probe.Targets(t.set), probe.Inside(t.set))
 	for i := range r.Connections {
@@ -104,7 +101,7 @@ func (r *Report) markProbes() {
 
 // Compare sets Differences to how the rules differ from what cfg asks for.
 func (r *Report) Compare(cfg Config) (err error) {
-	r.Differences = []string{nothingStands}
+	r.Differences = []string{nothingInstalled}
 	if r.Asks != nil {
 		r.Differences, err = r.Asks.Differences(cfg)
 	}
@@ -112,23 +109,23 @@ func (r *Report) Compare(cfg Config) (err error) {
 }
 
 // report lists the rules in the order in which a packet meets them.
-func (f found) report() []RuleReport {
+func (i installation) report() []RuleReport {
 	var all []RuleReport
-	add := func(table string, rules []listed, keep func(listed) bool) {
-		for i, l := range rules {
+	add := func(table string, rules []listedRule, keep func(listedRule) bool) {
+		for before, l := range rules {
 			if keep(l) {
 				all = append(all, RuleReport{
-					Family: f.family, Backend: f.backend, Table: table, Chain: l.chain, Number: i + 1,
+					Family: i.family, Backend: i.backend, Table: table, Chain: l.chain, Number: before + 1,
 					Packets: l.packets, Bytes: l.bytes, Rule: l.raw,
 				})
 			}
 		}
 	}
 	for _, table := range []string{tableNAT, tableFilter, tableMangle} {
-		add(table, f.state.entry[table], func(l listed) bool { return l.leadsToOurs(table) })
-		for _, id := range ours() {
+		add(table, i.state.builtin[table], func(l listedRule) bool { return l.leadsToOurs(table) })
+		for _, id := range ourChains() {
 			if id.table == table {
-				add(table, f.state.chains[id], func(listed) bool { return true })
+				add(table, i.state.chains[id], func(listedRule) bool { return true })
 			}
 		}
 	}
@@ -189,6 +186,7 @@ func (r *Report) WriteTable(w io.Writer) error {
 	return out.Flush()
 }
 
+// age returns the age for people, or "-" if the kernel does not record it.
 func (c Connection) age() string {
 	if c.AgeSeconds == nil {
 		return "-"
@@ -196,8 +194,8 @@ func (c Connection) age() string {
 	return strconv.FormatInt(*c.AgeSeconds, 10) + "s"
 }
 
-// amount leaves out what the kernel does not count: a connection without one
-// packet does not exist.
+// amount returns bytes for people, or "-" if the kernel does not count them: a connection
+// without a packet does not exist.
 func amount(bytes, packets uint64) string {
 	if packets == 0 {
 		return "-"

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/family"
 )
 
 // unsent is more than a receiver takes that does not read, and less than a
@@ -102,7 +104,7 @@ func TestRedirectedUploadThatOutlivesItsSocketNeverLeaks(t *testing.T) {
 			cfg := configFor(shootCIDR(f))
 			cfg.ExcludeUIDs = []uint32{2000}
 			p.apply(t, cfg, b)
-			listener := listenSlow(t, p.Do, netip.AddrPortFrom(f.loopback(), cfg.ProxyPort))
+			listener := listenSlow(t, p.Do, netip.AddrPortFrom(family.Loopback(f), cfg.ProxyPort))
 			app, _ := p.uploadAndStay(t, listener, shootTarget(f))
 			c := p.capture(t)
 			lose(p)

@@ -10,6 +10,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/iptables"
+	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/routes"
 )
 
 // fakeTables stands for one family of one backend. It is strict: it knows what
@@ -84,12 +87,12 @@ func fakeNamespace(t *testing.T, backend Backend, fakes map[string]*fakeTables) 
 		open: func(f Family, b Backend) (tables, error) {
 			fake, ok := fakes[fmt.Sprint(f, " ", b)]
 			if !ok {
-				return nil, missingBinary("iptables", b, fmt.Errorf("not in this test's image"))
+				return nil, iptables.MissingBinary("iptables", iptables.Backend(b), fmt.Errorf("not in this test's image"))
 			}
 			return fake, nil
 		},
-		ipv6Disabled: func() (string, bool) { return "", false },
-		reachSteps:   func(*target, Family) ([]step, error) { return nil, nil },
+		ipv6Disabled:  func() (string, bool) { return "", false },
+		missingRoutes: func(*target, Family) ([]routes.Step, error) { return nil, nil },
 	}
 }
 
@@ -107,7 +110,7 @@ func applied(t *testing.T, cfg Config, f Family) map[string]string {
 	for _, c := range target.rulesOf(f).Chains {
 		listing[c.Table] += "-N " + c.Name + "\n"
 		if c.First {
-			listing[c.Table] += fmt.Sprintf("-A %s -c 7 420 -j %s\n", builtin(c.Table), c.Name)
+			listing[c.Table] += fmt.Sprintf("-A %s -c 7 420 -j %s\n", builtinChain(c.Table), c.Name)
 		}
 		for _, r := range c.Rules {
 			listing[c.Table] += fmt.Sprintf("-A %s %s\n", c.Name, r)

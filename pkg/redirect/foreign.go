@@ -10,30 +10,28 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/family"
+	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/nftables"
 )
 
-// Rules of other programs can take the shoot's traffic before ours see it, or
-// behind them. Verify cannot judge them by their text: it tries what happens,
-// and where that is wrong names the rules that may be why.
+// Rules of other programs can take the shoot's traffic before ours see it, or after them.
+// Verify cannot judge them by their text. So it tries what happens, and if that is wrong it
+// names the rules that may be the cause.
 
-// decisive are the targets that change where a packet goes, or whether.
+// decisive returns the targets that drop a packet or change where it goes.
 func decisive() []string {
 	return []string{"CT", "NOTRACK", "DROP", "REJECT", "REDIRECT", "DNAT", "NETMAP", "TPROXY", "NFQUEUE", "QUEUE", "MARK"}
 }
 
-// maxSuspects bounds how many rules one report names.
+// maxSuspects is how many rules one report names.
 const maxSuspects = 8
 
-// suspects names the rules of others that may keep the shoot's traffic of a
-// family from our redirect: those whose destination lies in the shoot first,
-// else those that have none.
+// suspects names the rules of other programs that may keep the shoot's traffic of a family
+// from our redirect: those whose destination is in the shoot, or, if there are none, those
+// without a destination.
 func (n *namespace) suspects(ctx context.Context, t *target, f Family) []string {
-	var shoot []netip.Prefix
-	for _, p := range t.set.Shoot() {
-		if f.of(p) {
-			shoot = append(shoot, p)
-		}
-	}
+	shoot := family.Only(f, t.set.Shoot())
 	var named, wide []string
 	add := func(where string, touches touch) {
 		switch touches {
@@ -44,20 +42,21 @@ func (n *namespace) suspects(ctx context.Context, t *target, f Family) []string 
 		case touchesNothing:
 		}
 	}
-	for _, b := range []Backend{BackendNFT, BackendLegacy} {
+	for _, b := range bothBackends() {
 		n.foreignRules(f, b, shoot, add)
 	}
-	for _, r := range n.nativeRules(ctx) {
-		add(r.where, r.touches(f, shoot))
+	for _, r := range n.nftRules(ctx) {
+		add(r.Where, nftTouches(r, f, shoot))
 	}
 	if len(named) == 0 {
 		named = wide
 	}
 	if len(named) == 0 {
-		// What a verdict map or an arriving connection meets is told by no rule.
-		for _, r := range n.nativeChains() {
-			if r.touches(f, shoot) != touchesNothing {
-				named = append(named, r.where)
+		// No rule tells what a verdict map does, or what a connection meets where it
+		// arrives.
+		for _, r := range nftables.PassedChains(n.log) {
+			if nftTouches(r, f, shoot) != touchesNothing {
+				named = append(named, r.Where)
 			}
 		}
 	}
@@ -71,16 +70,16 @@ func (n *namespace) suspects(ctx context.Context, t *target, f Family) []string 
 	return []string{fmt.Sprintf("%s: in the way may be, made by another program: %s", f, strings.Join(named, "; "))}
 }
 
-// touch says what of the shoot's traffic a rule can match.
+// touch is how much of the shoot's traffic a rule can match.
 type touch int
 
 const (
 	touchesNothing touch = iota
 	touchesAll           // it has no destination
-	touchesShoot         // its destination lies in the shoot
+	touchesShoot         // its destination is in the shoot
 )
 
-// touching compares a destination with the shoot; an invalid one is any.
+// touching compares a destination with the shoot. An invalid destination is any.
 func touching(destination netip.Prefix, shoot []netip.Prefix) touch {
 	switch {
 	case !destination.IsValid():
@@ -92,9 +91,42 @@ func touching(destination netip.Prefix, shoot []netip.Prefix) touch {
 	}
 }
 
-// foreignRules looks through the tables of one backend for rules that decide
-// about what the shoot's traffic passes. A backend or a table that cannot be
-// read holds none that could be named.
+// nftTouches compares the destinations of a rule with the shoot.
+func nftTouches(r nftables.Rule, f Family, shoot []netip.Prefix) touch {
+	if r.Family == "ip" && f != IPv4 || r.Family == "ip6" && f != IPv6 {
+		return touchesNothing
+	}
+	if r.Anywhere {
+		return touchesAll
+	}
+	for _, p := range r.Destinations {
+		if touching(p, shoot) == touchesShoot {
+			return touchesShoot
+		}
+	}
+	return touchesNothing
+}
+
+// nftRules returns the rules that decide about packets in tables that iptables does not
+// show. If the image has no nft(8), it returns the chains.
+func (n *namespace) nftRules(ctx context.Context) []nftables.Rule {
+	if n.nftRuleset == nil {
+		return nil
+	}
+	text, err := n.nftRuleset(ctx)
+	if err != nil {
+		n.log.Debug("nftables' own tables cannot be read with nft", "error", err)
+		return nftables.PassedChains(n.log)
+	}
+	rules, err := nftables.ParseRules(text)
+	if err != nil {
+		n.log.Debug("nftables' own tables cannot be read", "error", err)
+	}
+	return rules
+}
+
+// foreignRules calls add for each rule of one backend that decides about the shoot's
+// traffic. A backend or a table that cannot be read is logged and skipped.
 func (n *namespace) foreignRules(f Family, b Backend, shoot []netip.Prefix, add func(string, touch)) {
 	t, err := n.open(f, b)
 	if err != nil {
@@ -107,7 +139,7 @@ func (n *namespace) foreignRules(f Family, b Backend, shoot []netip.Prefix, add 
 			n.log.Debug("rules of others cannot be read", "family", f, "backend", b, "table", table, "error", err)
 			continue
 		}
-		chains := map[string][]listed{}
+		chains := map[string][]listedRule{}
 		for name, lines := range all {
 			rules, err := parseChain(lines)
 			if err != nil {
@@ -118,7 +150,7 @@ func (n *namespace) foreignRules(f Family, b Backend, shoot []netip.Prefix, add 
 		}
 		walk := chainWalk{chains: chains, table: table, seen: map[string]bool{}}
 		for _, entry := range []string{"OUTPUT", "POSTROUTING"} {
-			walk.from(entry, netip.Prefix{}, func(l listed, destination netip.Prefix) {
+			walk.from(entry, netip.Prefix{}, func(l listedRule, destination netip.Prefix) {
 				add(fmt.Sprintf("%s (%s) table %s chain %s: %s", f, b, table, l.chain, l.raw), touching(destination, shoot))
 			})
 		}
@@ -127,14 +159,14 @@ func (n *namespace) foreignRules(f Family, b Backend, shoot []netip.Prefix, add 
 
 // chainWalk follows the jumps of one table, each chain once.
 type chainWalk struct {
-	chains map[string][]listed
+	chains map[string][]listedRule
 	table  string
 	seen   map[string]bool
 }
 
-// from calls found for each rule of others that decides, reached from chain
-// name, with the destination that it or the jump that led to it has.
-func (w chainWalk) from(name string, destination netip.Prefix, found func(listed, netip.Prefix)) {
+// from calls found for each rule that decides and that is reached from a chain. It skips
+// our chains. The destination is that of the rule or, if it has none, of the jump to it.
+func (w chainWalk) from(name string, destination netip.Prefix, found func(listedRule, netip.Prefix)) {
 	if w.seen[name] || isOurs(w.table, name) {
 		return
 	}

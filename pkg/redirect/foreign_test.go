@@ -14,6 +14,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/family"
+	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/nftables"
 )
 
 // foreignPort is where another program's redirect leads.
@@ -25,7 +28,7 @@ func (p pod) foreignListener(t *testing.T, f Family) {
 	t.Helper()
 	var listener net.Listener
 	var err error
-	p.Do(t, func() { listener, err = net.Listen("tcp", net.JoinHostPort(f.loopback().String(), foreignPort)) })
+	p.Do(t, func() { listener, err = net.Listen("tcp", net.JoinHostPort(family.Loopback(f).String(), foreignPort)) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +104,7 @@ func TestVerifyNamesWhatIsInTheWayOfTheShoot(t *testing.T) {
 			p.nft(t, "table inet mesh {\n chain in {\n  type filter hook input priority -150; policy accept;\n  tcp dport 14001 drop\n }\n}\n")
 		}, []string{"a rule of another program drops the connection", "table mesh chain in (hook input, priority -150)"}},
 	} {
-		for _, f := range bothFamilies {
+		for _, f := range bothFamilies() {
 			t.Run(test.name+"/"+string(f), func(t *testing.T) {
 				t.Parallel()
 				p := dualStackPod(t)
@@ -210,14 +213,14 @@ func TestNativeRulesAreRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rules, err := parseNative(out)
+	rules, err := nftables.ParseRules(out)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var got []string
 	for _, r := range rules {
-		where, _, _ := strings.Cut(r.where, ": rule")
-		got = append(got, where+" "+[]string{"nothing", "all", "shoot"}[r.touches(IPv4, []netip.Prefix{netip.MustParsePrefix("100.64.0.0/12")})])
+		where, _, _ := strings.Cut(r.Where, ": rule")
+		got = append(got, where+" "+[]string{"nothing", "all", "shoot"}[nftTouches(r, IPv4, []netip.Prefix{netip.MustParsePrefix("100.64.0.0/12")})])
 	}
 	want := []string{
 		"nft table inet a chain sub all",
@@ -237,16 +240,16 @@ func TestNativeRulesAreRead(t *testing.T) {
 
 // An image without nft names at least the chain, by what the kernel says.
 func TestNativeChainsAreNamedWithoutNft(t *testing.T) {
-	for _, f := range bothFamilies {
+	for _, f := range bothFamilies() {
 		p := dualStackPod(t)
 		p.apply(t, configFor(shootCIDR(f)), BackendNFT)
 		p.nft(t, nativeRedirect(f))
 		n := fakeNamespace(t, BackendAuto, nil)
-		n.listNative = func(context.Context) ([]byte, error) { return nil, exec.ErrNotFound }
+		n.nftRuleset = func(context.Context) ([]byte, error) { return nil, exec.ErrNotFound }
 		var got []string
 		p.Do(t, func() {
-			for _, r := range n.nativeRules(t.Context()) {
-				got = append(got, r.where)
+			for _, r := range n.nftRules(t.Context()) {
+				got = append(got, r.Where)
 			}
 		})
 		if len(got) != 1 || !strings.Contains(got[0], "nft inet: table mesh chain out (hook output, priority -110)") {

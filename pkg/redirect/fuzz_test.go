@@ -32,7 +32,7 @@ func FuzzConntrack(f *testing.F) {
 		if tcp {
 			flow.ProtoInfo = &netlink.ProtoInfoTCP{State: tcpState}
 		}
-		c, ok := redirected(IPv4, flow, []uint16{14001})
+		c, ok := connectionOf(flow, 14001)
 		if !ok {
 			return
 		}
@@ -80,8 +80,8 @@ func FuzzListing(f *testing.F) {
 		}
 		for _, c := range want.Chains {
 			s := &state{
-				chains: map[chainID][]listed{{c.Table, c.Name}: inside},
-				entry:  map[string][]listed{c.Table: above},
+				chains:  map[chainID][]listedRule{{c.Table, c.Name}: inside},
+				builtin: map[string][]listedRule{c.Table: above},
 			}
 			differences := s.differences(FamilyRules{Family: want.Family, Chains: []Chain{c}}, BackendNFT)
 			_, jumps := s.jumps(c)
@@ -107,7 +107,7 @@ func checkScript(t *testing.T, script string) {
 			if name := strings.TrimPrefix(words[min(1, len(words)-1)], ":"); !strings.HasPrefix(name, "PROXY_CLIENT") && !strings.HasPrefix(words[0], ":PROXY_CLIENT") {
 				t.Fatalf("the script changes a chain of somebody else's: %q", line)
 			}
-		case (words[0] == "-I" || words[0] == "-D") && (words[1] == builtin(tableNAT) || words[1] == builtin(tableMangle)):
+		case (words[0] == "-I" || words[0] == "-D") && (words[1] == builtinChain(tableNAT) || words[1] == builtinChain(tableMangle)):
 			if !strings.Contains(line, "PROXY_CLIENT") {
 				t.Fatalf("the script changes a rule of somebody else's: %q", line)
 			}

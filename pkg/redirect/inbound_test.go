@@ -14,6 +14,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/family"
 )
 
 // shootPeer is a neighbour of the pod with an address that is the shoot's too.
@@ -28,7 +30,7 @@ func shootPeer(f Family) netip.Addr {
 // onLink is set, as one whose hardware address the pod has to ask for.
 func (p pod) addPeer(t *testing.T, f Family, onLink bool) {
 	t.Helper()
-	address := host(shootPeer(f)).String()
+	address := family.Host(shootPeer(f)).String()
 	args := []string{"address", "add", address, "dev", "pod0"}
 	if f == IPv6 {
 		args = append(args, "nodad")
@@ -89,7 +91,7 @@ func (p pod) fromPeer(t *testing.T, network string, to netip.AddrPort) (conn net
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), hang)
 	defer cancel()
-	from := netip.AddrPortFrom(shootPeer(familyOf(to.Addr())), 0)
+	from := netip.AddrPortFrom(shootPeer(family.Of(to.Addr())), 0)
 	dialer := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(from)}
 	if network == "udp" {
 		dialer.LocalAddr = net.UDPAddrFromAddrPort(from)

@@ -13,10 +13,12 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/internal/cidr"
 	"github.com/shoot-proxy/proxy-client/internal/probe"
+	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/condition"
+	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/family"
 )
 
-// Installed is what the rules that stand ask for, read from the rules. The zero
-// value of a field is what they do not say.
+// Installed is what the rules in a namespace ask for, read from the rules. A field that they
+// do not tell has its zero value.
 type Installed struct {
 	// Shoot and Exclude are aggregated and sorted, IPv4 first.
 	Shoot   []netip.Prefix `json:"shoot"`
@@ -26,24 +28,24 @@ type Installed struct {
 	ExcludeUIDs  []uint32 `json:"excludeUIDs,omitempty"`
 	ProxyPort    uint16   `json:"proxyPort"`
 	ProxyUID     uint32   `json:"proxyUID"`
-	// ProbePort was derived from all CIDRs when the rules were made, so it
-	// tells whether one of them is missing now.
+	// ProbePort was derived from all CIDRs when the rules were made. So it tells whether a
+	// CIDR is missing now.
 	ProbePort uint16 `json:"probePort"`
-	// Backends holds the families in which chains of ours stand.
+	// Backends holds the families that have chains of ours.
 	Backends map[Family]Backend `json:"backends"`
 }
 
-// VerifyInstalled is [Verify] without a configuration: it reads what the rules
-// that stand ask for, and verifies that they are whole and that they work. The
-// result is nil where nothing of ours stands, which is a [*VerifyError] too.
+// VerifyInstalled is [Verify] without a configuration: it reads what the rules ask for, and
+// verifies that they are whole and that they work. If there are no rules of ours, the result
+// is nil, and the error a [*VerifyError].
 func VerifyInstalled(ctx context.Context, opt Options) (*Installed, error) {
 	var installed *Installed
-	err := inside(ctx, opt, func(n *namespace) (err error) {
+	err := inNamespace(ctx, opt, func(n *namespace) (err error) {
 		if installed, err = n.installed(); err != nil {
 			return err
 		}
 		if installed == nil {
-			return &VerifyError{Problems: []string{nothingStands}}
+			return &VerifyError{Problems: []string{nothingInstalled}}
 		}
 		t, err := installed.Config().target()
 		if err != nil {
@@ -57,11 +59,10 @@ func VerifyInstalled(ctx context.Context, opt Options) (*Installed, error) {
 	return installed, err
 }
 
-// nothingStands is the problem of a namespace without rules of ours.
-const nothingStands = "nothing of package redirect stands in this network namespace: look whether this is the right one and whether redirect.Apply ran in it"
+// nothingInstalled is the problem of a namespace without rules of ours.
+const nothingInstalled = "nothing of package redirect stands in this network namespace: look whether this is the right one and whether redirect.Apply ran in it"
 
-// Config is the configuration that makes the rules that stand, if they are
-// whole.
+// Config returns the configuration that makes these rules, if they are whole.
 func (i *Installed) Config() Config {
 	return Config{
 		Shoot: i.Shoot, Exclude: i.Exclude, ExcludePorts: i.ExcludePorts, ExcludeUIDs: i.ExcludeUIDs,
@@ -69,11 +70,11 @@ func (i *Installed) Config() Config {
 	}
 }
 
-// incomplete finds what is missing from each chain, which no comparison of the
-// chains with each other can show.
+// incomplete lists what is missing in all chains, which a comparison of the chains with each
+// other cannot show.
 func (i *Installed) incomplete(t *target) []string {
 	var all []string
-	for _, f := range []Family{IPv4, IPv6} {
+	for _, f := range bothFamilies() {
 		if b, ok := i.Backends[f]; ok && !t.has(f) {
 			all = append(all, fmt.Sprintf("%s (%s): chains of ours stand, and have no rule for a shoot CIDR", f, b))
 		}
@@ -92,15 +93,15 @@ func except(excluded []netip.Prefix) string {
 	return " except " + list(excluded)
 }
 
-// Differences says, in words, how the rules that stand differ from what a
-// configuration asks for. It shows both sides of what differs.
+// Differences lists, in words, how the rules differ from what a configuration asks for. It
+// shows both sides of each difference.
 func (i *Installed) Differences(cfg Config) ([]string, error) {
 	t, err := cfg.target()
 	if err != nil {
 		return nil, err
 	}
-	var uids []uint32 // that of the proxy is exempt already
-	for _, uid := range canonical(cfg.ExcludeUIDs) {
+	var uids []uint32 // without the proxy's, which is exempt already
+	for _, uid := range condition.Canonical(cfg.ExcludeUIDs) {
 		if uid != cfg.ProxyUID {
 			uids = append(uids, uid)
 		}
@@ -123,15 +124,13 @@ func (i *Installed) Differences(cfg Config) ([]string, error) {
 
 // redirectable leaves out the prefixes of a family without rules.
 func (t *target) redirectable(all []netip.Prefix) []netip.Prefix {
-	return slices.DeleteFunc(slices.Clone(all), func(p netip.Prefix) bool {
-		return !slices.ContainsFunc(t.families(), func(f Family) bool { return f.of(p) })
-	})
+	return slices.DeleteFunc(slices.Clone(all), func(p netip.Prefix) bool { return !t.has(family.Of(p.Addr())) })
 }
 
-// String is what the rules ask for, in one line.
+// String returns what the rules ask for, in one line.
 func (i *Installed) String() string {
 	var backends []string
-	for _, f := range []Family{IPv4, IPv6} {
+	for _, f := range bothFamilies() {
 		if b, ok := i.Backends[f]; ok {
 			backends = append(backends, fmt.Sprintf("%s by %s", f, b))
 		}
@@ -140,6 +139,7 @@ func (i *Installed) String() string {
 		list(i.Shoot), list(i.Exclude), list(Ranges(i.ExcludePorts)), list(i.ExcludeUIDs), i.ProxyPort, i.ProxyUID, strings.Join(backends, ", "))
 }
 
+// list returns values for people, with commas between them.
 func list[T any](values []T) string {
 	if len(values) == 0 {
 		return "none"
@@ -151,37 +151,36 @@ func list[T any](values []T) string {
 	return strings.Join(words, ",")
 }
 
-// installed reads what the rules that stand ask for; nil where none stand. The
-// caller is in the namespace.
+// installed reads what the rules ask for. The result is nil if there are none.
 func (n *namespace) installed() (*Installed, error) {
-	some, err := n.find()
+	all, err := n.find()
 	if err != nil {
 		return nil, err
 	}
-	return installedIn(some), nil
+	return installedIn(all), nil
 }
 
-// installedIn reads the first backend of each family: [namespace.prepare] warns
-// of the other.
-func installedIn(some []found) *Installed {
+// installedIn reads the first backend of each family. [namespace.prepare] warns of the other
+// one.
+func installedIn(all []installation) *Installed {
 	i := &Installed{Backends: map[Family]Backend{}}
-	for _, f := range some {
-		if _, ok := i.Backends[f.family]; ok || len(f.state.chains) == 0 {
+	for _, one := range all {
+		if _, ok := i.Backends[one.family]; ok || len(one.state.chains) == 0 {
 			continue
 		}
-		i.Backends[f.family] = f.backend
-		i.read(f.state)
+		i.Backends[one.family] = one.backend
+		i.read(one.state)
 	}
 	if len(i.Backends) == 0 {
 		return nil
 	}
 	i.Shoot, i.Exclude = cidr.Aggregate(i.Shoot), cidr.Aggregate(i.Exclude)
-	i.ExcludePorts, i.ExcludeUIDs = canonical(i.ExcludePorts), canonical(i.ExcludeUIDs)
+	i.ExcludePorts, i.ExcludeUIDs = condition.Canonical(i.ExcludePorts), condition.Canonical(i.ExcludeUIDs)
 	return i
 }
 
-// read takes each wish from wherever it stands: one that is in one chain and
-// not in another one is a difference that the comparison then finds.
+// read takes each setting from any chain that has it. If another chain lacks it, the
+// comparison of the chains finds that.
 func (i *Installed) read(s *state) {
 	for _, l := range s.chains[chainID{tableNAT, ChainRedirect}] {
 		if l.rule.ToPort != 0 && i.ProxyPort == 0 {
@@ -199,21 +198,18 @@ func (i *Installed) read(s *state) {
 	}
 }
 
-// take reads one rule that [target.rulesOf] may have made, and leaves others
-// alone. The proxy's uid is that of the first rule for a uid.
+// take reads one rule that [target.rulesOf] may have made, and skips others. The proxy's uid
+// is that of the first rule for a uid.
 func (i *Installed) take(r Rule, firstUID bool) {
 	is := func(want Rule) bool { return r.String() == want.String() }
-	isProbe := r.Destination == host(probeOf(IPv4)) || r.Destination == host(probeOf(IPv6))
+	isProbe := r.Destination == family.Host(probeOf(IPv4)) || r.Destination == family.Host(probeOf(IPv6))
 	switch {
 	case isProbe:
 		if len(r.Ports) == 1 && r.Jump == ChainRedirect && i.ProbePort == 0 {
 			i.ProbePort = r.Ports[0]
 		}
 	case r.Destination.IsValid():
-		f := IPv4
-		if !f.of(r.Destination) {
-			f = IPv6
-		}
+		f := family.Of(r.Destination.Addr())
 		switch {
 		case is(Rule{Destination: r.Destination, TCP: true, Jump: ChainRedirect}),
 			is(Rule{Destination: r.Destination, Jump: "REJECT", RejectWith: portUnreachable(f)}):
@@ -232,7 +228,7 @@ func (i *Installed) take(r Rule, firstUID bool) {
 	}
 }
 
-// probeOf is the address of a family's probe.
+// probeOf returns the address of a family's probe.
 func probeOf(f Family) netip.Addr {
 	if f == IPv4 {
 		return probe.Target4(nil).Addr()

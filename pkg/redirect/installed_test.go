@@ -21,13 +21,13 @@ func installedOf(t *testing.T, cfg Config) *Installed {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var some []found
+	var some []installation
 	for _, f := range target.families() {
-		s, err := read(&fakeTables{t: t, name: string(f), listing: applied(t, cfg, f)})
+		s, err := readState(&fakeTables{t: t, name: string(f), listing: applied(t, cfg, f)})
 		if err != nil {
 			t.Fatal(err)
 		}
-		some = append(some, found{standing: standing{family: f, backend: BackendNFT, state: s}})
+		some = append(some, installation{opened: opened{family: f, backend: BackendNFT, state: s}})
 	}
 	return installedIn(some)
 }
@@ -169,7 +169,7 @@ func TestCIDRThatIsGoneEverywhereIsNoticed(t *testing.T) {
 			p.iptables(t, IPv6, BackendNFT, "-t", tableFilter, "-F", ChainGuard)
 		},
 		"the port": func(t *testing.T, p pod) {
-			for _, f := range bothFamilies {
+			for _, f := range bothFamilies() {
 				p.iptables(t, f, BackendNFT, "-t", tableNAT, "-F", ChainRedirect)
 			}
 		},

@@ -27,8 +27,8 @@ func richConfig(f Family) Config {
 
 // onEach runs a test on each backend and family, side by side.
 func onEach(t *testing.T, test func(*testing.T, Backend, Family)) {
-	for _, b := range bothBackends {
-		for _, f := range bothFamilies {
+	for _, b := range bothBackends() {
+		for _, f := range bothFamilies() {
 			t.Run(fmt.Sprint(b, "/", f), func(t *testing.T) {
 				t.Parallel()
 				test(t, b, f)
@@ -204,13 +204,13 @@ func (p pod) detectsAndRepairs(t *testing.T, cfg Config, b Backend, f Family, wa
 }
 
 func TestDualStackIsAppliedAndCleanedTogether(t *testing.T) {
-	for _, b := range bothBackends {
+	for _, b := range bothBackends() {
 		t.Run(string(b), func(t *testing.T) {
 			p := dualStackPod(t)
 			before := p.everything(t)
 			cfg := configFor(shootCIDR(IPv4), shootCIDR(IPv6))
 			p.apply(t, cfg, b)
-			for _, f := range bothFamilies {
+			for _, f := range bothFamilies() {
 				p.sidecar(t, f)
 				p.reaches(t, shootTarget(f))
 			}

@@ -5,8 +5,6 @@
 package redirect
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -17,9 +15,10 @@ import (
 	"time"
 
 	"github.com/shoot-proxy/proxy-client/internal/netnstest"
+	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/netnamespace"
 )
 
-// lines collects what is logged, and says when a line came.
+// lines collects what is logged, and tells when a line is added.
 type lines struct {
 	mu   sync.Mutex
 	text strings.Builder
@@ -44,7 +43,7 @@ func (l *lines) String() string {
 	return l.text.String()
 }
 
-// await waits for a line that contains text.
+// await waits until a line that contains text was logged.
 func (l *lines) await(t *testing.T, text string) {
 	t.Helper()
 	for end := time.After(hang); !strings.Contains(l.String(), text); {
@@ -61,7 +60,7 @@ func (p pod) holdLock(t *testing.T) (release func()) {
 	t.Helper()
 	var lock net.Listener
 	var err error
-	p.Do(t, func() { lock, err = net.Listen("unix", lockName) })
+	p.Do(t, func() { lock, err = net.Listen("unix", netnamespace.LockName) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,25 +109,8 @@ func TestCallerWaitsForTheLockAndSaysForWhom(t *testing.T) {
 	}
 }
 
-func TestWaitForTheLockEnds(t *testing.T) {
-	p := dualStackPod(t)
-	p.holdLock(t)
-	take := func(ctx context.Context) (err error) {
-		p.Do(t, func() { _, err = lockNamespace(ctx, slog.New(slog.DiscardHandler), lockRetry) })
-		return err
-	}
-	var kernel *KernelError
-	if err := take(t.Context()); !errors.Is(err, ErrBusy) || !errors.As(err, &kernel) || !strings.Contains(err.Error(), fmt.Sprintf("process %d (", os.Getpid())) {
-		t.Errorf("a lock that stays held gave %v, want ErrBusy and the holder", err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := take(ctx); !errors.Is(err, context.Canceled) {
-		t.Errorf("a caller that was cancelled got %v", err)
-	}
-}
-
-// A namespace's lock is its own: a node has one init-redirect for each pod.
+// TestLockIsOfOneNamespace: a node has one init-redirect for each pod, and they do not wait
+// for each other.
 func TestLockIsOfOneNamespace(t *testing.T) {
 	netnstest.RequireRoot(t)
 	one, other := dualStackPod(t), dualStackPod(t)

@@ -9,38 +9,42 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
-	"path/filepath"
-	"runtime"
+	"net/netip"
 
-	"github.com/vishvananda/netns"
+	"github.com/shoot-proxy/proxy-client/internal/cidr"
+	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/family"
+	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/iptables"
+	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/netnamespace"
+	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/nftables"
+	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/podnetwork"
+	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/routes"
 )
 
-// namespace is a network namespace that the calling thread is in, with the
-// seams that tests replace.
+// namespace is the network namespace that the calling thread is in. Its functions are
+// those that tests replace.
 type namespace struct {
-	backend      Backend
-	log          *slog.Logger
-	open         func(Family, Backend) (tables, error)
-	ipv6Disabled func() (how string, disabled bool)
-	reachSteps   func(*target, Family) ([]step, error)
-	listNative   func(context.Context) ([]byte, error) // nftables as JSON; nil asks nothing
-	resolvConf   string                                // the pod's; "" where it cannot be known
+	backend       Backend
+	log           *slog.Logger
+	open          func(Family, Backend) (tables, error)
+	ipv6Disabled  func() (how string, disabled bool)
+	missingRoutes func(*target, Family) ([]routes.Step, error)
+	nftRuleset    func(context.Context) ([]byte, error) // as JSON; nil if nft is not asked
+	resolvConf    string                                // the pod's; "" if it cannot be known
 }
 
-// inside runs fn in the namespace of opt, under its lock. Everything in fn that belongs to the
-// namespace has to happen on fn's own goroutine, children included: Linux
-// gives each thread a namespace, and a child that of the thread that forks it.
-func inside(ctx context.Context, opt Options, fn func(*namespace) error) (err error) {
-	warned := map[string]bool{}
+// inNamespace runs fn in the namespace of opt, under its lock. What belongs to the namespace
+// has to happen on fn's own goroutine, the start of programs too: each thread has a
+// namespace, and a program gets that of the thread that starts it.
+func inNamespace(ctx context.Context, opt Options, fn func(*namespace) error) (err error) {
+	opener := iptables.NewOpener(ctx, iptables.Options{Logger: opt.logger(), Owns: isOurs, LockWaitSeconds: iptables.DefaultLockWait})
 	n := &namespace{
-		backend:      opt.Backend,
-		log:          opt.logger(),
-		open:         func(f Family, b Backend) (tables, error) { return openIPTables(ctx, opt.logger(), warned, f, b) },
-		ipv6Disabled: ipv6Disabled,
-		reachSteps:   reachSteps,
-		listNative:   listNative,
-		resolvConf:   "/etc/resolv.conf",
+		backend:       opt.Backend,
+		log:           opt.logger(),
+		open:          func(f Family, b Backend) (tables, error) { return openTables(opener, f, b) },
+		ipv6Disabled:  podnetwork.IPv6Disabled,
+		missingRoutes: missingRoutes,
+		nftRuleset:    nftables.Ruleset,
+		resolvConf:    netnamespace.ResolvConf(opt.Netns),
 	}
 	switch n.backend {
 	case "":
@@ -49,26 +53,16 @@ func inside(ctx context.Context, opt Options, fn func(*namespace) error) (err er
 	default:
 		return &ConfigError{"Backend", string(n.backend), "is none of auto, nft and legacy"}
 	}
-	if opt.Netns == "" {
-		// Locked all the same: nothing then depends on what a caller did to
-		// its thread.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		return alone(ctx, n, fn)
+	leave, err := netnamespace.Enter(opt.Netns)
+	if refused, ok := errors.AsType[*netnamespace.PathError](err); ok {
+		return &ConfigError{"Netns", refused.Path, refused.Problem}
 	}
-	n.resolvConf = resolvConfOf(opt.Netns)
-	leave, err := enter(opt.Netns)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, leave()) }()
-	return alone(ctx, n, fn)
-}
-
-// alone runs fn while no other process of this project works in the namespace.
-// Those that only look take the lock too: they would see half of a change.
-func alone(ctx context.Context, n *namespace, fn func(*namespace) error) (err error) {
-	release, err := lockNamespace(ctx, n.log, lockTimeout)
+	// Callers that only read take the lock too: they would see half of a change.
+	release, err := netnamespace.Lock(ctx, n.log, netnamespace.LockTimeout)
 	if err != nil {
 		return err
 	}
@@ -76,50 +70,41 @@ func alone(ctx context.Context, n *namespace, fn func(*namespace) error) (err er
 	return fn(n)
 }
 
-// enter moves the calling goroutine, on a thread of its own, into a namespace.
-func enter(path string) (leave func() error, err error) {
-	there, err := netns.GetFromPath(path)
+// openTables returns a nil interface beside an error.
+func openTables(opener *iptables.Opener, f Family, b Backend) (tables, error) {
+	t, err := opener.Open(f, iptables.Backend(b))
 	if err != nil {
-		return nil, &ConfigError{"Netns", path, fmt.Sprintf("cannot be opened (%v): give the file of a network namespace, such as /run/netns/NAME", err)}
+		return nil, err
 	}
-	defer there.Close() //nolint:errcheck // a descriptor that was only read
-	runtime.LockOSThread()
-	home, err := netns.Get()
-	if err != nil {
-		runtime.UnlockOSThread()
-		return nil, fmt.Errorf("read this process's network namespace: %w", err)
-	}
-	if err := netns.Set(there); err != nil {
-		_ = home.Close()
-		runtime.UnlockOSThread()
-		if errors.Is(err, os.ErrPermission) {
-			return nil, &KernelError{
-				Op:   "enter network namespace " + path,
-				Cure: "run as root with capability SYS_ADMIN, or with an empty Options.Netns inside of the pod",
-				Err:  fmt.Errorf("%w (%w)", ErrPermission, err),
-			}
-		}
-		return nil, &ConfigError{"Netns", path, fmt.Sprintf("is not a network namespace (%v)", err)}
-	}
-	return func() error {
-		defer home.Close() //nolint:errcheck // a descriptor that was only read
-		if err := netns.Set(home); err != nil {
-			// Still locked, the thread ends with its goroutine.
-			return fmt.Errorf("leave network namespace %s: %w", path, err)
-		}
-		runtime.UnlockOSThread()
-		return nil
-	}, nil
+	return t, nil
 }
 
-// resolvConfOf returns the resolver configuration of a namespace that was named
-// by its file. Only ip-netns(8) says where that is; a pod's own file lies in a
-// mount namespace that this process is not in, and this process's own says
-// nothing about the pod.
-func resolvConfOf(netnsPath string) string {
-	file := filepath.Join("/etc/netns", filepath.Base(netnsPath), "resolv.conf")
-	if _, err := os.Stat(file); err != nil {
-		return ""
+// neededAddresses returns what this pod cannot do without: its own addresses, default
+// gateways and nameservers.
+func (n *namespace) neededAddresses() ([]podnetwork.NeededAddress, error) {
+	all, err := podnetwork.NeededAddresses(routes.IsOwnAddress)
+	if err != nil {
+		return nil, err
 	}
-	return file
+	servers, err := n.nameservers()
+	return append(all, servers...), err
+}
+
+func (n *namespace) nameservers() ([]podnetwork.NeededAddress, error) {
+	if n.resolvConf == "" {
+		n.log.Debug("nameservers are not checked: the namespace's resolv.conf cannot be known from here")
+		return nil, nil
+	}
+	return podnetwork.Nameservers(n.resolvConf)
+}
+
+// missingRoutes returns the steps after which connect(2) works towards all that the rules
+// of a family redirect.
+func missingRoutes(t *target, f Family) ([]routes.Step, error) {
+	destinations := append([]netip.Prefix{family.Host(t.probe[f].Addr())}, family.Only(f, t.set.Shoot())...)
+	steps, err := routes.Missing(f, cidr.Subtract(destinations, t.set.Excluded()), t.set.Contains)
+	if errors.Is(err, routes.ErrNoAddressLeft) {
+		return nil, &ConfigError{"Shoot", "", fmt.Sprintf("contains each of %v, one of which this pod needs as it has no %s address: exclude one", routes.OwnAddresses(f), f)}
+	}
+	return steps, err
 }

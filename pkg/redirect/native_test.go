@@ -12,7 +12,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/vishvananda/netlink"
 )
 
 // nft runs the program with a script on standard input.
@@ -25,7 +24,7 @@ func (p pod) nft(t *testing.T, script string) {
 	}
 }
 
-// nativeNAT is a table of iptables' name with a chain that iptables cannot show.
+// nativeNAT returns a table of iptables' name with a chain that iptables cannot show.
 func nativeNAT(f Family) string {
 	family, address, kind := "ip", "192.0.2.9", "ipv4_addr"
 	if f == IPv6 {
@@ -44,7 +43,7 @@ func nativeNAT(f Family) string {
 `, family, address, kind)
 }
 
-// ruleset is what stands in nf_tables, without counters.
+// ruleset returns what there is in nf_tables, without counters.
 func (p pod) ruleset(t *testing.T) string {
 	t.Helper()
 	out, err := p.Command("nft", "--stateless", "list", "ruleset").Output()
@@ -55,7 +54,7 @@ func (p pod) ruleset(t *testing.T) string {
 }
 
 func TestRulesStandBesideANativeTable(t *testing.T) {
-	for _, f := range bothFamilies {
+	for _, f := range bothFamilies() {
 		for name, first := range map[string]bool{"loaded before": true, "loaded after": false} {
 			t.Run(string(f)+"/"+name, func(t *testing.T) {
 				t.Parallel()
@@ -99,7 +98,8 @@ func TestRulesStandBesideANativeTable(t *testing.T) {
 	}
 }
 
-// One rule that iptables does not understand makes it refuse the whole table.
+// TestTableThatIPTablesRefusesIsNamedAndLeftAlone: one rule that iptables does not know makes
+// it refuse the whole table.
 func TestTableThatIPTablesRefusesIsNamedAndLeftAlone(t *testing.T) {
 	for _, standing := range []bool{false, true} {
 		t.Run(fmt.Sprint("ours stand ", standing), func(t *testing.T) {
@@ -134,67 +134,8 @@ func TestTableThatIPTablesRefusesIsNamedAndLeftAlone(t *testing.T) {
 			}
 			// What the sentence proposes.
 			if _, err := ApplyAndVerify(t.Context(), cfg, p.options(t, BackendLegacy)); err != nil {
-				t.Errorf("--iptables legacy beside it: %v", err)
+				t.Errorf("legacy beside it: %v", err)
 			}
 		})
-	}
-}
-
-func TestListingIsReadWholeOrNotAtAll(t *testing.T) {
-	got, err := parseListing("# Table `nat' contains incompatible base-chains, use 'nft' tool to list them.\n" +
-		"-P OUTPUT ACCEPT -c 0 0\n-N PROXY_CLIENT_OUTPUT\n-A OUTPUT -c 0 0 -j PROXY_CLIENT_OUTPUT\n")
-	want := map[string][]string{
-		"OUTPUT":              {"-P OUTPUT ACCEPT -c 0 0", "-A OUTPUT -c 0 0 -j PROXY_CLIENT_OUTPUT"},
-		"PROXY_CLIENT_OUTPUT": {"-N PROXY_CLIENT_OUTPUT"},
-	}
-	if diff := cmp.Diff(want, got); err != nil || diff != "" {
-		t.Errorf("a remark hides the rules: %v (-want +got):\n%s", err, diff)
-	}
-	for _, listing := range []string{"Another app is using it\n", "-P OUTPUT ACCEPT\nChain nat\n", "-A\n"} {
-		if got, err := parseListing(listing); err == nil {
-			t.Errorf("%q is read as %v", listing, got)
-		}
-	}
-}
-
-func TestHiddenChainOfOursIsAnError(t *testing.T) {
-	p := dualStackPod(t)
-	p.apply(t, configFor(shootCIDR(IPv4)), BackendNFT)
-	p.Do(t, func() {
-		real, err := openIPTables(t.Context(), slog.New(slog.DiscardHandler), map[string]bool{}, IPv4, BackendNFT)
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		view := real.(*iptablesTables)
-		whole, err := view.List(tableNAT)
-		if err != nil {
-			t.Error(err)
-		}
-		if err := view.compareWithKernel(tableNAT, whole); err != nil {
-			t.Errorf("a whole listing: %v", err)
-		}
-		delete(whole, ChainRedirect)
-		if err := view.compareWithKernel(tableNAT, whole); !errors.Is(err, ErrForeignTable) || !strings.Contains(err.Error(), ChainRedirect) {
-			t.Errorf("a listing without %s gave %v, want ErrForeignTable and its name", ChainRedirect, err)
-		}
-	})
-}
-
-func TestInterruptedDumpIsAskedForAgain(t *testing.T) {
-	tries := 0
-	dump := func(interrupted int) func() ([]int, error) {
-		return func() ([]int, error) {
-			if tries++; tries <= interrupted {
-				return []int{1}, netlink.ErrDumpInterrupted
-			}
-			return []int{1, 2}, nil
-		}
-	}
-	if got, err := complete(dump(2)); err != nil || len(got) != 2 || tries != 3 {
-		t.Errorf("after %d tries: %v, %v; want the whole dump after 3", tries, got, err)
-	}
-	if got, err := complete(dump(1000)); !errors.Is(err, netlink.ErrDumpInterrupted) || len(got) != 1 {
-		t.Errorf("a dump that is always interrupted: %v, %v; want what there is, and the error", got, err)
 	}
 }

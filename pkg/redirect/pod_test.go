@@ -22,15 +22,11 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/netnstest"
 	"github.com/shoot-proxy/proxy-client/internal/probe"
 	"github.com/shoot-proxy/proxy-client/pkg/origdst"
+	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/family"
 )
 
 // hang bounds waits that end at once unless something is broken.
 const hang = 20 * time.Second
-
-var (
-	bothBackends = []Backend{BackendNFT, BackendLegacy}
-	bothFamilies = []Family{IPv4, IPv6}
-)
 
 // shootCIDR and shootTarget are a shoot of one family.
 func shootCIDR(f Family) string {
@@ -120,8 +116,8 @@ func (p pod) rules(t *testing.T, f Family, b Backend, args ...string) string {
 func (p pod) everything(t *testing.T) string {
 	t.Helper()
 	var text strings.Builder
-	for _, f := range bothFamilies {
-		for _, b := range bothBackends {
+	for _, f := range bothFamilies() {
+		for _, b := range bothBackends() {
 			for line := range strings.Lines(p.rules(t, f, b)) {
 				// That a table was used once shows as empty builtin chains.
 				if strings.HasPrefix(line, "-A") || strings.HasPrefix(line, ":") && strings.Contains(line, " - ") {
@@ -179,7 +175,7 @@ func (p pod) sidecar(t *testing.T, f Family) {
 // listenOnProxyPort listens where the redirect leads.
 func (p pod) listenOnProxyPort(t *testing.T, f Family) *net.TCPListener {
 	t.Helper()
-	address := net.TCPAddrFromAddrPort(netip.AddrPortFrom(f.loopback(), 14001))
+	address := net.TCPAddrFromAddrPort(netip.AddrPortFrom(family.Loopback(f), 14001))
 	for until := time.Now().Add(hang); ; {
 		var listener *net.TCPListener
 		var err error

@@ -43,7 +43,7 @@ func TestOneWrongRuleIsOneDifference(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := &state{chains: map[chainID][]listed{{chain.Table, chain.Name}: have}}
+		s := &state{chains: map[chainID][]listedRule{{chain.Table, chain.Name}: have}}
 		if got := s.chainDifferences(chain); len(got) != 1 || !strings.HasPrefix(got[0], tt.want) {
 			t.Errorf("%s: %d differences, %.300q, want only %q", name, len(got), got, tt.want)
 		}
@@ -61,7 +61,7 @@ func TestVerifyErrorIsBounded(t *testing.T) {
 		t.Error("to show the error changed its list")
 	}
 	// Such as in the network namespace of the machine.
-	if text := (&VerifyError{Problems: []string{nothingStands}}).Error(); strings.Contains(text, "apply") {
+	if text := (&VerifyError{Problems: []string{nothingInstalled}}).Error(); strings.Contains(text, "apply") {
 		t.Errorf("where nothing stands it should not be advised to apply: %s", text)
 	}
 }

@@ -9,55 +9,57 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/condition"
+	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/family"
 )
 
-// The chains of this package. The names are fixed: people and other programs
-// look for them.
+// The chains of this package. The names never change: people and other programs look for
+// them.
 const (
 	// ChainOutput of table nat decides what is redirected.
 	ChainOutput = "PROXY_CLIENT_OUTPUT"
 	// ChainRedirect of table nat redirects.
 	ChainRedirect = "PROXY_CLIENT_REDIRECT"
-	// ChainGuard of table filter rejects what was not redirected, and that of
-	// table mangle drops what was redirected and would leave all the same.
+	// ChainGuard of table filter rejects what was not redirected. That of table mangle
+	// drops what was redirected and would leave the pod nevertheless.
 	ChainGuard = "PROXY_CLIENT_GUARD"
 
-	// chainProbe begins the name of a chain that exists for moments in each
-	// table, to see what the kernel can do before anything is changed.
+	// chainProbe begins the name of a chain that exists for a moment in each table. It
+	// shows what the kernel can do before anything is changed.
 	chainProbe = "PROXY_CLIENT_PROBE"
 
-	tableFilter  = "filter"
-	tableMangle  = "mangle"
-	tableNAT     = "nat"
-	maxMultiport = 15 // XT_MULTI_PORTS of linux/netfilter/xt_multiport.h
+	tableFilter = "filter"
+	tableMangle = "mangle"
+	tableNAT    = "nat"
 )
 
-// Chain is one chain of ours with all of its rules, in order.
+// Chain is one chain of ours with all its rules, in order.
 type Chain struct {
 	Table, Name string
-	// First is set where the kernel's own chain of the table ([builtin]) has
-	// to jump here before all else.
+	// First is set if the first rule of the table's builtin chain has to jump here. The
+	// builtin chain is OUTPUT, or POSTROUTING in table mangle.
 	First bool
 	Rules []Rule
 }
 
-// ourTables are the tables that hold chains of ours, in the order in which they
-// are applied: the guards before nat, so that nothing escapes in between.
+// ourTables returns the tables that hold chains of ours, in the order in which they are
+// applied: the guards come before nat, so that nothing escapes in between.
 func ourTables() []string { return []string{tableMangle, tableFilter, tableNAT} }
 
-// builtin is the kernel's own chain from which a table of ours is entered.
-// OUTPUT sees the device of a packet as it was before REDIRECT, also behind it
-// (ip_local_out hands one device to all of that hook); POSTROUTING sees the one
-// that the packet will leave by (ip_output).
-func builtin(table string) string {
+// builtinChain returns the kernel's own chain that jumps to ours. Rules for OUTPUT see the
+// device that a packet had before REDIRECT, also those that come after REDIRECT (ip_local_out
+// hands one device to all of that hook). Rules for POSTROUTING see the device that the packet
+// will leave by (ip_output).
+func builtinChain(table string) string {
 	if table == tableMangle {
 		return "POSTROUTING"
 	}
 	return "OUTPUT"
 }
 
-// FamilyRules is everything for one family, in the order in which it is
-// applied, see [ourTables].
+// FamilyRules is everything for one family, in the order in which it is applied: the guards
+// first, and nat last.
 type FamilyRules struct {
 	Family Family
 	Chains []Chain
@@ -69,8 +71,7 @@ type Ruleset struct {
 	Families []FamilyRules
 }
 
-// Build returns the rules for cfg, without looking at the machine. The error is
-// a [*ConfigError].
+// Build returns the rules for cfg, without asking the kernel. The error is a [*ConfigError].
 func Build(cfg Config) (*Ruleset, error) {
 	t, err := cfg.target()
 	if err != nil {
@@ -79,6 +80,7 @@ func Build(cfg Config) (*Ruleset, error) {
 	return t.ruleset(), nil
 }
 
+// ruleset returns the rules of all families.
 func (t *target) ruleset() *Ruleset {
 	rs := &Ruleset{}
 	for _, f := range t.families() {
@@ -87,18 +89,19 @@ func (t *target) ruleset() *Ruleset {
 	return rs
 }
 
+// rulesOf returns the rules of one family.
 func (t *target) rulesOf(f Family) FamilyRules {
 	at := t.probe[f]
-	// All probes stand before the exemptions: the sidecar, which is exempt,
-	// sends them too.
+	// All probes come before the exemptions: the sidecar, which is exempt, sends probes
+	// too.
 	var output []Rule
-	// The guard takes the whole address: a sidecar with other flags probes
-	// another port, and should hear of it at once instead of after a timeout.
-	probeGuard := Rule{Destination: host(at.Addr()), TCP: true, Jump: "REJECT", RejectWith: "tcp-reset"}
+	// The guard rejects all ports of the probe address. A sidecar with other CIDRs probes
+	// another port, and gets its answer at once instead of after a timeout.
+	probeGuard := Rule{Destination: family.Host(at.Addr()), TCP: true, Jump: "REJECT", RejectWith: "tcp-reset"}
 
 	guard := []Rule{probeGuard}
 	for i, at := range append([]netip.AddrPort{at}, t.inside[f]...) {
-		one := Rule{Destination: host(at.Addr()), TCP: true, Ports: []uint16{at.Port()}, Jump: ChainRedirect}
+		one := Rule{Destination: family.Host(at.Addr()), TCP: true, Ports: []uint16{at.Port()}, Jump: ChainRedirect}
 		output = append(output, one)
 		if i > 0 {
 			one.Jump, one.RejectWith = "REJECT", "tcp-reset"
@@ -110,21 +113,18 @@ func (t *target) rulesOf(f Family) FamilyRules {
 	if len(t.cfg.ExcludeUIDs) > 0 {
 		guard = append(guard, closedByExempt())
 	}
-	for _, p := range t.set.Shoot() {
-		if !f.of(p) {
-			continue
-		}
+	for _, p := range family.Only(f, t.set.Shoot()) {
 		output = append(output, Rule{Destination: p, TCP: true, Jump: ChainRedirect})
 		guard = append(guard,
-			// Conntrack refuses to know it (out of window, too late), so NAT
-			// left it alone. A reset would end a connection that is well.
+			// Conntrack calls the packet invalid (out of window, too late), so NAT
+			// did not redirect it. A reset would end a connection that works.
 			Rule{Destination: p, TCP: true, NotSYN: true, CTState: "INVALID", Jump: "DROP"},
 			Rule{Destination: p, TCP: true, Jump: "REJECT", RejectWith: "tcp-reset"},
 			Rule{Destination: p, Jump: "REJECT", RejectWith: portUnreachable(f)})
 	}
-	// What REDIRECT sends to loopback by another device than lo: the app has
-	// bound its socket to one that has no route of ours (see bound.go).
-	escaped := Rule{Destination: host(f.loopback()), Out: "! lo", TCP: true, Ports: []uint16{t.cfg.ProxyPort}, Jump: "DROP"}
+	// What REDIRECT sends to loopback by another device than lo: the app has bound its
+	// socket to a device that has no route of ours (see package routes).
+	escaped := Rule{Destination: family.Host(family.Loopback(f)), Out: "! lo", TCP: true, Ports: []uint16{t.cfg.ProxyPort}, Jump: "DROP"}
 	return FamilyRules{Family: f, Chains: []Chain{
 		{Table: tableMangle, Name: ChainGuard, First: true, Rules: []Rule{escaped}},
 		{Table: tableFilter, Name: ChainGuard, First: true, Rules: guard},
@@ -133,18 +133,18 @@ func (t *target) rulesOf(f Family) FamilyRules {
 	}}
 }
 
-// The messages by which a neighbour learns where to send what it sends to this
-// pod (RFC 4861). Conntrack does not look at them.
+// The messages by which a neighbour learns the link-layer address of this pod (RFC 4861).
+// Conntrack does not track them.
 const (
 	neighbourSolicitation  = 135
 	neighbourAdvertisement = 136
 )
 
-// answers are what the guard leaves alone because the other side began: replies
-// to connections that came from outside, and ICMP errors about them. Their
-// direction is conntrack's, for which a packet that it has no entry for begins
-// something. A SYN never answers: otherwise a SYN from outside, sent ahead,
-// would make an app's own connection to there its answer.
+// answers returns the rules for what the guard lets pass because the other side began:
+// replies to connections that came from outside, and ICMP errors about them. Conntrack tells
+// the direction; for conntrack, a packet without an entry begins a connection. A SYN is never
+// an answer. Otherwise a host outside could send a SYN ahead, and an app's own connection to
+// that host would count as the answer.
 func answers(f Family) []Rule {
 	rules := []Rule{
 		{TCP: true, NotSYN: true, CTDir: "REPLY", Jump: "RETURN"},
@@ -156,16 +156,16 @@ func answers(f Family) []Rule {
 	return rules
 }
 
-// closedByExempt is the rest of a connection of an excluded user: once the app
-// has closed it, its packets have no user any more. Such a connection was let
-// through when it began, or conntrack would not know it as established, and was
-// not redirected, or it would be DNAT.
+// closedByExempt returns the rule for the rest of a connection of an excluded user: once the
+// app has closed the connection, its packets have no user any more. Conntrack knows such a
+// connection as established, because the guard let its first packet pass. Its state is not
+// DNAT, because it was not redirected.
 func closedByExempt() Rule {
 	return Rule{TCP: true, NotSYN: true, CTState: "! INVALID,NEW,RELATED,UNTRACKED,DNAT", NoSocket: true, Jump: "RETURN"}
 }
 
-// portUnreachable is the answer that ends a UDP exchange at once: the kernel
-// turns it into ECONNREFUSED (icmp_err_convert of net/ipv4/icmp.c).
+// portUnreachable returns the answer that ends a UDP exchange at once: the kernel turns it
+// into ECONNREFUSED (icmp_err_convert of net/ipv4/icmp.c).
 func portUnreachable(f Family) string {
 	if f == IPv4 {
 		return "icmp-port-unreachable"
@@ -173,9 +173,9 @@ func portUnreachable(f Family) string {
 	return "icmp6-port-unreachable"
 }
 
-// exemptions are what both the redirect and the guard leave alone: the sidecar
-// itself, whatever stays in the pod (REDIRECT's own result included: the guard
-// sees it with 127.0.0.1 as destination), and what the user excluded.
+// exemptions returns the rules for what both the redirect and the guard let pass: the
+// sidecar's own traffic, traffic that stays in the pod, and what the configuration excludes.
+// What REDIRECT made stays in the pod too: the guard sees it with destination 127.0.0.1.
 func (t *target) exemptions(f Family) []Rule {
 	ret := func(r Rule) Rule {
 		r.Jump = "RETURN"
@@ -185,31 +185,26 @@ func (t *target) exemptions(f Family) []Rule {
 		ret(Rule{UID: &t.cfg.ProxyUID}),
 		ret(Rule{Out: "lo"}),
 	}
-	for _, ports := range chunks(canonical(t.cfg.ExcludePorts)) {
+	for _, ports := range condition.ChunkPorts(condition.Canonical(t.cfg.ExcludePorts)) {
 		rules = append(rules, ret(Rule{TCP: true, Ports: ports}))
 	}
-	for _, uid := range canonical(t.cfg.ExcludeUIDs) {
+	for _, uid := range condition.Canonical(t.cfg.ExcludeUIDs) {
 		if uid != t.cfg.ProxyUID {
 			rules = append(rules, ret(Rule{UID: &uid}))
 		}
 	}
-	for _, p := range t.set.Excluded() {
-		if f.of(p) {
-			rules = append(rules, ret(Rule{Destination: p}))
-		}
+	for _, p := range family.Only(f, t.set.Excluded()) {
+		rules = append(rules, ret(Rule{Destination: p}))
 	}
 	return rules
 }
 
-// canonical sorts and drops duplicates, so that equal wishes are equal rules.
-func canonical[T uint16 | uint32](values []T) []T {
-	sorted := slices.Clone(values)
-	slices.Sort(sorted)
-	return slices.Compact(sorted)
-}
+// Ranges returns ports for people to read: three or more consecutive ports are written as
+// 30000-32767.
+func Ranges(ports []uint16) []string { return condition.PortRanges(ports) }
 
-// String is the whole ruleset as one text in the manner of iptables-save: what
-// apply feeds to iptables-restore --noflush in a namespace without our rules.
+// String returns the whole ruleset as one text like that of iptables-save. Apply feeds it to
+// iptables-restore --noflush in a namespace without our rules.
 func (rs *Ruleset) String() string {
 	var text strings.Builder
 	for i, f := range rs.Families {

@@ -10,12 +10,11 @@ import (
 	"strings"
 )
 
-// script is what iptables-restore --noflush has to read so that s becomes f;
-// empty where it is that already. A nil s is a namespace without our rules.
+// script returns what iptables-restore --noflush has to read so that s becomes f. It is empty
+// if s is that already. A nil s is a namespace without our rules.
 //
-// A chain that differs is emptied and refilled by its declaration, in the same
-// commit: no packet ever sees half of it. A chain that is right is not
-// mentioned, so that its counters stay.
+// A declaration empties a chain that differs, and the same commit fills it again: no packet
+// ever meets half of it. A chain that is right is not mentioned, so that its counters stay.
 func (f FamilyRules) script(s *state) string {
 	if s == nil {
 		s = &state{}
@@ -38,16 +37,16 @@ func (f FamilyRules) script(s *state) string {
 				continue
 			}
 			for _, l := range rules {
-				jump = append(jump, "-D "+builtin(table)+" "+l.raw)
+				jump = append(jump, "-D "+builtinChain(table)+" "+l.raw)
 			}
-			jump = append(jump, fmt.Sprintf("-I %s 1 -j %s", builtin(table), c.Name))
+			jump = append(jump, fmt.Sprintf("-I %s 1 -j %s", builtinChain(table), c.Name))
 		}
 		text.WriteString(transaction(table, slices.Concat(declare, fill, jump)))
 	}
 	return text.String()
 }
 
-// transaction is one table of a script; nothing where there is nothing to do.
+// transaction returns one table of a script, or "" if there are no lines.
 func transaction(table string, lines []string) string {
 	if len(lines) == 0 {
 		return ""
@@ -55,10 +54,10 @@ func transaction(table string, lines []string) string {
 	return "*" + table + "\n" + strings.Join(lines, "\n") + "\nCOMMIT\n"
 }
 
-// removal is the script that takes ours away, table nat's part first, so that
-// nothing for the shoot leaves the pod while its redirected connections end.
-// all holds every chain of our tables.
-func removal(all map[string]map[string][]listed) string {
+// removal returns the script that deletes our chains. Table nat comes first, so that nothing
+// for the shoot leaves the pod while its redirected connections end. all holds every chain of
+// our tables.
+func removal(all map[string]map[string][]listedRule) string {
 	var script string
 	for _, table := range slices.Backward(ourTables()) {
 		script += removeFrom(table, all[table])
@@ -66,15 +65,16 @@ func removal(all map[string]map[string][]listed) string {
 	return script
 }
 
-func removeFrom(table string, chains map[string][]listed) string {
+// removeFrom returns the part of [removal] for one table.
+func removeFrom(table string, chains map[string][]listedRule) string {
 	mine := slices.DeleteFunc(sortedKeys(chains), func(name string) bool { return !isOurs(table, name) })
 	var lines []string
 	for _, name := range sortedKeys(chains) {
 		if isOurs(table, name) {
 			continue
 		}
-		// Not only the builtin one: a chain that anything still leads to cannot be
-		// deleted.
+		// All chains, not only the builtin one: the kernel does not delete a chain to
+		// which a rule leads.
 		for _, l := range chains[name] {
 			if l.leadsToOurs(table) {
 				lines = append(lines, "-D "+name+" "+l.raw)
@@ -90,11 +90,10 @@ func removeFrom(table string, chains map[string][]listed) string {
 	return transaction(table, lines)
 }
 
-// draining is the script that makes table nat inert: no new connection is
-// redirected. The chain with the REDIRECT rule stays, though nothing leads to
-// it any more: with the last such rule of a namespace the kernel gives up
-// tracking its connections (nf_ct_netns_put), translated ones included, and
-// those that live break at their next packet.
+// draining returns the script after which no new connection is redirected. The chain with
+// the REDIRECT rule stays, though no rule leads to it any more. When the last such rule of a
+// namespace is deleted, the kernel stops tracking its connections (nf_ct_netns_put), also
+// those that it translates. They would break at their next packet.
 func draining() string {
 	return transaction(tableNAT, []string{
 		fmt.Sprintf(":%s - [0:0]", ChainOutput),

@@ -6,54 +6,55 @@ package redirect
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 )
 
-// tables is one family of one backend, the seam between this package and
-// iptables. A fake of it is strict: what a test does not expect fails.
+// tables is one family of one backend: an [iptables.Tables], or the fake of a test, which
+// fails the test if it gets what is not expected.
 type tables interface {
-	// List returns `iptables -v -S` of the named chains of a table, without
-	// names of all. A chain or a table that does not exist is left out, and
-	// is not made by looking.
+	// List returns `iptables -v -S` of the named chains of a table, by chain. Without
+	// names it returns all chains. A chain or a table that does not exist is left out, and
+	// reading does not create it.
 	List(table string, chains ...string) (map[string][]string, error)
-	// Restore feeds script to iptables-restore --noflush. Each table of it is
+	// Restore feeds a script to iptables-restore --noflush. Each table of the script is
 	// one transaction, in order.
 	Restore(script string) error
 }
 
-// state is what stands in one family of one backend, as far as it is ours.
+// state is what there is of ours in one family of one backend.
 type state struct {
-	chains map[chainID][]listed // ours only; an empty chain has an entry
-	entry  map[string][]listed  // table → its builtin chain that leads to ours
+	chains  map[chainID][]listedRule // ours only; an empty chain has an entry
+	builtin map[string][]listedRule  // table → the rules of the builtin chain that leads to ours
 }
 
+// chainID is a chain in a table.
 type chainID struct{ table, name string }
 
-func ours() []chainID {
+// ourChains returns the chains of this package, without those of probes.
+func ourChains() []chainID {
 	return []chainID{{tableMangle, ChainGuard}, {tableFilter, ChainGuard}, {tableNAT, ChainOutput}, {tableNAT, ChainRedirect}}
 }
 
-// isOurs reports whether a jump to name leads to one of our chains.
+// isOurs reports whether a chain is one of ours.
 func isOurs(table, name string) bool {
-	return slices.Contains(ours(), chainID{table, name}) || isProbe(name)
+	return slices.Contains(ourChains(), chainID{table, name}) || isProbe(name)
 }
 
-// isProbe reports whether a chain is that of a probe of the kernel, also of an
-// older version, which had one name for all.
+// isProbe reports whether a chain is that of a probe of the kernel. Older versions had one
+// name for all probes.
 func isProbe(name string) bool {
 	return name == chainProbe || strings.HasPrefix(name, chainProbe+"_")
 }
 
 // leadsTo reports whether a rule jumps, or goes (-g), to a chain.
-func (l listed) leadsTo(name string) bool { return l.target() == name }
+func (l listedRule) leadsTo(name string) bool { return l.target() == name }
 
 // leadsToOurs reports whether a rule leads to one of our chains.
-func (l listed) leadsToOurs(table string) bool { return isOurs(table, l.target()) }
+func (l listedRule) leadsToOurs(table string) bool { return isOurs(table, l.target()) }
 
-// target is the chain or target that a rule hands packets to, "" for none.
-func (l listed) target() string {
+// target returns the chain or target to which a rule hands packets, or "" if it has none.
+func (l listedRule) target() string {
 	if l.rule.Jump != "" {
 		return l.rule.Jump
 	}
@@ -64,12 +65,12 @@ func (l listed) target() string {
 	return ""
 }
 
-// read lists our chains and the builtin ones that lead to them. It changes nothing.
-func read(t tables) (*state, error) {
-	s := &state{chains: map[chainID][]listed{}, entry: map[string][]listed{}}
+// readState reads our chains and the builtin ones that lead to them. It changes nothing.
+func readState(t tables) (*state, error) {
+	s := &state{chains: map[chainID][]listedRule{}, builtin: map[string][]listedRule{}}
 	for _, table := range ourTables() {
-		names := []string{builtin(table)}
-		for _, id := range ours() {
+		names := []string{builtinChain(table)}
+		for _, id := range ourChains() {
 			if id.table == table {
 				names = append(names, id.name)
 			}
@@ -83,8 +84,8 @@ func read(t tables) (*state, error) {
 			if err != nil {
 				return nil, fmt.Errorf("table %s: %w", table, err)
 			}
-			if name == builtin(table) {
-				s.entry[table] = rules
+			if name == builtinChain(table) {
+				s.builtin[table] = rules
 			} else {
 				s.chains[chainID{table, name}] = rules
 			}
@@ -93,10 +94,10 @@ func read(t tables) (*state, error) {
 	return s, nil
 }
 
-// parseChain reads the rules in a listing, and skips the lines that declare
-// the chain (-N, -P) or warn (#).
-func parseChain(lines []string) ([]listed, error) {
-	rules := []listed{}
+// parseChain reads the rules in a listing. It skips the lines that declare the chain (-N,
+// -P) or warn (#).
+func parseChain(lines []string) ([]listedRule, error) {
+	rules := []listedRule{}
 	for _, line := range lines {
 		if !strings.HasPrefix(line, "-A ") {
 			continue
@@ -110,12 +111,12 @@ func parseChain(lines []string) ([]listed, error) {
 	return rules, nil
 }
 
-// empty reports whether nothing of ours stands.
+// empty reports whether there is nothing of ours.
 func (s *state) empty() bool {
 	if len(s.chains) > 0 {
 		return false
 	}
-	for table, rules := range s.entry {
+	for table, rules := range s.builtin {
 		for _, l := range rules {
 			if l.leadsToOurs(table) {
 				return false
@@ -125,26 +126,26 @@ func (s *state) empty() bool {
 	return true
 }
 
-// jumps returns the rules of the builtin chain that lead to c, and whether that is
-// exactly one, without conditions, before all else.
-func (s *state) jumps(c Chain) (rules []listed, right bool) {
-	entry := s.entry[c.Table]
-	for _, l := range entry {
+// jumps returns the rules of the builtin chain that lead to c. They are right if there is
+// exactly one, without conditions, before all other rules.
+func (s *state) jumps(c Chain) (rules []listedRule, right bool) {
+	above := s.builtin[c.Table]
+	for _, l := range above {
 		if l.leadsTo(c.Name) {
 			rules = append(rules, l)
 		}
 	}
 	plain := Rule{Jump: c.Name}
-	return rules, len(rules) == 1 && entry[0].rule.String() == plain.String()
+	return rules, len(rules) == 1 && above[0].rule.String() == plain.String()
 }
 
-// same reports whether chain c stands as it should, its jump aside.
+// same reports whether the rules of chain c are right. It does not look at the jump to c.
 func (s *state) same(c Chain) bool {
 	have, ok := s.chains[chainID{c.Table, c.Name}]
-	return ok && slices.EqualFunc(have, c.Rules, func(l listed, r Rule) bool { return l.rule.String() == r.String() })
+	return ok && slices.EqualFunc(have, c.Rules, func(l listedRule, r Rule) bool { return l.rule.String() == r.String() })
 }
 
-// differences lists, in words, how the state differs from what is wanted.
+// differences lists, in words, how the state differs from f.
 func (s *state) differences(f FamilyRules, backend Backend) []string {
 	var all []string
 	for _, c := range f.Chains {
@@ -156,20 +157,21 @@ func (s *state) differences(f FamilyRules, backend Backend) []string {
 			continue
 		}
 		if rules, right := s.jumps(c); !right {
-			all = append(all, where+builtin(c.Table)+": "+s.jumpProblem(c, rules))
+			all = append(all, where+builtinChain(c.Table)+": "+s.jumpProblem(c, rules))
 		}
 	}
 	return all
 }
 
+// chainDifferences lists, in words, how the rules of one chain differ.
 func (s *state) chainDifferences(c Chain) []string {
 	have, ok := s.chains[chainID{c.Table, c.Name}]
 	if !ok {
 		return []string{"is missing"}
 	}
-	// Only what lies between the rules that are right at both ends: one rule that
-	// is missing would make each behind it look wrong.
-	right := func(l listed, r Rule) bool { return l.rule.String() == r.String() }
+	// Leave out the rules that are right at both ends: with one rule missing, each rule
+	// behind it would look wrong.
+	right := func(l listedRule, r Rule) bool { return l.rule.String() == r.String() }
 	before := 0
 	for before < min(len(have), len(c.Rules)) && right(have[before], c.Rules[before]) {
 		before++
@@ -193,18 +195,16 @@ func (s *state) chainDifferences(c Chain) []string {
 	return all
 }
 
-func (s *state) jumpProblem(c Chain, jumps []listed) string {
+// jumpProblem says what is wrong with the jumps to a chain.
+func (s *state) jumpProblem(c Chain, jumps []listedRule) string {
 	switch {
 	case len(jumps) == 0:
 		return fmt.Sprintf("the jump to %s is missing", c.Name)
 	case len(jumps) > 1:
 		return fmt.Sprintf("jumps to %s %d times, and should once", c.Name, len(jumps))
-	case !s.entry[c.Table][0].leadsTo(c.Name):
-		return fmt.Sprintf("%q stands before the jump to %s, which has to be first", s.entry[c.Table][0].raw, c.Name)
+	case !s.builtin[c.Table][0].leadsTo(c.Name):
+		return fmt.Sprintf("%q stands before the jump to %s, which has to be first", s.builtin[c.Table][0].raw, c.Name)
 	default:
 		return fmt.Sprintf("the jump to %s has conditions: %q", c.Name, jumps[0].raw)
 	}
 }
-
-// host is the prefix of one address.
-func host(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }

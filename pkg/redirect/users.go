@@ -10,9 +10,9 @@ import (
 	"strings"
 )
 
-// checkUsers refuses a uid that does not exist in this process's user namespace,
-// such as one above 65535 in a pod with hostUsers: false. The kernel refuses a
-// rule for it with no more than EINVAL (owner_check of net/netfilter/xt_owner.c).
+// checkUsers refuses a uid that does not exist in this process's user namespace, such as
+// one above 65535 in a pod with hostUsers: false. For a rule with such a uid, the kernel
+// says only EINVAL (owner_check of net/netfilter/xt_owner.c).
 func checkUsers(cfg Config) error {
 	text, err := os.ReadFile("/proc/self/uid_map")
 	if err != nil {
@@ -32,8 +32,8 @@ func checkUsers(cfg Config) error {
 	return nil
 }
 
-// isMapped looks a uid up in a uid_map (user_namespaces(7)). A map that cannot be
-// read refuses nothing: the kernel decides.
+// isMapped looks up a uid in a uid_map (user_namespaces(7)). The result is true if the map
+// cannot be read: then the kernel decides.
 func isMapped(uidMap string, uid uint32) bool {
 	for line := range strings.Lines(uidMap) {
 		var first, outside, count uint64

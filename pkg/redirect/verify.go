@@ -7,14 +7,18 @@ package redirect
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
+
+	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/family"
+	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/probing"
 )
 
-// Verify compares the chains with what cfg asks for, in order, and then tries
-// them: it connects to the probe address and to one inside of each shoot CIDR,
-// and expects the sidecar's answer, or its own where nothing listens on the proxy
-// port yet. Where one does not come it names the rules of others that may be
-// why. It changes nothing. What is wrong is a [*VerifyError].
+// Verify compares the chains with what cfg asks for, in order, and then tries them. It
+// connects to the probe address and to an address inside of each shoot CIDR. It expects the
+// sidecar's answer, and answers itself if no program listens on the proxy port yet. If an
+// answer does not come, it names the rules of other programs that may be the cause. It
+// changes nothing. What is wrong is a [*VerifyError].
 func Verify(ctx context.Context, cfg Config, opt Options) error {
 	return withTarget(ctx, cfg, opt, func(n *namespace, t *target) error { return n.verify(ctx, t) })
 }
@@ -25,7 +29,7 @@ func (n *namespace) verify(ctx context.Context, t *target) error {
 		return err
 	}
 	if len(problems) == 0 {
-		// With wrong rules a probe would only repeat that, later.
+		// With wrong rules the probes would only repeat that, later.
 		problems = n.behaviour(ctx, t)
 	}
 	if len(problems) == 0 {
@@ -36,7 +40,7 @@ func (n *namespace) verify(ctx context.Context, t *target) error {
 		return err
 	}
 	if installed == nil {
-		return &VerifyError{Problems: []string{nothingStands}}
+		return &VerifyError{Problems: []string{nothingInstalled}}
 	}
 	differences, err := installed.Differences(t.cfg)
 	if err != nil {
@@ -52,15 +56,31 @@ func (n *namespace) structure(t *target) ([]string, error) {
 		return nil, err
 	}
 	var problems []string
-	for _, w := range all {
-		problems = append(problems, w.on.state.differences(w.rules, w.on.backend)...)
-		steps, err := n.reachSteps(t, w.rules.Family)
+	for _, p := range all {
+		problems = append(problems, p.on.state.differences(p.rules, p.on.backend)...)
+		steps, err := n.missingRoutes(t, p.rules.Family)
 		if err != nil {
 			return nil, err
 		}
 		for _, s := range steps {
-			problems = append(problems, fmt.Sprintf("%s: connections need: %s", w.rules.Family, s.text))
+			problems = append(problems, fmt.Sprintf("%s: connections need: %s", p.rules.Family, s.Text))
 		}
 	}
 	return problems, nil
+}
+
+// behaviour sends the probes of each family through the redirect, and lists what went
+// wrong.
+func (n *namespace) behaviour(ctx context.Context, t *target) []string {
+	var problems []string
+	for _, f := range t.families() {
+		proxy := netip.AddrPortFrom(family.Loopback(f), t.cfg.ProxyPort)
+		err := probing.Try(ctx, proxy, append([]netip.AddrPort{t.probe[f]}, t.inside[f]...))
+		if err == nil {
+			continue
+		}
+		problems = append(problems, fmt.Sprintf("%s: %v", f, err))
+		problems = append(problems, n.suspects(ctx, t, f)...)
+	}
+	return problems
 }

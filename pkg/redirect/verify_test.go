@@ -79,7 +79,7 @@ func TestVerifyTriesTheRedirect(t *testing.T) {
 		}, ""},
 		{"nothing yet", func(*testing.T, pod, Family) {}, ""},
 	} {
-		for _, f := range bothFamilies {
+		for _, f := range bothFamilies() {
 			t.Run(test.name+"/"+string(f), func(t *testing.T) {
 				t.Parallel()
 				p := dualStackPod(t)

@@ -15,9 +15,7 @@ import (
 	"strings"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
-	"github.com/shoot-proxy/proxy-client/internal/probe"
+	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/netnamespace"
 )
 
 // commandWords are words of the command init-redirect and its flags. A program that
@@ -51,7 +49,7 @@ func TestSentencesSpeakOfFieldsAndFunctions(t *testing.T) {
 				t.Errorf("%s: %v", files.Position(literal.Pos()), err)
 			}
 			literals++
-			if word := commandWords.FindString(text); word != "" && text != lockName {
+			if word := commandWords.FindString(text); word != "" && text != netnamespace.LockName {
 				t.Errorf("%s says %q: name the field or the function, and let the command translate: %q", files.Position(literal.Pos()), word, text)
 			}
 			return true
@@ -60,21 +58,5 @@ func TestSentencesSpeakOfFieldsAndFunctions(t *testing.T) {
 	})
 	if err != nil || literals == 0 {
 		t.Fatalf("%d string literals were found: %v", literals, err)
-	}
-}
-
-// TestProbesSpeakOfFieldsAndFunctions: the same holds for what package probe says to the
-// users of the commands.
-func TestProbesSpeakOfFieldsAndFunctions(t *testing.T) {
-	theirs := "run `init-redirect apply`; proxy-client's --shoot-pod-cidr differs"
-	for _, err := range []error{
-		unix.ECONNREFUSED, unix.ECONNRESET, probe.ErrSilent, unix.ENETUNREACH, unix.EADDRNOTAVAIL, unix.EAFNOSUPPORT, unix.EHOSTUNREACH, unix.ETIMEDOUT,
-	} {
-		if cause := causeOf(&probe.Error{Err: err, Cause: theirs}); cause == "" || commandWords.MatchString(cause) {
-			t.Errorf("%v: %q", err, cause)
-		}
-	}
-	if cause := causeOf(&probe.Error{Err: unix.EMFILE, Cause: probe.Unexplained}); !strings.Contains(cause, "redirect.Dump") {
-		t.Errorf("a failure without a likely cause: %q", cause)
 	}
 }

@@ -15,6 +15,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/iptables"
 )
 
 // holdXtablesLock takes a lock file of the test's own, as iptables-legacy does.
@@ -73,53 +75,16 @@ func TestXtablesLockThatStaysHeldNamesItsHolder(t *testing.T) {
 	p := dualStackPod(t)
 	holdXtablesLock(t)
 	p.Do(t, func() {
-		opened, err := openIPTables(t.Context(), slog.New(slog.DiscardHandler), map[string]bool{}, IPv4, BackendLegacy)
+		opener := iptables.NewOpener(t.Context(), iptables.Options{Logger: slog.New(slog.DiscardHandler), Owns: isOurs, LockWaitSeconds: 1})
+		legacy, err := opener.Open(IPv4, iptables.Legacy)
 		if err != nil {
 			t.Error(err)
 			return
 		}
-		legacy := opened.(*iptablesTables)
-		legacy.wait = 1
 		err = legacy.Restore("*nat\nCOMMIT\n")
 		var kernel *KernelError
 		if !errors.As(err, &kernel) || !errors.Is(err, ErrBusy) || suggestsOther(err) || !strings.Contains(err.Error(), fmt.Sprintf("process %d (", os.Getpid())) {
 			t.Errorf("got %v, want ErrBusy and the holder", err)
 		}
 	})
-}
-
-func TestHolderOfAFileLock(t *testing.T) {
-	const locks = `1: POSIX  ADVISORY  WRITE 11 fe:00:7 0 EOF
-2: FLOCK  ADVISORY  WRITE 12 fe:01:7 0 EOF
-3: FLOCK  ADVISORY  WRITE 13 fe:00:7 0 EOF
-3: -> FLOCK  ADVISORY  WRITE 14 fe:00:8 0 EOF
-4: OFDLCK
-`
-	if pid, err := parseLocks(locks, "fe:00:7"); err != nil || pid != 13 {
-		t.Errorf("holder %d, %v; want 13", pid, err)
-	}
-	if pid, err := parseLocks(locks, "fe:00:8"); !errors.Is(err, errNoHolder) {
-		t.Errorf("a process that waits counts as the holder: %d, %v", pid, err)
-	}
-}
-
-// The holder is in another PID namespace, and so not in /proc/locks.
-func TestChildThatWaitsForAnUnseenHolderIsKnown(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "xtables.lock")
-	if hasOpen(os.Getpid(), file) {
-		t.Error("a file that does not exist is open")
-	}
-	lock, err := os.Create(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !hasOpen(os.Getpid(), file) {
-		t.Error("an open file is not found")
-	}
-	if err := lock.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if hasOpen(os.Getpid(), file) {
-		t.Error("a closed file is open")
-	}
 }

@@ -2,7 +2,7 @@
 
 //go:build linux
 
-package redirect
+package iptables
 
 import (
 	"errors"
@@ -15,31 +15,38 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/family"
+	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/kernelerror"
+	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/process"
 )
 
-// xtablesLockFile is the file that iptables-legacy locks (flock(2)) for as long
-// as it works, on the whole node where the file is shared (iptables(8)).
-func xtablesLockFile() string {
+// quietWait is how long a program may run before the wait for the lock is logged.
+const quietWait = time.Second
+
+// lockFile returns the file that iptables-legacy locks (flock(2)) while it works
+// (iptables(8)). The lock is that of the whole node if the node's file is mounted.
+func lockFile() string {
 	if file := os.Getenv("XTABLES_LOCKFILE"); file != "" {
 		return file
 	}
 	return "/run/xtables.lock"
 }
 
-// sayWhileWaiting logs, if a child of iptables-legacy still runs after a second,
-// that it waits for the xtables lock, where it does. The caller calls stop when
-// the child has ended.
+// sayWhileWaiting logs, if a child of iptables-legacy still runs after a second, that it
+// waits for the xtables lock. It logs nothing if the child itself has the lock. The caller
+// calls stop when the child has ended.
 func sayWhileWaiting(log *slog.Logger, child int, timeoutSeconds int) (stop func()) {
 	said := make(chan struct{})
 	timer := time.AfterFunc(quietWait, func() {
 		defer close(said)
-		file := xtablesLockFile()
+		file := lockFile()
 		holder, err := flockHolder(file)
 		switch {
 		case err == nil && holder == child:
-			return // it works, and takes its time
+			return // it works, and is slow
 		case err == nil:
-			log.Warn("waiting for the xtables lock", "file", file, "holder", processName(holder), "timeout", time.Duration(timeoutSeconds)*time.Second)
+			log.Warn("waiting for the xtables lock", "file", file, "holder", process.Describe(holder), "timeout", time.Duration(timeoutSeconds)*time.Second)
 		case hasOpen(child, file):
 			log.Warn("waiting for the xtables lock", "file", file, "holder", unseenHolder, "timeout", time.Duration(timeoutSeconds)*time.Second)
 		}
@@ -53,21 +60,21 @@ func sayWhileWaiting(log *slog.Logger, child int, timeoutSeconds int) (stop func
 
 const unseenHolder = "a process that cannot be known from here, such as one of another container"
 
-// xtablesLockHeld is the error of a child that waited for the xtables lock.
-func xtablesLockHeld(op string, f Family, timeoutSeconds int) error {
-	file, who := xtablesLockFile(), unseenHolder
+// lockHeld returns the error of a child that did not get the xtables lock in time.
+func lockHeld(op string, f family.Family, timeoutSeconds int) error {
+	file, who := lockFile(), unseenHolder
 	if holder, err := flockHolder(file); err == nil {
-		who = processName(holder)
+		who = process.Describe(holder)
 	}
-	return &KernelError{
-		Op:   fmt.Sprintf("%s, %s: %s", f, BackendLegacy, op),
+	return &kernelerror.Error{
+		Op:   fmt.Sprintf("%s, %s: %s", f, Legacy, op),
 		Cure: "wait until that process has released it, or end it, and try again",
-		Err:  fmt.Errorf("the xtables lock %s was not released in %d seconds: %w: %s", file, timeoutSeconds, ErrBusy, who),
+		Err:  fmt.Errorf("the xtables lock %s was not released in %d seconds: %w: %s", file, timeoutSeconds, kernelerror.ErrBusy, who),
 	}
 }
 
-// errNoHolder is a lock that is free, or whose holder is not in this process's
-// PID namespace: /proc/locks leaves such a one out.
+// errNoHolder is a lock that is free, or whose holder is in another PID namespace:
+// /proc/locks leaves such a holder out.
 var errNoHolder = errors.New("no holder is known")
 
 // flockHolder returns the process that has locked a file.

@@ -2,7 +2,7 @@
 
 //go:build linux
 
-package redirect
+package condition
 
 import (
 	"math/rand/v2"
@@ -22,16 +22,16 @@ func TestPortsAreWrittenAsRanges(t *testing.T) {
 		{[]uint16{22, 23, 24}, "22:24", "22-24"},
 		{[]uint16{1, 22, 23, 24, 25, 80, 65534, 65535}, "1,22:25,80,65534,65535", "1,22-25,80,65534,65535"},
 	} {
-		if got := portList(tc.ports); got != tc.rule {
-			t.Errorf("portList(%v) is %s, want %s", tc.ports, got, tc.rule)
+		if got := Ports(tc.ports); got != tc.rule {
+			t.Errorf("Ports(%v) is %s, want %s", tc.ports, got, tc.rule)
 		}
-		if got := strings.Join(Ranges(tc.ports), ","); got != tc.readable {
-			t.Errorf("Ranges(%v) are %s, want %s", tc.ports, got, tc.readable)
+		if got := strings.Join(PortRanges(tc.ports), ","); got != tc.readable {
+			t.Errorf("PortRanges(%v) are %s, want %s", tc.ports, got, tc.readable)
 		}
 	}
 	for _, bad := range []string{"", "0", "22:", ":22", "24:22", "22:22", "22:65536", "0:3", "22,", "22-24", "x"} {
-		if ports, ok := parsePorts(bad); ok {
-			t.Errorf("parsePorts takes %q for %v", bad, ports)
+		if ports, ok := ParsePorts(bad); ok {
+			t.Errorf("ParsePorts takes %q for %v", bad, ports)
 		}
 	}
 }
@@ -48,14 +48,14 @@ func TestChunksFitIntoRules(t *testing.T) {
 				ports = append(ports, uint16(first+port))
 			}
 		}
-		ports = canonical(ports)
+		ports = Canonical(ports)
 		var again []uint16
-		for _, chunk := range chunks(ports) {
-			text := portList(chunk)
-			if room := 1 + strings.Count(text, ",") + strings.Count(text, ":"); room > maxMultiport {
+		for _, chunk := range ChunkPorts(ports) {
+			text := Ports(chunk)
+			if room := 1 + strings.Count(text, ",") + strings.Count(text, ":"); room > MaxPorts {
 				t.Errorf("seed %d: %s takes the room of %d ports", seed, text, room)
 			}
-			read, ok := parsePorts(text)
+			read, ok := ParsePorts(text)
 			if !ok {
 				t.Fatalf("seed %d: %s is not read again", seed, text)
 			}

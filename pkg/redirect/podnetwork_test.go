@@ -14,13 +14,16 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/conntrack"
+	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/podnetwork"
 )
 
 func TestCollisionIsRefusedUnlessExcluded(t *testing.T) {
-	needs := []need{
-		{netip.MustParseAddr("fe80::1%eth0"), "this pod's default gateway"},
-		{netip.MustParseAddr("::ffff:10.1.2.3"), "this pod's own address on eth0"},
-		{netip.MustParseAddr("fd01::53"), "a nameserver of /etc/resolv.conf"},
+	needed := []podnetwork.NeededAddress{
+		{Address: netip.MustParseAddr("fe80::1%eth0"), Role: "this pod's default gateway"},
+		{Address: netip.MustParseAddr("::ffff:10.1.2.3"), Role: "this pod's own address on eth0"},
+		{Address: netip.MustParseAddr("fd01::53"), Role: "a nameserver of /etc/resolv.conf"},
 	}
 	for _, test := range []struct {
 		name string
@@ -38,7 +41,7 @@ func TestCollisionIsRefusedUnlessExcluded(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			err = collision(target.set, needs)
+			err = collision(target.set, needed)
 			var refused *CollisionError
 			if test.want == "" && err == nil {
 				return
@@ -50,7 +53,7 @@ func TestCollisionIsRefusedUnlessExcluded(t *testing.T) {
 			if _, advised, found := strings.Cut(err.Error(), "or exclude "); found {
 				test.cfg.Exclude = prefixes(advised)
 				if target, err = test.cfg.target(); err == nil {
-					err = collision(target.set, needs)
+					err = collision(target.set, needed)
 				}
 				if err != nil {
 					t.Errorf("with %s excluded, as was advised, it is refused again: %v", advised, err)
@@ -60,29 +63,14 @@ func TestCollisionIsRefusedUnlessExcluded(t *testing.T) {
 	}
 }
 
-func TestResolvConf(t *testing.T) {
-	file := "# nameserver 192.0.2.7\nsearch example.org\nnameserver\t10.0.0.10\nnameserver fe80::1%eth0 # ours\nnameserver none\nnameserver\noptions ndots:5"
-	got, err := parseResolvConf(strings.NewReader(file), "f")
-	if err != nil {
-		t.Fatal(err)
+// connectionOf returns an entry of conntrack as a connection if it was redirected to one of
+// ports.
+func connectionOf(entry *netlink.ConntrackFlow, ports ...uint16) (Connection, bool) {
+	flow, ok := conntrack.Decode(entry)
+	if !ok {
+		return Connection{}, false
 	}
-	var addresses []string
-	for _, n := range got {
-		addresses = append(addresses, n.address.String())
-	}
-	if diff := cmp.Diff([]string{"10.0.0.10", "fe80::1%eth0"}, addresses); diff != "" {
-		t.Errorf("nameservers (-want +got):\n%s", diff)
-	}
-}
-
-func TestOwnAddressAvoidsTheShoot(t *testing.T) {
-	for _, f := range []Family{IPv4, IPv6} {
-		for _, a := range ownAddresses(f) {
-			if !isOwnAddress(a) || a.Is4() != (f == IPv4) {
-				t.Errorf("%s is not recognised as ours, so clean would leave it", a)
-			}
-		}
-	}
+	return redirected(IPv4, flow, ports)
 }
 
 func TestConntrackEntryIsOursOnlyIfRedirected(t *testing.T) {
@@ -102,11 +90,11 @@ func TestConntrackEntryIsOursOnlyIfRedirected(t *testing.T) {
 		"straight to the sidecar":        func(f *netlink.ConntrackFlow) { f.Forward.DstIP, f.Forward.DstPort = f.Reverse.SrcIP, 14001 },
 		"redirected by a mesh elsewhere": func(f *netlink.ConntrackFlow) { f.Reverse.SrcIP = net.ParseIP("10.9.9.9") },
 	} {
-		if got, ok := redirected(IPv4, flow(change), []uint16{14001}); ok {
+		if got, ok := connectionOf(flow(change), 14001); ok {
 			t.Errorf("%s counts as a redirected connection: %+v", name, got)
 		}
 	}
-	got, ok := redirected(IPv4, flow(func(*netlink.ConntrackFlow) {}), []uint16{1, 14001})
+	got, ok := connectionOf(flow(func(*netlink.ConntrackFlow) {}), 1, 14001)
 	want := Connection{
 		Family: IPv4, Source: netip.MustParseAddrPort("10.0.0.2:40000"), OriginalDestination: netip.MustParseAddrPort("100.64.3.7:9100"),
 		Proxy: netip.MustParseAddrPort("127.0.0.1:14001"), State: "ESTABLISHED", TimeoutSeconds: 100,

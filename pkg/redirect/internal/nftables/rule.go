@@ -2,12 +2,13 @@
 
 //go:build linux
 
-package redirect
+package nftables
 
 import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"os/exec"
 	"slices"
@@ -15,84 +16,60 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/condition"
 )
 
-// nativeTimeout bounds nft, which answers in milliseconds.
-const nativeTimeout = 5 * time.Second
+// rulesetTimeout bounds nft, which answers in milliseconds.
+const rulesetTimeout = 5 * time.Second
 
-// nativeRule is a rule of an nftables table that iptables does not know.
-type nativeRule struct {
-	where        string
-	family       string // of its table: ip, ip6 or inet
-	anywhere     bool   // it has no destination that can be read
-	destinations []netip.Prefix
+// Rule is a rule of a table that iptables cannot show, or a whole chain of one.
+type Rule struct {
+	// Where names the rule for people.
+	Where string
+	// Family is that of its table: ip, ip6 or inet.
+	Family string
+	// Anywhere is set if the rule has no destination that can be read.
+	Anywhere bool
+	// Destinations are the destinations that the rule matches.
+	Destinations []netip.Prefix
 }
 
-func (r nativeRule) touches(f Family, shoot []netip.Prefix) touch {
-	if r.family == "ip" && f != IPv4 || r.family == "ip6" && f != IPv6 {
-		return touchesNothing
-	}
-	if r.anywhere {
-		return touchesAll
-	}
-	for _, p := range r.destinations {
-		if touching(p, shoot) == touchesShoot {
-			return touchesShoot
-		}
-	}
-	return touchesNothing
-}
-
-// nativeRules asks nft(8), where the image has it, for rules that decide about
-// packets in tables that are not iptables' own.
-func (n *namespace) nativeRules(ctx context.Context) []nativeRule {
-	if n.listNative == nil {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, nativeTimeout)
-	defer cancel()
-	text, err := n.listNative(ctx)
-	if err != nil {
-		n.log.Debug("nftables' own tables cannot be read with nft", "error", err)
-		return n.nativeChains()
-	}
-	rules, err := parseNative(text)
-	if err != nil {
-		n.log.Debug("nftables' own tables cannot be read", "error", err)
-	}
-	return rules
-}
-
-// passedHooks are those that a connection to the shoot meets, when it is made and
-// where it arrives at the proxy port.
+// passedHooks are the hooks that a connection to the shoot meets: when it is made, and
+// when it arrives at the proxy port.
 func passedHooks() []string { return []string{"output", "postrouting", "prerouting", "input"} }
 
-// nativeChains names the chains that a connection to the shoot passes, for images
-// without nft: what their rules do stays unknown.
-func (n *namespace) nativeChains() []nativeRule {
-	var all []nativeRule
+// PassedChains returns the chains that a connection to the shoot passes, one Rule each.
+// It is for images without nft: what the rules of these chains do stays unknown. A
+// family that cannot be read is logged and left out.
+func PassedChains(log *slog.Logger) []Rule {
+	var all []Rule
 	for name, protocol := range map[string]uint8{"ip": unix.NFPROTO_IPV4, "ip6": unix.NFPROTO_IPV6, "inet": unix.NFPROTO_INET} {
-		chains, err := kernelChainsOf(protocol, name)
+		chains, err := chainsOf(protocol, name)
 		if err != nil {
-			n.log.Debug("the chains of nf_tables cannot be read", "family", name, "error", err)
+			log.Debug("the chains of nf_tables cannot be read", "family", name, "error", err)
 		}
 		for _, c := range chains {
-			if slices.Contains(passedHooks(), c.hook) && (c.name != strings.ToUpper(c.hook) || !ofIPTables(name, c.table)) {
-				all = append(all, nativeRule{family: name, anywhere: true, where: fmt.Sprintf("nft %s: %s", name, c)})
+			if slices.Contains(passedHooks(), c.Hook) && (c.Name != strings.ToUpper(c.Hook) || !ofIPTables(name, c.Table)) {
+				all = append(all, Rule{Family: name, Anywhere: true, Where: fmt.Sprintf("nft %s: %s", name, c)})
 			}
 		}
 	}
 	return all
 }
 
-// listNative runs nft on the calling goroutine's thread.
-func listNative(ctx context.Context) ([]byte, error) {
+// Ruleset runs nft on the calling goroutine's thread. It returns all rules of that
+// thread's network namespace as libnftables-json(5).
+func Ruleset(ctx context.Context) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, rulesetTimeout)
+	defer cancel()
 	return exec.CommandContext(ctx, "nft", "-j", "list", "ruleset").Output()
 }
 
-// parseNative reads the rules of libnftables-json(5) that decide about packets
-// in a table with a chain that locally made packets pass.
-func parseNative(text []byte) ([]nativeRule, error) {
+// ParseRules reads what [Ruleset] returns. It returns the rules that decide about packets
+// and that iptables does not show. It skips tables without a chain that packets of this
+// host pass on their way out.
+func ParseRules(text []byte) ([]Rule, error) {
 	var ruleset struct {
 		Objects []struct {
 			Chain *struct{ Family, Table, Name, Hook string } `json:"chain"`
@@ -106,15 +83,15 @@ func parseNative(text []byte) ([]nativeRule, error) {
 	if err := json.Unmarshal(text, &ruleset); err != nil {
 		return nil, fmt.Errorf("read the JSON of nft: %w", err)
 	}
-	passed := map[[2]string]bool{} // tables that locally made packets pass
-	own := map[[3]string]bool{}    // their chains with names that iptables never gives to a hook
+	passed := map[[2]string]bool{} // tables that packets of this host pass on their way out
+	own := map[[3]string]bool{}    // their base chains whose names are not those of iptables
 	for _, o := range ruleset.Objects {
 		if c := o.Chain; c != nil && (c.Hook == "output" || c.Hook == "postrouting") {
 			passed[[2]string{c.Family, c.Table}] = true
 			own[[3]string{c.Family, c.Table, c.Name}] = c.Name != strings.ToUpper(c.Hook)
 		}
 	}
-	var rules []nativeRule
+	var rules []Rule
 	for _, o := range ruleset.Objects {
 		r := o.Rule
 		if r == nil || !passed[[2]string{r.Family, r.Table}] || ofIPTables(r.Family, r.Table) && !own[[3]string{r.Family, r.Table, r.Chain}] {
@@ -124,13 +101,13 @@ func parseNative(text []byte) ([]nativeRule, error) {
 		if !ok {
 			continue
 		}
-		one := nativeRule{
-			family: r.Family, anywhere: true,
-			where: fmt.Sprintf("nft table %s %s chain %s: rule with handle %d (%s)", r.Family, r.Table, r.Chain, r.Handle, statement),
+		one := Rule{
+			Family: r.Family, Anywhere: true,
+			Where: fmt.Sprintf("nft table %s %s chain %s: rule with handle %d (%s)", r.Family, r.Table, r.Chain, r.Handle, statement),
 		}
 		for _, e := range r.Expr {
 			if to, ok := matchedDestination(e["match"]); ok {
-				one.anywhere, one.destinations = false, append(one.destinations, to...)
+				one.Anywhere, one.Destinations = false, append(one.Destinations, to...)
 			}
 		}
 		rules = append(rules, one)
@@ -143,8 +120,7 @@ func ofIPTables(family, table string) bool {
 	return (family == "ip" || family == "ip6") && slices.Contains([]string{"raw", "mangle", "nat", "filter", "security"}, table)
 }
 
-// decides returns the statement of a rule that changes where a packet goes, or
-// whether.
+// decides returns the statement of a rule that drops a packet or changes where it goes.
 func decides(expr []map[string]json.RawMessage) (statement string, ok bool) {
 	for _, e := range expr {
 		for name := range e {
@@ -156,8 +132,8 @@ func decides(expr []map[string]json.RawMessage) (statement string, ok bool) {
 	return "", false
 }
 
-// matchedDestination reads a match of the destination address. One against a
-// named set says nothing that can be compared, and so is none.
+// matchedDestination reads a match of the destination address. The result is false if it
+// cannot be compared, such as a match with a named set.
 func matchedDestination(match json.RawMessage) ([]netip.Prefix, bool) {
 	var m struct {
 		Op   string
@@ -176,7 +152,7 @@ func matchedDestination(match json.RawMessage) ([]netip.Prefix, bool) {
 func addresses(value json.RawMessage) (all []netip.Prefix, ok bool) {
 	var text string
 	if json.Unmarshal(value, &text) == nil {
-		p, ok := parseDestination(text)
+		p, ok := condition.ParseDestination(text)
 		return []netip.Prefix{p}, ok
 	}
 	var object struct {
@@ -211,8 +187,8 @@ func addresses(value json.RawMessage) (all []netip.Prefix, ok bool) {
 	return all, len(all) > 0
 }
 
-// commonPrefix is the smallest prefix with both ends of a range: wide enough to
-// miss none of it.
+// commonPrefix returns the smallest prefix that contains both ends of a range, and so all
+// of it.
 func commonPrefix(first, last string) ([]netip.Prefix, bool) {
 	a, errA := netip.ParseAddr(first)
 	b, errB := netip.ParseAddr(last)

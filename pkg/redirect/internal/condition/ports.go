@@ -2,30 +2,35 @@
 
 //go:build linux
 
-package redirect
+package condition
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
 
-// portRange are ports in a row, at least one.
+// MaxPorts is how many ports one rule can have: XT_MULTI_PORTS of
+// linux/netfilter/xt_multiport.h. A range counts as two.
+const MaxPorts = 15
+
+// portRange are consecutive ports, at least one.
 type portRange struct{ first, last uint16 }
 
-// size is how many ports the range has.
+// size returns how many ports the range has.
 func (r portRange) size() int { return int(r.last) - int(r.first) + 1 }
 
-// text is the range with something between its ends. Two ports are a list of two, which
-// takes as much room in a rule.
-func (r portRange) text(between string) string {
+// text returns the range with a separator between its ends. A range of two is written as
+// two ports, which counts the same in a rule.
+func (r portRange) text(separator string) string {
 	switch r.size() {
 	case 1:
 		return strconv.Itoa(int(r.first))
 	case 2:
 		return fmt.Sprintf("%d,%d", r.first, r.last)
 	default:
-		return fmt.Sprintf("%d%s%d", r.first, between, r.last)
+		return fmt.Sprintf("%d%s%d", r.first, separator, r.last)
 	}
 }
 
@@ -42,17 +47,26 @@ func rangesOf(ports []uint16) []portRange {
 	return all
 }
 
-// Ranges returns ports for people to read: three or more in a row as 30000-32767.
-func Ranges(ports []uint16) []string {
+// Canonical returns values sorted and without duplicates, so that equal lists give equal
+// rules.
+func Canonical[T uint16 | uint32](values []T) []T {
+	sorted := slices.Clone(values)
+	slices.Sort(sorted)
+	return slices.Compact(sorted)
+}
+
+// PortRanges returns ports for people to read: three or more consecutive ports are
+// written as 30000-32767.
+func PortRanges(ports []uint16) []string {
 	var all []string
-	for _, r := range rangesOf(canonical(ports)) {
+	for _, r := range rangesOf(Canonical(ports)) {
 		all = append(all, strings.Split(r.text("-"), ",")...)
 	}
 	return all
 }
 
-// portList is sorted ports as iptables writes them: 22,80,30000:32767.
-func portList(ports []uint16) string {
+// Ports returns sorted ports as iptables writes them: 22,80,30000:32767.
+func Ports(ports []uint16) string {
 	var words []string
 	for _, r := range rangesOf(ports) {
 		words = append(words, r.text(":"))
@@ -60,9 +74,8 @@ func portList(ports []uint16) string {
 	return strings.Join(words, ",")
 }
 
-// parsePorts reads what portList writes. It knows no port 0, which this package never
-// writes.
-func parsePorts(s string) ([]uint16, bool) {
+// ParsePorts reads what [Ports] writes. It refuses port 0.
+func ParsePorts(s string) ([]uint16, bool) {
 	var ports []uint16
 	for part := range strings.SplitSeq(s, ",") {
 		from, to, ranged := strings.Cut(part, ":")
@@ -84,16 +97,16 @@ func parsePorts(s string) ([]uint16, bool) {
 	return ports, true
 }
 
-// chunks cuts sorted ports into what one condition of multiport can hold.
-func chunks(ports []uint16) [][]uint16 {
+// ChunkPorts splits sorted ports into lists that each fit into one rule.
+func ChunkPorts(ports []uint16) [][]uint16 {
 	var all [][]uint16
 	var chunk []uint16
-	room := maxMultiport
+	room := MaxPorts
 	for _, r := range rangesOf(ports) {
-		need := min(r.size(), 2) // a range takes the room of two
+		need := min(r.size(), 2) // a range counts as two ports
 		if need > room {
 			all = append(all, chunk)
-			chunk, room = nil, maxMultiport
+			chunk, room = nil, MaxPorts
 		}
 		room -= need
 		for port := int(r.first); port <= int(r.last); port++ {

@@ -16,7 +16,7 @@ var wallClock = map[string]string{
 	"internal/serverconn/socket.go":                "a deadline that has passed",
 	"internal/konnectivity/connectmode/connect.go": "a deadline that has passed",
 	"internal/dialer/metrics.go":                   "when a certificate expires",
-	"pkg/redirect/conntrack.go":                    "the kernel's record of when a connection began, for people",
+	"pkg/redirect/internal/conntrack/conntrack.go": "the kernel's record of when a connection began, for people",
 	"webhook/serve/metrics.go":                     "when a certificate expires",
 }
 

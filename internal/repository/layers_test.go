@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// layers are the packages between a program and the tunnel, and what each may link of
-// ours, directly or through others.
+// layers are the packages between a program and the tunnel, and those between pkg/redirect
+// and the kernel. Each has what it may link of ours, directly or through others.
 var layers = map[string]struct {
 	ours []string
 	// upstream says that it may link gRPC, protobuf and upstream's protocol.
@@ -44,6 +44,27 @@ var layers = map[string]struct {
 		},
 		upstream: true,
 	},
+	"pkg/redirect/internal/condition":    {},
+	"pkg/redirect/internal/conntrack":    {ours: belowRedirect("family", "kernelerror", "netlinkdump")},
+	"pkg/redirect/internal/family":       {},
+	"pkg/redirect/internal/iptables":     {ours: belowRedirect("condition", "family", "kernelerror", "netlinkdump", "nftables", "process")},
+	"pkg/redirect/internal/kernelerror":  {},
+	"pkg/redirect/internal/netlinkdump":  {},
+	"pkg/redirect/internal/netnamespace": {ours: belowRedirect("kernelerror", "process")},
+	"pkg/redirect/internal/nftables":     {ours: belowRedirect("condition", "family", "kernelerror", "netlinkdump")},
+	"pkg/redirect/internal/podnetwork":   {ours: belowRedirect("family", "netlinkdump")},
+	"pkg/redirect/internal/probing":      {ours: []string{"internal/cidr", "internal/probe", "pkg/origdst"}},
+	"pkg/redirect/internal/process":      {},
+	"pkg/redirect/internal/routes":       {ours: belowRedirect("family", "kernelerror", "netlinkdump", "podnetwork")},
+}
+
+// belowRedirect returns the paths of packages of pkg/redirect/internal.
+func belowRedirect(names ...string) []string {
+	var all []string
+	for _, name := range names {
+		all = append(all, "pkg/redirect/internal/"+name)
+	}
+	return all
 }
 
 // upstreams are the trees of packages that only a layer with upstream may link.

@@ -14,6 +14,8 @@ import (
 const (
 	license  = "SPDX-License-Identifier: Apache-2.0"
 	maxLines = 400
+	// maxPackageLines is how many lines a package has at most, tests left out.
+	maxPackageLines = 3000
 )
 
 func TestEveryFileNamesItsLicense(t *testing.T) {
@@ -47,6 +49,23 @@ func TestFilesAreShort(t *testing.T) {
 		}
 		if lines := strings.Count(file.text, "\n"); lines > maxLines {
 			t.Errorf("%s has %d lines, more than %d: split it by what its parts are about", file.path, lines, maxLines)
+		}
+	}
+}
+
+// TestPackagesAreShort: a package of the product has one owner of each fact, which is no
+// longer so if it is long. It counts all modules but those under test/, whose packages are
+// tests themselves.
+func TestPackagesAreShort(t *testing.T) {
+	lines := map[string]int{}
+	for _, file := range sources(t) {
+		if !file.isTest() && !under(file.path, "test/") && !ast.IsGenerated(file.ast) {
+			lines[file.dir()] += strings.Count(file.text, "\n")
+		}
+	}
+	for dir, n := range lines {
+		if n > maxPackageLines {
+			t.Errorf("%s has %d lines outside of tests, more than %d: split it into packages that each own something", dir, n, maxPackageLines)
 		}
 	}
 }

@@ -59,6 +59,16 @@ func settingsOfPods() []setting {
 	)
 	return []setting{
 		{field: "volumes", change: func(p *corev1.Pod) { p.Spec.Volumes = []corev1.Volume{{Name: volumeRun}} }, decision: refusedIf, words: `volume "shoot-proxy-run"`},
+		{field: "volumes", change: func(p *corev1.Pod) {
+			p.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: volumeClient, MountPath: "/stolen"}}
+		}, decision: refusedIf, words: `container "app" mounts volume "shoot-proxy-client-tls"`},
+		{field: "volumes", change: func(p *corev1.Pod) {
+			p.Spec.InitContainers = []corev1.Container{{Name: "i", VolumeMounts: []corev1.VolumeMount{{Name: volumeCA, MountPath: "/ca"}}}}
+		}, decision: refusedIf, words: `container "i" mounts volume "shoot-proxy-ca"`},
+		{field: "volumes", change: func(p *corev1.Pod) {
+			p.Spec.Volumes = []corev1.Volume{{Name: "data"}}
+			p.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "data", MountPath: "/data"}}
+		}, decision: noEffect},
 		{field: "initContainers", change: func(p *corev1.Pod) { p.Spec.InitContainers = []corev1.Container{{Name: "i"}} }, classic: true, decision: warnedIf, words: "classic order"},
 		{field: "initContainers", change: func(p *corev1.Pod) { p.Spec.InitContainers = []corev1.Container{{Name: "i"}} }, decision: noEffect},
 		{field: "containers", change: func(p *corev1.Pod) { p.Spec.Containers[0].Ports = []corev1.ContainerPort{{ContainerPort: 14021}} }, decision: refusedIf, words: "containerPort 14021"},

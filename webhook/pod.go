@@ -91,9 +91,22 @@ func checkPod(pod *corev1.Pod) *Result {
 	if refusal := checkAmounts(pod); refusal != nil {
 		return refusal
 	}
+	return checkVolumes(spec)
+}
+
+// checkVolumes refuses volumes that have a name of ours, and containers that mount what
+// the pod does not have yet: our volumes, with proxy-client's key in one of them.
+func checkVolumes(spec *corev1.PodSpec) *Result {
 	for _, v := range spec.Volumes {
 		if slices.Contains(ourVolumes, v.Name) {
 			return refuse(ReasonForeignName, "volume %q has a name that is ours: rename it", v.Name)
+		}
+	}
+	for _, c := range containers(spec) {
+		for _, m := range c.VolumeMounts {
+			if slices.Contains(ourVolumes, m.Name) {
+				return refuse(ReasonForeignName, "container %q mounts volume %q, which is for ours alone: remove that mount", c.Name, m.Name)
+			}
 		}
 	}
 	return nil

@@ -112,9 +112,14 @@ func (s *status) removedFrom(pod *corev1.Pod) *corev1.Pod {
 	return pod
 }
 
-// without removes what has one of the names; nothing left is nil.
+// without removes what has one of the names, each once: a second one of that name is not
+// ours. It returns nil if nothing is left.
 func without[T any](list []T, names []string, name func(T) string) []T {
-	list = slices.DeleteFunc(list, func(e T) bool { return slices.Contains(names, name(e)) })
+	for _, ours := range names {
+		if i := slices.IndexFunc(list, func(e T) bool { return name(e) == ours }); i >= 0 {
+			list = slices.Delete(list, i, i+1)
+		}
+	}
 	if len(list) == 0 {
 		return nil
 	}

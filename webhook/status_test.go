@@ -41,3 +41,29 @@ func TestOnlyAStatusOfOursRemembers(t *testing.T) {
 		}
 	}
 }
+
+// A second container or volume of our name in an injected pod is another's, and refused
+// as in a pod that is not injected.
+func TestASecondOneOfOurNameIsNotOurs(t *testing.T) {
+	for name, add := range map[string]func(*corev1.PodSpec){
+		"init container": func(s *corev1.PodSpec) {
+			s.InitContainers = append(s.InitContainers, corev1.Container{Name: initRedirect, Image: "other"})
+		},
+		"sidecar": func(s *corev1.PodSpec) {
+			s.InitContainers = append(s.InitContainers, corev1.Container{Name: proxyClient, Image: "other"})
+		},
+		"container": func(s *corev1.PodSpec) {
+			s.Containers = append(s.Containers, corev1.Container{Name: initRedirect, Image: "other"})
+		},
+		"volume": func(s *corev1.PodSpec) { s.Volumes = append(s.Volumes, corev1.Volume{Name: volumeRun}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, _ := goldenRequest(t, "plain")
+			r.Pod = Mutate(r).Pod
+			add(&r.Pod.Spec)
+			if got := Mutate(r); got.Decision != Refuse || got.Reason != ReasonForeignName {
+				t.Errorf("%s (%s): %s", got.Decision, got.Reason, got.Message)
+			}
+		})
+	}
+}

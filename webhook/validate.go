@@ -28,6 +28,7 @@ type programs struct {
 	initRedirect *options.InitRedirect
 	totalBuffer  int64 // bytes
 	healthPort   int32
+	emptyLists   []string // flags of CIDRs of which the exclusions leave nothing
 }
 
 // ports are proxy-client's in the pod.
@@ -51,7 +52,8 @@ func (s *settings) programs() (*programs, error) {
 	}
 	p.CACert = pathCA + "/" + s.ProxyServer.TLS.CAKey
 	p.ClientCert, p.ClientKey = pathClient+"/"+corev1.TLSCertKey, pathClient+"/"+corev1.TLSPrivateKeyKey
-	if _, err := i.Config(); err != nil {
+	redirect, err := i.Config()
+	if err != nil {
 		return nil, err
 	}
 	if err := p.ListenOn(i.ProxyPort); err != nil {
@@ -65,7 +67,7 @@ func (s *settings) programs() (*programs, error) {
 	if err != nil {
 		return nil, &flagset.UsageError{Flag: flagHealthAddress, Value: s.Sidecar.HealthPort, Problem: "is not a port: ports are whole numbers from 1 to 65535"}
 	}
-	return &programs{p, i, p.TotalBuffer, int32(port)}, nil
+	return &programs{p, i, p.TotalBuffer, int32(port), redirect.CIDRs.EmptyLists()}, nil
 }
 
 // The flags of proxy-client that are made of a field.

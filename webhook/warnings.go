@@ -43,6 +43,11 @@ func (r *Request) warnings(in *injection) []string {
 	if text := in.forgottenImage(); text != "" {
 		add("%s", text)
 	}
+	for _, f := range fields() {
+		if slices.Contains(in.emptyLists, f.flag) {
+			add("excludeCIDRs leaves nothing of %s: exclude less, or leave that list out", f.name)
+		}
+	}
 	for _, value := range r.Defaults.seedCIDRs() {
 		seed, _ := parsePrefix(value) // ParseConfig has read it
 		for _, text := range in.Shoot.cidrs() {

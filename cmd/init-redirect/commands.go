@@ -88,6 +88,9 @@ func (p *program) configure(needCIDRs bool) (*options.InitRedirectConfig, error)
 	p.cidrs = cfg.CIDRs
 	p.log = cfg.Log.Logger(commandWriter{p.env.stderr})
 	p.options = redirect.Options{Backend: redirect.Backend(cfg.Backend), Netns: cfg.Netns, Logger: p.log}
+	for _, list := range p.cidrs.EmptyLists() {
+		p.log.Warn("--exclude-cidr leaves nothing of "+list, "next", "exclude less, or leave out "+list)
+	}
 	return cfg, nil
 }
 

@@ -19,6 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
+	"github.com/shoot-proxy/proxy-client/internal/netnstest"
 	"github.com/shoot-proxy/proxy-client/pkg/redirect"
 )
 
@@ -154,6 +155,15 @@ func TestEnvironmentIsReadAndTheFlagWins(t *testing.T) {
 	start(t, variables, "plan").refused(t, []string{"INIT_REDIRECT_PROXY_PORT", "high"})
 	start(t, map[string]string{"INIT_REDIRECT_PROXI_PORT": "14002"}, "plan").refused(t, []string{"INIT_REDIRECT_PROXI_PORT", "did you mean INIT_REDIRECT_PROXY_PORT?"})
 	start(t, map[string]string{"INIT_REDIRECT_DRAIN": "perhaps"}, "clean").refused(t, []string{"INIT_REDIRECT_DRAIN", "perhaps"})
+}
+
+// A list of CIDRs that the exclusions take away as a whole is warned of.
+func TestAnEmptyListIsWarnedOf(t *testing.T) {
+	o := start(t, in(newPod(t, netnstest.IPv4)), "plan", "--shoot-pod-cidr=100.64.0.0/12", "--shoot-node-cidr=10.250.0.0/16", "--exclude-cidr=10.0.0.0/8")
+	const want = "--exclude-cidr leaves nothing of --shoot-node-cidr"
+	if !strings.Contains(o.stderr, "level=WARN") || !strings.Contains(o.stderr, want) || strings.Contains(o.stderr, "nothing of --shoot-pod-cidr") {
+		t.Errorf("want one warning, %s: %s", want, o.stderr)
+	}
 }
 
 func TestVersionAndHelp(t *testing.T) {

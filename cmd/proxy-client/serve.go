@@ -142,6 +142,9 @@ func announce(log *slog.Logger, cfg *options.ProxyClientConfig, connections int,
 		"shoot_cidrs", text(cfg.CIDRs.Shoot()),
 		"excluded_cidrs", text(cfg.CIDRs.Excluded()),
 	)
+	for _, list := range cfg.CIDRs.EmptyLists() {
+		log.Warn("--exclude-cidr leaves nothing of "+list, "next", "exclude less, or leave out "+list)
+	}
 }
 
 func text[T netip.AddrPort | netip.Prefix](list []T) []string {

@@ -171,6 +171,22 @@ func TestStartLineSaysWhatRuns(t *testing.T) {
 	}
 }
 
+// A list of CIDRs that the exclusions take away as a whole is warned of.
+func TestAnEmptyListIsWarnedOf(t *testing.T) {
+	socket, _ := grpcServer(t)
+	p := start(t, socket, "--shoot-node-cidr=100.64.0.53/32")
+	p.signals <- unix.SIGTERM
+	p.wantExit(0)
+	for _, want := range []string{`"level":"WARN"`, "--exclude-cidr leaves nothing of --shoot-node-cidr", "leave out --shoot-node-cidr"} {
+		if !strings.Contains(p.stderr.String(), want) {
+			t.Errorf("the log has no %s:\n%s", want, p.stderr)
+		}
+	}
+	if strings.Contains(p.stderr.String(), "leaves nothing of --shoot-pod-cidr") {
+		t.Errorf("the log warns of another list:\n%s", p.stderr)
+	}
+}
+
 func TestReadinessFollowsTheProxyServer(t *testing.T) {
 	p := start(t, filepath.Join(t.TempDir(), "nobody.sock"))
 	if status, body := p.get("/livez"); status != 200 {

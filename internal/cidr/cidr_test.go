@@ -277,6 +277,33 @@ func TestContainsAndCovering(t *testing.T) {
 	}
 }
 
+// An exclusion may take away a whole list of the shoot's, which is rarely meant.
+func TestEmptyLists(t *testing.T) {
+	for _, tt := range []struct {
+		shoot, exclude string
+		want           []string
+	}{
+		{"pod=10.0.0.0/8", "exclude=10.0.0.0/9", nil},
+		{"pod=10.0.0.0/16,10.2.0.0/16 node=10.1.0.0/16", "exclude=10.1.0.0/16", []string{"--shoot-node-cidr"}},
+		{"pod=10.0.0.0/16,10.2.0.0/16 node=10.1.0.0/16", "exclude=10.0.0.0/16", nil},
+		{"pod=10.0.0.0/16 service=10.2.0.0/16 node=10.1.0.0/16", "exclude=10.1.0.0/17,10.1.128.0/17,10.2.0.0/15", []string{"--shoot-service-cidr", "--shoot-node-cidr"}},
+		{"pod=10.0.0.0/16,fd00::/48 node=10.1.0.0/16,fd00:1::/48", "exclude=10.1.0.0/16", nil},
+		{"pod=10.0.0.0/8 node=10.250.0.0/16", "exclude=10.250.0.0/16", []string{"--shoot-node-cidr"}},
+	} {
+		set, err := New(entries(t, tt.shoot), entries(t, tt.exclude))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(tt.want, set.EmptyLists()); diff != "" {
+			t.Errorf("%s, %s (-want +got):\n%s", tt.shoot, tt.exclude, diff)
+		}
+	}
+	var none *Set
+	if got := none.EmptyLists(); got != nil {
+		t.Errorf("a nil set has lists %q", got)
+	}
+}
+
 func TestSetIsImmutable(t *testing.T) {
 	given := entries(t, "pod=10.0.0.0/16")
 	set, err := New(given, entries(t, "exclude=10.0.1.0/24"))

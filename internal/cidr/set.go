@@ -86,6 +86,29 @@ func (s *Set) Spares(p netip.Prefix) bool {
 	return s != nil && len(Subtract(s.left, []netip.Prefix{p})) > 0
 }
 
+// EmptyLists returns the lists of the shoot of which the exclusions leave nothing, by the
+// names that the caller of [Parse] gave them. Such a list changes nothing.
+func (s *Set) EmptyLists() []string {
+	if s == nil {
+		return nil
+	}
+	var names []string
+	of := map[string][]netip.Prefix{}
+	for _, e := range s.entries {
+		if of[e.List] == nil {
+			names = append(names, e.List)
+		}
+		of[e.List] = append(of[e.List], e.Prefix)
+	}
+	var empty []string
+	for _, name := range names {
+		if len(Subtract(Aggregate(of[name]), s.excluded)) == 0 {
+			empty = append(empty, name)
+		}
+	}
+	return empty
+}
+
 // Has4 reports whether an IPv4 address of the shoot remains.
 func (s *Set) Has4() bool {
 	return s != nil && slices.ContainsFunc(s.left, func(p netip.Prefix) bool { return p.Addr().Is4() })

@@ -121,6 +121,17 @@ func TestNotesAskForWhatIsMissing(t *testing.T) {
 	}
 }
 
+// The notes warn of a list of CIDRs that the exclusions take away as a whole, as the webhook
+// does.
+func TestNotesWarnOfAnEmptyList(t *testing.T) {
+	said := notes(t, chartOfNotes(t), "--set", "config.shoot.podCIDRs={10.1.0.0/16,10.2.0.0/16}",
+		"--set", "config.shoot.nodeCIDRs={10.3.0.0/17}", "--set", "config.excludeCIDRs={10.1.0.0/16,10.3.0.0/18,10.3.64.0/18}")
+	const want = "config.excludeCIDRs leaves nothing of config.shoot.nodeCIDRs: "
+	if !strings.Contains(said, want) || strings.Count(said, "WARNING") != 1 {
+		t.Errorf("want one warning, %s, and the notes are: %s", want, said)
+	}
+}
+
 // chartOfNotes is a copy of the chart that makes a manifest of its notes.
 func chartOfNotes(t *testing.T) (folder string) {
 	t.Helper()

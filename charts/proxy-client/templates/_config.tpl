@@ -93,6 +93,28 @@ test/helm compares both.
 {{- end -}}
 {{- end -}}
 
+{{/* The lists of the shoot's CIDRs of which the exclusions leave nothing, of the config, as a
+JSON list. Such a list changes nothing. */}}
+{{- define "proxy-client.emptyLists" -}}
+{{- $networks := list -}}
+{{- range dig "excludeCIDRs" list . -}}
+  {{- $networks = append $networks (include "proxy-client.network" (dict "field" "config.excludeCIDRs" "value" .)) -}}
+{{- end -}}
+{{- $excluded := include "proxy-client.aggregate" $networks | fromJson | keys -}}
+{{- $empty := list -}}
+{{- range $name, $values := dig "shoot" dict . -}}
+  {{- $left := false -}}
+  {{- range $values -}}
+    {{- $network := include "proxy-client.network" (dict "field" "config.shoot" "value" .) -}}
+    {{- $covered := false -}}
+    {{- range $excluded -}}{{- if hasPrefix . $network -}}{{- $covered = true -}}{{- end -}}{{- end -}}
+    {{- if not $covered -}}{{- $left = true -}}{{- end -}}
+  {{- end -}}
+  {{- if and $values (not $left) -}}{{- $empty = append $empty (printf "config.shoot.%s" $name) -}}{{- end -}}
+{{- end -}}
+{{- toJson $empty -}}
+{{- end -}}
+
 {{/* Refuses what are no destination ports, of a dict of ports and proxyPort. */}}
 {{- define "proxy-client.checkPorts" -}}
 {{- range .ports -}}

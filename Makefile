@@ -43,6 +43,8 @@ DURATION ?= 10m
 SEED ?=
 LOGS ?=
 TESTS ?=
+# A folder with programs of Kubernetes, so that none are built.
+KUBE_BIN ?=
 REGISTRY ?= registry.example
 KIND_CLUSTER ?= kind
 K3S ?= k3s
@@ -173,12 +175,16 @@ KUBE_STAMP := -X k8s.io/component-base/version
 KUBE_LDFLAGS = $(KUBE_STAMP).gitVersion=$(KUBE_VERSION) \
 	$(KUBE_STAMP).gitMajor=$(patsubst v%,%,$(word 1,$(subst ., ,$(KUBE_VERSION)))) $(KUBE_STAMP).gitMinor=$(word 2,$(subst ., ,$(KUBE_VERSION)))
 KUBE_BUILD = CGO_ENABLED=0 go build -C test/kubernetes $(BUILD_FLAGS) -ldflags '$(LDFLAGS) $(KUBE_LDFLAGS)' -o $(CURDIR)/test/bin/kube/
+KUBE_PROGRAMS := kube-apiserver kube-controller-manager
+KUBE_NODE_PROGRAMS := kube-proxy kube-scheduler kubectl kubelet
+# Puts Kubernetes' programs $(1) into test/bin/kube/: copies of those in KUBE_BIN, or built.
+KUBE_INSTALL = $(if $(KUBE_BIN),test/kubebin '$(KUBE_BIN)' '$(KUBE_VERSION)' test/bin/kube $(1),$(KUBE_BUILD) $(addprefix k8s.io/kubernetes/cmd/,$(1)))
 
 .PHONY: kube
-kube: packages-build ## rarely: kube-apiserver and kube-controller-manager, into test/bin/kube/
+kube: packages-build ## rarely: kube-apiserver and kube-controller-manager, into test/bin/kube/; KUBE_BIN=folder has ready-made ones
 	@mkdir -p test/bin/kube
-	@test -x test/bin/kube/kube-apiserver || echo 'building kube-apiserver and kube-controller-manager (ten minutes the first time)'
-	@$(KUBE_BUILD) $(addprefix k8s.io/kubernetes/cmd/,kube-apiserver kube-controller-manager)
+	@test -n '$(KUBE_BIN)' -o -x test/bin/kube/kube-apiserver || echo 'building kube-apiserver and kube-controller-manager (ten minutes the first time)'
+	@$(call KUBE_INSTALL,$(KUBE_PROGRAMS))
 
 # containerd's own names for what it is built without: storage that wants C libraries, and
 # the exporters of traces, which take long to build.
@@ -193,17 +199,17 @@ CNI_PLUGINS := bridge host-local loopback portmap
 MODULE_FILES = mkdir -p test/bin/node/$(4) && install -C -m 644 "$$(go list -C test/cluster/binaries/$(1) -m -f '{{.Dir}}' $(2))"/$(3) test/bin/node/$(4)/
 
 .PHONY: cluster-binaries
-cluster-binaries: packages-cluster ## rarely: all that the test clusters run: Kubernetes into test/bin/kube/, a node's and its pods' programs into test/bin/node/
+cluster-binaries: packages-cluster ## rarely: all that the test clusters run: Kubernetes into test/bin/kube/, a node's and its pods' programs into test/bin/node/; KUBE_BIN=folder has a ready-made Kubernetes
 	@mkdir -p test/bin/kube test/bin/node/cni
 	@test -x test/bin/node/operator || echo 'building Kubernetes, containerd, CoreDNS and more (ten minutes the first time)'
 	@CGO_ENABLED=0 $(call NODE_BUILD,containerd,$(CONTAINERD_TAGS))
 	@CGO_ENABLED=1 $(call NODE_BUILD,runc,seccomp)
-	@$(KUBE_BUILD) tool
+	@$(call KUBE_INSTALL,$(KUBE_PROGRAMS) $(KUBE_NODE_PROGRAMS))
 	@CGO_ENABLED=0 $(call NODE_BUILD,addons,,tool ./...)
 	@CGO_ENABLED=0 $(call NODE_BUILD,prometheus,$(PROMETHEUS_TAGS))
 	@CGO_ENABLED=0 $(call NODE_BUILD,cert-manager,,./...)
 	@CGO_ENABLED=0 go build -C test/cluster $(BUILD_FLAGS) -ldflags '$(LDFLAGS)' -o $(CURDIR)/test/bin/node/ ./cmd/pause
-	@install -C "$$(command -v etcd)" test/bin/kube/
+	@test -n '$(KUBE_BIN)' -a -x '$(KUBE_BIN)/etcd' || install -C "$$(command -v etcd)" test/bin/kube/
 	@install -C /bin/busybox "$$(command -v prometheus-node-exporter)" test/bin/node/
 	@install -C $(addprefix /usr/lib/cni/,$(CNI_PLUGINS)) test/bin/node/cni/
 	@$(call MODULE_FILES,addons,github.com/prometheus-operator/prometheus-operator,example/prometheus-operator-crd/*.yaml,crds/prometheus-operator)
@@ -231,7 +237,7 @@ e2e-cluster: need-root packages-test ## rarely: everything in two whole clusters
 	cd test/cluster && REQUIRE_ROOT=$(REQUIRE_ROOT) $(LAB_FOLDERS) LAB_DIST='$(abspath $(DIST))' $(call GOTESTSUM,testname) -p 1 -parallel 6 -count=1 -timeout 30m $(if $(TESTS),-run '$(TESTS)') $(GO_TEST_FLAGS) ./...
 
 .PHONY: test-kube
-test-kube: packages-test ## rarely: the webhook and its chart against a real kube-apiserver and etcd
+test-kube: packages-test ## rarely: the webhook and its chart against a real kube-apiserver and etcd; KUBE_BIN=folder has ready-made ones
 	@$(MAKE) tools
 	@$(MAKE) helm
 	@$(MAKE) kube

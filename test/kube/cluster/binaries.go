@@ -22,13 +22,15 @@ func Available() error {
 }
 
 func find() (binaries, error) {
-	etcd, err := exec.LookPath("etcd")
-	if err != nil {
-		return binaries{}, errors.New("etcd is not on the PATH: install Debian's package etcd-server, or run `test/setup test`")
-	}
 	_, folder, err := lab.FindBinaries()
 	if err != nil {
 		return binaries{}, err
+	}
+	etcd := filepath.Join(folder, "kube", "etcd") // that of KUBE_BIN, or of make cluster-binaries
+	if _, err := os.Stat(etcd); err != nil {
+		if etcd, err = exec.LookPath("etcd"); err != nil {
+			return binaries{}, errors.New("etcd is not on the PATH: install Debian's package etcd-server, or run `test/setup test`")
+		}
 	}
 	b := binaries{
 		etcd:              etcd,

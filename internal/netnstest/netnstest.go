@@ -16,16 +16,13 @@
 package netnstest
 
 import (
-	"bytes"
 	"crypto/rand"
 	"encoding/hex"
-	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"strconv"
 	"testing"
 
 	"github.com/vishvananda/netns"
@@ -48,37 +45,7 @@ func RequireRoot(t testing.TB) {
 	if os.Getenv("REQUIRE_ROOT") == "1" {
 		t.Fatal("needs root to make network namespaces, and REQUIRE_ROOT=1 forbids to skip")
 	}
-	announce("SKIPPED without root: " + t.Name() + " in " + testPackage())
 	t.Skip("SKIPPED: needs root to make network namespaces; run as root, or `make test`")
-}
-
-// announce says something to whoever has called `go test`. Without -v it shows
-// nothing of a package that passes, so that what was skipped would look tested:
-// its own standard error is the way past.
-func announce(text string) {
-	parent := filepath.Join("/proc", strconv.Itoa(os.Getppid()))
-	if name, err := os.ReadFile(filepath.Join(parent, "comm")); err != nil || string(name) != "go\n" {
-		return // run by hand: the test's own output is seen
-	}
-	arguments, err := os.ReadFile(filepath.Join(parent, "cmdline"))
-	for argument := range bytes.SplitSeq(arguments, []byte{0}) {
-		if text := string(argument); err != nil || text == "-v" || text == "-json" {
-			return // so it is here
-		}
-	}
-	if stderr, err := os.OpenFile(filepath.Join(parent, "fd", "2"), os.O_WRONLY|os.O_APPEND, 0); err == nil {
-		_, _ = fmt.Fprintln(stderr, text)
-		_ = stderr.Close()
-	}
-}
-
-// testPackage is the folder of the running test, as `go test` starts it there.
-func testPackage() string {
-	dir, err := os.Getwd()
-	if err != nil {
-		return "?"
-	}
-	return filepath.Join(filepath.Base(filepath.Dir(dir)), filepath.Base(dir))
 }
 
 // NS is one network namespace.

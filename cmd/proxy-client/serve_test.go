@@ -5,7 +5,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -28,6 +27,7 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
 	"github.com/shoot-proxy/proxy-client/internal/dialer"
+	"github.com/shoot-proxy/proxy-client/internal/logtest"
 )
 
 // hangGuard ends a test that would otherwise wait for ever. It is no measure of
@@ -39,32 +39,15 @@ type program struct {
 	t       *testing.T
 	signals chan os.Signal
 	code    chan int
-	stderr  *logBuffer
+	stderr  *logtest.Buffer
 	started map[string]any // the log line at its start
-}
-
-type logBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
 }
 
 // start runs the program in front of a proxy-server at socket until it has said
 // that it started.
 func start(t *testing.T, socket string, args ...string) *program {
 	t.Helper()
-	p := &program{t: t, signals: make(chan os.Signal, 2), code: make(chan int, 1), stderr: &logBuffer{}}
+	p := &program{t: t, signals: make(chan os.Signal, 2), code: make(chan int, 1), stderr: &logtest.Buffer{}}
 	args = append([]string{
 		"--shoot-pod-cidr=100.64.0.0/12", "--exclude-cidr=100.64.0.53/32", "--proxy-server=unix://" + socket,
 		"--listen-address=" + loopback(), "--health-address=" + loopback(), "--log-format=json",
@@ -231,7 +214,7 @@ func TestASignalDuringTheStartEndsWell(t *testing.T) {
 	socket, _ := grpcServer(t)
 	signals := make(chan os.Signal, 1)
 	signals <- unix.SIGTERM
-	var stderr logBuffer
+	var stderr logtest.Buffer
 	code := run(environment{
 		args: []string{
 			"--shoot-pod-cidr=100.64.0.0/12", "--proxy-server=unix://" + socket,

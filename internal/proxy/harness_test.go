@@ -3,15 +3,12 @@
 package proxy
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
 	"net"
 	"net/netip"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -20,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/shoot-proxy/proxy-client/internal/cidr"
+	"github.com/shoot-proxy/proxy-client/internal/logtest"
 	"github.com/shoot-proxy/proxy-client/internal/sockdiag"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
@@ -57,7 +55,7 @@ type harness struct {
 	*Proxy
 	t        *testing.T
 	registry *prometheus.Registry
-	log      *logBuffer
+	log      *logtest.Buffer
 	dialer   *fakeDialer
 	cancel   context.CancelFunc // begins the drain
 	result   chan error         // what Run returned
@@ -75,12 +73,12 @@ func start(t *testing.T, dialer *fakeDialer, destination netip.AddrPort, change 
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &harness{t: t, registry: prometheus.NewRegistry(), log: &logBuffer{added: make(chan struct{}, 1)}, dialer: dialer, result: make(chan error, 1), settled: make(chan struct{}, 100)}
+	h := &harness{t: t, registry: prometheus.NewRegistry(), log: &logtest.Buffer{}, dialer: dialer, result: make(chan error, 1), settled: make(chan struct{}, 100)}
 	h.addr = listeners[0].Addr().String()
 	h.Proxy = New(Config{
 		Listeners: listeners, CIDRs: shoot(t), Dialer: dialer,
 		DialTimeout: hangGuard, HalfCloseTimeout: hangGuard, DrainTimeout: hangGuard,
-		Logger:  slog.New(slog.NewJSONHandler(h.log, nil)),
+		Logger:  h.log.Logger(slog.LevelInfo),
 		Metrics: NewMetrics(h.registry),
 	})
 	h.lookup = func(syscall.Conn) (netip.AddrPort, error) { return destination, nil }
@@ -156,7 +154,7 @@ func (h *harness) line(message string) map[string]any {
 	h.t.Helper()
 	deadline := time.After(hangGuard)
 	for {
-		switch lines := h.log.lines(h.t, message); len(lines) {
+		switch lines := h.log.Lines(h.t, message); len(lines) {
 		case 0:
 		case 1:
 			return lines[0]
@@ -164,7 +162,7 @@ func (h *harness) line(message string) map[string]any {
 			h.t.Fatalf("%d log lines %q, want one:\n%s", len(lines), message, h.log)
 		}
 		select {
-		case <-h.log.added:
+		case <-h.log.Added():
 		case <-deadline:
 			h.t.Fatalf("no log line %q:\n%s", message, h.log)
 		}
@@ -231,47 +229,6 @@ func exchange(t *testing.T, app, far net.Conn) {
 		got := make([]byte, len("hello"))
 		if _, err := io.ReadFull(way[1], got); err != nil || string(got) != "hello" {
 			t.Fatalf("the relay passed %q on, %v", got, err)
-		}
-	}
-}
-
-// logBuffer collects JSON log lines.
-type logBuffer struct {
-	mu    sync.Mutex
-	buf   bytes.Buffer
-	added chan struct{} // has an element after something was added
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	select {
-	case l.added <- struct{}{}:
-	default:
-	}
-	return l.buf.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
-
-func (l *logBuffer) lines(t *testing.T, message string) []map[string]any {
-	t.Helper()
-	var found []map[string]any
-	for decoder := json.NewDecoder(bytes.NewReader([]byte(l.String()))); ; {
-		line := map[string]any{}
-		err := decoder.Decode(&line)
-		if errors.Is(err, io.EOF) {
-			return found
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		if line["msg"] == message {
-			found = append(found, line)
 		}
 	}
 }

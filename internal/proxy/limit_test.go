@@ -110,7 +110,7 @@ func TestBeyondMaxConnectionsNewOnesAreReset(t *testing.T) {
 	}
 	h.eventually("they are counted", func() bool { return h.value("proxy_client_connections_total", "result", "refused") == refused })
 	h.wantValue(refused, "proxy_client_dial_failures_total", "reason", "max_connections")
-	if n := len(h.log.lines(t, "connection not made")); n != 0 {
+	if n := len(h.log.Lines(t, "connection not made")); n != 0 {
 		t.Errorf("%d more log lines about refused connections: that is a flood", n)
 	}
 

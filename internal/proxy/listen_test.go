@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/shoot-proxy/proxy-client/internal/logtest"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
@@ -112,9 +113,9 @@ func TestAcceptErrorsNeitherEndTheListenerNorFillTheLog(t *testing.T) {
 		errs: []error{unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.ENOBUFS, errors.New("unheard of")},
 		end:  cancel,
 	}
-	log := &logBuffer{added: make(chan struct{}, 1)}
+	log := &logtest.Buffer{}
 	never := func(*net.TCPConn) { t.Error("there was no connection") }
-	if err := accept(ctx, ln, &net.TCPAddr{}, never, slog.New(slog.NewJSONHandler(log, nil))); err != nil {
+	if err := accept(ctx, ln, &net.TCPAddr{}, never, log.Logger(slog.LevelInfo)); err != nil {
 		t.Errorf("accepting ended with %v", err)
 	}
 	if ln.calls != 6 {

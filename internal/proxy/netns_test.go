@@ -191,7 +191,7 @@ func TestInAPodALostRedirectShows(t *testing.T) {
 	p.redirect(t, "-A")
 	p.eventually("its recovery is seen", func() bool { return p.value("proxy_client_redirect_ok") == 1 })
 	for _, message := range []string{"the redirect does not work, so apps cannot reach the shoot", "the redirect works again"} {
-		lines := p.log.lines(t, message)
+		lines := p.log.Lines(t, message)
 		// The rules change one by one, so a single CIDR may be reported too.
 		lines = slices.DeleteFunc(lines, func(line map[string]any) bool {
 			return !slices.Contains(probe.Targets(shoot(t)), netip.MustParseAddrPort(line["probe"].(string)))

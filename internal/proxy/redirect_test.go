@@ -88,7 +88,7 @@ func TestALostRedirectIsToldOnceAndItsRecoveryOnce(t *testing.T) {
 
 	var told []string
 	for _, message := range []string{"the redirect does not work, so apps cannot reach the shoot", "the redirect works again"} {
-		for _, line := range h.log.lines(t, message) {
+		for _, line := range h.log.Lines(t, message) {
 			told = append(told, line["level"].(string)+" "+line["family"].(string))
 		}
 	}

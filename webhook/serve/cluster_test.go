@@ -4,6 +4,7 @@ package serve
 
 import (
 	"context"
+	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/shoot-proxy/proxy-client/internal/logtest"
 	"github.com/shoot-proxy/proxy-client/webhook"
 )
 
@@ -28,8 +30,8 @@ func newCluster(t *testing.T) (*inCluster, *fakeAPIServer) {
 	f, config := newFakeAPIServer(t)
 	f.watches[namespacesPath] = []any{namespaceMetadata("shop", map[string]string{podSecurity: "restricted", "team": "a"}), namespaceMetadata("kube-system", nil)}
 	f.watches["/api/v1/nodes"] = []any{nodeObject("a", "v1.34.0"), nodeObject("b", "v1.33.2")}
-	log := &logBuffer{}
-	s, err := newInCluster(t.Context(), config, log.logger())
+	log := &logtest.Buffer{}
+	s, err := newInCluster(t.Context(), config, log.Logger(slog.LevelDebug))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -113,7 +113,7 @@ func TestRefusals(t *testing.T) {
 			if got.AuditAnnotations["decision"] != "refuse" || got.AuditAnnotations["reason"] != tt.reason || r.count("refuse", tt.reason) != 1 {
 				t.Errorf("want refuse, %s in audit annotations and metrics: %v", tt.reason, got.AuditAnnotations)
 			}
-			lines := r.log.lines(t, "decided")
+			lines := r.log.Lines(t, "decided")
 			if len(lines) != 1 || lines[0]["level"] != "WARN" || lines[0]["reason"] != tt.reason || !strings.Contains(lines[0]["message"].(string), tt.logs) {
 				t.Errorf("the log should have one line with %q:\n%s", tt.logs, r.log)
 			}
@@ -167,7 +167,7 @@ func TestInjection(t *testing.T) {
 	if diff := cmp.Diff(got, r.admit(dry)); diff != "" {
 		t.Errorf("a dry run is answered differently (-real +dry):\n%s", diff)
 	}
-	lines := r.log.lines(t, "decided")
+	lines := r.log.Lines(t, "decided")
 	if len(lines) != 2 || lines[0]["level"] != "INFO" || lines[0]["pod"] != "web-*" || lines[0]["hash"] != got.AuditAnnotations["config-hash"] || lines[1]["dry_run"] != true {
 		t.Errorf("the log should have a line for each:\n%s", r.log)
 	}
@@ -196,7 +196,7 @@ func TestOthersPodsCostNothing(t *testing.T) {
 			if !got.Allowed || got.Patch != nil || got.AuditAnnotations["reason"] != reason || r.count("skip", reason) != 1 {
 				t.Errorf("%+v", got)
 			}
-			if lines := r.log.lines(t, "decided"); len(lines) != 1 || lines[0]["level"] != "DEBUG" {
+			if lines := r.log.Lines(t, "decided"); len(lines) != 1 || lines[0]["level"] != "DEBUG" {
 				t.Errorf("want a line at level debug:\n%s", r.log)
 			}
 		})

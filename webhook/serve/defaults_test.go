@@ -3,6 +3,7 @@
 package serve
 
 import (
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
+	"github.com/shoot-proxy/proxy-client/internal/logtest"
 	"github.com/shoot-proxy/proxy-client/webhook"
 )
 
@@ -22,7 +24,7 @@ func TestBadConfigurationAtTheStart(t *testing.T) {
 			if text != "" {
 				write(t, file, text)
 			}
-			d, err := loadDefaults(file, NewMetrics(prometheus.NewRegistry()), (&logBuffer{}).logger())
+			d, err := loadDefaults(file, NewMetrics(prometheus.NewRegistry()), (&logtest.Buffer{}).Logger(slog.LevelDebug))
 			if d != nil || !flagset.IsUsage(err) || !strings.Contains(err.Error(), "--config "+`"`+file+`"`) || strings.Contains(err.Error(), "\n") {
 				t.Errorf("got %v, want one sentence about --config", err)
 			}
@@ -44,9 +46,9 @@ func write(t testing.TB, file, text string) {
 func TestConfigurationIsReadAgain(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "config.yaml")
 	write(t, file, operatorsFile)
-	log := &logBuffer{}
+	log := &logtest.Buffer{}
 	metrics := NewMetrics(prometheus.NewRegistry())
-	d, err := loadDefaults(file, metrics, log.logger())
+	d, err := loadDefaults(file, metrics, log.Logger(slog.LevelDebug))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,8 +80,8 @@ func TestConfigurationIsReadAgain(t *testing.T) {
 		if got := testutil.ToFloat64(metrics.config); got != step.valid {
 			t.Errorf("%s: the metric is %v, want %v", step.name, got, step.valid)
 		}
-		bad := len(log.lines(t, "the configuration has changed and cannot be used: what was there before stays in use"))
-		good := len(log.lines(t, "the configuration has changed and is used from now on"))
+		bad := len(log.Lines(t, "the configuration has changed and cannot be used: what was there before stays in use"))
+		good := len(log.Lines(t, "the configuration has changed and is used from now on"))
 		if bad != step.bad || good != step.good {
 			t.Errorf("%s: the log has %d complaints and %d changes, want %d and %d:\n%s", step.name, bad, good, step.bad, step.good, log)
 		}

@@ -10,8 +10,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -23,6 +21,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
 
+	"github.com/shoot-proxy/proxy-client/internal/logtest"
 	"github.com/shoot-proxy/proxy-client/webhook"
 )
 
@@ -37,44 +36,6 @@ proxyServer:
   addresses: ["vpn-proxy-server:8090"]
   tls: {caSecret: ca-proxy, clientSecret: proxy-client-tls}
 `
-
-// logBuffer is a log that several goroutines write.
-type logBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
-
-// lines are those with a message.
-func (l *logBuffer) lines(t testing.TB, message string) []map[string]any {
-	t.Helper()
-	var found []map[string]any
-	for text := range strings.Lines(l.String()) {
-		var line map[string]any
-		if err := json.Unmarshal([]byte(text), &line); err != nil {
-			t.Fatalf("the log has a line that is no JSON: %q", text)
-		}
-		if line["msg"] == message {
-			found = append(found, line)
-		}
-	}
-	return found
-}
-
-func (l *logBuffer) logger() *slog.Logger {
-	return slog.New(slog.NewJSONHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug}))
-}
 
 // fakeSources answer what they were told to, and fail the test when they are asked
 // for anything else.
@@ -135,16 +96,16 @@ func plain(t testing.TB) *fakeSources {
 type rig struct {
 	t        testing.TB
 	handler  http.Handler
-	log      *logBuffer
+	log      *logtest.Buffer
 	registry *prometheus.Registry
 }
 
 func newRig(t testing.TB, sources Sources, defaults *webhook.Config) *rig {
-	r := &rig{t: t, log: &logBuffer{}, registry: prometheus.NewRegistry()}
+	r := &rig{t: t, log: &logtest.Buffer{}, registry: prometheus.NewRegistry()}
 	r.handler = NewHandler(HandlerConfig{
 		Sources: sources, Defaults: func() *webhook.Config { return defaults },
 		Images:  webhook.Images{ProxyClient: "registry.example/proxy-client:v1", InitRedirect: "registry.example/init-redirect:v1"},
-		Version: "v1", Metrics: NewMetrics(r.registry), Logger: r.log.logger(), Draining: func() bool { return false },
+		Version: "v1", Metrics: NewMetrics(r.registry), Logger: r.log.Logger(slog.LevelDebug), Draining: func() bool { return false },
 	})
 	return r
 }

@@ -69,7 +69,7 @@ func TestBadReviews(t *testing.T) {
 			if got := r.count("refuse", "bad_request"); got != 1 {
 				t.Errorf("counted %v times", got)
 			}
-			if lines := r.log.lines(t, "refused what is no AdmissionReview"); len(lines) != 1 {
+			if lines := r.log.Lines(t, "refused what is no AdmissionReview"); len(lines) != 1 {
 				t.Errorf("the log should say so once:\n%s", r.log)
 			}
 		})

@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -21,6 +22,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
+	"github.com/shoot-proxy/proxy-client/internal/logtest"
 	"github.com/shoot-proxy/proxy-client/webhook"
 )
 
@@ -30,7 +32,7 @@ type running struct {
 	server *server
 	ca     *authority
 	certs  *folder
-	log    *logBuffer
+	log    *logtest.Buffer
 	url    string // of admissions
 	health string
 	stop   context.CancelFunc
@@ -55,14 +57,14 @@ func freeAddress(t testing.TB) string {
 // start runs a webhook with everything but a cluster.
 func start(t testing.TB, sources runningSources, unnoticed func(context.Context)) *running {
 	t.Helper()
-	r := &running{t: t, ca: newAuthority(t), certs: newFolder(t), log: &logBuffer{}, done: make(chan error, 1)}
+	r := &running{t: t, ca: newAuthority(t), certs: newFolder(t), log: &logtest.Buffer{}, done: make(chan error, 1)}
 	r.ca.issue(r.certs, 1, time.Now().Add(time.Hour))
 	address := freeAddress(t)
 	r.url = "https://" + address + Path
 	registry := prometheus.NewRegistry()
 	s := &server{
 		Config: Config{
-			ListenAddress: address, HealthAddress: "127.0.0.1:0", CertDir: r.certs.path, Logger: r.log.logger(),
+			ListenAddress: address, HealthAddress: "127.0.0.1:0", CertDir: r.certs.path, Logger: r.log.Logger(slog.LevelDebug),
 			Images: webhook.Images{ProxyClient: "registry.example/proxy-client:v1", InitRedirect: "registry.example/init-redirect:v1"},
 		},
 		metrics: NewMetrics(registry), sources: sources, unnoticed: unnoticed, connections: 8,

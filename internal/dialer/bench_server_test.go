@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/credentials"
 	"sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
 
+	"github.com/shoot-proxy/proxy-client/internal/konnectivity/grpcmode/packettest"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
@@ -70,28 +71,28 @@ func playBench(s client.ProxyService_ProxyServer) error {
 	if err != nil {
 		return err
 	}
-	if err := s.Send(dialRsp(req.GetDialRequest().GetRandom(), connID, "")); err != nil {
+	if err := s.Send(packettest.DialRsp(req.GetDialRequest().GetRandom(), connID, "")); err != nil {
 		return err
 	}
 	dst := req.GetDialRequest().GetAddress()
 	if dst == benchEcho.String() {
 		return echo(s)
 	}
-	packet := dataPkt(connID, strings.Repeat("x", agentPacket))
+	packet := packettest.Data(connID, strings.Repeat("x", agentPacket))
 	for left := 0; ; {
 		pkt, err := s.Recv()
 		switch {
 		case err != nil:
 			return nil
 		case pkt.Type == client.PacketType_CLOSE_REQ:
-			_ = s.Send(closeRsp(connID, ""))
+			_ = s.Send(packettest.CloseRsp(connID, ""))
 			continue
 		case left == 0:
 			left = int(binary.BigEndian.Uint64(pkt.GetData().GetData()))
 		default:
 			left -= len(pkt.GetData().GetData())
 			if left == 0 {
-				_ = s.Send(dataPkt(connID, "k"))
+				_ = s.Send(packettest.Data(connID, "k"))
 			}
 		}
 		for dst == benchSource.String() && left > 0 {

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/shoot-proxy/proxy-client/internal/konnectivity/grpcmode"
+	"github.com/shoot-proxy/proxy-client/internal/konnectivity/grpcmode/packettest"
 	"github.com/shoot-proxy/proxy-client/internal/quota"
 	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
@@ -34,7 +35,7 @@ func TestCeiling(t *testing.T) {
 		fixed = 16 << 20
 	)
 	message := func(size, sent int) string {
-		packet, err := proto.Marshal(dataPkt(connID, strings.Repeat("x", size)))
+		packet, err := proto.Marshal(packettest.Data(connID, strings.Repeat("x", size)))
 		must(t, err)
 		head := packet[:len(packet)-size]
 		length := len(head) + size

@@ -21,6 +21,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/cidr"
 	"github.com/shoot-proxy/proxy-client/internal/konnectivity/connectmode"
 	"github.com/shoot-proxy/proxy-client/internal/konnectivity/grpcmode"
+	"github.com/shoot-proxy/proxy-client/internal/pause"
 	"github.com/shoot-proxy/proxy-client/internal/quota"
 	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 	"github.com/shoot-proxy/proxy-client/internal/tlsfiles"
@@ -200,7 +201,7 @@ func (d *Dialer) DialContext(ctx context.Context, dst netip.AddrPort, hold tunne
 		if last == nil || !serverconn.Interrupted(ctx) {
 			last = err
 		}
-		pause(ctx, jittered(wait, d.random()))
+		pause.For(ctx, jittered(wait, d.random()))
 		if ctx.Err() != nil {
 			return nil, d.contextError(ctx, last)
 		}

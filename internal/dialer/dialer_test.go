@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc"
 	"sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
 
+	"github.com/shoot-proxy/proxy-client/internal/konnectivity/grpcmode/packettest"
 	"github.com/shoot-proxy/proxy-client/internal/options"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 	"github.com/shoot-proxy/proxy-client/internal/waittest"
@@ -29,7 +30,7 @@ func answerWith(text string, dials *atomic.Int64) script {
 			return err
 		}
 		dials.Add(1)
-		if err := s.Send(dialRsp(pkt.GetDialRequest().GetRandom(), connID, text)); err != nil {
+		if err := s.Send(packettest.DialRsp(pkt.GetDialRequest().GetRandom(), connID, text)); err != nil {
 			return err
 		}
 		return linger(s)

@@ -22,7 +22,9 @@ import (
 	"sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
 
 	"github.com/shoot-proxy/proxy-client/internal/cidr"
+	"github.com/shoot-proxy/proxy-client/internal/konnectivity/grpcmode/packettest"
 	"github.com/shoot-proxy/proxy-client/internal/options"
+	"github.com/shoot-proxy/proxy-client/internal/pause"
 	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
@@ -139,7 +141,7 @@ func (n *fakeNet) connect(ctx context.Context, e *endpoint) (net.Conn, string, *
 	case hostRefuses:
 		return nil, "", e.Unreachable(ctx, errors.New("connect: connection refused"))
 	case hostDropped:
-		pause(ctx, serverconn.AddressTimeout)
+		pause.For(ctx, serverconn.AddressTimeout)
 		return nil, "", e.Unreachable(ctx, errors.New("connect: i/o timeout"))
 	case hostStopped:
 		<-ctx.Done()
@@ -226,12 +228,12 @@ func (h *host) proxy(s client.ProxyService_ProxyServer) error {
 		over()
 		return linger(s)
 	case hostNoAgent:
-		_ = s.Send(dialRsp(pkt.GetDialRequest().GetRandom(), 0, "No agent available"))
+		_ = s.Send(packettest.DialRsp(pkt.GetDialRequest().GetRandom(), 0, "No agent available"))
 		return linger(s)
 	}
 	h.carries(1)
 	defer h.carries(-1)
-	_ = s.Send(dialRsp(pkt.GetDialRequest().GetRandom(), connID, ""))
+	_ = s.Send(packettest.DialRsp(pkt.GetDialRequest().GetRandom(), connID, ""))
 	return echo(s)
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/net/dns/dnsmessage"
 
+	"github.com/shoot-proxy/proxy-client/internal/pause"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
@@ -28,7 +29,7 @@ type slowNames struct {
 
 // LookupNetIP implements resolver.
 func (s slowNames) LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error) {
-	pause(ctx, s.takes)
+	pause.For(ctx, s.takes)
 	if err := ctx.Err(); err != nil {
 		return nil, &net.DNSError{Err: "i/o timeout", Name: host, IsTimeout: true}
 	}

@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
 
 	"github.com/shoot-proxy/proxy-client/internal/konnectivity/grpcmode"
+	"github.com/shoot-proxy/proxy-client/internal/konnectivity/grpcmode/packettest"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
@@ -37,7 +38,7 @@ func beside(hostile script) script {
 		if req.GetDialRequest().GetAddress() == target.String() {
 			return hostile(&unread{s, req})
 		}
-		if err := s.Send(dialRsp(req.GetDialRequest().GetRandom(), connID, "")); err != nil {
+		if err := s.Send(packettest.DialRsp(req.GetDialRequest().GetRandom(), connID, "")); err != nil {
 			return err
 		}
 		return echo(s)
@@ -140,24 +141,24 @@ func TestHostileStream(t *testing.T) {
 		words  string
 		data   string
 	}{
-		{"an oversized answer", answer(func(r int64) *client.Packet { return dialRsp(r, 0, oversized) }), tunnel.ReasonServerUnreachable, nil, "larger than max", ""},
-		{"DATA before DIAL_RSP", answer(func(int64) *client.Packet { return dataPkt(connID, "early") }), tunnel.ReasonProtocol, nil, "DATA", ""},
+		{"an oversized answer", answer(func(r int64) *client.Packet { return packettest.DialRsp(r, 0, oversized) }), tunnel.ReasonServerUnreachable, nil, "larger than max", ""},
+		{"DATA before DIAL_RSP", answer(func(int64) *client.Packet { return packettest.Data(connID, "early") }), tunnel.ReasonProtocol, nil, "DATA", ""},
 		{"an answer without a body", answer(func(int64) *client.Packet { return typed(client.PacketType_DIAL_RSP) }), tunnel.ReasonProtocol, nil, "another dial", ""},
 		{"an unknown packet for an answer", answer(func(int64) *client.Packet { return typed(99) }), tunnel.ReasonProtocol, nil, "99", ""},
-		{"an endless error text", answer(func(r int64) *client.Packet { return dialRsp(r, 0, oversized[:1<<20]) }), tunnel.ReasonServerUnreachable, nil, "larger than max", ""},
-		{"the longest error text", answer(func(r int64) *client.Packet { return dialRsp(r, 0, oversized[:grpcmode.MaxAnswer-64]) }), tunnel.ReasonOther, nil, "dial refused", ""},
+		{"an endless error text", answer(func(r int64) *client.Packet { return packettest.DialRsp(r, 0, oversized[:1<<20]) }), tunnel.ReasonServerUnreachable, nil, "larger than max", ""},
+		{"the longest error text", answer(func(r int64) *client.Packet { return packettest.DialRsp(r, 0, oversized[:grpcmode.MaxAnswer-64]) }), tunnel.ReasonOther, nil, "dial refused", ""},
 
-		{"an oversized packet", play(dataPkt(connID, "fine"), dataPkt(connID, oversized)), "", tunnel.ErrBroken, "larger than max", "fine"},
-		{"the largest packet", play(dataPkt(connID, oversized[:grpcmode.MaxMessage-64]), closeRsp(connID, "")), "", io.EOF, "", oversized[:grpcmode.MaxMessage-64]},
-		{"a second DIAL_RSP", play(dialRsp(1, connID, "")), "", tunnel.ErrProtocol, "DIAL_RSP", ""},
-		{"another connection's id", play(dataPkt(connID, "mine"), dataPkt(-connID, "not mine")), "", tunnel.ErrProtocol, "DATA", "mine"},
+		{"an oversized packet", play(packettest.Data(connID, "fine"), packettest.Data(connID, oversized)), "", tunnel.ErrBroken, "larger than max", "fine"},
+		{"the largest packet", play(packettest.Data(connID, oversized[:grpcmode.MaxMessage-64]), packettest.CloseRsp(connID, "")), "", io.EOF, "", oversized[:grpcmode.MaxMessage-64]},
+		{"a second DIAL_RSP", play(packettest.DialRsp(1, connID, "")), "", tunnel.ErrProtocol, "DIAL_RSP", ""},
+		{"another connection's id", play(packettest.Data(connID, "mine"), packettest.Data(-connID, "not mine")), "", tunnel.ErrProtocol, "DATA", "mine"},
 		{"an unknown packet", play(typed(99)), "", tunnel.ErrProtocol, "99", ""},
 		{"a packet without a body", play(typed(client.PacketType_DATA)), "", tunnel.ErrProtocol, "DATA", ""},
 		{"a client's packet", play(typed(client.PacketType_DIAL_REQ)), "", tunnel.ErrProtocol, "DIAL_REQ", ""},
-		{"packets behind CLOSE_RSP", play(dataPkt(connID, "all"), closeRsp(connID, ""), dataPkt(connID, "more"), closeRsp(connID, "")), "", io.EOF, "", "all"},
-		{"an endless error", play(closeRsp(connID, oversized[:1<<20])), "", tunnel.ErrBroken, "larger than max", ""},
-		{"the longest error", play(closeRsp(connID, oversized[:grpcmode.MaxMessage-64])), "", tunnel.ErrBroken, "xxx", ""},
-		{"a CLOSE_RSP before the answer", answer(func(int64) *client.Packet { return closeRsp(connID, "") }), tunnel.ReasonProtocol, nil, "CLOSE_RSP", ""},
+		{"packets behind CLOSE_RSP", play(packettest.Data(connID, "all"), packettest.CloseRsp(connID, ""), packettest.Data(connID, "more"), packettest.CloseRsp(connID, "")), "", io.EOF, "", "all"},
+		{"an endless error", play(packettest.CloseRsp(connID, oversized[:1<<20])), "", tunnel.ErrBroken, "larger than max", ""},
+		{"the longest error", play(packettest.CloseRsp(connID, oversized[:grpcmode.MaxMessage-64])), "", tunnel.ErrBroken, "xxx", ""},
+		{"a CLOSE_RSP before the answer", answer(func(int64) *client.Packet { return packettest.CloseRsp(connID, "") }), tunnel.ReasonProtocol, nil, "CLOSE_RSP", ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			p := newPKI(t)
@@ -208,7 +209,7 @@ func TestHostileFlood(t *testing.T) {
 		if err := accept(s); err != nil {
 			return err
 		}
-		packet := dataPkt(connID, strings.Repeat("x", 32<<10))
+		packet := packettest.Data(connID, strings.Repeat("x", 32<<10))
 		for {
 			if err := s.Send(packet); err != nil {
 				return err

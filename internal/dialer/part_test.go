@@ -13,6 +13,7 @@ import (
 	"golang.org/x/net/http2"
 	"sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
 
+	"github.com/shoot-proxy/proxy-client/internal/konnectivity/grpcmode/packettest"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
@@ -101,7 +102,7 @@ func TestStreamsEndInOrder(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		if err := s.Send(dialRsp(pkt.GetDialRequest().GetRandom(), 0, "dial tcp 100.64.3.7:9100: connect: connection refused")); err != nil {
+		if err := s.Send(packettest.DialRsp(pkt.GetDialRequest().GetRandom(), 0, "dial tcp 100.64.3.7:9100: connect: connection refused")); err != nil {
 			return err
 		}
 		_, err = s.Recv() // the server waits for its client to end the stream
@@ -155,7 +156,7 @@ func closingInOrder(s client.ProxyService_ProxyServer) error {
 			return ended(err)
 		}
 		if pkt.Type == client.PacketType_CLOSE_REQ {
-			if err := s.Send(closeRsp(connID, "")); err != nil {
+			if err := s.Send(packettest.CloseRsp(connID, "")); err != nil {
 				return err
 			}
 		}

@@ -13,32 +13,12 @@ import (
 
 	"sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
 
+	"github.com/shoot-proxy/proxy-client/internal/konnectivity/grpcmode/packettest"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
 
 const connID = 7
-
-func dialRsp(random, id int64, text string) *client.Packet {
-	return &client.Packet{
-		Type:    client.PacketType_DIAL_RSP,
-		Payload: &client.Packet_DialResponse{DialResponse: &client.DialResponse{Random: random, ConnectID: id, Error: text}},
-	}
-}
-
-func dataPkt(id int64, data string) *client.Packet {
-	return &client.Packet{
-		Type:    client.PacketType_DATA,
-		Payload: &client.Packet_Data{Data: &client.Data{ConnectID: id, Data: []byte(data)}},
-	}
-}
-
-func closeRsp(id int64, text string) *client.Packet {
-	return &client.Packet{
-		Type:    client.PacketType_CLOSE_RSP,
-		Payload: &client.Packet_CloseResponse{CloseResponse: &client.CloseResponse{ConnectID: id, Error: text}},
-	}
-}
 
 // accept answers DIAL_REQ with success, as the first step of a script.
 func accept(s client.ProxyService_ProxyServer) error {
@@ -46,7 +26,7 @@ func accept(s client.ProxyService_ProxyServer) error {
 	if err != nil {
 		return err
 	}
-	return s.Send(dialRsp(pkt.GetDialRequest().GetRandom(), connID, ""))
+	return s.Send(packettest.DialRsp(pkt.GetDialRequest().GetRandom(), connID, ""))
 }
 
 // linger is the last step of a script: like the real server, it answers
@@ -58,7 +38,7 @@ func linger(s client.ProxyService_ProxyServer) error {
 			return nil
 		}
 		if pkt.Type == client.PacketType_CLOSE_REQ {
-			_ = s.Send(closeRsp(pkt.GetCloseRequest().GetConnectID(), ""))
+			_ = s.Send(packettest.CloseRsp(pkt.GetCloseRequest().GetConnectID(), ""))
 		}
 	}
 }
@@ -74,7 +54,7 @@ func echo(s client.ProxyService_ProxyServer) error {
 		case client.PacketType_DATA:
 			_ = s.Send(pkt)
 		case client.PacketType_CLOSE_REQ:
-			_ = s.Send(closeRsp(pkt.GetCloseRequest().GetConnectID(), ""))
+			_ = s.Send(packettest.CloseRsp(pkt.GetCloseRequest().GetConnectID(), ""))
 		}
 	}
 }
@@ -105,20 +85,20 @@ func TestStreamEnds(t *testing.T) {
 	}{
 		{"stream breaks", func(s client.ProxyService_ProxyServer) error {
 			_ = accept(s)
-			_ = s.Send(dataPkt(connID, "half an ans"))
+			_ = s.Send(packettest.Data(connID, "half an ans"))
 			return errors.New("server is going away")
 		}, tunnel.ErrBroken, "half an ans"},
 		{"stream ends without CLOSE_RSP", func(s client.ProxyService_ProxyServer) error { return accept(s) }, tunnel.ErrBroken, ""},
-		{"data of another connection", play(dataPkt(connID+1, "not yours")), tunnel.ErrProtocol, ""},
-		{"close of another connection", play(dataPkt(connID, "yours"), closeRsp(connID+1, "")), tunnel.ErrProtocol, "yours"},
-		{"second DIAL_RSP", play(dialRsp(1, connID, "")), tunnel.ErrProtocol, ""},
+		{"data of another connection", play(packettest.Data(connID+1, "not yours")), tunnel.ErrProtocol, ""},
+		{"close of another connection", play(packettest.Data(connID, "yours"), packettest.CloseRsp(connID+1, "")), tunnel.ErrProtocol, "yours"},
+		{"second DIAL_RSP", play(packettest.DialRsp(1, connID, "")), tunnel.ErrProtocol, ""},
 		{"DIAL_CLS on an open connection", play(&client.Packet{Type: client.PacketType_DIAL_CLS}), tunnel.ErrProtocol, ""},
-		{"close with an error", play(closeRsp(connID, "unrecognized connectID")), tunnel.ErrBroken, ""},
+		{"close with an error", play(packettest.CloseRsp(connID, "unrecognized connectID")), tunnel.ErrBroken, ""},
 		{"data with an error", play(&client.Packet{
 			Type: client.PacketType_DATA, Payload: &client.Packet_Data{Data: &client.Data{ConnectID: connID, Error: "lost"}},
 		}), tunnel.ErrBroken, ""},
-		{"target closes", play(dataPkt(connID, "hello "), dataPkt(connID, ""), dataPkt(connID, "world"), closeRsp(connID, "")), io.EOF, "hello world"},
-		{"target closes at once", play(closeRsp(connID, "")), io.EOF, ""},
+		{"target closes", play(packettest.Data(connID, "hello "), packettest.Data(connID, ""), packettest.Data(connID, "world"), packettest.CloseRsp(connID, "")), io.EOF, "hello world"},
+		{"target closes at once", play(packettest.CloseRsp(connID, "")), io.EOF, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			p := newPKI(t)
@@ -172,17 +152,17 @@ func TestStreamDialRefused(t *testing.T) {
 		answer func(random int64) *client.Packet
 		want   tunnel.Reason
 	}{
-		{"another dial's answer", func(r int64) *client.Packet { return dialRsp(r+1, connID, "") }, tunnel.ReasonProtocol},
-		{"data first", func(int64) *client.Packet { return dataPkt(connID, "too early") }, tunnel.ReasonProtocol},
-		{"close first", func(int64) *client.Packet { return closeRsp(connID, "") }, tunnel.ReasonProtocol},
+		{"another dial's answer", func(r int64) *client.Packet { return packettest.DialRsp(r+1, connID, "") }, tunnel.ReasonProtocol},
+		{"data first", func(int64) *client.Packet { return packettest.Data(connID, "too early") }, tunnel.ReasonProtocol},
+		{"close first", func(int64) *client.Packet { return packettest.CloseRsp(connID, "") }, tunnel.ReasonProtocol},
 		{"refused", func(r int64) *client.Packet {
-			return dialRsp(r, 0, "dial tcp 100.64.3.7:9100: connect: connection refused")
+			return packettest.DialRsp(r, 0, "dial tcp 100.64.3.7:9100: connect: connection refused")
 		}, tunnel.ReasonRefused},
-		{"timeout", func(r int64) *client.Packet { return dialRsp(r, 0, "dial tcp 100.64.3.7:9100: i/o timeout") }, tunnel.ReasonTimeout},
+		{"timeout", func(r int64) *client.Packet { return packettest.DialRsp(r, 0, "dial tcp 100.64.3.7:9100: i/o timeout") }, tunnel.ReasonTimeout},
 		{"no route", func(r int64) *client.Packet {
-			return dialRsp(r, 0, "dial tcp 100.64.3.7:9100: connect: no route to host")
+			return packettest.DialRsp(r, 0, "dial tcp 100.64.3.7:9100: connect: no route to host")
 		}, tunnel.ReasonUnreachable},
-		{"something new", func(r int64) *client.Packet { return dialRsp(r, 0, "the moon is full") }, tunnel.ReasonOther},
+		{"something new", func(r int64) *client.Packet { return packettest.DialRsp(r, 0, "the moon is full") }, tunnel.ReasonOther},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			p := newPKI(t)
@@ -226,9 +206,9 @@ func TestStreamClose(t *testing.T) {
 		// What was on its way must still be read by the client.
 		var err error
 		for range 32 {
-			err = errors.Join(err, s.Send(dataPkt(connID, strings.Repeat("x", 32<<10))))
+			err = errors.Join(err, s.Send(packettest.Data(connID, strings.Repeat("x", 32<<10))))
 		}
-		err = errors.Join(err, s.Send(closeRsp(connID, "")))
+		err = errors.Join(err, s.Send(packettest.CloseRsp(connID, "")))
 		_, end := s.Recv()
 		if end == nil {
 			err = errors.New("a packet behind CLOSE_REQ")
@@ -279,14 +259,14 @@ func TestStreamAbandoned(t *testing.T) {
 					closed <- -1
 					return err
 				}
-				_ = s.Send(dialRsp(req.GetDialRequest().GetRandom(), connID, ""))
+				_ = s.Send(packettest.DialRsp(req.GetDialRequest().GetRandom(), connID, ""))
 				pkt, err := s.Recv()
 				if err != nil {
 					closed <- -2
 					return err
 				}
 				closed <- pkt.Type
-				_ = s.Send(closeRsp(connID, ""))
+				_ = s.Send(packettest.CloseRsp(connID, ""))
 				return linger(s)
 			}))
 			d.connect(t) // or the budget might end before anybody was asked

@@ -6,6 +6,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/shoot-proxy/proxy-client/internal/pause"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
@@ -35,11 +36,11 @@ func (e *endpoint) watch(ctx context.Context) {
 		if woken || e.standing() == nil {
 			if err := e.Check(ctx); err != nil {
 				failures++
-				pause(ctx, min(backoff(failures, e.shared.random()), watchRetry))
+				pause.For(ctx, min(backoff(failures, e.shared.random()), watchRetry))
 				continue
 			}
 			failures = 0
-			pause(ctx, watchPause)
+			pause.For(ctx, watchPause)
 		}
 		woken = e.awaitEvent(ctx)
 	}
@@ -65,14 +66,4 @@ func (e *endpoint) awaitEvent(ctx context.Context) (woken bool) {
 		woken = true
 	}
 	return woken
-}
-
-// pause waits for d, or until ctx ends.
-func pause(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	}
 }

@@ -40,7 +40,7 @@ var layers = map[string]struct {
 	"internal/dialer": {
 		ours: []string{
 			"internal/cidr", "internal/clip", "internal/grpcwire", "internal/konnectivity", "internal/konnectivity/connectmode",
-			"internal/konnectivity/grpcmode", "internal/quota", "internal/serverconn", "internal/sockio", "internal/tlsfiles", "internal/tunnel",
+			"internal/konnectivity/grpcmode", "internal/pause", "internal/quota", "internal/serverconn", "internal/sockio", "internal/tlsfiles", "internal/tunnel",
 		},
 		upstream: true,
 	},

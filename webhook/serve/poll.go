@@ -26,13 +26,3 @@ func poll(ctx context.Context, look func(context.Context)) {
 		}
 	}
 }
-
-// pause waits, unless ctx ends before.
-func pause(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	}
-}

@@ -21,6 +21,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/shoot-proxy/proxy-client/internal/pause"
 )
 
 // leaderID is the Lease by which one of the replicas is chosen to rotate.
@@ -52,7 +54,7 @@ func (m *Managed) rotate(ctx context.Context, config *rest.Config, dir string, l
 			err = errors.New("ended by itself")
 		}
 		log.ErrorContext(ctx, "the certificate's rotation failed; trying again", "error", err.Error(), "in", rotateAgain.String())
-		if pause(ctx, rotateAgain); ctx.Err() != nil {
+		if pause.For(ctx, rotateAgain); ctx.Err() != nil {
 			return nil
 		}
 	}

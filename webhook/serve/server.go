@@ -19,6 +19,7 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/internal/admin"
 	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
+	"github.com/shoot-proxy/proxy-client/internal/pause"
 	"github.com/shoot-proxy/proxy-client/webhook"
 )
 
@@ -177,7 +178,7 @@ func (s *server) notDraining() error {
 }
 
 // delayShutdown waits until the delay is over, or ctx ends.
-func (s *server) delayShutdown(ctx context.Context) { pause(ctx, s.ShutdownDelay) }
+func (s *server) delayShutdown(ctx context.Context) { pause.For(ctx, s.ShutdownDelay) }
 
 // run is the life of a webhook: what it needs outlives its last answer.
 func (s *server) run(ctx context.Context, health []*admin.Server) error {

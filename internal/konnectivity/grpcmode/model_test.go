@@ -13,6 +13,7 @@ import (
 
 	"sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
 
+	"github.com/shoot-proxy/proxy-client/internal/konnectivity/grpcmode/packettest"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
@@ -78,35 +79,35 @@ func (s step) packet(random int64, said int) *client.Packet {
 	typed := func(t client.PacketType) *client.Packet { return &client.Packet{Type: t} }
 	switch s {
 	case srvDialOK:
-		return dialRsp(random, connID, "")
+		return packettest.DialRsp(random, connID, "")
 	case srvDialRefused:
-		return dialRsp(random, 0, "dial tcp 100.64.3.7:9100: connect: connection refused")
+		return packettest.DialRsp(random, 0, "dial tcp 100.64.3.7:9100: connect: connection refused")
 	case srvDialOther:
-		return dialRsp(random+1, connID, "")
+		return packettest.DialRsp(random+1, connID, "")
 	case srvDialBare:
 		return typed(client.PacketType_DIAL_RSP)
 	case srvData:
-		return dataPkt(connID, text(said, smallData))
+		return packettest.Data(connID, text(said, smallData))
 	case srvDataLarge:
-		return dataPkt(connID, text(said, largeData))
+		return packettest.Data(connID, text(said, largeData))
 	case srvDataEmpty:
-		return dataPkt(connID, "")
+		return packettest.Data(connID, "")
 	case srvDataOther:
-		return dataPkt(connID+1, "not yours")
+		return packettest.Data(connID+1, "not yours")
 	case srvDataError:
-		pkt := dataPkt(connID, "")
+		pkt := packettest.Data(connID, "")
 		pkt.GetData().Error = "lost"
 		return pkt
 	case srvDataBare:
 		return typed(client.PacketType_DATA)
 	case srvDataMixed:
-		return &client.Packet{Type: client.PacketType_DATA, Payload: closeRsp(connID, "").Payload}
+		return &client.Packet{Type: client.PacketType_DATA, Payload: packettest.CloseRsp(connID, "").Payload}
 	case srvClose:
-		return closeRsp(connID, "")
+		return packettest.CloseRsp(connID, "")
 	case srvCloseOther:
-		return closeRsp(connID+1, "")
+		return packettest.CloseRsp(connID+1, "")
 	case srvCloseError:
-		return closeRsp(connID, "unrecognized connectID")
+		return packettest.CloseRsp(connID, "unrecognized connectID")
 	case srvCloseBare:
 		return typed(client.PacketType_CLOSE_RSP)
 	case srvDialCls:

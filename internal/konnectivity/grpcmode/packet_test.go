@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
 
+	"github.com/shoot-proxy/proxy-client/internal/konnectivity/grpcmode/packettest"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
@@ -22,7 +23,7 @@ func TestDataHead(t *testing.T) {
 			if len(head) > maxDataHead {
 				t.Errorf("connection %d, %d bytes: a head of %d bytes, want %d at most", id, n, len(head), maxDataHead)
 			}
-			if got, want := append(head, data...), marshal(t, dataPkt(id, string(data))); !bytes.Equal(got, want) {
+			if got, want := append(head, data...), marshal(t, packettest.Data(id, string(data))); !bytes.Equal(got, want) {
 				t.Errorf("connection %d, %d bytes: wrote %.40x…, want %.40x…", id, n, got, want)
 			}
 		}
@@ -47,7 +48,7 @@ func TestParseData(t *testing.T) {
 		data string
 	}{
 		{"nothing", "", false, 0, ""},
-		{"another packet", string(marshal(t, closeRsp(connID, ""))), false, 0, ""},
+		{"another packet", string(marshal(t, packettest.CloseRsp(connID, ""))), false, 0, ""},
 		{"no body", "\x08\x04", false, 0, ""},
 		{"no length", "\x08\x04\x22", false, 0, ""},
 		{"a length of too much", "\x08\x04\x22\x05\x08\x07\x1a\x01", false, 0, ""},
@@ -78,8 +79,8 @@ func TestParseData(t *testing.T) {
 // FuzzParseData: where parseData takes a packet, generated code reads the same.
 func FuzzParseData(f *testing.F) {
 	for _, pkt := range []*client.Packet{
-		dataPkt(connID, "hello"), dataPkt(-1, ""), dataPkt(0, "x"), dataPkt(math.MaxInt64, string(make([]byte, 300))),
-		closeRsp(connID, "x"), dialRsp(1, 2, ""),
+		packettest.Data(connID, "hello"), packettest.Data(-1, ""), packettest.Data(0, "x"), packettest.Data(math.MaxInt64, string(make([]byte, 300))),
+		packettest.CloseRsp(connID, "x"), packettest.DialRsp(1, 2, ""),
 		{Type: client.PacketType_DATA},
 	} {
 		f.Add(marshal(f, pkt))
@@ -111,10 +112,10 @@ func FuzzDataHead(f *testing.F) {
 		if len(data) == 0 || len(data) > tunnel.SendUnit {
 			return
 		}
-		if got, want := append(appendDataHead(nil, id, len(data)), data...), marshal(t, dataPkt(id, string(data))); !bytes.Equal(got, want) {
+		if got, want := append(appendDataHead(nil, id, len(data)), data...), marshal(t, packettest.Data(id, string(data))); !bytes.Equal(got, want) {
 			t.Errorf("wrote %x, want %x", got, want)
 		}
-		if gotID, gotData, ok := parseData(marshal(t, dataPkt(id, string(data)))); !ok || gotID != id || !bytes.Equal(gotData, data) {
+		if gotID, gotData, ok := parseData(marshal(t, packettest.Data(id, string(data)))); !ok || gotID != id || !bytes.Equal(gotData, data) {
 			t.Errorf("connection %d and %x became %d and %x, %v", id, data, gotID, gotData, ok)
 		}
 	})

@@ -13,14 +13,14 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
-// Each benchmark does the same twice: "bare" is what a sidecar of the least
-// effort does for a connection in http-connect mode, "ours" is this package.
+// Each benchmark runs twice. "bare" is the least that a sidecar can do for a connection
+// in http-connect mode, and "ours" is this package.
 
-// movedBytes is how many bytes are one operation of a throughput benchmark.
+// movedBytes is how many bytes one operation of a throughput benchmark moves.
 const movedBytes = 64 << 20
 
-// BenchmarkConnectDown and BenchmarkConnectUp measure the CPU time that the
-// bytes of one connection cost, between an app's socket and the tunnel.
+// BenchmarkConnectDown and BenchmarkConnectUp measure the CPU time that the bytes of
+// one connection cost between an app's socket and the tunnel.
 func BenchmarkConnectDown(b *testing.B) { benchmarkMove(b, 'd') }
 
 func BenchmarkConnectUp(b *testing.B) { benchmarkMove(b, 'u') }
@@ -31,7 +31,7 @@ func benchmarkMove(b *testing.B, direction byte) {
 			far := startFarSide(b)
 			app, err := net.Dial("tcp", far.app)
 			must(b, err)
-			far.move(b, 'a', 0) // it accepts
+			far.move(b, 'a', 0) // the app accepts
 			var both sync.WaitGroup
 			end := pipeBare
 			if way == "ours" {
@@ -120,8 +120,8 @@ func BenchmarkConnectDial(b *testing.B) {
 	})
 }
 
-// BenchmarkConnectIdle measures the memory of a connection that has received
-// something and waits for more.
+// BenchmarkConnectIdle measures the memory of a connection that has received something
+// and waits for more.
 func BenchmarkConnectIdle(b *testing.B) {
 	const connections, received = 1000, 64 << 10
 	order := []byte{'d', 0, 0, 0, 0, 0, 1, 0, 0} // received
@@ -171,7 +171,7 @@ func BenchmarkConnectIdle(b *testing.B) {
 	}
 }
 
-// countdown says when all bytes are there.
+// countdown is closed when all bytes have come.
 type countdown struct {
 	left int
 	done *sync.WaitGroup
@@ -187,10 +187,10 @@ func (c *countdown) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// memoryInUse is the memory that heap and stacks take when nothing is left to collect.
+// memoryInUse returns the memory of heap and stacks after a garbage collection.
 func memoryInUse() int64 {
 	var m runtime.MemStats
-	for range 4 { // pools let go in two steps, stacks shrink by half in each
+	for range 4 { // pools are emptied in two steps, and stacks shrink by half in each
 		time.Sleep(10 * time.Millisecond)
 		runtime.GC()
 	}
@@ -198,8 +198,8 @@ func memoryInUse() int64 {
 	return int64(m.HeapInuse + m.StackInuse)
 }
 
-// BenchmarkCertificatesVersion measures the look at the TLS files that each dial
-// takes.
+// BenchmarkCertificatesVersion measures the check of the TLS files that each dial
+// makes.
 func BenchmarkCertificatesVersion(b *testing.B) {
 	d := newDialer(b, newPKI(b).client(), hang, tunnel.Server{Name: "x", Network: tunnel.NetworkUnix, Address: "/nowhere", Mode: tunnel.ModeHTTPConnect})
 	d.certs.Version()

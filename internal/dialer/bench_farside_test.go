@@ -23,10 +23,10 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
-// The far side of the benchmarks is a process of its own, so that the CPU time
-// of this one is the client's alone (getrusage(2)). It is both ends at once: the
-// app, on a plain TCP connection, and proxy-server and target, on http-connect as
-// upstream serves it (net/http, hijacked), on gRPC, and on bare TLS.
+// The far side of the benchmarks is a process of its own, so that the CPU time of this
+// process is the client's alone (getrusage(2)). It is both ends at once. One is the
+// app, on a plain TCP connection. The other is proxy-server and target: in http-connect
+// mode as upstream serves it (net/http, hijacked), on gRPC, and on bare TLS.
 
 // farSideEnv makes the test binary the far side, with the TLS files of a folder.
 const farSideEnv = "TUNNEL_TEST_FAR_SIDE"
@@ -35,23 +35,23 @@ const (
 	// agentPacket is how many bytes of a target upstream's agent puts into one
 	// packet, which the server writes as one TLS record.
 	agentPacket = 4 << 10
-	// order is an app's request to its target: 'd' or 'u', and how many bytes.
+	// order is an app's request to its target: 'd' or 'u', and a number of bytes.
 	orderSize = 9
 )
 
-// farSide is that process, as its parent sees it.
+// farSide is that process, for its parent.
 type farSide struct {
 	server  tunnel.Server // in http-connect mode
-	grpc    tunnel.Server // and in gRPC mode
-	tls     string        // where TLS with no protocol in it is spoken
+	grpc    tunnel.Server // in gRPC mode
+	tls     string        // address for TLS without a protocol in it
 	app     string        // where the app listens
 	pki     *pki
-	config  *tls.Config // of a sidecar of the least effort: it has no session cache
+	config  *tls.Config // for the least that a sidecar can do: it has no session cache
 	control io.Writer
 	answers *bufio.Scanner
 }
 
-// startFarSide starts it, for as long as the benchmark runs.
+// startFarSide starts the process, until the end of the benchmark.
 func startFarSide(b *testing.B) *farSide {
 	b.Helper()
 	p := newPKI(b)
@@ -94,7 +94,7 @@ func (f *farSide) answer(b *testing.B) string {
 	return f.answers.Text()
 }
 
-// move has the app on its last connection move n bytes: 'd' down or 'u' up.
+// move makes the app move n bytes on its last connection: 'd' down or 'u' up.
 func (f *farSide) move(b *testing.B, direction byte, n int) {
 	b.Helper()
 	_, err := fmt.Fprintf(f.control, "%c %d\n", direction, n)
@@ -104,8 +104,8 @@ func (f *farSide) move(b *testing.B, direction byte, n int) {
 	}
 }
 
-// bare opens a connection as a sidecar of the least effort does: with a TLS
-// handshake, and CONNECT.
+// bare opens a connection with the least that a sidecar can do: a TLS handshake and
+// CONNECT.
 func (f *farSide) bare(b *testing.B) *tls.Conn {
 	b.Helper()
 	conn, err := tls.Dial("tcp", f.server.Address, f.config)
@@ -118,7 +118,7 @@ func (f *farSide) bare(b *testing.B) *tls.Conn {
 	return conn
 }
 
-// processTime is the CPU time of this process.
+// processTime returns the CPU time of this process.
 func processTime(b *testing.B) time.Duration {
 	b.Helper()
 	var u unix.Rusage
@@ -157,7 +157,7 @@ func runFarSide(dir string) error {
 	return runApp(apps, bufio.NewReader(os.Stdin))
 }
 
-// serveTarget is the proxy-server with a target behind it.
+// serveTarget serves as the proxy-server with a target behind it.
 func serveTarget(w http.ResponseWriter, _ *http.Request) {
 	conn, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {
@@ -190,7 +190,7 @@ func serveTarget(w http.ResponseWriter, _ *http.Request) {
 	}
 }
 
-// runApp obeys the parent's orders on the connection that it accepted last.
+// runApp carries out the parent's orders on the connection that it accepted last.
 func runApp(apps net.Listener, orders *bufio.Reader) error {
 	var conn net.Conn
 	buf := make([]byte, 64<<10)

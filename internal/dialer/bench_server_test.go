@@ -19,19 +19,19 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
-// What the far side does in gRPC mode with a connection depends on its port. The
+// In gRPC mode the port of a connection selects the behaviour of the far side. The
 // first packet to a source or a sink is a number of bytes.
 var (
 	benchEcho   = netip.MustParseAddrPort("100.64.3.7:1")
-	benchSource = netip.MustParseAddrPort("100.64.3.7:2") // sends so many
-	benchSink   = netip.MustParseAddrPort("100.64.3.7:3") // sends one when it has got so many
+	benchSource = netip.MustParseAddrPort("100.64.3.7:2") // sends that many bytes
+	benchSink   = netip.MustParseAddrPort("100.64.3.7:3") // sends one byte when it has received that many
 )
 
-// benchChunk is how many bytes are written at once where there is no gRPC. What is
-// asked for is a multiple of it.
+// benchChunk is how many bytes are written at once without gRPC. Requests are multiples
+// of it.
 const benchChunk = 32 << 10
 
-// serveTLS sends on each connection as many bytes as it is asked for.
+// serveTLS sends as many bytes on each connection as are asked for.
 func serveTLS(l net.Listener) {
 	for conn, err := l.Accept(); err == nil; conn, err = l.Accept() {
 		go func() {
@@ -65,7 +65,7 @@ func (p *pki) serveBench(l net.Listener) {
 	_ = s.Serve(l)
 }
 
-// playBench is the script of each of its streams.
+// playBench is the script of each stream of serveBench.
 func playBench(s client.ProxyService_ProxyServer) error {
 	req, err := s.Recv()
 	if err != nil {
@@ -104,7 +104,7 @@ func playBench(s client.ProxyService_ProxyServer) error {
 	}
 }
 
-// benchDialer is a dialer whose shared connection to the far side stands.
+// benchDialer returns a Dialer that has its shared connection to the far side.
 func benchDialer(b *testing.B) *fixture {
 	b.Helper()
 	far := startFarSide(b)

@@ -19,14 +19,14 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
-// cpu is the time that this process has used.
+// cpu returns the CPU time that this process has used.
 func cpu(b *testing.B) time.Duration {
 	var u unix.Rusage
 	must(b, unix.Getrusage(unix.RUSAGE_SELF, &u))
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// perGiB runs transfer, which moves so many bytes, and reports what it costs.
+// perGiB runs transfer, which moves size bytes, and reports its cost.
 func perGiB(b *testing.B, size int, transfer func()) {
 	b.ReportAllocs()
 	b.SetBytes(int64(size))
@@ -40,7 +40,7 @@ func perGiB(b *testing.B, size int, transfer func()) {
 	b.ReportMetric(float64(used.Milliseconds())/(float64(n)*float64(size)/(1<<30)), "cpu-ms/GiB")
 }
 
-// together does something with each connection at the same time.
+// together calls a function for all connections at the same time.
 func together(conns []tunnel.Conn, do func(tunnel.Conn)) {
 	var all sync.WaitGroup
 	for _, c := range conns {
@@ -68,7 +68,7 @@ func amount(n int) []byte { return binary.BigEndian.AppendUint64(nil, uint64(n))
 
 const benchSize = 32 << 20
 
-// BenchmarkDownload receives in the packets that an agent sends.
+// BenchmarkDownload receives in packets of an agent's size.
 func BenchmarkDownload(b *testing.B) {
 	for _, n := range []int{1, 16} {
 		b.Run(fmt.Sprintf("conns=%d", n), func(b *testing.B) {
@@ -85,7 +85,7 @@ func BenchmarkDownload(b *testing.B) {
 	}
 }
 
-// BenchmarkUpload sends what a relay reads at once.
+// BenchmarkUpload sends in pieces of the size that a relay reads at once.
 func BenchmarkUpload(b *testing.B) {
 	for _, n := range []int{1, 16} {
 		b.Run(fmt.Sprintf("conns=%d", n), func(b *testing.B) {
@@ -134,7 +134,7 @@ func BenchmarkDial(b *testing.B) {
 				together(conns, func(tunnel.Conn) {
 					c := d.benchDial(b, benchEcho)
 					_ = c.Close()
-					_, _ = c.Receive() // until it is over
+					_, _ = c.Receive() // until its end
 				})
 				done += n
 			}
@@ -163,8 +163,8 @@ func BenchmarkRoundTrip(b *testing.B) {
 	}
 }
 
-// BenchmarkIdle opens connections on which nothing happens but that somebody
-// receives, and reports what each keeps in heap and stacks.
+// BenchmarkIdle opens connections on which nothing happens, each with a Receive that
+// waits. It reports the heap and stacks that each takes.
 func BenchmarkIdle(b *testing.B) {
 	const n = 2000
 	d := benchDialer(b)
@@ -189,8 +189,8 @@ func BenchmarkIdle(b *testing.B) {
 	}
 }
 
-// BenchmarkTLS is what bytes cost on a TLS connection, and nothing else: the
-// measure for BenchmarkDownload and BenchmarkUpload.
+// BenchmarkTLS measures the cost of bytes on a TLS connection alone, to compare
+// BenchmarkDownload and BenchmarkUpload with.
 func BenchmarkTLS(b *testing.B) {
 	far := startFarSide(b)
 	conn, err := tls.Dial("tcp", far.tls, far.config)

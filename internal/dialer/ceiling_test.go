@@ -23,15 +23,15 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
 
-// TestCeiling: whatever a server sends on the connections of apps that do not
-// receive, memory stays below the quota and a fixed part. The connection that holds
-// the most ends for it, with an error that says so, and the others live.
+// TestCeiling: whatever a server sends on the connections of apps that do not receive,
+// memory stays below the quota and a fixed part. The connection that holds the most is
+// ended for it, with an error that says so. The others go on.
 func TestCeiling(t *testing.T) {
 	const (
 		limit       = 4 << 20
 		connections = 500
-		// fixed is for the streams and links themselves, at both ends, since the server
-		// is in this process, and for connections that were told to go just now.
+		// fixed is for streams and links at both ends, since the server is in this
+		// process, and for connections that were ended just now.
 		fixed = 16 << 20
 	)
 	message := func(size, sent int) string {
@@ -44,7 +44,7 @@ func TestCeiling(t *testing.T) {
 	for _, tc := range []struct {
 		name  string
 		bytes string // on each stream
-		goes  bool   // some connection has to go for it
+		goes  bool   // a connection has to be ended for it
 	}{
 		{"half a message each", message(grpcmode.MaxMessage-100, grpcmode.MaxMessage/2), true},
 		{"all but a byte of a message each", message(grpcmode.MaxMessage-100, grpcmode.MaxMessage-101), true},
@@ -68,7 +68,7 @@ func TestCeiling(t *testing.T) {
 			}
 			wire := <-wires
 			ended := 0
-			// letGo does with the connections that have ended what their relays would.
+			// letGo closes the connections that have ended, as their relays would.
 			letGo := func() {
 				conns = slices.DeleteFunc(conns, func(conn tunnel.Conn) bool {
 					if !isOver(conn) {
@@ -85,9 +85,9 @@ func TestCeiling(t *testing.T) {
 			last := conns[len(conns)-1]
 			before := live()
 			var most uint64
-			wire.mu.Lock() // and the real server says nothing more
+			wire.mu.Lock() // the real server sends nothing more
 			for i := range connections {
-				id := uint32(3 + 2*i) // behind that of the look
+				id := uint32(3 + 2*i) // behind the stream of the check
 				for rest := tc.bytes; rest != ""; {
 					n := min(len(rest), 16<<10)
 					if _, err := io.WriteString(wire.Conn, h2Frame(h2Data, 0, id, rest[:n])); err != nil {
@@ -121,36 +121,36 @@ func TestCeiling(t *testing.T) {
 	}
 }
 
-// live returns the bytes of the heap that are in use, pools (sync.Pool) not included:
-// a second collection empties them.
+// live returns the bytes of the heap that are in use. Pools (sync.Pool) do not count: a
+// second collection empties them.
 func live() uint64 {
 	runtime.GC()
 	runtime.GC()
 	return heap()
 }
 
-// isOver reports whether a connection in gRPC mode is over.
+// isOver reports whether a connection in gRPC mode has ended.
 func isOver(conn tunnel.Conn) bool {
 	_, over := held(conn)
 	return over
 }
 
 // held returns how many bytes are held for a connection in gRPC mode, and whether it
-// is over.
+// has ended.
 func held(conn tunnel.Conn) (bytes int, over bool) {
 	return conn.(interface{ Held() (int, bool) }).Held()
 }
 
 // TestUnansweredDialsHoldLittle: until a dial is answered, a server cannot make us hold
-// more than its answer may have.
+// more than an answer may have.
 func TestUnansweredDialsHoldLittle(t *testing.T) {
 	const dials = 100
 	p := newPKI(t)
 	half := fmt.Sprintf("\x00\x00\x00%c%c%s", byte(grpcmode.MaxAnswer>>8), byte(grpcmode.MaxAnswer&0xff), strings.Repeat("x", grpcmode.MaxAnswer-1))
 	hostile := p.serveRaw(t, tunnel.ModeGRPC, serverconn.ALPNHTTP2, func(c rawConn) {
 		c.say(h2Frame(h2Settings, 0, 0, ""))
-		look := <-c.streams
-		c.say(h2Frame(h2Headers, h2EndHeaders|h2EndStream, look, hpackIdentity))
+		check := <-c.streams
+		c.say(h2Frame(h2Headers, h2EndHeaders|h2EndStream, check, hpackIdentity))
 		for id := range c.streams {
 			c.say(h2Frame(h2Headers, h2EndHeaders, id, hpackOK+hpackGRPC), h2Frame(h2Data, 0, id, half))
 		}

@@ -30,8 +30,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
 
-// TestSessionResumption: in http-connect mode each connection is a handshake,
-// of which only the first is a full one.
+// TestSessionResumption: in http-connect mode each connection has a handshake, of which
+// only the first is a full one.
 func TestSessionResumption(t *testing.T) {
 	p := newPKI(t)
 	resumed := make(chan bool, 3)
@@ -50,8 +50,8 @@ func TestSessionResumption(t *testing.T) {
 	}
 }
 
-// TestSessionsOfTwoServersBehindAName: neither resumes what the other has begun,
-// nor forgets its own for it.
+// TestSessionsOfTwoServersBehindAName: a server resumes no session of another, and
+// keeps its own.
 func TestSessionsOfTwoServersBehindAName(t *testing.T) {
 	p := newPKI(t)
 	resumed := make(chan bool, 1)
@@ -87,8 +87,8 @@ func TestSessionsOfTwoServersBehindAName(t *testing.T) {
 	}
 }
 
-// TestCertificatesChange: the next handshake uses files that have changed, also
-// through a symbolic link, and an unusable new pair leaves the old one in use.
+// TestCertificatesChange: the next handshake uses files that have changed, also through
+// a symbolic link. If the new pair cannot be used, the old one stays in use.
 func TestCertificatesChange(t *testing.T) {
 	first, second := newPKI(t), newPKI(t)
 	link := t.TempDir() + "/data"
@@ -115,7 +115,7 @@ func TestCertificatesChange(t *testing.T) {
 	same("after the swap of the link", second)
 
 	must(t, os.WriteFile(second.file("client.key"), read(t, first.file("client.key")), 0o600))
-	// The same second and size would do for the inode, but not for the file.
+	// Second and size may be the same as before, but the inode is another.
 	must(t, os.Chtimes(second.file("client.key"), time.Time{}, time.Now().Add(time.Minute)))
 	cfg, err := c.Config()
 	must(t, err)
@@ -130,8 +130,8 @@ func TestCertificatesChange(t *testing.T) {
 	}
 }
 
-// TestCertificateSwapInGRPCMode: a live connection goes on, on the connection to
-// the server that it has; the next one presents the new certificate.
+// TestCertificateSwapInGRPCMode: an open connection goes on over its old connection to
+// the server. The next one presents the new certificate.
 func TestCertificateSwapInGRPCMode(t *testing.T) {
 	p := newPKI(t)
 	presented := make(chan string, 2)
@@ -170,8 +170,8 @@ func TestCertificateSwapInGRPCMode(t *testing.T) {
 	waittest.Eventually(t, "Reachable after the swap", d.Reachable)
 }
 
-// TestCertificatesMissing: without any usable pair there is an error that names
-// the flag.
+// TestCertificatesMissing: if there is no pair that can be used, the error names the
+// setting.
 func TestCertificatesMissing(t *testing.T) {
 	p := newPKI(t)
 	must(t, os.WriteFile(p.file("ca.crt"), []byte("not PEM"), 0o600))
@@ -185,8 +185,8 @@ func TestCertificatesMissing(t *testing.T) {
 	}
 }
 
-// TestExpiryMetric: it tells of the pair in use, and is absent where there is none:
-// an alert on 0 would never end.
+// TestExpiryMetric: the metric has the end of the pair in use. Without a pair it is
+// absent, because an alert on 0 would never end.
 func TestExpiryMetric(t *testing.T) {
 	p := newPKI(t)
 	block, _ := pem.Decode(read(t, p.file("client.crt")))

@@ -28,7 +28,7 @@ func write(parts ...string) func(*tls.Conn) {
 	}
 }
 
-// ending is how a scripted server ends a connection.
+// ending is the way in which a scripted server ends a connection.
 type ending int
 
 const (
@@ -37,9 +37,9 @@ const (
 	hasty                 // FIN, and the server is still there
 )
 
-// TestConnectEnds: whatever the order in which the server's two goroutines
-// write, the app gets the target's bytes, all of them and nothing else; and only
-// close_notify is an end of file.
+// TestConnectEnds: whatever the order in which the server's two goroutines write, the
+// app gets the target's bytes, all of them and nothing else. Only close_notify is an
+// end of file.
 func TestConnectEnds(t *testing.T) {
 	long := strings.Repeat("0123456789abcdef", 10_000)
 	for _, tc := range []struct {
@@ -93,9 +93,9 @@ func TestConnectEnds(t *testing.T) {
 	}
 }
 
-// TestConnectKilledBehindABalancer: a server that is killed leaves a bare FIN,
-// and behind a balancer another one answers at the same address. Who has sent
-// something must not take that for the target's end, however young he is.
+// TestConnectKilledBehindABalancer: a server that is killed leaves a FIN alone, and
+// behind a balancer another server answers at the same address. An app that has sent
+// something must not take that for the target's end, however young its connection is.
 func TestConnectKilledBehindABalancer(t *testing.T) {
 	p := newPKI(t)
 	d := newDialer(t, p.client(), hang, p.serveConnect(t, tunnel.ModeHTTPConnect, func(c *tls.Conn) {
@@ -111,8 +111,8 @@ func TestConnectKilledBehindABalancer(t *testing.T) {
 	}
 }
 
-// TestConnectKilledLater: nor must one to whom the target has spoken, but not
-// just now.
+// TestConnectKilledLater: nor must an app to which the target sent something a while
+// ago.
 func TestConnectKilledLater(t *testing.T) {
 	p := newPKI(t)
 	end := make(chan struct{})
@@ -123,15 +123,15 @@ func TestConnectKilledLater(t *testing.T) {
 	conn, err := d.dial(t)
 	must(t, err)
 	defer conn.Close()
-	time.Sleep(maxEndDelay) // its end is not right behind the answer
+	time.Sleep(maxEndDelay) // the end does not follow the answer directly
 	close(end)
 	if got, err := receiveAll(conn); got != "half an ans" || !errors.Is(err, tunnel.ErrBroken) {
 		t.Errorf("received %q and %v, want all of it and ErrBroken", got, err)
 	}
 }
 
-// TestConnectEndsAsItsServerHangs: a bare FIN right behind the answer is the
-// target's end where the server is there, also when it has no time to say so.
+// TestConnectEndsAsItsServerHangs: a FIN alone directly behind the answer is the
+// target's end if the server is there, even if it is too busy to answer.
 func TestConnectEndsAsItsServerHangs(t *testing.T) {
 	p := newPKI(t)
 	l := &hangingListener{Listener: listen(t)}
@@ -147,7 +147,7 @@ func TestConnectEndsAsItsServerHangs(t *testing.T) {
 	}
 }
 
-// hangingListener is one of a process that, once hung, does nothing.
+// hangingListener is a listener of a process that does nothing more once it hangs.
 type hangingListener struct {
 	net.Listener
 	hung atomic.Bool
@@ -170,7 +170,7 @@ func (l *hangingListener) Accept() (net.Conn, error) {
 	}
 }
 
-// TestConnectRefused: status and text give the reason.
+// TestConnectRefused: the reason follows from status and text.
 func TestConnectRefused(t *testing.T) {
 	const head = "HTTP/1.1 %s\r\nContent-Type: text/plain\r\n\r\n%s"
 	for _, tc := range []struct {
@@ -209,9 +209,9 @@ func TestConnectRefused(t *testing.T) {
 	}
 }
 
-// TestConnectAbandoned: a CONNECT that was given up ends with close_notify, and
-// its connection takes the late answer: where the server cannot write its 200,
-// it leaks the target's connection.
+// TestConnectAbandoned: a CONNECT that was given up ends with close_notify, and its
+// connection takes the late answer. A server that cannot write its 200 leaks the
+// target's connection.
 func TestConnectAbandoned(t *testing.T) {
 	p := newPKI(t)
 	asked, result := make(chan struct{}), make(chan error, 1)
@@ -238,8 +238,8 @@ func TestConnectAbandoned(t *testing.T) {
 	}
 }
 
-// TestConnectClose: Close says close_notify behind the data and reads what is
-// still coming, so that the server never meets a reset.
+// TestConnectClose: Close sends close_notify behind the data and reads what is still
+// coming, so that the server never gets a reset.
 func TestConnectClose(t *testing.T) {
 	p := newPKI(t)
 	result := make(chan error, 1)
@@ -266,8 +266,8 @@ func TestConnectClose(t *testing.T) {
 	}
 }
 
-// Close must not write into what Receive has returned: the relay may be writing
-// it to the app.
+// Close must not write into the bytes that Receive has returned: the relay may be
+// writing them to the app.
 func TestConnectCloseLeavesReceivedBytesAlone(t *testing.T) {
 	const first, later = "the target's bytes", "something else, and more of it"
 	p := newPKI(t)
@@ -276,17 +276,17 @@ func TestConnectCloseLeavesReceivedBytesAlone(t *testing.T) {
 		var b [1]byte
 		_, _ = c.Read(b[:])
 		write(first)(c)
-		_, _ = io.Copy(io.Discard, c) // until Close has said that nothing will follow
+		_, _ = io.Copy(io.Discard, c) // until Close has ended its direction
 		write(later)(c)
 		_ = c.CloseWrite()
 	}))
 	conn, err := d.dial(t)
 	must(t, err)
-	must(t, conn.Send([]byte("?"))) // its answer does not come with the 200
+	must(t, conn.Send([]byte("?"))) // so that its answer does not come with the 200
 	got, err := conn.Receive()
 	must(t, err)
 	must(t, conn.Close())
-	must(t, d.Close()) // waits until the connection has been read to its end
+	must(t, d.Close()) // waits until the connection was read to its end
 	if string(got) != first {
 		t.Errorf("after Close the bytes received before are %q, want %q", got, first)
 	}

@@ -22,7 +22,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
 
-// answerWith is a server whose agent answers every dial with text.
+// answerWith returns a server whose agent answers every dial with text.
 func answerWith(text string, dials *atomic.Int64) script {
 	return func(s client.ProxyService_ProxyServer) error {
 		pkt, err := s.Recv()
@@ -37,8 +37,7 @@ func answerWith(text string, dials *atomic.Int64) script {
 	}
 }
 
-// TestFailover: another server is asked where nothing reached the target, and
-// only there.
+// TestFailover: another server is asked only if nothing reached the target.
 func TestFailover(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
@@ -79,8 +78,8 @@ func TestFailover(t *testing.T) {
 	}
 }
 
-// TestCancelledAfterAFailover: that the app gave up is the app's doing, whatever
-// had failed before.
+// TestCancelledAfterAFailover: if the app gave up, that is the error, whatever had
+// failed before.
 func TestCancelledAfterAFailover(t *testing.T) {
 	p := newPKI(t)
 	var dials atomic.Int64
@@ -100,7 +99,7 @@ func TestCancelledAfterAFailover(t *testing.T) {
 	}
 }
 
-// TestAgentComesBack: a dial without an agent waits within its budget.
+// TestAgentComesBack: a dial waits for an agent within its budget.
 func TestAgentComesBack(t *testing.T) {
 	p := newPKI(t)
 	var dials atomic.Int64
@@ -118,7 +117,7 @@ func TestAgentComesBack(t *testing.T) {
 	}
 }
 
-// TestModeAuto: ALPN decides, for each server alone.
+// TestModeAuto: ALPN decides, for each server by itself.
 func TestModeAuto(t *testing.T) {
 	p := newPKI(t)
 	var dials atomic.Int64
@@ -156,8 +155,8 @@ func TestUnixSocket(t *testing.T) {
 	_ = conn.Close()
 }
 
-// TestServerFailures: what is wrong with the way to a server is said in its
-// reason and in words that tell what to do.
+// TestServerFailures: the reason and the text of an error say what is wrong with a
+// server, and what to do.
 func TestServerFailures(t *testing.T) {
 	p, other := newPKI(t), newPKI(t)
 	var dials atomic.Int64
@@ -210,8 +209,9 @@ func TestServerFailures(t *testing.T) {
 	}
 }
 
-// TestServerInsideShoot: a connection to such a server would have to pass
-// through itself. To exclude it is an advice only where something of the shoot is left.
+// TestServerInsideShoot: a connection to a server inside the shoot would have to go
+// through itself. The error advises to exclude the server only if that leaves some of
+// the shoot.
 func TestServerInsideShoot(t *testing.T) {
 	d := newDialer(t, tunnel.TLS{}, hang, tunnel.Server{Name: "proxy:8090", Network: "tcp", Address: "100.64.0.9:8090", Mode: tunnel.ModeGRPC})
 	err := d.lookUpAll(t.Context())

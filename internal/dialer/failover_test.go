@@ -17,10 +17,10 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
-// frontend is what a server speaks, and what it is configured to speak.
+// frontend is the mode of a server, and the mode that is configured for it.
 type frontend struct{ speaks, configured tunnel.Mode }
 
-// inBothModes runs test in a bubble for each mode, said and found out.
+// inBothModes runs test in a bubble for each mode, configured and found out.
 func inBothModes(t *testing.T, test func(t *testing.T, f frontend)) {
 	t.Helper()
 	for _, f := range []frontend{
@@ -40,7 +40,7 @@ func inBubble(t *testing.T, test func(*testing.T)) {
 	synctest.Test(t, test)
 }
 
-// pair is two servers of one host each, and a Dialer for them.
+// pair has two servers of one host each, and a Dialer for them.
 type pair struct {
 	*fakeNet
 	*Dialer
@@ -57,14 +57,14 @@ func newPair(t *testing.T, f frontend) *pair {
 	return p
 }
 
-// newWatchedPair is newPair, with its watch running.
+// newWatchedPair is newPair, with the watch of its Dialer running.
 func newWatchedPair(t *testing.T, f frontend) *pair {
 	p := newPair(t, f)
 	p.run(p.Dialer)
 	return p
 }
 
-// done closes all connections and ends what is under test.
+// done closes all connections, and everything under test.
 func (p *pair) done(conns ...connected) {
 	for _, c := range conns {
 		if c.err == nil {
@@ -75,7 +75,7 @@ func (p *pair) done(conns ...connected) {
 	p.end(p.Dialer)
 }
 
-// herd dials n times at once and returns when all are through.
+// herd dials n times at once and returns when all dials have ended.
 func herd(d *Dialer, n int) []connected {
 	all := make([]connected, n)
 	var wg sync.WaitGroup
@@ -86,8 +86,8 @@ func herd(d *Dialer, n int) []connected {
 	return all
 }
 
-// steady dials every 100 ms for d, without waiting for one before the next, and
-// closes what it gets. It returns all that was not there at once.
+// steady begins a dial every 100 ms for d, and closes each connection. It returns the
+// dials that did not succeed at once.
 func (p *pair) steady(t *testing.T, d time.Duration) (slow []connected) {
 	var mu sync.Mutex
 	var wg sync.WaitGroup
@@ -126,8 +126,8 @@ func (p *pair) uses(h *host, d time.Duration) bool {
 	return false
 }
 
-// TestStoppedServer: a server whose process hangs costs those that it has taken
-// their 5.5 s, and nobody after them anything; when it goes on, it is used again.
+// TestStoppedServer: a server whose process hangs costs its present dials 5.5 s each,
+// and later dials nothing. When its process goes on, it is used again.
 func TestStoppedServer(t *testing.T) {
 	inBothModes(t, func(t *testing.T, f frontend) {
 		p := newWatchedPair(t, f)
@@ -153,14 +153,14 @@ func TestStoppedServer(t *testing.T) {
 	})
 }
 
-// TestStoppedServerIsSuspected: a server that answers none of the dials that
-// wait for it gets no more of them long before their silence ends.
+// TestStoppedServerIsSuspected: a server that answers none of the dials that wait for
+// it gets no more dials, long before these end.
 func TestStoppedServerIsSuspected(t *testing.T) {
 	inBothModes(t, func(t *testing.T, f frontend) {
 		p := newWatchedPair(t, f)
 		live := herd(p.Dialer, 40)
 		for _, c := range live {
-			if c.Server() == "a" { // which is the less loaded then, even with dials that wait
+			if c.Server() == "a" { // the less loaded one then, even with the dials that wait
 				_ = c.Close()
 			}
 		}
@@ -174,8 +174,8 @@ func TestStoppedServerIsSuspected(t *testing.T) {
 	})
 }
 
-// TestSilentAgent: a server that answers handshakes but no dials is tried by one
-// dial at a time, ever more rarely.
+// TestSilentAgent: a server that answers handshakes but no dials is tried by one dial
+// at a time, at growing intervals.
 func TestSilentAgent(t *testing.T) {
 	inBothModes(t, func(t *testing.T, f frontend) {
 		p := newWatchedPair(t, f)
@@ -192,7 +192,7 @@ func TestSilentAgent(t *testing.T) {
 		if most := p.a.counts().most; most != 1 {
 			t.Errorf("%d dials at once tried the silent server, want one", most)
 		}
-		// Each trial takes 5.5 s, and the pause behind it grows to 10 s.
+		// Each try takes 5.5 s, and the pause after it grows to 10 s.
 		if trials := p.a.counts().dials - before; trials != len(slow) || trials < 8 || trials > 14 {
 			t.Errorf("%d trials, and %d slow dials of 1,200 in two minutes; want 8 to 14", trials, len(slow))
 		}
@@ -204,7 +204,7 @@ func TestSilentAgent(t *testing.T) {
 	})
 }
 
-// TestNoAgent: a server without an agent costs nobody any time.
+// TestNoAgent: a server without an agent costs dials no time.
 func TestNoAgent(t *testing.T) {
 	inBothModes(t, func(t *testing.T, f frontend) {
 		p := newWatchedPair(t, f)
@@ -223,7 +223,7 @@ func TestNoAgent(t *testing.T) {
 	})
 }
 
-// TestServerRestarts: a server that dies is not missed, and is used again soon
+// TestServerRestarts: a server that dies costs dials nothing, and is used again soon
 // after it is back.
 func TestServerRestarts(t *testing.T) {
 	inBothModes(t, func(t *testing.T, f frontend) {
@@ -264,9 +264,9 @@ func TestServerRestarts(t *testing.T) {
 	})
 }
 
-// TestBlackHole: a server from which nothing comes back costs the first dials
-// the time of a connection attempt, and none where the watch was first. Without
-// a watch it costs one dial now and then.
+// TestBlackHole: a server from which no packet comes back costs the first dials the
+// time of a connect, and none if the watch has noticed it before. Without a watch it
+// costs one dial now and then.
 func TestBlackHole(t *testing.T) {
 	for _, watched := range []bool{true, false} {
 		inBothModes(t, func(t *testing.T, f frontend) {
@@ -278,7 +278,7 @@ func TestBlackHole(t *testing.T) {
 				p.run(p.Dialer)
 				time.Sleep(serverconn.AddressTimeout + time.Millisecond)
 			}
-			first := p.steady(t, serverconn.AddressTimeout) // they begin before anybody knows
+			first := p.steady(t, serverconn.AddressTimeout) // they begin before the state is known
 			if watched && len(first) > 0 {
 				t.Errorf("%d dials waited, though the watch knew", len(first))
 			}
@@ -300,8 +300,8 @@ func TestBlackHole(t *testing.T) {
 	}
 }
 
-// TestOnlyServerComesBack: where there is nothing else, dials wait for a server
-// within their budget, and do not storm it.
+// TestOnlyServerComesBack: if there is no other server, dials wait for it within their
+// budget, without many connects.
 func TestOnlyServerComesBack(t *testing.T) {
 	const away, dials = 4 * time.Second, 100
 	for name, state := range map[string]hostState{
@@ -326,8 +326,8 @@ func TestOnlyServerComesBack(t *testing.T) {
 							t.Fatalf("a dial ended after %v with %v, want success soon after %v", c.took, c.err, away)
 						}
 					}
-					// In http-connect mode each of them may connect before anything is
-					// known, and does so in the end.
+					// In http-connect mode each dial may connect before the state is
+					// known, and does so when the server is back.
 					c := h.counts()
 					if state != hostNoAgent && c.connects > 2*dials+2*int(away/checkPause) {
 						t.Errorf("%d connection attempts for %d dials", c.connects, dials)

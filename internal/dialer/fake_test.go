@@ -39,15 +39,15 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
 
-// The real server proves what works (test/e2e). These scripted ones prove what
-// it does only in a race, or when it is broken.
+// The real server proves what works (test/e2e). These scripted servers prove what it
+// does only in a race, or when it is broken.
 
-// hang bounds waits that end at once where nothing is broken.
+// hang bounds waits that end at once if nothing is broken.
 const hang = waittest.Limit
 
 var target = netip.MustParseAddrPort("100.64.3.7:9100")
 
-// What connectmode says, expects and bounds, as scripted servers see it.
+// Texts and bounds of connectmode, for scripted servers.
 const (
 	establishedLine = "HTTP/1.1 200 Connection Established\r\n\r\n"
 	headEnd         = "\r\n\r\n"
@@ -66,12 +66,12 @@ const (
 	smallSegment = 4 << 10
 )
 
-// pki is a CA, a server's and a client's certificate, as files and in memory.
+// pki has a CA, and certificates of a server and a client, as files and in memory.
 type pki struct {
 	dir    string
 	pool   *x509.CertPool
 	server tls.Certificate
-	kill   func() // takes the last scripted CONNECT server off its port
+	kill   func() // closes the listener of the last scripted CONNECT server
 
 	newClient  func(t testing.TB) // writes another client certificate over the first
 	saveServer func(t testing.TB) // writes the server's certificate, for another process
@@ -115,7 +115,7 @@ func newPKI(t testing.TB) *pki {
 	return p
 }
 
-// readPKI returns what a server needs of a PKI in another process, whose
+// readPKI returns the parts of a PKI that a server in another process needs, where the
 // certificate was saved.
 func readPKI(dir string) (*pki, error) {
 	p := &pki{dir: dir, pool: x509.NewCertPool()}
@@ -162,7 +162,7 @@ func (p *pki) serverConfig(protos ...string) *tls.Config {
 	}
 }
 
-// script is one Proxy stream of a scripted gRPC server.
+// script is the behaviour of a scripted gRPC server on one Proxy stream.
 type script func(client.ProxyService_ProxyServer) error
 
 type scripted struct {
@@ -200,8 +200,8 @@ func serveScript(t testing.TB, l net.Listener, mode tunnel.Mode, script script, 
 	return tunnel.Server{Name: l.Addr().String(), Network: "tcp", Address: l.Addr().String(), Mode: mode}
 }
 
-// serveConnect starts a TLS server that runs handle on each connection, after
-// it has read the CONNECT request.
+// serveConnect starts a TLS server that reads the CONNECT request of each connection
+// and then calls handle.
 func (p *pki) serveConnect(t testing.TB, mode tunnel.Mode, handle func(*tls.Conn)) tunnel.Server {
 	t.Helper()
 	return p.serveConnectOn(t, listen(t), mode, handle)
@@ -210,13 +210,13 @@ func (p *pki) serveConnect(t testing.TB, mode tunnel.Mode, handle func(*tls.Conn
 func (p *pki) serveConnectOn(t testing.TB, l net.Listener, mode tunnel.Mode, handle func(*tls.Conn)) tunnel.Server {
 	t.Helper()
 	p.kill = func() { _ = l.Close() }
-	config := p.serverConfig(serverconn.ALPNHTTP1) // one for all, whose tickets are good for all
+	config := p.serverConfig(serverconn.ALPNHTTP1) // one for all connections, so that they share session tickets
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		for {
 			conn, err := l.Accept()
 			if errors.Is(err, syscall.EMFILE) {
-				continue // this process is the dialer's too, whose test takes the files away
+				continue // the dialer is in this process too, and its test takes the files away
 			}
 			if err != nil {
 				return
@@ -240,8 +240,8 @@ func (p *pki) serveConnectOn(t testing.TB, l net.Listener, mode tunnel.Mode, han
 	return tunnel.Server{Name: l.Addr().String(), Network: "tcp", Address: l.Addr().String(), Mode: mode}
 }
 
-// readRequest reads up to the end of a request's headers, and returns nothing
-// where there is none.
+// readRequest reads to the end of a request's headers. It returns nothing if there is
+// no request.
 func readRequest(c net.Conn) string {
 	buf := make([]byte, 0, 4096)
 	for len(buf) < cap(buf) {
@@ -281,11 +281,11 @@ func newDialer(t testing.TB, files tunnel.TLS, budget time.Duration, servers ...
 	d, err := New(Config{
 		Names: options.SettingNames(), Servers: servers, TLS: files, CIDRs: set, DialTimeout: budget, Keepalive: 5 * time.Second,
 		Logger: slog.New(slog.DiscardHandler), Metrics: NewMetrics(reg),
-		random: func() float64 { return 0 }, // among equals, the first
+		random: func() float64 { return 0 }, // of equal ones, the first
 	})
 	must(t, err)
 	if len(servers) > 1 {
-		must(t, d.lookUpAll(t.Context())) // or a dial takes the one that is found first
+		must(t, d.lookUpAll(t.Context())) // otherwise a dial uses the first address that is found
 	}
 	t.Cleanup(func() {
 		must(t, d.Close())
@@ -307,9 +307,8 @@ func (f *fixture) dial(t testing.TB) (tunnel.Conn, error) {
 	return f.DialContext(ctx, target, nil)
 }
 
-// attempt dials once, through the only server: without the retries for which a
-// test would have to end the budget, at a moment that means something else on a
-// busy machine.
+// attempt dials once through the only server, without retries. To end these a test
+// would have to end the budget, and on a busy machine that may happen at any step.
 func (f *fixture) attempt(t testing.TB) (tunnel.Conn, *tunnel.Error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), hang)
@@ -318,7 +317,7 @@ func (f *fixture) attempt(t testing.TB) (tunnel.Conn, *tunnel.Error) {
 	return e.dial(ctx, target, e.claim(), nil)
 }
 
-// connect waits until the shared gRPC connection stands.
+// connect waits until there is a shared gRPC connection.
 func (f *fixture) connect(t testing.TB) {
 	t.Helper()
 	e := f.endpoint(t)
@@ -360,7 +359,7 @@ func (d *Dialer) lookUpAll(ctx context.Context) error {
 	return nil
 }
 
-// grpc and connect are what dials through the endpoint in either mode.
+// grpc and connect return the Dialer of the endpoint for each mode.
 func (e *endpoint) grpc() *grpcmode.Dialer { return e.protocols[tunnel.ModeGRPC].(*grpcmode.Dialer) }
 
 func (e *endpoint) connect() *connectmode.Dialer {

@@ -29,18 +29,18 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
-// This file is a network of proxy-servers that obey, inside of a synctest
-// bubble: failover is about seconds, which pass there at once and exactly.
+// This file has a network of proxy-servers in a synctest bubble. Failover takes
+// seconds, which pass there at once and exactly.
 
-// hostState is what is the matter with a host.
+// hostState is the state of a host.
 type hostState int
 
 const (
 	hostUp        hostState = iota
-	hostNoAgent             // answers that it has none
-	hostSilent              // takes dials and never answers them
+	hostNoAgent             // answers that it has no agent
+	hostSilent              // accepts dials and never answers them
 	hostStopped             // like hostSilent, and answers no handshake either: SIGSTOP
-	hostRefuses             // no process
+	hostRefuses             // has no process
 	hostDropped             // no packet comes through
 	hostDistrusts           // refuses our certificate
 )
@@ -52,18 +52,18 @@ type host struct {
 
 	mu       sync.Mutex
 	state    hostState
-	connects int // attempts to connect, whatever came of them
-	dials    int // DIAL_REQs and CONNECTs that it got
-	open     int // connections that it carries
-	unasked  int // http-connect connections on which no request has come yet
-	waiting  int // dials that it has not answered
-	most     int // the most of them at once
+	connects int // connects, whatever their result
+	dials    int // DIAL_REQs and CONNECTs that have come
+	open     int // connections that are open
+	unasked  int // http-connect connections without a request so far
+	waiting  int // dials without an answer
+	most     int // the most that waited at once
 	conns    []net.Conn
 	listener pipeListener
 	server   *grpc.Server
 }
 
-// fakeNet is all hosts and the names that lead to them.
+// fakeNet has all hosts, and the names that resolve to them.
 type fakeNet struct {
 	t *testing.T
 
@@ -95,7 +95,7 @@ func (n *fakeNet) host(f frontend, addr string) *host {
 	return h
 }
 
-// name makes name resolve to addrs; none is a failure of DNS.
+// name makes name resolve to addrs. Without addrs, DNS fails.
 func (n *fakeNet) name(name string, addrs ...string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -162,7 +162,7 @@ func (n *fakeNet) connect(ctx context.Context, e *endpoint) (net.Conn, string, *
 	return ours, serverconn.ALPNHTTP2, nil
 }
 
-// becomes changes the state; a process that ends takes its connections along.
+// becomes changes the state. A process that ends takes its connections with it.
 func (h *host) becomes(state hostState) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -175,7 +175,7 @@ func (h *host) becomes(state hostState) {
 	}
 }
 
-// asked counts a dial and returns what the host makes of it.
+// asked counts a dial and returns the host's state for it.
 func (h *host) asked() hostState {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -183,8 +183,8 @@ func (h *host) asked() hostState {
 	return h.state
 }
 
-// waits counts a dial that will not be answered; the result says that it is
-// over.
+// waits counts a dial that will not be answered. The caller calls the result at its
+// end.
 func (h *host) waits() func() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -205,7 +205,7 @@ func (h *host) changes(what *int, by int) {
 	*what += by
 }
 
-// counts is what a host has seen so far.
+// counts are the numbers of a host so far.
 type counts struct{ connects, dials, open, unasked, most int }
 
 func (h *host) counts() counts {
@@ -224,7 +224,7 @@ func (h *host) proxy(s client.ProxyService_ProxyServer) error {
 	switch h.asked() {
 	case hostSilent, hostStopped:
 		over := h.waits()
-		_, _ = s.Recv() // DIAL_CLS: the client has given up
+		_, _ = s.Recv() // DIAL_CLS, when the client has given up
 		over()
 		return linger(s)
 	case hostNoAgent:
@@ -252,7 +252,7 @@ func (h *host) tunnel(c net.Conn) {
 	switch h.asked() {
 	case hostSilent, hostStopped:
 		over := h.waits()
-		_, _ = io.Copy(io.Discard, c) // ends when the client has given up
+		_, _ = io.Copy(io.Discard, c) // until the client has given up
 		over()
 		return
 	case hostNoAgent:
@@ -265,13 +265,14 @@ func (h *host) tunnel(c net.Conn) {
 	_, _ = io.Copy(c, c)
 }
 
-// singlePipe ends a pipe, which has no half-close, where a socket would say FIN.
+// singlePipe is a pipe, which has no half-close. CloseWrite ends it, where a socket
+// would send FIN.
 type singlePipe struct{ net.Conn }
 
 // CloseWrite is Conn.Close.
 func (c singlePipe) CloseWrite() error { return c.Close() }
 
-// pipeListener is a net.Listener for what is sent on it.
+// pipeListener is a net.Listener of the connections that are sent on it.
 type pipeListener chan net.Conn
 
 // Accept implements net.Listener.
@@ -292,7 +293,7 @@ func (l pipeListener) Close() error {
 // Addr implements net.Listener.
 func (pipeListener) Addr() net.Addr { return &net.TCPAddr{} }
 
-// configured are servers at names.
+// configured returns servers at names.
 func (n *fakeNet) configured(names ...string) (servers []tunnel.Server) {
 	for _, name := range names {
 		servers = append(servers, tunnel.Server{Name: name, Network: "tcp", Address: name + ":8090", Mode: n.mode})
@@ -300,7 +301,7 @@ func (n *fakeNet) configured(names ...string) (servers []tunnel.Server) {
 	return servers
 }
 
-// dialer returns a Dialer for servers at names, with the budget that the sidecar has by default.
+// dialer returns a Dialer for servers at names, with the sidecar's default budget.
 func (n *fakeNet) dialer(names ...string) *Dialer {
 	n.t.Helper()
 	entries, err := cidr.Parse("--shoot-pod-cidr", []string{"100.64.0.0/12"})
@@ -316,7 +317,7 @@ func (n *fakeNet) dialer(names ...string) *Dialer {
 	return d
 }
 
-// testBudget leaves time for two servers' silence.
+// testBudget leaves time for two servers that do not answer.
 const testBudget = 15 * time.Second
 
 // run runs d's watch until stop.
@@ -331,7 +332,7 @@ func (n *fakeNet) run(d *Dialer) {
 	synctest.Wait()
 }
 
-// end closes d, which must carry nothing any more, and stops the hosts.
+// end closes d, which must have no connections any more, and stops the hosts.
 func (n *fakeNet) end(d *Dialer) {
 	must(n.t, d.Close())
 	for _, s := range d.servers {
@@ -360,7 +361,7 @@ func (h *host) stop() {
 	}
 }
 
-// connected is a connection that was dialled, and how long that took.
+// connected is a connection, and the time that its dial took.
 type connected struct {
 	tunnel.Conn
 	err  error

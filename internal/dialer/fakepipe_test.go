@@ -9,7 +9,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 )
 
-// bareEnd is a connection whose end comes without close_notify.
+// bareEnd is a connection that ends without close_notify.
 type bareEnd struct{ singlePipe }
 
 // Read implements net.Conn.

@@ -21,7 +21,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
-// slowNames is a resolver that takes its time.
+// slowNames is a resolver that answers after some time.
 type slowNames struct {
 	resolver
 	takes time.Duration
@@ -36,8 +36,8 @@ func (s slowNames) LookupNetIP(ctx context.Context, network, host string) ([]net
 	return s.resolver.LookupNetIP(ctx, network, host)
 }
 
-// TestSlowLookup: a nameserver that swallows what it is asked costs the resolver
-// 5 s for each attempt. A lookup lasts as long as that takes, whatever dials do.
+// TestSlowLookup: a nameserver that never answers costs the resolver 5 s for each
+// attempt. A lookup goes on for as long as that takes, whatever dials do.
 func TestSlowLookup(t *testing.T) {
 	for _, takes := range []time.Duration{5 * time.Second, 30 * time.Second, 2 * time.Minute} {
 		inBothModes(t, func(t *testing.T, f frontend) {
@@ -61,8 +61,8 @@ func TestSlowLookup(t *testing.T) {
 	}
 }
 
-// families is a resolver with an answer for each kind of lookup. An answer of nil
-// never comes.
+// families is a resolver with an answer for each kind of lookup. A nil answer never
+// comes.
 type families map[string]*lookupResult
 
 // LookupNetIP implements resolver.
@@ -74,8 +74,8 @@ func (f families) LookupNetIP(ctx context.Context, network, host string) ([]neti
 	return nil, &net.DNSError{Err: "i/o timeout", Name: host, IsTimeout: true}
 }
 
-// TestFamilies: each family of an answer is judged by itself. One that failed keeps
-// what was known; one that is not there does not.
+// TestFamilies: each family of an answer is judged by itself. A family whose lookup
+// failed keeps its addresses, and one that does not exist keeps none.
 func TestFamilies(t *testing.T) {
 	const v4, v6, new4, new6 = "10.0.0.1", "fd00::1", "10.0.0.2", "fd00::2"
 	ok := func(ips ...string) *lookupResult {
@@ -131,8 +131,8 @@ func (s *server) addresses() []string {
 	return sorted(all)
 }
 
-// TestFirstLookupInsideShoot: Run ends where the first lookup finds the server inside
-// the shoot, however late its answer comes. A later one only leaves that out.
+// TestFirstLookupInsideShoot: Run ends if the first lookup finds the server inside the
+// shoot, however late the answer comes. A later lookup leaves such an address out.
 func TestFirstLookupInsideShoot(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		p := newNamed(t, frontend{tunnel.ModeGRPC, tunnel.ModeGRPC})
@@ -147,7 +147,7 @@ func TestFirstLookupInsideShoot(t *testing.T) {
 	})
 }
 
-// nameserver is a DNS server on loopback that swallows questions for one type.
+// nameserver is a DNS server on loopback that does not answer questions for one type.
 func nameserver(t *testing.T, swallows dnsmessage.Type, swallowed *atomic.Int64) *net.Resolver {
 	t.Helper()
 	socket, err := net.ListenPacket("udp", "127.0.0.1:0")
@@ -181,7 +181,7 @@ func nameserver(t *testing.T, swallows dnsmessage.Type, swallowed *atomic.Int64)
 			}
 		}
 	})
-	// Package net goes on with a lookup that nobody waits for any more.
+	// Package net goes on with a lookup after its caller has gone.
 	var mu sync.Mutex
 	var conns []net.Conn
 	over := false
@@ -207,8 +207,8 @@ func nameserver(t *testing.T, swallows dnsmessage.Type, swallowed *atomic.Int64)
 	}}
 }
 
-// TestOneFamilyIsLost: what DNS says of one family is used at once, while the other's
-// answer is awaited.
+// TestOneFamilyIsLost: the addresses of one family are used at once, while the answer
+// for the other is awaited.
 func TestOneFamilyIsLost(t *testing.T) {
 	for _, tc := range []struct {
 		lost dnsmessage.Type

@@ -26,8 +26,8 @@ func withoutFiles(t *testing.T, fn func()) {
 	fn()
 }
 
-// TestNoFilesLeft: a dial for which there is no file fails at once and says so;
-// nothing is held against the server, and the next one succeeds.
+// TestNoFilesLeft: a dial for which there is no file fails at once and says so. It does
+// not count against the server, and the next dial succeeds.
 func TestNoFilesLeft(t *testing.T) {
 	p := newPKI(t)
 	for _, mode := range []tunnel.Mode{tunnel.ModeHTTPConnect, tunnel.ModeGRPC} {
@@ -49,7 +49,7 @@ func TestNoFilesLeft(t *testing.T) {
 					t.Errorf("the dial ended with %v (%s), want %s and what to raise", err, tunnel.ReasonOf(err), tunnel.ReasonMaxConnections)
 				}
 				if err := e.Check(t.Context()); !errors.Is(err, unix.EMFILE) {
-					t.Errorf("the server could not be looked at, but the look says %v", err)
+					t.Errorf("the server could not be looked at, but the check says %v", err)
 				}
 			})
 			e.mu.Lock()
@@ -59,7 +59,7 @@ func TestNoFilesLeft(t *testing.T) {
 			e.mu.Unlock()
 			var conn tunnel.Conn
 			var err error
-			// A failed look answers for checkPause.
+			// A failed check holds for checkPause.
 			waittest.Eventually(t, "a dial that succeeds, now that there are files again", func() bool {
 				conn, err = d.dial(t)
 				return err == nil

@@ -14,7 +14,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
-// oneSlowName is a resolver that takes its time for one name.
+// oneSlowName is a resolver that answers for one name after some time.
 type oneSlowName struct {
 	resolver
 	name string
@@ -29,9 +29,8 @@ func (o oneSlowName) LookupNetIP(ctx context.Context, network, host string) ([]n
 	return o.resolver.LookupNetIP(ctx, network, host)
 }
 
-// TestOneNameIsSlow: a dial that comes before any address is known takes the first
-// server that is found. It waits neither for a lookup that is slow, nor for one
-// that has failed.
+// TestOneNameIsSlow: a dial that comes before any address is known uses the first
+// server that is found. It waits neither for a slow lookup nor for one that has failed.
 func TestOneNameIsSlow(t *testing.T) {
 	inBothModes(t, func(t *testing.T, f frontend) {
 		const found = time.Second
@@ -49,8 +48,8 @@ func TestOneNameIsSlow(t *testing.T) {
 	})
 }
 
-// TestAddressesFailDifferently: where each address of a server fails for a reason of
-// its own, each of these is logged once until the server can be reached again.
+// TestAddressesFailDifferently: if each address of a server fails for another reason,
+// each reason is logged once until the server can be reached again.
 func TestAddressesFailDifferently(t *testing.T) {
 	inBothModes(t, func(t *testing.T, f frontend) {
 		p := newNamed(t, f)
@@ -71,7 +70,7 @@ func TestAddressesFailDifferently(t *testing.T) {
 			p.a.becomes(hostUp)
 			p.run(p.Dialer)
 			time.Sleep(time.Minute)
-			p.a.becomes(hostRefuses) // which ends the shared connection
+			p.a.becomes(hostRefuses) // this ends the shared connection
 			p.a.becomes(hostDistrusts)
 		}
 		p.done()

@@ -11,8 +11,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
 
-// TestHold: a CONNECT that was given up is held on to until its connection is
-// closed; one that was answered is not.
+// TestHold: a CONNECT that was given up is held until its connection is closed. One
+// that was answered is not held.
 func TestHold(t *testing.T) {
 	p := newPKI(t)
 	asked, answer := make(chan struct{}, 1), make(chan struct{})

@@ -15,7 +15,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
 
-// serveHostileConnect is serveRaw for servers that wait for a request first.
+// serveHostileConnect is serveRaw for servers that first wait for a request.
 func (p *pki) serveHostileConnect(t *testing.T, answer func(rawConn)) tunnel.Server {
 	t.Helper()
 	return p.serveRaw(t, tunnel.ModeHTTPConnect, serverconn.ALPNHTTP1, func(c rawConn) {
@@ -36,13 +36,12 @@ func echoConnect(c rawConn) {
 	_, _ = io.Copy(c.Conn, c.Conn)
 }
 
-// TestHostileConnect: a dial that gets an answer which is none fails with its
-// reason as soon as that is clear, however long the answer goes on; beside it a
-// connection lives on. (Servers that fall silent are left to FuzzConnect, which
-// has a clock of its own.)
+// TestHostileConnect: a dial whose answer is not one fails with its reason as soon as
+// that is clear, however long the answer goes on. Another connection goes on meanwhile.
+// (FuzzConnect, which has a clock of its own, has servers that fall silent.)
 func TestHostileConnect(t *testing.T) {
 	const refused = "dial tcp 100.64.3.7:9100: connect: connection refused"
-	// endless goes on until the client has had enough.
+	// endless goes on until the client has closed.
 	endless := func(begin, more string) func(rawConn) {
 		return func(c rawConn) {
 			more := strings.Repeat(more, 1000)
@@ -97,8 +96,8 @@ func TestHostileConnect(t *testing.T) {
 	}
 }
 
-// TestHostileConnectLater: a connection that stands breaks with its server, or
-// goes on where the server does.
+// TestHostileConnectLater: an established connection breaks with its server, or goes on
+// if the server does.
 func TestHostileConnectLater(t *testing.T) {
 	p := newPKI(t)
 	for _, tc := range []struct {
@@ -113,7 +112,7 @@ func TestHostileConnectLater(t *testing.T) {
 		{"an answer again", func(c *tls.Conn) {
 			_, _ = io.WriteString(c, establishedLine)
 			_ = c.CloseWrite()
-		}, establishedLine, io.EOF}, // the target may say what it likes
+		}, establishedLine, io.EOF}, // a target may send any bytes
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			attack := make(chan struct{})
@@ -139,8 +138,8 @@ func TestHostileConnectLater(t *testing.T) {
 	}
 }
 
-// TestHostileConnectFlood: what a server sends to an app that does not read is
-// bounded by what the kernel holds for it.
+// TestHostileConnectFlood: if an app does not read, the kernel's buffer bounds what a
+// server can send to it.
 func TestHostileConnectFlood(t *testing.T) {
 	t.Parallel() // it waits for a grace
 	p := newPKI(t)
@@ -174,8 +173,8 @@ func TestHostileConnectFlood(t *testing.T) {
 	waittest.Await(t, ended, "the end of the flood, after Close")
 }
 
-// TestHostileConnectDeaf: a server that never reads holds up whoever sends to
-// it, until Close, and nobody else.
+// TestHostileConnectDeaf: a server that never reads blocks the sender to it until
+// Close, and no other.
 func TestHostileConnectDeaf(t *testing.T) {
 	t.Parallel() // it waits for a grace
 	p := newPKI(t)

@@ -40,7 +40,7 @@ const (
 	h2HeaderLen       = 9
 )
 
-// h2Frame is one frame, whose length may lie.
+// h2Frame is one frame, whose length may be wrong.
 func h2Frame(kind, flags byte, stream uint32, payload string) string {
 	b := binary.BigEndian.AppendUint32(nil, uint32(len(payload))<<8|uint32(kind))
 	b = append(b, flags)
@@ -48,23 +48,23 @@ func h2Frame(kind, flags byte, stream uint32, payload string) string {
 }
 
 // Header blocks in HPACK (RFC 7541): indexed :status 200 and 404, and a literal
-// content-type that no table remembers.
+// content-type that no table stores.
 const (
 	hpackOK       = "\x88"
 	hpackNotFound = "\x8d"
 	hpackGRPC     = "\x0f\x10\x10application/grpc"
-	// hpackIdentity is what a proxy-server answers to a look: literal fields, not
+	// hpackIdentity is the answer of a proxy-server to a check: literal fields, not
 	// indexed, behind hpackOK and hpackGRPC.
 	hpackIdentity = hpackOK + hpackGRPC + "\x00\x0bgrpc-status\x0212" + "\x00\x0cgrpc-message\x30unknown method Identity for service ProxyService"
 )
 
-// rawConn is a connection of a scripted server below gRPC.
+// rawConn is a connection of a scripted server, below gRPC.
 type rawConn struct {
 	net.Conn
 	streams chan uint32 // on which the client has sent headers
 }
 
-// say writes until the client has had enough.
+// say writes until the client has closed.
 func (c rawConn) say(parts ...string) (n int) {
 	for _, p := range parts {
 		m, err := io.WriteString(c, p)
@@ -76,7 +76,7 @@ func (c rawConn) say(parts ...string) (n int) {
 	return n
 }
 
-// listen reads what the client says, until it ends.
+// listen reads the client's frames until its end.
 func (c rawConn) listen() {
 	defer close(c.streams)
 	preface := make([]byte, len("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"))
@@ -97,7 +97,7 @@ func (c rawConn) listen() {
 	}
 }
 
-// serveRaw starts a server that says something on each connection.
+// serveRaw starts a server that sends something on each connection.
 func (p *pki) serveRaw(t *testing.T, mode tunnel.Mode, proto string, say func(rawConn)) tunnel.Server {
 	t.Helper()
 	l := tls.NewListener(listen(t), p.serverConfig(proto))
@@ -136,9 +136,8 @@ func (p *pki) serveRaw(t *testing.T, mode tunnel.Mode, proto string, say func(ra
 	return tunnel.Server{Name: l.Addr().String(), Network: "tcp", Address: l.Addr().String(), Mode: mode}
 }
 
-// TestHostileHTTP2: a dial through a server that breaks HTTP/2, or its promises,
-// fails with a reason. A connection through another server lives on, and new ones
-// are made.
+// TestHostileHTTP2: a dial through a server that breaks HTTP/2, or its promises, fails
+// with a reason. A connection through another server goes on, and new ones are made.
 func TestHostileHTTP2(t *testing.T) {
 	settings := h2Frame(h2Settings, 0, 0, "")
 	flood := func(frame string) []string {
@@ -149,7 +148,7 @@ func TestHostileHTTP2(t *testing.T) {
 		}
 		return all
 	}
-	// onStream says something on the stream of a dial, behind that of the look.
+	// onStream sends something on the stream of a dial, behind the stream of the check.
 	onStream := func(say func(c rawConn, stream uint32)) func(rawConn) {
 		return func(c rawConn) {
 			c.say(settings)
@@ -168,7 +167,7 @@ func TestHostileHTTP2(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		say    func(rawConn)
-		silent bool // no answer that would end the dial before its budget
+		silent bool // there is no answer that would end the dial before its budget
 	}{
 		{"garbage", plain("SSH-2.0-OpenSSH_9.9\r\n"), false},
 		{"much garbage", plain(flood("\x00\xff\x80garbage")...), false},
@@ -185,7 +184,7 @@ func TestHostileHTTP2(t *testing.T) {
 		{"a flood of resets", onStream(func(c rawConn, id uint32) { c.say(flood(h2Frame(h2RST, 0, id, "\x00\x00\x00\x08"))...) }), false},
 		{"every stream refused", func(c rawConn) {
 			c.say(settings)
-			for id := range c.streams { // gRPC tries some again
+			for id := range c.streams { // gRPC tries some streams again
 				c.say(h2Frame(h2RST, 0, id, "\x00\x00\x00\x07"))
 			}
 		}, false},
@@ -227,12 +226,12 @@ func TestHostileHTTP2(t *testing.T) {
 				t.Errorf("reason %s (%v), want %s or %s", err.Reason, err, tunnel.ReasonServerUnreachable, tunnel.ReasonProtocol)
 			}
 			beside.lives()
-			d.bystander(t, 0) // and so does the process
+			d.bystander(t, 0) // so does the process
 		})
 	}
 }
 
-// echoing accepts every dial and echoes.
+// echoing is a script that accepts every dial and echoes.
 func echoing(s client.ProxyService_ProxyServer) error {
 	if err := accept(s); err != nil {
 		return err
@@ -253,7 +252,7 @@ func (c *tampered) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// tamperedListener hands its connections to a test.
+// tamperedListener passes its connections to a test.
 type tamperedListener struct {
 	net.Listener
 	conns chan *tampered
@@ -277,10 +276,10 @@ func (p *pki) serveTampered(t *testing.T, script script) (tunnel.Server, <-chan 
 	return serveScript(t, l, tunnel.ModeGRPC, script), l.conns
 }
 
-// TestHostileHTTP2Later: a connection that stands breaks with its server, and
-// never ends.
+// TestHostileHTTP2Later: an established connection breaks with its server, and does not
+// end in order.
 func TestHostileHTTP2Later(t *testing.T) {
-	const dialStream = 3 // behind that of the look
+	const dialStream = 3 // behind the stream of the check
 	// beyond ignores the stream's window for 24 MiB.
 	beyond := strings.Repeat(h2Frame(h2Data, 0, dialStream, strings.Repeat("x", 16<<10)), 64)
 	for _, tc := range []struct {
@@ -303,7 +302,7 @@ func TestHostileHTTP2Later(t *testing.T) {
 			wire := <-conns
 			before := heap()
 			var most uint64
-			wire.mu.Lock() // and the real server says nothing more
+			wire.mu.Lock() // the real server sends nothing more
 			for _, part := range tc.parts {
 				if _, err := io.WriteString(wire.Conn, part); err != nil {
 					break

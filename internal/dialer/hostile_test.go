@@ -20,15 +20,14 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
 
-// Tests named TestHostile… are of servers that are broken on purpose. Each
-// promises the same: the connection that meets it ends with its reason, and the
-// one beside it lives on.
+// Tests named TestHostile… have servers that are broken on purpose. All promise the
+// same: the connection on which it happens ends with its reason, and another one goes
+// on.
 
-// neighbour is where the connection beside a hostile one goes.
+// neighbour is the target of the connection that goes on.
 var neighbour = netip.MustParseAddrPort("100.64.3.8:9100")
 
-// beside is a server that is hostile to streams to target, and echoes on all
-// others.
+// beside is a server that is hostile on streams to target, and echoes on all others.
 func beside(hostile script) script {
 	return func(s client.ProxyService_ProxyServer) error {
 		req, err := s.Recv()
@@ -60,7 +59,7 @@ func (u *unread) Recv() (*client.Packet, error) {
 	return u.ProxyService_ProxyServer.Recv()
 }
 
-// bystander is a connection that must not notice anything.
+// bystander is a connection that must not be affected.
 type bystander struct {
 	tunnel.Conn
 	t *testing.T
@@ -80,8 +79,8 @@ func (f *fixture) bystander(t *testing.T, i int) bystander {
 	return b
 }
 
-// through dials dst through e, within budget alone: silence would end it early
-// on a busy machine.
+// through dials dst through e, within budget alone: on a busy machine answerTimeout
+// could end it early.
 func through(t *testing.T, e *endpoint, dst netip.AddrPort, budget time.Duration) (tunnel.Conn, *tunnel.Error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), budget)
@@ -119,8 +118,7 @@ func (b bystander) lives() {
 	}
 }
 
-// TestHostileStream: whatever a server says on one stream stays the matter of
-// that stream.
+// TestHostileStream: whatever a server sends on one stream affects only that stream.
 func TestHostileStream(t *testing.T) {
 	oversized := strings.Repeat("x", 5<<20)
 	answer := func(make func(random int64) *client.Packet) script {
@@ -137,7 +135,7 @@ func TestHostileStream(t *testing.T) {
 		name   string
 		script script
 		reason tunnel.Reason // of a dial that fails
-		want   error         // of a connection that stands
+		want   error         // of an established connection
 		words  string
 		data   string
 	}{
@@ -196,8 +194,8 @@ func TestHostileStream(t *testing.T) {
 	}
 }
 
-// TestHostileFlood: what a server sends to an app that does not read is bounded
-// by the stream's window, and the connection beside it has room.
+// TestHostileFlood: if an app does not read, the stream's window bounds what a server
+// sends to it, and another connection has room.
 func TestHostileFlood(t *testing.T) {
 	t.Parallel() // it waits for a grace
 	p := newPKI(t)
@@ -237,7 +235,7 @@ func TestHostileFlood(t *testing.T) {
 	beside.lives()
 }
 
-// pace spares the machine once what is tested is the end of a flood.
+// pace slows a flood down, once only its end is tested.
 func pace(closed <-chan struct{}) {
 	select {
 	case <-closed:
@@ -246,8 +244,8 @@ func pace(closed <-chan struct{}) {
 	}
 }
 
-// TestHostileDeaf: a server that never reads holds up whoever sends to it, until
-// Close, and nobody else.
+// TestHostileDeaf: a server that never reads blocks the sender to it until Close, and
+// no other.
 func TestHostileDeaf(t *testing.T) {
 	t.Parallel() // it waits for a grace
 	p := newPKI(t)

@@ -30,7 +30,7 @@ func service(name string) *grpc.ServiceDesc {
 	return &grpc.ServiceDesc{ServiceName: name, HandlerType: (*any)(nil)}
 }
 
-// serveAny starts a gRPC server of which the caller says what it has.
+// serveAny starts a gRPC server with the services that the caller gives.
 func (p *pki) serveAny(t *testing.T, mode tunnel.Mode, register func(*grpc.Server), opts ...grpc.ServerOption) tunnel.Server {
 	t.Helper()
 	l := listen(t)
@@ -49,8 +49,8 @@ func tcpServer(l net.Listener, mode tunnel.Mode) tunnel.Server {
 	return tunnel.Server{Name: l.Addr().String(), Network: "tcp", Address: l.Addr().String(), Mode: mode}
 }
 
-// servePlain starts a server without TLS that says something to each connection at
-// once, and more behind what it hears.
+// servePlain starts a server without TLS that sends something on each connection at
+// once, and more when it has read something.
 func servePlain(t *testing.T, first, then string) tunnel.Server {
 	t.Helper()
 	l := listen(t)
@@ -90,9 +90,8 @@ func (p *pki) serveHTTP(t *testing.T, mode tunnel.Mode, proto string, status int
 	return tcpServer(l, mode)
 }
 
-// TestAnotherServer: a look sees that a server is another than the one that is
-// meant, and which. Dials fail at once, though their budget is long, and the server
-// is not up.
+// TestAnotherServer: a check finds out that a server is not a proxy-server, and what it
+// is. Dials fail at once, although their budget is long, and the server is not up.
 func TestAnotherServer(t *testing.T) {
 	p := newPKI(t)
 	agents := func(s *grpc.Server) { s.RegisterService(service("AgentService"), struct{}{}) }
@@ -120,7 +119,7 @@ func TestAnotherServer(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			d := newDialer(t, p.client(), 10*hang, tc.server)
-			conn, err := d.dial(t) // which ends long before its budget
+			conn, err := d.dial(t) // it ends long before its budget
 			if err == nil {
 				_ = conn.Close()
 				t.Fatal("the dial succeeded")
@@ -162,8 +161,8 @@ func (p *pki) serveHTTPWithoutALPN(t *testing.T, mode tunnel.Mode) tunnel.Server
 	return tcpServer(l, mode)
 }
 
-// TestIdentityIsNoProof: what a proxy in between answers by itself to methods that
-// it does not know does not make a server look as if it was another.
+// TestIdentityIsNoProof: a proxy in between may answer methods that it does not know by
+// itself. The server behind it still counts as a proxy-server.
 func TestIdentityIsNoProof(t *testing.T) {
 	p := newPKI(t)
 	var dials atomic.Int64
@@ -194,8 +193,8 @@ func TestIdentityIsNoProof(t *testing.T) {
 	}
 }
 
-// TestALPNLeftOut: something in between ends TLS and chooses no protocol. What the
-// server says first tells the mode, in looks and in dials.
+// TestALPNLeftOut: a device in between ends TLS and chooses no protocol. The first
+// bytes of the server tell the mode, in checks and in dials.
 func TestALPNLeftOut(t *testing.T) {
 	for _, mode := range []tunnel.Mode{tunnel.ModeGRPC, tunnel.ModeHTTPConnect} {
 		t.Run(string(mode), func(t *testing.T) {
@@ -229,8 +228,8 @@ func TestALPNLeftOut(t *testing.T) {
 	}
 }
 
-// TestTargetSpeaksHTTP2First: a target's settings ahead of the server's answer are
-// not the server's.
+// TestTargetSpeaksHTTP2First: SETTINGS of a target, ahead of the server's answer, do
+// not count as the server's.
 func TestTargetSpeaksHTTP2First(t *testing.T) {
 	settings := h2Frame(h2Settings, 0, 0, "\x00\x05\x00\x00\x40\x00")
 	p := newPKI(t)

@@ -48,7 +48,7 @@ func (c *countedConn) Close() error {
 	return c.Conn.Close()
 }
 
-// serveFew starts grpc-go's server, which echoes and allows so many streams on a
+// serveFew starts a server with grpc-go, which echoes and allows few streams on a
 // connection.
 func (p *pki) serveFew(t *testing.T, streams uint32, script script) (tunnel.Server, *counted) {
 	t.Helper()
@@ -57,7 +57,7 @@ func (p *pki) serveFew(t *testing.T, streams uint32, script script) (tunnel.Serv
 		grpc.Creds(credentials.NewTLS(p.serverConfig()))), l
 }
 
-// burst dials n times at once, and returns what it got.
+// burst dials n times at once, and returns the connections.
 func (f *fixture) burst(t *testing.T, n int) []tunnel.Conn {
 	t.Helper()
 	conns := make([]tunnel.Conn, n)
@@ -74,7 +74,7 @@ func (f *fixture) burst(t *testing.T, n int) []tunnel.Conn {
 	dialing.Wait()
 	if t.Failed() {
 		for _, conn := range conns {
-			if conn != nil { // the dialer's end waits for each that is open
+			if conn != nil { // the dialer's end waits for each open connection
 				_ = conn.Close()
 			}
 		}
@@ -83,7 +83,7 @@ func (f *fixture) burst(t *testing.T, n int) []tunnel.Conn {
 	return conns
 }
 
-// echoes checks that every one of conns carries what it is given.
+// echoes checks that each of conns echoes.
 func echoes(t *testing.T, conns []tunnel.Conn) {
 	t.Helper()
 	for i, conn := range conns {
@@ -95,15 +95,15 @@ func echoes(t *testing.T, conns []tunnel.Conn) {
 	}
 }
 
-// linkCounts returns how many links are in use, and how many of them carry nothing.
+// linkCounts returns how many links are in use, and how many of them have no streams.
 func (e *endpoint) linkCounts() (inUse, idle int) {
 	s := e.grpc().Status()
 	return s.InUse, s.Idle
 }
 
-// TestFewStreams: where a server allows few streams on a connection, dials that come
-// together get as many connections as they need. No dial fails, the server is not
-// set aside, and one connection is left when all have ended.
+// TestFewStreams: if a server allows few streams on a connection, dials that come
+// together get as many connections as they need. No dial fails, the server is not set
+// aside, and one connection is left when all have ended.
 func TestFewStreams(t *testing.T) {
 	for _, tc := range []struct {
 		streams     uint32
@@ -149,8 +149,8 @@ func TestFewStreams(t *testing.T) {
 	}
 }
 
-// TestFewStreamsAreReused: a dial that waits for a connection takes room that
-// others leave meanwhile.
+// TestFewStreamsAreReused: a dial that waits for a connection gets room that others
+// leave meanwhile.
 func TestFewStreamsAreReused(t *testing.T) {
 	p := newPKI(t)
 	server, _ := p.serveFew(t, 2, echoing)
@@ -173,8 +173,8 @@ func TestFewStreamsAreReused(t *testing.T) {
 	waittest.Eventually(t, "one connection to the server is left", func() bool { n, idle := e.linkCounts(); return n == 1 && idle == 1 })
 }
 
-// TestFewFiles: where there are no files for the connections that a burst needs, it
-// is our shortage, and not the server's fault.
+// TestFewFiles: if there are no files for the connections that a burst needs, the
+// server is not to blame.
 func TestFewFiles(t *testing.T) {
 	p := newPKI(t)
 	server, _ := p.serveFew(t, 1, echoing)
@@ -205,8 +205,8 @@ func TestFewFiles(t *testing.T) {
 	}
 }
 
-// TestNoStreams: a server that allows no streams, then or later, is an error. What
-// it has served goes on.
+// TestNoStreams: a server that allows no streams, at first or later, causes an error.
+// Its open streams go on.
 func TestNoStreams(t *testing.T) {
 	p := newPKI(t)
 	var none atomic.Bool
@@ -216,7 +216,7 @@ func TestNoStreams(t *testing.T) {
 		} else {
 			c.say(h2Frame(h2Settings, 0, 0, ""))
 		}
-		id, ok := <-c.streams // that asks what it is
+		id, ok := <-c.streams // the stream of the check
 		for ; ok; id, ok = <-c.streams {
 			c.say(h2Frame(h2Headers, h2EndHeaders|h2EndStream, id, hpackOK+hpackGRPC+"\x40\x0bgrpc-status\x010"))
 			if !none.Swap(true) {
@@ -256,8 +256,8 @@ func TestNoStreamsFromTheStart(t *testing.T) {
 	}
 }
 
-// TestFewerStreams: a server may allow less while streams are open. They go on, and
-// new ones get connections of their own.
+// TestFewerStreams: a server may lower its limit while streams are open. They go on,
+// and new ones get further connections.
 func TestFewerStreams(t *testing.T) {
 	p := newPKI(t)
 	server, conns := p.serveTampered(t, echoing)
@@ -271,7 +271,7 @@ func TestFewerStreams(t *testing.T) {
 	waittest.Eventually(t, "the new limit", func() bool { return first.Limit() == 3 })
 	fresh := d.burst(t, 5)
 	echoes(t, append(old, fresh...))
-	if n, _ := e.linkCounts(); n < 2 || n > 3 { // two, if the next one was expected to carry three
+	if n, _ := e.linkCounts(); n < 2 || n > 3 { // two, if the second was expected to carry three streams
 		t.Errorf("%d connections to the server, want one or two more", n)
 	}
 	for _, conn := range old[:7] {
@@ -283,8 +283,8 @@ func TestFewerStreams(t *testing.T) {
 	}
 }
 
-// TestLastStream: a link is left ahead of the last number that a stream can have,
-// whether it still carries others or not. What it carries goes on.
+// TestLastStream: a link gets no new streams shortly before the last stream number,
+// whether it still has others or not. Its streams go on.
 func TestLastStream(t *testing.T) {
 	p := newPKI(t)
 	l := &counted{Listener: listen(t)}

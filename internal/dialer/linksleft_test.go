@@ -15,8 +15,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
 
-// TestLinksThatCameTooLate: connections that were made for dials which have given up
-// meanwhile are closed, but for one.
+// TestLinksThatCameTooLate: if dials have given up meanwhile, the connections that were
+// made for them are closed, but for one.
 func TestLinksThatCameTooLate(t *testing.T) {
 	p := newPKI(t)
 	server, l := p.serveFew(t, 1, echoing)
@@ -51,8 +51,8 @@ func TestLinksThatCameTooLate(t *testing.T) {
 	})
 }
 
-// TestLinksThatLeaveAtOnce: a server that is full, and says GOAWAY on each further
-// connection at once, is not asked for one after the other.
+// TestLinksThatLeaveAtOnce: a server that is full, and sends GOAWAY on each further
+// connection at once, does not get one connection after the other.
 func TestLinksThatLeaveAtOnce(t *testing.T) {
 	p := newPKI(t)
 	var made atomic.Int64
@@ -62,7 +62,7 @@ func TestLinksThatLeaveAtOnce(t *testing.T) {
 			return
 		}
 		c.say(h2Frame(h2Settings, 0, 0, "\x00\x03\x00\x00\x00\x01"))
-		for range 2 { // that ask what it is
+		for range 2 { // the streams of the check
 			id := <-c.streams
 			c.say(h2Frame(h2Headers, h2EndHeaders|h2EndStream, id, hpackOK+hpackGRPC+"\x40\x0bgrpc-status\x010"))
 		}
@@ -76,7 +76,7 @@ func TestLinksThatLeaveAtOnce(t *testing.T) {
 		giveUp()
 		dialing.Wait()
 	})
-	dialing.Go(func() { _, _ = e.dial(ctx, target, e.claim(), nil) }) // which the server never answers
+	dialing.Go(func() { _, _ = e.dial(ctx, target, e.claim(), nil) }) // the server never answers it
 	waittest.Eventually(t, "the server is full", func() bool { return e.grpc().Wire().Streams() == 1 })
 	conn, err := d.attempt(t)
 	if err == nil {
@@ -88,8 +88,8 @@ func TestLinksThatLeaveAtOnce(t *testing.T) {
 	}
 }
 
-// TestMoreStreams: a dial that waits for a connection to a full server takes the room
-// that the server makes meanwhile.
+// TestMoreStreams: a dial that waits for a connection to a full server uses room that
+// the server makes meanwhile.
 func TestMoreStreams(t *testing.T) {
 	p := newPKI(t)
 	server, conns := p.serveTampered(t, echoing)

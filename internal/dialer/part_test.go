@@ -18,7 +18,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
 
-// frameCounter is between a client and a server that speak HTTP/2 in plaintext, and
+// frameCounter is between a client and a server that speak HTTP/2 in plaintext. It
 // counts how the client ends its streams.
 type frameCounter struct {
 	mu     sync.Mutex
@@ -26,7 +26,7 @@ type frameCounter struct {
 	resets int // RST_STREAM frames
 }
 
-// relayFrames returns the Unix socket of a frameCounter in front of that at path.
+// relayFrames returns the Unix socket of a frameCounter in front of the socket at path.
 func relayFrames(t testing.TB, path string) (*frameCounter, string) {
 	t.Helper()
 	front := filepath.Join(t.TempDir(), "front")
@@ -92,8 +92,8 @@ func (c *frameCounter) counts() (ends, resets int) {
 }
 
 // TestStreamsEndInOrder: connections that end, and dials that are refused, reset no
-// stream. A proxy in between that counts resets of young streams finds none: Envoy
-// closes a connection where half of its 500 streams were (its runtime key
+// stream. Some proxies in between count resets of young streams: Envoy closes a
+// connection if half of its 500 streams were reset (its runtime key
 // overload.premature_reset_total_stream_count).
 func TestStreamsEndInOrder(t *testing.T) {
 	const dials = 500
@@ -144,7 +144,7 @@ func TestStreamsEndInOrder(t *testing.T) {
 	}
 }
 
-// closingInOrder is the script of a server that accepts, answers CLOSE_REQ and waits
+// closingInOrder is the script of a server that accepts, answers CLOSE_REQ, and waits
 // for its client to end the stream.
 func closingInOrder(s client.ProxyService_ProxyServer) error {
 	if err := accept(s); err != nil {
@@ -163,7 +163,7 @@ func closingInOrder(s client.ProxyService_ProxyServer) error {
 	}
 }
 
-// ended is the status of a server whose client has ended the stream.
+// ended returns the status of a server whose client has ended the stream.
 func ended(err error) error {
 	if errors.Is(err, io.EOF) {
 		return nil

@@ -29,8 +29,8 @@ func (f fixedNames) LookupNetIP(_ context.Context, _, host string) ([]netip.Addr
 	return f[host], nil
 }
 
-// blackHole takes a port of 127.0.0.1, on which the kernel drops all SYNs: its
-// queue is full, and nobody accepts.
+// blackHole takes a port of 127.0.0.1 on which the kernel drops all SYNs, because the
+// queue is full and no process accepts.
 func blackHole(t *testing.T) uint16 {
 	t.Helper()
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
@@ -52,9 +52,9 @@ func blackHole(t *testing.T) uint16 {
 	}
 }
 
-// TestBlackHoledAddress: one dead address behind a name costs a dial less than
-// what a dial has for a server, and the next ones nothing. The certificate is
-// the name's, whichever address it is presented at.
+// TestBlackHoledAddress: one dead address of a name costs a dial less than its time for
+// a server, and the next dials nothing. The certificate is for the name, whichever
+// address presents it.
 func TestBlackHoledAddress(t *testing.T) {
 	p := newPKI(t)
 	port := blackHole(t)
@@ -80,9 +80,9 @@ func TestBlackHoledAddress(t *testing.T) {
 	}
 }
 
-// TestLookSeesRefusedCertificate: a server that does not trust us is not up,
-// though with TLS 1.3 the handshake succeeds on our side.
-func TestLookSeesRefusedCertificate(t *testing.T) {
+// TestCheckSeesRefusedCertificate: a server that does not trust us is not up, although
+// with TLS 1.3 the handshake succeeds on our side.
+func TestCheckSeesRefusedCertificate(t *testing.T) {
 	p, foreign := newPKI(t), newPKI(t).client()
 	foreign.CAFile = p.file("ca.crt")
 	var dials atomic.Int64
@@ -94,7 +94,7 @@ func TestLookSeesRefusedCertificate(t *testing.T) {
 			d := newDialer(t, foreign, hang, server)
 			err := d.endpoint(t).Check(t.Context())
 			if err == nil || tunnel.ReasonOf(err) != tunnel.ReasonTLS || !strings.Contains(err.Error(), "--client-cert") {
-				t.Errorf("the look ended with %v, want reason %s and --client-cert", err, tunnel.ReasonTLS)
+				t.Errorf("the check ended with %v, want reason %s and --client-cert", err, tunnel.ReasonTLS)
 			}
 			if d.endpoint(t).up.Load() {
 				t.Error("a server that refuses our certificate is up")
@@ -103,9 +103,9 @@ func TestLookSeesRefusedCertificate(t *testing.T) {
 	}
 }
 
-// TestLookSeesStoppedServer: the kernel takes connections to a Unix socket for a
-// process that hangs.
-func TestLookSeesStoppedServer(t *testing.T) {
+// TestCheckSeesStoppedServer: the kernel accepts connections to the Unix socket of a
+// process that hangs. A check finds that out.
+func TestCheckSeesStoppedServer(t *testing.T) {
 	for _, mode := range []tunnel.Mode{tunnel.ModeGRPC, tunnel.ModeHTTPConnect} {
 		t.Run(string(mode), func(t *testing.T) {
 			name := filepath.Join(t.TempDir(), "s")
@@ -116,7 +116,7 @@ func TestLookSeesStoppedServer(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 			defer cancel()
 			if err := d.endpoint(t).connectAndGreet(ctx); err == nil || tunnel.ReasonOf(err) != tunnel.ReasonServerUnreachable {
-				t.Errorf("a look at a server that hangs ended with %v, want %s", err, tunnel.ReasonServerUnreachable)
+				t.Errorf("a check of a server that hangs ended with %v, want %s", err, tunnel.ReasonServerUnreachable)
 			}
 		})
 	}

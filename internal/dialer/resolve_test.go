@@ -16,8 +16,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
-// newNamed is a pair of hosts of which name resolves to the first, and a Dialer
-// for name.
+// newNamed returns a pair of hosts, with a Dialer for name, which resolves to the
+// first.
 func newNamed(t *testing.T, f frontend) *pair {
 	n := newNet(t)
 	p := &pair{fakeNet: n, a: n.host(f, "10.0.0.1"), b: n.host(f, "10.0.0.2")}
@@ -26,8 +26,8 @@ func newNamed(t *testing.T, f frontend) *pair {
 	return p
 }
 
-// TestNameThatDoesNotResolve: a dial waits for it within its budget, and its
-// error names the lookup.
+// TestNameThatDoesNotResolve: a dial waits for a name within its budget, and its error
+// names the lookup.
 func TestNameThatDoesNotResolve(t *testing.T) {
 	inBothModes(t, func(t *testing.T, f frontend) {
 		p := newNamed(t, f)
@@ -45,7 +45,8 @@ func TestNameThatDoesNotResolve(t *testing.T) {
 	})
 }
 
-// TestFailedLookup: what was known stays, with everything that it carries.
+// TestFailedLookup: after a failed lookup the known addresses stay, with all
+// connections.
 func TestFailedLookup(t *testing.T) {
 	inBothModes(t, func(t *testing.T, f frontend) {
 		p := newNamed(t, f)
@@ -77,7 +78,7 @@ func TestFailedLookup(t *testing.T) {
 	})
 }
 
-// TestNameMoves: new connections go where the name leads now, and old ones stay
+// TestNameMoves: new connections use the present address of a name, and old ones stay
 // where they are until they end.
 func TestNameMoves(t *testing.T) {
 	inBothModes(t, func(t *testing.T, f frontend) {
@@ -114,7 +115,7 @@ func TestNameMoves(t *testing.T) {
 			t.Errorf("the old address is left with a load of %d", n)
 		}
 
-		p.name("name", "10.0.0.2", "10.0.0.1") // one comes back, the other stays
+		p.name("name", "10.0.0.2", "10.0.0.1") // one address comes back, the other stays
 		time.Sleep(lookupInterval * 12 / 10)
 		back := herd(p.Dialer, 10)
 		if x, y := p.a.counts().open, p.b.counts().open; x != 10 || y != 10 {
@@ -124,8 +125,8 @@ func TestNameMoves(t *testing.T) {
 	})
 }
 
-// TestNameMovesWhileDialsWait: a dial that waits for a further connection to an
-// address that goes away goes to the new one. It is not the app that has given up.
+// TestNameMovesWhileDialsWait: a dial that waits for a further connection to an address
+// that goes away uses the new one. It does not end as if the app had given up.
 func TestNameMovesWhileDialsWait(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		f := frontend{tunnel.ModeGRPC, tunnel.ModeGRPC}
@@ -150,8 +151,8 @@ func TestNameMovesWhileDialsWait(t *testing.T) {
 	})
 }
 
-// TestNameMovesAwayFromTheDead: an address that cannot be reached is a reason to
-// ask DNS at once, though not at every dial.
+// TestNameMovesAwayFromTheDead: an address that cannot be reached causes a lookup at
+// once, but not at every dial.
 func TestNameMovesAwayFromTheDead(t *testing.T) {
 	for _, watched := range []bool{true, false} {
 		inBothModes(t, func(t *testing.T, f frontend) {

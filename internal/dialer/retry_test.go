@@ -16,8 +16,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
-// TestLoadIsSpread: connections go where fewest are, over servers and over the
-// addresses of one.
+// TestLoadIsSpread: connections go where there are fewest, over servers and over the
+// addresses of one server.
 func TestLoadIsSpread(t *testing.T) {
 	for name, servers := range map[string][]string{"two servers": {"a", "b"}, "two addresses": {"both"}} {
 		t.Run(name, func(t *testing.T) {
@@ -46,8 +46,8 @@ func TestLoadIsSpread(t *testing.T) {
 	}
 }
 
-// TestSharedConnectionThatHangs: a shared connection on which dials stay silent
-// carries no new ones, and keeps what it carries.
+// TestSharedConnectionThatHangs: a shared connection on which dials get no answer gets
+// no new streams, and keeps those that it has.
 func TestSharedConnectionThatHangs(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		n := newNet(t)
@@ -70,8 +70,8 @@ func TestSharedConnectionThatHangs(t *testing.T) {
 	})
 }
 
-// TestImpatientApp: apps that give up before we do find another server all the
-// same, with their next dial.
+// TestImpatientApp: an app that gives up before our timeout still finds another server
+// with its next dial.
 func TestImpatientApp(t *testing.T) {
 	inBothModes(t, func(t *testing.T, f frontend) {
 		p := newPair(t, f)
@@ -85,7 +85,7 @@ func TestImpatientApp(t *testing.T) {
 			}
 			return c
 		}
-		for range 2 { // too soon to be held against anybody
+		for range 2 { // too soon to count against a server
 			if c := give(time.Second); tunnel.ReasonOf(c.err) != tunnel.ReasonCancelled || c.took != time.Second {
 				t.Errorf("the app gave up after 1s; the dial ended after %v with %v", c.took, c.err)
 			}
@@ -93,7 +93,7 @@ func TestImpatientApp(t *testing.T) {
 		if c := give(3 * time.Second); tunnel.ReasonOf(c.err) != tunnel.ReasonCancelled || c.took != 3*time.Second {
 			t.Errorf("the app gave up after 3s; the dial ended after %v with %v", c.took, c.err)
 		}
-		// The pause is over by now: one dial may try it, the other goes elsewhere.
+		// The pause is over: one dial may try the server, the other uses another one.
 		go give(3 * time.Second)
 		synctest.Wait()
 		c := give(3 * time.Second)
@@ -105,7 +105,7 @@ func TestImpatientApp(t *testing.T) {
 	})
 }
 
-// TestCancelledDial: the app's end is the dial's, whatever it waits for.
+// TestCancelledDial: a dial ends when its app gives up, at every step.
 func TestCancelledDial(t *testing.T) {
 	for name, state := range map[string]hostState{
 		"refused": hostRefuses, "no agent": hostNoAgent, "dropped": hostDropped, "stopped": hostStopped, "silent": hostSilent,
@@ -127,8 +127,8 @@ func TestCancelledDial(t *testing.T) {
 	}
 }
 
-// TestBudget: where nothing helps, a dial ends with its budget and says what had
-// failed.
+// TestBudget: if nothing helps, a dial ends with its budget, and its error says what
+// had failed.
 func TestBudget(t *testing.T) {
 	for want, state := range map[tunnel.Reason]hostState{
 		tunnel.ReasonServerUnreachable: hostDropped, tunnel.ReasonNoAgent: hostNoAgent, tunnel.ReasonTimeout: hostSilent,
@@ -147,8 +147,8 @@ func TestBudget(t *testing.T) {
 	}
 }
 
-// TestBudgetEndsInAConnect: a socket that notices the budget's end before ctx
-// does has failed for that end all the same, which says nothing.
+// TestBudgetEndsInAConnect: a socket may notice the end of the budget before ctx does.
+// Its error counts as the end of the budget.
 func TestBudgetEndsInAConnect(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		p := newPair(t, frontend{tunnel.ModeHTTPConnect, tunnel.ModeHTTPConnect})
@@ -173,7 +173,7 @@ func TestBudgetEndsInAConnect(t *testing.T) {
 	})
 }
 
-// lateContext is a context that ends a moment after its deadline has passed.
+// lateContext is a context that ends a moment after its deadline.
 type lateContext struct {
 	context.Context
 	deadline time.Time
@@ -182,8 +182,8 @@ type lateContext struct {
 // Deadline implements context.Context.
 func (c lateContext) Deadline() (time.Time, bool) { return c.deadline, true }
 
-// TestDistrustedEverywhere: another server may trust us. Where none does, nobody
-// waits for the budget's end: that does not change by itself.
+// TestDistrustedEverywhere: another server may trust us. If no server does, dials do
+// not wait for the end of their budget, because that does not change by itself.
 func TestDistrustedEverywhere(t *testing.T) {
 	inBothModes(t, func(t *testing.T, f frontend) {
 		p := newPair(t, f)
@@ -213,8 +213,8 @@ func TestDistrustedEverywhere(t *testing.T) {
 	})
 }
 
-// TestNothingIsSentTwice: what breaks after the dial has succeeded is not dialled
-// again, whether or not a byte was sent.
+// TestNothingIsSentTwice: a connection that breaks after a successful dial is not
+// dialled again, whether or not a byte was sent.
 func TestNothingIsSentTwice(t *testing.T) {
 	for _, said := range []string{"", "a byte, and more"} {
 		inBothModes(t, func(t *testing.T, f frontend) {
@@ -241,7 +241,7 @@ func TestNothingIsSentTwice(t *testing.T) {
 	}
 }
 
-// TestOtherFrontend: a server in mode auto may come back with the other frontend.
+// TestOtherFrontend: a server in mode auto may come back in the other mode.
 func TestOtherFrontend(t *testing.T) {
 	inBothModes(t, func(t *testing.T, f frontend) {
 		other := frontend{tunnel.ModeGRPC, f.configured}
@@ -249,7 +249,7 @@ func TestOtherFrontend(t *testing.T) {
 			other.speaks = tunnel.ModeHTTPConnect
 		}
 		if f.configured != tunnel.ModeAuto {
-			return // there is no other that would be believed
+			return // another mode would not be believed
 		}
 		n := newNet(t)
 		n.name("a", "10.0.0.1")
@@ -271,9 +271,9 @@ func TestOtherFrontend(t *testing.T) {
 	})
 }
 
-// TestMendedServerIsUsed: a fault that somebody has to mend ends dials at once, but
+// TestRepairedServerIsUsed: a fault that only a person can repair ends dials at once, but
 // not the checks.
-func TestMendedServerIsUsed(t *testing.T) {
+func TestRepairedServerIsUsed(t *testing.T) {
 	inBothModes(t, func(t *testing.T, f frontend) {
 		p := newPair(t, f)
 		p.a.becomes(hostDistrusts)

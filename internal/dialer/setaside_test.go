@@ -13,7 +13,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
-// TestBackoff: it grows to its bound and stays there, jittered.
+// TestBackoff: the back-off grows to its bound and stays there, with jitter.
 func TestBackoff(t *testing.T) {
 	for _, tc := range []struct {
 		failures int
@@ -38,8 +38,8 @@ func TestBackoff(t *testing.T) {
 	}
 }
 
-// TestSetAside: failures that happen together count once, a success clears
-// everything, and one at a time tries.
+// TestSetAside: failures that happen together count once, a success resets everything,
+// and one dial at a time tries.
 func TestSetAside(t *testing.T) {
 	start := time.Unix(1000, 0)
 	at := func(d time.Duration) time.Time { return start.Add(d) }
@@ -57,7 +57,7 @@ func TestSetAside(t *testing.T) {
 	}
 	a.failed(at(-time.Second), at(0), false, 0.5)
 	is("after a failure", 0, true)
-	for range 100 { // all of them began before
+	for range 100 { // all of them began before the end of the back-off
 		a.failed(at(-time.Second), at(first/2), false, 0.5)
 	}
 	is("during the back-off", first-1, true)
@@ -88,8 +88,8 @@ func TestSetAside(t *testing.T) {
 	}
 }
 
-// TestSetAsideUnreachable: a handshake answers for what could not be reached,
-// and for nothing else; the watch, where there is one, is the first to know.
+// TestSetAsideUnreachable: a handshake resets an endpoint that could not be reached,
+// and no other. If there is a watch, it is the first to reach the endpoint.
 func TestSetAsideUnreachable(t *testing.T) {
 	now := time.Unix(1000, 0)
 	var a setAside
@@ -113,7 +113,7 @@ func TestSetAsideUnreachable(t *testing.T) {
 	}
 }
 
-// TestBest: rank comes first, then load or what is left of the back-off.
+// TestBest: rank decides first, then load or the end of the back-off.
 func TestBest(t *testing.T) {
 	now := time.Unix(1000, 0)
 	good := func(load int64) candidate { return candidate{load: load} }
@@ -145,7 +145,7 @@ func TestBest(t *testing.T) {
 	}
 }
 
-// TestVerdict: who is to blame for a failed dial.
+// TestVerdict: what the end of a dial says about the endpoint.
 func TestVerdict(t *testing.T) {
 	elsewhere := func(r tunnel.Reason) *tunnel.Error { return &tunnel.Error{Reason: r, Fault: tunnel.FaultServer} }
 	for _, tc := range []struct {
@@ -173,8 +173,8 @@ func TestVerdict(t *testing.T) {
 	}
 }
 
-// TestAttempts: who asks while one is under way shares it, whoever else gives up
-// waiting; a failure answers for a while.
+// TestAttempts: callers share an attempt that is under way, even if some give up. A
+// failure holds for a while.
 func TestAttempts(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		var background sync.WaitGroup

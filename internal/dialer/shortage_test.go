@@ -24,8 +24,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
 
-// TestShortage: what we lack is not the server's fault, and has its own words. What
-// only looks like it is the server's.
+// TestShortage: a lack of this process does not count against the server, and has a
+// text of its own. An error that only looks like one counts.
 func TestShortage(t *testing.T) {
 	tcp, socket := tunnel.Server{Name: "s", Network: "tcp", Address: "s:8090"}, tunnel.Server{Name: "s", Network: tunnel.NetworkUnix, Address: "/s"}
 	for _, tc := range []struct {
@@ -67,7 +67,7 @@ func limitPorts(_, _ string, c syscall.RawConn) error {
 }
 
 // TestNoPortsLeft: a dial for which there is no local port waits for one within its
-// budget, and says what is missing. Nothing is held against the server.
+// budget, and says what is missing. It does not count against the server.
 func TestNoPortsLeft(t *testing.T) {
 	p := newPKI(t)
 	server := p.serveConnect(t, tunnel.ModeHTTPConnect, func(c *tls.Conn) {
@@ -99,7 +99,7 @@ func TestNoPortsLeft(t *testing.T) {
 		t.Errorf("the dial ended with %s: %v; want %s and what to widen", tunnel.ReasonOf(err), err, tunnel.ReasonNoPort)
 	}
 	if err := e.Check(t.Context()); err == nil || err.Reason != tunnel.ReasonNoPort {
-		t.Errorf("the look says %v, want %s", err, tunnel.ReasonNoPort)
+		t.Errorf("the check says %v, want %s", err, tunnel.ReasonNoPort)
 	}
 	e.mu.Lock()
 	if e.aside.failures != 0 {
@@ -107,7 +107,7 @@ func TestNoPortsLeft(t *testing.T) {
 	}
 	e.mu.Unlock()
 	for _, conn := range held {
-		must(t, conn.(*net.TCPConn).SetLinger(0)) // and no TIME_WAIT
+		must(t, conn.(*net.TCPConn).SetLinger(0)) // so that there is no TIME_WAIT
 		must(t, conn.Close())
 	}
 	var conn tunnel.Conn
@@ -122,8 +122,8 @@ func TestNoPortsLeft(t *testing.T) {
 	}
 }
 
-// TestServerEndsFirst: when we close a connection, the server is the first to end
-// it, so that our local port is free again at once.
+// TestServerEndsFirst: if we close a connection, the server is the first to end it, so
+// that our local port is free at once.
 func TestServerEndsFirst(t *testing.T) {
 	p := newPKI(t)
 	from := make(chan [2]net.Addr, 1) // our end and the server's
@@ -131,7 +131,7 @@ func TestServerEndsFirst(t *testing.T) {
 		from <- [2]net.Addr{c.RemoteAddr(), c.LocalAddr()}
 		write(establishedLine)(c)
 		_, _ = io.Copy(io.Discard, c)
-		_ = c.Close() // as upstream's Tunnel does it
+		_ = c.Close() // as upstream's Tunnel does
 	}))
 	conn, err := d.dial(t)
 	must(t, err)
@@ -147,8 +147,8 @@ func TestServerEndsFirst(t *testing.T) {
 	})
 }
 
-// socketOf returns the state of the socket between two IPv4 addresses, as
-// /proc/net/tcp has it, or nothing if there is none. The port alone is not enough:
+// socketOf returns the state of the socket between two IPv4 addresses, from
+// /proc/net/tcp, or nothing if there is none. The port alone is not enough, because
 // another process may get it once it is free.
 func socketOf(t *testing.T, local, remote net.Addr) string {
 	t.Helper()

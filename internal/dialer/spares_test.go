@@ -22,7 +22,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
 
-// stock dials until a connection is ready for the next dial.
+// stock dials until there is a spare for the next dial.
 func (f *fixture) stock(t *testing.T) *connectmode.Dialer {
 	t.Helper()
 	s := f.endpoint(t).connect()
@@ -35,8 +35,8 @@ func (f *fixture) stock(t *testing.T) *connectmode.Dialer {
 	return s
 }
 
-// newSolo is one host in http-connect mode, and a Dialer for it
-// that keeps so many connections ready at most.
+// newSolo returns one host in http-connect mode, with a Dialer for it that keeps so
+// many spares at most.
 func newSolo(t *testing.T, spares int) *pair {
 	n := newNet(t)
 	h := n.host(frontend{tunnel.ModeHTTPConnect, tunnel.ModeHTTPConnect}, "10.0.0.1")
@@ -47,7 +47,7 @@ func newSolo(t *testing.T, spares int) *pair {
 	return p
 }
 
-// dials dials n times, one after the other, and closes what it gets.
+// dials dials n times, one after the other, and closes the connections.
 func (p *pair) dials(t *testing.T, n int) {
 	t.Helper()
 	for range n {
@@ -58,8 +58,8 @@ func (p *pair) dials(t *testing.T, n int) {
 	}
 }
 
-// TestSparesFollowDemand: one dial makes nothing ready, the next ones do; what
-// nobody uses is closed and not replaced.
+// TestSparesFollowDemand: one dial makes no spare, the next ones do. A spare that is
+// not used is closed and not replaced.
 func TestSparesFollowDemand(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		p := newSolo(t, 4)
@@ -92,8 +92,8 @@ func TestSparesFollowDemand(t *testing.T) {
 	})
 }
 
-// TestSparesGrowAndShrink: a crowd of dials leaves more of them, up to the bound;
-// when fewer dials come, those beyond that grow old.
+// TestSparesGrowAndShrink: many dials leave more spares, up to the bound. When fewer
+// dials come, the surplus grows old.
 func TestSparesGrowAndShrink(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		p := newSolo(t, 4)
@@ -125,7 +125,8 @@ func TestSparesGrowAndShrink(t *testing.T) {
 	})
 }
 
-// TestSparesDieWithTheirServer: dials notice nothing of it, and nobody is blamed.
+// TestSparesDieWithTheirServer: dials do not notice it, and it does not count against
+// the server.
 func TestSparesDieWithTheirServer(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		p := newSolo(t, 4)
@@ -144,8 +145,8 @@ func TestSparesDieWithTheirServer(t *testing.T) {
 	})
 }
 
-// TestSparesOfAnEndpointThatFails: there are none for an endpoint that is set
-// aside, or whose address went away.
+// TestSparesOfAnEndpointThatFails: an endpoint that is set aside, or whose address went
+// away, has no spares.
 func TestSparesOfAnEndpointThatFails(t *testing.T) {
 	for name, fail := range map[string]func(*testing.T, *pair){
 		"no agent": func(t *testing.T, p *pair) {
@@ -154,10 +155,10 @@ func TestSparesOfAnEndpointThatFails(t *testing.T) {
 				t.Errorf("the dial ended with %v", err)
 			}
 		},
-		"look": func(t *testing.T, p *pair) {
+		"check": func(t *testing.T, p *pair) {
 			p.a.becomes(hostDropped)
 			if err := p.servers[0].known()[0].Check(t.Context()); err == nil {
-				t.Error("the look succeeded")
+				t.Error("the check succeeded")
 			}
 		},
 		"departed": func(t *testing.T, p *pair) {
@@ -186,8 +187,8 @@ func TestSparesOfAnEndpointThatFails(t *testing.T) {
 	}
 }
 
-// TestSpareIsWaitedFor: a dial takes the connection that is being made rather
-// than make another, and its own where that fails or it gives up.
+// TestSpareIsWaitedFor: a dial waits for a spare that is being made and makes no other.
+// It makes a connection of its own if that fails, or if its wait is given up.
 func TestSpareIsWaitedFor(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		p := newSolo(t, 1)
@@ -205,9 +206,9 @@ func TestSpareIsWaitedFor(t *testing.T) {
 			return usual(ctx, e)
 		}
 		go func() { result <- nil }()
-		p.dials(t, 1) // its own
+		p.dials(t, 1) // on its own connection
 		<-begun
-		<-begun // for the next one
+		<-begun // a spare for the next dial
 		dialled := make(chan connected)
 		go func() { dialled <- dial(t.Context(), p.Dialer) }()
 		synctest.Wait()
@@ -229,7 +230,7 @@ func TestSpareIsWaitedFor(t *testing.T) {
 		go func() { dialled <- dial(t.Context(), p.Dialer) }()
 		synctest.Wait()
 		result <- &tunnel.Error{Reason: tunnel.ReasonServerUnreachable, Err: errors.New("connection lost")}
-		<-begun // its own
+		<-begun // the dial's own connection
 		result <- nil
 		own := <-dialled
 		own.alive(t, "on its own connection")
@@ -241,9 +242,9 @@ func TestSpareIsWaitedFor(t *testing.T) {
 	})
 }
 
-// TestSpareDiesUnderItsCONNECT: a server that closes a connection which waited
-// just when it gets its request has not dialled; the dial is made again on
-// another one, at once and once.
+// TestSpareDiesUnderItsCONNECT: a server that closes a spare just when it gets the
+// request has not dialled. The dial is made again on another connection, at once and
+// once.
 func TestSpareDiesUnderItsCONNECT(t *testing.T) {
 	for name, end := range map[string]func(*tls.Conn){
 		"close_notify": func(c *tls.Conn) { _ = c.CloseWrite() },
@@ -283,8 +284,7 @@ func TestSpareDiesUnderItsCONNECT(t *testing.T) {
 	}
 }
 
-// TestSpareThatAnswersIsUsedOnce: an answer on a ready-made connection is one,
-// whatever it says.
+// TestSpareThatAnswersIsUsedOnce: an answer on a spare is final, whatever it is.
 func TestSpareThatAnswersIsUsedOnce(t *testing.T) {
 	p := newPKI(t)
 	var asked atomic.Int32
@@ -302,8 +302,7 @@ func TestSpareThatAnswersIsUsedOnce(t *testing.T) {
 	}
 }
 
-// TestSparesAndCertificates: a connection that was made with files which have
-// changed is not used.
+// TestSparesAndCertificates: a spare that was made with older files is not used.
 func TestSparesAndCertificates(t *testing.T) {
 	p := newPKI(t)
 	presented := make(chan string, 8)
@@ -324,8 +323,8 @@ func TestSparesAndCertificates(t *testing.T) {
 	must(t, conn.Close())
 }
 
-// TestSpareInTheMakingAndCertificates: nor is one that was in the making when they
-// changed, by a dial that has waited for it.
+// TestSpareInTheMakingAndCertificates: nor is a spare that was being made when the
+// files changed, by a dial that has waited for it.
 func TestSpareInTheMakingAndCertificates(t *testing.T) {
 	p := newPKI(t)
 	presented := make(chan string, 8)
@@ -347,7 +346,7 @@ func TestSpareInTheMakingAndCertificates(t *testing.T) {
 		})
 		return conn, alpn, err
 	}
-	first, err := d.dial(t) // on the ready one, for which another is made
+	first, err := d.dial(t) // on a spare, for which another is made
 	must(t, err)
 	defer first.Close()
 	waittest.Await(t, presented, "the first certificate once more")

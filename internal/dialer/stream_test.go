@@ -29,8 +29,8 @@ func accept(s client.ProxyService_ProxyServer) error {
 	return s.Send(packettest.DialRsp(pkt.GetDialRequest().GetRandom(), connID, ""))
 }
 
-// linger is the last step of a script: like the real server, it answers
-// CLOSE_REQ and does not end the stream before the client does.
+// linger is the last step of a script. Like the real server, it answers CLOSE_REQ and
+// does not end the stream before the client.
 func linger(s client.ProxyService_ProxyServer) error {
 	for {
 		pkt, err := s.Recv()
@@ -43,7 +43,7 @@ func linger(s client.ProxyService_ProxyServer) error {
 	}
 }
 
-// echo is the last step of a script: it returns what it gets.
+// echo is the last step of a script. It returns the bytes that it gets.
 func echo(s client.ProxyService_ProxyServer) error {
 	for {
 		pkt, err := s.Recv()
@@ -59,7 +59,7 @@ func echo(s client.ProxyService_ProxyServer) error {
 	}
 }
 
-// play sends packets after the dial was accepted, and lingers.
+// play accepts the dial, sends packets, and lingers.
 func play(pkts ...*client.Packet) script {
 	return func(s client.ProxyService_ProxyServer) error {
 		if err := accept(s); err != nil {
@@ -74,8 +74,8 @@ func play(pkts ...*client.Packet) script {
 	}
 }
 
-// TestStreamEnds: nothing but the proxy-server's word that the target closed is
-// an end of file.
+// TestStreamEnds: only if the proxy-server says that the target closed is there an end
+// of file.
 func TestStreamEnds(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
@@ -131,8 +131,8 @@ func receiveAll(c tunnel.Conn) (string, error) {
 	}
 }
 
-// TestStreamDialRefused: each answer to DIAL_REQ that is no success gives its
-// reason, and the stream is ended, which the server never does by itself.
+// TestStreamDialRefused: each answer to DIAL_REQ that is not a success has its reason.
+// The client ends the stream, which the server never does by itself.
 func TestStreamDialRefused(t *testing.T) {
 	refuse := func(answer func(random int64) *client.Packet, ended chan<- struct{}) script {
 		return func(s client.ProxyService_ProxyServer) error {
@@ -181,8 +181,8 @@ func TestStreamDialRefused(t *testing.T) {
 	}
 }
 
-// TestStreamClose: Close says CLOSE_REQ behind the data, and reads until
-// CLOSE_RSP before it ends the stream.
+// TestStreamClose: Close sends CLOSE_REQ behind the data, and reads until CLOSE_RSP
+// before it ends the stream.
 func TestStreamClose(t *testing.T) {
 	p := newPKI(t)
 	saw := make(chan []client.PacketType, 1)
@@ -203,7 +203,7 @@ func TestStreamClose(t *testing.T) {
 			}
 		}
 		saw <- types
-		// What was on its way must still be read by the client.
+		// The client must still read what was on its way.
 		var err error
 		for range 32 {
 			err = errors.Join(err, s.Send(packettest.Data(connID, strings.Repeat("x", 32<<10))))
@@ -231,14 +231,14 @@ func TestStreamClose(t *testing.T) {
 	if _, err := conn.Receive(); !errors.Is(err, tunnel.ErrClosed) {
 		t.Errorf("Receive after Close: %v, want ErrClosed", err)
 	}
-	// ErrClosed says that the drain is over, and with it the bookkeeping.
+	// ErrClosed means that everything was read, and that the stream was counted.
 	if n := d.samples(t, "konnectivity_network_proxy_client_client_connections")["closing"]; n != 0 {
 		t.Errorf("client_connections{status=closing} is %v after the end, want 0", n)
 	}
 }
 
-// TestStreamAbandoned: a dial that was given up says DIAL_CLS, and a success
-// that comes late is closed properly: the agent would leak it otherwise.
+// TestStreamAbandoned: a dial that is given up sends DIAL_CLS. If it succeeds late, its
+// connection is closed, which the agent would leak otherwise.
 func TestStreamAbandoned(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
@@ -269,7 +269,7 @@ func TestStreamAbandoned(t *testing.T) {
 				_ = s.Send(packettest.CloseRsp(connID, ""))
 				return linger(s)
 			}))
-			d.connect(t) // or the budget might end before anybody was asked
+			d.connect(t) // otherwise the budget might end before the dial was sent
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			if tc.cancel {

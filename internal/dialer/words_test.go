@@ -19,8 +19,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
-// manyNames returns a certificate for 90 long names, none of them the server's,
-// that the CA has not signed.
+// manyNames returns a certificate with 90 long names, none of them the server's, that
+// the CA has not signed.
 func manyNames(t *testing.T) tls.Certificate {
 	t.Helper()
 	key := newKey(t)
@@ -43,15 +43,15 @@ func TestWordsOfCertificates(t *testing.T) {
 	p.server = manyNames(t)
 	leaf, err := x509.ParseCertificate(p.server.Certificate[0])
 	must(t, err)
-	p.write(t, "ca.crt", "CERTIFICATE", leaf.Raw) // trusted, so that its names are what is wrong
+	p.write(t, "ca.crt", "CERTIFICATE", leaf.Raw) // trusted, so that only its names are wrong
 	server := p.serveConnect(t, tunnel.ModeHTTPConnect, func(*tls.Conn) {})
-	server.Address = strings.Replace(server.Address, "127.0.0.1", "localhost", 1) // a name, with which its own are compared
+	server.Address = strings.Replace(server.Address, "127.0.0.1", "localhost", 1) // a name to compare with those of the certificate
 	d := newDialer(t, p.client(), hang, server)
 	var lines bytes.Buffer
 	d.log = options.Log{Format: "text"}.Logger(&lines)
 	failed := d.endpoint(t).Check(t.Context())
 	if failed == nil || failed.Reason != tunnel.ReasonTLS {
-		t.Fatalf("the look ended with %v, want %s", failed, tunnel.ReasonTLS)
+		t.Fatalf("the check ended with %v, want %s", failed, tunnel.ReasonTLS)
 	}
 	if n := len(failed.Error()); n > clip.Sentence+200 {
 		t.Errorf("the error has %d bytes", n)

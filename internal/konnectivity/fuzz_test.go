@@ -10,9 +10,9 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
-// FuzzClassify: whatever text a dial is refused with, its reason is one of the
-// closed set; another server is asked only where nothing reached the target;
-// and the error that goes into the log is short, and one line.
+// FuzzClassify: whatever text a dial is refused with, its reason is one of the closed
+// set. Another server is asked only if nothing reached the target. The error that is
+// logged is short, and one line.
 func FuzzClassify(f *testing.F) {
 	for _, a := range answers {
 		f.Add(a.text)

@@ -57,50 +57,50 @@ func TestAckClock(t *testing.T) {
 	// after is the age of an acknowledgement that came so many seconds into the test.
 	after := func(second, came int) uint32 { return uint32(second-came) * 1000 }
 	for name, test := range map[string]struct {
-		looks func(second int) info
-		stops int // the clock is not updated in the seconds from 1 until this one
-		gone  int // the second in which the server counts as gone; 0 means never
+		tcpInfo func(second int) info
+		stops   int // the clock is not updated in the seconds from 1 until this one
+		gone    int // the second in which the server counts as gone; 0 means never
 	}{
-		"nothing is outstanding": {looks: func(s int) info {
+		"nothing is outstanding": {tcpInfo: func(s int) info {
 			return info{Last_ack_recv: after(s, 0), Probes: 5, Retransmits: 5, Snd_wnd: 1}
 		}},
-		"the machine itself sends nothing": {looks: func(s int) info {
+		"the machine itself sends nothing": {tcpInfo: func(s int) info {
 			return info{Notsent_bytes: 9, Snd_wnd: 1 << 16, Last_ack_recv: after(s, 0)}
 		}},
-		"the round trip is long, and two retransmissions are all": {looks: func(s int) info {
+		"the round trip is long, and two retransmissions are all": {tcpInfo: func(s int) info {
 			return info{Unacked: 1, Snd_wnd: 1 << 16, Retransmits: uint8(min(s/7, 2)), Last_ack_recv: after(s, 0)}
 		}},
-		"the third retransmission has its time": {gone: 13, looks: func(s int) info {
+		"the third retransmission has its time": {gone: 13, tcpInfo: func(s int) info {
 			return info{Unacked: 1, Snd_wnd: 1 << 16, Retransmits: uint8(s / 4), Last_ack_recv: after(s, 0)}
 		}},
-		"the last retransmission is acknowledged in time": {looks: func(s int) info {
+		"the last retransmission is acknowledged in time": {tcpInfo: func(s int) info {
 			return info{Unacked: 1, Snd_wnd: 1 << 16, Retransmits: uint8(s % 10), Bytes_acked: uint64(s / 10)}
 		}},
-		"acknowledgements without progress": {gone: 10, looks: func(s int) info {
+		"acknowledgements without progress": {gone: 10, tcpInfo: func(s int) info {
 			return info{Unacked: 1, Snd_wnd: 1 << 16, Retransmits: uint8(s)}
 		}},
-		"two probes of three are lost, each time": {looks: func(s int) info {
+		"two probes of three are lost, each time": {tcpInfo: func(s int) info {
 			return info{Notsent_bytes: 9, Probes: uint8(s / 20 % 3), Last_ack_recv: after(s, s-s%60)}
 		}},
-		"the third probe has its time": {gone: 61, looks: func(s int) info {
+		"the third probe has its time": {gone: 61, tcpInfo: func(s int) info {
 			return info{Notsent_bytes: 9, Probes: uint8(s / 20), Last_ack_recv: after(s, 0)}
 		}},
-		"probes in quick succession": {gone: 11, looks: func(s int) info {
+		"probes in quick succession": {gone: 11, tcpInfo: func(s int) info {
 			return info{Notsent_bytes: 9, Probes: uint8(s), Last_ack_recv: after(s, 0)}
 		}},
-		"a window that closes over what is in flight": {looks: func(s int) info {
+		"a window that closes over what is in flight": {tcpInfo: func(s int) info {
 			return info{Unacked: 1, Notsent_bytes: 9, Total_retrans: uint32(s), Last_ack_recv: after(s, s)}
 		}},
-		"the same, and nothing comes back": {gone: 41, looks: func(s int) info {
+		"the same, and nothing comes back": {gone: 41, tcpInfo: func(s int) info {
 			return info{Unacked: 1, Notsent_bytes: 9, Total_retrans: uint32(s), Last_ack_recv: after(s, min(s, 30))}
 		}},
-		"the window opens, and what follows is lost": {gone: 50, looks: func(s int) info {
+		"the window opens, and what follows is lost": {gone: 50, tcpInfo: func(s int) info {
 			if s < 40 {
 				return info{Notsent_bytes: 9, Last_ack_recv: after(s, s-s%13)}
 			}
 			return info{Unacked: 1, Snd_wnd: 1 << 16, Retransmits: uint8(s - 40), Last_ack_recv: after(s, 39)}
 		}},
-		"the sidecar was stopped for minutes, with its machine": {stops: 300, gone: 303, looks: func(s int) info {
+		"the sidecar was stopped for minutes, with its machine": {stops: 300, gone: 303, tcpInfo: func(s int) info {
 			return info{Unacked: 1, Snd_wnd: 1 << 16, Retransmits: uint8(max(0, s-299)), Last_ack_recv: after(s, 0)}
 		}},
 	} {
@@ -111,7 +111,7 @@ func TestAckClock(t *testing.T) {
 				if s > 0 && s < test.stops {
 					continue
 				}
-				i := test.looks(s)
+				i := test.tcpInfo(s)
 				_, silent := c.update(began.Add(time.Duration(s)*time.Second), &i)
 				if gone := silent > 0; gone != (s == test.gone && s > 0) {
 					t.Fatalf("in second %d the server was silent for %s, want it gone in second %d", s, silent, test.gone)

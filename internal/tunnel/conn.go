@@ -24,20 +24,20 @@ const (
 
 // Conn is one connection to a target in the shoot.
 //
-// One goroutine may Receive while another Sends; Close may be called at any
-// time from anywhere.
+// One goroutine may call Receive while another calls Send. Any goroutine may call Close
+// at any time.
 type Conn interface {
-	// Receive returns the next bytes of the target, at least one, valid until
-	// the next call. io.EOF means that the target closed and that everything it
-	// sent was returned. Any other error means that the rest is lost: it wraps
-	// ErrBroken or ErrProtocol, or is ErrClosed after Close.
+	// Receive returns the next bytes of the target, at least one. They are valid until
+	// the next call. io.EOF means that the target closed, and that everything it sent
+	// was returned. Any other error means that the rest is lost. It wraps ErrBroken,
+	// ErrProtocol or ErrUnreceived, or is ErrClosed after Close.
 	Receive() ([]byte, error)
-	// Send passes all of p on, or returns an error. It does not hold on to p.
-	// Why a Send failed is for Receive to say, which fails as well.
+	// Send passes all of p on, or returns an error. It does not keep p. After an error
+	// of Send, Receive fails as well and returns the cause.
 	Send(p []byte) error
-	// Close closes both directions and returns at once; what has to be said to
-	// the proxy-server is said in the background. Bytes that the target has not
-	// read yet may be lost: the protocol has no close that waits for them.
+	// Close closes both directions and returns at once. The exchange with the
+	// proxy-server goes on in the background. Bytes that the target has not read yet may
+	// be lost: the protocol has no close that waits for them.
 	Close() error
 	// Server returns the configured name of the proxy-server in between.
 	Server() string
@@ -49,7 +49,7 @@ type Dialer interface {
 	DialContext(ctx context.Context, dst netip.AddrPort, hold Hold) (Conn, error)
 }
 
-// Hold is called by a dial that returns while a part of it is still under way. That
-// part calls end when it is over. A CONNECT that was given up waits some seconds for
-// its answer: it has a file open, and the agent still dials.
+// Hold is called by a dial that returns while a part of it goes on. That part calls end
+// when it is done. For example, a CONNECT that was given up waits some seconds for its
+// answer. It has a file open, and the agent still dials.
 type Hold func() (end func())

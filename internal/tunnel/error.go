@@ -71,14 +71,14 @@ func ReasonOf(err error) Reason {
 
 // Errors of an established Conn.
 var (
-	// ErrBroken is wrapped by errors of a Conn whose leg to the proxy-server
-	// broke: what the target still had to say is lost.
+	// ErrBroken is wrapped by errors of a Conn whose connection to the proxy-server
+	// broke. Further bytes of the target are lost.
 	ErrBroken = errors.New("the leg to the proxy-server broke")
-	// ErrProtocol is wrapped by errors of a Conn whose proxy-server sent what
+	// ErrProtocol is wrapped by errors of a Conn whose proxy-server sent something that
 	// the protocol does not allow.
 	ErrProtocol = errors.New("the proxy-server broke the protocol")
-	// ErrUnreceived is wrapped by errors of a Conn that held more of the target's bytes
-	// than any other, because Receive was not called, when all held too much.
+	// ErrUnreceived is wrapped by errors of a Conn that was ended for its memory. All
+	// Conns together held too many bytes that were not received, and this one the most.
 	ErrUnreceived = errors.New("too much of what the target sent was not received")
 	// ErrClosed is returned by a Conn after its Close.
 	ErrClosed = errors.New("the tunnelled connection is closed")

@@ -16,7 +16,7 @@ type Server struct {
 	Network string
 	// Address is host:port, or the absolute path of a Unix socket.
 	Address string
-	// Mode is how to speak to it. It is never auto on a Unix socket.
+	// Mode is the protocol to speak to it. It is never auto on a Unix socket.
 	Mode Mode
 }
 
@@ -25,7 +25,8 @@ type Mode string
 
 // The modes.
 const (
-	// ModeAuto is what the server negotiates by ALPN: h2 or http/1.1.
+	// ModeAuto is the protocol that the server negotiates by ALPN: h2 means ModeGRPC, and
+	// http/1.1 means ModeHTTPConnect.
 	ModeAuto Mode = "auto"
 	// ModeGRPC is one gRPC stream for each connection.
 	ModeGRPC Mode = "grpc"
@@ -33,20 +34,20 @@ const (
 	ModeHTTPConnect Mode = "http-connect"
 )
 
-// TLS names the files for servers on TCP. They were readable and fitted each
-// other at start; they change under a running program, which reads them again.
+// TLS names the files for servers on TCP. At start they were readable and fitted each
+// other. They may change while the program runs, which then reads them again.
 type TLS struct {
-	// CAFile has the CA certificates to verify servers with.
+	// CAFile has the CA certificates by which servers are verified.
 	CAFile string
-	// CertFile and KeyFile are the client's, both given or both empty.
+	// CertFile and KeyFile are the client's. Both are given, or both are empty.
 	CertFile, KeyFile string
-	// ServerName is the name to ask for and to verify, empty for each server's
-	// own host.
+	// ServerName is the name to ask for and to verify. If it is empty, the name is each
+	// server's own host.
 	ServerName string
 	// ALPN are protocols to offer besides h2 and http/1.1.
 	ALPN []string
 }
 
-// Enabled reports whether there is anything to speak TLS with. It is true
-// whenever a server is on TCP: plaintext over TCP is refused.
+// Enabled reports whether there are files for TLS. It is true if a server is on TCP,
+// where plaintext is refused.
 func (t TLS) Enabled() bool { return t.CAFile != "" }

@@ -25,8 +25,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tunnel/tunneltest"
 )
 
-// newModelConnect returns a connection in http-connect mode on conn, before it
-// has dialled. Unix socket socket says whether the server lives.
+// newModelConnect returns a connection in http-connect mode on conn, before its dial.
+// The Unix socket at socket says whether the server is there.
 func newModelConnect(conn net.Conn, socket string) *connection {
 	to := serverconn.NewConnector(nil, tunnel.SettingNames{}, 0).Endpoint(tunnel.Server{Name: "model", Network: tunnel.NetworkUnix, Address: socket}, netip.AddrPort{})
 	owner := &modelConnectOwner{to: to}
@@ -35,7 +35,7 @@ func newModelConnect(conn net.Conn, socket string) *connection {
 	return newConnection(e, e.NewConn(conn))
 }
 
-// modelConnectOwner is an endpoint of which nothing but its load is kept.
+// modelConnectOwner is an endpoint that has nothing but a load.
 type modelConnectOwner struct {
 	to   *serverconn.Endpoint
 	load atomic.Int64
@@ -48,7 +48,7 @@ func (*modelConnectOwner) Gone() context.Context { return context.Background() }
 func (*modelConnectOwner) Several() bool         { return false }
 func (o *modelConnectOwner) ConnectionEnded()    { o.load.Add(-1) }
 
-// lastWord is how a scripted server ends what it says.
+// lastWord is the way in which a scripted server ends its bytes.
 type lastWord byte
 
 const (
@@ -56,15 +56,15 @@ const (
 	lastFIN                    // no close_notify, and the server is gone
 	lastHasty                  // no close_notify, and the server is still there
 	lastReset
-	lastNothing // it says nothing more, and ends nothing
+	lastNothing // no end at all
 	lastWords
 )
 
-// cutConn is a connection whose peer's bytes come in cuts, and end with last.
+// cutConn is a connection whose peer's bytes arrive in cuts, and end with last.
 type cutConn struct {
 	net.Conn
 	last     lastWord
-	together bool // the end comes with the last bytes, as crypto/tls may have it
+	together bool // the end arrives with the last bytes, which crypto/tls allows
 	left     int  // bytes of the peer still to come
 	taken    atomic.Int64
 	closed   atomic.Bool
@@ -102,22 +102,23 @@ func (c *cutConn) Close() error {
 	return c.Conn.Close()
 }
 
-// CloseWrite implements what EndWriting looks for.
+// CloseWrite implements the method that EndWriting calls.
 func (c *cutConn) CloseWrite() error {
 	c.said.Store(true)
 	return nil
 }
 
-// answerTo is what a CONNECT must make of all that the server says.
+// answerTo is the right result of a CONNECT, for all bytes of the server.
 type answerTo struct {
 	reasons []tunnel.Reason // of a dial that fails
-	data    string          // of one that succeeds
-	verdict string          // how it ends; of any but an end the last bytes may be missing
+	data    string          // of a dial that succeeds, the target's bytes
+	verdict string          // how the connection ends; unless it is io.EOF, the last bytes may be missing
 }
 
 var statusLine = regexp.MustCompile(`^HTTP/1\.1 ([2-9][0-9]{2})(?:[ \r]|$)`)
 
-// reference reads the whole of what a server said, without knowing the cuts.
+// reference returns the right result for all bytes of a server, without knowing the
+// cuts.
 func reference(said string, last lastWord) answerTo {
 	switch {
 	case said == "" && last == lastNotify:
@@ -137,7 +138,7 @@ func reference(said string, last lastWord) answerTo {
 	return a
 }
 
-// referenceAnswer is for a server that speaks first.
+// referenceAnswer is reference for a server that speaks first.
 func referenceAnswer(said string, last lastWord) answerTo {
 	head, rest, found := strings.Cut(said, headEnd)
 	status := statusLine.FindStringSubmatch(head)
@@ -163,7 +164,7 @@ func verdictOf(last lastWord, data string) string {
 		return "end"
 	case lastHasty:
 		if data == "" {
-			return "broken" // it may have been killed before the first byte
+			return "broken" // the server may have been killed before the first byte
 		}
 		return "end"
 	case lastNothing:
@@ -173,7 +174,7 @@ func verdictOf(last lastWord, data string) string {
 	}
 }
 
-// liveServer is the path of a Unix socket that is listened on.
+// liveServer returns the path of a Unix socket with a listener.
 func liveServer(f *testing.F) string {
 	socket := filepath.Join(f.TempDir(), "s")
 	l, err := net.Listen("unix", socket)
@@ -193,9 +194,9 @@ func liveServer(f *testing.F) string {
 	return socket
 }
 
-// FuzzConnect: whatever a server says, in whatever cuts, and however it ends,
-// the app gets the target's bytes and the right end, or the dial fails with its
-// reason; and it is bounded what is read before that is known.
+// FuzzConnect: whatever bytes a server sends, in whatever cuts, and however it ends,
+// the app gets the target's bytes and the right end, or the dial fails with its reason.
+// The number of bytes that are read before that is known is bounded.
 func FuzzConnect(f *testing.F) {
 	const refused = "502 Bad Gateway\r\n\r\ndial tcp: connect: connection refused"
 	for last := range lastWords {
@@ -233,7 +234,7 @@ func FuzzConnect(f *testing.F) {
 	})
 }
 
-// compose makes what a server says.
+// compose returns the bytes of the server.
 func compose(kind byte, first, rest string) string {
 	switch kind % 6 {
 	case 0:
@@ -246,7 +247,7 @@ func compose(kind byte, first, rest string) string {
 		return statusPrefix + first + headEnd + rest
 	case 4: // many headers, or a head without an end
 		return statusPrefix + strings.Repeat(first, maxHead/max(1, len(first))) + headEnd + rest
-	default: // so much ahead that the line does not count any more, or just does
+	default: // so many bytes ahead that the line does not count any more, or just does
 		return strings.Repeat(first, maxAhead/max(1, len(first))) + establishedLine + rest
 	}
 }
@@ -266,7 +267,7 @@ func (x *exchange) run(socket string) {
 	near, far := net.Pipe()
 	x.conn.Conn = near
 	var peer sync.WaitGroup
-	peer.Go(func() { _, _ = io.Copy(io.Discard, far) }) // hears what we say
+	peer.Go(func() { _, _ = io.Copy(io.Discard, far) }) // reads what the client sends
 	peer.Go(func() { x.speak(far) })
 	c := newModelConnect(x.conn, socket)
 	ctx, cancel := context.WithTimeout(x.t.Context(), dialBudget)
@@ -290,7 +291,7 @@ func (x *exchange) run(socket string) {
 	peer.Wait()
 }
 
-// speak says what the server says.
+// speak sends the bytes of the server.
 func (x *exchange) speak(conn net.Conn) {
 	for i, p := 0, []byte(x.said); len(p) > 0; i++ {
 		n := 64 << 10
@@ -305,13 +306,13 @@ func (x *exchange) speak(conn net.Conn) {
 	}
 }
 
-// receive compares what the app gets.
+// receive compares the bytes that the app gets.
 func (x *exchange) receive(c *connection) {
 	if x.want.reasons != nil {
 		x.t.Errorf("the dial succeeded, want reason %v", x.want.reasons)
 	}
 	if x.last == lastNothing {
-		// A Receive that finds nothing more must end when the app closes.
+		// A Receive that waits must end when the app closes.
 		time.AfterFunc(time.Minute, func() { _ = c.Close() })
 	}
 	var got bytes.Buffer

@@ -11,8 +11,8 @@ import (
 )
 
 // FuzzRefused: whatever status and text a CONNECT is refused with, its reason is one of
-// the closed set; another server is asked only if nothing reached the target; and the
-// error that goes into the log is short, and one line.
+// the closed set. Another server is asked only if nothing reached the target. The error
+// that is logged is short, and one line.
 func FuzzRefused(f *testing.F) {
 	for _, text := range []string{"No agent available", "dial tcp 100.64.3.7:9100: connection refused\r\n", "I/O TIMEOUT", "rpc error"} {
 		f.Add(text, 500)

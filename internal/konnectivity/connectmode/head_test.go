@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// FuzzAheadFilter: however a stream with a late line is cut into reads, the
-// line is taken out and nothing else.
+// FuzzAheadFilter: however a stream with a late line is cut into reads, the line is
+// removed and nothing else.
 func FuzzAheadFilter(f *testing.F) {
 	f.Add([]byte("abc"), []byte("def"), uint8(1))
 	f.Add([]byte("HTTP/1.1 200 Connection"), []byte("HTTP/1.1 "), uint8(7))
@@ -35,8 +35,7 @@ func FuzzAheadFilter(f *testing.F) {
 	})
 }
 
-// FuzzJudgeHead: more bytes never take back what was decided, and nothing
-// panics.
+// FuzzJudgeHead: further bytes never change a decision, and nothing panics.
 func FuzzJudgeHead(f *testing.F) {
 	f.Add([]byte(establishedLine + "x"))
 	f.Add([]byte("SSH-2.0"))

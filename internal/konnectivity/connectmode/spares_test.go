@@ -10,7 +10,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
-// TestSparesAndFiles: a process that may have few files has none of them waiting.
+// TestSparesAndFiles: a process that may open few files keeps no spares.
 func TestSparesAndFiles(t *testing.T) {
 	if n := AffordableSpares(); n < 0 || n > maxSpares {
 		t.Errorf("%d for an endpoint, want 0 to %d", n, maxSpares)

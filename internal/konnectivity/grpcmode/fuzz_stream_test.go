@@ -9,12 +9,12 @@ import (
 	"testing/synctest"
 )
 
-// atOnce is the bit of a script's byte that says that the next step happens at
-// the same moment, so that goroutines race.
+// atOnce is the bit of a script's byte that says that the next step happens at the same
+// moment, so that goroutines race.
 const atOnce = 1 << 7
 
-// FuzzStream plays scripts to a stream. One without races is compared with the
-// model; of any other the invariants are checked.
+// FuzzStream plays scripts to a stream. A script without races is compared with the
+// model. Of any other the invariants are checked.
 func FuzzStream(f *testing.F) {
 	for _, script := range [][]step{
 		{srvDialOK, appRead, srvData, srvDataLarge, srvDataEmpty, srvClose},
@@ -65,8 +65,8 @@ func stepBytes(script []step) []byte {
 	return b
 }
 
-// stepsOf reads a script, and which of its steps do not wait for what they lead
-// to.
+// stepsOf reads a script. The second value has the steps after which the script does
+// not wait.
 func stepsOf(script []byte) (all []step, races []bool) {
 	for _, b := range script {
 		all = append(all, step(b&^atOnce)%steps)
@@ -75,8 +75,8 @@ func stepsOf(script []byte) (all []step, races []bool) {
 	return all, races
 }
 
-// checkEnd holds what the app saw of its connection's end against what the
-// server said, whoever came first where steps happened at once.
+// checkEnd compares the end that the app saw with the packets of the server. If steps
+// happened at once, any of them may have come first.
 func (w *world) checkEnd(script []step) {
 	said := slices.DeleteFunc(slices.Clone(script), func(s step) bool { return s > srvBreak })
 	if len(said) == 0 || said[0] != srvDialOK || !w.dialed.Load() {

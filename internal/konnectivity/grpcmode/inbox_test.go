@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestInbox: what is put in comes out, in order, in as few pieces as it fits in,
-// and an empty inbox holds nothing.
+// TestInbox: all bytes come out in order, in as few pieces as possible, and an empty
+// inbox holds nothing.
 func TestInbox(t *testing.T) {
 	for _, tc := range []struct {
 		name string
@@ -30,7 +30,7 @@ func TestInbox(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			var pool segments
 			var b inbox
-			for range 2 { // the second time with segments that were used
+			for range 2 { // the second time with used segments
 				put := 0
 				for _, n := range tc.puts {
 					b.put(&pool, []byte(text(put, n)), n+1)
@@ -65,8 +65,8 @@ func TestInbox(t *testing.T) {
 	}
 }
 
-// TestInboxHoldsWhatItNeeds: little takes a small segment, also where much came
-// before the last time.
+// TestInboxHoldsWhatItNeeds: few bytes take a small segment, even if many came before
+// the last time.
 func TestInboxHoldsWhatItNeeds(t *testing.T) {
 	var pool segments
 	var b inbox
@@ -75,7 +75,7 @@ func TestInboxHoldsWhatItNeeds(t *testing.T) {
 		{smallSegment, smallSegment},
 		{smallSegment + 1, mediumSegment},
 		{mediumSegment + 1, largeSegment},
-		{1, largeSegment}, // more was to be expected
+		{1, largeSegment}, // after many bytes, many are expected
 		{1, smallSegment},
 	} {
 		b.put(&pool, make([]byte, step.bytes), 0)

@@ -10,8 +10,7 @@ import (
 	"sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
 )
 
-// TestTypesOfPacketsAreBounded: types that the protocol does not have share one
-// label.
+// TestTypesOfPacketsAreBounded: types that the protocol does not have share one label.
 func TestTypesOfPacketsAreBounded(t *testing.T) {
 	m := NewMetrics(prometheus.NewRegistry())
 	before := testutil.CollectAndCount(m.packets)

@@ -10,15 +10,15 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
-// outgoing is what waits to be said to the server.
+// outgoing is something that waits to be sent to the server.
 type outgoing struct {
-	packet  string // what it is, where it is not DATA
+	packet  string // its name, if it is not DATA
 	data    int    // bytes that are left of a Send
-	started bool   // gRPC has it
+	started bool   // gRPC has begun to send it
 }
 
-// model is the protocol as a client has to see it, with a clock of its own. It
-// knows neither goroutines nor locks. Its phases are those of a stream.
+// model is the protocol as a client must see it, with a clock of its own. It has no
+// goroutines and no locks. Its phases are those of a stream.
 type model struct {
 	journal
 	now   time.Duration
@@ -28,8 +28,8 @@ type model struct {
 	inbox     int  // bytes that have arrived and were not received
 	ended     bool // the server has ended the stream
 	cancelled bool // and we have reset it
-	finished  bool // or ended in order,
-	parting   bool // and the server has not yet
+	finished  bool // we have ended it in order,
+	parting   bool // and the server has not ended it yet
 	grace     time.Duration
 	verdict   string
 
@@ -48,7 +48,7 @@ func (m *model) seen(part int, format string, args ...any) {
 	m.note(m.now, part, fmt.Sprintf(format, args...))
 }
 
-// do is what a step leads to.
+// do applies the results of a step.
 func (m *model) do(s step) {
 	switch s {
 	case srvStall, srvFlow:
@@ -81,7 +81,7 @@ func (m *model) do(s step) {
 	m.settle()
 }
 
-// end is what world.end does.
+// end is the counterpart of world.end.
 func (m *model) end() {
 	m.do(appGiveUp)
 	m.do(appClose)
@@ -95,12 +95,12 @@ func (m *model) send(n int) {
 	}
 }
 
-// close is Close, or what a dial that succeeded too late leads to.
+// close is Close, or the result of a dial that succeeded too late.
 func (m *model) close() {
 	m.closed = true
 	if m.inbox > 0 {
 		m.inbox = 0
-		m.verdict = "closed" // nobody takes half of it for all
+		m.verdict = "closed" // the app must not take a part of the answer for the whole
 	}
 	if m.phase != finished {
 		m.grace = m.now + 2*time.Second
@@ -149,7 +149,7 @@ func (m *model) cancel() {
 	}
 }
 
-// settle does what can be done without anything new.
+// settle does everything that needs no further step.
 func (m *model) settle() {
 	m.flush()
 	for m.reading && (m.inbox > 0 || m.phase == finished) {
@@ -166,7 +166,7 @@ func (m *model) settle() {
 	}
 }
 
-// flush says what is to be said, one after the other.
+// flush sends what waits, one after the other.
 func (m *model) flush() {
 	for len(m.outbox) > 0 {
 		o := &m.outbox[0]
@@ -208,7 +208,7 @@ func (m *model) sent(how string) {
 	m.seen(logSend, "%s", how)
 }
 
-// arrive is what a packet, or the end of the stream, means.
+// arrive applies a packet, or the end of the stream.
 func (m *model) arrive(s step) {
 	switch m.phase {
 	case dialing:
@@ -256,7 +256,7 @@ func (m *model) arrive(s step) {
 	}
 }
 
-// answered is the answer that no connection follows.
+// answered applies an answer that no connection follows.
 func (m *model) answered(s step) {
 	if s == srvDialRefused || s == srvDialCls {
 		m.over("")
@@ -265,7 +265,7 @@ func (m *model) answered(s step) {
 	}
 }
 
-// otherwise is what a dial fails with that no answer fits.
+// otherwise returns the error of a dial that no answer fits.
 func otherwise(s step, known ...step) string {
 	for _, k := range known {
 		if s == k {
@@ -275,10 +275,10 @@ func otherwise(s step, known ...step) string {
 	return "protocol"
 }
 
-// over is the end of a stream of which both sides know that it is over.
+// over is the end of a stream which both sides know to be over.
 func (m *model) over(verdict string) {
 	if m.stalled && len(m.outbox) > 0 {
-		m.finish(verdict) // a part of something was sent
+		m.finish(verdict) // a part of a packet was sent
 		return
 	}
 	m.phase, m.verdict = finished, verdict
@@ -291,8 +291,8 @@ func (m *model) finish(verdict string) {
 	m.cancel()
 }
 
-// interesting lists the steps that may change anything: all, or one of those
-// that mean the same.
+// interesting lists the steps that may change anything. Of those with the same meaning
+// it has one.
 func (m *model) interesting(all bool) []step {
 	var some []step
 	for s := range steps {
@@ -302,7 +302,8 @@ func (m *model) interesting(all bool) []step {
 		server := s < srvEnd
 		switch {
 		case server || s == srvEnd || s == srvBreak:
-			// Whatever comes in the end phase is never read: one is as good as all.
+			// Nothing that arrives in the end phase is read, so one step stands for
+			// all.
 			if m.ended || m.phase == finished && s != srvData && !(m.parting && s == srvEnd) {
 				continue
 			}
@@ -319,7 +320,7 @@ func (m *model) interesting(all bool) []step {
 	return some
 }
 
-// representatives are the packets that stand for all others.
+// representatives are packets, each of which stands for others of the same meaning.
 func (m *model) representatives() []step {
 	switch m.phase {
 	case dialing, abandoned:

@@ -25,17 +25,16 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tunnel/tunneltest"
 )
 
-// This file plays a script to a real stream, whose clock and whose
-// proxy-server are fakes, and writes down what both sides see.
-// model_test.go says what they should see.
+// This file plays a script to a real stream, whose clock and proxy-server are fakes,
+// and records what both sides see. model_test.go says what they should see.
 
 // dialBudget is how long a script's app waits for its dial.
 const dialBudget = 3 * time.Second
 
-// modelMetrics serves all scripts, which leave its gauges at zero.
+// modelMetrics is for all scripts, which leave its gauges at zero.
 var modelMetrics = sync.OnceValue(func() *Metrics { return NewMetrics(prometheus.NewRegistry()) })
 
-// newModelStream returns a stream on r whose server has no connection at all.
+// newModelStream returns a stream on r. Its server has no connection at all.
 func newModelStream(t *testing.T, r *fakeRPC) *stream {
 	to := serverconn.NewConnector(nil, tunnel.SettingNames{}, 0).Endpoint(tunnel.Server{Name: "model"}, netip.AddrPort{})
 	l := &link{streams: 1}
@@ -51,8 +50,8 @@ func newModelStream(t *testing.T, r *fakeRPC) *stream {
 	return made
 }
 
-// modelGRPCOwner is an endpoint of which nothing but its load is kept, and to which there
-// is no connection.
+// modelGRPCOwner is an endpoint that has nothing but a load, and to which there is no
+// connection.
 type modelGRPCOwner struct {
 	Owner
 	load atomic.Int64
@@ -60,7 +59,7 @@ type modelGRPCOwner struct {
 
 func (o *modelGRPCOwner) ConnectionEnded() { o.load.Add(-1) }
 
-// journal is what was seen, and when.
+// journal has the events that were seen, and when.
 type journal struct {
 	mu    sync.Mutex
 	start time.Time
@@ -72,7 +71,7 @@ const (
 	logDial    = iota // how the dial ended
 	logReceive        // what Receive returned
 	logSend           // what Send returned
-	logWire           // what the server was told
+	logWire           // packets to the server
 	logCancel         // when the stream was ended
 	logs
 )
@@ -87,7 +86,7 @@ func (j *journal) note(at time.Duration, part int, line string) {
 	j.lines[part] = append(j.lines[part], fmt.Sprintf("%v %s", at, line))
 }
 
-// String is the journal, for people.
+// String returns the journal, for people.
 func (j *journal) String() string {
 	var b strings.Builder
 	for part, name := range [logs]string{"dial", "receive", "send", "wire", "cancel"} {
@@ -96,7 +95,7 @@ func (j *journal) String() string {
 	return b.String()
 }
 
-// world is one script's stream, its app and its server.
+// world is the stream of one script, its app and its server.
 type world struct {
 	*journal
 	t      *testing.T
@@ -105,15 +104,15 @@ type world struct {
 	giveUp context.CancelFunc
 	dialed atomic.Bool
 
-	said     int // bytes that the target has said so far
+	said     int // bytes that the target has sent so far
 	got      strings.Builder
 	reading  atomic.Bool
 	writing  atomic.Bool
-	asked    strings.Builder // what the app has sent
+	asked    strings.Builder // bytes that the app has sent
 	finished bool            // the server has ended the stream
 }
 
-// newWorld returns a world in which the app has just dialled.
+// newWorld returns a world in which the app has just begun its dial.
 func newWorld(t *testing.T) *world {
 	w := &world{t: t, journal: &journal{start: time.Now()}}
 	w.rpc = &fakeRPC{
@@ -131,15 +130,15 @@ func newWorld(t *testing.T) *world {
 			return
 		}
 		w.add(logDial, "ok")
-		w.stream.dialer.owner.(*modelGRPCOwner).load.Add(1) // for the dial, as claim does
+		w.stream.dialer.owner.(*modelGRPCOwner).load.Add(1) // for the dial, as endpoint.claim does
 		w.dialed.Store(true)
 	}()
 	synctest.Wait()
 	return w
 }
 
-// end closes what is still open, lets all graces pass, and checks that nothing
-// is left.
+// end closes what is still open, waits until all graces have passed, and checks that
+// nothing is left.
 func (w *world) end() {
 	w.giveUp()
 	synctest.Wait()
@@ -171,8 +170,8 @@ func (w *world) end() {
 	w.checkBytes()
 }
 
-// checkBytes holds that no byte was invented or reordered; the model says how
-// many must have come.
+// checkBytes checks that no byte was invented or reordered. The model says how many
+// must have come.
 func (w *world) checkBytes() {
 	if got := w.got.String(); got != text(0, len(got)) {
 		w.t.Errorf("the app got other bytes than the target sent: %.80q", got)
@@ -182,7 +181,7 @@ func (w *world) checkBytes() {
 	}
 }
 
-// text returns n bytes from offset at on of what each side says.
+// text returns the n bytes that each side sends from offset at on.
 func text(at, n int) string {
 	b := make([]byte, n)
 	for i := range b {
@@ -191,7 +190,7 @@ func text(at, n int) string {
 	return string(b)
 }
 
-// arrive lets the client see pkt, or the stream's end.
+// arrive delivers pkt, or the end of the stream, to the client.
 func (w *world) arrive(pkt *client.Packet, err error) {
 	if w.finished {
 		return // nothing comes behind the end
@@ -203,8 +202,8 @@ func (w *world) arrive(pkt *client.Packet, err error) {
 	w.rpc.arrivals <- arrival{pkt, err}
 }
 
-// receive starts one Receive, or as many as it takes to see the end, unless one
-// is under way.
+// receive starts one Receive, or as many as are needed to see the end, unless one is
+// under way.
 func (w *world) receive(all bool) {
 	if !w.dialed.Load() || w.reading.Swap(true) {
 		return
@@ -234,7 +233,7 @@ func (w *world) send(n int) {
 	go func() {
 		defer w.writing.Store(false)
 		err := w.stream.Send(p)
-		clear(p) // it does not hold on to it
+		clear(p) // Send must not keep it
 		if err != nil {
 			w.add(logSend, "%s", tunneltest.Words(err))
 			return
@@ -243,7 +242,7 @@ func (w *world) send(n int) {
 	}()
 }
 
-// stall stops, or starts, the server's reading.
+// stall stops the server's reading, or starts it again.
 func (w *world) stall(on bool) {
 	select {
 	case <-w.rpc.flow:

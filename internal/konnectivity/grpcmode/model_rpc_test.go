@@ -18,8 +18,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
-// fakeRPC is a gRPC stream as grpcwire gives it. It fails the test where the rules
-// for streams or the protocol's for clients are broken.
+// fakeRPC is a gRPC stream like grpcwire's. It fails the test if the client breaks the
+// rules of streams or of the protocol.
 type fakeRPC struct {
 	t       *testing.T
 	log     *journal
@@ -31,9 +31,9 @@ type fakeRPC struct {
 	flow      chan struct{} // closed while the server reads
 
 	mu       sync.Mutex
-	ended    bool // Cancel was called, or the server has ended what Finish has
+	ended    bool // Cancel was called, or the server has ended the stream after Finish
 	finished bool // Finish was called
-	unpaid   int  // bytes of messages that were not given back
+	unpaid   int  // bytes of messages for which Taken was not called yet
 	sending  atomic.Bool
 	random   int64
 	accepted atomic.Bool // the success of the dial has arrived
@@ -41,7 +41,7 @@ type fakeRPC struct {
 	wrote    strings.Builder // DATA, concatenated
 }
 
-// arrival is a message of the server, or how it has ended the stream.
+// arrival is a message of the server, or the error with which it has ended the stream.
 type arrival struct {
 	pkt *client.Packet
 	err error
@@ -76,7 +76,7 @@ func (f *fakeRPC) read() {
 		f.unpaid += grpcwire.Cost(len(p))
 		f.mu.Unlock()
 		f.handler.Message(p)
-		clear(p) // it is valid only so long
+		clear(p) // it is valid only during the call
 		f.handler.Arrived()
 	}
 }
@@ -101,7 +101,7 @@ func (f *fakeRPC) Finish() bool {
 		f.t.Error("Finish behind the end")
 	}
 	if f.sending.Load() {
-		return false // as if the server had got a part of it
+		return false // as if a part of it had reached the server
 	}
 	f.finished = true
 	f.log.add(logCancel, "in order")
@@ -168,7 +168,7 @@ func (f *fakeRPC) Send(head, body []byte, _ bool) error {
 	return nil
 }
 
-// check holds a packet of the client against the protocol.
+// check checks a packet of the client by the rules of the protocol.
 func (f *fakeRPC) check(pkt *client.Packet) {
 	said := pkt.Type.String()
 	bad := func(why string) { f.t.Errorf("the client said %v: %s", pkt, why) }

@@ -17,19 +17,19 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
-// step is one thing that the server, the app or the clock does.
+// step is one action of the server, the app or the clock.
 type step byte
 
 const (
 	// The server's packets.
 	srvDialOK      step = iota
 	srvDialRefused      // with the target's refusal
-	srvDialOther        // of another dial
+	srvDialOther        // for another dial
 	srvDialBare         // without a payload
 	srvData
 	srvDataLarge
 	srvDataEmpty
-	srvDataOther // of another connection
+	srvDataOther // for another connection
 	srvDataError
 	srvDataBare
 	srvDataMixed // with the payload of CLOSE_RSP
@@ -45,22 +45,22 @@ const (
 	srvEnd   // the stream ends with status OK
 	srvBreak // the stream breaks
 	srvStall // the server does not read any more
-	srvFlow  // and reads again
+	srvFlow  // the server reads again
 
 	appSend
 	appSendLarge
 	appReceive
 	appRead // Receive until the end
 	appClose
-	appGiveUp // the dial
+	appGiveUp // gives up the dial
 
-	// No sums of these meet a deadline, where it would be open what comes first.
+	// No sum of these equals a deadline, at which either could come first.
 	waitShort // 410 ms
 	waitLong  // 1.27 s
 	steps
 )
 
-// String is the step's name.
+// String returns the name of the step.
 func (s step) String() string {
 	return strings.Fields(`srvDialOK srvDialRefused srvDialOther srvDialBare srvData srvDataLarge srvDataEmpty srvDataOther srvDataError
 		srvDataBare srvDataMixed srvClose srvCloseOther srvCloseError srvCloseBare srvDialCls srvCloseReq srvDialReq srvDrain srvUnknown
@@ -74,7 +74,7 @@ const (
 	long      = 1270*time.Millisecond + 11
 )
 
-// packet returns what the server says in a step.
+// packet returns the packet that the server sends in a step.
 func (s step) packet(random int64, said int) *client.Packet {
 	typed := func(t client.PacketType) *client.Packet { return &client.Packet{Type: t} }
 	switch s {
@@ -123,7 +123,7 @@ func (s step) packet(random int64, said int) *client.Packet {
 	}
 }
 
-// bytes returns how many bytes of the target a step carries.
+// bytes returns how many bytes of the target a step has.
 func (s step) bytes() int {
 	switch s {
 	case srvData:
@@ -168,8 +168,8 @@ func (w *world) do(s step) {
 	}
 }
 
-// TestStreamModel plays every script up to a length to a stream, and compares
-// what app and server see, and when, with the model of the protocol.
+// TestStreamModel plays every script up to a length to a stream. It compares what app
+// and server see, and when, with the model of the protocol.
 func TestStreamModel(t *testing.T) {
 	var played int
 	var play func(script []step, left int)
@@ -197,8 +197,8 @@ func TestStreamModel(t *testing.T) {
 	}
 	play(nil, depth)                        // dials
 	play([]step{srvDialOK, appRead}, depth) // an app that reads
-	play([]step{srvDialOK}, depth-1)        // one that does nothing
-	play([]step{appGiveUp}, depth-1)        // one that has gone
+	play([]step{srvDialOK}, depth-1)        // an app that does nothing
+	play([]step{appGiveUp}, depth-1)        // an app that has gone
 	play([]step{srvDialOK, appClose}, depth-1)
 	play([]step{srvDialOK, srvStall, appSendLarge}, depth-1)
 	t.Logf("%d scripts", played)

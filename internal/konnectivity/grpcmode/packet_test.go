@@ -37,7 +37,7 @@ func marshal(t testing.TB, pkt *client.Packet) []byte {
 	return p
 }
 
-// TestParseData: a packet that is not what generated code writes of data is left
+// TestParseData: a packet that differs from what generated code writes for data is left
 // to generated code.
 func TestParseData(t *testing.T) {
 	for _, tc := range []struct {
@@ -76,7 +76,7 @@ func TestParseData(t *testing.T) {
 	}
 }
 
-// FuzzParseData: where parseData takes a packet, generated code reads the same.
+// FuzzParseData: if parseData takes a packet, generated code reads the same from it.
 func FuzzParseData(f *testing.F) {
 	for _, pkt := range []*client.Packet{
 		packettest.Data(connID, "hello"), packettest.Data(-1, ""), packettest.Data(0, "x"), packettest.Data(math.MaxInt64, string(make([]byte, 300))),
@@ -104,7 +104,7 @@ func FuzzParseData(f *testing.F) {
 	})
 }
 
-// FuzzDataHead: what is written for data is what generated code would write.
+// FuzzDataHead: the bytes that are written for data are those of generated code.
 func FuzzDataHead(f *testing.F) {
 	f.Add(int64(connID), []byte("hello"))
 	f.Add(int64(-1), make([]byte, 300))

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package tunneltest puts the errors that the contract of package tunnel promises into
-// words which tests compare.
+// Package tunneltest turns the errors that the contract of package tunnel promises into
+// words, which tests compare.
 //
-// Nothing but tests imports it.
+// It judges no error. Nothing but tests imports it.
 package tunneltest
 
 import (
@@ -13,7 +13,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
-// Words says what kind of error err is, as far as its kind is promised.
+// Words returns the kind of err, as far as the contract promises one.
 func Words(err error) string {
 	if e, ok := errors.AsType[*tunnel.Error](err); ok {
 		if e.Fault.Elsewhere() {

@@ -33,9 +33,9 @@ const (
 	// another server is tried. The agent gives a target 5 s. A server that is silent
 	// for longer has most likely lost its agent during the dial.
 	answerTimeout = 5500 * time.Millisecond
-	// retryPause is the pause before all servers are asked again, if none could dial
-	// and one may be able to soon: a server may restart, an agent may come back. It
-	// doubles up to maxRetryPause.
+	// retryPause is the pause before all servers are asked again. That is done if none
+	// could dial and one may be able to soon: a server may restart, an agent may come
+	// back. It doubles up to maxRetryPause.
 	retryPause    = 250 * time.Millisecond
 	maxRetryPause = time.Second
 )

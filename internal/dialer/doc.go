@@ -22,8 +22,8 @@
 //
 // The dialer knows no protocol. It drives each through the interface protocol
 // (protocol.go), which packages grpcmode and connectmode implement. It finds out which of
-// them a server speaks: over TLS from the server's ALPN answer, and without one from the
-// first bytes that the server sends (server.go). Package serverconn makes the connections
+// them a server speaks (server.go). Over TLS the server's ALPN answer tells. Without such
+// an answer, the first bytes of the server do. Package serverconn makes the connections
 // of both.
 //
 // # Steps of a dial

@@ -143,8 +143,8 @@ func (e *endpoint) mode() tunnel.Mode {
 }
 
 // checkIfNeeded waits for a check if the mode is not known, or if the endpoint could
-// not be reached: a dial would fail, or every dial would find out the same for itself.
-// A shared connection that lasts needs no check.
+// not be reached. Without it the dial would fail, or every dial would find out the same
+// for itself. A shared connection that lasts needs no check.
 func (e *endpoint) checkIfNeeded(ctx context.Context) *tunnel.Error {
 	e.mu.Lock()
 	unreachable := e.aside.unreachable

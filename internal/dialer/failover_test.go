@@ -265,8 +265,8 @@ func TestServerRestarts(t *testing.T) {
 }
 
 // TestBlackHole: a server from which no packet comes back costs the first dials the
-// time of a connect, and none if the watch has noticed it before. Without a watch it
-// costs one dial now and then.
+// time of a connect. If the watch has noticed it before, it costs them nothing. Without
+// a watch it costs one dial now and then.
 func TestBlackHole(t *testing.T) {
 	for _, watched := range []bool{true, false} {
 		inBothModes(t, func(t *testing.T, f frontend) {

@@ -22,9 +22,9 @@ const (
 	// is the pause while no address of it is known.
 	lookupInterval = 10 * time.Second
 	lookupRetry    = 2 * time.Second
-	// lookupTimeout is longer than the resolver's own: by default that is 5 s for each
-	// of 2 attempts at each of 3 nameservers, for each of 7 names if the search list
-	// has 6 (resolv.conf(5)).
+	// lookupTimeout is longer than the resolver's own. By default that is 5 s for each
+	// of 2 attempts at each of 3 nameservers. If the search list has 6 names, it is as
+	// much for each of 7 names (resolv.conf(5)).
 	lookupTimeout = 4 * time.Minute
 	// lookupAge is how old a lookup must be until a failing endpoint causes another.
 	lookupAge = time.Second

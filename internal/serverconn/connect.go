@@ -21,8 +21,8 @@ const CheckTimeout = 5 * time.Second
 // address leaves time for the next.
 const AddressTimeout = 2 * time.Second
 
-// lostProbes is how many keepalive probes in a row may be unanswered, one second apart,
-// until a connection on which nothing is being sent is ended.
+// lostProbes is how many keepalive probes in a row may be unanswered, one second apart.
+// Then a connection on which nothing is being sent is ended.
 const lostProbes = 5
 
 // keepalive returns the configuration of TCP keepalive for connections on which nothing

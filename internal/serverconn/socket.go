@@ -64,7 +64,7 @@ type socket struct {
 	writing   sync.Mutex // guards the fields below, and is held while the gathered records are written
 	gathered  *chunk     // records for writeTogether to write; nil while it does not run
 	size      int        // of these records, in bytes
-	broken    error      // of a write that failed between records
+	broken    error      // of a write that failed, perhaps in the middle of a record
 }
 
 // pastDeadline ends a read that is under way.

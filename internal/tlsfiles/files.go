@@ -18,8 +18,7 @@ import (
 //
 // It checks for a change at each handshake, and every minute while Watch runs.
 // Connections that are open stay as they are. CA bundle and client pair are read apart
-// from each other, so a mistake in one does not keep a change of the other from being
-// used.
+// from each other. If one of them is broken, a change of the other is still used.
 type Files struct {
 	files   tunnel.TLS
 	log     *slog.Logger

@@ -35,8 +35,8 @@ type fileSet struct {
 // refresh reads the files if they have changed, or could not be used before. It reports
 // whether there is new content to use.
 //
-// Between the replacement of a certificate and that of its key, the two do not belong
-// together, so files that cannot be used are read again each time.
+// A certificate and its key are not replaced at the same moment. In between they do not
+// belong together, so files that cannot be used are read again each time.
 //
 // Content that is not valid at now does not replace content that is. A pair that has
 // expired, or a bundle whose CAs all have, is used only if there is nothing better.

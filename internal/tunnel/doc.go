@@ -3,9 +3,9 @@
 // Package tunnel is the contract between the programs that use a tunnel into the
 // shoot and the packages that make one.
 //
-// It owns the names that both sides use: a Conn to a target, the Dialer that makes it,
-// the Error of a dial with its Reason, and the Server, Mode and TLS files of a
-// configuration. Package dialer implements the contract. Packages proxy and relay use it.
+// It owns the types that both sides use: a Conn to a target, the Dialer that makes it,
+// and the Error of a dial with its Reason. It also owns the Server, Mode and TLS files of
+// a configuration, and the names of settings for errors. Package dialer implements the contract. Packages proxy and relay use it.
 //
 // # What a Conn promises
 //

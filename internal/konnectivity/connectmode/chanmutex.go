@@ -11,7 +11,7 @@ type chanMutex chan struct{}
 func newChanMutex() chanMutex { return make(chanMutex, 1) }
 
 // Lock implements sync.Locker.
-func (t chanMutex) Lock() { t <- struct{}{} }
+func (m chanMutex) Lock() { m <- struct{}{} }
 
 // Unlock implements sync.Locker.
-func (t chanMutex) Unlock() { <-t }
+func (m chanMutex) Unlock() { <-m }

@@ -46,11 +46,11 @@ func (d *Dialer) dialOn(ctx context.Context, conn net.Conn, dst netip.AddrPort, 
 }
 
 // dialOnSpare is dialOn on a spare connection. dead reports that the connection was
-// dead. Then at most the server has seen the request, so the dial may be made on
-// another connection at once.
+// dead. Then no byte reached the target, although the agent may have dialled it. So the
+// dial may be made on another connection at once.
 //
-// While the answer is awaited and there are other endpoints, the server's kernel has as
-// little time to acknowledge as it has to accept a connection. TCP_USER_TIMEOUT can be
+// If there are other endpoints, the server's kernel has AddressTimeout to acknowledge
+// the request, which is also its time to accept a connection. TCP_USER_TIMEOUT can be
 // that limit: nothing but the request is sent, for which any receive window has room.
 func (d *Dialer) dialOnSpare(ctx context.Context, ready *spare, dst netip.AddrPort, hold tunnel.Hold) (conn tunnel.Conn, err *tunnel.Error, dead bool) {
 	c := newConnection(d, ready.arriving)
@@ -158,9 +158,9 @@ var (
 	ErrNoAnswer = errors.New("it closed the connection without an answer")
 )
 
-// greetHTTP returns nil if the server on conn answers. A handshake alone says little:
-// with TLS 1.3 a server refuses a client certificate only after it, and the kernel
-// accepts connections to the Unix socket of a process that hangs.
+// greetHTTP returns nil if the server on conn answers. A handshake alone says little.
+// With TLS 1.3 a server refuses a client certificate only after it. The kernel accepts
+// connections to the Unix socket of a process that hangs.
 func (d *Dialer) greetHTTP(ctx context.Context, conn net.Conn) *tunnel.Error {
 	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(pastDeadline) })()
 	// If the request cannot be written, the answer says why.

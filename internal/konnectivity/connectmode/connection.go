@@ -17,9 +17,9 @@ import (
 )
 
 const (
-	// maxEndDelay is the longest time between a server's answer and the end of the
-	// connection for which targetClosed is asked. In the case that it is for, the end
-	// follows the answer directly.
+	// maxEndDelay is the longest time from a server's answer to the end of the
+	// connection for which targetClosed may be true. In the case that it is for, the
+	// end follows the answer directly.
 	maxEndDelay = 200 * time.Millisecond
 	// endCheckTimeout bounds the check whether the server is still there. The check may
 	// be slow: for an app, a later end is better than a reset after a complete answer.
@@ -35,11 +35,11 @@ type connection struct {
 	conn     net.Conn
 	arriving *serverconn.Conn // reads conn behind the answer; guarded by receiving
 
-	receiving chanMutex
+	receiving chanMutex // guards arriving and the last fields; Receive holds it while it waits
 	closing   atomic.Bool
 
 	noAnswer bool        // not one byte has come
-	answered time.Time   // when the first byte came, of the server or of the target ahead of it
+	answered time.Time   // when the answer came, or bytes of the target ahead of it
 	sent     atomic.Bool // the app has sent something
 
 	// Guarded by receiving:

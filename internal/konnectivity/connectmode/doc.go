@@ -2,7 +2,7 @@
 
 // Package connectmode dials through the HTTP CONNECT frontend of a proxy-server.
 //
-// It owns one connection for each dial: the request and the meaning of the answer
+// It owns the connection of each dial: the request, the meaning of the answer
 // (head.go), bytes of the target that come before a late answer, and the end of the
 // stream (connection.go). It also owns spare connections, which are made ahead of the
 // dials that use them (spares.go). A Dialer has one endpoint, and connects through its

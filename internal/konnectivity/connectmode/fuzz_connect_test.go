@@ -194,9 +194,9 @@ func liveServer(f *testing.F) string {
 	return socket
 }
 
-// FuzzConnect: whatever bytes a server sends, in whatever cuts, and however it ends,
-// the app gets the target's bytes and the right end, or the dial fails with its reason.
-// The number of bytes that are read before that is known is bounded.
+// FuzzConnect has a server that sends any bytes in any cuts, and ends in any way. The
+// app gets the target's bytes and the right end, or the dial fails with its reason. The
+// number of bytes that are read before that is known is bounded.
 func FuzzConnect(f *testing.F) {
 	const refused = "502 Bad Gateway\r\n\r\ndial tcp: connect: connection refused"
 	for last := range lastWords {

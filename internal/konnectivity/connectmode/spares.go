@@ -16,7 +16,7 @@ import (
 
 const (
 	// spareAge is how long a spare connection waits to be used. It is also the longest
-	// pause between two dials for which the second may wait for a spare. The server
+	// pause between two dials after which a spare is kept for the next. The server
 	// closes a connection without a request after 60 s (ReadHeaderTimeout).
 	spareAge = 45 * time.Second
 	// maxSpares is how many spares an endpoint has at most. The open files may allow

@@ -49,9 +49,9 @@ const (
 )
 
 // link is one HTTP/2 connection to an endpoint, which many streams share. It is never
-// repaired. New streams use another link when it breaks, when the TLS files change,
-// when a dial on it stayed silent, and when it has no more stream numbers. It is closed
-// when its last stream has ended.
+// repaired. When it breaks, when a dial on it stayed silent, or when it has no more
+// stream numbers, new streams use another link. They also do so when the TLS files
+// change. A link is closed when its last stream has ended.
 type link struct {
 	conn  *grpcwire.Conn
 	files int             // version of the TLS files

@@ -15,7 +15,7 @@ import (
 // packets, and for DATA packets of a form that it does not write itself.
 
 // Tags of the fields of a DATA packet (client.proto of konnectivity-client). A tag is
-// the number of the field, and in three bits how its value is written: 0 is a varint, 2
+// the number of the field, and in three bits how its value is written. 0 is a varint, 2
 // is bytes with their length (protobuf.dev/programming-guides/encoding).
 const (
 	tagType        = 1 << 3   // Packet.type

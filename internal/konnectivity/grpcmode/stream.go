@@ -77,7 +77,7 @@ type stream struct {
 	answered     chan *tunnel.Error // gets the end of the dial; nil if no goroutine waits for it
 	counted      bool               // the dial has succeeded, so the stream counts as load until it ends
 	refused      bool               // the server did not process the stream
-	closed       bool               // Close was called; no further bytes are sent or received
+	closed       bool               // Close was called, or the dial succeeded after it was given up
 	inBackground bool               // Dialer.Close waits for the stream
 	timer        *time.Timer        // bounds an abandoned dial, the wait for CLOSE_RSP, and the wait for the server's end
 	ending       bool               // the gRPC stream was ended in order, and the server has not ended it yet

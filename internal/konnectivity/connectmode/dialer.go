@@ -44,9 +44,7 @@ type Dialer struct {
 
 // New returns a Dialer for the endpoint to, which owner judges.
 func New(to *serverconn.Endpoint, owner Owner, shared *Shared) *Dialer {
-	d := &Dialer{Endpoint: to, owner: owner, shared: shared}
-	d.spares = newSpares(d)
-	return d
+	return &Dialer{Endpoint: to, owner: owner, shared: shared, spares: newSpares(to, owner, shared)}
 }
 
 // Dial dials dst, on a spare connection if there is one.

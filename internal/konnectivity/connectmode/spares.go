@@ -39,8 +39,10 @@ const (
 // Spare connections do not count as load, and a failed spare does not mark the endpoint
 // as bad. A dial that gets no spare, or a dead one, makes a connection of its own.
 type spares struct {
-	dialer *Dialer
-	most   int
+	endpoint *serverconn.Endpoint
+	owner    Owner
+	shared   *Shared
+	most     int
 
 	mu      sync.Mutex // guards the fields below
 	closed  bool
@@ -59,10 +61,10 @@ type spare struct {
 	made     time.Time
 }
 
-func newSpares(d *Dialer) *spares {
-	s := &spares{dialer: d}
-	if d.Server.Network != tunnel.NetworkUnix { // a Unix socket has no handshake to save
-		s.most = d.shared.MostSpares
+func newSpares(endpoint *serverconn.Endpoint, owner Owner, shared *Shared) *spares {
+	s := &spares{endpoint: endpoint, owner: owner, shared: shared}
+	if endpoint.Server.Network != tunnel.NetworkUnix { // a Unix socket has no handshake to save
+		s.most = shared.MostSpares
 	}
 	return s
 }
@@ -83,7 +85,7 @@ func (s *spares) take(ctx context.Context) *spare {
 	if s.most == 0 {
 		return nil
 	}
-	files, now := s.dialer.shared.Files(), time.Now()
+	files, now := s.shared.Files(), time.Now()
 	s.mu.Lock()
 	soon := now.Sub(s.last) < spareAge
 	s.last = now
@@ -143,24 +145,23 @@ func (s *spares) replenish() {
 	defer s.mu.Unlock()
 	for !s.closed && s.making < sparesAtOnce && s.making-len(s.waiting)+len(s.ready) < s.want {
 		s.making++
-		s.dialer.shared.Background.Go(s.make)
+		s.shared.Background.Go(s.make)
 	}
 }
 
 // make makes one spare, for the first dial that waits or for later.
 func (s *spares) make() {
-	d := s.dialer
-	c := &spare{files: d.shared.Files(), made: time.Now()}
-	ctx, cancel := context.WithTimeout(d.owner.Gone(), serverconn.CheckTimeout)
+	c := &spare{files: s.shared.Files(), made: time.Now()}
+	ctx, cancel := context.WithTimeout(s.owner.Gone(), serverconn.CheckTimeout)
 	defer cancel()
-	conn, alpn, err := d.owner.Connect(ctx)
+	conn, alpn, err := s.owner.Connect(ctx)
 	if err == nil && alpn == serverconn.ALPNHTTP2 { // another mode, which a check finds out
 		_ = conn.Close()
 	}
 	if err != nil || alpn == serverconn.ALPNHTTP2 {
 		c = nil
 	} else {
-		c.arriving = d.NewConn(conn)
+		c.arriving = s.endpoint.NewConn(conn)
 	}
 	s.mu.Lock()
 	s.making--
@@ -250,4 +251,4 @@ func (c *spare) usable(files int, now time.Time) bool {
 }
 
 // end ends c, on which nothing was sent.
-func (s *spares) end(c *spare) { s.dialer.shared.part(c.arriving.Conn) }
+func (s *spares) end(c *spare) { s.shared.part(c.arriving.Conn) }

@@ -265,34 +265,6 @@ func (h *host) tunnel(c net.Conn) {
 	_, _ = io.Copy(c, c)
 }
 
-// singlePipe is a pipe, which has no half-close. CloseWrite ends it, where a socket
-// would send FIN.
-type singlePipe struct{ net.Conn }
-
-// CloseWrite is Conn.Close.
-func (c singlePipe) CloseWrite() error { return c.Close() }
-
-// pipeListener is a net.Listener of the connections that are sent on it.
-type pipeListener chan net.Conn
-
-// Accept implements net.Listener.
-func (l pipeListener) Accept() (net.Conn, error) {
-	c, ok := <-l
-	if !ok {
-		return nil, net.ErrClosed
-	}
-	return c, nil
-}
-
-// Close implements net.Listener.
-func (l pipeListener) Close() error {
-	close(l)
-	return nil
-}
-
-// Addr implements net.Listener.
-func (pipeListener) Addr() net.Addr { return &net.TCPAddr{} }
-
 // configured returns servers at names.
 func (n *fakeNet) configured(names ...string) (servers []tunnel.Server) {
 	for _, name := range names {

@@ -49,6 +49,7 @@ var layers = map[string]struct {
 	"pkg/redirect/internal/family":       {},
 	"pkg/redirect/internal/iptables":     {ours: belowRedirect("condition", "family", "kernelerror", "netlinkdump", "nftables", "process")},
 	"pkg/redirect/internal/kernelerror":  {},
+	"pkg/redirect/internal/kernelprobe":  {ours: belowRedirect("condition", "family", "iptables", "kernelerror", "netlinkdump", "nftables", "process")},
 	"pkg/redirect/internal/netlinkdump":  {},
 	"pkg/redirect/internal/netnamespace": {ours: belowRedirect("kernelerror", "process")},
 	"pkg/redirect/internal/nftables":     {ours: belowRedirect("condition", "family", "kernelerror", "netlinkdump")},
@@ -56,6 +57,7 @@ var layers = map[string]struct {
 	"pkg/redirect/internal/probing":      {ours: []string{"internal/cidr", "internal/probe", "pkg/origdst"}},
 	"pkg/redirect/internal/process":      {},
 	"pkg/redirect/internal/routes":       {ours: belowRedirect("family", "kernelerror", "netlinkdump", "podnetwork")},
+	"pkg/redirect/internal/userns":       {},
 }
 
 // belowRedirect returns the paths of packages of pkg/redirect/internal.

@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/kernelprobe"
 )
 
 // applyTo is Apply without the machine.
@@ -35,8 +37,8 @@ func applyTo(t *testing.T, n *namespace, cfg Config) (*Result, error) {
 // The two calls with which the kernel is probed, and the one that applies.
 func probed() []expectedRestore {
 	return []expectedRestore{
-		{contains: []string{":" + chainProbe, "-j REDIRECT", "--uid-owner", "--dports", "-j REJECT"}, lacks: []string{"OUTPUT"}},
-		{contains: []string{"-X " + chainProbe}, lacks: []string{"-A"}},
+		{contains: []string{":" + kernelprobe.ChainPrefix, "-j REDIRECT", "--uid-owner", "--dports", "-j REJECT"}, lacks: []string{"OUTPUT"}},
+		{contains: []string{"-X " + kernelprobe.ChainPrefix}, lacks: []string{"-A"}},
 	}
 }
 

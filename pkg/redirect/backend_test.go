@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/kernelprobe"
 )
 
 func TestBackendIsChosen(t *testing.T) {
@@ -92,7 +94,7 @@ func TestMissingKernelModuleIsNamed(t *testing.T) {
 	one := func(contains string, err error) []expectedRestore {
 		all := []expectedRestore{{contains: []string{contains}, err: err}}
 		if err == nil {
-			all = append(all, expectedRestore{contains: []string{"-X " + chainProbe}})
+			all = append(all, expectedRestore{contains: []string{"-X " + kernelprobe.ChainPrefix}})
 		}
 		return all
 	}
@@ -100,10 +102,10 @@ func TestMissingKernelModuleIsNamed(t *testing.T) {
 	fake.restore = append(fake.restore, expectedRestore{err: broken})
 	for _, f := range features(IPv4) {
 		var err error
-		if len(f.rule.Ports) > 1 {
+		if strings.Contains(f.Rule, "multiport") {
 			err = broken
 		}
-		fake.restore = append(fake.restore, one(f.rule.String(), err)...)
+		fake.restore = append(fake.restore, one(f.Rule, err)...)
 	}
 	err := probeKernel(opened{family: IPv4, backend: BackendLegacy, tables: fake})
 	if !errors.Is(err, ErrMissingModule) || !strings.Contains(err.Error(), "xt_multiport") || strings.Contains(err.Error(), "xt_owner") {
@@ -115,7 +117,7 @@ func TestMissingKernelModuleIsNamed(t *testing.T) {
 // chain in between, for which iptables has the same sentence.
 func TestDisturbedProbeIsNoMissingModule(t *testing.T) {
 	disturbed := &KernelError{Op: "iptables-nft-restore", Err: fmt.Errorf("%w (No chain/target/match by that name)", ErrMissingModule), Cure: "none"}
-	each := slices.Repeat([]expectedRestore{{}, {contains: []string{"-X " + chainProbe}}}, len(features(IPv4)))
+	each := slices.Repeat([]expectedRestore{{}, {contains: []string{"-X " + kernelprobe.ChainPrefix}}}, len(features(IPv4)))
 	for name, test := range map[string]struct {
 		again []expectedRestore
 		fails bool
@@ -141,7 +143,7 @@ func TestDisturbedProbeIsNoMissingModule(t *testing.T) {
 
 func TestInterruptedProbeLeavesNothing(t *testing.T) {
 	broken := &KernelError{Op: "iptables-nft-restore", Err: fmt.Errorf("%w", ErrPermission), Cure: "none"}
-	left := chainProbe + "_0000abcd"
+	left := kernelprobe.ChainPrefix + "_0000abcd"
 	removed := expectedRestore{contains: []string{"*filter\n-F " + left + "\n-X " + left}, lacks: []string{"*nat"}}
 	fake := &fakeTables{
 		t:       t,

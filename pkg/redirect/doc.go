@@ -49,10 +49,12 @@
 //	redirect
 //	├── iptables      the programs of both backends, and their lock
 //	│   └── nftables  chains and rules that iptables cannot show
+//	├── kernelprobe   what the kernel lacks, before any rule is changed
 //	├── conntrack     tracked connections
 //	├── routes        the pod's extra address and routes
 //	│   └── podnetwork  the pod's devices, addresses, gateways and nameservers
 //	├── netnamespace  entering and locking a network namespace
+//	├── userns        which users exist
 //	└── probing       trying the redirect
 //
 // All of them may use the leaves family, kernelerror, netlinkdump, process and condition.

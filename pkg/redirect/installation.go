@@ -7,7 +7,10 @@ package redirect
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+
+	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/kernelprobe"
 )
 
 // installation is one family of one backend in which there is something of ours.
@@ -79,7 +82,7 @@ func (n *namespace) findIn(f Family, b Backend) (installation, error) {
 func (i installation) hasProbe() bool {
 	for _, chains := range i.all {
 		for name := range chains {
-			if isProbe(name) {
+			if kernelprobe.IsChain(name) {
 				return true
 			}
 		}
@@ -91,7 +94,7 @@ func (i installation) hasProbe() bool {
 func (i installation) jumps() []string {
 	var all []string
 	for _, table := range ourTables() {
-		for _, name := range sortedKeys(i.all[table]) {
+		for _, name := range slices.Sorted(maps.Keys(i.all[table])) {
 			for _, l := range i.all[table][name] {
 				if !isOurs(table, name) && l.leadsToOurs(table) {
 					all = append(all, fmt.Sprintf("%s (%s) table %s chain %s: %s", i.family, i.backend, table, name, l.raw))
@@ -106,7 +109,7 @@ func (i installation) jumps() []string {
 func (i installation) chainNames() []string {
 	var names []string
 	for _, table := range slices.Backward(ourTables()) {
-		for _, name := range sortedKeys(i.all[table]) {
+		for _, name := range slices.Sorted(maps.Keys(i.all[table])) {
 			if isOurs(table, name) {
 				names = append(names, fmt.Sprintf("%s (%s) table %s chain %s", i.family, i.backend, table, name))
 			}

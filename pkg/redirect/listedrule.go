@@ -5,13 +5,13 @@
 package redirect
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/condition"
+	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/iptables"
 )
 
 // listedRule is a rule as `iptables -v -S` shows it.
@@ -29,19 +29,12 @@ type listedRule struct {
 // The result does not depend on the order of the conditions, on implied modules (-m tcp), or
 // on how an address is written: backends and versions of iptables differ in them.
 func parseRule(line string) (listedRule, error) {
-	words, err := split(line)
+	listed, err := iptables.ParseRule(line)
 	if err != nil {
 		return listedRule{}, fmt.Errorf("read rule %q: %w", line, err)
 	}
-	if len(words) < 2 || words[0] != "-A" {
-		return listedRule{}, fmt.Errorf("read rule %q: it does not begin with -A and a chain", line)
-	}
-	l := listedRule{chain: words[1]}
-	words, err = l.takeCounters(words[2:])
-	if err != nil {
-		return listedRule{}, fmt.Errorf("read rule %q: %w", line, err)
-	}
-	l.raw = strings.Join(words, " ")
+	words := listed.Words
+	l := listedRule{chain: listed.Chain, raw: strings.Join(words, " "), packets: listed.Packets, bytes: listed.Bytes}
 	var foreign []string
 	for len(words) > 0 {
 		n := l.rule.take(words)
@@ -54,27 +47,6 @@ func parseRule(line string) (listedRule, error) {
 	l.rule.foreign = strings.Join(foreign, " ")
 	slices.Sort(l.rule.Ports)
 	return l, nil
-}
-
-// takeCounters reads -c PACKETS BYTES, and returns the other words. A -c without two numbers
-// behind it may be the text of a comment, which iptables does not quote.
-func (l *listedRule) takeCounters(words []string) ([]string, error) {
-	var err error
-	for i, word := range words {
-		if word != "-c" {
-			continue
-		}
-		if len(words) < i+3 {
-			return nil, fmt.Errorf("-c has no two counters behind it")
-		}
-		var perr, berr error
-		l.packets, perr = strconv.ParseUint(words[i+1], 10, 64)
-		l.bytes, berr = strconv.ParseUint(words[i+2], 10, 64)
-		if err = errors.Join(perr, berr); err == nil {
-			return slices.Concat(words[:i], words[i+3:]), nil
-		}
-	}
-	return words, err
 }
 
 // take reads the condition or target at the start of words into r, and returns how many words
@@ -168,42 +140,4 @@ func (r *Rule) takeProtocol(words []string) int {
 		}
 	}
 	return 0
-}
-
-// split splits a line into words, at spaces that are not inside double quotes. Words keep
-// their quotes and backslashes, so that iptables-restore can read them when they are joined
-// again. "!" is one word with the word that it negates.
-func split(line string) ([]string, error) {
-	var words []string
-	var word strings.Builder
-	quoted, escaped := false, false
-	flush := func() {
-		if word.Len() == 0 {
-			return
-		}
-		words = append(words, word.String())
-		word.Reset()
-	}
-	for _, c := range line {
-		switch {
-		case escaped:
-			escaped = false
-		case c == '\\' && quoted:
-			escaped = true
-		case c == '"':
-			quoted = !quoted
-		case (c == ' ' || c == '\t') && !quoted:
-			if word.String() != "!" {
-				flush()
-				continue
-			}
-			c = ' '
-		}
-		word.WriteRune(c)
-	}
-	if quoted {
-		return nil, fmt.Errorf("a quotation does not end")
-	}
-	flush()
-	return words, nil
 }

@@ -25,10 +25,6 @@ const (
 	// drops what was redirected and would leave the pod nevertheless.
 	ChainGuard = "PROXY_CLIENT_GUARD"
 
-	// chainProbe begins the name of a chain that exists for a moment in each table. It
-	// shows what the kernel can do before anything is changed.
-	chainProbe = "PROXY_CLIENT_PROBE"
-
 	tableFilter = "filter"
 	tableMangle = "mangle"
 	tableNAT    = "nat"

@@ -6,8 +6,11 @@ package redirect
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
+
+	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/iptables"
 )
 
 // script returns what iptables-restore --noflush has to read so that s becomes f. It is empty
@@ -41,17 +44,9 @@ func (f FamilyRules) script(s *state) string {
 			}
 			jump = append(jump, fmt.Sprintf("-I %s 1 -j %s", builtinChain(table), c.Name))
 		}
-		text.WriteString(transaction(table, slices.Concat(declare, fill, jump)))
+		text.WriteString(iptables.Transaction(table, slices.Concat(declare, fill, jump)))
 	}
 	return text.String()
-}
-
-// transaction returns one table of a script, or "" if there are no lines.
-func transaction(table string, lines []string) string {
-	if len(lines) == 0 {
-		return ""
-	}
-	return "*" + table + "\n" + strings.Join(lines, "\n") + "\nCOMMIT\n"
 }
 
 // removal returns the script that deletes our chains. Table nat comes first, so that nothing
@@ -67,9 +62,9 @@ func removal(all map[string]map[string][]listedRule) string {
 
 // removeFrom returns the part of [removal] for one table.
 func removeFrom(table string, chains map[string][]listedRule) string {
-	mine := slices.DeleteFunc(sortedKeys(chains), func(name string) bool { return !isOurs(table, name) })
+	mine := slices.DeleteFunc(slices.Sorted(maps.Keys(chains)), func(name string) bool { return !isOurs(table, name) })
 	var lines []string
-	for _, name := range sortedKeys(chains) {
+	for _, name := range slices.Sorted(maps.Keys(chains)) {
 		if isOurs(table, name) {
 			continue
 		}
@@ -87,7 +82,7 @@ func removeFrom(table string, chains map[string][]listedRule) string {
 	for _, name := range mine {
 		lines = append(lines, "-X "+name)
 	}
-	return transaction(table, lines)
+	return iptables.Transaction(table, lines)
 }
 
 // draining returns the script after which no new connection is redirected. The chain with
@@ -95,17 +90,8 @@ func removeFrom(table string, chains map[string][]listedRule) string {
 // namespace is deleted, the kernel stops tracking its connections (nf_ct_netns_put), also
 // those that it translates. They would break at their next packet.
 func draining() string {
-	return transaction(tableNAT, []string{
+	return iptables.Transaction(tableNAT, []string{
 		fmt.Sprintf(":%s - [0:0]", ChainOutput),
 		fmt.Sprintf("-A %s -j RETURN", ChainOutput),
 	})
-}
-
-func sortedKeys[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }

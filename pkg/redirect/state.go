@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/kernelprobe"
 )
 
 // tables is one family of one backend: an [iptables.Tables], or the fake of a test, which
@@ -38,13 +40,7 @@ func ourChains() []chainID {
 
 // isOurs reports whether a chain is one of ours.
 func isOurs(table, name string) bool {
-	return slices.Contains(ourChains(), chainID{table, name}) || isProbe(name)
-}
-
-// isProbe reports whether a chain is that of a probe of the kernel. Older versions had one
-// name for all probes.
-func isProbe(name string) bool {
-	return name == chainProbe || strings.HasPrefix(name, chainProbe+"_")
+	return slices.Contains(ourChains(), chainID{table, name}) || kernelprobe.IsChain(name)
 }
 
 // leadsTo reports whether a rule jumps, or goes (-g), to a chain.

@@ -6,20 +6,16 @@ package redirect
 
 import (
 	"fmt"
-	"os"
-	"strings"
+
+	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/userns"
 )
 
 // checkUsers refuses a uid that does not exist in this process's user namespace, such as
 // one above 65535 in a pod with hostUsers: false. For a rule with such a uid, the kernel
 // says only EINVAL (owner_check of net/netfilter/xt_owner.c).
 func checkUsers(cfg Config) error {
-	text, err := os.ReadFile("/proc/self/uid_map")
-	if err != nil {
-		return nil //nolint:nilerr // a kernel without user namespaces has all uids
-	}
 	for i, uid := range append([]uint32{cfg.ProxyUID}, cfg.ExcludeUIDs...) {
-		if isMapped(string(text), uid) {
+		if userns.HasUser(uid) {
 			continue
 		}
 		field := "ProxyUID"
@@ -30,19 +26,4 @@ func checkUsers(cfg Config) error {
 			"nothing in the pod can run as it; choose a uid that exists there"}
 	}
 	return nil
-}
-
-// isMapped looks up a uid in a uid_map (user_namespaces(7)). The result is true if the map
-// cannot be read: then the kernel decides.
-func isMapped(uidMap string, uid uint32) bool {
-	for line := range strings.Lines(uidMap) {
-		var first, outside, count uint64
-		if _, err := fmt.Sscan(line, &first, &outside, &count); err != nil {
-			return true
-		}
-		if uint64(uid) >= first && uint64(uid) < first+count {
-			return true
-		}
-	}
-	return false
 }

@@ -2,7 +2,7 @@
 
 //go:build linux
 
-package redirect
+package userns
 
 import "testing"
 

@@ -32,7 +32,8 @@ type Config struct {
 //
 // Its tags are the one table of what can be configured. yaml is a field's name. flag is
 // the flag of the programs that takes the value and validates it. annotation is the one
-// by which a pod says it. default is what holds where no source says it.
+// by which a pod says it. default is the value if no source says it: "flag" stands for
+// the flag's own.
 type file struct {
 	APIVersion    string      `yaml:"apiVersion"`
 	Kind          string      `yaml:"kind"`
@@ -69,7 +70,7 @@ func (s *shoot) cidrs() []string { return slices.Concat(s.PodCIDRs, s.ServiceCID
 
 type proxyServer struct {
 	Addresses     []string `yaml:"addresses" flag:"proxy-server" annotation:"proxy-server"`
-	Mode          string   `yaml:"mode" flag:"mode" annotation:"mode" default:"auto"`
+	Mode          string   `yaml:"mode" flag:"mode" annotation:"mode" default:"flag"`
 	ServerName    string   `yaml:"serverName" flag:"server-name"`
 	ALPNProtocols []string `yaml:"alpnProtocols" flag:"alpn-proto"`
 	TLS           tlsNames `yaml:"tls"`
@@ -86,7 +87,7 @@ type tlsNames struct {
 // sidecar is what proxy-client is like. How to log, and when to pull, is for both
 // containers.
 type sidecar struct {
-	TotalBuffer      string    `yaml:"totalBuffer" flag:"total-buffer" default:"256MiB"`
+	TotalBuffer      string    `yaml:"totalBuffer" flag:"total-buffer" default:"flag"`
 	ConnectionBuffer string    `yaml:"connectionBuffer" flag:"connection-buffer"`
 	MaxConnections   string    `yaml:"maxConnections" flag:"max-connections"`
 	MaxDials         string    `yaml:"maxDials" flag:"max-dials"`
@@ -95,17 +96,17 @@ type sidecar struct {
 	IdleTimeout      string    `yaml:"idleTimeout" flag:"idle-timeout"`
 	ServerKeepalive  string    `yaml:"serverKeepalive" flag:"server-keepalive"`
 	DrainTimeout     string    `yaml:"drainTimeout" flag:"drain-timeout"` // less where the pod has less time to end
-	HealthPort       string    `yaml:"healthPort" default:"14021"`
+	HealthPort       string    `yaml:"healthPort"`                        // the default is of a flag too, of --health-address
 	ReadinessProbe   string    `yaml:"readinessProbe" default:"false"`
 	LogFormat        string    `yaml:"logFormat" flag:"log-format" default:"json"`
-	LogLevel         string    `yaml:"logLevel" flag:"log-level" default:"info"`
+	LogLevel         string    `yaml:"logLevel" flag:"log-level" default:"flag"`
 	ImagePullPolicy  string    `yaml:"imagePullPolicy" default:"IfNotPresent"`
 	Resources        resources `yaml:"resources"`
 }
 
 // redirect is what init-redirect is like, and what both containers agree on.
 type redirect struct {
-	Iptables  string    `yaml:"iptables" flag:"iptables" default:"auto"`
+	Iptables  string    `yaml:"iptables" flag:"iptables" default:"flag"`
 	ProxyPort string    `yaml:"proxyPort" flag:"proxy-port"`
 	ProxyUID  string    `yaml:"proxyUID" flag:"proxy-uid"` // that proxy-client runs as
 	Resources resources `yaml:"resources"`

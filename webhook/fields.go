@@ -7,8 +7,14 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+
+	"github.com/spf13/pflag"
+
+	"github.com/shoot-proxy/proxy-client/internal/defaults"
+	"github.com/shoot-proxy/proxy-client/internal/options"
 )
 
 // field is one value of an InjectionConfig that several sources may give. It is made
@@ -23,10 +29,34 @@ type field struct {
 
 // fields returns all, in the order of explanations. Reflection finds them once: that
 // takes a good part of the time of a decision, and each pod needs them several times.
-var fields = sync.OnceValue(func() []field { return fieldsIn(reflect.TypeFor[file](), "", nil) })
+var fields = sync.OnceValue(func() []field { return fieldsIn(reflect.TypeFor[file](), "", nil, flagsOfPrograms()) })
 
-// fieldsIn are those of a section. apiVersion, kind and policy say nothing of a pod.
-func fieldsIn(section reflect.Type, prefix string, index []int) []field {
+// flagsOfPrograms returns the flags of both programs.
+func flagsOfPrograms() *pflag.FlagSet {
+	flags := pflag.NewFlagSet("both", pflag.ContinueOnError)
+	options.NewProxyClient().AddFlags(flags)
+	own := pflag.NewFlagSet(initRedirect, pflag.ContinueOnError)
+	options.NewInitRedirect().AddFlags(own)
+	flags.AddFlagSet(own)
+	return flags
+}
+
+// fallbackOf returns the value of a field if no source says it. tag is the field's.
+func fallbackOf(name string, tag reflect.StructTag, flags *pflag.FlagSet) string {
+	fallback := tag.Get("default")
+	switch {
+	case name == "sidecar.healthPort":
+		return strconv.Itoa(defaults.HealthPort)
+	case fallback == "flag":
+		return flags.Lookup(tag.Get("flag")).DefValue
+	default:
+		return fallback
+	}
+}
+
+// fieldsIn returns the fields of a section, with the defaults of flags. It leaves out
+// apiVersion, kind and policy, which say nothing of a pod.
+func fieldsIn(section reflect.Type, prefix string, index []int, flags *pflag.FlagSet) []field {
 	var all []field
 	for i := range section.NumField() {
 		f := section.Field(i)
@@ -39,9 +69,9 @@ func fieldsIn(section reflect.Type, prefix string, index []int) []field {
 		switch {
 		case name == "apiVersion" || name == "kind" || name == "policy":
 		case inner.Kind() == reflect.Struct:
-			all = append(all, fieldsIn(inner, name+".", at)...)
+			all = append(all, fieldsIn(inner, name+".", at, flags)...)
 		default:
-			one := field{name: name, annotation: f.Tag.Get("annotation"), fallback: f.Tag.Get("default"), index: at}
+			one := field{name: name, annotation: f.Tag.Get("annotation"), fallback: fallbackOf(name, f.Tag, flags), index: at}
 			if flag := f.Tag.Get("flag"); flag != "" {
 				one.flag = "--" + flag
 			}

@@ -69,28 +69,32 @@ func TestEveryFlagIsSettable(t *testing.T) {
 	}
 }
 
-// programFlags are those of both programs.
+// programFlags returns the names of the flags of both programs.
 func programFlags() []string {
-	flags := pflag.NewFlagSet("both", pflag.ContinueOnError)
-	options.NewProxyClient().AddFlags(flags)
-	own := pflag.NewFlagSet(initRedirect, pflag.ContinueOnError)
-	options.NewInitRedirect().AddFlags(own)
-	flags.AddFlagSet(own)
 	var all []string
-	flags.VisitAll(func(f *pflag.Flag) { all = append(all, "--"+f.Name) })
+	flagsOfPrograms().VisitAll(func(f *pflag.Flag) { all = append(all, "--"+f.Name) })
 	return all
 }
 
-// TestDefaultHealthPort: where the tag of healthPort has another port than the program, the
-// post-start hook of the classic order asks at the wrong one.
-func TestDefaultHealthPort(t *testing.T) {
-	if got := options.NewProxyClient().HealthAddress; got != ":"+defaultHealthPort {
-		t.Errorf("proxy-client's default is %s, and here it is :%s", got, defaultHealthPort)
+// TestDefaultsOfFlags: a field whose default is its flag's has the value that the program
+// has without the flag. With another health port, the post-start hook of the classic order
+// would ask at the wrong one.
+func TestDefaultsOfFlags(t *testing.T) {
+	want := map[string]string{
+		"proxyServer.mode":    options.NewProxyClient().Mode,
+		"sidecar.totalBuffer": "256MiB",
+		"sidecar.logLevel":    options.NewProxyClient().LogLevel,
+		"sidecar.healthPort":  strings.TrimPrefix(options.NewProxyClient().HealthAddress, ":"),
+		"redirect.iptables":   options.NewInitRedirect().Iptables,
 	}
+	got := map[string]string{}
 	for _, f := range fields() {
-		if f.name == "sidecar.healthPort" && f.fallback != defaultHealthPort {
-			t.Errorf("the default of %s is %s, want %s", f.name, f.fallback, defaultHealthPort)
+		if want[f.name] != "" {
+			got[f.name] = f.fallback
 		}
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("(-programs +fields):\n%s", d)
 	}
 }
 

@@ -13,6 +13,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/shoot-proxy/proxy-client/internal/defaults"
 )
 
 // injection is what a pod gets.
@@ -100,8 +102,8 @@ func (in *injection) sidecarContainer() corev1.Container {
 	}
 	// kubelet starts the next container when this returns.
 	wait := []string{"/proxy-client", "wait"}
-	if at := in.proxyClient.HealthAddress; at != ":"+defaultHealthPort {
-		wait = append(wait, flagHealthAddress+"="+at)
+	if in.healthPort != defaults.HealthPort {
+		wait = append(wait, flagHealthAddress+"="+in.proxyClient.HealthAddress)
 	}
 	c.Lifecycle = &corev1.Lifecycle{PostStart: &corev1.LifecycleHandler{Exec: &corev1.ExecAction{Command: wait}}}
 	return c

@@ -67,10 +67,3 @@ const (
 
 // ourVolumes are the names that a pod may not use itself.
 var ourVolumes = []string{volumeRun, volumeCA, volumeClient, volumeNoToken}
-
-// defaultHealthPort is that of proxy-client's flag --health-address.
-const defaultHealthPort = "14021"
-
-// adminPort is one that proxy-client keeps for itself, beside redirect.proxyPort and
-// sidecar.healthPort.
-const adminPort = 14000

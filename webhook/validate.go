@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
+	"github.com/shoot-proxy/proxy-client/internal/defaults"
 	"github.com/shoot-proxy/proxy-client/internal/options"
 )
 
@@ -33,7 +34,7 @@ type programs struct {
 
 // ports are proxy-client's in the pod.
 func (p *programs) ports() []int {
-	return []int{adminPort, int(p.initRedirect.ProxyPort), int(p.healthPort)}
+	return []int{defaults.AdminPort, int(p.initRedirect.ProxyPort), int(p.healthPort)}
 }
 
 // programs renders the settings and has them validated by those that parse them. It
@@ -52,22 +53,16 @@ func (s *settings) programs() (*programs, error) {
 	}
 	p.CACert = pathCA + "/" + s.ProxyServer.TLS.CAKey
 	p.ClientCert, p.ClientKey = pathClient+"/"+corev1.TLSCertKey, pathClient+"/"+corev1.TLSPrivateKeyKey
-	redirect, err := i.Config()
-	if err != nil {
-		return nil, err
-	}
-	if err := p.ListenOn(i.ProxyPort); err != nil {
-		return nil, err
-	}
 	p.HealthAddress = ":" + s.Sidecar.HealthPort
-	if err := p.Check(); err != nil {
+	cidrs, err := options.CheckPod(i, p)
+	if err != nil {
 		return nil, err
 	}
 	port, err := strconv.ParseInt(s.Sidecar.HealthPort, 10, 32)
 	if err != nil {
 		return nil, &flagset.UsageError{Flag: flagHealthAddress, Value: s.Sidecar.HealthPort, Problem: "is not a port: ports are whole numbers from 1 to 65535"}
 	}
-	return &programs{p, i, p.TotalBuffer, int32(port), redirect.CIDRs.EmptyLists()}, nil
+	return &programs{p, i, p.TotalBuffer, int32(port), cidrs.EmptyLists()}, nil
 }
 
 // The flags of proxy-client that are made of a field.
@@ -238,7 +233,7 @@ func (c *Config) checkValues() string {
 		return strings.Join(slices.DeleteFunc([]string{name, quoted(value), problem}, func(part string) bool { return part == "" }), " ")
 	}
 	if uid := p.initRedirect.ProxyUID; uid > maxPodUID {
-		return fmt.Sprintf("redirect.proxyUID \"%d\" is more than a pod may say, which is %d: write one such as 14001", uid, maxPodUID)
+		return fmt.Sprintf("redirect.proxyUID \"%d\" is more than a pod may say, which is %d: write one such as %d", uid, maxPodUID, defaults.ProxyUID)
 	}
 	_, problem := s.memory(p.totalBuffer)
 	return problem

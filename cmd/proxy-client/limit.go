@@ -5,6 +5,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"math"
@@ -13,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/shoot-proxy/proxy-client/internal/defaults"
 	"github.com/shoot-proxy/proxy-client/internal/options"
 	"github.com/shoot-proxy/proxy-client/internal/proxy"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
@@ -44,11 +46,11 @@ func memoryLimit() int64 { return debug.SetMemoryLimit(-1) }
 // descriptors and memory allow it. Where they do not, one warning has the number that
 // counts, and all that has to be raised. By default memory bounds the limit in silence.
 func connectionLimit(cfg *options.ProxyClientConfig, files uint64, memory int64, log *slog.Logger) int {
-	byFiles, fewFiles := proxy.ConnectionLimit(cfg.MaxConnections, files, filesPerConnection(cfg.Servers))
+	wanted := cmp.Or(cfg.MaxConnections, defaults.MaxConnections)
+	byFiles, fewFiles := proxy.ConnectionLimit(wanted, files, filesPerConnection(cfg.Servers))
 	byMemory := limitByMemory(cfg, memory)
-	limit, wanted := min(byFiles, byMemory), cfg.MaxConnections
-	if wanted == 0 {
-		wanted = proxy.DefaultMaxConnections
+	limit := min(byFiles, byMemory)
+	if cfg.MaxConnections == 0 {
 		fewFiles = fewFiles && byFiles <= byMemory
 	}
 	var short, next []string

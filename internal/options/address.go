@@ -11,6 +11,7 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/internal/cidr"
 	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
+	"github.com/shoot-proxy/proxy-client/internal/defaults"
 )
 
 // hostPort splits value and checks that the port is a number from 1 to 65535.
@@ -88,15 +89,15 @@ func notInName(r rune) bool {
 // families of the set.
 func (o *ProxyClient) listen(set *cidr.Set) ([]netip.AddrPort, error) {
 	if len(o.ListenAddress) == 0 {
-		return defaultListen(set, listenPort), nil
+		return defaultListen(set, defaults.ProxyPort), nil
 	}
-	values, err := elements("--listen-address", o.ListenAddress, "127.0.0.1:14001,[::1]:14001")
+	values, err := elements("--listen-address", o.ListenAddress, exampleListen())
 	if err != nil {
 		return nil, err
 	}
 	var listen []netip.AddrPort
 	for _, value := range values {
-		address, problem := parseListen(value, defaultListen(set, listenPort))
+		address, problem := parseListen(value, defaultListen(set, defaults.ProxyPort))
 		for _, other := range listen {
 			if other == address {
 				problem = "is given twice: write it once"
@@ -110,21 +111,21 @@ func (o *ProxyClient) listen(set *cidr.Set) ([]netip.AddrPort, error) {
 	return listen, checkFamilies(values, listen, set)
 }
 
-// ListenOn makes proxy-client listen on a port, 1 to 65535, on the loopback address of
-// each family that has a shoot CIDR. The error is a [*flagset.UsageError] about the CIDRs.
-func (o *ProxyClient) ListenOn(port int64) error {
+// listenOn makes proxy-client listen on a port, on the loopback address of each family
+// that has a shoot CIDR. The default port needs no flag.
+func (o *ProxyClient) listenOn(set *cidr.Set, port uint16) {
 	o.ListenAddress = nil
-	if port == listenPort {
-		return nil
+	if port == defaults.ProxyPort {
+		return
 	}
-	set, err := o.set()
-	if err != nil {
-		return err
-	}
-	for _, address := range defaultListen(set, uint16(port)) {
+	for _, address := range defaultListen(set, port) {
 		o.ListenAddress = append(o.ListenAddress, address.String())
 	}
-	return nil
+}
+
+// exampleListen is a value of --listen-address for both families.
+func exampleListen() string {
+	return fmt.Sprintf("127.0.0.1:%[1]d,[::1]:%[1]d", defaults.ProxyPort)
 }
 
 // defaultListen are the loopback addresses of the families of the set.
@@ -193,7 +194,7 @@ func checkFamilies(values []string, listen []netip.AddrPort, set *cidr.Set) erro
 // checkHealthAddress validates --health-address, which anybody may reach.
 func (o *ProxyClient) checkHealthAddress(listen []netip.AddrPort) error {
 	value := strings.TrimSpace(o.HealthAddress)
-	host, port, problem := hostPort(value, "0.0.0.0:14021")
+	host, port, problem := hostPort(value, fmt.Sprintf("0.0.0.0:%d", defaults.HealthPort))
 	address, err := netip.ParseAddr(host)
 	if problem == "" && host != "" && err != nil {
 		problem = checkHost(host)

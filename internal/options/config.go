@@ -22,17 +22,33 @@ import (
 // no name: that a server's name does not lead into the shoot has to be checked
 // on each resolution.
 func (o *ProxyClient) Config() (*ProxyClientConfig, error) {
-	return o.config(func(files tlsFiles) error { return files.check(time.Now()) })
+	return o.config(o.set, func(files tlsFiles) error { return files.check(time.Now()) })
 }
 
-// Check is Config for somebody who starts the program elsewhere, where the files
-// are: it validates everything but what is in them.
+// Check is Config for a program that starts proxy-client elsewhere, where the files are.
+// It validates everything but the content of the TLS files.
 func (o *ProxyClient) Check() error {
-	_, err := o.config(func(tlsFiles) error { return nil })
+	_, err := o.config(o.set, func(tlsFiles) error { return nil })
 	return err
 }
 
-func (o *ProxyClient) config(checkFiles func(tlsFiles) error) (*ProxyClientConfig, error) {
+// CheckPod validates the flags of the two programs of one pod, and returns the CIDRs that
+// they share. It is for a program that starts them elsewhere, as [ProxyClient.Check] is. It
+// sets --listen-address of proxy-client to where init-redirect sends connections.
+func CheckPod(i *InitRedirect, p *ProxyClient) (*cidr.Set, error) {
+	redirect, err := i.Config()
+	if err != nil {
+		return nil, err
+	}
+	p.listenOn(redirect.CIDRs, redirect.ProxyPort)
+	shared := func() (*cidr.Set, error) { return redirect.CIDRs, nil }
+	_, err = p.config(shared, func(tlsFiles) error { return nil })
+	return redirect.CIDRs, err
+}
+
+// config validates the flags. cidrs returns the set that the flags about CIDRs mean, and
+// checkFiles validates the content of the TLS files.
+func (o *ProxyClient) config(cidrs func() (*cidr.Set, error), checkFiles func(tlsFiles) error) (*ProxyClientConfig, error) {
 	log, err := o.log()
 	if err != nil {
 		return nil, err
@@ -46,7 +62,7 @@ func (o *ProxyClient) config(checkFiles func(tlsFiles) error) (*ProxyClientConfi
 	if err := o.checkLimits(); err != nil {
 		return nil, err
 	}
-	set, err := o.set()
+	set, err := cidrs()
 	if err != nil {
 		return nil, err
 	}

@@ -276,3 +276,34 @@ func TestCheckReadsNoTLSFiles(t *testing.T) {
 		t.Errorf("Check without a CA: %v", err)
 	}
 }
+
+// TestCheckPod: what is wrong with either program is told, and proxy-client listens where
+// init-redirect sends connections.
+func TestCheckPod(t *testing.T) {
+	pod := func(change func(i *InitRedirect, p *ProxyClient)) (*ProxyClient, error) {
+		i, p := NewInitRedirect(), NewProxyClient()
+		i.PodCIDRs, p.ProxyServer = []string{"100.64.0.0/12", "fd00:10::/48"}, []string{"vpn-proxy-server:8090"}
+		p.CACert, p.ClientCert, p.ClientKey = "/not/there/ca.crt", "/not/there/tls.crt", "/not/there/tls.key"
+		change(i, p)
+		p.Shared = i.Shared
+		_, err := CheckPod(i, p)
+		return p, err
+	}
+	for port, want := range map[int64][]string{14001: nil, 14002: {"127.0.0.1:14002", "[::1]:14002"}} {
+		p, err := pod(func(i *InitRedirect, _ *ProxyClient) { i.ProxyPort = port })
+		if diff := cmp.Diff(want, p.ListenAddress); err != nil || diff != "" {
+			t.Errorf("port %d: %v (-want +got):\n%s", port, err, diff)
+		}
+	}
+	for want, change := range map[string]func(i *InitRedirect, p *ProxyClient){
+		`--shoot-pod-cidr: is not given`:                func(i *InitRedirect, _ *ProxyClient) { i.PodCIDRs = nil },
+		`--proxy-port "70000": `:                        func(i *InitRedirect, _ *ProxyClient) { i.ProxyPort = 70000 },
+		`--proxy-server "100.64.0.1:8090": lies inside`: func(_ *InitRedirect, p *ProxyClient) { p.ProxyServer = []string{"100.64.0.1:8090"} },
+		`--health-address ":14002": `:                   func(i *InitRedirect, p *ProxyClient) { i.ProxyPort, p.HealthAddress = 14002, ":14002" },
+		`--dial-timeout "0s": `:                         func(_ *InitRedirect, p *ProxyClient) { p.DialTimeout = 0 },
+	} {
+		if _, err := pod(change); !flagset.IsUsage(err) || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("got  %v\nwant %s", err, want)
+		}
+	}
+}

@@ -7,10 +7,8 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/internal/cidr"
 	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
+	"github.com/shoot-proxy/proxy-client/internal/defaults"
 )
-
-// proxyUID is the uid of the sidecar by default.
-const proxyUID = 14001
 
 // InitRedirect are the flags of init-redirect as they were given, validated by
 // Config. Make one with [NewInitRedirect]: the zero value has no defaults.
@@ -38,8 +36,8 @@ type InitRedirect struct {
 func NewInitRedirect() *InitRedirect {
 	return &InitRedirect{
 		Shared:    defaultShared(),
-		ProxyPort: listenPort,
-		ProxyUID:  proxyUID,
+		ProxyPort: defaults.ProxyPort,
+		ProxyUID:  defaults.ProxyUID,
 		Iptables:  BackendAuto,
 		Output:    OutputTable,
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
+	"github.com/shoot-proxy/proxy-client/internal/defaults"
 )
 
 // proxyPort validates --proxy-port.
@@ -44,7 +45,7 @@ func (o *InitRedirect) proxyUID() (uint32, error) {
 	}
 	return 0, &flagset.UsageError{
 		Flag: "--proxy-uid", Value: strconv.FormatInt(o.ProxyUID, 10),
-		Problem: problem + "; run proxy-client under a uid of its own, such as 14001",
+		Problem: fmt.Sprintf("%s; run proxy-client under a uid of its own, such as %d", problem, defaults.ProxyUID),
 	}
 }
 

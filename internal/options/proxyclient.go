@@ -3,26 +3,26 @@
 package options
 
 import (
+	"fmt"
 	"net/netip"
+	"strconv"
 	"time"
 
 	"github.com/spf13/pflag"
 
 	"github.com/shoot-proxy/proxy-client/internal/cidr"
 	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
+	"github.com/shoot-proxy/proxy-client/internal/defaults"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
-
-// listenPort is where redirected connections arrive by default. It keeps clear
-// of the ports of Istio (15000 to 15090) and Linkerd (4140 to 4191).
-const listenPort = 14001
 
 // ProxyClient are the flags of proxy-client as they were given, validated by
 // Config. Make one with [NewProxyClient]: the zero value has no defaults.
 type ProxyClient struct {
 	Shared
 	// ListenAddress is --listen-address, loopback addresses with a port. Nil
-	// means port 14001 on 127.0.0.1, ::1 or both, by the families of the CIDRs.
+	// means port defaults.ProxyPort on 127.0.0.1, ::1 or both, by the families of the
+	// CIDRs.
 	ListenAddress []string
 	// ProxyServer is --proxy-server, host:port or unix:///path each.
 	ProxyServer []string
@@ -63,20 +63,20 @@ func NewProxyClient() *ProxyClient {
 	return &ProxyClient{
 		Shared:           defaultShared(),
 		Mode:             string(tunnel.ModeAuto),
-		DialTimeout:      8 * time.Second,
-		ServerKeepalive:  5 * time.Second,
-		HalfCloseTimeout: 60 * time.Second,
-		DrainTimeout:     20 * time.Second,
-		MaxDials:         256,
-		ConnectionBuffer: 16 << 20,
-		TotalBuffer:      256 << 20,
-		HealthAddress:    ":14021",
+		DialTimeout:      defaults.DialTimeout,
+		ServerKeepalive:  defaults.ServerKeepalive,
+		HalfCloseTimeout: defaults.HalfCloseTimeout,
+		DrainTimeout:     defaults.DrainTimeout,
+		MaxDials:         defaults.MaxDials,
+		ConnectionBuffer: defaults.ConnectionBuffer,
+		TotalBuffer:      defaults.TotalBuffer,
+		HealthAddress:    fmt.Sprintf(":%d", defaults.HealthPort),
 	}
 }
 
 func (o *ProxyClient) flags() []flagset.Flag {
 	return append(o.Shared.flags(), []flagset.Flag{
-		flagset.List("listen-address", &o.ListenAddress, "loopback `addresses` where redirected connections arrive, such as 127.0.0.1:14001,[::1]:14001; comma-separated or repeated; the port is init-redirect's --proxy-port (default port 14001 on the loopback address of each family that has a shoot CIDR)"),
+		flagset.List("listen-address", &o.ListenAddress, fmt.Sprintf("loopback `addresses` where redirected connections arrive, such as %s; comma-separated or repeated; the port is init-redirect's --proxy-port (default port %d on the loopback address of each family that has a shoot CIDR)", exampleListen(), defaults.ProxyPort)),
 		flagset.List("proxy-server", &o.ProxyServer, "konnectivity `servers`, host:port or unix:///path each, such as vpn-proxy-server:8090; comma-separated or repeated; required unless --egress-selector-config-file is given"),
 		flagset.Text("mode", &o.Mode, "`mode` of the servers: grpc, http-connect, or auto for what each of them negotiates by ALPN; over a Unix socket auto means grpc"),
 		flagset.Text("ca-cert", &o.CACert, "PEM `file` with the CA certificates that servers are verified against; required for a server on TCP"),
@@ -87,7 +87,7 @@ func (o *ProxyClient) flags() []flagset.Flag {
 		flagset.Text("egress-selector-config-file", &o.EgressSelectorConfigFile, "`file` with kube-apiserver's EgressSelectorConfiguration (v1alpha1 or v1beta1, YAML or JSON), whose selection cluster gives server, mode and TLS files"),
 		flagset.Duration("dial-timeout", &o.DialTimeout, "the whole budget of one dial, every retry and the wait for --max-dials included: a `duration` such as 8s"),
 		flagset.Number("max-dials", &o.MaxDials, "how many `dials` may be in flight, a quarter of them to one destination; others wait for their turn"),
-		{Name: "max-connections", Value: (*limitValue)(&o.MaxConnections), Usage: "how many `connections` may be open; new ones beyond are reset; never more than the limit of open files allows (default as many as that allows, at most 16384)"},
+		{Name: "max-connections", Value: (*limitValue)(&o.MaxConnections), Usage: "how many `connections` may be open; new ones beyond are reset; never more than the limit of open files allows (default as many as that allows, at most " + strconv.Itoa(defaults.MaxConnections) + ")"},
 		flagset.Duration("half-close-timeout", &o.HalfCloseTimeout, "how long to wait for the target after the app has finished sending, with nothing moving: a `duration` such as 60s"),
 		flagset.Duration("idle-timeout", &o.IdleTimeout, "how long nothing may move on a connection until it is reset: a `duration` such as 1h; 0 for no such limit"),
 		flagset.Duration("server-keepalive", &o.ServerKeepalive, "how long a connection to a server may be idle until TCP keepalive asks whether it stands: a `duration` in whole seconds such as 5s, less than anything in between forgets idle connections after; a server that does not answer is given up 5s later"),

@@ -16,6 +16,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/shoot-proxy/proxy-client/internal/cidr"
+	"github.com/shoot-proxy/proxy-client/internal/defaults"
+	"github.com/shoot-proxy/proxy-client/internal/quota"
 	"github.com/shoot-proxy/proxy-client/internal/relay"
 	"github.com/shoot-proxy/proxy-client/internal/sockdiag"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
@@ -85,6 +87,8 @@ func benchProxy(b *testing.B) string {
 	p := New(Config{
 		Listeners: listeners, CIDRs: set, Dialer: idealDialer{},
 		DialTimeout: hangGuard, HalfCloseTimeout: hangGuard,
+		MaxDials: defaults.MaxDials, MaxConnections: defaults.MaxConnections,
+		ConnectionBuffer: defaults.ConnectionBuffer, Quota: quota.New(defaults.TotalBuffer),
 		Check:   func(context.Context, netip.AddrPort) error { return nil },
 		Logger:  slog.New(slog.NewTextHandler(io.Discard, nil)),
 		Metrics: NewMetrics(prometheus.NewRegistry()),

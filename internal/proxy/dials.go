@@ -14,9 +14,6 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
-// defaultMaxDials is the default of --max-dials.
-const defaultMaxDials = 256
-
 // dialLimit limits the dials in flight, so that neither the server nor the agent gets
 // too many. It also keeps a dead target from using all of them: a dial to it takes
 // seconds, a dial to a live target milliseconds.

@@ -17,7 +17,9 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/shoot-proxy/proxy-client/internal/cidr"
+	"github.com/shoot-proxy/proxy-client/internal/defaults"
 	"github.com/shoot-proxy/proxy-client/internal/logtest"
+	"github.com/shoot-proxy/proxy-client/internal/quota"
 	"github.com/shoot-proxy/proxy-client/internal/sockdiag"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
@@ -78,6 +80,8 @@ func start(t *testing.T, dialer *fakeDialer, destination netip.AddrPort, change 
 	h.Proxy = New(Config{
 		Listeners: listeners, CIDRs: shoot(t), Dialer: dialer,
 		DialTimeout: hangGuard, HalfCloseTimeout: hangGuard, DrainTimeout: hangGuard,
+		MaxDials: defaults.MaxDials, MaxConnections: defaults.MaxConnections,
+		ConnectionBuffer: defaults.ConnectionBuffer, Quota: quota.New(defaults.TotalBuffer),
 		Logger:  h.log.Logger(slog.LevelInfo),
 		Metrics: NewMetrics(h.registry),
 	})

@@ -13,9 +13,6 @@ import (
 )
 
 const (
-	// DefaultMaxConnections is how many connections may be open, unless
-	// --max-connections or the limit of files is lower.
-	DefaultMaxConnections = 16384
 	// reservedFiles is the number of descriptors for everything except connections:
 	//
 	//   - listeners, HealthConnections and the servers' own connections
@@ -37,21 +34,18 @@ func HealthConnections(files uint64) int {
 // reserved returns how many of that many files are not for connections.
 func reserved(files uint64) uint64 { return min(reservedFiles, files/4) }
 
-// ConnectionLimit returns how many connections may be open. asked is the requested
-// limit; 0 means the default. files is the process's limit of files (RLIMIT_NOFILE,
+// ConnectionLimit returns how many connections may be open. wanted is the requested
+// limit, which is positive. files is the process's limit of files (RLIMIT_NOFILE,
 // getrlimit(2)), and each connection uses perConnection of them.
 //
 // A missing descriptor causes worse failures than a limit does. So the limit is never
 // more than the files allow. short reports that it is less than requested.
-func ConnectionLimit(asked int, files uint64, perConnection int) (limit int, short bool) {
-	if asked == 0 {
-		asked = DefaultMaxConnections
-	}
+func ConnectionLimit(wanted int, files uint64, perConnection int) (limit int, short bool) {
 	files -= reserved(files)
-	if allowed := max(1, files/uint64(perConnection)); allowed < uint64(asked) {
+	if allowed := max(1, files/uint64(perConnection)); allowed < uint64(wanted) {
 		return int(allowed), true
 	}
-	return asked, false
+	return wanted, false
 }
 
 // connectionLimit limits the open connections.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/shoot-proxy/proxy-client/internal/clocktest"
+	"github.com/shoot-proxy/proxy-client/internal/defaults"
 	"github.com/shoot-proxy/proxy-client/internal/probe"
 )
 
@@ -25,14 +26,14 @@ func TestConnectionLimitFitsTheDescriptors(t *testing.T) {
 		limit int
 		short bool
 	}{
-		{"hardly any files", 0, 16, 2, 6, true},
-		{"no files at all", 0, 0, 2, 1, true},
-		{"the default of many systems, HTTP CONNECT", 0, 1024, 2, 416, true},
-		{"the default of many systems, gRPC", 0, 1024, 1, 832, true},
-		{"just enough", 0, 2*DefaultMaxConnections + reservedFiles, 2, DefaultMaxConnections, false},
-		{"one too few", 0, 2*DefaultMaxConnections + reservedFiles - 1, 2, DefaultMaxConnections - 1, true},
-		{"Kubernetes' usual", 0, 1 << 20, 2, DefaultMaxConnections, false},
-		{"no limit", 0, math.MaxUint64, 2, DefaultMaxConnections, false},
+		{"hardly any files", defaults.MaxConnections, 16, 2, 6, true},
+		{"no files at all", defaults.MaxConnections, 0, 2, 1, true},
+		{"the default of many systems, HTTP CONNECT", defaults.MaxConnections, 1024, 2, 416, true},
+		{"the default of many systems, gRPC", defaults.MaxConnections, 1024, 1, 832, true},
+		{"just enough", defaults.MaxConnections, 2*defaults.MaxConnections + reservedFiles, 2, defaults.MaxConnections, false},
+		{"one too few", defaults.MaxConnections, 2*defaults.MaxConnections + reservedFiles - 1, 2, defaults.MaxConnections - 1, true},
+		{"Kubernetes' usual", defaults.MaxConnections, 1 << 20, 2, defaults.MaxConnections, false},
+		{"no limit", defaults.MaxConnections, math.MaxUint64, 2, defaults.MaxConnections, false},
 		{"asked for less", 10, 1024, 2, 10, false},
 		{"asked for more than there are", 1000, 1024, 2, 416, true},
 		{"asked for more than the default", 100_000, 1 << 20, 1, 100_000, false},

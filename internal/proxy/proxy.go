@@ -3,7 +3,6 @@
 package proxy
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -35,20 +34,20 @@ type Dialer interface {
 	OwnsAddress(a netip.AddrPort) bool
 }
 
-// Config configures a Proxy. Listeners, CIDRs, Dialer, DialTimeout, Logger and Metrics
-// are required.
+// Config configures a Proxy. A field is required unless its comment says what its zero
+// value means.
 type Config struct {
 	Listeners []*net.TCPListener // from Listen; Run closes them
 	CIDRs     *cidr.Set          // destinations that may be dialled
 	Dialer    Dialer
 
 	DialTimeout         time.Duration // for a whole dial, including the wait for a place
-	MaxDials            int           // dials in flight; one destination may have a quarter; 0 means 256
-	MaxConnections      int           // open connections, without probes; 0 means DefaultMaxConnections
+	MaxDials            int           // dials in flight; one destination may have a quarter
+	MaxConnections      int           // open connections, without probes
 	HalfCloseTimeout    time.Duration // of the relay
 	IdleTimeout         time.Duration // of the relay; 0 means no limit
-	ConnectionBuffer    int           // bytes held for one app; 0 means relay.DefaultConnection
-	Quota               *quota.Quota  // for the bytes held for all apps and targets; nil means one of relay.DefaultTotal
+	ConnectionBuffer    int           // bytes held for one app
+	Quota               *quota.Quota  // for the bytes held for all apps and targets
 	DrainTimeout        time.Duration // for open connections after Run's context has ended; 0 resets them at once
 	AcceptWhileDraining bool          // accept for the whole DrainTimeout
 	CheckInterval       time.Duration // between two probes of the redirect; 0 means 30 s
@@ -101,14 +100,11 @@ func New(cfg Config) *Proxy {
 	if cfg.Check == nil {
 		cfg.Check = probe.Check
 	}
-	if cfg.Quota == nil {
-		cfg.Quota = quota.New(relay.DefaultTotal)
-	}
-	buffers := relay.NewBuffers(cmp.Or(cfg.ConnectionBuffer, relay.DefaultConnection), cfg.Quota)
+	buffers := relay.NewBuffers(cfg.ConnectionBuffer, cfg.Quota)
 	cfg.Metrics.watchBuffers(buffers)
 	return &Proxy{
-		connections: connectionLimit{max: int64(cmp.Or(cfg.MaxConnections, DefaultMaxConnections))},
-		dials:       newDialLimit(cmp.Or(cfg.MaxDials, defaultMaxDials)),
+		connections: connectionLimit{max: int64(cfg.MaxConnections)},
+		dials:       newDialLimit(cfg.MaxDials),
 		buffers:     buffers,
 		cfg:         cfg,
 		log:         cfg.Logger,

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/shoot-proxy/proxy-client/internal/defaults"
 	"github.com/shoot-proxy/proxy-client/internal/quota"
 	"github.com/shoot-proxy/proxy-client/internal/relay"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
@@ -56,7 +57,7 @@ func (i *idealTunnel) Close() error {
 func sharedOptions() relay.Options {
 	return relay.Options{
 		HalfCloseTimeout: hangTimeout,
-		Buffers:          relay.NewBuffers(relay.DefaultConnection, quota.New(relay.DefaultTotal)),
+		Buffers:          relay.NewBuffers(defaults.ConnectionBuffer, quota.New(defaults.TotalBuffer)),
 		Pacer:            new(relay.Pacer),
 		AppState:         func() relay.AppState { return relay.AppGone },
 	}

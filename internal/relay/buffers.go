@@ -10,12 +10,6 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
-// Defaults for Buffers, in bytes.
-const (
-	DefaultConnection = 16 << 20
-	DefaultTotal      = 256 << 20
-)
-
 // Buffers provides the buffers of all connections. It limits the bytes that they hold
 // for apps that read slowly.
 type Buffers struct {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/shoot-proxy/proxy-client/internal/clocktest"
+	"github.com/shoot-proxy/proxy-client/internal/defaults"
 	"github.com/shoot-proxy/proxy-client/internal/quota"
 )
 
@@ -35,7 +36,7 @@ func TestASteppedClockMovesNothing(t *testing.T) {
 			defer side.Close()
 			state, tun := AppHalfClosed, new(endlessTunnel)
 			r := newRelay(side.(*net.TCPConn), tun, Options{
-				HalfCloseTimeout: timeout, Buffers: NewBuffers(DefaultConnection, quota.New(DefaultTotal)), Pacer: new(Pacer), AppState: func() AppState { return state },
+				HalfCloseTimeout: timeout, Buffers: NewBuffers(defaults.ConnectionBuffer, quota.New(defaults.TotalBuffer)), Pacer: new(Pacer), AppState: func() AppState { return state },
 			})
 			if !r.forward([]byte("moved")) {
 				t.Fatal("nothing can be sent")

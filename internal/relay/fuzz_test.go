@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/shoot-proxy/proxy-client/internal/defaults"
 	"github.com/shoot-proxy/proxy-client/internal/quota"
 )
 
@@ -137,7 +138,7 @@ func check(t *testing.T, b *Buffers, total int, queues []*testQueue) {
 
 // TestQueueWhileFlushing: the same while adding and writing run concurrently.
 func TestQueueWhileFlushing(t *testing.T) {
-	buffers := NewBuffers(DefaultConnection, quota.New(DefaultTotal))
+	buffers := NewBuffers(defaults.ConnectionBuffer, quota.New(defaults.TotalBuffer))
 	h := &testQueue{}
 	h.queue = newQueue(buffers, buffers.quota.Open(func() { t.Error("evicted") }))
 	var flushing sync.WaitGroup

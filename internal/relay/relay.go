@@ -43,14 +43,11 @@ type Options struct {
 	// IdleTimeout is how long nothing may move in either direction until the app is
 	// reset. The reset may come up to a quarter later. 0 means no limit.
 	IdleTimeout time.Duration
-	// Buffers limits what is held for apps that read slowly. If it is nil, the relay
-	// makes its own, with DefaultConnection and DefaultTotal.
+	// Buffers limits what is held for apps that read slowly.
 	Buffers *Buffers
-	// Pacer is shared by all connections of the proxy-server. If it is nil, the relay
-	// makes its own.
+	// Pacer is shared by all connections of the proxy-server.
 	Pacer *Pacer
-	// AppState returns the app's state after its FIN. If it is nil, the state is
-	// unknown.
+	// AppState returns the app's state after its FIN.
 	AppState func() AppState
 }
 
@@ -68,15 +65,6 @@ type Result struct {
 // One goroutine reads from the app and one from the target. Their stacks are most of
 // the memory of an idle connection, so their loops call nothing deep while they wait.
 func Start(ctx context.Context, app *net.TCPConn, tun Tunnel, opt Options, done func(Result)) {
-	if opt.AppState == nil {
-		opt.AppState = func() AppState { return AppUnknown }
-	}
-	if opt.Buffers == nil {
-		opt.Buffers = NewBuffers(DefaultConnection, quota.New(DefaultTotal))
-	}
-	if opt.Pacer == nil {
-		opt.Pacer = new(Pacer)
-	}
 	r := newRelay(app, tun, opt)
 	_ = Arm(app)
 	r.stop = context.AfterFunc(ctx, func() { r.abort(Drain, context.Cause(ctx)) })

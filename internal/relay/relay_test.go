@@ -16,6 +16,8 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/shoot-proxy/proxy-client/internal/defaults"
+	"github.com/shoot-proxy/proxy-client/internal/quota"
 	"github.com/shoot-proxy/proxy-client/internal/relay"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 	"github.com/shoot-proxy/proxy-client/internal/waittest"
@@ -111,6 +113,15 @@ func startWith(t *testing.T, tun relay.Tunnel, opt relay.Options) *testRelay {
 	t.Helper()
 	if opt.HalfCloseTimeout == 0 {
 		opt.HalfCloseTimeout = hangTimeout
+	}
+	if opt.Buffers == nil {
+		opt.Buffers = relay.NewBuffers(defaults.ConnectionBuffer, quota.New(defaults.TotalBuffer))
+	}
+	if opt.Pacer == nil {
+		opt.Pacer = new(relay.Pacer)
+	}
+	if opt.AppState == nil {
+		opt.AppState = func() relay.AppState { return relay.AppUnknown }
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)

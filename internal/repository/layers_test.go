@@ -20,7 +20,7 @@ var layers = map[string]struct {
 }{
 	"internal/tunnel":              {ours: []string{"internal/clip"}},
 	"internal/sockio":              {},
-	"internal/options":             {ours: []string{"internal/cidr", "internal/clip", "internal/commandline/flagset", "internal/spelling", "internal/strictyaml", "internal/tlsfiles", "internal/tunnel", "internal/yamlsyntax"}},
+	"internal/options":             {ours: []string{"internal/cidr", "internal/clip", "internal/commandline/flagset", "internal/defaults", "internal/spelling", "internal/strictyaml", "internal/tlsfiles", "internal/tunnel", "internal/yamlsyntax"}},
 	"internal/commandline/flagset": {ours: []string{"internal/spelling"}},
 	"internal/commandline":         {ours: []string{"internal/commandline/flagset", "internal/spelling"}},
 	"internal/tlsfiles":            {ours: []string{"internal/clip", "internal/tunnel"}},

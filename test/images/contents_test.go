@@ -4,6 +4,7 @@ package images
 
 import (
 	"archive/tar"
+	"fmt"
 	"maps"
 	"os"
 	"os/exec"
@@ -16,6 +17,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/shoot-proxy/proxy-client/internal/defaults"
 )
 
 // A node finds an image under the name that a manifest has for it, which may be by
@@ -66,7 +69,7 @@ func TestArchiveNamesItsIndexByTagAndByDigest(t *testing.T) {
 }
 
 func TestImageSaysWhatItIs(t *testing.T) {
-	users := map[string]string{"init-redirect": "0:0", "proxy-client": "14001:14001", "webhook": "65532:65532"}
+	users := map[string]string{"init-redirect": "0:0", "proxy-client": fmt.Sprintf("%[1]d:%[1]d", defaults.ProxyUID), "webhook": "65532:65532"}
 	programs := map[string]string{"init-redirect": "init-redirect", "proxy-client": "/proxy-client", "webhook": "/webhook"}
 	eachImage(t, func(t *testing.T, name, architecture string, configuration *v1.ConfigFile, image v1.Image) {
 		if got := configuration.OS + "/" + configuration.Architecture; got != "linux/"+architecture {

@@ -4,6 +4,7 @@ package images
 
 import (
 	"encoding/json"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -15,6 +16,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 
+	"github.com/shoot-proxy/proxy-client/internal/defaults"
 	"github.com/shoot-proxy/proxy-client/internal/netnstest"
 )
 
@@ -117,8 +119,8 @@ func TestInitRedirectWorksOnTheFilesOfItsImage(t *testing.T) {
 			do(notVerified, "verify")
 			do(0, "apply")
 			do(0, "verify")
-			redirected(t, pod, "100.64.0.1:80", "127.0.0.1:14001")
-			redirected(t, pod, "[fd00:10::1]:80", "[::1]:14001")
+			redirected(t, pod, "100.64.0.1:80", fmt.Sprintf("127.0.0.1:%d", defaults.ProxyPort))
+			redirected(t, pod, "[fd00:10::1]:80", fmt.Sprintf("[::1]:%d", defaults.ProxyPort))
 
 			// Rules of another program, with extensions that ours do not use, must be
 			// read as well.

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"github.com/shoot-proxy/proxy-client/internal/defaults"
 )
 
 // Mode is the frontend protocol of the upstream server, spelled as its --mode
@@ -67,7 +69,7 @@ func (f Families) String() string {
 // Numeric identities inside the lab. None needs an entry in /etc/passwd.
 const (
 	// ProxyUID is the product's default --proxy-uid, under which the sidecar runs.
-	ProxyUID = 14001
+	ProxyUID = defaults.ProxyUID
 	// AppUID is the uid of the unmodified clients.
 	AppUID = 20001
 )

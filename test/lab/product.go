@@ -8,12 +8,14 @@ import (
 	"net"
 	"slices"
 	"strings"
+
+	"github.com/shoot-proxy/proxy-client/internal/defaults"
 )
 
 // Ports of the sidecar: the product's defaults.
 const (
-	ProxyPort  = 14001
-	HealthPort = 14021
+	ProxyPort  = defaults.ProxyPort
+	HealthPort = defaults.HealthPort
 )
 
 // ShootFlags are the flags that init-redirect and proxy-client share: the

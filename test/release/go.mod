@@ -9,7 +9,7 @@ require (
 	github.com/google/go-cmp v0.7.0
 	github.com/google/go-containerregistry v0.22.1
 	github.com/santhosh-tekuri/jsonschema/v6 v6.0.3
-	github.com/shoot-proxy/proxy-client v0.0.0-00010101000000-000000000000
+	github.com/shoot-proxy/proxy-client v0.0.0
 	go.yaml.in/yaml/v3 v3.0.6
 )
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/test/cluster/clustertest"
 	"github.com/shoot-proxy/proxy-client/test/cluster/image"
+	"github.com/shoot-proxy/proxy-client/test/lab"
 )
 
 // The containers of the pods below.
@@ -51,7 +52,7 @@ const (
 ask first
 while [ -z "$ending" ]; do ask next; usleep 300000; done
 if [ "$ORDER" = classic ]; then
-	while wget -q -O /dev/null http://127.0.0.1:14021/readyz; do usleep 100000; done
+	while wget -q -O /dev/null "http://127.0.0.1:$HEALTH_PORT/readyz"; do usleep 100000; done
 fi
 for n in 1 2 3; do ask "last $n"; sleep 1; done
 echo bye`
@@ -105,7 +106,7 @@ func (n *neighbourhood) template(o order, script string) corev1.PodTemplateSpec 
 			Containers: []corev1.Container{{
 				Name: app, Image: image.Reference(image.Busybox), ImagePullPolicy: corev1.PullNever,
 				Command: []string{"sh", "-c", script},
-				Env:     []corev1.EnvVar{{Name: "TARGET", Value: n.target}, {Name: "ORDER", Value: o.String()}},
+				Env:     []corev1.EnvVar{{Name: "TARGET", Value: n.target}, {Name: "ORDER", Value: o.String()}, {Name: "HEALTH_PORT", Value: fmt.Sprint(lab.HealthPort)}},
 			}},
 		},
 	}

@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/shoot-proxy/proxy-client/test/cluster/clustertest"
+	"github.com/shoot-proxy/proxy-client/test/lab"
 )
 
 // init-redirect writes its rules with the one capability that it gets (two for
@@ -115,7 +116,7 @@ func TestProcessesHaveTheShippedPrivileges(t *testing.T) {
 	}
 	t.Run(proxyClient, func(t *testing.T) {
 		pod := rig.Seed.AwaitPod(t, namespace, "labelled", clustertest.Ready)
-		checkProcess(t, rig.Seed, pod, proxyClient, 14001, 0)
+		checkProcess(t, rig.Seed, pod, proxyClient, lab.ProxyUID, 0)
 	})
 	for backend, capabilities := range map[string]uint64{"nft": netAdmin, "legacy": netAdmin | netRaw} {
 		t.Run(initRedirect+" with "+backend, func(t *testing.T) {

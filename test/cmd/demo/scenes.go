@@ -120,7 +120,7 @@ func short(l *lab.Lab, c lab.Command) string {
 }
 
 func sidecar(ctx context.Context, s *story, l *lab.Lab) error {
-	s.step("proxy-client, the sidecar, starts as uid 14001 without a capability")
+	s.step(fmt.Sprintf("proxy-client, the sidecar, starts as uid %d without a capability", lab.ProxyUID))
 	s.command("pod", short(l, l.ProxyClientCommand())+" &")
 	process, err := l.StartProxyClient(ctx)
 	if err != nil {

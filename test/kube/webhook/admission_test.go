@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/shoot-proxy/proxy-client/test/lab"
 	"github.com/shoot-proxy/proxy-client/webhook"
 )
 
@@ -129,7 +130,7 @@ func (in *installed) testUnlabelled(t *testing.T) {
 
 func (in *installed) testRefused(t *testing.T) {
 	namespace := in.namespace(t, "refused", nil)
-	uid := int64(14001)
+	uid := int64(lab.ProxyUID)
 	for name, pod := range map[string]*corev1.Pod{
 		"label True":           labelled(nil, func(p *corev1.Pod) { p.Labels[webhook.Label] = "True" }),
 		"label empty":          labelled(nil, func(p *corev1.Pod) { p.Labels[webhook.Label] = "" }),
@@ -144,8 +145,10 @@ func (in *installed) testRefused(t *testing.T) {
 		"Windows":              labelled(nil, func(p *corev1.Pod) { p.Spec.OS = &corev1.PodOS{Name: corev1.Windows} }),
 		"proxy uid":            labelled(nil, func(p *corev1.Pod) { p.Spec.Containers[0].SecurityContext = &corev1.SecurityContext{RunAsUser: &uid} }),
 		"proxy uid of the pod": labelled(nil, func(p *corev1.Pod) { p.Spec.SecurityContext = &corev1.PodSecurityContext{RunAsUser: &uid} }),
-		"port collision":       labelled(nil, func(p *corev1.Pod) { p.Spec.Containers[0].Ports = []corev1.ContainerPort{{ContainerPort: 14001}} }),
-		"foreign container":    labelled(nil, func(p *corev1.Pod) { p.Spec.Containers[0].Name = proxyClient }),
+		"port collision": labelled(nil, func(p *corev1.Pod) {
+			p.Spec.Containers[0].Ports = []corev1.ContainerPort{{ContainerPort: lab.ProxyPort}}
+		}),
+		"foreign container": labelled(nil, func(p *corev1.Pod) { p.Spec.Containers[0].Name = proxyClient }),
 		"Job, classic order": labelled(map[string]string{"native-sidecar": "false"}, func(p *corev1.Pod) {
 			p.Spec.RestartPolicy = corev1.RestartPolicyNever
 			yes := true

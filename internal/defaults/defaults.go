@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package defaults has the values that hold if a user gives no other: ports, the uid of
+// proxy-client, limits and timeouts. It owns these numbers and nothing else. The flags,
+// the webhook, the lab and the test of the documents read them here.
+package defaults
+
+import "time"
+
+// Ports of proxy-client. They keep clear of the ports of Istio (15000 to 15090) and
+// Linkerd (4140 to 4191).
+const (
+	// AdminPort is reserved: no container of the pod may have it.
+	AdminPort = 14000
+	// ProxyPort is where redirected connections arrive, on loopback.
+	ProxyPort = 14001
+	// HealthPort is the port of /livez, /readyz and /metrics.
+	HealthPort = 14021
+)
+
+// ProxyUID is the uid and gid that proxy-client runs as.
+const ProxyUID = 14001
+
+// Limits of proxy-client.
+const (
+	// MaxDials is how many dials may be in flight.
+	MaxDials = 256
+	// MaxConnections is how many connections may be open if files and memory allow
+	// as many.
+	MaxConnections = 16384
+	// ConnectionBuffer is how many bytes one connection may hold back.
+	ConnectionBuffer = 16 << 20
+	// TotalBuffer is how many bytes all connections may hold back together.
+	TotalBuffer = 256 << 20
+)
+
+// Timeouts of proxy-client.
+const (
+	// DialTimeout is for one dial, its retries included.
+	DialTimeout = 8 * time.Second
+	// ServerKeepalive is how long a connection to a server may be idle until TCP
+	// keepalive asks.
+	ServerKeepalive = 5 * time.Second
+	// HalfCloseTimeout is how long nothing may move after the app has finished sending.
+	HalfCloseTimeout = 60 * time.Second
+	// DrainTimeout is how long open connections may go on after SIGTERM.
+	DrainTimeout = 20 * time.Second
+)

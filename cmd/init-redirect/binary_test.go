@@ -19,7 +19,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/pkg/redirect"
 )
 
-// newPod is a namespace with a default route, as every pod has one.
+// newPod returns a namespace with a default route, like that of every pod.
 func newPod(t *testing.T, families ...netnstest.Family) *netnstest.NS {
 	t.Helper()
 	netnstest.RequireRoot(t)
@@ -28,7 +28,7 @@ func newPod(t *testing.T, families ...netnstest.Family) *netnstest.NS {
 	return pod
 }
 
-// everything is what a refusal must not change.
+// everything returns the state of a pod that a refusal must not change.
 func everything(t *testing.T, pod *netnstest.NS) string {
 	t.Helper()
 	var text strings.Builder
@@ -41,8 +41,8 @@ func everything(t *testing.T, pod *netnstest.NS) string {
 		}
 	}
 	for _, args := range []string{"-4 -br address", "-4 route", "-6 -br address show scope global"} {
-		// Standard output only: on the other ip complains about namespaces
-		// that other tests delete meanwhile.
+		// Only standard output: to standard error ip complains about namespaces that
+		// other tests delete meanwhile.
 		out, err := pod.Command("ip", strings.Fields(args)...).Output()
 		if err != nil {
 			t.Fatalf("ip %s: %v", args, err)
@@ -141,7 +141,7 @@ func TestCommandsInAPod(t *testing.T) {
 	}
 }
 
-// build makes the binary, for what cannot be tried in this process.
+// build builds the program, for tests that need a process of its own.
 func build(t *testing.T) string {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "init-redirect")
@@ -196,7 +196,7 @@ func TestWhatTheKernelDoesNotAllow(t *testing.T) {
 	}
 }
 
-// onlyIPv4 is a folder with iptables and without ip6tables.
+// onlyIPv4 returns a folder with iptables and without ip6tables.
 func onlyIPv4(t *testing.T) string {
 	t.Helper()
 	folder := t.TempDir()

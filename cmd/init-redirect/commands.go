@@ -31,8 +31,8 @@ type program struct {
 	log     *slog.Logger
 }
 
-// newCommand builds the command line. Without a subcommand it applies, as the
-// init container does.
+// newCommand returns the command line. Without a subcommand it applies, as the init container
+// does.
 func newCommand(env environment) *cobra.Command {
 	p := &program{env: env}
 	root := &cobra.Command{
@@ -60,7 +60,7 @@ func newCommand(env environment) *cobra.Command {
 	return root
 }
 
-// command wraps what a subcommand does with what all of them need.
+// command returns a subcommand: do, and what all subcommands have in common.
 func (p *program) command(name, short string, do func(context.Context) error) *cobra.Command {
 	return &cobra.Command{
 		Use: name, Short: short,
@@ -74,8 +74,8 @@ func (p *program) command(name, short string, do func(context.Context) error) *c
 	}
 }
 
-// configure validates the flags. verify, dump and clean work on whatever
-// stands, and need no CIDRs.
+// configure validates the flags. verify, dump and clean need no CIDRs: they read what the
+// rules were made for.
 func (p *program) configure(needCIDRs bool) (*options.InitRedirectConfig, error) {
 	validate := p.flags.ConfigWithoutCIDRs
 	if needCIDRs {
@@ -128,7 +128,8 @@ func (p *program) verify(ctx context.Context) error {
 	return nil
 }
 
-// verifyInstalled verifies what stands, and says what that is in any case.
+// verifyInstalled verifies the rules without CIDRs. It logs what they were made for, also if
+// they are wrong.
 func (p *program) verifyInstalled(ctx context.Context) error {
 	installed, err := redirect.VerifyInstalled(ctx, p.options)
 	if installed != nil {
@@ -150,7 +151,7 @@ func (p *program) plan(ctx context.Context) error {
 	}
 	result, err := redirect.Plan(ctx, config(cfg), p.options)
 	if errors.Is(err, redirect.ErrPermission) || errors.Is(err, redirect.ErrMissingBinary) {
-		// On somebody's laptop there is no pod to compare with.
+		// For example on a laptop, where there is no pod to compare with.
 		p.log.Warn("the rules that stand cannot be read, so this is the plan for a pod without any", "error", err)
 		rules, err := redirect.Build(config(cfg))
 		if err != nil {

@@ -15,8 +15,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/netnstest"
 )
 
-// atOnce starts one process for each command line, all before the first ends,
-// and returns how they ended, in the same order.
+// atOnce starts one process for each command line, all before the first ends. It returns
+// their outcomes in the same order.
 func atOnce(t *testing.T, command func(args ...string) *exec.Cmd, lines ...[]string) []outcome {
 	t.Helper()
 	var all []*exec.Cmd
@@ -30,7 +30,7 @@ func atOnce(t *testing.T, command func(args ...string) *exec.Cmd, lines ...[]str
 	}
 	var outcomes []outcome
 	for _, cmd := range all {
-		_ = cmd.Wait() // the exit code says it
+		_ = cmd.Wait() // the exit code tells
 		outcomes = append(outcomes, outcome{
 			code:   cmd.ProcessState.ExitCode(),
 			stdout: cmd.Stdout.(*bytes.Buffer).String(),
@@ -61,8 +61,8 @@ func jumps(t *testing.T, pod *netnstest.NS) map[string]int {
 	return found
 }
 
-// once is what jumps has to return where the rules of both families stand in
-// one backend and nowhere else.
+// once returns what jumps has to return if the rules of both families are in one backend and
+// not in the other.
 func once(backend string) map[string]int {
 	return map[string]int{
 		"iptables-" + backend + " nat": 1, "iptables-" + backend + " filter": 1,
@@ -114,7 +114,8 @@ func TestConcurrentAppliesAgree(t *testing.T) {
 	}
 }
 
-// What looks at the rules never sees half of a change, and neither does clean.
+// TestOtherCommandsBesideApply: a command that reads the rules never sees half of a change, and
+// neither does clean.
 func TestOtherCommandsBesideApply(t *testing.T) {
 	pod := newPod(t, netnstest.IPv4, netnstest.IPv6)
 	binary := build(t)
@@ -126,7 +127,7 @@ func TestOtherCommandsBesideApply(t *testing.T) {
 			strings.Count(verify.stderr, "PROXY_CLIENT"), strings.Count(dump.stdout, `"rule": `), strings.Count(plan.stdout, "COMMIT"),
 		}
 	}
-	alone := func() [3]int { // what each sees where nothing changes meanwhile
+	alone := func() [3]int { // what each sees if nothing changes meanwhile
 		var all []outcome
 		for _, line := range [][]string{verify, dump, plan} {
 			all = append(all, atOnce(t, command, line)...)
@@ -140,7 +141,7 @@ func TestOtherCommandsBesideApply(t *testing.T) {
 	for round := range 4 {
 		outcomes := atOnce(t, command, []string{"apply", shoot}, []string{"clean"}, verify, dump, []string{"apply", shoot}, []string{"clean"}, plan)
 		for i, o := range outcomes {
-			// Between a clean and an apply nothing stands, and verify says so.
+			// Between a clean and an apply there are no rules, and verify says so.
 			if o.code != exitDone && (i != 2 || o.code != exitNotVerified) {
 				t.Errorf("round %d, process %d: exit code %d: %s", round, i, o.code, o.stderr)
 			}

@@ -13,7 +13,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/pkg/redirect"
 )
 
-// A person in `kubectl debug` does not know the init container's flags.
+// TestVerifyAndDumpNeedNoFlags: a person in `kubectl debug` does not know the init container's
+// flags.
 func TestVerifyAndDumpNeedNoFlags(t *testing.T) {
 	pod := newPod(t, netnstest.IPv4, netnstest.IPv6)
 	if o := start(t, in(pod), "verify"); o.code != exitNotVerified || strings.Count(o.stderr, "\n") != 1 || !strings.Contains(o.stderr, "nothing of init-redirect stands") {

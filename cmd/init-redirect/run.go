@@ -24,13 +24,13 @@ type environment struct {
 	args           []string
 	variables      flagset.Variables
 	stdout, stderr io.Writer
-	// terminationLog is the file that the kubelet reads a container's last
-	// words from; it is written only where it exists.
+	// terminationLog is the file from which the kubelet reads a container's termination
+	// message. It is written only if it exists.
 	terminationLog string
 	version        string
 }
 
-// The exit codes, which scripts and the kubelet's users rely on.
+// The exit codes, on which scripts and users of the kubelet rely.
 const (
 	exitDone        = 0
 	exitFailed      = 1
@@ -55,12 +55,12 @@ func run(ctx context.Context, env environment) int {
 		return exitDone
 	}
 	code, kind := exitCode(err)
-	fmt.Fprintln(env.stderr, commandline.Sentence("init-redirect", err)) //nolint:errcheck // there is nobody left to tell
+	fmt.Fprintln(env.stderr, commandline.Sentence("init-redirect", err)) //nolint:errcheck // there is no other place to report to
 	writeLastWords(env.terminationLog, code, kind, err)
 	return code
 }
 
-// exitCode sorts an error into the codes that architecture and README promise.
+// exitCode returns the code and kind of an error, as README promises them.
 func exitCode(err error) (code int, kind string) {
 	var config *redirect.ConfigError
 	var collision *redirect.CollisionError
@@ -78,7 +78,7 @@ func exitCode(err error) (code int, kind string) {
 	}
 }
 
-// writeLastWords leaves one line of JSON for `kubectl describe pod`.
+// writeLastWords writes one line of JSON to the termination log, for `kubectl describe pod`.
 func writeLastWords(file string, code int, kind string, err error) {
 	message := err.Error()
 	if len(message) > maxLastWords {
@@ -92,8 +92,8 @@ func writeLastWords(file string, code int, kind string, err error) {
 	if jsonErr != nil {
 		return
 	}
-	// Without O_CREATE: outside of a container the file does not exist. What
-	// cannot be written has been said on standard error already.
+	// Without O_CREATE: outside of a container the file does not exist. If it cannot be
+	// written, the error is on standard error already.
 	out, openErr := os.OpenFile(file, os.O_WRONLY|os.O_TRUNC, 0)
 	if openErr != nil {
 		return
@@ -102,7 +102,7 @@ func writeLastWords(file string, code int, kind string, err error) {
 	_ = out.Close()
 }
 
-// config is the library's configuration for validated options.
+// config returns the configuration of package redirect for validated options.
 func config(cfg *options.InitRedirectConfig) redirect.Config {
 	return redirect.Config{
 		Shoot:        cfg.CIDRs.Shoot(),
@@ -114,8 +114,8 @@ func config(cfg *options.InitRedirectConfig) redirect.Config {
 	}
 }
 
-// named puts the user's own flag and value into an error that speaks of the
-// library's fields, or of aggregated CIDRs.
+// named returns an error of package redirect in the words of this command. If the error is
+// about a field or an aggregated CIDR, it names the user's own flag and value.
 func named(set *cidr.Set, err error) error {
 	var collision *redirect.CollisionError
 	if errors.As(err, &collision) {
@@ -132,8 +132,8 @@ func named(set *cidr.Set, err error) error {
 	return translated(err)
 }
 
-// flagOf is the flag behind a field of the library that only a machine can
-// refuse; internal/options has refused the rest.
+// flagOf returns the flag of a field that package redirect can refuse. Package options has
+// refused all other wrong values already.
 func flagOf(field string) (flag string, ok bool) {
 	switch field {
 	case "Netns":

@@ -25,7 +25,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// outcome is what one run of the program left.
+// outcome is the result of one run of the program.
 type outcome struct {
 	code           int
 	stdout, stderr string
@@ -44,8 +44,8 @@ func start(t *testing.T, variables map[string]string, args ...string) outcome {
 	for name, value := range variables {
 		given = append(given, name+"="+value)
 	}
-	// Behind the others, it counts where they leave it out: a refusal that is lost must
-	// not change this machine.
+	// This variable is last, so it counts only if the others leave it out. Without it, a
+	// run that should be refused and is not would change this host.
 	given = append(given, "INIT_REDIRECT_NETNS=/run/netns/not-given-by-the-test")
 	code := run(t.Context(), environment{args, given, &stdout, &stderr, terminationLog, "v1.2.3"})
 	words, err := os.ReadFile(terminationLog)
@@ -55,7 +55,7 @@ func start(t *testing.T, variables map[string]string, args ...string) outcome {
 	return outcome{code, stdout.String(), stderr.String(), string(words)}
 }
 
-// badInput is every input that must be refused before anything is looked at.
+// badInput returns inputs that must be refused before the kernel is asked.
 func badInput() []struct {
 	name    string
 	args    []string
@@ -111,7 +111,7 @@ func badInput() []struct {
 	}
 }
 
-// refused fails the test unless o is one sentence, exit code 2 and last words.
+// refused fails the test unless o is one sentence, exit code 2 and a termination message.
 func (o outcome) refused(t *testing.T, mention []string) {
 	t.Helper()
 	if o.code != exitUsage || o.stdout != "" || strings.Count(o.stderr, "\n") != 1 {
@@ -157,7 +157,7 @@ func TestEnvironmentIsReadAndTheFlagWins(t *testing.T) {
 	start(t, map[string]string{"INIT_REDIRECT_DRAIN": "perhaps"}, "clean").refused(t, []string{"INIT_REDIRECT_DRAIN", "perhaps"})
 }
 
-// A list of CIDRs that the exclusions take away as a whole is warned of.
+// A warning names a list of CIDRs of which the exclusions leave nothing.
 func TestAnEmptyListIsWarnedOf(t *testing.T) {
 	o := start(t, in(newPod(t, netnstest.IPv4)), "plan", "--shoot-pod-cidr=100.64.0.0/12", "--shoot-node-cidr=10.250.0.0/16", "--exclude-cidr=10.0.0.0/8")
 	const want = "--exclude-cidr leaves nothing of --shoot-node-cidr"

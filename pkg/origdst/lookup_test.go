@@ -18,8 +18,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/pkg/origdst"
 )
 
-// hangGuard ends a test that would otherwise wait for ever. It is no measure of
-// how fast anything should be.
+// hangGuard ends a test that would otherwise wait for ever. It says nothing about how fast the
+// code should be.
 const hangGuard = 20 * time.Second
 
 const (
@@ -140,7 +140,7 @@ type noSyscallConn struct{ err error }
 
 func (c noSyscallConn) SyscallConn() (syscall.RawConn, error) { return nil, c.err }
 
-// redirect sends what leaves for the targets to ln's port instead.
+// redirect adds rules that send connections to the targets to ln's port.
 func redirect(t *testing.T, ns *netnstest.NS, ln net.Listener) {
 	t.Helper()
 	for iptables, cidr := range map[string]string{"iptables": "100.64.0.0/10", "ip6tables": "2001:db8:64::/48"} {
@@ -162,7 +162,7 @@ func listen(t *testing.T, ns *netnstest.NS, network, address string) net.Listene
 	return ln
 }
 
-// accept dials address inside the namespace and returns ln's side of it.
+// accept dials address inside the namespace, and returns the connection that ln accepts.
 func accept(t *testing.T, ns *netnstest.NS, ln net.Listener, address string) *net.TCPConn {
 	t.Helper()
 	var (

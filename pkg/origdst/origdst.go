@@ -2,28 +2,28 @@
 
 //go:build linux
 
-// Package origdst tells where a redirected TCP connection wanted to go.
+// Package origdst returns the original destination of a redirected TCP connection.
 //
-// When an iptables or nftables REDIRECT (or DNAT) rule sends a connection to a
-// local listener, the accepted socket's own addresses are those after the
-// translation. The kernel's connection tracking still knows the address that
-// the client asked for, and hands it out through a socket option:
+// A REDIRECT or DNAT rule of iptables or nftables can send a connection to a local
+// listener. Then the accepted socket has the addresses after the translation. The kernel's
+// connection tracking still knows the address to which the client connected. A socket option
+// reads it:
 //
 //	conn, err := listener.AcceptTCP()
 //	…
 //	dst, err := origdst.Lookup(conn)
 //	if errors.Is(err, origdst.ErrNotRedirected) {
-//		// somebody connected to the listener itself
+//		// the client connected to the listener itself
 //	}
 //
-// The kernel answers for plain TCP only. Go listens for Multipath TCP as well by
-// default, so switch it off with net.ListenConfig's SetMultipathTCP; apps that
-// ask for MPTCP fall back to TCP by themselves.
+// The kernel answers for plain TCP only. By default Go listens for Multipath TCP too, so
+// switch that off with SetMultipathTCP of net.ListenConfig. Apps that ask for MPTCP fall back
+// to TCP by themselves.
 //
-// The package owns that one question. It never dials, never changes the socket,
-// never duplicates its descriptor (so the connection keeps its deadlines and
-// stays with the runtime's poller), and needs no privilege. Whether a
-// destination may be used is for the caller to decide.
+// The package owns that one question. It never dials, and it never changes the socket. It
+// never duplicates the descriptor, so the connection keeps its deadlines and stays with the
+// runtime's poller. It needs no privilege. The caller decides whether a destination may be
+// used.
 package origdst
 
 import (
@@ -36,30 +36,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The socket options below are uapi constants that golang.org/x/sys/unix has
-// only in part: SO_ORIGINAL_DST is from <linux/netfilter_ipv4.h>, its IPv6 twin
-// from <linux/netfilter_ipv6/ip6_tables.h>. They are read at the levels SOL_IP
-// and SOL_IPV6.
+// The socket options. golang.org/x/sys/unix does not have both. SO_ORIGINAL_DST is from
+// <linux/netfilter_ipv4.h> and read at level SOL_IP, IP6T_SO_ORIGINAL_DST is from
+// <linux/netfilter_ipv6/ip6_tables.h> and read at level SOL_IPV6.
 const (
 	soOriginalDst     = 80
 	ip6tSoOriginalDst = 80
 )
 
-// ErrNotRedirected says that no address translation brought the connection to
-// its socket: connection tracking does not know it (or does not run at all), or
-// knows it with the very destination that the socket has. It is wrapped with
-// the details; test for it with errors.Is.
+// ErrNotRedirected is the error of a connection that no address translation brought to its
+// socket. Either connection tracking does not know the connection, or its destination there is
+// the socket's own address. The error is wrapped with details, so test for it with errors.Is.
 var ErrNotRedirected = errors.New("connection was not redirected")
 
-// Lookup returns the destination that the peer of c asked for before the kernel
-// redirected the connection. c is an accepted TCP socket, usually a
-// *net.TCPConn; on a dual-stack listener IPv4 connections are recognised and
-// their destination is returned as a plain IPv4 address. An IPv6 zone is not
-// reported.
+// Lookup returns the destination to which the peer of c connected, before the kernel
+// redirected the connection. c is an accepted TCP socket, usually a *net.TCPConn. The
+// destination of an IPv4 connection is a plain IPv4 address, also on a dual-stack listener.
+// The result has no IPv6 zone.
 //
-// The error wraps ErrNotRedirected where the connection was not redirected, and
-// otherwise what the kernel or the runtime said (net.ErrClosed on a closed
-// socket, for example).
+// The error wraps ErrNotRedirected if the connection was not redirected. Otherwise it wraps
+// the error of the kernel or the runtime, such as net.ErrClosed.
 func Lookup(c syscall.Conn) (netip.AddrPort, error) {
 	raw, err := c.SyscallConn()
 	if err != nil {
@@ -79,15 +75,15 @@ func Lookup(c syscall.Conn) (netip.AddrPort, error) {
 	return dst, nil
 }
 
-// lookup asks the kernel about one descriptor.
+// lookup reads the original destination of the connection of a descriptor.
 func lookup(fd int) (netip.AddrPort, error) {
 	local, err := localAddress(fd)
 	if err != nil {
 		return netip.AddrPort{}, err
 	}
-	// The level follows the connection, not the socket: an IPv4 connection on a
-	// dual-stack listener sits in an AF_INET6 socket, but its conntrack entry is
-	// an IPv4 one, and only SOL_IP finds it.
+	// The level is that of the connection, not of the socket. On a dual-stack listener an
+	// IPv4 connection has an AF_INET6 socket and an IPv4 entry in conntrack, which only
+	// SOL_IP finds.
 	level, option := unix.SOL_IP, soOriginalDst
 	if local.Addr().Is6() {
 		level, option = unix.SOL_IPV6, ip6tSoOriginalDst
@@ -106,8 +102,8 @@ func lookup(fd int) (netip.AddrPort, error) {
 	return dst, nil
 }
 
-// localAddress returns the address that the socket has on this side, IPv4 as
-// plain IPv4 also where the socket is an IPv6 one.
+// localAddress returns the socket's own address. An IPv4 address is plain IPv4, also if the
+// socket is an IPv6 one.
 func localAddress(fd int) (netip.AddrPort, error) {
 	sa, err := unix.Getsockname(fd)
 	if err != nil {
@@ -123,9 +119,8 @@ func localAddress(fd int) (netip.AddrPort, error) {
 	}
 }
 
-// originalDestination reads the socket option as it is. The system call is made
-// by hand because x/sys/unix has no getter that fills a sockaddr and reports
-// its length.
+// originalDestination reads the socket option. It makes the system call itself, because
+// x/sys/unix has no function that fills a sockaddr and returns its length.
 func originalDestination(fd, level, option int) (netip.AddrPort, error) {
 	var buf [unix.SizeofSockaddrInet6]byte
 	size := uint32(len(buf))

@@ -12,10 +12,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// decodeSockaddr reads a struct sockaddr_in or sockaddr_in6 as the kernel wrote
-// it: the family in the machine's byte order, port and address in the network's.
-// Bytes behind the structure are ignored; fewer than the family needs, or
-// another family, is an error. An IPv4-mapped address is returned as IPv4.
+// decodeSockaddr reads a struct sockaddr_in or sockaddr_in6 of the kernel. The family is in
+// the host's byte order, port and address are in the network's. Bytes behind the structure are
+// ignored. A shorter structure or another family is an error. An IPv4-mapped address is
+// returned as IPv4.
 func decodeSockaddr(b []byte) (netip.AddrPort, error) {
 	if len(b) < 2 {
 		return netip.AddrPort{}, fmt.Errorf("socket address of %d bytes is too short to have a family", len(b))

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sockaddr builds what the kernel would write: family in the machine's order.
+// sockaddr returns what the kernel would write, with the family in the host's byte order.
 func sockaddr(family uint16, rest ...byte) []byte {
 	return append(binary.NativeEndian.AppendUint16(nil, family), rest...)
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/kernelprobe"
 )
 
-// applyTo is Apply without the machine.
+// applyTo is Apply in the fake namespace of a test.
 func applyTo(t *testing.T, n *namespace, cfg Config) (*Result, error) {
 	t.Helper()
 	target, err := cfg.target()
@@ -34,7 +34,7 @@ func applyTo(t *testing.T, n *namespace, cfg Config) (*Result, error) {
 	return result, n.apply(target, all)
 }
 
-// The two calls with which the kernel is probed, and the one that applies.
+// probed returns the two calls of iptables-restore by which the kernel is probed.
 func probed() []expectedRestore {
 	return []expectedRestore{
 		{contains: []string{":" + kernelprobe.ChainPrefix, "-j REDIRECT", "--uid-owner", "--dports", "-j REJECT"}, lacks: []string{"OUTPUT"}},
@@ -65,7 +65,7 @@ func TestApplyRepairsOnlyWhatDiffers(t *testing.T) {
 			"*nat\n-I OUTPUT 1 -j PROXY_CLIENT_OUTPUT\nCOMMIT\n",
 		},
 		{
-			"somebody before us", tableNAT, "-A OUTPUT", "-A OUTPUT -c 1 60 -j MESH\n-A OUTPUT",
+			"a rule of another program before ours", tableNAT, "-A OUTPUT", "-A OUTPUT -c 1 60 -j MESH\n-A OUTPUT",
 			"*nat\n-D OUTPUT -j PROXY_CLIENT_OUTPUT\n-I OUTPUT 1 -j PROXY_CLIENT_OUTPUT\nCOMMIT\n",
 		},
 		{
@@ -79,7 +79,7 @@ func TestApplyRepairsOnlyWhatDiffers(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			listing := maps.Clone(good)
-			// The last place, so that the port in the uid rule is not meant.
+			// The last occurrence, because the uid rule has the same number.
 			i := strings.LastIndex(listing[test.table], test.old)
 			listing[test.table] = listing[test.table][:i] + test.new + listing[test.table][i+len(test.old):]
 			fake := &fakeTables{listing: listing, restore: append(probed(), expectedRestore{contains: []string{test.want}})}
@@ -105,7 +105,7 @@ func TestBothFamiliesAreProbedBeforeOneIsChanged(t *testing.T) {
 	if _, err := applyTo(t, n, cfg); !errors.Is(err, ErrMissingModule) {
 		t.Errorf("IPv6 cannot be redirected, so its traffic would leak; apply said %v", err)
 	}
-	// Without ip6tables at all.
+	// Without any ip6tables.
 	n = fakeNamespace(t, BackendAuto, map[string]*fakeTables{"IPv4 nft": {listing: empty}})
 	if _, err := applyTo(t, n, cfg); !errors.Is(err, ErrMissingBinary) {
 		t.Errorf("an IPv6 CIDR without ip6tables must be fatal; apply said %v", err)

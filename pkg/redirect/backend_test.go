@@ -78,7 +78,7 @@ func TestBackendIsChosen(t *testing.T) {
 	}
 }
 
-// errBusyForTest is a failure that passes.
+// errBusyForTest is a failure that may be over soon.
 var errBusyForTest = errors.New("line 3 failed, try again")
 
 func failing(err error, times int) []expectedRestore {
@@ -113,8 +113,8 @@ func TestMissingKernelModuleIsNamed(t *testing.T) {
 	}
 }
 
-// Each rule alone is taken, so nothing is missing: another program flushed the
-// chain in between, for which iptables has the same sentence.
+// TestDisturbedProbeIsNoMissingModule: the kernel accepts each rule alone, so nothing is
+// missing. Another program flushed the chain in between, and iptables says the same then.
 func TestDisturbedProbeIsNoMissingModule(t *testing.T) {
 	disturbed := &KernelError{Op: "iptables-nft-restore", Err: fmt.Errorf("%w (No chain/target/match by that name)", ErrMissingModule), Cure: "none"}
 	each := slices.Repeat([]expectedRestore{{}, {contains: []string{"-X " + kernelprobe.ChainPrefix}}}, len(features(IPv4)))

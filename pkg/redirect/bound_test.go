@@ -20,7 +20,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/netnstest"
 )
 
-// addDevice gives the pod one more device, such as eth1, to its router.
+// addDevice connects the pod and its router by one more device, such as eth1.
 func (p pod) addDevice(t *testing.T, n int) (device string, sources map[Family]netip.Addr) {
 	t.Helper()
 	device = fmt.Sprint("eth", n)
@@ -33,14 +33,14 @@ func (p pod) addDevice(t *testing.T, n int) (device string, sources map[Family]n
 	}
 	p.Run(t, "ip", "address", "add", sources[IPv4].String()+"/24", "dev", device)
 	p.Run(t, "ip", "address", "add", sources[IPv6].String()+"/64", "dev", device, "nodad")
-	// A pod has routes by such a device, or a socket bound to it has nowhere
-	// to go in IPv6.
+	// Without a route over such a device, a socket that is bound to it cannot connect in
+	// IPv6.
 	p.Run(t, "ip", "-6", "route", "add", "default", "via", fmt.Sprintf("fdcc:98:%d::1", n), "dev", device, "metric", "4000")
 	return device, sources
 }
 
-// dialBound connects like p.dial, with a socket that is bound to a device, to a
-// source address, or to both.
+// dialBound connects like p.dial, with a socket that is bound to a device, to a source
+// address, or to both.
 func (p pod) dialBound(ctx context.Context, t *testing.T, network string, to netip.AddrPort, device string, source netip.Addr) (conn net.Conn, err error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(ctx, hang)
@@ -67,8 +67,9 @@ func podAddress(f Family) netip.Addr {
 	return netnstest.PodAddress(netnstest.IPv6)
 }
 
-// A socket that is bound to a device or to an address is redirected like every
-// other, and rejected like every other once the redirect is lost.
+// TestBoundSocketsAreRedirectedToo: a connection of a socket that is bound to a device or to
+// an address is redirected like every other. Once the redirect is lost, it is rejected like
+// every other.
 func TestBoundSocketsAreRedirectedToo(t *testing.T) {
 	onEach(t, func(t *testing.T, b Backend, f Family) {
 		p := dualStackPod(t)
@@ -119,7 +120,7 @@ func TestBoundSocketsAreRedirectedToo(t *testing.T) {
 	})
 }
 
-// rejectsBound fails the test unless UDP and ping by a device get nowhere.
+// rejectsBound fails the test unless UDP and ping over a device are rejected.
 func (p pod) rejectsBound(t *testing.T, f Family, device string) {
 	t.Helper()
 	conn, err := p.dialBound(t.Context(), t, "udp", shootTarget(f), device, netip.Addr{})
@@ -131,15 +132,15 @@ func (p pod) rejectsBound(t *testing.T, f Family, device string) {
 	if _, second := conn.Write([]byte("x")); first == nil && second == nil {
 		t.Errorf("UDP to the shoot bound to %s is not rejected", device)
 	}
-	// (The kernel does not hand an ICMP error to a bound raw socket in IPv4:
-	// raw_icmp_error looks at lo, which the error came by. So ping waits.)
+	// In IPv4 the kernel hands no ICMP error to a bound raw socket: raw_icmp_error
+	// compares the socket's device with lo, by which the error came. So ping waits.
 	if out, err := p.Command("ping", "-n", "-c1", "-I", device, "-W", "1", shootTarget(f).Addr().String()).CombinedOutput(); err == nil {
 		t.Errorf("ping by %s is not rejected: %s", device, out)
 	}
 }
 
-// A device that came after apply has no route of ours: what is bound to it gets
-// nowhere, verify says so, and apply repairs it.
+// TestBoundToALaterDeviceNeverLeavesThePod: a device that was added after apply has no route
+// of ours. A connection that is bound to it fails, verify says so, and apply repairs it.
 func TestBoundToALaterDeviceNeverLeavesThePod(t *testing.T) {
 	onEach(t, func(t *testing.T, b Backend, f Family) {
 		p := dualStackPod(t)
@@ -184,7 +185,7 @@ func TestBoundToALaterDeviceNeverLeavesThePod(t *testing.T) {
 	})
 }
 
-// dropped counts the packets that met the guard of table mangle.
+// dropped returns how many packets the guard of table mangle dropped.
 func (p pod) dropped(t *testing.T) (packets uint64) {
 	t.Helper()
 	report, err := Dump(t.Context(), p.options(t, BackendAuto))
@@ -199,7 +200,8 @@ func (p pod) dropped(t *testing.T) (packets uint64) {
 	return packets
 }
 
-// What is bound to lo stays there, though the pod forwards packets.
+// TestBoundToLoNeverLeavesThePod: what is bound to lo stays there, also in a pod that forwards
+// packets.
 func TestBoundToLoNeverLeavesThePod(t *testing.T) {
 	onEach(t, func(t *testing.T, b Backend, f Family) {
 		p := dualStackPod(t)

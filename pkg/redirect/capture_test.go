@@ -17,20 +17,20 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/netnstest"
 )
 
-// capture is everything that leaves a pod, seen on the devices of its router.
+// capture records everything that leaves a pod, on the devices of its router.
 type capture struct {
 	fd   int
 	seen []netip.Addr     // destinations of IP packets, in order
 	tcp  []netip.AddrPort // destinations of TCP segments
-	syns []netip.AddrPort // of those that ask for a connection, from the pod
+	syns []netip.AddrPort // destinations of SYNs from the pod
 }
 
 const (
 	etherLength = 14   // struct ethhdr
-	markerPort  = 4242 // UDP, to the router: ends a capture
+	markerPort  = 4242 // a UDP datagram to the router with this port ends a capture
 )
 
-// capture starts to look at the router's devices, those that come later too.
+// capture starts to record on the router's devices, also on those that are added later.
 func (p pod) capture(t *testing.T) *capture {
 	t.Helper()
 	c := &capture{fd: -1}
@@ -54,8 +54,8 @@ func (p pod) capture(t *testing.T) *capture {
 	return c
 }
 
-// destinations ends the capture: it sends a marker from the pod, and returns
-// where everything that left before it went.
+// destinations ends the capture: it sends a marker from the pod, and returns the destinations
+// of all packets that left before it.
 func (p pod) destinations(t *testing.T, c *capture, f Family) []netip.Addr {
 	t.Helper()
 	router := netnstest.RouterAddress(netnstest.IPv4)
@@ -90,7 +90,7 @@ func (p pod) destinations(t *testing.T, c *capture, f Family) []netip.Addr {
 	}
 }
 
-// addSegment notes what an IP packet without IPv6 extensions has of TCP.
+// addSegment records the TCP segment of an IP packet without IPv6 extensions.
 func (c *capture) addSegment(packet []byte, dst netip.Addr) {
 	protocol, header, source := packet[6], 40, packet[8:24]
 	if dst.Is4() {
@@ -132,13 +132,13 @@ func parseFrame(frame []byte) (dst netip.Addr, udpPort uint16) {
 		}
 	case unix.ETH_P_ARP:
 		if len(packet) >= 28 {
-			dst, _ = netip.AddrFromSlice(packet[24:28]) // whom it asks for
+			dst, _ = netip.AddrFromSlice(packet[24:28]) // the address whose hardware address is asked for
 		}
 	}
 	return dst, udpPort
 }
 
-// forShoot keeps the addresses that are the shoot's, the probe's or loopback's.
+// forShoot returns the addresses that are of the shoot, of a probe or loopback.
 func forShoot(all []netip.Addr) []netip.Addr {
 	shoot := prefixes(shootCIDR(IPv4), shootCIDR(IPv6), "192.0.2.0/24", "2001:db8::/32", "127.0.0.0/8", "::1/128")
 	return slices.DeleteFunc(slices.Clone(all), func(a netip.Addr) bool {
@@ -148,8 +148,8 @@ func forShoot(all []netip.Addr) []netip.Addr {
 	})
 }
 
-// solicited reports whether a is the multicast address by which the targets of
-// these tests are asked for (RFC 4291 2.7.1: their last 24 bits are 3:7).
+// solicited reports whether a is the solicited-node multicast address of the targets of these
+// tests (RFC 4291 2.7.1: their last 24 bits are 3:7).
 func solicited(_ netip.Prefix, a netip.Addr) bool {
 	return a == netip.MustParseAddr("ff02::1:ff03:7")
 }
@@ -168,12 +168,12 @@ func TestNothingForTheShootLeavesThePod(t *testing.T) {
 		c = p.capture(t)
 		p.apply(t, configFor(shootCIDR(f)), b)
 		p.rejects(t, f)
-		// TCP with nothing behind the redirect is refused in the pod.
+		// Without a sidecar, TCP is refused in the pod.
 		if conn, err := p.dial(t, "tcp", shootTarget(f)); err == nil {
 			conn.Close()
 			t.Error("TCP without a sidecar succeeds")
 		}
-		// TCP, and the probe, once the redirect is lost.
+		// TCP and the probe, once the redirect is lost.
 		p.iptables(t, f, b, "-t", "nat", "-F")
 		began := time.Now()
 		for _, to := range []netip.AddrPort{shootTarget(f), netip.AddrPortFrom(probeAddress(f), 20000)} {
@@ -208,7 +208,7 @@ func (p pod) rejects(t *testing.T, f Family) {
 		t.Error("UDP to the shoot is not rejected")
 	}
 	began := time.Now()
-	// -W is how long ping would wait where nobody rejects.
+	// -W is how long ping waits if no rule rejects it.
 	out, err := p.Command("ping", "-n", "-c1", "-W", fmt.Sprint(int(hang.Seconds())), shootTarget(f).Addr().String()).CombinedOutput()
 	if err == nil {
 		t.Errorf("ping to the shoot is not rejected: %s", out)
@@ -218,8 +218,8 @@ func (p pod) rejects(t *testing.T, f Family) {
 	}
 }
 
-// sendUDP sends a datagram and returns the error that comes back for it, at
-// once or with the next call; none by the router's silence.
+// sendUDP sends a datagram and returns the error that comes back for it, at once or with the
+// next call. The router itself never answers, so there is no error without a guard.
 func (p pod) sendUDP(t *testing.T, to netip.AddrPort) error {
 	t.Helper()
 	conn, err := p.dial(t, "udp", to)
@@ -227,7 +227,7 @@ func (p pod) sendUDP(t *testing.T, to netip.AddrPort) error {
 		return err
 	}
 	defer conn.Close()
-	for range 2 { // the first send meets the guard, the second its answer
+	for range 2 { // the guard rejects the first, and the second gets its answer
 		if _, err := conn.Write([]byte("for the shoot")); err != nil {
 			return err
 		}

@@ -19,8 +19,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/family"
 )
 
-// unsent is more than a receiver takes that does not read, and less than a
-// sender may hold.
+// unsent is how many bytes are sent. A receiver that does not read accepts fewer, and the
+// sender's buffer can hold them.
 const unsent = 128 << 10
 
 // listenSlow listens with a small receive buffer.
@@ -44,7 +44,7 @@ func listenSlow(t *testing.T, do func(testing.TB, func()), at netip.AddrPort) *n
 	return listener
 }
 
-// uploadAndStay sends more than listener's side takes, and returns both ends.
+// uploadAndStay sends more bytes than the other side accepts, and returns both ends.
 func (p pod) uploadAndStay(t *testing.T, listener *net.TCPListener, to netip.AddrPort) (app, far *net.TCPConn) {
 	t.Helper()
 	conn, err := p.dial(t, "tcp", to)
@@ -66,14 +66,15 @@ func (p pod) uploadAndStay(t *testing.T, listener *net.TCPListener, to netip.Add
 	return app, far
 }
 
-// An excluded user's app writes and closes, as any upload ends: what was not
-// sent by then arrives, though its packets have no user any more.
+// TestExcludedUsersUploadOutlivesItsSocket: an app of an excluded user writes and closes, as
+// every upload ends. What was not sent by then arrives, though its packets have no user any
+// more.
 func TestExcludedUsersUploadOutlivesItsSocket(t *testing.T) {
 	onEach(t, func(t *testing.T, b Backend, f Family) {
 		p := dualStackPod(t)
 		p.addPeer(t, f, false)
 		cfg := configFor(shootCIDR(f))
-		cfg.ExcludeUIDs = []uint32{0} // this test's own
+		cfg.ExcludeUIDs = []uint32{0} // the user of this test
 		p.apply(t, cfg, b)
 		at := netip.AddrPortFrom(shootPeer(f), 9100)
 		app, far := p.uploadAndStay(t, listenSlow(t, p.router.Do, at), at)
@@ -86,8 +87,9 @@ func TestExcludedUsersUploadOutlivesItsSocket(t *testing.T) {
 	})
 }
 
-// The rest of a redirected connection has no user either. With the nat table or
-// conntrack's entries lost, it must not pass for one of an excluded user.
+// TestRedirectedUploadThatOutlivesItsSocketNeverLeaks: the rest of a redirected connection has
+// no user either. If the nat table or conntrack's entries are lost, it must not be taken for
+// a connection of an excluded user.
 func TestRedirectedUploadThatOutlivesItsSocketNeverLeaks(t *testing.T) {
 	onEach(t, func(t *testing.T, b Backend, f Family) {
 		for name, lose := range map[string]func(p pod){
@@ -98,7 +100,7 @@ func TestRedirectedUploadThatOutlivesItsSocketNeverLeaks(t *testing.T) {
 			},
 		} {
 			if name == "nat table" && b == BackendLegacy {
-				continue // it stays until its module goes
+				continue // the kernel keeps it until its module is unloaded
 			}
 			p := dualStackPod(t)
 			cfg := configFor(shootCIDR(f))

@@ -15,9 +15,9 @@ import (
 	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/routes"
 )
 
-// fakeTables stands for one family of one backend. It is strict: it knows what
-// stands, and which scripts will come in which order with which result. What is
-// not expected fails the test, and so does what is expected and does not come.
+// fakeTables is one family of one backend. It knows what is listed, and which scripts come in
+// which order with which result. An unexpected call fails the test, and so does an expected
+// call that does not come.
 type fakeTables struct {
 	t       *testing.T
 	name    string
@@ -70,7 +70,8 @@ func (f *fakeTables) Restore(script string) error {
 	return want.err
 }
 
-// fakeNamespace has the backends that are given, by "IPv4 nft" and so on.
+// fakeNamespace returns a namespace with the given backends. Their keys are "IPv4 nft" and so
+// on.
 func fakeNamespace(t *testing.T, backend Backend, fakes map[string]*fakeTables) *namespace {
 	t.Helper()
 	for name, f := range fakes {
@@ -96,10 +97,10 @@ func fakeNamespace(t *testing.T, backend Backend, fakes map[string]*fakeTables) 
 	}
 }
 
-// builtins is what a namespace without any rules lists.
+// builtins is the listing of a table without rules.
 const builtins = "-P PREROUTING ACCEPT\n-P INPUT ACCEPT\n-P OUTPUT ACCEPT\n-P POSTROUTING ACCEPT\n"
 
-// applied is the listing of a family in which the rules of cfg stand.
+// applied returns the listing of a family to which the rules of cfg were applied.
 func applied(t *testing.T, cfg Config, f Family) map[string]string {
 	t.Helper()
 	target, err := cfg.target()

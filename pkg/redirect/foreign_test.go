@@ -19,11 +19,10 @@ import (
 	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/nftables"
 )
 
-// foreignPort is where another program's redirect leads.
+// foreignPort is the port to which another program redirects.
 const foreignPort = "15001"
 
-// foreignListener accepts what another program's redirect brings, and says
-// nothing.
+// foreignListener accepts the connections that another program redirects, and closes them.
 func (p pod) foreignListener(t *testing.T, f Family) {
 	t.Helper()
 	var listener net.Listener
@@ -49,7 +48,8 @@ func (p pod) foreignListener(t *testing.T, f Family) {
 	})
 }
 
-// nativeRedirect is a table that takes the shoot's connections before nat.
+// nativeRedirect returns an nft table that redirects the shoot's connections before table nat
+// of iptables does.
 func nativeRedirect(f Family) string {
 	protocol := "ip"
 	if f == IPv6 {
@@ -59,12 +59,13 @@ func nativeRedirect(f Family) string {
 		"  " + protocol + " daddr " + shootCIDR(f) + " tcp dport 1-65535 redirect to :" + foreignPort + "\n }\n}\n"
 }
 
-// Rules of others that take the shoot's traffic leave ours as they are, and the
-// probe address too. Verify has to see that, and name them.
+// TestVerifyNamesWhatIsInTheWayOfTheShoot: rules of other programs can take the shoot's
+// traffic and leave our rules and the probe address alone. Verify has to notice that, and
+// name these rules.
 func TestVerifyNamesWhatIsInTheWayOfTheShoot(t *testing.T) {
 	for _, test := range []struct {
 		name    string
-		backend Backend // ours
+		backend Backend // of our rules
 		disturb func(*testing.T, pod, Family)
 		want    []string
 	}{
@@ -90,9 +91,9 @@ func TestVerifyNamesWhatIsInTheWayOfTheShoot(t *testing.T) {
 			p.foreignListener(t, f)
 			p.nft(t, nativeRedirect(f))
 		}, []string{"nft table inet mesh chain out: rule with handle", "(redirect)"}},
-		// Fails closed, and is not the absence of proxy-client.
+		// The connection is refused, and proxy-client is not the cause.
 		{
-			"a native table that redirects first to nobody", BackendNFT, func(t *testing.T, p pod, f Family) { p.nft(t, nativeRedirect(f)) },
+			"a native table that redirects first to where nothing listens", BackendNFT, func(t *testing.T, p pod, f Family) { p.nft(t, nativeRedirect(f)) },
 			[]string{"connection refused", "a rule of another program takes the connection", "nft table inet mesh chain out", "(redirect)"},
 		},
 		{"a verdict map", BackendNFT, func(t *testing.T, p pod, f Family) {
@@ -110,7 +111,7 @@ func TestVerifyNamesWhatIsInTheWayOfTheShoot(t *testing.T) {
 				p := dualStackPod(t)
 				cfg := configFor(shootCIDR(f))
 				p.apply(t, cfg, test.backend)
-				// Other people's rules for other destinations are not named.
+				// Rules of others for other destinations are not named.
 				p.iptables(t, f, BackendNFT, "-t", "mangle", "-A", "OUTPUT", "-d", shootlessTarget(f).Addr().String(), "-j", "DROP")
 				if err := p.verify(t, cfg, test.backend); err != nil {
 					t.Fatalf("verify before: %v", err)
@@ -140,7 +141,8 @@ func TestVerifyNamesWhatIsInTheWayOfTheShoot(t *testing.T) {
 	}
 }
 
-// Each CIDR has a probe of its own, between what is excluded.
+// TestVerifyProbesEachCIDR: each CIDR has a probe of its own, at an address that is not
+// excluded.
 func TestVerifyProbesEachCIDR(t *testing.T) {
 	onEach(t, func(t *testing.T, b Backend, f Family) {
 		p := dualStackPod(t)
@@ -231,14 +233,14 @@ func TestNativeRulesAreRead(t *testing.T) {
 		"nft table inet a chain out nothing",
 		"nft table inet a chain out nothing",
 		"nft table ip6 c chain out nothing",
-		"nft table ip nat chain out shoot", // OUTPUT is iptables' own to show
+		"nft table ip nat chain out shoot", // iptables shows OUTPUT itself
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("native rules (-want +got):\n%s", diff)
 	}
 }
 
-// An image without nft names at least the chain, by what the kernel says.
+// TestNativeChainsAreNamedWithoutNft: in an image without nft at least the chain is named.
 func TestNativeChainsAreNamedWithoutNft(t *testing.T) {
 	for _, f := range bothFamilies() {
 		p := dualStackPod(t)

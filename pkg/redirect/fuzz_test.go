@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// FuzzConntrack: whatever stands in a conntrack entry, only a TCP connection to
-// our port on loopback is one of ours, and each can be shown.
+// FuzzConntrack: of all conntrack entries, only a TCP connection to our port on loopback is
+// one of ours. Each of them can be shown.
 func FuzzConntrack(f *testing.F) {
 	app, shoot, loopback := net.IPv4(10, 0, 0, 7).To4(), net.IPv4(100, 64, 3, 7).To4(), net.IPv4(127, 0, 0, 1).To4()
 	f.Add([]byte(app), []byte(shoot), []byte(loopback), uint16(9100), uint16(14001), byte(unix.IPPROTO_TCP), byte(3), uint64(1), true)
@@ -49,8 +49,8 @@ func FuzzConntrack(f *testing.F) {
 	})
 }
 
-// FuzzListing: whatever iptables lists, it is read or refused; what is left to
-// do about it is a script for our chains alone, and nothing where all is right.
+// FuzzListing: every listing is read or refused. The script that repairs the rules changes
+// our chains alone, and it is empty if all is right.
 func FuzzListing(f *testing.F) {
 	rules, err := Build(configFor("100.64.0.0/12"))
 	if err != nil {
@@ -96,7 +96,7 @@ func FuzzListing(f *testing.F) {
 	})
 }
 
-// checkScript holds that a script touches our chains alone.
+// checkScript fails the test if a script touches other chains than ours.
 func checkScript(t *testing.T, script string) {
 	t.Helper()
 	for line := range strings.Lines(script) {
@@ -105,11 +105,11 @@ func checkScript(t *testing.T, script string) {
 		case len(words) == 0 || words[0] == "COMMIT" || strings.HasPrefix(line, "*"):
 		case words[0] == "-A", words[0] == "-F", words[0] == "-X", strings.HasPrefix(line, ":"):
 			if name := strings.TrimPrefix(words[min(1, len(words)-1)], ":"); !strings.HasPrefix(name, "PROXY_CLIENT") && !strings.HasPrefix(words[0], ":PROXY_CLIENT") {
-				t.Fatalf("the script changes a chain of somebody else's: %q", line)
+				t.Fatalf("the script changes a chain of another program: %q", line)
 			}
 		case (words[0] == "-I" || words[0] == "-D") && (words[1] == builtinChain(tableNAT) || words[1] == builtinChain(tableMangle)):
 			if !strings.Contains(line, "PROXY_CLIENT") {
-				t.Fatalf("the script changes a rule of somebody else's: %q", line)
+				t.Fatalf("the script changes a rule of another program: %q", line)
 			}
 		default:
 			t.Fatalf("the script says %q", line)

@@ -18,7 +18,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/family"
 )
 
-// shootPeer is a neighbour of the pod with an address that is the shoot's too.
+// shootPeer returns the address of a neighbour of the pod. A shoot CIDR contains it.
 func shootPeer(f Family) netip.Addr {
 	if f == IPv4 {
 		return netip.MustParseAddr("100.64.9.9")
@@ -26,8 +26,8 @@ func shootPeer(f Family) netip.Addr {
 	return netip.MustParseAddr("fd00:10::9:9")
 }
 
-// addPeer makes the router such a neighbour, by its default route and, where
-// onLink is set, as one whose hardware address the pod has to ask for.
+// addPeer makes the router such a neighbour. The pod reaches it by its default route or, if
+// onLink is set, as a neighbour whose hardware address it has to ask for.
 func (p pod) addPeer(t *testing.T, f Family, onLink bool) {
 	t.Helper()
 	address := family.Host(shootPeer(f)).String()
@@ -41,7 +41,7 @@ func (p pod) addPeer(t *testing.T, f Family, onLink bool) {
 	}
 }
 
-// serve echoes what comes over TCP and UDP to the pod's own address.
+// serve echoes what TCP and UDP clients send to the pod's own address.
 func (p pod) serve(t *testing.T, f Family) netip.AddrPort {
 	t.Helper()
 	at := netip.AddrPortFrom(podAddress(f), 8080)
@@ -114,8 +114,8 @@ func echoes(t *testing.T, conn net.Conn, n int, what string) {
 	}
 }
 
-// A client inside of a shoot CIDR, such as the kubelet of a node in a range
-// that overlaps the shoot's, is answered.
+// TestClientInsideTheShootIsAnswered: a client can have an address in a shoot CIDR, such as
+// the kubelet of a node in an overlapping range. The pod's answers reach it.
 func TestClientInsideTheShootIsAnswered(t *testing.T) {
 	onEach(t, func(t *testing.T, b Backend, f Family) {
 		for _, onLink := range []bool{false, true} {
@@ -158,7 +158,8 @@ func TestClientInsideTheShootIsAnswered(t *testing.T) {
 			}
 			p.router.Run(t, "ping", "-n", "-c1", "-W", "20", "-I", shootPeer(f).String(), at.Addr().String())
 
-			// What begins here is the sidecar's all the same, for that address too.
+			// A connection that begins in the pod is redirected nevertheless, also to
+			// that address.
 			p.reaches(t, shootTarget(f))
 			p.reaches(t, netip.AddrPortFrom(shootPeer(f), 9100))
 			p.rejects(t, f)
@@ -170,8 +171,9 @@ func TestClientInsideTheShootIsAnswered(t *testing.T) {
 	})
 }
 
-// Whatever is lost while connections are open in both directions, nothing of
-// one that began in the pod leaves it, and one from outside goes on.
+// TestLostRulesAndConntrackNeverLeak: rules or conntrack entries are lost while connections
+// are open in both directions. No packet of a connection that began in the pod leaves it, and
+// a connection from outside goes on.
 func TestLostRulesAndConntrackNeverLeak(t *testing.T) {
 	for name, lose := range map[string]func(*testing.T, pod, Backend, Family){
 		"nat rules": func(t *testing.T, p pod, b Backend, f Family) { p.iptables(t, f, b, "-t", "nat", "-F") },
@@ -191,7 +193,7 @@ func TestLostRulesAndConntrackNeverLeak(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel() // what loses its end waits for its own deadline
+			t.Parallel() // a connection whose other end is lost waits for its deadline
 			onEach(t, func(t *testing.T, b Backend, f Family) {
 				p := dualStackPod(t)
 				p.addPeer(t, f, false)
@@ -216,12 +218,12 @@ func TestLostRulesAndConntrackNeverLeak(t *testing.T) {
 				if name != "both, and late packets are not picked up" {
 					echoes(t, in, 1000, "a connection from outside, after the loss")
 				}
-				// Both what it says and what it closes with.
+				// Both its data and its FIN.
 				_, _ = out.Write([]byte("for the shoot"))
 				_, _ = out.Write([]byte("for the shoot"))
 				_ = out.Close()
 				if conn, err := p.dial(t, "tcp", shootTarget(f)); err == nil {
-					conn.Close() // conntrack alone: the redirect is still there
+					conn.Close() // only conntrack is lost: the redirect is still there
 				} else if name == "conntrack" || !isRefused(err) {
 					t.Errorf("a new connection to the shoot: %v", err)
 				}
@@ -235,9 +237,9 @@ func TestLostRulesAndConntrackNeverLeak(t *testing.T) {
 	}
 }
 
-// A SYN from outside, sent ahead from an address of the shoot, would turn an
-// app's own connection to there into an answer: it would be neither redirected
-// nor rejected.
+// TestSYNSentAheadDoesNotOpenTheGuard: a host outside with an address of the shoot sends a SYN
+// ahead. For conntrack, an app's own connection to that host would then be an answer, which is
+// neither redirected nor rejected.
 func TestSYNSentAheadDoesNotOpenTheGuard(t *testing.T) {
 	onEach(t, func(t *testing.T, b Backend, f Family) {
 		p := dualStackPod(t)
@@ -246,8 +248,7 @@ func TestSYNSentAheadDoesNotOpenTheGuard(t *testing.T) {
 		p.sidecar(t, f)
 		target := netip.AddrPortFrom(shootPeer(f), 9100)
 		source := netip.AddrPortFrom(podAddress(f), 40123)
-		// The pod stays silent to the SYN: conntrack must not see a reset, which
-		// would end the entry.
+		// The pod does not answer the SYN: a reset would end conntrack's entry.
 		p.iptables(t, f, b, "-t", "raw", "-A", "OUTPUT", "-p", "tcp", "--tcp-flags", "RST", "RST", "-j", "DROP")
 		c := p.capture(t)
 		syn := segment{from: target, to: source, seq: 1, flags: flagSYN}

@@ -37,7 +37,7 @@ func TestRulesSayWhatTheyWereMadeFor(t *testing.T) {
 	for port := range uint16(31) { // three rules of multiport
 		many.ExcludePorts = append(many.ExcludePorts, 30000+2*port)
 	}
-	for port := range uint16(1000) { // and a range
+	for port := range uint16(1000) { // and one range
 		many.ExcludePorts = append(many.ExcludePorts, 40000+port)
 	}
 	many.ExcludeUIDs = []uint32{7, 0, 14001, 2000, 7}
@@ -120,7 +120,7 @@ func TestInstalledRulesAreVerifiedWithoutFlags(t *testing.T) {
 			t.Errorf("dump as JSON does not say what the rules ask for: %s, %v", text, err)
 		}
 
-		// verify connected to the probe and into the CIDR: these are no app's.
+		// Verify connected to the probe addresses. No app made these connections.
 		var table strings.Builder
 		if err := report.WriteTable(&table); err != nil {
 			t.Fatal(err)
@@ -146,7 +146,8 @@ func TestInstalledRulesAreVerifiedWithoutFlags(t *testing.T) {
 	})
 }
 
-// A CIDR that is missing from each chain shows in none of them.
+// TestCIDRThatIsGoneEverywhereIsNoticed: a CIDR that is missing in all chains shows in none of
+// them.
 func TestCIDRThatIsGoneEverywhereIsNoticed(t *testing.T) {
 	for name, remove := range map[string]func(*testing.T, pod){
 		"one CIDR": func(t *testing.T, p pod) {

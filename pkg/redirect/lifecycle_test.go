@@ -14,7 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// richConfig has a rule of every kind.
+// richConfig returns a configuration that makes a rule of every kind.
 func richConfig(f Family) Config {
 	cfg := configFor(shootCIDR(f))
 	cfg.ExcludePorts, cfg.ExcludeUIDs = []uint16{22, 9443, 30000, 30001, 30002, 30003}, []uint32{2000}
@@ -25,7 +25,7 @@ func richConfig(f Family) Config {
 	return cfg
 }
 
-// onEach runs a test on each backend and family, side by side.
+// onEach runs a test for each backend and family, all in parallel.
 func onEach(t *testing.T, test func(*testing.T, Backend, Family)) {
 	for _, b := range bothBackends() {
 		for _, f := range bothFamilies() {
@@ -41,7 +41,7 @@ func TestApplyVerifyCleanLeavesNothing(t *testing.T) {
 	onEach(t, func(t *testing.T, b Backend, f Family) {
 		p := dualStackPod(t)
 		cfg := richConfig(f)
-		// Other people's rules stay as they are, wherever they are.
+		// Rules of other programs stay as they are, in all tables.
 		p.iptables(t, f, b, "-t", "nat", "-A", "OUTPUT", "-p", "udp", "-d", shootCIDR(f), "-m", "comment", "--comment", "not ours", "-j", "ACCEPT")
 		p.iptables(t, f, b, "-N", "MESH")
 		p.iptables(t, f, b, "-A", "MESH", "-j", "RETURN")
@@ -65,7 +65,7 @@ func TestApplyVerifyCleanLeavesNothing(t *testing.T) {
 		}
 		checkCounters(t, counted, p.rules(t, f, b, "-c"))
 
-		for range 2 { // the second finds nothing
+		for range 2 { // the second time there is nothing to clean
 			if _, err := Clean(t.Context(), p.options(t, BackendAuto), CleanOptions{}); err != nil {
 				t.Fatal(err)
 			}
@@ -76,8 +76,8 @@ func TestApplyVerifyCleanLeavesNothing(t *testing.T) {
 	})
 }
 
-// checkCounters fails the test unless the rules are the same and no counter went
-// back. (Packets may still come: the end of a connection, neighbour discovery.)
+// checkCounters fails the test unless the rules are the same and no counter is lower than
+// before. Counters may grow: by the end of a connection, or by neighbour discovery.
 func checkCounters(t *testing.T, before, after string) {
 	t.Helper()
 	rules := func(text string) (rules []string, packets []int) {
@@ -114,7 +114,7 @@ func checkCounters(t *testing.T, before, after string) {
 	}
 }
 
-// tampering changes one rule of a chain by its number, counted from 1.
+// tampering returns changes of one rule of a chain. Rules are counted from 1.
 func tampering() map[string]func(t *testing.T, run func(args ...string) string, chain string, i int) {
 	return map[string]func(*testing.T, func(...string) string, string, int){
 		"deleted": func(_ *testing.T, run func(...string) string, chain string, i int) {
@@ -148,7 +148,7 @@ func TestEveryTamperedRuleIsDetectedAndRepaired(t *testing.T) {
 			for how, tamper := range tampering() {
 				for i := range len(c.Rules) {
 					if how == "moved to the end" && i == len(c.Rules)-1 {
-						continue // there it is already
+						continue // it is there already
 					}
 					run := func(args ...string) string {
 						return p.iptables(t, f, b, append([]string{"-t", c.Table}, args...)...)
@@ -182,10 +182,10 @@ func TestTamperedJumpsAreDetectedAndRepaired(t *testing.T) {
 				p.detectsAndRepairs(t, cfg, b, f, want, fmt.Sprintf("the jump to %s %s", jump[1], how))
 			}
 
-			// Somebody else first in OUTPUT: ours goes in front, theirs stays.
+			// A rule of another program before ours: ours moves in front, and theirs stays.
 			p.iptables(t, f, b, "-t", jump[0], "-I", "OUTPUT", "-p", "tcp", "-j", "ACCEPT")
 			withTheirs := strings.Replace(want, "-A OUTPUT -j "+jump[1]+"\n", "-A OUTPUT -j "+jump[1]+"\n-A OUTPUT -p tcp -j ACCEPT\n", 1)
-			p.detectsAndRepairs(t, cfg, b, f, withTheirs, "somebody stands before the jump to "+jump[1])
+			p.detectsAndRepairs(t, cfg, b, f, withTheirs, "a rule of another program before the jump to "+jump[1])
 			p.iptables(t, f, b, "-t", jump[0], "-D", "OUTPUT", "-p", "tcp", "-j", "ACCEPT")
 		}
 	})
@@ -245,7 +245,7 @@ func TestAutoStaysWhereTheChainsStand(t *testing.T) {
 	if got := result.Changes[0].OtherBackend; got != BackendLegacy {
 		t.Errorf("chains in both backends are in force, and apply does not say so: %+v", result)
 	}
-	// Looking at legacy must not make its tables.
+	// Reading the rules of legacy must not create its tables.
 	if got := p.Run(t, "cat", "/proc/net/ip6_tables_names"); got != "" {
 		t.Errorf("tables of ip6tables-legacy were made by looking: %q", got)
 	}

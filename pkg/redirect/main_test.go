@@ -21,7 +21,7 @@ func prefixes(list ...string) []netip.Prefix {
 	return all
 }
 
-// configFor is a plain configuration for some shoot CIDRs.
+// configFor returns a configuration with nothing but shoot CIDRs, port and uid.
 func configFor(shoot ...string) Config {
 	return Config{Shoot: prefixes(shoot...), ProxyPort: 14001, ProxyUID: 14001}
 }

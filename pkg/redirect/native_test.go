@@ -132,7 +132,7 @@ func TestTableThatIPTablesRefusesIsNamedAndLeftAlone(t *testing.T) {
 			if standing {
 				return
 			}
-			// What the sentence proposes.
+			// This is what the error proposes.
 			if _, err := ApplyAndVerify(t.Context(), cfg, p.options(t, BackendLegacy)); err != nil {
 				t.Errorf("legacy beside it: %v", err)
 			}

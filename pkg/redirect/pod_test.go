@@ -25,10 +25,10 @@ import (
 	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/family"
 )
 
-// hang bounds waits that end at once unless something is broken.
+// hang ends a wait that would otherwise last for ever. Without a fault each wait ends at once.
 const hang = 20 * time.Second
 
-// shootCIDR and shootTarget are a shoot of one family.
+// shootCIDR returns the CIDR of a shoot of one family.
 func shootCIDR(f Family) string {
 	if f == IPv4 {
 		return "100.64.0.0/12"
@@ -43,7 +43,7 @@ func shootTarget(f Family) netip.AddrPort {
 	return netip.MustParseAddrPort("[fd00:10::3:7]:9100")
 }
 
-// pod is a network namespace with a default route through a router of its own.
+// pod is a network namespace with a default route over a router of its own.
 type pod struct {
 	*netnstest.NS
 	router *netnstest.NS
@@ -80,7 +80,7 @@ func (p pod) verify(t *testing.T, cfg Config, b Backend) error {
 	return Verify(t.Context(), cfg, p.options(t, b))
 }
 
-// program is the iptables of a family and backend.
+// program returns the name of the iptables program of a family and backend.
 func program(f Family, b Backend) string {
 	if f == IPv4 {
 		return "iptables-" + string(b)
@@ -88,14 +88,14 @@ func program(f Family, b Backend) string {
 	return "ip6tables-" + string(b)
 }
 
-// iptables runs the program, waiting for the lock that all tests share.
+// iptables runs the program. It waits for the lock that all tests share.
 func (p pod) iptables(t *testing.T, f Family, b Backend, args ...string) string {
 	t.Helper()
 	return p.Run(t, program(f, b), append([]string{"-w"}, args...)...)
 }
 
-// rules is what stands, in the words of iptables-save without its dates, and
-// with counters where they are asked for.
+// rules returns the output of iptables-save without its dates. It has counters if args ask
+// for them.
 func (p pod) rules(t *testing.T, f Family, b Backend, args ...string) string {
 	t.Helper()
 	var text strings.Builder
@@ -112,14 +112,14 @@ func (p pod) rules(t *testing.T, f Family, b Backend, args ...string) string {
 	return text.String()
 }
 
-// everything is the state of a pod that clean has to restore.
+// everything returns the state of a pod that clean has to restore.
 func (p pod) everything(t *testing.T) string {
 	t.Helper()
 	var text strings.Builder
 	for _, f := range bothFamilies() {
 		for _, b := range bothBackends() {
 			for line := range strings.Lines(p.rules(t, f, b)) {
-				// That a table was used once shows as empty builtin chains.
+				// A table that was once used has empty builtin chains left.
 				if strings.HasPrefix(line, "-A") || strings.HasPrefix(line, ":") && strings.Contains(line, " - ") {
 					text.WriteString(program(f, b) + " " + line)
 				}
@@ -127,8 +127,8 @@ func (p pod) everything(t *testing.T) string {
 		}
 	}
 	for _, args := range []string{"-4 -br address", "-4 route", "-4 route show table local", "-6 route show proto 141", "-6 route show table local proto 141", "-6 -br address show scope global"} {
-		// Standard output only: on the other ip complains about namespaces
-		// that other tests delete meanwhile.
+		// Only standard output: to standard error ip complains about namespaces that
+		// other tests delete meanwhile.
 		out, err := p.Command("ip", strings.Fields(args)...).Output()
 		if err != nil {
 			t.Fatalf("ip %s: %v", args, err)
@@ -138,7 +138,7 @@ func (p pod) everything(t *testing.T) string {
 	return text.String()
 }
 
-// dial connects from inside of the pod.
+// dial connects from the pod.
 func (p pod) dial(t *testing.T, network string, to netip.AddrPort) (conn net.Conn, err error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), hang)
@@ -147,8 +147,8 @@ func (p pod) dial(t *testing.T, network string, to netip.AddrPort) (conn net.Con
 	return conn, err
 }
 
-// sidecar listens like proxy-client does, and answers the probe. It begins every
-// other connection with a line that says its original destination, and echoes.
+// sidecar listens like proxy-client, and answers probes. On every other connection it sends a
+// line with the original destination, and then echoes.
 func (p pod) sidecar(t *testing.T, f Family) {
 	t.Helper()
 	listener := p.listenOnProxyPort(t, f)
@@ -160,7 +160,7 @@ func (p pod) sidecar(t *testing.T, f Family) {
 			if err != nil {
 				return
 			}
-			// One whose app's end was lost would stay until its deadline.
+			// A connection whose app is gone would stay until its deadline.
 			context.AfterFunc(ended, func() { _ = conn.Close() })
 			open.Go(func() { echo(conn) })
 		}
@@ -172,7 +172,7 @@ func (p pod) sidecar(t *testing.T, f Family) {
 	})
 }
 
-// listenOnProxyPort listens where the redirect leads.
+// listenOnProxyPort listens at the address to which the rules redirect.
 func (p pod) listenOnProxyPort(t *testing.T, f Family) *net.TCPListener {
 	t.Helper()
 	address := net.TCPAddrFromAddrPort(netip.AddrPortFrom(family.Loopback(f), 14001))
@@ -183,9 +183,8 @@ func (p pod) listenOnProxyPort(t *testing.T, f Family) *net.TCPListener {
 		if err == nil {
 			return listener
 		}
-		// A listener of Verify's that was just closed lives on in a child
-		// that a test beside this one has forked and that has not called
-		// execve yet.
+		// A listener that Verify has just closed can still be open in a child of this
+		// process: a parallel test has forked it, and it has not called execve yet.
 		if !errors.Is(err, unix.EADDRINUSE) || time.Now().After(until) {
 			t.Fatal(err)
 		}
@@ -209,7 +208,7 @@ func echo(conn *net.TCPConn) {
 	_, _ = io.Copy(conn, conn)
 }
 
-// readLine reads what the sidecar says first.
+// readLine reads the line that the sidecar sends first.
 func readLine(t *testing.T, conn net.Conn) string {
 	t.Helper()
 	_ = conn.SetReadDeadline(time.Now().Add(hang))

@@ -11,7 +11,8 @@ import (
 	"testing"
 )
 
-// What is wrong is said once, however many rules stand behind it.
+// TestOneWrongRuleIsOneDifference: one fault is told once, also if many rules follow the wrong
+// one.
 func TestOneWrongRuleIsOneDifference(t *testing.T) {
 	var shoot []string
 	for i := range 300 {
@@ -50,7 +51,8 @@ func TestOneWrongRuleIsOneDifference(t *testing.T) {
 	}
 }
 
-// The error is one line of a log, and a container's termination message.
+// TestVerifyErrorIsBounded: the error has to fit into a log line and into a container's
+// termination message.
 func TestVerifyErrorIsBounded(t *testing.T) {
 	problems := slices.Repeat([]string{"a rule is missing"}, 500)
 	err := &VerifyError{Problems: problems}
@@ -60,7 +62,7 @@ func TestVerifyErrorIsBounded(t *testing.T) {
 	if len(err.Problems) != 500 || err.Problems[8] != problems[8] {
 		t.Error("to show the error changed its list")
 	}
-	// Such as in the network namespace of the machine.
+	// For example in the network namespace of the node.
 	if text := (&VerifyError{Problems: []string{nothingInstalled}}).Error(); strings.Contains(text, "apply") {
 		t.Errorf("where nothing stands it should not be advised to apply: %s", text)
 	}

@@ -17,7 +17,7 @@ import (
 
 func isRefused(err error) bool { return errors.Is(err, unix.ECONNREFUSED) }
 
-// other is the family that a pod has where it lacks f.
+// other returns the family of a pod that does not have f.
 func other(f Family) netnstest.Family {
 	if f == IPv4 {
 		return netnstest.IPv6
@@ -25,7 +25,7 @@ func other(f Family) netnstest.Family {
 	return netnstest.IPv4
 }
 
-// opposite is the other family.
+// opposite returns the other family.
 func opposite(f Family) Family {
 	if f == IPv4 {
 		return IPv6
@@ -56,7 +56,7 @@ func TestPodWithoutTheFamilyReachesTheShoot(t *testing.T) {
 			t.Errorf("apply again changed something (-before +after):\n%s", diff)
 		}
 
-		// Another CIDR in, the old one out: so are its routes.
+		// With another CIDR, the routes of the old one are deleted.
 		moved := configFor("172.30.0.0/16")
 		if f == IPv6 {
 			moved = configFor("fd00:30::/48")
@@ -69,7 +69,7 @@ func TestPodWithoutTheFamilyReachesTheShoot(t *testing.T) {
 		p.apply(t, cfg, b)
 		p.reaches(t, shootTarget(f))
 
-		// A lost route is noticed and repaired.
+		// Verify notices a lost route, and apply repairs it.
 		p.Run(t, "ip", version(f), "route", "delete", shootCIDR(f))
 		var found *VerifyError
 		if err := p.verify(t, cfg, b); !errors.As(err, &found) || !strings.Contains(err.Error(), shootCIDR(f)) {

@@ -21,7 +21,8 @@ func TestListingThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// Each pair means the same to the kernel, as two backends or versions print it.
+// TestSpellingsOfOneRule: the two rules of a pair mean the same. Backends or versions print
+// them differently.
 func TestSpellingsOfOneRule(t *testing.T) {
 	for _, pair := range [][2]string{
 		{"-A C -d 192.0.2.1/32 -p tcp -m tcp --dport 80 -j R", "-A C -p tcp -d 192.0.2.1 -m tcp --dport 80 -j R"},
@@ -40,7 +41,8 @@ func TestSpellingsOfOneRule(t *testing.T) {
 	}
 }
 
-// Each of these does something else than the rule that it resembles.
+// TestForeignRuleIsNeverOurs: each of these rules looks like one of ours and does something
+// else.
 func TestForeignRuleIsNeverOurs(t *testing.T) {
 	ours := map[string]bool{}
 	for _, file := range goldenFiles(t) {
@@ -110,8 +112,8 @@ func TestOwnRulesSurviveARoundTrip(t *testing.T) {
 	}
 }
 
-// FuzzParseRule holds that whatever iptables prints is read without a panic,
-// and that what was read stays the same when it is read again.
+// FuzzParseRule: no line makes the parser panic, and a rule that was read and written is the
+// same if it is read again.
 func FuzzParseRule(f *testing.F) {
 	for _, file := range goldenFiles(f) {
 		for line := range strings.Lines(file) {

@@ -29,7 +29,7 @@ type segment struct {
 	flags    byte
 }
 
-// bytes is the segment with its checksum.
+// bytes returns the segment with its checksum.
 func (s segment) bytes() []byte {
 	b := binary.BigEndian.AppendUint16(nil, s.from.Port())
 	b = binary.BigEndian.AppendUint16(b, s.to.Port())
@@ -50,8 +50,8 @@ func (s segment) bytes() []byte {
 	return b
 }
 
-// send sends the segment through a raw socket in ns, past the kernel's TCP. It
-// returns what the kernel says to it: EPERM where a rule drops it.
+// send sends the segment through a raw socket in ns, which the kernel's TCP does not notice.
+// The error is EPERM if a rule drops the segment.
 func (s segment) send(t *testing.T, ns *netnstest.NS) (err error) {
 	t.Helper()
 	family, source, target := unix.AF_INET, socketAddress(s.from.Addr()), socketAddress(s.to.Addr())
@@ -63,7 +63,7 @@ func (s segment) send(t *testing.T, ns *netnstest.NS) (err error) {
 		if fd, err = unix.Socket(family, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_TCP); err != nil {
 			return
 		}
-		defer unix.Close(fd) //nolint:errcheck // nothing is lost
+		defer unix.Close(fd) //nolint:errcheck // the segment was sent
 		if err = unix.Bind(fd, source); err == nil {
 			err = unix.Sendto(fd, s.bytes(), 0, target)
 		}
@@ -78,7 +78,7 @@ func socketAddress(a netip.Addr) unix.Sockaddr {
 	return &unix.SockaddrInet6{Addr: a.As16()}
 }
 
-// position returns what an idle connection would send and receive next.
+// position returns the sequence numbers that an idle connection sends and expects next.
 func position(t *testing.T, conn net.Conn) (seq, ack uint32) {
 	t.Helper()
 	raw, err := conn.(*net.TCPConn).SyscallConn()
@@ -92,8 +92,8 @@ func position(t *testing.T, conn net.Conn) (seq, ack uint32) {
 		failed = errors.Join(failed, err, gerr)
 		return uint32(n)
 	}
-	// enum of linux/tcp.h: TCP_RECV_QUEUE, TCP_SEND_QUEUE; -1 leaves repair
-	// mode without a probe.
+	// TCP_RECV_QUEUE and TCP_SEND_QUEUE of linux/tcp.h. -1 leaves repair mode without a
+	// window probe.
 	const receive, send, on, off = 1, 2, 1, -1
 	err = raw.Control(func(fd uintptr) {
 		failed = unix.SetsockoptInt(int(fd), unix.SOL_TCP, unix.TCP_REPAIR, on)
@@ -106,8 +106,8 @@ func position(t *testing.T, conn net.Conn) (seq, ack uint32) {
 	return seq, ack
 }
 
-// What conntrack calls invalid is not translated, so it meets the guard. A
-// reset would end a connection that is well.
+// TestInvalidSegmentDoesNotEndItsConnection: a segment that conntrack calls invalid is not
+// redirected, so it meets the guard. A reset would end a connection that works.
 func TestInvalidSegmentDoesNotEndItsConnection(t *testing.T) {
 	onEach(t, func(t *testing.T, b Backend, f Family) {
 		p := dualStackPod(t)

@@ -17,8 +17,8 @@ import (
 	"time"
 )
 
-// traffic sends numbered messages through a redirected connection, one after
-// the other's echo, until it is stopped.
+// traffic sends numbered messages through a redirected connection until it is stopped. It
+// sends each after the echo of the one before.
 type traffic struct {
 	conn   net.Conn
 	rounds atomic.Int64
@@ -67,7 +67,7 @@ func (tr *traffic) run() error {
 	return nil
 }
 
-// awaitRounds waits until data moved again, from now on.
+// awaitRounds waits until more messages have come back.
 func (tr *traffic) awaitRounds(t *testing.T) {
 	t.Helper()
 	const enough = 50
@@ -102,8 +102,8 @@ func TestLiveConnectionSurvives(t *testing.T) {
 			{"repair of the chain that selects, flushed", func() { p.iptables(t, f, b, "-t", "nat", "-F", ChainOutput) }},
 			{"repair of a deleted jump", func() { p.iptables(t, f, b, "-t", "nat", "-D", "OUTPUT", "1") }},
 			{"repair of a flushed guard", func() { p.iptables(t, f, b, "-F", ChainGuard) }},
-			// (The kernel forgets a namespace's connections with its last
-			// REDIRECT rule, so that one has to stay.)
+			// The kernel forgets a namespace's connections when its last REDIRECT
+			// rule is deleted. So that rule has to stay.
 			{"repair of another proxy port", func() {
 				p.iptables(t, f, b, "-t", "nat", "-R", ChainRedirect, "1", "-p", "tcp", "-j", "REDIRECT", "--to-ports", "1")
 			}},
@@ -114,7 +114,7 @@ func TestLiveConnectionSurvives(t *testing.T) {
 		} {
 			step.change()
 			p.apply(t, cfg, b)
-			// A restarted init container verifies, too: the sidecar answers.
+			// A restarted init container verifies too, and the sidecar answers.
 			if err := p.verify(t, cfg, b); err != nil {
 				t.Errorf("%s: %v", step.name, err)
 			}
@@ -122,12 +122,12 @@ func TestLiveConnectionSurvives(t *testing.T) {
 			tr.awaitRounds(t)
 		}
 
-		// A changed configuration, too.
+		// A changed configuration does not end the connection either.
 		cfg.Shoot = append(cfg.Shoot, prefixes("10.250.0.0/16", "fd00:20::/48")...)
 		p.apply(t, cfg, b)
 		tr.awaitRounds(t)
 
-		// Draining lets it live, and rejects new ones.
+		// After a drain the connection goes on, and new ones are rejected.
 		cleaned, err := Clean(t.Context(), p.options(t, b), CleanOptions{Drain: true})
 		if err != nil || cleaned.Live == 0 {
 			t.Errorf("clean --drain: %+v, %v; want the live connection to be counted", cleaned, err)
@@ -137,7 +137,7 @@ func TestLiveConnectionSurvives(t *testing.T) {
 			conn.Close()
 			t.Error("a new connection to the shoot succeeds while draining")
 		}
-		// And apply takes the drain back.
+		// Apply undoes the drain.
 		p.apply(t, cfg, b)
 		tr.awaitRounds(t)
 		p.reaches(t, shootTarget(f))
@@ -153,7 +153,7 @@ func TestDumpShowsALiveConnection(t *testing.T) {
 		p.apply(t, cfg, b)
 		p.sidecar(t, f)
 		tr := p.startTraffic(t, f)
-		// A connection that was not redirected is none of ours.
+		// Dump does not show a connection that was not redirected.
 		direct, err := p.dial(t, "tcp", shootlessTarget(f))
 		if err == nil {
 			defer direct.Close()
@@ -190,11 +190,11 @@ func TestDumpShowsALiveConnection(t *testing.T) {
 		if err != nil || !strings.Contains(string(text), fmt.Sprintf(`"originalDestination":%q`, shootTarget(f))) {
 			t.Errorf("the JSON lacks the original destination: %s, %v", text, err)
 		}
-		tr.awaitRounds(t) // dump disturbed nothing
+		tr.awaitRounds(t) // dump did not disturb the connection
 	})
 }
 
-// shootlessTarget is an address that nobody redirects, and nobody answers on.
+// shootlessTarget returns an address that no rule redirects and that no program listens on.
 func shootlessTarget(f Family) netip.AddrPort {
 	if f == IPv4 {
 		return netip.MustParseAddrPort("10.99.0.1:9")

@@ -22,8 +22,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/pkg/origdst"
 )
 
-// listen runs a program on the proxy's port that hands every connection to
-// serve, which has to close it.
+// listen listens on the proxy's port and hands every connection to serve, which has to close
+// it.
 func (p pod) listen(t *testing.T, f Family, serve func(*net.TCPConn)) {
 	t.Helper()
 	listener := p.listenOnProxyPort(t, f)
@@ -47,7 +47,7 @@ func TestVerifyTriesTheRedirect(t *testing.T) {
 	for _, test := range []struct {
 		name    string
 		disturb func(*testing.T, pod, Family)
-		want    string // in the problem; empty where verify has to pass
+		want    string // in the problem; empty if verify has to pass
 	}{
 		{"another program on the proxy port", func(t *testing.T, p pod, f Family) {
 			p.listen(t, f, func(c *net.TCPConn) {
@@ -107,7 +107,7 @@ func TestVerifyEndsWithItsContext(t *testing.T) {
 	p := dualStackPod(t)
 	cfg := configFor(shootCIDR(IPv4))
 	p.apply(t, cfg, BackendNFT)
-	// A program that accepts and says nothing holds the probe.
+	// A program that accepts and sends nothing makes the probe wait.
 	p.listen(t, IPv4, func(c *net.TCPConn) {
 		_, _ = io.Copy(io.Discard, c)
 		_ = c.Close()
@@ -140,7 +140,7 @@ func TestThisPodsOwnAddressesAreRefused(t *testing.T) {
 	if diff := cmp.Diff(before, p.everything(t)); diff != "" {
 		t.Errorf("a refusal changed the pod (-before +after):\n%s", diff)
 	}
-	// What only lo has is no collision, and what is excluded none either.
+	// An address of lo is no collision, and neither is one that is excluded.
 	p.Run(t, "ip", "address", "add", "100.64.3.7/32", "dev", "lo")
 	p.apply(t, configFor("100.64.0.0/12"), BackendAuto)
 	cfg := configFor("10.99.0.0/16")

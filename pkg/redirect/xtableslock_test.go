@@ -19,7 +19,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/iptables"
 )
 
-// holdXtablesLock takes a lock file of the test's own, as iptables-legacy does.
+// holdXtablesLock locks a lock file of the test, as iptables-legacy locks its own.
 func holdXtablesLock(t *testing.T) (release func()) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "xtables.lock")
@@ -51,7 +51,7 @@ func TestWaitForTheXtablesLockIsSaid(t *testing.T) {
 		log.await(t, fmt.Sprintf("process %d (", os.Getpid()))
 	}
 
-	// A caller that waits less than iptables does knows for what it waited.
+	// A caller with a shorter wait than that of iptables reads what it waited for.
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	ended := make(chan error, 1)

@@ -62,14 +62,14 @@ const unseenHolder = "a process that cannot be known from here, such as one of a
 
 // lockHeld returns the error of a child that did not get the xtables lock in time.
 func lockHeld(op string, f family.Family, timeoutSeconds int) error {
-	file, who := lockFile(), unseenHolder
-	if holder, err := flockHolder(file); err == nil {
-		who = process.Describe(holder)
+	file, holder := lockFile(), unseenHolder
+	if pid, err := flockHolder(file); err == nil {
+		holder = process.Describe(pid)
 	}
 	return &kernelerror.Error{
 		Op:   fmt.Sprintf("%s, %s: %s", f, Legacy, op),
 		Cure: "wait until that process has released it, or end it, and try again",
-		Err:  fmt.Errorf("the xtables lock %s was not released in %d seconds: %w: %s", file, timeoutSeconds, kernelerror.ErrBusy, who),
+		Err:  fmt.Errorf("the xtables lock %s was not released in %d seconds: %w: %s", file, timeoutSeconds, kernelerror.ErrBusy, holder),
 	}
 }
 

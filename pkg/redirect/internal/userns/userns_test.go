@@ -26,11 +26,11 @@ func TestIsMapped(t *testing.T) {
 		{one, 0, true},
 		{one, 14001, false},
 		{one + "14001 100000 1\n", 14001, true},
-		{"", 0, false},         // no map was written yet
+		{"", 0, false},         // a map that was not written yet
 		{"no map", 7, true},    // the kernel decides
 		{one + "x", 7, true},   // the same
 		{"7 0\n", 7, true},     // the same
-		{"7 0 1 9\n", 7, true}, // more columns do not harm
+		{"7 0 1 9\n", 7, true}, // further columns are ignored
 	} {
 		if got := isMapped(tt.uidMap, tt.uid); got != tt.want {
 			t.Errorf("isMapped(%q, %d) = %t, want %t", tt.uidMap, tt.uid, got, tt.want)

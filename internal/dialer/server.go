@@ -34,11 +34,11 @@ type server struct {
 	cause       *tunnel.Error   // the last error with which it was not up; nil before the first
 }
 
-func newServer(cfg tunnel.Server, d *shared) *server {
-	s := &server{Server: cfg, shared: d, changed: make(chan struct{}, 1)}
-	s.lookups = &attempts{background: &d.background, run: s.lookup, pause: lookupRetry}
+func newServer(cfg tunnel.Server, with *shared) *server {
+	s := &server{Server: cfg, shared: with, changed: make(chan struct{}, 1)}
+	s.lookups = &attempts{background: &with.background, run: s.lookup, pause: lookupRetry}
 	s.mode.Store(cfg.Mode)
-	d.metrics.serverUp.WithLabelValues(cfg.Name).Set(0)
+	with.metrics.serverUp.WithLabelValues(cfg.Name).Set(0)
 	if cfg.Network == tunnel.NetworkUnix {
 		s.endpoints.Store(&[]*endpoint{newUnixEndpoint(s)})
 	}

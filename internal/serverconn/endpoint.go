@@ -65,7 +65,7 @@ func (e *Endpoint) NoHTTP2(err error) *tunnel.Error {
 	return e.WrongServer(fmt.Errorf("it does not speak gRPC (%w): for an http-connect server use %s", err, e.OtherMode(tunnel.ModeHTTPConnect)))
 }
 
-// OtherMode returns the setting that a server needs which speaks mode.
+// OtherMode returns the setting for a server that speaks mode.
 func (e *Endpoint) OtherMode(mode tunnel.Mode) string {
 	if e.Server.Network == tunnel.NetworkUnix { // without ALPN, auto means gRPC
 		return fmt.Sprintf("%s=%s", e.Names().Mode, mode)

@@ -4,9 +4,6 @@ package dialer
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -14,7 +11,6 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"math/big"
 	"net"
 	"net/netip"
 	"os"
@@ -30,6 +26,7 @@ import (
 	"google.golang.org/grpc/credentials"
 	"sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
 
+	"github.com/shoot-proxy/proxy-client/internal/certtest"
 	"github.com/shoot-proxy/proxy-client/internal/cidr"
 	"github.com/shoot-proxy/proxy-client/internal/konnectivity/connectmode"
 	"github.com/shoot-proxy/proxy-client/internal/konnectivity/grpcmode"
@@ -79,39 +76,23 @@ type pki struct {
 
 func newPKI(t testing.TB) *pki {
 	t.Helper()
-	p := &pki{dir: t.TempDir(), pool: x509.NewCertPool()}
-	caKey := newKey(t)
-	ca := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test CA"}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, ca, ca, &caKey.PublicKey, caKey)
-	must(t, err)
-	ca, err = x509.ParseCertificate(der)
-	must(t, err)
-	p.pool.AddCert(ca)
-	p.write(t, "ca.crt", "CERTIFICATE", der)
-	issue := func(name string, use x509.ExtKeyUsage) ([]byte, *ecdsa.PrivateKey) {
-		key := newKey(t)
-		cert := &x509.Certificate{
-			SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name},
-			DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-			NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+	ca := certtest.NewCA(t, "test CA")
+	p := &pki{dir: t.TempDir(), pool: ca.Pool()}
+	p.write(t, "ca.crt", "CERTIFICATE", ca.Cert.Raw)
+	issue := func(name string, use x509.ExtKeyUsage) *certtest.Pair {
+		return ca.Issue(t, x509.Certificate{
+			Subject: pkix.Name{CommonName: name}, DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 			ExtKeyUsage: []x509.ExtKeyUsage{use}, KeyUsage: x509.KeyUsageDigitalSignature,
-		}
-		der, err := x509.CreateCertificate(rand.Reader, cert, ca, &key.PublicKey, caKey)
-		must(t, err)
-		return der, key
+		})
 	}
-	der, key := issue("server", x509.ExtKeyUsageServerAuth)
-	p.server = tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+	server := issue("server", x509.ExtKeyUsageServerAuth)
+	p.server = server.TLS()
 	p.newClient = func(t testing.TB) {
 		t.Helper()
-		der, key := issue("client", x509.ExtKeyUsageClientAuth)
-		p.writePair(t, "client", der, key)
+		p.writePair(t, "client", issue("client", x509.ExtKeyUsageClientAuth))
 	}
 	p.newClient(t)
-	p.saveServer = func(t testing.TB) { p.writePair(t, "server", der, key) }
+	p.saveServer = func(t testing.TB) { p.writePair(t, "server", server) }
 	return p
 }
 
@@ -129,19 +110,10 @@ func readPKI(dir string) (*pki, error) {
 }
 
 // writePair writes a certificate and its key.
-func (p *pki) writePair(t testing.TB, name string, der []byte, key *ecdsa.PrivateKey) {
+func (p *pki) writePair(t testing.TB, name string, pair *certtest.Pair) {
 	t.Helper()
-	p.write(t, name+".crt", "CERTIFICATE", der)
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
-	must(t, err)
-	p.write(t, name+".key", "PRIVATE KEY", pkcs8)
-}
-
-func newKey(t testing.TB) *ecdsa.PrivateKey {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	must(t, err)
-	return key
+	p.write(t, name+".crt", "CERTIFICATE", pair.Cert.Raw)
+	must(t, os.WriteFile(p.file(name+".key"), pair.KeyPEM(t), 0o600))
 }
 
 func (p *pki) write(t testing.TB, name, kind string, der []byte) {

@@ -4,16 +4,14 @@ package dialer
 
 import (
 	"bytes"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"fmt"
-	"math/big"
 	"strings"
 	"testing"
-	"time"
 
+	"github.com/shoot-proxy/proxy-client/internal/certtest"
 	"github.com/shoot-proxy/proxy-client/internal/clip"
 	"github.com/shoot-proxy/proxy-client/internal/options"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
@@ -23,17 +21,13 @@ import (
 // the CA has not signed.
 func manyNames(t *testing.T) tls.Certificate {
 	t.Helper()
-	key := newKey(t)
-	cert := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "many"}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
+	cert := x509.Certificate{
+		Subject: pkix.Name{CommonName: "many"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
 	}
 	for i := range 90 {
 		cert.DNSNames = append(cert.DNSNames, fmt.Sprintf("%s%d.example", strings.Repeat("very-long.", 60), i))
 	}
-	der, err := x509.CreateCertificate(rand.Reader, cert, cert, &key.PublicKey, key)
-	must(t, err)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: cert}
+	return certtest.SelfSigned(t, cert).TLS()
 }
 
 // TestWordsOfCertificates: a certificate with 90 names makes a short error, a short

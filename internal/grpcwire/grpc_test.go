@@ -3,24 +3,20 @@
 package grpcwire
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"math/big"
 	"net"
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/mem"
 
+	"github.com/shoot-proxy/proxy-client/internal/certtest"
 	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
 
@@ -65,7 +61,7 @@ func serveGRPC(t *testing.T, withTLS bool) (net.Conn, *Socket, *grpc.Server) {
 		}),
 	}
 	if withTLS {
-		opts = append(opts, grpc.Creds(credentials.NewTLS(&tls.Config{Certificates: []tls.Certificate{certificate(t)}})))
+		opts = append(opts, grpc.Creds(credentials.NewTLS(&tls.Config{Certificates: []tls.Certificate{certtest.SelfSigned(t, x509.Certificate{}).TLS()}})))
 	}
 	server := grpc.NewServer(opts...)
 	var serving sync.WaitGroup
@@ -89,16 +85,6 @@ func serveGRPC(t *testing.T, withTLS bool) (net.Conn, *Socket, *grpc.Server) {
 
 // replaceableServerConn is the server's end, whose Conn is replaced below TLS.
 type replaceableServerConn struct{ net.Conn }
-
-func certificate(t *testing.T) tls.Certificate {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	must(t, err)
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	must(t, err)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
-}
 
 // echoHandler is a Handler that checks that the server returns what was sent.
 type echoHandler struct {

@@ -3,16 +3,14 @@
 package options
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
-	"math/big"
 	"os"
 	"testing"
 	"time"
+
+	"github.com/shoot-proxy/proxy-client/internal/certtest"
 )
 
 // inFolderWithFiles makes a folder the working directory that has every file
@@ -92,26 +90,10 @@ type pair struct{ cert, key []byte }
 // newPair is a self-signed certificate and its key as PEM.
 func newPair(t testing.TB, name string, from, to time.Time, usage ...x509.ExtKeyUsage) pair {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name},
-		NotBefore: from, NotAfter: to, ExtKeyUsage: usage, IsCA: true, BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	secret, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pair{
-		cert: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
-		key:  pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret}),
-	}
+	made := certtest.SelfSigned(t, x509.Certificate{
+		Subject: pkix.Name{CommonName: name}, NotBefore: from, NotAfter: to, ExtKeyUsage: usage, IsCA: true, BasicConstraintsValid: true,
+	})
+	return pair{cert: made.CertPEM(), key: made.KeyPEM(t)}
 }
 
 // egressConfig is a good file with the connection of the selection cluster.

@@ -3,19 +3,14 @@
 package egressselector
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/x509"
-	"encoding/pem"
-	"math/big"
 	"os"
 	"testing"
-	"time"
 
 	"github.com/spf13/pflag"
 	"k8s.io/apiserver/pkg/server/egressselector"
 
+	"github.com/shoot-proxy/proxy-client/internal/certtest"
 	"github.com/shoot-proxy/proxy-client/internal/options"
 )
 
@@ -56,28 +51,9 @@ func write(t *testing.T, text string) string {
 func inFolderWithCertificates(t *testing.T) {
 	t.Helper()
 	t.Chdir(t.TempDir())
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true,
-	}
-	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	secret, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, block := range map[string]*pem.Block{
-		"ca.crt":     {Type: "CERTIFICATE", Bytes: cert},
-		"client.crt": {Type: "CERTIFICATE", Bytes: cert},
-		"client.key": {Type: "PRIVATE KEY", Bytes: secret},
-	} {
-		if err := os.WriteFile(name, pem.EncodeToMemory(block), 0o600); err != nil {
+	pair := certtest.SelfSigned(t, x509.Certificate{IsCA: true, BasicConstraintsValid: true})
+	for name, block := range map[string][]byte{"ca.crt": pair.CertPEM(), "client.crt": pair.CertPEM(), "client.key": pair.KeyPEM(t)} {
+		if err := os.WriteFile(name, block, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -3,59 +3,28 @@
 package serve
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/pem"
 	"math/big"
 	"net"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/shoot-proxy/proxy-client/internal/certtest"
 )
 
 // authority issues serving certificates for loopback.
 type authority struct {
 	t    testing.TB
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
+	ca   *certtest.Pair
 	pool *x509.CertPool
 }
 
 func newAuthority(t testing.TB) *authority {
-	a := &authority{t: t, key: newKey(t), pool: x509.NewCertPool()}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "ca"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	}
-	a.cert = sign(t, template, template, &a.key.PublicKey, a.key)
-	a.pool.AddCert(a.cert)
-	return a
-}
-
-func newKey(t testing.TB) *ecdsa.PrivateKey {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
-}
-
-func sign(t testing.TB, template, parent *x509.Certificate, public *ecdsa.PublicKey, key *ecdsa.PrivateKey) *x509.Certificate {
-	t.Helper()
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, public, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return cert
+	ca := certtest.NewCA(t, "ca")
+	return &authority{t: t, ca: ca, pool: ca.Pool()}
 }
 
 // folder is laid out as kubelet lays out a Secret's volume: files are links into a
@@ -71,19 +40,11 @@ func newFolder(t testing.TB) *folder { return &folder{t: t, path: t.TempDir()} }
 // issue puts a certificate there with a serial number.
 func (a *authority) issue(f *folder, serial int64, notAfter time.Time) {
 	a.t.Helper()
-	key := newKey(a.t)
-	cert := sign(a.t, &x509.Certificate{
-		SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: "webhook"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: notAfter,
+	pair := a.ca.Issue(a.t, x509.Certificate{
+		SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: "webhook"}, NotAfter: notAfter,
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}, a.cert, &key.PublicKey, a.key)
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	f.replace(map[string][]byte{
-		"tls.crt": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw}),
-		"tls.key": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}),
 	})
+	f.replace(map[string][]byte{"tls.crt": pair.CertPEM(), "tls.key": pair.KeyPEM(a.t)})
 }
 
 func (f *folder) replace(files map[string][]byte) {

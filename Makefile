@@ -166,7 +166,7 @@ test-release: need-root packages-test packages-images tools ## release: two rele
 	cd test/release && $(call GOTESTSUM,testname) -count=1 -timeout 30m $(GO_TEST_FLAGS) ./...
 
 .PHONY: manifests
-manifests: helm ## daily: rewrite what is made of the chart: deploy/ and the golden files
+manifests: helm ## daily: rewrite the files that are made from the chart: deploy/ and the golden files
 	@go test -C test/helm -count=1 -run '^(TestTemplate|TestNotes|TestHooks|TestManifestsAreUpToDate)$$' . -update
 
 # Kubernetes takes its version from how it is linked.

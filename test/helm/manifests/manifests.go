@@ -16,11 +16,11 @@ import (
 
 const header = `# SPDX-License-Identifier: Apache-2.0
 #
-# Made of charts/proxy-client by 'make manifests': change it there.
+# Made from charts/proxy-client by 'make manifests'. Change it there.
 `
 
-// Split returns webhook.yaml and config.yaml: all objects of the rendered chart but
-// the ConfigMap, and the configuration in that. Kustomize makes the ConfigMap of it.
+// Split returns webhook.yaml and config.yaml: all objects of the rendered chart except
+// the ConfigMap, and the configuration in it. Kustomize makes the ConfigMap from that.
 func Split(rendered string) (webhook, config string, err error) {
 	var objects strings.Builder
 	for document := range strings.SplitSeq(rendered, "\n---\n") {

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/shoot-proxy/proxy-client/internal/commandline"
 )
 
 // Images are what the two containers run.
@@ -46,13 +48,10 @@ func ImagesInUse(defaults *Config, given Images, version string) Images {
 // manifests").
 var tag = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
 
-// unknownVersion is that of a build outside of version control.
-const unknownVersion = "unknown"
-
 // defaultImage is that of a program in a version, as a release names it.
 func defaultImage(program, version string) string {
 	version, _, _ = strings.Cut(version, "+") // build metadata: +dirty
-	if version == unknownVersion || !tag.MatchString(version) {
+	if version == commandline.UnknownVersion || !tag.MatchString(version) {
 		version = "latest"
 	}
 	return "shoot-proxy/" + program + ":" + version

@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/shoot-proxy/proxy-client/internal/defaults"
+	"github.com/shoot-proxy/proxy-client/internal/options"
 )
 
 // injection is what a pod gets.
@@ -64,17 +65,17 @@ func (in *injection) initContainer() corev1.Container {
 
 // sidecarContainer is proxy-client.
 func (in *injection) sidecarContainer() corev1.Container {
-	options := *in.proxyClient
+	flags := *in.proxyClient
 	period := grace
 	if s := in.pod.Spec.TerminationGracePeriodSeconds; s != nil {
 		period = time.Duration(*s) * time.Second
 	}
-	options.DrainTimeout = max(min(options.DrainTimeout, period-margin), time.Second)
-	options.AcceptWhileDraining = !in.native // the app gets SIGTERM at the same moment
+	flags.DrainTimeout = max(min(flags.DrainTimeout, period-margin), time.Second)
+	flags.AcceptWhileDraining = !in.native // the app gets SIGTERM at the same moment
 	live := corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/livez", Port: intstr.FromInt32(in.healthPort)}}
 	c := corev1.Container{
 		Name: proxyClient, Image: in.Images.ProxyClient, ImagePullPolicy: corev1.PullPolicy(in.Sidecar.ImagePullPolicy),
-		Args:  options.Args(),
+		Args:  flags.Args(),
 		Ports: []corev1.ContainerPort{{Name: healthPortName, ContainerPort: in.healthPort, Protocol: corev1.ProtocolTCP}},
 		Env:   []corev1.EnvVar{{Name: "GOMEMLIMIT", Value: fmt.Sprintf("%dMiB", in.memory/10*9>>20)}},
 		Resources: in.requirements(in.Sidecar.Resources, resources{
@@ -103,7 +104,7 @@ func (in *injection) sidecarContainer() corev1.Container {
 	// kubelet starts the next container when this returns.
 	wait := []string{"/proxy-client", "wait"}
 	if in.healthPort != defaults.HealthPort {
-		wait = append(wait, flagHealthAddress+"="+in.proxyClient.HealthAddress)
+		wait = append(wait, options.FlagHealthAddress+"="+in.proxyClient.HealthAddress)
 	}
 	c.Lifecycle = &corev1.Lifecycle{PostStart: &corev1.LifecycleHandler{Exec: &corev1.ExecAction{Command: wait}}}
 	return c

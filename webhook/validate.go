@@ -60,16 +60,10 @@ func (s *settings) programs() (*programs, error) {
 	}
 	port, err := strconv.ParseInt(s.Sidecar.HealthPort, 10, 32)
 	if err != nil {
-		return nil, &flagset.UsageError{Flag: flagHealthAddress, Value: s.Sidecar.HealthPort, Problem: "is not a port: ports are whole numbers from 1 to 65535"}
+		return nil, &flagset.UsageError{Flag: options.FlagHealthAddress, Value: s.Sidecar.HealthPort, Problem: "is not a port: ports are whole numbers from 1 to 65535"}
 	}
 	return &programs{p, i, p.TotalBuffer, int32(port), cidrs.EmptyLists()}, nil
 }
-
-// The flags of proxy-client that are made of a field.
-const (
-	flagHealthAddress = "--health-address" // of sidecar.healthPort
-	flagListenAddress = "--listen-address" // of redirect.proxyPort
-)
 
 // setFlags gives a program those of the settings that it has a flag for.
 func (s *settings) setFlags(flags *pflag.FlagSet) error {
@@ -248,11 +242,11 @@ func inOurWords(err error) (name, value, problem string) {
 	if !ok {
 		return "", "", err.Error()
 	}
-	words := []string{flagHealthAddress, "sidecar.healthPort", flagListenAddress, "redirect.proxyPort"}
+	words := []string{options.FlagHealthAddress, "sidecar.healthPort", options.FlagListenAddress, "redirect.proxyPort"}
 	switch usage.Flag { // these are made of fields
-	case flagHealthAddress:
+	case options.FlagHealthAddress:
 		name, usage.Value = "sidecar.healthPort", strings.TrimPrefix(usage.Value, ":")
-	case flagListenAddress:
+	case options.FlagListenAddress:
 		name = "redirect.proxyPort"
 	}
 	for _, f := range fields() {

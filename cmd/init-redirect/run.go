@@ -137,15 +137,15 @@ func named(set *cidr.Set, err error) error {
 func flagOf(field string) (flag string, ok bool) {
 	switch field {
 	case "Netns":
-		return "--netns", true
+		return options.FlagNetns, true
 	case "Backend":
-		return "--iptables", true
+		return options.FlagIptables, true
 	case "Shoot":
-		return "--shoot-pod-cidr", true
+		return options.FlagShootPodCIDR, true
 	case "ProxyUID":
-		return "--proxy-uid", true
+		return options.FlagProxyUID, true
 	case "ExcludeUIDs":
-		return "--exclude-uid", true
+		return options.FlagExcludeUID, true
 	default:
 		return "", false
 	}

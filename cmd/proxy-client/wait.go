@@ -57,7 +57,7 @@ func waitCommand(env environment) *cobra.Command {
 func livenessURLs(address string) ([]string, error) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil || port == "" {
-		return nil, &flagset.UsageError{Flag: "--health-address", Value: address, Problem: "is no address: write host:port, or " + options.NewProxyClient().HealthAddress, Err: err}
+		return nil, &flagset.UsageError{Flag: options.FlagHealthAddress, Value: address, Problem: "is no address: write host:port, or " + options.NewProxyClient().HealthAddress, Err: err}
 	}
 	hosts := []string{host}
 	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {

@@ -91,7 +91,7 @@ func (o *ProxyClient) listen(set *cidr.Set) ([]netip.AddrPort, error) {
 	if len(o.ListenAddress) == 0 {
 		return defaultListen(set, defaults.ProxyPort), nil
 	}
-	values, err := elements("--listen-address", o.ListenAddress, exampleListen())
+	values, err := elements(FlagListenAddress, o.ListenAddress, exampleListen())
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +104,7 @@ func (o *ProxyClient) listen(set *cidr.Set) ([]netip.AddrPort, error) {
 			}
 		}
 		if problem != "" {
-			return nil, &flagset.UsageError{Flag: "--listen-address", Value: value, Problem: problem}
+			return nil, &flagset.UsageError{Flag: FlagListenAddress, Value: value, Problem: problem}
 		}
 		listen = append(listen, address)
 	}
@@ -186,7 +186,7 @@ func checkFamilies(values []string, listen []netip.AddrPort, set *cidr.Set) erro
 		return nil
 	}
 	return &flagset.UsageError{
-		Flag: "--listen-address", Value: strings.Join(values, ","),
+		Flag: FlagListenAddress, Value: strings.Join(values, ","),
 		Problem: fmt.Sprintf("has no %s address, but the shoot has %s CIDRs: add %s", family, family, missing),
 	}
 }
@@ -209,7 +209,7 @@ func (o *ProxyClient) checkHealthAddress(listen []netip.AddrPort) error {
 		}
 	}
 	if problem != "" {
-		return &flagset.UsageError{Flag: "--health-address", Value: value, Problem: problem}
+		return &flagset.UsageError{Flag: FlagHealthAddress, Value: value, Problem: problem}
 	}
 	return nil
 }

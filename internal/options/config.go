@@ -49,7 +49,7 @@ func CheckPod(i *InitRedirect, p *ProxyClient) (*cidr.Set, error) {
 // config validates the flags. cidrs returns the set that the flags about CIDRs mean, and
 // checkFiles validates the content of the TLS files.
 func (o *ProxyClient) config(cidrs func() (*cidr.Set, error), checkFiles func(tlsFiles) error) (*ProxyClientConfig, error) {
-	log, err := o.log()
+	log, err := ParseLog(o.LogFormat, o.LogLevel)
 	if err != nil {
 		return nil, err
 	}
@@ -231,9 +231,9 @@ func (o *InitRedirect) NeedsNoCIDRs() error {
 	}{
 		{"--exclude-cidr", strings.Join(o.ExcludeCIDRs, ","), len(o.ExcludeCIDRs) == 0},
 		{"--exclude-port", strings.Join(o.ExcludePort, ","), len(o.ExcludePort) == 0},
-		{"--exclude-uid", strings.Join(o.ExcludeUID, ","), len(o.ExcludeUID) == 0},
+		{FlagExcludeUID, strings.Join(o.ExcludeUID, ","), len(o.ExcludeUID) == 0},
 		{"--proxy-port", strconv.FormatInt(o.ProxyPort, 10), o.ProxyPort == defaults.ProxyPort},
-		{"--proxy-uid", strconv.FormatInt(o.ProxyUID, 10), o.ProxyUID == defaults.ProxyUID},
+		{FlagProxyUID, strconv.FormatInt(o.ProxyUID, 10), o.ProxyUID == defaults.ProxyUID},
 	} {
 		if !one.isDefault {
 			return &flagset.UsageError{Flag: one.flag, Value: one.value, Problem: "can be compared with the rules that stand only together with the shoot CIDRs: give those too, or leave this flag out"}
@@ -244,7 +244,7 @@ func (o *InitRedirect) NeedsNoCIDRs() error {
 
 // config validates everything but the CIDRs.
 func (o *InitRedirect) config(set *cidr.Set) (*InitRedirectConfig, error) {
-	log, err := o.log()
+	log, err := ParseLog(o.LogFormat, o.LogLevel)
 	if err != nil {
 		return nil, err
 	}
@@ -264,7 +264,7 @@ func (o *InitRedirect) config(set *cidr.Set) (*InitRedirectConfig, error) {
 	switch o.Iptables {
 	case BackendAuto, BackendNFT, BackendLegacy:
 	default:
-		return nil, &flagset.UsageError{Flag: "--iptables", Value: o.Iptables, Problem: "is not a backend: write auto, nft or legacy"}
+		return nil, &flagset.UsageError{Flag: FlagIptables, Value: o.Iptables, Problem: "is not a backend: write auto, nft or legacy"}
 	}
 	if o.Output != OutputTable && o.Output != OutputJSON {
 		return nil, &flagset.UsageError{Flag: "--output", Value: o.Output, Problem: "is not an output: write table or json"}
@@ -279,17 +279,17 @@ func (o *InitRedirect) checkNetns() error {
 		return nil
 	}
 	if !filepath.IsAbs(o.Netns) {
-		return &flagset.UsageError{Flag: "--netns", Value: o.Netns, Problem: "is not an absolute path: write one such as /run/netns/pod or /proc/1234/ns/net"}
+		return &flagset.UsageError{Flag: FlagNetns, Value: o.Netns, Problem: "is not an absolute path: write one such as /run/netns/pod or /proc/1234/ns/net"}
 	}
 	info, err := os.Stat(o.Netns)
 	if errors.Is(err, fs.ErrNotExist) {
-		return &flagset.UsageError{Flag: "--netns", Value: o.Netns, Problem: "does not exist: look for it with `ip netns` or `lsns -t net`", Err: err}
+		return &flagset.UsageError{Flag: FlagNetns, Value: o.Netns, Problem: "does not exist: look for it with `ip netns` or `lsns -t net`", Err: err}
 	}
 	if err != nil {
-		return &flagset.UsageError{Flag: "--netns", Value: o.Netns, Problem: "cannot be opened: " + flagset.FileProblemInPod(err), Err: err}
+		return &flagset.UsageError{Flag: FlagNetns, Value: o.Netns, Problem: "cannot be opened: " + flagset.FileProblemInPod(err), Err: err}
 	}
 	if info.IsDir() {
-		return &flagset.UsageError{Flag: "--netns", Value: o.Netns, Problem: "is a directory: write the path of a namespace, such as /run/netns/pod or /proc/1234/ns/net"}
+		return &flagset.UsageError{Flag: FlagNetns, Value: o.Netns, Problem: "is a directory: write the path of a namespace, such as /run/netns/pod or /proc/1234/ns/net"}
 	}
 	return nil
 }

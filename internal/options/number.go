@@ -44,7 +44,7 @@ func (o *InitRedirect) proxyUID() (uint32, error) {
 		return uint32(o.ProxyUID), nil
 	}
 	return 0, &flagset.UsageError{
-		Flag: "--proxy-uid", Value: strconv.FormatInt(o.ProxyUID, 10),
+		Flag: FlagProxyUID, Value: strconv.FormatInt(o.ProxyUID, 10),
 		Problem: fmt.Sprintf("%s; run proxy-client under a uid of its own, such as %d", problem, defaults.ProxyUID),
 	}
 }
@@ -93,7 +93,7 @@ func portRange(value string) (first, last uint16, ok bool) {
 // excludeUIDs validates --exclude-uid. Unlike a proxy uid any uid will do, root
 // as well: the user asks for exactly that.
 func (o *InitRedirect) excludeUIDs() ([]uint32, error) {
-	values, err := elements("--exclude-uid", o.ExcludeUID, "0,1337")
+	values, err := elements(FlagExcludeUID, o.ExcludeUID, "0,1337")
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +101,7 @@ func (o *InitRedirect) excludeUIDs() ([]uint32, error) {
 	for _, value := range values {
 		uid, err := strconv.ParseUint(value, 10, 32)
 		if err != nil || uid > maxUID {
-			return nil, &flagset.UsageError{Flag: "--exclude-uid", Value: value, Problem: fmt.Sprintf("is not a uid: uids are whole numbers from 0 to %d", maxUID)}
+			return nil, &flagset.UsageError{Flag: FlagExcludeUID, Value: value, Problem: fmt.Sprintf("is not a uid: uids are whole numbers from 0 to %d", maxUID)}
 		}
 		uids = append(uids, uint32(uid))
 	}

@@ -62,7 +62,7 @@ func (o *Shared) set() (*cidr.Set, error) {
 		flag   string
 		values []string
 	}{
-		{"--shoot-pod-cidr", o.PodCIDRs},
+		{FlagShootPodCIDR, o.PodCIDRs},
 		{"--shoot-service-cidr", o.ServiceCIDRs},
 		{"--shoot-node-cidr", o.NodeCIDRs},
 	} {
@@ -85,7 +85,7 @@ func (o *Shared) set() (*cidr.Set, error) {
 func fromCIDR(err error) error {
 	if errors.Is(err, cidr.ErrNoShoot) {
 		return &flagset.UsageError{
-			Flag:    "--shoot-pod-cidr",
+			Flag:    FlagShootPodCIDR,
 			Problem: "is not given, and neither is --shoot-service-cidr or --shoot-node-cidr: at least one has to say where the shoot is",
 			Err:     err,
 		}
@@ -121,15 +121,15 @@ func (l Log) Logger(w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, handler))
 }
 
-// log validates the two log flags.
-func (o *Shared) log() (Log, error) {
-	if o.LogFormat != formatText && o.LogFormat != formatJSON {
-		return Log{}, &flagset.UsageError{Flag: "--log-format", Value: o.LogFormat, Problem: "is not a log format: write text or json"}
+// ParseLog validates the values of --log-format and --log-level.
+func ParseLog(format, level string) (Log, error) {
+	if format != formatText && format != formatJSON {
+		return Log{}, &flagset.UsageError{Flag: "--log-format", Value: format, Problem: "is not a log format: write text or json"}
 	}
 	levels := map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}
-	level, ok := levels[strings.ToLower(o.LogLevel)]
+	least, ok := levels[strings.ToLower(level)]
 	if !ok {
-		return Log{}, &flagset.UsageError{Flag: "--log-level", Value: o.LogLevel, Problem: "is not a log level: write debug, info, warn or error"}
+		return Log{}, &flagset.UsageError{Flag: "--log-level", Value: level, Problem: "is not a log level: write debug, info, warn or error"}
 	}
-	return Log{Format: o.LogFormat, Level: level}, nil
+	return Log{Format: format, Level: least}, nil
 }

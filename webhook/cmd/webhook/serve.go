@@ -42,10 +42,11 @@ func serveCommand(version string, out, errOut io.Writer) *cobra.Command {
 			"SIGTERM and SIGINT end it when what was asked before is answered; a second one ends it at once.",
 		Args: commandline.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			log, err := f.log(errOut)
+			parsed, err := options.ParseLog(f.logFormat, f.logLevel)
 			if err != nil {
 				return err
 			}
+			log := parsed.Logger(errOut)
 			if err := f.check(); err != nil {
 				return err
 			}
@@ -123,21 +124,4 @@ func (f *serveFlags) run(ctx context.Context, log *slog.Logger) error {
 		f.Managed = &f.managed
 	}
 	return serve.Run(ctx, f.Config)
-}
-
-// log returns the log that the flags ask for.
-func (f *serveFlags) log(w io.Writer) (*slog.Logger, error) {
-	var level slog.Level
-	switch f.logLevel {
-	case "debug", "info", "warn", "error":
-		if err := level.UnmarshalText([]byte(f.logLevel)); err != nil {
-			return nil, err
-		}
-	default:
-		return nil, &flagset.UsageError{Flag: "--log-level", Value: f.logLevel, Problem: "is not a log level: write debug, info, warn or error"}
-	}
-	if f.logFormat != "text" && f.logFormat != "json" {
-		return nil, &flagset.UsageError{Flag: "--log-format", Value: f.logFormat, Problem: "is not a log format: write text or json"}
-	}
-	return options.Log{Format: f.logFormat, Level: level}.Logger(w), nil
 }

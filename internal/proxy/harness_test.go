@@ -242,7 +242,7 @@ type fakeDialer struct {
 	t    *testing.T
 	owns netip.AddrPort
 	dial map[netip.AddrPort]func(context.Context) (tunnel.Conn, error)
-	// called when a dial has ended, if it is set
+	// dialed is called when a dial has ended, if it is set.
 	dialed func(context.Context, netip.AddrPort, tunnel.Hold)
 }
 

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// wallClock has the files that may use the wall clock, and what for. A duration is
-// never among it: whoever sets the clock would change it.
+// wallClock lists the files that may use the wall clock, and the reason. Measuring a
+// duration is never a reason, because setting the clock would change it.
 var wallClock = map[string]string{
 	"internal/probe/check.go":                      "a deadline that has passed",
 	"internal/proxy/watch.go":                      "a deadline that has passed",
@@ -20,8 +20,8 @@ var wallClock = map[string]string{
 	"webhook/serve/metrics.go":                     "when a certificate expires",
 }
 
-// A time.Time of time.Now has a monotonic reading, and durations are made of
-// that, unless it goes through a number, another location or a calendar.
+// The result of time.Now has a monotonic reading, and durations are computed from that.
+// A number, another location or a calendar loses it.
 func TestDurationsAreMonotonic(t *testing.T) {
 	used := map[string]bool{}
 	for _, file := range sources(t) {
@@ -53,8 +53,8 @@ func TestDurationsAreMonotonic(t *testing.T) {
 	}
 }
 
-// losesMonotonic returns the name of the method or function of package time that
-// node calls, where that makes or returns a time without a monotonic reading.
+// losesMonotonic returns the name of the function or method of package time that node
+// calls, if it makes or returns a time without a monotonic reading.
 func losesMonotonic(node ast.Node) string {
 	call, ok := node.(*ast.CallExpr)
 	if !ok {

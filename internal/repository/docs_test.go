@@ -10,11 +10,11 @@ import (
 	"testing"
 )
 
-// testName is how a test, a fuzz target or a benchmark stands in a document:
-// in backticks, a subtest behind a slash left out.
+// testName matches the name of a test, a fuzz target or a benchmark in a document: in
+// backticks, without a subtest's name after a slash.
 var testName = regexp.MustCompile("`((?:Test|Fuzz|Benchmark)[A-Z][A-Za-z0-9]*)[`/]")
 
-// A document that names a test promises that it exists.
+// Each test that a document names exists.
 func TestDocumentsNameTestsThatExist(t *testing.T) {
 	exists := map[string]bool{}
 	for _, s := range sources(t) {

@@ -11,12 +11,12 @@ import (
 	"testing"
 )
 
-// exampleRange finds the ranges of an example, with what they are said to be of: a field
-// of the webhook's configuration or of kind's, or a flag.
+// exampleRange finds the address ranges in an example, with what they belong to: a
+// field of the webhook's configuration or of kind's, or a flag.
 var exampleRange = regexp.MustCompile(`(?i)(pod|service|node)(?:-?CIDRs?|Subnet)(?:: *|=)\[?((?:[" ,]*[0-9a-f.:]+/[0-9]+"?)+)`)
 
-// The same address is of a pod, or a Service, or a node in every example that users read:
-// who takes a range from one of them into another must not mix them up.
+// In all examples for users, an address belongs to a pod, or to a Service, or to a
+// node, and always to the same one. Users combine examples, and must not confuse them.
 func TestExamplesAgreeOnAddresses(t *testing.T) {
 	ranges := map[string][]netip.Prefix{
 		"pod":     {netip.MustParsePrefix("100.64.0.0/12"), netip.MustParsePrefix("fd10:64::/48")},
@@ -44,12 +44,13 @@ func TestExamplesAgreeOnAddresses(t *testing.T) {
 	}
 }
 
-// exampleServer finds the port of a proxy-server in an example: of the webhook's
-// configuration, of a flag, of the balancer before a server.
+// exampleServer finds the port of a proxy-server in an example: in the webhook's
+// configuration, in a flag, or of the balancer before a server.
 var exampleServer = regexp.MustCompile(`(?:proxy-server|konnectivity-server|192\.0\.2\.[23])[a-z0-9.-]*:([0-9]+)`)
 
-// Clients come to a proxy-server at the port that is its own default. 8132 is where other
-// systems let their agents in, and who copies that from an example speaks to the wrong side.
+// Clients connect to a proxy-server at its own default port. 8132 is the port at which
+// other systems accept agents. A user who copies that from an example connects to the
+// wrong port.
 func TestExamplesUseThePortForClients(t *testing.T) {
 	found := 0
 	walkExamples(t, func(name, text string) {
@@ -65,8 +66,8 @@ func TestExamplesUseThePortForClients(t *testing.T) {
 	}
 }
 
-// walkExamples visits what users read and copy from: documents, charts and manifests, and
-// the head of each program.
+// walkExamples visits what users read and copy from: documents, charts and manifests,
+// and the package comment of each program.
 func walkExamples(t *testing.T, visit func(name, text string)) {
 	t.Helper()
 	walk(t, func(path string) {

@@ -10,10 +10,10 @@ import (
 	"testing"
 )
 
-// helpText finds a target of the Makefile with a line of help.
+// helpText matches a target of the Makefile that has a help line.
 var helpText = regexp.MustCompile(`(?m)^([a-z0-9-]+):.*## (.*)$`)
 
-// TestMakeHelpListsEveryTarget: `make help` shows each target that has a line of help,
+// TestMakeHelpListsEveryTarget: `make help` shows each target that has a help line,
 // once, without the name of its group.
 func TestMakeHelpListsEveryTarget(t *testing.T) {
 	out, err := exec.Command("make", "-C", root, "help").CombinedOutput()

@@ -32,7 +32,7 @@ func goTool(t *testing.T, args ...string) string {
 	return string(out)
 }
 
-// dependencies returns every package that is linked into pkg, pkg included.
+// dependencies returns every package that is linked into pkg, including pkg.
 func dependencies(t *testing.T, pkg string) []string {
 	t.Helper()
 	return strings.Fields(goTool(t, "list", "-deps", pkg))
@@ -42,8 +42,8 @@ func under(pkg string, prefixes ...string) bool {
 	return slices.ContainsFunc(prefixes, func(prefix string) bool { return strings.HasPrefix(pkg+"/", prefix) })
 }
 
-// init-redirect is small and runs with NET_ADMIN: what it does not link cannot
-// be attacked through it.
+// init-redirect is small and runs with NET_ADMIN. Code that it does not link cannot be
+// attacked through it.
 func TestInitRedirectLinksNoTunnel(t *testing.T) {
 	for _, pkg := range dependencies(t, "./cmd/init-redirect") {
 		if under(pkg, "google.golang.org/grpc/", konnectivity, module+"/internal/dialer/", module+"/internal/grpcwire/", module+"/internal/konnectivity/", module+"/internal/proxy/") {
@@ -52,7 +52,7 @@ func TestInitRedirectLinksNoTunnel(t *testing.T) {
 	}
 }
 
-// Kubernetes' libraries are large, and pull in more with each release.
+// Kubernetes' libraries are large, and bring more with each release.
 func TestDataPathLinksNoKubernetes(t *testing.T) {
 	allowed := dependencies(t, protocol)
 	for _, command := range []string{"./cmd/proxy-client", "./cmd/init-redirect"} {
@@ -64,8 +64,8 @@ func TestDataPathLinksNoKubernetes(t *testing.T) {
 	}
 }
 
-// One package knows upstream's protocol, and what reads flags or writes rules
-// does not know of it.
+// Only one package knows upstream's protocol. Packages that read flags or write rules
+// do not know it.
 func TestResponsibilitiesDoNotBlur(t *testing.T) {
 	forbidden := map[string][]string{
 		"internal/options": {"google.golang.org/grpc/", module + "/internal/dialer/", module + "/pkg/redirect/"},

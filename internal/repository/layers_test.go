@@ -12,10 +12,11 @@ import (
 )
 
 // layers are the packages between a program and the tunnel, and those between pkg/redirect
-// and the kernel. Each has what it may link of ours, directly or through others.
+// and the kernel. For each it lists which of our packages it may link, directly or
+// through others.
 var layers = map[string]struct {
 	ours []string
-	// upstream says that it may link gRPC, protobuf and upstream's protocol.
+	// upstream means that it may link gRPC, protobuf and upstream's protocol.
 	upstream bool
 }{
 	"internal/tunnel":              {ours: []string{"internal/clip"}},
@@ -69,11 +70,10 @@ func belowRedirect(names ...string) []string {
 	return all
 }
 
-// upstreams are the trees of packages that only a layer with upstream may link.
+// upstreams are the module paths that only a layer with upstream may link.
 var upstreams = []string{"google.golang.org/grpc/", "google.golang.org/protobuf/", "github.com/golang/protobuf/", "k8s.io/", "sigs.k8s.io/"}
 
-// TestLayers: each package links what its layer may, and nothing that those link
-// makes an exception.
+// TestLayers: each package links only what its layer may, also through other packages.
 func TestLayers(t *testing.T) {
 	for layer, may := range layers {
 		for _, pkg := range dependencies(t, "./"+layer) {
@@ -112,8 +112,8 @@ func TestOnlyOptionsNamesFlags(t *testing.T) {
 	}
 }
 
-// TestContractIsSmall: what both sides of the contract import needs nothing but the
-// standard library.
+// TestContractIsSmall: the packages that both sides of the contract import need only
+// the standard library.
 func TestContractIsSmall(t *testing.T) {
 	for _, pkg := range []string{"internal/tunnel", "internal/clip"} {
 		for _, dep := range strings.Fields(goTool(t, "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", "./"+pkg)) {

@@ -11,17 +11,17 @@ import (
 )
 
 var (
-	// block is what a document shows as it is; links in it are none.
+	// block matches code blocks, in which links do not count.
 	block = regexp.MustCompile("(?ms)^ *```.*?^ *```$")
-	// link is one to a file of the repository, or to a heading.
+	// link matches a link to a file of the repository, or to a heading.
 	link = regexp.MustCompile(`\]\(([^)\s]+)\)`)
-	// headline is what a link can lead to.
+	// headline matches a heading.
 	headline = regexp.MustCompile(`(?m)^#{1,6} (.*)$`)
-	// unlinked is what GitHub leaves out of a headline's anchor.
+	// unlinked matches what GitHub leaves out of a heading's anchor.
 	unlinked = regexp.MustCompile(`[^\p{L}\p{N} _-]`)
 )
 
-// anchors are the headlines of a document, as links name them.
+// anchors returns the anchors of a document's headings.
 func anchors(document string) map[string]bool {
 	found := map[string]bool{}
 	for _, match := range headline.FindAllStringSubmatch(block.ReplaceAllString(document, ""), -1) {
@@ -31,7 +31,7 @@ func anchors(document string) map[string]bool {
 	return found
 }
 
-// A link of a document leads to a file that exists, and to a headline in it.
+// Each link in a document leads to a file that exists, and to a heading in it.
 func TestLinksLeadSomewhere(t *testing.T) {
 	followed := 0
 	walk(t, func(path string) {

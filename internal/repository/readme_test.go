@@ -24,14 +24,14 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/relay"
 )
 
-// table returns the rows of the tables below a heading of README.md, up to the
-// next heading: for each row whose first cell is code, that code and the cells.
+// table returns the rows of the tables below a heading of README.md, up to the next
+// heading. The key of a row is its first cell, if that is code.
 func table(t *testing.T, heading string) map[string][]string {
 	t.Helper()
 	return tableOf(t, "README.md", heading)
 }
 
-// tableOf is table for any document.
+// tableOf is like table, for any document.
 func tableOf(t *testing.T, document, heading string) map[string][]string {
 	t.Helper()
 	_, rest, found := strings.Cut(read(t, filepath.Join(root, document)), "\n"+heading+"\n")
@@ -59,7 +59,7 @@ func tableOf(t *testing.T, document, heading string) map[string][]string {
 	return rows
 }
 
-// flags returns those rows that are about flags.
+// flags returns the rows about flags.
 func flags(rows map[string][]string) map[string][]string {
 	found := map[string][]string{}
 	for name, cells := range rows {
@@ -70,10 +70,10 @@ func flags(rows map[string][]string) map[string][]string {
 	return found
 }
 
-// helpFlag finds a flag in a line of `--help`.
+// helpFlag matches a flag in a line of `--help`.
 var helpFlag = regexp.MustCompile(`(?m)^ +(?:-\w, )?--([a-z0-9-]+)`)
 
-// flagsOf returns the flags that a binary says it has, over its commands.
+// flagsOf returns the flags in the help of a binary's commands.
 func flagsOf(t *testing.T, binary string, commands ...string) []string {
 	t.Helper()
 	var names []string
@@ -136,10 +136,10 @@ func TestReadmeHasEveryFlag(t *testing.T) {
 	}
 }
 
-// flagInCell finds a flag in a table's cell, which may have several.
+// flagInCell matches a flag in a table's cell, which may name several.
 var flagInCell = regexp.MustCompile("`--([a-z-]+)`")
 
-// The commands about manifests have the flags that docs/webhook.md says.
+// The commands for manifests have the flags that docs/webhook.md lists.
 func TestWebhookDocumentHasEveryFlag(t *testing.T) {
 	bin := t.TempDir()
 	goTool(t, "build", "-C", "webhook", "-buildvcs=false", "-o", bin+"/", "./cmd/webhook")
@@ -157,7 +157,7 @@ func TestWebhookDocumentHasEveryFlag(t *testing.T) {
 	}
 }
 
-// checkDefault compares a flag's default with its row. Where a flag has none of
+// checkDefault compares a flag's default with its row. For a flag without a default of
 // its own, the row may say in words what follows from other flags.
 func checkDefault(t *testing.T, f *pflag.Flag, cells []string) {
 	t.Helper()
@@ -196,7 +196,7 @@ func TestReadmeExplainsEveryReason(t *testing.T) {
 	}
 }
 
-// descriptions is a registry that only writes down what metrics it is given.
+// descriptions is a registry that only records the names of metrics.
 type descriptions struct{ names []string }
 
 var descriptionName = regexp.MustCompile(`fqName: "([^"]+)"`)
@@ -210,8 +210,7 @@ func (d *descriptions) MustRegister(collectors ...prometheus.Collector) {
 	}
 }
 
-// Register implements prometheus.Registerer. A Desc tells its name in no other
-// way than in its text.
+// Register implements prometheus.Registerer. A Desc shows its name only in its text.
 func (d *descriptions) Register(collector prometheus.Collector) error {
 	found := make(chan *prometheus.Desc)
 	go func() {
@@ -245,7 +244,7 @@ func TestReadmeNamesEveryMetric(t *testing.T) {
 	}
 }
 
-// The pod that README.md shows must be one that our programs accept.
+// Our programs accept the pod that README.md shows.
 func TestReadmesPodIsAccepted(t *testing.T) {
 	_, rest, found := strings.Cut(read(t, filepath.Join(root, "README.md")), "```yaml\napiVersion: v1\nkind: Pod\n")
 	if !found {
@@ -281,7 +280,7 @@ func TestReadmesPodIsAccepted(t *testing.T) {
 	if diff := cmp.Diff(initRedirect.Shared, proxyClient.Shared); diff != "" {
 		t.Errorf("README.md's two containers have different shared flags (-init-redirect +proxy-client):\n%s", diff)
 	}
-	// Its certificates are not on this machine; everything else is validated.
+	// Its certificates are not on this machine. Everything else is validated.
 	proxyClient.CACert, proxyClient.ClientCert, proxyClient.ClientKey = "", "", ""
 	proxyClient.ProxyServer = []string{"unix:///run/konnectivity.sock"}
 	if _, err := proxyClient.Config(); err != nil {

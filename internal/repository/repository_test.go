@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// root is the folder of the product's go.mod, seen from this package's tests.
+// root is the folder of the product's go.mod, relative to this package.
 const root = "../.."
 
 // source is one Go file of the repository, in any of its modules.
@@ -26,14 +26,14 @@ type source struct {
 
 func (s source) isTest() bool { return strings.HasSuffix(s.path, "_test.go") }
 
-// dir is the folder of the file: its package, but for an external test package.
+// dir returns the folder of the file.
 func (s source) dir() string { return filepath.ToSlash(filepath.Dir(s.path)) }
 
-// line returns the line of a position, for failure texts.
+// line returns the line number of a position, for failure messages.
 func (s source) line(pos token.Pos) int { return s.fset.Position(pos).Line }
 
-// walk calls visit for each file that belongs to the repository, which leaves
-// out what git and the builds put there, and testdata.
+// walk calls visit for each file of the repository. It leaves out testdata and the
+// files of git and of builds.
 func walk(t *testing.T, visit func(path string)) {
 	t.Helper()
 	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {

@@ -88,7 +88,7 @@ func TestEveryPackageIsDocumented(t *testing.T) {
 	}
 }
 
-// A package is named after what it does; these names collect what has no home.
+// A package is named after what it does. The names below collect code without a home.
 func TestPackageNamesSayWhatTheyDo(t *testing.T) {
 	for _, file := range sources(t) {
 		switch name := file.ast.Name.Name; name {
@@ -98,8 +98,8 @@ func TestPackageNamesSayWhatTheyDo(t *testing.T) {
 	}
 }
 
-// Only main ends the process, so that everything below can be tested and every
-// deferred clean-up runs.
+// Only main ends the process, so that all other code can be tested and every deferred
+// call runs.
 func TestOnlyMainEndsTheProcess(t *testing.T) {
 	for _, file := range sources(t) {
 		if file.isTest() {
@@ -123,7 +123,7 @@ func TestOnlyMainEndsTheProcess(t *testing.T) {
 	}
 }
 
-// calledFunction returns "package.Function" where node is such a call.
+// calledFunction returns "package.Function" if node is such a call.
 func calledFunction(node ast.Node) string {
 	call, ok := node.(*ast.CallExpr)
 	if !ok {
@@ -140,7 +140,7 @@ func calledFunction(node ast.Node) string {
 	return pkg.Name + "." + selector.Sel.Name
 }
 
-// A linter is silenced for a reason, and the reason is written beside it.
+// A comment that silences a linter gives the reason.
 func TestLintersAreSilencedWithAReason(t *testing.T) {
 	for _, file := range sources(t) {
 		for _, group := range file.ast.Comments {

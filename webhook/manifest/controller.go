@@ -11,15 +11,16 @@ import (
 	"github.com/shoot-proxy/proxy-client/webhook"
 )
 
-// controller is one that makes pods of a kind that inject does not know.
+// controller makes pods of a kind that inject does not know.
 type controller struct {
 	name   string
 	group  string
 	kinds  []string
-	labels string // where its objects have the labels of all their pods
-	// copied matches the paths, without indices, whose labels it copies to pods.
+	labels string // the path of its objects' labels that all their pods get
+	// copied matches the paths whose labels the controller copies to pods, without
+	// indexes.
 	copied *regexp.Regexp
-	// complete says that the pods are to end by themselves.
+	// complete means that the pods end by themselves.
 	complete bool
 }
 
@@ -32,9 +33,9 @@ var (
 	ofCronWorkflow = regexp.MustCompile(`^spec\.workflowSpec\.(podMetadata|(templates|templateDefaults)\.(.*\.inline\.)?metadata)$`)
 )
 
-// controllers are those that are common, and what their sources say of labels:
-// Prometheus Operator's statefulset.go (podMetadata), Argo Rollouts' ReplicaSets,
-// Argo Workflows' addMetadata in workflowpod.go, Knative's makeLabels of a Revision.
+// controllers returns common controllers. Their sources are: Prometheus Operator's
+// statefulset.go (podMetadata), Argo Rollouts' ReplicaSets, Argo Workflows' addMetadata
+// in workflowpod.go, Knative's makeLabels of a Revision.
 func controllers() []controller {
 	return []controller{
 		{"Prometheus Operator", "monitoring.coreos.com", []string{"Prometheus", "PrometheusAgent", "Alertmanager", "ThanosRuler"}, "spec.podMetadata.labels", ofPodMetadata, false},
@@ -47,7 +48,8 @@ func controllers() []controller {
 	}
 }
 
-// controller returns the one that makes pods of the object, nil if none is known.
+// controller returns the controller that makes pods of the object; nil if none is
+// known.
 func (o *object) controller() *controller {
 	group, _, _ := strings.Cut(o.apiVersion, "/")
 	for _, c := range controllers() {
@@ -58,15 +60,15 @@ func (o *object) controller() *controller {
 	return nil
 }
 
-// index is an element's in a path.
+// index matches the index of a list's element in a path.
 var index = regexp.MustCompile(`\[\d+\]`)
 
-// copies reports whether the controller makes labels of pods of those at a path.
+// copies reports whether the controller copies the labels at a path to pods.
 func (c *controller) copies(path []string) bool {
 	return path[len(path)-1] == "labels" && c.copied.MatchString(index.ReplaceAllString(dotted(path[:len(path)-1]), ""))
 }
 
-// effect says what becomes of a label in one of the controller's objects.
+// effect returns what a label in one of the controller's objects does.
 func (c *controller) effect(o *object, m mention) string {
 	if workload := o.workloadRef(); workload != "" {
 		return fmt.Sprintf("%s takes the pod template of %s (spec.workloadRef), and no label of this object: put it there", c.name, workload)
@@ -87,8 +89,8 @@ func (c *controller) effect(o *object, m mention) string {
 	return sees
 }
 
-// workloadRef names the workload whose pod template a Rollout takes, empty if it has its
-// own.
+// workloadRef returns the workload whose pod template a Rollout uses. It is empty if
+// the Rollout has its own.
 func (o *object) workloadRef() string {
 	spec, _ := o.value["spec"].(map[string]any)
 	ref, _ := spec["workloadRef"].(map[string]any)

@@ -1,38 +1,40 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package manifest injects into the pods of manifests: files of YAML or JSON
-// documents, the way kubectl reads them.
+// Package manifest injects into the pods of manifests: files of YAML or JSON documents,
+// as kubectl reads them.
 //
-// It owns finding the documents and the pod templates in them, and writing back what
-// package webhook made of a pod. It never writes a document that it did not change in
-// any other form than byte for byte, and it opens no file.
+// It owns finding the documents and their pod templates, and writing the changes that
+// package webhook makes to a pod. It never rewrites a document that it does not change,
+// and it opens no file.
 //
 //	result := manifest.Inject(input, manifest.Options{Defaults: config, Images: images})
 //	for _, outcome := range result.Outcomes {
 //		fmt.Fprintln(os.Stderr, outcome)
 //	}
-//	os.Stdout.Write(result.Output) // nil where something was refused
+//	os.Stdout.Write(result.Output) // nil if something was refused
 //
 // # All or nothing
 //
 // The output is meant for `kubectl apply -f -`. A workload whose label asks for the
-// shoot must not come out without its redirect, so where one document is refused, or
+// shoot must not be applied without its redirect. So if one document is refused or
 // cannot be read, there is no output at all.
 //
-// # Two readings
+// # Two parsers
 //
-// What a document means is decided by sigs.k8s.io/yaml, which kubectl uses. Its text is
-// edited by package yamltext, with the positions that go.yaml.in/yaml tells. The pod goes
-// through its Go type, but only the difference that package webhook made becomes part of
-// the document: fields that the type does not know survive, and the type's empty fields
-// do not appear. Then the edited text is read again, and has to mean what it should:
-// anchors that share a value with something else are refused rather than changed there
-// too.
+// sigs.k8s.io/yaml, which kubectl uses, decides what a document means. Package yamltext
+// edits its text, with the positions from go.yaml.in/yaml.
 //
-// # There and back
+// The pod is converted to its Go type. But only the difference that package webhook
+// made is written to the document. So fields that the type does not know survive, and
+// the type's empty fields do not appear.
 //
-// Injecting inserts text, and taking out removes the same text: what stood in the file
-// before is there again, byte for byte. An empty list, a null, an alias or a merged key
-// in whose place something is written is remembered in the status annotation, as
-// "replaced", and is put back.
+// The edited text is then parsed again, and must mean the expected value. An edit that
+// would also change another value, because an anchor is shared, is refused.
+//
+// # Inject and uninject
+//
+// Injecting inserts text, and uninjecting removes the same text. Afterwards the file is
+// the same as before, byte for byte. If something is written in place of an empty list,
+// a null, an alias or a merged key, the status annotation records the old text as
+// "replaced". Uninjecting writes it back.
 package manifest

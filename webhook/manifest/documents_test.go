@@ -13,11 +13,12 @@ import (
 	"github.com/shoot-proxy/proxy-client/webhook"
 )
 
-// aPod is one that is injected; the first % is its name, the second its spec's begin.
+// aPod is a pod that is injected. The first % is its name, the second the beginning of
+// its spec.
 const aPod = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: %s\n  labels: {shoot-proxy.io/inject: \"true\"}\nspec:\n%s  containers: [{name: app, image: registry.example/app}]\n"
 
-// TestBadDocumentsAreOneSentence: each names what is wrong and where, and nothing comes
-// out.
+// TestBadDocumentsAreOneSentence: each sentence says what is wrong and in which place,
+// and there is no output.
 func TestBadDocumentsAreOneSentence(t *testing.T) {
 	bomb := "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"
 	for i := range 9 {
@@ -37,7 +38,7 @@ func TestBadDocumentsAreOneSentence(t *testing.T) {
 		{"too much text of aliases", "a: &a " + strings.Repeat("x", 1<<20) + "\nb: [*a, *a, *a, *a, *a, *a, *a, *a]\n", []string{"8 MiB", "aliases"}},
 		{"an alias of itself", "a: &a [*a]\n", []string{"alias within its own anchor", "line 5"}},
 		{"an unknown alias", "a: *b\n", []string{"does not parse", "alias *b has no anchor"}},
-		{"too long", "# " + strings.Repeat("x", maxDocument) + "\nkind: Pod\n", []string{"8 MiB", "split it"}},
+		{"too long", "# " + strings.Repeat("x", maxDocumentBytes) + "\nkind: Pod\n", []string{"8 MiB", "split it"}},
 		{"not UTF-8", "kind: Pod\nmetadata: {name: \"\xff\"}\n", []string{"UTF-8"}},
 		{"control characters", "kind: \"\x01\"\n", []string{"does not parse"}},
 		{"infinite", "kind: Pod\nspec:\n  a: [1, {b: -.Inf}]\n", []string{"has -.Inf for spec.a[1].b (line 7)", "no number of JSON"}},
@@ -99,7 +100,8 @@ func TestBadDocumentsAreOneSentence(t *testing.T) {
 	}
 }
 
-// TestCaseOfNamesIsTheServers: hostnetwork is no field of a pod, and no reason.
+// TestCaseOfNamesIsTheServers: hostnetwork is not a field of a pod, so it is no reason
+// to refuse.
 func TestCaseOfNamesIsTheServers(t *testing.T) {
 	for field, want := range map[string]webhook.Decision{"hostNetwork": webhook.Refuse, "HostNetwork": webhook.Inject, "hostnetwork": webhook.Inject} {
 		result := Inject(fmt.Appendf(nil, aPod, "app", "  "+field+": true\n"), testOptions(t))
@@ -109,7 +111,7 @@ func TestCaseOfNamesIsTheServers(t *testing.T) {
 	}
 }
 
-// TestMisspeltKinds: what could be a workload is not passed over without a word.
+// TestMisspeltKinds: an object that may be meant as a workload is not skipped silently.
 func TestMisspeltKinds(t *testing.T) {
 	for head, want := range map[string]string{
 		"kind: pod\napiVersion: v1\n":                  "no kind is called pod: did you mean Pod?",
@@ -146,11 +148,11 @@ func TestUninjectRefusesAForeignStatus(t *testing.T) {
 	}
 }
 
-// TestSplit: where kubectl sees documents, and where not.
+// TestSplit: documents are split at the same places as by kubectl.
 func TestSplit(t *testing.T) {
 	tests := []struct {
 		stream string
-		want   []string // the bodies with something in them
+		want   []string // the bodies with content
 	}{
 		{"", nil},
 		{"---\n---\n# no\n...\n", nil},
@@ -181,7 +183,8 @@ func TestSplit(t *testing.T) {
 	}
 }
 
-// TestLinesAreTheStreams: of documents anywhere in it.
+// TestLinesAreTheStreams: line numbers in problems count from the beginning of the
+// stream.
 func TestLinesAreTheStreams(t *testing.T) {
 	stream := "%YAML 1.1\n---\nL3: a\n---\n---\nL6: a\n...\n# L8\nL9: a\n---\n{\"L11\":1}\n{\"L12\":1}\n"
 	for _, d := range split([]byte(stream)) {
@@ -195,7 +198,7 @@ func TestLinesAreTheStreams(t *testing.T) {
 	}
 }
 
-// TestABreakIsNoPlace: a parser that speaks of a line break tells no number of a line.
+// TestABreakIsNoPlace: "line break" in a parser's message is not a line number.
 func TestABreakIsNoPlace(t *testing.T) {
 	result := Inject([]byte("kind: |x\n"), testOptions(t))
 	const want = "the document does not parse: did not find expected comment or line break"
@@ -204,7 +207,7 @@ func TestABreakIsNoPlace(t *testing.T) {
 	}
 }
 
-// TestNothingIsAnOutput: nil would say that something was refused.
+// TestNothingIsAnOutput: an empty output is not nil, which would mean a refusal.
 func TestNothingIsAnOutput(t *testing.T) {
 	for name, r := range map[string]*Result{"Inject": Inject(nil, testOptions(t)), "Uninject": Uninject(nil)} {
 		if r.Output == nil || len(r.Output) > 0 {

@@ -16,35 +16,34 @@ import (
 	"github.com/shoot-proxy/proxy-client/webhook/internal/yamltext"
 )
 
-// change is what becomes of one pod of a document.
+// change is a change to one pod of a document.
 type change struct {
-	object        []string // the path of what has the pod
-	pod           []string // its own, from there
+	object        []string // path of the object that has the pod
+	pod           []string // path of the pod in the object
 	before, after *corev1.Pod
 }
 
-// injects reports whether something is injected, rather than taken out.
+// injects reports whether the change injects, and does not uninject.
 func (c *change) injects() bool {
 	_, ok := c.after.Annotations[webhook.AnnotationStatus]
 	return ok
 }
 
-// edit returns the document's body after some changes. What an injection could not
-// leave as it was written is written down in its status annotation, and put back when
-// the injection is taken out.
+// edit returns the document's body after some changes. If an injection replaces text,
+// its status annotation records the old text, and uninjecting writes it back.
 func (d *document) edit(t *tree, changes []change) ([]byte, error) {
 	want, err := t.after(changes)
 	if err != nil {
 		return nil, err
 	}
-	edited, err := d.editTo(t, restored(want, changes))
-	if err != nil { // something else stands around it now
+	edited, err := d.editTo(t, withReplacedTexts(want, changes))
+	if err != nil { // the surroundings of the old text have changed
 		edited, err = d.editTo(t, want)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if changes, found := remember(changes, edited.Replaced); found {
+	if changes, found := recordReplaced(changes, edited.Replaced); found {
 		if want, err = t.after(changes); err != nil {
 			return nil, err
 		}
@@ -55,7 +54,7 @@ func (d *document) edit(t *tree, changes []change) ([]byte, error) {
 	return edited.Text, nil
 }
 
-// editTo makes the document say want, and makes sure that it does.
+// editTo makes the document mean want, and checks that it does.
 func (d *document) editTo(t *tree, want any) (*yamltext.Edited, error) {
 	text := yamltext.Document{
 		Text: d.body, Root: t.node, Value: t.value,
@@ -65,8 +64,8 @@ func (d *document) editTo(t *tree, want any) (*yamltext.Edited, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: write that part in block style", d.relocate(err.Error()))
 	}
-	if len(edited.Text) > maxDocument {
-		return nil, fmt.Errorf("it is longer than %d MiB with what is inserted: split it", maxDocument>>20)
+	if len(edited.Text) > maxDocumentBytes {
+		return nil, fmt.Errorf("it is longer than %d MiB with what is inserted: split it", maxDocumentBytes>>20)
 	}
 	again := document{body: edited.Text, json: d.json, line: 1}
 	got, problem := again.parse()
@@ -79,26 +78,26 @@ func (d *document) editTo(t *tree, want any) (*yamltext.Edited, error) {
 	return edited, nil
 }
 
-// after returns what the document has to say after some changes.
+// after returns what the document must mean after some changes.
 func (t *tree) after(changes []change) (any, error) {
 	want := t.value
 	for _, c := range changes {
 		path := slices.Concat(c.object, c.pod)
-		part, _ := get(want, path)
-		grafted, err := graft(part, c.before, c.after)
+		part, _ := valueAt(want, path)
+		changed, err := applyChange(part, c.before, c.after)
 		if err != nil {
 			return nil, err
 		}
-		if want, err = set(want, path, grafted); err != nil {
+		if want, err = withValueAt(want, path, changed); err != nil {
 			return nil, err
 		}
 	}
 	return want, nil
 }
 
-// remember writes into the status of what is injected how a value was written that is
-// no more. found is false where there is nothing to be written down.
-func remember(changes []change, replaced []yamltext.Source) (all []change, found bool) {
+// recordReplaced records replaced texts in the status of each injection. found is false
+// if there is nothing to record.
+func recordReplaced(changes []change, replaced []yamltext.Source) (all []change, found bool) {
 	for _, c := range changes {
 		texts := maps.Clone(webhook.Replaced(c.before))
 		for _, source := range replaced {
@@ -118,8 +117,8 @@ func remember(changes []change, replaced []yamltext.Source) (all []change, found
 	return all, found
 }
 
-// restored puts the texts into want that were written down when it was injected.
-func restored(want any, changes []change) any {
+// withReplacedTexts returns want with the recorded texts in their old places.
+func withReplacedTexts(want any, changes []change) any {
 	for _, c := range changes {
 		if c.injects() {
 			continue
@@ -128,7 +127,7 @@ func restored(want any, changes []change) any {
 		for _, name := range slices.Sorted(maps.Keys(texts)) {
 			path := slices.Concat(c.object, pathOf(name))
 			source := yamltext.Source{Path: path, Text: texts[name]}
-			found, ok := get(want, path)
+			found, ok := valueAt(want, path)
 			source.Value = found
 			if text := strings.TrimSpace(source.Text); text != yamltext.Merged && !strings.HasPrefix(text, "*") {
 				if source.Value, ok = emptyValue(text); !ok || !isEmpty(found) {
@@ -138,7 +137,7 @@ func restored(want any, changes []change) any {
 			if !ok {
 				continue
 			}
-			if with, err := set(want, path, source); err == nil {
+			if with, err := withValueAt(want, path, source); err == nil {
 				want = with
 			}
 		}
@@ -146,7 +145,7 @@ func restored(want any, changes []change) any {
 	return want
 }
 
-// emptyValue returns what a text says; ok is false where that is something.
+// emptyValue returns the value of a text. ok is false if the value is not empty.
 func emptyValue(text string) (value any, ok bool) {
 	if text == "" {
 		return nil, true
@@ -159,7 +158,7 @@ func emptyValue(text string) (value any, ok bool) {
 	return t.value, isEmpty(t.value)
 }
 
-// isEmpty reports whether a value is null, or a list or mapping with nothing in it.
+// isEmpty reports whether a value is null, or an empty list or mapping.
 func isEmpty(value any) bool {
 	switch v := value.(type) {
 	case nil:
@@ -182,7 +181,7 @@ func pointer(path []string) string {
 	return out.String()
 }
 
-// pathOf returns a JSON pointer's path.
+// pathOf returns the path of a JSON pointer.
 func pathOf(pointer string) []string {
 	path := strings.Split(pointer, "/")[1:]
 	for i := range path {

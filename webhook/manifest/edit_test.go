@@ -9,8 +9,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/webhook"
 )
 
-// TestWhatCannotBeEditedIsRefused: in one sentence with what to do, and never written in
-// another way.
+// TestWhatCannotBeEditedIsRefused: the refusal is one sentence with the next step, and
+// the document is not written in another form.
 func TestWhatCannotBeEditedIsRefused(t *testing.T) {
 	const labels = `labels: {shoot-proxy.io/inject: "true"}`
 	for _, tt := range []struct{ name, document, want string }{
@@ -33,11 +33,11 @@ func TestWhatCannotBeEditedIsRefused(t *testing.T) {
 	}
 }
 
-// TestTextThatBecomesTooLong: the sentence says why, and not what is wrong with others.
+// TestTextThatBecomesTooLong: the sentence gives this reason, and no other.
 func TestTextThatBecomesTooLong(t *testing.T) {
 	const pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: app, labels: {shoot-proxy.io/inject: \"true\"}}\nspec: {containers: [{name: app, image: app}]}\n"
 	filler := "# " + strings.Repeat("x", 1000) + "\n"
-	text := pod + strings.Repeat(filler, (maxDocument-len(pod))/len(filler))
+	text := pod + strings.Repeat(filler, (maxDocumentBytes-len(pod))/len(filler))
 	r := Inject([]byte(text), testOptions(t))
 	if len(r.Outcomes) != 1 || r.Outcomes[0].Decision != webhook.Refuse || !strings.Contains(r.Outcomes[0].Message, "longer than 8 MiB with what is inserted: split it") {
 		t.Errorf("got %v", r.Outcomes)

@@ -18,7 +18,7 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-// inputs are the manifests in testdata.
+// inputs returns the manifests in testdata.
 func inputs(t testing.TB) []string {
 	t.Helper()
 	var all []string
@@ -65,7 +65,7 @@ func compare(t *testing.T, golden string, got []byte) {
 	}
 }
 
-// TestGolden: what comes out of each manifest in testdata, and what is said about it.
+// TestGolden: the output and the report for each manifest in testdata.
 func TestGolden(t *testing.T) {
 	for _, name := range inputs(t) {
 		t.Run(filepath.Base(name), func(t *testing.T) {
@@ -89,7 +89,7 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// TestExplainGolden: each decision in full.
+// TestExplainGolden: the full explanation of each decision.
 func TestExplainGolden(t *testing.T) {
 	for _, name := range []string{"many.yaml", "list.yaml", "refused.yaml", "warned.yaml"} {
 		t.Run(name, func(t *testing.T) {
@@ -102,8 +102,8 @@ func TestExplainGolden(t *testing.T) {
 	}
 }
 
-// TestUntouchedDocumentsStayAsTheyAre: what is skipped comes out byte for byte, between
-// documents that are injected.
+// TestUntouchedDocumentsStayAsTheyAre: skipped documents between injected ones stay the
+// same, byte for byte.
 func TestUntouchedDocumentsStayAsTheyAre(t *testing.T) {
 	stream := read(t, "testdata/many.yaml")
 	result := Inject(stream, testOptions(t))

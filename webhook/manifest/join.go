@@ -13,9 +13,9 @@ import (
 	"github.com/shoot-proxy/proxy-client/webhook"
 )
 
-// File is one of several streams of documents that go together.
+// File is one of several streams of documents that belong together.
 type File struct {
-	// Name is what its outcomes call it; empty where there is only one.
+	// Name is the file's name in outcomes; empty if there is only one file.
 	Name string
 	Text []byte
 }
@@ -25,15 +25,15 @@ func InjectFiles(files []File, o Options) *Result {
 	return join(files, func(stream []byte) *Result { return Inject(stream, o) })
 }
 
-// UninjectFiles takes out of some files what was injected.
+// UninjectFiles removes what was injected from some files.
 func UninjectFiles(files []File) *Result { return join(files, Uninject) }
 
-// join makes one stream of what becomes of several. Where something is refused in one,
-// nothing comes out of any.
+// join joins the output of several files to one stream. If something is refused in one
+// file, there is no output.
 func join(files []File, process func([]byte) *Result) *Result {
 	all := &Result{}
 	var out joined
-	before := "" // the file that the stream so far ends with
+	before := "" // the name of the last file in the stream so far
 	for _, f := range files {
 		r := process(f.Text)
 		for i := range r.Outcomes {
@@ -59,27 +59,27 @@ func join(files []File, process func([]byte) *Result) *Result {
 // joined is a stream made of several.
 type joined struct {
 	stream []byte
-	last   int // where in it the last one begins
+	last   int // offset of the last stream
 }
 
-// add appends a stream, behind a separator if there has to be one. ok is false if the
-// one before cannot be ended without changing what it says.
+// add appends a stream, after a separator if one is needed. ok is false if the previous
+// stream cannot be ended without changing its meaning.
 func (j *joined) add(stream []byte) (ok bool) {
 	if len(j.stream) == 0 || len(stream) == 0 {
 		j.stream = append(j.stream, stream...)
 		return true
 	}
-	// It may begin a stream, and nothing else.
+	// A byte order mark may only be at the beginning of a stream.
 	stream = bytes.TrimPrefix(stream, []byte(byteOrderMark))
-	before, ok := ended(j.stream[j.last:])
+	before, ok := withFinalLineBreak(j.stream[j.last:])
 	j.stream = append(append(j.stream[:j.last], before...), separatorFor(stream)...)
 	j.last = len(j.stream)
 	j.stream = append(j.stream, stream...)
 	return ok
 }
 
-// separatorFor returns what has to be between a stream and what comes before: nothing
-// if it begins with its own. Even a comment needs one, behind JSON.
+// separatorFor returns the separator needed before a stream. It is empty if the stream
+// begins with one. After JSON even a comment needs a separator.
 func separatorFor(stream []byte) []byte {
 	first := true
 	for line := range bytes.Lines(stream) {
@@ -87,7 +87,7 @@ func separatorFor(stream []byte) []byte {
 			return nil
 		}
 		if text := bytes.TrimSpace(line); len(text) > 0 && text[0] != '#' {
-			if line[0] == '%' { // a directive has to follow the end of a document
+			if line[0] == '%' { // a directive must follow the end of a document
 				return []byte("...\n")
 			}
 			break
@@ -97,10 +97,10 @@ func separatorFor(stream []byte) []byte {
 	return []byte("---\n")
 }
 
-// ended returns a stream with a line break at its end, which says what it said without.
-// A block scalar would get the line break too, unless it says that it has none. ok is
-// false if there is another reason why the stream says something else.
-func ended(stream []byte) (_ []byte, ok bool) {
+// withFinalLineBreak returns a stream with a line break at its end and the same
+// meaning. A block scalar would include the line break, so it gets a strip indicator.
+// ok is false if the meaning changes for another reason.
+func withFinalLineBreak(stream []byte) (_ []byte, ok bool) {
 	if bytes.HasSuffix(stream, []byte("\n")) {
 		return stream, true
 	}
@@ -109,28 +109,29 @@ func ended(stream []byte) (_ []byte, ok bool) {
 	longer := slices.Concat(stream, []byte("\n"))
 	before, problem := last.parse()
 	if last.json || problem != "" {
-		return longer, true // a comment, or what is refused anyway
+		return longer, true // a comment, or something that is refused anyway
 	}
-	if last.body = slices.Concat(last.body, []byte("\n")); last.says(before) {
+	if last.body = slices.Concat(last.body, []byte("\n")); last.sameAs(before) {
 		return longer, true
 	}
 	start := len(stream) + 1 - len(last.body)
-	last.body = stripped(last.body, before.node)
-	return slices.Concat(stream[:start], last.body), last.says(before)
+	last.body = withStripIndicator(last.body, before.node)
+	return slices.Concat(stream[:start], last.body), last.sameAs(before)
 }
 
-// says reports whether a document is the same to YAML as another.
-func (d *document) says(other *tree) bool {
+// sameAs reports whether two documents have the same meaning in YAML.
+func (d *document) sameAs(other *tree) bool {
 	t, problem := d.parse()
 	return problem == "" && reflect.DeepEqual(t.value, other.value)
 }
 
-// blockHeader is the begin of a block scalar, with its indicators (YAML 1.2, 8.1.1).
+// blockHeader matches the header of a block scalar, with its indicators (YAML 1.2,
+// 8.1.1).
 var blockHeader = regexp.MustCompile(`[|>]([1-9]?)[+-]?([1-9]?)[ \t]*(#.*)?\r?$`)
 
-// stripped returns a document's body whose last block scalar says that no line break
-// belongs to it.
-func stripped(body []byte, n *yaml.Node) []byte {
+// withStripIndicator returns a document's body whose last block scalar has the strip
+// indicator, so that it does not include the final line break.
+func withStripIndicator(body []byte, n *yaml.Node) []byte {
 	for len(n.Content) > 0 {
 		n = n.Content[len(n.Content)-1]
 	}

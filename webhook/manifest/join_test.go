@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestJoin: what is between two files, and that each still says what it said.
+// TestJoin: the text between two files. Each keeps its meaning.
 func TestJoin(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
@@ -49,8 +49,8 @@ func TestJoin(t *testing.T) {
 	}
 }
 
-// TestABlockScalarAtTheEndKeepsItsText: a line break behind it would be its own, and so it
-// is said to have none. Alone a file stays as it is.
+// TestABlockScalarAtTheEndKeepsItsText: a block scalar at the end would include an
+// added line break, so it gets a strip indicator. A single file stays unchanged.
 func TestABlockScalarAtTheEndKeepsItsText(t *testing.T) {
 	for text, want := range map[string]string{
 		"kind: A\nb: |\n  c":                 "kind: A\nb: |-\n  c",
@@ -69,7 +69,7 @@ func TestABlockScalarAtTheEndKeepsItsText(t *testing.T) {
 			continue
 		}
 		before, after := split([]byte(text)), split(result.Output)
-		if was, problem := before[len(before)-1].parse(); problem != "" || !after[len(after)-2].says(was) {
+		if was, problem := before[len(before)-1].parse(); problem != "" || !after[len(after)-2].sameAs(was) {
 			t.Errorf("%q says something else in %q", text, result.Output)
 		}
 		if alone := UninjectFiles(files[:1]); string(alone.Output) != text {
@@ -78,7 +78,7 @@ func TestABlockScalarAtTheEndKeepsItsText(t *testing.T) {
 	}
 }
 
-// FuzzJoin: two files that can be read say one behind the other what each said.
+// FuzzJoin: two files that can be read keep their meaning when joined.
 func FuzzJoin(f *testing.F) {
 	for _, texts := range [][2]string{
 		{"a: b", "c: d"},

@@ -18,13 +18,13 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/spelling"
 )
 
-// workload is where a kind has its pod template.
+// workload describes a kind that has a pod template.
 type workload struct {
 	groups []string
-	path   []string // of what has the pod's metadata and spec
+	path   []string // of the mapping with the pod's metadata and spec
 }
 
-// workloads are all kinds that have one in Kubernetes itself, by their names.
+// workloads returns all kinds of Kubernetes itself that have a pod template, by name.
 func workloads() map[string]workload {
 	template := []string{"spec", "template"}
 	apps := []string{"apps", "extensions"}
@@ -41,22 +41,22 @@ func workloads() map[string]workload {
 	}
 }
 
-// object is one of Kubernetes' in a document.
+// object is one Kubernetes object in a document.
 type object struct {
 	root            *yaml.Node // of the document
 	value           map[string]any
 	path            []string // in the document
-	item            int      // of a list, from 1; 0 where the document is the object
+	item            int      // number in a list, from 1; 0 if the document is the object
 	apiVersion      string
 	kind            string
 	namespace, name string
 }
 
-// objectsOf returns the objects of a document: one, or those of a list, as kubectl
+// objectsOf returns the objects of a document: one, or the items of a list, as kubectl
 // unpacks it.
 func objectsOf(t *tree) []object {
 	var all []object
-	collect(&all, object{}, t.value)
+	collectObjects(&all, object{}, t.value)
 	for i := range all {
 		all[i].root = t.node
 		if len(all[i].path) > 0 {
@@ -66,9 +66,9 @@ func objectsOf(t *tree) []object {
 	return all
 }
 
-// collect appends the objects in value. as has what a list says of its items, and the
-// path.
-func collect(all *[]object, as object, value any) {
+// collectObjects appends the objects in value. as has the path, and what a list says
+// about its items.
+func collectObjects(all *[]object, as object, value any) {
 	fields, _ := value.(map[string]any)
 	as.value = fields
 	if kind := text(fields["kind"]); kind != "" {
@@ -81,8 +81,8 @@ func collect(all *[]object, as object, value any) {
 			item.kind, item.apiVersion = kind, as.apiVersion
 		}
 		for i, value := range items {
-			item.path = below(below(as.path, "items"), strconv.Itoa(i))
-			collect(all, item, value)
+			item.path = childPath(childPath(as.path, "items"), strconv.Itoa(i))
+			collectObjects(all, item, value)
 		}
 		if len(items) > 0 {
 			return
@@ -101,14 +101,15 @@ func text(value any) string {
 	return s
 }
 
-// template returns where the object has its pod template; ok is false where its kind
-// has none.
+// template returns the path of the object's pod template. ok is false if its kind has
+// none.
 func (o *object) template() (path []string, ok bool) {
 	w, ok := workloads()[o.kind]
 	return w.path, ok && slices.Contains(w.groups, o.group())
 }
 
-// group is the apiVersion's: empty for Kubernetes' first, whose apiVersion is "v1".
+// group returns the API group. It is empty for the core group, whose apiVersion is
+// "v1".
 func (o *object) group() string {
 	group, _, found := strings.Cut(o.apiVersion, "/")
 	if !found {
@@ -117,9 +118,9 @@ func (o *object) group() string {
 	return group
 }
 
-// meant says what is wrong with the kind or the apiVersion of an object that could be
-// meant for a workload; empty if it is something else.
-func (o *object) meant() string {
+// kindSuggestion returns what is wrong with the kind or the apiVersion of an object
+// that may be meant as a workload. It is empty for other objects.
+func (o *object) kindSuggestion() string {
 	known := workloads()
 	if w, ok := known[o.kind]; ok && o.apiVersion == "" {
 		return "it has no apiVersion, without which nothing knows it: write " + strings.TrimPrefix(w.groups[0]+"/v1", "/")
@@ -131,10 +132,10 @@ func (o *object) meant() string {
 	return fmt.Sprintf("no kind is called %s: did you mean %s?", o.kind, name)
 }
 
-// errNoTemplate is a workload without what makes it one.
+// errNoTemplate is the error of a workload that lacks its pod template.
 var errNoTemplate = errors.New("has no pod template")
 
-// pod reads the pod, or the pod template, at a path in the object.
+// pod returns the pod, or the pod template, at a path in the object.
 func (o *object) pod(path []string) (*corev1.Pod, error) {
 	value := o.value
 	for i, name := range path {
@@ -152,20 +153,20 @@ func (o *object) pod(path []string) (*corev1.Pod, error) {
 		return nil, err
 	}
 	pod := &corev1.Pod{}
-	// As strict about the case of names as the API server is.
+	// The API server is as strict about the case of names.
 	if err := utiljson.Unmarshal(encoded, pod); err != nil {
 		return nil, o.wrongKind(path, value, err)
 	}
 	return pod, nil
 }
 
-// noContainers names what a known kind lacks that has no containers: them, or the whole
-// spec of its pod.
+// noContainers returns the path that an object without containers lacks: the
+// containers, or the whole spec of its pod.
 func (o *object) noContainers() string {
 	path, _ := o.template()
-	path = below(path, "spec")
-	if spec, _ := get(o.value, path); spec != nil {
-		path = below(path, "containers")
+	path = childPath(path, "spec")
+	if spec, _ := valueAt(o.value, path); spec != nil {
+		path = childPath(path, "containers")
 	}
 	return dotted(path)
 }

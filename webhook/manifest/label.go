@@ -15,23 +15,23 @@ import (
 	"github.com/shoot-proxy/proxy-client/webhook"
 )
 
-// mention is a place in an object where the key of the label is, or one that could be
-// meant for it.
+// mention is a place in an object that has the label's key, or a key that may be meant
+// as the label.
 type mention struct {
-	key   string   // empty for one in the middle of a text
-	path  []string // of the mapping that the key is in, or of the text
+	key   string   // empty for a place in the middle of a text
+	path  []string // of the mapping with the key, or of the text
 	value any
 }
 
-// remark is what is to be said about a mention.
+// remark is what to report about a mention.
 type remark struct {
 	text string
-	// unanswered says that an injection is asked for and inject does not do it.
+	// unanswered means that the mention asks for an injection that inject does not do.
 	unanswered bool
 }
 
-// mentions returns each place of the label in an object, in texts too, but not where
-// annotations keep a copy of the object.
+// mentions returns all places of the label in an object, including texts. It leaves out
+// annotations, which may hold a copy of the object.
 func mentions(value any) []mention {
 	var all []mention
 	var look func(path []string, value any)
@@ -39,14 +39,14 @@ func mentions(value any) []mention {
 		switch v := value.(type) {
 		case map[string]any:
 			for _, key := range slices.Sorted(maps.Keys(v)) {
-				if key == webhook.Label || isMeantForOurs(path, key) {
+				if key == webhook.Label || resemblesOurs(path, key) {
 					all = append(all, mention{key, path, v[key]})
 				}
-				look(below(path, key), v[key])
+				look(childPath(path, key), v[key])
 			}
 		case []any:
 			for i, e := range v {
-				look(below(path, element(i)), e)
+				look(childPath(path, pathIndex(i)), e)
 			}
 		case string:
 			if strings.Contains(v, webhook.Label) && v != webhook.Label && !slices.Contains(path, "annotations") {
@@ -58,9 +58,10 @@ func mentions(value any) []mention {
 	return all
 }
 
-// isMeantForOurs reports whether a key in labels or annotations has our prefix, or one that
-// is almost ours. Of annotations with ours the webhook itself says what is wrong.
-func isMeantForOurs(path []string, key string) bool {
+// resemblesOurs reports whether a key in labels or annotations has our prefix or nearly
+// our prefix. It leaves out annotations with exactly our prefix, because the webhook
+// itself reports their mistakes.
+func resemblesOurs(path []string, key string) bool {
 	ours := strings.TrimSuffix(webhook.AnnotationPrefix, "/")
 	prefix, _, found := strings.Cut(key, "/")
 	if !found || len(path) == 0 || spelling.Nearest(prefix, []string{ours}) == "" {
@@ -70,56 +71,56 @@ func isMeantForOurs(path []string, key string) bool {
 	return last == "labels" || last == "annotations" && prefix != ours
 }
 
-// otherKey says of a key that could be meant for one of ours which one that is.
-func (m mention) otherKey() string {
+// keyProblem returns which of our keys a similar key may be meant as.
+func (m mention) keyProblem() string {
 	_, name, _ := strings.Cut(m.key, "/")
-	if ours := webhook.AnnotationPrefix + name; m.last(0) == "annotations" && ours != webhook.Label {
+	if ours := webhook.AnnotationPrefix + name; m.fromEnd(0) == "annotations" && ours != webhook.Label {
 		return "which is no annotation of ours: did you mean " + ours + "?"
 	}
 	return "which is no label of ours: " + spelling.Question(m.key, []string{webhook.Label}, "the label is "+webhook.Label+", and all else is an annotation")
 }
 
-// remarks says of each place of the label in the object, but for the one that decides,
-// what it does there. template is where the object has its pod template, if known.
+// remarks returns what each mention does in the object, except for the label that
+// decides. template is the path of the object's pod template, if known.
 func (o *object) remarks(template []string, known bool) []remark {
 	var all []remark
 	for _, m := range mentions(o.value) {
 		if known && m.key == webhook.Label && slices.Equal(m.path, podLabels(template)) {
-			continue // Mutate says what becomes of it
+			continue // Mutate reports what this one does
 		}
 		all = append(all, o.remark(m, template, known))
 	}
 	return all
 }
 
-// podLabels are the labels of a pod template.
+// podLabels returns the path of a pod template's labels.
 func podLabels(template []string) []string {
 	return slices.Concat(template, []string{"metadata", "labels"})
 }
 
-// remark says what a mention does where it is.
+// remark returns what a mention does in its place.
 func (o *object) remark(m mention, template []string, known bool) remark {
 	at := fmt.Sprintf("%s has %s", cmp.Or(dotted(m.path), "the document"), m.written())
-	switch last := m.last(0); {
+	switch last := m.fromEnd(0); {
 	case m.key == "":
 		return remark{fmt.Sprintf("%s speaks of %s in a text, which inject does not read", dotted(m.path), webhook.Label), false}
 	case m.key != webhook.Label:
-		return remark{at + ", " + m.otherKey(), true}
+		return remark{at + ", " + m.keyProblem(), true}
 	case slices.ContainsFunc(m.path, isSelector):
 		return remark{at + ", which selects objects and labels none", false}
-	case m.value == "false" || o.answers(m, template, known):
+	case m.value == "false" || o.isAnswered(m, template, known):
 		return remark{at + ", which does nothing there", false}
 	case last == "annotations":
 		return remark{at + ", an annotation, which the webhook does not read: write it as a label" + o.into(template, known), true}
 	case last != "labels":
-		return remark{at + ": " + o.elsewhere(m, template, known), true}
+		return remark{at + ": " + o.outsideLabels(m, template, known), true}
 	}
-	return remark{at + o.asked(m) + ": " + o.effect(m, template, known), true}
+	return remark{at + o.valueProblem(m) + ": " + o.effect(m, template, known), true}
 }
 
-// answers reports whether the object has the label where it decides, so that m asks for
-// nothing more.
-func (o *object) answers(m mention, template []string, known bool) bool {
+// isAnswered reports whether the object has the label in the place where it decides, so
+// that m asks for nothing more.
+func (o *object) isAnswered(m mention, template []string, known bool) bool {
 	if known {
 		return o.labelAt(podLabels(template)) == "true"
 	}
@@ -127,27 +128,27 @@ func (o *object) answers(m mention, template []string, known bool) bool {
 	return c != nil && o.workloadRef() == "" && !c.copies(m.path) && o.labelAt(strings.Split(c.labels, ".")) == "true"
 }
 
-// maxValue is how many bytes of a label that is no text are told.
-const maxValue = 64
+// maxValueBytes is how much of a value is quoted in a sentence.
+const maxValueBytes = 64
 
-// written is the label as the manifest has it.
+// written returns the label as the manifest has it.
 func (m mention) written() string {
 	if text, ok := m.value.(string); ok {
 		return fmt.Sprintf("%s %q", m.key, text)
 	}
-	return fmt.Sprintf("%s %s", m.key, clip.Text(jsonText(m.value), maxValue))
+	return fmt.Sprintf("%s %s", m.key, clip.Text(jsonText(m.value), maxValueBytes))
 }
 
-// last is the element of the path that is so many before its end.
-func (m mention) last(before int) string {
+// fromEnd returns the element of the path that has before elements after it.
+func (m mention) fromEnd(before int) string {
 	if i := len(m.path) - 1 - before; i >= 0 {
 		return m.path[i]
 	}
 	return ""
 }
 
-// asked is what a value other than "true" comes to.
-func (o *object) asked(m mention) string {
+// valueProblem returns what is wrong with a value other than "true".
+func (o *object) valueProblem(m mention) string {
 	switch m.value.(type) {
 	case string:
 		if m.value == "true" {
@@ -166,13 +167,13 @@ func isSelector(field string) bool {
 	return field == "matchLabels" || strings.HasSuffix(field, "elector") || strings.HasSuffix(field, "electors")
 }
 
-// labelAt is the label's value in a mapping of the object, empty for none.
+// labelAt returns the label's value in a mapping of the object; empty for none.
 func (o *object) labelAt(path []string) string {
-	value, _ := get(o.value, below(path, webhook.Label))
+	value, _ := valueAt(o.value, childPath(path, webhook.Label))
 	return text(value)
 }
 
-// into names where the label has an effect, if that is known.
+// into names the place in which the label has an effect, if that is known.
 func (o *object) into(template []string, known bool) string {
 	if known {
 		return " into " + dotted(podLabels(template))
@@ -183,7 +184,8 @@ func (o *object) into(template []string, known bool) string {
 	return " of the pods"
 }
 
-// effect says what a label does that is no pod's of a kind that is known here.
+// effect returns what the label does in metadata that is not the metadata of a known
+// kind's pod.
 func (o *object) effect(m mention, template []string, known bool) string {
 	onItself := slices.Equal(m.path, []string{"metadata", "labels"})
 	switch c := o.controller(); {
@@ -195,7 +197,7 @@ func (o *object) effect(m mention, template []string, known bool) string {
 		return "the webhook reads the label of each pod, and not its namespace's: put it into the pod template of each workload"
 	case c != nil:
 		return c.effect(o, m)
-	case podless(o.kind):
+	case makesNoPods(o.kind):
 		return fmt.Sprintf("a %s makes no pods: put it into the pod template of the workload that does", o.kind)
 	case o.kind == "":
 		return "this is no object of Kubernetes, and perhaps values for a template: inject what is rendered with it"
@@ -206,8 +208,9 @@ func (o *object) effect(m mention, template []string, known bool) string {
 	}
 }
 
-// elsewhere says what a mention in a mapping that is neither labels nor annotations does.
-func (o *object) elsewhere(m mention, template []string, known bool) string {
+// outsideLabels returns what a mention does in a mapping that is neither labels nor
+// annotations.
+func (o *object) outsideLabels(m mention, template []string, known bool) string {
 	switch {
 	case o.kind == "Kustomization" || o.kind == "Component" || o.kind == "" && slices.ContainsFunc(m.path, func(field string) bool { return field == "commonLabels" || field == "pairs" }):
 		return "kustomize writes it where it renders: inject what 'kubectl kustomize' prints"
@@ -215,15 +218,15 @@ func (o *object) elsewhere(m mention, template []string, known bool) string {
 		return "this is no object of Kubernetes, and perhaps values for a template: inject what is rendered with it"
 	case known || o.controller() != nil:
 		return "it is no label there: put it" + o.into(template, known)
-	case podless(o.kind):
+	case makesNoPods(o.kind):
 		return fmt.Sprintf("it is no label there, and a %s makes no pods: put it into the pod template of the workload that does", o.kind)
 	default:
 		return fmt.Sprintf("it is no label there; the webhook sees pods only if the controller of %s makes a label of theirs of it", o.kind)
 	}
 }
 
-// podless reports whether objects of a kind make no pods.
-func podless(kind string) bool {
+// makesNoPods reports whether objects of a kind make no pods.
+func makesNoPods(kind string) bool {
 	return slices.Contains([]string{
 		"Namespace", "List", "Service", "ConfigMap", "Secret", "ServiceAccount", "Endpoints", "EndpointSlice", "Ingress", "NetworkPolicy",
 		"PersistentVolume", "PersistentVolumeClaim", "PodDisruptionBudget", "HorizontalPodAutoscaler", "LimitRange", "ResourceQuota",
@@ -232,8 +235,8 @@ func podless(kind string) bool {
 	}, kind)
 }
 
-// element is the index of a list's element in a path.
-func element(index int) string { return "[" + strconv.Itoa(index) + "]" }
+// pathIndex returns the path element for an index of a list.
+func pathIndex(index int) string { return "[" + strconv.Itoa(index) + "]" }
 
-// dotted is a path as people write it: spec.templates[0].metadata.labels.
+// dotted returns a path as people write it: spec.templates[0].metadata.labels.
 func dotted(path []string) string { return strings.ReplaceAll(strings.Join(path, "."), ".[", "[") }

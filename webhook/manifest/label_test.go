@@ -12,7 +12,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/webhook"
 )
 
-// TestStrict: what is a warning about the label is a refusal, and nothing else is.
+// TestStrict: exactly the warnings about the label become refusals.
 func TestStrict(t *testing.T) {
 	stream := read(t, "testdata/labels.yaml")
 	options := testOptions(t)
@@ -40,8 +40,8 @@ func TestStrict(t *testing.T) {
 	}
 }
 
-// TestStrictRefusesForEachLabel: of two labels that do nothing neither is a warning, also
-// where the object is refused for something else.
+// TestStrictRefusesForEachLabel: if two labels do nothing, both are reasons to refuse,
+// also if the object is refused for another reason.
 func TestStrictRefusesForEachLabel(t *testing.T) {
 	options := testOptions(t)
 	options.Strict = true
@@ -63,7 +63,8 @@ func TestStrictRefusesForEachLabel(t *testing.T) {
 	}
 }
 
-// TestStrictAllowsWhatIsAnswered: a label that decides, and those that select by it.
+// TestStrictAllowsWhatIsAnswered: a label that decides, and selectors for it, are
+// accepted.
 func TestStrictAllowsWhatIsAnswered(t *testing.T) {
 	options := testOptions(t)
 	options.Strict = true
@@ -79,7 +80,7 @@ func TestStrictAllowsWhatIsAnswered(t *testing.T) {
 	}
 }
 
-// TestNotes: a place where the label does nothing is told beside one where it decides.
+// TestNotes: if the label decides in one place, a place without effect is a note.
 func TestNotes(t *testing.T) {
 	const stream = "kind: Deployment\napiVersion: apps/v1\nmetadata: {labels: {shoot-proxy.io/inject: \"true\"}}\nspec: {selector: {matchLabels: {shoot-proxy.io/inject: \"true\"}}, template: {metadata: {labels: {shoot-proxy.io/inject: \"true\"}}, spec: {containers: [{name: a}]}}}\n"
 	got := Inject([]byte(stream), testOptions(t)).Outcomes[0]
@@ -92,7 +93,8 @@ func TestNotes(t *testing.T) {
 	}
 }
 
-// TestKindsThatAreNotKnownStayAsTheyAre: byte for byte, whatever is said about them.
+// TestKindsThatAreNotKnownStayAsTheyAre: unknown kinds stay the same byte for byte,
+// whatever is reported.
 func TestKindsThatAreNotKnownStayAsTheyAre(t *testing.T) {
 	stream := read(t, "testdata/labels.yaml")
 	if result := Inject(stream, testOptions(t)); !bytes.Equal(stream, result.Output) {
@@ -100,7 +102,7 @@ func TestKindsThatAreNotKnownStayAsTheyAre(t *testing.T) {
 	}
 }
 
-// TestUninjectSaysNothingOfTheLabel: it is no request of uninject's.
+// TestUninjectSaysNothingOfTheLabel: uninject does not report the label.
 func TestUninjectSaysNothingOfTheLabel(t *testing.T) {
 	for _, o := range Uninject(read(t, "testdata/labels.yaml")).Outcomes {
 		if len(o.Warnings)+len(o.Notes) > 0 {
@@ -110,7 +112,7 @@ func TestUninjectSaysNothingOfTheLabel(t *testing.T) {
 }
 
 // TestDocumentHasEachController: docs/webhook.md has a row for each kind whose labels
-// become pods' labels, with where they do.
+// are copied to pods, with the path of the labels.
 func TestDocumentHasEachController(t *testing.T) {
 	document := string(read(t, "../testdata/repository/webhook.md"))
 	_, section, found := strings.Cut(document, "\n## The label anywhere else\n")
@@ -136,7 +138,7 @@ func TestDocumentHasEachController(t *testing.T) {
 	}
 }
 
-// TestLabelThatIsNoText: its value is told as the manifest has it.
+// TestLabelThatIsNoText: the value is reported as the manifest has it.
 func TestLabelThatIsNoText(t *testing.T) {
 	const stream = "apiVersion: example.com/v1\nkind: Schema\nproperties: {shoot-proxy.io/inject: {type: [string, null]}}\n"
 	r := Inject([]byte(stream), testOptions(t))
@@ -145,7 +147,7 @@ func TestLabelThatIsNoText(t *testing.T) {
 	}
 }
 
-// TestUnquotedFalse: who writes false without quotes is told to quote it, and not to ask
+// TestUnquotedFalse: for false without quotes the advice is to quote it, and not to ask
 // for an injection.
 func TestUnquotedFalse(t *testing.T) {
 	for value, want := range map[string]string{"false": `(write "false")`, "no": `(write "false")`, "true": `(write "true")`, "1": `(write "true")`} {

@@ -13,36 +13,36 @@ import (
 	"github.com/shoot-proxy/proxy-client/webhook"
 )
 
-// Options are what decides beside the documents.
+// Options are the inputs of Inject, in addition to the documents.
 type Options struct {
-	// Namespace is where the objects go; empty for what they say, else default.
+	// Namespace is the namespace of the objects. If it is empty, it is what they say,
+	// or default.
 	Namespace string
-	// NativeSidecar beats every other source: auto, true, false, or empty. A file does
-	// not tell which nodes there are, so auto has the effect of true.
+	// NativeSidecar overrides every other source: auto, true, false, or empty. A file
+	// does not show which nodes exist, so auto has the effect of true.
 	NativeSidecar string
 	Images        webhook.Images
-	// Version is who injects.
+	// Version is the version of the program that injects.
 	Version string
-	// Defaults are the operator's, nil for none.
+	// Defaults are the operator's; nil for none.
 	Defaults *webhook.Config
-	// ConfigMap is the one of the objects' namespace, whatever it is called there; nil
-	// for none.
+	// ConfigMap is the configuration in the ConfigMap of the objects' namespace,
+	// whatever the ConfigMap is called; nil for none.
 	ConfigMap *webhook.Config
-	// Strict refuses an object that has the label where it asks for an injection that
+	// Strict refuses an object with the label if the label asks for an injection that
 	// Inject does not do.
 	Strict bool
 }
 
-// Result is a stream of documents after all.
+// Result is the result for a stream of documents.
 type Result struct {
-	// Output is what to write: nil where something was refused.
+	// Output is the new stream. It is nil if something was refused.
 	Output []byte
-	// Outcomes are of each object, in order. Documents without anything have none.
+	// Outcomes are the outcomes of all objects, in order. Empty documents have none.
 	Outcomes []Outcome
 }
 
-// Refused counts the objects that were refused, and the documents that could not be
-// read.
+// Refused returns how many objects were refused or documents could not be read.
 func (r *Result) Refused() int {
 	n := 0
 	for _, o := range r.Outcomes {
@@ -55,18 +55,18 @@ func (r *Result) Refused() int {
 
 // Inject injects into every pod and pod template of a stream.
 func Inject(stream []byte, o Options) *Result {
-	return process(stream, work{
+	return process(stream, operation{
 		done: "injected", decide: func(ob object, pod *corev1.Pod) webhook.Result { return o.inject(ob, pod) },
 		remarks: true, strict: o.Strict,
 	})
 }
 
-// Uninject takes out what was injected.
+// Uninject removes what was injected.
 func Uninject(stream []byte) *Result {
-	return process(stream, work{done: "uninjected", decide: func(_ object, pod *corev1.Pod) webhook.Result { return uninject(pod) }})
+	return process(stream, operation{done: "uninjected", decide: func(_ object, pod *corev1.Pod) webhook.Result { return uninject(pod) }})
 }
 
-// defaultNamespace is Kubernetes' for objects that name none.
+// defaultNamespace is Kubernetes' namespace for objects that name none.
 const defaultNamespace = "default"
 
 func (o *Options) inject(ob object, pod *corev1.Pod) webhook.Result {
@@ -109,16 +109,16 @@ func uninject(pod *corev1.Pod) webhook.Result {
 	return webhook.Result{Decision: webhook.Inject, Message: "removed what was injected", Pod: after}
 }
 
-// work is what is done to each object.
-type work struct {
-	done    string // the word for a changed one
+// operation is what process does to each object.
+type operation struct {
+	done    string // the word for a changed object
 	decide  func(object, *corev1.Pod) webhook.Result
-	remarks bool // on the label where it does not decide
-	strict  bool // they are refusals where they are unanswered requests
+	remarks bool // report labels in places that do not decide
+	strict  bool // refuse objects for those remarks that are unanswered requests
 }
 
-// process does w to each object of a stream.
-func process(stream []byte, w work) *Result {
+// process applies w to each object of a stream.
+func process(stream []byte, w operation) *Result {
 	result := &Result{}
 	var out bytes.Buffer
 	number := 0
@@ -143,8 +143,8 @@ func process(stream []byte, w work) *Result {
 	return result
 }
 
-// process returns the document's body after all, and what became of its objects.
-func (d *document) process(w work) ([]byte, []Outcome) {
+// process returns the document's new body, and the outcomes of its objects.
+func (d *document) process(w operation) ([]byte, []Outcome) {
 	t, problem := d.parse()
 	if problem != "" {
 		return d.body, []Outcome{d.unreadable(problem)}
@@ -172,8 +172,8 @@ func (d *document) process(w work) ([]byte, []Outcome) {
 	return body, outcomes
 }
 
-// process does w to one object, and returns what is to be changed in its document.
-func (o *object) process(w work) (Outcome, *change) {
+// process applies w to one object, and returns the change to its document.
+func (o *object) process(w operation) (Outcome, *change) {
 	path, known := o.template()
 	result, c := o.decide(w, path, known)
 	outcome := outcomeOf(*o, result)
@@ -186,8 +186,8 @@ func (o *object) process(w work) (Outcome, *change) {
 	return outcome, c
 }
 
-// remark adds what is to be said of the label. If strict, each unanswered request is why
-// the object is refused.
+// remark adds the remarks about the label. If strict is set, each unanswered request is
+// a reason to refuse the object.
 func (o *Outcome) remark(remarks []remark, strict bool) {
 	for _, r := range remarks {
 		switch {
@@ -203,8 +203,8 @@ func (o *Outcome) remark(remarks []remark, strict bool) {
 	}
 }
 
-// decide decides upon the pod at a path in the object, and returns how to change it.
-func (o *object) decide(w work, path []string, known bool) (webhook.Result, *change) {
+// decide decides about the pod at a path in the object, and returns how to change it.
+func (o *object) decide(w operation, path []string, known bool) (webhook.Result, *change) {
 	if !known {
 		return webhook.Result{Decision: webhook.Skip, Message: o.otherKind()}, nil
 	}
@@ -221,17 +221,17 @@ func (o *object) decide(w work, path []string, known bool) (webhook.Result, *cha
 	return result, &change{object: o.path, pod: path, before: pod, after: result.Pod}
 }
 
-// otherKind says why there is no pod.
+// otherKind returns why the object has no pod.
 func (o *object) otherKind() string {
 	switch c := o.controller(); {
 	case o.kind == "":
 		return "it is no object of Kubernetes: it has no kind"
 	case c != nil:
 		return fmt.Sprintf("inject does not change what %s makes pods of", c.name)
-	case podless(o.kind):
+	case makesNoPods(o.kind):
 		return "this kind has no pod template"
-	case o.meant() != "":
-		return o.meant()
+	case o.kindSuggestion() != "":
+		return o.kindSuggestion()
 	default:
 		return "inject knows no pod template of this kind"
 	}

@@ -14,30 +14,30 @@ import (
 	"github.com/shoot-proxy/proxy-client/webhook"
 )
 
-// Outcome is what became of an object, or of a document that cannot be read.
+// Outcome is the outcome of an object, or of a document that cannot be read.
 type Outcome struct {
-	// File is the name of the file, empty where there is only one.
+	// File is the name of the file; empty if there is only one.
 	File string
-	// Document counts from 1, those without anything left out.
+	// Document is the document's number, from 1, without empty documents.
 	Document int
-	// Item is of a list, from 1; 0 where the document is the object.
+	// Item is the number in a list, from 1; 0 if the document is the object.
 	Item int
-	// Kind, Namespace and Name are what the object says, as far as it does.
+	// Kind, Namespace and Name are as the object gives them; empty if it does not.
 	Kind, Namespace, Name string
 	webhook.Result
 	// More are further reasons of a refusal.
 	More []string
-	// Notes are what may be of interest beside the warnings.
+	// Notes are of interest, but are not warnings.
 	Notes []string
 
-	done string // the word where it was changed
+	done string // the word for a changed object
 }
 
 func outcomeOf(o object, result webhook.Result) Outcome {
 	return Outcome{Item: o.item, Kind: o.kind, Namespace: o.namespace, Name: o.name, Result: result}
 }
 
-// What a document that does not parse still tells about itself.
+// These find the kind and the name in a document that does not parse.
 var (
 	kindLine = regexp.MustCompile(`(?m)^kind: *["']?([A-Za-z]+)`)
 	nameLine = regexp.MustCompile(`(?m)^metadata:(?: *#.*)?\r?\n(?: +.*\n)*? +name: *["']?([a-z0-9.-]+)`)
@@ -55,7 +55,7 @@ func (d *document) unreadable(problem string) Outcome {
 	return o
 }
 
-// subject is which object it was: "document 2: Deployment shop/prometheus".
+// subject returns which object it is: "document 2: Deployment shop/prometheus".
 func (o Outcome) subject() string {
 	text := ""
 	if o.File != "" {
@@ -86,7 +86,8 @@ func (o Outcome) String() string {
 	return fmt.Sprintf("%s: %s: %s", o.subject(), word, o.sentence())
 }
 
-// sentence is the result's. Whoever has the files may see all that is in them.
+// sentence returns the result's text. It may hold anything from the files, because the
+// reader has the files too.
 func (o Outcome) sentence() string { return printable(cmp.Or(o.Detail, o.Message)) }
 
 // Report writes a line for each outcome, and one for each warning and each note.
@@ -126,7 +127,7 @@ func (r *Result) Explain(w io.Writer) error {
 			for _, v := range o.Values {
 				fmt.Fprintf(table, "  %s\t%s\t%s\n", v.Name, printable(v.Value), printable(v.Source))
 			}
-			table.Flush() // into memory
+			table.Flush() // cannot fail: it writes to memory
 		}
 		for _, warning := range o.Warnings {
 			fmt.Fprintf(&out, "  warning: %s\n", printable(warning))
@@ -139,7 +140,8 @@ func (r *Result) Explain(w io.Writer) error {
 	return err
 }
 
-// printable keeps a manifest from writing more than its line, or to the terminal.
+// printable replaces control characters, so that a manifest cannot add lines or control
+// the terminal.
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r >= 0x7f && r < 0xa0 {

@@ -11,23 +11,23 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/yamlsyntax"
 )
 
-// unparsed says in plain words why a parser has refused the document.
-func (d *document) unparsed(err error) string {
+// parseProblem returns in plain words why a parser has refused the document.
+func (d *document) parseProblem(err error) string {
 	return d.relocate(yamlsyntax.Problem(err, d.body))
 }
 
-// notJSON says why the document, which is YAML, does not become the JSON that the API
-// server is sent.
-func (d *document) notJSON(root *yaml.Node, err error) string {
-	if problem := d.onlyYAML(nil, root); problem != "" && yamlsyntax.Template(d.body) == 0 {
+// jsonProblem returns why the document, which is YAML, cannot become the JSON for the
+// API server.
+func (d *document) jsonProblem(root *yaml.Node, err error) string {
+	if problem := d.yamlOnly(nil, root); problem != "" && yamlsyntax.Template(d.body) == 0 {
 		return problem
 	}
-	return d.unparsed(err)
+	return d.parseProblem(err)
 }
 
-// onlyYAML finds what YAML has and JSON has not: the first key that is no text, or number
-// that has no digits.
-func (d *document) onlyYAML(path []string, n *yaml.Node) string {
+// yamlOnly returns the first value that YAML allows and JSON does not: a key that is
+// not text, or a number without digits.
+func (d *document) yamlOnly(path []string, n *yaml.Node) string {
 	line := n.Line + d.line - 1
 	switch {
 	case n.Kind == yaml.ScalarNode && n.Tag == "!!float" && !strings.ContainsAny(n.Value, "0123456789"):
@@ -42,7 +42,7 @@ func (d *document) onlyYAML(path []string, n *yaml.Node) string {
 				}
 				return fmt.Sprintf("has a key%s that is no text (line %d): write one, in quotes where it needs them", at, key.Line+d.line-1)
 			}
-			if problem := d.onlyYAML(below(path, key.Value), n.Content[i+1]); problem != "" {
+			if problem := d.yamlOnly(childPath(path, key.Value), n.Content[i+1]); problem != "" {
 				return problem
 			}
 		}
@@ -50,9 +50,9 @@ func (d *document) onlyYAML(path []string, n *yaml.Node) string {
 		for i, child := range n.Content {
 			at := path
 			if n.Kind == yaml.SequenceNode {
-				at = below(path, element(i))
+				at = childPath(path, pathIndex(i))
 			}
-			if problem := d.onlyYAML(at, child); problem != "" {
+			if problem := d.yamlOnly(at, child); problem != "" {
 				return problem
 			}
 		}

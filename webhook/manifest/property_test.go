@@ -13,8 +13,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/webhook"
 )
 
-// meaning is what a stream says, without nulls and what is empty: the Go types do not
-// tell those from nothing.
+// meaning returns the values of a stream without nulls and empty values, because the Go
+// types do not distinguish those from absent ones.
 func meaning(t testing.TB, stream []byte) []any {
 	t.Helper()
 	var all []any
@@ -57,7 +57,7 @@ func prune(value any) any {
 	return value
 }
 
-// checkProperties are what holds for every stream that is not refused.
+// checkProperties checks what holds for every stream that is not refused.
 func checkProperties(t testing.TB, stream []byte, o Options) {
 	t.Helper()
 	once := Inject(stream, o)
@@ -81,7 +81,7 @@ func checkProperties(t testing.TB, stream []byte, o Options) {
 	}
 	undone, never := Uninject(once.Output), Uninject(stream)
 	if never.Refused() > 0 {
-		return // a foreign status, on a pod without the label
+		return // another program's status, on a pod without the label
 	}
 	if undone.Refused() > 0 {
 		t.Fatalf("what was injected cannot be taken out: %v", undone.Outcomes)
@@ -103,7 +103,8 @@ func TestPropertiesOfInjection(t *testing.T) {
 	}
 }
 
-// TestAnotherVersionIsBroughtUpToDate: in place, whatever the order of containers was.
+// TestAnotherVersionIsBroughtUpToDate: an injection of another version is updated in
+// place, in any order of containers.
 func TestAnotherVersionIsBroughtUpToDate(t *testing.T) {
 	for _, name := range []string{"comments.yaml", "list.yaml", "podlist.json", "stream.json"} {
 		for _, order := range [][2]string{{"true", "true"}, {"true", "false"}, {"false", "true"}, {"false", "false"}} {
@@ -146,8 +147,8 @@ func TestNativeSidecarAndConfigMapDecide(t *testing.T) {
 	}
 }
 
-// FuzzDocuments: no stream makes it panic, parts of a stream are the stream, and what
-// holds for every manifest holds for this one.
+// FuzzDocuments: no stream causes a panic, the parts of a stream make up the stream,
+// and the properties hold.
 func FuzzDocuments(f *testing.F) {
 	for _, name := range inputs(f) {
 		for _, d := range split(read(f, name)) { // small ones, to be fast

@@ -10,18 +10,18 @@ import (
 	"slices"
 )
 
-// document is one of a stream, as it is written. All its parts, one document's behind
-// the other's, are the stream.
+// document is one document of a stream, as written. The parts of all documents, one
+// after the other, are the stream.
 type document struct {
-	head    []byte // what leads to it: separator, directives, byte order mark
+	head    []byte // before the body: separator, directives, byte order mark
 	body    []byte
-	tail    []byte // its end marker
-	line    int    // of the body's first line in the stream, from 1
+	tail    []byte // end marker
+	line    int    // number of the body's first line in the stream, from 1
 	json    bool
-	problem string // where it cannot be read as kubectl would
+	problem string // why kubectl would not read it as written; empty if it would
 }
 
-// hasContent reports whether there is more than blank lines and comments.
+// hasContent reports whether the body has more than blank lines and comments.
 func (d *document) hasContent() bool {
 	for line := range bytes.Lines(d.body) {
 		line = bytes.TrimSpace(line)
@@ -32,10 +32,10 @@ func (d *document) hasContent() bool {
 	return d.problem != ""
 }
 
-// byteOrderMark may begin a stream.
+// byteOrderMark may be at the beginning of a stream.
 const byteOrderMark = "\ufeff"
 
-// split finds the documents of a stream.
+// split returns the documents of a stream.
 func split(stream []byte) []document {
 	var all []document
 	for _, d := range splitYAML(stream) {
@@ -44,8 +44,8 @@ func split(stream []byte) []document {
 	return all
 }
 
-// splitYAML splits at the markers of YAML. They are nothing else anywhere: not even in
-// a quoted text may a line begin with one.
+// splitYAML splits at YAML's markers. A line that begins with a marker is always one,
+// even in a quoted text.
 func splitYAML(stream []byte) []document {
 	s := splitter{stream: stream, document: document{line: 1}}
 	if bytes.HasPrefix(stream, []byte(byteOrderMark)) {
@@ -61,12 +61,12 @@ func splitYAML(stream []byte) []document {
 	return s.all
 }
 
-// splitter is one document, as far as it was read, and all before it.
+// splitter holds the document that is being read, and all before it.
 type splitter struct {
 	all                 []document
 	stream              []byte
-	begin, body, end    int  // in the stream, of the document
-	marked              bool // it has its separator
+	begin, body, end    int  // offsets in stream, of the document
+	marked              bool // the document has its separator
 	content, directives bool
 	document
 }
@@ -103,7 +103,7 @@ func (s *splitter) next(line []byte, number int) {
 	s.end += len(line)
 }
 
-// finish begins another document, in a line.
+// finish ends the document, and begins another one in the line with this number.
 func (s *splitter) finish(number int) {
 	d := s.document
 	d.head, d.body = s.stream[s.begin:s.body], s.stream[s.body:s.end]
@@ -112,7 +112,7 @@ func (s *splitter) finish(number int) {
 	*s = splitter{all: s.all, stream: s.stream, begin: at, body: at, end: at, document: document{line: number}}
 }
 
-// marker reports whether line is a marker, and what is behind it.
+// marker reports whether line is a marker, and returns what follows it.
 func marker(line []byte, text string) (rest []byte, ok bool) {
 	rest, ok = bytes.CutPrefix(line, []byte(text))
 	if !ok || len(rest) > 0 && !bytes.ContainsRune([]byte(" \t\r\n"), rune(rest[0])) {
@@ -121,7 +121,8 @@ func marker(line []byte, text string) (rest []byte, ok bool) {
 	return bytes.TrimSpace(rest), true
 }
 
-// splitJSON splits a document that is a stream of JSON objects, which need no separator.
+// splitJSON splits a document that is a stream of JSON objects, which need no
+// separator.
 func splitJSON(d document) []document {
 	start := bytes.TrimLeft(d.body, " \t\r\n")
 	if d.problem != "" || len(start) == 0 || start[0] != '{' {

@@ -20,23 +20,23 @@ import (
 	"github.com/shoot-proxy/proxy-client/webhook/internal/yamltext"
 )
 
-// maxDocument is how long a document may be, and what its aliases may make of it. An
-// API server takes no more than 3 MiB in one request.
-const maxDocument = 8 << 20
+// maxDocumentBytes is the maximum size of a document, also with its aliases written
+// out. An API server takes at most 3 MiB in one request.
+const maxDocumentBytes = 8 << 20
 
-// tree is what a document says, to be looked at and to be edited.
+// tree is a parsed document, as nodes to edit and as a value to read.
 type tree struct {
-	node  *yaml.Node // a document's, or a JSON value's
+	node  *yaml.Node // of a document, or of a JSON value
 	value any        // the same, as kubectl reads it
 }
 
-// parse reads a document. problem is the end of a sentence.
+// parse parses a document. problem is the end of a sentence.
 func (d *document) parse() (t *tree, problem string) {
 	switch {
 	case d.problem != "":
 		return nil, d.problem
-	case len(d.body) > maxDocument:
-		return nil, fmt.Sprintf("is longer than %d MiB: split it", maxDocument>>20)
+	case len(d.body) > maxDocumentBytes:
+		return nil, fmt.Sprintf("is longer than %d MiB: split it", maxDocumentBytes>>20)
 	case !utf8.Valid(d.body):
 		return nil, "is not UTF-8: convert it"
 	case d.json:
@@ -45,10 +45,10 @@ func (d *document) parse() (t *tree, problem string) {
 	return d.parseYAML()
 }
 
-// lineNumber finds the lines that parsers speak of.
+// lineNumber matches line numbers in parsers' messages.
 var lineNumber = regexp.MustCompile(`\bline \d+\b`)
 
-// relocate makes the lines in a problem the stream's.
+// relocate changes the line numbers in a problem to those of the stream.
 func (d *document) relocate(problem string) string {
 	return lineNumber.ReplaceAllStringFunc(problem, func(text string) string {
 		n, err := strconv.Atoi(text[len("line "):])
@@ -63,7 +63,7 @@ func (d *document) parseYAML() (t *tree, problem string) {
 	decoder := yaml.NewDecoder(bytes.NewReader(d.body))
 	t = &tree{node: &yaml.Node{}}
 	if err := decoder.Decode(t.node); err != nil {
-		return nil, d.unparsed(err)
+		return nil, d.parseProblem(err)
 	}
 	if err := decoder.Decode(&yaml.Node{}); !errors.Is(err, io.EOF) {
 		return nil, "goes on where it should end: write --- on a line of its own between two documents"
@@ -76,7 +76,7 @@ func (d *document) parseYAML() (t *tree, problem string) {
 		t.value, err = decode(text)
 	}
 	if err != nil {
-		return nil, d.notJSON(t.node, err)
+		return nil, d.jsonProblem(t.node, err)
 	}
 	return t, ""
 }
@@ -95,7 +95,7 @@ func parseJSON(body []byte) (t *tree, problem string) {
 	return t, check(t.node)
 }
 
-// decode reads JSON with numbers as they are written.
+// decode decodes JSON, and keeps numbers as they are written.
 func decode(text []byte) (value any, err error) {
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.UseNumber()
@@ -103,14 +103,14 @@ func decode(text []byte) (value any, err error) {
 	return value, err
 }
 
-// jsonReader makes a tree of JSON, as package yamltext wants it.
+// jsonReader makes a tree of JSON, for package yamltext.
 type jsonReader struct {
 	*json.Decoder
 	text []byte
 }
 
-// node reads the next value as a tree, which keeps the order of keys and those that are
-// there twice.
+// node reads the next value as a tree. The tree keeps the order of keys, and duplicate
+// keys.
 func (r *jsonReader) node() (*yaml.Node, error) {
 	begin := int(r.InputOffset())
 	begin += len(r.text[begin:]) - len(bytes.TrimLeft(r.text[begin:], " \t\r\n,:"))
@@ -128,7 +128,7 @@ func (r *jsonReader) node() (*yaml.Node, error) {
 	if delim == '{' {
 		n.Kind, n.Tag = yaml.MappingNode, "!!map"
 	}
-	for r.More() { // a key is a value to the decoder
+	for r.More() { // the decoder returns a key like a value
 		child, err := r.node()
 		if err != nil {
 			return nil, err
@@ -139,7 +139,7 @@ func (r *jsonReader) node() (*yaml.Node, error) {
 	return n, err
 }
 
-// scalar makes a node of one of encoding/json's values.
+// scalar returns a node for one of encoding/json's values.
 func scalar(value any) *yaml.Node {
 	n := &yaml.Node{Kind: yaml.ScalarNode}
 	switch v := value.(type) {
@@ -155,19 +155,19 @@ func scalar(value any) *yaml.Node {
 	return n
 }
 
-// check refuses keys that are there twice, which YAML and JSON readers understand
-// differently, and aliases that make too much of a small document.
+// check refuses duplicate keys, because YAML and JSON parsers treat them differently.
+// It also refuses aliases that make a small document too large.
 func check(n *yaml.Node) (problem string) {
 	c := checker{sizes: map[*yaml.Node]int{}}
-	if c.size(n) > maxDocument && c.problem == "" {
-		return fmt.Sprintf("is longer than %d MiB with its aliases written out: use fewer", maxDocument>>20)
+	if c.size(n) > maxDocumentBytes && c.problem == "" {
+		return fmt.Sprintf("is longer than %d MiB with its aliases written out: use fewer", maxDocumentBytes>>20)
 	}
 	return c.problem
 }
 
-// checker measures a tree as if every alias were written out.
+// checker computes the size of a tree with all aliases written out.
 type checker struct {
-	sizes   map[*yaml.Node]int // of what is measured; -1 while it is being
+	sizes   map[*yaml.Node]int // of nodes; -1 while a node is being measured
 	problem string
 }
 
@@ -191,7 +191,7 @@ func (c *checker) size(n *yaml.Node) int {
 			continue
 		}
 		if seen[child.Value] && child.Value != yamltext.Merged && c.problem == "" {
-			c.problem = fmt.Sprintf("has the key %q twice%s: remove one", child.Value, at(child))
+			c.problem = fmt.Sprintf("has the key %q twice%s: remove one", child.Value, inLine(child))
 		}
 		seen[child.Value] = true
 	}
@@ -199,8 +199,8 @@ func (c *checker) size(n *yaml.Node) int {
 	return size
 }
 
-func at(n *yaml.Node) string {
-	if n.Line == 0 { // JSON's
+func inLine(n *yaml.Node) string {
+	if n.Line == 0 { // a node from JSON
 		return ""
 	}
 	return fmt.Sprintf(" (line %d)", n.Line)

@@ -23,41 +23,40 @@ import (
 	"github.com/shoot-proxy/proxy-client/webhook"
 )
 
-// seeKubectl is the way out where a manifest is not what Kubernetes takes.
+// seeKubectl is the next step if a manifest is not what Kubernetes accepts.
 const seeKubectl = "'kubectl explain' shows what belongs there"
 
-// wrongKind says why a pod template does not become its Go type, in words of the
-// manifest. path is the template's in the object.
+// wrongKind returns why a pod template cannot become its Go type, in the manifest's
+// words. path is the template's path in the object.
 func (o *object) wrongKind(path []string, value map[string]any, err error) error {
 	mismatch, ok := errors.AsType[*json.UnmarshalTypeError](err)
 	switch {
 	case ok && mismatch.Field != "":
-		return errors.New(o.misplaced(path, value, mismatch))
+		return errors.New(o.typeMismatch(path, value, mismatch))
 	case errors.Is(err, resource.ErrFormatWrong):
 		if field, amount, found := badAmount(value, path); found {
 			return fmt.Errorf("its %s %s is not an amount: write one such as 100m or 512Mi", field, amount)
 		}
 	}
 	if bad, ok := errors.AsType[*time.ParseError](err); ok {
-		return fmt.Errorf("its %s has %q for a time: write one such as 2006-01-02T15:04:05Z", dotted(below(path, "metadata")), bad.Value)
+		return fmt.Errorf("its %s has %q for a time: write one such as 2006-01-02T15:04:05Z", dotted(childPath(path, "metadata")), bad.Value)
 	}
 	return fmt.Errorf("its pod template cannot be read: %s: %s", yamlsyntax.OneLine(err.Error()), seeKubectl)
 }
 
-// misplaced names the value that is of another type than what belongs there, and the
-// next step.
-func (o *object) misplaced(path []string, template map[string]any, mismatch *json.UnmarshalTypeError) string {
-	fields := inManifest(mismatch.Field)
-	belongs := ofType(mismatch.Type)
-	at, value, found := search{mismatch}.in(template, fields, nil)
+// typeMismatch names the value of a wrong type, and the next step.
+func (o *object) typeMismatch(path []string, template map[string]any, mismatch *json.UnmarshalTypeError) string {
+	fields := manifestPath(mismatch.Field)
+	belongs := typeInWords(mismatch.Type)
+	at, value, found := search{mismatch}.find(template, fields, nil)
 	if !found {
 		return fmt.Sprintf("its %s has a value of another type where %s belongs: %s", dotted(slices.Concat(path, fields)), belongs, seeKubectl)
 	}
 	where := dotted(slices.Concat(path, at)) + containerOf(template, at)
-	written, read := o.source(slices.Concat(o.path, path, at)), inYAML(value)
+	written, read := o.writtenScalar(slices.Concat(o.path, path, at)), valueInWords(value)
 	has, next, quotable := read, seeKubectl, cmp.Or(written, read)
 	if _, ok := value.(bool); ok && len(at) > 0 && strings.HasPrefix(at[len(at)-1], "["+webhook.AnnotationPrefix) {
-		quotable = read // "True" and "yes" are no values of ours
+		quotable = read // "True" and "yes" are not values of ours
 	}
 	switch v := value.(type) {
 	case bool, json.Number:
@@ -75,9 +74,9 @@ func (o *object) misplaced(path []string, template map[string]any, mismatch *jso
 	return fmt.Sprintf("its %s has %s where %s belongs: %s", where, has, belongs, next)
 }
 
-// fitsUnquoted reports whether a text would be of a type without its quotes.
+// fitsUnquoted reports whether a text has the type t without its quotes.
 func fitsUnquoted(text string, t reflect.Type) bool {
-	switch ofType(t) {
+	switch typeInWords(t) {
 	case "true or false":
 		return text == "true" || text == "false"
 	case "a whole number":
@@ -88,38 +87,38 @@ func fitsUnquoted(text string, t reflect.Type) bool {
 	}
 }
 
-// search finds the value that encoding/json could not use. It tells its field, without
-// the indices of lists and the keys of mappings.
+// search finds the value that encoding/json could not use. encoding/json reports its
+// field, but not the indexes of lists and the keys of mappings.
 type search struct{ *json.UnmarshalTypeError }
 
-// in looks below a value that is at a path. fields are those that are still to come.
-func (s search) in(value any, fields, path []string) (at []string, found any, ok bool) {
+// find searches value, which is at path. fields is the rest of the field's path.
+func (s search) find(value any, fields, path []string) (at []string, found any, ok bool) {
 	listBelongs := s.Type.Kind() == reflect.Slice
-	if len(fields) == 0 && listBelongs && s.is(value) {
+	if len(fields) == 0 && listBelongs && s.matches(value) {
 		return path, value, true
 	}
 	switch v := value.(type) {
 	case []any:
 		for i, child := range v {
-			if at, found, ok = s.in(child, fields, below(path, element(i))); ok {
+			if at, found, ok = s.find(child, fields, childPath(path, pathIndex(i))); ok {
 				return at, found, ok
 			}
 		}
 	case map[string]any:
 		if len(fields) > 0 {
-			return s.in(v[fields[0]], fields[1:], below(path, fields[0]))
+			return s.find(v[fields[0]], fields[1:], childPath(path, fields[0]))
 		}
 		for _, key := range slices.Sorted(maps.Keys(v)) {
-			if at, found, ok = s.in(v[key], nil, below(path, inPath(key))); ok {
+			if at, found, ok = s.find(v[key], nil, childPath(path, pathElement(key))); ok {
 				return at, found, ok
 			}
 		}
 	}
-	return path, value, len(fields) == 0 && s.is(value)
+	return path, value, len(fields) == 0 && s.matches(value)
 }
 
-// is reports whether it could be the value.
-func (s search) is(value any) bool {
+// matches reports whether value may be the one.
+func (s search) matches(value any) bool {
 	word, number, _ := strings.Cut(s.Value, " ")
 	switch v := value.(type) {
 	case map[string]any:
@@ -137,35 +136,37 @@ func (s search) is(value any) bool {
 	}
 }
 
-// inPath is a key as an element of a path: in brackets if it has what separates them.
-func inPath(key string) string {
+// pathElement returns a key as an element of a path: in brackets if it contains a
+// separator.
+func pathElement(key string) string {
 	if strings.ContainsAny(key, "./[]") {
 		return "[" + key + "]"
 	}
 	return key
 }
 
-// containerOf names the container in which a path of a pod template is; empty for none.
+// containerOf names the container that a path of a pod template belongs to; empty for
+// none.
 func containerOf(template map[string]any, path []string) string {
 	if len(path) < 3 || path[0] != "spec" || !strings.HasSuffix(strings.ToLower(path[1]), "containers") {
 		return ""
 	}
-	name, _ := get(template, []string{"spec", path[1], strings.Trim(path[2], "[]"), "name"})
+	name, _ := valueAt(template, []string{"spec", path[1], strings.Trim(path[2], "[]"), "name"})
 	if text(name) == "" {
 		return ""
 	}
-	return fmt.Sprintf(" (container %s)", clip.Text(text(name), maxValue))
+	return fmt.Sprintf(" (container %s)", clip.Text(text(name), maxValueBytes))
 }
 
-// source is how the scalar at a path is written in the document, without quotes; empty
-// where aliases or merges hide it.
-func (o *object) source(path []string) string {
+// writtenScalar returns the scalar at a path as the document writes it, without quotes.
+// It is empty if aliases or merges hide it.
+func (o *object) writtenScalar(path []string) string {
 	n := o.root
 	if n != nil && n.Kind == yaml.DocumentNode {
 		n = n.Content[0]
 	}
 	for _, name := range path {
-		if n = childOf(n, name); n == nil {
+		if n = child(n, name); n == nil {
 			return ""
 		}
 	}
@@ -175,12 +176,12 @@ func (o *object) source(path []string) string {
 	return n.Value
 }
 
-// childOf is what a node has at a key or an index; nil for none.
-func childOf(n *yaml.Node, name string) *yaml.Node {
+// child returns the child of a node for a key or an index; nil for none.
+func child(n *yaml.Node, name string) *yaml.Node {
 	switch n.Kind {
 	case yaml.MappingNode:
 		for i := 0; i+1 < len(n.Content); i += 2 {
-			if key := n.Content[i].Value; key == name || inPath(key) == name {
+			if key := n.Content[i].Value; key == name || pathElement(key) == name {
 				return n.Content[i+1]
 			}
 		}
@@ -192,29 +193,29 @@ func childOf(n *yaml.Node, name string) *yaml.Node {
 	return nil
 }
 
-// inManifest is the path of a Go field in a manifest, which has no embedded structs.
-func inManifest(field string) []string {
+// manifestPath returns the path of a Go field in a manifest, without embedded structs.
+func manifestPath(field string) []string {
 	return slices.DeleteFunc(strings.Split(field, "."), func(name string) bool {
 		return name != "" && unicode.IsUpper(rune(name[0]))
 	})
 }
 
-// inYAML is a value in words of a manifest.
-func inYAML(value any) string {
+// valueInWords returns a value in the manifest's words.
+func valueInWords(value any) string {
 	switch v := value.(type) {
 	case map[string]any:
 		return "a mapping"
 	case []any:
 		return "a list"
 	case string:
-		return fmt.Sprintf("the text %q", clip.Text(v, maxValue))
+		return fmt.Sprintf("the text %q", clip.Text(v, maxValueBytes))
 	default:
 		return fmt.Sprint(v)
 	}
 }
 
-// ofType is what belongs there.
-func ofType(t reflect.Type) string {
+// typeInWords returns what kind of value t needs.
+func typeInWords(t reflect.Type) string {
 	switch t.Kind() {
 	case reflect.Struct, reflect.Map:
 		return "a mapping"
@@ -237,7 +238,7 @@ func isAmount(path []string) bool {
 		slices.Contains([]string{"sizeLimit", "divisor"}, path[len(path)-1]))
 }
 
-// badAmount finds the amount of a resource that is none.
+// badAmount returns the first amount of a resource that cannot be parsed.
 func badAmount(value any, path []string) (field, amount string, found bool) {
 	if isAmount(path) {
 		text := fmt.Sprint(value)
@@ -248,13 +249,13 @@ func badAmount(value any, path []string) (field, amount string, found bool) {
 	switch v := value.(type) {
 	case map[string]any:
 		for _, key := range slices.Sorted(maps.Keys(v)) {
-			if field, amount, found = badAmount(v[key], below(path, key)); found {
+			if field, amount, found = badAmount(v[key], childPath(path, key)); found {
 				return field, amount, found
 			}
 		}
 	case []any:
 		for i, child := range v {
-			if field, amount, found = badAmount(child, below(path, element(i))); found {
+			if field, amount, found = badAmount(child, childPath(path, pathIndex(i))); found {
 				return field, amount, found
 			}
 		}

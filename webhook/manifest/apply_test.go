@@ -14,7 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
-// value reads JSON.
+// value decodes JSON.
 func value(t *testing.T, text string) any {
 	t.Helper()
 	v, err := decode([]byte(text))
@@ -24,7 +24,7 @@ func value(t *testing.T, text string) any {
 	return v
 }
 
-// TestMergeChangesTheDifferenceAlone: x is what the Go type does not know.
+// TestMergeChangesTheDifferenceAlone: x is a field that the Go type does not know.
 func TestMergeChangesTheDifferenceAlone(t *testing.T) {
 	tests := []struct{ name, document, from, to, want string }{
 		{"nothing", `{"x":1,"a":null}`, `{"a":1}`, `{"a":1}`, `{"x":1,"a":null}`},
@@ -52,19 +52,19 @@ func TestMergeChangesTheDifferenceAlone(t *testing.T) {
 	}
 }
 
-// anything makes a JSON value.
-func anything(random *rand.Rand, depth int) any {
+// randomValue returns a random JSON value.
+func randomValue(random *rand.Rand, depth int) any {
 	switch kind := random.IntN(6); {
 	case depth > 0 && kind < 2:
 		m := map[string]any{}
 		for range random.IntN(4) {
-			m[string(rune('a'+random.IntN(4)))] = anything(random, depth-1)
+			m[string(rune('a'+random.IntN(4)))] = randomValue(random, depth-1)
 		}
 		return m
 	case depth > 0 && kind < 4:
 		l := []any{}
 		for range random.IntN(5) {
-			l = append(l, anything(random, depth-1))
+			l = append(l, randomValue(random, depth-1))
 		}
 		return l
 	case kind == 4:
@@ -74,11 +74,12 @@ func anything(random *rand.Rand, depth int) any {
 	}
 }
 
-// TestMergeIntoItselfGivesTheOther holds for any two values.
+// TestMergeIntoItselfGivesTheOther: merging the difference of two values into the first
+// gives the second, for any two values.
 func TestMergeIntoItselfGivesTheOther(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 1))
 	for range 5000 {
-		from, to := anything(random, 4), anything(random, 4)
+		from, to := randomValue(random, 4), randomValue(random, 4)
 		if d := cmp.Diff(to, merge(from, from, to), cmpopts.EquateEmpty()); d != "" {
 			t.Fatalf("%v to %v (-want +got):\n%s", from, to, d)
 		}
@@ -93,8 +94,8 @@ func TestPointersArePaths(t *testing.T) {
 	}
 }
 
-// TestWhatIsRememberedMayBeWrong: others can write into the annotation, and into the rest
-// of the manifest. What then does not fit is not put back.
+// TestWhatIsRememberedMayBeWrong: other programs can write to the annotation, and to
+// the rest of the manifest. Recorded text that does not fit is not written back.
 func TestWhatIsRememberedMayBeWrong(t *testing.T) {
 	stream := "apiVersion: v1\nkind: Pod\nmetadata:\n  name: app\n  labels: {shoot-proxy.io/inject: \"true\"}\nspec:\n  volumes: []\n  containers:\n  - name: app\n    image: registry.example/app\n"
 	injected := string(Inject([]byte(stream), testOptions(t)).Output)

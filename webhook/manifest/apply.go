@@ -13,11 +13,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// graft returns what a pod's part of a document has to say where the pod becomes
-// another. Only the difference between the two counts: fields that the Go type does not
-// know survive, also where an element of a list changes its place, and the type's empty
-// fields do not appear.
-func graft(document any, before, after *corev1.Pod) (any, error) {
+// applyChange returns the pod's part of a document after the pod becomes another. Only
+// the difference between the two pods is applied. So fields that the Go type does not
+// know survive, also if an element of a list moves. The type's empty fields do not
+// appear.
+func applyChange(document any, before, after *corev1.Pod) (any, error) {
 	from, err := untyped(before)
 	if err != nil {
 		return nil, err
@@ -44,7 +44,7 @@ func merge(document, from, to any) any {
 	}
 	switch b := to.(type) {
 	case map[string]any:
-		d, _ := document.(map[string]any) // or null, which to the Go type is an empty one
+		d, _ := document.(map[string]any) // nil for null, which is an empty map in the Go type
 		if a, wasMap := from.(map[string]any); wasMap {
 			return mergeMaps(d, a, b)
 		}
@@ -77,9 +77,9 @@ func mergeMaps(document, from, to map[string]any) map[string]any {
 	return document
 }
 
-// mergeLists takes for each element of to the document's, where it was there before.
+// mergeLists returns to, with the document's element for each element that was in from.
 func mergeLists(document, from, to []any) []any {
-	places := map[string][]int{} // in from
+	places := map[string][]int{} // indexes in from
 	for i, value := range from {
 		same := jsonText(value)
 		places[same] = append(places[same], i)
@@ -96,7 +96,7 @@ func mergeLists(document, from, to []any) []any {
 	return merged
 }
 
-// jsonText is a value as JSON: the same text for the same values.
+// jsonText returns a value as JSON. Equal values have equal texts.
 func jsonText(value any) string {
 	text, err := json.Marshal(value)
 	if err != nil {
@@ -105,15 +105,15 @@ func jsonText(value any) string {
 	return string(text)
 }
 
-// set returns a copy of value, with another one at path. The path exists, except for its
-// end.
-func set(value any, path []string, to any) (any, error) {
+// withValueAt returns a copy of value with another one at path. All of the path except
+// its end must exist.
+func withValueAt(value any, path []string, to any) (any, error) {
 	if len(path) == 0 {
 		return to, nil
 	}
 	switch v := value.(type) {
 	case map[string]any:
-		child, err := set(v[path[0]], path[1:], to)
+		child, err := withValueAt(v[path[0]], path[1:], to)
 		v = maps.Clone(v)
 		v[path[0]] = child
 		return v, err
@@ -123,15 +123,15 @@ func set(value any, path []string, to any) (any, error) {
 			return nil, fmt.Errorf("no element %q in a list of %d", path[0], len(v))
 		}
 		v = slices.Clone(v)
-		v[i], err = set(v[i], path[1:], to)
+		v[i], err = withValueAt(v[i], path[1:], to)
 		return v, err
 	default:
 		return nil, fmt.Errorf("%q is in neither a mapping nor a list", path[0])
 	}
 }
 
-// get returns what is at path; ok is false where nothing is.
-func get(value any, path []string) (found any, ok bool) {
+// valueAt returns the value at path. ok is false if there is none.
+func valueAt(value any, path []string) (found any, ok bool) {
 	for _, name := range path {
 		switch v := value.(type) {
 		case map[string]any:
@@ -152,7 +152,7 @@ func get(value any, path []string) (found any, ok bool) {
 	return value, true
 }
 
-// below returns a path of its own memory.
-func below(path []string, name string) []string {
+// childPath returns path with name appended, in new memory.
+func childPath(path []string, name string) []string {
 	return append(slices.Clip(path), name)
 }

@@ -16,13 +16,13 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// fakeAPIServer answers what it was told to, and fails the test when it is asked for
-// anything else. A watch begins with what is there and then says nothing more.
+// fakeAPIServer gives the answers that were set, and fails the test for any other
+// request. A watch sends the existing objects, and then nothing more.
 type fakeAPIServer struct {
 	t       testing.TB
 	watches map[string][]any // objects, by path
 	mu      sync.Mutex
-	objects map[string]func() (int, any) // by path; asked one at a time
+	objects map[string]func() (int, any) // by path; called one at a time
 	asked   map[string]int
 }
 
@@ -58,7 +58,7 @@ func (f *fakeAPIServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// watch streams what is there, then the bookmark that says that this is all.
+// watch streams the existing objects, and then the bookmark that ends the list.
 func (f *fakeAPIServer) watch(w http.ResponseWriter, r *http.Request, objects []any) {
 	if r.URL.Query().Get("sendInitialEvents") != "true" {
 		f.t.Errorf("%s: a watch that we cannot answer", r.URL)
@@ -83,7 +83,7 @@ func (f *fakeAPIServer) watch(w http.ResponseWriter, r *http.Request, objects []
 	<-r.Context().Done()
 }
 
-// told sets what a path answers.
+// told sets the answers for a path.
 func (f *fakeAPIServer) told(path string, answers ...func() (int, any)) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -14,14 +14,15 @@ import (
 )
 
 // The load of BenchmarkRate.
-const rate, connections = 500, 10 // admissions a second, and by how many connections they come
+const rate, connections = 500, 10 // admissions a second, and the number of their connections
 
-// BenchmarkRate sends 500 admissions of Prometheus Operator's pod a second, by TLS, to a
-// webhook in a process of its own that has one core. It reports what they waited for
-// their answers (the median, over the seconds, of each second's p99), the processor time
-// that one took, and the most memory that the process ever had. Seconds of a server that
-// does nothing but answer lie in between: what those wait is the machine's and the
-// client's.
+// BenchmarkRate sends 500 admissions of Prometheus Operator's pod a second over TLS to
+// a webhook. The webhook is a process of its own with one core. It reports the latency
+// (the median, over the seconds, of each second's p99), the processor time of one
+// admission, and the process's peak memory.
+//
+// Between these are seconds with a server that only answers. Its latency shows the
+// share of the machine and of the client.
 func BenchmarkRate(b *testing.B) {
 	r := startAlone(b, 0)
 	body := review(b, creation(b, prometheusPod(b)))
@@ -37,18 +38,18 @@ func BenchmarkRate(b *testing.B) {
 		ours.second(b, func() error { _, err := r.send(client, body); return err })
 		nothing.second(b, func() error { return post(idle, body) })
 	}
-	b.ReportMetric(middle(ours.p50), "p50-ms")
-	b.ReportMetric(middle(ours.p99), "p99-ms")
-	b.ReportMetric(middle(nothing.p99), "p99-of-nothing-ms")
+	b.ReportMetric(median(ours.p50), "p50-ms")
+	b.ReportMetric(median(ours.p99), "p99-ms")
+	b.ReportMetric(median(nothing.p99), "p99-of-nothing-ms")
 	b.ReportMetric((processorTime(b, r.pid)-before).Seconds()*1e6/float64(b.N*rate), "cpu-µs/request")
 	b.ReportMetric(r.peak(), "MiB-at-most")
 }
 
-// waits are what requests waited in each second, in milliseconds.
+// waits are the latencies in each second, in milliseconds.
 type waits struct{ p50, p99 []float64 }
 
-// second sends for one second. Each request begins at its own time, whether the others
-// are done or not.
+// second sends for one second. Each request begins at its own time, whether or not the
+// others have ended.
 func (w *waits) second(b *testing.B, send func() error) {
 	var mu sync.Mutex
 	var took []float64
@@ -81,7 +82,7 @@ func (w *waits) second(b *testing.B, send func() error) {
 	w.p99 = append(w.p99, took[len(took)*99/100])
 }
 
-func middle(values []float64) float64 {
+func median(values []float64) float64 {
 	slices.Sort(values)
 	return values[len(values)/2]
 }

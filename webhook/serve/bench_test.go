@@ -14,20 +14,20 @@ import (
 	"github.com/shoot-proxy/proxy-client/webhook"
 )
 
-// quiet is a handler whose log goes nowhere, as expensive as a real one.
-func quiet(b *testing.B) *rig {
-	r := newRig(b, plain(b), config(b, operatorsFile))
+// quietHandler returns a handler whose log is formatted as usual and then dropped.
+func quietHandler(b *testing.B) *testHandler {
+	r := newTestHandler(b, plainSources(b), config(b, operatorsFile))
 	h := r.handler.(*handler)
 	h.Logger = slog.New(slog.NewJSONHandler(io.Discard, nil))
 	h.Metrics = NewMetrics(prometheus.NewRegistry())
 	return r
 }
 
-// processorTime is what a process, 0 for this one, has used so far, which others on the
-// machine do not change.
+// processorTime returns the processor time of a process; pid 0 is this process. Other
+// processes on the machine do not change it.
 func processorTime(b *testing.B, pid int) time.Duration {
 	b.Helper()
-	const scheduled = 2 // CPUCLOCK_SCHED: the clock of a process is made of its id (clock_getcpuclockid(3))
+	const scheduled = 2 // CPUCLOCK_SCHED: the clock ID is computed from the process ID (clock_getcpuclockid(3))
 	var used unix.Timespec
 	if err := unix.ClockGettime(int32(^pid<<3|scheduled), &used); err != nil {
 		b.Fatalf("the processor time of process %d: %v", pid, err)
@@ -35,7 +35,7 @@ func processorTime(b *testing.B, pid int) time.Duration {
 	return time.Duration(used.Nano())
 }
 
-// BenchmarkAdmission is what one admission costs, from body to body.
+// BenchmarkAdmission measures one admission, from request body to response body.
 func BenchmarkAdmission(b *testing.B) {
 	unlabelled := prometheusPod(b)
 	delete(unlabelled.Labels, webhook.Label)
@@ -48,7 +48,7 @@ func BenchmarkAdmission(b *testing.B) {
 		{"unlabelled", review(b, creation(b, unlabelled))},
 	} {
 		b.Run(bench.name, func(b *testing.B) {
-			r := quiet(b)
+			r := quietHandler(b)
 			b.ReportAllocs()
 			before := processorTime(b, 0)
 			for b.Loop() {

@@ -19,33 +19,35 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
 )
 
-// errNoCertificate is said until there is one.
+// errNoCertificate is the error until a certificate is loaded.
 var errNoCertificate = errors.New("no certificate yet")
 
-// certificates is the serving certificate, which others replace while we run.
+// certificates loads the serving certificate, and reloads it when its files change.
 type certificates struct {
 	dir     string
 	metrics *Metrics
 	log     *slog.Logger
-	loaded  chan struct{} // closed when there is one
+	loaded  chan struct{} // closed when a certificate is loaded
 	current atomic.Pointer[tls.Certificate]
 
-	cert, key []byte // the files of current
-	// failed is what was wrong when they were last looked at, reported what the log has
-	// been told of that.
-	failed, reported string
+	cert, key []byte // the file contents of current
+	// lastProblem is what was wrong at the last check. reported is the problem in the
+	// last log line.
+	lastProblem, reported string
 }
 
 func newCertificates(dir string, metrics *Metrics, log *slog.Logger) *certificates {
 	return &certificates{dir: dir, metrics: metrics, log: log, loaded: make(chan struct{})}
 }
 
-// The files are named as in a Secret of type kubernetes.io/tls.
+// files returns the paths of the certificate and the key. They are named as in a Secret
+// of type kubernetes.io/tls.
 func (c *certificates) files() (cert, key string) {
 	return filepath.Join(c.dir, "tls.crt"), filepath.Join(c.dir, "tls.key")
 }
 
-// check refuses a folder without a certificate, where nobody will put one there.
+// check refuses a folder without a usable certificate. It is called if the webhook does
+// not manage certificates itself.
 func (c *certificates) check() error {
 	if _, err := tls.LoadX509KeyPair(c.files()); err != nil {
 		return &flagset.UsageError{
@@ -56,7 +58,7 @@ func (c *certificates) check() error {
 	return nil
 }
 
-// reason is why a certificate and its key cannot be used, in the words of the files.
+// reason returns why a certificate and its key cannot be used, and names the file.
 func reason(err error) string {
 	said := err.Error()
 	switch path, ok := errors.AsType[*fs.PathError](err); {
@@ -89,7 +91,7 @@ func (c *certificates) expires() time.Time {
 	return cert.Leaf.NotAfter
 }
 
-// ready says why nobody could speak with us.
+// ready returns an error if no client could connect.
 func (c *certificates) ready() error {
 	if c.current.Load() == nil {
 		return errNoCertificate
@@ -100,24 +102,24 @@ func (c *certificates) ready() error {
 	return nil
 }
 
-// watch reads the certificate, and again whenever it changes, until ctx ends.
+// watch reads the certificate, and reads it again whenever it changes, until ctx ends.
 func (c *certificates) watch(ctx context.Context) error {
-	c.look(ctx)
-	poll(ctx, c.look)
+	c.reload(ctx)
+	poll(ctx, c.reload)
 	return nil
 }
 
-// look refreshes the certificate, and tells of what is wrong with its files.
-func (c *certificates) look(ctx context.Context) {
+// reload refreshes the certificate, and reports what is wrong with its files.
+func (c *certificates) reload(ctx context.Context) {
 	if err := c.refresh(ctx); err != nil {
-		c.complain(ctx, err.Error())
+		c.report(ctx, err.Error())
 		return
 	}
-	c.failed, c.reported = "", ""
+	c.lastProblem, c.reported = "", ""
 }
 
-// refresh uses the certificate in the files, if that is another one. What cannot be
-// used changes nothing.
+// refresh uses the certificate in the files, if it has changed. A certificate that
+// cannot be used changes nothing.
 func (c *certificates) refresh(ctx context.Context) error {
 	certFile, keyFile := c.files()
 	cert, err := os.ReadFile(certFile)
@@ -145,12 +147,12 @@ func (c *certificates) refresh(ctx context.Context) error {
 	return nil
 }
 
-// complain tells of a problem once. One with a certificate that has changed is told where
-// it is still there at the second look: the kubelet may exchange the files between the
+// report logs a problem once. If a changed certificate cannot be used, it is logged
+// only at the second check in a row. The kubelet may exchange the files between the
 // reading of one and the other.
-func (c *certificates) complain(ctx context.Context, problem string) {
-	again := problem == c.failed
-	c.failed = problem
+func (c *certificates) report(ctx context.Context, problem string) {
+	again := problem == c.lastProblem
+	c.lastProblem = problem
 	switch {
 	case problem == c.reported:
 		return

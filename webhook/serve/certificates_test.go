@@ -14,12 +14,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// inotifyGone says that this process may have no inotify instance.
+// inotifyGone tells this process that it cannot get an inotify instance.
 const inotifyGone = "TEST_INOTIFY_GONE"
 
-// A webhook on a node without a free inotify instance serves, and a new certificate is
-// used. The test runs itself again in a user namespace that has none, whatever the
-// machine allows.
+// A webhook on a node without a free inotify instance serves, and uses a new
+// certificate. The test runs itself again in a user namespace without any, independent
+// of the machine's limits.
 func TestCertificatesNeedNoInotify(t *testing.T) {
 	if os.Getenv(inotifyGone) == "" {
 		again := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.count=1")
@@ -43,7 +43,7 @@ func TestCertificatesNeedNoInotify(t *testing.T) {
 		unix.Close(fd)
 		t.Fatal("there is an inotify instance left")
 	}
-	r := start(t, plain(t), atOnce)
+	r := start(t, plainSources(t), noWait)
 	body := review(t, creation(t, labelled()))
 	for _, serial := range []string{"1", "2"} {
 		if serial == "2" {
@@ -62,7 +62,7 @@ func TestCertificatesNeedNoInotify(t *testing.T) {
 	}
 }
 
-// skipUnlessRoot skips a test where user namespaces are not for everybody.
+// skipUnlessRoot skips a test if user namespaces need root.
 func skipUnlessRoot(t *testing.T, err error) {
 	t.Helper()
 	if os.Getenv("REQUIRE_ROOT") == "1" {
@@ -71,10 +71,10 @@ func skipUnlessRoot(t *testing.T, err error) {
 	t.Skipf("SKIPPED: %s needs a user namespace: %v", t.Name(), err)
 }
 
-// A certificate that cannot be used is told of once, and not where the files were only
-// read in between.
+// A certificate that cannot be used is logged once. It is not logged if the files were
+// only read while they changed.
 func TestABadCertificateIsToldOfOnce(t *testing.T) {
-	r := start(t, plain(t), atOnce)
+	r := start(t, plainSources(t), noWait)
 	r.certs.replace(map[string][]byte{"tls.crt": []byte("no"), "tls.key": []byte("certificate")})
 	const complaint = "the certificate has changed and cannot be used"
 	r.eventually("it is told", func() bool { return strings.Contains(r.log.String(), complaint) })

@@ -26,44 +26,45 @@ import (
 	"github.com/shoot-proxy/proxy-client/webhook"
 )
 
-// How old an answer of the API server may be. What was there and what was not is
-// remembered alike.
+// How old an answer of the API server may be. That an object is missing is cached like
+// an object.
 const (
-	// ConfigMapAge is short: who writes a ConfigMap and then makes pods expects to
-	// find it used.
+	// ConfigMapAge is short, because a user who writes a ConfigMap and then creates
+	// pods expects it to be used.
 	ConfigMapAge = time.Second
-	// ClusterAge is longer: a shoot's networks hardly change, and a Cluster is large.
+	// ClusterAge is longer, because a shoot's networks hardly change, and a Cluster is
+	// large.
 	ClusterAge = 10 * time.Second
 )
 
-// podSecurity is the label of a namespace with the level that it enforces.
+// podSecurity is the label of a namespace with the level that the namespace enforces.
 const podSecurity = "pod-security.kubernetes.io/enforce"
 
-// inCluster are the sources in a cluster.
+// inCluster is the Sources of a real cluster.
 type inCluster struct {
 	core, gardener rest.Interface
 	cache          cache.Cache
 	namespaces     cache.Informer
 	nodes          *nodes
 	nodesSynced    func() bool
-	configMaps     *recent[configMap]
-	networks       *recent[*webhook.Networking]
+	configMaps     *answerCache[configMap]
+	networks       *answerCache[*webhook.Networking]
 }
 
 var _ Sources = (*inCluster)(nil)
 
-// configMap is one as it was read: the zero value where there is none.
+// configMap is a ConfigMap as it was read. The zero value means that there is none.
 type configMap struct {
 	uid     types.UID
 	version string
 	config  *webhook.Config
-	err     error // it is there and cannot be used
+	err     error // why an existing one cannot be used
 }
 
-// newInCluster returns sources that know something once run has begun.
+// newInCluster returns sources that can answer after run has begun.
 func newInCluster(ctx context.Context, config *rest.Config, log *slog.Logger) (*inCluster, error) {
 	config = rest.CopyConfig(config)
-	config.QPS = -1 // the API server knows better what it can take
+	config.QPS = -1 // no limit: the API server limits its clients itself
 	httpClient, err := rest.HTTPClientFor(config)
 	if err != nil {
 		return nil, fmt.Errorf("API server: %w", err)
@@ -79,8 +80,8 @@ func newInCluster(ctx context.Context, config *rest.Config, log *slog.Logger) (*
 	if s.gardener, err = restClient(config, httpClient, scheme, clusters.GroupVersion(), "/apis"); err != nil {
 		return nil, err
 	}
-	s.configMaps = newRecent(ConfigMapAge, s.readConfigMap)
-	s.networks = newRecent(ClusterAge, s.readNetworking)
+	s.configMaps = newAnswerCache(ConfigMapAge, s.readConfigMap)
+	s.networks = newAnswerCache(ClusterAge, s.readNetworking)
 	return s, s.watch(ctx, config, httpClient, scheme, log)
 }
 
@@ -95,16 +96,16 @@ func restClient(config *rest.Config, httpClient *http.Client, scheme *runtime.Sc
 	return c, nil
 }
 
-// watch prepares the two informers.
+// watch prepares the informers of namespaces and nodes.
 func (s *inCluster) watch(ctx context.Context, config *rest.Config, httpClient *http.Client, scheme *runtime.Scheme, log *slog.Logger) error {
-	mapper := meta.NewDefaultRESTMapper(nil) // we know the two, and need not ask
+	mapper := meta.NewDefaultRESTMapper(nil) // both kinds are known, so the API server is not asked
 	mapper.Add(corev1.SchemeGroupVersion.WithKind("Namespace"), meta.RESTScopeRoot)
 	mapper.Add(corev1.SchemeGroupVersion.WithKind("Node"), meta.RESTScopeRoot)
 	var err error
 	s.cache, err = cache.New(config, cache.Options{
 		HTTPClient: httpClient, Scheme: scheme, Mapper: mapper,
 		ReaderFailOnMissingInformer: true,
-		DefaultTransform:            strip,
+		DefaultTransform:            keepUsed,
 		DefaultWatchErrorHandler: func(ctx context.Context, r *toolscache.Reflector, err error) {
 			log.WarnContext(ctx, "cannot watch; trying again", "what", r.TypeDescription(), "error", err.Error())
 		},
@@ -133,8 +134,9 @@ func namespaceObject() *metav1.PartialObjectMetadata {
 	return o
 }
 
-// strip keeps what is used: nodes and namespaces can be many.
-func strip(object any) (any, error) {
+// keepUsed drops the unused parts of an object, because there may be many nodes and
+// namespaces.
+func keepUsed(object any) (any, error) {
 	switch o := object.(type) {
 	case *metav1.PartialObjectMetadata:
 		kept := map[string]string{}
@@ -155,7 +157,8 @@ func strip(object any) (any, error) {
 // run watches until ctx ends.
 func (s *inCluster) run(ctx context.Context) error { return s.cache.Start(ctx) }
 
-// ready says what is missing. Nodes are not: who may not list them does without.
+// ready returns an error if namespaces are missing. Nodes may be missing, because the
+// webhook may lack the right to list them.
 func (s *inCluster) ready() error {
 	if !s.namespaces.HasSynced() {
 		return errors.New("namespaces not read yet")
@@ -173,7 +176,7 @@ func (s *inCluster) Namespace(ctx context.Context, name string) (webhook.Namespa
 	if !apierrors.IsNotFound(err) {
 		return webhook.Namespace{}, err
 	}
-	// It may be younger than what the watch has told us.
+	// The namespace may be newer than what the watch has reported.
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	var fresh corev1.Namespace
@@ -242,7 +245,7 @@ func (s *inCluster) readNetworking(ctx context.Context, name string, _ *webhook.
 	result := s.gardener.Get().Resource(clusters.Resource).Name(name).Do(ctx)
 	switch err := result.Error(); {
 	case apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse):
-		// Not this Cluster is missing, but all of them are unknown.
+		// Not only this Cluster is missing: the resource itself is unknown.
 		return nil, fmt.Errorf("the API server does not have %s: turn policy.gardener off where there is no Gardener: %w", clusters.GroupResource(), err)
 	case apierrors.IsNotFound(err):
 		return nil, nil

@@ -24,7 +24,7 @@ const (
 	clusterPath    = "/apis/extensions.gardener.cloud/v1alpha1/clusters/shop"
 )
 
-// newCluster runs sources in front of a fake API server, until they are ready.
+// newCluster runs sources with a fake API server, until they are ready.
 func newCluster(t *testing.T) (*inCluster, *fakeAPIServer) {
 	t.Helper()
 	f, config := newFakeAPIServer(t)
@@ -60,7 +60,7 @@ func TestNamespaces(t *testing.T) {
 			t.Errorf("%v (-want +got):\n%s", err, diff)
 		}
 	}
-	// Younger than the watch, and not there at all.
+	// Newer than the watch, and missing.
 	f.told(namespacesPath+"/new", found(corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "new", Labels: map[string]string{podSecurity: "baseline"}}}))
 	if got, err := s.Namespace(t.Context(), "new"); got.PodSecurity != "baseline" || err != nil {
 		t.Errorf("%+v, %v", got, err)
@@ -79,7 +79,7 @@ func TestNodesOfTheCluster(t *testing.T) {
 	if got := s.OldestNode(&corev1.Pod{Spec: corev1.PodSpec{NodeSelector: map[string]string{corev1.LabelOSStable: "linux"}, NodeName: "a"}}); got != 34 {
 		t.Errorf("the oldest is %d, want 34", got)
 	}
-	s.nodesSynced = func() bool { return false } // may not list them
+	s.nodesSynced = func() bool { return false } // no right to list them
 	if got := s.OldestNode(&corev1.Pod{}); got != 0 {
 		t.Errorf("the oldest is %d, want 0", got)
 	}
@@ -115,7 +115,7 @@ func TestConfigMaps(t *testing.T) {
 	var previous *webhook.Config
 	for _, step := range []struct {
 		name     string
-		unusable string // what the sentence says
+		unusable string // the expected sentence
 		detail   string
 		failed   bool
 		there    bool
@@ -144,7 +144,7 @@ func TestConfigMaps(t *testing.T) {
 		case err != nil || (got != nil) != step.there || (got == previous) != (step.same || !step.there):
 			t.Errorf("%s: %v, %v", step.name, got, err)
 		}
-		if !step.failed { // an answer is remembered, and the next step would be out of turn
+		if !step.failed { // a successful answer is cached, so the next step must wait until it is old
 			if again, err := s.ConfigMap(t.Context(), "shop", "shoot-proxy"); again != got || (err == nil) != (step.unusable == "") {
 				t.Errorf("%s: the second time %v, %v", step.name, again, err)
 			}
@@ -158,7 +158,7 @@ func TestClusters(t *testing.T) {
 	s, f := newCluster(t)
 	now := time.Now()
 	s.networks.now = func() time.Time { return now }
-	unknown := func() (int, any) { return http.StatusNotFound, "404 page not found" } // the group is not there
+	unknown := func() (int, any) { return http.StatusNotFound, "404 page not found" } // the API group does not exist
 	good := map[string]any{
 		"apiVersion": "extensions.gardener.cloud/v1alpha1", "kind": "Cluster",
 		"spec": map[string]any{"shoot": map[string]any{"spec": map[string]any{"networking": map[string]any{"pods": "100.64.0.0/12"}}}},
@@ -180,7 +180,7 @@ func TestClusters(t *testing.T) {
 	if _, err := s.Networking(t.Context(), "shop"); !isUnusable(err) {
 		t.Errorf("not usable: %v", err)
 	}
-	for range 2 { // once asked
+	for range 2 { // asked once
 		if got, err := s.Networking(t.Context(), "shop"); got != nil || err != nil {
 			t.Errorf("no shoot's namespace: %+v, %v", got, err)
 		}
@@ -194,7 +194,8 @@ func TestClusters(t *testing.T) {
 	}
 }
 
-// An API server that does not answer costs a pod no more than the time that there is.
+// If the API server does not answer, a pod's admission takes no longer than its
+// timeout.
 func TestAnAPIServerThatHangs(t *testing.T) {
 	s, f := newCluster(t)
 	release := make(chan struct{})
@@ -205,7 +206,7 @@ func TestAnAPIServerThatHangs(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	close(release)
-	// Who comes later gets the answer to the same question, or a remembered one.
+	// A later caller gets the answer to the same request, or a cached one.
 	if got, err := s.ConfigMap(t.Context(), "shop", "shoot-proxy"); got == nil || err != nil {
 		t.Errorf("%+v, %v", got, err)
 	}

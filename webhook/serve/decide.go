@@ -12,9 +12,9 @@ import (
 	"github.com/shoot-proxy/proxy-client/webhook"
 )
 
-// UnusableError says that a source is there and cannot be used.
+// UnusableError reports a source that exists and cannot be used.
 type UnusableError struct {
-	// Sentence is for the API server's client, and quotes nothing of the source.
+	// Sentence is for the API server's client. It quotes nothing of the source.
 	Sentence string
 	// Detail is for the operator.
 	Detail string
@@ -23,22 +23,22 @@ type UnusableError struct {
 // Error returns the sentence.
 func (e *UnusableError) Error() string { return e.Sentence }
 
-// unavailable refuses because of what is our side's fault.
+// unavailable refuses a pod because of a failure on the webhook's side.
 func unavailable(sentence string, err error) webhook.Result {
 	result := webhook.Refused(webhook.ReasonUnavailable, sentence)
 	result.Detail = fmt.Sprintf("%s: %v", sentence, err)
 	return result
 }
 
-// decide asks the sources that a pod needs, and package webhook. The namespace is the
-// request's: the object of a pod that a workload makes may not have one yet.
+// decide reads the sources that a pod needs, and calls package webhook. The namespace
+// is the request's, because the object of a workload's pod may not have one yet.
 func (h *handler) decide(ctx context.Context, namespace string, pod *corev1.Pod) webhook.Result {
 	request := webhook.Request{Pod: pod, Admission: true, Images: h.Images, Version: h.Version, Defaults: h.Defaults()}
 	if !webhook.Wanted(pod) {
 		return webhook.Mutate(request)
 	}
 	if len(pod.Spec.Containers) == 0 {
-		// kube-apiserver finds this only later, and a patch may not fit.
+		// kube-apiserver checks this only later, and the patch may not apply.
 		return webhook.Refused(webhook.ReasonBadRequest, "the pod has no containers: it needs one")
 	}
 	var refusal *webhook.Result
@@ -58,8 +58,8 @@ func (h *handler) decide(ctx context.Context, namespace string, pod *corev1.Pod)
 	return webhook.Mutate(request)
 }
 
-// configMap returns the configuration of the pod's namespace, nil where there is
-// none and none is needed.
+// configMap returns the configuration of the pod's namespace. It is nil if there is
+// none and none is required.
 func (h *handler) configMap(ctx context.Context, namespace string, pod *corev1.Pod, defaults *webhook.Config) (*webhook.Config, *webhook.Result) {
 	name, required, refusal := webhook.ConfigMapFor(pod, defaults)
 	if refusal != nil || name == "" {
@@ -77,7 +77,7 @@ func (h *handler) configMap(ctx context.Context, namespace string, pod *corev1.P
 	return config, nil
 }
 
-// notRead refuses because of a source that cannot be used, or could not be read.
+// notRead refuses a pod because of a source that cannot be used, or could not be read.
 func notRead(what string, err error) webhook.Result {
 	if unusable, ok := errors.AsType[*UnusableError](err); ok {
 		result := webhook.Refused(webhook.ReasonBadConfig, unusable.Sentence)

@@ -17,8 +17,7 @@ import (
 
 const secretive = "apiVersion: config.shoot-proxy.io/v1alpha1\nkind: InjectionConfig\nshoot: {podCIDRs: [secret.example/12]}\n"
 
-// A pod that asks for the shoot is never let through because something could not be
-// found out.
+// A pod that asks for the shoot never passes because something could not be read.
 func TestRefusals(t *testing.T) {
 	_, unreadable := webhook.ParseNamespaceConfig(`ConfigMap "shoot-proxy"`, []byte(secretive))
 	if unreadable == nil {
@@ -95,7 +94,7 @@ func TestRefusals(t *testing.T) {
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			sources, pod, text := plain(t), labelled(), tt.config
+			sources, pod, text := plainSources(t), labelled(), tt.config
 			if tt.sources != nil {
 				tt.sources(sources)
 			}
@@ -105,7 +104,7 @@ func TestRefusals(t *testing.T) {
 			if text == "" {
 				text = operatorsFile
 			}
-			r := newRig(t, sources, config(t, text))
+			r := newTestHandler(t, sources, config(t, text))
 			got := r.admit(creation(t, pod))
 			if got.Allowed || got.Patch != nil || got.Result.Code != tt.code || !strings.Contains(got.Result.Message, tt.says) {
 				t.Errorf("allowed %t, code %d, %q; want a refusal with code %d and %q", got.Allowed, got.Result.Code, got.Result.Message, tt.code, tt.says)
@@ -125,7 +124,7 @@ func TestRefusals(t *testing.T) {
 }
 
 func TestInjection(t *testing.T) {
-	sources := plain(t)
+	sources := plainSources(t)
 	sources.namespace = func(name string) (webhook.Namespace, error) {
 		return webhook.Namespace{Name: name, PodSecurity: "restricted"}, nil
 	}
@@ -138,7 +137,7 @@ func TestInjection(t *testing.T) {
 	sources.networking = func(namespace string) (*webhook.Networking, error) {
 		return &webhook.Networking{Source: "Cluster " + namespace, PodCIDRs: []string{"100.96.0.0/11"}}, nil
 	}
-	r := newRig(t, sources, config(t, operatorsFile+"policy: {gardener: true}\n"))
+	r := newTestHandler(t, sources, config(t, operatorsFile+"policy: {gardener: true}\n"))
 	request := creation(t, labelled())
 	dry := request.DeepCopy()
 	dry.DryRun = new(true)
@@ -175,7 +174,8 @@ func TestInjection(t *testing.T) {
 		t.Error("not counted")
 	}
 
-	// Called once more, as kube-apiserver does when another webhook has changed the pod.
+	// Called once more, as kube-apiserver does when another webhook has changed the
+	// pod.
 	again := creation(t, pod)
 	second := r.admit(again)
 	if !second.Allowed || second.Patch != nil || len(second.AuditAnnotations) != 1 || second.AuditAnnotations["config-hash"] != got.AuditAnnotations["config-hash"] {
@@ -183,7 +183,7 @@ func TestInjection(t *testing.T) {
 	}
 }
 
-// A pod that asks for nothing is not looked into, and leaves no line.
+// A pod that asks for nothing is not examined, and makes no log line.
 func TestOthersPodsCostNothing(t *testing.T) {
 	for reason, value := range map[string]string{"no_label": "", "disabled": "false"} {
 		t.Run(reason, func(t *testing.T) {
@@ -191,7 +191,7 @@ func TestOthersPodsCostNothing(t *testing.T) {
 			if pod.Labels[webhook.Label] = value; value == "" {
 				pod.Labels = nil
 			}
-			r := newRig(t, &fakeSources{t: t}, config(t, operatorsFile))
+			r := newTestHandler(t, &fakeSources{t: t}, config(t, operatorsFile))
 			got := r.admit(creation(t, pod))
 			if !got.Allowed || got.Patch != nil || got.AuditAnnotations["reason"] != reason || r.count("skip", reason) != 1 {
 				t.Errorf("%+v", got)
@@ -203,7 +203,7 @@ func TestOthersPodsCostNothing(t *testing.T) {
 	}
 }
 
-// A newer API server's pods have fields that we do not know. They stay where they are.
+// A newer API server's pods have fields that we do not know. They stay unchanged.
 func TestUnknownFieldsSurvive(t *testing.T) {
 	for _, native := range []string{"true", "false"} {
 		t.Run("native "+native, func(t *testing.T) {
@@ -217,7 +217,7 @@ func TestUnknownFieldsSurvive(t *testing.T) {
 				raw = strings.Replace(raw, `"name":"`+name+`"`, `"name":"`+name+`","fromTheFuture":"`+name+`"`, 1)
 			}
 			request.Object.Raw = []byte(raw)
-			r := newRig(t, plain(t), config(t, operatorsFile))
+			r := newTestHandler(t, plainSources(t), config(t, operatorsFile))
 			var got struct {
 				Spec struct {
 					InitContainers, Containers, Volumes []struct{ Name, FromTheFuture string }
@@ -249,10 +249,10 @@ func TestUnknownFieldsSurvive(t *testing.T) {
 	}
 }
 
-// Connections end with their next answer once the end has begun, so that none is
-// closed under a request that is on its way.
+// After the end has begun, connections close after their next answer. So no connection
+// closes while a request is on its way.
 func TestDrainingEndsConnections(t *testing.T) {
-	r := newRig(t, plain(t), config(t, operatorsFile))
+	r := newTestHandler(t, plainSources(t), config(t, operatorsFile))
 	draining := false
 	r.handler.(*handler).Draining = func() bool { return draining }
 	body := review(t, creation(t, labelled()))

@@ -14,18 +14,18 @@ import (
 	"github.com/shoot-proxy/proxy-client/webhook"
 )
 
-// defaults is the operator's file as it was when it was last good.
+// defaults is the operator's file: the last content that could be used.
 type defaults struct {
 	path    string
 	metrics *Metrics
 	log     *slog.Logger
 
 	current  atomic.Pointer[webhook.Config]
-	seen     []byte // what was last read, good or not
-	reported string // what is wrong with it, so that it is said once
+	seen     []byte // what was read last, usable or not
+	reported string // the problem in the last log line
 }
 
-// loadDefaults reads the file, which has to be good at the start.
+// loadDefaults reads the file. At the start it must be usable.
 func loadDefaults(path string, metrics *Metrics, log *slog.Logger) (*defaults, error) {
 	d := &defaults{path: path, metrics: metrics, log: log}
 	data, err := os.ReadFile(path)
@@ -46,16 +46,16 @@ func (d *defaults) parse(data []byte) (*webhook.Config, error) {
 	return webhook.ParseConfig(fmt.Sprintf("--config %q", d.path), data)
 }
 
-// get returns what is in use.
+// get returns the configuration in use.
 func (d *defaults) get() *webhook.Config { return d.current.Load() }
 
-// watch follows the file until ctx ends.
+// watch reads the file again and again, until ctx ends.
 func (d *defaults) watch(ctx context.Context) error {
 	poll(ctx, d.refresh)
 	return nil
 }
 
-// refresh reads the file again. What cannot be used changes nothing.
+// refresh reads the file again. A file that cannot be used changes nothing.
 func (d *defaults) refresh(ctx context.Context) {
 	data, err := os.ReadFile(d.path)
 	if err == nil && d.reported == "" && bytes.Equal(data, d.seen) {

@@ -42,7 +42,8 @@ func write(t testing.TB, file, text string) {
 	}
 }
 
-// The file is used as it changes. A bad one is said once, and changes nothing.
+// Changes of the file are used. A file that cannot be used is logged once, and changes
+// nothing.
 func TestConfigurationIsReadAgain(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "config.yaml")
 	write(t, file, operatorsFile)
@@ -54,10 +55,10 @@ func TestConfigurationIsReadAgain(t *testing.T) {
 	}
 	gardener := operatorsFile + "policy: {gardener: true}\n"
 	for _, step := range []struct {
-		name, text string // no text: the file is not there
-		gardener   bool   // what is in use
+		name, text string // no text: the file is missing
+		gardener   bool   // of the configuration in use
 		valid      float64
-		bad, good  int // lines of the log until then
+		bad, good  int // number of log lines so far
 	}{
 		{"as it was", operatorsFile, false, 1, 0, 0},
 		{"bad", "kind: Pod", false, 0, 1, 0},
@@ -90,7 +91,7 @@ func TestConfigurationIsReadAgain(t *testing.T) {
 
 // Every reason has its metric before the first request.
 func TestMetricsAreThereFromTheStart(t *testing.T) {
-	r := newRig(t, &fakeSources{t: t}, nil)
+	r := newTestHandler(t, &fakeSources{t: t}, nil)
 	for _, reason := range webhook.Reasons() {
 		for _, decision := range decisions(reason) {
 			if got := r.count(decision.String(), string(reason)); got != 0 {

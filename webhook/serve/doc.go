@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package serve is the edge of package webhook towards kube-apiserver: an admission
-// webhook for pods that are created.
+// Package serve is an admission webhook for pods that are created: it connects package
+// webhook with kube-apiserver.
 //
-// It owns the AdmissionReview, the certificates, the sources that live in the cluster
-// (namespaces, ConfigMaps, Gardener's Cluster resources, nodes), the operator's file
-// as it changes, and the metrics. What becomes of a pod is package webhook's to say.
+// It owns the AdmissionReview, the certificates and the metrics. It also owns the
+// sources in the cluster (namespaces, ConfigMaps, Gardener's Cluster resources, nodes),
+// and the operator's file and its changes. Package webhook decides about a pod.
 //
 //	err := serve.Run(ctx, serve.Config{
 //		Cluster: restConfig, ConfigFile: "/etc/webhook/config.yaml", Images: images,
@@ -15,14 +15,15 @@
 //
 // # What it never does
 //
-// It changes nothing in the cluster but its own certificate, where it manages that:
-// an admission has no side effects, so a dry run is like any other. It never lets a
-// pod through because a source could not be read: a pod that asks for the shoot and
-// gets no redirect would talk to the seed's network.
+// It changes nothing in the cluster except its own certificate, if it manages that. An
+// admission has no side effects, so a dry run is like any other request.
+//
+// It never lets a pod pass because a source could not be read. A pod that asks for the
+// shoot and gets no redirect would connect to the seed's network.
 //
 // # How fresh the sources are
 //
 // Namespaces and nodes are watched. ConfigMaps and Clusters are read when a pod needs
-// them, since the right to get some by name is all that this takes, and remembered
-// for moments: see [ConfigMapAge] and [ClusterAge].
+// them, because that requires only the right to get some of them by name. They are
+// cached for seconds: see [ConfigMapAge] and [ClusterAge].
 package serve

@@ -12,11 +12,12 @@ import (
 	"github.com/shoot-proxy/proxy-client/webhook"
 )
 
-// clusters are Gardener's: one for each shoot, named like the namespace of its control
-// plane (gardener/gardener, pkg/apis/extensions/v1alpha1/types_cluster.go).
+// clusters is the resource of Gardener's Clusters. There is one for each shoot, named
+// like the namespace of its control plane (gardener/gardener,
+// pkg/apis/extensions/v1alpha1/types_cluster.go).
 var clusters = schema.GroupVersionResource{Group: "extensions.gardener.cloud", Version: "v1alpha1", Resource: "clusters"}
 
-// cluster is what we read of one: the Shoot in it, as far as its networks go.
+// cluster is the part of a Cluster that is used: the networks of its Shoot.
 type cluster struct {
 	Spec struct {
 		Shoot struct {
@@ -27,8 +28,8 @@ type cluster struct {
 					Nodes    string `json:"nodes"`
 				} `json:"networking"`
 			} `json:"spec"`
-			// Status has all ranges where there are several: a dual stack, or nodes
-			// that were given more.
+			// Status has all ranges if there are several: for a dual stack, or if the
+			// nodes got more ranges.
 			Status struct {
 				Networking struct {
 					Pods     []string `json:"pods"`
@@ -50,14 +51,14 @@ func networking(name string, data []byte) (*webhook.Networking, error) {
 	spec, status := c.Spec.Shoot.Spec.Networking, c.Spec.Shoot.Status.Networking
 	return &webhook.Networking{
 		Source:       "Cluster " + name,
-		PodCIDRs:     union(spec.Pods, status.Pods),
-		ServiceCIDRs: union(spec.Services, status.Services),
-		NodeCIDRs:    union(spec.Nodes, status.Nodes),
+		PodCIDRs:     unique(spec.Pods, status.Pods),
+		ServiceCIDRs: unique(spec.Services, status.Services),
+		NodeCIDRs:    unique(spec.Nodes, status.Nodes),
 	}, nil
 }
 
-// union has the first and what of the rest is something else.
-func union(first string, rest []string) []string {
+// unique returns first and rest, without duplicates and empty values.
+func unique(first string, rest []string) []string {
 	var all []string
 	for _, value := range append([]string{first}, rest...) {
 		if value != "" && !slices.Contains(all, value) {

@@ -60,7 +60,7 @@ func TestNetworking(t *testing.T) {
 	}
 }
 
-// Whatever a Cluster holds is read, or called unusable.
+// Any Cluster is either read, or reported as unusable.
 func FuzzNetworking(f *testing.F) {
 	f.Add([]byte(`{"spec":{"shoot":{"spec":{"networking":{"pods":"100.64.0.0/12"}},"status":{"networking":{"pods":["fd00:10::/48"]}}}}}`))
 	f.Fuzz(func(t *testing.T, data []byte) {

@@ -20,54 +20,54 @@ import (
 )
 
 const (
-	// answerTimeout is how long a decision may take, of the 5 s after which
-	// kube-apiserver waits no longer: so that what it gets is a sentence.
+	// answerTimeout is how long a decision may take. kube-apiserver waits for 5 s. With
+	// less than that, its client gets our sentence.
 	answerTimeout = 3500 * time.Millisecond
-	// maxArriving is how many bytes of requests are held at a time, of which not all
-	// need be here.
-	maxArriving = 8 * maxBody
-	// maxAtWork is how many bytes of reviews are worked on at a time. Each is ten
-	// times as large while it is compared with what becomes of it.
-	maxAtWork = 2 * maxBody
+	// maxReceivingBytes is how many bytes of requests are held at once, including those
+	// of incomplete requests.
+	maxReceivingBytes = 8 * maxBodyBytes
+	// maxDecidingBytes is how many bytes of reviews are decided at once. A review needs
+	// ten times its size while it is compared with the result.
+	maxDecidingBytes = 2 * maxBodyBytes
 )
 
-// Sources are what a decision depends on besides the pod. An error is for the log;
-// the API server's client hears only that the source could not be read.
+// Sources provide what a decision depends on, in addition to the pod. Errors are
+// logged. The API server's client learns only that the source could not be read.
 type Sources interface {
-	// Namespace returns what is to be known of the pod's.
+	// Namespace returns what is known about the pod's namespace.
 	Namespace(ctx context.Context, name string) (webhook.Namespace, error)
-	// ConfigMap returns what one holds, nil where there is none. An
-	// [*UnusableError] is for the API server's client too.
+	// ConfigMap returns the configuration in a ConfigMap, or nil if there is none. An
+	// [*UnusableError] is shown to the API server's client too.
 	ConfigMap(ctx context.Context, namespace, name string) (*webhook.Config, error)
-	// Networking returns what Gardener knows of the namespace's shoot, nil where the
-	// namespace is no shoot's.
+	// Networking returns what Gardener knows about the namespace's shoot, or nil if the
+	// namespace belongs to no shoot.
 	Networking(ctx context.Context, namespace string) (*webhook.Networking, error)
-	// OldestNode returns the minor version of the oldest kubelet among the nodes
-	// on which the pod may run, 0 where that is not known.
+	// OldestNode returns the minor version of the oldest kubelet among the nodes on
+	// which the pod may run. It returns 0 if that is not known.
 	OldestNode(pod *corev1.Pod) int
 }
 
-// HandlerConfig is what a handler decides with. All of it is required.
+// HandlerConfig configures a handler. All fields are required.
 type HandlerConfig struct {
 	Sources  Sources
-	Defaults func() *webhook.Config // the operator's, as they are now
+	Defaults func() *webhook.Config // the operator's current defaults
 	Images   webhook.Images
 	Version  string
 	Metrics  *Metrics
 	Logger   *slog.Logger
-	// Draining reports whether connections should end with their next answer.
+	// Draining reports whether connections should close after their next answer.
 	Draining func() bool
 }
 
 type handler struct {
 	HandlerConfig
-	arriving *semaphore.Weighted
-	atWork   *semaphore.Weighted
+	receiving *semaphore.Weighted
+	deciding  *semaphore.Weighted
 }
 
-// NewHandler returns what answers AdmissionReviews.
+// NewHandler returns a handler that answers AdmissionReviews.
 func NewHandler(cfg HandlerConfig) http.Handler {
-	return &handler{HandlerConfig: cfg, arriving: semaphore.NewWeighted(maxArriving), atWork: semaphore.NewWeighted(maxAtWork)}
+	return &handler{HandlerConfig: cfg, receiving: semaphore.NewWeighted(maxReceivingBytes), deciding: semaphore.NewWeighted(maxDecidingBytes)}
 }
 
 // ServeHTTP implements http.Handler.
@@ -76,7 +76,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if h.Draining() {
 		w.Header().Set("Connection", "close")
 	}
-	body := &countedBody{ReadCloser: r.Body, all: h.arriving}
+	body := &countedBody{ReadCloser: r.Body, all: h.receiving}
 	defer body.release()
 	r.Body = body
 	request, err := readReview(w, r)
@@ -84,18 +84,18 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.reject(w, r, start, err)
 		return
 	}
-	// The decision is counted and logged as it was made, also where kube-apiserver
-	// has gone away meanwhile.
+	// The decision is completed, counted and logged, even if kube-apiserver has closed
+	// the connection meanwhile.
 	ctx, cancel := context.WithDeadline(context.WithoutCancel(r.Context()), start.Add(answerTimeout))
 	defer cancel()
 	result, patch := h.admit(ctx, request)
 	h.count(start, result)
-	h.say(ctx, request, result, time.Since(start))
+	h.logDecision(ctx, request, result, time.Since(start))
 	answer(w, request, result, patch)
 }
 
-// reject answers what is no AdmissionReview. kube-apiserver shows its client what it
-// got, if that is text.
+// reject answers a request that is not an AdmissionReview. kube-apiserver shows its
+// client the answer, if that is text.
 func (h *handler) reject(w http.ResponseWriter, r *http.Request, start time.Time, err error) {
 	status := http.StatusBadRequest
 	if review, ok := errors.AsType[*badReview](err); ok {
@@ -104,19 +104,19 @@ func (h *handler) reject(w http.ResponseWriter, r *http.Request, start time.Time
 	h.count(start, webhook.Refused(webhook.ReasonBadRequest, ""))
 	h.Logger.WarnContext(r.Context(), "refused what is no AdmissionReview", "remote", r.RemoteAddr, "status", status, "message", err.Error())
 	if status == http.StatusRequestEntityTooLarge || status == http.StatusRequestTimeout {
-		w.Header().Set("Connection", "close") // the rest of it is not worth reading
+		w.Header().Set("Connection", "close") // the rest of the request is not read
 	}
 	http.Error(w, err.Error(), status)
 }
 
-// admit decides, and returns the patch where there is one.
+// admit decides, and returns the patch if there is one.
 func (h *handler) admit(ctx context.Context, request *admissionv1.AdmissionRequest) (webhook.Result, []byte) {
-	size := min(int64(len(request.Object.Raw)), maxAtWork)
-	if err := h.atWork.Acquire(ctx, size); err != nil {
+	size := min(int64(len(request.Object.Raw)), maxDecidingBytes)
+	if err := h.deciding.Acquire(ctx, size); err != nil {
 		return unavailable("the webhook has more to do than it can: try again", err), nil
 	}
-	defer h.atWork.Release(size)
-	if sentence, ok := untouched(request); ok {
+	defer h.deciding.Release(size)
+	if sentence, ok := passReason(request); ok {
 		return webhook.Result{Decision: webhook.Skip, Reason: webhook.ReasonBadRequest, Message: sentence}, nil
 	}
 	pod, problem := decodePod(request)
@@ -134,8 +134,8 @@ func (h *handler) admit(ctx context.Context, request *admissionv1.AdmissionReque
 	return result, patch
 }
 
-// say writes the one line of a decision.
-func (h *handler) say(ctx context.Context, request *admissionv1.AdmissionRequest, result webhook.Result, took time.Duration) {
+// logDecision logs one line for a decision.
+func (h *handler) logDecision(ctx context.Context, request *admissionv1.AdmissionRequest, result webhook.Result, took time.Duration) {
 	level := slog.LevelInfo
 	switch {
 	case result.Reason == webhook.ReasonNoLabel, result.Reason == webhook.ReasonDisabled, result.Decision == webhook.Skip && result.Reason == webhook.ReasonBadRequest:
@@ -165,7 +165,8 @@ func (h *handler) say(ctx context.Context, request *admissionv1.AdmissionRequest
 	h.Logger.Log(ctx, level, "decided", attributes...)
 }
 
-// nameOf is what the pod is to be called. A pod of a workload gets its name later.
+// nameOf returns the name that the pod will have. A workload's pod gets its name later,
+// so its prefix is returned.
 func nameOf(request *admissionv1.AdmissionRequest, pod *corev1.Pod) string {
 	if request.Name != "" {
 		return request.Name
@@ -201,13 +202,13 @@ func answer(w http.ResponseWriter, request *admissionv1.AdmissionRequest, result
 		Response: response,
 	}
 	w.Header().Set("Content-Type", "application/json")
-	// What fails here is the connection, and nobody is left to be told.
+	// This fails only if the connection is broken, and then there is no client to tell.
 	_ = json.NewEncoder(w).Encode(review)
 }
 
-// auditAnnotations are what the audit log gets. Where kube-apiserver asks again, after
-// other webhooks have changed the pod, it is the hash alone: kube-apiserver wants no
-// second answer that differs from the first.
+// auditAnnotations returns what the audit log gets. kube-apiserver asks again after
+// other webhooks have changed the pod. The second answer has only the hash, because
+// kube-apiserver does not accept one that differs from the first.
 func auditAnnotations(result webhook.Result) map[string]string {
 	all := map[string]string{}
 	if result.Hash != "" {
@@ -219,7 +220,7 @@ func auditAnnotations(result webhook.Result) map[string]string {
 	return all
 }
 
-// status is how a decision looks to the API server's client.
+// status returns the decision as the API server's client sees it.
 func status(result webhook.Result) *metav1.Status {
 	message := clip.Text(result.Message, clip.Value) // it quotes pods and annotations
 	if result.Decision != webhook.Refuse {

@@ -37,8 +37,7 @@ proxyServer:
   tls: {caSecret: ca-proxy, clientSecret: proxy-client-tls}
 `
 
-// fakeSources answer what they were told to, and fail the test when they are asked
-// for anything else.
+// fakeSources give the answers that were set, and fail the test for any other request.
 type fakeSources struct {
 	t          testing.TB
 	namespace  func(name string) (webhook.Namespace, error)
@@ -82,8 +81,8 @@ func (f *fakeSources) OldestNode(pod *corev1.Pod) int {
 func (f *fakeSources) run(ctx context.Context) error { <-ctx.Done(); return nil }
 func (f *fakeSources) ready() error                  { return nil }
 
-// plain sources have no ConfigMap, no Cluster, and new nodes.
-func plain(t testing.TB) *fakeSources {
+// plainSources returns sources with no ConfigMap, no Cluster, and new nodes.
+func plainSources(t testing.TB) *fakeSources {
 	return &fakeSources{
 		t:          t,
 		namespace:  func(name string) (webhook.Namespace, error) { return webhook.Namespace{Name: name}, nil },
@@ -92,16 +91,16 @@ func plain(t testing.TB) *fakeSources {
 	}
 }
 
-// rig is a handler with all that it writes to.
-type rig struct {
+// testHandler is a handler with its log and its metrics.
+type testHandler struct {
 	t        testing.TB
 	handler  http.Handler
 	log      *logtest.Buffer
 	registry *prometheus.Registry
 }
 
-func newRig(t testing.TB, sources Sources, defaults *webhook.Config) *rig {
-	r := &rig{t: t, log: &logtest.Buffer{}, registry: prometheus.NewRegistry()}
+func newTestHandler(t testing.TB, sources Sources, defaults *webhook.Config) *testHandler {
+	r := &testHandler{t: t, log: &logtest.Buffer{}, registry: prometheus.NewRegistry()}
 	r.handler = NewHandler(HandlerConfig{
 		Sources: sources, Defaults: func() *webhook.Config { return defaults },
 		Images:  webhook.Images{ProxyClient: "registry.example/proxy-client:v1", InitRedirect: "registry.example/init-redirect:v1"},
@@ -111,7 +110,7 @@ func newRig(t testing.TB, sources Sources, defaults *webhook.Config) *rig {
 }
 
 // post sends a body as kube-apiserver would.
-func (r *rig) post(body []byte) *httptest.ResponseRecorder {
+func (r *testHandler) post(body []byte) *httptest.ResponseRecorder {
 	request := httptest.NewRequest(http.MethodPost, Path, bytes.NewReader(body))
 	request.Header.Set("Content-Type", "application/json")
 	recorder := httptest.NewRecorder()
@@ -120,7 +119,7 @@ func (r *rig) post(body []byte) *httptest.ResponseRecorder {
 }
 
 // admit sends a request and returns the response to it.
-func (r *rig) admit(request *admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse {
+func (r *testHandler) admit(request *admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse {
 	r.t.Helper()
 	recorder := r.post(review(r.t, request))
 	if recorder.Code != http.StatusOK {
@@ -129,8 +128,8 @@ func (r *rig) admit(request *admissionv1.AdmissionRequest) *admissionv1.Admissio
 	return response(r.t, recorder.Body.Bytes(), request.UID)
 }
 
-// count is what the metrics say of a decision.
-func (r *rig) count(decision, reason string) float64 {
+// count returns a metric's count of a decision.
+func (r *testHandler) count(decision, reason string) float64 {
 	r.t.Helper()
 	families, err := r.registry.Gather()
 	if err != nil {
@@ -162,7 +161,7 @@ func response(t testing.TB, body []byte, uid any) *admissionv1.AdmissionResponse
 	return review.Response
 }
 
-// review is the body of an AdmissionReview.
+// review returns the body of an AdmissionReview.
 func review(t testing.TB, request *admissionv1.AdmissionRequest) []byte {
 	t.Helper()
 	body, err := json.Marshal(admissionv1.AdmissionReview{
@@ -174,7 +173,7 @@ func review(t testing.TB, request *admissionv1.AdmissionRequest) []byte {
 	return body
 }
 
-// creation is the request to create a pod.
+// creation returns the request to create a pod.
 func creation(t testing.TB, pod *corev1.Pod) *admissionv1.AdmissionRequest {
 	t.Helper()
 	raw, err := json.Marshal(pod)
@@ -187,7 +186,7 @@ func creation(t testing.TB, pod *corev1.Pod) *admissionv1.AdmissionRequest {
 	}
 }
 
-// labelled is a pod that wants to be injected.
+// labelled returns a pod that asks for an injection.
 func labelled() *corev1.Pod {
 	return &corev1.Pod{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
@@ -196,7 +195,7 @@ func labelled() *corev1.Pod {
 	}
 }
 
-// prometheusPod is the pod of a StatefulSet of the Prometheus Operator.
+// prometheusPod returns the pod of a StatefulSet of the Prometheus Operator.
 func prometheusPod(t testing.TB) *corev1.Pod {
 	t.Helper()
 	data, err := os.ReadFile("../testdata/prometheus-operator.yaml")

@@ -27,8 +27,8 @@ func newAuthority(t testing.TB) *authority {
 	return &authority{t: t, ca: ca, pool: ca.Pool()}
 }
 
-// folder is laid out as kubelet lays out a Secret's volume: files are links into a
-// folder that is exchanged as a whole.
+// folder has the layout of a Secret's volume by kubelet: the files are links into a
+// folder that is replaced as a whole.
 type folder struct {
 	t    testing.TB
 	path string
@@ -37,7 +37,7 @@ type folder struct {
 
 func newFolder(t testing.TB) *folder { return &folder{t: t, path: t.TempDir()} }
 
-// issue puts a certificate there with a serial number.
+// issue writes a certificate with a serial number to the folder.
 func (a *authority) issue(f *folder, serial int64, notAfter time.Time) {
 	a.t.Helper()
 	pair := a.ca.Issue(a.t, x509.Certificate{

@@ -19,23 +19,23 @@ import (
 )
 
 const (
-	// maxConnections is how many connections for AdmissionReviews are open at once,
-	// at most. Each kube-apiserver needs one for each request that it admits at the
-	// same time: 200, unless --max-mutating-requests-inflight says otherwise.
+	// maxConnections is how many connections for AdmissionReviews may be open at once.
+	// Each kube-apiserver needs one for each request that it admits at the same time.
+	// These are up to 200, unless --max-mutating-requests-inflight says otherwise.
 	maxConnections = 1024
-	// headerTimeout bounds the TLS handshake and the arrival of a request's headers.
+	// headerTimeout limits the TLS handshake and the arrival of a request's headers.
 	headerTimeout = 5 * time.Second
-	// writeTimeout bounds the wait for a request's body, the decision and the
-	// answer. kube-apiserver waits for 5 s.
+	// writeTimeout limits the wait for a request's body, the decision and the answer.
+	// kube-apiserver waits for 5 s.
 	writeTimeout = 10 * time.Second
-	// idleTimeout is as long as a connection lives idle in kube-apiserver.
+	// idleTimeout is how long kube-apiserver keeps an idle connection.
 	idleTimeout    = 90 * time.Second
 	maxHeaderBytes = 16 << 10
-	// shutdownTimeout bounds the wait for what was asked before the end.
+	// shutdownTimeout limits the wait for requests that came before the end.
 	shutdownTimeout = time.Minute
 )
 
-// serve answers kube-apiserver until ctx ends, and then what it was asked before.
+// serve answers kube-apiserver until ctx ends, and then the requests that came before.
 func (s *server) serve(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
@@ -62,11 +62,11 @@ func (s *server) serve(ctx context.Context) error {
 	return nil
 }
 
-// reviewServer is the server that answers AdmissionReviews.
+// reviewServer returns the server that answers AdmissionReviews.
 func (s *server) reviewServer() *http.Server {
 	mux := http.NewServeMux()
-	// Of controller-runtime's server we take the metrics of each answer. The server
-	// itself bounds neither its connections nor their time.
+	// Only the metrics of each answer come from controller-runtime's server. That
+	// server itself limits neither its connections nor their time.
 	crwebhook.NewServer(crwebhook.Options{WebhookMux: mux}).Register(Path, NewHandler(HandlerConfig{
 		Sources: s.sources, Defaults: s.defaults.get, Images: s.Images, Version: s.Version,
 		Metrics: s.metrics, Logger: s.Logger, Draining: s.draining.Load,
@@ -75,8 +75,9 @@ func (s *server) reviewServer() *http.Server {
 		Handler: mux,
 		TLSConfig: &tls.Config{
 			MinVersion: tls.VersionTLS12,
-			// kube-apiserver speaks nothing else with webhooks (apiserver,
-			// pkg/util/webhook/client.go), and HTTP/2 is one more thing to attack.
+			// kube-apiserver uses only HTTP/1.1 with webhooks (apiserver,
+			// pkg/util/webhook/client.go). HTTP/2 would be a further target for
+			// attacks.
 			NextProtos:     []string{"http/1.1"},
 			GetCertificate: s.certs.get,
 		},
@@ -90,7 +91,7 @@ func (s *server) reviewServer() *http.Server {
 	}
 }
 
-// http1 is HTTP/1.1 alone.
+// http1 returns the set of protocols with only HTTP/1.1.
 func http1() *http.Protocols {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)

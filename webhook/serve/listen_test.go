@@ -13,10 +13,10 @@ import (
 	"time"
 )
 
-// Whoever reaches the webhook's port cannot fill the process with connections, nor
-// keep kube-apiserver from being answered.
+// A client that opens many connections neither fills the process nor delays the answers
+// to kube-apiserver.
 func TestIdleConnectionsKeepNoAdmissionOut(t *testing.T) {
-	r := start(t, plain(t), atOnce)
+	r := start(t, plainSources(t), noWait)
 	address := strings.TrimSuffix(strings.TrimPrefix(r.url, "https://"), Path)
 	const flood = 100
 	var idle []net.Conn
@@ -50,9 +50,9 @@ func TestIdleConnectionsKeepNoAdmissionOut(t *testing.T) {
 	}
 }
 
-// kube-apiserver's webhook client speaks HTTP/1.1, and nothing else is offered.
+// kube-apiserver's webhook client uses HTTP/1.1, and the server offers only that.
 func TestOnlyHTTP1IsSpoken(t *testing.T) {
-	r := start(t, plain(t), atOnce)
+	r := start(t, plainSources(t), noWait)
 	c, err := tls.Dial("tcp", strings.TrimSuffix(strings.TrimPrefix(r.url, "https://"), Path), &tls.Config{RootCAs: r.ca.pool, NextProtos: []string{"h2", "http/1.1"}})
 	if err != nil {
 		t.Fatal(err)

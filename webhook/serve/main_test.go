@@ -12,11 +12,11 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	crlog.SetLogger(logr.Discard()) // else it complains that nobody has
+	crlog.SetLogger(logr.Discard()) // otherwise it logs that no logger was set
 	if text := os.Getenv(aloneEnv); text != "" {
 		os.Exit(serveAlone(text))
 	}
-	// controller-runtime's caches filter what they watch with apimachinery's
-	// watch.Filter, which waits for ever to hand over what came while it was stopped.
+	// controller-runtime's caches use apimachinery's watch.Filter. After it is stopped,
+	// it waits for ever to deliver the last event.
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("k8s.io/apimachinery/pkg/watch.(*filteredWatch).loop"))
 }

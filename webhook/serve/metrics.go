@@ -11,17 +11,18 @@ import (
 	"github.com/shoot-proxy/proxy-client/webhook"
 )
 
-// Metrics are what the webhook counts.
+// Metrics are the webhook's metrics.
 type Metrics struct {
 	requests *prometheus.CounterVec
 	duration prometheus.Histogram
-	// expires tells the certificate's end, nil while there is no certificate.
+	// expires returns the time when the certificate expires. It is nil while there is
+	// no certificate.
 	expires atomic.Pointer[func() time.Time]
 	config  prometheus.Gauge
 }
 
-// NewMetrics makes and registers them, with every value that a label can have, so
-// that a rate is zero before the first request and not absent.
+// NewMetrics makes the metrics and registers them with all values that a label can
+// have. So a rate before the first request is zero, and not absent.
 func NewMetrics(registry prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -57,14 +58,14 @@ func (m *Metrics) expiry() float64 {
 	return 0
 }
 
-// decisions are those that can have a reason.
+// decisions returns the decisions that can have a reason.
 func decisions(reason webhook.Reason) []webhook.Decision {
 	switch reason {
 	case webhook.ReasonInjected, webhook.ReasonUpgraded, webhook.ReasonRestored:
 		return []webhook.Decision{webhook.Inject}
 	case webhook.ReasonNoLabel, webhook.ReasonDisabled, webhook.ReasonAlreadyInjected:
 		return []webhook.Decision{webhook.Skip}
-	case webhook.ReasonBadRequest: // a pod that is not created passes
+	case webhook.ReasonBadRequest: // a request about anything except the creation of a pod passes
 		return []webhook.Decision{webhook.Skip, webhook.Refuse}
 	default:
 		return []webhook.Decision{webhook.Refuse}

@@ -14,19 +14,19 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// maxSelectors is how many node selectors have their answer remembered.
+// maxSelectors is how many node selectors have a cached answer.
 const maxSelectors = 500
 
-// nodes knows the kubelets' versions. It is told by an informer.
+// nodes knows the kubelets' versions. It is the event handler of an informer.
 type nodes struct {
 	mu     sync.Mutex
 	all    map[string]node
-	oldest map[string]int // by selector; made anew when a node changes
+	oldest map[string]int // by selector; cleared when a node changes
 }
 
 type node struct {
 	labels map[string]string
-	minor  int // 0: unknown
+	minor  int // 0 means unknown
 }
 
 func newNodes() *nodes { return &nodes{all: map[string]node{}, oldest: map[string]int{}} }
@@ -34,7 +34,7 @@ func newNodes() *nodes { return &nodes{all: map[string]node{}, oldest: map[strin
 // OnAdd implements cache.ResourceEventHandler.
 func (n *nodes) OnAdd(object any, _ bool) {
 	if o, ok := object.(*corev1.Node); ok {
-		n.set(o.Name, node{o.Labels, minorVersion(o.Status.NodeInfo.KubeletVersion)})
+		n.store(o.Name, node{o.Labels, minorVersion(o.Status.NodeInfo.KubeletVersion)})
 	}
 }
 
@@ -54,10 +54,10 @@ func (n *nodes) OnDelete(object any) {
 	}
 }
 
-func (n *nodes) set(name string, new node) {
+func (n *nodes) store(name string, new node) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	// Nodes report their state all the time, and rarely anything that matters here.
+	// Nodes report their state all the time, but these values rarely change.
 	if old, ok := n.all[name]; ok && old.minor == new.minor && maps.Equal(old.labels, new.labels) {
 		return
 	}
@@ -65,9 +65,9 @@ func (n *nodes) set(name string, new node) {
 	clear(n.oldest)
 }
 
-// oldestFor returns the minor version of the oldest kubelet among the nodes on which
-// a pod may run, as far as its node selector and its node's name say; 0 where one of
-// them is not known, or where there is none.
+// oldestFor returns the minor version of the oldest kubelet among the nodes on which a
+// pod may run. These follow from the pod's node selector and its node's name. It returns
+// 0 if the version of one of them is unknown, or if there is none.
 func (n *nodes) oldestFor(spec *corev1.PodSpec) int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -80,7 +80,7 @@ func (n *nodes) oldestFor(spec *corev1.PodSpec) int {
 	}
 	oldest := 0
 	for _, node := range n.all {
-		if !node.takes(spec.NodeSelector) {
+		if !node.accepts(spec.NodeSelector) {
 			continue
 		}
 		if node.minor == 0 {
@@ -98,9 +98,9 @@ func (n *nodes) oldestFor(spec *corev1.PodSpec) int {
 	return oldest
 }
 
-// takes reports whether a pod with a selector may run here. None of ours runs on
-// anything but Linux.
-func (n node) takes(selector map[string]string) bool {
+// accepts reports whether a pod with the selector may run on the node. Our pods run
+// only on Linux.
+func (n node) accepts(selector map[string]string) bool {
 	if os, ok := n.labels[corev1.LabelOSStable]; ok && os != string(corev1.Linux) {
 		return false
 	}
@@ -112,7 +112,7 @@ func (n node) takes(selector map[string]string) bool {
 	return true
 }
 
-// selectorKey is one text for each selector, whatever is in it.
+// selectorKey returns a text that is different for each selector.
 func selectorKey(selector map[string]string) string {
 	var parts []string
 	for name, value := range selector {
@@ -122,7 +122,7 @@ func selectorKey(selector map[string]string) string {
 	return strings.Join(parts, ",")
 }
 
-// kubeletVersion is such as v1.33.2, with whatever a vendor adds.
+// kubeletVersion matches versions such as v1.33.2, with any addition by a vendor.
 var kubeletVersion = regexp.MustCompile(`^v?1\.(\d{1,4})(?:\D|$)`)
 
 func minorVersion(version string) int {
@@ -130,6 +130,6 @@ func minorVersion(version string) int {
 	if match == nil {
 		return 0
 	}
-	minor, _ := strconv.Atoi(match[1]) // up to four digits are a number
+	minor, _ := strconv.Atoi(match[1]) // cannot fail: at most four digits
 	return minor
 }

@@ -32,7 +32,7 @@ func TestOldestNode(t *testing.T) {
 	n := newNodes()
 	want := func(what string, want int, spec corev1.PodSpec) {
 		t.Helper()
-		for range 2 { // the second answer is remembered
+		for range 2 { // the second answer is cached
 			if got := n.oldestFor(&spec); got != want {
 				t.Errorf("%s: oldest is %d, want %d", what, got, want)
 			}
@@ -63,7 +63,7 @@ func TestOldestNode(t *testing.T) {
 	want("the others are", 34, arm)
 }
 
-// What is reported without a change does not make answers anew.
+// A report without a change does not clear the cached answers.
 func TestReportsOfNodesChangeNothing(t *testing.T) {
 	n := newNodes()
 	n.OnAdd(kubelet("a", "v1.33.0", map[string]string{"arch": "arm"}), true)

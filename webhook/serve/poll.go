@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// reloadInterval is how often files are looked at that may change while we run. They are
-// small, and come from volumes, which change by links that no watch of a file follows. A
-// watch would also need an inotify instance, of which a node may have none left (sysctl
-// fs.inotify.max_user_instances).
+// reloadInterval is the time between two checks of files that may change while the
+// webhook runs. The files are small. They are in volumes, which change by links that a
+// watch of a file does not follow. A watch would also need an inotify instance, and a
+// node may have none left (sysctl fs.inotify.max_user_instances).
 const reloadInterval = time.Second
 
 // poll calls look after each reloadInterval, until ctx ends.

@@ -19,34 +19,35 @@ import (
 )
 
 const (
-	// maxBody is how long an AdmissionReview may be. A pod comes once, within what
-	// kube-apiserver takes as a request (3 MiB).
-	maxBody = 3 << 20
-	// bodyTimeout bounds the wait for it. kube-apiserver sends it in one go.
+	// maxBodyBytes is how long an AdmissionReview may be. It contains one pod, and
+	// kube-apiserver accepts requests of up to 3 MiB.
+	maxBodyBytes = 3 << 20
+	// bodyTimeout limits the wait for the body. kube-apiserver sends it at once.
 	bodyTimeout = 3 * time.Second
 )
 
-// badReview is what came and is no AdmissionReview that one could answer.
+// badReview is the error for a request that is not an AdmissionReview, or one that
+// cannot be answered.
 type badReview struct {
-	status   int // of HTTP
+	status   int // HTTP status
 	sentence string
 }
 
 func (e *badReview) Error() string { return e.sentence }
 
-func bad(status int, format string, args ...any) *badReview {
+func newBadReview(status int, format string, args ...any) *badReview {
 	return &badReview{status, fmt.Sprintf(format, args...)}
 }
 
-// readReview reads the request of an AdmissionReview: whatever it returns has a UID.
+// readReview reads the request of an AdmissionReview. The result always has a UID.
 func readReview(w http.ResponseWriter, r *http.Request) (*admissionv1.AdmissionRequest, error) {
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
-		return nil, bad(http.StatusMethodNotAllowed, "method %s: an AdmissionReview comes by POST", r.Method)
+		return nil, newBadReview(http.StatusMethodNotAllowed, "method %s: an AdmissionReview comes by POST", r.Method)
 	}
 	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil || kind != "application/json" {
-		return nil, bad(http.StatusUnsupportedMediaType, "Content-Type %q: an AdmissionReview comes as application/json", r.Header.Get("Content-Type"))
+		return nil, newBadReview(http.StatusUnsupportedMediaType, "Content-Type %q: an AdmissionReview comes as application/json", r.Header.Get("Content-Type"))
 	}
 	body, err := readBody(w, r)
 	if err != nil {
@@ -55,14 +56,14 @@ func readReview(w http.ResponseWriter, r *http.Request) (*admissionv1.AdmissionR
 	return decodeReview(body)
 }
 
-// errTooMuchAtOnce is what reading a body fails with for which there is no room.
+// errTooMuchAtOnce is the error of reading a body beyond maxReceivingBytes.
 var errTooMuchAtOnce = errors.New("too many bytes of requests at once")
 
-// countedBody is a request's body that counts the bytes of all requests.
+// countedBody is a request's body that counts its bytes among those of all requests.
 type countedBody struct {
 	io.ReadCloser
 	all  *semaphore.Weighted
-	held int64 // of all
+	held int64 // counted in all
 }
 
 // Read implements io.Reader.
@@ -75,33 +76,33 @@ func (b *countedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// release gives back what was counted, when the request is not held any more.
+// release returns the counted bytes, when the request is not held any more.
 func (b *countedBody) release() { b.all.Release(b.held) }
 
 func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	tooLong := bad(http.StatusRequestEntityTooLarge, "the body is longer than %d bytes, which no pod is", maxBody)
-	if r.ContentLength > maxBody {
+	tooLong := newBadReview(http.StatusRequestEntityTooLarge, "the body is longer than %d bytes, which no pod is", maxBodyBytes)
+	if r.ContentLength > maxBodyBytes {
 		return nil, tooLong
 	}
 	// A recorder in a test has no connection, and so no deadline.
 	connection := http.NewResponseController(w)
 	_ = connection.SetReadDeadline(time.Now().Add(bodyTimeout))
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodyBytes))
 	var tooMany *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooMany):
 		return nil, tooLong
 	case errors.Is(err, errTooMuchAtOnce):
-		return nil, bad(http.StatusServiceUnavailable, "the webhook is sent more at once than it can hold: try again")
+		return nil, newBadReview(http.StatusServiceUnavailable, "the webhook is sent more at once than it can hold: try again")
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return nil, bad(http.StatusRequestTimeout, "the body did not come within %v", bodyTimeout)
+		return nil, newBadReview(http.StatusRequestTimeout, "the body did not come within %v", bodyTimeout)
 	case err != nil:
-		return nil, bad(http.StatusBadRequest, "the body broke off: %v", err)
+		return nil, newBadReview(http.StatusBadRequest, "the body broke off: %v", err)
 	case len(body) == 0:
-		return nil, bad(http.StatusBadRequest, "the body is empty: send an AdmissionReview")
+		return nil, newBadReview(http.StatusBadRequest, "the body is empty: send an AdmissionReview")
 	}
-	// The server watches the connection while the request is answered, and would
-	// take the deadline for the client's end.
+	// The server watches the connection while the request is answered. It would mistake
+	// the deadline for the client's end.
 	_ = connection.SetReadDeadline(time.Time{})
 	return body, nil
 }
@@ -109,22 +110,22 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 func decodeReview(body []byte) (*admissionv1.AdmissionRequest, error) {
 	var review admissionv1.AdmissionReview
 	if err := json.Unmarshal(body, &review); err != nil {
-		return nil, bad(http.StatusBadRequest, "the body is no AdmissionReview: %v", err)
+		return nil, newBadReview(http.StatusBadRequest, "the body is no AdmissionReview: %v", err)
 	}
 	if want := admissionv1.SchemeGroupVersion.String(); review.APIVersion != want || review.Kind != "AdmissionReview" {
-		return nil, bad(http.StatusBadRequest, "the body is kind %q of apiVersion %q: send an AdmissionReview of %s", review.Kind, review.APIVersion, want)
+		return nil, newBadReview(http.StatusBadRequest, "the body is kind %q of apiVersion %q: send an AdmissionReview of %s", review.Kind, review.APIVersion, want)
 	}
 	switch {
 	case review.Request == nil:
-		return nil, bad(http.StatusBadRequest, "the AdmissionReview has no request")
+		return nil, newBadReview(http.StatusBadRequest, "the AdmissionReview has no request")
 	case review.Request.UID == "":
-		return nil, bad(http.StatusBadRequest, "the AdmissionReview's request has no uid, so it cannot be answered")
+		return nil, newBadReview(http.StatusBadRequest, "the AdmissionReview's request has no uid, so it cannot be answered")
 	}
 	return review.Request, nil
 }
 
-// untouched says why a request is none of ours, and may pass.
-func untouched(request *admissionv1.AdmissionRequest) (sentence string, ok bool) {
+// passReason returns why a request is not about the creation of a pod and may pass.
+func passReason(request *admissionv1.AdmissionRequest) (sentence string, ok bool) {
 	switch {
 	case request.SubResource != "" || request.RequestSubResource != "":
 		return fmt.Sprintf("only pods are injected, and this is %s/%s", request.Resource.Resource, request.SubResource), true

@@ -21,8 +21,8 @@ import (
 	kubejson "k8s.io/apimachinery/pkg/util/json"
 )
 
-// What is no AdmissionReview gets a status of HTTP and a sentence, and no source is
-// asked.
+// A request that is not an AdmissionReview gets an HTTP status and a sentence. No
+// source is read.
 func TestBadReviews(t *testing.T) {
 	good := string(review(t, creation(t, labelled())))
 	for _, tt := range []struct {
@@ -35,7 +35,7 @@ func TestBadReviews(t *testing.T) {
 		{"wrong content type", "", "application/vnd.kubernetes.protobuf", good, 415, "comes as application/json"},
 		{"odd content type", "", "application/json; =", good, 415, "comes as application/json"},
 		{"empty", "", "application/json", "", 400, "the body is empty"},
-		{"too long", "", "application/json", strings.Repeat(" ", maxBody) + good, 413, "longer than 3145728 bytes"},
+		{"too long", "", "application/json", strings.Repeat(" ", maxBodyBytes) + good, 413, "longer than 3145728 bytes"},
 		{"no JSON", "", "application/json", "pod: {}", 400, "is no AdmissionReview"},
 		{"JSON twice", "", "application/json", good + good, 400, "is no AdmissionReview"},
 		{"cut off", "", "application/json", good[:len(good)/2], 400, "is no AdmissionReview"},
@@ -54,7 +54,7 @@ func TestBadReviews(t *testing.T) {
 		{"uid is a number", "", "application/json", strings.Replace(good, `"uid":"0123"`, `"uid":123`, 1), 400, "is no AdmissionReview"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			r := newRig(t, &fakeSources{t: t}, config(t, operatorsFile))
+			r := newTestHandler(t, &fakeSources{t: t}, config(t, operatorsFile))
 			method := tt.method
 			if method == "" {
 				method = http.MethodPost
@@ -76,7 +76,7 @@ func TestBadReviews(t *testing.T) {
 	}
 }
 
-// brokenBody ends before its time.
+// brokenBody ends too early.
 type brokenBody struct{ io.Reader }
 
 func (b brokenBody) Read(p []byte) (int, error) {
@@ -87,7 +87,7 @@ func (b brokenBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// A body of unknown length is not read further than it may be long.
+// A body of unknown length is read only up to the maximum.
 func TestBodiesOfUnknownLength(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
@@ -98,7 +98,7 @@ func TestBodiesOfUnknownLength(t *testing.T) {
 		{"broken off", brokenBody{strings.NewReader(`{"kind":`)}, http.StatusBadRequest},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			r := newRig(t, &fakeSources{t: t}, config(t, operatorsFile))
+			r := newTestHandler(t, &fakeSources{t: t}, config(t, operatorsFile))
 			request := httptest.NewRequest(http.MethodPost, Path, tt.body)
 			request.ContentLength = -1
 			request.Header.Set("Content-Type", "application/json")
@@ -118,7 +118,7 @@ func (spaces) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// An AdmissionReview for something that is no pod to be created is answered as one.
+// An AdmissionReview for anything except the creation of a pod gets a proper response.
 func TestReviewsOfSomethingElse(t *testing.T) {
 	pod := creation(t, labelled())
 	for _, tt := range []struct {
@@ -150,7 +150,7 @@ func TestReviewsOfSomethingElse(t *testing.T) {
 		{"a binding", func(r *admissionv1.AdmissionRequest) { r.Kind.Kind, r.SubResource = "Binding", "binding" }, true, "pods/binding"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			r := newRig(t, &fakeSources{t: t}, config(t, operatorsFile))
+			r := newTestHandler(t, &fakeSources{t: t}, config(t, operatorsFile))
 			request := pod.DeepCopy()
 			tt.change(request)
 			got := r.admit(request)
@@ -167,8 +167,8 @@ func TestReviewsOfSomethingElse(t *testing.T) {
 	}
 }
 
-// eachFieldOnce reports whether a pod means the same to all who read it. What
-// kube-apiserver sends does.
+// eachFieldOnce reports whether a pod has no duplicate fields, so that all parsers
+// agree on it. Pods from kube-apiserver have none.
 func eachFieldOnce(t *testing.T, raw []byte) bool {
 	t.Helper()
 	var object any
@@ -183,8 +183,8 @@ func eachFieldOnce(t *testing.T, raw []byte) bool {
 	return kubejson.Unmarshal(plain, reread) == nil && cmp.Equal(read, reread)
 }
 
-// Whatever comes gets an answer: a status of HTTP with a sentence, or a response that
-// allows or says why not.
+// Every request gets an answer: an HTTP status with a sentence, or a response that
+// allows, or one that says why not.
 func FuzzAdmissionReview(f *testing.F) {
 	f.Add(review(f, creation(f, labelled())))
 	f.Add(review(f, creation(f, prometheusPod(f))))
@@ -192,7 +192,7 @@ func FuzzAdmissionReview(f *testing.F) {
 	f.Add([]byte(`null`))
 	defaults := config(f, operatorsFile)
 	f.Fuzz(func(t *testing.T, body []byte) {
-		r := newRig(t, plain(t), defaults)
+		r := newTestHandler(t, plainSources(t), defaults)
 		recorder := r.post(body)
 		if recorder.Code != http.StatusOK {
 			if recorder.Code < 400 || recorder.Code > 499 || recorder.Body.Len() == 0 {
@@ -214,11 +214,11 @@ func FuzzAdmissionReview(f *testing.F) {
 	})
 }
 
-// TestBodiesAreBoundedTogether: requests that come at once, and take their time, hold no
-// more memory than they may. The one too many is told to try again, and when the others
-// are gone there is room.
+// TestBodiesAreBoundedTogether: concurrent slow requests hold no more memory than the
+// limit. One beyond it is told to try again. When the others have ended, it is
+// accepted.
 func TestBodiesAreBoundedTogether(t *testing.T) {
-	r := newRig(t, plain(t), nil)
+	r := newTestHandler(t, plainSources(t), nil)
 	post := func(body io.Reader) *httptest.ResponseRecorder {
 		request := httptest.NewRequest(http.MethodPost, Path, body)
 		request.Header.Set("Content-Type", "application/json")
@@ -226,15 +226,15 @@ func TestBodiesAreBoundedTogether(t *testing.T) {
 		r.handler.ServeHTTP(answer, request)
 		return answer
 	}
-	const large = maxBody - 1000
+	const large = maxBodyBytes - 1000
 	var slow sync.WaitGroup
 	var ends []*io.PipeWriter
-	for range maxArriving / large {
+	for range maxReceivingBytes / large {
 		body, end := io.Pipe()
 		ends = append(ends, end)
 		slow.Go(func() { post(body) })
-		// The bytes are counted after the read that takes them. So the handler has counted
-		// the first piece once it takes the second, of one byte.
+		// The bytes are counted after the read that takes them. So the handler has
+		// counted the first piece when it reads the second one, of one byte.
 		for _, size := range []int{large - 1, 1} {
 			if _, err := end.Write(bytes.Repeat([]byte(" "), size)); err != nil {
 				t.Fatal(err)

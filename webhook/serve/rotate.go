@@ -25,50 +25,51 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/pause"
 )
 
-// leaderID is the Lease by which one of the replicas is chosen to rotate.
+// leaderID is the name of the Lease that elects the replica that rotates.
 const leaderID = "shoot-proxy-webhook-certificates"
 
-// rotateAgain is how long the rotation pauses after it has failed. The certificate
-// that is in use has months to go.
-const rotateAgain = 10 * time.Second
+// rotateRetryInterval is the pause after a failed rotation. The certificate in use is
+// valid for months.
+const rotateRetryInterval = 10 * time.Second
 
-// Managed says for what the webhook issues its own certificate, and where it keeps
-// it. One of the replicas does; all of them serve.
+// Managed configures the webhook's own certificate. One replica issues it; all of them
+// use it.
 type Managed struct {
-	// Namespace is the webhook's own. Service is what kube-apiserver calls it by,
-	// and Secret where certificate and CA are; it has to be there, if empty.
+	// Namespace is the webhook's own. Service is its name for kube-apiserver. Secret
+	// holds the certificate and the CA; it must exist, and may be empty.
 	Namespace, Service, Secret string
-	// Webhook is the MutatingWebhookConfiguration that is told the CA.
+	// Webhook is the MutatingWebhookConfiguration that gets the CA.
 	Webhook string
 }
 
-// rotate issues certificates until ctx ends. What fails is tried again: the webhook
-// does not need it to serve.
+// rotate issues certificates until ctx ends. It repeats what fails, because the webhook
+// can serve without it.
 func (m *Managed) rotate(ctx context.Context, config *rest.Config, dir string, log *slog.Logger) error {
 	for attempt := 1; ; attempt++ {
-		err := m.lead(ctx, config, dir, attempt, log)
+		err := m.rotateAsLeader(ctx, config, dir, attempt, log)
 		if ctx.Err() != nil {
 			return nil
 		}
 		if err == nil {
 			err = errors.New("ended by itself")
 		}
-		log.ErrorContext(ctx, "the certificate's rotation failed; trying again", "error", err.Error(), "in", rotateAgain.String())
-		if pause.For(ctx, rotateAgain); ctx.Err() != nil {
+		log.ErrorContext(ctx, "the certificate's rotation failed; trying again", "error", err.Error(), "in", rotateRetryInterval.String())
+		if pause.For(ctx, rotateRetryInterval); ctx.Err() != nil {
 			return nil
 		}
 	}
 }
 
-// lead waits to be the one who rotates, and rotates until it is not any more.
-func (m *Managed) lead(ctx context.Context, config *rest.Config, dir string, attempt int, log *slog.Logger) error {
+// rotateAsLeader waits to become the leader, and rotates until it is not the leader any
+// more.
+func (m *Managed) rotateAsLeader(ctx context.Context, config *rest.Config, dir string, attempt int, log *slog.Logger) error {
 	scheme := runtime.NewScheme()
 	if err := errors.Join(corev1.AddToScheme(scheme), admissionregistrationv1.AddToScheme(scheme)); err != nil {
 		return err
 	}
 	config = rest.CopyConfig(config)
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
-		return &onlyNamed{next, map[string]string{"secrets": m.Secret, "mutatingwebhookconfigurations": m.Webhook}}
+		return &namedObjectsOnly{next, map[string]string{"secrets": m.Secret, "mutatingwebhookconfigurations": m.Webhook}}
 	})
 	mgr, err := manager.New(config, manager.Options{
 		Scheme:                        scheme,
@@ -105,17 +106,17 @@ func (m *Managed) lead(ctx context.Context, config *rest.Config, dir string, att
 	return mgr.Start(ctx)
 }
 
-// onlyNamed makes a list, or a watch, of a resource one of the single object that is
-// meant. cert-controller would have all Secrets of the namespace, and all
-// MutatingWebhookConfigurations: more than it needs to know, and to keep in memory.
+// namedObjectsOnly limits each list and watch of a resource to one named object.
+// cert-controller would read all Secrets of the namespace, and all
+// MutatingWebhookConfigurations. It does not need these, and they would take memory.
 // RBAC allows such lists by resourceNames.
-type onlyNamed struct {
+type namedObjectsOnly struct {
 	next  http.RoundTripper
 	names map[string]string // by resource
 }
 
 // RoundTrip implements http.RoundTripper.
-func (o *onlyNamed) RoundTrip(r *http.Request) (*http.Response, error) {
+func (o *namedObjectsOnly) RoundTrip(r *http.Request) (*http.Response, error) {
 	name, ok := o.names[path.Base(r.URL.Path)]
 	if r.Method != http.MethodGet || !ok {
 		return o.next.RoundTrip(r)

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// roundTrips is a transport that writes down where requests go.
+// roundTrips is a transport that records the requests' URLs.
 type roundTrips []string
 
 func (r *roundTrips) RoundTrip(request *http.Request) (*http.Response, error) {
@@ -16,7 +16,7 @@ func (r *roundTrips) RoundTrip(request *http.Request) (*http.Response, error) {
 	return httptest.NewRecorder().Result(), nil
 }
 
-// The rotation sees one Secret and one MutatingWebhookConfiguration, and no others.
+// The rotation reads one Secret and one MutatingWebhookConfiguration, and no others.
 func TestTheRotationListsWhatIsItsOwn(t *testing.T) {
 	for _, tt := range []struct{ method, path, want string }{
 		{"GET", "/api/v1/namespaces/a/secrets?limit=500", "/api/v1/namespaces/a/secrets?fieldSelector=metadata.name%3Dcerts&limit=500"},
@@ -27,7 +27,7 @@ func TestTheRotationListsWhatIsItsOwn(t *testing.T) {
 		{"GET", "/api/v1/namespaces/a/leases?x=1", "/api/v1/namespaces/a/leases?x=1"},
 	} {
 		var went roundTrips
-		transport := &onlyNamed{&went, map[string]string{"secrets": "certs", "mutatingwebhookconfigurations": "hook"}}
+		transport := &namedObjectsOnly{&went, map[string]string{"secrets": "certs", "mutatingwebhookconfigurations": "hook"}}
 		request := httptest.NewRequest(tt.method, tt.path, nil)
 		before := request.URL.String()
 		response, err := transport.RoundTrip(request)

@@ -9,21 +9,22 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
-// notYet is what cert-controller says of a Secret that another goroutine of its own is
-// about to fill (pkg/rotator, Reconcile). That one's write has it look again.
-const notYet = "secret is not well-formed, cannot update webhook configurations"
+// secretNotFilled is cert-controller's message about a Secret that another of its
+// goroutines is about to fill (pkg/rotator, Reconcile). That goroutine's write makes
+// cert-controller check again.
+const secretNotFilled = "secret is not well-formed, cannot update webhook configurations"
 
-// LibraryLog is a handler for the logs of controller-runtime and cert-controller. What
-// they call an error and expect themselves is for debugging: at the first start two
-// goroutines of cert-controller fill the same Secret, and the second one tries again. A
-// retry that fails for good has a line of its own.
+// LibraryLog returns a handler for the logs of controller-runtime and cert-controller.
+// It logs their expected errors at debug level. At the first start two goroutines of
+// cert-controller fill the same Secret, and the second one tries again. A retry that
+// finally fails is logged in its own line.
 func LibraryLog(next slog.Handler) slog.Handler { return libraryLog{next} }
 
 type libraryLog struct{ slog.Handler }
 
 // Handle implements slog.Handler.
 func (l libraryLog) Handle(ctx context.Context, record slog.Record) error {
-	if record.Level == slog.LevelError && expected(record) {
+	if record.Level == slog.LevelError && isExpected(record) {
 		if !l.Enabled(ctx, slog.LevelDebug) {
 			return nil
 		}
@@ -32,9 +33,9 @@ func (l libraryLog) Handle(ctx context.Context, record slog.Record) error {
 	return l.Handler.Handle(ctx, record)
 }
 
-// expected reports whether a record is of an attempt that is made again.
-func expected(record slog.Record) bool {
-	again := record.Message == notYet
+// isExpected reports whether a record is about an attempt that is repeated.
+func isExpected(record slog.Record) bool {
+	again := record.Message == secretNotFilled
 	record.Attrs(func(a slog.Attr) bool {
 		if err, ok := a.Value.Any().(error); ok && apierrors.IsConflict(err) {
 			again = true

@@ -15,7 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-// Of what libraries call errors only those are one that nothing tries again.
+// Libraries' errors stay errors only if the library does not try again.
 func TestRetriesThatAreExpectedAreNoErrors(t *testing.T) {
 	conflict := apierrors.NewConflict(schema.GroupResource{Resource: "secrets"}, "certs", errors.New("changed"))
 	forbidden := apierrors.NewForbidden(schema.GroupResource{Resource: "secrets"}, "certs", errors.New("RBAC"))
@@ -27,7 +27,7 @@ func TestRetriesThatAreExpectedAreNoErrors(t *testing.T) {
 	}{
 		{"another one was faster", conflict, "could not refresh CA and server certs", "DEBUG"},
 		{"the same, wrapped", fmt.Errorf("update: %w", conflict), "could not refresh server certs", "DEBUG"},
-		{"another one is about to", errors.New("missing ca.crt"), notYet, "DEBUG"},
+		{"another one is about to", errors.New("missing ca.crt"), secretNotFilled, "DEBUG"},
 		{"a right is missing", forbidden, "could not refresh CA and server certs", "ERROR"},
 		{"without an error", nil, "could not inject certs to webhooks", "ERROR"},
 	} {

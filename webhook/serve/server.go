@@ -23,26 +23,27 @@ import (
 	"github.com/shoot-proxy/proxy-client/webhook"
 )
 
-// Path is where AdmissionReviews are answered.
+// Path is the URL path of AdmissionReviews.
 const Path = "/mutate"
 
-// Config is what a webhook serves with.
+// Config configures a webhook.
 type Config struct {
-	// Cluster is the API server, and who we are there.
+	// Cluster is the API server, with the webhook's identity.
 	Cluster *rest.Config
-	// ConfigFile is the operator's InjectionConfig; it is read again when it changes.
+	// ConfigFile is the operator's InjectionConfig. It is read again when it changes.
 	ConfigFile string
 	Images     webhook.Images
 	Version    string
-	// ListenAddress is for kube-apiserver, HealthAddress for /livez, /readyz and
-	// /metrics. MetricsAddress is another one for the same; empty for none.
+	// ListenAddress is for kube-apiserver. HealthAddress is for /livez, /readyz and
+	// /metrics. MetricsAddress is a further address for the same; empty for none.
 	ListenAddress, HealthAddress, MetricsAddress string
-	// CertDir has tls.crt and tls.key.
+	// CertDir is the folder of tls.crt and tls.key.
 	CertDir string
-	// Managed says that we issue them ourselves, nil where somebody else does.
+	// Managed is set if the webhook issues its certificate itself. If it is nil,
+	// another program provides it.
 	Managed *Managed
-	// ShutdownDelay is how long requests are still accepted after the end has
-	// begun, until all of the cluster has noticed that we are not ready.
+	// ShutdownDelay is how long requests are still accepted after the end has begun. In
+	// that time the whole cluster learns that the webhook is not ready.
 	ShutdownDelay time.Duration
 	Logger        *slog.Logger
 }
@@ -57,21 +58,22 @@ type server struct {
 	sources  runningSources
 	certs    *certificates
 	draining atomic.Bool
-	// connections is how many kube-apiservers may have open at once, together.
+	// connections is how many connections may be open at once.
 	connections int
-	// unnoticed waits until all of the cluster has noticed that we are not ready.
-	unnoticed func(context.Context)
+	// untilNotReadySeen waits until the whole cluster knows that the webhook is not
+	// ready.
+	untilNotReadySeen func(context.Context)
 }
 
-// runningSources are sources that have to run to know something.
+// runningSources are sources that must run before they can answer.
 type runningSources interface {
 	Sources
 	run(ctx context.Context) error
 	ready() error
 }
 
-// Run serves until ctx ends and what has begun by then is answered. Bad input is an
-// [*flagset.UsageError].
+// Run serves until ctx ends and all earlier requests are answered. For bad input it
+// returns an [*flagset.UsageError].
 func Run(ctx context.Context, cfg Config) error {
 	registry := prometheus.NewRegistry()
 	s, err := newServer(ctx, cfg, registry)
@@ -85,17 +87,17 @@ func Run(ctx context.Context, cfg Config) error {
 	return s.run(ctx, health)
 }
 
-// Check refuses what no cluster is needed for to refuse: the addresses and the operator's
-// file. Run does too.
+// Check refuses bad input as Run does, as far as that needs no cluster: the addresses
+// and the operator's file.
 func Check(cfg Config) error {
 	_, err := prepare(cfg, prometheus.NewRegistry())
 	return err
 }
 
-// prepare returns the parts that are not about a cluster.
+// prepare makes the parts that need no cluster.
 func prepare(cfg Config, registry prometheus.Registerer) (*server, error) {
 	s := &server{Config: cfg, metrics: NewMetrics(registry), connections: maxConnections}
-	s.unnoticed = s.delayShutdown
+	s.untilNotReadySeen = s.delayShutdown
 	var err error
 	if s.host, s.port, err = splitAddress("--listen-address", cfg.ListenAddress); err != nil {
 		return nil, err
@@ -124,8 +126,8 @@ func newServer(ctx context.Context, cfg Config, registry prometheus.Registerer) 
 	return s, err
 }
 
-// splitAddress refuses what cannot be listened on. Port 0 would be any, which nobody
-// could find.
+// splitAddress refuses an address that cannot be listened on. It refuses port 0,
+// because no client could find the port.
 func splitAddress(flag, value string) (host string, port int, err error) {
 	host, text, err := net.SplitHostPort(value)
 	if err == nil {
@@ -141,13 +143,13 @@ func notAnAddress(flag, value string, err error) error {
 	return &flagset.UsageError{Flag: flag, Value: value, Problem: "is not an address to listen on: write host:port, or :port for every address", Err: err}
 }
 
-// isPort reports whether text is a port's number.
+// isPort reports whether text is a port number.
 func isPort(text string) bool {
 	_, err := strconv.ParseUint(text, 10, 16)
 	return err == nil
 }
 
-// listenAdmin binds the addresses for machines.
+// listenAdmin binds the addresses for health and metrics.
 func (s *server) listenAdmin(gatherer prometheus.Gatherer) ([]*admin.Server, error) {
 	cfg := admin.Config{
 		Ready:   []admin.Check{s.notDraining, s.certs.ready, s.sources.ready},
@@ -177,10 +179,11 @@ func (s *server) notDraining() error {
 	return nil
 }
 
-// delayShutdown waits until the delay is over, or ctx ends.
+// delayShutdown waits for ShutdownDelay, or until ctx ends.
 func (s *server) delayShutdown(ctx context.Context) { pause.For(ctx, s.ShutdownDelay) }
 
-// run is the life of a webhook: what it needs outlives its last answer.
+// run runs all parts of the webhook. The parts that serving needs stop after the last
+// answer.
 func (s *server) run(ctx context.Context, health []*admin.Server) error {
 	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopServing()
@@ -203,13 +206,13 @@ func (s *server) run(ctx context.Context, health []*admin.Server) error {
 	}, serving)
 	task("drain", func(ctx context.Context) error {
 		select {
-		case <-serving.Done(): // it failed: nobody is there to wait for
+		case <-serving.Done(): // serving failed: there is nothing to drain
 			return nil
 		case <-ctx.Done():
 		}
 		s.draining.Store(true)
 		s.Logger.Info("ending", "requests_accepted_for", s.ShutdownDelay.String())
-		s.unnoticed(serving)
+		s.untilNotReadySeen(serving)
 		stopServing()
 		return nil
 	}, running)
@@ -226,7 +229,7 @@ func (s *server) run(ctx context.Context, health []*admin.Server) error {
 	return tasks.Wait()
 }
 
-// announce tells what this webhook is.
+// announce logs the webhook's version and settings.
 func (s *server) announce(health []*admin.Server) {
 	addresses := make([]string, 0, len(health))
 	for _, h := range health {

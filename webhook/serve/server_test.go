@@ -26,24 +26,24 @@ import (
 	"github.com/shoot-proxy/proxy-client/webhook"
 )
 
-// running is a webhook that serves on loopback.
-type running struct {
+// runningWebhook is a webhook that serves on loopback.
+type runningWebhook struct {
 	t      testing.TB
 	server *server
 	ca     *authority
 	certs  *folder
 	log    *logtest.Buffer
-	url    string // of admissions
+	url    string // for admissions
 	health string
 	stop   context.CancelFunc
 	done   chan error
 }
 
-// atOnce is for who need not be waited for.
-func atOnce(context.Context) {}
+// noWait does not wait.
+func noWait(context.Context) {}
 
-// freeAddress is one on which nobody listens. controller-runtime's server takes no
-// port 0.
+// freeAddress returns an address on which no process listens. controller-runtime's
+// server does not accept port 0.
 func freeAddress(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -54,10 +54,10 @@ func freeAddress(t testing.TB) string {
 	return l.Addr().String()
 }
 
-// start runs a webhook with everything but a cluster.
-func start(t testing.TB, sources runningSources, unnoticed func(context.Context)) *running {
+// start runs a webhook with everything except a cluster.
+func start(t testing.TB, sources runningSources, unnoticed func(context.Context)) *runningWebhook {
 	t.Helper()
-	r := &running{t: t, ca: newAuthority(t), certs: newFolder(t), log: &logtest.Buffer{}, done: make(chan error, 1)}
+	r := &runningWebhook{t: t, ca: newAuthority(t), certs: newFolder(t), log: &logtest.Buffer{}, done: make(chan error, 1)}
 	r.ca.issue(r.certs, 1, time.Now().Add(time.Hour))
 	address := freeAddress(t)
 	r.url = "https://" + address + Path
@@ -67,7 +67,7 @@ func start(t testing.TB, sources runningSources, unnoticed func(context.Context)
 			ListenAddress: address, HealthAddress: "127.0.0.1:0", CertDir: r.certs.path, Logger: r.log.Logger(slog.LevelDebug),
 			Images: webhook.Images{ProxyClient: "registry.example/proxy-client:v1", InitRedirect: "registry.example/init-redirect:v1"},
 		},
-		metrics: NewMetrics(registry), sources: sources, unnoticed: unnoticed, connections: 8,
+		metrics: NewMetrics(registry), sources: sources, untilNotReadySeen: unnoticed, connections: 8,
 	}
 	file := filepath.Join(t.TempDir(), "config.yaml")
 	write(t, file, operatorsFile)
@@ -99,7 +99,7 @@ func start(t testing.TB, sources runningSources, unnoticed func(context.Context)
 	return r
 }
 
-func (r *running) eventually(what string, holds func() bool) {
+func (r *runningWebhook) eventually(what string, holds func() bool) {
 	r.t.Helper()
 	for deadline := time.Now().Add(hangGuard); !holds(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -108,8 +108,8 @@ func (r *running) eventually(what string, holds func() bool) {
 	}
 }
 
-// wait returns how it has ended.
-func (r *running) wait() error {
+// wait waits for the end of the webhook, and returns its error.
+func (r *runningWebhook) wait() error {
 	r.t.Helper()
 	select {
 	case err := <-r.done:
@@ -120,15 +120,15 @@ func (r *running) wait() error {
 	}
 }
 
-// client returns one that trusts the webhook's authority, as kube-apiserver is
-// configured: HTTP/1.1 with connections that are kept.
-func (r *running) client() *http.Client {
+// client returns a client that trusts the webhook's authority. Like kube-apiserver's,
+// it uses HTTP/1.1 and keeps its connections.
+func (r *runningWebhook) client() *http.Client {
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: r.ca.pool}, MaxIdleConnsPerHost: 100}
 	r.t.Cleanup(transport.CloseIdleConnections)
 	return &http.Client{Transport: transport, Timeout: hangGuard}
 }
 
-func (r *running) get(path string) (int, string) {
+func (r *runningWebhook) get(path string) (int, string) {
 	r.t.Helper()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: hangGuard}
 	response, err := client.Get(r.health + path)
@@ -143,9 +143,8 @@ func (r *running) get(path string) (int, string) {
 	return response.StatusCode, string(body)
 }
 
-// send posts a review, and returns the serial number of the certificate that it was
-// answered with.
-func (r *running) send(client *http.Client, body []byte) (serial string, err error) {
+// send posts a review, and returns the serial number of the server's certificate.
+func (r *runningWebhook) send(client *http.Client, body []byte) (serial string, err error) {
 	response, err := client.Post(r.url, "application/json", bytes.NewReader(body))
 	if err != nil {
 		return "", err
@@ -163,9 +162,9 @@ func (r *running) send(client *http.Client, body []byte) (serial string, err err
 
 // Certificates change under load, and no admission fails.
 func TestCertificatesChangeUnderLoad(t *testing.T) {
-	r := start(t, plain(t), atOnce)
+	r := start(t, plainSources(t), noWait)
 	body := review(t, creation(t, labelled()))
-	var serial atomic.Value // what new connections have seen last
+	var serial atomic.Value // the latest that new connections have seen
 	serial.Store("")
 	var sent atomic.Int64
 	enough := make(chan struct{})
@@ -189,7 +188,7 @@ func TestCertificatesChangeUnderLoad(t *testing.T) {
 					serial.Store(got)
 				}
 				if i == 0 || n%10 == 0 {
-					client.CloseIdleConnections() // and shake hands again
+					client.CloseIdleConnections() // makes a new handshake
 				}
 			}
 		})
@@ -218,11 +217,11 @@ func TestCertificatesChangeUnderLoad(t *testing.T) {
 	}
 }
 
-// What was asked before the end is answered; while the cluster has not noticed, what
-// is asked after it is too.
+// Requests that came before the end are answered. Until the cluster has noticed the
+// end, later requests are answered too.
 func TestTheEndLosesNothing(t *testing.T) {
 	asked, release := make(chan struct{}), make(chan struct{})
-	sources := plain(t)
+	sources := plainSources(t)
 	fast := sources.namespace
 	sources.namespace = func(name string) (webhook.Namespace, error) {
 		if name == "slow" {
@@ -266,17 +265,17 @@ func TestTheEndLosesNothing(t *testing.T) {
 	}
 }
 
-// A request that is being answered when the listener closes is answered.
+// A request that is being answered when the listener closes is completed.
 func TestTheListenersEndWaitsForAnswers(t *testing.T) {
 	asked, release := make(chan struct{}), make(chan struct{})
-	sources := plain(t)
+	sources := plainSources(t)
 	fast := sources.namespace
 	sources.namespace = func(name string) (webhook.Namespace, error) {
 		close(asked)
 		<-release
 		return fast(name)
 	}
-	r := start(t, sources, atOnce)
+	r := start(t, sources, noWait)
 	client := r.client()
 	answered := make(chan error, 1)
 	go func() {
@@ -306,12 +305,12 @@ func TestTheListenersEndWaitsForAnswers(t *testing.T) {
 	}
 }
 
-// A listener that cannot be ends the webhook, and does not wait for anything.
+// If the listener fails, the webhook ends at once.
 func TestAnAddressInUse(t *testing.T) {
-	r := start(t, plain(t), atOnce)
+	r := start(t, plainSources(t), noWait)
 	s := r.server
-	other := &server{Config: s.Config, host: s.host, port: s.port, metrics: NewMetrics(prometheus.NewRegistry()), defaults: s.defaults, sources: plain(t)}
-	other.unnoticed = func(ctx context.Context) { <-ctx.Done() }
+	other := &server{Config: s.Config, host: s.host, port: s.port, metrics: NewMetrics(prometheus.NewRegistry()), defaults: s.defaults, sources: plainSources(t)}
+	other.untilNotReadySeen = func(ctx context.Context) { <-ctx.Done() }
 	other.certs = newCertificates(r.certs.path, other.metrics, s.Logger)
 	done := make(chan error, 1)
 	go func() { done <- other.run(t.Context(), nil) }()

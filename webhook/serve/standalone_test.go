@@ -26,10 +26,10 @@ import (
 	"github.com/shoot-proxy/proxy-client/webhook"
 )
 
-// The API server may send requests until all of the cluster has noticed that this webhook
-// is not ready. How long that takes is what ShutdownDelay says: until it is over, the
-// process must take new connections and answer them, after its SIGTERM too. The rolling
-// update in test/cluster/e2e cannot prove that, because a cluster that is quick notices
+// The API server may send requests until the whole cluster has noticed that this
+// webhook is not ready. ShutdownDelay is the time for that. Until it is over, the
+// process must accept new connections and answer them, after its SIGTERM too. The
+// rolling update in test/cluster/e2e cannot prove that, because a fast cluster notices
 // before the SIGTERM comes.
 func TestNewConnectionsAreServedDuringTheShutdownDelay(t *testing.T) {
 	r := startAlone(t, 2*hangGuard) // it is killed long before
@@ -45,7 +45,7 @@ func TestNewConnectionsAreServedDuringTheShutdownDelay(t *testing.T) {
 		return status == http.StatusServiceUnavailable && strings.Contains(body, "ending")
 	})
 	for i := range 3 {
-		if _, err := r.send(r.client(), review(t, creation(t, labelled()))); err != nil { // each client has a connection of its own
+		if _, err := r.send(r.client(), review(t, creation(t, labelled()))); err != nil { // each client has its own connection
 			t.Errorf("admission %d after SIGTERM, by a new connection: %v", i, err)
 		}
 	}
@@ -54,7 +54,7 @@ func TestNewConnectionsAreServedDuringTheShutdownDelay(t *testing.T) {
 	}
 }
 
-// The clock of the bubble moves only when everybody waits.
+// The clock of the bubble moves only when all goroutines wait.
 func TestTheShutdownDelayIsAsLongAsItSays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &server{Config: Config{ShutdownDelay: 5 * time.Second}}
@@ -73,7 +73,8 @@ func TestTheShutdownDelayIsAsLongAsItSays(t *testing.T) {
 	})
 }
 
-// aloneEnv makes this test binary a webhook in a process of its own: aloneConfig, as JSON.
+// aloneEnv makes this test binary a webhook in its own process. Its value is
+// aloneConfig, as JSON.
 const aloneEnv = "SHOOT_PROXY_WEBHOOK_ALONE"
 
 type aloneConfig struct {
@@ -81,7 +82,7 @@ type aloneConfig struct {
 	ShutdownDelay                                              time.Duration
 }
 
-// serveAlone is the life of that process.
+// serveAlone runs in that process.
 func serveAlone(text string) int {
 	var c aloneConfig
 	if err := json.Unmarshal([]byte(text), &c); err != nil {
@@ -94,7 +95,7 @@ func serveAlone(text string) int {
 		Cluster: &rest.Config{Host: c.Cluster}, ConfigFile: c.ConfigFile, CertDir: c.CertDir, ShutdownDelay: c.ShutdownDelay,
 		ListenAddress: c.ListenAddress, HealthAddress: c.HealthAddress,
 		Images: webhook.Images{ProxyClient: "registry.example/proxy-client:v1", InitRedirect: "registry.example/init-redirect:v1"},
-		// As expensive as a log that somebody reads.
+		// As expensive as a real log.
 		Logger: slog.New(slog.NewJSONHandler(io.Discard, nil)),
 	})
 	if err != nil {
@@ -104,20 +105,20 @@ func serveAlone(text string) int {
 	return 0
 }
 
-// standalone is a webhook in a process of its own.
+// standalone is a webhook in its own process.
 type standalone struct {
-	running
+	runningWebhook
 	pid int
 }
 
-// startAlone returns once it is ready; it ends with the test.
+// startAlone returns when the webhook is ready. The webhook ends with the test.
 func startAlone(t testing.TB, shutdownDelay time.Duration) *standalone {
 	t.Helper()
 	api, cluster := newFakeAPIServer(t)
 	api.watches[namespacesPath] = []any{namespaceMetadata("shop", nil)}
 	api.watches["/api/v1/nodes"] = []any{nodeObject("a", "v1.34.0")}
 	api.objects[configMapPath] = found(shopsConfigMap("1", operatorsFile))
-	r := &standalone{running: running{t: t, ca: newAuthority(t), certs: newFolder(t)}}
+	r := &standalone{runningWebhook: runningWebhook{t: t, ca: newAuthority(t), certs: newFolder(t)}}
 	r.ca.issue(r.certs, 1, time.Now().Add(time.Hour))
 	c := aloneConfig{
 		Cluster: cluster.Host, ConfigFile: filepath.Join(t.TempDir(), "config.yaml"), CertDir: r.certs.path, ShutdownDelay: shutdownDelay,
@@ -155,7 +156,7 @@ func startAlone(t testing.TB, shutdownDelay time.Duration) *standalone {
 
 var highWater = regexp.MustCompile(`(?m)^VmHWM:\s+(\d+) kB$`)
 
-// peak is the most memory that it has had, in MiB.
+// peak returns the process's peak memory in MiB.
 func (r *standalone) peak() float64 {
 	r.t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", r.pid))

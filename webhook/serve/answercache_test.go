@@ -14,7 +14,7 @@ import (
 
 func TestErrorsAreNotRemembered(t *testing.T) {
 	answers := []error{errors.New("down"), nil}
-	r := newRecent(time.Hour, func(context.Context, string, int) (int, error) {
+	r := newAnswerCache(time.Hour, func(context.Context, string, int) (int, error) {
 		err := answers[0]
 		answers = answers[1:]
 		return 7, err
@@ -22,7 +22,7 @@ func TestErrorsAreNotRemembered(t *testing.T) {
 	if _, err := r.get(t.Context(), "a"); err == nil || err.Error() != "down" {
 		t.Errorf("got %v, want down", err)
 	}
-	for range 2 { // the second without asking: answers are used up
+	for range 2 { // the second without a request: it would have no answer
 		if got, err := r.get(t.Context(), "a"); got != 7 || err != nil {
 			t.Errorf("got %d, %v", got, err)
 		}
@@ -32,7 +32,7 @@ func TestErrorsAreNotRemembered(t *testing.T) {
 func TestAnswersGetOld(t *testing.T) {
 	asked := 0
 	now := time.Unix(0, 0)
-	r := newRecent(time.Second, func(_ context.Context, key string, previous string) (string, error) {
+	r := newAnswerCache(time.Second, func(_ context.Context, key string, previous string) (string, error) {
 		asked++
 		return fmt.Sprintf("%s%s%d", previous, key, asked), nil
 	})
@@ -48,10 +48,10 @@ func TestAnswersGetOld(t *testing.T) {
 	}
 }
 
-// One who gives up does not take the answer from those who wait.
+// If one caller gives up, the others still get the answer.
 func TestManyAskOnce(t *testing.T) {
 	asked, release := make(chan struct{}), make(chan struct{})
-	r := newRecent(time.Hour, func(ctx context.Context, _ string, _ int) (int, error) {
+	r := newAnswerCache(time.Hour, func(ctx context.Context, _ string, _ int) (int, error) {
 		close(asked) // a second time would panic
 		<-release
 		return 7, ctx.Err()
@@ -81,18 +81,18 @@ func TestManyAskOnce(t *testing.T) {
 
 func TestAnswersAreNotKeptForEver(t *testing.T) {
 	now := time.Unix(0, 0)
-	r := newRecent(time.Second, func(context.Context, string, int) (int, error) { return 1, nil })
+	r := newAnswerCache(time.Second, func(context.Context, string, int) (int, error) { return 1, nil })
 	r.now = func() time.Time { return now }
 	fill := func(prefix string) {
-		for i := range 2 * maxRecent {
+		for i := range 2 * maxEntries {
 			if _, err := r.get(t.Context(), fmt.Sprint(prefix, i)); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
 	fill("first")
-	if len(r.entries) != maxRecent {
-		t.Errorf("%d answers are kept, want %d", len(r.entries), maxRecent)
+	if len(r.entries) != maxEntries {
+		t.Errorf("%d answers are kept, want %d", len(r.entries), maxEntries)
 	}
 	now = now.Add(time.Minute)
 	fill("second")

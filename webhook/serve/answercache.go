@@ -11,15 +11,15 @@ import (
 )
 
 const (
-	// readTimeout bounds one question to the API server.
+	// readTimeout limits one request to the API server.
 	readTimeout = 3 * time.Second
-	// maxRecent is how many answers are kept before the old ones are thrown away.
-	maxRecent = 1000
+	// maxEntries is how many answers are kept before old ones are removed.
+	maxEntries = 1000
 )
 
-// recent remembers answers for moments, and asks once where many want to know at the
-// same time. Errors are not remembered.
-type recent[T any] struct {
+// answerCache caches answers for a short time. If several goroutines ask the same at
+// once, it asks the API server once. Errors are not cached.
+type answerCache[T any] struct {
 	age  time.Duration
 	now  func() time.Time
 	read func(ctx context.Context, key string, previous T) (T, error)
@@ -34,20 +34,21 @@ type entry[T any] struct {
 	asked time.Time
 }
 
-// newRecent returns one that asks with read, which gets what it answered before.
-func newRecent[T any](age time.Duration, read func(ctx context.Context, key string, previous T) (T, error)) *recent[T] {
-	return &recent[T]{age: age, now: time.Now, read: read, entries: map[string]entry[T]{}}
+// newAnswerCache returns a cache that asks with read. previous is the last answer for
+// the key.
+func newAnswerCache[T any](age time.Duration, read func(ctx context.Context, key string, previous T) (T, error)) *answerCache[T] {
+	return &answerCache[T]{age: age, now: time.Now, read: read, entries: map[string]entry[T]{}}
 }
 
-// get returns an answer that is not older than age. Who gives up does not end the
-// question for the others.
-func (r *recent[T]) get(ctx context.Context, key string) (T, error) {
+// get returns an answer that is not older than age. If ctx ends, the request continues
+// for the other callers.
+func (r *answerCache[T]) get(ctx context.Context, key string) (T, error) {
 	previous, fresh := r.lookUp(key)
 	if fresh {
 		return previous.value, nil
 	}
 	answer := r.flight.DoChan(key, func() (any, error) {
-		// Somebody's question may have been answered since we looked.
+		// Another request may have ended since the first lookUp.
 		previous, fresh := r.lookUp(key)
 		if fresh {
 			return previous.value, nil
@@ -59,7 +60,7 @@ func (r *recent[T]) get(ctx context.Context, key string) (T, error) {
 		if err != nil {
 			return nil, err
 		}
-		r.keep(key, entry[T]{value, asked})
+		r.store(key, entry[T]{value, asked})
 		return value, nil
 	})
 	var none T
@@ -74,25 +75,25 @@ func (r *recent[T]) get(ctx context.Context, key string) (T, error) {
 	}
 }
 
-func (r *recent[T]) lookUp(key string) (e entry[T], fresh bool) {
+func (r *answerCache[T]) lookUp(key string) (e entry[T], fresh bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	e, ok := r.entries[key]
 	return e, ok && r.now().Sub(e.asked) < r.age
 }
 
-func (r *recent[T]) keep(key string, e entry[T]) {
+func (r *answerCache[T]) store(key string, e entry[T]) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.entries) >= maxRecent {
+	if len(r.entries) >= maxEntries {
 		for other, old := range r.entries {
 			if r.now().Sub(old.asked) >= r.age {
 				delete(r.entries, other)
 			}
 		}
 	}
-	if len(r.entries) >= maxRecent {
-		return // all of them are in use: ask again next time
+	if len(r.entries) >= maxEntries {
+		return // all entries are in use: the next caller asks again
 	}
 	r.entries[key] = e
 }

@@ -9,13 +9,14 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// injectedJustNow reports whether the pod got what is ours in this same admission:
-// kube-apiserver calls the webhook again after another webhook has changed the pod.
+// injectedJustNow reports whether the pod was injected in this same admission. That
+// happens because kube-apiserver calls the webhook again after another webhook has
+// changed the pod.
 //
-// The pod's author cannot feign that. kube-apiserver writes down in managedFields what
+// The pod's author cannot pretend that. kube-apiserver records in managedFields what
 // the author's request has set, before it calls the first webhook (endpoints/handlers:
-// createHandler, UpdateNoErrors). So one of our annotations that no manager has set
-// comes from a webhook. Where there are no managedFields, as in a file, the answer is no.
+// createHandler, UpdateNoErrors). So if no manager has set one of our annotations, a
+// webhook has. If there are no managedFields, as in a file, the result is false.
 func injectedJustNow(pod *corev1.Pod) bool {
 	if len(pod.ManagedFields) == 0 {
 		return false
@@ -28,18 +29,18 @@ func injectedJustNow(pod *corev1.Pod) bool {
 	return false
 }
 
-// authored reports whether an annotation was in the request that makes the pod. It says
-// so too of what it cannot read.
+// authored reports whether an annotation was in the request that creates the pod. If it
+// cannot read managedFields, it returns true.
 func authored(pod *corev1.Pod, annotation string) bool {
 	for _, manager := range pod.ManagedFields {
-		if sets(manager, annotation) {
+		if setsAnnotation(manager, annotation) {
 			return true
 		}
 	}
 	return false
 }
 
-func sets(manager metav1.ManagedFieldsEntry, annotation string) bool {
+func setsAnnotation(manager metav1.ManagedFieldsEntry, annotation string) bool {
 	if manager.FieldsV1 == nil {
 		return true
 	}

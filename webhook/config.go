@@ -15,7 +15,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/strictyaml"
 )
 
-// The names of the configuration's format.
+// The names in the configuration's format.
 const (
 	configAPIVersion = "config.shoot-proxy.io/v1alpha1"
 	configKind       = "InjectionConfig"
@@ -28,12 +28,12 @@ type Config struct {
 	source string
 }
 
-// file is an InjectionConfig as it is written, and what all sources say together.
+// file is an InjectionConfig as written, or the combination of all sources.
 //
-// Its tags are the one table of what can be configured. yaml is a field's name. flag is
-// the flag of the programs that takes the value and validates it. annotation is the one
-// by which a pod says it. default is the value if no source says it: "flag" stands for
-// the flag's own.
+// Its tags are the only table of the settings. yaml is the field's name. flag is the
+// flag of the programs that takes the value and validates it. annotation is the
+// annotation with which a pod sets it. default is the value if no source sets it;
+// "flag" means the flag's own default.
 type file struct {
 	APIVersion    string      `yaml:"apiVersion"`
 	Kind          string      `yaml:"kind"`
@@ -44,8 +44,8 @@ type file struct {
 	ProxyServer   proxyServer `yaml:"proxyServer"`
 	NativeSidecar string      `yaml:"nativeSidecar" annotation:"native-sidecar" default:"auto"`
 
-	// The operator's alone:
-	Version  string    `yaml:"version"` // in the status annotation
+	// Only for the operator:
+	Version  string    `yaml:"version"` // for the status annotation
 	Images   *images   `yaml:"images"`
 	Sidecar  *sidecar  `yaml:"sidecar"`
 	Redirect *redirect `yaml:"redirect"`
@@ -53,7 +53,7 @@ type file struct {
 	Policy   *policy   `yaml:"policy"`
 }
 
-// images are those of the two containers.
+// images are the images of the two containers.
 type images struct {
 	ProxyClient  string `yaml:"proxyClient"`
 	InitRedirect string `yaml:"initRedirect"`
@@ -65,7 +65,7 @@ type shoot struct {
 	NodeCIDRs    []string `yaml:"nodeCIDRs" flag:"shoot-node-cidr" annotation:"node-cidrs"`
 }
 
-// cidrs are all of the shoot's.
+// cidrs returns all CIDRs of the shoot.
 func (s *shoot) cidrs() []string { return slices.Concat(s.PodCIDRs, s.ServiceCIDRs, s.NodeCIDRs) }
 
 type proxyServer struct {
@@ -76,7 +76,8 @@ type proxyServer struct {
 	TLS           tlsNames `yaml:"tls"`
 }
 
-// tlsNames are Secrets and a ConfigMap in the pod's namespace. The CA is in one of the two.
+// tlsNames are names of Secrets and a ConfigMap in the pod's namespace. The CA is in a
+// Secret or in the ConfigMap.
 type tlsNames struct {
 	CASecret     string `yaml:"caSecret" annotation:"ca-secret"`
 	CAConfigMap  string `yaml:"caConfigMap" annotation:"ca-configmap"`
@@ -84,7 +85,7 @@ type tlsNames struct {
 	ClientSecret string `yaml:"clientSecret" annotation:"client-secret"` // of type kubernetes.io/tls
 }
 
-// sidecar is what proxy-client is like. How to log, and when to pull, is for both
+// sidecar configures proxy-client. The log settings and the pull policy are for both
 // containers.
 type sidecar struct {
 	TotalBuffer      string    `yaml:"totalBuffer" flag:"total-buffer" default:"flag"`
@@ -95,8 +96,8 @@ type sidecar struct {
 	HalfCloseTimeout string    `yaml:"halfCloseTimeout" flag:"half-close-timeout"`
 	IdleTimeout      string    `yaml:"idleTimeout" flag:"idle-timeout"`
 	ServerKeepalive  string    `yaml:"serverKeepalive" flag:"server-keepalive"`
-	DrainTimeout     string    `yaml:"drainTimeout" flag:"drain-timeout"` // less where the pod has less time to end
-	HealthPort       string    `yaml:"healthPort"`                        // the default is of a flag too, of --health-address
+	DrainTimeout     string    `yaml:"drainTimeout" flag:"drain-timeout"` // shorter if the pod has less time to end
+	HealthPort       string    `yaml:"healthPort"`                        // the default is that of flag --health-address
 	ReadinessProbe   string    `yaml:"readinessProbe" default:"false"`
 	LogFormat        string    `yaml:"logFormat" flag:"log-format" default:"json"`
 	LogLevel         string    `yaml:"logLevel" flag:"log-level" default:"flag"`
@@ -104,21 +105,22 @@ type sidecar struct {
 	Resources        resources `yaml:"resources"`
 }
 
-// redirect is what init-redirect is like, and what both containers agree on.
+// redirect configures init-redirect, and what both containers must agree on.
 type redirect struct {
 	Iptables  string    `yaml:"iptables" flag:"iptables" default:"flag"`
 	ProxyPort string    `yaml:"proxyPort" flag:"proxy-port"`
-	ProxyUID  string    `yaml:"proxyUID" flag:"proxy-uid"` // that proxy-client runs as
+	ProxyUID  string    `yaml:"proxyUID" flag:"proxy-uid"` // the user of proxy-client
 	Resources resources `yaml:"resources"`
 }
 
-// podParts are what a pod gets beside containers and volumes. What it has itself stays.
+// podParts are what a pod gets in addition to containers and volumes. What it already
+// has stays.
 type podParts struct {
 	Labels           map[string]string `yaml:"labels"`
 	ImagePullSecrets []string          `yaml:"imagePullSecrets"`
 }
 
-// resources are of a container, or of a part of it what it asks for.
+// resources are the requests and limits of a container. Unset amounts have defaults.
 type resources struct {
 	Requests amounts `yaml:"requests"`
 	Limits   amounts `yaml:"limits"`
@@ -130,7 +132,7 @@ type amounts struct {
 	EphemeralStorage string `yaml:"ephemeral-storage"`
 }
 
-// policy is what pods may choose, and what the operator knows of the cluster.
+// policy is what pods may choose, and what the operator knows about the cluster.
 type policy struct {
 	LockedFields []string `yaml:"lockedFields"`
 	ConfigMaps   []string `yaml:"configMaps"`
@@ -138,8 +140,8 @@ type policy struct {
 	SeedCIDRs    []string `yaml:"seedCIDRs"`
 }
 
-// ParseConfig reads the operator's InjectionConfig. source is what errors and
-// explanations call it, such as `--config "webhook.yaml"`.
+// ParseConfig parses the operator's InjectionConfig. source is its name in errors and
+// explanations, such as `--config "webhook.yaml"`.
 func ParseConfig(source string, data []byte) (*Config, error) {
 	c := &Config{source: source}
 	if problem := c.parse(data); problem != "" {
@@ -148,18 +150,18 @@ func ParseConfig(source string, data []byte) (*Config, error) {
 	return c, nil
 }
 
-// lineOf finds where a file does not parse.
-var lineOf = regexp.MustCompile(`\bline \d+\b`)
+// linePattern matches the line number in a problem.
+var linePattern = regexp.MustCompile(`\bline \d+\b`)
 
-// ParseNamespaceConfig reads the InjectionConfig of a ConfigMap. Its errors quote
-// nothing of it: whoever makes a pod need not be one who may read it.
+// ParseNamespaceConfig parses the InjectionConfig of a ConfigMap. Its errors quote
+// nothing of it, because the author of a pod may lack the right to read it.
 func ParseNamespaceConfig(source string, data []byte) (*Config, error) {
 	c := &Config{source: source}
 	problem := c.parse(data)
 	switch {
 	case problem != "":
 		where := ""
-		if line := lineOf.FindString(problem); line != "" {
+		if line := linePattern.FindString(problem); line != "" {
 			where = " (" + line + ")"
 		} else if field := c.fieldIn(problem); field != "" {
 			where = " (" + field + ")"
@@ -171,7 +173,7 @@ func ParseNamespaceConfig(source string, data []byte) (*Config, error) {
 	return c, nil
 }
 
-// operatorsOwn returns the first field of the file that a namespace may not have.
+// operatorsOwn returns the first field of the file that only the operator may set.
 func (c *Config) operatorsOwn() string {
 	f := &c.file
 	switch {
@@ -192,14 +194,14 @@ func (c *Config) operatorsOwn() string {
 	}
 }
 
-// configError is an error in two sentences: one for all, and one for those who may read
+// configError is an error with two sentences: one for everyone, and one for readers of
 // the configuration.
 type configError struct{ sentence, detail string }
 
 func (e *configError) Error() string { return e.sentence }
 
-// Detail returns what err says to those who may read the configuration: err's own
-// sentence where there is nothing more.
+// Detail returns the sentence for readers of the configuration. It is err's own
+// sentence if there is no other.
 func Detail(err error) string {
 	if e, ok := errors.AsType[*configError](err); ok && e.detail != "" {
 		return e.detail
@@ -207,7 +209,7 @@ func Detail(err error) string {
 	return err.Error()
 }
 
-// fieldIn returns the field of ours with which problem begins, if it does.
+// fieldIn returns the field with which problem begins, or "".
 func (c *Config) fieldIn(problem string) string {
 	word, _, _ := strings.Cut(problem, " ")
 	for _, f := range fields() {
@@ -243,8 +245,9 @@ func (c *Config) parse(data []byte) (problem string) {
 	return c.checkValues()
 }
 
-// areChartValues reports whether a file is meant for the chart, whose values have the
-// InjectionConfig in a section. Fields of both, such as images, mean something else there.
+// areChartValues reports whether a file is meant for the chart, whose values contain
+// the InjectionConfig in a section. Fields of both, such as images, have another
+// meaning there.
 func areChartValues(data []byte) bool {
 	var values struct {
 		Kind   string         `yaml:"kind"`
@@ -253,7 +256,7 @@ func areChartValues(data []byte) bool {
 	return yaml.Unmarshal(data, &values) == nil && values.Kind == "" && values.Config != nil
 }
 
-// checkLists refuses what is there and says nothing.
+// checkLists refuses empty lists.
 func (c *Config) checkLists() string {
 	for _, f := range fields() {
 		if values := f.of(&c.file); values != nil && len(values) == 0 {
@@ -263,7 +266,7 @@ func (c *Config) checkLists() string {
 	return ""
 }
 
-// lockable are the annotations that an operator may forbid.
+// lockable returns the annotations that an operator may forbid.
 func lockable() []string {
 	names := []string{annotationConfig}
 	for _, f := range fields() {
@@ -299,7 +302,7 @@ func (c *Config) checkPolicy() string {
 // Gardener reports whether Gardener's Cluster resources are a source.
 func (c *Config) Gardener() bool { return c != nil && c.file.Policy != nil && c.file.Policy.Gardener }
 
-// ConfigMaps are the names that a pod may choose from.
+// ConfigMaps returns the names that a pod may choose from.
 func (c *Config) ConfigMaps() []string {
 	if c != nil && c.file.Policy != nil && c.file.Policy.ConfigMaps != nil {
 		return c.file.Policy.ConfigMaps
@@ -307,8 +310,8 @@ func (c *Config) ConfigMaps() []string {
 	return []string{DefaultConfigMap}
 }
 
-// locked reports whether a pod may not use an annotation. Where there is no
-// operator's file, the pod's author is the operator.
+// locked reports whether a pod may not use an annotation. Without an operator's file
+// nothing is locked, because the pod's author is the operator.
 func (c *Config) locked(annotation string) bool {
 	if c == nil {
 		return false
@@ -317,7 +320,8 @@ func (c *Config) locked(annotation string) bool {
 	if c.file.Policy != nil && c.file.Policy.LockedFields != nil {
 		locked = c.file.Policy.LockedFields
 	}
-	// Both say whom to trust, so a list from before the ConfigMap was an alternative holds.
+	// Both annotations say which CA to trust. So a list that was written before
+	// annotation ca-configmap existed covers both.
 	if annotation == annotationCAConfigMap && slices.Contains(locked, annotationCASecret) {
 		return true
 	}

@@ -13,11 +13,12 @@ type Decision int
 
 // The decisions.
 const (
-	// Inject: the pod gets both containers, or is brought up to date.
+	// Inject: the pod gets both containers, or is updated.
 	Inject Decision = iota + 1
-	// Skip: the pod stays as it is.
+	// Skip: the pod stays unchanged.
 	Skip
-	// Refuse: the pod must not be, because what its label asks for cannot be done.
+	// Refuse: the pod must not be created, because what its label asks for cannot be
+	// done.
 	Refuse
 )
 
@@ -35,7 +36,7 @@ func (d Decision) String() string {
 	}
 }
 
-// Reason is why a decision is as it is: a value of a metric's label.
+// Reason is the reason for a decision, as the value of a metric's label.
 type Reason string
 
 // The reasons.
@@ -64,11 +65,11 @@ const (
 	ReasonPodResources     Reason = "pod_resources"
 	ReasonNeverCompletes   Reason = "never_completes"
 	ReasonOldNodes         Reason = "old_nodes"
-	ReasonBadRequest       Reason = "bad_request" // of an edge: what came is no pod
-	ReasonUnavailable      Reason = "unavailable" // of an edge: a source could not be read
+	ReasonBadRequest       Reason = "bad_request" // given by serve and manifest: the input is not a pod
+	ReasonUnavailable      Reason = "unavailable" // given by serve: a source could not be read
 )
 
-// Reasons are all of them.
+// Reasons returns all reasons.
 func Reasons() []Reason {
 	return []Reason{
 		ReasonInjected, ReasonUpgraded, ReasonRestored, ReasonNoLabel, ReasonDisabled, ReasonAlreadyInjected,
@@ -78,27 +79,28 @@ func Reasons() []Reason {
 	}
 }
 
-// Result is a decision and all that goes with it.
+// Result is a decision with everything that belongs to it.
 type Result struct {
 	Decision Decision
 	Reason   Reason
-	// Message is one sentence for people. Of a refusal it is what the API server's
+	// Message is one sentence for people. For a refusal it is what the API server's
 	// client sees.
 	Message string
-	// Detail is Message with what only the operator may see, for a log; empty where
+	// Detail is Message with what only the operator may see, for a log. It is empty if
 	// there is nothing more.
 	Detail string
-	// Warnings are for the API server's client, of at most 120 characters each.
+	// Warnings are for the API server's client. Each has at most 120 characters.
 	Warnings []string
-	// Pod is the injected one; nil unless Decision is Inject.
+	// Pod is the injected pod. It is nil unless Decision is Inject.
 	Pod *corev1.Pod
-	// Values are what was used, as far as it was looked at, in a fixed order.
+	// Values are the settings that were read, in a fixed order.
 	Values []Value
-	// Hash is of what was injected, or is there already.
+	// Hash is the hash of what was injected now or earlier.
 	Hash string
 }
 
-// Refused is the refusal of an edge, which could not even ask.
+// Refused returns a refusal by a caller of this package, such as serve, that could not
+// call Mutate.
 func Refused(reason Reason, message string) Result {
 	return Result{Decision: Refuse, Reason: reason, Message: message}
 }

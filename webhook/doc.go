@@ -2,10 +2,10 @@
 
 // Package webhook adds init-redirect and proxy-client to a pod.
 //
-// It owns the label, the annotations, the configuration and its sources, every
-// decision with its reason, and what a pod gets. It is a pure function: it reads no
-// file and asks no API server. Package serve is its edge towards kube-apiserver,
-// package manifest the one towards files.
+// It owns the label, the annotations, the configuration and its sources, every decision
+// with its reason, and what a pod gets. It never reads a file and never calls an API
+// server: its result depends only on its arguments. Package serve connects it to
+// kube-apiserver, and package manifest to files.
 //
 //	result := webhook.Mutate(webhook.Request{Pod: pod, Defaults: config, Images: images})
 //	switch result.Decision {
@@ -16,22 +16,23 @@
 //		return errors.New(result.Message)
 //	}
 //
-// # Where a value comes from
+// # Sources of a value
 //
-// The operator's file, the namespace's ConfigMap, Gardener's Cluster, the pod's
-// annotations: the later wins, value by value. The flags of both containers are
-// rendered by package options, which the programs parse them with, so what is
-// refused here is what they would refuse.
+// The sources are the operator's file, the namespace's ConfigMap, Gardener's Cluster,
+// and the pod's annotations. A later source overrides an earlier one, value by value.
+// Package options renders the flags of both containers, and the programs parse them
+// with the same package. So values that they would refuse are refused here.
 //
-// # Asked again
+// # Repeated calls
 //
-// kube-apiserver asks again after another webhook has changed the pod. What that one made
-// of our containers stays, but for what makes the redirect. What a pod's author has put
-// under our names is replaced. managedFields tell the two apart, see [Request].
+// kube-apiserver calls again after another webhook has changed the pod. That webhook's
+// changes to our containers stay, except changes to the redirect. What the pod's author
+// has written under our names is replaced. managedFields tell which of the two it was,
+// see [Request].
 //
 // # Fail closed
 //
-// A pod whose label asks for the shoot, and which would get no redirect, would send
-// what is meant for the shoot into the seed's network. So whatever cannot be done is
-// refused, in a sentence, and never half done.
+// A pod whose label asks for the shoot but that gets no redirect would send the shoot's
+// traffic to the seed's network. So what cannot be done is refused, in a sentence, and
+// never done in part.
 package webhook

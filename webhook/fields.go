@@ -17,18 +17,18 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/options"
 )
 
-// field is one value of an InjectionConfig that several sources may give. It is made
-// of the tags of type file.
+// field is one setting of an InjectionConfig that several sources may set. It is made
+// from the tags of type file.
 type field struct {
 	name       string // in the file, such as shoot.podCIDRs
-	flag       string // with its dashes; empty where no program has one for it
-	annotation string // without its prefix; empty where pods have no say
-	fallback   string // what holds where no source says it
-	index      []int  // where it is in a file
+	flag       string // with its dashes; empty if no program has a flag for it
+	annotation string // without its prefix; empty if pods cannot set it
+	fallback   string // the value if no source sets it
+	index      []int  // of the field in file
 }
 
-// fields returns all, in the order of explanations. Reflection finds them once: that
-// takes a good part of the time of a decision, and each pod needs them several times.
+// fields returns all fields, in the order of explanations. Reflection finds them only
+// once. It takes much of the time of a decision, and each pod needs them several times.
 var fields = sync.OnceValue(func() []field { return fieldsIn(reflect.TypeFor[file](), "", nil, flagsOfPrograms()) })
 
 // flagsOfPrograms returns the flags of both programs.
@@ -41,7 +41,7 @@ func flagsOfPrograms() *pflag.FlagSet {
 	return flags
 }
 
-// fallbackOf returns the value of a field if no source says it. tag is the field's.
+// fallbackOf returns the value of a field if no source sets it. tag is the field's.
 func fallbackOf(name string, tag reflect.StructTag, flags *pflag.FlagSet) string {
 	fallback := tag.Get("default")
 	switch {
@@ -55,7 +55,7 @@ func fallbackOf(name string, tag reflect.StructTag, flags *pflag.FlagSet) string
 }
 
 // fieldsIn returns the fields of a section, with the defaults of flags. It leaves out
-// apiVersion, kind and policy, which say nothing of a pod.
+// apiVersion, kind and policy, which are not about a pod.
 func fieldsIn(section reflect.Type, prefix string, index []int, flags *pflag.FlagSet) []field {
 	var all []field
 	for i := range section.NumField() {
@@ -81,9 +81,9 @@ func fieldsIn(section reflect.Type, prefix string, index []int, flags *pflag.Fla
 	return all
 }
 
-// in returns where a field is in a file. make makes the sections that it is in; without
-// it ok is false where one is missing.
-func (f *field) in(c *file, make bool) (v reflect.Value, ok bool) {
+// valueIn returns the field's value in a file. If a section is missing, make creates
+// it; without make ok is false.
+func (f *field) valueIn(c *file, make bool) (v reflect.Value, ok bool) {
 	v = reflect.ValueOf(c).Elem()
 	for _, i := range f.index {
 		if v.Kind() == reflect.Pointer {
@@ -99,9 +99,9 @@ func (f *field) in(c *file, make bool) (v reflect.Value, ok bool) {
 	return v, true
 }
 
-// of returns what a file says, nil where it does not.
+// of returns the field's values in a file, or nil if the file does not set it.
 func (f *field) of(c *file) []string {
-	v, ok := f.in(c, false)
+	v, ok := f.valueIn(c, false)
 	if !ok {
 		return nil
 	}
@@ -124,9 +124,9 @@ func (f *field) of(c *file) []string {
 	}
 }
 
-// set is the reverse of of.
+// set sets the field's values in a file.
 func (f *field) set(c *file, values []string) {
-	v, _ := f.in(c, true)
+	v, _ := f.valueIn(c, true)
 	switch to := v.Addr().Interface().(type) {
 	case *string:
 		*to = strings.Join(values, ",")

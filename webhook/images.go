@@ -12,10 +12,10 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/commandline"
 )
 
-// Images are what the two containers run.
+// Images are the images of the two containers.
 type Images struct{ ProxyClient, InitRedirect string }
 
-// CheckImage says what is wrong with what no container runtime would pull.
+// CheckImage returns what is wrong with an image that no container runtime would pull.
 func CheckImage(image string) error {
 	switch {
 	case image == "":
@@ -27,28 +27,27 @@ func CheckImage(image string) error {
 	}
 }
 
-// imageName is what a container runtime takes: a registry, a path in lower case, a tag
-// and a digest. Only the path is necessary.
+// imageName matches what a container runtime accepts: a registry, a path in lower case,
+// a tag and a digest. Only the path is required.
 var imageName = regexp.MustCompile(`^(([a-zA-Z0-9]([a-zA-Z0-9.-]*[a-zA-Z0-9])?|\[[0-9a-fA-F:]+\])(:[0-9]+)?/)?` +
 	`[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*` +
 	`(:[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127})?(@[a-z0-9]+:[0-9a-f]{32,})?$`)
 
-// ImagesInUse are the images that pods get whose webhook has a configuration, was
-// given images by its flags, and is of a version.
+// ImagesInUse returns the images for pods of a webhook with a configuration, image
+// flags and a version.
 func ImagesInUse(defaults *Config, given Images, version string) Images {
 	r := Request{Pod: &corev1.Pod{}, Defaults: defaults, Images: given, Version: version}
-	s, refusal := r.settle()
-	if refusal != nil { // only annotations are
+	s, refusal := r.settings()
+	if refusal != nil { // only annotations are refused
 		panic(refusal.Message)
 	}
 	return Images{ProxyClient: s.Images.ProxyClient, InitRedirect: s.Images.InitRedirect}
 }
 
-// tag is what an image's tag may be (OCI distribution specification, "Pulling
-// manifests").
+// tag matches a valid image tag (OCI distribution specification, "Pulling manifests").
 var tag = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
 
-// defaultImage is that of a program in a version, as a release names it.
+// defaultImage returns the name of a program's image in a release of that version.
 func defaultImage(program, version string) string {
 	version, _, _ = strings.Cut(version, "+") // build metadata: +dirty
 	if version == commandline.UnknownVersion || !tag.MatchString(version) {

@@ -13,15 +13,15 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// What the pod's own settings do to our containers. docs/pod-fields.md decides about each
-// field.
+// This file is about the effect of the pod's own settings on our containers.
+// docs/pod-fields.md decides about each field.
 
-// appArmorPrefix begins the annotations that were AppArmor's before Kubernetes 1.30.
-// kube-apiserver still takes the profile of a container from there.
+// appArmorPrefix is the prefix of AppArmor's annotations before Kubernetes 1.30.
+// kube-apiserver still takes a container's profile from them.
 const appArmorPrefix = corev1.DeprecatedAppArmorBetaContainerAnnotationKeyPrefix
 
-// setProfiles gives a container of ours its own profiles, where it would get the pod's and
-// might then not do its work. A container's options replace the pod's as a whole (kubelet,
+// setProfiles gives one of our containers its own profiles, if it might not work with
+// the pod's. A container's options replace the pod's as a whole (kubelet,
 // securitycontext.DetermineEffectiveSecurityContext).
 func setProfiles(c *corev1.Container, pod *corev1.Pod) {
 	of := pod.Spec.SecurityContext
@@ -29,17 +29,18 @@ func setProfiles(c *corev1.Container, pod *corev1.Pod) {
 		return
 	}
 	if profile := of.AppArmorProfile; profile != nil && profile.Type == corev1.AppArmorProfileTypeLocalhost {
-		// Without the pod's, a node may have no AppArmor, and would refuse any but Unconfined.
+		// If the pod has no profile, a node may have no AppArmor, and would refuse all
+		// profiles except Unconfined.
 		c.SecurityContext.AppArmorProfile = &corev1.AppArmorProfile{Type: corev1.AppArmorProfileTypeRuntimeDefault}
 	}
 	if options := of.SELinuxOptions; options != nil && (options.Type != "" || options.User != "" || options.Role != "") {
-		// The level has to be the pod's: volumes have it.
+		// The level must be the pod's, because the volumes have it.
 		c.SecurityContext.SELinuxOptions = &corev1.SELinuxOptions{Level: options.Level}
 	}
 }
 
-// appArmorOfOurs returns the annotation that gives one of our containers a profile, empty
-// where there is none.
+// appArmorOfOurs returns the annotation that gives one of our containers a profile;
+// empty if there is none.
 func appArmorOfOurs(pod *corev1.Pod) string {
 	for _, name := range []string{initRedirect, proxyClient} {
 		if _, ok := pod.Annotations[appArmorPrefix+name]; ok {
@@ -49,8 +50,8 @@ func appArmorOfOurs(pod *corev1.Pod) string {
 	return ""
 }
 
-// keepAppArmor gives base, without what is ours, the annotations about our containers that
-// another webhook has put on pod.
+// keepAppArmor copies to base, which has nothing of ours, the annotations about our
+// containers that another webhook has set on pod.
 func keepAppArmor(base, pod *corev1.Pod) {
 	for _, name := range []string{initRedirect, proxyClient} {
 		if value, ok := pod.Annotations[appArmorPrefix+name]; ok {
@@ -59,7 +60,7 @@ func keepAppArmor(base, pod *corev1.Pod) {
 	}
 }
 
-// forWindows reports whether the pod can run on Windows alone.
+// forWindows reports whether the pod can run only on Windows.
 func forWindows(spec *corev1.PodSpec) bool {
 	switch {
 	case spec.OS != nil:
@@ -71,8 +72,8 @@ func forWindows(spec *corev1.PodSpec) bool {
 	}
 }
 
-// checkNameservers refuses what init-redirect would refuse: DNS goes by UDP, and UDP to
-// the shoot does not go through the tunnel.
+// checkNameservers refuses what init-redirect would refuse: a nameserver in the shoot.
+// DNS uses UDP, and UDP does not go through the tunnel.
 func (in *injection) checkNameservers() *Result {
 	config := in.pod.Spec.DNSConfig
 	if config == nil {
@@ -94,8 +95,9 @@ func (in *injection) checkNameservers() *Result {
 	return nil
 }
 
-// inherited are warnings about settings of the pod that ours share.
-func (in *injection) inherited() []string {
+// inheritedWarnings returns warnings about settings of the pod that affect our
+// containers.
+func (in *injection) inheritedWarnings() []string {
 	spec := &in.pod.Spec
 	var all []string
 	if spec.ShareProcessNamespace != nil && *spec.ShareProcessNamespace || spec.HostPID {
@@ -107,23 +109,24 @@ func (in *injection) inherited() []string {
 	if name := spec.RuntimeClassName; name != nil && (strings.Contains(*name, "gvisor") || strings.Contains(*name, "runsc")) {
 		all = append(all, fmt.Sprintf("runtimeClassName %q: gVisor does not take every rule of iptables, and init-redirect may fail", *name))
 	}
-	all = append(all, in.lookups()...)
-	return append(all, in.localPorts()...)
+	all = append(all, in.lookupWarnings()...)
+	return append(all, in.localPortWarnings()...)
 }
 
-// lookups are warnings where the pod may find the proxy-server elsewhere, or not at all.
-func (in *injection) lookups() []string {
+// lookupWarnings returns warnings if proxy-client may find no address or a wrong one
+// for the proxy-server.
+func (in *injection) lookupWarnings() []string {
 	spec := &in.pod.Spec
 	var all []string
 	for _, address := range in.ProxyServer.Addresses {
-		host, _, _ := net.SplitHostPort(address) // the flags of proxy-client have read it
+		host, _, _ := net.SplitHostPort(address) // parsed before, with the flags of proxy-client
 		if _, err := netip.ParseAddr(host); err == nil {
 			continue
 		}
-		if (spec.DNSPolicy == corev1.DNSDefault || spec.DNSPolicy == corev1.DNSNone) && ofCluster(host) {
+		if (spec.DNSPolicy == corev1.DNSDefault || spec.DNSPolicy == corev1.DNSNone) && looksLikeService(host) {
 			all = append(all, fmt.Sprintf("dnsPolicy %s: proxy-client may not find %q there, which looks like a Service", spec.DNSPolicy, host))
 		}
-		// The kubelet writes both into the hosts file of every container.
+		// The kubelet writes both to the hosts file of every container.
 		for _, alias := range spec.HostAliases {
 			if slices.Contains(alias.Hostnames, host) {
 				all = append(all, fmt.Sprintf("hostAliases: proxy-client looks for %q at %s", host, alias.IP))
@@ -136,7 +139,7 @@ func (in *injection) lookups() []string {
 	return all
 }
 
-// hostname is the one that the pod has, as far as it is known before it has a name.
+// hostname returns the pod's hostname, as far as it is known before the pod has a name.
 func (in *injection) hostname() string {
 	switch spec := &in.pod.Spec; {
 	case spec.HostnameOverride != nil:
@@ -148,16 +151,17 @@ func (in *injection) hostname() string {
 	}
 }
 
-// ofCluster reports whether a name looks like a Service's: service, service.namespace, or
-// one in svc.
-func ofCluster(host string) bool {
+// looksLikeService reports whether a name looks like a Service's: service,
+// service.namespace, or a name in svc.
+func looksLikeService(host string) bool {
 	host = strings.TrimSuffix(host, ".")
 	return strings.Count(host, ".") < 2 || strings.HasSuffix(host, ".svc") || strings.Contains(host, ".svc.")
 }
 
-// localPorts are warnings where the kernel may give a port of proxy-client's to a
-// connection of the app's: proxy-client could not listen there after a restart.
-func (in *injection) localPorts() []string {
+// localPortWarnings returns a warning if the kernel may give one of proxy-client's
+// ports to a connection of the app. proxy-client could then not listen on it after a
+// restart.
+func (in *injection) localPortWarnings() []string {
 	if in.pod.Spec.SecurityContext == nil {
 		return nil
 	}

@@ -21,25 +21,27 @@ import (
 // injection is what a pod gets.
 type injection struct {
 	*settings
-	*programs
+	*containerOptions
 	memory     int64 // proxy-client's limit, in bytes
 	native     bool
-	guaranteed bool        // requests are limits
-	pod        *corev1.Pod // who gets it
+	guaranteed bool        // requests equal limits
+	pod        *corev1.Pod // the pod that gets it
 }
 
-// grace is how long a pod is given to end where it says nothing (core/v1,
-// DefaultTerminationGracePeriodSeconds), and margin what proxy-client leaves of it.
+// defaultTerminationGracePeriod is a pod's time to end if it sets none (core/v1,
+// DefaultTerminationGracePeriodSeconds). drainMargin is the part of it that
+// proxy-client does not use.
 const (
-	grace  = 30 * time.Second
-	margin = 5 * time.Second
+	defaultTerminationGracePeriod = 30 * time.Second
+	drainMargin                   = 5 * time.Second
 )
 
-// memoryOfInitRedirect is its limit where the operator says none.
+// memoryOfInitRedirect is its memory limit if the operator sets none.
 const memoryOfInitRedirect = "64Mi"
 
-// initContainer is init-redirect. It runs as root, which an added capability needs to be
-// effective, and says so: the pod may want all its containers to be somebody else.
+// initContainer returns init-redirect. It runs as root, because an added capability is
+// effective only for root. It sets the user itself, because the pod may set another
+// user for all containers.
 func (in *injection) initContainer() corev1.Container {
 	add := []corev1.Capability{"NET_ADMIN"}
 	if in.Redirect.Iptables == "legacy" {
@@ -63,15 +65,15 @@ func (in *injection) initContainer() corev1.Container {
 	}
 }
 
-// sidecarContainer is proxy-client.
+// sidecarContainer returns proxy-client.
 func (in *injection) sidecarContainer() corev1.Container {
 	flags := *in.proxyClient
-	period := grace
+	period := defaultTerminationGracePeriod
 	if s := in.pod.Spec.TerminationGracePeriodSeconds; s != nil {
 		period = time.Duration(*s) * time.Second
 	}
-	flags.DrainTimeout = max(min(flags.DrainTimeout, period-margin), time.Second)
-	flags.AcceptWhileDraining = !in.native // the app gets SIGTERM at the same moment
+	flags.DrainTimeout = max(min(flags.DrainTimeout, period-drainMargin), time.Second)
+	flags.AcceptWhileDraining = !in.native // the app gets SIGTERM at the same time
 	live := corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/livez", Port: intstr.FromInt32(in.healthPort)}}
 	c := corev1.Container{
 		Name: proxyClient, Image: in.Images.ProxyClient, ImagePullPolicy: corev1.PullPolicy(in.Sidecar.ImagePullPolicy),
@@ -101,7 +103,7 @@ func (in *injection) sidecarContainer() corev1.Container {
 		c.RestartPolicy = new(corev1.ContainerRestartPolicyAlways)
 		return c
 	}
-	// kubelet starts the next container when this returns.
+	// The kubelet starts the next container when this command returns.
 	wait := []string{"/proxy-client", "wait"}
 	if in.healthPort != defaults.HealthPort {
 		wait = append(wait, options.FlagHealthAddress+"="+in.proxyClient.HealthAddress)
@@ -110,7 +112,8 @@ func (in *injection) sidecarContainer() corev1.Container {
 	return c
 }
 
-// restricted is what Pod Security's level of that name asks for, but for the user.
+// restricted returns what Pod Security's level of that name requires, except for the
+// user.
 func restricted(uid int64) *corev1.SecurityContext {
 	return &corev1.SecurityContext{
 		RunAsUser: new(uid), RunAsGroup: new(uid), RunAsNonRoot: new(true),
@@ -120,20 +123,21 @@ func restricted(uid int64) *corev1.SecurityContext {
 	}
 }
 
-// noToken keeps the pod's ServiceAccount token out of our containers, which have
-// nothing to tell the API server.
+// noToken keeps the pod's ServiceAccount token out of our containers, because they do
+// not use the API server.
 func noToken() corev1.VolumeMount {
 	return corev1.VolumeMount{Name: volumeNoToken, MountPath: pathToken, ReadOnly: true}
 }
 
-// volumes are what the two mount. The TLS files have a mode that proxy-client's uid
-// can read; nothing else has them mounted, and nothing but them is in them.
+// volumes returns the volumes of both containers. The TLS files have a mode that
+// proxy-client's uid can read. Only proxy-client mounts them, and the volumes contain
+// nothing else.
 func (in *injection) volumes() []corev1.Volume {
 	tls := in.ProxyServer.TLS
 	ca := secretVolume(tls.CASecret, tls.CAKey)
 	if tls.CAConfigMap != "" {
 		ca = corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{
-			LocalObjectReference: corev1.LocalObjectReference{Name: tls.CAConfigMap}, Items: keys(tls.CAKey), DefaultMode: new(modeReadable),
+			LocalObjectReference: corev1.LocalObjectReference{Name: tls.CAConfigMap}, Items: keys(tls.CAKey), DefaultMode: new(readableFileMode),
 		}}
 	}
 	empty := corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}
@@ -145,14 +149,14 @@ func (in *injection) volumes() []corev1.Volume {
 	}
 }
 
-// modeReadable is for a file that every user of its container may read.
-const modeReadable = int32(0o444)
+// readableFileMode lets every user of the container read a file.
+const readableFileMode = int32(0o444)
 
 func secretVolume(name string, items ...string) corev1.VolumeSource {
-	return corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: name, Items: keys(items...), DefaultMode: new(modeReadable)}}
+	return corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: name, Items: keys(items...), DefaultMode: new(readableFileMode)}}
 }
 
-// keys are those of a Secret or ConfigMap that are mounted, each as a file of its name.
+// keys returns the keys of a Secret or ConfigMap to mount, each as a file of its name.
 func keys(names ...string) []corev1.KeyToPath {
 	var items []corev1.KeyToPath
 	for _, name := range names {
@@ -161,7 +165,7 @@ func keys(names ...string) []corev1.KeyToPath {
 	return items
 }
 
-// hash is of all that the pod gets, and from whom.
+// hash returns a hash of everything that the pod gets, and of the version.
 func (in *injection) hash(p parts) string {
 	text, err := json.Marshal([]any{in.Version, p.initRedirect, p.proxyClient, p.volumes, in.native, p.labels, p.pullSecrets})
 	if err != nil {
@@ -171,9 +175,9 @@ func (in *injection) hash(p parts) string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// into returns a copy of pod with the parts in it, and the annotations beside the status.
-// init-redirect comes first, so that no init container of the pod's connects before.
-func (in *injection) into(pod *corev1.Pod, p parts, st status, annotations map[string]string) *corev1.Pod {
+// addTo returns a copy of pod with the parts and the annotations, and the status.
+// init-redirect comes first, so that no init container of the pod connects before it.
+func (in *injection) addTo(pod *corev1.Pod, p parts, st status, annotations map[string]string) *corev1.Pod {
 	pod = pod.DeepCopy()
 	spec := &pod.Spec
 	for _, name := range slices.Sorted(maps.Keys(annotations)) {
@@ -199,7 +203,7 @@ func (in *injection) into(pod *corev1.Pod, p parts, st status, annotations map[s
 		st.Volumes = append(st.Volumes, v.Name)
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.labels)) {
-		if _, ok := pod.Labels[name]; !ok { // there is one: it asks for the injection
+		if _, ok := pod.Labels[name]; !ok { // labels exist: one asks for the injection
 			pod.Labels[name] = p.labels[name]
 			st.Labels = append(st.Labels, name)
 		}
@@ -225,8 +229,8 @@ func annotate(pod *corev1.Pod, name, value string) {
 	pod.Annotations[name] = value
 }
 
-// as is where proxy-client is in the pod, for a sentence.
-func (in *injection) as() string {
+// orderInWords says how proxy-client runs in the pod.
+func (in *injection) orderInWords() string {
 	if in.native {
 		return "as native sidecar"
 	}

@@ -10,7 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 )
 
-// parts are all that a pod gets, but for its annotations.
+// parts are everything that a pod gets, except its annotations.
 type parts struct {
 	initRedirect, proxyClient corev1.Container
 	volumes                   []corev1.Volume
@@ -25,10 +25,10 @@ func (in *injection) parts() parts {
 	return p
 }
 
-// keeping returns the parts with what other webhooks have made of those that are in pod.
-// docs/pod-fields.md lists which fields they may change.
-func (p parts) keeping(pod *corev1.Pod) parts {
-	kept := parts{kept(pod, p.initRedirect), kept(pod, p.proxyClient), slices.Clone(p.volumes), maps.Clone(p.labels), p.pullSecrets}
+// keepChanges returns the parts with the changes that other webhooks have made to them
+// in pod. docs/pod-fields.md lists the fields that they may change.
+func (p parts) keepChanges(pod *corev1.Pod) parts {
+	kept := parts{keptContainer(pod, p.initRedirect), keptContainer(pod, p.proxyClient), slices.Clone(p.volumes), maps.Clone(p.labels), p.pullSecrets}
 	for name := range kept.labels {
 		if value, ok := pod.Labels[name]; ok {
 			kept.labels[name] = value
@@ -42,9 +42,9 @@ func (p parts) keeping(pod *corev1.Pod) parts {
 	return kept
 }
 
-// kept returns the container of that name in pod, with what makes the redirect as it is
-// wanted. Where the pod has no such container, it returns the wanted one.
-func kept(pod *corev1.Pod, wanted corev1.Container) corev1.Container {
+// keptContainer returns the container of wanted's name in pod, with the fields of the
+// redirect as wanted. If the pod has no such container, it returns wanted.
+func keptContainer(pod *corev1.Pod, wanted corev1.Container) corev1.Container {
 	all := containers(&pod.Spec)
 	i := slices.IndexFunc(all, func(c *corev1.Container) bool { return c.Name == wanted.Name })
 	if i < 0 {
@@ -55,7 +55,7 @@ func kept(pod *corev1.Pod, wanted corev1.Container) corev1.Container {
 	c.RestartPolicy, c.RestartPolicyRules = wanted.RestartPolicy, wanted.RestartPolicyRules
 	c.SecurityContext = keptContext(c.SecurityContext, wanted.SecurityContext)
 	c.VolumeMounts = keptMounts(c.VolumeMounts, wanted.VolumeMounts)
-	if wanted.Lifecycle != nil { // it says when the app may start
+	if wanted.Lifecycle != nil { // it defines when the app may start
 		if c.Lifecycle == nil {
 			c.Lifecycle = &corev1.Lifecycle{}
 		}
@@ -64,7 +64,7 @@ func kept(pod *corev1.Pod, wanted corev1.Container) corev1.Container {
 	return c
 }
 
-// keptContext returns wanted, with what others have set where it says nothing.
+// keptContext returns wanted, with fields of there that wanted does not set.
 func keptContext(there, wanted *corev1.SecurityContext) *corev1.SecurityContext {
 	c := wanted.DeepCopy()
 	if there == nil {
@@ -85,7 +85,8 @@ func keptContext(there, wanted *corev1.SecurityContext) *corev1.SecurityContext 
 	return c
 }
 
-// keptMounts returns the mounts that are there, with each that is wanted in its place.
+// keptMounts returns the mounts in there. Each wanted mount replaces the one at its
+// path.
 func keptMounts(there, wanted []corev1.VolumeMount) []corev1.VolumeMount {
 	all := slices.Clone(there)
 	for _, w := range wanted {
@@ -100,9 +101,9 @@ func keptMounts(there, wanted []corev1.VolumeMount) []corev1.VolumeMount {
 	return all
 }
 
-// areIn reports whether pod has the parts, where they belong. The order of volumes does
-// not matter.
-func (p parts) areIn(pod *corev1.Pod, native bool) bool {
+// presentIn reports whether pod has the parts in their places. The order of volumes
+// does not matter.
+func (p parts) presentIn(pod *corev1.Pod, native bool) bool {
 	first, then := pod.Spec.InitContainers, pod.Spec.Containers
 	if native && len(first) > 0 {
 		then = first[1:]

@@ -10,7 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// Namespace is what is to be known of the pod's.
+// Namespace is what is known about the pod's namespace.
 type Namespace struct {
 	Name string
 	// PodSecurity is the level that the namespace enforces: its label
@@ -18,47 +18,47 @@ type Namespace struct {
 	PodSecurity string
 }
 
-// Request is a pod and all that decides what becomes of it.
+// Request is a pod, with everything that decides about it.
 type Request struct {
 	// Pod is never changed.
 	Pod *corev1.Pod
-	// Admission is whether kube-apiserver asks, so that the pod's managedFields are
-	// those of the request that makes it. In a file they are another pod's.
+	// Admission is set if kube-apiserver asks. Then the pod's managedFields come from
+	// the request that creates the pod. In a file they come from another pod.
 	Admission bool
 	Namespace Namespace
-	// Images are those that flags name; an empty one is not given. They beat the
+	// Images are the images given by flags; an empty one is not set. They override the
 	// operator's configuration.
 	Images Images
-	// Version is this program's, for the status annotation and the images, where the
-	// operator's configuration says no other.
+	// Version is this program's version, for the status annotation and the images. The
+	// operator's configuration may override it.
 	Version string
-	// Defaults are the operator's, nil where there are none: then the pod's
-	// annotations have to say everything, and may.
+	// Defaults are the operator's. If they are nil, the pod's annotations must set
+	// everything, and may.
 	Defaults *Config
-	// ConfigMap is the one of the namespace that [ConfigMapFor] names, nil where
-	// there is none.
+	// ConfigMap is the namespace's ConfigMap that [ConfigMapFor] names; nil if there is
+	// none.
 	ConfigMap *Config
-	// Networking is Gardener's, nil where there is none.
+	// Networking is Gardener's; nil if there is none.
 	Networking *Networking
-	// OldestNode is the minor version of the oldest kubelet on which the pod may
-	// run; 0 where there may be a node of any version, [NoOldNodes] where no cluster
-	// is looked at.
+	// OldestNode is the minor version of the oldest kubelet on which the pod may run. 0
+	// means that a node may have any version. [NoOldNodes] means that no cluster was
+	// read.
 	OldestNode int
-	// NativeSidecar beats every other source: auto, true, false, or empty.
+	// NativeSidecar overrides every other source: auto, true, false, or empty.
 	NativeSidecar string
 }
 
-// Kubernetes' minor versions.
+// Minor versions of Kubernetes.
 const (
-	nativeSince   = 29 // native sidecars: SidecarContainers is on by default
+	nativeSince   = 29 // SidecarContainers is on by default
 	nativeForSure = 33 // and cannot be turned off
 )
 
-// NoOldNodes is a [Request]'s OldestNode where no cluster is looked at: every release of
-// Kubernetes that is still supported has native sidecars.
+// NoOldNodes is a [Request]'s OldestNode if no cluster was read. All supported releases
+// of Kubernetes have native sidecars.
 const NoOldNodes = math.MaxInt
 
-// Mutate decides what becomes of a pod.
+// Mutate decides about a pod, and injects it.
 func Mutate(r Request) Result {
 	switch value, ok := r.Pod.Labels[Label]; {
 	case !ok:
@@ -83,7 +83,7 @@ func Mutate(r Request) Result {
 	if justNow {
 		keepAppArmor(base, r.Pod)
 	}
-	s, refusal := r.settle()
+	s, refusal := r.settings()
 	if refusal != nil {
 		return *refusal
 	}
@@ -97,45 +97,46 @@ func Mutate(r Request) Result {
 	return result
 }
 
-// inject puts in what the pod gets. base is the pod without what is ours, and old the
-// status that it had, from this same admission if justNow.
+// inject adds to the pod what it gets. base is the pod without what is ours. old is its
+// earlier status, from this same admission if justNow is set.
 func (r *Request) inject(base *corev1.Pod, in *injection, old *status, justNow bool) Result {
 	p := in.parts()
 	st := status{Version: in.Version, Hash: in.hash(p)}
-	result := Result{Decision: Inject, Reason: ReasonInjected, Hash: st.Hash, Message: "added init-redirect, and proxy-client " + in.as()}
+	result := Result{Decision: Inject, Reason: ReasonInjected, Hash: st.Hash, Message: "added init-redirect, and proxy-client " + in.orderInWords()}
 	annotations := map[string]string{}
 	managed := r.Admission && len(r.Pod.ManagedFields) > 0
 	switch {
 	case old == nil:
 	case justNow && old.Version == st.Version:
-		// The hash is another one if the other webhook has changed what ours depend on.
-		p = p.keeping(r.Pod)
+		// The hash differs if the other webhook has changed something that our parts
+		// depend on.
+		p = p.keepChanges(r.Pod)
 		for _, name := range old.Annotations {
 			if value, ok := r.Pod.Annotations[name]; ok {
 				annotations[name] = value
 			}
 		}
-		result.Reason, result.Message = ReasonRestored, "put back what another webhook has changed of the redirect, with proxy-client "+in.as()
+		result.Reason, result.Message = ReasonRestored, "put back what another webhook has changed of the redirect, with proxy-client "+in.orderInWords()
 	default:
 		if managed && !justNow {
 			annotations[annotationRenewed] = st.Hash
 		}
-		result.Reason, result.Message = ReasonUpgraded, fmt.Sprintf("brought up to date from version %s, with proxy-client %s", old.Version, in.as())
+		result.Reason, result.Message = ReasonUpgraded, fmt.Sprintf("brought up to date from version %s, with proxy-client %s", old.Version, in.orderInWords())
 		if old.Hash == st.Hash {
-			result.Message = fmt.Sprintf("injected anew, with proxy-client %s: what was there is not quite what version %s injects", in.as(), old.Version)
+			result.Message = fmt.Sprintf("injected anew, with proxy-client %s: what was there is not quite what version %s injects", in.orderInWords(), old.Version)
 		}
 	}
-	// A pod that came injected has to get its mark.
-	if old != nil && old.Hash == st.Hash && (justNow || !managed) && p.areIn(r.Pod, in.native) {
+	// A pod that was already injected in the request must get annotation renewed.
+	if old != nil && old.Hash == st.Hash && (justNow || !managed) && p.presentIn(r.Pod, in.native) {
 		result.Decision, result.Reason = Skip, ReasonAlreadyInjected
 		result.Message = "the pod has been injected already, with the same configuration"
 		return result
 	}
-	result.Pod = in.into(base, p, st, annotations)
+	result.Pod = in.addTo(base, p, st, annotations)
 	return result
 }
 
-// injection returns what the pod gets, or why it cannot.
+// injection returns what the pod gets, or why it gets nothing.
 func (r *Request) injection(pod *corev1.Pod, s *settings) (*injection, *Result) {
 	if refusal := r.complete(s); refusal != nil {
 		return nil, refusal
@@ -143,9 +144,9 @@ func (r *Request) injection(pod *corev1.Pod, s *settings) (*injection, *Result) 
 	if name, value, problem := s.check(); problem != "" {
 		return nil, s.refuse(name, value, problem)
 	}
-	p, err := s.programs()
+	p, err := s.containerOptions()
 	if err != nil {
-		name, value, problem := inOurWords(err)
+		name, value, problem := inFieldWords(err)
 		return nil, s.refuse(name, value, problem)
 	}
 	if refusal := p.checkCollisions(pod); refusal != nil {
@@ -160,11 +161,11 @@ func (r *Request) injection(pod *corev1.Pod, s *settings) (*injection, *Result) 
 		return nil, refusal
 	}
 	s.values = append(s.values, r.order(native, s))
-	in := &injection{settings: s, programs: p, memory: limit, native: native, guaranteed: isGuaranteed(pod) && s.staysGuaranteed(), pod: pod}
+	in := &injection{settings: s, containerOptions: p, memory: limit, native: native, guaranteed: isGuaranteed(pod) && s.staysGuaranteed(), pod: pod}
 	if refusal := in.checkNameservers(); refusal != nil {
 		return nil, refusal
 	}
-	if refusal := in.fit(); refusal != nil {
+	if refusal := in.fitPodResources(); refusal != nil {
 		return nil, refusal
 	}
 	return in, nil
@@ -186,7 +187,7 @@ func (r *Request) native(pod *corev1.Pod, s *settings) (bool, *Result) {
 	}
 }
 
-// order is which of the two orders it is, and what decided that.
+// order returns which order was chosen, and why.
 func (r *Request) order(native bool, s *settings) Value {
 	v := Value{Name: "order", Value: "classic", Source: s.sources["nativeSidecar"].source}
 	if native {
@@ -206,8 +207,8 @@ func (r *Request) order(native bool, s *settings) Value {
 	return v
 }
 
-// refuse is the refusal of a value, where it came from first. What only the operator
-// may see is in Detail.
+// refuse returns the refusal of a value, beginning with its source. Detail holds what
+// only the operator may see.
 func (s *settings) refuse(name, value, problem string) *Result {
 	from := s.sources[name]
 	at, reason := from.source, ReasonBadConfig
@@ -216,7 +217,7 @@ func (s *settings) refuse(name, value, problem string) *Result {
 		at = "the configuration"
 	case strings.HasPrefix(from.source, annotationSource("")):
 		reason = ReasonBadAnnotation
-		// Without quotes YAML makes no text of it, which an annotation has to be.
+		// Without quotes YAML makes a boolean of it, and an annotation must be text.
 		problem = strings.Replace(problem, "write auto, true or false", `write "auto", "true" or "false", in quotes`, 1)
 	default:
 		at = fmt.Sprintf("%s: %s", from.source, name)
@@ -236,7 +237,7 @@ func (s *settings) refuse(name, value, problem string) *Result {
 	return r
 }
 
-// redact takes out of a sentence what a ConfigMap holds.
+// redact removes a ConfigMap's values from a sentence.
 func (s *settings) redact(text string) string {
 	for _, v := range s.values {
 		if !s.sources[v.Name].secret {

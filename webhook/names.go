@@ -9,7 +9,7 @@ const Label = AnnotationPrefix + "inject"
 const (
 	AnnotationPrefix = "shoot-proxy.io/"
 
-	annotationConfig        = "config" // which ConfigMap of the namespace
+	annotationConfig        = "config" // the ConfigMap to use
 	annotationPodCIDRs      = "pod-cidrs"
 	annotationServiceCIDRs  = "service-cidrs"
 	annotationNodeCIDRs     = "node-cidrs"
@@ -22,26 +22,26 @@ const (
 	annotationCAConfigMap   = "ca-configmap"
 	annotationClientSecret  = "client-secret"
 	annotationNativeSidecar = "native-sidecar"
-	annotationStatus        = "status" // ours: what was injected
+	annotationStatus        = "status" // written by the webhook: what was injected
 )
 
-// AnnotationStatus is what an injected pod carries: version, hash of what was
-// injected, and the names that are ours.
+// AnnotationStatus is the status annotation of an injected pod: the version, a hash of
+// what was injected, and the names of our parts.
 const AnnotationStatus = AnnotationPrefix + annotationStatus
 
-// annotationRenewed is on a pod that came to kube-apiserver with a status annotation, and
-// was injected anew: see [injectedJustNow].
+// annotationRenewed marks a pod that came to kube-apiserver with a status annotation,
+// and was injected again: see [injectedJustNow].
 const annotationRenewed = AnnotationPrefix + "renewed"
 
-// A ConfigMap with an InjectionConfig for its namespace.
+// The ConfigMap with an InjectionConfig for its namespace.
 const (
-	// DefaultConfigMap is the one that is read where a pod names no other.
+	// DefaultConfigMap is the ConfigMap that is read if a pod names no other.
 	DefaultConfigMap = "shoot-proxy"
-	// ConfigKey is the key in it.
+	// ConfigKey is the key with the InjectionConfig.
 	ConfigKey = "config.yaml"
 )
 
-// What a pod gets.
+// The parts that a pod gets.
 const (
 	initRedirect = "init-redirect"
 	proxyClient  = "proxy-client"
@@ -49,21 +49,22 @@ const (
 	volumeRun     = "shoot-proxy-run"
 	volumeCA      = "shoot-proxy-ca"
 	volumeClient  = "shoot-proxy-client-tls"
-	volumeNoToken = "shoot-proxy-no-token" // empty, in its place
+	volumeNoToken = "shoot-proxy-no-token" // mounted empty over the token
 
 	pathRun    = "/run"
 	pathCA     = "/certs/ca"
 	pathClient = "/certs/client"
-	// pathToken is where kube-apiserver mounts the pod's ServiceAccount token into
-	// every container that has nothing there (plugin ServiceAccount,
+	// pathToken is the path at which kube-apiserver mounts the pod's ServiceAccount
+	// token, in every container without another mount there (plugin ServiceAccount,
 	// DefaultAPITokenMountPath).
 	pathToken = "/var/run/secrets/kubernetes.io/serviceaccount"
 
 	healthPortName = "proxy-health"
 
-	// defaultContainer is kubectl's: which container it means where none is named.
+	// defaultContainer is kubectl's annotation for the container to use if none is
+	// named.
 	defaultContainer = "kubectl.kubernetes.io/default-container"
 )
 
-// ourVolumes are the names that a pod may not use itself.
+// ourVolumes are the volume names that a pod may not use itself.
 var ourVolumes = []string{volumeRun, volumeCA, volumeClient, volumeNoToken}

@@ -8,15 +8,15 @@ import (
 	"strings"
 )
 
-// need is something that no injection can do without, and that has no default.
+// need is a setting that every injection requires, and that has no default.
 type need struct {
-	reason Reason
-	unsaid string // what nothing says, where no source says it
-	set    string // the fields to set, for a sentence
-	names  []string
+	reason      Reason
+	missing     string // for a sentence: what is missing
+	fieldsToSet string // for a sentence: the fields to set
+	names       []string
 }
 
-// needs are all, in the order in which a refusal tells of them.
+// needs returns all needs, in the order of a refusal.
 func needs() []need {
 	return []need{
 		{
@@ -38,28 +38,29 @@ func needs() []need {
 	}
 }
 
-// fields are those of which one at least has to be set.
+// fields returns the fields of which at least one must be set.
 func (n *need) fields() []field {
 	return slices.DeleteFunc(slices.Clone(fields()), func(f field) bool { return !slices.Contains(n.names, f.name) })
 }
 
-// saidIn reports whether a file sets one of the fields.
-func (n *need) saidIn(c *file) bool {
+// isSetIn reports whether a file sets one of the fields.
+func (n *need) isSetIn(c *file) bool {
 	return slices.ContainsFunc(n.fields(), func(f field) bool { return len(f.of(c)) > 0 })
 }
 
-// complete refuses what no source has said, all of it in one sentence.
+// complete refuses a pod for which settings are missing, and names all of them in one
+// sentence.
 func (r *Request) complete(s *settings) *Result {
 	var unsaid, set, annotations []string
 	var reason Reason
 	for _, n := range needs() {
-		if n.saidIn(&s.file) {
+		if n.isSetIn(&s.file) {
 			continue
 		}
 		if len(unsaid) == 0 {
 			reason = n.reason
 		}
-		unsaid, set = append(unsaid, n.unsaid), append(set, n.set)
+		unsaid, set = append(unsaid, n.missing), append(set, n.fieldsToSet)
 		if annotation := n.fields()[0].annotation; !r.Defaults.locked(annotation) {
 			annotations = append(annotations, AnnotationPrefix+annotation)
 		}
@@ -81,19 +82,19 @@ func (r *Request) complete(s *settings) *Result {
 	return refuse(reason, "nothing says %s: set %s %s", strings.Join(unsaid, ", nor "), strings.Join(set, ", and "), at)
 }
 
-// checkNeeds refuses an operator's file that leaves out what it lets no other source say:
-// with such a file every pod would be refused.
+// checkNeeds refuses an operator's file that lacks a setting which no other source may
+// set. With such a file every pod would be refused.
 func (c *Config) checkNeeds() string {
 	if slices.Contains(c.ConfigMaps(), DefaultConfigMap) || len(c.ConfigMaps()) > 0 && !c.locked(annotationConfig) {
-		return "" // a ConfigMap may say it
+		return "" // a ConfigMap may set it
 	}
 	for _, n := range needs() {
 		byAnnotation := slices.ContainsFunc(n.fields(), func(f field) bool { return !c.locked(f.annotation) })
-		if n.saidIn(&c.file) || byAnnotation || n.reason == ReasonNoCIDRs && c.Gardener() {
+		if n.isSetIn(&c.file) || byAnnotation || n.reason == ReasonNoCIDRs && c.Gardener() {
 			continue
 		}
 		return fmt.Sprintf("has no %s, which no other source may say: set it, or name a ConfigMap in policy.configMaps, or take %s out of policy.lockedFields",
-			n.set, n.fields()[0].annotation)
+			n.fieldsToSet, n.fields()[0].annotation)
 	}
 	return ""
 }

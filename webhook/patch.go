@@ -14,24 +14,24 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 )
 
-// operation is one of a JSON patch (RFC 6902).
+// operation is one operation of a JSON patch (RFC 6902).
 type operation struct {
 	Op    string `json:"op"`
 	Path  string `json:"path"`
-	Value any    `json:"value,omitempty"` // never a plain "", which would be left out
+	Value any    `json:"value,omitempty"` // never a plain "", which omitempty would drop
 }
 
-// Patch returns the JSON patch (RFC 6902) that makes after of before. It puts in and takes out
-// whole containers, volumes and annotations, and never makes one container of another:
-// what a newer API server has in a container, and our types do not know, would stay
-// behind in the wrong one.
+// Patch returns the JSON patch (RFC 6902) that changes before to after. It adds and
+// removes whole containers, volumes and annotations. It never changes one container
+// into another. Otherwise fields that a newer API server has, and our types do not,
+// would stay in the wrong container.
 func Patch(before, after *corev1.Pod) ([]byte, error) {
 	rest := before.DeepCopy()
 	rest.Annotations, rest.Labels = after.Annotations, after.Labels
 	rest.Spec.InitContainers, rest.Spec.Containers, rest.Spec.Volumes = after.Spec.InitContainers, after.Spec.Containers, after.Spec.Volumes
 	rest.Spec.ImagePullSecrets = after.Spec.ImagePullSecrets
 	if !equal(rest, after) {
-		return patchByPlace(before, after) // more has changed than we know of
+		return patchByPlace(before, after) // other fields have changed too
 	}
 	var all []operation
 	all = append(all, entries("/metadata/annotations", before.Annotations, after.Annotations)...)
@@ -43,8 +43,8 @@ func Patch(before, after *corev1.Pod) ([]byte, error) {
 	return json.Marshal(all)
 }
 
-// patchByPlace is Patch for any two pods. It compares the elements of lists by their
-// places.
+// patchByPlace returns the patch for any two pods. It compares the elements of lists by
+// their indexes.
 func patchByPlace(before, after *corev1.Pod) ([]byte, error) {
 	from, err := json.Marshal(before)
 	if err != nil {
@@ -61,13 +61,13 @@ func patchByPlace(before, after *corev1.Pod) ([]byte, error) {
 	return json.Marshal(operations)
 }
 
-// equal compares the cheap way first, which nearly always is enough: after began as a
-// copy of before.
+// equal tries the cheaper comparison first. It nearly always suffices, because after
+// began as a copy of before.
 func equal[T any](a, b T) bool {
 	return reflect.DeepEqual(a, b) || equality.Semantic.DeepEqual(a, b)
 }
 
-// elements puts into a list what is new, and takes out what is not there any more.
+// elements returns the operations that add new elements to a list, and remove old ones.
 func elements[T any](path string, before, after []T) []operation {
 	if len(before) == 0 && len(after) == 0 {
 		return nil
@@ -93,7 +93,7 @@ func elements[T any](path string, before, after []T) []operation {
 			all = append(all, operation{Op: "add", Path: here, Value: after[0]})
 			after = after[1:]
 			at++
-		default: // it is further up already
+		default: // it was added at an earlier index
 			all = append(all, operation{Op: "remove", Path: here})
 			before = before[1:]
 		}
@@ -101,11 +101,11 @@ func elements[T any](path string, before, after []T) []operation {
 	return all
 }
 
-// escape makes a name part of a path (RFC 6901).
+// escape escapes a name for a path (RFC 6901).
 var escape = strings.NewReplacer("~", "~0", "/", "~1")
 
-// entries puts into a map what is new or has changed, and takes out what is not there any
-// more.
+// entries returns the operations that add new and changed entries to a map, and remove
+// old ones.
 func entries(path string, before, after map[string]string) []operation {
 	switch {
 	case len(before) == 0 && len(after) == 0:
@@ -126,7 +126,7 @@ func entries(path string, before, after map[string]string) []operation {
 			all = append(all, operation{Op: "add", Path: path + "/" + escape.Replace(name), Value: &value})
 		}
 	}
-	// The same pod gets the same patch.
+	// Sorted, so that the same pod gets the same patch.
 	slices.SortFunc(all, func(a, b operation) int { return strings.Compare(a.Path, b.Path) })
 	return all
 }

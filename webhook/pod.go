@@ -11,15 +11,16 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/spelling"
 )
 
-// Wanted reports whether Mutate would do more with pod than skip it for its label.
+// Wanted reports whether Mutate would do more with pod than skip it because of its
+// label.
 func Wanted(pod *corev1.Pod) bool {
 	value, ok := pod.Labels[Label]
 	return ok && value != "false"
 }
 
-// ConfigMapFor says which ConfigMap of the pod's namespace to read: none where name
-// is empty, because the operator allows none; required where the pod names it, so
-// that it has to be there. refusal is not nil where the pod may not choose it.
+// ConfigMapFor returns which ConfigMap of the pod's namespace to read. name is empty if
+// the operator allows none. required is set if the pod names the ConfigMap, so that it
+// must exist. refusal is not nil if the pod may not choose it.
 func ConfigMapFor(pod *corev1.Pod, defaults *Config) (name string, required bool, refusal *Result) {
 	name, required = pod.Annotations[AnnotationPrefix+annotationConfig]
 	allowed := defaults.ConfigMaps()
@@ -46,7 +47,7 @@ func ConfigMapFor(pod *corev1.Pod, defaults *Config) (name string, required bool
 	return name, true, nil
 }
 
-// checkAnnotations refuses annotations of ours that are not known, and those that
+// checkAnnotations refuses unknown annotations with our prefix, and annotations that
 // the operator has locked.
 func (r *Request) checkAnnotations() *Result {
 	var ours []string
@@ -71,7 +72,7 @@ func (r *Request) checkAnnotations() *Result {
 	return nil
 }
 
-// checkPod refuses pods in which it cannot be done. pod has nothing of ours in it.
+// checkPod refuses pods that cannot be injected. pod has nothing of ours.
 func checkPod(pod *corev1.Pod) *Result {
 	spec := &pod.Spec
 	if spec.HostNetwork {
@@ -94,8 +95,8 @@ func checkPod(pod *corev1.Pod) *Result {
 	return checkVolumes(spec)
 }
 
-// checkVolumes refuses volumes that have a name of ours, and containers that mount what
-// the pod does not have yet: our volumes, with proxy-client's key in one of them.
+// checkVolumes refuses volumes with one of our names. It also refuses containers that
+// mount a volume of ours, which the pod does not have yet.
 func checkVolumes(spec *corev1.PodSpec) *Result {
 	for _, v := range spec.Volumes {
 		if slices.Contains(ourVolumes, v.Name) {
@@ -112,9 +113,9 @@ func checkVolumes(spec *corev1.PodSpec) *Result {
 	return nil
 }
 
-// checkCollisions refuses pods with a container that has proxy-client's user or a port of
-// its.
-func (p *programs) checkCollisions(pod *corev1.Pod) *Result {
+// checkCollisions refuses pods with a container that uses proxy-client's uid or one of
+// its ports.
+func (p *containerOptions) checkCollisions(pod *corev1.Pod) *Result {
 	for _, c := range containers(&pod.Spec) {
 		if uid := effectiveUID(&pod.Spec, c); uid != nil && *uid == p.initRedirect.ProxyUID {
 			return refuse(ReasonProxyUID, "container %q runs as uid %d, which is proxy-client's, and would not be redirected: give it another runAsUser", c.Name, *uid)
@@ -128,7 +129,7 @@ func (p *programs) checkCollisions(pod *corev1.Pod) *Result {
 	return nil
 }
 
-// containers are all that run in the pod, init containers first.
+// containers returns all containers of the pod, init containers first.
 func containers(spec *corev1.PodSpec) []*corev1.Container {
 	var all []*corev1.Container
 	for i := range spec.InitContainers {

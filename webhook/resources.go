@@ -14,8 +14,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 )
 
-// all are the amounts that are given, by the resource's name.
-func (a amounts) all() iter.Seq2[corev1.ResourceName, string] {
+// given returns the amounts that are set, by resource.
+func (a amounts) given() iter.Seq2[corev1.ResourceName, string] {
 	return func(yield func(corev1.ResourceName, string) bool) {
 		for _, one := range []struct {
 			name  corev1.ResourceName
@@ -30,8 +30,8 @@ func (a amounts) all() iter.Seq2[corev1.ResourceName, string] {
 	}
 }
 
-// or are the amounts, with others where nothing is said.
-func (a amounts) or(fallback amounts) amounts {
+// withFallback returns the amounts, with those of fallback for unset ones.
+func (a amounts) withFallback(fallback amounts) amounts {
 	return amounts{
 		CPU:              cmp.Or(a.CPU, fallback.CPU),
 		Memory:           cmp.Or(a.Memory, fallback.Memory),
@@ -39,16 +39,16 @@ func (a amounts) or(fallback amounts) amounts {
 	}
 }
 
-// list is what a container has. The amounts were read before.
-func (a amounts) list() corev1.ResourceList {
+// resourceList returns the amounts for a container. They were parsed before.
+func (a amounts) resourceList() corev1.ResourceList {
 	list := corev1.ResourceList{}
-	for name, value := range a.all() {
+	for name, value := range a.given() {
 		list[name] = resource.MustParse(value)
 	}
 	return list
 }
 
-// example is an amount that would do, in limits or requests.
+// example returns a valid amount for limits or requests.
 func example(part string, name corev1.ResourceName) string {
 	switch {
 	case name == corev1.ResourceCPU:
@@ -60,34 +60,34 @@ func example(part string, name corev1.ResourceName) string {
 	}
 }
 
-// beyondAll are exponents that a quantity may have (resource.ParseQuantity), and whose
-// comparison with another takes the memory and the time of all of its digits.
-var beyondAll = regexp.MustCompile(`[eE][+-]?[0-9]{3,}`)
+// hugeExponent matches exponents that resource.ParseQuantity accepts. Comparing such an
+// amount would take memory and time for all its digits.
+var hugeExponent = regexp.MustCompile(`[eE][+-]?[0-9]{3,}`)
 
-// parseAmount is resource.ParseQuantity for amounts that a machine can have.
+// parseAmount is like resource.ParseQuantity, for amounts that a machine can have.
 func parseAmount(text string) (resource.Quantity, error) {
-	if len(text) > 32 || beyondAll.MatchString(text) {
+	if len(text) > 32 || hugeExponent.MatchString(text) {
 		return resource.Quantity{}, resource.ErrFormatWrong
 	}
 	return resource.ParseQuantity(text)
 }
 
-// checkAmounts refuses amounts of a pod that cannot be compared with others in any time.
+// checkAmounts refuses a pod with amounts that would take too long to compare.
 func checkAmounts(pod *corev1.Pod) *Result {
 	const sentence = "%s asks for more, or for less, than there is: correct its resources"
 	for _, c := range containers(&pod.Spec) {
-		if !sane(c.Resources.Requests) || !sane(c.Resources.Limits) {
+		if !hasSmallExponents(c.Resources.Requests) || !hasSmallExponents(c.Resources.Limits) {
 			return refuse(ReasonPodResources, sentence, fmt.Sprintf("container %q", c.Name))
 		}
 	}
-	if whole := podResources(pod); !sane(whole.Requests) || !sane(whole.Limits) {
+	if whole := podResources(pod); !hasSmallExponents(whole.Requests) || !hasSmallExponents(whole.Limits) {
 		return refuse(ReasonPodResources, sentence, "the pod")
 	}
 	return nil
 }
 
-// sane reports whether each amount has an exponent of two digits at most.
-func sane(list corev1.ResourceList) bool {
+// hasSmallExponents reports whether each amount's exponent has at most two digits.
+func hasSmallExponents(list corev1.ResourceList) bool {
 	for _, q := range list {
 		if scale := q.AsDec().Scale(); scale < -99 || scale > 99 {
 			return false
@@ -96,16 +96,16 @@ func sane(list corev1.ResourceList) bool {
 	return true
 }
 
-// check says what is wrong with the first amount that is none, or that asks for more than
-// its limit, which is a default where the operator says none. field is where they are,
-// such as sidecar.resources.
+// check returns what is wrong with the first amount that is invalid, or that is a
+// request above its limit. If the operator sets no limit, the limit is a default. field
+// is the section of the amounts, such as sidecar.resources.
 func (r resources) check(field string, fallback amounts) (name, value, problem string) {
-	limits := maps.Collect(r.Limits.or(fallback).all())
+	limits := maps.Collect(r.Limits.withFallback(fallback).given())
 	for _, part := range []struct {
 		name    string
 		amounts amounts
-	}{{"limits", r.Limits}, {"requests", r.Requests}} { // in this order: a request is compared with a limit that was read
-		for resourceName, text := range part.amounts.all() {
+	}{{"limits", r.Limits}, {"requests", r.Requests}} { // limits first, so that a request is compared with a valid limit
+		for resourceName, text := range part.amounts.given() {
 			name := fmt.Sprintf("%s.%s.%s", field, part.name, resourceName)
 			q, err := parseAmount(text)
 			if err != nil || q.Sign() <= 0 {
@@ -119,9 +119,9 @@ func (r resources) check(field string, fallback amounts) (name, value, problem s
 	return "", "", ""
 }
 
-// requirements are a container's, within what the pod as a whole may use.
+// requirements returns a container's resources, within the pod's own limits.
 func (in *injection) requirements(given, fallback resources) corev1.ResourceRequirements {
-	r := corev1.ResourceRequirements{Requests: given.Requests.or(fallback.Requests).list(), Limits: given.Limits.or(fallback.Limits).list()}
+	r := corev1.ResourceRequirements{Requests: given.Requests.withFallback(fallback.Requests).resourceList(), Limits: given.Limits.withFallback(fallback.Limits).resourceList()}
 	for name, limit := range r.Limits {
 		if most, ok := podResources(in.pod).Limits[name]; ok && limit.Cmp(most) > 0 {
 			limit = most
@@ -134,7 +134,8 @@ func (in *injection) requirements(given, fallback resources) corev1.ResourceRequ
 	return r
 }
 
-// podResources are what a pod says for all of its containers together (Kubernetes 1.34).
+// podResources returns the resources that a pod sets for all its containers together
+// (Kubernetes 1.34).
 func podResources(pod *corev1.Pod) corev1.ResourceRequirements {
 	if pod.Spec.Resources == nil {
 		return corev1.ResourceRequirements{}
@@ -142,15 +143,15 @@ func podResources(pod *corev1.Pod) corev1.ResourceRequirements {
 	return *pod.Spec.Resources
 }
 
-// staysGuaranteed reports whether both containers have what a Guaranteed pod needs. Their
-// memory is always limited.
+// staysGuaranteed reports whether both containers have what a Guaranteed pod requires.
+// Their memory always has a limit.
 func (s *settings) staysGuaranteed() bool {
 	return s.Sidecar.Resources.Limits.CPU != "" && s.Redirect.Resources.Limits.CPU != ""
 }
 
-// isGuaranteed reports whether each container of a pod gets what it may use at most: the
-// quality of service class Guaranteed. A pod with resources of its own has its class from
-// them, whatever its containers have.
+// isGuaranteed reports whether a pod has quality of service class Guaranteed: each
+// container's requests equal its limits. For a pod with its own resources it returns
+// false, because its class depends on those and not on its containers.
 func isGuaranteed(pod *corev1.Pod) bool {
 	if pod.Spec.Resources != nil || len(pod.Spec.Containers) == 0 {
 		return false
@@ -169,18 +170,19 @@ func isGuaranteed(pod *corev1.Pod) bool {
 	return true
 }
 
-// fit bounds proxy-client's memory by the pod's own limit, and refuses a pod whose own
-// resources are too small for what it gets. kube-apiserver takes a container's limit above
-// the pod's, which then is the one that the kernel knows; requests it compares itself.
-func (in *injection) fit() *Result {
+// fitPodResources limits proxy-client's memory to the pod's own limit. It refuses a pod
+// whose own resources are too small for what it gets. kube-apiserver accepts a
+// container's limit above the pod's, but the kernel applies only the pod's. Requests it
+// compares itself.
+func (in *injection) fitPodResources() *Result {
 	if in.pod.Spec.Resources == nil {
 		return nil
 	}
 	whole := podResources(in.pod)
 	if most, ok := whole.Limits[corev1.ResourceMemory]; ok && most.Value() < in.memory {
-		if most.Value() < leastMemory(in.totalBuffer) {
+		if most.Value() < minMemoryBytes(in.totalBuffer) {
 			return refuse(ReasonPodResources, "the pod's spec.resources.limits.memory %s is less than the %s that proxy-client needs for sidecar.totalBuffer: raise it",
-				most.String(), resource.NewQuantity(leastMemory(in.totalBuffer), resource.BinarySI))
+				most.String(), resource.NewQuantity(minMemoryBytes(in.totalBuffer), resource.BinarySI))
 		}
 		in.memory = most.Value()
 	}
@@ -195,9 +197,9 @@ func (in *injection) fit() *Result {
 	return nil
 }
 
-// allRequests are what the containers of the pod request, ours included, as kube-apiserver
-// adds them up (component-helpers/resource, AggregateContainerRequests). A container that
-// runs on takes its part from the next init container's start.
+// allRequests returns what the pod's containers request together with ours. It sums
+// them as kube-apiserver does (component-helpers/resource, AggregateContainerRequests).
+// A sidecar counts from the next init container on.
 func (in *injection) allRequests() corev1.ResourceList {
 	p := in.parts()
 	first, running := []corev1.Container{p.initRedirect}, in.pod.Spec.Containers
@@ -217,9 +219,9 @@ func (in *injection) allRequests() corev1.ResourceList {
 			addTo(sidecars, c.Resources.Requests)
 			addTo(all, c.Resources.Requests)
 		}
-		raise(most, peak)
+		raiseTo(most, peak)
 	}
-	raise(all, most)
+	raiseTo(all, most)
 	return all
 }
 
@@ -231,8 +233,8 @@ func addTo(sum, more corev1.ResourceList) {
 	}
 }
 
-// raise makes each amount of a list no less than that of another.
-func raise(list, least corev1.ResourceList) {
+// raiseTo raises each amount of list to at least that of least.
+func raiseTo(list, least corev1.ResourceList) {
 	for name, q := range least {
 		if have, ok := list[name]; !ok || have.Cmp(q) < 0 {
 			list[name] = q

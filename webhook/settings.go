@@ -8,16 +8,16 @@ import (
 	"strings"
 )
 
-// Networking is what Gardener's Cluster resource of a namespace says of its shoot.
+// Networking is the shoot's networking in Gardener's Cluster resource of a namespace.
 type Networking struct {
-	// Source is what it is called in explanations, such as "Cluster shoot--dev--a".
+	// Source is its name in explanations, such as "Cluster shoot--dev--a".
 	Source string
-	// PodCIDRs, ServiceCIDRs and NodeCIDRs are the shoot's; an empty one says
-	// nothing.
+	// PodCIDRs, ServiceCIDRs and NodeCIDRs are the shoot's; an empty one is not set.
 	PodCIDRs, ServiceCIDRs, NodeCIDRs []string
 }
 
-// of returns what a Cluster resource says of a field, nil where it does not.
+// of returns a field's values in the Cluster resource, or nil if it does not set the
+// field.
 func (n *Networking) of(field string) []string {
 	if n == nil {
 		return nil
@@ -34,13 +34,13 @@ func (n *Networking) of(field string) []string {
 	}
 }
 
-// Value is one setting of an injection, and where it came from.
+// Value is one setting of an injection, with its source.
 type Value struct {
 	// Name is the field of an InjectionConfig, such as shoot.podCIDRs.
 	Name string
-	// Value is what it is, with commas between the elements of a list.
+	// Value is the setting, with commas between the elements of a list.
 	Value string
-	// Source is who says so: a file, a ConfigMap, a Cluster, an annotation, or
+	// Source is the source: a file, a ConfigMap, a Cluster, an annotation, or
 	// "default".
 	Source string
 }
@@ -52,7 +52,7 @@ const (
 	nativeNo   = "false"
 )
 
-// settings are what all sources together say.
+// settings are the combination of all sources.
 type settings struct {
 	file
 	fields []field
@@ -65,17 +65,16 @@ func newSettings() *settings {
 	return &settings{file: file{Images: &images{}, Sidecar: &sidecar{}, Redirect: &redirect{}, Pod: &podParts{}}, fields: fields(), sources: map[string]origin{}}
 }
 
-// origin is where a value came from, for the sentence that refuses it.
+// origin is the source of a value, for the sentence that refuses it.
 type origin struct {
 	source string
 	secret bool // it must not be quoted
 	given  bool
-	rank   int // the higher wins
+	rank   int // a higher rank overrides a lower one
 }
 
-// settle returns what the sources say together, or why an annotation may not be
-// there.
-func (r *Request) settle() (*settings, *Result) {
+// settings combines the sources, or refuses an annotation.
+func (r *Request) settings() (*settings, *Result) {
 	s := newSettings()
 	if refusal := r.checkAnnotations(); refusal != nil {
 		return nil, refusal
@@ -92,8 +91,8 @@ func (r *Request) settle() (*settings, *Result) {
 	return s, s.chooseCA()
 }
 
-// chooseCA leaves one of the two places for the CA: a source that names the one takes
-// back what an earlier source says of the other.
+// chooseCA keeps one of the two settings of the CA. A source that sets one of them
+// unsets the other one from an earlier source.
 func (s *settings) chooseCA() *Result {
 	const secret, configMap = "proxyServer.tls.caSecret", "proxyServer.tls.caConfigMap"
 	a, b := s.sources[secret], s.sources[configMap]
@@ -103,18 +102,18 @@ func (s *settings) chooseCA() *Result {
 	case a.rank == b.rank:
 		return s.refuse(configMap, s.ProxyServer.TLS.CAConfigMap, twoCAs)
 	case a.rank < b.rank:
-		s.forget(secret)
+		s.unset(secret)
 	default:
-		s.forget(configMap)
+		s.unset(configMap)
 	}
 	return nil
 }
 
-// twoCAs is what is wrong with caConfigMap beside caSecret.
+// twoCAs is the problem if caConfigMap and caSecret are both set.
 const twoCAs = "the CA is in caSecret too, and can be in one of the two: leave one out"
 
-// forget takes back what a source has said.
-func (s *settings) forget(name string) {
+// unset removes a field's value.
+func (s *settings) unset(name string) {
 	delete(s.sources, name)
 	s.values = slices.DeleteFunc(s.values, func(v Value) bool { return v.Name == name })
 	for _, f := range s.fields {
@@ -124,7 +123,8 @@ func (s *settings) forget(name string) {
 	}
 }
 
-// value returns what the last source that says something says. s has the fields before f.
+// value returns the field's values from the last source that sets it. s has the fields
+// before f.
 func (r *Request) value(f field, s *settings) (values []string, from origin) {
 	if flag, text := r.flag(f.name); text != "" {
 		return []string{text}, origin{source: flag, given: true}
@@ -149,7 +149,7 @@ func (r *Request) value(f field, s *settings) (values []string, from origin) {
 	return values, from
 }
 
-// flag returns what a flag of the webhook's says of a field, which beats every source.
+// flag returns the value of a webhook's flag for a field. It overrides every source.
 func (r *Request) flag(field string) (flag, text string) {
 	switch field {
 	case "nativeSidecar":
@@ -163,10 +163,10 @@ func (r *Request) flag(field string) (flag, text string) {
 	}
 }
 
-// sourceDefault is the source of what no other says.
+// sourceDefault is the source of a default.
 const sourceDefault = "default"
 
-// fallback returns what holds where no source says it.
+// fallback returns the value of a field that no source sets.
 func (r *Request) fallback(f field, s *settings) (text, source string) {
 	switch f.name {
 	case "version":
@@ -180,7 +180,7 @@ func (r *Request) fallback(f field, s *settings) (text, source string) {
 	}
 }
 
-// split makes a list of an annotation: elements are separated by commas.
+// split splits an annotation into a list at its commas.
 func split(text string) []string {
 	var values []string
 	for value := range strings.SplitSeq(text, ",") {

@@ -11,7 +11,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// status is what the status annotation holds: who injected what, and what to remove.
+// status is the content of the status annotation: the version, what was injected, and
+// what to remove.
 type status struct {
 	Version        string   `json:"version"`
 	Hash           string   `json:"hash"`
@@ -22,7 +23,7 @@ type status struct {
 	Labels         []string `json:"labels,omitempty"`
 
 	ImagePullSecrets []string `json:"imagePullSecrets,omitempty"`
-	// Replaced is of a manifest alone: see [Replaced].
+	// Replaced is used only in manifests: see [Replaced].
 	Replaced map[string]string `json:"replaced,omitempty"`
 }
 
@@ -34,7 +35,7 @@ func (s status) text() string {
 	return string(text)
 }
 
-// statusOf returns the status of an injected pod, nil of another.
+// statusOf returns the status of an injected pod, or nil for another pod.
 func statusOf(pod *corev1.Pod) (*status, error) {
 	text, ok := pod.Annotations[AnnotationStatus]
 	if !ok {
@@ -58,9 +59,9 @@ func statusOf(pod *corev1.Pod) (*status, error) {
 	return s, nil
 }
 
-// Replaced returns what an injection into a manifest could not leave as it was written,
-// such as an empty list: the texts, by JSON pointers (RFC 6901) from the object that has
-// the pod. They are for the one who takes out the injection.
+// Replaced returns the texts that an injection into a manifest has replaced, such as an
+// empty list. Its keys are JSON pointers (RFC 6901) from the object that has the pod.
+// Uninjecting writes the texts back.
 func Replaced(pod *corev1.Pod) map[string]string {
 	s, err := statusOf(pod)
 	if s == nil || err != nil {
@@ -69,8 +70,8 @@ func Replaced(pod *corev1.Pod) map[string]string {
 	return s.Replaced
 }
 
-// WithReplaced returns a copy of an injected pod whose status has such texts. A pod of
-// which nothing says that it was injected is returned as it is.
+// WithReplaced returns a copy of an injected pod whose status has these texts. It
+// returns a pod without a status unchanged.
 func WithReplaced(pod *corev1.Pod, texts map[string]string) *corev1.Pod {
 	s, err := statusOf(pod)
 	if s == nil || err != nil {
@@ -82,8 +83,8 @@ func WithReplaced(pod *corev1.Pod, texts map[string]string) *corev1.Pod {
 	return pod
 }
 
-// Remove returns a copy of an injected pod without what was injected. removed is
-// false where nothing was, by a webhook that wrote it down.
+// Remove returns a copy of an injected pod without what was injected. removed is false
+// if the pod has no valid status.
 func Remove(pod *corev1.Pod) (result *corev1.Pod, removed bool) {
 	s, err := statusOf(pod)
 	if s == nil || err != nil {
@@ -92,14 +93,14 @@ func Remove(pod *corev1.Pod) (result *corev1.Pod, removed bool) {
 	return s.removedFrom(pod), true
 }
 
-// removedFrom returns a copy of a pod without what the status says was injected.
+// removedFrom returns a copy of a pod without what the status lists.
 func (s *status) removedFrom(pod *corev1.Pod) *corev1.Pod {
 	pod = pod.DeepCopy()
 	spec := &pod.Spec
-	spec.InitContainers = without(spec.InitContainers, s.InitContainers, func(c corev1.Container) string { return c.Name })
-	spec.Containers = without(spec.Containers, s.Containers, func(c corev1.Container) string { return c.Name })
-	spec.Volumes = without(spec.Volumes, s.Volumes, func(v corev1.Volume) string { return v.Name })
-	spec.ImagePullSecrets = without(spec.ImagePullSecrets, s.ImagePullSecrets, func(r corev1.LocalObjectReference) string { return r.Name })
+	spec.InitContainers = withoutNames(spec.InitContainers, s.InitContainers, func(c corev1.Container) string { return c.Name })
+	spec.Containers = withoutNames(spec.Containers, s.Containers, func(c corev1.Container) string { return c.Name })
+	spec.Volumes = withoutNames(spec.Volumes, s.Volumes, func(v corev1.Volume) string { return v.Name })
+	spec.ImagePullSecrets = withoutNames(spec.ImagePullSecrets, s.ImagePullSecrets, func(r corev1.LocalObjectReference) string { return r.Name })
 	for _, name := range s.Labels {
 		delete(pod.Labels, name)
 	}
@@ -112,9 +113,9 @@ func (s *status) removedFrom(pod *corev1.Pod) *corev1.Pod {
 	return pod
 }
 
-// without removes what has one of the names, each once: a second one of that name is not
-// ours. It returns nil if nothing is left.
-func without[T any](list []T, names []string, name func(T) string) []T {
+// withoutNames removes the first element with each of the names, because a second one
+// is not ours. It returns nil if nothing is left.
+func withoutNames[T any](list []T, names []string, name func(T) string) []T {
 	for _, ours := range names {
 		if i := slices.IndexFunc(list, func(e T) bool { return name(e) == ours }); i >= 0 {
 			list = slices.Delete(list, i, i+1)

@@ -23,23 +23,23 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/options"
 )
 
-// programs are the flags of both containers.
-type programs struct {
+// containerOptions are the flags of both containers.
+type containerOptions struct {
 	proxyClient  *options.ProxyClient
 	initRedirect *options.InitRedirect
 	totalBuffer  int64 // bytes
 	healthPort   int32
-	emptyLists   []string // flags of CIDRs of which the exclusions leave nothing
+	emptyLists   []string // flags of CIDR lists of which the exclusions leave nothing
 }
 
-// ports are proxy-client's in the pod.
-func (p *programs) ports() []int {
+// ports returns proxy-client's ports in the pod.
+func (p *containerOptions) ports() []int {
 	return []int{defaults.AdminPort, int(p.initRedirect.ProxyPort), int(p.healthPort)}
 }
 
-// programs renders the settings and has them validated by those that parse them. It
-// returns a [*flagset.UsageError] for what they would refuse.
-func (s *settings) programs() (*programs, error) {
+// containerOptions renders the settings as flags, and validates them with the programs'
+// own code. It returns a [*flagset.UsageError] for what the programs would refuse.
+func (s *settings) containerOptions() (*containerOptions, error) {
 	p, i := options.NewProxyClient(), options.NewInitRedirect()
 	for _, program := range []struct {
 		name string
@@ -62,10 +62,10 @@ func (s *settings) programs() (*programs, error) {
 	if err != nil {
 		return nil, &flagset.UsageError{Flag: options.FlagHealthAddress, Value: s.Sidecar.HealthPort, Problem: "is not a port: ports are whole numbers from 1 to 65535"}
 	}
-	return &programs{p, i, p.TotalBuffer, int32(port), cidrs.EmptyLists()}, nil
+	return &containerOptions{p, i, p.TotalBuffer, int32(port), cidrs.EmptyLists()}, nil
 }
 
-// setFlags gives a program those of the settings that it has a flag for.
+// setFlags sets those flags of a program for which there is a setting.
 func (s *settings) setFlags(flags *pflag.FlagSet) error {
 	for _, f := range s.fields {
 		values := f.of(&s.file)
@@ -75,7 +75,7 @@ func (s *settings) setFlags(flags *pflag.FlagSet) error {
 		name := strings.TrimPrefix(f.flag, "--")
 		flag := flags.Lookup(name)
 		if flag == nil {
-			continue // the other program's
+			continue // a flag of the other program
 		}
 		if list, ok := flag.Value.(pflag.SliceValue); ok {
 			if err := list.Replace(values); err != nil {
@@ -88,7 +88,7 @@ func (s *settings) setFlags(flags *pflag.FlagSet) error {
 	return nil
 }
 
-// check says what is wrong with the settings that no program's flag is for.
+// check returns what is wrong with settings that no program's flag validates.
 func (s *settings) check() (name, value, problem string) {
 	for _, address := range s.ProxyServer.Addresses {
 		switch {
@@ -144,7 +144,7 @@ func (s *settings) check() (name, value, problem string) {
 	return s.checkPodParts()
 }
 
-// checkPodParts says what is wrong with what a pod gets beside containers and volumes.
+// checkPodParts returns what is wrong with the labels and pull secrets for a pod.
 func (s *settings) checkPodParts() (name, value, problem string) {
 	for _, key := range slices.Sorted(maps.Keys(s.Pod.Labels)) {
 		switch {
@@ -164,17 +164,17 @@ func (s *settings) checkPodParts() (name, value, problem string) {
 	return "", "", ""
 }
 
-// leastMemory is what proxy-client needs, in bytes: twice what the apps may hold back,
-// since a garbage collector needs as much again, and what the process takes without any
-// connection (README.md, "Memory").
-func leastMemory(totalBuffer int64) int64 { return max(2*totalBuffer, 32<<20) }
+// minMemoryBytes returns what proxy-client needs, in bytes. It is twice what may be
+// held for apps, because a garbage collector needs as much again. The minimum is what
+// the process takes without any connection (README.md, "Memory").
+func minMemoryBytes(totalBuffer int64) int64 { return max(2*totalBuffer, 32<<20) }
 
-// memory returns proxy-client's limit in bytes. The amounts were read before.
+// memory returns proxy-client's limit in bytes. The amounts were parsed before.
 func (s *settings) memory(totalBuffer int64) (limit int64, problem string) {
-	limit = leastMemory(totalBuffer)
+	limit = minMemoryBytes(totalBuffer)
 	limits, requests := s.Sidecar.Resources.Limits, s.Sidecar.Resources.Requests
-	given, limited := limits.list()[corev1.ResourceMemory]
-	request := requests.list()[corev1.ResourceMemory]
+	given, limited := limits.resourceList()[corev1.ResourceMemory]
+	request := requests.resourceList()[corev1.ResourceMemory]
 	switch {
 	case limited && given.Value() >= limit:
 		return given.Value(), ""
@@ -189,12 +189,12 @@ func (s *settings) memory(totalBuffer int64) (limit int64, problem string) {
 	}
 }
 
-// checkValues validates each value that one source has, by what is validated when
-// all are there: what is missing is filled in.
+// checkValues validates each value of one source as if all required values were set.
+// Placeholders stand for the missing ones.
 func (c *Config) checkValues() string {
 	s := newSettings()
 	placeholder := map[string]string{
-		"shoot.podCIDRs":        "192.0.2.0/24", // RFC 5737: nobody's
+		"shoot.podCIDRs":        "192.0.2.0/24", // RFC 5737: an address of no host
 		"proxyServer.addresses": "proxy-server.invalid:1",
 		"images.proxyClient":    "image",
 		"images.initRedirect":   "image",
@@ -221,9 +221,9 @@ func (c *Config) checkValues() string {
 	if tls := s.ProxyServer.TLS; tls.CASecret != "" && tls.CAConfigMap != "" {
 		return fmt.Sprintf("proxyServer.tls.caConfigMap %q: %s", tls.CAConfigMap, twoCAs)
 	}
-	p, err := s.programs()
+	p, err := s.containerOptions()
 	if err != nil {
-		name, value, problem := inOurWords(err)
+		name, value, problem := inFieldWords(err)
 		return strings.Join(slices.DeleteFunc([]string{name, quoted(value), problem}, func(part string) bool { return part == "" }), " ")
 	}
 	if uid := p.initRedirect.ProxyUID; uid > maxPodUID {
@@ -233,17 +233,17 @@ func (c *Config) checkValues() string {
 	return problem
 }
 
-// maxPodUID is the highest runAsUser that kube-apiserver takes.
+// maxPodUID is the highest runAsUser that kube-apiserver accepts.
 const maxPodUID = math.MaxInt32
 
-// inOurWords returns what a program says of a flag as what is to be said of a field.
-func inOurWords(err error) (name, value, problem string) {
+// inFieldWords translates a program's error about a flag to a problem of a field.
+func inFieldWords(err error) (name, value, problem string) {
 	usage, ok := errors.AsType[*flagset.UsageError](err)
 	if !ok {
 		return "", "", err.Error()
 	}
 	words := []string{options.FlagHealthAddress, "sidecar.healthPort", options.FlagListenAddress, "redirect.proxyPort"}
-	switch usage.Flag { // these are made of fields
+	switch usage.Flag { // these are computed from fields
 	case options.FlagHealthAddress:
 		name, usage.Value = "sidecar.healthPort", strings.TrimPrefix(usage.Value, ":")
 	case options.FlagListenAddress:
@@ -267,7 +267,7 @@ func quoted(value string) string {
 	return fmt.Sprintf("%q", value)
 }
 
-// checkName says what is wrong with the name of a Secret or a ConfigMap.
+// checkName returns what is wrong with the name of a Secret or a ConfigMap.
 func checkName(name string) string {
 	if name == "" {
 		return "is empty: write the name of one"
@@ -278,10 +278,10 @@ func checkName(name string) string {
 	return ""
 }
 
-// plainPrefix is what a prefix may be made of.
+// plainPrefix matches the characters of a CIDR.
 var plainPrefix = regexp.MustCompile(`^[0-9a-fA-F:.]+/[0-9]+$`)
 
-// parsePrefix reads a CIDR of the seed's. Host bits do not matter there.
+// parsePrefix parses a CIDR of the seed. Host bits are ignored.
 func parsePrefix(value string) (p netip.Prefix, problem string) {
 	p, err := netip.ParsePrefix(value)
 	if err != nil || !plainPrefix.MatchString(value) {

@@ -9,11 +9,11 @@ import (
 	"slices"
 )
 
-// maxWarning is how long a warning may be (injection: admission warnings are cut by
-// the API server at 256 bytes, and by terminals much sooner).
+// maxWarning is the maximum length of a warning, in characters. The API server cuts
+// admission warnings at 256 bytes, and terminals cut them much earlier.
 const maxWarning = 120
 
-// warnings are what is not wrong by itself.
+// warnings returns what is noteworthy, but not wrong.
 func (r *Request) warnings(in *injection) []string {
 	var all []string
 	add := func(format string, args ...any) {
@@ -26,7 +26,7 @@ func (r *Request) warnings(in *injection) []string {
 	if level := r.Namespace.PodSecurity; level == "baseline" || level == "restricted" {
 		add("Pod Security %q here forbids init-redirect's NET_ADMIN: label the namespace to enforce \"privileged\"", level)
 	}
-	for _, text := range in.inherited() {
+	for _, text := range in.inheritedWarnings() {
 		add("%s", text)
 	}
 	if isGuaranteed(in.pod) && !in.guaranteed {
@@ -40,7 +40,7 @@ func (r *Request) warnings(in *injection) []string {
 	if len(in.Pod.ImagePullSecrets) > 0 && len(in.pod.Spec.ImagePullSecrets) == 0 && r.OldestNode == NoOldNodes {
 		add("with imagePullSecrets of its own the pod does not get those of its ServiceAccount: list them too")
 	}
-	if text := in.forgottenImage(); text != "" {
+	if text := in.oneDefaultImage(); text != "" {
 		add("%s", text)
 	}
 	for _, f := range fields() {
@@ -49,7 +49,7 @@ func (r *Request) warnings(in *injection) []string {
 		}
 	}
 	for _, value := range r.Defaults.seedCIDRs() {
-		seed, _ := parsePrefix(value) // ParseConfig has read it
+		seed, _ := parsePrefix(value) // ParseConfig has parsed it
 		for _, text := range in.Shoot.cidrs() {
 			if p, problem := parsePrefix(text); problem == "" && p.Overlaps(seed) && !in.excludes(narrower(p, seed)) {
 				add("the shoot's %s overlaps the seed's %s, which the pod cannot reach any more: see exclude-cidrs", p, seed)
@@ -59,9 +59,10 @@ func (r *Request) warnings(in *injection) []string {
 	return all
 }
 
-// forgottenImage tells of an image that is the default where the other one is not. Both
-// defaults are what a release's images are called, which nodes may have by themselves.
-func (s *settings) forgottenImage() string {
+// oneDefaultImage returns a warning if only one of the images is a default. The
+// defaults are the names of a release's images, which nodes may have without a
+// registry.
+func (s *settings) oneDefaultImage() string {
 	const client, redirect = "images.proxyClient", "images.initRedirect"
 	isDefault := func(name string) bool { return s.sources[name].source == sourceDefault }
 	switch {
@@ -74,7 +75,7 @@ func (s *settings) forgottenImage() string {
 	}
 }
 
-// narrower returns what two prefixes that overlap have in common.
+// narrower returns the intersection of two overlapping prefixes.
 func narrower(a, b netip.Prefix) netip.Prefix {
 	if a.Bits() > b.Bits() {
 		return a
@@ -82,7 +83,7 @@ func narrower(a, b netip.Prefix) netip.Prefix {
 	return b
 }
 
-// excludes reports whether p is excluded as a whole.
+// excludes reports whether all of p is excluded.
 func (s *settings) excludes(p netip.Prefix) bool {
 	return slices.ContainsFunc(s.ExcludeCIDRs, func(text string) bool {
 		e, problem := parsePrefix(text)

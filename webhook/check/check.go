@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package check asks a cluster for a labelled pod, as a dry run, and tells what the
-// webhook made of it. The request goes the way of every pod: through the API server,
-// its webhook configuration, the Service and the certificate. Nothing is stored.
+// Package check asks a cluster for a labelled pod, as a dry run, and reports what the
+// webhook did to it. The request goes the way of every pod: through the API server, its
+// webhook configuration, the Service and the certificate. Nothing is stored.
 //
 //	sentence, err := check.Run(ctx, check.Config{
 //		Cluster: restConfig, Namespace: "monitoring", Image: "registry.example/app:1", Timeout: 30 * time.Second,
 //	})
 //
-// It knows nothing of what a webhook decides with: that is package webhook's, and the
-// cluster's.
+// It does not know how a webhook decides: package webhook and the cluster do.
 package check
 
 import (
@@ -32,30 +31,31 @@ import (
 // hookName is the webhook's name in the chart's MutatingWebhookConfiguration.
 const hookName = "inject.shoot-proxy.io"
 
-// interval is how long is waited until the pod is asked for again.
-const interval = time.Second
+// retryInterval is the time between two requests.
+const retryInterval = time.Second
 
-// Config says which pod to ask for, and where.
+// Config describes the pod to ask for.
 type Config struct {
-	// Cluster is the API server, and who asks. They need the right to make pods.
+	// Cluster is the API server, with the caller's identity. The caller needs the right
+	// to create pods.
 	Cluster *rest.Config
-	// Namespace is where the pod would be.
+	// Namespace is the pod's namespace.
 	Namespace string
-	// Image is that of the pod's container. It is never pulled.
+	// Image is the image of the pod's container. It is never pulled.
 	Image string
-	// AllowRefusal makes a pod that the webhook refuses a success: the webhook
-	// answers, and its configuration may leave to namespaces where the shoot is.
+	// AllowRefusal makes a refusal by the webhook a success. Then the webhook answers,
+	// and its configuration may leave the shoot's addresses to the namespaces.
 	AllowRefusal bool
-	// Timeout bounds the wait for a webhook that cannot be reached yet.
+	// Timeout limits the wait for a webhook that cannot be reached yet.
 	Timeout time.Duration
 }
 
-// Run asks until there is an answer of the webhook's, and returns what it was as a
-// sentence. The error says why there is none, or why the pod was refused.
+// Run asks until the webhook answers, and returns the result as a sentence. The error
+// says why there is no answer, or why the pod was refused.
 func Run(ctx context.Context, cfg Config) (sentence string, err error) {
 	cluster := rest.CopyConfig(cfg.Cluster)
-	// One request a second needs no bound. With one, client-go fails shortly before the
-	// time is up with an error of its own.
+	// One request a second needs no limit. With a limit, client-go fails shortly before
+	// the timeout with its own error.
 	cluster.QPS = -1
 	client, err := corev1client.NewForConfig(cluster)
 	if err != nil {
@@ -63,16 +63,16 @@ func Run(ctx context.Context, cfg Config) (sentence string, err error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, cfg.Timeout)
 	defer cancel()
-	ticker := time.NewTicker(interval)
+	ticker := time.NewTicker(retryInterval)
 	defer ticker.Stop()
 	last := errors.New("there was no time to ask: give a longer --timeout")
 	for {
 		pod, err := client.Pods(cfg.Namespace).Create(ctx, cfg.pod(), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 		if ctx.Err() != nil && err != nil {
-			return "", last // of the time before: now the time was up
+			return "", last // the error of the last request, because this one has timed out
 		}
-		a := cfg.judge(pod, err)
-		if !a.again {
+		a := cfg.interpret(pod, err)
+		if !a.retry {
 			return a.sentence, a.err
 		}
 		last = a.err
@@ -84,7 +84,7 @@ func Run(ctx context.Context, cfg Config) (sentence string, err error) {
 	}
 }
 
-// pod is a labelled pod that asks for nothing else.
+// pod returns a labelled pod that asks for nothing else.
 func (c Config) pod() *corev1.Pod {
 	no := false
 	return &corev1.Pod{
@@ -96,15 +96,15 @@ func (c Config) pod() *corev1.Pod {
 	}
 }
 
-// answer is what became of the pod. again reports whether it may be another one soon.
+// answer is the result for the pod. retry reports whether it may change soon.
 type answer struct {
 	sentence string
 	err      error
-	again    bool
+	retry    bool
 }
 
-// judge says what the API server's answer means.
-func (c Config) judge(pod *corev1.Pod, err error) answer {
+// interpret returns what the API server's answer means.
+func (c Config) interpret(pod *corev1.Pod, err error) answer {
 	status, ok := errors.AsType[*apierrors.StatusError](err)
 	where := fmt.Sprintf("a labelled pod in namespace %q", c.Namespace)
 	switch {
@@ -114,31 +114,31 @@ func (c Config) judge(pod *corev1.Pod, err error) answer {
 		return answer{err: fmt.Errorf("the API server makes %s without asking the webhook: "+
 			"name a namespace that the webhook does not leave out, or look at kubectl get mutatingwebhookconfigurations", where)}
 	case !ok:
-		return answer{err: fmt.Errorf("the API server does not answer: %w", err), again: true}
+		return answer{err: fmt.Errorf("the API server does not answer: %w", err), retry: true}
 	}
 	message := status.ErrStatus.Message
 	if refusal, ok := strings.CutPrefix(message, fmt.Sprintf("admission webhook %q denied the request: ", hookName)); ok {
-		return c.judgeRefusal(where, refusal, status.ErrStatus.Code)
+		return c.interpretRefusal(where, refusal, status.ErrStatus.Code)
 	}
 	switch {
 	case strings.Contains(message, fmt.Sprintf("failed calling webhook %q", hookName)):
-		return answer{err: fmt.Errorf("the API server cannot ask the webhook: %s", message), again: true}
+		return answer{err: fmt.Errorf("the API server cannot ask the webhook: %s", message), retry: true}
 	case apierrors.IsNotFound(err):
 		return answer{err: fmt.Errorf("there is no namespace %q: make it, or name another", c.Namespace)}
 	case apierrors.IsForbidden(err) && strings.Contains(message, `cannot create resource "pods"`), apierrors.IsUnauthorized(err):
 		return answer{err: fmt.Errorf("whoever asks may not make pods in namespace %q: give a --kubeconfig with that right: %s", c.Namespace, message)}
 	case status.ErrStatus.Code >= http.StatusInternalServerError, apierrors.IsTooManyRequests(err):
-		return answer{err: fmt.Errorf("the API server cannot say what becomes of %s: %s", where, message), again: true}
+		return answer{err: fmt.Errorf("the API server cannot say what becomes of %s: %s", where, message), retry: true}
 	default:
 		return answer{err: fmt.Errorf("%s is refused, but not by the webhook: %s", where, message)}
 	}
 }
 
-// judgeRefusal says what the webhook's own no means.
-func (c Config) judgeRefusal(where, refusal string, code int32) answer {
+// interpretRefusal returns what the webhook's refusal means.
+func (c Config) interpretRefusal(where, refusal string, code int32) answer {
 	switch {
 	case code == http.StatusServiceUnavailable:
-		return answer{err: fmt.Errorf("the webhook cannot decide: %s", refusal), again: true}
+		return answer{err: fmt.Errorf("the webhook cannot decide: %s", refusal), retry: true}
 	case c.AllowRefusal:
 		return answer{sentence: fmt.Sprintf("the webhook answers; it refuses %s: %s", where, refusal)}
 	default:

@@ -20,15 +20,16 @@ import (
 	"github.com/shoot-proxy/proxy-client/webhook"
 )
 
-// patience ends a test that would hang.
-const patience = time.Minute
+// hangTimeout ends a test that would otherwise wait for ever.
+const hangTimeout = time.Minute
 
-// server is an API server that gives each answer once, and the last one for ever.
+// server is an API server that gives each answer once, and the last one again and
+// again.
 type server struct {
 	t       *testing.T
 	answers []any
 	asked   int
-	// before is called with how often it was asked, if there is one.
+	// before is called with the number of earlier requests, if it is set.
 	before func(asked int)
 }
 
@@ -57,7 +58,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// run asks the server.
+// run calls Run with the server.
 func (s *server) run(ctx context.Context, change func(*Config)) (sentence string, err error) {
 	api := httptest.NewServer(s)
 	defer api.Close()
@@ -68,7 +69,7 @@ func (s *server) run(ctx context.Context, change func(*Config)) (sentence string
 
 func config(url string) Config {
 	cluster := &rest.Config{Host: url, ContentConfig: rest.ContentConfig{ContentType: "application/json"}}
-	return Config{Cluster: cluster, Namespace: "monitoring", Image: "app:1", Timeout: patience}
+	return Config{Cluster: cluster, Namespace: "monitoring", Image: "app:1", Timeout: hangTimeout}
 }
 
 func failure(code int32, reason metav1.StatusReason, message string) metav1.Status {
@@ -87,7 +88,7 @@ const (
 	failed  = `Internal error occurred: failed calling webhook "inject.shoot-proxy.io": connection refused`
 )
 
-// Every answer of an API server is one sentence, which says what to do.
+// Every answer of an API server becomes one sentence, which says what to do.
 func TestWhatBecomesOfThePod(t *testing.T) {
 	allow := func(c *Config) { c.AllowRefusal = true }
 	same := func(*Config) {}
@@ -97,7 +98,7 @@ func TestWhatBecomesOfThePod(t *testing.T) {
 		name    string
 		change  func(*Config)
 		answers []any
-		want    string // of the sentence
+		want    string // contained in the sentence
 		err     string
 		asked   int
 	}{
@@ -131,7 +132,7 @@ func TestWhatBecomesOfThePod(t *testing.T) {
 	}
 }
 
-// Once the time is up, the last reason is told, not that the time is up.
+// After the timeout, the error is the last reason, and not the timeout.
 func TestWebhookThatIsNeverReached(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	s := &server{t: t, answers: []any{failure(500, metav1.StatusReasonInternalError, failed)}, before: func(asked int) {
@@ -145,7 +146,7 @@ func TestWebhookThatIsNeverReached(t *testing.T) {
 	}
 }
 
-// An API server that is not there is asked again, for as long as the caller wants.
+// If there is no API server, Run asks again until the timeout.
 func TestNoAPIServer(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cfg, dials := config("http://127.0.0.1:1"), 0

@@ -22,7 +22,7 @@ type Connection struct {
 	// Proxy is the address that the connection was redirected to. The replies come
 	// from it.
 	Proxy netip.AddrPort `json:"proxy"`
-	// Probe is set for a check of the redirect, by init-redirect or the sidecar.
+	// Probe is set for a check of the redirect, by [Verify] or the sidecar.
 	// Conntrack keeps each for two minutes after its end.
 	Probe bool `json:"probe,omitempty"`
 	// State is the TCP state (nf_conntrack_tcp.h), such as ESTABLISHED.

@@ -10,7 +10,7 @@
 //
 //   - the chains PROXY_CLIENT_OUTPUT and PROXY_CLIENT_REDIRECT of table nat
 //   - the chain PROXY_CLIENT_GUARD of the tables filter and mangle
-//   - one jump to each of them but the second, from OUTPUT or POSTROUTING
+//   - one jump from OUTPUT or POSTROUTING to each of them except PROXY_CLIENT_REDIRECT
 //   - a local route to loopback on each device
 //   - in a pod that has no address of the shoot's family, one address and the routes that
 //     make connect(2) succeed until NAT takes over
@@ -47,15 +47,16 @@
 // The packages below it read and change the kernel, and know no [Config]:
 //
 //	redirect
-//	├── iptables      the programs of both backends, and their lock
-//	│   └── nftables  chains and rules that iptables cannot show
-//	├── kernelprobe   what the kernel lacks, before any rule is changed
-//	├── conntrack     tracked connections
-//	├── routes        the pod's extra address and routes
-//	│   └── podnetwork  the pod's devices, addresses, gateways and nameservers
-//	├── netnamespace  entering and locking a network namespace
-//	├── userns        which users exist
-//	└── probing       trying the redirect
+//	├── kernelprobe       what the kernel lacks, before any rule is changed
+//	│   └── iptables      the programs of both backends, and their lock
+//	│       └── nftables  chains and rules that iptables cannot show
+//	├── conntrack         tracked connections
+//	├── routes            the pod's extra address and routes
+//	│   └── podnetwork    the pod's devices, addresses, gateways and nameservers
+//	├── netnamespace      entering and locking a network namespace
+//	├── userns            which users exist
+//	└── probing           trying the redirect
 //
-// All of them may use the leaves family, kernelerror, netlinkdump, process and condition.
+// They share the small packages family, kernelerror, netlinkdump, process and condition,
+// which import none of the others.
 package redirect

@@ -3,9 +3,11 @@
 package options
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -14,24 +16,24 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/defaults"
 )
 
-// hostPort splits value and checks that the port is a number from 1 to 65535.
-// The host comes without brackets and unchecked, and may be empty.
-func hostPort(value, example string) (host string, port uint16, problem string) {
+// hostPort splits value and checks that the port is a number from 1 to 65535. It returns
+// the host without brackets. It does not check the host, which may be empty.
+func hostPort(value, example string) (host string, port uint16, err error) {
 	host, text, err := net.SplitHostPort(value)
 	switch {
 	case err == nil:
 	case !strings.Contains(value, ":"), strings.HasSuffix(value, "]"):
-		return "", 0, "has no port: write it like " + example
+		return "", 0, errors.New("has no port: write it like " + example)
 	case !strings.HasPrefix(value, "[") && strings.Count(value, ":") > 1:
-		return "", 0, "has more than one colon: write host:port like " + example + ", with brackets around an IPv6 address"
+		return "", 0, errors.New("has more than one colon: write host:port like " + example + ", with brackets around an IPv6 address")
 	default:
-		return "", 0, "is not host:port: write it like " + example
+		return "", 0, errors.New("is not host:port: write it like " + example)
 	}
 	if _, isIP := parseIPv6(host); strings.HasPrefix(value, "[") && !isIP {
-		return "", 0, "has brackets around what is not an IPv6 address: write it like " + example
+		return "", 0, errors.New("has brackets around what is not an IPv6 address: write it like " + example)
 	}
-	port, problem = parsePort(text)
-	return host, port, problem
+	port, err = parsePort(text)
+	return host, port, err
 }
 
 func parseIPv6(host string) (netip.Addr, bool) {
@@ -40,29 +42,29 @@ func parseIPv6(host string) (netip.Addr, bool) {
 }
 
 // parsePort reads a port in decimal digits.
-func parsePort(text string) (port uint16, problem string) {
+func parsePort(text string) (uint16, error) {
 	n, err := strconv.ParseUint(text, 10, 64)
 	if err != nil && strings.Trim(text, "0123456789") != "" || text == "" {
-		return 0, "has a port that is not a number: write one from 1 to 65535"
+		return 0, errors.New("has a port that is not a number: write one from 1 to 65535")
 	}
 	if err != nil || n < 1 || n > 65535 {
-		return 0, fmt.Sprintf("has port %s: ports go from 1 to 65535", text)
+		return 0, fmt.Errorf("has port %s: ports go from 1 to 65535", text)
 	}
-	return uint16(n), ""
+	return uint16(n), nil
 }
 
-// checkHost says what is wrong with a host, an IP address or a DNS name.
-func checkHost(host string) (problem string) {
+// checkHost refuses what is neither an IP address of a host nor a DNS name.
+func checkHost(host string) error {
 	if address, err := netip.ParseAddr(host); err == nil {
 		switch {
 		case address.IsUnspecified():
-			return "is the unspecified address: write the address of a server"
+			return errors.New("is the unspecified address: write the address of a server")
 		case address.IsMulticast():
-			return "is a multicast address: write the address of a server"
+			return errors.New("is a multicast address: write the address of a server")
 		}
-		return ""
+		return nil
 	}
-	const bad = "is not an IP address or a DNS name"
+	bad := errors.New("is not an IP address or a DNS name")
 	name := strings.TrimSuffix(host, ".")
 	if name == "" || len(name) > 253 {
 		return bad
@@ -73,14 +75,15 @@ func checkHost(host string) (problem string) {
 			return bad
 		}
 	}
-	// RFC 3696: a last label of digits makes it a mistyped address.
+	// RFC 3696: a name whose last label has digits only is a mistyped address.
 	if strings.Trim(labels[len(labels)-1], "0123456789") == "" {
 		return bad
 	}
-	return ""
+	return nil
 }
 
-// notInName allows the underscore, which no host has but some services do.
+// notInName reports whether a DNS name cannot have r. The underscore is allowed: names of
+// hosts do not have it, but those of some services do.
 func notInName(r rune) bool {
 	return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '-' || r == '_')
 }
@@ -97,14 +100,12 @@ func (o *ProxyClient) listen(set *cidr.Set) ([]netip.AddrPort, error) {
 	}
 	var listen []netip.AddrPort
 	for _, value := range values {
-		address, problem := parseListen(value, defaultListen(set, defaults.ProxyPort))
-		for _, other := range listen {
-			if other == address {
-				problem = "is given twice: write it once"
-			}
+		address, err := parseListen(value, defaultListen(set, defaults.ProxyPort))
+		if err == nil && slices.Contains(listen, address) {
+			err = errors.New("is given twice: write it once")
 		}
-		if problem != "" {
-			return nil, &flagset.UsageError{Flag: FlagListenAddress, Value: value, Problem: problem}
+		if err != nil {
+			return nil, &flagset.UsageError{Flag: FlagListenAddress, Value: value, Problem: err.Error(), Err: err}
 		}
 		listen = append(listen, address)
 	}
@@ -123,12 +124,12 @@ func (o *ProxyClient) listenOn(set *cidr.Set, port uint16) {
 	}
 }
 
-// exampleListen is a value of --listen-address for both families.
+// exampleListen returns a value of --listen-address for both families.
 func exampleListen() string {
 	return fmt.Sprintf("127.0.0.1:%[1]d,[::1]:%[1]d", defaults.ProxyPort)
 }
 
-// defaultListen are the loopback addresses of the families of the set.
+// defaultListen returns the loopback addresses of the families of the set.
 func defaultListen(set *cidr.Set, port uint16) []netip.AddrPort {
 	var listen []netip.AddrPort
 	if set.Has4() {
@@ -140,31 +141,31 @@ func defaultListen(set *cidr.Set, port uint16) []netip.AddrPort {
 	return listen
 }
 
-// parseListen reads one listen address; instead are those that would do. Anything but
-// loopback would open the tunnel, and with it the shoot, to the whole pod network.
-func parseListen(value string, instead []netip.AddrPort) (_ netip.AddrPort, problem string) {
+// parseListen reads one listen address. Any address but loopback would open the tunnel,
+// and with it the shoot, to the whole pod network. The error advises to write instead.
+func parseListen(value string, instead []netip.AddrPort) (netip.AddrPort, error) {
 	texts := make([]string, 0, len(instead))
 	for _, address := range instead {
 		texts = append(texts, address.String())
 	}
 	example := strings.Join(texts, ",")
 	cure := "write " + example
-	host, port, problem := hostPort(value, example)
-	if problem != "" {
-		return netip.AddrPort{}, problem
+	host, port, err := hostPort(value, example)
+	if err != nil {
+		return netip.AddrPort{}, err
 	}
 	address, err := netip.ParseAddr(host)
 	switch {
 	case err != nil && host == "":
-		return netip.AddrPort{}, "is not on loopback but on every address, which would open the shoot to the pod network: " + cure
+		return netip.AddrPort{}, errors.New("is not on loopback but on every address, which would open the shoot to the pod network: " + cure)
 	case err != nil:
-		return netip.AddrPort{}, "has a name for a host, not an IP address: " + cure
+		return netip.AddrPort{}, errors.New("has a name for a host, not an IP address: " + cure)
 	case address.Is4In6() && address.Unmap().IsLoopback():
-		return netip.AddrPort{}, fmt.Sprintf("is an IPv4 address written as IPv6: write %s", netip.AddrPortFrom(address.Unmap(), port))
+		return netip.AddrPort{}, fmt.Errorf("is an IPv4 address written as IPv6: write %s", netip.AddrPortFrom(address.Unmap(), port))
 	case !address.IsLoopback() || address.Zone() != "":
-		return netip.AddrPort{}, "is not on loopback, which would open the shoot to the pod network: " + cure
+		return netip.AddrPort{}, errors.New("is not on loopback, which would open the shoot to the pod network: " + cure)
 	}
-	return netip.AddrPortFrom(address, port), ""
+	return netip.AddrPortFrom(address, port), nil
 }
 
 // checkFamilies refuses listen addresses that leave out a family of the set:
@@ -191,25 +192,32 @@ func checkFamilies(values []string, listen []netip.AddrPort, set *cidr.Set) erro
 	}
 }
 
-// checkHealthAddress validates --health-address, which anybody may reach.
+// checkHealthAddress validates --health-address. It may be on any interface.
 func (o *ProxyClient) checkHealthAddress(listen []netip.AddrPort) error {
 	value := strings.TrimSpace(o.HealthAddress)
-	host, port, problem := hostPort(value, fmt.Sprintf("0.0.0.0:%d", defaults.HealthPort))
+	if err := checkHealth(value, listen); err != nil {
+		return &flagset.UsageError{Flag: FlagHealthAddress, Value: value, Problem: err.Error(), Err: err}
+	}
+	return nil
+}
+
+// checkHealth refuses a health address that cannot be listened on beside listen.
+func checkHealth(value string, listen []netip.AddrPort) error {
+	host, port, err := hostPort(value, fmt.Sprintf("0.0.0.0:%d", defaults.HealthPort))
+	if err != nil {
+		return err
+	}
 	address, err := netip.ParseAddr(host)
-	if problem == "" && host != "" && err != nil {
-		problem = checkHost(host)
-		if problem != "" {
-			problem = "its host " + problem
+	if host != "" && err != nil {
+		if err := checkHost(host); err != nil {
+			return fmt.Errorf("its host %w", err)
 		}
 	}
+	everywhere := host == "" || err == nil && address.IsUnspecified()
 	for _, l := range listen {
-		everywhere := host == "" || err == nil && address.IsUnspecified()
-		if problem == "" && port == l.Port() && (everywhere || err == nil && address.Unmap() == l.Addr()) {
-			problem = fmt.Sprintf("has the port of the listen address %s: write another", l)
+		if port == l.Port() && (everywhere || err == nil && address.Unmap() == l.Addr()) {
+			return fmt.Errorf("has the port of the listen address %s: write another", l)
 		}
-	}
-	if problem != "" {
-		return &flagset.UsageError{Flag: FlagHealthAddress, Value: value, Problem: problem}
 	}
 	return nil
 }

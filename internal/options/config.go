@@ -170,8 +170,8 @@ func (o *ProxyClient) serverName(files tlsFiles) (string, error) {
 	if name == "" && o.ServerName == "" {
 		return "", nil
 	}
-	if problem := checkHost(name); problem != "" {
-		return "", source.refuse(problem, nil)
+	if err := checkHost(name); err != nil {
+		return "", source.refuse(err.Error(), err)
 	}
 	return name, nil
 }

@@ -3,6 +3,7 @@
 package options
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
 	"strings"
@@ -94,40 +95,40 @@ func readEgressSelector(path string) ([]server, tlsFiles, error) {
 	if err != nil {
 		return nil, tlsFiles{}, err
 	}
-	config, problem := parseEgressSelector(data)
-	if problem != "" {
-		return nil, tlsFiles{}, from.refuse(problem, nil)
+	config, err := parseEgressSelector(data)
+	if err != nil {
+		return nil, tlsFiles{}, from.refuse(err.Error(), err)
 	}
-	connection, problem := config.cluster()
-	if problem != "" {
-		return nil, tlsFiles{}, from.refuse(problem, nil)
+	connection, err := config.cluster()
+	if err != nil {
+		return nil, tlsFiles{}, from.refuse(err.Error(), err)
 	}
-	s, files, problem := connection.server(from)
-	if problem != "" {
-		return nil, tlsFiles{}, from.refuse(fmt.Sprintf("selection %q: %s", egressSelected, problem), nil)
+	s, files, err := connection.server(from)
+	if err != nil {
+		return nil, tlsFiles{}, from.refuse(fmt.Sprintf("selection %q: %v", egressSelected, err), err)
 	}
 	return []server{s}, files, nil
 }
 
 // parseEgressSelector decodes one YAML or JSON document, strictly.
-func parseEgressSelector(data []byte) (_ *egressSelectorConfiguration, problem string) {
+func parseEgressSelector(data []byte) (*egressSelectorConfiguration, error) {
 	config := &egressSelectorConfiguration{}
 	if problem := strictyaml.Decode(data, egressKind, config); problem != "" {
-		return nil, problem
+		return nil, errors.New(problem)
 	}
 	version, ok := strings.CutPrefix(config.APIVersion, egressGroup)
 	if !ok || version != "v1alpha1" && version != "v1beta1" {
-		return nil, fmt.Sprintf("has apiVersion %q: write %sv1beta1 or %sv1alpha1", config.APIVersion, egressGroup, egressGroup)
+		return nil, fmt.Errorf("has apiVersion %q: write %sv1beta1 or %sv1alpha1", config.APIVersion, egressGroup, egressGroup)
 	}
 	if config.Kind != egressKind {
-		return nil, fmt.Sprintf("has kind %q: write %s", config.Kind, egressKind)
+		return nil, fmt.Errorf("has kind %q: write %s", config.Kind, egressKind)
 	}
-	return config, ""
+	return config, nil
 }
 
 // cluster finds the one selection whose traffic goes to the shoot's nodes, pods
 // and services. Names do not depend on case, as in kube-apiserver.
-func (c *egressSelectorConfiguration) cluster() (_ *egressConnection, problem string) {
+func (c *egressSelectorConfiguration) cluster() (*egressConnection, error) {
 	var found *egressConnection
 	var names []string
 	for i, selection := range c.EgressSelections {
@@ -136,77 +137,77 @@ func (c *egressSelectorConfiguration) cluster() (_ *egressConnection, problem st
 			continue
 		}
 		if found != nil {
-			return nil, fmt.Sprintf("has the selection %q twice: keep one", egressSelected)
+			return nil, fmt.Errorf("has the selection %q twice: keep one", egressSelected)
 		}
 		found = &c.EgressSelections[i].Connection
 	}
 	switch {
 	case found != nil:
-		return found, ""
+		return found, nil
 	case len(names) == 0:
-		return nil, fmt.Sprintf("has no selection %q, and no other: add it", egressSelected)
+		return nil, fmt.Errorf("has no selection %q, and no other: add it", egressSelected)
 	default:
-		return nil, fmt.Sprintf("has no selection %q, only %s: add it", egressSelected, strings.Join(names, ", "))
+		return nil, fmt.Errorf("has no selection %q, only %s: add it", egressSelected, strings.Join(names, ", "))
 	}
 }
 
 // server translates a connection. What kube-apiserver would refuse is refused.
-func (c *egressConnection) server(from source) (server, tlsFiles, string) {
+func (c *egressConnection) server(from source) (server, tlsFiles, error) {
 	mode := tunnel.ModeHTTPConnect
 	switch c.ProxyProtocol {
 	case protocolConnect:
 	case protocolGRPC:
 		mode = tunnel.ModeGRPC
 	case protocolDirect:
-		return server{}, tlsFiles{}, "proxyProtocol Direct has no proxy-server to tunnel through: write GRPC or HTTPConnect"
+		return server{}, tlsFiles{}, errors.New("proxyProtocol Direct has no proxy-server to tunnel through: write GRPC or HTTPConnect")
 	default:
-		return server{}, tlsFiles{}, fmt.Sprintf("proxyProtocol %q is not known: write GRPC or HTTPConnect", c.ProxyProtocol)
+		return server{}, tlsFiles{}, fmt.Errorf("proxyProtocol %q is not known: write GRPC or HTTPConnect", c.ProxyProtocol)
 	}
 	switch t := c.Transport; {
 	case t == nil || t.TCP == nil && t.UDS == nil:
-		return server{}, tlsFiles{}, "connection.transport has neither tcp nor uds: write one of them"
+		return server{}, tlsFiles{}, errors.New("connection.transport has neither tcp nor uds: write one of them")
 	case t.TCP != nil && t.UDS != nil:
-		return server{}, tlsFiles{}, "connection.transport has both tcp and uds: write one of them"
+		return server{}, tlsFiles{}, errors.New("connection.transport has both tcp and uds: write one of them")
 	case t.UDS != nil:
-		s, problem := t.UDS.server(mode, from)
-		return s, tlsFiles{}, problem
+		s, err := t.UDS.server(mode, from)
+		return s, tlsFiles{}, err
 	case mode == tunnel.ModeGRPC:
-		return server{}, tlsFiles{}, "GRPC over tcp is not something that kube-apiserver can do: write uds or HTTPConnect, or use --proxy-server with --mode grpc"
+		return server{}, tlsFiles{}, errors.New("GRPC over tcp is not something that kube-apiserver can do: write uds or HTTPConnect, or use --proxy-server with --mode grpc")
 	default:
 		return t.TCP.server(mode, from)
 	}
 }
 
-func (u *egressUDS) server(mode tunnel.Mode, from source) (server, string) {
+func (u *egressUDS) server(mode tunnel.Mode, from source) (server, error) {
 	from.field = fmt.Sprintf("transport.uds.udsName %q", u.UDSName)
 	if !strings.HasPrefix(u.UDSName, "/") {
-		return server{}, from.field + " is not an absolute path: write one such as /run/konnectivity/server.sock"
+		return server{}, errors.New(from.field + " is not an absolute path: write one such as /run/konnectivity/server.sock")
 	}
-	s, problem := parseSocket("unix://"+u.UDSName, mode)
-	if problem != "" {
-		// What is advised for a flag has a scheme, which this field has not.
-		return server{}, from.field + " " + strings.ReplaceAll(problem, exampleSocket, strings.TrimPrefix(exampleSocket, "unix://"))
+	s, err := parseSocket("unix://"+u.UDSName, mode)
+	if err != nil {
+		// The advice for a flag has a scheme. This field has none.
+		return server{}, errors.New(from.field + " " + strings.ReplaceAll(err.Error(), exampleSocket, strings.TrimPrefix(exampleSocket, "unix://")))
 	}
-	return server{s, from}, ""
+	return server{s, from}, nil
 }
 
-func (t *egressTCP) server(mode tunnel.Mode, from source) (server, tlsFiles, string) {
+func (t *egressTCP) server(mode tunnel.Mode, from source) (server, tlsFiles, error) {
 	from.field = fmt.Sprintf("transport.tcp.url %q", t.URL)
 	u, err := url.Parse(t.URL)
 	switch {
 	case err != nil || u.Scheme != "https" && u.Scheme != "http":
-		return server{}, tlsFiles{}, from.field + " is not an https URL: write it like https://proxy-server:8131"
+		return server{}, tlsFiles{}, errors.New(from.field + " is not an https URL: write it like https://proxy-server:8131")
 	case u.Scheme == "http":
-		return server{}, tlsFiles{}, from.field + " is plaintext over TCP, which anybody on the way could read and use: write https"
+		return server{}, tlsFiles{}, errors.New(from.field + " is plaintext over TCP, which anybody on the way could read and use: write https")
 	case u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "":
-		return server{}, tlsFiles{}, from.field + " has more than a host and a port: write it like https://proxy-server:8131"
+		return server{}, tlsFiles{}, errors.New(from.field + " has more than a host and a port: write it like https://proxy-server:8131")
 	}
-	s, problem := parseServer(u.Host, mode)
-	if problem != "" {
-		return server{}, tlsFiles{}, from.field + " " + strings.ReplaceAll(problem, exampleServer, "https://"+exampleServer)
+	s, err := parseServer(u.Host, mode)
+	if err != nil {
+		return server{}, tlsFiles{}, errors.New(from.field + " " + strings.ReplaceAll(err.Error(), exampleServer, "https://"+exampleServer))
 	}
 	if t.TLSConfig == nil {
-		return server{}, tlsFiles{}, from.field + " needs a tlsConfig with caBundle, clientCert and clientKey"
+		return server{}, tlsFiles{}, errors.New(from.field + " needs a tlsConfig with caBundle, clientCert and clientKey")
 	}
 	file := func(name, path string) tlsFile {
 		at := from
@@ -217,14 +218,14 @@ func (t *egressTCP) server(mode tunnel.Mode, from source) (server, tlsFiles, str
 	// kube-apiserver wants both, and so does every proxy-server on TCP.
 	switch "" {
 	case t.TLSConfig.ClientCert:
-		return server{}, tlsFiles{}, from.field + " needs tlsConfig.clientCert: a proxy-server on TCP accepts nobody without one"
+		return server{}, tlsFiles{}, errors.New(from.field + " needs tlsConfig.clientCert: a proxy-server on TCP accepts nobody without one")
 	case t.TLSConfig.ClientKey:
-		return server{}, tlsFiles{}, from.field + " needs tlsConfig.clientKey: a proxy-server on TCP accepts nobody without one"
+		return server{}, tlsFiles{}, errors.New(from.field + " needs tlsConfig.clientKey: a proxy-server on TCP accepts nobody without one")
 	}
 	return server{s, from}, tlsFiles{
 		ca:   file("caBundle", t.TLSConfig.CABundle),
 		cert: file("clientCert", t.TLSConfig.ClientCert),
 		key:  file("clientKey", t.TLSConfig.ClientKey),
 		name: file("tlsServerName", t.TLSConfig.TLSServerName),
-	}, ""
+	}, nil
 }

@@ -166,19 +166,19 @@ func FuzzServer(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, value string) {
-		s, problem := parseServer(value, tunnel.ModeAuto)
-		if strings.ContainsAny(problem, "\r\n") {
-			t.Fatalf("the problem of %q has two lines: %q", value, problem)
-		}
-		if problem != "" {
+		s, err := parseServer(value, tunnel.ModeAuto)
+		if err != nil {
+			if strings.ContainsAny(err.Error(), "\r\n") {
+				t.Fatalf("the error of %q has two lines: %q", value, err)
+			}
 			return
 		}
 		again := s.Address
 		if s.Network == tunnel.NetworkUnix {
 			again = "unix://" + again
 		}
-		if twice, problem := parseServer(again, tunnel.ModeAuto); problem != "" || twice.Address != s.Address || twice.Network != s.Network {
-			t.Fatalf("%q becomes %+v, which becomes %+v, %s", value, s, twice, problem)
+		if twice, err := parseServer(again, tunnel.ModeAuto); err != nil || twice.Address != s.Address || twice.Network != s.Network {
+			t.Fatalf("%q becomes %+v, which becomes %+v, %v", value, s, twice, err)
 		}
 	})
 }
@@ -188,18 +188,18 @@ func FuzzEgressSelector(f *testing.F) {
 		f.Add([]byte(text))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		config, problem := parseEgressSelector(data)
-		if problem == "" {
+		config, err := parseEgressSelector(data)
+		if err == nil {
 			var connection *egressConnection
-			if connection, problem = config.cluster(); problem == "" {
+			if connection, err = config.cluster(); err == nil {
 				var s server
-				if s, _, problem = connection.server(flagSource(egressFlag, "x")); problem == "" && (s.Address == "" || s.Mode == tunnel.ModeAuto) {
+				if s, _, err = connection.server(flagSource(egressFlag, "x")); err == nil && (s.Address == "" || s.Mode == tunnel.ModeAuto) {
 					t.Fatalf("%q gives %+v", data, s)
 				}
 			}
 		}
-		if strings.ContainsAny(problem, "\r\n") {
-			t.Fatalf("the problem has two lines: %q", problem)
+		if err != nil && strings.ContainsAny(err.Error(), "\r\n") {
+			t.Fatalf("the error has two lines: %q", err)
 		}
 	})
 }

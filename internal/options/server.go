@@ -3,6 +3,7 @@
 package options
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -42,14 +43,14 @@ func (o *ProxyClient) servers() ([]server, error) {
 	var servers []server
 	for _, value := range values {
 		from := flagSource("--proxy-server", value)
-		s, problem := parseServer(value, mode)
-		for _, other := range servers {
-			if problem == "" && other.Network == s.Network && strings.EqualFold(other.Address, s.Address) {
-				problem = fmt.Sprintf("is the same server as %q: write it once", other.Name)
-			}
+		s, err := parseServer(value, mode)
+		if err != nil {
+			return nil, from.refuse(err.Error(), err)
 		}
-		if problem != "" {
-			return nil, from.refuse(problem, nil)
+		for _, other := range servers {
+			if other.Network == s.Network && strings.EqualFold(other.Address, s.Address) {
+				return nil, from.refuse(fmt.Sprintf("is the same server as %q: write it once", other.Name), nil)
+			}
 		}
 		servers = append(servers, server{s, from})
 	}
@@ -57,36 +58,34 @@ func (o *ProxyClient) servers() ([]server, error) {
 }
 
 // parseServer reads one server: host:port, [IPv6]:port or unix:///path.
-func parseServer(value string, mode tunnel.Mode) (_ tunnel.Server, problem string) {
+func parseServer(value string, mode tunnel.Mode) (tunnel.Server, error) {
 	if strings.HasPrefix(value, "unix:") {
 		return parseSocket(value, mode)
 	}
 	if strings.Contains(value, "://") {
-		return tunnel.Server{}, "is a URL: write host:port alone, or unix:///path"
+		return tunnel.Server{}, errors.New("is a URL: write host:port alone, or unix:///path")
 	}
 	if strings.HasPrefix(value, "/") {
 		instead := "unix://" + value
-		if _, problem := parseSocket(instead, mode); problem != "" {
+		if _, err := parseSocket(instead, mode); err != nil {
 			instead = exampleSocket
 		}
-		return tunnel.Server{}, fmt.Sprintf("is a path: write it like %s for a Unix socket", instead)
+		return tunnel.Server{}, fmt.Errorf("is a path: write it like %s for a Unix socket", instead)
 	}
-	host, port, problem := hostPort(value, exampleServer)
-	if problem == "" && host == "" {
-		problem = "has no host: write it like " + exampleServer
+	host, port, err := hostPort(value, exampleServer)
+	if err != nil {
+		return tunnel.Server{}, err
 	}
-	if problem == "" {
-		if problem = checkHost(host); problem != "" {
-			problem = "its host " + problem
-		}
+	if host == "" {
+		return tunnel.Server{}, errors.New("has no host: write it like " + exampleServer)
 	}
-	if problem != "" {
-		return tunnel.Server{}, problem
+	if err := checkHost(host); err != nil {
+		return tunnel.Server{}, fmt.Errorf("its host %w", err)
 	}
-	return tunnel.Server{Name: value, Network: tunnel.NetworkTCP, Address: net.JoinHostPort(canonicalHost(host), strconv.Itoa(int(port))), Mode: mode}, ""
+	return tunnel.Server{Name: value, Network: tunnel.NetworkTCP, Address: net.JoinHostPort(canonicalHost(host), strconv.Itoa(int(port))), Mode: mode}, nil
 }
 
-// canonicalHost writes an IP address in its one canonical form.
+// canonicalHost returns an IP address in its canonical form, and a name unchanged.
 func canonicalHost(host string) string {
 	if address, err := netip.ParseAddr(host); err == nil {
 		return address.Unmap().String()
@@ -100,33 +99,33 @@ const (
 	exampleSocket = "unix:///run/konnectivity/server.sock"
 )
 
-// parseSocket reads unix:///path. A Unix socket is plaintext and negotiates
-// nothing, so there auto means gRPC.
-func parseSocket(value string, mode tunnel.Mode) (_ tunnel.Server, problem string) {
-	// Linux, unix(7): sun_path has 108 bytes, one of them for the final zero.
+// parseSocket reads unix:///path. A Unix socket is plaintext and negotiates nothing, so
+// auto means gRPC there.
+func parseSocket(value string, mode tunnel.Mode) (tunnel.Server, error) {
+	// unix(7): sun_path has 108 bytes, and one of them is for the final zero.
 	const longest = 107
 	path, ok := strings.CutPrefix(value, "unix://")
 	if !ok || !filepath.IsAbs(path) {
-		return tunnel.Server{}, "has no absolute path: write it like " + exampleSocket
+		return tunnel.Server{}, errors.New("has no absolute path: write it like " + exampleSocket)
 	}
 	path = filepath.Clean(path)
 	switch {
 	case path == "/" || strings.HasSuffix(value, "/"):
-		return tunnel.Server{}, "is a directory: write it like " + exampleSocket
+		return tunnel.Server{}, errors.New("is a directory: write it like " + exampleSocket)
 	case strings.ContainsRune(path, 0):
-		return tunnel.Server{}, "has a zero byte in its path"
+		return tunnel.Server{}, errors.New("has a zero byte in its path")
 	case len(path) > longest:
-		return tunnel.Server{}, fmt.Sprintf("has a path of %d bytes: a Unix socket's has at most %d", len(path), longest)
+		return tunnel.Server{}, fmt.Errorf("has a path of %d bytes: a Unix socket's has at most %d", len(path), longest)
 	}
 	if mode == tunnel.ModeAuto {
 		mode = tunnel.ModeGRPC
 	}
-	return tunnel.Server{Name: value, Network: tunnel.NetworkUnix, Address: path, Mode: mode}, ""
+	return tunnel.Server{Name: value, Network: tunnel.NetworkUnix, Address: path, Mode: mode}, nil
 }
 
-// checkServers refuses servers that the redirect itself would lead back to us:
-// those with a literal address inside of the set, and our own listener. Names
-// are checked where they are resolved.
+// checkServers refuses servers that the redirect would lead back to proxy-client: an
+// address inside of the set, and its own listener. The dialer checks names when it
+// resolves them.
 func checkServers(servers []server, set *cidr.Set, listen []netip.AddrPort) error {
 	for _, s := range servers {
 		address, err := netip.ParseAddrPort(s.Address)

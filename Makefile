@@ -349,14 +349,15 @@ go-test:
 test-egressselector:
 	cd test/egressselector && $(call GOTESTSUM,pkgname) $(GO_TEST_FLAGS) ./...
 
-# Each benchmark once, so that none rots.
+# Each benchmark once, so that none rots. Only packages with benchmarks are linked.
+BENCHMARKED = $$(go list -f '{{.ImportPath}} {{.Dir}}' ./... | while read -r package folder; do ! grep -qs '^func Benchmark' "$$folder"/*_test.go || echo "$$package"; done)
 .PHONY: test-bench-micro
 test-bench-micro:
-	@$(call EACH_MODULE,go test -run '^$$' -bench . -benchtime 1x $(GO_TEST_FLAGS) ./...) | { grep '^Benchmark\|^FAIL\|^---\|^panic\|^    ' || true; }
+	@$(call EACH_MODULE,go test -run '^$$' -bench . -benchtime 1x $(GO_TEST_FLAGS) $(BENCHMARKED)) | { grep '^Benchmark\|^FAIL\|^---\|^panic\|^    ' || true; }
 
 # The race detector stays out of the end-to-end tests: they hash gigabytes. One
-# package at a time, for two labs at once make each other slow; but for tests that
-# mostly wait, which say so by t.Parallel.
+# package at a time, for two labs at once make each other slow. Tests that mostly wait
+# say so by t.Parallel, and run side by side: more of them than there are cores.
 .PHONY: test-e2e
 test-e2e:
-	cd test && REQUIRE_ROOT=$(REQUIRE_ROOT) $(LAB_FOLDERS) $(call GOTESTSUM,testname) -p 1 -parallel 4 -count=1 -timeout 20m $(GO_TEST_FLAGS) ./...
+	cd test && REQUIRE_ROOT=$(REQUIRE_ROOT) $(LAB_FOLDERS) $(call GOTESTSUM,testname) -p 1 -parallel 6 -count=1 -timeout 20m $(GO_TEST_FLAGS) ./...

@@ -25,9 +25,11 @@ const slack = 10 * time.Second
 
 // A dial that fails ends in a reset within the budget, under its own reason.
 func TestFailedDialEndsInAResetWithinTheBudget(t *testing.T) {
+	t.Parallel()
 	const budget = 2 * time.Second
 	for _, mode := range []lab.Mode{lab.GRPC, lab.HTTPConnect} {
 		t.Run(string(mode), func(t *testing.T) {
+			t.Parallel()
 			r := newRig(t, lab.Options{Mode: mode}, "--dial-timeout="+budget.String())
 			f := lab.IPv4
 			unassigned := netip.MustParseAddr("100.64.77.77")
@@ -97,8 +99,10 @@ func (x *transfer) finish() error {
 // A leg to the server that breaks under a transfer ends in a reset at the app,
 // never in what looks like a complete answer.
 func TestBrokenLegToTheServerEndsInAReset(t *testing.T) {
+	t.Parallel()
 	for _, v := range variants {
 		t.Run(v.name, func(t *testing.T) {
+			t.Parallel()
 			r := newRig(t, v.opts, v.flags...)
 			for _, f := range lab.DualStack.Each() {
 				r.idle(t)
@@ -218,9 +222,11 @@ func TestServerNameIsVerified(t *testing.T) {
 // An app that sends and closes at once loses nothing: the protocol throws away
 // what is on its way when a tunnel is closed, so the sidecar must not hurry.
 func TestWhatAnAppSentBeforeItClosedArrives(t *testing.T) {
+	t.Parallel()
 	const size = 4 << 20
 	for _, mode := range []lab.Mode{lab.GRPC, lab.HTTPConnect} {
 		t.Run(string(mode), func(t *testing.T) {
+			t.Parallel()
 			r := newRig(t, lab.Options{Mode: mode})
 			want := target.Sunk{N: size, SHA256: target.PatternHash(size)}
 			for i := range 5 {

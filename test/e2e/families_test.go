@@ -13,6 +13,7 @@ import (
 
 // A pod reaches a shoot of a family for which it has no address and no route.
 func TestPodReachesShootOfAnotherFamily(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct{ pod, shoot lab.Families }{
 		{lab.IPv4, lab.IPv6},
 		{lab.IPv6, lab.IPv4},
@@ -23,6 +24,7 @@ func TestPodReachesShootOfAnotherFamily(t *testing.T) {
 	} {
 		for _, mode := range []lab.Mode{lab.GRPC, lab.HTTPConnect} {
 			t.Run(fmt.Sprintf("%s pod, %s shoot, %s", c.pod, c.shoot, mode), func(t *testing.T) {
+				t.Parallel()
 				r := newRig(t, lab.Options{Mode: mode, PodFamilies: c.pod, ShootFamilies: c.shoot})
 				t.Run("reaches", r.testKinds)
 				t.Run("half-closes", r.testHalfClose)

@@ -179,8 +179,10 @@ func TestLimitEndsBehindTheServerLookClean(t *testing.T) {
 // serveRecvBackend), the agent to send a CLOSE_RSP (cleanFunc in its Serve), and
 // neither reads; v0.36.0, one run in ten here.
 func TestKilledAppsLeaveNothingBehind(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []lab.Mode{lab.GRPC, lab.HTTPConnect} {
 		t.Run(string(mode), func(t *testing.T) {
+			t.Parallel()
 			r := newRig(t, lab.Options{Mode: mode})
 			url := func(path string) string { return lab.URL(lab.ShootPod(lab.IPv4, 1), target.HTTPPort, path) }
 			nowhere := slices.Repeat([][]string{{lab.URL(lab.BlackHole(lab.IPv4), target.HTTPPort, "/")}}, 5)

@@ -35,8 +35,10 @@ func TestMaxConnectionsExceeded(t *testing.T) {
 // With --idle-timeout a connection on which nothing moves is reset, one that
 // works is not.
 func TestIdleTimeout(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []lab.Mode{lab.GRPC, lab.HTTPConnect} {
 		t.Run(string(mode), func(t *testing.T) {
+			t.Parallel()
 			r := newRig(t, lab.Options{Mode: mode}, "--idle-timeout=2s")
 			before := r.metrics(t)
 			live := r.startLive(t, 3)

@@ -84,8 +84,10 @@ func TestAnAppThatStopsReadingFreezesNobody(t *testing.T) {
 
 // The control experiment: stock clients fail the same test.
 func TestStockClientsFreeze(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []lab.Mode{lab.GRPC, lab.HTTPConnect} {
 		t.Run(string(mode), func(t *testing.T) {
+			t.Parallel()
 			r := newBareRig(t, lab.Options{Mode: mode})
 			const frozen = time.Second
 			dial := r.asStockClient

@@ -51,12 +51,14 @@ func TestOneDeadTargetDoesNotStarveTheOthers(t *testing.T) {
 // A sidecar that may not open many files has fewer connections, says so, and
 // stays whole: beyond them new ones are reset, and nothing else fails.
 func TestFewFilesLimitTheConnections(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []struct {
 		mode  lab.Mode
 		flags []string
 		limit int // of 64 files, 16 of which are kept back
 	}{{lab.GRPC, []string{"--mode=grpc"}, 48}, {lab.HTTPConnect, nil, 24}} {
 		t.Run(string(mode.mode), func(t *testing.T) {
+			t.Parallel()
 			r := newBareRig(t, lab.Options{Mode: mode.mode})
 			r.apply(t)
 			command := r.ProxyClientCommand(mode.flags...)

@@ -66,6 +66,7 @@ func (r *rig) startNameserver(t *testing.T, at string, answers func(dnsmessage.T
 // A nameserver that swallows all that it is asked, or the questions for one family,
 // does not keep a name from being resolved. The sidecar is alive meanwhile.
 func TestANameserverThatSwallows(t *testing.T) {
+	t.Parallel()
 	var alive atomic.Bool // the sidecar is, before any nameserver answers
 	all := func(dnsmessage.Type) bool { return alive.Load() }
 	ipv4 := func(q dnsmessage.Type) bool { return alive.Load() && q != dnsmessage.TypeAAAA }

@@ -106,8 +106,10 @@ func TestApplyingAgainDoesNotDisturbADownload(t *testing.T) {
 
 // On SIGTERM the sidecar is no longer ready, lets a transfer finish, and exits 0.
 func TestTerminationLetsATransferFinish(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []lab.Mode{lab.GRPC, lab.HTTPConnect} {
 		t.Run(string(mode), func(t *testing.T) {
+			t.Parallel()
 			r := newRig(t, lab.Options{Mode: mode}, "--drain-timeout=1m")
 			r.targets.Hold()
 			job := r.startCurl(t, lab.IPv4)

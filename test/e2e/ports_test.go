@@ -36,6 +36,7 @@ func newFewPortsRig(t *testing.T, flags ...string) *rig {
 // TIME_WAIT of a minute is the server's. So a server carries many more short ones
 // than there are ports.
 func TestPortsAreGivenBackAtOnce(t *testing.T) {
+	t.Parallel()
 	const connections = 1200
 	for _, end := range []struct {
 		name string
@@ -58,6 +59,7 @@ func TestPortsAreGivenBackAtOnce(t *testing.T) {
 		}},
 	} {
 		t.Run(end.name, func(t *testing.T) {
+			t.Parallel()
 			// The tunnel of an app that has just sent something stays for two seconds.
 			r := newFewPortsRig(t, "--dial-timeout=20s")
 			before := r.metrics(t)

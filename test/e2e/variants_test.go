@@ -37,10 +37,16 @@ var variants = []struct {
 
 // Whatever the way to the server, unmodified clients get every byte, in order,
 // from servers of all habits, and leave nothing behind; all of it while
-// Prometheus scrapes 50 targets without a gap.
+// Prometheus scrapes 50 targets without a gap. Only one way's clients are at work at a
+// time, because they use the whole machine. Other ways wait for Prometheus meanwhile.
 func TestUnmodifiedClientsReachTheShoot(t *testing.T) {
+	var working sync.Mutex // held by the way whose clients are at work
 	for _, v := range variants {
 		t.Run(v.name, func(t *testing.T) {
+			t.Parallel()
+			done := sync.OnceFunc(working.Unlock)
+			working.Lock()
+			defer done()
 			r := newRig(t, v.opts, append(v.flags, "--half-close-timeout=5s")...)
 			hostKey, err := r.StartSSHD(labtest.Context(t, hang))
 			if err != nil {
@@ -57,6 +63,7 @@ func TestUnmodifiedClientsReachTheShoot(t *testing.T) {
 			t.Run("2,000 connections, 64 at a time", r.testManyConnections)
 			t.Run("curl uploads 256 MiB", r.testUpload)
 			t.Run("curl downloads 1 GiB", r.testDownload)
+			done()
 			t.Run("Prometheus scrapes 50 targets all the while", scraping.test)
 			t.Run("everything is back where it started", func(t *testing.T) { r.testBackWhereItStarted(t, before) })
 			after := r.metrics(t)

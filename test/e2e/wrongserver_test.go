@@ -48,6 +48,7 @@ func (r *rig) agentsClient(t *testing.T) []string {
 // to be so at once, in a sentence that says which it is. It is not up, and the
 // sidecar is not ready.
 func TestAnotherServerThanMeant(t *testing.T) {
+	t.Parallel()
 	const agents, health = "--proxy-server=10.96.0.1:8091", "--proxy-server=10.96.0.1:8092"
 	for _, c := range []struct {
 		name   string
@@ -65,6 +66,7 @@ func TestAnotherServerThanMeant(t *testing.T) {
 		{"grpc asked of http-connect on a Unix socket", lab.Options{Mode: lab.HTTPConnect, Transport: lab.Unix}, false, nil, []string{"--mode=http-connect"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			r := newBareRig(t, c.opts)
 			r.apply(t)
 			// A dial that waited for its budget would outlast the test.
@@ -130,8 +132,10 @@ func (r *rig) notReady(ctx context.Context) (string, error) {
 // A front between sidecar and server may leave ALPN out, which is no reason not to
 // find out the mode.
 func TestModeIsFoundOutWithoutALPN(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []lab.Mode{lab.GRPC, lab.HTTPConnect} {
 		t.Run(string(mode), func(t *testing.T) {
+			t.Parallel()
 			r := newBareRig(t, lab.Options{Mode: mode, Transport: lab.Unix})
 			front := r.startFront(t, mode, r.Certs.Frontend)
 			front.mu.Lock()

@@ -6,12 +6,13 @@ import (
 	"fmt"
 )
 
-// align says which element of want each of have becomes, -1 for none: the most that
-// have the same identity and keep their order, and between those, where as many come as
-// go, the ones with the same name or none.
+// align returns for each element of have the index of the element of want that it
+// becomes, or -1. It matches as many elements as possible with the same identity in the
+// same order. In the gaps between these, if both sides have the same number of
+// elements, it matches those with the same name, or without names.
 func align(have, want []any) []int {
 	pairs := sameInOrder(identities(have), identities(want))
-	i, j := 0, 0 // where the gap begins
+	i, j := 0, 0 // beginning of the gap
 	for k := 0; k <= len(pairs); k++ {
 		end := len(want) // of the gap
 		if k < len(pairs) {
@@ -30,8 +31,9 @@ func align(have, want []any) []int {
 	return pairs
 }
 
-// sameInOrder returns for each element of a the one of b that it is, -1 for none. Of
-// two ways that find as many, the one is taken that leaves them in their places.
+// sameInOrder returns for each element of a the index of the same element in b, or -1.
+// If several matches have the same size, it prefers the one that leaves elements at
+// their indexes.
 func sameInOrder(a, b []string) []int {
 	pairs, same := make([]int, len(a)), 0
 	for i := range pairs {
@@ -78,13 +80,13 @@ func count(list []int, of int) (n int) {
 	return n
 }
 
-// maxComparisons is how much memory finding the elements that stay may take. No list of
-// a pod is as long; the elements of longer ones are compared by their places.
+// maxComparisons limits the memory for comparing two lists. No list of a pod is that
+// long. Elements of longer lists are compared by their indexes.
 const maxComparisons = 1 << 20
 
-// longestCommon is sameInOrder for short lists.
+// longestCommon returns the same as sameInOrder, for short lists.
 func longestCommon(a, b []string) []int {
-	most := make([][]int, len(a)+1) // how many, of a[i:] and b[j:]
+	most := make([][]int, len(a)+1) // number of matches of a[i:] and b[j:]
 	for i := range most {
 		most[i] = make([]int, len(b)+1)
 	}
@@ -110,8 +112,8 @@ func longestCommon(a, b []string) []int {
 	return pairs
 }
 
-// identities returns the same text for the same elements: their names, or their values
-// where a name is missing or there twice.
+// identities returns a text for each element, which is the same for the same elements.
+// It is the element's name, or its value if the name is missing or not unique.
 func identities(list []any) []string {
 	names := map[string]int{}
 	for _, value := range list {
@@ -122,7 +124,7 @@ func identities(list []any) []string {
 		_, isSource := value.(Source)
 		name := nameOf(value)
 		switch {
-		case isSource: // of what is there now it has only the place
+		case isSource: // it is matched only by its index
 			all[i] = fmt.Sprintf("Source %d", i)
 		case name != "" && names[name] == 1:
 			all[i] = name

@@ -10,35 +10,36 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// siblings are the entries of a list or mapping, some of which go.
+// siblings are the entries of a list or mapping, with those to remove.
 type siblings struct {
 	at      place
-	of      *yaml.Node
+	parent  *yaml.Node
 	flow    *flow // nil in block style
 	entries []entry
-	gone    []bool
+	removed []bool
 }
 
-// placeFor returns the index of the entry before which a new key belongs.
-func (e *editor) placeFor(s *siblings, name string) int {
+// insertionIndex returns the index of the entry before which to insert a new key.
+func (e *editor) insertionIndex(s *siblings, name string) int {
 	for i := range s.entries {
-		if next, ok := s.entries[i].name(); ok && !s.gone[i] && next != "" && next == e.before[name] {
+		if next, ok := s.entries[i].name(); ok && !s.removed[i] && next != "" && next == e.before[name] {
 			return i
 		}
 	}
 	return len(s.entries)
 }
 
-// isBlock reports whether the entries have lines of their own.
-func (s *siblings) isBlock() bool { return !isFlow(s.of) }
+// isBlock reports whether the entries have their own lines.
+func (s *siblings) isBlock() bool { return !isFlow(s.parent) }
 
-// isNew reports whether nothing stays into whose text the rest could be put: every entry
-// goes, and the first has its line from what it belongs to ("- name: app").
-func (s *siblings) isNew(e *editor) bool {
-	return !slices.Contains(s.gone, false) && (!s.isBlock() || !e.beginsLine(s.entries[0].start))
+// mustReplace reports whether no entry stays next to which new ones could be inserted.
+// Then all entries are removed, and the first one is in the line of its parent ("-
+// name: app").
+func (s *siblings) mustReplace(e *editor) bool {
+	return !slices.Contains(s.removed, false) && (!s.isBlock() || !e.beginsLine(s.entries[0].start))
 }
 
-// removeFrom takes out what is gone.
+// removeFrom removes the entries that are marked.
 func (e *editor) removeFrom(s *siblings) {
 	if !s.isBlock() {
 		e.removeFromFlow(s)
@@ -48,26 +49,26 @@ func (e *editor) removeFrom(s *siblings) {
 	if first > 0 {
 		e.remove(s.entries[0].start, s.entries[first].start)
 	}
-	for i := max(first, 0); i < len(s.gone); i++ {
-		if s.gone[i] {
+	for i := max(first, 0); i < len(s.removed); i++ {
+		if s.removed[i] {
 			e.removeLines(&s.entries[i])
 		}
 	}
 }
 
-// inFirstLine returns the index of the entry that is, at the end, in the line of what
-// all belong to ("- name: app"); -1 where they have lines of their own.
+// inFirstLine returns the index of the entry that is finally in the parent's line ("-
+// name: app"). It returns -1 if all entries have their own lines.
 func (s *siblings) inFirstLine(e *editor) int {
 	if e.beginsLine(s.entries[0].start) {
 		return -1
 	}
-	return slices.Index(s.gone, false)
+	return slices.Index(s.removed, false)
 }
 
-// removeLines takes out an entry with its lines, and the break before them: the text
-// may end without one.
+// removeLines removes an entry's lines, and the line break before them, because the
+// text may end without one.
 func (e *editor) removeLines(old *entry) {
-	start, end := e.lineStart(old.start), e.below(old)
+	start, end := e.lineStart(old.start), e.endWithComments(old)
 	if start == 0 {
 		e.remove(0, end+e.breakAt(end))
 		return
@@ -75,22 +76,22 @@ func (e *editor) removeLines(old *entry) {
 	e.remove(e.lineBefore(start), end)
 }
 
-// insert puts a key and its value before an entry, or behind the last.
+// insert inserts a key and its value before an entry, or after the last one.
 func (e *editor) insert(s *siblings, before int, name string, value any) {
 	if !s.isBlock() {
 		e.insertIntoFlow(s, before, s.flow.key(name)+s.flow.value(value))
 		return
 	}
-	e.insertLines(s, before, e.linesOf(s.of, map[string]any{name: value}))
+	e.insertLines(s, before, e.linesOf(s.parent, map[string]any{name: value}))
 }
 
-// insertElement puts an element of a list before another, or behind the last. What was
-// elsewhere in the list keeps its text, but for a block scalar, which could take what it
-// comes to stand above for more of itself.
+// insertElement inserts an element into a list before another one, or after the last.
+// An element that was elsewhere in the list keeps its text. The exception is a block
+// scalar, which could include the text that follows it in its new place.
 func (e *editor) insertElement(s *siblings, before int, have []any, value any) {
 	var moved *entry
 	for i := range s.entries {
-		if s.gone[i] && reflect.DeepEqual(have[i], value) && !s.entries[i].endsInBlockScalar() {
+		if s.removed[i] && reflect.DeepEqual(have[i], value) && !s.entries[i].endsInBlockScalar() {
 			moved = &s.entries[i]
 		}
 	}
@@ -102,45 +103,46 @@ func (e *editor) insertElement(s *siblings, before int, have []any, value any) {
 	case moved != nil:
 		e.insertLines(s, before, []string{string(e.bytes[moved.start:e.lineEnd(moved.end)])})
 	default:
-		e.insertLines(s, before, e.element(s.of, &s.entries[0], value))
+		e.insertLines(s, before, e.element(s.parent, &s.entries[0], value))
 	}
 }
 
-// element writes an element with its dash, as far from it as that of a sibling.
+// element returns the lines of an element with its dash. The space after the dash is as
+// wide as that of a sibling.
 func (e *editor) element(list *yaml.Node, sibling *entry, value any) []string {
 	dash := "- "
 	if width := e.start(sibling.value) - sibling.start; width > 1 && width <= maxIndent && e.oneLine(sibling.start, sibling.start+width) {
 		dash = "-" + strings.Repeat(" ", width-1)
 	}
-	return hang(dash, e.linesOf(list, value))
+	return withDash(dash, e.linesOf(list, value))
 }
 
-// linesOf writes a value in the style of what is around it.
+// linesOf returns the lines of a value, in the style of its surroundings.
 func (e *editor) linesOf(near *yaml.Node, value any) []string {
 	if e.style == nil {
-		whole := style{mapping: 2, scalars: e.scalars}.of(e.root)
+		whole := style{mapping: 2, scalars: e.scalars}.detect(e.root)
 		e.style = &whole
 	}
-	return e.style.of(near).linesOf(Plain(value))
+	return e.style.detect(near).linesOf(Plain(value))
 }
 
-// insertLines puts lines before an entry of a block, or behind the last.
+// insertLines inserts lines before an entry of a block, or after the last one.
 func (e *editor) insertLines(s *siblings, before int, lines []string) {
 	last := &s.entries[len(s.entries)-1]
 	if before == len(s.entries) && last.key != nil && last.endsInBlockScalar() && e.lineEnd(last.end) == len(e.bytes) {
-		before-- // without a line break at its end the scalar would get one
+		before-- // because a final scalar without a line break would get one
 	}
 	indent := e.column(s.entries[0].start)
 	if before == len(s.entries) {
-		e.insertBelow(e.below(last), indent, lines)
+		e.insertBelow(e.endWithComments(last), indent, lines)
 		return
 	}
 	next := &s.entries[before]
-	floor := s.at.entry.behind
+	floor := s.at.entry.afterIndicator
 	if before > 0 {
 		floor = s.entries[before-1].end
 	}
-	if above := e.above(next, floor); above >= 0 && before != s.inFirstLine(e) {
+	if above := e.lineAbove(next, floor); above >= 0 && before != s.inFirstLine(e) {
 		e.insertBelow(above, indent, lines)
 		return
 	}
@@ -148,7 +150,7 @@ func (e *editor) insertLines(s *siblings, before int, lines []string) {
 	e.splices.insert(next.start, strings.Join(lines, separator)+separator)
 }
 
-// insertBelow puts indented lines below the line that ends at an offset.
+// insertBelow inserts indented lines below the line that ends at an offset.
 func (e *editor) insertBelow(lineEnd, indent int, lines []string) {
 	var out strings.Builder
 	for _, line := range lines {

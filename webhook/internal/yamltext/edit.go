@@ -13,44 +13,45 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Document is a text and what two parsers make of it.
+// Document is a text with the results of two parsers.
 type Document struct {
 	Text []byte
-	// Root is the text as a tree with positions. A node without a line, as one made
-	// from JSON, has its offset in bytes as its column.
+	// Root is the text as a tree with positions. A node without a line, made from JSON,
+	// has its byte offset as its column.
 	Root *yaml.Node
-	// Value is what the text says, as encoding/json decodes it with UseNumber.
+	// Value is the text's value, as encoding/json decodes it with UseNumber.
 	Value any
-	// Before has, by new keys of mappings, the keys before which they look best. All
-	// others go to the end.
+	// Before maps new keys of mappings to the keys before which they are inserted.
+	// Other keys are inserted at the end.
 	Before map[string]string
 }
 
-// Source is a value together with how it is written.
+// Source is a value together with its text.
 type Source struct {
-	// Path leads to it from the root, by keys and indexes.
+	// Path is the path from the root, of keys and indexes.
 	Path []string
-	// Text is the value's, [Merged] for one that only a merge key gives. In block style
-	// it begins behind the key's colon.
+	// Text is the value's text. It is [Merged] if only a merge key provides the value.
+	// In block style it begins after the key's colon.
 	Text string
-	// Value is what the text says.
+	// Value is the value of the text.
 	Value any
 }
 
-// Merged is the text of a key that is not written, because a merge key (<<) gives it.
+// Merged is the Text of a key that is not written, because a merge key (<<) provides
+// it.
 const Merged = mergeKey
 
-// Edited is a document after a change.
+// Edited is a document after an edit.
 type Edited struct {
 	Text []byte
-	// Replaced are the empty values, aliases and merged keys in whose place something
-	// else is written now. The caller that puts one into what the document should say
-	// gets its text back.
+	// Replaced are the empty values, aliases and merged keys that were replaced. If the
+	// caller puts one of them into the wanted value, its text is written back.
 	Replaced []Source
 }
 
-// Edit returns the document that says want: values as in Document, and Sources among
-// them. Where it returns an error, the text cannot be changed in its place.
+// Edit returns the document with value want. want consists of values as in Document,
+// and may contain Sources. Edit returns an error if the text cannot be edited in its
+// place.
 func (d *Document) Edit(want any) (*Edited, error) {
 	root := d.Root
 	if root.Kind == yaml.DocumentNode {
@@ -58,12 +59,12 @@ func (d *Document) Edit(want any) (*Edited, error) {
 	}
 	e := editor{
 		text: newText(d.Text), root: root, before: d.Before, newline: "\n",
-		scalars: scalars{}, anchored: map[*yaml.Node]any{},
+		scalars: scalars{}, anchorValues: map[*yaml.Node]any{},
 	}
 	if first := e.lineEnd(0); e.breakAt(first) == len("\r\n") {
 		e.newline = "\r\n"
 	}
-	e.node(place{}, root, d.Value, want)
+	e.edit(place{}, root, d.Value, want)
 	if e.problem != nil {
 		return nil, e.problem
 	}
@@ -74,48 +75,48 @@ func (d *Document) Edit(want any) (*Edited, error) {
 	return &Edited{Text: text, Replaced: e.replaced}, nil
 }
 
-// editor collects what is to change in a document.
+// editor collects the changes to a document.
 type editor struct {
 	text
 	splices
-	root     *yaml.Node
-	before   map[string]string
-	newline  string
-	scalars  scalars
-	style    *style // of the whole; nil until it is asked for
-	replaced []Source
-	anchored map[*yaml.Node]any // what nodes that aliases may mean will say
+	root         *yaml.Node
+	before       map[string]string
+	newline      string
+	scalars      scalars
+	style        *style // of the whole document; nil until it is needed
+	replaced     []Source
+	anchorValues map[*yaml.Node]any // new values of nodes with anchors
 }
 
-// place is where in the text a value is.
+// place is the position of a value in the text.
 type place struct {
-	path  []string
-	of    *yaml.Node // the list or mapping; nil for the root
-	entry entry
-	flow  *flow // of the list or mapping; nil in block style
+	path   []string
+	parent *yaml.Node // the list or mapping that has it; nil for the root
+	entry  entry
+	flow   *flow // of the list or mapping; nil in block style
 }
 
-// below returns the place of an entry's value.
-func (s *siblings) below(i int, name string) place {
-	return place{path: below(s.at.path, name), of: s.of, entry: s.entries[i], flow: s.flow}
+// childPlace returns the place of an entry's value.
+func (s *siblings) childPlace(i int, name string) place {
+	return place{path: childPath(s.at.path, name), parent: s.parent, entry: s.entries[i], flow: s.flow}
 }
 
-// below returns a path of its own memory.
-func below(path []string, name string) []string {
+// childPath returns path with name appended, in new memory.
+func childPath(path []string, name string) []string {
 	return append(slices.Clip(path), name)
 }
 
-// node makes a node say want, where it says have.
-func (e *editor) node(at place, n *yaml.Node, have, want any) {
+// edit changes the text of node n, whose value is have, to value want.
+func (e *editor) edit(at place, n *yaml.Node, have, want any) {
 	if e.problem != nil || reflect.DeepEqual(have, want) {
 		return
 	}
 	if n.Kind == yaml.AliasNode {
-		if will, ok := e.anchored[n.Alias]; ok && reflect.DeepEqual(will, Plain(want)) {
+		if will, ok := e.anchorValues[n.Alias]; ok && reflect.DeepEqual(will, Plain(want)) {
 			return
 		}
 	} else if n.Anchor != "" {
-		e.anchored[n] = Plain(want)
+		e.anchorValues[n] = Plain(want)
 	}
 	switch from := have.(type) {
 	case map[string]any:
@@ -134,8 +135,8 @@ func (e *editor) node(at place, n *yaml.Node, have, want any) {
 
 // siblings returns the entries of a node.
 func (e *editor) siblings(at place, n *yaml.Node) *siblings {
-	s := &siblings{at: at, of: n, entries: e.entries(n)}
-	s.gone = make([]bool, len(s.entries))
+	s := &siblings{at: at, parent: n, entries: e.entries(n)}
+	s.removed = make([]bool, len(s.entries))
 	if isFlow(n) {
 		s.flow = e.flowOf(n, at.flow)
 	}
@@ -145,43 +146,43 @@ func (e *editor) siblings(at place, n *yaml.Node) *siblings {
 // mapping edits a mapping that has keys before and after.
 func (e *editor) mapping(at place, n *yaml.Node, have, want map[string]any) {
 	s := e.siblings(at, n)
-	own := map[string]int{} // where in entries
+	entryIndex := map[string]int{} // index in s.entries, by key
 	for i := range s.entries {
 		name, ok := s.entries[i].name()
 		if _, had := have[name]; !ok || !had {
 			continue
 		}
-		own[name] = i
+		entryIndex[name] = i
 		target, stays := want[name]
 		source, isSource := target.(Source)
-		s.gone[i] = !stays || isSource && source.Text == Merged
+		s.removed[i] = !stays || isSource && source.Text == Merged
 	}
-	if s.isNew(e) {
+	if s.mustReplace(e) {
 		e.replace(at, n, have, want)
 		return
 	}
-	byPlace := func(a, b string) int { return cmp.Compare(own[a], own[b]) } // anchors before aliases
-	for _, name := range slices.SortedFunc(maps.Keys(own), byPlace) {
-		if i := own[name]; !s.gone[i] {
-			e.node(s.below(i, name), s.entries[i].value, have[name], want[name])
+	byPlace := func(a, b string) int { return cmp.Compare(entryIndex[a], entryIndex[b]) } // so that anchors come before aliases
+	for _, name := range slices.SortedFunc(maps.Keys(entryIndex), byPlace) {
+		if i := entryIndex[name]; !s.removed[i] {
+			e.edit(s.childPlace(i, name), s.entries[i].value, have[name], want[name])
 		}
 	}
 	for _, name := range sortedKeys(have) {
-		_, isOwn := own[name]
-		if _, stays := want[name]; !stays && !isOwn {
+		_, written := entryIndex[name]
+		if _, stays := want[name]; !stays && !written {
 			e.fail(e.start(n), fmt.Sprintf("has no key %q of its own that could be removed", name))
 		}
 	}
 	e.removeFrom(s)
 	for _, name := range sortedKeys(want) {
 		value, had := have[name]
-		if _, isOwn := own[name]; isOwn || had && reflect.DeepEqual(value, want[name]) {
+		if _, written := entryIndex[name]; written || had && reflect.DeepEqual(value, want[name]) {
 			continue
 		}
 		if had {
-			e.replaced = append(e.replaced, Source{Path: below(at.path, name), Text: Merged, Value: value})
+			e.replaced = append(e.replaced, Source{Path: childPath(at.path, name), Text: Merged, Value: value})
 		}
-		e.insert(s, e.placeFor(s, name), name, want[name])
+		e.insert(s, e.insertionIndex(s, name), name, want[name])
 	}
 }
 
@@ -189,34 +190,34 @@ func (e *editor) mapping(at place, n *yaml.Node, have, want map[string]any) {
 func (e *editor) list(at place, n *yaml.Node, have, want []any) {
 	s := e.siblings(at, n)
 	pairs := align(have, want)
-	was := make([]int, len(want)) // the index in have, -1 for what is new
-	for j := range was {
-		was[j] = -1
+	oldIndex := make([]int, len(want)) // index in have; -1 for new elements
+	for j := range oldIndex {
+		oldIndex[j] = -1
 	}
 	for i, j := range pairs {
-		if s.gone[i] = j < 0; !s.gone[i] {
-			was[j] = i
+		if s.removed[i] = j < 0; !s.removed[i] {
+			oldIndex[j] = i
 		}
 	}
-	if s.isNew(e) {
+	if s.mustReplace(e) {
 		e.replace(at, n, have, want)
 		return
 	}
 	e.removeFrom(s)
 	for j, value := range want {
-		if i := was[j]; i >= 0 {
-			e.node(s.below(i, strconv.Itoa(i)), s.entries[i].value, have[i], value)
+		if i := oldIndex[j]; i >= 0 {
+			e.edit(s.childPlace(i, strconv.Itoa(i)), s.entries[i].value, have[i], value)
 			continue
 		}
 		before := len(s.entries)
-		if next := slices.IndexFunc(was[j:], func(i int) bool { return i >= 0 }); next >= 0 {
-			before = was[j+next]
+		if next := slices.IndexFunc(oldIndex[j:], func(i int) bool { return i >= 0 }); next >= 0 {
+			before = oldIndex[j+next]
 		}
 		e.insertElement(s, before, have, value)
 	}
 }
 
-// Plain returns a value with that of each Source in its place.
+// Plain returns a value in which each Source is replaced by its Value.
 func Plain(value any) any {
 	switch v := value.(type) {
 	case Source:

@@ -8,7 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestEdit: what is to be said is YAML here, for the reader's sake.
+// TestEdit: the wanted values are written as YAML, for the reader.
 func TestEdit(t *testing.T) {
 	tests := []struct {
 		name, text, say, want string
@@ -70,8 +70,8 @@ func TestEdit(t *testing.T) {
 	}
 }
 
-// TestSourcesComeBack: what Edit replaced stands there again where its Source is part of
-// what the document should say.
+// TestSourcesComeBack: a text that Edit has replaced is written back if its Source is
+// part of the wanted value.
 func TestSourcesComeBack(t *testing.T) {
 	const begin = "a: &a {x: 1}\nb:\n"
 	for _, line := range []string{
@@ -83,7 +83,7 @@ func TestSourcesComeBack(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		edited, err := d.Edit(filled(d.Value))
+		edited, err := d.Edit(extendedValue(d.Value))
 		if err != nil {
 			t.Errorf("%q: %v", line, err)
 			continue
@@ -97,7 +97,7 @@ func TestSourcesComeBack(t *testing.T) {
 			t.Errorf("%q: %v in\n%s", line, err, edited.Text)
 			continue
 		}
-		if diff := cmp.Diff(filled(d.Value), again.Value); diff != "" {
+		if diff := cmp.Diff(extendedValue(d.Value), again.Value); diff != "" {
 			t.Errorf("%q says something else (-want +got):\n%s", line, diff)
 		}
 		back, err := again.Edit(withSources(d.Value, edited.Replaced))
@@ -111,8 +111,9 @@ func TestSourcesComeBack(t *testing.T) {
 	}
 }
 
-// filled returns a value in which each v, and each element of w, has something more.
-func filled(value any) any {
+// extendedValue returns a value in which each v, and each element of w, has something
+// more.
+func extendedValue(value any) any {
 	with := func(child any) any {
 		if m, ok := child.(map[string]any); ok && len(m) > 0 && m["v"] == nil {
 			return map[string]any{"x": m["x"], "new": "n"}

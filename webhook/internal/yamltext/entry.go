@@ -9,18 +9,20 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// mergeKey is YAML's way to take over the keys of another mapping.
+// mergeKey is YAML's key for taking over the keys of another mapping.
 const mergeKey = "<<"
 
-// entry is a key of a mapping with its value, or an element of a list.
+// entry is a key of a mapping with its value, or an element of a list. Its offsets are
+// in bytes.
 type entry struct {
-	key, value *yaml.Node // key is nil in a list
-	start      int        // of the key, the dash, or the element in brackets
-	behind     int        // the colon or the dash; the start of an element in brackets
-	end        int        // of the value, or of the comma's place
+	key, value     *yaml.Node // key is nil in a list
+	start          int        // of the key, the dash, or the element in brackets
+	afterIndicator int        // after the colon or the dash; the start of an element in brackets
+	end            int        // of the value, or where a comma may follow
 }
 
-// name returns the entry's key; ok is false where it has none of its own.
+// name returns the entry's key. ok is false if the entry is a merge key or has no
+// scalar key.
 func (e *entry) name() (name string, ok bool) {
 	if e.key == nil || e.key.Kind != yaml.ScalarNode {
 		return "", false
@@ -29,8 +31,7 @@ func (e *entry) name() (name string, ok bool) {
 	return e.key.Value, quoted || e.key.Value != mergeKey
 }
 
-// endsInBlockScalar reports whether the last text of an entry is one of several lines
-// without quotes (| or >).
+// endsInBlockScalar reports whether the entry's last text is a block scalar (| or >).
 func (e *entry) endsInBlockScalar() bool {
 	n := e.value
 	for n.Kind != yaml.AliasNode && len(n.Content) > 0 {
@@ -39,7 +40,7 @@ func (e *entry) endsInBlockScalar() bool {
 	return n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0
 }
 
-// entries returns those of a list or mapping, in order.
+// entries returns the entries of a list or mapping, in order.
 func (t *text) entries(n *yaml.Node) []entry {
 	if n.Kind == yaml.MappingNode {
 		return t.pairs(n)
@@ -48,13 +49,13 @@ func (t *text) entries(n *yaml.Node) []entry {
 	at := t.content(n)
 	for _, value := range n.Content {
 		e := entry{value: value, start: t.start(value), end: t.end(value)}
-		e.behind = e.start
+		e.afterIndicator = e.start
 		if !isFlow(n) {
 			e.start = t.skip(at)
 			if t.at(e.start) != '-' {
 				t.fail(e.start, "has an element whose dash is not found")
 			}
-			e.behind = e.start + 1
+			e.afterIndicator = e.start + 1
 		}
 		at = e.end
 		all = append(all, e)
@@ -74,13 +75,13 @@ func (t *text) pairs(n *yaml.Node) []entry {
 		}
 		switch {
 		case t.at(colon) == ':':
-			e.behind = colon + 1
-		case isFlow(n): // {a, b}
-			e.behind = keyEnd
+			e.afterIndicator = colon + 1
+		case isFlow(n): // a key without a value, as in {a, b}
+			e.afterIndicator = keyEnd
 		default:
 			t.fail(e.start, "has a key without its colon")
 		}
-		e.end = e.behind
+		e.end = e.afterIndicator
 		if !isImplicitNull(e.value) {
 			e.end = t.end(e.value)
 		}
@@ -89,24 +90,24 @@ func (t *text) pairs(n *yaml.Node) []entry {
 	return all
 }
 
-// isImplicitNull reports whether nothing at all is written for a node.
+// isImplicitNull reports whether the node has no text at all.
 func isImplicitNull(n *yaml.Node) bool {
 	return isEmptyPlain(n) && n.Anchor == "" && !isTagged(n)
 }
 
-// column returns how far in its line an offset is. Where only dashes, spaces and the
-// likes stand before it, so many spaces are the same indent.
+// column returns the number of characters before an offset in its line. If these are
+// only dashes and spaces, it is also the offset's indent.
 func (t *text) column(at int) int { return utf8.RuneCount(t.bytes[t.lineStart(at):at]) }
 
-// beginsLine reports whether there are only spaces before an offset in its line.
+// beginsLine reports whether only spaces precede an offset in its line.
 func (t *text) beginsLine(at int) bool {
 	return strings.Trim(string(t.bytes[t.lineStart(at):at]), " ") == ""
 }
 
-// above returns the end of the line above an entry and the comment that belongs to it:
-// the lines directly above, with no deeper indent. floor is where what is before it
-// ends. Where there is no such line it returns -1.
-func (t *text) above(e *entry, floor int) int {
+// lineAbove returns the end of the line above an entry and its comment. The comment is
+// the comment lines directly above that are not indented deeper. floor is the end of
+// what precedes the entry. If there is no such line, it returns -1.
+func (t *text) lineAbove(e *entry, floor int) int {
 	if !t.beginsLine(e.start) {
 		return -1
 	}
@@ -123,9 +124,9 @@ func (t *text) above(e *entry, floor int) int {
 	return -1
 }
 
-// below returns the end of an entry's last line, and of the comments below it with a
-// deeper indent: they are about something in the entry.
-func (t *text) below(e *entry) int {
+// endWithComments returns the end of an entry's last line, including the comments below
+// it with a deeper indent. Those are about something in the entry.
+func (t *text) endWithComments(e *entry) int {
 	end := t.lineEnd(e.end)
 	for {
 		next := end + t.breakAt(end)

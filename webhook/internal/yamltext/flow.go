@@ -8,19 +8,19 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// flow is how a list or mapping in brackets is written.
+// flow is the style of a list or mapping in brackets.
 type flow struct {
-	quoted       bool // texts are JSON's
+	quoted       bool // texts are quoted as in JSON
 	colon, comma string
-	lines        bool   // each entry has its own
+	lines        bool   // each entry has its own line
 	indent       string // of those lines
-	step         string // more of it for what is within
+	step         string // additional indent of nested lines
 	newline      string
 	scalars      scalars
 }
 
-// flowOf returns the style of a node; where it tells nothing, that of what it is in, nil
-// for none.
+// flowOf returns the style of a node in brackets. What the node does not show comes
+// from in, the style of its parent, which may be nil.
 func (e *editor) flowOf(n *yaml.Node, in *flow) *flow {
 	f := flow{colon: ": ", comma: ", ", step: "  ", quoted: n.Line == 0, newline: e.newline, scalars: e.scalars}
 	if in != nil {
@@ -46,7 +46,7 @@ func (e *editor) flowOf(n *yaml.Node, in *flow) *flow {
 	return &f
 }
 
-// firstPair returns the first key with its value in a part of a document.
+// firstPair returns the first key and its value in a part of a document.
 func firstPair(n *yaml.Node) (key, value *yaml.Node) {
 	if n.Kind == yaml.MappingNode && len(n.Content) > 1 {
 		return n.Content[0], n.Content[1]
@@ -59,16 +59,16 @@ func firstPair(n *yaml.Node) (key, value *yaml.Node) {
 	return nil, nil
 }
 
-// indentOf returns the blanks that the line of an offset begins with.
+// indentOf returns the blanks at the beginning of an offset's line.
 func (e *editor) indentOf(at int) string {
 	start := e.lineStart(at)
 	return string(e.bytes[start:min(at, e.skipBlanks(start))])
 }
 
-// key writes a key with its colon.
+// key returns the text of a key with its colon.
 func (f *flow) key(name string) string { return f.scalar(name) + f.colon }
 
-// value writes a value.
+// value returns the text of a value.
 func (f *flow) value(value any) string { return f.text(Plain(value), f.indent) }
 
 func (f *flow) text(value any, indent string) string {
@@ -95,7 +95,7 @@ func (f *flow) text(value any, indent string) string {
 	return open + begin + strings.Join(entries, ","+begin) + f.newline + indent + closing
 }
 
-// scalar writes a text, a number, true, false or null.
+// scalar returns the text of a string, a number, true, false or null.
 func (f *flow) scalar(value any) string {
 	if f.quoted {
 		return jsonText(value)
@@ -103,7 +103,7 @@ func (f *flow) scalar(value any) string {
 	return f.scalars.flowText(value)
 }
 
-// insertIntoFlow puts an entry before another, or behind the last that stays.
+// insertIntoFlow inserts an entry before another one, or after the last one that stays.
 func (e *editor) insertIntoFlow(s *siblings, before int, text string) {
 	separator := s.flow.comma
 	if s.flow.lines {
@@ -113,25 +113,25 @@ func (e *editor) insertIntoFlow(s *siblings, before int, text string) {
 		e.splices.insert(s.entries[before].start, text+separator)
 		return
 	}
-	last := len(s.gone) - 1
-	for s.gone[last] {
+	last := len(s.removed) - 1
+	for s.removed[last] {
 		last--
 	}
 	e.splices.insert(s.entries[last].end, separator+text)
 }
 
-// removeFromFlow takes out what is gone, each run of entries with the commas that it
-// does not need any more.
+// removeFromFlow removes the marked entries. With each run of entries it removes the
+// commas that are no longer needed.
 func (e *editor) removeFromFlow(s *siblings) {
-	for i := 0; i < len(s.gone); i++ {
-		if !s.gone[i] {
+	for i := 0; i < len(s.removed); i++ {
+		if !s.removed[i] {
 			continue
 		}
 		from := i
-		for i < len(s.gone) && s.gone[i] {
+		for i < len(s.removed) && s.removed[i] {
 			i++
 		}
-		if i < len(s.gone) {
+		if i < len(s.removed) {
 			e.remove(s.entries[from].start, s.entries[i].start)
 		} else {
 			e.remove(s.entries[from-1].end, s.entries[i-1].end)

@@ -8,8 +8,9 @@ import (
 	"testing"
 )
 
-// FuzzEdit: no text makes Edit panic, and a text that says already what it should stays.
-// What Edit does not know may become something else; that is for its caller to find.
+// FuzzEdit: no text makes Edit panic. A text that already has the wanted value stays
+// unchanged. A kind of YAML that Edit does not know may get another value, which the
+// caller must check.
 func FuzzEdit(f *testing.F) {
 	for _, text := range []string{
 		"a: 1\n", "- a\n- - b\n", "? a\n: b\n? c\n", "a: &x [1, *x]\n", "{a, b: , [c: d], ? e : f}\n", "a: !!str\nb: !x {}\nc: &y\n",

@@ -17,7 +17,7 @@ import (
 	kubeyaml "sigs.k8s.io/yaml"
 )
 
-// parse reads a text as package webhook/manifest does.
+// parse parses a text as package webhook/manifest does.
 func parse(text []byte) (*Document, error) {
 	d := &Document{Text: text, Root: &yaml.Node{}}
 	if err := yaml.Unmarshal(text, d.Root); err != nil {
@@ -32,19 +32,19 @@ func parse(text []byte) (*Document, error) {
 	return d, decoder.Decode(&d.Value)
 }
 
-// anything makes a JSON value.
-func anything(random *rand.Rand, depth int) any {
+// randomValue returns a random JSON value.
+func randomValue(random *rand.Rand, depth int) any {
 	switch kind := random.IntN(8); {
 	case depth > 0 && kind < 3:
 		m := map[string]any{}
 		for range random.IntN(4) {
-			m[[]string{"name", "containers", "initContainers", "a", "b c", "1", "~/x"}[random.IntN(7)]] = anything(random, depth-1)
+			m[[]string{"name", "containers", "initContainers", "a", "b c", "1", "~/x"}[random.IntN(7)]] = randomValue(random, depth-1)
 		}
 		return m
 	case depth > 0 && kind < 6:
 		l := []any{}
 		for range random.IntN(5) {
-			l = append(l, anything(random, depth-1))
+			l = append(l, randomValue(random, depth-1))
 		}
 		return l
 	case kind == 6:
@@ -60,8 +60,8 @@ func anything(random *rand.Rand, depth int) any {
 	}
 }
 
-// written writes a value in some style that a person could have.
-func written(t testing.TB, random *rand.Rand, value any) []byte {
+// writeRandomly writes a value in a style that a person might use.
+func writeRandomly(t testing.TB, random *rand.Rand, value any) []byte {
 	t.Helper()
 	if random.IntN(4) == 0 {
 		text, err := json.MarshalIndent(value, "", strings.Repeat(" ", random.IntN(4)))
@@ -94,7 +94,7 @@ func written(t testing.TB, random *rand.Rand, value any) []byte {
 	return []byte(text)
 }
 
-// treeOf makes a tree of a value.
+// treeOf returns a tree of a value.
 func treeOf(value any) *yaml.Node {
 	switch v := value.(type) {
 	case map[string]any:
@@ -140,17 +140,17 @@ func restyle(random *rand.Rand, n *yaml.Node) {
 	}
 }
 
-// TestEveryTextCanSayEverything: any document can be made to say anything else.
+// TestEveryTextCanSayEverything: any document can be edited to any other value.
 func TestEveryTextCanSayEverything(t *testing.T) {
 	for seed := range uint64(2000) {
 		random := rand.New(rand.NewPCG(seed, 0))
-		from := map[string]any{"root": anything(random, 4), "last": anything(random, 2)}
-		to := map[string]any{"root": anything(random, 4), "last": anything(random, 2)}
+		from := map[string]any{"root": randomValue(random, 4), "last": randomValue(random, 2)}
+		to := map[string]any{"root": randomValue(random, 4), "last": randomValue(random, 2)}
 		if random.IntN(2) == 0 {
 			to = changed(random, from).(map[string]any)
 			to["last"] = from["last"] // a root is never empty
 		}
-		text := written(t, random, from)
+		text := writeRandomly(t, random, from)
 		d, err := parse(text)
 		if err != nil {
 			continue // the library does not read what it has written
@@ -180,7 +180,7 @@ func changed(random *rand.Rand, value any) any {
 			}
 		}
 		if random.IntN(4) == 0 {
-			to["new"] = anything(random, 2)
+			to["new"] = randomValue(random, 2)
 		}
 		return to
 	case []any:
@@ -191,10 +191,10 @@ func changed(random *rand.Rand, value any) any {
 			}
 		}
 		if random.IntN(4) == 0 {
-			to = append(to, anything(random, 2))
+			to = append(to, randomValue(random, 2))
 		}
 		if random.IntN(4) == 0 {
-			to = append([]any{anything(random, 2)}, to...)
+			to = append([]any{randomValue(random, 2)}, to...)
 		}
 		if random.IntN(8) == 0 {
 			random.Shuffle(len(to), func(i, j int) { to[i], to[j] = to[j], to[i] })
@@ -202,57 +202,57 @@ func changed(random *rand.Rand, value any) any {
 		return to
 	default:
 		if random.IntN(8) == 0 {
-			return anything(random, 2)
+			return randomValue(random, 2)
 		}
 		return value
 	}
 }
 
-// withSources returns a value in which Sources stand in their places.
+// withSources returns a value in which Sources replace values at their paths.
 func withSources(value any, sources []Source) any {
 	for _, s := range sources {
-		value = with(value, s.Path, s)
+		value = withValueAt(value, s.Path, s)
 	}
 	return value
 }
 
-// with returns a value with another at a path.
-func with(value any, path []string, to any) any {
+// withValueAt returns a value with another one at a path.
+func withValueAt(value any, path []string, to any) any {
 	if len(path) == 0 {
 		return to
 	}
 	switch v := value.(type) {
 	case map[string]any:
 		v = maps.Clone(v)
-		v[path[0]] = with(v[path[0]], path[1:], to)
+		v[path[0]] = withValueAt(v[path[0]], path[1:], to)
 		return v
 	case []any:
 		i, _ := strconv.Atoi(path[0])
 		v = slices.Clone(v)
-		v[i] = with(v[i], path[1:], to)
+		v[i] = withValueAt(v[i], path[1:], to)
 		return v
 	default:
 		return value
 	}
 }
 
-// grown returns a value with more in it, and nothing less.
-func grown(random *rand.Rand, value any) any {
+// extended returns a value with additions, and without removals.
+func extended(random *rand.Rand, value any) any {
 	switch v := value.(type) {
 	case map[string]any:
 		to := map[string]any{}
 		for key, child := range v {
-			to[key] = grown(random, child)
+			to[key] = extended(random, child)
 		}
 		if random.IntN(4) == 0 {
-			to[[]string{"new", "first"}[random.IntN(2)]] = anything(random, 2)
+			to[[]string{"new", "first"}[random.IntN(2)]] = randomValue(random, 2)
 		}
 		return to
 	case []any:
 		to := []any{}
-		if random.IntN(2) == 0 { // elements without names would not be found again
+		if random.IntN(2) == 0 { // elements without names could not be matched again
 			for _, child := range v {
-				to = append(to, grown(random, child))
+				to = append(to, extended(random, child))
 			}
 			return to
 		}
@@ -261,7 +261,7 @@ func grown(random *rand.Rand, value any) any {
 		}
 		to = append(to, v...)
 		if random.IntN(2) == 0 {
-			to = append(to, map[string]any{"name": "new", "a": anything(random, 1)})
+			to = append(to, map[string]any{"name": "new", "a": randomValue(random, 1)})
 		}
 		return to
 	case nil:
@@ -272,18 +272,19 @@ func grown(random *rand.Rand, value any) any {
 	return value
 }
 
-// TestWhatIsInsertedComesOut: the bytes are the same that they were.
+// TestWhatIsInsertedComesOut: after inserting and removing, the bytes are the same as
+// before.
 func TestWhatIsInsertedComesOut(t *testing.T) {
 	before := map[string]string{"first": "containers"}
 	for seed := range uint64(2000) {
 		random := rand.New(rand.NewPCG(seed, 1))
-		text := written(t, random, map[string]any{"root": anything(random, 4), "last": anything(random, 2)})
+		text := writeRandomly(t, random, map[string]any{"root": randomValue(random, 4), "last": randomValue(random, 2)})
 		d, err := parse(text)
 		if err != nil {
 			continue // the library does not read what it has written
 		}
 		d.Before = before
-		more, err := d.Edit(grown(random, d.Value))
+		more, err := d.Edit(extended(random, d.Value))
 		if err != nil {
 			t.Fatalf("seed %d: %v\n%s", seed, err, text)
 		}

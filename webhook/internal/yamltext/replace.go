@@ -8,50 +8,50 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// replace writes want in the place of a node that says have.
+// replace replaces a node of value have with the text of want.
 func (e *editor) replace(at place, n *yaml.Node, have, want any) {
 	source, isSource := want.(Source)
 	old, isAlias := &at.entry, n.Kind == yaml.AliasNode
 	marked := !isAlias && (n.Anchor != "" || isTagged(n))
-	inLine := at.of != nil && e.oneLine(old.behind, old.end) && !marked
+	inLine := at.parent != nil && e.oneLine(old.afterIndicator, old.end) && !marked
 	switch {
-	case at.of == nil:
+	case at.parent == nil:
 		e.replaceRoot(n, want)
 	case isSource && isBlockCollection(n) && old.key != nil:
 		e.closeBlock(old, source.Text)
 	case isSource:
-		e.splices.replace(old.behind, old.end, source.Text)
+		e.splices.replace(old.afterIndicator, old.end, source.Text)
 	case isBlockCollection(n) && marked:
 		e.fail(e.start(n), "has an anchor or a tag before a list or mapping that is to be replaced")
 	case at.flow != nil:
-		e.keep(at, n, have)
+		e.recordReplaced(at, n, have)
 		e.replaceByFlow(at.flow, old, want)
 	case !hasChildren(want) && isBlockCollection(n) && old.key != nil:
-		e.closeBlock(old, " "+e.linesOf(at.of, want)[0])
+		e.closeBlock(old, " "+e.linesOf(at.parent, want)[0])
 	case !hasChildren(want):
-		e.replaceByText(old, e.linesOf(at.of, want)[0])
-	case inLine && old.key != nil: // a comment behind it stays in its line
-		e.keep(at, n, have)
-		e.remove(old.behind, old.end)
-		e.insertBelow(e.lineEnd(old.end), e.column(old.start), e.linesOf(at.of, map[string]any{"": want})[1:])
+		e.replaceByText(old, e.linesOf(at.parent, want)[0])
+	case inLine && old.key != nil: // a comment after the value stays in its line
+		e.recordReplaced(at, n, have)
+		e.remove(old.afterIndicator, old.end)
+		e.insertBelow(e.lineEnd(old.end), e.column(old.start), e.linesOf(at.parent, map[string]any{"": want})[1:])
 	case !inLine && (isAlias || have == nil || isFlow(n) && len(n.Content) == 0):
-		e.keep(at, n, have)
+		e.recordReplaced(at, n, have)
 		e.replaceByFlow(e.flowOf(n, nil), old, want)
 	default:
-		e.keep(at, n, have)
+		e.recordReplaced(at, n, have)
 		e.replaceByBlock(at, want)
 	}
 }
 
-// keep remembers the text of what cannot be told from the new text.
-func (e *editor) keep(at place, n *yaml.Node, have any) {
+// recordReplaced records a text that cannot be derived from the new text.
+func (e *editor) recordReplaced(at place, n *yaml.Node, have any) {
 	if n.Kind == yaml.AliasNode || have == nil || isFlow(n) && len(n.Content) == 0 {
-		text := string(e.bytes[at.entry.behind:at.entry.end])
+		text := string(e.bytes[at.entry.afterIndicator:at.entry.end])
 		e.replaced = append(e.replaced, Source{Path: at.path, Text: text, Value: have})
 	}
 }
 
-// hasChildren reports whether a value is a list or mapping with something in it.
+// hasChildren reports whether a value is a list or mapping that is not empty.
 func hasChildren(value any) bool {
 	switch v := value.(type) {
 	case map[string]any:
@@ -71,23 +71,23 @@ func (e *editor) replaceRoot(n *yaml.Node, want any) {
 	e.splices.replace(e.content(n), e.end(n), e.flowOf(n, nil).value(want))
 }
 
-// closeBlock puts a text behind a key in the place of the block below it. A comment
-// behind the key stays.
+// closeBlock replaces the block below a key with a text after the key. A comment after
+// the key stays.
 func (e *editor) closeBlock(old *entry, text string) {
-	e.splices.insert(old.behind, text)
-	e.remove(e.lineEnd(old.behind), e.lineEnd(old.end))
+	e.splices.insert(old.afterIndicator, text)
+	e.remove(e.lineEnd(old.afterIndicator), e.lineEnd(old.end))
 }
 
-// replaceByText puts a text where a value is.
+// replaceByText replaces a value with a text.
 func (e *editor) replaceByText(old *entry, text string) {
 	if isImplicitNull(old.value) {
-		e.splices.insert(old.behind, " "+text)
+		e.splices.insert(old.afterIndicator, " "+text)
 		return
 	}
 	e.splices.replace(e.content(old.value), e.end(old.value), text)
 }
 
-// replaceByFlow writes a value in one line, or fills the brackets that are there.
+// replaceByFlow writes a value in one line, or fills the existing brackets.
 func (e *editor) replaceByFlow(style *flow, old *entry, want any) {
 	text := style.value(want)
 	n := old.value
@@ -98,15 +98,15 @@ func (e *editor) replaceByFlow(style *flow, old *entry, want any) {
 	e.replaceByText(old, text)
 }
 
-// replaceByBlock writes a list or mapping behind a key or a dash.
+// replaceByBlock writes a list or mapping after a key or a dash.
 func (e *editor) replaceByBlock(at place, want any) {
 	old := &at.entry
 	separator := e.newline + strings.Repeat(" ", e.column(old.start))
 	text := ""
 	if old.key != nil {
-		text = separator + strings.Join(e.linesOf(at.of, map[string]any{"": want})[1:], separator)
+		text = separator + strings.Join(e.linesOf(at.parent, map[string]any{"": want})[1:], separator)
 	} else {
-		text = strings.Join(e.element(at.of, old, want), separator)[len("-"):]
+		text = strings.Join(e.element(at.parent, old, want), separator)[len("-"):]
 	}
-	e.splices.replace(old.behind, old.end, text)
+	e.splices.replace(old.afterIndicator, old.end, text)
 }

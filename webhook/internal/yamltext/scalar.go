@@ -12,8 +12,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// scalars remember how values without children are written: a document has the same ones
-// again and again.
+// scalars caches the texts of values without children, because a document has the same
+// ones again and again.
 type scalars map[scalar]string
 
 type scalar struct {
@@ -21,10 +21,10 @@ type scalar struct {
 	inFlow bool // in braces or brackets, where more texts need quotes
 }
 
-// text writes a value without children in block style.
+// text returns the text of a value without children in block style.
 func (s scalars) text(value any) string { return s.write(value, false) }
 
-// flowText writes a value without children in braces or brackets.
+// flowText returns the text of a value without children in braces or brackets.
 func (s scalars) flowText(value any) string { return s.write(value, true) }
 
 func (s scalars) write(value any, inFlow bool) string {
@@ -58,12 +58,12 @@ func marshal(value any, inFlow bool) string {
 	return line
 }
 
-// nodeOf makes a node of a value without children.
+// nodeOf returns a node for a value without children.
 func nodeOf(value any) *yaml.Node {
 	n := &yaml.Node{Kind: yaml.ScalarNode}
 	switch v := value.(type) {
 	case string:
-		// Encode knows which texts would be something else without quotes.
+		// Encode knows which texts need quotes to stay texts.
 		if err := n.Encode(v); err != nil || n.Kind != yaml.ScalarNode || n.Tag != "!!str" || strings.ContainsAny(v, "\r\n") {
 			n = &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: v, Style: yaml.DoubleQuotedStyle}
 		}
@@ -80,7 +80,7 @@ func nodeOf(value any) *yaml.Node {
 	return n
 }
 
-// jsonText writes a value as JSON.
+// jsonText returns a value as JSON.
 func jsonText(value any) string {
 	var out bytes.Buffer
 	encoder := json.NewEncoder(&out)

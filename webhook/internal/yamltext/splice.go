@@ -9,13 +9,13 @@ import (
 	"slices"
 )
 
-// splice puts a text in the place of another.
+// splice replaces the text between two offsets.
 type splice struct {
 	from, to int
 	text     string
 }
 
-// splices are of one document, by the offsets that it had before all of them.
+// splices are changes to one document. Their offsets are those before all changes.
 type splices []splice
 
 func (s *splices) insert(at int, text string) { *s = append(*s, splice{at, at, text}) }
@@ -24,7 +24,7 @@ func (s *splices) remove(from, to int) { *s = append(*s, splice{from, to, ""}) }
 
 func (s *splices) replace(from, to int, text string) { *s = append(*s, splice{from, to, text}) }
 
-// apply returns a text after all splices. At the same place the earlier comes first.
+// apply returns the text after all splices. At the same offset they keep their order.
 func (s splices) apply(text []byte) ([]byte, error) {
 	slices.SortStableFunc(s, func(a, b splice) int {
 		return cmp.Or(cmp.Compare(a.from, b.from), cmp.Compare(a.to, b.to))

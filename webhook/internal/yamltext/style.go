@@ -10,24 +10,25 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// style is how lines are indented.
+// style is the indentation of lines.
 type style struct {
-	mapping int // how much deeper than its key a mapping is
-	list    int // how much deeper than its key the dashes of a list are
+	mapping int // indent of a mapping, relative to its key
+	list    int // indent of a list's dashes, relative to its key
 	scalars scalars
 }
 
-// of returns what most of a part of a document has; s where that tells nothing.
-func (s style) of(part *yaml.Node) style {
+// detect returns the most frequent indents in a part of a document. It returns those of
+// s if the part has none.
+func (s style) detect(part *yaml.Node) style {
 	mappings, lists := indents{}, indents{}
 	countIndents(part, mappings, lists)
-	return style{mapping: mappings.most(s.mapping), list: lists.most(s.list), scalars: s.scalars}
+	return style{mapping: mappings.mostFrequent(s.mapping), list: lists.mostFrequent(s.list), scalars: s.scalars}
 }
 
-// indents are how often which indent is there.
+// indents counts how often each indent occurs.
 type indents map[int]int
 
-// maxIndent is the deepest that anything is taken for a style.
+// maxIndent is the deepest indent that counts as a style.
 const maxIndent = 8
 
 func countIndents(n *yaml.Node, mappings, lists indents) {
@@ -46,8 +47,9 @@ func countIndents(n *yaml.Node, mappings, lists indents) {
 	}
 }
 
-// most returns the most frequent, of several the least; fallback where there is none.
-func (all indents) most(fallback int) int {
+// mostFrequent returns the most frequent indent, and of several the smallest. It
+// returns fallback if there is none.
+func (all indents) mostFrequent(fallback int) int {
 	most := fallback
 	for _, by := range slices.Sorted(maps.Keys(all)) {
 		if all[by] > all[most] {
@@ -57,7 +59,7 @@ func (all indents) most(fallback int) int {
 	return most
 }
 
-// linesOf writes a value as lines of block style.
+// linesOf returns the lines of a value in block style.
 func (s style) linesOf(value any) []string {
 	var all []string
 	switch v := value.(type) {
@@ -67,7 +69,7 @@ func (s style) linesOf(value any) []string {
 		}
 	case []any:
 		for _, element := range v {
-			all = append(all, hang("- ", s.linesOf(element))...)
+			all = append(all, withDash("- ", s.linesOf(element))...)
 		}
 	default:
 		return []string{s.scalars.text(value)}
@@ -78,7 +80,7 @@ func (s style) linesOf(value any) []string {
 	return all
 }
 
-// pair writes a key and its value.
+// pair returns the lines of a key and its value.
 func (s style) pair(key string, value any) []string {
 	first := s.scalars.text(key) + ":"
 	if !hasChildren(value) {
@@ -91,8 +93,8 @@ func (s style) pair(key string, value any) []string {
 	return append([]string{first}, indented(indent, s.linesOf(value))...)
 }
 
-// hang puts a dash in front of an element's lines, and the others below its first.
-func hang(dash string, lines []string) []string {
+// withDash puts a dash before an element's first line, and indents the other lines.
+func withDash(dash string, lines []string) []string {
 	lines = indented(len(dash), lines)
 	lines[0] = dash + strings.TrimLeft(lines[0], " ")
 	return lines
@@ -106,7 +108,8 @@ func indented(by int, lines []string) []string {
 	return all
 }
 
-// sortedKeys returns the keys in order, with an element's name first, as people write it.
+// sortedKeys returns the keys in order. An element's name comes first, as people write
+// it.
 func sortedKeys(m map[string]any) []string {
 	return slices.SortedFunc(maps.Keys(m), func(a, b string) int {
 		switch {

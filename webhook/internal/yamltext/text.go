@@ -11,11 +11,11 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// text is a document's, in which nodes are looked up. Its first problem stays: what it
-// returns then is of no use.
+// text is a document's text, in which nodes are located. It keeps its first problem.
+// After a problem its results are meaningless.
 type text struct {
 	bytes   []byte
-	lines   []int // where each begins
+	lines   []int // offset of each line
 	problem error
 }
 
@@ -31,7 +31,8 @@ func newText(bytes []byte) text {
 	return t
 }
 
-// lineBreak returns how long the line break at an offset is. YAML 1.1 has five.
+// lineBreak returns the length of the line break at an offset. YAML 1.1 has five kinds,
+// and \r\n.
 func (t *text) lineBreak(at int) int {
 	rest := t.bytes[at:]
 	for _, text := range []string{"\r\n", "\n", "\r", "\u0085", "\u2028", "\u2029"} {
@@ -42,7 +43,7 @@ func (t *text) lineBreak(at int) int {
 	return 0
 }
 
-// fail keeps the first problem, with the line that it is in.
+// fail keeps the first problem, with its line.
 func (t *text) fail(at int, problem string) {
 	if t.problem == nil {
 		at = min(max(at, 0), len(t.bytes))
@@ -50,7 +51,7 @@ func (t *text) fail(at int, problem string) {
 	}
 }
 
-// at returns the byte at an offset, 0 behind the end.
+// at returns the byte at an offset, or 0 after the end.
 func (t *text) at(offset int) byte {
 	if offset < 0 || offset >= len(t.bytes) {
 		return 0
@@ -58,7 +59,7 @@ func (t *text) at(offset int) byte {
 	return t.bytes[offset]
 }
 
-// start returns where a node begins, with its anchor and its tag.
+// start returns the offset of a node, including its anchor and its tag.
 func (t *text) start(n *yaml.Node) int {
 	if n.Line == 0 { // made from JSON
 		return n.Column
@@ -75,7 +76,7 @@ func (t *text) start(n *yaml.Node) int {
 	return at
 }
 
-// content returns where a node begins behind its anchor and its tag.
+// content returns the offset of a node's content, after its anchor and its tag.
 func (t *text) content(n *yaml.Node) int {
 	at := t.start(n)
 	for _, has := range []bool{n.Anchor != "" && n.Kind != yaml.AliasNode, isTagged(n)} {
@@ -102,12 +103,12 @@ func isTagged(n *yaml.Node) bool { return n.Style&yaml.TaggedStyle != 0 }
 
 func isFlow(n *yaml.Node) bool { return n.Style&yaml.FlowStyle != 0 }
 
-// isBlockCollection reports whether a node has its children on lines of their own.
+// isBlockCollection reports whether a node has its children on their own lines.
 func isBlockCollection(n *yaml.Node) bool {
 	return (n.Kind == yaml.MappingNode || n.Kind == yaml.SequenceNode) && !isFlow(n)
 }
 
-// end returns where a node ends, without line breaks and comments behind it.
+// end returns the end of a node, without the line breaks and comments after it.
 func (t *text) end(n *yaml.Node) int {
 	at := t.content(n)
 	switch {
@@ -144,7 +145,7 @@ func (t *text) endOfScalar(n *yaml.Node, at int) int {
 	case n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0:
 		header := t.lineEnd(at)
 		end, rest := t.match(header, n.Value)
-		if rest == n.Value && rest != "" { // blank lines alone
+		if rest == n.Value && rest != "" { // only blank lines
 			rest = "\n" + rest
 		}
 		return t.blankLines(t.lineEnd(end), rest)
@@ -154,8 +155,8 @@ func (t *text) endOfScalar(n *yaml.Node, at int) int {
 	}
 }
 
-// endOfQuoted finds the closing quote. Behind escape, any character is an ordinary one;
-// escape may be the quote itself.
+// endOfQuoted returns the offset after the closing quote. After escape, any character
+// is an ordinary one. escape may be the quote itself.
 func (t *text) endOfQuoted(at int, quote, escape byte) int {
 	if t.at(at) != quote {
 		t.fail(at, "has a quoted text whose begin is not found")
@@ -173,12 +174,11 @@ func (t *text) endOfQuoted(at int, quote, escape byte) int {
 	return at
 }
 
-// blanks are what a fold may change: spaces, tabs and line breaks.
+// blanks are the characters that folding may change: spaces, tabs and line breaks.
 const blanks = " \t\r\n\u0085\u2028\u2029"
 
-// match goes through the text of a value without quotes. Only its blanks are written
-// in another way than they are read. rest is what of the value follows its last
-// character.
+// match finds the text of a value without quotes. Only the value's blanks are written
+// differently. rest is what follows the last visible character of the value.
 func (t *text) match(at int, value string) (end int, rest string) {
 	visible := strings.TrimRight(value, blanks)
 	end = at
@@ -201,8 +201,8 @@ func (t *text) match(at int, value string) (end int, rest string) {
 	return end, value[len(visible):]
 }
 
-// blankLines goes down from the end of a line over those that rest, the end of a block
-// scalar's value, has behind it.
+// blankLines returns the end of the blank lines after a block scalar's text. rest is
+// the end of its value.
 func (t *text) blankLines(end int, rest string) int {
 	more := strings.Count(rest, "\n")
 	if strings.HasSuffix(rest, "\n") {
@@ -218,7 +218,7 @@ func (t *text) blankLines(end int, rest string) int {
 	return end
 }
 
-// skip returns where the next token begins: behind blanks and comments.
+// skip returns the offset of the next token, after blanks and comments.
 func (t *text) skip(at int) int {
 	for at < len(t.bytes) {
 		r, width := utf8.DecodeRune(t.bytes[at:])
@@ -234,7 +234,7 @@ func (t *text) skip(at int) int {
 	return at
 }
 
-// skipBlanks stays in its line.
+// skipBlanks returns the offset after blanks in the same line.
 func (t *text) skipBlanks(at int) int {
 	for t.at(at) == ' ' || t.at(at) == '\t' {
 		at++
@@ -242,10 +242,10 @@ func (t *text) skipBlanks(at int) int {
 	return at
 }
 
-// lineStart returns where the line of an offset begins.
+// lineStart returns the beginning of an offset's line.
 func (t *text) lineStart(at int) int { return bytes.LastIndexByte(t.bytes[:at], '\n') + 1 }
 
-// lineEnd returns where the line of an offset ends, before its line break.
+// lineEnd returns the end of an offset's line, before its line break.
 func (t *text) lineEnd(at int) int {
 	at = min(at, len(t.bytes))
 	length := bytes.IndexByte(t.bytes[at:], '\n')
@@ -258,8 +258,8 @@ func (t *text) lineEnd(at int) int {
 	return at + length
 }
 
-// breakAt returns how long the line break at the end of a line is; 0 at the end of the
-// text.
+// breakAt returns the length of the line break at the end of a line. It is 0 at the end
+// of the text.
 func (t *text) breakAt(lineEnd int) int {
 	switch {
 	case t.at(lineEnd) == '\r' && t.at(lineEnd+1) == '\n':
@@ -271,7 +271,7 @@ func (t *text) breakAt(lineEnd int) int {
 	}
 }
 
-// lineBefore returns the end of the line before the one that begins at an offset.
+// lineBefore returns the end of the line before the line that begins at an offset.
 func (t *text) lineBefore(lineStart int) int {
 	end := lineStart - 1
 	if t.at(end-1) == '\r' {

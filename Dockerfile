@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # The three images, a target each: proxy-client, webhook and init-redirect.
-# `make images` builds all of them for both platforms, without any registry; with
-# Docker, or anything else that speaks BuildKit, one alone:
+# `make images` builds all of them for both platforms, without any registry. Docker, or
+# another program with BuildKit, builds a single one:
 #
 #	docker build --target proxy-client --build-arg VERSION=0.1.0 --tag shoot-proxy/proxy-client:0.1.0 .
 #
@@ -22,20 +22,20 @@ COPY pkg pkg
 COPY webhook webhook
 ARG TARGETARCH
 ARG VERSION=unknown
-# All three, or the one that the target needs. The webhook has a module of its own.
+# All three programs, or the one that the target needs. The webhook is in its own module.
 ARG PROGRAM=*
-# The flags of `make build`, so that the same version of Go makes the same bytes.
+# The flags are those of `make build`, so that the same version of Go makes the same bytes.
 RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
     for folder in $(ls -d cmd/$PROGRAM webhook/cmd/$PROGRAM 2>/dev/null); do \
         CGO_ENABLED=0 GOOS=linux GOARCH=$TARGETARCH go build -C $folder -trimpath -buildvcs=false -gcflags=all=-dwarf=false \
             -ldflags "-s -w -X main.version=$VERSION" -o /out/ || exit; \
     done
 
-# Debian's part of init-redirect: see images/README.md.
+# The files of Debian in init-redirect: see images/README.md.
 FROM --platform=$BUILDPLATFORM ${BASE_IMAGE} AS rootfs
 COPY images/packages images/packages.lock images/rootfs /images/
 ARG TARGETARCH
-# Mirrors that keep what Debian's have replaced, such as a snapshot of them.
+# Mirrors that keep replaced versions, such as a snapshot of Debian's.
 ARG DEBIAN_SNAPSHOT=
 RUN --mount=type=cache,id=debian-packages,target=/var/cache/debian-packages \
     /images/rootfs "$TARGETARCH" /rootfs /var/cache/debian-packages
@@ -44,7 +44,7 @@ FROM --platform=$BUILDPLATFORM ${BASE_IMAGE} AS new-lock
 COPY images/packages images/lock /images/
 RUN ["/images/lock", "/images/packages", "/packages.lock"]
 
-# `docker build --target lock --output images .` writes images/packages.lock anew.
+# `docker build --target lock --output images .` rewrites images/packages.lock.
 FROM scratch AS lock
 COPY --from=new-lock /packages.lock /packages.lock
 

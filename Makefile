@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# `make demo` and `make test` are all that a newcomer needs; each installs what
-# it misses. `make help` lists the rest.
+# A newcomer needs only `make demo` and `make test`. Each installs what is missing.
+# `make help` lists the other targets.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -10,8 +10,8 @@ MAKEFLAGS += --no-print-directory
 
 # Root's PATH does not always have the folders of iptables, sshd and Go.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin:/usr/local/go/bin
-# The version comes from git describe below; Go's own stamping of a binary would
-# fail in a clone that belongs to somebody else.
+# The version comes from git describe below. Go's own version stamp fails in a clone that
+# belongs to another user.
 export GOFLAGS := $(filter-out -buildvcs%,$(shell go env GOFLAGS 2>/dev/null)) -buildvcs=false
 
 VERSION ?= $(shell git -c safe.directory='*' describe --tags --always --dirty 2>/dev/null || echo unknown)
@@ -24,13 +24,13 @@ MODULES := . webhook
 EACH_MODULE = { failed=; for module in $(MODULES); do (cd $$module && $(1)) || failed=1; done; [ -z "$$failed" ]; }
 LDFLAGS := -s -w
 ROOT := $(if $(filter 0,$(shell id -u)),1,)
-# Where root runs the tests, a privileged test that skips itself is a failure.
+# If root runs the tests, a privileged test that skips itself is a failure.
 REQUIRE_ROOT ?= $(ROOT)
 
 TOOLS := test/bin/tools
 GOTESTSUM = $(CURDIR)/$(TOOLS)/gotestsum --format $(1) --format-hide-empty-pkg --
 GO_TEST_FLAGS ?=
-# Where tests find the programs, those of the product and those of others.
+# The folders in which tests find the product's programs and other programs.
 LAB_FOLDERS := LAB_BIN=$(CURDIR)/bin LAB_TEST_BIN=$(CURDIR)/test/bin
 FUZZTIME ?= 10m
 FUZZ ?= ^Fuzz
@@ -49,7 +49,7 @@ REGISTRY ?= registry.example
 KIND_CLUSTER ?= kind
 K3S ?= k3s
 # The folder of a release: make release and make images write it, make e2e-cluster and
-# others use it. make test has one of its own, because dist/ may be somebody's release.
+# others use it. make test has its own folder, because dist/ may hold a real release.
 DIST ?= dist
 TEST_DIST := test/bin/release
 ifneq ($(words $(DIST)),1)
@@ -142,8 +142,8 @@ lint: packages-build tools ## daily: gofumpt, go vet, staticcheck and go mod tid
 fmt: packages-build tools ## daily: format every Go file as lint wants it
 	@$(TOOLS)/gofumpt -l -w .
 
-# What helm takes for the version of a cluster that it does not see; without, it is
-# one that is six years old.
+# The cluster's version that helm assumes if it sees no cluster. Without these flags helm
+# assumes one that is six years old.
 HELM_LDFLAGS = -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=36 \
 	-X helm.sh/helm/v3/pkg/lint/rules.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/lint/rules.k8sVersionMinor=36
 
@@ -169,7 +169,7 @@ test-release: need-root packages-test packages-images tools ## release: two rele
 manifests: helm ## daily: rewrite the files that are made from the chart: deploy/ and the golden files
 	@go test -C test/helm -count=1 -run '^(TestTemplate|TestNotes|TestHooks|TestManifestsAreUpToDate)$$' . -update
 
-# Kubernetes takes its version from how it is linked.
+# Kubernetes gets its version from the linker's flags.
 KUBE_VERSION = $(shell go list -C test/kubernetes -m -f '{{.Version}}' k8s.io/kubernetes)
 KUBE_STAMP := -X k8s.io/component-base/version
 KUBE_LDFLAGS = $(KUBE_STAMP).gitVersion=$(KUBE_VERSION) \
@@ -186,11 +186,11 @@ kube: packages-build ## rarely: kube-apiserver and kube-controller-manager, into
 	@test -n '$(KUBE_BIN)' -o -x test/bin/kube/kube-apiserver || echo 'building kube-apiserver and kube-controller-manager (ten minutes the first time)'
 	@$(call KUBE_INSTALL,$(KUBE_PROGRAMS))
 
-# containerd's own names for what it is built without: storage that wants C libraries, and
-# the exporters of traces, which take long to build.
+# containerd's build tags that leave out two parts: storage that needs C libraries, and the
+# exporters of traces, which take long to build.
 CONTAINERD_TAGS := no_btrfs,no_devmapper,no_zfs,no_tracing
-# Of the places where Prometheus finds targets only Kubernetes: the others take minutes to
-# compile. Debian's Prometheus has all but Kubernetes.
+# Prometheus with service discovery for Kubernetes only: the other kinds take minutes to
+# compile. Debian's Prometheus has all kinds except Kubernetes.
 PROMETHEUS_TAGS := remove_all_sd,enable_kubernetes_sd
 # Builds packages $(3) of a module of test/cluster/binaries, its tools if there is no $(3), with tags $(2).
 NODE_BUILD = go build -C test/cluster/binaries/$(1) $(BUILD_FLAGS) -ldflags '$(LDFLAGS)' $(if $(2),-tags '$(2)') -o $(CURDIR)/test/bin/node/ $(or $(3),tool)
@@ -257,7 +257,7 @@ quickstart-images: packages-build ## release: upstream's proxy-server and agent 
 	@$(MAKE) peers
 	@go run -C test/cluster ./cmd/quickstart-images --binaries $(CURDIR)/test/bin --manifests $(CURDIR)/docs/quickstart --out '$(abspath $(DIST))/quickstart'
 
-# They have a folder of their own: what dist/ has may be somebody's release.
+# These images have their own folder, because dist/ may hold a real release.
 .PHONY: test-images
 test-images: need-root packages-test packages-images tools ## release: the images: what is in them, that a second build is the same, that they work and load (root)
 	@IMAGES_DIST=test/bin/images VERSION='$(VERSION)' REGISTRY='$(REGISTRY)' images/build
@@ -311,7 +311,7 @@ cluster-program: packages-build
 	@mkdir -p test/bin
 	@CGO_ENABLED=0 go build -C test/cluster $(BUILD_FLAGS) -ldflags '$(LDFLAGS)' -o $(CURDIR)/test/bin/ ./cmd/cluster
 
-# The programs of a release, named for where they run.
+# The programs of a release. Their names have the platform.
 .PHONY: binaries
 binaries:
 	@mkdir -p '$(DIST)/bin'
@@ -333,8 +333,8 @@ peers:
 	@CGO_ENABLED=0 go build -C test/upstream $(BUILD_FLAGS) -ldflags '$(LDFLAGS)' -o ../bin/ tool
 	@CGO_ENABLED=0 go build -C test $(BUILD_FLAGS) -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
 
-# One build after the other, since builds side by side compile the same packages
-# twice; the installation of packages runs beside them.
+# One build after the other, because parallel builds compile the same packages twice. The
+# installation of packages runs at the same time.
 .PHONY: go-demo go-test
 go-demo:
 	@$(MAKE) peers
@@ -349,7 +349,7 @@ go-test:
 test-egressselector:
 	cd test/egressselector && $(call GOTESTSUM,pkgname) $(GO_TEST_FLAGS) ./...
 
-# Each benchmark once, so that none rots. Only packages with benchmarks are linked.
+# Each benchmark once, so that a broken one is noticed. Only packages with benchmarks are linked.
 BENCHMARKED = $$(go list -f '{{.ImportPath}} {{.Dir}}' ./... | while read -r package folder; do ! grep -qs '^func Benchmark' "$$folder"/*_test.go || echo "$$package"; done)
 .PHONY: test-bench-micro
 test-bench-micro:

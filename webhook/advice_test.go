@@ -11,7 +11,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// adviceBase is a configuration in which one value after the other is made bad.
+// adviceBase is a configuration in which the tests make one value after the other
+// invalid.
 const adviceBase = `
 apiVersion: config.shoot-proxy.io/v1alpha1
 kind: InjectionConfig
@@ -21,13 +22,13 @@ proxyServer:
   tls: {caSecret: ca-proxy, clientSecret: proxy-client-tls}
 `
 
-// badValues are bad for at least one field each.
+// badValues are values of which each is invalid for at least one field.
 var badValues = []any{"x y", "/run/server.sock", "https://a:1", "unix:///run/s", "a", ":1", "10.0.0.0/4", "127.0.0.1", "::1", "1.5", "1MB", "500ms", 0, -1, 99999999999}
 
-// advisedInConfig is what a sentence advises to write.
+// advisedInConfig matches what a sentence advises to write.
 var advisedInConfig = regexp.MustCompile(`write (?:it like |one such as |an? [a-z ]+,? such as |a number and its unit, such as |an address and a length, such as )?(.*)$`)
 
-// plainAdvice is a value that can be written as it is.
+// plainAdvice matches a value that can be written as it is.
 var plainAdvice = regexp.MustCompile(`^[^ ]*[0-9/:.-][^ ]*$|^(?:auto|grpc|http-connect|nft|legacy|json|text|debug|info|warn|error|true|false|Always|IfNotPresent|Never)$`)
 
 // withValue returns adviceBase with another value at a path.
@@ -55,7 +56,7 @@ func withValue(t *testing.T, path string, value any) []byte {
 	return text
 }
 
-// refusedField returns the sentence by which a value at a path is refused; "" if it is not.
+// refusedField returns the sentence that refuses a value at a path, or "".
 func refusedField(t *testing.T, path string, value any) string {
 	t.Helper()
 	_, err := ParseConfig("--config", withValue(t, path, value))
@@ -68,7 +69,7 @@ func refusedField(t *testing.T, path string, value any) string {
 	return err.Error()
 }
 
-// What the refusal of a field advises to write is not refused in that field.
+// A value that a field's refusal advises to write is not refused in that field.
 func TestAdviceForFieldsIsNotRefused(t *testing.T) {
 	var paths []string
 	for _, f := range fields() {

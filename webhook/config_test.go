@@ -103,7 +103,7 @@ func TestBadConfig(t *testing.T) {
 	}
 }
 
-// TestGoodConfig: JSON will do, and so does a part of everything.
+// TestGoodConfig: JSON is accepted, and so is a part of each section.
 func TestGoodConfig(t *testing.T) {
 	for name, text := range map[string]string{
 		"nothing": header,
@@ -122,8 +122,8 @@ func TestGoodConfig(t *testing.T) {
 	}
 }
 
-// TestNamespaceConfigQuotesNothing: whoever makes a pod does not learn what is in a
-// ConfigMap from how it is refused.
+// TestNamespaceConfigQuotesNothing: a refusal does not show the author of a pod the
+// content of a ConfigMap.
 func TestNamespaceConfigQuotesNothing(t *testing.T) {
 	const secret = "s3cr3t"
 	for _, text := range []string{
@@ -141,8 +141,8 @@ func TestNamespaceConfigQuotesNothing(t *testing.T) {
 	}
 }
 
-// TestConfigMapFor: a pod may name what the operator allows, and gets the default one
-// where that is allowed.
+// TestConfigMapFor: a pod may name what the operator allows. Otherwise it gets the
+// default ConfigMap, if that is allowed.
 func TestConfigMapFor(t *testing.T) {
 	const policy = header + "policy: {lockedFields: [], configMaps: "
 	for _, tc := range []struct {

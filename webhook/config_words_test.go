@@ -10,11 +10,11 @@ import (
 	"testing"
 )
 
-// librarys are words that only a library would choose.
-var librarys = regexp.MustCompile(`!!|unmarshal|yaml:|json:|strconv|time: |parsing |regular expression|\bint\d*\b|\bmap\[|go type|netip|ParsePrefix|invalid syntax|  `)
+// libraryWords are words that only a library would use.
+var libraryWords = regexp.MustCompile(`!!|unmarshal|yaml:|json:|strconv|time: |parsing |regular expression|\bint\d*\b|\bmap\[|go type|netip|ParsePrefix|invalid syntax|  `)
 
-// leaves are the paths of all values in a section.
-func leaves(path []string, t reflect.Type) [][]string {
+// leafPaths returns the paths of all values in a section.
+func leafPaths(path []string, t reflect.Type) [][]string {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
@@ -25,17 +25,17 @@ func leaves(path []string, t reflect.Type) [][]string {
 	for field := range t.Fields() {
 		name, _, _ := strings.Cut(field.Tag.Get("yaml"), ",")
 		if name != "" && name != "-" {
-			all = append(all, leaves(append(path[:len(path):len(path)], name), field.Type)...)
+			all = append(all, leafPaths(append(path[:len(path):len(path)], name), field.Type)...)
 		}
 	}
 	return all
 }
 
-// TestConfigSpeaksOurWords: whatever stands in a field, the sentence names the field, and
-// no type of a library's.
+// TestConfigSpeaksOurWords: for any value, the sentence names the field, and no type of
+// a library.
 func TestConfigSpeaksOurWords(t *testing.T) {
 	refused := 0
-	for _, path := range leaves(nil, reflect.TypeFor[file]()) {
+	for _, path := range leafPaths(nil, reflect.TypeFor[file]()) {
 		if path[0] == "apiVersion" || path[0] == "kind" {
 			continue
 		}
@@ -53,7 +53,7 @@ func TestConfigSpeaksOurWords(t *testing.T) {
 			}
 			refused++
 			said := err.Error()
-			if librarys.MatchString(said) || strings.ContainsAny(said, "\n\x1b") || len(said) > 1000 {
+			if libraryWords.MatchString(said) || strings.ContainsAny(said, "\n\x1b") || len(said) > 1000 {
 				t.Errorf("%s: %s\n%s", strings.Join(path, "."), value, said)
 			}
 			if syntax := strings.Contains(said, "does not parse: "); !syntax && !strings.Contains(said, path[len(path)-1]) {

@@ -14,8 +14,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/options"
 )
 
-// TestFields: each field of a file can be set and read, and its flag is one of a
-// program's.
+// TestFields: each field of a file can be set and read, and its flag belongs to a
+// program.
 func TestFields(t *testing.T) {
 	flags := programFlags()
 	for _, f := range fields() {
@@ -33,7 +33,7 @@ func TestFields(t *testing.T) {
 	}
 }
 
-// notSettable are flags that no field of an InjectionConfig sets, and why.
+// notSettable are flags that no field of an InjectionConfig sets, with the reason.
 var notSettable = map[string]string{
 	"--ca-cert":                     "the file is where the volume of proxyServer.tls.caSecret is mounted",
 	"--client-cert":                 "the file is where the volume of proxyServer.tls.clientSecret is mounted",
@@ -45,8 +45,8 @@ var notSettable = map[string]string{
 	"--netns":                       "the rules belong into the pod's own network namespace",
 }
 
-// TestEveryFlagIsSettable: whoever adds a flag to a program adds a field for it, or
-// says why not.
+// TestEveryFlagIsSettable: each flag of a program has a field, or a reason in
+// notSettable.
 func TestEveryFlagIsSettable(t *testing.T) {
 	settable := map[string]string{}
 	for _, f := range fields() {
@@ -76,9 +76,9 @@ func programFlags() []string {
 	return all
 }
 
-// TestDefaultsOfFlags: a field whose default is its flag's has the value that the program
-// has without the flag. With another health port, the post-start hook of the classic order
-// would ask at the wrong one.
+// TestDefaultsOfFlags: if a field's default is that of its flag, its value is what the
+// program uses without the flag. With another health port, the post-start hook of the
+// classic order would ask at the wrong port.
 func TestDefaultsOfFlags(t *testing.T) {
 	want := map[string]string{
 		"proxyServer.mode":    options.NewProxyClient().Mode,
@@ -125,8 +125,8 @@ func TestEveryFieldIsDocumented(t *testing.T) {
 	}
 }
 
-// TestChartTakesEveryField: the schema of the chart's values has every field but those
-// that the chart itself writes.
+// TestChartTakesEveryField: the schema of the chart's values has every field, except
+// those that the chart itself writes.
 func TestChartTakesEveryField(t *testing.T) {
 	type schema struct {
 		Ref         string             `json:"$ref"`

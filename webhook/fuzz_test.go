@@ -13,9 +13,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/options"
 )
 
-// FuzzAnnotations: whatever a pod's author writes, the pod is injected with flags
-// that the programs take and that say no more than one thing each, or refused in one
-// sentence.
+// FuzzAnnotations: with any annotations, the pod is refused in one sentence, or
+// injected. Then the programs accept its flags, and each flag has one meaning.
 func FuzzAnnotations(f *testing.F) {
 	f.Add("pod-cidrs", "100.64.0.0/12", "exclude-ports", "22,9443")
 	f.Add("node-cidrs", "10.250.0.1/16", "mode", "socks5")
@@ -79,7 +78,7 @@ func checkFlags(t *testing.T, pod *corev1.Pod) {
 	}
 }
 
-// FuzzConfig: a configuration is taken or refused in one sentence, and what is taken
+// FuzzConfig: a configuration is accepted, or refused in one sentence. An accepted one
 // injects a pod or refuses it.
 func FuzzConfig(f *testing.F) {
 	f.Add(read(f, "testdata/config.yaml"))

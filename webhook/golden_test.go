@@ -19,8 +19,8 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-// facts are what a golden case has beside its pod and its files.
-var facts = map[string]func(*Request){
+// requestChanges are the changes to a golden case's request that no file holds.
+var requestChanges = map[string]func(*Request){
 	"restricted-namespace": func(r *Request) { r.Namespace.PodSecurity = "restricted" },
 	"gardener": func(r *Request) {
 		r.Networking = &Networking{Source: "Cluster shop", PodCIDRs: []string{"100.96.0.0/11"}, NodeCIDRs: []string{"10.222.0.0/16"}}
@@ -35,7 +35,7 @@ var facts = map[string]func(*Request){
 	"unknown-nodes-job":   func(r *Request) { r.OldestNode = 0 },
 }
 
-// goldenCases are the pods in testdata.
+// goldenCases returns the names of the pods in testdata.
 func goldenCases(t testing.TB) []string {
 	t.Helper()
 	files, err := filepath.Glob("testdata/*.yaml")
@@ -52,7 +52,7 @@ func goldenCases(t testing.TB) []string {
 	return names
 }
 
-// goldenRequest is the request of one of them, and what became of it before Mutate.
+// goldenRequest returns the request of a case, or a refusal that comes before Mutate.
 func goldenRequest(t testing.TB, name string) (Request, *Result) {
 	t.Helper()
 	pod := &corev1.Pod{}
@@ -70,10 +70,10 @@ func goldenRequest(t testing.TB, name string) (Request, *Result) {
 	if r.Defaults, err = ParseConfig("--config", read(t, file)); err != nil {
 		t.Fatal(err)
 	}
-	if set := facts[name]; set != nil {
+	if set := requestChanges[name]; set != nil {
 		set(&r)
 	}
-	if r.Defaults == nil { // what the files say
+	if r.Defaults == nil { // from the files
 		r.Version = "v1.0.0"
 		r.Images = Images{ProxyClient: "registry.example/proxy-client:v1.0.0", InitRedirect: "registry.example/init-redirect:v1.0.0"}
 	}
@@ -101,7 +101,7 @@ func read(t testing.TB, path string) []byte {
 	return data
 }
 
-// TestGolden: what becomes of each pod in testdata, and the words for it.
+// TestGolden: the result for each pod in testdata, with its messages.
 func TestGolden(t *testing.T) {
 	for _, name := range goldenCases(t) {
 		t.Run(name, func(t *testing.T) {
@@ -135,7 +135,7 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// render is a result for people to read.
+// render returns a result as text for people.
 func render(t testing.TB, r Result) string {
 	t.Helper()
 	var b strings.Builder
@@ -159,7 +159,7 @@ func render(t testing.TB, r Result) string {
 	return b.String()
 }
 
-// BenchmarkMutate is all that an admission costs but its edges.
+// BenchmarkMutate measures an admission without its HTTP part.
 func BenchmarkMutate(b *testing.B) {
 	r, _ := goldenRequest(b, "prometheus-operator")
 	b.ReportAllocs()

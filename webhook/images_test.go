@@ -28,8 +28,8 @@ func TestDefaultImagesHaveATag(t *testing.T) {
 	}
 }
 
-// TestImagesInUse: a flag beats the configuration, and that beats the default, image by
-// image.
+// TestImagesInUse: a flag overrides the configuration, and that overrides the default,
+// for each image.
 func TestImagesInUse(t *testing.T) {
 	parse := func(text string) *Config {
 		c, err := ParseConfig("--config", []byte(header+text))
@@ -55,7 +55,8 @@ func TestImagesInUse(t *testing.T) {
 	}
 }
 
-// TestCheckImage: what a kubelet takes for an image, and what it calls InvalidImageName.
+// TestCheckImage: images that a kubelet accepts, and those that it calls
+// InvalidImageName.
 func TestCheckImage(t *testing.T) {
 	const digest = "@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 	for _, good := range []string{
@@ -76,8 +77,8 @@ func TestCheckImage(t *testing.T) {
 	}
 }
 
-// TestOneImageOfTwoIsWarnedOf: both defaults are a release's own; one beside an image of a
-// registry is forgotten.
+// TestOneImageOfTwoIsWarnedOf: two default images are intended. One default beside an
+// image of a registry is probably forgotten.
 func TestOneImageOfTwoIsWarnedOf(t *testing.T) {
 	const text = header + "shoot: {podCIDRs: [100.64.0.0/12]}\nproxyServer: {addresses: ['vpn:8090'], tls: {caSecret: a, clientSecret: b}}\n"
 	const clientMissing = "images.proxyClient is not set beside images.initRedirect: the pod gets shoot-proxy/proxy-client:v1"

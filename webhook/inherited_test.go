@@ -15,7 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 )
 
-// The decisions about settings of the pod.
+// The decisions about settings of the pod, as docs/pod-fields.md writes them.
 const (
 	noEffect  = "no effect"
 	theSame   = "the same"
@@ -25,13 +25,13 @@ const (
 	warnedIf  = "warned of if"
 )
 
-// setting is a pod's, with what becomes of the pod.
+// setting is a setting of a pod, with the expected result.
 type setting struct {
 	field  string // of PodSpec, or of its securityContext
 	change func(*corev1.Pod)
-	// decision is what is said about the field: warned of with these words, or refused.
+	// decision is the documented decision. words are in the warning or in the refusal.
 	decision, words string
-	classic         bool // else native
+	classic         bool // otherwise native
 }
 
 func contextOf(pod *corev1.Pod) *corev1.PodSecurityContext {
@@ -41,7 +41,8 @@ func contextOf(pod *corev1.Pod) *corev1.PodSecurityContext {
 	return pod.Spec.SecurityContext
 }
 
-// settings that matter to ours, and next to them those that do not.
+// settingsOfPods returns settings that affect our containers, and similar ones that do
+// not.
 func settingsOfPods() []setting {
 	sysctls := func(pairs ...string) func(*corev1.Pod) {
 		return func(p *corev1.Pod) {
@@ -137,7 +138,7 @@ func settingsOfPods() []setting {
 	}
 }
 
-// checkSetting tries one on a pod.
+// checkSetting checks the result for one setting.
 func checkSetting(t *testing.T, s setting) {
 	t.Helper()
 	r, _ := goldenRequest(t, "plain")
@@ -178,7 +179,8 @@ func checkSetting(t *testing.T, s setting) {
 	}
 }
 
-// checkOwn wants both containers to have a field that is not the pod's.
+// checkOwn checks that both containers have their own value of a field, different from
+// the pod's.
 func checkOwn(t *testing.T, field string, pod *corev1.Pod) {
 	t.Helper()
 	byName := func(of any) any {
@@ -196,7 +198,7 @@ func checkOwn(t *testing.T, field string, pod *corev1.Pod) {
 		if reflect.ValueOf(own).IsNil() {
 			t.Errorf("%s has none of its own", c.Name)
 		}
-		// In runAsNonRoot proxy-client and the pod are of one mind.
+		// For runAsNonRoot proxy-client and the pod have the same value.
 		if field != "runAsNonRoot" && cmp.Equal(own, byName(pod.Spec.SecurityContext)) {
 			t.Errorf("%s has the pod's: %v", c.Name, own)
 		}
@@ -204,8 +206,8 @@ func checkOwn(t *testing.T, field string, pod *corev1.Pod) {
 }
 
 // TestPodFieldsAreDecided fails for a field of Kubernetes' types about which
-// docs/pod-fields.md does not decide. It tries every decision: those without effect on a
-// pod with something in that field.
+// docs/pod-fields.md does not decide. It checks every decision. For a decision without
+// effect it uses a pod with some value in that field.
 func TestPodFieldsAreDecided(t *testing.T) {
 	tried := map[string][]string{} // the decisions, by field
 	for _, s := range settingsOfPods() {
@@ -243,7 +245,7 @@ func TestPodFieldsAreDecided(t *testing.T) {
 	}
 }
 
-// Ours have the level of the pod, and nothing else of it.
+// Our containers have the pod's SELinux level, and nothing else of its options.
 func TestSELinuxLevelIsThePods(t *testing.T) {
 	r, _ := goldenRequest(t, "plain")
 	contextOf(r.Pod).SELinuxOptions = &corev1.SELinuxOptions{User: "u", Role: "r", Type: "t", Level: "s0:c1,c2"}
@@ -254,8 +256,8 @@ func TestSELinuxLevelIsThePods(t *testing.T) {
 	}
 }
 
-// AppArmor's old annotations about our containers are refused, unless another webhook has
-// made them.
+// AppArmor's old annotations about our containers are refused, unless another webhook
+// has set them.
 func TestAppArmorAnnotations(t *testing.T) {
 	for _, container := range []string{initRedirect, proxyClient} {
 		name := appArmorPrefix + container
@@ -292,7 +294,7 @@ func TestAppArmorAnnotations(t *testing.T) {
 	}
 }
 
-// whole gives a pod a limit and a request of memory for all containers together.
+// whole sets a pod's limit and request of memory for all its containers together.
 func whole(limit, request string) func(*corev1.Pod) {
 	list := func(text string) corev1.ResourceList {
 		if text == "" {

@@ -12,8 +12,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// anyPod has some containers, volumes and annotations of few names, twice the same
-// among them.
+// anyPod returns a pod with random containers, volumes and annotations. They have few
+// different names, so that some are equal.
 func anyPod(r *rand.Rand) *corev1.Pod {
 	name := func() string { return string(rune('a' + r.IntN(5))) }
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "pod", Labels: map[string]string{Label: "true"}}}
@@ -33,12 +33,12 @@ func anyPod(r *rand.Rand) *corev1.Pod {
 		pod.Annotations["example.org/~"+name()] = []string{"", "x", "y"}[r.IntN(3)]
 	}
 	if r.IntN(10) == 0 {
-		pod.Spec.Hostname = name() // what is patched otherwise
+		pod.Spec.Hostname = name() // changes a field that has no patch of its own
 	}
 	return pod
 }
 
-// Whatever a pod is made of, the patch makes it.
+// The patch of any two pods changes the first to the second.
 func TestPatches(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 3000 {

@@ -13,8 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 )
 
-// decided returns the table of docs/pod-fields.md whose first column has a headline: what
-// the second column says, by the field.
+// decided returns the table of docs/pod-fields.md whose first column has this heading.
+// It maps fields to the second column.
 func decided(t testing.TB, headline string) map[string]string {
 	t.Helper()
 	_, table, ok := strings.Cut(string(read(t, "testdata/repository/pod-fields.md")), "| "+headline+" |")
@@ -32,8 +32,8 @@ func decided(t testing.TB, headline string) map[string]string {
 	return decisions
 }
 
-// checkDecided wants the table to have each field of the type, and no other. It returns
-// the fields by their names in manifests.
+// checkDecided checks that the table has each field of the type, and no other. It
+// returns the fields by their names in manifests.
 func checkDecided(t testing.TB, headline string, kind reflect.Type, decisions map[string]string) map[string]reflect.StructField {
 	t.Helper()
 	fields := map[string]reflect.StructField{}
@@ -52,7 +52,7 @@ func checkDecided(t testing.TB, headline string, kind reflect.Type, decisions ma
 	return fields
 }
 
-// fill makes of v something that is not its zero value: one of everything.
+// fill sets v to a value that is not zero: one of everything.
 func fill(v reflect.Value) {
 	if q, ok := v.Addr().Interface().(*resource.Quantity); ok {
 		*q = resource.MustParse("7")
@@ -98,8 +98,8 @@ const (
 	both    = "ours are put back, others stay"
 )
 
-// Another webhook sets each field of our containers, in the same admission. What is left
-// of that is what the document says.
+// Another webhook sets each field of our containers, in the same admission. The result
+// is what the document says.
 func TestWhatOtherWebhooksMayChange(t *testing.T) {
 	const ofContainer, ofContext = "field of a container", "field of `securityContext`"
 	decisions := decided(t, ofContainer)
@@ -121,7 +121,8 @@ func TestWhatOtherWebhooksMayChange(t *testing.T) {
 	}
 }
 
-// checkAfterAnother has another webhook set a field of both containers, in both orders.
+// checkAfterAnother checks the result after another webhook has set a field of both
+// containers, in both orders.
 func checkAfterAnother(t *testing.T, decision string, field func(*corev1.Container) reflect.Value) {
 	t.Helper()
 	for _, native := range []string{nativeYes, nativeNo} {
@@ -163,7 +164,7 @@ func checkAfterAnother(t *testing.T, decision string, field func(*corev1.Contain
 	}
 }
 
-// checkBoth is for the fields of which a part is ours.
+// checkBoth checks fields that hold values of ours and of others.
 func checkBoth(t *testing.T, wished, set, got *corev1.Container) {
 	t.Helper()
 	mounts := map[string]string{}
@@ -183,8 +184,8 @@ func checkBoth(t *testing.T, wished, set, got *corev1.Container) {
 	}
 }
 
-// ours are both containers of an injected pod, init-redirect first. A webhook may have
-// renamed one.
+// ours returns both containers of an injected pod, init-redirect first. Another webhook
+// may have renamed one.
 func ours(pod *corev1.Pod) []*corev1.Container {
 	all := []*corev1.Container{&pod.Spec.InitContainers[0]}
 	if strings.Contains(pod.Annotations[AnnotationStatus], `"containers"`) {

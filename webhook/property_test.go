@@ -16,7 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// somePod is a pod of any shape that can be injected.
+// somePod returns a random pod that can be injected.
 func somePod(r *rand.Rand) *corev1.Pod {
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "pod", Labels: map[string]string{Label: "true"}}}
 	container := func(kind string, i int) corev1.Container {
@@ -77,9 +77,12 @@ func someRequest(t testing.TB, r *rand.Rand) Request {
 	}
 }
 
-// TestInjectAndRemove over pods of many shapes: injecting twice is injecting once;
-// removing gives the pod back; a newer version replaces an older one and leaves
-// nothing of it; and the patch makes the one of the other.
+// TestInjectAndRemove uses pods of many shapes:
+//
+//   - injecting twice is the same as injecting once
+//   - removing restores the pod
+//   - a newer version replaces an older one and leaves nothing of it
+//   - the patch changes the pod to the injected one
 func TestInjectAndRemove(t *testing.T) {
 	for seed := range uint64(500) {
 		r := someRequest(t, rand.New(rand.NewPCG(seed, 0)))
@@ -145,8 +148,8 @@ func patched(t testing.TB, before, after *corev1.Pod) *corev1.Pod {
 	return pod
 }
 
-// TestOthersMayAdd: what others add to our containers, as kube-apiserver's own
-// admission does, is no reason to inject again; what they change of the redirect is.
+// TestOthersMayAdd: additions to our containers, such as those by kube-apiserver's own
+// admission, are no reason to inject again. Changes to the redirect are.
 func TestOthersMayAdd(t *testing.T) {
 	for name, tc := range map[string]struct {
 		change func(*corev1.PodSpec)

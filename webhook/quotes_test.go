@@ -11,8 +11,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// TestAdviceForPodsIsText: what a refusal advises to write into a label or an annotation
-// is a text of YAML as it stands.
+// TestAdviceForPodsIsText: a value that a refusal advises to write into a label or an
+// annotation is a string in YAML, as it is.
 func TestAdviceForPodsIsText(t *testing.T) {
 	advised := regexp.MustCompile(`(?:write|set annotation .* to) .*?("?(?:true|false)"?)(?:,| or )`)
 	defaults, err := ParseConfig("--config", read(t, "testdata/config.yaml"))
@@ -41,7 +41,7 @@ func TestAdviceForPodsIsText(t *testing.T) {
 	}
 }
 
-// podOf is the pod in a manifest.
+// podOf returns the pod in a manifest.
 func podOf(t *testing.T, text string) *corev1.Pod {
 	t.Helper()
 	pod := &corev1.Pod{}
@@ -51,7 +51,8 @@ func podOf(t *testing.T, text string) *corev1.Pod {
 	return pod
 }
 
-// TestMissingSourcesAreAllNamed: whoever gave a file learns that it can say so too.
+// TestMissingSourcesAreAllNamed: the refusal names all sources that could set a missing
+// value, also the operator's file.
 func TestMissingSourcesAreAllNamed(t *testing.T) {
 	full := header + "shoot: {podCIDRs: [100.64.0.0/12]}\nproxyServer: {addresses: ['vpn:8090'], tls: {caSecret: a, clientSecret: b}}\n"
 	for _, without := range []string{"shoot: {podCIDRs: [100.64.0.0/12]}\n", "addresses: ['vpn:8090'], ", "caSecret: a, ", ", clientSecret: b"} {
@@ -75,7 +76,8 @@ func TestMissingSourcesAreAllNamed(t *testing.T) {
 	}
 }
 
-// A pod for which several things are missing is refused in one sentence with all of them.
+// A pod for which several values are missing is refused in one sentence with all of
+// them.
 func TestAllThatIsMissingIsToldAtOnce(t *testing.T) {
 	c, err := ParseConfig("--config", []byte(header+"proxyServer: {tls: {caSecret: a}}\npolicy: {lockedFields: [proxy-server]}\n"))
 	if err != nil {
@@ -92,7 +94,7 @@ func TestAllThatIsMissingIsToldAtOnce(t *testing.T) {
 	}
 }
 
-// Where the operator lets no namespace have a ConfigMap, a refusal advises none.
+// If the operator allows no ConfigMap of a namespace, a refusal advises none.
 func TestNoConfigMapIsAdvisedWhereNoneIsRead(t *testing.T) {
 	c, err := ParseConfig("--config", []byte(header+"policy: {configMaps: [], lockedFields: []}\n"))
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// readmesConfig is what README.md's pod was made with.
+// readmesConfig is the configuration of README.md's pod.
 const readmesConfig = `
 apiVersion: config.shoot-proxy.io/v1alpha1
 kind: InjectionConfig
@@ -29,8 +29,8 @@ proxyServer:
   tls: {caSecret: ca-proxy, clientSecret: proxy-client-tls}
 `
 
-// README.md says of its pod what the webhook adds to it. That is all that it adds, field by
-// field, but for the status annotation.
+// README.md says what the webhook adds to its pod. The webhook adds exactly that, field
+// by field, and the status annotation.
 func TestReadmesPodIsWhatTheWebhookMakes(t *testing.T) {
 	_, rest, found := strings.Cut(string(read(t, "testdata/repository/README.md")), "```yaml\napiVersion: v1\nkind: Pod\n")
 	if !found {
@@ -66,7 +66,7 @@ func TestReadmesPodIsWhatTheWebhookMakes(t *testing.T) {
 	}
 }
 
-// docs/systems.md says what a pod costs, for quotas.
+// docs/systems.md says which resources a pod needs, for quotas.
 func TestCostsOfAPodAreDocumented(t *testing.T) {
 	r, _ := goldenRequest(t, "plain")
 	document := string(read(t, "testdata/repository/systems.md"))
@@ -80,7 +80,7 @@ func TestCostsOfAPodAreDocumented(t *testing.T) {
 	}
 }
 
-// asYAML is the form in which two amounts of the same size are equal.
+// asYAML returns a text that is the same for equal amounts.
 func asYAML(t *testing.T, object any) string {
 	t.Helper()
 	text, err := yaml.Marshal(object)

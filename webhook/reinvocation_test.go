@@ -15,8 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// admitted returns the request in which kube-apiserver asks about its pod for the first
-// time.
+// admitted returns the first request of kube-apiserver about the pod.
 func admitted(t testing.TB, r Request) Request {
 	t.Helper()
 	r.Pod, r.Admission = received(t, r.Pod), true
@@ -24,8 +23,8 @@ func admitted(t testing.TB, r Request) Request {
 }
 
 // received returns a copy of a pod with the managedFields that kube-apiserver gives it
-// before it calls the first webhook. They hold the author's annotations, as far as they
-// matter here.
+// before it calls the first webhook. They hold the author's annotations; other fields
+// do not matter here.
 func received(t testing.TB, pod *corev1.Pod) *corev1.Pod {
 	t.Helper()
 	annotations := map[string]any{".": map[string]any{}}
@@ -47,7 +46,7 @@ func received(t testing.TB, pod *corev1.Pod) *corev1.Pod {
 	return pod
 }
 
-// mutated is what becomes of a pod that is injected.
+// mutated returns the result for a pod that is injected.
 func mutated(t testing.TB, r Request, pod *corev1.Pod) Result {
 	t.Helper()
 	r.Pod = pod
@@ -58,7 +57,7 @@ func mutated(t testing.TB, r Request, pod *corev1.Pod) Result {
 	return result
 }
 
-// rewriters are what other webhooks do to every image of a pod.
+// rewriters are ways in which other webhooks change the images of a pod.
 var rewriters = map[string]func(image string) string{
 	"a mirror": func(image string) string { return "mirror.example/cache/" + image },
 	"a digest": func(image string) string {
@@ -75,8 +74,9 @@ func rewriteImages(pod *corev1.Pod, rewrite func(string) string) *corev1.Pod {
 	return pod
 }
 
-// Over pods of many shapes: an image that another webhook has rewritten stays, whether
-// that webhook did more to the pod or not. And when nothing more is to be done, nothing is.
+// For pods of many shapes, an image that another webhook has rewritten stays, whether
+// or not that webhook has changed more of the pod. If nothing else needs a change,
+// nothing is changed.
 func TestRewrittenImagesStay(t *testing.T) {
 	for name, rewrite := range rewriters {
 		t.Run(name, func(t *testing.T) {
@@ -89,7 +89,7 @@ func TestRewrittenImagesStay(t *testing.T) {
 				if again := Mutate(r); again.Decision != Skip || again.Reason != ReasonAlreadyInjected || again.Hash != once.Hash {
 					t.Fatalf("seed %d: %s (%s): %s", seed, again.Decision, again.Reason, again.Message)
 				}
-				// Such as Istio, which puts itself first.
+				// Such as Istio, which puts its container first.
 				r.Pod.Spec.InitContainers = slices.Insert(r.Pod.Spec.InitContainers, 0, corev1.Container{Name: "mesh", Image: "mesh:v1"})
 				r.Pod.Spec.Volumes = append(r.Pod.Spec.Volumes, corev1.Volume{Name: "mesh"})
 				mended := mutated(t, r, r.Pod)
@@ -117,7 +117,7 @@ func TestRewrittenImagesStay(t *testing.T) {
 	}
 }
 
-// A webhook may rewrite images and at the same time something that ours depend on.
+// A webhook may rewrite images, and change something that our containers depend on.
 func TestRewrittenImagesStayBesideOtherChanges(t *testing.T) {
 	for name, change := range map[string]func(*corev1.Pod){
 		"AppArmor": func(p *corev1.Pod) {
@@ -147,8 +147,8 @@ func TestRewrittenImagesStayBesideOtherChanges(t *testing.T) {
 	}
 }
 
-// What another webhook makes of the operator's labels stays too, also on a pod that is
-// put in order again.
+// A change of the operator's labels by another webhook stays too, also if the pod is
+// restored.
 func TestLabelsOfOtherWebhooksStay(t *testing.T) {
 	const label = "networking.example/to-dns"
 	r, _ := goldenRequest(t, "pod-parts")
@@ -171,8 +171,8 @@ func TestLabelsOfOtherWebhooksStay(t *testing.T) {
 	}
 }
 
-// A pod that came with a status annotation, of whatever version, gets all that is ours
-// anew. What another webhook then does to its images stays as well.
+// A pod that comes with a status annotation of any version gets all our parts again. A
+// later change of its images by another webhook stays too.
 func TestPodsThatCameInjected(t *testing.T) {
 	for name, come := range map[string]func(*Request, *corev1.Pod) *corev1.Pod{
 		"the same version": func(_ *Request, pod *corev1.Pod) *corev1.Pod { return pod },
@@ -208,7 +208,7 @@ func TestPodsThatCameInjected(t *testing.T) {
 	}
 }
 
-// checkOurs wants both containers and the volumes of got to be those of want.
+// checkOurs checks that both containers and the volumes of got are those of want.
 func checkOurs(t *testing.T, what string, want, got *corev1.Pod) {
 	t.Helper()
 	ours := func(pod *corev1.Pod) (all []any) {
@@ -234,8 +234,8 @@ func checkOurs(t *testing.T, what string, want, got *corev1.Pod) {
 	}
 }
 
-// A pod's author can write everything that the webhook writes, the status annotation
-// included. What runs under our names is ours all the same.
+// A pod's author can write everything that the webhook writes, including the status
+// annotation. The containers under our names are still ours.
 func TestAuthorsCannotSmuggle(t *testing.T) {
 	for name, change := range map[string]func(*corev1.Pod){
 		"an image":  func(p *corev1.Pod) { p.Spec.InitContainers[0].Image = "evil.example/init-redirect:v1.0.0" },
@@ -270,7 +270,7 @@ func TestAuthorsCannotSmuggle(t *testing.T) {
 		fresh := mutated(t, r, r.Pod)
 		forged := fresh.Pod.DeepCopy()
 		change(forged)
-		older := forged.DeepCopy() // as of the pod of which this one is a copy
+		older := forged.DeepCopy() // copied from an older pod
 		older.ManagedFields = received(t, r.Pod).ManagedFields
 		for _, tc := range []struct {
 			name      string
@@ -290,7 +290,7 @@ func TestAuthorsCannotSmuggle(t *testing.T) {
 	}
 }
 
-// What cannot be read counts as the author's.
+// managedFields that cannot be read count as set by the author.
 func TestManagedFieldsThatCannotBeRead(t *testing.T) {
 	for name, fields := range map[string]*metav1.FieldsV1{
 		"none": nil, "no JSON": metav1.NewFieldsV1("{"), "a list": metav1.NewFieldsV1("[]"),

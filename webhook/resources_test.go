@@ -9,8 +9,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 )
 
-// TestAmountsBeyondAllAreRefused: comparing 1e99999999 with 1 takes all digits of the
-// first, and would keep the webhook busy for as long as it lives.
+// TestAmountsBeyondAllAreRefused: comparing 1e99999999 with 1 would compute all its
+// digits, and would block the webhook practically for ever.
 func TestAmountsBeyondAllAreRefused(t *testing.T) {
 	list := func(cpu string) corev1.ResourceList {
 		return corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(cpu), corev1.ResourceMemory: resource.MustParse("1Gi")}

@@ -9,8 +9,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// TestReplacedTextsAreNoChange: what a manifest's injection remembers is no reason to
-// inject again, and goes with the status.
+// TestReplacedTextsAreNoChange: texts that a manifest's injection has recorded are no
+// reason to inject again. They are removed with the status.
 func TestReplacedTextsAreNoChange(t *testing.T) {
 	r, _ := goldenRequest(t, "plain")
 	injected := Mutate(r).Pod
@@ -42,8 +42,8 @@ func TestOnlyAStatusOfOursRemembers(t *testing.T) {
 	}
 }
 
-// A second container or volume of our name in an injected pod is another's, and refused
-// as in a pod that is not injected.
+// A second container or volume with one of our names in an injected pod is not ours.
+// The pod is refused like one that is not injected.
 func TestASecondOneOfOurNameIsNotOurs(t *testing.T) {
 	for name, add := range map[string]func(*corev1.PodSpec){
 		"init container": func(s *corev1.PodSpec) {

@@ -134,12 +134,10 @@ func (r *rig) metrics(t testing.TB) lab.Metrics {
 	return m
 }
 
-// eventually polls until the condition is nil.
+// eventually is [labtest.Eventually] with the limit of these tests.
 func eventually(t testing.TB, what string, condition func(ctx context.Context) error) {
 	t.Helper()
-	if err := lab.Poll(labtest.Context(t, hang), what, condition); err != nil {
-		t.Error(err)
-	}
+	labtest.Eventually(t, hang, what, condition)
 }
 
 // increases returns what has grown between two readings of one metric, by its

@@ -77,3 +77,13 @@ func Context(t testing.TB, limit time.Duration) context.Context {
 	t.Cleanup(cancel)
 	return ctx
 }
+
+// Eventually calls condition until it returns nil, and ends the test if that does not
+// come within limit: a guard against hanging, not a promise of speed. It is for what
+// gives no event.
+func Eventually(t testing.TB, limit time.Duration, what string, condition func(context.Context) error) {
+	t.Helper()
+	if err := lab.Poll(Context(t, limit), what, condition); err != nil {
+		t.Fatal(err)
+	}
+}

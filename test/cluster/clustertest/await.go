@@ -19,16 +19,14 @@ import (
 	"k8s.io/client-go/tools/cache"
 	watchtools "k8s.io/client-go/tools/watch"
 
-	"github.com/shoot-proxy/proxy-client/test/lab"
+	"github.com/shoot-proxy/proxy-client/test/labtest"
 )
 
-// Eventually calls condition until it returns nil, and fails the test if that does not
-// come within [Limit]. It is for what gives no event; objects are better awaited.
+// Eventually is [labtest.Eventually] with [Limit]. Objects are better awaited, by the
+// functions below.
 func Eventually(t testing.TB, what string, condition func(context.Context) error) {
 	t.Helper()
-	if err := lab.Poll(Context(t), what, condition); err != nil {
-		t.Fatal(err)
-	}
+	labtest.Eventually(t, Limit, what, condition)
 }
 
 // AwaitPod watches a pod until the condition returns nil, and returns the pod as it was

@@ -23,7 +23,6 @@ import (
 	"k8s.io/client-go/restmapper"
 
 	"github.com/shoot-proxy/proxy-client/test/kube/cluster"
-	"github.com/shoot-proxy/proxy-client/test/lab"
 	"github.com/shoot-proxy/proxy-client/test/labtest"
 )
 
@@ -92,12 +91,10 @@ func within(t testing.TB, limit time.Duration) context.Context {
 	return ctx
 }
 
-// eventually polls condition until it returns nil.
+// eventually is [labtest.Eventually] with the limit of these tests.
 func eventually(t testing.TB, what string, condition func(context.Context) error) {
 	t.Helper()
-	if err := lab.Poll(within(t, patience), what, condition); err != nil {
-		t.Fatal(err)
-	}
+	labtest.Eventually(t, patience, what, condition)
 }
 
 // resource returns where objects of the object's kind are.

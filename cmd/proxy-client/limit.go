@@ -20,31 +20,32 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
-// openFiles returns how many files this process may have open. Go has raised
-// the soft limit to the hard one by now.
+// openFiles returns how many files this process may have open. Go has already raised the
+// soft limit to the hard one.
 func openFiles() uint64 {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-		return math.MaxUint64 // the kernel will say so when there are too many
+		return math.MaxUint64 // then accept reports a lack of files
 	}
 	return limit.Cur
 }
 
-// What the process holds beside --total-buffer, in bytes: at rest, and for each open
-// connection on which nothing moves (docs/performance.md, measured).
+// The memory of the process beside --total-buffer, in bytes: without connections, and for
+// each idle connection (docs/performance.md, measured).
 const (
 	memoryAtRest               = 24 << 20
 	memoryPerConnection        = 11 << 10 // in grpc mode
 	memoryPerConnectionConnect = 30 << 10 // in http-connect mode: TLS for each
 )
 
-// memoryLimit returns how many bytes the process may use (GOMEMLIMIT), as far as it
-// was told.
+// memoryLimit returns how many bytes the process may use: GOMEMLIMIT, or math.MaxInt64
+// without it.
 func memoryLimit() int64 { return debug.SetMemoryLimit(-1) }
 
-// connectionLimit returns how many connections may be open: what was asked for, as far as
-// descriptors and memory allow it. Where they do not, one warning has the number that
-// counts, and all that has to be raised. By default memory bounds the limit in silence.
+// connectionLimit returns how many connections may be open: as many as wanted, or as
+// descriptors and memory allow. If they allow fewer, it logs one warning with the limit
+// and with everything that has to be raised. If the user gave no limit, it does not warn
+// of too little memory.
 func connectionLimit(cfg *options.ProxyClientConfig, files uint64, memory int64, log *slog.Logger) int {
 	wanted := cmp.Or(cfg.MaxConnections, defaults.MaxConnections)
 	byFiles, fewFiles := proxy.ConnectionLimit(wanted, files, filesPerConnection(cfg.Servers))
@@ -89,7 +90,7 @@ func raiseMemory(cfg *options.ProxyClientConfig) string {
 	return fmt.Sprintf("raise the container's memory limit, and GOMEMLIMIT with it, by %d KiB for each connection more, or lower --total-buffer", bytesPerConnection(cfg)>>10)
 }
 
-// raiseFiles says what gives more descriptors, or needs fewer.
+// raiseFiles says how to get more descriptors, or to need fewer.
 func raiseFiles(cfg *options.ProxyClientConfig) string {
 	raise := "raise the container's limit of open files (LimitNOFILE of the container runtime, ulimit -Hn)"
 	if cfg.MaxConnections == 0 {
@@ -101,8 +102,8 @@ func raiseFiles(cfg *options.ProxyClientConfig) string {
 	return raise
 }
 
-// filesPerConnection is how many descriptors one connection takes: the app's,
-// and in http-connect mode, or where that may turn out to be the mode, one to
+// filesPerConnection returns how many descriptors one connection takes. One is the app's.
+// In http-connect mode, and in auto mode, which may become that, there is another one to
 // the proxy-server.
 func filesPerConnection(servers []tunnel.Server) int {
 	for _, s := range servers {

@@ -62,8 +62,8 @@ func TestTooFewOpenFilesAreWarnedOfOnce(t *testing.T) {
 	}
 }
 
-// What may be open fits into the memory that the container has, beside what apps may
-// hold back.
+// The memory of the container is enough for as many connections as may be open, beside
+// what apps may hold back.
 func TestConnectionsFitTheMemory(t *testing.T) {
 	grpc, connect, auto := tunnel.Server{Mode: tunnel.ModeGRPC}, tunnel.Server{Mode: tunnel.ModeHTTPConnect}, tunnel.Server{Mode: tunnel.ModeAuto}
 	const files, webhooks = 1 << 20, 460 << 20 // GOMEMLIMIT as the webhook sets it
@@ -96,8 +96,8 @@ func TestConnectionsFitTheMemory(t *testing.T) {
 	}
 }
 
-// Where descriptors and memory both allow less than was wanted, the log has one number:
-// the one that counts.
+// If descriptors and memory both allow fewer connections than wanted, the log has one
+// number: the lower limit.
 func TestTheLogHasOneLimitOfConnections(t *testing.T) {
 	const memory = 460 << 20 // 6144 connections of http-connect
 	for _, tt := range []struct {
@@ -105,7 +105,7 @@ func TestTheLogHasOneLimitOfConnections(t *testing.T) {
 		asked int
 		files uint64
 		limit int
-		says  []string // none: nothing is logged
+		says  []string // if empty, nothing is logged
 	}{
 		{"both, and memory allows less", 20_000, 16_192, 6144, []string{"open files", "LimitNOFILE", "GOMEMLIMIT", "open_files", "memory_limit_bytes"}},
 		{"both, and files allow less", 20_000, 1024, 416, []string{"open files", "LimitNOFILE", "GOMEMLIMIT", "open_files", "memory_limit_bytes"}},

@@ -26,15 +26,15 @@ type environment struct {
 	args           []string
 	variables      flagset.Variables
 	stdout, stderr io.Writer
-	signals        <-chan os.Signal // the first drains, the second ends
-	version        string           // empty: what the build says
+	signals        <-chan os.Signal // the first begins the drain, the second ends the process
+	version        string           // if empty, that of the build information
 
-	// checkRedirect replaces the probe of the redirect, nil for none, where a
-	// test runs outside a pod and must not send one.
+	// checkRedirect replaces the probe of the redirect in tests, which run outside a pod
+	// and must not send one. It is nil in production.
 	checkRedirect func(context.Context, netip.AddrPort) error
 }
 
-// The exit codes, which scripts and the kubelet's users rely on.
+// The exit codes, on which scripts and users of the kubelet rely.
 const (
 	exitDone    = 0
 	exitFailed  = 1
@@ -42,12 +42,12 @@ const (
 	exitAborted = 130
 )
 
-// abortGrace is how long the resets of open connections may take once a second
-// signal has come; without them the kernel would end the connections with FIN,
-// and half answers would look like whole ones.
+// abortGrace is how long the resets of open connections may take after a second signal.
+// Without resets the kernel would end the connections with FIN, and the apps would take
+// parts of answers for whole ones.
 const abortGrace = 500 * time.Millisecond
 
-// errAborted is what a second signal ends serving with.
+// errAborted is the error of serving that a second signal ended.
 var errAborted = errors.New("ended by a second signal")
 
 // run is the program: it returns the exit code.
@@ -63,7 +63,7 @@ func run(env environment) int {
 	return exitCode(err)
 }
 
-// exitCode sorts an error into the codes that architecture and README promise.
+// exitCode returns the exit code of an error, as README promises it.
 func exitCode(err error) int {
 	_, inside := errors.AsType[*dialer.InsideShootError](err)
 	switch {
@@ -78,7 +78,7 @@ func exitCode(err error) int {
 	}
 }
 
-// newCommand returns the root command, which serves, `wait` and `version`.
+// newCommand returns the root command, which serves, with `wait` and `version`.
 func newCommand(env environment) *cobra.Command {
 	flags := options.NewProxyClient()
 	root := &cobra.Command{

@@ -20,13 +20,13 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// loopback returns an address that nobody else uses: port 0, which would make
-// the kernel choose, is bad input.
+// loopback returns an address that no other test uses. Port 0, for which the kernel would
+// choose a free one, is bad input.
 func loopback() string {
 	return fmt.Sprintf("127.%d.%d.%d:14001", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254))
 }
 
-// outcome runs the program to its end, which must not need a signal.
+// outcome runs the program until it ends by itself, without a signal.
 func outcome(t *testing.T, variables map[string]string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var given flagset.Variables

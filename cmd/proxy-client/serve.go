@@ -23,8 +23,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/quota"
 )
 
-// untilSignalled runs serve, ends its context at the first signal and closes
-// aborted at the second, after which it waits for abortGrace at most.
+// untilSignalled runs serve until it returns. At the first signal it ends the context of
+// serve. At the second it closes aborted, and then waits for abortGrace at most.
 func untilSignalled(signals <-chan os.Signal, log *slog.Logger, serve func(ctx context.Context, aborted <-chan struct{}) error) error {
 	ctx, drain := context.WithCancel(context.Background())
 	defer drain()
@@ -53,8 +53,8 @@ func untilSignalled(signals <-chan os.Signal, log *slog.Logger, serve func(ctx c
 	return errAborted
 }
 
-// serve runs the sidecar until ctx ends and the drain is over, or cut short by
-// aborted.
+// serve runs the sidecar until ctx has ended and the drain is over. If aborted is closed,
+// it cuts the drain short.
 func serve(ctx context.Context, aborted <-chan struct{}, cfg *options.ProxyClientConfig, log *slog.Logger, env environment) error {
 	registry := admin.NewRegistry()
 	held := quota.New(int(cfg.TotalBuffer))
@@ -65,7 +65,7 @@ func serve(ctx context.Context, aborted <-chan struct{}, cfg *options.ProxyClien
 	if err != nil {
 		return err
 	}
-	// A signal that came this early ends Run below, in the ordinary way.
+	// If a signal comes this early, Run below ends as usual.
 	listeners, err := proxy.Listen(context.WithoutCancel(ctx), cfg.Listen)
 	if err != nil {
 		return errors.Join(err, dialer.Close())
@@ -92,7 +92,7 @@ func serve(ctx context.Context, aborted <-chan struct{}, cfg *options.ProxyClien
 	}
 	announce(log, cfg, limit, health, commandline.VersionOf(env.version))
 
-	// What the data path needs and what watches it outlive its drain.
+	// The dialer and the health server go on until the data path has drained.
 	rest, stopRest := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopRest()
 	tasks, running := errgroup.WithContext(ctx)
@@ -102,7 +102,7 @@ func serve(ctx context.Context, aborted <-chan struct{}, cfg *options.ProxyClien
 	})
 	tasks.Go(func() error {
 		err := dialer.Run(rest)
-		if err != nil { // a server that must not be used: no drain helps
+		if err != nil { // a server must not be used, so a drain is pointless
 			data.Abort()
 		}
 		return named("dialer", err)
@@ -127,7 +127,7 @@ func named(task string, err error) error {
 	return nil
 }
 
-// announce tells what this sidecar is and does.
+// announce logs the version and the configuration of this sidecar.
 func announce(log *slog.Logger, cfg *options.ProxyClientConfig, connections int, health *admin.Server, version string) {
 	servers := make([]string, 0, len(cfg.Servers))
 	for _, s := range cfg.Servers {

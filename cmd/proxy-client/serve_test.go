@@ -30,8 +30,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/logtest"
 )
 
-// hangGuard ends a test that would otherwise wait for ever. It is no measure of
-// how fast anything should be.
+// hangGuard ends a test that would otherwise wait for ever. No result depends on it.
 const hangGuard = 20 * time.Second
 
 // program is a running sidecar.
@@ -43,8 +42,8 @@ type program struct {
 	started map[string]any // the log line at its start
 }
 
-// start runs the program in front of a proxy-server at socket until it has said
-// that it started.
+// start runs the program with a proxy-server at socket. It returns when the program has
+// logged that it started.
 func start(t *testing.T, socket string, args ...string) *program {
 	t.Helper()
 	p := &program{t: t, signals: make(chan os.Signal, 2), code: make(chan int, 1), stderr: &logtest.Buffer{}}
@@ -108,8 +107,8 @@ func (p *program) get(path string) (int, string) {
 	return resp.StatusCode, string(body)
 }
 
-// grpcServer is something on a Unix socket that has a proxy-server's service, which
-// is all that being reachable takes.
+// grpcServer is a server on a Unix socket with the service of a proxy-server. It counts as
+// reachable, since no more is needed for that.
 func grpcServer(t *testing.T) (socket string, stop func()) {
 	t.Helper()
 	socket = filepath.Join(t.TempDir(), "server.sock")
@@ -154,7 +153,7 @@ func TestStartLineSaysWhatRuns(t *testing.T) {
 	}
 }
 
-// A list of CIDRs that the exclusions take away as a whole is warned of.
+// A warning names a list of CIDRs of which the exclusions leave nothing.
 func TestAnEmptyListIsWarnedOf(t *testing.T) {
 	socket, _ := grpcServer(t)
 	p := start(t, socket, "--shoot-node-cidr=100.64.0.53/32")
@@ -192,7 +191,7 @@ func TestReadinessFollowsTheProxyServer(t *testing.T) {
 
 func TestTheSecondSignalEndsAtOnce(t *testing.T) {
 	socket, _ := grpcServer(t)
-	// While draining it accepts for an hour, so that only the second signal ends it.
+	// It goes on accepting for an hour of drain, so only the second signal ends it.
 	p := start(t, socket, "--accept-while-draining", "--drain-timeout=1h")
 	p.eventually("it is ready", func() bool { status, _ := p.get("/readyz"); return status == 200 })
 	p.signals <- unix.SIGTERM
@@ -281,6 +280,6 @@ func TestMetricsOfAllParts(t *testing.T) {
 	p.wantExit(0)
 }
 
-// notRedirected stands for the probe of these tests, which run outside a pod:
-// there is no redirect, and a real probe would leave the machine.
+// notRedirected replaces the probe. These tests run outside a pod, without a redirect, so a
+// real probe would leave the machine.
 func notRedirected(context.Context, netip.AddrPort) error { return errors.New("not in a pod") }

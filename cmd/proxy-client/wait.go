@@ -20,12 +20,11 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/options"
 )
 
-// lookEach is how often wait looks.
-const lookEach = 50 * time.Millisecond
+// checkInterval is the time between two requests of wait.
+const checkInterval = 50 * time.Millisecond
 
-// waitCommand returns once the sidecar listens: the post-start hook of pods whose
-// containers start one after the other, since kubelet starts the next one when the
-// hook has ended.
+// waitCommand returns the command that waits until the sidecar listens. It is for the
+// post-start hook: kubelet starts the next container when the hook has ended.
 func waitCommand(env environment) *cobra.Command {
 	var address string
 	var timeout time.Duration
@@ -52,8 +51,8 @@ func waitCommand(env environment) *cobra.Command {
 	return cmd
 }
 
-// livenessURLs returns where to look. An address for all interfaces is there on
-// loopback, of one family or both.
+// livenessURLs returns the URLs to ask. An address for all interfaces can be reached on
+// loopback, by one family or both.
 func livenessURLs(address string) ([]string, error) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil || port == "" {
@@ -70,17 +69,17 @@ func livenessURLs(address string) ([]string, error) {
 	return urls, nil
 }
 
-// await looks until one of urls says that proxy-client is alive.
+// await asks urls until one of them says that proxy-client is alive.
 func await(signals <-chan os.Signal, urls []string, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Second}
-	ticker := time.NewTicker(lookEach)
+	ticker := time.NewTicker(checkInterval)
 	defer ticker.Stop()
-	last := context.DeadlineExceeded // where there was no time to look at all
+	last := context.DeadlineExceeded // if there was no time to ask at all
 	for {
 		for _, url := range urls {
-			err := look(ctx, client, url)
+			err := ask(ctx, client, url)
 			if err == nil {
 				return nil
 			}
@@ -98,7 +97,8 @@ func await(signals <-chan os.Signal, urls []string, timeout time.Duration) error
 	}
 }
 
-func look(ctx context.Context, client *http.Client, url string) error {
+// ask returns nil if url answers with status 200.
+func ask(ctx context.Context, client *http.Client, url string) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return err

@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// alive serves /livez as a proxy-client does that listens from the third question on.
+// alive serves /livez like a proxy-client that listens from the third request on.
 func alive(t *testing.T) (port string, asked *atomic.Int64) {
 	t.Helper()
 	asked = new(atomic.Int64)

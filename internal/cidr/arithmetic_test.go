@@ -43,10 +43,10 @@ func parseAll(texts []string) []netip.Prefix {
 	return all
 }
 
-// universe is small enough to look at each address: 10.0.0.0/24.
+// universe is small enough to test each of its addresses.
 const universe = 256
 
-// members looks at each address of the universe, the naive way.
+// members reports for each address of the universe whether a prefix contains it.
 func members(prefixes []netip.Prefix) (in [universe]bool) {
 	for i := range in {
 		a := netip.AddrFrom4([4]byte{10, 0, 0, byte(i)})
@@ -55,7 +55,7 @@ func members(prefixes []netip.Prefix) (in [universe]bool) {
 	return in
 }
 
-// decode makes prefixes of the universe from bytes, two each.
+// decode returns prefixes of the universe, each from two bytes.
 func decode(data []byte) []netip.Prefix {
 	var all []netip.Prefix
 	for ; len(data) >= 2; data = data[2:] {
@@ -83,7 +83,8 @@ func checkArithmetic(t *testing.T, from, without []netip.Prefix) {
 	}
 }
 
-// checkCanonical: sorted, disjoint, and no two make one.
+// checkCanonical fails unless the prefixes are sorted and disjoint, and no two are the halves
+// of one.
 func checkCanonical(t *testing.T, prefixes []netip.Prefix) {
 	t.Helper()
 	for i := 1; i < len(prefixes); i++ {

@@ -14,7 +14,7 @@ import (
 )
 
 // entries parses "pod=10.0.0.0/8,fd00::/48 node=…" into entries of
-// --shoot-pod-cidr and so on; "exclude" and other words make other flags.
+// --shoot-pod-cidr and so on; "exclude" stands for --exclude-cidr.
 func entries(t testing.TB, spec string) []Entry {
 	t.Helper()
 	var all []Entry
@@ -69,7 +69,7 @@ func TestParseRefusesWithTheSentenceThatTellsWhatToWrite(t *testing.T) {
 	}
 }
 
-// advised finds CIDRs in the advice of a refusal.
+// advised matches CIDRs in the advice of a refusal.
 var advised = regexp.MustCompile(`(?:write|such as|or) ([0-9a-f.:]+/[0-9]+)`)
 
 // checkAdvice fails if what a refusal advises to write is refused too.
@@ -243,7 +243,7 @@ func TestContainsAndCovering(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		address string
-		want    string // the entry of Covering, empty where it is not the shoot's
+		want    string // the entry of Covering, empty if the address is not the shoot's
 	}{
 		{"9.255.255.255", ""},
 		{"10.0.0.0", `--shoot-pod-cidr "10.0.0.0/8"`},

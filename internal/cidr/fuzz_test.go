@@ -9,9 +9,8 @@ import (
 	"testing"
 )
 
-// FuzzParse: whatever is typed is refused in one line, or becomes a prefix that
-// means exactly what was typed and is safe to write into a rule. What a refusal advises
-// is not refused.
+// FuzzParse: a text is refused in one line, or becomes a prefix that means the same and is
+// safe to write into a rule. A value that a refusal advises is not refused.
 func FuzzParse(f *testing.F) {
 	for _, seed := range []string{
 		"10.0.0.0/8", "fd00::/48", "10.0.0.1/8", "0.0.0.0/0", "::/0", "::ffff:10.0.0.0/104", "fe80::1%eth0", "10.0.0.0/8,", "", " 10.0.0.0/8 ", "10.0.0.0/8\n-j ACCEPT",
@@ -39,7 +38,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// FuzzContains compares a Set with the naive model: in one of the entries, and
+// FuzzContains compares a Set with a simple model: an address is in one of the entries, and
 // in none of the exclusions.
 func FuzzContains(f *testing.F) {
 	f.Add("10.0.0.0/8,fd00::/48", "10.9.0.0/16", "10.9.0.1")
@@ -76,7 +75,7 @@ func FuzzContains(f *testing.F) {
 	})
 }
 
-// probes are the given address and those at and around each boundary.
+// probes returns the given address, and the addresses at and around each boundary.
 func probes(shoot, exclude []Entry, address netip.Addr) []netip.Addr {
 	all := []netip.Addr{address}
 	for _, e := range append(append([]Entry{}, shoot...), exclude...) {

@@ -40,7 +40,8 @@ func TestBadInputIsAUsageErrorAndPrintsNothing(t *testing.T) {
 	}
 }
 
-// TestAFlagHasOneValue: a second one is told with the first, but for lists.
+// TestAFlagHasOneValue: a second value is refused with a sentence that names both. Lists
+// accept several.
 func TestAFlagHasOneValue(t *testing.T) {
 	for _, tt := range []struct {
 		args []string
@@ -76,7 +77,7 @@ func TestAFlagHasOneValue(t *testing.T) {
 	}
 }
 
-// TestOneValueChangesNoHelp: flags are told of as if they took several.
+// TestOneValueChangesNoHelp: the help of a flag does not change because it has one value.
 func TestOneValueChangesNoHelp(t *testing.T) {
 	cmd := &cobra.Command{Use: "program"}
 	cmd.Flags().Bool("own", false, "a switch")
@@ -112,7 +113,8 @@ func TestMisspeltCommands(t *testing.T) {
 	}
 }
 
-// TestMisspeltFlags: also those of the commands above, and with one dash.
+// TestMisspeltFlags: the sentence also suggests flags of the commands above, and flags that
+// were given with one dash.
 func TestMisspeltFlags(t *testing.T) {
 	const hint = "run 'program child --help' to see what there is"
 	for flag, want := range map[string]string{
@@ -142,7 +144,7 @@ func TestMisspeltFlags(t *testing.T) {
 	}
 }
 
-// TestHelpOfACommand: as with its --help.
+// TestHelpOfACommand: `help command` prints what `command --help` prints.
 func TestHelpOfACommand(t *testing.T) {
 	help := func(args ...string) string {
 		var out bytes.Buffer

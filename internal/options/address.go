@@ -168,8 +168,8 @@ func parseListen(value string, instead []netip.AddrPort) (netip.AddrPort, error)
 	return netip.AddrPortFrom(address, port), nil
 }
 
-// checkFamilies refuses listen addresses that leave out a family of the set:
-// each redirected connection of that family would be refused.
+// checkFamilies refuses listen addresses that leave out a family of the set. Without one,
+// the kernel would refuse each redirected connection of that family.
 func checkFamilies(values []string, listen []netip.AddrPort, set *cidr.Set) error {
 	var has4, has6 bool
 	for _, address := range listen {

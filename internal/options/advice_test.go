@@ -9,16 +9,16 @@ import (
 	"testing"
 )
 
-// What sentences advise: values to write in place of the one that is refused, and flags
-// to add.
+// Patterns of the advice in sentences: values to write instead of the refused one, and
+// flags to add.
 var (
 	advisedValue = regexp.MustCompile(`write (.*)$`)
 	advisedFlag  = regexp.MustCompile(`add (--[a-z-]+) (\S+)`)
 	refusedFlag  = regexp.MustCompile(`^(--[a-z-]+)(?: ("(?:[^"\\]|\\.)*"))?: `)
-	// notValues ends the values in an advice.
+	// notValues matches the words behind the values in an advice.
 	notValues = regexp.MustCompile(`[;,]? (?:for|with|to|and its|in|from|is|of|alone|without|at least|once|where|when) .*$`)
 	separated = regexp.MustCompile(`,? or |, `)
-	// plainValue is what could be written as it is: not "a whole number".
+	// plainValue matches a value that can be given as it is, unlike "a whole number".
 	plainValue = regexp.MustCompile(`^[^ ]*[0-9/:][^ ]*$|^(?:auto|grpc|http-connect|nft|legacy|table|json|text|debug|info|warn|error)$`)
 )
 
@@ -54,21 +54,21 @@ func given(args []string, flag, value string) []string {
 	return append(changed, flag+"="+value)
 }
 
-// What a refusal advises to write is not refused itself.
+// A value that a refusal advises to write is not refused.
 func TestAdviceIsNotRefused(t *testing.T) {
 	inFolderWithFiles(t)
 	followed := 0
 	for _, tt := range badCases() {
 		if tt.environment != nil {
-			continue // the same sentences
+			continue // their sentences are the same
 		}
 		_, err := parse(tt.program, tt.args, nil)
 		if err == nil {
-			continue // of the golden file's test
+			continue // the golden file's test reports it
 		}
 		flag := refusedFlag.FindStringSubmatch(err.Error())
 		if flag == nil || flag[1] == "--egress-selector-config-file" {
-			continue // a file: the next test
+			continue // the next test has the files
 		}
 		try := func(changed []string) {
 			followed++
@@ -92,8 +92,8 @@ func TestAdviceIsNotRefused(t *testing.T) {
 	}
 }
 
-// What a refusal of a field in an EgressSelectorConfiguration advises to write is not
-// refused in that field.
+// A refusal of a field in an EgressSelectorConfiguration advises to write a value. That
+// value is not refused in the field.
 func TestAdviceForFieldsIsNotRefused(t *testing.T) {
 	field := regexp.MustCompile(`transport\.(?:tcp\.url|uds\.udsName) "([^"]*)"`)
 	inFolderWithFiles(t)
@@ -101,7 +101,7 @@ func TestAdviceForFieldsIsNotRefused(t *testing.T) {
 	for _, tt := range badEgressSelectors() {
 		_, err := parse(tt.program, tt.args, nil)
 		if err == nil {
-			continue // of the golden file's test
+			continue // the golden file's test reports it
 		}
 		refused := field.FindStringSubmatch(err.Error())
 		path := strings.TrimPrefix(tt.args[1], "--egress-selector-config-file=")

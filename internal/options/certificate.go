@@ -13,23 +13,23 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tlsfiles"
 )
 
-// maxFile bounds what is read of any file: a CA bundle with every public CA
-// has a quarter of it.
+// maxFile is how many bytes are read of any file. A CA bundle with every public CA has a
+// quarter of that.
 const maxFile = 1 << 20
 
-// tlsFiles are the three PEM files and where they were named.
+// tlsFiles are the three PEM files and the places that name them.
 type tlsFiles struct {
 	ca, cert, key tlsFile
-	name          tlsFile // no file: the server name that came with them, if any
+	name          tlsFile // no file: the server name beside them, if any
 }
 
-// tlsFile is a path, empty where none was given.
+// tlsFile is a path, which is empty if none was given.
 type tlsFile struct {
 	path   string
 	source source
 }
 
-// check refuses, at start, whatever would fail each handshake later on.
+// check refuses files with which each handshake would fail.
 func (f tlsFiles) check(now time.Time) error {
 	if f.ca.path != "" {
 		if err := f.ca.checkCA(now); err != nil {
@@ -62,7 +62,7 @@ func (f tlsFiles) checkPair(now time.Time) error {
 	if err != nil {
 		return err
 	}
-	// What is wrong with the certificate is said before a key is missed.
+	// An error of the certificate comes before one of the key.
 	if err := tlsfiles.CheckCertificate(certificate); err != nil {
 		return f.cert.refuse(err)
 	}
@@ -82,8 +82,8 @@ func (f tlsFiles) checkPair(now time.Time) error {
 	}
 }
 
-// refuse makes a UsageError of what tlsfiles says is wrong with the file's content,
-// and nil of nil.
+// refuse returns an error of tlsfiles about the file's content as a UsageError, and nil
+// for nil.
 func (f tlsFile) refuse(err error) error {
 	problem, ok := errors.AsType[*tlsfiles.Problem](err)
 	if !ok {
@@ -92,12 +92,12 @@ func (f tlsFile) refuse(err error) error {
 	return f.source.refuse(problem.Sentence, problem.Err)
 }
 
-// read returns what is in the file.
+// read returns the content of the file.
 func (f tlsFile) read() ([]byte, error) {
 	return readFile(f.path, f.source)
 }
 
-// readFile reads a file that a flag names, up to maxFile.
+// readFile reads a file that a flag names. It refuses a file that is larger than maxFile.
 func readFile(path string, from source) ([]byte, error) {
 	file, err := os.Open(path)
 	if err != nil {

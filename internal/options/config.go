@@ -17,10 +17,9 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
-// Config validates the flags and returns what they mean. The first mistake is
-// returned as a [*flagset.UsageError]. It reads the files that flags name, and resolves
-// no name: that a server's name does not lead into the shoot has to be checked
-// on each resolution.
+// Config validates the flags and returns what they mean. It returns the first mistake
+// as a [*flagset.UsageError]. It reads the files that flags name. It resolves no name:
+// the dialer checks on each resolution that a server's name does not lead into the shoot.
 func (o *ProxyClient) Config() (*ProxyClientConfig, error) {
 	return o.config(o.set, func(files tlsFiles) error { return files.check(time.Now()) })
 }
@@ -118,8 +117,8 @@ func (o *ProxyClient) checkDurations() error {
 	return nil
 }
 
-// maxServerKeepalive is less than what TCP_KEEPIDLE allows, 32767 s (tcp(7)), and
-// more than any connection may be left without a question.
+// maxServerKeepalive is longer than anyone should wait for news of a dead server. It is
+// less than TCP_KEEPIDLE allows, which is 32767 s (tcp(7)).
 const maxServerKeepalive = time.Hour
 
 // upstream returns the servers and the TLS files, from the flags or from the
@@ -139,7 +138,7 @@ func (o *ProxyClient) upstream() ([]server, tlsFiles, error) {
 	}, err
 }
 
-// tls validates the files and what else goes into a handshake.
+// tls validates the TLS files, the server's name and the protocols to offer.
 func (o *ProxyClient) tls(servers []server, files tlsFiles, check func(tlsFiles) error) (tunnel.TLS, error) {
 	for _, s := range servers {
 		if s.Network == tunnel.NetworkTCP && files.ca.path == "" {
@@ -157,8 +156,8 @@ func (o *ProxyClient) tls(servers []server, files tlsFiles, check func(tlsFiles)
 	return tunnel.TLS{CAFile: files.ca.path, CertFile: files.cert.path, KeyFile: files.key.path, ServerName: name, ALPN: protocols}, err
 }
 
-// serverName returns the name from --server-name, or the one that came with the
-// files.
+// serverName returns the name from --server-name, or the name beside the TLS files in the
+// egress selector's configuration.
 func (o *ProxyClient) serverName(files tlsFiles) (string, error) {
 	name, source := strings.TrimSpace(o.ServerName), flagSource("--server-name", o.ServerName)
 	if other := files.name; other.path != "" {
@@ -195,8 +194,8 @@ func (o *ProxyClient) protocols() ([]string, error) {
 	return protocols, nil
 }
 
-// Config validates the flags and returns what they mean, for apply and plan. The first mistake is returned as a [*flagset.UsageError]. It looks at nothing
-// but the path of --netns.
+// Config validates the flags and returns what they mean, for apply and plan. It returns
+// the first mistake as a [*flagset.UsageError]. It looks at no file but that of --netns.
 func (o *InitRedirect) Config() (*InitRedirectConfig, error) {
 	set, err := o.set()
 	if err != nil {
@@ -205,9 +204,9 @@ func (o *InitRedirect) Config() (*InitRedirectConfig, error) {
 	return o.config(set)
 }
 
-// ConfigWithoutCIDRs is Config for verify, dump and clean, which work on whatever rules
-// there are: no shoot CIDR is required, and CIDRs is nil where none was given.
-// Those that are given are validated all the same.
+// ConfigWithoutCIDRs is Config for verify, dump and clean, which work on the rules that
+// stand. It requires no shoot CIDR, and validates those that are given. If there is none,
+// CIDRs is nil.
 func (o *InitRedirect) ConfigWithoutCIDRs() (*InitRedirectConfig, error) {
 	if o.given() {
 		return o.Config()
@@ -218,8 +217,8 @@ func (o *InitRedirect) ConfigWithoutCIDRs() (*InitRedirectConfig, error) {
 	return o.config(nil)
 }
 
-// NeedsNoCIDRs refuses, where no shoot CIDR is given, the flags that say what
-// the rules should be: half of a wish can be compared with nothing.
+// NeedsNoCIDRs refuses flags that say what the rules should be if no shoot CIDR is given.
+// Without the CIDRs, verify could not compare the rules that stand with these flags.
 func (o *InitRedirect) NeedsNoCIDRs() error {
 	if o.given() {
 		return nil
@@ -272,8 +271,8 @@ func (o *InitRedirect) config(set *cidr.Set) (*InitRedirectConfig, error) {
 	return cfg, o.checkNetns()
 }
 
-// checkNetns refuses a path that leads nowhere, before anything is changed in
-// the wrong namespace.
+// checkNetns refuses a path that is no file. Otherwise the rules could be changed in the
+// wrong namespace.
 func (o *InitRedirect) checkNetns() error {
 	if o.Netns == "" {
 		return nil
@@ -294,9 +293,8 @@ func (o *InitRedirect) checkNetns() error {
 	return nil
 }
 
-// elements returns the elements of a list without the space around them, and
-// refuses empty ones: a stray comma is a typing error that nobody should have
-// to find in production.
+// elements returns the elements of a list without the space around them. It refuses
+// empty elements, since a stray comma is a typing error.
 func elements(flag string, values []string, example string) ([]string, error) {
 	var trimmed []string
 	for _, value := range values {
@@ -312,14 +310,14 @@ func elements(flag string, values []string, example string) ([]string, error) {
 	return trimmed, nil
 }
 
-// source is where a value was given, for the sentence that refuses it.
+// source is the place where a value was given, for the sentence that refuses it.
 type source struct {
 	flag, value string
 	// field is the place inside of the file that value names, such as
-	// `tlsConfig.caBundle "/ca.crt"`, empty where the flag itself is meant.
+	// `tlsConfig.caBundle "/ca.crt"`. It is empty if the flag itself is meant.
 	field string
-	// name is what somebody who has not given it would have to give: the flag,
-	// or the field without a value.
+	// name is what a user who has given no value has to give: the flag, or the field
+	// without a value.
 	name string
 }
 
@@ -327,6 +325,8 @@ func flagSource(flag, value string) source {
 	return source{flag: flag, value: value, name: flag}
 }
 
+// refuse returns the error that refuses the value. problem is the whole sentence, and err
+// the cause or nil.
 func (s source) refuse(problem string, err error) error {
 	if s.field != "" {
 		problem = s.field + " " + problem
@@ -334,7 +334,7 @@ func (s source) refuse(problem string, err error) error {
 	return &flagset.UsageError{Flag: s.flag, Value: s.value, Problem: problem, Err: err}
 }
 
-// plain strips the sources.
+// plain returns the servers without their sources.
 func plain(servers []server) []tunnel.Server {
 	var out []tunnel.Server
 	for _, s := range servers {

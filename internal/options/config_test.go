@@ -18,7 +18,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
-// compare compares configurations: sets by what is in them.
+// compare compares configurations. It compares sets by their CIDRs.
 var compare = cmp.Options{
 	cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b }),
 	cmp.Transformer("set", func(s *cidr.Set) string { return fmt.Sprint(s.Shoot(), " without ", s.Excluded()) }),
@@ -254,8 +254,7 @@ func TestLogger(t *testing.T) {
 	}
 }
 
-// TestCheckReadsNoTLSFiles: what Check accepts is refused by Config only for what
-// its files hold.
+// TestCheckReadsNoTLSFiles: Check accepts flags that Config refuses for their files alone.
 func TestCheckReadsNoTLSFiles(t *testing.T) {
 	o := NewProxyClient()
 	o.PodCIDRs = []string{"100.64.0.0/12"}
@@ -277,8 +276,8 @@ func TestCheckReadsNoTLSFiles(t *testing.T) {
 	}
 }
 
-// TestCheckPod: what is wrong with either program is told, and proxy-client listens where
-// init-redirect sends connections.
+// TestCheckPod: CheckPod refuses mistakes in the flags of either program. It makes
+// proxy-client listen on the port to which init-redirect sends connections.
 func TestCheckPod(t *testing.T) {
 	pod := func(change func(i *InitRedirect, p *ProxyClient)) (*ProxyClient, error) {
 		i, p := NewInitRedirect(), NewProxyClient()

@@ -13,9 +13,9 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
-// The types below are EgressSelectorConfiguration of apiserver.k8s.io, v1alpha1
-// and v1beta1, as far as both agree, which is everywhere. Ours are strict: a
-// field that is not here is a mistake, not something to skip.
+// The types below are EgressSelectorConfiguration of apiserver.k8s.io. Its versions
+// v1alpha1 and v1beta1 have the same fields. Decoding is strict: a field that is not here
+// is refused.
 type egressSelectorConfiguration struct {
 	APIVersion       string            `yaml:"apiVersion"`
 	Kind             string            `yaml:"kind"`
@@ -53,7 +53,7 @@ type egressUDS struct {
 	UDSName string `yaml:"udsName"`
 }
 
-// The names in the file that mean something to us.
+// Names in the file.
 const (
 	egressFlag      = "--egress-selector-config-file"
 	egressKind      = "EgressSelectorConfiguration"
@@ -64,7 +64,7 @@ const (
 	protocolDirect  = "Direct"
 )
 
-// checkEgressConflicts refuses flags that say what the file says already.
+// checkEgressConflicts refuses flags for values that the file gives.
 func (o *ProxyClient) checkEgressConflicts() error {
 	mode := o.Mode
 	if mode == string(tunnel.ModeAuto) {
@@ -110,7 +110,7 @@ func readEgressSelector(path string) ([]server, tlsFiles, error) {
 	return []server{s}, files, nil
 }
 
-// parseEgressSelector decodes one YAML or JSON document, strictly.
+// parseEgressSelector decodes one YAML or JSON document. It refuses unknown fields.
 func parseEgressSelector(data []byte) (*egressSelectorConfiguration, error) {
 	config := &egressSelectorConfiguration{}
 	if problem := strictyaml.Decode(data, egressKind, config); problem != "" {
@@ -126,8 +126,8 @@ func parseEgressSelector(data []byte) (*egressSelectorConfiguration, error) {
 	return config, nil
 }
 
-// cluster finds the one selection whose traffic goes to the shoot's nodes, pods
-// and services. Names do not depend on case, as in kube-apiserver.
+// cluster returns the selection for traffic to the shoot's nodes, pods and services. The
+// case of names does not matter, as in kube-apiserver.
 func (c *egressSelectorConfiguration) cluster() (*egressConnection, error) {
 	var found *egressConnection
 	var names []string
@@ -151,7 +151,8 @@ func (c *egressSelectorConfiguration) cluster() (*egressConnection, error) {
 	}
 }
 
-// server translates a connection. What kube-apiserver would refuse is refused.
+// server returns the proxy-server and the TLS files of a connection. It refuses what
+// kube-apiserver would refuse.
 func (c *egressConnection) server(from source) (server, tlsFiles, error) {
 	mode := tunnel.ModeHTTPConnect
 	switch c.ProxyProtocol {
@@ -215,7 +216,7 @@ func (t *egressTCP) server(mode tunnel.Mode, from source) (server, tlsFiles, err
 		at.field = fmt.Sprintf("%s %q", at.name, path)
 		return tlsFile{path: path, source: at}
 	}
-	// kube-apiserver wants both, and so does every proxy-server on TCP.
+	// kube-apiserver requires both, and so does every proxy-server on TCP.
 	switch "" {
 	case t.TLSConfig.ClientCert:
 		return server{}, tlsFiles{}, errors.New(from.field + " needs tlsConfig.clientCert: a proxy-server on TCP accepts nobody without one")

@@ -13,8 +13,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/certtest"
 )
 
-// inFolderWithFiles makes a folder the working directory that has every file
-// the tests name: relative paths keep the golden sentences the same everywhere.
+// inFolderWithFiles changes to a folder with every file that the tests name. The paths are
+// relative, so the golden sentences are the same on every machine.
 func inFolderWithFiles(t testing.TB) {
 	t.Helper()
 	changeFolder(t, t.TempDir())
@@ -87,7 +87,7 @@ func year(y int) time.Time { return time.Date(y, 1, 1, 0, 0, 0, 0, time.UTC) }
 
 type pair struct{ cert, key []byte }
 
-// newPair is a self-signed certificate and its key as PEM.
+// newPair returns a self-signed certificate and its key as PEM.
 func newPair(t testing.TB, name string, from, to time.Time, usage ...x509.ExtKeyUsage) pair {
 	t.Helper()
 	made := certtest.SelfSigned(t, x509.Certificate{
@@ -96,7 +96,7 @@ func newPair(t testing.TB, name string, from, to time.Time, usage ...x509.ExtKey
 	return pair{cert: made.CertPEM(), key: made.KeyPEM(t)}
 }
 
-// egressConfig is a good file with the connection of the selection cluster.
+// egressConfig returns a good file with a connection for the selection cluster.
 func egressConfig(connection string) string {
 	return `apiVersion: apiserver.k8s.io/v1beta1
 kind: EgressSelectorConfiguration

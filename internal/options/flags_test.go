@@ -19,8 +19,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
-// The help is what most users ever read of the flags, and the golden file is
-// where people review it. It also shows each flag that exists.
+// Most users read nothing but the help about flags. People review it in the golden file,
+// which shows each flag.
 func TestHelp(t *testing.T) {
 	for name, addFlags := range map[string]func(*pflag.FlagSet){
 		"proxy-client":       new(ProxyClient).AddFlags,
@@ -109,7 +109,7 @@ func FuzzArgs(f *testing.F) {
 	f.Add("", ",", "--mode=x", int64(-1), int64(1<<62), false)
 	f.Add(",", "a\nb, c", " ", int64(0), int64(0), false)
 	f.Fuzz(func(t *testing.T, list, other, text string, duration, number int64, flag bool) {
-		// A list never has an element with a comma, but empty ones.
+		// An element of a list has no comma. It may be empty.
 		lists := func(s string) []string {
 			if s == "" {
 				return nil
@@ -131,8 +131,8 @@ func FuzzArgs(f *testing.F) {
 	})
 }
 
-// FuzzProxyClientConfig: whatever is given is refused in one sentence or gives
-// a configuration that keeps its promises.
+// FuzzProxyClientConfig: flags are refused in one sentence, or give a configuration that is
+// safe: loopback alone, and no plaintext over TCP.
 func FuzzProxyClientConfig(f *testing.F) {
 	f.Add("100.64.0.0/12", "unix:///run/s", "127.0.0.1:14001", ":14021", "auto", "name")
 	f.Add("100.64.0.0/12,fd00::/48", "a:1,[fd99::1]:2", "[::1]:1,127.0.0.1:1", "x:1", "grpc", "")
@@ -231,7 +231,7 @@ func TestEnvironment(t *testing.T) {
 	want.PodCIDRs = []string{"100.64.0.0/12", "fd00::/48"}
 	want.Mode = "grpc"
 	want.AcceptWhileDraining = true
-	want.ProxyServer = []string{"flag:1"} // the flag wins, it is not added to
+	want.ProxyServer = []string{"flag:1"} // the flag wins; the variable adds nothing
 	if diff := cmp.Diff(want, &o); diff != "" {
 		t.Errorf("flags and environment together (-want +got):\n%s", diff)
 	}

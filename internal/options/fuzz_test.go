@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// FuzzLimit: a limit is written so that the flag accepts it again.
+// FuzzLimit: the text of a limit gives the same limit again.
 func FuzzLimit(f *testing.F) {
 	for _, seed := range []string{"", "0", "-1", "+1", "1", "1000000", "1000001", "9223372036854775808", "x", "\x00"} {
 		f.Add(seed)

@@ -18,10 +18,10 @@ type InitRedirect struct {
 	ProxyPort int64
 	// ProxyUID is --proxy-uid, the uid that proxy-client runs as.
 	ProxyUID int64
-	// ExcludePort is --exclude-port, destination ports that are left alone, and
+	// ExcludePort is --exclude-port, destination ports that are not redirected, and
 	// ranges of them.
 	ExcludePort []string
-	// ExcludeUID is --exclude-uid, users whose connections are left alone.
+	// ExcludeUID is --exclude-uid, users whose connections are not redirected.
 	ExcludeUID []string
 	// Iptables is --iptables: auto, nft or legacy.
 	Iptables string
@@ -65,16 +65,16 @@ func (o *InitRedirect) AddFlags(fs *pflag.FlagSet) {
 	flagset.Add(fs, o.flags())
 }
 
-// AddDumpFlags registers what only the dump command has: --output.
+// AddDumpFlags registers --output, which only the dump command has.
 func (o *InitRedirect) AddDumpFlags(fs *pflag.FlagSet) {
 	o.Output = OutputTable
 	flagset.Add(fs, o.dumpFlags())
 }
 
-// Args returns the command line that makes o: each flag that is not at its
-// default, --flag=value, in a fixed order. Parsing it gives o again, as long as
-// no element of a list contains a comma. --output is among them only where
-// Output is not the default, which makes sense for dump alone.
+// Args returns the command line for o: each flag that is not at its default, as
+// --flag=value, in a fixed order. Parsing it gives o again, unless an element of a list
+// contains a comma. It has --output only if Output is not the default, which no command
+// but dump accepts.
 func (o *InitRedirect) Args() []string {
 	defaults := NewInitRedirect()
 	return append(flagset.Args(o.flags(), defaults.flags()), flagset.Args(o.dumpFlags(), defaults.dumpFlags())...)
@@ -82,7 +82,7 @@ func (o *InitRedirect) Args() []string {
 
 // The iptables backends.
 const (
-	// BackendAuto is legacy where that holds nat rules already, else nft.
+	// BackendAuto is legacy if that has nat rules already, else nft.
 	BackendAuto = "auto"
 	// BackendNFT is iptables-nft.
 	BackendNFT = "nft"
@@ -92,24 +92,24 @@ const (
 
 // The outputs of dump.
 const (
-	// OutputTable is for people.
+	// OutputTable is a table for people.
 	OutputTable = "table"
-	// OutputJSON is for programs.
+	// OutputJSON is JSON for programs.
 	OutputJSON = "json"
 )
 
 // InitRedirectConfig is what init-redirect needs to run, validated.
 type InitRedirectConfig struct {
-	// CIDRs are the destinations to redirect. Nil only where
-	// ConfigWithoutCIDRs was asked and no shoot CIDR was given.
+	// CIDRs are the destinations to redirect. It is nil only from ConfigWithoutCIDRs, if
+	// no shoot CIDR was given.
 	CIDRs *cidr.Set
-	// ProxyPort is where redirected connections go.
+	// ProxyPort is the port that redirected connections go to.
 	ProxyPort uint16
-	// ProxyUID is exempt from the redirect.
+	// ProxyUID is the uid whose connections are never redirected.
 	ProxyUID uint32
-	// ExcludePorts are destination ports that are left alone, sorted, unique.
+	// ExcludePorts are destination ports that are not redirected, sorted and unique.
 	ExcludePorts []uint16
-	// ExcludeUIDs are users that are left alone, sorted, unique.
+	// ExcludeUIDs are users whose connections are not redirected, sorted and unique.
 	ExcludeUIDs []uint32
 	// Backend is auto, nft or legacy.
 	Backend string

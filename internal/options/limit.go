@@ -9,7 +9,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
 )
 
-// maxLimit is more than any limit can be meant to be.
+// maxLimit is more than a user can want of any limit.
 const maxLimit = 1_000_000
 
 // checkLimits validates --max-dials and --max-connections.
@@ -23,8 +23,8 @@ func (o *ProxyClient) checkLimits() error {
 	return nil
 }
 
-// limitValue is a positive number, or 0 for what follows from something else,
-// which only leaving the flag out can mean.
+// limitValue is a positive number, or 0 for a limit that follows from other limits. 0
+// cannot be given: it is the value if the flag is left out.
 type limitValue int64
 
 var errLimit = errors.New("is not a number of connections: write a whole number from 1 to 1000000, or leave it out for as many as the open files allow")
@@ -46,8 +46,8 @@ func (v *limitValue) String() string {
 }
 func (v *limitValue) Type() string { return "limit" }
 
-// minBuffer is the least that a connection may be allowed to hold back: a few
-// packets, below which every app would be a slow reader.
+// minBuffer is the least --connection-buffer, in bytes. It is a few packets: with less,
+// every app would count as a slow reader.
 const minBuffer = 256 << 10
 
 // checkBuffers validates --connection-buffer and --total-buffer.

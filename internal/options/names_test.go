@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// TestSettingNamesAreFlags: what an error asks a person to change is a flag of
+// TestSettingNamesAreFlags: each setting that an error asks a person to change is a flag of
 // proxy-client.
 func TestSettingNamesAreFlags(t *testing.T) {
 	flags := pflag.NewFlagSet("", pflag.ContinueOnError)

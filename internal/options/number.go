@@ -24,9 +24,9 @@ func (o *InitRedirect) proxyPort() (uint16, error) {
 // maxUID is the highest uid; the one above it, (uid_t)-1, means "none".
 const maxUID = math.MaxUint32 - 1
 
-// proxyUID validates --proxy-uid. Whatever runs under that uid is not
-// redirected, so uids that apps or other meshes run under would let the
-// shoot's traffic out into the seed.
+// proxyUID validates --proxy-uid. Connections of that uid are not redirected. So it
+// refuses the uids of apps and of other meshes, whose traffic to the shoot would go into
+// the seed.
 func (o *InitRedirect) proxyUID() (uint32, error) {
 	problem := ""
 	switch {
@@ -79,7 +79,8 @@ func (o *InitRedirect) excludePorts() ([]uint16, error) {
 	return slices.Compact(ports), nil
 }
 
-// portRange reads a port, or two with a hyphen in between and the lower one first.
+// portRange reads a port, or a range: two ports with a hyphen between them, the lower one
+// first.
 func portRange(value string) (first, last uint16, ok bool) {
 	from, to, ranged := strings.Cut(value, "-")
 	if !ranged {
@@ -90,8 +91,8 @@ func portRange(value string) (first, last uint16, ok bool) {
 	return uint16(a), uint16(b), err1 == nil && err2 == nil && a > 0 && a <= b
 }
 
-// excludeUIDs validates --exclude-uid. Unlike a proxy uid any uid will do, root
-// as well: the user asks for exactly that.
+// excludeUIDs validates --exclude-uid. It accepts any uid, also root: unlike with
+// --proxy-uid, the user wants those connections not to be redirected.
 func (o *InitRedirect) excludeUIDs() ([]uint32, error) {
 	values, err := elements(FlagExcludeUID, o.ExcludeUID, "0,1337")
 	if err != nil {

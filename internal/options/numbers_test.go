@@ -4,7 +4,7 @@ package options
 
 import "strings"
 
-// badNumbers are mistakes in flags of one value: numbers, durations, sizes and
+// badNumbers returns mistakes in flags of one value: numbers, durations, sizes and
 // words, flags that do not exist, and variables.
 func badNumbers() []badCase {
 	return []badCase{

@@ -105,9 +105,9 @@ func (o *ProxyClient) AddFlags(fs *pflag.FlagSet) {
 	flagset.Add(fs, o.flags())
 }
 
-// Args returns the command line that makes o: each flag that is not at its
-// default, --flag=value, in a fixed order. Parsing it gives o again, as long as
-// no element of a list contains a comma.
+// Args returns the command line for o: each flag that is not at its default, as
+// --flag=value, in a fixed order. Parsing it gives o again, unless an element of a list
+// contains a comma.
 func (o *ProxyClient) Args() []string {
 	return flagset.Args(o.flags(), NewProxyClient().flags())
 }

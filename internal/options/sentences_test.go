@@ -24,8 +24,8 @@ const (
 	theDump  = "init-redirect dump"
 )
 
-// parse does with a command line and an environment what a program does, and
-// returns the configuration or the error that it would print.
+// parse handles a command line and an environment as a program does. It returns the
+// configuration, or the error that the program would print.
 func parse(program string, args []string, environment map[string]string) (any, error) {
 	fs := pflag.NewFlagSet(program, pflag.ContinueOnError)
 	fs.SetOutput(io.Discard)
@@ -58,8 +58,8 @@ func parse(program string, args []string, environment map[string]string) (any, e
 	return cfg, flagset.NameVariable(fs, err)
 }
 
-// badCase is one mistake. The sentence that refuses it stands in the golden
-// file, for people to review.
+// badCase is one mistake. The golden file has the sentence that refuses it, for people to
+// review.
 type badCase struct {
 	name        string
 	program     string
@@ -274,7 +274,7 @@ func badEgressSelectors() []badCase {
 
 var rewrite = flag.Bool("update", false, "rewrite the golden files")
 
-// Everything that is refused, with its sentence. Review the wording in
+// The golden file has every mistake with its sentence. Review the wording in
 // testdata/sentences.golden, rewrite it with `go test ./internal/options -update`.
 func TestBadInputIsRefusedInOneSentenceThatNamesFlagAndValue(t *testing.T) {
 	golden, err := filepath.Abs("testdata/sentences.golden")
@@ -319,7 +319,7 @@ func writeGolden(t *testing.T, path, text string) {
 	}
 }
 
-// checkUsage checks what every refusal has to be.
+// checkUsage checks that an error is a refusal in one sentence.
 func checkUsage(t *testing.T, tt badCase, err error) {
 	t.Helper()
 	if !flagset.IsUsage(err) {

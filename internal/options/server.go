@@ -16,7 +16,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
-// server is a tunnel.Server and where it was configured.
+// server is a tunnel.Server and the place where it was configured.
 type server struct {
 	tunnel.Server
 	source source
@@ -93,7 +93,7 @@ func canonicalHost(host string) string {
 	return host
 }
 
-// How servers are written.
+// Examples of servers for advice.
 const (
 	exampleServer = "vpn-proxy-server:8090"
 	exampleSocket = "unix:///run/konnectivity/server.sock"

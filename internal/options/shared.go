@@ -21,13 +21,13 @@ const (
 	InitRedirectPrefix = "INIT_REDIRECT"
 )
 
-// Shared are the flags that proxy-client and init-redirect have in common. The
-// CIDR lists must be the same for both: the redirect probe is derived from them.
+// Shared are the flags that proxy-client and init-redirect have in common. Both must have
+// the same CIDR lists, since both derive the address of the redirect probe from them.
 type Shared struct {
 	// PodCIDRs, ServiceCIDRs and NodeCIDRs are the shoot's: --shoot-pod-cidr,
 	// --shoot-service-cidr, --shoot-node-cidr. At least one is required.
 	PodCIDRs, ServiceCIDRs, NodeCIDRs []string
-	// ExcludeCIDRs are taken out of them: --exclude-cidr.
+	// ExcludeCIDRs are subtracted from them: --exclude-cidr.
 	ExcludeCIDRs []string
 	// LogFormat is text or json: --log-format.
 	LogFormat string
@@ -55,7 +55,7 @@ func (o *Shared) given() bool {
 	return len(o.PodCIDRs)+len(o.ServiceCIDRs)+len(o.NodeCIDRs) > 0
 }
 
-// set parses the lists and makes the set of them.
+// set parses the lists and returns their set.
 func (o *Shared) set() (*cidr.Set, error) {
 	var shoot []cidr.Entry
 	for _, list := range []struct {
@@ -110,9 +110,9 @@ type Log struct {
 	Level slog.Level
 }
 
-// Logger returns a logger that writes to w, which for a program is standard
-// error: standard output belongs to what a command prints. Long values are cut, since
-// peers have a say in some.
+// Logger returns a logger that writes to w. A program passes standard error, since
+// commands print to standard output. The logger cuts long values, since peers choose
+// some of them.
 func (l Log) Logger(w io.Writer) *slog.Logger {
 	handler := &slog.HandlerOptions{Level: l.Level, ReplaceAttr: clip.Attr}
 	if l.Format == formatJSON {

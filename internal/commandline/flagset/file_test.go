@@ -14,8 +14,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// Root may read every file, so the operator's most common mistake cannot be
-// made with a file here.
+// Root may read every file, so these errors are made up: no file could cause the most
+// common one here.
 func TestReasonTellsWhatToDo(t *testing.T) {
 	for _, tt := range []struct {
 		err  error

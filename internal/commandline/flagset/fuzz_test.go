@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// oneLine holds that a refusal is a part of one sentence.
+// oneLine fails the test if a refusal has more than one line.
 func oneLine(t *testing.T, input any, err error) {
 	t.Helper()
 	if err != nil && strings.ContainsAny(err.Error(), "\r\n") {
@@ -17,7 +17,7 @@ func oneLine(t *testing.T, input any, err error) {
 	}
 }
 
-// FuzzValues: what a flag takes is written so that it takes it again.
+// FuzzValues: the text of a value gives the same value again.
 func FuzzValues(f *testing.F) {
 	for _, seed := range []string{
 		"", "0", "-1", "+1", "16MiB", "16Mi", "1GiB", "9223372036854775807", "-9223372036854775808", "8589934592GiB", "1KiBKi",

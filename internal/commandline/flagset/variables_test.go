@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// services are the variables that a container gets about three Services: proxy-client,
+// services returns the variables that a container gets about three Services: proxy-client,
 // with one port, proxy-client-webhook, with two that have names, and
 // init-redirect-proxy, whose port has the name of a flag's variable.
 func services() Variables {

@@ -29,7 +29,7 @@ type containerOptions struct {
 	initRedirect *options.InitRedirect
 	totalBuffer  int64 // bytes
 	healthPort   int32
-	emptyLists   []string // flags of CIDR lists of which the exclusions leave nothing
+	emptyLists   []string // flags whose CIDR lists are excluded completely
 }
 
 // ports returns proxy-client's ports in the pod.

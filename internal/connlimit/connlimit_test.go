@@ -169,7 +169,7 @@ func TestTheOldestIdleConnectionGoesFirst(t *testing.T) {
 
 // Each new request is answered, and the limit is kept, for any number of connections
 // and partial requests.
-func TestAFloodKeepsNobodyOut(t *testing.T) {
+func TestNewRequestsAreAnsweredInAFlood(t *testing.T) {
 	for name, encrypted := range map[string]bool{"plain": false, "TLS": true} {
 		t.Run(name, func(t *testing.T) {
 			const most = 8

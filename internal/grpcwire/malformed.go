@@ -60,7 +60,8 @@ type body struct {
 	received  uint64 // bytes of DATA, without padding
 }
 
-// count adds n bytes, and reports whether the total is within content-length.
+// count adds n bytes. It reports whether the total is within content-length, or the
+// answer has none.
 func (b *body) count(n int) bool {
 	b.received += uint64(n)
 	if b.announced == "" {
@@ -70,7 +71,7 @@ func (b *body) count(n int) bool {
 	return err == nil && b.received <= most
 }
 
-// complete reports whether received is content-length.
+// complete reports whether received is content-length, or the answer has none.
 func (b *body) complete() bool {
 	return b.announced == "" || b.announced == strconv.FormatUint(b.received, 10)
 }

@@ -88,7 +88,7 @@ func TestFreePlacesGoRoundTheDestinations(t *testing.T) {
 	}
 }
 
-func TestWhoGivesUpLeavesTheQueue(t *testing.T) {
+func TestADialThatGivesUpLeavesTheQueue(t *testing.T) {
 	d := newDialLimit(4)
 	target := shootTarget(0)
 	d.enqueue(target)
@@ -111,7 +111,7 @@ func TestWhoGivesUpLeavesTheQueue(t *testing.T) {
 	}
 }
 
-func TestAfterTheEndNobodyGetsAPlace(t *testing.T) {
+func TestAfterCloseNoDialGetsAPlace(t *testing.T) {
 	d := newDialLimit(1)
 	first, second := d.enqueue(shootTarget(0)), d.enqueue(shootTarget(1))
 	d.close()

@@ -130,7 +130,7 @@ func TestBeyondMaxConnectionsNewOnesAreReset(t *testing.T) {
 	exchange(t, h.connect(), accept())
 }
 
-func TestAComplaintIsToldNowAndThenAndCountsAll(t *testing.T) {
+func TestALimitedWarningIsLoggedAtIntervalsAndCountsAll(t *testing.T) {
 	var c limitedWarning
 	now := time.Unix(1_800_000_000, 0)
 	for i, tt := range []struct {
@@ -162,7 +162,7 @@ func TestAnIdleConnectionIsReset(t *testing.T) {
 }
 
 // Setting the wall clock neither hastens nor delays a warning.
-func TestAComplaintDoesNotMindASteppedClock(t *testing.T) {
+func TestALimitedWarningIgnoresASteppedClock(t *testing.T) {
 	for _, step := range []time.Duration{time.Hour, -time.Hour} {
 		var c limitedWarning
 		now := time.Now()

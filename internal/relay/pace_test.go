@@ -126,7 +126,7 @@ func regularExchange(p *Pacer, now *time.Time, usual time.Duration) *exchange {
 
 // If the pipeline is longer than estimated, a late answer ends all waits. A target that
 // is slow by itself does not.
-func TestNobodyIsWaitedForWhileAnAnswerIsLate(t *testing.T) {
+func TestALateAnswerEndsAllWaits(t *testing.T) {
 	const usual = 10 * time.Millisecond
 	tests := []struct {
 		name     string

@@ -61,7 +61,7 @@ func TestAppsAreReceivedAtTheirPace(t *testing.T) {
 }
 
 // Each wait is longer than zero, and at most maxWait.
-func TestAppetiteNeitherSpinsNorSleeps(t *testing.T) {
+func TestReadRateWaitsAreBounded(t *testing.T) {
 	var a readRate
 	now := time.Unix(1e9, 0)
 	a.start(now, 0)

@@ -53,8 +53,8 @@ func TestDurationsAreMonotonic(t *testing.T) {
 	}
 }
 
-// losesMonotonic returns the name of the function or method of package time that node
-// calls, if it makes or returns a time without a monotonic reading.
+// losesMonotonic returns the name of a function or method of package time that node
+// calls, if its result has no monotonic reading.
 func losesMonotonic(node ast.Node) string {
 	call, ok := node.(*ast.CallExpr)
 	if !ok {

@@ -76,10 +76,11 @@ func parseOne(msgs [][]byte) (State, error) {
 // address to remote that have sent FIN. known reports ports that belong to other
 // connections; these are left out.
 //
-// If the remaining sockets are all orphans, or if there is none, the result is Orphan.
-// If all are owned, it is Owned. If only some are orphans, it is Unknown. It is also
-// Unknown if only known sockets remain and one of them is owned, because that one may
-// be ours after all.
+// If the remaining sockets are all orphans, the result is Orphan. If all are owned, it
+// is Owned. If only some are orphans, it is Unknown.
+//
+// If no socket remains, the result is Orphan too. But if one of the sockets that were
+// left out is owned, it is Unknown, because that one may be ours after all.
 //
 // Search reads all of the kernel's TCP sockets, which takes milliseconds.
 func Search(local, remote netip.AddrPort, known func(port uint16) bool) (State, error) {

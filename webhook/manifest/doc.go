@@ -34,7 +34,8 @@
 // # Inject and uninject
 //
 // Injecting inserts text, and uninjecting removes the same text. Afterwards the file is
-// the same as before, byte for byte. If something is written in place of an empty list,
-// a null, an alias or a merged key, the status annotation records the old text as
-// "replaced". Uninjecting writes it back.
+// the same as before, byte for byte.
+//
+// An empty list, a null, an alias or a merged key may be replaced. Then the status
+// annotation records the old text as "replaced", and uninjecting writes it back.
 package manifest

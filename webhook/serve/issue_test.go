@@ -27,8 +27,8 @@ func newAuthority(t testing.TB) *authority {
 	return &authority{t: t, ca: ca, pool: ca.Pool()}
 }
 
-// folder has the layout of a Secret's volume by kubelet: the files are links into a
-// folder that is replaced as a whole.
+// folder has the layout of a Secret's volume, as the kubelet makes it. The files are links
+// into a folder that is replaced as a whole.
 type folder struct {
 	t    testing.TB
 	path string

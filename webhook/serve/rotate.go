@@ -96,7 +96,7 @@ func (m *Managed) rotateAsLeader(ctx context.Context, config *rest.Config, dir s
 		IsReady:        make(chan struct{}),
 		Webhooks:       []rotator.WebhookInfo{{Name: m.Webhook, Type: rotator.Mutating}},
 		FieldOwner:     "shoot-proxy-webhook",
-		// controller-runtime remembers the names of controllers for ever.
+		// controller-runtime never forgets the names of controllers.
 		ControllerName:        fmt.Sprintf("certificates-%d", attempt),
 		RequireLeaderElection: true,
 	})

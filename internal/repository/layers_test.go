@@ -11,13 +11,12 @@ import (
 	"testing"
 )
 
-// layers are the packages between a program and the tunnel, and those between pkg/redirect
-// and the kernel. For each it lists which of our packages it may link, directly or
-// through others.
+// layers are all packages of the product but its commands. For each it lists which of our
+// packages it may link, directly or through others.
 var layers = map[string]struct {
 	ours []string
-	// upstream means that it may link gRPC, protobuf and upstream's protocol.
-	upstream bool
+	// foreign are those of upstreams that it may link.
+	foreign []string
 }{
 	"internal/tunnel":              {ours: []string{"internal/clip"}},
 	"internal/sockio":              {},
@@ -36,14 +35,39 @@ var layers = map[string]struct {
 			"internal/clip", "internal/grpcwire", "internal/konnectivity", "internal/quota", "internal/serverconn", "internal/sockio",
 			"internal/tlsfiles", "internal/tunnel",
 		},
-		upstream: true,
+		foreign: upstreams,
 	},
 	"internal/dialer": {
 		ours: []string{
 			"internal/cidr", "internal/clip", "internal/grpcwire", "internal/konnectivity", "internal/konnectivity/connectmode",
 			"internal/konnectivity/grpcmode", "internal/pause", "internal/quota", "internal/serverconn", "internal/sockio", "internal/tlsfiles", "internal/tunnel",
 		},
-		upstream: true,
+		foreign: upstreams,
+	},
+	"internal/admin":     {ours: []string{"internal/clip", "internal/connlimit"}, foreign: protobuf},
+	"internal/cidr":      {},
+	"internal/clip":      {},
+	"internal/connlimit": {},
+	"internal/defaults":  {},
+	"internal/grpcwire":  {ours: []string{"internal/clip", "internal/sockio"}, foreign: upstreams},
+	"internal/pause":     {},
+	"internal/probe":     {ours: []string{"internal/cidr"}},
+	"internal/proxy": {
+		ours: []string{
+			"internal/cidr", "internal/clip", "internal/probe", "internal/quota", "internal/relay", "internal/sockdiag", "internal/sockio",
+			"internal/tunnel", "pkg/origdst",
+		},
+		foreign: protobuf,
+	},
+	"internal/quota":      {},
+	"internal/sockdiag":   {},
+	"internal/spelling":   {},
+	"internal/strictyaml": {ours: []string{"internal/clip", "internal/spelling", "internal/yamlsyntax"}},
+	"internal/yamlsyntax": {},
+	"pkg/origdst":         {},
+	"pkg/redirect": {
+		ours: append(belowRedirect("condition", "conntrack", "family", "iptables", "kernelerror", "kernelprobe", "netlinkdump", "netnamespace",
+			"nftables", "podnetwork", "probing", "process", "routes", "userns"), "internal/cidr", "internal/probe", "pkg/origdst"),
 	},
 	"pkg/redirect/internal/condition":    {},
 	"pkg/redirect/internal/conntrack":    {ours: belowRedirect("family", "kernelerror", "netlinkdump")},
@@ -59,6 +83,11 @@ var layers = map[string]struct {
 	"pkg/redirect/internal/process":      {},
 	"pkg/redirect/internal/routes":       {ours: belowRedirect("family", "kernelerror", "netlinkdump", "podnetwork")},
 	"pkg/redirect/internal/userns":       {},
+	"webhook":                            {ours: webhookLinks("internal/commandline"), foreign: kubernetes},
+	"webhook/check":                      {ours: webhookLinks("internal/commandline", "webhook"), foreign: kubernetes},
+	"webhook/internal/yamltext":          {},
+	"webhook/manifest":                   {ours: webhookLinks("internal/commandline", "webhook", "webhook/internal/yamltext"), foreign: kubernetes},
+	"webhook/serve":                      {ours: webhookLinks("internal/admin", "internal/commandline", "internal/connlimit", "internal/pause", "webhook"), foreign: kubernetes},
 }
 
 // belowRedirect returns the paths of packages of pkg/redirect/internal.
@@ -70,22 +99,70 @@ func belowRedirect(names ...string) []string {
 	return all
 }
 
-// upstreams are the module paths that only a layer with upstream may link.
-var upstreams = []string{"google.golang.org/grpc/", "google.golang.org/protobuf/", "github.com/golang/protobuf/", "k8s.io/", "sigs.k8s.io/"}
+// webhookLinks returns what the webhook knows of the sidecar, which is its settings, and
+// the paths of other packages.
+func webhookLinks(others ...string) []string {
+	return append([]string{
+		"internal/cidr", "internal/clip", "internal/commandline/flagset", "internal/defaults", "internal/options", "internal/spelling",
+		"internal/strictyaml", "internal/tlsfiles", "internal/tunnel", "internal/yamlsyntax",
+	}, others...)
+}
+
+var (
+	// upstreams are the module paths that only some layers may link: those of gRPC, of
+	// upstream's protocol and of Kubernetes.
+	upstreams = append(kubernetes, "google.golang.org/grpc/", "github.com/golang/protobuf/")
+	// kubernetes are those of its libraries, which link protobuf.
+	kubernetes = append(protobuf, "k8s.io/", "sigs.k8s.io/")
+	// protobuf is what Prometheus' library links.
+	protobuf = []string{"google.golang.org/protobuf/"}
+)
+
+// layerDependencies returns every package that is linked into a layer.
+func layerDependencies(t *testing.T, layer string) []string {
+	t.Helper()
+	if own, is := strings.CutPrefix(layer, "webhook"); is {
+		return strings.Fields(goTool(t, "list", "-C", "webhook", "-deps", "."+own))
+	}
+	return dependencies(t, "./"+layer)
+}
 
 // TestLayers: each package links only what its layer may, also through other packages.
 func TestLayers(t *testing.T) {
 	for layer, may := range layers {
-		for _, pkg := range dependencies(t, "./"+layer) {
+		for _, pkg := range layerDependencies(t, layer) {
 			own, isOurs := strings.CutPrefix(pkg, module+"/")
+			flags := []string{"internal/options/", "internal/commandline/", "webhook/"}
 			switch {
 			case isOurs && own != layer && !slices.Contains(may.ours, own):
 				t.Errorf("%s links %s, which is not one of its layer", layer, own)
-			case !may.upstream && under(pkg, upstreams...):
+			case under(pkg, upstreams...) && !under(pkg, may.foreign...):
 				t.Errorf("%s links %s", layer, pkg)
-			case !under(layer, "internal/options/", "internal/commandline/") && under(pkg, "github.com/spf13/"):
+			case !under(layer, flags...) && under(pkg, "github.com/spf13/"):
 				t.Errorf("%s links %s: flags belong to internal/options", layer, pkg)
 			}
+		}
+	}
+}
+
+// TestEveryPackageHasALayer: what a package may link is decided when it is made.
+func TestEveryPackageHasALayer(t *testing.T) {
+	found := map[string]bool{}
+	for _, folder := range []string{".", "webhook"} {
+		for pkg := range strings.FieldsSeq(goTool(t, "list", "-C", folder, "./...")) {
+			own := strings.TrimPrefix(pkg, module+"/")
+			if under(own, "cmd/", "webhook/cmd/", "internal/repository/") || strings.HasSuffix(own, "test") {
+				continue // commands link all, and tests anything
+			}
+			found[own] = true
+			if _, is := layers[own]; !is {
+				t.Errorf("%s has no row in the table of layers", own)
+			}
+		}
+	}
+	for layer := range layers {
+		if !found[layer] {
+			t.Errorf("the table of layers has a row for %s, which is no package", layer)
 		}
 	}
 }

@@ -155,3 +155,19 @@ func TestLintersAreSilencedWithAReason(t *testing.T) {
 		}
 	}
 }
+
+// TestCertificatesOfTestsHaveOneMaker: tests take their certificates from
+// internal/certtest. The exception signs with the webhook's own CA.
+func TestCertificatesOfTestsHaveOneMaker(t *testing.T) {
+	for _, file := range sources(t) {
+		if !file.isTest() || file.path == "test/kube/webhook/managed_test.go" {
+			continue
+		}
+		ast.Inspect(file.ast, func(node ast.Node) bool {
+			if call, ok := node.(*ast.SelectorExpr); ok && call.Sel.Name == "CreateCertificate" {
+				t.Errorf("%s:%d makes a certificate: internal/certtest does", file.path, file.line(call.Pos()))
+			}
+			return true
+		})
+	}
+}

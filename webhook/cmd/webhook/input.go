@@ -128,6 +128,9 @@ func (in *inputs) find(name string) ([]string, error) {
 		}
 		var all []string
 		for _, match := range matches {
+			if err := checkEnds(match); err != nil {
+				return nil, err
+			}
 			found, err := in.find(match)
 			if err != nil {
 				return nil, err
@@ -158,6 +161,7 @@ func (in *inputs) folder(name string) ([]string, error) {
 			return fs.SkipDir
 		case !entry.IsDir() && slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(path)):
 			found = append(found, filepath.Join(name, path))
+			return checkEnds(filepath.Join(name, path))
 		}
 		return nil
 	})
@@ -169,6 +173,19 @@ func (in *inputs) folder(name string) ([]string, error) {
 		err = &flagset.UsageError{Flag: "--filename", Value: name, Problem: "has no *.yaml, *.yml or *.json, " + deeper}
 	}
 	return found, err
+}
+
+// checkEnds refuses what a folder or a pattern has and that may have no end, such as a
+// named pipe that no process writes to.
+func checkEnds(path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return flagset.Unreadable("--filename", path, err)
+	}
+	if !info.Mode().IsRegular() && !info.IsDir() {
+		return &flagset.UsageError{Flag: "--filename", Value: path, Problem: "is neither a file nor a folder, and may have no end: remove it, or name it by itself"}
+	}
+	return nil
 }
 
 // file reads one manifest.

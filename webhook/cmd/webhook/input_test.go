@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -103,14 +104,26 @@ func TestSeveralFiles(t *testing.T) {
 }
 
 func TestBadNamesOfFiles(t *testing.T) {
-	tree(t, map[string]string{"a.yaml": called("a"), "empty/README.md": "", "deep/er/a.yaml": called("a"), "linked/note": ""})
+	tree(t, map[string]string{"a.yaml": called("a"), "empty/README.md": "", "deep/er/a.yaml": called("a"), "linked/note": "", "piped/deeper/note": "", "linkedpipe/note": ""})
 	if err := os.Symlink("../empty", "linked/a.yaml"); err != nil {
+		t.Fatal(err)
+	}
+	for _, pipe := range []string{"piped/a.yaml", "piped/deeper/b.json"} {
+		if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink("../piped/a.yaml", "linkedpipe/a.yaml"); err != nil {
 		t.Fatal(err)
 	}
 	for _, tt := range []struct {
 		name, args string
 		want       []string
 	}{
+		{"a pipe in a folder", "-f piped", []string{`--filename "piped/a.yaml"`, "is neither a file nor a folder, and may have no end: remove it, or name it by itself"}},
+		{"a pipe in a folder's folder", "-Rf piped/deeper", []string{`--filename "piped/deeper/b.json"`, "neither a file nor a folder"}},
+		{"a link to a pipe", "-f linkedpipe", []string{`--filename "linkedpipe/a.yaml"`, "neither a file nor a folder"}},
+		{"a pipe of a pattern", "-f piped/a*", []string{`--filename "piped/a.yaml"`, "neither a file nor a folder"}},
 		{"one of two is not there", "-f a.yaml -f nowhere.yaml", []string{`--filename "nowhere.yaml": cannot be read: there is no such file` + "\n"}},
 		{"a folder without any", "-f empty", []string{`--filename "empty"`, "*.yaml", "-R"}},
 		{"folders without any", "-Rf empty", []string{`--filename "empty"`, "*.yaml", "neither"}},
@@ -139,6 +152,23 @@ func TestBadNamesOfFiles(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A pipe that is named by itself is read to its end: a shell makes one of <(…).
+func TestAPipeByItself(t *testing.T) {
+	tree(t, nil)
+	if err := syscall.Mkfifo("pipe", 0o600); err != nil {
+		t.Fatal(err)
+	}
+	written := make(chan error, 1)
+	go func() { written <- os.WriteFile("pipe", []byte(called("piped")), 0) }()
+	code, _, stderr := outcome(t, "", "inject", "-f", "pipe")
+	if code != 0 || !strings.Contains(stderr, "document 1: Other piped") {
+		t.Fatalf("exit code %d, stderr %q", code, stderr)
+	}
+	if err := <-written; err != nil {
+		t.Error(err)
 	}
 }
 

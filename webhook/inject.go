@@ -39,6 +39,11 @@ const (
 // memoryOfInitRedirect is its memory limit if the operator sets none.
 const memoryOfInitRedirect = "64Mi"
 
+// leastMemoryOfInitRedirect is a limit, in bytes, within which init-redirect works. Measured
+// with 500 CIDRs, in each family and with both kinds of iptables: the kernel kills some of
+// its processes at 6 MiB, and none at 7 MiB.
+const leastMemoryOfInitRedirect = 8 << 20
+
 // initContainer returns init-redirect. It runs as root, because an added capability is
 // effective only for root. It sets the user itself, because the pod may set another
 // user for all containers.

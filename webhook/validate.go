@@ -62,8 +62,24 @@ func (s *settings) containerOptions() (*containerOptions, error) {
 	if err != nil {
 		return nil, &flagset.UsageError{Flag: options.FlagHealthAddress, Value: s.Sidecar.HealthPort, Problem: "is not a port: ports are whole numbers from 1 to 65535"}
 	}
+	for _, listener := range []struct {
+		flag string
+		port int64
+	}{{options.FlagListenAddress, int64(i.ProxyPort)}, {options.FlagHealthAddress, port}} {
+		if listener.port < firstUnprivilegedPort {
+			return nil, &flagset.UsageError{
+				Flag: listener.flag, Value: strconv.FormatInt(listener.port, 10),
+				Problem: "needs a privilege that proxy-client does not have: write a port from 1024 to 65535",
+			}
+		}
+	}
 	return &containerOptions{p, i, p.TotalBuffer, int32(port), cidrs.EmptyLists()}, nil
 }
+
+// firstUnprivilegedPort is the first port that a process without NET_BIND_SERVICE may
+// listen at on every node (ip(7), ip_unprivileged_port_start). Some container runtimes
+// set a lower one.
+const firstUnprivilegedPort = 1024
 
 // setFlags sets those flags of a program for which there is a setting.
 func (s *settings) setFlags(flags *pflag.FlagSet) error {
@@ -140,6 +156,9 @@ func (s *settings) check() (name, value, problem string) {
 	}
 	if name, value, problem := s.Redirect.Resources.check("redirect.resources", amounts{Memory: memoryOfInitRedirect}); problem != "" {
 		return name, value, problem
+	}
+	if limit, given := s.Redirect.Resources.Limits.resourceList()[corev1.ResourceMemory]; given && limit.Value() < leastMemoryOfInitRedirect {
+		return "redirect.resources.limits.memory", s.Redirect.Resources.Limits.Memory, "is less than the 8Mi that init-redirect needs: raise it"
 	}
 	return s.checkPodParts()
 }

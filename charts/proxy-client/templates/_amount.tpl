@@ -55,6 +55,9 @@ value, and makes a number of it that is text, or fails with the value's name.
     {{- $factor := get (dict "ns" 1e-9 "us" 1e-6 "µs" 1e-6 "μs" 1e-6 "ms" 1e-3 "s" 1.0 "m" 60.0 "h" 3600.0) $unit -}}
     {{- $seconds = addf $seconds (mulf (trimSuffix $unit . | float64) $factor) -}}
   {{- end -}}
+  {{- if gt $seconds 9223372036.8547758 -}}
+    {{- fail (printf "%s %q is longer than a duration can be: write at most 2562047h" .field .value) -}}
+  {{- end -}}
   {{- if hasPrefix "-" .value -}}{{- $seconds = mulf -1 $seconds -}}{{- end -}}
   {{- printf "%g" $seconds -}}
 {{- end -}}

@@ -38,7 +38,14 @@ test/helm compares both.
 {{- end -}}
 {{- include "proxy-client.checkNeeds" $config -}}
 {{- include "proxy-client.checkMemory" (dig "sidecar" dict $config) -}}
-{{- include "proxy-client.checkAmounts" (dict "section" "redirect" "resources" (dig "redirect" "resources" dict $config | default dict) "memory" "64Mi") -}}
+{{- $redirect := dig "redirect" "resources" dict $config | default dict -}}
+{{- include "proxy-client.checkAmounts" (dict "section" "redirect" "resources" $redirect "memory" "64Mi") -}}
+{{- with dig "limits" "memory" "" $redirect -}}
+  {{- $field := "config.redirect.resources.limits.memory" -}}
+  {{- if lt (include "proxy-client.quantity" (dict "field" $field "value" .) | float64 | ceil) 8388608.0 -}}
+    {{- fail (printf "%s %q is less than the 8Mi that init-redirect needs: raise it" $field (include "proxy-client.text" .)) -}}
+  {{- end -}}
+{{- end -}}
 {{- end -}}
 
 {{/* Refuses ranges that no shoot can have, of a list of dicts of field, value and network. */}}

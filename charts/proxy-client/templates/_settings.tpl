@@ -39,6 +39,11 @@ internal/options has the rules, and test/helm compares both.
 {{- if not (include "proxy-client.isPort" $proxy) -}}
   {{- fail (printf "config.redirect.proxyPort %q is not a port: ports go from 1 to 65535" $proxy) -}}
 {{- end -}}
+{{- range $field, $port := dict "sidecar.healthPort" $health "redirect.proxyPort" $proxy -}}
+  {{- if lt (float64 $port) 1024.0 -}}
+    {{- fail (printf "config.%s %q needs a privilege that proxy-client does not have: write a port from 1024 to 65535" $field $port) -}}
+  {{- end -}}
+{{- end -}}
 {{- if eq $proxy (regexReplaceAll "^0+" $health "") -}}
   {{- fail (printf "config.sidecar.healthPort %q is config.redirect.proxyPort too: choose another one" $health) -}}
 {{- end -}}

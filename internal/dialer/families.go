@@ -5,7 +5,6 @@ package dialer
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -113,7 +112,7 @@ func (s *server) combine(host string, both lookupResult, own [len(networks)]*loo
 	}
 	if len(ips) == 0 {
 		if both.err == nil {
-			both.err = fmt.Errorf("lookup %s: no address", host)
+			both.err = &net.DNSError{Err: "no address", Name: host, IsNotFound: true}
 		}
 		return nil, both.err
 	}

@@ -98,7 +98,19 @@ func (s *server) unresolved(err error) *tunnel.Error {
 			return s.shared.connector.Shortage(s.Server, fmt.Errorf("%w (%w)", err, lack))
 		}
 	}
-	return &tunnel.Error{Reason: tunnel.ReasonServerUnreachable, Server: s.Name, Err: err, Fault: tunnel.FaultUnreachable}
+	return &tunnel.Error{Reason: tunnel.ReasonServerUnreachable, Server: s.Name, Err: s.withNextStep(err), Fault: tunnel.FaultUnreachable}
+}
+
+// withNextStep adds to the error of a lookup what a person can do about it. An
+// [*InsideShootError] says that by itself.
+func (s *server) withNextStep(err error) error {
+	if _, ok := errors.AsType[*InsideShootError](err); ok {
+		return err
+	}
+	if isNotFound(err) {
+		return fmt.Errorf("%w: correct the host in %s, or write a Service's as NAME.NAMESPACE.svc", err, s.shared.names.ProxyServer)
+	}
+	return fmt.Errorf("%w: see whether a nameserver of the pod's /etc/resolv.conf answers, and whether NetworkPolicies let the pod reach it", err)
 }
 
 // refresh looks the name up again in the background, unless that was done just now.
@@ -152,7 +164,7 @@ func (s *server) awaitAddress(ctx context.Context) *tunnel.Error {
 	case <-current.done:
 		return current.err
 	case <-ctx.Done():
-		return s.shared.connector.Unreachable(ctx, s.Server, fmt.Errorf("lookup %s: no answer yet: %w", s.Address, ctx.Err()))
+		return s.shared.connector.Unreachable(ctx, s.Server, s.withNextStep(fmt.Errorf("lookup %s: no answer yet: %w", s.Address, ctx.Err())))
 	}
 }
 

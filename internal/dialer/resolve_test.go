@@ -3,7 +3,10 @@
 package dialer
 
 import (
+	"context"
 	"errors"
+	"net"
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -43,6 +46,43 @@ func TestNameThatDoesNotResolve(t *testing.T) {
 		}
 		p.done(c)
 	})
+}
+
+// failingNames is a resolver whose lookups all end with an error.
+type failingNames struct{ err net.DNSError }
+
+// LookupNetIP implements resolver.
+func (f failingNames) LookupNetIP(_ context.Context, _, host string) ([]netip.Addr, error) {
+	err := f.err
+	err.Name = host
+	return nil, &err
+}
+
+// TestFailedLookupSaysWhatToDo: the reason for not being ready, and the error of a dial,
+// have a next step.
+func TestFailedLookupSaysWhatToDo(t *testing.T) {
+	for _, tt := range []struct {
+		err  net.DNSError
+		want string
+	}{
+		{net.DNSError{Err: "no such host", IsNotFound: true}, "lookup name: no such host: correct the host in --proxy-server, or write a Service's as NAME.NAMESPACE.svc"},
+		{net.DNSError{Err: "server misbehaving", IsTemporary: true}, "lookup name: server misbehaving: see whether a nameserver of the pod's /etc/resolv.conf answers, and whether NetworkPolicies let the pod reach it"},
+		{net.DNSError{Err: "i/o timeout", IsTimeout: true}, "lookup name: i/o timeout: see whether a nameserver of the pod's /etc/resolv.conf answers, and whether NetworkPolicies let the pod reach it"},
+	} {
+		inBubble(t, func(t *testing.T) {
+			p := newNamed(t, frontend{tunnel.ModeGRPC, tunnel.ModeGRPC})
+			p.Dialer.resolver = failingNames{tt.err}
+			p.run(p.Dialer)
+			time.Sleep(time.Minute)
+			if said := p.Unreachable().Error(); !strings.Contains(said, tt.want) {
+				t.Errorf("it is not ready for: %s\nwant %s", said, tt.want)
+			}
+			if c := dial(t.Context(), p.Dialer); !strings.Contains(c.err.Error(), tt.want) {
+				t.Errorf("a dial ends with %v\nwant %s", c.err, tt.want)
+			}
+			p.done()
+		})
+	}
 }
 
 // TestFailedLookup: after a failed lookup the known addresses stay, with all

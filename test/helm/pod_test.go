@@ -192,3 +192,31 @@ proxy-client:
 		t.Errorf("a bad value of the parent's is not refused: %v", err)
 	}
 }
+
+// The chart refuses an extra argument that it gives itself: the flag would have two values.
+func TestExtraArgsMayNotRepeatTheCharts(t *testing.T) {
+	r := newRenderer(t)
+	rendered, err := r.render("certificates: {mode: managed}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	containers, _ := parse(t, rendered["proxy-client/templates/deployment.yaml"])[0].at("spec", "template", "spec", "containers").([]any)
+	container, _ := containers[0].(map[string]any)
+	flags := 0
+	for _, arg := range list(container["args"]) {
+		name, isFlag := strings.CutPrefix(strings.Split(arg, "=")[0], "--")
+		if !isFlag {
+			continue // the command
+		}
+		flags++
+		for _, mode := range []string{"managed", "cert-manager"} {
+			_, err := r.checksOnly().render("certificates: {mode: " + mode + "}\nextraArgs: [--" + name + "=x]")
+			if err == nil || !strings.Contains(err.Error(), "extraArgs") {
+				t.Errorf("with certificates.mode %s, extraArgs may repeat --%s: %v", mode, name, err)
+			}
+		}
+	}
+	if flags < 10 {
+		t.Errorf("the chart gives %d flags, and there are more", flags)
+	}
+}

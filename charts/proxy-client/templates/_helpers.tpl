@@ -48,6 +48,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- include "proxy-client.labels" . | replace "app.kubernetes.io/component: webhook" "app.kubernetes.io/component: test" -}}
 {{- end -}}
 
+{{/* Of what the pod of `helm test` needs: it is there before the pod, and goes with the test. */}}
+{{- define "proxy-client.testAnnotations" -}}
+helm.sh/hook: test
+helm.sh/hook-weight: "-1"
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded,hook-failed
+{{- end -}}
+
 {{/* An image, of a list of the root and the image's values. */}}
 {{- define "proxy-client.image" -}}
 {{- $root := index . 0 -}}

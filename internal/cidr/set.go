@@ -81,8 +81,8 @@ func (s *Set) Excluded() []netip.Prefix {
 	return slices.Clone(s.excluded)
 }
 
-// Spares reports whether an address of the shoot is left if p is excluded too.
-func (s *Set) Spares(p netip.Prefix) bool {
+// RemainsWithout reports whether an address of the shoot is left if p is excluded too.
+func (s *Set) RemainsWithout(p netip.Prefix) bool {
 	return s != nil && len(Subtract(s.left, []netip.Prefix{p})) > 0
 }
 

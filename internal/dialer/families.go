@@ -145,7 +145,7 @@ func (s *server) outside(ips []netip.Addr, port uint16) ([]netip.AddrPort, error
 	for _, ip := range ips {
 		ip = ip.Unmap()
 		if entry, inside := s.shared.cidrs.Covering(ip); inside {
-			return nil, &InsideShootError{Server: s.Name, Address: ip, CIDR: entry, Alone: !s.shared.cidrs.Spares(netip.PrefixFrom(ip, ip.BitLen())), names: s.shared.names}
+			return nil, &InsideShootError{Server: s.Name, Address: ip, CIDR: entry, Alone: !s.shared.cidrs.RemainsWithout(netip.PrefixFrom(ip, ip.BitLen())), names: s.shared.names}
 		}
 		if a := netip.AddrPortFrom(ip, port); !slices.Contains(addrs, a) {
 			addrs = append(addrs, a)

@@ -134,7 +134,7 @@ func checkServers(servers []server, set *cidr.Set, listen []netip.AddrPort) erro
 		}
 		if entry, inside := set.Covering(address.Addr().WithZone("")); inside {
 			problem := fmt.Sprintf("lies inside of %s, so the tunnel would lead into itself: correct the CIDR", entry)
-			if own := netip.PrefixFrom(address.Addr(), address.Addr().BitLen()); set.Spares(own) {
+			if own := netip.PrefixFrom(address.Addr(), address.Addr().BitLen()); set.RemainsWithout(own) {
 				problem += ", or add --exclude-cidr " + own.String()
 			}
 			return s.source.refuse(problem, nil)

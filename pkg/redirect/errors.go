@@ -74,7 +74,7 @@ func collision(set *cidr.Set, needed []podnetwork.NeededAddress) error {
 		if !set.Contains(address) {
 			continue
 		}
-		e := &CollisionError{Address: address, Role: n.Role, alone: !set.Spares(family.Host(address))}
+		e := &CollisionError{Address: address, Role: n.Role, alone: !set.RemainsWithout(family.Host(address))}
 		for _, p := range set.Shoot() {
 			if p.Contains(address) {
 				e.CIDR = p

@@ -31,9 +31,9 @@ import (
 // namespaceFolder is the folder of iproute2's named namespaces (ip-netns(8)).
 const namespaceFolder = "/run/netns"
 
-// RequireRoot skips a test that needs root, and says so. Where the environment
-// has REQUIRE_ROOT=1, as CI sets it, it fails instead: there a test that did
-// not run is a test that did not pass. With -short it skips root's runs too.
+// RequireRoot skips a test that needs root, if the test does not run as root. If the
+// environment has REQUIRE_ROOT=1, as in CI, the test fails instead: a test that did not
+// run has not passed. With -short it skips the test also for root.
 func RequireRoot(t testing.TB) {
 	t.Helper()
 	if testing.Short() {

@@ -15,8 +15,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/webhook/check"
 )
 
-// checkCommand returns the command that asks a cluster for a labelled pod, with a webhook
-// of a version.
+// checkCommand returns the command that asks a cluster for a labelled pod. version is
+// the webhook's.
 func checkCommand(version string, env environment) *cobra.Command {
 	var cfg check.Config
 	var kubeconfig string
@@ -52,7 +52,7 @@ func checkCommand(version string, env environment) *cobra.Command {
 	return cmd
 }
 
-// checkFlags refuses what can be refused before anything is asked.
+// checkFlags refuses bad flags before the cluster is asked.
 func checkFlags(cfg check.Config) error {
 	if err := checkNamespace(cfg.Namespace); err != nil {
 		return err

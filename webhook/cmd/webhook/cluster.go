@@ -17,12 +17,13 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/yamlsyntax"
 )
 
-// addKubeconfig adds the flag that says where the API server is.
+// addKubeconfig adds the flag for the API server.
 func addKubeconfig(flags *pflag.FlagSet, kubeconfig *string) {
 	flags.Var((*filled)(kubeconfig), "kubeconfig", "`file` that says where the API server is; without, the pod's own service account does")
 }
 
-// cluster says where the API server is, and that a webhook of a version asks there.
+// cluster returns the configuration of the API server, with a user agent that has the
+// webhook's version.
 func cluster(kubeconfig, version string) (*rest.Config, error) {
 	config, err := findCluster(kubeconfig)
 	if err != nil {
@@ -32,8 +33,8 @@ func cluster(kubeconfig, version string) (*rest.Config, error) {
 	return config, nil
 }
 
-// findCluster says where the API server is: by a kubeconfig file, or where there is none,
-// as the pod's ServiceAccount knows it.
+// findCluster returns the configuration of the API server: from a kubeconfig file, or
+// from the pod's ServiceAccount if no file is given.
 func findCluster(kubeconfig string) (*rest.Config, error) {
 	if kubeconfig != "" {
 		return readKubeconfig(kubeconfig)
@@ -48,7 +49,7 @@ func findCluster(kubeconfig string) (*rest.Config, error) {
 	return config, nil
 }
 
-// readKubeconfig reads a file of kubectl's.
+// readKubeconfig reads a kubeconfig file.
 func readKubeconfig(name string) (*rest.Config, error) {
 	data, err := os.ReadFile(name)
 	if err != nil {

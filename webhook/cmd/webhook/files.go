@@ -18,7 +18,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/webhook/manifest"
 )
 
-// fileFlags are those of the commands about manifests.
+// fileFlags are the flags of the commands for manifests.
 type fileFlags struct {
 	inputs
 	config, configMap string
@@ -30,7 +30,7 @@ func (f *fileFlags) addFilename(flags *pflag.FlagSet) {
 	flags.BoolVarP(&f.recursive, "recursive", "R", false, "look into the folders in a folder too")
 }
 
-// addSources adds what an injection is decided by.
+// addSources adds the flags of an injection's settings.
 func (f *fileFlags) addSources(flags *pflag.FlagSet, version string) {
 	f.Version = version
 	flags.Var((*filled)(&f.config), "config", "file with the InjectionConfig; without, the pods' annotations have to say everything")
@@ -60,7 +60,8 @@ func explainCommand(env environment) *cobra.Command {
 	}, func(r *manifest.Result, env environment) error { return r.Explain(env.stdout) })
 }
 
-// injectionCommand is one that prints what becomes of a manifest that is injected into.
+// injectionCommand returns a command that injects into manifests and prints the result
+// with print.
 func injectionCommand(env environment, cmd cobra.Command, print func(*manifest.Result, environment) error) *cobra.Command {
 	flags := &fileFlags{}
 	flags.addFilename(cmd.Flags())
@@ -90,7 +91,7 @@ func uninjectCommand(env environment) *cobra.Command {
 	}, write)
 }
 
-// write writes a manifest, and what was done to it.
+// write writes the manifests, and a report to standard error.
 func write(r *manifest.Result, env environment) error {
 	if err := r.Report(env.stderr); err != nil {
 		return fmt.Errorf("write what was done: %w", err)
@@ -101,7 +102,7 @@ func write(r *manifest.Result, env environment) error {
 	return nil
 }
 
-// noLooseFiles refuses files without a flag, as shells make them of -f *.yaml.
+// noLooseFiles refuses files without a flag. A shell makes them of -f *.yaml.
 func noLooseFiles(_ *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
@@ -109,8 +110,8 @@ func noLooseFiles(_ *cobra.Command, args []string) error {
 	return &flagset.UsageError{Problem: fmt.Sprintf("%q has no -f: name each file with one of its own, such as -f %[1]s, or name their folder", args[0])}
 }
 
-// fileCommand is one that reads manifests, processes them and prints the result. What
-// process has to add to the sentence about what was refused is its hint.
+// fileCommand returns a command that reads manifests, processes them and prints the
+// result. If process returns a hint, it ends the sentence about refused documents.
 func fileCommand(env environment, cmd cobra.Command, flags *fileFlags, process func([]manifest.File) (result *manifest.Result, hint string, err error), print func(*manifest.Result, environment) error) *cobra.Command {
 	flags.stdin = env.stdin
 	cmd.Args = noLooseFiles
@@ -137,7 +138,7 @@ func fileCommand(env environment, cmd cobra.Command, flags *fileFlags, process f
 	return &cmd
 }
 
-// readSources validates the flags of an injection and reads the files that they name.
+// readSources validates the flags of an injection, and reads the files that they name.
 func (f *fileFlags) readSources() (err error) {
 	switch f.NativeSidecar {
 	case "", "auto", "true", "false":
@@ -156,12 +157,12 @@ func (f *fileFlags) readSources() (err error) {
 	return err
 }
 
-// flagConfigMap is the one that takes a whole ConfigMap too, since that is what is
-// applied to a namespace.
+// flagConfigMap is the flag that also accepts a whole ConfigMap, because that is what
+// users apply to a namespace.
 const flagConfigMap = "--configmap"
 
-// configOf returns the InjectionConfig in a file that is a ConfigMap, and what errors call
-// it. Another file is returned as it is.
+// configOf returns the InjectionConfig in a file that is a ConfigMap, and its name for
+// errors. It returns another file unchanged.
 func configOf(source string, data []byte) (string, []byte, error) {
 	var object struct {
 		Kind string         `yaml:"kind"`
@@ -169,7 +170,7 @@ func configOf(source string, data []byte) (string, []byte, error) {
 	}
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
 	if decoder.Decode(&object) != nil || object.Kind != "ConfigMap" || !errors.Is(decoder.Decode(&yaml.Node{}), io.EOF) {
-		return source, data, nil // if it is nothing else either, the parser says so
+		return source, data, nil // if it is another mistake, the parser reports it
 	}
 	text, ok := object.Data[webhook.ConfigKey].(string)
 	if !ok {
@@ -178,7 +179,8 @@ func configOf(source string, data []byte) (string, []byte, error) {
 	return fmt.Sprintf("%s (key %s)", source, webhook.ConfigKey), []byte(text), nil
 }
 
-// readConfig reads the InjectionConfig that a flag names; nil where it names none.
+// readConfig reads the InjectionConfig that a flag names. It returns nil if the flag
+// names none.
 func readConfig(flag, name string, parse func(string, []byte) (*webhook.Config, error)) (*webhook.Config, error) {
 	if name == "" {
 		return nil, nil
@@ -198,7 +200,7 @@ func readConfig(flag, name string, parse func(string, []byte) (*webhook.Config, 
 	}
 	config, err := parse(source, data)
 	if err != nil {
-		// Whoever has the file may see what is in it.
+		// The reader of the error has the file, and may see its content.
 		return nil, &flagset.UsageError{Problem: webhook.Detail(err), Err: err}
 	}
 	return config, nil

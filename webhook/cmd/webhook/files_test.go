@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// outcome runs the program, v1.2.3 of it, to its end.
+// outcome runs the program, in version v1.2.3, to its end.
 func outcome(t *testing.T, stdin string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	return outcomeOf(t, "v1.2.3", stdin, args...)
@@ -25,7 +25,7 @@ func outcomeOf(t *testing.T, version, stdin string, args ...string) (code int, s
 	return code, out.String(), err.String()
 }
 
-// file makes a file of a text, and returns its name.
+// file writes a text to a file, and returns its name.
 func file(t *testing.T, text string) string {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "file.yaml")
@@ -63,7 +63,7 @@ func TestBadInputIsOneSentenceAndExitCode2(t *testing.T) {
 	tests := []struct {
 		name string
 		args []string
-		want []string // parts of the sentence
+		want []string // contained in the sentence
 	}{
 		{"no command", nil, []string{"command", "--help"}},
 		{"unknown command", []string{"injekt"}, []string{"injekt"}},
@@ -167,7 +167,8 @@ func wholeConfigMap(config string) string {
 		strings.TrimSpace(strings.ReplaceAll(config, "\n", "\n    ")) + "\n"
 }
 
-// TestWholeConfigMap: --configmap takes the object as it is applied, or its key alone.
+// TestWholeConfigMap: --configmap accepts the object as it is applied, or only the
+// value of its key.
 func TestWholeConfigMap(t *testing.T) {
 	code, whole, stderr := outcome(t, labelled, "inject", "-f", "-", "--configmap", file(t, wholeConfigMap(config)))
 	if code != 0 {
@@ -189,7 +190,7 @@ func TestExplainTellsOfARefusal(t *testing.T) {
 	}
 }
 
-// TestTheLabelWhereNoPodHasIt: it is told of, and an error where one asks for that.
+// TestTheLabelWhereNoPodHasIt: such a label is reported. With --strict it is an error.
 func TestTheLabelWhereNoPodHasIt(t *testing.T) {
 	const prometheus = "apiVersion: monitoring.coreos.com/v1\nkind: Prometheus\nmetadata: {name: a}\nspec: {podMetadata: {labels: {shoot-proxy.io/inject: \"true\"}}}\n"
 	const says = `spec.podMetadata.labels has shoot-proxy.io/inject "true": Prometheus Operator copies it to the pods`
@@ -210,7 +211,7 @@ func TestTheLabelWhereNoPodHasIt(t *testing.T) {
 	}
 }
 
-// TestAPodWithoutContainers: what is half a manifest is said to be.
+// TestAPodWithoutContainers: an incomplete manifest is reported as such.
 func TestAPodWithoutContainers(t *testing.T) {
 	const labels = "metadata: {labels: {shoot-proxy.io/inject: \"true\"}}"
 	for stream, spec := range map[string]string{
@@ -247,7 +248,7 @@ func TestOutputThatFailsIsExitCode1(t *testing.T) {
 	}
 }
 
-// full is a disk.
+// full is a full disk.
 type full struct{}
 
 func (full) Write([]byte) (int, error) { return 0, errors.New("no space") }

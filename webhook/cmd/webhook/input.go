@@ -18,15 +18,15 @@ import (
 	"github.com/shoot-proxy/proxy-client/webhook/manifest"
 )
 
-// maxInput is how much of manifests is read, all files together, so that a wrong file
-// is a sentence and not a machine without memory.
+// maxInput is how many bytes of manifests are read, for all files together. With a
+// wrong file the limit gives an error instead of using all memory.
 const maxInput = 64 << 20
 
-// standardInput is what stands for it in place of a file's name.
+// standardInput stands for standard input in place of a file's name.
 const standardInput = "-"
 
-// filled is a text that is left out rather than empty: --config=$FILE, with FILE unset, is
-// a mistake.
+// filled is a text that may be left out but not be empty. --config=$FILE with FILE
+// unset is a mistake.
 type filled string
 
 func (v *filled) Set(s string) error {
@@ -47,17 +47,17 @@ func checkNamespace(name string) error {
 	return nil
 }
 
-// inputs are the manifests that flags name.
+// inputs are the manifests that the flags name.
 type inputs struct {
 	filenames []string
 	recursive bool
 	stdin     io.Reader
-	left      int64           // how many bytes more may be read
-	seen      map[string]bool // the whole paths of the files so far
+	left      int64           // how many more bytes may be read
+	seen      map[string]bool // absolute paths of the files so far
 }
 
-// read returns the manifests in the order of the flags, those of a folder in the order
-// of their paths.
+// read returns the manifests in the order of the flags. Those of a folder are in the
+// order of their paths.
 func (in *inputs) read() ([]manifest.File, error) {
 	in.left, in.seen = maxInput, map[string]bool{}
 	if len(in.filenames) == 0 {
@@ -84,13 +84,13 @@ func (in *inputs) read() ([]manifest.File, error) {
 		}
 	}
 	if len(files) == 1 && files[0].Name == in.filenames[0] {
-		files[0].Name = "" // there is no other that one could think of
+		files[0].Name = "" // a single file needs no name in messages
 	}
 	return files, nil
 }
 
-// once refuses a file that was named before: two flags, or a flag and a folder, may mean
-// the same one.
+// once refuses a file that was named before. Two flags, or a flag and a folder, may
+// name the same file.
 func (in *inputs) once(path string) error {
 	if path == standardInput {
 		return nil
@@ -106,8 +106,8 @@ func (in *inputs) once(path string) error {
 	return nil
 }
 
-// find returns the paths of the manifests that a name stands for: of a file, of a
-// folder, or a pattern of those, which a shell did not resolve.
+// find returns the paths of the manifests for a name: of a file, of a folder, or of a
+// pattern that the shell did not expand.
 func (in *inputs) find(name string) ([]string, error) {
 	switch {
 	case name == standardInput:

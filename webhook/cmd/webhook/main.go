@@ -1,20 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command webhook adds init-redirect and proxy-client to the pods whose label asks for
-// it: as an admission webhook of a cluster, or in manifests on their way there. It is
-// wiring only: what a pod gets is package webhook's, the documents are
-// webhook/manifest's, admission is webhook/serve's.
+// Command webhook adds init-redirect and proxy-client to pods whose label asks for it:
+// in a cluster as an admission webhook, or in manifests before they are applied. It
+// only connects packages. Package webhook decides what a pod gets, webhook/manifest
+// edits the documents, and webhook/serve answers admission requests.
 //
 //	webhook inject -f prometheus.yaml --config webhook.yaml | kubectl apply -f -
 //
-// Exit codes: 0 done, which includes documents that were skipped, 1 a document was
-// refused or something failed, 2 bad flags or configuration. A failure is one sentence
-// on standard error.
+// Exit code 0 means success, also if documents were skipped. 1 means that a document
+// was refused or something failed. 2 means bad flags or configuration. A failure is one
+// sentence on standard error.
 package main
 
 import "os"
 
-// version is set by the linker (-X main.version=…); without, the build knows.
+// version is set by the linker (-X main.version=…). Without it, the version comes from
+// the build information.
 var version string
 
 func main() {

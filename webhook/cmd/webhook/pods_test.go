@@ -17,17 +17,17 @@ import (
 	"github.com/shoot-proxy/proxy-client/webhook"
 )
 
-// pods is where package webhook has its golden pods.
+// pods is the folder of package webhook's golden pods.
 const pods = "../../testdata/"
 
-// decided is what a golden file of package webhook says of a pod.
+// decided is the content of a golden file of package webhook.
 type decided struct {
 	decision string // inject, skip or refuse
 	sentence string
-	pod      string // what comes out of an injection
-	// flags stand for what Mutate was told about the cluster.
+	pod      string // the injected pod
+	// flags replace what Mutate knew about the cluster.
 	flags []string
-	hash  *regexp.Regexp // what has another hash, nil for nothing
+	hash  *regexp.Regexp // matches what has another hash; nil for nothing
 }
 
 var goldenHead = regexp.MustCompile(`^(inject|skip|refuse) \((\w+)\): (.*)\n`)
@@ -44,17 +44,17 @@ func goldenOf(t *testing.T, name string) decided {
 	d := decided{decision: head[1], sentence: head[3], pod: pod}
 	for line := range strings.Lines(said) {
 		if detail, ok := strings.CutPrefix(line, "detail: "); ok {
-			d.sentence = strings.TrimSpace(detail) // whoever has the files may see what is in them
+			d.sentence = strings.TrimSpace(detail) // the reader has the files, and may see their content
 		}
 	}
 	if strings.Contains(said, "value: nativeSidecar = auto ") && strings.Contains(d.sentence, "first container") {
-		d.flags = append(d.flags, "--native-sidecar=false") // old nodes decided, of which files know nothing
+		d.flags = append(d.flags, "--native-sidecar=false") // old nodes decided; files do not show nodes
 	}
 	return d
 }
 
-// unknownToFiles are the golden pods about which a cluster knows more than files do,
-// and what the commands have to know instead, or say.
+// unknownToFiles are the golden pods for which a cluster knows more than files do. The
+// functions change the expected result to that of the commands.
 var unknownToFiles = map[string]func(*decided){
 	"gardener": func(d *decided) { // the Cluster's CIDRs are --config's here, and with them the hash
 		d.pod = strings.ReplaceAll(d.pod, "100.96.0.0/11", "100.64.0.0/12")
@@ -66,9 +66,9 @@ var unknownToFiles = map[string]func(*decided){
 	},
 }
 
-// TestGoldenPodsThroughTheFileCommands: what Mutate makes of the pods in package
-// webhook's testdata is what comes out of inject, in the same words; and uninject gives
-// back what went in.
+// TestGoldenPodsThroughTheFileCommands: for the pods in package webhook's testdata,
+// inject gives the same result as Mutate, with the same messages. uninject restores the
+// input.
 func TestGoldenPodsThroughTheFileCommands(t *testing.T) {
 	files, err := filepath.Glob(pods + "*.golden")
 	if err != nil || len(files) < 30 {
@@ -129,7 +129,7 @@ func throughFileCommands(t *testing.T, name string) {
 	}
 }
 
-// firstOf is the first file that exists, empty where none does.
+// firstOf returns the first file that exists, or "".
 func firstOf(names ...string) string {
 	for _, name := range names {
 		if _, err := os.Stat(name); err == nil {
@@ -139,7 +139,7 @@ func firstOf(names ...string) string {
 	return ""
 }
 
-// canonical is a pod as the golden files have it.
+// canonical returns a pod in the form of the golden files.
 func canonical(t *testing.T, manifest string) string {
 	t.Helper()
 	pod := &corev1.Pod{}
@@ -153,10 +153,10 @@ func canonical(t *testing.T, manifest string) string {
 	return string(text)
 }
 
-// sources are the names of a ConfigMap and of the file that stands for it.
+// sources matches the names of a ConfigMap and of the file that replaces it.
 var sources = regexp.MustCompile(`ConfigMap "[^"]*"|--configmap "[^"]*"|--config( "[^"]*")?`)
 
-// unquoted is a sentence without the names of the sources.
+// unquoted returns a sentence without the names of the sources.
 func unquoted(sentence string) string { return sources.ReplaceAllString(sentence, "SOURCE") }
 
 func readAll(t *testing.T, path string) string {

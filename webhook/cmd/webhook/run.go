@@ -12,22 +12,22 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
 )
 
-// environment is what the process was given.
+// environment is the process's input and output.
 type environment struct {
 	args           []string
 	stdin          io.Reader
 	stdout, stderr io.Writer
-	version        string // empty: what the build says
+	version        string // empty: the version of the build information
 }
 
-// The exit codes, which scripts rely on.
+// The exit codes. Scripts rely on them.
 const (
 	exitDone   = 0
 	exitFailed = 1
 	exitUsage  = 2
 )
 
-// run is the program: it returns the exit code.
+// run runs the program and returns the exit code.
 func run(env environment) int {
 	root := newCommand(env)
 	root.SetArgs(env.args)
@@ -51,7 +51,7 @@ func exitCode(err error) int {
 	}
 }
 
-// newCommand returns the root command with all others.
+// newCommand returns the root command with all subcommands.
 func newCommand(env environment) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "webhook",

@@ -31,8 +31,8 @@ type serveFlags struct {
 	logFormat, logLevel string
 }
 
-// serveCommand returns the command that serves admission, for the webhook of a
-// version. It writes its log to errOut and nothing to out.
+// serveCommand returns the command that serves admission. version is the webhook's. It
+// logs to errOut and writes nothing to out.
 func serveCommand(version string, out, errOut io.Writer) *cobra.Command {
 	f := &serveFlags{}
 	cmd := &cobra.Command{
@@ -81,7 +81,7 @@ func (f *serveFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.logLevel, "log-level", "info", "least `level` that is logged: debug, info, warn or error")
 }
 
-// check refuses what can be refused before anything is read.
+// check refuses bad flags before any file is read.
 func (f *serveFlags) check() error {
 	if f.ConfigFile == "" {
 		return &flagset.UsageError{Flag: "--config", Problem: "is missing: without the operator's file any pod might name its own proxy-server"}
@@ -106,7 +106,7 @@ func (f *serveFlags) check() error {
 }
 
 func (f *serveFlags) run(ctx context.Context, log *slog.Logger) error {
-	// What others log comes out as our log does.
+	// Other libraries' logs get the format of our log.
 	crlog.SetLogger(logr.FromSlogHandler(serve.LibraryLog(log.Handler())))
 	klog.SetSlogLogger(log)
 	stdlog.SetFlags(0)

@@ -64,31 +64,30 @@ func keptContainer(pod *corev1.Pod, wanted corev1.Container) corev1.Container {
 	return c
 }
 
-// keptContext returns wanted, with fields of there that wanted does not set.
-func keptContext(there, wanted *corev1.SecurityContext) *corev1.SecurityContext {
+// keptContext returns wanted. Fields that wanted does not set come from existing.
+func keptContext(existing, wanted *corev1.SecurityContext) *corev1.SecurityContext {
 	c := wanted.DeepCopy()
-	if there == nil {
+	if existing == nil {
 		return c
 	}
 	if c.SELinuxOptions == nil {
-		c.SELinuxOptions = there.SELinuxOptions
+		c.SELinuxOptions = existing.SELinuxOptions
 	}
 	if c.AppArmorProfile == nil {
-		c.AppArmorProfile = there.AppArmorProfile
+		c.AppArmorProfile = existing.AppArmorProfile
 	}
 	if c.ProcMount == nil {
-		c.ProcMount = there.ProcMount
+		c.ProcMount = existing.ProcMount
 	}
 	if c.WindowsOptions == nil {
-		c.WindowsOptions = there.WindowsOptions
+		c.WindowsOptions = existing.WindowsOptions
 	}
 	return c
 }
 
-// keptMounts returns the mounts in there. Each wanted mount replaces the one at its
-// path.
-func keptMounts(there, wanted []corev1.VolumeMount) []corev1.VolumeMount {
-	all := slices.Clone(there)
+// keptMounts returns the existing mounts. Each wanted mount replaces the one at its path.
+func keptMounts(existing, wanted []corev1.VolumeMount) []corev1.VolumeMount {
+	all := slices.Clone(existing)
 	for _, w := range wanted {
 		i := slices.IndexFunc(all, func(m corev1.VolumeMount) bool { return m.MountPath == w.MountPath })
 		switch {

@@ -21,7 +21,7 @@ func (m *moment) set(begin, now time.Time) { m.sinceStart.Store(int64(now.Sub(be
 // setNever stores that the event has never happened.
 func (m *moment) setNever() { m.sinceStart.Store(never) }
 
-// left returns how much is left at now of a span that began at m.
+// left returns how much of a span that began at m is left at now.
 func (m *moment) left(begin, now time.Time, span time.Duration) time.Duration {
 	return m.time(begin).Add(span).Sub(now)
 }

@@ -77,7 +77,8 @@ func mergeMaps(document, from, to map[string]any) map[string]any {
 	return document
 }
 
-// mergeLists returns to, with the document's element for each element that was in from.
+// mergeLists returns the elements of to. An element that was also in from is taken from
+// the document.
 func mergeLists(document, from, to []any) []any {
 	places := map[string][]int{} // indexes in from
 	for i, value := range from {
@@ -105,8 +106,8 @@ func jsonText(value any) string {
 	return string(text)
 }
 
-// withValueAt returns a copy of value with another one at path. All of the path except
-// its end must exist.
+// withValueAt returns a copy of value in which to is the value at path. All of the path
+// except its end must exist.
 func withValueAt(value any, path []string, to any) (any, error) {
 	if len(path) == 0 {
 		return to, nil

@@ -32,9 +32,9 @@ func (e *editor) insertionIndex(s *siblings, name string) int {
 // isBlock reports whether the entries have their own lines.
 func (s *siblings) isBlock() bool { return !isFlow(s.parent) }
 
-// mustReplace reports whether no entry stays next to which new ones could be inserted.
-// Then all entries are removed, and the first one is in the line of its parent ("-
-// name: app").
+// mustReplace reports whether the list or mapping must be replaced as a whole, because no
+// entry stays. In block style the first entry must also be in its parent's line
+// ("- name: app").
 func (s *siblings) mustReplace(e *editor) bool {
 	return !slices.Contains(s.removed, false) && (!s.isBlock() || !e.beginsLine(s.entries[0].start))
 }

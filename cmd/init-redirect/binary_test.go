@@ -141,11 +141,12 @@ func TestCommandsInAPod(t *testing.T) {
 	}
 }
 
-// build builds the program, for tests that need a process of its own.
+// build builds the program, for tests that need a process of its own. The flags are the
+// Makefile's, so that the packages are compiled once for both.
 func build(t *testing.T) string {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "init-redirect")
-	cmd := exec.Command("go", "build", "-buildvcs=false", "-o", binary, ".")
+	cmd := exec.Command("go", "build", "-buildvcs=false", "-trimpath", "-gcflags=all=-dwarf=false", "-ldflags=-s -w", "-o", binary, ".")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)

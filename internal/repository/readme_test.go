@@ -92,9 +92,25 @@ func flagsOf(t *testing.T, binary string, commands ...string) []string {
 	return slices.Compact(names)
 }
 
-func TestReadmeHasEveryFlag(t *testing.T) {
+// buildFlags finds the flags with which the Makefile builds programs.
+var buildFlags = regexp.MustCompile(`(?m)^BUILD_FLAGS := (.*)$`)
+
+// build builds all commands of a module and returns the folder that they are in. It takes
+// the Makefile's flags, so that the packages are compiled once for both.
+func build(t *testing.T, folder string) string {
+	t.Helper()
+	flags := buildFlags.FindStringSubmatch(read(t, filepath.Join(root, "Makefile")))
+	if flags == nil {
+		t.Fatal("the Makefile has no BUILD_FLAGS")
+	}
 	bin := t.TempDir()
-	goTool(t, "build", "-buildvcs=false", "-o", bin+"/", "./cmd/init-redirect", "./cmd/proxy-client")
+	t.Setenv("CGO_ENABLED", "0")
+	goTool(t, slices.Concat([]string{"build", "-C", folder, "-buildvcs=false", "-ldflags=-s -w", "-o", bin + "/"}, strings.Fields(flags[1]), []string{"./cmd/..."})...)
+	return bin
+}
+
+func TestReadmeHasEveryFlag(t *testing.T) {
+	bin := build(t, ".")
 	shared := flags(table(t, "### Both programs"))
 	for _, program := range []struct {
 		name, prefix string
@@ -141,8 +157,7 @@ var flagInCell = regexp.MustCompile("`--([a-z-]+)`")
 
 // The commands for manifests have the flags that docs/webhook.md lists.
 func TestWebhookDocumentHasEveryFlag(t *testing.T) {
-	bin := t.TempDir()
-	goTool(t, "build", "-C", "webhook", "-buildvcs=false", "-o", bin+"/", "./cmd/webhook")
+	bin := build(t, "webhook")
 	var documented []string
 	for _, cells := range tableOf(t, "docs/webhook.md", "## Manifests instead of a webhook") {
 		for _, match := range flagInCell.FindAllStringSubmatch(cells[0], -1) {

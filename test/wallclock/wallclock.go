@@ -56,7 +56,7 @@ func Build(ctx context.Context, root, command, out string) error {
 	if err != nil {
 		return fmt.Errorf("make %s with a wall clock that can be stepped: %w", command, err)
 	}
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-overlay", overlay, "-o", out, command)
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-gcflags=all=-dwarf=false", "-buildvcs=false", "-overlay", overlay, "-o", out, command)
 	build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
 	if output, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("%s: %w\n%s", build, err, output)

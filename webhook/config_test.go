@@ -40,7 +40,7 @@ func TestBadConfig(t *testing.T) {
 		{"bad server name", header + "proxyServer: {serverName: 'a b'}\n", `--config proxyServer.serverName "a b"`},
 		{"bad secret", header + "proxyServer: {tls: {caSecret: CA}}\n", `--config proxyServer.tls.caSecret "CA" is not a name`},
 		{"bad ConfigMap", header + "proxyServer: {tls: {caConfigMap: CA}}\n", `--config proxyServer.tls.caConfigMap "CA" is not a name`},
-		{"two CAs", header + "proxyServer: {tls: {caConfigMap: a, caSecret: b}}\n", `--config proxyServer.tls.caConfigMap "a": the CA is in caSecret too, and can be in one of the two: leave one out`},
+		{"two CAs", header + "proxyServer: {tls: {caConfigMap: a, caSecret: b}}\n", `--config proxyServer.tls.caConfigMap "a" is set beside caSecret, and the CA can be in one of the two: leave one out`},
 		{"bad key", header + "proxyServer: {tls: {caKey: a/b}}\n", `--config proxyServer.tls.caKey "a/b" is not a key`},
 		{"bad native", header + "nativeSidecar: maybe\n", `--config nativeSidecar "maybe" is not known: write auto, true or false`},
 		{"bad buffer", header + "sidecar: {totalBuffer: much}\n", `--config sidecar.totalBuffer "much"`},

@@ -222,8 +222,10 @@ func (s *settings) refuse(name, value, problem string) *Result {
 	default:
 		at = fmt.Sprintf("%s: %s", from.source, name)
 	}
-	full := strings.Join(strings.Fields(at+" "+quoted(value)+": "+problem), " ")
-	full = strings.Replace(full, " : ", ": ", 1)
+	if name == "" {
+		at += ":" // the problem is a sentence of its own
+	}
+	full := strings.Join(strings.Fields(at+" "+quoted(value)+" "+problem), " ")
 	if from.secret {
 		r := refuse(reason, "%s cannot be used: whoever may read it sees why with `webhook explain --config`", at)
 		r.Detail = full

@@ -110,7 +110,7 @@ func (s *settings) chooseCA() *Result {
 }
 
 // twoCAs is the problem if caConfigMap and caSecret are both set.
-const twoCAs = "the CA is in caSecret too, and can be in one of the two: leave one out"
+const twoCAs = "is set beside caSecret, and the CA can be in one of the two: leave one out"
 
 // unset removes a field's value.
 func (s *settings) unset(name string) {

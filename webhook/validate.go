@@ -238,7 +238,7 @@ func (c *Config) checkValues() string {
 		return fmt.Sprintf("%s %q %s", name, value, problem)
 	}
 	if tls := s.ProxyServer.TLS; tls.CASecret != "" && tls.CAConfigMap != "" {
-		return fmt.Sprintf("proxyServer.tls.caConfigMap %q: %s", tls.CAConfigMap, twoCAs)
+		return fmt.Sprintf("proxyServer.tls.caConfigMap %q %s", tls.CAConfigMap, twoCAs)
 	}
 	p, err := s.containerOptions()
 	if err != nil {

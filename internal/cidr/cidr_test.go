@@ -37,29 +37,29 @@ func TestParseRefusesWithTheSentenceThatTellsWhatToWrite(t *testing.T) {
 	for _, tt := range []struct {
 		name, value, want string
 	}{
-		{"nothing", "", `--shoot-pod-cidr: has an empty element: write CIDRs separated by single commas, such as 10.0.0.0/8,fd00::/48`},
-		{"stray comma", "10.0.0.0/8,", `--shoot-pod-cidr "10.0.0.0/8,": has an empty element: write CIDRs separated by single commas, such as 10.0.0.0/8,fd00::/48`},
-		{"host bits", "10.0.0.1/8", `--shoot-pod-cidr "10.0.0.1/8": has host bits set: write 10.0.0.0/8`},
-		{"IPv6 host bits", "fd00::1/48", `--shoot-pod-cidr "fd00::1/48": has host bits set: write fd00::/48`},
-		{"second element", "10.0.0.0/8, 11.0.0.1/8", `--shoot-pod-cidr "11.0.0.1/8": has host bits set: write 11.0.0.0/8`},
-		{"an address", "10.0.0.1", `--shoot-pod-cidr "10.0.0.1": is an address, not a CIDR: write 10.0.0.1/32 for this one address`},
-		{"an IPv6 address", "fd00::1", `--shoot-pod-cidr "fd00::1": is an address, not a CIDR: write fd00::1/128 for this one address`},
-		{"a zone", "fe80::1%eth0", `--shoot-pod-cidr "fe80::1%eth0": has a zone, which no CIDR can have: write an address and a length, such as 10.0.0.0/8 or fd00::/48`},
-		{"a zone and a length", "fe80::%eth0/64", `--shoot-pod-cidr "fe80::%eth0/64": has a zone, which no CIDR can have: write an address and a length, such as 10.0.0.0/8 or fd00::/48`},
-		{"host bits, and too short without them", "10.0.0.0/4", `--shoot-pod-cidr "10.0.0.0/4": has host bits set: write an address and a length, such as 10.0.0.0/8 or fd00::/48`},
-		{"IPv6 host bits, and too short without them", "fd00::/5", `--shoot-pod-cidr "fd00::/5": has host bits set: write an address and a length, such as 10.0.0.0/8 or fd00::/48`},
-		{"host bits in loopback", "127.0.0.1/8", `--shoot-pod-cidr "127.0.0.1/8": has host bits set: write an address and a length, such as 10.0.0.0/8 or fd00::/48`},
-		{"an address of loopback", "::1", `--shoot-pod-cidr "::1": is an address, not a CIDR: write an address and a length, such as 10.0.0.0/8 or fd00::/48`},
-		{"an IPv4 address as IPv6", "::ffff:10.0.0.1", `--shoot-pod-cidr "::ffff:10.0.0.1": is an address, not a CIDR: write 10.0.0.1/32 for this one address`},
-		{"half of IPv4 as IPv6", "::ffff:10.0.0.0/97", `--shoot-pod-cidr "::ffff:10.0.0.0/97": is an IPv4 range written as IPv6: write an address and a length, such as 10.0.0.0/8 or fd00::/48`},
-		{"a word", "pods", `--shoot-pod-cidr "pods": is not a CIDR: write an address and a length, such as 10.0.0.0/8 or fd00::/48`},
-		{"a netmask", "10.0.0.0/255.0.0.0", `--shoot-pod-cidr "10.0.0.0/255.0.0.0": is not a CIDR: write an address and a length, such as 10.0.0.0/8 or fd00::/48`},
-		{"too long", "10.0.0.0/33", `--shoot-pod-cidr "10.0.0.0/33": is not a CIDR: write an address and a length, such as 10.0.0.0/8 or fd00::/48`},
-		{"leading zero", "010.0.0.0/8", `--shoot-pod-cidr "010.0.0.0/8": is not a CIDR: write an address and a length, such as 10.0.0.0/8 or fd00::/48`},
-		{"an option for iptables", "10.0.0.0/8 -j ACCEPT", `--shoot-pod-cidr "10.0.0.0/8 -j ACCEPT": is not a CIDR: write an address and a length, such as 10.0.0.0/8 or fd00::/48`},
-		{"two lines", "10.0.0.0/8\n-A", `--shoot-pod-cidr "10.0.0.0/8\n-A": is not a CIDR: write an address and a length, such as 10.0.0.0/8 or fd00::/48`},
-		{"IPv4 as IPv6", "::ffff:10.0.0.0/104", `--shoot-pod-cidr "::ffff:10.0.0.0/104": is an IPv4 range written as IPv6: write 10.0.0.0/8`},
-		{"more than all IPv4 as IPv6", "::ffff:0:0/90", `--shoot-pod-cidr "::ffff:0:0/90": is an IPv4 range written as IPv6: write the IPv4 range itself`},
+		{"nothing", "", `--shoot-pod-cidr has an empty element: write CIDRs separated by single commas, such as 10.0.0.0/8,fd00::/48`},
+		{"stray comma", "10.0.0.0/8,", `--shoot-pod-cidr "10.0.0.0/8," has an empty element: write CIDRs separated by single commas, such as 10.0.0.0/8,fd00::/48`},
+		{"host bits", "10.0.0.1/8", `--shoot-pod-cidr "10.0.0.1/8" has host bits set: write 10.0.0.0/8`},
+		{"IPv6 host bits", "fd00::1/48", `--shoot-pod-cidr "fd00::1/48" has host bits set: write fd00::/48`},
+		{"second element", "10.0.0.0/8, 11.0.0.1/8", `--shoot-pod-cidr "11.0.0.1/8" has host bits set: write 11.0.0.0/8`},
+		{"an address", "10.0.0.1", `--shoot-pod-cidr "10.0.0.1" is an address, not a CIDR: write 10.0.0.1/32 for this one address`},
+		{"an IPv6 address", "fd00::1", `--shoot-pod-cidr "fd00::1" is an address, not a CIDR: write fd00::1/128 for this one address`},
+		{"a zone", "fe80::1%eth0", `--shoot-pod-cidr "fe80::1%eth0" has a zone, which no CIDR can have: write an address and a length, such as 10.0.0.0/8 or fd00::/48`},
+		{"a zone and a length", "fe80::%eth0/64", `--shoot-pod-cidr "fe80::%eth0/64" has a zone, which no CIDR can have: write an address and a length, such as 10.0.0.0/8 or fd00::/48`},
+		{"host bits, and too short without them", "10.0.0.0/4", `--shoot-pod-cidr "10.0.0.0/4" has host bits set: write an address and a length, such as 10.0.0.0/8 or fd00::/48`},
+		{"IPv6 host bits, and too short without them", "fd00::/5", `--shoot-pod-cidr "fd00::/5" has host bits set: write an address and a length, such as 10.0.0.0/8 or fd00::/48`},
+		{"host bits in loopback", "127.0.0.1/8", `--shoot-pod-cidr "127.0.0.1/8" has host bits set: write an address and a length, such as 10.0.0.0/8 or fd00::/48`},
+		{"an address of loopback", "::1", `--shoot-pod-cidr "::1" is an address, not a CIDR: write an address and a length, such as 10.0.0.0/8 or fd00::/48`},
+		{"an IPv4 address as IPv6", "::ffff:10.0.0.1", `--shoot-pod-cidr "::ffff:10.0.0.1" is an address, not a CIDR: write 10.0.0.1/32 for this one address`},
+		{"half of IPv4 as IPv6", "::ffff:10.0.0.0/97", `--shoot-pod-cidr "::ffff:10.0.0.0/97" is an IPv4 range written as IPv6: write an address and a length, such as 10.0.0.0/8 or fd00::/48`},
+		{"a word", "pods", `--shoot-pod-cidr "pods" is not a CIDR: write an address and a length, such as 10.0.0.0/8 or fd00::/48`},
+		{"a netmask", "10.0.0.0/255.0.0.0", `--shoot-pod-cidr "10.0.0.0/255.0.0.0" is not a CIDR: write an address and a length, such as 10.0.0.0/8 or fd00::/48`},
+		{"too long", "10.0.0.0/33", `--shoot-pod-cidr "10.0.0.0/33" is not a CIDR: write an address and a length, such as 10.0.0.0/8 or fd00::/48`},
+		{"leading zero", "010.0.0.0/8", `--shoot-pod-cidr "010.0.0.0/8" is not a CIDR: write an address and a length, such as 10.0.0.0/8 or fd00::/48`},
+		{"an option for iptables", "10.0.0.0/8 -j ACCEPT", `--shoot-pod-cidr "10.0.0.0/8 -j ACCEPT" is not a CIDR: write an address and a length, such as 10.0.0.0/8 or fd00::/48`},
+		{"two lines", "10.0.0.0/8\n-A", `--shoot-pod-cidr "10.0.0.0/8\n-A" is not a CIDR: write an address and a length, such as 10.0.0.0/8 or fd00::/48`},
+		{"IPv4 as IPv6", "::ffff:10.0.0.0/104", `--shoot-pod-cidr "::ffff:10.0.0.0/104" is an IPv4 range written as IPv6: write 10.0.0.0/8`},
+		{"more than all IPv4 as IPv6", "::ffff:0:0/90", `--shoot-pod-cidr "::ffff:0:0/90" is an IPv4 range written as IPv6: write the IPv4 range itself`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := Parse("--shoot-pod-cidr", strings.Split(tt.value, ","))
@@ -114,43 +114,43 @@ func TestNewRefusesWhatNoShootCanBe(t *testing.T) {
 	for _, tt := range []struct {
 		name, shoot, exclude, want string
 	}{
-		{"default route", "pod=0.0.0.0/0", "", `--shoot-pod-cidr "0.0.0.0/0": is 0.0.0.0/0, which is shorter than the /8 allowed for IPv4 and would capture the default route: list only the shoot's own ranges`},
-		{"IPv6 default route", "node=::/0", "", `--shoot-node-cidr "::/0": is ::/0, which is shorter than the /16 allowed for IPv6 and would capture the default route: list only the shoot's own ranges`},
+		{"default route", "pod=0.0.0.0/0", "", `--shoot-pod-cidr "0.0.0.0/0" is 0.0.0.0/0, which is shorter than the /8 allowed for IPv4 and would capture the default route: list only the shoot's own ranges`},
+		{"IPv6 default route", "node=::/0", "", `--shoot-node-cidr "::/0" is ::/0, which is shorter than the /16 allowed for IPv6 and would capture the default route: list only the shoot's own ranges`},
 		{
 			"default route in two halves", "pod=0.0.0.0/1 node=128.0.0.0/1", "",
-			`--shoot-pod-cidr "0.0.0.0/1": together with --shoot-node-cidr "128.0.0.0/1" makes 0.0.0.0/0, which is shorter than the /8 allowed for IPv4 and would capture the default route: list only the shoot's own ranges`,
+			`--shoot-pod-cidr "0.0.0.0/1" together with --shoot-node-cidr "128.0.0.0/1" makes 0.0.0.0/0, which is shorter than the /8 allowed for IPv4 and would capture the default route: list only the shoot's own ranges`,
 		},
 		{
 			"IPv6 default route in two halves", "pod=8000::/1,::/1", "",
-			`--shoot-pod-cidr "8000::/1": together with --shoot-pod-cidr "::/1" makes ::/0, which is shorter than the /16 allowed for IPv6 and would capture the default route: list only the shoot's own ranges`,
+			`--shoot-pod-cidr "8000::/1" together with --shoot-pod-cidr "::/1" makes ::/0, which is shorter than the /16 allowed for IPv6 and would capture the default route: list only the shoot's own ranges`,
 		},
 		{
 			"default route in 256 parts", all8s(), "",
-			`--shoot-pod-cidr "0.0.0.0/8": together with --shoot-pod-cidr "1.0.0.0/8", --shoot-pod-cidr "2.0.0.0/8", --shoot-pod-cidr "3.0.0.0/8", --shoot-pod-cidr "4.0.0.0/8" and 251 more makes 0.0.0.0/0, which is shorter than the /8 allowed for IPv4 and would capture the default route: list only the shoot's own ranges`,
+			`--shoot-pod-cidr "0.0.0.0/8" together with --shoot-pod-cidr "1.0.0.0/8", --shoot-pod-cidr "2.0.0.0/8", --shoot-pod-cidr "3.0.0.0/8", --shoot-pod-cidr "4.0.0.0/8" and 251 more makes 0.0.0.0/0, which is shorter than the /8 allowed for IPv4 and would capture the default route: list only the shoot's own ranges`,
 		},
-		{"shorter than /8", "service=10.0.0.0/7", "", `--shoot-service-cidr "10.0.0.0/7": is 10.0.0.0/7, which is shorter than the /8 allowed for IPv4: list only the shoot's own ranges`},
+		{"shorter than /8", "service=10.0.0.0/7", "", `--shoot-service-cidr "10.0.0.0/7" is 10.0.0.0/7, which is shorter than the /8 allowed for IPv4: list only the shoot's own ranges`},
 		{
 			"shorter than /8 in three parts", "pod=10.0.0.0/8 service=11.0.0.0/9 node=11.128.0.0/9", "",
-			`--shoot-pod-cidr "10.0.0.0/8": together with --shoot-service-cidr "11.0.0.0/9" and --shoot-node-cidr "11.128.0.0/9" makes 10.0.0.0/7, which is shorter than the /8 allowed for IPv4: list only the shoot's own ranges`,
+			`--shoot-pod-cidr "10.0.0.0/8" together with --shoot-service-cidr "11.0.0.0/9" and --shoot-node-cidr "11.128.0.0/9" makes 10.0.0.0/7, which is shorter than the /8 allowed for IPv4: list only the shoot's own ranges`,
 		},
-		{"shorter than /16", "pod=fc00::/15", "", `--shoot-pod-cidr "fc00::/15": is fc00::/15, which is shorter than the /16 allowed for IPv6: list only the shoot's own ranges`},
-		{"an exclusion does not excuse it", "pod=0.0.0.0/0", "exclude=0.0.0.0/1,128.0.0.0/2", `--shoot-pod-cidr "0.0.0.0/0": is 0.0.0.0/0, which is shorter than the /8 allowed for IPv4 and would capture the default route: list only the shoot's own ranges`},
-		{"loopback", "pod=127.0.0.0/8", "", `--shoot-pod-cidr "127.0.0.0/8": overlaps loopback addresses (127.0.0.0/8), which no shoot can own: list only the shoot's own ranges`},
-		{"a part of loopback", "pod=10.0.0.0/8,127.9.0.0/16", "", `--shoot-pod-cidr "127.9.0.0/16": overlaps loopback addresses (127.0.0.0/8), which no shoot can own: list only the shoot's own ranges`},
-		{"IPv6 loopback", "pod=::1/128", "", `--shoot-pod-cidr "::1/128": overlaps the loopback address (::1/128), which no shoot can own: list only the shoot's own ranges`},
-		{"link-local", "node=169.254.0.0/16", "", `--shoot-node-cidr "169.254.0.0/16": overlaps link-local addresses (169.254.0.0/16), which no shoot can own: list only the shoot's own ranges`},
-		{"around link-local", "node=169.0.0.0/8", "", `--shoot-node-cidr "169.0.0.0/8": overlaps link-local addresses (169.254.0.0/16), which no shoot can own: list only the shoot's own ranges`},
-		{"IPv6 link-local", "node=fe80::/64", "", `--shoot-node-cidr "fe80::/64": overlaps link-local addresses (fe80::/10), which no shoot can own: list only the shoot's own ranges`},
-		{"multicast", "pod=239.0.0.0/8", "", `--shoot-pod-cidr "239.0.0.0/8": overlaps multicast addresses (224.0.0.0/4), which no shoot can own: list only the shoot's own ranges`},
-		{"IPv6 multicast", "pod=ff02::/16", "", `--shoot-pod-cidr "ff02::/16": overlaps multicast addresses (ff00::/8), which no shoot can own: list only the shoot's own ranges`},
-		{"unspecified", "pod=0.0.0.0/8", "", `--shoot-pod-cidr "0.0.0.0/8": overlaps unspecified addresses (0.0.0.0/8), which no shoot can own: list only the shoot's own ranges`},
-		{"IPv6 unspecified", "pod=::/128", "", `--shoot-pod-cidr "::/128": overlaps the unspecified address (::/128), which no shoot can own: list only the shoot's own ranges`},
-		{"around IPv4 as IPv6", "pod=::/32", "", `--shoot-pod-cidr "::/32": overlaps the loopback address (::1/128), which no shoot can own: list only the shoot's own ranges`},
-		{"broadcast", "pod=255.255.255.0/24", "", `--shoot-pod-cidr "255.255.255.0/24": overlaps the broadcast address (255.255.255.255/32), which no shoot can own: list only the shoot's own ranges`},
-		{"exclusion swallows everything", "pod=10.1.0.0/16", "exclude=10.0.0.0/8", `--exclude-cidr "10.0.0.0/8": leaves nothing of --shoot-pod-cidr "10.1.0.0/16": exclude less, or correct the shoot's CIDRs`},
+		{"shorter than /16", "pod=fc00::/15", "", `--shoot-pod-cidr "fc00::/15" is fc00::/15, which is shorter than the /16 allowed for IPv6: list only the shoot's own ranges`},
+		{"an exclusion does not excuse it", "pod=0.0.0.0/0", "exclude=0.0.0.0/1,128.0.0.0/2", `--shoot-pod-cidr "0.0.0.0/0" is 0.0.0.0/0, which is shorter than the /8 allowed for IPv4 and would capture the default route: list only the shoot's own ranges`},
+		{"loopback", "pod=127.0.0.0/8", "", `--shoot-pod-cidr "127.0.0.0/8" overlaps loopback addresses (127.0.0.0/8), which no shoot can own: list only the shoot's own ranges`},
+		{"a part of loopback", "pod=10.0.0.0/8,127.9.0.0/16", "", `--shoot-pod-cidr "127.9.0.0/16" overlaps loopback addresses (127.0.0.0/8), which no shoot can own: list only the shoot's own ranges`},
+		{"IPv6 loopback", "pod=::1/128", "", `--shoot-pod-cidr "::1/128" overlaps the loopback address (::1/128), which no shoot can own: list only the shoot's own ranges`},
+		{"link-local", "node=169.254.0.0/16", "", `--shoot-node-cidr "169.254.0.0/16" overlaps link-local addresses (169.254.0.0/16), which no shoot can own: list only the shoot's own ranges`},
+		{"around link-local", "node=169.0.0.0/8", "", `--shoot-node-cidr "169.0.0.0/8" overlaps link-local addresses (169.254.0.0/16), which no shoot can own: list only the shoot's own ranges`},
+		{"IPv6 link-local", "node=fe80::/64", "", `--shoot-node-cidr "fe80::/64" overlaps link-local addresses (fe80::/10), which no shoot can own: list only the shoot's own ranges`},
+		{"multicast", "pod=239.0.0.0/8", "", `--shoot-pod-cidr "239.0.0.0/8" overlaps multicast addresses (224.0.0.0/4), which no shoot can own: list only the shoot's own ranges`},
+		{"IPv6 multicast", "pod=ff02::/16", "", `--shoot-pod-cidr "ff02::/16" overlaps multicast addresses (ff00::/8), which no shoot can own: list only the shoot's own ranges`},
+		{"unspecified", "pod=0.0.0.0/8", "", `--shoot-pod-cidr "0.0.0.0/8" overlaps unspecified addresses (0.0.0.0/8), which no shoot can own: list only the shoot's own ranges`},
+		{"IPv6 unspecified", "pod=::/128", "", `--shoot-pod-cidr "::/128" overlaps the unspecified address (::/128), which no shoot can own: list only the shoot's own ranges`},
+		{"around IPv4 as IPv6", "pod=::/32", "", `--shoot-pod-cidr "::/32" overlaps the loopback address (::1/128), which no shoot can own: list only the shoot's own ranges`},
+		{"broadcast", "pod=255.255.255.0/24", "", `--shoot-pod-cidr "255.255.255.0/24" overlaps the broadcast address (255.255.255.255/32), which no shoot can own: list only the shoot's own ranges`},
+		{"exclusion swallows everything", "pod=10.1.0.0/16", "exclude=10.0.0.0/8", `--exclude-cidr "10.0.0.0/8" leaves nothing of --shoot-pod-cidr "10.1.0.0/16": exclude less, or correct the shoot's CIDRs`},
 		{
 			"exclusions swallow everything in parts", "pod=10.1.0.0/16 node=fd00::/64", "exclude=10.1.0.0/17,192.0.2.0/24,10.1.128.0/18,10.1.192.0/18,fd00::/48",
-			`--exclude-cidr "10.1.0.0/17,10.1.128.0/18,10.1.192.0/18,fd00::/48": leaves nothing of --shoot-pod-cidr "10.1.0.0/16" and --shoot-node-cidr "fd00::/64": exclude less, or correct the shoot's CIDRs`,
+			`--exclude-cidr "10.1.0.0/17,10.1.128.0/18,10.1.192.0/18,fd00::/48" leaves nothing of --shoot-pod-cidr "10.1.0.0/16" and --shoot-node-cidr "fd00::/64": exclude less, or correct the shoot's CIDRs`,
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -182,7 +182,7 @@ func TestEntriesAreCanonical(t *testing.T) {
 	}
 	for _, bad := range []netip.Prefix{{}, netip.MustParsePrefix("10.0.0.1/8"), netip.MustParsePrefix("fd00::1/48")} {
 		_, err := Entries("Shoot", []netip.Prefix{bad})
-		checkSentence(t, err, fmt.Sprintf("Shoot %q: is not a canonical CIDR: use netip.Prefix.Masked", bad))
+		checkSentence(t, err, fmt.Sprintf("Shoot %q is not a canonical CIDR: use netip.Prefix.Masked", bad))
 	}
 }
 

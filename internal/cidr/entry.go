@@ -51,12 +51,12 @@ type Error struct {
 
 // Error returns one sentence without a full stop:
 //
-//	shoot "10.0.0.1/8": has host bits set: write 10.0.0.0/8
+//	shoot "10.0.0.1/8" has host bits set: write 10.0.0.0/8
 func (e *Error) Error() string {
 	if e.Value == "" {
-		return fmt.Sprintf("%s: %v", e.List, e.Err)
+		return fmt.Sprintf("%s %v", e.List, e.Err)
 	}
-	return fmt.Sprintf("%s %q: %v", e.List, e.Value, e.Err)
+	return fmt.Sprintf("%s %q %v", e.List, e.Value, e.Err)
 }
 
 // Unwrap returns what is wrong.

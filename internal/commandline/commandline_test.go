@@ -47,14 +47,14 @@ func TestAFlagHasOneValue(t *testing.T) {
 		args []string
 		want string // the error, empty for none
 	}{
-		{[]string{"--name=a", "--name=b"}, `--name "b": is given twice, first as "a": give it once`},
+		{[]string{"--name=a", "--name=b"}, `--name "b" is given twice, first as "a": give it once`},
 		{[]string{"--name=a", "--name=a"}, ""},
 		{[]string{"--name=b"}, ""},
-		{[]string{"--name=", "--name=b"}, `--name "b": is given twice, first as "": give it once`},
-		{[]string{"--all=3", "child", "--all=4"}, `--all "4": is given twice, first as "3": give it once`},
-		{[]string{"child", "--own", "--own=false"}, `--own "false": is given twice, first as "true": give it once`},
-		{[]string{"child", "--wait=1s", "--wait=60s"}, `--wait "60s": is given twice, first as "1s": give it once`},
-		{[]string{"child", "--wait=soon"}, "--wait \"soon\": "},
+		{[]string{"--name=", "--name=b"}, `--name "b" is given twice, first as "": give it once`},
+		{[]string{"--all=3", "child", "--all=4"}, `--all "4" is given twice, first as "3": give it once`},
+		{[]string{"child", "--own", "--own=false"}, `--own "false" is given twice, first as "true": give it once`},
+		{[]string{"child", "--wait=1s", "--wait=60s"}, `--wait "60s" is given twice, first as "1s": give it once`},
+		{[]string{"child", "--wait=soon"}, "--wait \"soon\" "},
 		{[]string{"--list=a", "--list=b"}, ""},
 	} {
 		root := &cobra.Command{Use: "program", Args: NoArguments, RunE: func(*cobra.Command, []string) error { return nil }}
@@ -101,7 +101,7 @@ func TestMisspeltCommands(t *testing.T) {
 		{[]string{"help", "version", "please"}, `"please" is not a flag, and program version takes nothing else: run 'program version --help' to see what there is`},
 		{[]string{"elsewhere"}, `"elsewhere" is not a command of program: run 'program --help' to see what there is`},
 		{[]string{"version", "please"}, `"please" is not a flag, and program version takes nothing else: run 'program version --help' to see what there is`},
-		{[]string{"--pleas", "verison"}, "--pleas: is not a flag of program: run 'program --help' to see what there is"},
+		{[]string{"--pleas", "verison"}, "--pleas is not a flag of program: run 'program --help' to see what there is"},
 	} {
 		root := &cobra.Command{Use: "program", Args: NoArguments, RunE: func(*cobra.Command, []string) error { return nil }}
 		root.AddCommand(VersionCommand("program", "v1", io.Discard))
@@ -118,14 +118,14 @@ func TestMisspeltCommands(t *testing.T) {
 func TestMisspeltFlags(t *testing.T) {
 	const hint = "run 'program child --help' to see what there is"
 	for flag, want := range map[string]string{
-		"--shoot-pod-cidrs=a": "--shoot-pod-cidrs: is not a flag of program child: did you mean --shoot-pod-cidr?",
-		"--shoot-pod-cdir":    "--shoot-pod-cdir: is not a flag of program child: did you mean --shoot-pod-cidr?",
-		"--al":                "--al: is not a flag of program child: did you mean --all?",
-		"--hlep":              "--hlep: is not a flag of program child: did you mean --help?",
-		"-shoot-pod-cidr":     "-shoot-pod-cidr: is not a flag of program child: did you mean --shoot-pod-cidr?",
-		"--secret-one":        "--secret-one: is not a flag of program child: " + hint,
-		"--elsewhere":         "--elsewhere: is not a flag of program child: " + hint,
-		"-x":                  "-x: is not a flag of program child: " + hint,
+		"--shoot-pod-cidrs=a": "--shoot-pod-cidrs is not a flag of program child: did you mean --shoot-pod-cidr?",
+		"--shoot-pod-cdir":    "--shoot-pod-cdir is not a flag of program child: did you mean --shoot-pod-cidr?",
+		"--al":                "--al is not a flag of program child: did you mean --all?",
+		"--hlep":              "--hlep is not a flag of program child: did you mean --help?",
+		"-shoot-pod-cidr":     "-shoot-pod-cidr is not a flag of program child: did you mean --shoot-pod-cidr?",
+		"--secret-one":        "--secret-one is not a flag of program child: " + hint,
+		"--elsewhere":         "--elsewhere is not a flag of program child: " + hint,
+		"-x":                  "-x is not a flag of program child: " + hint,
 	} {
 		root := &cobra.Command{Use: "program"}
 		root.PersistentFlags().Int("all", 1, "")
@@ -172,8 +172,8 @@ func TestApplyVariables(t *testing.T) {
 		"PROGRAM_NAME=c":  "",
 		"PROGRAM_ALL=4":   "",
 		"PROGRAM_OTHER=a": "", // of the other command
-		"PROGRAM_OTHR=a":  "PROGRAM_OTHR: is not a variable of program: did you mean PROGRAM_OTHER?",
-		"PROGRAM_ALL=x":   `PROGRAM_ALL "x": `,
+		"PROGRAM_OTHR=a":  "PROGRAM_OTHR is not a variable of program: did you mean PROGRAM_OTHER?",
+		"PROGRAM_ALL=x":   `PROGRAM_ALL "x" `,
 	} {
 		var name string
 		root := &cobra.Command{Use: "program"}

@@ -210,7 +210,7 @@ func checkHealth(value string, listen []netip.AddrPort) error {
 	address, err := netip.ParseAddr(host)
 	if host != "" && err != nil {
 		if err := checkHost(host); err != nil {
-			return fmt.Errorf("its host %w", err)
+			return fmt.Errorf("has a host that %w", err)
 		}
 	}
 	everywhere := host == "" || err == nil && address.IsUnspecified()

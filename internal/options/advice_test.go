@@ -14,7 +14,7 @@ import (
 var (
 	advisedValue = regexp.MustCompile(`write (.*)$`)
 	advisedFlag  = regexp.MustCompile(`add (--[a-z-]+) (\S+)`)
-	refusedFlag  = regexp.MustCompile(`^(--[a-z-]+)(?: ("(?:[^"\\]|\\.)*"))?: `)
+	refusedFlag  = regexp.MustCompile(`^(--[a-z-]+)(?: ("(?:[^"\\]|\\.)*"))? `)
 	// notValues matches the words behind the values in an advice.
 	notValues = regexp.MustCompile(`[;,]? (?:for|with|to|and its|in|from|is|of|alone|without|at least|once|where|when) .*$`)
 	separated = regexp.MustCompile(`,? or |, `)

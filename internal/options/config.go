@@ -329,7 +329,7 @@ func flagSource(flag, value string) source {
 // the cause or nil.
 func (s source) refuse(problem string, err error) error {
 	if s.field != "" {
-		problem = s.field + " " + problem
+		problem = "cannot be used: " + s.field + " " + problem
 	}
 	return &flagset.UsageError{Flag: s.flag, Value: s.value, Problem: problem, Err: err}
 }

@@ -295,11 +295,11 @@ func TestCheckPod(t *testing.T) {
 		}
 	}
 	for want, change := range map[string]func(i *InitRedirect, p *ProxyClient){
-		`--shoot-pod-cidr: is not given`:                func(i *InitRedirect, _ *ProxyClient) { i.PodCIDRs = nil },
-		`--proxy-port "70000": `:                        func(i *InitRedirect, _ *ProxyClient) { i.ProxyPort = 70000 },
-		`--proxy-server "100.64.0.1:8090": lies inside`: func(_ *InitRedirect, p *ProxyClient) { p.ProxyServer = []string{"100.64.0.1:8090"} },
-		`--health-address ":14002": `:                   func(i *InitRedirect, p *ProxyClient) { i.ProxyPort, p.HealthAddress = 14002, ":14002" },
-		`--dial-timeout "0s": `:                         func(_ *InitRedirect, p *ProxyClient) { p.DialTimeout = 0 },
+		`--shoot-pod-cidr is not given`:                func(i *InitRedirect, _ *ProxyClient) { i.PodCIDRs = nil },
+		`--proxy-port "70000" `:                        func(i *InitRedirect, _ *ProxyClient) { i.ProxyPort = 70000 },
+		`--proxy-server "100.64.0.1:8090" lies inside`: func(_ *InitRedirect, p *ProxyClient) { p.ProxyServer = []string{"100.64.0.1:8090"} },
+		`--health-address ":14002" `:                   func(i *InitRedirect, p *ProxyClient) { i.ProxyPort, p.HealthAddress = 14002, ":14002" },
+		`--dial-timeout "0s" `:                         func(_ *InitRedirect, p *ProxyClient) { p.DialTimeout = 0 },
 	} {
 		if _, err := pod(change); !flagset.IsUsage(err) || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("got  %v\nwant %s", err, want)

@@ -105,7 +105,7 @@ func readEgressSelector(path string) ([]server, tlsFiles, error) {
 	}
 	s, files, err := connection.server(from)
 	if err != nil {
-		return nil, tlsFiles{}, from.refuse(fmt.Sprintf("selection %q: %v", egressSelected, err), err)
+		return nil, tlsFiles{}, from.refuse(fmt.Sprintf("cannot be used: selection %q: %v", egressSelected, err), err)
 	}
 	return []server{s}, files, nil
 }

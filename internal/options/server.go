@@ -80,7 +80,7 @@ func parseServer(value string, mode tunnel.Mode) (tunnel.Server, error) {
 		return tunnel.Server{}, errors.New("has no host: write it like " + exampleServer)
 	}
 	if err := checkHost(host); err != nil {
-		return tunnel.Server{}, fmt.Errorf("its host %w", err)
+		return tunnel.Server{}, fmt.Errorf("has a host that %w", err)
 	}
 	return tunnel.Server{Name: value, Network: tunnel.NetworkTCP, Address: net.JoinHostPort(canonicalHost(host), strconv.Itoa(int(port))), Mode: mode}, nil
 }

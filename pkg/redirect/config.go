@@ -104,9 +104,9 @@ type ConfigError struct {
 // Error returns one sentence.
 func (e *ConfigError) Error() string {
 	if e.Value == "" {
-		return e.Field + ": " + e.Problem
+		return e.Field + " " + e.Problem
 	}
-	return fmt.Sprintf("%s %q: %s", e.Field, e.Value, e.Problem)
+	return fmt.Sprintf("%s %q %s", e.Field, e.Value, e.Problem)
 }
 
 // target is a configuration that passed every check for which the kernel is not asked.

@@ -34,7 +34,7 @@ test/helm compares both.
   {{- end -}}
 {{- end -}}
 {{- if and (dig "proxyServer" "tls" "caSecret" "" $config) (dig "proxyServer" "tls" "caConfigMap" "" $config) -}}
-  {{- fail (printf "config.proxyServer.tls.caConfigMap %q: the CA is in caSecret too, and can be in one of the two: leave one out" (dig "proxyServer" "tls" "caConfigMap" "" $config)) -}}
+  {{- fail (printf "config.proxyServer.tls.caConfigMap %q is set beside caSecret, and the CA can be in one of the two: leave one out" (dig "proxyServer" "tls" "caConfigMap" "" $config)) -}}
 {{- end -}}
 {{- include "proxy-client.checkNeeds" $config -}}
 {{- include "proxy-client.checkMemory" (dig "sidecar" dict $config) -}}

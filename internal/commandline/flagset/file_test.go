@@ -36,8 +36,8 @@ func TestReasonTellsWhatToDo(t *testing.T) {
 // TestUnreadableFileOfAPerson: a person who runs a command is told nothing of volumes.
 func TestUnreadableFileOfAPerson(t *testing.T) {
 	for want, err := range map[string]error{
-		`--filename "x": cannot be read: there is no such file`:                                                         syscall.ENOENT,
-		fmt.Sprintf(`--filename "x": cannot be read: permission denied; give uid %d the right to read it`, os.Getuid()): syscall.EACCES,
+		`--filename "x" cannot be read: there is no such file`:                                                         syscall.ENOENT,
+		fmt.Sprintf(`--filename "x" cannot be read: permission denied; give uid %d the right to read it`, os.Getuid()): syscall.EACCES,
 	} {
 		if got := Unreadable("--filename", "x", &fs.PathError{Op: "open", Path: "x", Err: err}).Error(); got != want {
 			t.Errorf("got  %s\nwant %s", got, want)

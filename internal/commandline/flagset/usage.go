@@ -20,7 +20,8 @@ type UsageError struct {
 	Flag string
 	// Value is the value that was given, empty if there was none.
 	Value string
-	// Problem says what is wrong with it and what to write instead.
+	// Problem says what is wrong with it and what to write instead. It goes on with the
+	// sentence that Flag and Value begin, so its first word is a verb.
 	Problem string
 	// Err is the cause, or nil. It serves errors.Is and is never printed, since
 	// Problem says all of it.
@@ -29,15 +30,15 @@ type UsageError struct {
 
 // Error returns the sentence, without a full stop:
 //
-//	--mode "ftp": is not a mode: write auto, grpc or http-connect
+//	--mode "ftp" is not a mode: write auto, grpc or http-connect
 func (e *UsageError) Error() string {
 	switch {
 	case e.Flag == "":
 		return e.Problem
 	case e.Value == "":
-		return e.Flag + ": " + e.Problem
+		return e.Flag + " " + e.Problem
 	default:
-		return fmt.Sprintf("%s %q: %s", e.Flag, e.Value, e.Problem)
+		return fmt.Sprintf("%s %q %s", e.Flag, e.Value, e.Problem)
 	}
 }
 

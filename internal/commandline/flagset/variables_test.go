@@ -43,15 +43,15 @@ func TestCheckVariables(t *testing.T) {
 	}{
 		{"nothing", nil, ""},
 		{"those of flags", Variables{"PROXY_CLIENT_MODE=grpc", "PROXY_CLIENT_DIAL_TIMEOUT=3s", "PATH=/bin"}, ""},
-		{"a typing error", Variables{"PROXY_CLIENT_MODE=grpc", "PROXY_CLIENT_DIAL_TIMOUT=3s"}, "PROXY_CLIENT_DIAL_TIMOUT: is not a variable of proxy-client: did you mean PROXY_CLIENT_DIAL_TIMEOUT?"},
-		{"like nothing", Variables{"PROXY_CLIENT_VERSION=3"}, "PROXY_CLIENT_VERSION: is not a variable of proxy-client: each is named after a flag, and 'proxy-client --help' shows those"},
+		{"a typing error", Variables{"PROXY_CLIENT_MODE=grpc", "PROXY_CLIENT_DIAL_TIMOUT=3s"}, "PROXY_CLIENT_DIAL_TIMOUT is not a variable of proxy-client: did you mean PROXY_CLIENT_DIAL_TIMEOUT?"},
+		{"like nothing", Variables{"PROXY_CLIENT_VERSION=3"}, "PROXY_CLIENT_VERSION is not a variable of proxy-client: each is named after a flag, and 'proxy-client --help' shows those"},
 		{"empty", Variables{"PROXY_CLIENT_DIAL_TIMOUT="}, ""},
 		{"the prefix alone", Variables{"PROXY_CLIENT=1", "PROXY_CLIENTS=2"}, ""},
 		{"another program's", Variables{"INIT_REDIRECT_PROXI_PORT=1"}, ""},
 		{"of Services", services(), ""},
-		{"a typing error beside Services", append(services(), "PROXY_CLIENT_LISTEN_ADRESS=[::1]:1"), "PROXY_CLIENT_LISTEN_ADRESS: is not a variable of proxy-client: did you mean PROXY_CLIENT_LISTEN_ADDRESS?"},
-		{"a port that is no Service's", append(services(), "PROXY_CLIENT_LISTEN_PORT=1"), "PROXY_CLIENT_LISTEN_PORT: is not a variable of proxy-client: each is named after a flag, and 'proxy-client --help' shows those"},
-		{"not the kubelet's words", append(services(), "PROXY_CLIENT_PORTS=1"), "PROXY_CLIENT_PORTS: is not a variable of proxy-client: each is named after a flag, and 'proxy-client --help' shows those"},
+		{"a typing error beside Services", append(services(), "PROXY_CLIENT_LISTEN_ADRESS=[::1]:1"), "PROXY_CLIENT_LISTEN_ADRESS is not a variable of proxy-client: did you mean PROXY_CLIENT_LISTEN_ADDRESS?"},
+		{"a port that is no Service's", append(services(), "PROXY_CLIENT_LISTEN_PORT=1"), "PROXY_CLIENT_LISTEN_PORT is not a variable of proxy-client: each is named after a flag, and 'proxy-client --help' shows those"},
+		{"not the kubelet's words", append(services(), "PROXY_CLIENT_PORTS=1"), "PROXY_CLIENT_PORTS is not a variable of proxy-client: each is named after a flag, and 'proxy-client --help' shows those"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			err := CheckVariables("proxy-client", "PROXY_CLIENT", flags, tt.variables)

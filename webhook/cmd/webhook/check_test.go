@@ -21,15 +21,15 @@ func TestCheckRefusesBadFlags(t *testing.T) {
 		args       []string
 	}{
 		{"an argument", "takes nothing else", []string{"pod.yaml"}},
-		{"unknown flag", "--pod: is not a flag", []string{"--pod=a"}},
-		{"bad namespace", `--namespace "A": is not a namespace's name`, []string{"--namespace=A"}},
-		{"no image", "--image: is empty", []string{"--image="}},
-		{"bad image", `--image "a b": is not an image`, []string{"--image=a b"}},
-		{"no time", `--timeout "0s": is not between`, []string{"--timeout=0s"}},
-		{"much time", `--timeout "2h0m0s": is not between`, []string{"--timeout=2h"}},
-		{"no cluster", "--kubeconfig: is missing", nil},
+		{"unknown flag", "--pod is not a flag", []string{"--pod=a"}},
+		{"bad namespace", `--namespace "A" is not a namespace's name`, []string{"--namespace=A"}},
+		{"no image", "--image is empty", []string{"--image="}},
+		{"bad image", `--image "a b" is not an image`, []string{"--image=a b"}},
+		{"no time", `--timeout "0s" is not between`, []string{"--timeout=0s"}},
+		{"much time", `--timeout "2h0m0s" is not between`, []string{"--timeout=2h"}},
+		{"no cluster", "--kubeconfig is missing", nil},
 		{"empty kubeconfig", "--kubeconfig", []string{"--kubeconfig="}},
-		{"bad kubeconfig", `--kubeconfig "` + kubeconfig + `": has kind ""`, []string{"--kubeconfig", kubeconfig}},
+		{"bad kubeconfig", `--kubeconfig "` + kubeconfig + `" has kind ""`, []string{"--kubeconfig", kubeconfig}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var stdout, stderr strings.Builder

@@ -18,7 +18,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"golang.org/x/sys/unix"
 
-	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
@@ -68,13 +67,16 @@ func TestBlackHoledAddress(t *testing.T) {
 	server.Address = net.JoinHostPort("localhost", strconv.Itoa(int(port)))
 	d := newDialer(t, p.client(), hang, server)
 	d.resolver = fixedNames{"localhost": {netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("127.0.0.2")}}
-	for _, failovers := range []float64{1, 1} {
+	for range 2 {
 		conn, err := d.dial(t)
 		must(t, err)
 		must(t, conn.Close())
-		if n := testutil.ToFloat64(d.metrics.failovers); n != failovers {
-			t.Errorf("failovers_total is %v, want %v", n, failovers)
+		if n := testutil.ToFloat64(d.metrics.failovers); n != 1 {
+			t.Errorf("failovers_total is %v, want 1", n)
 		}
+		// In a program the watch has it by now. Without one the second dial may come after
+		// the back-off, and try the dead address again.
+		d.servers[0].known()[0].watched.Store(true)
 	}
 
 	// The kernel would try for two minutes. How long a dial waits is proved in virtual

@@ -242,7 +242,7 @@ test-kube: packages-test ## rarely: the webhook and its chart against a real kub
 	@$(MAKE) helm
 	@$(MAKE) kube
 	@$(MAKE) build
-	cd test/kube && REQUIRE_ROOT=$(REQUIRE_ROOT) $(LAB_FOLDERS) $(call GOTESTSUM,testname) -p 1 -count=1 -timeout 20m $(GO_TEST_FLAGS) ./...
+	cd test/kube && REQUIRE_ROOT=$(REQUIRE_ROOT) $(LAB_FOLDERS) $(call GOTESTSUM,testname) -p 1 -parallel 3 -count=1 -timeout 20m $(GO_TEST_FLAGS) ./...
 
 .PHONY: images
 images: need-root packages-images ## release: the three images for both platforms, as OCI archives in dist/images/ (root); VERSION=, REGISTRY=, DIST=folder

@@ -30,6 +30,7 @@ const testPod = release + "-webhook-test"
 // webhook with `helm test`, and removes it. As in TestManagedCertificates not a character
 // of what the chart renders is changed, and the test does what a kubelet does.
 func TestEmbeddedChart(t *testing.T) {
+	t.Parallel()
 	services := fmt.Sprintf("127.%d.%d.0/24", 128+os.Getpid()>>8%64, os.Getpid()%256)
 	requireLowPorts(t)
 	s := newSystem(t, cluster.Options{ServiceCIDR: services})

@@ -30,6 +30,7 @@ import (
 // of loopback, where the webhook listens, at the port that the Service has; the test
 // does what a kubelet does with the Secret.
 func TestManagedCertificates(t *testing.T) {
+	t.Parallel()
 	// A range of its own, for a test that runs beside this one.
 	services := fmt.Sprintf("127.%d.%d.0/24", 64+os.Getpid()>>8%64, os.Getpid()%256)
 	requireLowPorts(t)

@@ -32,6 +32,7 @@ type installed struct {
 // seconds to start. Each part has a namespace of its own, and leaves a webhook that
 // runs.
 func TestWebhook(t *testing.T) {
+	t.Parallel()
 	s := newSystem(t, cluster.Options{})
 	s.define(t)
 	s.releaseNamespace(t)

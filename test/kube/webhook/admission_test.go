@@ -148,6 +148,9 @@ func (in *installed) testRefused(t *testing.T) {
 		"port collision": labelled(nil, func(p *corev1.Pod) {
 			p.Spec.Containers[0].Ports = []corev1.ContainerPort{{ContainerPort: lab.ProxyPort}}
 		}),
+		"mount of our volume": labelled(nil, func(p *corev1.Pod) {
+			p.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "shoot-proxy-client-tls", MountPath: "/key"}}
+		}),
 		"foreign container": labelled(nil, func(p *corev1.Pod) { p.Spec.Containers[0].Name = proxyClient }),
 		"Job, classic order": labelled(map[string]string{"native-sidecar": "false"}, func(p *corev1.Pod) {
 			p.Spec.RestartPolicy = corev1.RestartPolicyNever

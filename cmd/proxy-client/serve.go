@@ -66,14 +66,14 @@ func serve(ctx context.Context, aborted <-chan struct{}, cfg *options.ProxyClien
 		return err
 	}
 	// If a signal comes this early, Run below ends as usual.
-	listeners, err := proxy.Listen(context.WithoutCancel(ctx), cfg.Listen)
+	listeners, err := proxy.Listen(context.WithoutCancel(ctx), cfg.Listen, options.SettingNames())
 	if err != nil {
 		return errors.Join(err, dialer.Close())
 	}
 	files := openFiles()
 	limit := connectionLimit(cfg, files, memoryLimit(), log)
 	data := proxy.New(proxy.Config{
-		Listeners: listeners, CIDRs: cfg.CIDRs, Dialer: dialer,
+		Listeners: listeners, CIDRs: cfg.CIDRs, Dialer: dialer, Names: options.SettingNames(),
 		DialTimeout: cfg.DialTimeout, MaxDials: cfg.MaxDials, MaxConnections: limit,
 		HalfCloseTimeout: cfg.HalfCloseTimeout, IdleTimeout: cfg.IdleTimeout, DrainTimeout: cfg.DrainTimeout, AcceptWhileDraining: cfg.AcceptWhileDraining,
 		ConnectionBuffer: int(cfg.ConnectionBuffer), Quota: held,

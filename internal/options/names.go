@@ -28,6 +28,12 @@ func SettingNames() tunnel.SettingNames {
 		ServerName:     "--server-name",
 		ExcludeCIDR:    "--exclude-cidr",
 		MaxConnections: "--max-connections",
+		MaxDials:       "--max-dials",
 		TotalBuffer:    "--total-buffer",
+
+		ConnectionBuffer: "--connection-buffer",
+		IdleTimeout:      "--idle-timeout",
+		ListenAddress:    FlagListenAddress,
+		ProxyPort:        "--proxy-port",
 	}
 }

@@ -11,10 +11,13 @@ import (
 )
 
 // TestSettingNamesAreFlags: each setting that an error asks a person to change is a flag of
-// proxy-client.
+// proxy-client or of init-redirect.
 func TestSettingNamesAreFlags(t *testing.T) {
 	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
 	NewProxyClient().AddFlags(flags)
+	others := pflag.NewFlagSet("", pflag.ContinueOnError)
+	NewInitRedirect().AddFlags(others)
+	flags.AddFlagSet(others)
 	names := reflect.ValueOf(SettingNames())
 	for i := range names.NumField() {
 		name := names.Field(i).String()

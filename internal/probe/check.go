@@ -112,10 +112,10 @@ func cause(err error) string {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "nothing listens where the connection was led, or a rule rejected it. In this order: another table or mesh in this pod takes it first " +
 			"(`iptables -t nat -S OUTPUT` of both backends, `nft list ruleset`, NOTRACK in `iptables -t raw -S`); the nat rules are missing, so that the guard rejects it " +
-			"(`init-redirect verify`); or proxy-client is not running, or its --listen-address has not the port of init-redirect's --proxy-port"
+			"(`init-redirect verify`); or proxy-client is not running, or listens on another port than init-redirect redirects to"
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, ErrSilent):
 		return "the sidecar accepted the connection but does not take it for the probe: " +
-			"its --shoot-*-cidr and --exclude-cidr most likely differ from those of init-redirect; give both the same"
+			"its shoot CIDRs and exclusions most likely differ from those of init-redirect; give both the same"
 	case errors.Is(err, errNoAnswer):
 		return "another program listens on the proxy port, or the connection was taken by another mesh or left the pod for somewhere that accepts everything: " +
 			"look at the first rules of `iptables -t nat -S OUTPUT` and at who listens on the proxy port"

@@ -179,8 +179,8 @@ func TestCheckNamesTheLikelyCause(t *testing.T) {
 		target netip.AddrPort
 		want   []string
 	}{
-		{"nobody listens", refused, []string{"connection refused", "nothing listens where the connection was led", "another table", "--proxy-port"}},
-		{"closed at once", closed, []string{"closed without an answer", "--exclude-cidr", "differ"}},
+		{"nobody listens", refused, []string{"connection refused", "nothing listens where the connection was led", "another table", "on another port than init-redirect"}},
+		{"closed at once", closed, []string{"closed without an answer", "exclusions most likely differ", "differ"}},
 		{"reset", listen(t, func(c *net.TCPConn) { _ = c.SetLinger(0) }), []string{"reset by peer", "differ from those of init-redirect"}},
 		{"somebody else", listen(t, write("HTTP/1.1 400 Bad Request\r\n")), []string{`"HTTP/1.1 400 Bad Request\r\n"`, "another program listens"}},
 		{"cut off", listen(t, write("shoot-proxy probe 192.0.2.1:1")), []string{"another program listens"}},

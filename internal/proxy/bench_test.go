@@ -17,6 +17,7 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/internal/cidr"
 	"github.com/shoot-proxy/proxy-client/internal/defaults"
+	"github.com/shoot-proxy/proxy-client/internal/options"
 	"github.com/shoot-proxy/proxy-client/internal/quota"
 	"github.com/shoot-proxy/proxy-client/internal/relay"
 	"github.com/shoot-proxy/proxy-client/internal/sockdiag"
@@ -72,7 +73,7 @@ func (idealDialer) DialContext(context.Context, netip.AddrPort, tunnel.Hold) (tu
 // It returns its address.
 func benchProxy(b *testing.B) string {
 	b.Helper()
-	listeners, err := Listen(b.Context(), []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")})
+	listeners, err := Listen(b.Context(), []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}, options.SettingNames())
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -85,7 +86,7 @@ func benchProxy(b *testing.B) string {
 		b.Fatal(err)
 	}
 	p := New(Config{
-		Listeners: listeners, CIDRs: set, Dialer: idealDialer{},
+		Listeners: listeners, CIDRs: set, Dialer: idealDialer{}, Names: options.SettingNames(),
 		DialTimeout: hangGuard, HalfCloseTimeout: hangGuard,
 		MaxDials: defaults.MaxDials, MaxConnections: defaults.MaxConnections,
 		ConnectionBuffer: defaults.ConnectionBuffer, Quota: quota.New(defaults.TotalBuffer),

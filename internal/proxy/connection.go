@@ -129,7 +129,7 @@ func (p *Proxy) guard(destination netip.AddrPort) error {
 	if p.cfg.Dialer.OwnsAddress(destination) {
 		return &tunnel.Error{
 			Reason: ReasonLoop,
-			Err:    fmt.Errorf("%s is a proxy-server, which the sidecar reaches directly; exclude it with --exclude-cidr, in init-redirect too", destination),
+			Err:    fmt.Errorf("%s is a proxy-server, which the sidecar reaches directly; exclude it with %s, in init-redirect too", destination, p.cfg.Names.ExcludeCIDR),
 		}
 	}
 	if !p.cfg.CIDRs.Contains(destination.Addr()) {
@@ -240,8 +240,24 @@ func (p *Proxy) relayEnded(c *connection, r relay.Result) {
 	default: // the app got a reset that neither the app nor the target has caused
 		level, message = slog.LevelWarn, "connection broken"
 	}
-	p.logConnection(level, message, c, r.Err,
+	p.logConnection(level, message, c, p.relayError(r),
 		slog.String("reason", string(r.Reason)), slog.Int64("sent_bytes", r.Sent), slog.Int64("received_bytes", r.Received))
+}
+
+// relayError returns the error of r, with the name of the setting that has caused it.
+func (p *Proxy) relayError(r relay.Result) error {
+	var setting string
+	switch {
+	case errors.Is(r.Err, relay.ErrSlowReader):
+		setting = p.cfg.Names.ConnectionBuffer
+	case errors.Is(r.Err, relay.ErrTotal):
+		setting = p.cfg.Names.TotalBuffer
+	case r.Reason == relay.Idle:
+		setting = p.cfg.Names.IdleTimeout
+	default:
+		return r.Err
+	}
+	return fmt.Errorf("%w (%s)", r.Err, setting)
 }
 
 // logConnection logs one line about c: the attributes of all connections, then more,

@@ -23,6 +23,7 @@ import (
 // fewer places than share. Within the destination, the oldest waiter gets it.
 type dialLimit struct {
 	max, share int
+	setting    string // that has max, for errors
 
 	mu           sync.Mutex
 	closed       bool
@@ -46,9 +47,9 @@ type waiter struct {
 }
 
 // newDialLimit returns a limit of most places. One destination may hold a quarter of
-// them.
-func newDialLimit(most int) *dialLimit {
-	return &dialLimit{max: most, share: max(1, most/4), destinations: map[netip.AddrPort]*destination{}}
+// them. Errors call the limit by setting.
+func newDialLimit(most int, setting string) *dialLimit {
+	return &dialLimit{max: most, share: max(1, most/4), setting: setting, destinations: map[netip.AddrPort]*destination{}}
 }
 
 // acquire waits for a place for a dial to dst. If ctx ends first, it returns a
@@ -157,16 +158,16 @@ func (d *dialLimit) stopWaiting(w *waiter) (granted bool, full error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if w.element == nil {
-		return true, fmt.Errorf("a dial of --max-dials %d ended only with the budget of this one: look for targets that do not answer (reason timeout), or raise --max-dials", d.max)
+		return true, fmt.Errorf("a dial of %[1]s %[2]d ended only with the budget of this one: look for targets that do not answer (reason timeout), or raise %[1]s", d.setting, d.max)
 	}
 	to := d.destinations[w.destination]
 	to.waiting.Remove(w.element)
 	if to.held >= d.share {
-		full = fmt.Errorf("%d dials to %s hang, and one destination may have no more in flight (a quarter of --max-dials %d): "+
-			"look at the target, which does not answer, or raise --max-dials", to.held, w.destination, d.max)
+		full = fmt.Errorf("%d dials to %s hang, and one destination may have no more in flight (a quarter of %s %d): "+
+			"look at the target, which does not answer, or raise %[3]s", to.held, w.destination, d.setting, d.max)
 	} else {
-		full = fmt.Errorf("%d dials are in flight, and --max-dials allows no more: "+
-			"look for targets that do not answer (reason timeout), or raise --max-dials", d.inFlight)
+		full = fmt.Errorf("%d dials are in flight, and %s allows no more: "+
+			"look for targets that do not answer (reason timeout), or raise %[2]s", d.inFlight, d.setting)
 	}
 	d.updateTurn(w.destination, to)
 	return false, full

@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/shoot-proxy/proxy-client/internal/options"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
@@ -43,7 +44,7 @@ func granted(waiters []*waiter, seen map[int]bool) []int {
 
 func TestADestinationHoldsAQuarterOfTheDialsAtMost(t *testing.T) {
 	for most, share := range map[int]int{1: 1, 2: 1, 3: 1, 4: 1, 7: 1, 8: 2, 256: 64} {
-		d := newDialLimit(most)
+		d := newDialLimit(most, options.SettingNames().MaxDials)
 		var waiters []*waiter
 		for range most + 1 {
 			waiters = append(waiters, d.enqueue(shootTarget(0)))
@@ -59,7 +60,7 @@ func TestADestinationHoldsAQuarterOfTheDialsAtMost(t *testing.T) {
 
 func TestFreePlacesGoRoundTheDestinations(t *testing.T) {
 	const a, b, c = 0, 1, 2
-	d := newDialLimit(1)
+	d := newDialLimit(1, options.SettingNames().MaxDials)
 	d.enqueue(shootTarget(9)) // holds the only place
 	var waiters []*waiter
 	arrivals := []int{a, a, a, b, c, b}
@@ -89,7 +90,7 @@ func TestFreePlacesGoRoundTheDestinations(t *testing.T) {
 }
 
 func TestADialThatGivesUpLeavesTheQueue(t *testing.T) {
-	d := newDialLimit(4)
+	d := newDialLimit(4, options.SettingNames().MaxDials)
 	target := shootTarget(0)
 	d.enqueue(target)
 	quitter, patient := d.enqueue(target), d.enqueue(target)
@@ -112,7 +113,7 @@ func TestADialThatGivesUpLeavesTheQueue(t *testing.T) {
 }
 
 func TestAfterCloseNoDialGetsAPlace(t *testing.T) {
-	d := newDialLimit(1)
+	d := newDialLimit(1, options.SettingNames().MaxDials)
 	first, second := d.enqueue(shootTarget(0)), d.enqueue(shootTarget(1))
 	d.close()
 	d.release(first.destination)
@@ -135,7 +136,7 @@ func TestWhatFindsNoPlaceSaysWhatToDo(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				d := newDialLimit(4)
+				d := newDialLimit(4, options.SettingNames().MaxDials)
 				for _, dst := range tt.fill {
 					d.enqueue(dst)
 				}
@@ -203,7 +204,7 @@ func TestDialsKeepTheirBoundsWhateverHappens(t *testing.T) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				random := rand.New(rand.NewPCG(seed, 0))
-				d := newDialLimit(1 + random.IntN(20))
+				d := newDialLimit(1+random.IntN(20), options.SettingNames().MaxDials)
 				c := &dialCounter{t: t, d: d, at: map[netip.AddrPort]int{}}
 				for range 300 {
 					dst := shootTarget(random.IntN(1 + random.IntN(12)))
@@ -240,7 +241,7 @@ func TestDialsKeepTheirBoundsWhateverHappens(t *testing.T) {
 // A dial does not queue if a place is free and no dial waits. The limits are the same
 // as for dials that wait.
 func TestPlacesAreTakenWithoutAQueue(t *testing.T) {
-	d := newDialLimit(8)
+	d := newDialLimit(8, options.SettingNames().MaxDials)
 	a, b := shootTarget(0), shootTarget(1)
 	if got := []bool{d.tryAcquire(a), d.tryAcquire(a), d.tryAcquire(a), d.tryAcquire(b)}; !slices.Equal(got, []bool{true, true, false, true}) {
 		t.Errorf("two of a's dials and one of b's were to get a place, not %v", got)

@@ -3,7 +3,7 @@
 // Package proxy accepts redirected connections, and connects each to its app's
 // destination through the tunnel.
 //
-//	listeners, err := proxy.Listen(ctx, cfg.Listen)
+//	listeners, err := proxy.Listen(ctx, cfg.Listen, names)
 //	…
 //	p := proxy.New(proxy.Config{
 //		Listeners: listeners, CIDRs: cfg.CIDRs, Dialer: dialer,

@@ -19,6 +19,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/cidr"
 	"github.com/shoot-proxy/proxy-client/internal/defaults"
 	"github.com/shoot-proxy/proxy-client/internal/logtest"
+	"github.com/shoot-proxy/proxy-client/internal/options"
 	"github.com/shoot-proxy/proxy-client/internal/quota"
 	"github.com/shoot-proxy/proxy-client/internal/sockdiag"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
@@ -71,14 +72,14 @@ type harness struct {
 func start(t *testing.T, dialer *fakeDialer, destination netip.AddrPort, change func(*Proxy)) *harness {
 	t.Helper()
 	dialer.t = t
-	listeners, err := Listen(t.Context(), []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")})
+	listeners, err := Listen(t.Context(), []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}, options.SettingNames())
 	if err != nil {
 		t.Fatal(err)
 	}
 	h := &harness{t: t, registry: prometheus.NewRegistry(), log: &logtest.Buffer{}, dialer: dialer, result: make(chan error, 1), settled: make(chan struct{}, 100)}
 	h.addr = listeners[0].Addr().String()
 	h.Proxy = New(Config{
-		Listeners: listeners, CIDRs: shoot(t), Dialer: dialer,
+		Listeners: listeners, CIDRs: shoot(t), Dialer: dialer, Names: options.SettingNames(),
 		DialTimeout: hangGuard, HalfCloseTimeout: hangGuard, DrainTimeout: hangGuard,
 		MaxDials: defaults.MaxDials, MaxConnections: defaults.MaxConnections,
 		ConnectionBuffer: defaults.ConnectionBuffer, Quota: quota.New(defaults.TotalBuffer),

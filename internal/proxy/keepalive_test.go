@@ -12,6 +12,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/shoot-proxy/proxy-client/internal/options"
 	"github.com/shoot-proxy/proxy-client/internal/relay"
 )
 
@@ -29,7 +30,7 @@ func socketOption(t *testing.T, conn syscall.Conn, level, option int) (value int
 }
 
 func TestAcceptedConnectionsAreProbed(t *testing.T) {
-	listeners, err := Listen(t.Context(), []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0"), netip.MustParseAddrPort("[::1]:0")})
+	listeners, err := Listen(t.Context(), []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0"), netip.MustParseAddrPort("[::1]:0")}, options.SettingNames())
 	if err != nil {
 		t.Fatal(err)
 	}

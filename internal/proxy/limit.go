@@ -78,7 +78,7 @@ func (p *Proxy) tooMany(app *net.TCPConn) {
 	_ = relay.Reset(app)
 	if refused, due := p.tooManyWarning.add(time.Now()); due {
 		p.log.Warn("connections not made", "reason", string(tunnel.ReasonMaxConnections), "refused", refused,
-			"error", fmt.Sprintf("%d connections are open, and no more are allowed: raise --max-connections, and where a warning at the start says so the limit of open files or memory, or find the app that does not close its own", p.connections.max))
+			"error", fmt.Sprintf("%d connections are open, and no more are allowed: raise %s, and where a warning at the start says so the limit of open files or memory, or find the app that does not close its own", p.connections.max, p.cfg.Names.MaxConnections))
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/shoot-proxy/proxy-client/internal/sockio"
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
 const (
@@ -26,8 +27,8 @@ const (
 )
 
 // Listen listens on all of addrs, or on none. Its error names the address that failed,
-// and says what to do.
-func Listen(ctx context.Context, addrs []netip.AddrPort) ([]*net.TCPListener, error) {
+// and says what to do, with the names of settings.
+func Listen(ctx context.Context, addrs []netip.AddrPort, names tunnel.SettingNames) ([]*net.TCPListener, error) {
 	// Connections inherit the options of their listener, so that each needs no system
 	// call.
 	lc := net.ListenConfig{KeepAlive: -1, Control: setKeepalive}
@@ -46,7 +47,7 @@ func Listen(ctx context.Context, addrs []netip.AddrPort) ([]*net.TCPListener, er
 			for _, ln := range listeners {
 				ln.Close() //nolint:errcheck // nothing was accepted on it
 			}
-			return nil, fmt.Errorf("%w: %s", err, advice(err, addr))
+			return nil, fmt.Errorf("%w: %s", err, advice(err, addr, names))
 		}
 		listeners = append(listeners, ln.(*net.TCPListener))
 	}
@@ -83,16 +84,16 @@ func setKeepalive(_, _ string, c syscall.RawConn) error {
 }
 
 // advice returns what to do if addr cannot be listened on.
-func advice(err error, addr netip.AddrPort) string {
+func advice(err error, addr netip.AddrPort, names tunnel.SettingNames) string {
 	switch {
 	case errors.Is(err, unix.EADDRINUSE):
-		return fmt.Sprintf("another process of this pod, or another proxy-client, has port %d; end it, or give proxy-client another --listen-address and init-redirect the same port as --proxy-port", addr.Port())
+		return fmt.Sprintf("another process of this pod, or another proxy-client, has port %d; end it, or give proxy-client another %s and init-redirect the same port as %s", addr.Port(), names.ListenAddress, names.ProxyPort)
 	case errors.Is(err, unix.EADDRNOTAVAIL), errors.Is(err, unix.EAFNOSUPPORT):
-		return fmt.Sprintf("the pod does not have %s; enable its IP family, or leave that family's shoot CIDRs and --listen-address out", addr.Addr())
+		return fmt.Sprintf("the pod does not have %s; enable its IP family, or leave that family's shoot CIDRs and %s out", addr.Addr(), names.ListenAddress)
 	case errors.Is(err, unix.EACCES):
-		return "ports below 1024 are for privileged processes; choose another --listen-address and init-redirect's --proxy-port"
+		return fmt.Sprintf("ports below 1024 are for privileged processes; choose another %s and init-redirect's %s", names.ListenAddress, names.ProxyPort)
 	default:
-		return "choose another --listen-address"
+		return "choose another " + names.ListenAddress
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/shoot-proxy/proxy-client/internal/logtest"
+	"github.com/shoot-proxy/proxy-client/internal/options"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
@@ -38,7 +39,7 @@ func TestListenSaysWhatToDoWhereItCannot(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			listeners, err := Listen(t.Context(), []netip.AddrPort{free, netip.MustParseAddrPort(tt.address)})
+			listeners, err := Listen(t.Context(), []netip.AddrPort{free, netip.MustParseAddrPort(tt.address)}, options.SettingNames())
 			if listeners != nil || !errors.Is(err, tt.cause) {
 				t.Fatalf("want no listener and %v, got %v, %v", tt.cause, listeners, err)
 			}
@@ -53,7 +54,7 @@ func TestListenSaysWhatToDoWhereItCannot(t *testing.T) {
 
 // The kernel does not report the original destination of a redirected MPTCP connection.
 func TestListenersSpeakPlainTCPToMultipathApps(t *testing.T) {
-	listeners, err := Listen(t.Context(), []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")})
+	listeners, err := Listen(t.Context(), []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}, options.SettingNames())
 	if err != nil {
 		t.Fatal(err)
 	}

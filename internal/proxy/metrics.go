@@ -115,7 +115,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	}
 	buffered := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "proxy_client_buffered_bytes",
-		Help: "Bytes held now for apps and targets, as --total-buffer counts them.",
+		Help: "Bytes held now for apps and targets, as the limit for all of them counts.",
 	}, m.buffered)
 	reg.MustRegister(connections, m.active, bytes, buffered, m.dial, failures, closes, m.redirectOK)
 	return m

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/shoot-proxy/proxy-client/internal/netnstest"
+	"github.com/shoot-proxy/proxy-client/internal/options"
 	"github.com/shoot-proxy/proxy-client/internal/probe"
 	"github.com/shoot-proxy/proxy-client/internal/sockdiag"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
@@ -59,7 +60,7 @@ func startPod(t *testing.T, dialer *fakeDialer) *pod {
 			var err error
 			proxy.cfg.Listeners, err = Listen(t.Context(), []netip.AddrPort{
 				netip.MustParseAddrPort("127.0.0.1:14001"), netip.MustParseAddrPort("[::1]:14001"),
-			})
+			}, options.SettingNames())
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -40,6 +40,7 @@ type Config struct {
 	Listeners []*net.TCPListener // from Listen; Run closes them
 	CIDRs     *cidr.Set          // destinations that may be dialled
 	Dialer    Dialer
+	Names     tunnel.SettingNames // for errors
 
 	DialTimeout         time.Duration // for a whole dial, including the wait for a place
 	MaxDials            int           // dials in flight; one destination may have a quarter
@@ -104,7 +105,7 @@ func New(cfg Config) *Proxy {
 	cfg.Metrics.watchBuffers(buffers)
 	return &Proxy{
 		connections: connectionLimit{max: int64(cfg.MaxConnections)},
-		dials:       newDialLimit(cfg.MaxDials),
+		dials:       newDialLimit(cfg.MaxDials, cfg.Names.MaxDials),
 		buffers:     buffers,
 		cfg:         cfg,
 		log:         cfg.Logger,

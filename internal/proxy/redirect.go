@@ -115,7 +115,7 @@ func (p *Proxy) probeOne(ctx context.Context, w *redirectWatch, target netip.Add
 	if err != nil {
 		p.metrics.redirectOK.Set(0)
 	}
-	p.reportRedirect(target, w.lost, correctCause(err, inside))
+	p.reportRedirect(target, w.lost, correctCause(err, inside, p.cfg.Names.ListenAddress))
 	return err == nil
 }
 
@@ -138,7 +138,7 @@ func (p *Proxy) reportRedirect(target netip.AddrPort, lost map[netip.AddrPort]bo
 // knows. This proxy listens. So a refused probe went elsewhere, or to the guard that
 // rejects what was not redirected. A CIDR is probed only if its family's probe has
 // succeeded.
-func correctCause(err error, inside bool) error {
+func correctCause(err error, inside bool, listenAddress string) error {
 	failed, ok := errors.AsType[*probe.Error](err)
 	switch {
 	case !ok:
@@ -155,7 +155,7 @@ func correctCause(err error, inside bool) error {
 	return &probe.Error{
 		Target: failed.Target,
 		Err:    failed.Err,
-		Cause: "the nat rules are missing or were flushed, or they lead to another port than this sidecar's --listen-address, or another table in this pod " +
+		Cause: "the nat rules are missing or were flushed, or they lead to another port than this sidecar's " + listenAddress + ", or another table in this pod " +
 			"takes the connection first: run `init-redirect verify`, which names it, then `init-redirect apply` to repair our rules",
 	}
 }

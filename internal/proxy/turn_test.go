@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/shoot-proxy/proxy-client/internal/options"
 	"github.com/shoot-proxy/proxy-client/internal/relay"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
@@ -45,7 +46,7 @@ func startCrowd(t *testing.T, live func(context.Context) (tunnel.Conn, error), c
 		}
 	}
 	c.harness = start(t, dialer, target, func(p *Proxy) {
-		p.dials = newDialLimit(4)
+		p.dials = newDialLimit(4, options.SettingNames().MaxDials)
 		p.lookup = func(syscall.Conn) (netip.AddrPort, error) { return <-c.destinations, nil }
 		if change != nil {
 			change(p)

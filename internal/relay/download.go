@@ -65,7 +65,7 @@ func (r *relay) mayReceive() bool {
 			if held+tunnel.MaxReceive <= limit {
 				return true
 			}
-			r.abort(SlowReader, errSlowReader)
+			r.abort(SlowReader, ErrSlowReader)
 			return false
 		}
 		timer := time.NewTimer(wait)
@@ -113,9 +113,11 @@ func (r *relay) noteReceived(n int) {
 	}
 }
 
+// The errors of the reason [SlowReader]. They say which limit was reached: that of one
+// app, or that of all.
 var (
-	errSlowReader = errors.New("the app reads more slowly than the tunnel may be held back for it, and its buffer is full (--connection-buffer)")
-	errTotal      = errors.New("apps that read slowly hold back too much, and this one the most (--total-buffer)")
+	ErrSlowReader = errors.New("the app reads more slowly than the tunnel may be held back for it, and its buffer is full")
+	ErrTotal      = errors.New("apps that read slowly hold back too much, and this one the most")
 )
 
 // deliver writes p to the app as far as its kernel accepts it at once, and holds the
@@ -171,7 +173,7 @@ func (r *relay) targetEnded(err error) {
 	case errors.Is(err, tunnel.ErrProtocol):
 		r.abort(Protocol, err)
 	case errors.Is(err, tunnel.ErrUnreceived):
-		r.abort(SlowReader, errTotal)
+		r.abort(SlowReader, ErrTotal)
 	default:
 		r.abort(TunnelBroken, err)
 	}

@@ -38,7 +38,7 @@ func (r *relay) watchIdle() (stop func()) {
 		}
 		again, idle := r.checkIdle(&clock, time.Now())
 		if idle {
-			r.abort(Idle, fmt.Errorf("nothing has moved for %s (--idle-timeout)", clock.timeout))
+			r.abort(Idle, fmt.Errorf("nothing has moved for %s", clock.timeout))
 			return
 		}
 		timer.Reset(again)

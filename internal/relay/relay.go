@@ -164,7 +164,7 @@ func (r *relay) finishDirection() {
 
 // evict ends a connection that holds the most, when all together hold too much. The
 // caller may hold any lock.
-func (r *relay) evict() { r.evicting.Go(func() { r.abort(SlowReader, errTotal) }) }
+func (r *relay) evict() { r.evicting.Go(func() { r.abort(SlowReader, ErrTotal) }) }
 
 func (r *relay) noteMove() { r.lastMove.set(r.started, time.Now()) }
 

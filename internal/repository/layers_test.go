@@ -167,13 +167,14 @@ func TestEveryPackageHasALayer(t *testing.T) {
 	}
 }
 
-// TestOnlyOptionsNamesFlags: the packages that make a tunnel are told what a setting is
+// TestOnlyOptionsNamesFlags: the packages of the data path are told what a setting is
 // called, so that another program can give it another name.
 func TestOnlyOptionsNamesFlags(t *testing.T) {
 	flag := regexp.MustCompile(`(^|[^-])--[a-z]`)
 	checked := 0
 	for _, file := range sources(t) {
-		if file.isTest() || !under(file.dir(), "internal/tunnel/", "internal/tlsfiles/", "internal/serverconn/", "internal/dialer/", "internal/konnectivity/") {
+		if file.isTest() || !under(file.dir(), "internal/tunnel/", "internal/tlsfiles/", "internal/serverconn/", "internal/dialer/", "internal/konnectivity/",
+			"internal/grpcwire/", "internal/relay/", "internal/proxy/", "internal/probe/", "internal/quota/", "internal/cidr/") {
 			continue
 		}
 		checked++

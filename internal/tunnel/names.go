@@ -14,5 +14,11 @@ type SettingNames struct {
 	ServerName     string // TLS.ServerName
 	ExcludeCIDR    string // addresses that are not the shoot's
 	MaxConnections string // how many connections may be open
+	MaxDials       string // how many dials may be in flight
 	TotalBuffer    string // how many bytes may be held for all connections
+
+	ConnectionBuffer string // how many bytes may be held for one app
+	IdleTimeout      string // how long nothing may move on a connection
+	ListenAddress    string // where proxy-client listens for redirected connections
+	ProxyPort        string // init-redirect's: the port to which it redirects
 }

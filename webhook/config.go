@@ -224,8 +224,8 @@ func (c *Config) parse(data []byte) (problem string) {
 	if areChartValues(data) {
 		return fmt.Sprintf("has the chart's values: give a file with what is under config, and with apiVersion: %s and kind: %s", configAPIVersion, configKind)
 	}
-	if problem := strictyaml.Decode(data, configKind, &c.file); problem != "" {
-		return problem
+	if err := strictyaml.Decode(data, configKind, &c.file); err != nil {
+		return err.Error()
 	}
 	switch {
 	case c.file.APIVersion != configAPIVersion:

@@ -113,8 +113,8 @@ func readEgressSelector(path string) ([]server, tlsFiles, error) {
 // parseEgressSelector decodes one YAML or JSON document. It refuses unknown fields.
 func parseEgressSelector(data []byte) (*egressSelectorConfiguration, error) {
 	config := &egressSelectorConfiguration{}
-	if problem := strictyaml.Decode(data, egressKind, config); problem != "" {
-		return nil, errors.New(problem)
+	if err := strictyaml.Decode(data, egressKind, config); err != nil {
+		return nil, err
 	}
 	version, ok := strings.CutPrefix(config.APIVersion, egressGroup)
 	if !ok || version != "v1alpha1" && version != "v1beta1" {

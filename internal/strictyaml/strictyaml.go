@@ -25,9 +25,17 @@ import (
 )
 
 // Decode decodes the one document in data into what into points to, a struct with yaml
-// tags. problem is empty if that works. Otherwise it is the end of a sentence that
-// begins with the file's name. kind is the kind that the document should have.
-func Decode(data []byte, kind string, into any) (problem string) {
+// tags. The text of an error is the end of a sentence that begins with the file's name.
+// kind is the kind that the document should have.
+func Decode(data []byte, kind string, into any) error {
+	if problem := decode(data, kind, into); problem != "" {
+		return errors.New(problem)
+	}
+	return nil
+}
+
+// decode is Decode, and returns the text of the error.
+func decode(data []byte, kind string, into any) string {
 	if json.Valid(data) {
 		data = jsonAsYAML(data)
 	}

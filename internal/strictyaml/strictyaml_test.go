@@ -80,7 +80,11 @@ func TestDecode(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			var got thing
-			if problem := strictyaml.Decode([]byte(tc.text), "Thing", &got); problem != tc.problem {
+			problem := ""
+			if err := strictyaml.Decode([]byte(tc.text), "Thing", &got); err != nil {
+				problem = err.Error()
+			}
+			if problem != tc.problem {
 				t.Fatalf("got  %s\nwant %s", problem, tc.problem)
 			}
 			if tc.problem == "" && strings.Contains(tc.text, "sizes") && (got.Name != "a/b" || len(got.Sizes) != 2) {

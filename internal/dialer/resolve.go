@@ -66,7 +66,7 @@ func (s *server) update(ctx context.Context) error {
 	if err != nil {
 		if len(s.known()) > 0 && s.lookupError != err.Error() && ctx.Err() == nil {
 			s.lookupError = err.Error()
-			s.shared.log.Warn("proxy-server's name could not be resolved again; the addresses known so far stay", "server", s.Name, "error", err)
+			s.shared.log.Warn("proxy-server's name could not be resolved again; the addresses known so far stay", "server", s.Name, "error", s.unresolved(err).Err)
 		}
 		return err
 	}

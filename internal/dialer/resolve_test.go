@@ -5,6 +5,8 @@ package dialer
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"strings"
@@ -16,6 +18,7 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/internal/grpcwire"
 	"github.com/shoot-proxy/proxy-client/internal/konnectivity"
+	"github.com/shoot-proxy/proxy-client/internal/logtest"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
@@ -83,6 +86,25 @@ func TestFailedLookupSaysWhatToDo(t *testing.T) {
 			p.done()
 		})
 	}
+}
+
+// TestFailedRenewalSaysWhatToDo: the warning that known addresses stay has a next step.
+func TestFailedRenewalSaysWhatToDo(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		p := newNamed(t, frontend{tunnel.ModeGRPC, tunnel.ModeGRPC})
+		log := &logtest.Buffer{}
+		p.Dialer.log = log.Logger(slog.LevelWarn)
+		p.run(p.Dialer)
+		must(t, p.lookUpAll(t.Context()))
+		p.name("name")
+		time.Sleep(3 * lookupInterval)
+		const want = "server misbehaving: see whether a nameserver"
+		lines := log.Lines(t, "proxy-server's name could not be resolved again; the addresses known so far stay")
+		if len(lines) != 1 || !strings.Contains(fmt.Sprint(lines[0]["error"]), want) {
+			t.Errorf("the log has %v, want one warning with %q", lines, want)
+		}
+		p.done()
+	})
 }
 
 // TestFailedLookup: after a failed lookup the known addresses stay, with all

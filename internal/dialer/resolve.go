@@ -169,7 +169,8 @@ func (s *server) awaitAddress(ctx context.Context) *tunnel.Error {
 }
 
 // insideShoot waits for the first lookup, and returns an *InsideShootError if that
-// found one. A later lookup leaves out addresses inside the shoot.
+// found one. A later lookup that finds an address inside the shoot fails as a whole, and
+// the known addresses stay.
 func (s *server) insideShoot(ctx context.Context) error {
 	if s.Network == tunnel.NetworkUnix || len(s.known()) > 0 {
 		return nil

@@ -5,19 +5,18 @@
 // Each holder of bytes for a peer has an Account, and counts its bytes there. Examples:
 //
 //   - bytes that an app has not taken
-//
 //   - received bytes that were not passed on
-//
 //   - a message of which not all has arrived
-//
 //   - an upload that the server does not accept yet
 //
-//     q := quota.New(256 << 20)
-//     account := q.Open(func() { evictions.Go(connection.reset) })
-//     defer account.Close()
-//     account.Take(len(segment))
-//     …
-//     account.Give(len(segment))
+// A holder uses its account in this way:
+//
+//	q := quota.New(256 << 20)
+//	account := q.Open(func() { evictions.Go(connection.reset) })
+//	defer account.Close()
+//	account.Take(len(segment))
+//	…
+//	account.Give(len(segment))
 //
 // If all accounts together hold more than the quota, the account that holds the most is
 // evicted: its evict function is called, and its bytes do not count any more. So the

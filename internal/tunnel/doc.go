@@ -5,7 +5,8 @@
 //
 // It owns the types that both sides use: a Conn to a target, the Dialer that makes it,
 // and the Error of a dial with its Reason. It also owns the Server, Mode and TLS files of
-// a configuration, and the names of settings for errors. Package dialer implements the contract. Packages proxy and relay use it.
+// a configuration, and the names of settings for errors. Package dialer implements the
+// contract. Packages proxy and relay use it.
 //
 // # What a Conn promises
 //

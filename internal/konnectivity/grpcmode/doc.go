@@ -9,9 +9,9 @@
 // proxy-server, and otherwise says what it is (identify.go). Bytes that have arrived
 // and were not received wait in an inbox.
 //
-// It is the only importer of konnectivity-client, of which it uses the generated
-// messages and the metrics. Upstream's own connection type stalls, loses early bytes
-// and reports a broken tunnel as a clean end of file.
+// Apart from tests, it is the only importer of konnectivity-client, of which it uses the
+// generated messages and the metrics. Upstream's own connection type stalls, loses early
+// bytes and reports a broken tunnel as a clean end of file.
 //
 // It does not know which endpoint a dial should use, nor what a failure says about the
 // endpoint. It connects through its Owner.

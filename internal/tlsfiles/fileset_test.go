@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -119,6 +120,27 @@ func TestAHalfWrittenPairIsTriedAgain(t *testing.T) {
 			v.wantUsed("after the other half", next, ca)
 			v.wantLogged(1, newFiles)
 		})
+	}
+}
+
+// TestBadFilesAreNamedByTheirSettings: an error names each file and its setting.
+func TestBadFilesAreNamedByTheirSettings(t *testing.T) {
+	ca := newIdentity(t, "CA", -time.Hour, time.Hour)
+	v := newVolume(t, ca, ca)
+	v.write("bad", []byte("not PEM"))
+	good, bad := v.path("ca.crt"), v.path("bad")
+	for _, tt := range []struct {
+		files tunnel.TLS
+		want  string
+	}{
+		{tunnel.TLS{CAFile: bad}, fmt.Sprintf("CA %q: ", bad)},
+		{tunnel.TLS{CAFile: good, CertFile: bad, KeyFile: good}, fmt.Sprintf("CERT %q, KEY %q: ", bad, good)},
+	} {
+		names := tunnel.SettingNames{CACert: "CA", ClientCert: "CERT", ClientKey: "KEY"}
+		files := New(tt.files, names, slog.New(slog.DiscardHandler), func(time.Time) {})
+		if _, err := files.Config(); err == nil || !strings.HasPrefix(err.Error(), tt.want) {
+			t.Errorf("the error is %v, want it to begin with %s", err, tt.want)
+		}
 	}
 }
 

@@ -61,8 +61,9 @@ func (r *Request) complete(s *settings) *Result {
 			reason = n.reason
 		}
 		unsaid, set = append(unsaid, n.missing), append(set, n.fieldsToSet)
-		if annotation := n.fields()[0].annotation; !r.Defaults.locked(annotation) {
-			annotations = append(annotations, AnnotationPrefix+annotation)
+		all := n.fields()
+		if i := slices.IndexFunc(all, func(f field) bool { return !r.Defaults.locked(f.annotation) }); i >= 0 {
+			annotations = append(annotations, AnnotationPrefix+all[i].annotation)
 		}
 	}
 	if len(unsaid) == 0 {

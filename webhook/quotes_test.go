@@ -58,7 +58,7 @@ func TestMissingSourcesAreAllNamed(t *testing.T) {
 	for _, without := range []string{"shoot: {podCIDRs: [100.64.0.0/12]}\n", "addresses: ['vpn:8090'], ", "caSecret: a, ", ", clientSecret: b"} {
 		for policy, annotation := range map[string]bool{
 			"policy: {lockedFields: []}\n": true,
-			"policy: {lockedFields: [pod-cidrs, proxy-server, ca-secret, client-secret]}\n": false,
+			"policy: {lockedFields: [pod-cidrs, service-cidrs, node-cidrs, proxy-server, ca-secret, client-secret]}\n": false,
 		} {
 			c, err := ParseConfig("--config", []byte(strings.Replace(full, without, "", 1)+policy))
 			if err != nil {
@@ -101,7 +101,29 @@ func TestNoConfigMapIsAdvisedWhereNoneIsRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	pod := podOf(t, "metadata: {labels: {shoot-proxy.io/inject: 'true'}}\nspec: {containers: [{name: a, image: a}]}\n")
-	if said := Mutate(Request{Pod: pod, Defaults: c}).Message; strings.Contains(said, `ConfigMap "`) {
+	said := Mutate(Request{Pod: pod, Defaults: c}).Message
+	if !strings.Contains(said, "in the webhook's configuration (--config), or annotations ") || strings.Contains(said, `ConfigMap "`) {
 		t.Errorf("it says: %s", said)
+	}
+}
+
+// If the operator has locked an annotation, a refusal advises the next one that could set
+// the missing value.
+func TestALockedAnnotationIsNotAdvised(t *testing.T) {
+	const full = "proxyServer: {addresses: ['vpn:8090'], tls: {caSecret: a, clientSecret: b}}\n"
+	pod := podOf(t, "metadata: {labels: {shoot-proxy.io/inject: 'true'}}\nspec: {containers: [{name: a, image: a}]}\n")
+	for locked, want := range map[string]string{
+		"":                                     ", or annotation shoot-proxy.io/pod-cidrs",
+		"pod-cidrs":                            ", or annotation shoot-proxy.io/service-cidrs",
+		"pod-cidrs, service-cidrs":             ", or annotation shoot-proxy.io/node-cidrs",
+		"pod-cidrs, service-cidrs, node-cidrs": " of the namespace",
+	} {
+		c, err := ParseConfig("--config", []byte(header+full+"policy: {lockedFields: ["+locked+"]}\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if said := Mutate(Request{Pod: pod, Defaults: c}).Message; !strings.HasSuffix(said, want) {
+			t.Errorf("with %q locked it says: %s", locked, said)
+		}
 	}
 }

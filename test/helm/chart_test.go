@@ -121,6 +121,26 @@ func TestNotesAskForWhatIsMissing(t *testing.T) {
 	}
 }
 
+// The notes name a ConfigMap only if the webhook can read it. If pods may not name one, that is
+// shoot-proxy alone; otherwise their annotations have to say what is missing.
+func TestNotesNameNoConfigMapThatIsNotRead(t *testing.T) {
+	copied := chartOfNotes(t)
+	for _, tt := range []struct{ name, maps, locked, want, not string }{
+		{"another, named by pods", "{other}", "{pod-cidrs}", "- ConfigMap other, named in annotation shoot-proxy.io/config of each pod,", "- annotations"},
+		{"another, that pods may not name", "{other}", "{config}", "- annotations of each pod", "ConfigMap other"},
+		{"two, of which pods may name none", "{other,shoot-proxy}", "{config}", "- ConfigMap shoot-proxy\n", "- annotations"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			said := notes(t, copied, "--set", "config.proxyServer.addresses={vpn:8090}", "--set", "config.proxyServer.tls.caSecret=a", "--set", "config.proxyServer.tls.clientSecret=b",
+				"--set", "config.policy.configMaps="+tt.maps, "--set", "config.policy.lockedFields="+tt.locked)
+			if !strings.Contains(said, tt.want) || strings.Contains(said, tt.not) {
+				t.Errorf("want %q and not %q: %s", tt.want, tt.not, said)
+			}
+		})
+	}
+}
+
 // The notes warn of a list of CIDRs that the exclusions take away as a whole, as the webhook
 // does.
 func TestNotesWarnOfAnEmptyList(t *testing.T) {

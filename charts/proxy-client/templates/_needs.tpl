@@ -35,11 +35,19 @@ fields to set, and the annotations by which a pod may say it. webhook/needs.go h
 {{- toJson $locked -}}
 {{- end -}}
 
+{{/* The ConfigMaps of a namespace that the webhook can read for a pod, of the config, as a JSON
+list. Any but shoot-proxy has to be named in an annotation of the pod. */}}
+{{- define "proxy-client.readableMaps" -}}
+{{- $maps := dig "policy" "configMaps" (list "shoot-proxy") . -}}
+{{- if has "config" (include "proxy-client.lockedFields" . | fromJsonArray) -}}
+  {{- $maps = has "shoot-proxy" $maps | ternary (list "shoot-proxy") list -}}
+{{- end -}}
+{{- toJson $maps -}}
+{{- end -}}
+
 {{/* Refuses a config that leaves out what it lets no other source say. */}}
 {{- define "proxy-client.checkNeeds" -}}
-{{- $maps := dig "policy" "configMaps" (list "shoot-proxy") . -}}
-{{- $named := not (has "config" (include "proxy-client.lockedFields" . | fromJsonArray)) -}}
-{{- if not (or (has "shoot-proxy" $maps) (and $maps $named)) -}}
+{{- if not (include "proxy-client.readableMaps" . | fromJsonArray) -}}
   {{- range include "proxy-client.needs" . | fromJsonArray -}}
     {{- if not .annotations -}}
       {{- fail (printf "config has no %s, which no other source may say: set it, or name a ConfigMap in config.policy.configMaps, or take %s out of config.policy.lockedFields" .set (first .by)) -}}
@@ -51,7 +59,7 @@ fields to set, and the annotations by which a pod may say it. webhook/needs.go h
 {{/* What a namespace or its pods have to say in place of the config, for the notes. */}}
 {{- define "proxy-client.needsNote" -}}
 {{- $needs := include "proxy-client.needs" . | fromJsonArray -}}
-{{- $maps := dig "policy" "configMaps" (list "shoot-proxy") . -}}
+{{- $maps := include "proxy-client.readableMaps" . | fromJsonArray -}}
 {{- $names := list -}}
 {{- $annotations := list -}}
 {{- range $needs -}}

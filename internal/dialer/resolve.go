@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/shoot-proxy/proxy-client/internal/cidr"
+	"github.com/shoot-proxy/proxy-client/internal/clip"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
@@ -107,11 +108,31 @@ func (s *server) withNextStep(err error) error {
 	if _, ok := errors.AsType[*InsideShootError](err); ok {
 		return err
 	}
+	next := ": see whether a nameserver of the pod's /etc/resolv.conf answers, and whether NetworkPolicies let the pod reach it"
 	if isNotFound(err) {
-		return fmt.Errorf("%w: correct the host in %s, or write a Service's as NAME.NAMESPACE.svc", err, s.shared.names.ProxyServer)
+		next = fmt.Sprintf(": correct the host in %s, or write a Service's as NAME.NAMESPACE.svc", s.shared.names.ProxyServer)
 	}
-	return fmt.Errorf("%w: see whether a nameserver of the pod's /etc/resolv.conf answers, and whether NetworkPolicies let the pod reach it", err)
+	return fmt.Errorf("%w%s", brief{err, clip.Clause - len(next)}, next)
 }
+
+// brief limits the length of a lookup's error, whose text has the name and the addresses
+// of sockets. What a person can do stands behind it and must not be cut off.
+type brief struct {
+	error
+	most int // bytes of Error
+}
+
+// Error returns the text of the error, or its beginning if it is too long.
+func (e brief) Error() string {
+	text := e.error.Error()
+	if len(text) <= e.most {
+		return text
+	}
+	return clip.Text(text, e.most-len("… (1000 bytes more)"))
+}
+
+// Unwrap returns the error of the lookup.
+func (e brief) Unwrap() error { return e.error }
 
 // refresh looks the name up again in the background, unless that was done just now.
 func (s *server) refresh() {

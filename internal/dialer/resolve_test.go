@@ -16,9 +16,11 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/shoot-proxy/proxy-client/internal/clip"
 	"github.com/shoot-proxy/proxy-client/internal/grpcwire"
 	"github.com/shoot-proxy/proxy-client/internal/konnectivity"
 	"github.com/shoot-proxy/proxy-client/internal/logtest"
+	"github.com/shoot-proxy/proxy-client/internal/options"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
@@ -85,6 +87,28 @@ func TestFailedLookupSaysWhatToDo(t *testing.T) {
 			}
 			p.done()
 		})
+	}
+}
+
+// TestLookupErrorsKeepTheAdvice: however long a name is, the text of its lookup and the
+// advice together are no longer than a clause.
+func TestLookupErrorsKeepTheAdvice(t *testing.T) {
+	const nameserver, timeout = "[fd00:10:96::a]:53", "read udp [fd00:10:244:1234:5678:9abc:def0:1234]:43210->[fd00:10:96::a]:53: i/o timeout"
+	s := &server{shared: &shared{names: options.SettingNames()}}
+	for _, length := range []int{10, 121, 253} {
+		for _, tt := range []struct {
+			err    net.DNSError
+			advice string
+		}{
+			{net.DNSError{Err: "no such host", IsNotFound: true}, "or write a Service's as NAME.NAMESPACE.svc"},
+			{net.DNSError{Err: timeout, IsTimeout: true}, "whether NetworkPolicies let the pod reach it"},
+		} {
+			tt.err.Name, tt.err.Server = strings.Repeat("a", length), nameserver
+			err := s.withNextStep(&tt.err)
+			if said := err.Error(); len(said) > clip.Clause || !strings.HasSuffix(said, tt.advice) || !errors.Is(err, &tt.err) {
+				t.Errorf("a name of %d bytes: %d bytes of %d: %s", length, len(said), clip.Clause, said)
+			}
+		}
 	}
 }
 

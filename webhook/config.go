@@ -256,7 +256,7 @@ func areChartValues(data []byte) bool {
 	return yaml.Unmarshal(data, &values) == nil && values.Kind == "" && values.Config != nil
 }
 
-// checkLists refuses empty lists.
+// checkLists refuses empty lists of fields. The lists of policy may be empty.
 func (c *Config) checkLists() string {
 	for _, f := range fields() {
 		if values := f.of(&c.file); values != nil && len(values) == 0 {

@@ -10,7 +10,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/family"
 )
 
-func TestOwnAddressAvoidsTheShoot(t *testing.T) {
+func TestOwnAddressesAreRecognised(t *testing.T) {
 	for _, f := range []family.Family{family.IPv4, family.IPv6} {
 		for _, a := range OwnAddresses(f) {
 			if !IsOwnAddress(a) || a.Is4() != (f == family.IPv4) {

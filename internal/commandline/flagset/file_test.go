@@ -16,7 +16,7 @@ import (
 
 // Root may read every file, so these errors are made up: no file could cause the most
 // common one here.
-func TestReasonTellsWhatToDo(t *testing.T) {
+func TestFileProblemTellsWhatToDo(t *testing.T) {
 	for _, tt := range []struct {
 		err  error
 		want string

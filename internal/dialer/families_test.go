@@ -132,7 +132,7 @@ func (s *server) addresses() []string {
 }
 
 // TestFirstLookupInsideShoot: Run ends if the first lookup finds the server inside the
-// shoot, however late the answer comes. A later lookup leaves such an address out.
+// shoot, however late the answer comes. TestFailedLookup has a later lookup.
 func TestFirstLookupInsideShoot(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		p := newNamed(t, frontend{tunnel.ModeGRPC, tunnel.ModeGRPC})

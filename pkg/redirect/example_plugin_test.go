@@ -6,8 +6,8 @@ package redirect_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"net/netip"
@@ -26,20 +26,35 @@ func settings() redirect.Config {
 	}
 }
 
+// errNoNamespace is the error of a call without a namespace. With an empty Options.Netns
+// the plugin would redirect the node itself.
+var errNoNamespace = errors.New("CNI_NETNS is empty")
+
 // options returns the options for a pod. netns is the file of its network namespace.
-func options(netns string) redirect.Options {
-	return redirect.Options{Netns: netns, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))}
+func options(netns string) (redirect.Options, error) {
+	if netns == "" {
+		return redirect.Options{}, errNoNamespace
+	}
+	return redirect.Options{Netns: netns, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))}, nil
 }
 
 // add is the command ADD. It may run again for a pod that has the rules.
 func add(ctx context.Context, netns string) error {
-	_, err := redirect.ApplyAndVerify(ctx, settings(), options(netns))
+	opt, err := options(netns)
+	if err != nil {
+		return err
+	}
+	_, err = redirect.ApplyAndVerify(ctx, settings(), opt)
 	return err
 }
 
 // check is the command CHECK. It changes nothing.
 func check(ctx context.Context, netns string) error {
-	return redirect.Verify(ctx, settings(), options(netns))
+	opt, err := options(netns)
+	if err != nil {
+		return err
+	}
+	return redirect.Verify(ctx, settings(), opt)
 }
 
 // del is the command DEL. The rules of a namespace that is gone are gone too.
@@ -47,13 +62,20 @@ func del(ctx context.Context, netns string) error {
 	if _, err := os.Stat(netns); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	_, err := redirect.Clean(ctx, options(netns), redirect.CleanOptions{})
+	opt, err := options(netns)
+	if err != nil {
+		return err
+	}
+	_, err = redirect.Clean(ctx, opt, redirect.CleanOptions{})
 	return err
 }
 
 // errorCode returns the code that the CNI specification asks for beside a message.
 // Plugins choose those from 100 on themselves.
 func errorCode(err error) int {
+	if errors.Is(err, errNoNamespace) {
+		return 4 // an environment variable is invalid
+	}
 	if _, ok := errors.AsType[*redirect.ConfigError](err); ok {
 		return 7 // the network configuration is invalid
 	}
@@ -71,8 +93,11 @@ func errorCode(err error) int {
 // iptables in its PATH.
 func Example_plugin() {
 	ctx, netns := context.Background(), os.Getenv("CNI_NETNS")
-	command := map[string]func(context.Context, string) error{"ADD": add, "CHECK": check, "DEL": del}[os.Getenv("CNI_COMMAND")]
+	command, known := map[string]func(context.Context, string) error{"ADD": add, "CHECK": check, "DEL": del}[os.Getenv("CNI_COMMAND")]
+	if !known {
+		return // a real plugin answers VERSION, STATUS and GC too
+	}
 	if err := command(ctx, netns); err != nil {
-		fmt.Printf(`{"cniVersion": "1.1.0", "code": %d, "msg": %q}`, errorCode(err), err)
+		_ = json.NewEncoder(os.Stdout).Encode(map[string]any{"cniVersion": "1.1.0", "code": errorCode(err), "msg": err.Error()})
 	}
 }

@@ -25,6 +25,15 @@ func TestPluginOfTheExample(t *testing.T) {
 	netnstest.Connect(t, pod, netnstest.New(t), netnstest.IPv4)
 	netns := pod.Path()
 
+	// Without a namespace the library works in that of its caller, which here is the pod's.
+	pod.Do(t, func() {
+		if err := add(t.Context(), ""); err == nil || errorCode(err) != 4 {
+			t.Errorf("ADD without a namespace: got %v, want an error with code 4", err)
+		}
+		if err := check(t.Context(), ""); err == nil || errorCode(err) != 4 {
+			t.Errorf("CHECK without a namespace: got %v, want an error with code 4", err)
+		}
+	})
 	if err := check(t.Context(), netns); err == nil || errorCode(err) != 102 {
 		t.Errorf("CHECK before ADD: got %v, want an error with code 102", err)
 	}

@@ -5,9 +5,9 @@ package dialer
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"net"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"golang.org/x/sys/unix"
 
+	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
@@ -79,15 +80,20 @@ func TestBlackHoledAddress(t *testing.T) {
 		d.servers[0].known()[0].watched.Store(true)
 	}
 
-	// The kernel would try for two minutes. How long a dial waits is proved in virtual
-	// time, by the tests of the fake network.
-	connected := make(chan error, 1)
+	// The kernel would try for two minutes, and this context has no deadline. So the end
+	// comes from the limit of a connect. How long a dial waits is proved in virtual time,
+	// by the tests of the fake network.
+	connected := make(chan *tunnel.Error, 1)
 	go func() {
-		_, err := d.servers[0].known()[0].ConnectTCP(t.Context(), true)
+		_, _, err := connectTo(t.Context(), d.servers[0].known()[0])
 		connected <- err
 	}()
-	if err := waittest.Await(t, connected, "the end of a connect to the dead address"); !os.IsTimeout(err) {
+	var timeout net.Error
+	if err := waittest.Await(t, connected, "the end of a connect to the dead address"); err == nil || !errors.As(err, &timeout) || !timeout.Timeout() {
 		t.Errorf("the connect to the dead address ended with %v, want a timeout", err)
+	}
+	if serverconn.AddressTimeout >= answerTimeout {
+		t.Errorf("a connect may take %v, and a dial waits %v for a server", serverconn.AddressTimeout, answerTimeout)
 	}
 }
 

@@ -12,8 +12,9 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/labtest"
 )
 
-// Input that cannot be meant is refused with exit code 2 and one sentence that
-// names the flag and the value, and nothing has changed.
+// TestBadInputIsRefusedInOneSentence: input that cannot be right is refused with exit
+// code 2 and one sentence. The sentence names the flag and the value. Nothing has changed
+// afterwards.
 func TestBadInputIsRefusedInOneSentence(t *testing.T) {
 	r := newBareRig(t, lab.Options{})
 	noCluster := filepath.Join(r.Dir, "no-cluster.yaml")
@@ -93,7 +94,8 @@ func TestBadInputIsRefusedInOneSentence(t *testing.T) {
 	}
 }
 
-// What the kernel or the permissions do not allow is exit code 3, with the cure.
+// TestMissingPermissionsAndPrograms: what the kernel or the permissions do not allow is
+// exit code 3. The message says what to do.
 func TestMissingPermissionsAndPrograms(t *testing.T) {
 	r := newBareRig(t, lab.Options{})
 	apply := r.InitRedirectCommand("apply")

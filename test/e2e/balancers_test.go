@@ -19,18 +19,18 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/target"
 )
 
-// shortConnections are more than nginx lets one connection carry before it says
-// GOAWAY (keepalive_requests), and than HAProxy allows at once by far.
+// shortConnections is more than nginx lets one connection carry before it sends GOAWAY
+// (keepalive_requests). It is also far more than HAProxy allows at once.
 const shortConnections = 1200
 
-// Debian's HAProxy and nginx in front of the real server change nothing for the
-// apps: not the bytes, nor how a connection ends.
+// TestBalancers: Debian's HAProxy and nginx in front of the real server change nothing
+// for the apps. The bytes are the same, and so is how a connection ends.
 func TestBalancers(t *testing.T) {
 	for _, c := range []struct {
 		mode lab.Mode
 		kind lab.BalancerKind
-		// blurs is true where a server's sudden end reaches the sidecar as a clean
-		// one: see TestLimitAServerKilledBehindABalancerThatEndsTLS.
+		// blurs is true if a server's sudden end reaches the sidecar as a clean one: see
+		// TestLimitAServerKilledBehindABalancerThatEndsTLS.
 		blurs bool
 	}{
 		{mode: lab.GRPC, kind: lab.HAProxyTCP},
@@ -65,8 +65,8 @@ func TestBalancers(t *testing.T) {
 	}
 }
 
-// startBehind starts a balancer, and a sidecar that knows its server by the
-// balancer's address alone, and the mode by what auto finds out.
+// startBehind starts a balancer and a sidecar. The sidecar knows its server only by the
+// balancer's address. It finds out the mode itself (auto).
 func (r *rig) startBehind(t *testing.T, balancer *lab.ClientBalancer) {
 	t.Helper()
 	if err := balancer.Start(labtest.Context(t, hang)); err != nil {
@@ -76,8 +76,8 @@ func (r *rig) startBehind(t *testing.T, balancer *lab.ClientBalancer) {
 	r.start(t, "--proxy-server="+balancer.Address(), "--half-close-timeout=5s")
 }
 
-// testShortConnections makes many connections that each end at once, without a
-// failed one. On every other one the target speaks first and closes.
+// testShortConnections makes many connections that each end at once. None of them may
+// fail. On every other one the target sends first and closes.
 func (r *rig) testShortConnections(t *testing.T) {
 	t.Helper()
 	before := r.metrics(t)
@@ -103,8 +103,8 @@ func (r *rig) testShortConnections(t *testing.T) {
 	}
 }
 
-// wantGoodbyes proves that nginx has ended a connection with GOAWAY for its number
-// of requests, and that those behind it went by another one.
+// wantGoodbyes proves that nginx has ended a connection with GOAWAY because of its number
+// of requests. The requests after it went over another connection.
 func wantGoodbyes(t *testing.T, balancer *lab.ClientBalancer) {
 	t.Helper()
 	const most = 1000 // keepalive_requests
@@ -117,8 +117,8 @@ func wantGoodbyes(t *testing.T, balancer *lab.ClientBalancer) {
 	}
 }
 
-// wantResetWithTheServer kills the server under a download, which must end in a
-// reset, and starts it again.
+// wantResetWithTheServer kills the server during a download and starts it again. The
+// download must end in a reset.
 func (r *rig) wantResetWithTheServer(t *testing.T) {
 	t.Helper()
 	before := r.metrics(t)
@@ -143,12 +143,13 @@ func (r *rig) restartServer(t *testing.T) {
 	r.wantServes(t)
 }
 
-// A server that allows few streams on a connection gets more connections: in bursts
-// of dials, the first one on a connection that is new, none fails, and none has to go
-// to the other server, which has its half of them.
+// TestAServerThatAllowsFewStreams: a server that allows few streams on a connection gets
+// more connections. Dials come in bursts, and the first dial on a new connection is among
+// them. No dial fails, and none has to go to the other server. That server has its half
+// of the dials.
 func TestAServerThatAllowsFewStreams(t *testing.T) {
 	const bursts = 3
-	// Each of the first one's dials needs a TLS handshake.
+	// If the limit is 1, each dial needs a TLS handshake.
 	for most, dials := range map[int]int{1: 50, 10: 200} {
 		t.Run(fmt.Sprintf("%d at once", most), func(t *testing.T) {
 			t.Parallel()
@@ -189,7 +190,7 @@ func TestAServerThatAllowsFewStreams(t *testing.T) {
 	}
 }
 
-// wantUp waits until the sidecar reaches so many servers.
+// wantUp waits until the sidecar reaches this many servers.
 func (r *rig) wantUp(t *testing.T, want float64) {
 	t.Helper()
 	eventually(t, "servers to be reached", func(ctx context.Context) error {
@@ -201,10 +202,10 @@ func (r *rig) wantUp(t *testing.T, want float64) {
 	})
 }
 
-// In http-connect mode nothing but TLS's own end marks that a connection ended in
-// order. A balancer that ends TLS says that end itself when the server is killed:
-// the app sees a clean end. (In grpc mode the end is a stream's, which no balancer
-// makes up: see TestBalancers.)
+// TestLimitAServerKilledBehindABalancerThatEndsTLS: in http-connect mode only TLS's own
+// end marks that a connection ended in order. A balancer that ends TLS sends that end
+// itself if the server is killed. The app then sees a clean end. In grpc mode the end
+// belongs to a stream, and no balancer makes one up: see TestBalancers.
 func TestLimitAServerKilledBehindABalancerThatEndsTLS(t *testing.T) {
 	for _, kind := range []lab.BalancerKind{lab.HAProxyTLS, lab.NginxTLS} {
 		t.Run(string(kind), func(t *testing.T) {

@@ -17,16 +17,16 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/target"
 )
 
-// forgets is how long something between sidecar and server remembers a connection
-// without a packet. The server's own TCP keepalive comes every 15 s.
+// forgets is how long a device between sidecar and server remembers a connection without
+// a packet. The server's own TCP keepalive comes every 15 s.
 const forgets = 4 * time.Second
 
-// What forgets idle connections does not harm those whose keepalive comes more
-// often.
+// TestKeepaliveOutlastsWhatForgetsIdleConnections: a device that forgets idle connections
+// does not harm those whose keepalive comes more often.
 func TestKeepaliveOutlastsWhatForgetsIdleConnections(t *testing.T) {
 	eachMode(t, func(t *testing.T, mode lab.Mode) {
 		_, conns := newForgetfulRig(t, mode, forgets/2)
-		time.Sleep(3 * forgets) // not for something: it is the fault
+		time.Sleep(3 * forgets) // the fault itself: nothing is awaited
 		for i, conn := range conns {
 			if err := exchange(conn, []byte("still there")); err != nil {
 				t.Errorf("connection %d was idle for %s and ended with %v", i, 3*forgets, err)
@@ -35,8 +35,9 @@ func TestKeepaliveOutlastsWhatForgetsIdleConnections(t *testing.T) {
 	})
 }
 
-// Where keepalive comes too seldom, the connection is lost, and the app sees a
-// reset once it uses it: never silence for good, never a clean end.
+// TestWhatForgetsIdleConnectionsResetsThem: if keepalive comes too seldom, the connection
+// is lost. The app sees a reset once it uses the connection. It never sees endless
+// silence or a clean end.
 func TestWhatForgetsIdleConnectionsResetsThem(t *testing.T) {
 	eachMode(t, func(t *testing.T, mode lab.Mode) {
 		r, conns := newForgetfulRig(t, mode, time.Hour)
@@ -66,9 +67,10 @@ func TestWhatForgetsIdleConnectionsResetsThem(t *testing.T) {
 	})
 }
 
-// A balancer that ends TCP sees no keepalive probes. In grpc mode the server's pings
-// keep the shared connection alive; in http-connect mode only the balancer's own
-// timeouts can, and what it cuts is reset.
+// TestABalancerThatCutsQuietConnections: a balancer that ends TCP sees no keepalive
+// probes. In grpc mode the server's pings keep the shared connection alive. In
+// http-connect mode only the balancer's own timeouts can. A connection that the balancer
+// cuts is reset.
 func TestABalancerThatCutsQuietConnections(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -96,7 +98,7 @@ func TestABalancerThatCutsQuietConnections(t *testing.T) {
 				}
 				return
 			}
-			time.Sleep(3 * forgets) // not for something: it is the fault
+			time.Sleep(3 * forgets) // the fault itself: nothing is awaited
 			for i, conn := range conns {
 				if err := exchange(conn, []byte("still there")); err != nil {
 					t.Errorf("connection %d was quiet for %s and ended with %v", i, 3*forgets, err)
@@ -106,8 +108,8 @@ func TestABalancerThatCutsQuietConnections(t *testing.T) {
 	}
 }
 
-// newForgetfulRig returns connections through a server behind something that
-// forgets idle ones.
+// newForgetfulRig returns connections through a server behind a device that forgets idle
+// connections.
 func newForgetfulRig(t *testing.T, mode lab.Mode, keepalive time.Duration) (*rig, []net.Conn) {
 	t.Helper()
 	r := newBareRig(t, lab.Options{Mode: mode})

@@ -23,12 +23,12 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/target"
 )
 
-// tlsFront is what a proxy-server's TLS is, in front of the upstream server's
-// Unix socket, and it remembers which client certificates it was shown.
+// tlsFront stands in front of the upstream server's Unix socket and does TLS as a
+// proxy-server does. It remembers which client certificates it was shown.
 type tlsFront struct {
 	listener net.Listener
 	socket   string
-	alpn     string // empty: it leaves ALPN out
+	alpn     string // empty: the front offers no ALPN
 	tasks    sync.WaitGroup
 	ctx      context.Context
 	stop     context.CancelFunc
@@ -134,7 +134,7 @@ func (f *tlsFront) serve(raw net.Conn) {
 	ways.Wait()
 }
 
-// count is how many handshakes there were, and whose certificate the last showed.
+// count returns the number of handshakes and the name in the last client certificate.
 func (f *tlsFront) count() (n int, last string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -144,8 +144,8 @@ func (f *tlsFront) count() (n int, last string) {
 	return n, last
 }
 
-// wantShown makes a new connection and expects that it works and that its leg
-// shows a certificate to the server.
+// wantShown makes a new connection and expects that it works. Its connection to the
+// server must present this certificate.
 func (r *rig) wantShown(t *testing.T, f *tlsFront, name string) {
 	t.Helper()
 	conn, err := r.dial(labtest.Context(t, hang), lab.ShootPod(lab.IPv4, 1), target.SpeakFirstPort)
@@ -162,7 +162,7 @@ func (r *rig) wantShown(t *testing.T, f *tlsFront, name string) {
 	}
 }
 
-// secret is a client's pair and the CA that it trusts, as a mounted Secret.
+// secret returns a client's pair and the CA that it trusts, as a mounted Secret.
 func (r *rig) secret(t *testing.T, issuer *lab.Authority, name string, trusts ...*lab.Authority) map[string][]byte {
 	t.Helper()
 	certFile, keyFile, err := issuer.Issue(name, nil, nil)
@@ -185,11 +185,12 @@ func read(t *testing.T, path string) []byte {
 	return text
 }
 
-// A client certificate that is swapped as the kubelet does it interrupts no
-// transfer, and the next connection shows the new one to the server. The same
-// with another CA, on both sides.
+// TestCertificatesAreSwappedDuringATransferGRPC: a client certificate that is swapped as
+// the kubelet does it interrupts no transfer. The next connection presents the new one to
+// the server. The same holds for another CA, on both sides.
 //
-// A test for each mode, so that their minutes pass side by side from the start.
+// Each mode has a test of its own, so that both run side by side from the start. Each
+// takes minutes.
 func TestCertificatesAreSwappedDuringATransferGRPC(t *testing.T) {
 	testCertificateSwap(t, lab.GRPC)
 }
@@ -236,7 +237,8 @@ func testCertificateSwap(t *testing.T, mode lab.Mode) {
 	write(r.secret(t, old, "second", old))
 	r.wantShown(t, front, "lab-second")
 
-	// A pair whose key is another's is reported, and the last one stays.
+	// A pair whose key belongs to another certificate is reported. The last good pair
+	// stays in use.
 	broken := r.secret(t, old, "third", old)
 	broken["tls.key"] = r.secret(t, old, "stranger", old)["tls.key"]
 	write(broken)
@@ -248,7 +250,8 @@ func testCertificateSwap(t *testing.T, mode lab.Mode) {
 		return nil
 	})
 
-	// Another CA: the client trusts both, the server moves, the client follows.
+	// The CA changes: the client trusts both, the server takes the new one, then the
+	// client does.
 	next, err := lab.NewAuthority(filepath.Join(r.Dir, "certs"), "next-ca")
 	if err != nil {
 		t.Fatal(err)

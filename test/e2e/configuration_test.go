@@ -14,8 +14,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/target"
 )
 
-// Both of the kernel's iptables carry connections, and what one of them was
-// asked to do it takes away again.
+// TestBothIptablesBackends: both of the kernel's iptables carry connections. What
+// init-redirect added with one of them it also removes.
 func TestBothIptablesBackends(t *testing.T) {
 	for _, backend := range []string{"nft", "legacy"} {
 		t.Run(backend, func(t *testing.T) {
@@ -48,7 +48,8 @@ func TestBothIptablesBackends(t *testing.T) {
 	}
 }
 
-// kube-apiserver's own file is configuration enough, in both of its ways.
+// TestEgressSelectorConfigurationFile: kube-apiserver's own file is enough configuration,
+// with both of its transports.
 func TestEgressSelectorConfigurationFile(t *testing.T) {
 	for _, opts := range []lab.Options{
 		{Mode: lab.HTTPConnect, Transport: lab.TCP}, {Mode: lab.GRPC, Transport: lab.Unix},
@@ -95,7 +96,8 @@ egressSelections:
 %s`, protocol, transport)
 }
 
-// A container without arguments can be configured by its environment alone.
+// TestEnvironmentIsConfigurationEnough: a container without arguments can be configured
+// by its environment alone.
 func TestEnvironmentIsConfigurationEnough(t *testing.T) {
 	r := newBareRig(t, lab.Options{})
 	environment := func(prefix string, flags []string) (variables []string) {
@@ -118,8 +120,8 @@ func TestEnvironmentIsConfigurationEnough(t *testing.T) {
 	r.testKinds(t)
 }
 
-// What is excluded keeps its own way, here one that leads nowhere; its
-// neighbours are tunnelled.
+// TestExcludedAddressesAreLeftAlone: an excluded address keeps its own route, here one
+// that leads nowhere. Its neighbours are tunnelled.
 func TestExcludedAddressesAreLeftAlone(t *testing.T) {
 	r := newBareRig(t, lab.Options{})
 	exclude := "--exclude-cidr=" + lab.ShootPod(lab.IPv4, 9).String() + "/32," + lab.ShootPod(lab.IPv6, 9).String() + "/128"

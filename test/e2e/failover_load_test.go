@@ -21,7 +21,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/target"
 )
 
-// liveSet are connections on which something is said a few times a second.
+// liveSet is a set of connections on which bytes are exchanged a few times a second.
 type liveSet struct {
 	conns []*liveConn
 	stop  chan struct{}
@@ -35,14 +35,14 @@ type liveConn struct {
 	err   error // io.EOF after a clean end; nil while it works
 }
 
-// startLive opens connections to echoes all over the shoot, each of which has
-// worked once when it returns.
+// startLive opens connections to echo targets in all of the shoot. Each connection has
+// worked once when startLive returns.
 func (r *rig) startLive(t *testing.T, n int) *liveSet {
 	t.Helper()
 	return r.startSet(t, n, (*liveConn).talk)
 }
 
-// startQuiet opens connections on which nothing is said any more.
+// startQuiet opens connections on which no more bytes are sent.
 func (r *rig) startQuiet(t *testing.T, n int) *liveSet {
 	t.Helper()
 	return r.startSet(t, n, (*liveConn).listen)
@@ -105,7 +105,7 @@ func (c *liveConn) listen(_ int, stop <-chan struct{}) error {
 	return c.conn.SetReadDeadline(time.Now().Add(hang))
 }
 
-// await waits until so many connections have ended.
+// await waits until this many connections have ended.
 func (s *liveSet) await(t *testing.T, n int, limit time.Duration) {
 	t.Helper()
 	err := lab.Poll(labtest.Context(t, limit), "live connections to end", func(context.Context) error {
@@ -119,7 +119,7 @@ func (s *liveSet) await(t *testing.T, n int, limit time.Duration) {
 	}
 }
 
-// finish ends what is left of the set.
+// finish ends the connections that are left in the set.
 func (s *liveSet) finish() {
 	select {
 	case <-s.stop:
@@ -132,8 +132,8 @@ func (s *liveSet) finish() {
 	}
 }
 
-// wantEnded expects that so many connections ended, each with that error or,
-// where it is nil, cleanly or with a reset, and that all others still work.
+// wantEnded expects that this many connections ended, each with that error. If the error
+// is nil, they may end cleanly or with a reset. All others must still work.
 func (s *liveSet) wantEnded(t *testing.T, want int, since time.Time, how error) {
 	t.Helper()
 	close(s.stop)
@@ -159,7 +159,7 @@ func (s *liveSet) wantEnded(t *testing.T, want int, since time.Time, how error) 
 	}
 }
 
-// attempt is one new connection to a target that says its banner and closes.
+// attempt is one new connection to a target that sends its banner and closes.
 type attempt struct {
 	start time.Time
 	took  time.Duration
@@ -177,7 +177,7 @@ type freshLoad struct {
 	started  atomic.Int64
 	mu       sync.Mutex
 	attempts []attempt
-	open     map[int64]time.Time // when those began that are under way, by their numbers
+	open     map[int64]time.Time // start times of the attempts under way, by their numbers
 }
 
 func (r *rig) startFresh(t *testing.T) *freshLoad {
@@ -219,7 +219,7 @@ func (r *rig) startFresh(t *testing.T) *freshLoad {
 	return f
 }
 
-// await waits until so many more connections have been started.
+// await waits until this many more connections have been started.
 func (f *freshLoad) await(t *testing.T, n int64) {
 	t.Helper()
 	want := f.started.Load() + n
@@ -239,7 +239,7 @@ func (f *freshLoad) halt() {
 	f.tasks.Wait()
 }
 
-// pause lets no new connections be started.
+// pause stops the start of new connections.
 func (f *freshLoad) pause() {
 	select {
 	case <-f.stop:
@@ -248,8 +248,8 @@ func (f *freshLoad) pause() {
 	}
 }
 
-// settle stops the load, and waits for the end of all connections that were begun
-// after a fault. One that stood before may have to wait until the fault is over.
+// settle stops the load and waits for the end of all connections that began after a
+// fault. A connection from before the fault may have to wait until the fault is over.
 func (f *freshLoad) settle(t *testing.T, fault time.Time) {
 	t.Helper()
 	f.pause()
@@ -273,9 +273,9 @@ func (f *freshLoad) end(t *testing.T) []attempt {
 	return f.attempts
 }
 
-// wantShortOutage expects that all new connections that failed were started
-// within the outage that the product promises: no more of them than the load
-// starts in that time, and none long after the first.
+// wantShortOutage expects that all failed connections were started within the outage that
+// the product promises. There are no more of them than the load starts in that time. None
+// starts long after the first.
 func wantShortOutage(t *testing.T, attempts []attempt) {
 	t.Helper()
 	var failed []attempt
@@ -297,8 +297,7 @@ func wantShortOutage(t *testing.T, attempts []attempt) {
 	}
 }
 
-// wantNoneSilent expects that no connection ended as if it were complete when it
-// was not.
+// wantNoneSilent expects that no incomplete connection ended as if it were complete.
 func wantNoneSilent(t *testing.T, attempts []attempt) {
 	t.Helper()
 	for _, a := range attempts {
@@ -308,7 +307,7 @@ func wantNoneSilent(t *testing.T, attempts []attempt) {
 	}
 }
 
-// logSlowest tells how long new connections took around a fault.
+// logSlowest logs how long new connections took around a fault.
 func logSlowest(t *testing.T, attempts []attempt, fault time.Time) {
 	t.Helper()
 	var before, after []time.Duration
@@ -344,7 +343,7 @@ func last(d []time.Duration) time.Duration {
 	return d[len(d)-1].Round(time.Millisecond)
 }
 
-// reasonOf is an error's cause, without addresses.
+// reasonOf returns an error's cause, without addresses.
 func reasonOf(err error) string {
 	if err == nil {
 		return "clean end, incomplete"

@@ -21,19 +21,19 @@ import (
 const (
 	liveConnections = 200
 	newEach         = 20 * time.Millisecond // 50 new connections a second
-	// outage is what the product promises: for so long may new connections fail
-	// where another server or agent is left.
+	// outage is what the product promises: new connections may fail for this long if
+	// another server or agent is left.
 	outage = time.Second
-	// outageGuard is when a test calls the promise broken on a slow machine.
+	// outageGuard is how long an outage may last on a slow machine before a test fails.
 	outageGuard = 3 * outage
 )
 
-// two servers and two agents, and the ways to say where the servers are.
+// pair is two servers and two agents.
 var pair = lab.Options{Servers: 2, Agents: 2}
 
-// Where one of two servers is killed, connections through it are reset, those
-// through the other do not notice, and new ones fail for at most a second, none
-// silently.
+// TestOneOfTwoServersIsKilled: if one of two servers is killed, connections through it
+// are reset. Connections through the other do not notice. New ones fail for at most a
+// second, none silently.
 func TestOneOfTwoServersIsKilled(t *testing.T) {
 	for _, way := range []string{"two servers", "balancer"} {
 		for _, mode := range []lab.Mode{lab.GRPC, lab.HTTPConnect} {
@@ -69,9 +69,9 @@ func TestOneOfTwoServersIsKilled(t *testing.T) {
 	}
 }
 
-// Where one of two agents is killed, new connections fail for at most a second.
-// What was open through it ends as if its targets had closed: the server says
-// nothing else (konnectivity.md 6), and that is the one end that is not a reset.
+// TestOneOfTwoAgentsIsKilled: if one of two agents is killed, new connections fail for at
+// most a second. Connections through it end as if their targets had closed, because the
+// server says nothing else (konnectivity.md 6). That is the only end that is not a reset.
 func TestOneOfTwoAgentsIsKilled(t *testing.T) {
 	for _, mode := range []lab.Mode{lab.GRPC, lab.HTTPConnect} {
 		t.Run(string(mode), func(t *testing.T) {
@@ -94,16 +94,16 @@ func TestOneOfTwoAgentsIsKilled(t *testing.T) {
 			attempts := fresh.end(t)
 			wantShortOutage(t, attempts)
 			logSlowest(t, attempts, killed)
-			// Those that the agent had just connected end like the live ones.
+			// Connections that the agent had just made end like the live ones.
 			wantNoneSilent(t, slices.DeleteFunc(attempts, func(a attempt) bool { return a.start.Before(killed) }))
 			live.wantEnded(t, through, killed, nil)
 		})
 	}
 }
 
-// Servers that are restarted one after the other, as a Deployment does it, cost
-// the connections through them and no others; there is always one to dial
-// through.
+// TestRollingRestartOfTheServers: servers restart one after the other, as those of a
+// Deployment do. Only the connections through them are lost. There is always one server
+// to dial through.
 func TestRollingRestartOfTheServers(t *testing.T) {
 	for _, mode := range []lab.Mode{lab.GRPC, lab.HTTPConnect} {
 		t.Run(string(mode), func(t *testing.T) {
@@ -120,7 +120,7 @@ func TestRollingRestartOfTheServers(t *testing.T) {
 				if err := s.Start(ctx); err != nil {
 					t.Fatal(err)
 				}
-				fresh.await(t, 50) // its agents may not be there yet
+				fresh.await(t, 50) // the server's agents may not be connected yet
 				if err := r.WaitTunnel(ctx); err != nil {
 					t.Fatal(err)
 				}
@@ -129,7 +129,8 @@ func TestRollingRestartOfTheServers(t *testing.T) {
 				wantShortOutage(t, attempts)
 				wantNoneSilent(t, attempts)
 				logSlowest(t, attempts, stopped)
-				// The next one goes only when this one carries again.
+				// The next server is restarted only when this one carries connections
+				// again.
 				r.wantCarries(t, s)
 			}
 		})
@@ -164,7 +165,7 @@ func (r *rig) wantCarries(t *testing.T, s *lab.Server) {
 	})
 }
 
-// busiest is the server with the most connections.
+// busiest returns the server with the most connections.
 func (r *rig) busiest(t *testing.T) *lab.Server {
 	t.Helper()
 	return slices.MaxFunc(r.Servers, func(a, b *lab.Server) int { return r.established(t, a) - r.established(t, b) })
@@ -179,7 +180,7 @@ func (r *rig) established(t *testing.T, s *lab.Server) int {
 	return int(m.Sum(lab.ServerEstablished))
 }
 
-// exchange sends a message to an echo and wants it back.
+// exchange sends a message to an echo target and expects it back.
 func exchange(conn net.Conn, message []byte) error {
 	if _, err := conn.Write(message); err != nil {
 		return err

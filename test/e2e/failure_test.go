@@ -19,11 +19,11 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/target"
 )
 
-// slack is what a slow machine may add to a dial's budget before a test calls
-// it exceeded.
+// slack is how long a slow machine may exceed a dial's budget before a test fails.
 const slack = 10 * time.Second
 
-// A dial that fails ends in a reset within the budget, under its own reason.
+// TestFailedDialEndsInAResetWithinTheBudget: a dial that fails ends in a reset within the
+// budget, under its own reason.
 func TestFailedDialEndsInAResetWithinTheBudget(t *testing.T) {
 	t.Parallel()
 	const budget = 2 * time.Second
@@ -57,14 +57,14 @@ func TestFailedDialEndsInAResetWithinTheBudget(t *testing.T) {
 	}
 }
 
-// transfer is a connection on which bytes are moving until the target's Release.
+// transfer is a connection on which bytes move until the target's Release.
 type transfer struct {
 	conn io.ReadCloser
 	got  *target.PatternWriter
 }
 
-// startRaw begins a download whose end is the connection's: a reset and a clean
-// end differ in nothing but the error.
+// startRaw begins a download that ends with its connection. A reset and a clean end
+// differ only in the error.
 func (r *rig) startRaw(t *testing.T, addr netip.Addr) *transfer {
 	t.Helper()
 	conn, err := r.dial(labtest.Context(t, time.Minute), addr, target.HTTPPort)
@@ -96,8 +96,8 @@ func (x *transfer) finish() error {
 	return err
 }
 
-// A leg to the server that breaks under a transfer ends in a reset at the app,
-// never in what looks like a complete answer.
+// TestBrokenLegToTheServerEndsInAReset: if the connection to the server breaks during a
+// transfer, the app sees a reset. It never sees what looks like a complete answer.
 func TestBrokenLegToTheServerEndsInAReset(t *testing.T) {
 	t.Parallel()
 	for _, v := range variants {
@@ -129,8 +129,8 @@ func TestBrokenLegToTheServerEndsInAReset(t *testing.T) {
 	}
 }
 
-// A target that answers only to EOF cannot be served by the server's protocol.
-// The app must not take the missing answer for an empty one.
+// TestUnsupportedHalfCloseEndsInAReset: the server's protocol cannot serve a target that
+// answers only after EOF. The app must not take the missing answer for an empty one.
 func TestUnsupportedHalfCloseEndsInAReset(t *testing.T) {
 	for _, mode := range []lab.Mode{lab.GRPC, lab.HTTPConnect} {
 		t.Run(string(mode), func(t *testing.T) {
@@ -140,8 +140,8 @@ func TestUnsupportedHalfCloseEndsInAReset(t *testing.T) {
 	}
 }
 
-// wantUnsupportedHalfClose half-closes, with a target that waits for EOF, and expects
-// a reset.
+// wantUnsupportedHalfClose half-closes a connection to a target that waits for EOF, and
+// expects a reset.
 func (r *rig) wantUnsupportedHalfClose(t *testing.T) {
 	t.Helper()
 	before := r.metrics(t)
@@ -162,7 +162,8 @@ func (r *rig) wantUnsupportedHalfClose(t *testing.T) {
 	r.wantCounted(t, "proxy_client_close_total", before, "half_close_unsupported")
 }
 
-// Agents restart. A dial that finds none waits for one within its budget.
+// TestDialWaitsForTheAgentToComeBack: agents restart. A dial that finds none waits for
+// one within its budget.
 func TestDialWaitsForTheAgentToComeBack(t *testing.T) {
 	for _, mode := range []lab.Mode{lab.GRPC, lab.HTTPConnect} {
 		t.Run(string(mode), func(t *testing.T) {
@@ -190,9 +191,9 @@ func TestDialWaitsForTheAgentToComeBack(t *testing.T) {
 	}
 }
 
-// A server whose certificate is for another name is never trusted: the sidecar
-// is not ready, and its apps' connections are reset under the reason tls. The
-// right name makes it ready.
+// TestServerNameIsVerified: a server whose certificate is for another name is never
+// trusted. The sidecar is not ready, and its apps' connections are reset under the reason
+// tls. The right name makes it ready.
 func TestServerNameIsVerified(t *testing.T) {
 	for _, mode := range []lab.Mode{lab.GRPC, lab.HTTPConnect} {
 		t.Run(string(mode), func(t *testing.T) {
@@ -219,8 +220,9 @@ func TestServerNameIsVerified(t *testing.T) {
 	}
 }
 
-// An app that sends and closes at once loses nothing: the protocol throws away
-// what is on its way when a tunnel is closed, so the sidecar must not hurry.
+// TestWhatAnAppSentBeforeItClosedArrives: an app that sends and closes at once loses
+// nothing. When a tunnel is closed, the protocol discards bytes that are still on their
+// way. The sidecar must therefore not close at once.
 func TestWhatAnAppSentBeforeItClosedArrives(t *testing.T) {
 	t.Parallel()
 	const size = 4 << 20

@@ -11,7 +11,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/labtest"
 )
 
-// A pod reaches a shoot of a family for which it has no address and no route.
+// TestPodReachesShootOfAnotherFamily: a pod reaches a shoot of a family for which it has
+// no address and no route.
 func TestPodReachesShootOfAnotherFamily(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ pod, shoot lab.Families }{
@@ -43,8 +44,8 @@ func TestPodReachesShootOfAnotherFamily(t *testing.T) {
 	}
 }
 
-// With IPv6 switched off in the kernel an IPv4 shoot works, and an IPv6 shoot is
-// refused with exit code 3 and a sentence, not silently left out.
+// TestIPv6DisabledInTheKernel: with IPv6 switched off in the kernel an IPv4 shoot works.
+// An IPv6 shoot is refused with exit code 3 and a sentence, not silently left out.
 func TestIPv6DisabledInTheKernel(t *testing.T) {
 	t.Run("IPv4 shoot works", func(t *testing.T) {
 		r := newRig(t, lab.Options{PodFamilies: lab.IPv4, ShootFamilies: lab.IPv4, DisableIPv6: true})

@@ -16,8 +16,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/target"
 )
 
-// The only agent hangs: dials end in a reset within their budget and leave
-// nothing behind once it goes on.
+// TestTheOnlyAgentHangsUnderDials: the only agent hangs. Dials end in a reset within
+// their budget. They leave nothing behind once the agent goes on.
 func TestTheOnlyAgentHangsUnderDials(t *testing.T) {
 	const budget = 3 * time.Second
 	eachMode(t, func(t *testing.T, mode lab.Mode) {
@@ -48,9 +48,9 @@ func TestTheOnlyAgentHangsUnderDials(t *testing.T) {
 	})
 }
 
-// One of two agents hangs. The server goes on giving it every other dial, so a
-// new connection takes 5.5 s each time it does; none ends but whole or in a
-// reset within the budget.
+// TestOneOfTwoAgentsHangs: one of two agents hangs. The server goes on giving it every
+// other dial, and a new connection takes 5.5 s each time it does. Each connection is
+// whole or ends in a reset within the budget.
 func TestOneOfTwoAgentsHangs(t *testing.T) {
 	const budget = 8 * time.Second
 	eachMode(t, func(t *testing.T, mode lab.Mode) {
@@ -86,8 +86,9 @@ func TestOneOfTwoAgentsHangs(t *testing.T) {
 	})
 }
 
-// The agent dies under a dial, of which upstream tells nobody in gRPC mode: the
-// dial waits for another agent within its budget, and leaves nothing behind.
+// TestTheAgentDiesUnderADial: the agent dies during a dial. In gRPC mode upstream reports
+// that to no client. The dial waits for another agent within its budget, and leaves
+// nothing behind.
 func TestTheAgentDiesUnderADial(t *testing.T) {
 	eachMode(t, func(t *testing.T, mode lab.Mode) {
 		r := newRig(t, lab.Options{Mode: mode}, "--dial-timeout="+hang.String())
@@ -103,7 +104,8 @@ func TestTheAgentDiesUnderADial(t *testing.T) {
 			}
 			return err
 		})
-		// The target comes to life, so that only the dial's second life succeeds.
+		// The target begins to answer, so that only the second attempt of the dial
+		// succeeds.
 		undo, err := r.Shoot.Run(labtest.Context(t, hang), lab.Command{
 			Path: "iptables", Args: []string{"-w", "-D", "INPUT", "-d", lab.BlackHole(lab.IPv4).String(), "-j", "DROP"},
 		})
@@ -127,9 +129,9 @@ func TestTheAgentDiesUnderADial(t *testing.T) {
 	})
 }
 
-// What upstream cannot tell: an agent that dies and a target that resets look
-// like a target that closes, and the app sees a clean end, however much of the
-// answer is missing. This test fails when upstream learns to tell.
+// TestLimitEndsBehindTheServerLookClean: upstream cannot tell an agent that dies or a
+// target that resets from a target that closes. The app sees a clean end, however much of
+// the answer is missing. This test fails when upstream learns to tell them apart.
 func TestLimitEndsBehindTheServerLookClean(t *testing.T) {
 	eachMode(t, func(t *testing.T, mode lab.Mode) {
 		r := newRig(t, lab.Options{Mode: mode})
@@ -171,13 +173,13 @@ func TestLimitEndsBehindTheServerLookClean(t *testing.T) {
 	})
 }
 
-// Apps that are killed leave nothing behind.
+// TestKilledAppsLeaveNothingBehind: apps that are killed leave nothing behind.
 //
-// Those that download and those that upload are killed one after the other: where
-// both directions are full, a close can lock server and agent up for ever. The
-// server then waits to send a CLOSE_REQ for late DATA (sendBackendClose in its
-// serveRecvBackend), the agent to send a CLOSE_RSP (cleanFunc in its Serve), and
-// neither reads; v0.36.0, one run in ten here.
+// Apps that download and apps that upload are killed one after the other. If both
+// directions are full, a close can lock server and agent up for ever. The server then
+// waits to send a CLOSE_REQ for late DATA (sendBackendClose in its serveRecvBackend). The
+// agent waits to send a CLOSE_RSP (cleanFunc in its Serve). Neither reads. Seen with
+// v0.36.0, in one run of ten here.
 func TestKilledAppsLeaveNothingBehind(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []lab.Mode{lab.GRPC, lab.HTTPConnect} {
@@ -196,8 +198,8 @@ func TestKilledAppsLeaveNothingBehind(t *testing.T) {
 	}
 }
 
-// killApps starts a curl for each of the command lines, kills all of them once
-// so many have reached a target, and expects that nothing is left of them.
+// killApps starts a curl for each of the command lines. It kills all of them once this
+// many have reached a target, and expects that nothing is left of them.
 func (r *rig) killApps(t *testing.T, name string, arrive int, commands [][]string) {
 	t.Helper()
 	var apps []*lab.Process
@@ -220,11 +222,11 @@ func (r *rig) killApps(t *testing.T, name string, arrive int, commands [][]strin
 	r.wantNoLeak(t)
 }
 
-// A target that stops reading an upload freezes its agent, for everybody who
-// came through the same server: the agent has one loop for each, and it waits.
-// That is upstream's; ours is that the sidecar lives, the app that uploads is
-// only slowed, dials end within their budget, or succeed through another server,
-// and everything goes on when the target does.
+// TestLimitATargetThatStopsReading: a target that stops reading an upload freezes its
+// agent for all clients of the same server. The agent has one loop for each server, and
+// that loop waits. This is upstream's limit. Our promise is that the sidecar goes on, and
+// the app that uploads is only slowed. Dials end within their budget, or succeed through
+// another server. Everything goes on when the target does.
 func TestLimitATargetThatStopsReading(t *testing.T) {
 	eachMode(t, func(t *testing.T, mode lab.Mode) {
 		t.Run("the only server", func(t *testing.T) {
@@ -244,8 +246,8 @@ func TestLimitATargetThatStopsReading(t *testing.T) {
 	})
 }
 
-// testStuckUpload uploads to a target that does not read, and hands over what
-// became of other connections meanwhile.
+// testStuckUpload uploads to a target that does not read. It gives judge the other
+// connections of that time.
 func (r *rig) testStuckUpload(t *testing.T, judge func([]attempt)) {
 	t.Helper()
 	r.targets.Hold()
@@ -270,7 +272,7 @@ func (r *rig) testStuckUpload(t *testing.T, judge func([]attempt)) {
 	judge(attempts)
 	logSlowest(t, attempts, began)
 	r.targets.Release()
-	// What was open before works as if nothing had been.
+	// Connections that were open before work as if nothing had happened.
 	others.wantEnded(t, 0, began, nil)
 	t.Logf("they stood still for as long as the target, here %s", time.Since(began).Round(time.Millisecond))
 	select {
@@ -284,7 +286,7 @@ func (r *rig) testStuckUpload(t *testing.T, judge func([]attempt)) {
 	r.wantServes(t)
 }
 
-// marking tells of each write.
+// marking is a writer that reports each write.
 type marking struct {
 	to    io.Writer
 	n     int64
@@ -302,7 +304,7 @@ func (m *marking) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// waitStuck waits until an upload stands still, and returns how far it came.
+// waitStuck waits until an upload stands still, and returns how many bytes it has sent.
 func waitStuck(t *testing.T, progress <-chan int64, sent <-chan error) int64 {
 	t.Helper()
 	var taken int64
@@ -312,7 +314,7 @@ func waitStuck(t *testing.T, progress <-chan int64, sent <-chan error) int64 {
 		case taken = <-progress:
 		case err := <-sent:
 			t.Fatalf("the whole upload was taken by a target that does not read: %v", err)
-		case <-time.After(2 * time.Second): // nothing has moved for so long
+		case <-time.After(2 * time.Second): // no byte has moved for this long
 			return taken
 		case <-guard:
 			t.Fatal("an upload to a target that does not read goes on and on")

@@ -15,8 +15,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/target"
 )
 
-// Beyond --max-connections a new connection is reset at once; where one ends, the
-// next works.
+// TestMaxConnectionsExceeded: beyond --max-connections a new connection is reset at once.
+// If one ends, the next works.
 func TestMaxConnectionsExceeded(t *testing.T) {
 	const limit = 5
 	r := newRig(t, lab.Options{}, fmt.Sprint("--max-connections=", limit))
@@ -32,8 +32,8 @@ func TestMaxConnectionsExceeded(t *testing.T) {
 	open.wantEnded(t, 0, time.Now(), nil)
 }
 
-// With --idle-timeout a connection on which nothing moves is reset, one that
-// works is not.
+// TestIdleTimeout: with --idle-timeout a connection on which nothing moves is reset. One
+// that works is not.
 func TestIdleTimeout(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []lab.Mode{lab.GRPC, lab.HTTPConnect} {
@@ -52,8 +52,8 @@ func TestIdleTimeout(t *testing.T) {
 	}
 }
 
-// A sidecar with many connections that gets SIGTERM lets those finish that do so
-// in time, resets the others, takes no new ones, and exits with 0.
+// TestDrainUnderLoad: a sidecar with many connections gets SIGTERM. It lets those finish
+// that do so in time and resets the others. It takes no new ones, and exits with 0.
 func TestDrainUnderLoad(t *testing.T) {
 	const finishing, staying = 100, 50
 	for _, mode := range []lab.Mode{lab.GRPC, lab.HTTPConnect} {
@@ -66,7 +66,8 @@ func TestDrainUnderLoad(t *testing.T) {
 			if conn, err := r.dial(ctx, lab.ShootPod(lab.IPv4, 1), target.EchoPort); !errors.Is(err, syscall.ECONNREFUSED) {
 				t.Errorf("a draining sidecar took a connection: %v, %v, want it refused", conn, err)
 			}
-			// They have talked since, and finish in their own order.
+			// These connections have exchanged bytes since, and finish in their own
+			// order.
 			live.wantEnded(t, 0, time.Now(), nil)
 			live.finish()
 			eventually(t, "the finished connections to be gone", func(ctx context.Context) error {

@@ -17,7 +17,7 @@ import (
 
 var links = []lab.Link{lab.PodLink, lab.ShootLink}
 
-// A link that loses packets makes transfers slow, never wrong.
+// TestALossyLink: a link that loses packets makes transfers slow, never wrong.
 func TestALossyLink(t *testing.T) {
 	const size = 4 << 20
 	eachMode(t, func(t *testing.T, mode lab.Mode) {
@@ -35,7 +35,7 @@ func TestALossyLink(t *testing.T) {
 	})
 }
 
-// Distance and a narrow link make transfers slow, never wrong.
+// TestAFarAndNarrowLink: distance and a narrow link make transfers slow, never wrong.
 func TestAFarAndNarrowLink(t *testing.T) {
 	const size = 4 << 20
 	eachMode(t, func(t *testing.T, mode lab.Mode) {
@@ -69,7 +69,8 @@ func (r *rig) transferBothWays(t *testing.T, over string, size int64) {
 	t.Logf("%s: %.1f MiB/s down, %.1f MiB/s up", over, rate(down), rate(up))
 }
 
-// A partition that heals before anybody gives up costs only its own time.
+// TestAPartitionThatHeals: a partition that ends before a peer gives up costs only its
+// own time.
 func TestAPartitionThatHeals(t *testing.T) {
 	const length = 5 * time.Second
 	eachMode(t, func(t *testing.T, mode lab.Mode) {
@@ -84,7 +85,7 @@ func TestAPartitionThatHeals(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(length) // not for something: it is the fault
+			time.Sleep(length) // the fault itself: nothing is awaited
 			if err := undo(); err != nil {
 				t.Fatal(err)
 			}
@@ -104,9 +105,9 @@ func TestAPartitionThatHeals(t *testing.T) {
 	})
 }
 
-// A partition between server and agent that lasts: upstream notices nothing for
-// a long time, so dials fail within their budget, open connections wait, and all
-// is well when it ends.
+// TestAServerCutOffFromItsAgent: a partition between server and agent lasts. Upstream
+// notices nothing for a long time. Dials fail within their budget, and open connections
+// wait. Everything works again when it ends.
 func TestAServerCutOffFromItsAgent(t *testing.T) {
 	const budget = 2 * time.Second
 	eachMode(t, func(t *testing.T, mode lab.Mode) {

@@ -19,12 +19,12 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/target"
 )
 
-// deadPeer is how long the product needs to notice a peer that says nothing any
-// more: by what it has not acknowledged, or by TCP keepalive where nothing was sent.
+// deadPeer is how long the product needs to notice a peer that has stopped answering. It
+// notices by bytes without an acknowledgement, or by TCP keepalive if nothing was sent.
 const deadPeer = 10 * time.Second
 
-// eachMode runs a test of the fault matrix in both modes. They wait more than
-// they work, so they wait side by side.
+// eachMode runs a test of the fault matrix in both modes, side by side: they wait more
+// than they work.
 func eachMode(t *testing.T, test func(t *testing.T, mode lab.Mode)) {
 	t.Helper()
 	t.Parallel()
@@ -33,9 +33,9 @@ func eachMode(t *testing.T, test func(t *testing.T, mode lab.Mode)) {
 	}
 }
 
-// A server that hangs (its kernel accepts, the process does nothing) costs time
-// where another is left, but no connection; what is open through it waits for it
-// to come back.
+// TestAServerHangsBesideAnother: a server hangs: its kernel accepts, and the process does
+// nothing. If another is left, that costs time but no connection. Connections through the
+// server wait until it goes on.
 func TestAServerHangsBesideAnother(t *testing.T) {
 	eachMode(t, func(t *testing.T, mode lab.Mode) {
 		opts := pair
@@ -62,8 +62,8 @@ func TestAServerHangsBesideAnother(t *testing.T) {
 	})
 }
 
-// The only server hangs: dials end in a reset within their budget, open
-// connections wait, and all is well when it goes on.
+// TestTheOnlyServerHangs: the only server hangs. Dials end in a reset within their
+// budget, and open connections wait. Everything works again when it goes on.
 func TestTheOnlyServerHangs(t *testing.T) {
 	const budget = 2 * time.Second
 	eachMode(t, func(t *testing.T, mode lab.Mode) {
@@ -87,8 +87,9 @@ func TestTheOnlyServerHangs(t *testing.T) {
 	})
 }
 
-// A server whose packets vanish, both ways: open connections through it end in a
-// reset once it is clear that it is gone; new ones use the other.
+// TestAServerVanishesBesideAnother: a server's packets vanish, both ways. Open
+// connections through it end in a reset once it is clear that it is gone. New ones use
+// the other.
 func TestAServerVanishesBesideAnother(t *testing.T) {
 	eachMode(t, func(t *testing.T, mode lab.Mode) {
 		opts := pair
@@ -108,7 +109,7 @@ func TestAServerVanishesBesideAnother(t *testing.T) {
 		began := time.Now()
 		fresh.await(t, 400)
 		attempts := fresh.end(t)
-		// Those that the server had just connected end like the live ones.
+		// Connections that the server had just made end like the live ones.
 		wantNoneFailed(t, slices.DeleteFunc(slices.Clone(attempts), func(a attempt) bool {
 			return a.start.Before(began) && errors.Is(a.err, syscall.ECONNRESET)
 		}))
@@ -124,8 +125,8 @@ func TestAServerVanishesBesideAnother(t *testing.T) {
 	})
 }
 
-// The only server vanishes and comes back: what was open is reset, dials fail
-// within their budget, and later ones work again.
+// TestTheOnlyServerVanishes: the only server vanishes and comes back. Open connections
+// are reset, dials fail within their budget, and later ones work again.
 func TestTheOnlyServerVanishes(t *testing.T) {
 	const budget = 3 * time.Second
 	eachMode(t, func(t *testing.T, mode lab.Mode) {
@@ -143,7 +144,7 @@ func TestTheOnlyServerVanishes(t *testing.T) {
 		quiet.await(t, 10, 4*deadPeer)
 		live.wantEnded(t, 10, began, syscall.ECONNRESET)
 		quiet.wantEnded(t, 10, began, syscall.ECONNRESET)
-		// Keepalive tells of those on which nothing was sent.
+		// Keepalive finds the dead connections on which nothing was sent.
 		if log := r.sidecar.Log(); strings.Count(log, "has acknowledged nothing for 10s") < 10 || strings.Count(log, `"reason":"tunnel_broken"`) != 20 {
 			t.Errorf("the log does not tell why the connections ended:\n%s", log)
 		}
@@ -154,8 +155,9 @@ func TestTheOnlyServerVanishes(t *testing.T) {
 	})
 }
 
-// A server that no agent has found is asked in vain, and then the other: no
-// connection fails, and it costs next to nothing.
+// TestAServerWithoutAnAgentBesideAnother: a server that no agent has found cannot dial,
+// and the other server is asked next. No connection fails, and the detour costs almost no
+// time.
 func TestAServerWithoutAnAgentBesideAnother(t *testing.T) {
 	eachMode(t, func(t *testing.T, mode lab.Mode) {
 		opts := pair
@@ -177,7 +179,8 @@ func TestAServerWithoutAnAgentBesideAnother(t *testing.T) {
 	})
 }
 
-// A name with two addresses, one of which is dead: connections use the other.
+// TestANameWithADeadAddress: if one of a name's two addresses is dead, connections use
+// the other.
 func TestANameWithADeadAddress(t *testing.T) {
 	eachMode(t, func(t *testing.T, mode lab.Mode) {
 		for what, kill := range map[string]func(context.Context, *lab.Server) error{
@@ -207,7 +210,7 @@ func TestANameWithADeadAddress(t *testing.T) {
 	})
 }
 
-// A name that changes: new connections follow, open ones stay.
+// TestANameThatChanges: new connections follow a name that changes. Open ones stay.
 func TestANameThatChanges(t *testing.T) {
 	eachMode(t, func(t *testing.T, mode lab.Mode) {
 		opts := pair
@@ -280,9 +283,9 @@ func wantNoneFailed(t *testing.T, attempts []attempt) {
 	}
 }
 
-// wantNoLeak waits until nothing is left of any connection: not in the sidecar,
-// nor in a server, an agent or a target. A connection now and then brings the
-// servers' gauges up to date.
+// wantNoLeak waits until nothing is left of any connection, in the sidecar, a server, an
+// agent or a target. It makes connections now and then, which bring the servers' gauges
+// up to date.
 func (r *rig) wantNoLeak(t *testing.T) {
 	t.Helper()
 	eventually(t, "everything to be free of connections", func(ctx context.Context) error {

@@ -19,8 +19,9 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/target"
 )
 
-// What the sidecar must not or cannot carry is reset at once, counted under its
-// reason alone, and logged once.
+// TestRefusedConnectionsAreResetCountedAndLoggedOnce: a connection that the sidecar must
+// not or cannot carry is reset at once. It is counted under its reason alone, and logged
+// once.
 func TestRefusedConnectionsAreResetCountedAndLoggedOnce(t *testing.T) {
 	for _, mode := range []lab.Mode{lab.GRPC, lab.HTTPConnect} {
 		t.Run(string(mode), func(t *testing.T) {
@@ -63,8 +64,8 @@ func TestRefusedConnectionsAreResetCountedAndLoggedOnce(t *testing.T) {
 	}
 }
 
-// redirectOutside brings connections to an address outside the CIDRs to the
-// sidecar, as a stray rule of somebody else's would.
+// redirectOutside redirects connections to an address outside the CIDRs to the sidecar,
+// as a stray rule of another program would.
 func (r *rig) redirectOutside(t *testing.T, f lab.Families) {
 	t.Helper()
 	r.iptables(t, f, "-t", "nat", "-I", "OUTPUT", "-d", lab.Outside(f).String(), "-p", "tcp", "-j", "REDIRECT", "--to-ports", fmt.Sprint(lab.ProxyPort))
@@ -81,13 +82,13 @@ func (r *rig) iptables(t *testing.T, f lab.Families, args ...string) {
 	}
 }
 
-// logLines are the sidecar's, each of which must be JSON.
+// logLines returns the sidecar's log lines, each of which must be JSON.
 func (r *rig) logLines(t *testing.T) []string {
 	t.Helper()
 	var lines []string
 	for line := range strings.Lines(r.sidecar.Log()) {
 		if !strings.HasSuffix(line, "\n") {
-			break // being written
+			break // the sidecar is still writing it
 		}
 		if !json.Valid([]byte(line)) {
 			t.Fatalf("the sidecar's log has a line that is not JSON: %q", line)
@@ -97,8 +98,9 @@ func (r *rig) logLines(t *testing.T) []string {
 	return lines
 }
 
-// Nothing for the shoot ever leaves the pod: what cannot be tunnelled is
-// rejected on the spot, and so is TCP once somebody has flushed the nat rules.
+// TestShootTrafficNeverLeavesThePod: nothing for the shoot ever leaves the pod. What
+// cannot be tunnelled is rejected at once. TCP is rejected too after the nat rules have
+// been flushed.
 func TestShootTrafficNeverLeavesThePod(t *testing.T) {
 	r := newBareRig(t, lab.Options{})
 	ctx := labtest.Context(t, 2*time.Minute)
@@ -150,8 +152,8 @@ func (r *rig) captured(t *testing.T, c *lab.Capture) []lab.Packet {
 	return lab.ForShoot(packets)
 }
 
-// wantUDPRejected sends a datagram as an app does and expects to hear so: from
-// the send itself, or from the answer that it waits for.
+// wantUDPRejected sends a datagram as an app does and expects an error, from the send
+// itself or while it waits for the answer.
 func (r *rig) wantUDPRejected(t *testing.T, addr netip.Addr) {
 	t.Helper()
 	ctx := labtest.Context(t, hang)
@@ -185,8 +187,8 @@ func (r *rig) wantPingRejected(t *testing.T, addr netip.Addr) {
 	}
 }
 
-// The listener is for the pod alone: whoever else could use it would hold the
-// pod's client certificate.
+// TestNobodyOutsideThePodReachesTheListener: the listener is for the pod alone. Any other
+// host that could use it would have the use of the pod's client certificate.
 func TestNobodyOutsideThePodReachesTheListener(t *testing.T) {
 	r := newRig(t, lab.Options{})
 	ctx := labtest.Context(t, hang)

@@ -21,9 +21,9 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/target"
 )
 
-// The whole pod network reaches the health address. Thousands of connections that
-// stay there, answered or not, take no file from the apps and no answer from the
-// kubelet, and hold hardly any memory.
+// TestAFloodOfTheHealthAddressStopsNothing: the whole pod network reaches the health
+// address. Thousands of connections stay open there, answered or not. They take no file
+// from the apps and no answer from the kubelet, and use hardly any memory.
 func TestAFloodOfTheHealthAddressStopsNothing(t *testing.T) {
 	const (
 		files   = 4096
@@ -57,7 +57,7 @@ func TestAFloodOfTheHealthAddressStopsNothing(t *testing.T) {
 		if i%2 == 0 {
 			request += "\r\n"
 		}
-		_, _ = io.WriteString(conn, request) // the oldest were closed already
+		_, _ = io.WriteString(conn, request) // the server has already closed the oldest
 		if i%2 == 0 {
 			wantAlive(t, conn)
 		}
@@ -67,8 +67,8 @@ func TestAFloodOfTheHealthAddressStopsNothing(t *testing.T) {
 	if _, err := r.SidecarMetrics(labtest.Context(t, hang)); err != nil {
 		t.Errorf("a scrape beside %d idle connections: %v", flood, err)
 	}
-	// Two apps' connections, with a connection to the server for each, and some for
-	// the process itself.
+	// The two apps have a connection and a connection to the server each. The process
+	// itself has some more.
 	eventually(t, "no more connections to stay than may", func(context.Context) error {
 		open, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", sidecar.PID()))
 		if err == nil && len(open) > allowed+40 {

@@ -34,8 +34,8 @@ func startStalled(t testing.TB, dial dialFunc) net.Conn {
 	return conn
 }
 
-// One app that stops reading must not freeze the others. It is reset, but not
-// before its buffer is full, and nothing else is.
+// TestAnAppThatStopsReadingFreezesNobody: one app that stops reading must not freeze the
+// others. It is reset, but not before its buffer is full. No other connection is reset.
 func TestAnAppThatStopsReadingFreezesNobody(t *testing.T) {
 	const buffer = 16 << 20 // --connection-buffer
 	for _, mode := range []lab.Mode{lab.GRPC, lab.HTTPConnect} {
@@ -68,9 +68,9 @@ func TestAnAppThatStopsReadingFreezesNobody(t *testing.T) {
 				t.Errorf("another connection made %d round trips while bytes were held for the app, want more", rounds)
 			}
 			p.wantAlive(t, "an app that has stopped reading")
-			// The highest reading lies somewhat below the highest value, in which what was
-			// received and not passed on yet counts too: the window of a stream and the piece
-			// that was received last, and the same of the connection beside it.
+			// The highest reading lies somewhat below the highest value. That value also
+			// counts what was received and not passed on yet. This is a stream's window
+			// and the piece received last, and the same for the connection beside it.
 			const passing = 512 << 10
 			if buffered > buffer+passing || buffered < buffer/2 {
 				t.Errorf("at most %.0f bytes were held for the app, want nearly %d", buffered, buffer)
@@ -82,7 +82,7 @@ func TestAnAppThatStopsReadingFreezesNobody(t *testing.T) {
 	}
 }
 
-// The control experiment: stock clients fail the same test.
+// TestStockClientsFreeze is the control experiment: stock clients fail the same test.
 func TestStockClientsFreeze(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []lab.Mode{lab.GRPC, lab.HTTPConnect} {
@@ -103,10 +103,10 @@ func TestStockClientsFreeze(t *testing.T) {
 	}
 }
 
-// Apps that read slowly, but not that slowly, get everything, and no other connection
-// waits for them. They are twice as fast as they have to be: machines are noisy.
-// BenchmarkSlowCurls measures what curl --limit-rate makes of it, and BenchmarkIsolation
-// how long others wait.
+// TestSlowAppsGetEverything: apps that read slowly, but fast enough, get everything, and
+// no other connection waits for them. They are twice as fast as they have to be, because
+// machines are noisy. BenchmarkSlowCurls measures curl --limit-rate. BenchmarkIsolation
+// measures how long others wait.
 func TestSlowAppsGetEverything(t *testing.T) {
 	size := scale(96 << 20)
 	for _, mode := range []lab.Mode{lab.GRPC, lab.HTTPConnect} {
@@ -133,9 +133,10 @@ func TestSlowAppsGetEverything(t *testing.T) {
 	}
 }
 
-// readSlowly downloads from a pod of the shoot, at so many bytes a second. After each
-// 8 MiB it reads no more until the other connection has made a round trip: if that had to
-// wait for this app, both would wait for ever. Then it reads what it has missed at once.
+// readSlowly downloads from a pod of the shoot, at this many bytes a second. After each 8
+// MiB it stops reading until the other connection has made a round trip. If that
+// connection had to wait for this app, both would wait for ever. Then it reads at once
+// what it has missed.
 func (r *rig) readSlowly(t testing.TB, other *pulse, pod int, size int64, rate float64) error {
 	ctx := labtest.Context(t, 5*time.Minute)
 	conn, err := r.dial(ctx, lab.ShootPod(lab.IPv4, pod), target.HTTPPort)
@@ -169,9 +170,9 @@ func (r *rig) readSlowly(t testing.TB, other *pulse, pod int, size int64, rate f
 	return fmt.Errorf("%d bytes of %d, then %w", got.N, size, err)
 }
 
-// BenchmarkIsolation measures what is promised of a connection beside an app
-// that has stopped reading: p99 within three times of what it is without, and
-// 250 ms at the worst.
+// BenchmarkIsolation measures the promise for a connection beside an app that has stopped
+// reading. The p99 is at most three times that without such an app, and the worst is 250
+// ms.
 func BenchmarkIsolation(b *testing.B) {
 	const minute = time.Minute
 	for _, mode := range []lab.Mode{lab.GRPC, lab.HTTPConnect} {
@@ -180,7 +181,7 @@ func BenchmarkIsolation(b *testing.B) {
 			p := startPulse(b, r.asApp)
 			for range b.N {
 				p.forget()
-				time.Sleep(minute) // what is measured
+				time.Sleep(minute) // the time of the measurement
 				alone := p.figures()
 				p.forget()
 				startStalled(b, r.asApp)
@@ -197,9 +198,9 @@ func BenchmarkIsolation(b *testing.B) {
 	}
 }
 
-// BenchmarkSlowCurls measures which curls with --limit-rate get 256 MiB, and
-// what they do to a connection beside them. curl reads 10 MB at once and then
-// sleeps for as long as the rate asks for.
+// BenchmarkSlowCurls measures which curls with --limit-rate get 256 MiB, and how they
+// affect a connection beside them. curl reads 10 MB at once and then sleeps for as long
+// as the rate asks for.
 func BenchmarkSlowCurls(b *testing.B) {
 	const size = 256 << 20
 	for _, mode := range []lab.Mode{lab.GRPC, lab.HTTPConnect} {

@@ -20,8 +20,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/target"
 )
 
-// One target that does not answer takes a quarter of --max-dials, however many
-// ask for it; the others are dialled at once.
+// TestOneDeadTargetDoesNotStarveTheOthers: one target that does not answer takes a
+// quarter of --max-dials, however many apps dial it. The others are dialled at once.
 func TestOneDeadTargetDoesNotStarveTheOthers(t *testing.T) {
 	for _, mode := range []lab.Mode{lab.GRPC, lab.HTTPConnect} {
 		t.Run(string(mode), func(t *testing.T) {
@@ -40,7 +40,8 @@ func TestOneDeadTargetDoesNotStarveTheOthers(t *testing.T) {
 			for range 10 {
 				echo(t, r.open(t, lab.ShootPod(lab.IPv4, 1), target.EchoPort))
 			}
-			// The agent gives a dead target 5 s, so all of it was done meanwhile.
+			// The agent gives up a dead target after 5 s. All of the above happened
+			// before that.
 			if failed := r.metrics(t).Sum("proxy_client_dial_failures_total"); failed != 0 {
 				t.Errorf("%v dials to the dead target had ended before the others were through: they may have waited for it", failed)
 			}
@@ -48,14 +49,14 @@ func TestOneDeadTargetDoesNotStarveTheOthers(t *testing.T) {
 	}
 }
 
-// A sidecar that may not open many files has fewer connections, says so, and
-// stays whole: beyond them new ones are reset, and nothing else fails.
+// TestFewFilesLimitTheConnections: a sidecar that may open only few files allows fewer
+// connections, and says so. Beyond them new ones are reset, and nothing else fails.
 func TestFewFilesLimitTheConnections(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []struct {
 		mode  lab.Mode
 		flags []string
-		limit int // of 64 files, 16 of which are kept back
+		limit int // of 64 files, 16 of which are reserved
 	}{{lab.GRPC, []string{"--mode=grpc"}, 48}, {lab.HTTPConnect, nil, 24}} {
 		t.Run(string(mode.mode), func(t *testing.T) {
 			t.Parallel()
@@ -102,16 +103,16 @@ func TestFewFilesLimitTheConnections(t *testing.T) {
 	}
 }
 
-// Where files run out all the same, the connection for which there is none is
-// reset with a reason, those that stand are not touched, and with the files new
-// connections come back.
+// TestRunningOutOfFiles: if files run out in spite of that, the connection that gets none
+// is reset with a reason. Open ones are not affected. When there are files again, new
+// connections work.
 func TestRunningOutOfFiles(t *testing.T) {
 	r := newRig(t, lab.Options{Mode: lab.HTTPConnect})
 	old := r.open(t, lab.ShootPod(lab.IPv4, 1), target.EchoPort)
 	echo(t, old)
 	before := r.metrics(t)
-	// One file is for the app's side of a connection. What the sidecar closes at
-	// the same moment may make it two: then the connection works, and keeps them.
+	// One file is for the app's side of a connection. If the sidecar closes another at
+	// the same moment, there are two. Then the connection works and keeps both.
 	for {
 		r.leaveFiles(t, 1)
 		// A reset can overtake the app's own connect.
@@ -139,8 +140,8 @@ func TestRunningOutOfFiles(t *testing.T) {
 	}
 }
 
-// leaveFiles lowers or raises the sidecar's limit of open files until so many
-// can be opened.
+// leaveFiles lowers or raises the sidecar's limit of open files until it can open this
+// many more.
 func (r *rig) leaveFiles(t *testing.T, free int) {
 	t.Helper()
 	pid := r.sidecar.PID()
@@ -180,7 +181,7 @@ func (r *rig) wantRoom(t *testing.T) {
 	})
 }
 
-// open connects an app; what becomes of it is for its first read to say.
+// open connects an app. Its first read shows whether the connection was carried.
 func (r *rig) open(t *testing.T, addr netip.Addr, port int) net.Conn {
 	t.Helper()
 	conn, err := r.dial(labtest.Context(t, hang), addr, port)

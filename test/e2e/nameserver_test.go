@@ -20,8 +20,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/target"
 )
 
-// startNameserver answers for one address of [lab.ServerName] in the pod, as far as
-// answers says for a type of question.
+// startNameserver answers for one address of [lab.ServerName] in the pod. The function
+// answers says which types of question get an answer.
 func (r *rig) startNameserver(t *testing.T, at string, answers func(dnsmessage.Type) bool) {
 	t.Helper()
 	var socket net.PacketConn
@@ -63,11 +63,11 @@ func (r *rig) startNameserver(t *testing.T, at string, answers func(dnsmessage.T
 	})
 }
 
-// A nameserver that swallows all that it is asked, or the questions for one family,
-// does not keep a name from being resolved. The sidecar is alive meanwhile.
+// TestANameserverThatSwallows: a nameserver swallows all questions, or those for one
+// family. A name is resolved all the same, and the sidecar is alive meanwhile.
 func TestANameserverThatSwallows(t *testing.T) {
 	t.Parallel()
-	var alive atomic.Bool // the sidecar is, before any nameserver answers
+	var alive atomic.Bool // the sidecar is alive before any nameserver answers
 	all := func(dnsmessage.Type) bool { return alive.Load() }
 	ipv4 := func(q dnsmessage.Type) bool { return alive.Load() && q != dnsmessage.TypeAAAA }
 	for _, c := range []struct {

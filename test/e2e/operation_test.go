@@ -19,13 +19,13 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/target"
 )
 
-// curlJob is curl downloading until the target's Release.
+// curlJob is a curl that downloads until the target's Release.
 type curlJob struct {
 	got  *watchedPattern
 	done chan error
 }
 
-// startCurl returns once bytes are flowing.
+// startCurl starts a download and returns once bytes are flowing.
 func (r *rig) startCurl(t *testing.T, f lab.Families) *curlJob {
 	t.Helper()
 	job := &curlJob{got: &watchedPattern{PatternWriter: target.NewPatternWriter(), marks: make(chan int64, 1)}, done: make(chan error, 1)}
@@ -38,7 +38,7 @@ func (r *rig) startCurl(t *testing.T, f lab.Families) *curlJob {
 	return job
 }
 
-// moreBytes waits until some that were not there before have arrived.
+// moreBytes waits until more bytes have arrived.
 func (j *curlJob) moreBytes(t *testing.T) {
 	t.Helper()
 	guard := time.NewTimer(hang)
@@ -54,7 +54,7 @@ func (j *curlJob) moreBytes(t *testing.T) {
 	}
 }
 
-// wantWhole expects curl to end well after the target's Release.
+// wantWhole expects curl to succeed after the target's Release.
 func (j *curlJob) wantWhole(t *testing.T) {
 	t.Helper()
 	select {
@@ -67,7 +67,7 @@ func (j *curlJob) wantWhole(t *testing.T) {
 	}
 }
 
-// watchedPattern checks what curl prints and tells of its progress.
+// watchedPattern checks what curl prints and reports its progress.
 type watchedPattern struct {
 	*target.PatternWriter
 	marks chan int64
@@ -82,8 +82,9 @@ func (w *watchedPattern) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Init containers run again in a live pod. Neither the same configuration
-// applied again nor the repair of a tampered one disturbs a download.
+// TestApplyingAgainDoesNotDisturbADownload: init containers run again in a live pod.
+// Applying the same configuration again does not disturb a download. Nor does the repair
+// of a tampered one.
 func TestApplyingAgainDoesNotDisturbADownload(t *testing.T) {
 	r := newRig(t, lab.Options{})
 	for _, f := range lab.DualStack.Each() {
@@ -104,7 +105,8 @@ func TestApplyingAgainDoesNotDisturbADownload(t *testing.T) {
 	}
 }
 
-// On SIGTERM the sidecar is no longer ready, lets a transfer finish, and exits 0.
+// TestTerminationLetsATransferFinish: after SIGTERM the sidecar is no longer ready, lets
+// a transfer finish, and exits 0.
 func TestTerminationLetsATransferFinish(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []lab.Mode{lab.GRPC, lab.HTTPConnect} {
@@ -124,8 +126,8 @@ func TestTerminationLetsATransferFinish(t *testing.T) {
 	}
 }
 
-// What has not finished when the drain timeout ends is reset, not cut short
-// with a clean end; a second signal ends the sidecar at once, with code 130.
+// TestDrainEndsInAReset: a connection that has not finished when the drain timeout ends
+// is reset, never ended cleanly. A second signal ends the sidecar at once, with code 130.
 func TestDrainEndsInAReset(t *testing.T) {
 	t.Run("timeout", func(t *testing.T) {
 		r := newRig(t, lab.Options{}, "--drain-timeout=1s")
@@ -153,8 +155,8 @@ func TestDrainEndsInAReset(t *testing.T) {
 	})
 }
 
-// In the classic order app and sidecar get SIGTERM at the same moment; then the
-// sidecar keeps accepting for the whole drain timeout, and exits 0 then.
+// TestAcceptWhileDraining: in the classic order app and sidecar get SIGTERM at the same
+// moment. The sidecar then goes on accepting for the whole drain timeout, and exits 0.
 func TestAcceptWhileDraining(t *testing.T) {
 	r := newRig(t, lab.Options{}, "--drain-timeout=5s", "--accept-while-draining")
 	r.targets.Hold()
@@ -195,8 +197,8 @@ func (r *rig) wantStatus(ctx context.Context, path string, want int) error {
 	return nil
 }
 
-// While a connection is open, dump shows where it really goes, and the rules
-// with counters that have counted it.
+// TestDumpShowsALiveConnection: while a connection is open, dump shows its real
+// destination. It also shows the rules with counters that have counted it.
 func TestDumpShowsALiveConnection(t *testing.T) {
 	r := newRig(t, lab.Options{})
 	for _, f := range lab.DualStack.Each() {
@@ -223,9 +225,9 @@ func TestDumpShowsALiveConnection(t *testing.T) {
 	}
 }
 
-// The kubelet restarts a sidecar that was killed: its connections are reset, not
-// ended as if they were complete, the shoot is refused meanwhile, and reached
-// again afterwards without anybody applying anything.
+// TestSidecarRestart: the kubelet restarts a sidecar that was killed. Its connections are
+// reset, not ended as if they were complete. The shoot is refused meanwhile. It is
+// reached again afterwards without another apply.
 func TestSidecarRestart(t *testing.T) {
 	r := newRig(t, lab.Options{})
 	x := r.startRaw(t, lab.ShootPod(lab.IPv4, 1))

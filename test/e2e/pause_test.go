@@ -13,16 +13,17 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/target"
 )
 
-// uploadSize is more than all buffers on the way hold.
+// uploadSize is more than all buffers on the way can hold.
 const uploadSize = 64 << 20
 
-// pauseLength is how long a target pauses, three times the time after which a
+// pauseLength is how long a target pauses. It is three times the time after which a
 // server that acknowledges nothing counts as gone.
 const pauseLength = 3 * deadPeer
 
-// A target that pauses slows its upload, however long the pause: nothing is lost
-// and nothing is reset. While it pauses, the proxy-server may let its receive
-// window become zero, and its kernel answers the probes of ours.
+// TestAnUploadOutlastsThePauseOfItsTarget: a target that pauses slows its upload, however
+// long the pause. Nothing is lost and nothing is reset. During the pause the
+// proxy-server's receive window may become zero. Its kernel still answers our kernel's
+// probes.
 func TestAnUploadOutlastsThePauseOfItsTarget(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []lab.Mode{lab.GRPC, lab.HTTPConnect} {
@@ -36,8 +37,8 @@ func TestAnUploadOutlastsThePauseOfItsTarget(t *testing.T) {
 	}
 }
 
-// testPausedUpload uploads to a target that pauses, beside so many connections
-// that talk and as many that are silent.
+// testPausedUpload uploads to a target that pauses, beside this many connections that
+// exchange bytes and as many that are silent.
 func (r *rig) testPausedUpload(t *testing.T, others int) {
 	t.Helper()
 	r.targets.Hold()
@@ -57,8 +58,8 @@ func (r *rig) testPausedUpload(t *testing.T, others int) {
 	live.wantEnded(t, 0, began, nil)
 }
 
-// A server that hangs for longer than that is no other case: its kernel has no room
-// for more, and answers.
+// TestAnUploadOutlastsAServerThatHangs: a server that hangs for longer than pauseLength
+// looks the same. Its kernel has no room for more bytes, and still answers.
 func TestAnUploadOutlastsAServerThatHangs(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []lab.Mode{lab.GRPC, lab.HTTPConnect} {
@@ -70,7 +71,7 @@ func TestAnUploadOutlastsAServerThatHangs(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer upload.Close()
-			quiet := r.startQuiet(t, 5) // and so the upload's own connection stands
+			quiet := r.startQuiet(t, 5) // the upload's own connection stays for the same reason
 			began := time.Now()
 			if err := r.Server.Freeze(); err != nil {
 				t.Fatal(err)
@@ -87,28 +88,28 @@ func TestAnUploadOutlastsAServerThatHangs(t *testing.T) {
 	}
 }
 
-// startUpload sends the pattern and closes upload. sent tells how that ended, and
-// progress how far it has come.
+// startUpload sends the pattern and closes upload. The channel sent reports the result,
+// and progress the number of bytes so far.
 func startUpload(upload io.WriteCloser) (sent chan error, progress chan int64) {
 	sent, progress = make(chan error, 1), make(chan int64, 1)
 	go func() {
 		_, err := io.Copy(&marking{to: upload, marks: progress}, io.LimitReader(target.Pattern(), uploadSize))
 		if err == nil {
-			err = upload.Close() // the target waits for the end
+			err = upload.Close() // the target waits for the end of the upload
 		}
 		sent <- err
 	}()
 	return sent, progress
 }
 
-// wantPaused lets the pause last, and expects that the upload does too.
+// wantPaused lets the pause pass, and expects that the upload has not ended by then.
 func wantPaused(t *testing.T, sent chan error) {
 	t.Helper()
 	select {
 	case err := <-sent:
 		t.Errorf("during the pause the upload ended: %v", err)
 		sent <- err
-	case <-time.After(pauseLength): // not for something: it is the fault
+	case <-time.After(pauseLength): // the fault itself: nothing is awaited
 	}
 }
 

@@ -18,8 +18,8 @@ import (
 // fewPorts is how many local ports a pod of these tests has.
 const fewPorts = 200
 
-// newFewPortsRig is a rig over http-connect whose pod has fewPorts local ports. The
-// apps connect from these as well, but to many addresses.
+// newFewPortsRig returns a rig over http-connect whose pod has fewPorts local ports. The
+// apps connect from these ports as well, but to many addresses.
 func newFewPortsRig(t *testing.T, flags ...string) *rig {
 	t.Helper()
 	r := newBareRig(t, lab.Options{Mode: lab.HTTPConnect, ShootFamilies: lab.IPv4})
@@ -32,9 +32,9 @@ func newFewPortsRig(t *testing.T, flags ...string) *rig {
 	return r
 }
 
-// Connections that end give their local port back at once, whoever ends them: the
-// TIME_WAIT of a minute is the server's. So a server carries many more short ones
-// than there are ports.
+// TestPortsAreGivenBackAtOnce: connections that end give their local port back at once,
+// whichever side ends them. The server has the TIME_WAIT of a minute. A server therefore
+// carries many more short connections than there are ports.
 func TestPortsAreGivenBackAtOnce(t *testing.T) {
 	t.Parallel()
 	const connections = 1200
@@ -60,7 +60,7 @@ func TestPortsAreGivenBackAtOnce(t *testing.T) {
 	} {
 		t.Run(end.name, func(t *testing.T) {
 			t.Parallel()
-			// The tunnel of an app that has just sent something stays for two seconds.
+			// The tunnel of an app that has just sent bytes stays for two seconds.
 			r := newFewPortsRig(t, "--dial-timeout=20s")
 			before := r.metrics(t)
 			r.each(t, connections, 8, func(ctx context.Context, i int) error {
@@ -78,8 +78,8 @@ func TestPortsAreGivenBackAtOnce(t *testing.T) {
 	}
 }
 
-// Where there is no local port left, a dial waits for one within its budget, and says
-// so. Nothing is held against the server, and connections go on.
+// TestNoPortLeft: if no local port is left, a dial waits for one within its budget, and
+// says so. The server is not marked as bad, and connections go on.
 func TestNoPortLeft(t *testing.T) {
 	r := newFewPortsRig(t, "--dial-timeout=2s")
 	before := r.metrics(t)

@@ -19,11 +19,11 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/target"
 )
 
-// dialFunc opens a connection to a target in the shoot: as an app does, through
-// the sidecar, or with one of the stock clients.
+// dialFunc opens a connection to a target in the shoot. It does so as an app does,
+// through the sidecar, or with one of the stock clients.
 type dialFunc func(ctx context.Context, addr netip.Addr, port int) (net.Conn, error)
 
-// asApp is the dialFunc of apps in the pod.
+// asApp is the dialFunc of an app in the pod.
 func (r *rig) asApp(ctx context.Context, addr netip.Addr, port int) (net.Conn, error) {
 	conn, err := r.dial(ctx, addr, port)
 	if err != nil {
@@ -38,12 +38,12 @@ type pulse struct {
 
 	mu    sync.Mutex
 	rtts  []time.Duration
-	since time.Time     // when the round trip under way began; zero: none
-	ended chan struct{} // closed at the end of the round trip under way, or else of the next
+	since time.Time     // when the round trip under way began; zero if there is none
+	ended chan struct{} // closed at the end of the round trip under way, or of the next
 	err   error
 }
 
-// startPulse returns once so many round trips were made that the connection is
+// startPulse starts a pulse. It returns after enough round trips that the connection is
 // in its ordinary state.
 func startPulse(t testing.TB, dial dialFunc) *pulse {
 	t.Helper()
@@ -110,7 +110,7 @@ func (p *pulse) rounds() int {
 	return len(p.rtts)
 }
 
-// awaitRound returns nil once a round trip has ended that began after the call.
+// awaitRound waits until a round trip that began after the call has ended.
 func (p *pulse) awaitRound(ctx context.Context) error {
 	for range 2 { // the first may have been under way
 		p.mu.Lock()
@@ -127,7 +127,7 @@ func (p *pulse) awaitRound(ctx context.Context) error {
 	return nil
 }
 
-// worst returns the longest round trip so far, that under way included.
+// worst returns the longest round trip so far, including the one under way.
 func (p *pulse) worst() time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -138,7 +138,7 @@ func (p *pulse) worst() time.Duration {
 	return worst
 }
 
-// forget begins the measurement anew.
+// forget discards what was measured so far.
 func (p *pulse) forget() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -163,8 +163,8 @@ func (p *pulse) figures() figures {
 	return figures{n: n, p50: sorted[n/2], p99: sorted[n*99/100], worst: sorted[n-1]}
 }
 
-// wantAlive ends the pulse, and fails if its connection broke. How long its round trips
-// took is for the log: a busy machine decides no test.
+// wantAlive ends the pulse, and fails if its connection broke. It only logs how long
+// round trips took: a busy machine must not decide a test.
 func (p *pulse) wantAlive(t testing.TB, beside string) {
 	t.Helper()
 	close(p.stop)

@@ -22,7 +22,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/target"
 )
 
-// hang bounds a wait that nothing promises to be fast.
+// hang bounds a wait for which no flag promises a time.
 const hang = 30 * time.Second
 
 func TestMain(m *testing.M) {
@@ -42,8 +42,8 @@ type rig struct {
 	opts    lab.Options
 }
 
-// newRig builds a lab, proves that the shoot cannot be reached, redirects, and
-// starts the sidecar with additional flags.
+// newRig builds a lab and proves that the shoot cannot be reached. Then it applies the
+// redirect and starts the sidecar with additional flags.
 func newRig(t testing.TB, opts lab.Options, flags ...string) *rig {
 	t.Helper()
 	r := newBareRig(t, opts)
@@ -52,7 +52,7 @@ func newRig(t testing.TB, opts lab.Options, flags ...string) *rig {
 	return r
 }
 
-// newBareRig stops before the product is started.
+// newBareRig does the same as newRig, without the product.
 func newBareRig(t testing.TB, opts lab.Options) *rig {
 	t.Helper()
 	labtest.RequireRoot(t)
@@ -93,7 +93,7 @@ func (r *rig) app(ctx context.Context, stdin io.Reader, stdout io.Writer, path s
 	return r.Pod.Run(ctx, lab.Command{Path: path, Args: args, UID: lab.AppUID, Stdin: stdin, Stdout: stdout})
 }
 
-// dial opens a connection as an app in the pod does.
+// dial opens a connection as an app in the pod.
 func (r *rig) dial(ctx context.Context, addr netip.Addr, port int) (*net.TCPConn, error) {
 	conn, err := r.Pod.DialContext(ctx, "tcp", net.JoinHostPort(addr.String(), fmt.Sprint(port)))
 	if err != nil {
@@ -107,8 +107,8 @@ func (r *rig) dial(ctx context.Context, addr netip.Addr, port int) (*net.TCPConn
 	return conn.(*net.TCPConn), nil
 }
 
-// wantReset opens a connection and expects it to end in a reset without a byte,
-// before limit, which is a guard against hanging unless a flag promises it.
+// wantReset opens a connection and expects a reset before any byte. It must come before
+// limit, which is a guard against hanging unless a flag promises it.
 func (r *rig) wantReset(t testing.TB, addr netip.Addr, port int, limit time.Duration) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
@@ -124,7 +124,7 @@ func (r *rig) wantReset(t testing.TB, addr netip.Addr, port int, limit time.Dura
 	}
 }
 
-// metrics reads the sidecar's.
+// metrics reads the sidecar's metrics.
 func (r *rig) metrics(t testing.TB) lab.Metrics {
 	t.Helper()
 	m, err := r.SidecarMetrics(labtest.Context(t, hang))
@@ -153,8 +153,8 @@ func increases(metric string, before, after lab.Metrics) map[string]float64 {
 	return grown
 }
 
-// wantCounted waits until a metric has grown by one under one reason since a
-// reading, and under no other: an app may see its reset before we count it.
+// wantCounted waits until a metric has grown by one under one reason since a reading, and
+// under no other. It waits because an app may see its reset before the sidecar counts it.
 func (r *rig) wantCounted(t testing.TB, metric string, before lab.Metrics, reason string) {
 	t.Helper()
 	want := map[string]float64{fmt.Sprintf("reason=%q", reason): 1}
@@ -170,12 +170,12 @@ func (r *rig) wantCounted(t testing.TB, metric string, before lab.Metrics, reaso
 	})
 }
 
-// kinds are a pod, a service and a node of the shoot.
+// kinds returns the addresses of a pod, a service and a node of the shoot.
 func kinds(f lab.Families) []netip.Addr {
 	return []netip.Addr{lab.ShootPod(f, 1), lab.ShootService(f), lab.ShootNode(f)}
 }
 
-// scale is n, or a hundredth of it in a short run.
+// scale returns n, or a hundredth of it in a short run.
 func scale(n int64) int64 {
 	if testing.Short() {
 		return n / 100

@@ -19,7 +19,7 @@ const (
 	scrapeInterval = 2 * time.Second
 )
 
-// scraping is a Prometheus that has been at work since started.
+// scraping is a Prometheus that has scraped since started.
 type scraping struct {
 	*lab.Prometheus
 	minimum time.Duration
@@ -43,8 +43,8 @@ func (r *rig) startScraping(t *testing.T, minimum time.Duration) *scraping {
 	return s
 }
 
-// test waits until every target has been scraped for the minimum, and expects
-// that each scrape since the first has succeeded. It ends Prometheus.
+// test waits until every target has been scraped the minimum number of times. It expects
+// that each scrape since the first has succeeded, and ends Prometheus.
 func (s *scraping) test(t *testing.T) {
 	defer s.Stop(5 * time.Second)
 	want := float64(s.minimum / scrapeInterval)
@@ -76,7 +76,7 @@ func (s *scraping) test(t *testing.T) {
 	}
 }
 
-// load is what must come back to where it was once all connections are closed.
+// load is what must return to its first value once all connections are closed.
 type load struct {
 	established, active, atTargets, goroutines float64
 }
@@ -103,8 +103,8 @@ func (r *rig) load(ctx context.Context) (load, error) {
 	}, nil
 }
 
-// warmUp makes a first connection to a target, so that whatever the sidecar
-// makes once for all connections is there.
+// warmUp makes a first connection to a target. The sidecar then has what it makes once
+// for all connections.
 func (r *rig) warmUp(t *testing.T) {
 	t.Helper()
 	if _, err := r.app(labtest.Context(t, hang), nil, nil, "curl", "-sS", lab.URL(lab.ShootPod(lab.IPv4, 1), target.HTTPPort, "/")); err != nil {
@@ -112,9 +112,9 @@ func (r *rig) warmUp(t *testing.T) {
 	}
 }
 
-// idle waits until no connection is left: not in the sidecar, nor in the
-// upstream server, nor at a target, where the agent's legs end. The tunnel of an app
-// that closed may end two seconds later.
+// idle waits until no connection is left in the sidecar, in the upstream server, or at a
+// target, where the agent's connections end. The tunnel of an app that closed may end two
+// seconds later.
 func (r *rig) idle(t testing.TB) {
 	t.Helper()
 	err := lab.Poll(labtest.Context(t, hang), "all connections to end", func(ctx context.Context) error {
@@ -129,8 +129,8 @@ func (r *rig) idle(t testing.TB) {
 	}
 }
 
-// quiet is the load of a sidecar without connections. Asking for its metrics is
-// itself a connection that comes and goes, hence the highest of some readings.
+// quiet returns the load of a sidecar without connections. Reading its metrics is itself
+// a connection that comes and goes. quiet therefore takes the highest of some readings.
 func (r *rig) quiet(t *testing.T) load {
 	t.Helper()
 	r.idle(t)

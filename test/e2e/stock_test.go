@@ -20,9 +20,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/lab"
 )
 
-// asStockClient is the dialFunc of a program that was written for konnectivity,
-// as kube-apiserver is: a tunnel of konnectivity-client's, or a CONNECT, for each
-// connection.
+// asStockClient is the dialFunc of a program written for konnectivity, as kube-apiserver
+// is. Each connection has a tunnel of konnectivity-client's, or a CONNECT.
 func (r *rig) asStockClient(ctx context.Context, addr netip.Addr, port int) (net.Conn, error) {
 	cfg, err := r.stockTLS()
 	if err != nil {
@@ -61,8 +60,7 @@ func (r *rig) stockConnect(ctx context.Context, cfg *tls.Config, to string) (net
 	if _, err := fmt.Fprintf(conn, "CONNECT %[1]s HTTP/1.1\r\nHost: %[1]s\r\n\r\n", to); err != nil {
 		return nil, err
 	}
-	// Nothing comes behind the answer: the targets of these tests wait for the
-	// client.
+	// No bytes follow the answer: the targets of these tests wait for the client.
 	answer, err := http.ReadResponse(bufio.NewReaderSize(conn, 16), nil)
 	if err != nil {
 		return nil, err

@@ -20,8 +20,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/target"
 )
 
-// variants are the ways from the sidecar to the upstream server, and how long
-// Prometheus scrapes on each. What auto finds out is the same ways again.
+// variants are the ways from the sidecar to the upstream server, with the time for which
+// Prometheus scrapes on each. The auto mode finds one of the same ways.
 var variants = []struct {
 	name   string
 	opts   lab.Options
@@ -35,12 +35,13 @@ var variants = []struct {
 	{"auto meets http-connect", lab.Options{Mode: lab.HTTPConnect}, nil, 20 * time.Second},
 }
 
-// Whatever the way to the server, unmodified clients get every byte, in order,
-// from servers of all habits, and leave nothing behind; all of it while
-// Prometheus scrapes 50 targets without a gap. Only one way's clients are at work at a
-// time, because they use the whole machine. Other ways wait for Prometheus meanwhile.
+// TestUnmodifiedClientsReachTheShoot: whatever the way to the server, unmodified clients
+// get every byte, in order, and leave nothing behind. The servers behave in many ways.
+// Prometheus scrapes 50 targets all the time without a gap. Clients use the whole
+// machine, so only one way's clients run at a time. The other ways wait for Prometheus
+// meanwhile.
 func TestUnmodifiedClientsReachTheShoot(t *testing.T) {
-	var working sync.Mutex // held by the way whose clients are at work
+	var working sync.Mutex // held by the way whose clients are running
 	for _, v := range variants {
 		t.Run(v.name, func(t *testing.T) {
 			t.Parallel()
@@ -72,7 +73,7 @@ func TestUnmodifiedClientsReachTheShoot(t *testing.T) {
 			}
 			closed := increases("proxy_client_close_total", nil, after)
 			t.Logf("closes: %v", closed)
-			// A client that closes with bytes unread resets: those of sshd's test do.
+			// A client that closes with bytes unread resets. Those of sshd's test do so.
 			for _, ordinary := range []string{"app_closed", "target_closed", "app_reset"} {
 				delete(closed, fmt.Sprintf("reason=%q", ordinary))
 			}
@@ -111,9 +112,9 @@ func (r *rig) testHalfClose(t *testing.T) {
 	}
 }
 
-// testHalfCloseInACrowd mixes clients that half-close with such that close, on
-// the same few destinations, where conntrack has to give some another source
-// port: none may be taken for one of the others.
+// testHalfCloseInACrowd mixes clients that half-close with clients that close, on the
+// same few destinations. conntrack has to give some of them another source port. No
+// client may be taken for another.
 func (r *rig) testHalfCloseInACrowd(t *testing.T) {
 	const size = 256 << 10
 	r.each(t, 600, 64, func(ctx context.Context, i int) error {
@@ -127,7 +128,7 @@ func (r *rig) testHalfCloseInACrowd(t *testing.T) {
 		}
 		answer := target.NewPatternWriter()
 		if i%3 == 0 {
-			// Enough of an answer, and gone with nothing left unread.
+			// The client has read enough of the answer, and closes with no byte unread.
 			_, err := io.CopyN(answer, conn, size/2)
 			return err
 		}
@@ -203,8 +204,8 @@ func (r *rig) testManyConnections(t *testing.T) {
 	})
 }
 
-// each calls fn for 0 to n-1, a number of them at a time, and reports up to ten
-// of the errors.
+// each calls fn for 0 to n-1, at most atATime at once, and reports up to ten of the
+// errors.
 func (r *rig) each(t *testing.T, n, atATime int, fn func(ctx context.Context, i int) error) {
 	t.Helper()
 	ctx := labtest.Context(t, 3*time.Minute)

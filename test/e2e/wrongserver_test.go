@@ -19,8 +19,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/target"
 )
 
-// agentsClient issues a client certificate that the agents' port accepts, and
-// returns the flags with which the sidecar gets through TLS there.
+// agentsClient issues a client certificate that the agents' port accepts. It returns the
+// flags with which the sidecar passes TLS there.
 func (r *rig) agentsClient(t *testing.T) []string {
 	t.Helper()
 	cert, key, err := r.Certs.Agents.Issue("stray", nil, nil)
@@ -44,9 +44,9 @@ func (r *rig) agentsClient(t *testing.T) []string {
 	}
 }
 
-// A server that is another than the one that --proxy-server and --mode mean is said
-// to be so at once, in a sentence that says which it is. It is not up, and the
-// sidecar is not ready.
+// TestAnotherServerThanMeant: if a server is not the kind that --proxy-server and --mode
+// mean, the sidecar says so at once. The sentence says which kind it is. The server is
+// not up, and the sidecar is not ready.
 func TestAnotherServerThanMeant(t *testing.T) {
 	t.Parallel()
 	const agents, health = "--proxy-server=10.96.0.1:8091", "--proxy-server=10.96.0.1:8092"
@@ -69,7 +69,7 @@ func TestAnotherServerThanMeant(t *testing.T) {
 			t.Parallel()
 			r := newBareRig(t, c.opts)
 			r.apply(t)
-			// A dial that waited for its budget would outlast the test.
+			// A dial that waited for its whole budget would outlast the test.
 			flags := append(c.flags, "--dial-timeout=5m")
 			if c.agents {
 				flags = append(flags, r.agentsClient(t)...)
@@ -111,7 +111,7 @@ func TestAnotherServerThanMeant(t *testing.T) {
 	}
 }
 
-// notReady returns what /readyz says, where that is not ok.
+// notReady returns what /readyz says, unless that is ok.
 func (r *rig) notReady(ctx context.Context) (string, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.SidecarURL("/readyz"), nil)
 	if err != nil {
@@ -129,8 +129,8 @@ func (r *rig) notReady(ctx context.Context) (string, error) {
 	return string(body), err
 }
 
-// A front between sidecar and server may leave ALPN out, which is no reason not to
-// find out the mode.
+// TestModeIsFoundOutWithoutALPN: a front between sidecar and server may offer no ALPN.
+// The sidecar finds out the mode all the same.
 func TestModeIsFoundOutWithoutALPN(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []lab.Mode{lab.GRPC, lab.HTTPConnect} {

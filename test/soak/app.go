@@ -13,16 +13,16 @@ import (
 	"time"
 )
 
-// hang is how long nothing may move on a connection whose app waits. It is far
-// beyond the longest disturbance with its dial budget and the recovery of TCP
-// after it: a guard, not a promise of speed.
+// hang is how long a connection whose app waits may stand still. It is far beyond the
+// longest disturbance with its dial budget and the recovery of TCP after it. It is a
+// guard, not a promise of speed.
 const hang = 2 * time.Minute
 
 // app is one connection of an app in the pod.
 type app struct {
 	conn    *net.TCPConn
 	outcome outcome
-	check   *checker // of what it reads
+	check   *checker // checks what it reads
 	upload  io.Reader
 	buffer  []byte
 }
@@ -30,8 +30,8 @@ type app struct {
 // dialer connects from inside the pod.
 type dialer func(ctx context.Context, network, address string) (net.Conn, error)
 
-// dial connects as an app does. The sidecar accepts every connection, whatever
-// becomes of it: a failure here has no excuse.
+// dial connects as an app does. The sidecar accepts every connection, even if its dial
+// fails later. A failure here therefore has no excuse.
 func dial(ctx context.Context, d dialer, o outcome) *app {
 	a := &app{outcome: o, buffer: make([]byte, 16<<10)}
 	a.outcome.began = time.Now()
@@ -40,7 +40,7 @@ func dial(ctx context.Context, d dialer, o outcome) *app {
 	defer cancel()
 	conn, err := d(ctx, "tcp", o.to.String())
 	if errors.Is(err, syscall.ECONNRESET) {
-		// Accepted, and reset before the app has looked.
+		// The connection was accepted, and reset before the app looked at it.
 		a.end(resetEnd, err)
 		return a
 	}
@@ -55,13 +55,13 @@ func dial(ctx context.Context, d dialer, o outcome) *app {
 	return a
 }
 
-// alive gives the connection another time to move.
+// alive extends the time in which the connection must move.
 func (a *app) alive() { _ = a.conn.SetDeadline(time.Now().Add(hang)) }
 
 // over reports whether the connection has ended.
 func (a *app) over() bool { return a.outcome.ending != "" }
 
-// end settles how it ended; the first time stands.
+// end records how the connection ended. The first call counts.
 func (a *app) end(e ending, err error) {
 	if a.over() {
 		return
@@ -72,7 +72,7 @@ func (a *app) end(e ending, err error) {
 	}
 }
 
-// fail ends it with what a read or write returned.
+// fail ends the connection with the error of a read or write.
 func (a *app) fail(err error) {
 	var wrong *wrongByteError
 	if errors.As(err, &wrong) {
@@ -82,7 +82,7 @@ func (a *app) fail(err error) {
 	a.end(endingOf(err), err)
 }
 
-// say sends bytes that are not the stream's: the script.
+// say sends the script, which is not part of the stream.
 func (a *app) say(text string) {
 	if a.over() {
 		return
@@ -98,7 +98,7 @@ func (a *app) say(text string) {
 func (a *app) send(n int64) {
 	for n > 0 && !a.over() {
 		p := a.buffer[:min(n, int64(len(a.buffer)))]
-		_, _ = io.ReadFull(a.upload, p) // endless
+		_, _ = io.ReadFull(a.upload, p) // the stream is endless
 		a.alive()
 		m, err := a.conn.Write(p)
 		a.outcome.sent += int64(m)
@@ -111,8 +111,8 @@ func (a *app) send(n int64) {
 	}
 }
 
-// receive reads the next n bytes of the answer, at a pace (bytes a second; 0 is
-// as fast as they come).
+// receive reads the next n bytes of the answer. pace is in bytes a second; 0 means as
+// fast as possible.
 func (a *app) receive(n int64, pace int) {
 	for n > 0 && !a.over() {
 		m, err := a.read(a.buffer[:min(n, int64(len(a.buffer)))])
@@ -149,21 +149,21 @@ func (a *app) receiveEnd() {
 	}
 }
 
-// finish sends FIN, and goes on reading.
+// finish sends FIN. The app goes on reading.
 func (a *app) finish() {
 	if a.over() {
 		return
 	}
 	if err := a.conn.CloseWrite(); err != nil && endingOf(err) != resetEnd {
-		// A reset will be met by the next read, with what came before it.
+		// The next read sees the reset, and the bytes that came before it.
 		a.fail(err)
 	}
 }
 
-// leave closes a connection that has all it wanted.
+// leave closes a connection whose app has read all it wanted.
 func (a *app) leave() { a.end(cleanEnd, nil) }
 
-// abandon closes it in the middle; with a reset, if so wished.
+// abandon closes the connection before its end; with a reset if asked for.
 func (a *app) abandon(reset bool) {
 	if a.over() {
 		return
@@ -174,5 +174,5 @@ func (a *app) abandon(reset bool) {
 	a.end(abandoned, nil)
 }
 
-// target is an address with a port in the shoot.
+// at returns an address with a port in the shoot.
 func at(addr netip.Addr, port int) netip.AddrPort { return netip.AddrPortFrom(addr, uint16(port)) }

@@ -16,7 +16,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/target"
 )
 
-// line is what the sidecar logs of a connection.
+// line is one line of the sidecar's log about a connection.
 type line struct {
 	Time        time.Time      `json:"time"`
 	Level       string         `json:"level"`
@@ -28,25 +28,25 @@ type line struct {
 	Error       string         `json:"error"`
 }
 
-// Messages of the sidecar about connections.
+// Messages of the sidecar about connections:
 const (
 	notMade = "connection not made"
 	closed  = "connection closed"
 	brokeUp = "connection broken"
-	tooMany = "connections not made" // of --max-connections, now and then
+	tooMany = "connections not made" // logged now and then because of --max-connections
 )
 
-// badFiles begins what the sidecar says of certificates that it cannot use.
+// badFiles begins the sidecar's message about certificates that it cannot use.
 const badFiles = "the changed TLS files cannot be used"
 
-// auditor reads the sidecar's log and finds reasons for which there was none.
+// auditor reads the sidecar's log and finds connections whose reason has no cause.
 type auditor struct {
 	journal *journal
-	clock   straightener // the log's
+	clock   straightener // the clock of the log
 	servers []string     // as the log names them
 	reasons map[string]int
-	spoilt  int // lines about certificates
-	strange int // lines that are none of the logger's
+	spoilt  int // number of lines about certificates
+	strange int // number of lines that the logger did not write
 	find    func(format string, args ...any)
 }
 
@@ -73,7 +73,7 @@ func (a *auditor) audit(log io.Reader) error {
 	return scanner.Err()
 }
 
-// complaint says what is wrong with a line; nothing, for most.
+// complaint returns what is wrong with a line; for most it is empty.
 func (a *auditor) complaint(l line) string {
 	began := l.Time.Add(-time.Duration(l.Seconds * float64(time.Second)))
 	switch {
@@ -165,7 +165,7 @@ func (s *site) audit(log io.Reader, m lab.Metrics) (map[string]int, error) {
 
 // told is what the sidecar counted.
 type told struct {
-	connections float64 // without probes
+	connections float64 // without those of probes
 	resets      float64 // dials that failed, and connections that it reset
 	gaveUp      float64 // apps that gave up before their dial was done
 	slow        float64
@@ -184,19 +184,18 @@ func tellsOf(m lab.Metrics) told {
 	return t
 }
 
-// compare returns what the apps saw and the sidecar did not count, or the other
-// way round.
+// compare returns where the apps' results and the sidecar's counts differ.
 func compare(c counts, t told) (problems []string) {
 	problem := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
 	if int64(t.connections) != c.made {
 		problem("apps made %d connections, connections_total is %.0f", c.made, t.connections)
 	}
-	// An app that sends to a target that has closed is reset as well, which is
-	// the target's doing: target_closed. Such resets are all excused.
+	// An app that sends to a target that has closed is reset as well. The target causes
+	// that: target_closed. Such resets are all excused.
 	if int64(t.resets)+c.excused < c.resets {
 		problem("apps saw %d resets, of which %d are excused, and dial_failures_total and close_total have only %.0f", c.resets, c.excused, t.resets)
 	}
-	// What happens to an app that does not wait for the end is not seen by it.
+	// An app that does not wait for the end does not see its connection's reset.
 	if int64(t.resets) > c.resets+c.abandoned {
 		problem("dial_failures_total and close_total have %.0f resets, apps saw %d and %d did not look", t.resets, c.resets, c.abandoned)
 	}

@@ -52,8 +52,9 @@ func TestAuditOfTheLog(t *testing.T) {
 	}
 }
 
-// A clock that is stepped tells what it was off by, and the real time is found, also
-// where lines of two goroutines change places at the step.
+// TestAuditStraightensTheClock: the log of a stepped clock shows by how much it was off,
+// and the real time is found. That also holds if the lines of two goroutines change
+// places at the step.
 func TestAuditStraightensTheClock(t *testing.T) {
 	const s = time.Second
 	start := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -62,7 +63,7 @@ func TestAuditStraightensTheClock(t *testing.T) {
 		{0, 0},
 		{10 * s, 0},
 		{11 * s, time.Hour},
-		{10 * s, 0}, // written late
+		{10 * s, 0}, // this line was written late
 		{12 * s, time.Hour},
 		{29 * time.Minute, time.Hour},
 		{30 * time.Minute, 0},

@@ -14,14 +14,14 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/wallclock"
 )
 
-// wallClock is the sidecar's.
+// wallClock is the sidecar's wall clock.
 type wallClock struct {
 	*wallclock.Clock
 	offset time.Duration
-	seen   map[time.Duration]bool // the offsets that it has had
+	seen   map[time.Duration]bool // the offsets that the clock has had
 }
 
-// newClock builds the sidecar anew, so that its wall clock can be stepped.
+// newClock builds the sidecar again, so that its wall clock can be stepped.
 func (s *site) newClock(ctx context.Context) error {
 	root, err := lab.RepositoryRoot()
 	if err != nil {
@@ -35,22 +35,21 @@ func (s *site) newClock(ctx context.Context) error {
 	return err
 }
 
-// step moves the clock for good.
+// step moves the clock permanently.
 func (c *wallClock) step(by time.Duration) error {
 	c.offset += by
 	c.seen[c.offset] = true
 	return c.Set(c.offset)
 }
 
-// straightener finds out what the time really was when a clock that is stepped told
-// it. Each time that it gets is less than half a step later, or earlier, than the
-// one before.
+// straightener finds the real time from the times of a clock that is stepped. Each time
+// must lie less than half a step before or after the previous one.
 type straightener struct {
 	last time.Time
-	seen map[time.Duration]bool // the offsets
+	seen map[time.Duration]bool // the offsets so far
 }
 
-// straighten returns the real time. The first one is real.
+// straighten returns the real time. The first time that it gets is real.
 func (s *straightener) straighten(told time.Time) time.Time {
 	if s.seen == nil {
 		s.seen, s.last = map[time.Duration]bool{}, told
@@ -61,7 +60,7 @@ func (s *straightener) straighten(told time.Time) time.Time {
 	return s.last
 }
 
-// differs returns an error where the clock has not told the times that it was set to.
+// differs returns an error if the clock has not shown the offsets that were set.
 func (s *straightener) differs(want map[time.Duration]bool) error {
 	if maps.Equal(s.seen, want) {
 		return nil

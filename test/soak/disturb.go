@@ -13,11 +13,11 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/lab"
 )
 
-// recoverWithin bounds how long the lab, and the product in it, may take to
-// work again after a disturbance. A guard against hanging.
+// recoverWithin bounds how long the lab and the product may take to work again after a
+// disturbance. It is a guard against hanging.
 const recoverWithin = 3 * time.Minute
 
-// follow carries the plan out until its end, or ctx's.
+// follow runs the plan until its end, or until ctx ends.
 func (s *site) follow(ctx context.Context, plan Plan) error {
 	for _, step := range plan {
 		if !sleep(ctx, step.Calm) {
@@ -39,7 +39,7 @@ func (s Step) String() string {
 	return strings.Join(all, " with ")
 }
 
-// sleep returns false where ctx ended first.
+// sleep returns false if ctx ended first.
 func sleep(ctx context.Context, d time.Duration) bool {
 	select {
 	case <-time.After(d):
@@ -49,7 +49,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// disturb does all that a step says, and returns when nothing of it is left.
+// disturb runs a step, and returns when all of it has been undone.
 func (s *site) disturb(ctx context.Context, step Step) error {
 	var running sync.WaitGroup
 	errs := make([]error, len(step.Disturbances))
@@ -68,7 +68,7 @@ func (s *site) disturb(ctx context.Context, step Step) error {
 	return s.recover(ctx)
 }
 
-// do does one disturbance, tells when it is done, and undoes it.
+// do runs one disturbance, calls struck when it has taken effect, and undoes it.
 func (s *site) do(ctx context.Context, d Disturbance, struck func()) error {
 	l := s.lab
 	switch d.Kind {
@@ -133,7 +133,7 @@ func with[T any](f func(context.Context, lab.Link, T) (lab.Undo, error), link la
 	return func(ctx context.Context) (lab.Undo, error) { return f(ctx, link, level) }
 }
 
-// fault does something to a link for a while.
+// fault disturbs a link for a while.
 func fault(ctx context.Context, d Disturbance, struck func(), do func(context.Context) (lab.Undo, error)) error {
 	undo, err := do(ctx)
 	if err != nil {
@@ -182,8 +182,8 @@ func (s *site) killAgents(ctx context.Context, d Disturbance, struck func(), age
 	return nil
 }
 
-// recover waits until everything works again: the peers have each other, the
-// sidecar has all its servers, and connections succeed.
+// recover waits until everything works again. Servers and agents have found each other,
+// the sidecar reaches all its servers, and connections succeed.
 func (s *site) recover(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, recoverWithin)
 	defer cancel()
@@ -206,8 +206,7 @@ func (s *site) recover(ctx context.Context) error {
 	return lab.Poll(ctx, "connections to succeed again", s.canaries)
 }
 
-// canaries are some connections at once, so that more than one server gets
-// some.
+// canaries makes some connections at once, so that more than one server gets some.
 func (s *site) canaries(ctx context.Context) error {
 	for _, o := range s.burstOf(ctx, "canary", 12) {
 		if o.ending != cleanEnd || o.got != o.want {

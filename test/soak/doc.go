@@ -1,23 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package soak runs mixed traffic of unmodified clients through the product
-// while servers, agents, links and certificates are disturbed at random, and
-// then looks for anything that was lost: a byte, a goroutine, a descriptor, a
-// connection at a peer.
+// Package soak runs mixed traffic of unmodified clients through the product while
+// servers, agents, links and certificates are disturbed at random. Then it looks for
+// anything that was lost: a byte, a goroutine, a descriptor, a connection at a peer.
 //
 //	err := soak.Run(ctx, soak.Config{Seed: 42, Duration: 10 * time.Minute, Out: os.Stdout})
 //
 // # How it knows what is right
 //
-// Every connection of [traffic] carries streams of its own, generated from its
-// number ([stream]); the target checks what it gets, the app what comes back,
-// and both tell. So a byte that is wrong, doubled, out of order or another
-// connection's is found where it appears.
+// Every connection of [traffic] carries streams of its own, generated from its number
+// ([stream]). The target checks what it gets, the app checks the answer, and both report.
+// A byte that is wrong, doubled, out of order or another connection's is therefore found
+// where it appears.
 //
-// What may happen to a connection is decided by [judge] and [judgeTarget]
-// alone. By itself every connection must be whole and end as its target, or its
-// app, ended it. Only a disturbance that struck while it lived, of a kind for
-// which the protocol has no cure, excuses less ([Disturbance.excuses]):
+// Only [judge] and [judgeTarget] decide what may happen to a connection. Without a
+// disturbance it must be whole, and end as its target or its app ended it. A disturbance
+// excuses less only if it struck while the connection lived, and if the protocol has no
+// remedy for it ([Disturbance.excuses]):
 //
 //	a server was killed, or its balancer, or out of reach
 //	for longer than TCP waits                               RST
@@ -28,28 +27,28 @@
 //	                        answer may have the end of what it sent thrown away
 //	no server was in reach for longer than TCP waits   a dial may fail
 //
-// Everything else (frozen peers, lost packets, delay, little bandwidth, short
-// partitions, other certificates, steps of the sidecar's wall clock, servers that
-// allow few streams, targets that pause) excuses nothing, and whoever connects after a
-// kill must not notice it. A wrong byte and a connection that hangs are never
-// excused, nor is an early end where a reset was due. The sidecar's own log is
-// held to the same rules: it names the server that each connection went by.
+// Everything else excuses nothing: frozen peers, lost packets, delay, little bandwidth,
+// short partitions, other certificates, steps of the sidecar's wall clock, servers that
+// allow few streams, targets that pause. An app that connects after a kill must not
+// notice the kill. A wrong byte and a connection that hangs are never excused. Nor is an
+// early end if a reset was due. The sidecar's own log is held to the same rules: it names
+// the server of each connection.
 //
 // # The plan
 //
-// [NewPlan] makes the disturbances and the calm between them from the seed: the
-// same seed is the same plan. A disturbance is over when it has been undone,
-// every server has every agent again, and connections succeed.
+// [NewPlan] makes the disturbances and the calm between them from the seed: the same seed
+// is the same plan. A disturbance is over when it has been undone, every server has every
+// agent again, and connections succeed.
 //
-// Two kinds need more than the lab has. So that the sidecar's wall clock can be
-// stepped, it is built anew (package wallclock); its log is read accordingly. And a
-// target that stops reading stops its agent for everybody, which is upstream's
-// limit: those that pause have a server, an agent and a sidecar of their own.
+// Two kinds need more than the lab has. The sidecar is built again so that its wall clock
+// can be stepped (package wallclock), and its log is read accordingly. A target that
+// stops reading stops its agent for all clients, which is upstream's limit. Targets that
+// pause therefore have a server, an agent and a sidecar of their own.
 //
-// Where a plan has [FewStreams], nginx stands before one of the grpc servers
+// If a plan has [FewStreams], nginx stands before one of the grpc servers
 // ([lab.NginxGRPC]), since the real one cannot be told to allow few streams.
 //
 // # What it never does
 //
-// It measures no speed, and no check depends on time but guards against hanging.
+// It measures no speed. Checks depend on time only as a guard against hanging.
 package soak

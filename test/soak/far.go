@@ -14,42 +14,42 @@ import (
 	"time"
 )
 
-// Ports of the targets that follow scripts, beside those of package target.
+// Ports of the targets that follow scripts, in addition to those of package target:
 const (
 	scriptPort = 7100
 	// greetPort sends a greeting before it reads its script, as mail and
 	// database servers do.
 	greetPort = 7101
-	// stallPort is scriptPort for apps that do not read, so that their logs can
-	// be told apart.
+	// stallPort is scriptPort for apps that do not read. It makes their logs
+	// distinguishable.
 	stallPort = 7102
 )
 
-// greetID is the connection whose stream every greeting is taken from, since
-// the target does not know yet who calls.
+// greetID is the connection from whose stream every greeting is taken. When the target
+// sends it, it does not know the app's connection yet.
 const (
 	greetID     = 1
 	greetLength = 6000
 )
 
-// chunk is how much is read or written at once.
+// chunk is how many bytes are read or written at once.
 const chunk = 64 << 10
 
-// far is the targets' side: servers in the shoot that follow scripts and keep
-// a record of each connection.
+// far is the targets' side: servers in the shoot that follow scripts and keep a record of
+// each connection.
 type far struct {
 	listeners []net.Listener
 	tasks     sync.WaitGroup
-	closing   chan struct{} // closed when nothing needs to wait any more
+	closing   chan struct{} // closed when waiting must stop
 
 	mu      sync.Mutex
 	closed  bool
 	conns   map[net.Conn]time.Time
 	records map[uint64]*record
-	// ghosts are connections that ended before they said what they are: dials
-	// that were given up, or whose app was gone.
+	// ghosts counts connections that ended before they sent their script. Their dial was
+	// given up, or their app was gone.
 	ghosts  int
-	strange []error // what must never arrive at a target
+	strange []error // errors that must never occur at a target
 }
 
 func listenFar(listen func(network, address string) (net.Listener, error)) (*far, error) {
@@ -121,7 +121,7 @@ func (f *far) ghost() {
 	f.ghosts++
 }
 
-// begin opens the record of a connection. There is one for each: a dial that is
+// begin opens the record of a connection. There is only one for each: a dial that is
 // tried again has never sent a byte.
 func (f *far) begin(s script) (*record, error) {
 	f.mu.Lock()
@@ -134,12 +134,12 @@ func (f *far) begin(s script) (*record, error) {
 	return r, nil
 }
 
-// follow does what the script says, and fills the record when all is over.
+// follow does what the script says, and fills in the record at the end.
 func (f *far) follow(conn net.Conn, in io.Reader, r *record) {
 	check := newChecker(r.script.id, toTarget)
 	err := f.rounds(conn, in, r.script, check)
 	if err == nil && !r.script.targetCloses {
-		// The app may stay for long; more than the script says must not come.
+		// The app may stay for long. No more bytes than the script says may come.
 		_, err = io.CopyBuffer(check, onlyReader{in}, make([]byte, 512))
 	}
 	f.mu.Lock()
@@ -151,7 +151,8 @@ func (f *far) follow(conn net.Conn, in io.Reader, r *record) {
 	r.got, r.ended = check.n, time.Now()
 }
 
-// onlyReader and onlyWriter keep io.Copy from taking ways of its own.
+// onlyReader and onlyWriter hide methods that io.Copy would use instead of Read and
+// Write.
 type (
 	onlyReader struct{ io.Reader }
 	onlyWriter struct{ io.Writer }
@@ -161,7 +162,7 @@ func (f *far) rounds(conn net.Conn, in io.Reader, s script, check *checker) erro
 	buffer := make([]byte, min(chunk, max(s.up, s.down, 1)))
 	answer := stream(s.id, toApp)
 	for range s.rounds {
-		// The rest is more than all that lies between could hold.
+		// The rest is more than all buffers on the way could hold.
 		if err := copyExactly(check, in, s.up/8, buffer); err != nil {
 			return err
 		}
@@ -172,7 +173,7 @@ func (f *far) rounds(conn net.Conn, in io.Reader, s script, check *checker) erro
 		if err := copyExactly(conn, answer, s.down/2, buffer); err != nil {
 			return err
 		}
-		// The pause gives whatever is between time to see an app's FIN.
+		// The pause gives everything on the way time to see an app's FIN.
 		f.wait(s.pause)
 		if err := copyExactly(conn, answer, s.down-s.down/2, buffer); err != nil {
 			return err
@@ -181,7 +182,7 @@ func (f *far) rounds(conn net.Conn, in io.Reader, s script, check *checker) erro
 	return nil
 }
 
-// wait is time.Sleep, but for the end of all.
+// wait sleeps, but ends early when the servers close.
 func (f *far) wait(d time.Duration) {
 	if d == 0 {
 		return
@@ -201,7 +202,7 @@ func copyExactly(to io.Writer, from io.Reader, n int64, buffer []byte) error {
 	return err
 }
 
-// record returns a copy of a connection's record, nil where it never arrived.
+// record returns a copy of a connection's record; nil if the connection never arrived.
 func (f *far) record(id uint64) *record {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -213,22 +214,22 @@ func (f *far) record(id uint64) *record {
 	return &copied
 }
 
-// oddities returns what must never have arrived, and how many connections ended
-// before they said what they are.
+// oddities returns the errors that must never occur. It also returns how many connections
+// ended before they sent their script.
 func (f *far) oddities() (strange []error, ghosts int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return slices.Clone(f.strange), f.ghosts
 }
 
-// open is how many connections the targets hold.
+// open returns how many connections the targets hold.
 func (f *far) open() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return len(f.conns)
 }
 
-// held names some of the connections that the targets hold.
+// held returns the names of some connections that the targets hold.
 func (f *far) held() string {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -11,36 +11,36 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/lab"
 )
 
-// quietWithin bounds the wait for quiet: half-closed apps are given up after
-// halfClosed, and a dial that nobody answers after dialBudget.
+// quietWithin bounds the wait for quiet. Half-closed apps are given up after halfClosed,
+// and an unanswered dial after dialBudget.
 const quietWithin = 3 * time.Minute
 
-// footprint is what a sidecar without connections takes.
+// footprint is what a sidecar without connections uses.
 type footprint struct {
 	goroutines, fds float64
-	heap            float64 // bytes alive, as a collection has just left them
+	heap            float64 // bytes alive, directly after a collection
 	rss             float64 // bytes
 }
 
-// What a footprint may grow by between the end of the warm-up and the end of
-// all, and why.
+// Limits of a footprint's growth between the end of the warm-up and the end of the run,
+// with the reasons:
 const (
-	// Reading the metrics is a connection with goroutines of its own, http-connect
-	// keeps some connections ready, and a replaced gRPC connection lives for a
-	// moment. Leaks are counted in hundreds after minutes of traffic.
+	// Reading the metrics is a connection with goroutines of its own, http-connect keeps
+	// some connections ready, and a replaced gRPC connection lives for a moment. Leaks
+	// are counted in hundreds after minutes of traffic.
 	moreGoroutines = 12
 	moreFDs        = 8
-	// Maps and pools keep their size; a leaked connection holds 32 KiB and more.
+	// Maps and pools keep their size. A leaked connection holds 32 KiB and more.
 	moreHeap = 8 << 20
-	// The runtime gives memory back to the kernel slowly. The peak is bounded by
-	// --total-buffer, twice which is the container's limit in README.md.
+	// The runtime gives memory back to the kernel slowly. --total-buffer bounds the peak,
+	// and README.md's limit of the container is twice that.
 	mostRSS = 512 << 20
 	// The default of --total-buffer.
 	mostBuffered = 256 << 20
 )
 
-// readFootprint makes the sidecar collect its garbage twice (once is not enough
-// for what its pools hold), by asking for so many metrics, and reads.
+// readFootprint makes the sidecar collect its garbage twice, and then reads. Once is not
+// enough for what its pools hold. It does so by asking for many metrics.
 func (s *site) readFootprint(ctx context.Context) (footprint, error) {
 	const collections = "go_gc_duration_seconds_count"
 	first, err := s.lab.SidecarMetrics(ctx)
@@ -67,7 +67,7 @@ func (s *site) readFootprint(ctx context.Context) (footprint, error) {
 	return footprint{}, fmt.Errorf("the sidecar does not collect its garbage: %w", ctx.Err())
 }
 
-// grown returns an error where now is more than it was with the slack.
+// grown returns an error if now is larger than before by more than the limits allow.
 func (f footprint) grown(now footprint) error {
 	var errs []error
 	more := func(what string, was, is, slack float64) {
@@ -86,7 +86,7 @@ func (f footprint) String() string {
 		f.goroutines, f.fds, f.heap/(1<<20), f.rss/(1<<20))
 }
 
-// quiet waits until no connection is left anywhere.
+// quiet waits until no connection is left in the sidecar, at a target, or at a peer.
 func (s *site) quiet(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, quietWithin)
 	defer cancel()
@@ -105,14 +105,14 @@ func (s *site) quiet(ctx context.Context) error {
 	})
 }
 
-// shortly bounds a wait inside of one that polls.
+// shortly returns a context for one of the attempts of a wait that polls.
 func shortly(ctx context.Context) context.Context {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	context.AfterFunc(ctx, cancel)
 	return ctx
 }
 
-// quietHere looks at the sidecar and the targets.
+// quietHere checks the sidecar and the targets.
 func (s *site) quietHere(ctx context.Context) error {
 	m, err := s.lab.SidecarMetrics(ctx)
 	if err != nil {
@@ -129,7 +129,7 @@ func (s *site) quietHere(ctx context.Context) error {
 	return nil
 }
 
-// quietPeers looks at upstream's gauges.
+// quietPeers checks upstream's gauges.
 func (s *site) quietPeers(ctx context.Context) error {
 	var errs []error
 	none := func(who, gauge string, read func(context.Context) (lab.Metrics, error)) {

@@ -11,7 +11,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/target"
 )
 
-// size is a random number of bytes, small ones being as likely as large ones.
+// size returns a random number of bytes. Small sizes are as likely as large ones.
 func (w *worker) size(low, high int64) int64 {
 	n := low
 	for n < high && w.rand.IntN(3) != 0 {
@@ -20,8 +20,8 @@ func (w *worker) size(low, high int64) int64 {
 	return min(high, n+w.rand.Int64N(n))
 }
 
-// play runs a script to its end: every round, and then the end of whoever has
-// to close.
+// play runs a script to its end: every round, and then the close by the side that has to
+// close.
 func (w *worker) play(a *app, s script, think time.Duration) {
 	for i := range s.rounds {
 		if i > 0 && think > 0 {
@@ -43,7 +43,7 @@ func (w *worker) simple(s script) {
 	w.done(a)
 }
 
-// request is what most connections are.
+// request is one request and its answer, as most connections are.
 func (w *worker) request() {
 	w.simple(script{up: w.size(50, 8<<10), down: w.size(100, 128<<10), rounds: 1, targetCloses: w.rand.IntN(2) == 0})
 }
@@ -56,8 +56,8 @@ func (w *worker) keepAlive() {
 	w.done(a)
 }
 
-// idle is silent for longer than many disturbances, and than it takes until TCP
-// looks after a silent peer, and then goes on.
+// idle is silent and then goes on. Its silence is longer than many disturbances, and
+// longer than TCP waits before it probes a silent peer.
 func (w *worker) idle() {
 	s := script{up: 100, down: 100, rounds: 2}
 	a := w.open(whole, scriptPort, s)
@@ -90,7 +90,7 @@ func (w *worker) banner() {
 	w.done(a)
 }
 
-// halfClose asks, says that it has finished, and waits for its answer.
+// halfClose sends its request and FIN, and waits for the answer.
 func (w *worker) halfClose() {
 	s := script{up: w.size(50, 8<<10), down: w.size(2, 64<<10), rounds: 1, pause: 300 * time.Millisecond, targetCloses: true}
 	a := w.open(whole, scriptPort, s)
@@ -100,8 +100,8 @@ func (w *worker) halfClose() {
 	w.done(a)
 }
 
-// halfCloseAndWait does the same with an answer that takes its time, though less
-// than --half-close-timeout.
+// halfCloseAndWait does the same with a slow answer, though one within
+// --half-close-timeout.
 func (w *worker) halfCloseAndWait() {
 	s := script{up: w.size(50, 8<<10), down: w.size(2, 64<<10), rounds: 1, targetCloses: true}
 	s.pause = 2*time.Second + time.Duration(w.rand.Int64N(int64(4*time.Second))).Round(time.Millisecond)
@@ -112,7 +112,7 @@ func (w *worker) halfCloseAndWait() {
 	w.done(a)
 }
 
-// sendAndClose is how statsd and many a logger behave: nobody tells the app
+// sendAndClose behaves as statsd clients and many loggers do. No answer tells the app
 // that its bytes have arrived.
 func (w *worker) sendAndClose() {
 	s := script{up: w.size(20, 256<<10), rounds: 1}
@@ -122,7 +122,7 @@ func (w *worker) sendAndClose() {
 	w.done(a)
 }
 
-// reset ends a download in its middle with RST.
+// reset ends a download with RST before it is complete.
 func (w *worker) reset() {
 	s := script{up: 10, down: w.size(1<<10, 1<<20), rounds: 1}
 	a := w.open(justLeave, scriptPort, s)
@@ -132,7 +132,7 @@ func (w *worker) reset() {
 	w.done(a)
 }
 
-// closeAtOnce gives up before there can be an answer.
+// closeAtOnce closes before there can be an answer.
 func (w *worker) closeAtOnce() {
 	s := script{up: 10, down: 10, rounds: 1}
 	o := w.newOutcome(justLeave, w.somewhere(scriptPort))
@@ -162,7 +162,7 @@ func (w *worker) burst() {
 	all.Wait()
 }
 
-// dead dials where nobody is.
+// dead dials an address where no target is.
 func (w *worker) dead(to netip.AddrPort) {
 	o := w.newOutcome(noTarget, to)
 	o.id = 0
@@ -171,7 +171,7 @@ func (w *worker) dead(to netip.AddrPort) {
 	w.done(a)
 }
 
-// family is one of the two.
+// family returns one of the two families.
 func (w *worker) family() lab.Families { return lab.DualStack.Each()[w.rand.IntN(2)] }
 
 func (w *worker) refused() { w.dead(w.somewhere(target.ClosedPort)) }
@@ -180,7 +180,7 @@ func (w *worker) blackHole() { w.dead(at(lab.BlackHole(w.family()), scriptPort))
 
 func (w *worker) unroutable() { w.dead(at(unassigned(w.family()), scriptPort)) }
 
-// unassigned is an address of the shoot's pod range that no host has.
+// unassigned returns an address of the shoot's pod range that no host has.
 func unassigned(f lab.Families) netip.Addr {
 	if f == lab.IPv6 {
 		return netip.MustParseAddr("fd10:64::77:77")
@@ -188,8 +188,8 @@ func unassigned(f lab.Families) netip.Addr {
 	return netip.MustParseAddr("100.64.77.77")
 }
 
-// flood dials one dead target many times at once. Others must not notice; those
-// that dial meanwhile are the other workers.
+// flood dials one dead target many times at once. The other workers dial meanwhile, and
+// must not notice.
 func (w *worker) flood() {
 	to := at(lab.BlackHole(w.family()), scriptPort)
 	var all sync.WaitGroup

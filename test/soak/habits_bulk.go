@@ -24,8 +24,8 @@ func (w *worker) upload() {
 	w.simple(script{up: w.size(1<<20, 16<<20), down: 10, rounds: 1, targetCloses: w.rand.IntN(2) == 0})
 }
 
-// slowReader takes its time, but has less to read than --connection-buffer
-// holds: it must get everything.
+// slowReader reads slowly. It has less to read than --connection-buffer holds, so it must
+// get everything.
 func (w *worker) slowReader() {
 	s := script{up: 10, down: w.size(1<<20, 8<<20), rounds: 1, targetCloses: true}
 	a := w.open(whole, scriptPort, s)
@@ -38,24 +38,24 @@ func (w *worker) slowReader() {
 const (
 	// stalled is more than --connection-buffer and the kernels hold together.
 	stalled = 96 << 20
-	// patience is how long an app that does not read waits for its reset. Where
-	// servers are out of reach meanwhile, its buffer may not fill.
+	// patience is how long an app that does not read waits for its reset. If servers are
+	// out of reach meanwhile, its buffer may not fill.
 	patience = 20 * time.Second
 )
 
-// stopReading asks for much and reads nothing of it, until the sidecar has reset
-// the connection, or it loses patience.
+// stopReading asks for much and reads nothing. It goes on when the sidecar has reset the
+// connection, or after patience.
 func (w *worker) stopReading() {
 	s := script{up: 10, down: stalled, rounds: 1, targetCloses: true}
 	a := w.open(tooSlow, stallPort, s)
 	a.send(s.up)
 	for waited := time.Duration(0); waited < patience && !a.over() && !a.closed(); waited += 100 * time.Millisecond {
-		time.Sleep(100 * time.Millisecond) // no event tells an app that does not read
+		time.Sleep(100 * time.Millisecond) // an app that does not read gets no event
 	}
 	a.receiveEnd()
 	if a.outcome.ending == cleanEnd && a.outcome.got == a.outcome.want {
-		// It was not reset in time and then read everything, for it had only
-		// been held up somewhere.
+		// The connection was not reset in time and the app then read everything. The
+		// bytes had only been delayed on the way.
 		a.outcome.expected = whole
 	}
 	w.done(a)
@@ -78,7 +78,7 @@ func (a *app) closed() bool {
 	return err != nil || state == tcpClose
 }
 
-// curl is Debian's, as an ordinary user. It makes one connection.
+// curl runs Debian's curl as an ordinary user. It makes one connection.
 func (w *worker) curl(o outcome, c lab.Command) {
 	c.Path, c.UID = "curl", lab.AppUID
 	c.Args = append([]string{"-sS", "--speed-time", fmt.Sprint(int(hang.Seconds())), "--speed-limit", "1"}, c.Args...)
@@ -104,7 +104,7 @@ func (w *worker) curl(o outcome, c lab.Command) {
 // curlEnding maps curl's exit codes (curl(1), EXIT CODES).
 func curlEnding(code int) ending {
 	switch code {
-	case 0, 18, 52: // all; part of a file; nothing at all
+	case 0, 18, 52: // all of the answer; part of a file; nothing at all
 		return cleanEnd
 	case 55, 56: // failed to send; failed to receive
 		return resetEnd

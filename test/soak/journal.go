@@ -10,22 +10,21 @@ import (
 	"time"
 )
 
-// excuse is what a connection's time excuses.
+// excuse says which failures of a connection the disturbances of its time excuse.
 type excuse struct {
-	reset bool // the leg to a server may have broken
+	reset bool // the connection to a server may have broken
 	early bool // an agent may have died: a clean end that came too early
 	late  bool // and then the app wrote to what seemed to have closed: RST
-	tail  bool // what was sent just before a close may be thrown away
-	dial  bool // no server may have been in reach for longer than the budget
+	tail  bool // what was sent just before a close may be discarded
+	dial  bool // all servers may have been out of reach for longer than the budget
 }
 
 func (e excuse) or(f excuse) excuse {
 	return excuse{e.reset || f.reset, e.early || f.early, e.late || f.late, e.tail || f.tail, e.dial || f.dial}
 }
 
-// excuses says what a disturbance can do: to connections that lived when it
-// struck, and to those that lived at any time while it went on. See the package
-// comment.
+// excuses returns what a disturbance can do. struck is for connections that lived when it
+// struck. lasting is for those that lived at any time during it. See the package comment.
 func (d Disturbance) excuses() (struck, lasting excuse) {
 	switch d.Kind {
 	case KillServer, KillServers:
@@ -37,7 +36,7 @@ func (d Disturbance) excuses() (struck, lasting excuse) {
 	case KillAgent, KillAgents:
 		return excuse{early: true, tail: true}, excuse{}
 	case Stall:
-		// All clocks have gone on. Upstream's TCP_USER_TIMEOUT is 20 s.
+		// All clocks have gone on meanwhile. Upstream's TCP_USER_TIMEOUT is 20 s.
 		return excuse{reset: true, early: d.For > 3*breaking}, excuse{tail: true, dial: true}
 	case FewStreams:
 		return excuse{reset: true, tail: true}, excuse{}
@@ -48,7 +47,7 @@ func (d Disturbance) excuses() (struck, lasting excuse) {
 	}
 }
 
-// breaks reports whether a disturbance can break legs to a server.
+// breaks reports whether a disturbance can break connections to a server.
 func (d Disturbance) breaks(server int) bool {
 	switch d.Kind {
 	case KillServers, PartPodFor, Stall:
@@ -62,21 +61,21 @@ func (d Disturbance) breaks(server int) bool {
 	}
 }
 
-// entry is a disturbance in time. What is not yet is zero.
+// entry is a disturbance with its times. A time that has not come yet is zero.
 type entry struct {
 	Disturbance
-	began  time.Time // before anything was done
-	struck time.Time // when it was done: processes dead, links cut
+	began  time.Time // before it was started
+	struck time.Time // when it had taken effect: processes dead, links cut
 	undone time.Time // when it was undone
-	ended  time.Time // when nothing was left of it
+	ended  time.Time // when all of its effects were over
 }
 
-// breaking is how long a leg to a server may be cut without a connection being
-// given up for it: see deck.
+// breaking is how long a connection to a server may be cut without being given up: see
+// deck.
 const breaking = 4 * time.Second
 
-// real is the disturbance as it came to be: on a slow machine a short one may
-// have been a long one.
+// real returns the disturbance with its real length. On a slow machine a short one may
+// have taken long.
 func (e entry) real() Disturbance {
 	d, undone := e.Disturbance, e.undone
 	if undone.IsZero() {
@@ -91,12 +90,12 @@ func (e entry) real() Disturbance {
 	case HideServer:
 		d.Kind = HideServerFor
 	case PartShoot:
-		// Servers and agents wait for 20 s, and take each other for dead then.
+		// Servers and agents wait for 20 s, and then take each other for dead.
 		if undone.Sub(e.began) > 2*breaking {
 			d.Kind = KillAgents
 		}
 	case FreezeServer:
-		// Its kernel answers for it, until its buffers are full.
+		// The kernel of a frozen process answers for it until its buffers are full.
 		if undone.Sub(e.began) > 2*breaking {
 			d.Kind = HideServerFor
 		}
@@ -106,22 +105,22 @@ func (e entry) real() Disturbance {
 
 func (e entry) overlaps(from, to time.Time) bool { return overlap(e.began, e.ended, from, to) }
 
-// hit reports whether who lived from from to to was there when it struck.
+// hit reports whether a connection that lived between these times lived when e struck.
 func (e entry) hit(from, to time.Time) bool { return overlap(e.began, e.struck, from, to) }
 
-// overlap reports whether two spans have a moment in common. The first goes on
-// where its end is zero.
+// overlap reports whether two spans have a moment in common. If ended is zero, the first
+// span goes on.
 func overlap(began, ended, from, to time.Time) bool {
 	return !began.After(to) && (ended.IsZero() || !ended.Before(from))
 }
 
-// journal tells what went on when. It may be used from several goroutines.
+// journal records what went on when. It may be used from several goroutines.
 type journal struct {
 	mu      sync.Mutex
 	entries []*entry
 }
 
-// begin notes that d begins, before anything of it is done.
+// begin records that d begins, before any of its effects.
 func (j *journal) begin(d Disturbance) *entry {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -130,40 +129,40 @@ func (j *journal) begin(d Disturbance) *entry {
 	return e
 }
 
-// stalled notes that the machine stood still from some time until now.
+// stalled records that the machine stood still from some time until now.
 func (j *journal) stalled(since time.Time) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	now := time.Now()
-	// What had expired meanwhile may be met a moment later.
+	// An app may notice a moment later what expired meanwhile.
 	j.entries = append(j.entries, &entry{
 		Disturbance: Disturbance{Kind: Stall, For: now.Sub(since)},
 		began:       since, struck: now, undone: now, ended: now.Add(2 * time.Second),
 	})
 }
 
-// strike notes that e has been done.
+// strike records that e has taken effect.
 func (j *journal) strike(e *entry) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	e.struck = time.Now()
 }
 
-// undo notes that e has been undone.
+// undo records that e has been undone.
 func (j *journal) undo(e *entry) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	e.undone = time.Now()
 }
 
-// end notes that nothing is left of e.
+// end records that no effect of e is left.
 func (j *journal) end(e *entry) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	e.ended = time.Now()
 }
 
-// during returns what went on at any time from from to to.
+// during returns the disturbances between the two times.
 func (j *journal) during(from, to time.Time) []entry {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -176,8 +175,8 @@ func (j *journal) during(from, to time.Time) []entry {
 	return found
 }
 
-// excuse returns what excused a connection until its end, or until its target's
-// side ended where that is later.
+// excuse returns what excused a connection until its end. If its target's side ended
+// later, that time counts.
 func (j *journal) excuse(o outcome, until time.Time) excuse {
 	if until.Before(o.ended) {
 		until = o.ended
@@ -194,13 +193,13 @@ func (j *journal) excuse(o outcome, until time.Time) excuse {
 	return x
 }
 
-// broke reports whether something can have broken legs to a server that lived
-// in that time.
+// broke reports whether a disturbance can have broken connections to a server in that
+// time.
 func (j *journal) broke(server int, from, to time.Time) bool {
 	return slices.ContainsFunc(j.during(from, to), func(e entry) bool { return e.real().breaks(server) && e.hit(from, to) })
 }
 
-// went reports whether one of some kinds of disturbance went on in that time.
+// went reports whether a disturbance of one of these kinds went on in that time.
 func (j *journal) went(from, to time.Time, kinds ...Kind) bool {
 	return slices.ContainsFunc(j.during(from, to), func(e entry) bool { return slices.Contains(kinds, e.real().Kind) })
 }
@@ -216,7 +215,7 @@ func (j *journal) count() (total int, kinds map[Kind]int) {
 	return len(j.entries), kinds
 }
 
-// String lists what went on: when it began, had struck, was undone, and over.
+// String lists the disturbances: when each began, had struck, was undone, and was over.
 func (j *journal) String() string {
 	j.mu.Lock()
 	defer j.mu.Unlock()

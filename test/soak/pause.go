@@ -10,11 +10,11 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/lab"
 )
 
-// paused is the size of an upload whose target pauses. More than 16 MiB of it cannot
-// be on the way, so the app waits as well.
+// paused is the size of an upload whose target pauses. At most 16 MiB of it can be on the
+// way, so the app waits as well.
 const paused = 48 << 20
 
-// newAnnex builds the lab of the targets that pause: a server, an agent and a
+// newAnnex builds the lab of the targets that pause. They have a server, an agent and a
 // sidecar of their own, since an agent stands still with its target.
 func (s *site) newAnnex(ctx context.Context, cfg Config, mode lab.Mode) (err error) {
 	say := func(format string, args ...any) { s.say("pausing targets: "+format, args...) }
@@ -24,8 +24,8 @@ func (s *site) newAnnex(ctx context.Context, cfg Config, mode lab.Mode) (err err
 	return err
 }
 
-// besideAnnex does something while the annex, where there is one, is watched, and
-// checks the annex then.
+// besideAnnex calls do while it watches the annex, and then checks the annex. Without an
+// annex it only calls do.
 func (s *site) besideAnnex(ctx context.Context, do func() error) error {
 	if s.annex == nil {
 		return do()
@@ -44,12 +44,12 @@ func (s *site) besideAnnex(ctx context.Context, do func() error) error {
 	return s.annex.checkEnd(ctx, before)
 }
 
-// pauseTarget makes uploads to targets that stop reading for a while. All of it must
-// arrive, and a connection that is idle meanwhile must still be there.
+// pauseTarget makes uploads to targets that stop reading for a while. Every byte must
+// arrive. A connection that is idle meanwhile must not be lost.
 func (s *site) pauseTarget(ctx context.Context, d Disturbance, struck func()) error {
 	const uploads = 2
 	annex := s.annex
-	// It ends all connections.
+	// Killing the sidecar ends all connections.
 	stop := context.AfterFunc(ctx, annex.sidecar.Kill)
 	defer stop()
 	var all sync.WaitGroup

@@ -16,7 +16,7 @@ import (
 // Kind is one way to disturb a lab.
 type Kind string
 
-// The kinds. Short ones stay below what TCP bears, long ones do not.
+// The kinds. TCP survives the short ones, not the long ones.
 const (
 	KillServer    Kind = "kill server"
 	KillServers   Kind = "kill all servers"
@@ -44,22 +44,21 @@ const (
 	Stall Kind = "standstill of the machine"
 )
 
-// span is how long a kind lasts at full length, and how strong it is.
+// span is how long a kind can last, and how strong it can be.
 type span struct {
 	kind     Kind
 	min, max time.Duration
 	// level is a probability, bytes a second, milliseconds, or streams.
 	low, high float64
-	// mild ones can go on beside any other.
+	// mild kinds can go on beside any other.
 	mild bool
 }
 
-// deck has every kind once. The sidecar gives a silent server up after 10 s. After
-// a stall of d the next retransmission comes after at most 2d, and on a connection
-// without traffic the probes of 4 s may be lost: what lasts up to 3 s breaks
-// nothing, on a machine that does not add much, and 12 s break what was being
-// sent. Kills last until the process is started again.
-// A clock stays where it was stepped to.
+// deck returns every kind once. The sidecar gives up a silent server after 10 s. After a
+// stall of d the next retransmission comes after at most 2d. On a connection without
+// traffic the probes of 4 s may be lost. Up to 3 s therefore break nothing on a machine
+// that adds little delay. 12 s break what was being sent. Kills last until the process is
+// started again. A clock keeps the time that it was stepped to.
 //
 // Only a grpc server has streams.
 func deck(mode lab.Mode) []span {
@@ -121,7 +120,7 @@ func (d Disturbance) String() string {
 	return b.String()
 }
 
-// Step is a calm, and then disturbances that begin together.
+// Step is a calm time, and then disturbances that begin together.
 type Step struct {
 	Calm         time.Duration
 	Disturbances []Disturbance
@@ -130,22 +129,22 @@ type Step struct {
 // Plan is what happens to one lab, in this order.
 type Plan []Step
 
-// peers are how many servers and agents a lab has of each.
+// peers is how many servers, and how many agents, a lab has.
 const peers = 2
 
-// fewStreams is the index of the server that allows few streams, where one does.
+// fewStreams is the index of the server that allows few streams, if there is one.
 const fewStreams = 1
 
 // clockStep is how far a step moves the wall clock.
 const clockStep = time.Hour
 
-// recovery is what a plan counts for the end of a disturbance. It is part of
-// the plan's arithmetic only; the soak waits for as long as it takes.
+// recovery is the time that a plan assumes for the end of a disturbance. Only the plan's
+// arithmetic uses it. The soak waits for as long as it takes.
 const recovery = 1500 * time.Millisecond
 
-// NewPlan fills duration with calm and disturbances. The same arguments give
-// the same plan; labs of different modes have different ones. Every kind comes once
-// before any comes again.
+// NewPlan fills duration with calm and disturbances. The same arguments give the same
+// plan. Different modes have different plans. Every kind comes once before any comes
+// again.
 func NewPlan(seed uint64, mode lab.Mode, duration time.Duration) Plan {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(mode)) // never fails
@@ -176,12 +175,12 @@ func NewPlan(seed uint64, mode lab.Mode, duration time.Duration) Plan {
 		case tries == 0:
 			return plan
 		default:
-			tries-- // another one may be shorter
+			tries-- // another step may be shorter
 		}
 	}
 }
 
-// length is that of the longest disturbance.
+// length returns the length of the longest disturbance.
 func (s Step) length() time.Duration {
 	var longest time.Duration
 	for _, d := range s.Disturbances {
@@ -198,12 +197,12 @@ func (c span) pick(r *rand.Rand) Disturbance {
 	}
 }
 
-// between is a random duration in steps of 100 ms.
+// between returns a random duration in steps of 100 ms.
 func between(r *rand.Rand, low, high time.Duration) time.Duration {
 	return (low + time.Duration(r.Int64N(int64(high-low)+1))).Round(100 * time.Millisecond)
 }
 
-// has reports whether one of some kinds is in the plan.
+// has reports whether one of these kinds is in the plan.
 func (p Plan) has(kinds ...Kind) bool {
 	return slices.ContainsFunc(p, func(s Step) bool {
 		return slices.ContainsFunc(s.Disturbances, func(d Disturbance) bool { return slices.Contains(kinds, d.Kind) })

@@ -20,14 +20,14 @@ const (
 	sampleInterval   = 2 * time.Second
 )
 
-// peak is the most of what was seen on the way.
+// peak is the highest of the readings during the run.
 type peak struct {
 	rss, buffered, goroutines float64
-	silent                    int // samples in a row for which there was no answer
+	silent                    int // number of samples in a row without an answer
 }
 
-// watch prints a line now and then, and looks at what must be bounded at all
-// times. The returned function ends it.
+// watch prints a line now and then, and checks what must be bounded at all times. The
+// returned function ends it.
 func (s *site) watch() (end func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var task sync.WaitGroup
@@ -56,8 +56,8 @@ func (s *site) watch() (end func()) {
 	}
 }
 
-// watchClock notes when this program was not woken for long: the machine stood
-// still, with everything on it.
+// watchClock records when this program did not run for long. The machine stood still
+// then, with everything on it.
 func (s *site) watchClock(ctx context.Context) {
 	const step = 250 * time.Millisecond
 	for {
@@ -96,7 +96,7 @@ func (s *site) progress(most peak) {
 		most.rss/(1<<20), most.buffered/(1<<20), most.goroutines, time.Duration(s.stall.Load()).Round(10*time.Millisecond))
 }
 
-// summarize prints what there was.
+// summarize prints the counts of the run.
 func (s *site) summarize(m lab.Metrics, reasons map[string]int, ghosts int) {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
@@ -107,7 +107,7 @@ func (s *site) summarize(m lab.Metrics, reasons map[string]int, ghosts int) {
 		fmt.Fprintf(w, "  %s\t%d\t%d\t%d\t%s\n", kind, k.made, k.excused, k.broken, list(k.endings))
 	}
 	s.tally.mu.Unlock()
-	_ = w.Flush() // to a buffer
+	_ = w.Flush() // a write to a buffer does not fail
 	total, kinds := s.journal.count()
 	fmt.Fprintf(&b, "  %d disturbances: %s\n", total, list(kinds))
 	fmt.Fprintf(&b, "  the sidecar's log: %s\n", list(reasons))
@@ -115,7 +115,7 @@ func (s *site) summarize(m lab.Metrics, reasons map[string]int, ghosts int) {
 	s.say("summary\n%s", b.String())
 }
 
-// list is a map in the order of its keys.
+// list returns a map's entries in the order of their keys.
 func list[K ~string, V any](m map[K]V) string {
 	var all []string
 	for _, key := range slices.Sorted(maps.Keys(m)) {

@@ -19,24 +19,23 @@ import (
 // Config says what to run.
 type Config struct {
 	Seed     uint64
-	Duration time.Duration // of the plan; setting up and the last checks come on top
+	Duration time.Duration // of the plan; setting up and the last checks need more time
 	Plan     Plan          // instead of the seed's, if not empty
-	Modes    []lab.Mode    // a lab each, all at once; both if empty
+	Modes    []lab.Mode    // one lab each, all at once; both modes if empty
 	Bin      string        // as lab.Options.Bin
 	TestBin  string        // as lab.Options.TestBin
 	Out      io.Writer     // progress and the summary
-	LogDir   string        // where the logs of all processes are kept, if anywhere
+	LogDir   string        // where the logs of all processes are kept, if not empty
 }
 
-// ErrFindings is wrapped by Run's error where something was wrong with what the
-// product did, as opposed to the lab.
+// ErrFindings is wrapped by Run's error if the product was wrong, as opposed to the lab.
 var ErrFindings = errors.New("the soak has findings")
 
-// exitWithin bounds the sidecar's end; without connections it has nothing to wait for.
+// exitWithin bounds the sidecar's exit. Without connections it has nothing to wait for.
 const exitWithin = 30 * time.Second
 
-// Run builds a lab for each mode and soaks them all at once. It needs root. Its
-// error is nil only where every check held. All of it is gone when Run returns.
+// Run builds a lab for each mode and soaks all of them at once. It needs root. Its error
+// is nil only if every check held. All labs are gone when Run returns.
 func Run(ctx context.Context, cfg Config) error {
 	if len(cfg.Modes) == 0 {
 		cfg.Modes = []lab.Mode{lab.GRPC, lab.HTTPConnect}
@@ -70,7 +69,7 @@ func (p *printer) line(format string, args ...any) {
 	fmt.Fprintf(p.out, "%7s  %s\n", time.Since(p.began).Round(time.Second), fmt.Sprintf(format, args...))
 }
 
-// soak is one lab from its making to its removal.
+// soak builds one lab, soaks it, and removes it.
 func soak(ctx context.Context, cfg Config, mode lab.Mode, say func(string, ...any)) error {
 	plan := cfg.Plan
 	if len(plan) == 0 {
@@ -106,7 +105,7 @@ func soak(ctx context.Context, cfg Config, mode lab.Mode, say func(string, ...an
 	return nil
 }
 
-// finish tells what was found in a site, and removes it.
+// finish reports the findings of a site, and removes it.
 func (s *site) finish(failed bool, logDir string) (findings int, err error) {
 	found := s.tally.report()
 	if failed || len(found) > 0 {
@@ -123,8 +122,8 @@ func (s *site) finish(failed bool, logDir string) (findings int, err error) {
 	return len(found), errors.Join(err, closing)
 }
 
-// keepLogs copies the logs to a folder of the site's own in dir, and writes down
-// there what went on when.
+// keepLogs copies the logs to a folder of the site's own in dir. It also writes there
+// what went on when.
 func (s *site) keepLogs(dir string) error {
 	if dir == "" {
 		return nil
@@ -136,8 +135,8 @@ func (s *site) keepLogs(dir string) error {
 	return os.WriteFile(filepath.Join(dir, "disturbances"), []byte(s.journal.String()), 0o644)
 }
 
-// soak warms up, follows the plan under traffic for at least the duration, and
-// checks. What it finds is in the tally; its error is what kept it from looking.
+// soak warms up, follows the plan under traffic for at least the duration, and checks.
+// Findings go to the tally. An error means that it could not check.
 func (s *site) soak(ctx context.Context, plan Plan, duration time.Duration) error {
 	before, err := s.warmUp(ctx)
 	if err != nil {
@@ -156,7 +155,7 @@ func (s *site) soak(ctx context.Context, plan Plan, duration time.Duration) erro
 	}
 	if err != nil {
 		s.tally.judgeSuspects()
-		s.sidecar.Kill() // which ends all connections
+		s.sidecar.Kill() // this ends all connections
 	}
 	s.traffic.stop()
 	ended()
@@ -167,10 +166,10 @@ func (s *site) soak(ctx context.Context, plan Plan, duration time.Duration) erro
 	return s.checkEnd(ctx, before)
 }
 
-// lastCalm is how long traffic goes on after the last disturbance at least.
+// lastCalm is the least time for which traffic goes on after the last disturbance.
 const lastCalm = 3 * time.Second
 
-// warmUp makes what is made once: connections to both servers, pools, maps.
+// warmUp makes what is made only once: connections to both servers, pools, maps.
 func (s *site) warmUp(ctx context.Context) (footprint, error) {
 	for range 4 {
 		if err := s.canaries(ctx); err != nil {
@@ -183,12 +182,12 @@ func (s *site) warmUp(ctx context.Context) (footprint, error) {
 	return s.readFootprint(ctx)
 }
 
-// checkEnd looks for whatever was left, and ends the sidecar.
+// checkEnd looks for leaks, and ends the sidecar.
 func (s *site) checkEnd(ctx context.Context, before footprint) error {
 	if err := s.quiet(ctx); err != nil {
 		s.tally.note("no quiet: %v", err)
 	}
-	s.tally.judgeSuspects() // its canaries
+	s.tally.judgeSuspects() // those of the canaries
 	after, err := s.settle(ctx, before)
 	if err != nil {
 		s.tally.note("leaked: %v", err)
@@ -217,7 +216,7 @@ func (s *site) checkEnd(ctx context.Context, before footprint) error {
 	return nil
 }
 
-// settle waits until the sidecar is back where it was.
+// settle waits until the sidecar uses no more than before.
 func (s *site) settle(ctx context.Context, before footprint) (after footprint, err error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()

@@ -7,17 +7,16 @@ import (
 	"time"
 )
 
-// script is what the two ends of a connection do; the app sends it in its first
-// line. In each round the target reads up bytes and then answers with down
-// bytes.
+// script is what the two ends of a connection do. The app sends it in its first line. In
+// each round the target reads up bytes and then answers with down bytes.
 type script struct {
 	id       uint64
 	up, down int64 // of one round
 	rounds   int64
 	pause    time.Duration // of the target, in the middle of each answer
-	stop     time.Duration // for which the target does not read, early in each question
-	// targetCloses is false where the app ends the connection, after its last
-	// round or before.
+	stop     time.Duration // for which the target does not read, soon after each request begins
+	// targetCloses is false if the app ends the connection, after its last round or
+	// before.
 	targetCloses bool
 }
 
@@ -44,10 +43,10 @@ func parseScript(line string) (script, error) {
 	return s, nil
 }
 
-// answers is the bytes of all answers.
+// answers returns the number of bytes of all answers.
 func (s script) answers() int64 { return s.rounds * s.down }
 
-// needs is how much a target must have read before it has answered so much.
+// needs returns how many bytes a target must have read before it has answered this many.
 func (s script) needs(answered int64) int64 {
 	if s.down == 0 || answered <= 0 {
 		return 0

@@ -19,7 +19,7 @@ import (
 // site is a lab with its sidecar, targets and traffic.
 type site struct {
 	name    string // the mode
-	logs    string // the folder that its logs are kept in
+	logs    string // the folder for its logs
 	lab     *lab.Lab
 	sidecar *lab.Process
 	targets *target.Targets
@@ -31,28 +31,28 @@ type site struct {
 	tally   *tally
 	traffic *traffic
 
-	clock    *wallClock          // the sidecar's, where it can be stepped
-	balancer *lab.ClientBalancer // in front of a server, where one allows few streams
-	annex    *site               // of the targets that pause, where there are any
+	clock    *wallClock          // the sidecar's, if it can be stepped
+	balancer *lab.ClientBalancer // in front of a server that allows few streams, if there is one
+	annex    *site               // of the targets that pause, if there are any
 
-	stall atomic.Int64 // longest time in ns for which this program slept longer than it wanted
+	stall atomic.Int64 // the longest time in ns by which a sleep of this program was too long
 	say   func(format string, args ...any)
 }
 
-// Flags of the sidecar that differ from the defaults. The dial budget is larger,
-// so that a machine that stands still for some seconds does not meet it where
-// two peers in turn do not answer; a half-closed app is given up sooner, so that the end need not wait for it.
+// Flags of the sidecar that differ from the defaults. The dial budget is larger. A
+// machine may stand still for some seconds while two peers in turn do not answer. A
+// half-closed app is given up sooner, so that the end need not wait for it.
 const (
 	dialBudget = time.Minute
 	halfClosed = 25 * time.Second
-	// idleTimeout is longer than anything that a connection waits for, and shorter
-	// than a step of the clock.
+	// idleTimeout is longer than any wait of a connection, and shorter than a step of the
+	// clock.
 	idleTimeout = 10 * time.Minute
 	// closeDelay is how long after an app's last byte its tunnel is closed.
 	closeDelay = 2 * time.Second
 )
 
-// setUp bounds the making of a site.
+// setUp bounds the time to build a site.
 const setUp = 3 * time.Minute
 
 // siteOptions say what a site has.
@@ -63,7 +63,7 @@ type siteOptions struct {
 	fewStreams bool // one of the servers can allow few streams
 }
 
-// newSite builds it, or removes what it had built.
+// newSite builds a site, or removes what it had built.
 func newSite(ctx context.Context, cfg Config, with siteOptions, say func(string, ...any)) (_ *site, err error) {
 	ctx, cancel := context.WithTimeout(ctx, setUp)
 	defer cancel()
@@ -123,7 +123,7 @@ func (s *site) startSidecar(ctx context.Context) (err error) {
 		"--dial-timeout="+dialBudget.String(), "--half-close-timeout="+halfClosed.String(),
 		"--client-cert="+s.files.Path("tls.crt"), "--client-key="+s.files.Path("tls.key"),
 	)
-	// As README.md says: below the container's limit, twice --total-buffer.
+	// README.md gives this limit: below the container's, which is twice --total-buffer.
 	command.Env = append(command.Env, "GOMEMLIMIT=460MiB")
 	if s.clock != nil {
 		command.Env = append(command.Env, s.clock.Env())
@@ -142,7 +142,7 @@ func (s *site) swapFiles() error {
 	return s.writeFiles(cert, key)
 }
 
-// spoilFiles gives it a certificate whose key is another one's.
+// spoilFiles gives the sidecar a certificate with the key of another one.
 func (s *site) spoilFiles() error {
 	s.pairs++
 	cert, _, err := s.lab.Certs.Frontend.Issue(fmt.Sprintf("soak-%d", s.pairs), nil, nil)

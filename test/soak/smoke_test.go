@@ -23,8 +23,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// What `make soak` does for ten minutes, for some seconds: the soak itself must
-// not rot, and the commonest faults are met on every run.
+// TestSoakSmoke runs for some seconds what `make soak` runs for ten minutes. It keeps the
+// soak itself working, and every run meets the commonest faults.
 func TestSoakSmoke(t *testing.T) {
 	labtest.RequireRoot(t)
 	const s = time.Second
@@ -33,7 +33,7 @@ func TestSoakSmoke(t *testing.T) {
 		{Calm: 3 * s, Disturbances: []soak.Disturbance{{Kind: soak.KillAgent, For: s}}},
 		{Calm: 3 * s, Disturbances: []soak.Disturbance{{Kind: soak.PartPod, For: s}}},
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute) // against hanging
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute) // a guard against hanging
 	defer cancel()
 	if err := soak.Run(ctx, soak.Config{Seed: 1, Plan: plan, Out: t.Output()}); err != nil {
 		t.Error(err)

@@ -9,19 +9,19 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/lab"
 )
 
-// burstSize is how many apps dial at once when a server has come back that allows
-// few streams.
+// burstSize is how many apps dial at once after a server that allows few streams has come
+// back.
 const burstSize = 100
 
-// newFewStreams puts nginx in front of a server: HAProxy can lock itself up
-// (docs/balancers.md). The real server allows any number
-// of streams on a connection, and has no flag for it.
+// newFewStreams puts nginx in front of a server. The real server allows any number of
+// streams on a connection, and has no flag for it. HAProxy can deadlock
+// (docs/balancers.md).
 func (s *site) newFewStreams(ctx context.Context) error {
 	s.balancer = s.lab.Servers[fewStreams].NewClientBalancer(lab.NginxGRPC)
 	return s.balancer.Start(ctx)
 }
 
-// frontends are the servers as the sidecar knows them, in the order of the lab's.
+// frontends returns the servers as the sidecar names them, in the order of the lab's.
 func (s *site) frontends() []string {
 	var all []string
 	for i, server := range s.lab.Servers {
@@ -34,9 +34,9 @@ func (s *site) frontends() []string {
 	return all
 }
 
-// allowFewStreams ends the balancer, and all connections with it, starts it again
-// with another limit, and lets many apps dial at once: every one of them must get
-// through.
+// allowFewStreams ends the balancer, which ends all its connections. It starts the
+// balancer again with another limit, and lets many apps dial at once. Each of them must
+// succeed.
 func (s *site) allowFewStreams(ctx context.Context, d Disturbance, struck func()) error {
 	s.balancer.Kill()
 	struck()
@@ -49,8 +49,8 @@ func (s *site) allowFewStreams(ctx context.Context, d Disturbance, struck func()
 	return nil
 }
 
-// burstOf makes short connections at once, and waits for their end. They are judged
-// and counted like all others.
+// burstOf makes short connections at once, and waits for their end. They are judged and
+// counted like all others.
 func (s *site) burstOf(ctx context.Context, kind string, n int) (outcomes []outcome) {
 	var all sync.WaitGroup
 	outcomes = make([]outcome, n)

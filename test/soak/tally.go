@@ -8,7 +8,7 @@ import (
 	"sync"
 )
 
-// kept is how many findings are printed; a broken product has thousands.
+// kept is how many findings are printed. A broken product has thousands.
 const kept = 40
 
 // tally judges connections as they end, and counts them.
@@ -17,19 +17,19 @@ type tally struct {
 
 	mu       sync.Mutex
 	kinds    map[string]*kindTally
-	outcomes []outcome // those with a target's side, which is judged in the end
-	suspects []outcome // those found broken, to be judged again with all that is known in the end
+	outcomes []outcome // those with a target's side, which is judged at the end
+	suspects []outcome // found broken; judged again at the end with all that is known then
 	findings []string
-	more     int // findings beyond kept
+	more     int // number of findings beyond kept
 	counts
 }
 
-// counts are what metrics are compared with.
+// counts are compared with the metrics.
 type counts struct {
 	made      int64 // connections that the sidecar accepted
-	resets    int64 // that ended in a reset which their app did not make
-	abandoned int64 // whose app did not wait for the end
-	stalled   int64 // whose app did not read
+	resets    int64 // connections with a reset that their app did not make
+	abandoned int64 // connections whose app did not wait for the end
+	stalled   int64 // connections whose app did not read
 	sent, got int64 // bytes
 	excused   int64
 }
@@ -67,8 +67,8 @@ func (t *tally) add(o outcome) {
 	}
 }
 
-// judgeSuspects judges again: a standstill of the machine may be known only
-// after the connections that it ended.
+// judgeSuspects judges again. A standstill of the machine may be known only after the
+// connections that it ended.
 func (t *tally) judgeSuspects() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -103,7 +103,7 @@ func (t *tally) count(o outcome) {
 	}
 }
 
-// find notes a finding, under mu.
+// find records a finding. The caller holds mu.
 func (t *tally) find(format string, args ...any) {
 	if len(t.findings) == kept {
 		t.more++
@@ -112,21 +112,21 @@ func (t *tally) find(format string, args ...any) {
 	t.findings = append(t.findings, fmt.Sprintf(format, args...))
 }
 
-// note notes a finding.
+// note records a finding.
 func (t *tally) note(format string, args ...any) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.find(format, args...)
 }
 
-// snapshot returns the counts of now, and how many findings there are.
+// snapshot returns the present counts and the number of findings.
 func (t *tally) snapshot() (c counts, found int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.counts, len(t.findings) + len(t.suspects) + t.more
 }
 
-// report returns what was found.
+// report returns the findings.
 func (t *tally) report() []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -143,8 +143,8 @@ func (t *tally) judgeTargets(f *far) {
 	defer t.mu.Unlock()
 	for _, o := range t.outcomes {
 		r := f.record(o.id)
-		// What never arrived may have been lost as late as this: the app's bytes
-		// wait for the dial, and then for the close of its tunnel.
+		// A connection that never arrived may have been lost as late as this. The app's
+		// bytes wait for the dial, and then for the close of its tunnel.
 		until := o.ended.Add(dialBudget + closeDelay)
 		if r != nil {
 			until = r.ended
@@ -160,7 +160,7 @@ func (t *tally) judgeTargets(f *far) {
 	}
 }
 
-// shown is the ending in the summary.
+// shown returns the ending for the summary.
 func (o outcome) shown() ending {
 	if o.ending == cleanEnd && o.got < o.want {
 		return "early end"
@@ -168,10 +168,10 @@ func (o outcome) shown() ending {
 	return o.ending
 }
 
-// String names a connection in a finding.
+// String describes a connection in a finding.
 func (o outcome) String() string {
 	return fmt.Sprintf("%s %d, %s to %s, %s to %s", o.kind, o.id, o.local, o.to, o.began.Format(clock), o.ended.Format(clock))
 }
 
-// clock is how findings, like the sidecar's log, tell the time.
+// clock is the format of times in findings, the same as in the sidecar's log.
 const clock = "15:04:05.000"

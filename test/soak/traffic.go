@@ -14,12 +14,12 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/lab"
 )
 
-// traffic is what the apps of one pod do. Its workers take one connection, or
-// one burst of them, after another, so that a slow machine does less of it.
+// traffic is what the apps of one pod do. Each worker makes one connection, or one burst,
+// after the other. A slow machine therefore does less.
 type traffic struct {
 	pod    *lab.Namespace
-	report func(outcome) // of each connection that ended
-	ids    atomic.Uint64 // the last connection's
+	report func(outcome) // called for each connection that ended
+	ids    atomic.Uint64 // the number of the last connection
 	seed   uint64
 
 	stopping chan struct{}
@@ -33,7 +33,7 @@ type habit struct {
 	run    func(w *worker)
 }
 
-// lane is a number of workers that choose among the same habits.
+// lane is a number of workers that choose from the same habits.
 type lane struct {
 	name    string
 	workers int
@@ -41,8 +41,8 @@ type lane struct {
 	habits  []habit
 }
 
-// lanes keeps the heavy habits apart from the quick ones, so that their number
-// is bounded: bytes cost the machine more than connections.
+// lanes separates the heavy habits from the quick ones, so that the number of heavy ones
+// is bounded. Bytes cost the machine more than connections.
 func lanes() []lane {
 	const ms = time.Millisecond
 	return []lane{
@@ -79,7 +79,7 @@ func lanes() []lane {
 	}
 }
 
-// worker is one app after another.
+// worker makes the connections of one app after another.
 type worker struct {
 	*traffic
 	ctx  context.Context
@@ -87,12 +87,12 @@ type worker struct {
 	kind string
 }
 
-// worker is one with a kind of its own.
+// worker returns a worker with a kind of its own.
 func (t *traffic) worker(ctx context.Context, kind string) *worker {
 	return &worker{traffic: t, ctx: ctx, kind: kind, rand: rand.New(rand.NewPCG(t.seed, t.ids.Load()))}
 }
 
-// start begins the traffic; it goes on until stop.
+// start begins the traffic, which goes on until stop.
 func (t *traffic) start(ctx context.Context) {
 	t.stopping = make(chan struct{})
 	for i, l := range lanes() {
@@ -103,7 +103,7 @@ func (t *traffic) start(ctx context.Context) {
 	}
 }
 
-// stop lets the workers finish what they are at, and waits for them.
+// stop lets the workers finish their connections, and waits for them.
 func (t *traffic) stop() {
 	close(t.stopping)
 	t.workers.Wait()
@@ -129,7 +129,7 @@ func (w *worker) work(l lane) {
 	}
 }
 
-// think pauses; it returns false, and at once, when the traffic is to stop.
+// think pauses. If the traffic is to stop, it returns false at once.
 func (w *worker) think(d time.Duration) bool {
 	select {
 	case <-time.After(d):
@@ -141,14 +141,14 @@ func (w *worker) think(d time.Duration) bool {
 	}
 }
 
-// newOutcome is the beginning of a connection to a port of a random address
-// with targets.
+// newOutcome returns the first state of a connection to a port of a random address with
+// targets.
 func (w *worker) newOutcome(e expectation, to netip.AddrPort) outcome {
 	return outcome{kind: w.kind, expected: e, id: w.ids.Add(1) + greetID, to: to}
 }
 
-// somewhere is a random address of the shoot: a pod, a service or a node, in
-// either family.
+// somewhere returns a random address of the shoot: a pod, a service or a node, in either
+// family.
 func (w *worker) somewhere(port int) netip.AddrPort {
 	f := lab.DualStack.Each()[w.rand.IntN(2)]
 	switch w.rand.IntN(6) {

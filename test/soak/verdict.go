@@ -12,15 +12,15 @@ import (
 	"time"
 )
 
-// ending is how a connection ended as its app saw it.
+// ending is how a connection ended, as its app saw it.
 type ending string
 
 const (
 	cleanEnd  ending = "end"       // FIN, or the app had got all it wanted and closed
 	resetEnd  ending = "reset"     // RST
-	hungEnd   ending = "hung"      // nothing for longer than anything may take
-	oddEnd    ending = "odd error" // what no connection should ever see
-	abandoned ending = "abandoned" // the app's own doing, in the middle
+	hungEnd   ending = "hung"      // nothing moved for longer than hang
+	oddEnd    ending = "odd error" // an error that no connection should get
+	abandoned ending = "abandoned" // the app closed it before its end
 )
 
 // endingOf classifies the error that ended a read or write.
@@ -38,38 +38,38 @@ func endingOf(err error) ending {
 	}
 }
 
-// expectation is what a connection must come to where nothing disturbs it.
+// expectation is how a connection must end if nothing disturbs it.
 type expectation int
 
 const (
 	whole     expectation = iota // all bytes, then the end
-	noTarget                     // a reset without a byte: nobody is there
-	noEnd                        // a reset, for its target waits for an EOF that cannot come
-	tooSlow                      // a reset, for it does not read
-	oneWay                       // it sends and closes; the target's side tells
-	justLeave                    // whatever: the app gives up
+	noTarget                     // a reset without a byte: there is no target
+	noEnd                        // a reset, because its target waits for an EOF that cannot come
+	tooSlow                      // a reset, because the app does not read
+	oneWay                       // the app sends and closes; the target's side is judged
+	justLeave                    // any end: the app gives up
 )
 
 // outcome is one connection as its app saw it.
 type outcome struct {
 	kind     string
 	expected expectation
-	id       uint64         // of its streams; 0 where its target keeps no record
+	id       uint64         // of its streams; 0 if its target keeps no record
 	local    netip.AddrPort // as the app sees it; invalid for curl
 	to       netip.AddrPort
 
 	began, ended time.Time
 
-	refused   bool  // the sidecar did not even accept it
-	want, got int64 // bytes of the answer, a greeting included
+	refused   bool  // the sidecar did not accept it
+	want, got int64 // bytes of the answer, including a greeting
 	greeting  int64
 	sent      int64     // bytes of the app's stream that its kernel took
 	wrote     time.Time // when the app last wrote
 	ending    ending
-	err       error // the cause, where the ending was none that was asked for
+	err       error // the cause, if the ending was not the expected one
 }
 
-// judgement is one of three.
+// judgement is the result of judge: one of three.
 type judgement int
 
 const (
@@ -108,7 +108,7 @@ func judge(o outcome, x excuse) (verdict judgement, why string) {
 	return judgeLoss(o, x)
 }
 
-// judgeNoTarget: a dial that failed must never look like an end.
+// judgeNoTarget decides about a dial that failed, which must never look like an end.
 func judgeNoTarget(o outcome) (judgement, string) {
 	if o.ending == resetEnd && o.got == 0 {
 		return right, ""
@@ -116,14 +116,14 @@ func judgeNoTarget(o outcome) (judgement, string) {
 	return broken, fmt.Sprintf("nobody is there, yet it ended in %q after %d bytes", o.ending, o.got)
 }
 
-// judgeLoss decides where an app did not get what it would have without a
+// judgeLoss decides about an app that did not get what it would have got without a
 // disturbance.
 func judgeLoss(o outcome, x excuse) (judgement, string) {
 	why := fmt.Sprintf("%s after %d bytes of %d, %d sent", o.ending, o.got, o.want, o.sent)
 	switch {
 	case o.ending == resetEnd && (x.reset || x.late),
 		o.ending == resetEnd && x.dial && o.got == 0,
-		// Its question met a target that had closed before it was asked.
+		// The app's request met a target that had closed before.
 		o.ending == resetEnd && x.early && o.got == 0,
 		o.ending == cleanEnd && x.early:
 		return excused, why
@@ -135,14 +135,14 @@ func judgeLoss(o outcome, x excuse) (judgement, string) {
 // record is one connection as its target saw it.
 type record struct {
 	script script
-	got    int64 // right bytes of the app's stream
-	wrong  error // the first thing that was not right
+	got    int64 // number of right bytes of the app's stream
+	wrong  error // the first error
 	ended  time.Time
 }
 
-// judgeTarget compares what the target got with what its app sent and got. The
-// excuse is that of the connection's life until the target's side ended; r is
-// nil where the connection never got so far.
+// judgeTarget compares what the target got with what its app sent and got. The excuse is
+// for the connection's life until the target's side ended. r is nil if the connection did
+// not reach a target.
 func judgeTarget(o outcome, r *record, x excuse) (verdict judgement, why string) {
 	if r == nil {
 		if o.got > o.greeting {

@@ -21,7 +21,7 @@ var (
 	cutOff     = all(PartPodFor)
 )
 
-// all is what a kind excuses for those whom it hit.
+// all returns what a kind excuses for the connections that it hit.
 func all(k Kind) excuse {
 	struck, lasting := Disturbance{Kind: k}.excuses()
 	return struck.or(lasting)
@@ -107,9 +107,9 @@ func TestVerdictOnATarget(t *testing.T) {
 	}
 }
 
-// Only what struck during a connection's life excuses it: not what had struck
-// before it began, though it goes on, and not what began after its app last
-// wrote a reset by writing.
+// TestExcusesAreForThoseWhoWereThere: only what struck during a connection's life excuses
+// it. A disturbance that struck before it began does not, even if it goes on. One that
+// began after the app last wrote does not excuse a reset caused by writing.
 func TestExcusesAreForThoseWhoWereThere(t *testing.T) {
 	start := time.Now()
 	at := func(seconds int) time.Time { return start.Add(time.Duration(seconds) * time.Second) }
@@ -148,8 +148,8 @@ func TestExcusesAreForThoseWhoWereThere(t *testing.T) {
 	}
 }
 
-// On a slow machine a short partition may last for longer than TCP bears. What
-// counts is how long it was.
+// TestExcusesGoByTheRealLength: on a slow machine a short partition may last for longer
+// than TCP survives. The real length counts.
 func TestExcusesGoByTheRealLength(t *testing.T) {
 	start := time.Now()
 	o := outcome{began: start, ended: start.Add(time.Minute)}

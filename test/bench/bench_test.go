@@ -36,11 +36,11 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// What `make bench` does, in the smallest numbers: it must not rot. Nothing is
-// asked of the figures but that they are there.
+// TestBenchSmoke runs what `make bench` runs, with the smallest numbers, so that it keeps
+// working. It requires only that the figures are there.
 func TestBenchSmoke(t *testing.T) {
 	labtest.RequireRoot(t)
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute) // against hanging
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute) // a guard against hanging
 	defer cancel()
 	results, err := Run(ctx, Config{Scale: Smoke, Out: t.Output()})
 	if err != nil {
@@ -57,7 +57,7 @@ func TestBenchSmoke(t *testing.T) {
 	}
 }
 
-// made are results as a run would have them.
+// made returns results as a run would return them.
 func made() *Results {
 	r := newResults(Full)
 	for _, c := range Contenders() {
@@ -82,7 +82,7 @@ func TestATargetIsTheMedianOfTheRoundsRatios(t *testing.T) {
 	if !ok || setup.Got != 0.25 || !setup.Met || setup.Target != "≤ 0.4" || setup.Minimal != 1 {
 		t.Errorf("the ratios are 0.25, 0.5 and 0.1, but the verdict is %+v", setup)
 	}
-	// It is the better client in process that counts.
+	// The better one of the clients in process counts.
 	download, ok := got["download: ours (grpc) / reusable gRPC"]
 	if !ok || download.Got != 0.5 || download.Met || download.Target != "≥ 0.95" {
 		t.Errorf("ours is half as fast as the best, but the verdict is %+v", download)

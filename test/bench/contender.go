@@ -20,18 +20,18 @@ const (
 	OursConnect   Contender = "ours (http-connect)" // the same over http-connect
 )
 
-// Contenders are all of them, in the order of the reports.
+// Contenders returns all of them, in the order of the reports.
 func Contenders() []Contender {
 	return []Contender{Direct, StockGRPC, ReusableGRPC, InProcess, SOCKS5Sidecar, OursGRPC, OursConnect}
 }
 
-// rival is a contender that is set up.
+// rival is a contender that is set up and ready to measure.
 type rival struct {
 	name    Contender
 	site    *site
 	driver  *remote
 	client  Client
-	sidecar func() *lab.Process // nil where there is none
+	sidecar func() *lab.Process // nil if there is none
 }
 
 func rivals(grpc, connect *site) []rival {

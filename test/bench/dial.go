@@ -24,8 +24,8 @@ import (
 // dialFunc connects to a target.
 type dialFunc func(ctx context.Context, to string) (net.Conn, error)
 
-// dialer returns the dialFunc of a client, the same one for the same client: a
-// reusable tunnel is used again by the next job.
+// dialer returns the dialFunc of a client, and the same one for the same client. The next
+// job therefore uses a reusable tunnel again.
 func (d *driver) dialer(c Client) (dialFunc, error) {
 	if dial, ok := d.dialers[c]; ok {
 		return dial, nil
@@ -71,7 +71,7 @@ func (d *driver) newDialer(c Client) (dialFunc, error) {
 	return nil, errors.New("no such kind of client")
 }
 
-// config has no session cache: crypto/tls does not resume unless it is told to.
+// config has no session cache: without one crypto/tls does not resume.
 func (f Files) config() (*tls.Config, error) {
 	ca, err := os.ReadFile(f.CA)
 	if err != nil {
@@ -85,7 +85,7 @@ func (f Files) config() (*tls.Config, error) {
 	return &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{pair}, ServerName: lab.ServerName}, err
 }
 
-// connectDialer opens TLS and CONNECT for each connection: the least that
+// connectDialer opens TLS and CONNECT for each connection. This is the least that
 // http-connect costs a client.
 func connectDialer(frontend string, cfg *tls.Config) dialFunc {
 	return func(ctx context.Context, to string) (net.Conn, error) {
@@ -106,7 +106,8 @@ func askConnect(conn net.Conn, to string) error {
 	if _, err := fmt.Fprintf(conn, "CONNECT %[1]s HTTP/1.1\r\nHost: %[1]s\r\n\r\n", to); err != nil {
 		return err
 	}
-	// Byte by byte, so that nothing of the target is read: crypto/tls has them all.
+	// The answer is read byte by byte, so that no byte of the target is read. crypto/tls
+	// has them all buffered.
 	var head []byte
 	for b := make([]byte, 1); !strings.HasSuffix(string(head), "\r\n\r\n"); head = append(head, b[0]) {
 		if _, err := conn.Read(b); err != nil {

@@ -14,19 +14,19 @@ import (
 const (
 	// holdAt is how many connections are opened at a time.
 	holdAt = 16
-	// spareFiles is what a process that holds the connections has open beside them.
+	// spareFiles is how many other files a process that holds the connections has open.
 	spareFiles = 400
 )
 
 // step is what a contender needed up to a number of connections.
 type step struct {
 	connections  float64
-	seconds, cpu float64 // since the first
+	seconds, cpu float64 // since the first connection
 	worst        float64 // set-up in ms
 	memory       float64 // anonymous, in bytes
 }
 
-// idle has those contenders for which it says anything hold many connections.
+// idle lets each contender for which that is informative hold many connections.
 func (b *bench) idle(ctx context.Context) error {
 	rounds := b.cfg.Scale.sizes().holding
 	began := time.Now()
@@ -76,7 +76,7 @@ func (b *bench) hold(ctx context.Context, r rival) (err error) {
 		s.worst = max(s.worst, figures["worst-ms"])
 		s.cpu += (after - before).Seconds()
 		if r.sidecar != nil {
-			time.Sleep(b.cfg.Scale.sizes().settle) // what is measured is rest
+			time.Sleep(b.cfg.Scale.sizes().settle) // the memory at rest is measured
 			if _, s.memory, err = memory(r.sidecar().PID()); err != nil {
 				return err
 			}
@@ -97,9 +97,9 @@ func cpuOf(r rival) (time.Duration, error) {
 	return cpu(r.sidecar().PID())
 }
 
-// steps are the numbers of connections to hold: 1,000, 5,000 and 10,000, or as
-// many as a process may have files open, of which a sidecar in http-connect mode
-// needs two for each.
+// steps returns the numbers of connections to hold: 1,000, 5,000 and 10,000. If a process
+// may not open enough files, it returns lower ones. A sidecar in http-connect mode needs
+// two files for each connection.
 func (b *bench) steps(r rival) [3]int {
 	steps := b.cfg.Scale.sizes().idle
 	var limit syscall.Rlimit
@@ -117,14 +117,14 @@ func (b *bench) steps(r rival) [3]int {
 	return steps
 }
 
-// grow keeps what the steps say.
+// grow records the results of the steps.
 func (r *Results) grow(name Contender, steps [3]step) {
 	a, b, c := steps[0], steps[1], steps[2]
 	r.Steps[name] = append(r.Steps[name], [3]float64{a.connections, b.connections, c.connections})
 	growth := func(figure string, of func(step) float64) {
 		early := (of(b) - of(a)) / (b.connections - a.connections)
 		late := (of(c) - of(b)) / (c.connections - b.connections)
-		if early > 0 && late > 0 { // with very few connections nothing may be seen to grow
+		if early > 0 && late > 0 { // with very few connections there may be no visible growth
 			r.add(figure, name, max(early, late)/min(early, late))
 		}
 	}

@@ -20,7 +20,7 @@ type Job struct {
 // Client is how a driver connects to a target for a contender.
 type Client struct {
 	Kind     Kind
-	Frontend string `json:",omitempty"` // of the proxy-server, for those who dial it themselves
+	Frontend string `json:",omitempty"` // of the proxy-server, for clients that dial it themselves
 	SOCKS5   string `json:",omitempty"` // address of the SOCKS5 sidecar
 	TLS      Files
 }
@@ -47,7 +47,7 @@ type Work struct {
 	Port      int    `json:",omitempty"` // of its service
 	N         int    `json:",omitempty"` // connections, round trips or targets
 	At        int    `json:",omitempty"` // how many at a time
-	Bytes     int64  `json:",omitempty"` // of each, or of all where they share it
+	Bytes     int64  `json:",omitempty"` // of each connection, or of all if they share it
 	KeepAlive bool   `json:",omitempty"`
 }
 

@@ -4,8 +4,7 @@ package bench
 
 import "time"
 
-// task is one piece of work that contenders are compared in, and what to keep
-// of its figures.
+// task is one piece of work in which contenders are compared, with the figures to keep.
 type task struct {
 	work   Work
 	rounds int
@@ -41,7 +40,7 @@ const (
 	MemoryGrowth      = "growth of the memory"
 )
 
-// figures are all of them, in the order of the reports.
+// figures returns all of them, in the order of the reports.
 func figures() []string {
 	return []string{
 		SetupMS, SetupP99MS, PerSecond, SetupCPU, RoundTripMS, RoundTrip16KMS,
@@ -53,7 +52,7 @@ func figures() []string {
 // Scale is how much is measured.
 type Scale int
 
-// The scales: about ten minutes, three, and just enough to see that it works.
+// The scales: about ten minutes, about three, and just enough to see that it works.
 const (
 	Full Scale = iota
 	Quick
@@ -66,11 +65,11 @@ func (s Scale) String() string { return [...]string{"full", "quick", "smoke"}[s]
 type sizes struct {
 	setups, crowd        int   // connections, one and 64 at a time
 	trips, long          int   // round trips of 1 byte and of 16 KiB
-	bulk                 int64 // bytes
+	bulk                 int64 // number of bytes
 	scraped              int   // targets
-	rounds, few, holding int   // of the short works, of the long ones, of idle connections
+	rounds, few, holding int   // rounds of the short works, rounds of the long ones, idle connections
 	idle                 [3]int
-	settle               time.Duration // how long they have been idle when their memory is read
+	settle               time.Duration // how long connections have been idle when their memory is read
 }
 
 func (s Scale) sizes() sizes {
@@ -84,7 +83,7 @@ func (s Scale) sizes() sizes {
 	}
 }
 
-// The works that Config.Only names.
+// Works that Config.Only can name:
 const (
 	workSetup      = "setup"
 	workRoundTrips = "round-trips"
@@ -93,16 +92,15 @@ const (
 	workScrape     = "scrape"
 	workHold       = "hold"
 
-	workLetGo = "let-go" // ends workHold, and is none of them
+	workLetGo = "let-go" // ends workHold, and is not one of them
 )
 
-// Works are all that Config.Only may name.
+// Works returns all that Config.Only may name.
 func Works() []string {
 	return []string{workSetup, workRoundTrips, workDownload, workUpload, workScrape, workHold}
 }
 
-// tasks are those that are repeated round by round; idle connections come after
-// them.
+// tasks returns those that are repeated round by round. Idle connections come after them.
 func (s Scale) tasks() []task {
 	n := s.sizes()
 	bulk := func(do string, port, connections int, speed, cpu string) task {

@@ -9,7 +9,7 @@ import (
 	"math"
 )
 
-// panels are the figures of the plot; lower is better where less is set.
+// panels are the figures of the plot. If less is set, lower is better.
 var panels = []struct {
 	figure string
 	less   bool
@@ -37,8 +37,8 @@ const (
 	margin      = 16
 )
 
-// plot draws a panel of bars for each figure: SVG 1.1 without scripts, on a
-// background of its own, so that it reads on any page.
+// plot draws a panel of bars for each figure: SVG 1.1 without scripts. It has a
+// background of its own, so that it is readable on any page.
 func (r *Results) plot() []byte {
 	var b bytes.Buffer
 	rows := (len(panels) + columns - 1) / columns
@@ -56,13 +56,13 @@ func (r *Results) plot() []byte {
 	return b.Bytes()
 }
 
-// bars draws one bar a contender, as long as its median, with the range of its
-// samples as a line.
+// bars draws one bar for each contender, as long as its median. A line shows the range of
+// its samples.
 func (r *Results) bars(b *bytes.Buffer, figure string) {
 	const room = panelWidth - labelWidth - 70
 	var most float64
 	for _, c := range Contenders() {
-		if c != Direct { // the physical limit would make all others alike
+		if c != Direct { // beside the physical limit all others would look alike
 			most = max(most, r.high(figure, c))
 		}
 	}
@@ -113,6 +113,6 @@ func (r *Results) low(figure string, c Contender) float64 {
 
 func escape(text string) string {
 	var b bytes.Buffer
-	_ = xml.EscapeText(&b, []byte(text)) // a bytes.Buffer takes everything
+	_ = xml.EscapeText(&b, []byte(text)) // a write to a bytes.Buffer does not fail
 	return b.String()
 }

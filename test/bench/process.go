@@ -12,10 +12,10 @@ import (
 	"time"
 )
 
-// cpu is how much processor time the threads of a process have used, their own
-// and the kernel's for them (/proc/PID/task/TID/schedstat: nanoseconds first,
-// Documentation/scheduler/sched-stats.rst). Threads that have ended do not count;
-// those of a Go program stay.
+// cpu returns how much processor time the threads of a process have used. That includes
+// the kernel's time for them (/proc/PID/task/TID/schedstat: nanoseconds first,
+// Documentation/scheduler/sched-stats.rst). Threads that have ended do not count; those
+// of a Go program do not end.
 func cpu(pid int) (time.Duration, error) {
 	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
 	if err != nil {
@@ -40,7 +40,7 @@ func cpu(pid int) (time.Duration, error) {
 	return sum, nil
 }
 
-// memory is how many bytes of a process are resident: all of them, and those
+// memory returns how many bytes of a process are resident. anonymous counts only those
 // that no file backs (proc_pid_status(5)).
 func memory(pid int) (resident, anonymous float64, err error) {
 	file, err := os.Open(fmt.Sprintf("/proc/%d/status", pid))

@@ -51,7 +51,7 @@ func cell(samples []float64) string {
 	return fmt.Sprintf("%s ±%.0f%%", number(median(samples)), 100*spread(samples))
 }
 
-// number has three digits that count.
+// number formats x with three significant digits.
 func number(x float64) string {
 	digits := 2 - int(math.Floor(math.Log10(math.Abs(x))))
 	if math.IsNaN(x) || math.IsInf(x, 0) || x == 0 {
@@ -89,7 +89,7 @@ func (r *Results) Markdown() []byte {
 	return b.Bytes()
 }
 
-// minimal is what a minimal client of the same mode got, where one was asked.
+// minimal returns what a minimal client of the same mode got, if one was asked.
 func (v Verdict) minimal() string {
 	if v.Minimal == 0 {
 		return "-"

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// Results are everything that was measured. Samples of one figure are in the
-// order of the rounds, for each contender as many.
+// Results are everything that was measured. Samples of one figure are in the order of the
+// rounds. Each contender has the same number of samples.
 type Results struct {
 	Machine  Machine
 	Scale    string
@@ -23,7 +23,7 @@ type Results struct {
 	Targets  []Verdict                  `json:",omitempty"`
 }
 
-// Machine is where it was measured.
+// Machine describes where it was measured.
 type Machine struct {
 	CPU     string
 	Threads int
@@ -70,10 +70,10 @@ func (r *Results) add(figure string, c Contender, value float64) {
 
 func (r *Results) failed(c Contender) { r.Failures[c]++ }
 
-// Median of a contender's samples; not a number where there are none.
+// Median returns the median of a contender's samples; NaN if there are none.
 func (r *Results) Median(figure string, c Contender) float64 { return median(r.Figures[figure][c]) }
 
-// ratios of two contenders, round by round.
+// ratios returns the ratios of two contenders, round by round.
 func (r *Results) ratios(figure string, ours, other Contender) []float64 {
 	a, b := r.Figures[figure][ours], r.Figures[figure][other]
 	ratios := make([]float64, min(len(a), len(b)))
@@ -95,7 +95,8 @@ func median(samples []float64) float64 {
 	return (sorted[half-1] + sorted[half]) / 2
 }
 
-// spread is how far the samples lie from their median at most, as a part of it.
+// spread returns the largest distance of a sample from the median, as a part of the
+// median.
 func spread(samples []float64) float64 {
 	m := median(samples)
 	var far float64

@@ -8,15 +8,15 @@ import (
 	"strconv"
 )
 
-// Roles of this program, as its first argument, beside the one that runs all.
+// Roles of this program, given as its first argument. Without one it runs everything.
 const (
 	roleDrive  = "drive"
 	roleServe  = "serve"
 	roleSOCKS5 = "socks5"
 )
 
-// Play takes the role that args ask for, until it ends. It reports whether there
-// was one: a program that calls [Run] starts itself with such arguments.
+// Play takes the role that args ask for, until it ends. It reports whether args ask for
+// one. A program that calls [Run] starts itself with such arguments.
 func Play(args []string, in io.Reader, out io.Writer) (ran bool, err error) {
 	if len(args) == 0 {
 		return false, nil

@@ -17,19 +17,19 @@ import (
 type Config struct {
 	// Scale is how much to measure.
 	Scale Scale
-	// Only, where set, are the works to measure.
+	// Only, if set, are the works to measure.
 	Only []string
-	// Contenders, where set, are those to measure.
+	// Contenders, if set, are those to measure.
 	Contenders []Contender
 	// Bin and TestBin are the folders of the product's and of upstream's binaries;
 	// see [lab.Options].
 	Bin, TestBin string
-	// Out gets the progress, a line for each work.
+	// Out receives the progress, a line for each work.
 	Out io.Writer
 }
 
-// Run measures everything. What it returns is valid, though not complete, when
-// it also returns an error.
+// Run measures everything. If it returns an error, its results are valid but may be
+// incomplete.
 func Run(ctx context.Context, cfg Config) (_ *Results, err error) {
 	b := &bench{cfg: cfg, results: newResults(cfg.Scale)}
 	defer func() { err = errors.Join(err, b.grpc.close(), b.connect.close()) }()
@@ -76,7 +76,7 @@ func (b *bench) say(format string, args ...any) {
 	_, _ = fmt.Fprintf(b.cfg.Out, format+"\n", args...)
 }
 
-// atRest measures the memory of sidecars that have done nothing yet.
+// atRest measures the memory of sidecars that have done no work yet.
 func (b *bench) atRest() error {
 	for _, r := range b.rivals {
 		if r.sidecar == nil {
@@ -91,8 +91,7 @@ func (b *bench) atRest() error {
 	return nil
 }
 
-// compare has all contenders do a task, round by round, in an order that is
-// another one each time.
+// compare lets all contenders do a task, round by round. Each round has another order.
 func (b *bench) compare(ctx context.Context, t task) error {
 	began := time.Now()
 	for round := range t.rounds {
@@ -110,8 +109,8 @@ func (b *bench) compare(ctx context.Context, t task) error {
 	return nil
 }
 
-// attempts is how often a job may fail: stock clients now and then lose what
-// comes right behind the answer to their dial.
+// attempts is how often a job is tried. Stock clients sometimes lose the bytes that come
+// directly behind the answer to their dial.
 const attempts = 3
 
 func (b *bench) measure(ctx context.Context, t task, r rival) (err error) {
@@ -139,8 +138,8 @@ func (b *bench) once(ctx context.Context, t task, r rival) error {
 	if err != nil {
 		return err
 	}
-	// What a contender does after its client has closed is its cost as well, and
-	// must not become the next one's.
+	// What a contender does after its client has closed is part of its cost. It must not
+	// be counted for the next one.
 	after, err := b.cpu(ctx, r)
 	if err != nil {
 		return err
@@ -159,8 +158,7 @@ func (b *bench) once(ctx context.Context, t task, r rival) error {
 	return nil
 }
 
-// cpu waits for quiet and returns what the contender's sidecar has used until
-// then.
+// cpu waits for quiet and returns the processor time of the contender's sidecar so far.
 func (b *bench) cpu(ctx context.Context, r rival) (time.Duration, error) {
 	if err := r.site.quiet(ctx); err != nil {
 		return 0, err

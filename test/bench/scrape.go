@@ -13,9 +13,8 @@ import (
 	"time"
 )
 
-// scrape asks N targets for their metrics, At at a time, as a Prometheus does.
-// With KeepAlive the connections stand already, as they do from the second
-// scrape on.
+// scrape asks N targets for their metrics, At at a time, as a Prometheus does. With
+// KeepAlive the connections are open before, as they are from the second scrape on.
 func scrape(ctx context.Context, dial dialFunc, w Work) (Figures, error) {
 	transport := &http.Transport{
 		DialContext:       func(ctx context.Context, _, to string) (net.Conn, error) { return dial(ctx, to) },

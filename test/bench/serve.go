@@ -13,18 +13,19 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// The services of the target. Their answers cost it as little as they can: what
-// is measured is the way there.
+// Services of the target. Their answers cost it as little as possible, because the way
+// there is what is measured.
 const (
 	echoPort   = 7100
 	sourcePort = 7101
 	sinkPort   = 7102
-	// metricsPort and those that follow are what a Prometheus would scrape.
+	// metricsPort and the ports after it are what a Prometheus would scrape.
 	metricsPort = 20000
 )
 
-// serve is the target. It listens on all addresses, for so many scrapes of so
-// many bytes each, writes one line to ready, and returns when something fails.
+// serve runs the target. It listens on all addresses, with this many ports to scrape,
+// each with this many bytes. It writes one line to ready, and returns when something
+// fails.
 func serve(ready io.Writer, scraped int, size int) error {
 	var group errgroup.Group
 	for port, serve := range map[int]func(net.Conn) error{echoPort: echo, sourcePort: source, sinkPort: sink} {
@@ -63,7 +64,7 @@ func accept(l net.Listener, serve func(net.Conn) error) error {
 		}
 		go func() {
 			defer conn.Close()
-			_ = serve(conn) // the driver sees what is missing
+			_ = serve(conn) // the driver sees which bytes are missing
 		}()
 	}
 }
@@ -78,7 +79,7 @@ func echo(conn net.Conn) error {
 		if _, err := conn.Write(buf[:n]); err != nil {
 			return err
 		}
-		if n == len(buf) { // there is more to come
+		if n == len(buf) { // more bytes are waiting
 			buf = make([]byte, min(2*n, 64<<10))
 		}
 	}

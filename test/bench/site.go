@@ -17,26 +17,26 @@ import (
 )
 
 const (
-	memoryLimit  = "GOMEMLIMIT=460MiB" // as README.md's pod has it
+	memoryLimit  = "GOMEMLIMIT=460MiB" // as in README.md's pod
 	socks5Listen = "127.0.0.1:1080"
 	setUpTimeout = 2 * time.Minute
-	// scrapeBytes is one answer to a Prometheus-like scrape.
+	// scrapeBytes is the size of one answer to a scrape.
 	scrapeBytes = 100 << 10
 	scraped     = 500
 )
 
-// site is one lab: an upstream server has one mode.
+// site is one lab. Its upstream server has one mode.
 type site struct {
 	mode         lab.Mode
 	lab          *lab.Lab
 	product      *lab.Process
-	socks5       *lab.Process // where it is http-connect's
+	socks5       *lab.Process // set if the mode is http-connect
 	socks5Starts int
 	pod          *remote // driver in the client's pod
 	shoot        *remote // driver in the shoot
 }
 
-// newSite builds it, or removes what it had built.
+// newSite builds a site, or removes what it had built.
 func newSite(ctx context.Context, cfg Config, mode lab.Mode) (_ *site, err error) {
 	ctx, cancel := context.WithTimeout(ctx, setUpTimeout)
 	defer cancel()
@@ -76,9 +76,9 @@ func newSite(ctx context.Context, cfg Config, mode lab.Mode) (_ *site, err error
 	return s, err
 }
 
-// reusePorts lets a new connection have the port of one that waits out its minute of
-// TIME_WAIT. Three contenders that hold 10,000 connections within a minute would leave
-// the agent without a port: there are 28,000 to one target.
+// reusePorts lets a new connection use a port that is still in its minute of TIME_WAIT.
+// Otherwise three contenders that hold 10,000 connections within a minute would leave the
+// agent without a port. There are 28,000 to one target.
 func (s *site) reusePorts() error {
 	for _, n := range []*lab.Namespace{s.lab.Pod, s.lab.Seed, s.lab.Shoot} {
 		if err := n.Do(func() error { return os.WriteFile("/proc/sys/net/ipv4/tcp_tw_reuse", []byte("1"), 0) }); err != nil {
@@ -120,7 +120,7 @@ func (s *site) startSidecars(ctx context.Context) (err error) {
 	return err
 }
 
-// restart replaces the sidecars by new ones, which have not seen anything yet.
+// restart replaces the sidecars by new ones, which have carried nothing yet.
 func (s *site) restart(ctx context.Context) error {
 	s.product.Kill()
 	if s.socks5 != nil {
@@ -158,8 +158,8 @@ func (s *site) files() Files {
 	return Files{CA: s.lab.Certs.FrontendCA, Cert: s.lab.Certs.ClientCert, Key: s.lab.Certs.ClientKey}
 }
 
-// quiet waits until nothing is left of what was done before. It asks the agent,
-// not the sidecar, whose CPU is counted.
+// quiet waits until no earlier connection is left. It asks the agent, because the
+// sidecar's CPU is counted.
 func (s *site) quiet(ctx context.Context) error {
 	return lab.Poll(ctx, "all connections to end", func(ctx context.Context) error {
 		m, err := s.lab.Agents[0].Metrics(ctx)
@@ -210,7 +210,7 @@ func startDriver(l *lab.Lab, host *lab.Namespace, name string) (*remote, error) 
 	return r, nil
 }
 
-// do has the driver do a job, and waits for what it measured.
+// do sends the driver a job, and waits for the figures.
 func (r *remote) do(job Job) (Figures, error) {
 	if err := json.NewEncoder(r.jobs).Encode(job); err != nil {
 		return nil, fmt.Errorf("the driver has ended: %w; its log: %s", err, r.process.Log())

@@ -11,9 +11,8 @@ import (
 	"github.com/armon/go-socks5"
 )
 
-// serveSOCKS5 is a SOCKS5 sidecar on a loopback address: for each connection it
-// opens TLS and CONNECT to the frontend, and copies. It returns when listening
-// fails.
+// serveSOCKS5 runs a SOCKS5 sidecar on a loopback address. For each connection it opens
+// TLS and CONNECT to the frontend, and copies. It returns when listening fails.
 func serveSOCKS5(listen, frontend string, files Files) error {
 	cfg, err := files.config()
 	if err != nil {

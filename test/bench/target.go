@@ -4,17 +4,17 @@ package bench
 
 import "fmt"
 
-// target is what one of our figures, or its ratio to another contender's, has to
-// be.
+// target is the required value of one of our figures, or of its ratio to another
+// contender's.
 type target struct {
 	name   string
 	figure string
 	ours   Contender
-	to     []Contender // the best of them; the figure itself counts where there are none
+	to     []Contender // the best of them counts; if there are none, the figure itself
 	most   float64
-	least  float64 // instead of most, where that is zero
-	// minimal, where set, is a client in process that can do no less than its mode
-	// asks for. Where it misses the target too, the miss is explained.
+	least  float64 // used instead of most if that is zero
+	// minimal, if set, is a client in process that does only what its mode requires. If
+	// it misses the target too, the miss is explained.
 	minimal Contender
 }
 
@@ -23,7 +23,7 @@ type Verdict struct {
 	Name    string
 	Target  string
 	Got     float64
-	Spread  float64   `json:",omitempty"` // how far the rounds lie from it, as a part of it
+	Spread  float64   `json:",omitempty"` // the largest distance of a round from it, as a part of it
 	Against Contender `json:",omitempty"`
 	// Minimal is what a minimal client in process, of the same mode, got.
 	Minimal float64 `json:",omitempty"`
@@ -66,12 +66,12 @@ func targets() []target {
 	}
 }
 
-// Judge holds what was measured against the targets.
+// Judge compares what was measured with the targets.
 func (r *Results) Judge() {
 	r.Targets = nil
 	for _, t := range targets() {
 		if len(r.Figures[t.figure][t.ours]) == 0 {
-			continue // was not asked for
+			continue // not measured in this run
 		}
 		r.Targets = append(r.Targets, t.judge(r))
 	}
@@ -109,7 +109,7 @@ func (t target) says() string {
 	return fmt.Sprintf("≥ %.4g", t.least)
 }
 
-// best is the rival that is hardest to meet.
+// best returns the rival with the best figure.
 func (t target) best(r *Results) Contender {
 	best := t.to[0]
 	for _, c := range t.to[1:] {

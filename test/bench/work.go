@@ -59,7 +59,7 @@ func exchange(conn net.Conn, p []byte) error {
 	return err
 }
 
-// each calls do for 0 to n-1, so many at a time, until one fails.
+// each calls do for 0 to n-1, at most at of them at once, until one fails.
 func each(ctx context.Context, n, at int, do func(ctx context.Context, i int) error) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(at)
@@ -81,7 +81,7 @@ func roundTrips(ctx context.Context, dial dialFunc, w Work) (Figures, error) {
 	defer conn.Close()
 	message := make([]byte, w.Bytes)
 	took := make([]time.Duration, w.N)
-	for i := -w.N / 10; i < w.N; i++ { // some before it counts
+	for i := -w.N / 10; i < w.N; i++ { // the first ones do not count
 		start := time.Now()
 		if err := exchange(conn, message); err != nil {
 			return nil, err
@@ -104,12 +104,12 @@ func download(ctx context.Context, dial dialFunc, w Work) (Figures, error) {
 	})
 }
 
-// uploadChunk is how many bytes a client writes at once: what io.Copy does.
-// konnectivity-client makes one packet of each write, however large; an agent
-// queues packets, not bytes, and serves all connections from one loop.
+// uploadChunk is how many bytes a client writes at once: as many as io.Copy.
+// konnectivity-client makes one packet of each write, however large. An agent queues
+// packets, not bytes, and serves all connections from one loop.
 const uploadChunk = 32 << 10
 
-// upload sends Bytes, spread over N connections, and waits until all were taken.
+// upload sends Bytes, spread over N connections, and waits until the target has read all.
 func upload(ctx context.Context, dial dialFunc, w Work) (Figures, error) {
 	return bulk(ctx, dial, w, func(conn net.Conn, n int64) error {
 		for chunk := make([]byte, uploadChunk); n > 0; {
@@ -124,7 +124,7 @@ func upload(ctx context.Context, dial dialFunc, w Work) (Figures, error) {
 	})
 }
 
-// bulk says on N connections how many bytes each will move, and moves them.
+// bulk sends on each of N connections how many bytes it will move, and moves them.
 func bulk(ctx context.Context, dial dialFunc, w Work, move func(conn net.Conn, n int64) error) (Figures, error) {
 	n := w.Bytes / int64(w.N)
 	began := time.Now()
@@ -161,7 +161,7 @@ func (d *driver) hold(ctx context.Context, dial dialFunc, w Work) (Figures, erro
 	return Figures{"seconds": elapsed.Seconds(), "worst-ms": ms(percentile(took, 100))}, err
 }
 
-// letGo closes what is held.
+// letGo closes the held connections.
 func (d *driver) letGo(context.Context, dialFunc, Work) (Figures, error) {
 	for _, c := range d.held {
 		_ = c.Close()
@@ -171,7 +171,7 @@ func (d *driver) letGo(context.Context, dialFunc, Work) (Figures, error) {
 	return Figures{"closed": float64(n)}, nil
 }
 
-// percentile sorts d.
+// percentile returns the p-th percentile of d, which it sorts.
 func percentile(d []time.Duration, p int) time.Duration {
 	if len(d) == 0 {
 		return 0

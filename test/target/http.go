@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// dripInterval is the pace of /until-released: some kilobytes a tick, so that
-// the connection is always busy and never loads the machine.
+// dripInterval is the time between two writes of /until-released. Each is some kilobytes,
+// so that the connection is always busy and never loads the machine.
 const dripInterval = 5 * time.Millisecond
 
 func (t *Targets) handler() http.Handler {
@@ -50,8 +50,8 @@ func upload(w http.ResponseWriter, r *http.Request) {
 	_, _ = fmt.Fprintf(w, "%d %s\n", n, hex.EncodeToString(hash.Sum(nil)))
 }
 
-// untilReleased sends the pattern steadily until Release is called, and ends
-// cleanly then. The chunked encoding shows the client whether it was clean.
+// untilReleased sends the pattern steadily until Release is called, and then ends
+// cleanly. The chunked encoding shows the client whether the end was clean.
 func (t *Targets) untilReleased(w http.ResponseWriter, r *http.Request) {
 	gate := t.gate()
 	ticker := time.NewTicker(dripInterval)

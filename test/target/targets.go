@@ -40,8 +40,8 @@ type Targets struct {
 	sunk chan Sunk
 }
 
-// Listen opens all targets with the given way to listen, which decides the
-// namespace: [net.Listen] or a lab.Namespace's.
+// Listen opens all targets with the given listen function, which decides the namespace:
+// [net.Listen] or a lab.Namespace's.
 func Listen(listen func(network, address string) (net.Listener, error)) (*Targets, error) {
 	t := &Targets{conns: map[net.Conn]struct{}{}, released: make(chan struct{}), sunk: make(chan Sunk, 16)}
 	for port, serve := range map[int]func(net.Conn){
@@ -103,10 +103,10 @@ func (t *Targets) drop(conn net.Conn) {
 	delete(t.conns, conn)
 }
 
-// HTTPAddr is where the HTTP target listens.
+// HTTPAddr returns the address of the HTTP target.
 func (t *Targets) HTTPAddr() net.Addr { return t.httpAddr }
 
-// Open is how many connections the targets hold.
+// Open returns how many connections the targets hold.
 func (t *Targets) Open() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -124,8 +124,8 @@ func (t *Targets) count(_ net.Conn, state http.ConnState) {
 	}
 }
 
-// Release lets all transfers of /until-released come to their end, those that
-// start later included, until [Targets.Hold].
+// Release lets all transfers of /until-released finish. That includes transfers that
+// start later, until [Targets.Hold].
 func (t *Targets) Release() {
 	t.mu.Lock()
 	defer t.mu.Unlock()

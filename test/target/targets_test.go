@@ -36,8 +36,8 @@ func TestPatternWriterFindsTheFirstWrongByte(t *testing.T) {
 	}
 }
 
-// The targets do what their descriptions say on a plain connection, so that
-// whatever differs in the lab is the tunnel's doing.
+// TestTargetsWithoutATunnel: the targets do what their descriptions say on a plain
+// connection. Any difference in the lab is therefore caused by the tunnel.
 func TestTargetsWithoutATunnel(t *testing.T) {
 	ports := map[string]string{}
 	targets, err := target.Listen(func(network, address string) (net.Listener, error) {

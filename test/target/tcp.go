@@ -14,12 +14,11 @@ import (
 	"time"
 )
 
-// Banner is all that the target that speaks first ever says.
+// Banner is all that the target that speaks first ever sends.
 const Banner = "220 target.shoot.lab ready; this line is complete, and so is the connection\r\n"
 
-// thinkingTime is how long the half-close target takes between its request and
-// the end of its answer: long enough for the client's FIN to have been seen by
-// everything on its way.
+// thinkingTime is how long the half-close target waits between its request and the end of
+// its answer. That is long enough for the client's FIN to pass everything on its way.
 const thinkingTime = 300 * time.Millisecond
 
 func echo(conn net.Conn) {
@@ -27,9 +26,9 @@ func echo(conn net.Conn) {
 	_ = conn.(*net.TCPConn).CloseWrite()
 }
 
-// halfClose reads one line, `bytes N\n`, and answers with N bytes of the
-// pattern, the second half after a pause. It never looks for the client's EOF,
-// as HTTP/1.0 servers, finger and rsync daemons do not.
+// halfClose reads one line, `bytes N\n`, and answers with N bytes of the pattern, the
+// second half after a pause. It never looks for the client's EOF. HTTP/1.0 servers,
+// finger and rsync daemons do not either.
 func halfClose(conn net.Conn) {
 	line, err := bufio.NewReader(conn).ReadString('\n')
 	if err != nil {
@@ -63,15 +62,15 @@ func silent(conn net.Conn) {
 	_, _ = io.Copy(io.Discard, conn)
 }
 
-// Sunk is what the sink got on one connection until that ended.
+// Sunk is what the sink got on one connection until its end.
 type Sunk struct {
 	N      int64
 	SHA256 string // in hexadecimal
 	Err    error  // nil after a clean end
 }
 
-// Sunk receives one value for each connection to the sink. It must be read: the
-// sink waits after a few.
+// Sunk returns a channel with one value for each connection to the sink. It must be read:
+// after a few values the sink waits.
 func (t *Targets) Sunk() <-chan Sunk { return t.sunk }
 
 func (t *Targets) sink(conn net.Conn) {
@@ -80,11 +79,11 @@ func (t *Targets) sink(conn net.Conn) {
 	t.sunk <- Sunk{N: n, SHA256: hex.EncodeToString(hash.Sum(nil)), Err: err}
 }
 
-// stuck has a small buffer, so that who sends to it notices soon. Once it is
-// released, it is a sink.
+// stuck has a small buffer, so that a sender notices soon. Once it is released, it is a
+// sink.
 func (t *Targets) stuck(conn net.Conn) {
 	_ = conn.(*net.TCPConn).SetReadBuffer(64 << 10)
-	<-t.gate() // Close opens it as well
+	<-t.gate() // Close also opens it
 	t.sink(conn)
 }
 

@@ -15,27 +15,28 @@ import (
 	"time"
 )
 
-// variable names the clock's file to the program. It is none of the product's.
+// variable is the environment variable with the path of the clock's file. It is not one
+// of the product's.
 const variable = "STEPPED_WALL_CLOCK"
 
 // Clock is the wall clock of the programs that got its Env.
 type Clock struct{ file string }
 
-// New makes the clock's file, which everybody may read. The clock is right at first.
+// New makes the clock's file, which every user may read. The clock is right at first.
 func New(file string) (*Clock, error) {
 	if err := os.WriteFile(file, make([]byte, 8), 0o644); err != nil {
 		return nil, err
 	}
-	return &Clock{file: file}, os.Chmod(file, 0o644) // whatever the umask
+	return &Clock{file: file}, os.Chmod(file, 0o644) // independent of the umask
 }
 
-// Env is what the environment of a program must hold.
+// Env returns what the environment of a program must contain.
 func (c *Clock) Env() string { return variable + "=" + c.file }
 
-// Set makes the clock fast by so many whole seconds, or slow where they are
-// negative.
+// Set makes the clock fast by this many whole seconds, or slow if the offset is negative.
 func (c *Clock) Set(offset time.Duration) error {
-	// In place: the file is mapped. Eight bytes are written, and read, as one.
+	// The file is changed in place, because it is mapped. The eight bytes are written and
+	// read as one.
 	file, err := os.OpenFile(c.file, os.O_WRONLY, 0)
 	if err != nil {
 		return err
@@ -64,7 +65,8 @@ func Build(ctx context.Context, root, command, out string) error {
 	return nil
 }
 
-// writeOverlay writes what is built in place of what, and returns the list of it.
+// writeOverlay writes the replacements of source files, and returns the path of the list
+// of them.
 func writeOverlay(ctx context.Context, root, command, dir string) (list string, err error) {
 	env := exec.CommandContext(ctx, "go", "env", "GOROOT")
 	env.Dir = root
@@ -99,8 +101,8 @@ func writeOverlay(ctx context.Context, root, command, dir string) (list string, 
 	return list, os.WriteFile(list, all, 0o600)
 }
 
-// stepNow returns Go's time/time.go with a Now that adds an offset. It is an error
-// where that file is another one than it knows.
+// stepNow returns Go's time/time.go with a Now that adds an offset. If the file is not
+// the one that it knows, it returns an error.
 func stepNow(text string) (string, error) {
 	for _, c := range []struct{ old, new string }{
 		{"import (\n", "import (\n\t\"sync/atomic\"\n"},
@@ -117,8 +119,8 @@ func stepNow(text string) (string, error) {
 	return text + "\n// WallOffset is added to the seconds of Now.\nvar WallOffset atomic.Pointer[int64]\n", nil
 }
 
-// mapping is a file of package main. It ends a program that was started without a
-// clock: nothing could be stepped.
+// mapping is a file of package main. It ends a program that was started without a clock,
+// because such a clock could not be stepped.
 const mapping = `package main
 
 import (

@@ -16,8 +16,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/wallclock"
 )
 
-// A step moves the wall clock of the program that was built for it, and nothing
-// else: neither its monotonic clock, nor ours.
+// TestAStepMovesTheWallClockAlone: a step moves the wall clock of the program that was
+// built for it. It moves neither the program's monotonic clock nor the test's clocks.
 func TestAStepMovesTheWallClockAlone(t *testing.T) {
 	dir := t.TempDir()
 	module, err := os.Getwd()
@@ -50,7 +50,7 @@ func TestAStepMovesTheWallClockAlone(t *testing.T) {
 	}
 }
 
-// start starts the program, and returns how to ask it for its clocks.
+// start starts the program, and returns a function that asks it for its clocks.
 func start(t *testing.T, program string, clock *wallclock.Clock) (ask func(*testing.T) (wall, ran int64)) {
 	t.Helper()
 	cmd := exec.CommandContext(labtest.Context(t, time.Minute), program)
@@ -67,7 +67,7 @@ func start(t *testing.T, program string, clock *wallclock.Clock) (ask func(*test
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = in.Close() // which ends it
+		_ = in.Close() // this ends the program
 		if err := cmd.Wait(); err != nil {
 			t.Errorf("the program ended with %v", err)
 		}

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command clock answers each line with its wall clock, in seconds of Unix time, and
-// the seconds that it has run by its monotonic one.
+// Command clock answers each line with two times in seconds. One is its wall clock in
+// Unix time. The other is how long it has run by its monotonic clock.
 package main
 
 import (

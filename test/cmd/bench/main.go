@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Bench measures what the product costs beside everything else that reaches a
-// shoot through a konnectivity proxy-server, and holds it against its targets.
+// Bench measures what the product costs beside everything else that reaches a shoot
+// through a konnectivity proxy-server. It compares the figures with the product's
+// targets.
 //
 //	bench --out results            about ten minutes: tables, results.json, results.svg
 //	bench --quick                  three minutes, coarser
 //	bench --only setup,download    some of the work only
 //
-// It exits 0 when everything could be measured, also where a target is missed,
-// unless --strict is given. It needs root, and the binaries in bin/ and
-// test/bin/. Package bench says what is measured how.
+// It exits 0 if everything could be measured. A missed target does not change that unless
+// --strict is given. It needs root, and the binaries in bin/ and test/bin/. Package bench
+// says what is measured and how.
 package main
 
 import (
@@ -78,8 +79,7 @@ func measure(ctx context.Context, args []string, out io.Writer) error {
 	return err
 }
 
-// choice returns what a flag's comma-separated value names, which has to be among
-// all.
+// choice returns the parts of a flag's comma-separated value. Each must be one of all.
 func choice[T ~string](flag, value string, all []T) (chosen []T, err error) {
 	if value == "" {
 		return nil, nil

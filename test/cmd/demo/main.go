@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Demo shows on one machine what this project is for: an unmodified client in a
-// seed reaches pods, services and nodes of a shoot to which it has no route.
+// Demo shows on one machine what this project is for: an unmodified client in a seed
+// reaches pods, services and nodes of a shoot to which it has no route.
 //
 //	demo                the whole story, then removes everything
 //	demo --keep         leaves the lab standing, and says how to enter it
 //	demo down           removes a lab that --keep left
 //
 // Every client and server in it is the real one: curl, Prometheus, the upstream
-// proxy-server and agent. Each step shows a command as a person could type it
-// and the end of what it printed, and the program exits 1 as soon as one does
-// not hold. It needs root, and the binaries in bin/ and test/bin/.
+// proxy-server and agent. Each step shows a command as a person could type it, and the
+// end of its output. The program exits 1 as soon as a step fails. It needs root, and the
+// binaries in bin/ and test/bin/.
 //
-// `demo targets` is the servers in the shoot; the demo starts it for itself.
+// `demo targets` runs the servers in the shoot. The demo starts it itself.
 package main
 
 import (
@@ -30,10 +30,10 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/target"
 )
 
-// stateFile remembers a lab that --keep left standing.
+// stateFile is where --keep writes what `demo down` needs.
 const stateFile = "/run/shoot-proxy-demo.json"
 
-// deadline is far beyond what a demo takes; it bounds one that hangs.
+// deadline is far beyond what a demo needs. It ends one that hangs.
 const deadline = 3 * time.Minute
 
 func main() {

@@ -38,7 +38,7 @@ func (d destination) hostPort() string {
 	return net.JoinHostPort(d.addr.String(), fmt.Sprint(target.HTTPPort))
 }
 
-// play runs the scenes in order; the first that does not hold ends it.
+// play runs the scenes in order, and stops at the first that fails.
 func play(ctx context.Context, s *story, l *lab.Lab) error {
 	for _, scene := range []func(context.Context, *story, *lab.Lab) error{
 		hosts, unreachable, redirect, sidecar, curl, prometheus, dump, counters,
@@ -112,8 +112,8 @@ func redirect(ctx context.Context, s *story, l *lab.Lab) error {
 	return nil
 }
 
-// short is a command with the flags that all of ours share as a variable, and
-// files without their folder.
+// short returns a command in short form. The flags that all of our commands share are a
+// variable, and files have no folder.
 func short(l *lab.Lab, c lab.Command) string {
 	line := strings.Replace(c.String(), strings.Join(l.ShootFlags(), " "), "$SHOOT", 1)
 	return strings.ReplaceAll(line, l.Dir+"/", "")
@@ -208,7 +208,8 @@ func dump(ctx context.Context, s *story, l *lab.Lab) error {
 	if err != nil {
 		return err
 	}
-	// What the rules ask for, the rules, what the pod was given, connections.
+	// The sections are what the rules ask for, the rules, what the pod was given, and
+	// connections.
 	sections := strings.Split(result.Stdout, "\n\n")
 	section := func(title string) string {
 		i := slices.IndexFunc(sections, func(section string) bool { return strings.HasPrefix(section, title) })

@@ -52,7 +52,7 @@ func (s *story) command(host, line string) {
 	fmt.Fprintf(s.out, "   %s %s\n", s.paint("36", host+"$"), line)
 }
 
-// output shows what a command printed, cut to a number of lines.
+// output shows what a command printed, up to a number of lines.
 func (s *story) output(text string, lines int) {
 	all := strings.Split(strings.TrimRight(text, "\n"), "\n")
 	cut := max(0, len(all)-lines)
@@ -64,7 +64,7 @@ func (s *story) output(text string, lines int) {
 	}
 }
 
-// check marks something that held.
+// check prints a check that passed.
 func (s *story) check(format string, args ...any) {
 	fmt.Fprintf(s.out, "   %s %s\n", s.paint("32", "ok"), fmt.Sprintf(format, args...))
 }
@@ -77,7 +77,7 @@ func (s *story) done(took time.Duration) {
 	fmt.Fprintf(s.out, "\n%s\n", s.paint("1;32", fmt.Sprintf("Everything held, in %.1f seconds.", took.Seconds())))
 }
 
-// enter tells how to look around in a lab that stays.
+// enter prints how to look around in a lab that stays.
 func (s *story) enter(l *lab.Lab) {
 	f := lab.IPv4
 	fmt.Fprintf(s.out, `
@@ -98,7 +98,7 @@ func (s *story) enter(l *lab.Lab) {
 		l.Pod.Name, l.SidecarURL("/metrics"))
 }
 
-// pathAndArgs is a command with its program's whole path, for a shell anywhere.
+// pathAndArgs returns a command with its program's whole path, for a shell anywhere.
 func pathAndArgs(c lab.Command) string {
 	return c.Path + strings.TrimPrefix(c.String(), c.Path[strings.LastIndexByte(c.Path, '/')+1:])
 }

@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Soak runs mixed traffic through the product in both modes while servers,
-// agents, links and certificates are disturbed at random, and looks for
-// anything that was lost.
+// Soak runs mixed traffic through the product in both modes, while servers, agents, links
+// and certificates are disturbed at random. Then it looks for anything that was lost.
 //
 //	soak                                   ten minutes, a random seed
 //	soak --duration 2m --seed 42           the same disturbances as every run with these two
 //	soak --mode grpc                       one mode only
 //
-// The seed is printed first and last. It exits 0 only if every check held,
-// needs root, and the binaries in bin/ and test/bin/. Package soak says what is
-// checked.
+// The seed is printed first and last. It exits 0 only if every check held. It needs root,
+// and the binaries in bin/ and test/bin/. Package soak says what is checked.
 package main
 
 import (

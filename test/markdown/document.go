@@ -11,30 +11,29 @@ import (
 
 // Document is what one file tells its readers to do.
 type Document struct {
-	// Name is the file's.
+	// Name is the file's name.
 	Name  string
 	lines []string
 }
 
 // Step is one thing to do: a command, or a file to write.
 type Step struct {
-	// Document and Line say where it is told.
+	// Document and Line are the place of the step.
 	Document string
 	Line     int
-	// Skipped says why no test runs it; empty where one can.
+	// Skipped is the reason why no test runs it; empty if one can.
 	Skipped string
 
-	// Command is for bash, with everything that continues it; empty for a file.
+	// Command is for bash, with its further lines; empty for a file.
 	Command string
-	// Output is what the document says that the command prints; empty where it does not
-	// say.
+	// Output is what the command prints, as the document shows it; empty if it does not.
 	Output string
 
-	// File is the name of a file to write, and Content what goes into it.
+	// File is the name of a file to write, and Content its text.
 	File, Content string
 }
 
-// String says where the step is told, and what it is.
+// String returns the place of the step, and what it does.
 func (s Step) String() string {
 	what := s.Command
 	if s.File != "" {
@@ -52,12 +51,12 @@ func Read(path string) (*Document, error) {
 	return Parse(path, string(text)), nil
 }
 
-// Parse is Read of a text.
+// Parse does the same as Read for a text.
 func Parse(name, text string) *Document {
 	return &Document{Name: name, lines: strings.Split(text, "\n")}
 }
 
-// heading is a line such as "## Install", outside of blocks.
+// heading matches a line such as "## Install", outside of blocks.
 var heading = regexp.MustCompile(`^(#{1,6}) (.*)$`)
 
 // Section returns the steps below a heading, up to the next one of the same level or a
@@ -93,7 +92,7 @@ func (d *Document) Texts(title string) ([]string, error) {
 	return texts, nil
 }
 
-// section returns where a section begins and ends.
+// section returns the line at which a section begins, and the line before which it ends.
 func (d *Document) section(blocks []block, title string) (first, last int, err error) {
 	inside := inBlocks(blocks)
 	first, last = -1, len(d.lines)
@@ -126,7 +125,7 @@ func (d *Document) Steps() ([]Step, error) {
 	return d.steps(blocks, 0, len(d.lines))
 }
 
-// steps returns those of the blocks between two lines.
+// steps returns the steps of the blocks between two lines.
 func (d *Document) steps(blocks []block, first, last int) ([]Step, error) {
 	var steps []Step
 	for _, b := range blocks {
@@ -145,7 +144,7 @@ func (d *Document) steps(blocks []block, first, last int) ([]Step, error) {
 	return steps, nil
 }
 
-// block is what stands between two lines of backticks.
+// block is the text between two lines of backticks.
 type block struct {
 	language string
 	skipped  string
@@ -173,7 +172,7 @@ func (d *Document) blocks() ([]block, error) {
 			}
 		}
 		for i++; i < len(d.lines) && strings.TrimSpace(d.lines[i]) != open[2]; i++ {
-			b.lines = append(b.lines, strings.TrimPrefix(d.lines[i], open[1])) // of a list
+			b.lines = append(b.lines, strings.TrimPrefix(d.lines[i], open[1])) // the indentation of a list
 		}
 		if i == len(d.lines) {
 			return nil, fmt.Errorf("%s:%d: the block has no end", d.Name, b.first)

@@ -14,7 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// documents are those that users read.
+// documents returns the paths of the documents that users read.
 func documents(t *testing.T) []string {
 	t.Helper()
 	var all []string
@@ -28,7 +28,8 @@ func documents(t *testing.T) []string {
 	return all
 }
 
-// Bash can read each command, and what is not run is little, with a reason.
+// TestDocumentsTellCommands: bash can parse each command. Few blocks are not run, and
+// each of those has a reason.
 func TestDocumentsTellCommands(t *testing.T) {
 	skipped := map[string]int{}
 	commands := 0
@@ -73,7 +74,7 @@ func TestDocumentsTellCommands(t *testing.T) {
 	}
 }
 
-// unreadable says why bash cannot read a command; empty where it can.
+// unreadable returns why bash cannot parse a command; empty if it can.
 func unreadable(ctx context.Context, command string) string {
 	cmd := exec.CommandContext(ctx, "bash", "-n")
 	cmd.Stdin = strings.NewReader(command + "\n")

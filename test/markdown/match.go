@@ -10,8 +10,8 @@ import (
 // omitted stands for what a document leaves out.
 const omitted = "…"
 
-// Matches reports whether a command has printed what a document shows, all of it. Space at
-// the ends does not count.
+// Matches reports whether a command has printed all that a document shows. Space at the
+// ends does not count.
 func Matches(shown, printed string) bool {
 	var pattern strings.Builder
 	for line := range strings.SplitSeq(strings.TrimSpace(shown), "\n") {

@@ -10,19 +10,18 @@ import (
 	"time"
 )
 
-// pause is between two attempts of a command that has not printed yet what the document
-// shows.
+// pause is the time between two attempts of a command whose output does not match yet.
 const pause = 500 * time.Millisecond
 
-// Runner does what documents tell, in one shell and one folder.
+// Runner runs the steps of documents, in one shell and one folder.
 type Runner struct {
 	shell  *Shell
 	folder string
 	log    func(format string, args ...any)
 }
 
-// NewRunner returns one that works in a folder, where it writes the files. It tells log
-// what it does, such as [testing.T.Logf].
+// NewRunner returns a Runner that works in a folder, where it writes the files. It
+// reports each step to log, such as [testing.T.Logf].
 func NewRunner(folder string, environment []string, log func(format string, args ...any)) (*Runner, error) {
 	shell, err := NewShell(folder, environment)
 	if err != nil {
@@ -34,9 +33,9 @@ func NewRunner(folder string, environment []string, log func(format string, args
 // Close ends the shell.
 func (r *Runner) Close() error { return r.shell.Close() }
 
-// Run does the steps, one after the other, but for those that are skipped. A command has
-// to succeed. Where the document shows what it prints, it is run again until it prints
-// that: a reader would look again too.
+// Run runs the steps in order, except for those that are skipped. A command has to
+// succeed. If its output does not match the document, it is run again until it does: a
+// reader would look again too.
 func (r *Runner) Run(ctx context.Context, steps []Step) error {
 	for _, step := range steps {
 		if err := r.do(ctx, step); err != nil {
@@ -65,7 +64,7 @@ func (r *Runner) do(ctx context.Context, step Step) error {
 	return nil
 }
 
-// until runs a command until it prints what the document shows.
+// until runs a command until its output matches the document.
 func (r *Runner) until(ctx context.Context, step Step) error {
 	for {
 		printed, err := r.shell.Run(ctx, step.Command)

@@ -54,7 +54,7 @@ func TestCommandsShareAShell(t *testing.T) {
 		"$ export A=1; f() { echo \"f $1\"; }; cd /",
 		"$ f $A; pwd; echo $GIVEN", "f 1", "/", "by the test",
 		"$ cat <<END", "> $A", "> END", "1",
-		"$ cat", // has no input
+		"$ cat", // cat has no input
 		"$ echo to standard error >&2", "to standard error",
 	))
 	if err != nil {
@@ -96,7 +96,8 @@ func TestSkippedStepsAreNotRun(t *testing.T) {
 	}
 }
 
-// A command that does not print yet what is shown, or fails, is run again.
+// TestCommandsAreRunUntilTheyPrintWhatIsShown: a command that fails, or does not print
+// yet what is shown, is run again.
 func TestCommandsAreRunUntilTheyPrintWhatIsShown(t *testing.T) {
 	r, _ := newRunner(t)
 	err := run(t, r, consoleOf(
@@ -112,7 +113,7 @@ func TestCommandsAreRunUntilTheyPrintWhatIsShown(t *testing.T) {
 func TestACommandThatNeverPrintsWhatIsShownFails(t *testing.T) {
 	r, folder := newRunner(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	go func() { // the second attempt ends it
+	go func() { // the second attempt ends the command
 		defer cancel()
 		for ctx.Err() == nil {
 			if text, err := os.ReadFile(filepath.Join(folder, "attempts")); err == nil && len(text) > 1 {
@@ -131,7 +132,8 @@ func TestACommandThatNeverPrintsWhatIsShownFails(t *testing.T) {
 	}
 }
 
-// What a command has started ends with the shell, also where the command never ends.
+// TestNothingIsLeftRunning: what a command has started ends with the shell, even if the
+// command never ends.
 func TestNothingIsLeftRunning(t *testing.T) {
 	for name, command := range map[string]string{
 		"in the background": "sleep 600 & echo $! > pid",
@@ -177,8 +179,8 @@ func TestNothingIsLeftRunning(t *testing.T) {
 	}
 }
 
-// running reports whether a process is there, other than as one that has ended and was not
-// waited for yet.
+// running reports whether a process runs. A process that has ended and was not waited for
+// does not count.
 func running(pid int) bool {
 	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	return err == nil && !strings.Contains(string(text), ") Z ") && syscall.Kill(pid, 0) == nil

@@ -16,17 +16,17 @@ import (
 	"syscall"
 )
 
-// Shell is a bash that runs one command after the other, as a reader's does: variables,
-// functions and the folder stay.
+// Shell is a bash that runs one command after the other, as a reader's bash does.
+// Variables, functions and the folder stay.
 type Shell struct {
 	cmd    *exec.Cmd
 	stdin  io.WriteCloser
 	status *bufio.Reader // an exit code for each command
 	pipe   *os.File
-	dir    string // of its own files
+	dir    string // for the shell's own files
 }
 
-// NewShell starts one in a folder.
+// NewShell starts a shell in a folder.
 func NewShell(folder string, environment []string) (_ *Shell, err error) {
 	dir, err := os.MkdirTemp("", "markdown-")
 	if err != nil {
@@ -44,7 +44,7 @@ func NewShell(folder string, environment []string) (_ *Shell, err error) {
 	defer write.Close()
 	cmd := exec.Command("bash", "--noprofile", "--norc", "-o", "pipefail", "-s")
 	cmd.Dir, cmd.Env = folder, environment
-	cmd.ExtraFiles = []*os.File{write} // file 3 there
+	cmd.ExtraFiles = []*os.File{write} // file 3 in the shell
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	stdin, err := cmd.StdinPipe()
 	if err == nil {
@@ -56,8 +56,8 @@ func NewShell(folder string, environment []string) (_ *Shell, err error) {
 	return &Shell{cmd: cmd, stdin: stdin, status: bufio.NewReader(read), pipe: read, dir: dir}, nil
 }
 
-// Run runs a command, and returns what it printed. It fails where the command does. If ctx
-// ends before the command does, the shell is killed.
+// Run runs a command, and returns its output. It fails if the command does. If ctx ends
+// before the command does, the shell is killed.
 func (s *Shell) Run(ctx context.Context, command string) (printed string, err error) {
 	script, output := filepath.Join(s.dir, "command"), filepath.Join(s.dir, "output")
 	if err := os.WriteFile(script, []byte(command+"\n"), 0o600); err != nil {
@@ -65,7 +65,8 @@ func (s *Shell) Run(ctx context.Context, command string) (printed string, err er
 	}
 	stop := context.AfterFunc(ctx, s.kill)
 	defer stop()
-	// Sourced, a command that bash cannot read fails, and does not end the shell.
+	// The command is sourced. If bash cannot parse it, the command fails and the shell
+	// goes on.
 	if _, err := fmt.Fprintf(s.stdin, "source %q </dev/null >%q 2>&1 3>&-\necho $? >&3\n", script, output); err != nil {
 		return "", fmt.Errorf("hand a command to the shell: %w", err)
 	}
@@ -92,13 +93,13 @@ func (s *Shell) Run(ctx context.Context, command string) (printed string, err er
 
 // kill ends the shell, and what it has started.
 func (s *Shell) kill() {
-	_ = syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL) // fails where nothing is left
+	_ = syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL) // fails if no process is left
 }
 
-// Close ends the shell, what its commands have left running in its process group, and
-// removes its files.
+// Close ends the shell and the processes that are left in its process group. It removes
+// the shell's files.
 func (s *Shell) Close() error {
 	s.kill()
-	_ = s.cmd.Wait() // killed
+	_ = s.cmd.Wait() // the process was killed
 	return errors.Join(s.pipe.Close(), os.RemoveAll(s.dir))
 }

@@ -11,10 +11,10 @@ import (
 // console is the language of blocks with commands.
 const console = "console"
 
-// fileName is a first line that names the file to write.
+// fileName matches a first line that names the file to write.
 var fileName = regexp.MustCompile(`^# ([A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)+)$`)
 
-// steps returns what a block tells to do.
+// steps returns the steps of a block.
 func (b block) steps() ([]Step, error) {
 	if b.language == console {
 		return b.commands()
@@ -29,12 +29,12 @@ func (b block) steps() ([]Step, error) {
 	return []Step{{Line: b.first + 1, File: match[1], Content: strings.Join(b.lines, "\n") + "\n"}}, nil
 }
 
-// commands returns those of a console.
+// commands returns the commands of a console block.
 func (b block) commands() ([]Step, error) {
 	var steps []Step
 	prompt := "$ "
 	if len(b.lines) > 0 && strings.HasPrefix(b.lines[0], "# ") {
-		prompt = "# " // root's
+		prompt = "# " // the prompt of root
 	}
 	for i := 0; i < len(b.lines); {
 		command, prompted := strings.CutPrefix(b.lines[i], prompt)
@@ -57,11 +57,11 @@ func (b block) commands() ([]Step, error) {
 	return steps, nil
 }
 
-// hereDocument finds the word that ends one.
+// hereDocument finds the word that ends a here-document.
 var hereDocument = regexp.MustCompile(`<<-?\s*(['"]?)([A-Za-z_]+)['"]?`)
 
-// continued adds to a command the lines that continue it, and returns what is left; nil
-// where the end of a here-document is missing.
+// continued adds to a command its further lines, and returns the rest. The rest is nil if
+// the end of a here-document is missing.
 func continued(command string, lines []string) (whole string, rest []string) {
 	whole, rest = command, lines
 	last := command // the line that may be continued

@@ -12,7 +12,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd/api"
 )
 
-// tokens are those that kube-apiserver knows from its file.
+// tokens are the tokens in kube-apiserver's token file.
 type tokens struct{ admin, controllerManager string }
 
 func writeTokens(path string) (tokens, error) {
@@ -22,10 +22,10 @@ func writeTokens(path string) (tokens, error) {
 	return t, os.WriteFile(path, []byte(text), 0o600)
 }
 
-// Admin is the access of somebody who may do everything, as fast as it goes.
+// Admin returns access with all rights and without a client-side rate limit.
 func (c *Cluster) Admin() *rest.Config { return c.Config(c.tokens.admin) }
 
-// Config is the access of whoever has the token.
+// Config returns the access that a token gives.
 func (c *Cluster) Config(token string) *rest.Config {
 	return &rest.Config{
 		Host:            c.address,
@@ -38,8 +38,8 @@ func (c *Cluster) Config(token string) *rest.Config {
 // AdminKubeconfig writes a kubeconfig file of [Cluster.Admin] and returns its path.
 func (c *Cluster) AdminKubeconfig() (string, error) { return c.Kubeconfig("admin", c.tokens.admin) }
 
-// Kubeconfig writes a kubeconfig file for whoever has the token and returns its path,
-// which is made of name.
+// Kubeconfig writes a kubeconfig file with a token. It returns the file's path, which is
+// made from name.
 func (c *Cluster) Kubeconfig(name, token string) (string, error) {
 	config := api.NewConfig()
 	config.Clusters["cluster"] = &api.Cluster{Server: c.address, CertificateAuthority: c.ca.File}

@@ -26,7 +26,7 @@ func find() (binaries, error) {
 	if err != nil {
 		return binaries{}, err
 	}
-	etcd := filepath.Join(folder, "kube", "etcd") // that of KUBE_BIN, or of make cluster-binaries
+	etcd := filepath.Join(folder, "kube", "etcd") // from KUBE_BIN, or from make cluster-binaries
 	if _, err := os.Stat(etcd); err != nil {
 		if etcd, err = exec.LookPath("etcd"); err != nil {
 			return binaries{}, errors.New("etcd is not on the PATH: install Debian's package etcd-server, or run `test/setup test`")

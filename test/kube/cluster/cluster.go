@@ -21,16 +21,16 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/lab"
 )
 
-// Options say what cluster to start. The zero value is good for most tests.
+// Options describe the cluster to start. The zero value is enough for most tests.
 type Options struct {
-	// ServiceCIDR is where Services get their addresses, 10.0.0.0/24 if empty: there
-	// is nothing behind them. In a part of 127.0.0.0/8 a test's own process can be.
+	// ServiceCIDR is the range of Services' addresses, 10.0.0.0/24 if empty: no program
+	// answers there. In a part of 127.0.0.0/8 a test's own process can answer.
 	ServiceCIDR string
 }
 
 // Cluster is a control plane that runs.
 type Cluster struct {
-	// Dir is its temporary folder, for files of the test's own as well.
+	// Dir is the cluster's temporary folder. A test may put files there too.
 	Dir string
 
 	options   Options
@@ -43,8 +43,8 @@ type Cluster struct {
 	ports     []*daemon.Port
 }
 
-// Start returns once kube-apiserver says that it is ready. Where it fails, nothing
-// is left behind.
+// Start starts a cluster, and returns once kube-apiserver says that it is ready. If it
+// fails, nothing is left behind.
 func Start(ctx context.Context, opts Options) (*Cluster, error) {
 	b, err := find()
 	if err != nil {
@@ -82,7 +82,7 @@ func (c *Cluster) start(ctx context.Context) error {
 
 func (c *Cluster) path(name string) string { return filepath.Join(c.Dir, name) }
 
-// hold finds a port that is the cluster's until its end.
+// hold finds a free port, and reserves it for the cluster until its end.
 func (c *Cluster) hold() (*daemon.Port, error) {
 	port, err := daemon.HoldPort()
 	if err == nil {
@@ -99,7 +99,7 @@ func (c *Cluster) run(name, path string, args ...string) (*daemon.Process, error
 	return p, err
 }
 
-// startEtcd returns the address of an etcd that serves.
+// startEtcd starts an etcd, and returns its address once it serves.
 func (c *Cluster) startEtcd(ctx context.Context) (string, error) {
 	client, err := c.hold()
 	if err != nil {
@@ -140,8 +140,8 @@ func (c *Cluster) startAPIServer(ctx context.Context, etcd string) error {
 		"--tls-cert-file", c.cert, "--tls-private-key-file", c.key, "--cert-dir", c.Dir,
 		"--token-auth-file", c.path("tokens.csv"), "--authorization-mode", "RBAC",
 		"--service-cluster-ip-range", cmp.Or(c.options.ServiceCIDR, "10.0.0.0/24"),
-		// It asks the watch cache for what Debian's etcd cannot tell it yet (3.4.31
-		// does), and complains several times a second.
+		// With this feature gate kube-apiserver asks the watch cache for what Debian's
+		// etcd 3.4.31 cannot report yet. It complains about that several times a second.
 		"--feature-gates", "SizeBasedListCostEstimate=false",
 		"--service-account-issuer", "https://kubernetes.default.svc",
 		"--service-account-key-file", signing, "--service-account-signing-key-file", key,
@@ -160,8 +160,8 @@ func (c *Cluster) startAPIServer(ctx context.Context, etcd string) error {
 	})
 }
 
-// StartControllerManager runs every default controller: from now on namespaces get
-// their ServiceAccount, Deployments their pods, and what is deleted goes.
+// StartControllerManager runs every default controller. From then on namespaces get their
+// ServiceAccount, Deployments get their pods, and deleted objects are removed.
 func (c *Cluster) StartControllerManager(ctx context.Context) error {
 	port, err := c.hold()
 	if err != nil {
@@ -191,7 +191,7 @@ func (c *Cluster) StartControllerManager(ctx context.Context) error {
 	})
 }
 
-// PIDs are the ids of the processes.
+// PIDs returns the ids of the processes.
 func (c *Cluster) PIDs() []int {
 	var pids []int
 	for _, p := range c.processes {
@@ -200,7 +200,7 @@ func (c *Cluster) PIDs() []int {
 	return pids
 }
 
-// Ended is nil while every process runs.
+// Ended returns nil while every process runs.
 func (c *Cluster) Ended() error {
 	var errs []error
 	for _, p := range c.processes {
@@ -209,7 +209,7 @@ func (c *Cluster) Ended() error {
 	return errors.Join(errs...)
 }
 
-// Logs are the last lines of each process.
+// Logs returns the last lines of each process.
 func (c *Cluster) Logs() string {
 	var text strings.Builder
 	for _, p := range c.processes {
@@ -230,7 +230,7 @@ func (c *Cluster) Close() error {
 	return os.RemoveAll(c.Dir)
 }
 
-// get wants a 200 answer.
+// get expects a 200 answer.
 func get(ctx context.Context, client *http.Client, url string) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {

@@ -32,7 +32,8 @@ func within(t *testing.T, limit time.Duration) context.Context {
 	return ctx
 }
 
-// TestCluster goes through a cluster's life: it takes seconds to start one.
+// TestCluster goes through a cluster's whole life in one test, because it takes seconds
+// to start one.
 func TestCluster(t *testing.T) {
 	available(t)
 	ctx := within(t, 5*time.Minute)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package daemon runs a program in the background for as long as a test wants it,
-// on a port that nobody else gets.
+// Package daemon runs a program in the background for as long as a test needs it, on a
+// port that no other program gets.
 //
 //	port, err := daemon.HoldPort()
 //	defer port.Release()
@@ -9,8 +9,8 @@
 //	defer p.Kill()
 //	err = p.WaitUntil(ctx, "its health", func(ctx context.Context) error { … })
 //
-// A program ends with the test, also where the test is killed; it is ended by its
-// process id, never by its name.
+// A program ends with the test, also if the test is killed. It is ended by its process
+// id, never by its name.
 package daemon
 
 import (
@@ -28,11 +28,11 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/lab"
 )
 
-// Process is a started program: the leader of a process group, which ends with it.
+// Process is a started program. It is the leader of a process group, which ends with it.
 type Process struct {
-	// Name is also that of its log.
+	// Name is also the name of its log.
 	Name string
-	// LogPath holds what it writes.
+	// LogPath is the file with its output.
 	LogPath string
 
 	cmd    *exec.Cmd
@@ -40,8 +40,8 @@ type Process struct {
 	err    error
 }
 
-// Start runs a program. Its log is name.log in dir, to which it appends: a program
-// that is started again goes on where it ended.
+// Start runs a program. Its log is name.log in dir. Start appends to it, so that a
+// program that is started again continues its log.
 func Start(name, dir, path string, args ...string) (*Process, error) {
 	p := &Process{Name: name, LogPath: filepath.Join(dir, name+".log"), exited: make(chan struct{})}
 	log, err := os.OpenFile(p.LogPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
@@ -56,8 +56,8 @@ func Start(name, dir, path string, args ...string) (*Process, error) {
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	started := make(chan error)
 	go func() {
-		// Pdeathsig comes when the thread that started the process ends, not the
-		// program (go.dev/issue/27505): this one stays until the process is gone.
+		// Pdeathsig comes when the thread that started the process ends, not the program
+		// (go.dev/issue/27505). This thread therefore stays until the process is gone.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		err := p.cmd.Start()
@@ -78,12 +78,12 @@ func (p *Process) PID() int { return p.cmd.Process.Pid }
 
 // Kill ends the process and its group at once, and waits for its end.
 func (p *Process) Kill() {
-	_ = syscall.Kill(-p.PID(), syscall.SIGKILL) // it may have ended
+	_ = syscall.Kill(-p.PID(), syscall.SIGKILL) // the process may have ended
 	<-p.exited
 }
 
-// Stop asks the process to end, and then ends what is left of its group. Its answer
-// is an error where the process did not end well, or outlived ctx.
+// Stop asks the process to end, and then ends what is left of its group. It returns an
+// error if the process exited with an error or outlived ctx.
 func (p *Process) Stop(ctx context.Context) error {
 	defer p.Kill()
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
@@ -97,7 +97,7 @@ func (p *Process) Stop(ctx context.Context) error {
 	}
 }
 
-// Ended is nil while the process runs, and afterwards an error that shows its log.
+// Ended returns nil while the process runs, and afterwards an error that shows its log.
 func (p *Process) Ended() error {
 	select {
 	case <-p.exited:
@@ -124,8 +124,8 @@ func (p *Process) Log(lines int) string {
 	return strings.Join(all, "\n")
 }
 
-// WaitUntil polls condition until it returns nil, the process ends, or ctx does. A
-// single call of condition gets a second.
+// WaitUntil polls condition until it returns nil, the process ends, or ctx does. A single
+// call of condition may take a second.
 func (p *Process) WaitUntil(ctx context.Context, what string, condition func(context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

@@ -26,7 +26,7 @@ func within(t *testing.T) context.Context {
 	return ctx
 }
 
-// gone is nil once nothing has the process id.
+// gone returns nil once no process has the id.
 func gone(pid int) error {
 	err := syscall.Kill(pid, 0)
 	if errors.Is(err, syscall.ESRCH) {
@@ -72,7 +72,7 @@ func TestKillEndsTheWholeGroup(t *testing.T) {
 	if err := gone(p.PID()); err != nil {
 		t.Error(err)
 	}
-	// Whoever inherits the child takes a moment to notice its end.
+	// The process that inherits the child notices its end a moment later.
 	if err := lab.Poll(within(t), "the child's end", func(context.Context) error { return gone(child) }); err != nil {
 		t.Error(err)
 	}
@@ -102,7 +102,7 @@ func TestStopAsksFirst(t *testing.T) {
 	}
 }
 
-// victim is the environment variable under which this test is the program that is
+// victim is an environment variable. If it is set, this test is the program that is
 // killed.
 const victim = "DAEMON_TEST_VICTIM"
 
@@ -113,10 +113,11 @@ func TestProcessDiesWithAKilledTest(t *testing.T) {
 			t.Fatal(err)
 		}
 		fmt.Println("started", p.PID())
-		select {} // until it is killed
+		select {} // until this process is killed
 	}
 	cmd := exec.Command(os.Args[0], "-test.run", "^"+t.Name()+"$")
-	// Its temporary folder has to go somewhere, for it cannot remove it.
+	// The child's temporary folder must lie in a folder of the test, because the child
+	// cannot remove it.
 	cmd.Env = append(os.Environ(), victim+"=1", "TMPDIR="+t.TempDir())
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -155,7 +156,7 @@ func TestHeldPort(t *testing.T) {
 		conn.Close()
 		t.Error("somebody answers at a port that is only held")
 	}
-	for range 2 { // a program, and the same started again
+	for range 2 { // a program, and the same program started again
 		listener, err := net.Listen("tcp", port.Address())
 		if err != nil {
 			t.Fatalf("who knows the port does not get it: %v", err)

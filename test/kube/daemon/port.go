@@ -9,21 +9,21 @@ import (
 	"syscall"
 )
 
-// Port is a TCP port of 127.0.0.1 that is held: the kernel gives it to nobody who
-// asks for any port, and a program that asks for this one gets it. So there is no
-// moment in which a free port that was found can be lost, and a program that is
-// stopped and started again finds its port.
+// Port is a TCP port of 127.0.0.1 that is reserved. The kernel gives it to no program
+// that asks for any port. A program that asks for this port gets it. A free port that was
+// found can therefore never be lost. A program that is stopped and started again gets its
+// port again.
 //
-// It is a socket that is bound and never listens. Linux lets another socket bind to
-// the same port, and listen, if both have SO_REUSEADDR (inet_csk_bind_conflict),
-// which package net sets for every listener. Connections to a port without a
-// listener are refused as ever.
+// It is a socket that is bound and never listens. Linux lets another socket bind to the
+// same port, and listen, if both have SO_REUSEADDR (inet_csk_bind_conflict). Package net
+// sets that for every listener. Connections to a port without a listener are refused as
+// usual.
 type Port struct {
 	fd     int
 	number uint16
 }
 
-// HoldPort finds a port that is free.
+// HoldPort finds a free port and reserves it.
 func HoldPort() (*Port, error) {
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -55,13 +55,13 @@ func bind(fd int) (uint16, error) {
 	return uint16(in4.Port), nil
 }
 
-// Address is 127.0.0.1 and the port.
+// Address returns 127.0.0.1 with the port.
 func (p *Port) Address() string {
 	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), p.number).String()
 }
 
-// String is the port's number.
+// String returns the port's number.
 func (p *Port) String() string { return strconv.Itoa(int(p.number)) }
 
-// Release gives the port back. Once is enough.
+// Release gives the port back. It may be called once.
 func (p *Port) Release() { _ = syscall.Close(p.fd) }

@@ -28,7 +28,7 @@ func (in *installed) testLabelled(t *testing.T) {
 	if got := flag(t, pod, initRedirect, "shoot-pod-cidr"); got != "100.64.0.0/12" {
 		t.Errorf("init-redirect's --shoot-pod-cidr is %s, want the operator's", got)
 	}
-	// Ours have nothing to tell the API server.
+	// Our containers do not need the API server.
 	for _, c := range pod.Spec.InitContainers[:2] {
 		for _, m := range c.VolumeMounts {
 			if strings.HasPrefix(m.Name, "kube-api-access-") {
@@ -36,7 +36,7 @@ func (in *installed) testLabelled(t *testing.T) {
 			}
 		}
 	}
-	// All else is what a pod of nobody's gets.
+	// Everything else is as in a pod that is not injected.
 	plain, err := in.create(t, namespace, unlabelled())
 	if err != nil {
 		t.Fatal(err)
@@ -50,23 +50,23 @@ func (in *installed) testLabelled(t *testing.T) {
 	}
 }
 
-// testFiles: with the webhook's configuration and nothing else, `webhook inject` makes the
-// pod that the webhook makes.
+// testFiles: with only the webhook's configuration, `webhook inject` makes the same pod
+// as the webhook.
 func (in *installed) testFiles(t *testing.T) {
 	namespace := in.namespace(t, "files", nil)
 	pod := labelled(nil)
-	pod.Spec.AutomountServiceAccountToken = new(false) // no name is made up
+	pod.Spec.AutomountServiceAccountToken = new(false) // kube-apiserver then makes up no name
 	byWebhook, err := in.rehearse(t, namespace, pod)
 	if err != nil {
 		t.Fatal(err)
 	}
 	byFile := in.inject(t, namespace, pod)
 	in.checkInjected(t, byFile)
-	// The status has a hash of all that was added.
+	// The status has a hash of everything that was added.
 	if diff := cmp.Diff(byWebhook.Annotations, byFile.Annotations); diff != "" {
 		t.Errorf("annotations (-webhook +webhook inject):\n%s", diff)
 	}
-	stored, err := in.rehearse(t, namespace, byFile) // with kube-apiserver's defaults
+	stored, err := in.rehearse(t, namespace, byFile) // with the defaults of kube-apiserver
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,8 +75,8 @@ func (in *installed) testFiles(t *testing.T) {
 	}
 }
 
-// anonymous returns a pod's spec without the name that kube-apiserver makes up for
-// the volume of its ServiceAccount.
+// anonymous returns a pod's spec without the name that kube-apiserver makes up for the
+// volume of its ServiceAccount.
 func anonymous(t testing.TB, pod *corev1.Pod) corev1.PodSpec {
 	t.Helper()
 	spec := pod.Spec.DeepCopy()
@@ -116,7 +116,7 @@ func (in *installed) testUnlabelled(t *testing.T) {
 		}
 		checkUntouched(t, made)
 	}
-	// What the webhook itself needs has to come up without it.
+	// Pods that the webhook itself needs have to start without it.
 	in.furnished(t, metav1.NamespaceSystem)
 	for _, namespace := range []string{releaseNamespace, metav1.NamespaceSystem} {
 		made, err := in.rehearse(t, namespace, labelled(nil, harmless))
@@ -219,7 +219,7 @@ func (in *installed) testDryRun(t *testing.T) {
 	}
 }
 
-// inventory is everything in a namespace, with its version.
+// inventory returns everything in a namespace, with its version.
 func (s *system) inventory(t testing.TB, namespace string) map[string]string {
 	t.Helper()
 	lists, err := s.client.Discovery().ServerPreferredNamespacedResources()

@@ -21,13 +21,13 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/lab"
 )
 
-// What the chart is installed as.
+// Names under which the chart is installed:
 const (
 	release          = "proxy-client"
 	releaseNamespace = "shoot-proxy"
 )
 
-// programs are the binaries and folders that the tests work with.
+// programs are the paths of the binaries and folders that the tests use.
 type programs struct{ webhook, helm, chart, deploy string }
 
 func findPrograms() (programs, error) {
@@ -52,7 +52,7 @@ func findPrograms() (programs, error) {
 // manifests are the objects of a release.
 type manifests []*unstructured.Unstructured
 
-// render returns what helm makes of the chart, with values as --values reads them.
+// render returns the chart as helm renders it, with values as --values reads them.
 func (p programs) render(t testing.TB, valueFiles ...string) manifests {
 	t.Helper()
 	args := []string{"template", release, p.chart, "--namespace", releaseNamespace, "--skip-tests"}
@@ -69,7 +69,7 @@ func (p programs) render(t testing.TB, valueFiles ...string) manifests {
 	return parse(t, "helm template", out)
 }
 
-// parse reads YAML documents, those of a CustomResourceDefinition included.
+// parse reads YAML documents, including those of a CustomResourceDefinition.
 func parse(t testing.TB, source string, text []byte) manifests {
 	t.Helper()
 	var all manifests
@@ -83,7 +83,7 @@ func parse(t testing.TB, source string, text []byte) manifests {
 		if err != nil {
 			t.Fatalf("%s: document %d: %v", source, len(all)+1, err)
 		}
-		if len(object) > 0 { // else it holds comments alone
+		if len(object) > 0 { // otherwise it has only comments
 			all = append(all, &unstructured.Unstructured{Object: object})
 		}
 	}
@@ -108,7 +108,7 @@ func (m manifests) of(t testing.TB, kind string) *unstructured.Unstructured {
 	return found[0]
 }
 
-// deployment is the chart's, typed.
+// deployment returns the chart's Deployment, typed.
 func (m manifests) deployment(t testing.TB) *appsv1.Deployment {
 	t.Helper()
 	var d appsv1.Deployment
@@ -121,7 +121,7 @@ func (m manifests) deployment(t testing.TB) *appsv1.Deployment {
 	return &d
 }
 
-// config is what the chart mounts as the webhook's --config.
+// config returns what the chart mounts as the webhook's --config.
 func (m manifests) config(t testing.TB) []byte {
 	t.Helper()
 	for _, object := range m {
@@ -134,8 +134,8 @@ func (m manifests) config(t testing.TB) []byte {
 	return nil
 }
 
-// arguments are those of the chart's webhook, with values of this machine in place
-// of some: each of them must be there.
+// arguments returns those of the chart's webhook. Values of this machine replace some of
+// them, each of which must be there.
 func (m manifests) arguments(t testing.TB, replaced map[string]string) []string {
 	t.Helper()
 	args := slices.Clone(m.deployment(t).Spec.Template.Spec.Containers[0].Args)

@@ -31,8 +31,8 @@ func (p programs) check(t testing.TB, kubeconfig string, args ...string) (said s
 	return output.String(), 0
 }
 
-// testCheck: `webhook check` tells what a cluster makes of a labelled pod, and leaves no
-// pod behind.
+// testCheck: `webhook check` reports what a cluster makes of a labelled pod, and leaves
+// no pod behind.
 func (in *installed) testCheck(t *testing.T) {
 	admin, err := in.AdminKubeconfig()
 	if err != nil {

@@ -15,9 +15,9 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-// definitions are the CustomResourceDefinitions that the chart's objects need: real
-// ones, out of the modules that test/crds pins, and a minimal one for Gardener,
-// whose module the Go module proxy does not serve.
+// definitions returns the CustomResourceDefinitions that the chart's objects need. They
+// are real ones, out of the modules that test/crds pins. Gardener's is a minimal one,
+// because the Go module proxy does not serve its module.
 func definitions(t testing.TB) manifests {
 	t.Helper()
 	var all manifests
@@ -32,7 +32,7 @@ func definitions(t testing.TB) manifests {
 			"example/prometheus-operator-crd/monitoring.coreos.com_podmonitors.yaml",
 		},
 	} {
-		// In the cache of a fresh clone it may not be yet.
+		// The module cache of a fresh clone may not have it yet.
 		cmd := exec.Command("go", "mod", "download", "-json", module)
 		cmd.Dir = filepath.Join("..", "..", "crds")
 		out, err := cmd.Output()
@@ -66,10 +66,10 @@ func (s *system) define(t testing.TB) {
 		eventually(t, definition.GetName()+" to be served", func(context.Context) error {
 			mapping, err := s.mapper.RESTMapping(schema.GroupKind{Group: group, Kind: kind})
 			if err != nil {
-				s.mapper.Reset() // else it remembers what there was
+				s.mapper.Reset() // otherwise it returns the kinds of before
 				return err
 			}
-			// Discovery and what serves hear of it at different moments.
+			// Discovery and the server of the kind learn of it at different moments.
 			_, err = s.dynamic.Resource(mapping.Resource).List(t.Context(), metav1.ListOptions{})
 			return err
 		})

@@ -23,12 +23,12 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/lab"
 )
 
-// testPod is what `helm test` makes.
+// testPod is the pod that `helm test` makes.
 const testPod = release + "-webhook-test"
 
-// TestEmbeddedChart installs a parent chart with ours in it, by helm, which asks the
-// webhook with `helm test`, and removes it. As in TestManagedCertificates not a character
-// of what the chart renders is changed, and the test does what a kubelet does.
+// TestEmbeddedChart installs a parent chart that contains ours, tests it with `helm
+// test`, and removes it. Helm does all of that. As in TestManagedCertificates, no
+// character of the rendered chart is changed, and the test does what a kubelet does.
 func TestEmbeddedChart(t *testing.T) {
 	t.Parallel()
 	services := fmt.Sprintf("127.%d.%d.0/24", 128+os.Getpid()>>8%64, os.Getpid()%256)
@@ -52,7 +52,7 @@ func TestEmbeddedChart(t *testing.T) {
 		t.Errorf("the pod of helm test says %s", said)
 	}
 	s.wantOnlyPodLeft(t, parent)
-	// Without a webhook it fails, and leaves no rights behind either.
+	// Without a webhook `helm test` fails, and leaves no rights behind either.
 	h.stop(t)
 	if said := s.helmTest(t, parent); !strings.Contains(said, "the API server cannot ask the webhook: ") {
 		t.Errorf("without a webhook the pod of helm test says %s", said)
@@ -102,7 +102,8 @@ proxy-client:
 	return folder
 }
 
-// helm runs helm with all rights in the cluster, and knows nothing of whoever runs it.
+// helm runs helm with all rights in the cluster, and without the settings of the user who
+// runs the test.
 func (s *system) helm(t testing.TB, args ...string) string {
 	t.Helper()
 	out, err := s.tryHelm(t, args...)
@@ -126,7 +127,8 @@ func (s *system) tryHelm(t testing.TB, args ...string) (string, error) {
 	return string(out), err
 }
 
-// renderChart is what helm installs of a chart, and hooks what it makes for a test.
+// renderChart returns what helm installs of a chart. hooks returns what helm makes for
+// the chart's test.
 func (s *system) renderChart(t *testing.T, folder string) manifests {
 	t.Helper()
 	return parse(t, folder, []byte(s.helm(t, "template", release, folder, "--namespace", releaseNamespace, "--skip-tests")))
@@ -146,8 +148,8 @@ func (s *system) hooks(t *testing.T, folder string) manifests {
 	return all
 }
 
-// helmTest runs `helm test`, and the test's pod as a kubelet would, and returns what the
-// pod says. Helm has to have the pod's opinion.
+// helmTest runs `helm test`, runs the test's pod as a kubelet would, and returns the
+// pod's output. Helm has to report the pod's result.
 func (s *system) helmTest(t *testing.T, folder string) string {
 	t.Helper()
 	pod := s.hooks(t, folder).of(t, "Pod")
@@ -162,7 +164,7 @@ func (s *system) helmTest(t *testing.T, folder string) string {
 	go func() {
 		defer close(ran)
 		if err := lab.Poll(ctx, "the pod of helm test", func(ctx context.Context) error { return s.newPod(ctx, before) }); err != nil {
-			return // helm says why there is none
+			return // helm reports why there is none
 		}
 		said, code := s.runPod(t, ctx, pod)
 		ran <- result{said, code}
@@ -179,8 +181,8 @@ func (s *system) helmTest(t *testing.T, folder string) string {
 	return pods.said
 }
 
-// wantOnlyPodLeft wants all that `helm test` makes to be gone, but for the pod, which stays
-// for its log.
+// wantOnlyPodLeft expects that everything that `helm test` makes is gone, except the pod.
+// The pod stays for its log.
 func (s *system) wantOnlyPodLeft(t *testing.T, folder string) {
 	t.Helper()
 	for _, object := range s.hooks(t, folder) {
@@ -190,7 +192,7 @@ func (s *system) wantOnlyPodLeft(t *testing.T, folder string) {
 	}
 }
 
-// uid is that of the test's pod, empty where there is none.
+// uid returns the uid of the test's pod; empty if there is none.
 func (s *system) uid(t testing.TB) types.UID {
 	t.Helper()
 	pod, err := s.client.CoreV1().Pods(releaseNamespace).Get(t.Context(), testPod, metav1.GetOptions{})
@@ -211,8 +213,8 @@ func (s *system) newPod(ctx context.Context, before types.UID) error {
 	return err
 }
 
-// runPod runs the test's pod, with the rights that it has, and reports how it ended. The
-// time that it is given is shortened.
+// runPod runs the test's pod, with the pod's own rights, and reports how it ended. It
+// shortens the time that the pod may take.
 func (s *system) runPod(t testing.TB, ctx context.Context, object *unstructured.Unstructured) (said string, code int) {
 	account, _, _ := unstructured.NestedString(object.Object, "spec", "serviceAccountName")
 	request, err := s.client.CoreV1().ServiceAccounts(releaseNamespace).CreateToken(ctx, account, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})

@@ -28,13 +28,13 @@ type hook struct {
 	system *system
 	args   []string
 	config string // the path of its --config
-	// token is that of the chart's ServiceAccount.
+	// token is the token of the chart's ServiceAccount.
 	token   string
-	health  string // an address
+	health  string // the address of its health endpoint
 	process *daemon.Process
 }
 
-// newHook prepares one that serves at an address, with certificates in a folder.
+// newHook prepares a hook that serves at an address, with certificates in a folder.
 func newHook(t *testing.T, s *system, chart manifests, listen, certs string) *hook {
 	t.Helper()
 	health, err := daemon.HoldPort()
@@ -59,7 +59,7 @@ func newHook(t *testing.T, s *system, chart manifests, listen, certs string) *ho
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.args = append(h.args, "--kubeconfig="+kubeconfig) // no pod has its token mounted
+	h.args = append(h.args, "--kubeconfig="+kubeconfig) // no pod mounts its token
 	t.Cleanup(func() {
 		if h.process == nil {
 			return
@@ -72,7 +72,7 @@ func newHook(t *testing.T, s *system, chart manifests, listen, certs string) *ho
 	return h
 }
 
-// start returns once the webhook says that it is ready.
+// start starts the webhook, and returns once it says that it is ready.
 func (h *hook) start(t testing.TB) {
 	t.Helper()
 	h.launch(t)
@@ -109,7 +109,7 @@ func (h *hook) ready(t testing.TB) {
 	}
 }
 
-// stop ends the webhook as a kubelet does, and wants it to end well.
+// stop ends the webhook as a kubelet does, and expects exit code 0.
 func (h *hook) stop(t testing.TB) {
 	t.Helper()
 	if err := h.process.Stop(within(t, patience)); err != nil {
@@ -118,7 +118,7 @@ func (h *hook) stop(t testing.TB) {
 	h.process = nil
 }
 
-// serving are the files that a Secret of cert-manager's would bring.
+// serving is the files of a Secret that cert-manager would write.
 type serving struct {
 	folder *lab.Volume
 	dir    string
@@ -145,8 +145,8 @@ func (c *serving) authority(t testing.TB) *lab.Authority {
 	return ca
 }
 
-// replace puts a new certificate of a CA in the place of the old one, as a kubelet
-// does, and returns it.
+// replace replaces the old certificate by a new one of a CA, as a kubelet does, and
+// returns it.
 func (c *serving) replace(t testing.TB, ca *lab.Authority) []byte {
 	t.Helper()
 	c.made++
@@ -170,8 +170,8 @@ func read(t testing.TB, path string) []byte {
 	return text
 }
 
-// pointAt returns the chart's objects with a webhook configuration that asks the
-// process at an address. The rest of it stays as it is.
+// pointAt returns the chart's objects with a webhook configuration that calls the process
+// at an address. The rest of it stays as it is.
 func (m manifests) pointAt(t testing.TB, address string, ca *lab.Authority) manifests {
 	t.Helper()
 	var all manifests
@@ -200,13 +200,13 @@ func (m manifests) pointAt(t testing.TB, address string, ca *lab.Authority) mani
 			t.Fatal(err)
 		}
 	}
-	all.of(t, "MutatingWebhookConfiguration") // or nothing was pointed anywhere
+	all.of(t, "MutatingWebhookConfiguration") // it fails if there was no configuration to change
 	return all
 }
 
-// settle returns once kube-apiserver acts on every webhook configuration that was
-// written before: it hears of them in order, so of one more, which refuses what
-// nobody else makes, after all others.
+// settle returns once kube-apiserver uses every webhook configuration that was written
+// before. kube-apiserver receives them in order. settle writes one more, and waits until
+// that one refuses an object that only settle makes.
 func (s *system) settle(t testing.TB) {
 	t.Helper()
 	nobody, err := daemon.HoldPort()

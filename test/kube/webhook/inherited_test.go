@@ -9,8 +9,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// testInherited: kube-apiserver accepts the profiles that ours have in place of the pod's,
-// and gives them no other by AppArmor's old annotations.
+// testInherited: kube-apiserver accepts the profiles of our containers in place of the
+// pod's. It gives them no other by AppArmor's old annotations.
 func (in *installed) testInherited(t *testing.T) {
 	namespace := in.namespace(t, "inherited", nil)
 	profile := "app"
@@ -33,7 +33,7 @@ func (in *installed) testInherited(t *testing.T) {
 			t.Errorf("%s has AppArmor profile %v, want RuntimeDefault", c.Name, got)
 		}
 	}
-	// What kube-apiserver writes about them itself is no forgery.
+	// What kube-apiserver writes about the containers itself is no forgery.
 	if _, err := in.create(t, namespace, copyOf(made)); err != nil {
 		t.Errorf("a copy of the pod: %v", err)
 	}

@@ -24,14 +24,14 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/lab"
 )
 
-// TestManagedCertificates installs the chart as it is by default: the webhook makes
-// its own certificate, keeps it in the Secret, and tells the API server its CA. Not a
-// character of what the chart renders is changed. For that, Services have addresses
-// of loopback, where the webhook listens, at the port that the Service has; the test
-// does what a kubelet does with the Secret.
+// TestManagedCertificates installs the chart with its defaults. The webhook makes its own
+// certificate, keeps it in the Secret, and gives the API server its CA. No character of
+// the rendered chart is changed. For that, Services have addresses of loopback. The
+// webhook listens there, at the Service's port. The test does with the Secret what a
+// kubelet does.
 func TestManagedCertificates(t *testing.T) {
 	t.Parallel()
-	// A range of its own, for a test that runs beside this one.
+	// The range is not the one of a test that runs beside this one.
 	services := fmt.Sprintf("127.%d.%d.0/24", 64+os.Getpid()>>8%64, os.Getpid()%256)
 	requireLowPorts(t)
 	s := newSystem(t, cluster.Options{ServiceCIDR: services})
@@ -59,7 +59,7 @@ func TestManagedCertificates(t *testing.T) {
 	})
 	wantQuiet(t, h)
 
-	// One that is started again goes on with the same certificate.
+	// A webhook that is started again goes on with the same certificate.
 	before := s.secret(t, h)
 	h.process.Kill()
 	h.start(t)
@@ -76,7 +76,8 @@ func TestManagedCertificates(t *testing.T) {
 	h.stop(t)
 }
 
-// wantQuiet fails if the webhook has logged anything that people would have to look at.
+// wantQuiet fails if the webhook has logged anything that an operator would have to look
+// at.
 func wantQuiet(t *testing.T, h *hook) {
 	t.Helper()
 	for line := range strings.Lines(h.process.Log(1000)) {
@@ -86,8 +87,8 @@ func wantQuiet(t *testing.T, h *hook) {
 	}
 }
 
-// testRenewal has the webhook renew its certificate while pods are made: it does, long
-// before the old one expires.
+// testRenewal shortens the life of the webhook's certificate while pods are made. The
+// webhook renews it long before it expires.
 func (s *system) testRenewal(t *testing.T, h *hook, chart manifests, namespace, address string) {
 	load := s.load(t, namespace)
 	load.goOn(t)
@@ -105,8 +106,8 @@ func (s *system) testRenewal(t *testing.T, h *hook, chart manifests, namespace, 
 	t.Logf("%d admissions", load.stop(t))
 }
 
-// shorten replaces the webhook's certificate by one of the same CA that is about to
-// expire, and returns it.
+// shorten replaces the webhook's certificate by one of the same CA that expires soon, and
+// returns it.
 func (s *system) shorten(t *testing.T, h *hook) string {
 	t.Helper()
 	secrets := s.client.CoreV1().Secrets(releaseNamespace)
@@ -136,7 +137,8 @@ func (s *system) shorten(t *testing.T, h *hook) string {
 	return string(short)
 }
 
-// testManagedRights: what the webhook keeps its certificate with allows nothing else.
+// testManagedRights: the rights with which the webhook keeps its certificate allow
+// nothing else.
 func (s *system) testManagedRights(t *testing.T, h *hook) {
 	client := s.as(t, h.token)
 	other := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "other"}}
@@ -155,7 +157,7 @@ func (s *system) testManagedRights(t *testing.T, h *hook) {
 	wantForbidden(t, tries)
 }
 
-// secret is the certificate that the webhook keeps.
+// secret returns the certificate that the webhook keeps.
 func (s *system) secret(t *testing.T, h *hook) string {
 	t.Helper()
 	secret, err := s.client.CoreV1().Secrets(releaseNamespace).Get(t.Context(), argument(t, h.args, "secret-name"), metav1.GetOptions{})
@@ -168,8 +170,8 @@ func (s *system) secret(t *testing.T, h *hook) string {
 	return string(secret.Data["tls.crt"])
 }
 
-// requireLowPorts skips a test, so that everybody sees it, where a process may not
-// listen at the port of the chart's Service; see [newSystem].
+// requireLowPorts skips a test visibly if a process may not listen at the port of the
+// chart's Service; see [newSystem].
 func requireLowPorts(t *testing.T) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:443")
@@ -185,8 +187,8 @@ func requireLowPorts(t *testing.T) {
 	t.Skipf("SKIPPED: %s cannot listen at port 443: run it as root", t.Name())
 }
 
-// mount keeps a folder as the chart's Deployment wants the Secret: the certificate
-// and its key, once they are there, and not the CA's key.
+// mount keeps a folder with the files that the chart's Deployment mounts from the Secret.
+// These are the certificate and its key once they are there, not the CA's key.
 func (s *system) mount(t *testing.T, secret, dir string) {
 	t.Helper()
 	folder, err := lab.NewVolume(dir)
@@ -194,7 +196,7 @@ func (s *system) mount(t *testing.T, secret, dir string) {
 		t.Fatal(err)
 	}
 	ended := make(chan struct{})
-	t.Cleanup(func() { <-ended }) // after t.Context
+	t.Cleanup(func() { <-ended }) // this runs after the end of t.Context
 	go func() {
 		defer close(ended)
 		written := ""

@@ -18,14 +18,14 @@ import (
 	"github.com/shoot-proxy/proxy-client/webhook"
 )
 
-// The names that the product gives its containers.
+// Names of the product's containers:
 const (
 	initRedirect = "init-redirect"
 	proxyClient  = "proxy-client"
 )
 
-// labelled is a pod that wants to be injected, with annotations by their names
-// without prefix, and changed as a test wants it.
+// labelled returns a pod with the label that asks for injection. Annotations are given
+// without their prefix. The test may change the pod further.
 func labelled(annotations map[string]string, change ...func(*corev1.Pod)) *corev1.Pod {
 	pod := unlabelled()
 	pod.Labels = map[string]string{webhook.Label: "true"}
@@ -38,7 +38,7 @@ func labelled(annotations map[string]string, change ...func(*corev1.Pod)) *corev
 	return pod
 }
 
-// harmless makes of a pod one that Pod Security's strictest level lets in.
+// harmless changes a pod so that Pod Security's strictest level accepts it.
 func harmless(pod *corev1.Pod) {
 	yes, no := true, false
 	for _, containers := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
@@ -69,14 +69,14 @@ func (s *system) create(t testing.TB, namespace string, pod *corev1.Pod) (*corev
 	return s.client.CoreV1().Pods(namespace).Create(t.Context(), pod, metav1.CreateOptions{})
 }
 
-// rehearse is create as a server-side dry run.
+// rehearse does the same as create, as a server-side dry run.
 func (s *system) rehearse(t testing.TB, namespace string, pod *corev1.Pod) (*corev1.Pod, error) {
 	t.Helper()
 	return s.client.CoreV1().Pods(namespace).Create(t.Context(), pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 }
 
-// checkInjected wants both containers in front, as the native sidecar, with the
-// images that the chart names, and the status annotation.
+// checkInjected expects both containers in front, as the native sidecar. They must have
+// the images that the chart names. The status annotation must be there.
 func (h *hook) checkInjected(t testing.TB, pod *corev1.Pod) {
 	t.Helper()
 	var names, images []string
@@ -99,7 +99,7 @@ func (h *hook) checkInjected(t testing.TB, pod *corev1.Pod) {
 	}
 }
 
-// checkUntouched wants nothing of the injection in a pod.
+// checkUntouched expects no part of the injection in a pod.
 func checkUntouched(t testing.TB, pod *corev1.Pod) {
 	t.Helper()
 	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
@@ -131,7 +131,7 @@ func flag(t testing.TB, pod *corev1.Pod, container, name string) string {
 	return ""
 }
 
-// sentence is what the webhook said in a refusal of kube-apiserver's.
+// sentence returns the webhook's sentence in a refusal of kube-apiserver's.
 func sentence(t testing.TB, err error) string {
 	t.Helper()
 	if err == nil {
@@ -144,7 +144,7 @@ func sentence(t testing.TB, err error) string {
 	return said
 }
 
-// images are those that the chart names.
+// images returns the images that the chart names.
 func (h *hook) images(t testing.TB) webhook.Images {
 	t.Helper()
 	text, err := os.ReadFile(h.config)
@@ -158,18 +158,18 @@ func (h *hook) images(t testing.TB) webhook.Images {
 	return config.Images
 }
 
-// explain is what `webhook explain` says of a pod, with the webhook's own
+// explain returns what `webhook explain` prints about a pod, with the webhook's own
 // configuration, and its exit code.
 func (h *hook) explain(t testing.TB, namespace string, pod *corev1.Pod, flags ...string) (string, int) {
 	t.Helper()
 	var output bytes.Buffer
 	cmd := h.onFile(t, "explain", namespace, pod, flags...)
 	cmd.Stdout, cmd.Stderr = &output, &output
-	_ = cmd.Run() // its exit code is the answer
+	_ = cmd.Run() // its exit code is read below
 	return output.String(), cmd.ProcessState.ExitCode()
 }
 
-// inject is the pod that `webhook inject` makes of one, with the webhook's own
+// inject returns the pod that `webhook inject` makes of a pod, with the webhook's own
 // configuration.
 func (h *hook) inject(t testing.TB, namespace string, pod *corev1.Pod) *corev1.Pod {
 	t.Helper()
@@ -187,7 +187,7 @@ func (h *hook) inject(t testing.TB, namespace string, pod *corev1.Pod) *corev1.P
 	return injected
 }
 
-// onFile is a command of webhook's that has a pod on its standard input.
+// onFile returns a command of webhook's that has a pod on its standard input.
 func (h *hook) onFile(t testing.TB, command, namespace string, pod *corev1.Pod, flags ...string) *exec.Cmd {
 	t.Helper()
 	manifest, err := yaml.Marshal(pod)

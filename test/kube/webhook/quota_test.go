@@ -16,11 +16,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// quotaSentence is what docs/systems.md says that a quota answers.
+// quotaSentence matches the answer of a quota that docs/systems.md shows.
 var quotaSentence = regexp.MustCompile("`(must specify limits.cpu for: [^`]+)`")
 
-// testQuota: what docs/systems.md says of a quota on CPU limits, and of the LimitRange by
-// which a namespace has one.
+// testQuota tests what docs/systems.md says about a quota on CPU limits, and about a
+// LimitRange that sets such limits in a namespace.
 func (in *installed) testQuota(t *testing.T) {
 	document, err := os.ReadFile("../../../docs/systems.md")
 	if err != nil {

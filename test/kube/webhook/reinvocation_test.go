@@ -20,9 +20,10 @@ import (
 	"github.com/shoot-proxy/proxy-client/webhook"
 )
 
-// testRewriters: kube-apiserver calls the webhook again after another one has rewritten
-// its images. They stay, and init-redirect is first all the same. It does not matter
-// which of the two comes first, and whether the pod came injected.
+// testRewriters: kube-apiserver calls the webhook again after another webhook has
+// rewritten its images. The rewritten images stay, and init-redirect is first all the
+// same. The order of the two webhooks does not matter. Nor does it matter whether the pod
+// was injected before.
 func (in *installed) testRewriters(t *testing.T) {
 	never, ifNeeded := admissionregistrationv1.NeverReinvocationPolicy, admissionregistrationv1.IfNeededReinvocationPolicy
 	for name, rewriter := range map[string]rewriter{
@@ -42,7 +43,8 @@ func (in *installed) testRewriters(t *testing.T) {
 				}
 				in.checkRewritten(t, what, made, rewriter.first)
 			}
-			// One whose template came injected is made by kube-controller-manager.
+			// kube-controller-manager makes the pod of a template that was injected
+			// before.
 			_, err := in.client.AppsV1().ReplicaSets(namespace).Create(t.Context(), &appsv1.ReplicaSet{
 				ObjectMeta: metav1.ObjectMeta{Name: "came"},
 				Spec: appsv1.ReplicaSetSpec{
@@ -71,8 +73,8 @@ func (in *installed) testRewriters(t *testing.T) {
 	}
 }
 
-// injectedBefore returns a pod as `kubectl get -o yaml` gives it of one that an older
-// webhook injected, for another to be made of it.
+// injectedBefore returns a pod that an older webhook injected, as `kubectl get -o yaml`
+// prints it. Another pod can be made from it.
 func (in *installed) injectedBefore(t *testing.T, namespace string) *corev1.Pod {
 	t.Helper()
 	made, err := in.create(t, namespace, labelled(nil))
@@ -95,15 +97,15 @@ func (in *installed) injectedBefore(t *testing.T, namespace string) *corev1.Pod 
 	return pod
 }
 
-// copyOf is what makes another pod like one that is there, its managedFields included.
+// copyOf returns a pod that copies an existing one, with its managedFields.
 func copyOf(made *corev1.Pod) *corev1.Pod {
 	pod := made.DeepCopy()
 	pod.Name, pod.ResourceVersion, pod.UID = "", "", ""
 	return pod
 }
 
-// checkRewritten wants the pod to be as the chart's webhook makes it, with the rewriter's
-// images.
+// checkRewritten expects the pod to be as the chart's webhook makes it, with the
+// rewriter's images.
 func (in *installed) checkRewritten(t *testing.T, what string, pod *corev1.Pod, first bool) {
 	t.Helper()
 	init := pod.Spec.InitContainers
@@ -120,8 +122,8 @@ func (in *installed) checkRewritten(t *testing.T, what string, pod *corev1.Pod, 
 	}
 }
 
-// testForgery: whoever makes a pod can write all that the webhook writes. What runs under
-// our names is the webhook's all the same.
+// testForgery: the author of a pod can write everything that the webhook writes. The
+// containers with our names are the webhook's all the same.
 func (in *installed) testForgery(t *testing.T) {
 	namespace := in.namespace(t, "forged", nil)
 	made, err := in.create(t, namespace, labelled(nil))
@@ -186,7 +188,7 @@ func (in *installed) testForgery(t *testing.T) {
 	})
 }
 
-// checkSame wants the init containers of both pods to be the same.
+// checkSame expects the init containers of both pods to be the same.
 func checkSame(t *testing.T, want, got *corev1.Pod) {
 	t.Helper()
 	if diff := cmp.Diff(anonymous(t, want).InitContainers, anonymous(t, got).InitContainers); diff != "" {

@@ -12,7 +12,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/webhook"
 )
 
-// amounts is a list of cpu and memory, either of which may be empty.
+// amounts returns a list of cpu and memory, either of which may be empty.
 func amounts(cpu, memory string) corev1.ResourceList {
 	list := corev1.ResourceList{}
 	if cpu != "" {
@@ -24,13 +24,13 @@ func amounts(cpu, memory string) corev1.ResourceList {
 	return list
 }
 
-// testResources: kube-apiserver takes what the two containers have, and the pod has the
-// class that it would have without them.
+// testResources: kube-apiserver accepts the resources of the two containers. The pod has
+// the class that it would have without them.
 func (in *installed) testResources(t *testing.T) {
 	namespace := in.namespace(t, "resources", nil)
 	for _, tc := range []struct {
 		name       string
-		containers corev1.ResourceRequirements  // of each of the pod's own
+		containers corev1.ResourceRequirements  // of each of the pod's own containers
 		whole      *corev1.ResourceRequirements // of the pod
 		class      corev1.PodQOSClass
 		memory     string // GOMEMLIMIT
@@ -42,7 +42,7 @@ func (in *installed) testResources(t *testing.T) {
 		},
 		{
 			name: "Guaranteed as a whole", class: corev1.PodQOSGuaranteed, memory: "540MiB",
-			whole: &corev1.ResourceRequirements{Limits: amounts("250m", "600Mi")}, // less than ours may use
+			whole: &corev1.ResourceRequirements{Limits: amounts("250m", "600Mi")}, // less than our containers may use
 		},
 		{
 			name: "Burstable as a whole", class: corev1.PodQOSBurstable, memory: "921MiB",
@@ -59,7 +59,8 @@ func (in *installed) testResources(t *testing.T) {
 			containers: corev1.ResourceRequirements{Requests: amounts("100m", "64Mi")},
 		},
 		{
-			// kube-apiserver makes the whole's requests of the containers'.
+			// kube-apiserver computes the requests of the whole pod from the containers'
+			// requests.
 			name: "limits as a whole, requests of the containers", refusal: "write it where only spec.resources.limits is written",
 			whole:      &corev1.ResourceRequirements{Limits: amounts("2", "1Gi")},
 			containers: corev1.ResourceRequirements{Requests: amounts("100m", "64Mi")},
@@ -102,8 +103,8 @@ func (in *installed) testResources(t *testing.T) {
 	}
 }
 
-// testPodParts: the operator's labels and pull secrets are added to those of the pod, and
-// to those that kube-apiserver takes from the ServiceAccount.
+// testPodParts: the operator's labels and pull secrets are added to those of the pod.
+// They are also added to those that kube-apiserver takes from the ServiceAccount.
 func (in *installed) testPodParts(t *testing.T) {
 	namespace := in.namespace(t, "parts", nil)
 	pod, err := in.rehearse(t, namespace, labelled(nil, func(pod *corev1.Pod) {

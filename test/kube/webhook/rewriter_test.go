@@ -19,7 +19,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// mirror is where the rewriter takes every image from.
+// mirror is the registry from which the rewriter takes every image.
 const mirror = "mirror.example/cache/"
 
 // mesh is the init container that a rewriter puts first, as a service mesh does.
@@ -31,11 +31,11 @@ type rewriter struct {
 	// calls webhooks in the order of their configurations' names.
 	name   string
 	policy admissionregistrationv1.ReinvocationPolicyType
-	// first has it put an init container in front.
+	// first makes it put an init container in front.
 	first bool
 }
 
-// run has kube-apiserver ask the rewriter about the pods of a namespace, until t ends.
+// run makes kube-apiserver call the rewriter for the pods of a namespace, until t ends.
 func (r rewriter) run(t *testing.T, s *system, namespace string) {
 	t.Helper()
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {

@@ -12,8 +12,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 )
 
-// testRights: all other parts show that the rights of the chart's ServiceAccount are
-// enough, for its token is all that the webhook has. Here is what they do not allow.
+// testRights tests what the rights of the chart's ServiceAccount do not allow. All other
+// parts show that the rights are enough, because the webhook has only that token.
 func (in *installed) testRights(t *testing.T) {
 	namespace := in.namespace(t, "rights", nil)
 	for _, name := range []string{"shoot-proxy", "mine"} {
@@ -42,7 +42,7 @@ func wantForbidden(t *testing.T, tries map[string]func(context.Context) error) {
 	}
 }
 
-// forbidden is what no webhook of ours needs.
+// forbidden returns requests that no webhook of ours needs.
 func forbidden(client kubernetes.Interface, namespace string) map[string]func(context.Context) error {
 	core := client.CoreV1()
 	return map[string]func(context.Context) error{

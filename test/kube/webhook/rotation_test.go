@@ -19,11 +19,11 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/lab"
 )
 
-// testRotation goes from one CA to another as cert-manager's ca-injector and any
-// operator have to: kube-apiserver trusts both, the webhook gets its certificate of
-// the new one, kube-apiserver forgets the old one. All the while pods are made, and
-// none is refused. kube-apiserver keeps its connections, so that it would not see a
-// certificate which it does not trust: each step makes it connect anew.
+// testRotation replaces one CA by another, as cert-manager's ca-injector and any operator
+// have to. kube-apiserver first trusts both. Then the webhook gets its certificate from
+// the new one. At last kube-apiserver forgets the old one. Pods are made all the time,
+// and none is refused. kube-apiserver keeps its connections, and would not notice a
+// certificate that it does not trust. Each step therefore makes it connect again.
 func (in *installed) testRotation(t *testing.T) {
 	namespace := in.namespace(t, "rotation", nil)
 	load := in.load(t, namespace)
@@ -44,8 +44,8 @@ func (in *installed) testRotation(t *testing.T) {
 	t.Logf("%d admissions", total)
 }
 
-// trust writes the CAs of the webhook's certificate, and returns once kube-apiserver
-// knows.
+// trust writes the CAs of the webhook's certificate, and returns once kube-apiserver uses
+// them.
 func (in *installed) trust(t *testing.T, authorities ...*lab.Authority) {
 	t.Helper()
 	var bundle []byte
@@ -55,8 +55,8 @@ func (in *installed) trust(t *testing.T, authorities ...*lab.Authority) {
 	in.bundle(t, in.chart, func([]byte) []byte { return bundle })
 }
 
-// reconnect has kube-apiserver give up its connections: it does for other bytes, and
-// these say what the old ones did.
+// reconnect makes kube-apiserver close its connections. It does so if the caBundle has
+// other bytes. The new bytes mean the same as the old ones.
 func (s *system) reconnect(t *testing.T, chart manifests) {
 	t.Helper()
 	s.bundle(t, chart, func(old []byte) []byte { return append(old, '\n') })
@@ -81,7 +81,7 @@ func (s *system) bundle(t *testing.T, chart manifests, change func([]byte) []byt
 	s.settle(t)
 }
 
-// served returns once the webhook shows a certificate to who connects.
+// served returns once the webhook presents this certificate to a new client.
 func (s *system) served(t *testing.T, address string, cert []byte) {
 	t.Helper()
 	want, _ := pem.Decode(cert)
@@ -89,7 +89,7 @@ func (s *system) served(t *testing.T, address string, cert []byte) {
 		t.Fatal("the certificate is no PEM")
 	}
 	eventually(t, "the webhook's new certificate", func(ctx context.Context) error {
-		// Whose it is does not matter: it is compared.
+		// The certificate is not verified: it is compared.
 		dialer := &tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}}
 		conn, err := dialer.DialContext(ctx, "tcp", address)
 		if err != nil {
@@ -104,12 +104,12 @@ func (s *system) served(t *testing.T, address string, cert []byte) {
 	})
 }
 
-// load makes labelled pods, as dry runs so that they need not be removed, until it is
-// stopped.
+// load makes labelled pods until it is stopped. They are dry runs, so that they need not
+// be removed.
 type load struct {
 	cancel context.CancelFunc
 	group  sync.WaitGroup
-	done   [4]atomic.Int64 // of each worker
+	done   [4]atomic.Int64 // number of pods of each worker
 
 	mutex    sync.Mutex
 	failures []error
@@ -128,7 +128,7 @@ func (s *system) load(t *testing.T, namespace string) *load {
 					err = injected(pod)
 				}
 				if ctx.Err() != nil {
-					return // and so did this one
+					return // the stop ended this request as well
 				}
 				if err != nil {
 					l.mutex.Lock()
@@ -149,7 +149,7 @@ func injected(pod *corev1.Pod) error {
 	return nil
 }
 
-// goOn returns once every worker has made pods that it began after now.
+// goOn returns once every worker has made pods that it began after the call.
 func (l *load) goOn(t *testing.T) {
 	t.Helper()
 	for i := range l.done {
@@ -163,7 +163,7 @@ func (l *load) goOn(t *testing.T) {
 	}
 }
 
-// stop returns how many pods were made, and wants all of them injected.
+// stop returns how many pods were made, and expects that all of them are injected.
 func (l *load) stop(t *testing.T) int64 {
 	t.Helper()
 	l.cancel()

@@ -12,8 +12,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// eventuallyInjected rehearses a pod until init-redirect gets a value: what the
-// webhook has read is as old as a moment.
+// eventuallyInjected rehearses a pod until init-redirect gets a value. The webhook may
+// need a moment to read a change.
 func (in *installed) eventuallyInjected(t *testing.T, namespace string, pod *corev1.Pod, name, value string) {
 	t.Helper()
 	eventually(t, fmt.Sprintf("--%s=%s", name, value), func(context.Context) error {
@@ -29,7 +29,8 @@ func (in *installed) eventuallyInjected(t *testing.T, namespace string, pod *cor
 	})
 }
 
-// eventuallyRefused is its counterpart: the sentence has to contain what is said.
+// eventuallyRefused rehearses a pod until it is refused with a sentence that contains the
+// text.
 func (in *installed) eventuallyRefused(t *testing.T, namespace string, pod *corev1.Pod, said string) string {
 	t.Helper()
 	var refusal string
@@ -61,11 +62,11 @@ func (in *installed) testConfigMap(t *testing.T) {
 	in.eventuallyInjected(t, namespace, labelled(nil), "shoot-pod-cidr", "172.20.0.0/16")
 	in.eventuallyInjected(t, namespace, labelled(map[string]string{"pod-cidrs": "172.21.0.0/16"}), "shoot-pod-cidr", "172.21.0.0/16")
 
-	// Another namespace's pods have nothing to do with it.
+	// Pods of another namespace do not use it.
 	other := in.namespace(t, "configmap", nil)
 	in.eventuallyInjected(t, other, labelled(nil), "shoot-pod-cidr", "100.64.0.0/12")
 
-	// What cannot be used is refused, and not quoted.
+	// A value that cannot be used is refused, and not quoted.
 	own.Data["config.yaml"] = head + "shoot: {podCIDRs: [hunter2]}\n"
 	if _, err := configMaps.Update(t.Context(), own, metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)
@@ -94,7 +95,7 @@ func (in *installed) testOtherConfigMap(t *testing.T) {
 	if said := sentence(t, err); !strings.Contains(said, `"mine"`) {
 		t.Errorf("the refusal does not name the ConfigMap: %s", said)
 	}
-	// One that is listed and missing is refused too: its author counts on it.
+	// A source that is listed and missing is refused too: the pod's author relies on it.
 	empty := in.namespace(t, "configmap", nil)
 	_, err = in.rehearse(t, empty, labelled(map[string]string{"config": "shoot-other"}))
 	if said := sentence(t, err); !strings.Contains(said, `"shoot-other"`) {
@@ -104,7 +105,7 @@ func (in *installed) testOtherConfigMap(t *testing.T) {
 
 func (in *installed) testGardener(t *testing.T) {
 	namespace := in.namespace(t, "shoot--project--name", nil)
-	// The names that a Shoot of core.gardener.cloud/v1beta1 has for them.
+	// These are the field names of a Shoot of core.gardener.cloud/v1beta1.
 	cluster := parse(t, "a Cluster", []byte(`
 apiVersion: extensions.gardener.cloud/v1alpha1
 kind: Cluster

@@ -26,11 +26,11 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/labtest"
 )
 
-// patience is how long is waited for what should be there in a moment: a guard
+// patience is how long a test waits for what should come within a moment. It is a guard
 // against hanging, not a promise of speed.
 const patience = 2 * time.Minute
 
-// system is a cluster with what the tests do in it.
+// system is a cluster with what the tests need to work in it.
 type system struct {
 	programs
 	*cluster.Cluster
@@ -42,8 +42,8 @@ type system struct {
 	settled int
 }
 
-// newSystem runs a cluster for as long as t does. Where this machine cannot, t is
-// skipped so that everybody sees it, or fails, with REQUIRE_ROOT=1 in the environment.
+// newSystem runs a cluster for as long as t runs. If this machine cannot, t is skipped
+// visibly. With REQUIRE_ROOT=1 in the environment t fails instead.
 func newSystem(t *testing.T, opts cluster.Options) *system {
 	t.Helper()
 	p, err := findPrograms()
@@ -83,7 +83,7 @@ func newSystem(t *testing.T, opts cluster.Options) *system {
 	return s
 }
 
-// within ends with t, or after limit.
+// within returns a context that ends with t, or after limit.
 func within(t testing.TB, limit time.Duration) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
@@ -97,12 +97,12 @@ func eventually(t testing.TB, what string, condition func(context.Context) error
 	labtest.Eventually(t, patience, what, condition)
 }
 
-// resource returns where objects of the object's kind are.
+// resource returns the client for the kind of the object.
 func (s *system) resource(object *unstructured.Unstructured) (dynamic.ResourceInterface, error) {
 	gvk := object.GroupVersionKind()
 	mapping, err := s.mapper.RESTMapping(gvk.GroupKind(), gvk.Version)
 	if err != nil {
-		s.mapper.Reset() // it may be of a definition that is new
+		s.mapper.Reset() // its definition may be new
 		return nil, err
 	}
 	if mapping.Scope.Name() == meta.RESTScopeNameRoot {
@@ -111,7 +111,8 @@ func (s *system) resource(object *unstructured.Unstructured) (dynamic.ResourceIn
 	return s.dynamic.Resource(mapping.Resource).Namespace(object.GetNamespace()), nil
 }
 
-// apply is `kubectl apply --server-side`, strict about unknown fields.
+// apply does the same as `kubectl apply --server-side`, and is strict about unknown
+// fields.
 func (s *system) apply(ctx context.Context, object *unstructured.Unstructured, dryRun ...string) error {
 	what := object.GetKind() + " " + object.GetName()
 	resource, err := s.resource(object)
@@ -156,7 +157,7 @@ func (s *system) remove(t testing.TB, objects manifests) {
 	}
 }
 
-// namespace makes one for a test, and waits for what controllers put into it.
+// namespace makes a namespace for a test, and waits for what controllers put into it.
 func (s *system) namespace(t testing.TB, name string, labels map[string]string) string {
 	t.Helper()
 	object := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: name + "-", Labels: labels}}
@@ -179,7 +180,8 @@ func (s *system) furnished(t testing.TB, namespace string) {
 	})
 }
 
-// resourceOf is what dynamic clients call a resource of a discovered list.
+// resourceOf returns the name that dynamic clients use for a resource of a discovered
+// list.
 func resourceOf(t testing.TB, list *metav1.APIResourceList, kind metav1.APIResource) schema.GroupVersionResource {
 	t.Helper()
 	version, err := schema.ParseGroupVersion(list.GroupVersion)
@@ -189,7 +191,7 @@ func resourceOf(t testing.TB, list *metav1.APIResourceList, kind metav1.APIResou
 	return version.WithResource(kind.Name)
 }
 
-// as is a client with the rights of whoever has the token.
+// as returns a client with the rights of a token.
 func (s *system) as(t testing.TB, token string) kubernetes.Interface {
 	t.Helper()
 	client, err := kubernetes.NewForConfig(s.Config(token))

@@ -22,15 +22,14 @@ import (
 type installed struct {
 	*system
 	*hook
-	chart   manifests // as it is installed
+	chart   manifests // as it was installed
 	port    *daemon.Port
 	serving *serving
-	ca      *lab.Authority // of the certificate that is served
+	ca      *lab.Authority // of the webhook's certificate
 }
 
-// TestWebhook installs the chart once, for all its parts: a control plane takes
-// seconds to start. Each part has a namespace of its own, and leaves a webhook that
-// runs.
+// TestWebhook installs the chart once for all its parts, because a control plane takes
+// seconds to start. Each part has a namespace of its own, and leaves the webhook running.
 func TestWebhook(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t, cluster.Options{})
@@ -75,8 +74,8 @@ func TestWebhook(t *testing.T) {
 	}
 }
 
-// releaseNamespace makes the namespace of the chart, as `helm install
-// --create-namespace` does, and lets only pods without privileges in.
+// releaseNamespace makes the namespace of the chart, as `helm install --create-namespace`
+// does. It accepts only pods without privileges.
 func (s *system) releaseNamespace(t *testing.T) {
 	t.Helper()
 	object := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
@@ -109,7 +108,7 @@ func (s *system) installChart(t *testing.T) *installed {
 	return in
 }
 
-// node makes one of which there is only the object, until the end of t.
+// node makes a node until the end of t. Only its object exists.
 func (s *system) node(t testing.TB, name, kubelet string) {
 	t.Helper()
 	nodes := s.client.CoreV1().Nodes()
@@ -124,7 +123,7 @@ func (s *system) node(t testing.TB, name, kubelet string) {
 			t.Error(err)
 		}
 	})
-	// Controllers write it too, so it is no update of what was read.
+	// Controllers write it too, so it does not update the version that was read.
 	status := fmt.Sprintf(`{"status": {"nodeInfo": {"kubeletVersion": %q}, "conditions": [{"type": "Ready", "status": "True"}]}}`, kubelet)
 	if _, err := nodes.Patch(t.Context(), name, types.StrategicMergePatchType, []byte(status), metav1.PatchOptions{}, "status"); err != nil {
 		t.Fatal(err)
@@ -153,7 +152,7 @@ func (s *system) testEveryManifest(t *testing.T) {
 		t.Errorf("there are no plain manifests in deploy: %v", err)
 	}
 	for _, file := range plain {
-		// What kustomize makes of the rest, the chart's own tests compare.
+		// The chart's own tests compare what kustomize makes of the rest.
 		objects := parse(t, file, read(t, file))
 		if kind := objects[0].GetKind(); kind != "Kustomization" && kind != "InjectionConfig" {
 			sources[file] = objects
@@ -184,7 +183,7 @@ func (in *installed) testOwnPods(t *testing.T) {
 	})
 }
 
-// absent wants none of the objects to be there.
+// absent expects that none of the objects is there.
 func (s *system) absent(t testing.TB, objects manifests) {
 	t.Helper()
 	for _, object := range objects {

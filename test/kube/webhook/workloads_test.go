@@ -13,8 +13,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// testWorkloads: what a person writes is a template; its pods are made by
-// kube-controller-manager, with no name and no namespace in them.
+// testWorkloads: a person writes a template. kube-controller-manager makes its pods,
+// which have no name and no namespace in the request.
 func (in *installed) testWorkloads(t *testing.T) {
 	namespace := in.namespace(t, "workloads", nil)
 	apps := map[string]string{"app": "deployment"}

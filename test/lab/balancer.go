@@ -12,13 +12,12 @@ import (
 	"strings"
 )
 
-// balancerStats is where haproxy tells how it sees the servers.
+// balancerStats is the port where haproxy reports how it sees the servers.
 const balancerStats = 8404
 
-// startBalancer starts Debian's haproxy in front of the servers' ports for
-// agents and for clients, in TCP mode: TLS stays end to end. It asks for the
-// servers' health on their own port, so that none of them sees connections that
-// say nothing.
+// startBalancer starts Debian's haproxy in front of the servers' ports for agents and for
+// clients. It is in TCP mode: TLS stays end to end. It checks the servers' health on
+// their own port. No server therefore sees connections without a byte.
 func (l *Lab) startBalancer(ctx context.Context) error {
 	config := filepath.Join(l.Dir, "haproxy.cfg")
 	if err := os.WriteFile(config, []byte(l.balancerConfig()), 0o644); err != nil {
@@ -51,7 +50,8 @@ defaults
   option httpchk GET /healthz
   default-server check inter 250ms fall 2 rise 1 port ` + strconv.Itoa(serverHealth) + "\n")
 	fmt.Fprintf(&b, "frontend stats\n  mode http\n  bind 127.0.0.1:%d\n  stats enable\n  stats uri /\n", balancerStats)
-	// At random: two agents that take turns would each get the same server for ever.
+	// The balancer chooses at random. With round robin, two agents that connect in turn
+	// would each get the same server for ever.
 	fmt.Fprintf(&b, "listen agents\n  balance random\n  bind %s:%d\n", l.agentEntry().Addr(), agentPort)
 	l.balancerServers(&b, agentPort)
 	if l.opts.Transport == TCP {
@@ -67,8 +67,8 @@ func (l *Lab) balancerServers(b *strings.Builder, port int) {
 	}
 }
 
-// BalancedFrontend is the balancer in front of all servers, where there are
-// several: another way to say --proxy-server than [Lab.Frontend].
+// BalancedFrontend returns the address of the balancer in front of all servers, if there
+// are several. It is another value for --proxy-server than [Lab.Frontend].
 func (l *Lab) BalancedFrontend() string {
 	return net.JoinHostPort(SeedAddress(l.podFamily()).String(), strconv.Itoa(FrontendPort))
 }

@@ -14,29 +14,29 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// markerPort is a UDP port of the seed that nobody listens on; a datagram to it
+// markerPort is a UDP port of the seed on which no program listens. A datagram to it
 // marks a moment in a capture.
 const markerPort = 9
 
-// captureBuffer holds what arrives between two looks, in bytes.
+// captureBuffer holds what arrives between two reads, in bytes.
 const captureBuffer = 32 << 20
 
-// Capture sees every IP packet that enters or leaves by one link, from the
-// moment it is opened, as tcpdump does.
+// Capture sees every IP packet that enters or leaves through one link, from the moment it
+// is opened, as tcpdump does.
 type Capture struct {
 	lab *Lab
 	fd  int
 }
 
-// Packet is an IP packet's header, as far as tests care.
+// Packet has the fields of an IP packet's header that tests need.
 type Packet struct {
 	Src, Dst netip.Addr
 	Protocol uint8 // of IPv4, or the first next header of IPv6
 	DstPort  uint16
 }
 
-// CapturePod opens a capture on the interface by which the client's pod reaches
-// the rest of the world.
+// CapturePod opens a capture on the interface through which the client's pod reaches the
+// seed.
 func (l *Lab) CapturePod() (*Capture, error) {
 	c := &Capture{lab: l, fd: -1}
 	err := l.Pod.Do(func() (err error) {
@@ -60,9 +60,9 @@ func (l *Lab) CapturePod() (*Capture, error) {
 	return c, nil
 }
 
-// Packets returns all packets since the last call up to now. It knows "now" by
-// a datagram of its own, which it waits for and leaves out. It fails when the
-// kernel had to drop a packet.
+// Packets returns all packets since the last call up to now. It finds "now" by a datagram
+// of its own, which it waits for and leaves out. It fails if the kernel had to drop a
+// packet.
 func (c *Capture) Packets(ctx context.Context) ([]Packet, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -139,7 +139,7 @@ func parsePacket(b []byte) (Packet, bool) {
 	return p, true
 }
 
-// bigEndian is C's htons.
+// bigEndian converts as C's htons does.
 func bigEndian(v uint16) uint16 {
 	return binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, v))
 }
@@ -156,7 +156,7 @@ func (p Packet) ForShoot() bool {
 	return false
 }
 
-// ForShoot returns those packets that go to the shoot's addresses.
+// ForShoot returns the packets that go to the shoot's addresses.
 func ForShoot(packets []Packet) []Packet {
 	var shoot []Packet
 	for _, p := range packets {

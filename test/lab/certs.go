@@ -18,21 +18,21 @@ import (
 	"time"
 )
 
-// Certificates are the paths of the lab's PEM files. The frontend and the
-// agents' side have a CA each, as in a real control plane.
+// Certificates are the paths of the lab's PEM files. The frontend and the agents' side
+// have one CA each, as in a real control plane.
 type Certificates struct {
 	FrontendCA, ServerCert, ServerKey, ClientCert, ClientKey string
 	AgentCA, ClusterCert, ClusterKey, AgentCert, AgentKey    string
-	// ExpiredCert and ExpiredKey are a client's pair that is a day too old.
+	// ExpiredCert and ExpiredKey are a client's pair that expired a day ago.
 	ExpiredCert, ExpiredKey string
-	// Frontend and Agents are the two authorities, for more certificates.
+	// Frontend and Agents are the two authorities, for issuing more certificates.
 	Frontend, Agents *Authority
 }
 
 // ServerName is a DNS name in the frontend's certificate, besides its addresses.
 const ServerName = "konnectivity-server.seed.lab"
 
-// Authority is a CA of the lab's own.
+// Authority is a CA that belongs to the lab.
 type Authority struct {
 	// File is the PEM file with its certificate.
 	File string
@@ -42,8 +42,8 @@ type Authority struct {
 	key  *ecdsa.PrivateKey
 }
 
-// newCertificates writes a fresh set below dir. Keys of the client belong to
-// [ProxyUID], so that the sidecar can read them and no other app can.
+// newCertificates writes a fresh set below dir. Keys of the client belong to [ProxyUID],
+// so that the sidecar can read them and no other app can.
 func newCertificates(dir string) (*Certificates, error) {
 	path := func(name string) string { return filepath.Join(dir, name) }
 	c := &Certificates{
@@ -112,8 +112,8 @@ func NewAuthority(dir, name string) (*Authority, error) {
 	return &Authority{File: filepath.Join(dir, name+".crt"), dir: dir, cert: cert, key: key}, writePEM(filepath.Join(dir, name+".crt"), "CERTIFICATE", der, 0o644)
 }
 
-// WriteKey writes the authority's own key into a PEM file that only root can read: for
-// those that issue certificates by other means.
+// WriteKey writes the authority's own key into a PEM file that only root can read. It is
+// for tests that issue certificates by other means.
 func (a *Authority) WriteKey(path string) error {
 	private, err := x509.MarshalPKCS8PrivateKey(a.key)
 	if err != nil {
@@ -122,15 +122,14 @@ func (a *Authority) WriteKey(path string) error {
 	return writePEM(path, "PRIVATE KEY", private, 0o600)
 }
 
-// Issue makes another certificate, good for both ends of a connection, in
-// name.crt beside the authority's own, and its key in name.key, which only root
-// can read.
+// Issue makes another certificate, valid for both ends of a connection. It is in name.crt
+// beside the authority's own. Its key is in name.key, which only root can read.
 func (a *Authority) Issue(name string, addrs []netip.Addr, dns []string) (cert, key string, err error) {
 	base := filepath.Join(a.dir, name)
 	return base + ".crt", base + ".key", a.issue(name, addrs, dns, 0)
 }
 
-// issue is Issue for a certificate that was made some time ago.
+// issue does the same as Issue for a certificate that was made some time ago.
 func (a *Authority) issue(name string, addrs []netip.Addr, dns []string, age time.Duration) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -163,7 +162,7 @@ func certificate(name string) *x509.Certificate {
 	return &x509.Certificate{
 		SerialNumber: serial,
 		Subject:      pkix.Name{CommonName: "lab-" + name},
-		NotBefore:    time.Now().Add(-3 * time.Hour), // also where a test sets a clock back by an hour or two
+		NotBefore:    time.Now().Add(-3 * time.Hour), // also valid if a test sets a clock back by an hour or two
 		NotAfter:     time.Now().Add(24 * time.Hour),
 	}
 }

@@ -18,17 +18,16 @@ import (
 	"time"
 )
 
-// BalancerPort is where a [ClientBalancer] listens, on the address of the server
-// that it stands before.
+// BalancerPort is the port of a [ClientBalancer], on the address of its server.
 const BalancerPort = 8132
 
-// BalancerKind is a way to stand between sidecar and proxy-server, and the name of
-// the configuration file for it in balancers/.
+// BalancerKind is a kind of balancer between sidecar and proxy-server. Its value is the
+// name of its configuration file in balancers/.
 type BalancerKind string
 
-// The kinds. Those with TCP pass the bytes on as they come. Those with TLS decrypt
-// what comes from either side, encrypt it again for the other one, and show the
-// server a client certificate of their own. Those with GRPC understand what is inside.
+// The kinds. Those with TCP pass the bytes on unchanged. Those with TLS decrypt the bytes
+// of each side and encrypt them again for the other. They present a client certificate of
+// their own to the server. Those with GRPC understand the protocol inside.
 const (
 	HAProxyTCP  BalancerKind = "haproxy-tcp.cfg"
 	HAProxyTLS  BalancerKind = "haproxy-tls.cfg"
@@ -38,7 +37,7 @@ const (
 	NginxGRPC   BalancerKind = "nginx-grpc.conf"
 )
 
-// BalancerKinds are all of them.
+// BalancerKinds returns all of them.
 func BalancerKinds() []BalancerKind {
 	return []BalancerKind{HAProxyTCP, HAProxyTLS, HAProxyGRPC, NginxTCP, NginxTLS, NginxGRPC}
 }
@@ -46,17 +45,17 @@ func BalancerKinds() []BalancerKind {
 //go:embed balancers
 var balancerFiles embed.FS
 
-// BalancerSettings is what a configuration in balancers/ leaves open.
+// BalancerSettings are the values that a configuration in balancers/ needs.
 type BalancerSettings struct {
 	Listen, Server string // host:port
 	ServerName     string // in the server's certificate
 	CA             string // of servers and clients
-	// Certificate and Key are what the sidecar sees, the others what the server
-	// sees. HAProxy wants the key in the file of the certificate.
+	// Certificate and Key are presented to the sidecar, the other pair to the server.
+	// HAProxy needs the key in the file of the certificate.
 	Certificate, Key             string
 	ClientCertificate, ClientKey string
-	Protocol                     string // by ALPN, where TLS ends and the bytes are not understood
-	MaxStreams                   int    // on one connection at once, where the balancer understands HTTP/2
+	Protocol                     string // by ALPN, if TLS ends here and the bytes are not understood
+	MaxStreams                   int    // on one connection at once, if the balancer understands HTTP/2
 }
 
 // Configuration fills in a kind's configuration file.
@@ -70,8 +69,8 @@ func (k BalancerKind) Configuration(s BalancerSettings) (string, error) {
 	return b.String(), err
 }
 
-// nginxProcess is what surrounds a configuration of nginx: one process, that
-// belongs to the lab and writes nowhere else.
+// nginxProcess is the configuration of nginx around that of a kind. It has one process,
+// which belongs to the lab and writes nowhere else.
 const nginxProcess = `load_module /usr/lib/nginx/modules/ngx_stream_module.so;
 daemon off;
 master_process off;
@@ -83,8 +82,8 @@ events { worker_connections 8192; }
 }
 `
 
-// nginxHTTP comes ahead of a configuration for HTTP. It makes nginx write down, for
-// each request, which one it is on which connection.
+// nginxHTTP comes before a configuration for HTTP. It makes nginx log, for each request,
+// its connection and its number on that connection.
 const nginxHTTP = `log_format count '$connection $connection_requests';
 access_log %[1]s/requests count;
 client_body_temp_path %[1]s/body;
@@ -96,13 +95,13 @@ scgi_temp_path %[1]s/scgi;
 
 // ClientBalancer is Debian's HAProxy or nginx between the sidecar and one server.
 type ClientBalancer struct {
-	// Process is the balancer's latest; after a Kill, Start makes another.
+	// Process is the balancer's latest process. After a Kill, Start makes another.
 	*Process
-	// MaxStreams is how many streams it allows on one connection, from its next start
-	// on. Only [HAProxyGRPC] and [NginxGRPC] have such a limit.
+	// MaxStreams is how many streams the balancer allows on one connection, from its next
+	// start on. Only [HAProxyGRPC] and [NginxGRPC] have such a limit.
 	MaxStreams int
-	// Quiet is how long a connection through it may be quiet, from its next start on;
-	// 0 is as configured, a day. Only HAProxy's is known.
+	// Quiet is how long a connection through the balancer may be quiet, from its next
+	// start on. 0 keeps the configured time, a day. Only HAProxy's can be set.
 	Quiet time.Duration
 
 	kind   BalancerKind
@@ -111,14 +110,14 @@ type ClientBalancer struct {
 	starts int
 }
 
-// NewClientBalancer is a balancer in front of a server, not yet started. Its address
-// is another way to say --proxy-server than the server's own.
+// NewClientBalancer returns a balancer in front of a server, not yet started. Its address
+// is a value for --proxy-server, as the server's own is.
 func (s *Server) NewClientBalancer(kind BalancerKind) *ClientBalancer {
 	return &ClientBalancer{kind: kind, server: s, MaxStreams: kind.maxStreams(), dir: filepath.Join(s.lab.Dir, fmt.Sprint("balancer", s.Index))}
 }
 
-// maxStreams is how many streams a balancer allows on one connection where a test
-// says nothing else: HAProxy's default, and more than nginx's requests.
+// maxStreams returns how many streams a balancer allows on one connection if a test sets
+// no limit. This is HAProxy's default, and more than nginx's limit of requests.
 func (k BalancerKind) maxStreams() int {
 	if k == NginxGRPC {
 		return 4096
@@ -126,12 +125,12 @@ func (k BalancerKind) maxStreams() int {
 	return 100
 }
 
-// Address is where the balancer listens, as --proxy-server wants it.
+// Address returns the balancer's address as --proxy-server takes it.
 func (b *ClientBalancer) Address() string {
 	return net.JoinHostPort(b.server.Address(b.server.lab.podFamily()).String(), strconv.Itoa(BalancerPort))
 }
 
-// Start starts the balancer, again where it has ended, and waits until it listens.
+// Start starts the balancer, also again after it has ended, and waits until it listens.
 func (b *ClientBalancer) Start(ctx context.Context) error {
 	b.starts++
 	command, err := b.command()
@@ -186,7 +185,7 @@ func (b *ClientBalancer) command() (Command, error) {
 	return Command{Path: "haproxy", Args: []string{"-db", "-f", file}}, nil
 }
 
-// settings issues the balancer's certificate, once, and makes the folder for it.
+// settings issues the balancer's certificate, once, and makes the balancer's folder.
 func (b *ClientBalancer) settings() (BalancerSettings, error) {
 	certs, name := b.server.lab.Certs, fmt.Sprint("balancer", b.server.Index)
 	s := BalancerSettings{
@@ -214,7 +213,7 @@ func (b *ClientBalancer) settings() (BalancerSettings, error) {
 	)
 }
 
-// joinFiles makes a file, for root alone, that holds others behind each other.
+// joinFiles writes several files, one after the other, into one that only root can read.
 func joinFiles(to string, from ...string) error {
 	var all []byte
 	for _, name := range from {
@@ -227,8 +226,8 @@ func joinFiles(to string, from ...string) error {
 	return os.WriteFile(to, all, 0o600)
 }
 
-// Requests returns, for each connection to nginx, how many requests have ended on
-// it. Only [NginxGRPC] counts them.
+// Requests returns, for each connection to nginx, how many requests have ended on it.
+// Only [NginxGRPC] counts them.
 func (b *ClientBalancer) Requests() (map[string]int, error) {
 	text, err := os.ReadFile(filepath.Join(b.dir, "requests"))
 	if err != nil {

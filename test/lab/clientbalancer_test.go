@@ -10,7 +10,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/lab"
 )
 
-// docs/balancers.md shows the configurations that the tests use, and no others.
+// TestTheDocumentShowsTheTestedConfigurations: docs/balancers.md shows the configurations
+// that the tests use, and no others.
 func TestTheDocumentShowsTheTestedConfigurations(t *testing.T) {
 	document, err := os.ReadFile("../../docs/balancers.md")
 	if err != nil {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package lab builds, on one machine and as root, everything that the product
-// meets in the field, for the length of one test or demonstration.
+// Package lab builds, on one machine and as root, everything that the product works with
+// in production. A lab lasts for one test or demonstration.
 //
 // Three named network namespaces stand for three hosts:
 //
@@ -13,12 +13,12 @@
 //	                       addresses                           10.250.0.0/16    nodes
 //	                                                           and fd10:64::/48 …
 //
-// The seed runs the unmodified upstream proxy-server, the shoot the unmodified
-// agent, with certificates made on the spot: one of each, or several with a
-// balancer between them (Options.Servers, Options.Agents). The pod has no way to the shoot's
-// addresses but the tunnel, which [Lab.Unreachable] proves. The product's own
-// binaries run in the pod: init-redirect as root, proxy-client as uid 14001
-// without a capability.
+// The seed runs the unmodified upstream proxy-server, and the shoot the unmodified agent.
+// Their certificates are made for each lab. There is one of each, or several with a
+// balancer between them (Options.Servers, Options.Agents). The pod reaches the shoot's
+// addresses only through the tunnel, which [Lab.Unreachable] proves. The product's own
+// binaries run in the pod: init-redirect as root, proxy-client as uid 14001 without a
+// capability.
 //
 //	l, err := lab.New(ctx, lab.Options{Mode: lab.GRPC})
 //	if err != nil { … }
@@ -27,16 +27,15 @@
 //	sidecar, err := l.StartProxyClient(ctx)
 //	out, err := l.Pod.Run(ctx, lab.Command{Path: "curl", Args: []string{"-sS", "http://100.64.0.1:8080/"}, UID: lab.AppUID})
 //
-// Everything can go wrong on purpose: servers and agents are killed, frozen and
-// restarted ([Server], [Agent]), links lose packets or all of them
-// ([Lab.Loss], [Lab.Partition]), become narrow or long ([Lab.Bandwidth],
-// [Lab.AgentDelay]), names change ([Lab.NewHosts]), certificates too ([Volume]).
+// Tests can cause faults of all kinds. Servers and agents are killed, frozen and
+// restarted ([Server], [Agent]). Links lose some packets or all of them ([Lab.Loss],
+// [Lab.Partition]), or become narrow or long ([Lab.Bandwidth], [Lab.AgentDelay]). Names
+// change ([Lab.NewHosts]), and so do certificates ([Volume]).
 //
 // HAProxy or nginx can stand between the sidecar and a server ([ClientBalancer]).
 //
-// What it promises: every process, namespace and file that a lab made is gone
-// after [Lab.Close], which says what it could not remove; processes die with
-// the test also when the test is killed. Waiting is always for an event, with a
-// deadline. It never uses an address outside its own namespaces, and it is never
-// part of the product.
+// What it promises: every process, namespace and file that a lab made is gone after
+// [Lab.Close], which reports what it could not remove. Processes end with the test also
+// if the test is killed. Waiting is always for an event, with a deadline. It never uses
+// an address outside its own namespaces, and it is never part of the product.
 package lab

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// Link is one of the lab's two cables, by the name of its end in the seed. The
+// Link is one of the lab's two cables. Its value is the name of its end in the seed. The
 // other end is eth0.
 type Link string
 
@@ -22,8 +22,8 @@ const (
 	ShootLink Link = "to-shoot"
 )
 
-// Undo ends a fault. It may be called more than once, and need not be called
-// before the lab is closed.
+// Undo ends a fault. It may be called more than once. It need not be called before the
+// lab is closed.
 type Undo func() error
 
 // end is one end of a cable.
@@ -40,19 +40,19 @@ func (l *Lab) ends(link Link) []end {
 	return []end{{l.Seed, string(link)}, {far, "eth0"}}
 }
 
-// Partition drops all packets on a link, silently: both ends stay up and hear
-// nothing.
+// Partition drops all packets on a link, silently. The link stays up at both ends, and
+// neither end receives anything.
 func (l *Lab) Partition(ctx context.Context, link Link) (Undo, error) {
 	return l.dropArrivals(ctx, link)
 }
 
-// Loss drops packets on a link with that probability, either way.
+// Loss drops packets on a link with that probability, in each direction.
 func (l *Lab) Loss(ctx context.Context, link Link, probability float64) (Undo, error) {
 	return l.dropArrivals(ctx, link, "-m", "statistic", "--mode", "random", "--probability", fmt.Sprintf("%.4f", probability))
 }
 
-// dropArrivals drops what matches at both ends where it arrives: a packet that
-// its sender's own kernel drops is one that TCP knows of.
+// dropArrivals drops matching packets at both ends, where they arrive. If the sender's
+// own kernel drops a packet, TCP knows of it.
 func (l *Lab) dropArrivals(ctx context.Context, link Link, match ...string) (Undo, error) {
 	var steps []step
 	for _, e := range l.ends(link) {
@@ -63,10 +63,10 @@ func (l *Lab) dropArrivals(ctx context.Context, link Link, match ...string) (Und
 	return do(ctx, steps)
 }
 
-// ForgetIdle puts a stateful firewall between pod and seed, as NAT gateways and
-// load balancers are: it forgets a TCP connection on which no packet has passed for
-// that long, and drops silently whatever belongs to none that it knows, those
-// that stand now included.
+// ForgetIdle puts a stateful firewall between pod and seed, as NAT gateways and load
+// balancers are. It forgets a TCP connection on which no packet has passed for that long.
+// It silently drops packets of connections that it does not know. That includes the
+// connections that exist now.
 func (l *Lab) ForgetIdle(ctx context.Context, after time.Duration) (Undo, error) {
 	const folder = "net.netfilter.nf_conntrack_tcp_"
 	set := func(name, value, before string) step {
@@ -77,7 +77,7 @@ func (l *Lab) ForgetIdle(ctx context.Context, after time.Duration) (Undo, error)
 		}
 	}
 	steps := []step{
-		set("loose", "0", "1"), // nothing is picked up from its middle
+		set("loose", "0", "1"), // a connection is not picked up in its middle
 		set("timeout_established", strconv.Itoa(int(after.Seconds())), "432000"),
 	}
 	for _, f := range DualStack.Each() {
@@ -92,9 +92,9 @@ func (l *Lab) ForgetIdle(ctx context.Context, after time.Duration) (Undo, error)
 	return do(ctx, steps)
 }
 
-// BlackHole makes the packets between the pod and this server's address vanish,
-// as those of a host that lost its power: nobody hears anything. The server's
-// agents keep their connections.
+// BlackHole makes the packets between the pod and this server's address vanish, as if the
+// host had lost its power. Neither side is told. The server's agents keep their
+// connections.
 func (s *Server) BlackHole(ctx context.Context) (Undo, error) {
 	var steps []step
 	ends := s.lab.ends(PodLink)
@@ -106,7 +106,7 @@ func (s *Server) BlackHole(ctx context.Context) (Undo, error) {
 	return do(ctx, steps)
 }
 
-// Bandwidth limits a link to so many bytes a second, each way.
+// Bandwidth limits a link to this many bytes a second in each direction.
 func (l *Lab) Bandwidth(ctx context.Context, link Link, bytesPerSecond int) (Undo, error) {
 	var steps []step
 	for _, e := range l.ends(link) {
@@ -121,7 +121,7 @@ func (l *Lab) Bandwidth(ctx context.Context, link Link, bytesPerSecond int) (Und
 	return do(ctx, steps)
 }
 
-// step is a change on one host, and its opposite.
+// step is a change on one host, and the change that undoes it.
 type step struct {
 	host     *Namespace
 	do, undo Command
@@ -135,7 +135,7 @@ func drop(e end, f Families, match ...string) step {
 	return step{host: e.host, do: command("-I"), undo: command("-D")}
 }
 
-// do runs the steps, all or none.
+// do runs all steps, or undoes those that were run.
 func do(ctx context.Context, steps []step) (Undo, error) {
 	var done []step
 	undo := sync.OnceValue(func() error {

@@ -23,8 +23,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/target"
 )
 
-// Several servers and agents find each other through the balancer, also those
-// that come back.
+// TestServersAndAgentsFindEachOther: several servers and agents find each other through
+// the balancer. So do those that come back.
 func TestServersAndAgentsFindEachOther(t *testing.T) {
 	for _, transport := range []lab.Transport{lab.TCP, lab.Unix} {
 		t.Run(string(transport), func(t *testing.T) {
@@ -46,7 +46,7 @@ func TestServersAndAgentsFindEachOther(t *testing.T) {
 	}
 }
 
-// Each fault does what it says, and its undo ends it.
+// TestFaults: each fault does what it says, and its undo ends it.
 func TestFaults(t *testing.T) {
 	l, _ := labtest.New(t, lab.Options{Servers: 2})
 	ctx := labtest.Context(t, 2*time.Minute)
@@ -91,7 +91,7 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// A transfer takes at least as long as bandwidth or delay make it.
+// TestSlowLinks: a transfer takes at least as long as bandwidth or delay require.
 func TestSlowLinks(t *testing.T) {
 	const size, least = 2 << 20, 500 * time.Millisecond
 	l, _ := labtest.New(t, lab.Options{})
@@ -147,7 +147,8 @@ func TestSlowLinks(t *testing.T) {
 	}
 }
 
-// The relay keeps the two ends of a connection apart, and hands resets on.
+// TestRelayPassesEndsOn: the relay keeps the two ends of a connection apart, and passes
+// resets on.
 func TestRelayPassesEndsOn(t *testing.T) {
 	l, _ := labtest.New(t, lab.Options{})
 	ctx := labtest.Context(t, time.Minute)
@@ -171,7 +172,7 @@ func TestRelayPassesEndsOn(t *testing.T) {
 	}
 }
 
-// A process with hosts of its own knows those names, and no others, and sees
+// TestHosts: a process with hosts of its own knows those names, and no others, and sees
 // changes.
 func TestHosts(t *testing.T) {
 	l, _ := labtest.New(t, lab.Options{})
@@ -205,7 +206,8 @@ func TestHosts(t *testing.T) {
 	}
 }
 
-// A new version appears at once and whole, under the same path.
+// TestVolumeSwapsAsTheKubeletDoes: a new version appears at once and whole, under the
+// same path.
 func TestVolumeSwapsAsTheKubeletDoes(t *testing.T) {
 	volume, err := lab.NewVolume(filepath.Join(t.TempDir(), "volume"))
 	if err != nil {

@@ -11,20 +11,19 @@ import (
 	"slices"
 )
 
-// Hosts is an /etc/hosts for single processes, by [Command.Hosts]. It can change
-// under them; a program may hold what it has read for a while (Go's resolver for
-// 5 s).
+// Hosts is an /etc/hosts for single processes, by [Command.Hosts]. It can change while
+// they run. A program may use what it has read for a while (Go's resolver for 5 s).
 type Hosts struct {
 	lab  *Lab
 	file string
 }
 
-// hostsSize is the file's, whatever it holds: it is changed in place by one
-// write, since a file that is mounted cannot be replaced, and nobody may read
-// half of it.
+// hostsSize is the size of the file, whatever its text. The file is changed in place by
+// one write, since a mounted file cannot be replaced. No process may read half of a
+// change.
 const hostsSize = 4096
 
-// NewHosts returns an /etc/hosts with these names.
+// NewHosts makes an /etc/hosts with these names.
 func (l *Lab) NewHosts(names map[string][]netip.Addr) (*Hosts, error) {
 	file, err := os.CreateTemp(l.Dir, "hosts-")
 	if err != nil {
@@ -34,7 +33,7 @@ func (l *Lab) NewHosts(names map[string][]netip.Addr) (*Hosts, error) {
 	if err := file.Chmod(0o644); err != nil {
 		return nil, err
 	}
-	// A nameserver that refuses at once: nothing listens there.
+	// The nameserver refuses at once: no program listens there.
 	if err := os.WriteFile(l.resolvConf(), []byte("nameserver 127.0.0.1\noptions attempts:1 timeout:1\n"), 0o644); err != nil {
 		return nil, err
 	}
@@ -66,9 +65,9 @@ func (h *Hosts) Set(names map[string][]netip.Addr) error {
 	return err
 }
 
-// ownHosts mounts $1 and $2 where resolvers look, as root, and becomes user $3
-// with the rest of the command line. The kernel forgets the signal at the
-// parent's death when a process changes its user, hence --pdeathsig.
+// ownHosts mounts $1 and $2 as the resolver's files, as root. Then it becomes user $3
+// with the rest of the command line. The kernel forgets the parent-death signal when a
+// process changes its user, hence --pdeathsig.
 const ownHosts = `mount --bind "$1" /etc/hosts && mount --bind "$2" /etc/resolv.conf || exit
 uid=$3; shift 3
 exec setpriv --reuid "$uid" --regid "$uid" --clear-groups --pdeathsig keep "$@"`

@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// Ports of the upstream server and agent: upstream's defaults. Several servers
-// have an address each and all of these ports on it; several agents share one
-// namespace, so the second one's ports follow the first one's.
+// Ports of the upstream server and agent: upstream's defaults. Several servers have an
+// address each and all of these ports on it. Several agents share one namespace, so the
+// second one's ports follow the first one's.
 const (
 	FrontendPort    = 8090
 	agentPort       = 8091
@@ -25,9 +25,9 @@ const (
 	startupDeadline = 30 * time.Second
 )
 
-// The upstream server's gauges. Those of connections and dials are brought up to
-// date only by the next connection where a stream was cancelled
-// (removeEstablishedForStream and removeForStream in pkg/server/server.go).
+// The upstream server's gauges. If a stream was cancelled, those of connections and dials
+// change only with the next connection (removeEstablishedForStream and removeForStream in
+// pkg/server/server.go).
 const (
 	ServerEstablished = "konnectivity_network_proxy_server_established_connections" // tunnelled connections
 	ServerPending     = "konnectivity_network_proxy_server_pending_backend_dials"   // dials without an answer
@@ -40,17 +40,17 @@ const (
 	AgentServers   = "konnectivity_network_proxy_agent_open_server_connections"
 )
 
-// StartServer starts the first upstream server (again, where a test has killed
-// it) and waits until it listens. [Lab.WaitTunnel] tells when its agents are there.
+// StartServer starts the first upstream server, also again after a test has killed it. It
+// waits until the server listens. [Lab.WaitTunnel] waits for its agents.
 func (l *Lab) StartServer(ctx context.Context) error { return l.Servers[0].Start(ctx) }
 
-// StartAgent starts the first upstream agent in the shoot (again, where a test
-// has killed it). [Lab.WaitTunnel] tells when it has found its servers.
+// StartAgent starts the first upstream agent in the shoot, also again after a test has
+// killed it. [Lab.WaitTunnel] waits until it has found its servers.
 func (l *Lab) StartAgent() error { return l.Agents[0].Start() }
 
-// WaitTunnel waits until each server that runs and each agent that runs have
-// found each other. What was killed or frozen, or hides from agents, is not
-// waited for.
+// WaitTunnel waits until each server that runs and each agent that runs have found each
+// other. It does not wait for processes that are killed or frozen, or for servers that
+// hide from agents.
 func (l *Lab) WaitTunnel(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startupDeadline)
 	defer cancel()
@@ -85,8 +85,8 @@ func (l *Lab) WaitTunnel(ctx context.Context) error {
 	})
 }
 
-// population is how many processes of a kind there are. Who has known a frozen
-// one may still count it.
+// population is how many processes of a kind there are. A peer that knew a frozen one may
+// still count it.
 type population struct{ running, frozen float64 }
 
 func (n *population) count(p *Process) {
@@ -98,7 +98,7 @@ func (n *population) count(p *Process) {
 	}
 }
 
-// wantKnown returns an error where a gauge of the other side says something else.
+// wantKnown returns an error if a gauge of the other side does not match.
 func (n population) wantKnown(ctx context.Context, who, gauge string, read func(context.Context) (Metrics, error)) error {
 	m, err := read(ctx)
 	if err != nil {
@@ -110,7 +110,7 @@ func (n population) wantKnown(ctx context.Context, who, gauge string, read func(
 	return nil
 }
 
-// Frontend is what --proxy-server takes: all servers, each by an address of its
+// Frontend returns the value for --proxy-server: all servers, each by an address of its
 // own.
 func (l *Lab) Frontend() string {
 	var all []string
@@ -120,7 +120,7 @@ func (l *Lab) Frontend() string {
 	return strings.Join(all, ",")
 }
 
-// podFamily is the one over which the pod reaches the servers.
+// podFamily returns the family over which the pod reaches the servers.
 func (l *Lab) podFamily() Families {
 	if l.opts.PodFamilies.Has(IPv4) {
 		return IPv4
@@ -128,7 +128,7 @@ func (l *Lab) podFamily() Families {
 	return IPv6
 }
 
-// agentEntry is where the agents believe their server to be.
+// agentEntry returns the address that the agents dial to reach their server.
 func (l *Lab) agentEntry() netip.AddrPort {
 	port := uint16(agentPort)
 	if l.opts.AgentRelay {

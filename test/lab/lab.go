@@ -16,25 +16,25 @@ import (
 	"syscall"
 )
 
-// prefix begins the names of all namespaces and folders that labs make; the
-// process id behind it tells whose they are.
+// prefix begins the names of all namespaces and folders that labs make. The id of the
+// process that made them follows.
 const prefix = "shootlab-"
 
 // Lab is three namespaces with upstream servers and agents that have found each
 // other. The product's binaries are not started yet.
 type Lab struct {
-	// Dir holds everything that the lab writes; everybody may read it.
+	// Dir holds everything that the lab writes. Every user may read it.
 	Dir string
 	// Pod is the client's pod, Seed the control plane, Shoot the shoot.
 	Pod, Seed, Shoot *Namespace
 	// Certs are the mTLS files of server, agent and client.
 	Certs *Certificates
-	// Servers and Agents are upstream's, as many as the options say.
+	// Servers and Agents are upstream's, as many as the options request.
 	Servers []*Server
 	Agents  []*Agent
 	// Server and Agent are the processes of the first of each.
 	Server, Agent *Process
-	// Balancer is haproxy, where there are several servers.
+	// Balancer is haproxy, if there are several servers.
 	Balancer *Process
 
 	opts          Options
@@ -46,8 +46,7 @@ type Lab struct {
 	closers   []func() error
 }
 
-// New builds a lab, or removes what it had built and says what failed. It needs
-// root.
+// New builds a lab, or removes what it had built and returns what failed. It needs root.
 func New(ctx context.Context, opts Options) (*Lab, error) {
 	opts, err := opts.withDefaults()
 	if err != nil {
@@ -64,13 +63,13 @@ func New(ctx context.Context, opts Options) (*Lab, error) {
 
 func (l *Lab) build(ctx context.Context) (err error) {
 	name := fmt.Sprintf("%s%d-%s", prefix, os.Getpid(), strings.ToLower(rand.Text()[:5]))
-	// Not os.MkdirTemp's default: $TMPDIR may lie where uid 14001 cannot look.
+	// os.MkdirTemp's default is not used: uid 14001 may not be able to read $TMPDIR.
 	l.Dir = filepath.Join("/tmp", name)
 	for _, dir := range []string{l.Dir, filepath.Join(l.Dir, "logs"), filepath.Join(l.Dir, "bin"), filepath.Join(l.Dir, "certs")} {
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			return err
 		}
-		if err := os.Chmod(dir, 0o755); err != nil { // whatever the umask
+		if err := os.Chmod(dir, 0o755); err != nil { // independent of the umask
 			return err
 		}
 	}
@@ -88,8 +87,8 @@ func (l *Lab) build(ctx context.Context) (err error) {
 	return l.buildTunnel(ctx)
 }
 
-// buildTunnel starts servers, balancer and agents, and waits until all have
-// found each other.
+// buildTunnel starts servers, balancer and agents, and waits until all have found each
+// other.
 func (l *Lab) buildTunnel(ctx context.Context) error {
 	for i := range l.opts.Servers {
 		s := &Server{Index: i, lab: l}
@@ -118,16 +117,16 @@ func (l *Lab) buildTunnel(ctx context.Context) error {
 	return l.WaitTunnel(ctx)
 }
 
-// Name is the lab's own part in the names of its namespaces.
+// Name returns the part that the names of the lab's namespaces share.
 func (l *Lab) Name() string { return filepath.Base(l.Dir) }
 
-// ProgramPath is where the lab runs a product binary from. What a test has put there
-// before the first start is run in place of the product's.
+// ProgramPath returns the path from which the lab runs a product binary. A test may put
+// another program there before the first start. The lab then runs that one.
 func (l *Lab) ProgramPath(name string) string { return filepath.Join(l.Dir, "bin", name) }
 
-// worldBin copies a product binary to where every uid can run it (a clone may
-// lie below a folder of mode 0700) and returns its path. Where that fails the
-// path does not exist, which starting it will tell.
+// worldBin copies a product binary to where every uid can run it, and returns its path. A
+// clone may lie below a folder of mode 0700. If the copy fails, the path does not exist,
+// and starting it reports that.
 func (l *Lab) worldBin(name string) string {
 	to := l.ProgramPath(name)
 	if _, err := os.Stat(to); err == nil {
@@ -141,9 +140,9 @@ func (l *Lab) worldBin(name string) string {
 }
 
 func copyProgram(from, to string) error {
-	// A child that is forked meanwhile would have the copy open for writing until
-	// it becomes another program, and who starts the copy just then hears "text
-	// file busy".
+	// A child that is forked meanwhile has the copy open for writing until it becomes
+	// another program. A process that starts the copy at that moment gets "text file
+	// busy".
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
 	source, err := os.Open(from)
@@ -165,8 +164,8 @@ func (l *Lab) adopt(p *Process) {
 	l.processes = append(l.processes, p)
 }
 
-// OnClose registers work for Close, which does the last registered first,
-// before it ends the processes.
+// OnClose registers work for Close. Close does the last registered first, before it ends
+// the processes.
 func (l *Lab) OnClose(fn func() error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -185,8 +184,8 @@ func (l *Lab) Logs() string {
 	return b.String()
 }
 
-// Crashes returns the logs in which a process tells of a panic, or a program
-// built with the race detector of a data race.
+// Crashes returns the logs in which a process reports a panic. A program built with the
+// race detector may also report a data race.
 func (l *Lab) Crashes() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -203,15 +202,15 @@ func (l *Lab) Crashes() []string {
 	return crashes
 }
 
-// Close ends every process, removes the namespaces and the folder, and returns
-// what it could not remove, or what had survived. It may be called once.
+// Close ends every process and removes the namespaces and the folder. It returns what it
+// could not remove, and what had survived. It may be called once.
 func (l *Lab) Close() error {
 	var errs []error
 	for _, fn := range slices.Backward(l.closers) {
 		errs = append(errs, fn())
 	}
 	for _, p := range slices.Backward(l.processes) {
-		p.Kill() // what a process does on its way out is a test's matter, not Close's
+		p.Kill() // a test, not Close, checks what a process does when it ends
 	}
 	for _, n := range []*Namespace{l.Pod, l.Seed, l.Shoot} {
 		if n == nil {

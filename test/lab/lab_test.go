@@ -24,8 +24,9 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/target"
 )
 
-// Without the product: the shoot cannot be reached, and the upstream server and
-// agent reach every kind of address, when asked in the server's own protocol.
+// TestLabTunnelsOnlyThroughTheServer: without the product the shoot cannot be reached. A
+// client that speaks the server's own protocol reaches every kind of address through the
+// upstream server and agent.
 func TestLabTunnelsOnlyThroughTheServer(t *testing.T) {
 	l, _ := labtest.New(t, lab.Options{Mode: lab.HTTPConnect})
 	ctx := labtest.Context(t, time.Minute)
@@ -113,7 +114,7 @@ func TestLabComesUpInEachShape(t *testing.T) {
 	}
 }
 
-// A lab takes everything away with it, also what its processes have started.
+// TestCloseLeavesNothing: a lab removes everything, also what its processes have started.
 func TestCloseLeavesNothing(t *testing.T) {
 	labtest.RequireRoot(t)
 	ctx := labtest.Context(t, time.Minute)

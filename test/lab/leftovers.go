@@ -16,8 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Leftovers lists what labs of this program have left on the machine: named
-// namespaces and folders. Labs of other programs do not count.
+// Leftovers lists what labs of this program have left on the machine: named namespaces
+// and folders. Labs of other programs do not count.
 func Leftovers() []string {
 	var left []string
 	for _, pattern := range []string{"/run/netns/", "/tmp/"} {
@@ -27,9 +27,9 @@ func Leftovers() []string {
 	return left
 }
 
-// sweep removes what programs left that were killed before they could close
-// their labs: namespaces that nobody is in, and the folders to them. A lab that
-// stays for a person has processes in each of its namespaces.
+// sweep removes what programs left that were killed before they could close their labs.
+// These are namespaces without a process, and their folders. A lab that stays for a
+// person has processes in each of its namespaces.
 func sweep() {
 	found, _ := filepath.Glob("/run/netns/" + prefix + "*-*")
 	inUse := map[string]bool{}
@@ -53,28 +53,28 @@ func sweep() {
 	}
 }
 
-// labOf is the lab's name in that of a namespace: all but the host's part.
+// labOf returns the lab's name from that of a namespace, without the part for the host.
 func labOf(path string) string {
 	name := filepath.Base(path)
 	return name[:strings.LastIndexByte(name, '-')]
 }
 
-// makerRuns reports whether the program still runs whose id a lab's name holds.
+// makerRuns reports whether the program whose id is in a lab's name still runs.
 func makerRuns(lab string) bool {
 	pid, _, _ := strings.Cut(strings.TrimPrefix(lab, prefix), "-")
 	_, err := os.Stat("/proc/" + pid)
 	return err == nil
 }
 
-// inhabitants returns the ids of the processes inside a network namespace.
-// This program's own threads do not count: /proc/PID shows the main thread's.
+// inhabitants returns the ids of the processes inside a network namespace. This program's
+// own threads do not count: /proc/PID shows the main thread's namespace.
 func inhabitants(inode uint64) []int {
 	var pids []int
 	links, _ := filepath.Glob("/proc/[0-9]*/ns/net")
 	for _, link := range links {
 		var st unix.Stat_t
 		if unix.Stat(link, &st) != nil || st.Ino != inode {
-			continue // gone meanwhile, or elsewhere
+			continue // it has ended, or is in another namespace
 		}
 		if pid, err := strconv.Atoi(strings.Split(link, "/")[2]); err == nil && pid != os.Getpid() {
 			pids = append(pids, pid)
@@ -83,10 +83,10 @@ func inhabitants(inode uint64) []int {
 	return pids
 }
 
-// endInhabitants kills what still runs in one of our namespaces, and reports
-// what had outlived its lab's processes: nothing else ever enters it.
+// endInhabitants kills what still runs in one of our namespaces. It reports the processes
+// that outlived those of the lab. No other process ever enters the namespace.
 func endInhabitants(name string, inode uint64) error {
-	// What was signalled just now may need a moment to be gone.
+	// A process that was signalled just now may need a moment to end.
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	err := Poll(ctx, "processes in "+name+" to end", func(context.Context) error {

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// Metrics are samples by their series as Prometheus' text format spells it,
-// such as `proxy_client_dial_failures_total{reason="refused"}`.
+// Metrics are samples by their series as Prometheus' text format spells it, such as
+// `proxy_client_dial_failures_total{reason="refused"}`.
 type Metrics map[string]float64
 
 // Sum adds up all series of one metric, whatever their labels.
@@ -23,7 +23,7 @@ func (m Metrics) Sum(name string) float64 {
 	return sum
 }
 
-// ParseMetrics reads the text format, without histograms' meaning or timestamps.
+// ParseMetrics reads the text format. It does not interpret histograms or timestamps.
 func ParseMetrics(text string) Metrics {
 	m := Metrics{}
 	for line := range strings.Lines(text) {

@@ -17,16 +17,16 @@ import (
 
 // Namespace is a named network namespace: one host of the lab.
 //
-// A thread of its own stays inside for as long as the namespace exists. It
-// starts all of the namespace's processes, because the kernel sends a child its
-// parent-death signal when the thread that made it ends, not the process.
+// A thread of its own stays inside for as long as the namespace exists. It starts all of
+// the namespace's processes. The kernel sends a child its parent-death signal when the
+// thread that made it ends, not the process.
 type Namespace struct {
-	// Name is what `ip netns` calls it.
+	// Name is the name that `ip netns` uses.
 	Name string
 
 	lab    *Lab
 	handle netns.NsHandle
-	home   netns.NsHandle // where this program itself lives
+	home   netns.NsHandle // the namespace of this program itself
 	inode  uint64
 	jobs   chan func()
 	gone   chan struct{}
@@ -42,8 +42,8 @@ func newNamespace(l *Lab, name string) (*Namespace, error) {
 	return n, nil
 }
 
-// thread creates the namespace and serves jobs in it. It never unlocks its
-// thread, so that the thread ends with it.
+// thread creates the namespace and runs jobs in it. It never unlocks its thread, so that
+// the thread ends with it.
 func (n *Namespace) thread(ready chan<- error) {
 	defer close(n.gone)
 	runtime.LockOSThread()
@@ -80,9 +80,9 @@ func (n *Namespace) onThread(fn func() error) error {
 	return <-result
 }
 
-// Do runs fn on a thread that is inside the namespace: sockets that fn itself
-// makes belong to it for good. Goroutines that fn starts are outside again. fn
-// must return; it must not call t.FailNow.
+// Do runs fn on a thread that is inside the namespace. Sockets that fn itself makes stay
+// in the namespace. Goroutines that fn starts are outside again. fn must return. It must
+// not call t.FailNow.
 func (n *Namespace) Do(fn func() error) error {
 	result := make(chan error, 1)
 	go func() {
@@ -123,8 +123,8 @@ func (n *Namespace) Listen(network, address string) (net.Listener, error) {
 	return listener, err
 }
 
-// HTTP is a client whose connections start inside the namespace, a new one for
-// each request.
+// HTTP returns a client whose connections start inside the namespace, a new one for each
+// request.
 func (n *Namespace) HTTP() *http.Client {
 	return &http.Client{
 		Transport: &http.Transport{DialContext: n.DialContext, DisableKeepAlives: true},
@@ -132,8 +132,8 @@ func (n *Namespace) HTTP() *http.Client {
 	}
 }
 
-// close ends the thread and removes the name. The namespace itself ends with
-// its last process and socket.
+// close ends the thread and removes the name. The namespace itself ends with its last
+// process and socket.
 func (n *Namespace) close(keep bool) error {
 	close(n.jobs)
 	<-n.gone

@@ -20,8 +20,8 @@ const MaxServers = 4
 // PodAddresses is how many pod addresses of each family the shoot has.
 const PodAddresses = 60
 
-// Addresses inside the namespaces, and nowhere else. Shoot addresses stand on
-// the shoot's lo.
+// Addresses inside the namespaces, and nowhere else. Shoot addresses are on the shoot's
+// lo.
 const (
 	podIPv4, podIPv6             = "10.96.0.10/24", "fd00:96::10/64"
 	seedPodIPv4, seedPodIPv6     = "10.96.0.1/24", "fd00:96::1/64"
@@ -29,58 +29,58 @@ const (
 	shootIPv4, shootIPv6         = "10.97.0.2/24", "fd00:97::2/64"
 )
 
-// PodCIDR is the range of the shoot's pods in one family.
+// PodCIDR returns the range of the shoot's pods in one family.
 func PodCIDR(f Families) string { return pick(f, "100.64.0.0/16", "fd10:64::/48") }
 
-// ServiceCIDR is the range of the shoot's services in one family.
+// ServiceCIDR returns the range of the shoot's services in one family.
 func ServiceCIDR(f Families) string { return pick(f, "100.104.0.0/16", "fd10:104::/48") }
 
-// NodeCIDR is the range of the shoot's nodes in one family.
+// NodeCIDR returns the range of the shoot's nodes in one family.
 func NodeCIDR(f Families) string { return pick(f, "10.250.0.0/16", "fd10:250::/48") }
 
-// ShootPod is the address of pod i (1 to [PodAddresses]) of the shoot.
+// ShootPod returns the address of pod i (1 to [PodAddresses]) of the shoot.
 func ShootPod(f Families, i int) netip.Addr {
 	return netip.MustParseAddr(pick(f, fmt.Sprintf("100.64.0.%d", i), fmt.Sprintf("fd10:64::%x", i)))
 }
 
-// ShootService is the address of a service of the shoot.
+// ShootService returns the address of a service of the shoot.
 func ShootService(f Families) netip.Addr {
 	return netip.MustParseAddr(pick(f, "100.104.0.10", "fd10:104::10"))
 }
 
-// ShootNode is the address of a node of the shoot.
+// ShootNode returns the address of a node of the shoot.
 func ShootNode(f Families) netip.Addr {
 	return netip.MustParseAddr(pick(f, "10.250.0.4", "fd10:250::4"))
 }
 
-// BlackHole is a pod address of the shoot that never answers.
+// BlackHole returns a pod address of the shoot that never answers.
 func BlackHole(f Families) netip.Addr {
 	return netip.MustParseAddr(pick(f, "100.64.0.250", "fd10:64::fa"))
 }
 
-// Outside is an address that no CIDR of the shoot holds, and no host has.
+// Outside returns an address that is in no CIDR of the shoot and on no host.
 func Outside(f Families) netip.Addr {
 	return netip.MustParseAddr(pick(f, "198.51.100.7", "2001:db8:51::7"))
 }
 
-// PodAddress is the client pod's own address.
+// PodAddress returns the client pod's own address.
 func PodAddress(f Families) netip.Addr {
 	return netip.MustParsePrefix(pick(f, podIPv4, podIPv6)).Addr()
 }
 
-// SeedAddress is the seed's address as the client's pod sees it.
+// SeedAddress returns the seed's address as the client's pod sees it.
 func SeedAddress(f Families) netip.Addr {
 	return netip.MustParsePrefix(pick(f, seedPodIPv4, seedPodIPv6)).Addr()
 }
 
-// ServerAddress is the address of the seed's upstream server with that index,
-// from 0, where the seed has several. The seed has all of these addresses also
-// where it has one server, which then answers on each.
+// ServerAddress returns the address of the seed's upstream server with that index, from
+// 0, if the seed has several. The seed always has all of these addresses. A single server
+// answers on each of them.
 func ServerAddress(f Families, index int) netip.Addr {
 	return netip.MustParseAddr(pick(f, fmt.Sprintf("10.96.0.%d", 21+index), fmt.Sprintf("fd00:96::%x", 0x21+index)))
 }
 
-// URL of a path on a target.
+// URL returns the URL of a path on a target.
 func URL(addr netip.Addr, port int, path string) string {
 	return "http://" + net.JoinHostPort(addr.String(), strconv.Itoa(port)) + path
 }
@@ -125,9 +125,9 @@ func (l *Lab) wireSeed() error {
 			return fmt.Errorf("add veth %s: %w", name, err)
 		}
 	}
-	// The seed forwards, as a node does, but knows no way to the shoot's
-	// addresses: whoever tries hears so at once instead of waiting.
-	// (The kernel would say so once a second only, without the last two.)
+	// The seed forwards, as a node does, but has no route to the shoot's addresses. A
+	// sender gets an error at once instead of waiting. Without the last two settings the
+	// kernel would send such an error only once a second.
 	for path, value := range map[string]string{
 		"/proc/sys/net/ipv4/ip_forward": "1", "/proc/sys/net/ipv6/conf/all/forwarding": "1",
 		"/proc/sys/net/ipv4/icmp_ratelimit": "0", "/proc/sys/net/ipv6/icmp/ratelimit": "0",

@@ -66,7 +66,7 @@ func (f Families) String() string {
 	return "no family"
 }
 
-// Numeric identities inside the lab. None needs an entry in /etc/passwd.
+// Numeric identities inside the lab. They need no entry in /etc/passwd.
 const (
 	// ProxyUID is the product's default --proxy-uid, under which the sidecar runs.
 	ProxyUID = defaults.ProxyUID
@@ -74,37 +74,38 @@ const (
 	AppUID = 20001
 )
 
-// Options say what lab to build. The zero value is a dual-stack pod and a gRPC
-// server behind mTLS.
+// Options describe the lab to build. The zero value is a dual-stack pod and a gRPC server
+// behind mTLS.
 type Options struct {
 	// Mode is the server's frontend; GRPC if empty.
 	Mode Mode
 	// Transport is the way to the server; TCP if empty.
 	Transport Transport
-	// PodFamilies are the families for which the pod has an address and a
-	// default route; DualStack if zero.
+	// PodFamilies are the families for which the pod has an address and a default route;
+	// DualStack if zero.
 	PodFamilies Families
-	// ShootFamilies are the families whose CIDRs the product is told about;
-	// DualStack if zero. The shoot itself always has both.
+	// ShootFamilies are the families whose CIDRs the product gets; DualStack if zero. The
+	// shoot itself always has both.
 	ShootFamilies Families
-	// Servers is how many upstream servers the seed has, at most [MaxServers]; 1
-	// if zero. Several have an address each, and a balancer between them and the
-	// agents, which dial it until they have met them all.
+	// Servers is how many upstream servers the seed has, at most [MaxServers]; 1 if zero.
+	// Several have an address each, and a balancer is between them and the agents. The
+	// agents dial the balancer until they are connected to all servers.
 	Servers int
 	// ServerFlags are further flags of each upstream server.
 	ServerFlags []string
 	// Agents is how many agents the shoot has; 1 if zero.
 	Agents int
-	// AgentRelay leads the agents through a relay of the lab's own, which can
-	// delay what they say and hear: see [Lab.AgentDelay].
+	// AgentRelay puts a relay of the lab's own before the agents, which can delay the
+	// bytes of both directions: see [Lab.AgentDelay].
 	AgentRelay bool
 	// DisableIPv6 switches IPv6 off in the pod's kernel, as net.ipv6.conf.all.disable_ipv6 does.
 	DisableIPv6 bool
-	// Detached processes outlive this program: for a lab that a person keeps.
+	// Detached makes processes outlive this program, for a lab that a person keeps.
 	Detached bool
-	// Bin holds init-redirect and proxy-client; see [FindBinaries] if empty.
+	// Bin is the folder of init-redirect and proxy-client; see [FindBinaries] if empty.
 	Bin string
-	// TestBin holds the upstream server and agent; see [FindBinaries] if empty.
+	// TestBin is the folder of the upstream server and agent; see [FindBinaries] if
+	// empty.
 	TestBin string
 }
 
@@ -143,8 +144,8 @@ func (o Options) withDefaults() (Options, error) {
 	return o, nil
 }
 
-// CheckProduct returns an error that says what to do when init-redirect or
-// proxy-client has not been built. A lab comes up without them.
+// CheckProduct returns an error if init-redirect or proxy-client has not been built. The
+// error says what to do. A lab starts without them.
 func (o Options) CheckProduct() error {
 	o, err := o.withDefaults()
 	if err != nil {
@@ -163,10 +164,9 @@ func (o Options) agent() string        { return filepath.Join(o.TestBin, "agent"
 func (o Options) proxyClient() string  { return filepath.Join(o.Bin, "proxy-client") }
 func (o Options) initRedirect() string { return filepath.Join(o.Bin, "init-redirect") }
 
-// FindBinaries returns the folder of the product's binaries and that of the
-// upstream ones: LAB_BIN and LAB_TEST_BIN from the environment, otherwise bin
-// and test/bin of the repository that the working directory, or this program,
-// lies in.
+// FindBinaries returns the folder of the product's binaries and that of the upstream
+// ones. They are LAB_BIN and LAB_TEST_BIN from the environment. Otherwise they are bin
+// and test/bin of the repository that contains the working directory, or this program.
 func FindBinaries() (bin, testBin string, err error) {
 	bin, testBin = os.Getenv("LAB_BIN"), os.Getenv("LAB_TEST_BIN")
 	if bin != "" && testBin != "" {
@@ -185,8 +185,8 @@ func FindBinaries() (bin, testBin string, err error) {
 	return bin, testBin, nil
 }
 
-// ReleaseFolder is where a release is: LAB_DIST from the environment, which the Makefile
-// sets to its DIST, otherwise dist of the repository.
+// ReleaseFolder returns the folder of a release. It is LAB_DIST from the environment,
+// which the Makefile sets to its DIST. Otherwise it is dist of the repository.
 func ReleaseFolder() (string, error) {
 	if folder := os.Getenv("LAB_DIST"); folder != "" {
 		return folder, nil
@@ -195,8 +195,8 @@ func ReleaseFolder() (string, error) {
 	return filepath.Join(root, "dist"), err
 }
 
-// RepositoryRoot is the folder of the repository that the working directory, or this
-// program, lies in.
+// RepositoryRoot returns the folder of the repository that contains the working
+// directory, or this program.
 func RepositoryRoot() (string, error) {
 	var starts []string
 	if dir, err := os.Getwd(); err == nil {

@@ -19,7 +19,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/target"
 )
 
-// A capture must see what it is asked about, or its silence proves nothing.
+// TestCaptureSeesWhatLeavesThePod: a capture must see the packets that tests ask about.
+// Otherwise a capture without packets proves nothing.
 func TestCaptureSeesWhatLeavesThePod(t *testing.T) {
 	l, _ := labtest.New(t, lab.Options{})
 	ctx := labtest.Context(t, time.Minute)
@@ -69,7 +70,7 @@ func TestPrometheusAndSSHD(t *testing.T) {
 		t.Errorf("ssh-keyscan inside the shoot says %q, want the key %q", scan.Stdout, hostKey)
 	}
 
-	// A target that the pod does reach, and one that it does not.
+	// The pod reaches the first target, and does not reach the second.
 	far := net.JoinHostPort(lab.ShootPod(lab.IPv6, 1).String(), fmt.Sprint(target.HTTPPort))
 	local, err := target.Listen(func(network, _ string) (net.Listener, error) { return l.Pod.Listen(network, ":0") })
 	if err != nil {
@@ -100,8 +101,8 @@ func TestPrometheusAndSSHD(t *testing.T) {
 	}
 }
 
-// `demo --keep` and `demo down`: a detached lab outlives its maker's handle and
-// goes away by its state file alone.
+// TestDetachedLabIsRemovedByItsState tests `demo --keep` and `demo down`. A detached lab
+// outlives the program that made it. Its state file is enough to remove it.
 func TestDetachedLabIsRemovedByItsState(t *testing.T) {
 	labtest.RequireRoot(t)
 	ctx := labtest.Context(t, time.Minute)

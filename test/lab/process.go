@@ -19,15 +19,14 @@ import (
 
 // Command is a program to run inside a namespace.
 type Command struct {
-	// Path is the program, looked up in PATH when it has no slash.
+	// Path is the program. If it has no slash, it is looked up in PATH.
 	Path string
 	Args []string
-	// UID and GID of the process, which then has no capabilities; 0 is root.
+	// UID and GID are those of the process, which then has no capabilities; 0 is root.
 	UID uint32
 	// Env is added to a small environment of the lab's own.
 	Env []string
-	// Hosts, where set, is all that the process knows of names: nothing else
-	// resolves for it.
+	// Hosts, if set, are the only names that the process can resolve.
 	Hosts *Hosts
 	// Stdin and Stdout may be nil. For a started [Process] without Stdout, both
 	// outputs go to its log.
@@ -35,7 +34,7 @@ type Command struct {
 	Stdout io.Writer
 }
 
-// String is the command as a person would type it in the namespace.
+// String returns the command as a person would type it in the namespace.
 func (c Command) String() string {
 	words := append([]string{filepath.Base(c.Path)}, c.Args...)
 	for i, word := range words {
@@ -46,21 +45,20 @@ func (c Command) String() string {
 	return strings.Join(words, " ")
 }
 
-// Result is what a finished command left.
+// Result is what a finished command returned.
 type Result struct {
 	Stdout, Stderr string
 	// Code is the exit code, -1 after a signal.
 	Code int
 }
 
-// Process is a started program. It is the leader of a process group, which ends
-// with it, and it gets SIGKILL when this program dies (unless the lab is
-// detached).
+// Process is a started program. It is the leader of a process group, which ends with it.
+// It gets SIGKILL when this program ends, unless the lab is detached.
 type Process struct {
-	// Name is also that of its log.
+	// Name is also the name of its log.
 	Name string
-	// LogPath holds what the process writes to standard error, and to standard
-	// output unless that went elsewhere.
+	// LogPath is the file with the process's standard error. Standard output goes there
+	// too, unless the command has a Stdout.
 	LogPath string
 
 	cmd    *exec.Cmd
@@ -87,8 +85,8 @@ func (n *Namespace) command(c Command) *exec.Cmd {
 	return cmd
 }
 
-// Start runs c in the background until [Process.Stop], its own end, or the
-// lab's. name must be unique in the lab.
+// Start runs c in the background until [Process.Stop], its own end, or the lab's. name
+// must be unique in the lab.
 func (n *Namespace) Start(name string, c Command) (*Process, error) {
 	logPath := filepath.Join(n.lab.Dir, "logs", name+".log")
 	log, err := os.OpenFile(logPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
@@ -113,9 +111,8 @@ func (n *Namespace) Start(name string, c Command) (*Process, error) {
 	return p, nil
 }
 
-// Run runs c to its end and returns its output. The error is non-nil when it
-// could not run, ended with a code other than 0, or outlived ctx; the result is
-// valid in each case.
+// Run runs c to its end and returns its output. The error is non-nil if c could not run,
+// exited with a code other than 0, or outlived ctx. The result is valid in each case.
 func (n *Namespace) Run(ctx context.Context, c Command) (Result, error) {
 	var stdout, stderr bytes.Buffer
 	cmd := n.command(c)
@@ -140,14 +137,14 @@ func (n *Namespace) Run(ctx context.Context, c Command) (Result, error) {
 	return result, err
 }
 
-// PID is the process's id.
+// PID returns the process's id.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 
 // Signal sends sig to the process alone.
 func (p *Process) Signal(sig syscall.Signal) error { return p.cmd.Process.Signal(sig) }
 
-// Freeze stops the process as SIGSTOP does: its sockets stay open, the kernel
-// goes on acknowledging for it, and it does nothing.
+// Freeze stops the process as SIGSTOP does. Its sockets stay open, and the kernel goes on
+// acknowledging for it. The process itself does nothing.
 func (p *Process) Freeze() error {
 	p.frozen.Store(true)
 	return p.Signal(syscall.SIGSTOP)
@@ -219,7 +216,7 @@ func tail(text string, lines int) string {
 	return strings.Join(all, "\n")
 }
 
-// endError is why an ended process ended; never nil.
+// endError returns why an ended process ended; never nil.
 func (p *Process) endError() error {
 	if p.err != nil {
 		return p.err

@@ -18,8 +18,8 @@ const (
 	HealthPort = defaults.HealthPort
 )
 
-// ShootFlags are the flags that init-redirect and proxy-client share: the
-// shoot's CIDRs in the lab's ShootFamilies.
+// ShootFlags returns the flags that init-redirect and proxy-client share: the shoot's
+// CIDRs in the lab's ShootFamilies.
 func (l *Lab) ShootFlags() []string {
 	var pods, services, nodes []string
 	for _, f := range l.opts.ShootFamilies.Each() {
@@ -32,7 +32,7 @@ func (l *Lab) ShootFlags() []string {
 	}
 }
 
-// InitRedirectCommand is init-redirect with a subcommand and the shoot's CIDRs.
+// InitRedirectCommand returns init-redirect with a subcommand and the shoot's CIDRs.
 func (l *Lab) InitRedirectCommand(subcommand string, extra ...string) Command {
 	args := append([]string{subcommand}, l.ShootFlags()...)
 	return Command{Path: l.worldBin("init-redirect"), Args: append(args, extra...)}
@@ -44,8 +44,9 @@ func (l *Lab) InitRedirect(ctx context.Context, subcommand string, extra ...stri
 	return l.Pod.Run(ctx, l.InitRedirectCommand(subcommand, extra...))
 }
 
-// ProxyClientCommand is the sidecar's command line, its uid included. It names
-// all servers and the client's files, except for what extra gives: a flag has one value.
+// ProxyClientCommand returns the sidecar's command line, including its uid. It names all
+// servers and the client's files, except for what extra sets, because a flag has one
+// value.
 func (l *Lab) ProxyClientCommand(extra ...string) Command {
 	own := []string{"--log-format=json", "--proxy-server=" + l.Frontend()}
 	if l.opts.Transport == TCP {
@@ -65,7 +66,7 @@ func (l *Lab) StartProxyClient(ctx context.Context, extra ...string) (*Process, 
 	return l.StartSidecar(ctx, l.ProxyClientCommand(extra...))
 }
 
-// StartSidecar is StartProxyClient with a command line of the caller's own.
+// StartSidecar does the same as StartProxyClient with a command line of the caller's own.
 func (l *Lab) StartSidecar(ctx context.Context, c Command) (*Process, error) {
 	l.sidecarStarts++
 	p, err := l.Pod.Start(fmt.Sprint("proxy-client-", l.sidecarStarts), c)
@@ -77,7 +78,8 @@ func (l *Lab) StartSidecar(ctx context.Context, c Command) (*Process, error) {
 	return p, l.Pod.waitHealthy(ctx, p, l.SidecarURL("/readyz"))
 }
 
-// SidecarURL is a path on the sidecar's health address, as seen in the pod.
+// SidecarURL returns the URL of a path on the sidecar's health address, as seen in the
+// pod.
 func (l *Lab) SidecarURL(path string) string {
 	host := "127.0.0.1"
 	if !l.opts.PodFamilies.Has(IPv4) {

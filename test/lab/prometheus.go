@@ -18,10 +18,10 @@ import (
 
 const prometheusPort = 9090
 
-// Prometheus is Debian's, unmodified, in the client's pod.
+// Prometheus is Debian's Prometheus, unmodified, in the client's pod.
 type Prometheus struct {
 	*Process
-	// URL of its API, from inside the pod.
+	// URL is the address of its API, from inside the pod.
 	URL string
 
 	client *http.Client
@@ -33,9 +33,9 @@ type Sample struct {
 	Value  float64
 }
 
-// StartPrometheus starts Prometheus as an ordinary user's process in the pod
-// and waits until it is ready. It scrapes /metrics of the given addresses
-// (host:port), grouped by job.
+// StartPrometheus starts Prometheus as an ordinary user's process in the pod and waits
+// until it is ready. It scrapes /metrics of the given addresses (host:port), grouped by
+// job.
 func (l *Lab) StartPrometheus(ctx context.Context, interval time.Duration, jobs map[string][]string) (*Prometheus, error) {
 	dir := filepath.Join(l.Dir, "prometheus")
 	if err := os.Mkdir(dir, 0o755); err != nil {
@@ -66,7 +66,7 @@ func (l *Lab) StartPrometheus(ctx context.Context, interval time.Duration, jobs 
 	return p, l.Pod.waitHealthy(ctx, process, p.URL+"/-/ready")
 }
 
-// prometheusConfig is JSON, which is YAML.
+// prometheusConfig returns JSON, which is also YAML.
 func prometheusConfig(interval time.Duration, jobs map[string][]string) []byte {
 	type object = map[string]any
 	var scrapes []object
@@ -78,7 +78,7 @@ func prometheusConfig(interval time.Duration, jobs map[string][]string) []byte {
 		"scrape_configs": scrapes,
 	}, "", "  ")
 	if err != nil {
-		panic(err) // strings and maps always encode
+		panic(err) // strings and maps can always be encoded
 	}
 	return text
 }
@@ -111,7 +111,7 @@ func (p *Prometheus) Query(ctx context.Context, expr string) ([]Sample, error) {
 	return samples, nil
 }
 
-// QueryURL is the API's address for an instant query.
+// QueryURL returns the API's address for an instant query.
 func (p *Prometheus) QueryURL(expr string) string {
 	return p.URL + "/api/v1/query?query=" + url.QueryEscape(expr)
 }

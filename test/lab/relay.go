@@ -13,12 +13,12 @@ import (
 	"time"
 )
 
-// Relay passes TCP connections on and can delay their bytes. The kernel of the
-// project's machines has no netem.
+// Relay passes TCP connections on and can delay their bytes. It is needed because the
+// kernel of the project's machines has no netem.
 type Relay struct {
 	listener net.Listener
 	dial     func(ctx context.Context) (net.Conn, error)
-	delay    atomic.Int64 // nanoseconds, each way
+	delay    atomic.Int64 // nanoseconds, in each direction
 	ctx      context.Context
 	end      context.CancelFunc
 	tasks    sync.WaitGroup
@@ -27,8 +27,8 @@ type Relay struct {
 	conns map[net.Conn]struct{}
 }
 
-// Relay listens on one address of the namespace and connects to another for
-// each connection, until the lab or the relay is closed.
+// Relay listens on one address of the namespace. For each connection it connects to
+// another address, until the lab or the relay is closed.
 func (n *Namespace) Relay(listen, to string) (*Relay, error) {
 	listener, err := n.Listen("tcp", listen)
 	if err != nil {
@@ -42,28 +42,28 @@ func (n *Namespace) Relay(listen, to string) (*Relay, error) {
 	return r, nil
 }
 
-// startAgentRelay puts a relay in front of what the agents dial.
+// startAgentRelay puts a relay before the address that the agents dial.
 func (l *Lab) startAgentRelay() (err error) {
 	entry := l.agentEntry()
 	l.agentRelay, err = l.Seed.Relay(entry.String(), fmt.Sprintf("%s:%d", entry.Addr(), agentPort))
 	return err
 }
 
-// AgentDelay delays what agents and servers say to each other, each way, from
-// now on. It needs Options.AgentRelay.
+// AgentDelay delays the bytes between agents and servers, in each direction, from now on.
+// It needs Options.AgentRelay.
 func (l *Lab) AgentDelay(d time.Duration) { l.agentRelay.SetDelay(d) }
 
-// SetDelay delays, each way, what arrives from now on.
+// SetDelay delays, in each direction, what arrives from now on.
 func (r *Relay) SetDelay(d time.Duration) { r.delay.Store(int64(d)) }
 
-// Connections is how many connections the relay passes on.
+// Connections returns how many connections the relay passes on.
 func (r *Relay) Connections() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return len(r.conns) / 2
 }
 
-// Reset ends all connections of now with a reset on both sides.
+// Reset ends all present connections with a reset on both sides.
 func (r *Relay) Reset() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -89,7 +89,7 @@ func (r *Relay) accept() {
 	for {
 		near, err := r.listener.Accept()
 		if err != nil {
-			return // closed
+			return // the listener is closed
 		}
 		r.tasks.Go(func() { r.serve(near) })
 	}
@@ -105,7 +105,7 @@ func (r *Relay) serve(near net.Conn) {
 	r.hold(near, far)
 	defer r.drop(near, far)
 	if r.ctx.Err() != nil {
-		return // closed meanwhile, before Reset could see them
+		return // the relay was closed before Reset could see them
 	}
 	var ways sync.WaitGroup
 	ways.Go(func() { r.pass(far, near) })
@@ -129,15 +129,15 @@ func (r *Relay) drop(conns ...net.Conn) {
 	}
 }
 
-// parcel is bytes that are due at some time; without bytes it is the end, which
-// is a clean one without an error.
+// parcel is bytes that are due at some time. Without bytes it is the end of the
+// connection, which is a clean one if err is nil.
 type parcel struct {
 	due   time.Time
 	bytes []byte
 	err   error
 }
 
-// pass moves what from says to to, in order and each byte at its time. A reset
+// pass writes to to what it reads from from, in order and each byte at its time. A reset
 // on one side becomes a reset on the other.
 func (r *Relay) pass(to, from net.Conn) {
 	parcels := make(chan parcel, 256)
@@ -163,7 +163,7 @@ func (r *Relay) pass(to, from net.Conn) {
 		if _, err := to.Write(p.bytes); err != nil {
 			_ = from.(*net.TCPConn).SetLinger(0)
 			_ = from.Close()
-			for range parcels { // read may wait for room
+			for range parcels { // the reader may wait for room
 			}
 			return
 		}

@@ -14,9 +14,9 @@ import (
 
 // Server is one upstream server of the seed.
 type Server struct {
-	// Process is the server's latest; after a Kill, Start makes another.
+	// Process is the server's latest process. After a Kill, Start makes another.
 	*Process
-	// Index in Lab.Servers.
+	// Index is the server's index in Lab.Servers.
 	Index int
 	// Agentless, set before Start, hides the server from all agents.
 	Agentless bool
@@ -25,7 +25,7 @@ type Server struct {
 	starts int
 }
 
-// Start starts the server, again where it has ended, and waits until it listens.
+// Start starts the server, also again after it has ended, and waits until it listens.
 func (s *Server) Start(ctx context.Context) error {
 	s.starts++
 	process, err := s.lab.Seed.Start(s.name(), Command{Path: s.lab.opts.server(), Args: s.args()})
@@ -42,8 +42,8 @@ func (s *Server) Start(ctx context.Context) error {
 		return err
 	}
 	if s.lab.opts.Transport == Unix {
-		// The server makes its socket for itself alone. A deployment shares it by
-		// group; the lab opens it for everybody.
+		// The server makes its socket for its own user alone. A deployment shares it by
+		// group. The lab opens it for all users.
 		return os.Chmod(s.socket(), 0o666)
 	}
 	return nil
@@ -55,8 +55,8 @@ func (s *Server) Restart(ctx context.Context) error {
 	return s.Start(ctx)
 }
 
-// name is another one for each start, as upstream's default server id is. The
-// first server's is short: most labs have no other.
+// name returns a new name for each start, as upstream's default server id is. The first
+// server's is short: most labs have no other.
 func (s *Server) name() string {
 	if s.Index == 0 {
 		return fmt.Sprint("server-", s.starts)
@@ -73,7 +73,7 @@ func (s *Server) args() []string {
 	}
 	port := agentPort
 	if s.Agentless {
-		port += 1000 // where no way leads
+		port += 1000 // an address to which no route leads
 	}
 	args = append(args, fmt.Sprint("--agent-port=", port))
 	if l.opts.Servers > 1 {
@@ -89,7 +89,7 @@ func (s *Server) args() []string {
 		"--server-key="+l.Certs.ServerKey, "--server-ca-cert="+l.Certs.FrontendCA)
 }
 
-// Address is the server's address as the pod sees it.
+// Address returns the server's address as the pod sees it.
 func (s *Server) Address(f Families) netip.Addr {
 	if s.lab.opts.Servers == 1 {
 		return SeedAddress(f)
@@ -97,10 +97,10 @@ func (s *Server) Address(f Families) netip.Addr {
 	return ServerAddress(f, s.Index)
 }
 
-// own is the address on which the server listens where the seed has several.
+// own returns the address on which the server listens if the seed has several.
 func (s *Server) own() netip.Addr { return ServerAddress(s.lab.podFamily(), s.Index) }
 
-// Frontend is this server's frontend as --proxy-server wants it.
+// Frontend returns the value for --proxy-server of this server's frontend.
 func (s *Server) Frontend() string {
 	if s.lab.opts.Transport == Unix {
 		return "unix://" + s.socket()
@@ -115,7 +115,7 @@ func (s *Server) socket() string {
 	return filepath.Join(s.lab.Dir, fmt.Sprintf("frontend%d.sock", s.Index))
 }
 
-// url of the server's own HTTP ports, inside the seed.
+// url returns the URL of a path on one of the server's own HTTP ports, inside the seed.
 func (s *Server) url(port int, path string) string {
 	host := "127.0.0.1"
 	if s.lab.opts.Servers > 1 {

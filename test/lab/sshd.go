@@ -11,17 +11,17 @@ import (
 	"strings"
 )
 
-// SSHPort is where sshd listens on the shoot's node addresses.
+// SSHPort is the port of sshd on the shoot's node addresses.
 const SSHPort = 22
 
-// ownRunThenSSHD starts sshd in a mount namespace with a /run of its own, where
-// Debian's sshd wants a folder that no service has made. It is gone with sshd,
-// and no other lab can take it away.
+// ownRunThenSSHD starts sshd in a mount namespace with a /run of its own. Debian's sshd
+// needs a folder there that no service has made. The folder is gone with sshd, and no
+// other lab can remove it.
 const ownRunThenSSHD = `mount -t tmpfs tmpfs /run && mkdir -m 0755 /run/sshd && exec /usr/sbin/sshd -D -e -f "$1"`
 
-// StartSSHD starts Debian's sshd on the shoot's node addresses, with a host key
-// of its own and no way to log in, and waits until it accepts connections. It
-// returns the public host key, as ssh-keyscan prints it behind the host.
+// StartSSHD starts Debian's sshd on the shoot's node addresses, and waits until it
+// accepts connections. sshd has a host key of its own and no way to log in. StartSSHD
+// returns the public host key, as ssh-keyscan prints it after the host.
 func (l *Lab) StartSSHD(ctx context.Context) (hostKey string, err error) {
 	key := filepath.Join(l.Dir, "ssh_host_key")
 	if _, err := l.Shoot.Run(ctx, Command{Path: "ssh-keygen", Args: []string{"-q", "-t", "ed25519", "-N", "", "-C", "", "-f", key}}); err != nil {

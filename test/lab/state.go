@@ -17,23 +17,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// state is what a detached lab leaves on disk, for [Remove].
+// state is the content of the file that [Remove] reads.
 type state struct {
 	Dir        string         `json:"dir"`
 	Namespaces []string       `json:"namespaces"`
 	Processes  []stateProcess `json:"processes"`
 }
 
-// stateProcess names a process for good: the kernel may give a pid away again,
-// but not with the same start time.
+// stateProcess identifies a process. The kernel may give its pid to another process, but
+// not with the same start time.
 type stateProcess struct {
 	Name    string `json:"name"`
 	PID     int    `json:"pid"`
 	Started string `json:"started"`
 }
 
-// Detach leaves a lab with the Detached option standing when this program ends,
-// and writes to path what [Remove] needs. The lab must not be used afterwards.
+// Detach leaves a lab with the Detached option running when this program ends. It writes
+// to path what [Remove] needs. The lab must not be used afterwards.
 func (l *Lab) Detach(path string) error {
 	if !l.opts.Detached {
 		return errors.New("the lab was not built to outlive this program: Options.Detached is not set")
@@ -61,8 +61,8 @@ func (l *Lab) Detach(path string) error {
 	return errors.Join(errs...)
 }
 
-// Remove takes a detached lab away: its processes, namespaces, folder, and the
-// file at path. A lab of which something is gone already is no error.
+// Remove removes a detached lab: its processes, namespaces, folder, and the file at path.
+// Parts that are gone already are no error.
 func Remove(path string) error {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -87,7 +87,7 @@ func Remove(path string) error {
 	for _, name := range s.Namespaces {
 		var st unix.Stat_t
 		if err := unix.Stat("/run/netns/"+name, &st); err != nil {
-			continue // gone already
+			continue // it has ended already
 		}
 		errs = append(errs, endInhabitants(name, st.Ino), netns.DeleteNamed(name))
 	}
@@ -109,14 +109,15 @@ func waitGone(p stateProcess) error {
 	})
 }
 
-// startTime is when a process started, in clock ticks since boot; an error when
-// there is none, or only its remains. See proc(5), stat, fields 3 and 22.
+// startTime returns when a process started, in clock ticks since boot. It returns an
+// error if there is no process, or if it has ended and was not waited for. See proc(5),
+// stat, fields 3 and 22.
 func startTime(pid int) (string, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return "", err
 	}
-	// The second field is the name in parentheses, which may hold anything.
+	// The second field is the name in parentheses, which may contain any character.
 	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
 	if len(fields) < 20 || fields[0] == "Z" {
 		return "", fmt.Errorf("pid %d has ended", pid)

@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// Unreachable is the control experiment: it returns nil when a plain connection
-// from the client's pod to a target in the shoot fails, and an error when it
-// succeeds, because then nothing that the lab shows proves a tunnel.
+// Unreachable is the control experiment. It returns nil if a plain connection from the
+// client's pod to a target in the shoot fails. If it succeeds, Unreachable returns an
+// error, because then nothing in the lab proves a tunnel.
 func (l *Lab) Unreachable(ctx context.Context, addr netip.Addr, port int) error {
 	ctx, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
 	defer cancel()

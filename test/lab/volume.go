@@ -9,9 +9,9 @@ import (
 	"path/filepath"
 )
 
-// Volume is a folder that holds a Secret as the kubelet mounts it (AtomicWriter
-// in k8s.io/kubernetes/pkg/volume/util): each file is a link through ..data,
-// itself a link to the folder of one version, and Write swaps ..data alone.
+// Volume is a folder that holds a Secret as the kubelet mounts it (AtomicWriter in
+// k8s.io/kubernetes/pkg/volume/util). Each file is a link through ..data. ..data itself
+// is a link to the folder of one version. Write replaces only ..data.
 type Volume struct {
 	dir      string
 	versions int
@@ -20,7 +20,7 @@ type Volume struct {
 // data is the link that a new version replaces.
 const data = "..data"
 
-// NewVolume makes the folder. Everybody may read it.
+// NewVolume makes the folder. Every user may read it.
 func NewVolume(dir string) (*Volume, error) {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return nil, err
@@ -28,7 +28,7 @@ func NewVolume(dir string) (*Volume, error) {
 	return &Volume{dir: dir}, nil
 }
 
-// Path of a file, the same in all versions.
+// Path returns the path of a file, which is the same in all versions.
 func (v *Volume) Path(name string) string { return filepath.Join(v.dir, name) }
 
 // Write replaces all files at once.
@@ -43,7 +43,7 @@ func (v *Volume) Write(files map[string][]byte) error {
 			return err
 		}
 	}
-	old, _ := os.Readlink(v.Path(data)) // none before the first version
+	old, _ := os.Readlink(v.Path(data)) // there is none before the first version
 	next := v.Path(data + "_tmp")
 	if err := os.Symlink(version, next); err != nil {
 		return err

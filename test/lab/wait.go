@@ -10,15 +10,15 @@ import (
 	"time"
 )
 
-// A condition is looked at often at first, then less so: most of what is waited
-// for is there at once, and the rest should not be disturbed.
+// The intervals of polling are short at first, then longer. Most conditions hold at once.
+// The processes behind the rest should not be disturbed.
 const (
 	shortestPoll = 10 * time.Millisecond
 	longestPoll  = 250 * time.Millisecond
 )
 
-// Poll calls condition until it returns nil, and gives up when ctx ends: then
-// the error holds the condition's last complaint about what was waited for.
+// Poll calls condition until it returns nil. When ctx ends, Poll returns an error with
+// the last error of condition and with what was waited for.
 func Poll(ctx context.Context, what string, condition func(context.Context) error) error {
 	interval := shortestPoll
 	var last error
@@ -27,7 +27,7 @@ func Poll(ctx context.Context, what string, condition func(context.Context) erro
 		if err == nil {
 			return nil
 		}
-		if ctx.Err() == nil || last == nil { // not the condition's own complaint about ctx
+		if ctx.Err() == nil || last == nil { // otherwise the condition only reports the end of ctx
 			last = err
 		}
 		select {
@@ -39,8 +39,8 @@ func Poll(ctx context.Context, what string, condition func(context.Context) erro
 	}
 }
 
-// waitHealthy polls a process's health URL from inside its namespace until it
-// answers 200, the process ends, or ctx does.
+// waitHealthy polls a process's health URL from inside its namespace until it answers
+// 200, the process ends, or ctx does.
 func (n *Namespace) waitHealthy(ctx context.Context, p *Process, url string) error {
 	client := n.HTTP()
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -55,7 +55,7 @@ func (n *Namespace) waitHealthy(ctx context.Context, p *Process, url string) err
 	})
 }
 
-// Get returns the body of a 200 answer.
+// Get requests a URL and returns the body of a 200 answer.
 func Get(ctx context.Context, client *http.Client, url string) (string, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package labcmd is what the commands have in common that work in a lab of
-// network namespaces.
+// Package labcmd has what the commands share that work in a lab of network namespaces.
 package labcmd
 
 import (
@@ -14,9 +13,9 @@ import (
 	"syscall"
 )
 
-// Main runs a command, and returns the process's exit status: 1 where run fails, 2
-// where its arguments ask for help. The first SIGINT or SIGTERM ends run's context,
-// so that it can tidy up; a second one kills.
+// Main runs a command, and returns the process's exit status: 1 if run fails, 2 if its
+// arguments ask for help. The first SIGINT or SIGTERM ends run's context, so that it can
+// remove what it made. A second one kills.
 func Main(name string, run func(ctx context.Context, args []string) error) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
@@ -31,11 +30,11 @@ func Main(name string, run func(ctx context.Context, args []string) error) int {
 	return 0
 }
 
-// Binaries are the folders of what a lab runs.
+// Binaries are the folders of the programs that a lab runs.
 type Binaries struct{ Product, Upstream string }
 
-// Parse adds the flags that all of these commands have to those of flags, parses
-// args, and says what is wrong with them, or with who calls.
+// Parse adds the flags that all of these commands share to flags, and parses args. It
+// returns an error if the arguments are wrong, or if the user may not run the command.
 func Parse(flags *flag.FlagSet, args []string) (Binaries, error) {
 	var b Binaries
 	flags.StringVar(&b.Product, "bin", "", "folder of init-redirect and proxy-client (default: bin of the repository)")

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package labtest ties a [lab.Lab] and its targets to a Go test: they are gone
-// when the test is, and a failed test shows what every process had to say.
+// Package labtest ties a [lab.Lab] and its targets to a Go test. They are gone when the
+// test is. A failed test shows the log of every process.
 //
 //	l, targets := labtest.New(t, lab.Options{Mode: lab.HTTPConnect})
 package labtest
@@ -16,9 +16,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/target"
 )
 
-// RequireRoot skips a test that needs network namespaces, so that everybody can
-// see it, unless the process is root. With REQUIRE_ROOT=1 in the environment,
-// as in CI, it fails instead.
+// RequireRoot skips a test visibly unless the process is root, which network namespaces
+// need. With REQUIRE_ROOT=1 in the environment, as in CI, it fails the test instead.
 func RequireRoot(t testing.TB) {
 	t.Helper()
 	if os.Geteuid() == 0 {
@@ -30,8 +29,8 @@ func RequireRoot(t testing.TB) {
 	t.Skipf("SKIPPED: %s needs root for its network namespaces; run it as root", t.Name())
 }
 
-// Require skips a test that cannot run for the reason that err gives, so that everybody can
-// see it, unless err is nil. With REQUIRE_ROOT=1 it fails instead.
+// Require skips a test visibly if err is not nil: err is the reason why the test cannot
+// run. With REQUIRE_ROOT=1 it fails the test instead.
 func Require(t testing.TB, err error) {
 	t.Helper()
 	if err == nil {
@@ -70,7 +69,8 @@ func New(t testing.TB, opts lab.Options) (*lab.Lab, *target.Targets) {
 	return l, targets
 }
 
-// Context ends after limit: a guard against hanging, not a promise of speed.
+// Context returns a context that ends after limit. The limit is a guard against hanging,
+// not a promise of speed.
 func Context(t testing.TB, limit time.Duration) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
@@ -78,9 +78,9 @@ func Context(t testing.TB, limit time.Duration) context.Context {
 	return ctx
 }
 
-// Eventually calls condition until it returns nil, and ends the test if that does not
-// come within limit: a guard against hanging, not a promise of speed. It is for what
-// gives no event.
+// Eventually calls condition until it returns nil, and ends the test if that takes longer
+// than limit. The limit is a guard against hanging, not a promise of speed. It is for
+// conditions that give no event.
 func Eventually(t testing.TB, limit time.Duration, what string, condition func(context.Context) error) {
 	t.Helper()
 	if err := lab.Poll(Context(t, limit), what, condition); err != nil {

@@ -25,15 +25,15 @@ import (
 // prefix begins the names of all folders and cgroup folders that clusters make.
 const prefix = "shootcluster-"
 
-// Options say what clusters to start.
+// Options describe the clusters to start.
 type Options struct {
 	// Binaries is the repository's folder test/bin, filled by `make cluster-binaries`.
 	Binaries string
-	// Images are the paths of OCI archives that the seed's node gets besides its own, for
-	// example those of `make images`.
+	// Images are the paths of OCI archives that the seed's node gets in addition to its
+	// own. Those of `make images` are an example.
 	Images []string
-	// Dir is a folder that the clusters have for themselves: NewDir names one. It is
-	// removed with them.
+	// Dir is a folder that only these clusters use: NewDir names one. It is removed with
+	// them.
 	Dir string
 	// FailureLogs is a folder that gets all logs of a start that fails. If it is empty, the
 	// error has the last lines of them.
@@ -43,12 +43,13 @@ type Options struct {
 // NewDir returns the path of a folder that does not exist yet, for [Options].
 func NewDir() string { return DirFor(strings.ToLower(rand.Text()[:8])) }
 
-// DirFor is the folder of a name. A name stands for one pair of clusters on this machine.
+// DirFor returns the folder of a name. A name stands for one pair of clusters on this
+// machine.
 func DirFor(name string) string {
-	return filepath.Join("/tmp", prefix+name) // not $TMPDIR: pods' users must be able to look there
+	return filepath.Join("/tmp", prefix+name) // not $TMPDIR: pods' users must be able to read there
 }
 
-// OptionsFor returns those that have the binaries and the [ProductImages] of this machine.
+// OptionsFor returns Options with the binaries and the [ProductImages] of this machine.
 func OptionsFor(dir string) (Options, error) {
 	_, binaries, err := lab.FindBinaries()
 	if err != nil {
@@ -58,7 +59,7 @@ func OptionsFor(dir string) (Options, error) {
 	return Options{Binaries: binaries, Images: images, Dir: dir}, err
 }
 
-// ProductImages are the archives of a release's images, or those of `make images`, if
+// ProductImages returns the archives of a release's images, or those of `make images`, if
 // there are any.
 func ProductImages() ([]string, error) {
 	release, err := lab.ReleaseFolder()
@@ -79,9 +80,9 @@ type Clusters struct {
 	forwarders []*forwarder
 }
 
-// Start returns once all pods of both clusters are ready and the shoot's kube-apiserver
-// reaches its node. If it fails, nothing is left behind but [Options.FailureLogs]. The error
-// begins with the step that failed.
+// Start starts both clusters. It returns once all pods of both are ready and the shoot's
+// kube-apiserver reaches its node. If it fails, nothing is left behind but
+// [Options.FailureLogs]. The error begins with the step that failed.
 func Start(ctx context.Context, options Options) (*Clusters, error) {
 	c := &Clusters{Dir: options.Dir}
 	if !strings.HasPrefix(filepath.Base(c.Dir), prefix) {
@@ -100,7 +101,7 @@ func Start(ctx context.Context, options Options) (*Clusters, error) {
 	return c, nil
 }
 
-// withLogs adds those of the nodes that have come up.
+// withLogs adds the logs of the nodes that have started.
 func (c *Clusters) withLogs(err error) error {
 	if c.Seed != nil {
 		err = c.Seed.Node.WithLogs(err)
@@ -156,7 +157,7 @@ func (c *Clusters) start(ctx context.Context, options Options) error {
 	return nil
 }
 
-// describeControlPlane is an error that tells about the shoot's pods in the seed.
+// describeControlPlane returns an error that describes the shoot's pods in the seed.
 func (c *Clusters) describeControlPlane(ctx context.Context) error {
 	client, err := kubernetes.NewForConfig(c.Seed.Admin())
 	if err != nil {
@@ -165,12 +166,12 @@ func (c *Clusters) describeControlPlane(ctx context.Context) error {
 	return errors.New(Describe(context.WithoutCancel(ctx), client, shoot.Namespace))
 }
 
-// seedImages are those of the seed's pods, the ones for tests included.
+// seedImages returns the images of the seed's pods, including those for tests.
 func seedImages() []string {
 	return append(shoot.SeedImages(), image.Sandbox, image.CoreDNS, image.Prometheus, image.Busybox, image.Curl)
 }
 
-// writeKubeconfigs writes the two files, by which programs outside come to the clusters.
+// writeKubeconfigs writes the two files with which programs outside reach the clusters.
 func (c *Clusters) writeKubeconfigs() error {
 	seedForwarder, err := forward(&c.Seed.Node.Handle, c.Seed.Server())
 	if err != nil {
@@ -188,11 +189,11 @@ func (c *Clusters) writeKubeconfigs() error {
 	)
 }
 
-// SeedKubeconfig is the path of a file that gives programs of this machine all rights in
-// the seed.
+// SeedKubeconfig returns the path of a file that gives programs of this machine all
+// rights in the seed.
 func (c *Clusters) SeedKubeconfig() string { return filepath.Join(c.Dir, "seed.kubeconfig") }
 
-// ShootKubeconfig is the same for the shoot.
+// ShootKubeconfig returns the same for the shoot.
 func (c *Clusters) ShootKubeconfig() string { return filepath.Join(c.Dir, "shoot.kubeconfig") }
 
 // Close removes both clusters. The error says what is left.

@@ -14,8 +14,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 )
 
-// Describe tells what a person would ask about a namespace in which something failed:
-// its pods, its events, and the last lines of each container's log.
+// Describe returns what a person would ask about a namespace in which something failed.
+// This is its pods, its events, and the last lines of each container's log.
 func Describe(ctx context.Context, client kubernetes.Interface, namespace string) string {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()

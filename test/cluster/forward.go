@@ -14,8 +14,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/cluster/node"
 )
 
-// forwarder takes connections on a port of 127.0.0.1 to an address inside a node. It is the
-// way of kubectl to kube-apiserver, without a route on the machine.
+// forwarder passes connections from a port of 127.0.0.1 to an address inside a node.
+// Through it kubectl reaches kube-apiserver without a route on the machine.
 type forwarder struct {
 	listener net.Listener
 	node     *node.Handle
@@ -38,7 +38,7 @@ func forward(n *node.Handle, target netip.AddrPort) (*forwarder, error) {
 
 func (f *forwarder) address() string { return f.listener.Addr().String() }
 
-// accept ends with the listener.
+// accept accepts connections until the listener is closed.
 func (f *forwarder) accept(ctx context.Context) {
 	for {
 		conn, err := f.listener.Accept()
@@ -51,7 +51,7 @@ func (f *forwarder) accept(ctx context.Context) {
 	}
 }
 
-// relay copies both ways until both sides have ended, or ctx has.
+// relay copies in both directions until both sides have ended, or ctx has.
 func (f *forwarder) relay(ctx context.Context, client net.Conn) {
 	defer client.Close()
 	server, err := f.node.DialContext(ctx, "tcp", f.target.String())
@@ -64,7 +64,7 @@ func (f *forwarder) relay(ctx context.Context, client net.Conn) {
 	var both sync.WaitGroup
 	for _, way := range [][2]net.Conn{{client, server}, {server, client}} {
 		both.Go(func() {
-			_, _ = io.Copy(way[1], way[0]) // its end is all that matters
+			_, _ = io.Copy(way[1], way[0]) // only its end matters
 			if half, ok := way[1].(*net.TCPConn); ok {
 				_ = half.CloseWrite()
 			}

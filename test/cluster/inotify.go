@@ -14,11 +14,11 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/cluster/control"
 )
 
-// inotifyLimit is how many instances each user may have. A program without one of its
-// own waits for ever, or ends at once.
+// inotifyLimit is the sysctl for how many instances each user may have. A program that
+// gets no instance waits for ever, or ends at once.
 const inotifyLimit = "fs.inotify.max_user_instances"
 
-// inotifyNeed is how many instances of each user must be free. The programs of both
+// inotifyNeed returns how many instances of each user must be free. The programs of both
 // clusters and of the tests' pods took at most 18 as root and 15 as the other user.
 func inotifyNeed() map[int]int { return map[int]int{0: 25, control.User: 20} }
 
@@ -30,7 +30,7 @@ func enoughInotifyInstances() error {
 			return fmt.Errorf("look for free inotify instances of user %d: %w", user, err)
 		}
 		if free < need {
-			limit, _ := os.ReadFile("/proc/sys/fs/inotify/max_user_instances") // without, the sentence is still true
+			limit, _ := os.ReadFile("/proc/sys/fs/inotify/max_user_instances") // without the number, the sentence is still true
 			return fmt.Errorf("user %d has %d inotify instances free of the %s that the sysctl %s allows, and two clusters need %d: "+
 				"end other clusters, or `sysctl %[4]s=1024`", user, free, strings.TrimSpace(string(limit)), inotifyLimit, need)
 		}
@@ -38,8 +38,9 @@ func enoughInotifyInstances() error {
 	return nil
 }
 
-// freeInotifyInstances is how many of them a user can still make, counted up to most. The
-// kernel tells no number: they are made, and closed again.
+// freeInotifyInstances returns how many of them a user can still make, counted up to
+// most. The kernel does not report the number. The instances are therefore made, and
+// closed again.
 func freeInotifyInstances(user, most int) (int, error) {
 	type result struct {
 		free int

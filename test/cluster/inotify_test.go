@@ -14,12 +14,12 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/labtest"
 )
 
-// fewInstances is the environment variable under which the test is the program that has
+// fewInstances is an environment variable. If it is set, the test is the program that has
 // few instances. It holds their number.
 const fewInstances = "INOTIFY_TEST_INSTANCES"
 
-// The limit is that of a user namespace (user_namespaces(7), /proc/sys/user), so that the
-// machine's stays as it is.
+// TestTooFewInotifyInstancesAreSaid: the limit is that of a user namespace
+// (user_namespaces(7), /proc/sys/user). The machine's limit is not changed.
 func TestTooFewInotifyInstancesAreSaid(t *testing.T) {
 	if few := os.Getenv(fewInstances); few != "" {
 		if err := os.WriteFile("/proc/sys/user/max_inotify_instances", []byte(few), 0o644); err != nil {

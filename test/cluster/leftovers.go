@@ -20,7 +20,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/lab"
 )
 
-// Leftovers lists what is on the machine of clusters with that [Options].Dir: processes,
+// Leftovers lists what clusters with that [Options].Dir have on the machine: processes,
 // mounts, cgroup folders and files. The calling process does not count.
 func Leftovers(dir string) []string {
 	var left []string
@@ -40,15 +40,15 @@ func Leftovers(dir string) []string {
 	return left
 }
 
-// cgroupName is the name of a node's cgroup folder.
+// cgroupName returns the name of a node's cgroup folder.
 func cgroupName(dir, name string) string { return filepath.Base(dir) + "-" + name }
 
-// RunArgument is the argument before Dir by which the program is known that has started
-// clusters for others: see [Remove].
+// RunArgument is the argument before Dir of a program that has started clusters for
+// others. [Remove] recognizes the program by it.
 const RunArgument = "run"
 
-// processes are the ids of the clusters' processes, with what they run. A process of a node
-// or a pod shows the clusters' name in its mounts or its cgroups.
+// processes returns the ids of the clusters' processes, with their command lines. A
+// process of a node or a pod has the clusters' name in its mounts or its cgroups.
 func processes(dir string) map[int]string {
 	found := map[int]string{}
 	entries, _ := filepath.Glob("/proc/[0-9]*") // the pattern is well formed
@@ -83,7 +83,7 @@ func Standing(dir string) *State {
 	}
 	alive, owned := processes(dir), false
 	for pid := range alive {
-		command, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)) // it may be gone
+		command, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)) // it may have ended
 		owned = owned || owns(command, dir)
 	}
 	for _, pid := range []int{state.Seed.PID, state.Shoot.PID} {
@@ -108,17 +108,17 @@ func mentions(text []byte, name string) bool {
 	}
 }
 
-// Remove takes clusters away that another program has started with that [Options].Dir,
-// whatever state they are in. It is no error if there are none.
+// Remove removes clusters that another program has started with that [Options].Dir, in
+// any state. It is no error if there are none.
 func Remove(ctx context.Context, dir string) error {
 	if !strings.HasPrefix(filepath.Base(dir), prefix) {
 		return fmt.Errorf("remove the clusters in %q: the folder's name has to begin with %s", dir, prefix)
 	}
-	// First the program that owns the clusters. The kernel and the removers then do the rest,
-	// unless they were killed as well.
+	// The program that owns the clusters is killed first. The kernel and the removers
+	// then do the rest, unless they were killed as well.
 	for _, all := range []bool{false, true} {
 		for pid := range processes(dir) {
-			command, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)) // it may be gone
+			command, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)) // it may have ended
 			if all || owns(command, dir) {
 				_ = syscall.Kill(pid, syscall.SIGKILL)
 			}
@@ -140,7 +140,7 @@ func Remove(ctx context.Context, dir string) error {
 	return errors.Join(append(errs, r.Remove(), waitForNothing(ctx, dir))...)
 }
 
-// waitForNothing gives a program that has been killed, and its remover, some seconds.
+// waitForNothing gives a killed program and its remover some seconds to end.
 func waitForNothing(ctx context.Context, dir string) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()

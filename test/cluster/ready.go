@@ -16,7 +16,7 @@ import (
 )
 
 // waitForPods returns once every Deployment and DaemonSet of both clusters has all of its
-// pods, and the shoot's kube-apiserver has read a pod's log through the tunnel.
+// pods. The shoot's kube-apiserver has then also read a pod's log through the tunnel.
 func (c *Clusters) waitForPods(ctx context.Context) error {
 	for name, config := range map[string]*rest.Config{"seed": c.Seed.Admin(), "shoot": c.Shoot.Admin()} {
 		client, err := kubernetes.NewForConfig(config)

@@ -12,8 +12,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/cluster/shoot"
 )
 
-// State is what other programs need to know of clusters that run. The folder of the
-// clusters has it in a file once they are ready.
+// State is what other programs need to know of running clusters. It is in a file in the
+// clusters' folder once they are ready.
 type State struct {
 	// Binaries is the folder of [Options].
 	Binaries string `json:"binaries"`
@@ -41,7 +41,7 @@ func (c *Clusters) writeState(binaries string) error {
 	return os.WriteFile(filepath.Join(c.Dir, stateFile), append(text, '\n'), 0o600)
 }
 
-// LoadState reads the state of the clusters of which a kubeconfig file is.
+// LoadState reads the state of the clusters to which a kubeconfig file belongs.
 func LoadState(kubeconfig string) (*State, error) {
 	text, err := os.ReadFile(filepath.Join(filepath.Dir(kubeconfig), stateFile))
 	if err != nil {

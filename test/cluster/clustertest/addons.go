@@ -19,22 +19,22 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/cluster/manifest"
 )
 
-// addon is a controller in the seed which has custom resources. It may do everything there,
-// for what it may do is not what tests are about.
+// addon is a controller in the seed which has custom resources. It has all rights there,
+// because the tests are not about its rights.
 type addon struct {
 	// name is that of its namespace, Deployment and image.
 	name string
 	args []string
-	// images are those that it makes pods of.
+	// images are the images of the pods that it makes.
 	images []string
 	// definitions are the files of its CustomResourceDefinitions, below test/bin/node/crds.
 	definitions []string
 }
 
 // InstallPrometheusOperator gives the seed Prometheus Operator, which serves all of its
-// namespaces, for the life of the clusters. Each test that needs it calls it. A Prometheus
-// has to name image.Prometheus as its image, and its version: the one that the operator
-// gives to others is on no node.
+// namespaces, for the life of the clusters. Each test that needs it calls it. A
+// Prometheus must name image.Prometheus as its image, and its version. No node has the
+// image that the operator uses by default.
 func (r *Rig) InstallPrometheusOperator(t testing.TB) {
 	t.Helper()
 	r.install(t, addon{
@@ -45,7 +45,7 @@ func (r *Rig) InstallPrometheusOperator(t testing.TB) {
 			"--prometheus-default-base-image=registry.example/test/prometheus-of-the-operator",
 		},
 		images: []string{image.ConfigReloader},
-		// The operator does without those that are missing, such as Alertmanager's.
+		// The operator works without those that are missing, such as Alertmanager's.
 		definitions: []string{
 			"prometheus-operator/monitoring.coreos.com_prometheuses.yaml",
 			"prometheus-operator/monitoring.coreos.com_prometheusrules.yaml",
@@ -74,7 +74,7 @@ func (r *Rig) InstallCertManager(t testing.TB) {
 	})
 }
 
-// install returns once the addon runs.
+// install installs an addon, and returns once it runs.
 func (r *Rig) install(t testing.TB, a addon) {
 	t.Helper()
 	defer r.lock(t, a.name)()
@@ -93,8 +93,8 @@ func (r *Rig) install(t testing.TB, a addon) {
 	r.Seed.AwaitDeployment(t, a.name, a.name, Available)
 }
 
-// importImages gives the seed's node images of package image that it does not have from
-// its start.
+// importImages gives the seed's node images of package image that it did not get at its
+// start.
 func (r *Rig) importImages(ctx context.Context, t testing.TB, names ...string) {
 	t.Helper()
 	archives, err := image.Archives(ctx, r.State.Binaries, names...)

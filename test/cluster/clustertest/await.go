@@ -22,8 +22,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/labtest"
 )
 
-// Eventually is [labtest.Eventually] with [Limit]. Objects are better awaited, by the
-// functions below.
+// Eventually is [labtest.Eventually] with [Limit]. To wait for objects, use the functions
+// below.
 func Eventually(t testing.TB, what string, condition func(context.Context) error) {
 	t.Helper()
 	labtest.Eventually(t, Limit, what, condition)
@@ -93,7 +93,8 @@ func (c *Cluster) AwaitGone(t testing.TB, pod *corev1.Pod) {
 	})
 }
 
-// await is given a pointer to an empty object as a sample of its type.
+// await watches objects until condition holds. It gets a pointer to an empty object as a
+// sample of its type.
 func await[T runtime.Object](t testing.TB, what string, client rest.Interface, resource, namespace string, selector metav1.ListOptions, sample T, condition func(T) error) T {
 	t.Helper()
 	ctx := Context(t)
@@ -119,10 +120,10 @@ func await[T runtime.Object](t testing.TB, what string, client rest.Interface, r
 	return found
 }
 
-// finalError is a complaint that no time will change.
+// finalError is an error that will not change with time.
 type finalError struct{ error }
 
-// Final marks a condition's complaint as one that will not change: the wait ends at once.
+// Final marks a condition's error as one that will not change. The wait ends at once.
 func Final(err error) error { return finalError{err} }
 
 func final(err error) error {

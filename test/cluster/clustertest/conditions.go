@@ -28,7 +28,7 @@ func Ready(pod *corev1.Pod) error {
 	return fmt.Errorf("it is %s and not ready", pod.Status.Phase)
 }
 
-// Succeeded is the condition that all containers of a pod have ended well.
+// Succeeded is the condition that all containers of a pod have exited with 0.
 func Succeeded(pod *corev1.Pod) error {
 	switch pod.Status.Phase {
 	case corev1.PodSucceeded:
@@ -40,11 +40,11 @@ func Succeeded(pod *corev1.Pod) error {
 	}
 }
 
-// Running returns the condition that a container, an init container included, runs.
+// Running returns the condition that a container runs. It may be an init container.
 func Running(container string) func(*corev1.Pod) error { return Restarted(container, 0) }
 
-// Restarted returns the condition that a container, an init container included, runs for
-// at least the given time after the first.
+// Restarted returns the condition that a container runs and was restarted at least this
+// many times. It may be an init container.
 func Restarted(container string, times int32) func(*corev1.Pod) error {
 	return func(pod *corev1.Pod) error {
 		status := Container(pod, container)
@@ -55,7 +55,7 @@ func Restarted(container string, times int32) func(*corev1.Pod) error {
 	}
 }
 
-// Container is the status of a pod's container or init container, or nil.
+// Container returns the status of a pod's container or init container, or nil.
 func Container(pod *corev1.Pod, name string) *corev1.ContainerStatus {
 	all := slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses, pod.Status.EphemeralContainerStatuses)
 	i := slices.IndexFunc(all, func(s corev1.ContainerStatus) bool { return s.Name == name })
@@ -65,8 +65,8 @@ func Container(pod *corev1.Pod, name string) *corev1.ContainerStatus {
 	return &all[i]
 }
 
-// Available is the condition that a Deployment's pods are all of its present template, and
-// ready.
+// Available is the condition that a Deployment's pods are all of its present template,
+// and ready.
 func Available(d *appsv1.Deployment) error {
 	replicas := int32(1)
 	if d.Spec.Replicas != nil {

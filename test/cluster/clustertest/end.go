@@ -18,8 +18,8 @@ import (
 	watchtools "k8s.io/client-go/tools/watch"
 )
 
-// AwaitEnd watches a pod from the state in which it is given until it is deleted, and
-// returns its last state: with the exit codes of its containers.
+// AwaitEnd watches a pod from the given state until it is deleted. It returns the pod's
+// last state, with the exit codes of its containers.
 func (c *Cluster) AwaitEnd(t testing.TB, pod *corev1.Pod) *corev1.Pod {
 	t.Helper()
 	name := fields.OneTermEqualSelector(metav1.ObjectNameField, pod.Name)
@@ -34,12 +34,13 @@ func (c *Cluster) AwaitEnd(t testing.TB, pod *corev1.Pod) *corev1.Pod {
 	return last.Object.(*corev1.Pod)
 }
 
-// KeepLog opens the log of a container that runs, for the time when its pod is gone. The
-// function that is returned reads all that has been written by then. Each line begins with
-// the time at which containerd has read it.
+// KeepLog opens the log of a container that runs, so that a test can read it after its
+// pod is gone. The returned function reads everything that has been written by then. Each
+// line begins with the time at which containerd has read it.
 //
-// Following the log through kube-apiserver would need an inotify instance of the kubelet's,
-// of which the whole machine has few (fs.inotify.max_user_instances, 128 by default).
+// Following the log through kube-apiserver would need an inotify instance of the
+// kubelet's. The whole machine has few of them (fs.inotify.max_user_instances, 128 by
+// default).
 func (c *Cluster) KeepLog(t testing.TB, pod *corev1.Pod, container string) (read func() string) {
 	t.Helper()
 	status := Container(pod, container)
@@ -57,7 +58,7 @@ func (c *Cluster) KeepLog(t testing.TB, pod *corev1.Pod, container string) (read
 		if err != nil {
 			t.Fatal(err)
 		}
-		// "TIME stdout F " and the line: F is for a line that is whole.
+		// A line is "TIME stdout F " and the text; F means that the line is whole.
 		return logPrefix.ReplaceAllString(string(text), "$1 ")
 	}
 }

@@ -42,7 +42,7 @@ func (c *Cluster) TryExec(ctx context.Context, pod *corev1.Pod, container string
 	return stdout.String(), err
 }
 
-// Logs are what a container has written since its last start.
+// Logs returns what a container has written since its last start.
 func (c *Cluster) Logs(t testing.TB, pod *corev1.Pod, container string) string {
 	t.Helper()
 	text, err := c.TryLogs(Context(t), pod, &corev1.PodLogOptions{Container: container})

@@ -12,15 +12,15 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// KillContainer sends SIGKILL to the first process of a container that runs, which an
-// init container may be.
+// KillContainer sends SIGKILL to the first process of a container that runs. It may be an
+// init container.
 func (c *Cluster) KillContainer(t testing.TB, pod *corev1.Pod, container string) {
 	t.Helper()
 	c.kill(t, containerID(t, pod, container))
 }
 
-// KillSandbox sends SIGKILL to the process that holds the pod's namespaces, as a crash or
-// a clumsy administrator would. The kubelet makes the pod's containers anew.
+// KillSandbox sends SIGKILL to the process that holds the pod's namespaces, as if that
+// process had crashed. The kubelet makes the pod's containers again.
 func (c *Cluster) KillSandbox(t testing.TB, pod *corev1.Pod) {
 	t.Helper()
 	out := c.ctr(t, "containers", "ls", "--quiet",
@@ -34,10 +34,10 @@ func (c *Cluster) KillSandbox(t testing.TB, pod *corev1.Pod) {
 	t.Fatalf("containerd knows no sandbox of pod %s: %s", pod.Name, out)
 }
 
-// ExhaustMemory has the kernel's OOM killer end a container. A process of the node's joins
-// the container's memory cgroup, and takes twice what its limit allows. The kernel ends the
-// container's own process first if the kubelet has made that the better victim by
-// oom_score_adj, which it does if the pod's requests are below its limits.
+// ExhaustMemory makes the kernel's OOM killer end a container. A process of the node's
+// joins the container's memory cgroup, and takes twice what its limit allows. The kernel
+// chooses a victim by oom_score_adj. If the pod's requests are below its limits, the
+// kubelet has set a higher value for the container's own process.
 func (c *Cluster) ExhaustMemory(t testing.TB, pod *corev1.Pod, container string) {
 	t.Helper()
 	const hog = `cgroup=$(sed -n 's/^[0-9]*:memory://p' /proc/$0/cgroup)
@@ -60,7 +60,7 @@ func containerID(t testing.TB, pod *corev1.Pod, container string) string {
 	return strings.TrimPrefix(status.ContainerID, "containerd://")
 }
 
-// isContainerID tells an id from what ctr has to say besides.
+// isContainerID distinguishes an id from the other words of ctr's output.
 func isContainerID(word string) bool {
 	return len(word) == 64 && strings.Trim(word, "0123456789abcdef") == ""
 }
@@ -72,7 +72,7 @@ func (c *Cluster) kill(t testing.TB, id string) {
 	}
 }
 
-// processOf is the id, in the node, of a container's first process.
+// processOf returns the id, in the node, of a container's first process.
 func (c *Cluster) processOf(t testing.TB, id string) int {
 	t.Helper()
 	out := c.ctr(t, "tasks", "ls")
@@ -100,8 +100,8 @@ func (c *Cluster) ctr(t testing.TB, args ...string) string {
 	return out
 }
 
-// AwaitRuntime returns once containerd and the kubelet answer: for tests that have killed
-// them.
+// AwaitRuntime returns once containerd and the kubelet answer. It is for tests that have
+// killed them.
 func (c *Cluster) AwaitRuntime(t testing.TB) {
 	t.Helper()
 	ctx := Context(t)

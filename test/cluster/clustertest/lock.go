@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// lock waits until no other test works on what all tests share under that name, also of
-// other programs that use the same clusters.
+// lock waits until no other test uses what all tests share under that name. That includes
+// tests of other programs with the same clusters.
 func (r *Rig) lock(t testing.TB, name string) (unlock func()) {
 	t.Helper()
 	file, err := os.OpenFile(filepath.Join(filepath.Dir(r.Seed.Kubeconfig), name+".lock"), os.O_CREATE|os.O_RDWR, 0o600)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package clustertest ties a seed and a shoot to Go tests: a package's tests share them,
-// each test has namespaces of its own, and a failed test shows what happened in these.
+// Package clustertest ties a seed and a shoot to Go tests. A package's tests share them,
+// and each test has namespaces of its own. A failed test shows what happened in these.
 //
 //	func TestMain(m *testing.M) { os.Exit(clustertest.Main(m)) }
 //
@@ -14,8 +14,9 @@
 //		out := rig.Seed.Exec(t, pod, "app", "wget", "-qO-", "http://"+address)
 //	}
 //
-// If SEED_KUBECONFIG is set, as `make cluster-up` tells, the tests run in those clusters,
-// which stay afterwards. All that they keep are the images of the release under test.
+// If SEED_KUBECONFIG is set to the value that `make cluster-up` prints, the tests run in
+// those clusters. The clusters stay afterwards, and keep only the images of the release
+// under test.
 package clustertest
 
 import (
@@ -42,14 +43,14 @@ const (
 	ShootKubeconfig = "SHOOT_KUBECONFIG"
 )
 
-// startLimit is a guard against hanging: a start takes 20 s on two idle cores.
+// startLimit is a guard against hanging. A start takes 20 s on two idle cores.
 const startLimit = 5 * time.Minute
 
-// Main runs the package's tests between the start and the end of both clusters and
-// returns the exit code. If the machine cannot run clusters, the tests skip themselves, or
-// fail if REQUIRE_ROOT=1 is set.
+// Main starts both clusters, runs the package's tests, removes the clusters, and returns
+// the exit code. If the machine cannot run clusters, the tests are skipped. If
+// REQUIRE_ROOT=1 is set, they fail instead.
 func Main(m *testing.M) int {
-	klog.SetSlogLogger(slog.New(slog.DiscardHandler)) // client-go's words about each watch that a test ends
+	klog.SetSlogLogger(slog.New(slog.DiscardHandler)) // client-go logs each watch that a test ends
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	switch {
@@ -62,11 +63,11 @@ func Main(m *testing.M) int {
 		return runInOwnClusters(ctx, stop, m)
 	}
 	stop()
-	return m.Run() // without clusters, New says what is missing
+	return m.Run() // without clusters, New reports what is missing
 }
 
-// importRelease gives clusters that stand the images of the release under test, which may
-// be younger than the clusters.
+// importRelease gives running clusters the images of the release under test, which may be
+// younger than the clusters.
 func importRelease(ctx context.Context) error {
 	state, err := cluster.LoadState(os.Getenv(SeedKubeconfig))
 	if err != nil {
@@ -84,14 +85,14 @@ func importRelease(ctx context.Context) error {
 	return nil
 }
 
-// runInOwnClusters starts both, until ctx ends, and calls stop once they are up.
+// runInOwnClusters starts both clusters and calls stop once they run. They end with ctx.
 func runInOwnClusters(ctx context.Context, stop context.CancelFunc, m *testing.M) int {
 	c, err := start(ctx)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	stop() // from now on a signal ends the program, and with it the clusters
+	stop() // from now on a signal ends the program, and the clusters with it
 	code := m.Run()
 	err = c.Close()
 	if left := cluster.Leftovers(c.Dir); err != nil || len(left) != 0 {
@@ -127,8 +128,8 @@ func available() error {
 	return cluster.Available(binaries)
 }
 
-// require skips a test that cannot run, so that everybody can see it. With REQUIRE_ROOT=1
-// in the environment, as in CI, it fails instead.
+// require skips a test visibly if it cannot run. With REQUIRE_ROOT=1 in the environment,
+// as in CI, it fails the test instead.
 func require(t testing.TB) {
 	t.Helper()
 	if os.Getenv(SeedKubeconfig) != "" {

@@ -52,8 +52,8 @@ func (c *Cluster) removeNamespace(t testing.TB, name string) {
 	if err := c.Client.CoreV1().Namespaces().Delete(ctx, name, metav1.DeleteOptions{}); err != nil {
 		t.Errorf("delete namespace %s: %v", name, err)
 	}
-	// The pods have been given all that a test is about. The namespace itself may stay
-	// for some seconds, with finalizers that are at work.
+	// The test no longer needs its pods, so they get one second to end. The namespace
+	// itself may stay for some seconds, while finalizers run.
 	grace := int64(1)
 	err := lab.Poll(ctx, "the pods of namespace "+name+" to end", func(ctx context.Context) error {
 		pods, err := c.Client.CoreV1().Pods(name).List(ctx, metav1.ListOptions{})
@@ -68,7 +68,7 @@ func (c *Cluster) removeNamespace(t testing.TB, name string) {
 	}
 }
 
-// DumpIfFailed shows a namespace that a test has not made itself, as [Cluster.Namespace]
+// DumpIfFailed logs a namespace that the test has not made itself, as [Cluster.Namespace]
 // does, if the test fails.
 func (c *Cluster) DumpIfFailed(t testing.TB, namespace string) {
 	t.Helper()
@@ -81,7 +81,7 @@ func (c *Cluster) dumpIfFailed(ctx context.Context, t testing.TB, namespace stri
 	}
 }
 
-// Apply gives the cluster the objects of YAML documents. Those that name no namespace get
+// Apply gives the cluster the objects of YAML documents. Objects without a namespace get
 // the given one.
 func (c *Cluster) Apply(t testing.TB, namespace, documents string) {
 	t.Helper()

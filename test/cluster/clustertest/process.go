@@ -19,8 +19,9 @@ type Process struct {
 	Status map[string]string
 }
 
-// AwaitProcess returns the first process of a container that runs, once it is that program
-// and not the runtime any more, which is what a container begins with.
+// AwaitProcess returns the first process of a container that runs. A container begins as
+// the runtime's process. AwaitProcess waits until that has become the container's
+// program.
 func (c *Cluster) AwaitProcess(t testing.TB, pod *corev1.Pod, container, program string) *Process {
 	t.Helper()
 	process := &Process{PID: c.processOf(t, containerID(t, pod, container))}

@@ -21,11 +21,11 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/cluster/node"
 )
 
-// Limit is how long a test waits for anything: a guard against hanging, not a promise of
+// Limit is the longest wait of a test. It is a guard against hanging, not a promise of
 // speed.
 const Limit = 3 * time.Minute
 
-// Rig is what a test has.
+// Rig has both clusters and their state, for one test.
 type Rig struct {
 	// Seed and Shoot are the clusters.
 	Seed, Shoot *Cluster
@@ -37,19 +37,19 @@ type Rig struct {
 type Cluster struct {
 	// Name is "seed" or "shoot", which is also the name of its node.
 	Name string
-	// Client and Dynamic may do everything.
+	// Client and Dynamic have all rights.
 	Client  kubernetes.Interface
 	Dynamic dynamic.Interface
 	Config  *rest.Config
 	// Kubeconfig is the path of a file with the same rights.
 	Kubeconfig string
-	// Node is the cluster's only one.
+	// Node is the cluster's only node.
 	Node *node.Handle
 
 	binaries string
 }
 
-// New gives a test the clusters that [Main] has started, or that stand.
+// New gives a test the clusters that [Main] has started, or that run already.
 func New(t testing.TB) *Rig {
 	t.Helper()
 	require(t)
@@ -70,7 +70,7 @@ func newCluster(t testing.TB, name, kubeconfig, binaries string, n *node.Handle)
 	if err != nil {
 		t.Fatal(err)
 	}
-	config.QPS = -1 // as fast as it goes
+	config.QPS = -1 // no limit
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		t.Fatal(err)
@@ -82,7 +82,7 @@ func newCluster(t testing.TB, name, kubeconfig, binaries string, n *node.Handle)
 	return &Cluster{Name: name, Client: client, Dynamic: dynamicClient, Config: config, Kubeconfig: kubeconfig, Node: n, binaries: binaries}
 }
 
-// Context ends after [Limit], or with the test.
+// Context returns a context that ends after [Limit], or with the test.
 func Context(t testing.TB) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), Limit)
@@ -90,8 +90,8 @@ func Context(t testing.TB) context.Context {
 	return ctx
 }
 
-// ClientSecrets makes the Secrets ca-proxy and proxy-client-tls in a namespace of the seed:
-// what a pod needs to come to the shoot's proxy-servers.
+// ClientSecrets makes the Secrets ca-proxy and proxy-client-tls in a namespace of the
+// seed. A pod needs them to reach the shoot's proxy-servers.
 func (r *Rig) ClientSecrets(t testing.TB, namespace string) {
 	t.Helper()
 	secrets, err := r.State.Konnectivity.ClientSecrets()

@@ -23,11 +23,12 @@ type Strays struct {
 	table   string
 }
 
-// WatchStrays counts until the test's end.
+// WatchStrays counts packets until the test's end.
 func (r *Rig) WatchStrays(t testing.TB) *Strays {
 	t.Helper()
 	s := &Strays{cluster: r.Seed, table: "strays_" + strings.ToLower(rand.Text()[:8])}
-	// The first hook that a packet comes to in the node, before conntrack and kube-proxy.
+	// This is the first hook that a packet reaches in the node, before conntrack and
+	// kube-proxy.
 	rules := fmt.Sprintf(`table ip %s {
 	set seen { type ipv4_addr; flags dynamic; counter; size 65535; }
 	chain arriving {
@@ -48,8 +49,8 @@ func (r *Rig) WatchStrays(t testing.TB) *Strays {
 	return s
 }
 
-// From is the number of packets that have come from a pod's address so far. The address of
-// a pod that has ended may be another pod's.
+// From returns the number of packets from a pod's address so far. After a pod has ended,
+// another pod may get its address.
 func (s *Strays) From(t testing.TB, podIP string) int {
 	t.Helper()
 	out, err := s.cluster.Node.Run(Context(t), "nft", "--json", "list", "set", "ip", s.table, "seen")
@@ -71,8 +72,8 @@ func (s *Strays) WantNone(t testing.TB, pod *corev1.Pod) {
 	}
 }
 
-// countedPackets reads what `nft --json list set` says about a set with counters: packets
-// by address.
+// countedPackets parses the output of `nft --json list set` for a set with counters. It
+// returns packets by address.
 func countedPackets(text string) (map[string]int, error) {
 	var listing struct {
 		Nftables []struct {

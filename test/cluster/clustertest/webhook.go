@@ -23,13 +23,13 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/lab"
 )
 
-// What the webhook's installation is called in the seed.
+// Names of the webhook's installation in the seed:
 const (
-	// WebhookNamespace has the webhook, and nothing else.
+	// WebhookNamespace has only the webhook in it.
 	WebhookNamespace = "shoot-proxy"
 	// WebhookRelease is helm's name for it.
 	WebhookRelease = "proxy-client"
-	// WebhookDeployment is what the chart makes for a release of that name. The Service,
+	// WebhookDeployment is the name that the chart gives for that release. The Service,
 	// the ServiceAccount and the MutatingWebhookConfiguration have the same name.
 	WebhookDeployment = WebhookRelease + "-webhook"
 )
@@ -37,17 +37,18 @@ const (
 // InjectLabel is the label that asks for the injection of a pod, by the value "true".
 const InjectLabel = "shoot-proxy.io/inject"
 
-// installedAs is the annotation of helm's own Secret by which InstallWebhook knows an
-// installation of the same chart and values again.
+// installedAs is an annotation of helm's own Secret. By it InstallWebhook recognizes an
+// installation of the same chart and values.
 const installedAs = "test.shoot-proxy.io/installed-as"
 
 // InstallWebhook installs the chart of `make release` with helm, with its images, for the
-// shoot and its proxy-server for gRPC. It returns once the webhook injects pods. Where that
-// is so already it does nothing, so each test that needs the webhook calls it, after
-// t.Parallel if it calls that.
+// shoot and its proxy-server for gRPC. It returns once the webhook injects pods. If the
+// webhook already does, InstallWebhook does nothing. Each test that needs the webhook
+// therefore calls it, after t.Parallel if it calls that.
 //
-// The documents are more values, as YAML; the last one wins. A test that passes some must
-// not run in parallel with others. The next test gets the usual ones again.
+// The documents are more values, as YAML. The last one takes precedence. A test that
+// passes some must not run in parallel with others. The next test gets the usual ones
+// again.
 func (r *Rig) InstallWebhook(t testing.TB, documents ...string) {
 	t.Helper()
 	defer r.lock(t, "webhook")()
@@ -62,8 +63,9 @@ func (r *Rig) InstallWebhook(t testing.TB, documents ...string) {
 	Eventually(t, "the webhook to inject a pod", r.Seed.injects)
 }
 
-// UninstallWebhook removes what InstallWebhook has installed, with its namespace, so that a
-// test can install it in another way. Such a test must not run in parallel with others.
+// UninstallWebhook removes what InstallWebhook has installed, with its namespace. The
+// test can then install it in another way. Such a test must not run in parallel with
+// others.
 func (r *Rig) UninstallWebhook(t testing.TB) {
 	t.Helper()
 	if err := r.uninstallWebhook(Context(t), t); err != nil {
@@ -71,7 +73,7 @@ func (r *Rig) UninstallWebhook(t testing.TB) {
 	}
 }
 
-// UninstallWebhookAtEnd is [Rig.UninstallWebhook] once the test has ended.
+// UninstallWebhookAtEnd calls [Rig.UninstallWebhook] once the test has ended.
 func (r *Rig) UninstallWebhookAtEnd(t testing.TB) {
 	t.Helper()
 	t.Cleanup(func() {
@@ -99,7 +101,7 @@ func (r *Rig) uninstallWebhook(ctx context.Context, t testing.TB) error {
 	})
 }
 
-// injects asks for a labelled pod that is not made.
+// injects checks that the webhook injects a labelled pod, with a dry run.
 func (c *Cluster) injects(ctx context.Context) error {
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{GenerateName: "dry-run-", Labels: map[string]string{InjectLabel: "true"}},
@@ -131,7 +133,7 @@ func (c *Cluster) helmUpgrade(t testing.TB, chart string, values []string) {
 	}
 }
 
-// WebhookValues are the values that say where the shoot and its proxy-server are.
+// WebhookValues returns the values with the addresses of the shoot and its proxy-server.
 func WebhookValues() string {
 	return fmt.Sprintf(`
 config:
@@ -168,7 +170,7 @@ func (c *Cluster) Helm(t testing.TB, args ...string) (string, error) {
 	return c.helm(Context(t), t, args...)
 }
 
-// helm also works while the test ends, when ctx is not the test's.
+// helm also works when the test ends. ctx is not the test's then.
 func (c *Cluster) helm(ctx context.Context, t testing.TB, args ...string) (string, error) {
 	t.Helper()
 	home := t.TempDir()
@@ -179,8 +181,8 @@ func (c *Cluster) helm(ctx context.Context, t testing.TB, args ...string) (strin
 	return string(out), err
 }
 
-// newestRelease is the Secret in which helm keeps the newest installation, or nil if there
-// is none.
+// newestRelease returns the Secret in which helm keeps the newest installation, or nil if
+// there is none.
 func (r *Rig) newestRelease(t testing.TB) *corev1.Secret {
 	t.Helper()
 	secrets, err := r.Seed.Client.CoreV1().Secrets(WebhookNamespace).List(Context(t), metav1.ListOptions{LabelSelector: "owner=helm,name=" + WebhookRelease})

@@ -15,8 +15,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/lab"
 )
 
-// Admin is the access of one who may do everything, as fast as it goes, to kube-apiserver
-// at a URL that dial reaches.
+// Admin returns access with all rights and without a client-side rate limit to
+// kube-apiserver at a URL that dial reaches.
 func (c *Credentials) Admin(url string, dial func(ctx context.Context, network, address string) (net.Conn, error)) *rest.Config {
 	return &rest.Config{
 		Host: url, BearerToken: c.Token,
@@ -37,8 +37,8 @@ func Ready(ctx context.Context, config *rest.Config) error {
 	return err
 }
 
-// AllowKubeletClient lets kube-apiserver do with kubelets what users ask it for: logs,
-// exec and so on.
+// AllowKubeletClient lets kube-apiserver use kubelets for its users' requests: logs, exec
+// and so on.
 func AllowKubeletClient(ctx context.Context, config *rest.Config) error {
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/lab"
 )
 
-// Names of the files in the folder of the credentials.
+// Names of the files in the folder of the credentials:
 const (
 	CAFile             = "ca.crt"
 	servingCert        = "serving.crt"
@@ -25,17 +25,17 @@ const (
 	KubeconfigFile     = "components.kubeconfig"
 )
 
-// KubeletClient is the user as whom kube-apiserver comes to a kubelet: the name in its
-// certificate.
+// KubeletClient is the user as which kube-apiserver connects to a kubelet: the name in
+// its certificate.
 const KubeletClient = "lab-kubelet-client"
 
-// User is as whom the programs of a control plane run, but for etcd in the seed. They
+// User is the uid of the programs of a control plane, except for etcd in the seed. They
 // have many inotify instances, of which the kernel gives each user 128 by default.
 const User = 65532
 
-// Credentials are what the programs of a control plane know each other by.
+// Credentials are what the programs of a control plane use to authenticate each other.
 type Credentials struct {
-	// Dir is the folder that has them all.
+	// Dir is the folder with all of them.
 	Dir string
 	// CA has signed all certificates of the cluster.
 	CA *lab.Authority
@@ -44,7 +44,7 @@ type Credentials struct {
 }
 
 // NewCredentials makes them in a folder, which exists. The addresses and names are those
-// by which kube-apiserver is called.
+// at which clients reach kube-apiserver.
 func NewCredentials(dir string, addresses []netip.Addr, names []string) (*Credentials, error) {
 	ca, err := lab.NewAuthority(dir, "ca")
 	if err != nil {

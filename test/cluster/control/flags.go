@@ -10,25 +10,26 @@ import (
 	"path"
 )
 
-// ServiceAccountIssuer is what tokens of service accounts say about where they are from.
+// ServiceAccountIssuer is the issuer in the tokens of service accounts.
 const ServiceAccountIssuer = "https://kubernetes.default.svc.cluster.local"
 
-// Flags are what the command lines have in common.
+// Flags are the values that the command lines share.
 type Flags struct {
 	// Credentials is the folder of the [Credentials] as the programs see it.
 	Credentials string
 	// Etcd is the URL of the store.
 	Etcd string
-	// Services is where Services get their addresses.
+	// Services is the range of Services' addresses.
 	Services netip.Prefix
-	// Kubeconfig is the path of a file that lets the other programs come to kube-apiserver.
+	// Kubeconfig is the path of a file with which the other programs reach
+	// kube-apiserver.
 	Kubeconfig string
 }
 
 func (f Flags) file(name string) string { return path.Join(f.Credentials, name) }
 
-// EtcdArgs are those of etcd. The addresses are
-// where it listens, as HOST:PORT, for clients and for peers that never come.
+// EtcdArgs returns the arguments of etcd. It listens on the addresses, as HOST:PORT, for
+// clients and for peers. No peer ever connects.
 func EtcdArgs(data, client, peer string) []string {
 	return []string{
 		"--data-dir", data,
@@ -38,8 +39,8 @@ func EtcdArgs(data, client, peer string) []string {
 	}
 }
 
-// APIServerArgs are those of kube-apiserver, but for what it says about its own address.
-// Admission plugins are the default ones, RBAC is on.
+// APIServerArgs returns the arguments of kube-apiserver, except for those about its own
+// address. Admission plugins are the default ones, RBAC is on.
 func (f Flags) APIServerArgs() []string {
 	return []string{
 		"--etcd-servers", f.Etcd,
@@ -52,14 +53,14 @@ func (f Flags) APIServerArgs() []string {
 		"--kubelet-preferred-address-types", "InternalIP",
 		"--kubelet-certificate-authority", f.file(CAFile),
 		"--kubelet-client-certificate", f.file(kubeletClientCert), "--kubelet-client-key", f.file(kubeletClientKey),
-		// It asks the watch cache for what Debian's etcd cannot tell it yet (3.4.31
-		// does), and complains several times a second.
+		// With this feature gate kube-apiserver asks the watch cache for what Debian's
+		// etcd cannot report yet, and complains several times a second. etcd 3.4.31 can.
 		"--feature-gates", "SizeBasedListCostEstimate=false",
 		"--profiling=false",
 	}
 }
 
-// ControllerManagerArgs are those of kube-controller-manager.
+// ControllerManagerArgs returns the arguments of kube-controller-manager.
 func (f Flags) ControllerManagerArgs() []string {
 	return []string{
 		"--kubeconfig", f.Kubeconfig, "--leader-elect=false",
@@ -69,7 +70,7 @@ func (f Flags) ControllerManagerArgs() []string {
 	}
 }
 
-// SchedulerArgs are those of kube-scheduler.
+// SchedulerArgs returns the arguments of kube-scheduler.
 func (f Flags) SchedulerArgs() []string {
 	return []string{"--kubeconfig", f.Kubeconfig, "--leader-elect=false", "--bind-address", "127.0.0.1", "--profiling=false"}
 }

@@ -18,7 +18,8 @@ import (
 //go:embed coredns.yaml
 var documents string
 
-// Deploy makes the objects. CoreDNS is of the image, and the Service gets the address.
+// Deploy makes the objects. CoreDNS runs from the image, and the Service gets the
+// address.
 func Deploy(ctx context.Context, config *rest.Config, image string, address netip.Addr) error {
 	text := strings.NewReplacer("IMAGE", image, "ADDRESS", address.String()).Replace(documents)
 	if err := manifest.Apply(ctx, config, "kube-system", text); err != nil {

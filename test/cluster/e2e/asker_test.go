@@ -17,14 +17,14 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/lab"
 )
 
-// The containers of the pods below.
+// Names of the containers of the pods below:
 const (
 	app          = "app"
 	proxyClient  = "proxy-client"
 	initRedirect = "init-redirect"
 )
 
-// order is that of a pod's containers.
+// order is the order of a pod's containers.
 type order string
 
 // The two orders, as values of the annotation that asks for them.
@@ -40,14 +40,16 @@ func (o order) String() string {
 	return "classic"
 }
 
-// Scripts of the app. Each answer of the shoot, or its absence, is a line of its log.
+// Scripts of the app. For each answer of the shoot, and for each missing one, they write
+// a line to the log.
 const (
 	ask = `ask() { out=$(timeout 60 wget -q -O - "http://$TARGET/" 2>&1) && echo "$1: $out" || { echo "$1 failed: $out"; false; }; }
 `
 	// asksOnce ends after one request.
 	asksOnce = ask + `ask only`
-	// asksOn asks from its first moment on until it is told to end. Its last requests come
-	// after that: in the classic order only once proxy-client has been told too.
+	// asksOn asks from its first moment on until it gets a signal. Its last requests come
+	// after the signal. In the classic order they come only once proxy-client has got the
+	// signal too.
 	asksOn = ask + `trap 'ending=1' TERM
 ask first
 while [ -z "$ending" ]; do ask next; usleep 300000; done
@@ -73,7 +75,7 @@ func newNeighbourhood(t *testing.T) *neighbourhood {
 	return neighbourhoodOf(t, rig)
 }
 
-// neighbourhoodOf is newNeighbourhood with whatever webhook there is.
+// neighbourhoodOf does the same as newNeighbourhood with the present webhook.
 func neighbourhoodOf(t *testing.T, rig *clustertest.Rig) *neighbourhood {
 	t.Helper()
 	n := &neighbourhood{Rig: rig, namespace: rig.Seed.Namespace(t)}
@@ -83,7 +85,7 @@ func neighbourhoodOf(t *testing.T, rig *clustertest.Rig) *neighbourhood {
 	return n
 }
 
-// kubectl runs kubectl in the seed and returns what it writes.
+// kubectl runs kubectl in the seed and returns its output.
 func (n *neighbourhood) kubectl(t *testing.T, args ...string) string {
 	t.Helper()
 	out, err := n.Seed.Kubectl(t, args...)
@@ -93,7 +95,7 @@ func (n *neighbourhood) kubectl(t *testing.T, args ...string) string {
 	return out
 }
 
-// template is a labelled pod whose app runs a script.
+// template returns a labelled pod whose app runs a script.
 func (n *neighbourhood) template(o order, script string) corev1.PodTemplateSpec {
 	return corev1.PodTemplateSpec{
 		ObjectMeta: metav1.ObjectMeta{
@@ -123,7 +125,7 @@ func (n *neighbourhood) run(t *testing.T, name string, template corev1.PodTempla
 	return n.Seed.AwaitPod(t, n.namespace, name, clustertest.Ready)
 }
 
-// reaches waits until a new connection of the pod's gets an answer of the shoot.
+// reaches waits until a new connection of the pod's gets an answer from the shoot.
 func (n *neighbourhood) reaches(t *testing.T, pod *corev1.Pod) {
 	t.Helper()
 	clustertest.Eventually(t, "an answer of the shoot in pod "+pod.Name, func(ctx context.Context) error {
@@ -151,7 +153,7 @@ func (n *neighbourhood) askedFromItsStart(t *testing.T, pod *corev1.Pod) {
 	}
 }
 
-// wantUndisturbed fails the test if a container of the pod is another one than before.
+// wantUndisturbed fails the test if a container of the pod has been replaced.
 func (n *neighbourhood) wantUndisturbed(t *testing.T, before *corev1.Pod, containers ...string) {
 	t.Helper()
 	now, err := n.Seed.Client.CoreV1().Pods(n.namespace).Get(clustertest.Context(t), before.Name, metav1.GetOptions{})
@@ -166,7 +168,7 @@ func (n *neighbourhood) wantUndisturbed(t *testing.T, before *corev1.Pod, contai
 	}
 }
 
-// wantInjected fails the test if the pod has not got both containers in front of its own.
+// wantInjected fails the test unless the pod has both containers in front of its own.
 func wantInjected(t *testing.T, pod *corev1.Pod) {
 	t.Helper()
 	if err := injected(pod); err != nil {

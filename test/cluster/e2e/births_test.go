@@ -11,14 +11,14 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// births are labelled pods that are made all the time, one after the other. None of them is
-// ever scheduled: what the webhook has to do is done by then.
+// births are labelled pods that are made all the time, one after the other. None of them
+// is ever scheduled: the webhook's work is done before that.
 type births struct {
 	stop func()
 	done chan struct{}
 	// good is how many were made with both containers.
 	good int
-	// bad is what happened to the others.
+	// bad has the errors of the others.
 	bad []error
 }
 
@@ -56,7 +56,7 @@ func (n *neighbourhood) bear(ctx context.Context, template corev1.PodTemplateSpe
 	pods := n.Seed.Client.CoreV1().Pods(n.namespace)
 	pod := &corev1.Pod{ObjectMeta: *template.ObjectMeta.DeepCopy(), Spec: template.Spec}
 	pod.GenerateName = "born-"
-	// Begun is ended: only what the webhook does may make it fail.
+	// A request that has begun is not cancelled. Only the webhook may make it fail.
 	ctx = context.WithoutCancel(ctx)
 	made, err := pods.Create(ctx, pod, metav1.CreateOptions{})
 	if err != nil {
@@ -76,7 +76,8 @@ func (b *births) note(err error) {
 	}
 }
 
-// wantAllGood ends it, and fails the test unless every pod was made, with both containers.
+// wantAllGood stops making pods, and fails the test unless every pod was made, with both
+// containers.
 func (b *births) wantAllGood(t *testing.T) {
 	t.Helper()
 	b.stop()

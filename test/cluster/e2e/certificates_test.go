@@ -14,8 +14,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/cluster/image"
 )
 
-// An installation goes over to cert-manager's certificate and back by nothing but helm, and
-// injects pods after each step.
+// TestCertificateOfCertManager: an installation changes to cert-manager's certificate and
+// back with only helm. It injects pods after each step.
 func TestCertificateOfCertManager(t *testing.T) {
 	rig := clustertest.New(t)
 	rig.InstallWebhook(t)
@@ -39,8 +39,8 @@ func TestCertificateOfCertManager(t *testing.T) {
 
 const certManagerValues = "certificates: {mode: cert-manager}"
 
-// wantForgotten removes kube-apiserver's CAs as docs/install.md says. cert-manager has kept
-// the one that the webhook had issued, and has to put in its own alone.
+// wantForgotten removes kube-apiserver's CAs as docs/install.md says. cert-manager has
+// kept the CA that the webhook had issued. Afterwards it must write only its own.
 func wantForgotten(t *testing.T, rig *clustertest.Rig, own, issued []byte) {
 	t.Helper()
 	if bundle := trusted(clustertest.Context(t), t, rig.Seed); !bytes.Contains(bundle, own) {
@@ -56,10 +56,10 @@ func wantForgotten(t *testing.T, rig *clustertest.Rig, own, issued []byte) {
 		}
 		return nil
 	})
-	rig.InstallWebhook(t, certManagerValues) // is as it was, and injects
+	rig.InstallWebhook(t, certManagerValues) // everything is as before, and pods are injected
 }
 
-// wantReach makes a labelled pod, which has to reach the shoot.
+// wantReach makes a labelled pod, and expects that it reaches the shoot.
 func wantReach(t *testing.T, rig *clustertest.Rig) {
 	t.Helper()
 	namespace := rig.Seed.Namespace(t)
@@ -71,8 +71,9 @@ func wantReach(t *testing.T, rig *clustertest.Rig) {
 	})
 }
 
-// awaitTrust returns the CA of the certificate in one of the webhook's Secrets, which
-// the suffix names, once kube-apiserver knows it. It may know others beside it.
+// awaitTrust returns the CA of the certificate in one of the webhook's Secrets, once
+// kube-apiserver trusts it. The suffix names the Secret. kube-apiserver may trust others
+// too.
 func awaitTrust(t *testing.T, c *clustertest.Cluster, suffix string) (ca []byte) {
 	t.Helper()
 	name := clustertest.WebhookDeployment + suffix
@@ -90,7 +91,7 @@ func awaitTrust(t *testing.T, c *clustertest.Cluster, suffix string) (ca []byte)
 	return ca
 }
 
-// trusted are the CAs by which kube-apiserver knows the webhook.
+// trusted returns the CAs with which kube-apiserver verifies the webhook.
 func trusted(ctx context.Context, t *testing.T, c *clustertest.Cluster) []byte {
 	t.Helper()
 	configuration, err := c.Client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(ctx, clustertest.WebhookDeployment, metav1.GetOptions{})

@@ -17,7 +17,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/cluster/shoot"
 )
 
-// targets are one of each kind that the shoot has, as HOST:PORT.
+// targets returns one target of each kind that the shoot has, as HOST:PORT.
 func targets(ctx context.Context, t *testing.T, rig *clustertest.Rig) map[string]string {
 	t.Helper()
 	pods, err := rig.Shoot.Client.CoreV1().Pods("default").List(ctx, metav1.ListOptions{LabelSelector: "app=web"})
@@ -37,8 +37,8 @@ func targets(ctx context.Context, t *testing.T, rig *clustertest.Rig) map[string
 	}
 }
 
-// runClient runs a pod until the namespace's end, with the service account's token as pods
-// have it. Labels are "key=value".
+// runClient runs a pod until the namespace's end. It has the service account's token, as
+// pods have it. Labels are "key=value".
 func runClient(t *testing.T, c *clustertest.Cluster, namespace, imageName string, labels ...string) *corev1.Pod {
 	t.Helper()
 	pod := clientPod("client", false)
@@ -52,7 +52,7 @@ func runClient(t *testing.T, c *clustertest.Cluster, namespace, imageName string
 	return c.AwaitPod(t, namespace, pod.Name, clustertest.Ready)
 }
 
-// connect fails unless something accepts a connection at the address within 3 s.
+// connect fails unless a server accepts a connection at the address within 3 s.
 func connect(ctx context.Context, c *clustertest.Cluster, pod *corev1.Pod, address string) error {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
@@ -62,8 +62,9 @@ func connect(ctx context.Context, c *clustertest.Cluster, pod *corev1.Pod, addre
 	return err
 }
 
-// The tests of the product prove something only because of this: a pod of the seed has no
-// way to the shoot, while a pod of the shoot has one to the same addresses.
+// TestShootIsUnreachableFromSeedPods: the tests of the product prove something only
+// because of this. A pod of the seed cannot reach the shoot. A pod of the shoot can reach
+// the same addresses.
 func TestShootIsUnreachableFromSeedPods(t *testing.T) {
 	rig := clustertest.New(t)
 	ctx := clustertest.Context(t)
@@ -84,8 +85,8 @@ func TestShootIsUnreachableFromSeedPods(t *testing.T) {
 	}
 }
 
-// kube-apiserver has no other way to the shoot's node than the proxy-server and the agent,
-// and users notice it by what goes to the kubelet.
+// TestAgentServesKubeAPIServer: kube-apiserver reaches the shoot's node only through the
+// proxy-server and the agent. Users notice it in requests that go to the kubelet.
 func TestAgentServesKubeAPIServer(t *testing.T) {
 	rig := clustertest.New(t)
 	ctx := clustertest.Context(t)

@@ -16,7 +16,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/cluster/image"
 )
 
-// connection is one from an app to the shoot that stays open.
+// connection is a connection from an app to the shoot that stays open.
 type connection struct {
 	cluster *clustertest.Cluster
 	pod     *corev1.Pod
@@ -48,15 +48,16 @@ func startEcho(t *testing.T, shoot *clustertest.Cluster) string {
 func (n *neighbourhood) connect(t *testing.T, pod *corev1.Pod, echo string) *connection {
 	t.Helper()
 	c := &connection{cluster: n.Seed, pod: pod}
-	// Nothing may keep the outputs of this exec, which would not end.
+	// A background process must not keep the outputs of this exec. The exec would not
+	// end.
 	n.Seed.Exec(t, pod, app, "sh", "-c", `touch /tmp/in
 		( exec >/dev/null 2>&1; tail -f /tmp/in | { nc "$0" 7 >/tmp/out; echo ended >/tmp/ended; } ) &`, echo)
 	c.wantOpen(t)
 	return c
 }
 
-// wantOpen sends a word and waits until it comes back, by the connection that was made
-// first: there is no other.
+// wantOpen sends a word and waits until it comes back. It uses the connection that was
+// made first: there is no other.
 func (c *connection) wantOpen(t *testing.T) {
 	t.Helper()
 	word := rand.Text()

@@ -17,17 +17,17 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/markdown"
 )
 
-// What README.md tells to run in a pod whose target stays down, in pods of different users
-// and with both backends: `verify` finds the rules whole, and `dump` has the connections
-// that the pod makes. Once a rule is gone, `verify` says which. Without the file that
-// README.md has written before, the container has the user of a pod that is not root's, and
-// says what it lacks.
+// TestDebugContainersAsDocumented runs what README.md says for a pod whose target stays
+// down. The pods have different users and both backends. `verify` finds the rules whole,
+// and `dump` has the connections that the pod makes. Once a rule is gone, `verify` says
+// which. Without the file that README.md writes before, the container has the user of a
+// pod that is not root's. It then says what it lacks.
 func TestDebugContainersAsDocumented(t *testing.T) {
 	t.Parallel()
 	rig, namespace := withWebhook(t)
 	releaseFolder(t)
 	address := targets(clustertest.Context(t), t, rig)["a pod"]
-	// The kernel forgets connections that have ended, so there are always new ones.
+	// The kernel forgets connections that have ended, so new ones are made all the time.
 	const once = `printf 'GET / HTTP/1.0\r\n\r\n' | timeout 5 nc "$0" "$1"`
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
@@ -82,7 +82,7 @@ type debugger struct {
 	steps  []markdown.Step
 }
 
-// newDebugger writes the file that README.md tells to write.
+// newDebugger writes the file as README.md says.
 func newDebugger(t *testing.T, rig *clustertest.Rig, pod *corev1.Pod) *debugger {
 	t.Helper()
 	folder := t.TempDir()
@@ -121,12 +121,12 @@ func newDebugger(t *testing.T, rig *clustertest.Rig, pod *corev1.Pod) *debugger 
 
 func asWritten(command string) string { return command }
 
-// withoutFile takes out of a command the file that README.md has written before.
+// withoutFile removes from a command the file that README.md has written before.
 func withoutFile(command string) string {
 	return strings.ReplaceAll(command, " --custom=debug.yaml", "")
 }
 
-// run does what README.md tells for a command of init-redirect.
+// run does what README.md says for a command of init-redirect.
 func (d *debugger) run(t *testing.T, command string, change func(string) string, prints string) {
 	t.Helper()
 	found := false

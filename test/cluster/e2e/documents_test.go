@@ -22,7 +22,7 @@ import (
 // documentLimit guards against hanging: a document takes a minute on two idle cores.
 const documentLimit = 10 * time.Minute
 
-// releaseVersion is the one that the documents have in their commands.
+// releaseVersion is the version in the documents' commands.
 const releaseVersion = "0.1.0"
 
 // reader is a person who follows a document, with a release and the two clusters.
@@ -32,7 +32,7 @@ type reader struct {
 	runner *markdown.Runner
 }
 
-// newReader returns one who works in a folder, with a home and further variables.
+// newReader returns a reader who works in a folder, with a home and further variables.
 func newReader(t *testing.T, rig *clustertest.Rig, folder, home string, environment ...string) *reader {
 	t.Helper()
 	environment = append(append(os.Environ(),
@@ -52,13 +52,13 @@ func newReader(t *testing.T, rig *clustertest.Rig, folder, home string, environm
 	return &reader{rig: rig, root: repositoryRoot(t), runner: runner}
 }
 
-// follow does what sections of a document tell; all of them if none is named.
+// follow does what sections of a document say; all of them if none is named.
 func (r *reader) follow(t *testing.T, document string, sections ...string) {
 	t.Helper()
 	r.do(t, r.told(t, document, sections...))
 }
 
-// told returns what sections of a document tell.
+// told returns what sections of a document say.
 func (r *reader) told(t *testing.T, document string, sections ...string) []markdown.Step {
 	t.Helper()
 	d, err := markdown.Read(filepath.Join(r.root, document))
@@ -93,9 +93,9 @@ func (r *reader) do(t *testing.T, steps []markdown.Step) {
 	}
 }
 
-// ownNamespaces removes what a document makes, helm's release and these namespaces, now
-// and at the end of the test. So the test must not run in parallel with others: those may
-// have the webhook installed.
+// ownNamespaces removes what a document makes, now and at the end of the test: helm's
+// release and these namespaces. The test must therefore not run in parallel with others,
+// which may have the webhook installed.
 func ownNamespaces(t *testing.T, rig *clustertest.Rig, inSeed, inShoot []string) {
 	t.Helper()
 	remove := func() {
@@ -104,7 +104,7 @@ func ownNamespaces(t *testing.T, rig *clustertest.Rig, inSeed, inShoot []string)
 		removeNamespaces(ctx, t, rig.Seed, inSeed)
 		removeNamespaces(ctx, t, rig.Shoot, inShoot)
 	}
-	rig.UninstallWebhook(t) // that of other tests
+	rig.UninstallWebhook(t) // the webhook of other tests
 	remove()
 	t.Cleanup(remove)
 	rig.UninstallWebhookAtEnd(t) // before remove: helm's release is in its namespace
@@ -116,7 +116,7 @@ func ownNamespaces(t *testing.T, rig *clustertest.Rig, inSeed, inShoot []string)
 	}
 }
 
-// removeNamespaces returns once they are gone.
+// removeNamespaces deletes namespaces and returns once they are gone.
 func removeNamespaces(ctx context.Context, t *testing.T, c *clustertest.Cluster, names []string) {
 	t.Helper()
 	for _, name := range names {
@@ -143,8 +143,8 @@ func repositoryRoot(t *testing.T) string {
 	return root
 }
 
-// releaseFolder is what `make release` has made. Without it the test is skipped, but for
-// CI, which sets REQUIRE_ROOT=1.
+// releaseFolder returns the folder that `make release` has made. Without it the test is
+// skipped. In CI, which sets REQUIRE_ROOT=1, it fails instead.
 func releaseFolder(t *testing.T) string {
 	t.Helper()
 	folder, err := lab.ReleaseFolder()

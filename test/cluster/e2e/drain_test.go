@@ -16,9 +16,9 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/cluster/clustertest"
 )
 
-// On one node there is no room for another webhook while it is drained, and the disruption
-// budget keeps one of two. Injected pods end as every pod does. Not in parallel: no pod
-// finds a node meanwhile.
+// TestNodeIsDrained: while the only node is drained, there is no room for another
+// webhook, and the disruption budget keeps one of two. Injected pods end as every pod
+// does. The test is not parallel, because no pod finds a node meanwhile.
 func TestNodeIsDrained(t *testing.T) {
 	n := newNeighbourhood(t)
 	n.deploy(t, native)
@@ -71,7 +71,7 @@ func TestNodeIsDrained(t *testing.T) {
 	b.wantAllGood(t)
 }
 
-// uncordonAfter has the node take pods again at the test's end, however that comes.
+// uncordonAfter makes the node accept pods again at the test's end, also after a failure.
 func (n *neighbourhood) uncordonAfter(t *testing.T) {
 	t.Helper()
 	t.Cleanup(func() {
@@ -82,7 +82,7 @@ func (n *neighbourhood) uncordonAfter(t *testing.T) {
 	})
 }
 
-// drain are the arguments by which the pods with a label are drained.
+// drain returns the arguments with which the pods with a label are drained.
 func (n *neighbourhood) drain(label string) []string {
 	return []string{"drain", n.Seed.Name, "--pod-selector", label, "--ignore-daemonsets", "--delete-emptydir-data"}
 }

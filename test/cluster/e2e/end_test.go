@@ -18,7 +18,7 @@ import (
 
 var errOld = errors.New("it is the old one")
 
-// ending is a pod of an app that asks on, from before its end.
+// ending is a pod whose app asks until its end, from before that end begins.
 type ending struct {
 	*neighbourhood
 	pod              *corev1.Pod
@@ -26,15 +26,15 @@ type ending struct {
 	appLog, proxyLog func() string
 }
 
-// expectEnd keeps the logs, for these go with the pod.
+// expectEnd keeps the logs, because they are removed with the pod.
 func (n *neighbourhood) expectEnd(t *testing.T, pod *corev1.Pod, o order) *ending {
 	t.Helper()
 	n.askedFromItsStart(t, pod)
 	return &ending{n, pod, o, n.Seed.KeepLog(t, pod, app), n.Seed.KeepLog(t, pod, proxyClient)}
 }
 
-// wantGood waits for the pod's end, and fails the test unless the app's last requests got
-// through and both containers ended by themselves.
+// wantGood waits for the pod's end. It fails the test unless the app's last requests
+// succeeded and both containers ended by themselves.
 func (e *ending) wantGood(t *testing.T) {
 	t.Helper()
 	last := e.Seed.AwaitEnd(t, e.pod)
@@ -45,7 +45,7 @@ func (e *ending) wantGood(t *testing.T) {
 		}
 	}
 	for _, name := range []string{app, proxyClient} {
-		// The kubelet's SIGKILL at the end of the grace period would make it 137.
+		// The kubelet's SIGKILL at the end of the grace period would give 137.
 		if status := clustertest.Container(last, name); status == nil || status.State.Terminated == nil || status.State.Terminated.ExitCode != 0 {
 			t.Errorf("pod %s: the last state of container %s is %+v", e.pod.Name, name, status)
 		}
@@ -61,7 +61,7 @@ func (e *ending) wantGood(t *testing.T) {
 	}
 }
 
-// lineWith is the last line of a log that has the text in it, or empty.
+// lineWith returns the last line of a log with that text, or an empty string.
 func lineWith(log, text string) string {
 	found := ""
 	for line := range strings.Lines(log) {
@@ -72,7 +72,7 @@ func lineWith(log, text string) string {
 	return found
 }
 
-// timeOf is when the line of a log was written.
+// timeOf returns when the line of a log was written.
 func timeOf(t *testing.T, line string) time.Time {
 	t.Helper()
 	stamp, _, _ := strings.Cut(line, " ")
@@ -83,7 +83,7 @@ func timeOf(t *testing.T, line string) time.Time {
 	return at
 }
 
-// tail is the end of a log.
+// tail returns the end of a log.
 func tail(log string) string { return log[max(0, len(log)-1000):] }
 
 func TestPodEndsInOrder(t *testing.T) {
@@ -102,7 +102,7 @@ func TestPodEndsInOrder(t *testing.T) {
 	}
 }
 
-// labels are those by which a controller finds its pods.
+// labels returns the labels by which a controller finds its pods.
 func labels(name string) map[string]string {
 	return map[string]string{"app": name, clustertest.InjectLabel: "true"}
 }
@@ -137,7 +137,7 @@ func (n *neighbourhood) deployStateful(t *testing.T, name string, o order) *apps
 	return made
 }
 
-// awaitOther waits until a pod with the labels is ready which is not the given one.
+// awaitOther waits until another pod with the labels than the given one is ready.
 func (n *neighbourhood) awaitOther(t *testing.T, name string, old *corev1.Pod) *corev1.Pod {
 	t.Helper()
 	return n.Seed.AwaitOnePod(t, n.namespace, "app="+name, func(pod *corev1.Pod) error {

@@ -17,11 +17,12 @@ import (
 // nodesNetworkValues put the only webhook into the network of the only node.
 const nodesNetworkValues = "{replicas: 1, hostNetwork: true, webhook: {port: 10260, healthPort: 10261}}"
 
-// openShiftValues leave uid and groups to whoever runs the pod.
+// openShiftValues leave the uid and groups to the platform that runs the pod.
 const openShiftValues = "podSecurityContext: {runAsUser: null, runAsGroup: null, fsGroup: 65532}"
 
-// The chart's own test succeeds, in a pod of the image alone, and pods are injected: with
-// the webhook in the network of pods, in that of the node, and under the image's own uid.
+// TestHelmTest: the chart's own test succeeds, in a pod of only the image, and pods are
+// injected. That holds with the webhook in the network of pods, in that of the node, and
+// under the image's own uid.
 func TestHelmTest(t *testing.T) {
 	rig := clustertest.New(t)
 	rig.Seed.DumpIfFailed(t, clustertest.WebhookNamespace)

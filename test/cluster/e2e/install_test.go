@@ -19,21 +19,21 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/cluster/clustertest"
 )
 
-// ownRegistry is a registry on this machine, which a reader takes for registry.example: by
-// variables, as the proxy of all that is not on this machine; and without TLS, which the
+// ownRegistry is a registry on this machine that stands for registry.example. Variables
+// make it the proxy for all hosts but this machine. It has no TLS, which a file in the
 // home allows.
 func ownRegistry(t *testing.T, home string) (url string, variables []string) {
 	t.Helper()
 	images := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodConnect {
-			w.WriteHeader(http.StatusMethodNotAllowed) // no way with TLS: skopeo tries without
+			w.WriteHeader(http.StatusMethodNotAllowed) // TLS is refused: skopeo then tries without
 			return
 		}
 		images.ServeHTTP(w, r)
 	}))
 	t.Cleanup(server.Close)
-	// Where skopeo looks: containers-registries.conf(5).
+	// skopeo reads this file: containers-registries.conf(5).
 	path := filepath.Join(home, ".config", "containers", "registries.conf")
 	text := "[[registry]]\nlocation = \"registry.example\"\ninsecure = true\n"
 	err := os.MkdirAll(filepath.Dir(path), 0o700)
@@ -46,9 +46,9 @@ func ownRegistry(t *testing.T, home string) (url string, variables []string) {
 	return server.URL, []string{"HTTP_PROXY=" + server.URL, "HTTPS_PROXY=" + server.URL}
 }
 
-// A person who follows docs/install.md has a release and two clusters with konnectivity, and
-// in the end has installed the webhook, upgraded and removed it, and that with cert-manager
-// and without helm too.
+// TestInstallAsWritten follows docs/install.md as a person with a release and two
+// clusters with konnectivity. In the end the webhook has been installed, upgraded and
+// removed. It has also been installed with cert-manager and without helm.
 func TestInstallAsWritten(t *testing.T) {
 	rig := clustertest.New(t)
 	home := t.TempDir()
@@ -71,8 +71,8 @@ func TestInstallAsWritten(t *testing.T) {
 	wantNothingLeft(t, rig)
 }
 
-// wantImagesIn fails unless a registry has the images of a release, by the digests that
-// the chart has.
+// wantImagesIn fails unless a registry has the images of a release, with the digests in
+// the chart.
 func wantImagesIn(t *testing.T, url, release string) {
 	t.Helper()
 	digests := releaseDigests(t, release)
@@ -93,7 +93,7 @@ func wantImagesIn(t *testing.T, url, release string) {
 	}
 }
 
-// releaseDigests are those of a release's images, by their names.
+// releaseDigests returns the digests of a release's images, by their names.
 func releaseDigests(t *testing.T, release string) map[string]string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(release, "images", "digests"))
@@ -108,7 +108,7 @@ func releaseDigests(t *testing.T, release string) map[string]string {
 	return digests
 }
 
-// wantNothingLeft fails if the seed has anything of an installation.
+// wantNothingLeft fails if any part of an installation is left in the seed.
 func wantNothingLeft(t *testing.T, rig *clustertest.Rig) {
 	t.Helper()
 	const name = "proxy-client-webhook"

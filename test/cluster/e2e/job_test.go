@@ -13,7 +13,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/cluster/clustertest"
 )
 
-// job is a Job of one try.
+// job returns a Job with one attempt.
 func (n *neighbourhood) job(o order, script string) batchv1.JobSpec {
 	template := n.template(o, script)
 	template.Spec.RestartPolicy = corev1.RestartPolicyNever
@@ -73,7 +73,8 @@ func TestJobCompletes(t *testing.T) {
 		n.Seed.AwaitJob(t, n.namespace, "killed", clustertest.Complete)
 		n.wantCompleted(t, n.Seed.AwaitPod(t, n.namespace, pod.Name, clustertest.Succeeded))
 	})
-	// It would run for ever: such a pod is not made, and the Job's events say why.
+	// Such a pod would run for ever. It is therefore not made, and the Job's events say
+	// why.
 	t.Run("not at all in the classic order", func(t *testing.T) {
 		t.Parallel()
 		n.makeJob(t, "classic", n.job(classic, asksOnce))

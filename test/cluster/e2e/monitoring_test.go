@@ -33,8 +33,8 @@ var (
 // otherCA is the job of scrape.yaml that trusts another CA than the shoot's.
 const otherCA = "kubelet-by-another-ca"
 
-// monitoring is a namespace of the seed with all that a Prometheus needs to find and scrape
-// its targets in the shoot.
+// monitoring is a namespace of the seed with everything that a Prometheus needs to find
+// and scrape its targets in the shoot.
 type monitoring struct {
 	rig *clustertest.Rig
 	// namespace is the seed's, shootNamespace the one with the exporter.
@@ -62,7 +62,7 @@ func (m *monitoring) fill(text string, words ...string) string {
 	return strings.NewReplacer(append(words, "NAMESPACE", m.shootNamespace)...).Replace(text)
 }
 
-// removeClusterRole returns what removes the objects that are in no namespace.
+// removeClusterRole returns a function that removes the objects that are in no namespace.
 func (m *monitoring) removeClusterRole(t *testing.T) func() {
 	return func() {
 		ctx, cancel := context.WithTimeout(context.Background(), clustertest.Limit)
@@ -77,7 +77,8 @@ func (m *monitoring) removeClusterRole(t *testing.T) func() {
 	}
 }
 
-// findTargets asks the shoot, as an administrator would, what Prometheus has to find.
+// findTargets asks the shoot, as an administrator would, which targets Prometheus has to
+// find.
 func (m *monitoring) findTargets(t *testing.T) {
 	t.Helper()
 	ctx, core := clustertest.Context(t), m.rig.Shoot.Client.CoreV1()
@@ -146,7 +147,7 @@ func (m *monitoring) prometheus(t *testing.T, name, labels string) *corev1.Pod {
 	return m.rig.Seed.AwaitPod(t, m.namespace, "prometheus-"+name+"-0", clustertest.Ready)
 }
 
-// target is what Prometheus says about one.
+// target is one target in Prometheus' answer.
 type target struct {
 	Labels    map[string]string
 	ScrapeURL string
@@ -154,7 +155,7 @@ type target struct {
 	LastError string
 }
 
-// address is HOST:PORT: label instance of a node is its name.
+// address returns HOST:PORT. The label instance of a node is its name.
 func (t target) address() string {
 	u, err := url.Parse(t.ScrapeURL)
 	if err != nil {
@@ -170,7 +171,7 @@ type sample struct {
 	Value [2]any
 }
 
-// ask reads an answer of Prometheus' own API, by the seed's kube-apiserver.
+// ask reads an answer of Prometheus' own API, through the seed's kube-apiserver.
 func (m *monitoring) ask(ctx context.Context, pod *corev1.Pod, path string, parameters map[string]string, data any) error {
 	text, err := m.rig.Seed.Client.CoreV1().Pods(pod.Namespace).ProxyGet("http", pod.Name, "9090", path, parameters).DoRaw(ctx)
 	if err != nil {

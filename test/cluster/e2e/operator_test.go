@@ -14,17 +14,17 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/cluster/image"
 )
 
-// installOperator has Prometheus Operator run in the seed, and the image on the node that
-// it gives to a Prometheus which names none.
+// installOperator installs Prometheus Operator in the seed. It also gives the node the
+// image that the operator uses for a Prometheus that names none.
 func installOperator(t *testing.T, rig *clustertest.Rig) {
 	t.Helper()
 	rig.InstallPrometheusOperator(t)
 	importPrometheus(clustertest.Context(t), t, rig)
 }
 
-// importPrometheus gives the node the image under the name that the operator has for it,
-// version included. Only the operator knows that, so it is asked by a Prometheus without
-// pods.
+// importPrometheus gives the node the image under the operator's name for it, with the
+// version. Only the operator knows that name. A Prometheus without pods therefore asks
+// it.
 func importPrometheus(ctx context.Context, t *testing.T, rig *clustertest.Rig) {
 	t.Helper()
 	namespace := rig.Seed.Namespace(t)

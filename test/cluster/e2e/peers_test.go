@@ -17,8 +17,9 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/cluster/shoot"
 )
 
-// The proxy-servers that the product's tests need serve a pod of the seed, by their names
-// and to one that has a certificate. The client is curl, which nobody here wrote.
+// TestProxyServersServePodsOfTheSeed: the proxy-servers that the product's tests need
+// serve a pod of the seed. They serve it under their names, and only with a certificate.
+// The client is curl, which does not share code with the product.
 func TestProxyServersServePodsOfTheSeed(t *testing.T) {
 	rig := clustertest.New(t)
 	ctx := clustertest.Context(t)
@@ -54,19 +55,19 @@ spec:
 	})
 	t.Run("gRPC", func(t *testing.T) {
 		server := fmt.Sprintf("https://konnectivity-server.%s.svc:%d", shoot.Namespace, shoot.GRPCPort)
-		// A gRPC server answers with 415 what is no call of gRPC (google.golang.org/grpc,
-		// internal/transport/handler_server.go).
+		// A gRPC server answers with 415 if a request is no call of gRPC
+		// (google.golang.org/grpc, internal/transport/handler_server.go).
 		ask := []string{"curl", "-sS", "--max-time", "20", "--output", "/dev/null", "--write-out", "%{http_version} %{http_code}", "--cacert", "/ca/ca.crt", server}
 		refused(ctx, t, rig.Seed, pod, ask...)
 		eventuallyServes(t, rig.Seed, pod, "2 415", append(ask, "--cert", "/client/tls.crt", "--key", "/client/tls.key")...)
 	})
 }
 
-// refused wants curl to be turned away after the server has shown its own certificate.
+// refused expects that the server refuses curl after it has shown its own certificate.
 func refused(ctx context.Context, t *testing.T, c *clustertest.Cluster, pod *corev1.Pod, command ...string) {
 	t.Helper()
 	out, err := c.TryExec(ctx, pod, "client", command...)
-	// In TLS 1.3 the server's alert comes when curl already sends or receives: if it is
+	// In TLS 1.3 the server's alert comes when curl already sends or receives. If it is
 	// too late to be read, curl ends with 55 or 56.
 	for _, end := range []string{"certificate required", "exit code 55", "exit code 56"} {
 		if err != nil && strings.Contains(err.Error(), end) {
@@ -76,7 +77,7 @@ func refused(ctx context.Context, t *testing.T, c *clustertest.Cluster, pod *cor
 	t.Errorf("a client without a certificate gets %q, %v", out, err)
 }
 
-// eventuallyServes wants a program's output to begin with the given text.
+// eventuallyServes expects a program's output to begin with the given text.
 func eventuallyServes(t *testing.T, c *clustertest.Cluster, pod *corev1.Pod, want string, command ...string) {
 	t.Helper()
 	clustertest.Eventually(t, strings.Join(command, " "), func(ctx context.Context) error {
@@ -88,8 +89,9 @@ func eventuallyServes(t *testing.T, c *clustertest.Cluster, pod *corev1.Pod, wan
 	})
 }
 
-// What scrapers use in the shoot works there as in any cluster: names, and kubelets that
-// the cluster's CA vouches for and that ask kube-apiserver about a token.
+// TestShootIsAWholeCluster: what scrapers use in the shoot works as in any cluster. This
+// is names, and kubelets with certificates of the cluster's CA that ask kube-apiserver
+// about a token.
 func TestShootIsAWholeCluster(t *testing.T) {
 	rig := clustertest.New(t)
 	ctx := clustertest.Context(t)

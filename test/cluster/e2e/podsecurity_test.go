@@ -20,9 +20,10 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/markdown"
 )
 
-// In a namespace that enforces a level of Pod Security, docs/webhook.md has what kubectl
-// prints, word by word. The pod is one that is allowed there without the label, and with
-// the label once the namespace is as the warning says.
+// TestPodSecurityRefusesAsDocumented: for a namespace that enforces a level of Pod
+// Security, docs/webhook.md has the exact output of kubectl. The pod is allowed there
+// without the label. With the label it is allowed once the namespace is as the warning
+// says.
 func TestPodSecurityRefusesAsDocumented(t *testing.T) {
 	t.Parallel()
 	rig := clustertest.New(t)
@@ -68,7 +69,7 @@ func TestPodSecurityRefusesAsDocumented(t *testing.T) {
 	}
 }
 
-// awaitRefusal makes a Deployment, whose pods are refused, and waits for an event of its
+// awaitRefusal makes a Deployment whose pods are refused. It waits for an event of its
 // ReplicaSet that says so.
 func awaitRefusal(t *testing.T, c *clustertest.Cluster, namespace, words string) {
 	t.Helper()
@@ -103,7 +104,7 @@ func awaitRefusal(t *testing.T, c *clustertest.Cluster, namespace, words string)
 	}
 }
 
-// podSecurityTexts are the documented words, by the level that they name.
+// podSecurityTexts returns the documented texts, by the level that they name.
 func podSecurityTexts(t *testing.T) map[string]string {
 	t.Helper()
 	document, err := markdown.Read(filepath.Join(repositoryRoot(t), "docs", "webhook.md"))
@@ -122,7 +123,7 @@ func podSecurityTexts(t *testing.T) map[string]string {
 	return byLevel
 }
 
-// after is what follows words in a text.
+// after returns the text that follows words in a text.
 func after(t *testing.T, text, words string) string {
 	t.Helper()
 	_, rest, found := strings.Cut(text, words)

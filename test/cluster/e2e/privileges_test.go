@@ -23,9 +23,10 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/lab"
 )
 
-// init-redirect writes its rules with the one capability that it gets (two for
-// iptables-legacy), in the node's user namespace and in one of the pod's own. With one
-// capability less it ends and says which is missing.
+// TestBackendsWithTheirCapabilitiesOnly: init-redirect writes its rules with the one
+// capability that it gets (two for iptables-legacy). It does so in the node's user
+// namespace and in one of the pod's own. With one capability less it ends and says which
+// is missing.
 func TestBackendsWithTheirCapabilitiesOnly(t *testing.T) {
 	t.Parallel()
 	rig, namespace := withWebhook(t)
@@ -80,8 +81,8 @@ func TestBackendsWithTheirCapabilitiesOnly(t *testing.T) {
 	}
 }
 
-// failedWith is the condition that a container has ended with an error whose last words,
-// as `kubectl describe pod` shows them, contain the given ones.
+// failedWith returns the condition that a container has ended with an error. Its last
+// words, as `kubectl describe pod` shows them, must contain the given ones.
 func failedWith(container, words string) func(*corev1.Pod) error {
 	return func(pod *corev1.Pod) error {
 		status := clustertest.Container(pod, container)
@@ -102,8 +103,9 @@ func failedWith(container, words string) func(*corev1.Pod) error {
 	}
 }
 
-// What the kernel says of the processes: users, capabilities, seccomp's filter, and that no
-// program can get more. The root file system cannot be written.
+// TestProcessesHaveTheShippedPrivileges checks what the kernel reports about the
+// processes. This is their users, capabilities and seccomp filter, and that no program
+// can get more. The root file system cannot be written.
 func TestProcessesHaveTheShippedPrivileges(t *testing.T) {
 	t.Parallel()
 	rig, namespace := withWebhook(t)
@@ -126,8 +128,8 @@ func TestProcessesHaveTheShippedPrivileges(t *testing.T) {
 	}
 }
 
-// checkProcess compares a container's process with what its security context says. The
-// container has the name of its program.
+// checkProcess compares a container's process with its security context. The container
+// has the name of its program.
 func checkProcess(t *testing.T, c *clustertest.Cluster, pod *corev1.Pod, container string, uid int, capabilities uint64) {
 	t.Helper()
 	process := c.AwaitProcess(t, pod, container, container)
@@ -152,9 +154,9 @@ func checkProcess(t *testing.T, c *clustertest.Cluster, pod *corev1.Pod, contain
 	}
 }
 
-// holdInitRedirect lets init-redirect, which is usually gone at once, wait: it opens a pipe
-// for its network namespace, and nothing ever opens the other end. Its security context
-// stays as it is.
+// holdInitRedirect makes init-redirect wait, which usually ends at once. init-redirect
+// opens a pipe for its network namespace, and no process ever opens the other end. Its
+// security context is not changed.
 func holdInitRedirect(t *testing.T, pod *corev1.Pod) *corev1.Pod {
 	t.Helper()
 	const pipe = "/run/pipe"
@@ -175,7 +177,7 @@ func holdInitRedirect(t *testing.T, pod *corev1.Pod) *corev1.Pod {
 }
 
 // injector runs `webhook inject` of the release, with the configuration of the webhook in
-// the cluster, which names the images too.
+// the cluster. That configuration names the images too.
 type injector struct {
 	program string
 	config  map[string]any
@@ -189,7 +191,7 @@ func newInjector(t *testing.T, rig *clustertest.Rig) *injector {
 	}
 }
 
-// injectionConfig is that of the webhook in the cluster.
+// injectionConfig returns the configuration of the webhook in the cluster.
 func injectionConfig(t *testing.T, rig *clustertest.Rig) map[string]any {
 	t.Helper()
 	configMap, err := rig.Seed.Client.CoreV1().ConfigMaps(clustertest.WebhookNamespace).Get(clustertest.Context(t), clustertest.WebhookDeployment+"-config", metav1.GetOptions{})
@@ -203,8 +205,8 @@ func injectionConfig(t *testing.T, rig *clustertest.Rig) map[string]any {
 	return config
 }
 
-// pod returns a labelled pod with all that it gets for a backend of iptables. The label is
-// taken off, so that the webhook in the cluster leaves the pod alone.
+// pod returns a labelled pod with everything that it gets for a backend of iptables. The
+// label is removed, so that the webhook in the cluster does not change the pod.
 func (in *injector) pod(t *testing.T, pod *corev1.Pod, backend string) *corev1.Pod {
 	t.Helper()
 	in.config["redirect"] = map[string]any{"iptables": backend}

@@ -16,9 +16,10 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/cluster/clustertest"
 )
 
-// What the product is for: a Prometheus that an operator makes of a resource with the label
-// scrapes the shoot as if it were in there, and one without the label scrapes nothing,
-// though it finds the same targets.
+// TestPrometheusOfAnOperatorScrapesTheShoot tests the purpose of the product. An operator
+// makes a Prometheus of a resource with the label. That Prometheus scrapes the shoot as
+// if it were inside. One without the label scrapes nothing, although it finds the same
+// targets.
 func TestPrometheusOfAnOperatorScrapesTheShoot(t *testing.T) {
 	t.Parallel()
 	rig := clustertest.New(t)
@@ -44,8 +45,8 @@ func TestPrometheusOfAnOperatorScrapesTheShoot(t *testing.T) {
 	}
 }
 
-// wantInjected wants the pod to be the operator's, with the containers of the release in
-// front of its own.
+// wantInjected expects the pod to be the operator's, with the containers of the release
+// in front of its own.
 func (m *monitoring) wantInjected(t *testing.T, pod *corev1.Pod) {
 	t.Helper()
 	owner := metav1.GetControllerOf(pod)
@@ -65,7 +66,8 @@ func (m *monitoring) wantInjected(t *testing.T, pod *corev1.Pod) {
 	}
 }
 
-// wantScraped waits until a Prometheus has all targets up, with what only they can tell.
+// wantScraped waits until a Prometheus has all targets up, with samples that only they
+// have.
 func (m *monitoring) wantScraped(t *testing.T, pod *corev1.Pod) {
 	t.Helper()
 	clustertest.Eventually(t, "all targets of the labelled Prometheus to be up", func(ctx context.Context) error {
@@ -125,7 +127,7 @@ func wantUp(job string, found target) error {
 	return nil
 }
 
-// count is that of all targets.
+// count returns the number of all targets.
 func (m *monitoring) count() int {
 	n := 0
 	for _, addresses := range m.targets {
@@ -134,8 +136,8 @@ func (m *monitoring) count() int {
 	return n
 }
 
-// allTargets wants a Prometheus to have found the shoot's targets and no others, and each
-// to meet the condition.
+// allTargets expects that a Prometheus has found the shoot's targets and no others. Each
+// must meet the condition.
 func (m *monitoring) allTargets(ctx context.Context, pod *corev1.Pod, condition func(job string, found target) error) error {
 	found, err := m.askTargets(ctx, pod)
 	if err != nil {

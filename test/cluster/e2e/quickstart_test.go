@@ -12,13 +12,13 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/cluster/quickstart"
 )
 
-// A person who follows docs/quickstart.md has two clusters, and in the end a Prometheus
-// whose targets answer, which none did before.
+// TestQuickstartAsWritten follows docs/quickstart.md with two clusters. In the end the
+// targets of a Prometheus answer. None of them did before.
 func TestQuickstartAsWritten(t *testing.T) {
 	rig := clustertest.New(t)
 	root := repositoryRoot(t)
-	// What the reader's clone has for the commands that run. The release under test need
-	// not be the one in its dist/.
+	// The clone has the files that the commands need. The release under test need not be
+	// the one in its dist/.
 	clone := t.TempDir()
 	for name, folder := range map[string]string{"docs": filepath.Join(root, "docs"), "dist": releaseFolder(t)} {
 		if err := os.Symlink(folder, filepath.Join(clone, name)); err != nil {

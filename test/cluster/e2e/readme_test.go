@@ -14,8 +14,9 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/cluster/clustertest"
 )
 
-// newInstaller returns a person who has what the documents take for granted: a release, the
-// namespace monitoring and Prometheus Operator in the seed, and the CAs of the proxy-server.
+// newInstaller returns a person who has what the documents require. This is a release,
+// the namespace monitoring and Prometheus Operator in the seed, and the CAs of the
+// proxy-server.
 func newInstaller(t *testing.T, rig *clustertest.Rig, home string, environment ...string) (_ *reader, folder string) {
 	t.Helper()
 	folder = copyOfRelease(t)
@@ -42,7 +43,7 @@ func newInstaller(t *testing.T, rig *clustertest.Rig, home string, environment .
 	return newReader(t, rig, folder, home, environment...), folder
 }
 
-// copyOfRelease is a folder for a reader to work in, which has the release.
+// copyOfRelease returns a folder with the release, in which a reader can work.
 func copyOfRelease(t *testing.T) string {
 	t.Helper()
 	release, folder := releaseFolder(t), t.TempDir()
@@ -64,12 +65,12 @@ func copyOfRelease(t *testing.T) string {
 	return folder
 }
 
-// A person who only reads README.md has the same release and the same files, and in the
-// end a Prometheus with both containers, in which the rules can be looked at.
+// TestReadmeAsWritten follows only README.md, with the same release and the same files.
+// In the end a Prometheus has both containers, in which the rules can be inspected.
 func TestReadmeAsWritten(t *testing.T) {
 	rig := clustertest.New(t)
 	r, _ := newInstaller(t, rig, t.TempDir())
-	r.follow(t, "docs/install.md", "4. The proxy-server") // README.md has no more of it than a link
+	r.follow(t, "docs/install.md", "4. The proxy-server") // README.md has only a link to it
 	r.follow(t, "README.md", "With the webhook")
 	steps := r.told(t, "README.md", "When something does not work")
 	for i := range steps {

@@ -12,8 +12,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/cluster/clustertest"
 )
 
-// What is true of strays below is worth something only if one would be seen: a pod without
-// the label is the control experiment.
+// TestKilledSidecarIsRestarted: the checks of strays below prove something only if a
+// stray would be counted. A pod without the label is the control experiment.
 func TestKilledSidecarIsRestarted(t *testing.T) {
 	t.Parallel()
 	n := newNeighbourhood(t)
@@ -52,7 +52,8 @@ func TestKilledSidecarIsRestarted(t *testing.T) {
 	}
 }
 
-// A new sandbox has a network namespace without any rules.
+// TestRecreatedSandboxIsRedirectedAgain: a new sandbox has a network namespace without
+// any rules.
 func TestRecreatedSandboxIsRedirectedAgain(t *testing.T) {
 	t.Parallel()
 	n := newNeighbourhood(t)
@@ -78,7 +79,7 @@ func TestRecreatedSandboxIsRedirectedAgain(t *testing.T) {
 	}
 }
 
-// anew is nil if a container is another one than before.
+// anew returns nil if a container has been replaced.
 func anew(before, now *corev1.Pod, container string) error {
 	was, is := clustertest.Container(before, container), clustertest.Container(now, container)
 	if is == nil || is.ContainerID == "" || is.ContainerID == was.ContainerID {
@@ -87,8 +88,8 @@ func anew(before, now *corev1.Pod, container string) error {
 	return nil
 }
 
-// Containers outlive containerd and the kubelet. Not in parallel: every pod of the node
-// notices that these are away.
+// TestNodeProgramsAreRestarted: containers outlive containerd and the kubelet. The test
+// is not parallel, because every pod of the node notices that these do not run.
 func TestNodeProgramsAreRestarted(t *testing.T) {
 	n := newNeighbourhood(t)
 	pod := n.run(t, "app", n.template(native, asksOn))

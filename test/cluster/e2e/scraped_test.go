@@ -8,12 +8,13 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/cluster/clustertest"
 )
 
-// A person who follows docs/install.md to its end has a Prometheus that finds kubelets,
-// cAdvisors and pods by the shoot's kube-apiserver, and all of them answer.
+// TestShootIsScrapedAsWritten follows docs/install.md to its end. The Prometheus finds
+// kubelets, cAdvisors and pods through the shoot's kube-apiserver, and all of them
+// answer.
 func TestShootIsScrapedAsWritten(t *testing.T) {
 	rig := clustertest.New(t)
 	r, _ := newInstaller(t, rig, t.TempDir(), "SHOOT_API=kube-apiserver.shoot.svc")
 	r.follow(t, "docs/install.md", "4. The proxy-server", "5. The webhook", "6. The namespace")
-	// A reader without a Prometheus goes on below, and comes back.
+	// A reader without a Prometheus goes on with the next section, and comes back.
 	r.follow(t, "docs/install.md", "Prometheus that finds its targets in the shoot", "7. The label", "8. Does it work?")
 }

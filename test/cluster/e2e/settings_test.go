@@ -35,9 +35,9 @@ config:
   pod: {labels: {example.com/network: shoot}}
 `
 
-// Pods reach the shoot with an operator's own settings too, in both orders, and Guaranteed
-// ones are that to the kubelet as well. This test is not parallel: it installs another
-// configuration.
+// TestOperatorsSettingsWork: pods reach the shoot with an operator's own settings too, in
+// both orders. The kubelet also classes Guaranteed pods as Guaranteed. The test is not
+// parallel, because it installs another configuration.
 func TestOperatorsSettingsWork(t *testing.T) {
 	rig, namespace := withWebhook(t, settingsValues)
 	secret, err := rig.Seed.Client.CoreV1().Secrets(namespace).Get(clustertest.Context(t), shoot.CASecret, metav1.GetOptions{})
@@ -49,7 +49,7 @@ func TestOperatorsSettingsWork(t *testing.T) {
 		t.Fatal(err)
 	}
 	to := targets(clustertest.Context(t), t, rig)
-	for _, order := range []order{native, classic} { // both start at the same time
+	for _, order := range []order{native, classic} { // the pods of both orders start at the same time
 		pod := clientPod(order.String(), true)
 		pod.Annotations = map[string]string{"shoot-proxy.io/native-sidecar": string(order)}
 		limits := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("100m"), corev1.ResourceMemory: resource.MustParse("32Mi")}

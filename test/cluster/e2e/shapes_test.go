@@ -20,8 +20,9 @@ import (
 // privileged labels a namespace for pods that get init-redirect.
 const privileged = "pod-security.kubernetes.io/enforce=privileged"
 
-// withWebhook installs the webhook, with further values if there are any, and makes a
-// namespace of the seed whose pods it may inject: privileged, with the Secrets of the shoot.
+// withWebhook installs the webhook, with further values if there are any. It makes a
+// namespace of the seed whose pods the webhook may inject: privileged, with the Secrets
+// of the shoot.
 func withWebhook(t *testing.T, values ...string) (_ *clustertest.Rig, namespace string) {
 	t.Helper()
 	rig := clustertest.New(t)
@@ -31,11 +32,11 @@ func withWebhook(t *testing.T, values ...string) (_ *clustertest.Rig, namespace 
 	return rig, namespace
 }
 
-// shape is a kind of pod that people have.
+// shape is a kind of pod that users have.
 type shape struct {
 	name   string
 	change func(*corev1.Pod)
-	// check has more to ask of the labelled pod, if it is not nil.
+	// check tests more of the labelled pod, if it is not nil.
 	check func(*testing.T, *clustertest.Rig, *corev1.Pod)
 }
 
@@ -73,7 +74,8 @@ func shapes() []shape {
 	}
 }
 
-// inherit gives the pod settings that ours share with it, or would without their own.
+// inherit gives the pod settings that our containers share with it, or would without
+// their own.
 func inherit(pod *corev1.Pod) {
 	pod.Spec.SecurityContext = &corev1.PodSecurityContext{
 		RunAsUser: new(int64(1000)), RunAsGroup: new(int64(1000)), RunAsNonRoot: new(true),
@@ -90,13 +92,14 @@ func inherit(pod *corev1.Pod) {
 	pod.Spec.Subdomain, pod.Spec.SetHostnameAsFQDN = "apps", new(true)
 }
 
-// Whatever else a pod asks for, each of its containers reaches the shoot if the pod has the
-// label, and none of its packets to the shoot gets out. The same pod without the label
-// reaches nothing, and its packets do get out.
+// TestPodsOfAnyShapeReachTheShoot: whatever else a pod asks for, each of its containers
+// reaches the shoot if the pod has the label. None of its packets to the shoot leaves the
+// pod. Without the label the same pod reaches nothing, and its packets do leave.
 func TestPodsOfAnyShapeReachTheShoot(t *testing.T) {
 	t.Parallel()
 	rig, namespace := withWebhook(t)
-	// Variables about this one, in every container, look like flags of proxy-client.
+	// Every container gets variables about this Service, and they look like flags of
+	// proxy-client.
 	service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "proxy-client"}, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}}}
 	if _, err := rig.Seed.Client.CoreV1().Services(namespace).Create(clustertest.Context(t), service, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
@@ -137,8 +140,8 @@ func TestPodsOfAnyShapeReachTheShoot(t *testing.T) {
 	}
 }
 
-// The pod's own init containers come after ours, so they reach the shoot at their first
-// attempt, one-shot ones and sidecars.
+// TestOwnInitContainersReachTheShoot: the pod's own init containers come after ours. They
+// reach the shoot at their first attempt, both one-shot ones and sidecars.
 func TestOwnInitContainersReachTheShoot(t *testing.T) {
 	t.Parallel()
 	rig, namespace := withWebhook(t)
@@ -181,8 +184,9 @@ func TestOwnInitContainersReachTheShoot(t *testing.T) {
 	}
 }
 
-// In the classic order the pod's own init containers come before proxy-client. They do not
-// reach the shoot, and none of their packets to it gets out.
+// TestInitContainersOfTheClassicOrderAreRefused: in the classic order the pod's own init
+// containers come before proxy-client. They do not reach the shoot, and none of their
+// packets to it leaves the pod.
 func TestInitContainersOfTheClassicOrderAreRefused(t *testing.T) {
 	t.Parallel()
 	rig, namespace := withWebhook(t)
@@ -205,7 +209,7 @@ func TestInitContainersOfTheClassicOrderAreRefused(t *testing.T) {
 	strays.WantNone(t, pod)
 }
 
-// fetch is a command that succeeds with an answer of the shoot. It tries once.
+// fetch returns a command that succeeds with an answer of the shoot. It tries once.
 func fetch(t *testing.T, address string) []string {
 	t.Helper()
 	host, port, err := net.SplitHostPort(address)
@@ -233,7 +237,7 @@ func (s shape) podName(labelled bool) string {
 	return s.name + "-plain"
 }
 
-// clientPod has one container, "client", which sleeps.
+// clientPod returns a pod with one container, "client", which sleeps.
 func clientPod(name string, labelled bool) *corev1.Pod {
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{}},

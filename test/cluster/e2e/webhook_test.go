@@ -15,8 +15,9 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/cluster/image"
 )
 
-// The same pod that cannot reach the shoot in TestShootIsUnreachableFromSeedPods reaches
-// all of it once it has the label, and keeps what it had in the seed.
+// TestLabelledPodReachesTheShoot: the pod that cannot reach the shoot in
+// TestShootIsUnreachableFromSeedPods reaches all of it once it has the label. It keeps
+// what it had in the seed.
 func TestLabelledPodReachesTheShoot(t *testing.T) {
 	t.Parallel()
 	rig := clustertest.New(t)
@@ -35,14 +36,14 @@ func TestLabelledPodReachesTheShoot(t *testing.T) {
 	})
 }
 
-// exchange fails unless an HTTP server at the address answers the container "client" within
-// 5 s. That a connection is made says nothing in an injected pod: it is made to the sidecar.
-// A server that wants TLS answers as well, with a complaint.
+// exchange fails unless an HTTP server at the address answers the container "client"
+// within 5 s. A connection alone proves nothing in an injected pod, because it is made to
+// the sidecar. A server that requires TLS answers as well, with an error.
 func exchange(ctx context.Context, c *clustertest.Cluster, pod *corev1.Pod, address string) error {
 	return exchangeFrom(ctx, c, pod, "client", address)
 }
 
-// exchangeFrom is exchange for any container with busybox.
+// exchangeFrom does the same as exchange for any container with busybox.
 func exchangeFrom(ctx context.Context, c *clustertest.Cluster, pod *corev1.Pod, container, address string) error {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {

@@ -17,17 +17,19 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/cluster/clustertest"
 )
 
-// The tests here change the webhook of the whole cluster: not in parallel with others.
+// The tests here change the webhook of the whole cluster. They do not run in parallel
+// with others.
 
-// oldChart stands for the release before this one; testdata/README.md says what it is.
+// oldChart stands for the release before this one; testdata/README.md describes it.
 const (
 	oldChart   = "testdata/proxy-client-0.0.1.tgz"
 	oldVersion = "0.0.1"
 )
 
-// It does not prove that --shutdown-delay is needed: here kube-proxy mostly knows of a
-// pod's end before its SIGTERM. TestNewConnectionsAreServedDuringTheShutdownDelay of
-// webhook/serve proves what the delay does.
+// TestNoPodIsRefusedWhileTheWebhookIsRolledOut does not prove that --shutdown-delay is
+// needed. Here kube-proxy mostly knows of a pod's end before its SIGTERM.
+// TestNewConnectionsAreServedDuringTheShutdownDelay of webhook/serve proves what the
+// delay does.
 func TestNoPodIsRefusedWhileTheWebhookIsRolledOut(t *testing.T) {
 	n := newNeighbourhood(t)
 	deployment := n.deploy(t, native)
@@ -42,7 +44,7 @@ func TestNoPodIsRefusedWhileTheWebhookIsRolledOut(t *testing.T) {
 	b.wantAllGood(t)
 }
 
-// awaitRollout waits until the old pods of the webhook are gone, too: they must not break
+// awaitRollout waits until the old pods of the webhook are gone, too. They must not break
 // anything in their last moments.
 func (n *neighbourhood) awaitRollout(t *testing.T) {
 	t.Helper()
@@ -93,7 +95,7 @@ func TestUpgradeFromThePreviousChart(t *testing.T) {
 	n.askedFromItsStart(t, pod)
 }
 
-// tagImages gives the images of the webhook that runs, and those that it injects, the tag
+// tagImages gives the images of the running webhook, and those that it injects, the tag
 // of the old version, too.
 func tagImages(t *testing.T, rig *clustertest.Rig) {
 	t.Helper()
@@ -130,7 +132,7 @@ func installOld(t *testing.T, rig *clustertest.Rig) {
 	rig.Seed.AwaitDeployment(t, clustertest.WebhookNamespace, clustertest.WebhookDeployment, clustertest.Available)
 }
 
-// certificate is the webhook's, with its CA.
+// certificate returns the webhook's certificate, with its CA.
 func (n *neighbourhood) certificate(t *testing.T) string {
 	t.Helper()
 	secrets, err := n.Seed.Client.CoreV1().Secrets(clustertest.WebhookNamespace).List(clustertest.Context(t), metav1.ListOptions{})
@@ -146,7 +148,8 @@ func (n *neighbourhood) certificate(t *testing.T) string {
 	return ""
 }
 
-// The MutatingWebhookConfiguration is in no namespace. It stays, and refuses.
+// TestWebhookNamespaceIsDeletedAndInstalledAgain: the MutatingWebhookConfiguration is in
+// no namespace. It stays, and refuses pods.
 func TestWebhookNamespaceIsDeletedAndInstalledAgain(t *testing.T) {
 	n := newNeighbourhood(t)
 	deployment := n.deploy(t, native)

@@ -17,12 +17,12 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// nameAnnotation holds the whole reference of an image in an archive's index.
+// nameAnnotation is the key of an image's whole reference in an archive's index.
 // containerd's importer reads it (core/images/annotations.go).
 const nameAnnotation = "io.containerd.image.name"
 
 // Write builds the image and writes it as an OCI archive: the tar file of an OCI image
-// layout. The file appears under its name once it is complete.
+// layout. The file gets its name once it is complete.
 func (i Image) Write(name string) error {
 	image, err := i.Build()
 	if err != nil {
@@ -125,5 +125,5 @@ func writeBytes(archive *tar.Writer, name string, content []byte) error {
 	return writeContent(archive, &tar.Header{Name: name, Mode: 0o644, Size: int64(len(content))}, bytes.NewReader(content))
 }
 
-// blob is where an image layout keeps what has the digest.
+// blob returns the path of a digest in an image layout.
 func blob(digest v1.Hash) string { return path.Join("blobs", digest.Algorithm, digest.Hex) }

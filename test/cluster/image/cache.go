@@ -16,8 +16,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// layout changes with what the same [Image] is written as, so that no archive of an
-// earlier time is taken for one of today.
+// layout changes if the same [Image] is written in another way. An older archive is then
+// not used.
 const layout = "1"
 
 // Archives returns an archive for each of the named images, in that order. It keeps
@@ -25,7 +25,7 @@ const layout = "1"
 func Archives(ctx context.Context, testBin string, names ...string) ([]string, error) {
 	archives := make([]string, len(names))
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(runtime.GOMAXPROCS(0)) // each has its layer in memory
+	group.SetLimit(runtime.GOMAXPROCS(0)) // each holds its layer in memory
 	for n, name := range names {
 		group.Go(func() error {
 			if err := ctx.Err(); err != nil {
@@ -46,8 +46,8 @@ func Archives(ctx context.Context, testBin string, names ...string) ([]string, e
 }
 
 // Cached returns the image's archive in a folder that has only archives of this image.
-// It is named after all that it is made of: if that has changed, an archive is written
-// and the others are removed.
+// Its name depends on everything that it is made of. If that has changed, an archive is
+// written and the others are removed.
 func (i Image) Cached(folder string) (string, error) {
 	key, err := i.key()
 	if err != nil {
@@ -76,8 +76,8 @@ func (i Image) Cached(folder string) (string, error) {
 	return name, nil
 }
 
-// key is a digest of the image's description and the content of its files. Times of
-// modification say nothing: go build sets them also where it builds nothing.
+// key returns a digest of the image's description and the content of its files. Times of
+// modification do not count: go build changes them even if it builds nothing.
 func (i Image) key() (string, error) {
 	hash := sha256.New()
 	description, err := json.Marshal(i)

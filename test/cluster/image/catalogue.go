@@ -12,7 +12,7 @@ import (
 
 // The names of the images of the test clusters.
 const (
-	Sandbox               = "sandbox" // what containerd runs first in each pod
+	Sandbox               = "sandbox" // the first program in each pod
 	Etcd                  = "etcd"
 	KubeAPIServer         = "kube-apiserver"
 	KubeControllerManager = "kube-controller-manager"
@@ -29,23 +29,23 @@ const (
 	Curl                  = "curl"         // with busybox
 )
 
-// The users of images whose programs need no root.
+// Users of images whose programs need no root:
 const (
 	nonRoot = "65532:65532"
 	nobody  = "65534:65534"
 )
 
-// recipe says how the image of one program is made.
+// recipe describes how the image of one program is made.
 type recipe struct {
 	binary string // below test/bin, or absolute
 	user   string
-	// program is the path of the program in the image, or its name in /usr/bin. If empty, it
-	// is the name of binary.
+	// program is the path of the program in the image, or its name in /usr/bin. If empty,
+	// it is the name of binary.
 	program string
 	shell   bool // busybox is in the image as well
 }
 
-// recipes has each image by its name.
+// recipes returns each image by its name.
 func recipes() map[string]recipe {
 	return map[string]recipe{
 		Sandbox:               {binary: "node/pause", user: nonRoot},
@@ -66,13 +66,13 @@ func recipes() map[string]recipe {
 	}
 }
 
-// Reference is the name that the image has in pods. Its tag is not latest, so that a
-// kubelet does not pull the image unless it is told to.
+// Reference returns the name of the image in pods. Its tag is not latest, so that a
+// kubelet does not pull the image unless a pod asks for that.
 func Reference(name string) string { return "registry.example/test/" + name + ":test" }
 
 // New describes the image of that name, made of the programs in the folder test/bin of
-// the repository. The image has its program, in /usr/bin as a rule, which is its
-// entrypoint, and a folder /tmp.
+// the repository. The image has its program, usually in /usr/bin, which is its
+// entrypoint. It also has a folder /tmp.
 func New(name, testBin string) (Image, error) {
 	r, ok := recipes()[name]
 	if !ok {

@@ -23,11 +23,11 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// Image says what an image is made of.
+// Image describes the content of an image.
 type Image struct {
 	// Reference is the name under which a node finds the image, with registry and tag.
 	Reference string
-	// Files are all that the image has, besides the folders that they need.
+	// Files are all files of the image, except the folders that they need.
 	Files []File
 	// Entrypoint is the command of a container that names none.
 	Entrypoint []string
@@ -39,16 +39,16 @@ type Image struct {
 
 // File is one file, link or folder of an image. It belongs to root.
 type File struct {
-	// Path is where the file lies in the image: absolute and clean.
+	// Path is the file's path in the image: absolute and clean.
 	Path string
 	// Source is the file of this machine that is copied. Links are followed.
 	Source string
-	// Content is what the file has if Source and Link are empty.
+	// Content is the file's content if Source and Link are empty.
 	Content string
 	// Link is the target of a symbolic link.
 	Link string
 	// Mode has the permission bits, setuid, setgid, sticky and [fs.ModeDir]. If it is
-	// zero, everybody may read and execute the file.
+	// zero, every user may read and execute the file.
 	Mode fs.FileMode
 }
 
@@ -64,7 +64,7 @@ func (i Image) Build() (v1.Image, error) {
 	}
 	image := mutate.MediaType(empty.Image, types.OCIManifestSchema1)
 	image = mutate.ConfigMediaType(image, types.OCIConfigJSON)
-	// Not compressed: the archive never leaves this machine.
+	// The layer is not compressed: the archive never leaves this machine.
 	image, err := mutate.AppendLayers(image, static.NewLayer(layer.Bytes(), types.OCIUncompressedLayer))
 	if err != nil {
 		return nil, fmt.Errorf("image %s: add its layer: %w", i.Reference, err)
@@ -82,11 +82,12 @@ func (i Image) Build() (v1.Image, error) {
 	return image, nil
 }
 
-// writeLayer writes the files as the tar archive that is a layer, each folder before
-// what is in it.
+// writeLayer writes the files as a layer, which is a tar archive. Each folder comes
+// before the files in it.
 func writeLayer(w io.Writer, files []File) error {
 	archive := tar.NewWriter(w)
-	// What is there, and whether it is a folder. containerd needs no entry for "/".
+	// folders has each path so far, and whether it is a folder. containerd needs no entry
+	// for "/".
 	folders := map[string]bool{"/": true}
 	for _, file := range files {
 		if !path.IsAbs(file.Path) || path.Clean(file.Path) != file.Path {
@@ -116,7 +117,7 @@ func writeLayer(w io.Writer, files []File) error {
 	return archive.Close()
 }
 
-// parents are the folders above name, the outermost first, without "/".
+// parents returns the folders above name, the outermost first, without "/".
 func parents(name string) []string {
 	var folders []string
 	for dir := path.Dir(name); dir != "/"; dir = path.Dir(dir) {
@@ -130,7 +131,7 @@ func writeFile(archive *tar.Writer, file File) error {
 	header := tar.Header{
 		Name:    strings.TrimPrefix(file.Path, "/"),
 		Mode:    tarMode(file.Mode),
-		ModTime: time.Unix(0, 0), // the same bytes, whenever it was built
+		ModTime: time.Unix(0, 0), // the same bytes for every build
 		Format:  tar.FormatPAX,
 	}
 	switch {
@@ -170,7 +171,7 @@ func writeContent(archive *tar.Writer, header *tar.Header, content io.Reader) er
 	return err
 }
 
-// tarMode is the mode as tar, and Linux, write it.
+// tarMode returns the mode as tar, and Linux, write it.
 func tarMode(mode fs.FileMode) int64 {
 	if mode == 0 {
 		return 0o755

@@ -95,7 +95,7 @@ func TestCached(t *testing.T) {
 	}
 
 	first := cached()
-	// What is written here can only be read again if the archive is kept.
+	// This text can only be read again if the archive is kept.
 	write(t, first, "kept")
 	later := time.Now().Add(time.Hour)
 	if err := os.Chtimes(source, later, later); err != nil {
@@ -129,7 +129,7 @@ func TestCached(t *testing.T) {
 	}
 }
 
-// list says of each entry of a tar archive what matters, in its order.
+// list returns a line for each entry of a tar archive, in its order.
 func list(t *testing.T, content io.ReadCloser) []string {
 	t.Helper()
 	defer content.Close()

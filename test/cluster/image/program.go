@@ -10,8 +10,9 @@ import (
 	"strings"
 )
 
-// Program is a program of this machine at name in the image, and the shared libraries
-// and the loader that it needs, where they lie on this machine.
+// Program returns a program of this machine at name in the image. It also returns the
+// shared libraries and the loader that the program needs, with their paths on this
+// machine.
 func Program(binary, name string) ([]File, error) {
 	files := []File{{Path: name, Source: binary}}
 	dynamic, err := isDynamic(binary)
@@ -22,8 +23,8 @@ func Program(binary, name string) ([]File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ask ldd for the libraries of %s: %w", binary, err)
 	}
-	// Each line is "name => path (address)", "path (address)" for the loader, or
-	// "name (address)" for what the kernel brings.
+	// Each line is "name => path (address)", "path (address)" for the loader, or "name
+	// (address)" for what the kernel provides.
 	for line := range strings.Lines(string(out)) {
 		if strings.Contains(line, "not found") {
 			return nil, fmt.Errorf("%s lacks a library: ldd says %q", binary, strings.TrimSpace(line))
@@ -38,7 +39,7 @@ func Program(binary, name string) ([]File, error) {
 	return files, nil
 }
 
-// isDynamic is true for a program that the kernel hands to a loader.
+// isDynamic reports whether the kernel starts the program with a loader.
 func isDynamic(binary string) (bool, error) {
 	file, err := elf.Open(binary)
 	if err != nil {
@@ -53,7 +54,7 @@ func isDynamic(binary string) (bool, error) {
 	return false, nil
 }
 
-// busybox is the statically linked busybox and a link for each of its commands, in
+// busybox returns the statically linked busybox and a link for each of its commands, in
 // /bin.
 func busybox(binary string) ([]File, error) {
 	out, err := exec.Command(binary, "--list").Output()

@@ -22,9 +22,9 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/labtest"
 )
 
-// TestProgramsRunFromTheirImages starts a program of each image with nothing around it
-// but the image: it fails if a library or a loader is missing. That of the sandbox image
-// waits for a signal, so it is left out.
+// TestProgramsRunFromTheirImages starts a program of each image with only the image
+// around it. It fails if a library or a loader is missing. The program of the sandbox
+// image waits for a signal, so it is left out.
 func TestProgramsRunFromTheirImages(t *testing.T) {
 	labtest.RequireRoot(t)
 	testBin := folder(t)
@@ -57,8 +57,9 @@ func TestProgramsRunFromTheirImages(t *testing.T) {
 	}
 }
 
-// TestContainerdImportsArchives hands the archives to a containerd of the test's own, as
-// a node of the test clusters does, which checks each digest and unpacks the layer.
+// TestContainerdImportsArchives imports the archives into a containerd of the test's own,
+// as a node of the test clusters does. That containerd checks each digest and unpacks the
+// layer.
 func TestContainerdImportsArchives(t *testing.T) {
 	labtest.RequireRoot(t)
 	testBin, ctx := folder(t), within(t)
@@ -71,7 +72,8 @@ func TestContainerdImportsArchives(t *testing.T) {
 	for _, archive := range archives {
 		ctr("--namespace", "k8s.io", "images", "import", archive)
 	}
-	// check names those whose blobs are all there and which are unpacked.
+	// The command check lists the images whose blobs are all there and which are
+	// unpacked.
 	images := strings.Fields(ctr("--namespace", "k8s.io", "images", "check", "--quiet"))
 	for _, name := range names {
 		if !slices.Contains(images, Reference(name)) {
@@ -81,7 +83,7 @@ func TestContainerdImportsArchives(t *testing.T) {
 }
 
 // startContainerd returns a function that runs ctr against a containerd that is gone
-// after the test. It has no CRI and no plugins that make folders elsewhere.
+// after the test. That containerd has no CRI and no plugins that make folders elsewhere.
 func startContainerd(ctx context.Context, t *testing.T, testBin string) func(...string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -137,7 +139,7 @@ address = %q
 	}
 }
 
-// folder is test/bin of the repository.
+// folder returns test/bin of the repository.
 func folder(t *testing.T) string {
 	t.Helper()
 	_, testBin, err := lab.FindBinaries()

@@ -5,7 +5,7 @@
 //	err := manifest.Apply(ctx, config, "shoot", text)
 //
 // It applies them on the server's side, one after the other, as the field manager
-// "test-cluster". What is there already is changed.
+// "test-cluster". Objects that exist already are changed.
 package manifest
 
 import (
@@ -26,8 +26,8 @@ import (
 	"k8s.io/client-go/restmapper"
 )
 
-// Apply gives the cluster all objects of the documents. The namespace is that of objects
-// which name none and need one.
+// Apply gives the cluster all objects of the documents. An object without a namespace
+// that needs one gets the given namespace.
 func Apply(ctx context.Context, config *rest.Config, namespace, documents string) error {
 	objects, err := Parse(documents)
 	if err != nil {

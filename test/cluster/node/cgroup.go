@@ -32,7 +32,8 @@ func makeCgroups(name string, r *remover.Remover) error {
 		if err := os.Mkdir(folder, 0o755); err != nil {
 			return err
 		}
-		// In version 1 no process may be in a cpuset without CPUs, and a new one has none.
+		// In version 1 no process may be in a cpuset without CPUs, and a new one has
+		// none.
 		for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
 			if err := inherit(parent, folder, file); err != nil {
 				return err
@@ -42,8 +43,8 @@ func makeCgroups(name string, r *remover.Remover) error {
 	return nil
 }
 
-// hierarchies are the folders at which cgroups are mounted: one of version 2, or one of
-// version 1 for each controller.
+// hierarchies returns the folders at which cgroups are mounted: one of version 2, or one
+// of version 1 for each controller.
 func hierarchies() ([]string, error) {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(cgroupRoot, &fs); err != nil {
@@ -72,8 +73,8 @@ func hierarchies() ([]string, error) {
 	return found, nil
 }
 
-// delegate lets folders below the root have what a kubelet needs, where they have not. It
-// stays so: that changes nothing for what runs.
+// delegate enables the controllers that a kubelet needs in folders below the root. They
+// stay enabled. That changes nothing for running programs.
 func delegate() error {
 	control := filepath.Join(cgroupRoot, "cgroup.subtree_control")
 	text, err := os.ReadFile(control)
@@ -92,8 +93,8 @@ func delegate() error {
 	return nil
 }
 
-// inherit copies what a file of the parent says to the same file of the folder, if the
-// hierarchy has it and it says nothing yet.
+// inherit copies the value of a file of the parent to the same file of the folder. It
+// does so only if the hierarchy has the file and the folder's is empty.
 func inherit(parent, folder, file string) error {
 	from, err := os.ReadFile(filepath.Join(parent, file))
 	if errors.Is(err, os.ErrNotExist) {
@@ -110,7 +111,7 @@ func inherit(parent, folder, file string) error {
 	return os.WriteFile(path, from, 0o644)
 }
 
-// Cgroups are the existing folders of a node's cgroup.
+// Cgroups returns the existing folders of a node's cgroup.
 func Cgroups(name string) []string {
 	var found []string
 	for _, pattern := range []string{filepath.Join(cgroupRoot, name), filepath.Join(cgroupRoot, "*", name)} {

@@ -10,9 +10,10 @@ import (
 	"os"
 )
 
-// containerdConfig keeps every path inside /run and /var, which are the node's own. A
-// shim may not get a lower OOM score than its parent without CAP_SYS_RESOURCE, which a
-// container on a build machine does not have: hence restrict_oom_score_adj.
+// containerdConfig keeps every path inside /run and /var, which are the node's own.
+// Without CAP_SYS_RESOURCE a shim may not get a lower OOM score than its parent. A
+// container on a build machine does not have that capability: hence
+// restrict_oom_score_adj.
 const containerdConfig = `version = 3
 root = "/var/lib/containerd"
 state = "/run/containerd"
@@ -50,7 +51,7 @@ state = "/run/containerd"
   socket_path = "/run/nri/nri.sock"
 `
 
-// ContainerdSocket is where containerd listens inside the node.
+// ContainerdSocket is the path of containerd's socket inside the node.
 const ContainerdSocket = "/run/containerd/containerd.sock"
 
 func (n *Node) startContainerd(ctx context.Context) error {
@@ -71,8 +72,8 @@ func (n *Node) startContainerd(ctx context.Context) error {
 	})
 }
 
-// writeCNI has pods connected to a bridge, and hidden behind the node's address where they
-// leave it.
+// writeCNI configures that pods are connected to a bridge. Their packets have the node's
+// address outside of it.
 func (n *Node) writeCNI() error {
 	type object = map[string]any
 	config := object{

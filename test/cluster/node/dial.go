@@ -12,9 +12,9 @@ import (
 	"github.com/vishvananda/netns"
 )
 
-// Do calls fn on a thread that is inside the node's network namespace: sockets that fn
-// itself makes belong to it for good. Goroutines that fn starts are outside again. fn must
-// return, and must not call t.FailNow.
+// Do calls fn on a thread that is inside the node's network namespace. Sockets that fn
+// itself makes stay in the namespace. Goroutines that fn starts are outside again. fn
+// must return, and must not call t.FailNow.
 func (h *Handle) Do(fn func() error) error {
 	result := make(chan error, 1)
 	go func() {

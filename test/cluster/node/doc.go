@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package node runs a node of a Kubernetes cluster on this machine as one tree of
-// processes: containerd, kubelet and kube-proxy, the real ones, in network, mount, PID,
-// UTS and IPC namespaces of their own.
+// processes. These are the real containerd, kubelet and kube-proxy, in network, mount,
+// PID, UTS and IPC namespaces of their own.
 //
 //	n, err := node.Start(ctx, node.Config{Name: "seed", …})
 //	defer n.Close()
@@ -10,13 +10,13 @@
 //	err = n.StartKubelet(ctx, node.Access{…})
 //	out, err := n.Run(ctx, "nft", "list", "ruleset")
 //
-// The node has its own /run, /var and /tmp, in memory. From the machine it has the kernel,
-// the other folders (Debian's programs, for example), and one cgroup folder for each
-// controller.
+// The node has its own /run, /var and /tmp, in memory. It shares with the machine the
+// kernel, the other folders (Debian's programs, for example), and one cgroup folder for
+// each controller.
 //
-// What it promises: every process, mount, network namespace, cgroup folder and file of the
-// node is gone after [Node.Close], and also when the program that started it is killed.
-// The machine's own rules, routes, sysctls and mounts stay as they are.
+// What it promises: every process, mount, network namespace, cgroup folder and file of
+// the node is gone after [Node.Close]. The same holds if the program that started it is
+// killed. The machine's own rules, routes, sysctls and mounts stay as they are.
 //
 // It needs root. Cgroups may be of either version; only version 1 has been tried.
 package node

@@ -10,14 +10,14 @@ import (
 	"strconv"
 )
 
-// Abandon removes a node because of an error, and returns that error with what its
-// programs have logged: see [Node.WithLogs].
+// Abandon removes a node because of an error. It returns that error with the logs of the
+// node's programs: see [Node.WithLogs].
 func (n *Node) Abandon(err error) error {
 	return errors.Join(n.WithLogs(err), n.Close())
 }
 
-// WithLogs copies all logs of the node into [Config.FailureLogs], those of its pods
-// included. Without that folder it adds the last lines of the programs' logs to the error.
+// WithLogs copies all logs of the node into [Config.FailureLogs], including those of its
+// pods. Without that folder it adds the last lines of the programs' logs to the error.
 func (n *Node) WithLogs(err error) error {
 	if n.FailureLogs == "" {
 		return fmt.Errorf("%w\n%s", err, n.Logs())

@@ -18,21 +18,21 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/lab"
 )
 
-// Handle reaches into a node that runs, also into one that another program has started.
+// Handle gives access to a running node, also to one that another program has started.
 type Handle struct {
-	// Dir is the node's folder on the machine: it has the logs.
+	// Dir is the node's folder on the machine. It has the logs.
 	Dir string `json:"dir"`
 	// PID is the id of the node's first process.
 	PID int `json:"pid"`
 }
 
-// Run runs a program in the node and returns what it writes to both of its outputs. A
-// program of the node itself is found by its name alone.
+// Run runs a program in the node and returns both of its outputs. A program of the node
+// itself is found by its name alone.
 func (h *Handle) Run(ctx context.Context, args ...string) (string, error) {
 	return h.RunWith(ctx, nil, args...)
 }
 
-// RunWith is [Handle.Run] with a standard input for the program.
+// RunWith does the same as [Handle.Run] with a standard input for the program.
 func (h *Handle) RunWith(ctx context.Context, stdin io.Reader, args ...string) (string, error) {
 	var output bytes.Buffer
 	cmd := exec.CommandContext(ctx, "nsenter", append([]string{
@@ -57,7 +57,7 @@ func (h *Handle) Import(ctx context.Context, archive string) error {
 		return fmt.Errorf("import images: %w", err)
 	}
 	defer file.Close()
-	// Without this snapshotter's name ctr asks containerd's configuration of its own.
+	// If this snapshotter is not named, ctr takes the one of containerd's configuration.
 	// The archive comes through a pipe, because its folder may be hidden in the node.
 	if _, err := h.RunWith(ctx, file, "ctr", "--namespace", "k8s.io", "images", "import", "--local", "--snapshotter", "overlayfs", "-"); err != nil {
 		return fmt.Errorf("import images from %s: %w", archive, err)
@@ -67,7 +67,7 @@ func (h *Handle) Import(ctx context.Context, archive string) error {
 
 // Program is a program that the node keeps running.
 type Program struct {
-	// Name is also that of its log.
+	// Name is also the name of its log.
 	Name string
 	// Args begin with the path inside the node.
 	Args []string
@@ -75,7 +75,7 @@ type Program struct {
 	User int
 }
 
-// StartProgram starts a program, and again whenever it ends.
+// StartProgram starts a program, and starts it again whenever it ends.
 func (h *Handle) StartProgram(p Program) error {
 	var text strings.Builder
 	text.WriteString("#!/bin/sh\nexec")
@@ -124,10 +124,10 @@ func (h *Handle) path(elements ...string) string {
 	return filepath.Join(append([]string{h.Dir}, elements...)...)
 }
 
-// LogPath is the file with what a program has written.
+// LogPath returns the file with a program's output.
 func (h *Handle) LogPath(program string) string { return h.path("logs", program+".log") }
 
-// Log are the last lines of what a program has written.
+// Log returns the last lines of a program's output.
 func (h *Handle) Log(program string, lines int) string {
 	text, err := os.ReadFile(h.LogPath(program))
 	if err != nil {
@@ -140,7 +140,7 @@ func (h *Handle) Log(program string, lines int) string {
 	return strings.Join(all, "\n")
 }
 
-// Logs are the last lines of every program.
+// Logs returns the last lines of every program.
 func (h *Handle) Logs() string {
 	paths, _ := filepath.Glob(h.path("logs", "*.log")) // the pattern is well formed
 	sort.Strings(paths)
@@ -169,5 +169,6 @@ func (h *Handle) WaitFor(ctx context.Context, program, what string, condition fu
 	return nil
 }
 
-// errTooManyWatchers is what no time changes. The limit is the machine's, for each user.
+// errTooManyWatchers will not change with time. The limit is the machine's, for each
+// user.
 var errTooManyWatchers = errors.New("the limit of the sysctl fs.inotify.max_user_instances is reached: end other clusters (each pair needs about 20), or raise it")

@@ -19,12 +19,12 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/lab"
 )
 
-// Access is what a node needs of its cluster.
+// Access is what a node needs to know about its cluster.
 type Access struct {
 	// Server is kube-apiserver's URL as the node reaches it.
 	Server string
 	// CA is the PEM file of the cluster's CA. It has signed kube-apiserver's certificate,
-	// and the certificate by which kube-apiserver comes to the kubelet.
+	// and the certificate with which kube-apiserver connects to the kubelet.
 	CA string
 	// Token is one of kube-apiserver's.
 	Token string
@@ -97,10 +97,11 @@ func (n *Node) kubeletConfig(access Access) map[string]any {
 		// The node has its own cgroup folder, and its programs are in none.
 		"cgroupDriver": "cgroupfs", "cgroupsPerQOS": true, "cgroupRoot": "/" + n.Cgroup,
 		"enforceNodeAllocatable": []string{}, "failCgroupV1": false,
-		"oomScoreAdj": 0, "failSwapOn": false, // both are the machine's matter
+		"oomScoreAdj": 0, "failSwapOn": false, // both belong to the machine
 		// The default is a folder of the machine.
 		"volumePluginDir": "/var/lib/kubelet/plugins-exec",
-		// The machine's memory and disks are others' too: what these use evicts no pod.
+		// Other programs use the machine's memory and disks too. Their use must evict no
+		// pod.
 		"evictionHard":                object{"memory.available": "0%", "nodefs.available": "0%", "nodefs.inodesFree": "0%", "imagefs.available": "0%"},
 		"imageGCHighThresholdPercent": 100,
 		"makeIPTablesUtilChains":      false,
@@ -120,18 +121,18 @@ func (n *Node) kubeProxyConfig() map[string]any {
 		"clientConnection": object{"kubeconfig": Dir + "/files/kubeconfig"},
 		"clusterCIDR":      n.Pods.String(),
 		"oomScoreAdj":      0,
-		// Sysctls of the whole machine, which stay as they are.
+		// These are sysctls of the whole machine, which stay as they are.
 		"conntrack": object{"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
 	}
 }
 
-// get wants a 200 answer of a URL inside the node. The address must be numeric.
+// get expects a 200 answer of a URL inside the node. The address must be numeric.
 func (n *Node) get(ctx context.Context, url string) error {
 	_, err := lab.Get(ctx, &http.Client{Transport: &http.Transport{DialContext: n.DialContext, DisableKeepAlives: true}}, url)
 	return err
 }
 
-// WriteKubeconfig writes a file that is complete in itself.
+// WriteKubeconfig writes a kubeconfig file that refers to no other file.
 func WriteKubeconfig(path, server, ca, token string) error {
 	pem, err := os.ReadFile(ca)
 	if err != nil {

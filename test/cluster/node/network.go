@@ -11,17 +11,17 @@ import (
 	"strings"
 )
 
-// Link is one end of a wire between two nodes.
+// Link is one end of a cable between two nodes.
 type Link struct {
 	Node *Node
 	// Interface is its name inside the node.
 	Interface string
-	// Address is that of the interface, with the other end in the same network. It becomes
-	// the gateway of the other node's default route.
+	// Address is the address of the interface, with the other end in the same network. It
+	// becomes the gateway of the other node's default route.
 	Address netip.Prefix
 }
 
-// Connect lays a wire between two nodes. It is the way to everywhere for both.
+// Connect connects two nodes with a cable. It becomes the default route of both.
 func Connect(ctx context.Context, a, b Link) error {
 	// `ip` runs in a's network namespace and otherwise on the machine, where b's process
 	// has the id that is known here.
@@ -46,9 +46,9 @@ func Connect(ctx context.Context, a, b Link) error {
 	return nil
 }
 
-// HideBehind makes a node drop what comes in by an interface and belongs to no connection
-// that the node, or a pod on it, has begun, as a NAT gateway does. What leaves there has
-// the interface's address.
+// HideBehind makes a node drop packets from an interface, as a NAT gateway does. Packets
+// of connections that the node, or a pod on it, has begun may pass. Packets that leave
+// there get the interface's address.
 func (n *Node) HideBehind(ctx context.Context, link string) error {
 	rules := fmt.Sprintf(`table ip gateway {
 	chain dropped {

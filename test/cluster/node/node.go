@@ -24,15 +24,15 @@ var script []byte
 
 // Paths inside a node.
 const (
-	// Dir is the node's folder, which is [Node.Dir] outside.
+	// Dir is the node's folder. Outside it is [Node.Dir].
 	Dir = "/run/node"
 	// Binaries are the folder of programs that the configuration names.
 	Binaries = "/run/bin"
 )
 
-// Config says what node to start.
+// Config describes the node to start.
 type Config struct {
-	// Name is the host name and that of the Node object. It is also the name of the
+	// Name is the host name and the name of the Node object. It is also the name of the
 	// node's folder.
 	Name string
 	// Parent is an existing folder, in which the node makes its own one.
@@ -40,16 +40,16 @@ type Config struct {
 	// Cgroup is the name of the node's folder below each cgroup controller. No other
 	// node on this machine may have it.
 	Cgroup string
-	// Binaries is the folder that has the programs: node/containerd, kube/kubelet and so on.
+	// Binaries is the folder with the programs: node/containerd, kube/kubelet and so on.
 	Binaries string
-	// Address is the node's.
+	// Address is the node's address.
 	Address netip.Addr
-	// Pods and Services are where these get their addresses.
+	// Pods and Services are the ranges of their addresses.
 	Pods, Services netip.Prefix
 	// Sandbox is the name of the image that holds a pod's namespaces.
 	Sandbox string
-	// FailureLogs is the folder that gets the logs of a start that fails, in a folder
-	// of the node's name. If it is empty, the error has the logs' last lines.
+	// FailureLogs is the folder that gets the logs of a start that fails, in a folder of
+	// the node's name. If it is empty, the error has the logs' last lines.
 	FailureLogs string
 }
 
@@ -62,7 +62,8 @@ type Node struct {
 	tree    *tree
 }
 
-// Start returns once containerd answers. If it fails, nothing is left behind.
+// Start starts a node, and returns once containerd answers. If it fails, nothing is left
+// behind.
 func Start(ctx context.Context, config Config) (*Node, error) {
 	n := &Node{Config: config, Handle: Handle{Dir: filepath.Join(config.Parent, config.Name)}}
 	var err error
@@ -127,8 +128,8 @@ func (n *Node) startTree(ctx context.Context) error {
 	})
 }
 
-// Close ends every process of the node and removes all that the node has left on the
-// machine. The error says what is still there.
+// Close ends every process of the node and removes everything that the node has left on
+// the machine. The error names what is still there.
 func (n *Node) Close() error {
 	if n.tree != nil {
 		n.tree.kill()
@@ -136,7 +137,7 @@ func (n *Node) Close() error {
 	return n.remover.Remove()
 }
 
-// tree is the process outside whose death is the end of the node.
+// tree is the process outside the node. When it dies, the node ends.
 type tree struct {
 	cmd    *exec.Cmd
 	exited chan struct{}
@@ -160,7 +161,7 @@ func startTree(log, script string, args ...string) (*tree, error) {
 	started := make(chan error)
 	go func() {
 		// Pdeathsig comes when the thread that started the process ends, not the program
-		// (go.dev/issue/27505): this one stays until the process is gone.
+		// (go.dev/issue/27505). This thread therefore stays until the process is gone.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		err := t.cmd.Start()
@@ -176,7 +177,7 @@ func startTree(log, script string, args ...string) (*tree, error) {
 	return t, nil
 }
 
-// environment is that of a node's programs.
+// environment returns the environment of a node's programs.
 func environment() []string {
 	return []string{
 		"PATH=" + Binaries + "/node:" + Binaries + "/kube:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -184,7 +185,7 @@ func environment() []string {
 	}
 }
 
-// child is the id of the tree's process in the new PID namespace.
+// child returns the id of the tree's process in the new PID namespace.
 func (t *tree) child() (int, error) {
 	pid := t.cmd.Process.Pid
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", pid))

@@ -1,10 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# The first process of a node. It starts in namespaces of its own, gives the node its own
-# folders, names, sysctls and addresses, and then runs the programs whose names it reads
-# from the pipe "start", each one again if it ends. Nothing that it does is seen outside
-# the namespaces, and all of it ends with this process.
+# This script is the first process of a node. It starts in namespaces of its own, and
+# gives the node its own folders, names, sysctls and addresses. Then it runs the programs
+# whose names it reads from the pipe "start". A program that ends is started again.
+# Outside the namespaces none of this is visible, and all of it ends with this process.
 #
 # Usage: node.sh FOLDER BINARIES NAME ADDRESS SERVICES
 set -euo pipefail
@@ -22,14 +22,14 @@ mkdir -p /var/lib /var/log /var/cache
 mkdir -m 1777 /var/tmp
 ln -s /run /var/run
 mount -t tmpfs -o mode=1777 node-tmp /tmp
-# A kubelet mounts volumes below /var, and containers want to see new ones.
+# A kubelet mounts volumes below /var, and containers must see new ones.
 mount --make-rshared /var
 mount --make-rshared /run
 
 hostname "$name"
 printf '127.0.0.1 localhost\n%s %s\n' "$address" "$name" >/run/hosts
 mount --bind /run/hosts /etc/hosts
-# No name server: an address at which nothing listens refuses at once.
+# There is no name server. An address at which no program listens refuses at once.
 resolv_conf=$(readlink -m /etc/resolv.conf)
 mkdir -p "$(dirname "$resolv_conf")"
 [ -e "$resolv_conf" ] || touch "$resolv_conf"
@@ -37,11 +37,11 @@ echo 'nameserver 127.0.0.1' >/run/resolv.conf
 mount --bind /run/resolv.conf "$resolv_conf"
 
 # The kernel lets a user namespace mount its own proc only if a whole proc is mounted
-# somewhere already (mount_too_revealing). That is this one, for what follows covers parts
+# somewhere already (mount_too_revealing). This one is whole. The lines below cover parts
 # of /proc.
 mount -t proc proc /run/proc
-# A kubelet sets these sysctls, which are the whole machine's. Here it finds a file with
-# the value that it wants.
+# A kubelet sets these sysctls, which belong to the whole machine. Here it finds a file
+# with the value that it would set.
 while read -r key value; do
   echo "$value" >"/run/sysctl-${key##*/}"
   mount --bind "/run/sysctl-${key##*/}" "/proc/sys/$key"
@@ -63,7 +63,7 @@ ip link set node0 up
 # The kernel looks for a route before kube-proxy's rules change the address.
 ip route add "$services" dev node0 src "$address"
 
-# keep runs a program for ever. A file programs/NAME.held holds it back.
+# keep runs a program for ever. A file programs/NAME.held keeps it from being started.
 keep() {
   while :; do
     while [ -e "programs/$1.held" ]; do sleep 0.1; done

@@ -22,7 +22,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/labtest"
 )
 
-// config is that of a node in a folder of its own, which the test removes.
+// config returns the configuration of a node in a folder of its own, which the test
+// removes.
 func config(t *testing.T) node.Config {
 	t.Helper()
 	_, binaries, err := lab.FindBinaries()
@@ -51,8 +52,8 @@ func within(t *testing.T) context.Context {
 	return ctx
 }
 
-// nothingLeft returns what is left on the machine of a node in the folder, which itself
-// may be there, and of its network namespace.
+// nothingLeft returns what a node has left on the machine in the folder, and of its
+// network namespace. The folder itself may exist.
 func nothingLeft(dir, network string) error {
 	var left []string
 	for _, what := range cluster.Leftovers(dir) {
@@ -69,7 +70,7 @@ func nothingLeft(dir, network string) error {
 			return err
 		}
 		for _, link := range links {
-			if to, err := os.Readlink(link); err == nil && to == network { // gone meanwhile, or another
+			if to, err := os.Readlink(link); err == nil && to == network { // it has ended, or is in another namespace
 				left = append(left, link)
 			}
 		}
@@ -94,9 +95,9 @@ func TestStartThatFailsLeavesNothing(t *testing.T) {
 	c.Binaries = t.TempDir() // without containerd
 	ctx, giveUp := context.WithCancel(within(t))
 	defer giveUp()
-	go func() { // a node tries to start its programs for ever
+	go func() { // a node retries to start its programs for ever
 		defer giveUp()
-		_ = lab.Poll(ctx, "the node's complaint", func(context.Context) error { // without, Start has ended
+		_ = lab.Poll(ctx, "the node's complaint", func(context.Context) error { // if this fails, Start has ended
 			log, err := os.ReadFile(filepath.Join(c.Parent, c.Name, "logs", "containerd.log"))
 			if err == nil && !strings.Contains(string(log), "ended with") {
 				err = errors.New("none yet")
@@ -116,8 +117,8 @@ func TestStartThatFailsLeavesNothing(t *testing.T) {
 	}
 }
 
-// A node has its own network, processes, folders and name, keeps its programs running, and
-// is gone after Abandon, which keeps its logs.
+// TestNode: a node has its own network, processes, folders and name, and keeps its
+// programs running. It is gone after Abandon, which keeps its logs.
 func TestNode(t *testing.T) {
 	c := config(t)
 	c.FailureLogs = filepath.Join(t.TempDir(), "logs")
@@ -181,8 +182,8 @@ func TestNode(t *testing.T) {
 	}
 }
 
-// victim is the environment variable under which a test is the program that is killed. It
-// holds the folder for the node.
+// victim is an environment variable. If it is set, a test is the program that is killed.
+// It holds the folder for the node.
 const victim = "NODE_TEST_VICTIM"
 
 func TestNodeOfAKilledProgramLeavesNothing(t *testing.T) {

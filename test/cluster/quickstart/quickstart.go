@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package quickstart makes the images of upstream's proxy-server and agent that
-// docs/quickstart.md uses, as OCI archives, under the names that its manifests have for
-// them.
+// docs/quickstart.md uses. It writes them as OCI archives, under the names in the
+// document's manifests.
 //
 //	archives, err := quickstart.Archives("test/bin", "docs/quickstart", "dist/quickstart")
 //	err = seed.Import(ctx, archives.Server)
@@ -17,11 +17,11 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/cluster/image"
 )
 
-// Paths are those of the two archives.
+// Paths are the paths of the two archives.
 type Paths struct{ Server, Agent string }
 
-// Archives makes both, of the programs in the folder binaries, for the manifests in the
-// folder manifests, and writes them into the folder out.
+// Archives makes both archives and writes them into the folder out. The programs are in
+// the folder binaries, the manifests in the folder manifests.
 func Archives(binaries, manifests, out string) (Paths, error) {
 	if err := os.MkdirAll(out, 0o755); err != nil {
 		return Paths{}, fmt.Errorf("make images: %w", err)
@@ -42,13 +42,13 @@ func Archives(binaries, manifests, out string) (Paths, error) {
 	return paths, nil
 }
 
-// manifest is the path of the one that has the image of an archive.
+// manifest returns the path of the manifest that uses the image of an archive.
 func manifest(folder, archive string) string {
 	name := filepath.Base(archive)
 	return filepath.Join(folder, name[:len(name)-len(".tar")]+".yaml")
 }
 
-// imageLine is the one of a manifest that names its container's image.
+// imageLine matches the line of a manifest that names its container's image.
 var imageLine = regexp.MustCompile(`(?m)^ *image: (\S+)$`)
 
 // imageOf returns the name of the only image in a manifest.

@@ -12,7 +12,7 @@ import (
 
 const root = "../../.."
 
-// The manifests name the version that is built.
+// TestManifestsNameTheVersionThatIsBuilt: the manifests name the version that is built.
 func TestManifestsNameTheVersionThatIsBuilt(t *testing.T) {
 	module, err := os.ReadFile(root + "/test/upstream/go.mod")
 	if err != nil {

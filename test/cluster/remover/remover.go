@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package remover takes things off the machine when the program that made them ends,
-// however it ends.
+// Package remover removes files, processes and cgroups from the machine when the program
+// that made them ends, however it ends.
 //
 //	r, err := remover.Start()
 //	err = r.Folder("/tmp/mine")   // before it is made
@@ -9,12 +9,12 @@
 //	…
 //	err = r.Remove()              // or the program is killed
 //
-// The work is done by a process of its own, a shell script. It waits for the end of its
-// standard input, which comes with [Remover.Remove] or with the end of the program, also
-// by SIGKILL. The kernel removes processes, mounts and network namespaces of a node by
-// itself; cgroup folders and files it does not.
+// A process of its own, a shell script, does the work. It waits for the end of its
+// standard input. That comes with [Remover.Remove] or with the end of the program, also
+// by SIGKILL. The kernel itself removes processes, mounts and network namespaces of a
+// node. It does not remove cgroup folders and files.
 //
-// It never removes anything that it was not told of by name.
+// It never removes anything whose name it was not given.
 package remover
 
 import (
@@ -43,7 +43,7 @@ type Remover struct {
 	done  error
 }
 
-// Start starts the process. It costs nothing until the end.
+// Start starts the process, which only waits until the end.
 func Start() (*Remover, error) {
 	reader, writer, err := os.Pipe() // close-on-exec: no other child keeps it open
 	if err != nil {
@@ -54,7 +54,7 @@ func Start() (*Remover, error) {
 	r.cmd.Dir = "/"
 	r.cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
 	r.cmd.Stdin, r.cmd.Stderr = reader, &r.stderr
-	r.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // a terminal's ^C is not for it
+	r.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // a terminal's ^C must not end it
 	if err := r.cmd.Start(); err != nil {
 		return nil, errors.Join(fmt.Errorf("start the process that removes what this one makes: %w", err), writer.Close())
 	}
@@ -64,14 +64,15 @@ func Start() (*Remover, error) {
 // PID is the id of the process.
 func (r *Remover) PID() int { return r.cmd.Process.Pid }
 
-// Folder has the folder removed, with all that is in it on the same file system.
+// Folder registers a folder for removal, with all files in it on the same file system.
 func (r *Remover) Folder(path string) error { return r.tell("folder", path) }
 
-// Cgroup has the cgroup's folder removed, and those below it, once no process is in them.
+// Cgroup registers a cgroup's folder for removal, and those below it, once no process is
+// in them.
 func (r *Remover) Cgroup(path string) error { return r.tell("cgroup", path) }
 
-// Process has the process killed that has this id now. It should be the first process of
-// a PID namespace: all the others end with it.
+// Process registers the process with this id for killing. It should be the first process
+// of a PID namespace: all the others end with it.
 func (r *Remover) Process(pid int) error {
 	started, err := StartTime(pid)
 	if err != nil {
@@ -80,15 +81,15 @@ func (r *Remover) Process(pid int) error {
 	return r.tell("process", fmt.Sprint(pid, " ", started))
 }
 
-// StartTime is when a process started, in clock ticks since boot: together with its id it
-// names the process for good. It is an error if there is none, or only its remains. See
-// proc_pid_stat(5), fields 3 and 22.
+// StartTime returns when a process started, in clock ticks since boot. Together with its
+// id this identifies the process. It returns an error if there is no process, or if it
+// has ended and was not waited for. See proc_pid_stat(5), fields 3 and 22.
 func StartTime(pid int) (string, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return "", err
 	}
-	// The second field is the name in parentheses, which may hold anything.
+	// The second field is the name in parentheses, which may contain any character.
 	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
 	if len(fields) < 20 || fields[0] == "Z" {
 		return "", fmt.Errorf("process %d has ended", pid)
@@ -109,13 +110,13 @@ func (r *Remover) tell(kind, what string) error {
 	return err
 }
 
-// removable reports whether the script can be given the path: it splits at spaces, and the
-// root and the folders in it are never meant.
+// removable reports whether the script can be given the path. The script splits at
+// spaces. The root and the folders directly in it are never removed.
 func removable(path string) bool {
 	return filepath.IsAbs(path) && filepath.Clean(path) == path && strings.Count(path, "/") >= 2 && !strings.ContainsAny(path, " \t\n*?[\\")
 }
 
-// Remove has everything removed and waits for it. The error says what is left.
+// Remove removes everything registered and waits for that. The error names what is left.
 func (r *Remover) Remove() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()

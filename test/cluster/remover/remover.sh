@@ -8,9 +8,9 @@
 # It ends with 0 if everything is gone, else it names what is left.
 trap '' HUP INT QUIT TERM
 
-# runs says whether a process is there that has the id PID and began at START, which is
-# what field 22 of its stat says (proc_pid_stat(5)): the id alone may be another's by
-# now. What is dead and waits for its parent does not count.
+# runs tells whether a process with the id PID that began at START still runs. START is
+# what field 22 of its stat says (proc_pid_stat(5)). The id alone may be another process's
+# by now. A process that has ended and waits for its parent does not count.
 runs() {
   [ "$(sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | awk '$1 != "Z" { print $20 }')" = "$2" ]
 }
@@ -25,8 +25,8 @@ while read -r kind what; do
 done
 
 # The processes are the first ones of PID namespaces. The kernel ends the others of a
-# namespace before its first process is gone.
-# The kernel keeps a cgroup folder busy until the last of its processes is gone.
+# namespace before its first process is gone. The kernel keeps a cgroup folder busy until
+# the last of its processes is gone.
 tries=600 # of 0.1 s
 while [ "$tries" -gt 0 ]; do
   left=''

@@ -81,7 +81,8 @@ func TestProcessIsNotTakenForAnother(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// As if the id had been given to another process since.
+	// The start time is another one, as if the id had been given to another process
+	// since.
 	if err := r.tell("process", fmt.Sprint(sleep.Process.Pid, " 1")); err != nil {
 		t.Fatal(err)
 	}
@@ -93,8 +94,8 @@ func TestProcessIsNotTakenForAnother(t *testing.T) {
 	}
 }
 
-// victim is the environment variable under which this test is the program that is killed.
-// It holds the folder to make.
+// victim is an environment variable. If it is set, this test is the program that is
+// killed. It holds the folder to make.
 const victim = "REMOVER_TEST_VICTIM"
 
 func TestRemoverOutlivesItsProgram(t *testing.T) {

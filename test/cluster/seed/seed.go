@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package seed runs a cluster of one node on this machine whose control plane is made of
-// programs of that node: the seed.
+// Package seed runs a cluster of one node on this machine, the seed. Its control plane is
+// made of programs of that node.
 //
 //	s, err := seed.Start(ctx, seed.Config{Parent: folder, Binaries: "test/bin", …})
 //	defer s.Close()
@@ -26,7 +26,7 @@ import (
 
 // Addresses of the seed. It is alone in its network namespace.
 var (
-	// Address is the node's.
+	// Address is the node's address.
 	Address = netip.AddrFrom4([4]byte{10, 241, 255, 1})
 	// Pods, Services and DNS are those of the cluster.
 	Pods       = netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 241, 0, 0}), 24)
@@ -35,10 +35,10 @@ var (
 	kubernetes = netip.AddrFrom4([4]byte{10, 242, 0, 1}) // the Service of kube-apiserver
 )
 
-// apiServerPort is where kube-apiserver listens.
+// apiServerPort is the port of kube-apiserver.
 const apiServerPort = 6443
 
-// Config says what seed to start.
+// Config describes the seed to start.
 type Config struct {
 	// Parent, Cgroup, Binaries, Sandbox and FailureLogs are those of [node.Config].
 	Parent, Cgroup, Binaries, Sandbox, FailureLogs string
@@ -52,8 +52,8 @@ type Seed struct {
 	Credentials *control.Credentials
 }
 
-// Start returns once kube-apiserver, the kubelet and kube-proxy are up. If it fails,
-// nothing is left behind.
+// Start starts a seed, and returns once kube-apiserver, the kubelet and kube-proxy run.
+// If it fails, nothing is left behind.
 func Start(ctx context.Context, config Config) (*Seed, error) {
 	n, err := node.Start(ctx, node.Config{
 		Name: "seed", Parent: config.Parent, Cgroup: config.Cgroup, Binaries: config.Binaries, Sandbox: config.Sandbox,
@@ -72,10 +72,10 @@ func Start(ctx context.Context, config Config) (*Seed, error) {
 // Close removes all of it.
 func (s *Seed) Close() error { return s.Node.Close() }
 
-// Server is kube-apiserver's address in the node's network.
+// Server returns kube-apiserver's address in the node's network.
 func (s *Seed) Server() netip.AddrPort { return netip.AddrPortFrom(Address, apiServerPort) }
 
-// Admin is the access of one who may do everything, as fast as it goes.
+// Admin returns access with all rights and without a client-side rate limit.
 func (s *Seed) Admin() *rest.Config {
 	return s.Credentials.Admin("https://"+s.Server().String(), s.Node.DialContext)
 }
@@ -129,8 +129,8 @@ func (s *Seed) startCluster(ctx context.Context) error {
 	})
 }
 
-// startControlPlane returns once kube-apiserver is ready. The controllers and the scheduler
-// follow by themselves.
+// startControlPlane returns once kube-apiserver is ready. The controllers and the
+// scheduler become ready later by themselves.
 func (s *Seed) startControlPlane(ctx context.Context) error {
 	flags := control.Flags{
 		Credentials: node.Dir + "/files", Kubeconfig: node.Dir + "/files/" + control.KubeconfigFile,

@@ -4,20 +4,20 @@ package shoot
 
 import "net/netip"
 
-// Namespace is that of the seed in which the shoot's control plane is.
+// Namespace is the namespace of the seed with the shoot's control plane.
 const Namespace = "shoot"
 
 // Addresses of the shoot. Its node is alone in its network namespace.
 var (
-	// Address is the node's.
+	// Address is the node's address.
 	Address = netip.AddrFrom4([4]byte{10, 250, 0, 1})
-	// Pods, Services and DNS are those of the cluster. All addresses lie in the ranges that
-	// the documents have in their examples.
+	// Pods, Services and DNS are those of the cluster. All addresses lie in the ranges
+	// that the documents use in their examples.
 	Pods     = netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 64, 0, 0}), 24)
 	Services = netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 104, 0, 0}), 24)
 	DNS      = netip.AddrFrom4([4]byte{100, 104, 0, 10})
-	// LoadBalancer is where the shoot reaches its control plane. It is of TEST-NET-1
-	// (RFC 5737), as the ends of the wire are.
+	// LoadBalancer is the address at which the shoot reaches its control plane. It is in
+	// TEST-NET-1 (RFC 5737), as the ends of the cable are.
 	LoadBalancer = netip.AddrFrom4([4]byte{192, 0, 2, 129})
 
 	kubernetes = netip.AddrFrom4([4]byte{100, 104, 0, 1}) // the Service of kube-apiserver
@@ -31,7 +31,8 @@ const (
 	HTTPConnectPort = 8131
 )
 
-// Service is that of the proxy-servers in [Namespace], for clients in the seed.
+// Service is the name of the proxy-servers' Service in [Namespace], for clients in the
+// seed.
 const Service = "konnectivity-server"
 
 // ServerSecret is the Secret in [Namespace] with the proxy-servers' own certificate for
@@ -45,7 +46,7 @@ type Frontend struct {
 	Port int
 }
 
-// Frontends are all ports of [Service].
+// Frontends returns all ports of [Service].
 func Frontends() []Frontend {
 	var all []Frontend
 	for _, server := range proxyServers() {

@@ -24,17 +24,18 @@ var controlPlaneTemplate string
 //go:embed workload.yaml
 var workloadTemplate string
 
-// SeedImages are those that the control plane's pods need, by the names of package image.
+// SeedImages returns the images that the control plane's pods need, by the names of
+// package image.
 func SeedImages() []string {
 	return []string{image.Etcd, image.KubeAPIServer, image.KubeControllerManager, image.KubeScheduler, image.Server}
 }
 
-// NodeImages are those that the shoot's own pods need.
+// NodeImages returns the images that the shoot's own pods need.
 func NodeImages() []string {
 	return []string{image.Sandbox, image.CoreDNS, image.Agent, image.NodeExporter, image.Busybox, image.Curl}
 }
 
-// images are those of the templates.
+// images are the images of the templates.
 type images struct {
 	Etcd, KubeAPIServer, Server  string
 	Agent, NodeExporter, Busybox string
@@ -47,7 +48,7 @@ func newImages() images {
 	}
 }
 
-// controller is a program of the control plane that only kube-apiserver knows.
+// controller is a program of the control plane that only connects to kube-apiserver.
 type controller struct {
 	Name, Image string
 	Args        []string
@@ -144,7 +145,7 @@ func (s *Shoot) publish(ctx context.Context) error {
 	return err
 }
 
-// deploy gives the shoot its pods.
+// deploy makes the shoot's pods.
 func (s *Shoot) deploy(ctx context.Context) error {
 	admin, err := client.NewForConfig(s.Admin())
 	if err != nil {

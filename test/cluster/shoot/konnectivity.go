@@ -14,13 +14,14 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/lab"
 )
 
-// Konnectivity are the certificates of the proxy-servers, as files: their clients' side
-// and their agents' side have a CA each.
+// Konnectivity are the certificates of the proxy-servers, as files. Their clients' side
+// and their agents' side have one CA each.
 type Konnectivity struct {
 	// Frontend has ca.crt, server.crt and server.key, and client.crt and client.key
 	// for a client.
 	Frontend string `json:"frontend"`
-	// FrontendCAKey is the file with the key of Frontend's CA, for more clients.
+	// FrontendCAKey is the file with the key of Frontend's CA, for issuing more clients'
+	// certificates.
 	FrontendCAKey string `json:"frontendCAKey"`
 	// Agents has ca.crt, server.crt and server.key, agent.crt and agent.key.
 	Agents string `json:"agents"`
@@ -29,7 +30,7 @@ type Konnectivity struct {
 func newKonnectivity(dir string) (*Konnectivity, error) {
 	k := &Konnectivity{
 		Frontend: filepath.Join(dir, "frontend"), Agents: filepath.Join(dir, "agents"),
-		FrontendCAKey: filepath.Join(dir, "frontend-ca.key"), // beside them: no pod gets it
+		FrontendCAKey: filepath.Join(dir, "frontend-ca.key"), // not in that folder: no pod gets it
 	}
 	for _, folder := range []string{k.Frontend, k.Agents} {
 		if err := os.MkdirAll(folder, 0o700); err != nil {
@@ -66,13 +67,13 @@ func newKonnectivity(dir string) (*Konnectivity, error) {
 	return k, nil
 }
 
-// CA is the file with the CA of the proxy-servers' certificate.
+// CA returns the file with the CA of the proxy-servers' certificate.
 func (k *Konnectivity) CA() string { return filepath.Join(k.Frontend, "ca.crt") }
 
-// ClientCert is the file with a client's certificate.
+// ClientCert returns the file with a client's certificate.
 func (k *Konnectivity) ClientCert() string { return filepath.Join(k.Frontend, "client.crt") }
 
-// ClientKey is the file with its key.
+// ClientKey returns the file with the key of that certificate.
 func (k *Konnectivity) ClientKey() string { return filepath.Join(k.Frontend, "client.key") }
 
 // Names of the Secrets of [Konnectivity.ClientSecrets].
@@ -81,8 +82,8 @@ const (
 	ClientSecret = "proxy-client-tls"
 )
 
-// ClientSecrets are what a client of the proxy-servers needs in its namespace: [CASecret]
-// with ca.crt, and [ClientSecret] with tls.crt and tls.key.
+// ClientSecrets returns what a client of the proxy-servers needs in its namespace:
+// [CASecret] with ca.crt, and [ClientSecret] with tls.crt and tls.key.
 func (k *Konnectivity) ClientSecrets() ([]*corev1.Secret, error) {
 	ca, err := secret(CASecret, corev1.SecretTypeOpaque, map[string]string{"ca.crt": k.CA()})
 	if err != nil {
@@ -94,7 +95,7 @@ func (k *Konnectivity) ClientSecrets() ([]*corev1.Secret, error) {
 	return []*corev1.Secret{ca, client}, err
 }
 
-// secret has each file under its key.
+// secret returns a Secret that has each file under its key.
 func secret(name string, kind corev1.SecretType, files map[string]string) (*corev1.Secret, error) {
 	s := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name}, Type: kind, Data: map[string][]byte{}}
 	for key, path := range files {
@@ -107,7 +108,7 @@ func secret(name string, kind corev1.SecretType, files map[string]string) (*core
 	return s, nil
 }
 
-// folder lists every file of a folder for [secret], under its own name.
+// folder returns every file of a folder for [secret], under its own name.
 func folder(dir string, except ...string) (map[string]string, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package shoot runs a second cluster of one node on this machine, whose control plane is
-// made of pods of the seed: the shoot.
+// Package shoot runs a second cluster of one node on this machine, the shoot. Its control
+// plane is made of pods of the seed.
 //
 //	s, err := shoot.Start(ctx, seed, shoot.Config{Parent: folder, Binaries: "test/bin", …})
 //	defer s.Close()
 //
-// Its node is behind a gateway that lets no connection of the seed in. So kube-apiserver
-// reaches kubelets and pods only through the konnectivity proxy-server, and so does any
-// other client in the seed.
+// Its node is behind a gateway that lets no connection of the seed in. kube-apiserver
+// therefore reaches kubelets and pods only through the konnectivity proxy-server. So does
+// any other client in the seed.
 package shoot
 
 import (
@@ -28,7 +28,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/cluster/seed"
 )
 
-// Config says what shoot to start.
+// Config describes the shoot to start.
 type Config struct {
 	// Parent, Cgroup, Binaries, Sandbox and FailureLogs are those of [node.Config].
 	Parent, Cgroup, Binaries, Sandbox, FailureLogs string
@@ -90,22 +90,22 @@ func (s *Shoot) prepare(ctx context.Context, config Config) error {
 	return err
 }
 
-// Close removes the shoot's node. Its control plane goes with the seed.
+// Close removes the shoot's node. Its control plane is removed with the seed.
 func (s *Shoot) Close() error { return s.Node.Close() }
 
-// Admin is the access of one who may do everything, as fast as it goes. It comes from the
-// shoot's node, as the kubelet does.
+// Admin returns access with all rights and without a client-side rate limit. Its
+// connections come from the shoot's node, as those of the kubelet do.
 func (s *Shoot) Admin() *rest.Config {
 	return s.Credentials.Admin(s.url(), s.Node.DialContext)
 }
 
-// Server is kube-apiserver's address in the node's network.
+// Server returns kube-apiserver's address in the node's network.
 func (s *Shoot) Server() netip.AddrPort { return netip.AddrPortFrom(LoadBalancer, 443) }
 
 func (s *Shoot) url() string { return "https://" + s.Server().String() }
 
-// Start starts the control plane in the seed, connects the node, and returns once the
-// shoot's pods are up and its kube-apiserver reaches them.
+// Start starts the control plane in the seed and connects the node. It returns once the
+// shoot's pods run and its kube-apiserver reaches them.
 func (s *Shoot) Start(ctx context.Context, in *seed.Seed) error {
 	s.seed = in
 	if err := s.start(ctx); err != nil {

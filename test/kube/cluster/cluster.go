@@ -141,7 +141,7 @@ func (c *Cluster) startAPIServer(ctx context.Context, etcd string) error {
 		"--token-auth-file", c.path("tokens.csv"), "--authorization-mode", "RBAC",
 		"--service-cluster-ip-range", cmp.Or(c.options.ServiceCIDR, "10.0.0.0/24"),
 		// With this feature gate kube-apiserver asks the watch cache for what Debian's
-		// etcd 3.4.31 cannot report yet. It complains about that several times a second.
+		// etcd cannot report yet, and complains several times a second. etcd 3.4.31 can.
 		"--feature-gates", "SizeBasedListCostEstimate=false",
 		"--service-account-issuer", "https://kubernetes.default.svc",
 		"--service-account-key-file", signing, "--service-account-signing-key-file", key,

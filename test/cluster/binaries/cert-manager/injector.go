@@ -19,8 +19,8 @@ import (
 	"github.com/cert-manager/cert-manager/pkg/util"
 )
 
-// startInjector starts what puts a Certificate's CA into the webhook configurations that
-// ask for it by an annotation.
+// startInjector starts the controllers that write a Certificate's CA into webhook
+// configurations. A configuration asks for it by an annotation.
 func startInjector(ctx context.Context, group *errgroup.Group) error {
 	config, err := ctrl.GetConfig()
 	if err != nil {
@@ -36,7 +36,7 @@ func startInjector(ctx context.Context, group *errgroup.Group) error {
 	}
 	manager, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:    scheme,
-		Metrics:   server.Options{BindAddress: "0"}, // none
+		Metrics:   server.Options{BindAddress: "0"}, // no metrics
 		NewClient: newClient,
 		// The injector watches only the metadata of Secrets.
 		Client: client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}}}},
@@ -58,8 +58,8 @@ func startInjector(ctx context.Context, group *errgroup.Group) error {
 	return nil
 }
 
-// newClient names who changes an object, which kube-apiserver wants to know with each patch
-// of the kind that the injector makes.
+// newClient names the field manager of each patch. kube-apiserver requires that for the
+// kind of patch that the injector makes.
 func newClient(config *rest.Config, options client.Options) (client.Client, error) {
 	c, err := client.New(config, options)
 	if err != nil {

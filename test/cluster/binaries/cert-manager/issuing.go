@@ -26,8 +26,8 @@ import (
 	_ "github.com/cert-manager/cert-manager/pkg/issuer/selfsigned"
 )
 
-// workers is how many objects a controller handles at once, as many as cert-manager's
-// own command by default.
+// workers is how many objects a controller handles at once. cert-manager's own command
+// has the same default.
 const workers = 5
 
 // startIssuing starts every registered controller in the group.
@@ -35,7 +35,7 @@ func startIssuing(ctx context.Context, kubeconfig string, group *errgroup.Group)
 	factory, err := controller.NewContextFactory(ctx, controller.ContextOptions{
 		Kubeconfig: kubeconfig,
 		IssuerOptions: controller.IssuerOptions{
-			ClusterResourceNamespace: "cert-manager", // where the secrets of ClusterIssuers are
+			ClusterResourceNamespace: "cert-manager", // the namespace of the Secrets of ClusterIssuers
 		},
 		// cert-manager's defaults.
 		CertificateOptions: controller.CertificateOptions{
@@ -52,7 +52,7 @@ func startIssuing(ctx context.Context, kubeconfig string, group *errgroup.Group)
 			return fmt.Errorf("make controller %s: %w", name, err)
 		}
 	}
-	// The controllers have said by now what they want to be informed of.
+	// By now the controllers have registered the kinds that they watch.
 	shared, err := factory.Build()
 	if err != nil {
 		return err

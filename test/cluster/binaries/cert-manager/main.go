@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command cert-manager runs cert-manager's own controllers in one process: those that
-// issue certificates from self-signed issuers and from issuers with a CA, and the one
-// that writes a CA into webhook configurations.
+// Command cert-manager runs cert-manager's own controllers in one process. Some issue
+// certificates from self-signed issuers and from issuers with a CA. One writes a CA into
+// webhook configurations.
 //
-// It exists because the module proxy does not have cert-manager's commands. Each has
-// been a module of its own since v1.12, with a replace directive and without a version.
-// The controllers are packages of the main module. What is missing here is ACME, Vault
-// and Venafi, the validating webhook, and the election of a leader.
+// It exists because the module proxy does not have cert-manager's commands. Each has been
+// a module of its own since v1.12, with a replace directive and without a version. The
+// controllers are packages of the main module. ACME, Vault and Venafi, the validating
+// webhook, and the election of a leader are missing here.
 //
 // It finds the cluster as each pod does, by the flag --kubeconfig, or by the
 // environment's KUBECONFIG.
@@ -38,7 +38,7 @@ func main() {
 	}
 }
 
-// run returns once a controller has ended, or ctx has and all controllers with it.
+// run returns once a controller has ended, or once ctx and all controllers have ended.
 func run(ctx context.Context) error {
 	kubeconfig := cmp.Or(flag.Lookup("kubeconfig").Value.String(), os.Getenv("KUBECONFIG"))
 	group, ctx := errgroup.WithContext(ctx)

@@ -13,7 +13,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/lab"
 )
 
-// A start that fails says which step it was, keeps the logs where it says, and nothing else.
+// TestFailedStartKeepsItsLogs: a start that fails names the step that failed. It keeps
+// the logs in the folder that it names, and nothing else.
 func TestFailedStartKeepsItsLogs(t *testing.T) {
 	dir := folder(t)
 	before := machine(t)
@@ -51,8 +52,9 @@ func TestFailedStartKeepsItsLogs(t *testing.T) {
 	}
 }
 
-// brokenBinaries is a folder with the programs of the clusters, of which ctr imports no
-// images. It is beside them, because they are linked and not copied.
+// brokenBinaries returns a folder with the programs of the clusters, of which ctr imports
+// no images. It is beside the real folder, because the programs are linked and not
+// copied.
 func brokenBinaries(t *testing.T) string {
 	t.Helper()
 	_, whole, err := lab.FindBinaries()

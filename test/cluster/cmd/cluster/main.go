@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command cluster keeps a seed and a shoot standing on this machine for a person, or for
+// Command cluster keeps a seed and a shoot running on this machine for a person, or for
 // tests that run more than once.
 //
-//	cluster up      start both, and print how to come to them
+//	cluster up      start both, and print how to reach them
 //	cluster down    remove both, also what a failed or interrupted start has left
 //
-// There is one pair of clusters for each copy of the repository. `cluster run FOLDER` is
-// what owns it: a program in the background, with which the clusters end. It needs root and
-// what `make cluster-binaries` builds.
+// There is one pair of clusters for each copy of the repository. `cluster run FOLDER`
+// owns it. This is a program in the background, with which the clusters end. It needs
+// root and what `make cluster-binaries` builds.
 package main
 
 import (
@@ -26,7 +26,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/labcmd"
 )
 
-// startLimit is far beyond what a start takes; it bounds one that hangs.
+// startLimit is far beyond what a start takes. It ends one that hangs.
 const startLimit = 5 * time.Minute
 
 func main() {
@@ -53,7 +53,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	return fmt.Errorf("unknown arguments %q: want up or down", args)
 }
 
-// standingDir is the folder of this repository's clusters.
+// standingDir returns the folder of this repository's clusters.
 func standingDir() (string, error) {
 	root, err := lab.RepositoryRoot()
 	if err != nil {

@@ -22,7 +22,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/labtest"
 )
 
-// TestMain is the command itself if a test starts it.
+// TestMain runs the command itself if a test starts it.
 func TestMain(m *testing.M) {
 	if len(os.Args) == 3 && os.Args[1] == cluster.RunArgument {
 		main()
@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// folder is that of clusters of the test's own, which are gone after it.
+// folder returns the folder of clusters of the test's own, which are gone after it.
 func folder(t *testing.T) string {
 	t.Helper()
 	_, binaries, err := lab.FindBinaries()
@@ -62,8 +62,9 @@ func TestRunRefusesWhatItDoesNotKnow(t *testing.T) {
 	}
 }
 
-// machine is what clusters must not change: sysctls that a kubelet and kube-proxy write,
-// the machine's routes and rules, and folders that the programs use by default.
+// machine returns the state that clusters must not change. This is sysctls that a kubelet
+// and kube-proxy write, the machine's routes and rules, and folders that the programs use
+// by default.
 func machine(t *testing.T) string {
 	t.Helper()
 	var text strings.Builder
@@ -85,7 +86,7 @@ func machine(t *testing.T) string {
 	return text.String()
 }
 
-// withoutTimes leaves out the comments of iptables-save.
+// withoutTimes removes the comments of iptables-save.
 func withoutTimes(text string) string {
 	var kept strings.Builder
 	for line := range strings.Lines(text) {
@@ -142,7 +143,8 @@ func TestUpAndDown(t *testing.T) {
 }
 
 // nothingLeft looks for what clusters could leave: processes, mounts, cgroup folders and
-// files, the given network namespaces with their interfaces, and changes of the machine.
+// files. It also checks the given network namespaces with their interfaces, and changes
+// of the machine.
 func nothingLeft(t *testing.T, dir, before string, networks map[string]bool) {
 	t.Helper()
 	if left := cluster.Leftovers(dir); len(left) != 0 {
@@ -164,8 +166,8 @@ func nothingLeft(t *testing.T, dir, before string, networks map[string]bool) {
 	}
 }
 
-// TestDownAfterAKilledStart kills the program that owns the clusters at several moments of
-// their start, as a person or the kernel may, and expects that down finds everything.
+// TestDownAfterAKilledStart kills the program that owns the clusters at several moments
+// of their start, as a person or the kernel may. It expects that down finds everything.
 func TestDownAfterAKilledStart(t *testing.T) {
 	for name, moment := range map[string]string{
 		"at the first folder":        "",
@@ -185,7 +187,7 @@ func TestDownAfterAKilledStart(t *testing.T) {
 				_, err := os.Stat(filepath.Join(dir, moment))
 				return err
 			})
-			_ = owner.Process.Kill() // it may have ended, which the error says
+			_ = owner.Process.Kill() // it may have ended, which shows in the error
 			_ = owner.Wait()
 			if err != nil {
 				t.Fatal(err)
@@ -198,7 +200,8 @@ func TestDownAfterAKilledStart(t *testing.T) {
 	}
 }
 
-// TestDownNeedsNoRemover kills also the processes that remove what a killed program leaves.
+// TestDownNeedsNoRemover also kills the processes that remove what a killed program
+// leaves.
 func TestDownNeedsNoRemover(t *testing.T) {
 	dir := folder(t)
 	before := machine(t)
@@ -213,7 +216,8 @@ func TestDownNeedsNoRemover(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
-	// A stopped owner starts no more children. These are the removers and the nodes.
+	// A stopped owner starts no more children. Its children are the removers and the
+	// nodes.
 	if err := owner.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Error(err)
 	}
@@ -239,7 +243,7 @@ func TestInterruptedUpLeavesNothing(t *testing.T) {
 	defer interrupt(nil)
 	reason := errors.New("interrupted")
 	go func() {
-		_ = lab.Poll(ctx, "the seed's node", func(context.Context) error { // up tells if it ended
+		_ = lab.Poll(ctx, "the seed's node", func(context.Context) error { // up reports it if it ended
 			_, err := os.Stat(filepath.Join(dir, "seed/logs/containerd.log"))
 			return err
 		})
@@ -251,7 +255,7 @@ func TestInterruptedUpLeavesNothing(t *testing.T) {
 	nothingLeft(t, dir, before, nil)
 }
 
-// childrenOf are the ids of a process's children, of all its threads.
+// childrenOf returns the ids of a process's children, of all its threads.
 func childrenOf(t *testing.T, pid int) []int {
 	t.Helper()
 	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))

@@ -22,7 +22,8 @@ var tellTemplate string
 // network is what a person needs to know of a cluster's addresses.
 type network struct{ Node, Pods, Services, DNS string }
 
-// tell prints what stands, for a person and for a shell: all but the exports are comments.
+// tell prints the running clusters, for a person and for a shell. All lines but the
+// exports are comments.
 func tell(ctx context.Context, state *cluster.State, greeting string, out io.Writer) error {
 	images, err := taggedImages(ctx, state)
 	if err != nil {
@@ -52,7 +53,8 @@ func tell(ctx context.Context, state *cluster.State, greeting string, out io.Wri
 	return nil
 }
 
-// taggedImages are those on the seed's node that have a tag, by which pods may name them.
+// taggedImages returns the images on the seed's node that have a tag, by which pods may
+// name them.
 func taggedImages(ctx context.Context, state *cluster.State) ([]string, error) {
 	text, err := state.Seed.Run(ctx, "ctr", "--namespace", "k8s.io", "images", "list", "--quiet")
 	if err != nil {
@@ -60,7 +62,7 @@ func taggedImages(ctx context.Context, state *cluster.State) ([]string, error) {
 	}
 	names := strings.Split(text, "\n")
 	names = slices.DeleteFunc(names, func(line string) bool {
-		// ctr also warns, in words with spaces between them.
+		// ctr also prints warnings, whose words are separated by spaces.
 		return !strings.Contains(line, "/") || strings.ContainsAny(line, " @")
 	})
 	slices.Sort(names)

@@ -20,7 +20,7 @@ func withoutGreeting(told string) string {
 	return rest
 }
 
-// checkWhatIsTold holds what up prints against the clusters.
+// checkWhatIsTold compares what up prints with the clusters.
 func checkWhatIsTold(t *testing.T, state *cluster.State, told string) {
 	t.Helper()
 	want := fmt.Sprintf("export SEED_KUBECONFIG=%s SHOOT_KUBECONFIG=%s\n", state.SeedKubeconfig, state.ShootKubeconfig)

@@ -17,12 +17,12 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/cluster"
 )
 
-// ready is what the owning program says once the clusters are.
+// ready is what the owning program prints once the clusters are ready.
 const ready = "ready\n"
 
-// up starts the program that owns the clusters and returns once they are ready, or after
-// startLimit with an error. If that fails, nothing is left but the logs, and no logs
-// either if ctx has ended. Clusters that stand already are described again.
+// up starts the program that owns the clusters. It returns once they are ready, or after
+// startLimit with an error. If it fails, only the logs are left, and no logs either if
+// ctx has ended. If the clusters already run, it describes them again.
 func up(ctx context.Context, dir string, out io.Writer) error {
 	if state := cluster.Standing(dir); state != nil {
 		return tell(ctx, state, "The clusters of this repository stand already.", out)
@@ -41,8 +41,8 @@ func up(ctx context.Context, dir string, out io.Writer) error {
 	return tell(ctx, state, "The clusters stand.", out)
 }
 
-// startOwner returns once the owner has said that all is ready. Otherwise it returns what
-// the owner has said.
+// startOwner returns once the owner has said that everything is ready. Otherwise it
+// returns what the owner has printed.
 func startOwner(ctx context.Context, dir string) (string, error) {
 	program, err := os.Executable()
 	if err != nil {
@@ -68,9 +68,9 @@ func startOwner(ctx context.Context, dir string) (string, error) {
 	return string(text), errors.Join(context.Cause(ctx), err, owner.Wait())
 }
 
-// explain puts at the end, where a person looks, which step of a start has failed.
+// explain puts the step of a start that failed at the end, where a person looks.
 func explain(text string, err error) error {
-	// The owner says it in the first line, behind its name.
+	// The owner prints the step in the first line, after its name.
 	step, details, _ := strings.Cut(strings.TrimPrefix(text, "cluster: "), "\n")
 	if step == "" {
 		step = "the program that owns them said nothing"
@@ -124,7 +124,8 @@ func own(ctx context.Context, dir string) error {
 // failed.
 const failureLogs = "cluster-logs"
 
-// detach says that all is ready and closes the outputs, for which the caller waits.
+// detach reports that everything is ready and closes the outputs. The caller waits for
+// that.
 func detach() error {
 	if _, err := io.WriteString(os.Stdout, ready); err != nil {
 		return err

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command pause is what runs first in each pod of the test clusters: it keeps the pod's
-// namespaces alive, waits for processes that lost their parent, and ends when it is told
-// to.
+// Command pause is the first program in each pod of the test clusters. It keeps the pod's
+// namespaces alive, waits for processes that lost their parent, and ends on SIGINT or
+// SIGTERM.
 package main
 
 import (
@@ -23,8 +23,8 @@ func main() {
 	}
 }
 
-// reap waits for every child that has ended: one signal may stand for several. Where
-// the pod's containers share a process namespace, this is the parent of orphans.
+// reap waits for every child that has ended: one signal may stand for several. If the
+// pod's containers share a process namespace, this program is the parent of orphans.
 func reap() {
 	for {
 		pid, err := syscall.Wait4(-1, nil, syscall.WNOHANG, nil)

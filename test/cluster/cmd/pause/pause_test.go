@@ -16,8 +16,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/labtest"
 )
 
-// TestPause proves what a pod relies on: the program stays, waits for orphans of its
-// process namespace, and ends with success when it is told to.
+// TestPause proves what a pod relies on. The program stays, waits for orphans of its
+// process namespace, and ends with success after a signal.
 func TestPause(t *testing.T) {
 	labtest.RequireRoot(t)
 	program := filepath.Join(t.TempDir(), "pause")

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command quickstart-images writes the images that docs/quickstart.md needs of
-// konnectivity, as package quickstart makes them.
+// Command quickstart-images writes the konnectivity images that docs/quickstart.md needs.
+// Package quickstart makes them.
 //
 //	quickstart-images --binaries test/bin --manifests docs/quickstart --out dist/quickstart
 package main

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command coredns is CoreDNS with only the plugins that the Corefile of a cluster names.
-// Those that ask clouds and databases take most of the time to build.
+// Plugins for clouds and databases take most of the time to build.
 package main
 
 import (

@@ -12,13 +12,14 @@ import (
 	"github.com/shoot-proxy/proxy-client/webhook"
 )
 
-// probes are values of every kind, some of them good for some fields.
+// probes are values of every kind, some of them valid for some fields.
 var probes = []string{
 	`""`, `" "`, "x", "X", "5", "0", "-1", "1.5", "true", `"true"`, "auto", "10s", "1h", "0s", "1Mi", "64MiB", "1Gi", "100m", "1e9", "65535", `"65536"`, "14001", "14021",
 	"a.b", "a_b", "a/b", "10.0.0.0/8", "10.0.0.1", "vpn:8090", "unix:///x", "nft", "text", "debug", "Always", "mode", "ca.crt", `"é"`,
 }
 
-// Whatever is written into a field, the webhook and helm have the same opinion of it.
+// TestHelmAndTheWebhookAgreeOnEveryField: for any value in any field, the webhook and
+// helm give the same verdict.
 func TestHelmAndTheWebhookAgreeOnEveryField(t *testing.T) {
 	r := newRenderer(t).checksOnly()
 	all := readSchema(t)
@@ -29,7 +30,7 @@ func TestHelmAndTheWebhookAgreeOnEveryField(t *testing.T) {
 	}
 	for _, leaf := range leaves {
 		if leaf == "apiVersion" || leaf == "kind" {
-			continue // they are there already
+			continue // the header has them
 		}
 		t.Run(leaf, func(t *testing.T) {
 			t.Parallel()
@@ -55,7 +56,7 @@ func nested(path, value string) string {
 	return names[0] + ": " + value
 }
 
-// compare wants one opinion of both.
+// compare expects the same verdict of both.
 func (r renderer) compare(t *testing.T, text, value string) {
 	t.Helper()
 	v := r.judge(text)
@@ -72,14 +73,15 @@ func (r renderer) compare(t *testing.T, text, value string) {
 	}
 }
 
-// needsQuotes reports whether a value is a number or a switch. Where a text is meant
-// helm refuses it, or makes another text of it: it reads 1e9 as 1000000000.
+// needsQuotes reports whether a value is a number or a switch. If a field is a text, helm
+// refuses such a value or changes it: it reads 1e9 as 1000000000.
 func needsQuotes(value string) bool {
 	first, _, _ := strings.Cut(strings.Trim(value, "[]"), ",")
 	return first == "true" || first != "" && strings.Trim(first, "-.0123456789e") == ""
 }
 
-// Random networks near each other, so that they overlap, join and exclude each other.
+// TestHelmAndTheWebhookAgreeOnNetworks tries random networks near each other, so that
+// they overlap, join and exclude each other.
 func TestHelmAndTheWebhookAgreeOnNetworks(t *testing.T) {
 	r := newRenderer(t).checksOnly()
 	seed := rand.Uint64()
@@ -135,7 +137,8 @@ func address(random *rand.Rand) string {
 	return fmt.Sprintf("10.%d.0.1", random.IntN(256))
 }
 
-// Random quantities, as memory of which there has to be enough.
+// TestHelmAndTheWebhookAgreeOnAmounts tries random quantities. For memory there is a
+// minimum.
 func TestHelmAndTheWebhookAgreeOnAmounts(t *testing.T) {
 	r := newRenderer(t).checksOnly()
 	seed := rand.Uint64()

@@ -15,14 +15,14 @@ import (
 // configHeader is how every InjectionConfig begins.
 const configHeader = "apiVersion: config.shoot-proxy.io/v1alpha1\nkind: InjectionConfig\n"
 
-// verdicts are what is said of an InjectionConfig: nil where it is good.
+// verdicts are the errors about an InjectionConfig: nil if it is valid.
 type verdicts struct {
-	// webhook is the webhook's, of the text itself. helm is that of schema and
-	// templates. installed is the webhook's, of what helm makes of the text.
+	// webhook is the webhook's verdict on the text itself. helm is the verdict of schema
+	// and templates. installed is the webhook's verdict on what helm makes of the text.
 	webhook, helm, installed error
 }
 
-// judge returns the verdicts on an InjectionConfig, of which text is all but the header.
+// judge returns the verdicts on an InjectionConfig. text is all of it but the header.
 func (r renderer) judge(text string) (v verdicts) {
 	_, v.webhook = webhook.ParseConfig("the configuration", []byte(configHeader+text))
 	rendered, err := r.render("config:\n  " + strings.ReplaceAll(text, "\n", "\n  ") + "\n")
@@ -36,16 +36,18 @@ func (r renderer) judge(text string) (v verdicts) {
 	return v
 }
 
-// advised is a CIDR that a refusal says to write.
+// advised matches the CIDR that a refusal advises to write.
 var advised = regexp.MustCompile(`: write ([0-9a-f.:]+/[0-9]+)$`)
 
-// What the webhook refuses to start with, helm refuses before anything is installed,
-// and names the value. Each is a mistake of its own in the webhook's validation:
-// webhook/config.go, webhook/validate.go, internal/options, internal/cidr.
+// TestHelmRefusesWhatTheWebhookRefuses: if the webhook refuses to start with a value,
+// helm refuses it before anything is installed, and names it. Each is a mistake of its
+// own in the webhook's validation: webhook/config.go, webhook/validate.go,
+// internal/options, internal/cidr.
 //
-// Helm cannot refuse what values cannot be: a file that is empty, no YAML, or of two
-// documents, and a field that is there twice, of which Helm takes the last one. Where a
-// text is meant and a number or a switch is written, Helm alone refuses: see needsQuotes.
+// Helm cannot refuse what values cannot be. This is a file that is empty, no YAML, or of
+// two documents. It is also a field that occurs twice, of which Helm takes the last one.
+// If a field is a text and its value is a number or a switch, Helm alone refuses: see
+// needsQuotes.
 func TestHelmRefusesWhatTheWebhookRefuses(t *testing.T) {
 	r := newRenderer(t).checksOnly()
 	for _, tc := range []struct{ name, text, want string }{
@@ -263,7 +265,8 @@ func TestHelmRefusesWhatTheWebhookRefuses(t *testing.T) {
 	}
 }
 
-// What the webhook accepts, helm accepts in the same spelling.
+// TestHelmAcceptsWhatTheWebhookAccepts: helm accepts what the webhook accepts, in the
+// same spelling.
 func TestHelmAcceptsWhatTheWebhookAccepts(t *testing.T) {
 	r := newRenderer(t).checksOnly()
 	for _, text := range []string{

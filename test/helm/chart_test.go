@@ -14,8 +14,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/webhook"
 )
 
-// Each file in testdata/bad has one mistake, and says on its first line what helm must
-// say about it.
+// TestBadValuesAreRefused: each file in testdata/bad has one mistake. Its first line is
+// the sentence that helm must print about it.
 func TestBadValuesAreRefused(t *testing.T) {
 	for _, file := range files(t, "testdata/bad/*.yaml") {
 		t.Run(filepath.Base(file), func(t *testing.T) {
@@ -78,8 +78,8 @@ func TestTemplate(t *testing.T) {
 	}
 }
 
-// The notes are shown after an install, which there is no cluster for here. So they are
-// rendered as a value of a manifest.
+// TestNotes renders the notes as a value of a manifest. Helm shows them only after an
+// install, which needs a cluster.
 func TestNotes(t *testing.T) {
 	copied := chartOfNotes(t)
 	for _, name := range []string{"defaults", "prometheus", "gardener", "small"} {
@@ -90,7 +90,8 @@ func TestNotes(t *testing.T) {
 	}
 }
 
-// The notes ask each namespace for what the values leave out, and for nothing else.
+// TestNotesAskForWhatIsMissing: the notes ask each namespace for what the values leave
+// out, and for nothing else.
 func TestNotesAskForWhatIsMissing(t *testing.T) {
 	copied := chartOfNotes(t)
 	asked := map[string]string{
@@ -121,8 +122,9 @@ func TestNotesAskForWhatIsMissing(t *testing.T) {
 	}
 }
 
-// The notes name a ConfigMap only if the webhook can read it. If pods may not name one, that is
-// shoot-proxy alone; otherwise their annotations have to say what is missing.
+// TestNotesNameNoConfigMapThatIsNotRead: the notes name a ConfigMap only if the webhook can
+// read it. If pods may not name one, that is shoot-proxy alone. Otherwise the notes ask for
+// annotations with what is missing.
 func TestNotesNameNoConfigMapThatIsNotRead(t *testing.T) {
 	copied := chartOfNotes(t)
 	for _, tt := range []struct{ name, maps, locked, want, not string }{
@@ -141,8 +143,8 @@ func TestNotesNameNoConfigMapThatIsNotRead(t *testing.T) {
 	}
 }
 
-// The notes warn of a list of CIDRs that the exclusions take away as a whole, as the webhook
-// does.
+// TestNotesWarnOfAnEmptyList: the notes warn of a list of CIDRs that the exclusions
+// remove completely, as the webhook does.
 func TestNotesWarnOfAnEmptyList(t *testing.T) {
 	said := notes(t, chartOfNotes(t), "--set", "config.shoot.podCIDRs={10.1.0.0/16,10.2.0.0/16}",
 		"--set", "config.shoot.nodeCIDRs={10.3.0.0/17}", "--set", "config.excludeCIDRs={10.1.0.0/16,10.3.0.0/18,10.3.64.0/18}")
@@ -152,7 +154,7 @@ func TestNotesWarnOfAnEmptyList(t *testing.T) {
 	}
 }
 
-// chartOfNotes is a copy of the chart that makes a manifest of its notes.
+// chartOfNotes returns a copy of the chart that makes a manifest of its notes.
 func chartOfNotes(t *testing.T) (folder string) {
 	t.Helper()
 	copied := filepath.Join(t.TempDir(), "chart")
@@ -166,7 +168,7 @@ func chartOfNotes(t *testing.T) (folder string) {
 	return copied
 }
 
-// notes renders those of a [chartOfNotes] with arguments for helm.
+// notes renders the notes of a [chartOfNotes] with arguments for helm.
 func notes(t *testing.T, folder string, args ...string) string {
 	t.Helper()
 	text, err := run(t, append([]string{
@@ -200,8 +202,8 @@ func checkObjects(t *testing.T, objects []object) {
 	}
 }
 
-// checkRights checks that the webhook may read the listed ConfigMaps only, and
-// no Secret outside of its namespace. A rule without names would be for all of them.
+// checkRights checks that the webhook may read only the listed ConfigMaps, and no Secret
+// outside of its namespace. A rule without names would be for all of them.
 func checkRights(t *testing.T, objects []object, config *webhook.Config) {
 	t.Helper()
 	var mayRead []string

@@ -16,8 +16,8 @@ import (
 
 const deploy = root + "/deploy"
 
-// The manifests of deploy are the chart's defaults. The configuration is a file of
-// its own, of which kustomize makes the ConfigMap.
+// TestManifestsAreUpToDate: the manifests of deploy are the chart with its defaults. The
+// configuration is a file of its own, from which kustomize makes the ConfigMap.
 func TestManifestsAreUpToDate(t *testing.T) {
 	text, err := template(t)
 	if err != nil {
@@ -31,7 +31,7 @@ func TestManifestsAreUpToDate(t *testing.T) {
 	compare(t, deploy+"/config.yaml", config)
 }
 
-// kustomizeBuild does what `kubectl apply -k` does first.
+// kustomizeBuild does the first step of `kubectl apply -k`.
 func kustomizeBuild(t *testing.T, dir string) []object {
 	t.Helper()
 	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), dir)
@@ -45,8 +45,9 @@ func kustomizeBuild(t *testing.T, dir string) []object {
 	return parse(t, string(text))
 }
 
-// What kubectl applies is what helm installs, but for helm's own labels and the name
-// of the ConfigMap, which changes with its content.
+// TestKustomizeMakesWhatHelmInstalls: kubectl applies the same objects as helm installs.
+// Only helm's own labels differ, and the name of the ConfigMap, which changes with its
+// content.
 func TestKustomizeMakesWhatHelmInstalls(t *testing.T) {
 	text, err := template(t)
 	if err != nil {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package helm checks the chart of charts/proxy-client and the manifests of deploy,
-// which are made of it. Its module brings helm as a tool: `make helm` builds it,
-// `make chart-test` runs the tests, and `make manifests` rewrites whatever is made of
+// Package helm checks the chart of charts/proxy-client and the manifests of deploy, which
+// are made from it. Its module brings helm as a tool. `make helm` builds it, `make
+// chart-test` runs the tests, and `make manifests` rewrites all files that are made from
 // the chart.
 package helm

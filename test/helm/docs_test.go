@@ -15,8 +15,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/webhook"
 )
 
-// document explains the webhook. Examples are there, in the README, where the
-// installation and other systems are explained, and beside the chart.
+// document explains the webhook. More examples are in the README, in the documents about
+// the installation and other systems, and beside the chart.
 const (
 	document = root + "/docs/webhook.md"
 	readme   = root + "/README.md"
@@ -26,13 +26,13 @@ const (
 
 var block = regexp.MustCompile("(?ms)^( *)```yaml\n(.*?)^ *```$")
 
-// examples returns the YAML blocks of all of them that have some text in them.
+// examples returns the YAML blocks of all documents that contain a text.
 func examples(t *testing.T, text string) []string {
 	t.Helper()
 	var found []string
 	for _, match := range block.FindAllStringSubmatch(read(t, readme)+read(t, document)+read(t, install)+read(t, systems)+read(t, chart+"/README.md"), -1) {
 		indent, example := match[1], match[2]
-		example = strings.ReplaceAll("\n"+example, "\n"+indent, "\n")[1:] // of a list
+		example = strings.ReplaceAll("\n"+example, "\n"+indent, "\n")[1:] // the indentation of a list
 		if strings.Contains(example, text) {
 			found = append(found, example)
 		}
@@ -66,7 +66,7 @@ func TestDocumentedConfigurationIsAccepted(t *testing.T) {
 	}
 }
 
-// A chart that embeds ours as it is documented is what helm renders.
+// TestDocumentedParentChartWorks: helm renders a chart that embeds ours as documented.
 func TestDocumentedParentChartWorks(t *testing.T) {
 	folder := filepath.Join(t.TempDir(), "parent")
 	if err := os.Mkdir(folder, 0o755); err != nil {
@@ -90,9 +90,9 @@ func TestDocumentedParentChartWorks(t *testing.T) {
 	}
 }
 
-// TestDocumentedKustomizationWorks: the documented kustomization beside a release's manifests
-// replaces the configuration. With its comments taken away it replaces the registry of the
-// webhook's image too, and keeps the digest.
+// TestDocumentedKustomizationWorks: the documented kustomization beside a release's
+// manifests replaces the configuration. Without its comment signs it replaces the
+// registry of the webhook's image too, and keeps the digest.
 func TestDocumentedKustomizationWorks(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.CopyFS(filepath.Join(dir, "deploy"), os.DirFS(deploy)); err != nil {
@@ -100,7 +100,7 @@ func TestDocumentedKustomizationWorks(t *testing.T) {
 	}
 	const repository = "/shoot-proxy/webhook"
 	digest := "@sha256:" + strings.Repeat("0a", 32)
-	// As a release for registry.example names it.
+	// A release for registry.example names the image in this way.
 	manifest := regexp.MustCompile(`image: "shoot-proxy/webhook:[^"]*"`).
 		ReplaceAllString(read(t, deploy+"/webhook.yaml"), `image: "registry.example`+repository+digest+`"`)
 	write(t, filepath.Join(dir, "deploy", "webhook.yaml"), manifest)
@@ -121,7 +121,8 @@ func TestDocumentedKustomizationWorks(t *testing.T) {
 	}
 }
 
-// The table says what to do about every reason for which a pod is refused.
+// TestEveryRefusalIsExplained: the table says what to do about every reason for which a
+// pod is refused.
 func TestEveryRefusalIsExplained(t *testing.T) {
 	_, section, ok := strings.Cut(read(t, document), "\n## Why a pod is refused\n")
 	if !ok {
@@ -148,8 +149,8 @@ func TestEveryRefusalIsExplained(t *testing.T) {
 	}
 }
 
-// Flags, path and Lease are the webhook's, which this module does not build: they have
-// to stand in its source.
+// TestWebhookKnowsWhatItIsGiven: flags, path and Lease must be in the webhook's source.
+// This module does not build the webhook.
 func TestWebhookKnowsWhatItIsGiven(t *testing.T) {
 	var source strings.Builder
 	for _, file := range slices.Concat(files(t, root+"/webhook/cmd/webhook/*.go"), files(t, root+"/webhook/serve/*.go"), files(t, root+"/webhook/check/*.go")) {

@@ -17,27 +17,27 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// update rewrites what is made of the chart, instead of comparing with it.
+// update makes the tests rewrite what is made from the chart, instead of comparing it.
 var update = flag.Bool("update", false, "rewrite the golden files and deploy")
 
 const (
 	root  = "../.."
 	chart = root + "/charts/proxy-client"
 
-	// What the chart is installed as, in tests and in deploy.
+	// The chart is installed under these names, in tests and in deploy.
 	release   = "proxy-client"
 	namespace = "shoot-proxy"
 
-	// kubernetes is what helm, which sees no cluster, takes for the cluster's version.
+	// kubernetes is the version that helm assumes for the cluster, because it sees none.
 	kubernetes = "1.36.0"
 )
 
-// readsOutside tells Go's cache of test results that the test reads files outside of
-// this module: those of which `make chart-test` gives a checksum in the environment. The
-// cache itself looks at a module's own files and at the variables that a test reads.
+// readsOutside tells Go's cache of test results that the test reads files outside of this
+// module. `make chart-test` gives their checksum in the environment. The cache itself
+// checks a module's own files, and the variables that a test reads.
 func readsOutside() { _ = os.Getenv("CHART_INPUTS") }
 
-// binary is the helm that `make helm` builds.
+// binary returns the helm that `make helm` builds.
 func binary(t *testing.T) string {
 	t.Helper()
 	readsOutside()
@@ -48,7 +48,7 @@ func binary(t *testing.T) string {
 	return path
 }
 
-// run runs helm, which knows nothing of whoever runs the tests.
+// run runs helm without the settings of the user who runs the tests.
 func run(t *testing.T, args ...string) (output string, err error) {
 	t.Helper()
 	home := t.TempDir()
@@ -66,7 +66,7 @@ func run(t *testing.T, args ...string) (output string, err error) {
 	return stdout.String(), err
 }
 
-// template renders the chart with files of values, but for what `helm test` makes.
+// template renders the chart with files of values, without what `helm test` makes.
 func template(t *testing.T, values ...string) (string, error) {
 	t.Helper()
 	args := []string{"template", release, chart, "--namespace", namespace, "--kube-version", kubernetes, "--skip-tests"}
@@ -76,7 +76,7 @@ func template(t *testing.T, values ...string) (string, error) {
 	return run(t, args...)
 }
 
-// files returns those that match a pattern, of which there have to be some.
+// files returns the files that match a pattern. There must be at least one.
 func files(t *testing.T, pattern string) []string {
 	t.Helper()
 	readsOutside()
@@ -124,7 +124,7 @@ func compare(t *testing.T, path, got string) {
 // object is a Kubernetes object.
 type object map[string]any
 
-// at returns what is at a path of fields, nil where one of them is not there.
+// at returns the value at a path of fields; nil if one of them does not exist.
 func (o object) at(path ...string) any {
 	var value any = map[string]any(o)
 	for _, name := range path {

@@ -34,7 +34,8 @@ func TestHooks(t *testing.T) {
 	}
 }
 
-// The Service sends no request to the pod of a test, and the Deployment does not adopt it.
+// TestNoSelectorMeansATest: the Service sends no request to the pod of a test, and the
+// Deployment does not adopt it.
 func TestNoSelectorMeansATest(t *testing.T) {
 	values := chart + "/ci/defaults-values.yaml"
 	text, err := template(t, values)

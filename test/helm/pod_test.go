@@ -12,7 +12,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// A chart that is switched off without a parent's condition renders nothing.
+// TestDisabled: a chart that is switched off without a parent's condition renders
+// nothing.
 func TestDisabled(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "values.yaml")
 	write(t, file, "enabled: false\n")
@@ -25,7 +26,8 @@ func TestDisabled(t *testing.T) {
 	}
 }
 
-// On OpenShift a fixed uid or group, wherever it stands, keeps a pod from being made.
+// TestOpenShiftHasNoFixedUsers: on OpenShift a fixed uid or group anywhere prevents that
+// a pod is made.
 func TestOpenShiftHasNoFixedUsers(t *testing.T) {
 	text, err := template(t, chart+"/ci/openshift-values.yaml")
 	if err != nil {
@@ -41,8 +43,8 @@ func TestOpenShiftHasNoFixedUsers(t *testing.T) {
 	}
 }
 
-// Labels of the operator's are on every object, and never in a selector, which cannot
-// change.
+// TestCommonLabels: the operator's labels are on every object, and never in a selector,
+// which cannot change.
 func TestCommonLabels(t *testing.T) {
 	text, err := template(t, chart+"/ci/everything-values.yaml")
 	if err != nil {
@@ -69,8 +71,8 @@ func TestCommonLabels(t *testing.T) {
 	}
 }
 
-// In the network of a node each port is there once, so that no rollout may need a
-// webhook more than there are nodes.
+// TestHostNetwork: in the network of a node each port exists only once. A rollout must
+// therefore never need more webhooks than there are nodes.
 func TestHostNetwork(t *testing.T) {
 	text, err := template(t, chart+"/ci/host-network-values.yaml")
 	if err != nil {
@@ -137,7 +139,8 @@ dependencies:
 	return parent
 }
 
-// A parent chart switches ours on and off, and its registry and Secrets are ours too.
+// TestParentChart: a parent chart switches ours on and off. Its registry and Secrets also
+// apply to ours.
 func TestParentChart(t *testing.T) {
 	parent := parentChart(t, `
 global:
@@ -193,7 +196,8 @@ proxy-client:
 	}
 }
 
-// The chart refuses an extra argument that it gives itself: the flag would have two values.
+// TestExtraArgsMayNotRepeatTheCharts: the chart refuses an extra argument that it sets
+// itself, because the flag would have two values.
 func TestExtraArgsMayNotRepeatTheCharts(t *testing.T) {
 	r := newRenderer(t)
 	rendered, err := r.render("certificates: {mode: managed}")

@@ -13,7 +13,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// schema is what we use of a JSON schema.
+// schema is the part of a JSON schema that the tests use.
 type schema struct {
 	Ref         string             `json:"$ref"`
 	Properties  map[string]*schema `json:"properties"`
@@ -21,7 +21,7 @@ type schema struct {
 	Items       *schema            `json:"items"`
 }
 
-// readSchema returns that of the chart's values.
+// readSchema returns the schema of the chart's values.
 func readSchema(t *testing.T) *schema {
 	t.Helper()
 	root := &schema{}
@@ -46,8 +46,8 @@ func (s *schema) resolve(root *schema) *schema {
 	return s
 }
 
-// leaves returns the paths of all values that a schema allows, and those of what they
-// are in.
+// leaves returns the paths of all values that a schema allows, and those of the objects
+// around them.
 func (s *schema) leaves(path string, root *schema) (leaves, inner []string) {
 	s = s.resolve(root)
 	if len(s.Properties) == 0 {
@@ -63,8 +63,8 @@ func (s *schema) leaves(path string, root *schema) (leaves, inner []string) {
 	return leaves, inner
 }
 
-// The table has every value that the schema allows, or what it is in, and nothing
-// else; and the defaults are those of values.yaml.
+// TestReadmeHasEveryValue: the table has every value that the schema allows, or the
+// object around it, and nothing else. The defaults are those of values.yaml.
 func TestReadmeHasEveryValue(t *testing.T) {
 	var values map[string]any
 	if err := yaml.Unmarshal([]byte(read(t, chart+"/values.yaml")), &values); err != nil {
@@ -100,8 +100,7 @@ func TestReadmeHasEveryValue(t *testing.T) {
 	}
 }
 
-// checkDefault compares what README.md says with values.yaml, where nothing and ""
-// are the same.
+// checkDefault compares README.md with values.yaml. An empty cell and "" are the same.
 func checkDefault(t *testing.T, values object, name, cell string) {
 	t.Helper()
 	var documented any
@@ -119,7 +118,8 @@ func checkDefault(t *testing.T, values object, name, cell string) {
 
 var metric = regexp.MustCompile(`\b(?:shoot_proxy_webhook|proxy_client)_[a-z_]+`)
 
-// The dashboard shows metrics that there are: those that the documents explain.
+// TestDashboardsMetricsAreDocumented: the dashboard shows only metrics that exist: those
+// that the documents explain.
 func TestDashboardsMetricsAreDocumented(t *testing.T) {
 	documents := read(t, root+"/README.md") + read(t, document)
 	found := metric.FindAllString(read(t, chart+"/dashboards/shoot-proxy.json"), -1)

@@ -13,8 +13,8 @@ import (
 	"helm.sh/helm/v3/pkg/engine"
 )
 
-// renderer does what `helm template` does, in this process: a test that asks for
-// thousands of renderings has no time for as many processes.
+// renderer does the same as `helm template`, in this process. Tests that need thousands
+// of renderings have no time for as many processes.
 type renderer struct{ chart *helmchart.Chart }
 
 func newRenderer(t testing.TB) renderer {
@@ -26,7 +26,8 @@ func newRenderer(t testing.TB) renderer {
 	return renderer{loaded}
 }
 
-// checksOnly is a renderer of the configuration alone, and of what checks the values.
+// checksOnly returns a renderer of only the configuration and the templates that check
+// the values.
 func (r renderer) checksOnly() renderer {
 	less := *r.chart
 	less.Templates = slices.DeleteFunc(slices.Clone(less.Templates), func(f *helmchart.File) bool {
@@ -35,7 +36,7 @@ func (r renderer) checksOnly() renderer {
 	return renderer{&less}
 }
 
-// render returns what the chart makes of a file of values, by template.
+// render returns the chart's manifests for a file of values, by template.
 func (r renderer) render(values string) (map[string]string, error) {
 	read, err := chartutil.ReadValues([]byte(values))
 	if err != nil {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package manifests makes the manifests of deploy, for kubectl, of what helm renders.
+// Package manifests makes the manifests of deploy, for kubectl, from what helm renders.
 // It never runs helm:
 //
 //	webhook, config, err := manifests.Split(rendered)
@@ -57,7 +57,7 @@ func configuration(document string) (string, error) {
 	return config, nil
 }
 
-// WithoutHelm leaves out the lines that mean something to helm only, or would be
+// WithoutHelm removes the lines that only helm uses. It also removes those that would be
 // wrong once a person has changed config.yaml.
 func WithoutHelm(rendered string) string {
 	var rest strings.Builder

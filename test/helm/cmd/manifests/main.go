@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Manifests writes webhook.yaml and config.yaml of deploy, made of the rendered chart
-// that it reads:
+// Manifests writes webhook.yaml and config.yaml of deploy. It makes them from the
+// rendered chart that it reads:
 //
 //	helm template proxy-client CHART --namespace shoot-proxy --skip-tests | manifests FOLDER
 package main

@@ -18,16 +18,16 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 )
 
-// root is the repository, seen from this package's tests.
+// root is the path of the repository from this package's tests.
 const root = "../.."
 
-// names are the images.
+// names returns the names of the images.
 func names() []string { return []string{"init-redirect", "proxy-client", "webhook"} }
 
-// architectures are what each image is for.
+// architectures returns the architectures of each image.
 func architectures() []string { return []string{"amd64", "arm64"} }
 
-// dist is the folder of the archives under test.
+// dist returns the folder of the archives under test.
 func dist(t testing.TB) string {
 	t.Helper()
 	folder := os.Getenv("IMAGES_DIST")
@@ -44,7 +44,7 @@ func dist(t testing.TB) string {
 type archive struct {
 	name   string
 	layout v1.IndexManifest // index.json
-	index  v1.ImageIndex    // what both of its entries refer to
+	index  v1.ImageIndex    // the index that both of its entries refer to
 }
 
 // open unpacks the archive of an image.
@@ -77,7 +77,7 @@ func (a archive) platforms(t testing.TB) []v1.Descriptor {
 	return manifest.Manifests
 }
 
-// annotations are those of the index.
+// annotations returns the annotations of the index.
 func (a archive) annotations(t testing.TB) map[string]string {
 	t.Helper()
 	manifest, err := a.index.IndexManifest()
@@ -114,8 +114,7 @@ type file struct {
 	content []byte
 }
 
-// files returns what a container of an image sees, by path without a slash in
-// front.
+// files returns what a container of an image sees, by path without a leading slash.
 func files(t testing.TB, image v1.Image) map[string]file {
 	t.Helper()
 	stream := mutate.Extract(image)

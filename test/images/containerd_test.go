@@ -21,12 +21,12 @@ import (
 
 // containerd is a daemon with folders of its own.
 type containerd struct {
-	folder string // of programs
+	folder string // with the programs
 	socket string
 }
 
-// startContainerd starts one, without Kubernetes' part of it, which ends with the
-// test.
+// startContainerd starts a containerd that ends with the test. It does not have the part
+// for Kubernetes.
 func startContainerd(t *testing.T) containerd {
 	t.Helper()
 	netnstest.RequireRoot(t)
@@ -34,7 +34,7 @@ func startContainerd(t *testing.T) containerd {
 	if err != nil {
 		t.Fatal(err)
 	}
-	state, err := os.MkdirTemp("", "containerd-") // a short path: a socket's has at most 107 bytes
+	state, err := os.MkdirTemp("", "containerd-") // a short path: a socket's path has at most 107 bytes
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +69,8 @@ address = "%[2]s.ttrpc"
 	cmd := exec.Command("unshare", "--mount", "setpriv", "--pdeathsig", "KILL", filepath.Join(programs, "containerd"), "--config", filepath.Join(state, "config.toml"))
 	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+filepath.Join(state, "ready.sock")) // sd_notify(3)
 	cmd.Stdout, cmd.Stderr = log, log
-	// The thread that starts it is the parent whose death it is told of.
+	// The thread that starts containerd is its parent. containerd gets a signal when that
+	// thread dies.
 	runtime.LockOSThread()
 	t.Cleanup(runtime.UnlockOSThread)
 	if err := cmd.Start(); err != nil {
@@ -79,7 +80,7 @@ address = "%[2]s.ttrpc"
 	go func() {
 		defer close(ended)
 		_ = cmd.Wait()
-		_ = ready.Close() // whoever waits for it need not wait any longer
+		_ = ready.Close() // ends the wait for readiness
 	}()
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
@@ -104,7 +105,7 @@ func (c containerd) ctr(t *testing.T, args ...string) string {
 	return run(t, exec.Command(filepath.Join(c.folder, "ctr"), append([]string{"--address", c.socket, "--namespace", "k8s.io"}, args...)...))
 }
 
-// wantedNames are those that manifests may have for our images.
+// wantedNames returns the names that manifests may use for our images.
 func wantedNames(t *testing.T) (want []string) {
 	t.Helper()
 	for _, name := range names() {
@@ -116,13 +117,13 @@ func wantedNames(t *testing.T) (want []string) {
 	return want
 }
 
-// check compares the images that containerd has whole with the wanted ones.
+// check compares the images that containerd has complete with the wanted ones.
 func (c containerd) check(t *testing.T) {
 	t.Helper()
 	var got []string
 	for line := range strings.Lines(c.ctr(t, "images", "check")) {
 		fields := strings.Fields(line)
-		if fields[0] == "REF" || strings.HasPrefix(fields[0], "import-") { // names of kind's own
+		if fields[0] == "REF" || strings.HasPrefix(fields[0], "import-") { // kind's own names
 			continue
 		}
 		if !strings.Contains(line, "complete (2/2)") || fields[len(fields)-1] != "true" {
@@ -144,15 +145,16 @@ func TestContainerdImportsTheArchives(t *testing.T) {
 	c.check(t)
 }
 
-// The commands kind and k3s are not here; what stands for them ends as they do, in a
-// node's containerd.
+// TestLoadIntoACluster: the commands kind and k3s are not available here. Their
+// substitutes do the last step of each, in a node's containerd.
 func TestLoadIntoACluster(t *testing.T) {
 	images, err := filepath.Abs(dist(t))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for target, stub := range map[string]string{
-		// How kind loads an archive: it asks for all platforms and for names by digest.
+		// kind loads an archive in this way: it asks for all platforms and for names by
+		// digest.
 		"kind": `[ "$*" = "load image-archive $3 --name test" ] && exec "$CTR" --address "$SOCKET" --namespace=k8s.io images import --all-platforms --digests --snapshotter=overlayfs - <"$3"`,
 		"k3s":  `[ "$1" = ctr ] && shift && exec "$CTR" --address "$SOCKET" "$@"`,
 	} {

@@ -21,8 +21,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/defaults"
 )
 
-// A node finds an image under the name that a manifest has for it, which may be by
-// tag or by digest.
+// TestArchiveNamesItsIndexByTagAndByDigest: a node finds an image under the name in a
+// manifest, which may be by tag or by digest.
 func TestArchiveNamesItsIndexByTagAndByDigest(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join(dist(t), "digests"))
 	if err != nil {
@@ -51,7 +51,7 @@ func TestArchiveNamesItsIndexByTagAndByDigest(t *testing.T) {
 		if diff := cmp.Diff([]string{repository + ":" + version, repository + "@" + digest.String()}, got); diff != "" {
 			t.Errorf("the names of %s (-want +got):\n%s", name, diff)
 		}
-		// What skopeo picks an image of an archive by.
+		// skopeo selects an image of an archive by this annotation.
 		if tag := a.layout.Manifests[0].Annotations["org.opencontainers.image.ref.name"]; tag != version {
 			t.Errorf("%s has %q for its tag, want %s", name, tag, version)
 		}
@@ -105,8 +105,8 @@ func TestImageSaysWhatItIs(t *testing.T) {
 	})
 }
 
-// What depends on the machine or the moment of a build would give each build
-// another digest.
+// TestImageHasTheTimeOfItsCommit: if the content depended on the machine or the time of a
+// build, each build would have another digest.
 func TestImageHasTheTimeOfItsCommit(t *testing.T) {
 	eachImage(t, func(t *testing.T, _, _ string, configuration *v1.ConfigFile, image v1.Image) {
 		revision := configuration.Config.Labels["org.opencontainers.image.revision"]
@@ -145,8 +145,9 @@ func TestImagesAreSmall(t *testing.T) {
 	})
 }
 
-// The complete list of what can be run is short: no shell, no interpreter, no
-// package manager, and nothing that an update of a package brings unnoticed.
+// TestImagesHaveNoOtherProgram: the complete list of programs is short. It has no shell,
+// no interpreter and no package manager. An update of a package cannot add a program
+// unnoticed.
 func TestImagesHaveNoOtherProgram(t *testing.T) {
 	programs := map[string][]string{"proxy-client": {"proxy-client"}, "webhook": {"webhook"}, "init-redirect": {"usr/local/bin/init-redirect", "usr/sbin/nft"}}
 	for _, backend := range []string{"nft", "legacy"} {
@@ -197,8 +198,8 @@ func TestFilesBelongToRootAndOnlyRootMayWrite(t *testing.T) {
 	})
 }
 
-// Debian's packages ask that their copyright files go with them, and those refer to
-// licences.
+// TestPackagesComeWithTheirLicences: Debian's packages require that their copyright files
+// are included. Those files refer to licences.
 func TestPackagesComeWithTheirLicences(t *testing.T) {
 	for _, architecture := range architectures() {
 		image, _ := open(t, "init-redirect").image(t, architecture)
@@ -226,7 +227,7 @@ func TestPackagesComeWithTheirLicences(t *testing.T) {
 	}
 }
 
-// entries are the names of what lies in a folder.
+// entries returns the names of the files in a folder.
 func entries(all map[string]file, folder string) []string {
 	var in []string
 	for _, path := range slices.Sorted(maps.Keys(all)) {

@@ -19,7 +19,7 @@ import (
 // locked is a line of images/packages.lock.
 type locked struct{ architecture, name, version, hash, path string }
 
-// packagesOf returns what the lock has for an architecture.
+// packagesOf returns the packages in the lock for an architecture.
 func packagesOf(t testing.TB, architecture string) []locked {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(root, "images", "packages.lock"))
@@ -39,7 +39,8 @@ func packagesOf(t testing.TB, architecture string) []locked {
 	return all
 }
 
-// Both platforms have the same packages, but for a rebuild (+b1) of one.
+// TestLockIsTheSameForBothPlatforms: both platforms have the same packages, except for a
+// rebuild (+b1) of one.
 func TestLockIsTheSameForBothPlatforms(t *testing.T) {
 	describe := func(architecture string) (all []string) {
 		for _, p := range packagesOf(t, architecture) {
@@ -54,7 +55,7 @@ func TestLockIsTheSameForBothPlatforms(t *testing.T) {
 	}
 }
 
-// rootfs is a copy of images/rootfs with a list of one package, and mirrors of the
+// rootfs is a copy of images/rootfs with a list of one package. The mirrors are the
 // test's own.
 type rootfs struct {
 	folder string
@@ -90,8 +91,8 @@ func (r rootfs) write(t *testing.T, name, text string) {
 	}
 }
 
-// run runs it with apt configured for a mirror, and returns the folder that it
-// filled and what it wrote.
+// run runs it with apt configured for a mirror. It returns the folder that it filled, and
+// its output.
 func (r rootfs) run(t *testing.T, mirror, snapshots string) (folder, output string, err error) {
 	t.Helper()
 	r.write(t, "sources.list", "deb "+mirror+" bookworm main\n")
@@ -118,8 +119,8 @@ func serve(t *testing.T, name string, content []byte) string {
 	return server.URL + "/debian"
 }
 
-// When Debian has replaced what the lock names, the build says what to do, and a
-// mirror that keeps everything helps.
+// TestReplacedPackage: when Debian has replaced a package in the lock, the build says
+// what to do. A mirror that keeps everything helps.
 func TestReplacedPackage(t *testing.T) {
 	r := newRootfs(t)
 	empty := serve(t, "nothing", nil)
@@ -134,7 +135,7 @@ func TestReplacedPackage(t *testing.T) {
 	if found, _ := filepath.Glob(filepath.Join(folder, "lib/*/libmnl.so.0")); len(found) != 1 {
 		t.Errorf("a snapshot has the package, and yet its library is not there: %v", found)
 	}
-	// Whatever another file has for contents, it is none of ours.
+	// A file with any other content is refused.
 	changed := slices.Clone(r.deb)
 	changed[len(changed)-1] ^= 1
 	if _, output, err := r.run(t, serve(t, r.wanted.path, changed), ""); err == nil || !strings.Contains(output, "Hash Sum mismatch") {
@@ -142,8 +143,8 @@ func TestReplacedPackage(t *testing.T) {
 	}
 }
 
-// A pattern that finds nothing, such as after an update that renames a library, is
-// no smaller image, but an error.
+// TestPatternWithoutAFile: a pattern that finds no file gives an error, not a smaller
+// image. An update that renames a library causes this.
 func TestPatternWithoutAFile(t *testing.T) {
 	r := newRootfs(t)
 	mirror := serve(t, r.wanted.path, r.deb)

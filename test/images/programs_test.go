@@ -16,16 +16,16 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
-// machines says what the header of a program for an architecture has (elf(5)).
+// machines returns the machine field of an ELF header for each architecture (elf(5)).
 func machines() map[string]elf.Machine {
 	return map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}
 }
 
-// resolve finds a file as the kernel does, folder by folder, through the links of
-// the image.
+// resolve finds a file as the kernel does, folder by folder, through the links of the
+// image.
 func resolve(all map[string]file, name string) (file, bool) {
 	at, rest := "", strings.Split(name, "/")
-	for range 100 { // more than any path has, links included
+	for range 100 { // more steps than any path has, including links
 		if len(rest) == 0 {
 			f, ok := all[at]
 			return f, ok
@@ -45,8 +45,8 @@ func resolve(all map[string]file, name string) (file, bool) {
 	return file{}, false
 }
 
-// A program for another machine, or one whose library is missing, is found out here,
-// also where this machine cannot run it.
+// TestProgramsFindTheirLibraries: a program for another machine, or one whose library is
+// missing, is detected. This also works if this machine cannot run it.
 func TestProgramsFindTheirLibraries(t *testing.T) {
 	eachImage(t, func(t *testing.T, _, architecture string, _ *v1.ConfigFile, image v1.Image) {
 		all := files(t, image)
@@ -93,8 +93,8 @@ func needed(t *testing.T, name string, program *elf.File) []string {
 	return libraries
 }
 
-// lookUp finds a library where the loader of Debian's C library looks for it
-// without a cache, or a loader at its path.
+// lookUp finds a library where the loader of Debian's C library searches without a cache.
+// It also finds a loader at its path.
 func lookUp(all map[string]file, library string) (file, bool) {
 	if strings.Contains(library, "/") {
 		return resolve(all, library)
@@ -123,7 +123,8 @@ func TestOurProgramsAreStatic(t *testing.T) {
 	})
 }
 
-// The tag and what the program says must not differ.
+// TestOurProgramsSayTheirVersion: the tag and the version that the program prints must be
+// the same.
 func TestOurProgramsSayTheirVersion(t *testing.T) {
 	for _, name := range names() {
 		image, configuration := open(t, name).image(t, runtime.GOARCH)

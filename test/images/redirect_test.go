@@ -32,9 +32,9 @@ func unpack(t testing.TB, image v1.Image) string {
 	return folder
 }
 
-// container runs programs of an image as a pod's container would be: nothing but
-// the image's files, which it cannot change, /proc, /dev/null, and an empty /run; as
-// root with a few capabilities.
+// container runs programs of an image as a pod's container would. They have the image's
+// files, which they cannot change, /proc, /dev/null, and an empty /run. They run as root
+// with a few capabilities.
 type container struct {
 	pod          *netnstest.NS
 	root         string
@@ -51,7 +51,7 @@ func newContainer(t *testing.T, pod *netnstest.NS, capabilities string) containe
 			c.path = value
 		}
 	}
-	// As a container runtime does: the image need not have these folders.
+	// A container runtime also makes these folders: the image need not have them.
 	for _, folder := range []string{"/proc", "/dev"} {
 		if err := os.Mkdir(c.root+folder, 0o755); err != nil {
 			t.Fatal(err)
@@ -77,7 +77,7 @@ func (c container) command(program string, args ...string) *exec.Cmd {
 			drop=$(tr , '\n' <<<"$drop" | grep -vx "$keep" | paste -sd,)
 		done
 		exec env -i PATH="$PATH" capsh --no-new-privs --drop="$drop" --chroot="$root" --shell="$program" -- "$@"`
-	// capsh finds nothing by PATH inside, as a container runtime would.
+	// capsh does not search PATH inside the root, as a container runtime would.
 	for _, folder := range strings.Split(c.path, ":") {
 		if _, err := os.Stat(c.root + folder + "/" + program); err == nil {
 			program = folder + "/" + program
@@ -87,8 +87,8 @@ func (c container) command(program string, args ...string) *exec.Cmd {
 	return c.pod.Command("unshare", append([]string{"--mount", "bash", "-euo", "pipefail", "-c", script, "container", c.root, c.path, c.capabilities, program}, args...)...)
 }
 
-// run runs a program of the image, which must end with an exit code, and returns
-// what it wrote.
+// run runs a program of the image and returns its output. The program must end with that
+// exit code.
 func (c container) run(t *testing.T, code int, program string, args ...string) (stdout, stderr string) {
 	t.Helper()
 	cmd := c.command(program, args...)
@@ -101,8 +101,9 @@ func (c container) run(t *testing.T, code int, program string, args ...string) (
 	return out.String(), problems.String()
 }
 
-// The image has all that init-redirect calls, in both backends and both families,
-// and the capabilities that README.md names are enough.
+// TestInitRedirectWorksOnTheFilesOfItsImage: the image has everything that init-redirect
+// calls, in both backends and both families. The capabilities that README.md names are
+// enough.
 func TestInitRedirectWorksOnTheFilesOfItsImage(t *testing.T) {
 	netnstest.RequireRoot(t)
 	for backend, capabilities := range map[string]string{"nft": "cap_net_admin", "legacy": "cap_net_admin cap_net_raw"} {
@@ -115,15 +116,15 @@ func TestInitRedirectWorksOnTheFilesOfItsImage(t *testing.T) {
 				t.Helper()
 				return c.run(t, code, "init-redirect", append([]string{command}, flags...)...)
 			}
-			const notVerified = 4 // README.md's table of exit codes
+			const notVerified = 4 // from README.md's table of exit codes
 			do(notVerified, "verify")
 			do(0, "apply")
 			do(0, "verify")
 			redirected(t, pod, "100.64.0.1:80", fmt.Sprintf("127.0.0.1:%d", defaults.ProxyPort))
 			redirected(t, pod, "[fd00:10::1]:80", fmt.Sprintf("[::1]:%d", defaults.ProxyPort))
 
-			// Rules of another program, with extensions that ours do not use, must be
-			// read as well.
+			// Rules of another program, with extensions that our rules do not use, must
+			// also be readable.
 			for _, program := range []string{"iptables-" + backend, "ip6tables-" + backend} {
 				c.run(t, 0, program, "-A", "INPUT", "-m", "statistic", "--mode", "nth", "--every", "3", "--packet", "0", "-m", "hashlimit",
 					"--hashlimit-above", "5/sec", "--hashlimit-name", "x", "-m", "comment", "--comment", "not ours", "-j", "MARK", "--set-mark", "1")
@@ -141,7 +142,8 @@ func TestInitRedirectWorksOnTheFilesOfItsImage(t *testing.T) {
 	}
 }
 
-// The other tests would prove little if every capability were there.
+// TestLegacyNeedsNetRaw: the other tests would prove little if every capability were
+// there.
 func TestLegacyNeedsNetRaw(t *testing.T) {
 	netnstest.RequireRoot(t)
 	pod, router := netnstest.New(t), netnstest.New(t)
@@ -152,8 +154,8 @@ func TestLegacyNeedsNetRaw(t *testing.T) {
 	}
 }
 
-// redirected connects from the pod to an address of the shoot, and accepts where
-// proxy-client would listen.
+// redirected connects from the pod to an address of the shoot, and accepts at the address
+// where proxy-client would listen.
 func redirected(t *testing.T, pod *netnstest.NS, to, at string) {
 	t.Helper()
 	pod.Do(t, func() {
@@ -204,8 +206,8 @@ func checkDump(t *testing.T, c container, backend string) {
 	}
 }
 
-// verify names a rule of nftables' own kind, which iptables does not show, with
-// the nft of the image.
+// TestVerifyNamesRulesOfNftables: verify names a rule of nftables' own kind with the nft
+// of the image. iptables does not show such rules.
 func TestVerifyNamesRulesOfNftables(t *testing.T) {
 	netnstest.RequireRoot(t)
 	pod, router := netnstest.New(t), netnstest.New(t)
@@ -219,8 +221,9 @@ func TestVerifyNamesRulesOfNftables(t *testing.T) {
 	}
 }
 
-// Without an extension its rules cannot be read, so that all of the package's must
-// be there. This machine's package is one to compare with.
+// TestEveryExtensionIsThere: without an extension its rules cannot be read. All of the
+// package's extensions must therefore be there. They are compared with this machine's
+// package.
 func TestEveryExtensionIsThere(t *testing.T) {
 	image, _ := open(t, "init-redirect").image(t, runtime.GOARCH)
 	all := files(t, image)

@@ -14,7 +14,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/netnstest"
 )
 
-// cache is where the build under test keeps what it downloads.
+// cache returns the folder where the build under test keeps its downloads.
 func cache(t testing.TB) string {
 	t.Helper()
 	folder, err := filepath.Abs(filepath.Join(root, "test", "bin", "cache", "images"))
@@ -24,8 +24,8 @@ func cache(t testing.TB) string {
 	return folder
 }
 
-// A second build, of a copy of the sources in another folder with other modes, with
-// an empty storage and without any network, makes the same archives.
+// TestSecondBuildMakesTheSameBytes: a second build makes the same archives. It has a copy
+// of the sources in another folder with other modes, an empty storage and no network.
 func TestSecondBuildMakesTheSameBytes(t *testing.T) {
 	netnstest.RequireRoot(t)
 	sources, fresh, second := t.TempDir(), t.TempDir(), t.TempDir()

@@ -19,8 +19,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// helm runs the helm that made the release, which knows nothing of the user who runs
-// the test.
+// helm runs the helm that made the release, without the settings of the user who runs the
+// test.
 func (r tree) helm(t *testing.T, args ...string) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), filepath.Join(string(r), "test/bin/tools-kube/helm"), args...)
@@ -33,8 +33,7 @@ func (r tree) helm(t *testing.T, args ...string) string {
 	return string(output)
 }
 
-// chartOfSources is what the sources call the chart's version, which a release
-// replaces.
+// chartOfSources returns the chart's version in the sources, which a release replaces.
 func chartOfSources(t *testing.T) string {
 	t.Helper()
 	var chart struct{ Version string }
@@ -44,7 +43,7 @@ func chartOfSources(t *testing.T) string {
 	return chart.Version
 }
 
-// checkChart looks at what helm makes of the packed chart.
+// checkChart checks what helm makes of the packed chart.
 func checkChart(t *testing.T, r tree, images map[string]image) {
 	packed := filepath.Join(r.dist(), "proxy-client-"+version+".tgz")
 	var chart struct {
@@ -73,8 +72,8 @@ func checkChart(t *testing.T, r tree, images map[string]image) {
 	checkTimes(t, packed)
 }
 
-// checkTimes expects the time of the commit, and nothing of the machine, in a packed
-// chart.
+// checkTimes expects the time of the commit in a packed chart, and no data of the
+// machine.
 func checkTimes(t *testing.T, packed string) {
 	t.Helper()
 	file, err := os.Open(packed)

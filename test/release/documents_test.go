@@ -14,9 +14,9 @@ import (
 )
 
 var (
-	// documentLink is a link of a document.
+	// documentLink matches a link of a document.
 	documentLink = regexp.MustCompile(`\]\(([^)\s]+)\)`)
-	// released are the files of a release that commands name with a version.
+	// released matches the files of a release that commands name with a version.
 	released = regexp.MustCompile(`proxy-client-[0-9][^ ]*\.tgz|\.tar:[0-9][^" ]*|/init-redirect:[0-9][^ ]*`)
 )
 
@@ -57,7 +57,7 @@ func checkDocuments(t *testing.T, dist string) {
 }
 
 // checkVersions returns how many commands of a document name a file or an image of the
-// release, each of which has to have the release's version.
+// release. Each of them must have the release's version.
 func checkVersions(t *testing.T, path string) (commands int) {
 	document, err := markdown.Read(path)
 	if err != nil {

@@ -24,7 +24,7 @@ type image struct {
 	digests   map[string]v1.Hash // of the platforms' manifests
 }
 
-// reference is how the chart names the image.
+// reference returns the chart's name for the image.
 func (i image) reference(program string) string {
 	return registry + "/shoot-proxy/" + program + "@" + i.digest.String()
 }
@@ -95,7 +95,7 @@ func checkPrograms(t *testing.T, dist string, images map[string]image) {
 	}
 }
 
-// hashInImage returns the SHA-256 of the file with this name, in whichever folder.
+// hashInImage returns the SHA-256 of the file with this name, in any folder.
 func hashInImage(t *testing.T, platform v1.Image, program string) string {
 	t.Helper()
 	files := mutate.Extract(platform)

@@ -19,8 +19,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/markdown"
 )
 
-// checkPublishing runs the commands of docs/release.md against a registry of its own,
-// on loopback, and expects the digests that the chart names to be there.
+// checkPublishing runs the commands of docs/release.md against a registry of its own, on
+// loopback. It expects the digests that the chart names to be there.
 func checkPublishing(t *testing.T, r tree, images map[string]image) {
 	served := httptest.NewTLSServer(server.New(server.Logger(log.New(io.Discard, "", 0))))
 	defer served.Close()

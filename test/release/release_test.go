@@ -23,8 +23,8 @@ import (
 const (
 	root = "../.."
 
-	// version differs from the version in the sources, so that a place that a release
-	// leaves as it is shows.
+	// version differs from the version in the sources. A place that the release does not
+	// change is therefore visible.
 	version  = "0.2.0-rc.1"
 	registry = "registry.example/team"
 )
@@ -34,7 +34,8 @@ var (
 	architectures = map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}
 )
 
-// What a release has, and that two people who make it get the same.
+// TestRelease checks the content of a release, and that two people who make it get the
+// same.
 func TestRelease(t *testing.T) {
 	netnstest.RequireRoot(t)
 	first, second := newTree(t), newTree(t)
@@ -82,7 +83,8 @@ func TestRelease(t *testing.T) {
 	})
 }
 
-// What a person has made with make release is there after make test.
+// TestMakeTestWritesNoReleaseOfAPerson: a release that a person has made is still there
+// after make test.
 func TestMakeTestWritesNoReleaseOfAPerson(t *testing.T) {
 	netnstest.RequireRoot(t)
 	tree := newTree(t)
@@ -146,7 +148,7 @@ func checkFiles(t *testing.T, dist string) {
 	}
 }
 
-// checkBinaries looks at each program alone.
+// checkBinaries checks each program alone.
 func checkBinaries(t *testing.T, dist string) {
 	for _, program := range programs {
 		for arch, machine := range architectures {
@@ -212,7 +214,8 @@ func modules(t *testing.T, path string) map[string]string {
 	return all
 }
 
-// What cannot become a release is refused in one sentence, before anything is built.
+// TestReleaseIsRefused: a tree that cannot become a release is refused in one sentence,
+// before anything is built.
 func TestReleaseIsRefused(t *testing.T) {
 	netnstest.RequireRoot(t)
 	tree := newTree(t)

@@ -14,7 +14,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
-// bomSchema returns CycloneDX's own schema, which its Go module has.
+// bomSchema returns CycloneDX's own schema, which is in its Go module.
 func bomSchema(t *testing.T) *jsonschema.Schema {
 	t.Helper()
 	output, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "github.com/CycloneDX/cyclonedx-go").Output()
@@ -43,8 +43,8 @@ func bomSchema(t *testing.T) *jsonschema.Schema {
 	return schema
 }
 
-// debianPackages returns what images/packages.lock pins for an architecture, with
-// versions.
+// debianPackages returns the packages that images/packages.lock pins for an architecture,
+// with versions.
 func debianPackages(t *testing.T, arch string) map[string]string {
 	t.Helper()
 	all := map[string]string{}
@@ -59,8 +59,7 @@ func debianPackages(t *testing.T, arch string) map[string]string {
 	return all
 }
 
-// checkSBOMs compares the lists of what the images are made of with what the programs
-// and the lock file say.
+// checkSBOMs compares the lists of the images' parts with the programs and the lock file.
 func checkSBOMs(t *testing.T, dist string, images map[string]image) {
 	schema := bomSchema(t)
 	for _, program := range programs {
@@ -91,7 +90,7 @@ func checkSBOMs(t *testing.T, dist string, images map[string]image) {
 	}
 }
 
-// checkSubject expects the SBOM to name the image, and nothing that differs with each
+// checkSubject expects the SBOM to name the image, and no data that differs with each
 // run.
 func checkSubject(t *testing.T, name string, bom *cyclonedx.BOM, digest string) {
 	t.Helper()
@@ -107,14 +106,14 @@ func checkSubject(t *testing.T, name string, bom *cyclonedx.BOM, digest string) 
 	}
 }
 
-// checkComponents expects each module and each package, with version and licence, and
-// of Debian no package else.
+// checkComponents expects each module and each package, with version and licence. It
+// expects no other package of Debian.
 func checkComponents(t *testing.T, name string, bom *cyclonedx.BOM, modules, packages map[string]string) {
 	t.Helper()
 	listed := map[string]cyclonedx.Component{}
 	for _, component := range *bom.Components {
 		if component.Type == cyclonedx.ComponentTypeOS {
-			continue // says that the packages are of Debian 12
+			continue // this component says that the packages are of Debian 12
 		}
 		kind, _, _ := strings.Cut(component.PackageURL, "/")
 		if kind != "pkg:golang" && kind != "pkg:deb" {

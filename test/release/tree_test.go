@@ -14,8 +14,8 @@ import (
 	"testing"
 )
 
-// tree is a folder with the repository as it is here, changes that are not committed
-// included, as the only commit of a new clone.
+// tree is a folder with a new clone. Its only commit is the repository as it is here,
+// including changes that are not committed.
 type tree string
 
 func newTree(t *testing.T) tree {
@@ -30,7 +30,7 @@ func newTree(t *testing.T) tree {
 	for name := range strings.SplitSeq(strings.TrimSuffix(string(names), "\x00"), "\x00") {
 		info, err := os.Stat(filepath.Join(root, name))
 		if os.IsNotExist(err) {
-			continue // removed, and that not committed
+			continue // removed, and the removal is not committed
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -84,7 +84,7 @@ func (r tree) try(t *testing.T, variables ...string) (output string, err error) 
 	return r.make(t, append([]string{"release"}, variables...)...)
 }
 
-// make runs make. Of the machine it uses Go's caches, and of the repository the base
+// make runs make. It uses Go's caches of the machine. It also uses the repository's base
 // image of Debian's packages, which takes minutes to make and is in no image.
 func (r tree) make(t *testing.T, args ...string) (output string, err error) {
 	t.Helper()
@@ -97,7 +97,7 @@ func (r tree) make(t *testing.T, args ...string) (output string, err error) {
 	for _, variable := range os.Environ() {
 		switch name, _, _ := strings.Cut(variable, "="); name {
 		case "MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "VERSION", "REGISTRY", "DIRTY", "DIST", "REVISION", "SOURCE_DATE_EPOCH", "IMAGES_DIST":
-			// Of the make that runs this test.
+			// These are variables of the make that runs this test.
 		default:
 			cmd.Env = append(cmd.Env, variable)
 		}
@@ -114,7 +114,7 @@ func (r tree) release(t *testing.T, variables ...string) {
 	}
 }
 
-// refused expects make release to say one sentence and to fail.
+// refused expects make release to print one sentence and to fail.
 func (r tree) refused(t *testing.T, sentence string, variables ...string) {
 	t.Helper()
 	output, err := r.try(t, variables...)

@@ -15,14 +15,14 @@ import (
 	"k8s.io/apiserver/pkg/apis/apiserver/v1beta1"
 )
 
-// Our struct is unexported, so its source is read. It lies in the module that
-// go.mod replaces with the folder above.
+// Our struct is unexported, so its source is read. It is in the module that go.mod
+// replaces with the folder above.
 const (
 	ourSource = "../../internal/options/egress.go"
 	ourStruct = "egressSelectorConfiguration"
 )
 
-// version is an apiVersion and kube-apiserver's type for it.
+// version is an apiVersion with kube-apiserver's type for it.
 type version struct {
 	name   string
 	config reflect.Type
@@ -44,7 +44,7 @@ func TestOurStructHasTheFieldsOfKubernetes(t *testing.T) {
 	}
 }
 
-// theirFields is the type of each leaf, by what a file calls the leaf:
+// theirFields returns the type of each leaf. Its keys are the leaves' paths in a file:
 // "egressSelections[].connection.proxyProtocol" is a "string".
 func theirFields(config reflect.Type) map[string]string {
 	fields := map[string]string{}
@@ -67,7 +67,7 @@ func theirFields(config reflect.Type) map[string]string {
 	return fields
 }
 
-// jsonName is what encoding/json calls a field, empty where it is inlined.
+// jsonName returns the name of a field for encoding/json; empty if it is inlined.
 func jsonName(field reflect.StructField) string {
 	name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 	if name == "" && !field.Anonymous {
@@ -83,7 +83,7 @@ func below(path, name string) string {
 	return path + "." + name
 }
 
-// ourFields is theirFields of our struct, from its source.
+// ourFields returns the same as theirFields for our struct, from its source.
 func ourFields(t *testing.T) map[string]string {
 	t.Helper()
 	file, err := parser.ParseFile(token.NewFileSet(), ourSource, nil, parser.SkipObjectResolution)

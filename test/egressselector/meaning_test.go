@@ -16,8 +16,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
-// connection is one way to reach a server: what a file says of it, by the path
-// of each field, and what that has to come to.
+// connection is one way to reach a server. It has the values in a file, by the path of
+// each field, and the expected configuration.
 type connection struct {
 	name   string
 	fields map[string]string
@@ -25,8 +25,8 @@ type connection struct {
 	tls    tunnel.TLS
 }
 
-// Together these set every field that there is; TestEveryFieldMeansTheSame
-// fails when Kubernetes adds one that is not here.
+// connections set every field together. TestEveryFieldMeansTheSame fails if Kubernetes
+// adds one that is not here.
 func connections() []connection {
 	const transport = "egressSelections[].connection.transport"
 	return []connection{{
@@ -61,7 +61,8 @@ func connections() []connection {
 	}}
 }
 
-// The files are made by Kubernetes' own types, and read by us.
+// TestEveryFieldMeansTheSame: Kubernetes' own types write the files, and our code reads
+// them.
 func TestEveryFieldMeansTheSame(t *testing.T) {
 	inFolderWithCertificates(t)
 	for _, v := range versions() {
@@ -75,14 +76,14 @@ func TestEveryFieldMeansTheSame(t *testing.T) {
 				set[path] = "string"
 			}
 		}
-		// The other half of the proof: no field was left out.
+		// This is the other half of the proof: no field was left out.
 		if diff := cmp.Diff(theirFields(v.config), set); diff != "" {
 			t.Errorf("the connections of this test do not set the fields of %s (-k8s.io/apiserver +this test):\n%s", v.name, diff)
 		}
 	}
 }
 
-// fileOf is the connection in a file of that version.
+// fileOf returns the connection as a file of that version.
 func fileOf(t *testing.T, c connection, v version, marshal func(any) ([]byte, error)) []byte {
 	t.Helper()
 	c.fields["apiVersion"] = v.name
@@ -112,8 +113,8 @@ func checkMeaning(t *testing.T, c connection, text string) {
 	}
 }
 
-// fill sets the leaves that values names. A pointer below which it names
-// nothing stays nil.
+// fill sets the leaves that values names. A pointer stays nil if values names no leaf
+// below it.
 func fill(v reflect.Value, path string, values map[string]string) {
 	switch v.Kind() {
 	case reflect.Pointer:
@@ -136,8 +137,8 @@ func fill(v reflect.Value, path string, values map[string]string) {
 	}
 }
 
-// Strict means strict at every level: a typing error that is skipped at one of
-// them would be a setting that silently does not hold.
+// TestUnknownFieldsAreRefusedAtEveryLevel: strict means strict at every level. If one
+// level skipped a typing error, a setting would silently have no effect.
 func TestUnknownFieldsAreRefusedAtEveryLevel(t *testing.T) {
 	inFolderWithCertificates(t)
 	for _, v := range versions() {
@@ -164,7 +165,7 @@ func TestUnknownFieldsAreRefusedAtEveryLevel(t *testing.T) {
 	}
 }
 
-// objects returns the objects of a JSON document by where they are.
+// objects returns the objects of a JSON document by their paths.
 func objects(value any, path string) map[string]map[string]any {
 	found := map[string]map[string]any{}
 	switch value := value.(type) {

@@ -14,7 +14,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/options"
 )
 
-// ourConfig is what proxy-client makes of a file.
+// ourConfig returns the configuration that proxy-client reads from a file.
 func ourConfig(t *testing.T, text string) (*options.ProxyClientConfig, error) {
 	t.Helper()
 	o := options.NewProxyClient()
@@ -26,7 +26,7 @@ func ourConfig(t *testing.T, text string) (*options.ProxyClientConfig, error) {
 	return o.Config()
 }
 
-// theirVerdict is what kube-apiserver says of a file at start.
+// theirVerdict returns kube-apiserver's error about a file at its start.
 func theirVerdict(t *testing.T, text string) error {
 	t.Helper()
 	config, err := egressselector.ReadEgressSelectorConfiguration(write(t, text))
@@ -46,8 +46,8 @@ func write(t *testing.T, text string) string {
 	return name
 }
 
-// inFolderWithCertificates makes a folder the working directory that has the
-// PEM files which the tests name. One certificate serves as CA and as client's.
+// inFolderWithCertificates changes the working directory to a folder with the PEM files
+// that the tests name. One certificate serves as the CA and as the client's.
 func inFolderWithCertificates(t *testing.T) {
 	t.Helper()
 	t.Chdir(t.TempDir())

@@ -9,7 +9,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
 )
 
-// verdict is what becomes of a file at kube-apiserver and at us.
+// verdict is the result of a file at kube-apiserver and at the product.
 type verdict string
 
 const (
@@ -23,10 +23,10 @@ const (
 type judged struct {
 	name, text string
 	want       verdict
-	// says is a part of our sentence, where we refuse: a file can be refused
-	// for the wrong reason.
+	// says is a part of our sentence if we refuse. A file can be refused for the wrong
+	// reason.
 	says string
-	// why is the reason to differ, where we do.
+	// why is the reason to differ, if we do.
 	why string
 }
 

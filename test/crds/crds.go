@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package crds pins the modules whose CustomResourceDefinitions the tests of
-// test/kube install. They are in a module of their own, for they need other versions
-// of what all of Kubernetes is built with, and would have it compiled again.
+// Package crds pins the modules whose CustomResourceDefinitions the tests of test/kube
+// install. The modules are in a module of their own. They need other versions of what all
+// of Kubernetes is built with, and would cause it to be compiled again.
 //
-// Nothing here is run: the tests read files of these modules where Go keeps them. The
+// No code here is run: the tests read files of these modules in Go's module cache. The
 // imports make `go mod tidy` keep the modules.
 package crds
 

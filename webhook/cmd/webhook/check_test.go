@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// What check is given and cannot be is one sentence with exit code 2, and nothing is asked.
+// TestCheckRefusesBadFlags: a bad flag of check gives one sentence and exit code 2. No
+// cluster is asked.
 func TestCheckRefusesBadFlags(t *testing.T) {
 	t.Setenv("KUBERNETES_SERVICE_HOST", "")
 	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")

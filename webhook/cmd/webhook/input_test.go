@@ -24,11 +24,11 @@ func tree(t *testing.T, files map[string]string) {
 	}
 }
 
-// called is a document of a kind of its own, which no command changes.
+// called returns a document of a kind that no command changes.
 func called(name string) string { return "kind: Other\nmetadata: {name: " + name + "}\n" }
 
-// TestSeveralFiles: each document of each file is there once, in the order of the flags
-// and of the names in a folder, and is told of by its file.
+// TestSeveralFiles: each document of each file is there once. The order is that of the
+// flags, and of the names in a folder. Messages name the document's file.
 func TestSeveralFiles(t *testing.T) {
 	tree(t, map[string]string{
 		"a.yaml": called("a"), "b.yaml": called("b"), "with,comma": called("with"),
@@ -42,7 +42,7 @@ func TestSeveralFiles(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		name, args string
-		want       string // "FILE: OBJECT" of each, as they come
+		want       string // "FILE: OBJECT" of each document, in order
 	}{
 		{"two", "-f b.yaml -f a.yaml", "b.yaml: b, a.yaml: a"},
 		{"with a comma between", "-f a.yaml,b.yaml", "a.yaml: a, b.yaml: b"},
@@ -155,7 +155,8 @@ func TestBadNamesOfFiles(t *testing.T) {
 	}
 }
 
-// A pipe that is named by itself is read to its end: a shell makes one of <(…).
+// TestAPipeByItself: a pipe that is named by itself is read to its end. A shell makes one
+// of <(…).
 func TestAPipeByItself(t *testing.T) {
 	tree(t, nil)
 	if err := syscall.Mkfifo("pipe", 0o600); err != nil {
@@ -172,7 +173,8 @@ func TestAPipeByItself(t *testing.T) {
 	}
 }
 
-// TestOneRefusalOfSeveralFiles: nothing of the others comes out.
+// TestOneRefusalOfSeveralFiles: if one file is refused, no document of the others is
+// printed.
 func TestOneRefusalOfSeveralFiles(t *testing.T) {
 	tree(t, map[string]string{"config": config, "a.yaml": labelled, "b.yaml": hostNetwork, "c.yaml": labelled})
 	code, stdout, stderr := outcome(t, "", "inject", "-f", "a.yaml,b.yaml,c.yaml", "--config=config")
@@ -186,7 +188,7 @@ func TestOneRefusalOfSeveralFiles(t *testing.T) {
 	}
 }
 
-// TestTooMuchOfSeveralFiles: the bound is of all of them together.
+// TestTooMuchOfSeveralFiles: the limit is for all files together.
 func TestTooMuchOfSeveralFiles(t *testing.T) {
 	half := "# " + strings.Repeat("x", maxInput/2) + "\n"
 	tree(t, map[string]string{"a.yaml": half, "b.yaml": half})

@@ -13,7 +13,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
 )
 
-// What serve is given and cannot be is one sentence, and nothing is tried.
+// TestServeRefusesBadFlags: a bad flag of serve gives one sentence, and the server is not
+// started.
 func TestServeRefusesBadFlags(t *testing.T) {
 	t.Setenv("KUBERNETES_SERVICE_HOST", "")
 	dir := t.TempDir()
@@ -83,8 +84,9 @@ func TestServeRefusesBadFlags(t *testing.T) {
 	}
 }
 
-// Without a delay the API server would send requests to a process that accepts none any
-// more. kube-proxy gives changes to the kernel at most once a second if not told otherwise.
+// TestServeAcceptsRequestsAfterSIGTERMByDefault: without a delay the API server would
+// send requests to a process that no longer accepts them. By default kube-proxy writes
+// changes to the kernel at most once a second.
 func TestServeAcceptsRequestsAfterSIGTERMByDefault(t *testing.T) {
 	delay, err := serveCommand("v1", io.Discard, io.Discard).Flags().GetDuration("shutdown-delay")
 	if err != nil {

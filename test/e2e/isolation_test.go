@@ -156,7 +156,7 @@ func (r *rig) readSlowly(t testing.TB, other *pulse, pod int, size int64, rate f
 	began := time.Now()
 	for err == nil {
 		due := began.Add(time.Duration(float64(got.N) / rate * float64(time.Second)))
-		time.Sleep(time.Until(due)) // the app that this test is about
+		time.Sleep(time.Until(due)) // the app reads slowly on purpose
 		if got.N%(8<<20) == 0 {
 			if err := other.awaitRound(ctx); err != nil {
 				return fmt.Errorf("%d bytes of %d: %w", got.N, size, err)

@@ -93,7 +93,7 @@ func (l *Lab) ForgetIdle(ctx context.Context, after time.Duration) (Undo, error)
 }
 
 // BlackHole makes the packets between the pod and this server's address vanish, as if the
-// host had lost its power. Neither side is told. The server's agents keep their
+// host had lost its power. Neither side gets an error. The server's agents keep their
 // connections.
 func (s *Server) BlackHole(ctx context.Context) (Undo, error) {
 	var steps []step

@@ -124,9 +124,9 @@ func (l *Lab) Name() string { return filepath.Base(l.Dir) }
 // another program there before the first start. The lab then runs that one.
 func (l *Lab) ProgramPath(name string) string { return filepath.Join(l.Dir, "bin", name) }
 
-// worldBin copies a product binary to where every uid can run it, and returns its path. A
-// clone may lie below a folder of mode 0700. If the copy fails, the path does not exist,
-// and starting it reports that.
+// worldBin copies a product binary to a folder where every uid can run it, and returns
+// its path. A clone may lie below a folder of mode 0700. If the copy fails, the path does
+// not exist, and starting it reports that.
 func (l *Lab) worldBin(name string) string {
 	to := l.ProgramPath(name)
 	if _, err := os.Stat(to); err == nil {

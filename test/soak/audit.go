@@ -184,7 +184,7 @@ func tellsOf(m lab.Metrics) told {
 	return t
 }
 
-// compare returns where the apps' results and the sidecar's counts differ.
+// compare returns the differences between the apps' results and the sidecar's counts.
 func compare(c counts, t told) (problems []string) {
 	problem := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
 	if int64(t.connections) != c.made {

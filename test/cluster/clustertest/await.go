@@ -59,8 +59,8 @@ func (c *Cluster) AwaitJob(t testing.TB, namespace, name string, condition func(
 	return await(t, "job "+namespace+"/"+name, c.Client.BatchV1().RESTClient(), "jobs", namespace, selector, &batchv1.Job{}, condition)
 }
 
-// AwaitEvent watches the events of an object, or of a whole namespace if the object's name
-// is empty, until one is what the caller looks for.
+// AwaitEvent watches the events of an object until one is what the caller looks for. If
+// the object's name is empty, it watches those of the whole namespace.
 func (c *Cluster) AwaitEvent(t testing.TB, namespace, object string, wanted func(*corev1.Event) bool) *corev1.Event {
 	t.Helper()
 	var selector metav1.ListOptions

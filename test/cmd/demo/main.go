@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Demo shows on one machine what this project is for: an unmodified client in a seed
+// Demo shows on one machine what this project is for. An unmodified client in a seed
 // reaches pods, services and nodes of a shoot to which it has no route.
 //
 //	demo                the whole story, then removes everything
-//	demo --keep         leaves the lab standing, and says how to enter it
+//	demo --keep         leaves the lab running, and says how to enter it
 //	demo down           removes a lab that --keep left
 //
 // Every client and server in it is the real one: curl, Prometheus, the upstream

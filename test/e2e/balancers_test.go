@@ -144,9 +144,9 @@ func (r *rig) restartServer(t *testing.T) {
 }
 
 // TestAServerThatAllowsFewStreams: a server that allows few streams on a connection gets
-// more connections. Dials come in bursts, and the first dial on a new connection is among
-// them. No dial fails, and none has to go to the other server. That server has its half
-// of the dials.
+// more connections. Dials come in bursts, the first of which is on a new connection. No
+// dial fails, and none has to go to the other server. That server has its half of the
+// dials.
 func TestAServerThatAllowsFewStreams(t *testing.T) {
 	const bursts = 3
 	// If the limit is 1, each dial needs a TLS handshake.

@@ -42,8 +42,8 @@ func (c *wallClock) step(by time.Duration) error {
 	return c.Set(c.offset)
 }
 
-// straightener finds the real time from the times of a clock that is stepped. Each time
-// must lie less than half a step before or after the previous one.
+// straightener finds the real time from the times of a clock that is stepped. Each real
+// time must lie less than half a step before or after the previous one.
 type straightener struct {
 	last time.Time
 	seen map[time.Duration]bool // the offsets so far

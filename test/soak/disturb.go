@@ -49,7 +49,8 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// disturb runs a step, and returns when all of it has been undone.
+// disturb runs a step. It returns when all of it has been undone and everything works
+// again.
 func (s *site) disturb(ctx context.Context, step Step) error {
 	var running sync.WaitGroup
 	errs := make([]error, len(step.Disturbances))

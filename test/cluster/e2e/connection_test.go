@@ -48,8 +48,8 @@ func startEcho(t *testing.T, shoot *clustertest.Cluster) string {
 func (n *neighbourhood) connect(t *testing.T, pod *corev1.Pod, echo string) *connection {
 	t.Helper()
 	c := &connection{cluster: n.Seed, pod: pod}
-	// A background process must not keep the outputs of this exec. The exec would not
-	// end.
+	// The background process must not keep the outputs of this exec, because then the
+	// exec would not end.
 	n.Seed.Exec(t, pod, app, "sh", "-c", `touch /tmp/in
 		( exec >/dev/null 2>&1; tail -f /tmp/in | { nc "$0" 7 >/tmp/out; echo ended >/tmp/ended; } ) &`, echo)
 	c.wantOpen(t)

@@ -145,8 +145,9 @@ func TestTheOnlyServerVanishes(t *testing.T) {
 		live.wantEnded(t, 10, began, syscall.ECONNRESET)
 		quiet.wantEnded(t, 10, began, syscall.ECONNRESET)
 		// Keepalive finds the dead connections on which nothing was sent.
-		if log := r.sidecar.Log(); strings.Count(log, "has acknowledged nothing for 10s") < 10 || strings.Count(log, `"reason":"tunnel_broken"`) != 20 {
-			t.Errorf("the log does not tell why the connections ended:\n%s", log)
+		log := r.wantLogged(t, map[string]int{"has acknowledged nothing for 10s": 10, `"reason":"tunnel_broken"`: 20})
+		if n := strings.Count(log, `"reason":"tunnel_broken"`); n != 20 {
+			t.Errorf("%d connections are logged as broken, want 20:\n%s", n, log)
 		}
 		if err := undo(); err != nil {
 			t.Fatal(err)

@@ -82,6 +82,22 @@ func (r *rig) iptables(t *testing.T, f lab.Families, args ...string) {
 	}
 }
 
+// wantLogged waits until the sidecar's log has each of texts that many times or more, and
+// returns the log. A line comes after the reset that the app sees, and after the metric.
+func (r *rig) wantLogged(t *testing.T, texts map[string]int) (log string) {
+	t.Helper()
+	eventually(t, "the log to tell what happened", func(context.Context) error {
+		log = r.sidecar.Log()
+		for text, times := range texts {
+			if n := strings.Count(log, text); n < times {
+				return fmt.Errorf("it has %q %d times, want %d:\n%s", text, n, times, log)
+			}
+		}
+		return nil
+	})
+	return log
+}
+
 // logLines returns the sidecar's log lines, each of which must be JSON.
 func (r *rig) logLines(t *testing.T) []string {
 	t.Helper()

@@ -56,24 +56,24 @@ func untilSignalled(signals <-chan os.Signal, log *slog.Logger, serve func(ctx c
 // serve runs the sidecar until ctx has ended and the drain is over. If aborted is closed,
 // it cuts the drain short.
 func serve(ctx context.Context, aborted <-chan struct{}, cfg *options.ProxyClientConfig, log *slog.Logger, env environment) error {
-	registry := admin.NewRegistry()
+	registry, names := admin.NewRegistry(), options.SettingNames()
 	held := quota.New(int(cfg.TotalBuffer))
 	dialer, err := dialer.New(dialer.Config{
-		Servers: cfg.Servers, TLS: cfg.TLS, Names: options.SettingNames(), CIDRs: cfg.CIDRs, DialTimeout: cfg.DialTimeout, Keepalive: cfg.ServerKeepalive,
+		Servers: cfg.Servers, TLS: cfg.TLS, Names: names, CIDRs: cfg.CIDRs, DialTimeout: cfg.DialTimeout, Keepalive: cfg.ServerKeepalive,
 		Logger: log, Metrics: dialer.NewMetrics(registry), Quota: held,
 	})
 	if err != nil {
 		return err
 	}
 	// If a signal comes this early, Run below ends as usual.
-	listeners, err := proxy.Listen(context.WithoutCancel(ctx), cfg.Listen, options.SettingNames())
+	listeners, err := proxy.Listen(context.WithoutCancel(ctx), cfg.Listen, names)
 	if err != nil {
 		return errors.Join(err, dialer.Close())
 	}
 	files := openFiles()
 	limit := connectionLimit(cfg, files, memoryLimit(), log)
 	data := proxy.New(proxy.Config{
-		Listeners: listeners, CIDRs: cfg.CIDRs, Dialer: dialer, Names: options.SettingNames(),
+		Listeners: listeners, CIDRs: cfg.CIDRs, Dialer: dialer, Names: names,
 		DialTimeout: cfg.DialTimeout, MaxDials: cfg.MaxDials, MaxConnections: limit,
 		HalfCloseTimeout: cfg.HalfCloseTimeout, IdleTimeout: cfg.IdleTimeout, DrainTimeout: cfg.DrainTimeout, AcceptWhileDraining: cfg.AcceptWhileDraining,
 		ConnectionBuffer: int(cfg.ConnectionBuffer), Quota: held,

@@ -70,13 +70,9 @@ func (r *Rule) take(words []string) int {
 			r.Destination, done = p, true
 		}
 	case "-o":
-		if r.Out == "" {
-			r.Out, done = value, true
-		}
+		done = setIfEmpty(&r.Out, value)
 	case "! -o":
-		if r.Out == "" {
-			r.Out, done = "! "+value, true
-		}
+		done = setIfEmpty(&r.Out, "! "+value)
 	case "-m":
 		// A module without conditions does nothing. Its conditions follow.
 		done = slices.Contains([]string{"tcp", "multiport", "owner", "conntrack"}, value)
@@ -85,39 +81,38 @@ func (r *Rule) take(words []string) int {
 			r.Ports, done = ports, true
 		}
 	case "--ctstate":
-		if r.CTState == "" {
-			r.CTState, done = value, true
-		}
+		done = setIfEmpty(&r.CTState, value)
 	case "! --ctstate":
-		if r.CTState == "" {
-			r.CTState, done = "! "+value, true
-		}
+		done = setIfEmpty(&r.CTState, "! "+value)
 	case "--ctdir":
-		if r.CTDir == "" {
-			r.CTDir, done = value, true
-		}
+		done = setIfEmpty(&r.CTDir, value)
 	case "--uid-owner":
 		if n, err := strconv.ParseUint(value, 10, 32); err == nil && r.UID == nil {
 			uid := uint32(n)
 			r.UID, done = &uid, true
 		}
 	case "-j":
-		if r.Jump == "" {
-			r.Jump, done = value, true
-		}
+		done = setIfEmpty(&r.Jump, value)
 	case "--to-ports":
 		if ports, ok := condition.ParsePorts(value); ok && len(ports) == 1 && r.ToPort == 0 {
 			r.ToPort, done = ports[0], true
 		}
 	case "--reject-with":
-		if r.RejectWith == "" {
-			r.RejectWith, done = value, true
-		}
+		done = setIfEmpty(&r.RejectWith, value)
 	}
 	if !done {
 		return 0
 	}
 	return 2
+}
+
+// setIfEmpty sets field if it is empty, and reports whether it was.
+func setIfEmpty(field *string, value string) bool {
+	if *field != "" {
+		return false
+	}
+	*field = value
+	return true
 }
 
 // takeProtocol is [Rule.take] for the conditions on protocols.

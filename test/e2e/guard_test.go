@@ -87,7 +87,7 @@ func (r *rig) iptables(t *testing.T, f lab.Families, args ...string) {
 func (r *rig) wantLogged(t *testing.T, texts map[string]int) (log string) {
 	t.Helper()
 	eventually(t, "the log to tell what happened", func(context.Context) error {
-		log = r.sidecar.Log()
+		log = r.log(t)
 		for text, times := range texts {
 			if n := strings.Count(log, text); n < times {
 				return fmt.Errorf("it has %q %d times, want %d:\n%s", text, n, times, log)
@@ -102,7 +102,7 @@ func (r *rig) wantLogged(t *testing.T, texts map[string]int) (log string) {
 func (r *rig) logLines(t *testing.T) []string {
 	t.Helper()
 	var lines []string
-	for line := range strings.Lines(r.sidecar.Log()) {
+	for line := range strings.Lines(r.log(t)) {
 		if !strings.HasSuffix(line, "\n") {
 			break // the sidecar is still writing it
 		}

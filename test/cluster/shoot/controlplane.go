@@ -130,19 +130,23 @@ func (s *Shoot) makeSecrets(ctx context.Context) error {
 	return nil
 }
 
-// publish gives the control plane's Service its address, as a cloud's controller does.
+// publish gives the control plane's Services their address, as a cloud's controller does.
 func (s *Shoot) publish(ctx context.Context) error {
 	admin, err := client.NewForConfig(s.seed.Admin())
 	if err != nil {
 		return err
 	}
-	service, err := admin.CoreV1().Services(Namespace).Get(ctx, "shoot", metav1.GetOptions{})
-	if err != nil {
-		return err
+	for _, name := range []string{"shoot", "konnectivity-agents"} {
+		service, err := admin.CoreV1().Services(Namespace).Get(ctx, name, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		service.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: LoadBalancer.String()}}
+		if _, err := admin.CoreV1().Services(Namespace).UpdateStatus(ctx, service, metav1.UpdateOptions{}); err != nil {
+			return err
+		}
 	}
-	service.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: LoadBalancer.String()}}
-	_, err = admin.CoreV1().Services(Namespace).UpdateStatus(ctx, service, metav1.UpdateOptions{})
-	return err
+	return nil
 }
 
 // deploy makes the shoot's pods.

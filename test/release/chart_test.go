@@ -117,6 +117,9 @@ func checkManifests(t *testing.T, r tree, images map[string]image) {
 		t.Fatal(err)
 	}
 	for _, entry := range entries {
+		if entry.IsDir() { // control-plane, which is not part of a release
+			continue
+		}
 		text := read(t, filepath.Join(root, "deploy", entry.Name()))
 		want := strings.NewReplacer(replacements...).Replace(text)
 		if entry.Name() == "webhook.yaml" && !slices.ContainsFunc(programs, func(program string) bool { return strings.Contains(text, program+":"+sources) }) {

@@ -22,10 +22,16 @@ func TestManifestsNameTheVersionThatIsBuilt(t *testing.T) {
 	if version == nil {
 		t.Fatal("test/upstream does not require apiserver-network-proxy")
 	}
-	for _, name := range []string{"proxy-server", "proxy-agent"} {
-		got, err := imageOf(filepath.Join(root, "docs", "quickstart", name+".yaml"))
+	for manifest, name := range map[string]string{
+		"docs/quickstart/proxy-server.yaml":                                   "proxy-server",
+		"docs/quickstart/proxy-agent.yaml":                                    "proxy-agent",
+		"deploy/control-plane/server/server.yaml":                             "proxy-server",
+		"deploy/control-plane/kube-apiserver/unix-socket/kube-apiserver.yaml": "proxy-server",
+		"deploy/control-plane/agent/agent.yaml":                               "proxy-agent",
+	} {
+		got, err := imageOf(filepath.Join(root, manifest))
 		if want := "registry.example/quickstart/" + name + ":" + string(version[1]); err != nil || got != want {
-			t.Errorf("%s names the image %q (error %v), want %q", name, got, err, want)
+			t.Errorf("%s names the image %q (error %v), want %q", manifest, got, err, want)
 		}
 	}
 }

@@ -37,7 +37,11 @@ const Service = "konnectivity-server"
 
 // ServerSecret is the Secret in [Namespace] with the proxy-servers' own certificate for
 // clients, and its CA.
-const ServerSecret = "konnectivity-frontend"
+const ServerSecret = "konnectivity-server"
+
+// SocketFolder is the folder of the seed's node with server.sock, the Unix socket of
+// kube-apiserver's own proxy-server. Users of the group [control.User] can connect to it.
+const SocketFolder = "/run/konnectivity-shoot"
 
 // Frontend is a port of [Service].
 type Frontend struct {
@@ -59,18 +63,19 @@ func Frontends() []Frontend {
 
 // proxyServer is one konnectivity proxy-server of the shoot, and its agent.
 type proxyServer struct {
-	Name, Short string
-	Mode        string
+	Name string
 	// Frontend is a port, or 0 for the Unix socket.
 	Frontend int
-	// Agents is the port for agents. Health and Admin are ports of server and agent.
-	Agents, Health, Admin int
+	// Agents is the port of [LoadBalancer] for agents.
+	Agents int
 }
 
+var (
+	besideKubeAPIServer = proxyServer{Name: "kube-apiserver", Agents: 8141}
+	forGRPC             = proxyServer{Name: "grpc", Frontend: GRPCPort, Agents: 8142}
+	forHTTPConnect      = proxyServer{Name: "http-connect", Frontend: HTTPConnectPort, Agents: 8143}
+)
+
 func proxyServers() []proxyServer {
-	return []proxyServer{
-		{Name: "kube-apiserver", Short: "api", Mode: "grpc", Agents: 8141, Health: 8151, Admin: 8161},
-		{Name: "grpc", Short: "grpc", Mode: "grpc", Frontend: GRPCPort, Agents: 8142, Health: 8152, Admin: 8162},
-		{Name: "http-connect", Short: "http", Mode: "http-connect", Frontend: HTTPConnectPort, Agents: 8143, Health: 8153, Admin: 8163},
-	}
+	return []proxyServer{besideKubeAPIServer, forGRPC, forHTTPConnect}
 }

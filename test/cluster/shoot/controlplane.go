@@ -6,6 +6,8 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"text/template"
 
@@ -21,8 +23,17 @@ import (
 //go:embed controlplane.yaml
 var controlPlaneTemplate string
 
+//go:embed kube-apiserver.yaml
+var kubeAPIServerTemplate string
+
+//go:embed seed-kustomization.yaml
+var seedKustomization string
+
 //go:embed workload.yaml
 var workloadTemplate string
+
+//go:embed agents-kustomization.yaml
+var agentsKustomization string
 
 // SeedImages returns the images that the control plane's pods need, by the names of
 // package image.
@@ -36,16 +47,21 @@ func NodeImages() []string {
 }
 
 // images are the images of the templates.
-type images struct {
-	Etcd, KubeAPIServer, Server  string
-	Agent, NodeExporter, Busybox string
-}
+type images struct{ Etcd, KubeAPIServer, NodeExporter, Busybox string }
 
 func newImages() images {
 	return images{
-		Etcd: image.Reference(image.Etcd), KubeAPIServer: image.Reference(image.KubeAPIServer), Server: image.Reference(image.Server),
-		Agent: image.Reference(image.Agent), NodeExporter: image.Reference(image.NodeExporter), Busybox: image.Reference(image.Busybox),
+		Etcd: image.Reference(image.Etcd), KubeAPIServer: image.Reference(image.KubeAPIServer),
+		NodeExporter: image.Reference(image.NodeExporter), Busybox: image.Reference(image.Busybox),
 	}
+}
+
+// replacement is an image that a kustomization puts in the place of another.
+type replacement struct{ Name, Tag string }
+
+func replacementBy(name string) replacement {
+	name, tag, _ := strings.Cut(image.Reference(name), ":")
+	return replacement{name, tag}
 }
 
 // controller is a program of the control plane that only connects to kube-apiserver.
@@ -64,29 +80,37 @@ func render(name, text string, data any) (string, error) {
 	return out.String(), err
 }
 
+// flags returns what the command lines of the control plane share.
+func flags() control.Flags {
+	return control.Flags{
+		Credentials: "/credentials", Kubeconfig: "/credentials/" + control.KubeconfigFile,
+		Etcd: "http://etcd." + Namespace + ".svc:2379", Services: Services,
+	}
+}
+
+// KubeAPIServer returns the Deployment of a kube-apiserver of the shoot, without a way into
+// the shoot. Its namespace in the seed needs the Secret [CredentialsSecret].
+func KubeAPIServer() (string, error) {
+	return render("kube-apiserver", kubeAPIServerTemplate, map[string]any{
+		"Images": newImages(),
+		"User":   control.User,
+		"Args": append([]string{
+			"--bind-address=0.0.0.0", "--secure-port=6443", "--advertise-address=" + LoadBalancer.String(),
+			"--endpoint-reconciler-type=none", "--cert-dir=/tmp",
+		}, flags().APIServerArgs()...),
+	})
+}
+
 // startControlPlane returns once the shoot's node reaches a kube-apiserver that is ready.
 func (s *Shoot) startControlPlane(ctx context.Context) error {
 	if err := s.makeSecrets(ctx); err != nil {
 		return err
 	}
-	flags := control.Flags{
-		Credentials: "/credentials", Kubeconfig: "/credentials/" + control.KubeconfigFile,
-		Etcd: "http://etcd:2379", Services: Services,
+	user := strconv.Itoa(control.User)
+	if _, err := s.seed.Node.Run(ctx, "install", "--directory", "--mode=0770", "--owner="+user, "--group="+user, SocketFolder); err != nil {
+		return err
 	}
-	text, err := render("control plane", controlPlaneTemplate, map[string]any{
-		"Images":  newImages(),
-		"User":    control.User,
-		"Servers": proxyServers(),
-		"Etcd":    control.EtcdArgs("/data", "0.0.0.0:2379", "127.0.0.1:2380"),
-		"APIServer": append([]string{
-			"--bind-address=0.0.0.0", "--secure-port=6443", "--advertise-address=" + LoadBalancer.String(),
-			"--endpoint-reconciler-type=none", "--cert-dir=/tmp", "--egress-selector-config-file=/egress/config.yaml",
-		}, flags.APIServerArgs()...),
-		"Controllers": []controller{
-			{"kube-controller-manager", image.Reference(image.KubeControllerManager), append(flags.ControllerManagerArgs(), "--cert-dir=/tmp")},
-			{"kube-scheduler", image.Reference(image.KubeScheduler), append(flags.SchedulerArgs(), "--cert-dir=/tmp")},
-		},
-	})
+	text, err := s.controlPlane(ctx)
 	if err != nil {
 		return err
 	}
@@ -102,6 +126,37 @@ func (s *Shoot) startControlPlane(ctx context.Context) error {
 	})
 }
 
+// controlPlane returns all objects of [Namespace], except for its Secrets.
+func (s *Shoot) controlPlane(ctx context.Context) (string, error) {
+	programs, err := render("control plane", controlPlaneTemplate, map[string]any{
+		"Images":     newImages(),
+		"User":       control.User,
+		"AgentsPort": besideKubeAPIServer.Agents,
+		"Etcd":       control.EtcdArgs("/data", "0.0.0.0:2379", "127.0.0.1:2380"),
+		"Controllers": []controller{
+			{"kube-controller-manager", image.Reference(image.KubeControllerManager), append(flags().ControllerManagerArgs(), "--cert-dir=/tmp")},
+			{"kube-scheduler", image.Reference(image.KubeScheduler), append(flags().SchedulerArgs(), "--cert-dir=/tmp")},
+		},
+	})
+	if err != nil {
+		return "", err
+	}
+	kubeAPIServer, err := KubeAPIServer()
+	if err != nil {
+		return "", err
+	}
+	kustomization, err := render("kustomization of the seed", seedKustomization, map[string]any{
+		"Namespace": Namespace, "Service": Service, "SocketFolder": SocketFolder,
+		"Server": replacementBy(image.Server), "GRPC": forGRPC, "HTTPConnect": forHTTPConnect,
+	})
+	if err != nil {
+		return "", err
+	}
+	return manifest.Kustomize(ctx, s.config.Binaries, filepath.Join(s.config.Parent, "shoot-control-plane"), map[string]string{
+		"kustomization.yaml": kustomization, "control-plane.yaml": programs, "kube-apiserver.yaml": kubeAPIServer,
+	})
+}
+
 // makeSecrets makes the control plane's namespace with all its Secrets.
 func (s *Shoot) makeSecrets(ctx context.Context) error {
 	admin, err := client.NewForConfig(s.seed.Admin())
@@ -112,13 +167,15 @@ func (s *Shoot) makeSecrets(ctx context.Context) error {
 	if _, err := admin.CoreV1().Namespaces().Create(ctx, namespace, metav1.CreateOptions{}); err != nil {
 		return err
 	}
-	for name, dir := range map[string]string{
-		"credentials": s.Credentials.Dir, ServerSecret: s.Konnectivity.Frontend, "konnectivity-agents": s.Konnectivity.Agents,
+	credentials, err := folder(s.Credentials.Dir)
+	if err != nil {
+		return err
+	}
+	for name, files := range map[string]map[string]string{
+		CredentialsSecret:     credentials,
+		ServerSecret:          pair(s.Konnectivity.Frontend, "server"),
+		"konnectivity-agents": pair(s.Konnectivity.Agents, "server"),
 	} {
-		files, err := folder(dir, "client.crt", "client.key", "agent.crt", "agent.key")
-		if err != nil {
-			return err
-		}
 		object, err := secret(name, corev1.SecretTypeOpaque, files)
 		if err != nil {
 			return err
@@ -155,22 +212,39 @@ func (s *Shoot) deploy(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	files, err := folder(s.Konnectivity.Agents, "server.crt", "server.key")
-	if err != nil {
-		return err
-	}
-	object, err := secret("konnectivity-agent", corev1.SecretTypeOpaque, files)
+	object, err := secret("konnectivity-agent", corev1.SecretTypeOpaque, pair(s.Konnectivity.Agents, "agent"))
 	if err != nil {
 		return err
 	}
 	if _, err := admin.CoreV1().Secrets("kube-system").Create(ctx, object, metav1.CreateOptions{}); err != nil {
 		return fmt.Errorf("make the agents' secret: %w", err)
 	}
-	text, err := render("workload", workloadTemplate, map[string]any{
-		"Images": newImages(), "Servers": proxyServers(), "Address": LoadBalancer.String(), "Node": Address.String(),
-	})
+	text, err := s.workload(ctx)
 	if err != nil {
 		return err
 	}
 	return manifest.Apply(ctx, s.Admin(), "default", text)
+}
+
+// workload returns the shoot's pods.
+func (s *Shoot) workload(ctx context.Context) (string, error) {
+	workload, err := render("workload", workloadTemplate, map[string]any{
+		"Images": newImages(), "Address": LoadBalancer.String(), "Node": Address.String(),
+	})
+	if err != nil {
+		return "", err
+	}
+	files := map[string]string{"workload.yaml": workload}
+	kustomization := "resources:\n- workload.yaml\n"
+	for _, server := range proxyServers() {
+		files[server.Name+"/kustomization.yaml"], err = render("kustomization of the agents", agentsKustomization, map[string]any{
+			"Name": server.Name, "Agents": server.Agents, "Host": LoadBalancer.String(), "Agent": replacementBy(image.Agent),
+		})
+		if err != nil {
+			return "", err
+		}
+		kustomization += "- " + server.Name + "\n"
+	}
+	files["kustomization.yaml"] = kustomization
+	return manifest.Kustomize(ctx, s.config.Binaries, filepath.Join(s.config.Parent, "shoot-workload"), files)
 }

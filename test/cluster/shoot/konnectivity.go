@@ -67,6 +67,16 @@ func newKonnectivity(dir string) (*Konnectivity, error) {
 	return k, nil
 }
 
+// pair returns the files of a certificate in a folder for [secret], with its CA, under the
+// names that deploy/control-plane expects.
+func pair(dir, name string) map[string]string {
+	return map[string]string{
+		"ca.crt":                filepath.Join(dir, "ca.crt"),
+		corev1.TLSCertKey:       filepath.Join(dir, name+".crt"),
+		corev1.TLSPrivateKeyKey: filepath.Join(dir, name+".key"),
+	}
+}
+
 // CA returns the file with the CA of the proxy-servers' certificate.
 func (k *Konnectivity) CA() string { return filepath.Join(k.Frontend, "ca.crt") }
 
@@ -75,6 +85,9 @@ func (k *Konnectivity) ClientCert() string { return filepath.Join(k.Frontend, "c
 
 // ClientKey returns the file with the key of that certificate.
 func (k *Konnectivity) ClientKey() string { return filepath.Join(k.Frontend, "client.key") }
+
+// CredentialsSecret is the Secret in [Namespace] with what a kube-apiserver needs.
+const CredentialsSecret = "credentials"
 
 // Names of the Secrets of [Konnectivity.ClientSecrets].
 const (
@@ -109,7 +122,7 @@ func secret(name string, kind corev1.SecretType, files map[string]string) (*core
 }
 
 // folder returns every file of a folder for [secret], under its own name.
-func folder(dir string, except ...string) (map[string]string, error) {
+func folder(dir string) (map[string]string, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, err
@@ -117,9 +130,6 @@ func folder(dir string, except ...string) (map[string]string, error) {
 	files := map[string]string{}
 	for _, entry := range entries {
 		files[entry.Name()] = filepath.Join(dir, entry.Name())
-	}
-	for _, name := range except {
-		delete(files, name)
 	}
 	return files, nil
 }

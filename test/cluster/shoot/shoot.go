@@ -42,7 +42,8 @@ type Shoot struct {
 	Credentials  *control.Credentials
 	Konnectivity *Konnectivity
 
-	seed *seed.Seed
+	config Config
+	seed   *seed.Seed
 }
 
 // StartNode starts the machine on which the shoot's pods will run, with its images. It
@@ -55,7 +56,7 @@ func StartNode(ctx context.Context, config Config) (*Shoot, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Shoot{Node: n}
+	s := &Shoot{Node: n, config: config}
 	if err := s.prepare(ctx, config); err != nil {
 		return nil, n.Abandon(fmt.Errorf("prepare the shoot: %w", err))
 	}

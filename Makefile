@@ -83,6 +83,7 @@ test: ## daily: everything: unit and namespace tests under the race detector, th
 	@$(MAKE) -j2 packages-test go-test
 	$(call EACH_MODULE,REQUIRE_ROOT=$(REQUIRE_ROOT) $(call GOTESTSUM,pkgname) -race $(GO_TEST_FLAGS) ./...)
 	@$(MAKE) test-egressselector
+	@$(MAKE) test-gateways
 	@$(MAKE) test-bench-micro
 	@$(MAKE) test-images
 	@$(MAKE) chart-test
@@ -348,6 +349,11 @@ go-test:
 .PHONY: test-egressselector
 test-egressselector:
 	cd test/egressselector && $(call GOTESTSUM,pkgname) $(GO_TEST_FLAGS) ./...
+
+# Checks documented configurations against the APIs of Istio and Envoy.
+.PHONY: test-gateways
+test-gateways:
+	cd test/gateways && $(call GOTESTSUM,pkgname) $(GO_TEST_FLAGS) ./...
 
 # Each benchmark once, so that a broken one is noticed. Only packages with benchmarks are linked.
 BENCHMARKED = $$(go list -f '{{.ImportPath}} {{.Dir}}' ./... | while read -r package folder; do ! grep -qs '^func Benchmark' "$$folder"/*_test.go || echo "$$package"; done)

@@ -26,6 +26,13 @@ import (
 const hang = 30 * time.Second
 
 func TestMain(m *testing.M) {
+	if size := os.Getenv(crowdVariable); size != "" {
+		if err := beCrowd(size); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	code := m.Run()
 	if left := lab.Leftovers(); len(left) != 0 {
 		fmt.Fprintf(os.Stderr, "FAIL: the tests left on the machine: %q\n", left)

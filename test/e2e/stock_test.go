@@ -23,11 +23,16 @@ import (
 // asStockClient is the dialFunc of a program written for konnectivity, as kube-apiserver
 // is. Each connection has a tunnel of konnectivity-client's, or a CONNECT.
 func (r *rig) asStockClient(ctx context.Context, addr netip.Addr, port int) (net.Conn, error) {
+	return r.stockDial(ctx, netip.AddrPortFrom(addr, uint16(port)).String())
+}
+
+// stockDial asks the server for host:port. The host may be a name, which the agent then
+// resolves.
+func (r *rig) stockDial(ctx context.Context, to string) (net.Conn, error) {
 	cfg, err := r.stockTLS()
 	if err != nil {
 		return nil, err
 	}
-	to := netip.AddrPortFrom(addr, uint16(port)).String()
 	if r.opts.Mode == lab.HTTPConnect {
 		return r.stockConnect(ctx, cfg, to)
 	}

@@ -22,6 +22,7 @@ const (
 	readme   = root + "/README.md"
 	install  = root + "/docs/install.md"
 	systems  = root + "/docs/systems.md"
+	shared   = root + "/docs/shared-balancer.md"
 )
 
 var block = regexp.MustCompile("(?ms)^( *)```yaml\n(.*?)^ *```$")
@@ -30,7 +31,7 @@ var block = regexp.MustCompile("(?ms)^( *)```yaml\n(.*?)^ *```$")
 func examples(t *testing.T, text string) []string {
 	t.Helper()
 	var found []string
-	for _, match := range block.FindAllStringSubmatch(read(t, readme)+read(t, document)+read(t, install)+read(t, systems)+read(t, chart+"/README.md"), -1) {
+	for _, match := range block.FindAllStringSubmatch(read(t, readme)+read(t, document)+read(t, install)+read(t, systems)+read(t, shared)+read(t, chart+"/README.md"), -1) {
 		indent, example := match[1], match[2]
 		example = strings.ReplaceAll("\n"+example, "\n"+indent, "\n")[1:] // the indentation of a list
 		if strings.Contains(example, text) {

@@ -43,8 +43,9 @@ type Authority struct {
 }
 
 // newCertificates writes a fresh set below dir. Keys of the client belong to [ProxyUID],
-// so that the sidecar can read them and no other app can.
-func newCertificates(dir string) (*Certificates, error) {
+// so that the sidecar can read them and no other app can. If name is not empty, both
+// certificates of the server have it.
+func newCertificates(dir, name string) (*Certificates, error) {
 	path := func(name string) string { return filepath.Join(dir, name) }
 	c := &Certificates{
 		FrontendCA: path("frontend-ca.crt"), AgentCA: path("agent-ca.crt"),
@@ -68,6 +69,10 @@ func newCertificates(dir string) (*Certificates, error) {
 		server = append(server, ServerAddress(IPv4, i), ServerAddress(IPv6, i))
 	}
 	cluster := []netip.Addr{netip.MustParsePrefix(seedShootIPv4).Addr(), netip.MustParsePrefix(seedShootIPv6).Addr()}
+	serverNames, clusterNames := []string{ServerName}, []string(nil)
+	if name != "" {
+		serverNames, clusterNames = append(serverNames, name), append(clusterNames, name)
+	}
 	for _, leaf := range []struct {
 		ca    *Authority
 		name  string
@@ -75,10 +80,10 @@ func newCertificates(dir string) (*Certificates, error) {
 		dns   []string
 		age   time.Duration
 	}{
-		{frontend, "server", server, []string{ServerName}, 0},
+		{frontend, "server", server, serverNames, 0},
 		{frontend, "client", nil, nil, 0},
 		{frontend, "expired", nil, nil, 48 * time.Hour},
-		{agents, "cluster", cluster, nil, 0},
+		{agents, "cluster", cluster, clusterNames, 0},
 		{agents, "agent", nil, nil, 0},
 	} {
 		if err := leaf.ca.issue(leaf.name, leaf.addrs, leaf.dns, leaf.age); err != nil {

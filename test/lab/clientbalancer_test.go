@@ -39,3 +39,22 @@ func TestTheDocumentShowsTheTestedConfigurations(t *testing.T) {
 		t.Errorf("docs/balancers.md shows %d configurations, and %d are tested", shown, len(lab.BalancerKinds()))
 	}
 }
+
+// TestTheDocumentShowsTheTestedSharedConfiguration: docs/shared-balancer.md shows the
+// configuration of [lab.SharedBalancer], for two shoots.
+func TestTheDocumentShowsTheTestedSharedConfiguration(t *testing.T) {
+	document, err := os.ReadFile("../../docs/shared-balancer.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := lab.SharedSettings{Clients: "192.0.2.10:8090", Agents: "192.0.2.10:8091", Shoots: []lab.SharedShoot{
+		{ID: "alpha", Name: "alpha.shoots.example", Clients: "192.0.2.11:8090", Agents: "192.0.2.11:8091"},
+		{ID: "beta", Name: "beta.shoots.example", Clients: "192.0.2.12:8090", Agents: "192.0.2.12:8091"},
+	}}.Configuration()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(document), "\n```text\n"+text+"```\n") {
+		t.Errorf("docs/shared-balancer.md does not show the configuration as it is tested:\n%s", text)
+	}
+}

@@ -32,7 +32,9 @@
 // [Lab.Partition]), or become narrow or long ([Lab.Bandwidth], [Lab.AgentDelay]). Names
 // change ([Lab.NewHosts]), and so do certificates ([Volume]).
 //
-// HAProxy or nginx can stand between the sidecar and a server ([ClientBalancer]).
+// HAProxy or nginx can stand between the sidecar and a server ([ClientBalancer]). Several
+// labs, each with the same addresses, can share one HAProxy, which tells them apart by the
+// name in the TLS handshake ([SharedBalancer]).
 //
 // What it promises: every process, namespace and file that a lab made is gone after
 // [Lab.Close], which reports what it could not remove. Processes end with the test also

@@ -68,7 +68,7 @@ func (l *Lab) WaitTunnel(ctx context.Context) error {
 			return errors.New("no server runs, or no agent")
 		}
 		for _, s := range l.Servers {
-			if s.Running() && !s.Agentless {
+			if s.Running() && !s.Agentless && !s.findsByIdentifier() {
 				if err := agents.wantKnown(ctx, s.Name, ServerBackends, s.Metrics); err != nil {
 					return err
 				}
@@ -128,7 +128,8 @@ func (l *Lab) podFamily() Families {
 	return IPv6
 }
 
-// agentEntry returns the address that the agents dial to reach their server.
+// agentEntry returns the address that the agents dial to reach their server, unless the
+// lab is behind a shared balancer.
 func (l *Lab) agentEntry() netip.AddrPort {
 	port := uint16(agentPort)
 	if l.opts.AgentRelay {

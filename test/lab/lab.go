@@ -40,6 +40,7 @@ type Lab struct {
 	opts          Options
 	sidecarStarts int
 	agentRelay    *Relay
+	agentHosts    *Hosts
 
 	mu        sync.Mutex
 	processes []*Process
@@ -62,6 +63,25 @@ func New(ctx context.Context, opts Options) (*Lab, error) {
 }
 
 func (l *Lab) build(ctx context.Context) (err error) {
+	if err := l.makeFolders(); err != nil {
+		return err
+	}
+	for suffix, field := range map[string]**Namespace{"pod": &l.Pod, "seed": &l.Seed, "shoot": &l.Shoot} {
+		if *field, err = newNamespace(l, l.Name()+"-"+suffix); err != nil {
+			return err
+		}
+	}
+	if err := l.wire(ctx); err != nil {
+		return err
+	}
+	if l.Certs, err = newCertificates(filepath.Join(l.Dir, "certs"), l.opts.ShootName); err != nil {
+		return err
+	}
+	return l.buildTunnel(ctx)
+}
+
+// makeFolders chooses the lab's name and makes its folders.
+func (l *Lab) makeFolders() error {
 	name := fmt.Sprintf("%s%d-%s", prefix, os.Getpid(), strings.ToLower(rand.Text()[:5]))
 	// os.MkdirTemp's default is not used: uid 14001 may not be able to read $TMPDIR.
 	l.Dir = filepath.Join("/tmp", name)
@@ -73,25 +93,14 @@ func (l *Lab) build(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	for suffix, field := range map[string]**Namespace{"pod": &l.Pod, "seed": &l.Seed, "shoot": &l.Shoot} {
-		if *field, err = newNamespace(l, name+"-"+suffix); err != nil {
-			return err
-		}
-	}
-	if err := l.wire(ctx); err != nil {
-		return err
-	}
-	if l.Certs, err = newCertificates(filepath.Join(l.Dir, "certs")); err != nil {
-		return err
-	}
-	return l.buildTunnel(ctx)
+	return nil
 }
 
 // buildTunnel starts servers, balancer and agents, and waits until all have found each
 // other.
 func (l *Lab) buildTunnel(ctx context.Context) error {
 	for i := range l.opts.Servers {
-		s := &Server{Index: i, lab: l}
+		s := &Server{Index: i, Flags: l.opts.ServerFlags, lab: l}
 		l.Servers = append(l.Servers, s)
 		if err := s.Start(ctx); err != nil {
 			return err
@@ -107,10 +116,16 @@ func (l *Lab) buildTunnel(ctx context.Context) error {
 			return err
 		}
 	}
-	for i := range l.opts.Agents {
-		a := &Agent{Index: i, lab: l}
-		l.Agents = append(l.Agents, a)
-		if err := a.Start(); err != nil {
+	if l.opts.Shared != nil {
+		if err := l.opts.Shared.join(ctx, l); err != nil {
+			return err
+		}
+	}
+	if err := l.nameForAgents(); err != nil {
+		return err
+	}
+	for range l.opts.Agents {
+		if _, err := l.StartAgentIn(l.Shoot, l.opts.AgentFlags...); err != nil {
 			return err
 		}
 	}

@@ -5,6 +5,7 @@ package lab
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 
@@ -91,10 +92,22 @@ type Options struct {
 	// Several have an address each, and a balancer is between them and the agents. The
 	// agents dial the balancer until they are connected to all servers.
 	Servers int
-	// ServerFlags are further flags of each upstream server.
+	// ServerFlags are further flags of each upstream server, for all of its starts. See
+	// [Server].
 	ServerFlags []string
 	// Agents is how many agents the shoot has; 1 if zero.
 	Agents int
+	// AgentFlags are further flags of each of these agents.
+	AgentFlags []string
+	// AgentNames are names that the agents can resolve, in addition to ShootName. If set,
+	// they can resolve no others.
+	AgentNames map[string][]netip.Addr
+	// Shared is a balancer that other labs share with this one. The lab has one server,
+	// and its agents reach it through the balancer, by ShootName.
+	Shared *SharedBalancer
+	// ShootName is the shoot's DNS name behind the shared balancer. It is in the server's
+	// certificates for clients and for agents.
+	ShootName string
 	// AgentRelay puts a relay of the lab's own before the agents, which can delay the
 	// bytes of both directions: see [Lab.AgentDelay].
 	AgentRelay bool
@@ -135,6 +148,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.Bin == "" || o.TestBin == "" {
 		return o, err
+	}
+	if o.Shared != nil && (o.ShootName == "" || o.Servers != 1 || o.Transport != TCP || o.AgentRelay) {
+		return o, errors.New("a lab behind a shared balancer has a ShootName, one server with a TCP port, and no AgentRelay")
 	}
 	for _, path := range []string{o.server(), o.agent()} {
 		if _, err := os.Stat(path); err != nil {

@@ -9,8 +9,13 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 )
+
+// DestHost is a flag of the server. With it the server sends a dial only to an agent that
+// has registered the dialled host.
+const DestHost = "--proxy-strategies=destHost"
 
 // Server is one upstream server of the seed.
 type Server struct {
@@ -20,6 +25,9 @@ type Server struct {
 	Index int
 	// Agentless, set before Start, hides the server from all agents.
 	Agentless bool
+	// Flags are further flags, from the next Start on. At first they are
+	// Options.ServerFlags.
+	Flags []string
 
 	lab    *Lab
 	starts int
@@ -81,12 +89,18 @@ func (s *Server) args() []string {
 			args = append(args, fmt.Sprintf("--%s-bind-address=%s", what, s.own()))
 		}
 	}
-	args = append(args, l.opts.ServerFlags...)
+	args = append(args, s.Flags...)
 	if l.opts.Transport == Unix {
 		return append(args, "--server-port=0", "--uds-name="+s.socket())
 	}
 	return append(args, fmt.Sprint("--server-port=", FrontendPort), "--server-cert="+l.Certs.ServerCert,
 		"--server-key="+l.Certs.ServerKey, "--server-ca-cert="+l.Certs.FrontendCA)
+}
+
+// findsByIdentifier reports whether the server chooses its agents only by what they have
+// registered. Its gauge then counts identifiers, and not agents.
+func (s *Server) findsByIdentifier() bool {
+	return slices.Contains(s.Flags, DestHost)
 }
 
 // Address returns the server's address as the pod sees it.

@@ -18,6 +18,7 @@
 //	7005  sink: as silent, and reports what it got to [Targets.Sunk]
 //	7006  stuck: accepts, reads nothing until [Targets.Release], and then as the sink
 //	7007  resets: sends its banner, and resets the connection at the first byte
+//	7008  named: answers a line with the shoot's name, as [Targets.SetName] says
 //
 // No server listens on [ClosedPort].
 package target

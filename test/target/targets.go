@@ -21,6 +21,7 @@ const (
 	SinkPort       = 7005
 	StuckPort      = 7006
 	ResetPort      = 7007
+	NamedPort      = 7008
 	ClosedPort     = 7009
 )
 
@@ -36,6 +37,8 @@ type Targets struct {
 	conns    map[net.Conn]struct{}
 	httpOpen int
 	released chan struct{}
+	name     string
+	held     int
 
 	sunk chan Sunk
 }
@@ -46,7 +49,7 @@ func Listen(listen func(network, address string) (net.Listener, error)) (*Target
 	t := &Targets{conns: map[net.Conn]struct{}{}, released: make(chan struct{}), sunk: make(chan Sunk, 16)}
 	for port, serve := range map[int]func(net.Conn){
 		EchoPort: echo, HalfClosePort: halfClose, SpeakFirstPort: speakFirst, AfterEOFPort: afterEOF, SilentPort: silent,
-		SinkPort: t.sink, StuckPort: t.stuck, ResetPort: resets,
+		SinkPort: t.sink, StuckPort: t.stuck, ResetPort: resets, NamedPort: t.named,
 	} {
 		listener, err := t.open(listen, port)
 		if err != nil {
@@ -142,6 +145,20 @@ func (t *Targets) Hold() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.released = make(chan struct{})
+}
+
+// SetName sets the name with which the named target answers.
+func (t *Targets) SetName(name string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.name = name
+}
+
+// Held returns how many requests of the named target wait for [Targets.Release].
+func (t *Targets) Held() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.held
 }
 
 func (t *Targets) gate() <-chan struct{} {

@@ -51,6 +51,8 @@ func TestTargetsWithoutATunnel(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = targets.Close() }) // after the parallel subtests
+	targets.SetName("alpha")
+	targets.Release()
 	for _, test := range []struct {
 		name       string
 		port       int
@@ -61,6 +63,8 @@ func TestTargetsWithoutATunnel(t *testing.T) {
 		{"after EOF", target.AfterEOFPort, "12345", "got 5 bytes and EOF\n"},
 		{"half-close", target.HalfClosePort, "bytes 1000\n", pattern(t, 1000)},
 		{"silent", target.SilentPort, "anyone?", ""},
+		{"named", target.NamedPort, "7\n", "alpha 7\n"},
+		{"named and released", target.NamedPort, "hold 7\n", "alpha\nalpha hold 7\n"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

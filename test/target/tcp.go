@@ -92,3 +92,40 @@ func resets(conn net.Conn) {
 	_, _ = conn.Read(make([]byte, 1))
 	_ = conn.(*net.TCPConn).SetLinger(0)
 }
+
+// HoldPrefix begins a request to the named target that is answered in two steps.
+const HoldPrefix = "hold "
+
+// named reads one line and answers with the shoot's name and that line. If the line begins
+// with [HoldPrefix], the name alone comes at once, as a line, and the answer comes after
+// [Targets.Release].
+func (t *Targets) named(conn net.Conn) {
+	request, err := bufio.NewReaderSize(conn, 64).ReadString('\n')
+	if err != nil {
+		return
+	}
+	name, gate := t.request(strings.HasPrefix(request, HoldPrefix))
+	if gate != nil {
+		_, _ = fmt.Fprintf(conn, "%s\n", name)
+		<-gate // Close also opens it
+		t.leave()
+	}
+	_, _ = fmt.Fprintf(conn, "%s %s", name, request)
+}
+
+// request returns the name and, for a request that is held, what it waits for.
+func (t *Targets) request(hold bool) (name string, gate <-chan struct{}) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !hold {
+		return t.name, nil
+	}
+	t.held++
+	return t.name, t.released
+}
+
+func (t *Targets) leave() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.held--
+}

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"syscall"
 	"text/template"
+	"time"
 )
 
 // sharedAddress is the address of a [SharedBalancer]. Pods, seeds and shoots reach it
@@ -213,12 +214,14 @@ func (b *SharedBalancer) processes(ctx context.Context) (haproxyProcesses, error
 		return all, err
 	}
 	defer conn.Close()
-	if deadline, ok := ctx.Deadline(); ok {
-		if err := conn.SetDeadline(deadline); err != nil {
-			return all, err
-		}
+	// A master that is just reloading may never answer.
+	if err := conn.SetDeadline(time.Now().Add(time.Second)); err != nil {
+		return all, err
 	}
 	if _, err := io.WriteString(conn, "show proc\n"); err != nil {
+		return all, err
+	}
+	if err := conn.(*net.UnixConn).CloseWrite(); err != nil { // the last command
 		return all, err
 	}
 	answer, err := io.ReadAll(conn)

@@ -10,14 +10,16 @@ MAKEFLAGS += --no-print-directory
 
 # Root's PATH does not always have the folders of iptables, sshd and Go.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin:/usr/local/go/bin
-# The version comes from git describe below. Go's own version stamp fails in a clone that
-# belongs to another user.
-export GOFLAGS := $(filter-out -buildvcs%,$(shell go env GOFLAGS 2>/dev/null)) -buildvcs=false
+# Everything is built in one way, so that programs, tests without the race detector, vet
+# and staticcheck share their builds: without cgo and without debug information, which -s -w
+# would throw away (Go's stack traces do not need it). Tests with the race detector need
+# cgo. The version comes from git describe below: Go's own version stamp fails in a clone
+# that belongs to another user.
+BUILD_FLAGS := -buildvcs=false -trimpath -gcflags=all=-dwarf=false
+export GOFLAGS := $(filter-out -buildvcs% $(BUILD_FLAGS),$(shell go env GOFLAGS 2>/dev/null)) $(BUILD_FLAGS)
+export CGO_ENABLED := 0
 
 VERSION ?= $(shell git -c safe.directory='*' describe --tags --always --dirty 2>/dev/null || echo unknown)
-# Without debug information, which -s -w would throw away, a cold build is a
-# sixth faster. Go's stack traces do not need it.
-BUILD_FLAGS := -trimpath -gcflags=all=-dwarf=false
 # The product's modules: proxy-client and init-redirect, and the webhook.
 MODULES := . webhook
 # Runs the command $(1) in the folder of each. A failure in one does not keep it from the next.
@@ -72,7 +74,7 @@ help: ## daily: list the targets
 .PHONY: build
 build: packages-build ## daily: static binaries into bin/
 	@mkdir -p bin
-	$(call EACH_MODULE,CGO_ENABLED=0 go build $(BUILD_FLAGS) -ldflags '$(LDFLAGS) -X main.version=$(VERSION)' -o '$(CURDIR)/bin/' ./cmd/...)
+	$(call EACH_MODULE,go build -ldflags '$(LDFLAGS) -X main.version=$(VERSION)' -o '$(CURDIR)/bin/' ./cmd/...)
 
 .PHONY: release
 release: need-root packages-images ## release: everything that is published, into dist/: images, binaries, chart, manifests, SBOMs, checksums; VERSION=0.1.0 REGISTRY=registry.example DIST=folder
@@ -81,7 +83,7 @@ release: need-root packages-images ## release: everything that is published, int
 .PHONY: test
 test: ## daily: everything: unit and namespace tests under the race detector, then end to end against real peers
 	@$(MAKE) -j2 packages-test go-test
-	$(call EACH_MODULE,REQUIRE_ROOT=$(REQUIRE_ROOT) $(call GOTESTSUM,pkgname) -race $(GO_TEST_FLAGS) ./...)
+	$(call EACH_MODULE,CGO_ENABLED=1 REQUIRE_ROOT=$(REQUIRE_ROOT) $(call GOTESTSUM,pkgname) -race $(GO_TEST_FLAGS) ./...)
 	@$(MAKE) test-egressselector
 	@$(MAKE) test-gateways
 	@$(MAKE) test-bench-micro
@@ -101,11 +103,11 @@ check: ## daily: lint, and the unit tests of what has changed; 3 minutes at most
 
 .PHONY: test-unit
 test-unit: packages-build tools ## daily: tests that need no privileges and touch no namespace
-	$(call EACH_MODULE,$(call GOTESTSUM,pkgname) -short -race $(GO_TEST_FLAGS) ./...)
+	$(call EACH_MODULE,CGO_ENABLED=1 $(call GOTESTSUM,pkgname) -short -race $(GO_TEST_FLAGS) ./...)
 
 .PHONY: test-netns
 test-netns: need-root packages-test tools ## daily: only the packages with tests in network namespaces (root)
-	REQUIRE_ROOT=1 $(call GOTESTSUM,pkgname) -race $(GO_TEST_FLAGS) $$(go list -f '{{.ImportPath}} {{.TestImports}} {{.XTestImports}}' ./... | awk '/internal\/netnstest/ {print $$1}')
+	CGO_ENABLED=1 REQUIRE_ROOT=1 $(call GOTESTSUM,pkgname) -race $(GO_TEST_FLAGS) $$(go list -f '{{.ImportPath}} {{.TestImports}} {{.XTestImports}}' ./... | awk '/internal\/netnstest/ {print $$1}')
 
 .PHONY: soak
 soak: need-root packages-test ## rarely: mixed traffic under random faults, every byte checked (root); DURATION=10m, SEED= repeats a run, LOGS=folder keeps logs
@@ -152,7 +154,7 @@ HELM_LDFLAGS = -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 -X helm.sh/hel
 helm: packages-build ## rarely: the helm that the chart's tests use, into test/bin/tools-kube/
 	@mkdir -p test/bin/tools-kube
 	@test -x test/bin/tools-kube/helm || echo 'building helm (a few minutes the first time)'
-	@CGO_ENABLED=0 go build -C test/helm $(BUILD_FLAGS) -ldflags '$(LDFLAGS) $(HELM_LDFLAGS)' -o ../bin/tools-kube/ tool
+	@go build -C test/helm -ldflags '$(LDFLAGS) $(HELM_LDFLAGS)' -o ../bin/tools-kube/ tool
 
 # What the chart's tests read outside of their module, as one checksum. Go's cache of test
 # results looks at a module's own files and at the environment alone.
@@ -175,7 +177,7 @@ KUBE_VERSION = $(shell go list -C test/kubernetes -m -f '{{.Version}}' k8s.io/ku
 KUBE_STAMP := -X k8s.io/component-base/version
 KUBE_LDFLAGS = $(KUBE_STAMP).gitVersion=$(KUBE_VERSION) \
 	$(KUBE_STAMP).gitMajor=$(patsubst v%,%,$(word 1,$(subst ., ,$(KUBE_VERSION)))) $(KUBE_STAMP).gitMinor=$(word 2,$(subst ., ,$(KUBE_VERSION)))
-KUBE_BUILD = CGO_ENABLED=0 go build -C test/kubernetes $(BUILD_FLAGS) -ldflags '$(LDFLAGS) $(KUBE_LDFLAGS)' -o $(CURDIR)/test/bin/kube/
+KUBE_BUILD = go build -C test/kubernetes -ldflags '$(LDFLAGS) $(KUBE_LDFLAGS)' -o $(CURDIR)/test/bin/kube/
 KUBE_PROGRAMS := kube-apiserver kube-controller-manager
 KUBE_NODE_PROGRAMS := kube-proxy kube-scheduler kubectl kubelet
 # Puts Kubernetes' programs $(1) into test/bin/kube/: copies of those in KUBE_BIN, or built.
@@ -194,7 +196,7 @@ CONTAINERD_TAGS := no_btrfs,no_devmapper,no_zfs,no_tracing
 # compile. Debian's Prometheus has all kinds except Kubernetes.
 PROMETHEUS_TAGS := remove_all_sd,enable_kubernetes_sd
 # Builds packages $(3) of a module of test/cluster/binaries, its tools if there is no $(3), with tags $(2).
-NODE_BUILD = go build -C test/cluster/binaries/$(1) $(BUILD_FLAGS) -ldflags '$(LDFLAGS)' $(if $(2),-tags '$(2)') -o $(CURDIR)/test/bin/node/ $(or $(3),tool)
+NODE_BUILD = go build -C test/cluster/binaries/$(1) -ldflags '$(LDFLAGS)' $(if $(2),-tags '$(2)') -o $(CURDIR)/test/bin/node/ $(or $(3),tool)
 CNI_PLUGINS := bridge host-local loopback portmap
 # Copies files $(3) of the module $(2), which a module of test/cluster/binaries needs, into test/bin/node/$(4)/.
 MODULE_FILES = mkdir -p test/bin/node/$(4) && install -C -m 644 "$$(go list -C test/cluster/binaries/$(1) -m -f '{{.Dir}}' $(2))"/$(3) test/bin/node/$(4)/
@@ -203,13 +205,13 @@ MODULE_FILES = mkdir -p test/bin/node/$(4) && install -C -m 644 "$$(go list -C t
 cluster-binaries: packages-cluster ## rarely: all that the test clusters run: Kubernetes into test/bin/kube/, a node's and its pods' programs into test/bin/node/; KUBE_BIN=folder has a ready-made Kubernetes
 	@mkdir -p test/bin/kube test/bin/node/cni
 	@test -x test/bin/node/operator || echo 'building Kubernetes, containerd, CoreDNS and more (ten minutes the first time)'
-	@CGO_ENABLED=0 $(call NODE_BUILD,containerd,$(CONTAINERD_TAGS))
+	@$(call NODE_BUILD,containerd,$(CONTAINERD_TAGS))
 	@CGO_ENABLED=1 $(call NODE_BUILD,runc,seccomp)
 	@$(call KUBE_INSTALL,$(KUBE_PROGRAMS) $(KUBE_NODE_PROGRAMS))
-	@CGO_ENABLED=0 $(call NODE_BUILD,addons,,tool ./...)
-	@CGO_ENABLED=0 $(call NODE_BUILD,prometheus,$(PROMETHEUS_TAGS))
-	@CGO_ENABLED=0 $(call NODE_BUILD,cert-manager,,./...)
-	@CGO_ENABLED=0 go build -C test/cluster $(BUILD_FLAGS) -ldflags '$(LDFLAGS)' -o $(CURDIR)/test/bin/node/ ./cmd/pause
+	@$(call NODE_BUILD,addons,,tool ./...)
+	@$(call NODE_BUILD,prometheus,$(PROMETHEUS_TAGS))
+	@$(call NODE_BUILD,cert-manager,,./...)
+	@go build -C test/cluster -ldflags '$(LDFLAGS)' -o $(CURDIR)/test/bin/node/ ./cmd/pause
 	@test -n '$(KUBE_BIN)' -a -x '$(KUBE_BIN)/etcd' || install -C "$$(command -v etcd)" test/bin/kube/
 	@install -C /bin/busybox "$$(command -v prometheus-node-exporter)" test/bin/node/
 	@install -C $(addprefix /usr/lib/cni/,$(CNI_PLUGINS)) test/bin/node/cni/
@@ -263,7 +265,7 @@ quickstart-images: packages-build ## release: upstream's proxy-server and agent 
 test-images: need-root packages-test packages-images tools ## release: the images: what is in them, that a second build is the same, that they work and load (root)
 	@IMAGES_DIST=test/bin/images VERSION='$(VERSION)' REGISTRY='$(REGISTRY)' images/build
 	@mkdir -p test/bin/node
-	@CGO_ENABLED=0 $(call NODE_BUILD,containerd,$(CONTAINERD_TAGS))
+	@$(call NODE_BUILD,containerd,$(CONTAINERD_TAGS))
 	cd test/images && REQUIRE_ROOT=$(REQUIRE_ROOT) IMAGES_DIST=$(CURDIR)/test/bin/images $(call GOTESTSUM,testname) -count=1 -timeout 20m $(GO_TEST_FLAGS) ./...
 
 .PHONY: load-kind
@@ -281,7 +283,7 @@ demo: need-root ## daily: an unmodified curl and Prometheus reach a cluster thro
 
 .PHONY: demo-down
 demo-down: packages-build ## daily: remove what make demo KEEP=1 left standing (root)
-	@CGO_ENABLED=0 go build -C test $(BUILD_FLAGS) -ldflags '$(LDFLAGS)' -o bin/ ./cmd/demo
+	@go build -C test -ldflags '$(LDFLAGS)' -o bin/ ./cmd/demo
 	@test/bin/demo down
 
 .PHONY: clean
@@ -310,14 +312,14 @@ units: packages-build tools
 .PHONY: cluster-program
 cluster-program: packages-build
 	@mkdir -p test/bin
-	@CGO_ENABLED=0 go build -C test/cluster $(BUILD_FLAGS) -ldflags '$(LDFLAGS)' -o $(CURDIR)/test/bin/ ./cmd/cluster
+	@go build -C test/cluster -ldflags '$(LDFLAGS)' -o $(CURDIR)/test/bin/ ./cmd/cluster
 
 # The programs of a release. Their names have the platform.
 .PHONY: binaries
 binaries:
 	@mkdir -p '$(DIST)/bin'
 	@for arch in amd64 arm64; do for folder in cmd/proxy-client cmd/init-redirect webhook/cmd/webhook; do \
-		CGO_ENABLED=0 GOOS=linux GOARCH=$$arch go build -C $$folder $(BUILD_FLAGS) -ldflags '$(LDFLAGS) -X main.version=$(VERSION)' \
+		GOOS=linux GOARCH=$$arch go build -C $$folder -ldflags '$(LDFLAGS) -X main.version=$(VERSION)' \
 			-o '$(abspath $(DIST))/bin/'$${folder##*/}-linux-$$arch; \
 	done; done
 
@@ -325,14 +327,14 @@ binaries:
 syft:
 	@mkdir -p test/bin/tools-release
 	@test -x test/bin/tools-release/syft || echo 'building syft, which lists what images are made of (two minutes the first time)'
-	@CGO_ENABLED=0 go build -C test/release $(BUILD_FLAGS) -ldflags '$(LDFLAGS)' -o ../bin/tools-release/ tool
+	@go build -C test/release -ldflags '$(LDFLAGS)' -o ../bin/tools-release/ tool
 
 .PHONY: peers
 peers:
 	@mkdir -p test/bin
 	@test -x test/bin/server || echo 'building the upstream server and agent (two minutes the first time)'
-	@CGO_ENABLED=0 go build -C test/upstream $(BUILD_FLAGS) -ldflags '$(LDFLAGS)' -o ../bin/ tool
-	@CGO_ENABLED=0 go build -C test $(BUILD_FLAGS) -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+	@go build -C test/upstream -ldflags '$(LDFLAGS)' -o ../bin/ tool
+	@go build -C test -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
 
 # One build after the other, because parallel builds compile the same packages twice. The
 # installation of packages runs at the same time.

@@ -43,6 +43,9 @@ type file struct {
 	ExcludeUIDs   []string    `yaml:"excludeUIDs" flag:"exclude-uid" annotation:"exclude-uids"`
 	ProxyServer   proxyServer `yaml:"proxyServer"`
 	NativeSidecar string      `yaml:"nativeSidecar" annotation:"native-sidecar" default:"auto"`
+	// Inject decides whether labelled pods are injected at all. It is no setting of an
+	// injection, so it is not among the fields.
+	Inject string `yaml:"inject"`
 
 	// Only for the operator:
 	Version  string    `yaml:"version"` // for the status annotation
@@ -212,6 +215,9 @@ func Detail(err error) string {
 // fieldIn returns the field with which problem begins, or "".
 func (c *Config) fieldIn(problem string) string {
 	word, _, _ := strings.Cut(problem, " ")
+	if word == fieldInject {
+		return word
+	}
 	for _, f := range fields() {
 		if f.name == word {
 			return word
@@ -232,6 +238,9 @@ func (c *Config) parse(data []byte) (problem string) {
 		return fmt.Sprintf("has apiVersion %q: write %s", c.file.APIVersion, configAPIVersion)
 	case c.file.Kind != configKind:
 		return fmt.Sprintf("has kind %q: write %s", c.file.Kind, configKind)
+	}
+	if problem := c.checkInject(); problem != "" {
+		return problem
 	}
 	if problem := c.checkLists(); problem != "" {
 		return problem

@@ -85,6 +85,9 @@ func TestBadConfig(t *testing.T) {
 		{"request beyond all", header + "sidecar: {resources: {requests: {cpu: 1e99999999}, limits: {cpu: 1}}}\n", `--config sidecar.resources.requests.cpu "1e99999999" is not an amount`},
 		{"memory beyond all", header + "redirect: {resources: {requests: {memory: 1E+99999999}}}\n", `--config redirect.resources.requests.memory "1E+99999999" is not an amount`},
 		{"digits beyond all", header + "sidecar: {resources: {limits: {memory: " + strings.Repeat("9", 33) + "}}}\n", `--config sidecar.resources.limits.memory "` + strings.Repeat("9", 33) + `" is not an amount`},
+		{"unknown inject", header + "inject: never\n", `--config inject "never" is not known: write enabled or disabled`},
+		{"misspelt inject", header + "inject: disable\n", `--config inject "disable" is not known: did you mean disabled?`},
+		{"a label's value for inject", header + "inject: false\n", `--config inject "false" is not known: write enabled or disabled`},
 		{"unknown lock", header + "policy: {lockedFields: [tls]}\n", `--config policy.lockedFields "tls" is no annotation: write some of config, pod-cidrs`},
 		{"misspelt lock", header + "policy: {lockedFields: [proxy-sever]}\n", `--config policy.lockedFields "proxy-sever" is no annotation: did you mean proxy-server?`},
 		{"bad name", header + "policy: {configMaps: [A]}\n", `--config policy.configMaps "A" is not a name`},
@@ -116,6 +119,7 @@ func TestGoodConfig(t *testing.T) {
 		"policy":  header + "policy: {lockedFields: [], configMaps: [], gardener: true}\n",
 
 		"CIDRs of Gardener's": header + "policy: {lockedFields: [pod-cidrs, service-cidrs, node-cidrs], configMaps: [], gardener: true}\n",
+		"leaves pods alone":   header + "inject: disabled\n",
 		"a ConfigMap by name": header + "policy: {configMaps: [a]}\n",
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -47,6 +47,7 @@ const (
 	ReasonNoLabel         Reason = "no_label"
 	ReasonDisabled        Reason = "disabled"
 	ReasonAlreadyInjected Reason = "already_injected"
+	ReasonConfigDisabled  Reason = "config_disabled" // the configuration leaves labelled pods alone
 
 	ReasonBadLabel         Reason = "bad_label"
 	ReasonBadAnnotation    Reason = "bad_annotation"
@@ -72,7 +73,7 @@ const (
 // Reasons returns all reasons.
 func Reasons() []Reason {
 	return []Reason{
-		ReasonInjected, ReasonUpgraded, ReasonRestored, ReasonNoLabel, ReasonDisabled, ReasonAlreadyInjected,
+		ReasonInjected, ReasonUpgraded, ReasonRestored, ReasonNoLabel, ReasonDisabled, ReasonAlreadyInjected, ReasonConfigDisabled,
 		ReasonBadLabel, ReasonBadAnnotation, ReasonLocked, ReasonBadConfig, ReasonConfigMissing, ReasonConfigNotAllowed,
 		ReasonNoCIDRs, ReasonNoProxyServer, ReasonNoTLS, ReasonHostNetwork, ReasonWindows, ReasonProxyUID,
 		ReasonPortCollision, ReasonForeignName, ReasonPodResources, ReasonNeverCompletes, ReasonOldNodes, ReasonBadRequest, ReasonUnavailable,

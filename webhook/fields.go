@@ -55,7 +55,7 @@ func fallbackOf(name string, tag reflect.StructTag, flags *pflag.FlagSet) string
 }
 
 // fieldsIn returns the fields of a section, with the defaults of flags. It leaves out
-// apiVersion, kind and policy, which are not about a pod.
+// apiVersion, kind, inject and policy, which are not about what a pod gets.
 func fieldsIn(section reflect.Type, prefix string, index []int, flags *pflag.FlagSet) []field {
 	var all []field
 	for i := range section.NumField() {
@@ -67,7 +67,7 @@ func fieldsIn(section reflect.Type, prefix string, index []int, flags *pflag.Fla
 			inner = inner.Elem()
 		}
 		switch {
-		case name == "apiVersion" || name == "kind" || name == "policy":
+		case name == "apiVersion" || name == "kind" || name == fieldInject || name == "policy":
 		case inner.Kind() == reflect.Struct:
 			all = append(all, fieldsIn(inner, name+".", at, flags)...)
 		default:

@@ -117,7 +117,7 @@ func TestEveryFieldIsDocumented(t *testing.T) {
 		t.Fatal("docs/webhook.md has no configuration")
 	}
 	example, _, _ = strings.Cut(example, "\n```\n")
-	for _, f := range fields() {
+	for _, f := range append([]field{{name: fieldInject}}, fields()...) {
 		name := f.name[strings.LastIndexByte(f.name, '.')+1:]
 		if name != "ephemeral-storage" && !strings.Contains(example, name+":") { // seldom used
 			t.Errorf("docs/webhook.md does not show %s", f.name)
@@ -137,7 +137,7 @@ func TestChartTakesEveryField(t *testing.T) {
 	if err := json.Unmarshal(read(t, "testdata/repository/values.schema.json"), root); err != nil {
 		t.Fatal(err)
 	}
-	for _, f := range fields() {
+	for _, f := range append([]field{{name: fieldInject}}, fields()...) {
 		at := root.Properties["config"]
 		for name := range strings.SplitSeq(f.name, ".") {
 			if at = at.Properties[name]; at == nil {

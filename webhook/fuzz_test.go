@@ -79,10 +79,11 @@ func checkFlags(t *testing.T, pod *corev1.Pod) {
 }
 
 // FuzzConfig: a configuration is accepted, or refused in one sentence. An accepted one
-// injects a pod or refuses it.
+// injects a pod, refuses it, or leaves it alone.
 func FuzzConfig(f *testing.F) {
 	f.Add(read(f, "testdata/config.yaml"))
 	f.Add(read(f, "testdata/operator.config.yaml"))
+	f.Add(read(f, "testdata/operator-disabled.config.yaml"))
 	f.Add([]byte(header + "shoot: {podCIDRs: [0.0.0.0/1], nodeCIDRs: [128.0.0.0/1]}\n"))
 	f.Add([]byte(`{"apiVersion": "config.shoot-proxy.io/v1alpha1", "kind": "InjectionConfig", "excludePorts": [22, "80"]}`))
 	f.Add([]byte(header + "sidecar: {resources: {limits: {memory: 1e30}}, totalBuffer: 1TiB}\n"))
@@ -104,6 +105,10 @@ func FuzzConfig(f *testing.F) {
 			checkFlags(t, result.Pod)
 		case Refuse:
 			if result.Message == "" || strings.Contains(result.Message, "\n") {
+				t.Errorf("%s: %q", result.Reason, result.Message)
+			}
+		case Skip:
+			if result.Reason != ReasonConfigDisabled || c == nil {
 				t.Errorf("%s: %q", result.Reason, result.Message)
 			}
 		default:

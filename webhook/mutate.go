@@ -68,6 +68,9 @@ func Mutate(r Request) Result {
 	case value != "true":
 		return *refuse(ReasonBadLabel, "label %s %q is not known: write \"true\" or \"false\", in quotes", Label, value)
 	}
+	if r.Disabled() {
+		return r.leftAlone()
+	}
 	old, err := statusOf(r.Pod)
 	if err != nil {
 		return *refuse(ReasonBadAnnotation, "%s", err)

@@ -86,6 +86,9 @@ func (r *Request) complete(s *settings) *Result {
 // checkNeeds refuses an operator's file that lacks a setting which no other source may
 // set. With such a file every pod would be refused.
 func (c *Config) checkNeeds() string {
+	if c.file.Inject == injectDisabled {
+		return "" // no pod needs it
+	}
 	if slices.Contains(c.ConfigMaps(), DefaultConfigMap) || len(c.ConfigMaps()) > 0 && !c.locked(annotationConfig) {
 		return "" // a ConfigMap may set it
 	}

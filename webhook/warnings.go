@@ -13,16 +13,19 @@ import (
 // admission warnings at 256 bytes, and terminals cut them much earlier.
 const maxWarning = 120
 
+// warning returns a warning of at most maxWarning characters.
+func warning(format string, args ...any) string {
+	text := []rune(fmt.Sprintf(format, args...))
+	if len(text) > maxWarning {
+		text = append(text[:maxWarning-1], '…')
+	}
+	return string(text)
+}
+
 // warnings returns what is noteworthy, but not wrong.
 func (r *Request) warnings(in *injection) []string {
 	var all []string
-	add := func(format string, args ...any) {
-		text := []rune(fmt.Sprintf(format, args...))
-		if len(text) > maxWarning {
-			text = append(text[:maxWarning-1], '…')
-		}
-		all = append(all, string(text))
-	}
+	add := func(format string, args ...any) { all = append(all, warning(format, args...)) }
 	if level := r.Namespace.PodSecurity; level == "baseline" || level == "restricted" {
 		add("Pod Security %q here forbids init-redirect's NET_ADMIN: label the namespace to enforce \"privileged\"", level)
 	}

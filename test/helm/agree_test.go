@@ -237,6 +237,9 @@ func TestHelmRefusesWhatTheWebhookRefuses(t *testing.T) {
 		{"memory of nothing", "sidecar: {connectionBuffer: 256KiB, totalBuffer: 256KiB, resources: {limits: {memory: 1Mi}}}", `config.sidecar.resources.limits.memory "1Mi"`},
 		{"request above the least limit", "sidecar: {connectionBuffer: 256KiB, totalBuffer: 256KiB, resources: {requests: {memory: 33Mi}}}", `config.sidecar.resources.requests.memory "33Mi"`},
 		{"an amount beyond all", "sidecar: {resources: {requests: {cpu: '1e99999999'}, limits: {cpu: 1}}}", `config.sidecar.resources.requests.cpu "1e99999999"`},
+		{"unknown inject", "inject: never", "/config/inject"},
+		{"a label's value for inject", "inject: false", "/config/inject"},
+		{"a proxy-server that nothing can say, enabled", "inject: enabled\npolicy: {configMaps: []}", "config has no proxyServer.addresses, which no other source may say"},
 		{"unknown lock", "policy: {lockedFields: [podCIDRs]}", "/config/policy/lockedFields"},
 		{"name of a ConfigMap", "policy: {configMaps: [A]}", "/config/policy/configMaps"},
 		{"empty name of a ConfigMap", "policy: {configMaps: ['']}", "/config/policy/configMaps"},
@@ -320,6 +323,8 @@ func TestHelmAcceptsWhatTheWebhookAccepts(t *testing.T) {
 		"proxyServer: {addresses: [a:1], tls: {caSecret: a, clientSecret: b}}\npolicy: {configMaps: []}",
 		"policy: {seedCIDRs: [10.0.0.1/8, 0.0.0.0/0, 'fd00::1/8', '::ffff:10.0.0.0/104']}",
 		"policy: {seedCIDRs: []}",
+		"inject: ''", "inject: enabled",
+		"inject: disabled\npolicy: {configMaps: []}",
 	} {
 		t.Run(text, func(t *testing.T) {
 			v := r.judge(text)

@@ -154,6 +154,17 @@ func TestNotesWarnOfAnEmptyList(t *testing.T) {
 	}
 }
 
+// TestNotesSayThatPodsStayAsTheyAre: the notes tell if the values leave labelled pods alone.
+func TestNotesSayThatPodsStayAsTheyAre(t *testing.T) {
+	copied := chartOfNotes(t)
+	for value, want := range map[string]bool{"disabled": true, "enabled": false} {
+		said := notes(t, copied, "--set", "config.inject="+value)
+		if strings.Contains(said, "config.inject is disabled: pods with the label stay as they are") != want {
+			t.Errorf("inject: %s, and the notes are: %s", value, said)
+		}
+	}
+}
+
 // chartOfNotes returns a copy of the chart that makes a manifest of its notes.
 func chartOfNotes(t *testing.T) (folder string) {
 	t.Helper()

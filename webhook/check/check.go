@@ -43,8 +43,9 @@ type Config struct {
 	Namespace string
 	// Image is the image of the pod's container. It is never pulled.
 	Image string
-	// AllowRefusal makes a refusal by the webhook a success. Then the webhook answers,
-	// and its configuration may leave the shoot's addresses to the namespaces.
+	// AllowRefusal makes a refusal by the webhook a success, and also a pod that the
+	// configuration leaves alone. Then the webhook answers, and its configuration may
+	// leave the shoot's addresses to the namespaces.
 	AllowRefusal bool
 	// Timeout limits the wait for a webhook that cannot be reached yet.
 	Timeout time.Duration
@@ -54,6 +55,8 @@ type Config struct {
 // says why there is no answer, or why the pod was refused.
 func Run(ctx context.Context, cfg Config) (sentence string, err error) {
 	cluster := rest.CopyConfig(cfg.Cluster)
+	said := &warnings{}
+	cluster.WarningHandler = said
 	// One request a second needs no limit. With a limit, client-go fails shortly before
 	// the timeout with its own error.
 	cluster.QPS = -1
@@ -71,7 +74,7 @@ func Run(ctx context.Context, cfg Config) (sentence string, err error) {
 		if ctx.Err() != nil && err != nil {
 			return "", last // the error of the last request, because this one has timed out
 		}
-		a := cfg.interpret(pod, err)
+		a := cfg.interpret(pod, err, said.take())
 		if !a.retry {
 			return a.sentence, a.err
 		}
@@ -103,13 +106,15 @@ type answer struct {
 	retry    bool
 }
 
-// interpret returns what the API server's answer means.
-func (c Config) interpret(pod *corev1.Pod, err error) answer {
+// interpret returns what the API server's answer means. said are its warnings.
+func (c Config) interpret(pod *corev1.Pod, err error, said []string) answer {
 	status, ok := errors.AsType[*apierrors.StatusError](err)
 	where := fmt.Sprintf("a labelled pod in namespace %q", c.Namespace)
 	switch {
 	case err == nil && pod.Annotations[webhook.AnnotationStatus] != "":
 		return answer{sentence: where + " is injected: " + pod.Annotations[webhook.AnnotationStatus]}
+	case err == nil && disabled(said) != "":
+		return c.interpretDisabled(where, disabled(said))
 	case err == nil:
 		return answer{err: fmt.Errorf("the API server makes %s without asking the webhook: "+
 			"name a namespace that the webhook does not leave out, or look at kubectl get mutatingwebhookconfigurations", where)}
@@ -132,6 +137,15 @@ func (c Config) interpret(pod *corev1.Pod, err error) answer {
 	default:
 		return answer{err: fmt.Errorf("%s is refused, but not by the webhook: %s", where, message)}
 	}
+}
+
+// interpretDisabled returns what it means that the webhook leaves labelled pods alone.
+// warning is the webhook's.
+func (c Config) interpretDisabled(where, warning string) answer {
+	if c.AllowRefusal {
+		return answer{sentence: fmt.Sprintf("the webhook answers; it leaves %s alone: %s", where, warning)}
+	}
+	return answer{err: fmt.Errorf("the webhook leaves %s alone: %s", where, warning)}
 }
 
 // interpretRefusal returns what the webhook's refusal means.

@@ -42,11 +42,19 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodPost || r.URL.Path != "/api/v1/namespaces/monitoring/pods" || r.URL.Query().Get("dryRun") != "All" {
 		s.t.Errorf("asked for %s %s", r.Method, r.URL)
 	}
-	var pod corev1.Pod
-	if err := json.NewDecoder(r.Body).Decode(&pod); err != nil || pod.Labels[webhook.Label] != "true" || pod.Spec.Containers[0].Image != "app:1" {
-		s.t.Errorf("asked for another pod: %v, %v", err, pod)
+	var sent corev1.Pod
+	if err := json.NewDecoder(r.Body).Decode(&sent); err != nil || sent.Labels[webhook.Label] != "true" || sent.Spec.Containers[0].Image != "app:1" {
+		s.t.Errorf("asked for another pod: %v, %v", err, sent)
 	}
 	next := s.answers[min(s.asked, len(s.answers))-1]
+	switch next.(type) {
+	case leftAlone:
+		next = pod(nil)
+		w.Header().Set("Warning", `299 - "not injected: ConfigMap \"shoot-proxy\" says inject: disabled"`)
+	case leftAloneAndFailed:
+		next = failure(500, metav1.StatusReasonInternalError, "etcd")
+		w.Header().Set("Warning", `299 - "not injected: ConfigMap \"shoot-proxy\" says inject: disabled"`)
+	}
 	w.Header().Set("Content-Type", "application/json")
 	if status, ok := next.(metav1.Status); ok {
 		w.WriteHeader(int(status.Code))
@@ -57,6 +65,13 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.t.Error(err)
 	}
 }
+
+// leftAlone is the answer if the webhook's configuration leaves labelled pods alone.
+// leftAloneAndFailed is the same, and then the API server itself fails.
+type (
+	leftAlone          struct{}
+	leftAloneAndFailed struct{}
+)
 
 // run calls Run with the server.
 func (s *server) run(ctx context.Context, change func(*Config)) (sentence string, err error) {
@@ -104,6 +119,9 @@ func TestWhatBecomesOfThePod(t *testing.T) {
 	}{
 		{"injected", same, []any{injected}, `a labelled pod in namespace "monitoring" is injected: {"version":"v1"}`, "", 1},
 		{"not asked", same, []any{pod(nil)}, "", `makes a labelled pod in namespace "monitoring" without asking the webhook: name a namespace`, 1},
+		{"left alone", same, []any{leftAlone{}}, "", `the webhook leaves a labelled pod in namespace "monitoring" alone: ConfigMap "shoot-proxy" says inject: disabled`, 1},
+		{"left alone, which is allowed", allow, []any{leftAlone{}}, `the webhook answers; it leaves a labelled pod in namespace "monitoring" alone: ConfigMap`, "", 1},
+		{"left alone at an earlier request", same, []any{leftAloneAndFailed{}, pod(nil)}, "", "without asking the webhook", 2},
 		{"refused", same, []any{failure(403, metav1.StatusReasonForbidden, refused)}, "", `the webhook refuses a labelled pod in namespace "monitoring": no CIDRs`, 1},
 		{"refused, which is allowed", allow, []any{failure(403, metav1.StatusReasonForbidden, refused)}, `the webhook answers; it refuses a labelled pod in namespace "monitoring": no CIDRs`, "", 1},
 		{"refused by another", allow, []any{failure(403, metav1.StatusReasonForbidden, `pods "a" is forbidden: violates PodSecurity`)}, "", `is refused, but not by the webhook: pods "a" is forbidden: violates PodSecurity`, 1},

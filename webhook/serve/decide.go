@@ -45,6 +45,9 @@ func (h *handler) decide(ctx context.Context, namespace string, pod *corev1.Pod)
 	if request.ConfigMap, refusal = h.configMap(ctx, namespace, pod, request.Defaults); refusal != nil {
 		return *refusal
 	}
+	if request.Disabled() {
+		return webhook.Mutate(request) // the other sources are not needed
+	}
 	var err error
 	if request.Namespace, err = h.Sources.Namespace(ctx, namespace); err != nil {
 		return unavailable(fmt.Sprintf("namespace %q could not be read: try again, and see the webhook's log if it stays so", namespace), err)

@@ -5,6 +5,7 @@ package serve
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -200,6 +201,29 @@ func TestOthersPodsCostNothing(t *testing.T) {
 				t.Errorf("want a line at level debug:\n%s", r.log)
 			}
 		})
+	}
+}
+
+// A labelled pod that the namespace's ConfigMap leaves alone passes unchanged. The decision
+// is in the warning, the audit annotations, the metric and the log. Sources that are not
+// needed are not asked, so that a failure of theirs does not refuse the pod.
+func TestDisabledNamespace(t *testing.T) {
+	sources := &fakeSources{t: t, configMap: func(_, name string) (*webhook.Config, error) {
+		return webhook.ParseNamespaceConfig(fmt.Sprintf("ConfigMap %q", name), []byte("apiVersion: config.shoot-proxy.io/v1alpha1\nkind: InjectionConfig\ninject: disabled\n"))
+	}}
+	r := newTestHandler(t, sources, config(t, operatorsFile+"policy: {gardener: true}\n"))
+	got := r.admit(creation(t, labelled()))
+	if !got.Allowed || got.Patch != nil {
+		t.Errorf("%+v", got)
+	}
+	if len(got.Warnings) != 1 || !strings.HasPrefix(got.Warnings[0], `not injected: ConfigMap "shoot-proxy" says inject: disabled`) {
+		t.Errorf("warnings %q", got.Warnings)
+	}
+	if got.AuditAnnotations["decision"] != "skip" || got.AuditAnnotations["reason"] != "config_disabled" || r.count("skip", "config_disabled") != 1 {
+		t.Errorf("audit annotations %v, or not counted", got.AuditAnnotations)
+	}
+	if lines := r.log.Lines(t, "decided"); len(lines) != 1 || lines[0]["level"] != "INFO" || lines[0]["reason"] != "config_disabled" {
+		t.Errorf("want a line at level info:\n%s", r.log)
 	}
 }
 

@@ -63,7 +63,7 @@ func decisions(reason webhook.Reason) []webhook.Decision {
 	switch reason {
 	case webhook.ReasonInjected, webhook.ReasonUpgraded, webhook.ReasonRestored:
 		return []webhook.Decision{webhook.Inject}
-	case webhook.ReasonNoLabel, webhook.ReasonDisabled, webhook.ReasonAlreadyInjected:
+	case webhook.ReasonNoLabel, webhook.ReasonDisabled, webhook.ReasonAlreadyInjected, webhook.ReasonConfigDisabled:
 		return []webhook.Decision{webhook.Skip}
 	case webhook.ReasonBadRequest: // a request about anything except the creation of a pod passes
 		return []webhook.Decision{webhook.Skip, webhook.Refuse}

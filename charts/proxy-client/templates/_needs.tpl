@@ -47,7 +47,7 @@ list. Any but shoot-proxy has to be named in an annotation of the pod. */}}
 
 {{/* Refuses a config that leaves out what it lets no other source say. */}}
 {{- define "proxy-client.checkNeeds" -}}
-{{- if not (include "proxy-client.readableMaps" . | fromJsonArray) -}}
+{{- if not (or (eq (dig "inject" "" .) "disabled") (include "proxy-client.readableMaps" . | fromJsonArray)) -}}
   {{- range include "proxy-client.needs" . | fromJsonArray -}}
     {{- if not .annotations -}}
       {{- fail (printf "config has no %s, which no other source may say: set it, or name a ConfigMap in config.policy.configMaps, or take %s out of config.policy.lockedFields" .set (first .by)) -}}

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package webhook
+
+import (
+	"fmt"
+
+	"github.com/shoot-proxy/proxy-client/internal/spelling"
+)
+
+// fieldInject is the field with which a configuration leaves labelled pods alone.
+const fieldInject = "inject"
+
+// The values of field inject. Without a value it is enabled.
+const (
+	injectEnabled  = "enabled"
+	injectDisabled = "disabled"
+)
+
+// WarningDisabled begins the warning about a labelled pod that the configuration leaves
+// alone. Package check recognises such a pod by it.
+const WarningDisabled = "not injected: "
+
+// checkInject refuses other values of field inject.
+func (c *Config) checkInject() string {
+	switch c.file.Inject {
+	case "", injectEnabled, injectDisabled:
+		return ""
+	default:
+		known := []string{injectEnabled, injectDisabled}
+		return fmt.Sprintf("%s %q is not known: %s", fieldInject, c.file.Inject, spelling.Question(c.file.Inject, known, "write enabled or disabled"))
+	}
+}
+
+// Disabled reports whether the configuration leaves labelled pods alone. The namespace's
+// ConfigMap overrides the operator's file. No annotation of the pod has a say: its label
+// does the same.
+func (r *Request) Disabled() bool { return r.disabledBy() != nil }
+
+// disabledBy returns the source that leaves labelled pods alone, or nil.
+func (r *Request) disabledBy() *Config {
+	for _, c := range []*Config{r.ConfigMap, r.Defaults} {
+		if c == nil || c.file.Inject == "" {
+			continue
+		}
+		if c.file.Inject == injectDisabled {
+			return c
+		}
+		return nil
+	}
+	return nil
+}
+
+// leftAlone skips a labelled pod because the configuration says so. The pod's author
+// gets a warning: without the redirect, the pod's routes decide about the shoot's traffic.
+func (r *Request) leftAlone() Result {
+	by := r.disabledBy().source
+	result := skip(ReasonConfigDisabled, fmt.Sprintf("%s says inject: disabled, so labelled pods stay as they are", by))
+	result.Warnings = []string{warning("%s%s says inject: disabled; the shoot's traffic takes the pod's own routes", WarningDisabled, by)}
+	return result
+}

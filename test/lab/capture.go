@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// markerPort is a UDP port of the seed on which no program listens. A datagram to it
+// markerPort is a UDP port of the neighbours on which no program listens. A datagram to it
 // marks a moment in a capture.
 const markerPort = 9
 
@@ -24,8 +24,9 @@ const captureBuffer = 32 << 20
 // Capture sees every IP packet that enters or leaves through one link, from the moment it
 // is opened, as tcpdump does.
 type Capture struct {
-	lab *Lab
-	fd  int
+	host   *Namespace
+	marker netip.Addr // a neighbour on the link
+	fd     int
 }
 
 // Packet has the fields of an IP packet's header that tests need.
@@ -38,9 +39,15 @@ type Packet struct {
 // CapturePod opens a capture on the interface through which the client's pod reaches the
 // seed.
 func (l *Lab) CapturePod() (*Capture, error) {
-	c := &Capture{lab: l, fd: -1}
-	err := l.Pod.Do(func() (err error) {
-		link, err := net.InterfaceByName("eth0")
+	return l.Pod.capture("eth0", SeedAddress(l.podFamily()))
+}
+
+// capture opens a capture on a device. It finds its end by datagrams to a neighbour on
+// that link.
+func (n *Namespace) capture(device string, neighbour netip.Addr) (*Capture, error) {
+	c := &Capture{host: n, marker: neighbour, fd: -1}
+	err := n.Do(func() (err error) {
+		link, err := net.InterfaceByName(device)
 		if err != nil {
 			return err
 		}
@@ -55,7 +62,7 @@ func (l *Lab) CapturePod() (*Capture, error) {
 		)
 	})
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("capture on the pod's eth0: %w", err), c.Close())
+		return nil, errors.Join(fmt.Errorf("capture on %s of %s: %w", device, n.Name, err), c.Close())
 	}
 	return c, nil
 }
@@ -66,9 +73,8 @@ func (l *Lab) CapturePod() (*Capture, error) {
 func (c *Capture) Packets(ctx context.Context) ([]Packet, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	f := c.lab.opts.PodFamilies.Each()[0]
-	marker := net.JoinHostPort(SeedAddress(f).String(), fmt.Sprint(markerPort))
-	conn, err := c.lab.Pod.DialContext(ctx, "udp", marker)
+	marker := net.JoinHostPort(c.marker.String(), fmt.Sprint(markerPort))
+	conn, err := c.host.DialContext(ctx, "udp", marker)
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +96,7 @@ func (c *Capture) Packets(ctx context.Context) ([]Packet, error) {
 		if !ok {
 			continue // ARP
 		}
-		if packet.Dst == SeedAddress(f) && packet.Protocol == unix.IPPROTO_UDP && packet.DstPort == markerPort {
+		if packet.Dst == c.marker && packet.Protocol == unix.IPPROTO_UDP && packet.DstPort == markerPort {
 			return packets, c.lost()
 		}
 		packets = append(packets, packet)
@@ -109,12 +115,14 @@ func (c *Capture) lost() error {
 	return nil
 }
 
-// Close ends the capture.
+// Close ends the capture. It may be called more than once.
 func (c *Capture) Close() error {
 	if c.fd < 0 {
 		return nil
 	}
-	return unix.Close(c.fd)
+	fd := c.fd
+	c.fd = -1
+	return unix.Close(fd)
 }
 
 func parsePacket(b []byte) (Packet, bool) {

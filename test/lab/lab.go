@@ -39,12 +39,14 @@ type Lab struct {
 
 	opts          Options
 	sidecarStarts int
+	pods          int // made by AddPod
 	agentRelay    *Relay
 	agentHosts    *Hosts
 
-	mu        sync.Mutex
-	processes []*Process
-	closers   []func() error
+	mu         sync.Mutex // guards what follows
+	namespaces []*Namespace
+	processes  []*Process
+	closers    []func() error
 }
 
 // New builds a lab, or removes what it had built and returns what failed. It needs root.
@@ -67,7 +69,7 @@ func (l *Lab) build(ctx context.Context) (err error) {
 		return err
 	}
 	for suffix, field := range map[string]**Namespace{"pod": &l.Pod, "seed": &l.Seed, "shoot": &l.Shoot} {
-		if *field, err = newNamespace(l, l.Name()+"-"+suffix); err != nil {
+		if *field, err = l.host(suffix); err != nil {
 			return err
 		}
 	}
@@ -173,6 +175,18 @@ func copyProgram(from, to string) error {
 	return errors.Join(err, target.Chmod(0o755), target.Close())
 }
 
+// host makes a further namespace, which ends with the lab.
+func (l *Lab) host(suffix string) (*Namespace, error) {
+	n, err := newNamespace(l, l.Name()+"-"+suffix)
+	if err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.namespaces = append(l.namespaces, n)
+	return n, nil
+}
+
 func (l *Lab) adopt(p *Process) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -227,10 +241,7 @@ func (l *Lab) Close() error {
 	for _, p := range slices.Backward(l.processes) {
 		p.Kill() // a test, not Close, checks what a process does when it ends
 	}
-	for _, n := range []*Namespace{l.Pod, l.Seed, l.Shoot} {
-		if n == nil {
-			continue
-		}
+	for _, n := range l.namespaces {
 		errs = append(errs, endInhabitants(n.Name, n.inode), n.close(false))
 	}
 	if l.Dir != "" {

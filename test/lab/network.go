@@ -117,12 +117,8 @@ func (l *Lab) wire(ctx context.Context) error {
 
 func (l *Lab) wireSeed() error {
 	for name, peer := range map[string]*Namespace{"to-pod": l.Pod, "to-shoot": l.Shoot} {
-		veth := &netlink.Veth{
-			LinkAttrs: netlink.LinkAttrs{Name: name}, PeerName: "eth0",
-			PeerNamespace: netlink.NsFd(peer.handle),
-		}
-		if err := netlink.LinkAdd(veth); err != nil {
-			return fmt.Errorf("add veth %s: %w", name, err)
+		if err := addCable(name, peer, "eth0"); err != nil {
+			return err
 		}
 	}
 	// The seed forwards, as a node does, but has no route to the shoot's addresses. A
@@ -145,6 +141,19 @@ func (l *Lab) wireSeed() error {
 		"to-pod":   toPod,
 		"to-shoot": {seedShootIPv4, seedShootIPv6},
 	})
+}
+
+// addCable adds a veth pair from the current namespace to another one. Both ends are down
+// and have no address.
+func addCable(near string, peer *Namespace, far string) error {
+	veth := &netlink.Veth{
+		LinkAttrs: netlink.LinkAttrs{Name: near}, PeerName: far,
+		PeerNamespace: netlink.NsFd(peer.handle),
+	}
+	if err := netlink.LinkAdd(veth); err != nil {
+		return fmt.Errorf("add veth %s: %w", near, err)
+	}
+	return nil
 }
 
 func (l *Lab) wirePod() error {

@@ -68,14 +68,25 @@ func (l *Lab) StartProxyClient(ctx context.Context, extra ...string) (*Process, 
 
 // StartSidecar does the same as StartProxyClient with a command line of the caller's own.
 func (l *Lab) StartSidecar(ctx context.Context, c Command) (*Process, error) {
-	l.sidecarStarts++
-	p, err := l.Pod.Start(fmt.Sprint("proxy-client-", l.sidecarStarts), c)
+	p, err := l.StartSidecarIn(l.Pod, c)
 	if err != nil {
 		return nil, err
 	}
+	return p, l.WaitSidecar(ctx, l.Pod, p, "/readyz")
+}
+
+// StartSidecarIn starts a sidecar in a pod, and does not wait for it.
+func (l *Lab) StartSidecarIn(pod *Namespace, c Command) (*Process, error) {
+	l.sidecarStarts++
+	return pod.Start(fmt.Sprint("proxy-client-", l.sidecarStarts), c)
+}
+
+// WaitSidecar waits until a path of a pod's sidecar answers: /livez if it listens, /readyz
+// if it also reaches a server.
+func (l *Lab) WaitSidecar(ctx context.Context, pod *Namespace, sidecar *Process, path string) error {
 	ctx, cancel := context.WithTimeout(ctx, startupDeadline)
 	defer cancel()
-	return p, l.Pod.waitHealthy(ctx, p, l.SidecarURL("/readyz"))
+	return pod.waitHealthy(ctx, sidecar, l.SidecarURL(path))
 }
 
 // SidecarURL returns the URL of a path on the sidecar's health address, as seen in the

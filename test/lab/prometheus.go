@@ -6,25 +6,39 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 )
 
 const prometheusPort = 9090
 
-// Prometheus is Debian's Prometheus, unmodified, in the client's pod.
+// Prometheus is Debian's Prometheus, unmodified, in a pod.
 type Prometheus struct {
 	*Process
 	// URL is the address of its API, from inside the pod.
 	URL string
 
 	client *http.Client
+}
+
+// PrometheusSettings say what a Prometheus scrapes, and in which pod it runs.
+type PrometheusSettings struct {
+	Pod *Namespace
+	// Name is the name of its volume. A Prometheus that is started again with the same
+	// name has the samples of the earlier one. Two must not run at the same time.
+	Name     string
+	Interval time.Duration // of scrapes; their timeout too
+	// Jobs are the targets (host:port) by the name of their job. Their path is /metrics.
+	Jobs map[string][]string
+	// Labels are external labels. Two replicas with different labels scrape at different
+	// times.
+	Labels map[string]string
 }
 
 // Sample is one series of an instant query's answer.
@@ -37,15 +51,20 @@ type Sample struct {
 // until it is ready. It scrapes /metrics of the given addresses (host:port), grouped by
 // job.
 func (l *Lab) StartPrometheus(ctx context.Context, interval time.Duration, jobs map[string][]string) (*Prometheus, error) {
-	dir := filepath.Join(l.Dir, "prometheus")
-	if err := os.Mkdir(dir, 0o755); err != nil {
+	return l.StartPrometheusIn(ctx, PrometheusSettings{Pod: l.Pod, Name: "prometheus", Interval: interval, Jobs: jobs})
+}
+
+// StartPrometheusIn does the same in any pod.
+func (l *Lab) StartPrometheusIn(ctx context.Context, s PrometheusSettings) (*Prometheus, error) {
+	dir := filepath.Join(l.Dir, s.Name)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
 	if err := os.Chown(dir, AppUID, AppUID); err != nil {
 		return nil, err
 	}
 	config := filepath.Join(dir, "prometheus.yml")
-	if err := os.WriteFile(config, prometheusConfig(interval, jobs), 0o644); err != nil {
+	if err := os.WriteFile(config, s.config(), 0o644); err != nil {
 		return nil, err
 	}
 	host := "127.0.0.1"
@@ -53,30 +72,31 @@ func (l *Lab) StartPrometheus(ctx context.Context, interval time.Duration, jobs 
 		host = "::1"
 	}
 	listen := net.JoinHostPort(host, strconv.Itoa(prometheusPort))
-	process, err := l.Pod.Start("prometheus", Command{
+	process, err := s.Pod.Start(s.Name, Command{
 		Path: "prometheus", UID: AppUID,
 		Args: []string{"--config.file=" + config, "--storage.tsdb.path=" + filepath.Join(dir, "data"), "--web.listen-address=" + listen},
 	})
 	if err != nil {
 		return nil, err
 	}
-	p := &Prometheus{Process: process, URL: "http://" + listen, client: l.Pod.HTTP()}
+	p := &Prometheus{Process: process, URL: "http://" + listen, client: s.Pod.HTTP()}
 	ctx, cancel := context.WithTimeout(ctx, startupDeadline)
 	defer cancel()
-	return p, l.Pod.waitHealthy(ctx, process, p.URL+"/-/ready")
+	return p, s.Pod.waitHealthy(ctx, process, p.URL+"/-/ready")
 }
 
-// prometheusConfig returns JSON, which is also YAML.
-func prometheusConfig(interval time.Duration, jobs map[string][]string) []byte {
+// config returns JSON, which is also YAML.
+func (s PrometheusSettings) config() []byte {
 	type object = map[string]any
 	var scrapes []object
-	for job, targets := range jobs {
+	for job, targets := range s.Jobs {
 		scrapes = append(scrapes, object{"job_name": job, "static_configs": []object{{"targets": targets}}})
 	}
-	text, err := json.MarshalIndent(object{
-		"global":         object{"scrape_interval": interval.String(), "scrape_timeout": interval.String()},
-		"scrape_configs": scrapes,
-	}, "", "  ")
+	global := object{"scrape_interval": s.Interval.String(), "scrape_timeout": s.Interval.String()}
+	if s.Labels != nil {
+		global["external_labels"] = s.Labels
+	}
+	text, err := json.MarshalIndent(object{"global": global, "scrape_configs": scrapes}, "", "  ")
 	if err != nil {
 		panic(err) // strings and maps can always be encoded
 	}
@@ -85,30 +105,104 @@ func prometheusConfig(interval time.Duration, jobs map[string][]string) []byte {
 
 // Query evaluates a PromQL expression that gives a vector.
 func (p *Prometheus) Query(ctx context.Context, expr string) ([]Sample, error) {
-	text, err := Get(ctx, p.client, p.QueryURL(expr))
-	if err != nil {
+	var data struct {
+		Result []struct {
+			Metric map[string]string `json:"metric"`
+			Value  point             `json:"value"`
+		} `json:"result"`
+	}
+	if err := p.ask(ctx, p.QueryURL(expr), &data); err != nil {
 		return nil, err
 	}
-	var answer struct {
-		Data struct {
-			Result []struct {
-				Metric map[string]string `json:"metric"`
-				Value  [2]any            `json:"value"`
-			} `json:"result"`
-		} `json:"data"`
-	}
-	if err := json.NewDecoder(strings.NewReader(text)).Decode(&answer); err != nil {
-		return nil, fmt.Errorf("Prometheus' answer to %q: %w", expr, err)
-	}
 	var samples []Sample
-	for _, r := range answer.Data.Result {
-		value, err := strconv.ParseFloat(fmt.Sprint(r.Value[1]), 64)
-		if err != nil {
-			return nil, fmt.Errorf("Prometheus' answer to %q: %w", expr, err)
-		}
-		samples = append(samples, Sample{Labels: r.Metric, Value: value})
+	for _, r := range data.Result {
+		samples = append(samples, Sample{Labels: r.Metric, Value: r.Value.value})
 	}
 	return samples, nil
+}
+
+// Series is one series of a range vector: its samples as they were scraped, in order.
+type Series struct {
+	Labels map[string]string
+	Times  []time.Time // when Prometheus scraped, of each sample
+	Values []float64
+}
+
+// Samples evaluates a PromQL expression that gives a range vector, such as up[5m].
+func (p *Prometheus) Samples(ctx context.Context, expr string) ([]Series, error) {
+	var data struct {
+		Result []struct {
+			Metric map[string]string `json:"metric"`
+			Values []point           `json:"values"`
+		} `json:"result"`
+	}
+	if err := p.ask(ctx, p.QueryURL(expr), &data); err != nil {
+		return nil, err
+	}
+	var all []Series
+	for _, r := range data.Result {
+		one := Series{Labels: r.Metric}
+		for _, v := range r.Values {
+			one.Times, one.Values = append(one.Times, v.time), append(one.Values, v.value)
+		}
+		all = append(all, one)
+	}
+	return all, nil
+}
+
+// Health returns the health of each target, "up", "down" or "unknown", by its address
+// (host:port). It is that of the running process: its earlier samples do not count.
+func (p *Prometheus) Health(ctx context.Context) (map[string]string, error) {
+	var data struct {
+		ActiveTargets []struct {
+			Labels map[string]string `json:"labels"`
+			Health string            `json:"health"`
+		} `json:"activeTargets"`
+	}
+	if err := p.ask(ctx, p.URL+"/api/v1/targets?state=active", &data); err != nil {
+		return nil, err
+	}
+	health := map[string]string{}
+	for _, t := range data.ActiveTargets {
+		health[t.Labels["instance"]] = t.Health
+	}
+	return health, nil
+}
+
+// ask requests a URL of the API and decodes the answer's data.
+func (p *Prometheus) ask(ctx context.Context, address string, data any) error {
+	text, err := Get(ctx, p.client, address)
+	if err != nil {
+		return err
+	}
+	answer := struct {
+		Data any `json:"data"`
+	}{data}
+	if err := json.Unmarshal([]byte(text), &answer); err != nil {
+		return fmt.Errorf("Prometheus' answer to %s: %w", address, err)
+	}
+	return nil
+}
+
+// point is a sample in an answer: [seconds since 1970, "value"].
+type point struct {
+	time  time.Time
+	value float64
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (p *point) UnmarshalJSON(text []byte) error {
+	var pair [2]any
+	if err := json.Unmarshal(text, &pair); err != nil {
+		return err
+	}
+	seconds, ok := pair[0].(float64)
+	if !ok {
+		return fmt.Errorf("%s has no time", text)
+	}
+	value, err := strconv.ParseFloat(fmt.Sprint(pair[1]), 64)
+	*p = point{time: time.UnixMilli(int64(math.Round(1000 * seconds))), value: value}
+	return err
 }
 
 // QueryURL returns the API's address for an instant query.

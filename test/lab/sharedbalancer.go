@@ -85,7 +85,7 @@ func (b *SharedBalancer) build(ctx context.Context) (err error) {
 	if err := b.home.makeFolders(); err != nil {
 		return err
 	}
-	if b.home.Seed, err = newNamespace(b.home, b.home.Name()+"-balancer"); err != nil {
+	if b.home.Seed, err = b.home.host("balancer"); err != nil {
 		return err
 	}
 	err = b.home.Seed.Do(func() error {

@@ -44,7 +44,7 @@ func (l *Lab) Detach(path string) error {
 			s.Processes = append(s.Processes, stateProcess{Name: p.Name, PID: p.PID(), Started: started})
 		}
 	}
-	for _, n := range []*Namespace{l.Pod, l.Seed, l.Shoot} {
+	for _, n := range l.namespaces {
 		s.Namespaces = append(s.Namespaces, n.Name)
 	}
 	text, err := json.MarshalIndent(s, "", "  ")
@@ -55,7 +55,7 @@ func (l *Lab) Detach(path string) error {
 		return err
 	}
 	var errs []error
-	for _, n := range []*Namespace{l.Pod, l.Seed, l.Shoot} {
+	for _, n := range l.namespaces {
 		errs = append(errs, n.close(true))
 	}
 	return errors.Join(errs...)

@@ -10,7 +10,7 @@
 //	result := webhook.Mutate(webhook.Request{Pod: pod, Defaults: config, Images: images})
 //	switch result.Decision {
 //	case webhook.Inject:
-//		patch, err := webhook.Patch(pod, result.Pod)
+//		patch, err := podpatch.Between(pod, result.Pod)
 //		…
 //	case webhook.Refuse:
 //		return errors.New(result.Message)

@@ -15,6 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
+
+	"github.com/shoot-proxy/proxy-client/webhook/internal/podpatch"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -165,7 +167,7 @@ func BenchmarkMutate(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		result := Mutate(r)
-		if _, err := Patch(r.Pod, result.Pod); err != nil {
+		if _, err := podpatch.Between(r.Pod, result.Pod); err != nil {
 			b.Fatal(err)
 		}
 	}

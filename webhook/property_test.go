@@ -14,6 +14,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/shoot-proxy/proxy-client/webhook/internal/podpatch"
 )
 
 // somePod returns a random pod that can be injected.
@@ -126,7 +128,7 @@ func mustRemove(t testing.TB, pod *corev1.Pod) *corev1.Pod {
 // patched applies the patch as an API server does.
 func patched(t testing.TB, before, after *corev1.Pod) *corev1.Pod {
 	t.Helper()
-	operations, err := Patch(before, after)
+	operations, err := podpatch.Between(before, after)
 	if err != nil {
 		t.Fatal(err)
 	}

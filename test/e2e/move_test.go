@@ -6,26 +6,13 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"os"
-	"path/filepath"
-	"regexp"
 	"slices"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/shoot-proxy/proxy-client/test/lab"
 	"github.com/shoot-proxy/proxy-client/test/labtest"
 	"github.com/shoot-proxy/proxy-client/test/target"
-)
-
-// way is how the pods of a Prometheus reach the shoot.
-type way string
-
-const (
-	byVPN    way = "by the VPN"
-	byTunnel way = "by proxy-client"
 )
 
 // replica is one of two that scrape the same targets: a pod with its Prometheus. The
@@ -33,7 +20,7 @@ const (
 type replica struct {
 	name       string
 	pod        *lab.Namespace
-	member     *lab.Member  // of the VPN; nil if the pod has none
+	member     *lab.Member  // of the VPN
 	sidecar    *lab.Process // nil if the pod has none
 	prometheus *lab.Prometheus
 	ends       []time.Time // when its Prometheus was told to end
@@ -47,12 +34,14 @@ func (r *replica) interrupted(began time.Time) bool {
 	})
 }
 
-// move is a shoot with a VPN and a proxy-server, and two replicas.
+// move is a shoot with a VPN and a proxy-server, and two replicas. Each pod has a VPN's
+// device, as if its template had a sidecar of the VPN.
 type move struct {
 	*rig
 	vpn       *lab.VPN
 	addresses []string // of the targets
 	replicas  []*replica
+	inject    bool // whether the webhook injects a pod that is made now
 }
 
 // newMove builds the lab, and starts both replicas with the VPN. Its control is that a pod
@@ -71,7 +60,7 @@ func newMove(t *testing.T) *move {
 	for _, name := range []string{"prometheus-shoot-0", "prometheus-shoot-1"} {
 		r := &replica{name: name}
 		m.replicas = append(m.replicas, r)
-		m.begin(t, r, byVPN)
+		m.begin(t, r)
 		m.wantAllUp(t, r)
 	}
 	return m
@@ -79,10 +68,17 @@ func newMove(t *testing.T) *move {
 
 // replace ends a replica's pod and makes another one, as the controller of a StatefulSet
 // does.
-func (m *move) replace(t *testing.T, r *replica, to way) {
+func (m *move) replace(t *testing.T, r *replica) {
 	t.Helper()
 	m.end(t, r)
-	m.begin(t, r, to)
+	m.begin(t, r)
+}
+
+// replaceAndCheck also waits until the new pod has scraped each target.
+func (m *move) replaceAndCheck(t *testing.T, r *replica) {
+	t.Helper()
+	m.replace(t, r)
+	m.wantAllUp(t, r)
 }
 
 // end ends a replica's pod, in the order of a kubelet: the app first, then its sidecar.
@@ -93,36 +89,35 @@ func (m *move) end(t *testing.T, r *replica) {
 	if r.sidecar != nil {
 		r.sidecar.Stop(hang)
 	}
-	if r.member != nil {
-		if err := r.member.Leave(); err != nil {
-			t.Fatal(err)
-		}
+	if err := r.member.Leave(); err != nil {
+		t.Fatal(err)
 	}
 	r.member, r.sidecar, r.prometheus = nil, nil, nil
 }
 
-// begin makes a replica's pod and starts its Prometheus. Like a kubelet, it waits until the
-// sidecar is alive, but not for the proxy-server or a target.
-func (m *move) begin(t *testing.T, r *replica, by way) {
+// begin makes a replica's pod, in the order of a kubelet: our two containers if the webhook
+// has added them, the VPN's, and Prometheus. It waits until our sidecar is alive, but not for
+// the proxy-server or a target.
+func (m *move) begin(t *testing.T, r *replica) {
 	t.Helper()
 	ctx := labtest.Context(t, hang)
 	var err error
 	if r.pod, err = m.AddPod(); err != nil {
 		t.Fatal(err)
 	}
-	switch by {
-	case byVPN:
-		r.member, err = m.vpn.Join(r.pod)
-	case byTunnel:
-		if _, err = r.pod.Run(ctx, m.InitRedirectCommand("apply")); err != nil {
-			break
+	if m.inject {
+		if _, err := r.pod.Run(ctx, m.InitRedirectCommand("apply")); err != nil {
+			t.Fatal(err)
 		}
-		if r.sidecar, err = m.StartSidecarIn(r.pod, m.ProxyClientCommand()); err == nil {
-			err = m.WaitSidecar(ctx, r.pod, r.sidecar, "/livez") // the startup probe
+		if r.sidecar, err = m.StartSidecarIn(r.pod, m.ProxyClientCommand()); err != nil {
+			t.Fatal(err)
+		}
+		if err := m.WaitSidecar(ctx, r.pod, r.sidecar, "/livez"); err != nil { // the startup probe
+			t.Fatal(err)
 		}
 	}
-	if err != nil {
-		t.Fatalf("%s, %s: %v", r.name, by, err)
+	if r.member, err = m.vpn.Join(r.pod); err != nil {
+		t.Fatal(err)
 	}
 	r.prometheus, err = m.StartPrometheusIn(ctx, lab.PrometheusSettings{
 		Pod: r.pod, Name: r.name, Interval: scrapeInterval,
@@ -191,52 +186,6 @@ func (m *move) scrapes(t *testing.T, since time.Time) map[string][][]scrape {
 	return all
 }
 
-// documentedSteps returns the headings of the steps in a section of docs/vpn.md.
-func documentedSteps(t *testing.T, section string) []string {
-	t.Helper()
-	root, err := lab.RepositoryRoot()
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := os.ReadFile(filepath.Join(root, "docs", "vpn.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	found := regexp.MustCompile(`(?ms)^## ` + regexp.QuoteMeta(section) + `$(.*?)(^## |\z)`).FindSubmatch(text)
-	if found == nil {
-		t.Fatalf("docs/vpn.md has no section %q", section)
-	}
-	var steps []string
-	for _, step := range regexp.MustCompile(`(?m)^### \d+\. (.*)$`).FindAllSubmatch(found[1], -1) {
-		steps = append(steps, string(step[1]))
-	}
-	return steps
-}
-
-// step is a step of the document, and what the test does for it.
-type step struct {
-	title string
-	do    func(t *testing.T)
-}
-
-// follow does the steps of a section of docs/vpn.md. It fails if the document has others,
-// or another order.
-func (m *move) follow(t *testing.T, section string, steps []step) {
-	t.Helper()
-	var titles []string
-	for _, s := range steps {
-		titles = append(titles, s.title)
-	}
-	if diff := cmp.Diff(documentedSteps(t, section), titles); diff != "" {
-		t.Fatalf("the steps of %q (-docs/vpn.md +this test):\n%s", section, diff)
-	}
-	for _, s := range steps {
-		if !t.Run(s.title, s.do) {
-			t.FailNow()
-		}
-	}
-}
-
 // TestMovingAShootLosesNoScrape: the procedure of docs/vpn.md moves a shoot from the VPN to
 // proxy-client and back. No scrape of either replica fails. The samples of both together
 // have no gap of two scrape intervals. The controls show that a careless order has such
@@ -245,52 +194,60 @@ func TestMovingAShootLosesNoScrape(t *testing.T) {
 	t.Parallel()
 	m := newMove(t)
 	one, zero := m.replicas[1], m.replicas[0]
+	var breakdown lab.Undo // of the VPN
 	began := m.bothScraped(t)
-	m.follow(t, "Move a shoot to proxy-client", []step{
-		{"Keep the VPN, and prepare the namespace", func(t *testing.T) { m.prepare(t) }},
-		{"Replace one replica", func(t *testing.T) { m.replace(t, one, byTunnel) }},
-		{"Check that it scrapes every target", func(t *testing.T) { m.wantAllUp(t, one) }},
-		{"Replace the other, and check it too", func(t *testing.T) {
-			m.replace(t, zero, byTunnel)
-			m.wantAllUp(t, zero)
+	follow(t, "Move a shoot to proxy-client", []step{
+		{"Prepare the namespace, and leave its pods alone", m.wantBothWays},
+		{"Put the label on the pods", func(t *testing.T) {
+			m.replaceAndCheck(t, one)
+			m.replaceAndCheck(t, zero)
 		}},
-		{"Take the VPN away", func(t *testing.T) { m.takeVPNAway(t) }},
+		{"Switch the namespace to proxy-client", func(*testing.T) { m.inject = true }},
+		{"Replace one replica", func(t *testing.T) { m.replace(t, one) }},
+		{"Check that it scrapes every target", func(t *testing.T) { m.wantAllUp(t, one) }},
+		{"Replace the other, and check it too", func(t *testing.T) { m.replaceAndCheck(t, zero) }},
+		{"Take the VPN away", func(t *testing.T) { breakdown = m.breakVPN(t) }},
 	})
 	m.wantNoneLost(t, began)
 	began = m.bothScraped(t)
-	m.follow(t, "Move it back", []step{
-		{"Bring the VPN back, and keep the proxy-server", func(t *testing.T) { m.prepare(t) }},
-		{"Replace one replica, and check it", func(t *testing.T) {
-			m.replace(t, one, byVPN)
-			m.wantAllUp(t, one)
+	follow(t, "Move it back", []step{
+		{"Bring the VPN back, and keep the proxy-server", func(t *testing.T) {
+			if err := breakdown(); err != nil {
+				t.Fatal(err)
+			}
+			m.wantBothWays(t)
 		}},
-		{"Replace the other, and check it", func(t *testing.T) {
-			m.replace(t, zero, byVPN)
-			m.wantAllUp(t, zero)
-		}},
-		{"Take proxy-client's parts away", func(t *testing.T) { m.Servers[0].Kill() }},
+		{"Switch the namespace back", func(*testing.T) { m.inject = false }},
+		{"Replace one replica, and check it", func(t *testing.T) { m.replaceAndCheck(t, one) }},
+		{"Replace the other, and check it", func(t *testing.T) { m.replaceAndCheck(t, zero) }},
+		{"Take proxy-client's parts away", func(*testing.T) { m.Servers[0].Kill() }},
 	})
 	m.wantNoneLost(t, began)
 	t.Run("control: the first replica is not checked", m.testUnchecked)
 	t.Run("control: the proxy-server is taken away first", m.testTakenAwayFirst)
 }
 
-// prepare expects what both sections ask for before a pod is replaced: the proxy-server
-// works, and so does the VPN.
-func (m *move) prepare(t *testing.T) {
+// wantBothWays expects what both sections ask for before a pod is replaced: the VPN works,
+// and so does the proxy-server.
+func (m *move) wantBothWays(t *testing.T) {
 	t.Helper()
-	if err := m.WaitTunnel(labtest.Context(t, hang)); err != nil {
+	ctx := labtest.Context(t, hang)
+	if err := m.WaitTunnel(ctx); err != nil {
 		t.Fatal(err)
 	}
 	pod, err := m.AddPod()
 	if err != nil {
 		t.Fatal(err)
 	}
+	curl := lab.Command{Path: "curl", UID: lab.AppUID, Args: []string{"-sS", "--connect-timeout", "5", "http://" + m.addresses[0] + "/"}}
+	if _, err := pod.Run(ctx, curl); err == nil {
+		t.Error("a pod reaches the shoot without a VPN, so this test proves nothing")
+	}
 	member, err := m.vpn.Join(pod)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := pod.Run(labtest.Context(t, hang), lab.Command{Path: "curl", UID: lab.AppUID, Args: []string{"-sS", "http://" + m.addresses[0] + "/"}}); err != nil {
+	if _, err := pod.Run(ctx, curl); err != nil {
 		t.Errorf("the VPN does not work: %v", err)
 	}
 	if err := member.Leave(); err != nil {
@@ -298,8 +255,8 @@ func (m *move) prepare(t *testing.T) {
 	}
 }
 
-// takeVPNAway breaks the VPN. All replicas go on scraping.
-func (m *move) takeVPNAway(t *testing.T) {
+// breakVPN breaks the VPN, and expects that both replicas go on scraping.
+func (m *move) breakVPN(t *testing.T) lab.Undo {
 	t.Helper()
 	undo, err := m.vpn.Break(labtest.Context(t, hang))
 	if err != nil {
@@ -307,14 +264,12 @@ func (m *move) takeVPNAway(t *testing.T) {
 	}
 	for target, replicas := range m.scrapes(t, time.Now()) {
 		for i, scrapes := range replicas {
-			if slices.ContainsFunc(scrapes, func(s scrape) bool { return !s.up }) {
+			if failed(scrapes) > 0 {
 				t.Errorf("%s does not reach %s without the VPN", m.replicas[i].name, target)
 			}
 		}
 	}
-	if err := undo(); err != nil { // for what follows
-		t.Error(err)
-	}
+	return undo
 }
 
 // wantNoneLost expects that no scrape was lost since a time, and logs the longest gap of
@@ -353,8 +308,9 @@ func (m *move) wantLost(t *testing.T, since time.Time) {
 // yet, no scrape succeeds until the cause is found. Here the proxy-server does not run.
 func (m *move) testUnchecked(t *testing.T) {
 	began := m.bothScraped(t)
+	m.inject = true
 	for _, r := range m.replicas {
-		m.replace(t, r, byTunnel)
+		m.replace(t, r)
 	}
 	m.wantBothDown(t)
 	m.startServer(t)
@@ -370,9 +326,9 @@ func (m *move) testTakenAwayFirst(t *testing.T) {
 	began := m.bothScraped(t)
 	m.Servers[0].Kill()
 	m.wantBothDown(t)
+	m.inject = false
 	for _, r := range m.replicas {
-		m.replace(t, r, byVPN)
-		m.wantAllUp(t, r)
+		m.replaceAndCheck(t, r)
 	}
 	m.wantLost(t, began)
 }

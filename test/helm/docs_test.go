@@ -16,12 +16,13 @@ import (
 )
 
 // document explains the webhook. More examples are in the README, in the documents about
-// the installation and other systems, and beside the chart.
+// the installation, other systems and VPNs, and beside the chart.
 const (
 	document = root + "/docs/webhook.md"
 	readme   = root + "/README.md"
 	install  = root + "/docs/install.md"
 	systems  = root + "/docs/systems.md"
+	vpn      = root + "/docs/vpn.md"
 	shared   = root + "/docs/shared-balancer.md"
 )
 
@@ -31,7 +32,7 @@ var block = regexp.MustCompile("(?ms)^( *)```yaml\n(.*?)^ *```$")
 func examples(t *testing.T, text string) []string {
 	t.Helper()
 	var found []string
-	for _, match := range block.FindAllStringSubmatch(read(t, readme)+read(t, document)+read(t, install)+read(t, systems)+read(t, shared)+read(t, chart+"/README.md"), -1) {
+	for _, match := range block.FindAllStringSubmatch(read(t, readme)+read(t, document)+read(t, install)+read(t, systems)+read(t, vpn)+read(t, shared)+read(t, chart+"/README.md"), -1) {
 		indent, example := match[1], match[2]
 		example = strings.ReplaceAll("\n"+example, "\n"+indent, "\n")[1:] // the indentation of a list
 		if strings.Contains(example, text) {
@@ -138,7 +139,7 @@ func TestEveryRefusalIsExplained(t *testing.T) {
 	}
 	for _, reason := range webhook.Reasons() {
 		switch reason {
-		case webhook.ReasonInjected, webhook.ReasonUpgraded, webhook.ReasonRestored, webhook.ReasonNoLabel, webhook.ReasonDisabled, webhook.ReasonAlreadyInjected:
+		case webhook.ReasonInjected, webhook.ReasonUpgraded, webhook.ReasonRestored, webhook.ReasonNoLabel, webhook.ReasonDisabled, webhook.ReasonAlreadyInjected, webhook.ReasonConfigDisabled:
 		default:
 			want = append(want, string(reason))
 		}

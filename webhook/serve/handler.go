@@ -17,6 +17,7 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/internal/clip"
 	"github.com/shoot-proxy/proxy-client/webhook"
+	"github.com/shoot-proxy/proxy-client/webhook/internal/podpatch"
 )
 
 const (
@@ -127,7 +128,7 @@ func (h *handler) admit(ctx context.Context, request *admissionv1.AdmissionReque
 	if result.Decision != webhook.Inject {
 		return result, nil
 	}
-	patch, err := webhook.Patch(pod, result.Pod)
+	patch, err := podpatch.Between(pod, result.Pod)
 	if err != nil {
 		return unavailable("the webhook cannot say how to change the pod: see its log", err), nil
 	}

@@ -62,6 +62,7 @@ func TestWebhook(t *testing.T) {
 		{"a namespace's ConfigMap leaves labelled pods alone", (*installed).testDisabledNamespace},
 		{"the operator's file leaves labelled pods alone", (*installed).testDisabledCluster},
 		{"a namespace that the chart leaves out", (*installed).testLeftOut},
+		{"a StatefulSet moves pod by pod, as docs/vpn.md says", (*installed).testMove},
 		{"Gardener's Cluster is a source", (*installed).testGardener},
 		{"a quota on CPU limits refuses as documented", (*installed).testQuota},
 		{"old nodes get the classic order", (*installed).testOldNodes},

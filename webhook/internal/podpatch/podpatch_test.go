@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package webhook
+package podpatch
 
 import (
+	"encoding/json"
 	"math/rand/v2"
 	"testing"
 
+	jsonpatch "github.com/evanphx/json-patch/v5"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	corev1 "k8s.io/api/core/v1"
@@ -16,7 +18,7 @@ import (
 // different names, so that some are equal.
 func anyPod(r *rand.Rand) *corev1.Pod {
 	name := func() string { return string(rune('a' + r.IntN(5))) }
-	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "pod", Labels: map[string]string{Label: "true"}}}
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "pod", Labels: map[string]string{"app": "pod"}}}
 	for range r.IntN(4) {
 		pod.Spec.InitContainers = append(pod.Spec.InitContainers, corev1.Container{Name: name()})
 	}
@@ -48,4 +50,29 @@ func TestPatches(t *testing.T) {
 			t.Fatalf("from %+v (-want +got):\n%s", before, diff)
 		}
 	}
+}
+
+// patched applies the patch as an API server does.
+func patched(t *testing.T, before, after *corev1.Pod) *corev1.Pod {
+	t.Helper()
+	operations, err := Between(before, after)
+	if err != nil {
+		t.Fatal(err)
+	}
+	patch, err := jsonpatch.DecodePatch(operations)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(before)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, err = patch.Apply(text); err != nil {
+		t.Fatal(err)
+	}
+	pod := &corev1.Pod{}
+	if err := json.Unmarshal(text, pod); err != nil {
+		t.Fatal(err)
+	}
+	return pod
 }

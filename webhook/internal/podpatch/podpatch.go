@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package webhook
+// Package podpatch says how to change one pod into another, as a JSON patch for an API
+// server.
+//
+//	operations, err := podpatch.Between(pod, injected)
+//
+// It does not know why a pod changes.
+package podpatch
 
 import (
 	"encoding/json"
@@ -21,11 +27,11 @@ type operation struct {
 	Value any    `json:"value,omitempty"` // never a plain "", which omitempty would drop
 }
 
-// Patch returns the JSON patch (RFC 6902) that changes before to after. It adds and
+// Between returns the JSON patch (RFC 6902) that changes before to after. It adds and
 // removes whole containers, volumes and annotations. It never changes one container
 // into another. Otherwise fields that a newer API server has, and our types do not,
 // would stay in the wrong container.
-func Patch(before, after *corev1.Pod) ([]byte, error) {
+func Between(before, after *corev1.Pod) ([]byte, error) {
 	rest := before.DeepCopy()
 	rest.Annotations, rest.Labels = after.Annotations, after.Labels
 	rest.Spec.InitContainers, rest.Spec.Containers, rest.Spec.Volumes = after.Spec.InitContainers, after.Spec.Containers, after.Spec.Volumes

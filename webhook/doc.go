@@ -34,5 +34,6 @@
 //
 // A pod whose label asks for the shoot but that gets no redirect would send the shoot's
 // traffic to the seed's network. So what cannot be done is refused, in a sentence, and
-// never done in part.
+// never done in part. Such a pod is left alone only if a configuration says "inject:
+// disabled". The decision has a reason of its own, and a warning for the pod's author.
 package webhook

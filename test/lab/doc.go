@@ -36,6 +36,9 @@
 // labs, each with the same addresses, can share one HAProxy, which tells them apart by the
 // name in the TLS handshake ([SharedBalancer]).
 //
+// There can be more pods ([Lab.AddPod]), and a VPN by which a pod reaches the shoot without
+// the tunnel ([Lab.StartVPN]).
+//
 // What it promises: every process, namespace and file that a lab made is gone after
 // [Lab.Close], which reports what it could not remove. Processes end with the test also
 // if the test is killed. Waiting is always for an event, with a deadline. It never uses

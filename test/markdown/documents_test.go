@@ -68,7 +68,6 @@ func TestDocumentsTellCommands(t *testing.T) {
 		"release.md: needs a key, and cosign writes to a public log",
 		"release.md: needs the signature",
 		"release.md: needs the signatures",
-		"vpn.md: a shoot with a VPN",
 	}
 	if d := cmp.Diff(want, slices.Sorted(maps.Keys(skipped))); d != "" {
 		t.Errorf("what no test runs (-want +documents):\n%s", d)

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/shoot-proxy/proxy-client/test/cluster/clustertest"
+)
+
+// moves follows docs/vpn.md with the Prometheus of docs/install.md. There is no VPN, so a
+// replica reaches the shoot only if it is injected.
+func (r *reader) moves(t *testing.T) {
+	const document = "docs/vpn.md"
+	// The document begins with two replicas that have no label.
+	r.kubectl(t, "patch", "prometheus", "shoot", "--type=merge", "--patch",
+		`{"spec":{"podMetadata":null,"replicas":2,"scrapeInterval":"2s"}}`)
+	r.wantReplicas(t, "without the label", func(zero, one *corev1.Pod) bool {
+		return !hasLabel(zero) && !hasLabel(one) && !isInjected(zero) && !isInjected(one)
+	})
+	r.follow(t, document, "1. Prepare the namespace, and leave its pods alone", "2. Put the label on the pods")
+	r.wantReplicas(t, "with the label, and left alone", func(zero, one *corev1.Pod) bool {
+		return hasLabel(zero) && hasLabel(one) && !isInjected(zero) && !isInjected(one)
+	})
+	r.follow(t, document, "3. Switch the namespace to proxy-client", "4. Replace one replica", "5. Check that it scrapes every target")
+	r.wantReplicas(t, "one injected", func(zero, one *corev1.Pod) bool { return !isInjected(zero) && isInjected(one) })
+	r.follow(t, document, "6. Replace the other, and check it too")
+	r.wantReplicas(t, "both injected", func(zero, one *corev1.Pod) bool { return isInjected(zero) && isInjected(one) })
+	r.follow(t, document, "2. Switch the namespace back", "4. Replace one replica")
+	r.wantReplicas(t, "one moved back", func(zero, one *corev1.Pod) bool { return isInjected(zero) && !isInjected(one) })
+}
+
+func (r *reader) kubectl(t *testing.T, args ...string) {
+	t.Helper()
+	if out, err := r.rig.Seed.Kubectl(t, append([]string{"--namespace", "monitoring"}, args...)...); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+}
+
+// wantReplicas waits until both replicas are ready and meet a condition.
+func (r *reader) wantReplicas(t *testing.T, what string, condition func(zero, one *corev1.Pod) bool) {
+	t.Helper()
+	clustertest.Eventually(t, "both replicas "+what, func(ctx context.Context) error {
+		var pods []*corev1.Pod
+		for _, name := range []string{"prometheus-shoot-0", "prometheus-shoot-1"} {
+			pod, err := r.rig.Seed.Client.CoreV1().Pods("monitoring").Get(ctx, name, metav1.GetOptions{})
+			if err != nil {
+				return err
+			}
+			if err := clustertest.Ready(pod); err != nil {
+				return err
+			}
+			pods = append(pods, pod)
+		}
+		if !condition(pods[0], pods[1]) {
+			return fmt.Errorf("they have the label: %v and %v; they are injected: %v and %v",
+				hasLabel(pods[0]), hasLabel(pods[1]), isInjected(pods[0]), isInjected(pods[1]))
+		}
+		return nil
+	})
+}
+
+func hasLabel(pod *corev1.Pod) bool { return pod.Labels[clustertest.InjectLabel] == "true" }
+
+func isInjected(pod *corev1.Pod) bool { return pod.Annotations["shoot-proxy.io/status"] != "" }

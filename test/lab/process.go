@@ -85,8 +85,8 @@ func (n *Namespace) command(c Command) *exec.Cmd {
 	return cmd
 }
 
-// Start runs c in the background until [Process.Stop], its own end, or the lab's. name
-// must be unique in the lab.
+// Start runs c in the background until [Process.Stop], its own end, or the lab's.
+// Processes of one name share a log.
 func (n *Namespace) Start(name string, c Command) (*Process, error) {
 	logPath := filepath.Join(n.lab.Dir, "logs", name+".log")
 	log, err := os.OpenFile(logPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)

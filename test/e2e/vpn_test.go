@@ -29,6 +29,7 @@ const vpnUID = lab.AppUID + 1
 // seed.
 type vpnRig struct {
 	*rig
+	t         *testing.T // of the whole test: the captures end with it
 	vpn       *lab.VPN
 	member    *lab.Member
 	tun, eth0 *lab.Capture
@@ -39,7 +40,7 @@ type vpnRig struct {
 // shoot cannot be reached, and with it TCP, UDP and ping use its device.
 func newVPNRig(t *testing.T) *vpnRig {
 	t.Helper()
-	r := &vpnRig{rig: newBareRig(t, lab.Options{})}
+	r := &vpnRig{t: t, rig: newBareRig(t, lab.Options{})}
 	r.echoUDP(t)
 	var err error
 	if r.vpn, err = r.StartVPN(); err != nil {
@@ -64,7 +65,8 @@ func (r *vpnRig) join(t *testing.T) {
 	if r.tun, err = r.member.Capture(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = r.tun.Close() })
+	tun := r.tun
+	r.t.Cleanup(func() { _ = tun.Close() })
 }
 
 // echoUDP answers datagrams to a pod, a service and a node of the shoot.
@@ -339,8 +341,8 @@ func (r *vpnRig) testLaterDevice(t *testing.T, flag string) {
 // an app's uid.
 func (r *vpnRig) testExclusions(t *testing.T, flag string) {
 	services := fmt.Sprintf("--exclude-cidr=%s,%s", lab.ServiceCIDR(lab.IPv4), lab.ServiceCIDR(lab.IPv6))
+	r.sidecar.Kill() // it would refuse the probe of other CIDRs
 	r.apply(t, flag, services, fmt.Sprint("--exclude-uid=", vpnUID))
-	r.sidecar.Kill()
 	r.start(t, services)
 	for _, f := range lab.DualStack.Each() {
 		service, pod := lab.ShootService(f), lab.ShootPod(f, 1)
@@ -365,7 +367,7 @@ func (r *vpnRig) testExclusions(t *testing.T, flag string) {
 			t.Errorf("TCP and UDP of the excluded uid should use the VPN, and it saw %v", used)
 		}
 	}
-	r.apply(t, flag)
 	r.sidecar.Kill()
+	r.apply(t, flag)
 	r.start(t)
 }

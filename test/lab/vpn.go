@@ -81,7 +81,17 @@ func (v *VPN) wireGateway() error {
 			return err
 		}
 	}
-	return addresses(map[string][]string{"lo": nil, "to-shoot": {gatewayIPv4, gatewayIPv6}})
+	if err := addresses(map[string][]string{"lo": nil, "to-shoot": {gatewayIPv4, gatewayIPv6}}); err != nil {
+		return err
+	}
+	for _, f := range DualStack.Each() {
+		for _, cidr := range shootCIDRs(f) {
+			if err := addRoute(cidr, pick(f, shootByVPNIPv4, shootByVPNIPv6)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // shootCIDRs returns the shoot's CIDRs of one family.

@@ -88,7 +88,13 @@ func (in *installed) switchTo(t *testing.T, namespace string, own *corev1.Config
 	if _, err := in.client.CoreV1().ConfigMaps(namespace).Update(t.Context(), own, metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the webhook to read the ConfigMap", func(context.Context) error {
+	in.awaitInjection(t, namespace, injects)
+}
+
+// awaitInjection waits until labelled pods are injected, or until they are not.
+func (in *installed) awaitInjection(t *testing.T, namespace string, injects bool) {
+	t.Helper()
+	eventually(t, "the webhook to read its configuration", func(context.Context) error {
 		pod, err := in.rehearse(t, namespace, labelled(nil))
 		if err != nil {
 			return err

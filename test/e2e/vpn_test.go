@@ -195,6 +195,7 @@ func (r *vpnRig) relayed(t *testing.T) float64 {
 // to the VPN's device or address. UDP and ping are rejected. No packet uses the VPN.
 func (r *vpnRig) wantByTunnel(t *testing.T) {
 	t.Helper()
+	r.idle(t) // a connection is counted when it ends, two seconds after the app has closed
 	before, made := r.relayed(t), 0
 	for _, f := range lab.DualStack.Each() {
 		for _, addr := range kinds(f) {

@@ -195,7 +195,13 @@ func (r *vpnRig) relayed(t *testing.T) float64 {
 // to the VPN's device or address. UDP and ping are rejected. No packet uses the VPN.
 func (r *vpnRig) wantByTunnel(t *testing.T) {
 	t.Helper()
-	r.idle(t) // a connection is counted when it ends, two seconds after the app has closed
+	// A connection is counted when it ends, up to two seconds after the app has closed it.
+	eventually(t, "the earlier connections to end", func(context.Context) error {
+		if active := r.metrics(t)["proxy_client_connections_active"]; active != 0 {
+			return fmt.Errorf("%v are open", active)
+		}
+		return nil
+	})
 	before, made := r.relayed(t), 0
 	for _, f := range lab.DualStack.Each() {
 		for _, addr := range kinds(f) {

@@ -336,6 +336,13 @@ peers:
 	@go build -C test/upstream -ldflags '$(LDFLAGS)' -o ../bin/ tool
 	@go build -C test -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
 
+# The programs that write the rules of service meshes. Both meshes' modules are large, but
+# these programs need little of them.
+.PHONY: meshes
+meshes:
+	@mkdir -p test/bin/meshes
+	@go build -C test/meshes -ldflags '$(LDFLAGS)' -o ../bin/meshes/ tool ./...
+
 # One build after the other, because parallel builds compile the same packages twice. The
 # installation of packages runs at the same time.
 .PHONY: go-demo go-test
@@ -345,6 +352,7 @@ go-demo:
 go-test:
 	@$(MAKE) tools
 	@$(MAKE) peers
+	@$(MAKE) meshes
 	@$(MAKE) build
 
 # Compares our reading of an EgressSelectorConfiguration with kube-apiserver's.

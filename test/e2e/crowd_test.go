@@ -146,19 +146,19 @@ func testCrowds(t *testing.T, n int, tenants ...*tenant) {
 		if len(outcomes) != 0 {
 			return nil // a crowd has ended already: its result says why
 		}
-		for _, s := range tenants {
-			if held := s.targets.Held(); held != n {
-				return fmt.Errorf("%d of %d requests are in flight to %s", held, n, s.id)
-			}
+		if held := heldBy(tenants); held != n*len(tenants) {
+			return fmt.Errorf("%d of %d requests are in flight", held, n*len(tenants))
 		}
 		return nil
 	})
 	if err != nil {
 		t.Error(err)
 	}
-	inFlight := 0
+	inFlight := heldBy(tenants)
 	for _, s := range tenants {
-		inFlight += s.targets.Held()
+		if held := s.targets.Held(); held != n {
+			t.Errorf("%d requests are in flight to the targets of %s, want %d", held, s.id, n)
+		}
 		if active := s.metrics(t)["proxy_client_connections_active"]; active < float64(n) {
 			t.Errorf("%v connections go through the sidecar of %s, want %d", active, s.id, n)
 		}
@@ -176,4 +176,12 @@ func testCrowds(t *testing.T, n int, tenants ...*tenant) {
 		}
 	}
 	t.Logf("all answers were there %s after the first request", time.Since(began).Round(time.Millisecond))
+}
+
+// heldBy returns how many requests wait at the targets of all shoots together.
+func heldBy(tenants []*tenant) (sum int) {
+	for _, s := range tenants {
+		sum += s.targets.Held()
+	}
+	return sum
 }

@@ -4,7 +4,9 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"strings"
 	"syscall"
@@ -82,6 +84,7 @@ func (s *tenant) testWrongNames(t *testing.T, b *lab.SharedBalancer, other *tena
 	// The name and the CA are those of the other shoot. Its server refuses the client's
 	// certificate.
 	s.wantNoServer(t, "tls", "certificate", server, "--server-name="+tenantName(other.id), "--ca-cert="+other.Certs.FrontendCA)
+	s.wantNoPlainText(t, b)
 	s.wantNoAgent(t, "certificate signed by unknown authority", "--proxy-server-host="+tenantName(other.id))
 	s.wantNoAgent(t, "remote error: tls: ", "--proxy-server-host="+tenantName(other.id), "--ca-cert="+other.Certs.AgentCA)
 }
@@ -106,6 +109,25 @@ func (s *tenant) wantNoServer(t *testing.T, reason, says string, flags ...string
 	before := s.metrics(t)
 	s.wantReset(t, lab.ShootPod(lab.IPv4, 1), target.NamedPort, hang)
 	s.wantCounted(t, "proxy_client_dial_failures_total", before, reason)
+}
+
+// wantNoPlainText expects that the balancer closes a connection without TLS.
+func (s *tenant) wantNoPlainText(t *testing.T, b *lab.SharedBalancer) {
+	t.Helper()
+	conn, err := s.Pod.DialContext(labtest.Context(t, hang), "tcp", b.Frontend())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(hang)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: "+tenantName(s.id)+"\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := io.ReadAll(conn); len(got) != 0 || err != nil && !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("a client without TLS gets %q and error %v, want the end of its connection", got, err)
+	}
 }
 
 // wantNoAgent starts an agent in the shoot with these flags. Its log must have a text, and

@@ -211,7 +211,7 @@ cluster-binaries: packages-cluster ## rarely: all that the test clusters run: Ku
 	@$(call NODE_BUILD,addons,,tool ./...)
 	@$(call NODE_BUILD,prometheus,$(PROMETHEUS_TAGS))
 	@$(call NODE_BUILD,cert-manager,,./...)
-	@go build -C test/cluster -ldflags '$(LDFLAGS)' -o $(CURDIR)/test/bin/node/ ./cmd/pause
+	@go build -C test/cluster -ldflags '$(LDFLAGS)' -o $(CURDIR)/test/bin/node/ ./cmd/pause ./cmd/extension
 	@test -n '$(KUBE_BIN)' -a -x '$(KUBE_BIN)/etcd' || install -C "$$(command -v etcd)" test/bin/kube/
 	@install -C /bin/busybox "$$(command -v prometheus-node-exporter)" test/bin/node/
 	@install -C $(addprefix /usr/lib/cni/,$(CNI_PLUGINS)) test/bin/node/cni/

@@ -77,7 +77,7 @@ type Clusters struct {
 	Dir string
 
 	remover    *remover.Remover
-	forwarders []*forwarder
+	forwarders []*Forwarder
 }
 
 // Start starts both clusters. It returns once all pods of both are ready and the shoot's
@@ -173,19 +173,19 @@ func seedImages() []string {
 
 // writeKubeconfigs writes the two files with which programs outside reach the clusters.
 func (c *Clusters) writeKubeconfigs() error {
-	seedForwarder, err := forward(&c.Seed.Node.Handle, c.Seed.Server())
+	seedForwarder, err := Forward(&c.Seed.Node.Handle, c.Seed.Server())
 	if err != nil {
 		return err
 	}
 	c.forwarders = append(c.forwarders, seedForwarder)
-	shootForwarder, err := forward(&c.Shoot.Node.Handle, c.Shoot.Server())
+	shootForwarder, err := Forward(&c.Shoot.Node.Handle, c.Shoot.Server())
 	if err != nil {
 		return err
 	}
 	c.forwarders = append(c.forwarders, shootForwarder)
 	return errors.Join(
-		node.WriteKubeconfig(c.SeedKubeconfig(), "https://"+seedForwarder.address(), c.Seed.Credentials.CA.File, c.Seed.Credentials.Token),
-		node.WriteKubeconfig(c.ShootKubeconfig(), "https://"+shootForwarder.address(), c.Shoot.Credentials.CA.File, c.Shoot.Credentials.Token),
+		node.WriteKubeconfig(c.SeedKubeconfig(), "https://"+seedForwarder.Address(), c.Seed.Credentials.CA.File, c.Seed.Credentials.Token),
+		node.WriteKubeconfig(c.ShootKubeconfig(), "https://"+shootForwarder.Address(), c.Shoot.Credentials.CA.File, c.Shoot.Credentials.Token),
 	)
 }
 
@@ -200,7 +200,7 @@ func (c *Clusters) ShootKubeconfig() string { return filepath.Join(c.Dir, "shoot
 func (c *Clusters) Close() error {
 	var errs []error
 	for _, f := range c.forwarders {
-		errs = append(errs, f.close())
+		errs = append(errs, f.Close())
 	}
 	if c.Shoot != nil {
 		errs = append(errs, c.Shoot.Close())

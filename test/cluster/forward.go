@@ -14,9 +14,9 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/cluster/node"
 )
 
-// forwarder passes connections from a port of 127.0.0.1 to an address inside a node.
+// Forwarder passes connections from a port of 127.0.0.1 to an address inside a node.
 // Through it kubectl reaches kube-apiserver without a route on the machine.
-type forwarder struct {
+type Forwarder struct {
 	listener net.Listener
 	node     *node.Handle
 	target   netip.AddrPort
@@ -25,21 +25,23 @@ type forwarder struct {
 	done   sync.WaitGroup
 }
 
-func forward(n *node.Handle, target netip.AddrPort) (*forwarder, error) {
+// Forward starts a Forwarder, which runs until it is closed.
+func Forward(n *node.Handle, target netip.AddrPort) (*Forwarder, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("listen for connections to %s: %w", target, err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	f := &forwarder{listener: listener, node: n, target: target, cancel: cancel}
+	f := &Forwarder{listener: listener, node: n, target: target, cancel: cancel}
 	f.done.Go(func() { f.accept(ctx) })
 	return f, nil
 }
 
-func (f *forwarder) address() string { return f.listener.Addr().String() }
+// Address returns the port of 127.0.0.1, as HOST:PORT.
+func (f *Forwarder) Address() string { return f.listener.Addr().String() }
 
 // accept accepts connections until the listener is closed.
-func (f *forwarder) accept(ctx context.Context) {
+func (f *Forwarder) accept(ctx context.Context) {
 	for {
 		conn, err := f.listener.Accept()
 		if errors.Is(err, net.ErrClosed) {
@@ -52,7 +54,7 @@ func (f *forwarder) accept(ctx context.Context) {
 }
 
 // relay copies in both directions until both sides have ended, or ctx has.
-func (f *forwarder) relay(ctx context.Context, client net.Conn) {
+func (f *Forwarder) relay(ctx context.Context, client net.Conn) {
 	defer client.Close()
 	server, err := f.node.DialContext(ctx, "tcp", f.target.String())
 	if err != nil {
@@ -73,8 +75,8 @@ func (f *forwarder) relay(ctx context.Context, client net.Conn) {
 	both.Wait()
 }
 
-// close ends all connections.
-func (f *forwarder) close() error {
+// Close ends all connections.
+func (f *Forwarder) Close() error {
 	err := f.listener.Close()
 	f.cancel()
 	f.done.Wait()

@@ -4,6 +4,7 @@ package clustertest
 
 import (
 	"context"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
@@ -80,6 +82,34 @@ func newCluster(t testing.TB, name, kubeconfig, binaries string, n *node.Handle)
 		t.Fatal(err)
 	}
 	return &Cluster{Name: name, Client: client, Dynamic: dynamicClient, Config: config, Kubeconfig: kubeconfig, Node: n, binaries: binaries}
+}
+
+// Through returns the same cluster through another one of its kube-apiservers, which is a
+// pod on a node.
+func (c *Cluster) Through(t testing.TB, n *node.Handle, kubeAPIServer *corev1.Pod) *Cluster {
+	t.Helper()
+	address, err := netip.ParseAddr(kubeAPIServer.Status.PodIP)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forwarder, err := cluster.Forward(n, netip.AddrPortFrom(address, 6443))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := forwarder.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	dir := t.TempDir()
+	ca, kubeconfig := filepath.Join(dir, "ca.crt"), filepath.Join(dir, "kubeconfig")
+	if err := os.WriteFile(ca, c.Config.CAData, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := node.WriteKubeconfig(kubeconfig, "https://"+forwarder.Address(), ca, c.Config.BearerToken); err != nil {
+		t.Fatal(err)
+	}
+	return newCluster(t, c.Name, kubeconfig, c.binaries, c.Node)
 }
 
 // Context returns a context that ends after [Limit], or with the test.

@@ -9,7 +9,6 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/test/cluster/clustertest"
 	"github.com/shoot-proxy/proxy-client/test/cluster/image"
-	"github.com/shoot-proxy/proxy-client/test/cluster/quickstart"
 )
 
 // TestQuickstartAsWritten follows docs/quickstart.md with two clusters. In the end the
@@ -25,17 +24,7 @@ func TestQuickstartAsWritten(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	archives, err := quickstart.Archives(rig.State.Binaries, filepath.Join(root, "docs", "quickstart"), t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx := clustertest.Context(t)
-	if err := rig.Seed.Node.Import(ctx, archives.Server); err != nil {
-		t.Fatal(err)
-	}
-	if err := rig.Shoot.Node.Import(ctx, archives.Agent); err != nil {
-		t.Fatal(err)
-	}
+	importUpstream(clustertest.Context(t), t, rig)
 	ownNamespaces(t, rig, []string{"konnectivity", "monitoring", "shoot-proxy"}, []string{"konnectivity"})
 	r := newReader(t, rig, clone, t.TempDir(), "PROMETHEUS_IMAGE="+image.Reference(image.Prometheus))
 	r.follow(t, "docs/quickstart.md")

@@ -25,6 +25,7 @@ const (
 	PrometheusOperator    = "prometheus-operator"
 	ConfigReloader        = "prometheus-config-reloader"
 	CertManager           = "cert-manager" // its controllers, in one process
+	Extension             = "extension"    // an aggregated API and an admission webhook
 	Busybox               = "busybox"      // a shell, wget without TLS, httpd
 	Curl                  = "curl"         // with busybox
 )
@@ -61,6 +62,7 @@ func recipes() map[string]recipe {
 		PrometheusOperator:    {binary: "node/operator", user: nobody},
 		ConfigReloader:        {binary: "node/prometheus-config-reloader", user: nobody, program: "/bin/prometheus-config-reloader"}, // the path in the operator's pods
 		CertManager:           {binary: "node/cert-manager", user: nonRoot},
+		Extension:             {binary: "node/extension", user: nonRoot},
 		Busybox:               {shell: true},
 		Curl:                  {binary: "/usr/bin/curl", shell: true},
 	}

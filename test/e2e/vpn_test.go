@@ -19,8 +19,10 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/target"
 )
 
-// udpEchoPort is the port of a UDP service at a pod, a service and a node of the shoot.
-const udpEchoPort = 5300
+// udpEchoPort is the port of a UDP service at a pod, a service and a node of the shoot. It
+// is the port that wantUDPRejected asks. At a closed port, an answer of the shoot would look
+// like a rejection.
+const udpEchoPort = 53
 
 // vpnUID is an app of the pod that is to use the VPN.
 const vpnUID = lab.AppUID + 1

@@ -239,6 +239,13 @@ e2e-cluster: need-root packages-test ## rarely: everything in two whole clusters
 	@$(MAKE) cluster-binaries
 	cd test/cluster && REQUIRE_ROOT=$(REQUIRE_ROOT) $(LAB_FOLDERS) LAB_DIST='$(abspath $(DIST))' $(call GOTESTSUM,testname) -p 1 -parallel 6 -count=1 -timeout 30m $(if $(TESTS),-run '$(TESTS)') $(GO_TEST_FLAGS) ./...
 
+.PHONY: bench-alternatives
+bench-alternatives: need-root packages-test ## rarely: the sidecar beside kube-apiserver's proxy and kubectl port-forward, in two whole clusters, with the release in dist/ (root; 8 minutes); RESULTS=folder, DIST=folder
+	@$(MAKE) peers
+	@$(MAKE) helm
+	@$(MAKE) cluster-binaries
+	cd test/cluster && $(LAB_FOLDERS) LAB_DIST='$(abspath $(DIST))' RESULTS='$(abspath $(RESULTS))' go test -run '^$$' -bench '^BenchmarkAlternatives$$' -benchtime 1x -timeout 20m $(GO_TEST_FLAGS) ./e2e
+
 .PHONY: test-kube
 test-kube: packages-test ## rarely: the webhook and its chart against a real kube-apiserver and etcd; KUBE_BIN=folder has ready-made ones
 	@$(MAKE) tools

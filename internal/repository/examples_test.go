@@ -76,7 +76,7 @@ func walkExamples(t *testing.T, visit func(name, text string)) {
 			t.Fatal(err)
 		}
 		top, _, _ := strings.Cut(name, string(filepath.Separator))
-		if top != "README.md" && top != "docs" && top != "charts" && top != "deploy" && !strings.HasSuffix(name, "main.go") {
+		if top != "README.md" && top != "docs" && top != "charts" && top != "deploy" && top != "examples" && !strings.HasSuffix(name, "main.go") {
 			return
 		}
 		text, err := os.ReadFile(path)

@@ -4,18 +4,15 @@ package bench
 
 import (
 	"math"
-	"os"
-	"runtime"
 	"slices"
-	"strings"
-	"syscall"
-	"time"
+
+	"github.com/shoot-proxy/proxy-client/test/machine"
 )
 
 // Results are everything that was measured. Samples of one figure are in the order of the
 // rounds. Each contender has the same number of samples.
 type Results struct {
-	Machine  Machine
+	Machine  machine.Machine
 	Scale    string
 	Figures  map[string]map[Contender][]float64
 	Steps    map[Contender][][3]float64 // of idle connections, by round
@@ -23,42 +20,11 @@ type Results struct {
 	Targets  []Verdict                  `json:",omitempty"`
 }
 
-// Machine describes where it was measured.
-type Machine struct {
-	CPU     string
-	Threads int
-	Kernel  string
-	Go      string
-	Time    time.Time
-}
-
 func newResults(scale Scale) *Results {
 	return &Results{
-		Scale: scale.String(), Machine: thisMachine(),
+		Scale: scale.String(), Machine: machine.This(),
 		Figures: map[string]map[Contender][]float64{}, Steps: map[Contender][][3]float64{}, Failures: map[Contender]int{},
 	}
-}
-
-func thisMachine() Machine {
-	m := Machine{Threads: runtime.NumCPU(), Go: runtime.Version(), Time: time.Now().UTC().Truncate(time.Second)}
-	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
-		for line := range strings.Lines(string(text)) {
-			if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
-				m.CPU = strings.TrimSpace(value)
-				break
-			}
-		}
-	}
-	var name syscall.Utsname
-	if err := syscall.Uname(&name); err == nil {
-		for _, c := range name.Release {
-			if c == 0 {
-				break
-			}
-			m.Kernel += string(rune(c))
-		}
-	}
-	return m
 }
 
 func (r *Results) add(figure string, c Contender, value float64) {

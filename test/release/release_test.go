@@ -117,8 +117,10 @@ func checkFiles(t *testing.T, dist string) {
 		"deploy/kustomization.yaml", "deploy/namespace.yaml", "deploy/webhook.yaml", "deploy/config.yaml",
 		"README.md", "CHANGELOG.md", "LICENSE",
 	}
-	for name := range hashes(t, filepath.Join(root, "docs")) {
-		want = append(want, "docs/"+name)
+	for _, folder := range []string{"docs", "examples"} {
+		for name := range hashes(t, filepath.Join(root, folder)) {
+			want = append(want, folder+"/"+name)
+		}
 	}
 	for _, program := range programs {
 		want = append(want, "images/"+program+".tar")

@@ -84,7 +84,7 @@ func (r *Rig) install(t testing.TB, a addon) {
 		t.Fatal(err)
 	}
 	if err != nil {
-		r.importImages(ctx, t, append(a.images, a.name)...)
+		r.ImportImages(t, append(a.images, a.name)...)
 		for _, name := range a.definitions {
 			r.Seed.define(ctx, t, filepath.Join(r.State.Binaries, "node", "crds", name))
 		}
@@ -93,10 +93,11 @@ func (r *Rig) install(t testing.TB, a addon) {
 	r.Seed.AwaitDeployment(t, a.name, a.name, Available)
 }
 
-// importImages gives the seed's node images of package image that it did not get at its
+// ImportImages gives the seed's node images of package image that it did not get at its
 // start.
-func (r *Rig) importImages(ctx context.Context, t testing.TB, names ...string) {
+func (r *Rig) ImportImages(t testing.TB, names ...string) {
 	t.Helper()
+	ctx := Context(t)
 	archives, err := image.Archives(ctx, r.State.Binaries, names...)
 	if err != nil {
 		t.Fatal(err)

@@ -33,7 +33,7 @@ type reader struct {
 }
 
 // newReader returns a reader who works in a folder, with a home and further variables.
-func newReader(t *testing.T, rig *clustertest.Rig, folder, home string, environment ...string) *reader {
+func newReader(t testing.TB, rig *clustertest.Rig, folder, home string, environment ...string) *reader {
 	t.Helper()
 	environment = append(append(os.Environ(),
 		"PATH="+filepath.Join(rig.State.Binaries, "kube")+":"+filepath.Join(rig.State.Binaries, "tools-kube")+":"+os.Getenv("PATH"),
@@ -53,13 +53,13 @@ func newReader(t *testing.T, rig *clustertest.Rig, folder, home string, environm
 }
 
 // follow does what sections of a document say; all of them if none is named.
-func (r *reader) follow(t *testing.T, document string, sections ...string) {
+func (r *reader) follow(t testing.TB, document string, sections ...string) {
 	t.Helper()
 	r.do(t, r.told(t, document, sections...))
 }
 
 // told returns what sections of a document say.
-func (r *reader) told(t *testing.T, document string, sections ...string) []markdown.Step {
+func (r *reader) told(t testing.TB, document string, sections ...string) []markdown.Step {
 	t.Helper()
 	d, err := markdown.Read(filepath.Join(r.root, document))
 	if err != nil {
@@ -84,7 +84,7 @@ func (r *reader) told(t *testing.T, document string, sections ...string) []markd
 	return steps
 }
 
-func (r *reader) do(t *testing.T, steps []markdown.Step) {
+func (r *reader) do(t testing.TB, steps []markdown.Step) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), documentLimit)
 	defer cancel()
@@ -96,7 +96,7 @@ func (r *reader) do(t *testing.T, steps []markdown.Step) {
 // ownNamespaces removes what a document makes, now and at the end of the test: helm's
 // release and these namespaces. The test must therefore not run in parallel with others,
 // which may have the webhook installed.
-func ownNamespaces(t *testing.T, rig *clustertest.Rig, inSeed, inShoot []string) {
+func ownNamespaces(t testing.TB, rig *clustertest.Rig, inSeed, inShoot []string) {
 	t.Helper()
 	remove := func() {
 		ctx, cancel := context.WithTimeout(context.Background(), clustertest.Limit)
@@ -117,7 +117,7 @@ func ownNamespaces(t *testing.T, rig *clustertest.Rig, inSeed, inShoot []string)
 }
 
 // removeNamespaces deletes namespaces and returns once they are gone.
-func removeNamespaces(ctx context.Context, t *testing.T, c *clustertest.Cluster, names []string) {
+func removeNamespaces(ctx context.Context, t testing.TB, c *clustertest.Cluster, names []string) {
 	t.Helper()
 	for _, name := range names {
 		if err := c.Client.CoreV1().Namespaces().Delete(ctx, name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
@@ -134,7 +134,7 @@ func removeNamespaces(ctx context.Context, t *testing.T, c *clustertest.Cluster,
 	}
 }
 
-func repositoryRoot(t *testing.T) string {
+func repositoryRoot(t testing.TB) string {
 	t.Helper()
 	root, err := lab.RepositoryRoot()
 	if err != nil {
@@ -145,7 +145,7 @@ func repositoryRoot(t *testing.T) string {
 
 // releaseFolder returns the folder that `make release` has made. Without it the test is
 // skipped. In CI, which sets REQUIRE_ROOT=1, it fails instead.
-func releaseFolder(t *testing.T) string {
+func releaseFolder(t testing.TB) string {
 	t.Helper()
 	folder, err := lab.ReleaseFolder()
 	if err != nil {

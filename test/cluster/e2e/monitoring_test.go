@@ -171,9 +171,9 @@ type sample struct {
 	Value [2]any
 }
 
-// ask reads an answer of Prometheus' own API, through the seed's kube-apiserver.
-func (m *monitoring) ask(ctx context.Context, pod *corev1.Pod, path string, parameters map[string]string, data any) error {
-	text, err := m.rig.Seed.Client.CoreV1().Pods(pod.Namespace).ProxyGet("http", pod.Name, "9090", path, parameters).DoRaw(ctx)
+// askPrometheus reads an answer of Prometheus' own API, through the seed's kube-apiserver.
+func askPrometheus(ctx context.Context, seed *clustertest.Cluster, pod *corev1.Pod, path string, parameters map[string]string, data any) error {
+	text, err := seed.Client.CoreV1().Pods(pod.Namespace).ProxyGet("http", pod.Name, "9090", path, parameters).DoRaw(ctx)
 	if err != nil {
 		return fmt.Errorf("ask Prometheus %s for %s: %w: %.300s", pod.Name, path, err, text)
 	}
@@ -183,7 +183,7 @@ func (m *monitoring) ask(ctx context.Context, pod *corev1.Pod, path string, para
 
 func (m *monitoring) askTargets(ctx context.Context, pod *corev1.Pod) (map[string][]target, error) {
 	var data struct{ ActiveTargets []target }
-	err := m.ask(ctx, pod, "/api/v1/targets", map[string]string{"state": "active"}, &data)
+	err := askPrometheus(ctx, m.rig.Seed, pod, "/api/v1/targets", map[string]string{"state": "active"}, &data)
 	byJob := map[string][]target{}
 	for _, t := range data.ActiveTargets {
 		byJob[t.Labels["job"]] = append(byJob[t.Labels["job"]], t)
@@ -194,7 +194,7 @@ func (m *monitoring) askTargets(ctx context.Context, pod *corev1.Pod) (map[strin
 // query returns the samples of an instant query, and fails if there are none.
 func (m *monitoring) query(ctx context.Context, pod *corev1.Pod, query string) ([]sample, error) {
 	var data struct{ Result []sample }
-	err := m.ask(ctx, pod, "/api/v1/query", map[string]string{"query": query}, &data)
+	err := askPrometheus(ctx, m.rig.Seed, pod, "/api/v1/query", map[string]string{"query": query}, &data)
 	if err == nil && len(data.Result) == 0 {
 		err = fmt.Errorf("there is no series of %s", query)
 	}

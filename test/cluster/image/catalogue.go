@@ -28,6 +28,7 @@ const (
 	Extension             = "extension"    // an aggregated API and an admission webhook
 	Busybox               = "busybox"      // a shell, wget without TLS, httpd
 	Curl                  = "curl"         // with busybox
+	Kubectl               = "kubectl"      // with busybox
 )
 
 // Users of images whose programs need no root:
@@ -65,6 +66,7 @@ func recipes() map[string]recipe {
 		Extension:             {binary: "node/extension", user: nonRoot},
 		Busybox:               {shell: true},
 		Curl:                  {binary: "/usr/bin/curl", shell: true},
+		Kubectl:               {binary: "kube/kubectl", shell: true},
 	}
 }
 

@@ -40,7 +40,7 @@ func TestProgramsRunFromTheirImages(t *testing.T) {
 				return
 			case CoreDNS:
 				arguments = []string{"-version"}
-			case Server, Agent, CertManager:
+			case Server, Agent, CertManager, Kubectl:
 				arguments = []string{"--help"}
 			case Busybox:
 				arguments = []string{"-c", "wget --help"}

@@ -82,7 +82,8 @@ func (n *Node) kubeletConfig(access Access) map[string]any {
 	type object = map[string]any
 	return object{
 		"apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration",
-		"address":           n.Address.String(),
+		// The default. A port-forward to a pod on the node's network uses 127.0.0.1.
+		"address":           "0.0.0.0",
 		"tlsCertFile":       Dir + "/files/kubelet.crt",
 		"tlsPrivateKeyFile": Dir + "/files/kubelet.key",
 		"authentication": object{

@@ -35,21 +35,25 @@ func TestControlPlaneOverASocket(t *testing.T) {
 		// Each takes 10 s here, and all other tests wait. The three do the same.
 		stalling: []string{"logs"},
 	}
-	t.Run("only with the group", func(t *testing.T) {
-		other := startSocketApp(t, rig, rig.Seed.Namespace(t, privileged), `
-    - {op: replace, path: /spec/initContainers/1/securityContext/runAsGroup, value: 14001}`)
-		if err := exchangeFrom(clustertest.Context(t), rig.Seed, other, app, net.JoinHostPort(shoot.Address.String(), "9100")); err == nil {
-			t.Error("a sidecar without the socket's group reaches the shoot")
-		}
-		clustertest.Eventually(t, "the sidecar to say why", func(ctx context.Context) error {
-			log, err := rig.Seed.TryLogs(ctx, other, &corev1.PodLogOptions{Container: proxyClient})
-			if err == nil && !strings.Contains(log, "permission denied") {
-				err = errors.New(log)
-			}
-			return err
-		})
-	})
 	s.test(t)
+}
+
+// TestSocketIsForItsGroup: in another group the same pod reaches nothing.
+func TestSocketIsForItsGroup(t *testing.T) {
+	t.Parallel()
+	rig := clustertest.New(t)
+	pod := startSocketApp(t, rig, rig.Seed.Namespace(t, privileged), `
+    - {op: replace, path: /spec/initContainers/1/securityContext/runAsGroup, value: 14001}`)
+	if err := exchangeFrom(clustertest.Context(t), rig.Seed, pod, app, net.JoinHostPort(shoot.Address.String(), "9100")); err == nil {
+		t.Error("a sidecar without the socket's group reaches the shoot")
+	}
+	clustertest.Eventually(t, "the sidecar to say why", func(ctx context.Context) error {
+		log, err := rig.Seed.TryLogs(ctx, pod, &corev1.PodLogOptions{Container: proxyClient})
+		if err == nil && !strings.Contains(log, "permission denied") {
+			err = errors.New(log)
+		}
+		return err
+	})
 }
 
 // startSocketApp makes the pod of deploy/control-plane/socket-app, with a further line of

@@ -14,6 +14,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/shoot-proxy/proxy-client/test/cluster/clustertest"
 	"github.com/shoot-proxy/proxy-client/test/lab"
@@ -155,17 +156,20 @@ func (s *sharing) scaleAgents(t *testing.T, replicas int) {
 	if out, err := s.Shoot.Kubectl(t, "scale", "--namespace", s.agents.namespace, "deployment", s.agents.name, fmt.Sprint("--replicas=", replicas)); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	pods := s.Shoot.Client.CoreV1().Pods(s.agents.namespace)
+	killed := map[types.UID]bool{}
 	clustertest.Eventually(t, "the end of agents", func(ctx context.Context) error {
-		all, err := pods.List(ctx, metav1.ListOptions{LabelSelector: s.agents.labels})
-		if err != nil || len(all.Items) <= replicas {
+		pods, err := s.Shoot.Client.CoreV1().Pods(s.agents.namespace).List(ctx, metav1.ListOptions{LabelSelector: s.agents.labels})
+		if err != nil || len(pods.Items) <= replicas {
 			return err
 		}
-		for _, pod := range all.Items {
-			if pod.DeletionTimestamp != nil { // the test need not wait for its grace period
-				_ = pods.Delete(ctx, pod.Name, metav1.DeleteOptions{GracePeriodSeconds: new(int64(1))}) // the next round sees it
+		for i := range pods.Items {
+			pod := &pods.Items[i]
+			// An agent serves its connections until its grace period is over.
+			if pod.DeletionTimestamp != nil && *pod.DeletionGracePeriodSeconds > 5 && !killed[pod.UID] {
+				killed[pod.UID] = true
+				s.Shoot.KillContainer(t, pod, "konnectivity-agent")
 			}
 		}
-		return fmt.Errorf("there are %d", len(all.Items))
+		return fmt.Errorf("there are %d", len(pods.Items))
 	})
 }

@@ -4,10 +4,12 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/shoot-proxy/proxy-client/test/cluster/clustertest"
@@ -17,9 +19,17 @@ import (
 // replica reaches the shoot only if it is injected.
 func (r *reader) moves(t *testing.T) {
 	const document = "docs/vpn.md"
-	// The document begins with two replicas that have no label.
-	r.kubectl(t, "patch", "prometheus", "shoot", "--type=merge", "--patch",
-		`{"spec":{"podMetadata":null,"replicas":2,"scrapeInterval":"2s"}}`)
+	// The document begins with two replicas that have no label. Both start at the same time
+	// if there was none before. The operator's startup probe lets each take 15 s.
+	r.patch(t, `{"spec":{"podMetadata":null,"replicas":0,"scrapeInterval":"2s"}}`)
+	clustertest.Eventually(t, "the first Prometheus to end", func(ctx context.Context) error {
+		_, err := r.rig.Seed.Client.CoreV1().Pods("monitoring").Get(ctx, "prometheus-shoot-0", metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		return fmt.Errorf("it is there (%v)", err)
+	})
+	r.patch(t, `{"spec":{"replicas":2}}`)
 	r.wantReplicas(t, "without the label", func(zero, one *corev1.Pod) bool {
 		return !hasLabel(zero) && !hasLabel(one) && !isInjected(zero) && !isInjected(one)
 	})
@@ -51,14 +61,15 @@ func (r *reader) rehearse(t *testing.T) *corev1.Pod {
 	return made
 }
 
-func (r *reader) kubectl(t *testing.T, args ...string) {
+// patch changes the Prometheus.
+func (r *reader) patch(t *testing.T, text string) {
 	t.Helper()
-	if out, err := r.rig.Seed.Kubectl(t, append([]string{"--namespace", "monitoring"}, args...)...); err != nil {
+	if out, err := r.rig.Seed.Kubectl(t, "--namespace", "monitoring", "patch", "prometheus", "shoot", "--type=merge", "--patch", text); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 }
 
-// wantReplicas waits until both replicas are ready and meet a condition.
+// wantReplicas waits until both replicas are there and meet a condition.
 func (r *reader) wantReplicas(t *testing.T, what string, condition func(zero, one *corev1.Pod) bool) {
 	t.Helper()
 	clustertest.Eventually(t, "both replicas "+what, func(ctx context.Context) error {
@@ -68,8 +79,8 @@ func (r *reader) wantReplicas(t *testing.T, what string, condition func(zero, on
 			if err != nil {
 				return err
 			}
-			if err := clustertest.Ready(pod); err != nil {
-				return err
+			if pod.DeletionTimestamp != nil {
+				return errors.New(name + " is being deleted")
 			}
 			pods = append(pods, pod)
 		}

@@ -150,7 +150,7 @@ func TestTableAndPlot(t *testing.T) {
 | CPU time of proxy-servers for each scrape (ms) | 0 (-0.10 to 0.50) | 0 (-0.10 to 0.50) | 0 (-0.10 to 0.50) |
 | CPU time of the container beside Prometheus for each scrape (ms) | 1.0 (1.0 to 1.0) | - | 1.0 (1.0 to 1.0) |
 | CPU time of all these together (ms) | 3.0 | 3.0 | 3.0 |
-| age of the newest sample, at most (s) | 1.0 | 65 | 65 |
+| age of the newest sample without cAdvisor, at most (s) | 1.0 | 65 | 65 |
 | the same for the kubelet's cAdvisor (s) | 38 | 0 | 0 |
 `
 	if d := cmp.Diff(want, string(r.Markdown())); d != "" {

@@ -35,7 +35,7 @@ func (r *Results) Markdown() []byte {
 		})
 	}
 	row("CPU time of all these together (ms)", func(w Way) string { return number(r.Costs[w].total()) })
-	row("age of the newest sample, at most (s)", func(w Way) string { return number(r.Outage.worst(w, false)) })
+	row("age of the newest sample without cAdvisor, at most (s)", func(w Way) string { return number(r.Outage.worst(w, false)) })
 	row("the same for the kubelet's cAdvisor (s)", func(w Way) string { return number(r.Outage.worst(w, true)) })
 	return b.Bytes()
 }

@@ -33,7 +33,7 @@ func (c *Config) checkInject() string {
 }
 
 // Disabled reports whether the configuration leaves labelled pods alone. The namespace's
-// ConfigMap overrides the operator's file. No annotation of the pod has a say: its label
+// ConfigMap overrides the operator's file. No annotation of the pod says it: the pod's label
 // does the same.
 func (r *Request) Disabled() bool { return r.disabledBy() != nil }
 
@@ -53,8 +53,15 @@ func (r *Request) disabledBy() *Config {
 
 // leftAlone skips a labelled pod because the configuration says so. The pod's author
 // gets a warning: without the redirect, the pod's routes decide about the shoot's traffic.
+// A pod that was injected before keeps its redirect, for example one of a template that
+// was written by `webhook inject`.
 func (r *Request) leftAlone() Result {
 	by := r.disabledBy().source
+	if r.Pod.Annotations[AnnotationStatus] != "" {
+		result := skip(ReasonConfigDisabled, fmt.Sprintf("%s says inject: disabled, but the pod was injected before, and stays so: `webhook uninject` removes that from its template", by))
+		result.Warnings = []string{warning("injected before, and %s says inject: disabled; `webhook uninject` its template", by)}
+		return result
+	}
 	result := skip(ReasonConfigDisabled, fmt.Sprintf("%s says inject: disabled, so labelled pods stay as they are", by))
 	result.Warnings = []string{warning("%s%s says inject: disabled; the shoot's traffic takes the pod's own routes", WarningDisabled, by)}
 	return result

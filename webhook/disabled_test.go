@@ -66,6 +66,25 @@ func TestDisabledNeedsNoSettings(t *testing.T) {
 	}
 }
 
+// TestDisabledKeepsAnInjectedPod: a pod that was injected before keeps its redirect. Its
+// author is not told that the pod's routes decide.
+func TestDisabledKeepsAnInjectedPod(t *testing.T) {
+	r, _ := goldenRequest(t, "namespace-enabled")
+	disabled, _ := goldenRequest(t, "namespace-disabled")
+	injected := Mutate(r)
+	if injected.Decision != Inject {
+		t.Fatalf("%s (%s): %s", injected.Decision, injected.Reason, injected.Message)
+	}
+	r.Pod, r.ConfigMap = injected.Pod, disabled.ConfigMap
+	result := Mutate(r)
+	if result.Decision != Skip || result.Reason != ReasonConfigDisabled || !strings.Contains(result.Message, "was injected before, and stays so") {
+		t.Errorf("%s (%s): %s", result.Decision, result.Reason, result.Message)
+	}
+	if len(result.Warnings) != 1 || !strings.HasPrefix(result.Warnings[0], "injected before, and ") {
+		t.Errorf("warnings %q, want one that says that the pod is injected", result.Warnings)
+	}
+}
+
 // TestBadLabelIsRefusedInADisabledNamespace: what the pod's author meant is not known.
 func TestBadLabelIsRefusedInADisabledNamespace(t *testing.T) {
 	r, _ := goldenRequest(t, "namespace-disabled")

@@ -163,6 +163,11 @@ func TestNotesSayThatPodsStayAsTheyAre(t *testing.T) {
 			t.Errorf("inject: %s, and the notes are: %s", value, said)
 		}
 	}
+	// No ConfigMap can enable a pod here, so nothing has to be said in its place.
+	said := notes(t, copied, "--set", "config.inject=disabled", "--set-json", "config.policy.configMaps=[]")
+	if strings.Contains(said, "shoot-proxy.io/pod-cidrs") {
+		t.Errorf("the notes ask for annotations of pods that stay as they are: %s", said)
+	}
 }
 
 // chartOfNotes returns a copy of the chart that makes a manifest of its notes.

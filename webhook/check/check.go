@@ -55,7 +55,7 @@ type Config struct {
 // says why there is no answer, or why the pod was refused.
 func Run(ctx context.Context, cfg Config) (sentence string, err error) {
 	cluster := rest.CopyConfig(cfg.Cluster)
-	said := &warnings{}
+	said := &warnings{next: cfg.Cluster.WarningHandler}
 	cluster.WarningHandler = said
 	// One request a second needs no limit. With a limit, client-go fails shortly before
 	// the timeout with its own error.

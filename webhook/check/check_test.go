@@ -103,6 +103,24 @@ const (
 	failed  = `Internal error occurred: failed calling webhook "inject.shoot-proxy.io": connection refused`
 )
 
+// heard are the warnings that reach the caller's handler.
+type heard struct{ texts []string }
+
+func (h *heard) HandleWarningHeader(_ int, _, text string) { h.texts = append(h.texts, text) }
+
+// TestWarningsReachTheCaller: Run reads the API server's warnings, and the handler of the
+// caller's configuration still gets them.
+func TestWarningsReachTheCaller(t *testing.T) {
+	h := &heard{}
+	s := &server{t: t, answers: []any{leftAlone{}}}
+	if _, err := s.run(t.Context(), func(c *Config) { c.Cluster.WarningHandler = h }); err == nil {
+		t.Error("a pod that is left alone is a success")
+	}
+	if want := `not injected: ConfigMap "shoot-proxy" says inject: disabled`; len(h.texts) != 1 || h.texts[0] != want {
+		t.Errorf("the caller's handler got %q, want %q", h.texts, want)
+	}
+}
+
 // Every answer of an API server becomes one sentence, which says what to do.
 func TestWhatBecomesOfThePod(t *testing.T) {
 	allow := func(c *Config) { c.AllowRefusal = true }

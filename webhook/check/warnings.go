@@ -6,17 +6,25 @@ import (
 	"strings"
 	"sync"
 
+	"k8s.io/client-go/rest"
+
 	"github.com/shoot-proxy/proxy-client/webhook"
 )
 
-// warnings are those that the API server gave since the last call of take.
+// warnings are those that the API server gave since the last call of take. Each is passed
+// on to the caller's handler, if there is one.
 type warnings struct {
+	next rest.WarningHandler
+
 	mutex sync.Mutex
 	texts []string // guarded by mutex
 }
 
 // HandleWarningHeader implements rest.WarningHandler.
-func (w *warnings) HandleWarningHeader(_ int, _, text string) {
+func (w *warnings) HandleWarningHeader(code int, agent, text string) {
+	if w.next != nil {
+		w.next.HandleWarningHeader(code, agent, text)
+	}
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
 	w.texts = append(w.texts, text)

@@ -60,6 +60,9 @@ list. Any but shoot-proxy has to be named in an annotation of the pod. */}}
 {{- define "proxy-client.needsNote" -}}
 {{- $needs := include "proxy-client.needs" . | fromJsonArray -}}
 {{- $maps := include "proxy-client.readableMaps" . | fromJsonArray -}}
+{{- if and (eq (dig "inject" "" .) "disabled") (not $maps) -}}
+{{- $needs = list -}}{{/* no pod is injected */}}
+{{- end -}}
 {{- $names := list -}}
 {{- $annotations := list -}}
 {{- range $needs -}}

@@ -46,7 +46,7 @@ func checkCommand(version string, env environment) *cobra.Command {
 	flags := cmd.Flags()
 	flags.StringVar(&cfg.Namespace, "namespace", "default", "`namespace` of the pod")
 	flags.StringVar(&cfg.Image, "image", "shoot-proxy/webhook", "`image` of the pod's container, which is never pulled")
-	flags.BoolVar(&cfg.AllowRefusal, "allow-refusal", false, "exit with 0 also where the webhook answers and refuses the pod")
+	flags.BoolVar(&cfg.AllowRefusal, "allow-refusal", false, "exit with 0 also if the webhook answers and refuses the pod, or leaves it alone")
 	flags.DurationVar(&cfg.Timeout, "timeout", 30*time.Second, "how `long` to ask again while the API server cannot reach the webhook")
 	addKubeconfig(flags, &kubeconfig)
 	return cmd

@@ -4,8 +4,8 @@
 # usage: make.sh FOLDER NAMESPACE AGENTS_HOST
 #
 # Makes all certificates with openssl. Each folder that it makes below FOLDER has ca.crt,
-# tls.crt and tls.key for one Secret. The keys of the two CAs stay in FOLDER: keep them,
-# or delete them if you will make new CAs later.
+# tls.crt and tls.key for one Secret. The keys of the two CAs stay in FOLDER. If they are
+# there, it makes new certificates of the same CAs.
 set -euo pipefail
 [ $# = 3 ] || { echo "usage: $0 FOLDER NAMESPACE AGENTS_HOST" >&2; exit 2; }
 folder=$1 namespace=$2 host=$3
@@ -14,6 +14,7 @@ mkdir -p "$folder"
 cd "$folder"
 
 authority() { # its name
+  [ ! -e "$1.key" ] || return 0
   openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 -subj "/CN=$1" -keyout "$1.key" -out "$1.crt"
 }
 

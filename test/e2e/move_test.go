@@ -15,6 +15,10 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/target"
 )
 
+// moveInterval is the time between two scrapes, and the timeout of each. It is long, so that
+// a pause of a busy machine is no lost scrape.
+const moveInterval = 4 * time.Second
+
 // replica is one of two that scrape the same targets: a pod with its Prometheus. The
 // volume with the samples stays if the pod is replaced.
 type replica struct {
@@ -30,7 +34,7 @@ type replica struct {
 // its Prometheus ended. Prometheus records such a scrape as failed.
 func (r *replica) interrupted(began time.Time) bool {
 	return slices.ContainsFunc(r.ends, func(end time.Time) bool {
-		return !began.After(end) && began.After(end.Add(-scrapeInterval)) // which is also the timeout
+		return !began.After(end) && began.After(end.Add(-moveInterval)) // which is also the timeout
 	})
 }
 
@@ -120,7 +124,7 @@ func (m *move) begin(t *testing.T, r *replica) {
 		t.Fatal(err)
 	}
 	r.prometheus, err = m.StartPrometheusIn(ctx, lab.PrometheusSettings{
-		Pod: r.pod, Name: r.name, Interval: scrapeInterval,
+		Pod: r.pod, Name: r.name, Interval: moveInterval,
 		Jobs: map[string][]string{"shoot": m.addresses}, Labels: map[string]string{"replica": r.name},
 	})
 	if err != nil {
@@ -285,7 +289,7 @@ func (m *move) wantNoneLost(t *testing.T, since time.Time) {
 		}
 		union := slices.Concat(replicas...)
 		t.Logf("%s: both together have %d samples, and a longest gap of %v", target, len(union), longestGap(union))
-		for _, gap := range lost(union, scrapeInterval) {
+		for _, gap := range lost(union, moveInterval) {
 			t.Errorf("%s was not scraped by either replica from %v to %v", target, gap.from, gap.to)
 		}
 	}
@@ -296,7 +300,7 @@ func (m *move) wantLost(t *testing.T, since time.Time) {
 	t.Helper()
 	for target, replicas := range m.scrapes(t, since) {
 		union := slices.Concat(replicas...)
-		gaps := lost(union, scrapeInterval)
+		gaps := lost(union, moveInterval)
 		if len(gaps) == 0 {
 			t.Errorf("no scrape of %s was lost, so the test cannot find a lost one", target)
 		}

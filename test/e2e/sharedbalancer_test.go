@@ -145,8 +145,13 @@ func (s *tenant) wantNoAgent(t *testing.T, says string, flags ...string) {
 		}
 		return nil
 	})
-	if m, err := agent.Metrics(labtest.Context(t, hang)); err != nil || m.Sum(lab.AgentServers) != 0 {
-		t.Errorf("the agent has %v servers (%v), want none", m.Sum(lab.AgentServers), err)
+	var m lab.Metrics
+	eventually(t, "the agent's metrics", func(ctx context.Context) (err error) { // an agent logs before it serves them
+		m, err = agent.Metrics(ctx)
+		return err
+	})
+	if servers := m.Sum(lab.AgentServers); servers != 0 {
+		t.Errorf("the agent has %v servers, want none", servers)
 	}
 }
 
@@ -206,9 +211,13 @@ func testShootIsAdded(t *testing.T, b *lab.SharedBalancer, others ...*tenant) {
 	}
 	// Each shoot that was added has left a worker, and the restarts of both servers have
 	// ended the first one: the agents connected again.
-	if old, err := b.OldWorkers(labtest.Context(t, hang)); err != nil || old != 1 {
-		t.Errorf("HAProxy has %d old workers (%v), want the one from before the last reload", old, err)
-	}
+	eventually(t, "HAProxy to have one old worker, from before the last reload", func(ctx context.Context) error {
+		old, err := b.OldWorkers(ctx)
+		if err == nil && old != 1 {
+			err = fmt.Errorf("it has %d", old)
+		}
+		return err
+	})
 }
 
 // testBalancerRestarts restarts HAProxy instead of reloading it. That resets the

@@ -187,24 +187,22 @@ func (r *vpnRig) wantHello(t *testing.T, addr netip.Addr, args ...string) {
 	}
 }
 
-// relayed returns how many connections the sidecar has relayed.
-func (r *vpnRig) relayed(t *testing.T) float64 {
-	t.Helper()
-	return r.metrics(t)[`proxy_client_connections_total{result="relayed"}`]
-}
+// relayed counts the connections that the sidecar has relayed.
+const relayed = `proxy_client_connections_total{result="relayed"}`
 
 // wantByTunnel expects that TCP to the shoot uses the tunnel, also if the app has bound it
 // to the VPN's device or address. UDP and ping are rejected. No packet uses the VPN.
 func (r *vpnRig) wantByTunnel(t *testing.T) {
 	t.Helper()
 	// A connection is counted when it ends, up to two seconds after the app has closed it.
-	eventually(t, "the earlier connections to end", func(context.Context) error {
-		if active := r.metrics(t)["proxy_client_connections_active"]; active != 0 {
-			return fmt.Errorf("%v are open", active)
+	eventually(t, "the earlier connections to end", func(ctx context.Context) error {
+		m, err := r.SidecarMetrics(ctx)
+		if active := m["proxy_client_connections_active"]; err == nil && active != 0 {
+			err = fmt.Errorf("%v are open", active)
 		}
-		return nil
+		return err
 	})
-	before, made := r.relayed(t), 0
+	before, made := r.metrics(t)[relayed], 0
 	for _, f := range lab.DualStack.Each() {
 		for _, addr := range kinds(f) {
 			for _, bound := range [][]string{nil, {"--interface", r.member.Device}, {"--interface", "eth0"}} {
@@ -215,11 +213,12 @@ func (r *vpnRig) wantByTunnel(t *testing.T) {
 			r.wantPingRejected(t, addr)
 		}
 	}
-	eventually(t, "the sidecar to count the connections", func(context.Context) error {
-		if got := r.relayed(t) - before; got != float64(made) {
-			return fmt.Errorf("it relayed %v, want %d", got, made)
+	eventually(t, "the sidecar to count the connections", func(ctx context.Context) error {
+		m, err := r.SidecarMetrics(ctx)
+		if got := m[relayed] - before; err == nil && got != float64(made) {
+			err = fmt.Errorf("it relayed %v, want %d", got, made)
 		}
-		return nil
+		return err
 	})
 	r.wantQuiet(t, "with VPN and redirect")
 }

@@ -88,6 +88,11 @@ func (c *comparison) execAtKubelet(ctx context.Context, config *rest.Config, pod
 		return "", status, err
 	}
 	defer conn.Close()
+	if deadline, ok := ctx.Deadline(); ok { // the dialer's context covers the handshake only
+		if err := conn.SetReadDeadline(deadline); err != nil {
+			return "", answer.StatusCode, err
+		}
+	}
 	// Each message begins with the number of its channel: 1 is the standard output.
 	var text strings.Builder
 	for {

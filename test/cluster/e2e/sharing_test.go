@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -120,6 +121,14 @@ func (s *sharing) forward(t *testing.T, pod *corev1.Pod, port string) (_ *dialog
 // withoutAgent is the control experiment: the two do share a server. While it has no
 // agent, neither reaches the shoot.
 func (s *sharing) withoutAgent(t *testing.T) {
+	t.Cleanup(func() { // other tests use these agents
+		ctx, cancel := context.WithTimeout(context.Background(), clustertest.Limit)
+		defer cancel()
+		scale := &autoscalingv1.Scale{ObjectMeta: metav1.ObjectMeta{Name: s.agents.name, Namespace: s.agents.namespace}, Spec: autoscalingv1.ScaleSpec{Replicas: 1}}
+		if _, err := s.Shoot.Client.AppsV1().Deployments(s.agents.namespace).UpdateScale(ctx, s.agents.name, scale, metav1.UpdateOptions{}); err != nil {
+			t.Error(err)
+		}
+	})
 	s.scaleAgents(t, 0)
 	out, err := s.api.Kubectl(t, "logs", "--namespace=default", s.web.Name)
 	if err == nil {

@@ -150,11 +150,15 @@ func (s *sharing) stalls() map[string]func(*testing.T) (stop func()) {
 		},
 		"port-forward": func(t *testing.T) func() {
 			d, address := s.forward(t, s.source, "19")
-			conn, err := net.Dial("tcp", address)
-			if err == nil {
-				_, err = conn.Read(make([]byte, 1))
-			}
+			conn, err := net.DialTimeout("tcp", address, clustertest.Limit)
 			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { conn.Close() })
+			if err := conn.SetReadDeadline(time.Now().Add(clustertest.Limit)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := conn.Read(make([]byte, 1)); err != nil {
 				t.Fatal(err)
 			}
 			return func() { conn.Close(); d.stop() }

@@ -81,8 +81,8 @@ func TestIstiosAmbientMode(t *testing.T) {
 				}
 				proxy.forwards.Store(true)
 				r.start(t)
-				if taken := (arrival{outbound, frontend()}); !slices.Contains(proxy.arrivals(), taken) {
-					t.Errorf("the mesh's proxy got %v, want %s too", proxy.arrivals(), taken)
+				if own := (arrival{outbound, frontend()}); !slices.Contains(proxy.arrivals(), own) {
+					t.Errorf("the mesh's proxy got %v, want %s too", proxy.arrivals(), own)
 				}
 				for _, f := range lab.DualStack.Each() {
 					shoot := netip.AddrPortFrom(lab.ShootPod(f, 1), target.HTTPPort)

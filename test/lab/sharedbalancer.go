@@ -21,7 +21,7 @@ import (
 
 // sharedAddress is the address of a [SharedBalancer]. Pods, seeds and shoots reach it
 // through their seed.
-var sharedAddress = netip.MustParseAddr("10.99.0.1")
+var sharedAddress = netip.MustParseAddr("10.95.0.1")
 
 // SharedSettings are the values that the configuration of a [SharedBalancer] needs. All
 // addresses are host:port.

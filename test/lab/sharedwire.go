@@ -5,31 +5,24 @@ package lab
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/netip"
-
-	"github.com/vishvananda/netlink"
 )
 
 // connect lays a cable between the balancer's host and a lab's seed. It returns the
 // address at which the balancer finds the lab's server. All labs have the same addresses
 // inside, so the seed translates those of pod and shoot on their way to the balancer.
 func (b *SharedBalancer) connect(ctx context.Context, l *Lab, number int) (netip.Addr, error) {
-	near := netip.AddrFrom4([4]byte{10, 98, byte(number), 1})
+	near := netip.AddrFrom4([4]byte{10, 94, byte(number), 1})
 	far := near.Next()
 	device := fmt.Sprint("lab", number)
 	err := l.Seed.Do(func() error {
-		veth := &netlink.Veth{
-			LinkAttrs: netlink.LinkAttrs{Name: "to-balancer"}, PeerName: device,
-			PeerNamespace: netlink.NsFd(b.home.Seed.handle),
-		}
-		if err := netlink.LinkAdd(veth); err != nil {
-			return fmt.Errorf("add veth: %w", err)
+		if err := addCable("to-balancer", b.home.Seed, device); err != nil {
+			return err
 		}
 		if err := addresses(map[string][]string{"to-balancer": {far.String() + "/24"}}); err != nil {
 			return err
 		}
-		return routeToBalancer(near)
+		return addRoute(sharedAddress.String()+"/32", near.String()+"/24")
 	})
 	if err != nil {
 		return far, err
@@ -39,7 +32,7 @@ func (b *SharedBalancer) connect(ctx context.Context, l *Lab, number int) (netip
 		return far, err
 	}
 	// The pod's default route leads to its seed, and the shoot has none.
-	err = l.Shoot.Do(func() error { return routeToBalancer(netip.MustParsePrefix(seedShootIPv4).Addr()) })
+	err = l.Shoot.Do(func() error { return addRoute(sharedAddress.String()+"/32", seedShootIPv4) })
 	if err != nil {
 		return far, err
 	}
@@ -47,16 +40,4 @@ func (b *SharedBalancer) connect(ctx context.Context, l *Lab, number int) (netip
 		Path: "iptables", Args: []string{"-w", "-t", "nat", "-A", "POSTROUTING", "-o", "to-balancer", "-j", "MASQUERADE"},
 	})
 	return far, err
-}
-
-// routeToBalancer adds a route to the balancer's address in the current namespace.
-func routeToBalancer(via netip.Addr) error {
-	route := &netlink.Route{
-		Dst: &net.IPNet{IP: sharedAddress.AsSlice(), Mask: net.CIDRMask(32, 32)},
-		Gw:  net.IP(via.AsSlice()),
-	}
-	if err := netlink.RouteAdd(route); err != nil {
-		return fmt.Errorf("add a route to %s via %s: %w", sharedAddress, via, err)
-	}
-	return nil
 }

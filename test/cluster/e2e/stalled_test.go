@@ -29,9 +29,11 @@ const (
 	held = 4 << 20
 )
 
-// startSource runs a pod of the shoot for tests of what is not read. Its port 9 sends some bytes and then nothing, its
-// port 19 sends without an end. Its log has what is written to its standard output, and,
-// after the file /tmp/go was made, 30 MB in three seconds.
+// startSource runs a pod of the shoot for tests of what is not read:
+//   - Its port 9 sends some bytes and then nothing.
+//   - Its port 19 sends without an end.
+//   - Its log has what is written to its standard output. After the file /tmp/go was made,
+//     it gets 30 MB in three seconds.
 func (s *sharing) startSource(t *testing.T) *corev1.Pod {
 	t.Helper()
 	pod := &corev1.Pod{

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"testing"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -59,8 +60,25 @@ func (r *Rig) InstallWebhook(t testing.TB, documents ...string) {
 		r.Seed.helmUpgrade(t, chart, values)
 		r.markRelease(t, want)
 	}
-	r.Seed.AwaitDeployment(t, WebhookNamespace, WebhookDeployment, Available)
+	deployment := r.Seed.AwaitDeployment(t, WebhookNamespace, WebhookDeployment, Available)
+	Eventually(t, "the end of pods with earlier values", func(ctx context.Context) error { return r.Seed.noneIsEnding(ctx, deployment) })
 	Eventually(t, "the webhook to inject a pod", r.Seed.injects)
+}
+
+// noneIsEnding returns nil if no pod of a Deployment is being deleted. A webhook's pod
+// still answers meanwhile, with its own configuration.
+func (c *Cluster) noneIsEnding(ctx context.Context, deployment *appsv1.Deployment) error {
+	labels := metav1.ListOptions{LabelSelector: metav1.FormatLabelSelector(deployment.Spec.Selector)}
+	pods, err := c.Client.CoreV1().Pods(deployment.Namespace).List(ctx, labels)
+	if err != nil {
+		return err
+	}
+	for i := range pods.Items {
+		if pods.Items[i].DeletionTimestamp != nil {
+			return fmt.Errorf("pod %s is being deleted", pods.Items[i].Name)
+		}
+	}
+	return nil
 }
 
 // UninstallWebhook removes what InstallWebhook has installed, with its namespace. The

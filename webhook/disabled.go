@@ -4,6 +4,9 @@ package webhook
 
 import (
 	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/shoot-proxy/proxy-client/internal/spelling"
 )
@@ -57,7 +60,7 @@ func (r *Request) disabledBy() *Config {
 // was written by `webhook inject`.
 func (r *Request) leftAlone() Result {
 	by := r.disabledBy().source
-	if r.Pod.Annotations[AnnotationStatus] != "" {
+	if hasBoth(r.Pod) {
 		result := skip(ReasonConfigDisabled, fmt.Sprintf("%s says inject: disabled, but the pod was injected before, and stays so: `webhook uninject` removes that from its template", by))
 		result.Warnings = []string{warning("injected before, and %s says inject: disabled; `webhook uninject` its template", by)}
 		return result
@@ -65,4 +68,15 @@ func (r *Request) leftAlone() Result {
 	result := skip(ReasonConfigDisabled, fmt.Sprintf("%s says inject: disabled, so labelled pods stay as they are", by))
 	result.Warnings = []string{warning("%s%s says inject: disabled; the shoot's traffic takes the pod's own routes", WarningDisabled, by)}
 	return result
+}
+
+// hasBoth reports whether a pod has the two containers of an injection, and its status.
+func hasBoth(pod *corev1.Pod) bool {
+	if pod.Annotations[AnnotationStatus] == "" {
+		return false
+	}
+	has := func(name string) bool {
+		return slices.ContainsFunc(slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers), func(c corev1.Container) bool { return c.Name == name })
+	}
+	return has(initRedirect) && has(proxyClient)
 }

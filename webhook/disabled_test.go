@@ -83,6 +83,10 @@ func TestDisabledKeepsAnInjectedPod(t *testing.T) {
 	if len(result.Warnings) != 1 || !strings.HasPrefix(result.Warnings[0], "injected before, and ") {
 		t.Errorf("warnings %q, want one that says that the pod is injected", result.Warnings)
 	}
+	r.Pod.Spec.InitContainers = nil // only the annotation is left
+	if result := Mutate(r); len(result.Warnings) != 1 || !strings.HasPrefix(result.Warnings[0], WarningDisabled) {
+		t.Errorf("warnings %q, want one that says that the pod is not injected", result.Warnings)
+	}
 }
 
 // TestBadLabelIsRefusedInADisabledNamespace: what the pod's author meant is not known.

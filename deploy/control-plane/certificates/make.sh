@@ -9,12 +9,26 @@
 set -euo pipefail
 [ $# = 3 ] || { echo "usage: $0 FOLDER NAMESPACE AGENTS_HOST" >&2; exit 2; }
 folder=$1 namespace=$2 host=$3
+
+refuse() {
+  echo "$0: $1" >&2
+  exit 2
+}
+[[ $namespace =~ ^[a-z0-9]([-a-z0-9]*[a-z0-9])?$ ]] || refuse "NAMESPACE '$namespace' is no name of a namespace: write one such as shoot"
+if [[ $host =~ ^[0-9]{1,3}(\.[0-9]{1,3}){3}$ || $host =~ ^[0-9A-Fa-f:]*:[0-9A-Fa-f:]*$ ]]; then
+  name=IP:$host
+elif [[ $host =~ ^[A-Za-z0-9]([-.A-Za-z0-9]*[A-Za-z0-9])?$ ]]; then
+  name=DNS:$host
+else
+  refuse "AGENTS_HOST '$host' is no address and no DNS name: write one without a port, such as 192.0.2.129"
+fi
 umask 077
 mkdir -p "$folder"
 cd "$folder"
 
 authority() { # its name
-  [ ! -e "$1.key" ] || return 0
+  if [ -e "$1.key" ] && [ -e "$1.crt" ]; then return; fi
+  if [ -e "$1.key" ] || [ -e "$1.crt" ]; then refuse "$folder has only one of $1.key and $1.crt: restore the other, or remove it to make a new CA"; fi
   openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 -subj "/CN=$1" -keyout "$1.key" -out "$1.crt"
 }
 
@@ -26,11 +40,6 @@ sign() { # the CA, the name, the extensions
   rm "$2.csr"
 }
 
-case $host in
-*:*) name=IP:$host ;;
-*[!0-9.]*) name=DNS:$host ;;
-*) name=IP:$host ;;
-esac
 server=konnectivity-server
 
 # The agents and the clients have a CA each, so that no agent can be a client.

@@ -12,6 +12,9 @@ import (
 	"testing"
 )
 
+// script makes the certificates of a control plane.
+const script = "../../../deploy/control-plane/certificates/make.sh"
+
 // TestCertificatesAreRenewed: deploy/control-plane/certificates/make.sh keeps the CAs of its
 // folder, so that old and new certificates are accepted side by side.
 func TestCertificatesAreRenewed(t *testing.T) {
@@ -46,7 +49,6 @@ func TestCertificatesAreRenewed(t *testing.T) {
 
 func makeCertificates(t *testing.T, folder string) {
 	t.Helper()
-	script := filepath.Join("..", "..", "..", "deploy", "control-plane", "certificates", "make.sh")
 	if out, err := exec.CommandContext(t.Context(), script, folder, "shoot", "192.0.2.1").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
@@ -59,4 +61,39 @@ func read(t *testing.T, folder, name string) []byte {
 		t.Fatal(err)
 	}
 	return text
+}
+
+// TestBadArgumentsForCertificates: the script refuses them in one sentence, before it makes
+// anything.
+func TestBadArgumentsForCertificates(t *testing.T) {
+	for _, tt := range []struct{ namespace, host, want string }{
+		{"shoot", "", "AGENTS_HOST ''"},
+		{"shoot", "balancer.example:8091", "AGENTS_HOST 'balancer.example:8091'"},
+		{"shoot", "192.0.2.1 192.0.2.2", "AGENTS_HOST '192.0.2.1 192.0.2.2'"},
+		{"shoot,DNS:other", "192.0.2.1", "NAMESPACE 'shoot,DNS:other'"},
+		{"", "192.0.2.1", "NAMESPACE ''"},
+	} {
+		folder := filepath.Join(t.TempDir(), "certificates")
+		out, err := exec.CommandContext(t.Context(), script, folder, tt.namespace, tt.host).CombinedOutput()
+		if err == nil || !bytes.Contains(out, []byte(tt.want)) || bytes.Count(out, []byte("\n")) != 1 {
+			t.Errorf("%q, %q: %v, want one sentence about %s: %s", tt.namespace, tt.host, err, tt.want, out)
+		}
+		if _, err := os.Stat(folder); err == nil {
+			t.Errorf("%q, %q: the folder is there", tt.namespace, tt.host)
+		}
+	}
+}
+
+// TestHalfACAIsRefused: without its key a CA's certificate cannot sign. A new CA under the
+// same name would be a surprise.
+func TestHalfACAIsRefused(t *testing.T) {
+	folder := t.TempDir()
+	makeCertificates(t, folder)
+	if err := os.Remove(filepath.Join(folder, "agents-ca.key")); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.CommandContext(t.Context(), script, folder, "shoot", "192.0.2.1").CombinedOutput()
+	if err == nil || !bytes.Contains(out, []byte("has only one of agents-ca.key and agents-ca.crt")) {
+		t.Errorf("%v: %s", err, out)
+	}
 }

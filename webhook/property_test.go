@@ -3,19 +3,17 @@
 package webhook
 
 import (
-	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"testing"
 
-	jsonpatch "github.com/evanphx/json-patch/v5"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/shoot-proxy/proxy-client/webhook/internal/podpatch"
+	"github.com/shoot-proxy/proxy-client/webhook/internal/podpatch/podpatchtest"
 )
 
 // somePod returns a random pod that can be injected.
@@ -95,7 +93,7 @@ func TestInjectAndRemove(t *testing.T) {
 		if d := cmp.Diff(r.Pod, mustRemove(t, once.Pod), cmpopts.EquateEmpty()); d != "" {
 			t.Fatalf("seed %d: removed, it is another pod:\n%s", seed, d)
 		}
-		if got := patched(t, r.Pod, once.Pod); !cmp.Equal(once.Pod, got, cmpopts.EquateEmpty()) {
+		if got := podpatchtest.Patched(t, r.Pod, once.Pod); !cmp.Equal(once.Pod, got, cmpopts.EquateEmpty()) {
 			t.Fatalf("seed %d: the patch makes another pod:\n%s", seed, cmp.Diff(once.Pod, got))
 		}
 		again := r
@@ -121,31 +119,6 @@ func mustRemove(t testing.TB, pod *corev1.Pod) *corev1.Pod {
 	pod, removed := Remove(pod)
 	if !removed {
 		t.Fatal("nothing was removed")
-	}
-	return pod
-}
-
-// patched applies the patch as an API server does.
-func patched(t testing.TB, before, after *corev1.Pod) *corev1.Pod {
-	t.Helper()
-	operations, err := podpatch.Between(before, after)
-	if err != nil {
-		t.Fatal(err)
-	}
-	patch, err := jsonpatch.DecodePatch(operations)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := json.Marshal(before)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if text, err = patch.Apply(text); err != nil {
-		t.Fatal(err)
-	}
-	pod := &corev1.Pod{}
-	if err := json.Unmarshal(text, pod); err != nil {
-		t.Fatal(err)
 	}
 	return pod
 }

@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	jsonpatch "github.com/evanphx/json-patch/v5"
 	"github.com/prometheus/client_golang/prometheus"
 	admissionv1 "k8s.io/api/admission/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -23,6 +22,7 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/internal/logtest"
 	"github.com/shoot-proxy/proxy-client/webhook"
+	"github.com/shoot-proxy/proxy-client/webhook/internal/podpatch/podpatchtest"
 )
 
 // hangGuard ends a test that would otherwise wait for ever.
@@ -215,15 +215,7 @@ func patched(t testing.TB, request *admissionv1.AdmissionRequest, response *admi
 	if response.PatchType == nil || *response.PatchType != admissionv1.PatchTypeJSONPatch {
 		t.Fatalf("the response has no JSON patch: %+v", response)
 	}
-	patch, err := jsonpatch.DecodePatch(response.Patch)
-	if err != nil {
-		t.Fatal(err)
-	}
-	result, err := patch.Apply(request.Object.Raw)
-	if err != nil {
-		t.Fatalf("the patch does not fit: %v\n%s", err, response.Patch)
-	}
-	return result
+	return podpatchtest.Apply(t, request.Object.Raw, response.Patch)
 }
 
 func config(t testing.TB, text string) *webhook.Config {

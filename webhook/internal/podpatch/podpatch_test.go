@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package podpatch
+package podpatch_test
 
 import (
-	"encoding/json"
 	"math/rand/v2"
 	"testing"
 
-	jsonpatch "github.com/evanphx/json-patch/v5"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/shoot-proxy/proxy-client/webhook/internal/podpatch/podpatchtest"
 )
 
 // anyPod returns a pod with random containers, volumes and annotations. They have few
@@ -45,34 +45,9 @@ func TestPatches(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 3000 {
 		before, after := anyPod(r), anyPod(r)
-		got := patched(t, before, after)
+		got := podpatchtest.Patched(t, before, after)
 		if diff := cmp.Diff(after, got, cmpopts.EquateEmpty()); diff != "" {
 			t.Fatalf("from %+v (-want +got):\n%s", before, diff)
 		}
 	}
-}
-
-// patched applies the patch as an API server does.
-func patched(t *testing.T, before, after *corev1.Pod) *corev1.Pod {
-	t.Helper()
-	operations, err := Between(before, after)
-	if err != nil {
-		t.Fatal(err)
-	}
-	patch, err := jsonpatch.DecodePatch(operations)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := json.Marshal(before)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if text, err = patch.Apply(text); err != nil {
-		t.Fatal(err)
-	}
-	pod := &corev1.Pod{}
-	if err := json.Unmarshal(text, pod); err != nil {
-		t.Fatal(err)
-	}
-	return pod
 }

@@ -6,12 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -140,8 +138,8 @@ func TestIstioExcludesTheSidecarsGroup(t *testing.T) {
 			r.wantAnswer(t, app, frontend(), arrival{outbound, frontend()}.String())
 
 			dns := netip.AddrPortFrom(lab.SeedAddress(lab.IPv4), 53)
-			r.startUDP(t, r.Pod, m.proxy, "127.0.0.1:15053", agent)
-			r.startUDP(t, r.Seed, owner{}, dns.String(), nameserver)
+			r.serveUDP(t, r.Pod, m.proxy, "127.0.0.1:15053", named(agent))
+			r.serveUDP(t, r.Seed, owner{}, dns.String(), named(nameserver))
 			for user, want := range map[owner]string{app: agent, sidecar: sidecarsNameserver} {
 				if got, err := r.ask(labtest.Context(t, hang), user, dns); err != nil || got != want {
 					t.Errorf("a lookup of user %d arrives at %q (%v), want %q", user.uid, got, err, want)
@@ -161,36 +159,8 @@ func TestIstioExcludesTheSidecarsGroup(t *testing.T) {
 	}
 }
 
-// startUDP starts a server of a user that answers each datagram with its name.
-func (r *rig) startUDP(t *testing.T, host *lab.Namespace, user owner, at, name string) {
-	t.Helper()
-	var socket net.PacketConn
-	err := host.Do(func() (err error) {
-		if err := become(user); err != nil {
-			return err
-		}
-		socket, err = net.ListenPacket("udp4", at)
-		return errors.Join(err, become(owner{}))
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var serving sync.WaitGroup
-	serving.Go(func() {
-		for buf := make([]byte, 64); ; {
-			_, from, err := socket.ReadFrom(buf)
-			if err != nil {
-				return // closed
-			}
-			_, _ = socket.WriteTo([]byte(name), from)
-		}
-	})
-	r.OnClose(func() error {
-		err := socket.Close()
-		serving.Wait()
-		return err
-	})
-}
+// named returns the answers of a server that says its name.
+func named(name string) func([]byte) []byte { return func([]byte) []byte { return []byte(name) } }
 
 // ask sends a datagram in the pod as a user, and returns the answer.
 func (r *rig) ask(ctx context.Context, user owner, to netip.AddrPort) (string, error) {

@@ -4,12 +4,10 @@ package e2e
 
 import (
 	"context"
-	"net"
 	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -24,42 +22,24 @@ import (
 // answers says which types of question get an answer.
 func (r *rig) startNameserver(t *testing.T, at string, answers func(dnsmessage.Type) bool) {
 	t.Helper()
-	var socket net.PacketConn
-	err := r.Pod.Do(func() (err error) {
-		socket, err = net.ListenPacket("udp", at+":53")
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var serving sync.WaitGroup
-	serving.Go(func() {
-		for buf := make([]byte, 4096); ; {
-			n, from, err := socket.ReadFrom(buf)
-			if err != nil {
-				return // closed
-			}
-			var m dnsmessage.Message
-			if m.Unpack(buf[:n]) != nil || len(m.Questions) != 1 || !answers(m.Questions[0].Type) {
-				continue
-			}
-			q := m.Questions[0]
-			m.Response, m.Additionals = true, nil
-			if q.Type == dnsmessage.TypeA {
-				m.Answers = []dnsmessage.Resource{{
-					Header: dnsmessage.ResourceHeader{Name: q.Name, Type: q.Type, Class: q.Class, TTL: 1},
-					Body:   &dnsmessage.AResource{A: lab.SeedAddress(lab.IPv4).As4()},
-				}}
-			}
-			if answer, err := m.Pack(); err == nil {
-				_, _ = socket.WriteTo(answer, from)
-			}
+	r.serveUDP(t, r.Pod, owner{}, at+":53", func(question []byte) []byte {
+		var m dnsmessage.Message
+		if m.Unpack(question) != nil || len(m.Questions) != 1 || !answers(m.Questions[0].Type) {
+			return nil
 		}
-	})
-	r.OnClose(func() error {
-		err := socket.Close()
-		serving.Wait()
-		return err
+		q := m.Questions[0]
+		m.Response, m.Additionals = true, nil
+		if q.Type == dnsmessage.TypeA {
+			m.Answers = []dnsmessage.Resource{{
+				Header: dnsmessage.ResourceHeader{Name: q.Name, Type: q.Type, Class: q.Class, TTL: 1},
+				Body:   &dnsmessage.AResource{A: lab.SeedAddress(lab.IPv4).As4()},
+			}}
+		}
+		answer, err := m.Pack()
+		if err != nil {
+			t.Error(err)
+		}
+		return answer
 	})
 }
 

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"strings"
 	"syscall"
@@ -76,32 +75,7 @@ func (r *vpnRig) echoUDP(t *testing.T) {
 	t.Helper()
 	for _, f := range lab.DualStack.Each() {
 		for _, addr := range kinds(f) {
-			var conn net.PacketConn
-			err := r.Shoot.Do(func() (err error) {
-				conn, err = net.ListenPacket("udp", netip.AddrPortFrom(addr, udpEchoPort).String())
-				return err
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			ended := make(chan struct{})
-			go func() {
-				defer close(ended)
-				buffer := make([]byte, 1500)
-				for {
-					n, from, err := conn.ReadFrom(buffer)
-					if errors.Is(err, net.ErrClosed) {
-						return
-					}
-					if err == nil {
-						_, _ = conn.WriteTo(buffer[:n], from)
-					}
-				}
-			}()
-			t.Cleanup(func() {
-				_ = conn.Close()
-				<-ended
-			})
+			r.serveUDP(t, r.Shoot, owner{}, netip.AddrPortFrom(addr, udpEchoPort).String(), func(datagram []byte) []byte { return datagram })
 		}
 	}
 }

@@ -108,7 +108,7 @@ func (p *Prometheus) Query(ctx context.Context, expr string) ([]Sample, error) {
 	var data struct {
 		Result []struct {
 			Metric map[string]string `json:"metric"`
-			Value  point             `json:"value"`
+			Value  Point             `json:"value"`
 		} `json:"result"`
 	}
 	if err := p.ask(ctx, p.QueryURL(expr), &data); err != nil {
@@ -116,7 +116,7 @@ func (p *Prometheus) Query(ctx context.Context, expr string) ([]Sample, error) {
 	}
 	var samples []Sample
 	for _, r := range data.Result {
-		samples = append(samples, Sample{Labels: r.Metric, Value: r.Value.value})
+		samples = append(samples, Sample{Labels: r.Metric, Value: r.Value.Value})
 	}
 	return samples, nil
 }
@@ -133,7 +133,7 @@ func (p *Prometheus) Samples(ctx context.Context, expr string) ([]Series, error)
 	var data struct {
 		Result []struct {
 			Metric map[string]string `json:"metric"`
-			Values []point           `json:"values"`
+			Values []Point           `json:"values"`
 		} `json:"result"`
 	}
 	if err := p.ask(ctx, p.QueryURL(expr), &data); err != nil {
@@ -143,7 +143,7 @@ func (p *Prometheus) Samples(ctx context.Context, expr string) ([]Series, error)
 	for _, r := range data.Result {
 		one := Series{Labels: r.Metric}
 		for _, v := range r.Values {
-			one.Times, one.Values = append(one.Times, v.time), append(one.Values, v.value)
+			one.Times, one.Values = append(one.Times, v.Time), append(one.Values, v.Value)
 		}
 		all = append(all, one)
 	}
@@ -184,24 +184,25 @@ func (p *Prometheus) ask(ctx context.Context, address string, data any) error {
 	return nil
 }
 
-// point is a sample in an answer: [seconds since 1970, "value"].
-type point struct {
-	time  time.Time
-	value float64
+// Point is a sample in an answer of Prometheus: [seconds since 1970, "value"].
+type Point struct {
+	Time  time.Time
+	Value float64
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
-func (p *point) UnmarshalJSON(text []byte) error {
+func (p *Point) UnmarshalJSON(text []byte) error {
 	var pair [2]any
 	if err := json.Unmarshal(text, &pair); err != nil {
 		return err
 	}
-	seconds, ok := pair[0].(float64)
-	if !ok {
-		return fmt.Errorf("%s has no time", text)
+	seconds, isNumber := pair[0].(float64)
+	number, isText := pair[1].(string)
+	if !isNumber || !isText {
+		return fmt.Errorf("%s is no sample", text)
 	}
-	value, err := strconv.ParseFloat(fmt.Sprint(pair[1]), 64)
-	*p = point{time: time.UnixMilli(int64(math.Round(1000 * seconds))), value: value}
+	value, err := strconv.ParseFloat(number, 64)
+	*p = Point{Time: time.UnixMilli(int64(math.Round(1000 * seconds))), Value: value}
 	return err
 }
 

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"testing"
 	"time"
 
@@ -19,6 +18,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/cluster/alternatives"
 	"github.com/shoot-proxy/proxy-client/test/cluster/clustertest"
 	"github.com/shoot-proxy/proxy-client/test/cluster/image"
+	"github.com/shoot-proxy/proxy-client/test/lab"
 )
 
 // Folders and namespaces of examples/prometheus.
@@ -106,7 +106,7 @@ func (c *comparison) scrapes(ctx context.Context, way alternatives.Way) (map[str
 	var data struct {
 		Result []struct {
 			Metric map[string]string
-			Values [][2]any
+			Values []lab.Point
 		}
 	}
 	parameters := map[string]string{"query": `{__name__=~"up|scrape_duration_seconds"}[20m]`}
@@ -120,33 +120,19 @@ func (c *comparison) scrapes(ctx context.Context, way alternatives.Way) (map[str
 				continue
 			}
 			target := series.Metric["job"] + " " + series.Metric["instance"]
-			for i, pair := range series.Values {
-				at, value, err := parseSample(pair)
+			for i, sample := range series.Values {
 				switch {
-				case err != nil:
-					return nil, fmt.Errorf("target %s: %w", target, err)
 				case up:
-					found[target] = append(found[target], scrape{at: at, ok: value == 1})
-				case i < len(found[target]) && found[target][i].at.Equal(at):
-					found[target][i].duration = time.Duration(value * float64(time.Second))
+					found[target] = append(found[target], scrape{at: sample.Time, ok: sample.Value == 1})
+				case i < len(found[target]) && found[target][i].at.Equal(sample.Time):
+					found[target][i].duration = time.Duration(sample.Value * float64(time.Second))
 				default:
-					return nil, fmt.Errorf("target %s has a duration of %v and no scrape", target, at)
+					return nil, fmt.Errorf("target %s has a duration of %v and no scrape", target, sample.Time)
 				}
 			}
 		}
 	}
 	return found, nil
-}
-
-// parseSample parses a time and a number, as Prometheus writes them.
-func parseSample(pair [2]any) (at time.Time, value float64, err error) {
-	seconds, ok := pair[0].(float64)
-	text, isText := pair[1].(string)
-	if !ok || !isText {
-		return at, 0, fmt.Errorf("%v is no sample", pair)
-	}
-	value, err = strconv.ParseFloat(text, 64)
-	return time.UnixMilli(int64(seconds*1000 + 0.5)), value, err
 }
 
 // since returns how many scrapes have begun since a time, and how many of them succeeded.

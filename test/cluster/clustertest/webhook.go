@@ -15,7 +15,6 @@ import (
 	"strings"
 	"testing"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -60,25 +59,23 @@ func (r *Rig) InstallWebhook(t testing.TB, documents ...string) {
 		r.Seed.helmUpgrade(t, chart, values)
 		r.markRelease(t, want)
 	}
-	deployment := r.Seed.AwaitDeployment(t, WebhookNamespace, WebhookDeployment, Available)
-	Eventually(t, "the end of pods with earlier values", func(ctx context.Context) error { return r.Seed.noneIsEnding(ctx, deployment) })
+	r.AwaitWebhookRollout(t)
 	Eventually(t, "the webhook to inject a pod", r.Seed.injects)
 }
 
-// noneIsEnding returns nil if no pod of a Deployment is being deleted. A webhook's pod
-// still answers meanwhile, with its own configuration.
-func (c *Cluster) noneIsEnding(ctx context.Context, deployment *appsv1.Deployment) error {
-	labels := metav1.ListOptions{LabelSelector: metav1.FormatLabelSelector(deployment.Spec.Selector)}
-	pods, err := c.Client.CoreV1().Pods(deployment.Namespace).List(ctx, labels)
-	if err != nil {
-		return err
-	}
-	for i := range pods.Items {
-		if pods.Items[i].DeletionTimestamp != nil {
-			return fmt.Errorf("pod %s is being deleted", pods.Items[i].Name)
+// AwaitWebhookRollout waits until the webhook has only pods of its present template. A pod
+// of an earlier one still answers while it ends, with its own configuration.
+func (r *Rig) AwaitWebhookRollout(t testing.TB) {
+	t.Helper()
+	d := r.Seed.AwaitDeployment(t, WebhookNamespace, WebhookDeployment, Available)
+	pods := metav1.ListOptions{LabelSelector: metav1.FormatLabelSelector(d.Spec.Selector)}
+	Eventually(t, "the end of the webhook's old pods", func(ctx context.Context) error {
+		found, err := r.Seed.Client.CoreV1().Pods(WebhookNamespace).List(ctx, pods)
+		if err == nil && len(found.Items) != int(*d.Spec.Replicas) {
+			err = fmt.Errorf("there are %d pods", len(found.Items))
 		}
-	}
-	return nil
+		return err
+	})
 }
 
 // UninstallWebhook removes what InstallWebhook has installed, with its namespace. The

@@ -62,7 +62,7 @@ func TestNodeIsDrained(t *testing.T) {
 	if r.err != nil || !strings.Contains(r.out, "violate the pod's disruption budget") {
 		t.Errorf("the webhook's other pod was drained with %v: %s", r.err, r.out)
 	}
-	n.awaitRollout(t)
+	n.AwaitWebhookRollout(t)
 	for _, e := range ends {
 		pod := n.awaitOther(t, e.order.String(), e.pod)
 		wantInjected(t, pod)

@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -37,25 +36,11 @@ func TestNoPodIsRefusedWhileTheWebhookIsRolledOut(t *testing.T) {
 	b := n.startBirths(t)
 	n.kubectl(t, "--namespace", clustertest.WebhookNamespace, "rollout", "restart", "deployment", clustertest.WebhookDeployment)
 	n.kubectl(t, "--namespace", n.namespace, "rollout", "restart", "deployment", deployment.Name)
-	n.awaitRollout(t)
+	n.AwaitWebhookRollout(t)
 	pod := n.awaitOther(t, native.String(), old)
 	wantInjected(t, pod)
 	n.askedFromItsStart(t, pod)
 	b.wantAllGood(t)
-}
-
-// awaitRollout waits until the old pods of the webhook are gone, too. They must not break
-// anything in their last moments.
-func (n *neighbourhood) awaitRollout(t *testing.T) {
-	t.Helper()
-	d := n.Seed.AwaitDeployment(t, clustertest.WebhookNamespace, clustertest.WebhookDeployment, clustertest.Available)
-	clustertest.Eventually(t, "the end of the webhook's old pods", func(ctx context.Context) error {
-		pods, err := n.Seed.Client.CoreV1().Pods(clustertest.WebhookNamespace).List(ctx, metav1.ListOptions{})
-		if err == nil && len(pods.Items) != int(*d.Spec.Replicas) {
-			err = fmt.Errorf("there are %d pods", len(pods.Items))
-		}
-		return err
-	})
 }
 
 func TestUpgradeFromThePreviousChart(t *testing.T) {
@@ -75,7 +60,7 @@ func TestUpgradeFromThePreviousChart(t *testing.T) {
 
 	b := n.startBirths(t)
 	n.InstallWebhook(t)
-	n.awaitRollout(t)
+	n.AwaitWebhookRollout(t)
 	b.wantAllGood(t)
 	if n.certificate(t) != certificate {
 		t.Error("the upgrade has changed the webhook's certificate")

@@ -169,7 +169,7 @@ func (s *tenant) testBorrowedCertificates(t *testing.T, b *lab.SharedBalancer, l
 // shoot notices nothing.
 func testRestartBeside(t *testing.T, restarted, other *tenant) {
 	lost := restarted.startLive(t, 20)
-	onlooker := other.look(t)
+	traffic := other.startTraffic(t)
 	ctx := labtest.Context(t, time.Minute)
 	restarted.Server.Kill()
 	killed := time.Now()
@@ -182,16 +182,16 @@ func testRestartBeside(t *testing.T, restarted, other *tenant) {
 	}
 	restarted.wantServes(t)
 	restarted.wantAnswersFrom(t, restarted.id)
-	onlooker.wantUnaware(t)
+	traffic.wantUndisturbed(t)
 	lost.wantEnded(t, 20, killed, syscall.ECONNRESET)
 }
 
 // testShootIsAdded adds a third shoot while the first two have traffic. Its sidecar knows
 // the balancer only by the shoot's name, and needs no --server-name.
 func testShootIsAdded(t *testing.T, b *lab.SharedBalancer, others ...*tenant) {
-	var onlookers []*onlooker
+	var running []*otherTraffic
 	for _, s := range others {
-		onlookers = append(onlookers, s.look(t))
+		running = append(running, s.startTraffic(t))
 	}
 	gamma := newTenant(t, b, "gamma", lab.Options{})
 	gamma.apply(t)
@@ -205,8 +205,8 @@ func testShootIsAdded(t *testing.T, b *lab.SharedBalancer, others ...*tenant) {
 		t.Fatal(err)
 	}
 	gamma.wantAnswersFrom(t, "gamma")
-	for _, o := range onlookers {
-		o.wantUnaware(t)
+	for _, o := range running {
+		o.wantUndisturbed(t)
 		o.wantAnswersFrom(t, o.id)
 	}
 	// Each shoot that was added has left a worker, and the restarts of both servers have

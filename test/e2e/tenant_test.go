@@ -100,8 +100,8 @@ func nameOf(conn net.Conn) (string, error) {
 	return name, err
 }
 
-// onlooker is traffic of all kinds through one shoot while something happens to others.
-type onlooker struct {
+// otherTraffic is traffic of all kinds through one shoot while something happens to others.
+type otherTraffic struct {
 	*tenant
 	live, quiet *liveSet
 	fresh       *freshLoad
@@ -109,18 +109,18 @@ type onlooker struct {
 	began       time.Time
 }
 
-func (s *tenant) look(t *testing.T) *onlooker {
+func (s *tenant) startTraffic(t *testing.T) *otherTraffic {
 	t.Helper()
 	s.idle(t) // what ends later would be counted
-	o := &onlooker{tenant: s, live: s.startLive(t, 20), quiet: s.startQuiet(t, 20), before: s.metrics(t), began: time.Now()}
+	o := &otherTraffic{tenant: s, live: s.startLive(t, 20), quiet: s.startQuiet(t, 20), before: s.metrics(t), began: time.Now()}
 	o.fresh = s.startFresh(t)
 	o.fresh.await(t, 25)
 	return o
 }
 
-// wantUnaware ends the traffic and expects that no connection was broken and no new one
+// wantUndisturbed ends the traffic and expects that no connection was broken and no new one
 // failed. None had to be dialled twice.
-func (o *onlooker) wantUnaware(t *testing.T) {
+func (o *otherTraffic) wantUndisturbed(t *testing.T) {
 	t.Helper()
 	o.fresh.await(t, 25)
 	attempts := o.fresh.end(t)

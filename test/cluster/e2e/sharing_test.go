@@ -57,7 +57,7 @@ func (s *sharing) test(t *testing.T) {
 }
 
 // connect opens a connection from the app to the echo server.
-func (s *sharing) connect(t *testing.T) *dialogue {
+func (s *sharing) connect(t *testing.T) *kubectlProcess {
 	t.Helper()
 	d := startKubectl(t, s.Rig, s.Seed, "exec", "--stdin", "--namespace", s.pod.Namespace, s.pod.Name, "--container", app, "--", "nc", s.echo, "7")
 	d.wantEcho(t)
@@ -112,10 +112,10 @@ func (s *sharing) served(t *testing.T) {
 var forwarded = regexp.MustCompile(`127\.0\.0\.1:\d+`)
 
 // forward starts `kubectl port-forward`, and returns the address on this machine.
-func (s *sharing) forward(t *testing.T, pod *corev1.Pod, port string) (_ *dialogue, address string) {
+func (s *sharing) forward(t *testing.T, pod *corev1.Pod, port string) (_ *kubectlProcess, address string) {
 	t.Helper()
 	d := startKubectl(t, s.Rig, s.api, "port-forward", "--address=127.0.0.1", "--namespace="+pod.Namespace, "pod/"+pod.Name, ":"+port)
-	return d, forwarded.FindString(d.hear(t, "127.0.0.1:"))
+	return d, forwarded.FindString(d.await(t, "127.0.0.1:"))
 }
 
 // withoutAgent is the control experiment: the two do share a server. While it has no

@@ -65,7 +65,7 @@ func (s *sharing) stalledApp(t *testing.T) {
 		t.Helper()
 		word := rand.Text()
 		s.Shoot.Exec(t, source, "source", "sh", "-c", "echo "+word+" >/proc/1/fd/1")
-		logs.hear(t, word)
+		logs.await(t, word)
 	}
 	wantLine()
 
@@ -142,12 +142,12 @@ func (s *sharing) stalls() map[string]func(*testing.T) (stop func()) {
 		"logs": func(t *testing.T) func() {
 			d := startKubectl(t, s.Rig, s.api, "logs", "--follow", "--namespace", s.source.Namespace, s.source.Name)
 			s.Shoot.Exec(t, s.source, "source", "touch", "/tmp/go")
-			d.hear(t, "xxx")
+			d.await(t, "xxx")
 			return d.stop
 		},
 		"exec": func(t *testing.T) func() {
 			d := startKubectl(t, s.Rig, s.api, "exec", "--namespace", s.source.Namespace, s.source.Name, "--", "yes")
-			d.hear(t, "y")
+			d.await(t, "y")
 			return d.stop
 		},
 		"port-forward": func(t *testing.T) func() {
@@ -180,11 +180,11 @@ func (s *sharing) stalledKubectl(t *testing.T) {
 			var longest time.Duration
 			for begin := time.Now(); time.Since(begin) < watched; time.Sleep(20 * time.Millisecond) {
 				asked, word := time.Now(), rand.Text()
-				open.say(t, word)
-				_, err := open.hearWithin(patience, word)
+				open.send(t, word)
+				_, err := open.awaitWithin(patience, word)
 				if silent := errSilent(""); errors.As(err, &silent) {
 					stop()
-					open.hear(t, word)
+					open.await(t, word)
 					t.Logf("kubectl %s that does not read: the connection stands still for %s, and kubectl is killed after %s", command, time.Since(asked), patience)
 					return
 				}

@@ -19,10 +19,10 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/cluster/clustertest"
 )
 
-// dialogue is a kubectl that runs until the test's end, or until it is stopped. The test
+// kubectlProcess is a kubectl that runs until the test's end, or until it is stopped. The test
 // writes to it and reads its lines. If the test reads none, kubectl soon stops reading
 // too.
-type dialogue struct {
+type kubectlProcess struct {
 	what  string
 	in    io.Writer
 	lines chan string
@@ -30,7 +30,7 @@ type dialogue struct {
 }
 
 // startKubectl starts kubectl for a cluster.
-func startKubectl(t *testing.T, rig *clustertest.Rig, c *clustertest.Cluster, args ...string) *dialogue {
+func startKubectl(t *testing.T, rig *clustertest.Rig, c *clustertest.Cluster, args ...string) *kubectlProcess {
 	t.Helper()
 	cmd := exec.Command(filepath.Join(rig.State.Binaries, "kube", "kubectl"), args...)
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+c.Kubeconfig, "KUBECACHEDIR="+filepath.Join(t.TempDir(), "kubectl"))
@@ -49,7 +49,7 @@ func startKubectl(t *testing.T, rig *clustertest.Rig, c *clustertest.Cluster, ar
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &dialogue{what: "kubectl " + strings.Join(args, " "), in: in, lines: make(chan string)}
+	d := &kubectlProcess{what: "kubectl " + strings.Join(args, " "), in: in, lines: make(chan string)}
 	stopped := make(chan struct{})
 	var reading sync.WaitGroup
 	reading.Go(func() {
@@ -76,25 +76,25 @@ func startKubectl(t *testing.T, rig *clustertest.Rig, c *clustertest.Cluster, ar
 	return d
 }
 
-// say sends a line.
-func (d *dialogue) say(t *testing.T, line string) {
+// send sends a line.
+func (d *kubectlProcess) send(t *testing.T, line string) {
 	t.Helper()
 	if _, err := io.WriteString(d.in, line+"\n"); err != nil {
 		t.Fatalf("%s: %v", d.what, err)
 	}
 }
 
-// hear waits for a line with a word, and returns the line.
-func (d *dialogue) hear(t *testing.T, word string) string {
+// await waits for a line with a word, and returns the line.
+func (d *kubectlProcess) await(t *testing.T, word string) string {
 	t.Helper()
-	line, err := d.hearWithin(clustertest.Limit, word)
+	line, err := d.awaitWithin(clustertest.Limit, word)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return line
 }
 
-func (d *dialogue) hearWithin(limit time.Duration, word string) (string, error) {
+func (d *kubectlProcess) awaitWithin(limit time.Duration, word string) (string, error) {
 	late := time.NewTimer(limit)
 	defer late.Stop()
 	for {
@@ -112,15 +112,15 @@ func (d *dialogue) hearWithin(limit time.Duration, word string) (string, error) 
 	}
 }
 
-// errSilent is the error of a dialogue whose other side says nothing.
+// errSilent is the error of a kubectlProcess whose other side says nothing.
 type errSilent string
 
 func (e errSilent) Error() string { return string(e) + " says nothing" }
 
 // wantEcho sends a word and waits until it comes back.
-func (d *dialogue) wantEcho(t *testing.T) {
+func (d *kubectlProcess) wantEcho(t *testing.T) {
 	t.Helper()
 	word := rand.Text()
-	d.say(t, word)
-	d.hear(t, word)
+	d.send(t, word)
+	d.await(t, word)
 }

@@ -72,13 +72,15 @@ func serve(ctx context.Context, aborted <-chan struct{}, cfg *options.ProxyClien
 	}
 	files := openFiles()
 	limit := connectionLimit(cfg, files, memoryLimit(), log)
+	metrics := proxy.NewMetrics(registry)
+	metrics.SetVersion(commandline.VersionOf(env.version))
 	data := proxy.New(proxy.Config{
 		Listeners: listeners, CIDRs: cfg.CIDRs, Dialer: dialer, Names: names,
 		DialTimeout: cfg.DialTimeout, MaxDials: cfg.MaxDials, MaxConnections: limit,
 		HalfCloseTimeout: cfg.HalfCloseTimeout, IdleTimeout: cfg.IdleTimeout, DrainTimeout: cfg.DrainTimeout, AcceptWhileDraining: cfg.AcceptWhileDraining,
 		ConnectionBuffer: int(cfg.ConnectionBuffer), Quota: held,
 		Check:  env.checkRedirect,
-		Logger: log, Metrics: proxy.NewMetrics(registry),
+		Logger: log, Metrics: metrics,
 	})
 	health, err := admin.Listen(cfg.HealthAddress, admin.Config{
 		Live: []admin.Check{data.Live}, Ready: []admin.Check{data.Ready, dialer.Unreachable},

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -96,7 +97,7 @@ func TestCertificatesChange(t *testing.T) {
 	var log strings.Builder
 	c := tlsfiles.New(tunnel.TLS{
 		CAFile: link + "/ca.crt", CertFile: link + "/client.crt", KeyFile: link + "/client.key",
-	}, options.SettingNames(), slog.New(slog.NewTextHandler(&log, nil)), NewMetrics(prometheus.NewRegistry()).certificateExpires)
+	}, options.SettingNames(), slog.New(slog.NewTextHandler(&log, nil)), NewMetrics(prometheus.NewRegistry()).certificateInUse)
 
 	same := func(what string, want *pki) {
 		t.Helper()
@@ -175,45 +176,97 @@ func TestCertificateSwapInGRPCMode(t *testing.T) {
 func TestCertificatesMissing(t *testing.T) {
 	p := newPKI(t)
 	must(t, os.WriteFile(p.file("ca.crt"), []byte("not PEM"), 0o600))
-	c := tlsfiles.New(p.client(), options.SettingNames(), slog.New(slog.DiscardHandler), NewMetrics(prometheus.NewRegistry()).certificateExpires)
+	c := tlsfiles.New(p.client(), options.SettingNames(), slog.New(slog.DiscardHandler), NewMetrics(prometheus.NewRegistry()).certificateInUse)
 	if _, err := c.Config(); err == nil || !strings.Contains(err.Error(), "--ca-cert") {
 		t.Errorf("config: %v, want an error that names --ca-cert", err)
 	}
-	c = tlsfiles.New(tunnel.TLS{CAFile: p.file("nothing")}, options.SettingNames(), slog.New(slog.DiscardHandler), NewMetrics(prometheus.NewRegistry()).certificateExpires)
+	c = tlsfiles.New(tunnel.TLS{CAFile: p.file("nothing")}, options.SettingNames(), slog.New(slog.DiscardHandler), NewMetrics(prometheus.NewRegistry()).certificateInUse)
 	if _, err := c.Config(); err == nil || !strings.Contains(err.Error(), p.file("nothing")) {
 		t.Errorf("config: %v, want an error that names the file", err)
 	}
 }
 
-// TestExpiryMetric: the metric has the end of the pair in use. Without a pair it is
-// absent, because an alert on 0 would never end.
+// TestExpiryMetric: the metric has the life of the certificates in use. Without a client
+// certificate its series is absent, because an alert on 0 would never end.
 func TestExpiryMetric(t *testing.T) {
 	p := newPKI(t)
-	block, _ := pem.Decode(read(t, p.file("client.crt")))
-	leaf, err := x509.ParseCertificate(block.Bytes)
-	must(t, err)
+	life := func(role, file string) map[string][2]float64 {
+		block, _ := pem.Decode(read(t, p.file(file)))
+		c, err := x509.ParseCertificate(block.Bytes)
+		must(t, err)
+		return map[string][2]float64{role: {float64(c.NotBefore.Unix()), float64(c.NotAfter.Unix())}}
+	}
+	ca, client := life("ca", "ca.crt"), life("client", "client.crt")
+	both := maps.Clone(ca)
+	maps.Copy(both, client)
 	for name, tc := range map[string]struct {
 		files tunnel.TLS
-		want  []float64
+		want  map[string][2]float64
 	}{
-		"with a client certificate": {p.client(), []float64{float64(leaf.NotAfter.Unix())}},
-		"without":                   {tunnel.TLS{CAFile: p.file("ca.crt")}, nil},
+		"with a client certificate": {p.client(), both},
+		"without":                   {tunnel.TLS{CAFile: p.file("ca.crt")}, ca},
 	} {
 		registry := prometheus.NewRegistry()
-		_, err := tlsfiles.New(tc.files, options.SettingNames(), slog.New(slog.DiscardHandler), NewMetrics(registry).certificateExpires).Config()
+		_, err := tlsfiles.New(tc.files, options.SettingNames(), slog.New(slog.DiscardHandler), NewMetrics(registry).certificateInUse).Config()
 		must(t, err)
-		families, err := registry.Gather()
-		must(t, err)
-		var got []float64
-		for _, family := range families {
-			if family.GetName() == "proxy_client_certificate_expiry_timestamp_seconds" {
-				got = append(got, family.GetMetric()[0].GetGauge().GetValue())
-			}
-		}
-		if diff := cmp.Diff(tc.want, got); diff != "" {
+		if diff := cmp.Diff(tc.want, certificates(t, registry, "role")); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}
+}
+
+// TestExpiryOfTheServersCertificate: the metric has the certificate that ends first in the
+// chain that the server has shown, and a renewed one after the next check.
+func TestExpiryOfTheServersCertificate(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	m := NewMetrics(registry)
+	day := func(n int) time.Time { return time.Unix(0, 0).AddDate(0, 0, n) }
+	until := func(n int) *x509.Certificate { return &x509.Certificate{NotBefore: day(n - 90), NotAfter: day(n)} }
+	seconds := func(n int) [2]float64 { return [2]float64{float64(day(n - 90).Unix()), float64(day(n).Unix())} }
+	for _, tc := range []struct {
+		name   string
+		chains [][]*x509.Certificate
+		want   int
+	}{
+		{"its own ends first", [][]*x509.Certificate{{until(100), until(3650)}}, 100},
+		{"its CA's ends first", [][]*x509.Certificate{{until(400), until(300)}}, 300},
+		{"one of two chains is valid for longer", [][]*x509.Certificate{{until(400), until(200)}, {until(400), until(3650)}}, 400},
+		{"none was verified", nil, 400},
+	} {
+		m.serverShowed("vpn:8090", tc.chains)
+		if diff := cmp.Diff(map[string][2]float64{"vpn:8090": seconds(tc.want)}, certificates(t, registry, "server")); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", tc.name, diff)
+		}
+	}
+}
+
+// certificates returns the begin and end of life of each certificate in the metrics, by
+// the value of a label.
+func certificates(t *testing.T, registry *prometheus.Registry, label string) map[string][2]float64 {
+	t.Helper()
+	families, err := registry.Gather()
+	must(t, err)
+	found := map[string][2]float64{}
+	for _, family := range families {
+		for _, metric := range family.GetMetric() {
+			for _, l := range metric.GetLabel() {
+				if l.GetName() != label {
+					continue
+				}
+				life := found[l.GetValue()]
+				switch family.GetName() {
+				case "proxy_client_certificate_not_before_timestamp_seconds":
+					life[0] = metric.GetGauge().GetValue()
+				case "proxy_client_certificate_expiry_timestamp_seconds":
+					life[1] = metric.GetGauge().GetValue()
+				default:
+					continue
+				}
+				found[l.GetValue()] = life
+			}
+		}
+	}
+	return found
 }
 
 func read(t *testing.T, name string) []byte {

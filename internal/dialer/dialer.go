@@ -74,7 +74,7 @@ func New(cfg Config) (*Dialer, error) {
 		return nil, errors.New("tunnel: no proxy-server")
 	}
 	d := &Dialer{files: openFiles(), shared: shared{
-		certs: tlsfiles.New(cfg.TLS, cfg.Names, cfg.Logger, cfg.Metrics.certificateExpires), names: cfg.Names, cidrs: cfg.CIDRs,
+		certs: tlsfiles.New(cfg.TLS, cfg.Names, cfg.Logger, cfg.Metrics.certificateInUse), names: cfg.Names, cidrs: cfg.CIDRs,
 		timeout: cfg.DialTimeout, log: cfg.Logger, metrics: cfg.Metrics,
 		resolver: cfg.resolver, connect: cfg.connect, random: cfg.random, addressKnown: make(chan struct{}),
 	}}

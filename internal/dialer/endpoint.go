@@ -4,6 +4,7 @@ package dialer
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -184,6 +185,7 @@ func (e *endpoint) check() *tunnel.Error {
 	e.mu.Unlock()
 	if err != nil {
 		e.failed()
+		e.shared.metrics.serverFailed(e.server.Name, err.Reason)
 		e.server.refresh()
 		e.wakeWatch()
 		e.setUp(false, err)
@@ -205,6 +207,9 @@ func (e *endpoint) connectAndGreet(ctx context.Context) *tunnel.Error {
 	conn, alpn, err := e.Connect(ctx)
 	if err != nil {
 		return err
+	}
+	if secured, ok := conn.(*tls.Conn); ok {
+		e.shared.metrics.serverShowed(e.server.Name, secured.ConnectionState().VerifiedChains)
 	}
 	mode := e.server.modeBy(alpn)
 	if mode != tunnel.ModeGRPC {
@@ -271,6 +276,7 @@ func (e *endpoint) judge(ctx context.Context, err *tunnel.Error, began time.Time
 	e.mu.Unlock()
 	if judged == failed {
 		e.failed()
+		e.shared.metrics.serverFailed(e.server.Name, err.Reason)
 	}
 	level := slog.LevelDebug
 	if d.several() {

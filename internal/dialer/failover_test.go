@@ -250,6 +250,11 @@ func TestServerRestarts(t *testing.T) {
 		if up := testutil.ToFloat64(p.metrics.serverUp.WithLabelValues("a")); up != 0 {
 			t.Error("server_up of the dead server is still 1")
 		}
+		for server, want := range map[string]bool{"a": true, "b": false} {
+			if n := testutil.ToFloat64(p.metrics.failures.WithLabelValues(server, string(tunnel.ReasonServerUnreachable))); n > 0 != want {
+				t.Errorf("server %s has %v failures, and that it has some should be %t", server, n, want)
+			}
+		}
 		if n := p.a.counts().connects; n > 40 {
 			t.Errorf("%d attempts to connect in a minute, want one every 3 s after the first few", n)
 		}

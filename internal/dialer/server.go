@@ -38,7 +38,7 @@ func newServer(cfg tunnel.Server, with *shared) *server {
 	s := &server{Server: cfg, shared: with, changed: make(chan struct{}, 1)}
 	s.lookups = &attempts{background: &with.background, run: s.lookup, pause: lookupRetry}
 	s.mode.Store(cfg.Mode)
-	with.metrics.serverUp.WithLabelValues(cfg.Name).Set(0)
+	with.metrics.addServer(cfg.Name)
 	if cfg.Network == tunnel.NetworkUnix {
 		s.endpoints.Store(&[]*endpoint{newUnixEndpoint(s)})
 	}

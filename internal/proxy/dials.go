@@ -52,6 +52,13 @@ func newDialLimit(most int, setting string) *dialLimit {
 	return &dialLimit{max: most, share: max(1, most/4), setting: setting, destinations: map[netip.AddrPort]*destination{}}
 }
 
+// active returns how many dials are in flight.
+func (d *dialLimit) active() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.inFlight
+}
+
 // acquire waits for a place for a dial to dst. If ctx ends first, it returns a
 // *tunnel.Error. After success, the caller must call release.
 func (d *dialLimit) acquire(ctx context.Context, dst netip.AddrPort) error {

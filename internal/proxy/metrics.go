@@ -46,9 +46,17 @@ type Metrics struct {
 	failures    counters[tunnel.Reason]
 	closes      counters[relay.CloseReason]
 	redirectOK  prometheus.Gauge
+	redirectAt  prometheus.Gauge
+	build       *prometheus.GaugeVec
+	limits      limits
 
 	buffers atomic.Pointer[relay.Buffers]
+	dials   atomic.Pointer[dialLimit]
 }
+
+// limits are the configured limits, in effect since the start. Alerts compare them with
+// what is used.
+type limits struct{ connections, dials, buffer prometheus.Gauge }
 
 // counters are the counters of a vector with one label, by its values. The values are a
 // closed set, so that no connection needs a lookup in the vector.
@@ -74,6 +82,36 @@ func (m *Metrics) buffered() float64 {
 	}
 	return 0
 }
+
+// watchDials makes dials_active report the dials in flight of d.
+func (m *Metrics) watchDials(d *dialLimit) { m.dials.Store(d) }
+
+// dialsActive returns the value of dials_active.
+func (m *Metrics) dialsActive() float64 {
+	if d := m.dials.Load(); d != nil {
+		return float64(d.active())
+	}
+	return 0
+}
+
+// setLimits records the limits of cfg.
+func (m *Metrics) setLimits(cfg Config) {
+	m.limits.connections.Set(float64(cfg.MaxConnections))
+	m.limits.dials.Set(float64(cfg.MaxDials))
+	if cfg.Quota != nil {
+		m.limits.buffer.Set(float64(cfg.Quota.Limit()))
+	}
+}
+
+// redirectVerified records a round of probes after which every probe's last result is a
+// success.
+func (m *Metrics) redirectVerified() {
+	m.redirectOK.Set(1)
+	m.redirectAt.SetToCurrentTime()
+}
+
+// SetVersion records the version of the program.
+func (m *Metrics) SetVersion(version string) { m.build.WithLabelValues(version).Set(1) }
 
 // NewMetrics registers the metrics with reg. It panics if they are already registered.
 func NewMetrics(reg prometheus.Registerer) *Metrics {
@@ -113,10 +151,37 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Help: "1 where the last probe of the redirect came back to the sidecar in every IP family of the shoot, 0 otherwise.",
 		}),
 	}
+	m.redirectAt = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "proxy_client_redirect_success_timestamp_seconds",
+		Help: "When the redirect was last found to work everywhere, in Unix time; 0 before the first time.",
+	})
+	m.build = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "proxy_client_build_info",
+		Help: "Always 1, with the version of the program as a label.",
+	}, []string{"version"})
+	m.limits = limits{
+		connections: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "proxy_client_connections_limit",
+			Help: "How many connections may be open at most; further ones are reset.",
+		}),
+		dials: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "proxy_client_dials_limit",
+			Help: "How many dials may be in flight at most; further ones wait.",
+		}),
+		buffer: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "proxy_client_buffer_limit_bytes",
+			Help: "How many bytes may be held at most for all apps and targets.",
+		}),
+	}
+	dialsActive := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "proxy_client_dials_active",
+		Help: "Dials that are in flight now, without those that wait for a place.",
+	}, m.dialsActive)
 	buffered := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "proxy_client_buffered_bytes",
 		Help: "Bytes held now for apps and targets, as the limit for all of them counts.",
 	}, m.buffered)
-	reg.MustRegister(connections, m.active, bytes, buffered, m.dial, failures, closes, m.redirectOK)
+	reg.MustRegister(connections, m.active, bytes, buffered, m.dial, failures, closes, m.redirectOK, m.redirectAt,
+		m.build, dialsActive, m.limits.connections, m.limits.dials, m.limits.buffer)
 	return m
 }

@@ -102,10 +102,13 @@ func New(cfg Config) *Proxy {
 		cfg.Check = probe.Check
 	}
 	buffers := relay.NewBuffers(cfg.ConnectionBuffer, cfg.Quota)
+	dials := newDialLimit(cfg.MaxDials, cfg.Names.MaxDials)
 	cfg.Metrics.watchBuffers(buffers)
+	cfg.Metrics.watchDials(dials)
+	cfg.Metrics.setLimits(cfg)
 	return &Proxy{
 		connections: connectionLimit{max: int64(cfg.MaxConnections)},
-		dials:       newDialLimit(cfg.MaxDials, cfg.Names.MaxDials),
+		dials:       dials,
 		buffers:     buffers,
 		cfg:         cfg,
 		log:         cfg.Logger,

@@ -84,7 +84,7 @@ func (p *Proxy) probeRound(ctx context.Context, w *redirectWatch) {
 	}
 	// After a shortage the metric keeps its last value.
 	if ctx.Err() == nil && !w.short && !slices.Contains(slices.Collect(maps.Values(w.lost)), true) {
-		p.metrics.redirectOK.Set(1)
+		p.metrics.redirectVerified()
 	}
 }
 

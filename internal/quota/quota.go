@@ -46,6 +46,9 @@ func New(limit int) *Quota {
 	return &Quota{limit: int64(limit), accounts: map[*Account]struct{}{}}
 }
 
+// Limit returns how many bytes all accounts may hold together.
+func (q *Quota) Limit() int { return int(q.limit) }
+
 // Held returns how many bytes are held now, without reserved bytes.
 func (q *Quota) Held() int { return int(q.held.Load()) }
 

@@ -11,7 +11,7 @@
 //
 // A program uses Files in this way:
 //
-//	files := tlsfiles.New(cfg.TLS, names, log, metric.certificateExpires)
+//	files := tlsfiles.New(cfg.TLS, names, log, metric.certificateInUse)
 //	go files.Watch(ctx)
 //	tls, err := files.Config() // for the next handshake
 //

@@ -39,6 +39,7 @@ func (f *Files) remind(ctx context.Context, now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	_ = f.refresh(now) // Config returns the error to a handshake
+	f.tellInUse(now)   // a CA of the bundle may have expired since
 	if p := f.client.current; p != nil {
 		f.clientExpiry.remind(ctx, f.log, now, p.next(now), f.files.CertFile, [...]string{
 			expiresSoon: "the client certificate expires soon: renew it",

@@ -22,7 +22,7 @@ import (
 type Files struct {
 	files   tunnel.TLS
 	log     *slog.Logger
-	expires func(notAfter time.Time) // called with the end of a client certificate that comes into use
+	inUse   func(Role, *x509.Certificate)
 
 	mu     sync.Mutex // guards the fields below; it is held while files are read
 	roots  fileSet
@@ -33,11 +33,20 @@ type Files struct {
 	rootsExpiry, clientExpiry reminder
 }
 
+// Role says what a certificate of the files is for. It is the label of a metric.
+type Role string
+
+// The roles.
+const (
+	RoleCA     Role = "ca"     // of the bundle with which servers are verified
+	RoleClient Role = "client" // of the client's chain
+)
+
 // New returns the files that are named, which it does not read yet. Errors call the
-// settings by names. expires is called with the end of each client certificate that
-// comes into use.
-func New(files tunnel.TLS, names tunnel.SettingNames, log *slog.Logger, expires func(notAfter time.Time)) *Files {
-	f := &Files{files: files, log: log, expires: expires}
+// settings by names. inUse is called with the certificate of each role whose end will be
+// the first to matter, after each change of the files, and every minute while Watch runs.
+func New(files tunnel.TLS, names tunnel.SettingNames, log *slog.Logger, inUse func(Role, *x509.Certificate)) *Files {
+	f := &Files{files: files, log: log, inUse: inUse}
 	if files.CAFile != "" {
 		f.roots = fileSet{files: []string{files.CAFile}, names: []string{names.CACert}, parse: parseRoots}
 	}
@@ -95,10 +104,18 @@ func (f *Files) refresh(now time.Time) error {
 	}
 	f.loaded = f.build()
 	f.loads++
-	if f.client.current != nil {
-		f.expires(f.client.current.next(now).NotAfter)
-	}
+	f.tellInUse(now)
 	return nil
+}
+
+// tellInUse calls inUse. The caller holds mu.
+func (f *Files) tellInUse(now time.Time) {
+	if p := f.client.current; p != nil {
+		f.inUse(RoleClient, p.next(now))
+	}
+	if p := f.roots.current; p != nil {
+		f.inUse(RoleCA, p.next(now))
+	}
 }
 
 // maxChain is how many bytes of certificates a server may send, needless ones included.

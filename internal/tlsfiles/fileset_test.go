@@ -47,7 +47,7 @@ type volume struct {
 	t      *testing.T
 	dir    string
 	log    bytes.Buffer
-	expiry []float64 // the last call of expires, in Unix time; empty before the first
+	expiry []float64 // of the client's certificate in use, in Unix time; empty before the first
 	*Files
 }
 
@@ -64,7 +64,11 @@ func newVolume(t *testing.T, client, ca identity) *volume {
 
 // read makes Files for other names.
 func (v *volume) read(files tunnel.TLS) {
-	v.Files = New(files, tunnel.SettingNames{}, slog.New(slog.NewTextHandler(&v.log, nil)), func(notAfter time.Time) { v.expiry = []float64{float64(notAfter.Unix())} })
+	v.Files = New(files, tunnel.SettingNames{}, slog.New(slog.NewTextHandler(&v.log, nil)), func(role Role, c *x509.Certificate) {
+		if role == RoleClient {
+			v.expiry = []float64{float64(c.NotAfter.Unix())}
+		}
+	})
 }
 
 func (v *volume) path(name string) string { return filepath.Join(v.dir, name) }
@@ -137,7 +141,7 @@ func TestBadFilesAreNamedByTheirSettings(t *testing.T) {
 		{tunnel.TLS{CAFile: good, CertFile: bad, KeyFile: good}, fmt.Sprintf("CERT %q, KEY %q: ", bad, good)},
 	} {
 		names := tunnel.SettingNames{CACert: "CA", ClientCert: "CERT", ClientKey: "KEY"}
-		files := New(tt.files, names, slog.New(slog.DiscardHandler), func(time.Time) {})
+		files := New(tt.files, names, slog.New(slog.DiscardHandler), func(Role, *x509.Certificate) {})
 		if _, err := files.Config(); err == nil || !strings.HasPrefix(err.Error(), tt.want) {
 			t.Errorf("the error is %v, want it to begin with %s", err, tt.want)
 		}

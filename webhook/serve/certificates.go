@@ -138,9 +138,8 @@ func (c *certificates) refresh(ctx context.Context) error {
 		return err
 	}
 	c.cert, c.key = cert, key
+	c.metrics.certificate.Store(pair.Leaf)
 	if c.current.Swap(&pair) == nil {
-		expires := c.expires
-		c.metrics.expires.Store(&expires)
 		close(c.loaded)
 	}
 	c.log.InfoContext(ctx, "the certificate is in use from now on", "folder", c.dir, "expires", pair.Leaf.NotAfter.UTC().Format(time.RFC3339))

@@ -3,6 +3,7 @@
 package serve
 
 import (
+	"crypto/x509"
 	"sync/atomic"
 	"time"
 
@@ -15,10 +16,10 @@ import (
 type Metrics struct {
 	requests *prometheus.CounterVec
 	duration prometheus.Histogram
-	// expires returns the time when the certificate expires. It is nil while there is
-	// no certificate.
-	expires atomic.Pointer[func() time.Time]
-	config  prometheus.Gauge
+	// certificate is the one in use; nil while there is none.
+	certificate atomic.Pointer[x509.Certificate]
+	config      prometheus.Gauge
+	build       *prometheus.GaugeVec
 }
 
 // NewMetrics makes the metrics and registers them with all values that a label can
@@ -39,10 +40,17 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 			Help: "1 where the file of --config is what is used, 0 where it has changed and cannot be.",
 		}),
 	}
-	registry.MustRegister(m.requests, m.duration, m.config, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+	m.build = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "shoot_proxy_webhook_build_info",
+		Help: "Always 1, with the version of the program as a label.",
+	}, []string{"version"})
+	registry.MustRegister(m.requests, m.duration, m.config, m.build, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "shoot_proxy_webhook_certificate_expiry_timestamp_seconds",
 		Help: "When the serving certificate expires, in seconds since 1970; 0 while there is none.",
-	}, m.expiry))
+	}, m.ofCertificate(func(c *x509.Certificate) time.Time { return c.NotAfter })), prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "shoot_proxy_webhook_certificate_not_before_timestamp_seconds",
+		Help: "Since when the serving certificate is valid, in seconds since 1970; 0 while there is none.",
+	}, m.ofCertificate(func(c *x509.Certificate) time.Time { return c.NotBefore })))
 	for _, reason := range webhook.Reasons() {
 		for _, decision := range decisions(reason) {
 			m.requests.WithLabelValues(decision.String(), string(reason))
@@ -51,11 +59,14 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 	return m
 }
 
-func (m *Metrics) expiry() float64 {
-	if expires := m.expires.Load(); expires != nil {
-		return float64((*expires)().Unix())
+// ofCertificate returns the value of a metric: a time of the certificate in use.
+func (m *Metrics) ofCertificate(when func(*x509.Certificate) time.Time) func() float64 {
+	return func() float64 {
+		if c := m.certificate.Load(); c != nil {
+			return float64(when(c).Unix())
+		}
+		return 0
 	}
-	return 0
 }
 
 // decisions returns the decisions that can have a reason.

@@ -97,6 +97,7 @@ func Check(cfg Config) error {
 // prepare makes the parts that need no cluster.
 func prepare(cfg Config, registry prometheus.Registerer) (*server, error) {
 	s := &server{Config: cfg, metrics: NewMetrics(registry), connections: maxConnections}
+	s.metrics.build.WithLabelValues(cfg.Version).Set(1)
 	s.untilNotReadySeen = s.delayShutdown
 	var err error
 	if s.host, s.port, err = splitAddress("--listen-address", cfg.ListenAddress); err != nil {

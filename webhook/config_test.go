@@ -57,6 +57,8 @@ func TestBadConfig(t *testing.T) {
 		{"no memory for init-redirect", header + "redirect: {resources: {requests: {memory: 1}, limits: {memory: 1}}}\n", `--config redirect.resources.limits.memory "1" is less than the 8Mi that init-redirect needs: raise it`},
 		{"little memory for init-redirect", header + "redirect: {resources: {requests: {memory: 1Mi}, limits: {memory: 8191Ki}}}\n", `--config redirect.resources.limits.memory "8191Ki" is less than the 8Mi`},
 		{"one port for two", header + "redirect: {proxyPort: 14021}\n", `--config sidecar.healthPort "14021"`},
+		{"the status page's port for health", header + "sidecar: {healthPort: 14000}\n", `--config sidecar.healthPort "14000" is the port of the status page: write another`},
+		{"the status page's port for the proxy", header + "redirect: {proxyPort: 14000}\n", `--config redirect.proxyPort "14000" is the port of the status page: write another`},
 		{"root as proxy", header + "redirect: {proxyUID: 0}\n", `--config redirect.proxyUID "0" is root`},
 		{"bad uid", header + "excludeUIDs: [app]\n", `--config excludeUIDs "app" is not a uid`},
 		{"bad duration", header + "sidecar: {dialTimeout: 5}\n", `--config sidecar.dialTimeout "5" is not a duration`},

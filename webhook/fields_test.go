@@ -41,6 +41,7 @@ var notSettable = map[string]string{
 	"--egress-selector-config-file": "proxyServer says all of it",
 	"--listen-address":              "is made of redirect.proxyPort",
 	"--health-address":              "is made of sidecar.healthPort",
+	"--admin-address":               "only the pod itself reaches it, at a port that no other container may have",
 	"--accept-while-draining":       "follows from the order of the containers",
 	"--netns":                       "the rules belong into the pod's own network namespace",
 }

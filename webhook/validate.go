@@ -56,7 +56,7 @@ func (s *settings) containerOptions() (*containerOptions, error) {
 	p.HealthAddress = ":" + s.Sidecar.HealthPort
 	cidrs, err := options.CheckPod(i, p)
 	if err != nil {
-		return nil, err
+		return nil, blameSettablePort(err, i.ProxyPort, s.Sidecar.HealthPort)
 	}
 	port, err := strconv.ParseInt(s.Sidecar.HealthPort, 10, 32)
 	if err != nil {
@@ -74,6 +74,20 @@ func (s *settings) containerOptions() (*containerOptions, error) {
 		}
 	}
 	return &containerOptions{p, i, p.TotalBuffer, int32(port), cidrs.EmptyLists()}, nil
+}
+
+// blameSettablePort returns an error about --admin-address as one about the port that
+// collides with it. No field sets --admin-address.
+func blameSettablePort(err error, proxyPort int64, healthPort string) error {
+	usage, ok := errors.AsType[*flagset.UsageError](err)
+	if !ok || usage.Flag != options.FlagAdminAddress {
+		return err
+	}
+	blamed := flagset.UsageError{Flag: options.FlagHealthAddress, Value: healthPort, Problem: "is the port of the status page: write another"}
+	if proxyPort == defaults.AdminPort {
+		blamed.Flag, blamed.Value = options.FlagListenAddress, strconv.FormatInt(proxyPort, 10)
+	}
+	return &blamed
 }
 
 // firstUnprivilegedPort is the first port that a process without NET_BIND_SERVICE may

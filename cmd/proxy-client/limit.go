@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
 	"github.com/shoot-proxy/proxy-client/internal/defaults"
 	"github.com/shoot-proxy/proxy-client/internal/options"
 	"github.com/shoot-proxy/proxy-client/internal/proxy"
@@ -43,14 +44,23 @@ const (
 func memoryLimit() int64 { return debug.SetMemoryLimit(-1) }
 
 // connectionLimit returns how many connections may be open: as many as wanted, or as
-// descriptors and memory allow. If they allow fewer, it logs one warning with the limit
-// and with everything that has to be raised. If the user gave no limit, it does not warn
-// of too little memory.
-func connectionLimit(cfg *options.ProxyClientConfig, files uint64, memory int64, log *slog.Logger) int {
+// descriptors and memory allow. why says what the number follows from. If they allow fewer
+// than wanted, it logs one warning with the limit and with everything that has to be
+// raised. If the user gave no limit, it does not warn of too little memory.
+func connectionLimit(cfg *options.ProxyClientConfig, files uint64, memory int64, log *slog.Logger) (limit int, why string) {
 	wanted := cmp.Or(cfg.MaxConnections, defaults.MaxConnections)
 	byFiles, fewFiles := proxy.ConnectionLimit(wanted, files, filesPerConnection(cfg.Servers))
 	byMemory := limitByMemory(cfg, memory)
-	limit := min(byFiles, byMemory)
+	limit = min(byFiles, byMemory)
+	switch {
+	case limit == wanted && cfg.MaxConnections == 0:
+		why = "files and memory allow as many as this program has by default"
+	case limit == wanted:
+	case byMemory < byFiles:
+		why = fmt.Sprintf("as many as fit into GOMEMLIMIT, %s, beside %s", flagset.FormatSize(memory), options.SettingNames().TotalBuffer)
+	default:
+		why = fmt.Sprintf("as many as the limit of open files allows, %d", files)
+	}
 	if cfg.MaxConnections == 0 {
 		fewFiles = fewFiles && byFiles <= byMemory
 	}
@@ -70,7 +80,7 @@ func connectionLimit(cfg *options.ProxyClientConfig, files uint64, memory int64,
 	case 2:
 		log.Warn(strings.Join(short, " and ")+" allow fewer connections than wanted", append(about, "next", strings.Join(next, "; and "))...)
 	}
-	return limit
+	return limit, why
 }
 
 // limitByMemory returns how many connections fit into memory beside --total-buffer.

@@ -38,7 +38,7 @@ func TestTooFewOpenFilesAreWarnedOfOnce(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			var log bytes.Buffer
 			cfg := &options.ProxyClientConfig{MaxConnections: tt.asked, Servers: tt.servers}
-			if got := connectionLimit(cfg, tt.files, math.MaxInt64, slog.New(slog.NewJSONHandler(&log, nil))); got != tt.limit {
+			if got, _ := connectionLimit(cfg, tt.files, math.MaxInt64, slog.New(slog.NewJSONHandler(&log, nil))); got != tt.limit {
 				t.Errorf("%d connections may be open, want %d", got, tt.limit)
 			}
 			if tt.wanted == 0 {
@@ -86,7 +86,7 @@ func TestConnectionsFitTheMemory(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			var log bytes.Buffer
 			cfg := &options.ProxyClientConfig{MaxConnections: tt.asked, TotalBuffer: 256 << 20, Servers: []tunnel.Server{tt.server}}
-			if got := connectionLimit(cfg, files, tt.memory, slog.New(slog.NewJSONHandler(&log, nil))); got != tt.limit {
+			if got, _ := connectionLimit(cfg, files, tt.memory, slog.New(slog.NewJSONHandler(&log, nil))); got != tt.limit {
 				t.Errorf("%d connections may be open, want %d", got, tt.limit)
 			}
 			if warns := strings.Contains(log.String(), "GOMEMLIMIT"); warns != tt.warns || !warns && log.Len() > 0 {
@@ -115,7 +115,7 @@ func TestTheLogHasOneLimitOfConnections(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			var log bytes.Buffer
 			cfg := &options.ProxyClientConfig{MaxConnections: tt.asked, TotalBuffer: 256 << 20, Servers: []tunnel.Server{{Mode: tunnel.ModeHTTPConnect}}}
-			if got := connectionLimit(cfg, tt.files, memory, slog.New(slog.NewJSONHandler(&log, nil))); got != tt.limit {
+			if got, _ := connectionLimit(cfg, tt.files, memory, slog.New(slog.NewJSONHandler(&log, nil))); got != tt.limit {
 				t.Errorf("%d connections may be open, want %d", got, tt.limit)
 			}
 			if tt.says == nil {

@@ -97,9 +97,11 @@ func newCommand(env environment) *cobra.Command {
 			if err != nil {
 				return flagset.NameVariable(cmd.Flags(), err)
 			}
+			settings := settingsOf(cmd.Flags(), flags.Names())
 			log := cfg.Log.Logger(env.stderr)
-			return untilSignalled(env.signals, log, func(ctx context.Context, aborted <-chan struct{}) error {
-				return serve(ctx, aborted, cfg, log, env)
+			requests := make(chan string, 1)
+			return untilSignalled(env.signals, requests, log, func(ctx context.Context, aborted <-chan struct{}) error {
+				return serve(ctx, aborted, requests, cfg, settings, log, env)
 			})
 		},
 	}

@@ -53,6 +53,7 @@ func TestBadInputIsOneSentenceAndExitCode2(t *testing.T) {
 		{name: "host bits", args: []string{"--shoot-pod-cidr=10.0.0.1/8"}, want: []string{"--shoot-pod-cidr", "10.0.0.1/8"}},
 		{name: "the Internet", args: []string{"--shoot-pod-cidr=0.0.0.0/0"}, want: []string{"--shoot-pod-cidr", "0.0.0.0/0"}},
 		{name: "listening for all", args: []string{"--listen-address=0.0.0.0:14001"}, want: []string{"--listen-address", "0.0.0.0:14001", "loopback"}},
+		{name: "the status page for all", args: []string{"--admin-address=0.0.0.0:14000"}, want: []string{"--admin-address", "0.0.0.0:14000", "loopback"}},
 		{name: "port 70000", args: []string{"--listen-address=127.0.0.1:70000"}, want: []string{"--listen-address", "70000"}},
 		{name: "proxy-server inside the shoot", args: []string{"--proxy-server=100.64.1.1:8090"}, want: []string{"--proxy-server", "100.64.1.1:8090"}},
 		{name: "TCP without a CA", args: []string{"--proxy-server=192.0.2.7:8090"}, want: []string{"--proxy-server", "192.0.2.7:8090", "--ca-cert"}},
@@ -115,13 +116,15 @@ func TestAnAddressInUseIsExitCode1WithTheCure(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	for flag, cure := range map[string]string{"--listen-address": "--proxy-port", "--health-address": "another --health-address"} {
+	for flag, cure := range map[string]string{
+		"--listen-address": "--proxy-port", "--health-address": "another --health-address", "--admin-address": "another --admin-address, or give an empty one",
+	} {
 		t.Run(flag, func(t *testing.T) {
-			addresses := map[string]string{"--listen-address": loopback(), "--health-address": loopback()}
+			addresses := map[string]string{"--listen-address": loopback(), "--health-address": loopback(), "--admin-address": loopback()}
 			addresses[flag] = taken.Addr().String()
 			code, _, stderr := outcome(t, nil, "--shoot-pod-cidr=100.64.0.0/12", "--log-level=error",
 				"--proxy-server=unix://"+filepath.Join(t.TempDir(), "none.sock"),
-				"--listen-address="+addresses["--listen-address"], "--health-address="+addresses["--health-address"])
+				"--listen-address="+addresses["--listen-address"], "--health-address="+addresses["--health-address"], "--admin-address="+addresses["--admin-address"])
 			if code != 1 || strings.Count(stderr, "\n") != 1 || !strings.HasPrefix(stderr, "proxy-client: ") {
 				t.Errorf("want exit code 1 and one sentence, got %d and:\n%s", code, stderr)
 			}

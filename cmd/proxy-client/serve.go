@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"time"
@@ -21,11 +22,14 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/options"
 	"github.com/shoot-proxy/proxy-client/internal/proxy"
 	"github.com/shoot-proxy/proxy-client/internal/quota"
+	"github.com/shoot-proxy/proxy-client/internal/status"
+	"github.com/shoot-proxy/proxy-client/internal/statusserver"
 )
 
-// untilSignalled runs serve until it returns. At the first signal it ends the context of
-// serve. At the second it closes aborted, and then waits for abortGrace at most.
-func untilSignalled(signals <-chan os.Signal, log *slog.Logger, serve func(ctx context.Context, aborted <-chan struct{}) error) error {
+// untilSignalled runs serve until it returns. At the first signal, or at a request of the
+// status page, it ends the context of serve. At the next signal it closes aborted, and
+// then waits for abortGrace at most. An element of requests says where one came from.
+func untilSignalled(signals <-chan os.Signal, requests <-chan string, log *slog.Logger, serve func(ctx context.Context, aborted <-chan struct{}) error) error {
 	ctx, drain := context.WithCancel(context.Background())
 	defer drain()
 	aborted := make(chan struct{})
@@ -37,6 +41,9 @@ func untilSignalled(signals <-chan os.Signal, log *slog.Logger, serve func(ctx c
 		return err
 	case s := <-signals:
 		log.Info("ending; a second signal ends at once", "signal", s.String())
+		drain()
+	case from := <-requests:
+		log.Info("ending, as the status page was asked to drain; a signal ends at once", "from", from)
 		drain()
 	}
 	select {
@@ -54,8 +61,9 @@ func untilSignalled(signals <-chan os.Signal, log *slog.Logger, serve func(ctx c
 }
 
 // serve runs the sidecar until ctx has ended and the drain is over. If aborted is closed,
-// it cuts the drain short.
-func serve(ctx context.Context, aborted <-chan struct{}, cfg *options.ProxyClientConfig, log *slog.Logger, env environment) error {
+// it cuts the drain short. It sends the requests of the status page for a drain.
+func serve(ctx context.Context, aborted <-chan struct{}, requests chan<- string, cfg *options.ProxyClientConfig, settings []status.Setting, log *slog.Logger, env environment) error {
+	started := time.Now()
 	registry, names := admin.NewRegistry(), options.SettingNames()
 	held := quota.New(int(cfg.TotalBuffer))
 	dialer, err := dialer.New(dialer.Config{
@@ -71,9 +79,10 @@ func serve(ctx context.Context, aborted <-chan struct{}, cfg *options.ProxyClien
 		return errors.Join(err, dialer.Close())
 	}
 	files := openFiles()
-	limit := connectionLimit(cfg, files, memoryLimit(), log)
+	limit, why := connectionLimit(cfg, files, memoryLimit(), log)
 	metrics := proxy.NewMetrics(registry)
-	metrics.SetVersion(commandline.VersionOf(env.version))
+	version := commandline.VersionOf(env.version)
+	metrics.SetVersion(version)
 	data := proxy.New(proxy.Config{
 		Listeners: listeners, CIDRs: cfg.CIDRs, Dialer: dialer, Names: names,
 		DialTimeout: cfg.DialTimeout, MaxDials: cfg.MaxDials, MaxConnections: limit,
@@ -87,12 +96,25 @@ func serve(ctx context.Context, aborted <-chan struct{}, cfg *options.ProxyClien
 		Metrics: registry, Logger: log, Connections: proxy.HealthConnections(files),
 	})
 	if err != nil {
-		for _, ln := range listeners {
-			err = errors.Join(err, ln.Close())
-		}
-		return errors.Join(fmt.Errorf("%w: end the process that has the address, or choose another --health-address", err), dialer.Close())
+		err = fmt.Errorf("%w: end the process that has the address, or choose another --health-address", err)
+		return errors.Join(err, closeAll(listeners), dialer.Close())
 	}
-	announce(log, cfg, limit, health, commandline.VersionOf(env.version))
+	page, err := listenStatus(cfg.AdminAddress, isGiven(settings, options.FlagAdminAddress), statusserver.Config{
+		Documents: documents{
+			version: version, started: started, settings: effective(settings, cfg, limit, why), cfg: cfg, data: data,
+		}.all(),
+		Drain: func(from string) {
+			select {
+			case requests <- from:
+			default: // one was enough
+			}
+		},
+		Logger: log,
+	})
+	if err != nil {
+		return errors.Join(err, closeAll(listeners), health.Close(), dialer.Close())
+	}
+	announce(log, cfg, limit, health, page, version)
 
 	// The dialer and the health server go on until the data path has drained.
 	rest, stopRest := context.WithCancel(context.WithoutCancel(ctx))
@@ -110,6 +132,9 @@ func serve(ctx context.Context, aborted <-chan struct{}, cfg *options.ProxyClien
 		return named("dialer", err)
 	})
 	tasks.Go(func() error { return named("health server", health.Run(rest)) })
+	if page != nil {
+		tasks.Go(func() error { return named("status page", page.Run(rest)) })
+	}
 	tasks.Go(func() error {
 		select {
 		case <-aborted:
@@ -121,6 +146,14 @@ func serve(ctx context.Context, aborted <-chan struct{}, cfg *options.ProxyClien
 	return errors.Join(tasks.Wait(), dialer.Close())
 }
 
+func closeAll(listeners []*net.TCPListener) error {
+	var err error
+	for _, ln := range listeners {
+		err = errors.Join(err, ln.Close())
+	}
+	return err
+}
+
 // named says which task failed.
 func named(task string, err error) error {
 	if err != nil {
@@ -130,15 +163,20 @@ func named(task string, err error) error {
 }
 
 // announce logs the version and the configuration of this sidecar.
-func announce(log *slog.Logger, cfg *options.ProxyClientConfig, connections int, health *admin.Server, version string) {
+func announce(log *slog.Logger, cfg *options.ProxyClientConfig, connections int, health *admin.Server, page *statusserver.Server, version string) {
 	servers := make([]string, 0, len(cfg.Servers))
 	for _, s := range cfg.Servers {
 		servers = append(servers, fmt.Sprintf("%s (%s)", s.Name, s.Mode))
+	}
+	statusPage := "none"
+	if page != nil {
+		statusPage = page.Addr().String()
 	}
 	log.Info("proxy-client started",
 		"version", version,
 		"listen", text(cfg.Listen),
 		"health", health.Addr().String(),
+		"admin", statusPage,
 		"servers", servers,
 		"max_connections", connections,
 		"shoot_cidrs", text(cfg.CIDRs.Shoot()),

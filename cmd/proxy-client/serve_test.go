@@ -49,7 +49,7 @@ func start(t *testing.T, socket string, args ...string) *program {
 	p := &program{t: t, signals: make(chan os.Signal, 2), code: make(chan int, 1), stderr: &logtest.Buffer{}}
 	args = append([]string{
 		"--shoot-pod-cidr=100.64.0.0/12", "--exclude-cidr=100.64.0.53/32", "--proxy-server=unix://" + socket,
-		"--listen-address=" + loopback(), "--health-address=" + loopback(), "--log-format=json",
+		"--listen-address=" + loopback(), "--health-address=" + loopback(), "--admin-address=" + loopback(), "--log-format=json",
 	}, args...)
 	go func() {
 		p.code <- run(environment{
@@ -217,7 +217,7 @@ func TestASignalDuringTheStartEndsWell(t *testing.T) {
 	code := run(environment{
 		args: []string{
 			"--shoot-pod-cidr=100.64.0.0/12", "--proxy-server=unix://" + socket,
-			"--listen-address=" + loopback(), "--health-address=" + loopback(),
+			"--listen-address=" + loopback(), "--health-address=" + loopback(), "--admin-address=" + loopback(),
 		},
 		stdout: io.Discard, stderr: &stderr, signals: signals,
 		checkRedirect: notRedirected,
@@ -233,7 +233,7 @@ func TestTheSecondSignalEndsWhatHangs(t *testing.T) {
 	signals <- unix.SIGTERM
 	release := make(chan struct{})
 	ended := make(chan struct{})
-	err := untilSignalled(signals, slog.New(slog.DiscardHandler), func(ctx context.Context, aborted <-chan struct{}) error {
+	err := untilSignalled(signals, nil, slog.New(slog.DiscardHandler), func(ctx context.Context, aborted <-chan struct{}) error {
 		defer close(ended)
 		<-ctx.Done()
 		<-aborted

@@ -10,7 +10,7 @@ import "time"
 // Ports of proxy-client. They keep clear of the ports of Istio (15000 to 15090) and
 // Linkerd (4140 to 4191).
 const (
-	// AdminPort is reserved: no container of the pod may have it.
+	// AdminPort is the port of the status page, on loopback.
 	AdminPort = 14000
 	// ProxyPort is where redirected connections arrive, on loopback.
 	ProxyPort = 14001

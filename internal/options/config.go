@@ -72,6 +72,10 @@ func (o *ProxyClient) config(cidrs func() (*cidr.Set, error), checkFiles func(tl
 	if err := o.checkHealthAddress(listen); err != nil {
 		return nil, err
 	}
+	admin, err := o.admin(listen)
+	if err != nil {
+		return nil, err
+	}
 	servers, files, err := o.upstream()
 	if err != nil {
 		return nil, err
@@ -91,7 +95,7 @@ func (o *ProxyClient) config(cidrs func() (*cidr.Set, error), checkFiles func(tl
 		MaxDials:         int(o.MaxDials),
 		MaxConnections:   int(o.MaxConnections),
 		ConnectionBuffer: o.ConnectionBuffer, TotalBuffer: o.TotalBuffer,
-		AcceptWhileDraining: o.AcceptWhileDraining, HealthAddress: strings.TrimSpace(o.HealthAddress), Log: log,
+		AcceptWhileDraining: o.AcceptWhileDraining, HealthAddress: strings.TrimSpace(o.HealthAddress), AdminAddress: admin, Log: log,
 	}, nil
 }
 

@@ -65,6 +65,7 @@ func TestProxyClientDefaults(t *testing.T) {
 		ConnectionBuffer: 16 << 20,
 		TotalBuffer:      256 << 20,
 		HealthAddress:    ":14021",
+		AdminAddress:     netip.MustParseAddrPort("127.0.0.1:14000"),
 		Log:              Log{Format: "text", Level: slog.LevelInfo},
 	}
 	if diff := cmp.Diff(want, got, compare); diff != "" {
@@ -126,16 +127,23 @@ func TestProxyClientConfig(t *testing.T) {
 		}},
 		{"everything else", []string{
 			both, socket, "--listen-address=[::1]:1,127.0.0.1:65535", "--dial-timeout=500ms", "--half-close-timeout=2m", "--drain-timeout=1h",
-			"--idle-timeout=1h30m", "--server-keepalive=1m", "--max-dials=7", "--max-connections=9", "--connection-buffer=512KiB", "--total-buffer=1Gi", "--accept-while-draining", "--health-address=[::]:8080", "--log-format=json", "--log-level=debug",
+			"--idle-timeout=1h30m", "--server-keepalive=1m", "--max-dials=7", "--max-connections=9", "--connection-buffer=512KiB", "--total-buffer=1Gi", "--accept-while-draining", "--health-address=[::]:8080", "--admin-address=[::1]:14000", "--log-format=json", "--log-level=debug",
 		}, func(c *ProxyClientConfig) {
 			c.Listen = addresses("[::1]:1", "127.0.0.1:65535")
 			c.DialTimeout, c.HalfCloseTimeout, c.DrainTimeout = 500*time.Millisecond, 2*time.Minute, time.Hour
 			c.IdleTimeout, c.ServerKeepalive = 90*time.Minute, time.Minute
 			c.MaxDials, c.MaxConnections, c.ConnectionBuffer, c.TotalBuffer = 7, 9, 512<<10, 1<<30
 			c.AcceptWhileDraining, c.HealthAddress, c.Log = true, "[::]:8080", Log{"json", slog.LevelDebug}
+			c.AdminAddress = netip.MustParseAddrPort("[::1]:14000")
 		}},
 		{"health on another address may share the port", []string{both, socket, "--health-address=10.1.2.3:14001"}, func(c *ProxyClientConfig) {
 			c.HealthAddress = "10.1.2.3:14001"
+		}},
+		{"no status page", []string{both, socket, "--admin-address="}, func(c *ProxyClientConfig) {
+			c.AdminAddress = netip.AddrPort{}
+		}},
+		{"the status page on another loopback address may share a port", []string{both, socket, "--admin-address=127.0.0.2:14001"}, func(c *ProxyClientConfig) {
+			c.AdminAddress = netip.MustParseAddrPort("127.0.0.2:14001")
 		}},
 		{"egress selector with HTTP CONNECT over TCP", []string{both, "--egress-selector-config-file=connect-tcp.yaml", "--server-name=x"}, func(c *ProxyClientConfig) {
 			c.Servers = []tunnel.Server{{Name: "proxy-server:8131", Network: "tcp", Address: "proxy-server:8131", Mode: tunnel.ModeHTTPConnect}}
@@ -177,6 +185,7 @@ func TestProxyClientConfig(t *testing.T) {
 				ConnectionBuffer: 16 << 20,
 				TotalBuffer:      256 << 20,
 				HealthAddress:    ":14021",
+				AdminAddress:     netip.MustParseAddrPort("127.0.0.1:14000"),
 				Log:              Log{Format: "text", Level: slog.LevelInfo},
 			}
 			if tt.want != nil {

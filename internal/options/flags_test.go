@@ -67,9 +67,9 @@ func TestArgsAreWhatTheProgramsParse(t *testing.T) {
 	}
 	want := []string{
 		"--shoot-pod-cidr=100.64.0.0/12,fd00::/48", "--shoot-service-cidr=100.104.0.0/13", "--shoot-node-cidr=10.250.0.0/16", "--exclude-cidr=10.250.0.1/32",
-		"--log-format=json", "--log-level=debug", "--listen-address=127.0.0.1:15500", "--proxy-server=a:1,unix:///b", "--mode=http-connect",
+		"--log-format=json", "--log-level=debug", "--proxy-server=a:1,unix:///b", "--mode=http-connect",
 		"--ca-cert=/ca.crt", "--client-cert=/c.crt", "--client-key=/c.key", "--server-name=s", "--alpn-proto=istio", "--egress-selector-config-file=/e.yaml",
-		"--dial-timeout=1s", "--max-dials=12", "--max-connections=1000", "--half-close-timeout=2m", "--idle-timeout=5s", "--server-keepalive=20s", "--connection-buffer=1MiB", "--total-buffer=1073741825", "--drain-timeout=1m30s", "--accept-while-draining=true", "--health-address=:1",
+		"--dial-timeout=1s", "--max-dials=12", "--max-connections=1000", "--half-close-timeout=2m", "--idle-timeout=5s", "--server-keepalive=20s", "--connection-buffer=1MiB", "--total-buffer=1073741825", "--drain-timeout=1m30s", "--accept-while-draining=true", "--listen-address=127.0.0.1:15500", "--health-address=:1", "--admin-address=",
 	}
 	if diff := cmp.Diff(want, full.Args()); diff != "" {
 		t.Errorf("a flag is not rendered, or in another place (-want +got):\n%s", diff)

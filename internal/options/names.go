@@ -7,13 +7,15 @@ import "github.com/shoot-proxy/proxy-client/internal/tunnel"
 // Names of flags, with their dashes, that other packages need: to translate what a library
 // or a configuration calls by other names.
 const (
-	FlagShootPodCIDR  = "--shoot-pod-cidr"
-	FlagListenAddress = "--listen-address"
-	FlagHealthAddress = "--health-address"
-	FlagProxyUID      = "--proxy-uid"
-	FlagExcludeUID    = "--exclude-uid"
-	FlagIptables      = "--iptables"
-	FlagNetns         = "--netns"
+	FlagShootPodCIDR   = "--shoot-pod-cidr"
+	FlagListenAddress  = "--listen-address"
+	FlagHealthAddress  = "--health-address"
+	FlagAdminAddress   = "--admin-address"
+	FlagEgressSelector = egressFlag
+	FlagProxyUID       = "--proxy-uid"
+	FlagExcludeUID     = "--exclude-uid"
+	FlagIptables       = "--iptables"
+	FlagNetns          = "--netns"
 )
 
 // SettingNames returns the flags by which packages that know no flags name a setting in

@@ -68,7 +68,6 @@ func badNumbers() []badCase {
 		initial("unknown flag", pods, "--listen-address=127.0.0.1:14001"),
 		{name: "unknown flag of a subcommand", program: theDump, args: []string{"--color"}},
 		proxy("unknown short flag", pods, socket, "-xyz"),
-		proxy("a flag of a later issue", pods, socket, "--admin-address=127.0.0.1:14000"),
 		proxy("a flag without its value", pods, "--proxy-server"),
 		proxy("a flag that is none", pods, "--=x"),
 		{

@@ -56,6 +56,8 @@ type ProxyClient struct {
 	AcceptWhileDraining bool
 	// HealthAddress is --health-address, host:port or :port.
 	HealthAddress string
+	// AdminAddress is --admin-address, a loopback address with a port, or empty for none.
+	AdminAddress string
 }
 
 // NewProxyClient returns proxy-client's flags at their defaults.
@@ -71,12 +73,12 @@ func NewProxyClient() *ProxyClient {
 		ConnectionBuffer: defaults.ConnectionBuffer,
 		TotalBuffer:      defaults.TotalBuffer,
 		HealthAddress:    fmt.Sprintf(":%d", defaults.HealthPort),
+		AdminAddress:     fmt.Sprintf("127.0.0.1:%d", defaults.AdminPort),
 	}
 }
 
 func (o *ProxyClient) flags() []flagset.Flag {
 	return append(o.Shared.flags(), []flagset.Flag{
-		flagset.List("listen-address", &o.ListenAddress, fmt.Sprintf("loopback `addresses` where redirected connections arrive, such as %s; comma-separated or repeated; the port is init-redirect's --proxy-port (default port %d on the loopback address of each family that has a shoot CIDR)", exampleListen(), defaults.ProxyPort)),
 		flagset.List("proxy-server", &o.ProxyServer, "konnectivity `servers`, host:port or unix:///path each, such as vpn-proxy-server:8090; comma-separated or repeated; required unless --egress-selector-config-file is given"),
 		flagset.Text("mode", &o.Mode, "`mode` of the servers: grpc, http-connect, or auto for what each of them negotiates by ALPN; over a Unix socket auto means grpc"),
 		flagset.Text("ca-cert", &o.CACert, "PEM `file` with the CA certificates that servers are verified against; required for a server on TCP"),
@@ -95,7 +97,9 @@ func (o *ProxyClient) flags() []flagset.Flag {
 		flagset.Size("total-buffer", &o.TotalBuffer, "how much all connections may hold back together, before the one that holds the most is reset: a `size` such as 256MiB"),
 		flagset.Duration("drain-timeout", &o.DrainTimeout, "how long SIGTERM waits for open connections before it resets them: a `duration` such as 20s, less than the pod's grace period"),
 		flagset.Switch("accept-while-draining", &o.AcceptWhileDraining, "keep accepting connections during the drain, for pods where the app gets SIGTERM at the same moment"),
+		flagset.List("listen-address", &o.ListenAddress, fmt.Sprintf("loopback `addresses` where redirected connections arrive, such as %s; comma-separated or repeated; the port is init-redirect's --proxy-port (default port %d on the loopback address of each family that has a shoot CIDR)", exampleListen(), defaults.ProxyPort)),
 		flagset.Text("health-address", &o.HealthAddress, "`address` of /livez, /readyz and /metrics: host:port, or :port for all addresses"),
+		flagset.Text("admin-address", &o.AdminAddress, "loopback `address` of the status page, its JSON documents and Go's profiles, such as 127.0.0.1:14000; empty for none"),
 	}...)
 }
 
@@ -103,6 +107,15 @@ func (o *ProxyClient) flags() []flagset.Flag {
 func (o *ProxyClient) AddFlags(fs *pflag.FlagSet) {
 	*o = *NewProxyClient()
 	flagset.Add(fs, o.flags())
+}
+
+// Names returns the names of the flags without dashes, in the order of README.md.
+func (o *ProxyClient) Names() []string {
+	var names []string
+	for _, f := range o.flags() {
+		names = append(names, f.Name)
+	}
+	return names
 }
 
 // Args returns the command line for o: each flag that is not at its default, as
@@ -138,6 +151,8 @@ type ProxyClientConfig struct {
 	AcceptWhileDraining bool
 	// HealthAddress is host:port, with an empty host for all addresses.
 	HealthAddress string
+	// AdminAddress is on loopback. It is invalid if there is to be none.
+	AdminAddress netip.AddrPort
 	// Log says how to log.
 	Log Log
 }

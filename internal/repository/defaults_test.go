@@ -47,7 +47,7 @@ func TestDocumentsHaveOurPortsAndUID(t *testing.T) {
 			fmt.Sprintf("runAsUser: %d ", defaults.ProxyUID), fmt.Sprintf("runAsGroup: %d\n", defaults.ProxyUID),
 			fmt.Sprintf("`127.0.0.1:%[1]d`, `[::1]:%[1]d`", defaults.ProxyPort),
 		},
-		"charts/proxy-client/templates/_settings.tpl": {fmt.Sprintf("default \"%d\"", defaults.ProxyPort), fmt.Sprintf("default \"%d\"", defaults.HealthPort)},
+		"charts/proxy-client/templates/_settings.tpl": {fmt.Sprintf("default \"%d\"", defaults.ProxyPort), fmt.Sprintf("default \"%d\"", defaults.HealthPort), fmt.Sprintf("eq \"%d\"", defaults.AdminPort)},
 		"docs/webhook.md": {
 			fmt.Sprintf("healthPort: %d\n", defaults.HealthPort), fmt.Sprintf("proxyPort: %d\n", defaults.ProxyPort), fmt.Sprintf("proxyUID: %d ", defaults.ProxyUID),
 			fmt.Sprintf("port %d, %d or %d,", defaults.AdminPort, defaults.ProxyPort, defaults.HealthPort),

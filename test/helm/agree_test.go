@@ -193,6 +193,8 @@ func TestHelmRefusesWhatTheWebhookRefuses(t *testing.T) {
 		{"health port", "sidecar: {healthPort: 65536}", `config.sidecar.healthPort "65536"`},
 		{"proxy port", "redirect: {proxyPort: 0}", `config.redirect.proxyPort "0"`},
 		{"one port for two", "redirect: {proxyPort: 14021}", `config.sidecar.healthPort "14021"`},
+		{"the status page's port for health", "sidecar: {healthPort: 14000}", `config.sidecar.healthPort "14000" is the port of the status page`},
+		{"the status page's port for the proxy", "redirect: {proxyPort: '14000'}", `config.redirect.proxyPort "14000" is the port of the status page`},
 		{"excluded port of the proxy", "redirect: {proxyPort: 2222}\nexcludePorts: [2222]", `config.excludePorts "2222"`},
 		{"root's uid", "redirect: {proxyUID: 0}", `config.redirect.proxyUID "0"`},
 		{"Istio's uid", "redirect: {proxyUID: 1337}", `config.redirect.proxyUID "1337"`},

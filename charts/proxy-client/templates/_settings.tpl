@@ -43,6 +43,9 @@ internal/options has the rules, and test/helm compares both.
   {{- if lt (float64 $port) 1024.0 -}}
     {{- fail (printf "config.%s %q needs a privilege that proxy-client does not have: write a port from 1024 to 65535" $field $port) -}}
   {{- end -}}
+  {{- if eq "14000" (regexReplaceAll "^0+" $port "") -}}
+    {{- fail (printf "config.%s %q is the port of the status page: write another" $field $port) -}}
+  {{- end -}}
 {{- end -}}
 {{- if eq $proxy (regexReplaceAll "^0+" $health "") -}}
   {{- fail (printf "config.sidecar.healthPort %q is config.redirect.proxyPort too: choose another one" $health) -}}

@@ -44,6 +44,15 @@ func ApplyEnvironment(fs *pflag.FlagSet, prefix string, lookup func(string) (str
 	return first
 }
 
+// Origin reports whether f was set, and the environment variable that has set it. The
+// variable is empty if the command line has.
+func Origin(f *pflag.Flag) (set bool, variable string) {
+	if names := f.Annotations[variableAnnotation]; len(names) > 0 {
+		return true, names[0]
+	}
+	return f.Changed, ""
+}
+
 // variableError says what is wrong with the value of a variable.
 func variableError(variable, value string, err error) error {
 	wrong := err

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package statusserver
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"iter"
+	"net/http"
+	"runtime"
+	"time"
+
+	"github.com/shoot-proxy/proxy-client/internal/status"
+)
+
+// Documents are where the content of the JSON documents comes from. All fields are
+// required. They are called at each request, from several goroutines.
+type Documents struct {
+	Instance      string
+	Configuration func() status.Configuration // Instance is set by this package, here and below
+	State         func() status.State
+	Servers       func() []status.Server
+	// Connections returns the connections one after the other, so that thousands take
+	// little memory.
+	Connections func() iter.Seq[status.Connection]
+	Failures    func() []status.Failure
+	History     func() status.History
+}
+
+// register adds the documents to mux.
+func (d *Documents) register(mux *http.ServeMux) {
+	document(mux, "GET /configuration", func() any {
+		configuration := d.Configuration()
+		configuration.Instance = d.Instance
+		return configuration
+	})
+	document(mux, "GET /state", func() any {
+		state := d.State()
+		state.Instance, state.Now = d.Instance, time.Now()
+		return state
+	})
+	document(mux, "GET /servers", func() any {
+		return status.Servers{Instance: d.Instance, Now: time.Now(), Servers: d.Servers()}
+	})
+	document(mux, "GET /failures", func() any {
+		return status.Failures{Instance: d.Instance, Now: time.Now(), Failures: d.Failures()}
+	})
+	document(mux, "GET /history", func() any {
+		history := d.History()
+		history.Instance, history.Now = d.Instance, time.Now()
+		return history
+	})
+	streams := make(chan struct{}, maxStreams)
+	mux.HandleFunc("GET /connections", func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case streams <- struct{}{}:
+			defer func() { <-streams }()
+		case <-r.Context().Done():
+			return
+		}
+		d.streamConnections(w, r)
+	})
+}
+
+// document adds a document that is small enough to be made at once.
+func document(mux *http.ServeMux, pattern string, content func() any) {
+	mux.HandleFunc(pattern, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		encoder := json.NewEncoder(w)
+		encoder.SetEscapeHTML(false)
+		_ = encoder.Encode(content()) // the client may have gone
+	})
+}
+
+const (
+	// maxStreams is how many lists of connections are written at once.
+	maxStreams = 1
+	// burst is how many connections are written until other goroutines get the
+	// processor. It takes about 100 µs.
+	burst = 50
+)
+
+// streamConnections writes the list while it is made.
+func (d *Documents) streamConnections(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	head, err := json.Marshal(status.Connections{Instance: d.Instance, Now: time.Now(), Connections: []status.Connection{}})
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	out := bufio.NewWriterSize(w, 32<<10)
+	_, _ = out.Write(bytes.TrimSuffix(head, []byte("]}")))
+	var line bytes.Buffer
+	encoder := json.NewEncoder(&line)
+	encoder.SetEscapeHTML(false)
+	written := 0
+	for connection := range d.Connections() {
+		line.Reset()
+		if written > 0 {
+			line.WriteByte(',')
+		}
+		if encoder.Encode(connection) != nil || r.Context().Err() != nil {
+			return
+		}
+		if _, err := out.Write(line.Bytes()); err != nil {
+			return // the client has gone
+		}
+		if written++; written%burst == 0 {
+			runtime.Gosched()
+		}
+	}
+	_, _ = out.WriteString("]}\n")
+	_ = out.Flush()
+}

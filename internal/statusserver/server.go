@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package statusserver
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"time"
+
+	"github.com/shoot-proxy/proxy-client/internal/connlimit"
+	"github.com/shoot-proxy/proxy-client/internal/statuspage"
+)
+
+const (
+	// headerTimeout and readTimeout limit the arrival of a request.
+	headerTimeout = 2 * time.Second
+	readTimeout   = 5 * time.Second
+	// writeTimeout limits an answer. Ten thousand connections take a second of a busy
+	// processor, and port-forward is slow. A profile extends it by its own duration.
+	writeTimeout = 30 * time.Second
+	// idleTimeout keeps the connection of a page that asks every second.
+	idleTimeout     = 35 * time.Second
+	shutdownTimeout = time.Second
+	maxHeaderBytes  = 16 << 10
+	// maxConnections is for a few pages, each with the six connections of a browser.
+	maxConnections = 32
+)
+
+// Config configures a Server. All fields are required.
+type Config struct {
+	Documents Documents
+	// Drain begins the drain. from says where the request came from. It must not block.
+	Drain  func(from string)
+	Logger *slog.Logger
+}
+
+// Server is a server that listens. Run makes it serve.
+type Server struct {
+	listener net.Listener
+	http     *http.Server
+}
+
+// Listen binds address (host:port, TCP). The caller must then call Run or Close.
+func Listen(address string, cfg Config) (*Server, error) {
+	handler, err := newHandler(cfg, rand.Text())
+	if err != nil {
+		return nil, fmt.Errorf("status page: %w", err)
+	}
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("status page: %w", err)
+	}
+	server := &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		// Mistakes of clients interest only developers.
+		ErrorLog: slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
+	}
+	return &Server{listener: connlimit.Bound(server, listener, maxConnections), http: server}, nil
+}
+
+// Addr returns the address on which the server listens.
+func (s *Server) Addr() net.Addr { return s.listener.Addr() }
+
+// Close closes the listener of a server that was never run.
+func (s *Server) Close() error { return s.listener.Close() }
+
+// Run serves until ctx ends, and then returns nil. If serving fails, it returns an
+// error.
+func (s *Server) Run(ctx context.Context) error {
+	served := make(chan error, 1)
+	go func() { served <- s.http.Serve(s.listener) }()
+	select {
+	case err := <-served:
+		return fmt.Errorf("status page: serve on %s: %w", s.Addr(), err)
+	case <-ctx.Done():
+	}
+	shutdown, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+	defer cancel()
+	err := s.http.Shutdown(shutdown)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = s.http.Close() // a client does not read its answer, or waits for a profile
+	}
+	<-served
+	if err != nil {
+		return fmt.Errorf("status page: shut down: %w", err)
+	}
+	return nil
+}
+
+// newHandler returns the handler of all paths. A drain needs token.
+func newHandler(cfg Config, token string) (http.Handler, error) {
+	index, err := statuspage.Index(token)
+	if err != nil {
+		return nil, err
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /{$}", index)
+	mux.Handle("GET /assets/", statuspage.Assets())
+	cfg.Documents.register(mux)
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	mux.Handle("POST /drain", drain(token, cfg.Drain))
+	return guard(mux), nil
+}

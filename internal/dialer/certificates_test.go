@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
 	"io"
@@ -16,6 +17,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,6 +27,7 @@ import (
 	"google.golang.org/grpc/peer"
 	"sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
 
+	"github.com/shoot-proxy/proxy-client/internal/certtest"
 	"github.com/shoot-proxy/proxy-client/internal/options"
 	"github.com/shoot-proxy/proxy-client/internal/tlsfiles"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
@@ -267,6 +270,56 @@ func certificates(t *testing.T, registry *prometheus.Registry, label string) map
 		}
 	}
 	return found
+}
+
+// TestCertificatesThatAreNotValidNow: the error says which certificate is not valid, and
+// since when or from when on. It has the clock's time, and says what to do.
+func TestCertificatesThatAreNotValidNow(t *testing.T) {
+	now := time.Now()
+	ago := func(age time.Duration) time.Time { return now.Add(-age).Truncate(time.Second) }
+	said := func(at time.Time) string { return at.UTC().Format(time.RFC3339) }
+	for _, tc := range []struct {
+		name               string
+		ca, server, client [2]time.Time // from and until; zero if it is valid
+		words              []string
+	}{
+		{name: "the server's has expired", server: [2]time.Time{ago(2 * time.Hour), ago(time.Hour)}, words: []string{`its certificate "CN=server" expired on ` + said(ago(time.Hour)), "the clock here says", "renew it"}},
+		{name: "the server's is not valid yet", server: [2]time.Time{ago(-time.Hour), ago(-2 * time.Hour)}, words: []string{`its certificate "CN=server" is not valid before ` + said(ago(-time.Hour)), "the clock here says", "set the clock right"}},
+		{name: "the client's has expired", client: [2]time.Time{ago(2 * time.Hour), ago(time.Hour)}, words: []string{"it refused the client certificate: --client-cert", "client.crt", "expired on " + said(ago(time.Hour)), "renew it"}},
+		{name: "the CA has expired", ca: [2]time.Time{ago(2 * time.Hour), ago(time.Hour)}, words: []string{"--ca-cert", "ca.crt", "expired on " + said(ago(time.Hour)), "renew it"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			p := newPKI(t)
+			ca := certtest.SelfSigned(t, x509.Certificate{
+				Subject: pkix.Name{CommonName: "CA"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+				NotBefore: tc.ca[0], NotAfter: tc.ca[1],
+			})
+			p.write(t, "ca.crt", "CERTIFICATE", ca.Cert.Raw)
+			p.pool = ca.Pool()
+			leaf := func(name string, valid [2]time.Time) *certtest.Pair {
+				return ca.Issue(t, x509.Certificate{
+					Subject: pkix.Name{CommonName: name}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, NotBefore: valid[0], NotAfter: valid[1],
+				})
+			}
+			p.server = leaf("server", tc.server).TLS()
+			p.writePair(t, "client", leaf("client", tc.client))
+			var dials atomic.Int64
+			d := newDialer(t, p.client(), hang, p.serveGRPC(t, tunnel.ModeGRPC, answerWith("", &dials)))
+			conn, err := d.attempt(t)
+			if err == nil {
+				_ = conn.Close()
+				t.Fatal("the dial succeeded")
+			}
+			if tunnel.ReasonOf(err) != tunnel.ReasonTLS {
+				t.Errorf("the reason is %s", tunnel.ReasonOf(err))
+			}
+			for _, word := range tc.words {
+				if !strings.Contains(err.Error(), word) {
+					t.Errorf("the dial ended with %v, which does not say %q", err, word)
+				}
+			}
+		})
+	}
 }
 
 func read(t *testing.T, name string) []byte {

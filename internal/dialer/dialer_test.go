@@ -190,8 +190,8 @@ func TestServerFailures(t *testing.T) {
 		{"other name, CONNECT", connectServer, named("elsewhere"), tunnel.ReasonTLS, "--server-name"},
 		{"no client certificate, gRPC", grpcServer, anonymous, tunnel.ReasonTLS, "no client certificate was given: give --client-cert and --client-key"},
 		{"no client certificate, CONNECT", connectServer, anonymous, tunnel.ReasonTLS, "no client certificate was given: give --client-cert and --client-key"},
-		{"foreign client certificate, gRPC", grpcServer, foreign, tunnel.ReasonTLS, "is --client-cert signed by the CA that it trusts?"},
-		{"foreign client certificate, CONNECT", connectServer, foreign, tunnel.ReasonTLS, "is --client-cert signed by the CA that it trusts?"},
+		{"foreign client certificate, gRPC", grpcServer, foreign, tunnel.ReasonTLS, "--client-cert is not signed by a CA that it trusts"},
+		{"foreign client certificate, CONNECT", connectServer, foreign, tunnel.ReasonTLS, "--client-cert is not signed by a CA that it trusts"},
 		{"CONNECT to a gRPC server", with(grpcServer, tunnel.ModeHTTPConnect), p.client(), tunnel.ReasonProtocol, "--mode=grpc"},
 		{"gRPC to a CONNECT server", with(connectServer, tunnel.ModeGRPC), p.client(), tunnel.ReasonProtocol, "--mode=http-connect"},
 	} {

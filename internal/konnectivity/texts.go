@@ -17,7 +17,7 @@ import (
 const CloseGrace = 2 * time.Second
 
 // ErrGaveUp is the cause of the error of a dial that was given up.
-var ErrGaveUp = errors.New("no answer from the agent")
+var ErrGaveUp = errors.New("neither the proxy-server nor its agent has answered")
 
 // NoAnswer returns the error of a dial whose ctx ended before the agent answered.
 func NoAnswer(ctx context.Context, server string) *tunnel.Error {

@@ -10,8 +10,10 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"time"
 
 	"github.com/shoot-proxy/proxy-client/internal/clip"
+	"github.com/shoot-proxy/proxy-client/internal/tlsfiles"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
@@ -26,7 +28,9 @@ func (e *Endpoint) handshakeError(ctx context.Context, name string, err error) *
 	case errors.As(err, new(x509.HostnameError)):
 		return e.Refused(fmt.Errorf("its certificate is not for %q: %w; set %s to a name in it", name, brief{err}, e.Names().ServerName))
 	case errors.As(err, new(x509.UnknownAuthorityError)):
-		return e.Refused(fmt.Errorf("its certificate is not signed by %s: %w", e.Names().CACert, brief{err}))
+		return e.Refused(e.notSigned(err))
+	case isExpired(err):
+		return e.Refused(e.notValidNow(err))
 	case errors.As(err, new(*tls.CertificateVerificationError)):
 		return e.Refused(fmt.Errorf("its certificate was not accepted: %w", brief{err}))
 	case alerted && strings.Contains(alert, noApplicationProtocol):
@@ -39,6 +43,58 @@ func (e *Endpoint) handshakeError(ctx context.Context, name string, err error) *
 		return e.Unreachable(ctx, fmt.Errorf("TLS handshake: %w", err))
 	}
 }
+
+// notSigned returns the error of a server whose certificate no CA in the bundle has
+// signed.
+func (e *Endpoint) notSigned(err error) error {
+	if invalid := e.connector.files.CheckCAs(time.Now()); invalid != nil {
+		return casNotValid(invalid, err)
+	}
+	unknown, _ := errors.AsType[x509.UnknownAuthorityError](err)
+	return worded{fmt.Sprintf("its certificate is not signed by %s, but by %q: give the CA that signs the server's certificates",
+		e.Names().CACert, clip.Text(unknown.Cert.Issuer.String(), clip.Words)), err}
+}
+
+// isExpired reports whether err is of a certificate that has expired or is not valid yet.
+func isExpired(err error) bool {
+	invalid, ok := errors.AsType[x509.CertificateInvalidError](err)
+	return ok && invalid.Reason == x509.Expired
+}
+
+// casNotValid returns the error of a server whose certificate is not accepted because no CA
+// in the bundle is valid now. invalid says why. crypto/x509 may say this by either of two
+// errors.
+func casNotValid(invalid, err error) error {
+	return worded{fmt.Sprintf("its certificate was not accepted: %s", invalid), err}
+}
+
+// notValidNow returns the error of a server's certificate for which isExpired is true. It
+// has the clock's time, because a wrong clock looks the same.
+func (e *Endpoint) notValidNow(err error) error {
+	invalid, _ := errors.AsType[x509.CertificateInvalidError](err)
+	now := time.Now()
+	if cas := e.connector.files.CheckCAs(now); cas != nil {
+		return casNotValid(cas, err)
+	}
+	reason, remedy := tlsfiles.Invalidity(invalid.Cert, now)
+	if reason == "" { // it has become valid since
+		return fmt.Errorf("its certificate was not accepted: %w", brief{err})
+	}
+	return worded{fmt.Sprintf("its certificate %q %s, and the clock here says %s: %s",
+		clip.Text(invalid.Cert.Subject.String(), clip.Words), reason, now.UTC().Format(time.RFC3339), remedy), err}
+}
+
+// worded is an error of crypto/tls in words of our own.
+type worded struct {
+	words string
+	error
+}
+
+// Error returns our own words.
+func (w worded) Error() string { return w.words }
+
+// Unwrap returns the error of crypto/tls.
+func (w worded) Unwrap() error { return w.error }
 
 // brief shortens an error of crypto/tls, whose text may have every name of a certificate.
 // What a person can do stands behind it and must not be cut off.
@@ -105,14 +161,33 @@ func (e *Endpoint) noTLS(begins []byte) *tunnel.Error {
 	return e.WrongServer(fmt.Errorf("%s: is the port right? %s", is, ServersPort))
 }
 
+// What crypto/tls says of the alerts with which a server refuses a client certificate
+// (RFC 8446, section 6.2). If the server says which CAs it accepts, and our certificate is
+// of another, crypto/tls sends none, and the server answers with the first of these.
+const (
+	certificateRequired = "tls: certificate required"
+	unknownAuthority    = "tls: unknown certificate authority"
+	expiredCertificate  = "tls: expired certificate"
+)
+
 // Alerted returns the error of a server that answered with a TLS alert. With TLS 1.3 a
 // server refuses a client certificate only after the client's handshake.
 func (e *Endpoint) Alerted(err error) *tunnel.Error {
-	err = brief{err}
-	if !e.connector.files.HasClient() {
-		return e.Refused(fmt.Errorf("it refused the TLS connection: %w; no client certificate was given: give %s and %s", err, e.Names().ClientCert, e.Names().ClientKey))
+	alert, _ := RemoteAlert(err)
+	short := brief{err}
+	switch certificate := e.Names().ClientCert; {
+	case !e.connector.files.HasClient():
+		return e.Refused(fmt.Errorf("it refused the TLS connection: %w; no client certificate was given: give %s and %s", short, certificate, e.Names().ClientKey))
+	case alert == certificateRequired, alert == unknownAuthority:
+		return e.Refused(fmt.Errorf("it refused the TLS connection: %w; %s is not signed by a CA that it trusts: have it issued by the CA that the proxy-server has for clients", short, certificate))
+	case alert == expiredCertificate:
+		if invalid := e.connector.files.CheckClient(time.Now()); invalid != nil {
+			return e.Refused(worded{fmt.Sprintf("it refused the client certificate: %s", invalid), err})
+		}
+		return e.Refused(fmt.Errorf("it refused the TLS connection: %w; by the clock here %s has not expired: set the server's clock right, or this one", short, certificate))
+	default:
+		return e.Refused(fmt.Errorf("it refused the TLS connection: %w; is %s signed by the CA that it trusts?", short, certificate))
 	}
-	return e.Refused(fmt.Errorf("it refused the TLS connection: %w; is %s signed by the CA that it trusts?", err, e.Names().ClientCert))
 }
 
 // RemoteAlert returns the text of a TLS alert from the peer. crypto/tls exports no type

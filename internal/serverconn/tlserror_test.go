@@ -5,6 +5,7 @@ package serverconn
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"errors"
 	"net"
 	"net/netip"
@@ -34,6 +35,7 @@ func TestHandshakeErrorsKeepTheAdvice(t *testing.T) {
 	}{
 		{"another name", verification(x509.HostnameError{Certificate: names, Host: host}), "set --server-name to a name in it"},
 		{"another authority", verification(x509.UnknownAuthorityError{Cert: names}), "--ca-cert"},
+		{"another time", verification(x509.CertificateInvalidError{Cert: &x509.Certificate{Subject: pkix.Name{CommonName: strings.Repeat("long.", 30)}}, Reason: x509.Expired}), "renew it"},
 		{"an alert", alert("tls: certificate required"), "give --client-cert and --client-key"},
 		{"a long alert", alert(strings.Repeat("tls: x", 100)), "give --client-cert and --client-key"},
 		{"no protocol", alert("tls: " + noApplicationProtocol), "for an http-connect server use --mode=http-connect, or auto"},

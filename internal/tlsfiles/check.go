@@ -146,15 +146,15 @@ func isKey(der []byte) bool {
 
 // checkValidity refuses a certificate that is not valid at now. Its error is a *Problem.
 func checkValidity(c *x509.Certificate, now time.Time) error {
-	if invalid, remedy := invalidity(c, now); invalid != "" {
+	if invalid, remedy := Invalidity(c, now); invalid != "" {
 		return &Problem{Sentence: invalid + ": " + remedy}
 	}
 	return nil
 }
 
-// invalidity says why c is not valid at now, and what a person can do. Both are empty if
+// Invalidity says why c is not valid at now, and what a person can do. Both are empty if
 // c is valid.
-func invalidity(c *x509.Certificate, now time.Time) (invalid, remedy string) {
+func Invalidity(c *x509.Certificate, now time.Time) (invalid, remedy string) {
 	switch {
 	case now.After(c.NotAfter):
 		return "expired on " + c.NotAfter.UTC().Format(time.RFC3339), "renew it"

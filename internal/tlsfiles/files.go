@@ -20,9 +20,9 @@ import (
 // Connections that are open stay as they are. CA bundle and client pair are read apart
 // from each other. If one of them is broken, a change of the other is still used.
 type Files struct {
-	files   tunnel.TLS
-	log     *slog.Logger
-	inUse   func(Role, *x509.Certificate)
+	files tunnel.TLS
+	log   *slog.Logger
+	inUse func(Role, *x509.Certificate)
 
 	mu     sync.Mutex // guards the fields below; it is held while files are read
 	roots  fileSet
@@ -69,6 +69,27 @@ func (f *Files) Config() (*tls.Config, error) {
 
 // HasClient reports whether a client certificate is named.
 func (f *Files) HasClient() bool { return f.files.CertFile != "" }
+
+// CheckCAs returns an error if no CA in use is valid at now. It names the file, and says
+// what to do.
+func (f *Files) CheckCAs(now time.Time) error { return f.check(&f.roots, now) }
+
+// CheckClient does the same as CheckCAs for the client certificate in use.
+func (f *Files) CheckClient(now time.Time) error { return f.check(&f.client, now) }
+
+func (f *Files) check(set *fileSet, now time.Time) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if set.current == nil {
+		return nil
+	}
+	invalid := set.current.invalid(now)
+	if invalid == nil {
+		return nil
+	}
+	reason, remedy := Invalidity(invalid, now)
+	return fmt.Errorf("%s %q %s, and the clock here says %s: %s", set.names[0], set.files[0], reason, now.UTC().Format(time.RFC3339), remedy)
+}
 
 // Version returns a number that grows with each change of the files to content that can
 // be used.

@@ -132,18 +132,28 @@ func parsePair(data [][]byte) (*parsed, error) {
 	return p, nil
 }
 
-// validity returns an error if no peer accepts p at now. Every certificate of a client's
-// chain has to be valid. Of a bundle one is enough: it may carry old ones while it is
-// being rotated.
-func (p *parsed) validity(now time.Time) (err error) {
+// validity returns an error if no peer accepts p at now.
+func (p *parsed) validity(now time.Time) error {
+	cert := p.invalid(now)
+	if cert == nil {
+		return nil
+	}
+	reason, _ := Invalidity(cert, now)
+	return fmt.Errorf("certificate %q %s", cert.Subject, reason)
+}
+
+// invalid returns the certificate for which no peer accepts p at now, or nil. Every
+// certificate of a client's chain has to be valid. Of a bundle one is enough: it may carry
+// old ones while it is being rotated.
+func (p *parsed) invalid(now time.Time) (invalid *x509.Certificate) {
 	for _, cert := range p.chain {
-		if invalid, _ := invalidity(cert, now); invalid != "" {
-			err = fmt.Errorf("certificate %q %s", cert.Subject, invalid)
+		if reason, _ := Invalidity(cert, now); reason != "" {
+			invalid = cert
 		} else if p.roots != nil {
 			return nil
 		}
 	}
-	return err
+	return invalid
 }
 
 // stamp tells one version of a file from the next. It is taken through symbolic links,

@@ -134,8 +134,19 @@ func (a *Authority) Issue(name string, addrs []netip.Addr, dns []string) (cert, 
 	return base + ".crt", base + ".key", a.issue(name, addrs, dns, 0)
 }
 
+// IssueValid does the same as Issue for a certificate that is valid between these times.
+func (a *Authority) IssueValid(name string, addrs []netip.Addr, dns []string, from, until time.Time) (cert, key string, err error) {
+	base := filepath.Join(a.dir, name)
+	return base + ".crt", base + ".key", a.issueValid(name, addrs, dns, from, until)
+}
+
 // issue does the same as Issue for a certificate that was made some time ago.
 func (a *Authority) issue(name string, addrs []netip.Addr, dns []string, age time.Duration) error {
+	fresh := certificate(name)
+	return a.issueValid(name, addrs, dns, fresh.NotBefore.Add(-age), fresh.NotAfter.Add(-age))
+}
+
+func (a *Authority) issueValid(name string, addrs []netip.Addr, dns []string, from, until time.Time) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return err
@@ -147,7 +158,7 @@ func (a *Authority) issue(name string, addrs []netip.Addr, dns []string, age tim
 		template.IPAddresses = append(template.IPAddresses, net.IP(addr.AsSlice()))
 	}
 	template.DNSNames = dns
-	template.NotBefore, template.NotAfter = template.NotBefore.Add(-age), template.NotAfter.Add(-age)
+	template.NotBefore, template.NotAfter = from, until
 	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
 	if err != nil {
 		return fmt.Errorf("issue certificate %s: %w", name, err)

@@ -87,11 +87,13 @@ var layers = map[string]struct {
 	"pkg/redirect/internal/routes":       {ours: belowRedirect("family", "kernelerror", "netlinkdump", "podnetwork")},
 	"pkg/redirect/internal/userns":       {},
 	"webhook":                            {ours: webhookLinks("internal/commandline"), foreign: kubernetes},
-	"webhook/check":                      {ours: webhookLinks("internal/commandline", "webhook"), foreign: kubernetes},
+	"webhook/dryrun":                     {ours: webhookLinks("internal/commandline", "webhook"), foreign: kubernetes},
+	"webhook/inspect":                    {ours: webhookLinks("internal/commandline", "webhook", "webhook/dryrun", "webhook/source"), foreign: kubernetes},
 	"webhook/internal/podpatch":          {foreign: kubernetes},
 	"webhook/internal/yamltext":          {},
 	"webhook/manifest":                   {ours: webhookLinks("internal/commandline", "webhook", "webhook/internal/yamltext"), foreign: kubernetes},
-	"webhook/serve":                      {ours: webhookLinks("internal/admin", "internal/commandline", "internal/connlimit", "internal/pause", "webhook", "webhook/internal/podpatch"), foreign: kubernetes},
+	"webhook/serve":                      {ours: webhookLinks("internal/admin", "internal/commandline", "internal/connlimit", "internal/pause", "webhook", "webhook/internal/podpatch", "webhook/source"), foreign: kubernetes},
+	"webhook/source":                     {ours: webhookLinks("internal/commandline", "webhook"), foreign: kubernetes},
 }
 
 // belowRedirect returns the paths of packages of pkg/redirect/internal.

@@ -24,6 +24,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/shoot-proxy/proxy-client/webhook"
+	"github.com/shoot-proxy/proxy-client/webhook/source"
 )
 
 // How old an answer of the API server may be. That an object is missing is cached like
@@ -36,9 +37,6 @@ const (
 	// large.
 	ClusterAge = 10 * time.Second
 )
-
-// podSecurity is the label of a namespace with the level that the namespace enforces.
-const podSecurity = "pod-security.kubernetes.io/enforce"
 
 // inCluster is the Sources of a real cluster.
 type inCluster struct {
@@ -77,7 +75,7 @@ func newInCluster(ctx context.Context, config *rest.Config, log *slog.Logger) (*
 	if s.core, err = restClient(config, httpClient, scheme, corev1.SchemeGroupVersion, "/api"); err != nil {
 		return nil, err
 	}
-	if s.gardener, err = restClient(config, httpClient, scheme, clusters.GroupVersion(), "/apis"); err != nil {
+	if s.gardener, err = restClient(config, httpClient, scheme, source.Clusters.GroupVersion(), "/apis"); err != nil {
 		return nil, err
 	}
 	s.configMaps = newAnswerCache(ConfigMapAge, s.readConfigMap)
@@ -140,8 +138,8 @@ func keepUsed(object any) (any, error) {
 	switch o := object.(type) {
 	case *metav1.PartialObjectMetadata:
 		kept := map[string]string{}
-		if level, ok := o.Labels[podSecurity]; ok {
-			kept[podSecurity] = level
+		if level, ok := o.Labels[source.PodSecurity]; ok {
+			kept[source.PodSecurity] = level
 		}
 		o.ObjectMeta = metav1.ObjectMeta{Name: o.Name, UID: o.UID, ResourceVersion: o.ResourceVersion, Labels: kept}
 	case *corev1.Node:
@@ -171,7 +169,7 @@ func (s *inCluster) Namespace(ctx context.Context, name string) (webhook.Namespa
 	ns := namespaceObject()
 	err := s.cache.Get(ctx, client.ObjectKey{Name: name}, ns)
 	if err == nil {
-		return webhook.Namespace{Name: name, PodSecurity: ns.Labels[podSecurity]}, nil
+		return webhook.Namespace{Name: name, PodSecurity: ns.Labels[source.PodSecurity]}, nil
 	}
 	if !apierrors.IsNotFound(err) {
 		return webhook.Namespace{}, err
@@ -183,7 +181,7 @@ func (s *inCluster) Namespace(ctx context.Context, name string) (webhook.Namespa
 	if err := s.core.Get().Resource("namespaces").Name(name).Do(ctx).Into(&fresh); err != nil {
 		return webhook.Namespace{}, err
 	}
-	return webhook.Namespace{Name: name, PodSecurity: fresh.Labels[podSecurity]}, nil
+	return webhook.Namespace{Name: name, PodSecurity: fresh.Labels[source.PodSecurity]}, nil
 }
 
 // OldestNode implements Sources.
@@ -219,21 +217,8 @@ func (s *inCluster) readConfigMap(ctx context.Context, key string, previous conf
 		return previous, nil
 	}
 	found := configMap{uid: cm.UID, version: cm.ResourceVersion}
-	found.config, found.err = parseConfigMap(&cm)
+	found.config, found.err = source.ConfigMap(&cm)
 	return found, nil
-}
-
-func parseConfigMap(cm *corev1.ConfigMap) (*webhook.Config, error) {
-	source := fmt.Sprintf("ConfigMap %q", cm.Name)
-	text, ok := cm.Data[webhook.ConfigKey]
-	if !ok {
-		return nil, &UnusableError{Sentence: fmt.Sprintf("%s has no key %s: write the InjectionConfig there, or remove the ConfigMap", source, webhook.ConfigKey)}
-	}
-	config, err := webhook.ParseNamespaceConfig(source, []byte(text))
-	if err != nil {
-		return nil, &UnusableError{Sentence: err.Error(), Detail: webhook.Detail(err)}
-	}
-	return config, nil
 }
 
 // Networking implements Sources.
@@ -242,11 +227,11 @@ func (s *inCluster) Networking(ctx context.Context, namespace string) (*webhook.
 }
 
 func (s *inCluster) readNetworking(ctx context.Context, name string, _ *webhook.Networking) (*webhook.Networking, error) {
-	result := s.gardener.Get().Resource(clusters.Resource).Name(name).Do(ctx)
+	result := s.gardener.Get().Resource(source.Clusters.Resource).Name(name).Do(ctx)
 	switch err := result.Error(); {
 	case apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse):
 		// Not only this Cluster is missing: the resource itself is unknown.
-		return nil, fmt.Errorf("the API server does not have %s: turn policy.gardener off where there is no Gardener: %w", clusters.GroupResource(), err)
+		return nil, fmt.Errorf("the API server does not have %s: turn policy.gardener off where there is no Gardener: %w", source.Clusters.GroupResource(), err)
 	case apierrors.IsNotFound(err):
 		return nil, nil
 	case err != nil:
@@ -256,5 +241,5 @@ func (s *inCluster) readNetworking(ctx context.Context, name string, _ *webhook.
 	if err != nil {
 		return nil, err
 	}
-	return networking(name, data)
+	return source.Networking(name, data)
 }

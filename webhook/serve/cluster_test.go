@@ -4,6 +4,7 @@ package serve
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/internal/logtest"
 	"github.com/shoot-proxy/proxy-client/webhook"
+	"github.com/shoot-proxy/proxy-client/webhook/source"
 )
 
 const (
@@ -28,7 +30,7 @@ const (
 func newCluster(t *testing.T) (*inCluster, *fakeAPIServer) {
 	t.Helper()
 	f, config := newFakeAPIServer(t)
-	f.watches[namespacesPath] = []any{namespaceMetadata("shop", map[string]string{podSecurity: "restricted", "team": "a"}), namespaceMetadata("kube-system", nil)}
+	f.watches[namespacesPath] = []any{namespaceMetadata("shop", map[string]string{source.PodSecurity: "restricted", "team": "a"}), namespaceMetadata("kube-system", nil)}
 	f.watches["/api/v1/nodes"] = []any{nodeObject("a", "v1.34.0"), nodeObject("b", "v1.33.2")}
 	log := &logtest.Buffer{}
 	s, err := newInCluster(t.Context(), config, log.Logger(slog.LevelDebug))
@@ -61,7 +63,7 @@ func TestNamespaces(t *testing.T) {
 		}
 	}
 	// Newer than the watch, and missing.
-	f.told(namespacesPath+"/new", found(corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "new", Labels: map[string]string{podSecurity: "baseline"}}}))
+	f.told(namespacesPath+"/new", found(corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "new", Labels: map[string]string{source.PodSecurity: "baseline"}}}))
 	if got, err := s.Namespace(t.Context(), "new"); got.PodSecurity != "baseline" || err != nil {
 		t.Errorf("%+v, %v", got, err)
 	}
@@ -131,7 +133,7 @@ func TestConfigMaps(t *testing.T) {
 		{name: "the operator's section", unusable: "policy"},
 	} {
 		got, err := s.ConfigMap(t.Context(), "shop", "shoot-proxy")
-		unusable, _ := err.(*UnusableError)
+		unusable, _ := err.(*source.UnusableError)
 		switch {
 		case step.failed:
 			if err == nil || unusable != nil {
@@ -210,4 +212,9 @@ func TestAnAPIServerThatHangs(t *testing.T) {
 	if got, err := s.ConfigMap(t.Context(), "shop", "shoot-proxy"); got == nil || err != nil {
 		t.Errorf("%+v, %v", got, err)
 	}
+}
+
+func isUnusable(err error) bool {
+	_, ok := errors.AsType[*source.UnusableError](err)
+	return ok
 }

@@ -10,18 +10,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/shoot-proxy/proxy-client/webhook"
+	"github.com/shoot-proxy/proxy-client/webhook/source"
 )
-
-// UnusableError reports a source that exists and cannot be used.
-type UnusableError struct {
-	// Sentence is for the API server's client. It quotes nothing of the source.
-	Sentence string
-	// Detail is for the operator.
-	Detail string
-}
-
-// Error returns the sentence.
-func (e *UnusableError) Error() string { return e.Sentence }
 
 // unavailable refuses a pod because of a failure on the webhook's side.
 func unavailable(sentence string, err error) webhook.Result {
@@ -82,7 +72,7 @@ func (h *handler) configMap(ctx context.Context, namespace string, pod *corev1.P
 
 // notRead refuses a pod because of a source that cannot be used, or could not be read.
 func notRead(what string, err error) webhook.Result {
-	if unusable, ok := errors.AsType[*UnusableError](err); ok {
+	if unusable, ok := errors.AsType[*source.UnusableError](err); ok {
 		result := webhook.Refused(webhook.ReasonBadConfig, unusable.Sentence)
 		result.Detail = unusable.Detail
 		return result

@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/shoot-proxy/proxy-client/webhook"
+	"github.com/shoot-proxy/proxy-client/webhook/source"
 )
 
 const secretive = "apiVersion: config.shoot-proxy.io/v1alpha1\nkind: InjectionConfig\nshoot: {podCIDRs: [secret.example/12]}\n"
@@ -52,7 +53,7 @@ func TestRefusals(t *testing.T) {
 			name: "ConfigMap not usable",
 			sources: func(f *fakeSources) {
 				f.configMap = func(string, string) (*webhook.Config, error) {
-					return nil, &UnusableError{Sentence: unreadable.Error(), Detail: webhook.Detail(unreadable)}
+					return nil, &source.UnusableError{Sentence: unreadable.Error(), Detail: webhook.Detail(unreadable)}
 				}
 			},
 			code: 403, reason: "bad_config", says: `ConfigMap "shoot-proxy" cannot be used`, logs: "secret.example/12",
@@ -79,7 +80,7 @@ func TestRefusals(t *testing.T) {
 			name: "Cluster not usable", config: operatorsFile + "policy: {gardener: true}\n",
 			sources: func(f *fakeSources) {
 				f.networking = func(name string) (*webhook.Networking, error) {
-					return networking(name, []byte(`{"spec":{"shoot":[]}}`))
+					return source.Networking(name, []byte(`{"spec":{"shoot":[]}}`))
 				}
 			},
 			code: 403, reason: "bad_config", says: `Gardener's Cluster "shop" cannot be used`, logs: "array",

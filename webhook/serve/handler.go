@@ -38,7 +38,7 @@ type Sources interface {
 	// Namespace returns what is known about the pod's namespace.
 	Namespace(ctx context.Context, name string) (webhook.Namespace, error)
 	// ConfigMap returns the configuration in a ConfigMap, or nil if there is none. An
-	// [*UnusableError] is shown to the API server's client too.
+	// UnusableError of package source is shown to the API server's client too.
 	ConfigMap(ctx context.Context, namespace, name string) (*webhook.Config, error)
 	// Networking returns what Gardener knows about the namespace's shoot, or nil if the
 	// namespace belongs to no shoot.

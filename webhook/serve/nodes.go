@@ -4,7 +4,6 @@ package serve
 
 import (
 	"maps"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,6 +11,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/tools/cache"
+
+	"github.com/shoot-proxy/proxy-client/webhook/source"
 )
 
 // maxSelectors is how many node selectors have a cached answer.
@@ -34,7 +35,7 @@ func newNodes() *nodes { return &nodes{all: map[string]node{}, oldest: map[strin
 // OnAdd implements cache.ResourceEventHandler.
 func (n *nodes) OnAdd(object any, _ bool) {
 	if o, ok := object.(*corev1.Node); ok {
-		n.store(o.Name, node{o.Labels, minorVersion(o.Status.NodeInfo.KubeletVersion)})
+		n.store(o.Name, node{o.Labels, source.KubeletMinor(o.Status.NodeInfo.KubeletVersion)})
 	}
 }
 
@@ -80,7 +81,7 @@ func (n *nodes) oldestFor(spec *corev1.PodSpec) int {
 	}
 	oldest := 0
 	for _, node := range n.all {
-		if !node.accepts(spec.NodeSelector) {
+		if !source.Accepts(node.labels, spec.NodeSelector) {
 			continue
 		}
 		if node.minor == 0 {
@@ -98,20 +99,6 @@ func (n *nodes) oldestFor(spec *corev1.PodSpec) int {
 	return oldest
 }
 
-// accepts reports whether a pod with the selector may run on the node. Our pods run
-// only on Linux.
-func (n node) accepts(selector map[string]string) bool {
-	if os, ok := n.labels[corev1.LabelOSStable]; ok && os != string(corev1.Linux) {
-		return false
-	}
-	for name, value := range selector {
-		if has, ok := n.labels[name]; !ok || has != value {
-			return false
-		}
-	}
-	return true
-}
-
 // selectorKey returns a text that is different for each selector.
 func selectorKey(selector map[string]string) string {
 	var parts []string
@@ -120,16 +107,4 @@ func selectorKey(selector map[string]string) string {
 	}
 	slices.Sort(parts)
 	return strings.Join(parts, ",")
-}
-
-// kubeletVersion matches versions such as v1.33.2, with any addition by a vendor.
-var kubeletVersion = regexp.MustCompile(`^v?1\.(\d{1,4})(?:\D|$)`)
-
-func minorVersion(version string) int {
-	match := kubeletVersion.FindStringSubmatch(version)
-	if match == nil {
-		return 0
-	}
-	minor, _ := strconv.Atoi(match[1]) // cannot fail: at most four digits
-	return minor
 }

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package check asks a cluster for a labelled pod, as a dry run, and reports what the
+// Package dryrun asks a cluster for a labelled pod, as a dry run, and reports what the
 // webhook did to it. The request goes the way of every pod: through the API server, its
 // webhook configuration, the Service and the certificate. Nothing is stored.
 //
-//	sentence, err := check.Run(ctx, check.Config{
+//	sentence, err := dryrun.Run(ctx, dryrun.Config{
 //		Cluster: restConfig, Namespace: "monitoring", Image: "registry.example/app:1", Timeout: 30 * time.Second,
 //	})
 //
 // It does not know how a webhook decides: package webhook and the cluster do.
-package check
+package dryrun
 
 import (
 	"context"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package serve
+package source
 
 import (
 	"errors"
@@ -17,7 +17,7 @@ func TestNetworkingThatCannotBeUsed(t *testing.T) {
 		`{"spec":{"shoot":{"spec":{"networking":{"pods":["100.64.0.0/12"]}}}}}`,
 		`{"spec":{"shoot":{"status":{"networking":{"pods":"100.64.0.0/12"}}}}}`,
 	} {
-		if n, err := networking("shop", []byte(text)); n != nil || !isUnusable(err) {
+		if n, err := Networking("shop", []byte(text)); n != nil || !isUnusable(err) {
 			t.Errorf("%s: %+v, %v", text, n, err)
 		}
 	}
@@ -49,7 +49,7 @@ func TestNetworking(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			tt.want.Source = "Cluster shoot--dev--a"
-			got, err := networking("shoot--dev--a", []byte(tt.text))
+			got, err := Networking("shoot--dev--a", []byte(tt.text))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -64,7 +64,7 @@ func TestNetworking(t *testing.T) {
 func FuzzNetworking(f *testing.F) {
 	f.Add([]byte(`{"spec":{"shoot":{"spec":{"networking":{"pods":"100.64.0.0/12"}},"status":{"networking":{"pods":["fd00:10::/48"]}}}}}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if n, err := networking("shop", data); (n == nil) != isUnusable(err) {
+		if n, err := Networking("shop", data); (n == nil) != isUnusable(err) {
 			t.Errorf("%+v, %v", n, err)
 		}
 	})

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package serve
+package source
 
 import (
 	"fmt"
@@ -12,10 +12,10 @@ import (
 	"github.com/shoot-proxy/proxy-client/webhook"
 )
 
-// clusters is the resource of Gardener's Clusters. There is one for each shoot, named
+// Clusters is the resource of Gardener's Clusters. There is one for each shoot, named
 // like the namespace of its control plane (gardener/gardener,
 // pkg/apis/extensions/v1alpha1/types_cluster.go).
-var clusters = schema.GroupVersionResource{Group: "extensions.gardener.cloud", Version: "v1alpha1", Resource: "clusters"}
+var Clusters = schema.GroupVersionResource{Group: "extensions.gardener.cloud", Version: "v1alpha1", Resource: "clusters"}
 
 // cluster is the part of a Cluster that is used: the networks of its Shoot.
 type cluster struct {
@@ -41,8 +41,8 @@ type cluster struct {
 	} `json:"spec"`
 }
 
-// networking reads a Cluster.
-func networking(name string, data []byte) (*webhook.Networking, error) {
+// Networking reads the Cluster with a name. Its error is an [*UnusableError].
+func Networking(name string, data []byte) (*webhook.Networking, error) {
 	var c cluster
 	if err := json.Unmarshal(data, &c); err != nil {
 		sentence := fmt.Sprintf("Gardener's Cluster %q cannot be used: its shoot's networking is not as it should be", name)

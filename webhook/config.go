@@ -308,6 +308,14 @@ func (c *Config) checkPolicy() string {
 	return ""
 }
 
+// Version returns the version that injected pods get in their status, or "".
+func (c *Config) Version() string {
+	if c == nil {
+		return ""
+	}
+	return c.file.Version
+}
+
 // Gardener reports whether Gardener's Cluster resources are a source.
 func (c *Config) Gardener() bool { return c != nil && c.file.Policy != nil && c.file.Policy.Gardener }
 

@@ -21,7 +21,7 @@ const (
 )
 
 // WarningDisabled begins the warning about a labelled pod that the configuration leaves
-// alone. Package check recognises such a pod by it.
+// alone. Package dryrun recognises such a pod by it.
 const WarningDisabled = "not injected: "
 
 // checkInject refuses other values of field inject.

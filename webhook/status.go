@@ -59,6 +59,17 @@ func statusOf(pod *corev1.Pod) (*status, error) {
 	return s, nil
 }
 
+// Injected returns the version of the webhook that injected a pod, and the hash of what
+// it injected. Both are empty for a pod without a status. The error says what is wrong
+// with the status.
+func Injected(pod *corev1.Pod) (version, hash string, err error) {
+	s, err := statusOf(pod)
+	if s == nil || err != nil {
+		return "", "", err
+	}
+	return s.Version, s.Hash, nil
+}
+
 // Replaced returns the texts that an injection into a manifest has replaced, such as an
 // empty list. Its keys are JSON pointers (RFC 6901) from the object that has the pod.
 // Uninjecting writes the texts back.

@@ -15,7 +15,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/webhook"
 )
 
-// check runs `webhook check` with the rights of a kubeconfig file.
+// check runs `webhook check` or `webhook dry-run` with the rights of a kubeconfig file.
 func (p programs) check(t testing.TB, kubeconfig string, args ...string) (said string, code int) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), p.webhook, append(args, "--kubeconfig="+kubeconfig)...)
@@ -31,9 +31,9 @@ func (p programs) check(t testing.TB, kubeconfig string, args ...string) (said s
 	return output.String(), 0
 }
 
-// testCheck: `webhook check` reports what a cluster makes of a labelled pod, and leaves
+// testDryRunCommand: `webhook dry-run` reports what a cluster makes of a labelled pod, and leaves
 // no pod behind.
-func (in *installed) testCheck(t *testing.T) {
+func (in *installed) testDryRunCommand(t *testing.T) {
 	admin, err := in.AdminKubeconfig()
 	if err != nil {
 		t.Fatal(err)
@@ -62,7 +62,7 @@ func (in *installed) testCheck(t *testing.T) {
 		{"no namespace", admin, `there is no namespace "none"`, []string{"--namespace=none"}, 1},
 		{"no rights", nobody, "may not make pods in namespace", []string{"--namespace=" + namespace}, 1},
 	} {
-		said, code := in.check(t, tt.kubeconfig, append([]string{"check"}, tt.args...)...)
+		said, code := in.check(t, tt.kubeconfig, append([]string{"dry-run"}, tt.args...)...)
 		if code != tt.code || !strings.Contains(said, tt.want) {
 			t.Errorf("%s: exit code %d, want %d, and %q: %s", tt.name, code, tt.code, tt.want, said)
 		}

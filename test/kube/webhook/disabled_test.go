@@ -102,10 +102,10 @@ func (in *installed) testDisabledNamespace(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if said, code := in.check(t, admin, "check", "--namespace="+namespace); code != 1 || !strings.Contains(said, `alone: ConfigMap "shoot-proxy" says inject: disabled`) {
+	if said, code := in.check(t, admin, "dry-run", "--namespace="+namespace); code != 1 || !strings.Contains(said, `alone: ConfigMap "shoot-proxy" says inject: disabled`) {
 		t.Errorf("check (exit code %d) says: %s", code, said)
 	}
-	if said, code := in.check(t, admin, "check", "--namespace="+namespace, "--allow-refusal"); code != 0 || !strings.Contains(said, "the webhook answers") {
+	if said, code := in.check(t, admin, "dry-run", "--namespace="+namespace, "--allow-refusal"); code != 0 || !strings.Contains(said, "the webhook answers") {
 		t.Errorf("check --allow-refusal (exit code %d) says: %s", code, said)
 	}
 

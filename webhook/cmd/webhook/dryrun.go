@@ -12,22 +12,22 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/commandline"
 	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
 	"github.com/shoot-proxy/proxy-client/webhook"
-	"github.com/shoot-proxy/proxy-client/webhook/check"
+	"github.com/shoot-proxy/proxy-client/webhook/dryrun"
 )
 
-// checkCommand returns the command that asks a cluster for a labelled pod. version is
+// dryRunCommand returns the command that asks a cluster for a labelled pod. version is
 // the webhook's.
-func checkCommand(version string, env environment) *cobra.Command {
-	var cfg check.Config
+func dryRunCommand(version string, env environment) *cobra.Command {
+	var cfg dryrun.Config
 	var kubeconfig string
 	cmd := &cobra.Command{
-		Use:   "check",
+		Use:   "dry-run",
 		Short: "Ask a cluster what becomes of a labelled pod",
-		Long: "check asks the API server for a labelled pod, as a dry run: nothing is made, and the webhook of the\n" +
-			"cluster is asked as for any other pod. Exit code 0 means that the pod is injected.",
+		Long: "dry-run asks the API server for a labelled pod, as a dry run: nothing is made, and the webhook of the\n" +
+			"cluster is asked as for any other pod. Exit code 0 means that the pod is injected.\n'webhook check' does the same, and looks at everything else of an installation too.",
 		Args: commandline.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := checkFlags(cfg); err != nil {
+			if err := checkDryRunFlags(cfg); err != nil {
 				return err
 			}
 			var err error
@@ -35,7 +35,7 @@ func checkCommand(version string, env environment) *cobra.Command {
 				return err
 			}
 			cfg.Cluster.WarningHandler = rest.NewWarningWriter(env.stderr, rest.WarningWriterOptions{})
-			sentence, err := check.Run(cmd.Context(), cfg)
+			sentence, err := dryrun.Run(cmd.Context(), cfg)
 			if err != nil {
 				return err
 			}
@@ -52,8 +52,8 @@ func checkCommand(version string, env environment) *cobra.Command {
 	return cmd
 }
 
-// checkFlags refuses bad flags before the cluster is asked.
-func checkFlags(cfg check.Config) error {
+// checkDryRunFlags refuses bad flags before the cluster is asked.
+func checkDryRunFlags(cfg dryrun.Config) error {
 	if err := checkNamespace(cfg.Namespace); err != nil {
 		return err
 	}

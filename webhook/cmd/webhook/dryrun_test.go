@@ -9,9 +9,9 @@ import (
 	"testing"
 )
 
-// TestCheckRefusesBadFlags: a bad flag of check gives one sentence and exit code 2. No
+// TestDryRunRefusesBadFlags: a bad flag of dry-run gives one sentence and exit code 2. No
 // cluster is asked.
-func TestCheckRefusesBadFlags(t *testing.T) {
+func TestDryRunRefusesBadFlags(t *testing.T) {
 	t.Setenv("KUBERNETES_SERVICE_HOST", "")
 	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
 	if err := os.WriteFile(kubeconfig, []byte("not: one"), 0o600); err != nil {
@@ -34,7 +34,7 @@ func TestCheckRefusesBadFlags(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var stdout, stderr strings.Builder
-			code := run(environment{args: append([]string{"check"}, tt.args...), stdout: &stdout, stderr: &stderr})
+			code := run(environment{args: append([]string{"dry-run"}, tt.args...), stdout: &stdout, stderr: &stderr})
 			if code != exitUsage || stdout.Len() > 0 || !strings.Contains(stderr.String(), tt.want) || strings.Count(stderr.String(), "\n") != 1 {
 				t.Errorf("exit code %d, output %q, and %q; want one line with %s", code, stdout.String(), stderr.String(), tt.want)
 			}

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 
@@ -34,6 +35,9 @@ func run(env environment) int {
 	root.SetOut(env.stdout)
 	root.SetErr(env.stderr)
 	err := root.Execute()
+	if code, ok := errors.AsType[exitError](err); ok {
+		return int(code)
+	}
 	if err != nil {
 		fmt.Fprintln(env.stderr, commandline.Sentence("webhook", err))
 	}
@@ -67,7 +71,7 @@ func newCommand(env environment) *cobra.Command {
 	root.AddCommand(
 		serveCommand(version, env.stdout, env.stderr),
 		injectCommand(env), uninjectCommand(env), explainCommand(env),
-		checkCommand(version, env),
+		checkCommand(version, env), dryRunCommand(version, env),
 		commandline.VersionCommand("webhook", version, env.stdout),
 	)
 	commandline.Prepare(root)

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package inspect
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/shoot-proxy/proxy-client/webhook"
+)
+
+// workload is an object that makes pods.
+type workload struct {
+	kind, namespace, object string
+	labels                  map[string]string
+	// pod is made from its template.
+	pod *corev1.Pod
+	// wanted and ready are how many pods it should have and has. wanted is 0 if that does
+	// not matter.
+	wanted, ready int32
+	// problem is what its controller says about pods that it cannot make.
+	problem string
+	// podMetadata is set for kinds of Prometheus Operator, whose pods get only that.
+	podMetadata bool
+	// controlled is set if another object makes the workload, which is the one to change.
+	controlled bool
+	subject    *subject
+}
+
+func (w *workload) name() string { return w.kind + " " + w.namespace + "/" + w.object }
+
+// template returns a pod of a template.
+func template(t corev1.PodTemplateSpec) *corev1.Pod {
+	p := &corev1.Pod{ObjectMeta: t.ObjectMeta, Spec: t.Spec}
+	if p.Spec.RestartPolicy == "" {
+		p.Spec.RestartPolicy = corev1.RestartPolicyAlways
+	}
+	return p
+}
+
+// operatorKinds are those of Prometheus Operator that make pods.
+var operatorKinds = []schema.GroupVersionResource{
+	{Group: "monitoring.coreos.com", Version: "v1", Resource: "prometheuses"},
+	{Group: "monitoring.coreos.com", Version: "v1alpha1", Resource: "prometheusagents"},
+}
+
+// readWorkloads reads everything that makes pods, and keeps what has the label.
+func (in *inspection) readWorkloads(ctx context.Context) {
+	for _, ns := range in.scopes() {
+		const why = "the workloads with the label"
+		options := metav1.ListOptions{}
+		pages(ctx, &in.denials, right{"list", "deployments.apps", ns, why}, options, in.clients.apps.Deployments(ns).List, func(page *appsv1.DeploymentList) {
+			for _, o := range page.Items {
+				w := of("Deployment", o.ObjectMeta, o.Spec.Template, o.Spec.Replicas, o.Status.ReadyReplicas)
+				for _, c := range o.Status.Conditions {
+					if c.Type == appsv1.DeploymentReplicaFailure && c.Status == corev1.ConditionTrue {
+						w.problem = oneLine(c.Message)
+					}
+				}
+				in.keep(w)
+			}
+		})
+		pages(ctx, &in.denials, right{"list", "statefulsets.apps", ns, why}, options, in.clients.apps.StatefulSets(ns).List, func(page *appsv1.StatefulSetList) {
+			for _, o := range page.Items {
+				in.keep(of("StatefulSet", o.ObjectMeta, o.Spec.Template, o.Spec.Replicas, o.Status.ReadyReplicas))
+			}
+		})
+		pages(ctx, &in.denials, right{"list", "daemonsets.apps", ns, why}, options, in.clients.apps.DaemonSets(ns).List, func(page *appsv1.DaemonSetList) {
+			for _, o := range page.Items {
+				in.keep(of("DaemonSet", o.ObjectMeta, o.Spec.Template, &o.Status.DesiredNumberScheduled, o.Status.NumberReady))
+			}
+		})
+		pages(ctx, &in.denials, right{"list", "jobs.batch", ns, why}, options, in.clients.batch.Jobs(ns).List, func(page *batchv1.JobList) {
+			for _, o := range page.Items {
+				if o.Status.CompletionTime == nil && metav1.GetControllerOf(&o) == nil {
+					in.keep(of("Job", o.ObjectMeta, o.Spec.Template, nil, 0))
+				}
+			}
+		})
+		pages(ctx, &in.denials, right{"list", "cronjobs.batch", ns, why}, options, in.clients.batch.CronJobs(ns).List, func(page *batchv1.CronJobList) {
+			for _, o := range page.Items {
+				in.keep(of("CronJob", o.ObjectMeta, o.Spec.JobTemplate.Spec.Template, nil, 0))
+			}
+		})
+		for _, kind := range operatorKinds {
+			pages(ctx, &in.denials, right{"list", kind.Resource + "." + kind.Group, ns, why}, options, in.clients.dynamic.Resource(kind).Namespace(ns).List, func(page *unstructured.UnstructuredList) {
+				for _, o := range page.Items {
+					in.keep(ofOperator(&o))
+				}
+			})
+		}
+	}
+}
+
+func of(kind string, m metav1.ObjectMeta, t corev1.PodTemplateSpec, replicas *int32, ready int32) *workload {
+	w := &workload{kind: kind, namespace: m.Namespace, object: m.Name, labels: m.Labels, pod: template(t), ready: ready, controlled: metav1.GetControllerOf(&m) != nil}
+	if replicas != nil {
+		w.wanted = *replicas
+	}
+	return w
+}
+
+// ofOperator reads a resource of Prometheus Operator. Its pods' containers are not
+// known, so one stands for them.
+func ofOperator(o *unstructured.Unstructured) *workload {
+	p := &corev1.Pod{Spec: corev1.PodSpec{RestartPolicy: corev1.RestartPolicyAlways, Containers: []corev1.Container{{Name: "prometheus", Image: "prometheus"}}}}
+	// A value of another type is the operator's to refuse.
+	p.Labels, _, _ = unstructured.NestedStringMap(o.Object, "spec", "podMetadata", "labels")
+	p.Annotations, _, _ = unstructured.NestedStringMap(o.Object, "spec", "podMetadata", "annotations")
+	p.Spec.NodeSelector, _, _ = unstructured.NestedStringMap(o.Object, "spec", "nodeSelector")
+	return &workload{kind: o.GetKind(), namespace: o.GetNamespace(), object: o.GetName(), labels: o.GetLabels(), pod: p, podMetadata: true}
+}
+
+// keep keeps a workload with the label, and reports a label in a place without effect.
+func (in *inspection) keep(w *workload) {
+	if webhook.Wanted(w.pod) {
+		in.workloads = append(in.workloads, w)
+		return
+	}
+	if _, there := w.pod.Labels[webhook.Label]; there || w.controlled || w.labels[webhook.Label] != "true" {
+		return
+	}
+	place, patch := "its pod template", `{"spec":{"template":{"metadata":{"labels":{"shoot-proxy.io/inject":"true"}}}}}`
+	switch {
+	case w.podMetadata:
+		place, patch = "spec.podMetadata", `{"spec":{"podMetadata":{"labels":{"shoot-proxy.io/inject":"true"}}}}`
+	case w.kind == "CronJob":
+		patch = `{"spec":{"jobTemplate":` + patch + `}}`
+	}
+	f := Finding{
+		Check: "label-place", Group: GroupWorkloads, Status: Warning, Objects: []string{w.name()},
+		Message: fmt.Sprintf("It has the label itself, and not in %s: its pods do not get the label, and are not injected.", place),
+		Next:    "put the label into " + place,
+	}
+	if w.kind != "Job" { // its template cannot be changed
+		f.Commands = []string{fmt.Sprintf("kubectl --namespace %s patch %s %s --type=merge --patch='%s'", w.namespace, kubectlKind(w.kind), w.object, patch)}
+	}
+	in.add(f)
+}
+
+func kubectlKind(kind string) string { return strings.ToLower(kind) }
+
+// checkWorkloads finds workloads whose pods cannot be made.
+func (in *inspection) checkWorkloads(context.Context) {
+	var found findings
+	for _, w := range in.workloads {
+		s := w.subject
+		f := Finding{Check: "workload", Group: GroupWorkloads, Status: Failure}
+		switch {
+		case s.now != nil && s.now.Decision == webhook.Refuse:
+			f.Check, f.Message = "workload-refused", sentence("The webhook refuses its pods: "+s.now.Message)
+			f.Next = "correct that; docs/webhook.md, Why a pod is refused, says more"
+		case w.problem != "" && in.report.blamed("deployment", "service", "endpoints", "serving-certificate", "ca-bundle", "dry-run"):
+			f.Message, f.Status = "Its pods cannot be made, because the API server cannot ask the webhook (above).", Skipped
+		case w.problem != "":
+			f.Message, f.Next = sentence("Its pods cannot be made: "+w.problem), "correct what the message names"
+		default:
+			continue
+		}
+		found.add(f, w.name())
+	}
+	in.add(found.all...)
+}

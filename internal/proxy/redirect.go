@@ -155,7 +155,7 @@ func correctCause(err error, inside bool, listenAddress string) error {
 	return &probe.Error{
 		Target: failed.Target,
 		Err:    failed.Err,
-		Cause: "the nat rules are missing or were flushed, or they lead to another port than this sidecar's " + listenAddress + ", or another table in this pod " +
+		Cause: "the nat rules are missing or were flushed, or they are for other CIDRs than this sidecar's, or lead to another port than its " + listenAddress + ", or another table in this pod " +
 			"takes the connection first: run `init-redirect verify`, which names it, then `init-redirect apply` to repair our rules",
 	}
 }

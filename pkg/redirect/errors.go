@@ -89,6 +89,9 @@ func collision(set *cidr.Set, needed []podnetwork.NeededAddress) error {
 type VerifyError struct {
 	// Problems holds one sentence each.
 	Problems []string
+	// RulesStand says that the rules are as they should be. Then Apply repairs nothing:
+	// the cause is elsewhere, usually in rules of another program.
+	RulesStand bool
 }
 
 // shownProblems is how many sentences an error has at most: each of hundreds of CIDRs can
@@ -101,8 +104,8 @@ func (e *VerifyError) Error() string {
 	if more := len(shown) - shownProblems; more > 0 {
 		shown = append(slices.Clone(shown[:shownProblems]), fmt.Sprintf("and %d more", more))
 	}
-	if slices.Equal(e.Problems, []string{nothingInstalled}) {
-		cure = "" // in the wrong namespace Apply would do harm
+	if e.RulesStand || slices.Equal(e.Problems, []string{nothingInstalled}) {
+		cure = "" // Apply changes nothing, or would do harm in the wrong namespace
 	}
 	return "the redirect is not as it should be" + cure + ": " + strings.Join(shown, "; ")
 }

@@ -128,7 +128,7 @@ func TestVerifyNamesWhatIsInTheWayOfTheShoot(t *testing.T) {
 						t.Errorf("verify does not say %q: %v", want, err)
 					}
 				}
-				for _, lacks := range []string{"is proxy-client running", "run `init-redirect verify`", "the nat rules are missing", shootlessTarget(f).Addr().String()} {
+				for _, lacks := range []string{"is proxy-client running", "run `init-redirect verify`", "the nat rules are missing", "repairs rules", shootlessTarget(f).Addr().String()} {
 					if strings.Contains(err.Error(), lacks) {
 						t.Errorf("verify says %q, which leads the wrong way: %v", lacks, err)
 					}

@@ -28,7 +28,8 @@ func (n *namespace) verify(ctx context.Context, t *target) error {
 	if err != nil {
 		return err
 	}
-	if len(problems) == 0 {
+	rulesStand := len(problems) == 0
+	if rulesStand {
 		// With wrong rules the probes would only repeat that, later.
 		problems = n.behaviour(ctx, t)
 	}
@@ -46,7 +47,7 @@ func (n *namespace) verify(ctx context.Context, t *target) error {
 	if err != nil {
 		return err
 	}
-	return &VerifyError{Problems: slices.Concat(differences, problems)}
+	return &VerifyError{Problems: slices.Concat(differences, problems), RulesStand: rulesStand}
 }
 
 // structure lists how rules, address and routes differ from what is wanted.

@@ -55,16 +55,7 @@ func (s *server) known() []*endpoint {
 }
 
 // protos returns the ALPN protocols to offer.
-func (s *server) protos() []string {
-	switch s.Mode {
-	case tunnel.ModeGRPC:
-		return []string{serverconn.ALPNHTTP2}
-	case tunnel.ModeHTTPConnect:
-		return []string{serverconn.ALPNHTTP1}
-	default:
-		return []string{serverconn.ALPNHTTP2, serverconn.ALPNHTTP1}
-	}
-}
+func (s *server) protos() []string { return Protocols(s.Mode) }
 
 // speaks returns the mode to use. It is auto until the mode was found out.
 func (s *server) speaks() tunnel.Mode { return s.mode.Load().(tunnel.Mode) }

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package check
+
+import (
+	"crypto/x509"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/shoot-proxy/proxy-client/internal/clip"
+)
+
+// soon is how long before its end a certificate is warned of. One that is valid for less
+// than that altogether is warned of in the last quarter of its life.
+const (
+	soon     = 60 * 24 * time.Hour
+	soonPart = 4
+)
+
+// Certificate is what a report says of a certificate.
+type Certificate struct {
+	Subject   string    `json:"subject"`
+	Issuer    string    `json:"issuer"`
+	Names     []string  `json:"names,omitempty"`
+	NotBefore time.Time `json:"notBefore"`
+	NotAfter  time.Time `json:"notAfter"`
+}
+
+func describeAll(chain []*x509.Certificate) []Certificate {
+	const most = 4
+	var all []Certificate
+	for _, c := range chain[:min(len(chain), most)] {
+		all = append(all, Certificate{
+			Subject: c.Subject.String(), Issuer: c.Issuer.String(), Names: namesOf(c), NotBefore: c.NotBefore.UTC(), NotAfter: c.NotAfter.UTC(),
+		})
+	}
+	return all
+}
+
+// namesOf returns the names and addresses for which a certificate is.
+func namesOf(c *x509.Certificate) []string {
+	const most = 20
+	names := append([]string(nil), c.DNSNames...)
+	for _, ip := range c.IPAddresses {
+		names = append(names, ip.String())
+	}
+	return names[:min(len(names), most)]
+}
+
+// validity is how a certificate stands at a time.
+type validity int
+
+const (
+	valid validity = iota
+	expiresSoon
+	expired
+	notYetValid
+)
+
+func validityAt(c *x509.Certificate, now time.Time) validity {
+	life := c.NotAfter.Sub(c.NotBefore)
+	left := c.NotAfter.Sub(now)
+	warn := soon
+	if life < soon {
+		warn = life / soonPart
+	}
+	switch {
+	case left < 0:
+		return expired
+	case now.Before(c.NotBefore):
+		return notYetValid
+	case left < warn:
+		return expiresSoon
+	default:
+		return valid
+	}
+}
+
+func (v validity) cause() Cause {
+	switch v {
+	case expired:
+		return CauseExpired
+	case notYetValid:
+		return CauseNotYetValid
+	case expiresSoon:
+		return CauseExpires
+	default:
+		return ""
+	}
+}
+
+// dates says until when c is valid, or since when it is not.
+func dates(c *x509.Certificate, now time.Time) string {
+	end := c.NotAfter.UTC().Format(time.DateOnly)
+	switch validityAt(c, now) {
+	case expired:
+		return fmt.Sprintf("expired on %s, %s ago", c.NotAfter.UTC().Format(time.RFC3339), span(now.Sub(c.NotAfter)))
+	case notYetValid:
+		return fmt.Sprintf("is not valid before %s, in %s", c.NotBefore.UTC().Format(time.RFC3339), span(c.NotBefore.Sub(now)))
+	default:
+		return fmt.Sprintf("expires on %s, in %s", end, span(c.NotAfter.Sub(now)))
+	}
+}
+
+// span returns a long duration in its largest unit.
+func span(d time.Duration) string {
+	const day = 24 * time.Hour
+	plural := func(n int64, unit string) string {
+		if n == 1 {
+			return "1 " + unit
+		}
+		return fmt.Sprintf("%d %ss", n, unit)
+	}
+	switch {
+	case d >= 2*day:
+		return plural(int64(d/day), "day")
+	case d >= 2*time.Hour:
+		return plural(int64(d/time.Hour), "hour")
+	case d >= 2*time.Minute:
+		return plural(int64(d/time.Minute), "minute")
+	default:
+		return plural(int64(d/time.Second), "second")
+	}
+}
+
+// title returns the subject of a certificate, or its first name if it has no subject.
+func title(c *x509.Certificate) string {
+	name := c.Subject.String()
+	if name == "" {
+		name = strings.Join(namesOf(c), ", ")
+	}
+	return fmt.Sprintf("%q", clip.Text(name, clip.Words))
+}

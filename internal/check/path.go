@@ -1,0 +1,352 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package check
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sys/unix"
+
+	"github.com/shoot-proxy/proxy-client/internal/clip"
+	"github.com/shoot-proxy/proxy-client/internal/dialer"
+	"github.com/shoot-proxy/proxy-client/internal/serverconn"
+	"github.com/shoot-proxy/proxy-client/internal/tlsfiles"
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+)
+
+// path is the way through one address of a server.
+type path struct {
+	c      *checker
+	server tunnel.Server  // as configured
+	addr   netip.AddrPort // zero for a Unix socket
+	host   string         // the name that the server's certificate has to have
+	dialer *dialer.Dialer // dials through this address only
+	steps  []Step
+
+	chain  []*x509.Certificate // of the server; nil if there was no handshake
+	hints  chan hints          // has one element when the server's metrics were asked for
+	known  *hints              // that element
+	usable bool                // the server is one for dials
+	agent  bool                // an agent answers dials of any address
+}
+
+// paths finds the addresses of all servers, and walks each path as far as the agent. The
+// steps are in the order of the servers.
+func (c *checker) paths(ctx context.Context, files tlsFiles) ([]*path, []Step) {
+	type found struct {
+		paths []*path
+		steps []Step
+	}
+	all := make([]found, len(c.Servers))
+	var work sync.WaitGroup
+	for i, s := range c.Servers {
+		work.Go(func() {
+			all[i].paths, all[i].steps = c.addresses(ctx, s)
+			var walks sync.WaitGroup
+			for _, p := range all[i].paths {
+				walks.Go(func() { p.walk(ctx, files) })
+			}
+			walks.Wait()
+		})
+	}
+	work.Wait()
+	var paths []*path
+	var steps []Step
+	for _, f := range all {
+		paths, steps = append(paths, f.paths...), append(steps, f.steps...)
+		for _, p := range f.paths {
+			steps = append(steps, p.steps...)
+		}
+	}
+	return paths, steps
+}
+
+// addresses returns a path for each address of a server.
+func (c *checker) addresses(ctx context.Context, s tunnel.Server) ([]*path, []Step) {
+	if s.Network == tunnel.NetworkUnix {
+		return []*path{c.newPath(s, netip.AddrPort{}, "")}, nil
+	}
+	step := Step{Name: StepName, Server: s.Name, Result: OK}
+	host, service, err := net.SplitHostPort(s.Address)
+	if err != nil {
+		step.Result, step.Cause, step.Found = Failure, CauseName, err.Error()
+		return nil, []Step{step}
+	}
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, nameTimeout)
+	defer cancel()
+	port, err := net.DefaultResolver.LookupPort(ctx, "tcp", service)
+	var ips []netip.Addr
+	if err == nil {
+		ips, err = c.resolver.LookupNetIP(ctx, "ip", host)
+	}
+	step.Seconds = time.Since(began).Seconds()
+	if err != nil {
+		return nil, []Step{c.unresolved(ctx, step, host, err)}
+	}
+	var paths []*path
+	var addrs []netip.Addr
+	for _, ip := range ips {
+		ip = ip.Unmap()
+		if entry, inside := c.CIDRs.Covering(ip); inside {
+			step.Result, step.Cause = Failure, CauseInside
+			step.Found = fmt.Sprintf("its address %s lies inside the shoot's %s %s, so the sidecar does not connect to it", ip, entry.List, entry.Prefix)
+			step.Next = fmt.Sprintf("correct the CIDR in both containers, or exclude the address with %s %s/%d", c.Names.ExcludeCIDR, ip, ip.BitLen())
+			return nil, []Step{step}
+		}
+		if !slices.Contains(addrs, ip) {
+			addrs = append(addrs, ip)
+		}
+	}
+	for _, ip := range addrs[:min(len(addrs), maxAddresses)] {
+		paths = append(paths, c.newPath(s, netip.AddrPortFrom(ip, uint16(port)), host))
+	}
+	if _, err := netip.ParseAddr(host); err == nil {
+		step.Found = "an address, which needs no lookup"
+		return paths, []Step{step}
+	}
+	step.Found = fmt.Sprintf("%s, in %s", list(addrs, maxAddresses), seconds(time.Since(began)))
+	return paths, []Step{step}
+}
+
+// unresolved completes the step about a name that was not resolved.
+func (c *checker) unresolved(ctx context.Context, step Step, host string, err error) Step {
+	step.Result, step.Cause = Failure, CauseName
+	dns, isDNS := errors.AsType[*net.DNSError](err)
+	if isDNS && dns.IsNotFound {
+		step.Found = fmt.Sprintf("the pod's resolver says that the name %s does not exist (%s)", host, clip.Text(err.Error(), clip.Words))
+		step.Next = fmt.Sprintf("correct the host in %s, or write a Service's as NAME.NAMESPACE.svc", c.Names.ProxyServer)
+		return step
+	}
+	step.Found = fmt.Sprintf("no nameserver has answered for %s: %s", host, clip.Text(err.Error(), clip.Clause))
+	if ctx.Err() != nil {
+		step.Found = fmt.Sprintf("no nameserver has answered for %s within %s", host, seconds(nameTimeout))
+	}
+	step.Next = "see whether a nameserver of the pod's /etc/resolv.conf answers, and whether NetworkPolicies let the pod reach it"
+	return step
+}
+
+// newPath returns the path through one address.
+func (c *checker) newPath(s tunnel.Server, addr netip.AddrPort, host string) *path {
+	p := &path{c: c, server: s, addr: addr, host: host, hints: make(chan hints, 1)}
+	one, files := s, c.TLS
+	if addr.IsValid() {
+		one.Address = addr.String()
+		if files.ServerName == "" {
+			files.ServerName = host
+		}
+		p.host = files.ServerName
+	}
+	d, err := dialer.New(dialer.Config{
+		Servers: []tunnel.Server{one}, TLS: files, Names: c.Names, CIDRs: c.CIDRs, DialTimeout: dialTimeout, Keepalive: c.Keepalive,
+		Logger: slog.New(slog.DiscardHandler), Metrics: dialer.NewMetrics(prometheus.NewRegistry()),
+	})
+	if err != nil {
+		panic(err) // only if there is no server
+	}
+	p.dialer = d
+	c.closing(d.Close)
+	return p
+}
+
+// address returns the address or the path of the socket.
+func (p *path) address() string {
+	if !p.addr.IsValid() {
+		return p.server.Address
+	}
+	return p.addr.String()
+}
+
+// add appends a step of this path.
+func (p *path) add(s Step) {
+	s.Server, s.Address = p.server.Name, p.address()
+	p.steps = append(p.steps, s)
+}
+
+// walk goes from the connect to the agent. It ends at the first step that fails.
+func (p *path) walk(ctx context.Context, files tlsFiles) {
+	if !p.connect(ctx) {
+		p.hints <- hints{}
+		return
+	}
+	p.c.work.Go(func() { p.hints <- p.askHints(ctx) })
+	if p.server.Network != tunnel.NetworkUnix && !p.handshake(ctx, files) {
+		return
+	}
+	if !p.identify(ctx) {
+		return
+	}
+	p.findAgent(ctx)
+}
+
+// connect makes a connection without TLS, and closes it at once.
+func (p *path) connect(ctx context.Context) bool {
+	step := Step{Name: StepConnect, Result: OK}
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	network := "tcp"
+	if !p.addr.IsValid() {
+		network = "unix"
+	}
+	began := time.Now()
+	conn, err := new(net.Dialer).DialContext(ctx, network, p.address())
+	took := time.Since(began)
+	step.Seconds = took.Seconds()
+	if err == nil {
+		_ = conn.Close()
+		step.Found = "connected in " + seconds(took)
+		p.add(step)
+		return true
+	}
+	step.Result, step.Cause = Failure, CauseConnectTimeout
+	switch {
+	case errors.Is(err, unix.ECONNREFUSED) && network == "unix":
+		step.Cause = CauseConnectRefused
+		step.Found = "the socket is there, but no process listens on it (connection refused)"
+		step.Next = "see whether the proxy-server runs"
+	case errors.Is(err, unix.ECONNREFUSED):
+		step.Cause = CauseConnectRefused
+		step.Found = "connection refused: nothing listens at this address and port, or a firewall refuses the connection"
+		step.Next = fmt.Sprintf("see whether the proxy-server runs (kubectl get pods, and its log), and whether the port is that for its clients: %s", serverconn.ServersPort)
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.EACCES):
+		step.Cause = CauseConnectRefused
+		step.Found = "the socket cannot be opened: " + clip.Text(err.Error(), clip.Clause)
+		step.Next = "mount the socket's folder into the sidecar's container, and let the sidecar's user write to the socket"
+	case ctx.Err() != nil, isTimeout(err):
+		step.Found = "no answer within " + seconds(connectTimeout)
+		step.Next = "look at the NetworkPolicies of the pod's and the server's namespaces, and see whether the server's node is up"
+	default:
+		step.Found = "no connection: " + clip.Text(err.Error(), clip.Clause)
+		step.Next = "see whether the pod has a route to this address, and whether the address is right"
+	}
+	p.add(step)
+	return false
+}
+
+func isTimeout(err error) bool {
+	timeout, ok := errors.AsType[net.Error](err)
+	return ok && timeout.Timeout()
+}
+
+// handshake does the TLS handshake, and looks at the server's certificate.
+func (p *path) handshake(ctx context.Context, files tlsFiles) bool {
+	step := Step{Name: StepTLS, Result: OK}
+	tlsFiles := p.c.TLS
+	tlsFiles.ServerName = p.host
+	connector := serverconn.NewConnector(p.newFiles(tlsFiles), p.c.Names, p.c.Keepalive)
+	defer connector.Close()
+	server := p.server
+	server.Address = p.address()
+	ctx, cancel := context.WithTimeout(ctx, tlsTimeout)
+	defer cancel()
+	began := time.Now()
+	conn, alpn, err := connector.Endpoint(server, p.addr).Connect(ctx, dialer.Protocols(p.server.Mode), false)
+	took := time.Since(began)
+	step.Seconds = took.Seconds()
+	if err != nil {
+		return p.refused(ctx, step, files, err)
+	}
+	state := conn.(*tls.Conn).ConnectionState()
+	_ = conn.Close()
+	p.chain = state.PeerCertificates
+	leaf := p.chain[0]
+	step.ALPN, step.Certificates = alpn, describeAll(p.chain)
+	if alpn == "" {
+		alpn = "none"
+	}
+	step.Found = fmt.Sprintf("%s, ALPN %s, in %s; the certificate %s of %s is for %q and %s",
+		tls.VersionName(state.Version), alpn, seconds(took), title(leaf), issuer(leaf), p.host, dates(leaf, p.c.now()))
+	for _, cert := range p.chain {
+		if validityAt(cert, p.c.now()) == expiresSoon {
+			step.Result, step.Cause = Warning, CauseExpires
+			step.Next = fmt.Sprintf("renew the server's certificate %s", title(cert))
+			break
+		}
+	}
+	p.add(step)
+	return true
+}
+
+func (p *path) newFiles(files tunnel.TLS) *tlsfiles.Files {
+	return tlsfiles.New(files, p.c.Names, slog.New(slog.DiscardHandler), func(time.Time) {})
+}
+
+func issuer(c *x509.Certificate) string {
+	return fmt.Sprintf("%q", clip.Text(c.Issuer.String(), clip.Words))
+}
+
+// identify finds out whether the server is one for dials.
+func (p *path) identify(ctx context.Context) bool {
+	step := Step{Name: StepMode, Result: OK}
+	ctx, cancel := context.WithTimeout(ctx, modeTimeout)
+	defer cancel()
+	began := time.Now()
+	mode, err := p.dialer.Identify(ctx)
+	took := time.Since(began)
+	step.Seconds = took.Seconds()
+	switch {
+	case err == nil:
+		step.Mode, p.usable = string(mode), true
+		step.Found = fmt.Sprintf("it is a proxy-server that speaks %s, as it answered in %s", mode, seconds(took))
+		p.add(step)
+		return true
+	case err.Reason == tunnel.ReasonTLS:
+		// With TLS 1.3 a server refuses the client's certificate after the handshake.
+		p.amendTLS(err)
+	default:
+		p.add(p.wrongServer(ctx, step, err))
+	}
+	return false
+}
+
+// wrongServer completes the step about a server that cannot be used for dials.
+func (p *path) wrongServer(ctx context.Context, step Step, err *tunnel.Error) Step {
+	text := clip.Text(err.Err.Error(), clip.Sentence)
+	step.Result, step.Cause, step.Found = Failure, causeOf(err), text
+	switch {
+	case err.Reason != tunnel.ReasonProtocol:
+		step.Cause = CauseSilent
+		step.Found = "the server accepts connections, and does not answer: " + text
+		if serverconn.Interrupted(ctx) {
+			step.Found = fmt.Sprintf("the server accepts connections, and has not answered within %s", seconds(modeTimeout))
+		}
+		step.Next = "see whether the proxy-server hangs or is overloaded: its log, its CPU, kubectl get pods"
+	case strings.Contains(text, "agents' port"):
+		step.Cause = CauseAgentsPort
+		step.Next = fmt.Sprintf("write the port for clients in %s: %s", p.c.Names.ProxyServer, serverconn.ServersPort)
+	case strings.Contains(text, "TLS"):
+		step.Cause = CausePlaintext
+		step.Next = fmt.Sprintf("write the port for clients in %s: %s", p.c.Names.ProxyServer, serverconn.ServersPort)
+	case strings.Contains(text, p.c.Names.Mode+"="):
+		step.Cause = CauseWrongMode
+		step.Next = p.setMode(text)
+	default:
+		step.Cause = CauseOtherServer
+		step.Next = fmt.Sprintf("correct host and port in %s", p.c.Names.ProxyServer)
+	}
+	return step
+}
+
+// setMode says which mode to configure for a server that speaks the other one.
+func (p *path) setMode(text string) string {
+	other := tunnel.ModeGRPC
+	if strings.Contains(text, p.c.Names.Mode+"="+string(tunnel.ModeHTTPConnect)+",") || p.server.Mode == tunnel.ModeGRPC {
+		other = tunnel.ModeHTTPConnect
+	}
+	if p.server.Network == tunnel.NetworkUnix {
+		return fmt.Sprintf("set %s=%s", p.c.Names.Mode, other)
+	}
+	return fmt.Sprintf("set %s=%s, or %s=%s", p.c.Names.Mode, other, p.c.Names.Mode, tunnel.ModeAuto)
+}

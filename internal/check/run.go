@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package check
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net"
+	"slices"
+	"sync"
+
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+)
+
+// checker is one check under way.
+type checker struct {
+	Config
+	work sync.WaitGroup // counts goroutines that outlive the step that has started them
+
+	mu     sync.Mutex // guards closes
+	closes []func() error
+}
+
+func defaultResolver() resolver { return net.DefaultResolver }
+
+// closing has f called at the end.
+func (c *checker) closing(f func() error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closes = append(c.closes, f)
+}
+
+// end ends the connections that are left. That can take some seconds: an abandoned dial
+// waits for its answer, because upstream's server leaks the target's connection otherwise.
+func (c *checker) end() {
+	var all sync.WaitGroup
+	for _, f := range c.closes {
+		all.Go(func() { _ = f() })
+	}
+	all.Wait()
+	c.work.Wait()
+}
+
+// Run walks all steps. The caller calls end when the report has been shown, and before the
+// process ends.
+func Run(ctx context.Context, cfg Config) (report *Report, end func()) {
+	c := &checker{Config: cfg.withDefaults()}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	report = &Report{Version: c.Version, Checked: c.now(), Configuration: c.Origin}
+	for _, t := range c.Targets {
+		report.Targets = append(report.Targets, t.Text)
+	}
+	report.Steps = c.steps(ctx)
+	report.finish()
+	return report, func() {
+		cancel()
+		c.end()
+	}
+}
+
+// steps returns all steps in their order.
+func (c *checker) steps(ctx context.Context) []Step {
+	steps := []Step{c.configuration()}
+	steps = append(steps, c.sidecar())
+	if c.CIDRs == nil {
+		return complete(steps, c.names(), steps[1].Name)
+	}
+	all, found := c.destinations(ctx)
+	steps = append(steps, found...)
+	if len(c.Targets) > 0 && len(all) == 0 {
+		return complete(steps, c.names(), StepDestination)
+	}
+	var redirect []Step
+	var work sync.WaitGroup
+	work.Go(func() { redirect = c.redirect(ctx) })
+	files := c.files()
+	paths, walked := c.paths(ctx, files)
+	if clock, ok := c.clock(files, paths); ok {
+		if clock.Result == Failure {
+			excuse(files.steps)
+			excuse(walked)
+		}
+		walked = append(walked, clock)
+	}
+	reached, dials := c.dial(ctx, paths, all)
+	walked = collect(walked, paths) // dials may have corrected steps of their paths
+	tolerate(walked, paths)
+	steps = append(append(append(steps, files.steps...), walked...), dials...)
+	answers := make([]Step, len(reached))
+	for i, to := range reached {
+		work.Go(func() { answers[i] = c.answer(ctx, to) })
+	}
+	work.Wait()
+	steps = append(append(steps, redirect...), answers...)
+	var first *destination
+	if len(reached) > 0 {
+		first = &reached[0]
+	}
+	steps = append(steps, c.timing(ctx, paths, first)...)
+	if c.Suspects {
+		steps = append(steps, c.suspects(ctx, paths)...)
+	}
+	return complete(steps, c.names(), "")
+}
+
+// names returns the names of the steps that this check has.
+func (c *checker) names() []string {
+	return slices.DeleteFunc(Steps(), func(name string) bool {
+		switch name {
+		case StepDestination, StepDial, StepAnswer:
+			return len(c.Targets) == 0
+		case StepSuspects:
+			return !c.Suspects
+		default:
+			return false
+		}
+	})
+}
+
+// configuration returns the step about where the configuration comes from.
+func (c *checker) configuration() Step {
+	step := Step{Name: StepConfiguration, Result: OK}
+	if c.CIDRs == nil {
+		step.Result, step.Found = Skipped, "there is none: no sidecar was found to ask, and no flags are given"
+		return step
+	}
+	var servers []string
+	for _, s := range c.Servers {
+		servers = append(servers, fmt.Sprintf("%s (%s)", s.Name, s.Mode))
+	}
+	step.Found = fmt.Sprintf("%s; servers: %s; CIDRs: %s", c.Origin, join(servers, maxAddresses), list(c.CIDRs.Shoot(), maxAddresses))
+	if x := c.CIDRs.Excluded(); len(x) > 0 {
+		step.Found += " without " + list(x, maxAddresses)
+	}
+	if empty := c.CIDRs.EmptyLists(); len(empty) > 0 {
+		step.Result, step.Cause = Warning, CauseOutside
+		step.Found += fmt.Sprintf("; %s leaves nothing of %s", c.Names.ExcludeCIDR, join(empty, maxAddresses))
+		step.Next = "exclude less, or leave out " + empty[0]
+	}
+	return step
+}
+
+// collect returns the steps of all paths as they are now, in the place of the copies in
+// steps.
+func collect(steps []Step, paths []*path) []Step {
+	current := map[[3]string]Step{}
+	for _, p := range paths {
+		for _, s := range p.steps {
+			current[[3]string{s.Name, s.Server, s.Address}] = s
+		}
+	}
+	for i, s := range steps {
+		if s.Name != StepAgent {
+			continue
+		}
+		if now, ok := current[[3]string{s.Name, s.Server, s.Address}]; ok {
+			steps[i] = now
+		}
+	}
+	return steps
+}
+
+// tolerate makes warnings of the failures of paths, if another path works: dials use that.
+func tolerate(steps []Step, paths []*path) {
+	works := slices.ContainsFunc(paths, func(p *path) bool { return p.agent })
+	if !works {
+		return
+	}
+	for i := range steps {
+		if s := &steps[i]; s.Result == Failure && s.Name != StepClock {
+			s.Result = Warning
+			s.Found += ". Dials use another server or address meanwhile"
+		}
+	}
+}
+
+// needs says on which steps a step depends, the nearest last.
+var needs = map[string][]string{
+	StepSidecar:     {StepConfiguration},
+	StepDestination: {StepConfiguration},
+	StepRedirect:    {StepConfiguration, StepSidecar, StepDestination},
+	StepFiles:       {StepConfiguration, StepDestination},
+	StepName:        {StepConfiguration, StepDestination},
+	StepConnect:     {StepConfiguration, StepDestination, StepName},
+	StepTLS:         {StepConfiguration, StepDestination, StepName, StepConnect},
+	StepClock:       {StepConfiguration, StepDestination, StepName, StepConnect},
+	StepMode:        {StepDestination, StepName, StepConnect, StepFiles, StepClock, StepTLS},
+	StepAgent:       {StepDestination, StepName, StepConnect, StepFiles, StepClock, StepTLS, StepMode},
+	StepDial:        {StepDestination, StepName, StepConnect, StepFiles, StepClock, StepTLS, StepMode, StepAgent},
+	StepAnswer:      {StepDestination, StepName, StepConnect, StepFiles, StepClock, StepTLS, StepMode, StepAgent, StepDial},
+	StepTiming:      {StepDestination, StepName, StepConnect, StepFiles, StepClock, StepTLS, StepMode, StepAgent},
+	StepSuspects:    {StepDestination, StepName, StepConnect, StepFiles, StepClock, StepTLS, StepMode, StepAgent},
+}
+
+// complete adds a skipped step for each name without a step, and sorts. because is the
+// step that has ended the check early, or empty.
+func complete(steps []Step, names []string, because string) []Step {
+	failed := map[string]bool{}
+	for _, s := range steps {
+		failed[s.Name] = failed[s.Name] || s.Result == Failure
+	}
+	for _, name := range names {
+		if slices.ContainsFunc(steps, func(s Step) bool { return s.Name == name }) {
+			continue
+		}
+		skipped := Step{Name: name, Result: Skipped, Found: noSuch(name)}
+		for _, other := range needs[name] {
+			if failed[other] {
+				skipped.Found = "step " + other + " failed"
+				break
+			}
+		}
+		if because != "" {
+			skipped.Found = "step " + because + " failed"
+		}
+		steps = append(steps, skipped)
+	}
+	order := Steps()
+	slices.SortStableFunc(steps, func(a, b Step) int {
+		return cmp.Compare(slices.Index(order, a.Name), slices.Index(order, b.Name))
+	})
+	return steps
+}
+
+// noSuch says why there is no such step although none before it failed.
+func noSuch(name string) string {
+	switch name {
+	case StepName, StepTLS, StepClock:
+		return "a Unix socket has no name, no TLS and no certificate"
+	default:
+		return "there was nothing to look at"
+	}
+}
+
+func join(all []string, most int) string {
+	texts := make([]textOf, 0, len(all))
+	for _, s := range all {
+		texts = append(texts, textOf(s))
+	}
+	return list(texts, most)
+}
+
+type textOf string
+
+// String returns the text.
+func (t textOf) String() string { return string(t) }
+
+// isTCP reports whether a server is on TCP.
+func isTCP(s tunnel.Server) bool { return s.Network != tunnel.NetworkUnix }

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package check
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/shoot-proxy/proxy-client/internal/clip"
+)
+
+// Target is a destination that an app wants to reach.
+type Target struct {
+	Text string     // as it was given
+	Host string     // a name, or an address
+	Addr netip.Addr // invalid if Host is a name
+	Port uint16
+}
+
+// ParseTarget reads HOST:PORT. Its error goes on with a sentence that begins with the
+// value.
+func ParseTarget(text string) (Target, error) {
+	const example = "write it like 10.250.0.4:10250 or [fd00:10::4]:10250"
+	if strings.Contains(text, "://") || strings.Contains(text, "/") {
+		return Target{}, errors.New("is not HOST:PORT: " + example + ", without a scheme and a path")
+	}
+	host, port, err := net.SplitHostPort(text)
+	if err != nil {
+		if addr, err := netip.ParseAddr(strings.Trim(text, "[]")); err == nil && addr.Is6() {
+			return Target{}, fmt.Errorf("has no port: write it like [%s]:10250", addr)
+		}
+		return Target{}, errors.New("has no port: " + example)
+	}
+	number, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || number == 0 {
+		return Target{}, errors.New("has no port from 1 to 65535: " + example)
+	}
+	t := Target{Text: text, Host: host, Port: uint16(number)}
+	addr, err := netip.ParseAddr(host)
+	switch {
+	case host == "":
+		return Target{}, errors.New("has no host: " + example)
+	case err == nil && addr.Zone() != "":
+		return Target{}, errors.New("has a zone, which no address of a shoot has: " + example)
+	case err == nil && (addr.IsUnspecified() || addr.IsMulticast()):
+		return Target{}, errors.New("is no address of a host: " + example)
+	case err == nil:
+		t.Addr = addr.Unmap()
+	case !isName(host):
+		return Target{}, errors.New("has a host that is neither an address nor a name: " + example)
+	}
+	return t, nil
+}
+
+// isName reports whether host may be a DNS name, as far as its characters tell.
+func isName(host string) bool {
+	const most = 253
+	labels := strings.Split(strings.TrimSuffix(host, "."), ".")
+	allDigits := !strings.ContainsFunc(labels[len(labels)-1], func(r rune) bool { return r < '0' || r > '9' })
+	return len(host) <= most && !allDigits && !slices.ContainsFunc(labels, func(label string) bool {
+		return label == "" || len(label) > 63 || strings.ContainsFunc(label, func(r rune) bool {
+			return !(r == '-' || r == '_' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z')
+		})
+	})
+}
+
+// destination is one address of a target.
+type destination struct {
+	target Target
+	addr   netip.AddrPort
+}
+
+// destinations returns the addresses of the targets that the sidecar would dial, and the
+// steps about all of them.
+func (c *checker) destinations(ctx context.Context) ([]destination, []Step) {
+	var all []destination
+	var steps []Step
+	for _, t := range c.Targets {
+		step := Step{Name: StepDestination, Target: t.Text}
+		addrs, note := []netip.Addr{t.Addr}, ""
+		if !t.Addr.IsValid() {
+			var err error
+			ctx, cancel := context.WithTimeout(ctx, nameTimeout)
+			addrs, err = c.resolver.LookupNetIP(ctx, "ip", t.Host)
+			cancel()
+			if err != nil {
+				step.Result, step.Cause = Failure, CauseName
+				step.Found = "the pod's resolver does not find this name: " + clip.Text(err.Error(), clip.Clause)
+				step.Next = "check an address instead. Names of the shoot are not resolved here: the app needs an address."
+				steps = append(steps, step)
+				continue
+			}
+			note = fmt.Sprintf("the pod's resolver says %s; the app has to use an address, because no name is resolved in the shoot. ", list(addrs, maxAddresses))
+		}
+		found := c.inside(t, addrs, &step)
+		step.Found = note + step.Found
+		all, steps = append(all, found...), append(steps, step)
+	}
+	return all, steps
+}
+
+// inside returns those of a target's addresses that the sidecar would dial, and completes
+// the step about them.
+func (c *checker) inside(t Target, addrs []netip.Addr, step *Step) []destination {
+	var in []destination
+	for _, a := range addrs {
+		at := netip.AddrPortFrom(a.Unmap(), t.Port)
+		if slices.Contains(c.Listen, at) {
+			step.Result, step.Cause = Failure, CauseLoop
+			step.Found = "this is the sidecar's own listener"
+			step.Next = "check the address that the app connects to"
+			return nil
+		}
+		entry, is := c.CIDRs.Covering(at.Addr())
+		if !is {
+			continue
+		}
+		if len(in) == 0 {
+			step.Result, step.Found = OK, fmt.Sprintf("in %s %s", entry.List, entry.Prefix)
+		}
+		in = append(in, destination{t, at})
+	}
+	if len(in) > 0 {
+		return in[:min(len(in), maxAddresses)]
+	}
+	step.Result, step.Cause = Failure, CauseOutside
+	step.Found = fmt.Sprintf("no CIDR of the shoot contains %s, so an app's connection to it is not redirected, and goes to the network of the seed. The CIDRs are %s",
+		list(addrs, maxAddresses), list(c.CIDRs.Shoot(), maxInside))
+	for _, x := range c.CIDRs.Excluded() {
+		if slices.ContainsFunc(addrs, x.Contains) {
+			step.Found = fmt.Sprintf("%s %s excludes %s, so an app's connection to it is not redirected, and goes to the network of the seed",
+				c.Names.ExcludeCIDR, x, list(addrs, maxAddresses))
+			step.Next = fmt.Sprintf("correct the target, or %s of both containers", c.Names.ExcludeCIDR)
+			return nil
+		}
+	}
+	step.Next = "correct the target, or give both containers the shoot's CIDRs as they are"
+	return nil
+}
+
+// list returns the elements for a sentence, most of them at most.
+func list[T fmt.Stringer](all []T, most int) string {
+	var b strings.Builder
+	for i, one := range all {
+		if i == most {
+			fmt.Fprintf(&b, " and %d more", len(all)-most)
+			break
+		}
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(one.String())
+	}
+	return b.String()
+}

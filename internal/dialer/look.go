@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dialer
+
+import (
+	"context"
+	"net/netip"
+
+	"github.com/shoot-proxy/proxy-client/internal/serverconn"
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+)
+
+// Identify connects to the first address of the first server, and returns the mode that
+// the server speaks. It returns an error if the server cannot be reached, or is not one
+// for dials. It is for a program that looks at one address at a time.
+func (d *Dialer) Identify(ctx context.Context) (tunnel.Mode, *tunnel.Error) {
+	if err := d.awaitEndpoint(ctx); err != nil {
+		return "", err
+	}
+	e := d.servers[0].known()[0]
+	if err := e.Check(ctx); err != nil {
+		return "", err
+	}
+	return e.mode(), nil
+}
+
+// DialOnce dials dst as DialContext does, but it asks each address only once. The time
+// limit is that of ctx.
+func (d *Dialer) DialOnce(ctx context.Context, dst netip.AddrPort) (tunnel.Conn, *tunnel.Error) {
+	conn, err, _ := d.dialOnce(ctx, dst, nil)
+	return conn, err
+}
+
+// Protocols returns the ALPN protocols that a server is offered in a mode, the best
+// first.
+func Protocols(mode tunnel.Mode) []string {
+	switch mode {
+	case tunnel.ModeGRPC:
+		return []string{serverconn.ALPNHTTP2}
+	case tunnel.ModeHTTPConnect:
+		return []string{serverconn.ALPNHTTP1}
+	default:
+		return []string{serverconn.ALPNHTTP2, serverconn.ALPNHTTP1}
+	}
+}

@@ -57,7 +57,8 @@ func run(env environment) int {
 	root.SetOut(env.stdout)
 	root.SetErr(env.stderr)
 	err := root.Execute()
-	if err != nil && !errors.Is(err, errAborted) {
+	_, reported := errors.AsType[checkResult](err)
+	if err != nil && !errors.Is(err, errAborted) && !reported {
 		fmt.Fprintln(env.stderr, commandline.Sentence("proxy-client", err))
 	}
 	return exitCode(err)
@@ -66,9 +67,12 @@ func run(env environment) int {
 // exitCode returns the exit code of an error, as README promises it.
 func exitCode(err error) int {
 	_, inside := errors.AsType[*dialer.InsideShootError](err)
+	checked, isCheck := errors.AsType[checkResult](err)
 	switch {
 	case err == nil:
 		return exitDone
+	case isCheck:
+		return int(checked)
 	case errors.Is(err, errAborted):
 		return exitAborted
 	case inside, flagset.IsUsage(err):
@@ -78,7 +82,7 @@ func exitCode(err error) int {
 	}
 }
 
-// newCommand returns the root command, which serves, with `wait` and `version`.
+// newCommand returns the root command, which serves, with its subcommands.
 func newCommand(env environment) *cobra.Command {
 	flags := options.NewProxyClient()
 	root := &cobra.Command{
@@ -106,7 +110,7 @@ func newCommand(env environment) *cobra.Command {
 		},
 	}
 	flags.AddFlags(root.Flags())
-	root.AddCommand(waitCommand(env), commandline.VersionCommand("proxy-client", commandline.VersionOf(env.version), env.stdout))
+	root.AddCommand(checkCommand(env), waitCommand(env), commandline.VersionCommand("proxy-client", commandline.VersionOf(env.version), env.stdout))
 	commandline.Prepare(root)
 	return root
 }

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/shoot-proxy/proxy-client/internal/check/report"
 	"github.com/shoot-proxy/proxy-client/internal/clip"
 	"github.com/shoot-proxy/proxy-client/internal/konnectivity"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
@@ -35,7 +36,7 @@ func (p *path) askAgent(ctx context.Context) *tunnel.Error {
 
 // findAgent adds the step about the agent.
 func (p *path) findAgent(ctx context.Context) {
-	step := Step{Name: StepAgent, Result: OK}
+	step := report.Step{Name: report.StepAgent, Result: report.OK}
 	ctx, cancel := context.WithTimeout(ctx, agentTimeout)
 	defer cancel()
 	began := time.Now()
@@ -44,22 +45,22 @@ func (p *path) findAgent(ctx context.Context) {
 	step.Seconds = took.Seconds()
 	if err == nil {
 		p.agent = true
-		step.Found = "an agent answers, in " + seconds(took)
+		step.Found = "an agent answers, in " + report.Seconds(took)
 		if h := p.hintsNow(); h.agents > 0 {
 			step.Found += fmt.Sprintf("; by its metrics the server has %s", h.says())
 		}
 		p.add(step)
 		return
 	}
-	step.Result, step.Cause, step.Found = Failure, causeOf(err), clip.Text(err.Err.Error(), clip.Clause)
+	step.Result, step.Cause, step.Found = report.Failure, causeOf(err), clip.Text(err.Err.Error(), clip.Clause)
 	switch {
 	case err.Reason == tunnel.ReasonNoAgent:
 		p.noAgent(&step)
 	case err.Reason == tunnel.ReasonTimeout, errors.Is(err.Err, konnectivity.ErrGaveUp):
-		step.Cause = CauseAgentSilent
-		step.Found = fmt.Sprintf("the server has an agent, which has not answered within %s", seconds(agentTimeout))
+		step.Cause = report.CauseAgentSilent
+		step.Found = fmt.Sprintf("the server has an agent, which has not answered within %s", report.Seconds(agentTimeout))
 		if h := p.knownHints(); h.reached && h.agents == 0 {
-			step.Found = fmt.Sprintf("no answer within %s, and by its metrics the server has no agent", seconds(agentTimeout))
+			step.Found = fmt.Sprintf("no answer within %s, and by its metrics the server has no agent", report.Seconds(agentTimeout))
 		}
 		step.Next = "look at the agent in the shoot: does it hang, is its node overloaded, is its connection to the server cut? A new agent pod (kubectl delete pod) helps if it hangs."
 	default:
@@ -69,10 +70,10 @@ func (p *path) findAgent(ctx context.Context) {
 }
 
 // noAgent completes the step about a server that finds no agent.
-func (p *path) noAgent(step *Step) {
+func (p *path) noAgent(step *report.Step) {
 	h := p.knownHints()
 	if h.agents > 0 {
-		step.Cause = CauseOnlyNames
+		step.Cause = report.CauseOnlyNames
 		step.Found = fmt.Sprintf("by its metrics the server has %s, but finds none for an IP address: it looks for agents by registered hosts only (its flag --proxy-strategies=destHost)", h.says())
 		step.Next = "add default to the server's --proxy-strategies, or let the agents register the addresses (their flag --agent-identifiers=ipv4=…)"
 		return
@@ -89,8 +90,8 @@ func (p *path) noAgent(step *Step) {
 func (p *path) servesAddress(addr netip.AddrPort) {
 	for i := range p.steps {
 		s := &p.steps[i]
-		if s.Name == StepAgent && s.Result == Failure {
-			s.Result, s.Cause = Warning, CauseOnlyNames
+		if s.Name == report.StepAgent && s.Result == report.Failure {
+			s.Result, s.Cause = report.Warning, report.CauseOnlyNames
 			s.Found = fmt.Sprintf("the server finds an agent for %s, but not for any IP address: it looks for agents by registered hosts only (its flag --proxy-strategies=destHost)", addr.Addr())
 			s.Next = "add default to the server's --proxy-strategies if other addresses are needed too"
 		}

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/shoot-proxy/proxy-client/internal/check/report"
 	"github.com/shoot-proxy/proxy-client/internal/clip"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
@@ -27,42 +28,42 @@ const (
 // answer finds out what a target speaks: it listens, then begins a TLS handshake, then
 // asks for the headers of an HTTP page. A target may speak anything, so that is no
 // failure, whatever the result.
-func (c *checker) answer(ctx context.Context, to destination) Step {
-	step := Step{Name: StepAnswer, Target: to.addr.String(), Result: OK}
+func (c *checker) answer(ctx context.Context, to destination) report.Step {
+	step := report.Step{Name: report.StepAnswer, Target: to.addr.String(), Result: report.OK}
 	way := to.ways[0]
 	t, err := openTarget(ctx, way, to)
 	if err != nil {
-		step.Result, step.Found = Skipped, "the target was dialled before, and could not be again: "+clip.Text(err.Error(), clip.Clause)
+		step.Result, step.Found = report.Skipped, "the target was dialled before, and could not be again: "+clip.Text(err.Error(), clip.Clause)
 		return step
 	}
 	began := time.Now()
 	if first := t.firstBytes(greetTimeout); len(first) > 0 {
-		t.Close()
+		_ = t.Close()
 		step.Seconds = time.Since(began).Seconds()
-		step.Found = fmt.Sprintf("the target speaks first, in %s, and begins %q", seconds(time.Since(began)), clip.Text(string(first), clip.Words))
+		step.Found = fmt.Sprintf("the target speaks first, in %s, and begins %q", report.Seconds(time.Since(began)), clip.Text(string(first), clip.Words))
 		return step
 	}
 	if t.err != nil {
-		t.Close()
+		_ = t.Close()
 		step.Found = "the target closes the connection without a byte"
 		return step
 	}
 	began = time.Now()
-	state, err := t.handshake(ctx)
+	state, failed := t.handshake()
 	took := time.Since(began)
-	t.Close()
+	_ = t.Close()
 	switch {
-	case err == nil:
+	case failed == nil:
 		return c.speaksTLS(step, state, took)
 	case strings.HasPrefix(string(t.first), "HTTP/"):
 		return c.speaksHTTP(ctx, step, way, to)
 	case len(t.first) > 0 && t.first[0] == alertRecord:
 		step.Seconds = took.Seconds()
-		step.Found = fmt.Sprintf("the target speaks TLS, and ended the handshake in %s: %s", seconds(took), clip.Text(err.Error(), clip.Words))
+		step.Found = fmt.Sprintf("the target speaks TLS, and ended the handshake in %s: %s", report.Seconds(took), clip.Text(failed.Error(), clip.Words))
 		return step
 	case len(t.first) > 0:
 		step.Seconds = took.Seconds()
-		step.Found = fmt.Sprintf("the target answered in %s, and speaks neither TLS nor HTTP: its answer begins %q", seconds(took), clip.Text(string(t.first[:min(len(t.first), 32)]), clip.Words))
+		step.Found = fmt.Sprintf("the target answered in %s, and speaks neither TLS nor HTTP: its answer begins %q", report.Seconds(took), clip.Text(string(t.first[:min(len(t.first), 32)]), clip.Words))
 		return step
 	}
 	return c.speaksHTTP(ctx, step, way, to)
@@ -72,27 +73,27 @@ func (c *checker) answer(ctx context.Context, to destination) Step {
 const alertRecord = 21
 
 // speaksTLS completes the step about a target that speaks TLS.
-func (c *checker) speaksTLS(step Step, state tls.ConnectionState, took time.Duration) Step {
+func (c *checker) speaksTLS(step report.Step, state tls.ConnectionState, took time.Duration) report.Step {
 	step.Seconds, step.ALPN = took.Seconds(), state.NegotiatedProtocol
 	step.Certificates = describeAll(state.PeerCertificates)
-	step.Found = fmt.Sprintf("the target speaks %s, handshake in %s", tls.VersionName(state.Version), seconds(took))
+	step.Found = fmt.Sprintf("the target speaks %s, handshake in %s", tls.VersionName(state.Version), report.Seconds(took))
 	if len(state.PeerCertificates) == 0 {
 		return step
 	}
 	leaf := state.PeerCertificates[0]
 	step.Found += fmt.Sprintf("; its certificate %s of %s is for %s and %s (not verified: the app does that)", title(leaf), issuer(leaf), quoted(namesOf(leaf)), dates(leaf, c.now()))
 	if v := validityAt(leaf, c.now()); v == expired || v == notYetValid {
-		step.Result, step.Cause = Warning, v.cause()
+		step.Result, step.Cause = report.Warning, v.cause()
 		step.Next = "renew the target's certificate, if the app verifies it"
 	}
 	return step
 }
 
 // speaksHTTP asks the target for the headers of a page, and completes the step.
-func (c *checker) speaksHTTP(ctx context.Context, step Step, way *path, to destination) Step {
+func (c *checker) speaksHTTP(ctx context.Context, step report.Step, way *path, to destination) report.Step {
 	t, err := openTarget(ctx, way, to)
 	if err != nil {
-		step.Result, step.Found = Skipped, "the target was dialled before, and could not be again: "+clip.Text(err.Error(), clip.Clause)
+		step.Result, step.Found = report.Skipped, "the target was dialled before, and could not be again: "+clip.Text(err.Error(), clip.Clause)
 		return step
 	}
 	defer t.Close()
@@ -104,13 +105,13 @@ func (c *checker) speaksHTTP(ctx context.Context, step Step, way *path, to desti
 	line, _, _ := strings.Cut(string(first), "\r\n")
 	switch {
 	case strings.HasPrefix(line, "HTTP/"):
-		step.Found = fmt.Sprintf("the target speaks HTTP without TLS: first byte in %s, %q", seconds(took), clip.Text(line, clip.Words))
+		step.Found = fmt.Sprintf("the target speaks HTTP without TLS: first byte in %s, %q", report.Seconds(took), clip.Text(line, clip.Words))
 	case len(first) > 0:
-		step.Found = fmt.Sprintf("the target answered in %s, and speaks neither TLS nor HTTP: its answer begins %q", seconds(took), clip.Text(line, clip.Words))
+		step.Found = fmt.Sprintf("the target answered in %s, and speaks neither TLS nor HTTP: its answer begins %q", report.Seconds(took), clip.Text(line, clip.Words))
 	case t.err != nil:
 		step.Found = "the target accepts connections, and closes them at a TLS and at an HTTP request"
 	default:
-		step.Found = fmt.Sprintf("the target accepts connections, and is silent: it sends nothing by itself, and answers neither a TLS nor an HTTP request within %s", seconds(speakTimeout))
+		step.Found = fmt.Sprintf("the target accepts connections, and is silent: it sends nothing by itself, and answers neither a TLS nor an HTTP request within %s", report.Seconds(speakTimeout))
 	}
 	return step
 }
@@ -192,7 +193,7 @@ func (t *targetConn) firstBytes(limit time.Duration) []byte {
 }
 
 // handshake does a TLS handshake without verification: the certificate is only shown.
-func (t *targetConn) handshake(ctx context.Context) (tls.ConnectionState, error) {
+func (t *targetConn) handshake() (tls.ConnectionState, error) {
 	t.until = time.Now().Add(speakTimeout)
 	conn := tls.Client(t, &tls.Config{
 		InsecureSkipVerify: true, // nothing is sent on this connection; the app verifies its own

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/shoot-proxy/proxy-client/internal/check/report"
 	"github.com/shoot-proxy/proxy-client/internal/clip"
 )
 
@@ -18,21 +19,12 @@ const (
 	soonPart = 4
 )
 
-// Certificate is what a report says of a certificate.
-type Certificate struct {
-	Subject   string    `json:"subject"`
-	Issuer    string    `json:"issuer"`
-	Names     []string  `json:"names,omitempty"`
-	NotBefore time.Time `json:"notBefore"`
-	NotAfter  time.Time `json:"notAfter"`
-}
-
-func describeAll(chain []*x509.Certificate) []Certificate {
+func describeAll(chain []*x509.Certificate) []report.Certificate {
 	const most = 4
-	var all []Certificate
+	var all []report.Certificate
 	for _, c := range chain[:min(len(chain), most)] {
-		all = append(all, Certificate{
-			Subject: c.Subject.String(), Issuer: c.Issuer.String(), Names: namesOf(c), NotBefore: c.NotBefore.UTC(), NotAfter: c.NotAfter.UTC(),
+		all = append(all, report.Certificate{
+			Subject: c.Subject.String(), Issuer: c.Issuer.String(), Names: namesOf(c), NotBefore: c.NotBefore, NotAfter: c.NotAfter,
 		})
 	}
 	return all
@@ -77,14 +69,14 @@ func validityAt(c *x509.Certificate, now time.Time) validity {
 	}
 }
 
-func (v validity) cause() Cause {
+func (v validity) cause() report.Cause {
 	switch v {
 	case expired:
-		return CauseExpired
+		return report.CauseExpired
 	case notYetValid:
-		return CauseNotYetValid
+		return report.CauseNotYetValid
 	case expiresSoon:
-		return CauseExpires
+		return report.CauseExpires
 	default:
 		return ""
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/shoot-proxy/proxy-client/internal/check/report"
 	"github.com/shoot-proxy/proxy-client/internal/clip"
 )
 
@@ -27,7 +28,7 @@ type clockEvidence struct {
 }
 
 // clock compares this node's clock with the certificates and with the servers' clocks.
-func (c *checker) clock(files tlsFiles, paths []*path) (Step, bool) {
+func (c *checker) clock(files tlsFiles, paths []*path) (report.Step, bool) {
 	e := clockEvidence{now: c.now(), certs: map[string][]*x509.Certificate{}}
 	add := func(role string, chain []*x509.Certificate) {
 		if len(chain) > 0 {
@@ -45,14 +46,14 @@ func (c *checker) clock(files tlsFiles, paths []*path) (Step, bool) {
 		}
 	}
 	if len(e.certs) == 0 && !e.dated {
-		return Step{}, false
+		return report.Step{}, false
 	}
 	return e.judge(), true
 }
 
 // judge returns the step.
-func (e clockEvidence) judge() Step {
-	step := Step{Name: StepClock, Result: OK}
+func (e clockEvidence) judge() report.Step {
+	step := report.Step{Name: report.StepClock, Result: report.OK}
 	now := e.now.UTC().Format(time.RFC3339)
 	const set = "set this node's clock right (NTP), or move the pod to another node"
 	if e.dated {
@@ -64,10 +65,10 @@ func (e clockEvidence) judge() Step {
 		compared := fmt.Sprintf("this node's clock says %s, which is %s %s the server's", now, span(by), direction)
 		switch {
 		case by > sameClock && e.changesValidity():
-			step.Result, step.Cause = Failure, CauseClock
+			step.Result, step.Cause = report.Failure, report.CauseClock
 			step.Found, step.Next = compared+", so certificates count as invalid that are valid", set
 		case by > tolerated:
-			step.Result, step.Cause, step.Found, step.Next = Warning, CauseClock, compared, set
+			step.Result, step.Cause, step.Found, step.Next = report.Warning, report.CauseClock, compared, set
 		default:
 			step.Found = "this node's clock agrees with the server's"
 		}
@@ -92,11 +93,11 @@ func (e clockEvidence) judge() Step {
 	const roles = 2 // of certificates that have to agree
 	switch {
 	case len(e.certs) >= roles && notYet == all:
-		step.Result, step.Cause = Failure, CauseClock
+		step.Result, step.Cause = report.Failure, report.CauseClock
 		step.Found = fmt.Sprintf("this node's clock says %s, and none of the certificates (%s) is valid yet: the clock is most likely slow, by %s at least", now, e.roles(), span(latest.Sub(e.now)))
 		step.Next = set
 	case len(e.certs) >= roles && over == all:
-		step.Result, step.Cause = Failure, CauseClock
+		step.Result, step.Cause = report.Failure, report.CauseClock
 		step.Found = fmt.Sprintf("this node's clock says %s, and all certificates (%s) have expired: the clock is fast, or all of them were not renewed", now, e.roles())
 		step.Next = set + ". If it is right, renew the certificates"
 	default:
@@ -108,7 +109,10 @@ func (e clockEvidence) judge() Step {
 // changesValidity reports whether a certificate that is not valid by this node's clock is
 // valid by the server's.
 func (e clockEvidence) changesValidity() bool {
-	usable := func(c *x509.Certificate, at time.Time) bool { v := validityAt(c, at); return v == valid || v == expiresSoon }
+	usable := func(c *x509.Certificate, at time.Time) bool {
+		v := validityAt(c, at)
+		return v == valid || v == expiresSoon
+	}
 	for _, chain := range e.certs {
 		for _, cert := range chain {
 			if !usable(cert, e.now) && usable(cert, e.now.Add(e.skew)) {
@@ -134,13 +138,13 @@ func (e clockEvidence) roles() string {
 }
 
 // excuse skips the steps that failed because the clock is wrong.
-func excuse(steps []Step) {
+func excuse(steps []report.Step) {
 	for i := range steps {
 		s := &steps[i]
-		dated := s.Cause == CauseExpired || s.Cause == CauseNotYetValid || s.Cause == CauseExpires
-		if dated && (s.Name == StepFiles || s.Name == StepTLS) {
-			s.Result, s.Cause, s.Next = Skipped, "", ""
-			s.Found += ", by a clock that is wrong: see step " + StepClock
+		dated := s.Cause == report.CauseExpired || s.Cause == report.CauseNotYetValid || s.Cause == report.CauseExpires
+		if dated && (s.Name == report.StepFiles || s.Name == report.StepTLS) {
+			s.Result, s.Cause, s.Next = report.Skipped, "", ""
+			s.Found += ", by a clock that is wrong: see step " + report.StepClock
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/shoot-proxy/proxy-client/internal/check/report"
 	"github.com/shoot-proxy/proxy-client/internal/clip"
 	"github.com/shoot-proxy/proxy-client/internal/konnectivity"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
@@ -24,7 +25,7 @@ type dialled struct {
 
 // dial dials each destination through each path that may have an agent. It returns the
 // steps, and the destinations with the ways that lead there.
-func (c *checker) dial(ctx context.Context, paths []*path, all []destination) ([]destination, []Step) {
+func (c *checker) dial(ctx context.Context, paths []*path, all []destination) ([]destination, []report.Step) {
 	paths = slices.DeleteFunc(slices.Clone(paths), func(p *path) bool { return !p.dials() })
 	results := make([][]dialled, len(all))
 	var work sync.WaitGroup
@@ -36,7 +37,7 @@ func (c *checker) dial(ctx context.Context, paths []*path, all []destination) ([
 	}
 	work.Wait()
 	var reached []destination
-	var steps []Step
+	var steps []report.Step
 	for i, to := range all {
 		for _, r := range results[i] {
 			if r.err == nil {
@@ -57,8 +58,8 @@ func (c *checker) dial(ctx context.Context, paths []*path, all []destination) ([
 // dials reports whether a dial through p may succeed: an agent has answered, or the server
 // has none for any address.
 func (p *path) dials() bool {
-	return p.usable && (p.agent || slices.ContainsFunc(p.steps, func(s Step) bool {
-		return s.Name == StepAgent && (s.Cause == CauseOnlyNames || s.Cause == Cause(tunnel.ReasonNoAgent))
+	return p.usable && (p.agent || slices.ContainsFunc(p.steps, func(s report.Step) bool {
+		return s.Name == report.StepAgent && (s.Cause == report.CauseOnlyNames || s.Cause == report.Cause(tunnel.ReasonNoAgent))
 	}))
 }
 
@@ -81,15 +82,15 @@ func aboutTarget(err *tunnel.Error) bool {
 
 // dialSteps returns the steps about the dials of one destination. Paths with the same
 // failure share a step.
-func (c *checker) dialSteps(to destination, results []dialled) []Step {
-	var steps []Step
-	failures := map[Cause][]dialled{}
-	var order []Cause
+func (c *checker) dialSteps(to destination, results []dialled) []report.Step {
+	var steps []report.Step
+	failures := map[report.Cause][]dialled{}
+	var order []report.Cause
 	for _, r := range results {
 		if r.err == nil {
-			steps = append(steps, Step{
-				Name: StepDial, Target: to.addr.String(), Server: r.path.server.Name, Address: r.path.address(), Result: OK, Seconds: r.took.Seconds(),
-				Found: fmt.Sprintf("connected in %s, through %s", seconds(r.took), r.path.address()),
+			steps = append(steps, report.Step{
+				Name: report.StepDial, Target: to.addr.String(), Server: r.path.server.Name, Address: r.path.address(), Result: report.OK, Seconds: r.took.Seconds(),
+				Found: fmt.Sprintf("connected in %s, through %s", report.Seconds(r.took), r.path.address()),
 			})
 			continue
 		}
@@ -106,7 +107,7 @@ func (c *checker) dialSteps(to destination, results []dialled) []Step {
 	for _, cause := range order {
 		step := c.dialFailure(to, failures[cause])
 		if served {
-			step.Result = Warning
+			step.Result = report.Warning
 		}
 		steps = append(steps, step)
 	}
@@ -114,17 +115,17 @@ func (c *checker) dialSteps(to destination, results []dialled) []Step {
 }
 
 // dialFailure returns the step about dials that failed for one reason.
-func (c *checker) dialFailure(to destination, failed []dialled) Step {
+func (c *checker) dialFailure(to destination, failed []dialled) report.Step {
 	first := failed[0]
-	step := Step{
-		Name: StepDial, Target: to.addr.String(), Server: first.path.server.Name, Address: first.path.address(),
-		Result: Failure, Cause: causeOf(first.err), Seconds: first.took.Seconds(),
+	step := report.Step{
+		Name: report.StepDial, Target: to.addr.String(), Server: first.path.server.Name, Address: first.path.address(),
+		Result: report.Failure, Cause: causeOf(first.err), Seconds: first.took.Seconds(),
 	}
 	through := "through " + first.path.address()
 	if len(failed) > 1 {
 		through = fmt.Sprintf("through each of %d addresses", len(failed))
 	}
-	said := fmt.Sprintf("(%s, after %s, %s)", clip.Text(first.err.Err.Error(), clip.Clause), seconds(first.took), through)
+	said := fmt.Sprintf("(%s, after %s, %s)", clip.Text(first.err.Err.Error(), clip.Clause), report.Seconds(first.took), through)
 	switch {
 	case first.err.Reason == tunnel.ReasonRefused:
 		step.Found = "the tunnel works, and the target refuses the connection: nothing listens on its port " + said
@@ -133,7 +134,7 @@ func (c *checker) dialFailure(to destination, failed []dialled) Step {
 		step.Found = "the tunnel works, and the agent has no way to the target " + said
 		step.Next = "check whether the address still exists in the shoot, and whether a firewall of the shoot forbids it to the agent"
 	case first.err.Reason == tunnel.ReasonTimeout && errors.Is(first.err.Err, konnectivity.ErrGaveUp):
-		step.Found = fmt.Sprintf("an agent answers other dials at once, and has not answered this one within %s, %s", seconds(first.took), through)
+		step.Found = fmt.Sprintf("an agent answers other dials at once, and has not answered this one within %s, %s", report.Seconds(first.took), through)
 		step.Next = targetHangs
 	case first.err.Reason == tunnel.ReasonTimeout:
 		step.Found = "the tunnel works, and the target does not answer " + said

@@ -3,11 +3,12 @@
 // Package check walks the way of a connection step by step, and says which step fails,
 // why, and what to do.
 //
-// It owns the steps, what each measures, and the words of the report:
+// It owns the steps, what each measures, and what it says. Package report beneath it has
+// their form:
 //
 //	sidecar := check.Ask(ctx, "127.0.0.1:14000", ":14021")
-//	report, end := check.Run(ctx, check.Config{Sidecar: sidecar, CIDRs: set, Servers: servers, …})
-//	report.WriteText(os.Stdout)
+//	result, end := check.Run(ctx, check.Config{Sidecar: sidecar, CIDRs: set, Servers: servers, …})
+//	result.WriteText(os.Stdout)
 //	end() // what upstream needs for an orderly end
 //
 // # What depends on what

@@ -9,22 +9,23 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/shoot-proxy/proxy-client/internal/check/report"
 	"github.com/shoot-proxy/proxy-client/internal/clip"
 	"github.com/shoot-proxy/proxy-client/internal/tlsfiles"
 )
 
 // tlsFiles is what the files of the configuration have.
 type tlsFiles struct {
-	steps      []Step
+	steps      []report.Step
 	ca, client []*x509.Certificate
 }
 
 // failed reports whether no handshake can succeed with the files.
 func (f tlsFiles) failed() bool { return anyFailed(f.steps) }
 
-func anyFailed(steps []Step) bool {
+func anyFailed(steps []report.Step) bool {
 	for _, s := range steps {
-		if s.Result == Failure {
+		if s.Result == report.Failure {
 			return true
 		}
 	}
@@ -35,9 +36,9 @@ func anyFailed(steps []Step) bool {
 func (c *checker) files() tlsFiles {
 	var f tlsFiles
 	if !c.TLS.Enabled() {
-		return tlsFiles{steps: []Step{{Name: StepFiles, Result: Skipped, Found: "there are none: every server is a Unix socket, without TLS"}}}
+		return tlsFiles{steps: []report.Step{{Name: report.StepFiles, Result: report.Skipped, Found: "there are none: every server is a Unix socket, without TLS"}}}
 	}
-	step := Step{Name: StepFiles, Result: OK}
+	step := report.Step{Name: report.StepFiles, Result: report.OK}
 	bundle, err := os.ReadFile(c.TLS.CAFile)
 	f.ca = parse(bundle)
 	if err == nil {
@@ -64,7 +65,7 @@ func (c *checker) files() tlsFiles {
 
 // judgeFile completes a step about one file. what is what the file should have, and chain
 // what was found in it. err is what makes it useless.
-func (c *checker) judgeFile(step Step, setting, file, what string, chain []*x509.Certificate, err error) Step {
+func (c *checker) judgeFile(step report.Step, setting, file, what string, chain []*x509.Certificate, err error) report.Step {
 	step.Certificates = describeAll(chain)
 	about := fmt.Sprintf("%s %s", setting, file)
 	worst := valid
@@ -75,7 +76,7 @@ func (c *checker) judgeFile(step Step, setting, file, what string, chain []*x509
 	}
 	switch {
 	case err != nil && len(chain) > 0 && (worst == expired || worst == notYetValid) && !errors.Is(err, tlsfiles.ErrNotAPair):
-		step.Result, step.Cause = Failure, worst.cause()
+		step.Result, step.Cause = report.Failure, worst.cause()
 		bad := firstWith(chain, worst, c)
 		step.Found = fmt.Sprintf("%s: the %s %s %s", about, what, title(bad), dates(bad, c.now()))
 		step.Next = "renew it in its Secret. The sidecar reads the file again by itself."
@@ -83,11 +84,11 @@ func (c *checker) judgeFile(step Step, setting, file, what string, chain []*x509
 			step.Next = "set this node's clock right, or wait, or issue the certificate again"
 		}
 	case errors.Is(err, tlsfiles.ErrNotAPair):
-		step.Result, step.Cause = Failure, CauseNotAPair
+		step.Result, step.Cause = report.Failure, report.CauseNotAPair
 		step.Found = fmt.Sprintf("%s: %s %s is the key of another certificate", about, c.Names.ClientKey, c.TLS.KeyFile)
 		step.Next = "write certificate and key of one pair into the Secret"
 	case err != nil:
-		step.Result, step.Cause = Failure, CauseFile
+		step.Result, step.Cause = report.Failure, report.CauseFile
 		step.Found = fmt.Sprintf("%s cannot be used: %s", about, clip.Text(err.Error(), clip.Clause))
 		step.Next = "correct the file, or the Secret that it is from"
 		if errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission) {
@@ -95,7 +96,7 @@ func (c *checker) judgeFile(step Step, setting, file, what string, chain []*x509
 		}
 	case worst == expiresSoon:
 		end := firstWith(chain, worst, c)
-		step.Result, step.Cause = Warning, CauseExpires
+		step.Result, step.Cause = report.Warning, report.CauseExpires
 		step.Found = fmt.Sprintf("%s: %s %s %s", about, what, title(end), dates(end, c.now()))
 		step.Next = "renew it in its Secret. The sidecar reads the file again by itself."
 	default:

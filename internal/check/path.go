@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sys/unix"
 
+	"github.com/shoot-proxy/proxy-client/internal/check/report"
 	"github.com/shoot-proxy/proxy-client/internal/clip"
 	"github.com/shoot-proxy/proxy-client/internal/dialer"
 	"github.com/shoot-proxy/proxy-client/internal/serverconn"
@@ -33,7 +34,7 @@ type path struct {
 	addr   netip.AddrPort // zero for a Unix socket
 	host   string         // the name that the server's certificate has to have
 	dialer *dialer.Dialer // dials through this address only
-	steps  []Step
+	steps  []report.Step
 
 	chain  []*x509.Certificate // of the server; nil if there was no handshake
 	hints  chan hints          // has one element when the server's metrics were asked for
@@ -44,10 +45,10 @@ type path struct {
 
 // paths finds the addresses of all servers, and walks each path as far as the agent. The
 // steps are in the order of the servers.
-func (c *checker) paths(ctx context.Context, files tlsFiles) ([]*path, []Step) {
+func (c *checker) paths(ctx context.Context, files tlsFiles) ([]*path, []report.Step) {
 	type found struct {
 		paths []*path
-		steps []Step
+		steps []report.Step
 	}
 	all := make([]found, len(c.Servers))
 	var work sync.WaitGroup
@@ -63,7 +64,7 @@ func (c *checker) paths(ctx context.Context, files tlsFiles) ([]*path, []Step) {
 	}
 	work.Wait()
 	var paths []*path
-	var steps []Step
+	var steps []report.Step
 	for _, f := range all {
 		paths, steps = append(paths, f.paths...), append(steps, f.steps...)
 		for _, p := range f.paths {
@@ -74,15 +75,15 @@ func (c *checker) paths(ctx context.Context, files tlsFiles) ([]*path, []Step) {
 }
 
 // addresses returns a path for each address of a server.
-func (c *checker) addresses(ctx context.Context, s tunnel.Server) ([]*path, []Step) {
+func (c *checker) addresses(ctx context.Context, s tunnel.Server) ([]*path, []report.Step) {
 	if s.Network == tunnel.NetworkUnix {
 		return []*path{c.newPath(s, netip.AddrPort{}, "")}, nil
 	}
-	step := Step{Name: StepName, Server: s.Name, Result: OK}
+	step := report.Step{Name: report.StepName, Server: s.Name, Result: report.OK}
 	host, service, err := net.SplitHostPort(s.Address)
 	if err != nil {
-		step.Result, step.Cause, step.Found = Failure, CauseName, err.Error()
-		return nil, []Step{step}
+		step.Result, step.Cause, step.Found = report.Failure, report.CauseName, err.Error()
+		return nil, []report.Step{step}
 	}
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, nameTimeout)
@@ -94,17 +95,17 @@ func (c *checker) addresses(ctx context.Context, s tunnel.Server) ([]*path, []St
 	}
 	step.Seconds = time.Since(began).Seconds()
 	if err != nil {
-		return nil, []Step{c.unresolved(ctx, step, host, err)}
+		return nil, []report.Step{c.unresolved(ctx, step, host, err)}
 	}
 	var paths []*path
 	var addrs []netip.Addr
 	for _, ip := range ips {
 		ip = ip.Unmap()
 		if entry, inside := c.CIDRs.Covering(ip); inside {
-			step.Result, step.Cause = Failure, CauseInside
+			step.Result, step.Cause = report.Failure, report.CauseInside
 			step.Found = fmt.Sprintf("its address %s lies inside the shoot's %s %s, so the sidecar does not connect to it", ip, entry.List, entry.Prefix)
 			step.Next = fmt.Sprintf("correct the CIDR in both containers, or exclude the address with %s %s/%d", c.Names.ExcludeCIDR, ip, ip.BitLen())
-			return nil, []Step{step}
+			return nil, []report.Step{step}
 		}
 		if !slices.Contains(addrs, ip) {
 			addrs = append(addrs, ip)
@@ -115,15 +116,15 @@ func (c *checker) addresses(ctx context.Context, s tunnel.Server) ([]*path, []St
 	}
 	if _, err := netip.ParseAddr(host); err == nil {
 		step.Found = "an address, which needs no lookup"
-		return paths, []Step{step}
+		return paths, []report.Step{step}
 	}
-	step.Found = fmt.Sprintf("%s, in %s", list(addrs, maxAddresses), seconds(time.Since(began)))
-	return paths, []Step{step}
+	step.Found = fmt.Sprintf("%s, in %s", list(addrs, maxAddresses), report.Seconds(time.Since(began)))
+	return paths, []report.Step{step}
 }
 
 // unresolved completes the step about a name that was not resolved.
-func (c *checker) unresolved(ctx context.Context, step Step, host string, err error) Step {
-	step.Result, step.Cause = Failure, CauseName
+func (c *checker) unresolved(ctx context.Context, step report.Step, host string, err error) report.Step {
+	step.Result, step.Cause = report.Failure, report.CauseName
 	dns, isDNS := errors.AsType[*net.DNSError](err)
 	if isDNS && dns.IsNotFound {
 		step.Found = fmt.Sprintf("the pod's resolver says that the name %s does not exist (%s)", host, clip.Text(err.Error(), clip.Words))
@@ -132,7 +133,7 @@ func (c *checker) unresolved(ctx context.Context, step Step, host string, err er
 	}
 	step.Found = fmt.Sprintf("no nameserver has answered for %s: %s", host, clip.Text(err.Error(), clip.Clause))
 	if ctx.Err() != nil {
-		step.Found = fmt.Sprintf("no nameserver has answered for %s within %s", host, seconds(nameTimeout))
+		step.Found = fmt.Sprintf("no nameserver has answered for %s within %s", host, report.Seconds(nameTimeout))
 	}
 	step.Next = "see whether a nameserver of the pod's /etc/resolv.conf answers, and whether NetworkPolicies let the pod reach it"
 	return step
@@ -170,7 +171,7 @@ func (p *path) address() string {
 }
 
 // add appends a step of this path.
-func (p *path) add(s Step) {
+func (p *path) add(s report.Step) {
 	s.Server, s.Address = p.server.Name, p.address()
 	p.steps = append(p.steps, s)
 }
@@ -193,7 +194,7 @@ func (p *path) walk(ctx context.Context, files tlsFiles) {
 
 // connect makes a connection without TLS, and closes it at once.
 func (p *path) connect(ctx context.Context) bool {
-	step := Step{Name: StepConnect, Result: OK}
+	step := report.Step{Name: report.StepConnect, Result: report.OK}
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
 	network := "tcp"
@@ -206,26 +207,26 @@ func (p *path) connect(ctx context.Context) bool {
 	step.Seconds = took.Seconds()
 	if err == nil {
 		_ = conn.Close()
-		step.Found = "connected in " + seconds(took)
+		step.Found = "connected in " + report.Seconds(took)
 		p.add(step)
 		return true
 	}
-	step.Result, step.Cause = Failure, CauseConnectTimeout
+	step.Result, step.Cause = report.Failure, report.CauseConnectTimeout
 	switch {
 	case errors.Is(err, unix.ECONNREFUSED) && network == "unix":
-		step.Cause = CauseConnectRefused
+		step.Cause = report.CauseConnectRefused
 		step.Found = "the socket is there, but no process listens on it (connection refused)"
 		step.Next = "see whether the proxy-server runs"
 	case errors.Is(err, unix.ECONNREFUSED):
-		step.Cause = CauseConnectRefused
+		step.Cause = report.CauseConnectRefused
 		step.Found = "connection refused: nothing listens at this address and port, or a firewall refuses the connection"
 		step.Next = fmt.Sprintf("see whether the proxy-server runs (kubectl get pods, and its log), and whether the port is that for its clients: %s", serverconn.ServersPort)
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.EACCES):
-		step.Cause = CauseConnectRefused
+		step.Cause = report.CauseConnectRefused
 		step.Found = "the socket cannot be opened: " + clip.Text(err.Error(), clip.Clause)
 		step.Next = "mount the socket's folder into the sidecar's container, and let the sidecar's user write to the socket"
 	case ctx.Err() != nil, isTimeout(err):
-		step.Found = "no answer within " + seconds(connectTimeout)
+		step.Found = "no answer within " + report.Seconds(connectTimeout)
 		step.Next = "look at the NetworkPolicies of the pod's and the server's namespaces, and see whether the server's node is up"
 	default:
 		step.Found = "no connection: " + clip.Text(err.Error(), clip.Clause)
@@ -242,7 +243,7 @@ func isTimeout(err error) bool {
 
 // handshake does the TLS handshake, and looks at the server's certificate.
 func (p *path) handshake(ctx context.Context, files tlsFiles) bool {
-	step := Step{Name: StepTLS, Result: OK}
+	step := report.Step{Name: report.StepTLS, Result: report.OK}
 	tlsFiles := p.c.TLS
 	tlsFiles.ServerName = p.host
 	connector := serverconn.NewConnector(p.newFiles(tlsFiles), p.c.Names, p.c.Keepalive)
@@ -267,10 +268,10 @@ func (p *path) handshake(ctx context.Context, files tlsFiles) bool {
 		alpn = "none"
 	}
 	step.Found = fmt.Sprintf("%s, ALPN %s, in %s; the certificate %s of %s is for %q and %s",
-		tls.VersionName(state.Version), alpn, seconds(took), title(leaf), issuer(leaf), p.host, dates(leaf, p.c.now()))
+		tls.VersionName(state.Version), alpn, report.Seconds(took), title(leaf), issuer(leaf), p.host, dates(leaf, p.c.now()))
 	for _, cert := range p.chain {
 		if validityAt(cert, p.c.now()) == expiresSoon {
-			step.Result, step.Cause = Warning, CauseExpires
+			step.Result, step.Cause = report.Warning, report.CauseExpires
 			step.Next = fmt.Sprintf("renew the server's certificate %s", title(cert))
 			break
 		}
@@ -280,7 +281,7 @@ func (p *path) handshake(ctx context.Context, files tlsFiles) bool {
 }
 
 func (p *path) newFiles(files tunnel.TLS) *tlsfiles.Files {
-	return tlsfiles.New(files, p.c.Names, slog.New(slog.DiscardHandler), func(time.Time) {})
+	return tlsfiles.New(files, p.c.Names, slog.New(slog.DiscardHandler), func(tlsfiles.Role, *x509.Certificate) {})
 }
 
 func issuer(c *x509.Certificate) string {
@@ -289,7 +290,7 @@ func issuer(c *x509.Certificate) string {
 
 // identify finds out whether the server is one for dials.
 func (p *path) identify(ctx context.Context) bool {
-	step := Step{Name: StepMode, Result: OK}
+	step := report.Step{Name: report.StepMode, Result: report.OK}
 	ctx, cancel := context.WithTimeout(ctx, modeTimeout)
 	defer cancel()
 	began := time.Now()
@@ -299,7 +300,7 @@ func (p *path) identify(ctx context.Context) bool {
 	switch {
 	case err == nil:
 		step.Mode, p.usable = string(mode), true
-		step.Found = fmt.Sprintf("it is a proxy-server that speaks %s, as it answered in %s", mode, seconds(took))
+		step.Found = fmt.Sprintf("it is a proxy-server that speaks %s, as it answered in %s", mode, report.Seconds(took))
 		p.add(step)
 		return true
 	case err.Reason == tunnel.ReasonTLS:
@@ -312,32 +313,34 @@ func (p *path) identify(ctx context.Context) bool {
 }
 
 // wrongServer completes the step about a server that cannot be used for dials.
-func (p *path) wrongServer(ctx context.Context, step Step, err *tunnel.Error) Step {
+func (p *path) wrongServer(ctx context.Context, step report.Step, err *tunnel.Error) report.Step {
 	text := clip.Text(err.Err.Error(), clip.Sentence)
-	step.Result, step.Cause, step.Found = Failure, causeOf(err), text
+	step.Result, step.Cause, step.Found = report.Failure, causeOf(err), text
 	switch {
 	case err.Reason != tunnel.ReasonProtocol:
-		step.Cause = CauseSilent
+		step.Cause = report.CauseSilent
 		step.Found = "the server accepts connections, and does not answer: " + text
 		if serverconn.Interrupted(ctx) {
-			step.Found = fmt.Sprintf("the server accepts connections, and has not answered within %s", seconds(modeTimeout))
+			step.Found = fmt.Sprintf("the server accepts connections, and has not answered within %s", report.Seconds(modeTimeout))
 		}
 		step.Next = "see whether the proxy-server hangs or is overloaded: its log, its CPU, kubectl get pods"
 	case strings.Contains(text, "agents' port"):
-		step.Cause = CauseAgentsPort
+		step.Cause = report.CauseAgentsPort
 		step.Next = fmt.Sprintf("write the port for clients in %s: %s", p.c.Names.ProxyServer, serverconn.ServersPort)
 	case strings.Contains(text, "TLS"):
-		step.Cause = CausePlaintext
+		step.Cause = report.CausePlaintext
 		step.Next = fmt.Sprintf("write the port for clients in %s: %s", p.c.Names.ProxyServer, serverconn.ServersPort)
 	case strings.Contains(text, p.c.Names.Mode+"="):
-		step.Cause = CauseWrongMode
+		step.Cause = report.CauseWrongMode
 		step.Next = p.setMode(text)
 	default:
-		step.Cause = CauseOtherServer
+		step.Cause = report.CauseOtherServer
 		step.Next = fmt.Sprintf("correct host and port in %s", p.c.Names.ProxyServer)
 	}
 	return step
 }
+
+func causeOf(err *tunnel.Error) report.Cause { return report.Cause(err.Reason) }
 
 // setMode says which mode to configure for a server that speaks the other one.
 func (p *path) setMode(text string) string {

@@ -10,7 +10,7 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+	"github.com/shoot-proxy/proxy-client/internal/check/report"
 )
 
 // checker is one check under way.
@@ -44,24 +44,24 @@ func (c *checker) end() {
 
 // Run walks all steps. The caller calls end when the report has been shown, and before the
 // process ends.
-func Run(ctx context.Context, cfg Config) (report *Report, end func()) {
+func Run(ctx context.Context, cfg Config) (result *report.Report, end func()) {
 	c := &checker{Config: cfg.withDefaults()}
 	ctx, cancel := context.WithTimeout(ctx, limit)
-	report = &Report{Version: c.Version, Checked: c.now(), Configuration: c.Origin}
+	result = &report.Report{Version: c.Version, Checked: c.now(), Configuration: c.Origin}
 	for _, t := range c.Targets {
-		report.Targets = append(report.Targets, t.Text)
+		result.Targets = append(result.Targets, t.Text)
 	}
-	report.Steps = c.steps(ctx)
-	report.finish()
-	return report, func() {
+	result.Steps = c.steps(ctx)
+	result.Finish()
+	return result, func() {
 		cancel()
 		c.end()
 	}
 }
 
 // steps returns all steps in their order.
-func (c *checker) steps(ctx context.Context) []Step {
-	steps := []Step{c.configuration()}
+func (c *checker) steps(ctx context.Context) []report.Step {
+	steps := []report.Step{c.configuration()}
 	steps = append(steps, c.sidecar())
 	if c.CIDRs == nil {
 		return complete(steps, c.names(), steps[1].Name)
@@ -69,15 +69,15 @@ func (c *checker) steps(ctx context.Context) []Step {
 	all, found := c.destinations(ctx)
 	steps = append(steps, found...)
 	if len(c.Targets) > 0 && len(all) == 0 {
-		return complete(steps, c.names(), StepDestination)
+		return complete(steps, c.names(), report.StepDestination)
 	}
-	var redirect []Step
+	var redirect []report.Step
 	var work sync.WaitGroup
 	work.Go(func() { redirect = c.redirect(ctx) })
 	files := c.files()
 	paths, walked := c.paths(ctx, files)
 	if clock, ok := c.clock(files, paths); ok {
-		if clock.Result == Failure {
+		if clock.Result == report.Failure {
 			excuse(files.steps)
 			excuse(walked)
 		}
@@ -87,7 +87,7 @@ func (c *checker) steps(ctx context.Context) []Step {
 	walked = collect(walked, paths) // dials may have corrected steps of their paths
 	tolerate(walked, paths)
 	steps = append(append(append(steps, files.steps...), walked...), dials...)
-	answers := make([]Step, len(reached))
+	answers := make([]report.Step, len(reached))
 	for i, to := range reached {
 		work.Go(func() { answers[i] = c.answer(ctx, to) })
 	}
@@ -106,11 +106,11 @@ func (c *checker) steps(ctx context.Context) []Step {
 
 // names returns the names of the steps that this check has.
 func (c *checker) names() []string {
-	return slices.DeleteFunc(Steps(), func(name string) bool {
+	return slices.DeleteFunc(report.Steps(), func(name string) bool {
 		switch name {
-		case StepDestination, StepDial, StepAnswer:
+		case report.StepDestination, report.StepDial, report.StepAnswer:
 			return len(c.Targets) == 0
-		case StepSuspects:
+		case report.StepSuspects:
 			return !c.Suspects
 		default:
 			return false
@@ -119,10 +119,10 @@ func (c *checker) names() []string {
 }
 
 // configuration returns the step about where the configuration comes from.
-func (c *checker) configuration() Step {
-	step := Step{Name: StepConfiguration, Result: OK}
+func (c *checker) configuration() report.Step {
+	step := report.Step{Name: report.StepConfiguration, Result: report.OK}
 	if c.CIDRs == nil {
-		step.Result, step.Found = Skipped, "there is none: no sidecar was found to ask, and no flags are given"
+		step.Result, step.Found = report.Skipped, "there is none: no sidecar was found to ask, and no flags are given"
 		return step
 	}
 	var servers []string
@@ -134,7 +134,7 @@ func (c *checker) configuration() Step {
 		step.Found += " without " + list(x, maxAddresses)
 	}
 	if empty := c.CIDRs.EmptyLists(); len(empty) > 0 {
-		step.Result, step.Cause = Warning, CauseOutside
+		step.Result, step.Cause = report.Warning, report.CauseOutside
 		step.Found += fmt.Sprintf("; %s leaves nothing of %s", c.Names.ExcludeCIDR, join(empty, maxAddresses))
 		step.Next = "exclude less, or leave out " + empty[0]
 	}
@@ -143,15 +143,15 @@ func (c *checker) configuration() Step {
 
 // collect returns the steps of all paths as they are now, in the place of the copies in
 // steps.
-func collect(steps []Step, paths []*path) []Step {
-	current := map[[3]string]Step{}
+func collect(steps []report.Step, paths []*path) []report.Step {
+	current := map[[3]string]report.Step{}
 	for _, p := range paths {
 		for _, s := range p.steps {
 			current[[3]string{s.Name, s.Server, s.Address}] = s
 		}
 	}
 	for i, s := range steps {
-		if s.Name != StepAgent {
+		if s.Name != report.StepAgent {
 			continue
 		}
 		if now, ok := current[[3]string{s.Name, s.Server, s.Address}]; ok {
@@ -162,14 +162,14 @@ func collect(steps []Step, paths []*path) []Step {
 }
 
 // tolerate makes warnings of the failures of paths, if another path works: dials use that.
-func tolerate(steps []Step, paths []*path) {
+func tolerate(steps []report.Step, paths []*path) {
 	works := slices.ContainsFunc(paths, func(p *path) bool { return p.agent })
 	if !works {
 		return
 	}
 	for i := range steps {
-		if s := &steps[i]; s.Result == Failure && s.Name != StepClock {
-			s.Result = Warning
+		if s := &steps[i]; s.Result == report.Failure && s.Name != report.StepClock {
+			s.Result = report.Warning
 			s.Found += ". Dials use another server or address meanwhile"
 		}
 	}
@@ -177,34 +177,34 @@ func tolerate(steps []Step, paths []*path) {
 
 // needs says on which steps a step depends, the nearest last.
 var needs = map[string][]string{
-	StepSidecar:     {StepConfiguration},
-	StepDestination: {StepConfiguration},
-	StepRedirect:    {StepConfiguration, StepSidecar, StepDestination},
-	StepFiles:       {StepConfiguration, StepDestination},
-	StepName:        {StepConfiguration, StepDestination},
-	StepConnect:     {StepConfiguration, StepDestination, StepName},
-	StepTLS:         {StepConfiguration, StepDestination, StepName, StepConnect},
-	StepClock:       {StepConfiguration, StepDestination, StepName, StepConnect},
-	StepMode:        {StepDestination, StepName, StepConnect, StepFiles, StepClock, StepTLS},
-	StepAgent:       {StepDestination, StepName, StepConnect, StepFiles, StepClock, StepTLS, StepMode},
-	StepDial:        {StepDestination, StepName, StepConnect, StepFiles, StepClock, StepTLS, StepMode, StepAgent},
-	StepAnswer:      {StepDestination, StepName, StepConnect, StepFiles, StepClock, StepTLS, StepMode, StepAgent, StepDial},
-	StepTiming:      {StepDestination, StepName, StepConnect, StepFiles, StepClock, StepTLS, StepMode, StepAgent},
-	StepSuspects:    {StepDestination, StepName, StepConnect, StepFiles, StepClock, StepTLS, StepMode, StepAgent},
+	report.StepSidecar:     {report.StepConfiguration},
+	report.StepDestination: {report.StepConfiguration},
+	report.StepRedirect:    {report.StepConfiguration, report.StepSidecar, report.StepDestination},
+	report.StepFiles:       {report.StepConfiguration, report.StepDestination},
+	report.StepName:        {report.StepConfiguration, report.StepDestination},
+	report.StepConnect:     {report.StepConfiguration, report.StepDestination, report.StepName},
+	report.StepTLS:         {report.StepConfiguration, report.StepDestination, report.StepName, report.StepConnect},
+	report.StepClock:       {report.StepConfiguration, report.StepDestination, report.StepName, report.StepConnect},
+	report.StepMode:        {report.StepDestination, report.StepName, report.StepConnect, report.StepFiles, report.StepClock, report.StepTLS},
+	report.StepAgent:       {report.StepDestination, report.StepName, report.StepConnect, report.StepFiles, report.StepClock, report.StepTLS, report.StepMode},
+	report.StepDial:        {report.StepDestination, report.StepName, report.StepConnect, report.StepFiles, report.StepClock, report.StepTLS, report.StepMode, report.StepAgent},
+	report.StepAnswer:      {report.StepDestination, report.StepName, report.StepConnect, report.StepFiles, report.StepClock, report.StepTLS, report.StepMode, report.StepAgent, report.StepDial},
+	report.StepTiming:      {report.StepDestination, report.StepName, report.StepConnect, report.StepFiles, report.StepClock, report.StepTLS, report.StepMode, report.StepAgent},
+	report.StepSuspects:    {report.StepDestination, report.StepName, report.StepConnect, report.StepFiles, report.StepClock, report.StepTLS, report.StepMode, report.StepAgent},
 }
 
 // complete adds a skipped step for each name without a step, and sorts. because is the
 // step that has ended the check early, or empty.
-func complete(steps []Step, names []string, because string) []Step {
+func complete(steps []report.Step, names []string, because string) []report.Step {
 	failed := map[string]bool{}
 	for _, s := range steps {
-		failed[s.Name] = failed[s.Name] || s.Result == Failure
+		failed[s.Name] = failed[s.Name] || s.Result == report.Failure
 	}
 	for _, name := range names {
-		if slices.ContainsFunc(steps, func(s Step) bool { return s.Name == name }) {
+		if slices.ContainsFunc(steps, func(s report.Step) bool { return s.Name == name }) {
 			continue
 		}
-		skipped := Step{Name: name, Result: Skipped, Found: noSuch(name)}
+		skipped := report.Step{Name: name, Result: report.Skipped, Found: noSuch(name)}
 		for _, other := range needs[name] {
 			if failed[other] {
 				skipped.Found = "step " + other + " failed"
@@ -216,8 +216,8 @@ func complete(steps []Step, names []string, because string) []Step {
 		}
 		steps = append(steps, skipped)
 	}
-	order := Steps()
-	slices.SortStableFunc(steps, func(a, b Step) int {
+	order := report.Steps()
+	slices.SortStableFunc(steps, func(a, b report.Step) int {
 		return cmp.Compare(slices.Index(order, a.Name), slices.Index(order, b.Name))
 	})
 	return steps
@@ -226,7 +226,7 @@ func complete(steps []Step, names []string, because string) []Step {
 // noSuch says why there is no such step although none before it failed.
 func noSuch(name string) string {
 	switch name {
-	case StepName, StepTLS, StepClock:
+	case report.StepName, report.StepTLS, report.StepClock:
 		return "a Unix socket has no name, no TLS and no certificate"
 	default:
 		return "there was nothing to look at"
@@ -245,6 +245,3 @@ type textOf string
 
 // String returns the text.
 func (t textOf) String() string { return string(t) }
-
-// isTCP reports whether a server is on TCP.
-func isTCP(s tunnel.Server) bool { return s.Network != tunnel.NetworkUnix }

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/shoot-proxy/proxy-client/internal/check/report"
 	"github.com/shoot-proxy/proxy-client/internal/clip"
 )
 
@@ -74,15 +75,16 @@ func isName(host string) bool {
 type destination struct {
 	target Target
 	addr   netip.AddrPort
+	ways   []*path // that have led there
 }
 
 // destinations returns the addresses of the targets that the sidecar would dial, and the
 // steps about all of them.
-func (c *checker) destinations(ctx context.Context) ([]destination, []Step) {
+func (c *checker) destinations(ctx context.Context) ([]destination, []report.Step) {
 	var all []destination
-	var steps []Step
+	var steps []report.Step
 	for _, t := range c.Targets {
-		step := Step{Name: StepDestination, Target: t.Text}
+		step := report.Step{Name: report.StepDestination, Target: t.Text}
 		addrs, note := []netip.Addr{t.Addr}, ""
 		if !t.Addr.IsValid() {
 			var err error
@@ -90,7 +92,7 @@ func (c *checker) destinations(ctx context.Context) ([]destination, []Step) {
 			addrs, err = c.resolver.LookupNetIP(ctx, "ip", t.Host)
 			cancel()
 			if err != nil {
-				step.Result, step.Cause = Failure, CauseName
+				step.Result, step.Cause = report.Failure, report.CauseName
 				step.Found = "the pod's resolver does not find this name: " + clip.Text(err.Error(), clip.Clause)
 				step.Next = "check an address instead. Names of the shoot are not resolved here: the app needs an address."
 				steps = append(steps, step)
@@ -107,12 +109,12 @@ func (c *checker) destinations(ctx context.Context) ([]destination, []Step) {
 
 // inside returns those of a target's addresses that the sidecar would dial, and completes
 // the step about them.
-func (c *checker) inside(t Target, addrs []netip.Addr, step *Step) []destination {
+func (c *checker) inside(t Target, addrs []netip.Addr, step *report.Step) []destination {
 	var in []destination
 	for _, a := range addrs {
 		at := netip.AddrPortFrom(a.Unmap(), t.Port)
 		if slices.Contains(c.Listen, at) {
-			step.Result, step.Cause = Failure, CauseLoop
+			step.Result, step.Cause = report.Failure, report.CauseLoop
 			step.Found = "this is the sidecar's own listener"
 			step.Next = "check the address that the app connects to"
 			return nil
@@ -122,14 +124,14 @@ func (c *checker) inside(t Target, addrs []netip.Addr, step *Step) []destination
 			continue
 		}
 		if len(in) == 0 {
-			step.Result, step.Found = OK, fmt.Sprintf("in %s %s", entry.List, entry.Prefix)
+			step.Result, step.Found = report.OK, fmt.Sprintf("in %s %s", entry.List, entry.Prefix)
 		}
-		in = append(in, destination{t, at})
+		in = append(in, destination{target: t, addr: at})
 	}
 	if len(in) > 0 {
 		return in[:min(len(in), maxAddresses)]
 	}
-	step.Result, step.Cause = Failure, CauseOutside
+	step.Result, step.Cause = report.Failure, report.CauseOutside
 	step.Found = fmt.Sprintf("no CIDR of the shoot contains %s, so an app's connection to it is not redirected, and goes to the network of the seed. The CIDRs are %s",
 		list(addrs, maxAddresses), list(c.CIDRs.Shoot(), maxInside))
 	for _, x := range c.CIDRs.Excluded() {

@@ -4,9 +4,10 @@ package check
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"time"
+
+	"github.com/shoot-proxy/proxy-client/internal/check/report"
 )
 
 const (
@@ -16,21 +17,12 @@ const (
 	timingLimit = 3 * time.Second
 )
 
-// Times are those of several tries, in seconds.
-type Times struct {
-	Tries  int     `json:"tries"`
-	Failed int     `json:"failed"`
-	Min    float64 `json:"min"`
-	Median float64 `json:"median"`
-	Max    float64 `json:"max"`
-}
-
 // measure calls try several times, one after the other, until ctx or the limit ends.
-func measure(ctx context.Context, try func(ctx context.Context, n int) bool) *Times {
+func measure(ctx context.Context, try func(ctx context.Context, n int) bool) *report.Times {
 	ctx, cancel := context.WithTimeout(ctx, timingLimit)
 	defer cancel()
 	var took []time.Duration
-	t := &Times{}
+	t := &report.Times{}
 	for n := 0; n < tries && ctx.Err() == nil; n++ {
 		began := time.Now()
 		ok := try(ctx, n)
@@ -52,43 +44,30 @@ func measure(ctx context.Context, try func(ctx context.Context, n int) bool) *Ti
 	return t
 }
 
-// String says the times in words.
-func (t *Times) String() string {
-	if t.Tries == t.Failed {
-		return fmt.Sprintf("none of %d tries succeeded", t.Tries)
-	}
-	at := func(s float64) string { return seconds(time.Duration(s * float64(time.Second))) }
-	text := fmt.Sprintf("%s to %s, median %s, of %d", at(t.Min), at(t.Max), at(t.Median), t.Tries)
-	if t.Failed > 0 {
-		text += fmt.Sprintf(", of which %d failed", t.Failed)
-	}
-	return text
-}
-
 // timing measures round trips to the agents of paths, and dials of to if it is valid.
 // Both use the paths in turn.
-func (c *checker) timing(ctx context.Context, paths []*path, to *destination) []Step {
+func (c *checker) timing(ctx context.Context, paths []*path, to *destination) []report.Step {
 	round := func(ctx context.Context, n int) bool { return paths[n%len(paths)].askAgent(ctx) == nil }
-	var steps []Step
-	add := func(step Step, what string, t *Times) {
-		step.Name, step.Result, step.Times = StepTiming, OK, t
+	var steps []report.Step
+	add := func(step report.Step, what string, t *report.Times) {
+		step.Name, step.Result, step.Times = report.StepTiming, report.OK, t
 		step.Found = what + ": " + t.String()
 		switch {
 		case t.Failed > 0:
-			step.Result, step.Cause = Warning, CauseSlow
+			step.Result, step.Cause = report.Warning, report.CauseSlow
 			step.Next = "it works at times only. Look at the sidecar's log for the reasons, and at the agents: one of several may be broken."
 		case t.Median >= slow.Seconds():
-			step.Result, step.Cause = Warning, CauseSlow
+			step.Result, step.Cause = report.Warning, report.CauseSlow
 			step.Next = "look at the CPU of proxy-server and agent, and at the network between them. The round trip to the agent shows whether the target is the slow part."
 		}
 		steps = append(steps, step)
 	}
 	if paths = withAgent(paths); len(paths) > 0 {
-		add(Step{}, "round trips to the agent", measure(ctx, round))
+		add(report.Step{}, "round trips to the agent", measure(ctx, round))
 	}
 	if to != nil {
 		ways := to.ways
-		add(Step{Target: to.addr.String()}, "dials", measure(ctx, func(ctx context.Context, n int) bool {
+		add(report.Step{Target: to.addr.String()}, "dials", measure(ctx, func(ctx context.Context, n int) bool {
 			conn, err := ways[n%len(ways)].dialer.DialOnce(ctx, to.addr)
 			if err != nil {
 				return false

@@ -10,26 +10,27 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/shoot-proxy/proxy-client/internal/check/report"
 	"github.com/shoot-proxy/proxy-client/internal/clip"
 	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
 // refused adds the steps about a handshake that failed with err. It always returns false.
-func (p *path) refused(ctx context.Context, step Step, files tlsFiles, err *tunnel.Error) bool {
+func (p *path) refused(ctx context.Context, step report.Step, files tlsFiles, err *tunnel.Error) bool {
 	if unverified, ok := errors.AsType[*tls.CertificateVerificationError](err.Err); ok {
 		p.chain = unverified.UnverifiedCertificates
 		step.Certificates = describeAll(p.chain)
 	}
 	if err.Reason == tunnel.ReasonProtocol {
 		// It ended before any certificate was seen: the mode is the cause.
-		step.Result, step.Found = Skipped, "the handshake was not completed: see step "+StepMode
+		step.Result, step.Found = report.Skipped, "the handshake was not completed: see step "+report.StepMode
 		p.add(step)
-		p.add(p.wrongServer(ctx, Step{Name: StepMode}, err))
+		p.add(p.wrongServer(ctx, report.Step{Name: report.StepMode}, err))
 		return false
 	}
 	if files.failed() {
-		step.Result, step.Found = Skipped, "step "+StepFiles+" failed, so the server's certificate was not judged"
+		step.Result, step.Found = report.Skipped, "step "+report.StepFiles+" failed, so the server's certificate was not judged"
 		p.add(step)
 		return false
 	}
@@ -38,22 +39,22 @@ func (p *path) refused(ctx context.Context, step Step, files tlsFiles, err *tunn
 }
 
 // judgeHandshake completes the step about a handshake that failed with err.
-func (p *path) judgeHandshake(ctx context.Context, step Step, err *tunnel.Error) Step {
+func (p *path) judgeHandshake(ctx context.Context, step report.Step, err *tunnel.Error) report.Step {
 	names := p.c.Names
-	step.Result, step.Cause = Failure, causeOf(err)
+	step.Result, step.Cause = report.Failure, causeOf(err)
 	step.Found = clip.Text(err.Err.Error(), clip.Clause)
 	invalid, isInvalid := errors.AsType[x509.CertificateInvalidError](err.Err)
 	switch {
 	case p.addr.Port() == agentsPort:
-		step.Cause = CauseAgentsPort
+		step.Cause = report.CauseAgentsPort
 		step.Next = fmt.Sprintf("write the port for clients in %s: %s", names.ProxyServer, serverconn.ServersPort)
 	case errors.As(err.Err, new(x509.UnknownAuthorityError)) && len(p.chain) > 0:
-		step.Cause = CauseWrongCA
+		step.Cause = report.CauseWrongCA
 		step.Found = fmt.Sprintf("the server's certificate %s is signed by %s, which is not in %s %s",
 			title(p.chain[0]), issuer(p.chain[0]), names.CACert, p.c.TLS.CAFile)
 		step.Next = fmt.Sprintf("write the CA that has signed the server's certificate into the Secret of %s", names.CACert)
 	case errors.As(err.Err, new(x509.HostnameError)) && len(p.chain) > 0:
-		step.Cause = CauseWrongName
+		step.Cause = report.CauseWrongName
 		step.Found = fmt.Sprintf("the server's certificate is not for %q but for %s", p.host, quoted(namesOf(p.chain[0])))
 		step.Next = fmt.Sprintf("set %s to one of these names, or correct the host in %s", names.ServerName, names.ProxyServer)
 	case isInvalid && invalid.Reason == x509.Expired:
@@ -63,11 +64,11 @@ func (p *path) judgeHandshake(ctx context.Context, step Step, err *tunnel.Error)
 	case err.Reason == tunnel.ReasonTLS:
 		p.judgeAlert(&step, err)
 	case serverconn.Interrupted(ctx):
-		step.Cause = CauseSilent
-		step.Found = fmt.Sprintf("the server accepts TCP connections, and has not answered the TLS handshake within %s", seconds(tlsTimeout))
+		step.Cause = report.CauseSilent
+		step.Found = fmt.Sprintf("the server accepts TCP connections, and has not answered the TLS handshake within %s", report.Seconds(tlsTimeout))
 		step.Next = "see whether the proxy-server hangs or is overloaded: its log, its CPU, kubectl get pods"
 	default:
-		step.Cause = CauseSilent
+		step.Cause = report.CauseSilent
 		step.Found = "the connection ended during the TLS handshake: " + step.Found
 		step.Next = fmt.Sprintf("see whether a load balancer in front knows the name %q (%s), and look at the server's log", p.host, names.ServerName)
 	}
@@ -78,7 +79,7 @@ func (p *path) judgeHandshake(ctx context.Context, step Step, err *tunnel.Error)
 const agentsPort = 8091
 
 // judgeDates completes the step about a server's certificate that is not valid now.
-func (p *path) judgeDates(step Step, cert *x509.Certificate) Step {
+func (p *path) judgeDates(step report.Step, cert *x509.Certificate) report.Step {
 	if cert == nil && len(p.chain) > 0 {
 		cert = p.chain[0]
 	}
@@ -89,23 +90,23 @@ func (p *path) judgeDates(step Step, cert *x509.Certificate) Step {
 	step.Cause = validityAt(cert, now).cause()
 	step.Found = fmt.Sprintf("the server's certificate %s %s", title(cert), dates(cert, now))
 	step.Next = "renew the server's certificate, and restart the server if it does not read it again"
-	if step.Cause == CauseNotYetValid {
+	if step.Cause == report.CauseNotYetValid {
 		step.Next = "compare the clocks of this node and of the one that issued the certificate, or wait, or issue it again"
 	}
 	return step
 }
 
 // judgeAlert completes the step about a server that has refused the client.
-func (p *path) judgeAlert(step *Step, err *tunnel.Error) {
+func (p *path) judgeAlert(step *report.Step, err *tunnel.Error) {
 	names := p.c.Names
-	step.Cause = CauseClientRefused
+	step.Cause = report.CauseClientRefused
 	step.Found = clip.Text(err.Err.Error(), clip.Clause)
 	step.Next = fmt.Sprintf("give the sidecar a client certificate (%s) that is signed by the CA of the server's --server-ca-cert", names.ClientCert)
 	if p.c.TLS.CertFile == "" {
 		step.Next = fmt.Sprintf("give %s and %s", names.ClientCert, names.ClientKey)
 	}
 	if strings.Contains(step.Found, "agents' port") {
-		step.Cause = CauseAgentsPort
+		step.Cause = report.CauseAgentsPort
 		step.Next = fmt.Sprintf("write the port for clients in %s: %s", names.ProxyServer, serverconn.ServersPort)
 	}
 }
@@ -114,8 +115,8 @@ func (p *path) judgeAlert(step *Step, err *tunnel.Error) {
 // client's certificate behind it.
 func (p *path) amendTLS(err *tunnel.Error) {
 	for i := range p.steps {
-		if p.steps[i].Name == StepTLS {
-			p.steps[i].Result = Failure
+		if p.steps[i].Name == report.StepTLS {
+			p.steps[i].Result = report.Failure
 			p.judgeAlert(&p.steps[i], err)
 		}
 	}

@@ -36,15 +36,23 @@ func (f tlsFiles) check(now time.Time) error {
 			return err
 		}
 	}
-	switch {
-	case f.cert.path == "" && f.key.path == "":
-		return nil
-	case f.key.path == "":
-		return f.cert.source.refuse(fmt.Sprintf("is a certificate without its key: give %s as well", f.key.source.name), nil)
-	case f.cert.path == "":
-		return f.key.source.refuse(fmt.Sprintf("is a key without its certificate: give %s as well", f.cert.source.name), nil)
+	if err := f.checkPaired(); err != nil || f.cert.path == "" {
+		return err
 	}
 	return f.checkPair(now)
+}
+
+// checkPaired refuses a client certificate without its key, and a key without its
+// certificate.
+func (f tlsFiles) checkPaired() error {
+	switch {
+	case f.cert.path != "" && f.key.path == "":
+		return f.cert.source.refuse(fmt.Sprintf("is a certificate without its key: give %s as well", f.key.source.name), nil)
+	case f.cert.path == "" && f.key.path != "":
+		return f.key.source.refuse(fmt.Sprintf("is a key without its certificate: give %s as well", f.cert.source.name), nil)
+	default:
+		return nil
+	}
 }
 
 // checkCA refuses a bundle without a certificate that is valid now.

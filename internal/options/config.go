@@ -24,6 +24,12 @@ func (o *ProxyClient) Config() (*ProxyClientConfig, error) {
 	return o.config(o.set, func(files tlsFiles) error { return files.check(time.Now()) })
 }
 
+// ConfigWithoutFiles is Config for a program that reports on the TLS files itself. It does
+// not read them.
+func (o *ProxyClient) ConfigWithoutFiles() (*ProxyClientConfig, error) {
+	return o.config(o.set, tlsFiles.checkPaired)
+}
+
 // Check is Config for a program that starts proxy-client elsewhere, where the files are.
 // It validates everything but the content of the TLS files.
 func (o *ProxyClient) Check() error {

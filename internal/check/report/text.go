@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package check
+package report
 
 import (
 	"fmt"
@@ -80,8 +80,8 @@ func printable(text string) string {
 	}, text)
 }
 
-// seconds returns a duration for people, with two or three digits.
-func seconds(d time.Duration) string {
+// Seconds returns a duration for people, with two or three digits.
+func Seconds(d time.Duration) string {
 	switch {
 	case d < time.Millisecond:
 		return fmt.Sprintf("%.2f ms", float64(d)/float64(time.Millisecond))
@@ -92,13 +92,4 @@ func seconds(d time.Duration) string {
 	default:
 		return fmt.Sprintf("%.1f s", d.Seconds())
 	}
-}
-
-// sentence begins text with a capital and ends it with a full stop.
-func sentence(text string) string {
-	text = strings.TrimSpace(text)
-	if text != "" && !strings.HasSuffix(text, ".") && !strings.HasSuffix(text, "?") {
-		text += "."
-	}
-	return text
 }

@@ -1,6 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package check
+// Package report is the result of a check: steps, each with what was found and what to do
+// next.
+//
+// It owns the words that are an interface to other programs: the names of steps, results
+// and causes, the fields of the JSON document, and the exit codes. It also owns the form of
+// the text for people.
+//
+//	r := report.Report{Steps: steps}
+//	r.Finish()
+//	r.WriteText(os.Stdout)
+//
+// It knows nothing of what is checked, and measures nothing.
+package report
 
 import (
 	"fmt"
@@ -108,8 +120,8 @@ func (s Step) subject() string {
 
 func isSocketOf(server, path string) bool { return server == "unix://"+path }
 
-// finish sets the result, the exit code and the verdict.
-func (r *Report) finish() {
+// Finish sets the result, the exit code and the verdict.
+func (r *Report) Finish() {
 	var failures, warnings []Step
 	done := 0
 	for _, s := range r.Steps {

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package check
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/shoot-proxy/proxy-client/internal/check/report"
+	"github.com/shoot-proxy/proxy-client/internal/clip"
+	"github.com/shoot-proxy/proxy-client/internal/status"
+)
+
+// Sidecar is what a running sidecar says of itself.
+type Sidecar struct {
+	admin, health string // where it was asked; admin may be empty
+	adminErr      error  // why there are no documents; nil if there are
+	// Configuration is nil if the admin address has not answered.
+	Configuration *status.Configuration
+
+	state    *status.State
+	failures *status.Failures
+	live     bool
+	liveErr  error
+	ready    string // what it says of its readiness; empty if it is ready
+}
+
+// Ask asks the admin address, which may be empty, for the documents of a running sidecar.
+func Ask(ctx context.Context, admin string) *Sidecar {
+	s := &Sidecar{admin: admin}
+	if admin == "" {
+		s.adminErr = errors.New("it is turned off")
+		return s
+	}
+	s.Configuration, s.adminErr = document[status.Configuration](ctx, admin, "/configuration")
+	if s.adminErr != nil {
+		return s
+	}
+	var work sync.WaitGroup
+	work.Go(func() { s.state, _ = document[status.State](ctx, admin, "/state") })
+	work.Go(func() { s.failures, _ = document[status.Failures](ctx, admin, "/failures") })
+	work.Wait()
+	return s
+}
+
+// AskHealth asks the health address, host:port or :port, whether the sidecar is alive and
+// ready.
+func (s *Sidecar) AskHealth(ctx context.Context, health string) {
+	s.health = health
+	host, port, err := net.SplitHostPort(health)
+	if err != nil {
+		s.liveErr = err
+		return
+	}
+	hosts := []string{host}
+	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
+		hosts = []string{"127.0.0.1", "::1"}
+	}
+	for _, h := range hosts {
+		base := "http://" + net.JoinHostPort(h, port)
+		code, _, err := text(ctx, base+"/livez")
+		if err != nil {
+			if s.liveErr == nil {
+				s.liveErr = err
+			}
+			continue
+		}
+		s.live = code == http.StatusOK
+		if !s.live {
+			s.liveErr = fmt.Errorf("%s/livez answers with status %d", base, code)
+			return
+		}
+		s.liveErr = nil
+		if code, body, err := text(ctx, base+"/readyz"); err == nil && code != http.StatusOK {
+			s.ready = strings.TrimPrefix(strings.TrimSpace(body), "not ready: ")
+		}
+		return
+	}
+}
+
+// runs reports whether a sidecar has answered.
+func (s *Sidecar) runs() bool { return s.live || s.Configuration != nil }
+
+// document reads one of the JSON documents.
+func document[T any](ctx context.Context, admin, path string) (*T, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	resp, err := get(ctx, "http://"+admin+path)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("%s answers %s to %s", admin, resp.Status, path)
+	}
+	const most = 16 << 20
+	to := new(T)
+	if err := json.NewDecoder(io.LimitReader(resp.Body, most)).Decode(to); err != nil {
+		return nil, fmt.Errorf("the answer of %s to %s: %w", admin, path, err)
+	}
+	return to, nil
+}
+
+// text reads a short answer.
+func text(ctx context.Context, url string) (int, string, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	resp, err := get(ctx, url)
+	if err != nil {
+		return 0, "", err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, clip.Value))
+	return resp.StatusCode, string(body), err
+}
+
+// full is the part of a limit from which it counts as reached.
+const full = 0.95
+
+// sidecar returns the step about the running sidecar.
+func (c *checker) sidecar() report.Step {
+	s := c.Sidecar
+	step := report.Step{Name: report.StepSidecar, Result: report.OK}
+	if !s.runs() {
+		step.Result, step.Cause = report.Failure, report.CauseNotRunning
+		step.Found = fmt.Sprintf("no sidecar runs in this pod: %s%s", s.silence(s.admin, s.adminErr), s.andHealth())
+		step.Next = "see why the container proxy-client does not run: kubectl describe pod POD, and kubectl logs POD -c proxy-client --previous"
+		if c.CIDRs == nil {
+			step.Next += ". To check without a sidecar, give this command its flags"
+		} else if !c.NeedsSidecar {
+			step.Result = report.Warning
+		}
+		return step
+	}
+	if s.Configuration != nil && !s.live && s.health != "" {
+		step.Result, step.Cause = report.Failure, report.CauseNotRunning
+		step.Found = fmt.Sprintf("the sidecar answers on %s, but is not alive: %s", s.admin, clip.Text(fmt.Sprint(s.liveErr), clip.Clause))
+		step.Next = "look at kubectl logs POD -c proxy-client"
+		return step
+	}
+	step.Found = "alive, ready"
+	if s.ready != "" {
+		step.Found = "alive, but not ready: " + clip.Text(s.ready, clip.Clause)
+	}
+	if s.ready == "draining" {
+		step.Result, step.Cause = report.Failure, report.CauseDraining
+		step.Found = "the sidecar is ending (draining), and takes no new connections"
+		step.Next = "wait until the pod has been replaced"
+		return step
+	}
+	if s.state == nil {
+		if s.admin != "" {
+			step.Found += fmt.Sprintf("; its admin address does not answer (%s)", clip.Text(fmt.Sprint(s.adminErr), clip.Words))
+		}
+		return step
+	}
+	return c.judgeState(step)
+}
+
+// judgeState completes the step with what the sidecar counts.
+func (c *checker) judgeState(step report.Step) report.Step {
+	st := c.Sidecar.state
+	step.Found = fmt.Sprintf("%s; version %s, started %s ago, %d of %d connections open, %s of %s held for apps", step.Found,
+		c.Sidecar.Configuration.Version, span(st.Now.Sub(st.Started)), st.Open, st.MaxConnections, mebibytes(st.HeldBytes), mebibytes(st.TotalBuffer))
+	recently := c.recent("", time.Minute)
+	switch {
+	case st.MaxConnections > 0 && st.Open >= st.MaxConnections:
+		step.Result, step.Cause = report.Failure, report.CauseMaxConnections
+		step.Found += fmt.Sprintf(". As many connections are open as may be, so new ones are reset (%s)", c.Names.MaxConnections)
+		step.Next = fmt.Sprintf("find the app that does not close its connections, or raise %s", c.Names.MaxConnections)
+	case recently[string(report.CauseMaxConnections)] > 0:
+		step.Result, step.Cause = report.Warning, report.CauseMaxConnections
+		step.Found += fmt.Sprintf(". In the last minute %d connections were reset for want of a free place (%s)", recently[string(report.CauseMaxConnections)], c.Names.MaxConnections)
+		step.Next = fmt.Sprintf("find the app that does not close its connections, or raise %s", c.Names.MaxConnections)
+	case st.TotalBuffer > 0 && float64(st.HeldBytes) >= full*float64(st.TotalBuffer):
+		step.Result, step.Cause = report.Failure, report.CauseBuffers
+		step.Found += ". That is all that may be held, so the connection that holds the most is reset"
+		step.Next = fmt.Sprintf("find the app that does not read (the page on %s has the bytes held for each connection), or raise %s and the container's memory",
+			c.Sidecar.admin, c.Names.TotalBuffer)
+	}
+	return step
+}
+
+// recent counts the failures of the last time, by reason. destination may be empty for all.
+func (c *checker) recent(destination string, age time.Duration) map[string]int {
+	counts := map[string]int{}
+	if c.Sidecar.failures == nil {
+		return counts
+	}
+	for _, f := range c.Sidecar.failures.Failures {
+		if (destination == "" || f.Destination == destination) && c.Sidecar.failures.Now.Sub(f.Time) <= age {
+			counts[f.Reason] += max(f.Times, 1)
+		}
+	}
+	return counts
+}
+
+// silence says that nothing answers at an address.
+func (s *Sidecar) silence(address string, err error) string {
+	switch {
+	case address == "":
+		return "it has no admin address"
+	case errors.Is(err, unix.ECONNREFUSED):
+		return "nothing listens on " + address
+	default:
+		return fmt.Sprintf("%s does not answer (%s)", address, clip.Text(fmt.Sprint(err), clip.Words))
+	}
+}
+
+func (s *Sidecar) andHealth() string {
+	if s.health == "" {
+		return ""
+	}
+	return ", and " + s.silence(s.health, s.liveErr)
+}
+
+func mebibytes(n int64) string { return fmt.Sprintf("%.4g MiB", float64(n)/(1<<20)) }

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/shoot-proxy/proxy-client/test/lab"
 	"github.com/shoot-proxy/proxy-client/test/labtest"
 	"github.com/shoot-proxy/proxy-client/test/target"
@@ -85,9 +87,52 @@ func TestCheckOfWhatWorks(t *testing.T) {
 				flags = []string{"--mode=http-connect"}
 			}
 			r := newRig(t, opts, flags...)
-			http := net.JoinHostPort(lab.ShootPod(lab.IPv4, 1).String(), fmt.Sprint(target.HTTPPort))
-			report := r.check(t, http, net.JoinHostPort(lab.ShootPod(lab.IPv6, 1).String(), fmt.Sprint(target.HTTPPort)))
-			t.Log(report)
+			pods := []string{
+				net.JoinHostPort(lab.ShootPod(lab.IPv4, 1).String(), fmt.Sprint(target.HTTPPort)),
+				net.JoinHostPort(lab.ShootPod(lab.IPv6, 1).String(), fmt.Sprint(target.HTTPPort)),
+			}
+			report := r.check(t, pods...)
+			want := map[string]string{
+				"configuration": "ok", "sidecar": "ok", "destination": "ok", "redirect": "ok", "files": "ok", "name": "ok", "connect": "ok",
+				"tls": "ok", "clock": "ok", "mode": "ok", "agent": "ok", "dial": "ok", "answer": "ok", "timing": "ok",
+			}
+			if opts.Transport == lab.Unix {
+				for _, step := range []string{"files", "name", "tls", "clock"} {
+					want[step] = "skipped"
+				}
+			}
+			if diff := cmp.Diff(want, report.results()); diff != "" || report.ExitCode != 0 || report.Result != "ok" {
+				t.Errorf("the results (-want +got):\n%s\n%s", diff, report)
+			}
+			mode := opts.Mode
+			if mode == "" {
+				mode = lab.GRPC
+			}
+			if got := report.step(t, "mode").Mode; got != string(mode) {
+				t.Errorf("the server's mode is said to be %q, want %q", got, mode)
+			}
+			if found := report.step(t, "answer").Found; !strings.Contains(found, "HTTP/1.0 200 OK") {
+				t.Errorf("what the target is: %s", found)
+			}
+			// The check sends no connection of an app through the sidecar.
+			metrics := r.metrics(t)
+			for _, result := range []string{"relayed", "failed", "refused"} {
+				if n, counted := metrics[`proxy_client_connections_total{result="`+result+`"}`]; n != 0 || !counted {
+					t.Errorf("the check made %v connections of the sidecar end as %s, which is counted: %t", n, result, counted)
+				}
+			}
 		})
 	}
+}
+
+// step returns the first step with a name.
+func (c checked) step(t testing.TB, name string) checkedStep {
+	t.Helper()
+	for _, s := range c.Steps {
+		if s.Name == name {
+			return s
+		}
+	}
+	t.Fatalf("there is no step %s:\n%s", name, c)
+	return checkedStep{}
 }

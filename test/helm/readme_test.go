@@ -5,7 +5,6 @@ package helm
 import (
 	"encoding/json"
 	"reflect"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -113,22 +112,5 @@ func checkDefault(t *testing.T, values object, name, cell string) {
 	}
 	if !reflect.DeepEqual(documented, real) {
 		t.Errorf("README.md says that the default of %s is %q, it is %v", name, cell, real)
-	}
-}
-
-var metric = regexp.MustCompile(`\b(?:shoot_proxy_webhook|proxy_client)_[a-z_]+`)
-
-// TestDashboardsMetricsAreDocumented: the dashboard shows only metrics that exist: those
-// that the documents explain.
-func TestDashboardsMetricsAreDocumented(t *testing.T) {
-	documents := read(t, root+"/README.md") + read(t, document)
-	found := metric.FindAllString(read(t, chart+"/dashboards/shoot-proxy.json"), -1)
-	if len(found) == 0 {
-		t.Error("the dashboard shows nothing")
-	}
-	for _, name := range found {
-		if !strings.Contains(documents, "`"+strings.TrimSuffix(name, "_bucket")+"`") {
-			t.Errorf("the dashboard shows %s, which neither README.md nor docs/webhook.md explains", name)
-		}
 	}
 }

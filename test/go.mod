@@ -13,6 +13,8 @@ require (
 	sigs.k8s.io/apiserver-network-proxy/konnectivity-client v0.37.0
 )
 
+require go.yaml.in/yaml/v3 v3.0.6
+
 require (
 	github.com/armon/go-socks5 v0.0.0-20160902184237-e75332964ef5
 	github.com/beorn7/perks v1.0.1 // indirect

@@ -7,13 +7,12 @@ require (
 	github.com/shoot-proxy/proxy-client v0.0.0
 	github.com/vishvananda/netlink v1.3.1
 	github.com/vishvananda/netns v0.0.5
+	go.yaml.in/yaml/v3 v3.0.6
 	golang.org/x/sync v0.24.0
 	golang.org/x/sys v0.49.0
 	google.golang.org/grpc v1.81.1
 	sigs.k8s.io/apiserver-network-proxy/konnectivity-client v0.37.0
 )
-
-require go.yaml.in/yaml/v3 v3.0.6
 
 require (
 	github.com/armon/go-socks5 v0.0.0-20160902184237-e75332964ef5

@@ -30,6 +30,7 @@ func definitions(t testing.TB) manifests {
 		"github.com/prometheus-operator/prometheus-operator": {
 			"example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml",
 			"example/prometheus-operator-crd/monitoring.coreos.com_podmonitors.yaml",
+			"example/prometheus-operator-crd/monitoring.coreos.com_prometheusrules.yaml",
 		},
 	} {
 		// The module cache of a fresh clone may not have it yet.

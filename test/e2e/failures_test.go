@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/shoot-proxy/proxy-client/test/lab"
+	"github.com/shoot-proxy/proxy-client/test/labtest"
+	"github.com/shoot-proxy/proxy-client/test/target"
+	"github.com/shoot-proxy/proxy-client/test/wallclock"
+)
+
+// failure is one thing that is wrong in a lab which is healthy otherwise, and what a
+// person is told of it.
+type failure struct {
+	name string
+	opts lab.Options
+	// apply are further flags of init-redirect.
+	apply []string
+	// flags returns further flags of the sidecar. It may be nil.
+	flags func(*testing.T, *scene) []string
+	// before makes something wrong before the sidecar starts, and after does so while it
+	// runs. Both may be nil.
+	before, after func(*testing.T, *scene)
+	// start changes the command with which the sidecar and the check are started. It may be
+	// nil.
+	start func(*testing.T, *scene)
+	// target is the destination; a pod's HTTP port if it is not valid.
+	target netip.AddrPort
+
+	// step is the only step of `proxy-client check` that is not ok or skipped. If it is
+	// empty, all are.
+	step string
+	// cause is the report's word for why.
+	cause string
+	// warning says that the step ends with a warning and not with a failure.
+	warning bool
+	// says has words of the cause and of its cure.
+	says []string
+	// heading is that of the case in docs/debugging.md, if it is there.
+	heading string
+	// verify has words of `init-redirect verify`, which otherwise finds nothing.
+	verify []string
+}
+
+// scene is a lab with a failure in it.
+type scene struct {
+	*rig
+	wrong   failure
+	command lab.Command      // of the sidecar
+	clock   *wallclock.Clock // of the sidecar and the check; nil if it is the machine's
+}
+
+// provoke builds the lab, starts the product in it, and makes wrong what f says.
+func (f failure) provoke(t *testing.T) *scene {
+	t.Helper()
+	if !f.target.IsValid() {
+		f.target = shootPod(target.HTTPPort)
+	}
+	s := &scene{rig: newBareRig(t, f.opts), wrong: f}
+	s.apply(t, f.apply...)
+	if f.before != nil {
+		f.before(t, s)
+	}
+	var flags []string
+	if f.flags != nil {
+		flags = f.flags(t, s)
+	}
+	s.command = s.ProxyClientCommand(flags...)
+	if f.start != nil {
+		f.start(t, s)
+	}
+	var err error
+	if s.sidecar, err = s.StartSidecarIn(s.Pod, s.command); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.WaitSidecar(labtest.Context(t, hang), s.Pod, s.sidecar, "/livez"); err != nil {
+		t.Fatal(err)
+	}
+	if f.after != nil {
+		f.after(t, s)
+	}
+	return s
+}
+
+// shootPod returns a port of the first pod of the shoot.
+func shootPod(port uint16) netip.AddrPort {
+	return netip.AddrPortFrom(lab.ShootPod(lab.IPv4, 1), port)
+}
+
+// checkReport is what `proxy-client check --output=json` prints.
+type checkReport struct {
+	Result   string `json:"result"`
+	ExitCode int    `json:"exitCode"`
+	Verdict  string `json:"verdict"`
+	Steps    []struct {
+		Name   string `json:"step"`
+		Result string `json:"result"`
+		Cause  string `json:"cause"`
+		Found  string `json:"found"`
+		Next   string `json:"next"`
+	} `json:"steps"`
+}
+
+// check runs `proxy-client check` in the sidecar's container: as its user, with its
+// environment and its files.
+func (s *scene) check(t *testing.T, args ...string) (lab.Result, checkReport) {
+	t.Helper()
+	command := s.command
+	command.Args = slices.Concat([]string{"check", "--output=json"}, args)
+	result, _ := s.Pod.Run(labtest.Context(t, 2*hang), command) // the exit code is compared below
+	var r checkReport
+	if err := json.Unmarshal([]byte(result.Stdout), &r); err != nil {
+		t.Fatalf("%s: exit code %d, no JSON: %v\n%s%s", command, result.Code, err, result.Stdout, result.Stderr)
+	}
+	return result, r
+}
+
+// String returns the steps in lines.
+func (r checkReport) String() string {
+	var b strings.Builder
+	for _, s := range r.Steps {
+		fmt.Fprintf(&b, "%-8s %-13s %-15s %s", s.Result, s.Name, s.Cause, s.Found)
+		if s.Next != "" {
+			fmt.Fprintf(&b, " NEXT %s", s.Next)
+		}
+		b.WriteString("\n")
+	}
+	return b.String() + r.Verdict
+}
+
+// TestEachFailureIsNamed provokes failures one by one. `proxy-client check` names each
+// cause and its cure, with the right exit code, and blames nothing else. `init-redirect
+// verify` names those that are in the rules, and no others. Where nothing is wrong, both
+// say so.
+func TestEachFailureIsNamed(t *testing.T) {
+	for _, f := range failures() {
+		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
+			s := f.provoke(t)
+			s.wantNamed(t)
+			s.wantVerified(t)
+			if f.heading != "" {
+				s.wantDocumented(t)
+			}
+		})
+	}
+}
+
+// wantNamed runs the check, and expects what the failure says.
+func (s *scene) wantNamed(t *testing.T) {
+	t.Helper()
+	result, got := s.check(t, s.wrong.target.String())
+	t.Logf("%s", got)
+	code, worst := 0, "ok"
+	switch {
+	case s.wrong.warning:
+		code, worst = 3, "warning"
+	case s.wrong.step != "":
+		code, worst = 1, "failure"
+	}
+	if result.Code != code || got.ExitCode != code || got.Result != worst {
+		t.Errorf("the check ends with exit code %d, and says %d and %s; want %d and %s", result.Code, got.ExitCode, got.Result, code, worst)
+	}
+	blamed := 0
+	for _, step := range got.Steps {
+		if step.Result == "ok" || step.Result == "skipped" {
+			continue
+		}
+		blamed++
+		if step.Name != s.wrong.step || step.Cause != s.wrong.cause || step.Result != worst {
+			t.Errorf("step %s ends with %s, cause %s; want only a %s of step %s, cause %s", step.Name, step.Result, step.Cause, worst, s.wrong.step, s.wrong.cause)
+		}
+		if step.Next == "" {
+			t.Errorf("step %s does not say what to do", step.Name)
+		}
+	}
+	if s.wrong.step != "" && blamed == 0 {
+		t.Error("all steps are ok")
+	}
+	for _, word := range s.wrong.says {
+		if !strings.Contains(got.Verdict, word) {
+			t.Errorf("the verdict does not say %q: %s", word, got.Verdict)
+		}
+	}
+}
+
+// wantVerified runs `init-redirect verify`, and expects what the failure says.
+func (s *scene) wantVerified(t *testing.T) {
+	t.Helper()
+	result, _ := s.InitRedirect(labtest.Context(t, hang), "verify", s.wrong.apply...)
+	const notVerified = 4
+	if s.wrong.verify == nil {
+		if result.Code != 0 {
+			t.Errorf("nothing is wrong with the rules, and verify ends with exit code %d: %s", result.Code, result.Stderr)
+		}
+		return
+	}
+	t.Logf("verify: %s", result.Stderr)
+	if result.Code != notVerified {
+		t.Errorf("verify ends with exit code %d, want %d", result.Code, notVerified)
+	}
+	for _, word := range s.wrong.verify {
+		if !strings.Contains(result.Stderr, word) {
+			t.Errorf("verify does not say %q", word)
+		}
+	}
+}

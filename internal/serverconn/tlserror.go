@@ -112,7 +112,7 @@ func (e brief) Unwrap() error { return e.error }
 // Refused returns the error of a connection that TLS has ended.
 func (e *Endpoint) Refused(err error) *tunnel.Error {
 	if e.Addr.Port() == agentsPort { // agents usually have another CA
-		err = fmt.Errorf("%w (%d is usually the agents' port: %s)", err, agentsPort, ServersPort)
+		err = fmt.Errorf("%d is usually the agents' port, and %s: is the port right? (%w)", agentsPort, ServersPort, err)
 	}
 	return &tunnel.Error{Reason: tunnel.ReasonTLS, Server: e.Server.Name, Err: err, Fault: tunnel.FaultUnusable}
 }

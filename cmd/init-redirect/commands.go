@@ -6,11 +6,9 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -164,35 +162,6 @@ func (p *program) plan(ctx context.Context) error {
 		return err
 	}
 	_, err = fmt.Fprint(p.env.stdout, result)
-	return err
-}
-
-func (p *program) dump(ctx context.Context) error {
-	cfg, err := p.configure(false)
-	if err != nil {
-		return err
-	}
-	report, err := redirect.Dump(ctx, p.options)
-	if err != nil {
-		return err
-	}
-	if cfg.CIDRs != nil {
-		if err := report.Compare(config(cfg)); err != nil {
-			return err
-		}
-	}
-	var text strings.Builder
-	if cfg.Output == options.OutputJSON {
-		out := json.NewEncoder(&text)
-		out.SetIndent("", "  ")
-		err = out.Encode(report)
-	} else {
-		err = report.WriteTable(&text)
-	}
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprint(p.env.stdout, inCommandWords(text.String()))
 	return err
 }
 

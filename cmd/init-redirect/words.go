@@ -16,6 +16,7 @@ func phrases() []string {
 		"nothing of package redirect stands in this network namespace: look whether this is the right one and whether redirect.Apply ran in it",
 		"nothing of init-redirect stands in this network namespace: look whether this is the right pod and whether its init container ran",
 
+		"where the sidecar (uid", "where proxy-client (uid",
 		"No rules of package redirect stand", "No rules of init-redirect stand",
 		"redirect.Apply, with the same Config, repairs rules", "`init-redirect apply`, with the init container's flags, repairs rules",
 		"call redirect.Apply with the Config that they were made for", "run `init-redirect apply` with the init container's flags",

@@ -278,6 +278,9 @@ func (o *InitRedirect) config(set *cidr.Set) (*InitRedirectConfig, error) {
 	if o.Output != OutputTable && o.Output != OutputJSON {
 		return nil, &flagset.UsageError{Flag: "--output", Value: o.Output, Problem: "is not an output: write table or json"}
 	}
+	if cfg.Dump, err = o.dumpConfig(); err != nil {
+		return nil, err
+	}
 	return cfg, o.checkNetns()
 }
 

@@ -3,6 +3,8 @@
 package options
 
 import (
+	"time"
+
 	"github.com/spf13/pflag"
 
 	"github.com/shoot-proxy/proxy-client/internal/cidr"
@@ -28,8 +30,22 @@ type InitRedirect struct {
 	// Netns is --netns, the path of a network namespace, empty for our own.
 	Netns string
 	// Output is --output of the dump command, table or json. The other
-	// commands do not have the flag, see [InitRedirect.AddDumpFlags].
+	// commands do not have this flag and those below, see [InitRedirect.AddDumpFlags].
 	Output string
+	// Explain is --explain: say in words what each rule does.
+	Explain bool
+	// To is --to, the connection that dump follows: an address and a port.
+	To string
+	// From is --from: the connection's source, or the device to which its socket is bound.
+	From string
+	// UID is --uid, the user that makes the connection.
+	UID string
+	// UDP is --udp: follow a UDP datagram.
+	UDP bool
+	// Watch is --watch: show rates until interrupted.
+	Watch bool
+	// Interval is --interval, the time between two outputs of Watch.
+	Interval time.Duration
 }
 
 // NewInitRedirect returns init-redirect's flags at their defaults.
@@ -40,6 +56,7 @@ func NewInitRedirect() *InitRedirect {
 		ProxyUID:  defaults.ProxyUID,
 		Iptables:  BackendAuto,
 		Output:    OutputTable,
+		Interval:  defaultInterval,
 	}
 }
 
@@ -54,10 +71,6 @@ func (o *InitRedirect) flags() []flagset.Flag {
 	}...)
 }
 
-func (o *InitRedirect) dumpFlags() []flagset.Flag {
-	return []flagset.Flag{flagset.Text("output", &o.Output, "`format` of the dump: table for people, json for programs")}
-}
-
 // AddFlags registers the flags that all commands share on fs, and sets o to
 // the defaults.
 func (o *InitRedirect) AddFlags(fs *pflag.FlagSet) {
@@ -65,16 +78,16 @@ func (o *InitRedirect) AddFlags(fs *pflag.FlagSet) {
 	flagset.Add(fs, o.flags())
 }
 
-// AddDumpFlags registers --output, which only the dump command has.
+// AddDumpFlags registers the flags that only the dump command has.
 func (o *InitRedirect) AddDumpFlags(fs *pflag.FlagSet) {
-	o.Output = OutputTable
+	o.Output, o.Interval = OutputTable, defaultInterval
 	flagset.Add(fs, o.dumpFlags())
 }
 
 // Args returns the command line for o: each flag that is not at its default, as
 // --flag=value, in a fixed order. Parsing it gives o again, unless an element of a list
-// contains a comma. It has --output only if Output is not the default, which no command
-// but dump accepts.
+// contains a comma. It has flags of dump only if these are not at their defaults; no other
+// command accepts them.
 func (o *InitRedirect) Args() []string {
 	defaults := NewInitRedirect()
 	return append(flagset.Args(o.flags(), defaults.flags()), flagset.Args(o.dumpFlags(), defaults.dumpFlags())...)
@@ -117,6 +130,8 @@ type InitRedirectConfig struct {
 	Netns string
 	// Output is table or json.
 	Output string
+	// Dump is what else dump is asked for.
+	Dump DumpConfig
 	// Log says how to log.
 	Log Log
 }

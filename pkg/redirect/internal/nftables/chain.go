@@ -26,6 +26,8 @@ type Chain struct {
 	Hook string
 	// Priority orders the base chains of one hook.
 	Priority int32
+	// Type is "filter", "nat" or "route" for a base chain.
+	Type string
 }
 
 // String returns the chain as `nft list chains` has it.
@@ -88,6 +90,8 @@ func parseChain(message []byte) (Chain, error) {
 			c.Table = nl.BytesToString(a.Value)
 		case unix.NFTA_CHAIN_NAME:
 			c.Name = nl.BytesToString(a.Value)
+		case unix.NFTA_CHAIN_TYPE:
+			c.Type = nl.BytesToString(a.Value)
 		case unix.NFTA_CHAIN_HOOK:
 			if err := c.parseHook(a.Value); err != nil {
 				return Chain{}, err

@@ -44,14 +44,33 @@ func passedHooks() []string { return []string{"output", "postrouting", "prerouti
 // family that cannot be read is logged and left out.
 func PassedChains(log *slog.Logger) []Rule {
 	var all []Rule
+	for _, c := range NativeChains(log) {
+		if slices.Contains(passedHooks(), c.Hook) {
+			all = append(all, Rule{Family: c.Family, Anywhere: true, Where: fmt.Sprintf("nft %s: %s", c.Family, c.Chain)})
+		}
+	}
+	return all
+}
+
+// NativeChain is a base chain that iptables does not show.
+type NativeChain struct {
+	Chain
+	// Family is "ip", "ip6" or "inet".
+	Family string
+}
+
+// NativeChains returns the base chains that iptables does not show. A family that cannot be
+// read is logged and left out.
+func NativeChains(log *slog.Logger) []NativeChain {
+	var all []NativeChain
 	for name, protocol := range map[string]uint8{"ip": unix.NFPROTO_IPV4, "ip6": unix.NFPROTO_IPV6, "inet": unix.NFPROTO_INET} {
 		chains, err := chainsOf(protocol, name)
 		if err != nil {
 			log.Debug("the chains of nf_tables cannot be read", "family", name, "error", err)
 		}
 		for _, c := range chains {
-			if slices.Contains(passedHooks(), c.Hook) && (c.Name != strings.ToUpper(c.Hook) || !ofIPTables(name, c.Table)) {
-				all = append(all, Rule{Family: name, Anywhere: true, Where: fmt.Sprintf("nft %s: %s", name, c)})
+			if c.Hook != "" && (c.Name != strings.ToUpper(c.Hook) || !ofIPTables(name, c.Table)) {
+				all = append(all, NativeChain{c, name})
 			}
 		}
 	}
@@ -64,6 +83,14 @@ func Ruleset(ctx context.Context) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, rulesetTimeout)
 	defer cancel()
 	return exec.CommandContext(ctx, "nft", "-j", "list", "ruleset").Output()
+}
+
+// RulesetText is [Ruleset] as people read it. Each rule ends with its handle.
+func RulesetText(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, rulesetTimeout)
+	defer cancel()
+	text, err := exec.CommandContext(ctx, "nft", "-a", "list", "ruleset").Output()
+	return string(text), err
 }
 
 // ParseRules reads what [Ruleset] returns. It returns the rules that decide about packets

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package explain
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/netfilter"
+)
+
+// Explanation says what the rules of a pod do.
+type Explanation struct {
+	// Right is set if the shoot's connections reach the sidecar.
+	Right bool `json:"right"`
+	// Summary says so in one sentence, if it is right.
+	Summary string `json:"summary,omitempty"`
+	// Problems say what is wrong, whose rule it is, and what to do.
+	Problems []Problem `json:"problems,omitempty"`
+	// Notes are what could not be read.
+	Notes []string `json:"notes,omitempty"`
+	// Rules are ours, and those of others that a connection can meet.
+	Rules []Rule `json:"rules"`
+}
+
+// Problem is one thing that is wrong.
+type Problem struct {
+	// Text says what is wrong.
+	Text string `json:"text"`
+	// Owner is the likely owner of the rule that is the cause, "ours" for ours.
+	Owner string `json:"owner,omitempty"`
+	// Rule is that rule.
+	Rule string `json:"rule,omitempty"`
+	// Next says what to do.
+	Next string `json:"next"`
+}
+
+// Rule is one rule in words.
+type Rule struct {
+	// Chain, Number and Rule say which rule it is.
+	Chain  string `json:"chain"`
+	Number int    `json:"number"`
+	Rule   string `json:"rule"`
+	// Owner is its likely owner, "ours" for ours.
+	Owner string `json:"owner"`
+	// Packets and Bytes count what matched; they are nil if the rule has no counter.
+	Packets *uint64 `json:"packets,omitempty"`
+	Bytes   *uint64 `json:"bytes,omitempty"`
+	// Meaning says what the rule does.
+	Meaning string `json:"meaning"`
+	// Effect says what follows for the shoot's connections. It is empty for our rules.
+	Effect string `json:"effect,omitempty"`
+}
+
+// met is what the shoot's connections do with a rule.
+type met int
+
+const (
+	metNever met = iota
+	metPassed
+	metTaken
+)
+
+// Explain says what each rule does, and finds out whether the shoot's connections reach the
+// sidecar. For that it follows connections to each shoot CIDR through the rules.
+func (s *Situation) Explain() *Explanation {
+	e := &Explanation{Rules: []Rule{}, Notes: s.Notes}
+	owned := ownersOf(s.Rules)
+	seen := map[*netfilter.Rule]met{}
+	e.Problems = s.ownProblems()
+	if s.Ours != nil {
+		found := s.followSamples(owned, seen)
+		if len(e.Problems) == 0 {
+			// With wrong rules of ours, their repair comes first.
+			e.Problems = found
+		}
+	}
+	e.Right = len(e.Problems) == 0
+	if e.Right {
+		e.Summary = s.summary()
+	}
+	e.Rules = append(e.Rules, s.words(owned, seen)...)
+	return e
+}
+
+// summary says in one sentence that all is right.
+func (s *Situation) summary() string {
+	where := "[::1]"
+	if slices.ContainsFunc(s.Ours.Shoot, isIPv4) {
+		where = "127.0.0.1"
+	}
+	return fmt.Sprintf("Everything is right: TCP to %s is redirected to %s:%d, where the sidecar (uid %d) takes it, and no rule of another program takes it first.",
+		joined(s.Ours.Shoot), where, s.Ours.ProxyPort, s.Ours.ProxyUID)
+}
+
+// ownProblems are those of our own rules.
+func (s *Situation) ownProblems() []Problem {
+	if s.Ours == nil {
+		return []Problem{{Text: "no rules of ours stand in this network namespace, so nothing is redirected", Next: nothingNext}}
+	}
+	var all []Problem
+	for _, d := range s.Differences {
+		all = append(all, Problem{Text: "the rules are not those that were asked for: " + d, Owner: OwnerOurs, Next: repairNext})
+	}
+	for _, p := range s.Problems {
+		all = append(all, Problem{Text: "our rules are not whole: " + p, Owner: OwnerOurs, Next: repairNext})
+	}
+	return all
+}
+
+// followSamples follows connections to the shoot, and returns what is wrong with them. It
+// records in seen what they do with each rule.
+func (s *Situation) followSamples(owned owners, seen map[*netfilter.Rule]met) []Problem {
+	var all []*grouped
+	for _, t := range s.samples() {
+		p, err := s.packet(t.Traffic)
+		if err != nil {
+			continue // only a connection from outside
+		}
+		for _, o := range netfilter.Follow(s.Rules, s.Network, p) {
+			for _, m := range o.Steps {
+				if m.Rule != nil && m.Answer == netfilter.Yes {
+					seen[m.Rule] = max(seen[m.Rule], metPassed)
+				}
+			}
+			out := s.outcome(owned, p, o)
+			if s.asWanted(t.Traffic, o, out) {
+				continue
+			}
+			if o.Rule != nil && out.Owner != OwnerOurs {
+				seen[o.Rule] = metTaken
+			}
+			if o.Untracked != nil {
+				seen[o.Untracked] = metTaken
+			}
+			all = group(all, t, p, o, out)
+		}
+	}
+	var problems []Problem
+	for _, g := range all {
+		problems = append(problems, g.problem())
+	}
+	return problems
+}
+
+// asWanted reports whether a sample goes where it should.
+func (s *Situation) asWanted(t Traffic, o netfilter.Outcome, out Outcome) bool {
+	if t.UDP {
+		return o.Result == netfilter.Rejected && out.Owner == OwnerOurs
+	}
+	return out.Sidecar
+}
+
+// grouped are samples that go wrong in the same way.
+type grouped struct {
+	outcome      Outcome
+	untracked    *netfilter.Rule
+	protocol     string
+	samples      []sample
+}
+
+// group adds a sample to those that go wrong in the same way.
+func group(all []*grouped, t sample, p netfilter.Packet, o netfilter.Outcome, out Outcome) []*grouped {
+	for _, g := range all {
+		same := g.outcome.Result == out.Result && g.outcome.Rule == out.Rule && g.outcome.Device == out.Device && g.protocol == p.Protocol &&
+			g.untracked == o.Untracked && len(g.outcome.Assumptions) == len(out.Assumptions)
+		if same {
+			g.samples = append(g.samples, t)
+			return all
+		}
+	}
+	return append(all, &grouped{outcome: out, untracked: o.Untracked, protocol: p.Protocol, samples: []sample{t}})
+}
+
+// maxNamed is how many destinations a problem names.
+const maxNamed = 4
+
+// labels says what the samples stand for: whole CIDRs, or else the connections that differ.
+func (g *grouped) labels() string {
+	var cidrs, single, probes []string
+	whole := func(one sample) bool {
+		return slices.ContainsFunc(g.samples, func(s sample) bool { return s.cidr.IsValid() && s.cidr.Contains(one.To.Addr()) })
+	}
+	for _, one := range g.samples {
+		switch {
+		case one.cidr.IsValid():
+			cidrs = append(cidrs, one.label())
+		case one.probe:
+			probes = append(probes, one.label())
+		case !whole(one):
+			single = append(single, one.label())
+		}
+	}
+	all := unique(slices.Concat(cidrs, single))
+	if len(all) == 0 {
+		all = unique(probes)
+	}
+	if more := len(all) - maxNamed; more > 0 {
+		all = append(all[:maxNamed], fmt.Sprintf("%d more that were tried", more))
+	}
+	return joined(all)
+}
+
+// problem puts a group into words.
+func (g *grouped) problem() Problem {
+	what := "TCP to"
+	if g.protocol == "udp" {
+		what = "UDP to"
+	}
+	text := fmt.Sprintf("%s %s %s", what, g.labels(), sentence(g.outcome))
+	if len(g.outcome.Assumptions) > 0 {
+		text += " — if " + joinedWith(g.outcome.Assumptions, ", and if ")
+	}
+	p := Problem{Text: text, Owner: g.outcome.Owner, Rule: g.outcome.Rule, Next: g.outcome.Next}
+	if g.untracked != nil {
+		p.Text += ", because conntrack does not see it: " + quoted(g.untracked.Title()+": "+g.untracked.Text)
+		p.Rule = g.untracked.Title() + ": " + g.untracked.Text
+		p.Owner = ""
+		p.Next = "remove that rule, or let its program leave out the shoot's CIDRs"
+	}
+	return p
+}
+
+func joinedWith(words []string, separator string) string {
+	text := ""
+	for i, w := range words {
+		if i > 0 {
+			text += separator
+		}
+		text += w
+	}
+	return text
+}

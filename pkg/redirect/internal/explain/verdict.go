@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package explain
+
+import (
+	"fmt"
+
+	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/netfilter"
+)
+
+// verdict says in one sentence what becomes of a connection, and what to do about it.
+func (s *Situation) verdict(p netfilter.Packet, o netfilter.Outcome, out Outcome) (text, next string) {
+	switch o.Result {
+	case netfilter.Arrives:
+		return s.arrives(o, out)
+	case netfilter.Refused:
+		return s.refused(p, o, out)
+	case netfilter.Leaves:
+		return s.leaves(p, o, out)
+	case netfilter.Dropped:
+		if o.Rule == nil {
+			return fmt.Sprintf("dropped by the policy of %s: the app waits until its own time limit", o.Chain.Title()),
+				"add a rule that lets the pod's own connections pass, or set the policy to accept"
+		}
+		if out.Owner == OwnerOurs {
+			return "dropped by our guard: " + out.Rule, s.guardNext(p, o)
+		}
+		return fmt.Sprintf("dropped by %s: the app waits until its own time limit", theirs(out.Owner, out.Rule)), s.foreignNext(out.Owner)
+	case netfilter.Rejected:
+		if out.Owner == OwnerOurs {
+			return "rejected by our guard, so that it does not leave the pod for the seed: " + out.Rule, s.guardNext(p, o)
+		}
+		return fmt.Sprintf("rejected by %s: the app gets an error at once", theirs(out.Owner, out.Rule)), s.foreignNext(out.Owner)
+	case netfilter.Unroutable:
+		return fmt.Sprintf("not sent: the kernel has no way to %s (%v)", o.Destination.Addr(), o.Err), "look at `ip route get` in this pod"
+	case netfilter.Queued:
+		return fmt.Sprintf("handed to a program by %s, which decides about it", theirs(out.Owner, out.Rule)), "look at that program"
+	default:
+		if o.Rule == nil && o.Chain != nil {
+			return fmt.Sprintf("in the hands of %s, whose rules cannot be read", o.Chain.Title()), "look at `nft list ruleset` in this pod"
+		}
+		return fmt.Sprintf("in the hands of %s, and what that does cannot be told from here", theirs(out.Owner, out.Rule)), "try the connection, and look at the rule's counters"
+	}
+}
+
+func (s *Situation) arrives(o netfilter.Outcome, out Outcome) (text, next string) {
+	switch {
+	case out.Sidecar && o.ListenerUID == s.Ours.ProxyUID:
+		return fmt.Sprintf("redirected to %s, where the sidecar (uid %d) takes it", o.Destination, o.ListenerUID), ""
+	case out.Sidecar:
+		return fmt.Sprintf("redirected to %s, where a program of uid %d takes it, and not the sidecar (uid %d)", o.Destination, o.ListenerUID, s.Ours.ProxyUID),
+			"look which program listens there: `ss -ltnp` in this pod"
+	case out.Owner == OwnerOurs:
+		return fmt.Sprintf("redirected to %s, where a program of uid %d takes it", o.Destination, o.ListenerUID), ""
+	case o.Rule != nil:
+		return fmt.Sprintf("taken by %s to %s, where a program of uid %d takes it", theirs(out.Owner, out.Rule), o.Destination, o.ListenerUID), s.foreignNext(out.Owner)
+	default:
+		return fmt.Sprintf("stays in this pod: a program of uid %d listens on %s", o.ListenerUID, o.Destination), ""
+	}
+}
+
+func (s *Situation) refused(p netfilter.Packet, o netfilter.Outcome, out Outcome) (text, next string) {
+	sees := `the app gets "connection refused"`
+	if p.Protocol == "udp" {
+		sees = "the app gets an error from its next call"
+	}
+	switch {
+	case out.Owner == OwnerOurs && s.toSidecar(p, o, OwnerOurs):
+		return fmt.Sprintf("redirected to %s, where no program listens: %s", o.Destination, sees),
+			"look whether the sidecar runs, and whether it listens on that port: `kubectl get pod`, and the log of its container"
+	case o.Rule != nil:
+		return fmt.Sprintf("taken by %s to %s, where no program listens: %s", theirs(out.Owner, out.Rule), o.Destination, sees), s.foreignNext(out.Owner)
+	default:
+		return fmt.Sprintf("stays in this pod, where no program listens on %s: %s", o.Destination, sees), ""
+	}
+}
+
+func (s *Situation) leaves(p netfilter.Packet, o netfilter.Outcome, out Outcome) (text, next string) {
+	text = fmt.Sprintf("leaves the pod for the seed by device %s, to %s", o.Device, o.Destination)
+	if o.Computed {
+		text = fmt.Sprintf("leaves the pod for the seed by device %s, to an address that a rule computes", o.Device)
+	}
+	if o.Rule != nil {
+		text += ", where " + theirs(out.Owner, out.Rule) + " sends it"
+	}
+	if !p.Local || s.Ours == nil {
+		if s.Ours == nil {
+			return text + ": no rules of ours stand in this network namespace", nothingNext
+		}
+		return text, ""
+	}
+	if o.Untracked != nil {
+		return text + ": conntrack does not see it because of " + quoted(o.Untracked.Title()+": "+o.Untracked.Text), s.foreignNext(out.Owner)
+	}
+	if why, captures := s.Ours.captures(p.Destination, p.UID); !captures {
+		return text + ": " + why, ""
+	}
+	if p.Protocol != "tcp" {
+		return text + ": the guard that rejects it is not there", repairNext
+	}
+	return text + ": no rule of ours takes it, although its address is in the shoot", repairNext
+}
+
+// What to do about our own rules.
+const (
+	nothingNext = "call redirect.Apply with the Config that they were made for"
+	repairNext  = "call redirect.Verify, then redirect.Apply to repair"
+)
+
+// guardNext says what to do about a connection that our guard rejects.
+func (s *Situation) guardNext(p netfilter.Packet, o netfilter.Outcome) string {
+	if p.Protocol != "tcp" {
+		return "only TCP can be redirected; there is no way for UDP to the shoot"
+	}
+	if o.Untracked != nil {
+		return "conntrack does not see the connection, so nothing can redirect it: remove " + quoted(o.Untracked.Title()+": "+o.Untracked.Text)
+	}
+	return repairNext
+}
+
+// foreignNext says what to do about a rule of another program.
+func (s *Situation) foreignNext(owner string) string {
+	cidrs := ""
+	if s.Ours != nil {
+		for _, p := range s.Ours.Shoot {
+			cidrs += p.String() + ","
+		}
+		cidrs += "192.0.2.1/32,2001:db8::1/128"
+	}
+	switch owner {
+	case ownerIstio:
+		return fmt.Sprintf(`exclude the shoot from Istio with the pod's annotation traffic.sidecar.istio.io/excludeOutboundIPRanges: "%s", or give Istio and our rules the same iptables backend (docs/meshes.md)`, cidrs)
+	case ownerAmbient:
+		return "take the pod out of ambient mode with the label istio.io/dataplane-mode: none, or let our rules be written after Istio's (docs/meshes.md)"
+	case ownerLinkerd:
+		return "give Linkerd's init container and our rules the same iptables backend (docs/meshes.md)"
+	case OwnerOurs:
+		return repairNext
+	case "":
+		return ""
+	default:
+		return "let that program leave out the shoot's CIDRs, or remove the rule"
+	}
+}

@@ -85,8 +85,8 @@ func (p *program) look(ctx context.Context, cfg *options.InitRedirectConfig) (*d
 			To: cfg.Dump.To, From: cfg.Dump.From, Device: cfg.Dump.Device, UID: cfg.Dump.UID, UDP: cfg.Dump.UDP,
 		}, p.options)
 	}
-	if errors.Is(err, redirect.ErrNoWayBack) {
-		return nil, &flagset.UsageError{Flag: "--from", Value: cfg.Dump.From.Addr().String(), Problem: err.Error(), Err: err}
+	if errors.Is(err, redirect.ErrNoWayBack) || errors.Is(err, redirect.ErrNoDevice) {
+		return nil, &flagset.UsageError{Flag: "--from", Value: p.flags.From, Problem: err.Error(), Err: err}
 	}
 	return shown, err
 }

@@ -100,6 +100,8 @@ func badInput() []struct {
 		{"an unknown flag", []string{shoot, "--frobnicate"}, []string{"--frobnicate"}},
 		{"an unknown flag of dump", []string{"dump", "--frobnicate"}, []string{"--frobnicate"}},
 		{"an unknown output", []string{"dump", "--output=xml"}, []string{"--output", `"xml"`}},
+		{"a name to follow", []string{"dump", "--to=kubelet:10250"}, []string{"--to", `"kubelet:10250"`}},
+		{"a user without a connection", []string{"dump", "--uid=7"}, []string{"--uid", `"7"`, "--to"}},
 		{"an unknown command", []string{"aply"}, []string{`"aply"`, "did you mean apply?"}},
 		{"an unknown command with a flag of another", []string{"dmp", "--output=json"}, []string{`"dmp"`, "did you mean dump?"}},
 		{"two proxy ports", []string{shoot, "--proxy-port=14002", "--proxy-port=14003"}, []string{"--proxy-port", "14002", "14003", "twice"}},

@@ -30,6 +30,8 @@
 //	err = redirect.Verify(ctx, cfg, redirect.Options{})
 //	installed, err := redirect.VerifyInstalled(ctx, redirect.Options{}) // without a Config
 //	report, err := redirect.Dump(ctx, redirect.Options{})
+//	words, err := redirect.Explain(ctx, nil, redirect.Options{})
+//	path, err := redirect.Follow(ctx, redirect.Traffic{To: netip.MustParseAddrPort("100.64.3.7:9100")}, redirect.Options{})
 //	removed, err := redirect.Clean(ctx, redirect.Options{}, redirect.CleanOptions{})
 //
 // Apply is one iptables-restore transaction for each family and table. It can run again in a
@@ -50,6 +52,9 @@
 //	├── kernelprobe       what the kernel lacks, before any rule is changed
 //	│   └── iptables      the programs of both backends, and their lock
 //	│       └── nftables  chains and rules that iptables cannot show
+//	├── explain           words for the rules of all programs
+//	│   └── netfilter     what rules do to the first packet of a connection
+//	├── ruletext          the notations of iptables and nft, read into netfilter
 //	├── conntrack         tracked connections
 //	├── routes            the pod's extra address and routes
 //	│   └── podnetwork    the pod's devices, addresses, gateways and nameservers

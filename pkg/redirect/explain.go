@@ -26,9 +26,12 @@ type Path = explain.Path
 // Traffic is the connection that [Follow] follows.
 type Traffic = explain.Traffic
 
-// ErrNoWayBack is in the error of [Follow] for a connection from outside whose source this
-// pod cannot answer.
-var ErrNoWayBack = explain.ErrNoWayBack
+// The errors of [Follow] for a source that this pod cannot answer, and for a device that it
+// does not have.
+var (
+	ErrNoWayBack = explain.ErrNoWayBack
+	ErrNoDevice  = explain.ErrNoDevice
+)
 
 // Explain reads the rules of all programs, in both backends and in nftables' own tables. It
 // follows connections to each shoot CIDR through them as the kernel would, and sends

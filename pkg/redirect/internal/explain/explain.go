@@ -121,7 +121,7 @@ func (s *Situation) followSamples(owned owners, seen map[*netfilter.Rule]met) []
 		}
 		for _, o := range netfilter.Follow(s.Rules, s.Network, p) {
 			for _, m := range o.Steps {
-				if m.Rule != nil && m.Answer == netfilter.Yes {
+				if m.Rule != nil && m.Answer == netfilter.Yes && !t.UDP {
 					seen[m.Rule] = max(seen[m.Rule], metPassed)
 				}
 			}
@@ -135,7 +135,7 @@ func (s *Situation) followSamples(owned owners, seen map[*netfilter.Rule]met) []
 			if o.Untracked != nil {
 				seen[o.Untracked] = metTaken
 			}
-			all = group(all, t, p, o, out)
+			all = group(all, owned, t, p, o, out)
 		}
 	}
 	var problems []Problem
@@ -150,28 +150,36 @@ func (s *Situation) asWanted(t Traffic, o netfilter.Outcome, out Outcome) bool {
 	if t.UDP {
 		return o.Result == netfilter.Rejected && out.Owner == OwnerOurs
 	}
-	return out.Sidecar
+	return out.Sidecar && o.ListenerUID == s.Ours.ProxyUID
 }
 
 // grouped are samples that go wrong in the same way.
 type grouped struct {
-	outcome      Outcome
-	untracked    *netfilter.Rule
-	protocol     string
-	samples      []sample
+	outcome Outcome
+	// untracked keeps them from conntrack, or is nil.
+	untracked      *netfilter.Rule
+	untrackedOwner string
+	protocol       string
+	samples        []sample
 }
 
 // group adds a sample to those that go wrong in the same way.
-func group(all []*grouped, t sample, p netfilter.Packet, o netfilter.Outcome, out Outcome) []*grouped {
+func group(all []*grouped, owned owners, t sample, p netfilter.Packet, o netfilter.Outcome, out Outcome) []*grouped {
 	for _, g := range all {
-		same := g.outcome.Result == out.Result && g.outcome.Rule == out.Rule && g.outcome.Device == out.Device && g.protocol == p.Protocol &&
-			g.untracked == o.Untracked && len(g.outcome.Assumptions) == len(out.Assumptions)
+		same := g.outcome.Result == out.Result && g.outcome.Rule == out.Rule && g.outcome.Device == out.Device &&
+			len(g.outcome.Assumptions) == len(out.Assumptions)
+		// Without conntrack nothing else is to blame.
+		same = (same || o.Untracked != nil) && g.untracked == o.Untracked && g.protocol == p.Protocol
 		if same {
 			g.samples = append(g.samples, t)
 			return all
 		}
 	}
-	return append(all, &grouped{outcome: out, untracked: o.Untracked, protocol: p.Protocol, samples: []sample{t}})
+	g := &grouped{outcome: out, untracked: o.Untracked, protocol: p.Protocol, samples: []sample{t}}
+	if o.Untracked != nil {
+		g.untrackedOwner = owned.of(o.Untracked)
+	}
+	return append(all, g)
 }
 
 // maxNamed is how many destinations a problem names.
@@ -215,9 +223,10 @@ func (g *grouped) problem() Problem {
 	}
 	p := Problem{Text: text, Owner: g.outcome.Owner, Rule: g.outcome.Rule, Next: g.outcome.Next}
 	if g.untracked != nil {
-		p.Text += ", because conntrack does not see it: " + quoted(g.untracked.Title()+": "+g.untracked.Text)
 		p.Rule = g.untracked.Title() + ": " + g.untracked.Text
-		p.Owner = ""
+		p.Owner = g.untrackedOwner
+		p.Text = fmt.Sprintf("%s %s is not redirected, because conntrack does not see it: %s keeps it from conntrack; it %s",
+			what, g.labels(), theirs(p.Owner, p.Rule), sentence(g.outcome))
 		p.Next = "remove that rule, or let its program leave out the shoot's CIDRs"
 	}
 	return p

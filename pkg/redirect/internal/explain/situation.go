@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/netfilter"
 )
 
@@ -126,8 +128,11 @@ func eachRule(rules *netfilter.Ruleset, fn func(*netfilter.Rule)) {
 	}
 }
 
+// ErrNoDevice is the error for a device that this pod does not have.
+var ErrNoDevice = errors.New("is no device of this pod: `ip link` in this pod lists them")
+
 // ErrNoWayBack is the error for a source to which this pod has no route.
-var ErrNoWayBack = errors.New("this pod has no route to it, so the device by which a connection from there comes cannot be told")
+var ErrNoWayBack = errors.New("has no route from this pod, so the device by which a connection from there comes cannot be told: look at `ip route get` in this pod")
 
 // packet returns the first packet of the traffic. The error is that there is no route back.
 func (s *Situation) packet(t Traffic) (netfilter.Packet, error) {
@@ -141,12 +146,17 @@ func (s *Situation) packet(t Traffic) (netfilter.Packet, error) {
 		p.UID = anyUser(s.Rules)
 	}
 	p.GID = p.UID
+	if t.Device != "" {
+		if _, err := s.Network.Route(netfilter.Query{Destination: t.To.Addr(), UID: p.UID, Out: t.Device}); errors.Is(err, unix.ENODEV) {
+			return p, ErrNoDevice
+		}
+	}
 	if !t.From.Addr().IsValid() || s.Network.IsLocal(t.From.Addr()) {
 		return p, nil
 	}
 	back, err := s.Network.Route(netfilter.Query{Destination: t.From.Addr()})
 	if err != nil {
-		return p, fmt.Errorf("%w: %w", ErrNoWayBack, err)
+		return p, fmt.Errorf("%w (%w)", ErrNoWayBack, err)
 	}
 	p.Local, p.In = false, back.Device
 	return p, nil

@@ -14,25 +14,25 @@ import (
 func (s *Situation) verdict(p netfilter.Packet, o netfilter.Outcome, out Outcome) (text, next string) {
 	switch o.Result {
 	case netfilter.Arrives:
-		return s.arrives(o, out)
+		return s.arrives(p, o, out)
 	case netfilter.Refused:
 		return s.refused(p, o, out)
 	case netfilter.Leaves:
 		return s.leaves(p, o, out)
 	case netfilter.Dropped:
 		if o.Rule == nil {
-			return fmt.Sprintf("dropped by the policy of %s: the app waits until its own time limit", o.Chain.Title()),
+			return fmt.Sprintf("dropped by the policy of %s: %s", o.Chain.Title(), seesDrop(p)),
 				"add a rule that lets the pod's own connections pass, or set the policy to accept"
 		}
 		if out.Owner == OwnerOurs {
 			return "dropped by our guard: " + out.Rule, s.guardNext(p, o)
 		}
-		return fmt.Sprintf("dropped by %s: the app waits until its own time limit", theirs(out.Owner, out.Rule)), s.foreignNext(out.Owner)
+		return fmt.Sprintf("dropped by %s: %s", theirs(out.Owner, out.Rule), seesDrop(p)), s.foreignNext(p, o, out.Owner)
 	case netfilter.Rejected:
 		if out.Owner == OwnerOurs {
 			return "rejected by our guard, so that it does not leave the pod for the seed: " + out.Rule, s.guardNext(p, o)
 		}
-		return fmt.Sprintf("rejected by %s: the app gets an error at once", theirs(out.Owner, out.Rule)), s.foreignNext(out.Owner)
+		return fmt.Sprintf("rejected by %s: the app gets an error at once", theirs(out.Owner, out.Rule)), s.foreignNext(p, o, out.Owner)
 	case netfilter.Unroutable:
 		return fmt.Sprintf("not sent: the kernel has no way to %s (%v)", o.Destination.Addr(), o.Err), "look at `ip route get` in this pod"
 	case netfilter.Queued:
@@ -45,7 +45,15 @@ func (s *Situation) verdict(p netfilter.Packet, o netfilter.Outcome, out Outcome
 	}
 }
 
-func (s *Situation) arrives(o netfilter.Outcome, out Outcome) (text, next string) {
+// seesDrop says what an app sees of a dropped packet.
+func seesDrop(p netfilter.Packet) string {
+	if p.Local && p.Protocol == "udp" {
+		return "the app gets an error, or no answer"
+	}
+	return "the app waits until its own time limit"
+}
+
+func (s *Situation) arrives(p netfilter.Packet, o netfilter.Outcome, out Outcome) (text, next string) {
 	switch {
 	case out.Sidecar && o.ListenerUID == s.Ours.ProxyUID:
 		return fmt.Sprintf("redirected to %s, where the sidecar (uid %d) takes it", o.Destination, o.ListenerUID), ""
@@ -55,7 +63,7 @@ func (s *Situation) arrives(o netfilter.Outcome, out Outcome) (text, next string
 	case out.Owner == OwnerOurs:
 		return fmt.Sprintf("redirected to %s, where a program of uid %d takes it", o.Destination, o.ListenerUID), ""
 	case o.Rule != nil:
-		return fmt.Sprintf("taken by %s to %s, where a program of uid %d takes it", theirs(out.Owner, out.Rule), o.Destination, o.ListenerUID), s.foreignNext(out.Owner)
+		return fmt.Sprintf("taken by %s to %s, where a program of uid %d takes it", theirs(out.Owner, out.Rule), o.Destination, o.ListenerUID), s.foreignNext(p, o, out.Owner)
 	default:
 		return fmt.Sprintf("stays in this pod: a program of uid %d listens on %s", o.ListenerUID, o.Destination), ""
 	}
@@ -71,7 +79,7 @@ func (s *Situation) refused(p netfilter.Packet, o netfilter.Outcome, out Outcome
 		return fmt.Sprintf("redirected to %s, where no program listens: %s", o.Destination, sees),
 			"look whether the sidecar runs, and whether it listens on that port: `kubectl get pod`, and the log of its container"
 	case o.Rule != nil:
-		return fmt.Sprintf("taken by %s to %s, where no program listens: %s", theirs(out.Owner, out.Rule), o.Destination, sees), s.foreignNext(out.Owner)
+		return fmt.Sprintf("taken by %s to %s, where no program listens: %s", theirs(out.Owner, out.Rule), o.Destination, sees), s.foreignNext(p, o, out.Owner)
 	default:
 		return fmt.Sprintf("stays in this pod, where no program listens on %s: %s", o.Destination, sees), ""
 	}
@@ -92,7 +100,7 @@ func (s *Situation) leaves(p netfilter.Packet, o netfilter.Outcome, out Outcome)
 		return text, ""
 	}
 	if o.Untracked != nil {
-		return text + ": conntrack does not see it because of " + quoted(o.Untracked.Title()+": "+o.Untracked.Text), s.foreignNext(out.Owner)
+		return text + ": conntrack does not see it because of " + quoted(o.Untracked.Title()+": "+o.Untracked.Text), s.foreignNext(p, o, out.Owner)
 	}
 	if why, captures := s.Ours.captures(p.Destination, p.UID); !captures {
 		return text + ": " + why, ""
@@ -120,26 +128,32 @@ func (s *Situation) guardNext(p netfilter.Packet, o netfilter.Outcome) string {
 	return repairNext
 }
 
-// foreignNext says what to do about a rule of another program.
-func (s *Situation) foreignNext(owner string) string {
-	cidrs := ""
-	if s.Ours != nil {
-		for _, p := range s.Ours.Shoot {
-			cidrs += p.String() + ","
-		}
-		cidrs += "192.0.2.1/32,2001:db8::1/128"
-	}
-	switch owner {
-	case ownerIstio:
-		return fmt.Sprintf(`exclude the shoot from Istio with the pod's annotation traffic.sidecar.istio.io/excludeOutboundIPRanges: "%s", or give Istio and our rules the same iptables backend (docs/meshes.md)`, cidrs)
-	case ownerAmbient:
-		return "take the pod out of ambient mode with the label istio.io/dataplane-mode: none, or let our rules be written after Istio's (docs/meshes.md)"
-	case ownerLinkerd:
-		return "give Linkerd's init container and our rules the same iptables backend (docs/meshes.md)"
-	case OwnerOurs:
-		return repairNext
-	case "":
+// foreignNext says what to do about a rule of another program. It is empty for a connection
+// that is none of the shoot's: such a rule is most likely as it should be.
+func (s *Situation) foreignNext(p netfilter.Packet, o netfilter.Outcome, owner string) string {
+	if s.Ours == nil || !p.Local || p.Protocol != "tcp" || owner == "" {
 		return ""
+	}
+	if _, captures := s.Ours.captures(p.Destination, p.UID); !captures {
+		return ""
+	}
+	excluded := ""
+	for _, p := range s.Ours.Shoot {
+		excluded += p.String() + ","
+	}
+	annotation := fmt.Sprintf(`exclude the shoot from Istio with the pod's annotation traffic.sidecar.istio.io/excludeOutboundIPRanges: "%s192.0.2.1/32,2001:db8::1/128"`, excluded)
+	native := o.Rule != nil && o.Rule.Chain.Table.Origin == netfilter.OriginNative
+	switch {
+	case owner == OwnerOurs:
+		return repairNext
+	case owner == ownerIstio && native:
+		return annotation + " (docs/meshes.md)"
+	case owner == ownerIstio:
+		return "give Istio and our rules the same iptables backend, or " + annotation + " (docs/meshes.md)"
+	case owner == ownerAmbient:
+		return "take the pod out of ambient mode with the label istio.io/dataplane-mode: none, or let our rules be written after Istio's (docs/meshes.md)"
+	case owner == ownerLinkerd:
+		return "give Linkerd's init container and our rules the same iptables backend (docs/meshes.md)"
 	default:
 		return "let that program leave out the shoot's CIDRs, or remove the rule"
 	}

@@ -5,6 +5,7 @@
 package podnetwork
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 
@@ -24,7 +25,7 @@ type Way struct {
 
 // WayTo asks the kernel where a packet goes, as `ip route get` does. In is set for a packet
 // from outside, and Out for a socket that is bound to a device; both may be empty. The
-// error is that of connect(2), such as ENETUNREACH.
+// error is that of connect(2), such as ENETUNREACH, or ENODEV for a device that is missing.
 func WayTo(destination, source netip.Addr, uid, mark uint32, in, out string) (Way, error) {
 	options := &netlink.RouteGetOptions{Iif: in, Oif: out, Mark: mark}
 	if source.IsValid() {
@@ -34,6 +35,9 @@ func WayTo(destination, source netip.Addr, uid, mark uint32, in, out string) (Wa
 		options.UID = &uid
 	}
 	routes, err := netlink.RouteGetWithOptions(destination.AsSlice(), options)
+	if _, missing := errors.AsType[netlink.LinkNotFoundError](err); missing {
+		return Way{}, unix.ENODEV
+	}
 	if err != nil {
 		return Way{}, err
 	}

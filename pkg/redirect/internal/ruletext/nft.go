@@ -7,6 +7,7 @@ package ruletext
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -153,6 +154,9 @@ func (r *nftReader) rule(o object) {
 	c.Rules = append(c.Rules, rule)
 }
 
+// counted finds the counts in a rule, which change.
+var counted = regexp.MustCompile(`counter packets \d+ bytes \d+`)
+
 // ruleTexts reads `nft -a list ruleset`. A rule ends with its handle in a remark.
 func ruleTexts(words string) map[ruleKey]string {
 	all := map[ruleKey]string{}
@@ -169,7 +173,7 @@ func ruleTexts(words string) map[ruleKey]string {
 		case ended:
 			handle, err := strconv.Atoi(remark)
 			if err == nil {
-				all[ruleKey{family, table, handle}] = strings.TrimSpace(pending + " " + text)
+				all[ruleKey{family, table, handle}] = counted.ReplaceAllString(strings.TrimSpace(pending+" "+text), "counter")
 			}
 			pending = ""
 		default:

@@ -7,7 +7,6 @@ package main
 import (
 	"crypto/rand"
 	"fmt"
-	"iter"
 	"net/netip"
 	"time"
 
@@ -43,7 +42,6 @@ type documents struct {
 	version  string
 	started  time.Time
 	settings []status.Setting
-	cfg      *options.ProxyClientConfig
 	data     *proxy.Proxy
 }
 
@@ -55,15 +53,14 @@ func (d documents) all() statusserver.Documents {
 		},
 		State:       d.state,
 		Servers:     func() []status.Server { return []status.Server{} },
-		Connections: func() iter.Seq[status.Connection] { return func(func(status.Connection) bool) {} },
-		Failures:    func() []status.Failure { return []status.Failure{} },
-		History:     func() status.History { return status.History{Points: []status.Point{}} },
+		Connections: d.data.Connections,
+		Failures:    d.data.Failures,
+		History:     d.data.History,
 	}
 }
 
 func (d documents) state() status.State {
 	s := d.data.Status()
 	s.Started = d.started
-	s.TotalBuffer = d.cfg.TotalBuffer
 	return s
 }

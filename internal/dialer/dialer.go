@@ -269,10 +269,10 @@ func (d *Dialer) awaitEndpoint(ctx context.Context) *tunnel.Error {
 // ended, the reason is that of last, the error before. Otherwise the app has given up.
 func (d *Dialer) contextError(ctx context.Context, last *tunnel.Error) *tunnel.Error {
 	if errors.Is(ctx.Err(), context.Canceled) {
-		return &tunnel.Error{Reason: tunnel.ReasonCancelled, Server: last.Server, Err: context.Canceled}
+		return &tunnel.Error{Reason: tunnel.ReasonCancelled, Server: last.Server, IDs: last.IDs, Err: context.Canceled}
 	}
 	if last.Reason == tunnel.ReasonTimeout {
-		return &tunnel.Error{Reason: tunnel.ReasonTimeout, Server: last.Server, Err: fmt.Errorf("no answer within the dial budget: %w", last.Err)}
+		return &tunnel.Error{Reason: tunnel.ReasonTimeout, Server: last.Server, IDs: last.IDs, Err: fmt.Errorf("no answer within the dial budget: %w", last.Err)}
 	}
-	return &tunnel.Error{Reason: last.Reason, Server: last.Server, Err: fmt.Errorf("%w (tried until the dial budget ended)", last.Err)}
+	return &tunnel.Error{Reason: last.Reason, Server: last.Server, IDs: last.IDs, Err: fmt.Errorf("%w (tried until the dial budget ended)", last.Err)}
 }

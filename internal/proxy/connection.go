@@ -9,11 +9,13 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/shoot-proxy/proxy-client/internal/probe"
 	"github.com/shoot-proxy/proxy-client/internal/relay"
 	"github.com/shoot-proxy/proxy-client/internal/sockdiag"
+	"github.com/shoot-proxy/proxy-client/internal/status"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 	"github.com/shoot-proxy/proxy-client/pkg/origdst"
 )
@@ -26,6 +28,12 @@ type connection struct {
 	accepted    time.Time
 	dialled     time.Duration // how long the dial took, also if it failed
 	server      string        // configured name; empty if no server was asked
+	ids         tunnel.IDs    // of the tunnel, or of the dial that has failed
+
+	id       uint64        // in Proxy.registry
+	slot     int           // in Proxy.registry
+	relaying atomic.Bool   // the fields above and monitor do not change any more
+	monitor  relay.Monitor // of the relay
 
 	inRoutes bool // it is in Proxy.routes
 	inLimit  bool // it counts against --max-connections
@@ -41,7 +49,7 @@ func (p *Proxy) serve(ctx context.Context, app *net.TCPConn) {
 		p.release(c)
 		return
 	}
-	relay.Start(ctx, app, &countingConn{tun, p.metrics}, relay.Options{
+	c.monitor = relay.Start(ctx, app, &countingConn{tun, p.metrics, &p.history}, relay.Options{
 		HalfCloseTimeout: p.cfg.HalfCloseTimeout,
 		IdleTimeout:      p.cfg.IdleTimeout,
 		Buffers:          p.buffers,
@@ -51,12 +59,14 @@ func (p *Proxy) serve(ctx context.Context, app *net.TCPConn) {
 		p.relayEnded(c, r)
 		p.release(c)
 	})
+	c.relaying.Store(true)
 }
 
 // release gives back what c holds. It is the last use of c.
 func (p *Proxy) release(c *connection) {
 	if c.inLimit {
 		p.connections.release()
+		p.registry.remove(c)
 	}
 	if c.inRoutes {
 		p.routes.remove(route{c.source, c.destination})
@@ -87,16 +97,18 @@ func (p *Proxy) connect(ctx context.Context, c *connection, app *net.TCPConn) tu
 		return nil
 	}
 	if !p.connections.acquire() {
-		p.tooMany(app)
+		p.tooMany(c, app)
 		return nil
 	}
 	c.inLimit = true
+	p.registry.add(c)
 	tun, err := p.dial(ctx, c, app)
 	if err != nil {
 		p.reject(c, app, ResultFailed, err)
 		return nil
 	}
 	p.metrics.dial.Observe(c.dialled.Seconds())
+	p.history.dialled(c.dialled)
 	return tun
 }
 
@@ -146,16 +158,18 @@ func (p *Proxy) guard(destination netip.AddrPort) error {
 func (p *Proxy) dial(ctx context.Context, c *connection, app *net.TCPConn) (tunnel.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.DialTimeout)
 	defer cancel()
+	p.dialling.Add(1)
+	defer p.dialling.Add(-1)
 	watch := watchApp(app, cancel, func() relay.AppState { return p.appState(c) })
 	start := time.Now()
 	tun, err := p.dialWithPlace(ctx, c.destination)
 	c.dialled = time.Since(start)
 	gone := watch.stop()
 	if failed, ok := errors.AsType[*tunnel.Error](err); ok {
-		c.server = failed.Server
+		c.server, c.ids = failed.Server, failed.IDs
 	}
 	if tun != nil {
-		c.server = tun.Server()
+		c.server, c.ids = tun.Server(), tunnel.IDsOf(tun)
 	}
 	switch {
 	case err != nil && gone && tunnel.ReasonOf(err) == tunnel.ReasonCancelled:
@@ -227,21 +241,21 @@ func (p *Proxy) reject(c *connection, app *net.TCPConn, result Result, err error
 	}
 	p.metrics.connections.inc(result)
 	p.metrics.failures.inc(reason)
-	p.logConnection(level, "connection not made", c, err, slog.String("reason", string(reason)))
+	p.history.failed.Add(1)
+	p.failed(level, status.FailureNotMade, string(reason), c, err, slog.String("reason", string(reason)))
 }
 
 // relayEnded counts and logs a connection after its relay has ended.
 func (p *Proxy) relayEnded(c *connection, r relay.Result) {
 	p.metrics.connections.inc(ResultRelayed)
 	p.metrics.closes.inc(r.Reason)
-	level, message := slog.LevelInfo, "connection closed"
+	attributes := []slog.Attr{slog.String("reason", string(r.Reason)), slog.Int64("sent_bytes", r.Sent), slog.Int64("received_bytes", r.Received)}
 	switch r.Reason {
 	case relay.AppClosed, relay.AppReset, relay.TargetClosed, relay.Idle:
+		p.logConnection(slog.LevelInfo, "connection closed", c, p.relayError(r), attributes...)
 	default: // the app got a reset that neither the app nor the target has caused
-		level, message = slog.LevelWarn, "connection broken"
+		p.failed(slog.LevelWarn, status.FailureBroken, string(r.Reason), c, p.relayError(r), attributes...)
 	}
-	p.logConnection(level, message, c, p.relayError(r),
-		slog.String("reason", string(r.Reason)), slog.Int64("sent_bytes", r.Sent), slog.Int64("received_bytes", r.Received))
 }
 
 // relayError returns the error of r, with the name of the setting that has caused it.
@@ -267,13 +281,19 @@ func (p *Proxy) logConnection(level slog.Level, message string, c *connection, e
 	if !p.log.Enabled(ctx, level) {
 		return
 	}
-	attributes := make([]slog.Attr, 0, 10)
+	attributes := make([]slog.Attr, 0, 12)
 	attributes = append(attributes, slog.String("source", c.source.String()))
 	if c.destination.IsValid() {
 		attributes = append(attributes, slog.String("destination", c.destination.String()))
 	}
 	if c.server != "" {
 		attributes = append(attributes, slog.String("server", c.server))
+	}
+	if id := idText(c.ids.Dial); id != "" {
+		attributes = append(attributes, slog.String("dial_id", id))
+	}
+	if id := idText(c.ids.Connection); id != "" {
+		attributes = append(attributes, slog.String("connection_id", id))
 	}
 	if c.dialled > 0 {
 		attributes = append(attributes, slog.Float64("dial_seconds", c.dialled.Seconds()))
@@ -291,6 +311,7 @@ func (p *Proxy) logConnection(level slog.Level, message string, c *connection, e
 type countingConn struct {
 	tunnel.Conn
 	metrics *Metrics
+	history *history
 }
 
 // Send implements relay.Tunnel.
@@ -298,6 +319,7 @@ func (c *countingConn) Send(b []byte) error {
 	err := c.Conn.Send(b)
 	if err == nil {
 		c.metrics.sent.Add(float64(len(b)))
+		c.history.sent.Add(int64(len(b)))
 	}
 	return err
 }
@@ -306,5 +328,6 @@ func (c *countingConn) Send(b []byte) error {
 func (c *countingConn) Receive() ([]byte, error) {
 	b, err := c.Conn.Receive()
 	c.metrics.received.Add(float64(len(b)))
+	c.history.received.Add(int64(len(b)))
 	return b, err
 }

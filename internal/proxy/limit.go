@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/shoot-proxy/proxy-client/internal/relay"
+	"github.com/shoot-proxy/proxy-client/internal/status"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
@@ -72,13 +73,15 @@ func (l *connectionLimit) release() { l.open.Add(-1) }
 
 // tooMany resets a connection beyond the limit, and counts it. It does not log each of
 // them, because they come in large numbers.
-func (p *Proxy) tooMany(app *net.TCPConn) {
+func (p *Proxy) tooMany(c *connection, app *net.TCPConn) {
 	p.metrics.connections.inc(ResultRefused)
 	p.metrics.failures.inc(tunnel.ReasonMaxConnections)
+	p.history.failed.Add(1)
 	_ = relay.Reset(app)
+	err := fmt.Errorf("%d connections are open, and no more are allowed: raise %s, and where a warning at the start says so the limit of open files or memory, or find the app that does not close its own", p.connections.max, p.cfg.Names.MaxConnections)
+	p.logTogether(p.failures.addLogged(time.Now(), failureKey{status.FailureNotMade, string(tunnel.ReasonMaxConnections), c.destination}, c, err))
 	if refused, due := p.tooManyWarning.add(time.Now()); due {
-		p.log.Warn("connections not made", "reason", string(tunnel.ReasonMaxConnections), "refused", refused,
-			"error", fmt.Sprintf("%d connections are open, and no more are allowed: raise %s, and where a warning at the start says so the limit of open files or memory, or find the app that does not close its own", p.connections.max, p.cfg.Names.MaxConnections))
+		p.log.Warn("connections not made", "reason", string(tunnel.ReasonMaxConnections), "refused", refused, "error", err)
 	}
 }
 

@@ -70,7 +70,11 @@ type Proxy struct {
 	socket func(local, remote netip.AddrPort) (sockdiag.State, error)
 	search func(local, remote netip.AddrPort, known func(uint16) bool) (sockdiag.State, error)
 
-	routes routes
+	routes   routes
+	registry registry
+	failures failures
+	history  history
+	redirect redirectResults
 
 	connections    connectionLimit
 	tooManyWarning limitedWarning // counts connections beyond the limit
@@ -78,11 +82,12 @@ type Proxy struct {
 	buffers        *relay.Buffers
 	pacers         sync.Map // *relay.Pacer by proxy-server
 
-	state   atomic.Int32   // one of the constants below
-	open    atomic.Int64   // connections being served
-	serving sync.WaitGroup // waits for connections being served
-	aborted chan struct{}
-	abort   sync.Once
+	state    atomic.Int32   // one of the constants below
+	open     atomic.Int64   // connections being served
+	dialling atomic.Int64   // of these, those that wait for a tunnel
+	serving  sync.WaitGroup // waits for connections being served
+	aborted  chan struct{}
+	abort    sync.Once
 }
 
 // The states of a Proxy, in their order.
@@ -176,6 +181,8 @@ func (p *Proxy) Run(ctx context.Context) error {
 		})
 	}
 	tasks.Go(func() error { return p.watchRedirect(running) })
+	summaries := p.startSummaries()
+	defer summaries()
 	p.state.Store(listening)
 
 	select {

@@ -115,7 +115,9 @@ func (p *Proxy) probeOne(ctx context.Context, w *redirectWatch, target netip.Add
 	if err != nil {
 		p.metrics.redirectOK.Set(0)
 	}
-	p.reportRedirect(target, w.lost, correctCause(err, inside, p.cfg.Names.ListenAddress))
+	err = correctCause(err, inside, p.cfg.Names.ListenAddress)
+	p.redirect.add(time.Now(), redirectOf(p.cfg.CIDRs, target, inside), err)
+	p.reportRedirect(target, w.lost, err)
 	return err == nil
 }
 

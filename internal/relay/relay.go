@@ -64,7 +64,7 @@ type Result struct {
 //
 // One goroutine reads from the app and one from the target. Their stacks are most of
 // the memory of an idle connection, so their loops call nothing deep while they wait.
-func Start(ctx context.Context, app *net.TCPConn, tun Tunnel, opt Options, done func(Result)) {
+func Start(ctx context.Context, app *net.TCPConn, tun Tunnel, opt Options, done func(Result)) Monitor {
 	r := newRelay(app, tun, opt)
 	_ = Arm(app)
 	r.stop = context.AfterFunc(ctx, func() { r.abort(Drain, context.Cause(ctx)) })
@@ -73,6 +73,7 @@ func Start(ctx context.Context, app *net.TCPConn, tun Tunnel, opt Options, done 
 	r.running.Store(2)
 	go r.upload()
 	go r.download()
+	return Monitor{r}
 }
 
 // Run calls Start, and waits for the end.

@@ -47,7 +47,7 @@ var layers = map[string]struct {
 	"internal/admin": {ours: []string{"internal/clip", "internal/connlimit"}, foreign: protobuf},
 	"internal/check": {
 		ours: []string{
-			"internal/check/report", "internal/cidr", "internal/clip", "internal/dialer", "internal/grpcwire", "internal/konnectivity",
+			"internal/check/report", "internal/cidr", "internal/clip", "internal/cure", "internal/dialer", "internal/grpcwire", "internal/konnectivity",
 			"internal/konnectivity/connectmode", "internal/konnectivity/grpcmode", "internal/pause", "internal/probe", "internal/quota", "internal/serverconn", "internal/sockdiag", "internal/sockio",
 			"internal/status", "internal/tlsfiles", "internal/tunnel",
 		},
@@ -57,13 +57,14 @@ var layers = map[string]struct {
 	"internal/cidr":         {},
 	"internal/clip":         {},
 	"internal/connlimit":    {},
+	"internal/cure":         {},
 	"internal/defaults":     {},
 	"internal/grpcwire":     {ours: []string{"internal/clip", "internal/sockio"}, foreign: upstreams},
 	"internal/pause":        {},
 	"internal/probe":        {ours: []string{"internal/cidr"}},
 	"internal/proxy": {
 		ours: []string{
-			"internal/cidr", "internal/clip", "internal/probe", "internal/quota", "internal/relay", "internal/sockdiag", "internal/sockio",
+			"internal/cidr", "internal/clip", "internal/cure", "internal/probe", "internal/quota", "internal/relay", "internal/sockdiag", "internal/sockio",
 			"internal/status", "internal/tunnel", "pkg/origdst",
 		},
 		foreign: protobuf,

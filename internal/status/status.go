@@ -205,6 +205,8 @@ type Connection struct {
 	// DialID is the id of the dial in the logs of proxy-client, proxy-server and agent. It
 	// is empty in http-connect mode.
 	DialID string `json:"dialID,omitempty"`
+	// ConnectionID is what proxy-server and agent call connectionID in their logs.
+	ConnectionID string `json:"connectionID,omitempty"`
 	// State is one of the constants above.
 	State         string    `json:"state"`
 	Accepted      time.Time `json:"accepted"`
@@ -216,16 +218,25 @@ type Connection struct {
 	IdleSeconds float64 `json:"idleSeconds"`
 }
 
-// Failures are the last connections that were not made, the newest first.
+// Failures are the last connections that were not made, or that were reset later by
+// neither app nor target. The newest is the first.
 type Failures struct {
 	Instance string    `json:"instance"`
 	Now      time.Time `json:"now"`
 	Failures []Failure `json:"failures"`
 }
 
-// Failure is a connection that was not made. Several in succession with the same
-// destination and reason are one Failure.
+// The kinds of a Failure.
+const (
+	FailureNotMade = "not_made" // Reason is one of proxy_client_dial_failures_total
+	FailureBroken  = "broken"   // Reason is one of proxy_client_close_total
+)
+
+// Failure is what happened to connections with the same destination and reason. The
+// fields without a number are those of the last one.
 type Failure struct {
+	// Kind is one of the constants above.
+	Kind string `json:"kind"`
 	// First and Time are those of the first and the last of them.
 	First       time.Time `json:"first"`
 	Time        time.Time `json:"time"`
@@ -233,9 +244,8 @@ type Failure struct {
 	Destination string    `json:"destination,omitempty"`
 	Server      string    `json:"server,omitempty"`
 	DialID      string    `json:"dialID,omitempty"`
-	// Reason is a word of the metric proxy_client_dial_failures_total.
-	Reason string `json:"reason"`
-	Error  string `json:"error"`
+	Reason      string    `json:"reason"`
+	Error       string    `json:"error"`
 	// Cure says what to do, as README.md does for the reason.
 	Cure  string `json:"cure"`
 	Times int    `json:"times"`

@@ -43,6 +43,7 @@ type Error struct {
 	Reason Reason
 	Server string // configured name of the proxy-server that was asked last; empty if none was
 	Fault  Fault  // the zero value is FaultTarget
+	IDs    IDs    // of the dial that was made last
 	Err    error
 }
 

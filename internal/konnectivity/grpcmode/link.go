@@ -211,6 +211,7 @@ func (d *Dialer) dial(ctx context.Context, dst netip.AddrPort) (tunnel.Conn, *tu
 			continue
 		}
 		metrics.dialFailed(err, true)
+		err.IDs = tunnel.IDs{Dial: s.random}
 		return nil, err
 	}
 }

@@ -114,6 +114,13 @@ func (s *stream) metrics() *Metrics { return s.shared().Metrics }
 // Server implements Conn.
 func (s *stream) Server() string { return s.dialer.Server.Name }
 
+// IDs implements tunnel.Identified. They exist once the dial has succeeded.
+func (s *stream) IDs() tunnel.IDs {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return tunnel.IDs{Dial: s.random, Connection: s.id}
+}
+
 // Held returns how many bytes are held for the connection, and whether it has ended.
 func (s *stream) Held() (bytes int, over bool) {
 	s.mu.Lock()

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package cure says what a person can do about a connection that was not made, or that
+// broke. README.md has the same words in its tables of reasons
+// (TestCuresAreThoseOfTheReadme).
+//
+//	fmt.Println(cure.NotMade("refused")) // look at the target; the tunnel works
+//
+// It knows the reasons by their names, as metrics and logs have them, and nothing else.
+package cure
+
+// NotMade returns what to do about a connection that was not made for a reason of the
+// metric proxy_client_dial_failures_total. For any other word it returns "".
+func NotMade(reason string) string {
+	switch reason {
+	case "refused":
+		return "look at the target; the tunnel works"
+	case "timeout":
+		return "check whether the target's node is up, whether a network policy of the shoot drops the connection, and whether the agent is overloaded"
+	case "unreachable":
+		return "check that the address exists in the shoot"
+	case "no_agent":
+		return "look at the agent's log in the shoot: the agent connects to the server"
+	case "server_unreachable":
+		return "check the address, the network policies of the seed, and whether the server runs"
+	case "tls":
+		return "check the CA, --server-name, and the expiry; the log line has the TLS library's message"
+	case "protocol":
+		return "the log line and /readyz say which it is. A dial fails at once, and a server that was corrected is used within seconds"
+	case "outside_cidrs":
+		return "give both containers the same CIDRs"
+	case "loop":
+		return "exclude the proxy-server with --exclude-cidr, in both containers"
+	case "not_redirected":
+		return "find that program in the pod: none needs to do this"
+	case "no_port":
+		return "let --proxy-server name more servers or addresses, since each has all local ports again: many connections through one server"
+	case "max_connections":
+		return "raise --max-connections or the limit of open files, or find the app that does not close its connections. One log line in 10 s says how many were reset"
+	case "max_dials":
+		return "the log line says whether a single destination had too many, which then does not answer, or all destinations together. Look for other lines with timeout, or raise --max-dials"
+	case "cancelled":
+		return "usually the app has a short timeout"
+	case "other":
+		return "the log line has the server's message"
+	default:
+		return ""
+	}
+}
+
+// Broken returns what to do about a connection that was reset for a reason of the metric
+// proxy_client_close_total. It returns "" for a reason that needs no cure, and for any
+// other word.
+func Broken(reason string) string {
+	switch reason {
+	case "tunnel_broken":
+		return "look at the proxy-server's log, and at what lies between it and the sidecar"
+	case "half_close_unsupported":
+		return "let the client finish sending after it has read the answer, or raise --half-close-timeout"
+	case "idle":
+		return "raise --idle-timeout, or let the app send keepalives"
+	case "slow_reader":
+		return "find out why the app reads slowly, or raise the buffer that the log line names, and the memory limit with it"
+	case "drain":
+		return "connect again: the sidecar is replaced"
+	case "protocol":
+		return "look at the proxy-server's log; the log line has what it sent"
+	default:
+		return ""
+	}
+}

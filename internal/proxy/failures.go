@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package proxy
+
+import (
+	"container/list"
+	"context"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/shoot-proxy/proxy-client/internal/clip"
+	"github.com/shoot-proxy/proxy-client/internal/cure"
+	"github.com/shoot-proxy/proxy-client/internal/status"
+)
+
+const (
+	// maxFailures is how many destinations and reasons are remembered.
+	maxFailures = 256
+	// linesAtOnce is how many failures of one destination for one reason are logged as
+	// they happen. Further ones are logged together, once in warningInterval.
+	linesAtOnce = 5
+)
+
+// failures remembers the last connections that failed, joined by destination and reason,
+// and decides which of them are logged. The zero value is ready to use. A failure is
+// never a part of a connection that works, so the lock is not on the data path.
+type failures struct {
+	mu     sync.Mutex
+	byKey  map[failureKey]*list.Element
+	recent list.List // of *failure, the newest in front
+}
+
+type failureKey struct {
+	kind, reason string
+	destination  netip.AddrPort
+}
+
+// failure is what happened to the connections of one failureKey.
+type failure struct {
+	failureKey
+	first  time.Time
+	last   time.Time
+	source netip.AddrPort
+	server string
+	ids    idPair
+	err    string
+	times  int
+
+	level  slog.Level // of the log lines
+	window time.Time  // the begin of the current interval
+	lines  int        // logged in it
+	silent int        // not logged since the last line
+}
+
+// idPair are the ids of a dial as texts.
+type idPair struct{ dial, connection string }
+
+// add remembers a failure of c. It returns whether it is to be logged, and a failure
+// that was dropped with connections that were not logged yet, or nil.
+func (f *failures) add(now time.Time, level slog.Level, key failureKey, c *connection, err error) (log bool, dropped *failure) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	is, dropped := f.remember(now, key, c, err)
+	is.level = level
+	if now.Sub(is.window) >= warningInterval && is.silent == 0 {
+		is.window, is.lines = now, 0
+	}
+	if is.lines < linesAtOnce {
+		is.lines++
+		return true, dropped
+	}
+	is.silent++
+	return false, dropped
+}
+
+// addLogged remembers a failure that the caller logs. It returns what add returns as
+// dropped.
+func (f *failures) addLogged(now time.Time, key failureKey, c *connection, err error) (dropped *failure) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_, dropped = f.remember(now, key, c, err)
+	return dropped
+}
+
+// remember counts a failure of c. dropped is what makeRoom returns. The caller holds mu.
+func (f *failures) remember(now time.Time, key failureKey, c *connection, err error) (is, dropped *failure) {
+	element := f.byKey[key]
+	if element == nil {
+		dropped = f.makeRoom()
+		element = f.recent.PushFront(&failure{failureKey: key, first: now, window: now})
+		f.byKey[key] = element
+	}
+	f.recent.MoveToFront(element)
+	is = element.Value.(*failure)
+	is.last, is.source, is.server, is.times = now, c.source, c.server, is.times+1
+	is.ids = idPair{idText(c.ids.Dial), idText(c.ids.Connection)}
+	is.err = ""
+	if err != nil {
+		is.err = clip.Text(err.Error(), clip.Sentence)
+	}
+	return is, dropped
+}
+
+// makeRoom drops the oldest failure if there are too many. It returns that if some of it
+// was not logged. The caller holds mu.
+func (f *failures) makeRoom() *failure {
+	if f.byKey == nil {
+		f.byKey = map[failureKey]*list.Element{}
+	}
+	if f.recent.Len() < maxFailures {
+		return nil
+	}
+	oldest := f.recent.Remove(f.recent.Back()).(*failure)
+	delete(f.byKey, oldest.failureKey)
+	if oldest.silent == 0 {
+		return nil
+	}
+	return oldest
+}
+
+// due returns copies of the failures with connections that were not logged, whose
+// interval is over at now. If all is set, it returns those of every interval. The next
+// line about one of them comes after another interval.
+func (f *failures) due(now time.Time, all bool) []failure {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var due []failure
+	for element := f.recent.Back(); element != nil; element = element.Prev() {
+		is := element.Value.(*failure)
+		if is.silent > 0 && (all || now.Sub(is.window) >= warningInterval) {
+			due = append(due, *is)
+			is.silent, is.window, is.lines = 0, now, linesAtOnce
+		}
+	}
+	return due
+}
+
+// Failures returns the last failures, the newest first.
+func (p *Proxy) Failures() []status.Failure {
+	p.failures.mu.Lock()
+	defer p.failures.mu.Unlock()
+	all := make([]status.Failure, 0, p.failures.recent.Len())
+	for element := p.failures.recent.Front(); element != nil; element = element.Next() {
+		all = append(all, element.Value.(*failure).status())
+	}
+	return all
+}
+
+func (f *failure) status() status.Failure {
+	s := status.Failure{
+		Kind: f.kind, First: f.first, Time: f.last, Source: f.source.String(), Server: f.server, DialID: f.ids.dial,
+		Reason: f.reason, Error: f.err, Cure: cure.NotMade(f.reason), Times: f.times,
+	}
+	if f.kind == status.FailureBroken {
+		s.Cure = cure.Broken(f.reason)
+	}
+	if f.destination.IsValid() {
+		s.Destination = f.destination.String()
+	}
+	return s
+}
+
+// messages are the texts of log lines by the kind of a failure: for one connection, and
+// for several.
+func messages(kind string) (one, several string) {
+	if kind == status.FailureBroken {
+		return "connection broken", "connections broken"
+	}
+	return "connection not made", "connections not made"
+}
+
+// failed remembers a failure of c, and logs it unless the same has just been logged
+// several times.
+func (p *Proxy) failed(level slog.Level, kind, reason string, c *connection, err error, attributes ...slog.Attr) {
+	log, dropped := p.failures.add(time.Now(), level, failureKey{kind, reason, c.destination}, c, err)
+	p.logTogether(dropped)
+	if log {
+		one, _ := messages(kind)
+		p.logConnection(level, one, c, err, attributes...)
+	}
+}
+
+// logTogether logs the connections of f that were not logged, in one line. f may be nil.
+func (p *Proxy) logTogether(f *failure) {
+	if f == nil {
+		return
+	}
+	_, several := messages(f.kind)
+	attributes := []slog.Attr{slog.Int("times", f.silent)}
+	if f.destination.IsValid() {
+		attributes = append(attributes, slog.String("destination", f.destination.String()))
+	}
+	if f.server != "" {
+		attributes = append(attributes, slog.String("server", f.server))
+	}
+	attributes = append(attributes, slog.String("reason", f.reason))
+	if f.ids.dial != "" {
+		attributes = append(attributes, slog.String("dial_id", f.ids.dial))
+	}
+	if f.err != "" {
+		attributes = append(attributes, slog.String("error", f.err))
+	}
+	p.log.LogAttrs(context.Background(), f.level, several, attributes...)
+}

@@ -101,7 +101,7 @@ func serve(ctx context.Context, aborted <-chan struct{}, requests chan<- string,
 	}
 	page, err := listenStatus(cfg.AdminAddress, isGiven(settings, options.FlagAdminAddress), statusserver.Config{
 		Documents: documents{
-			version: version, started: started, settings: effective(settings, cfg, limit, why), data: data,
+			version: version, started: started, settings: effective(settings, cfg, limit, why), data: data, tunnel: dialer,
 		}.all(),
 		Drain: func(from string) {
 			select {

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/shoot-proxy/proxy-client/internal/dialer"
 	"github.com/shoot-proxy/proxy-client/internal/options"
 	"github.com/shoot-proxy/proxy-client/internal/proxy"
 	"github.com/shoot-proxy/proxy-client/internal/status"
@@ -43,6 +44,7 @@ type documents struct {
 	started  time.Time
 	settings []status.Setting
 	data     *proxy.Proxy
+	tunnel   *dialer.Dialer
 }
 
 func (d documents) all() statusserver.Documents {
@@ -52,7 +54,7 @@ func (d documents) all() statusserver.Documents {
 			return status.Configuration{Version: d.version, Started: d.started, Settings: d.settings}
 		},
 		State:       d.state,
-		Servers:     func() []status.Server { return []status.Server{} },
+		Servers:     d.tunnel.Servers,
 		Connections: d.data.Connections,
 		Failures:    d.data.Failures,
 		History:     d.data.History,
@@ -62,5 +64,6 @@ func (d documents) all() statusserver.Documents {
 func (d documents) state() status.State {
 	s := d.data.Status()
 	s.Started = d.started
+	s.Servers, s.Certificates = d.tunnel.Servers(), d.tunnel.Certificates()
 	return s
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/internal/konnectivity/connectmode"
 	"github.com/shoot-proxy/proxy-client/internal/serverconn"
+	"github.com/shoot-proxy/proxy-client/internal/status"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
@@ -49,13 +50,17 @@ type endpoint struct {
 	load atomic.Int64 // connections and dials
 	up   atomic.Bool  // the last check succeeded, and its connection lasts
 
+	certificate atomic.Pointer[status.Certificate] // that the server has shown last, for people
+
 	watched atomic.Bool
 	wake    chan struct{} // tells the watch to check
 
-	mu      sync.Mutex // guards the fields below: what dials have shown of the endpoint
-	aside   setAside
-	waiting int       // dials without an answer
-	since   time.Time // when a dial was last answered, or when the first of the waiting ones began
+	mu          sync.Mutex // guards the fields below: what dials have shown of the endpoint
+	aside       setAside
+	waiting     int           // dials without an answer
+	lastFailure *tunnel.Error // for people
+	dialSeconds float64       // of successful dials, a moving average; 0 before the first
+	since       time.Time     // when a dial was last answered, or when the first of the waiting ones began
 }
 
 func newEndpoint(s *server, addr netip.AddrPort) *endpoint {
@@ -181,6 +186,7 @@ func (e *endpoint) check() *tunnel.Error {
 		e.aside.reached()
 	} else {
 		e.aside.failed(began, time.Now(), true, e.shared.random())
+		e.lastFailure = err
 	}
 	e.mu.Unlock()
 	if err != nil {
@@ -206,9 +212,11 @@ func (e *endpoint) connectAndGreet(ctx context.Context) *tunnel.Error {
 	files := e.shared.certs.Version()
 	conn, alpn, err := e.Connect(ctx)
 	if err != nil {
+		e.refusedCertificate(err)
 		return err
 	}
 	if secured, ok := conn.(*tls.Conn); ok {
+		e.showed(secured.ConnectionState())
 		e.shared.metrics.serverShowed(e.server.Name, secured.ConnectionState().VerifiedChains)
 	}
 	mode := e.server.modeBy(alpn)
@@ -271,6 +279,7 @@ func (e *endpoint) judge(ctx context.Context, err *tunnel.Error, began time.Time
 		e.aside.failed(began, now, err.Fault.Unreachable(), d.random())
 	case inconclusive:
 	}
+	e.noteDial(now.Sub(began), judged, err)
 	e.aside.release(claim)
 	is := e.aside
 	e.mu.Unlock()

@@ -6,11 +6,9 @@ import (
 	"context"
 	"net"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
-	"unicode"
 
 	"github.com/shoot-proxy/proxy-client/internal/clip"
 	"github.com/shoot-proxy/proxy-client/internal/serverconn"
@@ -173,13 +171,7 @@ func (s *server) whyDown() string {
 	if s.cause == nil {
 		return s.Name
 	}
-	printable := func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return '?'
-	}
-	return s.Name + ": " + clip.Text(strings.Map(printable, s.cause.Err.Error()), clip.Clause) // parts of it come from a peer
+	return s.Name + ": " + clip.Text(printable(s.cause.Err.Error()), clip.Clause) // parts of it come from a peer
 }
 
 // connectTo connects to e and does the handshake. It offers the protocols of the

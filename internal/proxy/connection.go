@@ -242,7 +242,7 @@ func (p *Proxy) reject(c *connection, app *net.TCPConn, result Result, err error
 	p.metrics.connections.inc(result)
 	p.metrics.failures.inc(reason)
 	p.history.failed.Add(1)
-	p.failed(level, status.FailureNotMade, string(reason), c, err, slog.String("reason", string(reason)))
+	p.notMade(level, reason, c, err)
 }
 
 // relayEnded counts and logs a connection after its relay has ended.
@@ -254,7 +254,9 @@ func (p *Proxy) relayEnded(c *connection, r relay.Result) {
 	case relay.AppClosed, relay.AppReset, relay.TargetClosed, relay.Idle:
 		p.logConnection(slog.LevelInfo, "connection closed", c, p.relayError(r), attributes...)
 	default: // the app got a reset that neither the app nor the target has caused
-		p.failed(slog.LevelWarn, status.FailureBroken, string(r.Reason), c, p.relayError(r), attributes...)
+		err := p.relayError(r)
+		p.logTogether(p.failures.addLogged(time.Now(), failureKey{status.FailureBroken, string(r.Reason), c.destination}, c, err))
+		p.logConnection(slog.LevelWarn, "connection broken", c, err, attributes...)
 	}
 }
 

@@ -13,18 +13,20 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/clip"
 	"github.com/shoot-proxy/proxy-client/internal/cure"
 	"github.com/shoot-proxy/proxy-client/internal/status"
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
 const (
 	// maxFailures is how many destinations and reasons are remembered.
 	maxFailures = 256
-	// linesAtOnce is how many failures of one destination for one reason are logged as
-	// they happen. Further ones are logged together, once in warningInterval.
+	// linesAtOnce is how many connections to one destination that were not made for one
+	// reason are logged one by one. Further ones are logged together, once in
+	// warningInterval.
 	linesAtOnce = 5
 )
 
 // failures remembers the last connections that failed, joined by destination and reason,
-// and decides which of them are logged. The zero value is ready to use. A failure is
+// and decides which of those that were not made are logged. The zero value is ready to use. A failure is
 // never a part of a connection that works, so the lock is not on the data path.
 type failures struct {
 	mu     sync.Mutex
@@ -162,23 +164,13 @@ func (f *failure) status() status.Failure {
 	return s
 }
 
-// messages are the texts of log lines by the kind of a failure: for one connection, and
-// for several.
-func messages(kind string) (one, several string) {
-	if kind == status.FailureBroken {
-		return "connection broken", "connections broken"
-	}
-	return "connection not made", "connections not made"
-}
-
-// failed remembers a failure of c, and logs it unless the same has just been logged
+// notMade remembers that c was not made, and logs it unless the same has just been logged
 // several times.
-func (p *Proxy) failed(level slog.Level, kind, reason string, c *connection, err error, attributes ...slog.Attr) {
-	log, dropped := p.failures.add(time.Now(), level, failureKey{kind, reason, c.destination}, c, err)
+func (p *Proxy) notMade(level slog.Level, reason tunnel.Reason, c *connection, err error) {
+	log, dropped := p.failures.add(time.Now(), level, failureKey{status.FailureNotMade, string(reason), c.destination}, c, err)
 	p.logTogether(dropped)
 	if log {
-		one, _ := messages(kind)
-		p.logConnection(level, one, c, err, attributes...)
+		p.logConnection(level, "connection not made", c, err, slog.String("reason", string(reason)))
 	}
 }
 
@@ -187,20 +179,19 @@ func (p *Proxy) logTogether(f *failure) {
 	if f == nil {
 		return
 	}
-	_, several := messages(f.kind)
-	attributes := []slog.Attr{slog.Int("times", f.silent)}
+	attributes := []slog.Attr{slog.Int("times", f.silent), slog.Float64("within_seconds", f.last.Sub(f.window).Seconds())}
 	if f.destination.IsValid() {
 		attributes = append(attributes, slog.String("destination", f.destination.String()))
 	}
 	if f.server != "" {
 		attributes = append(attributes, slog.String("server", f.server))
 	}
-	attributes = append(attributes, slog.String("reason", f.reason))
 	if f.ids.dial != "" {
 		attributes = append(attributes, slog.String("dial_id", f.ids.dial))
 	}
+	attributes = append(attributes, slog.String("reason", f.reason))
 	if f.err != "" {
 		attributes = append(attributes, slog.String("error", f.err))
 	}
-	p.log.LogAttrs(context.Background(), f.level, several, attributes...)
+	p.log.LogAttrs(context.Background(), f.level, "connections not made", attributes...)
 }

@@ -39,8 +39,8 @@ var layers = map[string]struct {
 	},
 	"internal/dialer": {
 		ours: []string{
-			"internal/cidr", "internal/clip", "internal/grpcwire", "internal/konnectivity", "internal/konnectivity/connectmode",
-			"internal/konnectivity/grpcmode", "internal/pause", "internal/quota", "internal/serverconn", "internal/sockio", "internal/tlsfiles", "internal/tunnel",
+			"internal/cidr", "internal/clip", "internal/cure", "internal/grpcwire", "internal/konnectivity", "internal/konnectivity/connectmode",
+			"internal/konnectivity/grpcmode", "internal/pause", "internal/quota", "internal/serverconn", "internal/sockio", "internal/status", "internal/tlsfiles", "internal/tunnel",
 		},
 		foreign: upstreams,
 	},

@@ -116,7 +116,7 @@ type Certificate struct {
 	Issuer    string    `json:"issuer"`
 	NotBefore time.Time `json:"notBefore,omitzero"`
 	NotAfter  time.Time `json:"notAfter,omitzero"`
-	// Seen is when the file was read, or when the handshake took place.
+	// Seen is when the handshake took place. It is left out for a file.
 	Seen time.Time `json:"seen,omitzero"`
 	// Problem says why the certificate is not accepted, or will soon not be. It is empty
 	// if all is well.

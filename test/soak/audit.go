@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/shoot-proxy/proxy-client/internal/defaults"
 	"github.com/shoot-proxy/proxy-client/test/lab"
 	"github.com/shoot-proxy/proxy-client/test/target"
 )
@@ -26,6 +27,10 @@ type line struct {
 	Seconds     float64        `json:"duration_seconds"`
 	Reason      string         `json:"reason"`
 	Error       string         `json:"error"`
+
+	// Of several connections that were not made:
+	Times  int     `json:"times"`
+	Within float64 `json:"within_seconds"`
 }
 
 // Messages of the sidecar about connections:
@@ -33,7 +38,7 @@ const (
 	notMade = "connection not made"
 	closed  = "connection closed"
 	brokeUp = "connection broken"
-	tooMany = "connections not made" // logged now and then because of --max-connections
+	several = "connections not made" // the same as before, again and again
 )
 
 // badFiles begins the sidecar's message about certificates that it cannot use.
@@ -63,8 +68,11 @@ func (a *auditor) audit(log io.Reader) error {
 			continue
 		}
 		l.Time = a.clock.straighten(l.Time)
-		if l.Message == notMade || l.Message == closed || l.Message == brokeUp {
+		switch l.Message {
+		case notMade, closed, brokeUp:
 			a.reasons[l.Message+": "+l.Reason]++
+		case several:
+			a.reasons[notMade+": "+l.Reason] += l.Times
 		}
 		if complaint := a.complaint(l); complaint != "" {
 			a.find("the sidecar's log: %s: %s", complaint, scanner.Text())
@@ -83,8 +91,10 @@ func (a *auditor) complaint(l line) string {
 			return ""
 		}
 		return "certificates were refused that are good"
-	case l.Level == "ERROR", l.Message == tooMany:
+	case l.Level == "ERROR":
 		return "an error"
+	case l.Message == several:
+		return a.complaintNotMade(l, began.Add(-time.Duration(l.Within*float64(time.Second))-defaults.DialTimeout))
 	case l.Message == notMade:
 		return a.complaintNotMade(l, began)
 	case l.Message == brokeUp:

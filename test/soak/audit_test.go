@@ -18,7 +18,9 @@ func TestAuditOfTheLog(t *testing.T) {
 		bad                                         bool
 	}{
 		{"ERROR", "something", "", "", "", 0, true},
-		{"WARN", tooMany, "", "", "max_connections", 0, true},
+		{"WARN", several, "", "", "max_connections", 0, true},
+		{"WARN", several, "100.64.0.1:7100", "s1", "refused", 0, true},
+		{"WARN", several, "100.64.0.1:7009", "s1", "refused", 0, false},
 		{"WARN", brokeUp, "100.64.0.1:7100", "s1", "tunnel_broken", 1, true}, // after the kill
 		{"WARN", brokeUp, "100.64.0.1:7100", "s0", "tunnel_broken", 4, true}, // the other server
 		{"WARN", brokeUp, "100.64.0.1:7100", "s1", "tunnel_broken", 4, false},
@@ -46,7 +48,7 @@ func TestAuditOfTheLog(t *testing.T) {
 		if bad := len(found) > 0; bad != c.bad {
 			t.Errorf("found %q in %s, want a finding: %v", found, log, c.bad)
 		}
-		if c.reason != "" && c.message != tooMany && a.reasons[c.message+": "+c.reason] != 1 {
+		if c.reason != "" && c.message != several && a.reasons[c.message+": "+c.reason] != 1 {
 			t.Errorf("counted %v in %s", a.reasons, log)
 		}
 	}

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dialer
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/shoot-proxy/proxy-client/internal/clip"
+	"github.com/shoot-proxy/proxy-client/internal/cure"
+	"github.com/shoot-proxy/proxy-client/internal/status"
+	"github.com/shoot-proxy/proxy-client/internal/tlsfiles"
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+)
+
+const (
+	// maxCertificates is how many certificates of the files a status has. A bundle may have
+	// hundreds.
+	maxCertificates = 16
+	// maxNames is how many names of a certificate a status has.
+	maxNames = 8
+)
+
+// Servers returns the configured servers and what is known of them.
+func (d *Dialer) Servers() []status.Server {
+	now := time.Now()
+	all := make([]status.Server, 0, len(d.servers))
+	for _, s := range d.servers {
+		all = append(all, s.status(now))
+	}
+	return all
+}
+
+// status returns what is known of s at now.
+func (s *server) status(now time.Time) status.Server {
+	is := status.Server{
+		Name: s.Name, Network: s.Network, Address: s.Address, Mode: string(s.Mode), Speaks: string(s.speaks()),
+		Up: s.isUp(), Endpoints: []status.Endpoint{},
+	}
+	if s.speaks() == tunnel.ModeAuto {
+		is.Speaks = ""
+	}
+	for _, e := range s.known() {
+		is.Endpoints = append(is.Endpoints, e.status(now))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !is.Up && s.cause != nil {
+		is.Reason, is.Cause, is.Next = string(s.cause.Reason), clip.Text(printable(s.cause.Err.Error()), clip.Sentence), cure.NotMade(string(s.cause.Reason))
+	}
+	return is
+}
+
+// status returns what is known of e at now.
+func (e *endpoint) status(now time.Time) status.Endpoint {
+	states := [...]string{
+		rankGood: status.EndpointGood, rankSuspect: status.EndpointSuspect,
+		rankAside: status.EndpointAside, rankUnreachable: status.EndpointUnreachable,
+	}
+	is := status.Endpoint{
+		Address: e.Address(), State: states[e.candidate(now).rank], Up: e.up.Load(), Load: int(e.load.Load()),
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	is.DialSeconds = e.dialSeconds
+	is.Failures = e.aside.failures
+	if is.Failures > 0 {
+		is.Until = e.aside.until
+	}
+	if last := e.lastFailure; last != nil && (is.State != status.EndpointGood || !is.Up) {
+		is.Reason, is.Error, is.Next = string(last.Reason), clip.Text(printable(last.Err.Error()), clip.Sentence), cure.NotMade(string(last.Reason))
+	}
+	return is
+}
+
+// printable replaces what a peer has written and what could confuse a terminal or a page.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '?'
+	}, text)
+}
+
+// dialWeight is the weight of the newest dial in the moving average of an endpoint.
+const dialWeight = 0.2
+
+// noteDial records at the end of a dial how long it took, or why it failed. The caller
+// holds e.mu.
+func (e *endpoint) noteDial(took time.Duration, judged verdict, err *tunnel.Error) {
+	switch {
+	case judged == failed:
+		e.lastFailure = err
+	case err != nil: // about the target, or too early to say
+	case e.dialSeconds == 0:
+		e.dialSeconds = took.Seconds()
+	default:
+		e.dialSeconds += dialWeight * (took.Seconds() - e.dialSeconds)
+	}
+}
+
+// showed records the certificate of a handshake.
+func (e *endpoint) showed(state tls.ConnectionState) {
+	if len(state.PeerCertificates) > 0 {
+		e.certificate.Store(e.describe(state.PeerCertificates[0], ""))
+	}
+}
+
+// refusedCertificate records the certificate that a handshake has refused with err, if
+// that was the reason.
+func (e *endpoint) refusedCertificate(err *tunnel.Error) {
+	if refused, ok := errors.AsType[*tls.CertificateVerificationError](err); ok && len(refused.UnverifiedCertificates) > 0 {
+		e.certificate.Store(e.describe(refused.UnverifiedCertificates[0], clip.Text(printable(err.Err.Error()), clip.Sentence)))
+	}
+}
+
+func (e *endpoint) describe(c *x509.Certificate, problem string) *status.Certificate {
+	is := describe(c)
+	is.Role, is.Server, is.Address, is.Seen, is.Problem = status.RoleServer, e.server.Name, e.Address(), time.Now(), problem
+	return &is
+}
+
+// describe returns what is known of a certificate by itself.
+func describe(c *x509.Certificate) status.Certificate {
+	is := status.Certificate{
+		Subject: clip.Text(printable(c.Subject.String()), clip.Clause), Issuer: clip.Text(printable(c.Issuer.String()), clip.Clause),
+		NotBefore: c.NotBefore, NotAfter: c.NotAfter, Names: []string{},
+	}
+	for _, name := range c.DNSNames[:min(maxNames, len(c.DNSNames))] {
+		is.Names = append(is.Names, clip.Text(printable(name), clip.Words))
+	}
+	for _, ip := range c.IPAddresses[:min(maxNames, len(c.IPAddresses))] {
+		is.Names = append(is.Names, ip.String())
+	}
+	return is
+}
+
+// Certificates returns the certificates of the TLS files, and those that servers have
+// shown last.
+func (d *Dialer) Certificates() []status.Certificate {
+	now, all := time.Now(), []status.Certificate{}
+	for _, in := range d.certs.InUse(now) {
+		if len(all) == maxCertificates {
+			break
+		}
+		is := status.Certificate{Names: []string{}}
+		if in.Certificate != nil {
+			is = describe(in.Certificate)
+		}
+		is.Role, is.File, is.Problem = string(in.Role), in.File, printable(in.Problem)
+		all = append(all, is)
+	}
+	for _, s := range d.servers {
+		for _, e := range s.known() {
+			if shown := e.certificate.Load(); shown != nil {
+				is := *shown
+				if is.Problem == "" {
+					is.Problem = tlsfiles.Warning(now, is.NotBefore, is.NotAfter)
+				}
+				all = append(all, is)
+			}
+		}
+	}
+	return all
+}

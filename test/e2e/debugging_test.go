@@ -72,7 +72,7 @@ func (s *scene) wantDocumented(t *testing.T) {
 		switch {
 		case markdown.Matches(steady(step.Output), steady(printed)):
 		case update:
-			rewrite(t, document.Name, step, printed)
+			rewrite(t, document.Name, s.wrong.heading, step, printed)
 		default:
 			t.Errorf("%s\nprints\n%s\nand the document shows\n%s", step, printed, step.Output)
 		}
@@ -83,7 +83,7 @@ func (s *scene) wantDocumented(t *testing.T) {
 var rewriting sync.Mutex
 
 // rewrite replaces what a document shows below a command.
-func rewrite(t *testing.T, path string, step markdown.Step, printed string) {
+func rewrite(t *testing.T, path, heading string, step markdown.Step, printed string) {
 	t.Helper()
 	rewriting.Lock()
 	defer rewriting.Unlock()
@@ -91,14 +91,16 @@ func rewrite(t *testing.T, path string, step markdown.Step, printed string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	before, section, found := strings.Cut(string(text), "\n### "+heading+"\n")
 	old, next := "$ "+step.Command+"\n"+step.Output, "$ "+step.Command+"\n"+strings.TrimSpace(printed)
 	if step.Output == "" {
 		old, next = "$ "+step.Command+"\n", next+"\n"
 	}
-	if n := strings.Count(string(text), old); n != 1 {
-		t.Fatalf("%s is %d times in the document, want once", step, n)
+	if !found || !strings.Contains(section, old) {
+		t.Fatalf("%s is not below %q", step, heading)
 	}
-	if err := os.WriteFile(path, []byte(strings.Replace(string(text), old, next, 1)), 0o644); err != nil {
+	changed := before + "\n### " + heading + "\n" + strings.Replace(section, old, next, 1)
+	if err := os.WriteFile(path, []byte(changed), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -185,9 +187,8 @@ var changing = regexp.MustCompile(strings.Join([]string{
 	`\b\d+(\.\d+)? [KM]i?B\b`,                             //
 }, "|"))
 
-// steady returns a text without what differs from run to run, and without the line
-// breaks inside of a step of check.
+// steady returns a text without what differs from run to run. Where lines break depends on
+// that too, so all space is alike.
 func steady(text string) string {
-	text = regexp.MustCompile(`\n {22}`).ReplaceAllString(text, " ")
-	return changing.ReplaceAllString(text, "…")
+	return strings.Join(strings.Fields(changing.ReplaceAllString(text, "…")), " ")
 }

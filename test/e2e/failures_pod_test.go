@@ -18,19 +18,19 @@ import (
 func targetFailures() []failure {
 	return []failure{
 		{
-			name: "a target that refuses", target: shootPod(target.ClosedPort),
+			name: "a target that refuses", heading: "The target refuses", target: shootPod(target.ClosedPort),
 			step: "dial", cause: "refused", says: []string{"100.64.0.1:7009", "refused"},
 		},
 		{
-			name: "a target that does not answer", target: netip.AddrPortFrom(lab.BlackHole(lab.IPv4), target.HTTPPort),
+			name: "a target that does not answer", heading: "The target does not answer", target: netip.AddrPortFrom(lab.BlackHole(lab.IPv4), target.HTTPPort),
 			step: "dial", cause: "timeout", says: []string{"100.64.0.250:8080"},
 		},
 		{
-			name: "a target that does not exist", target: netip.MustParseAddrPort("100.64.77.77:8080"),
+			name: "a target that does not exist", heading: "The target's address has gone", target: netip.MustParseAddrPort("100.64.77.77:8080"),
 			step: "dial", cause: "unreachable", says: []string{"100.64.77.77:8080"},
 		},
 		{
-			name: "a target outside the CIDRs", target: netip.AddrPortFrom(lab.Outside(lab.IPv4), 80),
+			name: "a target outside the CIDRs", heading: "The target is outside the CIDRs", target: netip.AddrPortFrom(lab.Outside(lab.IPv4), 80),
 			step: "destination", cause: "outside_cidrs", says: []string{"198.51.100.7", "100.64.0.0/16"},
 		},
 	}
@@ -43,16 +43,16 @@ func redirectFailures() []failure {
 	}
 	return []failure{
 		{
-			name: "CIDRs that differ", flags: set("--exclude-cidr=100.64.200.0/24"),
+			name: "CIDRs that differ", heading: "The CIDRs differ", flags: set("--exclude-cidr=100.64.200.0/24"),
 			step: "redirect", cause: "cidrs_differ", says: []string{"same CIDRs"},
 		},
 		{
-			name: "rules that were flushed", after: func(t *testing.T, s *scene) { s.iptables(t, lab.IPv4, "-t", "nat", "-F") },
+			name: "rules that were flushed", heading: "The rules are gone", after: func(t *testing.T, s *scene) { s.iptables(t, lab.IPv4, "-t", "nat", "-F") },
 			step: "redirect", cause: "rules_missing", says: []string{"init-redirect apply"},
 			verify: []string{"is missing"},
 		},
 		{
-			name: "one rule that was deleted", after: func(t *testing.T, s *scene) {
+			name: "one rule that was deleted", heading: "One rule is missing", after: func(t *testing.T, s *scene) {
 				s.iptables(t, lab.IPv4, "-t", "nat", "-D", "PROXY_CLIENT_OUTPUT", "-d", lab.PodCIDR(lab.IPv4), "-p", "tcp", "-j", "PROXY_CLIENT_REDIRECT")
 			},
 			// The check has the sidecar's user, whose connections no rule redirects.
@@ -65,13 +65,13 @@ func redirectFailures() []failure {
 			verify: []string{"ISTIO"},
 		},
 		{
-			name:   "a mesh with native nftables",
+			name: "a mesh with native nftables", heading: "Another program takes the connections",
 			before: withMesh(istioNative(), ""),
 			step:   "redirect", cause: "shadowed", says: []string{"init-redirect verify"},
 			verify: []string{"istio-proxy-nat"},
 		},
 		{
-			name: "native nftables of another program", before: table,
+			name: "native nftables of another program", heading: "Another program takes one CIDR", before: table,
 			step: "redirect", cause: "shadowed", says: []string{"init-redirect verify"},
 			verify: []string{"stranger"},
 		},
@@ -91,16 +91,16 @@ func withMesh(m mesh, b backend) func(*testing.T, *scene) {
 func sidecarFailures() []failure {
 	return []failure{
 		{
-			name: "no sidecar", after: func(_ *testing.T, s *scene) { s.sidecar.Kill() },
+			name: "no sidecar", heading: "The sidecar does not run", after: func(_ *testing.T, s *scene) { s.sidecar.Kill() },
 			step: "sidecar", cause: "not_running", says: []string{"no sidecar"},
 		},
 		{
-			name: "as many connections as may be", flags: set("--max-connections=4"),
+			name: "as many connections as may be", heading: "Too many connections are open", flags: set("--max-connections=4"),
 			after: func(t *testing.T, s *scene) { s.startQuiet(t, 4) },
 			step:  "sidecar", cause: "max_connections", says: []string{"--max-connections"},
 		},
 		{
-			name: "full buffers", flags: set("--total-buffer=32MiB"),
+			name: "full buffers", heading: "Apps do not read", flags: set("--total-buffer=32MiB"),
 			after: fillBuffers,
 			step:  "sidecar", cause: "buffers_full", says: []string{"--total-buffer"},
 		},

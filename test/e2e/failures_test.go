@@ -55,6 +55,7 @@ type scene struct {
 	wrong   failure
 	command lab.Command      // of the sidecar
 	clock   *wallclock.Clock // of the sidecar and the check; nil if it is the machine's
+	volume  *lab.Volume      // of the client's TLS files; nil if these are not mounted
 }
 
 // provoke builds the lab, starts the product in it, and makes wrong what f says.

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -180,7 +181,7 @@ func checkConfig(ctx context.Context, fs *pflag.FlagSet, flags *options.ProxyCli
 		}
 	}
 	sidecar.AskHealth(ctx, strings.TrimSpace(effective.HealthAddress))
-	if sidecar.Configuration == nil && !effective.HasServers() {
+	if sidecar.Configuration == nil && !anyGiven(fs, flags.Names()) {
 		cfg.NeedsSidecar, cfg.Origin = true, "no configuration"
 		return cfg, nil
 	}
@@ -191,6 +192,14 @@ func checkConfig(ctx context.Context, fs *pflag.FlagSet, flags *options.ProxyCli
 	cfg.CIDRs, cfg.Listen, cfg.Servers, cfg.TLS, cfg.Keepalive = valid.CIDRs, valid.Listen, valid.Servers, valid.TLS, valid.ServerKeepalive
 	cfg.Services, cfg.Nodes = prefixes(effective.ServiceCIDRs), prefixes(effective.NodeCIDRs)
 	return cfg, nil
+}
+
+// anyGiven reports whether a flag was given that says what to check.
+func anyGiven(fs *pflag.FlagSet, names []string) bool {
+	where := []string{options.FlagAdminAddress, options.FlagHealthAddress, "--log-format", "--log-level"}
+	return slices.ContainsFunc(names, func(name string) bool {
+		return fs.Changed(name) && !slices.Contains(where, "--"+name)
+	})
 }
 
 // runningFlags returns the flags of the running sidecar, with those that were given to

@@ -98,21 +98,22 @@ func dates(c *x509.Certificate, now time.Time) string {
 // span returns a long duration in its largest unit.
 func span(d time.Duration) string {
 	const day = 24 * time.Hour
-	plural := func(n int64, unit string) string {
+	in := func(unit time.Duration, name string) string {
+		n := int64(d.Round(unit) / unit)
 		if n == 1 {
-			return "1 " + unit
+			return "1 " + name
 		}
-		return fmt.Sprintf("%d %ss", n, unit)
+		return fmt.Sprintf("%d %ss", n, name)
 	}
 	switch {
-	case d >= 2*day:
-		return plural(int64(d/day), "day")
-	case d >= 2*time.Hour:
-		return plural(int64(d/time.Hour), "hour")
+	case d >= 2*day-time.Hour:
+		return in(day, "day")
+	case d >= 2*time.Hour-time.Minute:
+		return in(time.Hour, "hour")
 	case d >= 2*time.Minute:
-		return plural(int64(d/time.Minute), "minute")
+		return in(time.Minute, "minute")
 	default:
-		return plural(int64(d/time.Second), "second")
+		return in(time.Second, "second")
 	}
 }
 

@@ -186,7 +186,7 @@ func (p *path) walk(ctx context.Context, files tlsFiles) {
 	if p.server.Network != tunnel.NetworkUnix && !p.handshake(ctx, files) {
 		return
 	}
-	if !p.identify(ctx) {
+	if !p.identify(ctx, files) {
 		return
 	}
 	p.findAgent(ctx)
@@ -289,7 +289,7 @@ func issuer(c *x509.Certificate) string {
 }
 
 // identify finds out whether the server is one for dials.
-func (p *path) identify(ctx context.Context) bool {
+func (p *path) identify(ctx context.Context, files tlsFiles) bool {
 	step := report.Step{Name: report.StepMode, Result: report.OK}
 	ctx, cancel := context.WithTimeout(ctx, modeTimeout)
 	defer cancel()
@@ -303,6 +303,8 @@ func (p *path) identify(ctx context.Context) bool {
 		step.Found = fmt.Sprintf("it is a proxy-server that speaks %s, as it answered in %s", mode, report.Seconds(took))
 		p.add(step)
 		return true
+	case err.Reason == tunnel.ReasonTLS && files.failed():
+		// Step files has said why.
 	case err.Reason == tunnel.ReasonTLS:
 		// With TLS 1.3 a server refuses the client's certificate after the handshake.
 		p.amendTLS(err)
@@ -315,7 +317,7 @@ func (p *path) identify(ctx context.Context) bool {
 // wrongServer completes the step about a server that cannot be used for dials.
 func (p *path) wrongServer(ctx context.Context, step report.Step, err *tunnel.Error) report.Step {
 	text := clip.Text(err.Err.Error(), clip.Sentence)
-	step.Result, step.Cause, step.Found = report.Failure, causeOf(err), text
+	step.Result, step.Cause, step.Found = report.Failure, causeOf(err), fact(text)
 	switch {
 	case err.Reason != tunnel.ReasonProtocol:
 		step.Cause = report.CauseSilent
@@ -338,6 +340,15 @@ func (p *path) wrongServer(ctx context.Context, step report.Step, err *tunnel.Er
 		step.Next = fmt.Sprintf("correct host and port in %s", p.c.Names.ProxyServer)
 	}
 	return step
+}
+
+// fact returns the text of an error without the advice at its end, which the next step has
+// in its own words.
+func fact(text string) string {
+	for _, advice := range []string{": use ", ": for a gRPC server", ": for an http-connect server", ": is the port right?", "; is the port right?", ": " + serverconn.ServersPort} {
+		text, _, _ = strings.Cut(text, advice)
+	}
+	return text
 }
 
 func causeOf(err *tunnel.Error) report.Cause { return report.Cause(err.Reason) }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -57,11 +58,14 @@ type probed struct {
 	took    time.Duration
 }
 
-// Commands that read the rules, which this check cannot.
+// readRules is the command that reads the rules, which this check cannot.
+const readRules = "kubectl debug POD --attach --profile=netadmin --custom=debug.yaml --image=INIT-REDIRECT-IMAGE -- init-redirect verify"
+
+// What to do, for the first sentence of Next. The rest says how.
 const (
-	readRules = "run `init-redirect verify` in the pod, which reads the rules and says what is missing, and `init-redirect dump`, which shows them with their packets: "
-	debug     = "kubectl debug POD --attach --profile=netadmin --custom=debug.yaml --image=INIT-REDIRECT-IMAGE -- init-redirect verify " +
-		"(debug.yaml is in README.md, \"When something does not work\")"
+	letVerify = "let `init-redirect verify` read the rules and say what is missing"
+	shadowed  = "let `init-redirect verify` name the other program's rules, and take the shoot's CIDRs out of them. docs/meshes.md has the annotations of Istio and Linkerd."
+	howVerify = " It needs NET_ADMIN: README.md, \"When something does not work\", has debug.yaml. `init-redirect dump` shows the rules with their packets."
 )
 
 // redirect probes the redirect of each family and inside each CIDR.
@@ -81,17 +85,27 @@ func (c *checker) redirect(ctx context.Context) []report.Step {
 		work.Go(func() { results[i] = c.probeOnce(ctx, target) })
 	}
 	work.Wait()
+	of := func(family probed) []probed {
+		return slices.DeleteFunc(slices.Clone(results[len(families):]), func(r probed) bool {
+			return r.target.Addr().Is4() != family.target.Addr().Is4()
+		})
+	}
 	var steps []report.Step
-	for i := range families {
-		var of []probed
-		for _, r := range results[len(families):] {
-			if r.target.Addr().Is4() == families[i].Addr().Is4() {
-				of = append(of, r)
-			}
-		}
-		steps = append(steps, c.judgeFamily(ctx, results[i], of)...)
+	for _, family := range results[:len(families)] {
+		steps = append(steps, c.judgeFamily(ctx, family, nameOf(family), of(family))...)
+	}
+	if len(families) > 1 && len(steps) == len(families) && steps[0].Result == report.Failure && steps[0].Cause == steps[1].Cause {
+		return c.judgeFamily(ctx, results[0], "IPv4 and IPv6", of(results[0]))
 	}
 	return steps
+}
+
+// nameOf returns the name of a probe's family.
+func nameOf(r probed) string {
+	if r.target.Addr().Is6() {
+		return "IPv6"
+	}
+	return "IPv4"
 }
 
 // probeOnce probes a target, and once more if that fails: the machine may have paused.
@@ -111,42 +125,46 @@ func (c *checker) probeOnce(ctx context.Context, target netip.AddrPort) probed {
 	return r
 }
 
-// judgeFamily returns the steps about one family and its CIDRs.
-func (c *checker) judgeFamily(ctx context.Context, family probed, inside []probed) []report.Step {
-	step := report.Step{Name: report.StepRedirect, Target: family.target.String(), Result: report.Failure, Seconds: family.took.Seconds()}
-	name := "IPv4"
-	if family.target.Addr().Is6() {
-		name = "IPv6"
+// judgeFamily returns the steps about a family, which has a name, and its CIDRs.
+func (c *checker) judgeFamily(ctx context.Context, family probed, name string, inside []probed) []report.Step {
+	step := report.Step{
+		Name: report.StepRedirect, Target: family.target.String(), Result: report.Failure, Seconds: family.took.Seconds(),
+		Next: letVerify + "." + howVerify, Command: readRules,
 	}
-	happened := ""
-	if failed, ok := errors.AsType[*probe.Error](family.err); ok {
-		happened = clip.Text(failed.Err.Error(), clip.Words)
-	}
+	happened := whatHappened(family)
 	switch family.outcome {
 	case answered:
-		step.Result = report.OK
-		step.Found = fmt.Sprintf("%s is redirected to the sidecar, as its answer shows, in %s; so are %d CIDRs", name, report.Seconds(family.took), count(inside, answered))
+		step.Result, step.Next, step.Command = report.OK, "", ""
+		step.Found = fmt.Sprintf("%s is redirected to the sidecar, which answered in %s; so are %d of %d CIDRs", name, report.Seconds(family.took), count(inside, answered), len(inside))
 		return append([]report.Step{step}, c.judgeInside(ctx, inside)...)
 	case refused:
 		c.judgeRefused(&step, name, inside)
 	case silent:
 		step.Cause = report.CauseCIDRsDiffer
-		step.Found = fmt.Sprintf("%s connections reach the sidecar, which does not know this probe: it has other CIDRs than this check", name)
-		step.Next = "give this command the sidecar's CIDRs, or none, and it takes those of the running sidecar"
+		step.Found = fmt.Sprintf("connections of %s reach the sidecar, which does not know this probe: it has other CIDRs than this check", name)
+		step.Next, step.Command = "give this command the sidecar's CIDRs, or none: then it takes those of the running sidecar", ""
 	case taken:
 		step.Cause = report.CauseShadowed
-		step.Found = fmt.Sprintf("%s connections are taken by another program before the sidecar gets them%s (%s)", name, c.taker(ctx, family.target), happened)
-		step.Next = shadowed
+		step.Found = fmt.Sprintf("another program takes connections of %s before the sidecar gets them%s (%s)", name, c.taker(ctx, family.target), happened)
+		step.Next = shadowed + howVerify
 	case noRoute:
 		step.Cause = report.CauseNoRoute
 		step.Found = fmt.Sprintf("the pod has no route or address of %s, which init-redirect adds (%s)", name, happened)
-		step.Next = "see whether the init container init-redirect has run, and whether the node's kernel has the family; " + readRules + debug
+		step.Next = "see whether the init container init-redirect has run in this pod, and whether the node's kernel has the family. Then " + letVerify + "." + howVerify
 	default:
 		step.Cause = report.CauseRulesMissing
 		step.Found = fmt.Sprintf("no rule redirects %s: a probe left the pod, or was dropped (%s). The rules of init-redirect are missing, or another program drops the connection first", name, happened)
-		step.Next = "see whether the init container init-redirect has run in this pod (kubectl describe pod POD); " + readRules + debug
+		step.Next = "see whether the init container init-redirect has run in this pod, and " + letVerify + "." + howVerify
 	}
 	return []report.Step{step}
+}
+
+// whatHappened says how a probe failed.
+func whatHappened(r probed) string {
+	if failed, ok := errors.AsType[*probe.Error](r.err); ok {
+		return clip.Text(failed.Err.Error(), clip.Clause)
+	}
+	return clip.Text(fmt.Sprint(r.err), clip.Clause)
 }
 
 // judgeRefused completes the step about a family whose probe was refused at once.
@@ -167,33 +185,33 @@ func (c *checker) judgeRefused(step *report.Step, name string, inside []probed) 
 		if x := c.CIDRs.Excluded(); len(x) > 0 {
 			step.Next += " without " + list(x, maxAddresses)
 		}
-		step.Next += "; `init-redirect verify` prints those of the rules: " + debug
+		step.Next += ". `init-redirect verify` prints those of the rules." + howVerify
 	default:
 		step.Cause = report.CauseRulesMissing
-		step.Found = fmt.Sprintf("%s connections are rejected in the pod instead of being redirected: the nat rules of init-redirect are missing (the rules that reject are there), or rules of another program come first", name)
-		step.Next = readRules + debug + ". `init-redirect apply` repairs the rules."
+		step.Found = fmt.Sprintf("connections of %s are rejected in the pod instead of being redirected: the nat rules of init-redirect are missing, or rules of another program come first. The rules that reject are there", name)
+		step.Next = letVerify + ", and repair them with `init-redirect apply` and the init container's flags." + howVerify
 	}
 }
 
-// judgeInside returns the steps about the CIDRs of a family whose own probe was answered.
+// judgeInside returns the step about the CIDRs of a family whose own probe was answered, if
+// one of theirs was not.
 func (c *checker) judgeInside(ctx context.Context, inside []probed) []report.Step {
-	var steps []report.Step
-	for _, r := range inside {
-		if r.outcome == answered {
-			continue
-		}
-		happened := clip.Text(fmt.Sprint(r.err), clip.Words)
-		if failed, ok := errors.AsType[*probe.Error](r.err); ok {
-			happened = clip.Text(failed.Err.Error(), clip.Words)
-		}
-		step := report.Step{Name: report.StepRedirect, Target: r.target.String(), Result: report.Failure, Cause: report.CauseShadowed, Seconds: r.took.Seconds(), Next: shadowed}
-		step.Found = fmt.Sprintf("our rules are there, but rules of another program keep the connections of %s from them%s (%s)", c.cidrOf(r.target.Addr()), c.taker(ctx, r.target), happened)
-		steps = append(steps, step)
+	lost := slices.DeleteFunc(slices.Clone(inside), func(r probed) bool { return r.outcome == answered })
+	if len(lost) == 0 {
+		return nil
 	}
-	return steps
+	var cidrs []string
+	for _, r := range lost {
+		cidrs = append(cidrs, c.cidrOf(r.target.Addr()))
+	}
+	first := lost[0]
+	return []report.Step{{
+		Name: report.StepRedirect, Target: first.target.String(), Result: report.Failure, Cause: report.CauseShadowed, Seconds: first.took.Seconds(),
+		Found: fmt.Sprintf("our rules are there, but rules of another program keep the connections of %s from them%s (%s)",
+			join(cidrs, maxAddresses), c.taker(ctx, first.target), whatHappened(first)),
+		Next: shadowed + howVerify, Command: readRules,
+	}}
 }
-
-const shadowed = "take the shoot's CIDRs out of the other program's rules (docs/meshes.md has the annotations of Istio and Linkerd); `init-redirect verify` names its rules: " + debug
 
 // cidrOf returns the shoot CIDR that contains an address.
 func (c *checker) cidrOf(a netip.Addr) string {

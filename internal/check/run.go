@@ -61,10 +61,13 @@ func Run(ctx context.Context, cfg Config) (result *report.Report, end func()) {
 
 // steps returns all steps in their order.
 func (c *checker) steps(ctx context.Context) []report.Step {
-	steps := []report.Step{c.configuration()}
-	steps = append(steps, c.sidecar())
+	steps := []report.Step{c.configuration(), c.sidecar()}
 	if c.CIDRs == nil {
-		return complete(steps, c.names(), steps[1].Name)
+		because := report.StepSidecar
+		if c.Sidecar.runs() {
+			because = report.StepConfiguration
+		}
+		return complete(steps, c.names(), because)
 	}
 	all, found := c.destinations(ctx)
 	steps = append(steps, found...)
@@ -86,6 +89,7 @@ func (c *checker) steps(ctx context.Context) []report.Step {
 	reached, dials := c.dial(ctx, paths, all)
 	walked = collect(walked, paths) // dials may have corrected steps of their paths
 	tolerate(walked, paths)
+	c.notReady(steps, paths)
 	steps = append(append(append(steps, files.steps...), walked...), dials...)
 	answers := make([]report.Step, len(reached))
 	for i, to := range reached {
@@ -123,6 +127,11 @@ func (c *checker) configuration() report.Step {
 	step := report.Step{Name: report.StepConfiguration, Result: report.OK}
 	if c.CIDRs == nil {
 		step.Result, step.Found = report.Skipped, "there is none: no sidecar was found to ask, and no flags are given"
+		if c.Sidecar.runs() {
+			step.Result, step.Cause = report.Failure, report.CauseNotAnswering
+			step.Found = "a sidecar runs, but its configuration is not known: " + c.Sidecar.silence(c.Sidecar.admin, c.Sidecar.adminErr)
+			step.Next = "give this command the sidecar's flags, or the sidecar its admin address"
+		}
 		return step
 	}
 	var servers []string

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -137,7 +138,7 @@ func (c *checker) sidecar() report.Step {
 		step.Found = fmt.Sprintf("no sidecar runs in this pod: %s%s", s.silence(s.admin, s.adminErr), s.andHealth())
 		step.Next = "see why the container proxy-client does not run: kubectl describe pod POD, and kubectl logs POD -c proxy-client --previous"
 		if c.CIDRs == nil {
-			step.Next += ". To check without a sidecar, give this command its flags"
+			step.Next += ". To check without a sidecar, give this command its flags."
 		} else if !c.NeedsSidecar {
 			step.Result = report.Warning
 		}
@@ -161,35 +162,50 @@ func (c *checker) sidecar() report.Step {
 	}
 	if s.state == nil {
 		if s.admin != "" {
-			step.Found += fmt.Sprintf("; its admin address does not answer (%s)", clip.Text(fmt.Sprint(s.adminErr), clip.Words))
+			step.Found += fmt.Sprintf("; its admin address %s does not answer (%s)", s.admin, clip.Text(fmt.Sprint(s.adminErr), clip.Words))
 		}
 		return step
 	}
 	return c.judgeState(step)
 }
 
-// judgeState completes the step with what the sidecar counts.
+// judgeState completes the step with what the sidecar counts. What is wrong comes first.
 func (c *checker) judgeState(step report.Step) report.Step {
 	st := c.Sidecar.state
 	step.Found = fmt.Sprintf("%s; version %s, started %s ago, %d of %d connections open, %s of %s held for apps", step.Found,
 		c.Sidecar.Configuration.Version, span(st.Now.Sub(st.Started)), st.Open, st.MaxConnections, mebibytes(st.HeldBytes), mebibytes(st.TotalBuffer))
-	recently := c.recent("", time.Minute)
+	reset := c.recent("", time.Minute)[string(report.CauseMaxConnections)]
+	wrong := func(result report.Result, cause report.Cause, found, next string) {
+		step.Result, step.Cause, step.Found, step.Next = result, cause, found+". Besides: "+step.Found, next
+	}
+	findOpen := fmt.Sprintf("find the app that does not close its connections, or raise %s. The page on %s has all connections.", c.Names.MaxConnections, c.Sidecar.admin)
 	switch {
 	case st.MaxConnections > 0 && st.Open >= st.MaxConnections:
-		step.Result, step.Cause = report.Failure, report.CauseMaxConnections
-		step.Found += fmt.Sprintf(". As many connections are open as may be, so new ones are reset (%s)", c.Names.MaxConnections)
-		step.Next = fmt.Sprintf("find the app that does not close its connections, or raise %s", c.Names.MaxConnections)
-	case recently[string(report.CauseMaxConnections)] > 0:
-		step.Result, step.Cause = report.Warning, report.CauseMaxConnections
-		step.Found += fmt.Sprintf(". In the last minute %d connections were reset for want of a free place (%s)", recently[string(report.CauseMaxConnections)], c.Names.MaxConnections)
-		step.Next = fmt.Sprintf("find the app that does not close its connections, or raise %s", c.Names.MaxConnections)
+		wrong(report.Failure, report.CauseMaxConnections,
+			fmt.Sprintf("%d connections are open, as many as may be (%s), so new ones are reset", st.Open, c.Names.MaxConnections), findOpen)
+	case reset > 0:
+		wrong(report.Warning, report.CauseMaxConnections,
+			fmt.Sprintf("%d connections were reset in the last minute, because as many were open as may be (%s)", reset, c.Names.MaxConnections), findOpen)
 	case st.TotalBuffer > 0 && float64(st.HeldBytes) >= full*float64(st.TotalBuffer):
-		step.Result, step.Cause = report.Failure, report.CauseBuffers
-		step.Found += ". That is all that may be held, so the connection that holds the most is reset"
-		step.Next = fmt.Sprintf("find the app that does not read (the page on %s has the bytes held for each connection), or raise %s and the container's memory",
-			c.Sidecar.admin, c.Names.TotalBuffer)
+		wrong(report.Failure, report.CauseBuffers,
+			fmt.Sprintf("%s are held for apps that do not read, all that may be held (%s), so the connection that holds the most is reset", mebibytes(st.HeldBytes), c.Names.TotalBuffer),
+			fmt.Sprintf("find the app that does not read, or raise %s and the container's memory. The page on %s has the bytes held for each connection.", c.Names.TotalBuffer, c.Sidecar.admin))
 	}
 	return step
+}
+
+// notReady makes a warning of the step about the sidecar, if the sidecar reaches no server
+// and this check does.
+func (c *checker) notReady(steps []report.Step, paths []*path) {
+	if c.Sidecar.ready == "" || !slices.ContainsFunc(paths, func(p *path) bool { return p.usable }) {
+		return
+	}
+	for i := range steps {
+		if s := &steps[i]; s.Name == report.StepSidecar && s.Result == report.OK {
+			s.Result, s.Cause = report.Warning, report.CauseNotReady
+			s.Next = "check again in some seconds, and look at the sidecar's log: this check reaches a server that the sidecar did not reach at its last attempt"
+		}
+	}
 }
 
 // recent counts the failures of the last time, by reason. destination may be empty for all.
@@ -210,7 +226,7 @@ func (c *checker) recent(destination string, age time.Duration) map[string]int {
 func (s *Sidecar) silence(address string, err error) string {
 	switch {
 	case address == "":
-		return "it has no admin address"
+		return "there is no admin address to ask"
 	case errors.Is(err, unix.ECONNREFUSED):
 		return "nothing listens on " + address
 	default:

@@ -132,7 +132,7 @@ func (c *checker) inside(t Target, addrs []netip.Addr, step *report.Step) []dest
 		return in[:min(len(in), maxAddresses)]
 	}
 	step.Result, step.Cause = report.Failure, report.CauseOutside
-	step.Found = fmt.Sprintf("no CIDR of the shoot contains %s, so an app's connection to it is not redirected, and goes to the network of the seed. The CIDRs are %s",
+	step.Found = fmt.Sprintf("no CIDR of the shoot contains %s, so an app's connection to it is not redirected, and goes to the network of the seed; the CIDRs are %s",
 		list(addrs, maxAddresses), list(c.CIDRs.Shoot(), maxInside))
 	for _, x := range c.CIDRs.Excluded() {
 		if slices.ContainsFunc(addrs, x.Contains) {

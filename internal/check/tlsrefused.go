@@ -23,10 +23,16 @@ func (p *path) refused(ctx context.Context, step report.Step, files tlsFiles, er
 		step.Certificates = describeAll(p.chain)
 	}
 	if err.Reason == tunnel.ReasonProtocol {
-		// It ended before any certificate was seen: the mode is the cause.
+		// It ended before any certificate was seen.
+		judged := p.wrongServer(ctx, step, err)
+		if judged.Cause == report.CausePlaintext {
+			p.add(judged)
+			return false
+		}
 		step.Result, step.Found = report.Skipped, "the handshake was not completed: see step "+report.StepMode
 		p.add(step)
-		p.add(p.wrongServer(ctx, report.Step{Name: report.StepMode}, err))
+		judged.Name = report.StepMode
+		p.add(judged)
 		return false
 	}
 	if files.failed() {
@@ -45,8 +51,10 @@ func (p *path) judgeHandshake(ctx context.Context, step report.Step, err *tunnel
 	step.Found = clip.Text(err.Err.Error(), clip.Clause)
 	invalid, isInvalid := errors.AsType[x509.CertificateInvalidError](err.Err)
 	switch {
-	case p.addr.Port() == agentsPort:
+	case p.addr.Port() == agentsPort && !isInvalid && len(p.chain) > 0:
 		step.Cause = report.CauseAgentsPort
+		step.Found = fmt.Sprintf("%d is usually the agents' port, and its certificate %s of %s for %s is not accepted",
+			agentsPort, title(p.chain[0]), issuer(p.chain[0]), quoted(namesOf(p.chain[0])))
 		step.Next = fmt.Sprintf("write the port for clients in %s: %s", names.ProxyServer, serverconn.ServersPort)
 	case errors.As(err.Err, new(x509.UnknownAuthorityError)) && len(p.chain) > 0:
 		step.Cause = report.CauseWrongCA
@@ -99,15 +107,25 @@ func (p *path) judgeDates(step report.Step, cert *x509.Certificate) report.Step 
 // judgeAlert completes the step about a server that has refused the client.
 func (p *path) judgeAlert(step *report.Step, err *tunnel.Error) {
 	names := p.c.Names
-	step.Cause = report.CauseClientRefused
-	step.Found = clip.Text(err.Err.Error(), clip.Clause)
-	step.Next = fmt.Sprintf("give the sidecar a client certificate (%s) that is signed by the CA of the server's --server-ca-cert", names.ClientCert)
-	if p.c.TLS.CertFile == "" {
-		step.Next = fmt.Sprintf("give %s and %s", names.ClientCert, names.ClientKey)
+	said := clip.Text(err.Err.Error(), clip.Clause)
+	if alert, ok := serverconn.RemoteAlert(err.Err); ok {
+		said = alert
 	}
-	if strings.Contains(step.Found, "agents' port") {
+	step.Cause = report.CauseClientRefused
+	step.Found = fmt.Sprintf("the server refuses this client (%s): %s %s is most likely not signed by a CA that the server has for clients", said, names.ClientCert, p.c.TLS.CertFile)
+	step.Next = fmt.Sprintf("give the sidecar a client certificate (%s) that is signed by the CA of the server's --server-ca-cert", names.ClientCert)
+	switch {
+	case p.addr.Port() == agentsPort:
 		step.Cause = report.CauseAgentsPort
+		step.Found = fmt.Sprintf("%d is usually the agents' port, and it refuses this client (%s)", agentsPort, said)
 		step.Next = fmt.Sprintf("write the port for clients in %s: %s", names.ProxyServer, serverconn.ServersPort)
+	case p.c.TLS.CertFile == "":
+		step.Found = fmt.Sprintf("the server refuses this client (%s), which has no certificate", said)
+		step.Next = fmt.Sprintf("give %s and %s", names.ClientCert, names.ClientKey)
+	case strings.Contains(said, "expired"):
+		step.Cause = report.CauseExpired
+		step.Found = fmt.Sprintf("the server says that %s %s has expired (%s), which by this node's clock it has not", names.ClientCert, p.c.TLS.CertFile, said)
+		step.Next = "compare the clocks of this node and of the server's, and set the wrong one right"
 	}
 }
 

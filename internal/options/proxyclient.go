@@ -156,8 +156,3 @@ type ProxyClientConfig struct {
 	// Log says how to log.
 	Log Log
 }
-
-// HasServers reports whether a setting says where the proxy-servers are.
-func (o *ProxyClient) HasServers() bool {
-	return len(o.ProxyServer) > 0 || o.EgressSelectorConfigFile != ""
-}

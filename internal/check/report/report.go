@@ -16,6 +16,7 @@ package report
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -92,8 +93,11 @@ type Step struct {
 	Cause Cause `json:"cause,omitempty"`
 	// Found says what was found and measured, in words.
 	Found string `json:"found"`
-	// Next says what to do. It is empty if there is nothing to do.
+	// Next says what to do. It is empty if there is nothing to do. Its first sentence is
+	// what to do first.
 	Next string `json:"next,omitempty"`
+	// Command is a command line for what Next says, if there is one.
+	Command string `json:"command,omitempty"`
 	// Seconds is how long the step took, if that says something.
 	Seconds float64 `json:"seconds,omitempty"`
 	Mode    string  `json:"mode,omitempty"`
@@ -158,9 +162,22 @@ func verdict(kind string, steps []Step) string {
 	if s := first.subject(); s != "" {
 		sentence += " (" + s + ")"
 	}
-	sentence += ": " + first.Found
+	sentence += ": " + firstSentence(first.Found)
 	if first.Next != "" {
-		sentence += " First: " + first.Next
+		sentence += "; first: " + firstSentence(first.Next)
 	}
-	return sentence
+	if strings.HasSuffix(sentence, "?") {
+		return sentence
+	}
+	return sentence + "."
+}
+
+// firstSentence returns the first sentence of text, without its full stop.
+func firstSentence(text string) string {
+	for i := range len(text) {
+		if end := text[i]; (end == '.' || end == '?') && (i+1 == len(text) || text[i+1] == ' ') {
+			return strings.TrimSuffix(text[:i+1], ".")
+		}
+	}
+	return text
 }

@@ -45,6 +45,9 @@ func (s Step) text() string {
 	if s.Next != "" {
 		lines += wrap("Next: "+s.Next, indent, width) + "\n"
 	}
+	if s.Command != "" {
+		lines += indent + printable(s.Command) + "\n" // in one line, to be copied
+	}
 	return lines
 }
 

@@ -76,17 +76,28 @@ build: packages-build ## daily: static binaries into bin/
 	@mkdir -p bin
 	$(call EACH_MODULE,go build -ldflags '$(LDFLAGS) -X main.version=$(VERSION)' -o '$(CURDIR)/bin/' ./cmd/...)
 
+.PHONY: test-browser
+test-browser: need-root packages-browser ## daily: the status page in a real Chromium, with a real sidecar and with 10,000 connections, and checked by axe-core (root)
+	@$(MAKE) -j2 axe go-browser
+	cd test/browser && REQUIRE_ROOT=$(REQUIRE_ROOT) $(LAB_FOLDERS) $(call GOTESTSUM,testname) -parallel 6 -count=1 -timeout 10m $(GO_TEST_FLAGS) ./...
+
+.PHONY: screenshots
+screenshots: need-root packages-browser ## rarely: take the pictures of the status page in docs/ again, with made-up data (root)
+	@$(MAKE) peers
+	@$(LAB_FOLDERS) go run -C test/browser ./cmd/screenshots $(CURDIR)/docs
+
 .PHONY: release
 release: need-root packages-images ## release: everything that is published, into dist/: images, binaries, chart, manifests, SBOMs, checksums; VERSION=0.1.0 REGISTRY=registry.example DIST=folder
 	@VERSION='$(VERSION)' REGISTRY='$(REGISTRY)' DIRTY='$(DIRTY)' DIST='$(DIST)' test/release/release
 
 .PHONY: test
 test: ## daily: everything: unit and namespace tests under the race detector, then end to end against real peers
-	@$(MAKE) -j2 packages-test go-test
+	@$(MAKE) -j2 packages-browser go-test
 	$(call EACH_MODULE,CGO_ENABLED=1 REQUIRE_ROOT=$(REQUIRE_ROOT) $(call GOTESTSUM,pkgname) -race $(GO_TEST_FLAGS) ./...)
 	@$(MAKE) test-egressselector
 	@$(MAKE) test-gateways
 	@$(MAKE) test-bench-micro
+	@$(MAKE) test-browser
 	@$(MAKE) test-images
 	@$(MAKE) chart-test
 	@$(MAKE) test-release
@@ -303,9 +314,11 @@ clean: ## daily: remove everything that was built
 need-root:
 	@[ -n "$(ROOT)" ] || { echo 'this makes namespaces: run it as root, or with sudo' >&2; exit 1; }
 
-.PHONY: packages-build packages-test packages-demo packages-cluster packages-images
-packages-build packages-test packages-demo packages-cluster packages-images: packages-%:
+.PHONY: packages-build packages-test packages-demo packages-cluster packages-images packages-browser
+packages-build packages-test packages-demo packages-cluster packages-images packages-browser: packages-%:
 	@test/setup $*
+# Two installations at the same time would wait for each other.
+packages-browser: packages-test
 
 .PHONY: tools
 tools:
@@ -350,9 +363,14 @@ meshes:
 	@mkdir -p test/bin/meshes
 	@go build -C test/meshes -ldflags '$(LDFLAGS)' -o ../bin/meshes/ tool ./...
 
+# axe-core comes from npm, and nothing of it is in this repository.
+.PHONY: axe
+axe:
+	@test/browser/axe test/bin/axe
+
 # One build after the other, because parallel builds compile the same packages twice. The
 # installation of packages runs at the same time.
-.PHONY: go-demo go-test
+.PHONY: go-demo go-test go-browser
 go-demo:
 	@$(MAKE) peers
 	@$(MAKE) build
@@ -360,6 +378,10 @@ go-test:
 	@$(MAKE) tools
 	@$(MAKE) peers
 	@$(MAKE) meshes
+	@$(MAKE) build
+go-browser:
+	@$(MAKE) tools
+	@$(MAKE) peers
 	@$(MAKE) build
 
 # Compares our reading of an EgressSelectorConfiguration with kube-apiserver's.

@@ -404,5 +404,5 @@ test-bench-micro:
 # package at a time, for two labs at once make each other slow. Tests that mostly wait
 # say so by t.Parallel, and run side by side: more of them than there are cores.
 .PHONY: test-e2e
-test-e2e:
+test-e2e: helm
 	cd test && REQUIRE_ROOT=$(REQUIRE_ROOT) $(LAB_FOLDERS) $(call GOTESTSUM,testname) -p 1 -parallel 6 -count=1 -timeout 20m $(GO_TEST_FLAGS) ./...

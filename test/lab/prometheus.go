@@ -36,6 +36,11 @@ type PrometheusSettings struct {
 	Interval time.Duration // of scrapes; their timeout too
 	// Jobs are the targets (host:port) by the name of their job. Their path is /metrics.
 	Jobs map[string][]string
+	// TargetLabels are further labels of each target, by job.
+	TargetLabels map[string]map[string]string
+	// Rules are files of rules, which the uid AppUID must be able to read. They are
+	// evaluated at each Interval.
+	Rules []string
 	// Labels are external labels. Two replicas with different labels scrape at different
 	// times.
 	Labels map[string]string
@@ -90,13 +95,14 @@ func (s PrometheusSettings) config() []byte {
 	type object = map[string]any
 	var scrapes []object
 	for job, targets := range s.Jobs {
-		scrapes = append(scrapes, object{"job_name": job, "static_configs": []object{{"targets": targets}}})
+		scrapes = append(scrapes, object{"job_name": job, "static_configs": []object{{"targets": targets, "labels": s.TargetLabels[job]}}})
 	}
-	global := object{"scrape_interval": s.Interval.String(), "scrape_timeout": s.Interval.String()}
+	interval := s.Interval.String()
+	global := object{"scrape_interval": interval, "scrape_timeout": interval, "evaluation_interval": interval}
 	if s.Labels != nil {
 		global["external_labels"] = s.Labels
 	}
-	text, err := json.MarshalIndent(object{"global": global, "scrape_configs": scrapes}, "", "  ")
+	text, err := json.MarshalIndent(object{"global": global, "scrape_configs": scrapes, "rule_files": s.Rules}, "", "  ")
 	if err != nil {
 		panic(err) // strings and maps can always be encoded
 	}

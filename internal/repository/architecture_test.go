@@ -12,7 +12,7 @@ import (
 
 // drawnPackage finds a package in the picture of docs/architecture.md. A name that ends
 // in "/*" stands for every package below a folder.
-var drawnPackage = regexp.MustCompile(`(?:(?:cmd|internal|pkg|webhook)/[a-z0-9/-]+\*?|  webhook(?:  |$))`)
+var drawnPackage = regexp.MustCompile(`(?:(?:cmd|internal|pkg|webhook)/[a-z0-9/_-]+\*?|  webhook(?:  |$))`)
 
 // drawing returns the line of each package in the picture of docs/architecture.md,
 // counted from the top.

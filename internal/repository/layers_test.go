@@ -102,12 +102,16 @@ var layers = map[string]struct {
 	},
 	"pkg/redirect/internal/userns": {},
 	"webhook":                      {ours: webhookLinks("internal/commandline"), foreign: kubernetes},
+	"webhook/bundle":               {ours: webhookLinks("internal/commandline", "webhook", "webhook/dryrun", "webhook/inspect", "webhook/sidecar", "webhook/source"), foreign: kubernetes},
 	"webhook/dryrun":               {ours: webhookLinks("internal/commandline", "webhook"), foreign: kubernetes},
 	"webhook/inspect":              {ours: webhookLinks("internal/commandline", "webhook", "webhook/dryrun", "webhook/source"), foreign: kubernetes},
+	"webhook/internal/kubeconfig":  {ours: []string{"internal/clip", "internal/commandline/flagset", "internal/spelling", "internal/yamlsyntax"}, foreign: kubernetes},
 	"webhook/internal/podpatch":    {foreign: kubernetes},
 	"webhook/internal/yamltext":    {},
 	"webhook/manifest":             {ours: webhookLinks("internal/commandline", "webhook", "webhook/internal/yamltext"), foreign: kubernetes},
 	"webhook/serve":                {ours: webhookLinks("internal/admin", "internal/commandline", "internal/connlimit", "internal/pause", "webhook", "webhook/internal/podpatch", "webhook/source"), foreign: kubernetes},
+	"webhook/shoot":                {ours: webhookLinks("internal/commandline", "webhook", "webhook/dryrun", "webhook/inspect", "webhook/source"), foreign: kubernetes},
+	"webhook/sidecar":              {ours: webhookLinks("internal/commandline", "webhook"), foreign: kubernetes},
 	"webhook/source":               {ours: webhookLinks("internal/commandline", "webhook"), foreign: kubernetes},
 }
 

@@ -172,7 +172,7 @@ func stampsOf(files []string) (stamps [maxFiles]stamp, err error) {
 		if err := unix.Stat(name, &s); err != nil {
 			return stamps, &os.PathError{Op: "stat", Path: name, Err: err}
 		}
-		stamps[i] = stamp{device: s.Dev, inode: s.Ino, modified: s.Mtim, size: s.Size}
+		stamps[i] = stamp{device: uint64(s.Dev), inode: s.Ino, modified: s.Mtim, size: s.Size}
 	}
 	return stamps, nil
 }

@@ -28,7 +28,7 @@ const (
 )
 
 // programs are the paths of the binaries and folders that the tests use.
-type programs struct{ webhook, helm, chart, deploy string }
+type programs struct{ webhook, plugin, helm, chart, deploy string }
 
 func findPrograms() (programs, error) {
 	bin, testBin, err := lab.FindBinaries()
@@ -37,11 +37,12 @@ func findPrograms() (programs, error) {
 	}
 	p := programs{
 		webhook: filepath.Join(bin, "webhook"),
+		plugin:  filepath.Join(bin, "kubectl-shoot_proxy"),
 		helm:    filepath.Join(testBin, "tools-kube", "helm"),
 		chart:   filepath.Join("..", "..", "..", "charts", "proxy-client"),
 		deploy:  filepath.Join("..", "..", "..", "deploy"),
 	}
-	for _, program := range []struct{ path, target string }{{p.webhook, "build"}, {p.helm, "helm"}} {
+	for _, program := range []struct{ path, target string }{{p.webhook, "build"}, {p.plugin, "build"}, {p.helm, "helm"}} {
 		if _, err := exec.LookPath(program.path); err != nil {
 			return programs{}, fmt.Errorf("%w: `make %s` builds it", err, program.target)
 		}

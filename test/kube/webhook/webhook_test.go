@@ -53,6 +53,8 @@ func TestWebhook(t *testing.T) {
 		{"a warning reaches who makes the pod", (*installed).testWarning},
 		{"a dry run is injected and has no side effects", (*installed).testDryRun},
 		{"webhook check looks at the installation", (*installed).testInspect},
+		{"kubectl shoot_proxy says why a pod cannot be asked", (*installed).testPlugin},
+		{"a bundle has no secret in it", (*installed).testBundle},
 		{"webhook dry-run tells what becomes of a pod", (*installed).testDryRunCommand},
 		{"pods of workloads are injected", (*installed).testWorkloads},
 		{"images that another webhook rewrites stay", (*installed).testRewriters},

@@ -12,6 +12,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/commandline"
 	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
 	"github.com/shoot-proxy/proxy-client/webhook"
+	"github.com/shoot-proxy/proxy-client/webhook/cmd/internal/installation"
 	"github.com/shoot-proxy/proxy-client/webhook/dryrun"
 )
 
@@ -54,7 +55,7 @@ func dryRunCommand(version string, env environment) *cobra.Command {
 
 // checkDryRunFlags refuses bad flags before the cluster is asked.
 func checkDryRunFlags(cfg dryrun.Config) error {
-	if err := checkNamespace(cfg.Namespace); err != nil {
+	if err := installation.CheckNamespace(cfg.Namespace); err != nil {
 		return err
 	}
 	if err := webhook.CheckImage(cfg.Image); err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/commandline"
 	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
 	"github.com/shoot-proxy/proxy-client/webhook"
+	"github.com/shoot-proxy/proxy-client/webhook/cmd/internal/installation"
 	"github.com/shoot-proxy/proxy-client/webhook/manifest"
 )
 
@@ -146,7 +147,7 @@ func (f *fileFlags) readSources() (err error) {
 		return &flagset.UsageError{Flag: "--native-sidecar", Value: f.NativeSidecar, Problem: "is not known: write auto, true or false"}
 	}
 	if f.Namespace != "" {
-		if err := checkNamespace(f.Namespace); err != nil {
+		if err := installation.CheckNamespace(f.Namespace); err != nil {
 			return err
 		}
 	}

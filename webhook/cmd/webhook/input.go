@@ -12,8 +12,6 @@ import (
 	"slices"
 	"strings"
 
-	"k8s.io/apimachinery/pkg/util/validation"
-
 	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
 	"github.com/shoot-proxy/proxy-client/webhook/manifest"
 )
@@ -38,14 +36,6 @@ func (v *filled) Set(s string) error {
 }
 func (v *filled) String() string { return string(*v) }
 func (v *filled) Type() string   { return "string" }
-
-// checkNamespace refuses a value of --namespace that no namespace can have.
-func checkNamespace(name string) error {
-	if len(validation.IsDNS1123Label(name)) > 0 {
-		return &flagset.UsageError{Flag: "--namespace", Value: name, Problem: "is not a namespace's name: write lower case letters, digits and -"}
-	}
-	return nil
-}
 
 // inputs are the manifests that the flags name.
 type inputs struct {

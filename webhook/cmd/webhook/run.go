@@ -11,6 +11,7 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/internal/commandline"
 	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
+	"github.com/shoot-proxy/proxy-client/webhook/cmd/internal/installation"
 )
 
 // environment is the process's input and output.
@@ -35,7 +36,7 @@ func run(env environment) int {
 	root.SetOut(env.stdout)
 	root.SetErr(env.stderr)
 	err := root.Execute()
-	if code, ok := errors.AsType[exitError](err); ok {
+	if code, ok := errors.AsType[installation.ExitError](err); ok {
 		return int(code)
 	}
 	if err != nil {

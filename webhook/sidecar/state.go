@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sidecar
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+)
+
+// lastLines is how many lines of a container's log a sentence is followed by, and
+// lastBytes how many bytes.
+const (
+	lastLines = int64(6)
+	lastBytes = int64(8 << 10)
+)
+
+// StoppedError says why nothing can be run in a sidecar now.
+type StoppedError struct {
+	// Sentence names the pod, its state, and the next step.
+	Sentence string
+	// Log are the last lines of the container that failed, if there are any.
+	Log string
+}
+
+func (e *StoppedError) Error() string { return e.Sentence }
+
+// Running returns nil if the pod's sidecar runs. Otherwise the error says in which state
+// it is, why, and what to do. Ask only for a pod that has the sidecar.
+func (a *Access) Running(ctx context.Context, pod *corev1.Pod) error {
+	where := fmt.Sprintf("pod %q in namespace %q", pod.Name, pod.Namespace)
+	status := statusOf(pod, ProxyClient)
+	switch {
+	case status != nil && status.State.Running != nil:
+		return nil
+	case pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed:
+		why := strings.TrimSpace(pod.Status.Reason + " " + pod.Status.Message)
+		return &StoppedError{Sentence: fmt.Sprintf("%s has ended (%s): its sidecar runs no more; name a pod that runs", where, cmp.Or(why, string(pod.Status.Phase)))}
+	case pod.Spec.NodeName == "":
+		return &StoppedError{Sentence: fmt.Sprintf("%s has no node yet, so its sidecar does not run: %s", where, unscheduled(pod))}
+	}
+	for _, name := range before(pod) {
+		if failed := a.failure(ctx, pod, name); failed != nil {
+			failed.Sentence = fmt.Sprintf("the sidecar of %s has not started, because %s comes first: %s", where, name, failed.Sentence)
+			return failed
+		}
+	}
+	if failed := a.failure(ctx, pod, ProxyClient); failed != nil {
+		failed.Sentence = fmt.Sprintf("the sidecar of %s does not run: %s", where, failed.Sentence)
+		return failed
+	}
+	return &StoppedError{Sentence: fmt.Sprintf("the sidecar of %s has not started yet: %s", where, a.waiting(ctx, pod))}
+}
+
+// before returns the init containers that start before the sidecar.
+func before(pod *corev1.Pod) []string {
+	var names []string
+	for _, c := range pod.Spec.InitContainers {
+		if c.Name == ProxyClient {
+			break
+		}
+		names = append(names, c.Name)
+	}
+	return names
+}
+
+// unscheduled says why a pod has no node.
+func unscheduled(pod *corev1.Pod) string {
+	for _, c := range pod.Status.Conditions {
+		if c.Type == corev1.PodScheduled && c.Status != corev1.ConditionTrue && c.Message != "" {
+			return c.Message
+		}
+	}
+	return "the scheduler has not placed it; look at its events with 'kubectl describe pod'"
+}
+
+// waiting says what a pod waits for, whose containers have no failure of their own.
+func (a *Access) waiting(ctx context.Context, pod *corev1.Pod) string {
+	events, err := a.Core.Events(pod.Namespace).List(ctx, metav1.ListOptions{
+		FieldSelector: fields.Set{"involvedObject.name": pod.Name, "involvedObject.uid": string(pod.UID), "type": corev1.EventTypeWarning}.String(),
+	})
+	if err == nil && len(events.Items) > 0 {
+		newest := slices.MaxFunc(events.Items, func(a, b corev1.Event) int { return a.LastTimestamp.Compare(b.LastTimestamp.Time) })
+		return fmt.Sprintf("%s: %s", newest.Reason, strings.TrimSpace(newest.Message))
+	}
+	return fmt.Sprintf("it waits for its volumes, its images or earlier containers; 'kubectl --namespace %s describe pod %s' shows its events", pod.Namespace, pod.Name)
+}
+
+// failure returns what is wrong with a container, or nil if nothing is known to be.
+func (a *Access) failure(ctx context.Context, pod *corev1.Pod, name string) *StoppedError {
+	status := statusOf(pod, name)
+	if status == nil {
+		return nil
+	}
+	ended := status.State.Terminated
+	if ended == nil {
+		ended = status.LastTerminationState.Terminated
+	}
+	waiting := status.State.Waiting
+	switch {
+	case waiting != nil && waiting.Reason == "CrashLoopBackOff" && ended != nil, status.State.Terminated != nil && ended.ExitCode != 0:
+		again := ""
+		if status.RestartCount > 0 {
+			again = fmt.Sprintf(" %d times", status.RestartCount+1)
+		}
+		return &StoppedError{
+			Sentence: fmt.Sprintf("%s has ended%s, last with exit code %d%s", name, again, ended.ExitCode, endOf(ended)),
+			Log:      a.tail(ctx, pod, name, status.State.Terminated == nil),
+		}
+	case waiting != nil && waiting.Message != "":
+		return &StoppedError{Sentence: fmt.Sprintf("%s waits (%s): %s%s", name, waiting.Reason, strings.TrimSpace(waiting.Message), cureOf(waiting.Reason))}
+	case status.State.Running != nil && name != ProxyClient && status.RestartCount > 0 && ended != nil:
+		return &StoppedError{Sentence: fmt.Sprintf("%s runs again after it ended with exit code %d%s", name, ended.ExitCode, endOf(ended)), Log: a.tail(ctx, pod, name, true)}
+	default:
+		return nil
+	}
+}
+
+// endOf says how a container ended: its own words, if it left some.
+func endOf(ended *corev1.ContainerStateTerminated) string {
+	var said struct {
+		Error string `json:"error"` // init-redirect writes it: cmd/init-redirect, writeLastWords
+	}
+	text := strings.TrimSpace(ended.Message)
+	if json.Unmarshal([]byte(text), &said) == nil && said.Error != "" {
+		text = said.Error
+	}
+	switch {
+	case ended.Reason == "OOMKilled":
+		return " (OOMKilled): it needed more memory than its limit, so raise the limit, or lower --total-buffer"
+	case text != "":
+		return ": " + text
+	case ended.ExitCode == 2:
+		return ": its flags are not valid; its log says which"
+	default:
+		return fmt.Sprintf(" (%s): its log says why", cmp.Or(ended.Reason, "no reason is known"))
+	}
+}
+
+// cureOf returns what to do about a reason for which a container waits.
+func cureOf(reason string) string {
+	switch reason {
+	case "ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull":
+		return "; check the image's name, and that the node can pull it (docs/install.md, The images)"
+	case "CreateContainerConfigError":
+		return "; make what is missing, and the kubelet tries again"
+	default:
+		return ""
+	}
+}
+
+// tail returns the last lines of a container's log, or of its previous run. It returns ""
+// if they cannot be read.
+func (a *Access) tail(ctx context.Context, pod *corev1.Pod, container string, previous bool) string {
+	text, err := a.Log(ctx, pod, container, LogOptions{Lines: lastLines, Bytes: lastBytes, Previous: previous})
+	if err != nil {
+		return ""
+	}
+	return string(bytes.TrimSpace(text))
+}
+
+// LogOptions say which part of a log to read.
+type LogOptions struct {
+	// Lines and Bytes limit what is read. The last lines are read, and of these the
+	// first bytes: see core/v1, PodLogOptions.
+	Lines, Bytes int64
+	// Previous asks for the container's run before the present one.
+	Previous bool
+}
+
+// Log reads the end of a container's log.
+func (a *Access) Log(ctx context.Context, pod *corev1.Pod, container string, opts LogOptions) ([]byte, error) {
+	text, err := a.Core.Pods(pod.Namespace).GetLogs(pod.Name, &corev1.PodLogOptions{
+		Container: container, Previous: opts.Previous, TailLines: &opts.Lines, LimitBytes: &opts.Bytes,
+	}).DoRaw(ctx)
+	if err != nil {
+		return nil, a.refused(err, "read the log of container %s of pod %q in namespace %q", container, pod.Name, pod.Namespace)
+	}
+	return text, nil
+}

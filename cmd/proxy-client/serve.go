@@ -109,7 +109,7 @@ func serve(ctx context.Context, aborted <-chan struct{}, requests chan<- string,
 			default: // one was enough
 			}
 		},
-		Logger: log,
+		Logger: log, Connections: proxy.AdminConnections(files),
 	})
 	if err != nil {
 		return errors.Join(err, closeAll(listeners), health.Close(), dialer.Close())

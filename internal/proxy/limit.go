@@ -16,7 +16,7 @@ import (
 const (
 	// reservedFiles is the number of descriptors for everything except connections:
 	//
-	//   - listeners, HealthConnections and the servers' own connections
+	//   - listeners, HealthConnections, AdminConnections and the servers' own connections
 	//   - name lookups, probes, and queries of apps' sockets
 	//   - dials that were given up
 	//   - connections that are accepted only to be reset
@@ -31,6 +31,10 @@ const (
 func HealthConnections(files uint64) int {
 	return int(max(1, min(healthConnections, reserved(files)/3)))
 }
+
+// AdminConnections returns how many connections the admin address may have. It is half of
+// HealthConnections, but at least 1.
+func AdminConnections(files uint64) int { return max(1, HealthConnections(files)/2) }
 
 // reserved returns how many of that many files are not for connections.
 func reserved(files uint64) uint64 { return min(reservedFiles, files/4) }

@@ -53,7 +53,7 @@ func TestHealthConnectionsFitTheReserve(t *testing.T) {
 	}
 	for files := uint64(16); files < 2048; files++ {
 		limit, _ := ConnectionLimit(math.MaxInt, files, 2)
-		if used := 2*uint64(limit) + uint64(HealthConnections(files)); used >= files {
+		if used := 2*uint64(limit) + uint64(HealthConnections(files)+AdminConnections(files)); used >= files {
 			t.Fatalf("of %d files, connections and the health address may take %d", files, used)
 		}
 	}

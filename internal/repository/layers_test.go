@@ -74,7 +74,7 @@ var layers = map[string]struct {
 	"internal/spelling":     {},
 	"internal/status":       {},
 	"internal/statuspage":   {},
-	"internal/statusserver": {ours: []string{"internal/connlimit", "internal/status", "internal/statuspage"}},
+	"internal/statusserver": {ours: []string{"internal/connlimit", "internal/pause", "internal/status", "internal/statuspage"}},
 	"internal/strictyaml":   {ours: []string{"internal/clip", "internal/spelling", "internal/yamlsyntax"}},
 	"internal/yamlsyntax":   {},
 	"pkg/origdst":           {},

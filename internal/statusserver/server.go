@@ -3,6 +3,7 @@
 package statusserver
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -28,16 +29,20 @@ const (
 	idleTimeout     = 35 * time.Second
 	shutdownTimeout = time.Second
 	maxHeaderBytes  = 16 << 10
-	// maxConnections is for a few pages, each with the six connections of a browser.
-	maxConnections = 32
+	// DefaultConnections is the default of Config.Connections. It is for a few pages, each
+	// with the six connections of a browser.
+	DefaultConnections = 32
 )
 
-// Config configures a Server. All fields are required.
+// Config configures a Server. A field is required unless its comment says otherwise.
 type Config struct {
 	Documents Documents
 	// Drain begins the drain. from says where the request came from. It must not block.
 	Drain  func(from string)
 	Logger *slog.Logger
+	// Connections is how many may be open at once; 0 means DefaultConnections. A further
+	// connection closes the one that has been idle longest.
+	Connections int
 }
 
 // Server is a server that listens. Run makes it serve.
@@ -66,7 +71,7 @@ func Listen(address string, cfg Config) (*Server, error) {
 		// Mistakes of clients interest only developers.
 		ErrorLog: slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
 	}
-	return &Server{listener: connlimit.Bound(server, listener, maxConnections), http: server}, nil
+	return &Server{listener: connlimit.Bound(server, listener, cmp.Or(cfg.Connections, DefaultConnections)), http: server}, nil
 }
 
 // Addr returns the address on which the server listens.

@@ -23,7 +23,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 const token = "the-token"
 
 // handlerFor returns a handler with n connections, and the drains that were asked for.
-func handlerFor(t *testing.T, n int) (http.Handler, *[]string) {
+func handlerFor(t testing.TB, n int) (http.Handler, *[]string) {
 	t.Helper()
 	var drains []string
 	handler, err := newHandler(Config{

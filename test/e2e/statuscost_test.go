@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/shoot-proxy/proxy-client/test/lab"
+	"github.com/shoot-proxy/proxy-client/test/labtest"
+)
+
+// watcher does what the open status page and a Prometheus do: it asks for the page's
+// documents at the page's pace, and scrapes every 5 s.
+type watcher struct {
+	stop    context.CancelFunc
+	running sync.WaitGroup
+
+	mu   sync.Mutex
+	list []time.Duration // how long the lists of connections took
+	err  error
+}
+
+func (r *rig) startWatcher(connections int) *watcher {
+	ctx, stop := context.WithCancel(context.Background())
+	w := &watcher{stop: stop}
+	again := func(pause time.Duration, ask func(context.Context) error) {
+		w.running.Go(func() {
+			for ctx.Err() == nil {
+				if err := ask(ctx); err != nil && ctx.Err() == nil {
+					w.mu.Lock()
+					w.err = err
+					w.mu.Unlock()
+				}
+				select {
+				case <-ctx.Done():
+				case <-time.After(pause):
+				}
+			}
+		})
+	}
+	get := func(path string) func(context.Context) error {
+		return func(ctx context.Context) error {
+			began := time.Now()
+			code, body, err := r.askAdmin(ctx, http.MethodGet, path, nil)
+			if err == nil && code != http.StatusOK {
+				err = fmt.Errorf("GET %s: %d %s", path, code, body)
+			}
+			if path == "/connections" && err == nil {
+				w.mu.Lock()
+				w.list = append(w.list, time.Since(began))
+				w.mu.Unlock()
+			}
+			return err
+		}
+	}
+	// These are the intervals of main.js.
+	again(time.Second, get("/state"))
+	again(2*time.Second, get("/failures"))
+	again(5*time.Second, get("/history"))
+	again(time.Second+time.Duration(connections/2500)*time.Second, get("/connections"))
+	again(5*time.Second, func(ctx context.Context) error {
+		_, err := r.SidecarMetrics(ctx)
+		return err
+	})
+	return w
+}
+
+// end stops asking. It returns the longest time that a list of connections took.
+func (w *watcher) end(t testing.TB) time.Duration {
+	t.Helper()
+	w.stop()
+	w.running.Wait()
+	if w.err != nil {
+		t.Errorf("the page was not answered: %v", w.err)
+	}
+	if len(w.list) == 0 {
+		return 0
+	}
+	return slices.Max(w.list)
+}
+
+// BenchmarkStatusPage measures how much longer a round trip takes beside many idle
+// connections while the status page is open and Prometheus scrapes. Rounds with and
+// without the two take turns, and a ratio is that of two neighbours.
+func BenchmarkStatusPage(b *testing.B) {
+	for _, tt := range []struct {
+		mode        lab.Mode
+		connections int
+	}{{lab.GRPC, 10_000}, {lab.HTTPConnect, 9_500}} {
+		b.Run(string(tt.mode), func(b *testing.B) {
+			r := newRig(b, lab.Options{Mode: tt.mode}, "--max-connections=12000")
+			end := r.startCrowd(b, tt.connections)
+			defer end()
+			p := startPulse(b, r.asApp)
+			r.measureWatcher(b, p, tt.connections)
+			p.wantAlive(b, "the status page")
+		})
+	}
+}
+
+// measureWatcher reports the figures of BenchmarkStatusPage.
+func (r *rig) measureWatcher(b *testing.B, p *pulse, connections int) {
+	const (
+		rounds  = 5
+		seconds = 10 * time.Second
+	)
+	phase := func() figures {
+		p.forget()
+		time.Sleep(seconds) // the time of the measurement
+		return p.figures()
+	}
+	var p50, p99, alone, watched []float64
+	var list time.Duration
+	for range rounds {
+		without := phase()
+		w := r.startWatcher(connections)
+		with := phase()
+		list = max(list, w.end(b))
+		b.Logf("alone: %s; watched: %s", without, with)
+		p50 = append(p50, float64(with.p50)/float64(without.p50))
+		p99 = append(p99, float64(with.p99)/float64(without.p99))
+		alone, watched = append(alone, without.p99.Seconds()*1e3), append(watched, with.p99.Seconds()*1e3)
+	}
+	b.ReportMetric(middle(p50), "p50-ratio")
+	b.ReportMetric(middle(p99), "p99-ratio")
+	b.ReportMetric(middle(alone), "p99-alone-ms")
+	b.ReportMetric(middle(watched), "p99-watched-ms")
+	b.ReportMetric(list.Seconds()*1e3, "longest-list-ms")
+	b.ReportMetric(0, "ns/op")
+}
+
+// middle returns the median of an odd number of values.
+func middle(values []float64) float64 {
+	return slices.Sorted(slices.Values(values))[len(values)/2]
+}
+
+// startCrowd opens connections of apps in the pod, each with one request that has no
+// answer yet. They stay open until end.
+func (r *rig) startCrowd(t testing.TB, n int) (end func()) {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.targets.SetName("one")
+	r.targets.Hold()
+	ended := make(chan error, 1)
+	go func() {
+		_, err := r.Pod.Run(labtest.Context(t, crowdLimit+hang), lab.Command{Path: self, Env: []string{fmt.Sprint(crowdVariable, "=", n)}})
+		ended <- err
+	}()
+	err = lab.Poll(labtest.Context(t, crowdLimit), "all connections", func(context.Context) error {
+		if held := r.targets.Held(); held < n {
+			return fmt.Errorf("%d of %d are open", held, n)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		r.targets.Release()
+		if err := <-ended; err != nil {
+			t.Errorf("the apps: %v", err)
+		}
+	}
+}

@@ -45,35 +45,36 @@ func redirectFailures() []failure {
 		{
 			name: "CIDRs that differ", heading: "The CIDRs differ", flags: set("--exclude-cidr=100.64.200.0/24"),
 			step: "redirect", cause: "cidrs_differ", says: []string{"same CIDRs"},
+			verify: []string{"give both the same"},
 		},
 		{
 			name: "rules that were flushed", heading: "The rules are gone", after: func(t *testing.T, s *scene) { s.iptables(t, lab.IPv4, "-t", "nat", "-F") },
 			step: "redirect", cause: "rules_missing", says: []string{"init-redirect apply"},
-			verify: []string{"is missing"},
+			verify: []string{"is missing"}, explain: []string{"is missing", "init-redirect apply"},
 		},
 		{
 			name: "one rule that was deleted", heading: "One rule is missing", after: func(t *testing.T, s *scene) {
 				s.iptables(t, lab.IPv4, "-t", "nat", "-D", "PROXY_CLIENT_OUTPUT", "-d", lab.PodCIDR(lab.IPv4), "-p", "tcp", "-j", "PROXY_CLIENT_REDIRECT")
 			},
 			// The check has the sidecar's user, whose connections no rule redirects.
-			verify: []string{"is missing", "100.64.0.0/16"},
+			verify: []string{"is missing", "100.64.0.0/16"}, explain: []string{"100.64.0.0/16", "is missing", "init-redirect apply"},
 		},
 		{
 			name: "a mesh in the other backend", apply: []string{"--iptables=nft"},
 			before: withMesh(istio(), legacy),
 			step:   "redirect", cause: "shadowed", says: []string{"init-redirect verify"},
-			verify: []string{"ISTIO"},
+			verify: []string{"ISTIO_REDIRECT"}, explain: []string{"ISTIO_REDIRECT", "likely Istio", "same iptables backend"},
 		},
 		{
 			name: "a mesh with native nftables", heading: "Another program takes the connections",
 			before: withMesh(istioNative(), ""),
 			step:   "redirect", cause: "shadowed", says: []string{"init-redirect verify"},
-			verify: []string{"istio-proxy-nat"},
+			verify: []string{"istio-proxy-nat"}, explain: []string{"istio-proxy-nat", "likely Istio", "excludeOutboundIPRanges"},
 		},
 		{
 			name: "native nftables of another program", heading: "Another program takes one CIDR", before: table,
 			step: "redirect", cause: "shadowed", says: []string{"init-redirect verify"},
-			verify: []string{"stranger"},
+			verify: []string{"stranger"}, explain: []string{"stranger", "leave out the shoot's CIDRs"},
 		},
 	}
 }
@@ -93,6 +94,7 @@ func sidecarFailures() []failure {
 		{
 			name: "no sidecar", heading: "The sidecar does not run", after: func(_ *testing.T, s *scene) { s.sidecar.Kill() },
 			step: "sidecar", cause: "not_running", says: []string{"no sidecar"},
+			explain: []string{"no program listens", "whether the sidecar runs"},
 		},
 		{
 			name: "as many connections as may be", heading: "Too many connections are open", flags: set("--max-connections=4"),

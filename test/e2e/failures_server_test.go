@@ -20,6 +20,12 @@ import (
 // failures returns all that are provoked, and two labs without any.
 func failures() []failure {
 	return slices.Concat([]failure{
+		// The longest one begins first.
+		{
+			name: "an agent that is far away", heading: "The agents are far away", opts: lab.Options{AgentRelay: true},
+			after: func(_ *testing.T, s *scene) { s.AgentDelay(600 * time.Millisecond) },
+			step:  "timing", cause: "slow", warning: true, says: []string{"round trips"},
+		},
 		{name: "nothing", heading: "Nothing is wrong"},
 		{name: "nothing over http-connect", opts: lab.Options{Mode: lab.HTTPConnect}},
 	}, certificateFailures(), serverFailures(), targetFailures(), redirectFailures(), sidecarFailures())
@@ -96,14 +102,17 @@ func serverFailures() []failure {
 		},
 		{
 			name: "a port without TLS", flags: set(at("8092")),
-			step: "mode", cause: "plaintext", says: []string{"without TLS", "8090"},
+			step: "tls", cause: "plaintext", says: []string{"without TLS", "8090"},
 		},
 		{
 			name: "a name that does not resolve", heading: "Its name does not resolve", flags: set("--proxy-server=konnectivity-server.seed.lab:8090"), start: withoutNames,
 			step: "name", cause: "name", says: []string{"konnectivity-server.seed.lab"},
 		},
 		{
-			name: "no server", heading: "The proxy-server does not run", after: func(_ *testing.T, s *scene) { s.Server.Kill() },
+			name: "no server", heading: "The proxy-server does not run", after: func(t *testing.T, s *scene) {
+				s.Server.Kill()
+				s.wantLogged(t, map[string]int{"proxy-server not reachable": 1})
+			},
 			step: "connect", cause: "connect_refused", says: []string{"10.96.0.1:8090"},
 		},
 		{
@@ -137,11 +146,6 @@ func serverFailures() []failure {
 				}
 			},
 			step: "agent", cause: "agent_silent", says: []string{"agent"},
-		},
-		{
-			name: "an agent that is far away", heading: "The agents are far away", opts: lab.Options{AgentRelay: true},
-			after: func(_ *testing.T, s *scene) { s.AgentDelay(600 * time.Millisecond) },
-			step:  "timing", cause: "slow", warning: true, says: []string{"round trips"},
 		},
 		{
 			name: "a server that knows only hosts", heading: "The server knows only hosts", opts: lab.Options{ServerFlags: []string{lab.DestHost}, AgentFlags: []string{"--agent-identifiers=host=alpha.lab"}},

@@ -3,9 +3,12 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -45,8 +48,10 @@ type failure struct {
 	says []string
 	// heading is that of the case in docs/debugging.md, if it is there.
 	heading string
-	// verify has words of `init-redirect verify`, which otherwise finds nothing.
-	verify []string
+	// verify has words of `init-redirect verify`, which otherwise finds nothing. explain has
+	// words of the first lines of `init-redirect dump --explain`, which otherwise say that
+	// nothing is wrong.
+	verify, explain []string
 }
 
 // scene is a lab with a failure in it.
@@ -84,11 +89,21 @@ func (f failure) provoke(t *testing.T) *scene {
 	if err := s.WaitSidecar(labtest.Context(t, hang), s.Pod, s.sidecar, "/livez"); err != nil {
 		t.Fatal(err)
 	}
+	// Its first attempt to reach the server has ended.
+	eventually(t, "the sidecar to have looked for its server", func(context.Context) error {
+		if !looked.MatchString(s.sidecar.Log()) {
+			return errors.New("it has not")
+		}
+		return nil
+	})
 	if f.after != nil {
 		f.after(t, s)
 	}
 	return s
 }
+
+// looked matches what the sidecar logs at its first attempt to reach a server.
+var looked = regexp.MustCompile(`"proxy-server (not )?reachable"`)
 
 // shootPod returns a port of the first pod of the shoot.
 func shootPod(port uint16) netip.AddrPort {
@@ -147,6 +162,7 @@ func TestEachFailureIsNamed(t *testing.T) {
 			s := f.provoke(t)
 			s.wantNamed(t)
 			s.wantVerified(t)
+			s.wantExplained(t)
 			if f.heading != "" {
 				s.wantDocumented(t)
 			}
@@ -196,20 +212,38 @@ func (s *scene) wantNamed(t *testing.T) {
 func (s *scene) wantVerified(t *testing.T) {
 	t.Helper()
 	result, _ := s.InitRedirect(labtest.Context(t, hang), "verify", s.wrong.apply...)
-	const notVerified = 4
-	if s.wrong.verify == nil {
-		if result.Code != 0 {
-			t.Errorf("nothing is wrong with the rules, and verify ends with exit code %d: %s", result.Code, result.Stderr)
-		}
-		return
-	}
 	t.Logf("verify: %s", result.Stderr)
-	if result.Code != notVerified {
-		t.Errorf("verify ends with exit code %d, want %d", result.Code, notVerified)
+	const notVerified = 4
+	code := 0
+	if s.wrong.verify != nil {
+		code = notVerified
+	}
+	if result.Code != code {
+		t.Errorf("verify ends with exit code %d, want %d", result.Code, code)
 	}
 	for _, word := range s.wrong.verify {
 		if !strings.Contains(result.Stderr, word) {
 			t.Errorf("verify does not say %q", word)
+		}
+	}
+}
+
+// wantExplained runs `init-redirect dump --explain`, and expects what the failure says.
+func (s *scene) wantExplained(t *testing.T) {
+	t.Helper()
+	result, err := s.InitRedirect(labtest.Context(t, hang), "dump", append([]string{"--explain"}, s.wrong.apply...)...)
+	if err != nil {
+		t.Error(err)
+	}
+	findings, _, _ := strings.Cut(result.Stdout, "\n\n")
+	t.Logf("dump: %s", findings)
+	want := s.wrong.explain
+	if want == nil {
+		want = []string{"Everything is right"}
+	}
+	for _, word := range want {
+		if !strings.Contains(findings, word) {
+			t.Errorf("dump --explain does not say %q", word)
 		}
 	}
 }

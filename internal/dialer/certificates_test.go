@@ -15,6 +15,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -218,27 +219,66 @@ func TestExpiryMetric(t *testing.T) {
 	}
 }
 
-// TestExpiryOfTheServersCertificate: the metric has the certificate that ends first in the
-// chain that the server has shown, and a renewed one after the next check.
-func TestExpiryOfTheServersCertificate(t *testing.T) {
-	registry := prometheus.NewRegistry()
-	m := NewMetrics(registry)
-	day := func(n int) time.Time { return time.Unix(0, 0).AddDate(0, 0, n) }
-	until := func(n int) *x509.Certificate { return &x509.Certificate{NotBefore: day(n - 90), NotAfter: day(n)} }
-	seconds := func(n int) [2]float64 { return [2]float64{float64(day(n - 90).Unix()), float64(day(n).Unix())} }
+// TestFirstToExpire: a server is accepted as long as one chain is valid, and a chain as
+// long as all of it is.
+func TestFirstToExpire(t *testing.T) {
+	until := func(days int) *x509.Certificate {
+		return &x509.Certificate{NotAfter: time.Unix(0, 0).AddDate(0, 0, days)}
+	}
 	for _, tc := range []struct {
 		name   string
 		chains [][]*x509.Certificate
-		want   int
+		want   *x509.Certificate
 	}{
-		{"its own ends first", [][]*x509.Certificate{{until(100), until(3650)}}, 100},
-		{"its CA's ends first", [][]*x509.Certificate{{until(400), until(300)}}, 300},
-		{"one of two chains is valid for longer", [][]*x509.Certificate{{until(400), until(200)}, {until(400), until(3650)}}, 400},
-		{"none was verified", nil, 400},
+		{"its own ends first", [][]*x509.Certificate{{until(100), until(3650)}}, until(100)},
+		{"its CA's ends first", [][]*x509.Certificate{{until(400), until(300)}}, until(300)},
+		{"one of two chains is valid for longer", [][]*x509.Certificate{{until(400), until(200)}, {until(400), until(3650)}}, until(400)},
+		{"none was verified", nil, nil},
 	} {
-		m.serverShowed("vpn:8090", tc.chains)
-		if diff := cmp.Diff(map[string][2]float64{"vpn:8090": seconds(tc.want)}, certificates(t, registry, "server")); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", tc.name, diff)
+		got := firstToExpire(tc.chains)
+		if (got == nil) != (tc.want == nil) || got != nil && !got.NotAfter.Equal(tc.want.NotAfter) {
+			t.Errorf("%s: %v, want %v", tc.name, got, tc.want)
+		}
+	}
+}
+
+// TestExpiryOfTheServersCertificate: the metric has the life of the certificate that a
+// real handshake has shown. Of several addresses it is the first to expire.
+func TestExpiryOfTheServersCertificate(t *testing.T) {
+	p := newPKI(t)
+	d := newDialer(t, p.client(), hang, p.serveConnect(t, tunnel.ModeHTTPConnect, func(c *tls.Conn) { write(establishedLine)(c) }))
+	must(t, d.lookUpAll(t.Context()))
+	s := d.servers[0]
+	for _, e := range s.known() {
+		if err := e.Check(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	shown := certificates(t, d.registry, "server")
+	real := s.known()[0].shown.Load()
+	if real == nil {
+		t.Fatal("the handshake has shown no certificate")
+	}
+	life := func(c *x509.Certificate) map[string][2]float64 {
+		return map[string][2]float64{s.Name: {float64(c.NotBefore.Unix()), float64(c.NotAfter.Unix())}}
+	}
+	if diff := cmp.Diff(life(real), shown); diff != "" {
+		t.Errorf("after a handshake (-want +got):\n%s", diff)
+	}
+
+	other := newEndpoint(s, netip.MustParseAddrPort("192.0.2.1:8090"))
+	defer other.remove()
+	known := append(slices.Clone(s.known()), other)
+	s.endpoints.Store(&known)
+	earlier := &x509.Certificate{NotBefore: real.NotBefore, NotAfter: real.NotAfter.Add(-time.Minute)}
+	for _, tc := range []struct{ shown, want *x509.Certificate }{
+		{earlier, earlier},
+		{&x509.Certificate{NotBefore: real.NotBefore, NotAfter: real.NotAfter.Add(time.Hour)}, real},
+	} {
+		other.shown.Store(tc.shown)
+		s.reportCertificate()
+		if diff := cmp.Diff(life(tc.want), certificates(t, d.registry, "server")); diff != "" {
+			t.Errorf("with another address, until %v (-want +got):\n%s", tc.shown.NotAfter, diff)
 		}
 	}
 }
@@ -253,7 +293,7 @@ func certificates(t *testing.T, registry *prometheus.Registry, label string) map
 	for _, family := range families {
 		for _, metric := range family.GetMetric() {
 			for _, l := range metric.GetLabel() {
-				if l.GetName() != label {
+				if l.GetName() != label || l.GetValue() == "" {
 					continue
 				}
 				life := found[l.GetValue()]

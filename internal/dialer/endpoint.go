@@ -5,6 +5,7 @@ package dialer
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -51,6 +52,7 @@ type endpoint struct {
 	up   atomic.Bool  // the last check succeeded, and its connection lasts
 
 	certificate atomic.Pointer[status.Certificate] // that the server has shown last, for people
+	shown       atomic.Pointer[x509.Certificate]   // of the chain that was accepted last, the one that expires first
 
 	watched atomic.Bool
 	wake    chan struct{} // tells the watch to check
@@ -217,7 +219,8 @@ func (e *endpoint) connectAndGreet(ctx context.Context) *tunnel.Error {
 	}
 	if secured, ok := conn.(*tls.Conn); ok {
 		e.showed(secured.ConnectionState())
-		e.shared.metrics.serverShowed(e.server.Name, secured.ConnectionState().VerifiedChains)
+		e.shown.Store(firstToExpire(secured.ConnectionState().VerifiedChains))
+		e.server.reportCertificate()
 	}
 	mode := e.server.modeBy(alpn)
 	if mode != tunnel.ModeGRPC {

@@ -78,19 +78,22 @@ func (m *Metrics) certificateInUse(role tlsfiles.Role, c *x509.Certificate) {
 	m.certificate.set(role, "", c)
 }
 
-// serverShowed records the life of the certificate of a server's chain that expires
-// first. chains are the verified ones; the server is accepted as long as one is valid.
-func (m *Metrics) serverShowed(name string, chains [][]*x509.Certificate) {
-	var last *x509.Certificate
+// serverShowed records the life of a certificate that a server has shown.
+func (m *Metrics) serverShowed(name string, c *x509.Certificate) {
+	m.certificate.set(roleServer, name, c)
+}
+
+// firstToExpire returns the certificate whose end ends the acceptance of verified chains:
+// the first to expire of the chain that is valid for the longest. It returns nil if there
+// is no chain.
+func firstToExpire(chains [][]*x509.Certificate) (last *x509.Certificate) {
 	for _, chain := range chains {
 		first := slices.MinFunc(chain, func(a, b *x509.Certificate) int { return a.NotAfter.Compare(b.NotAfter) })
 		if last == nil || first.NotAfter.After(last.NotAfter) {
 			last = first
 		}
 	}
-	if last != nil {
-		m.certificate.set(roleServer, name, last)
-	}
+	return last
 }
 
 func (t certificateTimes) set(role tlsfiles.Role, server string, c *x509.Certificate) {

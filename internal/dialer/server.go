@@ -4,6 +4,7 @@ package dialer
 
 import (
 	"context"
+	"crypto/x509"
 	"net"
 	"slices"
 	"sync"
@@ -162,6 +163,22 @@ func (s *server) report(err *tunnel.Error) {
 		s.logged = append(s.logged, err.Reason)
 	}
 	s.up = up
+}
+
+// reportCertificate brings the metric up to date with the certificates that the endpoints
+// have shown: of several, it has the one that expires first.
+func (s *server) reportCertificate() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var first *x509.Certificate
+	for _, e := range s.known() {
+		if c := e.shown.Load(); c != nil && (first == nil || c.NotAfter.Before(first.NotAfter)) {
+			first = c
+		}
+	}
+	if first != nil {
+		s.shared.metrics.serverShowed(s.Name, first)
+	}
 }
 
 // whyDown returns one clause that says why the server is not up, for people.

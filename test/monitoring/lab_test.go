@@ -131,6 +131,7 @@ func TestWhatOperatorsSee(t *testing.T) {
 		}
 	}
 	checkHealthy(t, known)
+	r.failByCause(t)
 	checkRules(t, known)
 	r.alert(t, known)
 }

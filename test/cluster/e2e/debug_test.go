@@ -17,10 +17,10 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/markdown"
 )
 
-// TestDebugContainersAsDocumented runs what README.md says for a pod whose target stays
+// TestDebugContainersAsDocumented runs what docs/debugging.md says for a pod whose target stays
 // down. The pods have different users and both backends. `verify` finds the rules whole,
 // and `dump` has the connections that the pod makes. Once a rule is gone, `verify` says
-// which. Without the file that README.md writes before, the container has the user of a
+// which. Without the file that docs/debugging.md writes before, the container has the user of a
 // pod that is not root's. It then says what it lacks.
 func TestDebugContainersAsDocumented(t *testing.T) {
 	t.Parallel()
@@ -75,14 +75,14 @@ func TestDebugContainersAsDocumented(t *testing.T) {
 	}
 }
 
-// debugger runs the commands of README.md in one pod.
+// debugger runs the commands of docs/debugging.md in one pod.
 type debugger struct {
 	reader *reader
 	pod    *corev1.Pod
 	steps  []markdown.Step
 }
 
-// newDebugger writes the file as README.md says.
+// newDebugger writes the file as docs/debugging.md says.
 func newDebugger(t *testing.T, rig *clustertest.Rig, pod *corev1.Pod) *debugger {
 	t.Helper()
 	folder := t.TempDir()
@@ -99,11 +99,11 @@ func newDebugger(t *testing.T, rig *clustertest.Rig, pod *corev1.Pod) *debugger 
 		t.Fatal(out, err)
 	}
 	d := &debugger{reader: newReader(t, rig, folder, t.TempDir(), "KUBECONFIG="+kubeconfig), pod: pod}
-	document, err := markdown.Read(filepath.Join(d.reader.root, "README.md"))
+	document, err := markdown.Read(filepath.Join(d.reader.root, "docs", "debugging.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d.steps, err = document.Section("When something does not work"); err != nil {
+	if d.steps, err = document.Section("The rules of a running pod"); err != nil {
 		t.Fatal(err)
 	}
 	files := 0
@@ -114,19 +114,19 @@ func newDebugger(t *testing.T, rig *clustertest.Rig, pod *corev1.Pod) *debugger 
 		}
 	}
 	if files != 1 {
-		t.Fatalf("README.md tells to write %d files, and one is expected", files)
+		t.Fatalf("docs/debugging.md tells to write %d files, and one is expected", files)
 	}
 	return d
 }
 
 func asWritten(command string) string { return command }
 
-// withoutFile removes from a command the file that README.md has written before.
+// withoutFile removes from a command the file that docs/debugging.md has written before.
 func withoutFile(command string) string {
 	return strings.ReplaceAll(command, " --custom=debug.yaml", "")
 }
 
-// run does what README.md says for a command of init-redirect.
+// run does what docs/debugging.md says for a command of init-redirect.
 func (d *debugger) run(t *testing.T, command string, change func(string) string, prints string) {
 	t.Helper()
 	found := false
@@ -140,7 +140,7 @@ func (d *debugger) run(t *testing.T, command string, change func(string) string,
 		d.do(t, step)
 	}
 	if !found {
-		t.Errorf("README.md has no command for init-redirect %s", command)
+		t.Errorf("docs/debugging.md has no command for init-redirect %s", command)
 	}
 }
 

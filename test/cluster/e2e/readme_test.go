@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/shoot-proxy/proxy-client/test/cluster/clustertest"
+	"github.com/shoot-proxy/proxy-client/test/cluster/shoot"
 )
 
 // newInstaller returns a person who has what the documents require. This is a release,
@@ -66,15 +68,19 @@ func copyOfRelease(t *testing.T) string {
 }
 
 // TestReadmeAsWritten follows only README.md, with the same release and the same files.
-// In the end a Prometheus has both containers, in which the rules can be inspected.
+// In the end a Prometheus has both containers. The way to a kubelet can be checked there,
+// and the rules can be inspected as docs/debugging.md says.
 func TestReadmeAsWritten(t *testing.T) {
 	rig := clustertest.New(t)
 	r, _ := newInstaller(t, rig, t.TempDir())
 	r.follow(t, "docs/install.md", "4. The proxy-server") // README.md has only a link to it
 	r.follow(t, "README.md", "With the webhook")
-	steps := r.told(t, "README.md", "When something does not work")
+	steps := append(r.told(t, "README.md", "When something does not work"), r.told(t, "docs/debugging.md", "The rules of a running pod")...)
+	const inPod = " --namespace monitoring prometheus-shoot-0"
+	real := strings.NewReplacer("kubectl debug POD", "kubectl debug"+inPod, "kubectl exec POD", "kubectl exec"+inPod,
+		"10.250.0.4:10250", net.JoinHostPort(shoot.Address.String(), "10250"))
 	for i := range steps {
-		steps[i].Command = strings.ReplaceAll(steps[i].Command, "kubectl debug POD", "kubectl debug --namespace monitoring prometheus-shoot-0")
+		steps[i].Command = real.Replace(steps[i].Command)
 	}
 	r.do(t, steps)
 }

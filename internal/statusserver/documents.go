@@ -77,7 +77,7 @@ const (
 	// maxStreams is how many lists of connections are written at once.
 	maxStreams = 1
 	// burst is how many connections are written until the data path gets the processor.
-	// They take 150 µs.
+	// They take 50 µs.
 	burst = 50
 	// restFactor is how many times as long as a burst the rest after it is, up to maxRest.
 	// So the list takes about a fifth of one processor, however many connections there are.
@@ -95,21 +95,14 @@ func (d *Documents) streamConnections(w http.ResponseWriter, r *http.Request) {
 	}
 	out := bufio.NewWriterSize(w, 32<<10)
 	_, _ = out.Write(bytes.TrimSuffix(head, []byte("]}")))
-	var line bytes.Buffer
-	encoder := json.NewEncoder(&line)
-	encoder.SetEscapeHTML(false)
+	var line []byte
 	written, began := 0, time.Now()
 	for connection := range d.Connections() {
-		line.Reset()
-		if written > 0 {
-			line.WriteByte(',')
-		}
-		if encoder.Encode(connection) != nil || r.Context().Err() != nil {
-			return
-		}
-		if _, err := out.Write(line.Bytes()); err != nil {
+		line = append(appendConnection(line, &connection), '\n')
+		if _, err := out.Write(line); err != nil || r.Context().Err() != nil {
 			return // the client has gone
 		}
+		line = append(line[:0], ',')
 		if written++; written%burst == 0 {
 			pause.For(r.Context(), min(restFactor*time.Since(began), maxRest))
 			began = time.Now()

@@ -3,16 +3,21 @@
 package statusserver
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
 	"github.com/shoot-proxy/proxy-client/internal/status"
@@ -181,6 +186,39 @@ func TestConnectionsAreOneDocument(t *testing.T) {
 				t.Errorf("got instance %q, time %v and %d connections, want %d", got.Instance, got.Now, len(got.Connections), n)
 			}
 		})
+	}
+}
+
+// TestConnectionsAreWrittenAsJSONWrites: each field is there, whatever it holds.
+func TestConnectionsAreWrittenAsJSONWrites(t *testing.T) {
+	full := status.Connection{
+		ID: 1 << 63, Source: "10.96.0.10:33774", Destination: "[fd00::1]:9100", Server: "a \"quoted\" \\ name\n<é>", DialID: "4611686018427387904",
+		ConnectionID: "7", State: status.ConnectionOpen, Accepted: time.Date(2026, 1, 2, 3, 4, 5, 678, time.UTC), DialSeconds: 0.0625,
+		SentBytes: 1 << 40, ReceivedBytes: -1, HeldBytes: 3, IdleSeconds: 12345.5,
+	}
+	for _, field := range reflect.VisibleFields(reflect.TypeFor[status.Connection]()) {
+		if reflect.ValueOf(full).FieldByIndex(field.Index).IsZero() {
+			t.Errorf("the example has no %s", field.Name)
+		}
+	}
+	for _, want := range []status.Connection{full, {}} {
+		var got status.Connection
+		decoder := json.NewDecoder(bytes.NewReader(appendConnection(nil, &want)))
+		decoder.DisallowUnknownFields()
+		if err := decoder.Decode(&got); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	}
+	ours, theirs := map[string]any{}, map[string]any{}
+	text, err := json.Marshal(status.Connection{})
+	if err := errors.Join(err, json.Unmarshal(text, &theirs), json.Unmarshal(appendConnection(nil, &status.Connection{}), &ours)); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(theirs, ours); diff != "" {
+		t.Errorf("an empty connection (-encoding/json +ours):\n%s", diff)
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 // TestPage checks the page with made-up documents. Its parts share a browser, and each
 // has a tab and a server.
 func TestPage(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	// These two keep the browser busy, which all tabs share. The others mostly wait.
 	t.Run("moves 10,000 connections within 100 ms", func(t *testing.T) { movesManyConnections(t, r) })

@@ -40,7 +40,7 @@ const level = (c) => (c.state !== 'open' ? 'none' : c.heldBytes > muchHeld ? 'wa
 
 export class Connections {
   #all = [];
-  #past = new Map();
+  #known = new Map();
   #instance = '';
   #now = '';
   #kind = 'all';
@@ -67,27 +67,39 @@ export class Connections {
 
   // take takes an answer of the sidecar, and computes rates from it and the one before.
   take({ instance, now, connections }) {
-    const before = instance === this.#instance ? this.#past : new Map();
+    if (instance !== this.#instance) this.#known.clear();
     const elapsed = secondsBetween(this.#now, now);
-    const past = new Map();
-    const at = new Date(now);
+    const at = new Date(now).getTime();
     this.#all = connections ?? [];
-    for (const c of this.#all) {
-      const moved = c.sentBytes + c.receivedBytes;
-      const old = before.get(c.id);
-      c.age = Math.max(0, (at - new Date(c.accepted)) / 1000);
-      c.rate = !old ? moved / Math.max(c.age, 1) : elapsed > 0 ? Math.max(0, moved - old.moved) / elapsed : old.rate;
-      const texts = old ?? searchable(c);
-      c.destinationKey = texts.destinationKey;
-      c.sourceKey = texts.sourceKey;
-      // The server and the dial id come later than the connection.
-      c.haystack = old && old.server === c.server ? old.haystack : haystackOf(c);
-      past.set(c.id, { moved, rate: c.rate, server: c.server, haystack: c.haystack, destinationKey: c.destinationKey, sourceKey: c.sourceKey });
-    }
-    this.#past = past;
+    for (const c of this.#all) this.#complete(c, at, elapsed);
+    for (const [id, known] of this.#known) if (known.at !== at) this.#known.delete(id);
     this.#instance = instance;
     this.#now = now;
     this.update();
+  }
+
+  // #complete adds to a connection what the page shows, filters and orders by. What does
+  // not change is kept, for there may be thousands.
+  #complete(c, at, elapsed) {
+    let known = this.#known.get(c.id);
+    const isNew = !known;
+    if (isNew) {
+      known = { accepted: new Date(c.accepted).getTime(), destinationKey: byNumbers(c.destination), sourceKey: byNumbers(c.source) };
+      this.#known.set(c.id, known);
+    }
+    const moved = c.sentBytes + c.receivedBytes;
+    c.age = Math.max(0, (at - known.accepted) / 1000);
+    if (isNew) known.rate = moved / Math.max(c.age, 1);
+    else if (elapsed > 0) known.rate = Math.max(0, moved - known.moved) / elapsed;
+    // The server and the ids come later than the connection.
+    if (isNew || known.server !== c.server) known.haystack = haystackOf(c);
+    known.server = c.server;
+    known.moved = moved;
+    known.at = at;
+    c.rate = known.rate;
+    c.haystack = known.haystack;
+    c.destinationKey = known.destinationKey;
+    c.sourceKey = known.sourceKey;
   }
 
   // sort orders by a column. Without a direction the same column again turns the order
@@ -147,7 +159,7 @@ export class Connections {
   }
 }
 
-// searchable returns texts that order addresses by their numbers: 10.0.0.9 before 10.0.0.10.
-const searchable = (c) => ({ destinationKey: byNumbers(c.destination), sourceKey: byNumbers(c.source) });
+// byNumbers returns a text that orders addresses by their numbers: 10.0.0.9 before
+// 10.0.0.10.
 const byNumbers = (text) => (text ?? '').replace(/\d+/g, (digits) => digits.padStart(5, '0'));
-const haystackOf = (c) => [c.destination, c.source, c.server, c.dialID].join('\n').toLowerCase();
+const haystackOf = (c) => [c.destination, c.source, c.server, c.dialID, c.connectionID].join('\n').toLowerCase();

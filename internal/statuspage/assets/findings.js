@@ -19,7 +19,7 @@ export function findings(state, failures) {
     ...redirect(state.redirect ?? []),
     ...servers(state.servers ?? []),
     ...limits(state),
-    ...recent(failures, state.now),
+    ...recent(failures, state),
     ...certificates(state.certificates ?? [], state.now),
   ];
   return [...all.filter((f) => f.level === 'bad'), ...all.filter((f) => f.level === 'warn')];
@@ -119,11 +119,13 @@ function* limits({ open, maxConnections, dialling, maxDials, heldBytes, totalBuf
   }
 }
 
-// recent names the most frequent reason of the last minutes.
-function* recent(failures, now) {
+// recent names what failed in the last minutes, the most frequent first. A server that is
+// down is a finding already, and so are the failures that it causes.
+function* recent(failures, { servers, now }) {
+  const known = new Set((servers ?? []).filter(({ up }) => !up).map(({ name, reason }) => `${name} ${reason}`));
   const sums = new Map();
   for (const failure of failures?.failures ?? []) {
-    if (secondsBetween(failure.time, now) > recentSeconds) continue;
+    if (secondsBetween(failure.time, now) > recentSeconds || known.has(`${failure.server} ${failure.reason}`)) continue;
     const kind = failure.kind === 'broken' ? `were broken with ${failure.reason}` : `failed with ${failure.reason}`;
     const sum = sums.get(kind) ?? { times: 0, last: failure, destinations: new Set() };
     sum.times += Math.max(1, failure.times ?? 1);

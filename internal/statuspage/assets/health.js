@@ -4,20 +4,29 @@
 
 import { el, keyed, mark, setAttribute, setLevel, setText, show } from './dom.js';
 import { expiryOf } from './expiry.js';
-import { advice, day, isSet, moment, secondsBetween, sentence, span } from './format.js';
+import { advice, day, isSet, moment, plural, secondsBetween, sentence, span } from './format.js';
 
 export class Redirect {
   constructor(parent) {
     this.none = el('p', { class: 'empty' }, 'There was no probe yet.');
+    this.summary = el('p', { class: 'dim' });
     this.list = el('ul', { class: 'probes' });
-    parent.append(this.none, this.list);
+    parent.append(this.none, this.summary, this.list);
   }
 
   take({ redirect, now }) {
     this.now = now;
-    show(this.none, !(redirect ?? []).length);
-    show(this.list, (redirect ?? []).length > 0);
-    keyed(this.list, redirect ?? [], (p) => `${p.family} ${p.cidr ?? ''} ${p.target}`, () => probeRow(() => this.now));
+    const all = redirect ?? [];
+    const checked = all.filter((p) => isSet(p.checked));
+    show(this.none, !all.length);
+    show(this.list, all.length > 0);
+    show(this.summary, checked.length > 0);
+    if (checked.length) {
+      const last = checked.reduce((a, b) => (a.checked > b.checked ? a : b)).checked;
+      const passed = checked.filter(({ ok }) => ok).length;
+      setText(this.summary, `${passed} of ${plural(all.length, 'probe')} succeeded, the last ${span(secondsBetween(last, now))} ago.`);
+    }
+    keyed(this.list, all, (p) => `${p.family} ${p.cidr ?? ''} ${p.target}`, () => probeRow(() => this.now));
   }
 }
 
@@ -37,8 +46,8 @@ function probeRow(now) {
       setLevel(shape, !checked ? 'none' : probe.ok ? 'ok' : 'bad');
       setText(what, probe.cidr || probe.family);
       setText(word, !checked ? 'not checked yet' : probe.ok ? 'is redirected' : 'is not redirected');
-      const ago = checked ? `, ${span(secondsBetween(probe.checked, now()))} ago` : '';
-      setText(facts, `probe of ${probe.target}${ago}`);
+      node.className = checked && probe.ok ? '' : 'wide';
+      setText(facts, checked && !probe.ok ? `probe of ${probe.target}, ${span(secondsBetween(probe.checked, now()))} ago` : '');
       setText(error, sentence(probe.error));
       show(error, Boolean(probe.error));
       setText(next, advice(probe.next));

@@ -83,22 +83,20 @@ export class Plot {
     return parts;
   }
 
-  // #line returns the path of line i. Points without a value interrupt it.
+  // #line returns line i. Points without a value interrupt it, and a point between two of
+  // them is a dot.
   #line(i) {
-    let path = '';
-    let connected = false;
+    const pieces = [[]];
     for (const { time, values } of this.#points) {
-      const value = values[i];
-      if (value == null || time < this.#now - this.#span * 1000) {
-        connected = false;
-        continue;
-      }
-      const at = `${this.#x(time).toFixed(1)} ${this.#y(value).toFixed(1)}`;
-      // A single point between two gaps is drawn as a dot.
-      path += connected ? `L${at}` : `M${at}h.01`;
-      connected = true;
+      if (time < this.#now - this.#span * 1000) continue;
+      if (values[i] == null) pieces.push([]);
+      else pieces.at(-1).push(`${this.#x(time).toFixed(1)} ${this.#y(values[i]).toFixed(1)}`);
     }
-    return svg('path', { class: `line line-${i}`, d: path || 'M0 0' });
+    const lines = pieces.filter((piece) => piece.length > 1).map((piece) => `M${piece.join('L')}`);
+    const dots = pieces.filter((piece) => piece.length === 1).map(([at]) => `M${at}h.01`);
+    return svg('g', { class: `line-${i}` },
+      svg('path', { class: `line line-${i}`, d: lines.join('') || 'M0 0' }),
+      svg('path', { class: `line dots line-${i}`, d: dots.join('') || 'M0 0' }));
   }
 
   // #read shows the values below the pointer.

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/shoot-proxy/proxy-client/test/lab"
 )
@@ -195,11 +196,11 @@ func (p *Page) Picture(ctx context.Context, format string, whole bool) ([]byte, 
 	return picture.Data, err
 }
 
-// Metrics returns measurements of Chromium, such as TaskDuration: the seconds that the
-// page's main thread has worked.
-func (p *Page) Metrics(ctx context.Context) (map[string]float64, error) {
-	if err := p.call(ctx, "Performance.enable", nil, nil); err != nil {
-		return nil, err
+// Worked returns how long the page's main thread has run on a processor. Time in which
+// other processes had the processor does not count.
+func (p *Page) Worked(ctx context.Context) (time.Duration, error) {
+	if err := p.call(ctx, "Performance.enable", map[string]string{"timeDomain": "threadTicks"}, nil); err != nil {
+		return 0, err
 	}
 	var all struct {
 		Metrics []struct {
@@ -207,12 +208,15 @@ func (p *Page) Metrics(ctx context.Context) (map[string]float64, error) {
 			Value float64 `json:"value"`
 		} `json:"metrics"`
 	}
-	err := p.call(ctx, "Performance.getMetrics", nil, &all)
-	metrics := map[string]float64{}
-	for _, m := range all.Metrics {
-		metrics[m.Name] = m.Value
+	if err := p.call(ctx, "Performance.getMetrics", nil, &all); err != nil {
+		return 0, err
 	}
-	return metrics, err
+	for _, m := range all.Metrics {
+		if m.Name == "TaskDuration" {
+			return time.Duration(m.Value * float64(time.Second)), nil
+		}
+	}
+	return 0, errors.New("the answer of Performance.getMetrics has no TaskDuration")
 }
 
 // Problems returns what went wrong in the page so far: messages of the console that warn

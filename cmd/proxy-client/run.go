@@ -101,12 +101,11 @@ func newCommand(env environment) *cobra.Command {
 			if err != nil {
 				return flagset.NameVariable(cmd.Flags(), err)
 			}
-			settings := settingsOf(cmd.Flags(), flags.Names())
-			log := cfg.Log.Logger(env.stderr)
-			requests := make(chan string, 1)
-			return untilSignalled(env.signals, requests, log, func(ctx context.Context, aborted <-chan struct{}) error {
-				return serve(ctx, aborted, requests, cfg, settings, log, env)
-			})
+			s := &sidecar{
+				environment: env, cfg: cfg, settings: settingsOf(cmd.Flags(), flags.Names()),
+				log: cfg.Log.Logger(env.stderr), drains: make(chan string, 1),
+			}
+			return untilSignalled(env.signals, s.drains, s.log, s.serve)
 		},
 	}
 	flags.AddFlags(root.Flags())

@@ -60,9 +60,19 @@ func untilSignalled(signals <-chan os.Signal, requests <-chan string, log *slog.
 	return errAborted
 }
 
+// sidecar is what serve needs.
+type sidecar struct {
+	environment
+	cfg      *options.ProxyClientConfig
+	settings []status.Setting // as given
+	log      *slog.Logger
+	drains   chan string // requests of the status page for a drain, by their source
+}
+
 // serve runs the sidecar until ctx has ended and the drain is over. If aborted is closed,
-// it cuts the drain short. It sends the requests of the status page for a drain.
-func serve(ctx context.Context, aborted <-chan struct{}, requests chan<- string, cfg *options.ProxyClientConfig, settings []status.Setting, log *slog.Logger, env environment) error {
+// it cuts the drain short.
+func (s *sidecar) serve(ctx context.Context, aborted <-chan struct{}) error {
+	cfg, log := s.cfg, s.log
 	started := time.Now()
 	registry, names := admin.NewRegistry(), options.SettingNames()
 	held := quota.New(int(cfg.TotalBuffer))
@@ -81,14 +91,14 @@ func serve(ctx context.Context, aborted <-chan struct{}, requests chan<- string,
 	files := openFiles()
 	limit, why := connectionLimit(cfg, files, memoryLimit(), log)
 	metrics := proxy.NewMetrics(registry)
-	version := commandline.VersionOf(env.version)
+	version := commandline.VersionOf(s.version)
 	metrics.SetVersion(version)
 	data := proxy.New(proxy.Config{
 		Listeners: listeners, CIDRs: cfg.CIDRs, Dialer: dialer, Names: names,
 		DialTimeout: cfg.DialTimeout, MaxDials: cfg.MaxDials, MaxConnections: limit,
 		HalfCloseTimeout: cfg.HalfCloseTimeout, IdleTimeout: cfg.IdleTimeout, DrainTimeout: cfg.DrainTimeout, AcceptWhileDraining: cfg.AcceptWhileDraining,
 		ConnectionBuffer: int(cfg.ConnectionBuffer), Quota: held,
-		Check:  env.checkRedirect,
+		Check:  s.checkRedirect,
 		Logger: log, Metrics: metrics,
 	})
 	health, err := admin.Listen(cfg.HealthAddress, admin.Config{
@@ -99,13 +109,13 @@ func serve(ctx context.Context, aborted <-chan struct{}, requests chan<- string,
 		err = fmt.Errorf("%w: end the process that has the address, or choose another --health-address", err)
 		return errors.Join(err, closeAll(listeners), dialer.Close())
 	}
-	page, err := listenStatus(cfg.AdminAddress, isGiven(settings, options.FlagAdminAddress), statusserver.Config{
+	page, err := listenStatus(cfg.AdminAddress, isGiven(s.settings, options.FlagAdminAddress), statusserver.Config{
 		Documents: documents{
-			version: version, started: started, settings: effective(settings, cfg, limit, why), data: data, tunnel: dialer,
+			version: version, started: started, settings: effective(s.settings, cfg, limit, why), data: data, tunnel: dialer,
 		}.all(),
 		Drain: func(from string) {
 			select {
-			case requests <- from:
+			case s.drains <- from:
 			default: // one was enough
 			}
 		},

@@ -64,7 +64,7 @@ func (r *redirectResults) list() []status.Redirect {
 	for _, is := range r.results {
 		lost[is.Family] = lost[is.Family] || is.CIDR == "" && !is.OK
 	}
-	all := slices.DeleteFunc(slices.Clone(r.results), func(is status.Redirect) bool { return is.CIDR != "" && lost[is.Family] })
+	all := slices.DeleteFunc(append([]status.Redirect{}, r.results...), func(is status.Redirect) bool { return is.CIDR != "" && lost[is.Family] })
 	order := func(r status.Redirect) int {
 		switch {
 		case r.CIDR == "":

@@ -302,3 +302,18 @@ func TestReadmesPodIsAccepted(t *testing.T) {
 		t.Errorf("README.md's proxy-client would exit with code 2: %v", err)
 	}
 }
+
+// The status page shows the flags in the order in which README.md explains them.
+func TestFlagsAreInTheOrderOfTheReadme(t *testing.T) {
+	var documented []string
+	for _, heading := range []string{"### Both programs", "### proxy-client"} {
+		_, section, _ := strings.Cut(read(t, filepath.Join(root, "README.md")), "\n"+heading+"\n")
+		section, _, _ = strings.Cut(section, "\n#")
+		for _, match := range regexp.MustCompile("(?m)^\\| `--([a-z-]+)`").FindAllStringSubmatch(section, -1) {
+			documented = append(documented, match[1])
+		}
+	}
+	if diff := cmp.Diff(documented, options.NewProxyClient().Names()); diff != "" {
+		t.Errorf("(-README.md +flags):\n%s", diff)
+	}
+}

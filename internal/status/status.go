@@ -10,7 +10,7 @@
 //	GET /failures       Failures
 //	GET /history        History
 //
-// A time that is not known is left out. A list without elements is empty or null. Durations are
+// A time that is not known is left out. A list without elements is empty. Durations are
 // numbers of seconds. A person can read every text.
 package status
 

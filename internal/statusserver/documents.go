@@ -74,8 +74,9 @@ func document(mux *http.ServeMux, pattern string, content func() any) {
 }
 
 const (
-	// maxStreams is how many lists of connections are written at once.
-	maxStreams = 1
+	// maxStreams is how many lists of connections are written at once. One of them may be
+	// for a client that has stopped reading.
+	maxStreams = 2
 	// burst is how many connections are written until the data path gets the processor.
 	// They take 50 µs.
 	burst = 50

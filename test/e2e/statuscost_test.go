@@ -92,7 +92,8 @@ func (w *watcher) end(t testing.TB) time.Duration {
 
 // BenchmarkStatusPage measures how much longer a round trip takes beside many idle
 // connections while the status page is open and Prometheus scrapes. Rounds with and
-// without the two take turns, and a ratio is that of two neighbours.
+// without the two take turns, and a ratio is that of two neighbours. It also reports the
+// memory of the sidecar before its first connection.
 func BenchmarkStatusPage(b *testing.B) {
 	for _, tt := range []struct {
 		mode        lab.Mode
@@ -100,9 +101,12 @@ func BenchmarkStatusPage(b *testing.B) {
 	}{{lab.GRPC, 10_000}, {lab.HTTPConnect, 9_500}} {
 		b.Run(string(tt.mode), func(b *testing.B) {
 			r := newRig(b, lab.Options{Mode: tt.mode}, "--mode="+string(tt.mode), "--dial-timeout=1m")
+			time.Sleep(settle)
+			rest := r.residentMiB(b)
 			end := r.startCrowd(b, tt.connections)
 			defer end()
 			p := startPulse(b, r.asApp)
+			b.ReportMetric(rest, "rest-MiB")
 			r.measureWatcher(b, p, tt.connections)
 			p.wantAlive(b, "the status page")
 		})
@@ -141,6 +145,24 @@ func (r *rig) measureWatcher(b *testing.B, p *pulse, connections int) {
 	b.ReportMetric(middle(cpu), "more-CPU-%")
 	b.ReportMetric(list.Seconds()*1e3, "longest-list-ms")
 	b.ReportMetric(0, "ns/op")
+}
+
+// settle is how long a sidecar runs until its memory at rest is read.
+const settle = 5 * time.Second
+
+// residentMiB returns the memory of the sidecar (VmRSS).
+func (r *rig) residentMiB(t testing.TB) float64 {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", r.sidecar.PID()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), "VmRSS:")
+	kib, err := strconv.ParseFloat(strings.Fields(rest)[0], 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kib / 1024
 }
 
 // cpuSeconds returns how much CPU time the sidecar has taken, as the kernel counts it.

@@ -88,7 +88,7 @@ func checkCommand(env environment) *cobra.Command {
 				if err != nil {
 					return nil, nil, err
 				}
-				cfg.Version, cfg.Targets, cfg.Suspects = commandline.VersionOf(env.version), targets, own.probe
+				cfg.Version, cfg.Targets, cfg.Suspects, cfg.Probe = commandline.VersionOf(env.version), targets, own.probe, env.checkRedirect
 				result, end := check.Run(ctx, cfg)
 				return result, end, nil
 			}
@@ -217,7 +217,9 @@ func runningFlags(fs *pflag.FlagSet, settings []status.Setting, given map[string
 		}
 		values := s.Values
 		if given[name] {
-			own = append(own, s.Flag)
+			if s.Flag != options.FlagAdminAddress {
+				own = append(own, s.Flag)
+			}
 			values = valuesOf(fs.Lookup(name))
 		} else if s.Source == status.SourceDefault {
 			continue

@@ -43,9 +43,12 @@ type Config struct {
 	// Suspects asks for the usual targets of a shoot.
 	Suspects bool
 
+	// Probe replaces the probe of the redirect for programs outside of a pod. If it is nil,
+	// that is [probe.Check].
+	Probe func(context.Context, netip.AddrPort) error
+
 	// Set by tests. If they are nil, the real ones are used.
 	resolver resolver
-	probe    func(context.Context, netip.AddrPort) error
 	now      func() time.Time
 	// hintsPort replaces the port of a server's metrics.
 	hintsPort uint16
@@ -93,8 +96,8 @@ func (c Config) withDefaults() Config {
 	if c.resolver == nil {
 		c.resolver = defaultResolver()
 	}
-	if c.probe == nil {
-		c.probe = probe.Check
+	if c.Probe == nil {
+		c.Probe = probe.Check
 	}
 	if c.now == nil {
 		c.now = time.Now

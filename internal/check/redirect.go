@@ -114,7 +114,7 @@ func (c *checker) probeOnce(ctx context.Context, target netip.AddrPort) probed {
 	for range 2 {
 		ctx, cancel := context.WithTimeout(ctx, redirectTimeout)
 		began := time.Now()
-		r.err = c.probe(ctx, target)
+		r.err = c.Probe(ctx, target)
 		r.took = time.Since(began)
 		cancel()
 		if r.err == nil || outcomeOf(r.err) == lost {

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package check
+
+import (
+	"crypto/x509"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/shoot-proxy/proxy-client/internal/check/report"
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+)
+
+func TestParseTarget(t *testing.T) {
+	for _, tc := range []struct{ text, wrong, addr string }{
+		{"", "has no port", ""},
+		{"10.250.0.4", "has no port", ""},
+		{"fd00:10::4", "write it like [fd00:10::4]:10250", ""},
+		{"[fd00:10::4]", "write it like [fd00:10::4]:10250", ""},
+		{":80", "has no host", ""},
+		{"10.250.0.4:", "has no port from 1 to 65535", ""},
+		{"10.250.0.4:0", "has no port from 1 to 65535", ""},
+		{"10.250.0.4:70000", "has no port from 1 to 65535", ""},
+		{"10.250.0.4:http", "has no port from 1 to 65535", ""},
+		{"https://10.250.0.4:443", "without a scheme", ""},
+		{"10.250.0.0/16:443", "without a scheme", ""},
+		{"[fe80::1%eth0]:80", "has a zone", ""},
+		{"0.0.0.0:80", "no address of a host", ""},
+		{"224.0.0.1:80", "no address of a host", ""},
+		{"10.250.0.300:80", "neither an address nor a name", ""},
+		{"a b:80", "neither an address nor a name", ""},
+		{"10.250.0.4:10250", "", "10.250.0.4"},
+		{"[::ffff:10.250.0.4]:10250", "", "10.250.0.4"},
+		{"[fd00:10::4]:10250", "", "fd00:10::4"},
+		{"kubernetes.default.svc:443", "", "invalid IP"},
+	} {
+		got, err := ParseTarget(tc.text)
+		switch {
+		case tc.wrong == "" && err != nil:
+			t.Errorf("%q is refused: %v", tc.text, err)
+		case tc.wrong != "" && (err == nil || !strings.Contains(err.Error(), tc.wrong)):
+			t.Errorf("%q: got %v, want words %q", tc.text, err, tc.wrong)
+		case tc.wrong == "" && (got.Addr.String() != tc.addr || got.Text != tc.text || got.Port == 0):
+			t.Errorf("%q was read as %+v", tc.text, got)
+		}
+	}
+}
+
+func FuzzParseTarget(f *testing.F) {
+	for _, seed := range []string{"10.250.0.4:10250", "[fd00::1]:80", "a.b:1", ":", "[::]:80"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		target, err := ParseTarget(text)
+		if err != nil {
+			return
+		}
+		if target.Port == 0 || target.Host == "" || target.Addr.IsValid() && (target.Addr.Zone() != "" || target.Addr.Is4In6()) {
+			t.Errorf("%q was read as %+v", text, target)
+		}
+		if host, _, err := net.SplitHostPort(text); err != nil || host != target.Host {
+			t.Errorf("%q was read as host %q", text, target.Host)
+		}
+	})
+}
+
+func FuzzParseHints(f *testing.F) {
+	f.Add(metricsPrefix + "ready_backend_connections 2\nx_build_info{version=\"1\"} 1\n")
+	f.Add("a{b=\"} \"} 1\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		h := parseHints(strings.NewReader(text))
+		if h.agents != 0 && !h.reached {
+			t.Errorf("%d agents in metrics of another program: %q", h.agents, text)
+		}
+	})
+}
+
+// TestClockWithoutAServersTime: if no server says the time, certificates of several roles
+// that are all invalid in the same way tell that the clock is wrong, and one alone does not.
+func TestClockWithoutAServersTime(t *testing.T) {
+	now := time.Now()
+	cert := func(from, until time.Duration) []*x509.Certificate {
+		return []*x509.Certificate{{NotBefore: now.Add(from), NotAfter: now.Add(until)}}
+	}
+	good, old, early := cert(-time.Hour, time.Hour), cert(-2*time.Hour, -time.Hour), cert(50*time.Hour, 99*time.Hour)
+	for _, tc := range []struct {
+		name  string
+		certs map[string][]*x509.Certificate
+		bad   bool
+		words string
+	}{
+		{"all are good", map[string][]*x509.Certificate{"CA": good, "client": good}, false, "No certificate suggests"},
+		{"the server's is not valid yet", map[string][]*x509.Certificate{"CA": good, "server": early}, false, "No certificate suggests"},
+		{"there is only one", map[string][]*x509.Certificate{"CA": early}, false, "No certificate suggests"},
+		{"none is valid yet", map[string][]*x509.Certificate{"CA": early, "client": early, "server": early}, true, "(CA, client, server) is valid yet: the clock is most likely slow, by 2 days"},
+		{"all have expired", map[string][]*x509.Certificate{"CA": old, "server": old}, true, "(CA, server) have expired"},
+		{"some have expired", map[string][]*x509.Certificate{"CA": good, "client": old, "server": old}, false, "No certificate suggests"},
+	} {
+		got := clockEvidence{now: now, certs: tc.certs}.judge()
+		if bad := got.Result == report.Failure; bad != tc.bad || !strings.Contains(got.Found, tc.words) {
+			t.Errorf("%s: %s: %s", tc.name, got.Result, got.Found)
+		}
+	}
+}
+
+// TestAWrongClockExcusesCertificates: what is only wrong by a wrong clock is not blamed.
+func TestAWrongClockExcusesCertificates(t *testing.T) {
+	steps := []report.Step{
+		{Name: report.StepFiles, Result: report.Failure, Cause: report.CauseNotYetValid, Found: "a", Next: "b"},
+		{Name: report.StepTLS, Result: report.Failure, Cause: report.CauseWrongCA},
+	}
+	excuse(steps)
+	if steps[0].Result != report.Skipped || steps[0].Next != "" || !strings.Contains(steps[0].Found, report.StepClock) {
+		t.Errorf("got %+v", steps[0])
+	}
+	if steps[1].Result != report.Failure {
+		t.Error("a wrong CA has nothing to do with the clock")
+	}
+}
+
+// TestUsualTargets: --probe dials what most shoots have, not outside of the CIDRs, and a
+// few only. It is a warning if none answers.
+func TestUsualTargets(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.Targets, w.Suspects = nil, true
+	w.CIDRs = cidrs(t, "100.104.0.0/13", "10.250.0.0/30", "fd00:10::/48")
+	w.Services = []netip.Prefix{netip.MustParsePrefix("100.104.0.0/13"), netip.MustParsePrefix("192.168.0.0/16")}
+	w.Nodes = []netip.Prefix{netip.MustParsePrefix("10.250.0.0/30"), netip.MustParsePrefix("fd00:10::/64")}
+	c := &checker{Config: w.Config}
+	var got []string
+	for _, s := range c.usual() {
+		got = append(got, s.addr.String())
+	}
+	want := []string{
+		"100.104.0.1:443", "100.104.0.10:53", "10.250.0.1:10250", "10.250.0.2:10250", "10.250.0.3:10250",
+		"[fd00:10::1]:10250", "[fd00:10::2]:10250", "[fd00:10::3]:10250", "[fd00:10::4]:10250",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("the usual targets (-want +got):\n%s", diff)
+	}
+	w.server.targets["100.104.0.1:443"] = func(net.Conn) {}
+	if got := w.run(t); got.ExitCode != report.ExitOK {
+		t.Errorf("the API server answers, and the result is %s", textOfReport(t, got))
+	}
+	delete(w.server.targets, "100.104.0.1:443")
+	if got := w.run(t); got.ExitCode != report.ExitWarnings || !strings.Contains(got.Verdict, "none of the usual targets") {
+		t.Errorf("nothing answers, and the verdict is %s", got.Verdict)
+	}
+}
+
+// TestNamesOfTargetsAndServers: each address of a name is checked, and the report says that
+// an app needs an address.
+func TestNamesOfTargetsAndServers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	port := w.server.listener.Addr().(*net.TCPAddr).AddrPort().Port()
+	w.Servers = []tunnel.Server{w.server.at(netJoin("localhost", port))}
+	w.resolver = names{"localhost": {netip.MustParseAddr("127.0.0.1")}, "prometheus": {netip.MustParseAddr("100.64.3.7")}}
+	w.target(t, "prometheus:9100")
+	got := w.run(t)
+	said := strings.Join(strings.Fields(textOfReport(t, got)), " ")
+	for _, words := range []string{"the app has to use an address", "100.64.3.7:9100: connected", `is for "localhost"`} {
+		if !strings.Contains(said, words) {
+			t.Errorf("the report does not say %q:\n%s", words, said)
+		}
+	}
+	if got.ExitCode != report.ExitOK {
+		t.Errorf("exit code %d", got.ExitCode)
+	}
+}
+
+func netJoin(host string, port uint16) string {
+	return net.JoinHostPort(host, netip.AddrPortFrom(netip.IPv4Unspecified(), port).String()[len("0.0.0.0:"):])
+}

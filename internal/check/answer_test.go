@@ -37,7 +37,7 @@ func TestWhatTheTargetSpeaks(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			w.server.targets[pod] = tc.target(t, w)
+			w.server.change(func(s *fakeServer) { s.targets[pod] = tc.target(t, w) })
 			got := w.run(t)
 			found := false
 			for _, s := range got.Steps {

@@ -63,7 +63,7 @@ func TestOneCauseIsBlamed(t *testing.T) {
 		{"a target outside", func(t *testing.T, w *world) { w.target(t, outside) }, report.StepDestination, report.CauseOutside, "", "100.64.0.0/12"},
 		{"a target outside, while all else is wrong", func(t *testing.T, w *world) {
 			w.target(t, outside)
-			w.server.noAgent = true
+			w.server.change(func(s *fakeServer) { s.noAgent = true })
 		}, report.StepDestination, report.CauseOutside, "", "198.51.100.7"},
 		{"an excluded target", func(t *testing.T, w *world) { w.target(t, "100.64.9.1:80") }, report.StepDestination, report.CauseOutside, "", "--exclude-cidr 100.64.9.0/24"},
 		{"the sidecar's listener", func(t *testing.T, w *world) { w.target(t, "127.0.0.1:14001") }, report.StepDestination, report.CauseLoop, "", "listener"},
@@ -128,21 +128,27 @@ func TestOneCauseIsBlamed(t *testing.T) {
 		}, report.StepTLS, report.CausePlaintext, "", "usually 8090"},
 		{"grpc asked of http-connect", func(_ *testing.T, w *world) { w.Servers[0].Mode = tunnel.ModeGRPC }, report.StepMode, report.CauseWrongMode, "", "--mode=http-connect"},
 
-		{"no agent", func(_ *testing.T, w *world) { w.server.noAgent = true }, report.StepAgent, report.Cause(tunnel.ReasonNoAgent), "", "agents in the shoot"},
-		{"an agent that hangs", func(_ *testing.T, w *world) { w.server.answers[AgentAddress().String()] = "" }, report.StepAgent, report.CauseAgentSilent, "", "hang"},
+		{"no agent", func(_ *testing.T, w *world) { w.server.change(func(s *fakeServer) { s.noAgent = true }) }, report.StepAgent, report.Cause(tunnel.ReasonNoAgent), "", "agents in the shoot"},
+		{"an agent that hangs", func(_ *testing.T, w *world) {
+			w.server.change(func(s *fakeServer) { s.answers[AgentAddress().String()] = "" })
+		}, report.StepAgent, report.CauseAgentSilent, "", "hang"},
 		{"an agent for this address alone", func(_ *testing.T, w *world) {
-			w.server.answers[AgentAddress().String()] = "500 Internal Server Error\r\n\r\nNo agent available"
+			w.server.change(func(s *fakeServer) {
+				s.answers[AgentAddress().String()] = "500 Internal Server Error\r\n\r\nNo agent available"
+			})
 		}, report.StepAgent, report.CauseOnlyNames, report.Warning, "--proxy-strategies"},
 
-		{"a target that refuses", func(_ *testing.T, w *world) { delete(w.server.targets, pod) }, report.StepDial, report.Cause(tunnel.ReasonRefused), "", "the tunnel works"},
+		{"a target that refuses", func(_ *testing.T, w *world) { w.server.change(func(s *fakeServer) { delete(s.targets, pod) }) }, report.StepDial, report.Cause(tunnel.ReasonRefused), "", "the tunnel works"},
 		{"a target that does not answer", func(_ *testing.T, w *world) {
-			w.server.answers[pod] = "502 Bad Gateway\r\n\r\ndial tcp " + pod + ": i/o timeout"
+			w.server.change(func(s *fakeServer) { s.answers[pod] = "502 Bad Gateway\r\n\r\ndial tcp " + pod + ": i/o timeout" })
 		}, report.StepDial, report.Cause(tunnel.ReasonTimeout), "", "node is up"},
 		{"a target without a route", func(_ *testing.T, w *world) {
-			w.server.answers[pod] = "502 Bad Gateway\r\n\r\ndial tcp " + pod + ": connect: no route to host"
+			w.server.change(func(s *fakeServer) {
+				s.answers[pod] = "502 Bad Gateway\r\n\r\ndial tcp " + pod + ": connect: no route to host"
+			})
 		}, report.StepDial, report.Cause(tunnel.ReasonUnreachable), "", "still exists"},
 		{"a target for which there is no agent", func(_ *testing.T, w *world) {
-			w.server.answers[pod] = "500 Internal Server Error\r\n\r\nNo agent available"
+			w.server.change(func(s *fakeServer) { s.answers[pod] = "500 Internal Server Error\r\n\r\nNo agent available" })
 		}, report.StepDial, report.Cause(tunnel.ReasonNoAgent), "", "register"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -237,7 +243,7 @@ func TestMetricsOfTheServer(t *testing.T) {
 			if tc.life != [2]time.Duration{} {
 				w.server = startServer(t, w.ca, w.issue(t, w.ca, x509.Certificate{NotBefore: time.Now().Add(tc.life[0]), NotAfter: time.Now().Add(tc.life[1])}))
 			}
-			w.server.noAgent = tc.noAgent
+			w.server.change(func(s *fakeServer) { s.noAgent = tc.noAgent })
 			w.Servers = []tunnel.Server{w.server.at(w.server.listener.Addr().String())}
 			got := w.run(t)
 			said := textOfReport(t, got)

@@ -145,9 +145,11 @@ func (w *world) run(t *testing.T) *report.Report {
 // answer. A CONNECT is answered by the handler of its target, or refused by the agent.
 type fakeServer struct {
 	listener net.Listener
-	targets  map[string]func(net.Conn) // called behind the answer 200
-	answers  map[string]string         // instead: status and body of the answer; "" for none
-	noAgent  bool
+
+	mu      sync.Mutex                // guards the fields below: a test changes them between two checks
+	targets map[string]func(net.Conn) // called behind the answer 200
+	answers map[string]string         // instead: status and body of the answer; "" for none
+	noAgent bool
 }
 
 func (s *fakeServer) at(address string) tunnel.Server {
@@ -165,6 +167,13 @@ func startServer(t *testing.T, ca, pair *certtest.Pair) *fakeServer {
 	return s
 }
 
+// change changes what the server does.
+func (s *fakeServer) change(f func(*fakeServer)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f(s)
+}
+
 func (s *fakeServer) handle(conn net.Conn) {
 	in := bufio.NewReader(conn)
 	req, err := http.ReadRequest(in)
@@ -175,14 +184,17 @@ func (s *fakeServer) handle(conn net.Conn) {
 		_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 		return
 	}
+	s.mu.Lock()
 	answer, scripted := s.answers[req.Host]
 	target, known := s.targets[req.Host]
+	noAgent := s.noAgent
+	s.mu.Unlock()
 	switch {
 	case scripted && answer == "":
 		_, _ = io.Copy(io.Discard, in) // until the client gives up
 	case scripted:
 		_, _ = io.WriteString(conn, "HTTP/1.1 "+answer)
-	case s.noAgent:
+	case noAgent:
 		_, _ = io.WriteString(conn, "HTTP/1.1 500 Internal Server Error\r\n\r\ncurrently no tunnels available: No agent available")
 	case known:
 		_, _ = io.WriteString(conn, "HTTP/1.1 200 Connection Established\r\n\r\n")

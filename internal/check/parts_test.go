@@ -144,11 +144,11 @@ func TestUsualTargets(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("the usual targets (-want +got):\n%s", diff)
 	}
-	w.server.targets["100.104.0.1:443"] = func(net.Conn) {}
+	w.server.change(func(s *fakeServer) { s.targets["100.104.0.1:443"] = func(net.Conn) {} })
 	if got := w.run(t); got.ExitCode != report.ExitOK {
 		t.Errorf("the API server answers, and the result is %s", textOfReport(t, got))
 	}
-	delete(w.server.targets, "100.104.0.1:443")
+	w.server.change(func(s *fakeServer) { delete(s.targets, "100.104.0.1:443") })
 	if got := w.run(t); got.ExitCode != report.ExitWarnings || !strings.Contains(got.Verdict, "none of the usual targets") {
 		t.Errorf("nothing answers, and the verdict is %s", got.Verdict)
 	}

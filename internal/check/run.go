@@ -89,7 +89,7 @@ func (c *checker) steps(ctx context.Context) []report.Step {
 	reached, dials := c.dial(ctx, paths, all)
 	walked = collect(walked, paths) // dials may have corrected steps of their paths
 	tolerate(walked, paths)
-	c.notReady(steps, paths)
+	steps[1] = c.readyAgain(ctx, steps[1], paths)
 	steps = append(append(append(steps, files.steps...), walked...), dials...)
 	answers := make([]report.Step, len(reached))
 	for i, to := range reached {

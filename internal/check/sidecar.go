@@ -20,6 +20,7 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/internal/check/report"
 	"github.com/shoot-proxy/proxy-client/internal/clip"
+	"github.com/shoot-proxy/proxy-client/internal/pause"
 	"github.com/shoot-proxy/proxy-client/internal/status"
 )
 
@@ -194,19 +195,32 @@ func (c *checker) judgeState(step report.Step) report.Step {
 	return step
 }
 
-// notReady makes a warning of the step about the sidecar, if the sidecar reaches no server
-// and this check does.
-func (c *checker) notReady(steps []report.Step, paths []*path) {
-	if c.Sidecar.ready == "" || !slices.ContainsFunc(paths, func(p *path) bool { return p.usable }) {
-		return
+// readyAgain returns the step about the sidecar as it is at the end. If the sidecar reached
+// no server and this check does, the sidecar may have started just now, so it is asked
+// again. If it still reaches none, that is a warning.
+func (c *checker) readyAgain(ctx context.Context, step report.Step, paths []*path) report.Step {
+	s := c.Sidecar
+	if s.ready == "" || step.Result != report.OK || !slices.ContainsFunc(paths, func(p *path) bool { return p.usable }) {
+		return step
 	}
-	for i := range steps {
-		if s := &steps[i]; s.Name == report.StepSidecar && s.Result == report.OK {
-			s.Result, s.Cause = report.Warning, report.CauseNotReady
-			s.Next = "check again in some seconds, and look at the sidecar's log: this check reaches a server that the sidecar did not reach at its last attempt"
-		}
+	for n := 0; n < readyTries && s.ready != "" && ctx.Err() == nil; n++ {
+		pause.For(ctx, readyPause)
+		s.ready = ""
+		s.AskHealth(ctx, s.health)
 	}
+	step = c.sidecar()
+	if s.ready != "" && step.Result == report.OK {
+		step.Result, step.Cause = report.Warning, report.CauseNotReady
+		step.Next = "look at the sidecar's log: this check reaches a server that the sidecar does not reach"
+	}
+	return step
 }
+
+// The sidecar is asked so often whether it is ready, with so long a pause in between.
+const (
+	readyTries = 5
+	readyPause = 200 * time.Millisecond
+)
 
 // recent counts the failures of the last time, by reason. destination may be empty for all.
 func (c *checker) recent(destination string, age time.Duration) map[string]int {

@@ -44,39 +44,53 @@ func measure(ctx context.Context, try func(ctx context.Context, n int) bool) *re
 	return t
 }
 
-// timing measures round trips to the agents of paths, and dials of to if it is valid.
-// Both use the paths in turn.
+// timing measures round trips to the agents of paths, and dials of to if it is not nil.
+// Both use the paths in turn. What is wrong with the round trips is not said of the dials
+// again.
 func (c *checker) timing(ctx context.Context, paths []*path, to *destination) []report.Step {
-	round := func(ctx context.Context, n int) bool { return paths[n%len(paths)].askAgent(ctx) == nil }
 	var steps []report.Step
-	add := func(step report.Step, what string, t *report.Times) {
-		step.Name, step.Result, step.Times = report.StepTiming, report.OK, t
-		step.Found = what + ": " + t.String()
-		switch {
-		case t.Failed > 0:
-			step.Result, step.Cause = report.Warning, report.CauseSlow
-			step.Next = "it works at times only. Look at the sidecar's log for the reasons, and at the agents: one of several may be broken."
-		case t.Median >= slow.Seconds():
-			step.Result, step.Cause = report.Warning, report.CauseSlow
-			step.Next = "look at the CPU of proxy-server and agent, and at the network between them. The round trip to the agent shows whether the target is the slow part."
-		}
-		steps = append(steps, step)
-	}
 	if paths = withAgent(paths); len(paths) > 0 {
-		add(report.Step{}, "round trips to the agent", measure(ctx, round))
+		steps = append(steps, judgeTimes(report.Step{}, "round trips to the agent", measure(ctx, func(ctx context.Context, n int) bool {
+			return paths[n%len(paths)].askAgent(ctx) == nil
+		})))
 	}
-	if to != nil {
-		ways := to.ways
-		add(report.Step{Target: to.addr.String()}, "dials", measure(ctx, func(ctx context.Context, n int) bool {
-			conn, err := ways[n%len(ways)].dialer.DialOnce(ctx, to.addr)
-			if err != nil {
-				return false
-			}
-			_ = conn.Close()
-			return true
-		}))
+	if to == nil || len(steps) > 0 && steps[0].Result == report.Failure {
+		return steps
 	}
-	return steps
+	dials := judgeTimes(report.Step{Target: to.addr.String()}, "dials", measure(ctx, func(ctx context.Context, n int) bool {
+		conn, err := to.ways[n%len(to.ways)].dialer.DialOnce(ctx, to.addr)
+		if err != nil {
+			return false
+		}
+		_ = conn.Close()
+		return true
+	}))
+	if len(steps) > 0 && steps[0].Result == dials.Result && dials.Result == report.Warning {
+		dials.Result, dials.Cause, dials.Next = report.OK, "", ""
+	}
+	return append(steps, dials)
+}
+
+// judgeTimes completes a step about times.
+func judgeTimes(step report.Step, what string, t *report.Times) report.Step {
+	step.Name, step.Result, step.Times = report.StepTiming, report.OK, t
+	step.Found = what + ": " + t.String()
+	switch {
+	case t.Failed == t.Tries:
+		step.Result, step.Cause = report.Failure, report.CauseAgentSilent
+		step.Found += ", although the first one did"
+		step.Next = "check again. If this step fails again, look at the agents: does one of several hang?"
+	case t.Failed > 0:
+		step.Result, step.Cause = report.Warning, report.CauseSlow
+		step.Next = "look at the sidecar's log for the reasons, and at the agents: one of several may be broken"
+	case t.Median >= slow.Seconds():
+		step.Result, step.Cause = report.Warning, report.CauseSlow
+		step.Next = "look at the CPU of proxy-server and agent, and at the network between them"
+		if step.Target != "" {
+			step.Next = "look at the target and its node: the round trips to the agent are not slow"
+		}
+	}
+	return step
 }
 
 func withAgent(paths []*path) []*path {

@@ -29,6 +29,7 @@ func TestPage(t *testing.T) {
 		"sorts and filters":                        sortsAndFilters,
 		"shows texts of peers as texts":            showsTextsAsTexts,
 		"goes on with the sidecar's next start":    goesOnWithNextStart,
+		"blames what is to blame":                  blamesWhatIsToBlame,
 		"asks before it drains":                    asksBeforeItDrains,
 		"asks nothing in the background":           asksNothingInBackground,
 		"says everything without colours":          saysEverythingWithoutColours,

@@ -20,7 +20,7 @@ export function findings(state, failures) {
     ...servers(state.servers ?? []),
     ...limits(state),
     ...recent(failures, state),
-    ...certificates(state.certificates ?? [], state.now),
+    ...certificates(state),
   ];
   return [...all.filter((f) => f.level === 'bad'), ...all.filter((f) => f.level === 'warn')];
 }
@@ -57,16 +57,21 @@ function* redirect(probes) {
   }
 }
 
-function* certificates(all, now) {
+// certificates leaves out what a server that is down says already. An old CA beside one
+// that is valid is no more than untidy.
+function* certificates({ certificates, servers, now }) {
+  const all = certificates ?? [];
+  const down = new Set((servers ?? []).filter(({ up }) => !up).map(({ name }) => name));
   for (const certificate of all) {
-    const { level, text } = expiryOf(certificate, now);
-    if (level === 'ok') continue;
+    const { level, text, dated } = expiryOf(certificate, now);
+    if (level === 'ok' || (certificate.role === 'server' && down.has(certificate.server))) continue;
+    const beside = certificate.role === 'ca' && all.some((other) => other.role === 'ca' && other.file === certificate.file && expiryOf(other, now).level === 'ok');
     const owner = { ca: 'The CA certificate', client: 'The client certificate', server: 'The certificate of the proxy-server' }[certificate.role] ?? 'A certificate';
-    const where = certificate.file || certificate.server || certificate.subject;
+    const where = beside ? `${certificate.subject} in ${certificate.file}` : certificate.file || certificate.server || certificate.subject;
     yield {
-      level,
-      what: `${owner} ${where} ${certificate.problem ? `is a problem: ${sentence(certificate.problem)}` : `${text}.`}`,
-      next: certificate.file ? `Renew ${certificate.file}. The sidecar reads it again by itself.` : 'Renew it at the server.',
+      level: beside ? 'warn' : level,
+      what: `${owner} ${where}${dated ? ` ${text}.` : `: ${sentence(certificate.problem)}`}`,
+      next: certificate.file ? `${dated ? 'Renew' : 'Correct'} ${certificate.file}. The sidecar reads it again by itself.` : 'Renew it at the server.',
     };
   }
 }

@@ -102,15 +102,21 @@ var layers = map[string]struct {
 	},
 	"pkg/redirect/internal/userns": {},
 	"webhook":                      {ours: webhookLinks("internal/commandline"), foreign: kubernetes},
-	"webhook/bundle":               {ours: webhookLinks("internal/commandline", "webhook", "webhook/dryrun", "webhook/inspect", "webhook/sidecar", "webhook/source"), foreign: kubernetes},
+	"webhook/bundle":               {ours: inspectLinks("webhook/inspect", "webhook/sidecar"), foreign: kubernetes},
 	"webhook/dryrun":               {ours: webhookLinks("internal/commandline", "webhook"), foreign: kubernetes},
-	"webhook/inspect":              {ours: webhookLinks("internal/commandline", "webhook", "webhook/dryrun", "webhook/source"), foreign: kubernetes},
+	"webhook/inspect":              {ours: inspectLinks(), foreign: kubernetes},
 	"webhook/internal/kubeconfig":  {ours: []string{"internal/clip", "internal/commandline/flagset", "internal/spelling", "internal/yamlsyntax"}, foreign: kubernetes},
+	"webhook/internal/netpolicy":   {foreign: kubernetes},
+	"webhook/internal/poddiff":     {foreign: kubernetes},
 	"webhook/internal/podpatch":    {foreign: kubernetes},
+	"webhook/internal/podquota":    {foreign: kubernetes},
+	"webhook/internal/reading":     {ours: []string{"webhook/report"}, foreign: kubernetes},
+	"webhook/internal/tlstrial":    {},
 	"webhook/internal/yamltext":    {},
 	"webhook/manifest":             {ours: webhookLinks("internal/commandline", "webhook", "webhook/internal/yamltext"), foreign: kubernetes},
+	"webhook/report":               {},
 	"webhook/serve":                {ours: webhookLinks("internal/admin", "internal/commandline", "internal/connlimit", "internal/pause", "webhook", "webhook/internal/podpatch", "webhook/source"), foreign: kubernetes},
-	"webhook/shoot":                {ours: webhookLinks("internal/commandline", "webhook", "webhook/dryrun", "webhook/inspect", "webhook/source"), foreign: kubernetes},
+	"webhook/shoot":                {ours: inspectLinks("webhook/inspect"), foreign: kubernetes},
 	"webhook/sidecar":              {ours: webhookLinks("internal/commandline", "webhook"), foreign: kubernetes},
 	"webhook/source":               {ours: webhookLinks("internal/commandline", "webhook"), foreign: kubernetes},
 }
@@ -131,6 +137,13 @@ func webhookLinks(others ...string) []string {
 		"internal/cidr", "internal/clip", "internal/commandline/flagset", "internal/defaults", "internal/options", "internal/spelling",
 		"internal/strictyaml", "internal/tlsfiles", "internal/tunnel", "internal/yamlsyntax",
 	}, others...)
+}
+
+// inspectLinks returns what an inspection of an installation links, and the paths of other
+// packages.
+func inspectLinks(others ...string) []string {
+	return append(webhookLinks("internal/commandline", "webhook", "webhook/dryrun", "webhook/internal/netpolicy", "webhook/internal/poddiff",
+		"webhook/internal/podquota", "webhook/internal/reading", "webhook/internal/tlstrial", "webhook/report", "webhook/source"), others...)
 }
 
 var (

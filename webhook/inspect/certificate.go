@@ -13,6 +13,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/shoot-proxy/proxy-client/webhook/internal/reading"
 )
 
 // soon is how long before the end of a certificate there is a warning.
@@ -35,7 +37,7 @@ func (in *inspection) checkServingCertificate(ctx context.Context) {
 	object := fmt.Sprintf("Secret %s/%s", namespace, name)
 	secret, err := in.clients.core.Secrets(namespace).Get(ctx, name, metav1.GetOptions{})
 	if err != nil && !isMissing(err) {
-		in.denials.note(right{"get", "secrets", namespace, "the webhook's certificate"}, err)
+		in.denials.Note(reading.To("get", "secrets", namespace, "the webhook's certificate"), err)
 		return
 	}
 	f := Finding{Check: "serving-certificate", Group: GroupWebhook, Objects: []string{object}, Status: Failure, Commands: in.logs()}

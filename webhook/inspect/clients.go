@@ -3,9 +3,15 @@
 package inspect
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
 	admissionv1client "k8s.io/client-go/kubernetes/typed/admissionregistration/v1"
 	appsv1client "k8s.io/client-go/kubernetes/typed/apps/v1"
@@ -26,6 +32,31 @@ type clients struct {
 	discovery  discoveryv1client.DiscoveryV1Interface
 	networking networkingv1client.NetworkingV1Interface
 	dynamic    dynamic.Interface
+}
+
+// reach returns why there is no answer from the API server. That it refuses a request is an
+// answer.
+func (c *clients) reach(ctx context.Context) error {
+	err := c.core.RESTClient().Get().AbsPath("/version").Do(ctx).Error()
+	if _, answered := errors.AsType[*apierrors.StatusError](err); answered {
+		return nil
+	}
+	return err
+}
+
+// serves reports whether the API server has a resource. A caller without rights for a
+// resource that is not there would get the answer that it is forbidden. If it cannot be
+// told, the result is true.
+func (c *clients) serves(ctx context.Context, of schema.GroupVersionResource) bool {
+	data, err := c.core.RESTClient().Get().AbsPath("/apis", of.Group, of.Version).SetHeader("Accept", "application/json").Do(ctx).Raw()
+	if err != nil {
+		return !apierrors.IsNotFound(err)
+	}
+	var list metav1.APIResourceList
+	if err := json.Unmarshal(data, &list); err != nil {
+		return true
+	}
+	return slices.ContainsFunc(list.APIResources, func(r metav1.APIResource) bool { return r.Name == of.Resource })
 }
 
 func newClients(config *rest.Config) (*clients, error) {

@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/shoot-proxy/proxy-client/webhook"
+	"github.com/shoot-proxy/proxy-client/webhook/internal/reading"
 )
 
 // Config says which cluster to look at.
@@ -26,11 +27,17 @@ type Config struct {
 	Version string
 	// Image is the image of the pod that is asked for as a dry run. It is never pulled.
 	Image string
+	// PageSize is how many objects the API server is asked for at once. It is 500 if it is
+	// 0.
+	PageSize int64
 	// Now returns the time. It is time.Now if it is nil.
 	Now func() time.Time
 	// Dial connects to a proxy-server. It is a net.Dialer's if it is nil.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
+
+// defaultPageSize is how many objects the API server is asked for at once.
+const defaultPageSize = 500
 
 // Limits of the requests, so that a large cluster is not disturbed.
 const (
@@ -45,7 +52,7 @@ type inspection struct {
 	Config
 	now     time.Time
 	clients *clients
-	denials denials
+	denials reading.Denials
 	report  *Report
 
 	namespaces map[string]*corev1.Namespace // nil if they could not be read
@@ -58,12 +65,14 @@ type inspection struct {
 	workloads  []*workload   // those with the label in their template
 	sources    sources
 	subjects   []*subject
+	servers    []*server
 	materials  map[string]*material // what pods mount, by name and keys
 }
 
 // Run looks at a cluster. The error says why it could not begin, or that ctx has ended.
 func Run(ctx context.Context, cfg Config) (*Report, error) {
 	cfg.Image = cmp.Or(cfg.Image, "shoot-proxy/webhook")
+	cfg.PageSize = cmp.Or(cfg.PageSize, defaultPageSize)
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -74,23 +83,31 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	cluster.QPS, cluster.Burst = requestsPerSecond, requestBurst
 	cluster.WarningHandler = rest.NoWarnings{}
 	cfg.Cluster = cluster
-	in := &inspection{Config: cfg, now: cfg.Now()}
+	in := &inspection{Config: cfg, now: cfg.Now(), denials: reading.Denials{PageSize: cfg.PageSize}}
 	in.report = &Report{Time: in.now, Cluster: cluster.Host, Version: cfg.Version, Namespaces: cfg.Namespaces}
 	var err error
 	if in.clients, err = newClients(cluster); err != nil {
 		return nil, err
 	}
+	if err := in.clients.reach(ctx); err != nil {
+		return nil, fmt.Errorf("the API server %s does not answer: see whether 'kubectl version' works with the same kubeconfig: %w", cluster.Host, err)
+	}
 	for _, step := range []func(context.Context){
 		in.readNamespaces, in.checkRegistration, in.checkInstallation, in.readNodes, in.readPods, in.readWorkloads, in.checkDryRun,
 		in.judge,
+		in.checkPodSecurity, in.checkQuotas,
 		in.checkNotInjected, in.checkOutdated, in.checkWorkloads,
-		in.checkSecrets,
+		in.checkSecrets, in.findServers, in.checkServers,
+		in.checkPolicies, in.checkRanges, in.checkNodes,
 	} {
-		if step(ctx); ctx.Err() != nil {
+		switch step(ctx); {
+		case ctx.Err() != nil:
 			return nil, fmt.Errorf("look at the installation: %w", context.Cause(ctx))
+		case in.denials.Unauthorized != nil:
+			return nil, fmt.Errorf("the API server %s does not accept the credentials: log in again, or give another --kubeconfig: %w", cluster.Host, in.denials.Unauthorized)
 		}
 	}
-	in.report.Add(in.denials.findings()...)
+	in.report.Add(in.denials.Findings()...)
 	return in.report, nil
 }
 
@@ -114,6 +131,9 @@ type subject struct {
 	pod   *corev1.Pod
 	real  bool
 	owner owner
+	// static is set for the image of a static pod in the API server. What the webhook did
+	// to it has no effect on the node.
+	static bool
 	// version and hash are of an injected pod.
 	version, hash string
 	statusErr     error
@@ -122,12 +142,14 @@ type subject struct {
 }
 
 // injected reports whether the pod has its redirect.
-func (s *subject) injected() bool { return s.hash != "" }
+func (s *subject) injected() bool { return s.hash != "" && !s.static }
 
 // spec returns the pod as it is, or as it would be made. It is nil if that has no
 // redirect.
 func (s *subject) spec() *corev1.Pod {
 	switch {
+	case s.static:
+		return nil
 	case s.injected():
 		return s.pod
 	case s.now != nil && s.now.Pod != nil:

@@ -16,6 +16,8 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/shoot-proxy/proxy-client/webhook"
+	"github.com/shoot-proxy/proxy-client/webhook/internal/reading"
+	"github.com/shoot-proxy/proxy-client/webhook/report"
 )
 
 // Labels of the chart's objects.
@@ -69,10 +71,10 @@ func (in *inspection) logs() []string {
 // Deployment can be looked for.
 func (in *inspection) checkService(ctx context.Context, to *admissionv1.ServiceReference) bool {
 	object := fmt.Sprintf("Service %s/%s", to.Namespace, to.Name)
-	r := right{"get", "services", to.Namespace, "the webhook's Service"}
+	r := reading.To("get", "services", to.Namespace, "the webhook's Service")
 	service, err := in.clients.core.Services(to.Namespace).Get(ctx, to.Name, metav1.GetOptions{})
 	if err != nil {
-		if in.denials.note(r, err); isMissing(err) {
+		if in.denials.Note(r, err); isMissing(err) {
 			in.add(Finding{
 				Check: "service", Group: GroupWebhook, Status: Failure, Objects: []string{object},
 				Message: fmt.Sprintf("It does not exist, and %s names it: the API server cannot reach the webhook, and refuses pods with the label.", in.hook.object),
@@ -88,7 +90,7 @@ func (in *inspection) checkService(ctx context.Context, to *admissionv1.ServiceR
 	switch {
 	case !read:
 	case ready > 0:
-		in.add(Finding{Check: "endpoints", Group: GroupWebhook, Status: OK, Objects: []string{object}, Message: fmt.Sprintf("It has %d ready %s.", ready, plural(ready, "endpoint"))})
+		in.add(Finding{Check: "endpoints", Group: GroupWebhook, Status: OK, Objects: []string{object}, Message: fmt.Sprintf("It has %d ready %s.", ready, report.Plural(ready, "endpoint"))})
 	case in.install.deployment != nil && in.install.deployment.Status.ReadyReplicas == 0:
 		// The Deployment is the cause, and is reported.
 	default:
@@ -104,7 +106,7 @@ func (in *inspection) checkService(ctx context.Context, to *admissionv1.ServiceR
 
 // readyEndpoints returns how many ready endpoints a Service has.
 func (in *inspection) readyEndpoints(ctx context.Context, namespace, service, why string) (ready int, read bool) {
-	read = pages(ctx, &in.denials, right{"list", "endpointslices.discovery.k8s.io", namespace, why}, metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName + "=" + service},
+	read = reading.Pages(ctx, &in.denials, reading.To("list", "endpointslices.discovery.k8s.io", namespace, why), metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName + "=" + service},
 		in.clients.discovery.EndpointSlices(namespace).List,
 		func(page *discoveryv1.EndpointSliceList) {
 			for _, slice := range page.Items {
@@ -126,7 +128,7 @@ func (in *inspection) findDeployment(ctx context.Context, namespace string, sele
 	if selector == nil {
 		options.LabelSelector = "app.kubernetes.io/component=webhook"
 	}
-	pages(ctx, &in.denials, right{"list", "deployments.apps", namespace, "the webhook's Deployment"}, options,
+	reading.Pages(ctx, &in.denials, reading.To("list", "deployments.apps", namespace, "the webhook's Deployment"), options,
 		in.clients.apps.Deployments(namespace).List,
 		func(page *appsv1.DeploymentList) {
 			for i := range page.Items {
@@ -196,7 +198,7 @@ func (in *inspection) checkDeployment() {
 func conditionOf(d *appsv1.Deployment) string {
 	for _, c := range d.Status.Conditions {
 		if c.Type == appsv1.DeploymentReplicaFailure && c.Status == corev1.ConditionTrue {
-			return " " + sentence(oneLine(c.Message))
+			return " " + report.Sentence(report.OneLine(c.Message))
 		}
 	}
 	return ""
@@ -217,7 +219,7 @@ func (in *inspection) readConfig(ctx context.Context) {
 	object := fmt.Sprintf("ConfigMap %s/%s", d.Namespace, name)
 	cm, err := in.clients.core.ConfigMaps(d.Namespace).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
-		if in.denials.note(right{"get", "configmaps", d.Namespace, "the webhook's configuration"}, err); isMissing(err) {
+		if in.denials.Note(reading.To("get", "configmaps", d.Namespace, "the webhook's configuration"), err); isMissing(err) {
 			in.add(Finding{
 				Check: "configuration", Group: GroupWebhook, Status: Failure, Objects: []string{object},
 				Message: "The webhook's configuration does not exist: its pods cannot start.",
@@ -230,7 +232,7 @@ func (in *inspection) readConfig(ctx context.Context) {
 	if err != nil {
 		in.add(Finding{
 			Check: "configuration", Group: GroupWebhook, Status: Failure, Objects: []string{object},
-			Message: sentence(fmt.Sprintf("The webhook cannot use it, and keeps the one before until it restarts: %v", err)),
+			Message: report.Sentence(fmt.Sprintf("The webhook cannot use it, and keeps the one before until it restarts: %v", err)),
 			Next:    "correct the values, and upgrade the release", Commands: []string{fmt.Sprintf("kubectl --namespace %s get configmap %s -o yaml", d.Namespace, name)},
 		})
 		return

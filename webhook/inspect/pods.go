@@ -12,6 +12,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/shoot-proxy/proxy-client/webhook"
+	"github.com/shoot-proxy/proxy-client/webhook/internal/reading"
+	"github.com/shoot-proxy/proxy-client/webhook/report"
 )
 
 // readNamespaces reads the labels of namespaces.
@@ -19,7 +21,7 @@ func (in *inspection) readNamespaces(ctx context.Context) {
 	const why = "the namespaces' labels (Pod Security, the webhook's selector)"
 	found := map[string]*corev1.Namespace{}
 	if len(in.Namespaces) == 0 {
-		if pages(ctx, &in.denials, right{"list", "namespaces", "", why}, metav1.ListOptions{}, in.clients.core.Namespaces().List, func(page *corev1.NamespaceList) {
+		if reading.Pages(ctx, &in.denials, reading.To("list", "namespaces", "", why), metav1.ListOptions{}, in.clients.core.Namespaces().List, func(page *corev1.NamespaceList) {
 			for i := range page.Items {
 				found[page.Items[i].Name] = &page.Items[i]
 			}
@@ -36,7 +38,7 @@ func (in *inspection) readNamespaces(ctx context.Context) {
 				Check: "namespace", Group: GroupNamespaces, Status: Failure, Objects: []string{"Namespace " + name},
 				Message: "There is no such namespace.", Next: "name another one with --namespace", Commands: []string{"kubectl get namespaces"},
 			})
-		case in.denials.note(right{"get", "namespaces", "", why}, err):
+		case in.denials.Note(reading.To("get", "namespaces", "", why), err):
 			found[name] = ns
 		}
 	}
@@ -52,7 +54,7 @@ const maxPods = 50_000
 func (in *inspection) readPods(ctx context.Context) {
 	for _, namespace := range in.scopes() {
 		n := 0
-		pages(ctx, &in.denials, right{"list", "pods", namespace, "the pods with the label"}, metav1.ListOptions{}, in.clients.core.Pods(namespace).List, func(page *corev1.PodList) {
+		reading.Pages(ctx, &in.denials, reading.To("list", "pods", namespace, "the pods with the label"), metav1.ListOptions{}, in.clients.core.Pods(namespace).List, func(page *corev1.PodList) {
 			for i := range page.Items {
 				p := &page.Items[i]
 				in.addresses.addPod(p)
@@ -99,9 +101,7 @@ func (s *subject) anew() (next, command string) {
 	case "Deployment", "StatefulSet", "DaemonSet":
 		return "make its pods anew", fmt.Sprintf("%s rollout restart %s/%s", kubectl, strings.ToLower(s.owner.kind), s.owner.name)
 	case "":
-		return "create it anew, because nothing else does", fmt.Sprintf("%s get pod %s -o yaml", kubectl, name)
-	case "Node":
-		return "take the label off its manifest on the node", ""
+		return "create it anew: no workload does", fmt.Sprintf("%s get pod %s -o yaml | kubectl replace --force -f -", kubectl, name)
 	default:
 		return fmt.Sprintf("delete it: %s %s makes it anew", s.owner.kind, s.owner.name), fmt.Sprintf("%s delete pod %s", kubectl, name)
 	}
@@ -111,8 +111,11 @@ func (s *subject) anew() (next, command string) {
 func (in *inspection) judge(ctx context.Context) {
 	for _, p := range in.pods {
 		s := &subject{name: "Pod " + p.Namespace + "/" + p.Name, namespace: p.Namespace, pod: p, real: true, owner: ownerOf(p)}
+		_, s.static = p.Annotations[corev1.MirrorPodAnnotationKey]
 		s.version, s.hash, s.statusErr = webhook.Injected(p)
-		s.now = in.decide(ctx, p.Namespace, p)
+		if in.hook == nil || in.asksIn(p.Namespace) {
+			s.now = in.decide(ctx, p.Namespace, p)
+		}
 		in.subjects = append(in.subjects, s)
 	}
 	for _, w := range in.workloads {
@@ -120,7 +123,7 @@ func (in *inspection) judge(ctx context.Context) {
 		p.Namespace = w.namespace
 		s := &subject{name: w.name(), namespace: w.namespace, pod: p, owner: owner{w.kind, w.object}}
 		s.version, s.hash, s.statusErr = webhook.Injected(p)
-		if webhook.Wanted(p) {
+		if in.hook == nil || in.asksIn(w.namespace) {
 			s.now = in.decide(ctx, w.namespace, p)
 		}
 		w.subject = s
@@ -130,25 +133,25 @@ func (in *inspection) judge(ctx context.Context) {
 
 // checkNotInjected finds pods with the label and without the redirect.
 func (in *inspection) checkNotInjected(context.Context) {
-	var found findings
+	var found report.Merged
 	well := 0
 	for _, s := range in.subjects {
 		switch {
 		case !s.real:
 		case s.statusErr != nil:
 			next, command := s.anew()
-			found.add(Finding{Check: "pod-not-injected", Group: GroupPods, Status: Failure, Message: sentence(s.statusErr.Error()), Next: next, Commands: some(command)}, s.name)
+			found.Add(Finding{Check: "pod-not-injected", Group: GroupPods, Status: Failure, Message: report.Sentence(s.statusErr.Error()), Next: next, Commands: some(command)}, s.name)
 		case s.injected():
 			well++
 		default:
-			found.add(in.notInjected(s), s.name)
+			found.Add(in.notInjected(s), s.name)
 		}
 	}
-	in.add(found.all...)
+	in.add(found.All...)
 	if well > 0 {
-		in.add(Finding{Check: "pod-not-injected", Group: GroupPods, Status: OK, Message: fmt.Sprintf("%d %s with the label %s injected.", well, plural(well, "pod"), isAre(well))})
+		in.add(Finding{Check: "pod-not-injected", Group: GroupPods, Status: OK, Message: fmt.Sprintf("%d %s with the label %s injected.", well, report.Plural(well, "pod"), isAre(well))})
 	}
-	if len(in.pods) == 0 && len(in.workloads) == 0 && len(in.denials.missing) == 0 {
+	if len(in.pods) == 0 && len(in.workloads) == 0 && !in.denials.Any() {
 		in.add(Finding{
 			Check: "pod-not-injected", Group: GroupPods, Status: OK,
 			Message: "No pod and no workload has the label " + webhook.Label + ", so the webhook has nothing to do." + in.where(),
@@ -179,36 +182,36 @@ func (in *inspection) notInjected(s *subject) Finding {
 	f.Next, f.Commands = next, some(command)
 	const has = "It has the label and was not injected: "
 	value := s.pod.Labels[webhook.Label]
-	added, changed := labelAdded(s.pod)
+	added, later := labelAdded(s.pod)
 	switch {
 	case value != "true":
 		f.Message = fmt.Sprintf("Its label %s has the value %q, which is not known.", webhook.Label, value)
 		f.Next = `write "true" or "false", in quotes, and make the pod anew`
-	case s.owner.kind == "Node" || s.pod.Annotations[corev1.MirrorPodAnnotationKey] != "":
-		f.Message = has + "it is a static pod. The kubelet starts these from a file, and asks no webhook."
-		f.Next, f.Commands = "inject its manifest with `webhook inject`", nil
+	case s.static:
+		f.Message = has + "it is a static pod, which the kubelet starts from a file on the node without asking a webhook."
+		f.Next, f.Commands = "inject the file with `webhook inject`; without the API server, the Secrets have to be files of the node too. Or remove the label", nil
 	case s.now != nil && s.now.Reason == webhook.ReasonConfigDisabled:
-		f.Status, f.Message = OK, sentence("It is left alone on purpose: "+s.now.Message)
+		f.Status, f.Message = OK, report.Sentence("It is left alone on purpose: "+s.now.Message)
 		f.Next, f.Commands = "", nil
-	case in.hook == nil && in.report.blamed("registration"):
+	case in.hook == nil && in.report.Has(Failure, "registration"):
 		f.Message = has + "the API server has no registration of the webhook."
 		f.Next = "first repair the registration (above), then " + next
 	case in.hook != nil && !in.asksIn(s.namespace):
 		f.Message = fmt.Sprintf("%sthe registration leaves out namespace %s.", has, s.namespace)
 		f.Next = fmt.Sprintf("take the namespace off the chart's value webhook.excludedNamespaces, if it is there; then %s. Or remove the label", next)
 		f.Commands = append([]string{fmt.Sprintf("kubectl get mutatingwebhookconfiguration %s -o jsonpath='{.webhooks[0].namespaceSelector}'", in.hook.name)}, f.Commands...)
-	case in.hook != nil && in.report.blamed("object-selector", "rules"):
+	case in.hook != nil && in.report.Has(Failure, "object-selector", "rules"):
 		f.Message = has + "the registration leaves it out (above)."
 		f.Next = "first repair the registration, then " + next
 	case s.now != nil && s.now.Decision == webhook.Refuse:
-		f.Message = sentence(fmt.Sprintf("%sthe webhook did not see it, and would refuse it: %s", has, s.now.Message))
+		f.Message = report.Sentence(fmt.Sprintf("%sthe webhook did not see it, and would refuse it: %s", has, s.now.Message))
 		f.Next = "correct that, then " + next
-	case changed && added.After(s.pod.CreationTimestamp.Time):
+	case later:
 		f.Message = fmt.Sprintf("%sthe label came at %s, after the pod was made. Only new pods are injected.", has, minute(added))
 		f.Next = in.putIntoTemplate(s, next)
 	case in.hook != nil && s.pod.CreationTimestamp.Before(&in.hook.made):
 		f.Message = fmt.Sprintf("%sit was made at %s, before the webhook was registered (%s).", has, minute(s.pod.CreationTimestamp.Time), minute(in.hook.made.Time))
-	case in.hook != nil && in.report.warned("failure-policy"):
+	case in.hook != nil && in.report.Has(Warning, "failure-policy"):
 		f.Message = has + "probably the webhook was away when the pod was made, and failurePolicy is Ignore (above)."
 	default:
 		f.Message = has + "probably the webhook or its registration was away when the pod was made."
@@ -227,16 +230,6 @@ func (in *inspection) putIntoTemplate(s *subject, next string) string {
 		return next
 	}
 	return fmt.Sprintf("put the label into the pod template of %s %s, which makes new pods", s.owner.kind, s.owner.name)
-}
-
-// warned reports whether a check has found a warning.
-func (r *Report) warned(check string) bool {
-	for _, f := range r.Findings {
-		if f.Check == check && f.Status == Warning {
-			return true
-		}
-	}
-	return false
 }
 
 // seedAddresses are addresses of the cluster's pods, nodes and Services.

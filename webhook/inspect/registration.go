@@ -13,6 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/shoot-proxy/proxy-client/webhook/dryrun"
+	"github.com/shoot-proxy/proxy-client/webhook/internal/reading"
+	"github.com/shoot-proxy/proxy-client/webhook/report"
 )
 
 // registration is the entry of the webhook in a MutatingWebhookConfiguration.
@@ -27,7 +29,7 @@ type registration struct {
 // decides whether the API server asks the webhook.
 func (in *inspection) checkRegistration(ctx context.Context) {
 	var found []*registration
-	read := pages(ctx, &in.denials, right{"list", "mutatingwebhookconfigurations", "", "the webhook's registration"}, metav1.ListOptions{},
+	read := reading.Pages(ctx, &in.denials, reading.To("list", "mutatingwebhookconfigurations", "", "the webhook's registration"), metav1.ListOptions{},
 		in.clients.admission.MutatingWebhookConfigurations().List,
 		func(page *admissionv1.MutatingWebhookConfigurationList) {
 			for _, c := range page.Items {
@@ -163,7 +165,7 @@ func (in *inspection) checkDryRun(ctx context.Context) {
 	if err != nil {
 		answer = dryrun.Answer{Outcome: dryrun.Undecided, Message: err.Error()}
 	}
-	f := Finding{Check: "dry-run", Group: GroupWebhook, Message: sentence(answer.Message)}
+	f := Finding{Check: "dry-run", Group: GroupWebhook, Message: report.Sentence(answer.Message)}
 	switch answer.Outcome {
 	case dryrun.Injected:
 		in.calibrate(ctx, namespace, answer.Pod)
@@ -171,17 +173,17 @@ func (in *inspection) checkDryRun(ctx context.Context) {
 	case dryrun.LeftAlone, dryrun.Refused:
 		f.Status = OK
 	case dryrun.NoRight:
-		in.denials.missing = append(in.denials.missing, right{"create", "pods", namespace, "whether the API server reaches the webhook (a dry run)"})
+		in.denials.Deny(reading.To("create", "pods", namespace, "whether the API server reaches the webhook (a dry run)"))
 		return
 	case dryrun.NotAsked:
-		if in.report.blamed("object-selector", "rules") {
+		if in.report.Has(Failure, "object-selector", "rules") {
 			return
 		}
 		f.Status, f.Next = Failure, "look at the selectors and rules of "+in.hook.object
 		f.Commands = []string{"kubectl get mutatingwebhookconfiguration " + in.hook.name + " -o yaml"}
 	case dryrun.Unreachable:
-		if in.report.blamed("ca-bundle", "serving-certificate", "deployment", "service", "endpoints") {
-			f.Status, f.Message = Skipped, "The API server cannot ask the webhook, for the reason above: "+sentence(answer.Message)
+		if in.report.Has(Failure, "ca-bundle", "serving-certificate", "deployment", "service", "endpoints") {
+			f.Status, f.Message = Skipped, "The API server cannot ask the webhook, for the reason above: "+report.Sentence(answer.Message)
 			break
 		}
 		f.Status, f.Next = Failure, "see whether the API server's host can reach the Service's pods: a firewall or a NetworkPolicy may be in between"
@@ -207,25 +209,4 @@ func (in *inspection) namespaceForDryRun() string {
 		}
 	}
 	return metav1.NamespaceDefault
-}
-
-// blamed reports whether one of the checks has found a failure.
-func (r *Report) blamed(checks ...string) bool {
-	for _, f := range r.Findings {
-		for _, check := range checks {
-			if f.Check == check && f.Status == Failure {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// sentence returns text with a capital letter and a full stop.
-func sentence(text string) string {
-	if text == "" {
-		return ""
-	}
-	text = strings.ToUpper(text[:1]) + text[1:]
-	return strings.TrimSuffix(text, ".") + "."
 }

@@ -14,12 +14,20 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/shoot-proxy/proxy-client/internal/tlsfiles"
+	"github.com/shoot-proxy/proxy-client/webhook/internal/reading"
+	"github.com/shoot-proxy/proxy-client/webhook/report"
 )
 
 // The volumes of an injected pod with TLS files.
 const (
 	volumeCA     = "shoot-proxy-ca"
 	volumeClient = "shoot-proxy-client-tls"
+)
+
+// The containers of an injected pod.
+const (
+	initRedirect = "init-redirect"
+	proxyClient  = "proxy-client"
 )
 
 // material is a Secret or a ConfigMap with TLS files, and the pods that mount it. data
@@ -29,6 +37,8 @@ type material struct {
 	keys                  []string
 	pods                  []string
 	data                  map[string][]byte
+	// usable is set once its content is as it should be, at most near its end.
+	usable bool
 }
 
 func (m *material) object() string { return fmt.Sprintf("%s %s/%s", m.kind, m.namespace, m.name) }
@@ -82,6 +92,15 @@ func (in *inspection) checkSecrets(ctx context.Context) {
 
 // need notes that a pod mounts a volume of TLS files.
 func (in *inspection) need(s *subject, v corev1.Volume) *material {
+	m := in.materialOf(s, v)
+	if m != nil {
+		m.pods = append(m.pods, s.name)
+	}
+	return m
+}
+
+// materialOf returns what a pod mounts as a volume, or nil.
+func (in *inspection) materialOf(s *subject, v corev1.Volume) *material {
 	m := &material{namespace: s.namespace}
 	var items []corev1.KeyToPath
 	switch {
@@ -100,7 +119,6 @@ func (in *inspection) need(s *subject, v corev1.Volume) *material {
 		m = known
 	}
 	in.materials[id] = m
-	m.pods = append(m.pods, s.name)
 	return m
 }
 
@@ -125,7 +143,7 @@ func (in *inspection) read(ctx context.Context, m *material) bool {
 	}
 	f := Finding{Check: "secret", Group: GroupSecrets, Status: Failure, Objects: []string{m.object()}}
 	if err != nil {
-		if in.denials.note(right{"get", resource, m.namespace, "the TLS files that pods need"}, err); !isMissing(err) {
+		if in.denials.Note(reading.To("get", resource, m.namespace, "the TLS files that pods need"), err); !isMissing(err) {
 			return false
 		}
 		f.Message = fmt.Sprintf("It does not exist. New pods wait in Init:0/2 for it: %s.", m.usedBy())
@@ -140,8 +158,8 @@ func (in *inspection) read(ctx context.Context, m *material) bool {
 		}
 	}
 	if len(missing) > 0 {
-		f.Message = fmt.Sprintf("It lacks the %s %s. New pods wait in Init:0/2 for it: %s.", plural(len(missing), "key"), strings.Join(missing, ", "), m.usedBy())
-		f.Next = fmt.Sprintf("add the %s", plural(len(missing), "key"))
+		f.Message = fmt.Sprintf("It lacks the %s %s. New pods wait in Init:0/2 for it: %s.", report.Plural(len(missing), "key"), strings.Join(missing, ", "), m.usedBy())
+		f.Next = fmt.Sprintf("add the %s", report.Plural(len(missing), "key"))
 		f.Commands = []string{m.create() + " --dry-run=client -o yaml | kubectl apply -f -"}
 		in.add(f)
 		return false
@@ -178,6 +196,7 @@ func (in *inspection) checkCA(m *material) {
 		in.add(f)
 		return
 	}
+	m.usable = true
 	var end time.Time
 	for _, c := range parseCertificates(m.data[key]) {
 		if c.NotAfter.After(end) {
@@ -210,6 +229,7 @@ func (in *inspection) checkClient(m *material) {
 		in.add(f)
 		return
 	}
+	m.usable = true
 	leaf := parseCertificates(certificate)[0]
 	f.Status, f.Message = OK, fmt.Sprintf("The client certificate %q and its key belong together; it is valid until %s.", leaf.Subject, day(leaf.NotAfter))
 	if leaf.NotAfter.Before(in.now.Add(soon)) {
@@ -236,5 +256,5 @@ func problemOf(err error) (problem, remedy string) {
 // days returns a time span in days.
 func days(d time.Duration) string {
 	n := int(d / (24 * time.Hour))
-	return fmt.Sprintf("%d %s", n, plural(n, "day"))
+	return fmt.Sprintf("%d %s", n, report.Plural(n, "day"))
 }

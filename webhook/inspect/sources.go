@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/shoot-proxy/proxy-client/webhook"
+	"github.com/shoot-proxy/proxy-client/webhook/internal/reading"
 	"github.com/shoot-proxy/proxy-client/webhook/source"
 )
 
@@ -93,7 +94,7 @@ func (in *inspection) configMap(ctx context.Context, namespace, name string) con
 	case err == nil:
 		found.config, found.err = source.ConfigMap(cm)
 	case !apierrors.IsNotFound(err):
-		in.denials.note(right{"get", "configmaps", namespace, "what the namespace's pods should get"}, err)
+		in.denials.Note(reading.To("get", "configmaps", namespace, "what the namespace's pods should get"), err)
 		found.read = false
 	}
 	if in.sources.configMaps == nil {
@@ -118,7 +119,7 @@ func (in *inspection) networking(ctx context.Context, namespace string) networki
 		}
 		found.err = err
 	case !apierrors.IsNotFound(err):
-		in.denials.note(right{"get", "clusters.extensions.gardener.cloud", "", "the shoots' networks of Gardener"}, err)
+		in.denials.Note(reading.To("get", "clusters.extensions.gardener.cloud", "", "the shoots' networks of Gardener"), err)
 		found.read = false
 	}
 	if in.sources.networks == nil {

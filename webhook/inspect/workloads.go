@@ -5,6 +5,7 @@ package inspect
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -15,6 +16,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/shoot-proxy/proxy-client/webhook"
+	"github.com/shoot-proxy/proxy-client/webhook/internal/reading"
+	"github.com/shoot-proxy/proxy-client/webhook/report"
 )
 
 // workload is an object that makes pods.
@@ -54,44 +57,45 @@ var operatorKinds = []schema.GroupVersionResource{
 
 // readWorkloads reads everything that makes pods, and keeps what has the label.
 func (in *inspection) readWorkloads(ctx context.Context) {
+	kinds := slices.DeleteFunc(slices.Clone(operatorKinds), func(kind schema.GroupVersionResource) bool { return !in.clients.serves(ctx, kind) })
 	for _, ns := range in.scopes() {
 		const why = "the workloads with the label"
 		options := metav1.ListOptions{}
-		pages(ctx, &in.denials, right{"list", "deployments.apps", ns, why}, options, in.clients.apps.Deployments(ns).List, func(page *appsv1.DeploymentList) {
+		reading.Pages(ctx, &in.denials, reading.To("list", "deployments.apps", ns, why), options, in.clients.apps.Deployments(ns).List, func(page *appsv1.DeploymentList) {
 			for _, o := range page.Items {
 				w := of("Deployment", o.ObjectMeta, o.Spec.Template, o.Spec.Replicas, o.Status.ReadyReplicas)
 				for _, c := range o.Status.Conditions {
 					if c.Type == appsv1.DeploymentReplicaFailure && c.Status == corev1.ConditionTrue {
-						w.problem = oneLine(c.Message)
+						w.problem = report.OneLine(c.Message)
 					}
 				}
 				in.keep(w)
 			}
 		})
-		pages(ctx, &in.denials, right{"list", "statefulsets.apps", ns, why}, options, in.clients.apps.StatefulSets(ns).List, func(page *appsv1.StatefulSetList) {
+		reading.Pages(ctx, &in.denials, reading.To("list", "statefulsets.apps", ns, why), options, in.clients.apps.StatefulSets(ns).List, func(page *appsv1.StatefulSetList) {
 			for _, o := range page.Items {
 				in.keep(of("StatefulSet", o.ObjectMeta, o.Spec.Template, o.Spec.Replicas, o.Status.ReadyReplicas))
 			}
 		})
-		pages(ctx, &in.denials, right{"list", "daemonsets.apps", ns, why}, options, in.clients.apps.DaemonSets(ns).List, func(page *appsv1.DaemonSetList) {
+		reading.Pages(ctx, &in.denials, reading.To("list", "daemonsets.apps", ns, why), options, in.clients.apps.DaemonSets(ns).List, func(page *appsv1.DaemonSetList) {
 			for _, o := range page.Items {
 				in.keep(of("DaemonSet", o.ObjectMeta, o.Spec.Template, &o.Status.DesiredNumberScheduled, o.Status.NumberReady))
 			}
 		})
-		pages(ctx, &in.denials, right{"list", "jobs.batch", ns, why}, options, in.clients.batch.Jobs(ns).List, func(page *batchv1.JobList) {
+		reading.Pages(ctx, &in.denials, reading.To("list", "jobs.batch", ns, why), options, in.clients.batch.Jobs(ns).List, func(page *batchv1.JobList) {
 			for _, o := range page.Items {
 				if o.Status.CompletionTime == nil && metav1.GetControllerOf(&o) == nil {
 					in.keep(of("Job", o.ObjectMeta, o.Spec.Template, nil, 0))
 				}
 			}
 		})
-		pages(ctx, &in.denials, right{"list", "cronjobs.batch", ns, why}, options, in.clients.batch.CronJobs(ns).List, func(page *batchv1.CronJobList) {
+		reading.Pages(ctx, &in.denials, reading.To("list", "cronjobs.batch", ns, why), options, in.clients.batch.CronJobs(ns).List, func(page *batchv1.CronJobList) {
 			for _, o := range page.Items {
 				in.keep(of("CronJob", o.ObjectMeta, o.Spec.JobTemplate.Spec.Template, nil, 0))
 			}
 		})
-		for _, kind := range operatorKinds {
-			pages(ctx, &in.denials, right{"list", kind.Resource + "." + kind.Group, ns, why}, options, in.clients.dynamic.Resource(kind).Namespace(ns).List, func(page *unstructured.UnstructuredList) {
+		for _, kind := range kinds {
+			reading.Pages(ctx, &in.denials, reading.To("list", kind.Resource+"."+kind.Group, ns, why), options, in.clients.dynamic.Resource(kind).Namespace(ns).List, func(page *unstructured.UnstructuredList) {
 				for _, o := range page.Items {
 					in.keep(ofOperator(&o))
 				}
@@ -150,22 +154,53 @@ func kubectlKind(kind string) string { return strings.ToLower(kind) }
 
 // checkWorkloads finds workloads whose pods cannot be made.
 func (in *inspection) checkWorkloads(context.Context) {
-	var found findings
+	var found report.Merged
 	for _, w := range in.workloads {
 		s := w.subject
 		f := Finding{Check: "workload", Group: GroupWorkloads, Status: Failure}
 		switch {
+		case in.hook != nil && !in.asksIn(w.namespace):
+			if in.hasPods(w) {
+				continue // they are reported
+			}
+			f.Check, f.Message = "workload-left-out", fmt.Sprintf("The webhook's registration leaves out namespace %s: pods with the label start without their redirect.", w.namespace)
+			f.Next = "take the namespace off the chart's value webhook.excludedNamespaces, or the label off the template"
+		case s.now != nil && s.now.Reason == webhook.ReasonOldNodes:
+			continue // the nodes are the cause, and are reported
 		case s.now != nil && s.now.Decision == webhook.Refuse:
-			f.Check, f.Message = "workload-refused", sentence("The webhook refuses its pods: "+s.now.Message)
+			f.Check, f.Message = "workload-refused", report.Sentence("The webhook refuses its pods: "+s.now.Message)
 			f.Next = "correct that; docs/webhook.md, Why a pod is refused, says more"
-		case w.problem != "" && in.report.blamed("deployment", "service", "endpoints", "serving-certificate", "ca-bundle", "dry-run"):
+		case consequence(w.problem, in.report, w.namespace):
+			continue // the namespace is the cause, and is reported
+		case w.problem != "" && in.report.Has(Failure, "deployment", "service", "endpoints", "serving-certificate", "ca-bundle", "dry-run"):
 			f.Message, f.Status = "Its pods cannot be made, because the API server cannot ask the webhook (above).", Skipped
 		case w.problem != "":
-			f.Message, f.Next = sentence("Its pods cannot be made: "+w.problem), "correct what the message names"
+			f.Message, f.Next = report.Sentence("Its pods cannot be made: "+w.problem), "correct what the message names"
 		default:
 			continue
 		}
-		found.add(f, w.name())
+		found.Add(f, w.name())
 	}
-	in.add(found.all...)
+	in.add(found.All...)
+}
+
+// hasPods reports whether a workload has made pods.
+func (in *inspection) hasPods(w *workload) bool {
+	return slices.ContainsFunc(in.subjects, func(s *subject) bool {
+		return s.real && s.namespace == w.namespace && s.owner == owner{w.kind, w.object}
+	})
+}
+
+// consequence reports whether a controller's problem follows from a finding about the
+// namespace.
+func consequence(problem string, r *Report, namespace string) bool {
+	for text, check := range map[string]string{
+		"violates PodSecurity": "pod-security", "exceeded quota": "quota", "failed quota": "quota",
+		"maximum": "limit-range", "minimum": "limit-range", "ratio": "limit-range",
+	} {
+		if strings.Contains(problem, text) && r.HasIn(namespace, check) {
+			return true
+		}
+	}
+	return false
 }

@@ -52,7 +52,6 @@ func TestWebhook(t *testing.T) {
 		{"bad pods are refused as explain says", (*installed).testRefused},
 		{"a warning reaches who makes the pod", (*installed).testWarning},
 		{"a dry run is injected and has no side effects", (*installed).testDryRun},
-		{"webhook check looks at the installation", (*installed).testInspect},
 		{"kubectl shoot_proxy says why a pod cannot be asked", (*installed).testPlugin},
 		{"a bundle has no secret in it", (*installed).testBundle},
 		{"webhook dry-run tells what becomes of a pod", (*installed).testDryRunCommand},

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package inspect
+package report
 
 import (
 	"fmt"
@@ -15,8 +15,8 @@ const (
 	margin  = "           "
 )
 
-// maxObjects is how many objects of a finding the text names.
-const maxObjects = 5
+// MaxObjects is how many objects of a finding its text names.
+const MaxObjects = 5
 
 // WriteText writes the report for people. The last line is the verdict.
 func (r *Report) WriteText(w io.Writer) error {
@@ -66,8 +66,8 @@ func (f *Finding) word() string {
 
 // named returns the objects of a finding. If there are many, it counts the others.
 func (f *Finding) named() string {
-	if n := len(f.Objects) - maxObjects; n > 1 {
-		return strings.Join(f.Objects[:maxObjects], ", ") + fmt.Sprintf(" and %d more", n)
+	if n := len(f.Objects) - MaxObjects; n > 1 {
+		return strings.Join(f.Objects[:MaxObjects], ", ") + fmt.Sprintf(" and %d more", n)
 	}
 	return strings.Join(f.Objects, ", ")
 }

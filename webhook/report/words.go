@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package report
+
+import (
+	"fmt"
+	"strings"
+)
+
+// OneLine returns a text without its line breaks.
+func OneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
+
+// Plural returns a noun for n things.
+func Plural(n int, noun string) string {
+	if n == 1 {
+		return noun
+	}
+	return noun + "s"
+}
+
+// Listed joins names. If there are many, it counts the others.
+func Listed(names []string) string {
+	shown := strings.Join(names[:min(len(names), MaxObjects)], ", ")
+	if more := len(names) - MaxObjects; more > 0 {
+		shown += fmt.Sprintf(" and %d more", more)
+	}
+	return shown
+}
+
+// Sentence returns text with a capital letter and a full stop.
+func Sentence(text string) string {
+	if text == "" {
+		return ""
+	}
+	text = strings.ToUpper(text[:1]) + text[1:]
+	return strings.TrimSuffix(text, ".") + "."
+}

@@ -39,6 +39,7 @@ func (in *inspection) checkPolicies(ctx context.Context) {
 			continue
 		}
 		looked++
+		parties := in.parties(ctx, s)
 		for _, p := range s.pods {
 			pod := p.spec()
 			from := netpolicy.Party{Labels: pod.Labels, Name: p.namespace, Namespace: in.labelsOf(p.namespace)}
@@ -47,7 +48,7 @@ func (in *inspection) checkPolicies(ctx context.Context) {
 				found.Add(denied(egress, p.namespace, "to port 53, so the name of the proxy-server cannot be resolved",
 					"allow UDP and TCP port 53 to the cluster's DNS"), p.name)
 			}
-			for _, e := range in.parties(ctx, s) {
+			for _, e := range parties {
 				if len(egress) > 0 && !netpolicy.Permit(egress, networkingv1.PolicyTypeEgress, p.namespace, e.Party, e.port) {
 					found.Add(denied(egress, p.namespace, "to "+s.object(), fmt.Sprintf("allow TCP port %d to it", e.port)), p.name)
 				}

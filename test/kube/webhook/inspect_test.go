@@ -45,6 +45,7 @@ func TestInspect(t *testing.T) {
 	t.Run("rights", in.testInspectRights)
 	t.Run("pages", in.testInspectPages)
 	t.Run("command", in.testInspectCommand)
+	t.Run("many pods", in.testInspectMany)
 	t.Run("no Secret's content in any report", in.wantNoSecrets)
 }
 
@@ -82,7 +83,7 @@ func (in *inspected) testProvocation(t *testing.T, p provocation) {
 // What differs from run to run:
 var (
 	anyAddress = regexp.MustCompile(`127\.\d+\.\d+\.\d+`)
-	anyTime    = regexp.MustCompile(`\d{4}-\d\d-\d\d( \d\d:\d\d UTC)?`)
+	anyTime    = regexp.MustCompile(`\d{4}-\d\d-\d\d(T[\d:]+Z| \d\d:\d\d UTC)?`)
 	anyDays    = regexp.MustCompile(`\b\d+ days?\b`)
 	anyHash    = regexp.MustCompile(`\b(app|web)-[0-9a-z]{6,10}-[0-9a-z]{5}\b`)
 )

@@ -15,7 +15,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -338,12 +337,6 @@ func (in *inspected) wantNoSecrets(t *testing.T) {
 	if looked == 0 || in.written.Len() == 0 {
 		t.Error("there is nothing to search")
 	}
-}
-
-func sorted(list []string) []string {
-	list = slices.Clone(list)
-	slices.Sort(list)
-	return list
 }
 
 func inAYear() time.Time { return time.Now().AddDate(1, 0, 0) }

@@ -21,7 +21,7 @@ import (
 )
 
 // limit bounds a wait that nothing promises an end for.
-const limit = 60 * time.Second
+const limit = 2 * time.Minute
 
 // rig is a lab with the real programs: a pod with redirect and sidecar, and a webhook.
 type rig struct {

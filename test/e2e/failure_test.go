@@ -5,7 +5,6 @@ package e2e
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"net/netip"
@@ -169,13 +168,7 @@ func TestDialWaitsForTheAgentToComeBack(t *testing.T) {
 		t.Run(string(mode), func(t *testing.T) {
 			r := newRig(t, lab.Options{Mode: mode}, "--dial-timeout="+hang.String())
 			r.Agent.Kill()
-			eventually(t, "the server to see that its agent is gone", func(ctx context.Context) error {
-				m, err := r.ServerMetrics(ctx)
-				if n := m.Sum(lab.ServerBackends); err == nil && n != 0 {
-					err = fmt.Errorf("%v agents", n)
-				}
-				return err
-			})
+			r.awaitNoAgent(t)
 			conn, err := r.dial(labtest.Context(t, hang), lab.ShootPod(lab.IPv4, 1), target.SpeakFirstPort)
 			if err != nil {
 				t.Fatal(err)

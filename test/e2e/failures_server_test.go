@@ -308,11 +308,14 @@ func freeze(t *testing.T, p *lab.Process) {
 // awaitNoAgent waits until the server sees that its agent is gone.
 func (r *rig) awaitNoAgent(t *testing.T) {
 	t.Helper()
-	eventually(t, "the server to see that its agent is gone", func(ctx context.Context) error {
-		m, err := r.ServerMetrics(ctx)
-		if n := m.Sum(lab.ServerBackends); err == nil && n != 0 {
-			err = fmt.Errorf("%v agents", n)
-		}
-		return err
-	})
+	eventually(t, "the server to see that its agent is gone", r.noAgent)
+}
+
+// noAgent returns an error if the server knows an agent.
+func (r *rig) noAgent(ctx context.Context) error {
+	m, err := r.ServerMetrics(ctx)
+	if n := m.Sum(lab.ServerBackends); err == nil && n != 0 {
+		err = fmt.Errorf("%v agents", n)
+	}
+	return err
 }

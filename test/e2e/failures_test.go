@@ -201,9 +201,41 @@ func (s *scene) wantNamed(t *testing.T) {
 	if s.wrong.step != "" && blamed == 0 {
 		t.Error("all steps are ok")
 	}
+	s.wantBlamed(t, got)
 	for _, word := range s.wrong.says {
 		if !strings.Contains(got.Verdict, word) {
 			t.Errorf("the verdict does not say %q: %s", word, got.Verdict)
+		}
+	}
+}
+
+// phrases has, for each cause, what a report says of it and of no other cause.
+var phrases = map[string]string{
+	"wrong_ca": "which is not in --ca-cert", "client_cert_refused": "refuses this client", "not_a_pair": "key of another certificate",
+	"expired": "expired on", "not_yet_valid": "is not valid before", "clock": "node's clock says", "wrong_name": "certificate is not for",
+	"wrong_mode": "or --mode=auto", "agents_port": "agents' port", "plaintext": "without TLS", "name": "nameserver",
+	"connect_refused": "nothing listens at this address", "connect_timeout": "NetworkPolicies of the pod's and the server's", "silent": "hangs or is overloaded",
+	"no_agent": "no agent is connected", "agent_silent": "has an agent, which has not answered", "no_agent_for_address": "--proxy-strategies",
+	"refused": "target refuses", "timeout": "target does not answer", "unreachable": "no way to the target", "outside_cidrs": "no CIDR of the shoot contains",
+	"cidrs_differ": "other CIDRs than", "rules_missing": "rules of init-redirect are missing", "shadowed": "the other program's rules",
+	"not_running": "no sidecar runs", "max_connections": "as many as may be", "buffers_full": "for apps that do not read", "slow": "round trips",
+}
+
+// wantBlamed expects the phrase of the failure's cause in what is not ok, and no other.
+func (s *scene) wantBlamed(t *testing.T, got checkReport) {
+	t.Helper()
+	said := ""
+	for _, step := range got.Steps {
+		if step.Result != "ok" && step.Result != "skipped" {
+			said += step.Found + " " + step.Next + " "
+		}
+	}
+	if s.wrong.step != "" {
+		said += got.Verdict
+	}
+	for cause, phrase := range phrases {
+		if blames := strings.Contains(said, phrase); blames != (cause == s.wrong.cause) {
+			t.Errorf("the cause is %q, and the report says %q: %t (%s)\n%s", s.wrong.cause, phrase, blames, cause, said)
 		}
 	}
 }

@@ -142,3 +142,15 @@ func TestAServerCutOffFromItsAgent(t *testing.T) {
 		r.wantNoLeak(t)
 	})
 }
+
+// TestKeepaliveFindsAnAgentThatIsGone: the node of an agent loses its power. The server
+// gets no sign of that. With --keepalive-time it asks, and forgets an agent that does not
+// answer for 20 s, which is grpc-go's limit.
+func TestKeepaliveFindsAnAgentThatIsGone(t *testing.T) {
+	t.Parallel()
+	r := newBareRig(t, lab.Options{ServerFlags: []string{"--keepalive-time=1s"}})
+	if _, err := r.Partition(labtest.Context(t, hang), lab.ShootLink); err != nil {
+		t.Fatal(err)
+	}
+	labtest.Eventually(t, 2*time.Minute, "the server to forget its agent", r.noAgent)
+}

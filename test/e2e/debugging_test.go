@@ -211,7 +211,7 @@ var changing = regexp.MustCompile(strings.Join([]string{
 	`\b\d+(\.\d+)? (ms|s|seconds?|minutes?|hours?|days?)\b`,
 	`\b\d+(\.\d+)? [KM]i?B\b`,
 	`"[a-z_]*(seconds|bytes)":[0-9.e-]+`,
-	`"(version|dial|dial_id)":"[^"]*"`,
+	`"(version|dial_id|connection_id)":"[^"]*"`,
 	`\b10\.96\.0\.10:\d+`,
 	`(proxy-client check|version) [^ ,;]+`,
 }, "|"))

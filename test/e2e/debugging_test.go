@@ -3,6 +3,8 @@
 package e2e
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -76,21 +78,21 @@ func (s *scene) wantDocumented(t *testing.T) {
 	}
 }
 
-// follow runs the command of a step until it prints what the document shows, three times at
-// most. A reader would look again too: a reset may overtake the connect of curl, which then
-// says something else.
+// follow runs the command of a step until it prints what the document shows. A reader
+// would look again too: a line of the log comes after the connection has ended, and a reset
+// may overtake the connect of curl, which then says something else.
 func (s *scene) follow(t *testing.T, shell *markdown.Shell, step markdown.Step) (printed string, ok bool) {
 	t.Helper()
-	for range 3 {
+	err := lab.Poll(labtest.Context(t, hang), "the document's words", func(context.Context) error {
 		// Some commands end with an exit code, which is part of the case. wantNamed compares
 		// those of check.
 		printed, _ = shell.Run(labtest.Context(t, 2*hang), step.Command)
-		printed = s.asInAPod(printed)
-		if markdown.Matches(steady(step.Output), steady(printed)) {
-			return printed, true
+		if printed = s.asInAPod(printed); !markdown.Matches(steady(step.Output), steady(printed)) {
+			return errors.New("it prints something else")
 		}
-	}
-	return printed, false
+		return nil
+	})
+	return printed, err == nil
 }
 
 // trailing matches the space at the ends of lines that fold leaves.

@@ -223,6 +223,14 @@ func TestIstiosNativeNftablesAfterOurs(t *testing.T) {
 					r.wantShares(t, m, f)
 				}
 			}
+			switch {
+			case !c.ours: // the proxy that passes on hides it from the check, but not from this
+				r.wantExplained(t, "WRONG: TCP to ", "nft table inet istio-proxy-nat chain istio-redirect", "redirect to :15001", "whose rule: likely Istio", "excludeOutboundIPRanges")
+			case !c.ok:
+				r.wantExplained(t, "WRONG: TCP to the check of the redirect (192.0.2.1:", "whose rule: likely Istio")
+			default:
+				r.wantExplained(t, "Everything is right: TCP to ")
+			}
 			result, err := r.InitRedirect(labtest.Context(t, hang), "verify")
 			if c.ok {
 				if err != nil {

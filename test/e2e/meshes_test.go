@@ -51,7 +51,9 @@ func TestMeshesKeepAllButTheShoot(t *testing.T) {
 					r.start(t)
 					for _, f := range lab.DualStack.Each() {
 						r.wantShares(t, c.mesh, f)
+						r.wantSharesPredicted(t, c.mesh, f)
 					}
+					r.wantExplained(t, "Everything is right: TCP to ")
 					r.wantRedirectOK(t, 1)
 					if _, err := r.InitRedirect(labtest.Context(t, hang), "verify"); err != nil {
 						t.Error(err)

@@ -37,6 +37,9 @@ type Outcome struct {
 	Assumptions []string `json:"assumptions,omitempty"`
 	// Destination is where the connection goes in the end.
 	Destination netip.AddrPort `json:"destination"`
+	// Source is where it comes from in the end. Its port is 0 if the kernel chooses it, and
+	// it is not known if a rule changes it on the way out.
+	Source netip.AddrPort `json:"source"`
 	// Device is that by which it leaves the pod.
 	Device string `json:"device,omitempty"`
 	// ListenerUID is the user of the socket that takes it.
@@ -103,7 +106,7 @@ func describe(p netfilter.Packet, t Traffic) string {
 // outcome puts one way into words.
 func (s *Situation) outcome(owned owners, p netfilter.Packet, o netfilter.Outcome) Outcome {
 	out := Outcome{
-		Result: o.Result, Assumptions: o.Assumptions, Destination: o.Destination, Device: o.Device, Steps: []Step{},
+		Result: o.Result, Assumptions: o.Assumptions, Destination: o.Destination, Source: o.Source, Device: o.Device, Steps: []Step{},
 	}
 	if o.Rule != nil {
 		out.Rule, out.Owner = o.Rule.Title()+": "+o.Rule.Text, owned.of(o.Rule)

@@ -6,6 +6,7 @@ package explain
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/netfilter"
 )
@@ -32,8 +33,12 @@ func (s *Situation) verdict(p netfilter.Packet, o netfilter.Outcome, out Outcome
 		if out.Owner == OwnerOurs {
 			return "rejected by our guard, so that it does not leave the pod for the seed: " + out.Rule, s.guardNext(p, o)
 		}
-		return fmt.Sprintf("rejected by %s: the app gets an error at once", theirs(out.Owner, out.Rule)), s.foreignNext(p, o, out.Owner)
+		return fmt.Sprintf("rejected by %s: %s", theirs(out.Owner, out.Rule), seesReject(p, o)), s.foreignNext(p, o, out.Owner)
 	case netfilter.Unroutable:
+		if o.Rule != nil {
+			return fmt.Sprintf("dropped: %s sends it to %s, and from %s the kernel has no way there (%v): %s",
+				theirs(out.Owner, out.Rule), o.Destination, o.Source.Addr(), o.Err, seesDrop(p)), s.foreignNext(p, o, out.Owner)
+		}
 		return fmt.Sprintf("not sent: the kernel has no way to %s (%v)", o.Destination.Addr(), o.Err), "look at `ip route get` in this pod"
 	case netfilter.Queued:
 		return fmt.Sprintf("handed to a program by %s, which decides about it", theirs(out.Owner, out.Rule)), "look at that program"
@@ -43,6 +48,16 @@ func (s *Situation) verdict(p netfilter.Packet, o netfilter.Outcome, out Outcome
 		}
 		return fmt.Sprintf("in the hands of %s, and what that does cannot be told from here", theirs(out.Owner, out.Rule)), "try the connection, and look at the rule's counters"
 	}
+}
+
+// seesReject says what an app sees of a rejected packet. An ICMP error comes by device lo, so
+// a socket that is bound to another device does not get it.
+func seesReject(p netfilter.Packet, o netfilter.Outcome) string {
+	target := o.Rule.Target()
+	if p.Bound != "" && target != nil && !strings.HasPrefix(target.With, "tcp") {
+		return "the app waits until its own time limit, because the answer does not come by the device to which it is bound"
+	}
+	return "the app gets an error at once"
 }
 
 // seesDrop says what an app sees of a dropped packet.
@@ -73,6 +88,9 @@ func (s *Situation) refused(p netfilter.Packet, o netfilter.Outcome, out Outcome
 	sees := `the app gets "connection refused"`
 	if p.Protocol == "udp" {
 		sees = "the app gets an error from its next call"
+		if p.Bound != "" {
+			sees = "the app gets no answer"
+		}
 	}
 	switch {
 	case out.Owner == OwnerOurs && s.toSidecar(p, o, OwnerOurs):
@@ -92,6 +110,9 @@ func (s *Situation) leaves(p netfilter.Packet, o netfilter.Outcome, out Outcome)
 	}
 	if o.Rule != nil {
 		text += ", where " + theirs(out.Owner, out.Rule) + " sends it"
+	}
+	if o.Destination.Addr().IsLoopback() || o.Source.Addr().IsLoopback() {
+		text += "; no other host takes packets from or to a loopback address, so no answer comes"
 	}
 	if !p.Local || s.Ours == nil {
 		if s.Ours == nil {

@@ -93,7 +93,7 @@ func (w *walk) output() Outcome {
 		// ip_route_me_harder of net/ipv4/netfilter.c
 		if route, err = w.query(); err != nil {
 			w.remark("no route to %s, where the rules have sent it: %v", p.Destination.Addr(), err)
-			return Outcome{Result: Unroutable, Err: err}
+			return Outcome{Result: Unroutable, Err: err, Rule: w.decided}
 		}
 		if route.Device != p.Out {
 			w.remark("the kernel looks for a route again: to %s it leads to device %s", p.Destination.Addr(), route.Device)

@@ -58,7 +58,9 @@ func (r *rig) wantSharesPredicted(t *testing.T, m mesh, f lab.Families) {
 	t.Helper()
 	ours := func(p predicted) bool { return p.Sidecar }
 	arrives := func(port int) func(predicted) bool {
-		return func(p predicted) bool { return p.Result == "arrives" && int(p.Destination.Port()) == port && !p.Sidecar }
+		return func(p predicted) bool {
+			return p.Result == "arrives" && int(p.Destination.Port()) == port && !p.Sidecar
+		}
 	}
 	leaves := func(p predicted) bool { return p.Result == "leaves" }
 	asMesh := fmt.Sprintf("--uid=%d", m.proxy.uid)

@@ -233,7 +233,7 @@ func asksNothingInBackground(t *testing.T, r *rig) {
 	before = asked()
 	p.until(fmt.Sprintf("performance.getEntriesByType('resource').length > %d", before))
 	p.click("#pause")
-	p.says("#pause", "Paused")
+	p.says("#freshness", "paused at")
 	before = asked()
 	pass()
 	if n := asked() - before; n > 0 {

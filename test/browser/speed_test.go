@@ -14,7 +14,7 @@ import (
 
 const (
 	// tries is how often each step is measured. Its median counts.
-	tries = 15
+	tries = 9
 	// promised is how long the page's main thread may work for one step.
 	promised = 100 * time.Millisecond
 	// usual is what sortNumbers takes on the machine that the promise is for: two cores

@@ -128,8 +128,8 @@ function run() {
 const pause = byId('pause');
 pause.addEventListener('click', () => {
   paused = !paused;
-  pause.setAttribute('aria-pressed', String(paused));
-  setText(pause, paused ? 'Paused' : 'Pause');
+  setText(pause, paused ? 'Go on' : 'Pause');
+  if (paused) setText(byId('freshness'), `paused at ${clock(Date.now())}`);
   run();
 });
 document.addEventListener('visibilitychange', run);

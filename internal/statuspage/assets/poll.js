@@ -38,13 +38,13 @@ export class Poller {
   async #ask() {
     if (this.needed()) {
       this.#asking = true;
-      try {
-        const answer = await getJSON(this.path);
-        if (this.#wanted) this.take(answer);
-      } catch (error) {
-        if (this.#wanted) this.fail(error);
-      }
+      const result = await getJSON(this.path).then((answer) => () => this.take(answer), (error) => () => this.fail(error));
       this.#asking = false;
+      try {
+        if (this.#wanted) result();
+      } catch (error) {
+        reportError(error); // a fault of the page, which must not stop it
+      }
     }
     if (this.#wanted) this.#timer = setTimeout(() => this.#ask(), this.interval());
   }

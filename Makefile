@@ -334,14 +334,15 @@ cluster-program: packages-build
 	@mkdir -p test/bin
 	@go build -C test/cluster -ldflags '$(LDFLAGS)' -o $(CURDIR)/test/bin/ ./cmd/cluster
 
-# The programs of a release. Their names have the platform.
+# The programs of a release. Their names have the platform. kubectl's plugin runs on people's
+# machines, so there is one for macOS too.
+PLUGIN_PLATFORMS := linux-amd64 linux-arm64 darwin-amd64 darwin-arm64
 .PHONY: binaries
 binaries:
 	@mkdir -p '$(DIST)/bin'
-	@for arch in amd64 arm64; do for folder in cmd/proxy-client cmd/init-redirect webhook/cmd/webhook; do \
-		GOOS=linux GOARCH=$$arch go build -C $$folder -ldflags '$(LDFLAGS) -X main.version=$(VERSION)' \
-			-o '$(abspath $(DIST))/bin/'$${folder##*/}-linux-$$arch; \
-	done; done
+	@program() { GOOS=$${2%-*} GOARCH=$${2#*-} go build -C "$$1" -ldflags '$(LDFLAGS) -X main.version=$(VERSION)' -o '$(abspath $(DIST))/bin/'"$${1##*/}-$$2" .; }; \
+		for arch in amd64 arm64; do for folder in cmd/proxy-client cmd/init-redirect webhook/cmd/webhook; do program "$$folder" "linux-$$arch"; done; done; \
+		for platform in $(PLUGIN_PLATFORMS); do program webhook/cmd/kubectl-shoot_proxy "$$platform"; done
 
 .PHONY: syft
 syft:

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"debug/buildinfo"
 	"debug/elf"
+	"debug/macho"
 	"fmt"
 	"os"
 	"os/exec"
@@ -33,6 +34,18 @@ var (
 	programs      = []string{"proxy-client", "webhook", "init-redirect"}
 	architectures = map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}
 )
+
+// plugin is kubectl's. It is in no image, and there is one for macOS too.
+const plugin = "kubectl-shoot_proxy"
+
+// pluginPlatforms are the platforms of the plugin.
+func pluginPlatforms() []string {
+	var all []string
+	for arch := range architectures {
+		all = append(all, "linux-"+arch, "darwin-"+arch)
+	}
+	return all
+}
 
 // TestRelease checks the content of a release, and that two people who make it get the
 // same.
@@ -128,6 +141,9 @@ func checkFiles(t *testing.T, dist string) {
 			want = append(want, "bin/"+program+"-linux-"+arch, "sbom/"+program+"-linux-"+arch+".cdx.json")
 		}
 	}
+	for _, platform := range pluginPlatforms() {
+		want = append(want, "bin/"+plugin+"-"+platform, "sbom/"+plugin+"-"+platform+".cdx.json")
+	}
 	got := hashes(t, dist)
 	for _, name := range want {
 		if _, ok := got[name]; !ok {
@@ -152,7 +168,7 @@ func checkFiles(t *testing.T, dist string) {
 
 // checkBinaries checks each program alone.
 func checkBinaries(t *testing.T, dist string) {
-	for _, program := range programs {
+	for _, program := range append([]string{plugin}, programs...) {
 		for arch, machine := range architectures {
 			path := filepath.Join(dist, "bin", program+"-linux-"+arch)
 			file, err := elf.Open(path)
@@ -170,13 +186,7 @@ func checkBinaries(t *testing.T, dist string) {
 			if err := file.Close(); err != nil {
 				t.Error(err)
 			}
-			text := []byte(read(t, path))
-			if !bytes.Contains(text, []byte(version)) {
-				t.Errorf("%s does not know its version", path)
-			}
-			if bytes.Contains(text, []byte(filepath.Dir(filepath.Dir(dist)))) {
-				t.Errorf("%s names the folder in which it was built", path)
-			}
+			checkText(t, dist, path)
 			if arch != runtime.GOARCH {
 				continue
 			}
@@ -185,6 +195,32 @@ func checkBinaries(t *testing.T, dist string) {
 				t.Errorf("%s version prints %q, error %v, and not %q", path, got, err, want)
 			}
 		}
+	}
+	for arch, cpu := range map[string]macho.Cpu{"amd64": macho.CpuAmd64, "arm64": macho.CpuArm64} {
+		path := filepath.Join(dist, "bin", plugin+"-darwin-"+arch)
+		file, err := macho.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if file.Cpu != cpu || file.Type != macho.TypeExec {
+			t.Errorf("%s is a %v for %v", path, file.Type, file.Cpu)
+		}
+		if err := file.Close(); err != nil {
+			t.Error(err)
+		}
+		checkText(t, dist, path)
+	}
+}
+
+// checkText expects a program to know its version, and not to know where it was built.
+func checkText(t *testing.T, dist, path string) {
+	t.Helper()
+	text := []byte(read(t, path))
+	if !bytes.Contains(text, []byte(version)) {
+		t.Errorf("%s does not know its version", path)
+	}
+	if bytes.Contains(text, []byte(filepath.Dir(filepath.Dir(dist)))) {
+		t.Errorf("%s names the folder in which it was built", path)
 	}
 }
 

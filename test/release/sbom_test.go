@@ -59,35 +59,50 @@ func debianPackages(t *testing.T, arch string) map[string]string {
 	return all
 }
 
-// checkSBOMs compares the lists of the images' parts with the programs and the lock file.
+// checkSBOMs compares the lists of the parts of images and of the plugin with the programs
+// and the lock file.
 func checkSBOMs(t *testing.T, dist string, images map[string]image) {
 	schema := bomSchema(t)
 	for _, program := range programs {
 		for arch := range architectures {
 			name := program + "-linux-" + arch
-			text, err := os.ReadFile(filepath.Join(dist, "sbom", name+".cdx.json"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			document, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
-			if err != nil {
-				t.Fatalf("SBOM %s: %v", name, err)
-			}
-			if err := schema.Validate(document); err != nil {
-				t.Errorf("SBOM %s is not valid: %v", name, err)
-			}
-			var bom cyclonedx.BOM
-			if err := cyclonedx.NewBOMDecoder(bytes.NewReader(text), cyclonedx.BOMFileFormatJSON).Decode(&bom); err != nil {
-				t.Fatalf("SBOM %s: %v", name, err)
-			}
+			bom := readSBOM(t, schema, dist, name)
 			want := map[string]string{}
 			if program == "init-redirect" {
 				want = debianPackages(t, arch)
 			}
-			checkSubject(t, name, &bom, images[program].digests[arch].String())
-			checkComponents(t, name, &bom, modules(t, filepath.Join(dist, "bin", name)), want)
+			checkSubject(t, name, bom, images[program].digests[arch].String())
+			checkComponents(t, name, bom, modules(t, filepath.Join(dist, "bin", name)), want)
 		}
 	}
+	sums := hashes(t, filepath.Join(dist, "bin"))
+	for _, platform := range pluginPlatforms() {
+		name := plugin + "-" + platform
+		bom := readSBOM(t, schema, dist, name)
+		checkSubject(t, name, bom, "sha256:"+sums[name])
+		checkComponents(t, name, bom, modules(t, filepath.Join(dist, "bin", name)), nil)
+	}
+}
+
+// readSBOM reads an SBOM, and expects it to be valid.
+func readSBOM(t *testing.T, schema *jsonschema.Schema, dist, name string) *cyclonedx.BOM {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(dist, "sbom", name+".cdx.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	document, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+	if err != nil {
+		t.Fatalf("SBOM %s: %v", name, err)
+	}
+	if err := schema.Validate(document); err != nil {
+		t.Errorf("SBOM %s is not valid: %v", name, err)
+	}
+	bom := &cyclonedx.BOM{}
+	if err := cyclonedx.NewBOMDecoder(bytes.NewReader(text), cyclonedx.BOMFileFormatJSON).Decode(bom); err != nil {
+		t.Fatalf("SBOM %s: %v", name, err)
+	}
+	return bom
 }
 
 // checkSubject expects the SBOM to name the image, and no data that differs with each
@@ -98,8 +113,9 @@ func checkSubject(t *testing.T, name string, bom *cyclonedx.BOM, digest string) 
 		t.Errorf("SBOM %s has serial number %q and time %s, and not the commit's", name, bom.SerialNumber, bom.Metadata.Timestamp)
 	}
 	subject := bom.Metadata.Component
-	if subject.Version != version || !strings.Contains(subject.PackageURL, strings.Replace(digest, ":", "%3A", 1)) {
-		t.Errorf("SBOM %s is of version %s, %s, and the image is %s", name, subject.Version, subject.PackageURL, digest)
+	sum := strings.TrimPrefix(digest, "sha256:")
+	if subject.Version != version || !strings.Contains(subject.PackageURL, sum) {
+		t.Errorf("SBOM %s is of version %s, %s, and its subject is %s", name, subject.Version, subject.PackageURL, digest)
 	}
 	if subject.Hashes == nil || len(*subject.Hashes) != 1 || "sha256:"+(*subject.Hashes)[0].Value != digest {
 		t.Errorf("SBOM %s has hashes %v, and the image is %s", name, subject.Hashes, digest)

@@ -21,6 +21,9 @@ import (
 const (
 	maxTotal = 32 << 20
 	maxFile  = 2 << 20
+	// margin is more than a key or a token has. Where a long text is cut, so much more is
+	// left out, because half a key cannot be recognized.
+	margin = 64 << 10
 )
 
 // archive writes files into a compressed archive. It removes from each text what looks like
@@ -44,9 +47,12 @@ var errFull = errors.New("the archive has its full size")
 
 // add adds a file. Of a file that is too long, the end is kept.
 func (a *archive) add(name string, text []byte) error {
-	text = scrub(text)
-	if len(text) > maxFile {
-		text = append([]byte("[the beginning was left out]\n"), text[len(text)-maxFile:]...)
+	const most = maxFile + margin
+	if len(text) <= most {
+		text = scrub(text)
+	} else {
+		text = scrub(text[len(text)-most:])
+		text = append([]byte("[the beginning was left out]\n"), text[min(margin, len(text)):]...)
 	}
 	if a.size+int64(len(text)) > maxTotal {
 		return errFull

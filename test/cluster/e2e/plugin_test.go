@@ -1,0 +1,293 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/shoot-proxy/proxy-client/test/cluster/clustertest"
+)
+
+// plugin is kubectl with the plugin of the release on its PATH.
+type plugin struct {
+	rig       *clustertest.Rig
+	namespace string
+	variables []string
+}
+
+func newPlugin(t *testing.T, rig *clustertest.Rig, namespace string) *plugin {
+	t.Helper()
+	folder := t.TempDir()
+	program := filepath.Join(releaseFolder(t), "bin", "kubectl-shoot_proxy-linux-"+runtime.GOARCH)
+	if err := os.Symlink(program, filepath.Join(folder, "kubectl-shoot_proxy")); err != nil {
+		t.Fatal(err)
+	}
+	return &plugin{rig: rig, namespace: namespace, variables: append(os.Environ(),
+		"PATH="+folder+":"+filepath.Join(rig.State.Binaries, "kube"), "KUBECONFIG="+rig.Seed.Kubeconfig, "KUBECACHEDIR="+filepath.Join(folder, "cache"))}
+}
+
+// command returns `kubectl shoot_proxy`.
+func (p *plugin) command(t *testing.T, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(clustertest.Context(t), filepath.Join(p.rig.State.Binaries, "kube", "kubectl"), append([]string{"shoot_proxy"}, args...)...)
+	cmd.Env = p.variables
+	return cmd
+}
+
+// run runs `kubectl shoot_proxy` with the namespace.
+func (p *plugin) run(t *testing.T, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	cmd := p.command(t, append([]string{args[0], "--namespace=" + p.namespace}, args[1:]...)...)
+	var out, errOut bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errOut
+	err := cmd.Run()
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		return out.String(), errOut.String(), exit.ExitCode()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out.String(), errOut.String(), 0
+}
+
+// want runs `kubectl shoot_proxy`, and expects an exit code and texts in what it writes.
+func (p *plugin) want(t *testing.T, code int, texts []string, args ...string) (stdout string) {
+	t.Helper()
+	stdout, stderr, got := p.run(t, args...)
+	if got != code {
+		t.Errorf("%q ends with exit code %d, want %d:\n%s%s", args, got, code, stdout, stderr)
+	}
+	for _, text := range texts {
+		if !strings.Contains(stdout+stderr, text) {
+			t.Errorf("%q does not say %q:\n%s%s", args, text, stdout, stderr)
+		}
+	}
+	return stdout
+}
+
+// TestKubectlPlugin asks real sidecars through kubectl: one that works, one that does not
+// start, and one that may not be asked. It looks at a pod's rules and at its status page,
+// and writes a bundle.
+func TestKubectlPlugin(t *testing.T) {
+	t.Parallel()
+	rig, namespace := withWebhook(t)
+	p := newPlugin(t, rig, namespace)
+	address := targets(clustertest.Context(t), t, rig)["a pod"]
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret := "canary" + rand.Text()
+	app := clientPod("app", true)
+	app.Spec.Containers[0].Env = []corev1.EnvVar{{Name: "PASSWORD", Value: secret}}
+	app.Spec.Containers[0].Command = []string{"sh", "-c", "echo $PASSWORD; sleep infinity"}
+	create(t, rig.Seed, namespace, app)
+	create(t, rig.Seed, namespace, clientPod("plain", false))
+	crash := newInjector(t, rig).pod(t, clientPod("crash", true), "nft")
+	for i := range crash.Spec.InitContainers {
+		if c := &crash.Spec.InitContainers[i]; c.Name == proxyClient {
+			c.Args = append(c.Args, "--mode=carrier-pigeon")
+		}
+	}
+	create(t, rig.Seed, namespace, crash)
+	pod := rig.Seed.AwaitPod(t, namespace, "app", clustertest.Ready)
+
+	t.Run("check", func(t *testing.T) {
+		reached := p.want(t, 0, []string{address}, "check", "app", address)
+		if direct := rig.Seed.Exec(t, pod, proxyClient, "/proxy-client", "check", address); len(strings.Split(direct, "\n")) != len(strings.Split(reached, "\n")) {
+			t.Errorf("the plugin prints\n%s\nand the sidecar\n%s", reached, direct)
+		}
+		p.want(t, 1, []string{net.JoinHostPort(host, "9"), "refused"}, "check", "app", net.JoinHostPort(host, "9"))
+		p.want(t, 2, []string{"--dial-timeout"}, "check", "app", "--", "--dial-timeout=soon")
+		var report map[string]any
+		if text := p.want(t, 0, nil, "check", "app", address, "--output=json"); json.Unmarshal([]byte(text), &report) != nil {
+			t.Errorf("--output=json prints\n%s", text)
+		}
+		p.want(t, 1, []string{`pod "plain"`, "has no sidecar, and no label shoot-proxy.io/inject"}, "check", "plain")
+	})
+	t.Run("a sidecar that does not start", func(t *testing.T) {
+		rig.Seed.AwaitPod(t, namespace, "crash", func(pod *corev1.Pod) error {
+			for _, s := range pod.Status.InitContainerStatuses {
+				if s.Name == proxyClient && s.LastTerminationState.Terminated != nil && s.State.Running == nil {
+					return nil
+				}
+			}
+			return errors.New("its sidecar has not ended yet")
+		})
+		p.want(t, 1, []string{`the sidecar of pod "crash"`, "exit code 2", `carrier-pigeon`}, "check", "crash")
+	})
+	t.Run("no right to run programs", func(t *testing.T) {
+		p.allowToRead(t, "reader")
+		p.want(t, 1, []string{"you may not run a program in container proxy-client", "pods/exec", "kubectl --namespace " + namespace + " exec app"}, "check", "app", "--as=reader")
+		p.want(t, 1, []string{"you may not add a container to pod", "pods/ephemeralcontainers"}, "dump", "app", "--as=reader")
+		p.want(t, 1, []string{"you may not connect to port 14000", "pods/portforward"}, "page", "app", "--port=0", "--as=reader")
+		p.want(t, 1, []string{"you may not read pod"}, "check", "app", "--as=stranger")
+	})
+	t.Run("dump", func(t *testing.T) {
+		p.want(t, 0, []string{"PROXY_CLIENT_REDIRECT"}, "dump", "app")
+		p.want(t, 0, []string{"It is redirected to 127.0.0.1:14001"}, "dump", "app", "--", "--to="+address)
+	})
+	t.Run("page", func(t *testing.T) { p.openPage(t) })
+	t.Run("bundle", func(t *testing.T) {
+		file := filepath.Join(t.TempDir(), "bundle.tar.gz")
+		_, said, code := p.run(t, "check", "--bundle="+file, "--shoot-kubeconfig="+rig.Shoot.Kubeconfig)
+		if code == 2 || !strings.Contains(said, file+" has ") {
+			t.Fatalf("exit code %d: %s", code, said)
+		}
+		p.checkBundle(t, filesOf(t, file), secret)
+	})
+}
+
+// allowToRead lets a user read the pods of the namespace, and nothing else.
+func (p *plugin) allowToRead(t *testing.T, user string) {
+	t.Helper()
+	roles := p.rig.Seed.Client.RbacV1()
+	role := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: user}, Rules: []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"get", "list"}}}}
+	if _, err := roles.Roles(p.namespace).Create(t.Context(), role, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	binding := &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: user}, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: user},
+		Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: user}},
+	}
+	if _, err := roles.RoleBindings(p.namespace).Create(t.Context(), binding, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// openPage opens the status page, as a browser would, and ends the plugin with Ctrl-C.
+func (p *plugin) openPage(t *testing.T) {
+	cmd := p.command(t, "page", "app", "--namespace="+p.namespace, "--port=0")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var errOut bytes.Buffer
+	cmd.Stderr = &errOut
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	said := make([]byte, 1000)
+	n, err := out.Read(said)
+	url := regexp.MustCompile(`http://127\.0\.0\.1:\d+/`).FindString(string(said[:n]))
+	if err != nil || url == "" {
+		t.Fatalf("it says %q (%v), and %s", said[:n], err, errOut.String())
+	}
+	answer, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(answer.Body)
+	answer.Body.Close()
+	if err != nil || answer.StatusCode != http.StatusOK || !strings.Contains(string(body), "<html") {
+		t.Errorf("the page is %s (%v): %.300s", answer.Status, err, body)
+	}
+	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("after Ctrl-C: %v, %s", err, errOut.String())
+	}
+}
+
+// checkBundle expects what a running sidecar adds to a bundle, and no secret.
+func (p *plugin) checkBundle(t *testing.T, files map[string]string, secret string) {
+	t.Helper()
+	prefix := "namespaces/" + p.namespace + "/"
+	for name, want := range map[string]string{
+		prefix + "app.yaml":                            "--shoot-pod-cidr=",
+		prefix + "app.init-redirect.log":               "redirect verified",
+		prefix + "app.proxy-client.log":                `"msg"`,
+		prefix + "app.configuration.json":              `"--proxy-server"`,
+		prefix + "app.state.json":                      `"phase"`,
+		prefix + "app.failures.json":                   `"failures"`,
+		prefix + "crash.proxy-client.previous.log":     "carrier-pigeon",
+		prefix + "events.txt":                          "Pod/crash",
+		"webhook/deployment-proxy-client-webhook.yaml": "replicas",
+		"webhook/config.yaml":                          "podCIDRs",
+		"nodes.yaml":                                   "kubeletVersion",
+		"report.json":                                  `"shoot-agents"`,
+	} {
+		if !strings.Contains(files[name], want) {
+			t.Errorf("file %s of the bundle does not have %q: %.1000s\nnot collected: %s", name, want, files[name], files["not-collected.txt"])
+		}
+	}
+	logs := 0
+	for name := range files {
+		if strings.HasPrefix(name, "webhook/") && strings.HasSuffix(name, ".webhook.log") {
+			logs++
+		}
+	}
+	if logs == 0 {
+		t.Error("the bundle has no log of the webhook")
+	}
+	secrets := []string{secret, p.rig.Seed.Config.BearerToken}
+	clientSecrets, err := p.rig.State.Konnectivity.ClientSecrets()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range clientSecrets {
+		if key := s.Data[corev1.TLSPrivateKeyKey]; len(key) > 0 {
+			secrets = append(secrets, strings.Split(string(key), "\n")[1])
+		}
+	}
+	if len(secrets) < 3 {
+		t.Fatal("the test has no key to look for")
+	}
+	for name, text := range files {
+		for _, s := range secrets {
+			if s != "" && strings.Contains(text, s) {
+				t.Errorf("file %s of the bundle has a secret", name)
+			}
+		}
+	}
+}
+
+// filesOf returns the files of a bundle, by their names in its folder.
+func filesOf(t *testing.T, path string) map[string]string {
+	t.Helper()
+	file, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	zip, err := gzip.NewReader(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string]string{}
+	for archive := tar.NewReader(zip); ; {
+		header, err := archive.Next()
+		if errors.Is(err, io.EOF) {
+			return files
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(archive)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, name, _ := strings.Cut(header.Name, "/")
+		files[name] = string(text)
+	}
+}

@@ -35,15 +35,25 @@ type plugin struct {
 	variables []string
 }
 
+// newPlugin installs the plugin as docs/install.md says.
 func newPlugin(t *testing.T, rig *clustertest.Rig, namespace string) *plugin {
 	t.Helper()
-	folder := t.TempDir()
-	program := filepath.Join(releaseFolder(t), "bin", "kubectl-shoot_proxy-linux-"+runtime.GOARCH)
-	if err := os.Symlink(program, filepath.Join(folder, "kubectl-shoot_proxy")); err != nil {
-		t.Fatal(err)
+	home := t.TempDir()
+	release := releaseFolder(t)
+	if runtime.GOARCH == "amd64" { // the document's
+		newReader(t, rig, release, home).follow(t, "docs/install.md", "kubectl's plugin")
+	} else {
+		t.Logf("docs/install.md is for amd64, and this machine is %s", runtime.GOARCH)
+		err := os.Mkdir(filepath.Join(home, "bin"), 0o755)
+		if err == nil {
+			err = os.Symlink(filepath.Join(release, "bin", "kubectl-shoot_proxy-linux-"+runtime.GOARCH), filepath.Join(home, "bin", "kubectl-shoot_proxy"))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 	return &plugin{rig: rig, namespace: namespace, variables: append(os.Environ(),
-		"PATH="+folder+":"+filepath.Join(rig.State.Binaries, "kube"), "KUBECONFIG="+rig.Seed.Kubeconfig, "KUBECACHEDIR="+filepath.Join(folder, "cache"))}
+		"PATH="+filepath.Join(home, "bin")+":"+filepath.Join(rig.State.Binaries, "kube"), "KUBECONFIG="+rig.Seed.Kubeconfig, "KUBECACHEDIR="+filepath.Join(home, "cache"))}
 }
 
 // command returns `kubectl shoot_proxy`.

@@ -54,6 +54,7 @@ func TestWebhook(t *testing.T) {
 		{"a dry run is injected and has no side effects", (*installed).testDryRun},
 		{"kubectl shoot_proxy says why a pod cannot be asked", (*installed).testPlugin},
 		{"a bundle has no secret in it", (*installed).testBundle},
+		{"a shoot is compared with the ranges", (*installed).testShoot},
 		{"webhook dry-run tells what becomes of a pod", (*installed).testDryRunCommand},
 		{"pods of workloads are injected", (*installed).testWorkloads},
 		{"images that another webhook rewrites stay", (*installed).testRewriters},

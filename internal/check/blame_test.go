@@ -52,6 +52,12 @@ func TestOneCauseIsBlamed(t *testing.T) {
 			w.Sidecar, w.CIDRs = Ask(t.Context(), ""), nil
 			w.Sidecar.live = true
 		}, report.StepConfiguration, report.CauseNotAnswering, "", "sidecar's flags"},
+		{"a sidecar that hangs", func(t *testing.T, w *world) {
+			l := listen(t)
+			serve(t, l, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
+			w.Sidecar, w.CIDRs = Ask(t.Context(), l.Addr().String()), nil
+			w.Sidecar.AskHealth(t.Context(), l.Addr().String())
+		}, report.StepSidecar, report.CauseNotAnswering, "", "CPU limit"},
 		{"draining", func(_ *testing.T, w *world) { w.ready = "draining" }, report.StepSidecar, report.CauseDraining, "", "ending"},
 		{"not ready, but the server is there", func(_ *testing.T, w *world) { w.ready = "no proxy-server reachable (vpn:8090)" }, report.StepSidecar, report.CauseNotReady, report.Warning, "sidecar's log"},
 		{"as many connections as may be", func(_ *testing.T, w *world) { w.state.Open = 100 }, report.StepSidecar, report.CauseMaxConnections, "", "--max-connections"},

@@ -66,9 +66,10 @@ const healthPort = 8092
 // limit has failed, and what depends on it is skipped.
 const (
 	// limit bounds the whole check.
-	limit = 18 * time.Second
-	// askTimeout bounds each question to the running sidecar, which is on loopback.
-	askTimeout = 2 * time.Second
+	limit = 16 * time.Second
+	// askTimeout bounds each question to the running sidecar, which is on loopback. The
+	// first two come before the check itself.
+	askTimeout = 1500 * time.Millisecond
 	// redirectTimeout bounds a probe of the redirect. A working one takes less than a
 	// millisecond.
 	redirectTimeout = 2 * time.Second

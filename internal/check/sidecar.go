@@ -76,6 +76,9 @@ func (s *Sidecar) AskHealth(ctx context.Context, health string) {
 			if s.liveErr == nil {
 				s.liveErr = err
 			}
+			if isTimeout(err) {
+				return // the other address would take as long
+			}
 			continue
 		}
 		s.live = code == http.StatusOK
@@ -134,6 +137,12 @@ const full = 0.95
 func (c *checker) sidecar() report.Step {
 	s := c.Sidecar
 	step := report.Step{Name: report.StepSidecar, Result: report.OK}
+	if !s.runs() && (isTimeout(s.adminErr) || isTimeout(s.liveErr)) {
+		step.Result, step.Cause = report.Failure, report.CauseNotAnswering
+		step.Found = fmt.Sprintf("a sidecar runs, and does not answer: it hangs, or has no processor time: %s%s", s.silence(s.admin, s.adminErr), s.andHealth())
+		step.Next = "look at the CPU limit of the container proxy-client, and at its log. If it stays so, replace the pod."
+		return step
+	}
 	if !s.runs() {
 		step.Result, step.Cause = report.Failure, report.CauseNotRunning
 		step.Found = fmt.Sprintf("no sidecar runs in this pod: %s%s", s.silence(s.admin, s.adminErr), s.andHealth())
@@ -243,6 +252,8 @@ func (s *Sidecar) silence(address string, err error) string {
 		return "there is no admin address to ask"
 	case errors.Is(err, unix.ECONNREFUSED):
 		return "nothing listens on " + address
+	case isTimeout(err):
+		return fmt.Sprintf("%s has not answered within %s", address, report.Seconds(askTimeout))
 	default:
 		return fmt.Sprintf("%s does not answer (%s)", address, clip.Text(fmt.Sprint(err), clip.Words))
 	}

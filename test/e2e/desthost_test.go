@@ -51,6 +51,7 @@ func TestOneServerForSeveralShoots(t *testing.T) {
 		alpha.testStockNames(t)
 		alpha.testRegisteredAddresses(t)
 		alpha.testUnregisteredAddresses(t)
+		alpha.testCheck(t)
 		alpha.testDefaultStrategy(t)
 	})
 }
@@ -143,6 +144,18 @@ func (s *tenant) testUnregisteredAddresses(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// testCheck: the check says that the server finds agents by what they have registered, and
+// whether the target is among it.
+func (s *tenant) testCheck(t *testing.T) {
+	t.Helper()
+	for addr, want := range map[netip.Addr]string{lab.ShootPod(lab.IPv4, 7): "warning", lab.ShootPod(lab.IPv4, 1): "failure"} {
+		got := s.check(t, netip.AddrPortFrom(addr, target.NamedPort).String())
+		if step := got.step(t, "agent"); step.Result != want || step.Cause != "no_agent_for_address" && step.Cause != "no_agent" || got.Result != want {
+			t.Errorf("the check of %s ends with %s, want %s of step agent:\n%s", addr, got.Result, want, got)
+		}
+	}
 }
 
 // testDefaultStrategy restarts the server with its default strategy. It then sends each

@@ -9,7 +9,7 @@ type Cause string
 // The causes.
 const (
 	CauseNotRunning     Cause = "not_running"     // no sidecar answers
-	CauseNotAnswering   Cause = "not_answering"   // a sidecar runs, and does not say its configuration
+	CauseNotAnswering   Cause = "not_answering"   // a sidecar runs, and does not answer
 	CauseNotReady       Cause = "not_ready"       // the sidecar reaches no server, and this check does
 	CauseDraining       Cause = "draining"        // the sidecar is ending
 	CauseMaxConnections Cause = "max_connections" // as many connections are open as may be

@@ -33,6 +33,10 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	if connections := os.Getenv(watcherVariable); connections != "" {
+		fmt.Fprintln(os.Stderr, beWatcher(connections))
+		os.Exit(1)
+	}
 	code := m.Run()
 	if left := lab.Leftovers(); len(left) != 0 {
 		fmt.Fprintf(os.Stderr, "FAIL: the tests left on the machine: %q\n", left)

@@ -7,12 +7,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -20,74 +20,69 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/labtest"
 )
 
-// watcher does what the open status page and a Prometheus do: it asks for the page's
-// documents at the page's pace, and scrapes every 5 s.
-type watcher struct {
-	stop    context.CancelFunc
-	running sync.WaitGroup
+// watcherVariable makes this program the reader of a status page, and a Prometheus. It has
+// the number of connections. Both are a process of their own, as in life: their work must
+// not delay the goroutines that measure.
+const watcherVariable = "E2E_WATCHER"
 
-	mu   sync.Mutex
-	list []time.Duration // how long the lists of connections took
-	err  error
+// beWatcher asks for the page's documents at the intervals of main.js, and scrapes every
+// 5 s. It returns after the first error.
+func beWatcher(connections string) error {
+	n, err := strconv.Atoi(connections)
+	if err != nil {
+		return fmt.Errorf("%s=%q: %w", watcherVariable, connections, err)
+	}
+	failed := make(chan error)
+	for url, pause := range map[string]time.Duration{
+		"http://" + adminAddress + "/state":                        time.Second,
+		"http://" + adminAddress + "/failures":                     2 * time.Second,
+		"http://" + adminAddress + "/history":                      5 * time.Second,
+		"http://" + adminAddress + "/connections":                  time.Second + time.Duration(n/2500)*time.Second,
+		fmt.Sprintf("http://127.0.0.1:%d/metrics", lab.HealthPort): 5 * time.Second,
+	} {
+		go func() {
+			for {
+				if err := discard(url); err != nil {
+					failed <- err
+				}
+				time.Sleep(pause)
+			}
+		}()
+	}
+	return <-failed
 }
 
-func (r *rig) startWatcher(connections int) *watcher {
-	ctx, stop := context.WithCancel(context.Background())
-	w := &watcher{stop: stop}
-	again := func(pause time.Duration, ask func(context.Context) error) {
-		w.running.Go(func() {
-			for ctx.Err() == nil {
-				if err := ask(ctx); err != nil && ctx.Err() == nil {
-					w.mu.Lock()
-					w.err = err
-					w.mu.Unlock()
-				}
-				select {
-				case <-ctx.Done():
-				case <-time.After(pause):
-				}
-			}
-		})
-	}
-	get := func(path string) func(context.Context) error {
-		return func(ctx context.Context) error {
-			began := time.Now()
-			code, body, err := r.askAdmin(ctx, http.MethodGet, path, nil)
-			if err == nil && code != http.StatusOK {
-				err = fmt.Errorf("GET %s: %d %s", path, code, body)
-			}
-			if path == "/connections" && err == nil {
-				w.mu.Lock()
-				w.list = append(w.list, time.Since(began))
-				w.mu.Unlock()
-			}
-			return err
-		}
-	}
-	// These are the intervals of main.js.
-	again(time.Second, get("/state"))
-	again(2*time.Second, get("/failures"))
-	again(5*time.Second, get("/history"))
-	again(time.Second+time.Duration(connections/2500)*time.Second, get("/connections"))
-	again(5*time.Second, func(ctx context.Context) error {
-		_, err := r.SidecarMetrics(ctx)
+// discard reads a document and keeps nothing.
+func discard(url string) error {
+	answer, err := http.Get(url) //nolint:noctx // the process ends with its measurement
+	if err != nil {
 		return err
-	})
-	return w
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", url, answer.Status)
+	}
+	_, err = io.Copy(io.Discard, answer.Body)
+	return err
 }
 
-// end stops asking. It returns the longest time that a list of connections took.
-func (w *watcher) end(t testing.TB) time.Duration {
+// startWatcher starts one in the pod. end stops it.
+func (r *rig) startWatcher(t testing.TB, connections int) (end func()) {
 	t.Helper()
-	w.stop()
-	w.running.Wait()
-	if w.err != nil {
-		t.Errorf("the page was not answered: %v", w.err)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
 	}
-	if len(w.list) == 0 {
-		return 0
+	process, err := r.Pod.Start("watcher", lab.Command{Path: self, Env: []string{fmt.Sprint(watcherVariable, "=", connections)}})
+	if err != nil {
+		t.Fatal(err)
 	}
-	return slices.Max(w.list)
+	return func() {
+		if !process.Running() {
+			t.Errorf("the page was not answered: %s", process.Log())
+		}
+		process.Kill()
+	}
 }
 
 // BenchmarkStatusPage measures how much longer a round trip takes beside many idle
@@ -116,7 +111,7 @@ func BenchmarkStatusPage(b *testing.B) {
 // measureWatcher reports the figures of BenchmarkStatusPage.
 func (r *rig) measureWatcher(b *testing.B, p *pulse, connections int) {
 	const (
-		rounds  = 15
+		rounds  = 9
 		seconds = 5 * time.Second // in which each document is asked for at least once
 	)
 	phase := func() (f figures, cpu float64) {
@@ -126,12 +121,11 @@ func (r *rig) measureWatcher(b *testing.B, p *pulse, connections int) {
 		return p.figures(), 100 * (r.cpuSeconds(b) - before) / seconds.Seconds()
 	}
 	var p50, p99, alone, watched, cpu []float64
-	var list time.Duration
 	for range rounds {
 		without, cpuAlone := phase()
-		w := r.startWatcher(connections)
+		end := r.startWatcher(b, connections)
 		with, cpuWatched := phase()
-		list = max(list, w.end(b))
+		end()
 		b.Logf("alone: %s; watched: %s", without, with)
 		cpu = append(cpu, cpuWatched-cpuAlone)
 		p50 = append(p50, float64(with.p50)/float64(without.p50))
@@ -143,7 +137,6 @@ func (r *rig) measureWatcher(b *testing.B, p *pulse, connections int) {
 	b.ReportMetric(middle(alone), "p99-alone-ms")
 	b.ReportMetric(middle(watched), "p99-watched-ms")
 	b.ReportMetric(middle(cpu), "more-CPU-%")
-	b.ReportMetric(list.Seconds()*1e3, "longest-list-ms")
 	b.ReportMetric(0, "ns/op")
 }
 

@@ -61,7 +61,7 @@ func (n *namespace) suspects(ctx context.Context, t *target, f Family) []string 
 		}
 	}
 	if len(named) == 0 {
-		return []string{fmt.Sprintf("%s: no rule of another program was found that explains it; look at `iptables-save` of both backends and at `nft list ruleset`", f)}
+		return nil
 	}
 	dropped := len(named) - maxSuspects
 	if dropped > 0 {

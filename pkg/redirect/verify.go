@@ -81,7 +81,11 @@ func (n *namespace) behaviour(ctx context.Context, t *target) []string {
 			continue
 		}
 		problems = append(problems, fmt.Sprintf("%s: %v", f, err))
-		problems = append(problems, n.suspects(ctx, t, f)...)
+		suspects := n.suspects(ctx, t, f)
+		if len(suspects) == 0 && !probing.MayReachSidecar(err) {
+			suspects = []string{fmt.Sprintf("%s: no rule of another program was found that explains it; look at `iptables-save` of both backends and at `nft list ruleset`", f)}
+		}
+		problems = append(problems, suspects...)
 	}
 	return problems
 }

@@ -253,6 +253,9 @@ func (s *scene) wantVerified(t *testing.T) {
 	if result.Code != code {
 		t.Errorf("verify ends with exit code %d, want %d", result.Code, code)
 	}
+	if blames := strings.Contains(result.Stderr, "another program"); blames != (s.wrong.cause == "shadowed") {
+		t.Errorf("verify blames another program: %t", blames)
+	}
 	for _, word := range s.wrong.verify {
 		if !strings.Contains(result.Stderr, word) {
 			t.Errorf("verify does not say %q", word)

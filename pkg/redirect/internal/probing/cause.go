@@ -54,3 +54,9 @@ func causeOf(failed *probe.Error) string {
 		return failed.Cause
 	}
 }
+
+// MayReachSidecar reports whether err is that of a probe which the sidecar may have accepted
+// and not taken for one. Then no rule of another program has to be the cause.
+func MayReachSidecar(err error) bool {
+	return errors.Is(err, unix.ECONNRESET) || errors.Is(err, probe.ErrSilent)
+}

@@ -24,8 +24,9 @@ import (
 // hang bounds a wait for which nothing promises a time.
 const hang = time.Minute
 
-// refused is how Chromium reports a request to a port that is closed.
-const refused = "net::ERR_CONNECTION_REFUSED"
+// refused is how Chromium reports a request to a process that has ended or ends: mostly
+// net::ERR_CONNECTION_REFUSED.
+const refused = "Failed to load resource: net::ERR_"
 
 // Views that a person may have.
 var (

@@ -150,6 +150,12 @@ func showsTextsAsTexts(t *testing.T, r *rig) {
 	if title := value[string](p, "document.title"); strings.Contains(title, "taken") {
 		t.Error("a script in a peer's text has run")
 	}
+	// The policy would also stop a script of the page that makes HTML of a text.
+	p.wantNoProblems()
+	if value[bool](p, `(() => { try { document.createElement("p").innerHTML = "<b>bold</b>"; return true } catch { return false } })()`) {
+		t.Error("a script could make HTML of a text")
+	}
+	p.expect("Trusted")
 }
 
 // goesOnWithNextStart ends the server, and starts another instance at its address.

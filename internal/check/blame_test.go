@@ -64,6 +64,12 @@ func TestOneCauseIsBlamed(t *testing.T) {
 		{"connections were reset a moment ago", func(_ *testing.T, w *world) {
 			w.failures = []status.Failure{{Time: time.Now(), Reason: "max_connections", Times: 7}}
 		}, report.StepSidecar, report.CauseMaxConnections, report.Warning, "7 connections"},
+		{"the sidecar's own dials failed a moment ago", func(_ *testing.T, w *world) {
+			w.failures = []status.Failure{{Time: time.Now(), Destination: pod, Reason: "timeout", Times: 3}, {Time: time.Now(), Destination: "100.64.3.8:9100", Reason: "refused"}}
+		}, report.StepDial, report.CauseRecent, report.Warning, "3 with reason timeout"},
+		{name: "they failed some time ago, or for want of a place", wrong: func(_ *testing.T, w *world) {
+			w.failures = []status.Failure{{Time: time.Now().Add(-5 * time.Minute), Destination: pod, Reason: "timeout"}, {Time: time.Now(), Destination: pod, Reason: "cancelled"}}
+		}},
 		{"full buffers", func(_ *testing.T, w *world) { w.state.HeldBytes = 1 << 20 }, report.StepSidecar, report.CauseBuffers, "", "--total-buffer"},
 
 		{"a target outside", func(t *testing.T, w *world) { w.target(t, outside) }, report.StepDestination, report.CauseOutside, "", "100.64.0.0/12"},

@@ -105,6 +105,7 @@ func (c *checker) steps(ctx context.Context) []report.Step {
 	if c.Suspects {
 		steps = append(steps, c.suspects(ctx, paths)...)
 	}
+	c.failedLately(steps)
 	return complete(steps, c.names(), "")
 }
 

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -22,6 +23,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/clip"
 	"github.com/shoot-proxy/proxy-client/internal/pause"
 	"github.com/shoot-proxy/proxy-client/internal/status"
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
 // Sidecar is what a running sidecar says of itself.
@@ -184,6 +186,11 @@ func (c *checker) judgeState(step report.Step) report.Step {
 	st := c.Sidecar.state
 	step.Found = fmt.Sprintf("%s; version %s, started %s ago, %d of %d connections open, %s of %s held for apps", step.Found,
 		c.Sidecar.Configuration.Version, span(st.Now.Sub(st.Started)), st.Open, st.MaxConnections, mebibytes(st.HeldBytes), mebibytes(st.TotalBuffer))
+	for _, t := range c.Targets {
+		if failed := c.recent(t.Text, historyAge); len(failed) > 0 {
+			step.Found += fmt.Sprintf("; in the last %s it did not make these connections to %s: %s", span(historyAge), t.Text, reasons(failed))
+		}
+	}
 	reset := c.recent("", time.Minute)[string(report.CauseMaxConnections)]
 	wrong := func(result report.Result, cause report.Cause, found, next string) {
 		step.Result, step.Cause, step.Found, step.Next = result, cause, found+". Besides: "+step.Found, next
@@ -243,6 +250,45 @@ func (c *checker) recent(destination string, age time.Duration) map[string]int {
 		}
 	}
 	return counts
+}
+
+const (
+	// historyAge is how old failures may be that are told of.
+	historyAge = 15 * time.Minute
+	// lately is how old failures may be that are a warning although a dial succeeds now.
+	lately = 2 * time.Minute
+)
+
+// failedLately makes warnings of dials that succeed now, if the sidecar's own have failed a
+// moment ago. If there is another failure, that is the cause.
+func (c *checker) failedLately(steps []report.Step) {
+	if anyFailed(steps) {
+		return
+	}
+	for i := range steps {
+		s := &steps[i]
+		if s.Name != report.StepDial || s.Result != report.OK {
+			continue
+		}
+		failed := c.recent(s.Target, lately)
+		for _, reason := range []string{string(tunnel.ReasonCancelled), string(report.CauseMaxConnections), string(report.CauseOutside)} {
+			delete(failed, reason) // they say nothing about the way to the target
+		}
+		if len(failed) > 0 {
+			s.Result, s.Cause = report.Warning, report.CauseRecent
+			s.Found = fmt.Sprintf("it works now, but in the last %s the sidecar did not make these connections: %s", span(lately), reasons(failed))
+			s.Next = "look at the sidecar's log for these connections, and check again with --watch"
+		}
+	}
+}
+
+// reasons says how often there was each reason.
+func reasons(counts map[string]int) string {
+	var all []string
+	for _, reason := range slices.Sorted(maps.Keys(counts)) {
+		all = append(all, fmt.Sprintf("%d with reason %s", counts[reason], reason))
+	}
+	return join(all, maxAddresses)
 }
 
 // silence says that nothing answers at an address.

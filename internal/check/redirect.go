@@ -65,7 +65,7 @@ const readRules = "kubectl debug POD --attach --profile=netadmin --custom=debug.
 const (
 	letVerify = "let `init-redirect verify` read the rules and say what is missing"
 	shadowed  = "let `init-redirect verify` name the other program's rules, and take the shoot's CIDRs out of them. docs/meshes.md has the annotations of Istio and Linkerd."
-	howVerify = " It needs NET_ADMIN: docs/debugging.md, \"The rules of a running pod\", has debug.yaml. `init-redirect dump` shows the rules with their packets."
+	howVerify = " It needs NET_ADMIN: docs/debugging.md, \"The rules of a running pod\", has debug.yaml. `init-redirect dump --explain` says what each rule does, and whose it is."
 )
 
 // redirect probes the redirect of each family and inside each CIDR.

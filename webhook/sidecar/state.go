@@ -33,19 +33,29 @@ type StoppedError struct {
 
 func (e *StoppedError) Error() string { return e.Sentence }
 
-// Running returns nil if the pod's sidecar runs. Otherwise the error says in which state
-// it is, why, and what to do. Ask only for a pod that has the sidecar.
-func (a *Access) Running(ctx context.Context, pod *corev1.Pod) error {
+// Placed returns nil if the pod is on a node and has not ended, so that containers can run in
+// it. Otherwise the error says why not.
+func Placed(pod *corev1.Pod) error {
 	where := fmt.Sprintf("pod %q in namespace %q", pod.Name, pod.Namespace)
-	status := statusOf(pod, ProxyClient)
 	switch {
-	case status != nil && status.State.Running != nil:
-		return nil
 	case pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed:
 		why := strings.TrimSpace(pod.Status.Reason + " " + pod.Status.Message)
 		return &StoppedError{Sentence: fmt.Sprintf("%s has ended (%s): its sidecar runs no more; name a pod that runs", where, cmp.Or(why, string(pod.Status.Phase)))}
 	case pod.Spec.NodeName == "":
 		return &StoppedError{Sentence: fmt.Sprintf("%s has no node yet, so its sidecar does not run: %s", where, unscheduled(pod))}
+	}
+	return nil
+}
+
+// Running returns nil if the pod's sidecar runs. Otherwise the error says in which state
+// it is, why, and what to do. Ask only for a pod that has the sidecar.
+func (a *Access) Running(ctx context.Context, pod *corev1.Pod) error {
+	where := fmt.Sprintf("pod %q in namespace %q", pod.Name, pod.Namespace)
+	if status := statusOf(pod, ProxyClient); status != nil && status.State.Running != nil {
+		return nil
+	}
+	if err := Placed(pod); err != nil {
+		return err
 	}
 	for _, name := range before(pod) {
 		if failed := a.failure(ctx, pod, name); failed != nil {

@@ -83,6 +83,9 @@ func (p *plugin) run(t *testing.T, args ...string) (stdout, stderr string, code 
 func (p *plugin) want(t *testing.T, code int, texts []string, args ...string) (stdout string) {
 	t.Helper()
 	stdout, stderr, got := p.run(t, args...)
+	if os.Getenv("PLUGIN_SHOW") != "" {
+		t.Logf("$ kubectl shoot_proxy %q\n%s%s", args, stdout, stderr)
+	}
 	if got != code {
 		t.Errorf("%q ends with exit code %d, want %d:\n%s%s", args, got, code, stdout, stderr)
 	}
@@ -144,6 +147,7 @@ func TestKubectlPlugin(t *testing.T) {
 			return errors.New("its sidecar has not ended yet")
 		})
 		p.want(t, 1, []string{`the sidecar of pod "crash"`, "exit code 2", `carrier-pigeon`}, "check", "crash")
+		p.want(t, 0, []string{"PROXY_CLIENT_REDIRECT"}, "dump", "crash") // the rules are there
 	})
 	t.Run("no right to run programs", func(t *testing.T) {
 		p.allowToRead(t, "reader")
@@ -157,6 +161,25 @@ func TestKubectlPlugin(t *testing.T) {
 		p.want(t, 0, []string{"It is redirected to 127.0.0.1:14001"}, "dump", "app", "--", "--to="+address)
 	})
 	t.Run("page", func(t *testing.T) { p.openPage(t) })
+	t.Run("shoot", func(t *testing.T) {
+		stdout, stderr, code := p.run(t, "check", "--output=json", "--shoot-kubeconfig="+rig.Shoot.Kubeconfig)
+		var report struct {
+			Findings []struct{ Check, Status, Message string }
+		}
+		if err := json.Unmarshal([]byte(stdout), &report); err != nil {
+			t.Fatalf("exit code %d, %v: %s", code, err, stderr)
+		}
+		wanted := map[string]bool{"shoot-agents": true, "shoot-nodes": true, "shoot-pods": true, "shoot-services": true}
+		for _, f := range report.Findings {
+			if strings.HasPrefix(f.Check, "shoot-") && f.Status != "ok" {
+				t.Errorf("%s: %s %s", f.Check, f.Status, f.Message)
+			}
+			delete(wanted, f.Check)
+		}
+		if len(wanted) > 0 {
+			t.Errorf("nothing is said of %v", wanted)
+		}
+	})
 	t.Run("bundle", func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "bundle.tar.gz")
 		_, said, code := p.run(t, "check", "--bundle="+file, "--shoot-kubeconfig="+rig.Shoot.Kubeconfig)

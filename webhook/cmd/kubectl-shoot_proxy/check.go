@@ -156,12 +156,18 @@ func (a *asker) ask(ctx context.Context, pod *corev1.Pod, stdout, stderr io.Writ
 		return 0, fmt.Errorf("the check in pod %q did not end: %w", pod.Name, context.Cause(ctx))
 	case err != nil:
 		return 0, err
-	case code == exitUsage && strings.Contains(said.String(), `"check" is not a command`):
+	case isOlder(code, said.String()):
 		return 0, fmt.Errorf("the sidecar of pod %q in namespace %q is older than 'proxy-client check' (image %s): upgrade the webhook and make the pod anew; until then its log and /readyz say what is wrong (docs/install.md, Does it work)",
 			pod.Name, pod.Namespace, sidecar.Container(pod, sidecar.ProxyClient).Image)
 	}
 	_, err = stderr.Write(said.Bytes())
 	return code, err
+}
+
+// isOlder reports whether a sidecar is older than its command check. said is what it wrote on
+// standard error.
+func isOlder(code int, said string) bool {
+	return code == exitUsage && strings.Contains(said, `"check" is not a command`)
 }
 
 // answer is what one of several sidecars said, as JSON.

@@ -46,8 +46,12 @@ func dump(ctx context.Context, to *cluster, name string, more []string, env envi
 	if err != nil {
 		return err
 	}
-	pod, err := runningPod(ctx, access, to, namespace, name)
+	pod, err := injectedPod(ctx, access, to, namespace, name)
 	if err != nil {
+		return err
+	}
+	// The rules are in the pod also if the sidecar does not run.
+	if err := sidecar.Placed(pod); err != nil {
 		return err
 	}
 	args := append([]string{"dump", "--explain"}, sidecar.Flags(pod)...)

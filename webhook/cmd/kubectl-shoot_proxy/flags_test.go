@@ -7,6 +7,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/spf13/cobra"
+
+	"github.com/shoot-proxy/proxy-client/internal/commandline"
 )
 
 // outcome runs the program with a kubeconfig of its own, or with none.
@@ -106,6 +110,25 @@ func TestHelp(t *testing.T) {
 	for _, want := range []string{"kubectl shoot_proxy check [POD [HOST:PORT…]]", "--shoot-kubeconfig", "--bundle", "--context", "-n, --namespace", "--all-pods"} {
 		if code != 0 || stderr != "" || !strings.Contains(stdout, want) {
 			t.Errorf("exit code %d, and %q; the help does not have %q:\n%s", code, stderr, want, stdout)
+		}
+	}
+}
+
+// TestOlderSidecar: a program of ours that has no command check is recognized, and other bad
+// input is not taken for one.
+func TestOlderSidecar(t *testing.T) {
+	for command, want := range map[string]bool{"check": true, "wait": false} {
+		root := &cobra.Command{Use: "proxy-client", Args: commandline.NoArguments, RunE: func(*cobra.Command, []string) error { return nil }}
+		root.AddCommand(&cobra.Command{Use: "wait", Args: commandline.NoArguments, RunE: root.RunE})
+		commandline.Prepare(root)
+		root.SetArgs([]string{command, "10.250.0.4:10250"})
+		err := root.Execute()
+		if err == nil {
+			t.Fatalf("%s is accepted", command)
+		}
+		said := commandline.Sentence("proxy-client", err) + "\n"
+		if got := isOlder(exitUsage, said); got != want {
+			t.Errorf("%s: got %v for %q", command, got, said)
 		}
 	}
 }

@@ -48,8 +48,11 @@ func page(ctx context.Context, to *cluster, name string, port, remote int, env e
 	if err != nil {
 		return err
 	}
-	pod, err := runningPod(ctx, access, to, namespace, name)
+	pod, err := injectedPod(ctx, access, to, namespace, name)
 	if err != nil {
+		return err
+	}
+	if err := access.Running(ctx, pod); err != nil {
 		return err
 	}
 	opening, cancel := context.WithTimeout(ctx, openLimit)

@@ -15,18 +15,17 @@ import (
 	"github.com/shoot-proxy/proxy-client/webhook/sidecar"
 )
 
-// runningPod returns the one pod that a name stands for, if something can be run in its
-// sidecar.
-func runningPod(ctx context.Context, access *sidecar.Access, to *cluster, namespace, name string) (*corev1.Pod, error) {
+// injectedPod returns the one pod that a name stands for, if it has the sidecar.
+func injectedPod(ctx context.Context, access *sidecar.Access, to *cluster, namespace, name string) (*corev1.Pod, error) {
 	pods, err := access.Pods(ctx, namespace, name)
 	if err != nil {
 		return nil, err
 	}
-	pod := &pods[0]
-	if i := slices.IndexFunc(pods, func(p corev1.Pod) bool { return sidecar.Container(&p, sidecar.ProxyClient) != nil }); i > 0 {
-		pod = &pods[i]
+	i := slices.IndexFunc(pods, func(p corev1.Pod) bool { return sidecar.Container(&p, sidecar.ProxyClient) != nil })
+	if i < 0 {
+		return nil, notInjected(ctx, access, to, &pods[0])
 	}
-	return pod, canRun(ctx, access, to, pod)
+	return &pods[i], nil
 }
 
 // canRun returns nil if something can be run in a pod's sidecar. Otherwise the error says

@@ -42,9 +42,13 @@ type Config struct {
 const (
 	requestLimit = 15 * time.Second
 	// maxManifests is how many pods are written, and maxLooks how many of them with their
-	// logs and status. Pods that are not well come first.
+	// logs and status. In maxChecks of these the sidecar's check is run. Pods that are not
+	// well come first.
 	maxManifests = 300
 	maxLooks     = 10
+	maxChecks    = 3
+	checkLimit   = 40 * time.Second // the check itself ends within 20 s, and then waits some seconds
+	totalLimit   = 5 * time.Minute
 	logLines     = 1000
 	logBytes     = 1 << 20
 	maxDocument  = 1 << 20 // bytes of one document of the admin address
@@ -75,6 +79,8 @@ func Write(ctx context.Context, cfg Config) (*Contents, error) {
 	if err := CheckFile(cfg.File); err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithTimeoutCause(ctx, totalLimit, fmt.Errorf("the bundle took longer than %s: name some namespaces with --namespace", totalLimit))
+	defer cancel()
 	cluster := rest.CopyConfig(cfg.Cluster)
 	cluster.QPS, cluster.Burst, cluster.WarningHandler = 50, 100, rest.NoWarnings{}
 	c := &collector{Config: cfg}

@@ -55,8 +55,8 @@ func (c *collector) collectPods(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, looksLimit)
 	defer cancel()
-	for _, p := range pods[:min(len(pods), maxLooks)] {
-		errs = append(errs, c.look(ctx, p))
+	for i, p := range pods[:min(len(pods), maxLooks)] {
+		errs = append(errs, c.look(ctx, p, i < maxChecks))
 	}
 	return errors.Join(errs...)
 }
@@ -124,8 +124,9 @@ func namespacesOf(pods []*corev1.Pod) []string {
 	return slices.Compact(all)
 }
 
-// look adds the logs of our containers in a pod, and the documents of its sidecar.
-func (c *collector) look(ctx context.Context, p *corev1.Pod) error {
+// look adds the logs of our containers in a pod, and the documents of its sidecar. With
+// check, it adds the sidecar's own check too.
+func (c *collector) look(ctx context.Context, p *corev1.Pod, check bool) error {
 	var errs []error
 	for _, container := range []string{sidecar.InitRedirect, sidecar.ProxyClient} {
 		if sidecar.Container(p, container) != nil {
@@ -134,6 +135,9 @@ func (c *collector) look(ctx context.Context, p *corev1.Pod) error {
 	}
 	if sidecar.Container(p, sidecar.ProxyClient) == nil || !c.had(c.access.Running(ctx, p), "the status of pod %s/%s", p.Namespace, p.Name) {
 		return errors.Join(errs...)
+	}
+	if check {
+		errs = append(errs, c.collectCheck(ctx, p))
 	}
 	ctx, cancel := within(ctx)
 	defer cancel()
@@ -149,6 +153,22 @@ func (c *collector) look(ctx context.Context, p *corev1.Pod) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// collectCheck runs the check in a pod's sidecar, as far as the agent, and adds its report. The
+// check makes some short connections to the proxy-server.
+func (c *collector) collectCheck(ctx context.Context, p *corev1.Pod) error {
+	ctx, cancel := context.WithTimeout(ctx, checkLimit)
+	defer cancel()
+	var report, said bytes.Buffer
+	code, err := c.access.Exec(ctx, p, sidecar.ProxyClient, []string{"/proxy-client", "check", "--output=json"}, &report, &said)
+	if err == nil && report.Len() == 0 {
+		err = fmt.Errorf("exit code %d: %s", code, said.String())
+	}
+	if !c.had(err, "the check in pod %s/%s", p.Namespace, p.Name) {
+		return nil
+	}
+	return c.add(prefixOf(p)+".check.json", report.Bytes())
 }
 
 // collectNamespace adds what is around the pods in their namespace: its labels, the

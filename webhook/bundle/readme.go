@@ -20,8 +20,10 @@ It was written by "check --bundle" for the maintainers of proxy-client.
 | namespaces/NAMESPACE/POD.yaml | a pod that has the label or the sidecar |
 | namespaces/NAMESPACE/POD.CONTAINER.log | the end of the log of init-redirect or proxy-client. previous.log is of the run before |
 | namespaces/NAMESPACE/POD.configuration.json and others | the documents of the sidecar's admin address: its settings, its state, recent failures, and the last 15 minutes |
+| namespaces/NAMESPACE/POD.check.json | what "proxy-client check" found in the pod, as far as the agent |
 
-Logs and documents are of at most ten pods. Pods that are not well come first.
+Logs and documents are of at most ten pods, and the check of three. Pods that are not well
+come first.
 
 # What is not in it
 

@@ -252,6 +252,7 @@ func (p *plugin) checkBundle(t *testing.T, files map[string]string, secret strin
 		prefix + "app.proxy-client.log":                `"msg"`,
 		prefix + "app.configuration.json":              `"--proxy-server"`,
 		prefix + "app.state.json":                      `"phase"`,
+		prefix + "app.check.json":                      `"verdict"`,
 		prefix + "app.failures.json":                   `"failures"`,
 		prefix + "crash.proxy-client.previous.log":     "carrier-pigeon",
 		prefix + "events.txt":                          "Pod/crash",

@@ -4,10 +4,12 @@ package main
 
 import (
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/shoot-proxy/proxy-client/internal/commandline"
 	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
@@ -44,7 +46,9 @@ func checkCommand(version string, env environment) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return f.Run(cmd.Context(), installation.Environment{Cluster: config, Program: "webhook", Version: version, Stdout: env.stdout, Stderr: env.stderr})
+			ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGTERM, unix.SIGINT) // half a bundle is removed
+			defer stop()
+			return f.Run(ctx, installation.Environment{Cluster: config, Program: "webhook", Version: version, Stdout: env.stdout, Stderr: env.stderr})
 		},
 	}
 	flags := cmd.Flags()

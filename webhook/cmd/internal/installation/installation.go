@@ -60,7 +60,7 @@ var outputs = []string{"text", "json"}
 func (c *Check) AddFlags(flags *pflag.FlagSet) {
 	c.flags = flags
 	flags.StringVarP(&c.output, "output", "o", "text", "`format` of the report: text or json")
-	flags.DurationVar(&c.timeout, "timeout", 2*time.Minute, "how `long` it may take")
+	flags.DurationVar(&c.timeout, "timeout", 2*time.Minute, "how `long` it may take; a bundle has its own time")
 	flags.StringVar(&c.shoot, "shoot-kubeconfig", "", "kubeconfig `file` of the shoot: check also whether the ranges hold its nodes, pods and Services")
 	flags.StringVar(&c.bundle, "bundle", "", "also write a `file` for maintainers, such as bundle.tar.gz: without Secrets, keys and values of environment variables")
 }
@@ -122,8 +122,8 @@ func CheckTimeout(timeout time.Duration) error {
 
 // Run looks at the installation and prints the report. If the report has problems, the
 // error is an [ExitError].
-func (c *Check) Run(ctx context.Context, env Environment) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, c.timeout, fmt.Errorf("it took longer than %s: give a longer --timeout, or some namespaces with --namespace", c.timeout))
+func (c *Check) Run(whole context.Context, env Environment) error {
+	ctx, cancel := context.WithTimeoutCause(whole, c.timeout, fmt.Errorf("it took longer than %s: give a longer --timeout, or some namespaces with --namespace", c.timeout))
 	defer cancel()
 	report, err := inspect.Run(ctx, inspect.Config{Cluster: env.Cluster, Namespaces: c.Namespaces, Version: env.Version})
 	if err != nil {
@@ -143,7 +143,7 @@ func (c *Check) Run(ctx context.Context, env Environment) error {
 		return err
 	}
 	if c.bundle != "" {
-		contents, err := bundle.Write(ctx, bundle.Config{
+		contents, err := bundle.Write(whole, bundle.Config{
 			File: c.bundle, Cluster: env.Cluster, Report: report, Program: env.Program + " " + env.Version, Namespaces: c.Namespaces,
 		})
 		if err != nil {

@@ -143,7 +143,10 @@ func (s *sidecar) serve(ctx context.Context, aborted <-chan struct{}) error {
 	})
 	tasks.Go(func() error { return named("health server", health.Run(rest)) })
 	if page != nil {
-		tasks.Go(func() error { return named("status page", page.Run(rest)) })
+		tasks.Go(func() error {
+			runStatus(rest, page, log)
+			return nil
+		})
 	}
 	tasks.Go(func() error {
 		select {

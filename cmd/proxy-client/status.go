@@ -5,8 +5,10 @@
 package main
 
 import (
+	"context"
 	"crypto/rand"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"time"
 
@@ -36,6 +38,13 @@ func listenStatus(address netip.AddrPort, given bool, cfg statusserver.Config) (
 	cfg.Logger.Error("there is no status page, since its address cannot be listened on; connections are served all the same",
 		"address", address.String(), "error", err, "next", "find the process in this pod that has the port, or give another "+options.FlagAdminAddress+", or an empty one for no status page")
 	return nil, nil //nolint:nilnil // the sidecar runs without it
+}
+
+// runStatus serves the status page until ctx ends. Its failure must not end the data path.
+func runStatus(ctx context.Context, page *statusserver.Server, log *slog.Logger) {
+	if err := page.Run(ctx); err != nil {
+		log.Error("the status page has ended; connections are served all the same", "error", err)
+	}
 }
 
 // documents is where the documents of the status page come from.

@@ -133,6 +133,23 @@ func (p *program) drainByPage() {
 	}
 }
 
+// TestTheEndOfTheStatusPageIsNoEnd: a listener that fails costs the page and nothing else.
+func TestTheEndOfTheStatusPageIsNoEnd(t *testing.T) {
+	var log logtest.Buffer
+	cfg := statusserver.Config{Logger: slog.New(slog.NewJSONHandler(&log, nil))}
+	page, err := statusserver.Listen("127.0.0.1:0", cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := page.Close(); err != nil {
+		t.Fatal(err)
+	}
+	runStatus(t.Context(), page, cfg.Logger)
+	if !strings.Contains(log.String(), "the status page has ended") {
+		t.Errorf("the log does not say that it has ended: %s", &log)
+	}
+}
+
 // A process that has the default port must not keep apps from the shoot.
 func TestAnAddressInUseThatNobodyChoseIsNoReasonToEnd(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")

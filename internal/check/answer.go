@@ -37,7 +37,7 @@ func (c *checker) answer(ctx context.Context, to destination) report.Step {
 		return step
 	}
 	began := time.Now()
-	if first := t.firstBytes(greetTimeout); len(first) > 0 {
+	if first := t.firstBytes(c.greet); len(first) > 0 {
 		_ = t.Close()
 		step.Seconds = time.Since(began).Seconds()
 		step.Found = fmt.Sprintf("the target speaks first, in %s, and begins %q", report.Seconds(time.Since(began)), clip.Text(string(first), clip.Words))
@@ -49,7 +49,7 @@ func (c *checker) answer(ctx context.Context, to destination) report.Step {
 		return step
 	}
 	began = time.Now()
-	state, failed := t.handshake()
+	state, failed := t.handshake(c.speak)
 	took := time.Since(began)
 	_ = t.Close()
 	switch {
@@ -99,7 +99,7 @@ func (c *checker) speaksHTTP(ctx context.Context, step report.Step, way *path, t
 	defer t.Close()
 	began := time.Now()
 	_, _ = io.WriteString(t, "HEAD / HTTP/1.0\r\nHost: "+to.addr.String()+"\r\nUser-Agent: shoot-proxy-check\r\n\r\n")
-	first := t.firstBytes(speakTimeout)
+	first := t.firstBytes(c.speak)
 	took := time.Since(began)
 	step.Seconds = took.Seconds()
 	line, _, _ := strings.Cut(string(first), "\r\n")
@@ -111,7 +111,7 @@ func (c *checker) speaksHTTP(ctx context.Context, step report.Step, way *path, t
 	case t.err != nil:
 		step.Found = "the target accepts connections, and closes them at a TLS and at an HTTP request"
 	default:
-		step.Found = fmt.Sprintf("the target accepts connections, and is silent: it sends nothing by itself, and answers neither a TLS nor an HTTP request within %s", report.Seconds(speakTimeout))
+		step.Found = fmt.Sprintf("the target accepts connections, and is silent: it sends nothing by itself, and answers neither a TLS nor an HTTP request within %s", report.Seconds(c.speak))
 	}
 	return step
 }
@@ -193,8 +193,8 @@ func (t *targetConn) firstBytes(limit time.Duration) []byte {
 }
 
 // handshake does a TLS handshake without verification: the certificate is only shown.
-func (t *targetConn) handshake() (tls.ConnectionState, error) {
-	t.until = time.Now().Add(speakTimeout)
+func (t *targetConn) handshake(limit time.Duration) (tls.ConnectionState, error) {
+	t.until = time.Now().Add(limit)
 	conn := tls.Client(t, &tls.Config{
 		InsecureSkipVerify: true, // nothing is sent on this connection; the app verifies its own
 		MinVersion:         tls.VersionTLS12,

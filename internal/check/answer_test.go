@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/shoot-proxy/proxy-client/internal/check/report"
+	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
 
 // TestWhatTheTargetSpeaks: a target's first bytes, or its answer to TLS or HTTP, are shown.
@@ -37,6 +38,12 @@ func TestWhatTheTargetSpeaks(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
+			if tc.name != "it is silent" {
+				w.speak = waittest.Limit // it never decides
+			}
+			if tc.name == "it speaks first" {
+				w.greet = waittest.Limit
+			}
 			w.server.change(func(s *fakeServer) { s.targets[pod] = tc.target(t, w) })
 			got := w.run(t)
 			found := false

@@ -50,6 +50,8 @@ type Config struct {
 	// Set by tests. If they are nil, the real ones are used.
 	resolver resolver
 	now      func() time.Time
+	// greet and speak replace greetTimeout and speakTimeout.
+	greet, speak time.Duration
 	// hintsPort replaces the port of a server's metrics.
 	hintsPort uint16
 }
@@ -102,6 +104,12 @@ func (c Config) withDefaults() Config {
 	}
 	if c.now == nil {
 		c.now = time.Now
+	}
+	if c.greet == 0 {
+		c.greet = greetTimeout
+	}
+	if c.speak == 0 {
+		c.speak = speakTimeout
 	}
 	if c.hintsPort == 0 {
 		c.hintsPort = healthPort

@@ -30,6 +30,7 @@ func TestPage(t *testing.T) {
 		"shows texts of peers as texts":            showsTextsAsTexts,
 		"goes on with the sidecar's next start":    goesOnWithNextStart,
 		"blames what is to blame":                  blamesWhatIsToBlame,
+		"disturbs nobody":                          disturbsNobody,
 		"asks before it drains":                    asksBeforeItDrains,
 		"asks nothing in the background":           asksNothingInBackground,
 		"says everything without colours":          saysEverythingWithoutColours,
@@ -168,7 +169,7 @@ func goesOnWithNextStart(t *testing.T, r *rig) {
 	p.says("#failures", "10.250.0.17:10250")
 	p.filter("10.")
 	first.stop()
-	p.says("#verdict", "has not answered for")
+	p.says("#verdict", "has not answered since")
 	p.says("#failures", "10.250.0.17:10250") // what is old stays
 	well := sample.Sidecar{Instance: "second", Started: time.Now(), Connections: 7}
 	r.serve(t, address, well, nil)
@@ -275,4 +276,32 @@ func hasWordsBesideDrawings(t *testing.T, r *rig) {
 	}
 	p.click("#history figure:first-child summary")
 	p.until(`document.querySelectorAll("#history figure:first-child tbody tr").length >= 15`)
+}
+
+// disturbsNobody: a screen reader reads a live region aloud whenever its text changes. So
+// it must not change while nothing happens.
+func disturbsNobody(t *testing.T, r *rig) {
+	moment := time.Now()
+	sidecar := trouble(12)
+	m := r.serve(t, "127.0.0.1:0", sidecar, func(d *statusserver.Documents) {
+		// The clock goes on, and nothing else happens.
+		d.Failures = func() []status.Failure { return sidecar.Failures(moment) }
+	})
+	p := r.open(t, m.address, desktop)
+	p.says("#verdict", "10.250.0.17:10250")
+	p.do(`document.querySelector("#connections").scrollIntoView({ behavior: "instant" })`)
+	p.says("#connections", "12 connections")
+	p.filter("10.250")
+	p.until(`document.querySelector("#connections .unseen").textContent.includes("of 12 connections")`)
+	value[any](p, `new Promise((done) => {
+		globalThis.changes = [];
+		const watch = new MutationObserver((all) => all.forEach(({ target }) => changes.push(target.textContent)));
+		document.querySelectorAll("[role=status], [aria-live]").forEach((node) => watch.observe(node, { subtree: true, childList: true, characterData: true }));
+		setTimeout(done, 2500);
+	})`)
+	if changes := value[[]string](p, "changes"); len(changes) != 0 {
+		t.Errorf("live regions changed %d times while nothing happened: %q", len(changes), changes)
+	}
+	p.filter("no such thing")
+	p.until("changes.length > 0")
 }

@@ -98,7 +98,7 @@ func wantFailure(t *testing.T, r *rig, p *page) {
 func wantRestart(t *testing.T, r *rig, p *page, sidecar *lab.Process) *lab.Process {
 	t.Helper()
 	sidecar.Kill()
-	p.says("#verdict", "has not answered for")
+	p.says("#verdict", "has not answered since")
 	p.says("#verdict", "start it again")
 	p.until(`document.body.classList.contains("stale")`)
 	next, err := r.StartProxyClient(labtest.Context(t, hang))
@@ -126,7 +126,7 @@ func wantDrain(t *testing.T, p *page, sidecar *lab.Process) {
 	if code, err := sidecar.Wait(ctx); err != nil || code != 0 {
 		t.Errorf("the drained sidecar ended with code %d, %v, want 0", code, err)
 	}
-	p.says("#verdict", "has not answered for")
+	p.says("#verdict", "has not answered since")
 	p.expect(refused)
 	p.mayRefuse = true // the page goes on asking
 }

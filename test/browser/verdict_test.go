@@ -63,11 +63,11 @@ func blamesWhatIsToBlame(t *testing.T, r *rig) {
 		},
 		"no agent": {
 			failures: []status.Failure{failure("no_agent", time.Minute)},
-			want:     []finding{{"bad", "2 connections to 10.250.0.4:10250 failed with no_agent, 1 min"}},
+			want:     []finding{{"bad", "2 connections to 10.250.0.4:10250 failed with no_agent, the last at"}},
 		},
 		"the target is the cause": {
 			failures: []status.Failure{failure("refused", time.Minute)},
-			want:     []finding{{"warn", "2 connections to 10.250.0.4:10250 failed with refused, 1 min"}},
+			want:     []finding{{"warn", "2 connections to 10.250.0.4:10250 failed with refused, the last at"}},
 		},
 		"the client certificate has expired": {
 			change: func(s *status.State) { s.Certificates[1].NotAfter = now.Add(-2 * time.Hour) },

@@ -49,7 +49,9 @@ export class Connections {
 
   constructor(parent) {
     this.table = new VirtualTable({ label: 'Connections', columns, level, sort: (name) => this.sort(name) });
-    this.summary = el('p', { class: 'about', role: 'status' }, 'Waiting for the list of connections.');
+    this.summary = el('p', { class: 'about' }, 'Waiting for the list of connections.');
+    // A screen reader reads this aloud: what a filter has found, and not each new list.
+    this.found = el('p', { class: 'unseen', role: 'status' });
     this.filter = el('input', { id: 'filter', type: 'search', autocomplete: 'off', spellcheck: 'false', placeholder: '10.250 :10250', oninput: () => this.#search() });
     this.kind = el('select', { id: 'kind', onchange: () => this.#choose() }, ...Object.entries(kinds).map(([value, { title }]) => el('option', { value }, title)));
     this.sorting = el('select', { id: 'sorting', onchange: () => this.sort(this.sorting.value, this.#order.descending) }, ...columns.map(({ name, title }) => el('option', { value: name }, title)));
@@ -61,6 +63,7 @@ export class Connections {
         el('label', { class: 'narrow' }, 'Order ', this.sorting),
         el('span', { class: 'narrow' }, this.direction)),
       this.summary,
+      this.found,
       this.table.node);
     this.#showOrder();
   }
@@ -140,14 +143,18 @@ export class Connections {
 
   #search() {
     this.#words = this.filter.value.toLowerCase().split(/\s+/).filter(Boolean);
-    this.table.node.scrollTop = 0;
-    this.update();
+    this.#filtered();
   }
 
   #choose() {
     this.#kind = this.kind.value;
+    this.#filtered();
+  }
+
+  #filtered() {
     this.table.node.scrollTop = 0;
     this.update();
+    setText(this.found, this.summary.textContent);
   }
 
   #showOrder() {

@@ -3,7 +3,7 @@
 // What is wrong, and what to do: a list made from the sidecar's state and its recent
 // failures. The worst comes first.
 
-import { advice, bytes, clock, count, isSet, plural, secondsBetween, sentence, span } from './format.js';
+import { advice, bytes, clock, count, isSet, plural, secondsBetween, sentence } from './format.js';
 import { expiryOf } from './expiry.js';
 
 // Failures that are older are no longer a finding. They stay in their section.
@@ -141,7 +141,7 @@ function* recent(failures, { servers, now }) {
     const where = destinations.size === 1 ? `to ${last.destination || 'an unknown destination'}` : `to ${plural(destinations.size, 'destination')}, the last ${last.destination},`;
     yield {
       level: causedByTarget.has(last.reason) ? 'warn' : 'bad',
-      what: `${plural(times, 'connection')} ${where} ${kind}, ${span(secondsBetween(last.time, now))} ago: ${sentence(last.error)}`,
+      what: `${plural(times, 'connection')} ${where} ${kind}, the last at ${clock(last.time)}: ${sentence(last.error)}`,
       next: advice(last.cure),
     };
   }

@@ -110,7 +110,7 @@ function noAnswer() {
   document.body.classList.add('stale');
   silentSince ||= Date.now();
   const silent = (Date.now() - silentSince) / 1000;
-  parts.verdict.noAnswer({ silent, last: answered });
+  parts.verdict.noAnswer({ since: silentSince, last: answered });
   setText(byId('freshness'), answered ? `no answer for ${span(silent)}` : 'no answer yet');
 }
 

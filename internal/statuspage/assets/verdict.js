@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The first thing on the page: what is wrong and what to do, or that all is well.
+// The first thing on the page: what is wrong and what to do, or that all is well. A screen
+// reader reads each change aloud. So the text has times and no ages: it changes only if
+// something happens.
 
 import { el, keyed, mark, setAttribute, setLevel, setText, show } from './dom.js';
 import { allWell, findings } from './findings.js';
-import { clock, plural, span } from './format.js';
+import { clock, plural } from './format.js';
 
 // How long the page says that the sidecar was started again.
 const restartShownMilliseconds = 60e3;
@@ -45,15 +47,15 @@ export class Verdict {
   }
 
   // noAnswer says that the page shows old answers.
-  noAnswer({ silent, last }) {
+  noAnswer({ since, last }) {
     this.#state = null;
     const what = last
-      ? `The sidecar has not answered for ${span(silent)}. What is below is from ${clock(last)}.`
+      ? `The sidecar has not answered since ${clock(since)}. What is below is from ${clock(last)}.`
       : 'The sidecar does not answer.';
     this.#show({
       level: 'bad',
       what,
-      next: 'If kubectl port-forward has ended, start it again: it ends with the container. This page goes on by itself once the sidecar answers.',
+      next: 'If kubectl port-forward has ended, start it again. Otherwise look at the container with kubectl describe pod. This page goes on by itself once the sidecar answers.',
     }, []);
   }
 

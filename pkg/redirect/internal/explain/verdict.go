@@ -43,7 +43,10 @@ func (s *Situation) verdict(p netfilter.Packet, o netfilter.Outcome, out Outcome
 	case netfilter.Queued:
 		return fmt.Sprintf("handed to a program by %s, which decides about it", theirs(out.Owner, out.Rule)), "look at that program"
 	default:
-		if o.Rule == nil && o.Chain != nil {
+		if o.Rule == nil && o.Chain == nil {
+			return "in the hands of more rules than can be followed, with conditions that cannot be told from here", "try the connection, and look at the counters of the rules"
+		}
+		if o.Rule == nil {
 			return fmt.Sprintf("in the hands of %s, whose rules cannot be read", o.Chain.Title()), "look at `nft list ruleset` in this pod"
 		}
 		return fmt.Sprintf("in the hands of %s, and what that does cannot be told from here", theirs(out.Owner, out.Rule)), "try the connection, and look at the rule's counters"

@@ -31,6 +31,11 @@ func (w *walk) rule(r *Rule) (v verdict, decided bool) {
 	w.steps = append(w.steps, Met{Hook: w.hook, Rule: r, Answer: Yes})
 	for _, s := range r.Steps {
 		if s.Condition != nil {
+			if r.idle() && s.Condition.Test(w.packet) == Unknown {
+				w.steps[at].Answer = Unknown
+				w.steps[at].Text = fmt.Sprintf("whether it matches %q cannot be told from here, and the rule changes nothing", s.Condition.Text)
+				return verdict{}, false
+			}
 			if !w.meets(s.Condition) {
 				w.steps[at].Answer, w.steps[at].Text = No, w.because(s.Condition)
 				return verdict{}, false

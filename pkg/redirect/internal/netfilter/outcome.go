@@ -72,15 +72,17 @@ type Met struct {
 	Text string
 }
 
-// maxOutcomes bounds how many ways are followed.
-const maxOutcomes = 16
+// maxWays bounds how many ways are followed: each condition that cannot be evaluated from
+// here may double them.
+const maxWays = 64
 
 // Follow returns the ways that a packet can go, at least one. Those that end in the same way
-// are one.
+// are one. If there are more than maxWays, the last outcome stands for the rest: it is
+// Unpredictable, without a rule and a chain.
 func Follow(rules *Ruleset, network Network, packet Packet) []Outcome {
 	var all []Outcome
 	var assumed []assumption
-	for range maxOutcomes {
+	for range maxWays {
 		w := &walk{rules: rules, network: network, assumed: slices.Clone(assumed)}
 		copied := packet
 		w.packet = &copied
@@ -97,6 +99,12 @@ func Follow(rules *Ruleset, network Network, packet Packet) []Outcome {
 			break
 		}
 		assumed[len(assumed)-1].holds = true
+	}
+	if len(assumed) > 0 {
+		all = append(all, Outcome{
+			Result: Unpredictable, Destination: packet.Destination, Source: packet.Source,
+			Assumptions: []string{fmt.Sprintf("it goes none of the %d ways that were followed", maxWays)},
+		})
 	}
 	if len(all) == 1 {
 		all[0].Assumptions = nil

@@ -4,7 +4,10 @@
 
 package netfilter
 
-import "net/netip"
+import (
+	"net/netip"
+	"slices"
+)
 
 // Answer says whether a packet meets a condition.
 type Answer int
@@ -183,6 +186,11 @@ func (r *Rule) Actions() []*Action {
 		all = append(all, s.Choices...)
 	}
 	return all
+}
+
+// idle reports whether the rule does nothing on which the way of a packet depends.
+func (r *Rule) idle() bool {
+	return !slices.ContainsFunc(r.Actions(), func(a *Action) bool { return a.Verb != Continue })
 }
 
 // Conditions returns the rule's conditions.

@@ -75,8 +75,9 @@ func NFT(text []byte, words string) (tables []*netfilter.Table, ages map[[2]stri
 			r.rule(o)
 		}
 	}
-	for _, t := range r.tables {
-		if kept(t) {
+	dormant := dormantTables(words)
+	for id, t := range r.tables {
+		if kept(t) && !dormant[id] {
 			tables = append(tables, t)
 		}
 	}
@@ -152,6 +153,22 @@ func (r *nftReader) rule(o object) {
 		}
 	}
 	c.Rules = append(c.Rules, rule)
+}
+
+// dormantTables reads which tables have the flag dormant from `nft -a list ruleset`: the
+// kernel calls no chain of theirs. In JSON, nft 1.0.6 writes the flags of a table as
+// something else.
+func dormantTables(words string) map[[2]string]bool {
+	dormant := map[[2]string]bool{}
+	var last []string
+	for line := range strings.Lines(words) {
+		fields := strings.Fields(line)
+		if len(last) > 2 && last[0] == "table" && len(fields) > 0 && fields[0] == "flags" && strings.Contains(line, "dormant") {
+			dormant[[2]string{last[1], last[2]}] = true
+		}
+		last = fields
+	}
+	return dormant
 }
 
 // counted finds the counts in a rule, which change.

@@ -26,11 +26,9 @@ func (r *nftReader) statement(rule *netfilter.Rule, name string, body json.RawMe
 		if json.Unmarshal(body, &count) == nil {
 			rule.Packets, rule.Bytes, rule.Counted = count.Packets, count.Bytes, true
 		}
-	case "log", "comment", "meter", "set", "dup", "quota", "ct helper", "ct timeout", "ct expectation", "xt-comment", "last":
-	case "limit":
-		rule.Steps = append(rule.Steps, netfilter.Step{Condition: unknown("limit " + string(body))})
-	case "ct count":
-		rule.Steps = append(rule.Steps, netfilter.Step{Condition: unknown("ct count " + string(body))})
+	case "log", "comment", "meter", "set", "dup", "ct helper", "ct timeout", "ct expectation", "xt-comment", "last":
+	case "limit", "quota", "ct count":
+		rule.Steps = append(rule.Steps, netfilter.Step{Condition: unknown(name + " " + string(body))})
 	case "vmap":
 		r.verdictMap(rule, body)
 	case "mangle":

@@ -13,9 +13,9 @@ import (
 
 // Explanation says what the rules of a pod do.
 type Explanation struct {
-	// Right is set if the shoot's connections reach the sidecar.
+	// Right is set if all rules could be read, and the shoot's connections reach the sidecar.
 	Right bool `json:"right"`
-	// Summary says so in one sentence, if it is right.
+	// Summary is one sentence, if nothing wrong was found.
 	Summary string `json:"summary,omitempty"`
 	// Problems say what is wrong, whose rule it is, and what to do.
 	Problems []Problem `json:"problems,omitempty"`
@@ -77,9 +77,12 @@ func (s *Situation) Explain() *Explanation {
 			e.Problems = found
 		}
 	}
-	e.Right = len(e.Problems) == 0
-	if e.Right {
+	e.Right = len(e.Problems) == 0 && len(e.Notes) == 0
+	switch {
+	case e.Right:
 		e.Summary = s.summary()
+	case len(e.Problems) == 0:
+		e.Summary = "Nothing wrong was found, but not all rules could be read, so one of these may still take the connections."
 	}
 	e.Rules = append(e.Rules, s.words(owned, seen)...)
 	return e
@@ -121,7 +124,7 @@ func (s *Situation) followSamples(owned owners, seen map[*netfilter.Rule]met) []
 		}
 		for _, o := range netfilter.Follow(s.Rules, s.Network, p) {
 			for _, m := range o.Steps {
-				if m.Rule != nil && m.Answer == netfilter.Yes && !t.UDP {
+				if m.Rule != nil && m.Answer != netfilter.No && !t.UDP {
 					seen[m.Rule] = max(seen[m.Rule], metPassed)
 				}
 			}

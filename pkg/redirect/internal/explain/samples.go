@@ -16,8 +16,12 @@ import (
 // changes its mind at an address, a port or a user that it names. So the samples are those
 // that rules name, and one of each that no rule names.
 
-// maxSamples bounds the samples of each kind for one shoot CIDR.
-const maxSamples = 12
+const (
+	// maxCombined bounds the addresses, ports and users that are tried in combinations.
+	maxCombined = 12
+	// maxNamedValues bounds those that are tried by themselves.
+	maxNamedValues = 1000
+)
 
 func isIPv4(p netip.Prefix) bool { return p.Addr().Is4() }
 
@@ -48,26 +52,39 @@ func (s *Situation) samples() []sample {
 	destinations, ports, users := s.boundaries()
 	var all []sample
 	for _, cidr := range s.Ours.Shoot {
-		for i, a := range s.addresses(cidr, destinations) {
-			for j, port := range ports {
-				for k, uid := range users {
-					// All pairs would be many, and a rule rarely names three things.
-					if i > 0 && j > 0 && k > 0 {
-						continue
-					}
-					t := sample{Traffic: Traffic{To: netip.AddrPortFrom(a, port), UID: &uid}}
-					if i == 0 && j == 0 && k == 0 {
-						t.cidr = cidr
-					}
-					if _, captures := s.Ours.captures(t.To, uid); captures {
-						all = append(all, t)
+		addresses := s.addresses(cidr, destinations)
+		add := func(i, j, k int) {
+			t := sample{Traffic: Traffic{To: netip.AddrPortFrom(addresses[i], ports[j]), UID: &users[k]}}
+			if i == 0 && j == 0 && k == 0 {
+				t.cidr = cidr
+			}
+			if _, captures := s.Ours.captures(t.To, users[k]); captures {
+				all = append(all, t)
+			}
+		}
+		for i := range min(len(addresses), maxCombined) {
+			for j := range min(len(ports), maxCombined) {
+				for k := range min(len(users), maxCombined) {
+					// All would be many, and a rule rarely names three things.
+					if i == 0 || j == 0 || k == 0 {
+						add(i, j, k)
 					}
 				}
 			}
-			if uid := users[0]; i == 0 {
-				all = append(all, sample{Traffic: Traffic{To: netip.AddrPortFrom(a, ports[0]), UDP: true, UID: &uid}, cidr: cidr})
-			}
 		}
+		if len(addresses) == 0 {
+			continue
+		}
+		for i := maxCombined; i < len(addresses); i++ {
+			add(i, 0, 0)
+		}
+		for j := maxCombined; j < len(ports); j++ {
+			add(0, j, 0)
+		}
+		for k := maxCombined; k < len(users); k++ {
+			add(0, 0, k)
+		}
+		all = append(all, sample{Traffic: Traffic{To: netip.AddrPortFrom(addresses[0], ports[0]), UDP: true, UID: &users[0]}, cidr: cidr})
 	}
 	for _, at := range s.Ours.Probes {
 		uid := s.Ours.ProxyUID // the sidecar sends probes too
@@ -80,33 +97,39 @@ func (s *Situation) samples() []sample {
 func (s *Situation) boundaries() (destinations []netip.Prefix, ports []uint16, users []uint32) {
 	owned := ownersOf(s.Rules)
 	users = []uint32{anyUser(s.Rules)}
-	ports = []uint16{s.freePort()}
+	var ranges []netfilter.Range[uint16]
 	eachRule(s.Rules, func(r *netfilter.Rule) {
 		if owned.of(r) == OwnerOurs {
 			return
 		}
 		for _, c := range r.Conditions() {
 			destinations = append(destinations, c.Destinations...)
-			for _, p := range c.Ports {
-				ports = append(ports, p.First, p.Last)
-			}
+			ranges = append(ranges, c.Ports...)
 			for _, u := range c.UIDs {
 				users = append(users, u.First)
 			}
 		}
 	})
+	ports = []uint16{s.freePort(ranges)}
+	for _, p := range ranges[:min(len(ranges), maxNamedValues)] {
+		ports = append(ports, p.First, p.Last)
+	}
 	ports = slices.DeleteFunc(unique(ports), func(p uint16) bool { return p == 0 })
-	users = slices.DeleteFunc(unique(users), func(u uint32) bool { return u == s.Ours.ProxyUID })
-	return destinations, ports[:min(len(ports), maxSamples)], users[:min(len(users), maxSamples)]
+	users = slices.DeleteFunc(unique(users[:min(len(users), maxNamedValues)]), func(u uint32) bool { return u == s.Ours.ProxyUID })
+	return destinations, ports, users
 }
 
-// freePort returns a port that is not excluded.
-func (s *Situation) freePort() uint16 {
-	port := uint16(10250) // the kubelet's
-	for slices.Contains(s.Ours.ExcludePorts, port) {
-		port++
+// freePort returns a port that is not excluded, and that no rule names alone or in a narrow
+// range.
+func (s *Situation) freePort(ranges []netfilter.Range[uint16]) uint16 {
+	const kubelet, narrow = 10250, 1000
+	for port := uint16(kubelet); port != 0; port++ {
+		isNamed := slices.ContainsFunc(ranges, func(r netfilter.Range[uint16]) bool { return r.Contains(port) && r.Last-r.First < narrow })
+		if !isNamed && !slices.Contains(s.Ours.ExcludePorts, port) {
+			return port
+		}
 	}
-	return port
+	return kubelet
 }
 
 // unique removes repeated values, and keeps the order.
@@ -143,6 +166,5 @@ func (s *Situation) addresses(cidr netip.Prefix, named []netip.Prefix) []netip.A
 			all = append(all, p.Addr())
 		}
 	}
-	all = unique(all)
-	return all[:min(len(all), maxSamples)]
+	return unique(all[:min(len(all), maxNamedValues)])
 }

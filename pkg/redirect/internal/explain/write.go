@@ -8,13 +8,14 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode"
 )
 
 // WriteText writes the explanation for people: what is wrong first, or one sentence if all
 // is right.
 func (e *Explanation) WriteText(w io.Writer) error {
 	var text strings.Builder
-	if e.Right {
+	if e.Summary != "" {
 		text.WriteString(e.Summary + "\n")
 	}
 	for _, p := range e.Problems {
@@ -46,8 +47,19 @@ func (e *Explanation) WriteText(w io.Writer) error {
 		}
 		r.write(&text)
 	}
-	_, err := io.WriteString(w, text.String())
+	_, err := io.WriteString(w, printable(text.String()))
 	return err
+}
+
+// printable replaces what could change a terminal: comments in rules are words of any
+// program.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\n' || unicode.IsPrint(r) {
+			return r
+		}
+		return '?'
+	}, text)
 }
 
 // write writes one rule.
@@ -88,7 +100,7 @@ func (p *Path) WriteText(w io.Writer) error {
 		}
 		o.writeSteps(&text)
 	}
-	_, err := io.WriteString(w, text.String())
+	_, err := io.WriteString(w, printable(text.String()))
 	return err
 }
 

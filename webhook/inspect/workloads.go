@@ -153,9 +153,14 @@ func (in *inspection) keep(w *workload) {
 func kubectlKind(kind string) string { return strings.ToLower(kind) }
 
 // checkWorkloads finds workloads whose pods cannot be made.
-func (in *inspection) checkWorkloads(context.Context) {
+func (in *inspection) checkWorkloads(ctx context.Context) {
 	var found report.Merged
+	asked := 0
 	for _, w := range in.workloads {
+		if w.problem == "" && w.lacksPods() && asked < maxEventLists {
+			asked++
+			w.problem = in.lastFailure(ctx, w)
+		}
 		s := w.subject
 		f := Finding{Check: "workload", Group: GroupWorkloads, Status: Failure}
 		switch {
@@ -182,6 +187,33 @@ func (in *inspection) checkWorkloads(context.Context) {
 		found.Add(f, w.name())
 	}
 	in.add(found.All...)
+}
+
+// maxEventLists is how many workloads' events are read at most.
+const maxEventLists = 20
+
+// lacksPods reports whether pods of a workload may be missing, of which only events say
+// why. A Deployment's conditions say it.
+func (w *workload) lacksPods() bool {
+	return w.ready < w.wanted && (w.kind == "StatefulSet" || w.kind == "DaemonSet")
+}
+
+// lastFailure returns what a workload's controller said last about a pod that it could
+// not make, or "".
+func (in *inspection) lastFailure(ctx context.Context, w *workload) string {
+	var last corev1.Event
+	options := metav1.ListOptions{FieldSelector: fmt.Sprintf("involvedObject.kind=%s,involvedObject.name=%s", w.kind, w.object)}
+	reading.Pages(ctx, &in.denials, reading.To("list", "events", w.namespace, "why pods of workloads are missing"), options, in.clients.core.Events(w.namespace).List, func(page *corev1.EventList) {
+		for _, e := range page.Items {
+			if !e.LastTimestamp.Before(&last.LastTimestamp) {
+				last = e
+			}
+		}
+	})
+	if last.Reason != "FailedCreate" { // a later success has another reason
+		return ""
+	}
+	return report.OneLine(last.Message)
 }
 
 // hasPods reports whether a workload has made pods.

@@ -3,12 +3,15 @@
 package webhook
 
 import (
+	"context"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -120,6 +123,36 @@ func podProvocations() []provocation {
 			1,
 		},
 	}
+}
+
+// statefulSetProvocation is a StatefulSet whose pods a quota refuses.
+func statefulSetProvocation() provocation {
+	return provocation{"StatefulSet whose pods are refused", func(in *inspected, t *testing.T) func() {
+		remove := in.quota(t, corev1.ResourceList{corev1.ResourcePods: resource.MustParse("1")})
+		d := deployment("db", nil, map[string]string{webhook.Label: "true"})
+		one := int32(1)
+		sets := in.system.client.AppsV1().StatefulSets(monitored)
+		_, err := sets.Create(t.Context(), &appsv1.StatefulSet{
+			ObjectMeta: metav1.ObjectMeta{Name: "db"},
+			Spec:       appsv1.StatefulSetSpec{Replicas: &one, Selector: d.Spec.Selector, Template: d.Spec.Template},
+		}, metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the controller to say that it cannot make the pod", func(ctx context.Context) error {
+			events, err := in.system.client.CoreV1().Events(monitored).List(ctx, metav1.ListOptions{FieldSelector: "reason=FailedCreate"})
+			if err == nil && len(events.Items) == 0 {
+				err = errors.New("there is no such event")
+			}
+			return err
+		})
+		return func() {
+			if err := sets.Delete(t.Context(), "db", metav1.DeleteOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			remove()
+		}
+	}, []string{"failure workload"}, 1}
 }
 
 // secretProvocations are failures of the TLS files that pods need.

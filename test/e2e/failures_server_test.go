@@ -257,7 +257,7 @@ func stepped(step time.Duration) func(*testing.T, *scene) {
 }
 
 // shortLife is how long a certificate is valid that expires while the sidecar runs.
-const shortLife = 2 * time.Second
+const shortLife = 6 * time.Second
 
 // withShortLife returns a client certificate that expires while the sidecar runs.
 func withShortLife(t *testing.T, s *scene) []string {

@@ -22,6 +22,7 @@ func phrases() []string {
 		"call redirect.Apply with the Config that they were made for", "run `init-redirect apply` with the init container's flags",
 		"call redirect.Apply again", "run init-redirect again",
 		"which redirect.Apply adds", "which init-redirect adds",
+		"call redirect.Verify, which tries it", "run `init-redirect verify`, which tries it",
 		"call redirect.Verify, then redirect.Apply to repair", "run `init-redirect verify`, then `init-redirect apply` to repair",
 		"call redirect.Plan to see what is asked for, and redirect.Dump to see", "run `init-redirect plan` to see what is asked for, and `init-redirect dump` to see",
 		"call redirect.Dump in this pod", "run `init-redirect dump` in this pod",

@@ -124,6 +124,7 @@ func (n *namespace) everyRule(ctx context.Context) (rules *netfilter.Ruleset, no
 				listing, err := t.List(name)
 				if err != nil {
 					notes = append(notes, fmt.Sprintf("%s (%s) table %s: %v", f, b, name, err))
+					rules.Tables = append(rules.Tables, ruletext.Unread(string(b), f == IPv6, name, "see above"))
 					continue
 				}
 				table, err := ruletext.IPTables(string(b), f == IPv6, name, listing)

@@ -219,6 +219,11 @@ func TestVerifyNamesRulesOfNftables(t *testing.T) {
 	if want := "nft table ip other chain out: rule with handle"; !strings.Contains(stderr, want) {
 		t.Errorf("verify does not say %q:\n%s", want, stderr)
 	}
+	// dump needs nft too, for the rule's words.
+	stdout, _ := c.run(t, 0, "init-redirect", "dump", "--explain")
+	if want := "tcp dport 1-65535 redirect to :9"; !strings.HasPrefix(stdout, "WRONG: TCP to 100.64.0.0/12 is taken by the rule") || !strings.Contains(stdout, want) {
+		t.Errorf("dump --explain does not begin with the rule %q:\n%s", want, stdout)
+	}
 }
 
 // TestEveryExtensionIsThere: without an extension its rules cannot be read. All of the

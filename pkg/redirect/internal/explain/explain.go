@@ -7,6 +7,7 @@ package explain
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/netfilter"
 )
@@ -33,6 +34,9 @@ type Problem struct {
 	Owner string `json:"owner,omitempty"`
 	// Rule is that rule.
 	Rule string `json:"rule,omitempty"`
+	// Certain is false if the problem depends on what cannot be told from outside of the
+	// kernel. Text says on what.
+	Certain bool `json:"certain"`
 	// Next says what to do.
 	Next string `json:"next"`
 }
@@ -94,21 +98,25 @@ func (s *Situation) summary() string {
 	if slices.ContainsFunc(s.Ours.Shoot, isIPv4) {
 		where = "127.0.0.1"
 	}
-	return fmt.Sprintf("Everything is right: TCP to %s is redirected to %s:%d, where the sidecar (uid %d) takes it, and no rule of another program takes it first.",
+	everything := "Everything is right"
+	if len(s.Notes) > 0 {
+		everything = "Everything that could be read is right"
+	}
+	return everything + fmt.Sprintf(": TCP to %s is redirected to %s:%d, where the sidecar (uid %d) takes it, and no rule of another program takes it first.",
 		joined(s.Ours.Shoot), where, s.Ours.ProxyPort, s.Ours.ProxyUID)
 }
 
 // ownProblems are those of our own rules.
 func (s *Situation) ownProblems() []Problem {
 	if s.Ours == nil {
-		return []Problem{{Text: "no rules of ours stand in this network namespace, so nothing is redirected", Next: nothingNext}}
+		return []Problem{{Text: "no rules of ours stand in this network namespace, so nothing is redirected", Certain: true, Next: nothingNext}}
 	}
 	var all []Problem
 	for _, d := range s.Differences {
-		all = append(all, Problem{Text: "the rules are not those that were asked for: " + d, Owner: OwnerOurs, Next: repairNext})
+		all = append(all, Problem{Text: "the rules are not those that were asked for: " + d, Owner: OwnerOurs, Certain: true, Next: repairNext})
 	}
 	for _, p := range s.Problems {
-		all = append(all, Problem{Text: "our rules are not whole: " + p, Owner: OwnerOurs, Next: repairNext})
+		all = append(all, Problem{Text: "our rules are not whole: " + p, Owner: OwnerOurs, Certain: true, Next: repairNext})
 	}
 	return all
 }
@@ -122,23 +130,28 @@ func (s *Situation) followSamples(owned owners, seen map[*netfilter.Rule]met) []
 		if err != nil {
 			continue // only a connection from outside
 		}
-		for _, o := range netfilter.Follow(s.Rules, s.Network, p) {
+		var wrong []wrongWay
+		ways := netfilter.Follow(s.Rules, s.Network, p)
+		for _, o := range ways {
 			for _, m := range o.Steps {
 				if m.Rule != nil && m.Answer != netfilter.No && !t.UDP {
 					seen[m.Rule] = max(seen[m.Rule], metPassed)
 				}
 			}
 			out := s.outcome(owned, p, o)
-			if s.asWanted(t.Traffic, o, out) {
-				continue
+			unread := o.Chain != nil && o.Chain.Unread != "" // Notes say so
+			if !unread && !s.asWanted(t.Traffic, o, out) {
+				wrong = append(wrong, wrongWay{o, out})
 			}
-			if o.Rule != nil && out.Owner != OwnerOurs {
-				seen[o.Rule] = metTaken
+		}
+		for _, w := range wrong {
+			if w.Rule != nil && w.words.Owner != OwnerOurs {
+				seen[w.Rule] = metTaken
 			}
-			if o.Untracked != nil {
-				seen[o.Untracked] = metTaken
+			if w.Untracked != nil {
+				seen[w.Untracked] = metTaken
 			}
-			all = group(all, owned, t, p, o, out)
+			all = group(all, owned, t, p, w, len(wrong) == len(ways))
 		}
 	}
 	var problems []Problem
@@ -146,6 +159,12 @@ func (s *Situation) followSamples(owned owners, seen map[*netfilter.Rule]met) []
 		problems = append(problems, g.problem())
 	}
 	return problems
+}
+
+// wrongWay is a way of a sample that is not as it should be.
+type wrongWay struct {
+	netfilter.Outcome
+	words Outcome
 }
 
 // asWanted reports whether a sample goes where it should.
@@ -164,23 +183,23 @@ type grouped struct {
 	untrackedOwner string
 	protocol       string
 	samples        []sample
+	certain        bool
 }
 
-// group adds a sample to those that go wrong in the same way.
-func group(all []*grouped, owned owners, t sample, p netfilter.Packet, o netfilter.Outcome, out Outcome) []*grouped {
+// group adds a way to those that go wrong in the same way.
+func group(all []*grouped, owned owners, t sample, p netfilter.Packet, w wrongWay, certain bool) []*grouped {
 	for _, g := range all {
-		same := g.outcome.Result == out.Result && g.outcome.Rule == out.Rule && g.outcome.Device == out.Device &&
-			len(g.outcome.Assumptions) == len(out.Assumptions)
+		same := g.outcome.Result == w.Result && g.outcome.Rule == w.words.Rule && g.outcome.Device == w.Device
 		// Without conntrack nothing else is to blame.
-		same = (same || o.Untracked != nil) && g.untracked == o.Untracked && g.protocol == p.Protocol
+		same = (same || w.Untracked != nil) && g.untracked == w.Untracked && g.protocol == p.Protocol && g.certain == certain
 		if same {
 			g.samples = append(g.samples, t)
 			return all
 		}
 	}
-	g := &grouped{outcome: out, untracked: o.Untracked, protocol: p.Protocol, samples: []sample{t}}
-	if o.Untracked != nil {
-		g.untrackedOwner = owned.of(o.Untracked)
+	g := &grouped{outcome: w.words, untracked: w.Untracked, protocol: p.Protocol, samples: []sample{t}, certain: certain}
+	if w.Untracked != nil {
+		g.untrackedOwner = owned.of(w.Untracked)
 	}
 	return append(all, g)
 }
@@ -222,9 +241,12 @@ func (g *grouped) problem() Problem {
 	}
 	text := fmt.Sprintf("%s %s %s", what, g.labels(), sentence(g.outcome))
 	if len(g.outcome.Assumptions) > 0 {
-		text += " — if " + joinedWith(g.outcome.Assumptions, ", and if ")
+		text += " — if " + strings.Join(g.outcome.Assumptions, ", and if ")
 	}
-	p := Problem{Text: text, Owner: g.outcome.Owner, Rule: g.outcome.Rule, Next: g.outcome.Next}
+	p := Problem{Text: text, Owner: g.outcome.Owner, Rule: g.outcome.Rule, Certain: g.certain, Next: g.outcome.Next}
+	if !g.certain {
+		p.Next = tryNext + "if it finds a fault: " + p.Next
+	}
 	if g.untracked != nil {
 		p.Rule = g.untracked.Title() + ": " + g.untracked.Text
 		p.Owner = g.untrackedOwner
@@ -233,15 +255,4 @@ func (g *grouped) problem() Problem {
 		p.Next = "remove that rule, or let its program leave out the shoot's CIDRs"
 	}
 	return p
-}
-
-func joinedWith(words []string, separator string) string {
-	text := ""
-	for i, w := range words {
-		if i > 0 {
-			text += separator
-		}
-		text += w
-	}
-	return text
 }

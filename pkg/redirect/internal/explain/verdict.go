@@ -139,6 +139,7 @@ func (s *Situation) leaves(p netfilter.Packet, o netfilter.Outcome, out Outcome)
 const (
 	nothingNext = "call redirect.Apply with the Config that they were made for"
 	repairNext  = "call redirect.Verify, then redirect.Apply to repair"
+	tryNext     = "call redirect.Verify, which tries it; "
 )
 
 // guardNext says what to do about a connection that our guard rejects.

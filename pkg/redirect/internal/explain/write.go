@@ -19,7 +19,11 @@ func (e *Explanation) WriteText(w io.Writer) error {
 		text.WriteString(e.Summary + "\n")
 	}
 	for _, p := range e.Problems {
-		fmt.Fprintf(&text, "WRONG: %s.\n", p.Text)
+		wrong := "WRONG"
+		if !p.Certain {
+			wrong = "MAYBE WRONG"
+		}
+		fmt.Fprintf(&text, "%s: %s.\n", wrong, p.Text)
 		if p.Owner != "" && p.Owner != OwnerOurs {
 			fmt.Fprintf(&text, "  whose rule: likely %s\n", p.Owner)
 		}
@@ -92,7 +96,7 @@ func (p *Path) WriteText(w io.Writer) error {
 	}
 	for i, o := range p.Outcomes {
 		if len(p.Outcomes) > 1 {
-			fmt.Fprintf(&text, "\n%d. If %s:\n", i+1, joinedWith(o.Assumptions, ", and if "))
+			fmt.Fprintf(&text, "\n%d. If %s:\n", i+1, strings.Join(o.Assumptions, ", and if "))
 		}
 		fmt.Fprintf(&text, "It %s.\n", sentence(o))
 		if o.Next != "" {

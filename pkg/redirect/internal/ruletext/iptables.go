@@ -46,6 +46,20 @@ func IPTables(origin string, ipv6 bool, name string, listing map[string][]string
 	return t, nil
 }
 
+// Unread returns a table of iptables whose rules could not be read.
+func Unread(origin string, ipv6 bool, name, why string) *netfilter.Table {
+	t := &netfilter.Table{Origin: origin, Family: "ip", Name: name, Chains: map[string]*netfilter.Chain{}}
+	if ipv6 {
+		t.Family = "ip6"
+	}
+	for _, chain := range []string{"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"} {
+		c := &netfilter.Chain{Table: t, Name: chain, Unread: why}
+		setHook(c, false)
+		t.Chains[chain] = c
+	}
+	return t
+}
+
 // setHook sets where the kernel calls a chain of iptables (linux/netfilter_ipv4.h).
 func setHook(c *netfilter.Chain, dropPolicy bool) {
 	c.Hook, c.DropPolicy, c.Type = strings.ToLower(c.Name), dropPolicy, "filter"

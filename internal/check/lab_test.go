@@ -22,6 +22,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/shoot-proxy/proxy-client/internal/certtest"
 	"github.com/shoot-proxy/proxy-client/internal/check/report"
 	"github.com/shoot-proxy/proxy-client/internal/cidr"
@@ -246,12 +248,17 @@ func listen(t *testing.T) net.Listener {
 	return l
 }
 
-// closedPort returns a port of loopback on which nothing listens.
+// closedPort returns a port of loopback on which nothing listens until the test ends. It is
+// bound, so that no other test gets it.
 func closedPort(t *testing.T) uint16 {
 	t.Helper()
-	l := listen(t)
-	must(t, l.Close())
-	return uint16(l.Addr().(*net.TCPAddr).Port)
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	must(t, err)
+	t.Cleanup(func() { _ = unix.Close(fd) })
+	must(t, unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	bound, err := unix.Getsockname(fd)
+	must(t, err)
+	return uint16(bound.(*unix.SockaddrInet4).Port)
 }
 
 // names is a resolver that knows some names.

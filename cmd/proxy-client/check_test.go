@@ -7,6 +7,9 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
@@ -96,6 +99,30 @@ func TestCheckWithoutASidecar(t *testing.T) {
 	}
 	if s := found(t, r, report.StepMode); s.Result != report.OK || s.Mode != "grpc" {
 		t.Errorf("the server's mode is %+v", s)
+	}
+}
+
+// TestCheckBelievesOnlyASidecar: where another program has the admin address, the
+// configuration is that of the variables, whatever the program answers.
+func TestCheckBelievesOnlyASidecar(t *testing.T) {
+	socket, _ := grpcServer(t)
+	for _, body := range []string{"{}", "null", `{"instance":"","settings":[]}`, `{"settings":"none"}`, "<html>"} {
+		other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, body) }))
+		address := other.Listener.Addr().String()
+		code, r, _, stderr := checkOutcome(t, flagset.Variables{
+			"PROXY_CLIENT_SHOOT_POD_CIDR=100.64.0.0/12", "PROXY_CLIENT_PROXY_SERVER=unix://" + socket, "PROXY_CLIENT_ADMIN_ADDRESS=" + address,
+		}, "--output=json", "--health-address="+loopback())
+		other.Close()
+		if code == 2 {
+			t.Errorf("%s: the other program is believed: %s", body, stderr)
+			continue
+		}
+		if s := found(t, r, report.StepConfiguration); s.Result != report.OK || !strings.Contains(s.Found, "of this command") {
+			t.Errorf("%s: the configuration is %+v", body, s)
+		}
+		if s := found(t, r, report.StepSidecar); s.Result != report.Warning || s.Cause != report.CauseNotRunning || !strings.Contains(s.Found, address) {
+			t.Errorf("%s: no sidecar runs, and it is %+v", body, s)
+		}
 	}
 }
 

@@ -119,7 +119,7 @@ func (w *world) run(t *testing.T) *report.Report {
 	document := func(path string, content any) {
 		mux.HandleFunc(path, func(rw http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(rw).Encode(content) })
 	}
-	document("/configuration", status.Configuration{Version: "v1.2.3"})
+	document("/configuration", status.Configuration{Instance: "fake", Version: "v1.2.3"})
 	document("/state", w.state)
 	document("/failures", status.Failures{Now: time.Now(), Failures: w.failures})
 	mux.HandleFunc("/livez", func(http.ResponseWriter, *http.Request) {})

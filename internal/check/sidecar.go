@@ -40,6 +40,10 @@ type Sidecar struct {
 	ready    string // what it says of its readiness; empty if it is ready
 }
 
+// errAnotherProgram is the error of an admin address where something answers in JSON that
+// is not a sidecar's configuration.
+var errAnotherProgram = errors.New("another program has this address")
+
 // Ask asks the admin address, which may be empty, for the documents of a running sidecar.
 func Ask(ctx context.Context, admin string) *Sidecar {
 	s := &Sidecar{admin: admin}
@@ -48,7 +52,11 @@ func Ask(ctx context.Context, admin string) *Sidecar {
 		return s
 	}
 	s.Configuration, s.adminErr = document[status.Configuration](ctx, admin, "/configuration")
+	if s.adminErr == nil && s.Configuration.Instance == "" {
+		s.adminErr = errAnotherProgram
+	}
 	if s.adminErr != nil {
+		s.Configuration = nil
 		return s
 	}
 	var work sync.WaitGroup
@@ -174,7 +182,7 @@ func (c *checker) sidecar() report.Step {
 	}
 	if s.state == nil {
 		if s.admin != "" {
-			step.Found += fmt.Sprintf("; its admin address %s does not answer (%s)", s.admin, clip.Text(fmt.Sprint(s.adminErr), clip.Words))
+			step.Found += "; of its admin address: " + s.silence(s.admin, s.adminErr)
 		}
 		return step
 	}
@@ -298,6 +306,8 @@ func (s *Sidecar) silence(address string, err error) string {
 		return "there is no admin address to ask"
 	case errors.Is(err, unix.ECONNREFUSED):
 		return "nothing listens on " + address
+	case errors.Is(err, errAnotherProgram):
+		return fmt.Sprintf("no sidecar answers on %s (%s)", address, err)
 	case isTimeout(err):
 		return fmt.Sprintf("%s has not answered within %s", address, report.Seconds(askTimeout))
 	default:

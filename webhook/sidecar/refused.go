@@ -18,7 +18,7 @@ func (a *Access) refused(err error, format string, args ...any) error {
 	case apierrors.IsForbidden(err):
 		return fmt.Errorf("you may not %s: have an administrator give you that right: %w", what, err)
 	case apierrors.IsUnauthorized(err):
-		return fmt.Errorf("the API server %s does not know you, so nobody may %s: log in again, or use another --context", a.Config.Host, what)
+		return fmt.Errorf("the API server %s does not accept your login, so it did not %s: log in again, or use another --context", a.Config.Host, what)
 	}
 	if _, answered := errors.AsType[*apierrors.StatusError](err); answered {
 		return fmt.Errorf("the API server %s could not %s: %w", a.Config.Host, what, err)

@@ -3,15 +3,16 @@
 package e2e
 
 import (
-	"archive/tar"
 	"bytes"
-	"compress/gzip"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,12 +20,16 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/tools/clientcmd/api"
 
 	"github.com/shoot-proxy/proxy-client/test/cluster/clustertest"
 )
@@ -137,6 +142,11 @@ func TestKubectlPlugin(t *testing.T) {
 		}
 		p.want(t, 1, []string{`pod "plain"`, "has no sidecar, and no label shoot-proxy.io/inject"}, "check", "plain")
 	})
+	t.Run("a proxy that knows no WebSockets", func(t *testing.T) {
+		kubeconfig := p.behindOldProxy(t)
+		p.want(t, 0, []string{address}, "check", "app", address, "--kubeconfig="+kubeconfig)
+		p.openPage(t, "--kubeconfig="+kubeconfig)
+	})
 	t.Run("a sidecar that does not start", func(t *testing.T) {
 		rig.Seed.AwaitPod(t, namespace, "crash", func(pod *corev1.Pod) error {
 			for _, s := range pod.Status.InitContainerStatuses {
@@ -148,6 +158,7 @@ func TestKubectlPlugin(t *testing.T) {
 		})
 		p.want(t, 1, []string{`the sidecar of pod "crash"`, "exit code 2", `carrier-pigeon`}, "check", "crash")
 		p.want(t, 0, []string{"PROXY_CLIENT_REDIRECT"}, "dump", "crash") // the rules are there
+		p.askAll(t)
 	})
 	t.Run("no right to run programs", func(t *testing.T) {
 		p.allowToRead(t, "reader")
@@ -186,7 +197,9 @@ func TestKubectlPlugin(t *testing.T) {
 		if code == 2 || !strings.Contains(said, file+" has ") {
 			t.Fatalf("exit code %d: %s", code, said)
 		}
-		p.checkBundle(t, filesOf(t, file), secret)
+		files := filesOf(t, file)
+		t.Logf("not collected: %s", files["not-collected.txt"])
+		p.checkBundle(t, files, secret)
 	})
 }
 
@@ -207,9 +220,77 @@ func (p *plugin) allowToRead(t *testing.T, user string) {
 	}
 }
 
+// askAll asks all sidecars of the namespace. The answers of one that works and one that does
+// not are told apart, and the exit code is that of the worse one.
+func (p *plugin) askAll(t *testing.T) {
+	t.Helper()
+	var answers []struct {
+		Pod      string
+		ExitCode int
+		Error    string
+		Report   struct{ Verdict string }
+	}
+	text := p.want(t, 1, nil, "check", "--all-pods", "--output=json")
+	if err := json.Unmarshal([]byte(text), &answers); err != nil || len(answers) != 2 {
+		t.Fatalf("%d answers, %v:\n%s", len(answers), err, text)
+	}
+	if app := answers[0]; app.Pod != "app" || app.ExitCode != 0 || app.Report.Verdict == "" {
+		t.Errorf("the first answer is %+v", app)
+	}
+	if crash := answers[1]; crash.Pod != "crash" || crash.ExitCode != 1 || !strings.Contains(crash.Error, "exit code 2") {
+		t.Errorf("the second answer is %+v", crash)
+	}
+}
+
+// behindOldProxy returns a kubeconfig file that leads to the seed's API server through a
+// proxy. It passes on SPDY, and refuses WebSockets. At the end of the test it has refused
+// some.
+func (p *plugin) behindOldProxy(t *testing.T) (kubeconfig string) {
+	t.Helper()
+	seed := p.rig.Seed.Config
+	server, err := url.Parse(seed.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := rest.TLSConfigFor(seed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forward := httputil.NewSingleHostReverseProxy(server)
+	forward.Transport = &http.Transport{TLSClientConfig: config} // without HTTP/2, which has no upgrades
+	var refused atomic.Int64
+	proxy := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
+			refused.Add(1)
+			http.Error(w, "no WebSockets here", http.StatusBadRequest)
+			return
+		}
+		r.Host = server.Host
+		forward.ServeHTTP(w, r)
+	}))
+	t.Cleanup(func() {
+		proxy.CloseClientConnections()
+		proxy.Close()
+		if refused.Load() == 0 {
+			t.Error("no WebSocket was tried")
+		}
+	})
+	access := api.NewConfig()
+	access.Clusters["seed"] = &api.Cluster{Server: proxy.URL, InsecureSkipTLSVerify: true}
+	access.AuthInfos["admin"] = &api.AuthInfo{Token: seed.BearerToken}
+	access.Contexts["seed"] = &api.Context{Cluster: "seed", AuthInfo: "admin"}
+	access.CurrentContext = "seed"
+	kubeconfig = filepath.Join(t.TempDir(), "kubeconfig")
+	if err := clientcmd.WriteToFile(*access, kubeconfig); err != nil {
+		t.Fatal(err)
+	}
+	return kubeconfig
+}
+
 // openPage opens the status page, as a browser would, and ends the plugin with Ctrl-C.
-func (p *plugin) openPage(t *testing.T) {
-	cmd := p.command(t, "page", "app", "--namespace="+p.namespace, "--port=0")
+func (p *plugin) openPage(t *testing.T, args ...string) {
+	t.Helper()
+	cmd := p.command(t, append([]string{"page", "app", "--namespace=" + p.namespace, "--port=0"}, args...)...)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -221,11 +302,11 @@ func (p *plugin) openPage(t *testing.T) {
 	}
 	said := make([]byte, 1000)
 	n, err := out.Read(said)
-	url := regexp.MustCompile(`http://127\.0\.0\.1:\d+/`).FindString(string(said[:n]))
-	if err != nil || url == "" {
+	page := regexp.MustCompile(`http://127\.0\.0\.1:\d+/`).FindString(string(said[:n]))
+	if err != nil || page == "" {
 		t.Fatalf("it says %q (%v), and %s", said[:n], err, errOut.String())
 	}
-	answer, err := http.Get(url)
+	answer, err := http.Get(page)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -239,89 +320,5 @@ func (p *plugin) openPage(t *testing.T) {
 	}
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("after Ctrl-C: %v, %s", err, errOut.String())
-	}
-}
-
-// checkBundle expects what a running sidecar adds to a bundle, and no secret.
-func (p *plugin) checkBundle(t *testing.T, files map[string]string, secret string) {
-	t.Helper()
-	prefix := "namespaces/" + p.namespace + "/"
-	for name, want := range map[string]string{
-		prefix + "app.yaml":                            "--shoot-pod-cidr=",
-		prefix + "app.init-redirect.log":               "redirect verified",
-		prefix + "app.proxy-client.log":                `"msg"`,
-		prefix + "app.configuration.json":              `"--proxy-server"`,
-		prefix + "app.state.json":                      `"phase"`,
-		prefix + "app.check.json":                      `"verdict"`,
-		prefix + "app.failures.json":                   `"failures"`,
-		prefix + "crash.proxy-client.previous.log":     "carrier-pigeon",
-		prefix + "events.txt":                          "Pod/crash",
-		"webhook/deployment-proxy-client-webhook.yaml": "replicas",
-		"webhook/config.yaml":                          "podCIDRs",
-		"nodes.yaml":                                   "kubeletVersion",
-		"report.json":                                  `"shoot-agents"`,
-	} {
-		if !strings.Contains(files[name], want) {
-			t.Errorf("file %s of the bundle does not have %q: %.1000s\nnot collected: %s", name, want, files[name], files["not-collected.txt"])
-		}
-	}
-	logs := 0
-	for name := range files {
-		if strings.HasPrefix(name, "webhook/") && strings.HasSuffix(name, ".webhook.log") {
-			logs++
-		}
-	}
-	if logs == 0 {
-		t.Error("the bundle has no log of the webhook")
-	}
-	secrets := []string{secret, p.rig.Seed.Config.BearerToken}
-	clientSecrets, err := p.rig.State.Konnectivity.ClientSecrets()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, s := range clientSecrets {
-		if key := s.Data[corev1.TLSPrivateKeyKey]; len(key) > 0 {
-			secrets = append(secrets, strings.Split(string(key), "\n")[1])
-		}
-	}
-	if len(secrets) < 3 {
-		t.Fatal("the test has no key to look for")
-	}
-	for name, text := range files {
-		for _, s := range secrets {
-			if s != "" && strings.Contains(text, s) {
-				t.Errorf("file %s of the bundle has a secret", name)
-			}
-		}
-	}
-}
-
-// filesOf returns the files of a bundle, by their names in its folder.
-func filesOf(t *testing.T, path string) map[string]string {
-	t.Helper()
-	file, err := os.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	zip, err := gzip.NewReader(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	files := map[string]string{}
-	for archive := tar.NewReader(zip); ; {
-		header, err := archive.Next()
-		if errors.Is(err, io.EOF) {
-			return files
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		text, err := io.ReadAll(archive)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, name, _ := strings.Cut(header.Name, "/")
-		files[name] = string(text)
 	}
 }

@@ -57,6 +57,10 @@ func (in *installed) testPlugin(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	unknown, err := in.Kubeconfig("plugin-unknown", "of-nobody")
+	if err != nil {
+		t.Fatal(err)
+	}
 	namespace := in.namespace(t, "plugin", nil)
 	make := func(name string, change func(*corev1.Pod)) {
 		t.Helper()
@@ -108,6 +112,7 @@ func (in *installed) testPlugin(t *testing.T) {
 		{"a workload without pods", admin, []string{"deploy/none"}, []string{"deployment/none in namespace", "has no pod", "describe deployment none"}},
 		{"an unknown kind", admin, []string{"job/app"}, []string{`"job" is no kind of workload that is known here: write POD, or deployment/NAME`}},
 		{"no rights", nobody, []string{"runs"}, []string{`you may not read pod "runs" in namespace`, "have an administrator give you that right"}},
+		{"no login", unknown, []string{"runs"}, []string{"does not accept your login, so it did not read pod \"runs\"", "log in again, or use another --context"}},
 		{"no label", admin, []string{"unlabelled"}, []string{"has no sidecar, and no label shoot-proxy.io/inject that asks for it"}},
 		{"the label false", admin, []string{"not-wanted"}, []string{`has no sidecar, because its label shoot-proxy.io/inject is "false"`}},
 		{"a label that came later", admin, []string{"late"}, []string{"has no sidecar. It has the label and was not injected: ", " Next: create it anew"}},

@@ -83,7 +83,7 @@ func (in *inspection) try(ctx context.Context, s *server) *Finding {
 	}
 	leaf := client.ConnectionState().PeerCertificates[0]
 	f.Message = fmt.Sprintf("%sConnected to from here: its certificate fits %s and is valid until %s, and it accepts the client certificate.", about, s.ca.object(), day(leaf.NotAfter))
-	if leaf.NotAfter.Before(in.now.Add(soon)) {
+	if endsSoon(leaf, in.now) {
 		f.Status, f.Next = Warning, "renew the proxy-server's certificate"
 		f.Message = fmt.Sprintf("%sIts certificate %q expires in %s, on %s.", about, leaf.Subject, days(leaf.NotAfter.Sub(in.now)), day(leaf.NotAfter))
 	}

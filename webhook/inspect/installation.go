@@ -55,6 +55,13 @@ func (in *inspection) checkInstallation(ctx context.Context) {
 		in.checkDeployment()
 		in.checkServingCertificate(ctx)
 	}
+	if in.install.deployment == nil && !in.denials.Lacks("deployments.apps") {
+		in.add(Finding{
+			Check: "deployment", Group: GroupWebhook, Status: Skipped, Objects: []string{in.hook.object},
+			Message: "No Deployment was found that runs `webhook serve` for it, so its configuration, certificate and versions were not looked at.",
+			Next:    "see what answers at the address that the registration has", Commands: []string{"kubectl get mutatingwebhookconfiguration " + in.hook.name + " -o yaml"},
+		})
+	}
 	in.readConfig(ctx)
 	in.checkVersions()
 }

@@ -5,6 +5,7 @@ package inspect
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
@@ -188,23 +189,28 @@ func (in *inspection) checkDryRun(ctx context.Context) {
 		}
 		f.Status, f.Next = Failure, "see whether the API server's host can reach the Service's pods: a firewall or a NetworkPolicy may be in between"
 		f.Commands = in.logs()
-	default:
-		f.Status, f.Next = Skipped, "do it in another namespace, with --namespace"
+	case dryrun.Undecided:
+		if strings.Contains(answer.Message, initRedirect) {
+			f.Status = OK // what refuses the pod has seen what the webhook added
+			break
+		}
+		f.Status, f.Next = Skipped, "name another namespace with --namespace: the dry run is in the first one"
 	}
 	in.add(f)
 }
 
-// namespaceForDryRun returns a namespace about which the API server asks the webhook.
+// namespaceForDryRun returns a namespace about which the API server asks the webhook, and
+// which does not forbid injected pods.
 func (in *inspection) namespaceForDryRun() string {
-	candidates := append([]string{}, in.Namespaces...)
+	candidates := append(slices.Clone(in.Namespaces), metav1.NamespaceDefault)
 	for _, p := range in.pods {
 		candidates = append(candidates, p.Namespace)
 	}
 	for _, w := range in.workloads {
 		candidates = append(candidates, w.namespace)
 	}
-	for _, name := range append([]string{metav1.NamespaceDefault}, candidates...) {
-		if in.asksIn(name) {
+	for _, name := range candidates {
+		if ns := in.namespaceOf(name); in.asksIn(name) && (ns == nil || !forbidsNetAdmin(ns)) {
 			return name
 		}
 	}

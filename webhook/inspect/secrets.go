@@ -4,6 +4,7 @@ package inspect
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"slices"
@@ -197,14 +198,15 @@ func (in *inspection) checkCA(m *material) {
 		return
 	}
 	m.usable = true
-	var end time.Time
+	last := &x509.Certificate{}
 	for _, c := range parseCertificates(m.data[key]) {
-		if c.NotAfter.After(end) {
-			end = c.NotAfter
+		if c.NotAfter.After(last.NotAfter) {
+			last = c
 		}
 	}
+	end := last.NotAfter
 	f.Status, f.Message = OK, fmt.Sprintf("The proxy-server's CA is valid until %s.", day(end))
-	if end.Before(in.now.Add(soon)) {
+	if endsSoon(last, in.now) {
 		f.Status, f.Next = Warning, "add the next CA to the key before that day, and remove the old one afterwards"
 		f.Message = fmt.Sprintf("The proxy-server's CA in key %s expires in %s, on %s.", key, days(end.Sub(in.now)), day(end))
 	}
@@ -232,7 +234,7 @@ func (in *inspection) checkClient(m *material) {
 	m.usable = true
 	leaf := parseCertificates(certificate)[0]
 	f.Status, f.Message = OK, fmt.Sprintf("The client certificate %q and its key belong together; it is valid until %s.", leaf.Subject, day(leaf.NotAfter))
-	if leaf.NotAfter.Before(in.now.Add(soon)) {
+	if endsSoon(leaf, in.now) {
 		f.Status, f.Next = Warning, "have a new one issued, and write it into the Secret; the sidecars read it again"
 		f.Message = fmt.Sprintf("The client certificate %q expires in %s, on %s.", leaf.Subject, days(leaf.NotAfter.Sub(in.now)), day(leaf.NotAfter))
 		f.Commands = []string{m.replace()}

@@ -6,6 +6,8 @@ import (
 	"context"
 	"fmt"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/shoot-proxy/proxy-client/webhook/report"
 	"github.com/shoot-proxy/proxy-client/webhook/source"
 )
@@ -31,6 +33,12 @@ func namesOfSubjects(subjects []*subject) []string {
 	return all
 }
 
+// forbidsNetAdmin reports whether a namespace enforces a level that forbids init-redirect.
+func forbidsNetAdmin(ns *corev1.Namespace) bool {
+	level := ns.Labels[source.PodSecurity]
+	return level == "baseline" || level == "restricted"
+}
+
 // checkPodSecurity finds namespaces whose level forbids init-redirect's NET_ADMIN.
 func (in *inspection) checkPodSecurity(context.Context) {
 	namespaces, subjects := in.byNamespace()
@@ -41,7 +49,7 @@ func (in *inspection) checkPodSecurity(context.Context) {
 			continue
 		}
 		level := ns.Labels[source.PodSecurity]
-		if level != "baseline" && level != "restricted" {
+		if !forbidsNetAdmin(ns) {
 			well++
 			continue
 		}

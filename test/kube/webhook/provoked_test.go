@@ -197,7 +197,7 @@ func secretProvocations() []provocation {
 		failure("client certificate expired", "client-certificate", client(issued(x509.Certificate{NotAfter: time.Now().Add(-time.Minute)}))),
 		failure("client certificate not valid yet", "client-certificate", client(issued(x509.Certificate{NotBefore: time.Now().Add(time.Hour)}))),
 		failure("client certificate for servers", "client-certificate", client(issued(x509.Certificate{ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}))),
-		warning("client certificate expires soon", "client-certificate", client(issued(x509.Certificate{NotAfter: time.Now().Add(10 * 24 * time.Hour)}))),
+		warning("client certificate expires soon", "client-certificate", client(issued(x509.Certificate{NotBefore: time.Now().AddDate(0, -6, 0), NotAfter: time.Now().Add(50 * 24 * time.Hour)}))),
 		failure("key of another certificate", "client-certificate", client(func(in *inspected, t *testing.T) map[string][]byte {
 			return map[string][]byte{corev1.TLSCertKey: in.client.CertPEM(), corev1.TLSPrivateKeyKey: in.serverCA.KeyPEM(t)}
 		})),

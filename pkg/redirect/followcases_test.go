@@ -6,6 +6,9 @@ package redirect
 
 import (
 	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -34,7 +37,7 @@ func TestFollowGivesBothOutcomes(t *testing.T) {
 	}{
 		"a cgroup of iptables": {func(t *testing.T, p pod) {
 			p.iptables(t, IPv4, BackendLegacy, "-t", "mangle", "-A", "OUTPUT", "-m", "cgroup", "--cgroup", "7", "-j", "DROP")
-		}, `the connection matches "-m cgroup --cgroup 7"`},
+		}, `"-m cgroup --cgroup 7"`},
 		"a cgroup of nft": {func(t *testing.T, p pod) {
 			p.nft(t, "table inet x {\n chain o {\n type filter hook output priority -150; policy accept;\n meta cgroup 7 drop\n }\n}\n")
 		}, "cgroup"},
@@ -120,4 +123,45 @@ COMMIT
 			}
 		})
 	}
+}
+
+// TestExplainWithoutNft: what cannot be read is named once. It is not called a fault, and a
+// connection has an outcome for it.
+func TestExplainWithoutNft(t *testing.T) {
+	p := dualStackPod(t)
+	p.apply(t, configFor("100.64.0.0/12"), BackendNFT)
+	p.sidecarListens(t, IPv4)
+	p.nft(t, nativeRedirect(IPv4))
+	p.nft(t, "table ip other {\n chain post {\n  type filter hook postrouting priority 0; policy accept;\n accept\n }\n}\n")
+	t.Setenv("PATH", withoutNft(t))
+	if e := p.explain(t, nil); e.Right || len(e.Problems) > 0 || len(e.Notes) != 1 || !strings.HasPrefix(e.Summary, "Nothing wrong was found, but not all rules could be read") || !strings.Contains(e.Notes[0], "2 chains of nftables") {
+		t.Errorf("problems %+v, notes %q, summary %q", e.Problems, e.Notes, e.Summary)
+	}
+	path := p.follow(t, "100.64.3.7:9100", 1000)
+	if len(path.Outcomes) != 2 || !path.Outcomes[0].Sidecar || path.Outcomes[1].Result != netfilter.Unpredictable {
+		t.Fatalf("the outcomes are %+v", path.Outcomes)
+	}
+	if diff := cmp.Diff([]string{netfilter.UnreadPasses}, path.Outcomes[0].Assumptions); diff != "" {
+		t.Errorf("assumptions (-want +got):\n%s", diff)
+	}
+}
+
+// withoutNft returns a folder with the programs of iptables and of these tests, and without
+// nft.
+func withoutNft(t *testing.T) string {
+	t.Helper()
+	folder := t.TempDir()
+	for _, name := range []string{
+		"iptables-nft", "iptables-nft-restore", "iptables-legacy", "iptables-legacy-restore", "ip6tables-nft", "ip6tables-nft-restore",
+		"ip6tables-legacy", "ip6tables-legacy-restore", "ip", "nsenter",
+	} {
+		path, err := exec.LookPath(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(path, filepath.Join(folder, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return folder
 }

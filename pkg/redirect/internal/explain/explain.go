@@ -98,11 +98,7 @@ func (s *Situation) summary() string {
 	if slices.ContainsFunc(s.Ours.Shoot, isIPv4) {
 		where = "127.0.0.1"
 	}
-	everything := "Everything is right"
-	if len(s.Notes) > 0 {
-		everything = "Everything that could be read is right"
-	}
-	return everything + fmt.Sprintf(": TCP to %s is redirected to %s:%d, where the sidecar (uid %d) takes it, and no rule of another program takes it first.",
+	return fmt.Sprintf("Everything is right: TCP to %s is redirected to %s:%d, where the sidecar (uid %d) takes it, and no rule of another program takes it first.",
 		joined(s.Ours.Shoot), where, s.Ours.ProxyPort, s.Ours.ProxyUID)
 }
 
@@ -131,16 +127,19 @@ func (s *Situation) followSamples(owned owners, seen map[*netfilter.Rule]met) []
 			continue // only a connection from outside
 		}
 		var wrong []wrongWay
-		ways := netfilter.Follow(s.Rules, s.Network, p)
-		for _, o := range ways {
+		read := 0
+		for _, o := range netfilter.Follow(s.Rules, s.Network, p) {
 			for _, m := range o.Steps {
 				if m.Rule != nil && m.Answer != netfilter.No && !t.UDP {
 					seen[m.Rule] = max(seen[m.Rule], metPassed)
 				}
 			}
 			out := s.outcome(owned, p, o)
-			unread := o.Chain != nil && o.Chain.Unread != "" // Notes say so
-			if !unread && !s.asWanted(t.Traffic, o, out) {
+			if o.Chain != nil && o.Chain.Unread != "" {
+				continue // Notes say so
+			}
+			read++
+			if !s.asWanted(t.Traffic, o, out) {
 				wrong = append(wrong, wrongWay{o, out})
 			}
 		}
@@ -151,7 +150,7 @@ func (s *Situation) followSamples(owned owners, seen map[*netfilter.Rule]met) []
 			if w.Untracked != nil {
 				seen[w.Untracked] = metTaken
 			}
-			all = group(all, owned, t, p, w, len(wrong) == len(ways))
+			all = group(all, owned, t, p, w, len(wrong) == read)
 		}
 	}
 	var problems []Problem
@@ -240,8 +239,9 @@ func (g *grouped) problem() Problem {
 		what = "UDP to"
 	}
 	text := fmt.Sprintf("%s %s %s", what, g.labels(), sentence(g.outcome))
-	if len(g.outcome.Assumptions) > 0 {
-		text += " — if " + strings.Join(g.outcome.Assumptions, ", and if ")
+	assumed := slices.DeleteFunc(slices.Clone(g.outcome.Assumptions), func(a string) bool { return a == netfilter.UnreadPasses })
+	if len(assumed) > 0 {
+		text += " — if " + strings.Join(assumed, ", and if ")
 	}
 	p := Problem{Text: text, Owner: g.outcome.Owner, Rule: g.outcome.Rule, Certain: g.certain, Next: g.outcome.Next}
 	if !g.certain {

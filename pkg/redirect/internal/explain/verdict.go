@@ -47,7 +47,7 @@ func (s *Situation) verdict(p netfilter.Packet, o netfilter.Outcome, out Outcome
 			return "in the hands of more rules than can be followed, with conditions that cannot be told from here", "try the connection, and look at the counters of the rules"
 		}
 		if o.Rule == nil {
-			return fmt.Sprintf("in the hands of %s, whose rules cannot be read", o.Chain.Title()), "look at `nft list ruleset` in this pod"
+			return fmt.Sprintf("in the hands of %s, whose rules could not be read", o.Chain.Title()), "read them in this pod: `nft list ruleset`, `iptables-legacy-save`, `ip6tables-legacy-save`"
 		}
 		return fmt.Sprintf("in the hands of %s, and what that does cannot be told from here", theirs(out.Owner, out.Rule)), "try the connection, and look at the rule's counters"
 	}

@@ -45,7 +45,7 @@ func (w *walk) rule(r *Rule) (v verdict, decided bool) {
 		action := s.Action
 		if s.Choose != nil {
 			chosen, answer := s.Choose(w.packet)
-			if answer == Unknown && w.assume("the verdict map of "+r.Title()+" decides about it") {
+			if answer == Unknown && w.assume("the verdict map of "+r.Title()+" decides about it", "the verdict map of "+r.Title()+" has nothing for it") {
 				w.steps[at].Text = "its verdict map decides, and what it says cannot be told from here"
 				return verdict{verb: Opaque, rule: r}, true
 			}
@@ -78,7 +78,7 @@ func (w *walk) meets(c *Condition) bool {
 	case No:
 		return false
 	default:
-		return w.assume(fmt.Sprintf("the connection matches %q", c.Text))
+		return w.assume(fmt.Sprintf("the connection matches %q", c.Text), fmt.Sprintf("the connection does not match %q", c.Text))
 	}
 }
 
@@ -177,7 +177,8 @@ func (w *walk) act(r *Rule, a *Action) (v verdict, decided bool) {
 	case TProxy:
 		return w.intercept(r, a)
 	case Opaque:
-		if w.assume(fmt.Sprintf("the target %q of %s lets the connection pass unchanged", a.Text, r.Title())) {
+		what := fmt.Sprintf("the target %q of %s ", a.Text, r.Title())
+		if w.assume(what+"lets the connection pass unchanged", what+"does something to the connection") {
 			return verdict{}, false
 		}
 		return verdict{verb: Opaque, rule: r}, true

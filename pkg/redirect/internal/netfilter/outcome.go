@@ -118,20 +118,20 @@ func (o Outcome) same(other Outcome) bool {
 		o.Device == other.Device && o.Rule == other.Rule && o.Chain == other.Chain
 }
 
-// assumption is a condition that cannot be evaluated from here.
+// assumption is what cannot be told from here.
 type assumption struct {
-	what  string
-	holds bool
+	what, opposite string
+	holds          bool
 }
 
-// assume returns what this walk takes a condition for: first that it does not hold.
-func (w *walk) assume(what string) bool {
+// assume returns what this walk takes to be so: first that it is not.
+func (w *walk) assume(what, opposite string) bool {
 	for _, a := range w.assumed {
 		if a.what == what {
 			return a.holds
 		}
 	}
-	w.assumed = append(w.assumed, assumption{what: what})
+	w.assumed = append(w.assumed, assumption{what: what, opposite: opposite})
 	return false
 }
 
@@ -142,11 +142,17 @@ func (w *walk) assumptions() []string {
 		if a.holds {
 			all = append(all, a.what)
 		} else {
-			all = append(all, "not: "+a.what)
+			all = append(all, a.opposite)
 		}
 	}
 	return all
 }
+
+// The assumptions about chains whose rules could not be read. All such chains share them.
+const (
+	UnreadTakes  = "a rule that could not be read takes the connection"
+	UnreadPasses = "no rule that could not be read takes the connection"
+)
 
 // remark adds a line to the way that is not a rule.
 func (w *walk) remark(format string, args ...any) {

@@ -184,9 +184,10 @@ func (w *walk) at(hook string) verdict {
 	w.conntrack(hook)
 	for i := 0; i < len(chains); i++ {
 		if i+1 < len(chains) && chains[i].tied(chains[i+1]) && w.orderMatters(chains[i], chains[i+1]) {
-			what := fmt.Sprintf("%s is newer than %s (both have priority %d; the kernel asks the newer one first, and does not tell which it is)",
-				chains[i+1].Title(), chains[i].Title(), chains[i].Priority)
-			if w.assume(what) {
+			newer := func(a, b *Chain) string {
+				return fmt.Sprintf("%s is newer than %s (both have priority %d; the kernel asks the newer one first, and does not tell which it is)", a.Title(), b.Title(), a.Priority)
+			}
+			if w.assume(newer(chains[i+1], chains[i]), newer(chains[i], chains[i+1])) {
 				chains[i], chains[i+1] = chains[i+1], chains[i]
 			}
 		}
@@ -246,9 +247,8 @@ func (w *walk) base(c *Chain) verdict {
 		return verdict{}
 	}
 	if c.Unread != "" {
-		what := fmt.Sprintf("%s lets it pass unchanged (its rules cannot be read: %s)", c.Title(), c.Unread)
-		if !w.assume("a rule of " + c.Title() + " takes the connection (its rules cannot be read: " + c.Unread + ")") {
-			w.remark("%s", what)
+		if !w.assume(UnreadTakes, UnreadPasses) {
+			w.remark("%s may do something, and its rules could not be read: %s", c.Title(), c.Unread)
 			return verdict{}
 		}
 		return verdict{verb: Opaque, chain: c}

@@ -52,7 +52,11 @@ func Unread(origin string, ipv6 bool, name, why string) *netfilter.Table {
 	if ipv6 {
 		t.Family = "ip6"
 	}
-	for _, chain := range []string{"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"} {
+	chains := map[string][]string{
+		"raw": {"PREROUTING", "OUTPUT"}, "filter": {"INPUT", "FORWARD", "OUTPUT"}, "security": {"INPUT", "FORWARD", "OUTPUT"},
+		"nat": {"PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"}, "mangle": {"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"},
+	}
+	for _, chain := range chains[name] {
 		c := &netfilter.Chain{Table: t, Name: chain, Unread: why}
 		setHook(c, false)
 		t.Chains[chain] = c

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/shoot-proxy/proxy-client/internal/commandline"
 	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
 	"github.com/shoot-proxy/proxy-client/internal/options"
 	"github.com/shoot-proxy/proxy-client/pkg/redirect"
@@ -39,14 +40,16 @@ func (p *program) dump(ctx context.Context) error {
 	}
 	var text bytes.Buffer
 	if cfg.Output == options.OutputJSON {
-		err = writeJSON(&text, shown, "  ")
-	} else {
-		err = shown.writeText(&text)
-	}
-	if err != nil {
+		if err := writeJSON(&text, shown, "  "); err != nil {
+			return err
+		}
+		_, err = fmt.Fprint(p.env.stdout, inCommandWords(text.String()))
 		return err
 	}
-	_, err = fmt.Fprint(p.env.stdout, inCommandWords(text.String()))
+	if err := shown.writeText(&text); err != nil {
+		return err
+	}
+	_, err = fmt.Fprint(p.env.stdout, commandline.Printable(inCommandWords(text.String())))
 	return err
 }
 

@@ -36,6 +36,22 @@ func appliedPod(t *testing.T) (pod *netnstest.NS, proxy net.Listener) {
 	return pod, proxy
 }
 
+// TestADumpCannotChangeTheTerminal: any program in the pod with NET_ADMIN can write a rule, also
+// between ours.
+func TestADumpCannotChangeTheTerminal(t *testing.T) {
+	pod, _ := appliedPod(t)
+	pod.Run(t, "iptables-nft", "-t", "nat", "-A", "PROXY_CLIENT_OUTPUT", "-m", "comment", "--comment", "\x1b[2J\u009b2J", "-j", "RETURN")
+	for _, args := range [][]string{nil, {"--explain"}, {"--to=100.64.3.7:9100"}} {
+		o := start(t, nil, append([]string{"dump", "--netns=" + pod.Path()}, args...)...)
+		if !strings.Contains(o.stdout, "PROXY_CLIENT_OUTPUT") {
+			t.Fatalf("%q shows no rules: %s%s", args, o.stdout, o.stderr)
+		}
+		if strings.ContainsAny(o.stdout+o.stderr, "\x1b\u009b") {
+			t.Errorf("%q: the output has control characters: %q", args, o.stdout+o.stderr)
+		}
+	}
+}
+
 // TestDumpExplainsAndFollows: people and programs read the same, and in the words of this
 // command. The listener is not of the sidecar's user, which --explain says.
 func TestDumpExplainsAndFollows(t *testing.T) {

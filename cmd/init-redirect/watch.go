@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/shoot-proxy/proxy-client/internal/commandline"
 	"github.com/shoot-proxy/proxy-client/internal/options"
 	"github.com/shoot-proxy/proxy-client/pkg/redirect"
 )
@@ -134,15 +135,17 @@ func (p *program) show(cfg *options.InitRedirectConfig, r rates) error {
 		if err := writeJSON(&text, r, ""); err != nil {
 			return err
 		}
-	} else {
-		if isTerminal(p.env.stdout) && !cfg.Dump.Explain {
-			text.WriteString(eraseScreen)
-		}
-		if err := r.writeText(&text); err != nil {
-			return err
-		}
+		_, err := fmt.Fprint(p.env.stdout, text.String())
+		return err
 	}
-	_, err := fmt.Fprint(p.env.stdout, text.String())
+	if err := r.writeText(&text); err != nil {
+		return err
+	}
+	erase := ""
+	if isTerminal(p.env.stdout) && !cfg.Dump.Explain {
+		erase = eraseScreen
+	}
+	_, err := fmt.Fprint(p.env.stdout, erase+commandline.Printable(text.String()))
 	return err
 }
 

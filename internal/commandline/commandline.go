@@ -19,6 +19,7 @@ import (
 	"io"
 	"runtime/debug"
 	"strings"
+	"unicode"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -81,7 +82,22 @@ func helpCommand(root *cobra.Command) *cobra.Command {
 // Sentence returns an error as a program prints it, in one line. Joined errors have a
 // line each.
 func Sentence(program string, err error) string {
-	return program + ": " + strings.ReplaceAll(err.Error(), "\n", "; ")
+	return program + ": " + Printable(strings.ReplaceAll(err.Error(), "\n", "; "))
+}
+
+// Printable replaces what could change a terminal. Line ends stay, and a tab becomes a
+// space. Texts have words of peers, and of the rules of other programs.
+func Printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n' || unicode.IsPrint(r):
+			return r
+		case r == '\t':
+			return ' '
+		default:
+			return '?'
+		}
+	}, text)
 }
 
 // NoArguments refuses arguments that are neither a flag nor a command, with a

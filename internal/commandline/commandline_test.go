@@ -207,6 +207,18 @@ func TestVersion(t *testing.T) {
 	}
 }
 
+// TestASentenceCannotChangeTheTerminal: parts of errors are words of peers, and of the rules of
+// other programs.
+func TestASentenceCannotChangeTheTerminal(t *testing.T) {
+	err := errors.New("the rule \"\x1b[2J\u009b2Jé\"\tis\r\x00 in the way")
+	if got, want := Sentence("program", err), "program: the rule \"?[2J?2Jé\" is?? in the way"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got, want := Printable("a\nb\a\n"), "a\nb?\n"; got != want {
+		t.Errorf("got %q, want %q: lines stay", got, want)
+	}
+}
+
 func TestSentenceIsOneLine(t *testing.T) {
 	err := errors.Join(errors.New("this"), errors.New("that"))
 	if got, want := Sentence("program", err), "program: this; that"; got != want {

@@ -45,6 +45,19 @@ func TestVerdict(t *testing.T) {
 	}
 }
 
+// TestAReportCannotChangeTheTerminal: messages have words of the cluster's users.
+func TestAReportCannotChangeTheTerminal(t *testing.T) {
+	r := &Report{}
+	r.Add(Finding{Group: GroupPods, Status: Failure, Objects: []string{"Pod a"}, Message: "It says \x1b[2J\u009b2J.", Next: "look at \a", Commands: []string{"kubectl\x1b[2J"}})
+	var text strings.Builder
+	if err := r.WriteText(&text); err != nil {
+		t.Fatal(err)
+	}
+	if strings.ContainsAny(text.String(), "\x1b\u009b\a") || !strings.Contains(text.String(), "It says ?[2J?2J.\n") {
+		t.Errorf("the text is %q", text.String())
+	}
+}
+
 // TestText: lines end before column 80, except commands. Many objects are counted.
 func TestText(t *testing.T) {
 	r := &Report{}

@@ -38,7 +38,7 @@ func (r *Report) WriteText(w io.Writer) error {
 		}
 	}
 	fmt.Fprintf(&text, "%s\n", r.Verdict)
-	_, err := io.WriteString(w, text.String())
+	_, err := io.WriteString(w, printable(text.String()))
 	return err
 }
 

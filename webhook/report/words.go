@@ -5,10 +5,21 @@ package report
 import (
 	"fmt"
 	"strings"
+	"unicode"
 )
 
 // OneLine returns a text without its line breaks.
 func OneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
+
+// printable replaces what could change a terminal. Line ends stay.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\n' || unicode.IsPrint(r) {
+			return r
+		}
+		return '?'
+	}, text)
+}
 
 // Plural returns a noun for n things.
 func Plural(n int, noun string) string {

@@ -43,8 +43,13 @@ func podProvocations() []provocation {
 			"labelled pod not injected because the webhook was not registered",
 			func(in *inspected, t *testing.T) func() {
 				in.unregister(t)
-				in.pod(t, "early", labelled(nil))
-				time.Sleep(time.Until(time.Now().Truncate(time.Second).Add(time.Second))) // times of objects have whole seconds
+				made := in.pod(t, "early", labelled(nil)).CreationTimestamp
+				eventually(t, "the next second, because objects' times have whole ones", func(context.Context) error {
+					if time.Now().Unix() > made.Unix() {
+						return nil
+					}
+					return errors.New("it is the same second")
+				})
 				in.register(t)
 				return func() { in.deletePod(t, monitored, "early") }
 			},

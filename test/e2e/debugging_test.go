@@ -151,7 +151,7 @@ func (s *scene) reader(t *testing.T) *markdown.Shell {
 	if err := os.WriteFile(filepath.Join(folder, "kubectl"), []byte(kubectl), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	shell, err := markdown.NewShell(s.Dir, []string{"PATH=" + folder + ":" + os.Getenv("PATH"), "LANG=C"})
+	shell, err := markdown.NewShell(s.Dir, append([]string{"PATH=" + folder + ":" + os.Getenv("PATH"), "LANG=C"}, s.command.Env...))
 	if err != nil {
 		t.Fatal(err)
 	}

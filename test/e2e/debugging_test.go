@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -83,7 +84,11 @@ func (s *scene) wantDocumented(t *testing.T) {
 // may overtake the connect of curl, which then says something else.
 func (s *scene) follow(t *testing.T, shell *markdown.Shell, step markdown.Step) (printed string, ok bool) {
 	t.Helper()
-	err := lab.Poll(labtest.Context(t, hang), "the document's words", func(context.Context) error {
+	limit := hang
+	if update {
+		limit = 4 * time.Second
+	}
+	err := lab.Poll(labtest.Context(t, limit), "the document's words", func(context.Context) error {
 		// Some commands end with an exit code, which is part of the case. wantNamed compares
 		// those of check.
 		printed, _ = shell.Run(labtest.Context(t, 2*hang), step.Command)
@@ -164,7 +169,9 @@ func (s *scene) reader(t *testing.T) *markdown.Shell {
 }
 
 // kubectl knows three verbs: logs of the sidecar, exec in one of the containers, and debug
-// as docs/debugging.md writes it.
+// as docs/debugging.md writes it. Like the real one, debug says the name of its container
+// on standard output (pkg/cmd/debug of k8s.io/kubectl v0.36), and exec an exit code on
+// standard error.
 const kubectl = `#!/bin/bash
 verb=$1 container=app
 while [ $# -gt 0 ] && [ "$1" != -- ]; do
@@ -172,14 +179,17 @@ while [ $# -gt 0 ] && [ "$1" != -- ]; do
   shift
 done
 shift
-in_pod() { exec nsenter --net=/run/netns/NAMESPACE setpriv --reuid "$1" --regid "$1" --clear-groups --pdeathsig keep "${@:2}"; }
+in_pod() { nsenter --net=/run/netns/NAMESPACE setpriv --reuid "$1" --regid "$1" --clear-groups --pdeathsig keep "${@:2}"; }
 case $verb,$container,$1 in
 logs,*) cat 'LOG' ;;
-debug,*,init-redirect) in_pod 0 'INIT_REDIRECT' "${@:2}" ;;
+debug,*,init-redirect) echo "Defaulting debug container name to debugger-x2b4k."; in_pod 0 'INIT_REDIRECT' "${@:2}" ;;
 exec,proxy-client,/proxy-client) in_pod PROXY_UID 'PROXY_CLIENT' "${@:2}" ;;
 exec,app,*) in_pod APP_UID "$@" ;;
 *) echo "this kubectl cannot do that: $verb in $container: $*" >&2; exit 1 ;;
 esac
+code=$?
+if [ $verb = exec ] && [ $code != 0 ]; then echo "command terminated with exit code $code" >&2; fi
+exit $code
 `
 
 // tlsFile matches the path of a TLS file in the lab's folder.
@@ -215,6 +225,7 @@ var changing = regexp.MustCompile(strings.Join([]string{
 	`"[a-z_]*(seconds|bytes)":[0-9.e-]+`,
 	`"(version|dial_id|connection_id)":"[^"]*"`,
 	`\b10\.96\.0\.10:\d+`,
+	`\bdebugger-[a-z0-9]{5}\b`,
 	`(proxy-client check|version) [^ ,;]+`,
 }, "|"))
 

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/shoot-proxy/proxy-client/internal/check/report"
 	"github.com/shoot-proxy/proxy-client/internal/clip"
@@ -67,6 +68,11 @@ func (c *checker) files() tlsFiles {
 // what was found in it. err is what makes it useless.
 func (c *checker) judgeFile(step report.Step, setting, file, what string, chain []*x509.Certificate, err error) report.Step {
 	step.Certificates = describeAll(chain)
+	all := len(chain)
+	if err == nil {
+		// Old CAs in a bundle do no harm beside one that is valid.
+		chain = c.validNow(chain)
+	}
 	about := fmt.Sprintf("%s %s", setting, file)
 	worst := valid
 	for _, cert := range chain {
@@ -101,11 +107,26 @@ func (c *checker) judgeFile(step report.Step, setting, file, what string, chain 
 		step.Next = "renew it in its Secret. The sidecar reads the file again by itself."
 	default:
 		step.Found = fmt.Sprintf("%s: %s %s %s", about, what, title(chain[0]), dates(chain[0], c.now()))
-		if len(chain) > 1 {
-			step.Found += fmt.Sprintf("; %d certificates in the file", len(chain))
+		if all > 1 {
+			step.Found += fmt.Sprintf("; %d certificates in the file", all)
+		}
+		if not := all - len(chain); not > 0 {
+			step.Found += fmt.Sprintf(", %d of them not valid now", not)
 		}
 	}
 	return step
+}
+
+// validNow returns the certificates that are valid now, or all of them if none is.
+func (c *checker) validNow(chain []*x509.Certificate) []*x509.Certificate {
+	isNot := func(cert *x509.Certificate) bool {
+		v := validityAt(cert, c.now())
+		return v == expired || v == notYetValid
+	}
+	if valid := slices.DeleteFunc(slices.Clone(chain), isNot); len(valid) > 0 {
+		return valid
+	}
+	return chain
 }
 
 // firstWith returns the first certificate that stands like this, at least one.

@@ -4,6 +4,7 @@ package check
 
 import (
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"net"
 	"net/netip"
 	"strings"
@@ -177,4 +178,36 @@ func TestNamesOfTargetsAndServers(t *testing.T) {
 
 func netJoin(host string, port uint16) string {
 	return net.JoinHostPort(host, netip.AddrPortFrom(netip.IPv4Unspecified(), port).String()[len("0.0.0.0:"):])
+}
+
+// TestABundleIsJudgedByWhatItStillHas: an old CA beside a new one is no fault, and hides none.
+func TestABundleIsJudgedByWhatItStillHas(t *testing.T) {
+	now := time.Date(2026, 11, 28, 0, 0, 0, 0, time.UTC)
+	ca := func(name string, days int) *x509.Certificate {
+		return &x509.Certificate{
+			Subject: pkix.Name{CommonName: name}, NotBefore: now.AddDate(-3, 0, 0), NotAfter: now.AddDate(0, 0, days),
+		}
+	}
+	c := &checker{Config: Config{now: func() time.Time { return now }}}
+	for _, tc := range []struct {
+		name   string
+		chain  []*x509.Certificate
+		result report.Result
+		want   []string
+		not    string
+	}{
+		{"old and new", []*x509.Certificate{ca("old", -27), ca("new", 900)}, report.OK, []string{`"CN=new" expires on`, "2 certificates in the file, 1 of them not valid now"}, "old"},
+		{"old, and one that ends soon", []*x509.Certificate{ca("old", -27), ca("new", 3)}, report.Warning, []string{`"CN=new" expires on 2026-12-01, in 3 days`}, "old"},
+		{"two that are valid", []*x509.Certificate{ca("one", 800), ca("two", 900)}, report.OK, []string{`"CN=one"`, "2 certificates in the file"}, "not valid"},
+	} {
+		step := c.judgeFile(report.Step{Result: report.OK}, "--ca-cert", "ca.crt", "CA", tc.chain, nil)
+		if step.Result != tc.result || strings.Contains(step.Found, tc.not) {
+			t.Errorf("%s: %s, %q, want %s without %q", tc.name, step.Result, step.Found, tc.result, tc.not)
+		}
+		for _, want := range tc.want {
+			if !strings.Contains(step.Found, want) {
+				t.Errorf("%s: %q does not say %q", tc.name, step.Found, want)
+			}
+		}
+	}
 }

@@ -95,8 +95,10 @@ func TestIstiosAmbientMode(t *testing.T) {
 					t.Error(err)
 				}
 				if !taken {
+					r.wantExplained(t, "Everything is right: TCP to ")
 					return
 				}
+				r.wantExplained(t, "WRONG: TCP to ", "nft table inet istio-ambient-nat chain istio-output", "whose rule: likely Istio (ambient mode)", "istio.io/dataplane-mode")
 				proxy.forwards.Store(false)
 				result, err := r.InitRedirect(labtest.Context(t, hang), "verify")
 				if result.Code != 4 || !strings.Contains(result.Stderr, "nft table inet istio-ambient-nat chain") {

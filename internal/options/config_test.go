@@ -235,6 +235,27 @@ func TestInitRedirectConfig(t *testing.T) {
 			[]string{pods},
 			&InitRedirectConfig{CIDRs: mustSet(t, "100.64.0.0/12"), ProxyPort: 14001, ProxyUID: 14001, Backend: "auto", Output: "table", Log: Log{"text", slog.LevelInfo}},
 		},
+		{
+			"dump follows a datagram of a bound socket", theDump,
+			[]string{"--to=[fd00::7]:9100", "--from=eth0", "--uid=0", "--udp"},
+			&InitRedirectConfig{
+				ProxyPort: 14001, ProxyUID: 14001, Backend: "auto", Output: "table", Log: Log{"text", slog.LevelInfo},
+				Dump: DumpConfig{To: netip.MustParseAddrPort("[fd00::7]:9100"), Device: "eth0", UID: new(uint32), UDP: true},
+			},
+		},
+		{
+			"dump follows a connection from an address, which may be written as IPv6", theDump,
+			[]string{"--to=[::ffff:10.0.0.2]:80", "--from=10.0.0.5:40000", "--explain"},
+			&InitRedirectConfig{
+				ProxyPort: 14001, ProxyUID: 14001, Backend: "auto", Output: "table", Log: Log{"text", slog.LevelInfo},
+				Dump: DumpConfig{Explain: true, To: netip.MustParseAddrPort("10.0.0.2:80"), From: netip.MustParseAddrPort("10.0.0.5:40000")},
+			},
+		},
+		{
+			"dump watches", theDump,
+			[]string{"--watch", "--interval=5s"},
+			&InitRedirectConfig{ProxyPort: 14001, ProxyUID: 14001, Backend: "auto", Output: "table", Log: Log{"text", slog.LevelInfo}, Dump: DumpConfig{Interval: 5 * time.Second}},
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got, err := parse(tt.program, tt.args, nil)

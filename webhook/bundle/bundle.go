@@ -196,7 +196,7 @@ func (c *Contents) String() string {
 		fmt.Fprintf(&text, "Not collected: %d, and not-collected.txt in it says why. The first: %s\n", n, c.Missing[0])
 	}
 	text.WriteString("It has no Secret, no key and no token, no value of an environment variable of yours, and no log of a container of yours.\n" +
-		"Before you send it, look through it: it has names and addresses of your pods, nodes, namespaces and proxy-servers, and the addresses that the apps connect to.\n")
+		"Before you send it, look through it: it has names, labels and addresses of your pods, nodes, namespaces and proxy-servers, and the addresses that the apps connect to.\n")
 	return text.String()
 }
 

@@ -38,6 +38,6 @@ like a key, a token or a password were removed from all files.
 
 # Before you send it
 
-Look through it. It has names and addresses of your pods, nodes, namespaces, images and
-proxy-servers. The logs and failures have the addresses that the apps connect to.
+Look through it. It has names, labels and addresses of your pods, nodes, namespaces, images
+and proxy-servers. The logs and failures have the addresses that the apps connect to.
 `

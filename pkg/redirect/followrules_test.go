@@ -206,8 +206,9 @@ func (d dice) rule(table, hook, jump string) string {
 	}
 	target := d.target(table, hook, protocol, jump)
 	if strings.HasSuffix(target, "--notrack") {
-		// The answers of the pod's own listeners, by lo, have to be tracked.
-		if strings.Contains(text, "-o ") {
+		// The answers of the pod's own listeners, by lo, have to be tracked. And either all
+		// packets of a connection are, or none.
+		if strings.Contains(text, "-o ") || strings.Contains(text, "statistic") || strings.Contains(text, "length") {
 			return d.rule(table, hook, jump)
 		}
 		text += " ! -o lo"
@@ -332,6 +333,8 @@ func (d dice) nativeRule(kind string, nat bool) string {
 			"dnat "+ip+" to "+d.word("203.0.113.77:8443", "[2001:db8:7::77]:8443"), "dnat "+ip+" to "+d.word("127.0.0.1:8080", "[::1]:8080"))
 	case kind == "route":
 		return text + pick(d, "accept", "return", "meta mark set 0x1", "meta mark set meta mark | 0x1", "ct mark set 0x1", first+"drop")
+	case strings.Contains(text, "length"): // not all packets of a connection, see rule
+		return text + pick(d, "accept", "return", first+"drop", first+"reject")
 	default:
 		*d.untracks = true
 		return text + pick(d, "accept", "return", first+"drop", first+"reject", `oifname != "lo" notrack`, "log accept", "meta mark set 0x1")

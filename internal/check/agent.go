@@ -82,7 +82,7 @@ func (p *path) noAgent(step *report.Step) {
 	if h.reached {
 		step.Found += ", which its metrics confirm"
 	}
-	step.Next = "look at the agents in the shoot (kubectl -n kube-system get pods, and their logs): do they run, and do they reach the server's port for agents, usually 8091?"
+	step.Next = "look at the agents in the shoot (kubectl -n kube-system get pods): do they run, and do they reach the server's port for agents, usually 8091? If kubectl logs does not reach them, because it needs an agent too, their node has their logs."
 }
 
 // servesAddress corrects the step about the agent after a dial of addr had an answer: the

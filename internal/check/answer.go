@@ -111,6 +111,7 @@ func (c *checker) speaksHTTP(ctx context.Context, step report.Step, way *path, t
 	case t.err != nil:
 		step.Found = "the target accepts connections, and closes them at a TLS and at an HTTP request"
 	default:
+		step.Cause = report.CauseTargetSilent
 		step.Found = fmt.Sprintf("the target accepts connections, and is silent: it sends nothing by itself, and answers neither a TLS nor an HTTP request within %s", report.Seconds(c.speak))
 	}
 	return step

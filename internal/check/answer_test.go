@@ -55,6 +55,9 @@ func TestWhatTheTargetSpeaks(t *testing.T) {
 				if s.Result != tc.result || !strings.Contains(s.Found, tc.words) {
 					t.Errorf("the step is %s, and does not say %q: %s", s.Result, tc.words, s.Found)
 				}
+				if (s.Cause == report.CauseTargetSilent) != (tc.name == "it is silent") {
+					t.Errorf("the cause is %q", s.Cause)
+				}
 				if strings.HasPrefix(tc.name, "TLS") && (len(s.Certificates) == 0 || s.ALPN != "http/1.1") {
 					t.Errorf("the target's certificate is missing, or its ALPN protocol %q is wrong", s.ALPN)
 				}

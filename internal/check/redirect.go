@@ -58,8 +58,12 @@ type probed struct {
 	took    time.Duration
 }
 
-// readRules is the command that reads the rules, which this check cannot.
-const readRules = "kubectl debug POD --attach --profile=netadmin --custom=debug.yaml --image=INIT-REDIRECT-IMAGE -- init-redirect verify"
+// The commands that read the rules, which this check cannot.
+const (
+	inDebugContainer = "kubectl debug POD --attach --profile=netadmin --custom=debug.yaml --image=INIT-REDIRECT-IMAGE -- "
+	readRules        = inDebugContainer + "init-redirect verify"
+	explainRules     = inDebugContainer + "init-redirect dump --explain"
+)
 
 // What to do, for the first sentence of Next. The rest says how.
 const (
@@ -153,8 +157,9 @@ func (c *checker) judgeFamily(ctx context.Context, family probed, name string, i
 		step.Next = "see whether the init container init-redirect has run in this pod, and whether the node's kernel has the family. Then " + letVerify + "." + howVerify
 	default:
 		step.Cause = report.CauseRulesMissing
-		step.Found = fmt.Sprintf("no rule redirects %s: a probe left the pod, or was dropped (%s). The rules of init-redirect are missing, or another program drops the connection first", name, happened)
-		step.Next = "see whether the init container init-redirect has run in this pod, and " + letVerify + "." + howVerify
+		step.Found = fmt.Sprintf("connections of %s do not reach the sidecar: a probe left the pod, or was dropped (%s). The rules of init-redirect are missing, or another program drops the connection first", name, happened)
+		step.Next = "see whether the init container init-redirect has run in this pod, and let `init-redirect dump --explain` say which rule is missing or drops the connection." + howVerify
+		step.Command = explainRules
 	}
 	return []report.Step{step}
 }

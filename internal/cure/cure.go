@@ -16,7 +16,7 @@ func NotMade(reason string) string {
 	case "refused":
 		return "look at the target; the tunnel works"
 	case "timeout":
-		return "check whether the target's node is up, whether a network policy of the shoot drops the connection, and whether the agent is overloaded"
+		return "if other destinations fail too, check whether the agent in the shoot hangs or is overloaded. If only this one fails, check whether its node is up, and whether a network policy of the shoot drops the connection"
 	case "unreachable":
 		return "check that the address exists in the shoot"
 	case "no_agent":

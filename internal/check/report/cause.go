@@ -46,4 +46,5 @@ const (
 	CauseOnlyNames      Cause = "no_agent_for_address" // agents are found by registered hosts only
 	CauseAgentSilent    Cause = "agent_silent"         // an agent is there and does not answer
 	CauseSlow           Cause = "slow"                 // dials take long
+	CauseTargetSilent   Cause = "target_silent"        // the target accepts connections and does not answer, which may be right
 )

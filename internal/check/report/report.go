@@ -89,7 +89,8 @@ type Step struct {
 	// Target is a destination in the shoot, or the target of a probe.
 	Target string `json:"target,omitempty"`
 	Result Result `json:"result"`
-	// Cause is a word for programs. It is empty if Result is OK or Skipped.
+	// Cause is a word for programs. It is empty if Result is Skipped, and if it is OK: except
+	// for CauseTargetSilent, which some targets are by their protocol.
 	Cause Cause `json:"cause,omitempty"`
 	// Found says what was found and measured, in words.
 	Found string `json:"found"`
@@ -128,7 +129,11 @@ func isSocketOf(server, path string) bool { return server == "unix://"+path }
 func (r *Report) Finish() {
 	var failures, warnings []Step
 	done := 0
+	still := "If an app still fails, let `init-redirect dump --explain` read the rules, which this check cannot."
 	for _, s := range r.Steps {
+		if s.Cause == CauseTargetSilent {
+			still = s.Target + " accepts connections, and has answered neither TLS nor HTTP: if the app speaks one of these, see whether the target's process hangs."
+		}
 		switch s.Result {
 		case Failure:
 			failures = append(failures, s)
@@ -148,7 +153,7 @@ func (r *Report) Finish() {
 		r.Verdict = verdict("warning", warnings)
 	default:
 		r.Result, r.ExitCode = OK, ExitOK
-		r.Verdict = fmt.Sprintf("All %d steps are ok. If an app still fails, let `init-redirect verify` read the rules, which this check cannot.", done)
+		r.Verdict = fmt.Sprintf("All %d steps are ok. %s", done, still)
 	}
 }
 

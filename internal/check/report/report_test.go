@@ -82,7 +82,8 @@ func TestVerdicts(t *testing.T) {
 		code    int
 		verdict string
 	}{
-		{nil, report.OK, 0, "All 0 steps are ok."},
+		{nil, report.OK, 0, "All 0 steps are ok. If an app still fails"},
+		{[]report.Step{{Name: report.StepAnswer, Target: "t:1", Result: report.OK, Cause: report.CauseTargetSilent}}, report.OK, 0, "All 1 steps are ok. t:1 accepts connections, and has answered neither"},
 		{[]report.Step{step(report.OK, "", ""), step(report.Skipped, "", "")}, report.OK, 0, "All 1 steps are ok."},
 		{[]report.Step{step(report.Warning, "slow. Very", "look at x.y")}, report.Warning, 3, "1 warning, in step dial (t:1): slow; first: look at x.y."},
 		{[]report.Step{step(report.Warning, "slow", ""), step(report.Failure, "gone", "do they run? Or not"), step(report.Failure, "", "")}, report.Failure, 1, "2 failures, the first in step dial (t:1): gone; first: do they run?"},

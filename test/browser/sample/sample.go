@@ -226,7 +226,7 @@ func (s Sidecar) Failures(now time.Time) []status.Failure {
 		{
 			First: ago(4 * time.Minute), Time: ago(6 * time.Second), Source: "10.96.0.10:51514", Destination: "10.250.0.17:10250", Server: "vpn-proxy-server:8090",
 			DialID: "2718281828459045", Reason: "timeout", Error: "through proxy-server vpn-proxy-server:8090: target or agent did not answer within 8s", Times: 17,
-			Cure: "check whether the target's node is up, whether a network policy of the shoot drops the connection, and whether the agent is overloaded",
+			Cure: "if other destinations fail too, check whether the agent in the shoot hangs or is overloaded. If only this one fails, check whether its node is up, and whether a network policy of the shoot drops the connection",
 		},
 		{
 			First: ago(70 * time.Second), Time: ago(70 * time.Second), Source: "10.96.0.10:41102", Destination: "100.64.3.7:9999", Server: "vpn-proxy-server:8090",

@@ -101,7 +101,7 @@ func (o *InitRedirect) to() (netip.AddrPort, error) {
 	}
 	to, err := netip.ParseAddrPort(o.To)
 	if err != nil {
-		return refuse("is not an IP address and a port: write them as 100.64.3.7:9100 or [fd00::7]:9100; a name has to be looked up first")
+		return refuse("is not an IP address and a port: write them as 100.64.3.7:9100 or [fd00::7]:9100, with a port from 1 to 65535 and without a scheme; a name has to be looked up first")
 	}
 	to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
 	if to.Port() == 0 {

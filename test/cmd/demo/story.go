@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"strings"
 	"time"
@@ -91,11 +92,13 @@ func (s *story) enter(l *lab.Lab) {
    ip netns exec %s curl %s
    ip netns exec %s %s
    ip netns exec %s curl -s %s
+   ip netns exec %s %s check %s
    Remove it with `+"`make demo-down`"+`.
 `, s.paint("1;32", "Everything held, and the lab stays."), l.Pod.Name, l.Seed.Name, l.Shoot.Name, l.Dir,
 		l.Pod.Name, lab.URL(lab.ShootPod(f, 1), 8080, "/"),
 		l.Pod.Name, pathAndArgs(l.InitRedirectCommand("dump")),
-		l.Pod.Name, l.SidecarURL("/metrics"))
+		l.Pod.Name, l.SidecarURL("/metrics"),
+		l.Pod.Name, l.ProgramPath("proxy-client"), netip.AddrPortFrom(lab.ShootPod(f, 1), 8080))
 }
 
 // pathAndArgs returns a command with its program's whole path, for a shell anywhere.

@@ -28,7 +28,7 @@ ARG PROGRAM=*
 RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
     for folder in $(ls -d cmd/$PROGRAM webhook/cmd/$PROGRAM 2>/dev/null); do \
         CGO_ENABLED=0 GOOS=linux GOARCH=$TARGETARCH go build -C $folder -trimpath -buildvcs=false -gcflags=all=-dwarf=false \
-            -ldflags "-s -w -X main.version=$VERSION" -o /out/ || exit; \
+            -tags grpcnotrace -ldflags "-s -w -X main.version=$VERSION" -o /out/ || exit; \
     done
 
 # The files of Debian in init-redirect: see images/README.md.

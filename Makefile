@@ -25,6 +25,10 @@ MODULES := . webhook
 # Runs the command $(1) in the folder of each. A failure in one does not keep it from the next.
 EACH_MODULE = { failed=; for module in $(MODULES); do (cd $$module && $(1)) || failed=1; done; [ -z "$$failed" ]; }
 LDFLAGS := -s -w
+# Programs are linked without golang.org/x/net/trace, which gRPC has for a page that is not
+# served. Its templates call methods by name. Without them the linker leaves out methods
+# that no code calls, and proxy-client is a fifth smaller.
+PROGRAM_TAGS := grpcnotrace
 ROOT := $(if $(filter 0,$(shell id -u)),1,)
 # If root runs the tests, a privileged test that skips itself is a failure.
 REQUIRE_ROOT ?= $(ROOT)
@@ -74,7 +78,7 @@ help: ## daily: list the targets
 .PHONY: build
 build: packages-build ## daily: static binaries into bin/
 	@mkdir -p bin
-	$(call EACH_MODULE,go build -ldflags '$(LDFLAGS) -X main.version=$(VERSION)' -o '$(CURDIR)/bin/' ./cmd/...)
+	$(call EACH_MODULE,go build -tags $(PROGRAM_TAGS) -ldflags '$(LDFLAGS) -X main.version=$(VERSION)' -o '$(CURDIR)/bin/' ./cmd/...)
 
 .PHONY: test-browser
 test-browser: need-root packages-browser ## daily: the status page in a real Chromium, with a real sidecar and with 10,000 connections, and checked by axe-core (root)
@@ -340,7 +344,7 @@ PLUGIN_PLATFORMS := linux-amd64 linux-arm64 darwin-amd64 darwin-arm64
 .PHONY: binaries
 binaries:
 	@mkdir -p '$(DIST)/bin'
-	@program() { GOOS=$${2%-*} GOARCH=$${2#*-} go build -C "$$1" -ldflags '$(LDFLAGS) -X main.version=$(VERSION)' -o '$(abspath $(DIST))/bin/'"$${1##*/}-$$2" .; }; \
+	@program() { GOOS=$${2%-*} GOARCH=$${2#*-} go build -C "$$1" -tags $(PROGRAM_TAGS) -ldflags '$(LDFLAGS) -X main.version=$(VERSION)' -o '$(abspath $(DIST))/bin/'"$${1##*/}-$$2" .; }; \
 		for arch in amd64 arm64; do for folder in cmd/proxy-client cmd/init-redirect webhook/cmd/webhook; do program "$$folder" "linux-$$arch"; done; done; \
 		for platform in $(PLUGIN_PLATFORMS); do program webhook/cmd/kubectl-shoot_proxy "$$platform"; done
 

@@ -7,6 +7,8 @@ package main
 import (
 	"io"
 	"strings"
+
+	"github.com/shoot-proxy/proxy-client/internal/probe"
 )
 
 // phrases returns what pkg/redirect says of its functions and fields, each followed by
@@ -19,11 +21,14 @@ func phrases() []string {
 		"where the sidecar (uid", "where proxy-client (uid",
 		"No rules of package redirect stand", "No rules of init-redirect stand",
 		"redirect.Apply, with the same Config, repairs rules", "`init-redirect apply`, with the init container's flags, repairs rules",
-		"call redirect.Apply with the Config that they were made for", "run `init-redirect apply` with the init container's flags",
+		"call redirect.Apply with the Config that they were made for",
+		"run `init-redirect apply` with the init container's flags: " + probe.HowTo,
 		"call redirect.Apply again", "run init-redirect again",
 		"which redirect.Apply adds", "which init-redirect adds",
 		"call redirect.Verify, which tries it", "run `init-redirect verify`, which tries it",
-		"call redirect.Verify, then redirect.Apply to repair", "run `init-redirect verify`, then `init-redirect apply` to repair",
+		"call redirect.Verify, then redirect.Apply to repair them", "run `init-redirect verify`, then `init-redirect apply` to repair them",
+		"call redirect.Verify, then redirect.Apply to repair",
+		"run `init-redirect verify`, then `init-redirect apply` with the init container's flags: " + probe.HowTo,
 		"call redirect.Plan to see what is asked for, and redirect.Dump to see", "run `init-redirect plan` to see what is asked for, and `init-redirect dump` to see",
 		"call redirect.Dump in this pod", "run `init-redirect dump` in this pod",
 		"call redirect.Clean with Options.Backend nft", "run `init-redirect clean --iptables nft`",

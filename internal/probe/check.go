@@ -105,6 +105,10 @@ func readAnswer(ctx context.Context, target netip.AddrPort) ([]byte, error) {
 	return answer, nil
 }
 
+// HowTo is where a person reads how the commands of init-redirect are run in a pod. It has no
+// quotation marks, which JSON would have to quote.
+const HowTo = "docs/debugging.md, The rules of a running pod, has the commands"
+
 // cause returns the most likely cause of a failure to connect or to read. Between the
 // probe and its answer there are only our rules and our listener.
 func cause(err error) string {
@@ -112,7 +116,7 @@ func cause(err error) string {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "nothing listens where the connection was led, or a rule rejected it. In this order: another table or mesh in this pod takes it first " +
 			"(`iptables -t nat -S OUTPUT` of both backends, `nft list ruleset`, NOTRACK in `iptables -t raw -S`); the nat rules are missing, so that the guard rejects it " +
-			"(`init-redirect verify`); or proxy-client is not running, or listens on another port than init-redirect redirects to"
+			"(`init-redirect verify`; " + HowTo + "); or proxy-client is not running, or listens on another port than init-redirect redirects to"
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, ErrSilent):
 		return "the sidecar accepted the connection but does not take it for the probe: " +
 			"its shoot CIDRs and exclusions most likely differ from those of init-redirect; give both the same"
@@ -125,7 +129,7 @@ func cause(err error) string {
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, context.DeadlineExceeded), isTimeout(err):
 		return "the probe was not redirected and left the pod, or a rule dropped it (`iptables -t mangle -S`, `nft list ruleset`): " +
 			"the nat rules are missing, were flushed, or stand in the other iptables backend; " +
-			"run `init-redirect verify`, then `init-redirect apply` to repair them"
+			"run `init-redirect verify`, then `init-redirect apply` to repair them; " + HowTo
 	case errors.Is(err, syscall.EPERM), errors.Is(err, syscall.EACCES):
 		return "a firewall rule or security policy in this pod forbids the connection: look at `iptables -S OUTPUT` for rules that are not ours"
 	default:

@@ -149,7 +149,7 @@ func correctCause(err error, inside bool, listenAddress string) error {
 		return &probe.Error{
 			Target: failed.Target, Err: failed.Err,
 			Cause: "our rules stand, but rules of another program keep this CIDR's connections from them: NOTRACK in table raw, DROP in mangle, " +
-				"a redirect in the other iptables backend or in a table of nftables; run `init-redirect verify`, which names them",
+				"a redirect in the other iptables backend or in a table of nftables; run `init-redirect verify`, which names them: " + probe.HowTo,
 		}
 	case !errors.Is(err, unix.ECONNREFUSED):
 		return err
@@ -158,6 +158,6 @@ func correctCause(err error, inside bool, listenAddress string) error {
 		Target: failed.Target,
 		Err:    failed.Err,
 		Cause: "the nat rules are missing or were flushed, or they are for other CIDRs than this sidecar's, or lead to another port than its " + listenAddress + ", or another table in this pod " +
-			"takes the connection first: run `init-redirect verify`, which names it, then `init-redirect apply` to repair our rules",
+			"takes the connection first: run `init-redirect verify`, which names it, then `init-redirect apply` to repair our rules: " + probe.HowTo,
 	}
 }

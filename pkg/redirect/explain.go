@@ -77,7 +77,7 @@ func (n *namespace) situation(ctx context.Context, cfg *Config) (*explain.Situat
 	}
 	t, err := installed.Config().target()
 	if err != nil {
-		s.Problems = []string{fmt.Sprintf("they do not say any more what they were made for (%v)", err)}
+		s.Problems = []string{installed.forgotten(err)}
 		s.Ours = &explain.Ours{ProxyPort: installed.ProxyPort, ProxyUID: installed.ProxyUID}
 		return s, nil
 	}

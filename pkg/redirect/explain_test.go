@@ -5,8 +5,10 @@
 package redirect
 
 import (
+	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -96,6 +98,40 @@ func TestExplainNamesWhatIsWrong(t *testing.T) {
 			want: []string{"our rules are not whole", "table nat chain PROXY_CLIENT_OUTPUT: rule 4 is missing: -o lo -j RETURN", "redirect.Apply to repair"}, owner: "ours",
 		},
 		{
+			// No rule is left that has the proxy's port.
+			name: "table nat was flushed", disturb: func(t *testing.T, p pod, f Family) {
+				p.iptables(t, f, BackendNFT, "-t", "nat", "-F")
+			},
+			want: []string{"our rules are not whole", "(nft) table nat: our chains are empty, and no rule leads to them: something flushed the table", "redirect.Apply to repair"}, owner: "ours",
+		},
+		{
+			name: "table nat was deleted", disturb: func(t *testing.T, p pod, f Family) {
+				p.iptables(t, f, BackendNFT, "-t", "nat", "-F")
+				p.iptables(t, f, BackendNFT, "-t", "nat", "-X")
+			},
+			want: []string{"our rules are not whole", "(nft) table nat: no chain of ours stands in it", "redirect.Apply to repair"}, owner: "ours",
+		},
+		{
+			name: "all tables were flushed", disturb: func(t *testing.T, p pod, f Family) {
+				for _, table := range ourTables() {
+					p.iptables(t, f, BackendNFT, "-t", table, "-F")
+				}
+			},
+			want: []string{"our rules are not whole: the chains of all tables are empty: something flushed them", "redirect.Apply to repair"}, owner: "ours",
+		},
+		{
+			name: "the guard was flushed", disturb: func(t *testing.T, p pod, f Family) {
+				p.iptables(t, f, BackendNFT, "-F", ChainGuard)
+			},
+			want: []string{"(nft) table filter: our chains are empty: something flushed them"}, owner: "ours",
+		},
+		{
+			name: "a chain was flushed", disturb: func(t *testing.T, p pod, f Family) {
+				p.iptables(t, f, BackendNFT, "-t", "nat", "-F", ChainOutput)
+			},
+			want: []string{"(nft) table nat chain PROXY_CLIENT_OUTPUT: is empty: something flushed it"}, owner: "ours",
+		},
+		{
 			name: "a mesh in the other backend", disturb: func(t *testing.T, p pod, f Family) {
 				p.iptables(t, f, BackendLegacy, "-t", "nat", "-N", "ISTIO_REDIRECT")
 				p.iptables(t, f, BackendLegacy, "-t", "nat", "-A", "ISTIO_REDIRECT", "-p", "tcp", "-j", "REDIRECT", "--to-ports", "15001")
@@ -175,6 +211,36 @@ func wantProblem(t *testing.T, e *Explanation, f Family, want []string, owner st
 		}
 	}
 }
+
+// TestWhatToDoIsSaidOnce: faults with one cure have one "what to do", and a flushed table is
+// one fault. Verify says the same.
+func TestWhatToDoIsSaidOnce(t *testing.T) {
+	p := dualStackPod(t)
+	cfg := configFor(shootCIDR(IPv4), shootCIDR(IPv6))
+	p.apply(t, cfg, BackendNFT)
+	flushed := func(f Family) string {
+		return string(f) + " (nft) table nat: our chains are empty, and no rule leads to them: something flushed the table"
+	}
+	p.iptables(t, IPv4, BackendNFT, "-t", "nat", "-F")
+	want := "WRONG: our rules are not whole: " + flushed(IPv4) + ".\n  what to do: " + "call redirect.Verify, then redirect.Apply to repair\n\n"
+	if got := text(t, p.explain(t, nil)); !strings.HasPrefix(got, want) {
+		t.Errorf("after a flush of IPv4 the explanation begins with\n%.600s\nwant\n%s", got, want)
+	}
+	p.iptables(t, IPv6, BackendNFT, "-t", "nat", "-F")
+	want = "WRONG: our rules are not whole: " + flushed(IPv4) + ".\nWRONG: our rules are not whole: " + flushed(IPv6) + ".\n  what to do: "
+	got := text(t, p.explain(t, nil))
+	if !strings.HasPrefix(got, want) || strings.Count(got, "what to do") != 1 {
+		t.Errorf("after a flush of both the explanation begins with\n%.600s\nwant\n%s", got, want)
+	}
+	for _, err := range []error{Verify(t.Context(), cfg, p.options(t, BackendAuto)), second(VerifyInstalled(t.Context(), p.options(t, BackendAuto)))} {
+		broken, ok := errors.AsType[*VerifyError](err)
+		if !ok || !slices.Contains(broken.Problems, flushed(IPv4)) || !slices.Contains(broken.Problems, flushed(IPv6)) {
+			t.Errorf("Verify says %v", err)
+		}
+	}
+}
+
+func second[T any](_ T, err error) error { return err }
 
 // TestExplainComparesWithAConfig: rules for other CIDRs are not what was asked for.
 func TestExplainComparesWithAConfig(t *testing.T) {

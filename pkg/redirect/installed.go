@@ -49,7 +49,7 @@ func VerifyInstalled(ctx context.Context, opt Options) (*Installed, error) {
 		}
 		t, err := installed.Config().target()
 		if err != nil {
-			return &VerifyError{Problems: []string{fmt.Sprintf("chains of ours stand, and do not say any more what they were made for (%v): call redirect.Apply with the Config that they were made for", err)}}
+			return &VerifyError{Problems: []string{"chains of ours stand: " + installed.forgotten(err) + ": call redirect.Apply with the Config that they were made for"}}
 		}
 		if problems := installed.incomplete(t); len(problems) > 0 {
 			return &VerifyError{Problems: problems}
@@ -70,6 +70,14 @@ func (i *Installed) Config() Config {
 	}
 }
 
+// forgotten says why the rules do not make a configuration. err is what is wrong with it.
+func (i *Installed) forgotten(err error) string {
+	if len(i.Shoot) == 0 && i.ProxyPort == 0 {
+		return "the chains of all tables are empty: something flushed them"
+	}
+	return fmt.Sprintf("they do not say any more what they were made for (%v)", err)
+}
+
 // incomplete lists what is missing in all chains, which a comparison of the chains with each
 // other cannot show.
 func (i *Installed) incomplete(t *target) []string {
@@ -79,7 +87,8 @@ func (i *Installed) incomplete(t *target) []string {
 			all = append(all, fmt.Sprintf("%s (%s): chains of ours stand, and have no rule for a shoot CIDR", f, b))
 		}
 	}
-	if want := probe.Port(t.set); i.ProbePort != want {
+	// If the rules of all probes are missing, the comparison of the chains says so.
+	if want := probe.Port(t.set); i.ProbePort != 0 && i.ProbePort != want {
 		all = append(all, fmt.Sprintf("the rules that stand are for the shoot CIDRs %s%s, whose probe has port %d, and they were made for others, whose probe has port %d: rules were removed or added since",
 			list(i.Shoot), except(i.Exclude), want, i.ProbePort))
 	}
@@ -185,6 +194,11 @@ func (i *Installed) read(s *state) {
 	for _, l := range s.chains[chainID{tableNAT, ChainRedirect}] {
 		if l.rule.ToPort != 0 && i.ProxyPort == 0 {
 			i.ProxyPort = l.rule.ToPort
+		}
+	}
+	for _, l := range s.chains[chainID{tableMangle, ChainGuard}] { // table nat may have been flushed
+		if len(l.rule.Ports) == 1 && i.ProxyPort == 0 {
+			i.ProxyPort = l.rule.Ports[0]
 		}
 	}
 	for _, id := range []chainID{{tableNAT, ChainOutput}, {tableFilter, ChainGuard}} {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/iptables"
 	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/kernelprobe"
 )
 
@@ -144,7 +145,17 @@ func (s *state) same(c Chain) bool {
 // differences lists, in words, how the state differs from f.
 func (s *state) differences(f FamilyRules, backend Backend) []string {
 	var all []string
+	lost := map[string]bool{}
+	for _, table := range ourTables() {
+		if words := s.lost(f, table); words != "" {
+			lost[table] = true
+			all = append(all, fmt.Sprintf("%s (%s) table %s: %s", f.Family, backend, table, words))
+		}
+	}
 	for _, c := range f.Chains {
+		if lost[c.Table] {
+			continue // each of its rules would say the same
+		}
 		where := fmt.Sprintf("%s (%s) table %s chain ", f.Family, backend, c.Table)
 		for _, d := range s.chainDifferences(c) {
 			all = append(all, where+c.Name+": "+d)
@@ -159,36 +170,51 @@ func (s *state) differences(f FamilyRules, backend Backend) []string {
 	return all
 }
 
+// lost says that no rule of ours stands in the chains of a table. It is empty if one does,
+// or if none should.
+func (s *state) lost(f FamilyRules, table string) string {
+	stand, jumps, wanted := 0, 0, 0
+	for _, c := range f.Chains {
+		have, ok := s.chains[chainID{table, c.Name}]
+		switch {
+		case c.Table != table:
+			continue
+		case len(have) > 0:
+			return ""
+		case ok:
+			stand++
+		}
+		leading, _ := s.jumps(c)
+		jumps, wanted = jumps+len(leading), wanted+len(c.Rules)
+	}
+	switch {
+	case wanted == 0:
+		return ""
+	case stand == 0:
+		return "no chain of ours stands in it"
+	case jumps == 0:
+		return "our chains are empty, and no rule leads to them: something flushed the table"
+	case wanted > 1:
+		return "our chains are empty: something flushed them"
+	default:
+		return "" // the only rule is missing, and chainDifferences names it
+	}
+}
+
 // chainDifferences lists, in words, how the rules of one chain differ.
 func (s *state) chainDifferences(c Chain) []string {
-	have, ok := s.chains[chainID{c.Table, c.Name}]
+	listed, ok := s.chains[chainID{c.Table, c.Name}]
 	if !ok {
 		return []string{"is missing"}
 	}
-	// Leave out the rules that are right at both ends: with one rule missing, each rule
-	// behind it would look wrong.
-	right := func(l listedRule, r Rule) bool { return l.rule.String() == r.String() }
-	before := 0
-	for before < min(len(have), len(c.Rules)) && right(have[before], c.Rules[before]) {
-		before++
+	var have, shown, want []string
+	for _, l := range listed {
+		have, shown = append(have, l.rule.String()), append(shown, l.raw)
 	}
-	have, want := have[before:], c.Rules[before:]
-	for len(have) > 0 && len(want) > 0 && right(have[len(have)-1], want[len(want)-1]) {
-		have, want = have[:len(have)-1], want[:len(want)-1]
+	for _, r := range c.Rules {
+		want = append(want, r.String())
 	}
-	var all []string
-	for i := range max(len(have), len(want)) {
-		number := before + i + 1
-		switch {
-		case i >= len(have):
-			all = append(all, fmt.Sprintf("rule %d is missing: %s", number, want[i]))
-		case i >= len(want):
-			all = append(all, fmt.Sprintf("rule %d is not ours: %s", number, have[i].raw))
-		default:
-			all = append(all, fmt.Sprintf("rule %d is %q, and should be %q", number, have[i].raw, want[i]))
-		}
-	}
-	return all
+	return iptables.Differences(have, shown, want)
 }
 
 // jumpProblem says what is wrong with the jumps to a chain.

@@ -50,7 +50,7 @@ func redirectFailures() []failure {
 		{
 			name: "rules that were flushed", heading: "The rules are gone", after: func(t *testing.T, s *scene) { s.iptables(t, lab.IPv4, "-t", "nat", "-F") },
 			step: "redirect", cause: "rules_missing", says: []string{"init-redirect apply"},
-			verify: []string{"is missing"}, explain: []string{"is missing", "init-redirect apply"},
+			verify: []string{"something flushed the table"}, explain: []string{"something flushed the table", "init-redirect apply", "The rules of a running pod"},
 		},
 		{
 			name: "one rule that was deleted", heading: "One rule is missing", after: func(t *testing.T, s *scene) {

@@ -18,7 +18,7 @@ func (e *Explanation) WriteText(w io.Writer) error {
 	if e.Summary != "" {
 		text.WriteString(e.Summary + "\n")
 	}
-	for _, p := range e.Problems {
+	for i, p := range e.Problems {
 		wrong := "WRONG"
 		if !p.Certain {
 			wrong = "MAYBE WRONG"
@@ -26,6 +26,9 @@ func (e *Explanation) WriteText(w io.Writer) error {
 		fmt.Fprintf(&text, "%s: %s.\n", wrong, p.Text)
 		if p.Owner != "" && p.Owner != OwnerOurs {
 			fmt.Fprintf(&text, "  whose rule: likely %s\n", p.Owner)
+		}
+		if i+1 < len(e.Problems) && e.Problems[i+1].Next == p.Next {
+			continue // one cure for both, which stands below the last one
 		}
 		fmt.Fprintf(&text, "  what to do: %s\n", p.Next)
 	}

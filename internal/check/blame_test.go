@@ -83,6 +83,14 @@ func TestOneCauseIsBlamed(t *testing.T) {
 			w.target(t, "prometheus.shoot:9090")
 			w.resolver = names{}
 		}, report.StepDestination, report.CauseName, "", "the app needs an address"},
+		{"a target's name, and no nameserver answers", func(t *testing.T, w *world) {
+			w.target(t, "prometheus.shoot:9090")
+			w.resolver = silentResolver{}
+		}, report.StepDestination, report.CauseName, "", "no nameserver has answered for prometheus.shoot in 5"},
+		{"a target's name, and the nameserver does not know it", func(t *testing.T, w *world) {
+			w.target(t, "prometheus.shoot:9090")
+			w.resolver = failingResolver{"server misbehaving"}
+		}, report.StepDestination, report.CauseName, "", "/etc/resolv.conf"},
 
 		{"no CA file", func(_ *testing.T, w *world) { w.TLS.CAFile = w.file("nothing") }, report.StepFiles, report.CauseFile, "", "nothing"},
 		{"a CA file without a certificate", func(t *testing.T, w *world) { w.write(t, "ca.crt", []byte("?")) }, report.StepFiles, report.CauseFile, "", "no PEM certificate"},
@@ -97,6 +105,12 @@ func TestOneCauseIsBlamed(t *testing.T) {
 		{"a resolver that is silent", func(_ *testing.T, w *world) {
 			w.Servers, w.resolver = []tunnel.Server{w.server.at("vpn:8090")}, silentResolver{}
 		}, report.StepName, report.CauseName, "", "/etc/resolv.conf"},
+		{"a resolver that fails", func(_ *testing.T, w *world) {
+			w.Servers, w.resolver = []tunnel.Server{w.server.at("vpn:8090")}, failingResolver{"server misbehaving"}
+		}, report.StepName, report.CauseName, "", "the pod's nameserver cannot look up vpn: lookup vpn: server misbehaving"},
+		{"a nameserver that does not run", func(_ *testing.T, w *world) {
+			w.Servers, w.resolver = []tunnel.Server{w.server.at("vpn:8090")}, failingResolver{"read udp 10.0.0.1:5->10.0.0.10:53: connection refused"}
+		}, report.StepName, report.CauseName, "", "no nameserver has answered for vpn: lookup vpn: read udp"},
 		{"a server inside the shoot", func(_ *testing.T, w *world) {
 			w.Servers, w.resolver = []tunnel.Server{w.server.at("vpn:8090")}, names{"vpn": {netip.MustParseAddr("100.64.0.1")}}
 		}, report.StepName, report.CauseInside, "", "--exclude-cidr 100.64.0.1/32"},

@@ -282,6 +282,13 @@ func (silentResolver) LookupNetIP(ctx context.Context, _, host string) ([]netip.
 	return nil, &net.DNSError{Err: ctx.Err().Error(), Name: host, IsTimeout: true}
 }
 
+// failingResolver fails with this error.
+type failingResolver struct{ err string }
+
+func (r failingResolver) LookupNetIP(_ context.Context, _, host string) ([]netip.Addr, error) {
+	return nil, &net.DNSError{Err: r.err, Name: host, IsTemporary: true}
+}
+
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {

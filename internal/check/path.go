@@ -93,9 +93,10 @@ func (c *checker) addresses(ctx context.Context, s tunnel.Server) ([]*path, []re
 	if err == nil {
 		ips, err = c.resolver.LookupNetIP(ctx, "ip", host)
 	}
-	step.Seconds = time.Since(began).Seconds()
+	took := time.Since(began)
+	step.Seconds = took.Seconds()
 	if err != nil {
-		return nil, []report.Step{c.unresolved(ctx, step, host, err)}
+		return nil, []report.Step{c.unresolved(step, host, took, err)}
 	}
 	var paths []*path
 	var addrs []netip.Addr
@@ -118,25 +119,8 @@ func (c *checker) addresses(ctx context.Context, s tunnel.Server) ([]*path, []re
 		step.Found = "an address, which needs no lookup"
 		return paths, []report.Step{step}
 	}
-	step.Found = fmt.Sprintf("%s, in %s", list(addrs, maxAddresses), report.Seconds(time.Since(began)))
+	step.Found = fmt.Sprintf("%s, in %s", list(addrs, maxAddresses), report.Seconds(took))
 	return paths, []report.Step{step}
-}
-
-// unresolved completes the step about a name that was not resolved.
-func (c *checker) unresolved(ctx context.Context, step report.Step, host string, err error) report.Step {
-	step.Result, step.Cause = report.Failure, report.CauseName
-	dns, isDNS := errors.AsType[*net.DNSError](err)
-	if isDNS && dns.IsNotFound {
-		step.Found = fmt.Sprintf("the pod's resolver says that the name %s does not exist (%s)", host, clip.Text(err.Error(), clip.Words))
-		step.Next = fmt.Sprintf("correct the host in %s, or write a Service's as NAME.NAMESPACE.svc", c.Names.ProxyServer)
-		return step
-	}
-	step.Found = fmt.Sprintf("no nameserver has answered for %s: %s", host, clip.Text(err.Error(), clip.Clause))
-	if ctx.Err() != nil {
-		step.Found = fmt.Sprintf("no nameserver has answered for %s within %s", host, report.Seconds(nameTimeout))
-	}
-	step.Next = "see whether a nameserver of the pod's /etc/resolv.conf answers, and whether NetworkPolicies let the pod reach it"
-	return step
 }
 
 // newPath returns the path through one address.

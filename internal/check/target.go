@@ -11,9 +11,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/shoot-proxy/proxy-client/internal/check/report"
-	"github.com/shoot-proxy/proxy-client/internal/clip"
 )
 
 // Target is a destination that an app wants to reach.
@@ -88,14 +88,12 @@ func (c *checker) destinations(ctx context.Context) ([]destination, []report.Ste
 		addrs, note := []netip.Addr{t.Addr}, ""
 		if !t.Addr.IsValid() {
 			var err error
+			began := time.Now()
 			ctx, cancel := context.WithTimeout(ctx, nameTimeout)
 			addrs, err = c.resolver.LookupNetIP(ctx, "ip", t.Host)
 			cancel()
 			if err != nil {
-				step.Result, step.Cause = report.Failure, report.CauseName
-				step.Found = "the pod's resolver does not find this name: " + clip.Text(err.Error(), clip.Clause)
-				step.Next = "check an address instead. Names of the shoot are not resolved here: the app needs an address."
-				steps = append(steps, step)
+				steps = append(steps, unresolvedTarget(step, t.Host, time.Since(began), err))
 				continue
 			}
 			note = fmt.Sprintf("the pod's resolver says %s; the app has to use an address, because no name is resolved in the shoot. ", list(addrs, maxAddresses))

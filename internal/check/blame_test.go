@@ -93,7 +93,10 @@ func TestOneCauseIsBlamed(t *testing.T) {
 		}, report.StepDestination, report.CauseName, "", "/etc/resolv.conf"},
 
 		{"no CA file", func(_ *testing.T, w *world) { w.TLS.CAFile = w.file("nothing") }, report.StepFiles, report.CauseFile, "", "nothing"},
-		{"a CA file without a certificate", func(t *testing.T, w *world) { w.write(t, "ca.crt", []byte("?")) }, report.StepFiles, report.CauseFile, "", "no PEM certificate"},
+		{"a CA file without a certificate", func(t *testing.T, w *world) { w.write(t, "ca.crt", []byte("?")) }, report.StepFiles, report.CauseFile, "", "ca.crt cannot be used: the file has no PEM certificate in it"},
+		{"a client certificate file without a certificate", func(t *testing.T, w *world) { w.write(t, "client.crt", []byte("?")) }, report.StepFiles, report.CauseFile, "", "client.crt cannot be used: the file has no PEM certificate in it"},
+		{"a key file without a key", func(t *testing.T, w *world) { w.write(t, "client.key", []byte("?")) }, report.StepFiles, report.CauseFile, "", "client.key cannot be used: the file has no PEM private key in it"},
+		{"no key file", func(_ *testing.T, w *world) { w.TLS.KeyFile = w.file("nothing") }, report.StepFiles, report.CauseFile, "", "--client-key"},
 		{"an expired client certificate", func(t *testing.T, w *world) { w.client(t, w.ca, from(-2*day, -day)) }, report.StepFiles, report.CauseExpired, "", "renew it"},
 		{"a client certificate that is not valid yet", func(t *testing.T, w *world) { w.client(t, w.ca, from(day, 2*day)) }, report.StepFiles, report.CauseNotYetValid, "", "clock"},
 		{"a client certificate that expires soon", func(t *testing.T, w *world) { w.client(t, w.ca, from(-300*day, 59*day)) }, report.StepFiles, report.CauseExpires, report.Warning, "in 59 days"},

@@ -53,12 +53,21 @@ func (c *checker) files() tlsFiles {
 	}
 	pair, err := os.ReadFile(c.TLS.CertFile)
 	f.client = parse(pair)
-	var key []byte
+	ofKey := false
 	if err == nil {
+		var key []byte
 		key, err = os.ReadFile(c.TLS.KeyFile)
+		ofKey = err != nil
+		if err == nil {
+			err = tlsfiles.CheckPair(pair, key, c.now())
+			problem, is := errors.AsType[*tlsfiles.Problem](err)
+			ofKey = is && problem.Key
+		}
 	}
-	if err == nil {
-		err = tlsfiles.CheckPair(pair, key, c.now())
+	if ofKey {
+		step.Certificates = describeAll(f.client)
+		f.steps = append(f.steps, unusable(step, c.Names.ClientKey+" "+c.TLS.KeyFile, err))
+		return f
 	}
 	f.steps = append(f.steps, c.judgeFile(step, c.Names.ClientCert, c.TLS.CertFile, "client certificate", f.client, err))
 	return f
@@ -94,12 +103,7 @@ func (c *checker) judgeFile(step report.Step, setting, file, what string, chain 
 		step.Found = fmt.Sprintf("%s: %s %s is the key of another certificate", about, c.Names.ClientKey, c.TLS.KeyFile)
 		step.Next = "write certificate and key of one pair into the Secret"
 	case err != nil:
-		step.Result, step.Cause = report.Failure, report.CauseFile
-		step.Found = fmt.Sprintf("%s cannot be used: %s", about, clip.Text(err.Error(), clip.Clause))
-		step.Next = "correct the file, or the Secret that it is from"
-		if errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission) {
-			step.Next = "run this check in the sidecar's container, as the sidecar's user, or correct the path"
-		}
+		return unusable(step, about, err)
 	case worst == expiresSoon:
 		end := firstWith(chain, worst, c)
 		step.Result, step.Cause = report.Warning, report.CauseExpires
@@ -113,6 +117,17 @@ func (c *checker) judgeFile(step report.Step, setting, file, what string, chain 
 		if not := all - len(chain); not > 0 {
 			step.Found += fmt.Sprintf(", %d of them not valid now", not)
 		}
+	}
+	return step
+}
+
+// unusable completes a step about a file that cannot be read, or has not what it should have.
+func unusable(step report.Step, about string, err error) report.Step {
+	step.Result, step.Cause = report.Failure, report.CauseFile
+	step.Found = fmt.Sprintf("%s cannot be used: %s", about, clip.Text(err.Error(), clip.Clause))
+	step.Next = "correct the file, or the Secret that it is from"
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission) {
+		step.Next = "run this check in the sidecar's container, as the sidecar's user, or correct the path"
 	}
 	return step
 }

@@ -20,6 +20,8 @@ var ErrNotAPair = errors.New("the key is of another certificate")
 type Problem struct {
 	// Key is true if the file is the key's, and false if it is a certificate's.
 	Key bool
+	// Content is true if the file as a whole is wrong, and not a certificate or key in it.
+	Content bool
 	// Sentence says what is wrong and what to do. Its subject, the file, is left out.
 	Sentence string
 	// Err is the cause, or nil.
@@ -28,10 +30,14 @@ type Problem struct {
 
 // Error implements error.
 func (p *Problem) Error() string {
-	if p.Key {
+	switch {
+	case p.Content:
+		return "the file " + p.Sentence
+	case p.Key:
 		return "the key " + p.Sentence
+	default:
+		return "the certificate " + p.Sentence
 	}
-	return "the certificate " + p.Sentence
 }
 
 // Unwrap returns the cause.
@@ -90,7 +96,7 @@ func parseAll(data []byte) ([]*x509.Certificate, error) {
 	var all []*x509.Certificate
 	for c, err := range certificates(data) {
 		if err != nil {
-			return nil, &Problem{Sentence: fmt.Sprintf("has a broken certificate, the %s: write the file again", ordinal(len(all)+1)), Err: err}
+			return nil, &Problem{Content: true, Sentence: fmt.Sprintf("has a broken certificate, the %s: write the file again", ordinal(len(all)+1)), Err: err}
 		}
 		all = append(all, c)
 	}
@@ -98,9 +104,9 @@ func parseAll(data []byte) ([]*x509.Certificate, error) {
 		return all, nil
 	}
 	if others := kinds(data); len(others) > 0 {
-		return nil, &Problem{Sentence: fmt.Sprintf("has no certificate in it but %s: are the files swapped?", strings.Join(others, ", "))}
+		return nil, &Problem{Content: true, Sentence: fmt.Sprintf("has no certificate in it but %s: are the files swapped?", strings.Join(others, ", "))}
 	}
-	return nil, &Problem{Sentence: "has no PEM certificate in it: give a file with -----BEGIN CERTIFICATE-----"}
+	return nil, &Problem{Content: true, Sentence: "has no PEM certificate in it: give a file with -----BEGIN CERTIFICATE-----"}
 }
 
 // ordinal returns a word for n. It is good for the few certificates of a bundle.
@@ -125,14 +131,14 @@ func checkKey(data []byte) error {
 		case block.Type == "ENCRYPTED PRIVATE KEY" || block.Headers["DEK-Info"] != "":
 			return &Problem{Key: true, Sentence: "is encrypted, and nobody is there to type the password: give the key unencrypted"}
 		case !isKey(block.Bytes):
-			return &Problem{Key: true, Sentence: "has a broken private key: write the file again"}
+			return &Problem{Key: true, Content: true, Sentence: "has a broken private key: write the file again"}
 		}
 		return nil
 	}
 	if others := kinds(data); len(others) > 0 {
-		return &Problem{Key: true, Sentence: fmt.Sprintf("has no private key in it but %s: are the files swapped?", strings.Join(slices.Compact(others), ", "))}
+		return &Problem{Key: true, Content: true, Sentence: fmt.Sprintf("has no private key in it but %s: are the files swapped?", strings.Join(slices.Compact(others), ", "))}
 	}
-	return &Problem{Key: true, Sentence: "has no PEM private key in it: give a file with -----BEGIN PRIVATE KEY-----"}
+	return &Problem{Key: true, Content: true, Sentence: "has no PEM private key in it: give a file with -----BEGIN PRIVATE KEY-----"}
 }
 
 // isKey reports whether der is a key in one of the three encodings that crypto/tls

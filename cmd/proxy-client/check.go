@@ -19,6 +19,7 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/internal/check"
 	"github.com/shoot-proxy/proxy-client/internal/check/report"
+	"github.com/shoot-proxy/proxy-client/internal/check/target"
 	"github.com/shoot-proxy/proxy-client/internal/commandline"
 	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
 	"github.com/shoot-proxy/proxy-client/internal/options"
@@ -106,7 +107,7 @@ func checkCommand(env environment) *cobra.Command {
 func parseTargets(args []string) ([]check.Target, error) {
 	var targets []check.Target
 	for _, arg := range args {
-		t, err := check.ParseTarget(arg)
+		t, err := target.Parse(arg)
 		if err != nil {
 			return nil, &flagset.UsageError{Problem: fmt.Sprintf("the target %q %v", arg, err), Err: err}
 		}

@@ -26,6 +26,7 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/internal/certtest"
 	"github.com/shoot-proxy/proxy-client/internal/check/report"
+	"github.com/shoot-proxy/proxy-client/internal/check/target"
 	"github.com/shoot-proxy/proxy-client/internal/cidr"
 	"github.com/shoot-proxy/proxy-client/internal/options"
 	"github.com/shoot-proxy/proxy-client/internal/status"
@@ -81,9 +82,9 @@ func (w *world) target(t *testing.T, texts ...string) {
 	t.Helper()
 	w.Targets = nil
 	for _, text := range texts {
-		target, err := ParseTarget(text)
+		parsed, err := target.Parse(text)
 		must(t, err)
-		w.Targets = append(w.Targets, target)
+		w.Targets = append(w.Targets, parsed)
 	}
 }
 

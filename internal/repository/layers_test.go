@@ -47,13 +47,14 @@ var layers = map[string]struct {
 	"internal/admin": {ours: []string{"internal/clip", "internal/connlimit"}, foreign: protobuf},
 	"internal/check": {
 		ours: []string{
-			"internal/check/report", "internal/cidr", "internal/clip", "internal/cure", "internal/dialer", "internal/grpcwire", "internal/konnectivity",
+			"internal/check/report", "internal/check/target", "internal/cidr", "internal/clip", "internal/cure", "internal/dialer", "internal/grpcwire", "internal/konnectivity",
 			"internal/konnectivity/connectmode", "internal/konnectivity/grpcmode", "internal/pause", "internal/probe", "internal/quota", "internal/serverconn", "internal/sockdiag", "internal/sockio",
 			"internal/status", "internal/tlsfiles", "internal/tunnel",
 		},
 		foreign: upstreams,
 	},
 	"internal/check/report": {},
+	"internal/check/target": {},
 	"internal/cidr":         {},
 	"internal/clip":         {},
 	"internal/connlimit":    {},

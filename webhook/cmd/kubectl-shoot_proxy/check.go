@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/shoot-proxy/proxy-client/internal/check/target"
 	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
 	"github.com/shoot-proxy/proxy-client/webhook/cmd/internal/installation"
 	"github.com/shoot-proxy/proxy-client/webhook/sidecar"
@@ -78,6 +79,9 @@ func (f *checkFlags) pods(cmd *cobra.Command, to *cluster, args []string, env en
 			return &flagset.UsageError{Flag: "--" + flag, Problem: "is for the installation as a whole: leave the POD out"}
 		}
 	}
+	if err := f.checkTargets(cmd, args); err != nil {
+		return err
+	}
 	ctx := cmd.Context()
 	if !f.watch {
 		limited, cancel := context.WithTimeoutCause(ctx, f.Timeout(), fmt.Errorf("it took longer than %s: give a longer --timeout", f.Timeout()))
@@ -108,6 +112,23 @@ func (f *checkFlags) pods(cmd *cobra.Command, to *cluster, args []string, env en
 		return &flagset.UsageError{Flag: "--watch", Problem: fmt.Sprintf("is for one pod, and there are %d: name one, such as %s", len(pods), pods[0].Name)}
 	}
 	return a.several(ctx, pods)
+}
+
+// checkTargets refuses what is no target before the cluster is asked. What is behind -- is
+// the sidecar's.
+func (f *checkFlags) checkTargets(cmd *cobra.Command, args []string) error {
+	if dash := cmd.ArgsLenAtDash(); dash >= 0 {
+		args = args[:dash]
+	}
+	if !f.allPods && len(args) > 0 {
+		args = args[1:] // behind the pod
+	}
+	for _, arg := range args {
+		if _, err := target.Parse(arg); err != nil {
+			return &flagset.UsageError{Problem: fmt.Sprintf("the target %q %v", arg, err), Err: err}
+		}
+	}
+	return nil
 }
 
 // command returns what is run in the sidecar. The targets may have flags among them, which

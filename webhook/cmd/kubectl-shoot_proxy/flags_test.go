@@ -58,6 +58,10 @@ func TestBadInput(t *testing.T) {
 		{"no time", usable, `--timeout "0s" is not between`, []string{"check", "--timeout=0s"}},
 		{"watch without a pod", usable, "--watch is for the sidecar of a pod: name a POD", []string{"check", "--watch"}},
 		{"a bundle of a pod", usable, "--bundle is for the installation as a whole", []string{"check", "app", "--bundle=" + filepath.Join(t.TempDir(), "b.tar.gz")}},
+		{"a target that is none", usable, `the target "nonsense" has no port: write it like 10.250.0.4:10250`, []string{"check", "app", "nonsense"}},
+		{"the second target is none", usable, `the target "https://a.b:443" is not HOST:PORT`, []string{"check", "app", "10.250.0.4:1", "https://a.b:443"}},
+		{"a pod where all arguments are targets", usable, `the target "app" has no port`, []string{"check", "--all-pods", "app"}},
+		{"a target that is none, and flags", usable, `the target "nonsense" has no port`, []string{"check", "app", "nonsense", "--", "--mode=grpc"}},
 		{"an empty bundle", usable, "--bundle is empty: write a file's name", []string{"check", "--bundle="}},
 		{"a bundle of another kind", usable, "write a name that ends in .tar.gz", []string{"check", "--bundle=" + filepath.Join(t.TempDir(), "b.zip")}},
 		{"a bundle that exists", usable, "exists, and is not overwritten", []string{"check", "--bundle=" + t.TempDir()}},
@@ -90,7 +94,7 @@ func TestBadInput(t *testing.T) {
 
 // TestNoAPIServer: if no API server answers, the sentence says which was asked.
 func TestNoAPIServer(t *testing.T) {
-	for _, args := range [][]string{{"check", "app"}, {"dump", "app"}, {"page", "app"}, {"check", "deployment/app"}, {"check", "--all-pods"}} {
+	for _, args := range [][]string{{"check", "app"}, {"dump", "app"}, {"page", "app"}, {"check", "deployment/app"}, {"check", "--all-pods"}, {"check", "app", "10.250.0.4:1", "--", "--mode", "grpc"}} {
 		code, stdout, stderr := outcome(t, usable, args...)
 		if code != exitFailed || stdout != "" || !strings.Contains(stderr, "the API server https://127.0.0.1:1 does not answer: check that 'kubectl version' reaches it") {
 			t.Errorf("%q: exit code %d, output %q, and %q", args, code, stdout, stderr)

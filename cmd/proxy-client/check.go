@@ -100,7 +100,26 @@ func checkCommand(env environment) *cobra.Command {
 	cmd.Flags().StringVar(&own.output, "output", outputText, "`form` of the report: text or json")
 	cmd.Flags().BoolVar(&own.watch, "watch", false, "check again every few seconds until interrupted, and say what has changed")
 	cmd.Flags().BoolVar(&own.probe, "probe", false, "dial the usual targets of a shoot too: API server, DNS service, kubelets")
+	cmd.SetUsageFunc(usageBesides(flags.Names()))
 	return cmd
+}
+
+// usageBesides returns a function that writes the usage of a command without commands of its
+// own. The flags of the sidecar have a heading of their own, below the others.
+func usageBesides(sidecars []string) func(*cobra.Command) error {
+	return func(cmd *cobra.Command) error {
+		own, others := pflag.NewFlagSet("", pflag.ContinueOnError), pflag.NewFlagSet("", pflag.ContinueOnError)
+		cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
+			if slices.Contains(sidecars, f.Name) {
+				others.AddFlag(f)
+			} else {
+				own.AddFlag(f)
+			}
+		})
+		_, err := fmt.Fprintf(cmd.OutOrStdout(), "Usage:\n  %s\n\nFlags:\n%s\nFlags of the sidecar, which win over those of the running one:\n%s",
+			cmd.UseLine(), own.FlagUsages(), others.FlagUsages())
+		return err
+	}
 }
 
 // parseTargets reads the arguments.

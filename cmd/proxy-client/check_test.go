@@ -11,14 +11,18 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
 	"github.com/shoot-proxy/proxy-client/internal/check/report"
 	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
 	"github.com/shoot-proxy/proxy-client/internal/logtest"
+	"github.com/shoot-proxy/proxy-client/internal/options"
 )
 
 // checkOutcome runs the command check outside of a pod.
@@ -41,6 +45,28 @@ func found(t *testing.T, r report.Report, name string) report.Step {
 	}
 	t.Fatalf("there is no step %s in %+v", name, r)
 	return report.Step{}
+}
+
+// TestHelpOfCheck: the flags of check itself stand before those of the sidecar.
+func TestHelpOfCheck(t *testing.T) {
+	code, _, stdout, stderr := checkOutcome(t, nil, "--help")
+	own, sidecars, found := strings.Cut(stdout, "\nFlags of the sidecar, ")
+	if code != 0 || stderr != "" || !found {
+		t.Fatalf("exit code %d, stderr %q; the help has no heading for the sidecar's flags:\n%s", code, stderr, stdout)
+	}
+	flags := func(text string) (names []string) {
+		for _, match := range regexp.MustCompile(`(?m)^ +(?:-\w, )?--([a-z-]+)`).FindAllStringSubmatch(text, -1) {
+			names = append(names, match[1])
+		}
+		return names
+	}
+	_, own, _ = strings.Cut(own, "\nFlags:\n")
+	if diff := cmp.Diff([]string{"help", "output", "probe", "watch"}, flags(own)); diff != "" {
+		t.Errorf("the flags of check (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(slices.Sorted(slices.Values(options.NewProxyClient().Names())), flags(sidecars)); diff != "" {
+		t.Errorf("the flags of the sidecar (-want +got):\n%s", diff)
+	}
 }
 
 func TestCheckTakesTheRunningSidecarsConfiguration(t *testing.T) {

@@ -189,6 +189,9 @@ func TestInAPodALostRedirectShows(t *testing.T) {
 	p.eventually("the redirect is seen to work", func() bool { return p.value("proxy_client_redirect_ok") == 1 })
 	p.redirect(t, "-D")
 	p.eventually("its loss is seen", func() bool { return p.value("proxy_client_redirect_ok") == 0 })
+	if err := p.Ready(); err != nil {
+		t.Errorf("/readyz does not cover the redirect, and says %v", err)
+	}
 	p.redirect(t, "-A")
 	p.eventually("its recovery is seen", func() bool { return p.value("proxy_client_redirect_ok") == 1 })
 	for _, message := range []string{"the redirect does not work, so apps cannot reach the shoot", "the redirect works again"} {

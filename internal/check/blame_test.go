@@ -100,6 +100,8 @@ func TestOneCauseIsBlamed(t *testing.T) {
 		{"an expired client certificate", func(t *testing.T, w *world) { w.client(t, w.ca, from(-2*day, -day)) }, report.StepFiles, report.CauseExpired, "", "renew it"},
 		{"a client certificate that is not valid yet", func(t *testing.T, w *world) { w.client(t, w.ca, from(day, 2*day)) }, report.StepFiles, report.CauseNotYetValid, "", "clock"},
 		{"a client certificate that expires soon", func(t *testing.T, w *world) { w.client(t, w.ca, from(-300*day, 59*day)) }, report.StepFiles, report.CauseExpires, report.Warning, "in 59 days"},
+		{name: "a client certificate of 90 days after half of them", wrong: func(t *testing.T, w *world) { w.client(t, w.ca, from(-45*day, 45*day)) }},
+		{"a client certificate of 90 days in its last third", func(t *testing.T, w *world) { w.client(t, w.ca, from(-61*day, 29*day)) }, report.StepFiles, report.CauseExpires, report.Warning, "in 29 days"},
 		{"a key of another certificate", func(t *testing.T, w *world) { w.write(t, "client.key", w.otherCA.KeyPEM(t)) }, report.StepFiles, report.CauseNotAPair, "", "one pair"},
 
 		{"a name that does not exist", func(_ *testing.T, w *world) {

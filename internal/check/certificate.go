@@ -10,13 +10,7 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/internal/check/report"
 	"github.com/shoot-proxy/proxy-client/internal/clip"
-)
-
-// soon is how long before its end a certificate is warned of. One that is valid for less
-// than that altogether is warned of in the last quarter of its life.
-const (
-	soon     = 60 * 24 * time.Hour
-	soonPart = 4
+	"github.com/shoot-proxy/proxy-client/internal/tlsfiles"
 )
 
 func describeAll(chain []*x509.Certificate) []report.Certificate {
@@ -51,18 +45,12 @@ const (
 )
 
 func validityAt(c *x509.Certificate, now time.Time) validity {
-	life := c.NotAfter.Sub(c.NotBefore)
-	left := c.NotAfter.Sub(now)
-	warn := soon
-	if life < soon {
-		warn = life / soonPart
-	}
 	switch {
-	case left < 0:
+	case now.After(c.NotAfter):
 		return expired
 	case now.Before(c.NotBefore):
 		return notYetValid
-	case left < warn:
+	case tlsfiles.Due(c, now):
 		return expiresSoon
 	default:
 		return valid

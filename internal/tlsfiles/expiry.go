@@ -19,7 +19,17 @@ const (
 	warnPart   = 4
 	// remindAfter is the time until the same warning is logged again.
 	remindAfter = 24 * time.Hour
+	// dueBefore is how long before its end a certificate is due, at most. One with a shorter
+	// life, such as 90 days, is usually replaced after two thirds of it.
+	dueBefore = 60 * 24 * time.Hour
+	duePart   = 3
 )
+
+// Due reports whether a certificate should have been replaced by now, so that a check warns of
+// it. The log warns later: if it does not, a person has to act now.
+func Due(c *x509.Certificate, now time.Time) bool {
+	return c.NotAfter.Sub(now) < min(dueBefore, c.NotAfter.Sub(c.NotBefore)/duePart)
+}
 
 // Watch reads the files after each change, and warns of their expiry, until ctx ends. It
 // does so even if there are no dials.

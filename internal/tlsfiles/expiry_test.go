@@ -4,6 +4,7 @@ package tlsfiles
 
 import (
 	"context"
+	"crypto/x509"
 	"log/slog"
 	"strings"
 	"testing"
@@ -82,6 +83,30 @@ func TestExpiryIsWarnedOf(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestDue: a certificate is due in its last 60 days, or in the last third of a shorter life.
+func TestDue(t *testing.T) {
+	const day = 24 * time.Hour
+	now := time.Now()
+	for _, tt := range []struct {
+		life, left time.Duration
+		want       bool
+	}{
+		{365 * day, 61 * day, false},
+		{365 * day, 59 * day, true},
+		{90 * day, 59 * day, false},
+		{90 * day, 31 * day, false},
+		{90 * day, 29 * day, true},
+		{day, 9 * time.Hour, false},
+		{day, 7 * time.Hour, true},
+		{day, -time.Hour, true},
+	} {
+		end := now.Add(tt.left)
+		if got := Due(&x509.Certificate{NotBefore: end.Add(-tt.life), NotAfter: end}, now); got != tt.want {
+			t.Errorf("of a life of %s, %s are left: due is %t", tt.life, tt.left, got)
+		}
 	}
 }
 

@@ -17,17 +17,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/webhook/internal/reading"
 )
 
-// soon is how long before the end of a certificate there is a warning, at most. One that
-// is valid for a shorter time is usually renewed after two thirds of it.
-const soon = 60 * 24 * time.Hour
-
-// endsSoon reports whether a certificate should have been replaced by now.
-func endsSoon(c *x509.Certificate, now time.Time) bool {
-	return c.NotAfter.Sub(now) < min(soon, c.NotAfter.Sub(c.NotBefore)/3)
-}
-
-// soonOfWebhook is the same for the webhook's own certificate, which is renewed 90 days
-// before its end, or by cert-manager after two thirds of its time.
+// soonOfWebhook is how long before its end the webhook's own certificate is warned of. It
+// is renewed 90 days before its end, or by cert-manager after two thirds of its time.
 const soonOfWebhook = 7 * 24 * time.Hour
 
 func isMissing(err error) bool { return apierrors.IsNotFound(err) }

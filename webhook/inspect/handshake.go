@@ -13,6 +13,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/shoot-proxy/proxy-client/internal/tlsfiles"
 	"github.com/shoot-proxy/proxy-client/webhook/internal/tlstrial"
 	"github.com/shoot-proxy/proxy-client/webhook/report"
 )
@@ -83,7 +84,7 @@ func (in *inspection) try(ctx context.Context, s *server) *Finding {
 	}
 	leaf := client.ConnectionState().PeerCertificates[0]
 	f.Message = fmt.Sprintf("%sConnected to from here: its certificate fits %s and is valid until %s, and it accepts the client certificate.", about, s.ca.object(), day(leaf.NotAfter))
-	if endsSoon(leaf, in.now) {
+	if tlsfiles.Due(leaf, in.now) {
 		f.Status, f.Next = Warning, "renew the proxy-server's certificate"
 		f.Message = fmt.Sprintf("%sIts certificate %q expires in %s, on %s.", about, leaf.Subject, days(leaf.NotAfter.Sub(in.now)), day(leaf.NotAfter))
 	}

@@ -206,7 +206,7 @@ func (in *inspection) checkCA(m *material) {
 	}
 	end := last.NotAfter
 	f.Status, f.Message = OK, fmt.Sprintf("The proxy-server's CA is valid until %s.", day(end))
-	if endsSoon(last, in.now) {
+	if tlsfiles.Due(last, in.now) {
 		f.Status, f.Next = Warning, "add the next CA to the key before that day, and remove the old one afterwards"
 		f.Message = fmt.Sprintf("The proxy-server's CA in key %s expires in %s, on %s.", key, days(end.Sub(in.now)), day(end))
 	}
@@ -234,7 +234,7 @@ func (in *inspection) checkClient(m *material) {
 	m.usable = true
 	leaf := parseCertificates(certificate)[0]
 	f.Status, f.Message = OK, fmt.Sprintf("The client certificate %q and its key belong together; it is valid until %s.", leaf.Subject, day(leaf.NotAfter))
-	if endsSoon(leaf, in.now) {
+	if tlsfiles.Due(leaf, in.now) {
 		f.Status, f.Next = Warning, "have a new one issued, and write it into the Secret; the sidecars read it again"
 		f.Message = fmt.Sprintf("The client certificate %q expires in %s, on %s.", leaf.Subject, days(leaf.NotAfter.Sub(in.now)), day(leaf.NotAfter))
 		f.Commands = []string{m.replace()}

@@ -30,7 +30,7 @@ const (
 	CauseNotAPair    Cause = "not_a_pair"    // certificate and key do not belong together
 	CauseExpired     Cause = "expired"       // a certificate has expired
 	CauseNotYetValid Cause = "not_yet_valid" // a certificate is not valid yet
-	CauseExpires     Cause = "expires_soon"  // a certificate expires in less than 60 days
+	CauseExpires     Cause = "expires_soon"  // a certificate should have been replaced by now
 	CauseClock       Cause = "clock"         // this node's clock is wrong
 
 	CauseConnectRefused Cause = "connect_refused"      // nothing listens at the server's address

@@ -271,8 +271,10 @@ func (d *Dialer) contextError(ctx context.Context, last *tunnel.Error) *tunnel.E
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return &tunnel.Error{Reason: tunnel.ReasonCancelled, Server: last.Server, IDs: last.IDs, Err: context.Canceled}
 	}
+	is := *last
+	is.Err = fmt.Errorf("%w (tried until the dial timeout ended)", last.Err)
 	if last.Reason == tunnel.ReasonTimeout {
-		return &tunnel.Error{Reason: tunnel.ReasonTimeout, Server: last.Server, IDs: last.IDs, Err: fmt.Errorf("no answer within the dial budget: %w", last.Err)}
+		is.Err = fmt.Errorf("no answer within the dial timeout: %w", last.Err)
 	}
-	return &tunnel.Error{Reason: last.Reason, Server: last.Server, IDs: last.IDs, Err: fmt.Errorf("%w (tried until the dial budget ended)", last.Err)}
+	return &is
 }

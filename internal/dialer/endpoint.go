@@ -62,6 +62,8 @@ type endpoint struct {
 	waiting     int           // dials without an answer
 	lastFailure *tunnel.Error // for people
 	dialSeconds float64       // of successful dials, a moving average; 0 before the first
+	answered    time.Time     // when a dial was last answered; zero before the first
+	upSince     time.Time     // when up became true; zero while it is false
 	since       time.Time     // when a dial was last answered, or when the first of the waiting ones began
 }
 
@@ -277,7 +279,7 @@ func (e *endpoint) judge(ctx context.Context, err *tunnel.Error, began time.Time
 	switch judged {
 	case answered:
 		e.aside.succeeded()
-		e.since = now
+		e.since, e.answered = now, now
 	case failed:
 		e.aside.failed(began, now, err.Fault.Unreachable(), d.random())
 	case inconclusive:
@@ -343,6 +345,12 @@ func (e *endpoint) wakeWatch() {
 // setUp records whether the endpoint can be reached.
 func (e *endpoint) setUp(up bool, err *tunnel.Error) {
 	if old := e.up.Swap(up); old != up {
+		e.mu.Lock()
+		e.upSince = time.Time{}
+		if up {
+			e.upSince = time.Now()
+		}
+		e.mu.Unlock()
 		e.shared.log.Debug("address of proxy-server", "server", e.server.Name, "address", e.Address(), "up", up)
 	}
 	e.server.report(err)

@@ -50,7 +50,7 @@ func (s *server) status(now time.Time) status.Server {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !is.Up && s.cause != nil {
-		is.Reason, is.Cause, is.Next = string(s.cause.Reason), clip.Text(printable(s.cause.Err.Error()), clip.Sentence), cure.NotMade(string(s.cause.Reason))
+		is.Reason, is.Cause, is.Next = string(s.cause.Reason), clip.Text(printable(s.cause.Err.Error()), clip.Sentence), next(s.cause)
 	}
 	return is
 }
@@ -66,15 +66,27 @@ func (e *endpoint) status(now time.Time) status.Endpoint {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	is.DialSeconds = e.dialSeconds
+	is.DialSeconds, is.Answered, is.UpSince = e.dialSeconds, e.answered, e.upSince
 	is.Failures = e.aside.failures
 	if is.Failures > 0 {
 		is.Until = e.aside.until
 	}
 	if last := e.lastFailure; last != nil && (is.State != status.EndpointGood || !is.Up) {
-		is.Reason, is.Error, is.Next = string(last.Reason), clip.Text(printable(last.Err.Error()), clip.Sentence), cure.NotMade(string(last.Reason))
+		is.Reason, is.Error, is.Next = string(last.Reason), clip.Text(printable(last.Err.Error()), clip.Sentence), next(last)
 	}
 	return is
+}
+
+// next returns what to do about a failure of a server or an endpoint.
+func next(err *tunnel.Error) string {
+	switch {
+	case err.Next != "":
+		return err.Next
+	case err.Reason == tunnel.ReasonTimeout: // otherwise the fault would be the target's
+		return cure.Silent
+	default:
+		return cure.NotMade(string(err.Reason))
+	}
 }
 
 // printable replaces what a peer has written and what could confuse a terminal or a page.

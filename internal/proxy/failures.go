@@ -5,6 +5,7 @@ package proxy
 import (
 	"container/list"
 	"context"
+	"errors"
 	"log/slog"
 	"net/netip"
 	"sync"
@@ -47,6 +48,8 @@ type failure struct {
 	source netip.AddrPort
 	server string
 	ids    idPair
+	fault  string // of status.Failure
+	next   string // what to do, if more is known than the reason says
 	err    string
 	times  int
 
@@ -98,11 +101,35 @@ func (f *failures) remember(now time.Time, key failureKey, c *connection, err er
 	is = element.Value.(*failure)
 	is.last, is.source, is.server, is.times = now, c.source, c.server, is.times+1
 	is.ids = idPair{idText(c.ids.Dial), idText(c.ids.Connection)}
+	is.fault, is.next = faultOf(err)
 	is.err = ""
 	if err != nil {
 		is.err = clip.Text(err.Error(), clip.Sentence)
 	}
 	return is, dropped
+}
+
+// faultOf returns where the cause of err is, as status.Failure has it, and what to do if
+// err says so.
+func faultOf(err error) (fault, next string) {
+	if errors.Is(err, tunnel.ErrBroken) || errors.Is(err, tunnel.ErrProtocol) {
+		fault = status.FaultServer
+	}
+	failed, ok := errors.AsType[*tunnel.Error](err)
+	switch {
+	case !ok || failed.Server == "":
+		return fault, ""
+	case failed.Fault.Ours():
+		return status.FaultSidecar, failed.Next
+	case failed.Fault.Elsewhere() || failed.Reason == tunnel.ReasonProtocol:
+		fault = status.FaultServer
+	default:
+		fault = status.FaultTarget
+	}
+	if failed.Next == "" && fault == status.FaultServer && failed.Reason == tunnel.ReasonTimeout {
+		return fault, cure.Silent
+	}
+	return fault, failed.Next
 }
 
 // makeRoom drops the oldest failure if there are too many. It returns that if some of it
@@ -153,10 +180,14 @@ func (p *Proxy) Failures() []status.Failure {
 func (f *failure) status() status.Failure {
 	s := status.Failure{
 		Kind: f.kind, First: f.first, Time: f.last, Source: f.source.String(), Server: f.server, DialID: f.ids.dial,
-		Reason: f.reason, Error: f.err, Cure: cure.NotMade(f.reason), Times: f.times,
+		Reason: f.reason, Fault: f.fault, Error: f.err, Cure: f.next, Times: f.times,
 	}
-	if f.kind == status.FailureBroken {
+	switch {
+	case s.Cure != "":
+	case f.kind == status.FailureBroken:
 		s.Cure = cure.Broken(f.reason)
+	default:
+		s.Cure = cure.NotMade(f.reason)
 	}
 	if f.destination.IsValid() {
 		s.Destination = f.destination.String()

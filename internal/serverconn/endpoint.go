@@ -62,7 +62,9 @@ func (e *Endpoint) WrongServer(err error) *tunnel.Error {
 
 // NoHTTP2 returns the error of a server that should speak gRPC and speaks HTTP/1.1.
 func (e *Endpoint) NoHTTP2(err error) *tunnel.Error {
-	return e.WrongServer(fmt.Errorf("it does not speak gRPC (%w): for an http-connect server use %s", err, e.OtherMode(tunnel.ModeHTTPConnect)))
+	wrong := e.WrongServer(fmt.Errorf("it does not speak gRPC (%w): for an http-connect server use %s", err, e.OtherMode(tunnel.ModeHTTPConnect)))
+	wrong.Next = "set " + e.OtherMode(tunnel.ModeHTTPConnect)
+	return wrong
 }
 
 // OtherMode returns the setting for a server that speaks mode.

@@ -24,15 +24,16 @@ func (e *Endpoint) handshakeError(ctx context.Context, name string, err error) *
 	begins, plain := notTLS(err)
 	switch {
 	case ctx.Err() != nil:
-		return e.Unreachable(ctx, fmt.Errorf("TLS handshake: %w", err))
+		return e.silent(ctx, err)
 	case errors.As(err, new(x509.HostnameError)):
-		return e.Refused(fmt.Errorf("its certificate is not for %q: %w; set %s to a name in it", name, brief{err}, e.Names().ServerName))
+		return e.refused(fmt.Errorf("its certificate is not for %q: %w; set %s to a name in it", name, brief{err}, e.Names().ServerName),
+			fmt.Sprintf("set %s to a name in the certificate, or correct the host in %s", e.Names().ServerName, e.Names().ProxyServer))
 	case errors.As(err, new(x509.UnknownAuthorityError)):
-		return e.Refused(e.notSigned(err))
+		return e.notSigned(err)
 	case isExpired(err):
-		return e.Refused(e.notValidNow(err))
+		return e.notValidNow(err)
 	case errors.As(err, new(*tls.CertificateVerificationError)):
-		return e.Refused(fmt.Errorf("its certificate was not accepted: %w", brief{err}))
+		return e.refused(fmt.Errorf("its certificate was not accepted: %w", brief{err}), "have the server's certificate issued again")
 	case alerted && strings.Contains(alert, noApplicationProtocol):
 		return e.noProtocol(brief{err})
 	case alerted:
@@ -44,15 +45,26 @@ func (e *Endpoint) handshakeError(ctx context.Context, name string, err error) *
 	}
 }
 
+// silent returns the error of a server that has not answered the handshake when ctx
+// ended. Its kernel, or a balancer in front of it, has accepted the TCP connection.
+func (e *Endpoint) silent(ctx context.Context, err error) *tunnel.Error {
+	is := e.Unreachable(ctx, worded{"it accepts TCP connections, and does not answer the TLS handshake", err})
+	if is.Reason == tunnel.ReasonServerUnreachable {
+		is.Next = "see whether the proxy-server hangs or is overloaded: its log, its CPU, kubectl get pods"
+	}
+	return is
+}
+
 // notSigned returns the error of a server whose certificate no CA in the bundle has
 // signed.
-func (e *Endpoint) notSigned(err error) error {
+func (e *Endpoint) notSigned(err error) *tunnel.Error {
 	if invalid := e.connector.files.CheckCAs(time.Now()); invalid != nil {
-		return casNotValid(invalid, err)
+		return e.casNotValid(invalid, err)
 	}
 	unknown, _ := errors.AsType[x509.UnknownAuthorityError](err)
-	return worded{fmt.Sprintf("its certificate is not signed by %s, but by %q: give the CA that signs the server's certificates",
-		e.Names().CACert, clip.Text(unknown.Cert.Issuer.String(), clip.Words)), err}
+	return e.refused(worded{fmt.Sprintf("its certificate is not signed by %s, but by %q: give the CA that signs the server's certificates",
+		e.Names().CACert, clip.Text(unknown.Cert.Issuer.String(), clip.Words)), err},
+		fmt.Sprintf("write the CA that has signed the server's certificate into the Secret of %s", e.Names().CACert))
 }
 
 // isExpired reports whether err is of a certificate that has expired or is not valid yet.
@@ -64,24 +76,29 @@ func isExpired(err error) bool {
 // casNotValid returns the error of a server whose certificate is not accepted because no CA
 // in the bundle is valid now. invalid says why. crypto/x509 may say this by either of two
 // errors.
-func casNotValid(invalid, err error) error {
-	return worded{fmt.Sprintf("its certificate was not accepted: %s", invalid), err}
+func (e *Endpoint) casNotValid(invalid, err error) *tunnel.Error {
+	return e.refused(worded{fmt.Sprintf("its certificate was not accepted: %s", invalid), err},
+		fmt.Sprintf("renew the CA in the Secret of %s, or set the clock right if it is wrong", e.Names().CACert))
 }
 
 // notValidNow returns the error of a server's certificate for which isExpired is true. It
 // has the clock's time, because a wrong clock looks the same.
-func (e *Endpoint) notValidNow(err error) error {
+func (e *Endpoint) notValidNow(err error) *tunnel.Error {
 	invalid, _ := errors.AsType[x509.CertificateInvalidError](err)
 	now := time.Now()
 	if cas := e.connector.files.CheckCAs(now); cas != nil {
-		return casNotValid(cas, err)
+		return e.casNotValid(cas, err)
 	}
 	reason, remedy := tlsfiles.Invalidity(invalid.Cert, now)
 	if reason == "" { // it has become valid since
-		return fmt.Errorf("its certificate was not accepted: %w", brief{err})
+		return e.Refused(fmt.Errorf("its certificate was not accepted: %w", brief{err}))
 	}
-	return worded{fmt.Sprintf("its certificate %q %s, and the clock here says %s: %s",
-		clip.Text(invalid.Cert.Subject.String(), clip.Words), reason, now.UTC().Format(time.RFC3339), remedy), err}
+	next := "compare the clocks of this node and of the one that issued the certificate, or wait, or issue it again"
+	if now.After(invalid.Cert.NotAfter) {
+		next = "renew the server's certificate, and restart the server if it does not read it again"
+	}
+	return e.refused(worded{fmt.Sprintf("its certificate %q %s, and the clock here says %s: %s",
+		clip.Text(invalid.Cert.Subject.String(), clip.Words), reason, now.UTC().Format(time.RFC3339), remedy), err}, next)
 }
 
 // worded is an error of crypto/tls in words of our own.
@@ -110,11 +127,20 @@ func (e brief) Error() string {
 func (e brief) Unwrap() error { return e.error }
 
 // Refused returns the error of a connection that TLS has ended.
-func (e *Endpoint) Refused(err error) *tunnel.Error {
+func (e *Endpoint) Refused(err error) *tunnel.Error { return e.refused(err, "") }
+
+// refused is Refused. next says what to do.
+func (e *Endpoint) refused(err error, next string) *tunnel.Error {
 	if e.Addr.Port() == agentsPort { // agents usually have another CA
+		next = e.usePort()
 		err = fmt.Errorf("%d is usually the agents' port, and %s: is the port right? (%w)", agentsPort, ServersPort, err)
 	}
-	return &tunnel.Error{Reason: tunnel.ReasonTLS, Server: e.Server.Name, Err: err, Fault: tunnel.FaultUnusable}
+	return &tunnel.Error{Reason: tunnel.ReasonTLS, Server: e.Server.Name, Err: err, Fault: tunnel.FaultUnusable, Next: next}
+}
+
+// usePort says what to do about an address that is not that of a proxy-server's clients.
+func (e *Endpoint) usePort() string {
+	return fmt.Sprintf("write the port for clients in %s: %s", e.Names().ProxyServer, ServersPort)
 }
 
 // noApplicationProtocol is crypto/tls' text for the alert of a server that supports none
@@ -158,7 +184,9 @@ func (e *Endpoint) noTLS(begins []byte) *tunnel.Error {
 	case begins[0] == 0 && begins[3] == SettingsFrame && begins[4] == 0:
 		is = "it speaks HTTP/2 without TLS"
 	}
-	return e.WrongServer(fmt.Errorf("%s: is the port right? %s", is, ServersPort))
+	wrong := e.WrongServer(fmt.Errorf("%s: is the port right? %s", is, ServersPort))
+	wrong.Next = e.usePort()
+	return wrong
 }
 
 // What crypto/tls says of the alerts with which a server refuses a client certificate
@@ -175,18 +203,21 @@ const (
 func (e *Endpoint) Alerted(err error) *tunnel.Error {
 	alert, _ := RemoteAlert(err)
 	short := brief{err}
+	issue := fmt.Sprintf("give the sidecar a client certificate (%s) that is signed by the CA of the server's --server-ca-cert", e.Names().ClientCert)
 	switch certificate := e.Names().ClientCert; {
 	case !e.connector.files.HasClient():
-		return e.Refused(fmt.Errorf("it refused the TLS connection: %w; no client certificate was given: give %s and %s", short, certificate, e.Names().ClientKey))
+		return e.refused(fmt.Errorf("it refused the TLS connection: %w; no client certificate was given: give %s and %s", short, certificate, e.Names().ClientKey),
+			fmt.Sprintf("give %s and %s", certificate, e.Names().ClientKey))
 	case alert == certificateRequired, alert == unknownAuthority:
-		return e.Refused(fmt.Errorf("it refused the TLS connection: %w; %s is not signed by a CA that it trusts: have it issued by the CA that the proxy-server has for clients", short, certificate))
+		return e.refused(fmt.Errorf("it refused the TLS connection: %w; %s is not signed by a CA that it trusts: have it issued by the CA that the proxy-server has for clients", short, certificate), issue)
 	case alert == expiredCertificate:
 		if invalid := e.connector.files.CheckClient(time.Now()); invalid != nil {
-			return e.Refused(worded{fmt.Sprintf("it refused the client certificate: %s", invalid), err})
+			return e.refused(worded{fmt.Sprintf("it refused the client certificate: %s", invalid), err}, fmt.Sprintf("renew %s in its Secret", certificate))
 		}
-		return e.Refused(fmt.Errorf("it refused the TLS connection: %w; by the clock here %s has not expired: set the server's clock right, or this one", short, certificate))
+		return e.refused(fmt.Errorf("it refused the TLS connection: %w; by the clock here %s has not expired: set the server's clock right, or this one", short, certificate),
+			"compare the clocks of this node and of the server's, and set the wrong one right")
 	default:
-		return e.Refused(fmt.Errorf("it refused the TLS connection: %w; is %s signed by the CA that it trusts?", short, certificate))
+		return e.refused(fmt.Errorf("it refused the TLS connection: %w; is %s signed by the CA that it trusts?", short, certificate), issue)
 	}
 }
 

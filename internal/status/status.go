@@ -176,6 +176,11 @@ type Endpoint struct {
 	Reason string `json:"reason,omitempty"`
 	Error  string `json:"error,omitempty"`
 	Next   string `json:"next,omitempty"`
+	// UpSince is when it came up. It is left out while it is not up.
+	UpSince time.Time `json:"upSince,omitzero"`
+	// Answered is when a dial through it was last answered: by a tunnel, or by what the
+	// agent said about the target. It is left out before the first.
+	Answered time.Time `json:"answered,omitzero"`
 	// DialSeconds is a moving average of successful dials. It is 0 before the first.
 	DialSeconds float64 `json:"dialSeconds"`
 }
@@ -232,6 +237,13 @@ const (
 	FailureBroken  = "broken"   // Reason is one of proxy_client_close_total
 )
 
+// The faults of a Failure.
+const (
+	FaultServer  = "server"  // the proxy-server, its agent, or the way to them
+	FaultTarget  = "target"  // the target, or the app
+	FaultSidecar = "sidecar" // a lack of the sidecar, such as local ports
+)
+
 // Failure is what happened to connections with the same destination and reason. The
 // fields without a number are those of the last one.
 type Failure struct {
@@ -245,8 +257,11 @@ type Failure struct {
 	Server      string    `json:"server,omitempty"`
 	DialID      string    `json:"dialID,omitempty"`
 	Reason      string    `json:"reason"`
-	Error       string    `json:"error"`
-	// Cure says what to do, as README.md does for the reason.
+	// Fault says where the cause is. It is one of the constants above, or empty if no server
+	// was asked.
+	Fault string `json:"fault,omitempty"`
+	Error string `json:"error"`
+	// Cure says what to do: as README.md does for the reason, or more exactly.
 	Cure  string `json:"cure"`
 	Times int    `json:"times"`
 }

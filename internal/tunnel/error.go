@@ -44,6 +44,7 @@ type Error struct {
 	Server string // configured name of the proxy-server that was asked last; empty if none was
 	Fault  Fault  // the zero value is FaultTarget
 	IDs    IDs    // of the dial that was made last
+	Next   string // what a person can do, if more is known than Reason says; else empty
 	Err    error
 }
 
@@ -74,7 +75,7 @@ func ReasonOf(err error) Reason {
 var (
 	// ErrBroken is wrapped by errors of a Conn whose connection to the proxy-server
 	// broke. Further bytes of the target are lost.
-	ErrBroken = errors.New("the leg to the proxy-server broke")
+	ErrBroken = errors.New("the connection to the proxy-server broke")
 	// ErrProtocol is wrapped by errors of a Conn whose proxy-server sent something that
 	// the protocol does not allow.
 	ErrProtocol = errors.New("the proxy-server broke the protocol")

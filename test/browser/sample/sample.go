@@ -127,7 +127,9 @@ func (s Sidecar) certificates(now time.Time) []status.Certificate {
 
 func (s Sidecar) servers(now time.Time) []status.Server {
 	endpoint := func(address string, load int, dial float64) status.Endpoint {
-		return status.Endpoint{Address: address, State: status.EndpointGood, Up: true, Load: load, DialSeconds: dial}
+		return status.Endpoint{
+			Address: address, State: status.EndpointGood, Up: true, UpSince: s.Started, Answered: now.Add(-time.Second), Load: load, DialSeconds: dial,
+		}
 	}
 	half := s.Connections / 2
 	all := []status.Server{
@@ -142,7 +144,7 @@ func (s Sidecar) servers(now time.Time) []status.Server {
 	}
 	if s.Trouble {
 		all[0].Endpoints[1] = status.Endpoint{
-			Address: "10.96.14.8:8090", State: status.EndpointAside, Up: true, Failures: 3, Until: now.Add(23 * time.Second), Reason: "no_agent",
+			Address: "10.96.14.8:8090", State: status.EndpointAside, Up: true, UpSince: s.Started, Failures: 3, Until: now.Add(23 * time.Second), Reason: "no_agent",
 			Error: "the proxy-server has no agent connected", Next: "look at the agent's log in the shoot: the agent connects to the server",
 			DialSeconds: 0.0051,
 		}
@@ -225,12 +227,12 @@ func (s Sidecar) Failures(now time.Time) []status.Failure {
 	return []status.Failure{
 		{
 			First: ago(4 * time.Minute), Time: ago(6 * time.Second), Source: "10.96.0.10:51514", Destination: "10.250.0.17:10250", Server: "vpn-proxy-server:8090",
-			DialID: "2718281828459045", Reason: "timeout", Error: "through proxy-server vpn-proxy-server:8090: target or agent did not answer within 8s", Times: 17,
+			DialID: "2718281828459045", Reason: "timeout", Fault: status.FaultTarget, Error: "through proxy-server vpn-proxy-server:8090: dial refused: \"dial tcp 10.250.0.17:10250: i/o timeout\"", Times: 17,
 			Cure: "if other destinations fail too, check whether the agent in the shoot hangs or is overloaded. If only this one fails, check whether its node is up, and whether a network policy of the shoot drops the connection",
 		},
 		{
 			First: ago(70 * time.Second), Time: ago(70 * time.Second), Source: "10.96.0.10:41102", Destination: "100.64.3.7:9999", Server: "vpn-proxy-server:8090",
-			DialID: "3141592653589793", Reason: "refused", Times: 1,
+			DialID: "3141592653589793", Reason: "refused", Fault: status.FaultTarget, Times: 1,
 			Error: `through proxy-server vpn-proxy-server:8090: dial refused: "dial tcp 100.64.3.7:9999: connect: connection refused"`,
 			Cure:  "look at the target; the tunnel works",
 		},

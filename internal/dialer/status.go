@@ -71,7 +71,8 @@ func (e *endpoint) status(now time.Time) status.Endpoint {
 	if is.Failures > 0 {
 		is.Until = e.aside.until
 	}
-	if last := e.lastFailure; last != nil && (is.State != status.EndpointGood || !is.Up) {
+	failed := is.State == status.EndpointAside || is.State == status.EndpointUnreachable || !is.Up
+	if last := e.lastFailure; last != nil && failed {
 		is.Reason, is.Error, is.Next = string(last.Reason), clip.Text(printable(last.Err.Error()), clip.Sentence), next(last)
 	}
 	return is

@@ -3,6 +3,7 @@
 package dialer
 
 import (
+	"errors"
 	"os"
 	"strings"
 	"testing"
@@ -16,9 +17,10 @@ import (
 // TestTheStatusSaysWhyAServerIsSetAside: dead servers are named with the cause, and with
 // what to do; the other one is good.
 func TestTheStatusSaysWhyAServerIsSetAside(t *testing.T) {
-	for state, want := range map[hostState]struct{ state, reason string }{
-		hostRefuses: {status.EndpointUnreachable, string(tunnel.ReasonServerUnreachable)},
-		hostNoAgent: {status.EndpointAside, string(tunnel.ReasonNoAgent)},
+	for state, want := range map[hostState]struct{ state, reason, next string }{
+		hostRefuses: {status.EndpointUnreachable, string(tunnel.ReasonServerUnreachable), cure.NotMade(string(tunnel.ReasonServerUnreachable))},
+		hostNoAgent: {status.EndpointAside, string(tunnel.ReasonNoAgent), cure.NotMade(string(tunnel.ReasonNoAgent))},
+		hostSilent:  {status.EndpointAside, string(tunnel.ReasonTimeout), cure.Silent},
 	} {
 		inBothModes(t, func(t *testing.T, f frontend) {
 			p := newWatchedPair(t, f)
@@ -30,21 +32,46 @@ func TestTheStatusSaysWhyAServerIsSetAside(t *testing.T) {
 				t.Fatalf("the servers are %+v", servers)
 			}
 			is := dead.Endpoints[0]
-			if is.State != want.state || is.Reason != want.reason || is.Error == "" || is.Next != cure.NotMade(want.reason) || is.Failures == 0 || is.Until.IsZero() {
+			if is.State != want.state || is.Reason != want.reason || is.Error == "" || is.Next != want.next || is.Failures == 0 || is.Until.IsZero() {
 				t.Errorf("the dead server's address is %+v", is)
 			}
-			if up := state == hostNoAgent; dead.Up != up || is.Up != up || (dead.Reason == "") != up || (dead.Next == "") != up {
+			if up := state != hostRefuses; dead.Up != up || is.Up != up || (dead.Reason == "") != up || (dead.Next == "") != up {
 				t.Errorf("the dead server is %+v", dead)
 			}
 			if is := good.Endpoints[0]; !good.Up || is.State != status.EndpointGood || is.Reason != "" || is.Error != "" || !is.Until.IsZero() || is.Failures != 0 {
 				t.Errorf("the other server is %+v", good)
 			}
+			if is := dead.Endpoints[0]; !is.Answered.IsZero() || is.UpSince.IsZero() == dead.Up || good.Endpoints[0].Answered.IsZero() {
+				t.Errorf("last answered: %+v, %+v", is, good.Endpoints[0])
+			}
+			back := time.Now()
 			p.a.becomes(hostUp)
 			if !p.uses(p.a, maxBackoff*12/10+watchPause) {
 				t.Fatal("the server is back and not used")
 			}
 			if is := p.Servers()[0]; !is.Up || is.Reason != "" || is.Endpoints[0].State != status.EndpointGood || is.Endpoints[0].Error != "" {
 				t.Errorf("the server that came back is %+v", is)
+			} else if is := is.Endpoints[0]; !is.Answered.After(back) || is.UpSince.After(back) == dead.Up {
+				t.Errorf("the server that came back at %v is up since %v, and has answered at %v", back, is.UpSince, is.Answered)
+			}
+			p.done()
+		})
+	}
+}
+
+// TestTheFaultIsKnownAfterTheTimeout: the error of a dial says that no server served it,
+// and not that the target is the cause.
+func TestTheFaultIsKnownAfterTheTimeout(t *testing.T) {
+	for state, reason := range map[hostState]tunnel.Reason{
+		hostNoAgent: tunnel.ReasonNoAgent, hostSilent: tunnel.ReasonTimeout, hostRefuses: tunnel.ReasonServerUnreachable,
+	} {
+		inBothModes(t, func(t *testing.T, f frontend) {
+			p := newWatchedPair(t, f)
+			p.a.becomes(state)
+			p.b.becomes(state)
+			failed, ok := errors.AsType[*tunnel.Error](dial(t.Context(), p.Dialer).err)
+			if !ok || failed.Reason != reason || !failed.Fault.Elsewhere() || failed.Server == "" {
+				t.Errorf("the dial ended with %+v, want reason %s and the fault of a server", failed, reason)
 			}
 			p.done()
 		})
@@ -90,7 +117,7 @@ func TestTheStatusHasACertificateThatWasRefused(t *testing.T) {
 	if last := all[len(all)-1]; last.Role != status.RoleServer || last.Subject != "CN=server" || !strings.Contains(last.Problem, "not signed by --ca-cert") {
 		t.Errorf("the refused certificate is %+v", last)
 	}
-	if is := d.Servers()[0]; is.Up || is.Reason != string(tunnel.ReasonTLS) || !strings.Contains(is.Cause, "not signed by --ca-cert") || is.Next == "" {
+	if is := d.Servers()[0]; is.Up || is.Reason != string(tunnel.ReasonTLS) || !strings.Contains(is.Cause, "not signed by --ca-cert") || is.Next != "write the CA that has signed the server's certificate into the Secret of --ca-cert" {
 		t.Errorf("the server is %+v", is)
 	}
 	// A file that cannot be used any more is named, and the certificate stays.

@@ -125,7 +125,7 @@ func TestFailuresOfOneDestinationAreOneWithItsCure(t *testing.T) {
 	}
 	h.eventually("the failures are there", func() bool { return len(h.Failures()) == 1 && h.Failures()[0].Times == 3 })
 	want := status.Failure{
-		Kind: status.FailureNotMade, Destination: target.String(), Server: server, DialID: "5", Reason: "refused", Times: 3,
+		Kind: status.FailureNotMade, Destination: target.String(), Server: server, DialID: "5", Reason: "refused", Fault: status.FaultTarget, Times: 3,
 		Error: "through proxy-server " + server + ": connection refused", Cure: cure.NotMade("refused"),
 	}
 	got := h.Failures()[0]
@@ -138,6 +138,35 @@ func TestFailuresOfOneDestinationAreOneWithItsCure(t *testing.T) {
 	for _, line := range h.log.Lines(t, "connection not made") {
 		if line["dial_id"] != "5" {
 			t.Errorf("a line has no dial_id: %v", line)
+		}
+	}
+}
+
+// TestWhereTheCauseOfAFailureIs: the target is not blamed for a silent agent, which has
+// advice of its own.
+func TestWhereTheCauseOfAFailureIs(t *testing.T) {
+	failed := func(reason tunnel.Reason, fault tunnel.Fault) error {
+		return &tunnel.Error{Reason: reason, Server: server, Fault: fault, Err: errors.New("failed")}
+	}
+	for name, tt := range map[string]struct {
+		err         error
+		fault, next string
+	}{
+		"the target refuses":      {failed(tunnel.ReasonRefused, tunnel.FaultTarget), status.FaultTarget, ""},
+		"the target is silent":    {failed(tunnel.ReasonTimeout, tunnel.FaultTarget), status.FaultTarget, ""},
+		"the agent is silent":     {failed(tunnel.ReasonTimeout, tunnel.FaultServer), status.FaultServer, cure.Silent},
+		"no agent":                {failed(tunnel.ReasonNoAgent, tunnel.FaultServer), status.FaultServer, ""},
+		"the server is down":      {failed(tunnel.ReasonServerUnreachable, tunnel.FaultUnreachable), status.FaultServer, ""},
+		"a wrong answer":          {failed(tunnel.ReasonProtocol, tunnel.FaultTarget), status.FaultServer, ""},
+		"no local port":           {failed(tunnel.ReasonNoPort, tunnel.FaultPort), status.FaultSidecar, ""},
+		"a known next step":       {&tunnel.Error{Reason: tunnel.ReasonTLS, Server: server, Fault: tunnel.FaultUnusable, Next: "renew", Err: errors.New("expired")}, status.FaultServer, "renew"},
+		"no server was asked":     {&tunnel.Error{Reason: ReasonMaxDials, Err: errors.New("too many")}, "", ""},
+		"the connection broke":    {fmt.Errorf("%w: EOF", tunnel.ErrBroken), status.FaultServer, ""},
+		"the app does not read":   {errors.New("slow"), "", ""},
+		"no error, as in a drain": {nil, "", ""},
+	} {
+		if fault, next := faultOf(tt.err); fault != tt.fault || next != tt.next {
+			t.Errorf("%s: fault %q, what to do %q; want %q, %q", name, fault, next, tt.fault, tt.next)
 		}
 	}
 }

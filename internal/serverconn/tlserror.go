@@ -203,7 +203,7 @@ const (
 func (e *Endpoint) Alerted(err error) *tunnel.Error {
 	alert, _ := RemoteAlert(err)
 	short := brief{err}
-	issue := fmt.Sprintf("give the sidecar a client certificate (%s) that is signed by the CA of the server's --server-ca-cert", e.Names().ClientCert)
+	issue := fmt.Sprintf("give the sidecar a client certificate (%s) that is signed by the CA that the proxy-server has for clients", e.Names().ClientCert)
 	switch certificate := e.Names().ClientCert; {
 	case !e.connector.files.HasClient():
 		return e.refused(fmt.Errorf("it refused the TLS connection: %w; no client certificate was given: give %s and %s", short, certificate, e.Names().ClientKey),

@@ -3,6 +3,7 @@
 package serverconn
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -18,6 +19,24 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
+// TestSilentHandshake: a server whose kernel accepts, and whose process does nothing, is
+// named as such. A dial that was given up says nothing of the server.
+func TestSilentHandshake(t *testing.T) {
+	e := &Endpoint{Server: tunnel.Server{Name: "server:8090", Network: tunnel.NetworkTCP}, connector: &Connector{files: &tlsfiles.Files{}, names: options.SettingNames()}}
+	ctx, cancel := context.WithTimeout(t.Context(), 0)
+	defer cancel()
+	got := e.handshakeError(ctx, "server", ctx.Err())
+	if got.Reason != tunnel.ReasonServerUnreachable || got.Err.Error() != "it accepts TCP connections, and does not answer the TLS handshake" ||
+		!strings.HasPrefix(got.Next, "see whether the proxy-server hangs") || !errors.Is(got, context.DeadlineExceeded) {
+		t.Errorf("%s: %v; what to do: %q", got.Reason, got, got.Next)
+	}
+	ctx, cancel = context.WithCancel(t.Context())
+	cancel()
+	if got := e.handshakeError(ctx, "server", ctx.Err()); got.Reason != tunnel.ReasonCancelled || got.Next != "" {
+		t.Errorf("given up: %s, what to do: %q", got.Reason, got.Next)
+	}
+}
+
 // TestHandshakeErrorsKeepTheAdvice: whatever the TLS library says, its text and the
 // advice together are no longer than a clause.
 func TestHandshakeErrorsKeepTheAdvice(t *testing.T) {
@@ -32,13 +51,14 @@ func TestHandshakeErrorsKeepTheAdvice(t *testing.T) {
 		name   string
 		err    error
 		advice string
+		next   string
 	}{
-		{"another name", verification(x509.HostnameError{Certificate: names, Host: host}), "set --server-name to a name in it"},
-		{"another authority", verification(x509.UnknownAuthorityError{Cert: names}), "--ca-cert"},
-		{"another time", verification(x509.CertificateInvalidError{Cert: &x509.Certificate{Subject: pkix.Name{CommonName: strings.Repeat("long.", 30)}}, Reason: x509.Expired}), "renew it"},
-		{"an alert", alert("tls: certificate required"), "give --client-cert and --client-key"},
-		{"a long alert", alert(strings.Repeat("tls: x", 100)), "give --client-cert and --client-key"},
-		{"no protocol", alert("tls: " + noApplicationProtocol), "for an http-connect server use --mode=http-connect, or auto"},
+		{"another name", verification(x509.HostnameError{Certificate: names, Host: host}), "set --server-name to a name in it", "set --server-name to a name in the certificate, or correct the host in --proxy-server"},
+		{"another authority", verification(x509.UnknownAuthorityError{Cert: names}), "--ca-cert", "write the CA that has signed the server's certificate into the Secret of --ca-cert"},
+		{"another time", verification(x509.CertificateInvalidError{Cert: &x509.Certificate{Subject: pkix.Name{CommonName: strings.Repeat("long.", 30)}}, Reason: x509.Expired}), "renew it", "renew the server's certificate, and restart the server if it does not read it again"},
+		{"an alert", alert("tls: certificate required"), "give --client-cert and --client-key", "give --client-cert and --client-key"},
+		{"a long alert", alert(strings.Repeat("tls: x", 100)), "give --client-cert and --client-key", "give --client-cert and --client-key"},
+		{"no protocol", alert("tls: " + noApplicationProtocol), "for an http-connect server use --mode=http-connect, or auto", "set --mode=http-connect, or auto"},
 	} {
 		for _, port := range []uint16{8090, agentsPort} {
 			e := &Endpoint{
@@ -53,6 +73,13 @@ func TestHandshakeErrorsKeepTheAdvice(t *testing.T) {
 			}
 			if port == agentsPort && got.Reason == tunnel.ReasonTLS && !strings.HasPrefix(said, "8091 is usually the agents' port, and "+ServersPort) {
 				t.Errorf("%s: it does not tell of the agents' port: %s", tt.name, said)
+			}
+			next := tt.next
+			if port == agentsPort && got.Reason == tunnel.ReasonTLS {
+				next = "write the port for clients in --proxy-server: the servers' is usually 8090"
+			}
+			if got.Next != next {
+				t.Errorf("%s, port %d: what to do is %q, want %q", tt.name, port, got.Next, next)
 			}
 			if strings.Contains(said, "x509: ") || !errors.Is(got, tt.err) {
 				t.Errorf("%s: the library's words, or its error: %s", tt.name, said)

@@ -172,7 +172,8 @@ type Endpoint struct {
 	Failures int `json:"failures"`
 	// Until is the end of its back-off. It is left out if there is none.
 	Until time.Time `json:"until,omitzero"`
-	// Reason, Error and Next are those of its last failure, if it is not good.
+	// Reason, Error and Next are those of its last failure. They are empty if it is good or
+	// suspect.
 	Reason string `json:"reason,omitempty"`
 	Error  string `json:"error,omitempty"`
 	Next   string `json:"next,omitempty"`

@@ -253,14 +253,14 @@ func saysEverythingWithoutColours(t *testing.T, r *rig) {
 	view := desktop
 	view.Forced = true
 	p := r.open(t, m.address, view)
-	for _, words := range []string{"good", "set aside for", "unreachable for", "down"} {
+	for _, words := range []string{"good", "failed, tried last for", "unreachable for", "down"} {
 		p.says("#servers", words)
 	}
 	p.says("#certificates", "expires in 5 d")
 	p.says("#redirect", "is redirected")
 	shapes := value[int](p, `new Set([...document.querySelectorAll("#servers .mark path")].map((path) => path.getAttribute("d"))).size`)
 	if shapes != 3 {
-		t.Errorf("the servers have %d shapes for good, set aside and unreachable, want 3", shapes)
+		t.Errorf("the servers have %d shapes for good, failed and unreachable, want 3", shapes)
 	}
 }
 

@@ -85,7 +85,7 @@ func blamesWhatIsToBlame(t *testing.T, r *rig) {
 		"no server of two has an agent": {
 			change:   unanswered,
 			failures: []status.Failure{failure("no_agent", time.Second), throughB(failure("no_agent", time.Minute))},
-			want:     []finding{{"bad", "No connection can be made: the proxy-servers vpn-proxy-server:8090 and vpn-proxy-server-b:8090 have no agent. 4 connections failed", "Mend it."}},
+			want:     []finding{{"bad", "No connection can be made: the proxy-servers vpn-proxy-server-b:8090 and vpn-proxy-server:8090 have no agent. 4 connections failed", "Mend it."}},
 		},
 		"no agent, and no connection has failed yet": {
 			change: alone(status.EndpointAside, "no_agent"),
@@ -110,7 +110,7 @@ func blamesWhatIsToBlame(t *testing.T, r *rig) {
 		},
 		"dials wait for the only server": {
 			change: alone(status.EndpointSuspect, "no_agent"), // of an hour ago
-			want:   []finding{{"warn", "The proxy-server vpn-proxy-server:8090 or its agent has not answered for some seconds.", "Look at the agent"}},
+			want:   []finding{{"warn", "Connections through the proxy-server vpn-proxy-server:8090 have waited for an answer for more than a second.", "Wait some seconds"}},
 		},
 		"an app gives up sooner than a target": {
 			change:   alone(status.EndpointAside, "cancelled"),

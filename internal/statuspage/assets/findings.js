@@ -3,23 +3,37 @@
 // What is wrong, and what to do: a list made from the sidecar's state and its recent
 // failures. The worst comes first.
 
-import { advice, bytes, clock, count, isSet, plural, secondsBetween, sentence } from './format.js';
+import { advice, bytes, capital, clock, count, isSet, plural, secondsBetween, sentence } from './format.js';
 import { expiryOf } from './expiry.js';
 
 // Failures that are older are no longer a finding. They stay in their section.
 const recentSeconds = 300;
+
+// A failure of a server or its agent is over if a dial was answered this long after it. If
+// one of several agents hangs, answers and failures alternate.
+const overSeconds = 10;
+
+// A dial that was answered so shortly before a failure, or after it, shows that some succeed.
+const beforeSeconds = 5;
+
+// Reasons that are over once there is a new connection to the server.
+const aboutReaching = new Set(['server_unreachable', 'tls', 'protocol']);
 
 // Reasons for which the target or the app is the cause, and not the way to the target.
 const causedByTarget = new Set(['refused', 'timeout', 'unreachable', 'cancelled']);
 
 // findings returns what is wrong as {level, what, next}, with level bad or warn.
 export function findings(state, failures) {
+  const known = state.servers ?? [];
+  const failed = recent(failures, state);
+  const paths = failed.filter(ofPath);
   const all = [
     ...phase(state),
     ...redirect(state.redirect ?? []),
-    ...servers(state.servers ?? []),
+    ...servers(known, paths),
+    ...unserved(paths, known),
     ...limits(state),
-    ...recent(failures, state),
+    ...others(failed.filter((failure) => !ofPath(failure)), known),
     ...certificates(state),
   ];
   return [...all.filter((f) => f.level === 'bad'), ...all.filter((f) => f.level === 'warn')];
@@ -76,7 +90,9 @@ function* certificates({ certificates, servers, now }) {
   }
 }
 
-function* servers(all) {
+// servers names what is wrong with servers and their addresses. What paths says of a server
+// is not said again.
+function* servers(all, paths) {
   const down = all.filter((server) => !server.up);
   for (const server of down) {
     const cause = sentence(server.cause);
@@ -86,19 +102,39 @@ function* servers(all) {
       next: advice(server.next),
     };
   }
-  for (const server of all) {
-    if (!server.up) continue;
-    for (const endpoint of server.endpoints ?? []) {
-      if (endpoint.state === 'good') continue;
-      const what = { suspect: 'answers slowly', aside: 'is set aside', unreachable: 'cannot be reached' }[endpoint.state] ?? `is ${endpoint.state}`;
+  const up = all.filter((server) => server.up);
+  const served = up.some(({ endpoints }) => (endpoints ?? []).some((endpoint) => mayServe(endpoint) || gaveUp(endpoint)));
+  const several = all.length > 1 || (up[0]?.endpoints ?? []).length > 1;
+  for (const server of up) {
+    const endpoints = server.endpoints ?? [];
+    if (paths.some(({ server: failed }) => failed === server.name) && !endpoints.some(mayServe)) continue;
+    for (const endpoint of endpoints) {
+      if (endpoint.state === 'good' || gaveUp(endpoint)) continue;
+      const name = endpoints.length === 1 ? `the proxy-server ${server.name}` : `the address ${endpoint.address} of ${server.name}`;
+      if (endpoint.state === 'suspect') {
+        yield {
+          level: 'warn',
+          what: `Connections through ${name} have waited for an answer for more than a second.`,
+          next: several ? 'New ones take another address.' : 'Wait some seconds: what they fail with says whether the agent or the target is the cause.',
+        };
+        continue;
+      }
+      const is = { timeout: `${name} or its agent does not answer`, no_agent: `${name} has no agent` }[endpoint.reason]
+        ?? `${name} ${endpoint.state === 'unreachable' ? 'cannot be reached' : 'did not serve the last connections'}${endpoint.error ? `: ${endpoint.error}` : ''}`;
       yield {
-        level: 'warn',
-        what: `The address ${endpoint.address} of ${server.name} ${what}${endpoint.error ? `: ${sentence(endpoint.error)}` : '.'}`,
-        next: advice(endpoint.next) || 'Other addresses take its connections.',
+        level: served ? 'warn' : 'bad',
+        what: served ? capital(sentence(is)) : `No connection can be made: ${sentence(is)}`,
+        next: advice(endpoint.next) || (several ? 'Other addresses take its connections.' : ''),
       };
     }
   }
 }
+
+const mayServe = ({ state }) => state === 'good' || state === 'suspect';
+
+// gaveUp tells that apps did not wait for the answer of an address. The target may be the
+// cause as well.
+const gaveUp = ({ state, reason }) => state === 'aside' && reason === 'cancelled';
 
 function* limits({ open, maxConnections, dialling, maxDials, heldBytes, totalBuffer }) {
   if (maxConnections > 0 && open >= maxConnections) {
@@ -124,24 +160,67 @@ function* limits({ open, maxConnections, dialling, maxDials, heldBytes, totalBuf
   }
 }
 
-// recent names what failed in the last minutes, the most frequent first. A server that is
-// down is a finding already, and so are the failures that it causes.
-function* recent(failures, { servers, now }) {
-  const known = new Set((servers ?? []).filter(({ up }) => !up).map(({ name, reason }) => `${name} ${reason}`));
-  const sums = new Map();
-  for (const failure of failures?.failures ?? []) {
-    if (secondsBetween(failure.time, now) > recentSeconds || known.has(`${failure.server} ${failure.reason}`)) continue;
-    const kind = failure.kind === 'broken' ? `were broken with ${failure.reason}` : `failed with ${failure.reason}`;
-    const sum = sums.get(kind) ?? { times: 0, last: failure, destinations: new Set() };
-    sum.times += Math.max(1, failure.times ?? 1);
-    sum.destinations.add(failure.destination);
-    sums.set(kind, sum);
+// recent returns the failures of the last minutes that nothing else explains. A server
+// that is down explains what failed through it, but for what its agent said of a target.
+function recent(failures, { servers, now }) {
+  const down = new Set((servers ?? []).filter(({ up }) => !up).map(({ name }) => name));
+  return (failures?.failures ?? []).filter((failure) => secondsBetween(failure.time, now) <= recentSeconds
+    && !(down.has(failure.server) && failure.fault !== 'target' && failure.fault !== 'sidecar')
+    && !(failure.kind !== 'broken' && isOver(failure, servers ?? [])));
+}
+
+// isOver tells whether a server and its agent have served again since a failure. Another
+// server does as well: a dial fails only if none serves it.
+function isOver({ fault, server, reason, time }, servers) {
+  if (fault !== 'server') return false;
+  if (lastAnswer(servers) - new Date(time) > overSeconds * 1000) return true;
+  const up = servers.find(({ name }) => name === server)?.endpoints ?? [];
+  return aboutReaching.has(reason) && latest(up.map(({ upSince }) => upSince)) > new Date(time);
+}
+
+const lastAnswer = (servers) => latest(servers.flatMap(({ endpoints }) => (endpoints ?? []).map(({ answered }) => answered)));
+
+// latest returns the last of some times in milliseconds, -Infinity if none is set.
+const latest = (times) => Math.max(...times.filter(isSet).map((time) => new Date(time).getTime()));
+
+// ofPath tells whether no answer about the target came back: no agent, or silence.
+const ofPath = ({ kind, fault, reason }) => kind !== 'broken' && fault === 'server' && (reason === 'no_agent' || reason === 'timeout');
+
+// unserved names the servers that have no agent, or that do not answer.
+function* unserved(paths, servers) {
+  for (const reason of ['no_agent', 'timeout']) {
+    const all = paths.filter((failure) => failure.reason === reason);
+    if (!all.length) continue;
+    const last = all.reduce((a, b) => (new Date(a.time) > new Date(b.time) ? a : b));
+    const none = new Date(last.time) - lastAnswer(servers) > beforeSeconds * 1000;
+    const names = [...new Set(all.map(({ server }) => server))].sort();
+    const one = names.length === 1;
+    const who = `the proxy-server${one ? '' : 's'} ${names.join(' and ')}`;
+    const is = reason === 'no_agent' ? `${who} ${one ? 'has' : 'have'} no agent` : `${who} or ${one ? 'its agent does' : 'their agents do'} not answer`;
+    yield {
+      level: 'bad',
+      what: `${none ? 'No connection can be made' : 'Some connections cannot be made'}: ${is}. ${plural(sumOf(all), 'connection')} failed, the last at ${clock(last.time)}.`,
+      next: advice(last.cure),
+    };
   }
-  for (const [kind, { times, last, destinations }] of [...sums].sort((a, b) => b[1].times - a[1].times)) {
+}
+
+const sumOf = (failures) => failures.reduce((sum, { times }) => sum + Math.max(1, times ?? 1), 0);
+
+// others names what else failed, the most frequent first.
+function* others(failures, servers) {
+  const kinds = new Map();
+  for (const failure of failures) {
+    const kind = failure.kind === 'broken' ? `were broken with ${failure.reason}` : `failed with ${failure.reason}`;
+    kinds.set(kind, [...(kinds.get(kind) ?? []), failure]);
+  }
+  for (const [kind, all] of [...kinds].sort((a, b) => sumOf(b[1]) - sumOf(a[1]))) {
+    const [last] = all;
+    const destinations = new Set(all.map(({ destination }) => destination));
     const where = destinations.size === 1 ? `to ${last.destination || 'an unknown destination'}` : `to ${plural(destinations.size, 'destination')}, the last ${last.destination},`;
     yield {
-      level: causedByTarget.has(last.reason) ? 'warn' : 'bad',
-      what: `${plural(times, 'connection')} ${where} ${kind}, the last at ${clock(last.time)}: ${sentence(last.error)}`,
+      level: causedByTarget.has(last.reason) || isOver(last, servers) ? 'warn' : 'bad',
+      what: `${plural(sumOf(all), 'connection')} ${where} ${kind}, the last at ${clock(last.time)}: ${sentence(last.error)}`,
       next: advice(last.cure),
     };
   }

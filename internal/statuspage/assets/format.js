@@ -80,5 +80,8 @@ export function sentence(text) {
   return /[.!?]$/.test(text) ? text : `${text}.`;
 }
 
-// advice makes a sentence of what to do, which begins with a capital letter.
-export const advice = (text) => sentence(text).replace(/^[a-z]/, (letter) => letter.toUpperCase());
+// capital returns a text with a capital letter at its begin.
+export const capital = (text) => text.replace(/^[a-z]/, (letter) => letter.toUpperCase());
+
+// advice makes a sentence of what to do.
+export const advice = (text) => capital(sentence(text));

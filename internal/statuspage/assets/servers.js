@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The proxy-servers and their addresses: state, load, dial time, and why one is set aside.
+// The proxy-servers and their addresses: state, load, dial time, and why one is tried last.
 
 import { el, keyed, mark, setLevel, setText, show } from './dom.js';
 import { advice, clock, isSet, plural, seconds, secondsBetween, sentence, span } from './format.js';
@@ -10,8 +10,8 @@ const modes = { grpc: 'gRPC', 'http-connect': 'HTTP CONNECT' };
 // words and levels of the states of an endpoint.
 const states = {
   good: ['ok', 'good'],
-  suspect: ['warn', 'suspect: answers slowly'],
-  aside: ['warn', 'set aside'],
+  suspect: ['warn', 'connections wait for an answer'],
+  aside: ['warn', 'failed, tried last'],
   unreachable: ['bad', 'unreachable'],
 };
 

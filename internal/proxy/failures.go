@@ -45,6 +45,7 @@ type failure struct {
 	failureKey
 	first  time.Time
 	last   time.Time
+	took   time.Duration // of the dial
 	source netip.AddrPort
 	server string
 	ids    idPair
@@ -99,7 +100,7 @@ func (f *failures) remember(now time.Time, key failureKey, c *connection, err er
 	}
 	f.recent.MoveToFront(element)
 	is = element.Value.(*failure)
-	is.last, is.source, is.server, is.times = now, c.source, c.server, is.times+1
+	is.last, is.took, is.source, is.server, is.times = now, c.dialled, c.source, c.server, is.times+1
 	is.ids = idPair{idText(c.ids.Dial), idText(c.ids.Connection)}
 	is.fault, is.next = faultOf(err)
 	is.err = ""
@@ -179,7 +180,7 @@ func (p *Proxy) Failures() []status.Failure {
 
 func (f *failure) status() status.Failure {
 	s := status.Failure{
-		Kind: f.kind, First: f.first, Time: f.last, Source: f.source.String(), Server: f.server, DialID: f.ids.dial,
+		Kind: f.kind, First: f.first, Time: f.last, DialSeconds: f.took.Seconds(), Source: f.source.String(), Server: f.server, DialID: f.ids.dial,
 		Reason: f.reason, Fault: f.fault, Error: f.err, Cure: f.next, Times: f.times,
 	}
 	switch {

@@ -253,6 +253,8 @@ type Failure struct {
 	// First and Time are those of the first and the last of them.
 	First       time.Time `json:"first"`
 	Time        time.Time `json:"time"`
+	// DialSeconds is how long its dial took.
+	DialSeconds float64   `json:"dialSeconds"`
 	Source      string    `json:"source"`
 	Destination string    `json:"destination,omitempty"`
 	Server      string    `json:"server,omitempty"`

@@ -30,7 +30,7 @@ func blamesWhatIsToBlame(t *testing.T, r *rig) {
 	failure := func(reason string, age time.Duration) status.Failure {
 		return status.Failure{
 			Kind: status.FailureNotMade, Time: now.Add(-age), Destination: "10.250.0.4:10250", Server: "vpn-proxy-server:8090",
-			Reason: reason, Fault: fault[reason], Error: "it failed", Cure: "mend it", Times: 2,
+			DialSeconds: 8, Reason: reason, Fault: fault[reason], Error: "it failed", Cure: "mend it", Times: 2,
 		}
 	}
 	silent := func(age time.Duration) status.Failure {
@@ -100,8 +100,20 @@ func blamesWhatIsToBlame(t *testing.T, r *rig) {
 			failures: []status.Failure{silent(time.Second)},
 			want:     []finding{{"bad", "No connection can be made: the proxy-server vpn-proxy-server:8090 or its agent does not answer. 2 connections failed, the last at", "Mend it."}},
 		},
+		"the only agent has died just now": {
+			change: func(s *status.State) {
+				alone(status.EndpointAside, "no_agent")(s)
+				s.Servers[0].Endpoints[0].Answered = now.Add(-10 * time.Second)
+			},
+			failures: []status.Failure{failure("no_agent", time.Second)},
+			want:     []finding{{"bad", "No connection can be made: the proxy-server vpn-proxy-server:8090 has no agent. 2 connections failed, the last at", "Mend it."}},
+		},
 		"one of two agents hangs": {
-			failures: []status.Failure{silent(3 * time.Second)},
+			change: func(s *status.State) {
+				unanswered(s)
+				s.Servers[0].Endpoints[0].Answered = now.Add(-2 * time.Second) // while the other dial waited
+			},
+			failures: []status.Failure{silent(time.Second)},
 			want:     []finding{{"bad", "Some connections cannot be made: the proxy-server vpn-proxy-server:8090 or its agent does not answer. 2 connections failed, the last at", "Mend it."}},
 		},
 		"one address of two has no agent": {

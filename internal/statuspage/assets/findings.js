@@ -13,9 +13,6 @@ const recentSeconds = 300;
 // one of several agents hangs, answers and failures alternate.
 const overSeconds = 10;
 
-// A dial that was answered so shortly before a failure, or after it, shows that some succeed.
-const beforeSeconds = 5;
-
 // Reasons that are over once there is a new connection to the server.
 const aboutReaching = new Set(['server_unreachable', 'tls', 'protocol']);
 
@@ -188,11 +185,13 @@ const ofPath = ({ kind, fault, reason }) => kind !== 'broken' && fault === 'serv
 
 // unserved names the servers that have no agent, or that do not answer.
 function* unserved(paths, servers) {
+  const answered = lastAnswer(servers);
   for (const reason of ['no_agent', 'timeout']) {
     const all = paths.filter((failure) => failure.reason === reason);
     if (!all.length) continue;
     const last = all.reduce((a, b) => (new Date(a.time) > new Date(b.time) ? a : b));
-    const none = new Date(last.time) - lastAnswer(servers) > beforeSeconds * 1000;
+    // Another dial may have been answered after this one began.
+    const none = new Date(last.time) - (last.dialSeconds ?? 0) * 1000 > answered;
     const names = [...new Set(all.map(({ server }) => server))].sort();
     const one = names.length === 1;
     const who = `the proxy-server${one ? '' : 's'} ${names.join(' and ')}`;

@@ -251,15 +251,15 @@ type Failure struct {
 	// Kind is one of the constants above.
 	Kind string `json:"kind"`
 	// First and Time are those of the first and the last of them.
-	First       time.Time `json:"first"`
-	Time        time.Time `json:"time"`
+	First time.Time `json:"first"`
+	Time  time.Time `json:"time"`
 	// DialSeconds is how long its dial took.
-	DialSeconds float64   `json:"dialSeconds"`
-	Source      string    `json:"source"`
-	Destination string    `json:"destination,omitempty"`
-	Server      string    `json:"server,omitempty"`
-	DialID      string    `json:"dialID,omitempty"`
-	Reason      string    `json:"reason"`
+	DialSeconds float64 `json:"dialSeconds"`
+	Source      string  `json:"source"`
+	Destination string  `json:"destination,omitempty"`
+	Server      string  `json:"server,omitempty"`
+	DialID      string  `json:"dialID,omitempty"`
+	Reason      string  `json:"reason"`
 	// Fault says where the cause is. It is one of the constants above, or empty if no server
 	// was asked.
 	Fault string `json:"fault,omitempty"`

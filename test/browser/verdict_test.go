@@ -43,6 +43,8 @@ func blamesWhatIsToBlame(t *testing.T, r *rig) {
 		f.Kind = status.FailureBroken
 		return f
 	}
+	slow := broken(time.Minute)
+	slow.Reason, slow.Fault = "slow_reader", ""
 	throughB := func(f status.Failure) status.Failure {
 		f.Server = "vpn-proxy-server-b:8090"
 		return f
@@ -140,10 +142,11 @@ func blamesWhatIsToBlame(t *testing.T, r *rig) {
 				s.Servers = s.Servers[:1]
 			},
 			failures: []status.Failure{
-				failure("no_agent", time.Minute), silent(time.Minute), failure("cancelled", time.Minute), broken(time.Minute), failure("refused", 2*time.Minute),
+				failure("no_agent", time.Minute), silent(time.Minute), failure("cancelled", time.Minute), broken(time.Minute), failure("refused", 2*time.Minute), slow,
 			},
 			want: []finding{
 				{"bad", "The proxy-server vpn-proxy-server:8090 cannot be used: the CA is another.", "Mend the CA."},
+				{"bad", "2 connections to 10.250.0.4:10250 were broken with slow_reader, the last at", ""},
 				{"warn", "2 connections to 10.250.0.4:10250 failed with refused, the last at", ""},
 			},
 		},

@@ -158,11 +158,12 @@ function* limits({ open, maxConnections, dialling, maxDials, heldBytes, totalBuf
 }
 
 // recent returns the failures of the last minutes that nothing else explains. A server
-// that is down explains what failed through it, but for what its agent said of a target.
+// that is down explains what failed through it. It does not explain what its agent said of
+// a target, or what the sidecar lacks.
 function recent(failures, { servers, now }) {
   const down = new Set((servers ?? []).filter(({ up }) => !up).map(({ name }) => name));
   return (failures?.failures ?? []).filter((failure) => secondsBetween(failure.time, now) <= recentSeconds
-    && !(down.has(failure.server) && failure.fault !== 'target' && failure.fault !== 'sidecar')
+    && !(down.has(failure.server) && (failure.fault === 'server' || failure.reason === 'cancelled'))
     && !(failure.kind !== 'broken' && isOver(failure, servers ?? [])));
 }
 

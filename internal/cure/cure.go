@@ -48,9 +48,14 @@ func NotMade(reason string) string {
 	}
 }
 
-// Silent is what to do if neither a proxy-server nor its agent answers dials, although the
-// server accepts connections. NotMade cannot tell this timeout from that of a target.
-const Silent = "look at the agent in the shoot: does it hang, is its node overloaded, is its connection to the proxy-server cut? Restart the proxy-server if the agent's node is gone"
+// What to do about a timeout if it is known where its cause is, which NotMade does not know.
+const (
+	// Silent is for a proxy-server that accepts connections, if neither it nor its agent
+	// answers dials.
+	Silent = "look at the agent in the shoot: does it hang, is its node overloaded, is its connection to the proxy-server cut? Restart the proxy-server if the agent's node is gone"
+	// TargetSilent is for a target that has not answered its agent.
+	TargetSilent = "see whether the target's node is up, and whether a NetworkPolicy or firewall of the shoot drops connections from the agent"
+)
 
 // Broken returns what to do about a connection that was reset for a reason of the metric
 // proxy_client_close_total. It returns "" for a reason that needs no cure, and for any

@@ -127,10 +127,14 @@ func faultOf(err error) (fault, next string) {
 	default:
 		fault = status.FaultTarget
 	}
-	if failed.Next == "" && fault == status.FaultServer && failed.Reason == tunnel.ReasonTimeout {
+	switch {
+	case failed.Next != "" || failed.Reason != tunnel.ReasonTimeout:
+		return fault, failed.Next
+	case fault == status.FaultServer:
 		return fault, cure.Silent
+	default:
+		return fault, cure.TargetSilent
 	}
-	return fault, failed.Next
 }
 
 // makeRoom drops the oldest failure if there are too many. It returns that if some of it

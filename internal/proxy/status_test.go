@@ -153,7 +153,7 @@ func TestWhereTheCauseOfAFailureIs(t *testing.T) {
 		fault, next string
 	}{
 		"the target refuses":      {failed(tunnel.ReasonRefused, tunnel.FaultTarget), status.FaultTarget, ""},
-		"the target is silent":    {failed(tunnel.ReasonTimeout, tunnel.FaultTarget), status.FaultTarget, ""},
+		"the target is silent":    {failed(tunnel.ReasonTimeout, tunnel.FaultTarget), status.FaultTarget, cure.TargetSilent},
 		"the agent is silent":     {failed(tunnel.ReasonTimeout, tunnel.FaultServer), status.FaultServer, cure.Silent},
 		"no agent":                {failed(tunnel.ReasonNoAgent, tunnel.FaultServer), status.FaultServer, ""},
 		"the server is down":      {failed(tunnel.ReasonServerUnreachable, tunnel.FaultUnreachable), status.FaultServer, ""},

@@ -12,6 +12,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/shoot-proxy/proxy-client/internal/cure"
 	"github.com/shoot-proxy/proxy-client/internal/status"
 	"github.com/shoot-proxy/proxy-client/internal/statusserver"
 )
@@ -228,7 +229,7 @@ func (s Sidecar) Failures(now time.Time) []status.Failure {
 		{
 			First: ago(4 * time.Minute), Time: ago(6 * time.Second), Source: "10.96.0.10:51514", Destination: "10.250.0.17:10250", Server: "vpn-proxy-server:8090",
 			DialID: "2718281828459045", Reason: "timeout", Fault: status.FaultTarget, Error: "through proxy-server vpn-proxy-server:8090: dial refused: \"dial tcp 10.250.0.17:10250: i/o timeout\"", Times: 17,
-			Cure: "if other destinations fail too, check whether the agent in the shoot hangs or is overloaded. If only this one fails, check whether its node is up, and whether a network policy of the shoot drops the connection",
+			Cure: cure.TargetSilent,
 		},
 		{
 			First: ago(70 * time.Second), Time: ago(70 * time.Second), Source: "10.96.0.10:41102", Destination: "100.64.3.7:9999", Server: "vpn-proxy-server:8090",

@@ -75,6 +75,7 @@ func TestReadmeAsWritten(t *testing.T) {
 	r, _ := newInstaller(t, rig, t.TempDir())
 	r.follow(t, "docs/install.md", "4. The proxy-server") // README.md has only a link to it
 	r.follow(t, "README.md", "With the webhook")
+	rig.Seed.AwaitPod(t, "monitoring", "prometheus-shoot-0", clustertest.Ready) // a reader asks a pod that runs
 	steps := append(r.told(t, "README.md", "When something does not work"), r.told(t, "docs/debugging.md", "The rules of a running pod")...)
 	const inPod = " --namespace monitoring prometheus-shoot-0"
 	real := strings.NewReplacer("kubectl debug POD", "kubectl debug"+inPod, "kubectl exec POD", "kubectl exec"+inPod,

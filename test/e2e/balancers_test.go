@@ -182,7 +182,7 @@ func TestAServerThatAllowsFewStreams(t *testing.T) {
 			}
 			r.wantUp(t, 2)
 			r.wantNoLeak(t)
-			share := strings.Count(r.log(t), fmt.Sprintf(`"server":%q,"dial_seconds"`, balancer.Address()))
+			share := strings.Count(r.log(t), fmt.Sprintf(`"server":%q,"dial_id"`, balancer.Address()))
 			if all := bursts * dials; share < all/10 {
 				t.Errorf("%d of %d connections went by the server that allows few streams, want about half", share, all)
 			}

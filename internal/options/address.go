@@ -149,7 +149,12 @@ func parseListen(value string, instead []netip.AddrPort) (netip.AddrPort, error)
 		texts = append(texts, address.String())
 	}
 	example := strings.Join(texts, ",")
-	cure := "write " + example
+	return parseLoopback(value, example, "which would open the shoot to the pod network", "write "+example)
+}
+
+// parseLoopback reads an address on loopback, which must be in its usual form. The errors
+// say what another address would do, and the cure.
+func parseLoopback(value, example, consequence, cure string) (netip.AddrPort, error) {
 	host, port, err := hostPort(value, example)
 	if err != nil {
 		return netip.AddrPort{}, err
@@ -157,13 +162,13 @@ func parseListen(value string, instead []netip.AddrPort) (netip.AddrPort, error)
 	address, err := netip.ParseAddr(host)
 	switch {
 	case err != nil && host == "":
-		return netip.AddrPort{}, errors.New("is not on loopback but on every address, which would open the shoot to the pod network: " + cure)
+		return netip.AddrPort{}, errors.New("is not on loopback but on every address, " + consequence + ": " + cure)
 	case err != nil:
 		return netip.AddrPort{}, errors.New("has a name for a host, not an IP address: " + cure)
 	case address.Is4In6() && address.Unmap().IsLoopback():
 		return netip.AddrPort{}, fmt.Errorf("is an IPv4 address written as IPv6: write %s", netip.AddrPortFrom(address.Unmap(), port))
 	case !address.IsLoopback() || address.Zone() != "":
-		return netip.AddrPort{}, errors.New("is not on loopback, which would open the shoot to the pod network: " + cure)
+		return netip.AddrPort{}, errors.New("is not on loopback, " + consequence + ": " + cure)
 	}
 	return netip.AddrPortFrom(address, port), nil
 }

@@ -3,7 +3,6 @@
 package options
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -32,23 +31,7 @@ func (o *ProxyClient) admin(listen []netip.AddrPort) (netip.AddrPort, error) {
 // the sidecar, so it must not be open to the pod network.
 func parseAdmin(value string) (netip.AddrPort, error) {
 	example := NewProxyClient().AdminAddress
-	cure := "write " + example + ", or an empty value for no status page"
-	host, port, err := hostPort(value, example)
-	if err != nil {
-		return netip.AddrPort{}, err
-	}
-	address, err := netip.ParseAddr(host)
-	switch {
-	case err != nil && host == "":
-		return netip.AddrPort{}, errors.New("is not on loopback but on every address, which would show connections to the pod network: " + cure)
-	case err != nil:
-		return netip.AddrPort{}, errors.New("has a name for a host, not an IP address: " + cure)
-	case address.Is4In6() && address.Unmap().IsLoopback():
-		return netip.AddrPort{}, fmt.Errorf("is an IPv4 address written as IPv6: write %s", netip.AddrPortFrom(address.Unmap(), port))
-	case !address.IsLoopback() || address.Zone() != "":
-		return netip.AddrPort{}, errors.New("is not on loopback, which would show connections to the pod network: " + cure)
-	}
-	return netip.AddrPortFrom(address, port), nil
+	return parseLoopback(value, example, "which would show connections to the pod network", "write "+example+", or an empty value for no status page")
 }
 
 // checkAdminCollision refuses an admin address that one of the other two addresses takes.

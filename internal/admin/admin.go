@@ -24,11 +24,8 @@ package admin
 
 import (
 	"cmp"
-	"context"
-	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -38,7 +35,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/shoot-proxy/proxy-client/internal/clip"
-	"github.com/shoot-proxy/proxy-client/internal/connlimit"
+	"github.com/shoot-proxy/proxy-client/internal/httpserver"
 )
 
 const (
@@ -50,11 +47,8 @@ const (
 	writeTimeout = 10 * time.Second
 	// idleTimeout is long enough to keep the connection of a scraper with an interval
 	// of 30 s.
-	idleTimeout = 35 * time.Second
-	// shutdownTimeout limits the wait for a scrape that is being answered when the
-	// sidecar ends.
-	shutdownTimeout = time.Second
-	maxHeaderBytes  = 16 << 10
+	idleTimeout    = 35 * time.Second
+	maxHeaderBytes = 16 << 10
 	// maxScrapes limits how many scrapes a faulty scraper can run at once.
 	maxScrapes = 4
 	// DefaultConnections is the default of Config.Connections.
@@ -89,19 +83,12 @@ func NewRegistry() *prometheus.Registry {
 }
 
 // Server is an admin server that listens. Run makes it serve.
-type Server struct {
-	listener net.Listener
-	http     *http.Server
-}
+type Server = httpserver.Server
 
 // Listen binds address (host:port, TCP), so that an address in use is reported before
 // anything else starts. The caller must then call Run or Close.
 func Listen(address string, cfg Config) (*Server, error) {
-	listener, err := net.Listen("tcp", address)
-	if err != nil {
-		return nil, fmt.Errorf("admin: %w", err)
-	}
-	server := &http.Server{
+	return httpserver.Listen("admin", address, &http.Server{
 		Handler:           handler(cfg),
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       readTimeout,
@@ -110,40 +97,7 @@ func Listen(address string, cfg Config) (*Server, error) {
 		MaxHeaderBytes:    maxHeaderBytes,
 		// Mistakes of clients interest only developers.
 		ErrorLog: slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
-	}
-	return &Server{
-		listener: connlimit.Bound(server, listener, cmp.Or(cfg.Connections, DefaultConnections)),
-		http:     server,
-	}, nil
-}
-
-// Addr returns the address on which the server listens.
-func (s *Server) Addr() net.Addr { return s.listener.Addr() }
-
-// Close closes the listener of a server that was never run.
-func (s *Server) Close() error { return s.listener.Close() }
-
-// Run serves until ctx ends, and then returns nil. If serving fails, it returns an
-// error.
-func (s *Server) Run(ctx context.Context) error {
-	served := make(chan error, 1)
-	go func() { served <- s.http.Serve(s.listener) }()
-	select {
-	case err := <-served:
-		return fmt.Errorf("admin: serve on %s: %w", s.Addr(), err)
-	case <-ctx.Done():
-	}
-	shutdown, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
-	defer cancel()
-	err := s.http.Shutdown(shutdown)
-	if errors.Is(err, context.DeadlineExceeded) {
-		err = s.http.Close() // a scraper does not read its answer
-	}
-	<-served
-	if err != nil {
-		return fmt.Errorf("admin: shut down: %w", err)
-	}
-	return nil
+	}, cmp.Or(cfg.Connections, DefaultConnections))
 }
 
 func handler(cfg Config) http.Handler {

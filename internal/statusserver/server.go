@@ -4,17 +4,14 @@ package statusserver
 
 import (
 	"cmp"
-	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/pprof"
 	"time"
 
-	"github.com/shoot-proxy/proxy-client/internal/connlimit"
+	"github.com/shoot-proxy/proxy-client/internal/httpserver"
 	"github.com/shoot-proxy/proxy-client/internal/statuspage"
 )
 
@@ -26,9 +23,8 @@ const (
 	// processor, and port-forward is slow. A profile extends it by its own duration.
 	writeTimeout = 30 * time.Second
 	// idleTimeout keeps the connection of a page that asks every second.
-	idleTimeout     = 35 * time.Second
-	shutdownTimeout = time.Second
-	maxHeaderBytes  = 16 << 10
+	idleTimeout    = 35 * time.Second
+	maxHeaderBytes = 16 << 10
 	// DefaultConnections is the default of Config.Connections. It is for a few pages, each
 	// with the six connections of a browser.
 	DefaultConnections = 32
@@ -46,10 +42,7 @@ type Config struct {
 }
 
 // Server is a server that listens. Run makes it serve.
-type Server struct {
-	listener net.Listener
-	http     *http.Server
-}
+type Server = httpserver.Server
 
 // Listen binds address (host:port, TCP). The caller must then call Run or Close.
 func Listen(address string, cfg Config) (*Server, error) {
@@ -57,11 +50,7 @@ func Listen(address string, cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("status page: %w", err)
 	}
-	listener, err := net.Listen("tcp", address)
-	if err != nil {
-		return nil, fmt.Errorf("status page: %w", err)
-	}
-	server := &http.Server{
+	return httpserver.Listen("status page", address, &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       readTimeout,
@@ -70,37 +59,7 @@ func Listen(address string, cfg Config) (*Server, error) {
 		MaxHeaderBytes:    maxHeaderBytes,
 		// Mistakes of clients interest only developers.
 		ErrorLog: slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
-	}
-	return &Server{listener: connlimit.Bound(server, listener, cmp.Or(cfg.Connections, DefaultConnections)), http: server}, nil
-}
-
-// Addr returns the address on which the server listens.
-func (s *Server) Addr() net.Addr { return s.listener.Addr() }
-
-// Close closes the listener of a server that was never run.
-func (s *Server) Close() error { return s.listener.Close() }
-
-// Run serves until ctx ends, and then returns nil. If serving fails, it returns an
-// error.
-func (s *Server) Run(ctx context.Context) error {
-	served := make(chan error, 1)
-	go func() { served <- s.http.Serve(s.listener) }()
-	select {
-	case err := <-served:
-		return fmt.Errorf("status page: serve on %s: %w", s.Addr(), err)
-	case <-ctx.Done():
-	}
-	shutdown, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
-	defer cancel()
-	err := s.http.Shutdown(shutdown)
-	if errors.Is(err, context.DeadlineExceeded) {
-		err = s.http.Close() // a client does not read its answer, or waits for a profile
-	}
-	<-served
-	if err != nil {
-		return fmt.Errorf("status page: shut down: %w", err)
-	}
-	return nil
+	}, cmp.Or(cfg.Connections, DefaultConnections))
 }
 
 // newHandler returns the handler of all paths. A drain needs token.

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/shoot-proxy/proxy-client/webhook/dryrun"
+	"github.com/shoot-proxy/proxy-client/webhook/internal/netpolicy"
 	"github.com/shoot-proxy/proxy-client/webhook/internal/reading"
 	"github.com/shoot-proxy/proxy-client/webhook/report"
 )
@@ -89,7 +90,7 @@ func (r *registration) problems() []Finding {
 		add("failure-policy", Warning, "failurePolicy is Ignore: while the webhook is away, pods with the label start without their redirect, and send the shoot's traffic into the seed's network.",
 			"set it to Fail", fmt.Sprintf(`kubectl patch mutatingwebhookconfiguration %s --type=json --patch='[{"op":"replace","path":"/webhooks/0/failurePolicy","value":"Fail"}]'`, r.name))
 	}
-	if !selects(r.ObjectSelector, labels.Set{"shoot-proxy.io/inject": "true"}) {
+	if !netpolicy.Selects(r.ObjectSelector, labels.Set{"shoot-proxy.io/inject": "true"}) {
 		add("object-selector", Failure, fmt.Sprintf("objectSelector %s leaves out pods with the label shoot-proxy.io/inject=true, so the API server asks about none of them.", metav1.FormatLabelSelector(r.ObjectSelector)), again)
 	}
 	if !r.createsPods() {
@@ -121,15 +122,6 @@ func has[T ~string](list []T, value T) bool {
 	return false
 }
 
-// selects reports whether a selector accepts labels. No selector accepts all.
-func selects(selector *metav1.LabelSelector, set labels.Set) bool {
-	if selector == nil {
-		return true
-	}
-	s, err := metav1.LabelSelectorAsSelector(selector)
-	return err == nil && s.Matches(set)
-}
-
 // asksIn reports whether the API server asks the webhook about pods of a namespace.
 func (in *inspection) asksIn(namespace string) bool {
 	if in.hook == nil {
@@ -139,7 +131,7 @@ func (in *inspection) asksIn(namespace string) bool {
 	if ns := in.namespaceOf(namespace); ns != nil {
 		set = ns.Labels
 	}
-	return selects(in.hook.NamespaceSelector, set)
+	return netpolicy.Selects(in.hook.NamespaceSelector, set)
 }
 
 // leftOut returns a sentence with the namespaces that the registration leaves out.

@@ -29,7 +29,7 @@ type Party struct {
 func Selecting(policies []networkingv1.NetworkPolicy, direction networkingv1.PolicyType, pod labels.Set) []networkingv1.NetworkPolicy {
 	var all []networkingv1.NetworkPolicy
 	for _, p := range policies {
-		if slices.Contains(p.Spec.PolicyTypes, direction) && selects(&p.Spec.PodSelector, pod) {
+		if slices.Contains(p.Spec.PolicyTypes, direction) && Selects(&p.Spec.PodSelector, pod) {
 			all = append(all, p)
 		}
 	}
@@ -91,10 +91,10 @@ func permitsPeer(peers []networkingv1.NetworkPolicyPeer, namespace string, other
 		case other.Labels == nil:
 			return false
 		case p.NamespaceSelector == nil && other.Name != namespace,
-			p.NamespaceSelector != nil && !selects(p.NamespaceSelector, other.Namespace):
+			p.NamespaceSelector != nil && !Selects(p.NamespaceSelector, other.Namespace):
 			return false
 		default:
-			return selects(p.PodSelector, other.Labels)
+			return Selects(p.PodSelector, other.Labels)
 		}
 	})
 }
@@ -116,8 +116,8 @@ func PermitNames(policies []networkingv1.NetworkPolicy) bool {
 	return false
 }
 
-// selects reports whether a selector accepts labels. No selector accepts all.
-func selects(selector *metav1.LabelSelector, set labels.Set) bool {
+// Selects reports whether a selector accepts labels. No selector accepts all.
+func Selects(selector *metav1.LabelSelector, set labels.Set) bool {
 	if selector == nil {
 		return true
 	}

@@ -30,7 +30,7 @@ type Conn interface {
 	// Receive returns the next bytes of the target, at least one. They are valid until
 	// the next call. io.EOF means that the target closed, and that everything it sent
 	// was returned. Any other error means that the rest is lost. It wraps ErrBroken,
-	// ErrProtocol or ErrUnreceived, or is ErrClosed after Close.
+	// ErrReset, ErrProtocol or ErrUnreceived, or is ErrClosed after Close.
 	Receive() ([]byte, error)
 	// Send passes all of p on, or returns an error. It does not keep p. After an error
 	// of Send, Receive fails as well and returns the cause.
@@ -41,6 +41,39 @@ type Conn interface {
 	Close() error
 	// Server returns the configured name of the proxy-server in between.
 	Server() string
+}
+
+// Traits says what the way to a target carries besides bytes. The zero value is
+// konnectivity, which carries nothing else.
+type Traits struct {
+	// Backpressure means that a caller may leave bytes unreceived for as long as it
+	// likes. That stops this Conn's target, and no other Conn.
+	Backpressure bool
+	// HalfClose means that CloseWrite ends our direction only.
+	HalfClose bool
+	// Resets means that a reset is told from an end: the target's reset is an error of
+	// Receive that wraps ErrReset, and Abort resets the target.
+	Resets bool
+}
+
+// Carrier is a Conn whose way carries more than bytes.
+type Carrier interface {
+	Conn
+	// Traits returns what it carries. It is the same during the life of a Conn.
+	Traits() Traits
+	// CloseWrite tells the target that nothing more will be sent, after all that Send
+	// has accepted. It waits like a Send. Without Traits.HalfClose it does nothing.
+	CloseWrite() error
+	// Abort is Close, but with Traits.Resets the target gets a reset.
+	Abort() error
+}
+
+// TraitsOf returns the traits of a Conn.
+func TraitsOf(c Conn) Traits {
+	if is, ok := c.(Carrier); ok {
+		return is.Traits()
+	}
+	return Traits{}
 }
 
 // Dialer makes Conns.

@@ -12,9 +12,10 @@
 //
 // Receive returns the target's bytes in order and complete. It ends with io.EOF only if
 // the proxy-server said that the target closed. Any other end is ErrBroken, ErrProtocol
-// or ErrUnreceived, so that a part of an answer is never taken for the whole. There is
-// no half-close, because the protocol has none: Close closes both directions, and the
-// relay keeps back an app's FIN.
+// or ErrUnreceived, so that a part of an answer is never taken for the whole. Over
+// konnectivity there is no half-close, because the protocol has none: Close closes both
+// directions, and the relay keeps back an app's FIN. A Carrier is a Conn whose way has
+// half-closes, resets or backpressure, as its Traits say.
 //
 // The package knows no protocol and no flag, opens no connection and reads no file.
 package tunnel

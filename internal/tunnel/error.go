@@ -76,6 +76,9 @@ var (
 	// ErrBroken is wrapped by errors of a Conn whose connection to the proxy-server
 	// broke. Further bytes of the target are lost.
 	ErrBroken = errors.New("the connection to the proxy-server broke")
+	// ErrReset is wrapped by errors of a Conn whose target reset the connection. Only a
+	// Carrier with Traits.Resets has it.
+	ErrReset = errors.New("the target reset the connection")
 	// ErrProtocol is wrapped by errors of a Conn whose proxy-server sent something that
 	// the protocol does not allow.
 	ErrProtocol = errors.New("the proxy-server broke the protocol")

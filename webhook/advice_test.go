@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"sigs.k8s.io/yaml"
+
+	"github.com/shoot-proxy/proxy-client/webhook/internal/configfile"
 )
 
 // adviceBase is a configuration in which the tests make one value after the other
@@ -72,8 +74,8 @@ func refusedField(t *testing.T, path string, value any) string {
 // A value that a field's refusal advises to write is not refused in that field.
 func TestAdviceForFieldsIsNotRefused(t *testing.T) {
 	var paths []string
-	for _, f := range fields() {
-		paths = append(paths, f.name)
+	for _, f := range configfile.Fields() {
+		paths = append(paths, f.Name)
 	}
 	for _, owner := range []string{"sidecar", "redirect"} {
 		for _, amount := range []string{"requests.cpu", "requests.memory", "limits.cpu", "limits.memory"} {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/internal/spelling"
 	"github.com/shoot-proxy/proxy-client/internal/strictyaml"
+	"github.com/shoot-proxy/proxy-client/webhook/internal/configfile"
 )
 
 // The names in the configuration's format.
@@ -24,123 +25,8 @@ const (
 // Config is one source of configuration: the operator's file, or a namespace's
 // ConfigMap. Make one with [ParseConfig] or [ParseNamespaceConfig].
 type Config struct {
-	file   file
+	file   configfile.File
 	source string
-}
-
-// file is an InjectionConfig as written, or the combination of all sources.
-//
-// Its tags are the only table of the settings. yaml is the field's name. flag is the
-// flag of the programs that takes the value and validates it. annotation is the
-// annotation with which a pod sets it. default is the value if no source sets it;
-// "flag" means the flag's own default.
-type file struct {
-	APIVersion    string      `yaml:"apiVersion"`
-	Kind          string      `yaml:"kind"`
-	Shoot         shoot       `yaml:"shoot"`
-	ExcludeCIDRs  []string    `yaml:"excludeCIDRs" flag:"exclude-cidr" annotation:"exclude-cidrs"`
-	ExcludePorts  []string    `yaml:"excludePorts" flag:"exclude-port" annotation:"exclude-ports"`
-	ExcludeUIDs   []string    `yaml:"excludeUIDs" flag:"exclude-uid" annotation:"exclude-uids"`
-	ProxyServer   proxyServer `yaml:"proxyServer"`
-	NativeSidecar string      `yaml:"nativeSidecar" annotation:"native-sidecar" default:"auto"`
-	// Inject decides whether labelled pods are injected at all. It is no setting of an
-	// injection, so it is not among the fields.
-	Inject string `yaml:"inject"`
-
-	// Only for the operator:
-	Version  string    `yaml:"version"` // for the status annotation
-	Images   *images   `yaml:"images"`
-	Sidecar  *sidecar  `yaml:"sidecar"`
-	Redirect *redirect `yaml:"redirect"`
-	Pod      *podParts `yaml:"pod"`
-	Policy   *policy   `yaml:"policy"`
-}
-
-// images are the images of the two containers.
-type images struct {
-	ProxyClient  string `yaml:"proxyClient"`
-	InitRedirect string `yaml:"initRedirect"`
-}
-
-type shoot struct {
-	PodCIDRs     []string `yaml:"podCIDRs" flag:"shoot-pod-cidr" annotation:"pod-cidrs"`
-	ServiceCIDRs []string `yaml:"serviceCIDRs" flag:"shoot-service-cidr" annotation:"service-cidrs"`
-	NodeCIDRs    []string `yaml:"nodeCIDRs" flag:"shoot-node-cidr" annotation:"node-cidrs"`
-}
-
-// cidrs returns all CIDRs of the shoot.
-func (s *shoot) cidrs() []string { return slices.Concat(s.PodCIDRs, s.ServiceCIDRs, s.NodeCIDRs) }
-
-type proxyServer struct {
-	Addresses     []string `yaml:"addresses" flag:"proxy-server" annotation:"proxy-server"`
-	Mode          string   `yaml:"mode" flag:"mode" annotation:"mode" default:"flag"`
-	ServerName    string   `yaml:"serverName" flag:"server-name"`
-	ALPNProtocols []string `yaml:"alpnProtocols" flag:"alpn-proto"`
-	TLS           tlsNames `yaml:"tls"`
-}
-
-// tlsNames are names of Secrets and a ConfigMap in the pod's namespace. The CA is in a
-// Secret or in the ConfigMap.
-type tlsNames struct {
-	CASecret     string `yaml:"caSecret" annotation:"ca-secret"`
-	CAConfigMap  string `yaml:"caConfigMap" annotation:"ca-configmap"`
-	CAKey        string `yaml:"caKey" default:"ca.crt"`
-	ClientSecret string `yaml:"clientSecret" annotation:"client-secret"` // of type kubernetes.io/tls
-}
-
-// sidecar configures proxy-client. The log settings and the pull policy are for both
-// containers.
-type sidecar struct {
-	TotalBuffer      string    `yaml:"totalBuffer" flag:"total-buffer" default:"flag"`
-	ConnectionBuffer string    `yaml:"connectionBuffer" flag:"connection-buffer"`
-	MaxConnections   string    `yaml:"maxConnections" flag:"max-connections"`
-	MaxDials         string    `yaml:"maxDials" flag:"max-dials"`
-	DialTimeout      string    `yaml:"dialTimeout" flag:"dial-timeout"`
-	HalfCloseTimeout string    `yaml:"halfCloseTimeout" flag:"half-close-timeout"`
-	IdleTimeout      string    `yaml:"idleTimeout" flag:"idle-timeout"`
-	ServerKeepalive  string    `yaml:"serverKeepalive" flag:"server-keepalive"`
-	DrainTimeout     string    `yaml:"drainTimeout" flag:"drain-timeout"` // shorter if the pod has less time to end
-	HealthPort       string    `yaml:"healthPort"`                        // the default is that of flag --health-address
-	ReadinessProbe   string    `yaml:"readinessProbe" default:"false"`
-	LogFormat        string    `yaml:"logFormat" flag:"log-format" default:"json"`
-	LogLevel         string    `yaml:"logLevel" flag:"log-level" default:"flag"`
-	ImagePullPolicy  string    `yaml:"imagePullPolicy" default:"IfNotPresent"`
-	Resources        resources `yaml:"resources"`
-}
-
-// redirect configures init-redirect, and what both containers must agree on.
-type redirect struct {
-	Iptables  string    `yaml:"iptables" flag:"iptables" default:"flag"`
-	ProxyPort string    `yaml:"proxyPort" flag:"proxy-port"`
-	ProxyUID  string    `yaml:"proxyUID" flag:"proxy-uid"` // the user of proxy-client
-	Resources resources `yaml:"resources"`
-}
-
-// podParts are what a pod gets in addition to containers and volumes. What it already
-// has stays.
-type podParts struct {
-	Labels           map[string]string `yaml:"labels"`
-	ImagePullSecrets []string          `yaml:"imagePullSecrets"`
-}
-
-// resources are the requests and limits of a container. Unset amounts have defaults.
-type resources struct {
-	Requests amounts `yaml:"requests"`
-	Limits   amounts `yaml:"limits"`
-}
-
-type amounts struct {
-	CPU              string `yaml:"cpu"`
-	Memory           string `yaml:"memory"`
-	EphemeralStorage string `yaml:"ephemeral-storage"`
-}
-
-// policy is what pods may choose, and what the operator knows about the cluster.
-type policy struct {
-	LockedFields []string `yaml:"lockedFields"`
-	ConfigMaps   []string `yaml:"configMaps"`
-	Gardener     bool     `yaml:"gardener"`
-	SeedCIDRs    []string `yaml:"seedCIDRs"`
 }
 
 // ParseConfig parses the operator's InjectionConfig. source is its name in errors and
@@ -215,11 +101,11 @@ func Detail(err error) string {
 // fieldIn returns the field with which problem begins, or "".
 func (c *Config) fieldIn(problem string) string {
 	word, _, _ := strings.Cut(problem, " ")
-	if word == fieldInject {
+	if word == configfile.Inject {
 		return word
 	}
-	for _, f := range fields() {
-		if f.name == word {
+	for _, f := range configfile.Fields() {
+		if f.Name == word {
 			return word
 		}
 	}
@@ -267,9 +153,9 @@ func areChartValues(data []byte) bool {
 
 // checkLists refuses empty lists of fields. The lists of policy may be empty.
 func (c *Config) checkLists() string {
-	for _, f := range fields() {
-		if values := f.of(&c.file); values != nil && len(values) == 0 {
-			return f.name + " is an empty list: leave it out, or write something into it"
+	for _, f := range configfile.Fields() {
+		if values := f.Of(&c.file); values != nil && len(values) == 0 {
+			return f.Name + " is an empty list: leave it out, or write something into it"
 		}
 	}
 	return ""
@@ -278,9 +164,9 @@ func (c *Config) checkLists() string {
 // lockable returns the annotations that an operator may forbid.
 func lockable() []string {
 	names := []string{annotationConfig}
-	for _, f := range fields() {
-		if f.annotation != "" {
-			names = append(names, f.annotation)
+	for _, f := range configfile.Fields() {
+		if f.Annotation != "" {
+			names = append(names, f.Annotation)
 		}
 	}
 	return names

@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/shoot-proxy/proxy-client/webhook/internal/configfile"
 )
 
 // libraryWords are words that only a library would use.
@@ -35,7 +37,7 @@ func leafPaths(path []string, t reflect.Type) [][]string {
 // a library.
 func TestConfigSpeaksOurWords(t *testing.T) {
 	refused := 0
-	for _, path := range leafPaths(nil, reflect.TypeFor[file]()) {
+	for _, path := range leafPaths(nil, reflect.TypeFor[configfile.File]()) {
 		if path[0] == "apiVersion" || path[0] == "kind" {
 			continue
 		}

@@ -9,10 +9,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/shoot-proxy/proxy-client/internal/spelling"
+	"github.com/shoot-proxy/proxy-client/webhook/internal/configfile"
 )
-
-// fieldInject is the field with which a configuration leaves labelled pods alone.
-const fieldInject = "inject"
 
 // The values of field inject. Without a value it is enabled.
 const (
@@ -31,7 +29,7 @@ func (c *Config) checkInject() string {
 		return ""
 	default:
 		known := []string{injectEnabled, injectDisabled}
-		return fmt.Sprintf("%s %q is not known: %s", fieldInject, c.file.Inject, spelling.Question(c.file.Inject, known, "write enabled or disabled"))
+		return fmt.Sprintf("%s %q is not known: %s", configfile.Inject, c.file.Inject, spelling.Question(c.file.Inject, known, "write enabled or disabled"))
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/shoot-proxy/proxy-client/internal/options"
+	"github.com/shoot-proxy/proxy-client/webhook/internal/configfile"
 )
 
 // FuzzAnnotations: with any annotations, the pod is refused in one sentence, or
@@ -27,7 +28,7 @@ func FuzzAnnotations(f *testing.F) {
 			r, _ := goldenRequest(t, "plain")
 			r.Pod.Annotations = map[string]string{AnnotationPrefix + nameA: valueA, AnnotationPrefix + nameB: valueB}
 			if open {
-				r.Defaults.file.Policy = &policy{LockedFields: []string{}}
+				r.Defaults.file.Policy = &configfile.Policy{LockedFields: []string{}}
 			}
 			result := Mutate(r)
 			switch result.Decision {

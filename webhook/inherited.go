@@ -84,7 +84,7 @@ func (in *injection) checkNameservers() *Result {
 		if err != nil {
 			continue // kube-apiserver refuses it
 		}
-		for _, cidr := range in.Shoot.cidrs() {
+		for _, cidr := range in.Shoot.CIDRs() {
 			p, problem := parsePrefix(cidr)
 			if problem == "" && p.Contains(server.Unmap()) && !in.excludes(netip.PrefixFrom(server.Unmap(), server.Unmap().BitLen())) {
 				return refuse(ReasonBadConfig, "nameserver %s of the pod's dnsConfig is in %s, which is the shoot's, and UDP does not go through the tunnel: name another, or exclude it (%s)",

@@ -16,6 +16,7 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/internal/defaults"
 	"github.com/shoot-proxy/proxy-client/internal/options"
+	"github.com/shoot-proxy/proxy-client/webhook/internal/configfile"
 )
 
 // injection is what a pod gets.
@@ -58,9 +59,9 @@ func (in *injection) initContainer() corev1.Container {
 	return corev1.Container{
 		Name: initRedirect, Image: in.Images.InitRedirect, ImagePullPolicy: corev1.PullPolicy(in.Sidecar.ImagePullPolicy),
 		Args: in.initRedirect.Args(),
-		Resources: in.requirements(in.Redirect.Resources, resources{
-			Requests: amounts{CPU: "10m", Memory: "16Mi"},
-			Limits:   amounts{Memory: memoryOfInitRedirect},
+		Resources: in.requirements(in.Redirect.Resources, configfile.Resources{
+			Requests: configfile.Amounts{CPU: "10m", Memory: "16Mi"},
+			Limits:   configfile.Amounts{Memory: memoryOfInitRedirect},
 		}),
 		SecurityContext: security,
 		VolumeMounts: []corev1.VolumeMount{
@@ -85,9 +86,9 @@ func (in *injection) sidecarContainer() corev1.Container {
 		Args:  flags.Args(),
 		Ports: []corev1.ContainerPort{{Name: healthPortName, ContainerPort: in.healthPort, Protocol: corev1.ProtocolTCP}},
 		Env:   []corev1.EnvVar{{Name: "GOMEMLIMIT", Value: fmt.Sprintf("%dMiB", in.memory/10*9>>20)}},
-		Resources: in.requirements(in.Sidecar.Resources, resources{
-			Requests: amounts{CPU: "10m", Memory: "32Mi"},
-			Limits:   amounts{Memory: fmt.Sprintf("%dMi", in.memory>>20)},
+		Resources: in.requirements(in.Sidecar.Resources, configfile.Resources{
+			Requests: configfile.Amounts{CPU: "10m", Memory: "32Mi"},
+			Limits:   configfile.Amounts{Memory: fmt.Sprintf("%dMi", in.memory>>20)},
 		}),
 		StartupProbe:    &corev1.Probe{ProbeHandler: live, PeriodSeconds: 1, FailureThreshold: 60},
 		LivenessProbe:   &corev1.Probe{ProbeHandler: live, PeriodSeconds: 10, FailureThreshold: 3, TimeoutSeconds: 5},

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/shoot-proxy/proxy-client/webhook/internal/configfile"
 )
 
 // need is a setting that every injection requires, and that has no default.
@@ -39,13 +41,13 @@ func needs() []need {
 }
 
 // fields returns the fields of which at least one must be set.
-func (n *need) fields() []field {
-	return slices.DeleteFunc(slices.Clone(fields()), func(f field) bool { return !slices.Contains(n.names, f.name) })
+func (n *need) fields() []configfile.Field {
+	return slices.DeleteFunc(slices.Clone(configfile.Fields()), func(f configfile.Field) bool { return !slices.Contains(n.names, f.Name) })
 }
 
 // isSetIn reports whether a file sets one of the fields.
-func (n *need) isSetIn(c *file) bool {
-	return slices.ContainsFunc(n.fields(), func(f field) bool { return len(f.of(c)) > 0 })
+func (n *need) isSetIn(c *configfile.File) bool {
+	return slices.ContainsFunc(n.fields(), func(f configfile.Field) bool { return len(f.Of(c)) > 0 })
 }
 
 // complete refuses a pod for which settings are missing, and names all of them in one
@@ -54,7 +56,7 @@ func (r *Request) complete(s *settings) *Result {
 	var unsaid, set, annotations []string
 	var reason Reason
 	for _, n := range needs() {
-		if n.isSetIn(&s.file) {
+		if n.isSetIn(&s.File) {
 			continue
 		}
 		if len(unsaid) == 0 {
@@ -62,8 +64,8 @@ func (r *Request) complete(s *settings) *Result {
 		}
 		unsaid, set = append(unsaid, n.missing), append(set, n.fieldsToSet)
 		all := n.fields()
-		if i := slices.IndexFunc(all, func(f field) bool { return !r.Defaults.locked(f.annotation) }); i >= 0 {
-			annotations = append(annotations, AnnotationPrefix+all[i].annotation)
+		if i := slices.IndexFunc(all, func(f configfile.Field) bool { return !r.Defaults.locked(f.Annotation) }); i >= 0 {
+			annotations = append(annotations, AnnotationPrefix+all[i].Annotation)
 		}
 	}
 	if len(unsaid) == 0 {
@@ -93,12 +95,12 @@ func (c *Config) checkNeeds() string {
 		return "" // a ConfigMap may set it
 	}
 	for _, n := range needs() {
-		byAnnotation := slices.ContainsFunc(n.fields(), func(f field) bool { return !c.locked(f.annotation) })
+		byAnnotation := slices.ContainsFunc(n.fields(), func(f configfile.Field) bool { return !c.locked(f.Annotation) })
 		if n.isSetIn(&c.file) || byAnnotation || n.reason == ReasonNoCIDRs && c.Gardener() {
 			continue
 		}
 		return fmt.Sprintf("has no %s, which no other source may say: set it, or name a ConfigMap in policy.configMaps, or take %s out of policy.lockedFields",
-			n.fieldsToSet, n.fields()[0].annotation)
+			n.fieldsToSet, n.fields()[0].Annotation)
 	}
 	return ""
 }

@@ -3,74 +3,14 @@
 package webhook
 
 import (
-	"cmp"
 	"fmt"
-	"iter"
-	"maps"
-	"regexp"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/shoot-proxy/proxy-client/webhook/internal/configfile"
 )
-
-// given returns the amounts that are set, by resource.
-func (a amounts) given() iter.Seq2[corev1.ResourceName, string] {
-	return func(yield func(corev1.ResourceName, string) bool) {
-		for _, one := range []struct {
-			name  corev1.ResourceName
-			value string
-		}{
-			{corev1.ResourceCPU, a.CPU}, {corev1.ResourceMemory, a.Memory}, {corev1.ResourceEphemeralStorage, a.EphemeralStorage},
-		} {
-			if one.value != "" && !yield(one.name, one.value) {
-				return
-			}
-		}
-	}
-}
-
-// withFallback returns the amounts, with those of fallback for unset ones.
-func (a amounts) withFallback(fallback amounts) amounts {
-	return amounts{
-		CPU:              cmp.Or(a.CPU, fallback.CPU),
-		Memory:           cmp.Or(a.Memory, fallback.Memory),
-		EphemeralStorage: cmp.Or(a.EphemeralStorage, fallback.EphemeralStorage),
-	}
-}
-
-// resourceList returns the amounts for a container. They were parsed before.
-func (a amounts) resourceList() corev1.ResourceList {
-	list := corev1.ResourceList{}
-	for name, value := range a.given() {
-		list[name] = resource.MustParse(value)
-	}
-	return list
-}
-
-// example returns a valid amount for limits or requests.
-func example(part string, name corev1.ResourceName) string {
-	switch {
-	case name == corev1.ResourceCPU:
-		return "10m"
-	case part == "limits":
-		return "512Mi"
-	default:
-		return "32Mi"
-	}
-}
-
-// hugeExponent matches exponents that resource.ParseQuantity accepts. Comparing such an
-// amount would take memory and time for all its digits.
-var hugeExponent = regexp.MustCompile(`[eE][+-]?[0-9]{3,}`)
-
-// parseAmount is like resource.ParseQuantity, for amounts that a machine can have.
-func parseAmount(text string) (resource.Quantity, error) {
-	if len(text) > 32 || hugeExponent.MatchString(text) {
-		return resource.Quantity{}, resource.ErrFormatWrong
-	}
-	return resource.ParseQuantity(text)
-}
 
 // checkAmounts refuses a pod with amounts that would take too long to compare.
 func checkAmounts(pod *corev1.Pod) *Result {
@@ -96,32 +36,9 @@ func hasSmallExponents(list corev1.ResourceList) bool {
 	return true
 }
 
-// check returns what is wrong with the first amount that is invalid, or that is a
-// request above its limit. If the operator sets no limit, the limit is a default. field
-// is the section of the amounts, such as sidecar.resources.
-func (r resources) check(field string, fallback amounts) (name, value, problem string) {
-	limits := maps.Collect(r.Limits.withFallback(fallback).given())
-	for _, part := range []struct {
-		name    string
-		amounts amounts
-	}{{"limits", r.Limits}, {"requests", r.Requests}} { // limits first, so that a request is compared with a valid limit
-		for resourceName, text := range part.amounts.given() {
-			name := fmt.Sprintf("%s.%s.%s", field, part.name, resourceName)
-			q, err := parseAmount(text)
-			if err != nil || q.Sign() <= 0 {
-				return name, text, "is not an amount: write one such as " + example(part.name, resourceName)
-			}
-			if limit, ok := limits[resourceName]; ok && q.Cmp(resource.MustParse(limit)) > 0 {
-				return name, text, fmt.Sprintf("is more than %s.limits.%s, which is %s: lower the one or raise the other", field, resourceName, limit)
-			}
-		}
-	}
-	return "", "", ""
-}
-
 // requirements returns a container's resources, within the pod's own limits.
-func (in *injection) requirements(given, fallback resources) corev1.ResourceRequirements {
-	r := corev1.ResourceRequirements{Requests: given.Requests.withFallback(fallback.Requests).resourceList(), Limits: given.Limits.withFallback(fallback.Limits).resourceList()}
+func (in *injection) requirements(given, fallback configfile.Resources) corev1.ResourceRequirements {
+	r := corev1.ResourceRequirements{Requests: given.Requests.WithFallback(fallback.Requests).ResourceList(), Limits: given.Limits.WithFallback(fallback.Limits).ResourceList()}
 	for name, limit := range r.Limits {
 		if most, ok := podResources(in.pod).Limits[name]; ok && limit.Cmp(most) > 0 {
 			limit = most

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/shoot-proxy/proxy-client/webhook/internal/configfile"
 )
 
 // Networking is the shoot's networking in Gardener's Cluster resource of a namespace.
@@ -54,15 +56,15 @@ const (
 
 // settings are the combination of all sources.
 type settings struct {
-	file
-	fields []field
+	configfile.File
+	fields []configfile.Field
 
 	values  []Value
 	sources map[string]origin // of the fields, by name
 }
 
 func newSettings() *settings {
-	return &settings{file: file{Images: &images{}, Sidecar: &sidecar{}, Redirect: &redirect{}, Pod: &podParts{}}, fields: fields(), sources: map[string]origin{}}
+	return &settings{File: configfile.File{Images: &configfile.Images{}, Sidecar: &configfile.Sidecar{}, Redirect: &configfile.Redirect{}, Pod: &configfile.PodParts{}}, fields: configfile.Fields(), sources: map[string]origin{}}
 }
 
 // origin is the source of a value, for the sentence that refuses it.
@@ -84,9 +86,9 @@ func (r *Request) settings() (*settings, *Result) {
 		if !from.given {
 			continue
 		}
-		f.set(&s.file, values)
-		s.sources[f.name] = from
-		s.values = append(s.values, Value{f.name, strings.Join(values, ","), from.source})
+		f.Set(&s.File, values)
+		s.sources[f.Name] = from
+		s.values = append(s.values, Value{f.Name, strings.Join(values, ","), from.source})
 	}
 	return s, s.chooseCA()
 }
@@ -117,16 +119,16 @@ func (s *settings) unset(name string) {
 	delete(s.sources, name)
 	s.values = slices.DeleteFunc(s.values, func(v Value) bool { return v.Name == name })
 	for _, f := range s.fields {
-		if f.name == name {
-			f.set(&s.file, nil)
+		if f.Name == name {
+			f.Set(&s.File, nil)
 		}
 	}
 }
 
 // value returns the field's values from the last source that sets it. s has the fields
 // before f.
-func (r *Request) value(f field, s *settings) (values []string, from origin) {
-	if flag, text := r.flag(f.name); text != "" {
+func (r *Request) value(f configfile.Field, s *settings) (values []string, from origin) {
+	if flag, text := r.flag(f.Name); text != "" {
 		return []string{text}, origin{source: flag, given: true}
 	}
 	if text, source := r.fallback(f, s); text != "" {
@@ -136,15 +138,15 @@ func (r *Request) value(f field, s *settings) (values []string, from origin) {
 		if c == nil {
 			continue
 		}
-		if given := f.of(&c.file); given != nil {
+		if given := f.Of(&c.file); given != nil {
 			values, from = given, origin{source: c.source, secret: c == r.ConfigMap, given: true, rank: 1 + i}
 		}
 	}
-	if given := r.Networking.of(f.name); len(given) > 0 {
+	if given := r.Networking.of(f.Name); len(given) > 0 {
 		values, from = given, origin{source: r.Networking.Source, given: true, rank: 3}
 	}
-	if text, ok := r.annotation(f.annotation); ok {
-		values, from = split(text), origin{source: annotationSource(f.annotation), given: true, rank: 4}
+	if text, ok := r.annotation(f.Annotation); ok {
+		values, from = split(text), origin{source: annotationSource(f.Annotation), given: true, rank: 4}
 	}
 	return values, from
 }
@@ -167,8 +169,8 @@ func (r *Request) flag(field string) (flag, text string) {
 const sourceDefault = "default"
 
 // fallback returns the value of a field that no source sets.
-func (r *Request) fallback(f field, s *settings) (text, source string) {
-	switch f.name {
+func (r *Request) fallback(f configfile.Field, s *settings) (text, source string) {
+	switch f.Name {
 	case "version":
 		return r.Version, "this program"
 	case "images.proxyClient":
@@ -176,7 +178,7 @@ func (r *Request) fallback(f field, s *settings) (text, source string) {
 	case "images.initRedirect":
 		return defaultImage(initRedirect, s.Version), sourceDefault
 	default:
-		return f.fallback, sourceDefault
+		return f.Fallback, sourceDefault
 	}
 }
 

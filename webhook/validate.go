@@ -21,6 +21,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
 	"github.com/shoot-proxy/proxy-client/internal/defaults"
 	"github.com/shoot-proxy/proxy-client/internal/options"
+	"github.com/shoot-proxy/proxy-client/webhook/internal/configfile"
 )
 
 // containerOptions are the flags of both containers.
@@ -98,11 +99,11 @@ const firstUnprivilegedPort = 1024
 // setFlags sets those flags of a program for which there is a setting.
 func (s *settings) setFlags(flags *pflag.FlagSet) error {
 	for _, f := range s.fields {
-		values := f.of(&s.file)
-		if f.flag == "" || values == nil {
+		values := f.Of(&s.File)
+		if f.Flag == "" || values == nil {
 			continue
 		}
-		name := strings.TrimPrefix(f.flag, "--")
+		name := strings.TrimPrefix(f.Flag, "--")
 		flag := flags.Lookup(name)
 		if flag == nil {
 			continue // a flag of the other program
@@ -165,13 +166,13 @@ func (s *settings) check() (name, value, problem string) {
 	default:
 		return "sidecar.readinessProbe", s.Sidecar.ReadinessProbe, "is not known: write true or false"
 	}
-	if name, value, problem := s.Sidecar.Resources.check("sidecar.resources", amounts{}); problem != "" {
+	if name, value, problem := s.Sidecar.Resources.Check("sidecar.resources", configfile.Amounts{}); problem != "" {
 		return name, value, problem
 	}
-	if name, value, problem := s.Redirect.Resources.check("redirect.resources", amounts{Memory: memoryOfInitRedirect}); problem != "" {
+	if name, value, problem := s.Redirect.Resources.Check("redirect.resources", configfile.Amounts{Memory: memoryOfInitRedirect}); problem != "" {
 		return name, value, problem
 	}
-	if limit, given := s.Redirect.Resources.Limits.resourceList()[corev1.ResourceMemory]; given && limit.Value() < leastMemoryOfInitRedirect {
+	if limit, given := s.Redirect.Resources.Limits.ResourceList()[corev1.ResourceMemory]; given && limit.Value() < leastMemoryOfInitRedirect {
 		return "redirect.resources.limits.memory", s.Redirect.Resources.Limits.Memory, "is less than the 8Mi that init-redirect needs: raise it"
 	}
 	return s.checkPodParts()
@@ -206,8 +207,8 @@ func minMemoryBytes(totalBuffer int64) int64 { return max(2*totalBuffer, 32<<20)
 func (s *settings) memory(totalBuffer int64) (limit int64, problem string) {
 	limit = minMemoryBytes(totalBuffer)
 	limits, requests := s.Sidecar.Resources.Limits, s.Sidecar.Resources.Requests
-	given, limited := limits.resourceList()[corev1.ResourceMemory]
-	request := requests.resourceList()[corev1.ResourceMemory]
+	given, limited := limits.ResourceList()[corev1.ResourceMemory]
+	request := requests.ResourceList()[corev1.ResourceMemory]
 	switch {
 	case limited && given.Value() >= limit:
 		return given.Value(), ""
@@ -232,21 +233,21 @@ func (c *Config) checkValues() string {
 		"images.proxyClient":    "image",
 		"images.initRedirect":   "image",
 	}
-	given := len(c.file.Shoot.cidrs()) > 0
+	given := len(c.file.Shoot.CIDRs()) > 0
 	for _, f := range s.fields {
-		values := f.of(&c.file)
+		values := f.Of(&c.file)
 		switch {
 		case values != nil:
-		case f.name == "shoot.podCIDRs" && given:
+		case f.Name == "shoot.podCIDRs" && given:
 			continue
-		case placeholder[f.name] != "":
-			values = []string{placeholder[f.name]}
-		case f.fallback != "":
-			values = []string{f.fallback}
+		case placeholder[f.Name] != "":
+			values = []string{placeholder[f.Name]}
+		case f.Fallback != "":
+			values = []string{f.Fallback}
 		default:
 			continue
 		}
-		f.set(&s.file, values)
+		f.Set(&s.File, values)
 	}
 	if name, value, problem := s.check(); problem != "" {
 		return fmt.Sprintf("%s %q %s", name, value, problem)
@@ -282,12 +283,12 @@ func inFieldWords(err error) (name, value, problem string) {
 	case options.FlagListenAddress:
 		name = "redirect.proxyPort"
 	}
-	for _, f := range fields() {
-		if f.flag != "" {
-			words = append(words, f.flag, f.name)
+	for _, f := range configfile.Fields() {
+		if f.Flag != "" {
+			words = append(words, f.Flag, f.Name)
 		}
-		if f.flag == usage.Flag {
-			name = f.name
+		if f.Flag == usage.Flag {
+			name = f.Name
 		}
 	}
 	return name, usage.Value, strings.NewReplacer(words...).Replace(usage.Problem)

@@ -7,6 +7,8 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+
+	"github.com/shoot-proxy/proxy-client/webhook/internal/configfile"
 )
 
 // maxWarning is the maximum length of a warning, in characters. The API server cuts
@@ -46,14 +48,14 @@ func (r *Request) warnings(in *injection) []string {
 	if text := in.oneDefaultImage(); text != "" {
 		add("%s", text)
 	}
-	for _, f := range fields() {
-		if slices.Contains(in.emptyLists, f.flag) {
-			add("excludeCIDRs leaves nothing of %s: exclude less, or leave that list out", f.name)
+	for _, f := range configfile.Fields() {
+		if slices.Contains(in.emptyLists, f.Flag) {
+			add("excludeCIDRs leaves nothing of %s: exclude less, or leave that list out", f.Name)
 		}
 	}
 	for _, value := range r.Defaults.seedCIDRs() {
 		seed, _ := parsePrefix(value) // ParseConfig has parsed it
-		for _, text := range in.Shoot.cidrs() {
+		for _, text := range in.Shoot.CIDRs() {
 			if p, problem := parsePrefix(text); problem == "" && p.Overlaps(seed) && !in.excludes(narrower(p, seed)) {
 				add("the shoot's %s overlaps the seed's %s, which the pod cannot reach any more: see exclude-cidrs", p, seed)
 			}

@@ -107,13 +107,17 @@ var layers = map[string]struct {
 	"webhook/bundle":               {ours: inspectLinks("webhook/inspect", "webhook/sidecar"), foreign: kubernetes},
 	"webhook/dryrun":               {ours: webhookLinks("internal/commandline", "webhook"), foreign: kubernetes},
 	"webhook/inspect":              {ours: inspectLinks(), foreign: kubernetes},
+	"webhook/internal/apiclients":  {foreign: kubernetes},
+	"webhook/internal/configfile":  {ours: settingsLinks(), foreign: kubernetes},
 	"webhook/internal/kubeconfig":  {ours: []string{"internal/clip", "internal/commandline/flagset", "internal/spelling", "internal/yamlsyntax"}, foreign: kubernetes},
 	"webhook/internal/netpolicy":   {foreign: kubernetes},
 	"webhook/internal/poddiff":     {foreign: kubernetes},
 	"webhook/internal/podpatch":    {foreign: kubernetes},
 	"webhook/internal/podquota":    {foreign: kubernetes},
 	"webhook/internal/reading":     {ours: []string{"webhook/report"}, foreign: kubernetes},
+	"webhook/internal/tlsobject":   {ours: []string{"internal/clip", "internal/tlsfiles", "internal/tunnel", "webhook/internal/reading", "webhook/report"}, foreign: kubernetes},
 	"webhook/internal/tlstrial":    {},
+	"webhook/internal/workloads":   {ours: []string{"webhook/internal/apiclients", "webhook/internal/reading", "webhook/report"}, foreign: kubernetes},
 	"webhook/internal/yamltext":    {},
 	"webhook/manifest":             {ours: webhookLinks("internal/commandline", "webhook", "webhook/internal/yamltext"), foreign: kubernetes},
 	"webhook/report":               {},
@@ -132,20 +136,26 @@ func belowRedirect(names ...string) []string {
 	return all
 }
 
-// webhookLinks returns what the webhook knows of the sidecar, which is its settings, and
-// the paths of other packages.
-func webhookLinks(others ...string) []string {
+// settingsLinks returns the settings of the sidecar, and the paths of other packages.
+func settingsLinks(others ...string) []string {
 	return append([]string{
 		"internal/cidr", "internal/clip", "internal/commandline/flagset", "internal/defaults", "internal/options", "internal/spelling",
 		"internal/strictyaml", "internal/tlsfiles", "internal/tunnel", "internal/yamlsyntax",
 	}, others...)
 }
 
+// webhookLinks returns what the webhook knows of the sidecar, which is its settings, with
+// the format of its own, and the paths of other packages.
+func webhookLinks(others ...string) []string {
+	return settingsLinks(append([]string{"webhook/internal/configfile"}, others...)...)
+}
+
 // inspectLinks returns what an inspection of an installation links, and the paths of other
 // packages.
 func inspectLinks(others ...string) []string {
-	return append(webhookLinks("internal/commandline", "webhook", "webhook/dryrun", "webhook/internal/netpolicy", "webhook/internal/poddiff",
-		"webhook/internal/podquota", "webhook/internal/reading", "webhook/internal/tlstrial", "webhook/report", "webhook/source"), others...)
+	return append(webhookLinks("internal/commandline", "webhook", "webhook/dryrun", "webhook/internal/apiclients", "webhook/internal/netpolicy",
+		"webhook/internal/poddiff", "webhook/internal/podquota", "webhook/internal/reading", "webhook/internal/tlsobject", "webhook/internal/tlstrial",
+		"webhook/internal/workloads", "webhook/report", "webhook/source"), others...)
 }
 
 var (

@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"time"
 
@@ -15,6 +14,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/shoot-proxy/proxy-client/webhook/internal/reading"
+	"github.com/shoot-proxy/proxy-client/webhook/internal/tlsobject"
+	"github.com/shoot-proxy/proxy-client/webhook/report"
 )
 
 // soonOfWebhook is how long before its end the webhook's own certificate is warned of. It
@@ -32,7 +33,7 @@ func (in *inspection) checkServingCertificate(ctx context.Context) {
 	}
 	namespace := in.install.namespace
 	object := fmt.Sprintf("Secret %s/%s", namespace, name)
-	secret, err := in.clients.core.Secrets(namespace).Get(ctx, name, metav1.GetOptions{})
+	secret, err := in.clients.Core.Secrets(namespace).Get(ctx, name, metav1.GetOptions{})
 	if err != nil && !isMissing(err) {
 		in.denials.Note(reading.To("get", "secrets", namespace, "the webhook's certificate"), err)
 		return
@@ -49,8 +50,8 @@ func (in *inspection) checkServingCertificate(ctx context.Context) {
 	case problem != "":
 		f.Message, f.Next = problem, remedy
 	default:
-		end := parseCertificates(certificate)[0].NotAfter
-		f.Status, f.Message, f.Commands = OK, fmt.Sprintf("The webhook's certificate is trusted by the API server, and valid until %s.", day(end)), nil
+		end := tlsobject.Certificates(certificate)[0].NotAfter
+		f.Status, f.Message, f.Commands = OK, fmt.Sprintf("The webhook's certificate is trusted by the API server, and valid until %s.", report.Day(end)), nil
 		if end.Before(in.now.Add(soonOfWebhook)) {
 			f.Status, f.Next, f.Commands = Warning, "it should have been renewed by now: look at the webhook's log, or at cert-manager's Certificate", in.logs()
 		}
@@ -82,7 +83,7 @@ func (in *inspection) servingSecret() string {
 // servingProblem returns what is wrong with the webhook's certificate, and what to do.
 func (in *inspection) servingProblem(certificate, key []byte) (problem, remedy string) {
 	const wait = "wait for a minute if the webhook was installed just now; then look at its log"
-	chain := parseCertificates(certificate)
+	chain := tlsobject.Certificates(certificate)
 	if len(chain) == 0 {
 		return "It has no certificate yet in key tls.crt.", wait
 	}
@@ -92,7 +93,7 @@ func (in *inspection) servingProblem(certificate, key []byte) (problem, remedy s
 	leaf := chain[0]
 	switch {
 	case in.now.After(leaf.NotAfter):
-		return fmt.Sprintf("The webhook's certificate expired on %s: the API server refuses it, and pods with the label.", day(leaf.NotAfter)), "see why it was not renewed, in the webhook's log"
+		return fmt.Sprintf("The webhook's certificate expired on %s: the API server refuses it, and pods with the label.", report.Day(leaf.NotAfter)), "see why it was not renewed, in the webhook's log"
 	case in.now.Before(leaf.NotBefore):
 		return fmt.Sprintf("The webhook's certificate is not valid before %s.", leaf.NotBefore.UTC().Format(time.RFC3339)), "compare the clocks of this machine and of the webhook's node"
 	}
@@ -124,20 +125,3 @@ func (in *inspection) servingHost() string {
 	}
 	return ""
 }
-
-// parseCertificates returns the certificates in PEM that can be read.
-func parseCertificates(data []byte) []*x509.Certificate {
-	var all []*x509.Certificate
-	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
-		if block.Type != "CERTIFICATE" {
-			continue
-		}
-		if c, err := x509.ParseCertificate(block.Bytes); err == nil {
-			all = append(all, c)
-		}
-	}
-	return all
-}
-
-// day returns a date for people.
-func day(t time.Time) string { return t.UTC().Format(time.DateOnly) }

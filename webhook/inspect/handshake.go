@@ -5,7 +5,6 @@ package inspect
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"net"
 	"strconv"
@@ -14,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/shoot-proxy/proxy-client/internal/tlsfiles"
+	"github.com/shoot-proxy/proxy-client/webhook/internal/tlsobject"
 	"github.com/shoot-proxy/proxy-client/webhook/internal/tlstrial"
 	"github.com/shoot-proxy/proxy-client/webhook/report"
 )
@@ -60,7 +60,7 @@ func (in *inspection) try(ctx context.Context, s *server) *Finding {
 	if s.service != nil {
 		about = fmt.Sprintf("Service %s/%s has %d ready %s. ", s.service.Namespace, s.service.Name, len(s.endpoints), report.Plural(len(s.endpoints), "endpoint"))
 	}
-	config := s.tlsConfig()
+	config := tlsobject.ClientConfig(s.ca, s.client, s.tlsName)
 	if config == nil {
 		f.Message = about + "It was not connected to, because its TLS files could not be used (see the Secrets)."
 		return f
@@ -77,30 +77,16 @@ func (in *inspection) try(ctx context.Context, s *server) *Finding {
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
 	client := tls.Client(conn, config)
-	problem, remedy := tlstrial.Handshake(ctx, client, tlstrial.Names{CA: s.ca.object(), Client: s.client.object(), Server: s.tlsName}, in.now)
+	problem, remedy := tlstrial.Handshake(ctx, client, tlstrial.Names{CA: s.ca.String(), Client: s.client.String(), Server: s.tlsName}, in.now)
 	if problem != "" {
-		f.Status, f.Message, f.Next = Failure, problem+" Needed by "+neededBy(s.names())+".", remedy
+		f.Status, f.Message, f.Next = Failure, problem+" Needed by "+report.NeededBy(s.names())+".", remedy
 		return f
 	}
 	leaf := client.ConnectionState().PeerCertificates[0]
-	f.Message = fmt.Sprintf("%sConnected to from here: its certificate fits %s and is valid until %s, and it accepts the client certificate.", about, s.ca.object(), day(leaf.NotAfter))
+	f.Message = fmt.Sprintf("%sConnected to from here: its certificate fits %s and is valid until %s, and it accepts the client certificate.", about, s.ca.String(), report.Day(leaf.NotAfter))
 	if tlsfiles.Due(leaf, in.now) {
 		f.Status, f.Next = Warning, "renew the proxy-server's certificate"
-		f.Message = fmt.Sprintf("%sIts certificate %q expires in %s, on %s.", about, leaf.Subject, days(leaf.NotAfter.Sub(in.now)), day(leaf.NotAfter))
+		f.Message = fmt.Sprintf("%sIts certificate %q expires in %s, on %s.", about, leaf.Subject, report.Days(leaf.NotAfter.Sub(in.now)), report.Day(leaf.NotAfter))
 	}
 	return f
-}
-
-// tlsConfig returns the pods' configuration of TLS, or nil if their files cannot be used.
-func (s *server) tlsConfig() *tls.Config {
-	if s.ca == nil || s.client == nil || !s.ca.usable || !s.client.usable {
-		return nil
-	}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(s.ca.data[s.ca.keys[0]])
-	pair, err := tls.X509KeyPair(s.client.data[corev1.TLSCertKey], s.client.data[corev1.TLSPrivateKeyKey])
-	if err != nil {
-		return nil
-	}
-	return &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{pair}, ServerName: s.tlsName, NextProtos: []string{"h2", "http/1.1"}, MinVersion: tls.VersionTLS12}
 }

@@ -14,7 +14,9 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/shoot-proxy/proxy-client/webhook"
+	"github.com/shoot-proxy/proxy-client/webhook/internal/apiclients"
 	"github.com/shoot-proxy/proxy-client/webhook/internal/reading"
+	"github.com/shoot-proxy/proxy-client/webhook/internal/tlsobject"
 )
 
 // Config says which cluster to look at.
@@ -51,7 +53,7 @@ const (
 type inspection struct {
 	Config
 	now     time.Time
-	clients *clients
+	clients *apiclients.Clients
 	denials reading.Denials
 	report  *Report
 
@@ -66,7 +68,7 @@ type inspection struct {
 	sources    sources
 	subjects   []*subject
 	servers    []*server
-	materials  map[string]*material // what pods mount, by name and keys
+	materials  map[string]*tlsobject.Object // what pods mount, by name and keys
 }
 
 // Run looks at a cluster. The error says why it could not begin, or that ctx has ended.
@@ -86,10 +88,10 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	in := &inspection{Config: cfg, now: cfg.Now(), denials: reading.Denials{PageSize: cfg.PageSize}}
 	in.report = &Report{Time: in.now, Cluster: cluster.Host, Version: cfg.Version, Namespaces: cfg.Namespaces}
 	var err error
-	if in.clients, err = newClients(cluster); err != nil {
+	if in.clients, err = apiclients.New(cluster); err != nil {
 		return nil, err
 	}
-	if err := in.clients.reach(ctx); err != nil {
+	if err := in.clients.Reach(ctx); err != nil {
 		return nil, fmt.Errorf("the API server %s does not answer: see whether 'kubectl version' works with the same kubeconfig: %w", cluster.Host, err)
 	}
 	for _, step := range []func(context.Context){

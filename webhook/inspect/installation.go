@@ -79,7 +79,7 @@ func (in *inspection) logs() []string {
 func (in *inspection) checkService(ctx context.Context, to *admissionv1.ServiceReference) bool {
 	object := fmt.Sprintf("Service %s/%s", to.Namespace, to.Name)
 	r := reading.To("get", "services", to.Namespace, "the webhook's Service")
-	service, err := in.clients.core.Services(to.Namespace).Get(ctx, to.Name, metav1.GetOptions{})
+	service, err := in.clients.Core.Services(to.Namespace).Get(ctx, to.Name, metav1.GetOptions{})
 	if err != nil {
 		if in.denials.Note(r, err); isMissing(err) {
 			in.add(Finding{
@@ -114,7 +114,7 @@ func (in *inspection) checkService(ctx context.Context, to *admissionv1.ServiceR
 // readyEndpoints returns how many ready endpoints a Service has.
 func (in *inspection) readyEndpoints(ctx context.Context, namespace, service, why string) (ready int, read bool) {
 	read = reading.Pages(ctx, &in.denials, reading.To("list", "endpointslices.discovery.k8s.io", namespace, why), metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName + "=" + service},
-		in.clients.discovery.EndpointSlices(namespace).List,
+		in.clients.Discovery.EndpointSlices(namespace).List,
 		func(page *discoveryv1.EndpointSliceList) {
 			for _, slice := range page.Items {
 				for _, e := range slice.Endpoints {
@@ -136,7 +136,7 @@ func (in *inspection) findDeployment(ctx context.Context, namespace string, sele
 		options.LabelSelector = "app.kubernetes.io/component=webhook"
 	}
 	reading.Pages(ctx, &in.denials, reading.To("list", "deployments.apps", namespace, "the webhook's Deployment"), options,
-		in.clients.apps.Deployments(namespace).List,
+		in.clients.Apps.Deployments(namespace).List,
 		func(page *appsv1.DeploymentList) {
 			for i := range page.Items {
 				d := &page.Items[i]
@@ -224,7 +224,7 @@ func (in *inspection) readConfig(ctx context.Context) {
 		return
 	}
 	object := fmt.Sprintf("ConfigMap %s/%s", d.Namespace, name)
-	cm, err := in.clients.core.ConfigMaps(d.Namespace).Get(ctx, name, metav1.GetOptions{})
+	cm, err := in.clients.Core.ConfigMaps(d.Namespace).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
 		if in.denials.Note(reading.To("get", "configmaps", d.Namespace, "the webhook's configuration"), err); isMissing(err) {
 			in.add(Finding{

@@ -20,7 +20,7 @@ import (
 
 // readNodes reads the nodes.
 func (in *inspection) readNodes(ctx context.Context) {
-	in.nodesRead = reading.Pages(ctx, &in.denials, reading.To("list", "nodes", "", "the nodes' versions and addresses"), metav1.ListOptions{}, in.clients.core.Nodes().List, func(page *corev1.NodeList) {
+	in.nodesRead = reading.Pages(ctx, &in.denials, reading.To("list", "nodes", "", "the nodes' versions and addresses"), metav1.ListOptions{}, in.clients.Core.Nodes().List, func(page *corev1.NodeList) {
 		in.nodes = append(in.nodes, page.Items...)
 	})
 }
@@ -66,21 +66,21 @@ func (in *inspection) checkNodes(context.Context) {
 		}
 		if refused := in.refusedFor(webhook.ReasonOldNodes, webhook.ReasonNeverCompletes); len(refused) > 0 {
 			f.Status = Failure
-			f.Message = fmt.Sprintf("The kubelet is older than 1.%d and has no native sidecars. Because of it the webhook refuses new pods of %s.", nativeSince, neededBy(refused))
+			f.Message = fmt.Sprintf("The kubelet is older than 1.%d and has no native sidecars. Because of it the webhook refuses new pods of %s.", nativeSince, report.NeededBy(refused))
 		}
 		in.add(f)
 	}
 	if len(unsure) > 0 && len(old) == 0 && len(classic) > 0 {
 		in.add(Finding{
 			Check: "old-node", Group: GroupNodes, Status: Warning, Objects: unsure,
-			Message: fmt.Sprintf("The kubelet is older than 1.%d, so with nativeSidecar: auto these get the classic order: %s.", nativeForSure, neededBy(classic)),
+			Message: fmt.Sprintf("The kubelet is older than 1.%d, so with nativeSidecar: auto these get the classic order: %s.", nativeForSure, report.NeededBy(classic)),
 			Next:    `set nativeSidecar: "true", because every node has 1.29 or later`,
 		})
 	}
 	if may := in.anywhere(); len(foreign) > 0 && len(may) > 0 {
 		in.add(Finding{
 			Check: "foreign-node", Group: GroupNodes, Status: Warning, Objects: foreign,
-			Message: fmt.Sprintf("It does not run Linux, and these pods may be sent there: %s.", neededBy(may)),
+			Message: fmt.Sprintf("It does not run Linux, and these pods may be sent there: %s.", report.NeededBy(may)),
 			Next:    "give them the nodeSelector kubernetes.io/os: linux",
 		})
 	}

@@ -21,7 +21,7 @@ func (in *inspection) readNamespaces(ctx context.Context) {
 	const why = "the namespaces' labels (Pod Security, the webhook's selector)"
 	found := map[string]*corev1.Namespace{}
 	if len(in.Namespaces) == 0 {
-		if reading.Pages(ctx, &in.denials, reading.To("list", "namespaces", "", why), metav1.ListOptions{}, in.clients.core.Namespaces().List, func(page *corev1.NamespaceList) {
+		if reading.Pages(ctx, &in.denials, reading.To("list", "namespaces", "", why), metav1.ListOptions{}, in.clients.Core.Namespaces().List, func(page *corev1.NamespaceList) {
 			for i := range page.Items {
 				found[page.Items[i].Name] = &page.Items[i]
 			}
@@ -31,7 +31,7 @@ func (in *inspection) readNamespaces(ctx context.Context) {
 		return
 	}
 	for _, name := range in.Namespaces {
-		ns, err := in.clients.core.Namespaces().Get(ctx, name, metav1.GetOptions{})
+		ns, err := in.clients.Core.Namespaces().Get(ctx, name, metav1.GetOptions{})
 		switch {
 		case isMissing(err):
 			in.add(Finding{
@@ -54,7 +54,7 @@ const maxPods = 50_000
 func (in *inspection) readPods(ctx context.Context) {
 	for _, namespace := range in.scopes() {
 		n := 0
-		reading.Pages(ctx, &in.denials, reading.To("list", "pods", namespace, "the pods with the label"), metav1.ListOptions{}, in.clients.core.Pods(namespace).List, func(page *corev1.PodList) {
+		reading.Pages(ctx, &in.denials, reading.To("list", "pods", namespace, "the pods with the label"), metav1.ListOptions{}, in.clients.Core.Pods(namespace).List, func(page *corev1.PodList) {
 			for i := range page.Items {
 				p := &page.Items[i]
 				in.addresses.addPod(p)
@@ -119,12 +119,12 @@ func (in *inspection) judge(ctx context.Context) {
 		in.subjects = append(in.subjects, s)
 	}
 	for _, w := range in.workloads {
-		p := w.pod.DeepCopy()
-		p.Namespace = w.namespace
-		s := &subject{name: w.name(), namespace: w.namespace, pod: p, owner: owner{w.kind, w.object}}
+		p := w.Pod.DeepCopy()
+		p.Namespace = w.Namespace
+		s := &subject{name: w.Name(), namespace: w.Namespace, pod: p, owner: owner{w.Kind, w.Object}}
 		s.version, s.hash, s.statusErr = webhook.Injected(p)
-		if in.hook == nil || in.asksIn(w.namespace) {
-			s.now = in.decide(ctx, w.namespace, p)
+		if in.hook == nil || in.asksIn(w.Namespace) {
+			s.now = in.decide(ctx, w.Namespace, p)
 		}
 		w.subject = s
 		in.subjects = append(in.subjects, s)
@@ -222,7 +222,7 @@ func (in *inspection) notInjected(s *subject) Finding {
 // putIntoTemplate says what to do if the template of a pod's owner lacks the label.
 func (in *inspection) putIntoTemplate(s *subject, next string) string {
 	for _, w := range in.workloads {
-		if w.namespace == s.namespace && w.kind == s.owner.kind && w.object == s.owner.name {
+		if w.Namespace == s.namespace && w.Kind == s.owner.kind && w.Object == s.owner.name {
 			return next
 		}
 	}

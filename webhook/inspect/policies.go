@@ -27,7 +27,7 @@ func (in *inspection) checkPolicies(ctx context.Context) {
 		}
 		policies[namespace] = nil
 		reading.Pages(ctx, &in.denials, reading.To("list", "networkpolicies.networking.k8s.io", namespace, "the policies between pods and proxy-servers"), metav1.ListOptions{},
-			in.clients.networking.NetworkPolicies(namespace).List, func(page *networkingv1.NetworkPolicyList) {
+			in.clients.Networking.NetworkPolicies(namespace).List, func(page *networkingv1.NetworkPolicyList) {
 				policies[namespace] = append(policies[namespace], page.Items...)
 			})
 		return policies[namespace]
@@ -122,7 +122,7 @@ func (in *inspection) parties(ctx context.Context, s *server) []target {
 	e := s.endpoints[0]
 	t := target{netpolicy.Party{Address: e.address, Name: e.namespace, Namespace: in.labelsOf(e.namespace)}, e.port}
 	if e.pod != "" {
-		pod, err := in.clients.core.Pods(e.namespace).Get(ctx, e.pod, metav1.GetOptions{})
+		pod, err := in.clients.Core.Pods(e.namespace).Get(ctx, e.pod, metav1.GetOptions{})
 		if !in.denials.Note(reading.To("get", "pods", e.namespace, "the proxy-server's pods"), err) {
 			return nil // without its labels nothing can be said
 		}

@@ -22,10 +22,10 @@ func (in *inspection) checkQuotas(ctx context.Context) {
 	for _, name := range namespaces {
 		var quotas []corev1.ResourceQuota
 		var ranges []corev1.LimitRange
-		a := reading.Pages(ctx, &in.denials, reading.To("list", "resourcequotas", name, "the quotas for pods"), metav1.ListOptions{}, in.clients.core.ResourceQuotas(name).List, func(page *corev1.ResourceQuotaList) {
+		a := reading.Pages(ctx, &in.denials, reading.To("list", "resourcequotas", name, "the quotas for pods"), metav1.ListOptions{}, in.clients.Core.ResourceQuotas(name).List, func(page *corev1.ResourceQuotaList) {
 			quotas = append(quotas, page.Items...)
 		})
-		b := reading.Pages(ctx, &in.denials, reading.To("list", "limitranges", name, "the limits for containers"), metav1.ListOptions{}, in.clients.core.LimitRanges(name).List, func(page *corev1.LimitRangeList) {
+		b := reading.Pages(ctx, &in.denials, reading.To("list", "limitranges", name, "the limits for containers"), metav1.ListOptions{}, in.clients.Core.LimitRanges(name).List, func(page *corev1.LimitRangeList) {
 			ranges = append(ranges, page.Items...)
 		})
 		if a && b {

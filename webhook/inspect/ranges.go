@@ -98,28 +98,10 @@ func excluded(prefix netip.Prefix, excludes []string) bool {
 
 // collectShoots finds the sets of ranges that pods redirect.
 func (in *inspection) collectShoots() {
-	for _, s := range in.subjects {
-		p := s.spec()
-		if p == nil {
-			continue
-		}
-		c, _ := poddiff.Container(p, proxyClient)
-		if c == nil {
-			continue
-		}
-		redirect, _ := poddiff.Container(p, initRedirect)
-		flags := poddiff.FlagValues(c.Args)
-		values := func(name string) []string {
-			var all []string
-			for _, v := range flags[name] {
-				all = append(all, strings.Split(v, ",")...)
-			}
-			return all
-		}
-		new := Shoot{PodCIDRs: values("--shoot-pod-cidr"), ServiceCIDRs: values("--shoot-service-cidr"), NodeCIDRs: values("--shoot-node-cidr"), ExcludeCIDRs: values("--exclude-cidr")}
-		if redirect != nil && len(new.ExcludeCIDRs) == 0 {
-			flags = poddiff.FlagValues(redirect.Args)
-			new.ExcludeCIDRs = values("--exclude-cidr")
+	for c := range in.sidecars() {
+		new := Shoot{PodCIDRs: c.values("--shoot-pod-cidr"), ServiceCIDRs: c.values("--shoot-service-cidr"), NodeCIDRs: c.values("--shoot-node-cidr"), ExcludeCIDRs: c.values("--exclude-cidr")}
+		if redirect, _ := poddiff.Container(c.pod, initRedirect); redirect != nil && len(new.ExcludeCIDRs) == 0 {
+			new.ExcludeCIDRs = valuesOf(poddiff.FlagValues(redirect.Args), "--exclude-cidr")
 		}
 		i := slices.IndexFunc(in.report.Shoots, func(o Shoot) bool {
 			return slices.Equal(o.PodCIDRs, new.PodCIDRs) && slices.Equal(o.ServiceCIDRs, new.ServiceCIDRs) && slices.Equal(o.NodeCIDRs, new.NodeCIDRs) && slices.Equal(o.ExcludeCIDRs, new.ExcludeCIDRs)
@@ -128,7 +110,7 @@ func (in *inspection) collectShoots() {
 			in.report.Shoots = append(in.report.Shoots, new)
 			i = len(in.report.Shoots) - 1
 		}
-		in.report.Shoots[i].Objects = append(in.report.Shoots[i].Objects, s.name)
+		in.report.Shoots[i].Objects = append(in.report.Shoots[i].Objects, c.subject.name)
 	}
 }
 
@@ -143,8 +125,8 @@ func (in *inspection) places(ctx context.Context) []place {
 			all = append(all, place{what, netip.PrefixFrom(address, address.BitLen()), dns})
 		}
 	}
-	if in.clients.serves(ctx, networkingv1.SchemeGroupVersion.WithResource("servicecidrs")) { // since Kubernetes 1.33
-		reading.Pages(ctx, &in.denials, reading.To("list", "servicecidrs.networking.k8s.io", "", "the range of this cluster's Services"), metav1.ListOptions{}, in.clients.networking.ServiceCIDRs().List, func(page *networkingv1.ServiceCIDRList) {
+	if in.clients.Serves(ctx, networkingv1.SchemeGroupVersion.WithResource("servicecidrs")) { // since Kubernetes 1.33
+		reading.Pages(ctx, &in.denials, reading.To("list", "servicecidrs.networking.k8s.io", "", "the range of this cluster's Services"), metav1.ListOptions{}, in.clients.Networking.ServiceCIDRs().List, func(page *networkingv1.ServiceCIDRList) {
 			for _, c := range page.Items {
 				for _, cidr := range c.Spec.CIDRs {
 					add("ServiceCIDR "+c.Name, cidr, false)
@@ -156,7 +138,7 @@ func (in *inspection) places(ctx context.Context) []place {
 		namespace, name string
 		dns             bool
 	}{{metav1.NamespaceDefault, "kubernetes", false}, {metav1.NamespaceSystem, "kube-dns", true}} {
-		service, err := in.clients.core.Services(s.namespace).Get(ctx, s.name, metav1.GetOptions{})
+		service, err := in.clients.Core.Services(s.namespace).Get(ctx, s.name, metav1.GetOptions{})
 		if !in.denials.Note(reading.To("get", "services", s.namespace, "the addresses of this cluster's API server and DNS"), err) {
 			continue
 		}

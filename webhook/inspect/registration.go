@@ -32,7 +32,7 @@ type registration struct {
 func (in *inspection) checkRegistration(ctx context.Context) {
 	var found []*registration
 	read := reading.Pages(ctx, &in.denials, reading.To("list", "mutatingwebhookconfigurations", "", "the webhook's registration"), metav1.ListOptions{},
-		in.clients.admission.MutatingWebhookConfigurations().List,
+		in.clients.Admission.MutatingWebhookConfigurations().List,
 		func(page *admissionv1.MutatingWebhookConfigurationList) {
 			for _, c := range page.Items {
 				for _, w := range c.Webhooks {
@@ -199,7 +199,7 @@ func (in *inspection) namespaceForDryRun() string {
 		candidates = append(candidates, p.Namespace)
 	}
 	for _, w := range in.workloads {
-		candidates = append(candidates, w.namespace)
+		candidates = append(candidates, w.Namespace)
 	}
 	for _, name := range candidates {
 		if ns := in.namespaceOf(name); in.asksIn(name) && (ns == nil || !forbidsNetAdmin(ns)) {

@@ -55,7 +55,7 @@ func (in *inspection) checkPodSecurity(context.Context) {
 		}
 		in.add(Finding{
 			Check: "pod-security", Group: GroupNamespaces, Status: Failure, Objects: []string{"Namespace " + name},
-			Message:  fmt.Sprintf("It enforces Pod Security %q, which forbids init-redirect's NET_ADMIN: new pods with the label are refused. In it: %s.", level, neededBy(namesOfSubjects(subjects[name]))),
+			Message:  fmt.Sprintf("It enforces Pod Security %q, which forbids init-redirect's NET_ADMIN: new pods with the label are refused. In it: %s.", level, report.NeededBy(namesOfSubjects(subjects[name]))),
 			Next:     "let the namespace enforce privileged",
 			Commands: []string{fmt.Sprintf("kubectl label --overwrite namespace %s %s=privileged", name, source.PodSecurity)},
 		})

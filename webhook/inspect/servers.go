@@ -15,8 +15,9 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/shoot-proxy/proxy-client/webhook/internal/poddiff"
 	"github.com/shoot-proxy/proxy-client/webhook/internal/reading"
+	"github.com/shoot-proxy/proxy-client/webhook/internal/tlsobject"
+	"github.com/shoot-proxy/proxy-client/webhook/report"
 )
 
 // server is a proxy-server as pods of one namespace know it.
@@ -26,8 +27,8 @@ type server struct {
 	namespace     string // of the pods
 	// tlsName is the name that the certificate must have.
 	tlsName string
-	ca      *material
-	client  *material
+	ca      *tlsobject.Object
+	client  *tlsobject.Object
 	pods    []*subject
 	// service is the Service of that name, if it is one, and endpoints are those that are
 	// ready.
@@ -58,20 +59,9 @@ func (s *server) object() string { return "proxy-server " + s.address }
 
 // findServers finds the proxy-servers of all pods.
 func (in *inspection) findServers(ctx context.Context) {
-	for _, s := range in.subjects {
-		p := s.spec()
-		if p == nil {
-			continue
-		}
-		c, _ := poddiff.Container(p, proxyClient)
-		if c == nil {
-			continue
-		}
-		flags := poddiff.FlagValues(c.Args)
-		for _, value := range flags["--proxy-server"] {
-			for address := range strings.SplitSeq(value, ",") {
-				in.addServer(s, p, address, strings.Join(flags["--server-name"], ""))
-			}
+	for c := range in.sidecars() {
+		for _, address := range c.values("--proxy-server") {
+			in.addServer(c.subject, c.pod, address, strings.Join(c.flags["--server-name"], ""))
 		}
 	}
 	for _, s := range in.servers {
@@ -141,8 +131,8 @@ func (in *inspection) resolve(ctx context.Context, s *server) {
 		return
 	}
 	f := Finding{Check: "proxy-server", Group: GroupServers, Status: Failure, Objects: []string{s.object()}}
-	needed := fmt.Sprintf(" Needed by %s.", neededBy(s.names()))
-	service, err := in.clients.core.Services(namespace).Get(ctx, name, metav1.GetOptions{})
+	needed := fmt.Sprintf(" Needed by %s.", report.NeededBy(s.names()))
+	service, err := in.clients.Core.Services(namespace).Get(ctx, name, metav1.GetOptions{})
 	switch {
 	case isMissing(err) && certain:
 		s.broken = true
@@ -183,7 +173,7 @@ func (in *inspection) resolve(ctx context.Context, s *server) {
 func (in *inspection) readEndpoints(ctx context.Context, s *server, port string) bool {
 	namespace := s.service.Namespace
 	return reading.Pages(ctx, &in.denials, reading.To("list", "endpointslices.discovery.k8s.io", namespace, "the proxy-server's endpoints"),
-		metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName + "=" + s.service.Name}, in.clients.discovery.EndpointSlices(namespace).List,
+		metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName + "=" + s.service.Name}, in.clients.Discovery.EndpointSlices(namespace).List,
 		func(page *discoveryv1.EndpointSliceList) {
 			for _, slice := range page.Items {
 				for _, e := range slice.Endpoints {

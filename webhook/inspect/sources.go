@@ -89,7 +89,7 @@ func (in *inspection) configMap(ctx context.Context, namespace, name string) con
 		return cm
 	}
 	found := configMap{read: true}
-	cm, err := in.clients.core.ConfigMaps(namespace).Get(ctx, name, metav1.GetOptions{})
+	cm, err := in.clients.Core.ConfigMaps(namespace).Get(ctx, name, metav1.GetOptions{})
 	switch {
 	case err == nil:
 		found.config, found.err = source.ConfigMap(cm)
@@ -110,7 +110,7 @@ func (in *inspection) networking(ctx context.Context, namespace string) networki
 		return n
 	}
 	found := networking{read: true}
-	object, err := in.clients.dynamic.Resource(source.Clusters).Get(ctx, namespace, metav1.GetOptions{})
+	object, err := in.clients.Dynamic.Resource(source.Clusters).Get(ctx, namespace, metav1.GetOptions{})
 	switch {
 	case err == nil:
 		var data []byte

@@ -5,6 +5,7 @@ package report
 import (
 	"fmt"
 	"strings"
+	"time"
 	"unicode"
 )
 
@@ -45,4 +46,22 @@ func Sentence(text string) string {
 	}
 	text = strings.ToUpper(text[:1]) + text[1:]
 	return strings.TrimSuffix(text, ".") + "."
+}
+
+// NeededBy returns a clause with the objects that need something. If there are many, it
+// counts the others.
+func NeededBy(objects []string) string {
+	if n := len(objects) - 2; n > 1 {
+		return fmt.Sprintf("%s, %s and %d more", objects[0], objects[1], n)
+	}
+	return strings.Join(objects, ", ")
+}
+
+// Day returns a date.
+func Day(t time.Time) string { return t.UTC().Format(time.DateOnly) }
+
+// Days returns a time span in whole days.
+func Days(d time.Duration) string {
+	n := int(d / (24 * time.Hour))
+	return fmt.Sprintf("%d %s", n, Plural(n, "day"))
 }

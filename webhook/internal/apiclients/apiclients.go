@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package inspect
+// Package apiclients has the clients of an API server that an inspection needs.
+//
+// They share their connections and one limit of requests. It does not know what is asked
+// for.
+package apiclients
 
 import (
 	"context"
@@ -23,32 +27,32 @@ import (
 	"k8s.io/client-go/util/flowcontrol"
 )
 
-// clients ask the API server. They share their connections and one limit of requests.
-type clients struct {
-	core       corev1client.CoreV1Interface
-	apps       appsv1client.AppsV1Interface
-	batch      batchv1client.BatchV1Interface
-	admission  admissionv1client.AdmissionregistrationV1Interface
-	discovery  discoveryv1client.DiscoveryV1Interface
-	networking networkingv1client.NetworkingV1Interface
-	dynamic    dynamic.Interface
+// Clients ask the API server. They share their connections and one limit of requests.
+type Clients struct {
+	Core       corev1client.CoreV1Interface
+	Apps       appsv1client.AppsV1Interface
+	Batch      batchv1client.BatchV1Interface
+	Admission  admissionv1client.AdmissionregistrationV1Interface
+	Discovery  discoveryv1client.DiscoveryV1Interface
+	Networking networkingv1client.NetworkingV1Interface
+	Dynamic    dynamic.Interface
 }
 
-// reach returns why there is no answer from the API server. That it refuses a request is an
+// Reach returns why there is no answer from the API server. That it refuses a request is an
 // answer.
-func (c *clients) reach(ctx context.Context) error {
-	err := c.core.RESTClient().Get().AbsPath("/version").Do(ctx).Error()
+func (c *Clients) Reach(ctx context.Context) error {
+	err := c.Core.RESTClient().Get().AbsPath("/version").Do(ctx).Error()
 	if _, answered := errors.AsType[*apierrors.StatusError](err); answered {
 		return nil
 	}
 	return err
 }
 
-// serves reports whether the API server has a resource. A caller without rights for a
+// Serves reports whether the API server has a resource. A caller without rights for a
 // resource that is not there would get the answer that it is forbidden. If it cannot be
 // told, the result is true.
-func (c *clients) serves(ctx context.Context, of schema.GroupVersionResource) bool {
-	data, err := c.core.RESTClient().Get().AbsPath("/apis", of.Group, of.Version).SetHeader("Accept", "application/json").Do(ctx).Raw()
+func (c *Clients) Serves(ctx context.Context, of schema.GroupVersionResource) bool {
+	data, err := c.Core.RESTClient().Get().AbsPath("/apis", of.Group, of.Version).SetHeader("Accept", "application/json").Do(ctx).Raw()
 	if err != nil {
 		return !apierrors.IsNotFound(err)
 	}
@@ -59,7 +63,8 @@ func (c *clients) serves(ctx context.Context, of schema.GroupVersionResource) bo
 	return slices.ContainsFunc(list.APIResources, func(r metav1.APIResource) bool { return r.Name == of.Resource })
 }
 
-func newClients(config *rest.Config) (*clients, error) {
+// New returns clients with the limits of config.
+func New(config *rest.Config) (*Clients, error) {
 	config = rest.CopyConfig(config)
 	config.RateLimiter = flowcontrol.NewTokenBucketRateLimiter(config.QPS, config.Burst)
 	httpClient, err := rest.HTTPClientFor(config)
@@ -69,15 +74,15 @@ func newClients(config *rest.Config) (*clients, error) {
 	// JSON of thousands of pods takes several times as long.
 	typed := rest.CopyConfig(config)
 	typed.AcceptContentTypes, typed.ContentType = "application/vnd.kubernetes.protobuf,application/json", "application/json"
-	c := &clients{}
+	c := &Clients{}
 	var errs [7]error
-	c.core, errs[0] = corev1client.NewForConfigAndClient(typed, httpClient)
-	c.apps, errs[1] = appsv1client.NewForConfigAndClient(typed, httpClient)
-	c.batch, errs[2] = batchv1client.NewForConfigAndClient(typed, httpClient)
-	c.admission, errs[3] = admissionv1client.NewForConfigAndClient(typed, httpClient)
-	c.discovery, errs[4] = discoveryv1client.NewForConfigAndClient(typed, httpClient)
-	c.networking, errs[5] = networkingv1client.NewForConfigAndClient(typed, httpClient)
-	c.dynamic, errs[6] = dynamic.NewForConfigAndClient(config, httpClient)
+	c.Core, errs[0] = corev1client.NewForConfigAndClient(typed, httpClient)
+	c.Apps, errs[1] = appsv1client.NewForConfigAndClient(typed, httpClient)
+	c.Batch, errs[2] = batchv1client.NewForConfigAndClient(typed, httpClient)
+	c.Admission, errs[3] = admissionv1client.NewForConfigAndClient(typed, httpClient)
+	c.Discovery, errs[4] = discoveryv1client.NewForConfigAndClient(typed, httpClient)
+	c.Networking, errs[5] = networkingv1client.NewForConfigAndClient(typed, httpClient)
+	c.Dynamic, errs[6] = dynamic.NewForConfigAndClient(config, httpClient)
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, fmt.Errorf("API server: %w", err)
 	}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package webhook
+package configfile
 
 import (
 	"fmt"
@@ -17,25 +17,29 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/options"
 )
 
-// field is one setting of an InjectionConfig that several sources may set. It is made
-// from the tags of type file.
-type field struct {
-	name       string // in the file, such as shoot.podCIDRs
-	flag       string // with its dashes; empty if no program has a flag for it
-	annotation string // without its prefix; empty if pods cannot set it
-	fallback   string // the value if no source sets it
+// Field is one setting of an InjectionConfig that several sources may set. It is made
+// from the tags of type File.
+type Field struct {
+	Name       string // in the file, such as shoot.podCIDRs
+	Flag       string // with its dashes; empty if no program has a flag for it
+	Annotation string // without its prefix; empty if pods cannot set it
+	Fallback   string // the value if no source sets it
 	index      []int  // of the field in file
 }
 
-// fields returns all fields, in the order of explanations. Reflection finds them only
-// once. It takes much of the time of a decision, and each pod needs them several times.
-var fields = sync.OnceValue(func() []field { return fieldsIn(reflect.TypeFor[file](), "", nil, flagsOfPrograms()) })
+// Fields returns all fields, in the order of explanations. The caller must not change
+// them.
+func Fields() []Field { return fields() }
+
+// fields finds the fields by reflection, once. It takes much of the time of a decision,
+// and each pod needs them several times.
+var fields = sync.OnceValue(func() []Field { return fieldsIn(reflect.TypeFor[File](), "", nil, flagsOfPrograms()) })
 
 // flagsOfPrograms returns the flags of both programs.
 func flagsOfPrograms() *pflag.FlagSet {
 	flags := pflag.NewFlagSet("both", pflag.ContinueOnError)
 	options.NewProxyClient().AddFlags(flags)
-	own := pflag.NewFlagSet(initRedirect, pflag.ContinueOnError)
+	own := pflag.NewFlagSet("init-redirect", pflag.ContinueOnError)
 	options.NewInitRedirect().AddFlags(own)
 	flags.AddFlagSet(own)
 	return flags
@@ -56,8 +60,8 @@ func fallbackOf(name string, tag reflect.StructTag, flags *pflag.FlagSet) string
 
 // fieldsIn returns the fields of a section, with the defaults of flags. It leaves out
 // apiVersion, kind, inject and policy, which are not about what a pod gets.
-func fieldsIn(section reflect.Type, prefix string, index []int, flags *pflag.FlagSet) []field {
-	var all []field
+func fieldsIn(section reflect.Type, prefix string, index []int, flags *pflag.FlagSet) []Field {
+	var all []Field
 	for i := range section.NumField() {
 		f := section.Field(i)
 		at := append(slices.Clip(index), i)
@@ -67,13 +71,13 @@ func fieldsIn(section reflect.Type, prefix string, index []int, flags *pflag.Fla
 			inner = inner.Elem()
 		}
 		switch {
-		case name == "apiVersion" || name == "kind" || name == fieldInject || name == "policy":
+		case name == "apiVersion" || name == "kind" || name == Inject || name == "policy":
 		case inner.Kind() == reflect.Struct:
 			all = append(all, fieldsIn(inner, name+".", at, flags)...)
 		default:
-			one := field{name: name, annotation: f.Tag.Get("annotation"), fallback: fallbackOf(name, f.Tag, flags), index: at}
+			one := Field{Name: name, Annotation: f.Tag.Get("annotation"), Fallback: fallbackOf(name, f.Tag, flags), index: at}
 			if flag := f.Tag.Get("flag"); flag != "" {
-				one.flag = "--" + flag
+				one.Flag = "--" + flag
 			}
 			all = append(all, one)
 		}
@@ -83,7 +87,7 @@ func fieldsIn(section reflect.Type, prefix string, index []int, flags *pflag.Fla
 
 // valueIn returns the field's value in a file. If a section is missing, make creates
 // it; without make ok is false.
-func (f *field) valueIn(c *file, make bool) (v reflect.Value, ok bool) {
+func (f *Field) valueIn(c *File, make bool) (v reflect.Value, ok bool) {
 	v = reflect.ValueOf(c).Elem()
 	for _, i := range f.index {
 		if v.Kind() == reflect.Pointer {
@@ -99,8 +103,8 @@ func (f *field) valueIn(c *file, make bool) (v reflect.Value, ok bool) {
 	return v, true
 }
 
-// of returns the field's values in a file, or nil if the file does not set it.
-func (f *field) of(c *file) []string {
+// Of returns the field's values in a file, or nil if the file does not set it.
+func (f *Field) Of(c *File) []string {
 	v, ok := f.valueIn(c, false)
 	if !ok {
 		return nil
@@ -120,12 +124,12 @@ func (f *field) of(c *file) []string {
 		}
 		return pairs
 	default:
-		panic(fmt.Sprintf("field %s has type %s, which no source can give", f.name, v.Type()))
+		panic(fmt.Sprintf("field %s has type %s, which no source can give", f.Name, v.Type()))
 	}
 }
 
-// set sets the field's values in a file.
-func (f *field) set(c *file, values []string) {
+// Set sets the field's values in a file.
+func (f *Field) Set(c *File, values []string) {
 	v, _ := f.valueIn(c, true)
 	switch to := v.Addr().Interface().(type) {
 	case *string:
@@ -139,6 +143,6 @@ func (f *field) set(c *file, values []string) {
 			(*to)[key] = value
 		}
 	default:
-		panic(fmt.Sprintf("field %s has type %s, which no source can give", f.name, v.Type()))
+		panic(fmt.Sprintf("field %s has type %s, which no source can give", f.Name, v.Type()))
 	}
 }

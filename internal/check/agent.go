@@ -46,8 +46,8 @@ func (p *path) findAgent(ctx context.Context) {
 	if err == nil {
 		p.agent = true
 		step.Found = "an agent answers, in " + report.Seconds(took)
-		if h := p.hintsNow(); h.agents > 0 {
-			step.Found += fmt.Sprintf("; by its metrics the server has %s", h.says())
+		if h := p.hintsNow(); h.Agents > 0 {
+			step.Found += fmt.Sprintf("; by its metrics the server has %s", h.Says())
 		}
 		p.add(step)
 		return
@@ -59,7 +59,7 @@ func (p *path) findAgent(ctx context.Context) {
 	case err.Reason == tunnel.ReasonTimeout, errors.Is(err.Err, konnectivity.ErrGaveUp):
 		step.Cause = report.CauseAgentSilent
 		step.Found = fmt.Sprintf("the server has an agent, which has not answered within %s", report.Seconds(agentTimeout))
-		if h := p.knownHints(); h.reached && h.agents == 0 {
+		if h := p.knownHints(); h.Reached && h.Agents == 0 {
 			step.Found = fmt.Sprintf("no answer within %s, and by its metrics the server has no agent", report.Seconds(agentTimeout))
 		}
 		step.Next = "look at the agent in the shoot: does it hang, is its node overloaded, is its connection to the server cut? A new agent pod (kubectl delete pod) helps if it hangs."
@@ -72,14 +72,14 @@ func (p *path) findAgent(ctx context.Context) {
 // noAgent completes the step about a server that finds no agent.
 func (p *path) noAgent(step *report.Step) {
 	h := p.knownHints()
-	if h.agents > 0 {
+	if h.Agents > 0 {
 		step.Cause = report.CauseOnlyNames
-		step.Found = fmt.Sprintf("by its metrics the server has %s, but finds none for an IP address: it looks for agents by registered hosts only (its flag --proxy-strategies=destHost)", h.says())
+		step.Found = fmt.Sprintf("by its metrics the server has %s, but finds none for an IP address: it looks for agents by registered hosts only (its flag --proxy-strategies=destHost)", h.Says())
 		step.Next = "add default to the server's --proxy-strategies, or let the agents register the addresses (their flag --agent-identifiers=ipv4=…)"
 		return
 	}
 	step.Found = "no agent is connected to this server"
-	if h.reached {
+	if h.Reached {
 		step.Found += ", which its metrics confirm"
 	}
 	step.Next = "look at the agents in the shoot (kubectl -n kube-system get pods): do they run, and do they reach the server's port for agents, usually 8091? If kubectl logs does not reach them, because it needs an agent too, their node has their logs."

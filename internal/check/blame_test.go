@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/shoot-proxy/proxy-client/internal/certtest"
+	"github.com/shoot-proxy/proxy-client/internal/check/hints"
 	"github.com/shoot-proxy/proxy-client/internal/check/report"
 	"github.com/shoot-proxy/proxy-client/internal/status"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
@@ -251,13 +252,13 @@ func TestMetricsOfTheServer(t *testing.T) {
 		cause   report.Cause
 		words   string
 	}{
-		{name: "all is well", metrics: metricsPrefix + "ready_backend_connections 2\nproxy_build_info{a=\"b c\",version=\"v0.36.0\"} 1\n", words: "2 connections of agents, and is version v0.36.0"},
-		{name: "an agent by names only", metrics: metricsPrefix + "ready_backend_connections{x=\"y\"} 1\n", noAgent: true, cause: report.CauseOnlyNames, words: "destHost"},
-		{name: "no agent", metrics: metricsPrefix + "ready_backend_connections 0\n", noAgent: true, cause: report.Cause(tunnel.ReasonNoAgent), words: "which its metrics confirm"},
+		{name: "all is well", metrics: hints.MetricsPrefix + "ready_backend_connections 2\nproxy_build_info{a=\"b c\",version=\"v0.36.0\"} 1\n", words: "2 connections of agents, and is version v0.36.0"},
+		{name: "an agent by names only", metrics: hints.MetricsPrefix + "ready_backend_connections{x=\"y\"} 1\n", noAgent: true, cause: report.CauseOnlyNames, words: "destHost"},
+		{name: "no agent", metrics: hints.MetricsPrefix + "ready_backend_connections 0\n", noAgent: true, cause: report.Cause(tunnel.ReasonNoAgent), words: "which its metrics confirm"},
 		{name: "another program's metrics", metrics: "up 1\n", noAgent: true, cause: report.Cause(tunnel.ReasonNoAgent), words: "no agent is connected"},
-		{name: "our clock is slow", metrics: metricsPrefix + "x 1\n", ahead: 48 * time.Hour, life: [2]time.Duration{24 * time.Hour, 72 * time.Hour}, cause: report.CauseClock, words: "2 days behind"},
-		{name: "our clock is fast", metrics: metricsPrefix + "x 1\n", ahead: -48 * time.Hour, life: [2]time.Duration{-72 * time.Hour, -24 * time.Hour}, cause: report.CauseClock, words: "2 days ahead of"},
-		{name: "our clock is a little fast", metrics: metricsPrefix + "x 1\n", ahead: -10 * time.Minute, cause: report.CauseClock, words: "10 minutes ahead of"},
+		{name: "our clock is slow", metrics: hints.MetricsPrefix + "x 1\n", ahead: 48 * time.Hour, life: [2]time.Duration{24 * time.Hour, 72 * time.Hour}, cause: report.CauseClock, words: "2 days behind"},
+		{name: "our clock is fast", metrics: hints.MetricsPrefix + "x 1\n", ahead: -48 * time.Hour, life: [2]time.Duration{-72 * time.Hour, -24 * time.Hour}, cause: report.CauseClock, words: "2 days ahead of"},
+		{name: "our clock is a little fast", metrics: hints.MetricsPrefix + "x 1\n", ahead: -10 * time.Minute, cause: report.CauseClock, words: "10 minutes ahead of"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()

@@ -41,8 +41,8 @@ func (c *checker) clock(files tlsFiles, paths []*path) (report.Step, bool) {
 		if len(p.chain) > 0 {
 			add("server", p.chain[:1])
 		}
-		if h := p.knownHints(); h.dated && !e.dated {
-			e.dated, e.skew, e.from = true, h.skew, p.address()
+		if h := p.knownHints(); h.Dated && !e.dated {
+			e.dated, e.skew, e.from = true, h.Skew, p.address()
 		}
 	}
 	if len(e.certs) == 0 && !e.dated {

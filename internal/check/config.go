@@ -69,9 +69,6 @@ const healthPort = 8092
 const (
 	// limit bounds the whole check.
 	limit = 16 * time.Second
-	// askTimeout bounds each question to the running sidecar, which is on loopback. The
-	// first two come before the check itself.
-	askTimeout = 1500 * time.Millisecond
 	// redirectTimeout bounds a probe of the redirect. A working one takes less than a
 	// millisecond.
 	redirectTimeout = 2 * time.Second

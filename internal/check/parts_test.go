@@ -17,17 +17,6 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
-func FuzzParseHints(f *testing.F) {
-	f.Add(metricsPrefix + "ready_backend_connections 2\nx_build_info{version=\"1\"} 1\n")
-	f.Add("a{b=\"} \"} 1\n")
-	f.Fuzz(func(t *testing.T, text string) {
-		h := parseHints(strings.NewReader(text))
-		if h.agents != 0 && !h.reached {
-			t.Errorf("%d agents in metrics of another program: %q", h.agents, text)
-		}
-	})
-}
-
 // TestClockWithoutAServersTime: if no server says the time, certificates of several roles
 // that are all invalid in the same way tell that the clock is wrong, and one alone does not.
 func TestClockWithoutAServersTime(t *testing.T) {

@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sys/unix"
 
+	"github.com/shoot-proxy/proxy-client/internal/check/hints"
 	"github.com/shoot-proxy/proxy-client/internal/check/report"
 	"github.com/shoot-proxy/proxy-client/internal/clip"
 	"github.com/shoot-proxy/proxy-client/internal/dialer"
@@ -37,8 +38,8 @@ type path struct {
 	steps  []report.Step
 
 	chain  []*x509.Certificate // of the server; nil if there was no handshake
-	hints  chan hints          // has one element when the server's metrics were asked for
-	known  *hints              // that element
+	hints  chan hints.Hints    // has one element when the server's metrics were asked for
+	known  *hints.Hints        // that element
 	usable bool                // the server is one for dials
 	agent  bool                // an agent answers dials of any address
 }
@@ -125,7 +126,7 @@ func (c *checker) addresses(ctx context.Context, s tunnel.Server) ([]*path, []re
 
 // newPath returns the path through one address.
 func (c *checker) newPath(s tunnel.Server, addr netip.AddrPort, host string) *path {
-	p := &path{c: c, server: s, addr: addr, host: host, hints: make(chan hints, 1)}
+	p := &path{c: c, server: s, addr: addr, host: host, hints: make(chan hints.Hints, 1)}
 	one, files := s, c.TLS
 	if addr.IsValid() {
 		one.Address = addr.String()
@@ -163,7 +164,7 @@ func (p *path) add(s report.Step) {
 // walk goes from the connect to the agent. It ends at the first step that fails.
 func (p *path) walk(ctx context.Context, files tlsFiles) {
 	if !p.connect(ctx) {
-		p.hints <- hints{}
+		p.hints <- hints.Hints{}
 		return
 	}
 	p.c.work.Go(func() { p.hints <- p.askHints(ctx) })

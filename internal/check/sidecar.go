@@ -4,10 +4,8 @@ package check
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net"
 	"net/http"
@@ -19,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/shoot-proxy/proxy-client/internal/check/ask"
 	"github.com/shoot-proxy/proxy-client/internal/check/report"
 	"github.com/shoot-proxy/proxy-client/internal/clip"
 	"github.com/shoot-proxy/proxy-client/internal/pause"
@@ -51,7 +50,7 @@ func Ask(ctx context.Context, admin string) *Sidecar {
 		s.adminErr = errors.New("it is turned off")
 		return s
 	}
-	s.Configuration, s.adminErr = document[status.Configuration](ctx, admin, "/configuration")
+	s.Configuration, s.adminErr = ask.Document[status.Configuration](ctx, admin, "/configuration")
 	if s.adminErr == nil && s.Configuration.Instance == "" {
 		s.adminErr = errAnotherProgram
 	}
@@ -60,8 +59,8 @@ func Ask(ctx context.Context, admin string) *Sidecar {
 		return s
 	}
 	var work sync.WaitGroup
-	work.Go(func() { s.state, _ = document[status.State](ctx, admin, "/state") })
-	work.Go(func() { s.failures, _ = document[status.Failures](ctx, admin, "/failures") })
+	work.Go(func() { s.state, _ = ask.Document[status.State](ctx, admin, "/state") })
+	work.Go(func() { s.failures, _ = ask.Document[status.Failures](ctx, admin, "/failures") })
 	work.Wait()
 	return s
 }
@@ -81,7 +80,7 @@ func (s *Sidecar) AskHealth(ctx context.Context, health string) {
 	}
 	for _, h := range hosts {
 		base := "http://" + net.JoinHostPort(h, port)
-		code, _, err := text(ctx, base+"/livez")
+		code, _, err := ask.Text(ctx, base+"/livez")
 		if err != nil {
 			if s.liveErr == nil {
 				s.liveErr = err
@@ -97,7 +96,7 @@ func (s *Sidecar) AskHealth(ctx context.Context, health string) {
 			return
 		}
 		s.liveErr = nil
-		if code, body, err := text(ctx, base+"/readyz"); err == nil && code != http.StatusOK {
+		if code, body, err := ask.Text(ctx, base+"/readyz"); err == nil && code != http.StatusOK {
 			s.ready = strings.TrimPrefix(strings.TrimSpace(body), "not ready: ")
 		}
 		return
@@ -106,39 +105,6 @@ func (s *Sidecar) AskHealth(ctx context.Context, health string) {
 
 // runs reports whether a sidecar has answered.
 func (s *Sidecar) runs() bool { return s.live || s.Configuration != nil }
-
-// document reads one of the JSON documents.
-func document[T any](ctx context.Context, admin, path string) (*T, error) {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
-	resp, err := get(ctx, "http://"+admin+path)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s answers %s to %s", admin, resp.Status, path)
-	}
-	const most = 16 << 20
-	to := new(T)
-	if err := json.NewDecoder(io.LimitReader(resp.Body, most)).Decode(to); err != nil {
-		return nil, fmt.Errorf("the answer of %s to %s: %w", admin, path, err)
-	}
-	return to, nil
-}
-
-// text reads a short answer.
-func text(ctx context.Context, url string) (int, string, error) {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
-	resp, err := get(ctx, url)
-	if err != nil {
-		return 0, "", err
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, clip.Value))
-	return resp.StatusCode, string(body), err
-}
 
 // full is the part of a limit from which it counts as reached.
 const full = 0.95
@@ -309,7 +275,7 @@ func (s *Sidecar) silence(address string, err error) string {
 	case errors.Is(err, errAnotherProgram):
 		return fmt.Sprintf("no sidecar answers on %s (%s)", address, err)
 	case isTimeout(err):
-		return fmt.Sprintf("%s has not answered within %s", address, report.Seconds(askTimeout))
+		return fmt.Sprintf("%s has not answered within %s", address, report.Seconds(ask.Timeout))
 	default:
 		return fmt.Sprintf("%s does not answer (%s)", address, clip.Text(fmt.Sprint(err), clip.Words))
 	}

@@ -185,6 +185,12 @@ func (d *Dialer) Close() error {
 // the first could not be reached, had no agent or stayed silent. If no server has an
 // agent, all are asked again until the budget ends, because agents come back.
 func (d *Dialer) DialContext(ctx context.Context, dst netip.AddrPort, hold tunnel.Hold) (tunnel.Conn, error) {
+	return d.DialTarget(ctx, dst, hold)
+}
+
+// DialTarget is DialContext for a target that may be a name. The agent resolves it, and the
+// server may choose the agent by it (upstream's --proxy-strategies=destHost).
+func (d *Dialer) DialTarget(ctx context.Context, dst tunnel.Target, hold tunnel.Hold) (tunnel.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.timeout)
 	defer cancel()
 	var last *tunnel.Error
@@ -211,7 +217,7 @@ func (d *Dialer) DialContext(ctx context.Context, dst netip.AddrPort, hold tunne
 // dialOnce asks each endpoint once, the best first. If none could dial, again reports
 // whether one may be able to soon. It is false if a person has to change something
 // first.
-func (d *Dialer) dialOnce(ctx context.Context, dst netip.AddrPort, hold tunnel.Hold) (_ tunnel.Conn, last *tunnel.Error, again bool) {
+func (d *Dialer) dialOnce(ctx context.Context, dst tunnel.Target, hold tunnel.Hold) (_ tunnel.Conn, last *tunnel.Error, again bool) {
 	if err := d.awaitEndpoint(ctx); err != nil {
 		return nil, err, err.Fault.Elsewhere()
 	}

@@ -108,7 +108,7 @@ func (e *endpoint) claim() int {
 }
 
 // dial dials dst, and judges the endpoint by the result. It ends claim.
-func (e *endpoint) dial(ctx context.Context, dst netip.AddrPort, claim int, hold tunnel.Hold) (tunnel.Conn, *tunnel.Error) {
+func (e *endpoint) dial(ctx context.Context, dst tunnel.Target, claim int, hold tunnel.Hold) (tunnel.Conn, *tunnel.Error) {
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
@@ -121,7 +121,7 @@ func (e *endpoint) dial(ctx context.Context, dst netip.AddrPort, claim int, hold
 }
 
 // dialByMode dials dst in the mode of the server, after a check if one is needed.
-func (e *endpoint) dialByMode(ctx context.Context, dst netip.AddrPort, hold tunnel.Hold) (tunnel.Conn, *tunnel.Error) {
+func (e *endpoint) dialByMode(ctx context.Context, dst tunnel.Target, hold tunnel.Hold) (tunnel.Conn, *tunnel.Error) {
 	if err := e.checkIfNeeded(ctx); err != nil {
 		return nil, err
 	}

@@ -4,7 +4,6 @@ package dialer
 
 import (
 	"context"
-	"net/netip"
 
 	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
@@ -26,7 +25,7 @@ func (d *Dialer) Identify(ctx context.Context) (tunnel.Mode, *tunnel.Error) {
 
 // DialOnce dials dst as DialContext does, but it asks each address only once. The time
 // limit is that of ctx.
-func (d *Dialer) DialOnce(ctx context.Context, dst netip.AddrPort) (tunnel.Conn, *tunnel.Error) {
+func (d *Dialer) DialOnce(ctx context.Context, dst tunnel.Target) (tunnel.Conn, *tunnel.Error) {
 	conn, err, _ := d.dialOnce(ctx, dst, nil)
 	return conn, err
 }

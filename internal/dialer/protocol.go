@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 
 	"github.com/shoot-proxy/proxy-client/internal/konnectivity/connectmode"
 	"github.com/shoot-proxy/proxy-client/internal/konnectivity/grpcmode"
@@ -31,7 +30,7 @@ type protocol interface {
 	Probe(ctx context.Context, conn net.Conn, files int) *tunnel.Error
 	// Dial dials dst. Fit says if the server does not speak the protocol, as far as is
 	// known.
-	Dial(ctx context.Context, dst netip.AddrPort, hold tunnel.Hold) (tunnel.Conn, *tunnel.Error, serverconn.Fit)
+	Dial(ctx context.Context, dst tunnel.Target, hold tunnel.Hold) (tunnel.Conn, *tunnel.Error, serverconn.Fit)
 	// Standing returns a channel that is closed when the connection is lost that shows
 	// that the server can be reached. It returns nil if there is no such connection.
 	Standing() <-chan struct{}

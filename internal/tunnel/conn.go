@@ -76,6 +76,19 @@ func TraitsOf(c Conn) Traits {
 	return Traits{}
 }
 
+// Target is what a dial asks an agent for. A netip.AddrPort is one, and a HostPort.
+type Target interface {
+	// String returns host:port, with brackets around an IPv6 address.
+	String() string
+}
+
+// HostPort is a Target whose host may be a name. The agent resolves the name. A server may
+// choose the agent by it, and then compares it letter by letter.
+type HostPort string
+
+// String returns the Target as it was given.
+func (h HostPort) String() string { return string(h) }
+
 // Dialer makes Conns.
 type Dialer interface {
 	// DialContext connects to dst. Its error is always an *Error. hold may be nil.

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 	"time"
 
 	"github.com/shoot-proxy/proxy-client/internal/konnectivity"
@@ -36,7 +35,7 @@ const (
 var pastDeadline = time.Unix(1, 0)
 
 // dialOn dials dst with HTTP CONNECT on conn.
-func (d *Dialer) dialOn(ctx context.Context, conn net.Conn, dst netip.AddrPort, hold tunnel.Hold) (tunnel.Conn, *tunnel.Error) {
+func (d *Dialer) dialOn(ctx context.Context, conn net.Conn, dst tunnel.Target, hold tunnel.Hold) (tunnel.Conn, *tunnel.Error) {
 	c := newConnection(d, d.NewConn(conn))
 	serverconn.SetReadBuffer(conn, connectBuffer)
 	if err := c.dial(ctx, dst, hold); err != nil {
@@ -52,7 +51,7 @@ func (d *Dialer) dialOn(ctx context.Context, conn net.Conn, dst netip.AddrPort, 
 // If there are other endpoints, the server's kernel has AddressTimeout to acknowledge
 // the request, which is also its time to accept a connection. TCP_USER_TIMEOUT can be
 // that limit: nothing but the request is sent, for which any receive window has room.
-func (d *Dialer) dialOnSpare(ctx context.Context, ready *spare, dst netip.AddrPort, hold tunnel.Hold) (conn tunnel.Conn, err *tunnel.Error, dead bool) {
+func (d *Dialer) dialOnSpare(ctx context.Context, ready *spare, dst tunnel.Target, hold tunnel.Hold) (conn tunnel.Conn, err *tunnel.Error, dead bool) {
 	c := newConnection(d, ready.arriving)
 	serverconn.SetReadBuffer(c.conn, connectBuffer)
 	several := d.owner.Several()
@@ -69,7 +68,7 @@ func (d *Dialer) dialOnSpare(ctx context.Context, ready *spare, dst netip.AddrPo
 }
 
 // dial sends CONNECT and reads the answer. If ctx ends first, the dial is abandoned.
-func (c *connection) dial(ctx context.Context, dst netip.AddrPort, hold tunnel.Hold) *tunnel.Error {
+func (c *connection) dial(ctx context.Context, dst tunnel.Target, hold tunnel.Hold) *tunnel.Error {
 	fired := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		_ = c.conn.SetDeadline(pastDeadline)
@@ -99,7 +98,7 @@ func (c *connection) dial(ctx context.Context, dst netip.AddrPort, hold tunnel.H
 	return err
 }
 
-func connectRequest(dst netip.AddrPort) string {
+func connectRequest(dst tunnel.Target) string {
 	to := dst.String()
 	return "CONNECT " + to + " HTTP/1.1\r\nHost: " + to + "\r\nUser-Agent: shoot-proxy\r\n\r\n"
 }

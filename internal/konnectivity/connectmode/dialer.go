@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"net/netip"
 	"sync"
 
 	"github.com/shoot-proxy/proxy-client/internal/serverconn"
@@ -48,7 +47,7 @@ func New(to *serverconn.Endpoint, owner Owner, shared *Shared) *Dialer {
 }
 
 // Dial dials dst, on a spare connection if there is one.
-func (d *Dialer) Dial(ctx context.Context, dst netip.AddrPort, hold tunnel.Hold) (tunnel.Conn, *tunnel.Error, serverconn.Fit) {
+func (d *Dialer) Dial(ctx context.Context, dst tunnel.Target, hold tunnel.Hold) (tunnel.Conn, *tunnel.Error, serverconn.Fit) {
 	if ready := d.spares.take(ctx); ready != nil {
 		conn, err, dead := d.dialOnSpare(ctx, ready, dst, hold)
 		if !dead {

@@ -5,7 +5,6 @@ package grpcmode
 import (
 	"context"
 	"net"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -67,7 +66,7 @@ func New(to *serverconn.Endpoint, owner Owner, shared *Shared) *Dialer {
 
 // Dial dials dst. It does not call hold: no dial that has returned has a file of its
 // own.
-func (d *Dialer) Dial(ctx context.Context, dst netip.AddrPort, _ tunnel.Hold) (tunnel.Conn, *tunnel.Error, serverconn.Fit) {
+func (d *Dialer) Dial(ctx context.Context, dst tunnel.Target, _ tunnel.Hold) (tunnel.Conn, *tunnel.Error, serverconn.Fit) {
 	conn, err := d.dial(ctx, dst)
 	return conn, err, serverconn.Fits
 }

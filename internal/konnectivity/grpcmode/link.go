@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"time"
 
 	"google.golang.org/grpc/status"
@@ -190,7 +189,7 @@ func (d *Dialer) noHTTP2Answer(ctx context.Context, err error) *tunnel.Error {
 
 // dial opens a stream and dials dst on it. A server that is about to end may say that
 // it did not process the stream. Then dial tries once more.
-func (d *Dialer) dial(ctx context.Context, dst netip.AddrPort) (tunnel.Conn, *tunnel.Error) {
+func (d *Dialer) dial(ctx context.Context, dst tunnel.Target) (tunnel.Conn, *tunnel.Error) {
 	metrics := d.shared.Metrics
 	for again := true; ; again = false {
 		s, err := d.open(ctx)

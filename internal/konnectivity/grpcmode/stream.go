@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net/netip"
 	"sync"
 	"time"
 
@@ -129,7 +128,7 @@ func (s *stream) Held() (bytes int, over bool) {
 }
 
 // dial sends DIAL_REQ and waits for the answer, or for the end of ctx.
-func (s *stream) dial(ctx context.Context, dst netip.AddrPort) *tunnel.Error {
+func (s *stream) dial(ctx context.Context, dst tunnel.Target) *tunnel.Error {
 	s.mu.Lock()
 	s.setStatus(statusDialing)
 	answered := s.answered

@@ -12,43 +12,25 @@ import (
 	"google.golang.org/grpc/codes"
 )
 
-// handleHeaders processes the headers of an answer, or the trailers that end it
-// (grpc/doc/PROTOCOL-HTTP2.md, Responses).
-func (c *Conn) handleHeaders(f *http2.MetaHeadersFrame) error {
-	s := c.lookup(f.StreamID)
-	if s == nil {
-		return c.checkOpened(f.StreamID, "HEADERS")
-	}
-	first := !s.answered
-	interim := first && isInterim(f)
-	s.answered = !interim
-	wrong := answerFault(f, first, interim)
-	switch {
-	case f.Truncated:
-		c.abort(s, http2.ErrCodeProtocol, failed(codes.Internal, nil, "peer header list size exceeded limit"))
-	case !first && !f.StreamEnded():
-		c.abort(s, http2.ErrCodeProtocol, failed(codes.Internal, nil, "a HEADERS frame cannot appear in the middle of a stream"))
-	case wrong != "":
-		c.abort(s, http2.ErrCodeProtocol, failed(codes.Internal, nil, "malformed answer from server: %s", wrong))
-	case interim: // such as 103 Early Hints; gRPC does not use them
-	case first:
+// Headers implements http2wire.Handler. It processes the headers of an answer, or the
+// trailers that end it (grpc/doc/PROTOCOL-HTTP2.md, Responses).
+func (e *events) Headers(f *http2.MetaHeadersFrame, trailers bool) {
+	s := (*Stream)(e)
+	if !trailers {
 		if err := checkAnswer(f); err != nil {
-			c.abort(s, http2.ErrCodeProtocol, err)
-			return nil
+			s.wire.Abort(http2.ErrCodeProtocol, err)
+			return
 		}
 		s.body.announced = value(f, "content-length")
 		if !f.StreamEnded() {
-			return nil
+			return
 		}
-		fallthrough
-	default:
-		if !s.body.complete() {
-			c.abort(s, http2.ErrCodeProtocol, s.body.mismatch())
-			return nil
-		}
-		c.endInOrder(s, trailersStatus(f))
 	}
-	return nil
+	if !s.body.complete() {
+		s.wire.Abort(http2.ErrCodeProtocol, s.body.mismatch())
+		return
+	}
+	s.wire.EndInOrder(trailersStatus(f))
 }
 
 // checkAnswer returns what is wrong with the headers of an answer, or nil.

@@ -11,13 +11,11 @@ func (c *Conn) Call(ctx context.Context, path string) error {
 	end := make(callEnd, 1)
 	// The headers already end our side. Otherwise a server that answers before it gets
 	// our END_STREAM would see a reset.
-	s, err := c.open(path, end, true)
+	s, err := c.open(c.cfg.request(path), end, true)
 	if err != nil {
 		return err
 	}
-	c.mu.Lock()
-	c.flush()
-	c.mu.Unlock()
+	c.wire.Flush()
 	select {
 	case err := <-end:
 		return err

@@ -94,14 +94,14 @@ func TestCallAnswers(t *testing.T) {
 		p := dialPeer(t, testConfig())
 		end := make(chan error, 1)
 		go func() { end <- p.c.Call(t.Context(), "/A/B") }()
-		head := p.want("HEADERS", func(f http2.Frame) bool { _, ok := f.(*http2.MetaHeadersFrame); return ok }).(*http2.MetaHeadersFrame)
+		head := p.Want("HEADERS", func(f http2.Frame) bool { _, ok := f.(*http2.MetaHeadersFrame); return ok }).(*http2.MetaHeadersFrame)
 		if path := head.PseudoValue("path"); path != "/A/B" {
 			t.Errorf("called %q, want /A/B", path)
 		}
 		if !head.StreamEnded() {
 			t.Error("the headers do not end the stream: a server that answers at once has it reset")
 		}
-		p.sendHeaders(head.StreamID, true, ":status", tc.status, "content-type", tc.kind)
+		p.SendHeaders(head.StreamID, true, ":status", tc.status, "content-type", tc.kind)
 		err := <-end
 		if got := status.Code(err); got != tc.code || errors.Is(err, ErrNotGRPC) != tc.notGRPC {
 			t.Errorf("HTTP status %s, %q: %s (%v), want %s, and not gRPC: %v", tc.status, tc.kind, got, err, tc.code, tc.notGRPC)
@@ -118,9 +118,9 @@ func TestHTTP1(t *testing.T) {
 		"HTTPS is another thing altogether\n": false,
 	} {
 		p := silentPeer(t, testConfig())
-		_, err := io.WriteString(p.conn, answer)
+		_, err := io.WriteString(p.Conn, answer)
 		must(t, err)
-		must(t, p.conn.Close())
+		must(t, p.Conn.Close())
 		if err := p.c.Ready(t.Context()); errors.Is(err, ErrHTTP1) != want {
 			t.Errorf("%.20q: %v; that it is HTTP/1.x should be %v", strings.TrimSpace(answer), err, want)
 		}

@@ -3,35 +3,12 @@
 package grpcwire
 
 import (
-	"bufio"
-	"bytes"
 	"context"
-	"errors"
 	"net"
-	"os"
-	"sync"
-	"sync/atomic"
 
-	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
-	"google.golang.org/grpc/codes"
-)
 
-const (
-	// readBufferBytes is the size of the buffer from which frames are read.
-	readBufferBytes = 64 << 10
-	// maxFrameBytes is the longest frame that the server may send. It is the default of
-	// HTTP/2 (RFC 9113, section 6.5.2).
-	maxFrameBytes = 16 << 10
-	// initialWindowBytes is the size of a window before any setting or window update
-	// (RFC 9113, section 6.9.2). maxWindowBytes is the largest size of a window.
-	initialWindowBytes = 64<<10 - 1
-	maxWindowBytes     = 1<<31 - 1
-	// lastStreamID is the highest stream number that a connection can carry.
-	lastStreamID = 1<<31 - 1
-	// reservedStreams is how many streams are left when Draining is called because the
-	// numbers run out. Callers that have already chosen the connection use them.
-	reservedStreams = 1000
+	"github.com/shoot-proxy/proxy-client/internal/http2wire"
 )
 
 // Config configures a Conn. All fields are required except MaxFirst, FirstStreamID,
@@ -86,292 +63,76 @@ type BufferCounter interface {
 
 // Conn is one HTTP/2 connection. All its methods may be called concurrently.
 type Conn struct {
+	wire   *http2wire.Conn
 	cfg    Config
-	conn   net.Conn
-	socket *Socket // below conn, or nil
-	sink   sink
-	ready  chan struct{} // closed when the server's settings have arrived, or Run has ended
+	fields []hpack.HeaderField // of a request for cfg.Path
 
-	// Used only by Run:
-	in              *bufio.Reader
-	framer          *http2.Framer // only reads
-	decoder         *hpack.Decoder
-	lastLookup      *Stream   // what lookup found last
-	arrivals        []*Stream // have received something since Arrived was last called
-	recvWindow      int       // bytes that the server may still send on all streams
-	unreturnedBytes int       // received bytes that are not returned to the window yet
-	goAwayLastID    uint32    // last stream ID of the latest GOAWAY
-	goAwayReason    string    // error code and text of that GOAWAY
-	spareBuffer     []byte    // for the pieces of a message
-
-	streamsMutex sync.Mutex
-	streams      map[uint32]*Stream
-
-	gotSettings atomic.Bool // the server's settings have arrived
-
-	drainingOnce sync.Once // for calling Config.Draining
-
-	mu            sync.Mutex
-	err           error // why nothing can be sent any more
-	draining      bool
-	nextID        uint32
-	maxStreams    uint32 // concurrent streams that the server allows
-	out           []byte // frames that no goroutine has begun to write
-	spareOut      []byte // becomes out while the previous out is written
-	queuedAnswers int    // frames in out that answer the server's SETTINGS and PING
-	writing       bool   // a goroutine is writing; the others only append to out
-	handedOff     bool   // the writing goroutine is flushLoop
-	writeFailed   bool   // a write has failed
-	flushLoopCond sync.Cond
-	writeDone     sync.Cond // writing became false, handedOff became true, or the connection ended
-	waitQueue     []*Stream // streams that wait for space in out, or for the connection's window
-	nextSender    *Stream   // was the first in waitQueue, and sends before all others
-	peer          peer
-	encoder       *hpack.Encoder // writes to block
-	block         bytes.Buffer
+	spareBuffer []byte // for the pieces of a message; used only by Run
 }
 
-// peer holds what the server allows.
-type peer struct {
-	window       int // bytes on all streams
-	streamWindow int // bytes on a new stream
-	frame        int // bytes in one frame
-}
+// Socket is the connection below TLS.
+type Socket = http2wire.Socket
+
+// NewSocket returns a Socket on conn, or nil if conn is not a connection of the kernel.
+func NewSocket(conn net.Conn) *Socket { return http2wire.NewSocket(conn) }
 
 // New returns a client that speaks HTTP/2 on conn. On conn only the TLS handshake may
-// have taken place. socket is the connection below TLS, or conn itself without TLS. If
-// socket is nil, flushLoop does all writing.
+// have taken place. socket is the connection below TLS, or conn itself without TLS. It
+// may be nil.
 func New(conn net.Conn, socket *Socket, cfg Config) *Conn {
-	c := &Conn{
-		cfg: cfg, conn: conn, ready: make(chan struct{}), streams: map[uint32]*Stream{},
-		recvWindow: cfg.ConnectionWindow, nextID: max(1, cfg.FirstStreamID), maxStreams: maxWindowBytes,
-		peer: peer{window: initialWindowBytes, streamWindow: initialWindowBytes, frame: maxFrameBytes}, goAwayLastID: lastStreamID,
+	return &Conn{
+		cfg: cfg, fields: cfg.request(cfg.Path),
+		wire: http2wire.New(conn, socket, http2wire.Config{
+			StreamWindow: cfg.StreamWindow, ConnectionWindow: cfg.ConnectionWindow, MaxHeaders: cfg.MaxHeaders,
+			FirstStreamID: cfg.FirstStreamID, Draining: cfg.Draining, LimitRaised: cfg.LimitRaised,
+		}),
 	}
-	c.flushLoopCond.L, c.writeDone.L = &c.mu, &c.mu
-	c.encoder = hpack.NewEncoder(&c.block)
-	c.sink = &waitingSink{conn: conn}
-	if socket != nil {
-		socket.beforeRead = c.beforeRead
-		c.sink, c.socket = socketSink{conn, socket}, socket
+}
+
+// request returns the headers of a request for path.
+func (cfg *Config) request(path string) []hpack.HeaderField {
+	return []hpack.HeaderField{
+		{Name: ":method", Value: "POST"},
+		{Name: ":scheme", Value: cfg.Scheme},
+		{Name: ":path", Value: path},
+		{Name: ":authority", Value: cfg.Authority},
+		{Name: "content-type", Value: "application/grpc"},
+		{Name: "user-agent", Value: cfg.UserAgent},
+		{Name: "te", Value: "trailers"},
 	}
-	c.in = bufio.NewReaderSize((*source)(c), readBufferBytes)
-	c.framer = http2.NewFramer(nil, c.in)
-	c.framer.SetReuseFrames()
-	c.framer.SetMaxReadFrameSize(maxFrameBytes)
-	c.decoder = hpack.NewDecoder(4096, nil)
-	c.decoder.SetMaxStringLength(int(cfg.MaxHeaders))
-	c.out = appendPreface(c.out, cfg)
-	return c
 }
 
 // Run reads until the connection ends. It returns when all goroutines and streams of
 // the connection have ended. It must be called once.
-func (c *Conn) Run() {
-	var flushing sync.WaitGroup
-	flushing.Go(c.flushLoop)
-	c.mu.Lock()
-	c.flush()
-	c.mu.Unlock()
-	err := c.read()
-	c.beforeRead()
-	c.drain()
-	streams := c.fail(err)
-	_ = c.conn.Close()
-	for _, s := range streams {
-		c.end(s, c.Err())
-	}
-	select {
-	case <-c.ready:
-	default:
-		close(c.ready)
-	}
-	flushing.Wait()
-}
+func (c *Conn) Run() { c.wire.Run() }
 
 // Ready waits for the server's settings. If ctx ends first, Ready closes the
 // connection.
-func (c *Conn) Ready(ctx context.Context) error {
-	select {
-	case <-c.ready:
-		if !c.gotSettings.Load() {
-			return c.Err()
-		}
-		return nil
-	case <-ctx.Done():
-		_ = c.Close()
-		return context.Cause(ctx)
-	}
-}
+func (c *Conn) Ready(ctx context.Context) error { return withStatus(c.wire.Ready(ctx)) }
 
 // Err returns why the connection has ended, or nil.
-func (c *Conn) Err() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.err
-}
-
-// Open opens a stream. The server learns of it with the first Send.
-func (c *Conn) Open(h Handler) (*Stream, error) { return c.open(c.cfg.Path, h, false) }
-
-// open opens a stream for the method at path. If noMessages is set, the headers end our
-// side of the stream.
-func (c *Conn) open(path string, h Handler, noMessages bool) (*Stream, error) {
-	s, err := c.newStream(path, h, noMessages)
-	if err == nil && s.id >= lastStreamID-2*reservedStreams {
-		c.notifyDraining()
-	}
-	return s, err
-}
-
-func (c *Conn) newStream(path string, h Handler, noMessages bool) (*Stream, error) {
-	s := &Stream{conn: c, handler: h, recvWindow: c.cfg.StreamWindow, awaited: true, closed: noMessages}
-	flags := http2.FlagHeadersEndHeaders
-	if noMessages {
-		flags |= http2.FlagHeadersEndStream
-	}
-	s.bufferCounter, _ = h.(BufferCounter)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.checkQueued()
-	switch {
-	case c.err != nil:
-		return nil, c.err
-	case c.draining:
-		return nil, failed(codes.Unavailable, ErrUnprocessed, "the server has sent GOAWAY")
-	case c.nextID > lastStreamID:
-		return nil, failed(codes.ResourceExhausted, ErrUsedUp, "%v: it has carried as many as there can be", ErrUsedUp)
-	}
-	s.changed.L = &c.mu
-	s.sendWindow = c.peer.streamWindow
-	c.streamsMutex.Lock()
-	defer c.streamsMutex.Unlock()
-	if uint32(len(c.streams)) >= c.maxStreams {
-		return nil, failed(codes.ResourceExhausted, ErrFull, "%v: the server allows %d at once", ErrFull, c.maxStreams)
-	}
-	s.id = c.nextID
-	c.nextID += 2
-	c.streams[s.id] = s
-	c.block.Reset()
-	c.encodeHeaders(path)
-	c.out = appendFrame(c.out, c.block.Len(), http2.FrameHeaders, flags, s.id)
-	c.out = append(c.out, c.block.Bytes()...)
-	return s, nil
-}
-
-// encodeHeaders writes the headers of a request for path to c.block. The caller holds
-// mu.
-func (c *Conn) encodeHeaders(path string) {
-	for _, f := range [...]hpack.HeaderField{
-		{Name: ":method", Value: "POST"},
-		{Name: ":scheme", Value: c.cfg.Scheme},
-		{Name: ":path", Value: path},
-		{Name: ":authority", Value: c.cfg.Authority},
-		{Name: "content-type", Value: "application/grpc"},
-		{Name: "user-agent", Value: c.cfg.UserAgent},
-		{Name: "te", Value: "trailers"},
-	} {
-		_ = c.encoder.WriteField(f) // cannot fail: it writes to memory
-	}
-}
+func (c *Conn) Err() error { return withStatus(c.wire.Err()) }
 
 // Streams returns how many streams are open.
-func (c *Conn) Streams() int {
-	c.streamsMutex.Lock()
-	defer c.streamsMutex.Unlock()
-	return len(c.streams)
-}
+func (c *Conn) Streams() int { return c.wire.Streams() }
 
 // Limit returns how many concurrent streams the server allows.
-func (c *Conn) Limit() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return int(min(c.maxStreams, maxWindowBytes))
-}
+func (c *Conn) Limit() int { return c.wire.Limit() }
 
 // Close ends the connection and all its streams. It does not wait for Run, which
 // returns soon after.
-func (c *Conn) Close() error {
-	c.mu.Lock()
-	c.sendGoAway(http2.ErrCodeNo)
-	c.stop(failed(codes.Canceled, ErrClosed, "%v", ErrClosed))
-	c.mu.Unlock()
-	return c.conn.Close()
-}
+func (c *Conn) Close() error { return c.wire.Close() }
 
-// stop makes every further send fail with err. The caller holds mu.
-func (c *Conn) stop(err error) {
-	if c.err != nil {
-		return
-	}
-	c.err = err
-	c.flushLoopCond.Signal()
-	c.writeDone.Broadcast()
-	c.streamsMutex.Lock()
-	defer c.streamsMutex.Unlock()
-	for _, s := range c.streams {
-		s.changed.Broadcast()
-	}
-}
+// Open opens a stream. The server learns of it with the first Send.
+func (c *Conn) Open(h Handler) (*Stream, error) { return c.open(c.fields, h, false) }
 
-// fail stops the connection after Run's reading ended with err, and returns the open
-// streams.
-func (c *Conn) fail(err error) []*Stream {
-	c.mu.Lock()
-	if code, ok := errors.AsType[http2.ConnectionError](err); ok {
-		c.sendGoAway(http2.ErrCode(code))
+// open opens a stream with the headers fields. If noMessages is set, they end our side
+// of the stream.
+func (c *Conn) open(fields []hpack.HeaderField, h Handler, noMessages bool) (*Stream, error) {
+	s := &Stream{conn: c, handler: h, awaited: true}
+	s.bufferCounter, _ = h.(BufferCounter)
+	if err := c.wire.Open(&s.wire, (*events)(s), fields, noMessages); err != nil {
+		return nil, withStatus(err)
 	}
-	why := failed(codes.Unavailable, err, "error reading from server: %v", err)
-	c.stop(why)
-	if c.writeFailed && !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(c.err, errNotReading) {
-		c.err = why // the reading error says more than the writing error
-	}
-	c.mu.Unlock()
-	c.streamsMutex.Lock()
-	defer c.streamsMutex.Unlock()
-	streams := make([]*Stream, 0, len(c.streams))
-	for _, s := range c.streams {
-		streams = append(streams, s)
-	}
-	return streams
-}
-
-// drain refuses further streams, and calls Config.Draining.
-func (c *Conn) drain() {
-	c.mu.Lock()
-	c.draining = true
-	c.mu.Unlock()
-	c.notifyDraining()
-}
-
-// notifyDraining calls Config.Draining, once.
-func (c *Conn) notifyDraining() {
-	c.drainingOnce.Do(func() {
-		if c.cfg.Draining != nil {
-			c.cfg.Draining()
-		}
-	})
-}
-
-// lookup returns the open stream with this ID, or nil.
-func (c *Conn) lookup(id uint32) *Stream {
-	if s := c.lastLookup; s != nil && s.id == id && !s.removed.Load() {
-		return s
-	}
-	c.streamsMutex.Lock()
-	defer c.streamsMutex.Unlock()
-	s := c.streams[id]
-	c.lastLookup = s
-	return s
-}
-
-// remove takes s out of streams, and reports whether it was there.
-func (c *Conn) remove(s *Stream) bool {
-	c.streamsMutex.Lock()
-	defer c.streamsMutex.Unlock()
-	if c.streams[s.id] != s {
-		return false
-	}
-	delete(c.streams, s.id)
-	s.removed.Store(true)
-	return true
+	return s, nil
 }

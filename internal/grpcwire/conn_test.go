@@ -21,7 +21,7 @@ func TestPing(t *testing.T) {
 	for i := range byte(3) {
 		data := [8]byte{i, 2, 3, 4, 5, 6, 7, 8}
 		must(t, p.WritePing(false, data))
-		if f, ok := p.next().(*http2.PingFrame); !ok || !f.IsAck() || f.Data != data {
+		if f, ok := p.Next().(*http2.PingFrame); !ok || !f.IsAck() || f.Data != data {
 			t.Errorf("a ping is answered with %v", f)
 		}
 	}
@@ -55,18 +55,18 @@ func TestGoAway(t *testing.T) {
 	if _, err := p.c.Open(newRecorder()); !errors.Is(err, ErrUnprocessed) {
 		t.Errorf("Open after GOAWAY: %v, want ErrUnprocessed", err)
 	}
-	must(t, p.WriteGoAway(s.id, http2.ErrCodeNo, nil))
+	must(t, p.WriteGoAway(s.wire.ID(), http2.ErrCodeNo, nil))
 	if err := beyondTold.wantEnd(t, "GOAWAY"); !errors.Is(err, ErrUnprocessed) {
 		t.Errorf("the stream that is not served ended with %v, want ErrUnprocessed", err)
 	}
 	if err := beyond.Send([]byte("x"), nil, false); err != io.EOF {
 		t.Errorf("Send on it: %v, want io.EOF", err)
 	}
-	must(t, p.WriteData(s.id, false, []byte(framed("on and on"))))
+	must(t, p.WriteData(s.wire.ID(), false, []byte(framed("on and on"))))
 	waittest.Await(t, h.messages, "a message on the stream that is served")
 	must(t, s.Send([]byte("still here"), nil, false))
-	p.wantMessages(s.id, "still here")
-	_ = p.conn.Close()
+	p.wantMessages(s.wire.ID(), "still here")
+	_ = p.Conn.Close()
 	h.wantEnd(t, "error reading from server")
 }
 
@@ -79,40 +79,8 @@ func TestFull(t *testing.T) {
 		t.Errorf("the third stream of two: %v, want ErrFull", err)
 	}
 	a.Cancel()
-	p.wantReset(a.id, http2.ErrCodeCancel)
+	p.WantReset(a.wire.ID(), http2.ErrCodeCancel)
 	p.wantAlive()
-}
-
-// TestUsedUp: a connection takes as many streams as there are numbers. It calls
-// Draining before the last one. Its streams continue.
-func TestUsedUp(t *testing.T) {
-	p := dialPeer(t, testConfig())
-	old, told := p.open()
-	p.c.mu.Lock()
-	p.c.nextID = lastStreamID - 2*reservedStreams - 2
-	p.c.mu.Unlock()
-	p.open()
-	select {
-	case <-p.draining:
-		t.Error("Draining ahead of its time")
-	default:
-	}
-	p.open()
-	waittest.Await(t, p.draining, "Draining")
-	p.c.mu.Lock()
-	p.c.nextID = lastStreamID
-	p.c.mu.Unlock()
-	last, _ := p.open()
-	if last.id != lastStreamID {
-		t.Errorf("the last stream is %d", last.id)
-	}
-	for range 2 {
-		if _, err := p.c.Open(newRecorder()); !errors.Is(err, ErrUsedUp) || errors.Is(err, ErrFull) {
-			t.Errorf("a stream without a number: %v, want ErrUsedUp", err)
-		}
-	}
-	must(t, p.WriteData(old.id, false, []byte(framed("still there"))))
-	waittest.Await(t, told.messages, "a message on an old stream")
 }
 
 // TestLoss: when a connection breaks, its streams end and all its methods fail.
@@ -120,7 +88,7 @@ func TestLoss(t *testing.T) {
 	p := dialPeer(t, testConfig())
 	_, a := p.open()
 	_, b := p.open()
-	_ = p.conn.Close()
+	_ = p.Conn.Close()
 	a.wantEnd(t, "error reading from server: EOF")
 	b.wantEnd(t, "error reading from server: EOF")
 	waittest.Await(t, p.draining, "Draining")
@@ -135,7 +103,7 @@ func TestClose(t *testing.T) {
 	p := dialPeer(t, testConfig())
 	s, h := p.open()
 	must(t, p.c.Close())
-	p.want("GOAWAY", func(f http2.Frame) bool { _, ok := f.(*http2.GoAwayFrame); return ok })
+	p.Want("GOAWAY", func(f http2.Frame) bool { _, ok := f.(*http2.GoAwayFrame); return ok })
 	if err := h.wantEnd(t, "closed"); !errors.Is(err, ErrClosed) {
 		t.Errorf("the stream ended with %v, want ErrClosed", err)
 	}
@@ -221,7 +189,7 @@ func TestBrokenRules(t *testing.T) {
 			_, h := p.open()
 			_, other := p.open()
 			tc.say(p)
-			f := p.want("GOAWAY", func(f http2.Frame) bool { _, ok := f.(*http2.GoAwayFrame); return ok }).(*http2.GoAwayFrame)
+			f := p.Want("GOAWAY", func(f http2.Frame) bool { _, ok := f.(*http2.GoAwayFrame); return ok }).(*http2.GoAwayFrame)
 			if f.ErrCode != tc.code {
 				t.Errorf("the client ends the connection with %s, want %s", f.ErrCode, tc.code)
 			}
@@ -247,30 +215,12 @@ func TestWhatIsIgnored(t *testing.T) {
 func TestNoSettings(t *testing.T) {
 	for _, words := range []string{"HTTP/1.1 400 Bad Request\r\n\r\n", "\x00\x00\x08\x06\x00\x00\x00\x00\x0012345678", "\x00\x00\x00\x04\x01\x00\x00\x00\x00", "SSH-2.0-OpenSSH_9.9\r\n"} {
 		p := silentPeer(t, testConfig())
-		_, err := io.WriteString(p.conn, words)
+		_, err := io.WriteString(p.Conn, words)
 		must(t, err)
 		if err := p.c.Ready(t.Context()); err == nil {
 			t.Errorf("a server that begins with %q is taken for one", words)
 		} else if !strings.HasPrefix(err.Error(), "error reading from server: ") {
 			t.Errorf("the error is %v", err)
 		}
-	}
-}
-
-// TestFloodOfPings: a server that sends pings and does not read the answers loses the
-// connection.
-func TestFloodOfPings(t *testing.T) {
-	p := dialPeer(t, testConfig())
-	_, h := p.open()
-	for p.WritePing(false, [8]byte{}) == nil {
-	}
-	err := waittest.Await(t, h.ended, "the end of the stream")
-	if words := "asks for more answers than it takes"; !strings.Contains(err.Error(), words) {
-		t.Errorf("the stream ended with %v, want the words %q", err, words)
-	}
-	p.c.mu.Lock()
-	defer p.c.mu.Unlock()
-	if n := len(p.c.out); n > maxQueuedAnswers*20 {
-		t.Errorf("%d bytes of answers were kept", n)
 	}
 }

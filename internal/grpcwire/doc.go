@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package grpcwire is the client side of one gRPC method with streaming in both
-// directions. It runs many calls of the method as streams of one HTTP/2 connection (RFC
-// 9113; grpc/doc/PROTOCOL-HTTP2.md).
+// directions. It runs many calls of the method as streams of one HTTP/2 connection
+// (grpc/doc/PROTOCOL-HTTP2.md). Package http2wire is that connection.
 //
 // It is built to forward bytes with few copies. Handler.Message gets a received message
 // in the read buffer. A sender writes its own message. An idle stream has no goroutine
@@ -26,20 +26,10 @@
 //
 // # Flow control
 //
-// Run returns the connection's window as soon as bytes arrive. A stream's window is
-// returned when its handler calls Stream.Taken. A handler that takes nothing stops only
-// its own stream, after Config.StreamWindow bytes. A message that is longer than the
-// window is received only if the handler waits for it (Stream.Await).
-//
-// # Writing
-//
-// All frames go into one buffer. A sender appends its frame. If no goroutine is
-// writing, the sender writes the buffer itself, without waiting for the socket
-// (Socket.flushNow). If the socket is full, the goroutine flushLoop writes the rest.
-// Senders then append until the buffer is full, and wait.
-//
-// Frames of many streams that are sent at the same time share one write. No frame is
-// delayed for this. A Send never blocks in a write of other streams' bytes.
+// A stream's window is returned when its handler calls Stream.Taken. A handler that
+// takes nothing stops only its own stream, after Config.StreamWindow bytes. A message
+// that is longer than the window is received only if the handler waits for it
+// (Stream.Await).
 //
 // # End of a stream
 //

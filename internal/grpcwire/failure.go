@@ -10,27 +10,21 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/shoot-proxy/proxy-client/internal/clip"
+	"github.com/shoot-proxy/proxy-client/internal/http2wire"
 )
 
+// Errors of the HTTP/2 connection, as package http2wire describes them.
 var (
-	// ErrClosed is wrapped by the errors of a connection and its streams after Close.
-	ErrClosed = errors.New("the connection was closed")
-	// ErrFull is wrapped by the error of Open if the connection carries as many streams
-	// as the server allows. Open works again when one of them has ended.
-	ErrFull = errors.New("no more streams on this connection now")
-	// ErrUsedUp is wrapped by the error of Open if the connection has used all its
-	// stream numbers. Open never works again on it.
-	ErrUsedUp = errors.New("no more streams on this connection for ever")
-	// ErrUnprocessed is wrapped by the error of a stream that the server, by its own
-	// word, has not processed.
-	ErrUnprocessed = errors.New("the server did not process the stream")
-	// ErrHTTP1 is wrapped by the error of a connection whose server has answered in
-	// HTTP/1.x.
-	ErrHTTP1 = errors.New("it speaks HTTP/1.x, and not HTTP/2")
-	// ErrNotGRPC is wrapped by the error of a stream whose answer is HTTP but not gRPC.
-	// A web server gives such an answer, or a proxy on the way.
-	ErrNotGRPC = errors.New("the answer is not gRPC")
+	ErrClosed      = http2wire.ErrClosed
+	ErrFull        = http2wire.ErrFull
+	ErrUsedUp      = http2wire.ErrUsedUp
+	ErrUnprocessed = http2wire.ErrUnprocessed
+	ErrHTTP1       = http2wire.ErrHTTP1
 )
+
+// ErrNotGRPC is wrapped by the error of a stream whose answer is HTTP but not gRPC. A
+// web server gives such an answer, or a proxy on the way.
+var ErrNotGRPC = errors.New("the answer is not gRPC")
 
 // failure is the error of a stream or a connection: a gRPC status with a cause. Its
 // text has a maximum length, because the server can choose parts of it.
@@ -42,6 +36,30 @@ type failure struct {
 
 func failed(code codes.Code, cause error, format string, args ...any) error {
 	return &failure{code: code, cause: cause, text: clip.Text(fmt.Sprintf(format, args...), clip.Sentence)}
+}
+
+// withStatus returns err with a gRPC status if the HTTP/2 connection has made it.
+// Other errors it returns as they are.
+func withStatus(err error) error {
+	wire, ok := errors.AsType[*http2wire.Error](err)
+	if !ok {
+		return err
+	}
+	return &failure{code: codeOf(wire.Kind), text: wire.Error(), cause: wire}
+}
+
+// codeOf returns the gRPC code that grpc-go has for such an error.
+func codeOf(kind http2wire.Kind) codes.Code {
+	switch kind {
+	case http2wire.Closed:
+		return codes.Canceled
+	case http2wire.NoStream:
+		return codes.ResourceExhausted
+	case http2wire.Ended:
+		return codes.Internal
+	default:
+		return codes.Unavailable
+	}
 }
 
 // Error implements error.

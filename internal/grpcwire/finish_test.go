@@ -26,7 +26,7 @@ func (p *scriptedPeer) openFinishing(want bool) (*Stream, *recorder) {
 // wantEndOfStream reads up to END_STREAM on stream. A reset before it is an error.
 func (p *scriptedPeer) wantEndOfStream(stream uint32) {
 	p.t.Helper()
-	p.want("END_STREAM", func(f http2.Frame) bool {
+	p.Want("END_STREAM", func(f http2.Frame) bool {
 		if r, ok := f.(*http2.RSTStreamFrame); ok {
 			p.t.Fatalf("%v in place of END_STREAM", r)
 		}
@@ -39,7 +39,7 @@ func (p *scriptedPeer) wantEndOfStream(stream uint32) {
 func (p *scriptedPeer) wantNoReset(stream uint32) {
 	p.t.Helper()
 	must(p.t, p.WritePing(false, [8]byte{1}))
-	p.want("the answer to a ping", func(f http2.Frame) bool {
+	p.Want("the answer to a ping", func(f http2.Frame) bool {
 		if r, ok := f.(*http2.RSTStreamFrame); ok && r.StreamID == stream {
 			p.t.Errorf("%v", r)
 		}
@@ -52,14 +52,14 @@ func (p *scriptedPeer) wantNoReset(stream uint32) {
 func TestFinish(t *testing.T) {
 	p := dialPeer(t, testConfig())
 	s, h := p.openFinishing(true)
-	must(t, p.WriteData(s.id, false, []byte(framed("that was all")+framed("behind it"))))
-	p.wantEndOfStream(s.id)
+	must(t, p.WriteData(s.wire.ID(), false, []byte(framed("that was all")+framed("behind it"))))
+	p.wantEndOfStream(s.wire.ID())
 	for sent := 0; sent < testConfig().StreamWindow-maxFrameBytes; sent += maxFrameBytes { // the client returns these bytes
-		must(t, p.WriteData(s.id, false, make([]byte, maxFrameBytes)))
+		must(t, p.WriteData(s.wire.ID(), false, make([]byte, maxFrameBytes)))
 	}
-	p.want("WINDOW_UPDATE", func(f http2.Frame) bool {
+	p.Want("WINDOW_UPDATE", func(f http2.Frame) bool {
 		w, ok := f.(*http2.WindowUpdateFrame)
-		return ok && w.StreamID == s.id
+		return ok && w.StreamID == s.wire.ID()
 	})
 	if n := p.c.Streams(); n != 1 {
 		t.Errorf("%d streams before the server has ended the one", n)
@@ -67,9 +67,9 @@ func TestFinish(t *testing.T) {
 	if err := s.Send([]byte("x"), nil, false); err != io.EOF {
 		t.Errorf("Send behind Finish: %v, want io.EOF", err)
 	}
-	p.sendHeaders(s.id, true, "grpc-status", "0")
+	p.SendHeaders(s.wire.ID(), true, "grpc-status", "0")
 	h.wantEnd(t, "EOF")
-	p.wantNoReset(s.id)
+	p.wantNoReset(s.wire.ID())
 	if n := p.c.Streams(); n != 0 {
 		t.Errorf("%d streams are left", n)
 	}
@@ -84,11 +84,11 @@ func TestFinishInAMessage(t *testing.T) {
 	s, h := p.openFinishing(false)
 	sent := make(chan error)
 	go func() { sent <- s.Send([]byte(text(100)), nil, false) }()
-	p.want("DATA", func(f http2.Frame) bool { _, ok := f.(*http2.DataFrame); return ok })
-	must(t, p.WriteData(s.id, false, []byte(framed("that was all"))))
+	p.Want("DATA", func(f http2.Frame) bool { _, ok := f.(*http2.DataFrame); return ok })
+	must(t, p.WriteData(s.wire.ID(), false, []byte(framed("that was all"))))
 	waittest.Await(t, h.messages, "the message")
 	s.Cancel()
-	p.wantReset(s.id, http2.ErrCodeCancel)
+	p.WantReset(s.wire.ID(), http2.ErrCodeCancel)
 	if err := waittest.Await(t, sent, "the end of Send"); err != io.EOF {
 		t.Errorf("Send: %v, want io.EOF", err)
 	}
@@ -98,9 +98,9 @@ func TestFinishInAMessage(t *testing.T) {
 func TestFinishIsNotHeard(t *testing.T) {
 	p := dialPeer(t, testConfig())
 	s, _ := p.openFinishing(true)
-	must(t, p.WriteData(s.id, false, []byte(framed("that was all"))))
-	p.wantEndOfStream(s.id)
+	must(t, p.WriteData(s.wire.ID(), false, []byte(framed("that was all"))))
+	p.wantEndOfStream(s.wire.ID())
 	s.Cancel()
-	p.wantReset(s.id, http2.ErrCodeCancel)
+	p.WantReset(s.wire.ID(), http2.ErrCodeCancel)
 	p.wantAlive()
 }

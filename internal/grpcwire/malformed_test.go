@@ -22,8 +22,8 @@ func (p *scriptedPeer) unanswered() (*Stream, *recorder) {
 	s, err := p.c.Open(h)
 	must(p.t, err)
 	must(p.t, s.Send([]byte("hello"), nil, false))
-	p.want("HEADERS", func(f http2.Frame) bool { _, ok := f.(*http2.MetaHeadersFrame); return ok })
-	p.wantMessages(s.id, "hello")
+	p.Want("HEADERS", func(f http2.Frame) bool { _, ok := f.(*http2.MetaHeadersFrame); return ok })
+	p.wantMessages(s.wire.ID(), "hello")
 	return s, h
 }
 
@@ -32,14 +32,14 @@ func TestInterimResponses(t *testing.T) {
 	p := dialPeer(t, testConfig())
 	s, h := p.unanswered()
 	for _, status := range []string{"100", "103", "103", "199"} {
-		p.sendHeaders(s.id, false, ":status", status, "link", "</style.css>; rel=preload")
+		p.SendHeaders(s.wire.ID(), false, ":status", status, "link", "</style.css>; rel=preload")
 	}
-	p.sendAnswer(s.id)
-	must(t, p.WriteData(s.id, false, []byte(framed("at last"))))
+	p.sendAnswer(s.wire.ID())
+	must(t, p.WriteData(s.wire.ID(), false, []byte(framed("at last"))))
 	if got := waittest.Await(t, h.messages, "a message"); got != "at last" {
 		t.Errorf("got %q", got)
 	}
-	p.sendHeaders(s.id, true, "grpc-status", "0")
+	p.SendHeaders(s.wire.ID(), true, "grpc-status", "0")
 	if err := h.wantEnd(t, "EOF"); err != io.EOF {
 		t.Errorf("the stream ended with %v", err)
 	}
@@ -82,13 +82,13 @@ func TestMalformedAnswers(t *testing.T) {
 			p := dialPeer(t, testConfig())
 			s, h := p.unanswered()
 			for i, b := range tc.blocks {
-				p.sendHeaders(s.id, b.end, strings.Fields(b.fields)...)
+				p.SendHeaders(s.wire.ID(), b.end, strings.Fields(b.fields)...)
 				if i == 0 && tc.data != "" {
-					must(t, p.WriteData(s.id, false, []byte(tc.data)))
+					must(t, p.WriteData(s.wire.ID(), false, []byte(tc.data)))
 				}
 			}
 			h.wantEnd(t, tc.words)
-			p.wantReset(s.id, http2.ErrCodeProtocol)
+			p.WantReset(s.wire.ID(), http2.ErrCodeProtocol)
 			p.wantAlive()
 		})
 	}
@@ -98,9 +98,9 @@ func TestMalformedAnswers(t *testing.T) {
 func TestContentLength(t *testing.T) {
 	p := dialPeer(t, testConfig())
 	s, h := p.unanswered()
-	p.sendHeaders(s.id, false, ":status", "200", "content-type", "application/grpc", "content-length", "6")
-	must(t, p.WriteDataPadded(s.id, false, []byte(framed("x")), make([]byte, 9)))
-	p.sendHeaders(s.id, true, "grpc-status", "0")
+	p.SendHeaders(s.wire.ID(), false, ":status", "200", "content-type", "application/grpc", "content-length", "6")
+	must(t, p.WriteDataPadded(s.wire.ID(), false, []byte(framed("x")), make([]byte, 9)))
+	p.SendHeaders(s.wire.ID(), true, "grpc-status", "0")
 	waittest.Await(t, h.messages, "a message")
 	if err := h.wantEnd(t, "EOF"); err != io.EOF {
 		t.Errorf("the stream ended with %v", err)
@@ -114,23 +114,23 @@ func TestWordsAreBounded(t *testing.T) {
 	for name, end := range map[string]func(*scriptedPeer, uint32){
 		"grpc-message": func(p *scriptedPeer, id uint32) {
 			// HEADERS and CONTINUATION: one frame is too small
-			p.longHeaders(id, "grpc-status", "7", "grpc-message", long)
+			p.SendLongHeaders(id, "grpc-status", "7", "grpc-message", long)
 		},
 		"GOAWAY": func(p *scriptedPeer, _ uint32) {
 			_ = p.WriteGoAway(0, http2.ErrCodeInternal, []byte(long[:16_000]))
-			_ = p.conn.Close()
+			_ = p.Conn.Close()
 		},
 		"grpc-status": func(p *scriptedPeer, id uint32) {
-			p.sendHeaders(id, true, "grpc-status", "4294967295", "grpc-message", "odd")
+			p.SendHeaders(id, true, "grpc-status", "4294967295", "grpc-message", "odd")
 		},
 		"no grpc-status": func(p *scriptedPeer, id uint32) {
-			p.sendHeaders(id, true, "grpc-status", long[:15_000])
+			p.SendHeaders(id, true, "grpc-status", long[:15_000])
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := dialPeer(t, testConfig())
 			s, h := p.open()
-			end(p, s.id)
+			end(p, s.wire.ID())
 			err := waittest.Await(t, h.ended, "the end of the stream")
 			if n := len(err.Error()); n > clip.Sentence+100 {
 				t.Errorf("the error has %d bytes", n)
@@ -142,22 +142,6 @@ func TestWordsAreBounded(t *testing.T) {
 	}
 }
 
-// longHeaders sends headers that end a stream, in as many frames as they need.
-func (p *scriptedPeer) longHeaders(stream uint32, pairs ...string) {
-	p.t.Helper()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	rest := p.encoded(pairs...)
-	first := rest[:min(len(rest), maxFrameBytes)]
-	rest = rest[len(first):]
-	must(p.t, p.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: first, EndStream: true, EndHeaders: len(rest) == 0}))
-	for len(rest) > 0 {
-		some := rest[:min(len(rest), maxFrameBytes)]
-		rest = rest[len(some):]
-		must(p.t, p.WriteContinuation(stream, len(rest) == 0, some))
-	}
-}
-
 // TestTwoTableSizeUpdates: a header block may begin with two table size updates, even
 // if the table is not empty after the first (RFC 7541, section 4.2).
 func TestTwoTableSizeUpdates(t *testing.T) {
@@ -165,12 +149,9 @@ func TestTwoTableSizeUpdates(t *testing.T) {
 	p.open() // adds content-type to the table
 	for range 2 {
 		s, h := p.unanswered()
-		p.mu.Lock()
-		p.encode.SetMaxDynamicTableSize(100)
-		p.encode.SetMaxDynamicTableSize(4096)
-		p.mu.Unlock()
-		p.sendAnswer(s.id)
-		p.sendHeaders(s.id, true, "grpc-status", "0")
+		p.ResizeTable(100, 4096)
+		p.sendAnswer(s.wire.ID())
+		p.SendHeaders(s.wire.ID(), true, "grpc-status", "0")
 		if err := h.wantEnd(t, "EOF"); err != io.EOF {
 			t.Errorf("the stream ended with %v", err)
 		}

@@ -4,10 +4,11 @@ package grpcwire
 
 import (
 	"encoding/binary"
-	"fmt"
 
 	"golang.org/x/net/http2"
 	"google.golang.org/grpc/codes"
+
+	"github.com/shoot-proxy/proxy-client/internal/http2wire"
 )
 
 // message is a message of which not all has arrived.
@@ -20,78 +21,39 @@ type message struct {
 	counted   bool   // countPieces has counted it
 }
 
-// handleData processes a DATA frame.
-func (c *Conn) handleData(head http2.FrameHeader) error {
-	n := int(head.Length)
-	payload, err := c.in.Peek(n)
-	if err != nil {
-		return err
-	}
-	defer func() { _, _ = c.in.Discard(n) }() // cannot fail: Peek has read them
-	if c.recvWindow -= n; c.recvWindow < 0 {
-		return fmt.Errorf("DATA beyond the connection's window: %w", http2.ConnectionError(http2.ErrCodeFlowControl))
-	}
-	c.returnWindow(n)
-	s := c.lookup(head.StreamID)
-	if s == nil {
-		return c.checkOpened(head.StreamID, "DATA") // for stream 0 too (RFC 9113, section 6.1)
-	}
-	broken := func(code http2.ErrCode, why string) error {
-		return http2.StreamError{StreamID: s.id, Code: code, Cause: fmt.Errorf("DATA %s", why)}
-	}
-	if !s.answered {
-		return broken(http2.ErrCodeProtocol, "before the headers")
-	}
-	if head.Flags.Has(http2.FlagDataPadded) {
-		if n == 0 || int(payload[0]) >= n {
-			return fmt.Errorf("padding of more than there is: %w", http2.ConnectionError(http2.ErrCodeProtocol))
-		}
-		payload = payload[1 : n-int(payload[0])]
-	}
-	if !s.countReceived(n, n-len(payload)) {
-		return broken(http2.ErrCodeFlowControl, "beyond the stream's window")
-	}
-	if !s.body.count(len(payload)) {
-		return broken(http2.ErrCodeProtocol, "beyond its content-length")
-	}
-	if s.finished {
-		s.discard(len(payload))
-	} else if err := s.splitMessages(payload); err != nil {
-		c.abort(s, http2.ErrCodeCancel, err)
-		return nil
-	}
-	if head.Flags.Has(http2.FlagDataEndStream) {
-		c.endInOrder(s, failed(codes.Internal, nil, "server closed the stream without sending trailers"))
-	}
-	return nil
-}
-
-// returnWindow counts n received bytes, and returns the connection's window, a quarter
-// at a time.
-func (c *Conn) returnWindow(n int) {
-	c.unreturnedBytes += n
-	if c.unreturnedBytes < c.cfg.ConnectionWindow/4 {
+// Data implements http2wire.Handler.
+func (e *events) Data(p []byte, padding int, end bool) {
+	s := (*Stream)(e)
+	s.countReceived(padding)
+	if !s.body.count(len(p)) {
+		s.wire.Violation(http2.ErrCodeProtocol, "DATA beyond its content-length")
 		return
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.err == nil {
-		c.out = appendWindowUpdate(c.out, 0, c.unreturnedBytes)
+	if s.finished {
+		s.discard(len(p))
+	} else if err := s.splitMessages(p); err != nil {
+		s.wire.Abort(http2.ErrCodeCancel, err)
+		return
 	}
-	c.recvWindow += c.unreturnedBytes
-	c.unreturnedBytes = 0
+	if end {
+		s.wire.EndInOrder(failed(codes.Internal, nil, "server closed the stream without sending trailers"))
+	}
 }
 
-// countReceived counts n bytes, padding included. It reports whether the stream's
-// window allowed them. The padding is returned at once.
-func (s *Stream) countReceived(n, padding int) bool {
+// Arrived implements http2wire.Handler.
+func (e *events) Arrived() { e.handler.Arrived() }
+
+// End implements http2wire.Handler.
+func (e *events) End(err error) { e.handler.End(withStatus(err)) }
+
+// countReceived returns padding to the window at once. The window may have to be
+// returned now, because the server may be waiting for it.
+func (s *Stream) countReceived(padding int) {
 	s.flowMutex.Lock()
-	s.recvWindow -= n
 	s.toReturn += padding
-	fits, more := s.recvWindow >= 0, s.windowIncrement()
+	more := s.windowIncrement()
 	s.flowMutex.Unlock()
-	s.queueWindowUpdate(more)
-	return fits
+	s.wire.AnnounceLater(more)
 }
 
 // discard counts n bytes as taken, because the handler of a finished stream takes none.
@@ -100,27 +62,13 @@ func (s *Stream) discard(n int) {
 	s.toReturn += n
 	more := s.windowIncrement()
 	s.flowMutex.Unlock()
-	s.queueWindowUpdate(more)
-}
-
-// queueWindowUpdate lets the server send n bytes more. It only appends the frame;
-// beforeRead writes it.
-func (s *Stream) queueWindowUpdate(n int) {
-	if n == 0 || s.removed.Load() {
-		return
-	}
-	c := s.conn
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.err == nil {
-		c.out = appendWindowUpdate(c.out, s.id, n)
-	}
+	s.wire.AnnounceLater(more)
 }
 
 // splitMessages delivers each message whose end is in p.
 func (s *Stream) splitMessages(p []byte) error {
 	m := &s.message
-	for len(p) > 0 && !s.removed.Load() && !s.finished {
+	for len(p) > 0 && !s.wire.Over() && !s.finished {
 		if m.prefixLen < prefixBytes {
 			n := copy(m.prefix[m.prefixLen:], p)
 			m.prefixLen += n
@@ -189,10 +137,7 @@ func (m *message) parsePrefix(limit int) error {
 // deliver hands a message to the handler.
 func (s *Stream) deliver(p []byte) {
 	s.handler.Message(p)
-	if !s.inArrivals {
-		s.inArrivals = true
-		s.conn.arrivals = append(s.conn.arrivals, s)
-	}
+	s.wire.NoteArrival()
 }
 
 // countPieces counts the bytes of a message of which not all has arrived. If the
@@ -207,7 +152,7 @@ func (s *Stream) countPieces() {
 	s.pieces = n - s.piecesReturned
 	more := s.windowIncrement()
 	s.flowMutex.Unlock()
-	s.queueWindowUpdate(more)
+	s.wire.AnnounceLater(more)
 }
 
 // messageComplete notes that all of the message has arrived. Taken returns its bytes,
@@ -233,7 +178,7 @@ func (c *Conn) pieceBuffer(pieces []byte) []byte {
 
 // recycle keeps a buffer for reuse, unless it is large.
 func (c *Conn) recycle(pieces []byte) {
-	if pieces != nil && cap(pieces) <= 2*maxFrameBytes {
+	if pieces != nil && cap(pieces) <= 2*http2wire.MaxFrame {
 		c.spareBuffer = pieces
 	}
 }

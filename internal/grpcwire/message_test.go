@@ -39,9 +39,9 @@ func TestMessages(t *testing.T) {
 				s, h := p.open()
 				for _, f := range tc.frames {
 					if padded && len(f) < 1000 {
-						must(t, p.WriteDataPadded(s.id, false, []byte(f), make([]byte, 7)))
+						must(t, p.WriteDataPadded(s.wire.ID(), false, []byte(f), make([]byte, 7)))
 					} else {
-						must(t, p.WriteData(s.id, false, []byte(f)))
+						must(t, p.WriteData(s.wire.ID(), false, []byte(f)))
 					}
 				}
 				for _, want := range tc.want {
@@ -51,7 +51,7 @@ func TestMessages(t *testing.T) {
 				}
 				waittest.Await(t, h.arrived, "Arrived")
 				s.Cancel()
-				p.wantReset(s.id, http2.ErrCodeCancel)
+				p.WantReset(s.wire.ID(), http2.ErrCodeCancel)
 			}
 		})
 	}
@@ -68,7 +68,7 @@ func pieces(s string, n int) (all []string) {
 // stream, the client resets it.
 func TestEnds(t *testing.T) {
 	trailers := func(pairs ...string) func(*scriptedPeer, uint32) {
-		return func(p *scriptedPeer, id uint32) { p.sendHeaders(id, true, pairs...) }
+		return func(p *scriptedPeer, id uint32) { p.SendHeaders(id, true, pairs...) }
 	}
 	data := func(end bool, payload string) func(*scriptedPeer, uint32) {
 		return func(p *scriptedPeer, id uint32) { must(p.t, p.WriteData(id, end, []byte(payload))) }
@@ -100,14 +100,14 @@ func TestEnds(t *testing.T) {
 			cfg.MaxHeaders = 8 << 10
 			p := dialPeer(t, cfg)
 			s, h := p.open()
-			tc.say(p, s.id)
+			tc.say(p, s.wire.ID())
 			if err := h.wantEnd(t, tc.words); status.Code(err) != tc.code {
 				t.Errorf("code %s, want %s", status.Code(err), tc.code)
 			} else if got := errors.Is(err, ErrUnprocessed); got != (tc.name == "refused") {
 				t.Errorf("ErrUnprocessed: %v", got)
 			}
 			if tc.reset != none {
-				p.wantReset(s.id, tc.reset)
+				p.WantReset(s.wire.ID(), tc.reset)
 			}
 			if err := s.Send([]byte("x"), nil, false); err != io.EOF {
 				t.Errorf("Send on a stream that has ended: %v, want io.EOF", err)
@@ -115,10 +115,10 @@ func TestEnds(t *testing.T) {
 			if sent, err := s.TrySend([]byte("x")); !sent || err != io.EOF {
 				t.Errorf("TrySend on a stream that has ended: %v, %v, want io.EOF", sent, err)
 			}
-			must(t, p.WriteData(s.id, false, []byte(framed("late")))) // and other late frames
-			must(t, p.WriteWindowUpdate(s.id, 5))
-			must(t, p.WriteRSTStream(s.id, http2.ErrCodeCancel))
-			p.sendHeaders(s.id, true, "grpc-status", "0")
+			must(t, p.WriteData(s.wire.ID(), false, []byte(framed("late")))) // and other late frames
+			must(t, p.WriteWindowUpdate(s.wire.ID(), 5))
+			must(t, p.WriteRSTStream(s.wire.ID(), http2.ErrCodeCancel))
+			p.SendHeaders(s.wire.ID(), true, "grpc-status", "0")
 			p.wantAlive()
 			if len(h.messages) > 0 {
 				t.Error("a message behind the end")
@@ -151,12 +151,12 @@ func TestAnswers(t *testing.T) {
 			s, err := p.c.Open(h)
 			must(t, err)
 			must(t, s.Send([]byte("hello"), nil, false))
-			p.wantMessages(s.id, "hello")
-			p.sendHeaders(s.id, tc.end, tc.pairs...)
+			p.wantMessages(s.wire.ID(), "hello")
+			p.SendHeaders(s.wire.ID(), tc.end, tc.pairs...)
 			if tc.words != "" {
 				h.wantEnd(t, tc.words)
 			} else {
-				must(t, p.WriteData(s.id, false, []byte(framed("x"))))
+				must(t, p.WriteData(s.wire.ID(), false, []byte(framed("x"))))
 				waittest.Await(t, h.messages, "a message")
 			}
 			p.wantAlive()
@@ -171,10 +171,10 @@ func TestDataBeforeHeaders(t *testing.T) {
 	s, err := p.c.Open(h)
 	must(t, err)
 	must(t, s.Send([]byte("hello"), nil, false))
-	p.wantMessages(s.id, "hello")
-	must(t, p.WriteData(s.id, false, []byte(framed("x"))))
+	p.wantMessages(s.wire.ID(), "hello")
+	must(t, p.WriteData(s.wire.ID(), false, []byte(framed("x"))))
 	h.wantEnd(t, "before the headers")
-	p.wantReset(s.id, http2.ErrCodeProtocol)
+	p.WantReset(s.wire.ID(), http2.ErrCodeProtocol)
 	p.wantAlive()
 }
 
@@ -186,7 +186,7 @@ func TestRequest(t *testing.T) {
 		s, err := p.c.Open(newRecorder())
 		must(t, err)
 		must(t, s.Send([]byte("hello"), nil, false))
-		f := p.want("HEADERS", func(f http2.Frame) bool { _, ok := f.(*http2.MetaHeadersFrame); return ok }).(*http2.MetaHeadersFrame)
+		f := p.Want("HEADERS", func(f http2.Frame) bool { _, ok := f.(*http2.MetaHeadersFrame); return ok }).(*http2.MetaHeadersFrame)
 		var got []string
 		for _, h := range f.Fields {
 			got = append(got, h.Name+": "+h.Value)
@@ -195,7 +195,7 @@ func TestRequest(t *testing.T) {
 		if got := strings.Join(got, ", "); got != want {
 			t.Errorf("headers %s\nwant %s", got, want)
 		}
-		if f.StreamEnded() || f.StreamID != s.id {
+		if f.StreamEnded() || f.StreamID != s.wire.ID() {
 			t.Errorf("stream %d, ended: %v", f.StreamID, f.StreamEnded())
 		}
 	}

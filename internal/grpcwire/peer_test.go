@@ -4,17 +4,14 @@ package grpcwire
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
-	"fmt"
-	"io"
-	"net"
-	"sync"
 	"testing"
-	"time"
 
 	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/hpack"
 
+	"github.com/shoot-proxy/proxy-client/internal/http2wire"
+	"github.com/shoot-proxy/proxy-client/internal/http2wire/wiretest"
 	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
 
@@ -30,18 +27,21 @@ func testConfig() Config {
 	}
 }
 
+// Values of HTTP/2 that the tests need (RFC 9113).
+const (
+	initialWindowBytes = 64<<10 - 1
+	maxWindowBytes     = 1<<31 - 1
+	lastStreamID       = 1<<31 - 1
+	maxFrameBytes      = http2wire.MaxFrame
+)
+
 // scriptedPeer is the server's end of a Conn, together with the Conn.
 type scriptedPeer struct {
-	*http2.Framer
+	*wiretest.Peer
 	t        *testing.T
 	c        *Conn
-	conn     net.Conn
 	draining chan struct{}
 	ran      chan struct{} // closed when Run has returned
-
-	mu     sync.Mutex
-	block  bytes.Buffer
-	encode *hpack.Encoder
 }
 
 // dialPeer returns a peer that has read the client's preface and sent settings.
@@ -49,31 +49,18 @@ func dialPeer(t *testing.T, cfg Config, settings ...http2.Setting) *scriptedPeer
 	t.Helper()
 	p := silentPeer(t, cfg)
 	must(t, p.WriteSettings(settings...))
-	select {
-	case <-p.c.ready:
-	case <-time.After(hangTimeout):
-		t.Fatal("the client does not take the server's settings")
-	}
-	must(t, p.c.Ready(t.Context()))
-	p.want("SETTINGS ack", func(f http2.Frame) bool {
-		s, ok := f.(*http2.SettingsFrame)
-		return ok && s.IsAck()
-	})
+	ctx, cancel := context.WithTimeout(t.Context(), hangTimeout)
+	defer cancel()
+	must(t, p.c.Ready(ctx))
+	p.WantAck()
 	return p
 }
 
 // silentPeer returns a peer that has not sent settings.
 func silentPeer(t *testing.T, cfg Config) *scriptedPeer {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	defer l.Close()
-	client, err := net.Dial("tcp", l.Addr().String())
-	must(t, err)
-	conn, err := l.Accept()
-	must(t, err)
-	must(t, conn.SetDeadline(time.Now().Add(hangTimeout)))
-	p := &scriptedPeer{t: t, conn: conn, draining: make(chan struct{}), ran: make(chan struct{})}
+	client, conn := wiretest.Pair(t)
+	p := &scriptedPeer{t: t, draining: make(chan struct{}), ran: make(chan struct{})}
 	cfg.Draining = func() { close(p.draining) }
 	socket := NewSocket(client)
 	p.c = New(socket, socket, cfg)
@@ -86,49 +73,8 @@ func silentPeer(t *testing.T, cfg Config) *scriptedPeer {
 		_ = conn.Close()
 		waittest.Await(t, p.ran, "the end of Run")
 	})
-	preface := make([]byte, len(http2.ClientPreface))
-	_, err = io.ReadFull(conn, preface)
-	must(t, err)
-	if string(preface) != http2.ClientPreface {
-		t.Fatalf("the client begins with %q", preface)
-	}
-	p.Framer = http2.NewFramer(conn, conn)
-	p.Framer.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
-	p.encode = hpack.NewEncoder(&p.block)
+	p.Peer = wiretest.New(t, conn)
 	return p
-}
-
-// next returns the client's next frame that is not SETTINGS.
-func (p *scriptedPeer) next() http2.Frame {
-	p.t.Helper()
-	f, err := p.ReadFrame()
-	if err != nil {
-		p.t.Fatalf("reading what the client says: %v", err)
-	}
-	return f
-}
-
-// want reads until is reports true, and returns that frame.
-func (p *scriptedPeer) want(what string, is func(http2.Frame) bool) http2.Frame {
-	p.t.Helper()
-	for {
-		f, err := p.ReadFrame()
-		if err != nil {
-			p.t.Fatalf("waiting for %s: %v", what, err)
-		}
-		if is(f) {
-			return f
-		}
-	}
-}
-
-// wantReset reads until stream is reset.
-func (p *scriptedPeer) wantReset(stream uint32, code http2.ErrCode) {
-	p.t.Helper()
-	f := p.want("RST_STREAM", func(f http2.Frame) bool { _, ok := f.(*http2.RSTStreamFrame); return ok }).(*http2.RSTStreamFrame)
-	if f.StreamID != stream || f.ErrCode != code {
-		p.t.Errorf("the client reset stream %d with %s, want %d with %s", f.StreamID, f.ErrCode, stream, code)
-	}
 }
 
 // wantMessages reads n messages of a stream.
@@ -137,7 +83,7 @@ func (p *scriptedPeer) wantMessages(stream uint32, want ...string) {
 	var got []byte
 	for _, w := range want {
 		for len(got) < prefixBytes || len(got) < prefixBytes+int(binary.BigEndian.Uint32(got[1:])) {
-			f := p.want("DATA", func(f http2.Frame) bool {
+			f := p.Want("DATA", func(f http2.Frame) bool {
 				d, ok := f.(*http2.DataFrame)
 				return ok && d.StreamID == stream
 			}).(*http2.DataFrame)
@@ -154,27 +100,10 @@ func (p *scriptedPeer) wantMessages(stream uint32, want ...string) {
 	}
 }
 
-// sendHeaders sends HEADERS. pairs are names and values.
-func (p *scriptedPeer) sendHeaders(stream uint32, end bool, pairs ...string) {
-	p.t.Helper()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	must(p.t, p.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: p.encoded(pairs...), EndStream: end, EndHeaders: true}))
-}
-
-// encoded returns a header block. The caller holds mu.
-func (p *scriptedPeer) encoded(pairs ...string) []byte {
-	p.block.Reset()
-	for i := 0; i < len(pairs); i += 2 {
-		must(p.t, p.encode.WriteField(hpack.HeaderField{Name: pairs[i], Value: pairs[i+1]}))
-	}
-	return p.block.Bytes()
-}
-
 // sendAnswer sends the headers of an answer whose stream continues.
 func (p *scriptedPeer) sendAnswer(stream uint32) {
 	p.t.Helper()
-	p.sendHeaders(stream, false, ":status", "200", "content-type", "application/grpc")
+	p.SendHeaders(stream, false, ":status", "200", "content-type", "application/grpc")
 }
 
 // open opens a stream on which the client sends hello, and answers it.
@@ -184,9 +113,9 @@ func (p *scriptedPeer) open() (*Stream, *recorder) {
 	s, err := p.c.Open(h)
 	must(p.t, err)
 	must(p.t, s.Send([]byte("hel"), []byte("lo"), false))
-	p.want("HEADERS", func(f http2.Frame) bool { _, ok := f.(*http2.MetaHeadersFrame); return ok })
-	p.wantMessages(s.id, "hello")
-	p.sendAnswer(s.id)
+	p.Want("HEADERS", func(f http2.Frame) bool { _, ok := f.(*http2.MetaHeadersFrame); return ok })
+	p.wantMessages(s.wire.ID(), "hello")
+	p.sendAnswer(s.wire.ID())
 	return s, h
 }
 
@@ -194,12 +123,12 @@ func (p *scriptedPeer) open() (*Stream, *recorder) {
 func (p *scriptedPeer) wantAlive() {
 	p.t.Helper()
 	s, h := p.open()
-	must(p.t, p.WriteData(s.id, false, []byte(framed("still there"))))
+	must(p.t, p.WriteData(s.wire.ID(), false, []byte(framed("still there"))))
 	if got := waittest.Await(p.t, h.messages, "a message on another stream"); got != "still there" {
 		p.t.Errorf("another stream got %q", got)
 	}
 	s.Cancel()
-	p.wantReset(s.id, http2.ErrCodeCancel)
+	p.WantReset(s.wire.ID(), http2.ErrCodeCancel)
 }
 
 // framed returns a message with its prefix.
@@ -255,11 +184,4 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// text returns n bytes of varying text.
-func text(n int) string {
-	var b bytes.Buffer
-	for i := 0; b.Len() < n; i++ {
-		fmt.Fprintf(&b, "%d ", i)
-	}
-	return b.String()[:n]
-}
+func text(n int) string { return wiretest.Text(n) }

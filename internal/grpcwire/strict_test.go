@@ -82,7 +82,7 @@ func strictCall(t *testing.T, c *Conn, p *strictPeer, random *rand.Rand, done *a
 	}
 	e.finish = random.IntN(2) == 0
 	e.stream.Store(s)
-	id := s.id
+	id := s.wire.ID()
 	for i := range e.all {
 		m := e.message(i)
 		if err := s.Send(m[:len(m)/2], m[len(m)/2:], random.IntN(2) == 0); err != nil {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package grpcwire
+package http2wire
 
 import (
 	"encoding/binary"
@@ -32,6 +32,11 @@ func appendPreface(b []byte, cfg Config) []byte {
 		b = binary.BigEndian.AppendUint32(b, s.Val)
 	}
 	return appendWindowUpdate(b, 0, cfg.ConnectionWindow-initialWindowBytes)
+}
+
+func appendPing(b []byte, flags http2.Flags, payload [8]byte) []byte {
+	b = appendFrame(b, len(payload), http2.FramePing, flags, 0)
+	return append(b, payload[:]...)
 }
 
 func appendWindowUpdate(b []byte, stream uint32, n int) []byte {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package grpcwire
+package http2wire
 
 import (
 	"errors"
@@ -27,6 +27,8 @@ type Socket struct {
 	net.Conn
 	beforeRead func() // called before each read that may wait
 
+	waits bool // each write may wait, because Conn has no file
+
 	mu          sync.Mutex // guards the fields below
 	out         []byte
 	off         int // bytes of out that are written
@@ -50,6 +52,10 @@ func NewSocket(conn net.Conn) *Socket {
 	s.direct.Init(raw)
 	return s
 }
+
+// GatherOn returns a Socket on any net.Conn. All of its writes are made by one goroutine,
+// because each may wait. What was gathered is one Write.
+func GatherOn(conn net.Conn) *Socket { return &Socket{Conn: conn, waits: true} }
 
 // Read implements net.Conn. It calls beforeRead first.
 func (s *Socket) Read(p []byte) (int, error) {
@@ -86,7 +92,7 @@ func (s *Socket) Close() error {
 func (s *Socket) flushNow() (done bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.flushing {
+	if s.flushing || s.waits && s.off < len(s.out) {
 		return false, nil // flush writes all of it
 	}
 	for s.off < len(s.out) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package grpcwire
+package http2wire
 
 import (
 	"fmt"
@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
-	"google.golang.org/grpc/codes"
 )
 
 const (
@@ -148,7 +147,7 @@ func (c *Conn) failWrite(err error) {
 		return
 	}
 	c.writeFailed = true
-	c.stop(failed(codes.Unavailable, err, "error writing to server: %v", err))
+	c.stop(failed(Lost, err, "error writing to server: %v", err))
 	_ = c.conn.SetReadDeadline(time.Now().Add(readAfterWriteError))
 }
 

@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package grpcwire
+package http2wire
 
 import (
 	"slices"
-	"strconv"
 	"strings"
 
 	"golang.org/x/net/http2"
-	"google.golang.org/grpc/codes"
 )
 
 // The checks here are those that http2.Framer leaves out. It checks the order of
@@ -52,30 +50,4 @@ func values(f *http2.MetaHeadersFrame, name string) (all []string) {
 		}
 	}
 	return all
-}
-
-// body counts the DATA of an answer against its content-length.
-type body struct {
-	announced string
-	received  uint64 // bytes of DATA, without padding
-}
-
-// count adds n bytes. It reports whether the total is within content-length, or the
-// answer has none.
-func (b *body) count(n int) bool {
-	b.received += uint64(n)
-	if b.announced == "" {
-		return true
-	}
-	most, err := strconv.ParseUint(b.announced, 10, 64)
-	return err == nil && b.received <= most
-}
-
-// complete reports whether received is content-length, or the answer has none.
-func (b *body) complete() bool {
-	return b.announced == "" || b.announced == strconv.FormatUint(b.received, 10)
-}
-
-func (b *body) mismatch() error {
-	return failed(codes.Internal, nil, "malformed answer from server: %d bytes, and content-length is %.20s", b.received, b.announced)
 }

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package grpcwire
+package http2wire
 
 import (
 	"errors"
 	"fmt"
 
 	"golang.org/x/net/http2"
-	"google.golang.org/grpc/codes"
 )
 
 // maxQueuedAnswers is how many answers to the server's PING and SETTINGS may wait to be
@@ -23,7 +22,11 @@ func (s *source) Read(p []byte) (int, error) {
 	if c.socket == nil {
 		c.beforeRead()
 	}
-	return c.conn.Read(p)
+	n, err := c.conn.Read(p)
+	if n > 0 {
+		c.reads.Add(1)
+	}
+	return n, err
 }
 
 // beforeRead calls Arrived of each handler that has got messages since the last time.
@@ -94,7 +97,7 @@ func (c *Conn) withDetail(err error) error {
 // streamError ends a stream on which the server has violated HTTP/2.
 func (c *Conn) streamError(err http2.StreamError) error {
 	if s := c.lookup(err.StreamID); s != nil {
-		c.abort(s, err.Code, failed(codes.Internal, err, "%v", err))
+		c.violation(s, err)
 		return nil
 	}
 	return c.checkOpened(err.StreamID, "it breaks the rules for streams")
@@ -126,14 +129,14 @@ func (c *Conn) handleOther(head http2.FrameHeader) error {
 		return c.handleSettings(f)
 	case *http2.PingFrame:
 		if f.IsAck() {
+			if c.cfg.Answered != nil {
+				c.cfg.Answered(f.Data)
+			}
 			return nil
 		}
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		return c.queueAnswer(func(b []byte) []byte {
-			b = appendFrame(b, len(f.Data), http2.FramePing, http2.FlagPingAck, 0)
-			return append(b, f.Data[:]...)
-		})
+		return c.queueAnswer(func(b []byte) []byte { return appendPing(b, http2.FlagPingAck, f.Data) })
 	case *http2.GoAwayFrame:
 		return c.handleGoAway(f)
 	case *http2.PushPromiseFrame:
@@ -258,11 +261,8 @@ func (c *Conn) handleReset(f *http2.RSTStreamFrame) error {
 	if s == nil {
 		return c.checkOpened(f.StreamID, "RST_STREAM")
 	}
-	var cause error
-	if f.ErrCode == http2.ErrCodeRefusedStream {
-		cause = ErrUnprocessed
-	}
-	c.end(s, failed(codes.Internal, cause, "stream terminated by RST_STREAM with error code: %s", f.ErrCode))
+	reset := PeerReset{f.ErrCode}
+	c.end(s, failed(Ended, reset, "%v", reset))
 	return nil
 }
 
@@ -286,7 +286,7 @@ func (c *Conn) handleGoAway(f *http2.GoAwayFrame) error {
 	}
 	c.streamsMutex.Unlock()
 	for _, s := range beyond {
-		c.end(s, failed(codes.Unavailable, ErrUnprocessed, "the server has sent GOAWAY and does not serve the stream: %s", c.goAwayReason))
+		c.end(s, failed(Lost, ErrUnprocessed, "the server has sent GOAWAY and does not serve the stream: %s", c.goAwayReason))
 	}
 	return nil
 }
@@ -300,33 +300,6 @@ func (c *Conn) end(s *Stream, err error) {
 	c.mu.Lock()
 	s.ended = true
 	s.changed.Broadcast()
-	c.mu.Unlock()
-	s.handler.End(err)
-}
-
-// abort ends s with err, and resets it.
-func (c *Conn) abort(s *Stream, code http2.ErrCode, err error) {
-	if !c.remove(s) {
-		return
-	}
-	c.mu.Lock()
-	c.reset(s, code)
-	c.mu.Unlock()
-	s.handler.End(err)
-}
-
-// endInOrder ends s with err, because the server has ended it in order. If our side is
-// still open, a reset closes it.
-func (c *Conn) endInOrder(s *Stream, err error) {
-	if !c.remove(s) {
-		return
-	}
-	c.mu.Lock()
-	if s.closed {
-		s.ended = true
-	} else {
-		c.reset(s, http2.ErrCodeNo)
-	}
 	c.mu.Unlock()
 	s.handler.End(err)
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package grpcwire
+package http2wire
 
 import (
 	"errors"
@@ -106,4 +106,34 @@ func fieldFault(fields []hpack.HeaderField) string {
 		}
 	}
 	return ""
+}
+
+// handleHeaders processes the headers of an answer, or its trailers.
+func (c *Conn) handleHeaders(f *http2.MetaHeadersFrame) error {
+	s := c.lookup(f.StreamID)
+	if s == nil {
+		return c.checkOpened(f.StreamID, "HEADERS")
+	}
+	first := !s.answered
+	interim := first && isInterim(f)
+	s.answered = !interim
+	wrong := answerFault(f, first, interim)
+	switch {
+	case s.serverEnded:
+		c.violation(s, http2.StreamError{StreamID: s.id, Code: http2.ErrCodeStreamClosed, Cause: errors.New("HEADERS behind its end")})
+	case f.Truncated:
+		s.Abort(http2.ErrCodeProtocol, failed(Ended, nil, "peer header list size exceeded limit"))
+	case !first && !f.StreamEnded():
+		s.Abort(http2.ErrCodeProtocol, failed(Ended, nil, "a HEADERS frame cannot appear in the middle of a stream"))
+	case wrong != "":
+		s.Abort(http2.ErrCodeProtocol, failed(Ended, nil, "malformed answer from server: %s", wrong))
+	case interim: // such as 103 Early Hints; no framing uses them
+	default:
+		over := f.StreamEnded() && s.serverEnds()
+		s.handler.Headers(f, !first)
+		if over {
+			c.forget(s)
+		}
+	}
+	return nil
 }

@@ -1,78 +1,64 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package grpcwire
+package http2wire
 
 import (
-	"encoding/binary"
 	"io"
 	"slices"
 
 	"golang.org/x/net/http2"
 )
 
-// outgoing is the part of a message that is not sent yet.
-type outgoing struct {
-	stream *Stream
-	parts  [3][]byte // prefix, and the two arguments of Send
-	prefix [prefixBytes]byte
-}
-
-func (m *outgoing) begin(s *Stream, head, body []byte) {
-	m.stream = s
-	binary.BigEndian.PutUint32(m.prefix[1:], uint32(len(head)+len(body)))
-	m.parts = [...][]byte{m.prefix[:], head, body}
-}
+// Payload is what one Send sends: its parts, one behind the other. A Send takes away what
+// it has sent.
+type Payload [3][]byte
 
 // size returns how many bytes are not sent yet.
-func (m *outgoing) size() int { return len(m.parts[0]) + len(m.parts[1]) + len(m.parts[2]) }
+func (p *Payload) size() int { return len(p[0]) + len(p[1]) + len(p[2]) }
 
-// queueFrame appends a DATA frame with as much of the message as may be sent now. It
-// reports whether that was anything. The caller holds Conn.mu.
-func (m *outgoing) queueFrame() bool {
-	s := m.stream
+// queueFrame appends a DATA frame with as much of p as may be sent now. It reports
+// whether that was anything. The caller holds Conn.mu.
+func (s *Stream) queueFrame(p *Payload) bool {
 	c := s.conn
-	n := min(m.size(), s.sendWindow, c.peer.window, c.peer.frame)
+	n := min(p.size(), s.sendWindow, c.peer.window, c.peer.frame)
 	if n <= 0 || len(c.out) >= sendWaitBytes || c.nextSender != s && c.hasWaiting() {
 		return false
 	}
 	s.sendWindow -= n
 	c.peer.window -= n
 	c.out = appendFrame(c.out, n, http2.FrameData, 0, s.id)
-	for i, part := range m.parts {
+	for i, part := range p {
 		some := min(n, len(part))
 		c.out = append(c.out, part[:some]...)
-		m.parts[i] = part[some:]
+		p[i] = part[some:]
 		n -= some
 	}
-	s.midMessage = m.size() > 0
+	s.unsentRest = p.size() > 0
 	return true
 }
 
-// fits reports whether all of the message may be queued now. The caller holds Conn.mu.
-func (m *outgoing) fits() bool {
-	s := m.stream
+// fits reports whether all of p may be queued now. The caller holds Conn.mu.
+func (s *Stream) fits(p *Payload) bool {
 	c := s.conn
-	n := m.size()
+	n := p.size()
 	frames := (n + c.peer.frame - 1) / c.peer.frame
 	return !c.hasWaiting() && n <= min(s.sendWindow, c.peer.window) && len(c.out)+n+frames*frameHeaderBytes <= sendWaitBytes
 }
 
-// Send sends one message, which consists of head and body. The caller may reuse both
-// when Send returns. Send waits if the server or the connection does not accept more.
-// It returns io.EOF if the stream has ended; Handler.End gets the reason. more promises
-// that another Send follows at once, so that both can be written together.
-func (s *Stream) Send(head, body []byte, more bool) error {
-	var m outgoing
-	m.begin(s, head, body)
+// Send sends p. The caller may reuse its parts when Send returns. Send waits if the
+// server or the connection does not accept more. It returns io.EOF if the stream has
+// ended; Handler.End gets the reason. more promises that another Send follows at once,
+// so that both can be written together.
+func (s *Stream) Send(p *Payload, more bool) error {
 	c := s.conn
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for m.size() > 0 {
+	for p.size() > 0 {
 		switch {
 		case s.ended, s.closed, c.err != nil:
 			s.leaveQueue()
 			return io.EOF
-		case m.queueFrame(), c.flush(): // flush unlocks mu meanwhile, so that anything may have changed
+		case s.queueFrame(p), c.flush(): // flush unlocks mu meanwhile, so that anything may have changed
 		default:
 			s.waitToSend()
 		}
@@ -84,22 +70,20 @@ func (s *Stream) Send(head, body []byte, more bool) error {
 	return nil
 }
 
-// TrySend sends one message if that needs no waiting, and reports whether it did. It
-// sends a whole message or nothing. A message longer than sendWaitBytes is never sent.
-func (s *Stream) TrySend(p []byte) (sent bool, err error) {
-	var m outgoing
-	m.begin(s, p, nil)
+// TrySend sends p if that needs no waiting, and reports whether it did. It sends all of p
+// or nothing. More than sendWaitBytes are never sent.
+func (s *Stream) TrySend(p *Payload) (sent bool, err error) {
 	c := s.conn
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
 	case s.ended, s.closed, c.err != nil:
 		return true, io.EOF
-	case !m.fits():
+	case !s.fits(p):
 		c.flush()
 		return false, nil
 	}
-	for m.queueFrame() {
+	for s.queueFrame(p) {
 	}
 	c.flush()
 	return true, nil

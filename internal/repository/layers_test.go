@@ -86,7 +86,7 @@ var layers = map[string]struct {
 	"pkg/origdst":           {},
 	"pkg/redirect": {
 		ours: append(belowRedirect("condition", "conntrack", "explain", "family", "iptables", "kernelerror", "kernelprobe", "netfilter", "netlinkdump", "netnamespace",
-			"nftables", "podnetwork", "probing", "process", "routes", "ruletext", "userns"), "internal/cidr", "internal/probe", "pkg/origdst"),
+			"nftables", "podnetwork", "probing", "process", "routes", "rule", "ruletext", "userns"), "internal/cidr", "internal/probe", "pkg/origdst"),
 	},
 	"pkg/redirect/internal/condition":    {},
 	"pkg/redirect/internal/conntrack":    {ours: belowRedirect("family", "kernelerror", "netlinkdump")},
@@ -103,6 +103,7 @@ var layers = map[string]struct {
 	"pkg/redirect/internal/probing":      {ours: []string{"internal/cidr", "internal/probe", "pkg/origdst"}},
 	"pkg/redirect/internal/process":      {},
 	"pkg/redirect/internal/routes":       {ours: belowRedirect("family", "kernelerror", "netlinkdump", "podnetwork")},
+	"pkg/redirect/internal/rule":         {ours: belowRedirect("condition", "family", "iptables", "kernelerror", "netlinkdump", "nftables", "process")},
 	"pkg/redirect/internal/ruletext": {
 		ours: belowRedirect("condition", "family", "iptables", "kernelerror", "netfilter", "netlinkdump", "nftables", "process"),
 	},

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/kernelprobe"
+	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/rule"
 )
 
 // applyTo is Apply in the fake namespace of a test.
@@ -138,7 +139,7 @@ func TestGuardIsCommittedBeforeAndRemovedAfterTheRedirect(t *testing.T) {
 	if nat := strings.Index(text, "*nat"); strings.Index(text, "*filter") > nat || strings.Index(text, "*mangle") > nat {
 		t.Errorf("between nat and filter the shoot's traffic would leak:\n%s", text)
 	}
-	all := map[string]map[string][]listedRule{tableNAT: {ChainOutput: nil}, tableFilter: {ChainGuard: nil}, tableMangle: {ChainGuard: nil}}
+	all := map[string]map[string][]rule.Listed{tableNAT: {ChainOutput: nil}, tableFilter: {ChainGuard: nil}, tableMangle: {ChainGuard: nil}}
 	text = removal(all)
 	if nat := strings.Index(text, "*nat"); strings.Index(text, "*filter") < nat || strings.Index(text, "*mangle") < nat {
 		t.Errorf("the guard is removed before the redirect:\n%s", text)

@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/rule"
 )
 
 // opened is one family of one backend, after its programs were found and its rules read.
@@ -46,14 +48,14 @@ func (n *namespace) openAndRead(f Family, b Backend) (opened, error) {
 		return opened{}, err
 	}
 	for name, lines := range all {
-		rules, err := parseChain(lines)
+		rules, err := rule.ParseChain(lines)
 		if err != nil {
 			return opened{}, fmt.Errorf("%s (%s) table nat: %w", f, b, err)
 		}
 		if isOurs(tableNAT, name) {
 			continue
 		}
-		st.foreignNAT = st.foreignNAT || slices.ContainsFunc(rules, func(l listedRule) bool { return !l.leadsToOurs(tableNAT) })
+		st.foreignNAT = st.foreignNAT || slices.ContainsFunc(rules, func(l rule.Listed) bool { return !leadsToOurs(l, tableNAT) })
 	}
 	return st, nil
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/internal/probe"
 	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/routes"
+	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/rule"
 )
 
 // Report is what there is of ours in a namespace, for people and, as JSON, for scripts.
@@ -111,21 +112,21 @@ func (r *Report) Compare(cfg Config) (err error) {
 // report lists the rules in the order in which a packet meets them.
 func (i installation) report() []RuleReport {
 	var all []RuleReport
-	add := func(table string, rules []listedRule, keep func(listedRule) bool) {
+	add := func(table string, rules []rule.Listed, keep func(rule.Listed) bool) {
 		for before, l := range rules {
 			if keep(l) {
 				all = append(all, RuleReport{
-					Family: i.family, Backend: i.backend, Table: table, Chain: l.chain, Number: before + 1,
-					Packets: l.packets, Bytes: l.bytes, Rule: l.raw,
+					Family: i.family, Backend: i.backend, Table: table, Chain: l.Chain, Number: before + 1,
+					Packets: l.Packets, Bytes: l.Bytes, Rule: l.Raw,
 				})
 			}
 		}
 	}
 	for _, table := range []string{tableNAT, tableFilter, tableMangle} {
-		add(table, i.state.builtin[table], func(l listedRule) bool { return l.leadsToOurs(table) })
+		add(table, i.state.builtin[table], func(l rule.Listed) bool { return leadsToOurs(l, table) })
 		for _, id := range ourChains() {
 			if id.table == table {
-				add(table, i.state.chains[id], func(listedRule) bool { return true })
+				add(table, i.state.chains[id], func(rule.Listed) bool { return true })
 			}
 		}
 	}
@@ -136,8 +137,8 @@ func (i installation) report() []RuleReport {
 func (s *state) redirectPorts() []uint16 {
 	var ports []uint16
 	for _, l := range s.chains[chainID{tableNAT, ChainRedirect}] {
-		if l.rule.ToPort != 0 && !slices.Contains(ports, l.rule.ToPort) {
-			ports = append(ports, l.rule.ToPort)
+		if l.Rule.ToPort != 0 && !slices.Contains(ports, l.Rule.ToPort) {
+			ports = append(ports, l.Rule.ToPort)
 		}
 	}
 	return ports

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/family"
+	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/rule"
 )
 
 // unsent is how many bytes are sent. A receiver that does not read accepts fewer, and the
@@ -125,7 +126,7 @@ func (p pod) awaitRejected(t *testing.T, b Backend, f Family) {
 	t.Helper()
 	for deadline := time.Now().Add(hang); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		for line := range strings.Lines(p.iptables(t, f, b, "-v", "-S", ChainGuard)) {
-			if l, err := parseRule(strings.TrimSpace(line)); err == nil && l.packets > 0 && l.rule.Destination.String() == shootCIDR(f) && l.rule.Jump == "REJECT" {
+			if l, err := rule.Parse(strings.TrimSpace(line)); err == nil && l.Packets > 0 && l.Rule.Destination.String() == shootCIDR(f) && l.Rule.Jump == "REJECT" {
 				return
 			}
 		}

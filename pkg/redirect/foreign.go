@@ -13,6 +13,7 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/family"
 	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/nftables"
+	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/rule"
 )
 
 // Rules of other programs can take the shoot's traffic before ours see it, or after them.
@@ -139,9 +140,9 @@ func (n *namespace) foreignRules(f Family, b Backend, shoot []netip.Prefix, add 
 			n.log.Debug("rules of others cannot be read", "family", f, "backend", b, "table", table, "error", err)
 			continue
 		}
-		chains := map[string][]listedRule{}
+		chains := map[string][]rule.Listed{}
 		for name, lines := range all {
-			rules, err := parseChain(lines)
+			rules, err := rule.ParseChain(lines)
 			if err != nil {
 				n.log.Debug("rules of others cannot be read", "family", f, "backend", b, "table", table, "error", err)
 				continue
@@ -150,8 +151,8 @@ func (n *namespace) foreignRules(f Family, b Backend, shoot []netip.Prefix, add 
 		}
 		walk := chainWalk{chains: chains, table: table, seen: map[string]bool{}}
 		for _, entry := range []string{"OUTPUT", "POSTROUTING"} {
-			walk.from(entry, netip.Prefix{}, func(l listedRule, destination netip.Prefix) {
-				add(fmt.Sprintf("%s (%s) table %s chain %s: %s", f, b, table, l.chain, l.raw), touching(destination, shoot))
+			walk.from(entry, netip.Prefix{}, func(l rule.Listed, destination netip.Prefix) {
+				add(fmt.Sprintf("%s (%s) table %s chain %s: %s", f, b, table, l.Chain, l.Raw), touching(destination, shoot))
 			})
 		}
 	}
@@ -159,31 +160,27 @@ func (n *namespace) foreignRules(f Family, b Backend, shoot []netip.Prefix, add 
 
 // chainWalk follows the jumps of one table, each chain once.
 type chainWalk struct {
-	chains map[string][]listedRule
+	chains map[string][]rule.Listed
 	table  string
 	seen   map[string]bool
 }
 
 // from calls found for each rule that decides and that is reached from a chain. It skips
 // our chains. The destination is that of the rule or, if it has none, of the jump to it.
-func (w chainWalk) from(name string, destination netip.Prefix, found func(listedRule, netip.Prefix)) {
+func (w chainWalk) from(name string, destination netip.Prefix, found func(rule.Listed, netip.Prefix)) {
 	if w.seen[name] || isOurs(w.table, name) {
 		return
 	}
 	w.seen[name] = true
 	for _, l := range w.chains[name] {
-		to := l.rule.Destination
+		to := l.Rule.Destination
 		if !to.IsValid() {
 			to = destination
 		}
-		next := l.rule.Jump
-		if _, goes, ok := strings.Cut(" "+l.rule.foreign, " -g "); ok {
-			next = strings.Fields(goes)[0]
-		}
-		if slices.Contains(decisive(), l.rule.Jump) {
+		if slices.Contains(decisive(), l.Rule.Jump) {
 			found(l, to)
-		} else if _, ok := w.chains[next]; ok {
-			w.from(next, to, found)
+		} else if _, ok := w.chains[l.Target()]; ok {
+			w.from(l.Target(), to, found)
 		}
 	}
 }

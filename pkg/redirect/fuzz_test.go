@@ -13,6 +13,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/rule"
 )
 
 // FuzzConntrack: of all conntrack entries, only a TCP connection to our port on loopback is
@@ -70,18 +72,18 @@ func FuzzListing(f *testing.F) {
 	}
 	f.Add("-A OUTPUT", "-N X")
 	f.Fuzz(func(t *testing.T, output, ours string) {
-		above, err := parseChain(strings.Split(output, "\n"))
+		above, err := rule.ParseChain(strings.Split(output, "\n"))
 		if err != nil {
 			return
 		}
-		inside, err := parseChain(strings.Split(ours, "\n"))
+		inside, err := rule.ParseChain(strings.Split(ours, "\n"))
 		if err != nil {
 			return
 		}
 		for _, c := range want.Chains {
 			s := &state{
-				chains:  map[chainID][]listedRule{{c.Table, c.Name}: inside},
-				builtin: map[string][]listedRule{c.Table: above},
+				chains:  map[chainID][]rule.Listed{{c.Table, c.Name}: inside},
+				builtin: map[string][]rule.Listed{c.Table: above},
 			}
 			differences := s.differences(FamilyRules{Family: want.Family, Chains: []Chain{c}}, BackendNFT)
 			_, jumps := s.jumps(c)

@@ -11,12 +11,13 @@ import (
 	"slices"
 
 	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/kernelprobe"
+	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/rule"
 )
 
 // installation is one family of one backend in which there is something of ours.
 type installation struct {
 	opened
-	all map[string]map[string][]listedRule // table → chain → rules, those of others too
+	all map[string]map[string][]rule.Listed // table → chain → rules, those of others too
 }
 
 // find looks for our chains in each family and in each backend that the options allow. A
@@ -62,15 +63,15 @@ func (n *namespace) findIn(f Family, b Backend) (installation, error) {
 	if err != nil {
 		return installation{}, err
 	}
-	one := installation{opened: opened{family: f, backend: b, tables: t, state: s}, all: map[string]map[string][]listedRule{}}
+	one := installation{opened: opened{family: f, backend: b, tables: t, state: s}, all: map[string]map[string][]rule.Listed{}}
 	for _, table := range ourTables() {
 		lines, err := t.List(table)
 		if err != nil {
 			return installation{}, err
 		}
-		one.all[table] = map[string][]listedRule{}
+		one.all[table] = map[string][]rule.Listed{}
 		for name, lines := range lines {
-			if one.all[table][name], err = parseChain(lines); err != nil {
+			if one.all[table][name], err = rule.ParseChain(lines); err != nil {
 				return installation{}, fmt.Errorf("%s (%s) table %s: %w", f, b, table, err)
 			}
 		}
@@ -96,8 +97,8 @@ func (i installation) jumps() []string {
 	for _, table := range ourTables() {
 		for _, name := range slices.Sorted(maps.Keys(i.all[table])) {
 			for _, l := range i.all[table][name] {
-				if !isOurs(table, name) && l.leadsToOurs(table) {
-					all = append(all, fmt.Sprintf("%s (%s) table %s chain %s: %s", i.family, i.backend, table, name, l.raw))
+				if !isOurs(table, name) && leadsToOurs(l, table) {
+					all = append(all, fmt.Sprintf("%s (%s) table %s chain %s: %s", i.family, i.backend, table, name, l.Raw))
 				}
 			}
 		}

@@ -192,22 +192,22 @@ func installedIn(all []installation) *Installed {
 // comparison of the chains finds that.
 func (i *Installed) read(s *state) {
 	for _, l := range s.chains[chainID{tableNAT, ChainRedirect}] {
-		if l.rule.ToPort != 0 && i.ProxyPort == 0 {
-			i.ProxyPort = l.rule.ToPort
+		if l.Rule.ToPort != 0 && i.ProxyPort == 0 {
+			i.ProxyPort = l.Rule.ToPort
 		}
 	}
 	for _, l := range s.chains[chainID{tableMangle, ChainGuard}] { // table nat may have been flushed
-		if len(l.rule.Ports) == 1 && i.ProxyPort == 0 {
-			i.ProxyPort = l.rule.Ports[0]
+		if len(l.Rule.Ports) == 1 && i.ProxyPort == 0 {
+			i.ProxyPort = l.Rule.Ports[0]
 		}
 	}
 	for _, id := range []chainID{{tableNAT, ChainOutput}, {tableFilter, ChainGuard}} {
 		uidRules := 0
 		for _, l := range s.chains[id] {
-			if l.rule.UID != nil {
+			if l.Rule.UID != nil {
 				uidRules++
 			}
-			i.take(l.rule, uidRules == 1)
+			i.take(l.Rule, uidRules == 1)
 		}
 	}
 }

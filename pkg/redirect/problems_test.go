@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/rule"
 )
 
 // TestOneWrongRuleIsOneDifference: one fault is told once, also if many rules follow the wrong
@@ -40,11 +42,11 @@ func TestOneWrongRuleIsOneDifference(t *testing.T) {
 		"twice":            {slices.Insert(lines(), 9, lines()[9]), "rule 11 is not ours: " + chain.Rules[9].String()},
 		"another":          {slices.Replace(lines(), 9, 10, "-A X -j ACCEPT"), `rule 10 is "-j ACCEPT", and should be `},
 	} {
-		have, err := parseChain(tt.stands)
+		have, err := rule.ParseChain(tt.stands)
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := &state{chains: map[chainID][]listedRule{{chain.Table, chain.Name}: have}}
+		s := &state{chains: map[chainID][]rule.Listed{{chain.Table, chain.Name}: have}}
 		if got := s.chainDifferences(chain); len(got) != 1 || !strings.HasPrefix(got[0], tt.want) {
 			t.Errorf("%s: %d differences, %.300q, want only %q", name, len(got), got, tt.want)
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/condition"
 	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/family"
+	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/rule"
 )
 
 // The chains of this package. The names never change: people and other programs look for
@@ -29,6 +30,10 @@ const (
 	tableMangle = "mangle"
 	tableNAT    = "nat"
 )
+
+// Rule is one iptables rule, with the conditions and targets that this package uses. A packet
+// has to meet all conditions. The zero value of a field is no condition.
+type Rule = rule.Rule
 
 // Chain is one chain of ours with all its rules, in order.
 type Chain struct {

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/iptables"
+	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/rule"
 )
 
 // script returns what iptables-restore --noflush has to read so that s becomes f. It is empty
@@ -40,7 +41,7 @@ func (f FamilyRules) script(s *state) string {
 				continue
 			}
 			for _, l := range rules {
-				jump = append(jump, "-D "+builtinChain(table)+" "+l.raw)
+				jump = append(jump, "-D "+builtinChain(table)+" "+l.Raw)
 			}
 			jump = append(jump, fmt.Sprintf("-I %s 1 -j %s", builtinChain(table), c.Name))
 		}
@@ -52,7 +53,7 @@ func (f FamilyRules) script(s *state) string {
 // removal returns the script that deletes our chains. Table nat comes first, so that nothing
 // for the shoot leaves the pod while its redirected connections end. all holds every chain of
 // our tables.
-func removal(all map[string]map[string][]listedRule) string {
+func removal(all map[string]map[string][]rule.Listed) string {
 	var script string
 	for _, table := range slices.Backward(ourTables()) {
 		script += removeFrom(table, all[table])
@@ -61,7 +62,7 @@ func removal(all map[string]map[string][]listedRule) string {
 }
 
 // removeFrom returns the part of [removal] for one table.
-func removeFrom(table string, chains map[string][]listedRule) string {
+func removeFrom(table string, chains map[string][]rule.Listed) string {
 	mine := slices.DeleteFunc(slices.Sorted(maps.Keys(chains)), func(name string) bool { return !isOurs(table, name) })
 	var lines []string
 	for _, name := range slices.Sorted(maps.Keys(chains)) {
@@ -71,8 +72,8 @@ func removeFrom(table string, chains map[string][]listedRule) string {
 		// All chains, not only the builtin one: the kernel does not delete a chain to
 		// which a rule leads.
 		for _, l := range chains[name] {
-			if l.leadsToOurs(table) {
-				lines = append(lines, "-D "+name+" "+l.raw)
+			if leadsToOurs(l, table) {
+				lines = append(lines, "-D "+name+" "+l.Raw)
 			}
 		}
 	}

@@ -7,10 +7,10 @@ package redirect
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/iptables"
 	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/kernelprobe"
+	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/rule"
 )
 
 // tables is one family of one backend: an [iptables.Tables], or the fake of a test, which
@@ -27,8 +27,8 @@ type tables interface {
 
 // state is what there is of ours in one family of one backend.
 type state struct {
-	chains  map[chainID][]listedRule // ours only; an empty chain has an entry
-	builtin map[string][]listedRule  // table → the rules of the builtin chain that leads to ours
+	chains  map[chainID][]rule.Listed // ours only; an empty chain has an entry
+	builtin map[string][]rule.Listed  // table → the rules of the builtin chain that leads to ours
 }
 
 // chainID is a chain in a table.
@@ -45,26 +45,14 @@ func isOurs(table, name string) bool {
 }
 
 // leadsTo reports whether a rule jumps, or goes (-g), to a chain.
-func (l listedRule) leadsTo(name string) bool { return l.target() == name }
+func leadsTo(l rule.Listed, name string) bool { return l.Target() == name }
 
 // leadsToOurs reports whether a rule leads to one of our chains.
-func (l listedRule) leadsToOurs(table string) bool { return isOurs(table, l.target()) }
-
-// target returns the chain or target to which a rule hands packets, or "" if it has none.
-func (l listedRule) target() string {
-	if l.rule.Jump != "" {
-		return l.rule.Jump
-	}
-	words := " " + l.rule.foreign
-	if i := strings.LastIndex(words, " -g "); i >= 0 {
-		return words[i+len(" -g "):]
-	}
-	return ""
-}
+func leadsToOurs(l rule.Listed, table string) bool { return isOurs(table, l.Target()) }
 
 // readState reads our chains and the builtin ones that lead to them. It changes nothing.
 func readState(t tables) (*state, error) {
-	s := &state{chains: map[chainID][]listedRule{}, builtin: map[string][]listedRule{}}
+	s := &state{chains: map[chainID][]rule.Listed{}, builtin: map[string][]rule.Listed{}}
 	for _, table := range ourTables() {
 		names := []string{builtinChain(table)}
 		for _, id := range ourChains() {
@@ -77,7 +65,7 @@ func readState(t tables) (*state, error) {
 			return nil, err
 		}
 		for name, lines := range lines {
-			rules, err := parseChain(lines)
+			rules, err := rule.ParseChain(lines)
 			if err != nil {
 				return nil, fmt.Errorf("table %s: %w", table, err)
 			}
@@ -91,23 +79,6 @@ func readState(t tables) (*state, error) {
 	return s, nil
 }
 
-// parseChain reads the rules in a listing. It skips the lines that declare the chain (-N,
-// -P) or warn (#).
-func parseChain(lines []string) ([]listedRule, error) {
-	rules := []listedRule{}
-	for _, line := range lines {
-		if !strings.HasPrefix(line, "-A ") {
-			continue
-		}
-		rule, err := parseRule(line)
-		if err != nil {
-			return nil, err
-		}
-		rules = append(rules, rule)
-	}
-	return rules, nil
-}
-
 // empty reports whether there is nothing of ours.
 func (s *state) empty() bool {
 	if len(s.chains) > 0 {
@@ -115,7 +86,7 @@ func (s *state) empty() bool {
 	}
 	for table, rules := range s.builtin {
 		for _, l := range rules {
-			if l.leadsToOurs(table) {
+			if leadsToOurs(l, table) {
 				return false
 			}
 		}
@@ -125,21 +96,21 @@ func (s *state) empty() bool {
 
 // jumps returns the rules of the builtin chain that lead to c. They are right if there is
 // exactly one, without conditions, before all other rules.
-func (s *state) jumps(c Chain) (rules []listedRule, right bool) {
+func (s *state) jumps(c Chain) (rules []rule.Listed, right bool) {
 	above := s.builtin[c.Table]
 	for _, l := range above {
-		if l.leadsTo(c.Name) {
+		if leadsTo(l, c.Name) {
 			rules = append(rules, l)
 		}
 	}
 	plain := Rule{Jump: c.Name}
-	return rules, len(rules) == 1 && above[0].rule.String() == plain.String()
+	return rules, len(rules) == 1 && above[0].Rule.String() == plain.String()
 }
 
 // same reports whether the rules of chain c are right. It does not look at the jump to c.
 func (s *state) same(c Chain) bool {
 	have, ok := s.chains[chainID{c.Table, c.Name}]
-	return ok && slices.EqualFunc(have, c.Rules, func(l listedRule, r Rule) bool { return l.rule.String() == r.String() })
+	return ok && slices.EqualFunc(have, c.Rules, func(l rule.Listed, r Rule) bool { return l.Rule.String() == r.String() })
 }
 
 // differences lists, in words, how the state differs from f.
@@ -209,7 +180,7 @@ func (s *state) chainDifferences(c Chain) []string {
 	}
 	var have, shown, want []string
 	for _, l := range listed {
-		have, shown = append(have, l.rule.String()), append(shown, l.raw)
+		have, shown = append(have, l.Rule.String()), append(shown, l.Raw)
 	}
 	for _, r := range c.Rules {
 		want = append(want, r.String())
@@ -218,15 +189,15 @@ func (s *state) chainDifferences(c Chain) []string {
 }
 
 // jumpProblem says what is wrong with the jumps to a chain.
-func (s *state) jumpProblem(c Chain, jumps []listedRule) string {
+func (s *state) jumpProblem(c Chain, jumps []rule.Listed) string {
 	switch {
 	case len(jumps) == 0:
 		return fmt.Sprintf("the jump to %s is missing", c.Name)
 	case len(jumps) > 1:
 		return fmt.Sprintf("jumps to %s %d times, and should once", c.Name, len(jumps))
-	case !s.builtin[c.Table][0].leadsTo(c.Name):
-		return fmt.Sprintf("%q stands before the jump to %s, which has to be first", s.builtin[c.Table][0].raw, c.Name)
+	case !leadsTo(s.builtin[c.Table][0], c.Name):
+		return fmt.Sprintf("%q stands before the jump to %s, which has to be first", s.builtin[c.Table][0].Raw, c.Name)
 	default:
-		return fmt.Sprintf("the jump to %s has conditions: %q", c.Name, jumps[0].raw)
+		return fmt.Sprintf("the jump to %s has conditions: %q", c.Name, jumps[0].Raw)
 	}
 }

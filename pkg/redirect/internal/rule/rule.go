@@ -2,7 +2,11 @@
 
 //go:build linux
 
-package redirect
+// Package rule has one iptables rule of ours as data: its text, and what a listing shows of
+// it.
+//
+// It does not know which rules are wanted, or in which chain.
+package rule
 
 import (
 	"net/netip"
@@ -12,7 +16,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/condition"
 )
 
-// Rule is one iptables rule, with the conditions and targets that this package uses. A packet
+// Rule is one iptables rule, with the conditions and targets that package
+// redirect uses. A packet
 // has to meet all conditions. The zero value of a field is no condition.
 type Rule struct {
 	// Destination is the packet's destination.

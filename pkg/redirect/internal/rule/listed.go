@@ -2,7 +2,7 @@
 
 //go:build linux
 
-package redirect
+package rule
 
 import (
 	"fmt"
@@ -14,38 +14,68 @@ import (
 	"github.com/shoot-proxy/proxy-client/pkg/redirect/internal/iptables"
 )
 
-// listedRule is a rule as `iptables -v -S` shows it.
-type listedRule struct {
-	chain          string
-	rule           Rule
-	raw            string // its words without -A, chain and counters, with their quotes
-	packets, bytes uint64
+// Listed is a rule as `iptables -v -S` shows it.
+type Listed struct {
+	Chain          string
+	Rule           Rule
+	Raw            string // its words without -A, chain and counters, with their quotes
+	Packets, Bytes uint64
 }
 
-// parseRule reads one line of `iptables -v -S`, such as
+// Target returns the chain or target to which a rule hands packets (-j, or -g), or "" if it
+// has none.
+func (l Listed) Target() string {
+	if l.Rule.Jump != "" {
+		return l.Rule.Jump
+	}
+	words := " " + l.Rule.foreign
+	if i := strings.LastIndex(words, " -g "); i >= 0 {
+		return words[i+len(" -g "):]
+	}
+	return ""
+}
+
+// ParseChain reads the rules in a listing. It skips the lines that declare the chain (-N,
+// -P) or warn (#).
+func ParseChain(lines []string) ([]Listed, error) {
+	rules := []Listed{}
+	for _, line := range lines {
+		if !strings.HasPrefix(line, "-A ") {
+			continue
+		}
+		one, err := Parse(line)
+		if err != nil {
+			return nil, err
+		}
+		rules = append(rules, one)
+	}
+	return rules, nil
+}
+
+// Parse reads one line of `iptables -v -S`, such as
 //
 //	-A OUTPUT -p tcp -c 12 720 -j PROXY_CLIENT_OUTPUT
 //
 // The result does not depend on the order of the conditions, on implied modules (-m tcp), or
 // on how an address is written: backends and versions of iptables differ in them.
-func parseRule(line string) (listedRule, error) {
+func Parse(line string) (Listed, error) {
 	listed, err := iptables.ParseRule(line)
 	if err != nil {
-		return listedRule{}, fmt.Errorf("read rule %q: %w", line, err)
+		return Listed{}, fmt.Errorf("read rule %q: %w", line, err)
 	}
 	words := listed.Words
-	l := listedRule{chain: listed.Chain, raw: strings.Join(words, " "), packets: listed.Packets, bytes: listed.Bytes}
+	l := Listed{Chain: listed.Chain, Raw: strings.Join(words, " "), Packets: listed.Packets, Bytes: listed.Bytes}
 	var foreign []string
 	for len(words) > 0 {
-		n := l.rule.take(words)
+		n := l.Rule.take(words)
 		if n == 0 {
 			foreign = append(foreign, words[0])
 			n = 1
 		}
 		words = words[n:]
 	}
-	l.rule.foreign = strings.Join(foreign, " ")
-	slices.Sort(l.rule.Ports)
+	l.Rule.foreign = strings.Join(foreign, " ")
+	slices.Sort(l.Rule.Ports)
 	return l, nil
 }
 

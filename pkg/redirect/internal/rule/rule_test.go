@@ -2,7 +2,7 @@
 
 //go:build linux
 
-package redirect
+package rule
 
 import (
 	"os"
@@ -15,8 +15,8 @@ func TestListingThatCannotBeRead(t *testing.T) {
 	for _, line := range []string{
 		"", "-A", "-N CHAIN", `-A OUTPUT -m comment --comment "no end`, "-A OUTPUT -c 1", "-A OUTPUT -c x 2 -j X", "-A OUTPUT -c 1 -2 -j X",
 	} {
-		if got, err := parseRule(line); err == nil {
-			t.Errorf("parseRule(%q) = %v, want an error: a rule that cannot be read must not pass as one of ours", line, got)
+		if got, err := Parse(line); err == nil {
+			t.Errorf("Parse(%q) = %v, want an error: a rule that cannot be read must not pass as one of ours", line, got)
 		}
 	}
 }
@@ -32,11 +32,11 @@ func TestSpellingsOfOneRule(t *testing.T) {
 		{"-A C -o lo -m owner --uid-owner 7 -j RETURN", "-A C -m owner --uid-owner 7 -o lo -j RETURN"},
 		{"-A C -m comment --comment -c -c 1 60 -j ACCEPT", "-A C -c 1 60 -m comment --comment -c -j ACCEPT"},
 	} {
-		a, errA := parseRule(pair[0])
-		b, errB := parseRule(pair[1])
-		if errA != nil || errB != nil || a.rule.String() != b.rule.String() {
+		a, errA := Parse(pair[0])
+		b, errB := Parse(pair[1])
+		if errA != nil || errB != nil || a.Rule.String() != b.Rule.String() {
 			t.Errorf("a rule differs from itself, so verify would cry wolf:\n%s => %s (%v)\n%s => %s (%v)",
-				pair[0], a.rule, errA, pair[1], b.rule, errB)
+				pair[0], a.Rule, errA, pair[1], b.Rule, errB)
 		}
 	}
 }
@@ -47,8 +47,8 @@ func TestForeignRuleIsNeverOurs(t *testing.T) {
 	ours := map[string]bool{}
 	for _, file := range goldenFiles(t) {
 		for line := range strings.Lines(file) {
-			if l, err := parseRule(strings.TrimSpace(line)); err == nil {
-				ours[l.rule.String()] = true
+			if l, err := Parse(strings.TrimSpace(line)); err == nil {
+				ours[l.Rule.String()] = true
 			}
 		}
 	}
@@ -70,19 +70,19 @@ func TestForeignRuleIsNeverOurs(t *testing.T) {
 		"-A C -p tcp",
 		`-A C -o lo -m comment --comment "-j RETURN" -j RETURN`,
 	} {
-		l, err := parseRule(line)
+		l, err := Parse(line)
 		if err != nil {
-			t.Errorf("parseRule(%q): %v", line, err)
+			t.Errorf("Parse(%q): %v", line, err)
 		}
-		if ours[l.rule.String()] {
-			t.Errorf("%q passes for one of our own rules (%s): tampering would go unnoticed", line, l.rule)
+		if ours[l.Rule.String()] {
+			t.Errorf("%q passes for one of our own rules (%s): tampering would go unnoticed", line, l.Rule)
 		}
 	}
 }
 
 func goldenFiles(t testing.TB) []string {
 	t.Helper()
-	names, err := filepath.Glob("testdata/*.rules")
+	names, err := filepath.Glob("../../testdata/*.rules")
 	if err != nil || len(names) == 0 {
 		t.Fatalf("no golden files: %v", err)
 	}
@@ -104,17 +104,17 @@ func TestOwnRulesSurviveARoundTrip(t *testing.T) {
 			if !strings.HasPrefix(line, "-A ") {
 				continue
 			}
-			l, err := parseRule(line)
-			if got := "-A " + l.chain + " " + l.rule.String(); err != nil || got != line || l.rule.foreign != "" {
-				t.Errorf("what we write is not what we read: %q => %q, foreign %q, %v", line, got, l.rule.foreign, err)
+			l, err := Parse(line)
+			if got := "-A " + l.Chain + " " + l.Rule.String(); err != nil || got != line || l.Rule.foreign != "" {
+				t.Errorf("what we write is not what we read: %q => %q, foreign %q, %v", line, got, l.Rule.foreign, err)
 			}
 		}
 	}
 }
 
-// FuzzParseRule: no line makes the parser panic, and a rule that was read and written is the
+// FuzzParse: no line makes the parser panic, and a rule that was read and written is the
 // same if it is read again.
-func FuzzParseRule(f *testing.F) {
+func FuzzParse(f *testing.F) {
 	for _, file := range goldenFiles(f) {
 		for line := range strings.Lines(file) {
 			f.Add(strings.TrimSpace(line))
@@ -122,17 +122,17 @@ func FuzzParseRule(f *testing.F) {
 	}
 	f.Add(`-A OUTPUT ! -d 10.0.0.0/8 -m comment --comment "a \"b\" c" -c 12 720 -g X`)
 	f.Fuzz(func(t *testing.T, line string) {
-		first, err := parseRule(line)
+		first, err := Parse(line)
 		if err != nil {
 			return
 		}
-		text := first.rule.String()
-		second, err := parseRule("-A C -c 0 0 " + text)
+		text := first.Rule.String()
+		second, err := Parse("-A C -c 0 0 " + text)
 		if err != nil {
-			t.Fatalf("parseRule(%q) gave %q, which cannot be read: %v", line, text, err)
+			t.Fatalf("Parse(%q) gave %q, which cannot be read: %v", line, text, err)
 		}
-		if again := second.rule.String(); first.rule.foreign == "" && again != text {
-			t.Fatalf("parseRule(%q) gave %q, and that %q", line, text, again)
+		if again := second.Rule.String(); first.Rule.foreign == "" && again != text {
+			t.Fatalf("Parse(%q) gave %q, and that %q", line, text, again)
 		}
 	})
 }

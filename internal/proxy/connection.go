@@ -241,7 +241,9 @@ func (p *Proxy) reject(c *connection, app *net.TCPConn, result Result, err error
 	}
 	p.metrics.connections.inc(result)
 	p.metrics.failures.inc(reason)
-	p.history.failed.Add(1)
+	if reason != tunnel.ReasonCancelled {
+		p.history.failed.Add(1)
+	}
 	p.notMade(level, reason, c, err)
 }
 

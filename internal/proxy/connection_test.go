@@ -99,6 +99,9 @@ func TestAFailedDialIsReset(t *testing.T) {
 	h.wantValue(1, "proxy_client_dial_failures_total", "reason", "refused")
 	h.wantValue(1, "proxy_client_connections_total", "result", "failed")
 	h.wantValue(0, "proxy_client_dial_duration_seconds")
+	if failed := h.history.failed.Load(); failed != 1 {
+		t.Errorf("the history has %d failures, want 1", failed)
+	}
 }
 
 // waitForCancel returns a dial that ends with its context, like dialer.Dialer's.
@@ -140,6 +143,9 @@ func TestAnAppThatGivesUpCancelsItsDial(t *testing.T) {
 				}
 				h.wantValue(1, "proxy_client_connections_total", "result", "cancelled")
 				h.wantValue(1, "proxy_client_dial_failures_total", "reason", "cancelled")
+				if failed := h.history.failed.Load(); failed != 0 {
+					t.Errorf("the history has %d failures, although the app gave up", failed)
+				}
 			})
 		}
 	}

@@ -27,12 +27,14 @@ const (
 )
 
 // failures remembers the last connections that failed, joined by destination and reason,
-// and decides which of those that were not made are logged. The zero value is ready to use. A failure is
-// never a part of a connection that works, so the lock is not on the data path.
+// and decides which of those that were not made are logged. Each reason has its share of
+// the memory. The zero value is ready to use. A failure is never a part of a connection that
+// works, so the lock is not on the data path.
 type failures struct {
-	mu     sync.Mutex
-	byKey  map[failureKey]*list.Element
-	recent list.List // of *failure, the newest in front
+	mu       sync.Mutex
+	byKey    map[failureKey]*list.Element
+	byReason map[string]int // how many there are
+	recent   list.List      // of *failure, the newest in front
 }
 
 type failureKey struct {
@@ -97,6 +99,7 @@ func (f *failures) remember(now time.Time, key failureKey, c *connection, err er
 		dropped = f.makeRoom()
 		element = f.recent.PushFront(&failure{failureKey: key, first: now, window: now})
 		f.byKey[key] = element
+		f.byReason[key.reason]++
 	}
 	f.recent.MoveToFront(element)
 	is = element.Value.(*failure)
@@ -137,17 +140,27 @@ func faultOf(err error) (fault, next string) {
 	}
 }
 
-// makeRoom drops the oldest failure if there are too many. It returns that if some of it
-// was not logged. The caller holds mu.
+// makeRoom drops the oldest failure of the most frequent reason if there are too many. So a
+// flood of one reason leaves what others say. It returns the dropped one if some of it was
+// not logged. The caller holds mu.
 func (f *failures) makeRoom() *failure {
 	if f.byKey == nil {
-		f.byKey = map[failureKey]*list.Element{}
+		f.byKey, f.byReason = map[failureKey]*list.Element{}, map[string]int{}
 	}
 	if f.recent.Len() < maxFailures {
 		return nil
 	}
-	oldest := f.recent.Remove(f.recent.Back()).(*failure)
+	most := 0
+	for _, n := range f.byReason {
+		most = max(most, n)
+	}
+	element := f.recent.Back()
+	for f.byReason[element.Value.(*failure).reason] < most {
+		element = element.Prev()
+	}
+	oldest := f.recent.Remove(element).(*failure)
 	delete(f.byKey, oldest.failureKey)
+	f.byReason[oldest.reason]--
 	if oldest.silent == 0 {
 		return nil
 	}

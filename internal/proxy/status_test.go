@@ -266,6 +266,37 @@ func TestFailuresAreBoundedAndNoneIsLost(t *testing.T) {
 	}
 }
 
+// TestAFloodDropsFailuresOfItsOwnReason: failures with many destinations and one reason do
+// not push out those with other reasons.
+func TestAFloodDropsFailuresOfItsOwnReason(t *testing.T) {
+	var f failures
+	add := func(reason string, port int) {
+		f.add(time.Now(), slog.LevelWarn, failureKey{reason: reason, destination: netip.AddrPortFrom(target.Addr(), uint16(port))}, &connection{}, nil)
+	}
+	add("no_agent", 1)
+	add("timeout", 1)
+	for i := range 3 * maxFailures {
+		add("refused", i+1)
+		if i == maxFailures {
+			add("tls", 1) // in the flood
+		}
+	}
+	kept := map[string]int{}
+	for key := range f.byKey {
+		kept[key.reason]++
+	}
+	if diff := cmp.Diff(map[string]int{"no_agent": 1, "timeout": 1, "tls": 1, "refused": maxFailures - 3}, kept); diff != "" {
+		t.Errorf("failures that are kept, by reason (-want +got):\n%s", diff)
+	}
+	last := netip.AddrPortFrom(target.Addr(), 3*maxFailures)
+	if newest := f.recent.Front().Value.(*failure); newest.destination != last {
+		t.Errorf("the newest is about %s, want %s", newest.destination, last)
+	}
+	if diff := cmp.Diff(f.byReason, kept); diff != "" {
+		t.Errorf("the count of each reason differs from what is kept (-counted +kept):\n%s", diff)
+	}
+}
+
 func TestHistoryIsRatesOfTheLastPoints(t *testing.T) {
 	var p Proxy
 	h := &p.history

@@ -285,7 +285,8 @@ type Point struct {
 	// SentBytes and ReceivedBytes are per second.
 	SentBytes     float64 `json:"sentBytes"`
 	ReceivedBytes float64 `json:"receivedBytes"`
-	// Dials are those that succeeded, and Failed the connections that were not made.
+	// Dials are those that succeeded. Failed are the connections that were not made, without
+	// those that their apps gave up.
 	Dials  int `json:"dials"`
 	Failed int `json:"failed"`
 	// DialP50 and DialP99 are seconds. They are 0 without dials.

@@ -21,7 +21,8 @@ func dumpCommand(to *cluster, env environment) *cobra.Command {
 		Short: "Show and explain the rules in a pod, and what they redirect",
 		Long: "dump adds a container to the running pod, like its init-redirect: with the same image, user and capability.\n" +
 			"There it runs 'init-redirect dump --explain', with the flags that init-redirect has. Flags behind -- are added,\n" +
-			"such as '-- --to 100.64.3.7:9100'. Kubernetes keeps the container's entry in the pod until the pod's end.",
+			"such as '-- --to 100.64.3.7:9100'. It does not take --watch, which would go on in the pod. Kubernetes keeps the\n" +
+			"container's entry in the pod until the pod's end.",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if dash := cmd.ArgsLenAtDash(); dash >= 0 {
 				args = args[:dash]
@@ -30,6 +31,9 @@ func dumpCommand(to *cluster, env environment) *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := installation.CheckTimeout(timeout); err != nil {
+				return err
+			}
+			if err := checkDumpFlags(args[1:]); err != nil {
 				return err
 			}
 			ctx, cancel := context.WithTimeoutCause(cmd.Context(), timeout, fmt.Errorf("%s are over", timeout))

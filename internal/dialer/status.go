@@ -164,6 +164,7 @@ func (d *Dialer) Certificates() []status.Certificate {
 		is := status.Certificate{Names: []string{}}
 		if in.Certificate != nil {
 			is = describe(in.Certificate)
+			is.Due = tlsfiles.Due(in.Certificate, now)
 		}
 		is.Role, is.File, is.Problem = string(in.Role), in.File, printable(in.Problem)
 		all = append(all, is)
@@ -172,6 +173,7 @@ func (d *Dialer) Certificates() []status.Certificate {
 		for _, e := range s.known() {
 			if shown := e.certificate.Load(); shown != nil {
 				is := *shown
+				is.Due = tlsfiles.Due(&x509.Certificate{NotBefore: is.NotBefore, NotAfter: is.NotAfter}, now)
 				if is.Problem == "" {
 					is.Problem = tlsfiles.Warning(now, is.NotBefore, is.NotAfter)
 				}

@@ -116,10 +116,12 @@ type Certificate struct {
 	Issuer    string    `json:"issuer"`
 	NotBefore time.Time `json:"notBefore,omitzero"`
 	NotAfter  time.Time `json:"notAfter,omitzero"`
+	// Due is set if the certificate should have been replaced by now.
+	Due bool `json:"due,omitempty"`
 	// Seen is when the handshake took place. It is left out for a file.
 	Seen time.Time `json:"seen,omitzero"`
 	// Problem says why the certificate is not accepted, or will soon not be. It is empty
-	// if all is well.
+	// if nothing is wrong yet.
 	Problem string `json:"problem,omitempty"`
 }
 

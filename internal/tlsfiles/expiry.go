@@ -13,23 +13,52 @@ const (
 	// expiryInterval is the time between two checks of the files while no handshake
 	// reads them.
 	expiryInterval = time.Minute
-	// warnBefore is how long before its end a certificate is warned of. One that is valid
-	// for less than four weeks is warned of in the last quarter of that time.
-	warnBefore = 7 * 24 * time.Hour
-	warnPart   = 4
-	// remindAfter is the time until the same warning is logged again.
-	remindAfter = 24 * time.Hour
 	// dueBefore is how long before its end a certificate is due, at most. One with a shorter
 	// life, such as 90 days, is usually replaced after two thirds of it.
 	dueBefore = 60 * 24 * time.Hour
 	duePart   = 3
+	// urgentBefore is how long before its end a certificate is urgent, at most. One that is
+	// valid for less than four weeks is urgent in the last quarter of that time. The alerts
+	// of the chart begin at the same moment.
+	urgentBefore = 7 * 24 * time.Hour
+	urgentPart   = 4
+	// remindAfter is the time until the same warning is logged again.
+	remindAfter = 24 * time.Hour
 )
 
-// Due reports whether a certificate should have been replaced by now, so that a check warns of
-// it. The log warns later: if it does not, a person has to act now.
-func Due(c *x509.Certificate, now time.Time) bool {
-	return c.NotAfter.Sub(now) < min(dueBefore, c.NotAfter.Sub(c.NotBefore)/duePart)
+// Stage is how close a certificate is to its end.
+type Stage int
+
+// The stages.
+const (
+	// FarFromEnd is the stage in which there is nothing to do.
+	FarFromEnd Stage = iota
+	// IsDue is the stage in which a certificate should have been replaced. People who look
+	// are told: by the checks and the status page.
+	IsDue
+	// IsUrgent is the stage in which a person has to act. The log warns, and the alerts.
+	IsUrgent
+	// IsOver is the stage after the end.
+	IsOver
+)
+
+// StageOf returns the stage of a certificate at now.
+func StageOf(c *x509.Certificate, now time.Time) Stage {
+	left, life := c.NotAfter.Sub(now), c.NotAfter.Sub(c.NotBefore)
+	switch {
+	case left < 0:
+		return IsOver
+	case left < min(urgentBefore, life/urgentPart):
+		return IsUrgent
+	case left < min(dueBefore, life/duePart):
+		return IsDue
+	default:
+		return FarFromEnd
+	}
 }
+
+// Due reports whether a certificate should have been replaced by now.
+func Due(c *x509.Certificate, now time.Time) bool { return StageOf(c, now) >= IsDue }
 
 // Watch reads the files after each change, and warns of their expiry, until ctx ends. It
 // does so even if there are no dials.
@@ -52,14 +81,14 @@ func (f *Files) remind(ctx context.Context, now time.Time) {
 	f.tellInUse(now)   // a CA of the bundle may have expired since
 	if p := f.client.current; p != nil {
 		f.clientExpiry.remind(ctx, f.log, now, p.next(now), f.files.CertFile, [...]string{
-			expiresSoon: "the client certificate expires soon: renew it",
-			expired:     "the client certificate has expired, and servers refuse it: renew it",
+			IsUrgent: "the client certificate expires soon: renew it",
+			IsOver:   "the client certificate has expired, and servers refuse it: renew it",
 		})
 	}
 	if p := f.roots.current; p != nil {
 		f.rootsExpiry.remind(ctx, f.log, now, p.next(now), f.files.CAFile, [...]string{
-			expiresSoon: "a CA certificate expires soon, and from then on the servers that it has signed are not accepted: renew it",
-			expired:     "the CA certificates have expired, and no server is accepted: renew them",
+			IsUrgent: "a CA certificate expires soon, and from then on the servers that it has signed are not accepted: renew it",
+			IsOver:   "the CA certificates have expired, and no server is accepted: renew them",
 		})
 	}
 }
@@ -83,43 +112,22 @@ func (p *parsed) next(now time.Time) *x509.Certificate {
 	return first
 }
 
-// expiry says how close a certificate is to its end.
-type expiry int
-
-const (
-	farOff expiry = iota
-	expiresSoon
-	expired
-)
-
-func expiryAt(now time.Time, cert *x509.Certificate) expiry {
-	left := cert.NotAfter.Sub(now)
-	switch {
-	case left < 0:
-		return expired
-	case left < min(warnBefore, cert.NotAfter.Sub(cert.NotBefore)/warnPart):
-		return expiresSoon
-	default:
-		return farOff
-	}
-}
-
 // reminder logs a warning at once when it is new, and once a day as long as it stays the
 // same.
 type reminder struct {
-	logged   expiry
+	logged   Stage
 	notAfter time.Time // of the certificate
 	loggedAt time.Time
 }
 
-func (r *reminder) remind(ctx context.Context, log *slog.Logger, now time.Time, cert *x509.Certificate, file string, words [3]string) {
-	state := expiryAt(now, cert)
-	if state == farOff || state == r.logged && cert.NotAfter.Equal(r.notAfter) && now.Sub(r.loggedAt) < remindAfter {
+func (r *reminder) remind(ctx context.Context, log *slog.Logger, now time.Time, cert *x509.Certificate, file string, words [IsOver + 1]string) {
+	state := StageOf(cert, now)
+	if state < IsUrgent || state == r.logged && cert.NotAfter.Equal(r.notAfter) && now.Sub(r.loggedAt) < remindAfter {
 		return
 	}
 	r.logged, r.notAfter, r.loggedAt = state, cert.NotAfter, now
 	level := slog.LevelWarn
-	if state == expired {
+	if state == IsOver {
 		level = slog.LevelError
 	}
 	log.Log(ctx, level, words[state], "file", file, "subject", cert.Subject.String(), "expires", cert.NotAfter.UTC().Format(time.RFC3339))

@@ -86,26 +86,33 @@ func TestExpiryIsWarnedOf(t *testing.T) {
 	}
 }
 
-// TestDue: a certificate is due in its last 60 days, or in the last third of a shorter life.
-func TestDue(t *testing.T) {
+// TestStageOf: a certificate is due in its last 60 days, or in the last third of a shorter
+// life. It is urgent in its last week, or in the last quarter of a shorter life.
+func TestStageOf(t *testing.T) {
 	const day = 24 * time.Hour
 	now := time.Now()
 	for _, tt := range []struct {
 		life, left time.Duration
-		want       bool
+		want       Stage
 	}{
-		{365 * day, 61 * day, false},
-		{365 * day, 59 * day, true},
-		{90 * day, 59 * day, false},
-		{90 * day, 31 * day, false},
-		{90 * day, 29 * day, true},
-		{day, 9 * time.Hour, false},
-		{day, 7 * time.Hour, true},
-		{day, -time.Hour, true},
+		{365 * day, 61 * day, FarFromEnd},
+		{365 * day, 59 * day, IsDue},
+		{365 * day, 8 * day, IsDue},
+		{365 * day, 6 * day, IsUrgent},
+		{90 * day, 59 * day, FarFromEnd},
+		{90 * day, 31 * day, FarFromEnd},
+		{90 * day, 29 * day, IsDue},
+		{20 * day, 6 * day, IsDue},
+		{20 * day, 4 * day, IsUrgent},
+		{day, 9 * time.Hour, FarFromEnd},
+		{day, 7 * time.Hour, IsDue},
+		{day, 5 * time.Hour, IsUrgent},
+		{day, -time.Hour, IsOver},
 	} {
 		end := now.Add(tt.left)
-		if got := Due(&x509.Certificate{NotBefore: end.Add(-tt.life), NotAfter: end}, now); got != tt.want {
-			t.Errorf("of a life of %s, %s are left: due is %t", tt.life, tt.left, got)
+		c := &x509.Certificate{NotBefore: end.Add(-tt.life), NotAfter: end}
+		if got := StageOf(c, now); got != tt.want || Due(c, now) != (tt.want >= IsDue) {
+			t.Errorf("of a life of %s, %s are left: stage %d, want %d; due is %t", tt.life, tt.left, got, tt.want, Due(c, now))
 		}
 	}
 }

@@ -55,7 +55,7 @@ func Warning(now, notBefore, notAfter time.Time) string {
 	if invalid, remedy := Invalidity(c, now); invalid != "" {
 		return invalid + ": " + remedy
 	}
-	if expiryAt(now, c) == expiresSoon {
+	if StageOf(c, now) >= IsUrgent {
 		return "expires soon, on " + notAfter.UTC().Format(time.RFC3339) + ": renew it"
 	}
 	return ""

@@ -178,6 +178,10 @@ func blamesWhatIsToBlame(t *testing.T, r *rig) {
 			change: func(s *status.State) { s.Certificates[1].NotAfter = now.Add(-2 * time.Hour) },
 			want:   []finding{{"bad", "The client certificate /certs/client/tls.crt expired 2 h ago.", ""}},
 		},
+		"the client certificate is due": {
+			change: func(s *status.State) { s.Certificates[1].Due = true },
+			want:   []finding{{"warn", "The client certificate /certs/client/tls.crt expires in ", ""}},
+		},
 		"the client certificate is of tomorrow": {
 			change: func(s *status.State) { s.Certificates[1].NotBefore = now.Add(24*time.Hour + time.Minute) },
 			want:   []finding{{"bad", "The client certificate /certs/client/tls.crt is not valid for another 1 d", ""}},

@@ -13,14 +13,11 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/shoot-proxy/proxy-client/internal/tlsfiles"
 	"github.com/shoot-proxy/proxy-client/webhook/internal/reading"
 	"github.com/shoot-proxy/proxy-client/webhook/internal/tlsobject"
 	"github.com/shoot-proxy/proxy-client/webhook/report"
 )
-
-// soonOfWebhook is how long before its end the webhook's own certificate is warned of. It
-// is renewed 90 days before its end, or by cert-manager after two thirds of its time.
-const soonOfWebhook = 7 * 24 * time.Hour
 
 func isMissing(err error) bool { return apierrors.IsNotFound(err) }
 
@@ -50,9 +47,11 @@ func (in *inspection) checkServingCertificate(ctx context.Context) {
 	case problem != "":
 		f.Message, f.Next = problem, remedy
 	default:
-		end := tlsobject.Certificates(certificate)[0].NotAfter
-		f.Status, f.Message, f.Commands = OK, fmt.Sprintf("The webhook's certificate is trusted by the API server, and valid until %s.", report.Day(end)), nil
-		if end.Before(in.now.Add(soonOfWebhook)) {
+		leaf := tlsobject.Certificates(certificate)[0]
+		f.Status, f.Message, f.Commands = OK, fmt.Sprintf("The webhook's certificate is trusted by the API server, and valid until %s.", report.Day(leaf.NotAfter)), nil
+		// The webhook renews it 90 days before its end, and cert-manager after two thirds
+		// of its time. So it is never merely due.
+		if tlsfiles.StageOf(leaf, in.now) >= tlsfiles.IsUrgent {
 			f.Status, f.Next, f.Commands = Warning, "it should have been renewed by now: look at the webhook's log, or at cert-manager's Certificate", in.logs()
 		}
 	}

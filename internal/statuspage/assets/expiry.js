@@ -4,22 +4,16 @@
 
 import { isSet, secondsBetween, span } from './format.js';
 
-// The sidecar's log warns at the same time: a week before the end, or in the last quarter
-// of a shorter life.
-const warnSeconds = 7 * 86400;
-const warnPart = 4;
-
 // expiryOf returns the level of a certificate, and a verb with its object: "expires in 3 d".
 // dated tells that the level comes from its dates, and not from another problem.
-export function expiryOf({ notBefore, notAfter, problem }, now) {
+export function expiryOf({ notBefore, notAfter, due, problem }, now) {
   const other = problem ? 'bad' : 'ok';
   if (!isSet(notAfter)) return { level: other, text: 'has no known expiry', dated: false };
   const left = secondsBetween(now, notAfter);
-  const life = secondsBetween(notBefore, notAfter);
   if (left < 0) return { level: 'bad', text: `expired ${span(-left)} ago`, dated: true };
   const early = isSet(notBefore) ? secondsBetween(now, notBefore) : 0;
   if (early > 0) return { level: 'bad', text: `is not valid for another ${span(early)}: check the clocks`, dated: true };
   const text = `expires in ${span(left)}`;
-  if (left < Math.min(warnSeconds, life / warnPart)) return { level: 'warn', text, dated: true };
+  if (due) return { level: 'warn', text, dated: true };
   return { level: other, text, dated: false };
 }

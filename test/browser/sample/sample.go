@@ -111,6 +111,7 @@ func (s Sidecar) certificates(now time.Time) []status.Certificate {
 	}
 	if s.Trouble {
 		client.NotBefore, client.NotAfter = now.Add(-84*day), now.Add(6*day-3*time.Hour)
+		client.Due = true
 	}
 	return []status.Certificate{
 		{

@@ -38,7 +38,7 @@ type Quota struct {
 	reserved atomic.Int64 // bytes
 
 	mu       sync.Mutex
-	accounts map[*Account]struct{} // open accounts
+	accounts map[*Account]struct{} // open accounts that can be evicted
 }
 
 // New returns a quota of limit bytes.
@@ -75,8 +75,14 @@ func (q *Quota) Room(n int) bool { return q.available() >= int64(n) }
 // Open returns an account that holds nothing. evict is called at most once, if the
 // account is evicted. The goroutine that calls it is in any account's Take. So evict
 // must return at once and take no lock; its work belongs in another goroutine.
+//
+// If evict is nil, the account is never evicted. Its holder must limit what it holds
+// itself, by Scarce and Room.
 func (q *Quota) Open(evict func()) *Account {
 	a := &Account{quota: q, evict: evict}
+	if evict == nil {
+		return a
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.accounts[a] = struct{}{}
@@ -84,7 +90,7 @@ func (q *Quota) Open(evict func()) *Account {
 }
 
 // evictLargest evicts accounts, the largest first, until the quota is kept or no
-// account holds anything.
+// account that can be evicted holds anything.
 func (q *Quota) evictLargest() {
 	q.mu.Lock()
 	defer q.mu.Unlock()

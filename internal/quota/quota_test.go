@@ -99,3 +99,23 @@ func TestQuotaHolds(t *testing.T) {
 		t.Error("the quota was never reached: this tests nothing")
 	}
 }
+
+// TestNeverEvicted: an account without an evict function counts, and is never evicted.
+func TestNeverEvicted(t *testing.T) {
+	q := New(100)
+	lasting := q.Open(nil)
+	lasting.Take(150)
+	if q.Held() != 150 || lasting.Held() != 150 || q.Room(1) {
+		t.Errorf("%d bytes are held", q.Held())
+	}
+	gone := 0
+	other := q.Open(func() { gone++ })
+	other.Take(1)
+	if gone != 1 || q.Held() != 150 {
+		t.Errorf("%d bytes are held, %d accounts had to go; want the other one", q.Held(), gone)
+	}
+	lasting.Close()
+	if q.Held() != 0 {
+		t.Errorf("%d bytes are held after the end", q.Held())
+	}
+}

@@ -32,14 +32,14 @@ var layers = map[string]struct {
 	},
 	"internal/konnectivity/grpcmode": {
 		ours: []string{
-			"internal/clip", "internal/grpcwire", "internal/http2wire", "internal/konnectivity", "internal/quota", "internal/serverconn", "internal/sockio",
+			"internal/clip", "internal/grpcwire", "internal/http2wire", "internal/inbox", "internal/konnectivity", "internal/quota", "internal/serverconn", "internal/sockio",
 			"internal/tlsfiles", "internal/tunnel",
 		},
 		foreign: upstreams,
 	},
 	"internal/dialer": {
 		ours: []string{
-			"internal/cidr", "internal/clip", "internal/cure", "internal/grpcwire", "internal/http2wire", "internal/konnectivity", "internal/konnectivity/connectmode",
+			"internal/cidr", "internal/clip", "internal/cure", "internal/grpcwire", "internal/http2wire", "internal/inbox", "internal/konnectivity", "internal/konnectivity/connectmode",
 			"internal/konnectivity/grpcmode", "internal/pause", "internal/quota", "internal/serverconn", "internal/sockio", "internal/status", "internal/tlsfiles", "internal/tunnel",
 		},
 		foreign: upstreams,
@@ -47,7 +47,7 @@ var layers = map[string]struct {
 	"internal/admin": {ours: []string{"internal/clip", "internal/connlimit", "internal/httpserver"}, foreign: protobuf},
 	"internal/check": {
 		ours: []string{
-			"internal/check/ask", "internal/check/hints", "internal/check/report", "internal/check/target", "internal/check/targetconn", "internal/cidr", "internal/clip", "internal/cure", "internal/dialer", "internal/grpcwire", "internal/http2wire", "internal/konnectivity",
+			"internal/check/ask", "internal/check/hints", "internal/check/report", "internal/check/target", "internal/check/targetconn", "internal/cidr", "internal/clip", "internal/cure", "internal/dialer", "internal/grpcwire", "internal/http2wire", "internal/inbox", "internal/konnectivity",
 			"internal/konnectivity/connectmode", "internal/konnectivity/grpcmode", "internal/pause", "internal/probe", "internal/quota", "internal/serverconn", "internal/sockdiag", "internal/sockio",
 			"internal/status", "internal/tlsfiles", "internal/tunnel",
 		},
@@ -66,6 +66,11 @@ var layers = map[string]struct {
 	"internal/httpserver":       {ours: []string{"internal/connlimit"}},
 	"internal/grpcwire":         {ours: []string{"internal/clip", "internal/http2wire", "internal/sockio"}, foreign: upstreams},
 	"internal/http2wire":        {ours: []string{"internal/clip", "internal/sockio"}},
+	"internal/h2connect": {
+		ours: []string{"internal/clip", "internal/http2wire", "internal/inbox", "internal/proxystatus", "internal/quota", "internal/sockio", "internal/tunnel"},
+	},
+	"internal/inbox":       {ours: []string{"internal/clip", "internal/quota", "internal/tunnel"}},
+	"internal/proxystatus": {},
 	"internal/pause":            {},
 	"internal/probe":            {ours: []string{"internal/cidr"}},
 	"internal/proxy": {
@@ -229,7 +234,7 @@ func TestOnlyOptionsNamesFlags(t *testing.T) {
 	checked := 0
 	for _, file := range sources(t) {
 		if file.isTest() || !under(file.dir(), "internal/tunnel/", "internal/tlsfiles/", "internal/serverconn/", "internal/dialer/", "internal/konnectivity/",
-			"internal/grpcwire/", "internal/http2wire/", "internal/relay/", "internal/proxy/", "internal/probe/", "internal/quota/", "internal/cidr/") {
+			"internal/grpcwire/", "internal/http2wire/", "internal/h2connect/", "internal/relay/", "internal/proxy/", "internal/probe/", "internal/quota/", "internal/cidr/") {
 			continue
 		}
 		checked++

@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
 
 	"github.com/shoot-proxy/proxy-client/internal/grpcwire"
+	"github.com/shoot-proxy/proxy-client/internal/inbox"
 	"github.com/shoot-proxy/proxy-client/internal/konnectivity"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
@@ -49,8 +50,8 @@ func (s *stream) Message(p []byte) {
 func (s *stream) handleData(data []byte, cost int) bool {
 	switch {
 	case s.phase == open && len(data) > 0:
-		s.inbox.put(&s.shared().segments, data, cost)
-		if s.receiving && s.inbox.bytes >= largeSegment {
+		s.inbox.Put(&s.shared().segments, data, cost)
+		if s.receiving && s.inbox.Bytes() >= inbox.Large {
 			s.changed.Broadcast() // there is enough for one Receive
 		}
 	case s.phase == open:
@@ -67,7 +68,7 @@ func (s *stream) handleData(data []byte, cost int) bool {
 func (s *stream) Arrived() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.receiving && s.inbox.first != nil {
+	if s.receiving && !s.inbox.Empty() {
 		s.changed.Broadcast()
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/shoot-proxy/proxy-client/internal/grpcwire"
+	"github.com/shoot-proxy/proxy-client/internal/inbox"
 	"github.com/shoot-proxy/proxy-client/internal/quota"
 	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
@@ -43,7 +44,7 @@ type Shared struct {
 	FirstStream uint32          // number of the first stream of a link; set by tests
 
 	linkFiles atomic.Int64 // the number of links, each of which has a file
-	segments  segments     // memory for bytes that arrive
+	segments  inbox.Pool   // memory for bytes that arrive
 }
 
 // LinkFiles returns how many files the links have open.

@@ -22,7 +22,7 @@ func (s *stream) end(verdict error, inOrder bool) {
 		s.dialer.owner.ConnectionEnded()
 	}
 	if s.closed || !s.counted { // otherwise there are bytes for Receive
-		s.inbox.account.Close()
+		s.inbox.Account.Close()
 	}
 	s.changed.Broadcast()
 	if s.ending = inOrder && s.rpc.Finish(); s.ending {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/shoot-proxy/proxy-client/internal/inbox"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
@@ -158,7 +159,7 @@ func (m *model) settle() {
 			m.seen(logReceive, "%s", m.verdict)
 			return
 		}
-		n := min(m.inbox, largeSegment)
+		n := min(m.inbox, inbox.Large)
 		m.inbox -= n
 		m.taken += n
 		m.seen(logReceive, "%d bytes", n)

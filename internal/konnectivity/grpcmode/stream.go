@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
 
 	"github.com/shoot-proxy/proxy-client/internal/grpcwire"
+	"github.com/shoot-proxy/proxy-client/internal/inbox"
 	"github.com/shoot-proxy/proxy-client/internal/konnectivity"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
@@ -83,9 +84,9 @@ type stream struct {
 	status       string             // of client_connections
 	verdict      error              // what Receive returns once finished
 
-	inbox     inbox
-	current   *segment // what Receive has returned last
-	receiving bool     // a Receive waits
+	inbox     inbox.Inbox
+	current   *inbox.Segment // what Receive has returned last
+	receiving bool           // a Receive waits
 
 	sending bool // a goroutine sends; there is one at a time
 	senders int  // goroutines that wait to send
@@ -97,10 +98,10 @@ func (d *Dialer) newStream(l *link, open func(grpcwire.Handler) (rpc, error)) (*
 	s.changed.L = &s.mu
 	s.mu.Lock() // the gRPC stream may end at once
 	defer s.mu.Unlock()
-	s.inbox.account = s.shared().Quota.Open(s.evict)
+	s.inbox.Account = s.shared().Quota.Open(s.evict)
 	var err error
 	if s.rpc, err = open(s); err != nil {
-		s.inbox.account.Close()
+		s.inbox.Account.Close()
 		return nil, err
 	}
 	s.setStatus(statusCreated)
@@ -124,7 +125,7 @@ func (s *stream) IDs() tunnel.IDs {
 func (s *stream) Held() (bytes int, over bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.inbox.account.Held(), s.phase == finished
+	return s.inbox.Account.Held(), s.phase == finished
 }
 
 // dial sends DIAL_REQ and waits for the answer, or for the end of ctx.
@@ -252,10 +253,10 @@ func (s *stream) Receive() ([]byte, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.current != nil {
-		s.inbox.giveBack(pool, s.current)
+		s.inbox.GiveBack(pool, s.current)
 		s.current = nil
 	}
-	for s.inbox.first == nil {
+	for s.inbox.Empty() {
 		if s.phase == finished {
 			return nil, s.verdict
 		}
@@ -264,11 +265,11 @@ func (s *stream) Receive() ([]byte, error) {
 		s.changed.Wait()
 		s.receiving = false
 	}
-	s.current = s.inbox.take()
+	s.current = s.inbox.Take()
 	if s.phase != finished {
-		s.rpc.Taken(s.current.cost, false)
+		s.rpc.Taken(s.current.Cost, false)
 	}
-	return s.current.data, nil
+	return s.current.Data, nil
 }
 
 // Close implements Conn.
@@ -289,10 +290,10 @@ func (s *stream) startClose() bool {
 		return false
 	}
 	s.closed = true
-	unread := s.inbox.first != nil
-	cost := s.inbox.drop(&s.shared().segments)
+	unread := !s.inbox.Empty()
+	cost := s.inbox.Drop(&s.shared().segments)
 	if s.phase == finished {
-		s.inbox.account.Close()
+		s.inbox.Account.Close()
 		if unread {
 			s.verdict = tunnel.ErrClosed // io.EOF would say that everything was received
 		}
@@ -323,14 +324,14 @@ func (s *stream) evict() {
 		case dialing, abandoned:
 			s.dialEnded(&tunnel.Error{Reason: tunnel.ReasonMaxConnections, Server: s.Server(), Err: errUnreceived, Fault: tunnel.FaultProcess}, false)
 		default:
-			s.inbox.drop(&s.shared().segments)
+			s.inbox.Drop(&s.shared().segments)
 			s.reset(errUnreceived)
 		}
 	})
 }
 
 // AddBuffered implements grpcwire.BufferCounter.
-func (s *stream) AddBuffered(by int) { s.inbox.account.Take(by) }
+func (s *stream) AddBuffered(by int) { s.inbox.Account.Take(by) }
 
 // setStatus counts the connection under its next status. The caller holds mu.
 func (s *stream) setStatus(to string) {

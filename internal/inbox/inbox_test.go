@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package grpcmode
+package inbox
 
 import (
 	"strings"
@@ -20,30 +20,30 @@ func TestInbox(t *testing.T) {
 		{"an agent's packet", []int{smallSegment}, []int{smallSegment}},
 		{"two of them", []int{smallSegment, smallSegment}, []int{2 * smallSegment}},
 		{"little, and a packet", []int{1, smallSegment}, []int{1 + smallSegment}},
-		{"as much as fits", []int{largeSegment}, []int{largeSegment}},
-		{"one more", []int{largeSegment, 1}, []int{largeSegment, 1}},
-		{"a packet that spans two", []int{largeSegment - 1, 2}, []int{largeSegment, 1}},
-		{"a packet that spans many", []int{10, 3 * largeSegment}, []int{largeSegment, largeSegment, largeSegment, 10}},
+		{"as much as fits", []int{Large}, []int{Large}},
+		{"one more", []int{Large, 1}, []int{Large, 1}},
+		{"a packet that spans two", []int{Large - 1, 2}, []int{Large, 1}},
+		{"a packet that spans many", []int{10, 3 * Large}, []int{Large, Large, Large, 10}},
 		{"many packets", []int{5000, 5000, 5000, 5000, 5000, 5000, 5000}, []int{7 * 5000}},
-		{"more of them than fit", []int{50_000, 50_000, 50_000}, []int{largeSegment, 3*50_000 - largeSegment}},
+		{"more of them than fit", []int{50_000, 50_000, 50_000}, []int{Large, 3*50_000 - Large}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			var pool segments
-			var b inbox
+			var pool Pool
+			var b Inbox
 			for range 2 { // the second time with used segments
 				put := 0
 				for _, n := range tc.puts {
-					b.put(&pool, []byte(text(put, n)), n+1)
+					b.Put(&pool, []byte(text(put, n)), n+1)
 					put += n
 				}
 				var got strings.Builder
 				var sizes []int
 				cost := 0
 				for b.first != nil {
-					s := b.take()
-					got.Write(s.data)
-					sizes = append(sizes, len(s.data))
-					cost += s.cost
+					s := b.Take()
+					got.Write(s.Data)
+					sizes = append(sizes, len(s.Data))
+					cost += s.Cost
 					pool.put(s)
 				}
 				if got.String() != text(0, put) || b.bytes != 0 || b.last != nil {
@@ -68,21 +68,30 @@ func TestInbox(t *testing.T) {
 // TestInboxHoldsWhatItNeeds: few bytes take a small segment, even if many came before
 // the last time.
 func TestInboxHoldsWhatItNeeds(t *testing.T) {
-	var pool segments
-	var b inbox
+	var pool Pool
+	var b Inbox
 	for i, step := range []struct{ bytes, capacity int }{
 		{1, smallSegment},
 		{smallSegment, smallSegment},
 		{smallSegment + 1, mediumSegment},
-		{mediumSegment + 1, largeSegment},
-		{1, largeSegment}, // after many bytes, many are expected
+		{mediumSegment + 1, Large},
+		{1, Large}, // after many bytes, many are expected
 		{1, smallSegment},
 	} {
-		b.put(&pool, make([]byte, step.bytes), 0)
-		s := b.take()
-		if got := cap(s.data); got != step.capacity {
+		b.Put(&pool, make([]byte, step.bytes), 0)
+		s := b.Take()
+		if got := cap(s.Data); got != step.capacity {
 			t.Errorf("step %d: %d bytes are in a segment of %d, want one of %d", i, step.bytes, got, step.capacity)
 		}
 		pool.put(s)
 	}
+}
+
+// text returns n bytes of varying text, from the byte from on.
+func text(from, n int) string {
+	p := make([]byte, n)
+	for i := range p {
+		p[i] = byte((from + i) * 131 >> 3)
+	}
+	return string(p)
 }

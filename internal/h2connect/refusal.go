@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package h2connect
+
+import (
+	"fmt"
+	"strconv"
+
+	"golang.org/x/net/http2"
+
+	"github.com/shoot-proxy/proxy-client/internal/clip"
+	"github.com/shoot-proxy/proxy-client/internal/proxystatus"
+)
+
+// Refusal is the error of a dial that the proxy has answered with another status than 2xx.
+type Refusal struct {
+	Status     int
+	ProxyError string // type of the error in Proxy-Status (RFC 9209, section 2.3), or empty
+	Details    string // the proxy's words for people, or empty
+}
+
+// Error implements error.
+func (r *Refusal) Error() string {
+	text := fmt.Sprintf("the proxy answered with status %d", r.Status)
+	if r.ProxyError != "" {
+		text += ", " + clip.Text(r.ProxyError, clip.Words)
+	}
+	if r.Details != "" {
+		text += ": " + r.Details
+	}
+	return text
+}
+
+// refusalOf returns the Refusal in the headers of an answer, or nil if the proxy has
+// connected.
+func refusalOf(f *http2.MetaHeadersFrame) *Refusal {
+	status, err := strconv.Atoi(f.PseudoValue("status"))
+	if err != nil || len(f.PseudoValue("status")) != 3 {
+		status = 0
+	}
+	if status/100 == 2 {
+		return nil
+	}
+	var fields []string
+	for _, h := range f.RegularFields() {
+		if h.Name == "proxy-status" {
+			fields = append(fields, h.Value)
+		}
+	}
+	said := proxystatus.Parse(fields)
+	return &Refusal{Status: status, ProxyError: said.Error, Details: clip.Text(said.Details, clip.Clause)}
+}

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package h2connect
+
+import (
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+
+	"github.com/shoot-proxy/proxy-client/internal/http2wire/wiretest"
+	"github.com/shoot-proxy/proxy-client/internal/quota"
+	"github.com/shoot-proxy/proxy-client/internal/waittest"
+)
+
+// fill sends n bytes on a stream.
+func (p *scriptedPeer) fill(stream uint32, n int) {
+	p.t.Helper()
+	for ; n > 0; n -= http2MaxFrame {
+		must(p.t, p.WriteData(stream, false, make([]byte, min(n, http2MaxFrame))))
+	}
+}
+
+// wantHeld waits until n bytes wait to be received.
+func wantHeld(t *testing.T, s *Stream, n int) {
+	t.Helper()
+	waittest.Eventually(t, "all bytes to arrive", func() bool {
+		got, _ := s.Held()
+		return got == n
+	})
+}
+
+// TestBackpressure: a window is opened when its bytes were received and Receive is called
+// again, and not before. Other streams go on.
+func TestBackpressure(t *testing.T) {
+	p := dialPeer(t, Config{})
+	s := p.open()
+	id := s.wire.ID()
+	p.fill(id, initialWindow)
+	wantHeld(t, s, initialWindow)
+	p.WantNoWindowUpdate()
+	first := waittest.Await(t, receive(s), "the first piece")
+	p.WantNoWindowUpdate() // its receiver may still pass it on
+	second := waittest.Await(t, receive(s), "the second piece")
+	p.WantWindowUpdates(id, len(first.text))
+	receive(s)
+	p.WantWindowUpdates(id, len(second.text))
+	if all := len(first.text) + len(second.text); all != initialWindow {
+		t.Errorf("received %d bytes, want %d", all, initialWindow)
+	}
+	p.wantAlive()
+}
+
+// TestPadding: padding uses the window, and is returned while Receive waits.
+func TestPadding(t *testing.T) {
+	p := dialPeer(t, Config{})
+	s := p.open()
+	got := receive(s)
+	const frame = 1 + 255
+	for range initialWindow / 2 / frame {
+		must(t, p.WriteDataPadded(s.wire.ID(), false, nil, make([]byte, 255)))
+	}
+	p.WantWindowUpdates(s.wire.ID(), initialWindow/2)
+	must(t, p.WriteData(s.wire.ID(), false, []byte("x")))
+	if r := waittest.Await(t, got, "a byte"); r.text != "x" {
+		t.Errorf("received %+v", r)
+	}
+}
+
+// TestScarceMemory: while the quota is scarce, a stream goes on with a narrow window, and
+// nothing is reset. Later its window is wide again.
+func TestScarceMemory(t *testing.T) {
+	held := quota.New(8 << 20)
+	others := held.Open(nil)
+	p := dialPeer(t, Config{Quota: held})
+	s := p.open()
+	id := s.wire.ID()
+	others.Take(5 << 20)
+	p.fill(id, initialWindow)
+	for got := 0; got < initialWindow; {
+		got += len(waittest.Await(t, receive(s), "a piece").text)
+	}
+	if held.Held() < 5<<20+narrowWindow {
+		t.Errorf("%d bytes are held, which cannot be", held.Held())
+	}
+	last := receive(s)
+	p.WantWindowUpdates(id, narrowWindow)
+	p.WantNoWindowUpdate()
+	p.fill(id, narrowWindow)
+	waittest.Await(t, last, "a piece")
+	others.Give(5 << 20)
+	receive(s)
+	p.WantWindowUpdates(id, initialWindow)
+	p.wantAlive()
+}
+
+// TestHeldIsCounted: the quota counts what waits, and nothing once it was taken or the
+// stream was closed.
+func TestHeldIsCounted(t *testing.T) {
+	held := quota.New(64 << 20)
+	p := dialPeer(t, Config{Quota: held})
+	taken, closed := p.open(), p.open()
+	for _, s := range []*Stream{taken, closed} {
+		p.fill(s.wire.ID(), 100_000)
+		wantHeld(t, s, 100_000)
+	}
+	if n := held.Held(); n < 200_000 || n > 200_000+2<<17 {
+		t.Errorf("%d bytes are held, want 200,000 and a bit", n)
+	}
+	waittest.Await(t, receive(taken), "a piece")
+	must(t, closed.Close())
+	end := receive(taken)
+	waittest.Eventually(t, "nothing to be held", func() bool { return held.Held() == 0 })
+	must(t, taken.Close())
+	waittest.Await(t, end, "the end of Receive")
+	if n := held.Held(); n != 0 {
+		t.Errorf("%d bytes are held", n)
+	}
+}
+
+// TestWindowGrows: the window doubles while its bytes are taken within a round trip, up to
+// its bounds, and shrinks when they are not.
+func TestWindowGrows(t *testing.T) {
+	const trip = 20 * time.Millisecond
+	for name, tc := range map[string]struct {
+		held  *quota.Quota
+		most  int
+		scant bool
+	}{
+		"without a quota": {nil, maxWindow, false},
+		"a quota":         {quota.New(4 << 20), 1 << 20, false},
+		"a scarce quota":  {quota.New(64 << 20), initialWindow, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := dialPeer(t, Config{Quota: tc.held, PingInterval: time.Hour, PingTimeout: time.Hour})
+			p.c.trip.Store(int64(trip))
+			s := p.open()
+			if tc.scant {
+				tc.held.Open(nil).Take(33 << 20)
+			}
+			taken := func(n int) {
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				p.c.began = p.c.began.Add(-trip) // a round trip passes
+				s.measure(n)
+			}
+			for range 10 {
+				taken(s.window)
+			}
+			if s.window != tc.most {
+				t.Errorf("a window of %d bytes, want %d", s.window, tc.most)
+			}
+			if grown := int(p.c.grown.Load()); grown != tc.most-initialWindow {
+				t.Errorf("%d bytes count as growth, want %d", grown, tc.most-initialWindow)
+			}
+			for range 10 {
+				taken(100)
+			}
+			if s.window != initialWindow {
+				t.Errorf("a window of %d bytes, want %d", s.window, initialWindow)
+			}
+			taken(s.window)
+			must(t, s.Close())
+			if grown := p.c.grown.Load(); grown != 0 {
+				t.Errorf("%d bytes count as growth after the end", grown)
+			}
+		})
+	}
+}
+
+// TestSendWaits: a Send waits for the target, and no other stream does.
+func TestSendWaits(t *testing.T) {
+	p := dialPeer(t, Config{}, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 10_000})
+	s := p.open()
+	sent := make(chan error, 1)
+	go func() { sent <- s.Send([]byte(wiretest.Text(30_000))) }()
+	got := 0
+	for got < 10_000 {
+		got += len(p.WantData().Data())
+	}
+	p.wantAlive()
+	must(t, p.WriteWindowUpdate(s.wire.ID(), 20_000))
+	for got < 30_000 {
+		got += len(p.WantData().Data())
+	}
+	must(t, waittest.Await(t, sent, "the end of Send"))
+}

@@ -24,6 +24,7 @@ type place struct {
 	path     string                  // with dots; empty for the file itself
 	sections map[string]reflect.Type // all sections of the file, by path
 	inMerged bool                    // inside fields that a section takes over with <<
+	stated   bool                    // a field without a value is a mistake
 }
 
 // mismatch returns why n cannot become a value of type t: the first mistake, in the
@@ -34,6 +35,9 @@ func (p place) mismatch(n *yaml.Node, t reflect.Type) string {
 		t = t.Elem()
 	}
 	if n.Kind == yaml.ScalarNode && n.Tag == "!!null" {
+		if p.stated && p.path != "" {
+			return fmt.Sprintf("has in line %d nothing for %s: write a value, or remove the field", n.Line, p.path)
+		}
 		return ""
 	}
 	switch {

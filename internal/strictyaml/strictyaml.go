@@ -28,14 +28,23 @@ import (
 // tags. The text of an error is the end of a sentence that begins with the file's name.
 // kind is the kind that the document should have.
 func Decode(data []byte, kind string, into any) error {
-	if problem := decode(data, kind, into); problem != "" {
+	if problem := decode(data, kind, into, false); problem != "" {
 		return errors.New(problem)
 	}
 	return nil
 }
 
-// decode is Decode, and returns the text of the error.
-func decode(data []byte, kind string, into any) string {
+// DecodeStated is Decode for files in which a field without a value is a mistake too.
+// Decode reads it as a field that was left out.
+func DecodeStated(data []byte, kind string, into any) error {
+	if problem := decode(data, kind, into, true); problem != "" {
+		return errors.New(problem)
+	}
+	return nil
+}
+
+// decode is Decode, or DecodeStated if stated is true. It returns the text of the error.
+func decode(data []byte, kind string, into any, stated bool) string {
 	if json.Valid(data) {
 		data = jsonAsYAML(data)
 	}
@@ -49,12 +58,12 @@ func decode(data []byte, kind string, into any) string {
 	if err := decoder.Decode(into); errors.Is(err, io.EOF) {
 		return "is empty: write an " + kind
 	} else if err != nil {
-		if problem := findMismatch(root, t, kind); problem != "" && yamlsyntax.Template(data) == 0 {
+		if problem := findMismatch(root, t, kind, stated); problem != "" && yamlsyntax.Template(data) == 0 {
 			return problem
 		}
 		return yamlsyntax.Problem(err, data)
 	}
-	if problem := findMismatch(root, t, kind); problem != "" {
+	if problem := findMismatch(root, t, kind, stated); problem != "" {
 		return problem // which the decoder accepts
 	}
 	if err := decoder.Decode(&yaml.Node{}); !errors.Is(err, io.EOF) {
@@ -90,11 +99,11 @@ func anotherKind(document *yaml.Node, kind string) string {
 }
 
 // findMismatch returns why a document cannot become a value of type t.
-func findMismatch(document *yaml.Node, t reflect.Type, kind string) string {
+func findMismatch(document *yaml.Node, t reflect.Type, kind string, stated bool) string {
 	if document.IsZero() {
 		return ""
 	}
-	return place{kind: kind}.mismatch(document, t)
+	return place{kind: kind, stated: stated}.mismatch(document, t)
 }
 
 // jsonAsYAML converts valid JSON to text that the YAML decoder accepts, because only

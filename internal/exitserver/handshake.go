@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package exitserver
+
+import (
+	"container/list"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/shoot-proxy/proxy-client/internal/exitpolicy"
+	"github.com/shoot-proxy/proxy-client/internal/h2server"
+)
+
+// maxHandshakes is how many connections may be in their handshake. A further one closes
+// the one that has taken longest: a client with a certificate needs a few milliseconds.
+const maxHandshakes = 256
+
+// handshakes are the connections in their handshake, the oldest first.
+type handshakes struct {
+	most int
+
+	mu   sync.Mutex
+	open list.List // of net.Conn
+}
+
+// add keeps a connection until its handshake is done, and returns how to remove it.
+func (h *handshakes) add(conn net.Conn) (done func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.open.Len() >= h.most {
+		oldest := h.open.Front()
+		_ = oldest.Value.(net.Conn).Close()
+		h.open.Remove(oldest)
+	}
+	element := h.open.PushBack(conn)
+	return func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.open.Remove(element) // does nothing if it was removed
+	}
+}
+
+func (h *handshakes) closeAll() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for e := h.open.Front(); e != nil; e = e.Next() {
+		_ = e.Value.(net.Conn).Close()
+	}
+}
+
+// serve serves one accepted connection until it ends.
+func (s *Server) serve(tcp net.Conn) {
+	defer tcp.Close()
+	done := s.handshakes.add(tcp)
+	c, err := s.handshake(tcp)
+	done()
+	if err != nil {
+		s.Metrics.connections[ResultHandshake].Inc()
+		s.limitedLog("a client's handshake failed", "from", tcp.RemoteAddr().String(), "error", handshakeProblem(err))
+		return
+	}
+	if problem := s.usage.addConnection(c.key); problem != "" {
+		s.Metrics.connections[ResultLimit].Inc()
+		s.limitedLog("a client's connection was closed", "from", c.from, "client", c.name, "error", problem)
+		return
+	}
+	defer s.usage.removeConnection(c.key)
+	if !s.add(c) {
+		return
+	}
+	defer s.remove(c)
+	s.Logger.Info("a client has connected", "client", c.name, "from", c.from)
+	began := time.Now()
+	err = c.run()
+	s.Metrics.connections[ResultServed].Inc()
+	ended := []any{"client", c.name, "from", c.from, "duration", time.Since(began).Round(time.Millisecond).String()}
+	if err != nil {
+		ended = append(ended, "error", err)
+	}
+	if _, ok := errors.AsType[*h2server.Fault](err); ok {
+		s.Metrics.faults.Inc()
+		s.limitedLog("a client's connection was ended for what it sent", ended...)
+		return
+	}
+	s.Logger.Info("a client's connection has ended", ended...)
+}
+
+// maxChain is how many bytes of certificates a client may send. crypto/tls keeps all of
+// them for as long as the connection is open.
+const maxChain = 32 << 10
+
+const (
+	// pingInterval and pingTimeout notice a client that is gone. Its streams' targets are
+	// reset then.
+	pingInterval = 15 * time.Second
+	pingTimeout  = 15 * time.Second
+	// writeTimeout is for a client that reads nothing at all, not even for other streams.
+	writeTimeout = 30 * time.Second
+)
+
+// handshake makes a client of a TCP connection.
+func (s *Server) handshake(tcp net.Conn) (*client, error) {
+	certificates, err := s.Certificates()
+	if err != nil {
+		return nil, err
+	}
+	config := certificates.tlsConfig()
+	config.VerifyPeerCertificate = func(chain [][]byte, _ [][]*x509.Certificate) error {
+		size := 0
+		for _, certificate := range chain {
+			size += len(certificate)
+		}
+		if size > maxChain {
+			return fmt.Errorf("the client has sent %d bytes of certificates, and %d are allowed", size, maxChain)
+		}
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), s.HandshakeTimeout)
+	defer cancel()
+	socket := h2server.NewSocket(tcp)
+	conn := tls.Server(socket, config)
+	if err := conn.HandshakeContext(ctx); err != nil {
+		return nil, err
+	}
+	state := conn.ConnectionState()
+	if state.NegotiatedProtocol != "h2" {
+		return nil, errors.New("the client does not offer h2 in ALPN")
+	}
+	id := exitpolicy.IdentityOf(state.PeerCertificates[0])
+	c := &client{
+		server: s, id: id, name: id.String(), key: keyOf(id), from: tcp.RemoteAddr().String(),
+		chain: state.PeerCertificates, version: certificates.Version, streams: map[*stream]struct{}{},
+	}
+	c.http2 = h2server.New(conn, socket, h2server.Config{
+		Serve: c.serve, MaxStreams: s.Limits.ClientStreams, Memory: s.memory,
+		StartTimeout: s.HandshakeTimeout, PingInterval: pingInterval, PingTimeout: pingTimeout, WriteTimeout: writeTimeout,
+	})
+	return c, nil
+}
+
+// keyOf returns a text that is the same for equal identities only.
+func keyOf(id exitpolicy.Identity) string {
+	return fmt.Sprintf("%q %q %q", id.CommonName, id.DNSNames, id.URIs)
+}
+
+// handshakeProblem returns why a handshake failed, for people.
+func handshakeProblem(err error) string {
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return "it took too long"
+	case errors.Is(err, io.EOF):
+		return "the client has ended the connection"
+	case errors.Is(err, net.ErrClosed):
+		return "closed for newer connections, or as the exit is ending"
+	case strings.Contains(err.Error(), "didn't provide a certificate"):
+		return "the client has shown no certificate: give it one, as --client-ca has signed"
+	default:
+		return err.Error()
+	}
+}

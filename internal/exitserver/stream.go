@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package exitserver
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/net/http2/hpack"
+
+	"github.com/shoot-proxy/proxy-client/internal/exitpolicy"
+	"github.com/shoot-proxy/proxy-client/internal/h2server"
+)
+
+// stream is one request of a client, and its target's connection.
+type stream struct {
+	client *client
+	http   *h2server.Stream
+	target target
+	began  time.Time
+
+	fromClient, toClient atomic.Int64 // bytes
+
+	mu     sync.Mutex
+	cancel context.CancelFunc // of the dial
+	conn   *net.TCPConn       // nil until the target has answered
+	at     netip.AddrPort     // of the target
+	reason CloseReason        // empty until something has ended the stream
+}
+
+// serve serves one request of the client.
+func (c *client) serve(http *h2server.Stream) {
+	s := &stream{client: c, http: http, began: time.Now()}
+	server := c.server
+	if err := s.readRequest(); err != nil {
+		s.refuse(err)
+		return
+	}
+	if problem := server.usage.addStream(c.key); problem != "" {
+		s.refuse(refuse(statusUnavailable, ErrorLimitReached, "%s", problem))
+		return
+	}
+	defer server.usage.removeStream(c.key)
+	server.Metrics.streamsActive.Inc()
+	defer server.Metrics.streamsActive.Dec()
+	c.add(s)
+	defer c.remove(s)
+	if err := s.dial(); err != nil {
+		s.refuse(err)
+		return
+	}
+	s.relay()
+}
+
+// readRequest sets the target. Its error is a *refusal.
+func (s *stream) readRequest() error {
+	request := s.http.Request
+	if request.Method != http.MethodConnect || request.Other {
+		return refuse(statusMethod, ErrorRequest, "the exit serves CONNECT to host:port, and nothing else")
+	}
+	var problem string
+	if s.target, problem = parseTarget(request.Authority); problem != "" {
+		return refuse(statusBadRequest, ErrorRequest, "%s", problem)
+	}
+	return nil
+}
+
+// dial connects to the target. Its error is a *refusal.
+func (s *stream) dial() error {
+	grant, err := s.client.rights()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	s.mu.Lock()
+	s.cancel = cancel
+	s.mu.Unlock()
+	s.http.OnFailure(s.clientFailed)
+	conn, at, err := s.client.server.targets.dial(ctx, grant, s.target)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cancel, s.at = nil, at
+	switch {
+	case err != nil:
+		return err
+	case s.reason != "":
+		reset(conn)
+		return errGivenUp
+	}
+	s.conn = conn
+	s.client.server.Metrics.dial.Observe(time.Since(s.began).Seconds())
+	return nil
+}
+
+// errGivenUp is the error of a dial that the client or the exit has ended.
+var errGivenUp = errors.New("given up")
+
+// refuse answers a request that is not served, and logs it.
+func (s *stream) refuse(err error) {
+	s.mu.Lock()
+	reason := s.reason
+	s.mu.Unlock()
+	server := s.client.server
+	if reason != "" { // nobody waits for an answer
+		server.Metrics.closes[reason].Inc()
+		server.Logger.Info("a connection was given up", s.describe("reason", string(reason))...)
+		return
+	}
+	r := refusalOf(err)
+	s.http.Refuse(r.status, []hpack.HeaderField{{Name: "proxy-status", Value: r.header()}})
+	server.Metrics.refused[r.proxy].Inc()
+	server.Logger.Info("a connection was refused", s.describe("status", r.status, "error", string(r.proxy), "details", r.details)...)
+}
+
+// describe returns what a log line says of the stream, and values behind it.
+func (s *stream) describe(values ...any) []any {
+	destination := s.target.String()
+	if s.target.port == 0 {
+		destination = s.http.Request.Authority // it was not understood
+	}
+	all := []any{"client", s.client.name, "from", s.client.from, "destination", destination}
+	if s.target.name != "" && s.at.IsValid() {
+		all = append(all, "address", s.at.String())
+	}
+	all = append(all, values...)
+	return append(all, "duration", time.Since(s.began).Round(time.Microsecond).String())
+}
+
+// clientFailed ends the stream after the client has reset it, or has gone. h2server calls
+// it, so it must not call that package.
+func (s *stream) clientFailed(err error) {
+	reason := CloseClientGone
+	if errors.Is(err, h2server.ErrReset) {
+		reason = CloseClientReset
+	}
+	s.stop(reason)
+}
+
+// stop resets the target, and keeps the first reason. It reports whether this was the
+// first.
+func (s *stream) stop(reason CloseReason) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.reason != "" {
+		return false
+	}
+	s.reason = reason
+	if s.cancel != nil {
+		s.cancel()
+	}
+	if s.conn != nil {
+		reset(s.conn)
+	}
+	return true
+}
+
+// end resets both sides.
+func (s *stream) end(reason CloseReason) {
+	if s.stop(reason) {
+		s.http.Reset()
+	}
+}
+
+// reset ends a connection with a TCP reset, which discards what was not sent.
+func reset(conn *net.TCPConn) {
+	_ = conn.SetLinger(0) // fails only if it is closed
+	_ = conn.Close()
+}
+
+// isAllowed reports whether grant still allows the stream's target.
+func (s *stream) isAllowed(grant *exitpolicy.Grant) bool {
+	s.mu.Lock()
+	at := s.at
+	s.mu.Unlock()
+	if !at.IsValid() {
+		return true // its dial has the policy of its beginning, and is looked at again
+	}
+	targets := &s.client.server.targets
+	if s.target.name != "" && grant.CheckName(s.target.name, s.target.port) != nil {
+		return false
+	}
+	return targets.check(grant, s.target.name, at) == nil
+}
+
+// relay moves bytes in both directions until both have ended.
+func (s *stream) relay() {
+	if err := s.http.Accept(); err != nil {
+		s.stop(CloseClientGone) // OnFailure has a better reason
+	}
+	uploaded := make(chan struct{})
+	go func() {
+		defer close(uploaded)
+		s.upload()
+	}()
+	s.download()
+	<-uploaded
+	if s.reason == "" {
+		s.reason = CloseClean
+	}
+	_ = s.conn.Close() // fails if it was reset
+	metrics := s.client.server.Metrics
+	metrics.closes[s.reason].Inc()
+	s.client.server.Logger.Info("a connection has ended",
+		s.describe("reason", string(s.reason), "to_target", s.fromClient.Load(), "to_client", s.toClient.Load())...)
+}
+
+// upload moves what the client sends.
+func (s *stream) upload() {
+	metrics := s.client.server.Metrics
+	for {
+		p, err := s.http.Receive()
+		if errors.Is(err, io.EOF) {
+			if err := s.conn.CloseWrite(); err != nil && s.stop(CloseTargetReset) {
+				s.http.Reset()
+			}
+			return
+		}
+		if err != nil {
+			return // the cause has ended the target's connection too
+		}
+		n, err := s.conn.Write(p)
+		s.fromClient.Add(int64(n))
+		metrics.fromClients.Add(float64(n))
+		if err != nil {
+			s.end(CloseTargetReset)
+			return
+		}
+	}
+}

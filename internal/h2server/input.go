@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package h2server
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+const (
+	// firstWindow is a stream's window at its beginning, in bytes.
+	firstWindow = 64 << 10
+	// maxWindow is what a window grows to if the target takes what arrives, in bytes.
+	maxWindow = 1 << 20
+	// chunkSize is the memory that is taken for received bytes at once.
+	chunkSize = 16 << 10
+)
+
+// Memory bounds by how many bytes the windows of all streams together have grown beyond
+// their first size. If there is no room, windows do not grow; nothing is reset.
+type Memory struct {
+	limit int64
+	used  atomic.Int64
+}
+
+// NewMemory returns a bound of limit bytes.
+func NewMemory(limit int64) *Memory { return &Memory{limit: limit} }
+
+// Used returns by how many bytes windows have grown.
+func (m *Memory) Used() int64 { return m.used.Load() }
+
+// take takes n bytes, if there is room.
+func (m *Memory) take(n int) bool {
+	if m.used.Add(int64(n)) > m.limit {
+		m.used.Add(-int64(n))
+		return false
+	}
+	return true
+}
+
+func (m *Memory) give(n int) { m.used.Add(-int64(n)) }
+
+// chunks are buffers of chunkSize bytes that no stream uses.
+var chunks = sync.Pool{New: func() any { return new([chunkSize]byte) }}
+
+// input is what a client has sent on a stream. Conn.mu guards it.
+type input struct {
+	window   int // what the client may send that the handler has not taken, in bytes
+	credit   int // what the client may still send
+	received int // bytes in queue and lent
+	taken    int // bytes taken by the handler since the window has grown
+
+	queue []chunk
+	lent  chunk // that Receive has returned
+}
+
+// chunk is memory with received bytes.
+type chunk struct {
+	memory *[chunkSize]byte
+	length int
+}
+
+func (in *input) init() { in.window, in.credit = firstWindow, firstWindow }
+
+func (in *input) isEmpty() bool { return len(in.queue) == 0 }
+
+// add queues bytes. They are appended to the last chunk, so that many small frames do not
+// take a chunk each.
+func (in *input) add(p []byte) {
+	in.credit -= len(p)
+	in.received += len(p)
+	for len(p) > 0 {
+		last := len(in.queue) - 1
+		if last < 0 || in.queue[last].length == chunkSize {
+			in.queue = append(in.queue, chunk{memory: chunks.Get().(*[chunkSize]byte)})
+			last++
+		}
+		c := &in.queue[last]
+		n := copy(c.memory[c.length:], p)
+		c.length += n
+		p = p[n:]
+	}
+}
+
+// lend returns the first chunk's bytes.
+func (in *input) lend() []byte {
+	in.lent = in.queue[0]
+	in.queue[0] = chunk{}
+	in.queue = in.queue[1:]
+	if len(in.queue) == 0 {
+		in.queue = nil
+	}
+	return in.lent.memory[:in.lent.length]
+}
+
+// takeBack frees the chunk that was lent, and returns its length.
+func (in *input) takeBack() int {
+	n := in.lent.length
+	if in.lent.memory != nil {
+		chunks.Put(in.lent.memory)
+	}
+	in.lent = chunk{}
+	in.received -= n
+	in.taken += n
+	return n
+}
+
+// free frees what was not received by the handler. What was lent stays.
+func (in *input) free(memory *Memory) {
+	for _, c := range in.queue {
+		chunks.Put(c.memory)
+	}
+	in.queue = nil
+	memory.give(in.window - firstWindow)
+	in.window = firstWindow
+}
+
+// giveBack returns the window of what the handler has taken, half a window at a time. The
+// window grows if the handler has taken a whole one. The caller holds mu.
+func (s *Stream) giveBack() {
+	in := &s.in
+	if in.takeBack() == 0 || s.err != nil || s.gotEnd {
+		return
+	}
+	if in.taken >= in.window && in.window < maxWindow && s.conn.cfg.Memory.take(in.window) {
+		in.window *= 2
+		in.taken = 0
+	}
+	due := in.window - in.credit - in.received
+	if due >= in.window/2 {
+		in.credit += due
+		s.conn.control(appendWindowUpdate(nil, s.id, due))
+	}
+}

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package h2server
+
+import (
+	"sync"
+	"time"
+
+	"golang.org/x/net/http2"
+)
+
+const (
+	// maxPending is how many bytes of streams may wait for the goroutine that writes. It
+	// bounds what a stream waits behind.
+	maxPending = 128 << 10
+	// maxControl is how many bytes of answers to the client's frames may wait. A client
+	// that makes more of them does not read.
+	maxControl = 64 << 10
+	// maxData is the payload of a DATA frame that fills a TLS record.
+	maxData = 16<<10 - headerLength
+	// keptPending is how much memory an output keeps for the next write, in bytes.
+	keptPending = 16 << 10
+)
+
+// output is what waits to be written. Conn.mu guards it.
+type output struct {
+	pending []byte
+	spare   []byte
+	control int // bytes of answers in pending
+	writing bool
+	space   sync.Cond // signalled when there is room for one more sender, or nothing waits
+}
+
+// control queues a frame that is no stream's data. It never waits, so the reading
+// goroutine may call it. The caller holds mu.
+func (c *Conn) control(frame []byte) {
+	if c.err != nil {
+		return
+	}
+	c.out.pending = append(c.out.pending, frame...)
+	c.out.control += len(frame)
+	if !c.out.writing {
+		c.out.writing = true
+		c.writeRest()
+	}
+}
+
+// write writes what waits, unless another goroutine does. It leaves to another goroutine
+// what is queued meanwhile, because a caller has a target to serve. The caller holds mu,
+// which is released meanwhile.
+func (c *Conn) write() {
+	if c.out.writing {
+		return
+	}
+	c.out.writing = true
+	c.writeBatch()
+	if len(c.out.pending) > 0 && c.err == nil {
+		c.writeRest()
+		return
+	}
+	c.out.idle()
+}
+
+// writeRest starts a goroutine that writes until nothing waits. The caller holds mu, and
+// has set writing.
+func (c *Conn) writeRest() {
+	go func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		for len(c.out.pending) > 0 && c.err == nil {
+			c.writeBatch()
+		}
+		c.out.idle()
+	}()
+}
+
+// idle is called when nothing waits any more.
+func (o *output) idle() {
+	o.writing = false
+	o.space.Broadcast()
+}
+
+// writeBatch writes what waits now. The caller holds mu, which is released meanwhile.
+func (c *Conn) writeBatch() {
+	batch := c.out.pending
+	c.out.pending, c.out.control = c.out.spare[:0], 0
+	c.out.spare = nil
+	c.out.space.Signal()
+	c.mu.Unlock()
+	err := c.writeOut(batch)
+	if err != nil {
+		c.end(err)
+	}
+	c.mu.Lock()
+	c.out.spare = batch[:0]
+}
+
+// trim frees memory that was needed for large writes. The caller holds mu.
+func (o *output) trim() {
+	if !o.writing && len(o.pending) == 0 && max(cap(o.pending), cap(o.spare)) > keptPending {
+		o.pending, o.spare = nil, nil
+	}
+}
+
+func (c *Conn) writeOut(batch []byte) error {
+	_ = c.conn.SetWriteDeadline(time.Now().Add(c.cfg.WriteTimeout)) // fails if closed, as the write does
+	if c.socket == nil {
+		_, err := c.conn.Write(batch)
+		return err
+	}
+	c.socket.cork()
+	_, err := c.conn.Write(batch)
+	if flushed := c.socket.uncork(); err == nil {
+		err = flushed
+	}
+	return err
+}
+
+// hasRoom reports whether a stream may queue data. The caller holds mu.
+func (c *Conn) hasRoom() bool { return len(c.out.pending) < maxPending && c.sendWindow > 0 }
+
+// Send sends all of p to the client, or returns an error. It waits for the client's
+// windows. It does not keep p.
+func (s *Stream) Send(p []byte) error {
+	c := s.conn
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for len(p) > 0 {
+		if err := s.awaitRoom(); err != nil {
+			return err
+		}
+		p = p[s.queue(p):]
+		if c.hasRoom() {
+			c.out.space.Signal() // the next one that waits
+		}
+		if len(p) == 0 || s.sendWindow <= 0 || !c.hasRoom() {
+			c.write()
+		}
+	}
+	return s.sendErr()
+}
+
+// awaitRoom waits until the stream may queue data. The caller holds mu.
+func (s *Stream) awaitRoom() error {
+	c := s.conn
+	for {
+		if err := s.sendErr(); err != nil {
+			if c.hasRoom() {
+				c.out.space.Signal() // it was for another stream
+			}
+			return err
+		}
+		switch {
+		case s.sendWindow <= 0:
+			if c.hasRoom() {
+				c.out.space.Signal() // for another stream
+			}
+			s.sendReady.Wait()
+		case !c.hasRoom():
+			s.waits = true
+			c.out.space.Wait()
+			s.waits = false
+		default:
+			return nil
+		}
+	}
+}
+
+// queue queues the beginning of p as one frame, and returns its length. The caller holds
+// mu.
+func (s *Stream) queue(p []byte) int {
+	c := s.conn
+	n := int(min(int64(len(p)), s.sendWindow, c.sendWindow, int64(min(maxData, c.peerFrame))))
+	s.sendWindow -= int64(n)
+	c.sendWindow -= int64(n)
+	c.out.pending = append(appendHeader(c.out.pending, n, http2.FrameData, 0, s.id), p[:n]...)
+	return n
+}
+
+// sendErr returns why the stream cannot send. The caller holds mu.
+func (s *Stream) sendErr() error {
+	switch {
+	case s.err != nil:
+		return s.err
+	case s.sentEnd:
+		return ErrClosed
+	default:
+		return nil
+	}
+}
+
+// CloseWrite sends END_STREAM behind everything that was sent.
+func (s *Stream) CloseWrite() error {
+	c := s.conn
+	c.mu.Lock()
+	if err := s.sendErr(); err != nil {
+		c.mu.Unlock()
+		return err
+	}
+	s.sentEnd = true
+	c.out.pending = appendHeader(c.out.pending, 0, http2.FrameData, http2.FlagDataEndStream, s.id)
+	over := s.removeIfOver()
+	c.write()
+	c.mu.Unlock()
+	if over {
+		c.finish()
+	}
+	return nil
+}

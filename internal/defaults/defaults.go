@@ -46,3 +46,29 @@ const (
 	// DrainTimeout is how long open connections may go on after SIGTERM.
 	DrainTimeout = 20 * time.Second
 )
+
+// Ports of proxy-exit.
+const (
+	// ExitPort is where clients connect.
+	ExitPort = 9443
+	// ExitHealthPort is the port of /livez, /readyz and /metrics.
+	ExitHealthPort = 9444
+)
+
+// Limits of proxy-exit.
+const (
+	// ExitConnections is how many connections all clients may have.
+	ExitConnections = 1024
+	// ExitClientConnections is how many connections one client may have.
+	ExitClientConnections = 256
+	// ExitStreams is how many streams all clients may have.
+	ExitStreams = 16384
+	// ExitClientStreams is how many streams one client may have.
+	ExitClientStreams = 8192
+	// ExitBuffer is by how many bytes the windows of all streams may grow.
+	ExitBuffer = 64 << 20
+)
+
+// ExitDialTimeout is for one dial of proxy-exit, its lookup included. It is less than a
+// sidecar's, so that the sidecar hears the reason.
+const ExitDialTimeout = 5 * time.Second

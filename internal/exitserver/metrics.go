@@ -2,7 +2,11 @@
 
 package exitserver
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
 
 // Result says what became of a client's connection. It is a label of a metric.
 type Result string
@@ -49,6 +53,8 @@ type Metrics struct {
 	faults            prometheus.Counter
 	policyOK          prometheus.Gauge
 	policyReloads     map[string]prometheus.Counter
+	certificatesOK    prometheus.Gauge
+	certificates      *prometheus.GaugeVec
 	limits            *prometheus.GaugeVec
 	build             *prometheus.GaugeVec
 }
@@ -86,6 +92,8 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		connectionsActive: gauge("proxy_exit_connections_active", "Connections of clients that are open now, after their handshake."),
 		streamsActive:     gauge("proxy_exit_streams_active", "Streams that are open now, those being dialled included."),
 		policyOK:          gauge("proxy_exit_policy_ok", "1 if the policy file's content is in use, 0 if it cannot be used and the policy before is."),
+		certificatesOK:    gauge("proxy_exit_certificates_ok", "1 if the content of the TLS files is in use, 0 if they have changed and cannot be used."),
+		certificates:      gauges("proxy_exit_certificate_expiry_timestamp_seconds", "When the certificate in use expires whose end is the first to matter, by its role.", "role"),
 		limits:            gauges("proxy_exit_limit", "The limits in use, by what they bound.", "limit"),
 		build:             gauges("proxy_exit_build_info", "The version of the program, always 1.", "version"),
 		fromClients:       bytes.WithLabelValues("to_target"),
@@ -97,6 +105,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		faults: prometheus.NewCounter(prometheus.CounterOpts{Name: "proxy_exit_protocol_errors_total", Help: "Violations of HTTP/2 by clients, floods included."}),
 	}
 	reg.MustRegister(m.dial, m.faults)
+	m.certificatesOK.Set(1)
 	return m
 }
 
@@ -110,6 +119,20 @@ func countersOf[Label ~string](vec *prometheus.CounterVec, labels []Label) map[L
 
 // SetVersion records the version of the program.
 func (m *Metrics) SetVersion(version string) { m.build.WithLabelValues(version).Set(1) }
+
+// SetCertificate records when the certificate in use expires.
+func (m *Metrics) SetCertificate(role string, expires time.Time) {
+	m.certificates.WithLabelValues(role).Set(float64(expires.Unix()))
+}
+
+// SetCertificatesOK records whether the content of the TLS files is in use.
+func (m *Metrics) SetCertificatesOK(ok bool) {
+	value := 0.0
+	if ok {
+		value = 1
+	}
+	m.certificatesOK.Set(value)
+}
 
 // setLimits records the limits.
 func (m *Metrics) setLimits(l Limits) {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/shoot-proxy/proxy-client/internal/h2server"
@@ -22,6 +23,7 @@ type Server struct {
 	memory  *h2server.Memory
 
 	handshakes handshakes
+	rechecks   atomic.Int64 // calls of Recheck that have begun
 	quiet      quiet
 	tasks      sync.WaitGroup // a goroutine for each connection
 
@@ -175,6 +177,7 @@ func (s *Server) Abort() {
 // Recheck looks whether each open stream is still allowed, after a change of the policy or
 // the certificates. It resets those that are not.
 func (s *Server) Recheck() {
+	s.rechecks.Add(1)
 	for _, c := range s.all() {
 		c.recheck()
 	}

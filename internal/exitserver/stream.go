@@ -80,11 +80,24 @@ func (s *stream) dial() error {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
+	rechecks := s.client.server.rechecks.Load()
 	s.mu.Lock()
 	s.cancel = cancel
 	s.mu.Unlock()
 	s.http.OnFailure(s.clientFailed)
 	conn, at, err := s.client.server.targets.dial(ctx, grant, s.target)
+	if err := s.dialled(conn, at, err); err != nil {
+		return err
+	}
+	if s.client.server.rechecks.Load() != rechecks { // the dial was not looked at
+		s.client.recheck()
+	}
+	s.client.server.Metrics.dial.Observe(time.Since(s.began).Seconds())
+	return nil
+}
+
+// dialled sets the target's connection, unless the stream was ended meanwhile.
+func (s *stream) dialled(conn *net.TCPConn, at netip.AddrPort, err error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.cancel, s.at = nil, at
@@ -96,7 +109,6 @@ func (s *stream) dial() error {
 		return errGivenUp
 	}
 	s.conn = conn
-	s.client.server.Metrics.dial.Observe(time.Since(s.began).Seconds())
 	return nil
 }
 
@@ -202,14 +214,21 @@ func (s *stream) relay() {
 	}()
 	s.download()
 	<-uploaded
+	reason := s.finish()
+	s.client.server.Metrics.closes[reason].Inc()
+	s.client.server.Logger.Info("a connection has ended",
+		s.describe("reason", string(reason), "to_target", s.fromClient.Load(), "to_client", s.toClient.Load())...)
+}
+
+// finish closes the target's connection, and returns what has ended the stream.
+func (s *stream) finish() CloseReason {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.reason == "" {
 		s.reason = CloseClean
 	}
 	_ = s.conn.Close() // fails if it was reset
-	metrics := s.client.server.Metrics
-	metrics.closes[s.reason].Inc()
-	s.client.server.Logger.Info("a connection has ended",
-		s.describe("reason", string(s.reason), "to_target", s.fromClient.Load(), "to_client", s.toClient.Load())...)
+	return s.reason
 }
 
 // upload moves what the client sends.

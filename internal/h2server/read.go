@@ -25,11 +25,14 @@ func (c *Conn) read() error {
 	}
 	for {
 		frame, err := c.framer.ReadFrame()
-		if err != nil {
-			if err = c.readError(err); err != nil {
+		if wrong, ok := errors.AsType[http2.StreamError](err); ok {
+			if err := c.wrongStream(wrong); err != nil {
 				return err
 			}
 			continue
+		}
+		if err != nil {
+			return readError(err)
 		}
 		if err := c.handle(frame); err != nil {
 			return err
@@ -45,14 +48,14 @@ func (c *Conn) start() error {
 	_ = c.conn.SetReadDeadline(time.Now().Add(c.cfg.StartTimeout)) // fails if closed, as the read does
 	var preface [len(http2.ClientPreface)]byte
 	if _, err := io.ReadFull(c.reader, preface[:]); err != nil {
-		return c.readError(err)
+		return readError(err)
 	}
 	if string(preface[:]) != http2.ClientPreface {
 		return fault(http2.ErrCodeProtocol, "the client does not begin as HTTP/2 does")
 	}
 	frame, err := c.framer.ReadFrame()
 	if err != nil {
-		return c.readError(err)
+		return readError(err)
 	}
 	if settings, ok := frame.(*http2.SettingsFrame); !ok || settings.IsAck() {
 		return fault(http2.ErrCodeProtocol, "the client's first frame is not SETTINGS")
@@ -61,12 +64,9 @@ func (c *Conn) start() error {
 	return c.handle(frame)
 }
 
-// readError returns the error of the connection for one of the framer. It is nil if only
-// a stream is wrong.
-func (c *Conn) readError(err error) error {
-	if s, ok := errors.AsType[http2.StreamError](err); ok {
-		return c.wrongStream(s)
-	}
+// readError returns the error of the connection for one of the framer. It is nil if the
+// client, or this server, has ended the connection.
+func readError(err error) error {
 	if code, ok := errors.AsType[http2.ConnectionError](err); ok {
 		return fault(http2.ErrCode(code), "a frame that HTTP/2 does not allow")
 	}

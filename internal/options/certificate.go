@@ -21,6 +21,7 @@ const maxFile = 1 << 20
 type tlsFiles struct {
 	ca, cert, key tlsFile
 	name          tlsFile // no file: the server name beside them, if any
+	server        bool    // the pair is a server's
 }
 
 // tlsFile is a path, which is empty if none was given.
@@ -64,7 +65,7 @@ func (f tlsFile) checkCA(now time.Time) error {
 	return f.refuse(tlsfiles.CheckCA(data, now))
 }
 
-// checkPair refuses a client certificate that no server could accept.
+// checkPair refuses a certificate that no server could accept, or for a server's no client.
 func (f tlsFiles) checkPair(now time.Time) error {
 	certificate, err := f.cert.read()
 	if err != nil {
@@ -78,7 +79,11 @@ func (f tlsFiles) checkPair(now time.Time) error {
 	if err != nil {
 		return err
 	}
-	err = tlsfiles.CheckPair(certificate, key, now)
+	check := tlsfiles.CheckPair
+	if f.server {
+		check = tlsfiles.CheckServerPair
+	}
+	err = check(certificate, key, now)
 	problem, _ := errors.AsType[*tlsfiles.Problem](err)
 	switch {
 	case errors.Is(err, tlsfiles.ErrNotAPair):

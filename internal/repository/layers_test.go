@@ -71,8 +71,8 @@ var layers = map[string]struct {
 	},
 	"internal/inbox":       {ours: []string{"internal/clip", "internal/quota", "internal/tunnel"}},
 	"internal/proxystatus": {},
-	"internal/pause":            {},
-	"internal/probe":            {ours: []string{"internal/cidr"}},
+	"internal/pause":       {},
+	"internal/probe":       {ours: []string{"internal/cidr"}},
 	"internal/proxy": {
 		ours: []string{
 			"internal/cidr", "internal/clip", "internal/cure", "internal/probe", "internal/quota", "internal/relay", "internal/sockdiag", "internal/sockio",

@@ -70,24 +70,41 @@ func CheckCertificate(certificate []byte) error {
 // CheckPair refuses a client's certificate and key that no server could accept at
 // now. Its error is a *Problem or wraps ErrNotAPair.
 func CheckPair(certificate, key []byte, now time.Time) error {
-	certificates, err := parseAll(certificate)
-	if err != nil {
-		return err
-	}
-	if err := checkKey(key); err != nil {
-		return err
-	}
-	if _, err := tls.X509KeyPair(certificate, key); err != nil {
-		return fmt.Errorf("%w: %w", ErrNotAPair, err)
-	}
-	leaf := certificates[0]
-	if err := checkValidity(leaf, now); err != nil {
-		return err
-	}
-	if len(leaf.ExtKeyUsage) > 0 && !slices.Contains(leaf.ExtKeyUsage, x509.ExtKeyUsageClientAuth) && !slices.Contains(leaf.ExtKeyUsage, x509.ExtKeyUsageAny) {
+	leaf, err := checkPair(certificate, key, now)
+	if err == nil && !isFor(leaf, x509.ExtKeyUsageClientAuth) {
 		return &Problem{Sentence: "is not for clients, and every server would refuse it: have one issued with extended key usage clientAuth"}
 	}
-	return nil
+	return err
+}
+
+// CheckServerPair is CheckPair for a server's certificate and key.
+func CheckServerPair(certificate, key []byte, now time.Time) error {
+	leaf, err := checkPair(certificate, key, now)
+	if err == nil && !isFor(leaf, x509.ExtKeyUsageServerAuth) {
+		return &Problem{Sentence: "is not for servers, and every client would refuse it: have one issued with extended key usage serverAuth"}
+	}
+	return err
+}
+
+// checkPair refuses a certificate and a key that do not belong together, or are not valid
+// at now.
+func checkPair(certificate, key []byte, now time.Time) (leaf *x509.Certificate, err error) {
+	certificates, err := parseAll(certificate)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkKey(key); err != nil {
+		return nil, err
+	}
+	if _, err := tls.X509KeyPair(certificate, key); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNotAPair, err)
+	}
+	return certificates[0], checkValidity(certificates[0], now)
+}
+
+// isFor reports whether a certificate may be used for something.
+func isFor(c *x509.Certificate, usage x509.ExtKeyUsage) bool {
+	return len(c.ExtKeyUsage) == 0 || slices.Contains(c.ExtKeyUsage, usage) || slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageAny)
 }
 
 // parseAll returns the certificates in data, at least one. It refuses a broken one,

@@ -80,16 +80,38 @@ func (f *Files) remind(ctx context.Context, now time.Time) {
 	_ = f.refresh(now) // Config returns the error to a handshake
 	f.tellInUse(now)   // a CA of the bundle may have expired since
 	if p := f.client.current; p != nil {
-		f.clientExpiry.remind(ctx, f.log, now, p.next(now), f.files.CertFile, [...]string{
-			IsUrgent: "the client certificate expires soon: renew it",
-			IsOver:   "the client certificate has expired, and servers refuse it: renew it",
-		})
+		f.clientExpiry.remind(ctx, f.log, now, p.next(now), f.files.CertFile, f.side.pairWords)
 	}
 	if p := f.roots.current; p != nil {
-		f.rootsExpiry.remind(ctx, f.log, now, p.next(now), f.files.CAFile, [...]string{
+		f.rootsExpiry.remind(ctx, f.log, now, p.next(now), f.files.CAFile, f.side.caWords)
+	}
+}
+
+func clientSide() side {
+	return side{
+		role: RoleClient,
+		pairWords: [...]string{
+			IsUrgent: "the client certificate expires soon: renew it",
+			IsOver:   "the client certificate has expired, and servers refuse it: renew it",
+		},
+		caWords: [...]string{
 			IsUrgent: "a CA certificate expires soon, and from then on the servers that it has signed are not accepted: renew it",
 			IsOver:   "the CA certificates have expired, and no server is accepted: renew them",
-		})
+		},
+	}
+}
+
+func serverSide() side {
+	return side{
+		role: RoleServer,
+		pairWords: [...]string{
+			IsUrgent: "the server certificate expires soon: renew it",
+			IsOver:   "the server certificate has expired, and clients refuse it: renew it",
+		},
+		caWords: [...]string{
+			IsUrgent: "a CA certificate expires soon, and from then on the clients that it has signed are not accepted: renew it",
+			IsOver:   "the CA certificates have expired, and no client is accepted: renew them",
+		},
 	}
 }
 

@@ -23,6 +23,7 @@ type Files struct {
 	files tunnel.TLS
 	log   *slog.Logger
 	inUse func(Role, *x509.Certificate)
+	side  side
 
 	mu     sync.Mutex // guards the fields below; it is held while files are read
 	roots  fileSet
@@ -40,13 +41,20 @@ type Role string
 const (
 	RoleCA     Role = "ca"     // of the bundle with which servers are verified
 	RoleClient Role = "client" // of the client's chain
+	RoleServer Role = "server" // of the server's chain
 )
+
+// side is what differs between a program that connects and one that is connected to.
+type side struct {
+	role               Role // of the pair
+	pairWords, caWords [IsOver + 1]string
+}
 
 // New returns the files that are named, which it does not read yet. Errors call the
 // settings by names. inUse is called with the certificate of each role whose end will be
 // the first to matter, after each change of the files, and every minute while Watch runs.
 func New(files tunnel.TLS, names tunnel.SettingNames, log *slog.Logger, inUse func(Role, *x509.Certificate)) *Files {
-	f := &Files{files: files, log: log, inUse: inUse}
+	f := &Files{files: files, log: log, inUse: inUse, side: clientSide()}
 	if files.CAFile != "" {
 		f.roots = fileSet{files: []string{files.CAFile}, names: []string{names.CACert}, parse: parseRoots}
 	}
@@ -54,6 +62,31 @@ func New(files tunnel.TLS, names tunnel.SettingNames, log *slog.Logger, inUse fu
 		f.client = fileSet{files: []string{files.CertFile, files.KeyFile}, names: []string{names.ClientCert, names.ClientKey}, parse: parsePair}
 	}
 	return f
+}
+
+// NewServer is New for a server. The CAs are those of its clients, and the pair is its own.
+func NewServer(files tunnel.TLS, names tunnel.SettingNames, log *slog.Logger, inUse func(Role, *x509.Certificate)) *Files {
+	f := New(files, names, log, inUse)
+	f.side = serverSide()
+	return f
+}
+
+// ServerConfig returns what a server needs for one handshake: its pair, and the CAs of
+// clients. version differs after each change of the files.
+func (f *Files) ServerConfig() (pair tls.Certificate, clients *x509.CertPool, version int, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.refresh(time.Now()); err != nil {
+		return pair, nil, 0, err
+	}
+	return f.client.current.pair, f.roots.current.roots, f.loads, nil
+}
+
+// Broken reports whether the files have changed and cannot be used.
+func (f *Files) Broken() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.client.reported != "" || f.roots.reported != ""
 }
 
 // Config returns a configuration for one handshake, which the caller may change.
@@ -132,7 +165,7 @@ func (f *Files) refresh(now time.Time) error {
 // tellInUse calls inUse. The caller holds mu.
 func (f *Files) tellInUse(now time.Time) {
 	if p := f.client.current; p != nil {
-		f.inUse(RoleClient, p.next(now))
+		f.inUse(f.side.role, p.next(now))
 	}
 	if p := f.roots.current; p != nil {
 		f.inUse(RoleCA, p.next(now))

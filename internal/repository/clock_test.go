@@ -15,6 +15,7 @@ var wallClock = map[string]string{
 	"internal/proxy/watch.go":                      "a deadline that has passed",
 	"internal/serverconn/socket.go":                "a deadline that has passed",
 	"internal/konnectivity/connectmode/connect.go": "a deadline that has passed",
+	"internal/exitserver/metrics.go":               "when a certificate expires",
 	"internal/dialer/metrics.go":                   "when a certificate expires",
 	"pkg/redirect/internal/conntrack/conntrack.go": "the kernel's record of when a connection began, for people",
 	"webhook/serve/metrics.go":                     "when a certificate expires",

@@ -63,9 +63,15 @@ var layers = map[string]struct {
 	"internal/connlimit":        {},
 	"internal/cure":             {},
 	"internal/defaults":         {},
-	"internal/httpserver":       {ours: []string{"internal/connlimit"}},
-	"internal/grpcwire":         {ours: []string{"internal/clip", "internal/http2wire", "internal/sockio"}, foreign: upstreams},
-	"internal/http2wire":        {ours: []string{"internal/clip", "internal/sockio"}},
+	"internal/exitpolicy":       {ours: []string{"internal/clip", "internal/spelling", "internal/strictyaml", "internal/yamlsyntax"}},
+	"internal/exitserver": {
+		ours:    []string{"internal/clip", "internal/exitpolicy", "internal/h2server", "internal/pause", "internal/sockio", "internal/spelling", "internal/strictyaml", "internal/yamlsyntax"},
+		foreign: protobuf,
+	},
+	"internal/h2server":   {},
+	"internal/httpserver": {ours: []string{"internal/connlimit"}},
+	"internal/grpcwire":   {ours: []string{"internal/clip", "internal/http2wire", "internal/sockio"}, foreign: upstreams},
+	"internal/http2wire":  {ours: []string{"internal/clip", "internal/sockio"}},
 	"internal/h2connect": {
 		ours: []string{"internal/clip", "internal/http2wire", "internal/inbox", "internal/proxystatus", "internal/quota", "internal/sockio", "internal/tunnel"},
 	},

@@ -52,7 +52,10 @@ type Traits struct {
 	// HalfClose means that CloseWrite ends our direction only.
 	HalfClose bool
 	// Resets means that a reset is told from an end: the target's reset is an error of
-	// Receive that wraps ErrReset, and Abort resets the target.
+	// Receive, Send and CloseWrite that wraps ErrReset, and Abort resets the target.
+	//
+	// A target may also reset after its end. So a Receive after io.EOF waits. It returns
+	// such a reset, or io.EOF again when CloseWrite has ended our direction too.
 	Resets bool
 }
 

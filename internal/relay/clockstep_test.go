@@ -35,7 +35,7 @@ func TestASteppedClockMovesNothing(t *testing.T) {
 			must(t, err)
 			defer side.Close()
 			state, tun := AppHalfClosed, new(endlessTunnel)
-			r := newRelay(side.(*net.TCPConn), tun, Options{
+			r := newBuffered(side.(*net.TCPConn), tun, Options{
 				HalfCloseTimeout: timeout, Buffers: NewBuffers(defaults.ConnectionBuffer, quota.New(defaults.TotalBuffer)), Pacer: new(Pacer), AppState: func() AppState { return state },
 			})
 			if !r.forward([]byte("moved")) {

@@ -22,7 +22,7 @@ func (m Monitor) Progress(now time.Time) Progress {
 		return Progress{}
 	}
 	return Progress{
-		Sent: r.sent.Load(), Received: r.received.Load(), Held: r.heldBack.size(),
+		Sent: r.sent.Load(), Received: r.received.Load(), Held: r.way.held(),
 		Idle: max(0, now.Sub(r.lastMove.time(r.started))),
 	}
 }

@@ -65,15 +65,7 @@ type Result struct {
 // One goroutine reads from the app and one from the target. Their stacks are most of
 // the memory of an idle connection, so their loops call nothing deep while they wait.
 func Start(ctx context.Context, app *net.TCPConn, tun Tunnel, opt Options, done func(Result)) Monitor {
-	r := newRelay(app, tun, opt)
-	_ = Arm(app)
-	r.stop = context.AfterFunc(ctx, func() { r.abort(Drain, context.Cause(ctx)) })
-	r.stopIdle = r.watchIdle()
-	r.done = done
-	r.running.Store(2)
-	go r.upload()
-	go r.download()
-	return Monitor{r}
+	return newBuffered(app, tun, opt).start(ctx, done)
 }
 
 // Run calls Start, and waits for the end.
@@ -97,8 +89,19 @@ func Reset(app *net.TCPConn) error {
 	return errors.Join(Arm(app), app.Close())
 }
 
-// relay is the state that both directions share.
+// way is what relays do differently, by what their tunnels carry.
+type way interface {
+	// download moves the target's bytes to the app until the target ends.
+	download()
+	// forward sends p to the target. It reports whether to continue reading.
+	forward(p []byte) bool
+	// held returns how many bytes of the target the app has not taken.
+	held() int
+}
+
+// relay is the state that both directions share, whatever the tunnel carries.
 type relay struct {
+	way way
 	app *net.TCPConn
 	raw syscall.RawConn // of app
 	tun Tunnel
@@ -109,15 +112,9 @@ type relay struct {
 	done     func(Result)
 	running  atomic.Int32 // directions that are not done
 
-	account       *quota.Account // counts the bytes held for app and target
-	evicting      sync.WaitGroup // waits for the goroutines of evict
-	writer        sockio.Writer  // to app
-	heldBack      *queue         // what the app has not taken yet
-	paced         bool           // download receives at readRate
-	readRate      readRate       // used only if paced
-	answerPending atomic.Bool    // the app has sent, and nothing was received since
-	exchange      exchange
-	flushing      sync.WaitGroup // waits for the goroutine of flush
+	account  *quota.Account // counts the bytes held for app and target
+	evicting sync.WaitGroup // waits for the goroutines of evict
+	writer   sockio.Writer  // to app
 
 	sent, received atomic.Int64
 	started        time.Time   // lastMove and lastSent are relative to it
@@ -134,15 +131,27 @@ type relay struct {
 	err          error
 }
 
-func newRelay(app *net.TCPConn, tun Tunnel, opt Options) *relay {
-	r := &relay{app: app, tun: tun, opt: opt, started: time.Now(), targetDone: make(chan struct{}), ended: make(chan struct{})}
+// init prepares r, which is a part of way.
+func (r *relay) init(way way, app *net.TCPConn, tun Tunnel, opt Options) {
+	r.way, r.app, r.tun, r.opt = way, app, tun, opt
+	r.started, r.targetDone, r.ended = time.Now(), make(chan struct{}), make(chan struct{})
 	r.raw, _ = app.SyscallConn() // fails only for a nil connection
 	r.account = opt.Buffers.quota.Open(r.evict)
-	r.heldBack = newQueue(opt.Buffers, r.account)
 	r.writer.Init(r.raw)
 	r.noteMove()
 	r.lastSent.setNever()
-	return r
+}
+
+// start starts both directions.
+func (r *relay) start(ctx context.Context, done func(Result)) Monitor {
+	_ = Arm(r.app)
+	r.stop = context.AfterFunc(ctx, func() { r.abort(Drain, context.Cause(ctx)) })
+	r.stopIdle = r.watchIdle()
+	r.done = done
+	r.running.Store(2)
+	go r.upload()
+	go r.way.download()
+	return Monitor{r}
 }
 
 // finishDirection ends a direction. The last one closes what is still open, and calls
@@ -198,6 +207,8 @@ func (r *relay) appFailed(err error) {
 func isReset(err error) bool {
 	return errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)
 }
+
+func (r *relay) hasEnded() bool { return isClosed(r.ended) }
 
 func (r *relay) targetIsDone() bool { return isClosed(r.targetDone) }
 

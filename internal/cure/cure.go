@@ -62,6 +62,8 @@ const (
 // other word.
 func Broken(reason string) string {
 	switch reason {
+	case "target_reset":
+		return "look at the target's log"
 	case "tunnel_broken":
 		return "look at the proxy-server's log, and at what lies between it and the sidecar"
 	case "half_close_unsupported":

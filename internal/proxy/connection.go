@@ -49,7 +49,7 @@ func (p *Proxy) serve(ctx context.Context, app *net.TCPConn) {
 		p.release(c)
 		return
 	}
-	c.monitor = relay.Start(ctx, app, &countingConn{tun, p.metrics, &p.history}, relay.Options{
+	c.monitor = relay.Start(ctx, app, p.counting(tun), relay.Options{
 		HalfCloseTimeout: p.cfg.HalfCloseTimeout,
 		IdleTimeout:      p.cfg.IdleTimeout,
 		Buffers:          p.buffers,
@@ -253,7 +253,7 @@ func (p *Proxy) relayEnded(c *connection, r relay.Result) {
 	p.metrics.closes.inc(r.Reason)
 	attributes := []slog.Attr{slog.String("reason", string(r.Reason)), slog.Int64("sent_bytes", r.Sent), slog.Int64("received_bytes", r.Received)}
 	switch r.Reason {
-	case relay.AppClosed, relay.AppReset, relay.TargetClosed, relay.Idle:
+	case relay.AppClosed, relay.AppReset, relay.TargetClosed, relay.TargetReset, relay.Idle:
 		p.logConnection(slog.LevelInfo, "connection closed", c, p.relayError(r), attributes...)
 	default: // the app got a reset that neither the app nor the target has caused
 		err := p.relayError(r)
@@ -308,30 +308,4 @@ func (p *Proxy) logConnection(level slog.Level, message string, c *connection, e
 		attributes = append(attributes, slog.Any("error", err))
 	}
 	p.log.LogAttrs(ctx, level, message, attributes...)
-}
-
-// countingConn counts bytes while they pass, because a download of an hour should show
-// in the metrics before it ends.
-type countingConn struct {
-	tunnel.Conn
-	metrics *Metrics
-	history *history
-}
-
-// Send implements relay.Tunnel.
-func (c *countingConn) Send(b []byte) error {
-	err := c.Conn.Send(b)
-	if err == nil {
-		c.metrics.sent.Add(float64(len(b)))
-		c.history.sent.Add(int64(len(b)))
-	}
-	return err
-}
-
-// Receive implements relay.Tunnel.
-func (c *countingConn) Receive() ([]byte, error) {
-	b, err := c.Conn.Receive()
-	c.metrics.received.Add(float64(len(b)))
-	c.history.received.Add(int64(len(b)))
-	return b, err
 }

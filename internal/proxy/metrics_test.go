@@ -35,7 +35,7 @@ func TestEverySeriesExistsFromTheStart(t *testing.T) {
 		"proxy_client_buffer_limit_bytes",
 		"proxy_client_buffered_bytes",
 		"proxy_client_bytes_total direction to_app to_target",
-		"proxy_client_close_total reason app_closed app_reset drain half_close_unsupported idle protocol slow_reader target_closed tunnel_broken",
+		"proxy_client_close_total reason app_closed app_reset drain half_close_unsupported idle protocol slow_reader target_closed target_reset tunnel_broken",
 		"proxy_client_connections_active",
 		"proxy_client_connections_limit",
 		"proxy_client_connections_total result cancelled failed probe refused relayed",

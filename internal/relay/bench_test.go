@@ -158,6 +158,31 @@ func BenchmarkRoundTripsSideBySide(b *testing.B) {
 	ends.Wait()
 }
 
+// BenchmarkCarrier is BenchmarkRoundTrip of 1 byte and BenchmarkDownload of 64 KiB through
+// a tunnel that carries everything.
+func BenchmarkCarrier(b *testing.B) {
+	for _, size := range []int{1, 64 << 10} {
+		b.Run(strconv.Itoa(size), func(b *testing.B) {
+			b.ReportAllocs()
+			b.SetBytes(int64(size))
+			var tun *idealTunnel
+			answer := make([]byte, size)
+			tun = newIdealTunnel(func([]byte) { tun.packets <- answer })
+			app, finish := runFor(b, listen(b), carrying(tun), sharedOptions())
+			defer finish()
+			read := make([]byte, size)
+			for b.Loop() {
+				if _, err := app.Write(read[:1]); err != nil {
+					b.Fatal(err)
+				}
+				if _, err := io.ReadFull(app, read); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
 // BenchmarkDownload receives one packet of a bulk download per operation.
 func BenchmarkDownload(b *testing.B) {
 	for _, size := range []int{4 << 10, 32 << 10, 64 << 10} {
@@ -224,6 +249,20 @@ func BenchmarkConnection(b *testing.B) {
 // after it has been used. The figures include both ends of its TCP connection and the
 // tunnel's channels.
 func BenchmarkIdleConnection(b *testing.B) {
+	b.Run("konnectivity", func(b *testing.B) { idleConnections(b, func(i *idealTunnel) relay.Tunnel { return i }) })
+	b.Run("everything", func(b *testing.B) { idleConnections(b, carrying) })
+}
+
+// idealCarrier is an idealTunnel that carries everything.
+type idealCarrier struct{ *idealTunnel }
+
+func carrying(i *idealTunnel) relay.Tunnel { return &idealCarrier{i} }
+
+func (*idealCarrier) Traits() tunnel.Traits { return everything }
+func (*idealCarrier) CloseWrite() error     { return nil }
+func (i *idealCarrier) Abort() error        { return i.Close() }
+
+func idleConnections(b *testing.B, carrying func(*idealTunnel) relay.Tunnel) {
 	const connections = 2000
 	l, opt := listen(b), sharedOptions()
 	for b.Loop() {
@@ -235,7 +274,7 @@ func BenchmarkIdleConnection(b *testing.B) {
 			var tun *idealTunnel
 			answer := []byte{1}
 			tun = newIdealTunnel(func([]byte) { tun.packets <- answer })
-			app, end := runFor(b, l, tun, opt)
+			app, end := runFor(b, l, carrying(tun), opt)
 			finish = append(finish, end)
 			p := make([]byte, 1)
 			if _, err := app.Write(p); err != nil {

@@ -18,22 +18,31 @@ import (
 type buffered struct {
 	relay
 
-	heldBack      *queue      // what the app has not taken yet
-	paced         bool        // download receives at readRate
-	readRate      readRate    // used only if paced
-	answerPending atomic.Bool // the app has sent, and nothing was received since
+	evicting      sync.WaitGroup // waits for the goroutines of evict
+	heldBack      *queue         // what the app has not taken yet
+	paced         bool           // download receives at readRate
+	answerPending atomic.Bool    // the app has sent, and nothing was received since
+	readRate      readRate       // used only if paced
 	exchange      exchange
 	flushing      sync.WaitGroup // waits for the goroutine of flush
 }
 
 func newBuffered(app *net.TCPConn, tun Tunnel, opt Options) *buffered {
 	b := &buffered{}
-	b.init(b, app, tun, opt)
+	b.init(b, app, tun, opt, opt.Buffers.quota.Open(b.evict))
 	b.heldBack = newQueue(opt.Buffers, b.account)
 	return b
 }
 
 func (b *buffered) held() int { return b.heldBack.size() }
+
+func (b *buffered) appEnded() { b.holdFIN() }
+
+func (b *buffered) release() { b.evicting.Wait() }
+
+// evict ends a connection that holds the most, when all together hold too much. The
+// caller may hold any lock.
+func (b *buffered) evict() { b.evicting.Go(func() { b.abort(SlowReader, ErrTotal) }) }
 
 // download moves the target's bytes to the app until the target ends.
 //

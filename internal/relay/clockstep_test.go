@@ -43,7 +43,7 @@ func TestASteppedClockMovesNothing(t *testing.T) {
 			}
 			soon, late := clocktest.Step(t, time.Now(), step), clocktest.Step(t, time.Now().Add(timeout), step)
 
-			if wait, done := r.afterFIN(soon); done || wait <= 0 || wait > timeout {
+			if wait, done := r.afterFIN(&idleClock{timeout: timeout}, soon); done || wait <= 0 || wait > timeout {
 				t.Errorf("half-closed, just after a byte: over is %v, else to be looked at in %s, want within %s", done, wait, timeout)
 			}
 			clock := idleClock{timeout: timeout}
@@ -54,10 +54,10 @@ func TestASteppedClockMovesNothing(t *testing.T) {
 				t.Errorf("not idle %s after the last byte", timeout)
 			}
 			state = AppGone
-			if wait, done := r.afterFIN(soon); done || tun.closed || wait <= 0 || wait > closeDelay {
+			if wait, done := r.afterFIN(&idleClock{timeout: timeout}, soon); done || tun.closed || wait <= 0 || wait > closeDelay {
 				t.Errorf("closed, just after a byte: the tunnel is closed: %v, else to be looked at in %s, want within %s", done, wait, closeDelay)
 			}
-			if _, done := r.afterFIN(late); !done || !tun.closed {
+			if _, done := r.afterFIN(&idleClock{timeout: timeout}, late); !done || !tun.closed {
 				t.Errorf("the tunnel of an app that has closed is kept %s after its last byte", timeout)
 			}
 		})

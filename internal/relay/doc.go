@@ -8,7 +8,29 @@
 //		log.Info("connection closed", "reason", result.Reason, "sent", result.Sent, "received", result.Received)
 //	})
 //
-// # How the end of one side ends the other
+// What the tunnel carries besides bytes decides how (tunnel.Traits).
+//
+// # A tunnel that carries what TCP carries
+//
+// The app and the target see what they would see on a direct connection
+// (TestLikeADirectConnection). FIN ends one direction, and the other goes on without a
+// time limit. A reset of one side is a reset of the other, also after a FIN. A side that
+// does not read stops the other side, and no other connection: the relay waits for the
+// app before it receives again. Only these ends are the relay's own:
+//
+//	the tunnel broke    → RST for the app
+//	nothing moves for   → RST for both
+//	IdleTimeout
+//	ctx was cancelled   → RST for both
+//	the process dies    → RST for the app, from the kernel (Arm)
+//
+// An app can reset while the relay waits for the target, or after its FIN. Then no
+// goroutine reads from its socket, and a resetWatch looks at it.
+//
+// If the tunnel has backpressure but no half-closes, the ends are those of the next
+// section.
+//
+// # How the end of one side ends the other otherwise
 //
 // The tunnel can only close both directions at once. So the two sides are not
 // symmetric:
@@ -30,7 +52,7 @@
 //	ctx was cancelled   → RST
 //	the process dies    → RST, from the kernel (Arm)
 //
-// # Apps that read slowly
+// # Apps that read slowly, through a tunnel without backpressure
 //
 // The proxy-server serves all connections of an agent in one loop. So the relay never
 // waits for its app before it receives. It holds the bytes that the app has not taken

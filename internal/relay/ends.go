@@ -26,7 +26,9 @@ func (r *relay) targetFailed(err error) {
 	switch {
 	case errors.Is(err, tunnel.ErrClosed):
 		// The caller of Close has already set the reason.
-	case r.appGone.Load():
+	case errors.Is(err, tunnel.ErrReset):
+		r.abort(TargetReset, err)
+	case r.appGone.Load() || r.appFinished.Load() && r.opt.AppState() == AppGone:
 		// The app has closed, so it needs no RST.
 		r.conclude(AppClosed, nil)
 	case errors.Is(err, tunnel.ErrProtocol):

@@ -4,13 +4,15 @@ package relay
 
 import "time"
 
-// appEnded handles the app's FIN. It returns when the relay has ended.
-func (r *relay) appEnded() {
+// holdFIN keeps back the app's FIN, which the tunnel cannot carry. It returns when the
+// relay has ended.
+func (r *relay) holdFIN() {
 	r.appFinished.Store(true)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	clock := idleClock{timeout: r.opt.HalfCloseTimeout}
 	for {
-		wait, done := r.afterFIN(time.Now())
+		wait, done := r.afterFIN(&clock, time.Now())
 		if done {
 			return
 		}
@@ -27,7 +29,7 @@ func (r *relay) appEnded() {
 
 // afterFIN closes the tunnel or resets the app, if it is time. Otherwise it returns
 // when to call it again.
-func (r *relay) afterFIN(now time.Time) (wait time.Duration, done bool) {
+func (r *relay) afterFIN(clock *idleClock, now time.Time) (wait time.Duration, done bool) {
 	if r.targetIsDone() {
 		return 0, true
 	}
@@ -40,8 +42,8 @@ func (r *relay) afterFIN(now time.Time) (wait time.Duration, done bool) {
 		_ = r.tun.Close()
 		return 0, true
 	}
-	wait = r.lastMove.left(r.started, now, r.opt.HalfCloseTimeout)
-	if wait <= 0 {
+	wait, silent := r.checkIdle(clock, now)
+	if silent {
 		r.abort(HalfCloseUnsupported, nil)
 		return 0, true
 	}

@@ -28,13 +28,12 @@ const (
 //
 // All fields are guarded by Pacer.mu.
 type exchange struct {
-	pending         bool
-	ended           bool // nothing more will be received
-	asked           time.Time
-	totalAtQuestion int64 // Pacer.total at that time
-	unpaced         bool  // no connection was paced at that time
-	inWaiting       bool
-	answers         int
+	pending, inWaiting bool
+	ended              bool // nothing more will be received
+	unpaced            bool // no connection was paced when it was asked
+	answers            int32
+	asked              time.Time
+	totalAtQuestion    int64 // Pacer.total when it was asked
 	// Smoothed as RFC 6298 estimates the round-trip time and its variation.
 	usualDelay, delayVariation time.Duration
 }

@@ -11,6 +11,7 @@ const (
 	AppClosed            CloseReason = "app_closed"             // the app closed
 	AppReset             CloseReason = "app_reset"              // the app reset the connection
 	TargetClosed         CloseReason = "target_closed"          // the target closed or reset: upstream does not say which
+	TargetReset          CloseReason = "target_reset"           // the target reset, and the tunnel tells this from a close
 	TunnelBroken         CloseReason = "tunnel_broken"          // the connection to the proxy-server broke
 	HalfCloseUnsupported CloseReason = "half_close_unsupported" // the target waits for an end of file that the tunnel cannot carry
 	Idle                 CloseReason = "idle"                   // nothing moved for too long
@@ -21,7 +22,7 @@ const (
 
 // CloseReasons returns all reasons, in the order of the constants.
 func CloseReasons() []CloseReason {
-	return []CloseReason{AppClosed, AppReset, TargetClosed, TunnelBroken, HalfCloseUnsupported, Idle, SlowReader, Drain, Protocol}
+	return []CloseReason{AppClosed, AppReset, TargetClosed, TargetReset, TunnelBroken, HalfCloseUnsupported, Idle, SlowReader, Drain, Protocol}
 }
 
 // AppState is the state of an app that has sent FIN.

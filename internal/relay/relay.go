@@ -13,6 +13,7 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/internal/quota"
 	"github.com/shoot-proxy/proxy-client/internal/sockio"
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
 const (
@@ -32,6 +33,14 @@ type Tunnel interface {
 	Receive() ([]byte, error)
 	Send(p []byte) error
 	Close() error
+}
+
+// Carrier is a Tunnel that carries more than bytes; see tunnel.Carrier.
+type Carrier interface {
+	Tunnel
+	Traits() tunnel.Traits
+	CloseWrite() error
+	Abort() error
 }
 
 // Options are the limits of one relay.
@@ -65,6 +74,9 @@ type Result struct {
 // One goroutine reads from the app and one from the target. Their stacks are most of
 // the memory of an idle connection, so their loops call nothing deep while they wait.
 func Start(ctx context.Context, app *net.TCPConn, tun Tunnel, opt Options, done func(Result)) Monitor {
+	if carrier, ok := tun.(Carrier); ok && carrier.Traits().Backpressure {
+		return newDirect(app, carrier, opt).start(ctx, done)
+	}
 	return newBuffered(app, tun, opt).start(ctx, done)
 }
 
@@ -95,6 +107,10 @@ type way interface {
 	download()
 	// forward sends p to the target. It reports whether to continue reading.
 	forward(p []byte) bool
+	// appEnded handles the app's FIN. Nothing more is read from the app.
+	appEnded()
+	// release frees what is left when both directions are done.
+	release()
 	// held returns how many bytes of the target the app has not taken.
 	held() int
 }
@@ -112,9 +128,8 @@ type relay struct {
 	done     func(Result)
 	running  atomic.Int32 // directions that are not done
 
-	account  *quota.Account // counts the bytes held for app and target
-	evicting sync.WaitGroup // waits for the goroutines of evict
-	writer   sockio.Writer  // to app
+	account *quota.Account // counts the bytes held for app and target
+	writer  sockio.Writer  // to app
 
 	sent, received atomic.Int64
 	started        time.Time   // lastMove and lastSent are relative to it
@@ -122,6 +137,7 @@ type relay struct {
 	lastSent       moment      // when a byte was last sent to the target
 	appFinished    atomic.Bool // the app's FIN was seen
 	appGone        atomic.Bool // the app has closed
+	appFirst       bool        // the app's FIN was passed on before the target ended; set by upload
 
 	targetDone chan struct{} // closed when Receive has ended
 
@@ -132,11 +148,10 @@ type relay struct {
 }
 
 // init prepares r, which is a part of way.
-func (r *relay) init(way way, app *net.TCPConn, tun Tunnel, opt Options) {
-	r.way, r.app, r.tun, r.opt = way, app, tun, opt
+func (r *relay) init(way way, app *net.TCPConn, tun Tunnel, opt Options, account *quota.Account) {
+	r.way, r.app, r.tun, r.opt, r.account = way, app, tun, opt, account
 	r.started, r.targetDone, r.ended = time.Now(), make(chan struct{}), make(chan struct{})
 	r.raw, _ = app.SyscallConn() // fails only for a nil connection
-	r.account = opt.Buffers.quota.Open(r.evict)
 	r.writer.Init(r.raw)
 	r.noteMove()
 	r.lastSent.setNever()
@@ -161,6 +176,9 @@ func (r *relay) finishDirection() {
 		return
 	}
 	r.stopIdle()
+	if r.appFirst {
+		r.conclude(AppClosed, nil)
+	}
 	r.conclude(TargetClosed, nil)
 	_ = r.tun.Close()
 	// After Reset app is closed already, and this does nothing.
@@ -168,13 +186,9 @@ func (r *relay) finishDirection() {
 	_ = r.app.Close()
 	r.stop()
 	r.account.Close()
-	r.evicting.Wait()
+	r.way.release()
 	r.done(Result{Reason: r.reason, Err: r.err, Sent: r.sent.Load(), Received: r.received.Load()})
 }
-
-// evict ends a connection that holds the most, when all together hold too much. The
-// caller may hold any lock.
-func (r *relay) evict() { r.evicting.Go(func() { r.abort(SlowReader, ErrTotal) }) }
 
 func (r *relay) noteMove() { r.lastMove.set(r.started, time.Now()) }
 
@@ -186,11 +200,16 @@ func (r *relay) conclude(reason CloseReason, err error) {
 	})
 }
 
-// abort ends both sides at once, the app with RST.
+// abort ends both sides at once, the app with RST, and the target too if the tunnel
+// carries that.
 func (r *relay) abort(reason CloseReason, err error) {
 	r.conclude(reason, err)
 	_ = Reset(r.app)
-	_ = r.tun.Close()
+	if carrier, ok := r.tun.(Carrier); ok {
+		_ = carrier.Abort()
+	} else {
+		_ = r.tun.Close()
+	}
 }
 
 // appFailed ends the relay after a read or write of the app has failed.

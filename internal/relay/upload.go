@@ -26,7 +26,7 @@ func (r *relay) upload() {
 		switch {
 		case err == nil:
 		case errors.Is(err, io.EOF):
-			r.appEnded()
+			r.way.appEnded()
 			return
 		case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, net.ErrClosed):
 			return // the app took too long to close, or the relay has ended

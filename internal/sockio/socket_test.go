@@ -155,6 +155,39 @@ func TestWriter(t *testing.T) {
 	}
 }
 
+// TestWriterWaits: Write waits for the peer, and ends with the connection or at its
+// deadline. It says how much was written.
+func TestWriterWaits(t *testing.T) {
+	ours, peer := pair(t)
+	var w Writer
+	w.Init(rawOf(t, ours))
+	p := make([]byte, 16<<20)
+	read := make(chan int64)
+	go func() {
+		n, _ := io.CopyN(io.Discard, peer, int64(len(p)))
+		read <- n
+	}()
+	if n, err := w.Write(p); n != len(p) || err != nil {
+		t.Errorf("%d of %d bytes were written, %v", n, len(p), err)
+	}
+	if n := <-read; n != int64(len(p)) {
+		t.Errorf("%d of %d bytes arrived", n, len(p))
+	}
+	must(t, ours.SetWriteDeadline(time.Now().Add(50*time.Millisecond)))
+	if n, err := w.Write(p); n == 0 || n == len(p) || !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("past the deadline: %d, %v", n, err)
+	}
+	must(t, ours.SetWriteDeadline(time.Time{}))
+	time.AfterFunc(10*time.Millisecond, func() { _ = peer.SetLinger(0); _ = peer.Close() })
+	if n, err := w.Write(p); n == len(p) || !errors.Is(err, unix.ECONNRESET) {
+		t.Errorf("at the peer's reset: %d, %v", n, err)
+	}
+	must(t, ours.Close())
+	if n, err := w.Write(p); n != 0 || !errors.Is(err, net.ErrClosed) {
+		t.Errorf("closed: %d, %v", n, err)
+	}
+}
+
 // TestState: the state of a connection, and both kinds of errors.
 func TestState(t *testing.T) {
 	ours, peer := pair(t)

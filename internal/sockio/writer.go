@@ -9,16 +9,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Writer writes to a socket without waiting.
+// Writer writes to a socket, as far as possible without waiting.
 //
 // It is not safe for concurrent use.
 type Writer struct {
 	raw syscall.RawConn
 	try func(fd uintptr) bool // tryOnce; made once, because the method value would be allocated each time
 
-	p   []byte
-	n   int
-	err error
+	wait bool
+	p    []byte // not written yet
+	n    int    // written
+	err  error
 }
 
 // Init makes w write to raw.
@@ -29,21 +30,37 @@ func (w *Writer) Init(raw syscall.RawConn) {
 
 // TryWrite writes as much of p as the kernel accepts at once, and returns the number of
 // bytes. It returns 0 and no error if the kernel accepts none.
-func (w *Writer) TryWrite(p []byte) (int, error) {
-	w.p, w.n, w.err = p, 0, nil
+func (w *Writer) TryWrite(p []byte) (int, error) { return w.write(p, false) }
+
+// Write waits until the kernel has accepted all of p. It needs less stack than a
+// net.Conn.
+func (w *Writer) Write(p []byte) (int, error) { return w.write(p, true) }
+
+func (w *Writer) write(p []byte, wait bool) (int, error) {
+	w.wait, w.p, w.n, w.err = wait, p, 0, nil
 	err := w.raw.Write(w.try)
 	w.p = nil
 	if err != nil {
-		return 0, err
+		return w.n, err // closed, or past its deadline
 	}
 	return w.n, w.err
 }
 
+// tryOnce writes what the kernel accepts. It returns false if the write must be continued
+// when the kernel accepts more.
 func (w *Writer) tryOnce(fd uintptr) bool {
-	n, err := retry(func() (int, error) { return unix.Write(int(fd), w.p) })
-	if errors.Is(err, unix.EAGAIN) {
-		err = nil
+	for {
+		n, err := retry(func() (int, error) { return unix.Write(int(fd), w.p) })
+		if n > 0 {
+			w.n += n
+			w.p = w.p[n:]
+		}
+		switch {
+		case errors.Is(err, unix.EAGAIN):
+			return !w.wait
+		case err != nil || !w.wait || len(w.p) == 0:
+			w.err = err
+			return true
+		}
 	}
-	w.n, w.err = max(n, 0), err
-	return true
 }

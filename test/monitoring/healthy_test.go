@@ -85,7 +85,7 @@ func healthy() map[string]string {
 		s[dialFailures(reason)] = "0" + always
 	}
 	s[dialFailures("refused")], s[dialFailures("cancelled")] = "0+6x79", "0+3x79"
-	for _, reason := range []string{"app_closed", "app_reset", "target_closed", "idle", "drain", "half_close_unsupported", "slow_reader", "tunnel_broken", "protocol"} {
+	for _, reason := range []string{"app_closed", "app_reset", "target_closed", "target_reset", "idle", "drain", "half_close_unsupported", "slow_reader", "tunnel_broken", "protocol"} {
 		s[closes(reason)] = "0" + always
 	}
 	s[closes("app_closed")], s[closes("target_closed")] = "0+20x79", "0+10x79"

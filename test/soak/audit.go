@@ -188,7 +188,7 @@ func tellsOf(m lab.Metrics) told {
 		slow:        m[`proxy_client_close_total{reason="slow_reader"}`],
 	}
 	t.resets = m.Sum("proxy_client_dial_failures_total") - t.gaveUp
-	for _, reason := range []string{"tunnel_broken", "half_close_unsupported", "slow_reader", "idle", "drain", "protocol"} {
+	for _, reason := range []string{"target_reset", "tunnel_broken", "half_close_unsupported", "slow_reader", "idle", "drain", "protocol"} {
 		t.resets += m[fmt.Sprintf("proxy_client_close_total{reason=%q}", reason)]
 	}
 	return t

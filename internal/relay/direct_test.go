@@ -359,3 +359,16 @@ func TestWaitingUploadsOfCarriersAreBounded(t *testing.T) {
 		t.Errorf("%d bytes are held after the end", n)
 	}
 }
+
+// TestAppStaysOpenWithBackpressure: an app that does not close after its target's end has
+// --half-close-timeout for it, on a way without half-closes.
+func TestAppStaysOpenWithBackpressure(t *testing.T) {
+	w := openRelayed(t, backpressure, relay.Options{HalfCloseTimeout: 100 * time.Millisecond})
+	must(t, w.target.Close())
+	if _, err := io.ReadAll(w.app); err != nil {
+		t.Errorf("the app sees %v, want the target's end", err)
+	}
+	if r := w.ended(t); r.Reason != relay.TargetClosed {
+		t.Errorf("the reason is %s, want %s", r.Reason, relay.TargetClosed)
+	}
+}

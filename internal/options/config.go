@@ -93,8 +93,12 @@ func (o *ProxyClient) config(cidrs func() (*cidr.Set, error), checkFiles func(tl
 	if err != nil {
 		return nil, err
 	}
+	exits, err := o.exits(checkFiles)
+	if err != nil {
+		return nil, err
+	}
 	return &ProxyClientConfig{
-		CIDRs: set, Listen: listen, Servers: plain(servers), TLS: tls,
+		CIDRs: set, Listen: listen, Servers: plain(servers), TLS: tls, Exits: exits,
 		DialTimeout: o.DialTimeout, HalfCloseTimeout: o.HalfCloseTimeout, DrainTimeout: o.DrainTimeout,
 		IdleTimeout:      o.IdleTimeout,
 		ServerKeepalive:  o.ServerKeepalive,

@@ -64,11 +64,15 @@ func TestArgsAreWhatTheProgramsParse(t *testing.T) {
 		EgressSelectorConfigFile: "/e.yaml", DialTimeout: time.Second, HalfCloseTimeout: 2 * time.Minute, DrainTimeout: 90 * time.Second,
 		IdleTimeout: 5 * time.Second, ServerKeepalive: 20 * time.Second, MaxDials: 12, MaxConnections: 1000, ConnectionBuffer: 1 << 20, TotalBuffer: 1<<30 + 1,
 		AcceptWhileDraining: true, HealthAddress: ":1",
+		ExitFlags: ExitFlags{
+			Exit: []string{"e:1", "f:1"}, ExitCACert: "/x.crt", ExitServerName: "x", ExitClientCert: "/y.crt", ExitClientKey: "/y.key", ExitPolicy: ExitRequire,
+		},
 	}
 	want := []string{
 		"--shoot-pod-cidr=100.64.0.0/12,fd00::/48", "--shoot-service-cidr=100.104.0.0/13", "--shoot-node-cidr=10.250.0.0/16", "--exclude-cidr=10.250.0.1/32",
 		"--log-format=json", "--log-level=debug", "--proxy-server=a:1,unix:///b", "--mode=http-connect",
 		"--ca-cert=/ca.crt", "--client-cert=/c.crt", "--client-key=/c.key", "--server-name=s", "--alpn-proto=istio", "--egress-selector-config-file=/e.yaml",
+		"--exit=e:1,f:1", "--exit-ca-cert=/x.crt", "--exit-server-name=x", "--exit-client-cert=/y.crt", "--exit-client-key=/y.key", "--exit-policy=require",
 		"--dial-timeout=1s", "--max-dials=12", "--max-connections=1000", "--half-close-timeout=2m", "--idle-timeout=5s", "--server-keepalive=20s", "--connection-buffer=1MiB", "--total-buffer=1073741825", "--drain-timeout=1m30s", "--accept-while-draining=true", "--listen-address=127.0.0.1:15500", "--health-address=:1", "--admin-address=",
 	}
 	if diff := cmp.Diff(want, full.Args()); diff != "" {

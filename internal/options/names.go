@@ -33,6 +33,13 @@ func SettingNames() tunnel.SettingNames {
 		MaxDials:       "--max-dials",
 		TotalBuffer:    "--total-buffer",
 
+		Exit:           FlagExit,
+		ExitCACert:     flagExitCACert,
+		ExitClientCert: flagExitClientCert,
+		ExitClientKey:  flagExitClientKey,
+		ExitServerName: flagExitServerName,
+		ExitPolicy:     flagExitPolicy,
+
 		ConnectionBuffer: "--connection-buffer",
 		IdleTimeout:      "--idle-timeout",
 		ListenAddress:    FlagListenAddress,

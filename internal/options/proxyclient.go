@@ -5,6 +5,7 @@ package options
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"time"
 
@@ -37,6 +38,9 @@ type ProxyClient struct {
 	ALPNProto []string
 	// EgressSelectorConfigFile is --egress-selector-config-file.
 	EgressSelectorConfigFile string
+	// The flags about exits: Exit, ExitCACert, ExitServerName, ExitClientCert,
+	// ExitClientKey and ExitPolicy.
+	ExitFlags
 	// DialTimeout, HalfCloseTimeout and DrainTimeout are --dial-timeout,
 	// --half-close-timeout and --drain-timeout.
 	DialTimeout, HalfCloseTimeout, DrainTimeout time.Duration
@@ -65,6 +69,7 @@ func NewProxyClient() *ProxyClient {
 	return &ProxyClient{
 		Shared:           defaultShared(),
 		Mode:             string(tunnel.ModeAuto),
+		ExitFlags:        ExitFlags{ExitPolicy: ExitPrefer},
 		DialTimeout:      defaults.DialTimeout,
 		ServerKeepalive:  defaults.ServerKeepalive,
 		HalfCloseTimeout: defaults.HalfCloseTimeout,
@@ -78,7 +83,7 @@ func NewProxyClient() *ProxyClient {
 }
 
 func (o *ProxyClient) flags() []flagset.Flag {
-	return append(o.Shared.flags(), []flagset.Flag{
+	return slices.Concat(o.Shared.flags(), []flagset.Flag{
 		flagset.List("proxy-server", &o.ProxyServer, "konnectivity `servers`, host:port or unix:///path each, such as vpn-proxy-server:8090; comma-separated or repeated; required unless --egress-selector-config-file is given"),
 		flagset.Text("mode", &o.Mode, "`mode` of the servers: grpc, http-connect, or auto for what each of them negotiates by ALPN; over a Unix socket auto means grpc"),
 		flagset.Text("ca-cert", &o.CACert, "PEM `file` with the CA certificates that servers are verified against; required for a server on TCP"),
@@ -87,6 +92,7 @@ func (o *ProxyClient) flags() []flagset.Flag {
 		flagset.Text("server-name", &o.ServerName, "`name` to ask for (TLS SNI) and to verify, for servers behind a shared load balancer (default the host of each --proxy-server)"),
 		flagset.List("alpn-proto", &o.ALPNProto, "further ALPN `protocols` to offer besides h2 and http/1.1; comma-separated or repeated"),
 		flagset.Text("egress-selector-config-file", &o.EgressSelectorConfigFile, "`file` with kube-apiserver's EgressSelectorConfiguration (v1alpha1 or v1beta1, YAML or JSON), whose selection cluster gives server, mode and TLS files"),
+	}, o.ExitFlags.flags(), []flagset.Flag{
 		flagset.Duration("dial-timeout", &o.DialTimeout, "the whole budget of one dial, every retry and the wait for --max-dials included: a `duration` such as 8s"),
 		flagset.Number("max-dials", &o.MaxDials, "how many `dials` may be in flight, a quarter of them to one destination; others wait for their turn"),
 		{Name: "max-connections", Value: (*limitValue)(&o.MaxConnections), Usage: "how many `connections` may be open; new ones beyond are reset; never more than the limit of open files allows (default as many as that allows, at most " + strconv.Itoa(defaults.MaxConnections) + ")"},
@@ -100,7 +106,7 @@ func (o *ProxyClient) flags() []flagset.Flag {
 		flagset.List("listen-address", &o.ListenAddress, fmt.Sprintf("loopback `addresses` where redirected connections arrive, such as %s; comma-separated or repeated; the port is init-redirect's --proxy-port (default port %d on the loopback address of each family that has a shoot CIDR)", exampleListen(), defaults.ProxyPort)),
 		flagset.Text("health-address", &o.HealthAddress, "`address` of /livez, /readyz and /metrics: host:port, or :port for all addresses"),
 		flagset.Text("admin-address", &o.AdminAddress, "loopback `address` of the status page, its JSON documents and Go's profiles, such as 127.0.0.1:14000; empty for none"),
-	}...)
+	})
 }
 
 // AddFlags registers the flags on fs, and sets o to their defaults.
@@ -135,6 +141,8 @@ type ProxyClientConfig struct {
 	Servers []tunnel.Server
 	// TLS is for the servers on TCP.
 	TLS tunnel.TLS
+	// Exits is the zero value if there is none.
+	Exits tunnel.Exits
 	// DialTimeout, HalfCloseTimeout and DrainTimeout are positive.
 	DialTimeout, HalfCloseTimeout, DrainTimeout time.Duration
 	// IdleTimeout is at least a second, or 0 for none.

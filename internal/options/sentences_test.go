@@ -88,6 +88,7 @@ func badCases() []badCase {
 	cases := append(badCIDRs(), badServers()...)
 	cases = append(cases, badCertificates()...)
 	cases = append(cases, badEgressSelectors()...)
+	cases = append(cases, badExits()...)
 	return append(cases, badNumbers()...)
 }
 
@@ -282,6 +283,41 @@ func badEgressSelectors() []badCase {
 		file("with --ca-cert", "grpc-uds.yaml", ca),
 		file("with --client-cert", "grpc-uds.yaml", "--client-cert=client.crt"),
 		file("with --client-key", "grpc-uds.yaml", "--client-key=client.key"),
+	}
+}
+
+func badExits() []badCase {
+	const one, bundle, cert, key = "--exit=10.250.0.10:9443", "--exit-ca-cert=ca.crt", "--exit-client-cert=client.crt", "--exit-client-key=client.key"
+	with := func(name string, args ...string) badCase {
+		return proxy(name, append([]string{socket, pods}, args...)...)
+	}
+	many := "--exit=e1:1"
+	for n := 2; n <= maxExits+1; n++ {
+		many += fmt.Sprintf(",e%d:1", n)
+	}
+	return []badCase{
+		with("an exit without a CA", one, cert, key),
+		with("an exit without a client certificate", one, bundle),
+		with("an exit with a certificate without key", one, bundle, cert),
+		with("an exit with a key without certificate", one, bundle, key),
+		with("an exit with another's key", one, bundle, cert, "--exit-client-key=other.key"),
+		with("an exit with an expired CA", one, "--exit-ca-cert=old-ca.crt", cert, key),
+		with("an exit with a server's certificate", one, bundle, "--exit-client-cert=server.crt", "--exit-client-key=server.key"),
+		with("an exit with a CA that is not there", one, "--exit-ca-cert=missing.crt", cert, key),
+		with("an exit with a bad name", one, bundle, cert, key, "--exit-server-name=a b"),
+		with("a bad policy", one, bundle, cert, key, "--exit-policy=always"),
+		with("a bad policy without an exit", "--exit-policy=Prefer"),
+		with("a policy without an exit", "--exit-policy=require"),
+		with("a CA without an exit", bundle),
+		with("a client certificate without an exit", cert, key),
+		with("an exit without port", "--exit=exit.example", bundle, cert, key),
+		with("an exit without host", "--exit=:9443", bundle, cert, key),
+		with("an exit that is a URL", "--exit=https://exit.example:9443", bundle, cert, key),
+		with("an exit with a bad host", "--exit=exit_:9443,-exit:1", bundle, cert, key),
+		with("an exit on every address", "--exit=0.0.0.0:9443", bundle, cert, key),
+		with("an exit twice", "--exit=[::ffff:10.250.0.10]:9443,10.250.0.10:9443", bundle, cert, key),
+		with("a stray comma in exits", "--exit=a:1,,b:1", bundle, cert, key),
+		with("too many exits", many, bundle, cert, key),
 	}
 }
 

@@ -26,6 +26,8 @@ const (
 	ReasonProtocol          Reason = "protocol"           // the proxy-server answered what the protocol does not allow
 	ReasonMaxConnections    Reason = "max_connections"    // too many open connections, or no file or memory for one
 	ReasonNoPort            Reason = "no_port"            // no local port for a connection to the proxy-server
+	ReasonForbidden         Reason = "forbidden"          // the policy of the exit, or of a proxy, forbids the target
+	ReasonExitUnreachable   Reason = "exit_unreachable"   // no tunnel to an exit, or it broke
 	ReasonCancelled         Reason = "cancelled"          // the app gave up first, or the sidecar is ending
 	ReasonOther             Reason = "other"              // an answer that none of the above fits
 )
@@ -34,7 +36,7 @@ const (
 func Reasons() []Reason {
 	return []Reason{
 		ReasonRefused, ReasonTimeout, ReasonUnreachable, ReasonNoAgent, ReasonServerUnreachable, ReasonTLS, ReasonProtocol,
-		ReasonMaxConnections, ReasonNoPort, ReasonCancelled, ReasonOther,
+		ReasonMaxConnections, ReasonNoPort, ReasonForbidden, ReasonExitUnreachable, ReasonCancelled, ReasonOther,
 	}
 }
 

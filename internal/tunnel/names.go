@@ -17,6 +17,13 @@ type SettingNames struct {
 	MaxDials       string // how many dials may be in flight
 	TotalBuffer    string // how many bytes may be held for all connections
 
+	Exit           string // Exits.Targets
+	ExitCACert     string // Exits.TLS.CAFile
+	ExitClientCert string // Exits.TLS.CertFile
+	ExitClientKey  string // Exits.TLS.KeyFile
+	ExitServerName string // Exits.TLS.ServerName
+	ExitPolicy     string // Exits.Required
+
 	ConnectionBuffer string // how many bytes may be held for one app
 	IdleTimeout      string // how long nothing may move on a connection
 	ListenAddress    string // where proxy-client listens for redirected connections

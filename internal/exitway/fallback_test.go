@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package exitway
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+	"github.com/shoot-proxy/proxy-client/internal/waittest"
+)
+
+const (
+	fallbackLine = "no exit answers; new connections go to their targets without it"
+	inUseLine    = "exit in use"
+)
+
+// TestPrefer: while no exit answers, connections take the plain way. That is said once. The
+// exit is asked again by the Way itself, and used as soon as it answers.
+func TestPrefer(t *testing.T) {
+	p := newPKI(t)
+	n := newNetwork(map[tunnel.HostPort]netip.AddrPort{})
+	w := newWay(t, p, n, nil)
+	for range 3 {
+		conn, err := w.dial(t)
+		must(t, err)
+		if tunnel.ExitOf(conn) != "" {
+			t.Fatal("a connection goes through an exit that is not there")
+		}
+	}
+	if note := w.Note(); !strings.Contains(note, "connection refused") || w.Unready() != nil {
+		t.Errorf("the note is %q, and unready %v", note, w.Unready())
+	}
+	if got := testutil.ToFloat64(w.cfg.Metrics.fallback); got != 1 {
+		t.Errorf("exit_fallback is %v, want 1", got)
+	}
+	e := startExit(t, p, nil)
+	n.set(theExit, e.addr)
+	waittest.Eventually(t, "the exit's return", func() bool { return w.Note() == "" })
+	echo(t, w.through(t), "hello")
+	if got := testutil.ToFloat64(w.cfg.Metrics.fallback); got != 0 {
+		t.Errorf("exit_fallback is %v, want 0", got)
+	}
+	if lines := w.log.Lines(t, fallbackLine); len(lines) != 1 {
+		t.Errorf("the log says %d times that no exit answers, want once: %v", len(lines), lines)
+	}
+	if lines := w.log.Lines(t, inUseLine); len(lines) != 1 {
+		t.Errorf("the log says %d times that the exit is back, want once: %v", len(lines), lines)
+	}
+	if got := testutil.ToFloat64(w.cfg.Metrics.plain); got != 3 {
+		t.Errorf("%v connections took the plain way, want 3", got)
+	}
+}
+
+// TestDialsDoNotAskExits: however many dials there are, the exit is asked by the slots alone.
+func TestDialsDoNotAskExits(t *testing.T) {
+	p := newPKI(t)
+	n := newNetwork(map[tunnel.HostPort]netip.AddrPort{})
+	w := newWay(t, p, n, func(cfg *Config) { cfg.times.firstPause, cfg.times.lastPause = time.Hour, time.Hour })
+	waittest.Eventually(t, "the first attempt of each slot", func() bool {
+		exits, _ := n.attempts()
+		return exits == fewestSlots
+	})
+	for range 100 {
+		if _, err := w.dial(t); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if exits, plain := n.attempts(); exits != fewestSlots || plain != 100 {
+		t.Errorf("%d dials of the exit and %d plain ones, want %d and 100", exits, plain, fewestSlots)
+	}
+}
+
+// TestRequire: while no exit answers, dials fail with the cause. One that still waits
+// succeeds when the exit is back.
+func TestRequire(t *testing.T) {
+	p := newPKI(t)
+	n := newNetwork(map[tunnel.HostPort]netip.AddrPort{})
+	w := newWay(t, p, n, func(cfg *Config) { cfg.Exits.Required = true })
+	waittest.Eventually(t, "the first failure", func() bool { return w.Unready() != nil })
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, err := w.DialContext(ctx, target, nil)
+	failed, ok := errors.AsType[*tunnel.Error](err)
+	if !ok || failed.Reason != tunnel.ReasonExitUnreachable || !strings.Contains(failed.Error(), "connection refused") || failed.Next == "" {
+		t.Errorf("got %v, want exit_unreachable and its cause", err)
+	}
+	waiting := make(chan error, 1)
+	go func() {
+		conn, err := w.dial(t)
+		if err == nil {
+			_ = conn.Close()
+		}
+		waiting <- err
+	}()
+	e := startExit(t, p, nil)
+	n.set(theExit, e.addr)
+	must(t, waittest.Await(t, waiting, "the dial that waits"))
+	if w.Unready() != nil || w.Note() != "" {
+		t.Errorf("unready %v, note %q", w.Unready(), w.Note())
+	}
+	if _, plain := n.attempts(); plain != 0 {
+		t.Errorf("%d dials went without the exit", plain)
+	}
+}
+
+// TestReasonsBeforeTheExit: if the cause lies before the exit, its reason stays.
+func TestReasonsBeforeTheExit(t *testing.T) {
+	p := newPKI(t)
+	n := newNetwork(map[tunnel.HostPort]netip.AddrPort{})
+	n.fails = &tunnel.Error{Reason: tunnel.ReasonNoAgent, Server: "server", Fault: tunnel.FaultServer, Err: errors.New("No agent available")}
+	w := newWay(t, p, n, func(cfg *Config) { cfg.Exits.Required = true })
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := w.DialContext(ctx, target, nil); tunnel.ReasonOf(err) != tunnel.ReasonNoAgent {
+		t.Errorf("got %v, want the reason no_agent", err)
+	}
+}
+
+// TestAnUnstableExitDoesNotOscillate: an exit that accepts tunnels and breaks each of them
+// does not make connections change their way all the time.
+func TestAnUnstableExitDoesNotOscillate(t *testing.T) {
+	p := newPKI(t)
+	e := startExit(t, p, nil)
+	n := newNetwork(map[tunnel.HostPort]netip.AddrPort{theExit: e.addr})
+	w := newWay(t, p, n, func(cfg *Config) { cfg.times.settle, cfg.times.lastSettle = time.Hour, time.Hour })
+	var cuts atomic.Int64
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(time.Millisecond):
+				n.cut()
+				cuts.Add(1)
+			}
+		}
+	}()
+	waittest.Eventually(t, "many tunnels", func() bool { return e.connections() > 20 })
+	close(stop)
+	<-done
+	if lines := w.log.Lines(t, inUseLine); len(lines) > 2 {
+		t.Errorf("after %d cuts the log says %d times that the exit is in use", cuts.Load(), len(lines))
+	}
+	if lines := w.log.Lines(t, fallbackLine); len(lines) > 2 {
+		t.Errorf("after %d cuts the log says %d times that no exit answers", cuts.Load(), len(lines))
+	}
+}
+
+// TestWrongExits: what is wrong with an exit is said, with what to do.
+func TestWrongExits(t *testing.T) {
+	p, other := newPKI(t), newPKI(t)
+	good := startExit(t, p, nil)
+	foreign := startExit(t, other, nil)
+	picky := startExit(t, p, func(e *exitServer) { e.TLSConfig.ClientCAs = other.clients })
+	old := startExit(t, p, func(e *exitServer) { e.TLSConfig.MaxVersion, e.TLSConfig.MinVersion = 0x0303, 0x0303 })
+	plain := startPlain(t)
+	for _, tt := range []struct {
+		name, text, next string
+		addr             netip.AddrPort
+		server           string
+	}{
+		{"another name", "is for another name", "--exit-server-name", good.addr, "other.example"},
+		{"another CA", "not signed by --exit-ca-cert", "--exit-ca-cert", foreign.addr, ""},
+		{"another CA for clients", "refused the TLS connection", "--exit-client-cert", picky.addr, ""},
+		{"an old version of TLS", "refused the TLS connection", "", old.addr, ""},
+		{"no TLS", "does not speak TLS", "--exit is", plain, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			n := newNetwork(map[tunnel.HostPort]netip.AddrPort{theExit: tt.addr})
+			w := newWay(t, p, n, func(cfg *Config) {
+				cfg.Exits.Required = true
+				if tt.server != "" {
+					cfg.Exits.TLS.ServerName = tt.server
+				}
+			})
+			_, err := w.dial(t)
+			failed, ok := errors.AsType[*tunnel.Error](err)
+			if !ok || failed.Reason != tunnel.ReasonExitUnreachable || !strings.Contains(failed.Error(), tt.text) || !strings.Contains(failed.Next, tt.next) {
+				t.Errorf("got %v, next %q; want %q, next %q", err, failed.Next, tt.text, tt.next)
+			}
+		})
+	}
+}
+
+// startPlain starts a server that speaks no TLS.
+func startPlain(t *testing.T) netip.AddrPort {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = conn.Write([]byte("HTTP/1.1 400 Bad Request\r\n\r\n"))
+			_ = conn.Close()
+		}
+	}()
+	t.Cleanup(func() {
+		_ = l.Close()
+		<-done
+	})
+	return l.Addr().(*net.TCPAddr).AddrPort()
+}

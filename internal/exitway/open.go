@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package exitway
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/shoot-proxy/proxy-client/internal/clip"
+	"github.com/shoot-proxy/proxy-client/internal/serverconn"
+	"github.com/shoot-proxy/proxy-client/internal/tlsfiles"
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+)
+
+// openTimeout bounds the opening of a tunnel: the dial of the exit, TLS, and the first
+// exchange with the exit.
+const openTimeout = 10 * time.Second
+
+// maker opens tunnels.
+type maker struct {
+	names      tunnel.SettingNames
+	outer      Outer
+	files      *tlsfiles.Files
+	session    func(conn net.Conn, draining func()) session
+	background *sync.WaitGroup // counts the reading goroutines of tunnels
+}
+
+// open opens a tunnel to the exit at target. draining is called once, when the tunnel takes
+// no more streams, and ended once, when it has ended. An error says what a person can do.
+func (m *maker) open(ctx context.Context, target tunnel.HostPort, draining, ended func(*exitTunnel)) (*exitTunnel, *tunnel.Error) {
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	t := &exitTunnel{target: target, version: m.files.Version(), drains: make(chan struct{}), over: make(chan struct{})}
+	outer, err := m.outer.DialTarget(ctx, target, nil)
+	if err != nil {
+		return nil, m.notDialled(target, err)
+	}
+	t.server, t.ids = outer.Server(), tunnel.IDsOf(outer)
+	secured, err := m.secure(ctx, outer, target)
+	if err != nil {
+		_ = outer.Close()
+		return nil, m.notSecured(ctx, t, err)
+	}
+	t.certificates = secured.ConnectionState().PeerCertificates
+	t.session = m.session(secured, func() { draining(t) })
+	t.opened = time.Now()
+	m.background.Go(func() {
+		t.session.Run()
+		close(t.over)
+		ended(t)
+	})
+	if err := t.session.Ready(ctx); err != nil {
+		_ = t.session.Close()
+		<-t.over
+		return nil, m.notReady(ctx, t, err)
+	}
+	return t, nil
+}
+
+// secure does the TLS handshake with the exit at target on outer.
+func (m *maker) secure(ctx context.Context, outer tunnel.Conn, target tunnel.HostPort) (*tls.Conn, error) {
+	cfg, err := m.files.Config()
+	if err != nil {
+		return nil, err
+	}
+	cfg.MinVersion = tls.VersionTLS13
+	cfg.NextProtos = []string{serverconn.ALPNHTTP2}
+	// A resumed session would keep the rights of a certificate that was replaced.
+	cfg.ClientSessionCache = nil
+	if cfg.ServerName == "" {
+		cfg.ServerName, _, _ = net.SplitHostPort(string(target))
+	}
+	conn := tls.Client(&outerConn{conn: outer}, cfg)
+	if err := conn.HandshakeContext(ctx); err != nil {
+		return nil, err
+	}
+	if alpn := conn.ConnectionState().NegotiatedProtocol; alpn != serverconn.ALPNHTTP2 {
+		return nil, errNoHTTP2
+	}
+	return conn, nil
+}
+
+var errNoHTTP2 = errors.New("it does not choose HTTP/2 by ALPN")
+
+// notDialled returns the error of an exit to which the outer dialer made no connection. If
+// the cause lies before the exit, its reason stays.
+func (m *maker) notDialled(target tunnel.HostPort, err error) *tunnel.Error {
+	failed, ok := errors.AsType[*tunnel.Error](err)
+	if !ok {
+		failed = &tunnel.Error{Reason: tunnel.ReasonOther, Err: err}
+	}
+	is := *failed
+	is.Err = fmt.Errorf("no connection to the exit %s: %w", target, failed.Err)
+	if failed.Fault != tunnel.FaultTarget || failed.Reason == tunnel.ReasonCancelled || failed.Reason == tunnel.ReasonProtocol {
+		return &is
+	}
+	is.Reason, is.Fault = tunnel.ReasonExitUnreachable, tunnel.FaultServer
+	switch failed.Reason {
+	case tunnel.ReasonRefused:
+		is.Next = fmt.Sprintf("see whether the exit runs, and whether %s is its address as the agent dials it", m.names.Exit)
+	default:
+		is.Next = fmt.Sprintf("see whether the agent can reach %s: the address or name, its resolution by the agent, and the NetworkPolicies of the shoot", m.names.Exit)
+	}
+	return &is
+}
+
+// failed returns the error of an exit to which there is a connection.
+func (t *exitTunnel) failed(next, format string, args ...any) *tunnel.Error {
+	return &tunnel.Error{
+		Reason: tunnel.ReasonExitUnreachable, Server: t.server, IDs: t.ids, Fault: tunnel.FaultServer,
+		Err: fmt.Errorf("exit %s: %w", t.target, fmt.Errorf(format, args...)), Next: next,
+	}
+}
+
+// notSecured returns the error of a TLS handshake that ended with err.
+func (m *maker) notSecured(ctx context.Context, t *exitTunnel, err error) *tunnel.Error {
+	names := m.names
+	unknown, isUnknown := errors.AsType[x509.UnknownAuthorityError](err)
+	_, alerted := serverconn.RemoteAlert(err)
+	switch {
+	case errors.As(err, new(x509.HostnameError)):
+		return t.failed(fmt.Sprintf("set %s to a name in the exit's certificate", names.ExitServerName), "its certificate is for another name: %w", err)
+	case isUnknown:
+		return t.failed(fmt.Sprintf("give %s the CA that has signed the exit's certificate", names.ExitCACert),
+			"its certificate is not signed by %s, but by %q: %w", names.ExitCACert, clip.Text(unknown.Cert.Issuer.String(), clip.Words), err)
+	case errors.As(err, new(*tls.CertificateVerificationError)):
+		return t.failed("renew the exit's certificate, or set the wrong clock right", "its certificate was not accepted: %w", err)
+	case errors.Is(err, errNoHTTP2):
+		return t.failed(notAnExit(names), "%w", err)
+	case alerted:
+		return m.alerted(t, err)
+	case errors.As(err, new(tls.RecordHeaderError)):
+		return t.failed(notAnExit(names), "it does not speak TLS: %w", err)
+	case ctx.Err() != nil:
+		return t.failed("see whether the exit hangs or is overloaded: its log, its CPU", "no answer to the TLS handshake: %w", context.Cause(ctx))
+	default:
+		return t.failed("see whether the exit runs: its log has the cause", "TLS handshake: %w", err)
+	}
+}
+
+// alerted returns the error of an exit that answered with a TLS alert.
+func (m *maker) alerted(t *exitTunnel, err error) *tunnel.Error {
+	return t.failed(fmt.Sprintf("give %s a certificate that is signed by the CA that the exit has for clients", m.names.ExitClientCert),
+		"it refused the TLS connection: %w; is %s signed by the CA that it has for clients?", err, m.names.ExitClientCert)
+}
+
+// notReady returns the error of an exit that ended the first exchange with err. With TLS
+// 1.3 a client certificate is refused only here.
+func (m *maker) notReady(ctx context.Context, t *exitTunnel, err error) *tunnel.Error {
+	if _, ok := serverconn.RemoteAlert(err); ok {
+		return m.alerted(t, err)
+	}
+	if ctx.Err() != nil {
+		return t.failed("see whether the exit hangs or is overloaded: its log, its CPU", "no HTTP/2 answer: %w", context.Cause(ctx))
+	}
+	return t.failed("see the exit's log", "no HTTP/2 answer: %w", err)
+}
+
+func notAnExit(names tunnel.SettingNames) string {
+	return fmt.Sprintf("see whether %s is the address and port of an exit: proxy-exit, or another proxy that speaks HTTP/2 CONNECT", names.Exit)
+}

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package exitway
+
+import (
+	"context"
+	"net"
+	"time"
+
+	"github.com/shoot-proxy/proxy-client/internal/h2connect"
+	"github.com/shoot-proxy/proxy-client/internal/quota"
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+)
+
+const (
+	// pingInterval is how long nothing may arrive from an exit until it is asked whether it
+	// lives, and pingTimeout how long its answer may take. Together they are the time after
+	// which the death of an agent is noticed, if the proxy-server does not notice it.
+	pingInterval = 4 * time.Second
+	pingTimeout  = 4 * time.Second
+)
+
+// session is the HTTP/2 connection of a tunnel.
+type session interface {
+	Run()
+	Ready(ctx context.Context) error
+	Err() error
+	Streams() int
+	Limit() int
+	Close() error
+	Dial(ctx context.Context, target string) (tunnel.Carrier, error)
+}
+
+// h2session is a session of package h2connect.
+type h2session struct{ *h2connect.Conn }
+
+// Dial implements session.
+func (s h2session) Dial(ctx context.Context, target string) (tunnel.Carrier, error) {
+	stream, err := s.Conn.Dial(ctx, target)
+	if err != nil {
+		return nil, err
+	}
+	return stream, nil
+}
+
+// newSession returns the session of an exit on conn.
+func newSession(conn net.Conn, held *quota.Quota, draining, room func()) session {
+	return h2session{h2connect.New(conn, nil, h2connect.Config{
+		UserAgent: "shoot-proxy", Quota: held, PingInterval: pingInterval, PingTimeout: pingTimeout,
+		Draining: draining, LimitRaised: room,
+	})}
+}

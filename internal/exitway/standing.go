@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package exitway
+
+import (
+	"context"
+
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+)
+
+// standing says whether dials can use an exit. Way.mu guards it.
+//
+//   - A tunnel is usable: dials use it. cause is nil.
+//   - None is, and an attempt is under way: dials wait. cause is nil.
+//   - None is, and an attempt has failed: dials take the plain way, or fail. cause is set.
+type standing struct {
+	cause   *tunnel.Error
+	waiting bool          // a dial waits for room on a tunnel
+	told    bool          // the log has a first line about an exit
+	changed chan struct{} // closed when dials that wait should look again
+}
+
+// notify wakes the dials that wait. The caller holds Way.mu.
+func (s *standing) notify() {
+	s.waiting = false
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// exit is one configured exit. Way.mu guards it.
+type exit struct {
+	target  tunnel.HostPort
+	failure *tunnel.Error // of the last attempt; nil if that succeeded
+}
+
+// open opens a tunnel to e.
+func (w *Way) open(ctx context.Context, e *exit) (*exitTunnel, *tunnel.Error) {
+	t, err := w.maker.open(ctx, e.target, w.drains, w.ended)
+	if err != nil {
+		return nil, err
+	}
+	w.showed(e, t)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.tunnels[t] = struct{}{}
+	select {
+	case <-t.over: // ended was too early
+		delete(w.tunnels, t)
+	default:
+	}
+	return t, nil
+}
+
+// install makes t the tunnel of s for new dials. Streams of the one before go on.
+func (w *Way) install(s *slot, t *exitTunnel) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if old := s.current; old != nil {
+		old.replaced = true
+		w.closeIfUnused(old)
+	}
+	s.current = t
+	exit := w.exitOf(t)
+	exit.failure = nil
+	if !t.stands() {
+		return // its end is noticed by the slot
+	}
+	if w.standing.cause != nil || !w.standing.told {
+		w.log.Info("exit in use", "exit", t.target, "server", t.server, "dial_id", t.ids.Dial)
+	}
+	w.standing.cause, w.standing.told = nil, true
+	w.standing.notify()
+	w.report()
+}
+
+// dismiss closes a tunnel that was never installed.
+func (w *Way) dismiss(t *exitTunnel) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	t.replaced = true
+	w.closeIfUnused(t)
+}
+
+// lacks notes that no tunnel to e could be made, for the reason in err. If there is none to
+// another exit either, dials do not wait any longer.
+func (w *Way) lacks(e *exit, err *tunnel.Error) {
+	w.cfg.Metrics.failed(e.target.String(), err.Reason)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	e.failure = err
+	if w.usable() != nil {
+		return
+	}
+	first := w.standing.cause == nil
+	w.standing.cause = err
+	w.report()
+	if !first {
+		return
+	}
+	consequence := "no exit answers; new connections go to their targets without it"
+	if w.cfg.Exits.Required {
+		consequence = "no exit answers; new connections fail, because an exit is required"
+	}
+	w.log.Warn(consequence, "exit", e.target, "server", err.Server, "reason", err.Reason, "error", err, "next", err.Next)
+	w.standing.notify()
+}
+
+// drains notes that t takes no more streams.
+func (w *Way) drains(t *exitTunnel) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !t.draining {
+		t.draining = true
+		close(t.drains)
+		w.report()
+	}
+}
+
+// ended notes that t has ended.
+func (w *Way) ended(t *exitTunnel) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.tunnels, t)
+	w.report()
+}
+
+// mayReplace reports whether a tunnel may be replaced that could go on.
+func (w *Way) mayReplace() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.tunnels)-len(w.slots) < mostReplaced
+}
+
+// exitOf returns the exit of t. The caller holds mu.
+func (w *Way) exitOf(t *exitTunnel) *exit {
+	for _, e := range w.exits {
+		if e.target == t.target {
+			return e
+		}
+	}
+	return nil
+}
+
+// report brings the metrics up to date. The caller holds mu.
+func (w *Way) report() {
+	up := map[tunnel.HostPort]int{}
+	for _, s := range w.slots {
+		if t := s.current; t != nil && t.stands() {
+			up[t.target]++
+		}
+	}
+	for _, e := range w.exits {
+		w.cfg.Metrics.tunnels.WithLabelValues(e.target.String()).Set(float64(up[e.target]))
+	}
+	fallback := 0.0
+	if w.standing.cause != nil && !w.cfg.Exits.Required {
+		fallback = 1
+	}
+	w.cfg.Metrics.fallback.Set(fallback)
+}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/shoot-proxy/proxy-client/internal/clip"
+	"github.com/shoot-proxy/proxy-client/internal/quota"
 	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 	"github.com/shoot-proxy/proxy-client/internal/tlsfiles"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
@@ -27,7 +28,8 @@ type maker struct {
 	names      tunnel.SettingNames
 	outer      Outer
 	files      *tlsfiles.Files
-	session    func(conn net.Conn, draining func()) session
+	held       *quota.Quota    // may be nil
+	room       func()          // called when an exit allows more streams
 	background *sync.WaitGroup // counts the reading goroutines of tunnels
 }
 
@@ -42,13 +44,14 @@ func (m *maker) open(ctx context.Context, target tunnel.HostPort, draining, ende
 		return nil, m.notDialled(target, err)
 	}
 	t.server, t.ids = outer.Server(), tunnel.IDsOf(outer)
-	secured, err := m.secure(ctx, outer, target)
+	below := newBelow(outer)
+	secured, err := m.secure(ctx, below, target)
 	if err != nil {
 		_ = outer.Close()
 		return nil, m.notSecured(ctx, t, err)
 	}
 	t.certificates = secured.ConnectionState().PeerCertificates
-	t.session = m.session(secured, func() { draining(t) })
+	t.session = newSession(secured, below.gather(), m.held, func() { draining(t) }, m.room)
 	t.opened = time.Now()
 	m.background.Go(func() {
 		t.session.Run()
@@ -64,7 +67,7 @@ func (m *maker) open(ctx context.Context, target tunnel.HostPort, draining, ende
 }
 
 // secure does the TLS handshake with the exit at target on outer.
-func (m *maker) secure(ctx context.Context, outer tunnel.Conn, target tunnel.HostPort) (*tls.Conn, error) {
+func (m *maker) secure(ctx context.Context, outer net.Conn, target tunnel.HostPort) (*tls.Conn, error) {
 	cfg, err := m.files.Config()
 	if err != nil {
 		return nil, err
@@ -76,7 +79,7 @@ func (m *maker) secure(ctx context.Context, outer tunnel.Conn, target tunnel.Hos
 	if cfg.ServerName == "" {
 		cfg.ServerName, _, _ = net.SplitHostPort(string(target))
 	}
-	conn := tls.Client(&outerConn{conn: outer}, cfg)
+	conn := tls.Client(outer, cfg)
 	if err := conn.HandshakeContext(ctx); err != nil {
 		return nil, err
 	}
@@ -110,6 +113,13 @@ func (m *maker) notDialled(target tunnel.HostPort, err error) *tunnel.Error {
 	return &is
 }
 
+// misfits returns the error of an exit that cannot be used until a person changes something.
+func (t *exitTunnel) misfits(next, format string, args ...any) *tunnel.Error {
+	err := t.failed(next, format, args...)
+	err.Fault = tunnel.FaultRefusal
+	return err
+}
+
 // failed returns the error of an exit to which there is a connection.
 func (t *exitTunnel) failed(next, format string, args ...any) *tunnel.Error {
 	return &tunnel.Error{
@@ -125,18 +135,18 @@ func (m *maker) notSecured(ctx context.Context, t *exitTunnel, err error) *tunne
 	_, alerted := serverconn.RemoteAlert(err)
 	switch {
 	case errors.As(err, new(x509.HostnameError)):
-		return t.failed(fmt.Sprintf("set %s to a name in the exit's certificate", names.ExitServerName), "its certificate is for another name: %w", err)
+		return t.misfits(fmt.Sprintf("set %s to a name in the exit's certificate", names.ExitServerName), "its certificate is for another name: %w", err)
 	case isUnknown:
-		return t.failed(fmt.Sprintf("give %s the CA that has signed the exit's certificate", names.ExitCACert),
+		return t.misfits(fmt.Sprintf("give %s the CA that has signed the exit's certificate", names.ExitCACert),
 			"its certificate is not signed by %s, but by %q: %w", names.ExitCACert, clip.Text(unknown.Cert.Issuer.String(), clip.Words), err)
 	case errors.As(err, new(*tls.CertificateVerificationError)):
-		return t.failed("renew the exit's certificate, or set the wrong clock right", "its certificate was not accepted: %w", err)
+		return t.misfits("renew the exit's certificate, or set the wrong clock right", "its certificate was not accepted: %w", err)
 	case errors.Is(err, errNoHTTP2):
-		return t.failed(notAnExit(names), "%w", err)
+		return t.misfits(notAnExit(names), "%w", err)
 	case alerted:
 		return m.alerted(t, err)
 	case errors.As(err, new(tls.RecordHeaderError)):
-		return t.failed(notAnExit(names), "it does not speak TLS: %w", err)
+		return t.misfits(notAnExit(names), "it does not speak TLS: %w", err)
 	case ctx.Err() != nil:
 		return t.failed("see whether the exit hangs or is overloaded: its log, its CPU", "no answer to the TLS handshake: %w", context.Cause(ctx))
 	default:
@@ -146,7 +156,7 @@ func (m *maker) notSecured(ctx context.Context, t *exitTunnel, err error) *tunne
 
 // alerted returns the error of an exit that answered with a TLS alert.
 func (m *maker) alerted(t *exitTunnel, err error) *tunnel.Error {
-	return t.failed(fmt.Sprintf("give %s a certificate that is signed by the CA that the exit has for clients", m.names.ExitClientCert),
+	return t.misfits(fmt.Sprintf("give %s a certificate that is signed by the CA that the exit has for clients", m.names.ExitClientCert),
 		"it refused the TLS connection: %w; is %s signed by the CA that it has for clients?", err, m.names.ExitClientCert)
 }
 

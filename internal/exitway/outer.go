@@ -4,11 +4,14 @@ package exitway
 
 import (
 	"context"
+	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"sync"
 	"time"
 
+	"github.com/shoot-proxy/proxy-client/internal/http2wire"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
@@ -33,11 +36,19 @@ type outerConn struct {
 	deadline *time.Timer // closes conn
 }
 
+// errOuterEnded is the error of a connection to an exit that has ended cleanly below TLS.
+// The proxy-server ends it in this way when its agent has died. It must not be taken for
+// the end of what a target sends.
+var errOuterEnded = errors.New("the proxy-server has ended the connection to the exit: has the agent or the exit died?")
+
 // Read implements net.Conn.
 func (o *outerConn) Read(p []byte) (int, error) {
 	if len(o.rest) == 0 {
 		var err error
 		if o.rest, err = o.conn.Receive(); err != nil {
+			if errors.Is(err, io.EOF) {
+				err = errOuterEnded
+			}
 			return 0, err
 		}
 	}
@@ -81,6 +92,19 @@ func (o *outerConn) SetReadDeadline(at time.Time) error { return o.SetDeadline(a
 // SetWriteDeadline implements net.Conn as SetDeadline does. crypto/tls sets one for its
 // close_notify, and Close follows.
 func (o *outerConn) SetWriteDeadline(at time.Time) error { return o.SetDeadline(at) }
+
+// below is the connection below an exit's TLS. It gathers what is written after the
+// handshake, so that many records leave together.
+type below struct{ net.Conn }
+
+func newBelow(conn tunnel.Conn) *below { return &below{Conn: &outerConn{conn: conn}} }
+
+// gather begins the gathering. Nothing may be written at the same time.
+func (b *below) gather() *http2wire.Socket {
+	socket := http2wire.GatherOn(b.Conn)
+	b.Conn = socket
+	return socket
+}
 
 // LocalAddr implements net.Conn. There is no such address.
 func (*outerConn) LocalAddr() net.Addr { return noAddr{} }

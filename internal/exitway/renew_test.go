@@ -22,6 +22,7 @@ func TestTheAgentDies(t *testing.T) {
 	e := startExit(t, p, nil)
 	n := newNetwork(map[tunnel.HostPort]netip.AddrPort{theExit: e.addr})
 	w := newWay(t, p, n, nil)
+	w.filled(t)
 	c := w.through(t)
 	defer c.Close()
 	echo(t, c, "before")
@@ -34,12 +35,28 @@ func TestTheAgentDies(t *testing.T) {
 	echo(t, after, "after")
 }
 
+// TestTheExitDies: an exit that ends with close_notify in the middle of an answer breaks its
+// streams too.
+func TestTheExitDies(t *testing.T) {
+	p := newPKI(t)
+	e := startExit(t, p, nil)
+	w := newWay(t, p, newNetwork(map[tunnel.HostPort]netip.AddrPort{theExit: e.addr}), nil)
+	c := w.through(t)
+	defer c.Close()
+	echo(t, c, "half an ans")
+	_ = e.Server.Close()
+	if got, err := c.Receive(); !errors.Is(err, tunnel.ErrBroken) || errors.Is(err, io.EOF) {
+		t.Errorf("got %q and %v, want the connection to be broken", got, err)
+	}
+}
+
 // TestGoAway: an exit that ends gets no further dials. Its streams go on until they end.
 func TestGoAway(t *testing.T) {
 	p := newPKI(t)
 	first := startExit(t, p, nil)
 	n := newNetwork(map[tunnel.HostPort]netip.AddrPort{theExit: first.addr})
 	w := newWay(t, p, n, nil)
+	w.filled(t)
 	old := w.through(t)
 	echo(t, old, "before")
 	second := startExit(t, p, nil)
@@ -151,10 +168,14 @@ func TestSeveralExits(t *testing.T) {
 	const other = tunnel.HostPort("other.example:9443")
 	n := newNetwork(map[tunnel.HostPort]netip.AddrPort{theExit: first.addr, other: second.addr})
 	w := newWay(t, p, n, func(cfg *Config) { cfg.Exits.Targets = []tunnel.HostPort{theExit, other} })
-	waittest.Eventually(t, "a tunnel to each exit", func() bool { return first.connections() > 0 && second.connections() > 0 })
+	w.filled(t)
+	if first.connections() == 0 || second.connections() == 0 {
+		t.Fatal("the tunnels are not spread over the exits")
+	}
 	n.set(other, netip.AddrPort{})
 	_ = second.Server.Close()
 	waittest.Eventually(t, "two tunnels to the first exit", func() bool { return first.connections() >= 2 })
+	w.filled(t)
 	c := w.through(t)
 	defer c.Close()
 	echo(t, c, "hello")

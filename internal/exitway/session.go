@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/shoot-proxy/proxy-client/internal/h2connect"
+	"github.com/shoot-proxy/proxy-client/internal/http2wire"
 	"github.com/shoot-proxy/proxy-client/internal/quota"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
@@ -43,9 +44,9 @@ func (s h2session) Dial(ctx context.Context, target string) (tunnel.Carrier, err
 	return stream, nil
 }
 
-// newSession returns the session of an exit on conn.
-func newSession(conn net.Conn, held *quota.Quota, draining, room func()) session {
-	return h2session{h2connect.New(conn, nil, h2connect.Config{
+// newSession returns the session of an exit on conn, below which is socket.
+func newSession(conn net.Conn, socket *http2wire.Socket, held *quota.Quota, draining, room func()) session {
+	return h2session{h2connect.New(conn, socket, h2connect.Config{
 		UserAgent: "shoot-proxy", Quota: held, PingInterval: pingInterval, PingTimeout: pingTimeout,
 		Draining: draining, LimitRaised: room,
 	})}

@@ -54,10 +54,17 @@ func (t times) withDefaults() times {
 // last. If there are so many, age replaces no more tunnels.
 const mostReplaced = 16
 
+// accidents is how many tunnels in a row may break soon until the next one has to settle.
+const accidents = 1
+
 // slot keeps one tunnel open.
 type slot struct {
-	way     *Way
-	current *exitTunnel // guarded by Way.mu; nil before the first
+	way *Way
+
+	// Guarded by Way.mu:
+	current *exitTunnel // nil before the first
+	trying  *exit       // to which an attempt is under way; nil if there is none
+	began   time.Time   // when that attempt began, or the last one
 
 	// Used only by run:
 	next     int // index of the exit to try next
@@ -80,25 +87,26 @@ func (s *slot) run(ctx context.Context) error {
 		s.way.install(s, t)
 		if err := s.keep(ctx, t); err != nil {
 			s.unstable++
-			if s.unstable > 1 { // one may have been an accident
+			if s.unstable > accidents {
 				s.failed(ctx, err)
 			}
 		}
 	}
 }
 
-// make opens a tunnel to the exit that is next in turn. If the tunnel before was not stable,
-// it waits until this one has settled.
+// make opens a tunnel to the exit that is next in turn. If the tunnels before were not
+// stable, it waits until this one has settled.
 func (s *slot) make(ctx context.Context) (*exitTunnel, *tunnel.Error) {
 	w := s.way
 	e := w.exits[s.next%len(w.exits)]
+	w.begin(s, e)
 	t, err := w.open(ctx, e)
-	if err != nil || s.unstable == 0 || w.cfg.Exits.Required {
+	if err != nil || s.unstable <= accidents || w.cfg.Exits.Required {
 		return t, err
 	}
-	w.lacks(e, t.failed(seeExit, "the tunnel before ended soon, and the new one has to last for a while"))
+	w.lacks(s, e, t.failed(seeExit, "the tunnel before ended soon, and the new one has to last for a while"))
 	select {
-	case <-time.After(doubled(w.cfg.times.settle, s.unstable, w.cfg.times.lastSettle)):
+	case <-time.After(doubled(w.cfg.times.settle, s.unstable-accidents, w.cfg.times.lastSettle)):
 		return t, nil
 	case <-ctx.Done():
 	case <-t.drains:
@@ -112,7 +120,7 @@ func (s *slot) make(ctx context.Context) (*exitTunnel, *tunnel.Error) {
 // failed notes an attempt that failed, and waits until the next one.
 func (s *slot) failed(ctx context.Context, err *tunnel.Error) {
 	w := s.way
-	w.lacks(w.exits[s.next%len(w.exits)], err)
+	w.lacks(s, w.exits[s.next%len(w.exits)], err)
 	s.failures++
 	s.next++
 	if s.failures%len(w.exits) != 0 {

@@ -4,6 +4,7 @@ package exitway
 
 import (
 	"context"
+	"time"
 
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
@@ -51,6 +52,24 @@ func (w *Way) open(ctx context.Context, e *exit) (*exitTunnel, *tunnel.Error) {
 	return t, nil
 }
 
+// begin notes that s begins to make a tunnel to e.
+func (w *Way) begin(s *slot, e *exit) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s.trying, s.began = e, time.Now()
+}
+
+// hopes reports whether an attempt of another slot than s may still succeed: it began after
+// that of s, or its exit has not failed. The caller holds mu.
+func (w *Way) hopes(s *slot) bool {
+	for _, other := range w.slots {
+		if other != s && other.trying != nil && (other.began.After(s.began) || other.trying.failure == nil) {
+			return true
+		}
+	}
+	return false
+}
+
 // install makes t the tunnel of s for new dials. Streams of the one before go on.
 func (w *Way) install(s *slot, t *exitTunnel) {
 	w.mu.Lock()
@@ -59,7 +78,7 @@ func (w *Way) install(s *slot, t *exitTunnel) {
 		old.replaced = true
 		w.closeIfUnused(old)
 	}
-	s.current = t
+	s.current, s.trying = t, nil
 	exit := w.exitOf(t)
 	exit.failure = nil
 	if !t.stands() {
@@ -81,14 +100,14 @@ func (w *Way) dismiss(t *exitTunnel) {
 	w.closeIfUnused(t)
 }
 
-// lacks notes that no tunnel to e could be made, for the reason in err. If there is none to
-// another exit either, dials do not wait any longer.
-func (w *Way) lacks(e *exit, err *tunnel.Error) {
+// lacks notes that s could make no tunnel to e, for the reason in err. If no other slot has
+// one or may soon have one, dials do not wait any longer.
+func (w *Way) lacks(s *slot, e *exit, err *tunnel.Error) {
 	w.cfg.Metrics.failed(e.target.String(), err.Reason)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	e.failure = err
-	if w.usable() != nil {
+	e.failure, s.trying = err, nil
+	if w.usable() != nil || w.standing.cause == nil && w.hopes(s) {
 		return
 	}
 	first := w.standing.cause == nil

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"net"
 	"net/netip"
 	"slices"
 	"sync"
@@ -52,9 +51,8 @@ type Config struct {
 	Certificate func(role tlsfiles.Role, exit string, c *x509.Certificate)
 
 	// Set by tests. If they are zero, New sets the real ones.
-	session func(conn net.Conn, draining func()) session
-	times   times
-	random  func() float64 // in [0, 1)
+	times  times
+	random func() float64 // in [0, 1)
 }
 
 // Way dials through exits. See the package comment.
@@ -86,10 +84,7 @@ func New(cfg Config) (*Way, error) {
 	w := &Way{cfg: cfg, log: cfg.Logger, more: make(chan struct{}, 1), tunnels: map[*exitTunnel]struct{}{}}
 	w.standing.changed = make(chan struct{})
 	w.files = newFiles(&w.cfg)
-	w.maker = &maker{names: cfg.Names, outer: cfg.Outer, files: w.files, session: cfg.session, background: &w.ending}
-	if cfg.session == nil {
-		w.maker.session = func(conn net.Conn, draining func()) session { return newSession(conn, cfg.Quota, draining, w.roomMade) }
-	}
+	w.maker = &maker{names: cfg.Names, outer: cfg.Outer, files: w.files, held: cfg.Quota, room: w.roomMade, background: &w.ending}
 	for _, target := range cfg.Exits.Targets {
 		w.exits = append(w.exits, &exit{target: target})
 		cfg.Metrics.addExit(target.String())

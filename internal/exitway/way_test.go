@@ -72,6 +72,21 @@ func (f *fixture) dial(t testing.TB) (tunnel.Conn, error) {
 	return f.DialContext(ctx, target, nil)
 }
 
+// filled waits until each slot has a tunnel.
+func (f *fixture) filled(t testing.TB) {
+	t.Helper()
+	waittest.Eventually(t, "a tunnel in each slot", func() bool {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		for _, s := range f.slots {
+			if s.current == nil || !s.current.stands() {
+				return false
+			}
+		}
+		return true
+	})
+}
+
 // through dials through an exit.
 func (f *fixture) through(t testing.TB) tunnel.Carrier {
 	t.Helper()

@@ -149,10 +149,11 @@ func TestAnUnstableExitDoesNotOscillate(t *testing.T) {
 	waittest.Eventually(t, "many tunnels", func() bool { return e.connections() > 20 })
 	close(stop)
 	<-done
-	if lines := w.log.Lines(t, inUseLine); len(lines) > 2 {
+	// Each slot tries accidents+1 tunnels at once. The next ones have to settle.
+	if lines := w.log.Lines(t, inUseLine); len(lines) > fewestSlots*(accidents+1) {
 		t.Errorf("after %d cuts the log says %d times that the exit is in use", cuts.Load(), len(lines))
 	}
-	if lines := w.log.Lines(t, fallbackLine); len(lines) > 2 {
+	if lines := w.log.Lines(t, fallbackLine); len(lines) > fewestSlots*(accidents+1) {
 		t.Errorf("after %d cuts the log says %d times that no exit answers", cuts.Load(), len(lines))
 	}
 }

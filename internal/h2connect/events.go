@@ -5,6 +5,7 @@ package h2connect
 import (
 	"errors"
 	"fmt"
+	"io"
 
 	"golang.org/x/net/http2"
 
@@ -113,6 +114,9 @@ func (s *Stream) judge(err error) error {
 		return fmt.Errorf("%w: %w", tunnel.ErrReset, err)
 	case !isReset && wire != nil && wire.Kind == http2wire.Ended:
 		return fmt.Errorf("%w: %w", tunnel.ErrProtocol, err)
+	case errors.Is(err, io.EOF):
+		// The connection has ended, and not the target: the error must not wrap io.EOF.
+		return fmt.Errorf("%w: %v", tunnel.ErrBroken, err)
 	default:
 		return fmt.Errorf("%w: %w", tunnel.ErrBroken, err)
 	}

@@ -18,7 +18,6 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/internal/admin"
 	"github.com/shoot-proxy/proxy-client/internal/commandline"
-	"github.com/shoot-proxy/proxy-client/internal/dialer"
 	"github.com/shoot-proxy/proxy-client/internal/options"
 	"github.com/shoot-proxy/proxy-client/internal/proxy"
 	"github.com/shoot-proxy/proxy-client/internal/quota"
@@ -76,17 +75,14 @@ func (s *sidecar) serve(ctx context.Context, aborted <-chan struct{}) error {
 	started := time.Now()
 	registry, names := admin.NewRegistry(), options.SettingNames()
 	held := quota.New(int(cfg.TotalBuffer))
-	dialer, err := dialer.New(dialer.Config{
-		Servers: cfg.Servers, TLS: cfg.TLS, Names: names, CIDRs: cfg.CIDRs, DialTimeout: cfg.DialTimeout, Keepalive: cfg.ServerKeepalive,
-		Logger: log, Metrics: dialer.NewMetrics(registry), Quota: held,
-	})
+	way, err := newWay(cfg, log, registry, held)
 	if err != nil {
 		return err
 	}
 	// If a signal comes this early, Run below ends as usual.
 	listeners, err := proxy.Listen(context.WithoutCancel(ctx), cfg.Listen, names)
 	if err != nil {
-		return errors.Join(err, dialer.Close())
+		return errors.Join(err, way.Close())
 	}
 	files := openFiles()
 	limit, why := connectionLimit(cfg, files, memoryLimit(), log)
@@ -94,7 +90,7 @@ func (s *sidecar) serve(ctx context.Context, aborted <-chan struct{}) error {
 	version := commandline.VersionOf(s.version)
 	metrics.SetVersion(version)
 	data := proxy.New(proxy.Config{
-		Listeners: listeners, CIDRs: cfg.CIDRs, Dialer: dialer, Names: names,
+		Listeners: listeners, CIDRs: cfg.CIDRs, Dialer: way.Dialer, Names: names,
 		DialTimeout: cfg.DialTimeout, MaxDials: cfg.MaxDials, MaxConnections: limit,
 		HalfCloseTimeout: cfg.HalfCloseTimeout, IdleTimeout: cfg.IdleTimeout, DrainTimeout: cfg.DrainTimeout, AcceptWhileDraining: cfg.AcceptWhileDraining,
 		ConnectionBuffer: int(cfg.ConnectionBuffer), Quota: held,
@@ -102,16 +98,16 @@ func (s *sidecar) serve(ctx context.Context, aborted <-chan struct{}) error {
 		Logger: log, Metrics: metrics,
 	})
 	health, err := admin.Listen(cfg.HealthAddress, admin.Config{
-		Live: []admin.Check{data.Live}, Ready: []admin.Check{data.Ready, dialer.Unreachable},
+		Live: []admin.Check{data.Live}, Ready: append([]admin.Check{data.Ready}, way.ready...), Notes: way.notes,
 		Metrics: registry, Logger: log, Connections: proxy.HealthConnections(files),
 	})
 	if err != nil {
 		err = fmt.Errorf("%w: end the process that has the address, or choose another --health-address", err)
-		return errors.Join(err, closeAll(listeners), dialer.Close())
+		return errors.Join(err, closeAll(listeners), way.Close())
 	}
 	page, err := listenStatus(cfg.AdminAddress, isGiven(s.settings, options.FlagAdminAddress), statusserver.Config{
 		Documents: documents{
-			version: version, started: started, settings: effective(s.settings, cfg, limit, why), data: data, tunnel: dialer,
+			version: version, started: started, settings: effective(s.settings, cfg, limit, why), data: data, way: way,
 		}.all(),
 		Drain: func(from string) {
 			select {
@@ -122,11 +118,11 @@ func (s *sidecar) serve(ctx context.Context, aborted <-chan struct{}) error {
 		Logger: log, Connections: proxy.AdminConnections(files),
 	})
 	if err != nil {
-		return errors.Join(err, closeAll(listeners), health.Close(), dialer.Close())
+		return errors.Join(err, closeAll(listeners), health.Close(), way.Close())
 	}
 	announce(log, cfg, limit, health, page, version)
 
-	// The dialer and the health server go on until the data path has drained.
+	// The way to targets and the health server go on until the data path has drained.
 	rest, stopRest := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopRest()
 	tasks, running := errgroup.WithContext(ctx)
@@ -135,7 +131,7 @@ func (s *sidecar) serve(ctx context.Context, aborted <-chan struct{}) error {
 		return named("proxy", data.Run(running))
 	})
 	tasks.Go(func() error {
-		err := dialer.Run(rest)
+		err := way.Run(rest)
 		if err != nil { // a server must not be used, so a drain is pointless
 			data.Abort()
 		}
@@ -156,7 +152,7 @@ func (s *sidecar) serve(ctx context.Context, aborted <-chan struct{}) error {
 		}
 		return nil
 	})
-	return errors.Join(tasks.Wait(), dialer.Close())
+	return errors.Join(tasks.Wait(), way.Close())
 }
 
 func closeAll(listeners []*net.TCPListener) error {
@@ -185,7 +181,7 @@ func announce(log *slog.Logger, cfg *options.ProxyClientConfig, connections int,
 	if page != nil {
 		statusPage = page.Addr().String()
 	}
-	log.Info("proxy-client started",
+	attributes := []any{
 		"version", version,
 		"listen", text(cfg.Listen),
 		"health", health.Addr().String(),
@@ -194,7 +190,11 @@ func announce(log *slog.Logger, cfg *options.ProxyClientConfig, connections int,
 		"max_connections", connections,
 		"shoot_cidrs", text(cfg.CIDRs.Shoot()),
 		"excluded_cidrs", text(cfg.CIDRs.Excluded()),
-	)
+	}
+	if cfg.Exits.Enabled() {
+		attributes = append(attributes, "exits", exitNames(cfg.Exits))
+	}
+	log.Info("proxy-client started", attributes...)
 	for _, list := range cfg.CIDRs.EmptyLists() {
 		log.Warn("--exclude-cidr leaves nothing of "+list, "next", "exclude less, or leave out "+list)
 	}

@@ -12,7 +12,6 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/shoot-proxy/proxy-client/internal/dialer"
 	"github.com/shoot-proxy/proxy-client/internal/options"
 	"github.com/shoot-proxy/proxy-client/internal/proxy"
 	"github.com/shoot-proxy/proxy-client/internal/status"
@@ -53,7 +52,7 @@ type documents struct {
 	started  time.Time
 	settings []status.Setting
 	data     *proxy.Proxy
-	tunnel   *dialer.Dialer
+	way      *way
 }
 
 func (d documents) all() statusserver.Documents {
@@ -63,7 +62,8 @@ func (d documents) all() statusserver.Documents {
 			return status.Configuration{Version: d.version, Started: d.started, Settings: d.settings}
 		},
 		State:       d.state,
-		Servers:     d.tunnel.Servers,
+		Servers:     d.way.servers.Servers,
+		Exits:       d.way.status,
 		Connections: d.data.Connections,
 		Failures:    d.data.Failures,
 		History:     d.data.History,
@@ -73,6 +73,6 @@ func (d documents) all() statusserver.Documents {
 func (d documents) state() status.State {
 	s := d.data.Status()
 	s.Started = d.started
-	s.Servers, s.Certificates = d.tunnel.Servers(), d.tunnel.Certificates()
+	s.Servers, s.Certificates, s.Exits = d.way.servers.Servers(), d.way.servers.Certificates(), d.way.status()
 	return s
 }

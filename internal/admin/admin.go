@@ -60,10 +60,17 @@ const (
 // Check is called at each request, from several goroutines, and must not block.
 type Check func() error
 
+// Note returns one line about something that does not keep the sidecar from being ready, or
+// "". Like a Check it must not name a destination, and must not block.
+type Note func() string
+
 // Config configures a Server. Metrics and Logger are required.
 type Config struct {
-	Live    []Check // all must return nil for /livez to answer ok
-	Ready   []Check // all must return nil for /readyz to answer ok
+	Live  []Check // all must return nil for /livez to answer ok
+	Ready []Check // all must return nil for /readyz to answer ok
+	// Notes are for people who read /readyz: each line follows the answer ok. A note that
+	// returns "" adds none.
+	Notes   []Note
 	Metrics prometheus.Gatherer
 	Logger  *slog.Logger
 	// Connections is how many may be open at once; 0 means DefaultConnections. A
@@ -102,8 +109,8 @@ func Listen(address string, cfg Config) (*Server, error) {
 
 func handler(cfg Config) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /livez", answer("not alive", cfg.Live))
-	mux.HandleFunc("GET /readyz", answer("not ready", cfg.Ready))
+	mux.HandleFunc("GET /livez", answer("not alive", cfg.Live, nil))
+	mux.HandleFunc("GET /readyz", answer("not ready", cfg.Ready, cfg.Notes))
 	mux.Handle("GET /metrics", promhttp.HandlerFor(cfg.Metrics, promhttp.HandlerOpts{
 		ErrorLog:            slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelError),
 		MaxRequestsInFlight: maxScrapes,
@@ -115,9 +122,9 @@ func handler(cfg Config) http.Handler {
 	return mux
 }
 
-// answer returns a handler that answers ok if all checks hold, and otherwise one line
-// with the errors.
-func answer(prefix string, checks []Check) http.HandlerFunc {
+// answer returns a handler that answers ok and the notes if all checks hold, and otherwise
+// one line with the errors.
+func answer(prefix string, checks []Check, notes []Note) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		w.Header().Set("Cache-Control", "no-store")
@@ -133,5 +140,10 @@ func answer(prefix string, checks []Check) http.HandlerFunc {
 			return
 		}
 		fmt.Fprintln(w, "ok")
+		for _, note := range notes {
+			if line := note(); line != "" {
+				fmt.Fprintln(w, clip.Text(line, clip.Sentence))
+			}
+		}
 	}
 }

@@ -114,6 +114,32 @@ func TestHealthSaysInOneLineWhatIsMissing(t *testing.T) {
 	}
 }
 
+// TestNotes: what does not keep the sidecar from being ready follows the answer ok, and only
+// that.
+func TestNotes(t *testing.T) {
+	text, ready := "", true
+	base := serve(t, admin.Config{
+		Ready: []admin.Check{func() error {
+			if ready {
+				return nil
+			}
+			return errors.New("draining")
+		}},
+		Notes: []admin.Note{func() string { return text }},
+	})
+	expect := func(status int, body string) {
+		t.Helper()
+		if diff := cmp.Diff(response{status, body}, request(t, "GET", base+"/readyz")); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	}
+	expect(200, "ok\n")
+	text = "no exit answers"
+	expect(200, "ok\nno exit answers\n")
+	ready = false
+	expect(503, "not ready: draining\n")
+}
+
 func TestHealthIsAskedAgainAtEachRequest(t *testing.T) {
 	var draining atomic.Bool
 	base := serve(t, admin.Config{Ready: []admin.Check{func() error {

@@ -78,6 +78,12 @@ func (m *Metrics) certificateInUse(role tlsfiles.Role, c *x509.Certificate) {
 	m.certificate.set(role, "", c)
 }
 
+// Certificate records the life of a certificate that another package uses. server is the
+// name of the peer that has shown it, or empty.
+func (m *Metrics) Certificate(role tlsfiles.Role, server string, c *x509.Certificate) {
+	m.certificate.set(role, server, c)
+}
+
 // serverShowed records the life of a certificate that a server has shown.
 func (m *Metrics) serverShowed(name string, c *x509.Certificate) {
 	m.certificate.set(roleServer, name, c)

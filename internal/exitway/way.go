@@ -167,7 +167,7 @@ func (w *Way) DialContext(ctx context.Context, dst netip.AddrPort, hold tunnel.H
 			if err == nil {
 				return conn, nil
 			}
-			if !err.Fault.Elsewhere() {
+			if !err.Fault.Elsewhere() || err.Fault.Lasting() {
 				return nil, err
 			}
 			last = err

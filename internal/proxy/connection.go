@@ -28,6 +28,7 @@ type connection struct {
 	accepted    time.Time
 	dialled     time.Duration // how long the dial took, also if it failed
 	server      string        // configured name; empty if no server was asked
+	exit        string        // configured name; empty without an exit
 	ids         tunnel.IDs    // of the tunnel, or of the dial that has failed
 
 	id       uint64        // in Proxy.registry
@@ -169,7 +170,7 @@ func (p *Proxy) dial(ctx context.Context, c *connection, app *net.TCPConn) (tunn
 		c.server, c.ids = failed.Server, failed.IDs
 	}
 	if tun != nil {
-		c.server, c.ids = tun.Server(), tunnel.IDsOf(tun)
+		c.server, c.exit, c.ids = tun.Server(), tunnel.ExitOf(tun), tunnel.IDsOf(tun)
 	}
 	switch {
 	case err != nil && gone && tunnel.ReasonOf(err) == tunnel.ReasonCancelled:
@@ -292,6 +293,9 @@ func (p *Proxy) logConnection(level slog.Level, message string, c *connection, e
 	}
 	if c.server != "" {
 		attributes = append(attributes, slog.String("server", c.server))
+	}
+	if c.exit != "" {
+		attributes = append(attributes, slog.String("exit", c.exit))
 	}
 	if id := idText(c.ids.Dial); id != "" {
 		attributes = append(attributes, slog.String("dial_id", id))

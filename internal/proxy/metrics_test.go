@@ -40,7 +40,7 @@ func TestEverySeriesExistsFromTheStart(t *testing.T) {
 		"proxy_client_connections_limit",
 		"proxy_client_connections_total result cancelled failed probe refused relayed",
 		"proxy_client_dial_duration_seconds",
-		"proxy_client_dial_failures_total reason cancelled loop max_connections max_dials no_agent no_port not_redirected other outside_cidrs protocol refused server_unreachable timeout tls unreachable",
+		"proxy_client_dial_failures_total reason cancelled exit_unreachable forbidden loop max_connections max_dials no_agent no_port not_redirected other outside_cidrs protocol refused server_unreachable timeout tls unreachable",
 		"proxy_client_dials_active",
 		"proxy_client_dials_limit",
 		"proxy_client_redirect_ok",

@@ -95,7 +95,7 @@ func (c *connection) status(now time.Time) status.Connection {
 		return s
 	}
 	progress := c.monitor.Progress(now)
-	s.State, s.Server, s.DialSeconds = status.ConnectionOpen, c.server, c.dialled.Seconds()
+	s.State, s.Server, s.Exit, s.DialSeconds = status.ConnectionOpen, c.server, c.exit, c.dialled.Seconds()
 	s.DialID, s.ConnectionID = idText(c.ids.Dial), idText(c.ids.Connection)
 	s.SentBytes, s.ReceivedBytes, s.HeldBytes = progress.Sent, progress.Received, int64(progress.Held)
 	s.IdleSeconds = progress.Idle.Seconds()

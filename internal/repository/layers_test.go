@@ -44,6 +44,13 @@ var layers = map[string]struct {
 		},
 		foreign: upstreams,
 	},
+	"internal/exitway": {
+		ours: []string{
+			"internal/clip", "internal/cure", "internal/h2connect", "internal/http2wire", "internal/inbox", "internal/pause", "internal/proxystatus", "internal/quota",
+			"internal/serverconn", "internal/sockio", "internal/status", "internal/tlsfiles", "internal/tunnel",
+		},
+		foreign: protobuf,
+	},
 	"internal/admin": {ours: []string{"internal/clip", "internal/connlimit", "internal/httpserver"}, foreign: protobuf},
 	"internal/check": {
 		ours: []string{
@@ -239,7 +246,7 @@ func TestOnlyOptionsNamesFlags(t *testing.T) {
 	flag := regexp.MustCompile(`(^|[^-])--[a-z]`)
 	checked := 0
 	for _, file := range sources(t) {
-		if file.isTest() || !under(file.dir(), "internal/tunnel/", "internal/tlsfiles/", "internal/serverconn/", "internal/dialer/", "internal/konnectivity/",
+		if file.isTest() || !under(file.dir(), "internal/tunnel/", "internal/tlsfiles/", "internal/serverconn/", "internal/dialer/", "internal/exitway/", "internal/konnectivity/",
 			"internal/grpcwire/", "internal/http2wire/", "internal/h2connect/", "internal/relay/", "internal/proxy/", "internal/probe/", "internal/quota/", "internal/cidr/") {
 			continue
 		}

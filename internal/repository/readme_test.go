@@ -19,6 +19,7 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
 	"github.com/shoot-proxy/proxy-client/internal/dialer"
+	"github.com/shoot-proxy/proxy-client/internal/exitway"
 	"github.com/shoot-proxy/proxy-client/internal/options"
 	"github.com/shoot-proxy/proxy-client/internal/proxy"
 	"github.com/shoot-proxy/proxy-client/internal/relay"
@@ -248,6 +249,7 @@ func (d *descriptions) Unregister(prometheus.Collector) bool { return false }
 func TestReadmeNamesEveryMetric(t *testing.T) {
 	registry := &descriptions{}
 	dialer.NewMetrics(registry)
+	exitway.NewMetrics(registry)
 	proxy.NewMetrics(registry)
 	have := slices.DeleteFunc(registry.names, func(name string) bool {
 		return strings.HasPrefix(name, "konnectivity_network_proxy_client_")

@@ -77,6 +77,8 @@ type State struct {
 	Redirect     []Redirect    `json:"redirect"`
 	Certificates []Certificate `json:"certificates"`
 	Servers      []Server      `json:"servers"`
+	// Exits is left out if none is configured.
+	Exits *Exits `json:"exits,omitempty"`
 }
 
 // Redirect is the last result of one probe of the redirect.
@@ -130,6 +132,50 @@ type Servers struct {
 	Instance string    `json:"instance"`
 	Now      time.Time `json:"now"`
 	Servers  []Server  `json:"servers"`
+	// Exits is left out if none is configured.
+	Exits *Exits `json:"exits,omitempty"`
+}
+
+// Exits are the configured exits, and what becomes of connections now.
+type Exits struct {
+	// Required says that connections fail while no exit answers. Otherwise they then go to
+	// their targets without one.
+	Required bool `json:"required"`
+	// Answers reports whether new connections go through an exit.
+	Answers bool   `json:"answers"`
+	Exits   []Exit `json:"exits"`
+}
+
+// Exit is one configured exit.
+type Exit struct {
+	// Name is the exit as it was configured, and as agents dial it.
+	Name string `json:"name"`
+	// Up reports whether it takes new connections.
+	Up bool `json:"up"`
+	// Reason, Cause and Next are those of the last attempt to make a tunnel, if that failed.
+	// Reason is a word of the metric proxy_client_exit_failures_total, Cause says what
+	// happened, and Next what to do.
+	Reason  string   `json:"reason,omitempty"`
+	Cause   string   `json:"cause,omitempty"`
+	Next    string   `json:"next,omitempty"`
+	Tunnels []Tunnel `json:"tunnels"`
+}
+
+// Tunnel is one connection to an exit, which many connections share.
+type Tunnel struct {
+	// Server is the configured name of the proxy-server in between.
+	Server string `json:"server"`
+	// DialID is its id in the logs of proxy-server and agent. It is empty in http-connect
+	// mode.
+	DialID string    `json:"dialID,omitempty"`
+	Opened time.Time `json:"opened"`
+	// Ending reports that it takes no more connections, and goes on until those that it has
+	// have ended.
+	Ending bool `json:"ending"`
+	// Load is the number of connections and dials. Limit is how many the exit allows; it is 0
+	// if there is no limit.
+	Load  int `json:"load"`
+	Limit int `json:"limit"`
 }
 
 // Server is one configured proxy-server.
@@ -210,8 +256,10 @@ type Connection struct {
 	Destination string `json:"destination"`
 	// Server is the configured name of the proxy-server. It is empty while dialling.
 	Server string `json:"server,omitempty"`
+	// Exit is the configured name of the exit. It is empty without one.
+	Exit string `json:"exit,omitempty"`
 	// DialID is the id of the dial in the logs of proxy-client, proxy-server and agent. It
-	// is empty in http-connect mode.
+	// is empty in http-connect mode. With an exit it is that of the tunnel.
 	DialID string `json:"dialID,omitempty"`
 	// ConnectionID is what proxy-server and agent call connectionID in their logs.
 	ConnectionID string `json:"connectionID,omitempty"`

@@ -18,7 +18,7 @@ func appendConnection(b []byte, c *status.Connection) []byte {
 	b = appendText(b, `,"source":`, c.Source)
 	b = appendText(b, `,"destination":`, c.Destination)
 	for _, optional := range [...]struct{ name, value string }{
-		{`,"server":`, c.Server}, {`,"dialID":`, c.DialID}, {`,"connectionID":`, c.ConnectionID},
+		{`,"server":`, c.Server}, {`,"exit":`, c.Exit}, {`,"dialID":`, c.DialID}, {`,"connectionID":`, c.ConnectionID},
 	} {
 		if optional.value != "" {
 			b = appendText(b, optional.name, optional.value)

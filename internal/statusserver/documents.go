@@ -14,13 +14,14 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/status"
 )
 
-// Documents are where the content of the JSON documents comes from. All fields are
+// Documents are where the content of the JSON documents comes from. All fields but Exits are
 // required. They are called at each request, from several goroutines.
 type Documents struct {
 	Instance      string
 	Configuration func() status.Configuration // Instance is set by this package, here and below
 	State         func() status.State
 	Servers       func() []status.Server
+	Exits         func() *status.Exits // nil, or a function that returns nil, if none is configured
 	// Connections returns the connections one after the other, so that thousands take
 	// little memory.
 	Connections func() iter.Seq[status.Connection]
@@ -41,7 +42,11 @@ func (d *Documents) register(mux *http.ServeMux) {
 		return state
 	})
 	document(mux, "GET /servers", func() any {
-		return status.Servers{Instance: d.Instance, Now: time.Now(), Servers: d.Servers()}
+		servers := status.Servers{Instance: d.Instance, Now: time.Now(), Servers: d.Servers()}
+		if d.Exits != nil {
+			servers.Exits = d.Exits()
+		}
+		return servers
 	})
 	document(mux, "GET /failures", func() any {
 		return status.Failures{Instance: d.Instance, Now: time.Now(), Failures: d.Failures()}

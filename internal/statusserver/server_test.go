@@ -192,7 +192,7 @@ func TestConnectionsAreOneDocument(t *testing.T) {
 // TestConnectionsAreWrittenAsJSONWrites: each field is there, whatever it holds.
 func TestConnectionsAreWrittenAsJSONWrites(t *testing.T) {
 	full := status.Connection{
-		ID: 1 << 63, Source: "10.96.0.10:33774", Destination: "[fd00::1]:9100", Server: "a \"quoted\" \\ name\n<é>", DialID: "4611686018427387904",
+		ID: 1 << 63, Source: "10.96.0.10:33774", Destination: "[fd00::1]:9100", Server: "a \"quoted\" \\ name\n<é>", Exit: "exit.example:9443", DialID: "4611686018427387904",
 		ConnectionID: "7", State: status.ConnectionOpen, Accepted: time.Date(2026, 1, 2, 3, 4, 5, 678, time.UTC), DialSeconds: 0.0625,
 		SentBytes: 1 << 40, ReceivedBytes: -1, HeldBytes: 3, IdleSeconds: 12345.5,
 	}

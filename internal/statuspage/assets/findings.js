@@ -4,6 +4,7 @@
 // failures. The worst comes first.
 
 import { advice, bytes, capital, clock, count, isSet, plural, secondsBetween, sentence } from './format.js';
+import { exitFindings } from './exits.js';
 import { expiryOf } from './expiry.js';
 
 // Failures that are older are no longer a finding. They stay in their section.
@@ -17,7 +18,7 @@ const overSeconds = 10;
 const aboutReaching = new Set(['server_unreachable', 'tls', 'protocol']);
 
 // Reasons for which the target or the app is the cause, and not the way to the target.
-const causedByTarget = new Set(['refused', 'timeout', 'unreachable', 'cancelled']);
+const causedByTarget = new Set(['refused', 'timeout', 'unreachable', 'forbidden', 'cancelled']);
 
 // findings returns what is wrong as {level, what, next}, with level bad or warn.
 export function findings(state, failures) {
@@ -29,6 +30,7 @@ export function findings(state, failures) {
     ...redirect(state.redirect ?? []),
     ...servers(known, paths),
     ...unserved(paths, known),
+    ...exitFindings(state.exits),
     ...limits(state),
     ...others(failed.filter((failure) => !ofPath(failure)), known),
     ...certificates(state),

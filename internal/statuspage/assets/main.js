@@ -11,6 +11,7 @@ import { Figures } from './figures.js';
 import { History } from './history.js';
 import { Poller } from './poll.js';
 import { Servers } from './servers.js';
+import { Exits } from './exits.js';
 import { Verdict } from './verdict.js';
 import { setText } from './dom.js';
 import { clock, secondsBetween, span } from './format.js';
@@ -21,6 +22,7 @@ const parts = {
   verdict: new Verdict(byId('verdict')),
   figures: new Figures(byId('figures')),
   servers: new Servers(byId('servers-content')),
+  exits: new Exits(byId('servers-content')),
   failures: new Failures(byId('failures-content')),
   connections: new Connections(byId('connections-content')),
   history: new History(byId('history-content')),
@@ -81,6 +83,7 @@ function takeState(state) {
   parts.verdict.takeState(state);
   parts.figures.takeState(state);
   parts.servers.take(state);
+  parts.exits.take(state);
   parts.redirect.take(state);
   parts.certificates.take(state);
   parts.drain.takeState(state);

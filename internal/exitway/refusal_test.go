@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package exitway
+
+import (
+	"context"
+	"testing"
+
+	"github.com/shoot-proxy/proxy-client/internal/h2connect"
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+	"github.com/shoot-proxy/proxy-client/internal/tunnel/tunneltest"
+)
+
+// TestMeanings: the error type of RFC 9209 decides, and without a known one the status.
+func TestMeanings(t *testing.T) {
+	for _, tt := range []struct {
+		status int
+		kind   string
+		want   string // as tunneltest.Words has it
+	}{
+		{502, "connection_refused", "refused"},
+		{504, "connection_timeout", "timeout"},
+		{502, "destination_unavailable", "unreachable"},
+		{502, "dns_error", "unreachable"},
+		{403, "destination_ip_prohibited", "forbidden"},
+		{502, "destination_ip_prohibited", "forbidden"},
+		{503, "connection_limit_reached", "max_connections, elsewhere"},
+		{500, "proxy_internal_error", "other, elsewhere"},
+		{403, "", "forbidden"},
+		{407, "", "forbidden, elsewhere"},
+		{404, "a_new_one", "protocol, elsewhere"},
+		{429, "", "max_connections, elsewhere"},
+		{504, "", "timeout"},
+		{502, "", "other"},
+		{0, "", "other"},
+	} {
+		at := &exitTunnel{target: theExit, server: "server"}
+		err := at.dialError(context.Background(), &h2connect.Refusal{Status: tt.status, ProxyError: tt.kind})
+		if got := tunneltest.Words(err); got != tt.want {
+			t.Errorf("%d %s means %q, want %q", tt.status, tt.kind, got, tt.want)
+		}
+		if err.Server != "server" {
+			t.Errorf("%d %s: the server is %q", tt.status, tt.kind, err.Server)
+		}
+	}
+}
+
+// TestMeaningsAreReasons: each is one of the closed set.
+func TestMeaningsAreReasons(t *testing.T) {
+	known := map[tunnel.Reason]bool{}
+	for _, r := range tunnel.Reasons() {
+		known[r] = true
+	}
+	for kind, m := range meanings {
+		if !known[m.reason] {
+			t.Errorf("%s means %q, which is no reason", kind, m.reason)
+		}
+	}
+}

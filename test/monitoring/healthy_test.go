@@ -79,7 +79,7 @@ func healthy() map[string]string {
 		`kube_pod_init_container_info{namespace="monitoring",pod="prometheus-0",container="proxy-client",job="kube-state-metrics"}`: "1" + always,
 	}
 	for _, reason := range []string{
-		"cancelled", "loop", "max_connections", "max_dials", "no_agent", "no_port", "not_redirected", "other", "outside_cidrs",
+		"cancelled", "exit_unreachable", "forbidden", "loop", "max_connections", "max_dials", "no_agent", "no_port", "not_redirected", "other", "outside_cidrs",
 		"protocol", "refused", "server_unreachable", "timeout", "tls", "unreachable",
 	} {
 		s[dialFailures(reason)] = "0" + always
@@ -91,7 +91,7 @@ func healthy() map[string]string {
 	s[closes("app_closed")], s[closes("target_closed")] = "0+20x79", "0+10x79"
 	for _, server := range []string{"a:8090", "b:8090"} {
 		s[sidecar("proxy_client_server_up", "server="+server)] = "1" + always
-		for _, reason := range []string{"cancelled", "max_connections", "no_agent", "no_port", "other", "protocol", "refused", "server_unreachable", "timeout", "tls", "unreachable"} {
+		for _, reason := range []string{"cancelled", "exit_unreachable", "forbidden", "max_connections", "no_agent", "no_port", "other", "protocol", "refused", "server_unreachable", "timeout", "tls", "unreachable"} {
 			s[serverFailures(server, reason)] = "0" + always
 		}
 		s[certificate("expiry", "server", server)], s[certificate("not_before", "server", server)] = "5184000"+always, "-2592000"+always

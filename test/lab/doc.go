@@ -32,6 +32,9 @@
 // [Lab.Partition]), or become narrow or long ([Lab.Bandwidth], [Lab.AgentDelay]). Names
 // change ([Lab.NewHosts]), and so do certificates ([Volume]).
 //
+// Exits run in the shoot beside the agents, with certificates and a policy of their own
+// (Options.Exits, [Exit]). A sidecar uses them if it gets [Lab.ExitFlags].
+//
 // HAProxy or nginx can stand between the sidecar and a server ([ClientBalancer]). Several
 // labs, each with the same addresses, can share one HAProxy, which tells them apart by the
 // name in the TLS handshake ([SharedBalancer]).

@@ -32,6 +32,10 @@ type Lab struct {
 	// Servers and Agents are upstream's, as many as the options request.
 	Servers []*Server
 	Agents  []*Agent
+	// Exits are the shoot's exits, as many as the options request. ExitCerts are their
+	// files, nil without exits.
+	Exits     []*Exit
+	ExitCerts *ExitCertificates
 	// Server and Agent are the processes of the first of each.
 	Server, Agent *Process
 	// Balancer is haproxy, if there are several servers.
@@ -98,8 +102,8 @@ func (l *Lab) makeFolders() error {
 	return nil
 }
 
-// buildTunnel starts servers, balancer and agents, and waits until all have found each
-// other.
+// buildTunnel starts servers, balancer, agents and exits, and waits until all have found
+// each other.
 func (l *Lab) buildTunnel(ctx context.Context) error {
 	for i := range l.opts.Servers {
 		s := &Server{Index: i, Flags: l.opts.ServerFlags, lab: l}
@@ -128,6 +132,11 @@ func (l *Lab) buildTunnel(ctx context.Context) error {
 	}
 	for range l.opts.Agents {
 		if _, err := l.StartAgentIn(l.Shoot, l.opts.AgentFlags...); err != nil {
+			return err
+		}
+	}
+	if l.opts.Exits > 0 {
+		if err := l.startExits(ctx); err != nil {
 			return err
 		}
 	}

@@ -187,6 +187,9 @@ func wireShoot() error {
 		for i := 1; i <= PodAddresses; i++ {
 			all = append(all, ShootPod(f, i))
 		}
+		for i := range MaxExits {
+			all = append(all, ExitAddress(f, i))
+		}
 		for _, addr := range all {
 			shoot = append(shoot, netip.PrefixFrom(addr, addr.BitLen()).String())
 		}

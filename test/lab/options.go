@@ -102,6 +102,11 @@ type Options struct {
 	// AgentNames are names that the agents can resolve, in addition to ShootName. If set,
 	// they can resolve no others.
 	AgentNames map[string][]netip.Addr
+	// Exits is how many exits the shoot has, at most [MaxExits]. A sidecar uses them only
+	// with [Lab.ExitFlags].
+	Exits int
+	// ExitFlags are further flags of each exit. See [Exit].
+	ExitFlags []string
 	// Shared is a balancer that other labs share with this one. The lab has one server,
 	// and its agents reach it through the balancer, by ShootName.
 	Shared *SharedBalancer
@@ -138,6 +143,9 @@ func (o Options) withDefaults() (Options, error) {
 	o.Servers, o.Agents = max(o.Servers, 1), max(o.Agents, 1)
 	if o.Servers > MaxServers {
 		return o, fmt.Errorf("a lab has at most %d servers, not %d", MaxServers, o.Servers)
+	}
+	if o.Exits > MaxExits {
+		return o, fmt.Errorf("a lab has at most %d exits, not %d", MaxExits, o.Exits)
 	}
 	bin, testBin, err := FindBinaries()
 	if o.Bin == "" {

@@ -6,6 +6,8 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -52,12 +54,16 @@ func (l *Lab) ProxyClientCommand(extra ...string) Command {
 	if l.opts.Transport == TCP {
 		own = append(own, "--ca-cert="+l.Certs.FrontendCA, "--client-cert="+l.Certs.ClientCert, "--client-key="+l.Certs.ClientKey)
 	}
-	given := func(flag string) bool {
+	args := append(l.ShootFlags(), withoutGiven(own, extra)...)
+	return Command{Path: l.worldBin("proxy-client"), Args: append(args, extra...), UID: ProxyUID}
+}
+
+// withoutGiven returns the flags of own that are not in extra, with whatever value.
+func withoutGiven(own, extra []string) []string {
+	return slices.DeleteFunc(own, func(flag string) bool {
 		name, _, _ := strings.Cut(flag, "=")
 		return slices.ContainsFunc(extra, func(other string) bool { return strings.HasPrefix(other, name+"=") })
-	}
-	args := append(l.ShootFlags(), slices.DeleteFunc(own, given)...)
-	return Command{Path: l.worldBin("proxy-client"), Args: append(args, extra...), UID: ProxyUID}
+	})
 }
 
 // StartProxyClient starts the sidecar in the client's pod and waits until it is
@@ -102,4 +108,13 @@ func (l *Lab) SidecarURL(path string) string {
 // SidecarMetrics reads the sidecar's metrics.
 func (l *Lab) SidecarMetrics(ctx context.Context) (Metrics, error) {
 	return l.Pod.metrics(ctx, l.SidecarURL("/metrics"))
+}
+
+// SidecarLog returns what the sidecar that was started last has logged.
+func (l *Lab) SidecarLog() string {
+	text, err := os.ReadFile(filepath.Join(l.Dir, "logs", fmt.Sprintf("proxy-client-%d.log", l.sidecarStarts)))
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
 }

@@ -19,6 +19,7 @@
 //	7006  stuck: accepts, reads nothing until [Targets.Release], and then as the sink
 //	7007  resets: sends its banner, and resets the connection at the first byte
 //	7008  named: answers a line with the shoot's name, as [Targets.SetName] says
+//	7010  FIN first: sends its banner and FIN at once, and then as the sink
 //
 // No server listens on [ClosedPort].
 package target

@@ -23,6 +23,7 @@ const (
 	ResetPort      = 7007
 	NamedPort      = 7008
 	ClosedPort     = 7009
+	FINFirstPort   = 7010
 )
 
 // Targets are running servers.
@@ -49,7 +50,7 @@ func Listen(listen func(network, address string) (net.Listener, error)) (*Target
 	t := &Targets{conns: map[net.Conn]struct{}{}, released: make(chan struct{}), sunk: make(chan Sunk, 16)}
 	for port, serve := range map[int]func(net.Conn){
 		EchoPort: echo, HalfClosePort: halfClose, SpeakFirstPort: speakFirst, AfterEOFPort: afterEOF, SilentPort: silent,
-		SinkPort: t.sink, StuckPort: t.stuck, ResetPort: resets, NamedPort: t.named,
+		SinkPort: t.sink, StuckPort: t.stuck, ResetPort: resets, NamedPort: t.named, FINFirstPort: t.finFirst,
 	} {
 		listener, err := t.open(listen, port)
 		if err != nil {

@@ -60,6 +60,7 @@ func TestTargetsWithoutATunnel(t *testing.T) {
 	}{
 		{"echo", target.EchoPort, "hello", "hello"},
 		{"speaks first", target.SpeakFirstPort, "", target.Banner},
+		{"FIN first", target.FINFirstPort, "hello", target.Banner},
 		{"after EOF", target.AfterEOFPort, "12345", "got 5 bytes and EOF\n"},
 		{"half-close", target.HalfClosePort, "bytes 1000\n", pattern(t, 1000)},
 		{"silent", target.SilentPort, "anyone?", ""},

@@ -87,6 +87,13 @@ func (t *Targets) stuck(conn net.Conn) {
 	t.sink(conn)
 }
 
+// finFirst ends its own direction before it reads. Then it is a sink.
+func (t *Targets) finFirst(conn net.Conn) {
+	_, _ = io.WriteString(conn, Banner)
+	_ = conn.(*net.TCPConn).CloseWrite()
+	t.sink(conn)
+}
+
 func resets(conn net.Conn) {
 	_, _ = io.WriteString(conn, Banner)
 	_, _ = conn.Read(make([]byte, 1))

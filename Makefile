@@ -94,21 +94,23 @@ screenshots: need-root packages-browser ## rarely: take the pictures of the stat
 release: need-root packages-images ## release: everything that is published, into dist/: images, binaries, chart, manifests, SBOMs, checksums; VERSION=0.1.0 REGISTRY=registry.example DIST=folder
 	@VERSION='$(VERSION)' REGISTRY='$(REGISTRY)' DIRTY='$(DIRTY)' DIST='$(DIST)' test/release/release
 
+# Builds and their comparison run beside the clusters, which mostly wait.
 .PHONY: test
 test: ## daily: everything: unit and namespace tests under the race detector, then end to end against real peers
 	@$(MAKE) -j2 packages-browser go-test
-	$(call EACH_MODULE,CGO_ENABLED=1 REQUIRE_ROOT=$(REQUIRE_ROOT) $(call GOTESTSUM,pkgname) -race $(GO_TEST_FLAGS) ./...)
+	$(call EACH_MODULE,CGO_ENABLED=1 REQUIRE_ROOT=$(REQUIRE_ROOT) $(call GOTESTSUM,pkgname) -race -p 3 $(GO_TEST_FLAGS) $(LONGEST_FIRST) ./...)
 	@$(MAKE) test-egressselector
 	@$(MAKE) test-gateways
 	@$(MAKE) test-bench-micro
 	@$(MAKE) test-browser
-	@$(MAKE) test-images
-	@$(MAKE) chart-test
-	@$(MAKE) test-release
 	@$(MAKE) test-kube
 	@$(MAKE) release VERSION=0.1.0 DIRTY=1 DIST=$(TEST_DIST)
-	@$(MAKE) e2e-cluster DIST=$(TEST_DIST)
+	@$(MAKE) cluster-binaries
+	@test/beside $(MAKE) test-images chart-test test-release -- $(MAKE) e2e-cluster DIST=$(TEST_DIST)
 	@$(MAKE) test-e2e
+
+# The package whose tests take longest begins first, if the module has it.
+LONGEST_FIRST = $$([ ! -d pkg/redirect ] || echo ./pkg/redirect)
 
 # Without the race detector, the unit tests share their builds with go vet. All steps run,
 # also if an earlier one fails.
@@ -407,7 +409,7 @@ test-bench-micro:
 
 # The race detector stays out of the end-to-end tests: they hash gigabytes. One
 # package at a time, for two labs at once make each other slow. Tests that mostly wait
-# say so by t.Parallel, and run side by side: more of them than there are cores.
+# say so by t.Parallel, and run side by side: four of them for each of two cores.
 .PHONY: test-e2e
 test-e2e: helm
-	cd test && REQUIRE_ROOT=$(REQUIRE_ROOT) $(LAB_FOLDERS) $(call GOTESTSUM,testname) -p 1 -parallel 6 -count=1 -timeout 20m $(GO_TEST_FLAGS) ./...
+	cd test && REQUIRE_ROOT=$(REQUIRE_ROOT) $(LAB_FOLDERS) $(call GOTESTSUM,testname) -p 1 -parallel 8 -count=1 -timeout 20m $(GO_TEST_FLAGS) ./...

@@ -17,6 +17,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/check/target"
 	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
 	"github.com/shoot-proxy/proxy-client/webhook/cmd/internal/installation"
+	"github.com/shoot-proxy/proxy-client/webhook/cmd/internal/program"
 	"github.com/shoot-proxy/proxy-client/webhook/sidecar"
 )
 
@@ -162,7 +163,7 @@ func (a *asker) one(ctx context.Context, pod *corev1.Pod) error {
 	if err != nil {
 		return err
 	}
-	return installation.Exit(code)
+	return program.Exit(code)
 }
 
 // ask runs the check in a pod's sidecar.
@@ -188,7 +189,7 @@ func (a *asker) ask(ctx context.Context, pod *corev1.Pod, stdout, stderr io.Writ
 // isOlder reports whether a sidecar is older than its command check. said is what it wrote on
 // standard error.
 func isOlder(code int, said string) bool {
-	return code == exitUsage && strings.Contains(said, `"check" is not a command`)
+	return code == program.Usage && strings.Contains(said, `"check" is not a command`)
 }
 
 // answer is what one of several sidecars said, as JSON.
@@ -204,14 +205,14 @@ type answer struct {
 // several asks the sidecars of all pods, one after the other. The exit code is that of the
 // worst answer.
 func (a *asker) several(ctx context.Context, pods []corev1.Pod) error {
-	worst := exitDone
+	worst := program.Done
 	var answers []answer
 	for i := range pods {
 		pod := &pods[i]
 		var stdout, stderr bytes.Buffer
 		code, err := a.ask(ctx, pod, &stdout, &stderr)
 		if err != nil {
-			code = exitFailed
+			code = program.Failed
 		}
 		worst = worse(worst, code)
 		if a.json {
@@ -246,12 +247,12 @@ func (a *asker) several(ctx context.Context, pods []corev1.Pod) error {
 			return err
 		}
 	}
-	return installation.Exit(worst)
+	return program.Exit(worst)
 }
 
 // worse returns the exit code of the two that says more: a failure, bad flags, warnings.
 func worse(a, b int) int {
-	for _, code := range []int{exitFailed, exitUsage} {
+	for _, code := range []int{program.Failed, program.Usage} {
 		if a == code || b == code {
 			return code
 		}

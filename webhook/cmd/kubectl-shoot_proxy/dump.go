@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/shoot-proxy/proxy-client/webhook/cmd/internal/installation"
+	"github.com/shoot-proxy/proxy-client/webhook/cmd/internal/program"
 	"github.com/shoot-proxy/proxy-client/webhook/sidecar"
 )
 
@@ -63,5 +64,5 @@ func dump(ctx context.Context, to *cluster, name string, more []string, env envi
 	if err != nil {
 		return err
 	}
-	return installation.Exit(code)
+	return program.Exit(code)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/shoot-proxy/proxy-client/internal/commandline"
+	"github.com/shoot-proxy/proxy-client/webhook/cmd/internal/program"
 )
 
 // outcome runs the program with a kubeconfig of its own, or with none.
@@ -91,7 +92,7 @@ func TestBadInput(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			code, stdout, stderr := outcome(t, tt.kubeconfig, tt.args...)
-			if code != exitUsage || stdout != "" || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, tt.want) {
+			if code != program.Usage || stdout != "" || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, tt.want) {
 				t.Errorf("exit code %d, output %q, and %q; want one line with %q", code, stdout, stderr, tt.want)
 			}
 		})
@@ -102,7 +103,7 @@ func TestBadInput(t *testing.T) {
 func TestNoAPIServer(t *testing.T) {
 	for _, args := range [][]string{{"check", "app"}, {"dump", "app"}, {"page", "app"}, {"check", "deployment/app"}, {"check", "--all-pods"}, {"check", "app", "10.250.0.4:1", "--", "--mode", "grpc"}} {
 		code, stdout, stderr := outcome(t, usable, args...)
-		if code != exitFailed || stdout != "" || !strings.Contains(stderr, "the API server https://127.0.0.1:1 does not answer: check that 'kubectl version' reaches it") {
+		if code != program.Failed || stdout != "" || !strings.Contains(stderr, "the API server https://127.0.0.1:1 does not answer: check that 'kubectl version' reaches it") {
 			t.Errorf("%q: exit code %d, output %q, and %q", args, code, stdout, stderr)
 		}
 	}
@@ -137,7 +138,7 @@ func TestOlderSidecar(t *testing.T) {
 			t.Fatalf("%s is accepted", command)
 		}
 		said := commandline.Sentence("proxy-client", err) + "\n"
-		if got := isOlder(exitUsage, said); got != want {
+		if got := isOlder(program.Usage, said); got != want {
 			t.Errorf("%s: got %v for %q", command, got, said)
 		}
 	}

@@ -17,7 +17,7 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/internal/commandline"
 	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
-	"github.com/shoot-proxy/proxy-client/webhook/cmd/internal/installation"
+	"github.com/shoot-proxy/proxy-client/webhook/cmd/internal/program"
 	"github.com/shoot-proxy/proxy-client/webhook/sidecar"
 )
 
@@ -34,41 +34,21 @@ type environment struct {
 	version        string // empty: the version of the build information
 }
 
-// The exit codes. Scripts rely on them.
-const (
-	exitDone   = 0
-	exitFailed = 1
-	exitUsage  = 2
-)
-
 // run runs the program and returns the exit code.
 func run(env environment) int {
 	klog.SetSlogLogger(slog.New(slog.DiscardHandler)) // client-go logs what it also returns
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	root := newCommand(env)
-	root.SetArgs(env.args)
-	root.SetOut(env.stdout)
-	root.SetErr(env.stderr)
-	return report(env.stderr, root.ExecuteContext(ctx))
+	return report(env.stderr, program.Execute(ctx, newCommand(env), env.args, env.stdout, env.stderr))
 }
 
-// report prints an error that is not printed yet, and returns the exit code.
+// report writes an error that is not written yet, and returns the exit code.
 func report(out io.Writer, err error) int {
-	if err == nil {
-		return exitDone
-	}
-	if code, ok := errors.AsType[installation.ExitError](err); ok {
-		return int(code)
-	}
-	fmt.Fprintln(out, commandline.Sentence(name, err))
+	code := program.Report(out, name, err)
 	if stopped, ok := errors.AsType[*sidecar.StoppedError](err); ok && stopped.Log != "" {
 		fmt.Fprintf(out, "Its last lines:\n  %s\n", strings.ReplaceAll(stopped.Log, "\n", "\n  "))
 	}
-	if flagset.IsUsage(err) {
-		return exitUsage
-	}
-	return exitFailed
+	return code
 }
 
 // newCommand returns the root command with all subcommands.

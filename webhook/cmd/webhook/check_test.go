@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/shoot-proxy/proxy-client/webhook/cmd/internal/program"
 )
 
 // TestCheckRefusesBadFlags: a bad flag of check gives one sentence and exit code 2. No
@@ -33,7 +35,7 @@ func TestCheckRefusesBadFlags(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			var stdout, stderr strings.Builder
 			code := run(environment{args: append([]string{"check"}, tt.args...), stdout: &stdout, stderr: &stderr})
-			if code != exitUsage || stdout.Len() > 0 || !strings.Contains(stderr.String(), tt.want) || strings.Count(stderr.String(), "\n") != 1 {
+			if code != program.Usage || stdout.Len() > 0 || !strings.Contains(stderr.String(), tt.want) || strings.Count(stderr.String(), "\n") != 1 {
 				t.Errorf("exit code %d, output %q, and %q; want one line with %s", code, stdout.String(), stderr.String(), tt.want)
 			}
 		})
@@ -64,7 +66,7 @@ func TestCheckWithoutAnswers(t *testing.T) {
 			}
 			var stdout, stderr strings.Builder
 			code := run(environment{args: []string{"check", "--kubeconfig=" + kubeconfig}, stdout: &stdout, stderr: &stderr})
-			if code != exitFailed || stdout.Len() > 0 || !strings.Contains(stderr.String(), tt.want) || strings.Count(stderr.String(), "\n") != 1 {
+			if code != program.Failed || stdout.Len() > 0 || !strings.Contains(stderr.String(), tt.want) || strings.Count(stderr.String(), "\n") != 1 {
 				t.Errorf("exit code %d, output %q, and %q; want one line with %s", code, stdout.String(), stderr.String(), tt.want)
 			}
 		})

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/shoot-proxy/proxy-client/webhook/cmd/internal/program"
 )
 
 // TestDryRunRefusesBadFlags: a bad flag of dry-run gives one sentence and exit code 2. No
@@ -35,7 +37,7 @@ func TestDryRunRefusesBadFlags(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			var stdout, stderr strings.Builder
 			code := run(environment{args: append([]string{"dry-run"}, tt.args...), stdout: &stdout, stderr: &stderr})
-			if code != exitUsage || stdout.Len() > 0 || !strings.Contains(stderr.String(), tt.want) || strings.Count(stderr.String(), "\n") != 1 {
+			if code != program.Usage || stdout.Len() > 0 || !strings.Contains(stderr.String(), tt.want) || strings.Count(stderr.String(), "\n") != 1 {
 				t.Errorf("exit code %d, output %q, and %q; want one line with %s", code, stdout.String(), stderr.String(), tt.want)
 			}
 		})

@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/shoot-proxy/proxy-client/webhook"
+	"github.com/shoot-proxy/proxy-client/webhook/cmd/internal/program"
 )
 
 // pods is the folder of package webhook's golden pods.
@@ -100,17 +101,17 @@ func throughFileCommands(t *testing.T, name string) {
 	code, stdout, stderr := outcomeOf(t, version, input, append([]string{"inject"}, flags...)...)
 	switch want.decision {
 	case webhook.Refuse.String():
-		if code == exitDone || stdout != "" || !strings.Contains(unquoted(stderr), unquoted(want.sentence)) {
+		if code == program.Done || stdout != "" || !strings.Contains(unquoted(stderr), unquoted(want.sentence)) {
 			t.Errorf("exit code %d, stdout %q, stderr\n%s\nwant a refusal: %s", code, stdout, stderr, want.sentence)
 		}
 		return
 	case webhook.Skip.String():
-		if code != exitDone || stdout != input || !strings.Contains(unquoted(stderr), "skipped: "+unquoted(want.sentence)) {
+		if code != program.Done || stdout != input || !strings.Contains(unquoted(stderr), "skipped: "+unquoted(want.sentence)) {
 			t.Errorf("exit code %d, stderr\n%s\nwant it skipped: %s; and as it was:%s", code, stderr, want.sentence, cmp.Diff(input, stdout))
 		}
 		return
 	}
-	if code != exitDone || !strings.Contains(stderr, "injected: "+want.sentence) {
+	if code != program.Done || !strings.Contains(stderr, "injected: "+want.sentence) {
 		t.Fatalf("exit code %d, stderr\n%s\nwant it injected: %s", code, stderr, want.sentence)
 	}
 	got := canonical(t, stdout)
@@ -124,7 +125,7 @@ func throughFileCommands(t *testing.T, name string) {
 		return // it was injected before
 	}
 	code, undone, stderr := outcomeOf(t, version, stdout, "uninject", "-f", "-")
-	if d := cmp.Diff(canonical(t, input), canonical(t, undone)); code != exitDone || d != "" {
+	if d := cmp.Diff(canonical(t, input), canonical(t, undone)); code != program.Done || d != "" {
 		t.Errorf("uninject: exit code %d, stderr\n%s\n(-before +after):\n%s", code, stderr, d)
 	}
 }

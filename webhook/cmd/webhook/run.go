@@ -3,15 +3,14 @@
 package main
 
 import (
-	"errors"
-	"fmt"
+	"context"
 	"io"
 
 	"github.com/spf13/cobra"
 
 	"github.com/shoot-proxy/proxy-client/internal/commandline"
 	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
-	"github.com/shoot-proxy/proxy-client/webhook/cmd/internal/installation"
+	"github.com/shoot-proxy/proxy-client/webhook/cmd/internal/program"
 )
 
 // environment is the process's input and output.
@@ -22,38 +21,10 @@ type environment struct {
 	version        string // empty: the version of the build information
 }
 
-// The exit codes. Scripts rely on them.
-const (
-	exitDone   = 0
-	exitFailed = 1
-	exitUsage  = 2
-)
-
 // run runs the program and returns the exit code.
 func run(env environment) int {
-	root := newCommand(env)
-	root.SetArgs(env.args)
-	root.SetOut(env.stdout)
-	root.SetErr(env.stderr)
-	err := root.Execute()
-	if code, ok := errors.AsType[installation.ExitError](err); ok {
-		return int(code)
-	}
-	if err != nil {
-		fmt.Fprintln(env.stderr, commandline.Sentence("webhook", err))
-	}
-	return exitCode(err)
-}
-
-func exitCode(err error) int {
-	switch {
-	case err == nil:
-		return exitDone
-	case flagset.IsUsage(err):
-		return exitUsage
-	default:
-		return exitFailed
-	}
+	err := program.Execute(context.Background(), newCommand(env), env.args, env.stdout, env.stderr)
+	return program.Report(env.stderr, "webhook", err)
 }
 
 // newCommand returns the root command with all subcommands.

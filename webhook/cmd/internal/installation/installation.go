@@ -27,6 +27,7 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
 	"github.com/shoot-proxy/proxy-client/webhook/bundle"
+	"github.com/shoot-proxy/proxy-client/webhook/cmd/internal/program"
 	"github.com/shoot-proxy/proxy-client/webhook/inspect"
 	"github.com/shoot-proxy/proxy-client/webhook/internal/kubeconfig"
 	"github.com/shoot-proxy/proxy-client/webhook/shoot"
@@ -121,7 +122,7 @@ func CheckTimeout(timeout time.Duration) error {
 }
 
 // Run looks at the installation and prints the report. If the report has problems, the
-// error is an [ExitError].
+// error is a [program.ExitError].
 func (c *Check) Run(whole context.Context, env Environment) error {
 	ctx, cancel := context.WithTimeoutCause(whole, c.timeout, fmt.Errorf("it took longer than %s: give a longer --timeout, or some namespaces with --namespace", c.timeout))
 	defer cancel()
@@ -153,7 +154,7 @@ func (c *Check) Run(whole context.Context, env Environment) error {
 			return err
 		}
 	}
-	return Exit(report.ExitCode())
+	return program.Exit(report.ExitCode())
 }
 
 func (c *Check) print(report *inspect.Report, out io.Writer) error {
@@ -164,17 +165,3 @@ func (c *Check) print(report *inspect.Report, out io.Writer) error {
 	encoder.SetIndent("", "  ")
 	return encoder.Encode(report)
 }
-
-// ExitError ends the program with a code. What it is about is already written.
-type ExitError int
-
-// Exit returns an [ExitError], or nil for 0.
-func Exit(code int) error {
-	if code == 0 {
-		return nil
-	}
-	return ExitError(code)
-}
-
-// Error implements error.
-func (e ExitError) Error() string { return fmt.Sprintf("exit code %d", int(e)) }

@@ -36,7 +36,7 @@ func openFiles() uint64 {
 const (
 	memoryAtRest               = 24 << 20
 	memoryPerConnection        = 11 << 10 // in grpc mode
-	memoryPerConnectionConnect = 30 << 10 // in http-connect mode: TLS for each
+	memoryPerConnectionConnect = 30 << 10 // in http-connect and https-proxy mode: TLS for each
 )
 
 // memoryLimit returns how many bytes the process may use: GOMEMLIMIT, or math.MaxInt64
@@ -113,8 +113,8 @@ func raiseFiles(cfg *options.ProxyClientConfig) string {
 }
 
 // filesPerConnection returns how many descriptors one connection takes. One is the app's.
-// In http-connect mode, and in auto mode, which may become that, there is another one to
-// the proxy-server.
+// In http-connect and https-proxy mode, and in auto mode, which may become one of them,
+// there is another one to the server.
 func filesPerConnection(servers []tunnel.Server) int {
 	for _, s := range servers {
 		if s.Mode != tunnel.ModeGRPC {
@@ -126,7 +126,7 @@ func filesPerConnection(servers []tunnel.Server) int {
 
 func speaksAuto(servers []tunnel.Server) bool {
 	for _, s := range servers {
-		if s.Mode == tunnel.ModeHTTPConnect {
+		if s.Mode == tunnel.ModeHTTPConnect || s.Mode == tunnel.ModeHTTPSProxy {
 			return false
 		}
 	}

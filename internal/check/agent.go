@@ -11,6 +11,7 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/internal/check/report"
 	"github.com/shoot-proxy/proxy-client/internal/clip"
+	"github.com/shoot-proxy/proxy-client/internal/httpsproxy"
 	"github.com/shoot-proxy/proxy-client/internal/konnectivity"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
@@ -28,7 +29,7 @@ func (p *path) askAgent(ctx context.Context) *tunnel.Error {
 		_ = conn.Close()
 		return nil
 	}
-	if err.Fault == tunnel.FaultTarget && err.Reason != tunnel.ReasonCancelled && err.Reason != tunnel.ReasonProtocol {
+	if !errors.Is(err, httpsproxy.ErrSilent) && err.Fault == tunnel.FaultTarget && err.Reason != tunnel.ReasonCancelled && err.Reason != tunnel.ReasonProtocol {
 		return nil // an agent's own words
 	}
 	return err
@@ -46,6 +47,9 @@ func (p *path) findAgent(ctx context.Context) {
 	if err == nil {
 		p.agent = true
 		step.Found = "an agent answers, in " + report.Seconds(took)
+		if p.standard {
+			step.Found = "a standard proxy has no agents. It dials by itself, and answers in " + report.Seconds(took)
+		}
 		if h := p.hintsNow(); h.Agents > 0 {
 			step.Found += fmt.Sprintf("; by its metrics the server has %s", h.Says())
 		}
@@ -54,6 +58,11 @@ func (p *path) findAgent(ctx context.Context) {
 	}
 	step.Result, step.Cause, step.Found = report.Failure, causeOf(err), clip.Text(err.Err.Error(), clip.Clause)
 	switch {
+	case p.standard:
+		step.Next = err.Next
+		if step.Next == "" {
+			step.Next = "look at the log of the proxy"
+		}
 	case err.Reason == tunnel.ReasonNoAgent:
 		p.noAgent(&step)
 	case err.Reason == tunnel.ReasonTimeout, errors.Is(err.Err, konnectivity.ErrGaveUp):

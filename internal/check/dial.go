@@ -130,6 +130,12 @@ func (c *checker) dialFailure(to destination, failed []dialled) report.Step {
 	case first.err.Reason == tunnel.ReasonRefused:
 		step.Found = "the tunnel works, and the target refuses the connection: nothing listens on its port " + said
 		step.Next = "see whether the target's process runs and listens on this address and port"
+	case first.path.standard:
+		step.Found = "the proxy answers, and the target was not reached " + said
+		step.Next = first.err.Next
+		if step.Next == "" {
+			step.Next = "look at the log of the proxy"
+		}
 	case first.err.Reason == tunnel.ReasonUnreachable:
 		step.Found = "the tunnel works, and the agent has no way to the target " + said
 		step.Next = "check whether the address still exists in the shoot, and whether a firewall of the shoot forbids it to the agent"

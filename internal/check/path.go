@@ -41,7 +41,9 @@ type path struct {
 	hints  chan hints.Hints    // has one element when the server's metrics were asked for
 	known  *hints.Hints        // that element
 	usable bool                // the server is one for dials
-	agent  bool                // an agent answers dials of any address
+	agent  bool                // an agent, or a standard proxy, answers dials of any address
+	// standard means that the server is a standard proxy, which has no agents.
+	standard bool
 }
 
 // paths finds the addresses of all servers, and walks each path as far as the agent. The
@@ -284,8 +286,16 @@ func (p *path) identify(ctx context.Context, files tlsFiles) bool {
 	step.Seconds = took.Seconds()
 	switch {
 	case err == nil:
-		step.Mode, p.usable = string(mode), true
+		step.Mode, p.usable, p.standard = string(mode), true, mode == tunnel.ModeHTTPSProxy
 		step.Found = fmt.Sprintf("it is a proxy-server that speaks %s, as it answered in %s", mode, report.Seconds(took))
+		if p.standard {
+			step.Found = fmt.Sprintf("it is %s, for which the mode is %s, as it answered in %s", p.kind(), mode, report.Seconds(took))
+		}
+		if better := p.dialer.BetterMode(); better != "" {
+			step.Result, step.Cause = report.Warning, report.CauseWrongMode
+			step.Found = fmt.Sprintf("it answers like a standard proxy, and is used as a proxy-server that speaks %s: slow apps are reset for nothing", mode)
+			step.Next = fmt.Sprintf("set %s=%s, or %s=%s", p.c.Names.Mode, better, p.c.Names.Mode, tunnel.ModeAuto)
+		}
 		p.add(step)
 		return true
 	case err.Reason == tunnel.ReasonTLS && files.failed():
@@ -297,6 +307,14 @@ func (p *path) identify(ctx context.Context, files tlsFiles) bool {
 		p.add(p.wrongServer(ctx, step, err))
 	}
 	return false
+}
+
+// kind says what a standard proxy is.
+func (p *path) kind() string {
+	if name := p.dialer.Software(); name != "" {
+		return fmt.Sprintf("a standard proxy (%s)", clip.Text(name, clip.Words))
+	}
+	return "a standard proxy"
 }
 
 // wrongServer completes the step about a server that cannot be used for dials.

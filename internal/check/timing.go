@@ -55,7 +55,11 @@ func measure(ctx context.Context, limit time.Duration, try func(ctx context.Cont
 func (c *checker) timing(ctx context.Context, paths []*path, to *destination) []report.Step {
 	var steps []report.Step
 	if paths = withAgent(paths); len(paths) > 0 {
-		steps = append(steps, judgeTimes(report.Step{}, "round trips to the agent", measure(ctx, timingLimit, func(ctx context.Context, n int) bool {
+		what := "round trips to the agent"
+		if paths[0].standard {
+			what = "round trips to the proxy"
+		}
+		steps = append(steps, judgeTimes(report.Step{}, what, measure(ctx, timingLimit, func(ctx context.Context, n int) bool {
 			return paths[n%len(paths)].askAgent(ctx) == nil
 		})))
 	}

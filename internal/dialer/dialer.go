@@ -19,11 +19,11 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/shoot-proxy/proxy-client/internal/cidr"
-	"github.com/shoot-proxy/proxy-client/internal/konnectivity/connectmode"
 	"github.com/shoot-proxy/proxy-client/internal/konnectivity/grpcmode"
 	"github.com/shoot-proxy/proxy-client/internal/pause"
 	"github.com/shoot-proxy/proxy-client/internal/quota"
 	"github.com/shoot-proxy/proxy-client/internal/serverconn"
+	"github.com/shoot-proxy/proxy-client/internal/spare"
 	"github.com/shoot-proxy/proxy-client/internal/tlsfiles"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
@@ -56,7 +56,7 @@ type Config struct {
 
 	// Set by tests. If they are nil, New sets the real ones.
 	resolver resolver
-	connect  func(context.Context, *endpoint) (net.Conn, string, *tunnel.Error)
+	connect  func(_ context.Context, _ *endpoint, alpn []string) (net.Conn, string, *tunnel.Error)
 	random   func() float64 // in [0, 1)
 }
 
@@ -95,7 +95,7 @@ func New(cfg Config) (*Dialer, error) {
 	}
 	d.life, d.die = context.WithCancel(context.Background())
 	d.grpc = grpcmode.Shared{Metrics: d.metrics.grpc, Quota: held, Background: &d.background, Files: d.certs.Version, AffordsFile: d.affordsFile}
-	d.httpConnect = connectmode.Shared{Background: &d.background, Life: d.life, Files: d.certs.Version, MostSpares: connectmode.AffordableSpares()}
+	d.spares = spare.Shared{Background: &d.background, Life: d.life, Files: d.certs.Version, Most: spare.Affordable()}
 	for _, s := range cfg.Servers {
 		d.servers = append(d.servers, newServer(s, &d.shared))
 	}

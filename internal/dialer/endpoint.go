@@ -4,7 +4,6 @@ package dialer
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -15,7 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/shoot-proxy/proxy-client/internal/konnectivity/connectmode"
+	"github.com/shoot-proxy/proxy-client/internal/httpsproxy"
 	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 	"github.com/shoot-proxy/proxy-client/internal/status"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
@@ -84,7 +83,7 @@ func (e *endpoint) candidate(now time.Time) candidate {
 	c := candidate{load: e.load.Load(), until: e.aside.until}
 	switch {
 	case e.aside.failures == 0:
-		if e.waiting > 0 && now.Sub(e.since) > suspectAfter {
+		if e.waiting > 0 && now.Sub(e.since) > suspectAfter && !e.waitsForTargets() {
 			c.rank = rankSuspect
 		}
 	case e.aside.unreachable && (e.checks.running() || e.aside.isAside(now, e.watched.Load())):
@@ -110,25 +109,28 @@ func (e *endpoint) claim() int {
 // dial dials dst, and judges the endpoint by the result. It ends claim.
 func (e *endpoint) dial(ctx context.Context, dst tunnel.Target, claim int, hold tunnel.Hold) (tunnel.Conn, *tunnel.Error) {
 	began := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	limited, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	conn, err := e.dialByMode(ctx, dst, hold)
+	var conn tunnel.Conn
+	err := e.checkIfNeeded(limited)
+	if err == nil && e.waitsForTargets() {
+		conn, err = e.dialPatiently(ctx, dst, hold)
+		limited = ctx
+	} else if err == nil {
+		conn, err = e.dialByMode(limited, dst, hold)
+	}
 	if err != nil {
 		e.load.Add(-1) // otherwise conn counts until it has ended
 	}
-	e.judge(ctx, err, began, claim)
+	e.judge(limited, err, began, claim)
 	return conn, err
 }
 
-// dialByMode dials dst in the mode of the server, after a check if one is needed.
+// dialByMode dials dst in the mode of the server.
 func (e *endpoint) dialByMode(ctx context.Context, dst tunnel.Target, hold tunnel.Hold) (tunnel.Conn, *tunnel.Error) {
-	if err := e.checkIfNeeded(ctx); err != nil {
-		return nil, err
-	}
-	conn, err, fit := e.protocols[e.mode()].Dial(ctx, dst, hold)
+	mode := e.mode()
+	conn, err, fit := e.protocols[mode].Dial(ctx, dst, hold)
 	switch fit {
-	case serverconn.Fits:
-		return conn, err
 	case serverconn.SpeaksHTTP2:
 		e.server.learn(tunnel.ModeGRPC, serverconn.ALPNHTTP2)
 	case serverconn.Unclear:
@@ -136,11 +138,14 @@ func (e *endpoint) dialByMode(ctx context.Context, dst tunnel.Target, hold tunne
 		if looked := e.Check(ctx); looked != nil && looked.Fault.Lasting() {
 			return nil, looked
 		}
-		if e.server.speaks() != tunnel.ModeGRPC {
+		if e.mode() == mode {
 			return nil, err
 		}
+	default:
+		e.server.prove(fit)
+		return conn, err
 	}
-	conn, err, _ = e.protocols[tunnel.ModeGRPC].Dial(ctx, dst, hold)
+	conn, err, _ = e.protocols[e.mode()].Dial(ctx, dst, hold)
 	return conn, err
 }
 
@@ -199,6 +204,9 @@ func (e *endpoint) check() *tunnel.Error {
 		e.server.refresh()
 		e.wakeWatch()
 		e.setUp(false, err)
+		if !e.server.isUp() {
+			e.server.proved.Store(tunnel.Mode("")) // another server may take its place
+		}
 		return err
 	}
 	e.setUp(true, nil)
@@ -210,46 +218,9 @@ func (e *endpoint) GoneError() *tunnel.Error {
 	return &tunnel.Error{Reason: tunnel.ReasonServerUnreachable, Server: e.server.Name, Err: errGone, Fault: tunnel.FaultUnreachable}
 }
 
-// connectAndGreet connects, finds out the mode of the server if it is not known, and
-// greets the server in that mode.
-func (e *endpoint) connectAndGreet(ctx context.Context) *tunnel.Error {
-	files := e.shared.certs.Version()
-	conn, alpn, err := e.Connect(ctx)
-	if err != nil {
-		e.refusedCertificate(err)
-		return err
-	}
-	if secured, ok := conn.(*tls.Conn); ok {
-		e.showed(secured.ConnectionState())
-		e.shown.Store(firstToExpire(secured.ConnectionState().VerifiedChains))
-		e.server.reportCertificate()
-	}
-	mode := e.server.modeBy(alpn)
-	if mode != tunnel.ModeGRPC {
-		err = e.protocols[tunnel.ModeHTTPConnect].Greet(ctx, conn, files)
-		settings := err != nil && errors.Is(err, connectmode.ErrSettings)
-		switch {
-		case err == nil:
-			e.server.learn(tunnel.ModeHTTPConnect, alpn)
-			return nil
-		case mode != "" || !settings:
-			if is := e.explainNoHTTP1(ctx, alpn, err); is != nil {
-				return is
-			}
-			return err
-		}
-		// The server speaks HTTP/2, and a device in between has removed ALPN.
-		if conn, _, err = e.Connect(ctx); err != nil {
-			return err
-		}
-	}
-	e.server.learn(tunnel.ModeGRPC, alpn)
-	return e.protocols[tunnel.ModeGRPC].Greet(ctx, conn, files)
-}
-
 // Connect connects and does the handshake.
 func (e *endpoint) Connect(ctx context.Context) (net.Conn, string, *tunnel.Error) {
-	return e.shared.connect(ctx, e)
+	return e.shared.connect(ctx, e, e.server.protos())
 }
 
 // Gone ends when the server's name does not resolve to the address any more.
@@ -264,8 +235,11 @@ func (e *endpoint) ConnectionEnded() { e.load.Add(-1) }
 // WaitedLongEnough reports whether a dial that began at began has waited so long that a
 // missing answer counts against the endpoint.
 func (e *endpoint) WaitedLongEnough(began time.Time) bool {
-	return time.Since(began) >= min(minBlameWait, e.shared.timeout/2)
+	return time.Since(began) >= e.blameWait()
 }
+
+// blameWait returns how long a dial has to wait until a missing answer counts.
+func (e *endpoint) blameWait() time.Duration { return min(minBlameWait, e.shared.timeout/2) }
 
 // judge counts the result of a dial for or against the endpoint. The dial began at
 // began and ended with err.
@@ -276,6 +250,9 @@ func (e *endpoint) judge(ctx context.Context, err *tunnel.Error, began time.Time
 	old := e.aside
 	e.waiting--
 	judged := verdictOn(err, serverconn.Interrupted(ctx) && !e.WaitedLongEnough(began))
+	if err != nil && errors.Is(err, httpsproxy.ErrSilent) {
+		judged = inconclusive // it is most likely the target that is silent
+	}
 	switch judged {
 	case answered:
 		e.aside.succeeded()

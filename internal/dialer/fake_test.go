@@ -28,6 +28,7 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/internal/certtest"
 	"github.com/shoot-proxy/proxy-client/internal/cidr"
+	"github.com/shoot-proxy/proxy-client/internal/http1"
 	"github.com/shoot-proxy/proxy-client/internal/konnectivity/connectmode"
 	"github.com/shoot-proxy/proxy-client/internal/konnectivity/grpcmode"
 	"github.com/shoot-proxy/proxy-client/internal/options"
@@ -48,7 +49,7 @@ var target = netip.MustParseAddrPort("100.64.3.7:9100")
 const (
 	establishedLine = "HTTP/1.1 200 Connection Established\r\n\r\n"
 	headEnd         = "\r\n\r\n"
-	greeting        = "OPTIONS * HTTP/1.1\r\nHost: proxy-server\r\nUser-Agent: shoot-proxy\r\nConnection: close\r\n\r\n"
+	greeting        = http1.Greeting
 	maxEndDelay     = 200 * time.Millisecond
 	maxAhead        = 1 << 20
 	maxHead         = 16 << 10

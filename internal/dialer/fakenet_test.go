@@ -128,7 +128,7 @@ func (n *fakeNet) lookedUp() int {
 }
 
 // connect takes the place of connectTo.
-func (n *fakeNet) connect(ctx context.Context, e *endpoint) (net.Conn, string, *tunnel.Error) {
+func (n *fakeNet) connect(ctx context.Context, e *endpoint, _ []string) (net.Conn, string, *tunnel.Error) {
 	h := n.hosts[e.Addr]
 	if h == nil {
 		n.t.Errorf("connection to %s, where nothing is", e.Addr)

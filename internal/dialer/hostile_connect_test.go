@@ -73,7 +73,7 @@ func TestHostileConnect(t *testing.T) {
 		{"a status that is no number", plain("HTTP/1.1 2OO OK\r\n\r\n"), tunnel.ReasonProtocol, "2OO"},
 		{"a status with more digits", plain("HTTP/1.1 2000 OK\r\n\r\n"), tunnel.ReasonProtocol, "2000"},
 		{"a chunked error", ended("HTTP/1.1 502 Bad Gateway\r\nTransfer-Encoding: chunked\r\n\r\n36\r\n", refused, "\r\n0\r\n\r\n"), tunnel.ReasonRefused, refused},
-		{"a chunked error in pieces", ended("HTTP/1.1 504 Gateway Timeout\r\nTransfer-Encoding: chunked\r\n\r\n", "3\r\ni/o\r\n", "8\r\n timeout\r\n0\r\n\r\n"), tunnel.ReasonTimeout, "504"},
+		{"a chunked error in pieces", ended("HTTP/1.1 504 Gateway Timeout\r\nTransfer-Encoding: chunked\r\n\r\n", "3\r\ni/o\r\n", "8\r\n timeout\r\n0\r\n\r\n"), tunnel.ReasonTimeout, "i/o timeout"},
 		{"a redirection", ended("HTTP/1.1 302 Found\r\nLocation: https://elsewhere/\r\n\r\n"), tunnel.ReasonOther, "302"},
 		{"no TLS any more", func(c rawConn) { _, _ = io.WriteString(c.Conn.(*tls.Conn).NetConn(), "garbage, not a record") }, tunnel.ReasonServerUnreachable, "tls"},
 	} {

@@ -25,9 +25,9 @@ func TestLinksThatCameTooLate(t *testing.T) {
 	t.Cleanup(func() { _ = busy.Close() })
 	e := d.endpoint(t)
 	late := make(chan struct{})
-	d.Dialer.connect = func(ctx context.Context, e *endpoint) (net.Conn, string, *tunnel.Error) {
+	d.Dialer.connect = func(ctx context.Context, e *endpoint, alpn []string) (net.Conn, string, *tunnel.Error) {
 		<-late
-		return connectTo(ctx, e)
+		return connectTo(ctx, e, alpn)
 	}
 	ctx, giveUp := context.WithCancel(t.Context())
 	var dialing sync.WaitGroup
@@ -104,7 +104,7 @@ func TestMoreStreams(t *testing.T) {
 	allow(1)
 	l := e.grpc().Wire()
 	waittest.Eventually(t, "the server is full", func() bool { return l.Limit() == 1 })
-	d.Dialer.connect = func(ctx context.Context, e *endpoint) (net.Conn, string, *tunnel.Error) {
+	d.Dialer.connect = func(ctx context.Context, e *endpoint, alpn []string) (net.Conn, string, *tunnel.Error) {
 		allow(2)
 		<-ctx.Done()
 		return nil, "", e.Unreachable(ctx, ctx.Err())

@@ -5,6 +5,7 @@ package dialer
 import (
 	"context"
 
+	"github.com/shoot-proxy/proxy-client/internal/httpsproxy"
 	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
@@ -23,6 +24,21 @@ func (d *Dialer) Identify(ctx context.Context) (tunnel.Mode, *tunnel.Error) {
 	return e.mode(), nil
 }
 
+// Software returns the name that a standard proxy has given itself, or "". It is for a caller
+// for which Identify has succeeded.
+func (d *Dialer) Software() string {
+	return d.servers[0].known()[0].protocols[tunnel.ModeHTTPSProxy].(*httpsproxy.Dialer).Software()
+}
+
+// BetterMode returns the mode that fits the server better than the configured one, or "". It
+// is for a caller for which Identify has succeeded.
+func (d *Dialer) BetterMode() tunnel.Mode {
+	if d.servers[0].advised.Load() {
+		return tunnel.ModeHTTPSProxy
+	}
+	return ""
+}
+
 // DialOnce dials dst as DialContext does, but it asks each address only once. The time
 // limit is that of ctx.
 func (d *Dialer) DialOnce(ctx context.Context, dst tunnel.Target) (tunnel.Conn, *tunnel.Error) {
@@ -36,7 +52,7 @@ func Protocols(mode tunnel.Mode) []string {
 	switch mode {
 	case tunnel.ModeGRPC:
 		return []string{serverconn.ALPNHTTP2}
-	case tunnel.ModeHTTPConnect:
+	case tunnel.ModeHTTPConnect, tunnel.ModeHTTPSProxy:
 		return []string{serverconn.ALPNHTTP1}
 	default:
 		return []string{serverconn.ALPNHTTP2, serverconn.ALPNHTTP1}

@@ -85,7 +85,7 @@ func TestBlackHoledAddress(t *testing.T) {
 	// by the tests of the fake network.
 	connected := make(chan *tunnel.Error, 1)
 	go func() {
-		_, _, err := connectTo(t.Context(), d.servers[0].known()[0])
+		_, _, err := connectTo(t.Context(), d.servers[0].known()[0], d.servers[0].protos())
 		connected <- err
 	}()
 	var timeout net.Error

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"net"
 
+	"github.com/shoot-proxy/proxy-client/internal/http1"
+	"github.com/shoot-proxy/proxy-client/internal/httpsproxy"
 	"github.com/shoot-proxy/proxy-client/internal/konnectivity/connectmode"
 	"github.com/shoot-proxy/proxy-client/internal/konnectivity/grpcmode"
 	"github.com/shoot-proxy/proxy-client/internal/serverconn"
@@ -50,8 +52,17 @@ func protocolsOf(e *endpoint) map[tunnel.Mode]protocol {
 	d := e.shared
 	return map[tunnel.Mode]protocol{
 		tunnel.ModeGRPC:        grpcmode.New(e.Endpoint, e, &d.grpc),
-		tunnel.ModeHTTPConnect: connectmode.New(e.Endpoint, e, &d.httpConnect),
+		tunnel.ModeHTTPConnect: connectmode.New(e.Endpoint, e, &d.spares),
+		tunnel.ModeHTTPSProxy:  httpsproxy.New(e.Endpoint, http1Only{e}, &d.spares),
 	}
+}
+
+// http1Only is an endpoint to which HTTP/1.1 is spoken, whatever else its server speaks.
+type http1Only struct{ *endpoint }
+
+// Connect connects and does the handshake.
+func (e http1Only) Connect(ctx context.Context) (net.Conn, string, *tunnel.Error) {
+	return e.shared.connect(ctx, e.endpoint, Protocols(tunnel.ModeHTTPSProxy))
 }
 
 // standing returns a channel that is closed when the connection is lost that shows that
@@ -94,8 +105,8 @@ func (e *endpoint) close() {
 // answered in it. err is what happened, and alpn the protocol that the handshake chose.
 // It returns nil if the server does not speak HTTP/2, or if there may be another cause.
 func (e *endpoint) explainNoHTTP1(ctx context.Context, alpn string, err *tunnel.Error) *tunnel.Error {
-	settings := errors.Is(err, connectmode.ErrSettings)
-	if e.Server.Mode != tunnel.ModeHTTPConnect || alpn != "" || !settings && !errors.Is(err, connectmode.ErrNoAnswer) {
+	settings := errors.Is(err, http1.ErrSettings)
+	if e.Server.Mode == tunnel.ModeAuto || alpn != "" || !settings && !errors.Is(err, http1.ErrNoAnswer) {
 		return nil
 	}
 	files := e.shared.certs.Version()
@@ -110,7 +121,7 @@ func (e *endpoint) explainNoHTTP1(ctx context.Context, alpn string, err *tunnel.
 	err = e.protocols[tunnel.ModeGRPC].Probe(ctx, conn, files)
 	switch {
 	case err == nil:
-		return e.WrongServer(fmt.Errorf("it is a gRPC server, which %s=%s does not fit: use %s", e.Names().Mode, tunnel.ModeHTTPConnect, e.OtherMode(tunnel.ModeGRPC)))
+		return e.WrongServer(fmt.Errorf("it is a gRPC server, which %s=%s does not fit: use %s", e.Names().Mode, e.Server.Mode, e.OtherMode(tunnel.ModeGRPC)))
 	case err.Fault.Lasting():
 		return err
 	default:

@@ -157,13 +157,13 @@ func TestBudgetEndsInAConnect(t *testing.T) {
 		deadline := time.Now().Add(testBudget / 2)
 		ctx, cancel := context.WithDeadline(t.Context(), deadline.Add(time.Millisecond))
 		defer cancel()
-		p.Dialer.connect = func(ctx context.Context, e *endpoint) (net.Conn, string, *tunnel.Error) {
+		p.Dialer.connect = func(ctx context.Context, e *endpoint, alpn []string) (net.Conn, string, *tunnel.Error) {
 			deadline, _ := ctx.Deadline()
 			if left := time.Until(deadline); left < maxRetryPause {
 				time.Sleep(left)
 				return nil, "", e.Unreachable(ctx, errors.New("connect: i/o timeout"))
 			}
-			return p.fakeNet.connect(ctx, e)
+			return p.fakeNet.connect(ctx, e, alpn)
 		}
 		c := dial(lateContext{ctx, deadline}, p.Dialer)
 		if tunnel.ReasonOf(c.err) != tunnel.ReasonNoAgent {

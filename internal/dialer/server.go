@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/shoot-proxy/proxy-client/internal/clip"
+	"github.com/shoot-proxy/proxy-client/internal/http1"
 	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
@@ -21,6 +22,8 @@ type server struct {
 	tunnel.Server
 	shared  *shared
 	mode    atomic.Value // tunnel.Mode: as configured, or as found out
+	proved  atomic.Value // tunnel.Mode: as an answer to CONNECT has shown; empty if none has
+	advised atomic.Bool  // a person was told that another mode fits better
 	lookups *attempts
 	changed chan struct{} // tells the watch that the endpoints have changed
 
@@ -60,17 +63,48 @@ func (s *server) protos() []string { return Protocols(s.Mode) }
 func (s *server) speaks() tunnel.Mode { return s.mode.Load().(tunnel.Mode) }
 
 // modeBy returns the mode of a connection for which ALPN chose alpn. In mode auto it is
-// empty if ALPN chose nothing.
+// empty if a server of more than one mode may have chosen so.
 func (s *server) modeBy(alpn string) tunnel.Mode {
 	switch {
 	case s.Mode != tunnel.ModeAuto:
 		return s.Mode
 	case alpn == serverconn.ALPNHTTP2:
 		return tunnel.ModeGRPC
-	case alpn == serverconn.ALPNHTTP1:
-		return tunnel.ModeHTTPConnect
 	default:
 		return ""
+	}
+}
+
+// modeOf returns the mode of a server that has given an answer to the greeting of
+// HTTP/1.1. In mode auto an answer to CONNECT tells more, if there was one.
+func (s *server) modeOf(a http1.Answer) tunnel.Mode {
+	proved, _ := s.proved.Load().(tunnel.Mode)
+	switch {
+	case s.Mode != tunnel.ModeAuto:
+		return s.Mode
+	case proved != "":
+		return proved
+	case a.Standard():
+		return tunnel.ModeHTTPSProxy
+	default:
+		return tunnel.ModeHTTPConnect
+	}
+}
+
+// prove records the mode that an answer to CONNECT has shown, if fit says so. It has the
+// last word until the server cannot be reached, when another may take its place.
+func (s *server) prove(fit serverconn.Fit) {
+	mode := tunnel.ModeHTTPConnect
+	switch fit {
+	case serverconn.Konnectivity:
+	case serverconn.StandardProxy:
+		mode = tunnel.ModeHTTPSProxy
+	default:
+		return
+	}
+	if s.Mode == tunnel.ModeAuto {
+		s.proved.Store(mode)
+		s.learn(mode, "")
 	}
 }
 
@@ -191,8 +225,7 @@ func (s *server) whyDown() string {
 	return s.Name + ": " + clip.Text(printable(s.cause.Err.Error()), clip.Clause) // parts of it come from a peer
 }
 
-// connectTo connects to e and does the handshake. It offers the protocols of the
-// server's mode.
-func connectTo(ctx context.Context, e *endpoint) (net.Conn, string, *tunnel.Error) {
-	return e.Endpoint.Connect(ctx, e.server.protos(), e.shared.several())
+// connectTo connects to e and does the handshake. It offers the protocols in alpn.
+func connectTo(ctx context.Context, e *endpoint, alpn []string) (net.Conn, string, *tunnel.Error) {
+	return e.Endpoint.Connect(ctx, alpn, e.shared.several())
 }

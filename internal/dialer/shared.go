@@ -10,9 +10,9 @@ import (
 	"time"
 
 	"github.com/shoot-proxy/proxy-client/internal/cidr"
-	"github.com/shoot-proxy/proxy-client/internal/konnectivity/connectmode"
 	"github.com/shoot-proxy/proxy-client/internal/konnectivity/grpcmode"
 	"github.com/shoot-proxy/proxy-client/internal/serverconn"
+	"github.com/shoot-proxy/proxy-client/internal/spare"
 	"github.com/shoot-proxy/proxy-client/internal/tlsfiles"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
@@ -28,12 +28,12 @@ type shared struct {
 	log       *slog.Logger
 	metrics   *Metrics
 	resolver  resolver
-	connect   func(context.Context, *endpoint) (net.Conn, string, *tunnel.Error) // connectTo
-	random    func() float64                                                     // in [0, 1)
-	several   func() bool                                                        // whether there is a choice of endpoints
+	connect   func(_ context.Context, _ *endpoint, alpn []string) (net.Conn, string, *tunnel.Error) // connectTo
+	random    func() float64                                                                        // in [0, 1)
+	several   func() bool                                                                           // whether there is a choice of endpoints
 
-	grpc        grpcmode.Shared
-	httpConnect connectmode.Shared
+	grpc   grpcmode.Shared
+	spares spare.Shared // of the modes in which each connection has one of its own
 
 	addressKnown chan struct{} // closed when an address of any server is known
 	addressOnce  sync.Once     // closes addressKnown

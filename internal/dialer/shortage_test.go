@@ -87,13 +87,13 @@ func TestNoPortsLeft(t *testing.T) {
 	}
 	d := newDialer(t, p.client(), time.Second, server)
 	e := d.endpoint(t)
-	d.Dialer.connect = func(ctx context.Context, e *endpoint) (net.Conn, string, *tunnel.Error) {
+	d.Dialer.connect = func(ctx context.Context, e *endpoint, alpn []string) (net.Conn, string, *tunnel.Error) {
 		raw, err := (&net.Dialer{Control: limitPorts}).DialContext(ctx, "tcp", e.Addr.String())
 		if err != nil {
 			return nil, "", e.Unreachable(ctx, err)
 		}
 		_ = raw.Close()
-		return connectTo(ctx, e)
+		return connectTo(ctx, e, alpn)
 	}
 	if _, err := d.dial(t); tunnel.ReasonOf(err) != tunnel.ReasonNoPort || !strings.Contains(err.Error(), "ip_local_port_range") {
 		t.Errorf("the dial ended with %s: %v; want %s and what to widen", tunnel.ReasonOf(err), err, tunnel.ReasonNoPort)

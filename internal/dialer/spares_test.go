@@ -42,7 +42,7 @@ func newSolo(t *testing.T, spares int) *pair {
 	h := n.host(frontend{tunnel.ModeHTTPConnect, tunnel.ModeHTTPConnect}, "10.0.0.1")
 	n.name("a", "10.0.0.1")
 	p := &pair{fakeNet: n, Dialer: n.dialer("a"), a: h}
-	p.httpConnect.MostSpares = spares
+	p.spares.Most = spares
 	must(t, p.lookUpAll(t.Context()))
 	return p
 }
@@ -195,7 +195,7 @@ func TestSpareIsWaitedFor(t *testing.T) {
 		p.dials(t, 1)
 		begun, result := make(chan struct{}, 2), make(chan *tunnel.Error)
 		usual := p.Dialer.connect
-		p.Dialer.connect = func(ctx context.Context, e *endpoint) (conn net.Conn, alpn string, err *tunnel.Error) {
+		p.Dialer.connect = func(ctx context.Context, e *endpoint, offered []string) (conn net.Conn, alpn string, err *tunnel.Error) {
 			if ctx.Err() != nil {
 				return nil, "", e.Unreachable(ctx, ctx.Err())
 			}
@@ -203,7 +203,7 @@ func TestSpareIsWaitedFor(t *testing.T) {
 			if err := <-result; err != nil {
 				return nil, "", err
 			}
-			return usual(ctx, e)
+			return usual(ctx, e, offered)
 		}
 		go func() { result <- nil }()
 		p.dials(t, 1) // on its own connection
@@ -338,8 +338,8 @@ func TestSpareInTheMakingAndCertificates(t *testing.T) {
 	waittest.Await(t, presented, "the first certificate again")
 	usual, made, goOn := d.Dialer.connect, make(chan struct{}), make(chan struct{})
 	var held sync.Once
-	d.Dialer.connect = func(ctx context.Context, e *endpoint) (net.Conn, string, *tunnel.Error) {
-		conn, alpn, err := usual(ctx, e)
+	d.Dialer.connect = func(ctx context.Context, e *endpoint, offered []string) (net.Conn, string, *tunnel.Error) {
+		conn, alpn, err := usual(ctx, e, offered)
 		held.Do(func() {
 			close(made)
 			<-goOn

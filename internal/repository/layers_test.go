@@ -27,8 +27,17 @@ var layers = map[string]struct {
 	"internal/serverconn":          {ours: []string{"internal/clip", "internal/sockio", "internal/tlsfiles", "internal/tunnel"}},
 	"internal/relay":               {ours: []string{"internal/clip", "internal/quota", "internal/sockio", "internal/tunnel"}},
 	"internal/konnectivity":        {ours: []string{"internal/clip", "internal/tunnel"}},
+	"internal/http1":               {ours: []string{"internal/clip", "internal/serverconn", "internal/sockio", "internal/tlsfiles", "internal/tunnel"}},
+	"internal/spare":               {ours: []string{"internal/clip", "internal/serverconn", "internal/sockio", "internal/tlsfiles", "internal/tunnel"}},
 	"internal/konnectivity/connectmode": {
-		ours: []string{"internal/clip", "internal/konnectivity", "internal/serverconn", "internal/sockio", "internal/tlsfiles", "internal/tunnel"},
+		ours: []string{
+			"internal/clip", "internal/http1", "internal/konnectivity", "internal/serverconn", "internal/sockio", "internal/spare", "internal/tlsfiles", "internal/tunnel",
+		},
+	},
+	"internal/httpsproxy": {
+		ours: []string{
+			"internal/clip", "internal/http1", "internal/proxystatus", "internal/serverconn", "internal/sockio", "internal/spare", "internal/tlsfiles", "internal/tunnel",
+		},
 	},
 	"internal/konnectivity/grpcmode": {
 		ours: []string{
@@ -39,8 +48,8 @@ var layers = map[string]struct {
 	},
 	"internal/dialer": {
 		ours: []string{
-			"internal/cidr", "internal/clip", "internal/cure", "internal/grpcwire", "internal/http2wire", "internal/inbox", "internal/konnectivity", "internal/konnectivity/connectmode",
-			"internal/konnectivity/grpcmode", "internal/pause", "internal/quota", "internal/serverconn", "internal/sockio", "internal/status", "internal/tlsfiles", "internal/tunnel",
+			"internal/cidr", "internal/clip", "internal/cure", "internal/grpcwire", "internal/http1", "internal/http2wire", "internal/httpsproxy", "internal/inbox", "internal/konnectivity", "internal/konnectivity/connectmode",
+			"internal/konnectivity/grpcmode", "internal/pause", "internal/proxystatus", "internal/quota", "internal/serverconn", "internal/sockio", "internal/spare", "internal/status", "internal/tlsfiles", "internal/tunnel",
 		},
 		foreign: upstreams,
 	},
@@ -54,8 +63,8 @@ var layers = map[string]struct {
 	"internal/admin": {ours: []string{"internal/clip", "internal/connlimit", "internal/httpserver"}, foreign: protobuf},
 	"internal/check": {
 		ours: []string{
-			"internal/check/ask", "internal/check/hints", "internal/check/report", "internal/check/target", "internal/check/targetconn", "internal/cidr", "internal/clip", "internal/cure", "internal/dialer", "internal/grpcwire", "internal/http2wire", "internal/inbox", "internal/konnectivity",
-			"internal/konnectivity/connectmode", "internal/konnectivity/grpcmode", "internal/pause", "internal/probe", "internal/quota", "internal/serverconn", "internal/sockdiag", "internal/sockio",
+			"internal/check/ask", "internal/check/hints", "internal/check/report", "internal/check/target", "internal/check/targetconn", "internal/cidr", "internal/clip", "internal/cure", "internal/dialer", "internal/grpcwire", "internal/http1", "internal/http2wire", "internal/httpsproxy", "internal/inbox", "internal/konnectivity",
+			"internal/konnectivity/connectmode", "internal/konnectivity/grpcmode", "internal/pause", "internal/probe", "internal/proxystatus", "internal/quota", "internal/serverconn", "internal/sockdiag", "internal/sockio", "internal/spare",
 			"internal/status", "internal/tlsfiles", "internal/tunnel",
 		},
 		foreign: upstreams,

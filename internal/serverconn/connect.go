@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
@@ -20,6 +21,10 @@ const CheckTimeout = 5 * time.Second
 // AddressTimeout bounds the TCP connect to one of several endpoints, so that one dead
 // address leaves time for the next.
 const AddressTimeout = 2 * time.Second
+
+// maxResumptionsFailed is how many resumed handshakes may fail without an alert. A server that
+// restarts ends some, too.
+const maxResumptionsFailed = 2
 
 // lostProbes is how many keepalive probes in a row may be unanswered, one second apart.
 // Then a connection on which nothing is being sent is ended.
@@ -37,6 +42,11 @@ func keepalive(idle time.Duration) net.KeepAliveConfig {
 // It offers protos by ALPN, besides those that were configured, and returns the protocol
 // that was chosen, empty if none was. If the endpoint is one of several, AddressTimeout
 // bounds the connect without the handshake.
+//
+// If the server refuses to resume a session, Connect connects once more, with a full
+// handshake. Some servers hand out sessions that they do not resume: squid with clientca=
+// and without sslcontext= does. If they say so by an alert, or twice without one,
+// none is resumed there again.
 func (e *Endpoint) Connect(ctx context.Context, protos []string, several bool) (net.Conn, string, *tunnel.Error) {
 	if e.Server.Network == tunnel.NetworkUnix {
 		conn, err := new(net.Dialer).DialContext(ctx, "unix", e.Server.Address)
@@ -45,29 +55,55 @@ func (e *Endpoint) Connect(ctx context.Context, protos []string, several bool) (
 		}
 		return conn, "", nil
 	}
+	conn, name, resuming, err := e.secure(ctx, protos, several)
+	if err != nil && resuming && ctx.Err() == nil && !errors.As(err, new(*tls.CertificateVerificationError)) {
+		// crypto/tls has dropped the session. So this handshake is a full one.
+		refused := err
+		conn, name, _, err = e.secure(ctx, protos, several)
+		if _, alerted := RemoteAlert(refused); err == nil && (alerted || e.resumptionsFailed.Add(1) >= maxResumptionsFailed) {
+			e.noResumption.Store(true)
+		}
+	}
+	if err != nil {
+		if refused, ok := errors.AsType[*tunnel.Error](err); ok {
+			return nil, "", refused
+		}
+		return nil, "", e.handshakeError(ctx, name, err)
+	}
+	return conn, conn.ConnectionState().NegotiatedProtocol, nil
+}
+
+// secure connects by TCP and does the handshake for the server's name. resuming reports
+// whether it has asked the server to resume a session. The error is a *tunnel.Error if there
+// was no handshake, and otherwise that of crypto/tls.
+func (e *Endpoint) secure(ctx context.Context, protos []string, several bool) (conn *tls.Conn, name string, resuming bool, err error) {
 	raw, err := e.ConnectTCP(ctx, several)
 	if err != nil {
-		return nil, "", e.Unreachable(ctx, err)
+		return nil, "", false, e.Unreachable(ctx, err)
 	}
 	cfg, err := e.connector.files.Config()
 	if err != nil {
 		_ = raw.Close()
 		if short := e.connector.Shortage(e.Server, err); short != nil {
-			return nil, "", short
+			return nil, "", false, short
 		}
-		return nil, "", e.Refused(err)
+		return nil, "", false, e.Refused(err)
 	}
-	cfg.ClientSessionCache = sessionsOf{cfg.ClientSessionCache, e.Address()}
-	cfg.NextProtos = append(protos, cfg.NextProtos...)
+	sessions := &sessionsOf{ClientSessionCache: cfg.ClientSessionCache, endpoint: e.Address()}
+	cfg.ClientSessionCache = sessions
+	if e.noResumption.Load() {
+		cfg.ClientSessionCache = nil
+	}
+	cfg.NextProtos = append(slices.Clone(protos), cfg.NextProtos...)
 	if cfg.ServerName == "" {
 		cfg.ServerName, _, _ = net.SplitHostPort(e.Server.Address)
 	}
-	conn := tls.Client(closeNotifyConn{newSocket(raw, true, &e.connector.chunks)}, cfg)
+	conn = tls.Client(closeNotifyConn{newSocket(raw, true, &e.connector.chunks)}, cfg)
 	if err := conn.HandshakeContext(ctx); err != nil {
 		_ = raw.Close()
-		return nil, "", e.handshakeError(ctx, cfg.ServerName, err)
+		return nil, cfg.ServerName, sessions.used, err
 	}
-	return conn, conn.ConnectionState().NegotiatedProtocol, nil
+	return conn, cfg.ServerName, sessions.used, nil
 }
 
 // ConnectTCP is Connect without the handshake.
@@ -107,14 +143,17 @@ func (c closeNotifyConn) Read(p []byte) (int, error) {
 type sessionsOf struct {
 	tls.ClientSessionCache
 	endpoint string
+	used     bool // a session was taken from it, for the one handshake that it serves
 }
 
 // Get implements tls.ClientSessionCache.
-func (s sessionsOf) Get(key string) (*tls.ClientSessionState, bool) {
-	return s.ClientSessionCache.Get(s.endpoint + " " + key)
+func (s *sessionsOf) Get(key string) (*tls.ClientSessionState, bool) {
+	session, ok := s.ClientSessionCache.Get(s.endpoint + " " + key)
+	s.used = ok && session != nil
+	return session, ok
 }
 
 // Put implements tls.ClientSessionCache.
-func (s sessionsOf) Put(key string, session *tls.ClientSessionState) {
+func (s *sessionsOf) Put(key string, session *tls.ClientSessionState) {
 	s.ClientSessionCache.Put(s.endpoint+" "+key, session)
 }

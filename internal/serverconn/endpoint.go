@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"sync/atomic"
 
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
@@ -22,7 +23,9 @@ type Endpoint struct {
 	Server tunnel.Server
 	Addr   netip.AddrPort // zero for a Unix socket
 
-	connector *Connector
+	connector         *Connector
+	resumptionsFailed atomic.Int32 // handshakes that failed without an alert, where full ones did not
+	noResumption      atomic.Bool  // the server hands out sessions, and does not resume them
 }
 
 // Address returns the address or path, for people and for net.Dial.

@@ -27,16 +27,30 @@ func EndWriting(conn net.Conn) (awaitFIN func()) {
 		sendFIN(conn)
 		return func() {}
 	}
-	if s := socketUnder(t); s != nil {
-		_ = s.closeWrite(t)
-	} else {
-		_ = t.CloseWrite()
-	}
+	_ = closeNotify(t)
 	timer := time.AfterFunc(finPause, func() { sendFIN(conn) })
 	return func() {
 		_, _ = io.Copy(io.Discard, Unwrap(conn))
 		timer.Stop()
 	}
+}
+
+// CloseWrite ends our direction of conn, and leaves the other as it is. Over TLS it sends
+// close_notify, and no FIN.
+func CloseWrite(conn net.Conn) error {
+	if t, ok := conn.(*tls.Conn); ok {
+		return closeNotify(t)
+	}
+	sendFIN(conn)
+	return nil
+}
+
+// closeNotify sends close_notify, once.
+func closeNotify(t *tls.Conn) error {
+	if s := socketUnder(t); s != nil {
+		return s.closeWrite(t)
+	}
+	return t.CloseWrite()
 }
 
 func sendFIN(conn net.Conn) {

@@ -7,7 +7,9 @@ type Fit uint8
 
 // The answers.
 const (
-	Fits        Fit = iota // it does, as far as is known
-	Unclear                // it may not: a server of this protocol does not answer so
-	SpeaksHTTP2            // it does not: ALPN chose HTTP/2
+	Fits          Fit = iota // it does, as far as is known
+	Unclear                  // it may not: a server of this protocol does not answer so
+	SpeaksHTTP2              // it does not: ALPN chose HTTP/2
+	StandardProxy            // its answer to CONNECT is that of a standard proxy
+	Konnectivity             // its answer to CONNECT may be that of a proxy-server
 )

@@ -153,7 +153,7 @@ func (e *Endpoint) noProtocol(err error) *tunnel.Error {
 	switch e.Server.Mode {
 	case tunnel.ModeGRPC:
 		return e.NoHTTP2(err)
-	case tunnel.ModeHTTPConnect:
+	case tunnel.ModeHTTPConnect, tunnel.ModeHTTPSProxy:
 		return e.WrongServer(fmt.Errorf("it does not speak HTTP/1.1 (%w): for a gRPC server use %s", err, e.OtherMode(tunnel.ModeGRPC)))
 	default:
 		return e.WrongServer(fmt.Errorf("it speaks neither HTTP/2 nor HTTP/1.1 (%w): is the port right? %s", err, ServersPort))

@@ -25,13 +25,16 @@ type Mode string
 
 // The modes.
 const (
-	// ModeAuto is the protocol that the server negotiates by ALPN: h2 means ModeGRPC, and
-	// http/1.1 means ModeHTTPConnect.
+	// ModeAuto is the protocol that the server shows: by ALPN, where h2 means ModeGRPC, and
+	// by its answers, which tell ModeHTTPConnect from ModeHTTPSProxy.
 	ModeAuto Mode = "auto"
 	// ModeGRPC is one gRPC stream for each connection.
 	ModeGRPC Mode = "grpc"
 	// ModeHTTPConnect is one HTTP CONNECT request for each connection.
 	ModeHTTPConnect Mode = "http-connect"
+	// ModeHTTPSProxy is one HTTP/1.1 CONNECT request for each connection, to a standard
+	// proxy with TLS that is no proxy-server of konnectivity.
+	ModeHTTPSProxy Mode = "https-proxy"
 )
 
 // TLS names the files for servers on TCP. At start they were readable and fitted each

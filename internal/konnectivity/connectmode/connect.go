@@ -11,15 +11,17 @@ import (
 	"net"
 	"time"
 
+	"github.com/shoot-proxy/proxy-client/internal/http1"
 	"github.com/shoot-proxy/proxy-client/internal/konnectivity"
 	"github.com/shoot-proxy/proxy-client/internal/serverconn"
+	"github.com/shoot-proxy/proxy-client/internal/spare"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
 const (
 	// maxHead bounds the headers of an answer to CONNECT, and the text behind them if
 	// the answer is an error.
-	maxHead = 16 << 10
+	maxHead = http1.MaxAnswer
 	// abandonTimeout is how long an abandoned CONNECT is kept open for its answer. The
 	// agent gives the target 5 s. A server that cannot write its 200 leaks the target's
 	// connection.
@@ -35,13 +37,21 @@ const (
 var pastDeadline = time.Unix(1, 0)
 
 // dialOn dials dst with HTTP CONNECT on conn.
-func (d *Dialer) dialOn(ctx context.Context, conn net.Conn, dst tunnel.Target, hold tunnel.Hold) (tunnel.Conn, *tunnel.Error) {
+func (d *Dialer) dialOn(ctx context.Context, conn net.Conn, dst tunnel.Target, hold tunnel.Hold) (tunnel.Conn, *tunnel.Error, serverconn.Fit) {
 	c := newConnection(d, d.NewConn(conn))
 	serverconn.SetReadBuffer(conn, connectBuffer)
 	if err := c.dial(ctx, dst, hold); err != nil {
-		return nil, err
+		return nil, err, c.fit()
 	}
-	return c, nil
+	return c, nil, c.fit()
+}
+
+// fit says what the answer tells of the server's kind.
+func (c *connection) fit() serverconn.Fit {
+	if c.standard {
+		return serverconn.StandardProxy
+	}
+	return serverconn.Fits
 }
 
 // dialOnSpare is dialOn on a spare connection. dead reports that the connection was
@@ -51,20 +61,20 @@ func (d *Dialer) dialOn(ctx context.Context, conn net.Conn, dst tunnel.Target, h
 // If there are other endpoints, the server's kernel has AddressTimeout to acknowledge
 // the request, which is also its time to accept a connection. TCP_USER_TIMEOUT can be
 // that limit: nothing but the request is sent, for which any receive window has room.
-func (d *Dialer) dialOnSpare(ctx context.Context, ready *spare, dst tunnel.Target, hold tunnel.Hold) (conn tunnel.Conn, err *tunnel.Error, dead bool) {
-	c := newConnection(d, ready.arriving)
+func (d *Dialer) dialOnSpare(ctx context.Context, ready *spare.Spare, dst tunnel.Target, hold tunnel.Hold) (conn tunnel.Conn, err *tunnel.Error, dead bool, fit serverconn.Fit) {
+	c := newConnection(d, ready.Conn)
 	serverconn.SetReadBuffer(c.conn, connectBuffer)
 	several := d.owner.Several()
 	if several {
 		serverconn.LimitSilence(c.conn, serverconn.AddressTimeout)
 	}
 	if err := c.dial(ctx, dst, hold); err != nil {
-		return nil, err, c.noAnswer && ctx.Err() == nil
+		return nil, err, c.noAnswer && ctx.Err() == nil, c.fit()
 	}
 	if several {
 		serverconn.LimitSilence(c.conn, 0)
 	}
-	return c, nil, false
+	return c, nil, false, c.fit()
 }
 
 // dial sends CONNECT and reads the answer. If ctx ends first, the dial is abandoned.
@@ -75,7 +85,7 @@ func (c *connection) dial(ctx context.Context, dst tunnel.Target, hold tunnel.Ho
 		close(fired)
 	})
 	// If the request cannot be written, the answer says why.
-	_, _ = io.WriteString(c.conn, connectRequest(dst))
+	_, _ = io.WriteString(c.conn, http1.ConnectRequest(dst.String()))
 	err := c.answer()
 	late := !stop()
 	if late {
@@ -98,11 +108,6 @@ func (c *connection) dial(ctx context.Context, dst tunnel.Target, hold tunnel.Ho
 	return err
 }
 
-func connectRequest(dst tunnel.Target) string {
-	to := dst.String()
-	return "CONNECT " + to + " HTTP/1.1\r\nHost: " + to + "\r\nUser-Agent: shoot-proxy\r\n\r\n"
-}
-
 // answer reads until it knows what the server's answer is. It keeps bytes of the target
 // that come with it for Receive.
 func (c *connection) answer() *tunnel.Error {
@@ -120,7 +125,7 @@ func (c *connection) answer() *tunnel.Error {
 		c.noAnswer = len(head) == 0
 		switch {
 		case v == headEstablished:
-			c.pending = rest
+			c.pending, c.standard = rest, isStandard(head, v)
 			return nil
 		case v == headAhead:
 			// The target spoke before the server, because two goroutines of the server
@@ -129,60 +134,26 @@ func (c *connection) answer() *tunnel.Error {
 			c.pending = c.ahead.pass(head)
 			c.ended = err
 			return nil
-		case v == headRefused && err != nil:
-			return c.refused(status, rest)
+		case v == headRefused && (err != nil || len(head) <= maxHead):
+			text, whole := refusal(head, rest)
+			if err == nil && !whole {
+				continue
+			}
+			c.standard = isStandard(head, v)
+			return c.refused(status, text)
 		case v == headGarbage, len(head) > maxHead:
 			return &tunnel.Error{Reason: tunnel.ReasonProtocol, Server: c.dialer.Server.Name, Err: fmt.Errorf("%w: its answer to CONNECT begins %.60q", tunnel.ErrProtocol, head)}
 		case v == headHTTP2:
-			return &tunnel.Error{Reason: tunnel.ReasonProtocol, Server: c.dialer.Server.Name, Err: fmt.Errorf("%w: %w", tunnel.ErrProtocol, ErrSettings), Fault: tunnel.FaultServer}
+			return &tunnel.Error{Reason: tunnel.ReasonProtocol, Server: c.dialer.Server.Name, Err: fmt.Errorf("%w: %w", tunnel.ErrProtocol, http1.ErrSettings), Fault: tunnel.FaultServer}
 		case errors.Is(err, io.EOF):
-			return &tunnel.Error{Reason: tunnel.ReasonProtocol, Server: c.dialer.Server.Name, Err: fmt.Errorf("%w: %w to CONNECT; is it an http-connect server (%s)?", tunnel.ErrProtocol, ErrNoAnswer, c.dialer.Names().Mode), Fault: tunnel.FaultServer}
+			return &tunnel.Error{Reason: tunnel.ReasonProtocol, Server: c.dialer.Server.Name, Err: fmt.Errorf("%w: %w to CONNECT; is it an http-connect server (%s)?", tunnel.ErrProtocol, http1.ErrNoAnswer, c.dialer.Names().Mode), Fault: tunnel.FaultServer}
 		case err != nil:
 			return c.lost(err)
 		}
 	}
 }
 
-// greeting is a request that asks for nothing. In http-connect mode net/http answers it
-// by itself (serverHandler.ServeHTTP), before the proxy-server's own code.
-const greeting = "OPTIONS * HTTP/1.1\r\nHost: proxy-server\r\nUser-Agent: shoot-proxy\r\nConnection: close\r\n\r\n"
-
-var (
-	// ErrSettings is wrapped by the error of a server that should speak HTTP/1.1 and
-	// speaks HTTP/2.
-	ErrSettings = errors.New("it speaks HTTP/2")
-	// ErrNoAnswer is wrapped by the error of a server that has ended the connection
-	// without an answer. A server with grpc-go does so if ALPN has not chosen HTTP/2
-	// (ServerHandshake in its package credentials).
-	ErrNoAnswer = errors.New("it closed the connection without an answer")
-)
-
-// greetHTTP returns nil if the server on conn answers. A handshake alone says little.
-// With TLS 1.3 a server refuses a client certificate only after it. The kernel accepts
-// connections to the Unix socket of a process that hangs.
-func (d *Dialer) greetHTTP(ctx context.Context, conn net.Conn) *tunnel.Error {
-	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(pastDeadline) })()
-	// If the request cannot be written, the answer says why.
-	_, _ = io.WriteString(conn, greeting)
-	answer := make([]byte, max(len(statusPrefix), settingsHead))
-	n, err := io.ReadFull(conn, answer)
-	_, alerted := serverconn.RemoteAlert(err)
-	switch {
-	case alerted:
-		return d.Alerted(err)
-	case err == nil && string(answer) == statusPrefix:
-		return nil
-	case err == nil && isSettings(answer):
-		return d.WrongServer(fmt.Errorf("%w, which %s=%s does not fit: use %s", ErrSettings, d.Names().Mode, tunnel.ModeHTTPConnect, d.OtherMode(tunnel.ModeGRPC)))
-	case err == nil:
-		return d.WrongServer(fmt.Errorf("its answer to an HTTP/1.1 request begins %q: is the port right? %s", answer, serverconn.ServersPort))
-	case n == 0 && !isTimeout(err):
-		err = fmt.Errorf("%w: %w", ErrNoAnswer, err)
-	}
-	return d.Unreachable(ctx, fmt.Errorf("no HTTP/1.1 answer from %s: %w; is it an http-connect server (%s)?", d.Address(), err, d.Names().Mode))
-}
-
-// refused returns the error of an answer other than 200. text is its body.
+// refused returns the error of an answer other than 2xx. text is its body.
 func (c *connection) refused(status int, text []byte) *tunnel.Error {
 	e := konnectivity.Classify(c.dialer.Server.Name, string(text))
 	if e.Reason != tunnel.ReasonOther {
@@ -239,19 +210,4 @@ func (c *connection) abandon() {
 	_ = c.conn.SetDeadline(time.Now().Add(abandonTimeout))
 	defer serverconn.EndWriting(c.conn)()
 	_, _ = io.Copy(io.Discard, c.conn)
-}
-
-// part ends a connection in the background. Nothing is awaited on it any more. It lets
-// the server end the connection first.
-func (s *Shared) part(conn net.Conn) {
-	if s.Life.Err() != nil { // the process is about to end, and does not wait
-		_ = conn.Close()
-		return
-	}
-	s.Background.Go(func() {
-		defer conn.Close()
-		_ = conn.SetDeadline(time.Now().Add(konnectivity.CloseGrace))
-		defer serverconn.EndWriting(conn)()
-		_, _ = io.Copy(io.Discard, conn)
-	})
 }

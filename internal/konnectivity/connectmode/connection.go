@@ -39,6 +39,7 @@ type connection struct {
 	closing   atomic.Bool
 
 	noAnswer bool        // not one byte has come
+	standard bool        // the answer was that of a standard proxy
 	answered time.Time   // when the answer came, or bytes of the target ahead of it
 	sent     atomic.Bool // the app has sent something
 

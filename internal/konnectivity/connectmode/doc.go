@@ -4,9 +4,7 @@
 //
 // It owns the connection of each dial: the request, the meaning of the answer
 // (head.go), bytes of the target that come before a late answer, and the end of the
-// stream (connection.go). It also owns spare connections, which are made ahead of the
-// dials that use them (spares.go). A Dialer has one endpoint, and connects through its
-// Owner.
+// stream (connection.go). A Dialer has one endpoint, and connects through its Owner.
 //
 // It does not know which endpoint a dial should use, nor what a failure says about the
 // endpoint.

@@ -5,6 +5,7 @@ package connectmode
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -21,6 +22,7 @@ import (
 	"time"
 
 	"github.com/shoot-proxy/proxy-client/internal/serverconn"
+	"github.com/shoot-proxy/proxy-client/internal/spare"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel/tunneltest"
 )
@@ -31,7 +33,7 @@ func newModelConnect(conn net.Conn, socket string) *connection {
 	to := serverconn.NewConnector(nil, tunnel.SettingNames{}, 0).Endpoint(tunnel.Server{Name: "model", Network: tunnel.NetworkUnix, Address: socket}, netip.AddrPort{})
 	owner := &modelConnectOwner{to: to}
 	owner.load.Add(1) // for the dial, as claim does
-	e := New(to, owner, &Shared{Background: new(sync.WaitGroup), Life: context.Background(), Files: func() int { return 0 }})
+	e := New(to, owner, &spare.Shared{Background: new(sync.WaitGroup), Life: context.Background(), Files: func() int { return 0 }})
 	return newConnection(e, e.NewConn(conn))
 }
 
@@ -115,7 +117,21 @@ type answerTo struct {
 	verdict string          // how the connection ends; unless it is io.EOF, the last bytes may be missing
 }
 
-var statusLine = regexp.MustCompile(`^HTTP/1\.1 ([2-9][0-9]{2})(?:[ \r]|$)`)
+var (
+	statusLine = regexp.MustCompile(`^HTTP/1\.[0-9] ([2-9][0-9]{2})(?:[ \r]|$)`)
+	// statusBegin is how a standard proxy begins, which may speak another HTTP/1.x.
+	statusBegin = regexp.MustCompile(`^HTTP/1\.(1 |[0-9] [0-9]{3})`)
+)
+
+// mayBecomeStatus reports whether further bytes may make said begin like statusBegin.
+func mayBecomeStatus(said string) bool {
+	for minor := range 10 {
+		if whole := fmt.Sprintf("HTTP/1.%d 000", minor); len(said) < len(whole) && statusBegin.MatchString(said+whole[len(said):]) {
+			return true
+		}
+	}
+	return false
+}
 
 // reference returns the right result for all bytes of a server, without knowing the
 // cuts.
@@ -125,9 +141,9 @@ func reference(said string, last lastWord) answerTo {
 		return answerTo{reasons: []tunnel.Reason{tunnel.ReasonProtocol}}
 	case said == "" && last != lastNothing:
 		return answerTo{reasons: []tunnel.Reason{tunnel.ReasonServerUnreachable}}
-	case last == lastNothing && strings.HasPrefix(statusPrefix, said):
+	case last == lastNothing && (strings.HasPrefix(statusPrefix, said) || !strings.HasPrefix(said, statusPrefix) && mayBecomeStatus(said)):
 		return answerTo{reasons: []tunnel.Reason{tunnel.ReasonTimeout}}
-	case strings.HasPrefix(said, statusPrefix):
+	case statusBegin.MatchString(said):
 		return referenceAnswer(said, last)
 	}
 	before, after, found := strings.Cut(said, establishedLine)
@@ -147,11 +163,12 @@ func referenceAnswer(said string, last lastWord) answerTo {
 		return answerTo{reasons: []tunnel.Reason{tunnel.ReasonTimeout}}
 	case !found, len(head) > maxHead, status == nil:
 		return answerTo{reasons: []tunnel.Reason{tunnel.ReasonProtocol}}
-	case status[1] == "200":
+	case status[1][0] == '2':
 		return answerTo{data: rest, verdict: verdictOf(last, rest)}
 	}
 	code, _ := strconv.Atoi(status[1])
-	refused := newModelConnect(nil, "").refused(code, []byte(rest))
+	text, _ := refusal([]byte(said), []byte(rest))
+	refused := newModelConnect(nil, "").refused(code, text)
 	if len(said) > maxHead {
 		return answerTo{reasons: []tunnel.Reason{tunnel.ReasonProtocol, refused.Reason}}
 	}
@@ -211,6 +228,9 @@ func FuzzConnect(f *testing.F) {
 		f.Add(byte(0), byte(last), "", "", []byte{})
 		f.Add(byte(0), byte(last), "HT", "", []byte{})
 		f.Add(byte(0), byte(last), "HTTP/1.1 2", "", []byte{})
+		f.Add(byte(0), byte(last), "HTTP/1.0 200 Connection Established\r\nProxy-agent: Apache\r\n\r\n", "x", []byte{3, 9})
+		f.Add(byte(0), byte(last), "HTTP/1.0 20", "", []byte{3})
+		f.Add(byte(3), byte(last), "503 Service Unavailable\r\nContent-Length: 3\r\n\r\nconnection refused", "", []byte{7})
 	}
 	live, dead := liveServer(f), filepath.Join(f.TempDir(), "nobody")
 	f.Fuzz(func(t *testing.T, kind, end byte, first, rest string, cuts []byte) {

@@ -5,6 +5,8 @@ package connectmode
 import (
 	"bytes"
 	"strconv"
+
+	"github.com/shoot-proxy/proxy-client/internal/http1"
 )
 
 const (
@@ -37,12 +39,12 @@ func parseHead(head []byte, ended bool) (v headKind, status int, rest []byte) {
 		return headIncomplete, 0, nil
 	}
 	if len(head) < len(statusPrefix) {
-		if bytes.HasPrefix([]byte(statusPrefix), head) && !ended {
+		if bytes.HasPrefix([]byte(statusPrefix), head) && !ended || http1.MatchStatusLine(head) == http1.Perhaps && !ended {
 			return headIncomplete, 0, nil
 		}
 		return headAhead, 0, nil
 	}
-	if isSettings(head) && !bytes.Contains(head, []byte(establishedLine)) {
+	if http1.IsSettings(head) && !bytes.Contains(head, []byte(establishedLine)) {
 		// A target may speak HTTP/2 as well, but then the server's answer follows.
 		if ended {
 			return headHTTP2, 0, nil
@@ -50,7 +52,14 @@ func parseHead(head []byte, ended bool) (v headKind, status int, rest []byte) {
 		return headIncomplete, 0, nil
 	}
 	if !bytes.HasPrefix(head, []byte(statusPrefix)) {
-		return headAhead, 0, nil
+		// A standard proxy may speak another HTTP/1.x. Its status line is never taken for
+		// bytes of the target.
+		switch is := http1.MatchStatusLine(head); {
+		case is == http1.Perhaps && !ended:
+			return headIncomplete, 0, nil
+		case is != http1.Yes:
+			return headAhead, 0, nil
+		}
 	}
 	answer, rest, complete := bytes.Cut(head, []byte(headEnd))
 	if !complete {
@@ -67,11 +76,30 @@ func parseHead(head []byte, ended bool) (v headKind, status int, rest []byte) {
 	switch {
 	case err != nil || status < 200: // an interim answer, for which we have not asked
 		return headGarbage, 0, nil
-	case status == 200:
+	case status/100 == 2:
 		return headEstablished, status, rest
 	default:
 		return headRefused, status, rest
 	}
+}
+
+// refusal returns the text of an answer that is an error, and whether all of it has come,
+// by its length or last chunk. A proxy-server gives neither, and ends the connection.
+func refusal(head, rest []byte) (text []byte, whole bool) {
+	if a, state := http1.Parse(head, false); state == http1.Complete {
+		return a.Text, true
+	}
+	return rest, false
+}
+
+// isStandard reports whether an answer to CONNECT is that of a standard proxy. A
+// proxy-server's success is establishedLine, and it never names itself.
+func isStandard(head []byte, v headKind) bool {
+	if v == headEstablished {
+		return !bytes.HasPrefix(head, []byte(establishedLine))
+	}
+	a, state := http1.Parse(head, true)
+	return state == http1.Complete && (a.Server() != "" || a.Header.Get("Proxy-Status") != "")
 }
 
 // aheadFilter removes the server's establishedLine from a stream in which bytes of the

@@ -32,6 +32,10 @@ const (
 	openTimeout = time.Second
 )
 
+// ErrOtherServer is wrapped by the error of a server that speaks HTTP/2, and answers the
+// method of dials as no proxy-server does.
+var ErrOtherServer = errors.New("no konnectivity proxy-server answers there")
+
 // identify returns an error if the server behind conn is not one for dials.
 //
 // Only an answer that is certain counts. A proxy in between may answer methods that it
@@ -80,5 +84,5 @@ func (d *Dialer) judgeAnswer(answer error) *tunnel.Error {
 	default:
 		return nil
 	}
-	return d.WrongServer(fmt.Errorf("no konnectivity proxy-server answers there: %.200s; is the port right? %s", status.Convert(answer).Message(), serverconn.ServersPort))
+	return d.WrongServer(fmt.Errorf("%w: %.200s; is the port right? %s", ErrOtherServer, status.Convert(answer).Message(), serverconn.ServersPort))
 }

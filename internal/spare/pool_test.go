@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package connectmode
+package spare
 
 import (
 	"net/netip"
@@ -12,11 +12,11 @@ import (
 
 // TestSparesAndFiles: a process that may open few files keeps no spares.
 func TestSparesAndFiles(t *testing.T) {
-	if n := AffordableSpares(); n < 0 || n > maxSpares {
+	if n := Affordable(); n < 0 || n > maxSpares {
 		t.Errorf("%d for an endpoint, want 0 to %d", n, maxSpares)
 	}
 	to := serverconn.NewConnector(nil, tunnel.SettingNames{}, 0).Endpoint(tunnel.Server{Name: "x", Network: tunnel.NetworkUnix, Address: "/nowhere", Mode: tunnel.ModeHTTPConnect}, netip.AddrPort{})
-	if n := New(to, nil, &Shared{MostSpares: maxSpares}).spares.most; n != 0 {
+	if n := New(to, nil, &Shared{Most: maxSpares}).most; n != 0 {
 		t.Errorf("%d for a Unix socket, which has no handshake", n)
 	}
 }

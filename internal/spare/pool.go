@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package connectmode
+package spare
 
 import (
 	"context"
@@ -28,8 +28,8 @@ const (
 	sparesAtOnce = 4
 )
 
-// spares are spare connections to an endpoint in http-connect mode. Their TLS handshake
-// is done before a dial needs them.
+// Pool has spare connections to an endpoint. Their TLS handshake is done before a dial
+// needs them.
 //
 // There are as many as dials in quick succession have lacked, and none for an endpoint
 // that is dialled less than once in spareAge. The youngest is used first. So spares
@@ -38,7 +38,7 @@ const (
 //
 // Spare connections do not count as load, and a failed spare does not mark the endpoint
 // as bad. A dial that gets no spare, or a dead one, makes a connection of its own.
-type spares struct {
+type Pool struct {
 	endpoint *serverconn.Endpoint
 	owner    Owner
 	shared   *Shared
@@ -48,29 +48,32 @@ type spares struct {
 	closed  bool
 	last    time.Time // when the last dial began
 	want    int
-	ready   []*spare // oldest first
+	ready   []*Spare // oldest first
 	making  int
-	waiting []chan *spare // dials that wait for a spare that is being made
+	waiting []chan *Spare // dials that wait for a spare that is being made
 	timer   *time.Timer   // ends the oldest spare; nil if there is none
 }
 
-// spare is one spare connection.
-type spare struct {
-	arriving *serverconn.Conn
-	files    int // version of the TLS files
-	made     time.Time
+// Spare is one spare connection.
+type Spare struct {
+	// Conn is the connection. Nothing was sent on it.
+	Conn *serverconn.Conn
+
+	files int // version of the TLS files
+	made  time.Time
 }
 
-func newSpares(endpoint *serverconn.Endpoint, owner Owner, shared *Shared) *spares {
-	s := &spares{endpoint: endpoint, owner: owner, shared: shared}
+// New returns a Pool for an endpoint, which owner judges.
+func New(endpoint *serverconn.Endpoint, owner Owner, shared *Shared) *Pool {
+	s := &Pool{endpoint: endpoint, owner: owner, shared: shared}
 	if endpoint.Server.Network != tunnel.NetworkUnix { // a Unix socket has no handshake to save
-		s.most = shared.MostSpares
+		s.most = shared.Most
 	}
 	return s
 }
 
-// AffordableSpares returns how many spares an endpoint may have in this process.
-func AffordableSpares() int {
+// Affordable returns how many spares an endpoint may have in this process.
+func Affordable() int {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		return 0
@@ -78,10 +81,10 @@ func AffordableSpares() int {
 	return int(min(maxSpares, limit.Cur/filesPerSpare))
 }
 
-// take returns a spare for a dial, or nil if the dial has to make a connection of its
-// own. If a spare is being made that would be ready sooner, take waits for it while ctx
+// Take returns a spare for a dial, or nil if the dial has to make a connection of its
+// own. If a spare is being made that would be ready sooner, Take waits for it while ctx
 // lasts.
-func (s *spares) take(ctx context.Context) *spare {
+func (s *Pool) Take(ctx context.Context) *Spare {
 	if s.most == 0 {
 		return nil
 	}
@@ -95,7 +98,7 @@ func (s *spares) take(ctx context.Context) *spare {
 		s.ready = s.ready[:youngest]
 		s.mu.Unlock()
 		if c.usable(files, now) {
-			s.replenish()
+			s.Replenish()
 			return c
 		}
 		s.end(c)
@@ -108,7 +111,7 @@ func (s *spares) take(ctx context.Context) *spare {
 		s.mu.Unlock()
 		return nil
 	}
-	wait := make(chan *spare, 1)
+	wait := make(chan *Spare, 1)
 	s.waiting = append(s.waiting, wait)
 	s.mu.Unlock()
 	select {
@@ -125,7 +128,7 @@ func (s *spares) take(ctx context.Context) *spare {
 }
 
 // leave ends the wait for a spare.
-func (s *spares) leave(wait chan *spare) {
+func (s *Pool) leave(wait chan *Spare) {
 	s.mu.Lock()
 	if i := slices.Index(s.waiting, wait); i >= 0 {
 		s.waiting = slices.Delete(s.waiting, i, i+1)
@@ -138,9 +141,9 @@ func (s *spares) leave(wait chan *spare) {
 	}
 }
 
-// replenish starts to make the spares that are missing. A dial calls it after its own
+// Replenish starts to make the spares that are missing. A dial calls it after its own
 // handshake, which the handshakes of spares must not delay.
-func (s *spares) replenish() {
+func (s *Pool) Replenish() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for !s.closed && s.making < sparesAtOnce && s.making-len(s.waiting)+len(s.ready) < s.want {
@@ -150,8 +153,8 @@ func (s *spares) replenish() {
 }
 
 // make makes one spare, for the first dial that waits or for later.
-func (s *spares) make() {
-	c := &spare{files: s.shared.Files(), made: time.Now()}
+func (s *Pool) make() {
+	c := &Spare{files: s.shared.Files(), made: time.Now()}
 	ctx, cancel := context.WithTimeout(s.owner.Gone(), serverconn.CheckTimeout)
 	defer cancel()
 	conn, alpn, err := s.owner.Connect(ctx)
@@ -161,7 +164,7 @@ func (s *spares) make() {
 	if err != nil || alpn == serverconn.ALPNHTTP2 {
 		c = nil
 	} else {
-		c.arriving = s.endpoint.NewConn(conn)
+		c.Conn = s.endpoint.NewConn(conn)
 	}
 	s.mu.Lock()
 	s.making--
@@ -170,13 +173,13 @@ func (s *spares) make() {
 	}
 	s.mu.Unlock()
 	s.put(c)
-	s.replenish()
+	s.Replenish()
 }
 
 // put hands c to a dial that waits, or keeps it. put(nil) reports that making a spare
 // failed. It wakes a waiter only if no other spare is being made for it. The caller
 // does not hold mu.
-func (s *spares) put(c *spare) {
+func (s *Pool) put(c *Spare) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -194,14 +197,14 @@ func (s *spares) put(c *spare) {
 }
 
 // expectExpiry starts the timer for the oldest spare. The caller holds mu.
-func (s *spares) expectExpiry() {
+func (s *Pool) expectExpiry() {
 	if s.timer == nil && len(s.ready) > 0 {
 		s.timer = time.AfterFunc(time.Until(s.ready[0].made.Add(spareAge)), s.expire)
 	}
 }
 
 // expire closes the spares that have waited for too long.
-func (s *spares) expire() {
+func (s *Pool) expire() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.timer = nil
@@ -216,8 +219,8 @@ func (s *spares) expire() {
 	}
 }
 
-// drop closes all spares. Others are made only after further dials.
-func (s *spares) drop() {
+// Drop closes all spares. Others are made only after further dials.
+func (s *Pool) Drop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, c := range s.ready {
@@ -230,25 +233,33 @@ func (s *spares) drop() {
 	}
 }
 
-// close is drop, and no spare is made afterwards.
-func (s *spares) close() {
+// Close is Drop, and no spare is made afterwards.
+func (s *Pool) Close() {
 	s.mu.Lock()
 	s.closed = true
 	s.mu.Unlock()
-	s.drop()
+	s.Drop()
 }
 
 // usable reports whether c can be used, as far as is known without a request.
-func (c *spare) usable(files int, now time.Time) bool {
+func (c *Spare) usable(files int, now time.Time) bool {
 	if c.files != files || now.Sub(c.made) >= spareAge {
 		return false
 	}
 	// crypto/tls answers key updates in Read. A server that does not read must not
 	// delay a dial by that.
-	_ = c.arriving.Conn.SetWriteDeadline(now)
-	defer c.arriving.Conn.SetWriteDeadline(time.Time{}) //nolint:errcheck // it is closed then
-	return c.arriving.Poll()
+	_ = c.Conn.Conn.SetWriteDeadline(now)
+	defer c.Conn.Conn.SetWriteDeadline(time.Time{}) //nolint:errcheck // it is closed then
+	return c.Conn.Poll()
 }
 
 // end ends c, on which nothing was sent.
-func (s *spares) end(c *spare) { s.shared.part(c.arriving.Conn) }
+func (s *Pool) end(c *Spare) { s.shared.Part(c.Conn.Conn) }
+
+// Counts returns how many spare connections there are, and how many dials wait for one
+// that is being made.
+func (s *Pool) Counts() (ready, waiting int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.ready), len(s.waiting)
+}

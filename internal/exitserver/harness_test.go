@@ -216,7 +216,7 @@ func listenEcho(t testing.TB) string {
 	})
 }
 
-// counter returns the value of a metric with one label, or with none.
+// metric returns the value of a metric with one label, or with none.
 func (e *testExit) metric(t testing.TB, name string, label ...string) float64 {
 	t.Helper()
 	families, err := e.registry.Gather()
@@ -239,4 +239,24 @@ func (e *testExit) metric(t testing.TB, name string, label ...string) float64 {
 	}
 	t.Fatalf("there is no metric %s%v", name, label)
 	return 0
+}
+
+// freePort returns a port on which nothing listens.
+func freePort(t testing.TB) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.9:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	_, port, _ := net.SplitHostPort(listener.Addr().String())
+	return port
+}
+
+func mustURL(text string) *url.URL {
+	u, err := url.Parse(text)
+	if err != nil {
+		panic(err)
+	}
+	return u
 }

@@ -127,8 +127,8 @@ func (s *stream) refuse(err error) {
 		return
 	}
 	r := refusalOf(err)
-	s.http.Refuse(r.status, []hpack.HeaderField{{Name: "proxy-status", Value: r.header()}})
 	server.Metrics.refused[r.proxy].Inc()
+	s.http.Refuse(r.status, []hpack.HeaderField{{Name: "proxy-status", Value: r.header()}})
 	server.Logger.Info("a connection was refused", s.describe("status", r.status, "error", string(r.proxy), "details", r.details)...)
 }
 

@@ -69,7 +69,7 @@ type Conn struct {
 	cfg    Config
 	conn   net.Conn
 	socket *Socket       // below conn, or nil
-	reader *bufio.Reader // of conn
+	reader frameReader
 	framer *http2.Framer
 	serves sync.WaitGroup
 	floods floods // of the reading goroutine
@@ -116,8 +116,8 @@ func New(conn net.Conn, socket *Socket, cfg Config) *Conn {
 	if socket != nil {
 		socket.large()
 	}
-	c.reader = bufio.NewReaderSize(conn, readBuffer)
-	c.framer = http2.NewFramer(nil, c.reader)
+	c.reader.from = bufio.NewReaderSize(conn, readBuffer)
+	c.framer = http2.NewFramer(nil, &c.reader)
 	c.framer.SetMaxReadFrameSize(maxFrame)
 	c.framer.SetReuseFrames()
 	c.framer.ReadMetaHeaders = newDecoder()

@@ -3,6 +3,7 @@
 package h2server
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -24,7 +25,7 @@ func (c *Conn) read() error {
 		return err
 	}
 	for {
-		frame, err := c.framer.ReadFrame()
+		frame, err := c.readFrame()
 		if wrong, ok := errors.AsType[http2.StreamError](err); ok {
 			if err := c.wrongStream(wrong); err != nil {
 				return err
@@ -40,6 +41,35 @@ func (c *Conn) read() error {
 	}
 }
 
+// maxRead is how many bytes one frame may have, with the CONTINUATION frames that belong to
+// it. The framer of golang.org/x/net/http2 limits the header in them, but not how many of
+// them have nothing in it.
+const maxRead = 4 * maxFrame
+
+// errEndless is the error of a frame with more than maxRead bytes.
+var errEndless = errors.New("the header has too many frames")
+
+// frameReader limits how much is read for one frame.
+type frameReader struct {
+	from *bufio.Reader
+	left int
+}
+
+// Read implements io.Reader.
+func (r *frameReader) Read(p []byte) (int, error) {
+	if r.left <= 0 {
+		return 0, errEndless
+	}
+	n, err := r.from.Read(p[:min(len(p), r.left)])
+	r.left -= n
+	return n, err
+}
+
+func (c *Conn) readFrame() (http2.Frame, error) {
+	c.reader.left = maxRead
+	return c.framer.ReadFrame()
+}
+
 // start exchanges the prefaces (RFC 9113 3.4).
 func (c *Conn) start() error {
 	c.mu.Lock()
@@ -47,13 +77,13 @@ func (c *Conn) start() error {
 	c.mu.Unlock()
 	_ = c.conn.SetReadDeadline(time.Now().Add(c.cfg.StartTimeout)) // fails if closed, as the read does
 	var preface [len(http2.ClientPreface)]byte
-	if _, err := io.ReadFull(c.reader, preface[:]); err != nil {
+	if _, err := io.ReadFull(c.reader.from, preface[:]); err != nil {
 		return readError(err)
 	}
 	if string(preface[:]) != http2.ClientPreface {
 		return fault(http2.ErrCodeProtocol, "the client does not begin as HTTP/2 does")
 	}
-	frame, err := c.framer.ReadFrame()
+	frame, err := c.readFrame()
 	if err != nil {
 		return readError(err)
 	}
@@ -71,6 +101,8 @@ func readError(err error) error {
 		return fault(http2.ErrCode(code), "a frame that HTTP/2 does not allow")
 	}
 	switch {
+	case errors.Is(err, errEndless):
+		return fault(http2.ErrCodeEnhanceYourCalm, "a header of more than %d bytes, its frames included", maxRead)
 	case errors.Is(err, http2.ErrFrameTooLarge):
 		return fault(http2.ErrCodeFrameSize, "a frame larger than %d bytes", maxFrame)
 	case errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed):

@@ -68,7 +68,7 @@ func (f *Fault) Error() string { return fmt.Sprintf("%s: %s", f.Code, f.Text) }
 type Conn struct {
 	cfg    Config
 	conn   net.Conn
-	socket *Socket       // below conn, or nil
+	socket *Socket // below conn, or nil
 	reader frameReader
 	framer *http2.Framer
 	serves sync.WaitGroup

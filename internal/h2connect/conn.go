@@ -78,6 +78,7 @@ type Conn struct {
 	account *quota.Account // of all streams; nil without a quota
 	pool    inbox.Pool
 	heart   heart
+	narrow  atomic.Bool  // windows are narrow, because memory is scarce
 	grown   atomic.Int64 // bytes by which windows have grown, of all streams
 	trip    atomic.Int64 // the time of a round trip, in nanoseconds
 	began   time.Time    // for the measurement of windows

@@ -44,6 +44,7 @@ func (e *events) Headers(f *http2.MetaHeadersFrame, trailers bool) {
 // Data implements http2wire.Handler.
 func (e *events) Data(p []byte, _ int, end bool) {
 	s := (*Stream)(e)
+	defer s.conn.adapt() // when s.mu is unlocked
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {

@@ -20,6 +20,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/certtest"
 	"github.com/shoot-proxy/proxy-client/internal/http2wire"
 	"github.com/shoot-proxy/proxy-client/internal/http2wire/wiretest"
+	"github.com/shoot-proxy/proxy-client/internal/quota"
 	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
 
@@ -61,7 +62,7 @@ func (f flushed) Write(p []byte) (int, error) {
 
 // serveGo connects to a goProxy over TLS. If gathers is set, the connection below TLS
 // stands for one that is not the kernel's.
-func serveGo(t *testing.T, cfg Config, gathers bool) *Conn {
+func serveGo(t testing.TB, cfg Config, gathers bool) *Conn {
 	t.Helper()
 	client, server := wiretest.Pair(t)
 	pair := certtest.SelfSigned(t, x509.Certificate{}).TLS()
@@ -254,5 +255,52 @@ func TestStalledReader(t *testing.T) {
 			t.Errorf("%d bytes are missing", len(want))
 		}
 		must(t, s.Close())
+	}
+}
+
+// TestMemoryIsBounded: if many streams are not received, the windows of all become narrow,
+// and what is held stays within the quota. Nothing is reset: all bytes arrive in the end.
+func TestMemoryIsBounded(t *testing.T) {
+	const streams, size = 100, 400_000
+	held := quota.New(8 << 20) // at 256 KiB each, they would hold 25 MiB
+	c := serveGo(t, Config{Quota: held}, false)
+	target := listen(t, func(conn *net.TCPConn) { _, _ = conn.Write(content(7, size)) })
+	var stalled []*Stream
+	for range streams {
+		s, err := c.Dial(t.Context(), target)
+		must(t, err)
+		stalled = append(stalled, s)
+		waittest.Eventually(t, "the stream to stall", func() bool {
+			n, _ := s.Held()
+			return n >= narrowWindow
+		})
+	}
+	if n := held.Held(); n > held.Limit() || n < held.Limit()/2 {
+		t.Errorf("%d bytes are held, want up to %d", n, held.Limit())
+	}
+	var receiving sync.WaitGroup
+	for i, s := range stalled {
+		receiving.Go(func() {
+			defer s.Close()
+			want := content(7, size)
+			for {
+				p, err := s.Receive()
+				if err == io.EOF {
+					break
+				}
+				if err != nil || len(p) > len(want) || string(p) != string(want[:len(p)]) {
+					t.Errorf("stream %d: %d bytes before its end: %v", i, len(want), err)
+					return
+				}
+				want = want[len(p):]
+			}
+			if len(want) > 0 {
+				t.Errorf("stream %d: %d bytes are missing", i, len(want))
+			}
+		})
+	}
+	receiving.Wait()
+	if n := held.Held(); n != 0 {
+		t.Errorf("%d bytes are held in the end", n)
 	}
 }

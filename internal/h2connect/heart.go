@@ -67,6 +67,7 @@ func (h *heart) beat() {
 	h.mu.Unlock()
 	c.wire.Ping(payload)
 	c.refusals.sweep()
+	c.adapt()
 }
 
 // answered notes the answer to a PING.

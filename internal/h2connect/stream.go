@@ -62,6 +62,7 @@ func (s *Stream) Held() (bytes int, over bool) {
 // Receive implements tunnel.Conn. The window of what it returns is opened again by the
 // next call.
 func (s *Stream) Receive() ([]byte, error) {
+	s.conn.adapt()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.open(s.returnCurrent())
@@ -78,7 +79,7 @@ func (s *Stream) Receive() ([]byte, error) {
 		s.receiving = true
 		s.changed.Wait()
 		s.receiving = false
-		s.open(0) // for padding
+		s.open(0) // for padding, or for a window that became narrow
 	}
 	s.current = s.inbox.Take()
 	return s.current.Data, nil

@@ -11,7 +11,7 @@ const (
 	// maxWindow is the largest window of a stream: 100 MiB/s need 2 MiB over a path of
 	// 20 ms.
 	maxWindow = 4 << 20
-	// narrowWindow is the window of a stream while memory is scarce.
+	// narrowWindow is the window of every stream while memory is scarce.
 	narrowWindow = 16 << 10
 	// grownShare is the part of the quota by which all windows together may grow.
 	grownShare = 4
@@ -22,7 +22,7 @@ const (
 func (s *Stream) taken(n int) int {
 	s.measure(n)
 	window := s.window
-	if s.conn.scarce() {
+	if s.conn.narrow.Load() {
 		window = narrowWindow
 	}
 	if s.targetFIN || s.verdict != nil {
@@ -70,15 +70,28 @@ func (s *Stream) resize(window int) {
 	if by == 0 {
 		return
 	}
-	if grown := c.grown.Add(by); by > 0 && (c.scarce() || c.cfg.Quota != nil && grown > int64(c.cfg.Quota.Limit()/grownShare)) {
+	if grown := c.grown.Add(by); by > 0 && (c.narrow.Load() || c.cfg.Quota != nil && grown > int64(c.cfg.Quota.Limit()/grownShare)) {
 		c.grown.Add(-by)
 		return
 	}
 	s.window = window
 }
 
-// scarce reports whether windows must be narrow.
-func (c *Conn) scarce() bool { return c.cfg.Quota != nil && c.cfg.Quota.Scarce() }
+// adapt makes the windows of all streams narrow when more than half of the quota is used,
+// and wide again when less than a quarter is. The proxy is told by SETTINGS, which also
+// takes back what it was allowed to send before.
+func (c *Conn) adapt() {
+	q := c.cfg.Quota
+	if q == nil {
+		return
+	}
+	switch narrow := c.narrow.Load(); {
+	case !narrow && q.Scarce() && c.narrow.CompareAndSwap(false, true):
+		c.wire.SetStreamWindow(narrowWindow)
+	case narrow && q.Room(q.Limit()-q.Limit()/4) && c.narrow.CompareAndSwap(true, false):
+		c.wire.SetStreamWindow(initialWindow)
+	}
+}
 
 // roundTrip returns the time of a round trip, or 0 before it is known.
 func (c *Conn) roundTrip() time.Duration { return time.Duration(c.trip.Load()) }

@@ -67,31 +67,78 @@ func TestPadding(t *testing.T) {
 	}
 }
 
-// TestScarceMemory: while the quota is scarce, a stream goes on with a narrow window, and
-// nothing is reset. Later its window is wide again.
+// wantSettings reads up to our next SETTINGS frame, checks its window and acknowledges it.
+func (p *scriptedPeer) wantSettings(window int) {
+	p.t.Helper()
+	f := p.Want("SETTINGS", func(f http2.Frame) bool { s, ok := f.(*http2.SettingsFrame); return ok && !s.IsAck() }).(*http2.SettingsFrame)
+	if v, _ := f.Value(http2.SettingInitialWindowSize); int(v) != window {
+		p.t.Errorf("a window of %d bytes in SETTINGS, want %d", v, window)
+	}
+	must(p.t, p.WriteSettingsAck())
+}
+
+// TestScarceMemory: while the quota is scarce, the windows of all streams are narrow.
+// Streams go on, and nothing is reset. Later the windows are wide again.
 func TestScarceMemory(t *testing.T) {
 	held := quota.New(8 << 20)
 	others := held.Open(nil)
 	p := dialPeer(t, Config{Quota: held})
-	s := p.open()
+	must(t, p.WriteSettingsAck()) // of the preface
+	s, idle := p.open(), p.open()
 	id := s.wire.ID()
+	waiting := receive(idle)
 	others.Take(5 << 20)
 	p.fill(id, initialWindow)
+	p.wantSettings(narrowWindow)
+	waittest.Eventually(t, "the window to be narrow", func() bool { return idle.wire.Window() == narrowWindow })
+	p.fill(idle.wire.ID(), narrowWindow) // a stream that is received goes on
+	for got := 0; got < narrowWindow; waiting = receive(idle) {
+		got += len(waittest.Await(t, waiting, "a piece").text)
+	}
+	p.WantWindowUpdates(idle.wire.ID(), narrowWindow)
 	for got := 0; got < initialWindow; {
 		got += len(waittest.Await(t, receive(s), "a piece").text)
 	}
-	if held.Held() < 5<<20+narrowWindow {
-		t.Errorf("%d bytes are held, which cannot be", held.Held())
-	}
 	last := receive(s)
-	p.WantWindowUpdates(id, narrowWindow)
+	p.WantWindowUpdates(id, initialWindow) // from a negative one up to narrowWindow
+	if n := s.wire.Window(); n != narrowWindow {
+		t.Errorf("a window of %d bytes, want %d", n, narrowWindow)
+	}
 	p.WantNoWindowUpdate()
+	others.Give(5 << 20)
 	p.fill(id, narrowWindow)
 	waittest.Await(t, last, "a piece")
-	others.Give(5 << 20)
-	receive(s)
-	p.WantWindowUpdates(id, initialWindow)
+	p.wantSettings(initialWindow)
+	waittest.Eventually(t, "the window to be wide", func() bool { return idle.wire.Window() == initialWindow })
 	p.wantAlive()
+}
+
+// TestNarrowWindowWhileReceiving: a stream whose window was used in part, and that waits in
+// Receive, is granted some again when windows become narrow.
+func TestNarrowWindowWhileReceiving(t *testing.T) {
+	held := quota.New(8 << 20)
+	p := dialPeer(t, Config{Quota: held})
+	must(t, p.WriteSettingsAck())
+	s := p.open()
+	const used = 100_000 // less than half, so that nothing is granted yet
+	p.fill(s.wire.ID(), used)
+	for got := 0; got < used; {
+		got += len(waittest.Await(t, receive(s), "a piece").text)
+	}
+	waiting := receive(s)
+	waittest.Eventually(t, "the wait", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.receiving
+	})
+	held.Open(nil).Take(5 << 20)
+	p.c.adapt()
+	p.wantSettings(narrowWindow)
+	p.WantWindowUpdates(s.wire.ID(), used)
+	must(t, p.WriteData(s.wire.ID(), false, []byte("x")))
+	if r := waittest.Await(t, waiting, "a byte"); r.text != "x" {
+		t.Errorf("received %+v", r)
+	}
 }
 
 // TestHeldIsCounted: the quota counts what waits, and nothing once it was taken or the
@@ -137,6 +184,7 @@ func TestWindowGrows(t *testing.T) {
 			s := p.open()
 			if tc.scant {
 				tc.held.Open(nil).Take(33 << 20)
+				p.c.adapt()
 			}
 			taken := func(n int) {
 				s.mu.Lock()

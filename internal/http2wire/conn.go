@@ -64,7 +64,8 @@ type Handler interface {
 	// The frame uses len(p) bytes of the stream's window, and padding more. end says
 	// that the server has ended its direction.
 	Data(p []byte, padding int, end bool)
-	// Arrived is called after NoteArrival, when no more can be read without waiting.
+	// Arrived is called after NoteArrival, when no more can be read without waiting. It is
+	// also called when SetStreamWindow has made the stream's window smaller.
 	Arrived()
 	// End is called when the server or the connection has ended the stream, or when the
 	// handler has called Abort or EndInOrder. It is not called after Reset, or if both
@@ -115,6 +116,7 @@ type Conn struct {
 	waitQueue     []*Stream // streams that wait for space in out, or for the connection's window
 	nextSender    *Stream   // was the first in waitQueue, and sends before all others
 	peer          peer
+	window        ownWindow
 	encoder       *hpack.Encoder // writes to block
 	block         bytes.Buffer
 }
@@ -135,6 +137,7 @@ func New(conn net.Conn, socket *Socket, cfg Config) *Conn {
 		recvWindow: cfg.ConnectionWindow, nextID: max(1, cfg.FirstStreamID), maxStreams: maxWindowBytes,
 		peer: peer{window: initialWindowBytes, streamWindow: initialWindowBytes, frame: MaxFrame}, goAwayLastID: lastStreamID,
 	}
+	c.window = ownWindow{wanted: cfg.StreamWindow, sent: cfg.StreamWindow, unacked: true}
 	c.flushLoopCond.L, c.writeDone.L = &c.mu, &c.mu
 	c.encoder = hpack.NewEncoder(&c.block)
 	c.sink = &waitingSink{conn: conn}
@@ -232,7 +235,7 @@ func (c *Conn) add(s *Stream, h Handler, fields []hpack.HeaderField, end bool) e
 	s.conn, s.handler, s.closed = c, h, end
 	s.changed.L = &c.mu
 	s.sendWindow = c.peer.streamWindow
-	s.recvWindow.Store(int64(c.cfg.StreamWindow))
+	s.recvWindow.Store(int64(c.window.sent))
 	s.id = c.nextID
 	c.nextID += 2
 	c.streams[s.id] = s

@@ -36,7 +36,7 @@ func (c *Conn) handleData(head http2.FrameHeader) error {
 		}
 		payload = payload[1 : n-int(payload[0])]
 	}
-	if s.recvWindow.Add(-int64(n)) < 0 {
+	if n > 0 && s.recvWindow.Add(-int64(n)) < 0 { // a window may be negative, and an empty frame uses nothing
 		return broken(http2.ErrCodeFlowControl, "beyond the stream's window")
 	}
 	end, over := head.Flags.Has(http2.FlagDataEndStream), false

@@ -20,18 +20,22 @@ func appendFrame(b []byte, n int, kind http2.FrameType, flags http2.Flags, strea
 
 // appendPreface appends the client's connection preface (RFC 9113, section 3.4).
 func appendPreface(b []byte, cfg Config) []byte {
-	settings := []http2.Setting{
-		{ID: http2.SettingEnablePush, Val: 0},
-		{ID: http2.SettingInitialWindowSize, Val: uint32(cfg.StreamWindow)},
-		{ID: http2.SettingMaxHeaderListSize, Val: cfg.MaxHeaders},
-	}
 	b = append(b, http2.ClientPreface...)
-	b = appendFrame(b, 6*len(settings), http2.FrameSettings, 0, 0)
+	b = appendSettings(b,
+		http2.Setting{ID: http2.SettingEnablePush, Val: 0},
+		http2.Setting{ID: http2.SettingInitialWindowSize, Val: uint32(cfg.StreamWindow)},
+		http2.Setting{ID: http2.SettingMaxHeaderListSize, Val: cfg.MaxHeaders})
+	return appendWindowUpdate(b, 0, cfg.ConnectionWindow-initialWindowBytes)
+}
+
+func appendSettings(b []byte, settings ...http2.Setting) []byte {
+	const size = 6 // of a setting, in bytes
+	b = appendFrame(b, size*len(settings), http2.FrameSettings, 0, 0)
 	for _, s := range settings {
 		b = binary.BigEndian.AppendUint16(b, uint16(s.ID))
 		b = binary.BigEndian.AppendUint32(b, s.Val)
 	}
-	return appendWindowUpdate(b, 0, cfg.ConnectionWindow-initialWindowBytes)
+	return b
 }
 
 func appendPing(b []byte, flags http2.Flags, payload [8]byte) []byte {

@@ -170,64 +170,6 @@ func (c *Conn) checkOpened(id uint32, what string) error {
 	return nil
 }
 
-// handleSettings applies the server's settings (RFC 9113, section 6.5.2).
-func (c *Conn) handleSettings(f *http2.SettingsFrame) error {
-	if f.IsAck() {
-		return nil
-	}
-	// The acknowledgement goes before everything that is sent under the new settings. A
-	// server need not expect that earlier (RFC 9113, section 6.5.3).
-	grown := false
-	defer func() { // runs after mu is unlocked
-		if grown && c.cfg.LimitRaised != nil {
-			c.cfg.LimitRaised()
-		}
-	}()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	before := c.maxStreams
-	if err := f.ForeachSetting(c.applySetting); err != nil {
-		return err
-	}
-	grown = c.maxStreams > before
-	if !c.gotSettings.Swap(true) {
-		close(c.ready)
-	}
-	return c.queueAnswer(func(b []byte) []byte { return appendFrame(b, 0, http2.FrameSettings, http2.FlagSettingsAck, 0) })
-}
-
-// applySetting applies one setting. The caller holds mu.
-func (c *Conn) applySetting(s http2.Setting) error {
-	if err := s.Valid(); err != nil {
-		return err
-	}
-	switch s.ID {
-	case http2.SettingEnablePush:
-		if s.Val != 0 { // only a client may set it (RFC 9113, section 6.5.2)
-			return fmt.Errorf("SETTINGS_ENABLE_PUSH of %d: %w", s.Val, http2.ConnectionError(http2.ErrCodeProtocol))
-		}
-	case http2.SettingMaxConcurrentStreams:
-		c.maxStreams = s.Val
-	case http2.SettingMaxFrameSize:
-		c.peer.frame = int(s.Val)
-	case http2.SettingHeaderTableSize:
-		c.encoder.SetMaxDynamicTableSize(min(s.Val, 4096))
-	case http2.SettingInitialWindowSize:
-		by := int(s.Val) - c.peer.streamWindow
-		c.peer.streamWindow = int(s.Val)
-		c.streamsMutex.Lock()
-		defer c.streamsMutex.Unlock()
-		for _, stream := range c.streams {
-			// It may become negative (RFC 9113, section 6.9.2).
-			if stream.sendWindow += by; stream.sendWindow > maxWindowBytes {
-				return http2.ConnectionError(http2.ErrCodeFlowControl)
-			}
-			stream.changed.Broadcast()
-		}
-	}
-	return nil
-}
-
 // handleWindowUpdate raises a send window.
 func (c *Conn) handleWindowUpdate(f *http2.WindowUpdateFrame) error {
 	by := int(f.Increment)

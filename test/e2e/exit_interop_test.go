@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -128,4 +129,46 @@ func (r *rig) script(t *testing.T, name string) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// TestASidecarUsesNodeAsItsExit: a CONNECT server that is nothing but Node.js serves the
+// sidecar as our exit does: all kinds of addresses, half-closes, uploads and downloads, a
+// refused target.
+func TestASidecarUsesNodeAsItsExit(t *testing.T) {
+	t.Parallel()
+	r := newBareExitRig(t, lab.Options{})
+	r.apply(t)
+	r.start(t, r.ExitFlags("--exit="+r.startNodeExit(t))...)
+	r.testKinds(t)
+	r.testHalfClose(t)
+	r.testAnswerAfterEOF(t)
+	before := r.metrics(t)
+	r.wantReset(t, lab.ShootPod(lab.IPv4, 1), target.ClosedPort, hang)
+	r.wantCounted(t, "proxy_client_dial_failures_total", before, "refused")
+	r.testBothWays(t)
+	r.wantNoStreams(t)
+}
+
+// startNodeExit starts a CONNECT server on Node.js in the shoot, in the place of ours, and
+// returns its address.
+func (r *rig) startNodeExit(t *testing.T) string {
+	t.Helper()
+	r.Exits[0].Kill()
+	host, port, err := net.SplitHostPort(r.Exits[0].Address())
+	if err != nil {
+		t.Fatal(err)
+	}
+	node, err := r.Shoot.Start("node-exit", lab.Command{Path: "node", UID: lab.ExitUID, Args: []string{
+		r.script(t, "connect-server.mjs"), host, port, r.ExitCerts.CA, r.ExitCerts.Cert, r.ExitCerts.Key,
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "Node.js to listen", func(context.Context) error {
+		if log := node.Log(); !strings.Contains(log, "ready") {
+			return fmt.Errorf("it says %q", log)
+		}
+		return nil
+	})
+	return r.Exits[0].Address()
 }

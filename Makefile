@@ -127,9 +127,9 @@ test-netns: need-root packages-test tools ## daily: only the packages with tests
 	CGO_ENABLED=1 REQUIRE_ROOT=1 $(call GOTESTSUM,pkgname) -race $(GO_TEST_FLAGS) $$(go list -f '{{.ImportPath}} {{.TestImports}} {{.XTestImports}}' ./... | awk '/internal\/netnstest/ {print $$1}')
 
 .PHONY: soak
-soak: need-root packages-test ## rarely: mixed traffic under random faults, every byte checked (root); DURATION=10m, SEED= repeats a run, LOGS=folder keeps logs
+soak: need-root packages-test ## rarely: mixed traffic under random faults, every byte checked (root); DURATION=10m, SEED= repeats a run, LOGS=folder keeps logs, EXIT=1 goes through exits
 	@$(MAKE) go-demo
-	@test/bin/soak --duration $(DURATION) $(if $(SEED),--seed $(SEED)) $(if $(LOGS),--log-dir $(LOGS))
+	@test/bin/soak --duration $(DURATION) $(if $(filter-out 0,$(EXIT)),--exit) $(if $(SEED),--seed $(SEED)) $(if $(LOGS),--log-dir $(LOGS))
 
 .PHONY: bench
 bench: need-root packages-test ## rarely: every way through a proxy-server side by side, against targets (root; 15 minutes); RESULTS=folder
@@ -301,9 +301,9 @@ load-k3s: ## release: put the images into k3s on this machine (root); K3S='ssh N
 	@IMAGES_DIST='$(DIST)/images' K3S='$(K3S)' images/load k3s
 
 .PHONY: demo
-demo: need-root ## daily: an unmodified curl and Prometheus reach a cluster through the sidecar (root); KEEP=1 leaves it standing
+demo: need-root ## daily: an unmodified curl and Prometheus reach a cluster through the sidecar (root); EXIT=1 shows what an exit in the shoot adds, KEEP=1 leaves it standing
 	@$(MAKE) -j2 packages-demo go-demo
-	@test/bin/demo $(if $(filter-out 0,$(KEEP)),--keep)
+	@test/bin/demo $(if $(filter-out 0,$(EXIT)),--exit) $(if $(filter-out 0,$(KEEP)),--keep)
 
 .PHONY: demo-down
 demo-down: packages-build ## daily: remove what make demo KEEP=1 left standing (root)

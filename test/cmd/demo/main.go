@@ -4,6 +4,7 @@
 // reaches pods, services and nodes of a shoot to which it has no route.
 //
 //	demo                the whole story, then removes everything
+//	demo --exit         what an exit in the shoot adds to it
 //	demo --keep         leaves the lab running, and says how to enter it
 //	demo down           removes a lab that --keep left
 //
@@ -43,6 +44,7 @@ func main() {
 func run(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
 	keep := flags.Bool("keep", false, "leave the lab standing; `demo down` removes it")
+	exit := flags.Bool("exit", false, "show what an exit in the shoot adds, instead of the whole story")
 	bin := flags.String("bin", "", "folder of init-redirect and proxy-client (default: bin of the repository)")
 	testBin := flags.String("test-bin", "", "folder of the upstream server and agent (default: test/bin of the repository)")
 	if err := flags.Parse(args); err != nil {
@@ -50,7 +52,11 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	}
 	switch {
 	case flags.NArg() == 0:
-		return tell(ctx, newStory(out), lab.Options{Detached: *keep, Bin: *bin, TestBin: *testBin})
+		opts := lab.Options{Detached: *keep, Bin: *bin, TestBin: *testBin}
+		if *exit {
+			opts.Exits = 1
+		}
+		return tell(ctx, newStory(out), opts)
 	case flags.NArg() == 1 && flags.Arg(0) == "down":
 		return down(out)
 	case flags.NArg() == 1 && flags.Arg(0) == "targets":
@@ -70,6 +76,13 @@ func tell(ctx context.Context, s *story, opts lab.Options) (err error) {
 	if err := opts.CheckProduct(); err != nil {
 		return err
 	}
+	scenes := scenes()
+	if opts.Exits > 0 {
+		if err := opts.CheckExit(); err != nil {
+			return err
+		}
+		scenes = exitScenes()
+	}
 	ctx, cancel := context.WithTimeout(ctx, deadline)
 	defer cancel()
 	started := time.Now()
@@ -77,7 +90,7 @@ func tell(ctx context.Context, s *story, opts lab.Options) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := play(ctx, s, l); err != nil {
+	if err := play(ctx, s, l, scenes); err != nil {
 		s.trouble(l.Logs())
 		return errors.Join(err, l.Close())
 	}

@@ -38,11 +38,17 @@ func (d destination) hostPort() string {
 	return net.JoinHostPort(d.addr.String(), fmt.Sprint(target.HTTPPort))
 }
 
-// play runs the scenes in order, and stops at the first that fails.
-func play(ctx context.Context, s *story, l *lab.Lab) error {
-	for _, scene := range []func(context.Context, *story, *lab.Lab) error{
-		hosts, unreachable, redirect, sidecar, curl, prometheus, dump, counters,
-	} {
+// scene is one numbered part of the story.
+type scene func(context.Context, *story, *lab.Lab) error
+
+// scenes returns those of the whole story.
+func scenes() []scene {
+	return []scene{hosts, unreachable, redirect, sidecar, curl, prometheus, dump, counters}
+}
+
+// play runs scenes in order, and stops at the first that fails.
+func play(ctx context.Context, s *story, l *lab.Lab, scenes []scene) error {
+	for _, scene := range scenes {
 		if err := scene(ctx, s, l); err != nil {
 			return err
 		}
@@ -53,6 +59,11 @@ func play(ctx context.Context, s *story, l *lab.Lab) error {
 func hosts(ctx context.Context, s *story, l *lab.Lab) error {
 	s.step("Three hosts, as network namespaces; upstream's proxy-server and agent, unmodified")
 	s.output(strings.TrimPrefix(picture, "\n"), 20)
+	return serve(ctx, s, l)
+}
+
+// serve starts the servers of the shoot.
+func serve(ctx context.Context, s *story, l *lab.Lab) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
@@ -121,8 +132,13 @@ func short(l *lab.Lab, c lab.Command) string {
 
 func sidecar(ctx context.Context, s *story, l *lab.Lab) error {
 	s.step(fmt.Sprintf("proxy-client, the sidecar, starts as uid %d without a capability", lab.ProxyUID))
-	s.command("pod", short(l, l.ProxyClientCommand())+" &")
-	process, err := l.StartProxyClient(ctx)
+	return startSidecar(ctx, s, l)
+}
+
+// startSidecar starts the sidecar with further flags, and checks how it runs.
+func startSidecar(ctx context.Context, s *story, l *lab.Lab, flags ...string) error {
+	s.command("pod", short(l, l.ProxyClientCommand(flags...))+" &")
+	process, err := l.StartProxyClient(ctx, flags...)
 	if err != nil {
 		return err
 	}

@@ -92,7 +92,7 @@ func TestATargetIsTheMedianOfTheRoundsRatios(t *testing.T) {
 			t.Errorf("no report shows %q", figure)
 		}
 	}
-	if len(got) != 4 {
+	if len(got) != 7 {
 		t.Errorf("what was not measured is judged: %v", slices.Collect(maps.Keys(got)))
 	}
 }

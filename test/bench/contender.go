@@ -18,11 +18,13 @@ const (
 	SOCKS5Sidecar Contender = "SOCKS5 sidecar"      // the same in a sidecar
 	OursGRPC      Contender = "ours (grpc)"         // the product, an unmodified client
 	OursConnect   Contender = "ours (http-connect)" // the same over http-connect
+	ExitGRPC      Contender = "exit (grpc)"         // the product with an exit in the shoot, over grpc
+	ExitConnect   Contender = "exit (http-connect)" // the same over http-connect
 )
 
 // Contenders returns all of them, in the order of the reports.
 func Contenders() []Contender {
-	return []Contender{Direct, StockGRPC, ReusableGRPC, InProcess, SOCKS5Sidecar, OursGRPC, OursConnect}
+	return []Contender{Direct, StockGRPC, ReusableGRPC, InProcess, SOCKS5Sidecar, OursGRPC, OursConnect, ExitGRPC, ExitConnect}
 }
 
 // rival is a contender that is set up and ready to measure.
@@ -32,19 +34,23 @@ type rival struct {
 	driver  *remote
 	client  Client
 	sidecar func() *lab.Process // nil if there is none
+	exit    *lab.Exit           // nil if it uses none
 }
 
 func rivals(grpc, connect *site) []rival {
 	stock := Client{Frontend: grpc.lab.Frontend(), TLS: grpc.files()}
 	single, reusable := stock, stock
 	single.Kind, reusable.Kind = SingleUse, Reusable
+	process := func(of **lab.Process) func() *lab.Process { return func() *lab.Process { return *of } }
 	return []rival{
-		{Direct, grpc, grpc.shoot, Client{Kind: Plain}, nil},
-		{StockGRPC, grpc, grpc.pod, single, nil},
-		{ReusableGRPC, grpc, grpc.pod, reusable, nil},
-		{InProcess, connect, connect.pod, Client{Kind: Connect, Frontend: connect.lab.Frontend(), TLS: connect.files()}, nil},
-		{SOCKS5Sidecar, connect, connect.pod, Client{Kind: SOCKS5Kind, SOCKS5: socks5Listen}, func() *lab.Process { return connect.socks5 }},
-		{OursGRPC, grpc, grpc.pod, Client{Kind: Plain}, func() *lab.Process { return grpc.product }},
-		{OursConnect, connect, connect.pod, Client{Kind: Plain}, func() *lab.Process { return connect.product }},
+		{Direct, grpc, grpc.shoot, Client{Kind: Plain}, nil, nil},
+		{StockGRPC, grpc, grpc.pod, single, nil, nil},
+		{ReusableGRPC, grpc, grpc.pod, reusable, nil, nil},
+		{InProcess, connect, connect.pod, Client{Kind: Connect, Frontend: connect.lab.Frontend(), TLS: connect.files()}, nil, nil},
+		{SOCKS5Sidecar, connect, connect.pod, Client{Kind: SOCKS5Kind, SOCKS5: socks5Listen}, process(&connect.socks5), nil},
+		{OursGRPC, grpc, grpc.pod, Client{Kind: Plain}, process(&grpc.product), nil},
+		{OursConnect, connect, connect.pod, Client{Kind: Plain}, process(&connect.product), nil},
+		{ExitGRPC, grpc, grpc.exitPod, Client{Kind: Plain}, process(&grpc.exitProduct), grpc.lab.Exits[0]},
+		{ExitConnect, connect, connect.exitPod, Client{Kind: Plain}, process(&connect.exitProduct), connect.lab.Exits[0]},
 	}
 }

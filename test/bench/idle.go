@@ -24,6 +24,7 @@ type step struct {
 	seconds, cpu float64 // since the first connection
 	worst        float64 // set-up in ms
 	memory       float64 // anonymous, in bytes
+	exit         float64 // the exit's, if there is one
 }
 
 // idle lets each contender for which that is informative hold many connections.
@@ -79,6 +80,11 @@ func (b *bench) hold(ctx context.Context, r rival) (err error) {
 			time.Sleep(b.cfg.Scale.sizes().settle) // the memory at rest is measured
 			if _, s.memory, err = memory(r.sidecar().PID()); err != nil {
 				return err
+			}
+			if r.exit != nil {
+				if _, s.exit, err = memory(r.exit.PID()); err != nil {
+					return err
+				}
 			}
 		}
 		steps[i], last = s, s
@@ -136,4 +142,7 @@ func (r *Results) grow(name Contender, steps [3]step) {
 	growth(CPUGrowth, func(s step) float64 { return s.cpu })
 	growth(MemoryGrowth, func(s step) float64 { return s.memory })
 	r.add(IdleMemory, name, (c.memory-a.memory)/(c.connections-a.connections)/1024)
+	if c.exit != 0 {
+		r.add(ExitMemory, name, (c.exit-a.exit)/(c.connections-a.connections)/1024)
+	}
 }

@@ -34,6 +34,7 @@ const (
 	ScrapeKeepAlive   = "scrape of 500 targets, keep-alive (s)"
 	AtRest            = "memory at rest (MiB)"
 	IdleMemory        = "memory for each idle connection (KiB)"
+	ExitMemory        = "memory of the exit for each idle connection (KiB)"
 	HoldWorstMS       = "set-up of many, 16 at a time, worst (ms)"
 	SetupGrowth       = "growth of the set-up time"
 	CPUGrowth         = "growth of the CPU time"
@@ -45,7 +46,7 @@ func figures() []string {
 	return []string{
 		SetupMS, SetupP99MS, PerSecond, SetupCPU, RoundTripMS, RoundTrip16KMS,
 		Download, DownloadSpread, Upload, UploadSpread, DownloadCPU, DownloadSpreadCPU, UploadCPU, UploadSpreadCPU,
-		Scrape, ScrapeKeepAlive, AtRest, IdleMemory, HoldWorstMS, SetupGrowth, CPUGrowth, MemoryGrowth,
+		Scrape, ScrapeKeepAlive, AtRest, IdleMemory, ExitMemory, HoldWorstMS, SetupGrowth, CPUGrowth, MemoryGrowth,
 	}
 }
 

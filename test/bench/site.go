@@ -34,17 +34,20 @@ type site struct {
 	socks5Starts int
 	pod          *remote // driver in the client's pod
 	shoot        *remote // driver in the shoot
+	exitHost     *lab.Namespace
+	exitProduct  *lab.Process // the product with an exit, in a pod of its own
+	exitPod      *remote      // driver in that pod
 }
 
 // newSite builds a site, or removes what it had built.
 func newSite(ctx context.Context, cfg Config, mode lab.Mode) (_ *site, err error) {
 	ctx, cancel := context.WithTimeout(ctx, setUpTimeout)
 	defer cancel()
-	opts := lab.Options{Mode: mode, Bin: cfg.Bin, TestBin: cfg.TestBin}
-	if err := opts.CheckProduct(); err != nil {
+	opts := lab.Options{Mode: mode, Bin: cfg.Bin, TestBin: cfg.TestBin, Exits: 1}
+	if err := errors.Join(opts.CheckProduct(), opts.CheckExit()); err != nil {
 		return nil, err
 	}
-	s := &site{}
+	s := &site{mode: mode}
 	if s.lab, err = lab.New(ctx, opts); err != nil {
 		return nil, err
 	}
@@ -53,6 +56,9 @@ func newSite(ctx context.Context, cfg Config, mode lab.Mode) (_ *site, err error
 			err = errors.Join(fmt.Errorf("%s: %w\n%s", mode, err, s.lab.Logs()), s.lab.Close())
 		}
 	}()
+	if s.exitHost, err = s.lab.AddPod(); err != nil {
+		return nil, err
+	}
 	if err := s.reusePorts(); err != nil {
 		return nil, err
 	}
@@ -62,14 +68,18 @@ func newSite(ctx context.Context, cfg Config, mode lab.Mode) (_ *site, err error
 	if err := s.lab.Unreachable(ctx, lab.ShootPod(lab.IPv4, 1), echoPort); err != nil {
 		return nil, fmt.Errorf("the control experiment failed, so this lab proves nothing: %w", err)
 	}
-	if _, err := s.lab.InitRedirect(ctx, "apply"); err != nil {
-		return nil, err
+	for _, pod := range []*lab.Namespace{s.lab.Pod, s.exitHost} {
+		if _, err := pod.Run(ctx, s.lab.InitRedirectCommand("apply")); err != nil {
+			return nil, err
+		}
 	}
-	s.mode = mode
 	if err := s.startSidecars(ctx); err != nil {
 		return nil, err
 	}
 	if s.pod, err = startDriver(s.lab, s.lab.Pod, "driver-pod"); err != nil {
+		return nil, err
+	}
+	if s.exitPod, err = startDriver(s.lab, s.exitHost, "driver-exit"); err != nil {
 		return nil, err
 	}
 	s.shoot, err = startDriver(s.lab, s.lab.Shoot, "driver-shoot")
@@ -80,7 +90,7 @@ func newSite(ctx context.Context, cfg Config, mode lab.Mode) (_ *site, err error
 // Otherwise three contenders that hold 10,000 connections within a minute would leave the
 // agent without a port. There are 28,000 to one target.
 func (s *site) reusePorts() error {
-	for _, n := range []*lab.Namespace{s.lab.Pod, s.lab.Seed, s.lab.Shoot} {
+	for _, n := range []*lab.Namespace{s.lab.Pod, s.exitHost, s.lab.Seed, s.lab.Shoot} {
 		if err := n.Do(func() error { return os.WriteFile("/proc/sys/net/ipv4/tcp_tw_reuse", []byte("1"), 0) }); err != nil {
 			return fmt.Errorf("let ports be used again: %w", err)
 		}
@@ -115,14 +125,25 @@ func (s *site) startSidecars(ctx context.Context) (err error) {
 		return err
 	}
 	if s.mode == lab.HTTPConnect {
-		err = s.startSOCKS5()
+		if err := s.startSOCKS5(); err != nil {
+			return err
+		}
 	}
-	return err
+	command = s.lab.ProxyClientCommand(s.lab.ExitFlags("--mode=" + string(s.mode))...)
+	command.Env = append(command.Env, memoryLimit)
+	if s.exitProduct, err = s.lab.StartSidecarIn(s.exitHost, command); err != nil {
+		return err
+	}
+	return s.lab.WaitSidecar(ctx, s.exitHost, s.exitProduct, "/readyz")
 }
 
-// restart replaces the sidecars by new ones, which have carried nothing yet.
+// restart replaces the sidecars and the exit by new ones, which have carried nothing yet.
 func (s *site) restart(ctx context.Context) error {
 	s.product.Kill()
+	s.exitProduct.Kill()
+	if err := s.lab.Exits[0].Restart(ctx); err != nil {
+		return err
+	}
 	if s.socks5 != nil {
 		s.socks5.Kill()
 	}
@@ -158,16 +179,21 @@ func (s *site) files() Files {
 	return Files{CA: s.lab.Certs.FrontendCA, Cert: s.lab.Certs.ClientCert, Key: s.lab.Certs.ClientKey}
 }
 
-// quiet waits until no earlier connection is left. It asks the agent, because the
-// sidecar's CPU is counted.
+// quiet waits until no earlier connection is left. It asks the agent and the exit, because
+// the sidecars' CPU is counted. The tunnels to the exit stay.
 func (s *site) quiet(ctx context.Context) error {
 	return lab.Poll(ctx, "all connections to end", func(ctx context.Context) error {
 		m, err := s.lab.Agents[0].Metrics(ctx)
 		if err != nil {
 			return err
 		}
-		if n := m.Sum(lab.AgentEndpoints); n != 0 {
-			return fmt.Errorf("the agent has %v connections", n)
+		exit, err := s.lab.Exits[0].Metrics(ctx)
+		if err != nil {
+			return err
+		}
+		n, tunnels, streams := m.Sum(lab.AgentEndpoints), exit[lab.ExitConnections], exit[lab.ExitStreams]
+		if n != tunnels || streams != 0 {
+			return fmt.Errorf("the agent has %v connections, %v of them to the exit, which has %v streams", n, tunnels, streams)
 		}
 		return nil
 	})
@@ -177,7 +203,7 @@ func (s *site) close() error {
 	if s == nil {
 		return nil
 	}
-	return errors.Join(s.pod.close(), s.shoot.close(), s.lab.Close())
+	return errors.Join(s.pod.close(), s.exitPod.close(), s.shoot.close(), s.lab.Close())
 }
 
 // remote is a driver in another process.

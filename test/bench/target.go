@@ -33,6 +33,7 @@ type Verdict struct {
 func targets() []target {
 	grpc, connect := []Contender{StockGRPC, ReusableGRPC}, []Contender{InProcess}
 	socks := []Contender{SOCKS5Sidecar}
+	plainGRPC, plainConnect := []Contender{OursGRPC}, []Contender{OursConnect}
 	return []target{
 		{name: "set-up, one at a time", figure: SetupMS, ours: OursGRPC, to: []Contender{StockGRPC}, most: 0.40, minimal: ReusableGRPC},
 		{name: "set-up, one at a time", figure: SetupMS, ours: OursConnect, to: socks, most: 0.60, minimal: InProcess},
@@ -57,6 +58,21 @@ func targets() []target {
 		{name: "memory at rest, MiB", figure: AtRest, ours: OursGRPC, most: 20},
 		{name: "memory at rest, MiB", figure: AtRest, ours: OursConnect, most: 20},
 		{name: "scrape of 500 targets without keep-alive", figure: Scrape, ours: OursGRPC, to: socks, most: 0.60, minimal: ReusableGRPC},
+		{name: "set-up, one at a time", figure: SetupMS, ours: ExitConnect, to: plainConnect, most: 0.7},
+		{name: "connections per second, 64 at a time", figure: PerSecond, ours: ExitConnect, to: socks, least: 5},
+		{name: "download", figure: Download, ours: ExitGRPC, to: plainGRPC, least: 0.85},
+		{name: "download", figure: Download, ours: ExitConnect, to: plainConnect, least: 0.85},
+		{name: "upload", figure: Upload, ours: ExitGRPC, to: plainGRPC, least: 0.75},
+		{name: "upload", figure: Upload, ours: ExitConnect, to: plainConnect, least: 0.75},
+		{name: "CPU for each GiB, download", figure: DownloadCPU, ours: ExitGRPC, to: plainGRPC, most: 1.7},
+		{name: "CPU for each GiB, download", figure: DownloadCPU, ours: ExitConnect, to: plainConnect, most: 1.7},
+		{name: "CPU for each GiB, upload", figure: UploadCPU, ours: ExitGRPC, to: plainGRPC, most: 1.7},
+		{name: "CPU for each GiB, upload", figure: UploadCPU, ours: ExitConnect, to: plainConnect, most: 1.7},
+		{name: "memory for each idle connection, KiB", figure: IdleMemory, ours: ExitGRPC, most: 12},
+		{name: "memory for each idle connection, KiB", figure: IdleMemory, ours: ExitConnect, most: 12},
+		{name: "memory of the exit for each idle connection, KiB", figure: ExitMemory, ours: ExitGRPC, most: 20},
+		{name: "memory of the exit for each idle connection, KiB", figure: ExitMemory, ours: ExitConnect, most: 20},
+		{name: "scrape of 500 targets without keep-alive", figure: Scrape, ours: ExitConnect, to: socks, most: 0.40},
 		{name: SetupGrowth, figure: SetupGrowth, ours: OursGRPC, most: 1.5, minimal: ReusableGRPC},
 		{name: SetupGrowth, figure: SetupGrowth, ours: OursConnect, most: 1.5, minimal: InProcess},
 		{name: CPUGrowth, figure: CPUGrowth, ours: OursGRPC, most: 1.5},

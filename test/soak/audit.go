@@ -135,16 +135,22 @@ func nobody(to netip.AddrPort) bool {
 func (a *auditor) complaintBroken(l line, began time.Time) string {
 	switch l.Reason {
 	case "tunnel_broken":
+		if a.journal.exits {
+			if a.journal.mayReset(began, l.Time) {
+				return ""
+			}
+			return "a tunnel to an exit broke to which nothing had happened"
+		}
 		if i := slices.Index(a.servers, l.Server); i >= 0 && a.journal.broke(i, began, l.Time) {
 			return ""
 		}
 		return "a leg broke to a server to which nothing had happened"
 	case "slow_reader":
-		if l.Destination.Port() == stallPort {
+		if l.Destination.Port() == stallPort && !a.journal.exits {
 			return ""
 		}
 	case "half_close_unsupported":
-		if l.Destination.Port() == target.AfterEOFPort {
+		if l.Destination.Port() == target.AfterEOFPort && !a.journal.exits {
 			return ""
 		}
 	}

@@ -122,6 +122,8 @@ func (s *site) do(ctx context.Context, d Disturbance, struck func()) error {
 		return s.pauseTarget(ctx, d, struck)
 	case FewStreams:
 		return s.allowFewStreams(ctx, d, struck)
+	case KillExit, RestartExit, FreezeExit, SwapExitFiles, ChangePolicy, SpoilPolicy:
+		return s.disturbExits(ctx, d, struck)
 	}
 	return fmt.Errorf("nobody knows how to do %q", d.Kind)
 }

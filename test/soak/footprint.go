@@ -42,18 +42,23 @@ const (
 // readFootprint makes the sidecar collect its garbage twice, and then reads. Once is not
 // enough for what its pools hold. It does so by asking for many metrics.
 func (s *site) readFootprint(ctx context.Context) (footprint, error) {
+	return readFootprint(ctx, s.lab.SidecarMetrics)
+}
+
+// readFootprint does the same for a process with these metrics.
+func readFootprint(ctx context.Context, read func(context.Context) (lab.Metrics, error)) (footprint, error) {
 	const collections = "go_gc_duration_seconds_count"
-	first, err := s.lab.SidecarMetrics(ctx)
+	first, err := read(ctx)
 	if err != nil {
 		return footprint{}, err
 	}
 	for _, name := range []string{collections, "go_goroutines", "process_open_fds", "go_memstats_heap_alloc_bytes", "process_resident_memory_bytes"} {
 		if _, ok := first[name]; !ok {
-			return footprint{}, fmt.Errorf("the sidecar has no metric %s", name)
+			return footprint{}, fmt.Errorf("the process has no metric %s", name)
 		}
 	}
 	for ctx.Err() == nil {
-		m, err := s.lab.SidecarMetrics(ctx)
+		m, err := read(ctx)
 		if err != nil {
 			return footprint{}, err
 		}
@@ -64,7 +69,7 @@ func (s *site) readFootprint(ctx context.Context) (footprint, error) {
 			}, nil
 		}
 	}
-	return footprint{}, fmt.Errorf("the sidecar does not collect its garbage: %w", ctx.Err())
+	return footprint{}, fmt.Errorf("the process does not collect its garbage: %w", ctx.Err())
 }
 
 // grown returns an error if now is larger than before by more than the limits allow.
@@ -131,6 +136,9 @@ func (s *site) quietHere(ctx context.Context) error {
 
 // quietPeers checks upstream's gauges.
 func (s *site) quietPeers(ctx context.Context) error {
+	if s.exits != nil {
+		return s.quietExits(ctx)
+	}
 	var errs []error
 	none := func(who, gauge string, read func(context.Context) (lab.Metrics, error)) {
 		m, err := read(ctx)

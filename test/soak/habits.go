@@ -199,12 +199,20 @@ func (w *worker) flood() {
 	all.Wait()
 }
 
-// afterEOF asks a target that answers only after an EOF, which cannot reach it.
+// afterEOF asks a target that answers only after an EOF, which reaches it only through an
+// exit.
 func (w *worker) afterEOF() {
+	const question, answer = "a question", "got 10 bytes and EOF\n"
 	o := w.newOutcome(noEnd, w.somewhere(target.AfterEOFPort))
 	o.id = 0
+	if w.exits {
+		o.expected, o.want = whole, int64(len(answer))
+	}
 	a := dial(w.ctx, w.pod.DialContext, o)
-	a.say("a question")
+	if w.exits {
+		a.check = newTextChecker(answer)
+	}
+	a.say(question)
 	a.finish()
 	a.receiveEnd()
 	w.done(a)

@@ -44,10 +44,14 @@ const (
 )
 
 // stopReading asks for much and reads nothing. It goes on when the sidecar has reset the
-// connection, or after patience.
+// connection, or after patience. Through an exit it is not reset, and gets everything.
 func (w *worker) stopReading() {
 	s := script{up: 10, down: stalled, rounds: 1, targetCloses: true}
-	a := w.open(tooSlow, stallPort, s)
+	expected := tooSlow
+	if w.exits {
+		expected = whole
+	}
+	a := w.open(expected, stallPort, s)
 	a.send(s.up)
 	for waited := time.Duration(0); waited < patience && !a.over() && !a.closed(); waited += 100 * time.Millisecond {
 		time.Sleep(100 * time.Millisecond) // an app that does not read gets no event

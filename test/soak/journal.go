@@ -47,6 +47,20 @@ func (d Disturbance) excuses() (struck, lasting excuse) {
 	}
 }
 
+// excusesWithExit returns the same where everything goes through exits. A tunnel that broke
+// resets its streams, and may lose the end of what they sent. Nothing else is lost, and no
+// end comes early.
+func (d Disturbance) excusesWithExit() (struck, lasting excuse) {
+	switch d.Kind {
+	case KillServer, KillServers, KillAgent, KillAgents, HideServerFor, FewStreams, KillExit, RestartExit:
+		return excuse{reset: true, tail: true}, excuse{}
+	case PartPodFor, Stall:
+		return excuse{reset: true, tail: true}, excuse{dial: true}
+	default:
+		return excuse{}, excuse{}
+	}
+}
+
 // breaks reports whether a disturbance can break connections to a server.
 func (d Disturbance) breaks(server int) bool {
 	switch d.Kind {
@@ -89,6 +103,10 @@ func (e entry) real() Disturbance {
 		d.Kind = PartPodFor
 	case HideServer:
 		d.Kind = HideServerFor
+	case FreezeExit:
+		if undone.Sub(e.began) > 2*breaking {
+			d.Kind = KillExit
+		}
 	case PartShoot:
 		// Servers and agents wait for 20 s, and then take each other for dead.
 		if undone.Sub(e.began) > 2*breaking {
@@ -116,6 +134,7 @@ func overlap(began, ended, from, to time.Time) bool {
 
 // journal records what went on when. It may be used from several goroutines.
 type journal struct {
+	exits   bool // whether everything goes through exits
 	mu      sync.Mutex
 	entries []*entry
 }
@@ -183,7 +202,7 @@ func (j *journal) excuse(o outcome, until time.Time) excuse {
 	}
 	var x excuse
 	for _, e := range j.during(o.began, until) {
-		struck, lasting := e.real().excuses()
+		struck, lasting := j.excuses(e)
 		x = x.or(lasting)
 		if e.hit(o.began, until) {
 			struck.late = struck.early && !e.began.After(o.wrote)
@@ -191,6 +210,22 @@ func (j *journal) excuse(o outcome, until time.Time) excuse {
 		}
 	}
 	return x
+}
+
+// excuses returns what a disturbance can do in this lab.
+func (j *journal) excuses(e entry) (struck, lasting excuse) {
+	if j.exits {
+		return e.real().excusesWithExit()
+	}
+	return e.real().excuses()
+}
+
+// mayReset reports whether a disturbance can have reset connections in that time.
+func (j *journal) mayReset(from, to time.Time) bool {
+	return slices.ContainsFunc(j.during(from, to), func(e entry) bool {
+		struck, lasting := j.excuses(e)
+		return lasting.reset || struck.reset && e.hit(from, to)
+	})
 }
 
 // broke reports whether a disturbance can have broken connections to a server in that

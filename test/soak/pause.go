@@ -49,6 +49,9 @@ func (s *site) besideAnnex(ctx context.Context, do func() error) error {
 func (s *site) pauseTarget(ctx context.Context, d Disturbance, struck func()) error {
 	const uploads = 2
 	annex := s.annex
+	if s.journal.exits {
+		annex = s // its target stops no other
+	}
 	// Killing the sidecar ends all connections.
 	stop := context.AfterFunc(ctx, annex.sidecar.Kill)
 	defer stop()

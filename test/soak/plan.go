@@ -40,6 +40,13 @@ const (
 	ClockBack     Kind = "wall clock steps back"
 	PauseTarget   Kind = "target pauses in uploads"
 	FewStreams    Kind = "few streams at server"
+	// Those of a soak with exits:
+	KillExit      Kind = "kill exit"
+	RestartExit   Kind = "restart exit"
+	FreezeExit    Kind = "freeze exit"
+	SwapExitFiles Kind = "swap certificates of exits"
+	ChangePolicy  Kind = "change policy of exits"
+	SpoilPolicy   Kind = "invalid policy of exits"
 	// Stall is in no plan: the machine itself stood still.
 	Stall Kind = "standstill of the machine"
 )
@@ -92,10 +99,24 @@ func deck(mode lab.Mode) []span {
 	return all
 }
 
+// exitDeck returns the kinds that a soak with exits has besides. A tunnel to an exit is
+// given up after 10 s without an answer.
+func exitDeck() []span {
+	const s = time.Second
+	return []span{
+		{kind: KillExit, max: 3 * s},
+		{kind: RestartExit, max: 2 * s},
+		{kind: FreezeExit, min: s, max: 5 * s},
+		{kind: SwapExitFiles, max: s, mild: true},
+		{kind: ChangePolicy, max: s, mild: true},
+		{kind: SpoilPolicy, min: 2 * s, max: 5 * s, mild: true},
+	}
+}
+
 // Disturbance is one fault with its length.
 type Disturbance struct {
 	Kind  Kind
-	Index int // of the server or agent
+	Index int // of the server, agent or exit
 	For   time.Duration
 	Level float64 // a probability, bytes a second, milliseconds, or streams
 }
@@ -105,7 +126,7 @@ func (d Disturbance) String() string {
 	var b strings.Builder
 	b.WriteString(string(d.Kind))
 	switch d.Kind {
-	case KillServer, KillAgent, FreezeServer, FreezeAgent, HideServer, HideServerFor:
+	case KillServer, KillAgent, FreezeServer, FreezeAgent, HideServer, HideServerFor, KillExit, RestartExit, FreezeExit:
 		fmt.Fprintf(&b, " %d", d.Index)
 	case LosePod, LoseShoot:
 		fmt.Fprintf(&b, " %.1f%%", 100*d.Level)
@@ -129,7 +150,7 @@ type Step struct {
 // Plan is what happens to one lab, in this order.
 type Plan []Step
 
-// peers is how many servers, and how many agents, a lab has.
+// peers is how many servers, and how many agents, a lab has; and exits, if it has any.
 const peers = 2
 
 // fewStreams is the index of the server that allows few streams, if there is one.
@@ -146,14 +167,23 @@ const recovery = 1500 * time.Millisecond
 // plan. Different modes have different plans. Every kind comes once before any comes
 // again.
 func NewPlan(seed uint64, mode lab.Mode, duration time.Duration) Plan {
+	return newPlan(seed, string(mode), deck(mode), duration)
+}
+
+// NewExitPlan does the same for a soak with exits.
+func NewExitPlan(seed uint64, mode lab.Mode, duration time.Duration) Plan {
+	return newPlan(seed, string(mode)+" with exits", slices.Concat(deck(mode), exitDeck()), duration)
+}
+
+func newPlan(seed uint64, name string, deck []span, duration time.Duration) Plan {
 	h := fnv.New64a()
-	_, _ = h.Write([]byte(mode)) // never fails
+	_, _ = h.Write([]byte(name)) // never fails
 	r := rand.New(rand.NewPCG(seed, h.Sum64()))
 	var plan Plan
 	var cards []span
 	draw := func() span {
 		if len(cards) == 0 {
-			cards = deck(mode)
+			cards = slices.Clone(deck)
 			r.Shuffle(len(cards), func(i, j int) { cards[i], cards[j] = cards[j], cards[i] })
 		}
 		c := cards[0]

@@ -66,5 +66,13 @@ func TestTenMinutesHaveEveryDisturbance(t *testing.T) {
 		if len(seen) != 22 {
 			t.Errorf("seed %d has %d of 22 kinds: %v", seed, len(seen), seen)
 		}
+		for _, step := range soak.NewExitPlan(seed, "grpc", 12*time.Minute) {
+			for _, d := range step.Disturbances {
+				seen[d.Kind] = true
+			}
+		}
+		if len(seen) != 28 {
+			t.Errorf("seed %d with exits has %d of 28 kinds: %v", seed, len(seen), seen)
+		}
 	}
 }

@@ -22,6 +22,7 @@ type Config struct {
 	Duration time.Duration // of the plan; setting up and the last checks need more time
 	Plan     Plan          // instead of the seed's, if not empty
 	Modes    []lab.Mode    // one lab each, all at once; both modes if empty
+	Exit     bool          // everything goes through exits, which are disturbed as well
 	Bin      string        // as lab.Options.Bin
 	TestBin  string        // as lab.Options.TestBin
 	Out      io.Writer     // progress and the summary
@@ -74,6 +75,9 @@ func soak(ctx context.Context, cfg Config, mode lab.Mode, say func(string, ...an
 	plan := cfg.Plan
 	if len(plan) == 0 {
 		plan = NewPlan(cfg.Seed, mode, cfg.Duration)
+		if cfg.Exit {
+			plan = NewExitPlan(cfg.Seed, mode, cfg.Duration)
+		}
 	}
 	say("the plan:\n%s", plan)
 	s, err := newSite(ctx, cfg, siteOptions{
@@ -83,7 +87,7 @@ func soak(ctx context.Context, cfg Config, mode lab.Mode, say func(string, ...an
 		return err
 	}
 	sites := []*site{s}
-	if plan.has(PauseTarget) {
+	if plan.has(PauseTarget) && !cfg.Exit {
 		if err = s.newAnnex(ctx, cfg, mode); err == nil {
 			sites = append(sites, s.annex)
 		}
@@ -179,6 +183,13 @@ func (s *site) warmUp(ctx context.Context) (footprint, error) {
 	if err := s.quiet(ctx); err != nil {
 		return footprint{}, err
 	}
+	if s.exits != nil {
+		before, err := s.exits.read(ctx)
+		if err != nil {
+			return footprint{}, err
+		}
+		s.exits.before = before
+	}
 	return s.readFootprint(ctx)
 }
 
@@ -193,6 +204,13 @@ func (s *site) checkEnd(ctx context.Context, before footprint) error {
 		s.tally.note("leaked: %v", err)
 	}
 	s.say("after: %s", after)
+	if s.exits != nil {
+		after, err := s.exits.settle(ctx)
+		if err != nil {
+			s.tally.note("an exit leaked: %v", err)
+		}
+		s.say("the exits before: %s; after: %s", s.exits.before, after)
+	}
 	s.tally.judgeTargets(s.far)
 	strange, ghosts := s.far.oddities()
 	for _, err := range strange {

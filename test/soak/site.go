@@ -34,6 +34,7 @@ type site struct {
 	clock    *wallClock          // the sidecar's, if it can be stepped
 	balancer *lab.ClientBalancer // in front of a server that allows few streams, if there is one
 	annex    *site               // of the targets that pause, if there are any
+	exits    *exits              // nil without exits
 
 	stall atomic.Int64 // the longest time in ns by which a sleep of this program was too long
 	say   func(format string, args ...any)
@@ -68,6 +69,9 @@ func newSite(ctx context.Context, cfg Config, with siteOptions, say func(string,
 	ctx, cancel := context.WithTimeout(ctx, setUp)
 	defer cancel()
 	opts := lab.Options{Mode: with.mode, Servers: with.peers, Agents: with.peers, AgentRelay: true, Bin: cfg.Bin, TestBin: cfg.TestBin}
+	if cfg.Exit {
+		opts.Exits = with.peers
+	}
 	if err := opts.CheckProduct(); err != nil {
 		return nil, err
 	}
@@ -89,7 +93,8 @@ func newSite(ctx context.Context, cfg Config, with siteOptions, say func(string,
 	}
 	s.lab.OnClose(s.far.close)
 	s.tally = newTally(&s.journal)
-	s.traffic = &traffic{pod: s.lab.Pod, report: s.tally.add, seed: cfg.Seed}
+	s.traffic = &traffic{pod: s.lab.Pod, report: s.tally.add, seed: cfg.Seed, exits: cfg.Exit}
+	s.journal.exits = cfg.Exit
 	if with.clock {
 		if err := s.newClock(ctx); err != nil {
 			return nil, err
@@ -118,11 +123,18 @@ func (s *site) startSidecar(ctx context.Context) (err error) {
 	if err := s.swapFiles(); err != nil {
 		return err
 	}
-	command := s.lab.ProxyClientCommand(
-		"--mode="+s.name, "--proxy-server="+strings.Join(s.frontends(), ","), "--idle-timeout="+idleTimeout.String(),
-		"--dial-timeout="+dialBudget.String(), "--half-close-timeout="+halfClosed.String(),
-		"--client-cert="+s.files.Path("tls.crt"), "--client-key="+s.files.Path("tls.key"),
-	)
+	flags := []string{
+		"--mode=" + s.name, "--proxy-server=" + strings.Join(s.frontends(), ","), "--idle-timeout=" + idleTimeout.String(),
+		"--dial-timeout=" + dialBudget.String(), "--half-close-timeout=" + halfClosed.String(),
+		"--client-cert=" + s.files.Path("tls.crt"), "--client-key=" + s.files.Path("tls.key"),
+	}
+	if s.journal.exits {
+		if err := s.newExits(ctx); err != nil {
+			return err
+		}
+		flags = append(flags, s.exits.flags()...)
+	}
+	command := s.lab.ProxyClientCommand(flags...)
 	// README.md gives this limit: below the container's, which is twice --total-buffer.
 	command.Env = append(command.Env, "GOMEMLIMIT=460MiB")
 	if s.clock != nil {

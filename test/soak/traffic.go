@@ -21,6 +21,7 @@ type traffic struct {
 	report func(outcome) // called for each connection that ended
 	ids    atomic.Uint64 // the number of the last connection
 	seed   uint64
+	exits  bool // whether everything goes through exits
 
 	stopping chan struct{}
 	workers  sync.WaitGroup

@@ -6,6 +6,7 @@
 //	soak                                   ten minutes, a random seed
 //	soak --duration 2m --seed 42           the same disturbances as every run with these two
 //	soak --mode grpc                       one mode only
+//	soak --exit                            everything goes through exits in the shoot
 //
 // The seed is printed first and last. It exits 0 only if every check held. It needs root,
 // and the binaries in bin/ and test/bin/. Package soak says what is checked.
@@ -33,6 +34,7 @@ func run(ctx context.Context, args []string) error {
 	flags.DurationVar(&cfg.Duration, "duration", 10*time.Minute, "how long to disturb; setting up and the last checks come on top")
 	flags.Uint64Var(&cfg.Seed, "seed", 0, "repeats the disturbances of another run; 0 chooses one")
 	flags.StringVar(&cfg.LogDir, "log-dir", "", "new folder for the logs of all processes (default: they are thrown away)")
+	flags.BoolVar(&cfg.Exit, "exit", false, "send everything through exits in the shoot, which are disturbed as well")
 	mode := flags.String("mode", "", "grpc or http-connect; both if empty")
 	binaries, err := labcmd.Parse(flags, args)
 	if err != nil {

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package soak
+
+import (
+	"testing"
+	"time"
+)
+
+// TestVerdictWithExits: an exit's streams end in a reset if their tunnel breaks. No end
+// comes early, and nothing else is lost.
+func TestVerdictWithExits(t *testing.T) {
+	early, reset := outcome{want: 10, got: 9, ending: cleanEnd}, outcome{want: 10, got: 9, ending: resetEnd}
+	dial := outcome{want: 10, ending: resetEnd}
+	for _, c := range []struct {
+		name string
+		kind Kind
+		o    outcome
+		want judgement
+	}{
+		{"early end with its agent", KillAgent, early, broken},
+		{"early end with its exit", KillExit, early, broken},
+		{"reset with its agent", KillAgent, reset, excused},
+		{"reset with its exit", RestartExit, reset, excused},
+		{"reset although only a peer was frozen", FreezeExit, reset, broken},
+		{"reset although only certificates were swapped", SwapExitFiles, reset, broken},
+		{"reset although only the policy changed", ChangePolicy, reset, broken},
+		{"reset although the policy in use was good", SpoilPolicy, reset, broken},
+		{"reset of a dial without a server in reach", PartPodFor, dial, excused},
+		{"reset of a dial in calm", SwapFiles, dial, broken},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			began := time.Now()
+			c.o.began, c.o.ended = began, began.Add(time.Second)
+			at := began.Add(time.Millisecond)
+			j := journal{exits: true, entries: []*entry{{Disturbance: Disturbance{Kind: c.kind}, began: at, struck: at, undone: at, ended: at}}}
+			if got, why := judge(c.o, j.excuse(c.o, c.o.ended)); got != c.want {
+				t.Errorf("the verdict is %v (%s), want %v", got, why, c.want)
+			}
+			if may := j.mayReset(c.o.began, c.o.ended); may != (c.want == excused) && c.o.got != 0 && c.o.ending == resetEnd {
+				t.Errorf("a reset may happen: %t", may)
+			}
+		})
+	}
+}

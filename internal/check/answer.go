@@ -118,7 +118,7 @@ func (c *checker) speaksHTTP(ctx context.Context, step report.Step, way *path, t
 func openTarget(ctx context.Context, way *path, to destination) (*targetconn.Conn, *tunnel.Error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	conn, err := way.dialer.DialOnce(ctx, to.addr)
+	conn, err := way.target.DialOnce(ctx, to.addr)
 	if err != nil {
 		return nil, err
 	}

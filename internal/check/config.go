@@ -34,6 +34,8 @@ type Config struct {
 	// Servers has at least one element.
 	Servers []tunnel.Server
 	TLS     tunnel.TLS
+	// Exits is the zero value if none is configured.
+	Exits tunnel.Exits
 	// Names are those of the settings.
 	Names     tunnel.SettingNames
 	Keepalive time.Duration
@@ -80,6 +82,8 @@ const (
 	hintsTimeout = 1500 * time.Millisecond
 	// agentTimeout bounds the wait for an agent, which answers in one round trip.
 	agentTimeout = 4 * time.Second
+	// exitTimeout bounds a tunnel to an exit.
+	exitTimeout = 5 * time.Second
 	// dialTimeout is more than the 5 s that an agent gives a target.
 	dialTimeout = 6 * time.Second
 )

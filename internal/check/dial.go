@@ -67,7 +67,7 @@ func (p *path) dialTarget(ctx context.Context, to destination) dialled {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	began := time.Now()
-	conn, err := p.dialer.DialOnce(ctx, to.addr)
+	conn, err := p.target.DialOnce(ctx, to.addr)
 	took := time.Since(began)
 	if err == nil {
 		_ = conn.Close()
@@ -130,6 +130,12 @@ func (c *checker) dialFailure(to destination, failed []dialled) report.Step {
 	case first.err.Reason == tunnel.ReasonRefused:
 		step.Found = "the tunnel works, and the target refuses the connection: nothing listens on its port " + said
 		step.Next = "see whether the target's process runs and listens on this address and port"
+	case first.err.Reason == tunnel.ReasonForbidden && first.path.isExit():
+		step.Found = "the exit works, and forbids this client the target " + said
+		step.Next = fmt.Sprintf("allow the target in the exit's policy, for the identity in %s, if the app may reach it", c.Names.ExitClientCert)
+	case first.err.Reason == tunnel.ReasonUnreachable && first.path.isExit():
+		step.Found = "the tunnel works, and the exit has no way to the target " + said
+		step.Next = "check whether the address still exists in the shoot, and whether a firewall or NetworkPolicy of the shoot forbids it to the exit"
 	case first.path.standard:
 		step.Found = "the proxy answers, and the target was not reached " + said
 		step.Next = first.err.Next

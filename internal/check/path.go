@@ -34,7 +34,8 @@ type path struct {
 	server tunnel.Server  // as configured
 	addr   netip.AddrPort // zero for a Unix socket
 	host   string         // the name that the server's certificate has to have
-	dialer *dialer.Dialer // dials through this address only
+	dialer *dialer.Dialer // dials through this address only; nil if the path goes through an exit
+	target targetDialer   // dialer, or the tunnel to an exit
 	steps  []report.Step
 
 	chain  []*x509.Certificate // of the server; nil if there was no handshake
@@ -44,6 +45,11 @@ type path struct {
 	agent  bool                // an agent, or a standard proxy, answers dials of any address
 	// standard means that the server is a standard proxy, which has no agents.
 	standard bool
+}
+
+// targetDialer dials targets.
+type targetDialer interface {
+	DialOnce(ctx context.Context, dst tunnel.Target) (tunnel.Conn, *tunnel.Error)
 }
 
 // paths finds the addresses of all servers, and walks each path as far as the agent. The
@@ -144,7 +150,7 @@ func (c *checker) newPath(s tunnel.Server, addr netip.AddrPort, host string) *pa
 	if err != nil {
 		panic(err) // only if there is no server
 	}
-	p.dialer = d
+	p.dialer, p.target = d, d
 	c.closing(d.Close)
 	return p
 }

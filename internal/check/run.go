@@ -86,11 +86,18 @@ func (c *checker) steps(ctx context.Context) []report.Step {
 		}
 		walked = append(walked, clock)
 	}
-	reached, dials := c.dial(ctx, paths, all)
+	ways := paths
+	throughExits, exits := c.exits(ctx, paths)
+	if len(throughExits) > 0 {
+		ways = throughExits
+	} else if c.Exits.Enabled() && c.Exits.Required {
+		ways = nil
+	}
+	reached, dials := c.dial(ctx, ways, all)
 	walked = collect(walked, paths) // dials may have corrected steps of their paths
 	tolerate(walked, paths)
 	steps[1] = c.readyAgain(ctx, steps[1], paths)
-	steps = append(append(append(steps, files.steps...), walked...), dials...)
+	steps = append(append(append(steps, files.steps...), walked...), append(exits, dials...)...)
 	answers := make([]report.Step, len(reached))
 	for i, to := range reached {
 		work.Go(func() { answers[i] = c.answer(ctx, to) })
@@ -117,6 +124,8 @@ func (c *checker) names() []string {
 			return len(c.Targets) == 0
 		case report.StepSuspects:
 			return !c.Suspects
+		case report.StepExit:
+			return !c.Exits.Enabled()
 		default:
 			return false
 		}
@@ -197,7 +206,8 @@ var needs = map[string][]string{
 	report.StepClock:       {report.StepConfiguration, report.StepDestination, report.StepName, report.StepConnect},
 	report.StepMode:        {report.StepDestination, report.StepName, report.StepConnect, report.StepFiles, report.StepClock, report.StepTLS},
 	report.StepAgent:       {report.StepDestination, report.StepName, report.StepConnect, report.StepFiles, report.StepClock, report.StepTLS, report.StepMode},
-	report.StepDial:        {report.StepDestination, report.StepName, report.StepConnect, report.StepFiles, report.StepClock, report.StepTLS, report.StepMode, report.StepAgent},
+	report.StepExit:        {report.StepDestination, report.StepName, report.StepConnect, report.StepFiles, report.StepClock, report.StepTLS, report.StepMode},
+	report.StepDial:        {report.StepExit, report.StepDestination, report.StepName, report.StepConnect, report.StepFiles, report.StepClock, report.StepTLS, report.StepMode, report.StepAgent},
 	report.StepAnswer:      {report.StepDestination, report.StepName, report.StepConnect, report.StepFiles, report.StepClock, report.StepTLS, report.StepMode, report.StepAgent, report.StepDial},
 	report.StepTiming:      {report.StepDestination, report.StepName, report.StepConnect, report.StepFiles, report.StepClock, report.StepTLS, report.StepMode, report.StepAgent},
 	report.StepSuspects:    {report.StepDestination, report.StepName, report.StepConnect, report.StepFiles, report.StepClock, report.StepTLS, report.StepMode, report.StepAgent},

@@ -67,7 +67,7 @@ func (c *checker) timing(ctx context.Context, paths []*path, to *destination) []
 		return steps
 	}
 	dials := judgeTimes(report.Step{Target: to.addr.String()}, "dials", measure(ctx, timingLimit, func(ctx context.Context, n int) bool {
-		conn, err := to.ways[n%len(to.ways)].dialer.DialOnce(ctx, to.addr)
+		conn, err := to.ways[n%len(to.ways)].target.DialOnce(ctx, to.addr)
 		if err != nil {
 			return false
 		}

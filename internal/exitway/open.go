@@ -70,7 +70,7 @@ func (m *maker) open(ctx context.Context, target tunnel.HostPort, draining, ende
 func (m *maker) secure(ctx context.Context, outer net.Conn, target tunnel.HostPort) (*tls.Conn, error) {
 	cfg, err := m.files.Config()
 	if err != nil {
-		return nil, err
+		return nil, fileError{err}
 	}
 	cfg.MinVersion = tls.VersionTLS13
 	cfg.NextProtos = []string{serverconn.ALPNHTTP2}
@@ -88,6 +88,12 @@ func (m *maker) secure(ctx context.Context, outer net.Conn, target tunnel.HostPo
 	}
 	return conn, nil
 }
+
+// fileError is the error of TLS files that cannot be used.
+type fileError struct{ error }
+
+// Unwrap returns the cause.
+func (e fileError) Unwrap() error { return e.error }
 
 var errNoHTTP2 = errors.New("it does not choose HTTP/2 by ALPN")
 
@@ -134,6 +140,8 @@ func (m *maker) notSecured(ctx context.Context, t *exitTunnel, err error) *tunne
 	unknown, isUnknown := errors.AsType[x509.UnknownAuthorityError](err)
 	_, alerted := serverconn.RemoteAlert(err)
 	switch {
+	case errors.As(err, new(fileError)):
+		return t.misfits("correct the file, or the Secret that it is from", "no TLS: %w", err)
 	case errors.As(err, new(x509.HostnameError)):
 		return t.misfits(fmt.Sprintf("set %s to a name in the exit's certificate", names.ExitServerName), "its certificate is for another name: %w", err)
 	case isUnknown:

@@ -5,7 +5,6 @@ package exitway
 import (
 	"cmp"
 	"fmt"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -83,12 +82,9 @@ func (w *Way) Exits() *status.Exits {
 
 // status returns what is known of t. The caller holds Way.mu.
 func (t *exitTunnel) status() status.Tunnel {
-	is := status.Tunnel{Server: t.server, Opened: t.opened, Ending: t.replaced || !t.stands(), Load: t.streams, Limit: t.session.Limit()}
+	is := status.Tunnel{Server: t.server, Opened: t.opened, Ending: t.replaced || !t.stands(), Load: t.streams, Limit: t.limit()}
 	if t.ids.Dial != 0 {
 		is.DialID = strconv.FormatInt(t.ids.Dial, 10)
-	}
-	if is.Limit >= math.MaxInt32 {
-		is.Limit = 0
 	}
 	return is
 }

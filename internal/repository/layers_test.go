@@ -63,7 +63,7 @@ var layers = map[string]struct {
 	"internal/admin": {ours: []string{"internal/clip", "internal/connlimit", "internal/httpserver"}, foreign: protobuf},
 	"internal/check": {
 		ours: []string{
-			"internal/check/ask", "internal/check/hints", "internal/check/report", "internal/check/target", "internal/check/targetconn", "internal/cidr", "internal/clip", "internal/cure", "internal/dialer", "internal/grpcwire", "internal/http1", "internal/http2wire", "internal/httpsproxy", "internal/inbox", "internal/konnectivity",
+			"internal/check/ask", "internal/check/hints", "internal/check/report", "internal/check/target", "internal/check/targetconn", "internal/cidr", "internal/clip", "internal/cure", "internal/dialer", "internal/exitway", "internal/h2connect", "internal/grpcwire", "internal/http1", "internal/http2wire", "internal/httpsproxy", "internal/inbox", "internal/konnectivity",
 			"internal/konnectivity/connectmode", "internal/konnectivity/grpcmode", "internal/pause", "internal/probe", "internal/proxystatus", "internal/quota", "internal/serverconn", "internal/sockdiag", "internal/sockio", "internal/spare",
 			"internal/status", "internal/tlsfiles", "internal/tunnel",
 		},

@@ -51,6 +51,7 @@ const (
 	StepClock         = "clock"         // this node's clock, by certificates and servers
 	StepMode          = "mode"          // which protocol the server speaks
 	StepAgent         = "agent"         // an agent answers through the server
+	StepExit          = "exit"          // a tunnel to the exit, its certificate, and ours
 	StepDial          = "dial"          // the target answers through the server
 	StepAnswer        = "answer"        // what the target speaks
 	StepTiming        = "timing"        // ten dials, and ten round trips to the agent
@@ -61,7 +62,7 @@ const (
 func Steps() []string {
 	return []string{
 		StepConfiguration, StepSidecar, StepDestination, StepRedirect, StepFiles, StepName, StepConnect, StepTLS, StepClock,
-		StepMode, StepAgent, StepDial, StepAnswer, StepTiming, StepSuspects,
+		StepMode, StepAgent, StepExit, StepDial, StepAnswer, StepTiming, StepSuspects,
 	}
 }
 

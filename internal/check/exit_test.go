@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package check
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/shoot-proxy/proxy-client/internal/certtest"
+	"github.com/shoot-proxy/proxy-client/internal/check/report"
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+)
+
+// theExit is how the agent dials the exit.
+const theExit = "exit.example:9443"
+
+// forbidden is a target that the exit's policy forbids.
+const forbidden = "100.64.3.8:9100"
+
+// addExit starts an exit behind the fake server, and configures it.
+func (w *world) addExit(t *testing.T, template x509.Certificate) {
+	t.Helper()
+	ca := certtest.NewCA(t, "exit CA")
+	w.write(t, "exit-ca.crt", ca.CertPEM())
+	template.DNSNames = []string{"exit.example"}
+	pair := ca.Issue(t, template)
+	l := listen(t)
+	exit := &http.Server{
+		ErrorLog:  log.New(io.Discard, "", 0),
+		TLSConfig: &tls.Config{Certificates: []tls.Certificate{pair.TLS()}, ClientCAs: w.ca.Pool(), ClientAuth: tls.RequireAndVerifyClientCert},
+		Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			if r.Host != pod {
+				rw.Header().Set("Proxy-Status", "exit; error=destination_ip_prohibited")
+				rw.WriteHeader(http.StatusForbidden)
+				return
+			}
+			rw.WriteHeader(http.StatusOK)
+			_ = http.NewResponseController(rw).Flush()
+			_, _ = io.Copy(io.Discard, r.Body)
+		}),
+	}
+	var work sync.WaitGroup
+	work.Go(func() { _ = exit.ServeTLS(l, "", "") })
+	t.Cleanup(func() {
+		_ = exit.Close()
+		work.Wait()
+	})
+	w.server.change(func(s *fakeServer) {
+		s.targets[theExit] = func(conn net.Conn) {
+			to, err := net.Dial("tcp", l.Addr().String())
+			if err != nil {
+				return
+			}
+			var copying sync.WaitGroup
+			copying.Go(func() {
+				_, _ = io.Copy(to, conn)
+				_ = to.Close()
+			})
+			_, _ = io.Copy(conn, to)
+			_ = conn.Close()
+			copying.Wait()
+		}
+	})
+	w.Exits = tunnel.Exits{
+		Targets: []tunnel.HostPort{theExit},
+		TLS:     tunnel.TLS{CAFile: w.file("exit-ca.crt"), CertFile: w.file("client.crt"), KeyFile: w.file("client.key")},
+	}
+}
+
+// step returns the only step of r with this name.
+func stepOf(t *testing.T, r *report.Report, name string) report.Step {
+	t.Helper()
+	var found []report.Step
+	for _, s := range r.Steps {
+		if s.Name == name {
+			found = append(found, s)
+		}
+	}
+	if len(found) != 1 {
+		t.Fatalf("there are %d steps %s, want one: %+v", len(found), name, r.Steps)
+	}
+	return found[0]
+}
+
+// TestExit: targets are dialled through an exit, if one is configured and answers. What is
+// wrong with it is a failure if it is required, and otherwise a warning.
+func TestExit(t *testing.T) {
+	gone := func(w *world) { w.server.change(func(s *fakeServer) { delete(s.targets, theExit) }) }
+	required := func(w *world) { w.Exits.Required = true }
+	destHost := func(w *world) { w.server.change(func(s *fakeServer) { s.noAgent = true }) }
+	for _, tt := range []struct {
+		name              string
+		template          x509.Certificate
+		wrong             []func(*world)
+		exit, dial, agent report.Result
+		words             string // in the step about the exit
+		dialWords         string
+	}{
+		{"all is well", x509.Certificate{}, nil, report.OK, report.OK, report.OK, `it knows this client as "CN=client"`, "through exit " + theExit},
+		{"it is gone, and preferred", x509.Certificate{}, []func(*world){gone}, report.Warning, report.OK, report.OK, "without an exit meanwhile", "through 127.0.0.1"},
+		{"it is gone, and required", x509.Certificate{}, []func(*world){gone, required}, report.Failure, report.Skipped, report.OK, "an exit is required", "step exit failed"},
+		{"another CA", x509.Certificate{}, []func(*world){required, func(w *world) { w.Exits.TLS.CAFile = w.file("ca.crt") }}, report.Failure, report.Skipped, report.OK, "not signed by --exit-ca-cert", ""},
+		{"its certificate expires soon", x509.Certificate{NotBefore: time.Now().Add(-300 * 24 * time.Hour), NotAfter: time.Now().Add(24 * time.Hour)}, nil, report.Warning, report.OK, report.OK, "", ""},
+		{"the server finds agents by names, and the exit is required", x509.Certificate{}, []func(*world){destHost, required}, report.OK, report.OK, report.OK, "", ""},
+		{"the server finds agents by names, and the exit is preferred", x509.Certificate{}, []func(*world){destHost}, report.OK, report.OK, report.Warning, "", ""},
+		{"it forbids the target", x509.Certificate{}, []func(*world){func(w *world) { w.target(t, forbidden) }}, report.OK, report.Failure, report.OK, "", "forbids this client the target"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			w.addExit(t, tt.template)
+			for _, wrong := range tt.wrong {
+				wrong(w)
+			}
+			r := w.run(t)
+			exit, dial, agent := stepOf(t, r, report.StepExit), stepOf(t, r, report.StepDial), stepOf(t, r, report.StepAgent)
+			if exit.Result != tt.exit || !strings.Contains(exit.Found, tt.words) {
+				t.Errorf("the exit is %s: %q, next %q; want %s and %q", exit.Result, exit.Found, exit.Next, tt.exit, tt.words)
+			}
+			if exit.Result != report.OK && exit.Next == "" {
+				t.Error("nothing is said to do about the exit")
+			}
+			if dial.Result != tt.dial || !strings.Contains(dial.Found, tt.dialWords) {
+				t.Errorf("the dial is %s: %q; want %s and %q", dial.Result, dial.Found, tt.dial, tt.dialWords)
+			}
+			if agent.Result != tt.agent {
+				t.Errorf("the agent is %s: %q; want %s", agent.Result, agent.Found, tt.agent)
+			}
+		})
+	}
+}

@@ -78,7 +78,7 @@ type Conn struct {
 	account *quota.Account // of all streams; nil without a quota
 	pool    inbox.Pool
 	heart   heart
-	narrow  atomic.Bool  // windows are narrow, because memory is scarce
+	base    atomic.Int64 // the window of a stream that has not grown
 	grown   atomic.Int64 // bytes by which windows have grown, of all streams
 	trip    atomic.Int64 // the time of a round trip, in nanoseconds
 	began   time.Time    // for the measurement of windows
@@ -106,6 +106,7 @@ func New(conn net.Conn, socket *http2wire.Socket, cfg Config) *Conn {
 		Draining: cfg.Draining, LimitRaised: cfg.LimitRaised, Answered: c.heart.answered,
 	})
 	c.heart.conn = c
+	c.base.Store(initialWindow)
 	return c
 }
 

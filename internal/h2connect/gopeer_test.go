@@ -261,8 +261,8 @@ func TestStalledReader(t *testing.T) {
 // TestMemoryIsBounded: if many streams are not received, the windows of all become narrow,
 // and what is held stays within the quota. Nothing is reset: all bytes arrive in the end.
 func TestMemoryIsBounded(t *testing.T) {
-	const streams, size = 100, 400_000
-	held := quota.New(8 << 20) // at 256 KiB each, they would hold 25 MiB
+	const streams, size = 128, 300_000
+	held := quota.New(streams * 16 << 10) // as much for each as at the default limits
 	c := serveGo(t, Config{Quota: held}, false)
 	target := listen(t, func(conn *net.TCPConn) { _, _ = conn.Write(content(7, size)) })
 	var stalled []*Stream
@@ -272,7 +272,7 @@ func TestMemoryIsBounded(t *testing.T) {
 		stalled = append(stalled, s)
 		waittest.Eventually(t, "the stream to stall", func() bool {
 			n, _ := s.Held()
-			return n >= narrowWindow
+			return n >= tinyWindow
 		})
 	}
 	if n := held.Held(); n > held.Limit() || n < held.Limit()/2 {

@@ -68,6 +68,7 @@ func (h *heart) beat() {
 	c.wire.Ping(payload)
 	c.refusals.sweep()
 	c.adapt()
+	c.checkSettings(settingsTimeout)
 }
 
 // answered notes the answer to a PING.

@@ -175,7 +175,7 @@ func TestWindowGrows(t *testing.T) {
 		scant bool
 	}{
 		"without a quota": {nil, maxWindow, false},
-		"a quota":         {quota.New(4 << 20), 1 << 20, false},
+		"a quota":         {quota.New(4 << 20), 512 << 10, false},
 		"a scarce quota":  {quota.New(64 << 20), initialWindow, true},
 	} {
 		t.Run(name, func(t *testing.T) {

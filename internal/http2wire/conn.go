@@ -11,6 +11,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
@@ -137,7 +138,7 @@ func New(conn net.Conn, socket *Socket, cfg Config) *Conn {
 		recvWindow: cfg.ConnectionWindow, nextID: max(1, cfg.FirstStreamID), maxStreams: maxWindowBytes,
 		peer: peer{window: initialWindowBytes, streamWindow: initialWindowBytes, frame: MaxFrame}, goAwayLastID: lastStreamID,
 	}
-	c.window = ownWindow{wanted: cfg.StreamWindow, sent: cfg.StreamWindow, unacked: true}
+	c.window = ownWindow{wanted: cfg.StreamWindow, sent: cfg.StreamWindow, unacked: true, since: time.Now()}
 	c.flushLoopCond.L, c.writeDone.L = &c.mu, &c.mu
 	c.encoder = hpack.NewEncoder(&c.block)
 	c.sink = &waitingSink{conn: conn}

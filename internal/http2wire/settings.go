@@ -4,6 +4,7 @@ package http2wire
 
 import (
 	"fmt"
+	"time"
 
 	"golang.org/x/net/http2"
 )
@@ -73,6 +74,7 @@ type ownWindow struct {
 	wanted  int
 	sent    int    // the last one sent: new streams begin with it
 	unacked bool   // our last SETTINGS frame is not acknowledged
+	since   time.Time
 	less    int    // bytes by which it makes windows smaller
 	before  uint32 // it does so with the streams below this number
 }
@@ -97,11 +99,23 @@ func (c *Conn) sendStreamWindow() {
 	if w.unacked || by == 0 || c.err != nil {
 		return
 	}
-	w.sent, w.unacked, w.before, w.less = w.wanted, true, c.nextID, max(0, -by)
+	w.sent, w.before, w.less = w.wanted, c.nextID, max(0, -by)
+	w.unacked, w.since = true, time.Now()
 	c.out = appendSettings(c.out, http2.Setting{ID: http2.SettingInitialWindowSize, Val: uint32(w.sent)})
 	if by > 0 {
 		c.changeWindows(by)
 	}
+}
+
+// Unacknowledged returns how long the server has not acknowledged our last SETTINGS frame,
+// or 0 if it has. Until then it may use the larger windows of before.
+func (c *Conn) Unacknowledged() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.window.unacked {
+		return 0
+	}
+	return time.Since(c.window.since)
 }
 
 // settingsAcked notes that the server has applied our last SETTINGS frame.

@@ -6,6 +6,9 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/shoot-proxy/proxy-client/internal/sockio"
 )
@@ -52,7 +55,7 @@ func (s *stream) download() {
 	for {
 		n, err := reader.Read()
 		if errors.Is(err, io.EOF) {
-			_ = s.http.CloseWrite() // fails if OnFailure has ended the target already
+			s.targetEnded(raw)
 			return
 		}
 		if err != nil {
@@ -66,5 +69,31 @@ func (s *stream) download() {
 		if err != nil {
 			return // the cause has ended the target too
 		}
+	}
+}
+
+// targetEnded passes the target's end on. Until the client ends too, the target can still
+// reset the connection, and the client must learn of it.
+//
+// The kernel reports a reset to one call only. If that was a write of upload, the read has
+// returned an end of file. Then the connection's state is TCP_CLOSE, and the client must
+// not get an end first.
+func (s *stream) targetEnded(raw syscall.RawConn) {
+	info, err := sockio.TCPInfo(raw)
+	if over := err != nil || info.State == unix.BPF_TCP_CLOSE; over && !s.clientEnded.Load() {
+		s.end(CloseTargetReset)
+		return
+	}
+	s.targetFIN.Store(true)
+	_ = s.http.CloseWrite() // fails if OnFailure has ended the target already
+	if s.clientEnded.Load() {
+		return
+	}
+	err = raw.Read(func(fd uintptr) bool {
+		events, err := sockio.Poll(int(fd), 0)
+		return err != nil || events&unix.POLLERR != 0
+	})
+	if err == nil {
+		s.end(CloseTargetReset)
 	}
 }

@@ -27,6 +27,8 @@ type stream struct {
 	began  time.Time
 
 	fromClient, toClient atomic.Int64 // bytes
+	clientEnded          atomic.Bool  // the client's end has arrived
+	targetFIN            atomic.Bool  // the target's has
 
 	mu     sync.Mutex
 	cancel context.CancelFunc // of the dial
@@ -237,8 +239,12 @@ func (s *stream) upload() {
 	for {
 		p, err := s.http.Receive()
 		if errors.Is(err, io.EOF) {
+			s.clientEnded.Store(true)
 			if err := s.conn.CloseWrite(); err != nil && s.stop(CloseTargetReset) {
 				s.http.Reset()
+			}
+			if s.targetFIN.Load() {
+				_ = s.conn.SetReadDeadline(time.Unix(1, 0)) // ends the wait in targetEnded
 			}
 			return
 		}

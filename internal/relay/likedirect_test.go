@@ -119,7 +119,7 @@ func stalls(t *testing.T, c *net.TCPConn, done chan error) {
 func pattern(n int) []byte { return bytes.Repeat([]byte("0123456789abcde"), n/15+1)[:n] }
 
 // much is more than the kernel's buffers of a way take.
-const much = 4 << 20
+const much = 8 << 20
 
 // likeDirect are the cases of TestLikeADirectConnection.
 var likeDirect = []struct {

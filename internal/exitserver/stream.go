@@ -244,7 +244,7 @@ func (s *stream) upload() {
 				s.http.Reset()
 			}
 			if s.targetFIN.Load() {
-				_ = s.conn.SetReadDeadline(time.Unix(1, 0)) // ends the wait in targetEnded
+				_ = s.conn.SetReadDeadline(time.Now()) // ends the wait in targetEnded
 			}
 			return
 		}

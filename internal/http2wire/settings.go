@@ -72,8 +72,8 @@ func (c *Conn) applySetting(s http2.Setting) error {
 // streams, open ones too (RFC 9113, section 6.9.2).
 type ownWindow struct {
 	wanted  int
-	sent    int    // the last one sent: new streams begin with it
-	unacked bool   // our last SETTINGS frame is not acknowledged
+	sent    int  // the last one sent: new streams begin with it
+	unacked bool // our last SETTINGS frame is not acknowledged
 	since   time.Time
 	less    int    // bytes by which it makes windows smaller
 	before  uint32 // it does so with the streams below this number

@@ -3,10 +3,12 @@
 package e2e
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"strings"
 	"syscall"
 	"testing"
@@ -23,18 +25,20 @@ type standardProxy struct {
 	kind   lab.ConnectProxyKind // empty: the stand-in for Envoy
 	says   string               // the name by which it is known
 	closed string               // the reason for a closed port
+	halves bool                 // it carries half-closes
 }
 
 var standardProxies = []standardProxy{
-	{"the stand-in for Envoy", "", "envoy", "refused"},
-	{"squid", lab.Squid, "squid", "refused"},
-	{"squid that resumes no session", lab.SquidNoResume, "squid", "refused"},
-	{"Apache", lab.Apache, "Apache", "unreachable"}, // it does not say why
+	{"the stand-in for Envoy", "", "envoy", "refused", false},
+	{"squid", lab.Squid, "squid", "refused", false},
+	{"squid that resumes no session", lab.SquidNoResume, "squid", "refused", false},
+	{"Apache", lab.Apache, "Apache", "unreachable", true}, // it does not say why
 }
 
 // TestStandardProxies: through a standard CONNECT proxy, which auto finds out, the apps get
-// every byte and the right end. Refusals have their reasons, at once. A target that does not
-// answer is not the proxy's fault. Where the proxy is killed, the app gets a reset.
+// every byte and the right end. An app that does not read is not reset, nothing is held for
+// it, and others do not notice it. Refusals have their reasons, at once. A target that does
+// not answer is not the proxy's fault. If the proxy is killed, the app gets a reset.
 func TestStandardProxies(t *testing.T) {
 	for _, p := range standardProxies {
 		t.Run(p.name, func(t *testing.T) {
@@ -46,6 +50,10 @@ func TestStandardProxies(t *testing.T) {
 			r.testKinds(t)
 			r.testShortStandardConnections(t)
 			r.transferBothWays(t, p.name, scale(16<<20))
+			if p.kind != lab.SquidNoResume { // squid alone shows these
+				r.wantStalledAppKept(t)
+				r.wantHalfClose(t, p.halves)
+			}
 			r.wantRefusal(t, target.ClosedPort, p.closed)
 			r.wantRefusal(t, lab.ForbiddenPort, "forbidden")
 			r.wantSilentTarget(t)
@@ -99,6 +107,67 @@ func (r *rig) testShortStandardConnections(t *testing.T) {
 	})
 	if failed := increases("proxy_client_dial_failures_total", nil, r.metrics(t)); len(failed) != 0 {
 		t.Errorf("dials failed: %v", failed)
+	}
+}
+
+// wantStalledAppKept expects that an app which does not read gets its bytes later.
+func (r *rig) wantStalledAppKept(t *testing.T) {
+	t.Helper()
+	const rounds, held, later = 500, 512 << 10, 24 << 20
+	r.idle(t)
+	before := r.metrics(t)
+	p := startPulse(t, r.asApp)
+	stalled := startStalled(t, r.asApp)
+	ctx := labtest.Context(t, hang)
+	for began := p.rounds(); p.rounds() < began+rounds; {
+		if err := p.awaitRound(ctx); err != nil {
+			t.Fatalf("beside an app that does not read: %v", err)
+		}
+	}
+	after := r.metrics(t)
+	if buffered := after.Sum("proxy_client_buffered_bytes"); buffered > held {
+		t.Errorf("%.0f bytes are held for the app", buffered)
+	}
+	if closed := increases("proxy_client_close_total", before, after); len(closed) != 0 {
+		t.Errorf("connections have ended: %v", closed)
+	}
+	p.wantAlive(t, "an app that does not read")
+	answer, err := http.ReadResponse(bufio.NewReader(stalled), nil)
+	if err != nil {
+		t.Fatalf("the app that did not read, and then did: %v", err)
+	}
+	got := target.NewPatternWriter()
+	if n, err := io.CopyN(got, answer.Body, later); err != nil { // more than any buffer on the way
+		t.Errorf("the app that did not read got %d bytes, and then %v", n, err)
+	}
+	_ = stalled.Close()
+}
+
+// wantHalfClose expects that a target which answers only after it has seen the app's end is
+// served if the proxy carries that end, and that the app gets a reset otherwise.
+func (r *rig) wantHalfClose(t *testing.T, carried bool) {
+	t.Helper()
+	r.idle(t)
+	before := r.metrics(t)
+	conn, err := r.dial(labtest.Context(t, hang), lab.ShootPod(lab.IPv4, 1), target.AfterEOFPort)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_, sent := io.WriteString(conn, "hello")
+	if err := errors.Join(sent, conn.CloseWrite()); err != nil {
+		t.Fatal(err)
+	}
+	got, err := io.ReadAll(conn)
+	if !carried {
+		if len(got) != 0 || !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("the app got %q and %v, want a reset", got, err)
+		}
+		r.wantCounted(t, "proxy_client_close_total", before, "half_close_unsupported")
+		return
+	}
+	if err != nil || string(got) != "got 5 bytes and EOF\n" {
+		t.Errorf("the app got %q and %v, want the target's answer", got, err)
 	}
 }
 

@@ -22,7 +22,7 @@ var probes = []string{
 // helm give the same verdict.
 func TestHelmAndTheWebhookAgreeOnEveryField(t *testing.T) {
 	r := newRenderer(t).checksOnly()
-	all := readSchema(t)
+	all := readSchema(t, chart)
 	config := all.Properties["config"]
 	leaves, _ := config.leaves("", all)
 	if len(leaves) < 20 {

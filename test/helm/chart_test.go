@@ -17,15 +17,21 @@ import (
 // TestBadValuesAreRefused: each file in testdata/bad has one mistake. Its first line is
 // the sentence that helm must print about it.
 func TestBadValuesAreRefused(t *testing.T) {
-	for _, file := range files(t, "testdata/bad/*.yaml") {
-		t.Run(filepath.Base(file), func(t *testing.T) {
+	for folder, pattern := range map[string]string{chart: "testdata/bad/*.yaml", exitChart: "testdata/exit/bad/*.yaml"} {
+		checkBadValues(t, folder, pattern)
+	}
+}
+
+func checkBadValues(t *testing.T, folder, pattern string) {
+	for _, file := range files(t, pattern) {
+		t.Run(filepath.Base(folder)+"/"+filepath.Base(file), func(t *testing.T) {
 			t.Parallel()
 			first, _, _ := strings.Cut(read(t, file), "\n")
 			words, ok := strings.CutPrefix(first, "# want: ")
 			if !ok {
 				t.Fatalf("%s does not begin with `# want: ` and what helm must say", file)
 			}
-			output, err := template(t, file)
+			output, err := templateOf(t, folder, file)
 			if err == nil {
 				t.Fatalf("helm makes manifests of it:\n%s", output)
 			}
@@ -39,13 +45,15 @@ func TestBadValuesAreRefused(t *testing.T) {
 }
 
 func TestLint(t *testing.T) {
-	args := []string{"lint", chart, "--strict", "--namespace", namespace, "--kube-version", kubernetes}
-	if output, err := run(t, args...); err != nil {
-		t.Errorf("%v\n%s", err, output)
-	}
-	for _, file := range files(t, chart+"/ci/*-values.yaml") {
-		if _, err := run(t, append(args, "--values", file)...); err != nil {
-			t.Errorf("%s: %v", file, err)
+	for _, folder := range charts() {
+		args := []string{"lint", folder, "--strict", "--namespace", namespace, "--kube-version", kubernetes}
+		if output, err := run(t, args...); err != nil {
+			t.Errorf("%v\n%s", err, output)
+		}
+		for _, file := range files(t, folder+"/ci/*-values.yaml") {
+			if _, err := run(t, append(args, "--values", file)...); err != nil {
+				t.Errorf("%s: %v", file, err)
+			}
 		}
 	}
 }
@@ -82,6 +90,13 @@ func TestTemplate(t *testing.T) {
 // install, which needs a cluster.
 func TestNotes(t *testing.T) {
 	copied := chartOfNotes(t)
+	exit := chartOfNotesOf(t, exitChart)
+	for _, name := range []string{"defaults", "policy", "cert-manager"} {
+		t.Run("exit "+name, func(t *testing.T) {
+			t.Parallel()
+			compare(t, "testdata/exit/notes/"+name+".txt", notes(t, exit, "--values", exitChart+"/ci/"+name+"-values.yaml"))
+		})
+	}
 	for _, name := range []string{"defaults", "prometheus", "gardener", "small"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -173,8 +188,14 @@ func TestNotesSayThatPodsStayAsTheyAre(t *testing.T) {
 // chartOfNotes returns a copy of the chart that makes a manifest of its notes.
 func chartOfNotes(t *testing.T) (folder string) {
 	t.Helper()
-	copied := filepath.Join(t.TempDir(), "chart")
-	if err := os.CopyFS(copied, os.DirFS(chart)); err != nil {
+	return chartOfNotesOf(t, chart)
+}
+
+// chartOfNotesOf is [chartOfNotes] for one of [charts].
+func chartOfNotesOf(t *testing.T, of string) (folder string) {
+	t.Helper()
+	copied := filepath.Join(t.TempDir(), filepath.Base(of))
+	if err := os.CopyFS(copied, os.DirFS(of)); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Rename(copied+"/templates/NOTES.txt", copied+"/notes"); err != nil {
@@ -188,7 +209,7 @@ func chartOfNotes(t *testing.T) (folder string) {
 func notes(t *testing.T, folder string, args ...string) string {
 	t.Helper()
 	text, err := run(t, append([]string{
-		"template", release, folder, "--namespace", namespace, "--kube-version", kubernetes, "--show-only", "templates/notes.yaml",
+		"template", filepath.Base(folder), folder, "--namespace", namespace, "--kube-version", kubernetes, "--show-only", "templates/notes.yaml",
 	}, args...)...)
 	if err != nil {
 		t.Fatal(err)

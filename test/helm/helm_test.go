@@ -23,8 +23,11 @@ var update = flag.Bool("update", false, "rewrite the golden files and deploy")
 const (
 	root  = "../.."
 	chart = root + "/charts/proxy-client"
+	// exitChart is for the shoot, chart for the seed.
+	exitChart = root + "/charts/proxy-exit"
 
-	// The chart is installed under these names, in tests and in deploy.
+	// The chart is installed under these names, in tests and in deploy. A release of
+	// exitChart has the chart's name too.
 	release   = "proxy-client"
 	namespace = "shoot-proxy"
 
@@ -66,10 +69,19 @@ func run(t *testing.T, args ...string) (output string, err error) {
 	return stdout.String(), err
 }
 
+// charts returns the folders of all charts.
+func charts() []string { return []string{chart, exitChart} }
+
 // template renders the chart with files of values, without what `helm test` makes.
 func template(t *testing.T, values ...string) (string, error) {
 	t.Helper()
-	args := []string{"template", release, chart, "--namespace", namespace, "--kube-version", kubernetes, "--skip-tests"}
+	return templateOf(t, chart, values...)
+}
+
+// templateOf is [template] for one of [charts].
+func templateOf(t *testing.T, folder string, values ...string) (string, error) {
+	t.Helper()
+	args := []string{"template", filepath.Base(folder), folder, "--namespace", namespace, "--kube-version", kubernetes, "--skip-tests"}
 	for _, file := range values {
 		args = append(args, "--values", file)
 	}

@@ -4,6 +4,7 @@ package helm
 
 import (
 	"encoding/json"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -20,11 +21,11 @@ type schema struct {
 	Items       *schema            `json:"items"`
 }
 
-// readSchema returns the schema of the chart's values.
-func readSchema(t *testing.T) *schema {
+// readSchema returns the schema of a chart's values.
+func readSchema(t *testing.T, folder string) *schema {
 	t.Helper()
 	root := &schema{}
-	if err := json.Unmarshal([]byte(read(t, chart+"/values.schema.json")), root); err != nil {
+	if err := json.Unmarshal([]byte(read(t, folder+"/values.schema.json")), root); err != nil {
 		t.Fatal(err)
 	}
 	return root
@@ -65,14 +66,20 @@ func (s *schema) leaves(path string, root *schema) (leaves, inner []string) {
 // TestReadmeHasEveryValue: the table has every value that the schema allows, or the
 // object around it, and nothing else. The defaults are those of values.yaml.
 func TestReadmeHasEveryValue(t *testing.T) {
+	for _, folder := range charts() {
+		t.Run(filepath.Base(folder), func(t *testing.T) { checkReadme(t, folder) })
+	}
+}
+
+func checkReadme(t *testing.T, folder string) {
 	var values map[string]any
-	if err := yaml.Unmarshal([]byte(read(t, chart+"/values.yaml")), &values); err != nil {
+	if err := yaml.Unmarshal([]byte(read(t, folder+"/values.yaml")), &values); err != nil {
 		t.Fatal(err)
 	}
-	root := readSchema(t)
+	root := readSchema(t, folder)
 	leaves, inner := root.leaves("", root)
 	rows := map[string]string{}
-	for line := range strings.SplitSeq(read(t, chart+"/README.md"), "\n") {
+	for line := range strings.SplitSeq(read(t, folder+"/README.md"), "\n") {
 		if !strings.HasPrefix(line, "| `") {
 			continue
 		}

@@ -19,7 +19,13 @@ type renderer struct{ chart *helmchart.Chart }
 
 func newRenderer(t testing.TB) renderer {
 	t.Helper()
-	loaded, err := loader.Load(chart)
+	return newRendererOf(t, chart)
+}
+
+// newRendererOf returns a renderer of one of [charts].
+func newRendererOf(t testing.TB, folder string) renderer {
+	t.Helper()
+	loaded, err := loader.Load(folder)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +48,7 @@ func (r renderer) render(values string) (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	options := chartutil.ReleaseOptions{Name: release, Namespace: namespace, Revision: 1, IsInstall: true}
+	options := chartutil.ReleaseOptions{Name: r.chart.Name(), Namespace: namespace, Revision: 1, IsInstall: true}
 	capabilities := chartutil.DefaultCapabilities.Copy()
 	version, err := chartutil.ParseKubeVersion(kubernetes)
 	if err != nil {

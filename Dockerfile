@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# The three images, a target each: proxy-client, webhook and init-redirect.
+# The four images, a target each: proxy-client, proxy-exit, webhook and init-redirect.
 # `make images` builds all of them for both platforms, without any registry. Docker, or
 # another program with BuildKit, builds a single one:
 #
@@ -22,7 +22,7 @@ COPY pkg pkg
 COPY webhook webhook
 ARG TARGETARCH
 ARG VERSION=unknown
-# All three programs, or the one that the target needs. The webhook is in its own module.
+# All programs, or the one that the target needs. The webhook is in its own module.
 ARG PROGRAM=*
 # The flags are those of `make build`, so that the same version of Go makes the same bytes.
 RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
@@ -61,6 +61,19 @@ COPY --from=build /out/proxy-client /proxy-client
 # The uid that the rules of init-redirect exempt.
 USER 14001:14001
 ENTRYPOINT ["/proxy-client"]
+
+FROM scratch AS proxy-exit
+ARG VERSION=unknown
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title=proxy-exit \
+      org.opencontainers.image.description="The exit in a shoot, which reaches targets for proxy-client over HTTP/2 CONNECT" \
+      org.opencontainers.image.source=https://github.com/shoot-proxy/proxy-client \
+      org.opencontainers.image.licenses=Apache-2.0 \
+      org.opencontainers.image.version=$VERSION \
+      org.opencontainers.image.revision=$REVISION
+COPY --from=build /out/proxy-exit /proxy-exit
+USER 65532:65532
+ENTRYPOINT ["/proxy-exit"]
 
 FROM scratch AS webhook
 ARG VERSION=unknown

@@ -20,7 +20,7 @@ export GOFLAGS := $(filter-out -buildvcs% $(BUILD_FLAGS),$(shell go env GOFLAGS 
 export CGO_ENABLED := 0
 
 VERSION ?= $(shell git -c safe.directory='*' describe --tags --always --dirty 2>/dev/null || echo unknown)
-# The product's modules: proxy-client and init-redirect, and the webhook.
+# The product's modules: proxy-client, init-redirect and proxy-exit, and the webhook.
 MODULES := . webhook
 # Runs the command $(1) in the folder of each. A failure in one does not keep it from the next.
 EACH_MODULE = { failed=; for module in $(MODULES); do (cd $$module && $(1)) || failed=1; done; [ -z "$$failed" ]; }
@@ -272,7 +272,7 @@ test-kube: packages-test ## rarely: the webhook and its chart against a real kub
 	cd test/kube && REQUIRE_ROOT=$(REQUIRE_ROOT) $(LAB_FOLDERS) $(call GOTESTSUM,testname) -p 1 -parallel 3 -count=1 -timeout 20m $(GO_TEST_FLAGS) ./...
 
 .PHONY: images
-images: need-root packages-images ## release: the three images for both platforms, as OCI archives in dist/images/ (root); VERSION=, REGISTRY=, DIST=folder
+images: need-root packages-images ## release: the four images for both platforms, as OCI archives in dist/images/ (root); VERSION=, REGISTRY=, DIST=folder
 	@VERSION='$(VERSION)' REGISTRY='$(REGISTRY)' IMAGES_DIST='$(DIST)/images' images/build
 
 .PHONY: images-lock
@@ -347,7 +347,7 @@ PLUGIN_PLATFORMS := linux-amd64 linux-arm64 darwin-amd64 darwin-arm64
 binaries:
 	@mkdir -p '$(DIST)/bin'
 	@program() { GOOS=$${2%-*} GOARCH=$${2#*-} go build -C "$$1" -tags $(PROGRAM_TAGS) -ldflags '$(LDFLAGS) -X main.version=$(VERSION)' -o '$(abspath $(DIST))/bin/'"$${1##*/}-$$2" .; }; \
-		for arch in amd64 arm64; do for folder in cmd/proxy-client cmd/init-redirect webhook/cmd/webhook; do program "$$folder" "linux-$$arch"; done; done; \
+		for arch in amd64 arm64; do for folder in cmd/proxy-client cmd/proxy-exit cmd/init-redirect webhook/cmd/webhook; do program "$$folder" "linux-$$arch"; done; done; \
 		for platform in $(PLUGIN_PLATFORMS); do program webhook/cmd/kubectl-shoot_proxy "$$platform"; done
 
 .PHONY: syft

@@ -22,7 +22,7 @@ import (
 const root = "../.."
 
 // names returns the names of the images.
-func names() []string { return []string{"init-redirect", "proxy-client", "webhook"} }
+func names() []string { return []string{"init-redirect", "proxy-client", "proxy-exit", "webhook"} }
 
 // architectures returns the architectures of each image.
 func architectures() []string { return []string{"amd64", "arm64"} }

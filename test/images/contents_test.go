@@ -69,8 +69,8 @@ func TestArchiveNamesItsIndexByTagAndByDigest(t *testing.T) {
 }
 
 func TestImageSaysWhatItIs(t *testing.T) {
-	users := map[string]string{"init-redirect": "0:0", "proxy-client": fmt.Sprintf("%[1]d:%[1]d", defaults.ProxyUID), "webhook": "65532:65532"}
-	programs := map[string]string{"init-redirect": "init-redirect", "proxy-client": "/proxy-client", "webhook": "/webhook"}
+	users := map[string]string{"init-redirect": "0:0", "proxy-client": fmt.Sprintf("%[1]d:%[1]d", defaults.ProxyUID), "proxy-exit": "65532:65532", "webhook": "65532:65532"}
+	programs := map[string]string{"init-redirect": "init-redirect", "proxy-client": "/proxy-client", "proxy-exit": "/proxy-exit", "webhook": "/webhook"}
 	eachImage(t, func(t *testing.T, name, architecture string, configuration *v1.ConfigFile, image v1.Image) {
 		if got := configuration.OS + "/" + configuration.Architecture; got != "linux/"+architecture {
 			t.Errorf("the platform is %s", got)
@@ -132,7 +132,7 @@ func TestImageHasTheTimeOfItsCommit(t *testing.T) {
 
 func TestImagesAreSmall(t *testing.T) {
 	const mega = 1_000_000
-	limits := map[string]int64{"init-redirect": 20 * mega, "proxy-client": 14 * mega, "webhook": 35 * mega}
+	limits := map[string]int64{"init-redirect": 20 * mega, "proxy-client": 14 * mega, "proxy-exit": 14 * mega, "webhook": 35 * mega}
 	eachImage(t, func(t *testing.T, name, _ string, _ *v1.ConfigFile, image v1.Image) {
 		var size int64
 		for _, f := range files(t, image) {
@@ -149,7 +149,7 @@ func TestImagesAreSmall(t *testing.T) {
 // no interpreter and no package manager. An update of a package cannot add a program
 // unnoticed.
 func TestImagesHaveNoOtherProgram(t *testing.T) {
-	programs := map[string][]string{"proxy-client": {"proxy-client"}, "webhook": {"webhook"}, "init-redirect": {"usr/local/bin/init-redirect", "usr/sbin/nft"}}
+	programs := map[string][]string{"proxy-client": {"proxy-client"}, "proxy-exit": {"proxy-exit"}, "webhook": {"webhook"}, "init-redirect": {"usr/local/bin/init-redirect", "usr/sbin/nft"}}
 	for _, backend := range []string{"nft", "legacy"} {
 		programs["init-redirect"] = append(programs["init-redirect"], "usr/sbin/xtables-"+backend+"-multi")
 		for _, name := range []string{"iptables-", "ip6tables-"} {

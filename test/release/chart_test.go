@@ -33,7 +33,7 @@ func (r tree) helm(t *testing.T, args ...string) string {
 	return string(output)
 }
 
-// chartOfSources returns the chart's version in the sources, which a release replaces.
+// chartOfSources returns the charts' version in the sources, which a release replaces.
 func chartOfSources(t *testing.T) string {
 	t.Helper()
 	var chart struct{ Version string }
@@ -43,9 +43,18 @@ func chartOfSources(t *testing.T) string {
 	return chart.Version
 }
 
-// checkChart checks what helm makes of the packed chart.
-func checkChart(t *testing.T, r tree, images map[string]image) {
-	packed := filepath.Join(r.dist(), "proxy-client-"+version+".tgz")
+// checkCharts checks what helm makes of the packed charts.
+func checkCharts(t *testing.T, r tree, images map[string]image) {
+	checkChart(t, r, "proxy-client",
+		`image: "`+images["webhook"].reference("webhook")+`"`,
+		"proxyClient: "+images["proxy-client"].reference("proxy-client"),
+		"initRedirect: "+images["init-redirect"].reference("init-redirect"))
+	checkChart(t, r, "proxy-exit", `image: "`+images["proxy-exit"].reference("proxy-exit")+`"`)
+}
+
+// checkChart checks a packed chart, and expects it to render the images.
+func checkChart(t *testing.T, r tree, name string, images ...string) {
+	packed := filepath.Join(r.dist(), name+"-"+version+".tgz")
 	var chart struct {
 		Version    string
 		AppVersion string `yaml:"appVersion"`
@@ -54,19 +63,13 @@ func checkChart(t *testing.T, r tree, images map[string]image) {
 		t.Fatal(err)
 	}
 	if chart.Version != version || chart.AppVersion != version {
-		t.Errorf("the packed chart has version %s and appVersion %s, and not %s", chart.Version, chart.AppVersion, version)
+		t.Errorf("the packed chart %s has version %s and appVersion %s, and not %s", name, chart.Version, chart.AppVersion, version)
 	}
 	r.helm(t, "lint", "--strict", packed)
-	rendered := r.helm(t, "template", "proxy-client", packed, "--namespace", "shoot-proxy")
-	for _, want := range []string{
-		`image: "` + images["webhook"].reference("webhook") + `"`,
-		"proxyClient: " + images["proxy-client"].reference("proxy-client"),
-		"initRedirect: " + images["init-redirect"].reference("init-redirect"),
-		`app.kubernetes.io/version: "` + version + `"`,
-		"helm.sh/chart: proxy-client-" + version,
-	} {
+	rendered := r.helm(t, "template", name, packed, "--namespace", "shoot-proxy")
+	for _, want := range append(images, `app.kubernetes.io/version: "`+version+`"`, "helm.sh/chart: "+name+"-"+version) {
 		if !strings.Contains(rendered, want) {
-			t.Errorf("the packed chart renders no %q", want)
+			t.Errorf("the packed chart %s renders no %q", name, want)
 		}
 	}
 	checkTimes(t, packed)

@@ -17,7 +17,7 @@ var (
 	// documentLink matches a link of a document.
 	documentLink = regexp.MustCompile(`\]\(([^)\s]+)\)`)
 	// released matches the files of a release that commands name with a version.
-	released = regexp.MustCompile(`proxy-client-[0-9][^ ]*\.tgz|\.tar:[0-9][^" ]*|/init-redirect:[0-9][^ ]*`)
+	released = regexp.MustCompile(`proxy-(?:client|exit)-[0-9][^ ]*\.tgz|\.tar:[0-9][^" ]*|/init-redirect:[0-9][^ ]*`)
 )
 
 // checkDocuments follows the links in the documents of a release, and compares the

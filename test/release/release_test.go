@@ -31,7 +31,7 @@ const (
 )
 
 var (
-	programs      = []string{"proxy-client", "webhook", "init-redirect"}
+	programs      = []string{"proxy-client", "webhook", "init-redirect", "proxy-exit"}
 	architectures = map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}
 )
 
@@ -75,7 +75,7 @@ func TestRelease(t *testing.T) {
 	t.Run("binaries", func(t *testing.T) { checkBinaries(t, dist) })
 	images := openImages(t, dist)
 	t.Run("images have the binaries", func(t *testing.T) { checkPrograms(t, dist, images) })
-	t.Run("chart", func(t *testing.T) { checkChart(t, first, images) })
+	t.Run("charts", func(t *testing.T) { checkCharts(t, first, images) })
 	t.Run("manifests", func(t *testing.T) { checkManifests(t, first, images) })
 	t.Run("sbom", func(t *testing.T) { checkSBOMs(t, dist, images) })
 	t.Run("publish", func(t *testing.T) { checkPublishing(t, first, images) })
@@ -126,7 +126,7 @@ func TestMakeTestWritesNoReleaseOfAPerson(t *testing.T) {
 // checksums with sha256sum.
 func checkFiles(t *testing.T, dist string) {
 	want := []string{
-		"SHA256SUMS", "proxy-client-" + version + ".tgz", "images/digests",
+		"SHA256SUMS", "proxy-client-" + version + ".tgz", "proxy-exit-" + version + ".tgz", "images/digests",
 		"deploy/kustomization.yaml", "deploy/namespace.yaml", "deploy/webhook.yaml", "deploy/config.yaml",
 		"README.md", "CHANGELOG.md", "LICENSE",
 	}

@@ -88,8 +88,8 @@ func wantImagesIn(t *testing.T, url, release string) {
 			}
 		}
 	}
-	if len(digests) != 3 {
-		t.Errorf("the release has digests of %d images, want 3", len(digests))
+	if len(digests) != 4 {
+		t.Errorf("the release has digests of %d images, want 4", len(digests))
 	}
 }
 

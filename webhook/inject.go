@@ -99,6 +99,7 @@ func (in *injection) sidecarContainer() corev1.Container {
 			noToken(),
 		},
 	}
+	c.VolumeMounts = append(c.VolumeMounts, in.exitMounts()...)
 	if in.Sidecar.ReadinessProbe == "true" {
 		c.ReadinessProbe = &corev1.Probe{
 			ProbeHandler:  corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/readyz", Port: intstr.FromInt32(in.healthPort)}},
@@ -140,19 +141,23 @@ func noToken() corev1.VolumeMount {
 // nothing else.
 func (in *injection) volumes() []corev1.Volume {
 	tls := in.ProxyServer.TLS
-	ca := secretVolume(tls.CASecret, tls.CAKey)
-	if tls.CAConfigMap != "" {
-		ca = corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{
-			LocalObjectReference: corev1.LocalObjectReference{Name: tls.CAConfigMap}, Items: keys(tls.CAKey), DefaultMode: new(readableFileMode),
-		}}
-	}
 	empty := corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}
-	return []corev1.Volume{
+	return append([]corev1.Volume{
 		{Name: volumeRun, VolumeSource: empty},
-		{Name: volumeCA, VolumeSource: ca},
+		{Name: volumeCA, VolumeSource: caVolume(tls.CASecret, tls.CAConfigMap, tls.CAKey)},
 		{Name: volumeClient, VolumeSource: secretVolume(tls.ClientSecret, corev1.TLSCertKey, corev1.TLSPrivateKeyKey)},
 		{Name: volumeNoToken, VolumeSource: empty},
+	}, in.exitVolumes()...)
+}
+
+// caVolume returns a CA in a Secret, or in a ConfigMap if that has a name.
+func caVolume(secret, configMap, key string) corev1.VolumeSource {
+	if configMap == "" {
+		return secretVolume(secret, key)
 	}
+	return corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{
+		LocalObjectReference: corev1.LocalObjectReference{Name: configMap}, Items: keys(key), DefaultMode: new(readableFileMode),
+	}}
 }
 
 // readableFileMode lets every user of the container read a file.

@@ -51,9 +51,14 @@ const (
 	volumeClient  = "shoot-proxy-client-tls"
 	volumeNoToken = "shoot-proxy-no-token" // mounted empty over the token
 
-	pathRun    = "/run"
-	pathCA     = "/certs/ca"
-	pathClient = "/certs/client"
+	volumeExitCA     = "shoot-proxy-exit-ca"
+	volumeExitClient = "shoot-proxy-exit-client-tls"
+
+	pathRun        = "/run"
+	pathCA         = "/certs/ca"
+	pathClient     = "/certs/client"
+	pathExitCA     = "/certs/exit-ca"
+	pathExitClient = "/certs/exit-client"
 	// pathToken is the path at which kube-apiserver mounts the pod's ServiceAccount
 	// token, in every container without another mount there (plugin ServiceAccount,
 	// DefaultAPITokenMountPath).
@@ -67,4 +72,4 @@ const (
 )
 
 // ourVolumes are the volume names that a pod may not use itself.
-var ourVolumes = []string{volumeRun, volumeCA, volumeClient, volumeNoToken}
+var ourVolumes = []string{volumeRun, volumeCA, volumeClient, volumeNoToken, volumeExitCA, volumeExitClient}

@@ -90,19 +90,22 @@ func (r *Request) settings() (*settings, *Result) {
 		s.sources[f.Name] = from
 		s.values = append(s.values, Value{f.Name, strings.Join(values, ","), from.source})
 	}
-	return s, s.chooseCA()
+	if refusal := s.chooseCA("proxyServer.tls", s.ProxyServer.TLS.CAConfigMap); refusal != nil {
+		return s, refusal
+	}
+	return s, s.chooseCA("exit.tls", s.Exit.TLS.CAConfigMap)
 }
 
-// chooseCA keeps one of the two settings of the CA. A source that sets one of them
+// chooseCA keeps one of the two settings of a section's CA. A source that sets one of them
 // unsets the other one from an earlier source.
-func (s *settings) chooseCA() *Result {
-	const secret, configMap = "proxyServer.tls.caSecret", "proxyServer.tls.caConfigMap"
+func (s *settings) chooseCA(section, value string) *Result {
+	secret, configMap := section+".caSecret", section+".caConfigMap"
 	a, b := s.sources[secret], s.sources[configMap]
 	switch {
 	case !a.given || !b.given:
 		return nil
 	case a.rank == b.rank:
-		return s.refuse(configMap, s.ProxyServer.TLS.CAConfigMap, twoCAs)
+		return s.refuse(configMap, value, twoCAs)
 	case a.rank < b.rank:
 		s.unset(secret)
 	default:

@@ -54,6 +54,10 @@ func (s *settings) containerOptions() (*containerOptions, error) {
 	}
 	p.CACert = pathCA + "/" + s.ProxyServer.TLS.CAKey
 	p.ClientCert, p.ClientKey = pathClient+"/"+corev1.TLSCertKey, pathClient+"/"+corev1.TLSPrivateKeyKey
+	if s.hasExit() {
+		p.ExitCACert = pathExitCA + "/" + s.exitCAKey()
+		p.ExitClientCert, p.ExitClientKey = pathExitClient+"/"+corev1.TLSCertKey, pathExitClient+"/"+corev1.TLSPrivateKeyKey
+	}
 	p.HealthAddress = ":" + s.Sidecar.HealthPort
 	cidrs, err := options.CheckPod(i, p)
 	if err != nil {
@@ -100,7 +104,7 @@ const firstUnprivilegedPort = 1024
 func (s *settings) setFlags(flags *pflag.FlagSet) error {
 	for _, f := range s.fields {
 		values := f.Of(&s.File)
-		if f.Flag == "" || values == nil {
+		if f.Flag == "" || values == nil || isAboutExit(f.Name) && !s.hasExit() {
 			continue
 		}
 		name := strings.TrimPrefix(f.Flag, "--")
@@ -133,13 +137,23 @@ func (s *settings) check() (name, value, problem string) {
 		{"proxyServer.tls.caSecret", s.ProxyServer.TLS.CASecret},
 		{"proxyServer.tls.caConfigMap", s.ProxyServer.TLS.CAConfigMap},
 		{"proxyServer.tls.clientSecret", s.ProxyServer.TLS.ClientSecret},
+		{"exit.tls.caSecret", s.Exit.TLS.CASecret},
+		{"exit.tls.caConfigMap", s.Exit.TLS.CAConfigMap},
+		{"exit.tls.clientSecret", s.Exit.TLS.ClientSecret},
 	} {
 		if problem := checkName(object.value); object.value != "" && problem != "" {
 			return object.name, object.value, problem
 		}
 	}
-	if errs := validation.IsConfigMapKey(s.ProxyServer.TLS.CAKey); len(errs) > 0 {
-		return "proxyServer.tls.caKey", s.ProxyServer.TLS.CAKey, "is not a key of a Secret or a ConfigMap: write one such as ca.crt"
+	for _, key := range []struct{ name, value string }{
+		{"proxyServer.tls.caKey", s.ProxyServer.TLS.CAKey}, {"exit.tls.caKey", s.exitCAKey()},
+	} {
+		if errs := validation.IsConfigMapKey(key.value); len(errs) > 0 {
+			return key.name, key.value, "is not a key of a Secret or a ConfigMap: write one such as ca.crt"
+		}
+	}
+	if name, value, problem := s.checkExit(); problem != "" {
+		return name, value, problem
 	}
 	switch s.NativeSidecar {
 	case nativeAuto, nativeYes, nativeNo:
@@ -233,6 +247,9 @@ func (c *Config) checkValues() string {
 		"images.proxyClient":    "image",
 		"images.initRedirect":   "image",
 	}
+	for name, value := range exitPlaceholders(&c.file) {
+		placeholder[name] = value
+	}
 	given := len(c.file.Shoot.CIDRs()) > 0
 	for _, f := range s.fields {
 		values := f.Of(&c.file)
@@ -254,6 +271,9 @@ func (c *Config) checkValues() string {
 	}
 	if tls := s.ProxyServer.TLS; tls.CASecret != "" && tls.CAConfigMap != "" {
 		return fmt.Sprintf("proxyServer.tls.caConfigMap %q %s", tls.CAConfigMap, twoCAs)
+	}
+	if tls := c.file.Exit.TLS; tls.CASecret != "" && tls.CAConfigMap != "" {
+		return fmt.Sprintf("exit.tls.caConfigMap %q %s", tls.CAConfigMap, twoCAs)
 	}
 	p, err := s.containerOptions()
 	if err != nil {
@@ -277,13 +297,14 @@ func inFieldWords(err error) (name, value, problem string) {
 		return "", "", err.Error()
 	}
 	words := []string{options.FlagHealthAddress, "sidecar.healthPort", options.FlagListenAddress, "redirect.proxyPort"}
+	longestFirst := slices.SortedFunc(slices.Values(configfile.Fields()), func(a, b configfile.Field) int { return len(b.Flag) - len(a.Flag) })
 	switch usage.Flag { // these are computed from fields
 	case options.FlagHealthAddress:
 		name, usage.Value = "sidecar.healthPort", strings.TrimPrefix(usage.Value, ":")
 	case options.FlagListenAddress:
 		name = "redirect.proxyPort"
 	}
-	for _, f := range configfile.Fields() {
+	for _, f := range longestFirst { // --exit begins other flags
 		if f.Flag != "" {
 			words = append(words, f.Flag, f.Name)
 		}

@@ -5,16 +5,21 @@ package inspect
 import (
 	"context"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/shoot-proxy/proxy-client/webhook/internal/tlsobject"
+	"github.com/shoot-proxy/proxy-client/webhook/report"
 )
 
 // The volumes of an injected pod with TLS files.
 const (
 	volumeCA     = "shoot-proxy-ca"
 	volumeClient = "shoot-proxy-client-tls"
+
+	volumeExitCA     = "shoot-proxy-exit-ca"
+	volumeExitClient = "shoot-proxy-exit-client-tls"
 )
 
 // The containers of an injected pod.
@@ -26,41 +31,47 @@ const (
 // checkSecrets looks at the Secrets and ConfigMaps that injected pods mount.
 func (in *inspection) checkSecrets(ctx context.Context) {
 	in.materials = map[string]*tlsobject.Object{}
-	var cas, clients []*tlsobject.Object
+	for _, kind := range []struct {
+		volume, what string
+		check        func(o *tlsobject.Object, what string, now time.Time) report.Finding
+	}{
+		{volumeCA, tlsobject.ServerCA, (*tlsobject.Object).CheckCA},
+		{volumeClient, tlsobject.ServerClient, (*tlsobject.Object).CheckClient},
+		{volumeExitCA, tlsobject.ExitCA, (*tlsobject.Object).CheckCA},
+		{volumeExitClient, tlsobject.ExitClient, (*tlsobject.Object).CheckClient},
+	} {
+		for _, m := range in.mountedAs(kind.volume) {
+			if in.readMaterial(ctx, m) {
+				in.add(kind.check(m, kind.what, in.now))
+			}
+		}
+	}
+}
+
+// mountedAs returns what pods mount as the volume of that name.
+func (in *inspection) mountedAs(volume string) []*tlsobject.Object {
+	var all []*tlsobject.Object
 	for _, s := range in.subjects {
 		p := s.spec()
 		if p == nil {
 			continue
 		}
 		for _, v := range p.Spec.Volumes {
-			switch v.Name {
-			case volumeCA:
-				if m := in.need(s, v); m != nil && !slices.Contains(cas, m) {
-					cas = append(cas, m)
-				}
-			case volumeClient:
-				if m := in.need(s, v); m != nil && !slices.Contains(clients, m) {
-					clients = append(clients, m)
-				}
+			if v.Name != volume {
+				continue
+			}
+			if m := in.need(s, v); m != nil && !slices.Contains(all, m) {
+				all = append(all, m)
 			}
 		}
 	}
-	for _, m := range cas {
-		if in.readMaterial(ctx, m) {
-			in.add(m.CheckCA(in.now))
-		}
-	}
-	for _, m := range clients {
-		if in.readMaterial(ctx, m) {
-			in.add(m.CheckClient(in.now))
-		}
-	}
+	return all
 }
 
 // need notes that a pod mounts a volume of TLS files.
 func (in *inspection) need(s *subject, v corev1.Volume) *tlsobject.Object {
 	m := in.materialOf(s, v)
-	if m != nil {
+	if m != nil && !slices.Contains(m.Pods, s.name) {
 		m.Pods = append(m.Pods, s.name)
 	}
 	return m

@@ -36,6 +36,7 @@ test/helm compares both.
 {{- if and (dig "proxyServer" "tls" "caSecret" "" $config) (dig "proxyServer" "tls" "caConfigMap" "" $config) -}}
   {{- fail (printf "config.proxyServer.tls.caConfigMap %q is set beside caSecret, and the CA can be in one of the two: leave one out" (dig "proxyServer" "tls" "caConfigMap" "" $config)) -}}
 {{- end -}}
+{{- include "proxy-client.checkExit" (dig "exit" dict $config) -}}
 {{- include "proxy-client.checkNeeds" $config -}}
 {{- include "proxy-client.checkMemory" (dig "sidecar" dict $config) -}}
 {{- $redirect := dig "redirect" "resources" dict $config | default dict -}}
@@ -157,28 +158,9 @@ JSON list. Such a list changes nothing. */}}
   {{- if hasPrefix "unix:" $text -}}
     {{- fail (printf "%s is a Unix socket, which no pod can reach: write host:port" $said) -}}
   {{- end -}}
-  {{- $host := "" -}}
-  {{- with regexFind "^[[][^][]*:[^][]*[]]:" $text -}}
-    {{- $host = . | trimPrefix "[" | trimSuffix "]:" -}}
-    {{- $text = trimPrefix . $text -}}
-  {{- else -}}
-    {{- $host = regexFind "^[^][:/]*:" $text -}}
-    {{- $text = trimPrefix $host $text -}}
-    {{- $host = trimSuffix ":" $host -}}
-  {{- end -}}
-  {{- $port := regexReplaceAll "^0+" $text "" -}}
-  {{- if or (not $host) (not (include "proxy-client.isPort" $port)) -}}
-    {{- fail (printf "%s is not host:port: write it like vpn-proxy-server:8090 or [fd00::1]:8090, with a port from 1 to 65535" $said) -}}
-  {{- end -}}
-  {{- with include "proxy-client.hostProblem" $host -}}
-    {{- fail (printf "%s has a host that %s" $said .) -}}
-  {{- end -}}
-  {{- $zone := regexFind "%.*$" $host -}}
-  {{- $bits := include "proxy-client.bits" (trimSuffix $zone $host) -}}
-  {{- if hasPrefix (include "proxy-client.mapped" $) $bits -}}
-    {{- $bits = printf "4:%s" (trimPrefix (include "proxy-client.mapped" $) $bits) -}}
-  {{- end -}}
-  {{- $key := printf "%s%s %s" (lower (default $host $bits)) $zone $port -}}
+  {{- $endpoint := include "proxy-client.endpoint" (dict "said" $said "text" $text "example" "vpn-proxy-server:8090 or [fd00::1]:8090") | fromJson -}}
+  {{- $bits := $endpoint.bits -}}
+  {{- $key := lower $endpoint.key -}}
   {{- if hasKey $seen $key -}}
     {{- fail (printf "%s is the same server as %q: write it once" $said (get $seen $key)) -}}
   {{- end -}}
@@ -191,6 +173,35 @@ JSON list. Such a list changes nothing. */}}
     {{- end -}}
   {{- end -}}
 {{- end -}}
+{{- end -}}
+
+{{/* What a text says that is host:port, of a dict of said, text and example: a JSON object with
+the bits of an address, and a key that is the same for the same endpoint. */}}
+{{- define "proxy-client.endpoint" -}}
+{{- $text := .text -}}
+{{- $host := "" -}}
+{{- with regexFind "^[[][^][]*:[^][]*[]]:" $text -}}
+  {{- $host = . | trimPrefix "[" | trimSuffix "]:" -}}
+  {{- $text = trimPrefix . $text -}}
+{{- else -}}
+  {{- $host = regexFind "^[^][:/]*:" $text -}}
+  {{- $text = trimPrefix $host $text -}}
+  {{- $host = trimSuffix ":" $host -}}
+{{- end -}}
+{{- $port := regexReplaceAll "^0+" $text "" -}}
+{{- if or (not $host) (not (include "proxy-client.isPort" $port)) -}}
+  {{- fail (printf "%s is not host:port: write it like %s, with a port from 1 to 65535" .said .example) -}}
+{{- end -}}
+{{- $said := .said -}}
+{{- with include "proxy-client.hostProblem" $host -}}
+  {{- fail (printf "%s has a host that %s" $said .) -}}
+{{- end -}}
+{{- $zone := regexFind "%.*$" $host -}}
+{{- $bits := include "proxy-client.bits" (trimSuffix $zone $host) -}}
+{{- if hasPrefix (include "proxy-client.mapped" $) $bits -}}
+  {{- $bits = printf "4:%s" (trimPrefix (include "proxy-client.mapped" $) $bits) -}}
+{{- end -}}
+{{- toJson (dict "bits" $bits "key" (printf "%s%s %s" (default $host $bits) $zone $port)) -}}
 {{- end -}}
 
 {{/* Refuses buffers and memory that do not go together, of the section sidecar. */}}

@@ -28,7 +28,7 @@ const (
 )
 
 // programs are the paths of the binaries and folders that the tests use.
-type programs struct{ webhook, plugin, helm, chart, deploy string }
+type programs struct{ webhook, plugin, helm, chart, exitChart, deploy string }
 
 func findPrograms() (programs, error) {
 	bin, testBin, err := lab.FindBinaries()
@@ -36,11 +36,12 @@ func findPrograms() (programs, error) {
 		return programs{}, err
 	}
 	p := programs{
-		webhook: filepath.Join(bin, "webhook"),
-		plugin:  filepath.Join(bin, "kubectl-shoot_proxy"),
-		helm:    filepath.Join(testBin, "tools-kube", "helm"),
-		chart:   filepath.Join("..", "..", "..", "charts", "proxy-client"),
-		deploy:  filepath.Join("..", "..", "..", "deploy"),
+		webhook:   filepath.Join(bin, "webhook"),
+		plugin:    filepath.Join(bin, "kubectl-shoot_proxy"),
+		helm:      filepath.Join(testBin, "tools-kube", "helm"),
+		chart:     filepath.Join("..", "..", "..", "charts", "proxy-client"),
+		exitChart: filepath.Join("..", "..", "..", "charts", "proxy-exit"),
+		deploy:    filepath.Join("..", "..", "..", "deploy"),
 	}
 	for _, program := range []struct{ path, target string }{{p.webhook, "build"}, {p.plugin, "build"}, {p.helm, "helm"}} {
 		if _, err := exec.LookPath(program.path); err != nil {
@@ -56,7 +57,13 @@ type manifests []*unstructured.Unstructured
 // render returns the chart as helm renders it, with values as --values reads them.
 func (p programs) render(t testing.TB, valueFiles ...string) manifests {
 	t.Helper()
-	args := []string{"template", release, p.chart, "--namespace", releaseNamespace, "--skip-tests"}
+	return p.renderOf(t, p.chart, release, releaseNamespace, valueFiles...)
+}
+
+// renderOf returns a chart as helm renders it for a release in a namespace.
+func (p programs) renderOf(t testing.TB, chart, release, namespace string, valueFiles ...string) manifests {
+	t.Helper()
+	args := []string{"template", release, chart, "--namespace", namespace, "--skip-tests"}
 	for _, file := range valueFiles {
 		args = append(args, "--values", file)
 	}

@@ -44,6 +44,7 @@ func TestWebhook(t *testing.T) {
 		test func(*installed, *testing.T)
 	}{
 		{"the chart's own pods are let in", (*installed).testOwnPods},
+		{"the exit's chart is accepted", (*installed).testExitChart},
 		{"a labelled pod is injected", (*installed).testLabelled},
 		{"webhook inject makes the same pod", (*installed).testFiles},
 		{"resources of ours fit into the pod's", (*installed).testResources},

@@ -21,6 +21,7 @@ type File struct {
 	ExcludePorts  []string    `yaml:"excludePorts" flag:"exclude-port" annotation:"exclude-ports"`
 	ExcludeUIDs   []string    `yaml:"excludeUIDs" flag:"exclude-uid" annotation:"exclude-uids"`
 	ProxyServer   ProxyServer `yaml:"proxyServer"`
+	Exit          Exit        `yaml:"exit"`
 	NativeSidecar string      `yaml:"nativeSidecar" annotation:"native-sidecar" default:"auto"`
 	// Inject decides whether labelled pods are injected at all. It is no setting of an
 	// injection, so it is not among the fields.
@@ -68,6 +69,27 @@ type TLSNames struct {
 	CAKey        string `yaml:"caKey" default:"ca.crt"`
 	ClientSecret string `yaml:"clientSecret" annotation:"client-secret"` // of type kubernetes.io/tls
 }
+
+// Exit is the exit in the shoot, if there is one. Its fields have no defaults here, so that
+// nothing is said of an exit if there is none.
+type Exit struct {
+	Addresses  []string `yaml:"addresses" flag:"exit"`
+	ServerName string   `yaml:"serverName" flag:"exit-server-name"`
+	Policy     string   `yaml:"policy" flag:"exit-policy"`
+	TLS        ExitTLS  `yaml:"tls"`
+}
+
+// ExitTLS are names of Secrets and a ConfigMap in the pod's namespace. The CA is in a Secret
+// or in the ConfigMap.
+type ExitTLS struct {
+	CASecret     string `yaml:"caSecret"`
+	CAConfigMap  string `yaml:"caConfigMap"`
+	CAKey        string `yaml:"caKey"`        // empty means [DefaultCAKey]
+	ClientSecret string `yaml:"clientSecret"` // of type kubernetes.io/tls
+}
+
+// DefaultCAKey is the key of a CA's certificate.
+const DefaultCAKey = "ca.crt"
 
 // Sidecar configures proxy-client. The log settings and the pull policy are for both
 // containers.

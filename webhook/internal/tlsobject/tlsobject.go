@@ -125,13 +125,21 @@ func (o *Object) replace() string {
 	return o.create() + " --dry-run=client -o yaml | kubectl apply -f -"
 }
 
-// CheckCA looks at the CA of the proxy-server, which was read.
-func (o *Object) CheckCA(now time.Time) report.Finding {
+// What the files are for, for people.
+const (
+	ServerCA     = "proxy-server's CA"
+	ServerClient = "client certificate"
+	ExitCA       = "exit's CA"
+	ExitClient   = "client certificate for the exit"
+)
+
+// CheckCA looks at a CA, which was read. what is what it is for.
+func (o *Object) CheckCA(what string, now time.Time) report.Finding {
 	key := o.Keys[0]
 	f := report.Finding{Check: "ca", Group: report.GroupSecrets, Objects: []string{o.String()}, Status: report.Failure}
 	if err := tlsfiles.CheckCA(o.data[key], now); err != nil {
 		problem, remedy := problemOf(err)
-		f.Message = fmt.Sprintf("Key %s, the proxy-server's CA, %s. Needed by %s.", key, problem, report.NeededBy(o.Pods))
+		f.Message = fmt.Sprintf("Key %s, the %s, %s. Needed by %s.", key, what, problem, report.NeededBy(o.Pods))
 		f.Next, f.Commands = remedy, []string{o.replace()}
 		return f
 	}
@@ -143,21 +151,22 @@ func (o *Object) CheckCA(now time.Time) report.Finding {
 		}
 	}
 	end := last.NotAfter
-	f.Status, f.Message = report.OK, fmt.Sprintf("The proxy-server's CA is valid until %s.", report.Day(end))
+	f.Status, f.Message = report.OK, fmt.Sprintf("The %s is valid until %s.", what, report.Day(end))
 	if tlsfiles.Due(last, now) {
 		f.Status, f.Next = report.Warning, "add the next CA to the key before that day, and remove the old one afterwards"
-		f.Message = fmt.Sprintf("The proxy-server's CA in key %s expires in %s, on %s.", key, report.Days(end.Sub(now)), report.Day(end))
+		f.Message = fmt.Sprintf("The %s in key %s expires in %s, on %s.", what, key, report.Days(end.Sub(now)), report.Day(end))
 	}
 	return f
 }
 
-// CheckClient looks at a client certificate and its key, which were read.
-func (o *Object) CheckClient(now time.Time) report.Finding {
+// CheckClient looks at a client certificate and its key, which were read. what is what they
+// are for.
+func (o *Object) CheckClient(what string, now time.Time) report.Finding {
 	certificate, key := o.data[corev1.TLSCertKey], o.data[corev1.TLSPrivateKeyKey]
 	f := report.Finding{Check: "client-certificate", Group: report.GroupSecrets, Objects: []string{o.String()}, Status: report.Failure}
 	if err := tlsfiles.CheckPair(certificate, key, now); err != nil {
 		problem, remedy := problemOf(err)
-		which := "Key tls.crt, the client certificate,"
+		which := "Key tls.crt, the " + what + ","
 		if p, ok := errors.AsType[*tlsfiles.Problem](err); ok && p.Key {
 			which = "Key tls.key"
 		}
@@ -170,10 +179,10 @@ func (o *Object) CheckClient(now time.Time) report.Finding {
 	}
 	o.Usable = true
 	leaf := Certificates(certificate)[0]
-	f.Status, f.Message = report.OK, fmt.Sprintf("The client certificate %q and its key belong together; it is valid until %s.", leaf.Subject, report.Day(leaf.NotAfter))
+	f.Status, f.Message = report.OK, fmt.Sprintf("The %s %q and its key belong together; it is valid until %s.", what, leaf.Subject, report.Day(leaf.NotAfter))
 	if tlsfiles.Due(leaf, now) {
 		f.Status, f.Next = report.Warning, "have a new one issued, and write it into the Secret; the sidecars read it again"
-		f.Message = fmt.Sprintf("The client certificate %q expires in %s, on %s.", leaf.Subject, report.Days(leaf.NotAfter.Sub(now)), report.Day(leaf.NotAfter))
+		f.Message = fmt.Sprintf("The %s %q expires in %s, on %s.", what, leaf.Subject, report.Days(leaf.NotAfter.Sub(now)), report.Day(leaf.NotAfter))
 		f.Commands = []string{o.replace()}
 	}
 	return f

@@ -46,11 +46,11 @@ func TestChecks(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			o := &Object{Kind: "Secret", Namespace: "a", Name: "b", Keys: []string{"ca.crt"}, Pods: []string{"Pod a/c"}, data: map[string][]byte{"ca.crt": tt.ca}}
-			check := o.CheckCA
+			what, check := ServerCA, o.CheckCA
 			if tt.client != nil {
-				o.Keys, o.data, check = []string{corev1.TLSCertKey, corev1.TLSPrivateKeyKey}, tt.client, o.CheckClient
+				o.Keys, o.data, what, check = []string{corev1.TLSCertKey, corev1.TLSPrivateKeyKey}, tt.client, ServerClient, o.CheckClient
 			}
-			f := check(now)
+			f := check(what, now)
 			if f.Status != tt.status || !strings.Contains(f.Message, tt.words) || o.Usable != tt.usable {
 				t.Errorf("%s, usable: %v: %s", f.Status, o.Usable, f.Message)
 			}

@@ -20,11 +20,11 @@ type ruleGroups []struct {
 	Rules []map[string]any
 }
 
-// fileRules returns the groups of the chart's files, in helm's order.
-func fileRules(t *testing.T) ruleGroups {
+// fileRules returns the groups of a chart's files, in helm's order.
+func fileRules(t *testing.T, folder string) ruleGroups {
 	t.Helper()
 	var all ruleGroups
-	for _, file := range files(t, chart+"/rules/*.yaml") {
+	for _, file := range files(t, folder+"/rules/*.yaml") {
 		var content struct{ Groups ruleGroups }
 		if err := yaml.Unmarshal([]byte(read(t, file)), &content); err != nil {
 			t.Fatalf("%s: %v", file, err)
@@ -37,17 +37,23 @@ func fileRules(t *testing.T) ruleGroups {
 // TestPrometheusRuleHasTheRulesOfTheFiles: helm takes nothing away from the files, for
 // Prometheus' templates look like its own, and adds the runbook's URL to each alert.
 func TestPrometheusRuleHasTheRulesOfTheFiles(t *testing.T) {
+	for _, folder := range charts() {
+		t.Run(filepath.Base(folder), func(t *testing.T) { checkPrometheusRule(t, folder) })
+	}
+}
+
+func checkPrometheusRule(t *testing.T, folder string) {
 	for values, runbook := range map[string]string{
 		"prometheusRule: {enabled: true}":                                           "https://github.com/shoot-proxy/proxy-client/blob/v" + version(t) + "/docs/runbook.md",
 		`prometheusRule: {enabled: true, runbookURL: "https://wiki.example/shoot"}`: "https://wiki.example/shoot",
 	} {
 		file := filepath.Join(t.TempDir(), "values.yaml")
 		write(t, file, values)
-		text, err := template(t, file)
+		text, err := templateOf(t, folder, file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := fileRules(t)
+		want := fileRules(t, folder)
 		for _, group := range want {
 			for _, rule := range group.Rules {
 				if name, ok := rule["alert"].(string); ok {
@@ -83,7 +89,7 @@ func version(t *testing.T) string {
 // and waits before it fires.
 func TestEveryAlertSaysWhatIsBrokenAndWhatToDo(t *testing.T) {
 	alerts := 0
-	for _, group := range fileRules(t) {
+	for _, group := range slices.Concat(fileRules(t, chart), fileRules(t, exitChart)) {
 		for _, rule := range group.Rules {
 			name, ok := rule["alert"].(string)
 			if !ok {

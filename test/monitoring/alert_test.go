@@ -245,7 +245,7 @@ func (w watcher) checkTexts(t *testing.T) {
 			}
 		}
 	}
-	if all := len(rulesOf(t)); rules != all {
+	if all := len(rulesOf(t, seedChart)); rules != all {
 		t.Errorf("Prometheus has %d rules, and the chart %d", rules, all)
 	}
 }

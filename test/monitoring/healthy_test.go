@@ -11,6 +11,7 @@ import (
 const (
 	sidecarLabels = `container="proxy-client",endpoint="proxy-health",instance="10.0.0.5:14021",job="shoot-proxy/proxy-client",namespace="monitoring",pod="prometheus-0"`
 	webhookLabels = `container="webhook",endpoint="health",instance="10.0.0.6:8081",job="proxy-client-webhook",namespace="shoot-proxy",pod="proxy-client-webhook-0",service="proxy-client-webhook"`
+	exitLabels    = `container="proxy-exit",endpoint="health",instance="100.64.0.7:9444",job="proxy-exit",namespace="shoot-proxy",pod="proxy-exit-0",service="proxy-exit"`
 	always        = "+0x79" // behind a value: it stays for the whole course
 )
 
@@ -30,6 +31,11 @@ func sidecar(name string, labels ...string) string { return series(name, sidecar
 // webhook returns the name of a series of the webhook.
 func webhook(name string, labels ...string) string {
 	return series("shoot_proxy_webhook_"+name, webhookLabels, labels)
+}
+
+// exit returns the name of a series of an exit.
+func exit(name string, labels ...string) string {
+	return series("proxy_exit_"+name, exitLabels, labels)
 }
 
 // dialFailures, serverFailures and closes return names of series by reason.
@@ -105,6 +111,24 @@ func healthy() map[string]string {
 	s[webhook("requests_total", "decision=inject", "reason=injected")] = "0+3x79"
 	for _, le := range []string{"0.005", "1", "2.5", "+Inf"} {
 		s[webhook("request_duration_seconds_bucket", "le="+le)] = "0+3x79"
+	}
+	return s
+}
+
+// healthyExit returns the series of an exit in which all is well, over 40 minutes. It is in
+// the shoot, and another Prometheus scrapes it.
+func healthyExit() map[string]string {
+	s := map[string]string{
+		exit("build_info", "version=0.1.0"):                         "1" + always,
+		exit("policy_ok"):                                           "1" + always,
+		exit("certificates_ok"):                                     "1" + always,
+		exit("certificate_expiry_timestamp_seconds", "role=server"): "5184000" + always,
+		exit("certificate_expiry_timestamp_seconds", "role=ca"):     "315360000" + always,
+		exit("connections_total", "result=served"):                  "0+1x79",
+		exit("connections_total", "result=handshake"):               "0" + always,
+	}
+	for _, problem := range []string{"connection_refused", "connection_timeout", "destination_ip_prohibited", "http_request_denied", "connection_limit_reached"} {
+		s[exit("refused_total", "error="+problem)] = "0" + always
 	}
 	return s
 }

@@ -158,7 +158,7 @@ func checkRules(t *testing.T, known labelsOf) {
 	known["kube_pod_labels"] = map[string]bool{"label_shoot_proxy_io_inject": true}
 	known["kube_pod_status_phase"] = map[string]bool{"phase": true}
 	known["kube_pod_init_container_info"], known["kube_pod_container_info"] = map[string]bool{}, map[string]bool{}
-	for _, rule := range rulesOf(t) {
+	for _, rule := range rulesOf(t, seedChart) {
 		u := uses(rule.Expr)
 		if err := u.check(known); err != nil {
 			t.Errorf("rule %s%s: %v", rule.Record, rule.Alert, err)

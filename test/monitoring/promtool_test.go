@@ -14,8 +14,12 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/labtest"
 )
 
-// rulesFolder has the chart's rules, as files of Prometheus.
-const rulesFolder = "../../charts/proxy-client/rules"
+// The charts. The rules of one are loaded in the seed's Prometheus, and the rules of the other
+// in the shoot's.
+const (
+	seedChart  = "proxy-client"
+	shootChart = "proxy-exit"
+)
 
 // promtool runs Debian's promtool, and returns what it says.
 func promtool(t *testing.T, stdin string, args ...string) (string, error) {
@@ -28,11 +32,11 @@ func promtool(t *testing.T, stdin string, args ...string) (string, error) {
 	return string(said), err
 }
 
-// ruleFiles returns the paths of the chart's rules.
-func ruleFiles(t *testing.T) []string {
+// ruleFiles returns the paths of a chart's rules, which are files of Prometheus.
+func ruleFiles(t *testing.T, chart string) []string {
 	t.Helper()
-	files, err := filepath.Glob(rulesFolder + "/*.yaml")
-	if err != nil || len(files) < 2 {
+	files, err := filepath.Glob("../../charts/" + chart + "/rules/*.yaml")
+	if err != nil || len(files) == 0 {
 		t.Fatalf("files of rules: %q, %v", files, err)
 	}
 	for i, file := range files {
@@ -45,7 +49,8 @@ func ruleFiles(t *testing.T) []string {
 
 func TestRulesAreValid(t *testing.T) {
 	t.Parallel()
-	if said, err := promtool(t, "", append([]string{"check", "rules", "--lint-fatal"}, ruleFiles(t)...)...); err != nil {
+	files := append(ruleFiles(t, seedChart), ruleFiles(t, shootChart)...)
+	if said, err := promtool(t, "", append([]string{"check", "rules", "--lint-fatal"}, files...)...); err != nil {
 		t.Errorf("%v\n%s", err, said)
 	}
 }
@@ -88,10 +93,10 @@ type (
 	}
 )
 
-// runUnitTests lets promtool run tests of the chart's rules.
-func runUnitTests(t *testing.T, tests ...unitTest) (string, error) {
+// runUnitTests lets promtool run tests of a chart's rules.
+func runUnitTests(t *testing.T, chart string, tests ...unitTest) (string, error) {
 	t.Helper()
-	text, err := json.MarshalIndent(unitTests{RuleFiles: ruleFiles(t), EvaluationInterval: "30s", Tests: tests}, "", "  ")
+	text, err := json.MarshalIndent(unitTests{RuleFiles: ruleFiles(t, chart), EvaluationInterval: "30s", Tests: tests}, "", "  ")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,10 +117,10 @@ type scenario struct {
 	fires []string
 }
 
-// test returns promtool's test of s. Its query finds every alert that has fired.
-func (s scenario) test(t *testing.T) unitTest {
+// test returns promtool's test of s. The series are those of a healthy installation, and are
+// changed as s says. The test's query finds every alert that has fired.
+func (s scenario) test(t *testing.T, series map[string]string) unitTest {
 	t.Helper()
-	series := healthy()
 	for name, values := range s.changed {
 		series[name] = values
 	}
@@ -137,20 +142,28 @@ func (s scenario) test(t *testing.T) unitTest {
 // about. Short disturbances fire none.
 func TestAlertsFireForTheirCauseOnly(t *testing.T) {
 	t.Parallel()
-	var tests []unitTest
-	fired := map[string]bool{}
-	for _, s := range slices.Concat(sidecarScenarios(), webhookScenarios()) {
-		tests = append(tests, s.test(t))
-		for _, alert := range s.fires {
-			fired[alert] = true
+	for chart, course := range map[string]struct {
+		healthy   func() map[string]string
+		scenarios []scenario
+	}{
+		seedChart:  {healthy, append(sidecarScenarios(), webhookScenarios()...)},
+		shootChart: {healthyExit, exitScenarios()},
+	} {
+		var tests []unitTest
+		fired := map[string]bool{}
+		for _, s := range course.scenarios {
+			tests = append(tests, s.test(t, course.healthy()))
+			for _, alert := range s.fires {
+				fired[alert] = true
+			}
 		}
-	}
-	if said, err := runUnitTests(t, tests...); err != nil {
-		t.Errorf("%v\n%s", err, said)
-	}
-	for _, alert := range alertsOf(t) {
-		if !fired[alert] {
-			t.Errorf("no scenario makes %s fire", alert)
+		if said, err := runUnitTests(t, chart, tests...); err != nil {
+			t.Errorf("%v\n%s", err, said)
+		}
+		for _, alert := range alertsOf(t, chart) {
+			if !fired[alert] {
+				t.Errorf("no scenario makes %s fire", alert)
+			}
 		}
 	}
 }
@@ -162,7 +175,7 @@ func TestAnAlertThatDoesNotFireFailsTheTest(t *testing.T) {
 		"an alert that does not fire":  {name: "healthy", fires: []string{"ShootProxyRedirectLost critical"}},
 		"an alert that nobody expects": {name: "redirect", changed: map[string]string{sidecar("proxy_client_redirect_ok"): "0+0x79"}},
 	} {
-		if said, err := runUnitTests(t, s.test(t)); err == nil || !strings.Contains(said, "ShootProxyRedirectLost") {
+		if said, err := runUnitTests(t, seedChart, s.test(t, healthy())); err == nil || !strings.Contains(said, "ShootProxyRedirectLost") {
 			t.Errorf("%s: promtool finds nothing wrong: %v\n%s", name, err, said)
 		}
 	}
@@ -175,7 +188,7 @@ func TestAlertsNameWhatIsMeant(t *testing.T) {
 	test := scenario{name: "certificates", changed: map[string]string{
 		certificate("expiry", "client", ""):       "600+0x79",
 		certificate("expiry", "server", "a:8090"): "300000+0x79",
-	}, fires: []string{"ShootProxyCertificateExpires critical", "ShootProxyCertificateExpires warning"}}.test(t)
+	}, fires: []string{"ShootProxyCertificateExpires critical", "ShootProxyCertificateExpires warning"}}.test(t, healthy())
 	labels := func(role, server, severity string) map[string]string {
 		l := map[string]string{
 			"severity": severity, "role": role, "container": "proxy-client", "endpoint": "proxy-health", "instance": "10.0.0.5:14021",
@@ -188,7 +201,7 @@ func TestAlertsNameWhatIsMeant(t *testing.T) {
 	}
 	annotations := func(severity, summary string) map[string]string {
 		a := map[string]string{"summary": summary}
-		for _, rule := range rulesOf(t) {
+		for _, rule := range rulesOf(t, seedChart) {
 			if rule.Alert == "ShootProxyCertificateExpires" && rule.Labels["severity"] == severity {
 				a["description"] = rule.Annotations["description"]
 			}
@@ -199,7 +212,7 @@ func TestAlertsNameWhatIsMeant(t *testing.T) {
 		{labels("client", "", "critical"), annotations("critical", "The client certificate of pod monitoring/prometheus-0 has expired")},
 		{labels("server", "a:8090", "warning"), annotations("warning", "The server certificate of pod monitoring/prometheus-0 for proxy-server a:8090 expires in 3d 10h 50m 0s")},
 	}}}
-	if said, err := runUnitTests(t, test); err != nil {
+	if said, err := runUnitTests(t, seedChart, test); err != nil {
 		t.Errorf("%v\n%s", err, said)
 	}
 }

@@ -10,17 +10,17 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// rule is a rule of the chart.
+// rule is a rule of a chart.
 type rule struct {
 	Record, Alert, Expr, For string
 	Labels, Annotations      map[string]string
 }
 
-// rulesOf returns all rules of the chart.
-func rulesOf(t *testing.T) []rule {
+// rulesOf returns all rules of a chart.
+func rulesOf(t *testing.T, chart string) []rule {
 	t.Helper()
 	var all []rule
-	for _, file := range ruleFiles(t) {
+	for _, file := range ruleFiles(t, chart) {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
@@ -36,11 +36,11 @@ func rulesOf(t *testing.T) []rule {
 	return all
 }
 
-// alertsOf returns the chart's alerts, each as "name severity", sorted.
-func alertsOf(t *testing.T) []string {
+// alertsOf returns a chart's alerts, each as "name severity", sorted.
+func alertsOf(t *testing.T, chart string) []string {
 	t.Helper()
 	var all []string
-	for _, r := range rulesOf(t) {
+	for _, r := range rulesOf(t, chart) {
 		if r.Alert != "" {
 			all = append(all, r.Alert+" "+r.Labels["severity"])
 		}

@@ -141,3 +141,23 @@ func webhookScenarios() []scenario {
 		}, []string{"ShootProxyWebhookSlow warning"}},
 	}
 }
+
+func exitScenarios() []scenario {
+	type changes = map[string]string
+	return []scenario{
+		{"exit down", changes{exit("build_info", "version=0.1.0"): "1+0x20"}, []string{"ShootProxyExitDown critical"}},
+		{"policy cannot be used", changes{exit("policy_ok"): zeroLater}, []string{"ShootProxyExitPolicyInvalid warning"}},
+		{"policy could not be used for a minute", changes{exit("policy_ok"): zeroBriefly}, nil},
+		{"TLS files cannot be used", changes{exit("certificates_ok"): zeroLater}, []string{"ShootProxyExitCertificatesInvalid warning"}},
+		{"exit's certificate expires in three days", changes{exit("certificate_expiry_timestamp_seconds", "role=server"): "300000" + always}, []string{"ShootProxyExitCertificateExpires warning"}},
+		{"CA of the clients expired", changes{exit("certificate_expiry_timestamp_seconds", "role=ca"): "-10" + always}, []string{"ShootProxyExitCertificateExpires critical"}},
+		{"too many streams", changes{exit("refused_total", "error=connection_limit_reached"): someLater}, []string{"ShootProxyExitLimit warning"}},
+		{"too many streams once", changes{exit("refused_total", "error=connection_limit_reached"): "0+0x20 1+0x58"}, nil},
+		{"targets refuse", changes{exit("refused_total", "error=connection_refused"): "0+30x79"}, nil},
+		{"a forbidden port", changes{exit("refused_total", "error=http_request_denied"): someLater}, []string{"ShootProxyExitRefuses warning"}},
+		{"a forbidden address", changes{exit("refused_total", "error=destination_ip_prohibited"): someLater}, []string{"ShootProxyExitRefuses warning"}},
+		{"a forbidden port once", changes{exit("refused_total", "error=http_request_denied"): "0+0x20 3+0x58"}, nil},
+		{"foreign clients", changes{exit("connections_total", "result=handshake"): someLater}, []string{"ShootProxyExitHandshakes warning"}},
+		{"a few foreign clients", changes{exit("connections_total", "result=handshake"): "0+0x20 5+0x58"}, nil},
+	}
+}

@@ -8,9 +8,10 @@ Refuses, before anything is installed, values that go through the schema and can
 {{- include "proxy-exit.checkCertificates" .Values.certificates -}}
 {{- include "proxy-exit.checkNetwork" .Values -}}
 {{- include "proxy-exit.checkResources" (dict "field" "resources" "value" .Values.resources) -}}
+{{- $needed := addf 67108864 (mulf 65536 .Values.exit.maxStreams) (include "proxy-exit.size" (dict "field" "exit.totalBuffer" "value" .Values.exit.totalBuffer) | float64) -}}
 {{- with dig "limits" "memory" "" .Values.resources -}}
-  {{- if lt (include "proxy-exit.quantity" (dict "field" "resources.limits.memory" "value" .) | float64) 33554432.0 -}}
-    {{- fail (printf "resources.limits.memory %q is less than the 32Mi that the exit takes: raise it" (include "proxy-exit.text" .)) -}}
+  {{- if lt (include "proxy-exit.quantity" (dict "field" "resources.limits.memory" "value" .) | float64) $needed -}}
+    {{- fail (printf "resources.limits.memory %q is less than the %.0fMi that the exit may take: raise it, or lower exit.maxStreams or exit.totalBuffer" (include "proxy-exit.text" .) (divf $needed 1048576 | ceil)) -}}
   {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -23,10 +24,16 @@ Refuses, before anything is installed, values that go through the schema and can
 {{- if and .serviceMonitor.enabled (eq (int .service.port) (int .exit.healthPort)) -}}
   {{- fail (printf "service.port %d is exit.healthPort too, which the Service has for serviceMonitor: write another" (int .service.port)) -}}
 {{- end -}}
-{{- if le (include "proxy-exit.time" (dict "field" "exit.dialTimeout" "value" .exit.dialTimeout) | float64) 0.0 -}}
-  {{- fail (printf "exit.dialTimeout %q is not positive: write a duration above zero, such as 5s" .exit.dialTimeout) -}}
+{{- range $name := list "dialTimeout" "drainTimeout" -}}
+  {{- $value := get $.exit $name -}}
+  {{- if le (include "proxy-exit.time" (dict "field" (printf "exit.%s" $name) "value" $value) | float64) 0.0 -}}
+    {{- fail (printf "exit.%s %q is not positive: write a duration above zero, such as 5s" $name $value) -}}
+  {{- end -}}
 {{- end -}}
-{{- $given := list "listen-address" "health-address" "tls-cert" "tls-key" "client-ca" "policy" "dial-timeout" "log-format" "log-level" -}}
+{{- if ge (include "proxy-exit.time" (dict "field" "exit.drainTimeout" "value" .exit.drainTimeout) | float64) (float64 .exit.terminationGracePeriodSeconds) -}}
+  {{- fail (printf "exit.drainTimeout %q is not less than exit.terminationGracePeriodSeconds, %d: lower the one or raise the other" .exit.drainTimeout (int .exit.terminationGracePeriodSeconds)) -}}
+{{- end -}}
+{{- $given := list "listen-address" "health-address" "tls-cert" "tls-key" "client-ca" "policy" "dial-timeout" "drain-timeout" "max-streams" "max-client-streams" "total-buffer" "log-format" "log-level" -}}
 {{- range .extraArgs -}}
   {{- $flag := regexReplaceAll "=.*$" (trimPrefix "--" .) "" -}}
   {{- if has $flag $given -}}

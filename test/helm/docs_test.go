@@ -12,18 +12,20 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/shoot-proxy/proxy-client/internal/exitpolicy"
 	"github.com/shoot-proxy/proxy-client/webhook"
 )
 
 // document explains the webhook. More examples are in the README, in the documents about
 // the installation, other systems and VPNs, and beside the chart.
 const (
-	document = root + "/docs/webhook.md"
-	readme   = root + "/README.md"
-	install  = root + "/docs/install.md"
-	systems  = root + "/docs/systems.md"
-	vpn      = root + "/docs/vpn.md"
-	shared   = root + "/docs/shared-balancer.md"
+	document  = root + "/docs/webhook.md"
+	readme    = root + "/README.md"
+	install   = root + "/docs/install.md"
+	systems   = root + "/docs/systems.md"
+	vpn       = root + "/docs/vpn.md"
+	shared    = root + "/docs/shared-balancer.md"
+	aboutExit = root + "/docs/exit.md"
 )
 
 var block = regexp.MustCompile("(?ms)^( *)```yaml\n(.*?)^ *```$")
@@ -32,7 +34,7 @@ var block = regexp.MustCompile("(?ms)^( *)```yaml\n(.*?)^ *```$")
 func examples(t *testing.T, text string) []string {
 	t.Helper()
 	var found []string
-	for _, match := range block.FindAllStringSubmatch(read(t, readme)+read(t, document)+read(t, install)+read(t, systems)+read(t, vpn)+read(t, shared)+read(t, chart+"/README.md"), -1) {
+	for _, match := range block.FindAllStringSubmatch(read(t, readme)+read(t, document)+read(t, install)+read(t, systems)+read(t, vpn)+read(t, shared)+read(t, aboutExit)+read(t, chart+"/README.md"), -1) {
 		indent, example := match[1], match[2]
 		example = strings.ReplaceAll("\n"+example, "\n"+indent, "\n")[1:] // the indentation of a list
 		if strings.Contains(example, text) {
@@ -51,6 +53,24 @@ func TestDocumentedValuesAreAccepted(t *testing.T) {
 		write(t, file, values)
 		if _, err := template(t, file); err != nil {
 			t.Errorf("values are documented that are refused: %v\n%s", err, values)
+		}
+	}
+}
+
+func TestDocumentedValuesOfTheExitAreAccepted(t *testing.T) {
+	for _, values := range examples(t, "# exit-values") {
+		file := filepath.Join(t.TempDir(), "values.yaml")
+		write(t, file, values)
+		if _, err := templateOf(t, exitChart, file); err != nil {
+			t.Errorf("values are documented that are refused: %v\n%s", err, values)
+		}
+	}
+}
+
+func TestDocumentedPolicyIsAccepted(t *testing.T) {
+	for _, text := range examples(t, "kind: ExitPolicy") {
+		if _, err := exitpolicy.Parse([]byte(text)); err != nil {
+			t.Errorf("a policy is documented that is refused: it %v\n%s", err, text)
 		}
 	}
 }

@@ -39,7 +39,7 @@ func TestInspect(t *testing.T) {
 	if !t.Run("healthy", func(t *testing.T) { in.testHealthy(t) }) {
 		return
 	}
-	for _, p := range slices.Concat(podProvocations(), []provocation{statefulSetProvocation()}, secretProvocations(), namespaceProvocations(), clusterProvocations(), webhookProvocations()) {
+	for _, p := range slices.Concat(podProvocations(), []provocation{statefulSetProvocation()}, secretProvocations(), exitProvocations(), namespaceProvocations(), clusterProvocations(), webhookProvocations()) {
 		t.Run(p.name, func(t *testing.T) { in.testProvocation(t, p) })
 	}
 	t.Run("rights", in.testInspectRights)

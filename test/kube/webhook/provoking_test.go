@@ -134,16 +134,35 @@ func (in *inspected) configMap(t testing.TB, text string) (remove func()) {
 // awaitConfigMap waits until new pods get a proxy-server.
 func (in *inspected) awaitConfigMap(t testing.TB, address string) {
 	t.Helper()
-	eventually(t, "the webhook to use "+address, func(context.Context) error {
+	in.awaitArgument(t, "--proxy-server="+address, true)
+}
+
+// awaitArgument waits until the sidecars of new pods get an argument, or get it no more.
+func (in *inspected) awaitArgument(t testing.TB, argument string, want bool) {
+	t.Helper()
+	eventually(t, "the webhook to use "+argument+", or not", func(context.Context) error {
 		pod, err := in.rehearse(t, monitored, labelled(nil))
 		if err != nil {
 			return err
 		}
-		if args := pod.Spec.InitContainers[1].Args; !slices.Contains(args, "--proxy-server="+address) {
+		if args := pod.Spec.InitContainers[1].Args; slices.Contains(args, argument) != want {
 			return fmt.Errorf("a pod gets %q", args)
 		}
 		return nil
 	})
+}
+
+// exit gives the monitored pod an exit, whose Secrets the test makes.
+func (in *inspected) exit(t testing.TB) (remove func()) {
+	t.Helper()
+	again := func(want bool) {
+		in.deletePod(t, monitored, "app")
+		in.awaitArgument(t, "--exit=exit:9443", want)
+		in.pod(t, "app", labelled(nil))
+	}
+	end := in.configMap(t, "exit: {addresses: ['exit:9443'], tls: {caSecret: exit-ca, clientSecret: exit-client-tls}}")
+	again(true)
+	return func() { end(); again(false) }
 }
 
 // serverReady says whether the proxy-server's pod is ready.

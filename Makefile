@@ -187,7 +187,7 @@ test-release: need-root packages-test packages-images tools ## release: two rele
 
 .PHONY: manifests
 manifests: helm ## daily: rewrite the files that are made from the chart: deploy/ and the golden files
-	@go test -C test/helm -count=1 -run '^(TestTemplate|TestNotes|TestHooks|TestManifestsAreUpToDate)$$' . -update
+	@go test -C test/helm -count=1 -run '^(TestTemplate|TestExitTemplate|TestNotes|TestHooks|TestManifestsAreUpToDate)$$' . -update
 
 # Kubernetes gets its version from the linker's flags.
 KUBE_VERSION = $(shell go list -C test/kubernetes -m -f '{{.Version}}' k8s.io/kubernetes)

@@ -66,6 +66,7 @@ func healthy() map[string]string {
 		series("up", sidecarLabels, nil):    "1" + always,
 		dials:                               "0+30x79",
 		sidecar("proxy_client_redirect_ok"): "1" + always,
+		sidecar("proxy_client_exit_tunnels", "exit=e:9443"):        "2" + always,
 		sidecar("proxy_client_redirect_success_timestamp_seconds"): "0+30x79",
 		sidecar("proxy_client_connections_active"):                 "200" + always,
 		sidecar("proxy_client_connections_limit"):                  "16384" + always,

@@ -76,6 +76,10 @@ func sidecarScenarios() []scenario {
 		},
 		{"agent restarts", with(both("no_agent", someBriefly, "1"+always), dialFailures("no_agent"), someBriefly), nil},
 
+		{"no exit answers", changes{sidecar("proxy_client_exit_tunnels", "exit=e:9443"): zeroLater}, []string{"ShootProxyExitUnreachable warning"}},
+		{"one of two exits answers", changes{sidecar("proxy_client_exit_tunnels", "exit=e:9443"): zeroLater, sidecar("proxy_client_exit_tunnels", "exit=f:9443"): "1" + always}, nil},
+		{"exits restart", changes{sidecar("proxy_client_exit_tunnels", "exit=e:9443"): zeroBriefly}, nil},
+
 		{"agent hangs", changes{dialFailures("timeout"): oneADialLater, dials: dialsStop}, []string{"ShootProxyDialFailures warning"}},
 		{"one of thirty targets does not answer", changes{dialFailures("timeout"): "0+1x79"}, nil},
 		{"other CIDRs", changes{dialFailures("outside_cidrs"): someLater}, []string{"ShootProxyDestinationsRefused warning"}},

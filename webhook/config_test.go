@@ -52,7 +52,7 @@ func TestBadConfig(t *testing.T) {
 		{"bad client Secret of an exit", header + "exit: {tls: {clientSecret: CA}}\n", `--config exit.tls.clientSecret "CA" is not a name`},
 		{"two CAs of an exit", header + "exit: {tls: {caConfigMap: a, caSecret: b}}\n", `--config exit.tls.caConfigMap "a" is set beside caSecret`},
 		{"bad key of an exit", header + "exit: {tls: {caKey: a/b}}\n", `--config exit.tls.caKey "a/b" is not a key`},
-		{"unknown field of an exit", header + "exit: {address: 'a:1'}\n", "the unknown field address in section exit: did you mean addresses?"},
+		{"unknown field of an exit", header + "exit: {address: 'a:1'}\n", "--config has in line 3 the unknown field address in section exit: did you mean addresses?"},
 		{"bad native", header + "nativeSidecar: maybe\n", `--config nativeSidecar "maybe" is not known: write auto, true or false`},
 		{"bad buffer", header + "sidecar: {totalBuffer: much}\n", `--config sidecar.totalBuffer "much"`},
 		{"bad backend", header + "redirect: {iptables: ebtables}\n", `--config redirect.iptables "ebtables" is not a backend`},

@@ -103,31 +103,31 @@ func sidecarFailures() []failure {
 		},
 		{
 			name: "full buffers", heading: "Apps do not read", flags: set("--total-buffer=32MiB"),
-			after: fillBuffers,
+			after: func(t *testing.T, s *scene) { s.fillBuffers(t, 32<<20) },
 			step:  "sidecar", cause: "buffers_full", says: []string{"--total-buffer"},
 		},
 	}
 }
 
 // fillBuffers makes apps that do not read. What is held for them then nearly reaches
-// --total-buffer of 32 MiB.
-func fillBuffers(t *testing.T, s *scene) {
+// --total-buffer.
+func (r *rig) fillBuffers(t *testing.T, total int) {
 	t.Helper()
 	const (
-		nearly = 31 << 20
 		kernel = 800_000 // bytes of each that the kernel takes, at most
 		most   = 60
 	)
+	nearly, each := total/32*31, min(total/8, 12<<20) // less than --connection-buffer
 	held := func() int {
-		return int(s.metrics(t).Sum("proxy_client_buffered_bytes"))
+		return int(r.metrics(t).Sum("proxy_client_buffered_bytes"))
 	}
 	now := held()
 	for i := 0; now < nearly; i++ {
 		if i == most {
 			t.Fatalf("%d bytes are held, want %d", now, nearly)
 		}
-		conn := s.open(t, lab.ShootPod(lab.IPv4, 2), target.HTTPPort)
-		if _, err := fmt.Fprintf(conn, "GET /file?bytes=%d HTTP/1.0\r\n\r\n", kernel+min((nearly-now)/2+100_000, 4<<20)); err != nil {
+		conn := r.open(t, lab.ShootPod(lab.IPv4, 2), target.HTTPPort)
+		if _, err := fmt.Fprintf(conn, "GET /file?bytes=%d HTTP/1.0\r\n\r\n", kernel+min((nearly-now)/2+100_000, each)); err != nil {
 			t.Fatal(err)
 		}
 		// The kernel may take all of it. Then the next one goes on.

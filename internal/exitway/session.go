@@ -26,7 +26,6 @@ type session interface {
 	Run()
 	Ready(ctx context.Context) error
 	Err() error
-	Streams() int
 	Limit() int
 	Close() error
 	Dial(ctx context.Context, target string) (tunnel.Carrier, error)

@@ -4,6 +4,7 @@ package exitway
 
 import (
 	"context"
+	"strconv"
 	"time"
 
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
@@ -85,7 +86,11 @@ func (w *Way) install(s *slot, t *exitTunnel) {
 		return // its end is noticed by the slot
 	}
 	if w.standing.cause != nil || !w.standing.told {
-		w.log.Info("exit in use", "exit", t.target, "server", t.server, "dial_id", t.ids.Dial)
+		about := []any{"exit", t.target, "server", t.server}
+		if t.ids.Dial != 0 {
+			about = append(about, "dial_id", strconv.FormatInt(t.ids.Dial, 10))
+		}
+		w.log.Info("exit in use", about...)
 	}
 	w.standing.cause, w.standing.told = nil, true
 	w.standing.notify()

@@ -78,8 +78,9 @@ func (e *events) End(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.verdict = s.judge(err)
-	if reset, ok := errors.AsType[http2wire.PeerReset](err); ok && s.targetFIN && reset.Code == http2.ErrCodeNo {
-		s.targetGone = true
+	if reset, ok := errors.AsType[http2wire.PeerReset](err); ok {
+		s.targetGone = s.targetFIN && reset.Code == http2.ErrCodeNo
+		s.wasReset = s.connected && reset.Code == http2.ErrCodeConnect
 	}
 	s.resize(initialWindow)
 	s.changed.Broadcast()
@@ -94,11 +95,12 @@ func (s *Stream) answer(err error) {
 	}
 }
 
-// targetEnded notes that the target has ended its direction. The caller holds mu.
+// targetEnded notes that the target has ended its direction. Arrived tells the receiver,
+// because a reset may have come together with the end. The caller holds mu.
 func (s *Stream) targetEnded() {
 	s.targetFIN = true
 	s.resize(initialWindow)
-	s.changed.Broadcast()
+	s.wire.NoteArrival()
 }
 
 // judge returns the error of a stream that ended with err. The caller holds mu.

@@ -217,9 +217,9 @@ func TestRefusedByGo(t *testing.T) {
 // TestStalledReader: streams that are not received stop their targets, and no other
 // stream. Nothing is lost once they are.
 func TestStalledReader(t *testing.T) {
-	const size = 3 << 20
+	all := content(7, 1<<20)
 	c := serveGo(t, Config{}, false)
-	target := listen(t, func(conn *net.TCPConn) { _, _ = conn.Write(content(7, size)) })
+	target := listen(t, func(conn *net.TCPConn) { _, _ = conn.Write(all) })
 	other := listen(t, echo)
 	var stalled []*Stream
 	for range 8 {
@@ -233,14 +233,14 @@ func TestStalledReader(t *testing.T) {
 	for i := range uint64(10) {
 		s, err := c.Dial(t.Context(), other)
 		must(t, err)
-		wantEcho(t, s, content(i, 500_000))
+		wantEcho(t, s, content(i, 200_000))
 		must(t, s.Close())
 	}
 	for _, s := range stalled {
 		if n, _ := s.Held(); n != initialWindow {
 			t.Errorf("%d bytes are held, want %d", n, initialWindow)
 		}
-		want := content(7, size)
+		want := all
 		for {
 			p, err := s.Receive()
 			if err == io.EOF {
@@ -263,8 +263,9 @@ func TestStalledReader(t *testing.T) {
 func TestMemoryIsBounded(t *testing.T) {
 	const streams, size = 128, 300_000
 	held := quota.New(streams * 16 << 10) // as much for each as at the default limits
+	all := content(7, size)
 	c := serveGo(t, Config{Quota: held}, false)
-	target := listen(t, func(conn *net.TCPConn) { _, _ = conn.Write(content(7, size)) })
+	target := listen(t, func(conn *net.TCPConn) { _, _ = conn.Write(all) })
 	var stalled []*Stream
 	for range streams {
 		s, err := c.Dial(t.Context(), target)
@@ -282,7 +283,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	for i, s := range stalled {
 		receiving.Go(func() {
 			defer s.Close()
-			want := content(7, size)
+			want := all
 			for {
 				p, err := s.Receive()
 				if err == io.EOF {

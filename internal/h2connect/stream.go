@@ -32,6 +32,7 @@ type Stream struct {
 	toldFIN    bool       // Receive has returned that
 	ourFIN     bool       // CloseWrite was called
 	closed     bool       // Close or Abort was called
+	wasReset   bool       // the target has reset the connection
 	targetGone bool       // the target has ended its direction, and reads no more
 	verdict    error      // why the stream has ended, other than by both ends in order
 
@@ -70,6 +71,10 @@ func (s *Stream) Receive() ([]byte, error) {
 		switch {
 		case s.closed:
 			return nil, tunnel.ErrClosed
+		case s.wasReset:
+			// The target's end before it, if there was one, is not told. Some proxies send
+			// END_STREAM and then the reset, and an app would take that for a clean end.
+			return nil, s.verdict
 		case s.targetFIN && (!s.toldFIN || s.targetGone || s.ourFIN && s.verdict == nil):
 			s.toldFIN = true
 			return nil, io.EOF

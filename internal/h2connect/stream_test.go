@@ -51,10 +51,10 @@ func TestEnds(t *testing.T) {
 		{"CANCEL", reset(http2.ErrCodeCancel), []error{tunnel.ErrBroken}, tunnel.ErrBroken},
 		{"INTERNAL_ERROR", reset(http2.ErrCodeInternal), []error{tunnel.ErrBroken}, tunnel.ErrBroken},
 		{"NO_ERROR", reset(http2.ErrCodeNo), []error{tunnel.ErrBroken}, tunnel.ErrBroken},
-		{"END_STREAM, then CONNECT_ERROR", both(endStream, reset(http2.ErrCodeConnect)), []error{io.EOF, tunnel.ErrReset, tunnel.ErrReset}, tunnel.ErrReset},
+		{"END_STREAM, then CONNECT_ERROR", both(endStream, reset(http2.ErrCodeConnect)), []error{tunnel.ErrReset, tunnel.ErrReset}, tunnel.ErrReset},
 		{"END_STREAM, then NO_ERROR", both(endStream, reset(http2.ErrCodeNo)), []error{io.EOF, io.EOF}, tunnel.ErrReset},
 		{"END_STREAM, then INTERNAL_ERROR", both(endStream, reset(http2.ErrCodeInternal)), []error{io.EOF, tunnel.ErrBroken}, tunnel.ErrBroken},
-		{"trailers, then CONNECT_ERROR", both(func(p *scriptedPeer, id uint32) { p.SendHeaders(id, true, "x", "y") }, reset(http2.ErrCodeConnect)), []error{io.EOF, tunnel.ErrReset}, tunnel.ErrReset},
+		{"trailers, then CONNECT_ERROR", both(func(p *scriptedPeer, id uint32) { p.SendHeaders(id, true, "x", "y") }, reset(http2.ErrCodeConnect)), []error{tunnel.ErrReset}, tunnel.ErrReset},
 		{"the connection's end", func(p *scriptedPeer, _ uint32) { _ = p.Conn.Close() }, []error{tunnel.ErrBroken}, tunnel.ErrBroken},
 		{"END_STREAM, then the connection's end", both(endStream, func(p *scriptedPeer, _ uint32) { _ = p.Conn.Close() }), []error{io.EOF, tunnel.ErrBroken}, tunnel.ErrBroken},
 		{"HEADERS in the middle", func(p *scriptedPeer, id uint32) { p.SendHeaders(id, false, ":status", "200") }, []error{tunnel.ErrProtocol}, tunnel.ErrProtocol},
@@ -107,6 +107,22 @@ func endStream(p *scriptedPeer, id uint32) { must(p.t, p.WriteData(id, true, nil
 
 func both(a, b func(*scriptedPeer, uint32)) func(*scriptedPeer, uint32) {
 	return func(p *scriptedPeer, id uint32) { a(p, id); b(p, id) }
+}
+
+// TestResetBehindAToldEnd: a reset arrives, although Receive has returned the target's end.
+func TestResetBehindAToldEnd(t *testing.T) {
+	p := dialPeer(t, Config{})
+	s := p.open()
+	endStream(p, s.wire.ID())
+	if r := waittest.Await(t, receive(s), "the target's end"); r.err != io.EOF {
+		t.Fatalf("received %+v, want io.EOF", r)
+	}
+	again := receive(s)
+	must(t, s.Send([]byte("still sending")))
+	reset(http2.ErrCodeConnect)(p, s.wire.ID())
+	if r := waittest.Await(t, again, "the reset"); !errors.Is(r.err, tunnel.ErrReset) {
+		t.Errorf("Receive: %v, want ErrReset", r.err)
+	}
 }
 
 // TestLastBytes: what came before an end or a reset is received before it.

@@ -117,7 +117,7 @@ func raiseFiles(cfg *options.ProxyClientConfig) string {
 // there is another one to the server.
 func filesPerConnection(servers []tunnel.Server) int {
 	for _, s := range servers {
-		if s.Mode != tunnel.ModeGRPC {
+		if s.Mode != tunnel.ModeGRPC && s.Mode != tunnel.ModeH2Connect {
 			return 2
 		}
 	}

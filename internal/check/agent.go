@@ -11,6 +11,7 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/internal/check/report"
 	"github.com/shoot-proxy/proxy-client/internal/clip"
+	"github.com/shoot-proxy/proxy-client/internal/h2proxy"
 	"github.com/shoot-proxy/proxy-client/internal/httpsproxy"
 	"github.com/shoot-proxy/proxy-client/internal/konnectivity"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
@@ -29,7 +30,7 @@ func (p *path) askAgent(ctx context.Context) *tunnel.Error {
 		_ = conn.Close()
 		return nil
 	}
-	if !errors.Is(err, httpsproxy.ErrSilent) && err.Fault == tunnel.FaultTarget && err.Reason != tunnel.ReasonCancelled && err.Reason != tunnel.ReasonProtocol {
+	if !errors.Is(err, httpsproxy.ErrSilent) && !errors.Is(err, h2proxy.ErrSilent) && err.Fault == tunnel.FaultTarget && err.Reason != tunnel.ReasonCancelled && err.Reason != tunnel.ReasonProtocol {
 		return nil // an agent's own words
 	}
 	return err

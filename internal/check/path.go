@@ -292,7 +292,7 @@ func (p *path) identify(ctx context.Context, files tlsFiles) bool {
 	step.Seconds = took.Seconds()
 	switch {
 	case err == nil:
-		step.Mode, p.usable, p.standard = string(mode), true, mode == tunnel.ModeHTTPSProxy
+		step.Mode, p.usable, p.standard = string(mode), true, mode == tunnel.ModeHTTPSProxy || mode == tunnel.ModeH2Connect
 		step.Found = fmt.Sprintf("it is a proxy-server that speaks %s, as it answered in %s", mode, report.Seconds(took))
 		if p.standard {
 			step.Found = fmt.Sprintf("it is %s, for which the mode is %s, as it answered in %s", p.kind(), mode, report.Seconds(took))

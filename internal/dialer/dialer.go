@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/shoot-proxy/proxy-client/internal/cidr"
+	"github.com/shoot-proxy/proxy-client/internal/h2proxy"
 	"github.com/shoot-proxy/proxy-client/internal/konnectivity/grpcmode"
 	"github.com/shoot-proxy/proxy-client/internal/pause"
 	"github.com/shoot-proxy/proxy-client/internal/quota"
@@ -96,6 +97,7 @@ func New(cfg Config) (*Dialer, error) {
 	d.life, d.die = context.WithCancel(context.Background())
 	d.grpc = grpcmode.Shared{Metrics: d.metrics.grpc, Quota: held, Background: &d.background, Files: d.certs.Version, AffordsFile: d.affordsFile}
 	d.spares = spare.Shared{Background: &d.background, Life: d.life, Files: d.certs.Version, Most: spare.Affordable()}
+	d.h2 = h2proxy.Shared{Quota: held, Background: &d.background, Files: d.certs.Version, AffordsFile: d.affordsFile}
 	for _, s := range cfg.Servers {
 		d.servers = append(d.servers, newServer(s, &d.shared))
 	}

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/shoot-proxy/proxy-client/internal/h2proxy"
 	"github.com/shoot-proxy/proxy-client/internal/httpsproxy"
 	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 	"github.com/shoot-proxy/proxy-client/internal/status"
@@ -250,7 +251,7 @@ func (e *endpoint) judge(ctx context.Context, err *tunnel.Error, began time.Time
 	old := e.aside
 	e.waiting--
 	judged := verdictOn(err, serverconn.Interrupted(ctx) && !e.WaitedLongEnough(began))
-	if err != nil && errors.Is(err, httpsproxy.ErrSilent) {
+	if err != nil && (errors.Is(err, httpsproxy.ErrSilent) || errors.Is(err, h2proxy.ErrSilent)) {
 		judged = inconclusive // it is most likely the target that is silent
 	}
 	switch judged {

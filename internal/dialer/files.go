@@ -22,7 +22,7 @@ func openFiles() int64 {
 // affordsFile reports whether there is a file for one more link. Every connection of an
 // app needs a file as well.
 func (d *Dialer) affordsFile() bool {
-	used := d.grpc.LinkFiles()
+	used := d.grpc.LinkFiles() + d.h2.LinkFiles()
 	for _, s := range d.servers {
 		for _, e := range s.known() {
 			used += e.load.Load()

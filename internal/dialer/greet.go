@@ -37,6 +37,9 @@ func (e *endpoint) connectAndGreet(ctx context.Context) *tunnel.Error {
 		e.server.reportCertificate()
 	}
 	mode := e.server.modeBy(alpn)
+	if mode == tunnel.ModeH2Connect {
+		return e.protocols[mode].Greet(ctx, conn, files)
+	}
 	if mode != tunnel.ModeGRPC {
 		err = e.greetHTTP1(ctx, conn, alpn)
 		if mode != "" || err == nil || !errors.Is(err, http1.ErrSettings) {

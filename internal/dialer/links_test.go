@@ -23,6 +23,7 @@ import (
 type counted struct {
 	net.Listener
 	made, open atomic.Int64
+	kept       chan net.Conn // gets each connection, unless it is nil
 }
 
 type countedConn struct {
@@ -39,6 +40,9 @@ func (l *counted) Accept() (net.Conn, error) {
 	}
 	l.made.Add(1)
 	l.open.Add(1)
+	if l.kept != nil {
+		l.kept <- conn
+	}
 	return &countedConn{Conn: conn, l: l}, nil
 }
 

@@ -50,7 +50,7 @@ func (d *Dialer) DialOnce(ctx context.Context, dst tunnel.Target) (tunnel.Conn, 
 // first.
 func Protocols(mode tunnel.Mode) []string {
 	switch mode {
-	case tunnel.ModeGRPC:
+	case tunnel.ModeGRPC, tunnel.ModeH2Connect:
 		return []string{serverconn.ALPNHTTP2}
 	case tunnel.ModeHTTPConnect, tunnel.ModeHTTPSProxy:
 		return []string{serverconn.ALPNHTTP1}

@@ -13,7 +13,10 @@ import (
 // waitsForTargets reports whether the server answers a dial only when it has reached the
 // target, or has given up. Then a missing answer says nothing about the server. An agent of
 // konnectivity gives up after 5 s. A standard proxy may try for longer than an app waits.
-func (e *endpoint) waitsForTargets() bool { return e.mode() == tunnel.ModeHTTPSProxy }
+func (e *endpoint) waitsForTargets() bool {
+	mode := e.mode()
+	return mode == tunnel.ModeHTTPSProxy || mode == tunnel.ModeH2Connect
+}
 
 // dialPatiently dials dst and waits for as long as ctx lasts. If there is no answer for a
 // while, it checks the server meanwhile. The dial fails with the check.
@@ -21,6 +24,9 @@ func (e *endpoint) dialPatiently(ctx context.Context, dst tunnel.Target, hold tu
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	doubt := time.AfterFunc(e.blameWait(), func() {
+		if e.standing() != nil {
+			return // a shared connection is checked by PINGs
+		}
 		if err := e.checkLately(ctx); err != nil && err.Fault.Unreachable() {
 			cancel(err)
 		}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 
+	"github.com/shoot-proxy/proxy-client/internal/h2proxy"
 	"github.com/shoot-proxy/proxy-client/internal/http1"
 	"github.com/shoot-proxy/proxy-client/internal/httpsproxy"
 	"github.com/shoot-proxy/proxy-client/internal/konnectivity/connectmode"
@@ -54,6 +55,7 @@ func protocolsOf(e *endpoint) map[tunnel.Mode]protocol {
 		tunnel.ModeGRPC:        grpcmode.New(e.Endpoint, e, &d.grpc),
 		tunnel.ModeHTTPConnect: connectmode.New(e.Endpoint, e, &d.spares),
 		tunnel.ModeHTTPSProxy:  httpsproxy.New(e.Endpoint, http1Only{e}, &d.spares),
+		tunnel.ModeH2Connect:   h2proxy.New(e.Endpoint, e, &d.h2),
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/shoot-proxy/proxy-client/internal/cidr"
+	"github.com/shoot-proxy/proxy-client/internal/h2proxy"
 	"github.com/shoot-proxy/proxy-client/internal/konnectivity/grpcmode"
 	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 	"github.com/shoot-proxy/proxy-client/internal/spare"
@@ -33,6 +34,7 @@ type shared struct {
 	several   func() bool                                                                           // whether there is a choice of endpoints
 
 	grpc   grpcmode.Shared
+	h2     h2proxy.Shared
 	spares spare.Shared // of the modes in which each connection has one of its own
 
 	addressKnown chan struct{} // closed when an address of any server is known

@@ -12,7 +12,7 @@ import (
 
 const (
 	// watchInterval is the pause between checks of an endpoint that is up in
-	// http-connect mode. In gRPC mode the loss of the shared connection causes a check.
+	// http-connect mode. In the modes with a shared connection, its loss causes a check.
 	watchInterval = 10 * time.Second
 	// watchRetry is the longest pause between checks of an endpoint that is not up.
 	watchRetry = 3 * time.Second
@@ -21,8 +21,8 @@ const (
 	watchPause = time.Second
 )
 
-// watch checks the endpoint until ctx ends or the endpoint is gone. In gRPC mode it
-// thereby keeps it connected.
+// watch checks the endpoint until ctx ends or the endpoint is gone. In the modes with a
+// shared connection it thereby keeps it connected.
 func (e *endpoint) watch(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -53,7 +53,7 @@ func (e *endpoint) awaitEvent(ctx context.Context) (woken bool) {
 	var timer <-chan time.Time
 	if over = e.standing(); over != nil {
 		// The loss of the shared connection ends the wait.
-	} else if e.server.speaks() == tunnel.ModeGRPC {
+	} else if mode := e.server.speaks(); mode == tunnel.ModeGRPC || mode == tunnel.ModeH2Connect {
 		return false // it was lost just now
 	} else {
 		timer = time.After(jittered(watchInterval, e.shared.random()))

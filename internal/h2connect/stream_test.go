@@ -78,7 +78,8 @@ func TestEnds(t *testing.T) {
 					}
 					continue
 				}
-				if r := waittest.Await(t, receive(s), "the end of Receive"); !errors.Is(r.err, want) {
+				r := waittest.Await(t, receive(s), "the end of Receive")
+				if !errors.Is(r.err, want) || errors.Is(r.err, io.EOF) != (want == io.EOF) {
 					t.Errorf("Receive %d: %v, want %v", i, r.err, want)
 				}
 			}

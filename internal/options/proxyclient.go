@@ -27,7 +27,7 @@ type ProxyClient struct {
 	ListenAddress []string
 	// ProxyServer is --proxy-server, host:port or unix:///path each.
 	ProxyServer []string
-	// Mode is --mode: auto, grpc, http-connect or https-proxy.
+	// Mode is --mode: auto, grpc, http-connect, https-proxy or h2-connect.
 	Mode string
 	// CACert, ClientCert and ClientKey are --ca-cert, --client-cert and
 	// --client-key, paths of PEM files.
@@ -85,7 +85,7 @@ func NewProxyClient() *ProxyClient {
 func (o *ProxyClient) flags() []flagset.Flag {
 	return slices.Concat(o.Shared.flags(), []flagset.Flag{
 		flagset.List("proxy-server", &o.ProxyServer, "konnectivity `servers`, host:port or unix:///path each, such as vpn-proxy-server:8090; comma-separated or repeated; required unless --egress-selector-config-file is given"),
-		flagset.Text("mode", &o.Mode, "`mode` of the servers: grpc, http-connect, https-proxy for a standard CONNECT proxy, or auto for what each of them shows; over a Unix socket auto means grpc"),
+		flagset.Text("mode", &o.Mode, "`mode` of the servers: grpc, http-connect, https-proxy or h2-connect for a standard CONNECT proxy over HTTP/1.1 or HTTP/2, or auto for what each of them shows; over a Unix socket auto means grpc"),
 		flagset.Text("ca-cert", &o.CACert, "PEM `file` with the CA certificates that servers are verified against; required for a server on TCP"),
 		flagset.Text("client-cert", &o.ClientCert, "PEM `file` with the client certificate shown to servers, needs --client-key"),
 		flagset.Text("client-key", &o.ClientKey, "PEM `file` with the key of --client-cert"),

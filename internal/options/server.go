@@ -26,9 +26,9 @@ type server struct {
 func (o *ProxyClient) servers() ([]server, error) {
 	mode := tunnel.Mode(o.Mode)
 	switch mode {
-	case tunnel.ModeAuto, tunnel.ModeGRPC, tunnel.ModeHTTPConnect, tunnel.ModeHTTPSProxy:
+	case tunnel.ModeAuto, tunnel.ModeGRPC, tunnel.ModeHTTPConnect, tunnel.ModeHTTPSProxy, tunnel.ModeH2Connect:
 	default:
-		return nil, &flagset.UsageError{Flag: "--mode", Value: o.Mode, Problem: "is not a mode: write auto, grpc, http-connect or https-proxy"}
+		return nil, &flagset.UsageError{Flag: "--mode", Value: o.Mode, Problem: "is not a mode: write auto, grpc, http-connect, https-proxy or h2-connect"}
 	}
 	values, err := elements("--proxy-server", o.ProxyServer, "proxy-server-0:8090,proxy-server-1:8090")
 	if err != nil {

@@ -48,7 +48,7 @@ var layers = map[string]struct {
 	},
 	"internal/dialer": {
 		ours: []string{
-			"internal/cidr", "internal/clip", "internal/cure", "internal/grpcwire", "internal/http1", "internal/http2wire", "internal/httpsproxy", "internal/inbox", "internal/konnectivity", "internal/konnectivity/connectmode",
+			"internal/cidr", "internal/clip", "internal/cure", "internal/grpcwire", "internal/http1", "internal/h2connect", "internal/h2proxy", "internal/http2wire", "internal/httpsproxy", "internal/inbox", "internal/konnectivity", "internal/konnectivity/connectmode",
 			"internal/konnectivity/grpcmode", "internal/pause", "internal/proxystatus", "internal/quota", "internal/serverconn", "internal/sockio", "internal/spare", "internal/status", "internal/tlsfiles", "internal/tunnel",
 		},
 		foreign: upstreams,
@@ -63,7 +63,7 @@ var layers = map[string]struct {
 	"internal/admin": {ours: []string{"internal/clip", "internal/connlimit", "internal/httpserver"}, foreign: protobuf},
 	"internal/check": {
 		ours: []string{
-			"internal/check/ask", "internal/check/hints", "internal/check/report", "internal/check/target", "internal/check/targetconn", "internal/cidr", "internal/clip", "internal/cure", "internal/dialer", "internal/exitway", "internal/h2connect", "internal/grpcwire", "internal/http1", "internal/http2wire", "internal/httpsproxy", "internal/inbox", "internal/konnectivity",
+			"internal/check/ask", "internal/check/hints", "internal/check/report", "internal/check/target", "internal/check/targetconn", "internal/cidr", "internal/clip", "internal/cure", "internal/dialer", "internal/exitway", "internal/h2connect", "internal/h2proxy", "internal/grpcwire", "internal/http1", "internal/http2wire", "internal/httpsproxy", "internal/inbox", "internal/konnectivity",
 			"internal/konnectivity/connectmode", "internal/konnectivity/grpcmode", "internal/pause", "internal/probe", "internal/proxystatus", "internal/quota", "internal/serverconn", "internal/sockdiag", "internal/sockio", "internal/spare",
 			"internal/status", "internal/tlsfiles", "internal/tunnel",
 		},
@@ -91,8 +91,14 @@ var layers = map[string]struct {
 	"internal/h2connect": {
 		ours: []string{"internal/clip", "internal/http2wire", "internal/inbox", "internal/proxystatus", "internal/quota", "internal/sockio", "internal/tunnel"},
 	},
-	"internal/inbox":       {ours: []string{"internal/clip", "internal/quota", "internal/tunnel"}},
-	"internal/proxystatus": {},
+	"internal/inbox": {ours: []string{"internal/clip", "internal/quota", "internal/tunnel"}},
+	"internal/h2proxy": {
+		ours: []string{
+			"internal/clip", "internal/h2connect", "internal/http2wire", "internal/inbox", "internal/proxystatus", "internal/quota", "internal/serverconn", "internal/sockio",
+			"internal/tlsfiles", "internal/tunnel",
+		},
+	},
+	"internal/proxystatus": {ours: []string{"internal/clip", "internal/tunnel"}},
 	"internal/pause":       {},
 	"internal/probe":       {ours: []string{"internal/cidr"}},
 	"internal/proxy": {
@@ -256,7 +262,7 @@ func TestOnlyOptionsNamesFlags(t *testing.T) {
 	checked := 0
 	for _, file := range sources(t) {
 		if file.isTest() || !under(file.dir(), "internal/tunnel/", "internal/tlsfiles/", "internal/serverconn/", "internal/dialer/", "internal/exitway/", "internal/konnectivity/",
-			"internal/grpcwire/", "internal/http2wire/", "internal/h2connect/", "internal/relay/", "internal/proxy/", "internal/probe/", "internal/quota/", "internal/cidr/") {
+			"internal/grpcwire/", "internal/http2wire/", "internal/h2connect/", "internal/h2proxy/", "internal/relay/", "internal/proxy/", "internal/probe/", "internal/quota/", "internal/cidr/") {
 			continue
 		}
 		checked++

@@ -153,6 +153,8 @@ func (e *Endpoint) noProtocol(err error) *tunnel.Error {
 	switch e.Server.Mode {
 	case tunnel.ModeGRPC:
 		return e.NoHTTP2(err)
+	case tunnel.ModeH2Connect:
+		return e.WrongServer(fmt.Errorf("it does not speak HTTP/2 (%w): is the port right?", err))
 	case tunnel.ModeHTTPConnect, tunnel.ModeHTTPSProxy:
 		return e.WrongServer(fmt.Errorf("it does not speak HTTP/1.1 (%w): for a gRPC server use %s", err, e.OtherMode(tunnel.ModeGRPC)))
 	default:

@@ -35,6 +35,9 @@ const (
 	// ModeHTTPSProxy is one HTTP/1.1 CONNECT request for each connection, to a standard
 	// proxy with TLS that is no proxy-server of konnectivity.
 	ModeHTTPSProxy Mode = "https-proxy"
+	// ModeH2Connect is one stream of HTTP/2 CONNECT for each connection, to a standard
+	// proxy that is no proxy-server of konnectivity.
+	ModeH2Connect Mode = "h2-connect"
 )
 
 // TLS names the files for servers on TCP. At start they were readable and fitted each

@@ -30,7 +30,7 @@ type UsageError struct {
 
 // Error returns the sentence, without a full stop:
 //
-//	--mode "ftp" is not a mode: write auto, grpc, http-connect or https-proxy
+//	--mode "ftp" is not a mode: write auto, grpc, http-connect, https-proxy or h2-connect
 func (e *UsageError) Error() string {
 	switch {
 	case e.Flag == "":

@@ -5,7 +5,7 @@
 import { el, keyed, mark, setLevel, setText, show } from './dom.js';
 import { advice, clock, isSet, plural, seconds, secondsBetween, sentence, span } from './format.js';
 
-const modes = { grpc: 'gRPC', 'http-connect': 'HTTP CONNECT', 'https-proxy': 'HTTP CONNECT, as a standard proxy' };
+const modes = { grpc: 'gRPC', 'http-connect': 'HTTP CONNECT', 'https-proxy': 'HTTP CONNECT, as a standard proxy', 'h2-connect': 'HTTP/2 CONNECT, as a standard proxy' };
 
 // words and levels of the states of an endpoint.
 const states = {

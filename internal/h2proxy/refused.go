@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package h2proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/shoot-proxy/proxy-client/internal/h2connect"
+	"github.com/shoot-proxy/proxy-client/internal/proxystatus"
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+)
+
+// probeTarget is dialled once on a connection that shows whether a server accepts CONNECT.
+// The proxy dials it on its own loopback device, where nothing listens on port 1 (tcpmux,
+// RFC 1078). No packet leaves the proxy's host. Any answer of a proxy is good.
+const probeTarget = "127.0.0.1:1"
+
+// What to do about a refusal.
+const (
+	seeTarget  = "see whether the target's node is up, and whether a NetworkPolicy or firewall drops connections from the proxy"
+	seeWay     = "check that the address exists, and that the proxy has a route to it: its VPN, its network policies"
+	allow      = "allow the destination in the proxy's rules: RBAC of Envoy, or what the proxy has in its place"
+	seeProxy   = "look at the proxy's log: it is overloaded, or cannot do its work"
+	noPassword = "let the proxy accept the client certificate instead of a password: proxy-client sends no Proxy-Authorization"
+)
+
+// ErrSilent is wrapped by the error of a dial that the proxy has not answered in time. It
+// is most likely the target that is silent.
+var ErrSilent = errors.New("the proxy has not answered the dial: it may be trying to reach the target for longer")
+
+var errNotProxy = errors.New("it is no proxy that accepts CONNECT over HTTP/2: is the port right?")
+
+// identify returns an error if the server on c does not accept CONNECT.
+func (d *Dialer) identify(ctx context.Context, c *h2connect.Conn) *tunnel.Error {
+	s, err := c.Dial(ctx, probeTarget)
+	if err == nil {
+		_ = s.Close()
+		return nil
+	}
+	refusal, refused := errors.AsType[*h2connect.Refusal](err)
+	switch {
+	case refused && d.refused(refusal).Fault != tunnel.FaultRefusal:
+		return nil
+	case refused && refusal.Status == http.StatusProxyAuthRequired:
+		is := d.refused(refusal)
+		is.Fault = tunnel.FaultUnusable
+		return is
+	case c.Err() != nil:
+		return d.noHTTP2Answer(ctx, c.Err())
+	case !refused && ctx.Err() != nil:
+		return nil // it waits, as a proxy may
+	default:
+		wrong := d.WrongServer(fmt.Errorf("%w (%w)", errNotProxy, err))
+		wrong.Next = d.isItAProxy()
+		return wrong
+	}
+}
+
+// failed returns the error of a dial that ended with err.
+func (d *Dialer) failed(ctx context.Context, err error) *tunnel.Error {
+	is := &tunnel.Error{Server: d.Server.Name}
+	refusal, refused := errors.AsType[*h2connect.Refusal](err)
+	switch {
+	case refused:
+		return d.refused(refusal)
+	case errors.Is(ctx.Err(), context.Canceled):
+		is.Reason, is.Err = tunnel.ReasonCancelled, context.Canceled
+	case ctx.Err() != nil:
+		// The link is checked by PINGs, so the proxy is alive.
+		is.Reason, is.Err, is.Next = tunnel.ReasonTimeout, ErrSilent, seeTarget
+	default:
+		is.Reason, is.Fault, is.Err = tunnel.ReasonServerUnreachable, tunnel.FaultServer, err
+	}
+	return is
+}
+
+// refused returns the error of a refusal. What Proxy-Status says exactly comes before the
+// status.
+func (d *Dialer) refused(r *h2connect.Refusal) *tunnel.Error {
+	is := &tunnel.Error{Server: d.Server.Name, Err: fmt.Errorf("dial refused: %w", r)}
+	reason, fault, known := proxystatus.Meaning(r.ProxyError)
+	if !known {
+		reason, fault = byStatus(r.Status)
+	}
+	is.Reason, is.Fault = reason, fault
+	switch {
+	case r.Status == http.StatusProxyAuthRequired:
+		is.Next = noPassword
+	case fault == tunnel.FaultRefusal:
+		is.Err, is.Next = fmt.Errorf("%w: %w", errNotProxy, r), d.isItAProxy()
+	case reason == tunnel.ReasonForbidden:
+		is.Next = allow
+	case reason == tunnel.ReasonTimeout:
+		is.Next = seeTarget
+	case reason == tunnel.ReasonUnreachable:
+		is.Next = seeWay
+	case fault == tunnel.FaultServer:
+		is.Next = seeProxy
+	}
+	return is
+}
+
+// byStatus returns what a status means by RFC 9110, section 15, if nothing more is known.
+func byStatus(status int) (tunnel.Reason, tunnel.Fault) {
+	switch {
+	case status == http.StatusForbidden:
+		return tunnel.ReasonForbidden, tunnel.FaultTarget
+	case status == http.StatusProxyAuthRequired:
+		return tunnel.ReasonForbidden, tunnel.FaultRefusal
+	case status == http.StatusRequestTimeout, status == http.StatusTooEarly, status == http.StatusTooManyRequests:
+		return tunnel.ReasonOther, tunnel.FaultServer
+	case status == http.StatusNotImplemented, status < http.StatusInternalServerError:
+		return tunnel.ReasonProtocol, tunnel.FaultRefusal
+	case status == http.StatusGatewayTimeout:
+		return tunnel.ReasonTimeout, tunnel.FaultTarget
+	case status == http.StatusBadGateway, status == http.StatusServiceUnavailable:
+		return tunnel.ReasonUnreachable, tunnel.FaultTarget
+	default:
+		return tunnel.ReasonOther, tunnel.FaultServer
+	}
+}
+
+// isItAProxy says what to do about a server that is no proxy.
+func (d *Dialer) isItAProxy() string {
+	return fmt.Sprintf("write the address of a proxy in %s, or correct %s", d.Names().ProxyServer, d.Names().Mode)
+}

@@ -318,7 +318,7 @@ func (p *path) identify(ctx context.Context, files tlsFiles) bool {
 // kind says what a standard proxy is.
 func (p *path) kind() string {
 	if name := p.dialer.Software(); name != "" {
-		return fmt.Sprintf("a standard proxy (%s)", clip.Text(name, clip.Words))
+		return fmt.Sprintf("a standard proxy (%q)", clip.Text(name, clip.Words))
 	}
 	return "a standard proxy"
 }

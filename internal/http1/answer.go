@@ -84,10 +84,14 @@ func Parse(p []byte, ended bool) (Answer, State) {
 		a, state := parseHead(p, head, rest, ended)
 		if state == Complete && a.Status/100 == 1 {
 			p = rest
-			if len(p) == 0 && !ended {
+			switch {
+			case len(p) > 0:
+				continue
+			case ended:
+				return Answer{}, Malformed
+			default:
 				return Answer{}, Incomplete
 			}
-			continue
 		}
 		return a, state
 	}

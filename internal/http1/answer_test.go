@@ -32,7 +32,7 @@ func TestParse(t *testing.T) {
 		{name: "any 2xx, whose length means nothing", said: "HTTP/1.1 299 Fine\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\nabc", state: Complete, status: 299, rest: "abc"},
 		{name: "interim answers", said: "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\n\r\nabc", state: Complete, status: 200, rest: "abc"},
 		{name: "an interim answer alone", said: "HTTP/1.1 100 Continue\r\n\r\n"},
-		{name: "an interim answer, and the end", said: "HTTP/1.1 100 Continue\r\n\r\n", ended: true},
+		{name: "an interim answer, and the end", said: "HTTP/1.1 100 Continue\r\n\r\n", ended: true, state: Malformed},
 		{name: "an error with a length", said: "HTTP/1.1 503 Unavailable\r\nContent-Length: 3\r\n\r\nabcdef", state: Complete, status: 503, text: "abc"},
 		{name: "a part of it", said: "HTTP/1.1 503 Unavailable\r\nContent-Length: 3\r\n\r\nab", status: 503, text: "ab"},
 		{name: "a part of it, and the end", said: "HTTP/1.1 503 Unavailable\r\nContent-Length: 3\r\n\r\nab", ended: true, state: Complete, status: 503, text: "ab"},

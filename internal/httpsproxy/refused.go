@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"golang.org/x/sys/unix"
 
@@ -43,12 +44,12 @@ func (d *Dialer) refused(a http1.Answer) *tunnel.Error {
 		d.proven.Store(true)
 	}
 	d.accepts.Store(is.fault != tunnel.FaultRefusal)
-	text := clip.Text(a.Line, clip.Words)
+	text := clip.Text(printable(a.Line), clip.Words)
 	if name := a.Server(); name != "" {
-		text += " of " + clip.Text(name, clip.Words)
+		text += " of " + clip.Text(printable(name), clip.Words)
 	}
 	if said != "" {
-		text += ": " + clip.Text(said, clip.Clause)
+		text += ": " + clip.Text(printable(said), clip.Clause)
 	}
 	e := &tunnel.Error{Reason: is.reason, Server: d.Server.Name, Fault: is.fault, Err: fmt.Errorf("the proxy refused the dial with %s", text)}
 	switch {
@@ -66,6 +67,16 @@ func (d *Dialer) refused(a http1.Answer) *tunnel.Error {
 		e.Next = seeProxy
 	}
 	return e
+}
+
+// printable replaces what a proxy has written and what would not stay in one line.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return ' '
+	}, text)
 }
 
 // isItAProxy says what to do about a server that is no proxy.

@@ -216,4 +216,9 @@ func (r *rig) wantKnown(t *testing.T, software string) {
 	if report.ExitCode != 0 || mode.Mode != "https-proxy" || !strings.Contains(mode.Found, software) || strings.Contains(report.String(), "agent answers") {
 		t.Errorf("the check does not know what the server is:\n%s", report)
 	}
+	flags := r.ProxyClientCommand("--proxy-server="+r.ConnectProxyAddress(), "--mode=http-connect").Args
+	mode = r.check(t, flags...).step(t, "mode")
+	if mode.Result != "warning" || !strings.Contains(mode.Next, "--mode=https-proxy") {
+		t.Errorf("the check of another mode does not name the right one: %+v", mode)
+	}
 }

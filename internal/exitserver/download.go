@@ -3,6 +3,7 @@
 package exitserver
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"sync"
@@ -20,16 +21,19 @@ const readSize = 4 * (16<<10 - 9)
 // readBuffers are buffers that no stream uses.
 var readBuffers = sync.Pool{New: func() any { return new([readSize]byte) }}
 
-// readBuffer is the buffer of one stream, taken only while there is something to read. It
-// implements sockio.Memory.
-type readBuffer struct{ taken *[readSize]byte }
+// readBuffer is the buffer of one stream, taken only while there is something to read and
+// room to send it. It implements sockio.Memory.
+type readBuffer struct {
+	taken *[readSize]byte
+	room  int // bytes
+}
 
 // Take implements sockio.Memory.
 func (b *readBuffer) Take() []byte {
 	if b.taken == nil {
 		b.taken = readBuffers.Get().(*[readSize]byte)
 	}
-	return b.taken[:]
+	return b.taken[:b.room]
 }
 
 // GiveBack implements sockio.Memory.
@@ -40,36 +44,60 @@ func (b *readBuffer) GiveBack() {
 	}
 }
 
-// download moves what the target sends. A target that waits costs no buffer.
+// download moves what the target sends. A stream costs no buffer while its target waits,
+// or its client does.
 func (s *stream) download() {
-	var buffer readBuffer
-	defer buffer.GiveBack()
 	raw, err := s.conn.SyscallConn()
-	if err != nil {
-		s.end(CloseTargetReset)
+	if err == nil {
+		err = s.downloadAll(raw)
+	}
+	if errors.Is(err, io.EOF) {
+		s.targetEnded(raw)
 		return
 	}
+	s.end(CloseTargetReset) // unless the client, or the exit, was first
+}
+
+// downloadAll returns io.EOF after the target's FIN, and otherwise why it has ended.
+func (s *stream) downloadAll(raw syscall.RawConn) error {
+	var buffer readBuffer
+	defer buffer.GiveBack()
 	var reader sockio.Reader
 	reader.Init(s.conn, raw, &buffer)
 	metrics := s.client.server.Metrics
 	for {
-		n, err := reader.Read()
-		if errors.Is(err, io.EOF) {
-			s.targetEnded(raw)
-			return
+		if err := raw.Read(isReadable); err != nil {
+			return err
 		}
+		room, err := s.http.Reserve(readSize)
 		if err != nil {
-			s.end(CloseTargetReset)
-			return
+			return err
 		}
+		buffer.room = room
+		n, err := reader.TryRead()
 		s.toClient.Add(int64(n))
 		metrics.toClients.Add(float64(n))
-		err = s.http.Send(buffer.taken[:n])
+		sent := s.http.Send(buffer.bytes(n), room)
 		buffer.GiveBack()
-		if err != nil {
-			return // the cause has ended the target too
+		if err := cmp.Or(err, sent); err != nil {
+			return err
 		}
 	}
+}
+
+// bytes returns what was read.
+func (b *readBuffer) bytes(n int) []byte {
+	if b.taken == nil {
+		return nil
+	}
+	return b.taken[:n]
+}
+
+// isReadable reports whether a read from a socket would not wait: something has arrived, or
+// the end, or a reset. It leaves that to the read.
+func isReadable(fd uintptr) bool {
+	events, err := sockio.Poll(int(fd), unix.POLLIN)
+	return err != nil || events != 0
 }
 
 // targetEnded passes the target's end on. Until the client ends too, the target can still

@@ -16,7 +16,8 @@
 //		return
 //	}
 //	p, err := stream.Receive() // what the client sends; io.EOF is END_STREAM
-//	err = stream.Send(p)       // waits for the client's window
+//	n, err := stream.Reserve(most) // waits for the client's windows
+//	err = stream.Send(q, n)        // at most n bytes
 //	err = stream.CloseWrite()  // END_STREAM
 //
 // The connection is always read. What a stream's handler has not received stays within

@@ -8,8 +8,9 @@ import (
 )
 
 const (
-	// firstWindow is a stream's window at its beginning, in bytes.
-	firstWindow = 64 << 10
+	// firstWindow is a stream's window at its beginning, in bytes. All streams together may
+	// hold as much at once, so it is about what TCP begins with (RFC 6928).
+	firstWindow = 16 << 10
 	// maxWindow is what a window grows to if the target takes what arrives, in bytes.
 	maxWindow = 1 << 20
 	// chunkSize is the memory that is taken for received bytes at once.

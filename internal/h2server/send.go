@@ -24,11 +24,12 @@ const (
 
 // output is what waits to be written. Conn.mu guards it.
 type output struct {
-	pending []byte
-	spare   []byte
-	control int // bytes of answers in pending
-	writing bool
-	space   sync.Cond // signalled when there is room for one more sender, or nothing waits
+	pending  []byte
+	spare    []byte
+	control  int // bytes of answers in pending
+	reserved int // bytes that streams may add without waiting
+	writing  bool
+	space    sync.Cond // signalled when there is room for one more sender, or nothing waits
 }
 
 // control queues a frame that is no stream's data. It never waits, so the reading
@@ -116,45 +117,75 @@ func (c *Conn) writeOut(batch []byte) error {
 	return err
 }
 
-// hasRoom reports whether a stream may queue data. The caller holds mu.
-func (c *Conn) hasRoom() bool { return len(c.out.pending) < maxPending && c.sendWindow > 0 }
+// hasRoom reports whether a stream may reserve room. The caller holds mu.
+func (c *Conn) hasRoom() bool {
+	return len(c.out.pending)+c.out.reserved < maxPending && c.sendWindow > 0
+}
 
-// Send sends all of p to the client, or returns an error. It waits for the client's
-// windows. It does not keep p.
-func (s *Stream) Send(p []byte) error {
+// Reserve waits for room to send, and returns how many bytes, most at the most. The caller
+// gets them without waiting, and then calls Send. So bytes that cannot be sent yet stay with
+// the caller's source: all streams of a connection together hold about maxPending.
+func (s *Stream) Reserve(most int) (int, error) {
 	c := s.conn
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for len(p) > 0 {
-		if err := s.awaitRoom(); err != nil {
-			return err
-		}
-		p = p[s.queue(p):]
-		if c.hasRoom() {
-			c.out.space.Signal() // the next one that waits
-		}
-		if len(p) == 0 || s.sendWindow <= 0 || !c.hasRoom() {
-			c.write()
-		}
+	if err := s.awaitRoom(); err != nil {
+		return 0, err
 	}
+	n := int(min(int64(most), s.sendWindow, c.sendWindow))
+	s.take(n)
+	c.out.reserved += n
+	c.signalRoom() // for the next one that waits
+	return n, nil
+}
+
+// take takes n bytes of the windows, or returns them if n is negative. The caller holds mu.
+func (s *Stream) take(n int) {
+	s.sendWindow -= int64(n)
+	s.conn.sendWindow -= int64(n)
+}
+
+// signalRoom wakes a stream that waits for room, if there is some. The caller holds mu.
+func (c *Conn) signalRoom() {
+	if c.hasRoom() {
+		c.out.space.Signal()
+	}
+}
+
+// Send sends p, for which Reserve has returned reserved. p may be shorter. Send does not
+// keep p.
+func (s *Stream) Send(p []byte, reserved int) error {
+	c := s.conn
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.out.reserved -= reserved
+	s.take(len(p) - reserved)
+	if err := s.sendErr(); err != nil {
+		s.take(-len(p))
+		c.signalRoom()
+		return err
+	}
+	for len(p) > 0 {
+		n := min(len(p), maxData, c.peerFrame)
+		c.out.pending = append(appendHeader(c.out.pending, n, http2.FrameData, 0, s.id), p[:n]...)
+		p = p[n:]
+	}
+	c.signalRoom()
+	c.write()
 	return s.sendErr()
 }
 
-// awaitRoom waits until the stream may queue data. The caller holds mu.
+// awaitRoom waits until the stream may reserve room. The caller holds mu.
 func (s *Stream) awaitRoom() error {
 	c := s.conn
 	for {
 		if err := s.sendErr(); err != nil {
-			if c.hasRoom() {
-				c.out.space.Signal() // it was for another stream
-			}
+			c.signalRoom() // it was for another stream
 			return err
 		}
 		switch {
 		case s.sendWindow <= 0:
-			if c.hasRoom() {
-				c.out.space.Signal() // for another stream
-			}
+			c.signalRoom() // for another stream
 			s.sendReady.Wait()
 		case !c.hasRoom():
 			s.waits = true
@@ -164,17 +195,6 @@ func (s *Stream) awaitRoom() error {
 			return nil
 		}
 	}
-}
-
-// queue queues the beginning of p as one frame, and returns its length. The caller holds
-// mu.
-func (s *Stream) queue(p []byte) int {
-	c := s.conn
-	n := int(min(int64(len(p)), s.sendWindow, c.sendWindow, int64(min(maxData, c.peerFrame))))
-	s.sendWindow -= int64(n)
-	c.sendWindow -= int64(n)
-	c.out.pending = append(appendHeader(c.out.pending, n, http2.FrameData, 0, s.id), p[:n]...)
-	return n
 }
 
 // sendErr returns why the stream cannot send. The caller holds mu.

@@ -19,6 +19,8 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
 	"github.com/shoot-proxy/proxy-client/internal/dialer"
+	"github.com/shoot-proxy/proxy-client/internal/exitpolicy"
+	"github.com/shoot-proxy/proxy-client/internal/exitserver"
 	"github.com/shoot-proxy/proxy-client/internal/exitway"
 	"github.com/shoot-proxy/proxy-client/internal/options"
 	"github.com/shoot-proxy/proxy-client/internal/proxy"
@@ -128,6 +130,11 @@ func TestReadmeHasEveryFlag(t *testing.T) {
 			[]string{"version"},
 			func(fs *pflag.FlagSet) { options.NewProxyClient().AddFlags(fs) },
 		},
+		{
+			"proxy-exit", options.ProxyExitPrefix,
+			[]string{"serve"},
+			func(fs *pflag.FlagSet) { options.NewProxyExit().AddFlags(fs) },
+		},
 	} {
 		t.Run(program.name, func(t *testing.T) {
 			documented := flags(table(t, "### "+program.name))
@@ -137,6 +144,9 @@ func TestReadmeHasEveryFlag(t *testing.T) {
 				}
 			}
 			for flag, cells := range shared {
+				if program.name == "proxy-exit" {
+					break // it has no CIDRs, and says itself what it shares
+				}
 				if want := "`" + flagset.Variable("…", flag) + "`"; cells[1] != want {
 					t.Errorf("README.md says that --%s has the variable %s, it ends in %s", flag, cells[1], want)
 				}
@@ -258,6 +268,27 @@ func TestReadmeNamesEveryMetric(t *testing.T) {
 	slices.Sort(have)
 	if diff := cmp.Diff(have, slices.Sorted(maps.Keys(table(t, "## Metrics and reasons")))); diff != "" {
 		t.Errorf("README.md, Metrics (-code +README.md):\n%s", diff)
+	}
+}
+
+func TestReadmeNamesEveryMetricOfTheExit(t *testing.T) {
+	registry := &descriptions{}
+	exitserver.NewMetrics(registry)
+	slices.Sort(registry.names)
+	if diff := cmp.Diff(registry.names, slices.Sorted(maps.Keys(table(t, "#### Metrics of proxy-exit")))); diff != "" {
+		t.Errorf("README.md, Metrics of proxy-exit (-code +README.md):\n%s", diff)
+	}
+}
+
+// The exit accepts the policy that README.md shows.
+func TestReadmesPolicyIsAccepted(t *testing.T) {
+	_, rest, found := strings.Cut(read(t, filepath.Join(root, "README.md")), "kind: ExitPolicy\n")
+	text, _, closed := strings.Cut(rest, "```")
+	if !found || !closed {
+		t.Fatal("README.md shows no policy")
+	}
+	if _, err := exitpolicy.Parse([]byte("apiVersion: config.shoot-proxy.io/v1alpha1\nkind: ExitPolicy\n" + text)); err != nil {
+		t.Errorf("README.md's policy %v", err)
 	}
 }
 

@@ -93,3 +93,30 @@ func TestDecode(t *testing.T) {
 		})
 	}
 }
+
+// TestDecodeStated: a field without a value is a mistake, also where Decode accepts it.
+func TestDecodeStated(t *testing.T) {
+	for _, tc := range []struct{ name, text, problem string }{
+		{"nothing", "name: a\nsizes:\n", "has in line 2 nothing for sizes: write a value, or remove the field"},
+		{"null", "lid: {screws: ~}\n", "has in line 1 nothing for lid.screws: write a value, or remove the field"},
+		{"null in a mapping", "marks: {a: null}\n", "has in line 1 nothing for marks.a: write a value, or remove the field"},
+		{"merged", "marks: &a {b: c}\nlid:\n  <<: {screws: }\n", "has in line 3 nothing for lid.screws: write a value, or remove the field"},
+		{"JSON", `{"lid": null}`, "has in line 1 nothing for lid: write a value, or remove the field"},
+		{"unknown field", "nmae: a\n", "has in line 1 the unknown field nmae: did you mean name?"},
+		{"values", "name: ''\nsizes: []\nlid: {}\n", ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var got thing
+			problem := ""
+			if err := strictyaml.DecodeStated([]byte(tc.text), "Thing", &got); err != nil {
+				problem = err.Error()
+			}
+			if problem != tc.problem {
+				t.Fatalf("got  %s\nwant %s", problem, tc.problem)
+			}
+			if err := strictyaml.Decode([]byte(tc.text), "Thing", &got); err != nil && tc.name != "unknown field" {
+				t.Errorf("Decode refuses it too: %v", err)
+			}
+		})
+	}
+}

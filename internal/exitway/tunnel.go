@@ -64,6 +64,9 @@ func (s *stream) Server() string { return s.tunnel.server }
 // Exit implements tunnel.Exited.
 func (s *stream) Exit() string { return s.tunnel.target.String() }
 
+// Held implements tunnel.Holder.
+func (s *stream) Held() (bytes int, over bool) { return tunnel.HeldBy(s.Carrier), s.released.Load() }
+
 // IDs implements tunnel.Identified. They are those of the tunnel, which is what proxy-server
 // and agent log.
 func (s *stream) IDs() tunnel.IDs { return s.tunnel.ids }

@@ -55,3 +55,6 @@ func (c *countingCarrier) CloseWrite() error { return c.carrier.CloseWrite() }
 
 // Abort implements relay.Carrier.
 func (c *countingCarrier) Abort() error { return c.carrier.Abort() }
+
+// Held implements tunnel.Holder.
+func (c *countingCarrier) Held() (bytes int, over bool) { return tunnel.HeldBy(c.carrier), false }

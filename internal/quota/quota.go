@@ -35,6 +35,7 @@ import (
 type Quota struct {
 	limit    int64        // bytes
 	held     atomic.Int64 // bytes; changes together with an account's, under the account's mu
+	lasting  atomic.Int64 // bytes, of held: those of accounts that are never evicted
 	reserved atomic.Int64 // bytes
 
 	mu       sync.Mutex
@@ -56,7 +57,7 @@ func (q *Quota) Held() int { return int(q.held.Load()) }
 // no single one can be evicted for it. free returns the bytes.
 func (q *Quota) Reserve(n int) (free func()) {
 	q.reserved.Add(int64(n))
-	if q.available() < 0 {
+	if q.overdrawn() {
 		q.evictLargest()
 	}
 	return func() { q.reserved.Add(-int64(n)) }
@@ -64,6 +65,14 @@ func (q *Quota) Reserve(n int) (free func()) {
 
 // available returns how many more bytes may be held.
 func (q *Quota) available() int64 { return q.limit - q.reserved.Load() - q.held.Load() }
+
+// overdrawn reports whether an account must be evicted. Accounts that are never evicted
+// count for at most a half of the quota: others must not all go because these hold too
+// much. One of the others may be the connection that carries these.
+func (q *Quota) overdrawn() bool {
+	lasting := q.lasting.Load()
+	return q.reserved.Load()+q.held.Load()-lasting+min(lasting, q.limit/2) > q.limit
+}
 
 // Scarce reports whether more than half of the quota is used. A caller that can use
 // less memory then should.
@@ -77,7 +86,8 @@ func (q *Quota) Room(n int) bool { return q.available() >= int64(n) }
 // must return at once and take no lock; its work belongs in another goroutine.
 //
 // If evict is nil, the account is never evicted. Its holder must limit what it holds
-// itself, by Scarce and Room.
+// itself, by Scarce and Room. It makes others go only as far as all such accounts hold a
+// half of the quota.
 func (q *Quota) Open(evict func()) *Account {
 	a := &Account{quota: q, evict: evict}
 	if evict == nil {
@@ -94,7 +104,7 @@ func (q *Quota) Open(evict func()) *Account {
 func (q *Quota) evictLargest() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for q.available() < 0 {
+	for q.overdrawn() {
 		var largest *Account
 		most := 0
 		for a := range q.accounts {
@@ -136,7 +146,7 @@ func (a *Account) Take(n int) {
 		return
 	}
 	a.add(n)
-	if a.quota.available() < 0 {
+	if a.quota.overdrawn() {
 		a.quota.evictLargest()
 	}
 }
@@ -155,14 +165,22 @@ func (a *Account) add(n int) {
 		return
 	}
 	a.held += n
+	a.count(n)
+}
+
+// count counts n bytes more in the quota. The caller holds mu.
+func (a *Account) count(n int) {
 	a.quota.held.Add(int64(n))
+	if a.evict == nil {
+		a.quota.lasting.Add(int64(n))
+	}
 }
 
 // clear returns all bytes of the account to the quota, and ends the counting.
 func (a *Account) clear() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.quota.held.Add(-int64(a.held))
+	a.count(-a.held)
 	a.held, a.ended = 0, true
 }
 

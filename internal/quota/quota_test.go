@@ -101,21 +101,37 @@ func TestQuotaHolds(t *testing.T) {
 }
 
 // TestNeverEvicted: an account without an evict function counts, and is never evicted.
+// However much it holds, others may hold a half of the quota: one of them may be the
+// connection that carries it.
 func TestNeverEvicted(t *testing.T) {
 	q := New(100)
 	lasting := q.Open(nil)
 	lasting.Take(150)
-	if q.Held() != 150 || lasting.Held() != 150 || q.Room(1) {
+	if q.Held() != 150 || lasting.Held() != 150 || q.Room(1) || !q.Scarce() {
 		t.Errorf("%d bytes are held", q.Held())
 	}
 	gone := 0
 	other := q.Open(func() { gone++ })
+	other.Take(50)
+	if gone != 0 || q.Held() != 200 {
+		t.Errorf("%d bytes are held, %d accounts had to go; want none", q.Held(), gone)
+	}
 	other.Take(1)
 	if gone != 1 || q.Held() != 150 {
 		t.Errorf("%d bytes are held, %d accounts had to go; want the other one", q.Held(), gone)
 	}
+	lasting.Give(120)
+	another := q.Open(func() { gone++ })
+	another.Take(70)
+	if gone != 1 {
+		t.Errorf("%d accounts had to go, though the quota is kept", gone)
+	}
+	another.Take(1)
+	if gone != 2 || q.Held() != 30 {
+		t.Errorf("%d bytes are held, %d accounts had to go; want all but the lasting one", q.Held(), gone)
+	}
 	lasting.Close()
-	if q.Held() != 0 {
+	if q.Held() != 0 || q.lasting.Load() != 0 {
 		t.Errorf("%d bytes are held after the end", q.Held())
 	}
 }

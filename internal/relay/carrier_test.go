@@ -148,6 +148,7 @@ type way struct {
 	side        *net.TCPConn // the relay's end of the app's connection
 	cancel      context.CancelFunc
 	result      chan relay.Result // of the relay
+	monitor     relay.Monitor     // of a relay to an exit
 	buffers     *relay.Buffers
 }
 

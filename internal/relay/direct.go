@@ -44,7 +44,7 @@ func newDirect(app *net.TCPConn, carrier Carrier, opt Options) *direct {
 	return d
 }
 
-func (d *direct) held() int { return int(d.writing.Load()) }
+func (d *direct) held() int { return int(d.writing.Load()) + tunnel.HeldBy(d.carrier) }
 
 func (d *direct) release() { d.resets.stop() }
 

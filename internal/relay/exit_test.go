@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -109,12 +110,10 @@ func openThroughExit(t *testing.T, exit *h2connect.Conn, held *quota.Quota) *way
 			t.Error("the relay does not end")
 		}
 	})
-	go func() {
-		w.result <- relay.Run(ctx, w.side, stream, relay.Options{
-			HalfCloseTimeout: hangTimeout, Buffers: relay.NewBuffers(defaults.ConnectionBuffer, held), Pacer: new(relay.Pacer),
-			AppState: func() relay.AppState { return relay.AppUnknown },
-		})
-	}()
+	w.monitor = relay.Start(ctx, w.side, stream, relay.Options{
+		HalfCloseTimeout: hangTimeout, Buffers: relay.NewBuffers(defaults.ConnectionBuffer, held), Pacer: new(relay.Pacer),
+		AppState: func() relay.AppState { return relay.AppUnknown },
+	}, func(r relay.Result) { w.result <- r })
 	return w
 }
 
@@ -148,5 +147,33 @@ func TestLikeADirectConnectionThroughAnExit(t *testing.T) {
 	}
 	if n := exit.Streams(); n != 0 {
 		t.Errorf("%d streams are open after the end", n)
+	}
+}
+
+// TestHeldByAnExitsStream: what an app does not take waits in its stream, within a window,
+// and is shown as held for its connection. Nothing else is.
+func TestHeldByAnExitsStream(t *testing.T) {
+	held := quota.New(defaults.TotalBuffer)
+	exit := startExit(t, held)
+	w, other := openThroughExit(t, exit, held), openThroughExit(t, exit, held)
+	done := writes(w.target, much, func() { _ = w.target.CloseWrite() })
+	stalls(t, w.target, done)
+	shown := w.monitor.Progress(time.Now()).Held
+	if shown < 128<<10 || shown > 512<<10 {
+		t.Errorf("%d bytes are shown as held, want about a window", shown)
+	}
+	if counted := held.Held(); counted < shown || counted > 2*shown {
+		t.Errorf("%d bytes count, and %d are shown", counted, shown)
+	}
+	(&sight{t: t}).send(other.target, other.app, "another connection")
+	if n := other.monitor.Progress(time.Now()).Held; n != 0 {
+		t.Errorf("%d bytes are shown as held for another connection", n)
+	}
+	if _, err := io.Copy(io.Discard, w.app); err != nil {
+		t.Errorf("the app got %v", err)
+	}
+	must(t, <-done)
+	if n := w.monitor.Progress(time.Now()).Held; n != 0 {
+		t.Errorf("%d bytes are shown as held in the end", n)
 	}
 }

@@ -92,6 +92,23 @@ type HostPort string
 // String returns the Target as it was given.
 func (h HostPort) String() string { return string(h) }
 
+// Holder is a Conn that knows what waits in it.
+type Holder interface {
+	// Held returns how many bytes of the target wait to be received, and whether the Conn
+	// has ended.
+	Held() (bytes int, over bool)
+}
+
+// HeldBy returns how many bytes wait to be received from a Conn, or from a type that wraps
+// one. It returns 0 if that is not known.
+func HeldBy(conn any) int {
+	if is, ok := conn.(Holder); ok {
+		bytes, _ := is.Held()
+		return bytes
+	}
+	return 0
+}
+
 // Dialer makes Conns.
 type Dialer interface {
 	// DialContext connects to dst. Its error is always an *Error. hold may be nil.

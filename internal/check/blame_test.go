@@ -3,6 +3,7 @@
 package check
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"io"
 	"net"
@@ -10,6 +11,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -158,6 +160,14 @@ func TestOneCauseIsBlamed(t *testing.T) {
 			serve(t, l, func(c net.Conn) { _, _ = io.WriteString(c, "HTTP/1.1 400 Bad Request\r\n\r\n") })
 			w.Servers = []tunnel.Server{w.server.at(l.Addr().String())}
 		}, report.StepTLS, report.CausePlaintext, "", "usually 8090"},
+		{"a web server that speaks HTTP/2", func(t *testing.T, w *world) {
+			l := listen(t)
+			srv := &http.Server{Handler: http.NotFoundHandler(), TLSConfig: &tls.Config{Certificates: []tls.Certificate{w.issue(t, w.ca, x509.Certificate{}).TLS()}}}
+			var serving sync.WaitGroup
+			serving.Go(func() { _ = srv.ServeTLS(l, "", "") })
+			t.Cleanup(func() { _ = srv.Close(); serving.Wait() })
+			w.Servers = []tunnel.Server{w.server.at(l.Addr().String())}
+		}, report.StepMode, report.CauseOtherServer, "", "h2-connect"},
 		{"grpc asked of http-connect", func(_ *testing.T, w *world) { w.Servers[0].Mode = tunnel.ModeGRPC }, report.StepMode, report.CauseWrongMode, "", "--mode=http-connect"},
 
 		{"no agent", func(_ *testing.T, w *world) { w.server.change(func(s *fakeServer) { s.noAgent = true }) }, report.StepAgent, report.Cause(tunnel.ReasonNoAgent), "", "agents in the shoot"},

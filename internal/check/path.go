@@ -23,6 +23,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/check/report"
 	"github.com/shoot-proxy/proxy-client/internal/clip"
 	"github.com/shoot-proxy/proxy-client/internal/dialer"
+	"github.com/shoot-proxy/proxy-client/internal/konnectivity/grpcmode"
 	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 	"github.com/shoot-proxy/proxy-client/internal/tlsfiles"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
@@ -341,6 +342,9 @@ func (p *path) wrongServer(ctx context.Context, step report.Step, err *tunnel.Er
 	case strings.Contains(text, "TLS"):
 		step.Cause = report.CausePlaintext
 		step.Next = fmt.Sprintf("write the port for clients in %s: %s", p.c.Names.ProxyServer, serverconn.ServersPort)
+	case errors.Is(err.Err, grpcmode.ErrOtherServer):
+		step.Cause = report.CauseOtherServer
+		step.Next = fmt.Sprintf("correct host and port in %s. If it is a standard proxy, set %s=%s or %s", p.c.Names.ProxyServer, p.c.Names.Mode, tunnel.ModeHTTPSProxy, tunnel.ModeH2Connect)
 	case strings.Contains(text, p.c.Names.Mode+"="):
 		step.Cause = report.CauseWrongMode
 		step.Next = p.setMode(text)

@@ -79,11 +79,14 @@ func (e *endpoint) greetHTTP1(ctx context.Context, conn net.Conn, alpn string) *
 }
 
 // greetWithoutGRPC greets a server that has chosen HTTP/2 by ALPN and is no proxy-server,
-// as noGRPC says. A standard proxy may speak HTTP/1.1 as well.
+// as noGRPC says. A standard proxy may speak HTTP/1.1 as well. Whether a server is one that
+// speaks HTTP/2 only a person can say: web servers refuse CONNECT with the same statuses.
 func (e *endpoint) greetWithoutGRPC(ctx context.Context, noGRPC *tunnel.Error) *tunnel.Error {
+	is := *noGRPC
+	is.Err = fmt.Errorf("%w; if it is a CONNECT proxy, set %s=%s", noGRPC.Err, e.Names().Mode, tunnel.ModeH2Connect)
 	conn, alpn, err := http1Only{e}.Connect(ctx)
 	if err != nil {
-		return noGRPC
+		return &is
 	}
 	a, err := http1.Greet(ctx, e.Endpoint, conn)
 	e.shared.spares.Part(conn)
@@ -92,8 +95,7 @@ func (e *endpoint) greetWithoutGRPC(ctx context.Context, noGRPC *tunnel.Error) *
 		err = proxy.Greeted(ctx, a)
 	}
 	if err != nil || !proxy.Proven() {
-		is := *noGRPC
-		is.Err = fmt.Errorf("%w; it is no CONNECT proxy over HTTP/1.1 either, which would be %s=%s", noGRPC.Err, e.Names().Mode, tunnel.ModeHTTPSProxy)
+		is.Err = fmt.Errorf("%w, or %s where it speaks HTTP/1.1", is.Err, tunnel.ModeHTTPSProxy)
 		return &is
 	}
 	e.server.learn(tunnel.ModeHTTPSProxy, alpn)

@@ -266,7 +266,7 @@ func TestHTTP2IsNotYetKonnectivity(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			d := newDialer(t, p.client(), hang, serve(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
 			err := d.endpoint(t).Check(t.Context())
-			if err == nil || d.endpoint(t).up.Load() || !strings.Contains(err.Error(), "--mode=https-proxy") {
+			if err == nil || d.endpoint(t).up.Load() || !strings.Contains(err.Error(), "--mode=h2-connect, or https-proxy") {
 				t.Errorf("the check ended with %v, want an error that names the mode", err)
 			}
 		})

@@ -34,7 +34,7 @@ func TestExitAsWritten(t *testing.T) {
 	t.Parallel()
 	rig := clustertest.New(t)
 	rig.InstallWebhook(t)
-	followExit(t, rig)
+	r := followExit(t, rig)
 	rig.ClientSecrets(t, usersNamespace)
 	plain := rig.Seed.Namespace(t)
 	rig.ClientSecrets(t, plain)
@@ -79,10 +79,11 @@ func TestExitAsWritten(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	r.follow(t, "docs/exit.md", "When it does not work")
 }
 
 // followExit does what docs/exit.md says, and removes it at the end of the test.
-func followExit(t *testing.T, rig *clustertest.Rig) {
+func followExit(t *testing.T, rig *clustertest.Rig) *reader {
 	t.Helper()
 	folder := copyOfRelease(t)
 	if err := rig.Shoot.Node.Import(clustertest.Context(t), filepath.Join(releaseFolder(t), "images", "proxy-exit.tar")); err != nil {
@@ -100,7 +101,9 @@ func followExit(t *testing.T, rig *clustertest.Rig) {
 	if _, err := rig.Seed.Client.CoreV1().Namespaces().Create(t.Context(), users, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	newReader(t, rig, folder, t.TempDir()).follow(t, "docs/exit.md", "Certificates", "The exit", "The sidecars")
+	r := newReader(t, rig, folder, t.TempDir())
+	r.follow(t, "docs/exit.md", "Certificates", "The exit", "The sidecars")
+	return r
 }
 
 // startExitTarget runs a pod of the shoot, and returns its address:

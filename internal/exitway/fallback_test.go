@@ -85,7 +85,7 @@ func TestRequire(t *testing.T) {
 	p := newPKI(t)
 	n := newNetwork(map[tunnel.HostPort]netip.AddrPort{})
 	w := newWay(t, p, n, func(cfg *Config) { cfg.Exits.Required = true })
-	waittest.Eventually(t, "the first failure", func() bool { return w.Unready() != nil })
+	w.unready(t, "connection refused")
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	_, err := w.DialContext(ctx, target, nil)
@@ -112,12 +112,19 @@ func TestRequire(t *testing.T) {
 	}
 }
 
+// unready waits until w says with this text why it is not ready.
+func (f *fixture) unready(t testing.TB, text string) {
+	t.Helper()
+	waittest.Eventually(t, "the cause", func() bool { return f.Unready() != nil && strings.Contains(f.Unready().Error(), text) })
+}
+
 // TestReasonsBeforeTheExit: if the cause lies before the exit, its reason stays.
 func TestReasonsBeforeTheExit(t *testing.T) {
 	p := newPKI(t)
 	n := newNetwork(map[tunnel.HostPort]netip.AddrPort{})
 	n.fails = &tunnel.Error{Reason: tunnel.ReasonNoAgent, Server: "server", Fault: tunnel.FaultServer, Err: errors.New("No agent available")}
 	w := newWay(t, p, n, func(cfg *Config) { cfg.Exits.Required = true })
+	w.unready(t, "No agent available")
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	if _, err := w.DialContext(ctx, target, nil); tunnel.ReasonOf(err) != tunnel.ReasonNoAgent {

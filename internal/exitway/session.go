@@ -14,11 +14,12 @@ import (
 )
 
 const (
-	// pingInterval is how long nothing may arrive from an exit until it is asked whether it
-	// lives, and pingTimeout how long its answer may take. Together they are the time after
-	// which the death of an agent is noticed, if the proxy-server does not notice it.
-	pingInterval = 4 * time.Second
-	pingTimeout  = 4 * time.Second
+	// An exit is asked at each pingInterval whether it lives, and may be silent for
+	// pingTimeout. Together they are the time after which the death of an agent is noticed,
+	// if the proxy-server does not notice it. A partition of half of pingTimeout breaks no
+	// tunnel: TCP sends again after up to twice its time.
+	pingInterval = 1500 * time.Millisecond
+	pingTimeout  = 6 * time.Second
 )
 
 // session is the HTTP/2 connection of a tunnel.

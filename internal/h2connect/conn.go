@@ -31,10 +31,12 @@ const (
 	maxTarget = 255 + len(":65535")
 )
 
-// The times of the PINGs, if Config has none. Together they are less than 10 s.
+// The times of the PINGs, if Config has none. Together they are less than 10 s. A path that
+// was cut for a few seconds needs up to twice as long until TCP sends again, and should not
+// count as a dead peer.
 const (
-	defaultPingInterval = 4 * time.Second
-	defaultPingTimeout  = 4 * time.Second
+	defaultPingInterval = 1500 * time.Millisecond
+	defaultPingTimeout  = 6 * time.Second
 )
 
 // Errors of Dial, as package http2wire describes them.
@@ -58,9 +60,9 @@ type Config struct {
 	// means no bound but the windows.
 	Quota *quota.Quota
 
-	// PingInterval is the time between two PINGs, or PingTimeout if that is longer.
-	// PingTimeout is how long the peer may be silent after one. A dead peer is noticed
-	// after both together, at the latest.
+	// PingInterval is the time between two PINGs. PingTimeout is how long the peer may be
+	// silent, whatever PINGs are sent meanwhile. A dead peer is noticed after both
+	// together, at the latest.
 	PingInterval, PingTimeout time.Duration
 
 	// Draining is called once, when the connection takes no more streams or soon will

@@ -17,9 +17,9 @@ type heart struct {
 	mu      sync.Mutex
 	timer   *time.Timer
 	stopped bool
-	waiting bool          // a PING was sent, and its time has not ended yet
-	reads   uint64        // of the connection, when it was sent
-	number  uint64        // of that PING
+	reads   uint64        // of the connection, at the last beat
+	silent  time.Duration // the peer has said nothing for so many beats
+	number  uint64        // of the last PING
 	sent    time.Time     // when it was sent
 	trip    time.Duration // the shortest round trip lately; 0 before the first
 }
@@ -39,7 +39,8 @@ func (h *heart) stop() {
 	h.timer.Stop()
 }
 
-// beat sends a PING, or ends the time for the answer to one.
+// beat sends a PING, or ends the connection. Silence is counted in beats: while the process
+// itself stands still, no time passes.
 func (h *heart) beat() {
 	c := h.conn
 	h.mu.Lock()
@@ -47,23 +48,18 @@ func (h *heart) beat() {
 		h.mu.Unlock()
 		return
 	}
-	if h.waiting && c.wire.Reads() == h.reads {
+	if reads := c.wire.Reads(); reads != h.reads || h.number == 0 {
+		h.reads, h.silent = reads, 0
+	} else if h.silent += c.cfg.PingInterval; h.silent >= c.cfg.PingTimeout {
 		h.mu.Unlock()
 		c.wire.Fail(fmt.Errorf("%w: no answer to a PING within %v", ErrSilent, c.cfg.PingTimeout))
 		return
 	}
-	if rest := c.cfg.PingInterval - c.cfg.PingTimeout; h.waiting && rest > 0 {
-		h.waiting = false
-		h.timer.Reset(rest)
-		h.mu.Unlock()
-		return
-	}
-	h.waiting = true
 	h.number++
 	var payload [8]byte
 	binary.BigEndian.PutUint64(payload[:], h.number)
-	h.reads, h.sent = c.wire.Reads(), time.Now()
-	h.timer.Reset(c.cfg.PingTimeout)
+	h.sent = time.Now()
+	h.timer.Reset(c.cfg.PingInterval)
 	h.mu.Unlock()
 	c.wire.Ping(payload)
 	c.refusals.sweep()

@@ -47,6 +47,37 @@ func TestSilentPeer(t *testing.T) {
 	}
 }
 
+// TestPeerThatAnswersLate: a peer that says something within PingTimeout keeps its
+// connection, although further PINGs have been sent. TCP sends again what a partition has
+// held up only after up to twice its time.
+func TestPeerThatAnswersLate(t *testing.T) {
+	p := dialPeer(t, Config{PingInterval: time.Hour, PingTimeout: 3 * time.Hour})
+	h := &p.c.heart
+	waittest.Eventually(t, "the first PING", func() bool {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return h.number > 0
+	})
+	for range 3 {
+		p.wantAlive()
+		h.beat() // the peer has said something
+		h.beat()
+		h.beat()
+	}
+	p.wantAlive()
+	h.beat()
+	for range 3 {
+		if err := p.c.Err(); err != nil {
+			t.Fatalf("the connection ended with %v before PingTimeout", err)
+		}
+		h.beat()
+	}
+	waittest.Await(t, p.ran, "the end of Run")
+	if !errors.Is(p.c.Err(), ErrSilent) {
+		t.Errorf("the connection ended with %v, want ErrSilent", p.c.Err())
+	}
+}
+
 // TestPeerThatAnswers: a peer that does nothing but answer PINGs keeps its connection. A
 // round trip is measured.
 func TestPeerThatAnswers(t *testing.T) {

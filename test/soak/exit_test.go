@@ -28,6 +28,7 @@ func TestVerdictWithExits(t *testing.T) {
 		{"reset although the policy in use was good", SpoilPolicy, reset, broken},
 		{"reset of a dial without a server in reach", PartPodFor, dial, excused},
 		{"reset of a dial in calm", SwapFiles, dial, broken},
+		{"reset although the partition was short", PartShoot, reset, broken},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			began := time.Now()

@@ -103,10 +103,6 @@ func (e entry) real() Disturbance {
 		d.Kind = PartPodFor
 	case HideServer:
 		d.Kind = HideServerFor
-	case FreezeExit:
-		if undone.Sub(e.began) > 2*breaking {
-			d.Kind = KillExit
-		}
 	case PartShoot:
 		// Servers and agents wait for 20 s, and then take each other for dead.
 		if undone.Sub(e.began) > 2*breaking {
@@ -116,6 +112,30 @@ func (e entry) real() Disturbance {
 		// The kernel of a frozen process answers for it until its buffers are full.
 		if undone.Sub(e.began) > 2*breaking {
 			d.Kind = HideServerFor
+		}
+	}
+	return d
+}
+
+// silence is how long a tunnel to an exit may be silent without being given up, less what
+// a slow machine adds. After a cut TCP sends again after up to twice its time.
+const silence = 5500 * time.Millisecond
+
+// realWithExit returns the same where everything goes through exits.
+func (e entry) realWithExit() Disturbance {
+	d, undone := e.real(), e.undone
+	if undone.IsZero() {
+		undone = time.Now()
+	}
+	took := undone.Sub(e.began)
+	switch d.Kind {
+	case PartPod, PartShoot, HideServer:
+		if took > silence/2 {
+			d.Kind = KillExit
+		}
+	case FreezeServer, FreezeAgent, FreezeExit:
+		if took > silence {
+			d.Kind = KillExit
 		}
 	}
 	return d
@@ -215,7 +235,7 @@ func (j *journal) excuse(o outcome, until time.Time) excuse {
 // excuses returns what a disturbance can do in this lab.
 func (j *journal) excuses(e entry) (struck, lasting excuse) {
 	if j.exits {
-		return e.real().excusesWithExit()
+		return e.realWithExit().excusesWithExit()
 	}
 	return e.real().excuses()
 }

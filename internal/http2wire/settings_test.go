@@ -31,7 +31,7 @@ func TestStreamWindowChanges(t *testing.T) {
 	const wide, narrow = 256 << 10, 16 << 10
 	p := dialPeer(t, testConfig())
 	must(t, p.WriteSettingsAck()) // of the preface
-	a, _ := p.open()
+	a, heard := p.open()
 	p.c.SetStreamWindow(narrow)
 	p.wantStreamWindow(narrow)
 	b, _ := p.open()
@@ -42,8 +42,11 @@ func TestStreamWindowChanges(t *testing.T) {
 		must(t, p.WriteData(a.id, false, make([]byte, MaxFrame)))
 	}
 	must(t, p.WriteSettingsAck())
-	wantWindow(t, a, narrow-4*MaxFrame)         // negative
-	must(t, p.WriteData(a.id, false, []byte{})) // uses nothing of it
+	wantWindow(t, a, narrow-4*MaxFrame)    // negative
+	must(t, p.WriteData(a.id, false, nil)) // uses nothing of it
+	for range 4 + 1 {
+		waittest.Await(t, heard.data, "each frame")
+	}
 	if b.Window() != narrow {
 		t.Errorf("a window of %d bytes of a stream that began with %d", b.Window(), narrow)
 	}

@@ -32,17 +32,18 @@ type ConnectProxyKind string
 
 // The kinds. All want a client certificate of the frontend's CA. SquidNoResume is a squid
 // that refuses to resume TLS sessions, although it hands them out (it has clientca= without
-// sslcontext=).
+// sslcontext=). NodeHTTP2 is a script for Node.js, and the only one that speaks HTTP/2.
 const (
 	Squid         ConnectProxyKind = "squid.conf"
 	SquidNoResume ConnectProxyKind = "squid.conf without sslcontext"
 	Apache        ConnectProxyKind = "apache.conf"
+	NodeHTTP2     ConnectProxyKind = "node.js"
 )
 
 //go:embed proxies
 var proxyFiles embed.FS
 
-// ConnectProxy is Debian's squid or Apache in the seed, which reaches the shoot by itself.
+// ConnectProxy is Debian's squid, Apache or Node.js in the seed, which reaches the shoot by itself.
 // It is no proxy-server of konnectivity.
 type ConnectProxy struct {
 	// Process is the proxy's latest process. After a Kill, Start makes another.
@@ -146,10 +147,14 @@ func (p *ConnectProxy) command() (Command, error) {
 	if err := os.WriteFile(file, text.Bytes(), 0o644); err != nil {
 		return Command{}, err
 	}
-	if p.kind == Apache {
+	switch p.kind {
+	case Apache:
 		return Command{Path: "apache2", Args: []string{"-DFOREGROUND", "-f", file}}, nil
+	case NodeHTTP2:
+		return Command{Path: "node", Args: []string{file}}, nil
+	default:
+		return Command{Path: "squid", Args: []string{"-N", "-d", "1", "-f", file}}, nil
 	}
-	return Command{Path: "squid", Args: []string{"-N", "-d", "1", "-f", file}}, nil
 }
 
 // family returns f as netlink calls it.

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"golang.org/x/net/http2"
 
 	"github.com/shoot-proxy/proxy-client/internal/waittest"
@@ -203,14 +204,16 @@ func TestManyStreams(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	waittest.Eventually(t, "all streams", func() bool { return e.metric(t, "proxy_exit_streams_active") == many && accepted.Load() == connected })
+	waittest.Eventually(t, "all streams", func() bool {
+		return testutil.ToFloat64(e.Metrics.streamsActive) == many && accepted.Load() == connected
+	})
 	second := e.connect(t, "app")
 	refused := open(t, second, target)
 	if refused.StatusCode != 503 || refused.Header.Get("Proxy-Status") != `proxy-exit; error=connection_limit_reached; details="the client has as many streams as one client may have"` {
 		t.Errorf("one more has status %d, %v", refused.StatusCode, refused.Header)
 	}
 	_ = r.conn.Close()
-	waittest.Eventually(t, "the end of all streams", func() bool { return e.metric(t, "proxy_exit_streams_active") == 0 })
+	waittest.Eventually(t, "the end of all streams", func() bool { return testutil.ToFloat64(e.Metrics.streamsActive) == 0 })
 	if u := open(t, second, listenEcho(t)); u.StatusCode != 200 {
 		t.Errorf("after that a stream has status %d", u.StatusCode)
 	}
@@ -220,7 +223,7 @@ func TestManyStreams(t *testing.T) {
 // protocol hold no place that a client needs.
 func TestSlowHandshakes(t *testing.T) {
 	t.Parallel()
-	e := newExit(t, allowLoopback, nil)
+	e := newExit(t, allowLoopback, func(c *Config) { c.HandshakeTimeout = time.Hour })
 	var strangers []net.Conn
 	for i := range maxHandshakes + 10 {
 		conn, err := net.Dial("tcp", e.address)

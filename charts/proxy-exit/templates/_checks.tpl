@@ -8,7 +8,7 @@ Refuses, before anything is installed, values that go through the schema and can
 {{- include "proxy-exit.checkCertificates" .Values.certificates -}}
 {{- include "proxy-exit.checkNetwork" .Values -}}
 {{- include "proxy-exit.checkResources" (dict "field" "resources" "value" .Values.resources) -}}
-{{- $needed := addf 67108864 (mulf 65536 .Values.exit.maxStreams) (include "proxy-exit.size" (dict "field" "exit.totalBuffer" "value" .Values.exit.totalBuffer) | float64) -}}
+{{- $needed := addf 67108864 (mulf 32768 .Values.exit.maxStreams) (include "proxy-exit.size" (dict "field" "exit.totalBuffer" "value" .Values.exit.totalBuffer) | float64) -}}
 {{- with dig "limits" "memory" "" .Values.resources -}}
   {{- if lt (include "proxy-exit.quantity" (dict "field" "resources.limits.memory" "value" .) | float64) $needed -}}
     {{- fail (printf "resources.limits.memory %q is less than the %.0fMi that the exit may take: raise it, or lower exit.maxStreams or exit.totalBuffer" (include "proxy-exit.text" .) (divf $needed 1048576 | ceil)) -}}

@@ -20,7 +20,11 @@ func exitProvocations() []provocation {
 	serverCA := func(in *inspected) []byte { return in.serverCA.CertPEM() }
 	return []provocation{
 		{"an exit", with(serverCA, x509.Certificate{}), nil, 0},
-		{"CA of an exit is no certificate", with(func(*inspected) []byte { return []byte("ca") }, x509.Certificate{}), []string{"failure ca"}, 1},
-		{"client certificate for an exit expired", with(serverCA, x509.Certificate{NotAfter: time.Now().Add(-time.Minute)}), []string{"failure client-certificate"}, 1},
+		{
+			"TLS files of an exit cannot be used",
+			with(func(*inspected) []byte { return []byte("ca") }, x509.Certificate{NotAfter: time.Now().Add(-time.Minute)}),
+			[]string{"failure ca", "failure client-certificate"},
+			1,
+		},
 	}
 }

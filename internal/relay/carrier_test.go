@@ -132,7 +132,7 @@ func tcpPair(t testing.TB) (dialled, accepted *net.TCPConn) {
 }
 
 // kernelBuffer is the size of the kernel's buffers of a test, so that little fills them.
-const kernelBuffer = 64 << 10
+const kernelBuffer = 200 << 10
 
 func small(t testing.TB, conn net.Conn) *net.TCPConn {
 	c := conn.(*net.TCPConn)

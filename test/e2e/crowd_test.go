@@ -31,7 +31,10 @@ const (
 	// crowdDials is how many connections of a crowd are opened at once. The rest waits,
 	// because dials have a time limit.
 	crowdDials = 128
+	// crowdLimit is how long a crowd may take until all of it is in flight, and crowdLife
+	// how long it may be open.
 	crowdLimit = 4 * time.Minute
+	crowdLife  = 15 * time.Minute
 )
 
 // crowd is what the apps of one pod got.
@@ -50,7 +53,7 @@ func beCrowd(size string) error {
 	if err != nil {
 		return fmt.Errorf("%s=%q: %w", crowdVariable, size, err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), crowdLimit)
+	ctx, cancel := context.WithTimeout(context.Background(), crowdLife)
 	defer cancel()
 	var (
 		tasks  sync.WaitGroup

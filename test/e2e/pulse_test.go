@@ -155,12 +155,25 @@ func (f figures) String() string {
 	return fmt.Sprintf("%d round trips, p50 %s, p99 %s, worst %s", f.n, f.p50, f.p99, f.worst)
 }
 
+func figuresOf(rtts []time.Duration) figures {
+	sorted := slices.Sorted(slices.Values(rtts))
+	n := len(sorted)
+	return figures{n: n, p50: sorted[n/2], p99: sorted[n*99/100], worst: sorted[n-1]}
+}
+
 func (p *pulse) figures() figures {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	sorted := slices.Sorted(slices.Values(p.rtts))
-	n := len(sorted)
-	return figures{n: n, p50: sorted[n/2], p99: sorted[n*99/100], worst: sorted[n-1]}
+	return figuresOf(p.rtts)
+}
+
+// take returns what was measured so far, and forgets it.
+func (p *pulse) take() []time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	taken := p.rtts
+	p.rtts = p.rtts[len(p.rtts)-1:]
+	return taken
 }
 
 // wantAlive ends the pulse, and fails if its connection broke. It only logs how long

@@ -10,7 +10,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -86,9 +85,10 @@ func (r *rig) startWatcher(t testing.TB, connections int) (end func()) {
 }
 
 // BenchmarkStatusPage measures how much longer a round trip takes beside many idle
-// connections while the status page is open and Prometheus scrapes. Rounds with and
-// without the two take turns, and a ratio is that of two neighbours. It also reports the
-// memory of the sidecar before its first connection.
+// connections while the status page is open and Prometheus scrapes. Phases with and
+// without the two take turns. All round trips of one kind are one sample: the p99 of a
+// single phase differs by a factor of two from the next, also without the page. It also
+// reports the memory of the sidecar before its first connection.
 func BenchmarkStatusPage(b *testing.B) {
 	for _, tt := range []struct {
 		mode        lab.Mode
@@ -111,32 +111,31 @@ func BenchmarkStatusPage(b *testing.B) {
 // measureWatcher reports the figures of BenchmarkStatusPage.
 func (r *rig) measureWatcher(b *testing.B, p *pulse, connections int) {
 	const (
-		rounds  = 9
+		rounds  = 21
 		seconds = 5 * time.Second // in which each document is asked for at least once
 	)
-	phase := func() (f figures, cpu float64) {
+	phase := func() (rtts []time.Duration, cpu float64) {
 		p.forget()
 		before := r.cpuSeconds(b)
 		time.Sleep(seconds) // the time of the measurement
-		return p.figures(), 100 * (r.cpuSeconds(b) - before) / seconds.Seconds()
+		return p.take(), r.cpuSeconds(b) - before
 	}
-	var p50, p99, alone, watched, cpu []float64
+	var alone, watched []time.Duration
+	var cpu float64
 	for range rounds {
 		without, cpuAlone := phase()
 		end := r.startWatcher(b, connections)
 		with, cpuWatched := phase()
 		end()
-		b.Logf("alone: %s; watched: %s", without, with)
-		cpu = append(cpu, cpuWatched-cpuAlone)
-		p50 = append(p50, float64(with.p50)/float64(without.p50))
-		p99 = append(p99, float64(with.p99)/float64(without.p99))
-		alone, watched = append(alone, without.p99.Seconds()*1e3), append(watched, with.p99.Seconds()*1e3)
+		b.Logf("alone: %s; watched: %s", figuresOf(without), figuresOf(with))
+		alone, watched, cpu = append(alone, without...), append(watched, with...), cpu+cpuWatched-cpuAlone
 	}
-	b.ReportMetric(middle(p50), "p50-ratio")
-	b.ReportMetric(middle(p99), "p99-ratio")
-	b.ReportMetric(middle(alone), "p99-alone-ms")
-	b.ReportMetric(middle(watched), "p99-watched-ms")
-	b.ReportMetric(middle(cpu), "more-CPU-%")
+	without, with := figuresOf(alone), figuresOf(watched)
+	b.ReportMetric(float64(with.p50)/float64(without.p50), "p50-ratio")
+	b.ReportMetric(float64(with.p99)/float64(without.p99), "p99-ratio")
+	b.ReportMetric(without.p99.Seconds()*1e3, "p99-alone-ms")
+	b.ReportMetric(with.p99.Seconds()*1e3, "p99-watched-ms")
+	b.ReportMetric(100*cpu/(rounds*seconds.Seconds()), "more-CPU-%")
 	b.ReportMetric(0, "ns/op")
 }
 
@@ -179,11 +178,6 @@ func (r *rig) cpuSeconds(t testing.TB) float64 {
 	return ticks / 100
 }
 
-// middle returns the median of an odd number of values.
-func middle(values []float64) float64 {
-	return slices.Sorted(slices.Values(values))[len(values)/2]
-}
-
 // crowdError returns an error if a crowd did not get n answers.
 func crowdError(text string, n int) error {
 	var got crowd
@@ -208,7 +202,7 @@ func (r *rig) startCrowd(t testing.TB, n int) (end func()) {
 	r.targets.Hold()
 	ended := make(chan error, 1)
 	go func() {
-		got, err := r.Pod.Run(labtest.Context(t, crowdLimit+hang), lab.Command{Path: self, Env: []string{fmt.Sprint(crowdVariable, "=", n)}})
+		got, err := r.Pod.Run(labtest.Context(t, crowdLife+hang), lab.Command{Path: self, Env: []string{fmt.Sprint(crowdVariable, "=", n)}})
 		ended <- errors.Join(err, crowdError(got.Stdout, n))
 	}()
 	err = lab.Poll(labtest.Context(t, crowdLimit), "all connections", func(context.Context) error {

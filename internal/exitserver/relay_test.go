@@ -128,6 +128,11 @@ func TestTargetReset(t *testing.T) {
 		if _, err := io.ReadFull(u.Body, part); err != nil {
 			t.Fatal(err)
 		}
+		if afterFIN { // the client has to learn of it before the reset
+			if _, err := u.Body.Read(part); err != io.EOF {
+				t.Fatalf("the FIN is %v for the client", err)
+			}
+		}
 		close(read)
 		var code http2.ErrCode
 		if !afterFIN {
@@ -138,9 +143,6 @@ func TestTargetReset(t *testing.T) {
 			}
 			code = failure.Code
 		} else {
-			if _, err := u.Body.Read(part); err != io.EOF {
-				t.Fatalf("the FIN is %v for the client", err)
-			}
 			waittest.Eventually(t, "the end of what can be sent", func() bool {
 				_, err := u.send.Write([]byte("x"))
 				return err != nil

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -28,7 +29,8 @@ var everything = tunnel.Traits{Backpressure: true, HalfClose: true, Resets: true
 type tcpCarrier struct {
 	*net.TCPConn
 	traits tunnel.Traits
-	ended  bool // Receive has returned io.EOF
+	ended  bool        // Receive has returned io.EOF
+	closed atomic.Bool // CloseWrite was called
 	buf    [64 << 10]byte
 }
 
@@ -42,8 +44,22 @@ func (c *tcpCarrier) Receive() ([]byte, error) {
 	if n > 0 {
 		return c.buf[:n], nil
 	}
+	if errors.Is(err, io.EOF) && c.wasReset() {
+		return nil, errors.Join(tunnel.ErrReset, syscall.ECONNRESET)
+	}
 	c.ended = errors.Is(err, io.EOF)
 	return nil, c.tunnelError(err)
+}
+
+// wasReset reports whether an end of file is a reset of which a Send was told. The kernel
+// tells one call only.
+func (c *tcpCarrier) wasReset() bool {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return false
+	}
+	info, err := sockio.TCPInfo(raw)
+	return err == nil && info.State == unix.BPF_TCP_CLOSE && !c.closed.Load()
 }
 
 // wait waits for a reset of the target that has ended its direction, or for the end of
@@ -67,7 +83,10 @@ func (c *tcpCarrier) Send(p []byte) error {
 	return c.tunnelError(err)
 }
 
-func (c *tcpCarrier) CloseWrite() error { return c.tunnelError(c.TCPConn.CloseWrite()) }
+func (c *tcpCarrier) CloseWrite() error {
+	c.closed.Store(true)
+	return c.tunnelError(c.TCPConn.CloseWrite())
+}
 
 func (c *tcpCarrier) Close() error { return c.TCPConn.Close() }
 

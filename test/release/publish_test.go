@@ -3,6 +3,7 @@
 package release
 
 import (
+	"context"
 	"encoding/pem"
 	"io"
 	"log"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	server "github.com/google/go-containerregistry/pkg/registry"
@@ -47,12 +49,15 @@ func checkPublishing(t *testing.T, r tree, images map[string]image) {
 			t.Error(err)
 		}
 	}()
+	// A command whose output differs is run again until then.
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
 	for _, section := range []string{"Publishing", "Verifying"} {
 		steps, err := document.Section(section)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := runner.Run(t.Context(), steps); err != nil {
+		if err := runner.Run(ctx, steps); err != nil {
 			t.Fatalf("docs/release.md, %s: %v", section, err)
 		}
 	}

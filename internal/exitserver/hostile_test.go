@@ -40,6 +40,7 @@ func (e *testExit) raw(t testing.TB, commonName string) *rawClient {
 	r.framer.AllowIllegalWrites = true
 	_, _ = io.WriteString(conn, http2.ClientPreface) // fails if the exit has closed the connection
 	_ = r.framer.WriteSettings()
+	_ = r.framer.WriteSettingsAck() // as a client that knows the exit's
 	var reading sync.WaitGroup
 	reading.Go(r.read)
 	t.Cleanup(func() { _ = conn.Close(); reading.Wait() })

@@ -76,6 +76,7 @@ type Conn struct {
 
 	mu         sync.Mutex // guards everything below, and the fields of streams
 	streams    map[uint32]*Stream
+	settled    bool   // the client has acknowledged our SETTINGS
 	serving    int    // calls of Serve
 	lastID     uint32 // the highest of a stream that was begun
 	sendWindow int64  // what may be sent on all streams together, in bytes

@@ -13,6 +13,10 @@ const (
 	firstWindow = 16 << 10
 	// maxWindow is what a window grows to if the target takes what arrives, in bytes.
 	maxWindow = 1 << 20
+	// earlyWindow is by how much the window of a stream is larger that begins before the
+	// client has acknowledged our SETTINGS, in bytes. It may not know firstWindow yet
+	// (RFC 9113 6.9.2).
+	earlyWindow = defaultWindow - firstWindow
 	// chunkSize is the memory that is taken for received bytes at once.
 	chunkSize = 16 << 10
 )
@@ -50,6 +54,7 @@ type input struct {
 	credit   int // what the client may still send
 	received int // bytes in queue and lent
 	taken    int // bytes taken by the handler since the window has grown
+	early    int // earlyWindow, if the stream has begun early
 
 	queue []chunk
 	lent  chunk // that Receive has returned
@@ -61,7 +66,19 @@ type chunk struct {
 	length int
 }
 
-func (in *input) init() { in.window, in.credit = firstWindow, firstWindow }
+// init begins a stream. It reports whether there is memory for it.
+func (in *input) init(early bool, memory *Memory) bool {
+	in.window, in.credit = firstWindow, firstWindow
+	if !early {
+		return true
+	}
+	if !memory.take(earlyWindow) {
+		return false
+	}
+	in.early = earlyWindow
+	in.credit += earlyWindow
+	return true
+}
 
 func (in *input) isEmpty() bool { return len(in.queue) == 0 }
 
@@ -112,12 +129,12 @@ func (in *input) free(memory *Memory) {
 		chunks.Put(c.memory)
 	}
 	in.queue = nil
-	memory.give(in.window - firstWindow)
-	in.window = firstWindow
+	memory.give(in.window - firstWindow + in.early)
+	in.window, in.early = firstWindow, 0
 }
 
-// giveBack returns the window of what the handler has taken, half a window at a time. The
-// window grows if the handler has taken a whole one. The caller holds mu.
+// giveBack returns the window of what the handler has taken. The window grows if the
+// handler has taken a whole one. The caller holds mu.
 func (s *Stream) giveBack() {
 	in := &s.in
 	if in.takeBack() == 0 || s.err != nil || s.gotEnd {
@@ -127,6 +144,13 @@ func (s *Stream) giveBack() {
 		in.window *= 2
 		in.taken = 0
 	}
+	s.openWindow()
+}
+
+// openWindow returns what is due of the window, if that is a half of it. The caller holds
+// mu.
+func (s *Stream) openWindow() {
+	in := &s.in
 	due := in.window - in.credit - in.received
 	if due >= in.window/2 {
 		in.credit += due

@@ -249,13 +249,16 @@ func (c *Conn) handleHeaders(f *http2.MetaHeadersFrame) error {
 		return c.answer(appendReset(nil, f.StreamID, http2.ErrCodeStreamClosed))
 	}
 	c.lastID = f.StreamID
-	if c.away == left || c.serving >= c.cfg.MaxStreams || f.Truncated {
+	var s *Stream
+	if c.away != left && c.serving < c.cfg.MaxStreams && !f.Truncated {
+		s = c.newStream(f.StreamID, requestOf(f), f.StreamEnded())
+	}
+	if s == nil {
 		if !c.floods.refused() {
 			return fault(http2.ErrCodeEnhanceYourCalm, "too many streams beyond the limit")
 		}
 		return c.answer(appendReset(nil, f.StreamID, http2.ErrCodeRefusedStream))
 	}
-	s := c.newStream(f.StreamID, requestOf(f), f.StreamEnded())
 	c.streams[f.StreamID] = s
 	c.serving++
 	c.serves.Add(1)

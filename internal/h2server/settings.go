@@ -13,6 +13,7 @@ const largestWindow = math.MaxInt32
 
 func (c *Conn) handleSettings(f *http2.SettingsFrame) error {
 	if f.IsAck() {
+		c.settle()
 		return nil
 	}
 	if !c.floods.idle() {
@@ -39,6 +40,21 @@ func (c *Conn) handleSettings(f *http2.SettingsFrame) error {
 		return err
 	}
 	return c.answer(appendSettingsAck(nil))
+}
+
+// settle notes that the client knows firstWindow. It now takes earlyWindow away from its
+// windows, which may make them negative.
+func (c *Conn) settle() {
+	if c.settled {
+		return
+	}
+	c.settled = true
+	for _, s := range c.streams {
+		s.in.credit -= s.in.early
+		if s.err == nil && !s.gotEnd {
+			s.openWindow()
+		}
+	}
 }
 
 // setPeerWindow changes the window of each stream by as much as the setting changes, which

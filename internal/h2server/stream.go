@@ -41,11 +41,14 @@ type Stream struct {
 	in         input
 }
 
-// newStream returns a stream that the client has begun. The caller holds mu.
+// newStream returns a stream that the client has begun, or nil if there is no memory for
+// it. The caller holds mu.
 func (c *Conn) newStream(id uint32, request Request, ended bool) *Stream {
 	s := &Stream{Request: request, conn: c, id: id, gotEnd: ended, sendWindow: c.peerWindow}
 	s.sendReady.L, s.recvReady.L = &c.mu, &c.mu
-	s.in.init()
+	if !s.in.init(!c.settled, c.cfg.Memory) {
+		return nil
+	}
 	return s
 }
 

@@ -126,6 +126,14 @@ func (e *testExit) clientTLS(pair *certtest.Pair) *tls.Config {
 // connect returns a client's connection, made by golang.org/x/net/http2.
 func (e *testExit) connect(t testing.TB, commonName string) *http2.ClientConn {
 	t.Helper()
+	client, _ := e.connectBreakable(t, commonName)
+	return client
+}
+
+// connectBreakable is connect, and returns the TCP connection as well. ClientConn.Close may
+// reset the streams before it closes that.
+func (e *testExit) connectBreakable(t testing.TB, commonName string) (*http2.ClientConn, net.Conn) {
+	t.Helper()
 	conn, err := tls.Dial("tcp", e.address, e.clientTLS(e.certificate(t, commonName)))
 	if err != nil {
 		t.Fatal(err)
@@ -135,7 +143,7 @@ func (e *testExit) connect(t testing.TB, commonName string) *http2.ClientConn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = client.Close() })
-	return client
+	return client, conn.NetConn()
 }
 
 // tunnel is one CONNECT of a client.

@@ -184,9 +184,9 @@ func TestClientGone(t *testing.T) {
 		ended <- err
 	})
 	e := newExit(t, allowLoopback, nil)
-	client := e.connect(t, "app")
+	client, conn := e.connectBreakable(t, "app")
 	open(t, client, target)
-	_ = client.Close()
+	_ = conn.Close()
 	if err := waittest.Await(t, ended, "the target's end"); err == nil {
 		t.Error("the target saw a clean end, want a reset")
 	}

@@ -55,7 +55,7 @@ func (c *checker) exits(ctx context.Context, paths []*path) ([]*path, []report.S
 	for i, target := range c.Exits.Targets {
 		for _, t := range trials[i] {
 			if t.err == nil {
-				c.closing(t.tunnel.Close)
+				c.closing(closeTunnels, t.tunnel.Close)
 				t.by.servesExit(target, c.Exits.Required)
 				ways = append(ways, &path{
 					c: c, server: tunnel.Server{Name: "exit " + target.String(), Address: "exit " + target.String()}, target: t.tunnel, usable: true, agent: true,

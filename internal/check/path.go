@@ -152,7 +152,7 @@ func (c *checker) newPath(s tunnel.Server, addr netip.AddrPort, host string) *pa
 		panic(err) // only if there is no server
 	}
 	p.dialer, p.target = d, d
-	c.closing(d.Close)
+	c.closing(closeDialers, d.Close)
 	return p
 }
 

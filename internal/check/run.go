@@ -19,26 +19,35 @@ type checker struct {
 	work sync.WaitGroup // counts goroutines that outlive the step that has started them
 
 	mu     sync.Mutex // guards closes
-	closes []func() error
+	closes [2][]func() error
 }
+
+// The places in checker.closes: all of the first are called before the second. A Dialer
+// may be closed only when its connections are, and each tunnel is one.
+const (
+	closeTunnels = iota
+	closeDialers
+)
 
 func defaultResolver() resolver { return net.DefaultResolver }
 
 // closing has f called at the end.
-func (c *checker) closing(f func() error) {
+func (c *checker) closing(place int, f func() error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.closes = append(c.closes, f)
+	c.closes[place] = append(c.closes[place], f)
 }
 
 // end ends the connections that are left. That can take some seconds: an abandoned dial
 // waits for its answer, because upstream's server leaks the target's connection otherwise.
 func (c *checker) end() {
-	var all sync.WaitGroup
-	for _, f := range c.closes {
-		all.Go(func() { _ = f() })
+	for _, closes := range c.closes {
+		var all sync.WaitGroup
+		for _, f := range closes {
+			all.Go(func() { _ = f() })
+		}
+		all.Wait()
 	}
-	all.Wait()
 	c.work.Wait()
 }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 
@@ -14,6 +15,12 @@ import (
 	"github.com/shoot-proxy/proxy-client/test/lab"
 	"github.com/shoot-proxy/proxy-client/test/labtest"
 )
+
+// otherPorts are flags of a sidecar beside the pod's own, and otherMetrics is the URL of its
+// metrics.
+var otherPorts = []string{"--listen-address=127.0.0.1:14101", "--health-address=127.0.0.1:14121", "--admin-address="}
+
+const otherMetrics = "http://127.0.0.1:14121/metrics"
 
 // failByCause starts sidecars that cannot use their server, each for another cause. Their
 // metrics have that cause and no other, as the unit tests of the rules assume.
@@ -33,14 +40,14 @@ func (r *rig) failByCause(t *testing.T) {
 		{"the other mode", "protocol", []string{"--mode=http-connect"}},
 		{"a port without TLS", "protocol", []string{"--proxy-server=" + net.JoinHostPort(host, "8092")}},
 	} {
-		flags := append([]string{"--listen-address=127.0.0.1:14101", "--health-address=127.0.0.1:14121", "--admin-address="}, tt.flags...)
+		flags := append(slices.Clone(otherPorts), tt.flags...)
 		sidecar, err := r.StartSidecarIn(r.Pod, r.ProxyClientCommand(flags...))
 		if err != nil {
 			t.Fatal(err)
 		}
 		var got map[string]bool
 		labtest.Eventually(t, limit, "a failed check with "+tt.cause, func(ctx context.Context) error {
-			text, err := lab.Get(ctx, r.Pod.HTTP(), "http://127.0.0.1:14121/metrics")
+			text, err := lab.Get(ctx, r.Pod.HTTP(), otherMetrics)
 			if err != nil {
 				return err
 			}

@@ -33,7 +33,7 @@ type rig struct {
 // other.
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	opts := lab.Options{ShootFamilies: lab.IPv4}
+	opts := lab.Options{ShootFamilies: lab.IPv4, Exits: 1}
 	if err := opts.CheckProduct(); err != nil {
 		t.Fatal(err)
 	}
@@ -124,6 +124,7 @@ func TestWhatOperatorsSee(t *testing.T) {
 	r.read(t)
 	known := exposed(r.sidecar)
 	maps.Copy(known, exposed(r.webhook))
+	maps.Copy(known, r.exitMetrics(t))
 
 	for program, text := range map[string]string{"proxy-client": r.sidecar, "webhook": r.webhook} {
 		if said, err := promtool(t, text, "check", "metrics"); err != nil || said != "" {
@@ -134,6 +135,27 @@ func TestWhatOperatorsSee(t *testing.T) {
 	r.failByCause(t)
 	checkRules(t, known)
 	r.alert(t, known)
+}
+
+// exitMetrics returns the metrics that a sidecar has only with an exit.
+func (r *rig) exitMetrics(t *testing.T) labelsOf {
+	t.Helper()
+	sidecar, err := r.StartSidecarIn(r.Pod, r.ProxyClientCommand(r.ExitFlags(otherPorts...)...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sidecar.Kill()
+	var text string
+	labtest.Eventually(t, limit, "the metrics of a sidecar with an exit", func(ctx context.Context) (err error) {
+		text, err = lab.Get(ctx, r.Pod.HTTP(), otherMetrics)
+		return err
+	})
+	if said, err := promtool(t, text, "check", "metrics"); err != nil || said != "" {
+		t.Errorf("promtool about the metrics of proxy-client with an exit: %v\n%s", err, said)
+	}
+	known := exposed(text)
+	maps.DeleteFunc(known, func(name string, _ map[string]bool) bool { return !strings.HasPrefix(name, "proxy_client_exit_") })
+	return known
 }
 
 // checkHealthy: the series of the rules' unit tests are like the real ones.

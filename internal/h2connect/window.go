@@ -38,13 +38,13 @@ var ErrSettings = errors.New("the proxy does not acknowledge SETTINGS")
 // taken counts n bytes that the caller of Receive has taken. It returns how many bytes the
 // proxy may be told to send: the caller then announces them. The caller holds mu.
 func (s *Stream) taken(n int) int {
+	if s.closed || s.targetFIN || s.verdict != nil {
+		return 0 // and nothing may grow any more: the end has given back by how much it had
+	}
 	s.measure(n)
 	window := s.window
 	if base := int(s.conn.base.Load()); base < initialWindow {
 		window = base
-	}
-	if s.targetFIN || s.verdict != nil {
-		return 0
 	}
 	open := s.wire.Window()
 	due := window - open - s.inbox.Bytes()

@@ -233,3 +233,34 @@ func TestSendWaits(t *testing.T) {
 	}
 	must(t, waittest.Await(t, sent, "the end of Send"))
 }
+
+// TestNoGrowthAfterTheEnd: a Receive behind the end of a stream does not let its window grow.
+// No call would give that growth back, and the windows of all other streams would share less.
+func TestNoGrowthAfterTheEnd(t *testing.T) {
+	const trip = 20 * time.Millisecond
+	for name, end := range map[string]func(p *scriptedPeer, s *Stream){
+		"closed": func(p *scriptedPeer, s *Stream) { must(p.t, s.Close()) },
+		"reset":  func(p *scriptedPeer, s *Stream) { must(p.t, p.WriteRSTStream(s.wire.ID(), http2.ErrCodeConnect)) },
+		"ended":  func(p *scriptedPeer, s *Stream) { must(p.t, p.WriteData(s.wire.ID(), true, nil)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := dialPeer(t, Config{PingInterval: time.Hour, PingTimeout: time.Hour})
+			p.c.trip.Store(int64(trip))
+			s := p.open()
+			s.mu.Lock()
+			s.measured = initialWindow // taken in the last round trip
+			s.mu.Unlock()
+			end(p, s)
+			waittest.Eventually(t, "the end", func() bool {
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				return s.closed || s.verdict != nil || s.targetFIN
+			})
+			p.c.began = p.c.began.Add(-trip) // a round trip passes
+			_ = waittest.Await(t, receive(s), "the end of Receive")
+			if grown := p.c.grown.Load(); grown != 0 {
+				t.Errorf("%d bytes count as growth after the end", grown)
+			}
+		})
+	}
+}

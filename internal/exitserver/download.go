@@ -64,12 +64,16 @@ func (s *stream) downloadAll(raw syscall.RawConn) error {
 	defer buffer.GiveBack()
 	var reader sockio.Reader
 	reader.Init(s.conn, raw, &buffer)
+	stalled := stall{stream: s, raw: raw}
+	defer stalled.stop()
 	metrics := s.client.server.Metrics
 	for {
 		if err := raw.Read(isReadable); err != nil {
 			return err
 		}
+		stalled.begin()
 		room, err := s.http.Reserve(readSize)
+		stalled.stop()
 		if err != nil {
 			return err
 		}

@@ -50,6 +50,11 @@ func (w *Way) dialOn(ctx context.Context, t *exitTunnel, dst netip.AddrPort) (tu
 	return &stream{Carrier: carrier, tunnel: t, way: w}, nil
 }
 
+var (
+	_ tunnel.Holder    = (*stream)(nil)
+	_ tunnel.Breakable = (*stream)(nil)
+)
+
 // stream is a Conn to a target through an exit.
 type stream struct {
 	tunnel.Carrier
@@ -66,6 +71,9 @@ func (s *stream) Exit() string { return s.tunnel.target.String() }
 
 // Held implements tunnel.Holder.
 func (s *stream) Held() (bytes int, over bool) { return tunnel.HeldBy(s.Carrier), s.released.Load() }
+
+// Broken implements tunnel.Breakable.
+func (s *stream) Broken() bool { return tunnel.IsBroken(s.Carrier) }
 
 // IDs implements tunnel.Identified. They are those of the tunnel, which is what proxy-server
 // and agent log.

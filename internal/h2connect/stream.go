@@ -14,7 +14,10 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
-var _ tunnel.Carrier = (*Stream)(nil)
+var (
+	_ tunnel.Carrier   = (*Stream)(nil)
+	_ tunnel.Breakable = (*Stream)(nil)
+)
 
 // Stream is a connection to a target. It is a tunnel.Carrier with all traits.
 //
@@ -58,6 +61,14 @@ func (s *Stream) Held() (bytes int, over bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.inbox.Bytes(), s.closed || s.verdict != nil
+}
+
+// Broken implements tunnel.Breakable. A target that has ended its direction, and then said
+// that it reads no more, has broken nothing: what it sent before must still arrive.
+func (s *Stream) Broken() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.verdict != nil && !s.targetGone
 }
 
 // Receive implements tunnel.Conn. The window of what it returns is opened again by the

@@ -41,6 +41,11 @@ func (c *countingConn) Receive() ([]byte, error) {
 	return b, err
 }
 
+var (
+	_ tunnel.Holder    = (*countingCarrier)(nil)
+	_ tunnel.Breakable = (*countingCarrier)(nil)
+)
+
 // countingCarrier is a countingConn that carries more than bytes.
 type countingCarrier struct {
 	countingConn
@@ -58,3 +63,6 @@ func (c *countingCarrier) Abort() error { return c.carrier.Abort() }
 
 // Held implements tunnel.Holder.
 func (c *countingCarrier) Held() (bytes int, over bool) { return tunnel.HeldBy(c.carrier), false }
+
+// Broken implements tunnel.Breakable.
+func (c *countingCarrier) Broken() bool { return tunnel.IsBroken(c.carrier) }

@@ -92,6 +92,19 @@ func (c *tcpCarrier) Close() error { return c.TCPConn.Close() }
 
 func (c *tcpCarrier) Abort() error { return relay.Reset(c.TCPConn) }
 
+// Broken implements tunnel.Breakable.
+func (c *tcpCarrier) Broken() (broken bool) {
+	raw, err := c.SyscallConn()
+	if err == nil {
+		err = sockio.Control(raw, func(fd int) error {
+			events, err := sockio.Poll(fd, 0)
+			broken = events&unix.POLLERR != 0
+			return err
+		})
+	}
+	return err == nil && broken
+}
+
 func (c *tcpCarrier) tunnelError(err error) error {
 	switch {
 	case err == nil, errors.Is(err, io.EOF):

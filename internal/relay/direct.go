@@ -35,18 +35,25 @@ type direct struct {
 	targetFIN atomic.Bool  // the target's end was passed on, and the app may still send
 	refused   bool         // Send has failed; used by upload
 	discards  bool         // the app has not taken the last bytes in time; used by download
-	resets    resetWatch
+
+	resets     watch        // for an unreadApp; used by upload
+	ends       watch        // for an unreceivedTarget; used by download
+	ackedAtEnd atomic.Int64 // bytes that the app had taken when the last look found the way broken; -1 before
 }
 
 func newDirect(app *net.TCPConn, carrier Carrier, opt Options) *direct {
 	d := &direct{carrier: carrier, traits: carrier.Traits()}
+	d.ackedAtEnd.Store(-1)
 	d.init(d, app, carrier, opt, opt.Buffers.quota.Open(nil))
 	return d
 }
 
 func (d *direct) held() int { return int(d.writing.Load()) + tunnel.HeldBy(d.carrier) }
 
-func (d *direct) release() { d.resets.stop() }
+func (d *direct) release() {
+	d.resets.stop()
+	d.ends.stop()
+}
 
 // download moves the target's bytes to the app until the target ends.
 func (d *direct) download() {
@@ -74,7 +81,7 @@ func (d *direct) deliver(p []byte) error {
 		return nil
 	}
 	d.writing.Store(int64(len(p)))
-	n, err := d.writer.Write(p)
+	n, err := d.write(p)
 	d.writing.Store(0)
 	d.received.Add(int64(n))
 	d.noteMove()
@@ -84,6 +91,18 @@ func (d *direct) deliver(p []byte) error {
 		return nil
 	}
 	return err
+}
+
+// write writes p to the app. If it has to wait, it looks whether the way still stands.
+func (d *direct) write(p []byte) (int, error) {
+	n, err := d.writer.TryWrite(p)
+	if err != nil || n == len(p) {
+		return n, err
+	}
+	d.ends.begin((*unreceivedTarget)(d))
+	defer d.ends.stop()
+	more, err := d.writer.Write(p[n:])
+	return n + more, err
 }
 
 // targetEnded ends the app's side after Receive has ended with err. It reports whether
@@ -108,7 +127,7 @@ func (d *direct) targetEnded(err error) (again bool) {
 // forward sends p to the target. It reports whether to continue reading.
 func (d *direct) forward(p []byte) bool {
 	if d.maySend() {
-		d.resets.begin(&d.relay)
+		d.resets.begin((*unreadApp)(d))
 		err := d.tun.Send(p)
 		d.resets.stop()
 		if err == nil {
@@ -161,7 +180,7 @@ func (d *direct) appEnded() {
 		return
 	}
 	// From here on no goroutine reads from the app, up to the end of the relay.
-	d.resets.begin(&d.relay)
+	d.resets.begin((*unreadApp)(d))
 	if err := d.carrier.CloseWrite(); err != nil {
 		d.sendFailed(err)
 	}

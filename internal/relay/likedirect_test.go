@@ -262,6 +262,14 @@ var likeDirect = []struct {
 		<-done
 		s.some("app", app)
 	}, relay.TargetReset},
+	{"the target resets while its download waits for an app that does not read", func(s *sight, app, target *net.TCPConn) {
+		done := writes(target, much, nil)
+		stalls(s.t, target, done)
+		must(s.t, target.SetLinger(0))
+		must(s.t, target.Close())
+		<-done
+		s.fails("app", app)
+	}, relay.TargetReset},
 	{"the app closes while its download waits", func(s *sight, app, target *net.TCPConn) {
 		done := writes(target, much, nil)
 		stalls(s.t, target, done)

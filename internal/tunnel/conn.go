@@ -109,6 +109,20 @@ func HeldBy(conn any) int {
 	return 0
 }
 
+// Breakable is a Conn that knows, before its caller has received everything, that it has
+// ended.
+type Breakable interface {
+	// Broken reports whether the target has reset the connection, or the way to it broke.
+	// Nothing more will come, and Receive returns the cause behind what waits to be received.
+	Broken() bool
+}
+
+// IsBroken reports whether a Conn, or a type that wraps one, is a Breakable that is broken.
+func IsBroken(conn any) bool {
+	is, ok := conn.(Breakable)
+	return ok && is.Broken()
+}
+
 // Dialer makes Conns.
 type Dialer interface {
 	// DialContext connects to dst. Its error is always an *Error. hold may be nil.

@@ -21,6 +21,12 @@
 // PINGs show within 10 s that an agent or a server has died. Streams of a tunnel that ends
 // by itself are broken (tunnel.ErrBroken), never ended cleanly.
 //
+// # First bytes
+//
+// What an app sends during its dial goes behind it, and saves a round trip. The exit passes
+// it on when the target has accepted. A dial whose tunnel breaks after that is not repeated:
+// the target may have got the bytes, and must not get them twice.
+//
 // # Fallback
 //
 // While no exit answers, dials wait until the attempt that is under way has failed. Then,

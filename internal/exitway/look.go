@@ -43,7 +43,7 @@ func (t *Tunnel) Limit() int { return t.made.limit() }
 
 // DialOnce dials dst through the exit. The time limit is that of ctx.
 func (t *Tunnel) DialOnce(ctx context.Context, dst tunnel.Target) (tunnel.Conn, *tunnel.Error) {
-	carrier, err := t.made.session.Dial(ctx, dst.String())
+	carrier, err := t.made.session.DialEarly(ctx, dst.String(), nil)
 	if err != nil {
 		return nil, t.made.dialError(ctx, err)
 	}

@@ -29,15 +29,15 @@ type session interface {
 	Err() error
 	Limit() int
 	Close() error
-	Dial(ctx context.Context, target string) (tunnel.Carrier, error)
+	DialEarly(ctx context.Context, target string, early tunnel.Early) (tunnel.Carrier, error)
 }
 
 // h2session is a session of package h2connect.
 type h2session struct{ *h2connect.Conn }
 
-// Dial implements session.
-func (s h2session) Dial(ctx context.Context, target string) (tunnel.Carrier, error) {
-	stream, err := s.Conn.Dial(ctx, target)
+// DialEarly implements session.
+func (s h2session) DialEarly(ctx context.Context, target string, early tunnel.Early) (tunnel.Carrier, error) {
+	stream, err := s.Conn.DialEarly(ctx, target, early)
 	if err != nil {
 		return nil, err
 	}

@@ -37,11 +37,11 @@ func (t *exitTunnel) stands() bool { return !t.draining && t.session.Err() == ni
 // takes reports whether t takes another stream. The caller holds Way.mu.
 func (t *exitTunnel) takes() bool { return t.stands() && t.streams < t.session.Limit() }
 
-// dialOn dials dst on t, on which pick has counted the dial.
-func (w *Way) dialOn(ctx context.Context, t *exitTunnel, dst netip.AddrPort) (tunnel.Conn, *tunnel.Error) {
+// dialOn dials dst on t, on which pick has counted the dial. early may be nil.
+func (w *Way) dialOn(ctx context.Context, t *exitTunnel, dst netip.AddrPort, early tunnel.Early) (tunnel.Conn, *tunnel.Error) {
 	limited, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	carrier, err := t.session.Dial(limited, dst.String())
+	carrier, err := t.session.DialEarly(limited, dst.String(), early)
 	if err != nil {
 		w.release(t)
 		return nil, t.dialError(limited, err)

@@ -153,6 +153,13 @@ func (w *Way) OwnsAddress(a netip.AddrPort) bool { return w.cfg.Outer.OwnsAddres
 // One budget covers everything: Config.DialTimeout, or the deadline of ctx if that is
 // earlier. An exit's answer about the target is final.
 func (w *Way) DialContext(ctx context.Context, dst netip.AddrPort, hold tunnel.Hold) (tunnel.Conn, error) {
+	return w.DialEarly(ctx, dst, hold, nil)
+}
+
+// DialEarly implements tunnel.EarlyDialer. An exit gets what the app sends behind the dial.
+// If its tunnel then breaks before the answer, the target may have those bytes, so the dial
+// is not repeated.
+func (w *Way) DialEarly(ctx context.Context, dst netip.AddrPort, hold tunnel.Hold, early tunnel.Early) (tunnel.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, w.cfg.DialTimeout)
 	defer cancel()
 	// Half of the budget remains for the plain way.
@@ -163,11 +170,15 @@ func (w *Way) DialContext(ctx context.Context, dst netip.AddrPort, hold tunnel.H
 	for {
 		is := w.pick(tried)
 		if is.tunnel != nil {
-			conn, err := w.dialOn(ctx, is.tunnel, dst)
+			conn, err := w.dialOn(ctx, is.tunnel, dst, early)
 			if err == nil {
 				return conn, nil
 			}
 			if !err.Fault.Elsewhere() || err.Fault.Lasting() {
+				return nil, err
+			}
+			if early != nil && early.Sent() > 0 {
+				err.Err = fmt.Errorf("%w; the dial is not repeated, because the target may have the first bytes of the app", err.Err)
 				return nil, err
 			}
 			last = err

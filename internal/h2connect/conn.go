@@ -18,6 +18,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/http2wire"
 	"github.com/shoot-proxy/proxy-client/internal/inbox"
 	"github.com/shoot-proxy/proxy-client/internal/quota"
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
 const (
@@ -144,6 +145,26 @@ func (c *Conn) Close() error { return c.wire.Close() }
 // that the proxy has not seen the dial, or has not dealt with it: another connection may
 // serve it. If ctx ends first, the error is its cause.
 func (c *Conn) Dial(ctx context.Context, target string) (*Stream, error) {
+	return c.DialEarly(ctx, target, nil)
+}
+
+// DialEarly is Dial with what the app sends meanwhile, which goes behind the request. early
+// may be nil. It is ended when DialEarly returns. If an error proves that the proxy has not
+// passed the bytes on, they are taken back.
+func (c *Conn) DialEarly(ctx context.Context, target string, early tunnel.Early) (*Stream, error) {
+	s, err := c.dial(ctx, target, early)
+	if err != nil && early != nil && neverPassedOn(err) {
+		early.TakeBack()
+	}
+	return s, err
+}
+
+// neverPassedOn reports whether the error of a dial proves that no target got a byte.
+func neverPassedOn(err error) bool {
+	return errors.As(err, new(*Refusal)) || errors.Is(err, ErrUnprocessed)
+}
+
+func (c *Conn) dial(ctx context.Context, target string, early tunnel.Early) (*Stream, error) {
 	if target == "" || len(target) > maxTarget || !httpguts.ValidHostHeader(target) {
 		return nil, fmt.Errorf("%.100q is no host:port", target)
 	}
@@ -158,6 +179,10 @@ func (c *Conn) Dial(ctx context.Context, target string) (*Stream, error) {
 	answered := s.answered // the reading goroutine clears the field
 	if err := c.wire.Open(&s.wire, (*events)(s), fields[:n], false); err != nil {
 		return nil, err
+	}
+	if early != nil {
+		early.Begin(s.trySend)
+		defer early.End()
 	}
 	c.wire.Flush()
 	select {

@@ -131,6 +131,12 @@ func (s *Stream) Send(p []byte) error {
 	return nil
 }
 
+// trySend sends p if that needs no waiting, and reports whether it did.
+func (s *Stream) trySend(p []byte) bool {
+	sent, err := s.wire.TrySend(&http2wire.Payload{p})
+	return sent && err == nil
+}
+
 // CloseWrite implements tunnel.Carrier.
 func (s *Stream) CloseWrite() error {
 	if s.wire.CloseSend() {

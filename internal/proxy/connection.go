@@ -30,6 +30,7 @@ type connection struct {
 	server      string        // configured name; empty if no server was asked
 	exit        string        // configured name; empty without an exit
 	ids         tunnel.IDs    // of the tunnel, or of the dial that has failed
+	early       int           // bytes of the app that the dial has sent
 
 	id       uint64        // in Proxy.registry
 	slot     int           // in Proxy.registry
@@ -50,12 +51,13 @@ func (p *Proxy) serve(ctx context.Context, app *net.TCPConn) {
 		p.release(c)
 		return
 	}
-	c.monitor = relay.Start(ctx, app, p.counting(tun), relay.Options{
+	c.monitor = relay.Start(ctx, app, p.counting(tun, c.early), relay.Options{
 		HalfCloseTimeout: p.cfg.HalfCloseTimeout,
 		IdleTimeout:      p.cfg.IdleTimeout,
 		Buffers:          p.buffers,
 		Pacer:            p.pacer(c.server),
 		AppState:         func() relay.AppState { return p.appState(c) },
+		SentEarly:        c.early,
 	}, func(r relay.Result) {
 		p.relayEnded(c, r)
 		p.release(c)
@@ -163,9 +165,13 @@ func (p *Proxy) dial(ctx context.Context, c *connection, app *net.TCPConn) (tunn
 	defer p.dialling.Add(-1)
 	watch := watchApp(app, cancel, func() relay.AppState { return p.appState(c) })
 	start := time.Now()
-	tun, err := p.dialWithPlace(ctx, c.destination)
+	tun, err := p.dialWithPlace(ctx, c.destination, watch)
 	c.dialled = time.Since(start)
 	gone := watch.stop()
+	if tun != nil {
+		c.early = watch.Sent()
+		gone = takeEarly(app, c.early) != nil || gone
+	}
 	if failed, ok := errors.AsType[*tunnel.Error](err); ok {
 		c.server, c.ids = failed.Server, failed.IDs
 	}
@@ -178,19 +184,32 @@ func (p *Proxy) dial(ctx context.Context, c *connection, app *net.TCPConn) (tunn
 	case err != nil:
 		return nil, err
 	case gone:
-		_ = tun.Close() // the dial was faster than its cancellation
+		abandon(tun) // the dial was faster than its cancellation
 		return nil, &tunnel.Error{Reason: tunnel.ReasonCancelled, Err: errAppGone}
 	}
 	return tun, nil
 }
 
-// dialWithPlace dials when the dial limit grants a place.
-func (p *Proxy) dialWithPlace(ctx context.Context, destination netip.AddrPort) (tunnel.Conn, error) {
+// abandon ends a tunnel whose app has given up.
+func abandon(tun tunnel.Conn) {
+	if carrier, ok := tun.(tunnel.Carrier); ok {
+		_ = carrier.Abort()
+	} else {
+		_ = tun.Close()
+	}
+}
+
+// dialWithPlace dials when the dial limit grants a place. What early gives may go behind
+// the dial.
+func (p *Proxy) dialWithPlace(ctx context.Context, destination netip.AddrPort, early tunnel.Early) (tunnel.Conn, error) {
 	if err := p.dials.acquire(ctx, destination); err != nil {
 		return nil, err
 	}
 	place := &place{limit: p.dials, destination: destination}
 	defer place.use()()
+	if dialer, ok := p.cfg.Dialer.(tunnel.EarlyDialer); ok {
+		return dialer.DialEarly(ctx, destination, place.use, early)
+	}
 	return p.cfg.Dialer.DialContext(ctx, destination, place.use)
 }
 

@@ -7,10 +7,11 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
-// counting returns tun for a relay. The bytes that pass are counted at once, because a
-// download of an hour should show in the metrics before it ends.
-func (p *Proxy) counting(tun tunnel.Conn) relay.Tunnel {
+// counting returns tun for a relay, which has sent some bytes early. The bytes that pass are
+// counted at once, because a download of an hour should show in the metrics before it ends.
+func (p *Proxy) counting(tun tunnel.Conn, early int) relay.Tunnel {
 	counting := countingConn{tun, p.metrics, &p.history}
+	counting.countSent(early)
 	if carrier, ok := tun.(tunnel.Carrier); ok {
 		return &countingCarrier{counting, carrier}
 	}
@@ -27,10 +28,14 @@ type countingConn struct {
 func (c *countingConn) Send(b []byte) error {
 	err := c.Conn.Send(b)
 	if err == nil {
-		c.metrics.sent.Add(float64(len(b)))
-		c.history.sent.Add(int64(len(b)))
+		c.countSent(len(b))
 	}
 	return err
+}
+
+func (c *countingConn) countSent(n int) {
+	c.metrics.sent.Add(float64(n))
+	c.history.sent.Add(int64(n))
 }
 
 // Receive implements relay.Tunnel.

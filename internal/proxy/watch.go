@@ -22,7 +22,8 @@ const (
 	appAskInterval = 250 * time.Millisecond
 )
 
-// appWatch notices that an app gives up its connection during the dial.
+// appWatch notices that an app gives up its connection during the dial. It also passes on
+// the app's first bytes, if the dial asks for them.
 type appWatch struct {
 	app        *net.TCPConn
 	cancelDial context.CancelFunc    // called when it has given up
@@ -30,11 +31,12 @@ type appWatch struct {
 	timer      *time.Timer           // starts run
 	stopped    chan struct{}
 	result     chan bool
+	early      earlyBytes
 }
 
-// watchApp calls cancelDial when the app has given up its connection. It reads no
-// bytes: what the app has sent stays in the socket for the relay. state returns the
-// state of an app that has sent FIN.
+// watchApp calls cancelDial when the app has given up its connection. It takes no
+// bytes: what the app has sent stays in the socket. state returns the state of an app that
+// has sent FIN.
 //
 // stop must be called exactly once, before app is used otherwise or closed.
 func watchApp(app *net.TCPConn, cancelDial context.CancelFunc, state func() relay.AppState) *appWatch {
@@ -92,6 +94,7 @@ func (w *appWatch) wait() bool {
 	// FIN, RST) while it returns false. It holds app's read lock, but reads no byte.
 	var s socketState
 	err = raw.Read(func(fd uintptr) bool {
+		w.early.offer(int(fd))
 		s = socketStateOf(int(fd))
 		return s != socketOpen
 	})

@@ -58,6 +58,8 @@ type Options struct {
 	Pacer *Pacer
 	// AppState returns the app's state after its FIN.
 	AppState func() AppState
+	// SentEarly is how many bytes of the app were sent before Start.
+	SentEarly int
 }
 
 // Result says how a relay ended.
@@ -155,6 +157,10 @@ func (r *relay) init(way way, app *net.TCPConn, tun Tunnel, opt Options, account
 	r.writer.Init(r.raw)
 	r.noteMove()
 	r.lastSent.setNever()
+	if opt.SentEarly > 0 {
+		r.sent.Store(int64(opt.SentEarly))
+		r.lastSent.set(r.started, r.started)
+	}
 }
 
 // start starts both directions.

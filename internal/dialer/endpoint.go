@@ -206,7 +206,7 @@ func (e *endpoint) check() *tunnel.Error {
 		e.wakeWatch()
 		e.setUp(false, err)
 		if !e.server.isUp() {
-			e.server.proved.Store(tunnel.Mode("")) // another server may take its place
+			e.server.forget()
 		}
 		return err
 	}

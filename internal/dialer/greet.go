@@ -50,11 +50,11 @@ func (e *endpoint) connectAndGreet(ctx context.Context) *tunnel.Error {
 			return err
 		}
 	}
-	e.server.learn(tunnel.ModeGRPC, alpn)
 	err = e.protocols[tunnel.ModeGRPC].Greet(ctx, conn, files)
 	if err != nil && e.Server.Mode == tunnel.ModeAuto && errors.Is(err, grpcmode.ErrOtherServer) {
 		return e.greetWithoutGRPC(ctx, err)
 	}
+	e.server.learn(tunnel.ModeGRPC, alpn)
 	return err
 }
 
@@ -68,6 +68,9 @@ func (e *endpoint) greetHTTP1(ctx context.Context, conn net.Conn, alpn string) *
 		e.server.learn(mode, alpn)
 		e.server.advise(mode, a)
 		err = e.protocols[mode].(greeted).Greeted(ctx, a)
+		if proxy, ok := e.protocols[mode].(*httpsproxy.Dialer); ok && err == nil {
+			e.server.prove(proxy.Shown())
+		}
 	}
 	if err == nil {
 		return nil

@@ -91,28 +91,41 @@ func (s *server) modeOf(a http1.Answer) tunnel.Mode {
 	}
 }
 
-// prove records the mode that an answer to CONNECT has shown, if fit says so. It has the
-// last word until the server cannot be reached, when another may take its place.
+// prove records the mode that an answer to CONNECT has shown, if fit says so. From then on
+// answers to the greeting do not count: a device in front may give them while the server is
+// away. Nor does a refusal, after a success of a proxy-server.
 func (s *server) prove(fit serverconn.Fit) {
+	proved, _ := s.proved.Load().(tunnel.Mode)
 	mode := tunnel.ModeHTTPConnect
-	switch fit {
-	case serverconn.Konnectivity:
-	case serverconn.StandardProxy:
+	switch {
+	case s.Mode != tunnel.ModeAuto:
+		return
+	case fit == serverconn.Konnectivity:
+	case fit == serverconn.StandardProxy, fit == serverconn.StandardRefusal && proved == "":
 		mode = tunnel.ModeHTTPSProxy
 	default:
 		return
 	}
-	if s.Mode == tunnel.ModeAuto {
+	if proved != mode {
 		s.proved.Store(mode)
-		s.learn(mode, "")
 	}
+	s.learn(mode, "")
 }
+
+// forget is called when the server cannot be reached, so that another may take its place. A
+// standard proxy stays one until the success of a proxy-server: devices in front of it make
+// it look unreachable too. A proxy-server that has become a standard proxy shows that also
+// by a refusal.
+func (s *server) forget() { s.proved.CompareAndSwap(tunnel.ModeHTTPConnect, tunnel.Mode("")) }
 
 // learn records the mode that a connection to a server in mode auto has shown. alpn is
 // what ALPN chose on it. A server may come back in another mode.
 func (s *server) learn(mode tunnel.Mode, alpn string) {
 	if s.Mode != tunnel.ModeAuto {
 		return
+	}
+	if s.speaks() == mode {
+		return // as nearly always
 	}
 	if old := s.mode.Swap(mode); old != mode {
 		s.shared.log.Info("proxy-server's mode found out", "server", s.Name, "mode", mode, "alpn", alpn)

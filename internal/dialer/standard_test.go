@@ -90,7 +90,7 @@ func newStandard(greeting, connect string) *standard {
 }
 
 // TestKindsOfServers: what a server is shows in its answer to the greeting, and then in its
-// answers to CONNECT. If it is not certain, it counts as konnectivity. A mode that a person
+// answers to CONNECT, of which a check may send one. If it is not certain, it counts as konnectivity. A mode that a person
 // has set stays.
 func TestKindsOfServers(t *testing.T) {
 	const (
@@ -114,7 +114,7 @@ func TestKindsOfServers(t *testing.T) {
 		{"Apache", fromApache, old, auto, proxy, tunnel.Traits{Backpressure: true, HalfClose: true}, proxy, tunnel.Traits{Backpressure: true, HalfClose: true}},
 		{"a proxy without a name", nameless, ok, auto, konnectivity, tunnel.Traits{}, proxy, flows},
 		{"a proxy without a name, any 2xx", nameless, "HTTP/1.1 204 Fine\r\n\r\n", auto, konnectivity, tunnel.Traits{}, konnectivity, tunnel.Traits{}},
-		{"konnectivity behind what gives a name", fromEnvoy, establishedLine, auto, proxy, tunnel.Traits{}, konnectivity, tunnel.Traits{}},
+		{"konnectivity behind what gives a name", fromEnvoy, establishedLine, auto, konnectivity, tunnel.Traits{}, konnectivity, tunnel.Traits{}},
 		{"konnectivity is asked for", fromApache, old, konnectivity, konnectivity, tunnel.Traits{}, konnectivity, tunnel.Traits{}},
 		{"a proxy is asked for", nameless, establishedLine, explicit, proxy, flows, proxy, flows},
 	} {
@@ -135,7 +135,7 @@ func TestKindsOfServers(t *testing.T) {
 			}
 			check()
 			if got := e.mode(); got != tc.first {
-				t.Errorf("the greeting shows %s, want %s", got, tc.first)
+				t.Errorf("the check shows %s, want %s", got, tc.first)
 			}
 			for i, want := range []tunnel.Traits{tc.traits, tc.later} {
 				conn, err := d.dial(t)

@@ -59,6 +59,10 @@ func (a Answer) Server() string {
 	return ""
 }
 
+// Named reports whether the answer names what has answered. A proxy-server of konnectivity
+// never does.
+func (a Answer) Named() bool { return a.Server() != "" || a.Header.Get("Proxy-Status") != "" }
+
 // Parse parses all bytes received so far. ended says that no more will come. Interim
 // answers (1xx) are left out. An error is complete when its body is, by its length or last
 // chunk (RFC 9112, section 6.3), or at the end of the connection, or when MaxAnswer bytes

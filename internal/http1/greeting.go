@@ -77,7 +77,7 @@ func mode(e *serverconn.Endpoint) tunnel.Mode {
 // proxy-server. A proxy-server is nameless, and so is a proxy that is written in Go: the
 // answer to CONNECT tells these two apart.
 func (a Answer) Standard() bool {
-	return a.Status != http.StatusOK || a.Server() != "" || a.Header.Get("Proxy-Status") != ""
+	return a.Status != http.StatusOK || a.Named()
 }
 
 // settingsHead is how many bytes IsSettings needs.

@@ -30,9 +30,10 @@ type connection struct {
 	receiving chan struct{}
 	closing   atomic.Bool
 
-	noAnswer bool   // not one byte has come
-	unsure   bool   // the answer may be that of a proxy-server of konnectivity
-	custom   custom // of the proxy
+	noAnswer bool           // not one byte has come
+	fit      serverconn.Fit // what the answer tells of the server's kind
+	unsure   bool           // the answer may be that of a proxy-server of konnectivity
+	custom   custom         // of the proxy
 
 	// Guarded by receiving:
 	pending []byte // bytes of the target that came with the answer

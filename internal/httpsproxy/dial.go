@@ -64,6 +64,9 @@ func (c *connection) answer() *tunnel.Error {
 			c.established(a)
 			return nil
 		case state == http1.Complete:
+			if a.Named() {
+				c.fit = serverconn.StandardRefusal
+			}
 			return c.dialer.refused(a)
 		case http1.IsSettings(p):
 			return c.failed(tunnel.ReasonProtocol, tunnel.FaultServer, http1.ErrSettings)
@@ -81,8 +84,12 @@ func (c *connection) answer() *tunnel.Error {
 func (c *connection) established(a http1.Answer) {
 	c.pending = a.Rest
 	c.custom = customOf(a)
+	c.fit = serverconn.StandardProxy
+	if mayBeKonnectivity(a) {
+		c.fit = serverconn.Konnectivity
+	}
 	// Only a person can know better than the answer.
-	c.unsure = c.dialer.Server.Mode == tunnel.ModeAuto && mayBeKonnectivity(a)
+	c.unsure = c.dialer.Server.Mode == tunnel.ModeAuto && c.fit == serverconn.Konnectivity
 	c.dialer.accepts.Store(true)
 	c.dialer.proven.Store(true)
 }

@@ -44,6 +44,7 @@ type Dialer struct {
 	alive    alive
 	proven   atomic.Bool            // an answer to CONNECT was that of a proxy, and of nothing else
 	software atomic.Pointer[string] // as the proxy has called itself in the last greeting
+	shown    atomic.Uint32          // serverconn.Fit: what Shown returns next
 }
 
 // New returns a Dialer for the endpoint to, which owner judges.
@@ -83,14 +84,10 @@ func (d *Dialer) Dial(ctx context.Context, dst tunnel.Target, _ tunnel.Hold) (tu
 
 // result returns what Dial returns for a connection whose dial ended with err.
 func (c *connection) result(err *tunnel.Error) (tunnel.Conn, *tunnel.Error, serverconn.Fit) {
-	switch {
-	case err != nil:
-		return nil, err, serverconn.Fits
-	case c.unsure:
-		return c, nil, serverconn.Konnectivity
-	default:
-		return c, nil, serverconn.Fits
+	if err != nil {
+		return nil, err, c.fit
 	}
+	return c, nil, c.fit
 }
 
 // Greet returns nil if the server on conn is a proxy that accepts CONNECT. It ends conn.
@@ -116,7 +113,9 @@ func (d *Dialer) Greeted(ctx context.Context, a http1.Answer) *tunnel.Error {
 		return err
 	}
 	c := newConnection(d, d.NewConn(conn))
-	switch err := c.dial(ctx, ProbeTarget); {
+	err = c.dial(ctx, ProbeTarget)
+	d.shown.Store(uint32(c.fit))
+	switch {
 	case err == nil:
 		d.shared.Part(conn)
 		return nil
@@ -131,6 +130,10 @@ func (d *Dialer) Greeted(ctx context.Context, a http1.Answer) *tunnel.Error {
 		return nil
 	}
 }
+
+// Shown returns what an answer to the CONNECT of a check tells of the server's kind, if there
+// was one since the last call.
+func (d *Dialer) Shown() serverconn.Fit { return serverconn.Fit(d.shown.Swap(uint32(serverconn.Fits))) }
 
 // Proven reports whether the server has answered a CONNECT as only a proxy does. A web server
 // may forbid CONNECT, as a proxy forbids a target.

@@ -41,17 +41,9 @@ func (d *Dialer) dialOn(ctx context.Context, conn net.Conn, dst tunnel.Target, h
 	c := newConnection(d, d.NewConn(conn))
 	serverconn.SetReadBuffer(conn, connectBuffer)
 	if err := c.dial(ctx, dst, hold); err != nil {
-		return nil, err, c.fit()
+		return nil, err, c.fit
 	}
-	return c, nil, c.fit()
-}
-
-// fit says what the answer tells of the server's kind.
-func (c *connection) fit() serverconn.Fit {
-	if c.standard {
-		return serverconn.StandardProxy
-	}
-	return serverconn.Fits
+	return c, nil, c.fit
 }
 
 // dialOnSpare is dialOn on a spare connection. dead reports that the connection was
@@ -69,12 +61,12 @@ func (d *Dialer) dialOnSpare(ctx context.Context, ready *spare.Spare, dst tunnel
 		serverconn.LimitSilence(c.conn, serverconn.AddressTimeout)
 	}
 	if err := c.dial(ctx, dst, hold); err != nil {
-		return nil, err, c.noAnswer && ctx.Err() == nil, c.fit()
+		return nil, err, c.noAnswer && ctx.Err() == nil, c.fit
 	}
 	if several {
 		serverconn.LimitSilence(c.conn, 0)
 	}
-	return c, nil, false, c.fit()
+	return c, nil, false, c.fit
 }
 
 // dial sends CONNECT and reads the answer. If ctx ends first, the dial is abandoned.
@@ -125,7 +117,7 @@ func (c *connection) answer() *tunnel.Error {
 		c.noAnswer = len(head) == 0
 		switch {
 		case v == headEstablished:
-			c.pending, c.standard = rest, isStandard(head, v)
+			c.pending, c.fit = rest, fitOf(head, v)
 			return nil
 		case v == headAhead:
 			// The target spoke before the server, because two goroutines of the server
@@ -139,7 +131,7 @@ func (c *connection) answer() *tunnel.Error {
 			if err == nil && !whole {
 				continue
 			}
-			c.standard = isStandard(head, v)
+			c.fit = fitOf(head, v)
 			return c.refused(status, text)
 		case v == headGarbage, len(head) > maxHead:
 			return &tunnel.Error{Reason: tunnel.ReasonProtocol, Server: c.dialer.Server.Name, Err: fmt.Errorf("%w: its answer to CONNECT begins %.60q", tunnel.ErrProtocol, head)}

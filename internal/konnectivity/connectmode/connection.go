@@ -38,10 +38,10 @@ type connection struct {
 	receiving chanMutex // guards arriving and the last fields; Receive holds it while it waits
 	closing   atomic.Bool
 
-	noAnswer bool        // not one byte has come
-	standard bool        // the answer was that of a standard proxy
-	answered time.Time   // when the answer came, or bytes of the target ahead of it
-	sent     atomic.Bool // the app has sent something
+	noAnswer bool           // not one byte has come
+	fit      serverconn.Fit // what the answer tells of the server's kind
+	answered time.Time      // when the answer came, or bytes of the target ahead of it
+	sent     atomic.Bool    // the app has sent something
 
 	// Guarded by receiving:
 	received bool         // the target has sent something

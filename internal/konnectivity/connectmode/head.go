@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"github.com/shoot-proxy/proxy-client/internal/http1"
+	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 )
 
 const (
@@ -92,14 +93,19 @@ func refusal(head, rest []byte) (text []byte, whole bool) {
 	return rest, false
 }
 
-// isStandard reports whether an answer to CONNECT is that of a standard proxy. A
-// proxy-server's success is establishedLine, and it never names itself.
-func isStandard(head []byte, v headKind) bool {
+// fitOf returns what an answer to CONNECT tells of the server's kind. A proxy-server's
+// success is establishedLine, and it never names itself.
+func fitOf(head []byte, v headKind) serverconn.Fit {
 	if v == headEstablished {
-		return !bytes.HasPrefix(head, []byte(establishedLine))
+		if bytes.HasPrefix(head, []byte(establishedLine)) {
+			return serverconn.Konnectivity
+		}
+		return serverconn.StandardProxy
 	}
-	a, state := http1.Parse(head, true)
-	return state == http1.Complete && (a.Server() != "" || a.Header.Get("Proxy-Status") != "")
+	if a, state := http1.Parse(head, true); state == http1.Complete && a.Named() {
+		return serverconn.StandardRefusal
+	}
+	return serverconn.Fits
 }
 
 // aheadFilter removes the server's establishedLine from a stream in which bytes of the

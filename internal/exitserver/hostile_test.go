@@ -304,3 +304,30 @@ func TestConnectionLimits(t *testing.T) {
 		t.Errorf("the third client has status %d, want 403", u.StatusCode)
 	}
 }
+
+// TestLargeHeader: a header that is too large is answered with 431. A client would try a
+// stream that was reset with REFUSED_STREAM again, on each of its connections.
+func TestLargeHeader(t *testing.T) {
+	t.Parallel()
+	e := newExit(t, allowLoopback, nil)
+	r := e.raw(t, "app")
+	block := append(connectBlock("127.0.0.1:1"), bytes.Repeat([]byte{0x00, 0x01, 'a', 0x01, 'b'}, 1000)...)
+	if err := r.headers(1, block); err != nil {
+		t.Fatal(err)
+	}
+	waittest.Eventually(t, "the refusal", func() bool { return len(e.log.Lines(t, "a connection was refused")) == 1 })
+	if line := e.log.Lines(t, "a connection was refused")[0]; line["status"] != 431.0 || line["error"] != "http_request_error" {
+		t.Errorf("the line is %v", line)
+	}
+}
+
+// TestOrderlyEnd: a client that ends its connection is no error in the log.
+func TestOrderlyEnd(t *testing.T) {
+	t.Parallel()
+	e := newExit(t, allowLoopback, nil)
+	_ = e.connect(t, "app").Close()
+	waittest.Eventually(t, "the line", func() bool { return len(e.log.Lines(t, "a client's connection has ended")) == 1 })
+	if line := e.log.Lines(t, "a client's connection has ended")[0]; line["error"] != nil {
+		t.Errorf("the line has error %v", line["error"])
+	}
+}

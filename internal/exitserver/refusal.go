@@ -49,11 +49,12 @@ type refusal struct {
 // Error implements error.
 func (r *refusal) Error() string { return string(r.proxy) + ": " + r.details }
 
-// The statuses of refusals (RFC 9110 15, RFC 9209 2.3).
+// The statuses of refusals (RFC 9110 15, RFC 6585 5, RFC 9209 2.3).
 const (
 	statusBadRequest     = 400
 	statusForbidden      = 403
 	statusMethod         = 405
+	statusHeaderTooLarge = 431
 	statusInternal       = 500
 	statusBadGateway     = 502
 	statusUnavailable    = 503

@@ -64,6 +64,9 @@ func (c *client) serve(http *h2server.Stream) {
 // readRequest sets the target. Its error is a *refusal.
 func (s *stream) readRequest() error {
 	request := s.http.Request
+	if request.TooLarge {
+		return refuse(statusHeaderTooLarge, ErrorRequest, "the header of the request is too large")
+	}
 	if request.Method != http.MethodConnect || request.Other {
 		return refuse(statusMethod, ErrorRequest, "the exit serves CONNECT to host:port, and nothing else")
 	}

@@ -53,6 +53,8 @@ var (
 	ErrGone = errors.New("the client's connection has ended")
 	// ErrClosed means that the handler has ended the stream.
 	ErrClosed = errors.New("the stream is closed")
+	// ErrEnded means that Close was called. It is the end of a connection.
+	ErrEnded = errors.New("the server has ended the connection")
 )
 
 // Fault is a violation of HTTP/2 by the client, for which the connection was ended.
@@ -131,8 +133,8 @@ func New(conn net.Conn, socket *Socket, cfg Config) *Conn {
 const defaultWindow = 1<<16 - 1
 
 // Run serves until the connection ends, and then until all calls of Serve have returned.
-// It returns nil after GoAway or a client's orderly end, a *Fault, or why the connection
-// broke.
+// It returns nil after GoAway or a client's orderly end, a *Fault, ErrEnded after Close, or
+// why the connection broke.
 func (c *Conn) Run() error {
 	stop := make(chan struct{})
 	watched := make(chan struct{})
@@ -152,7 +154,7 @@ func (c *Conn) Run() error {
 }
 
 // Close ends the connection at once. Serve's streams fail with ErrGone.
-func (c *Conn) Close() { c.end(net.ErrClosed) }
+func (c *Conn) Close() { c.end(ErrEnded) }
 
 // accuse tells the client why the connection ends.
 func (c *Conn) accuse(fault *Fault) {
@@ -164,28 +166,30 @@ func (c *Conn) accuse(fault *Fault) {
 	}
 }
 
-// errLeft is the end of a connection after GOAWAY and the last stream.
-var errLeft = errors.New("all streams have ended after GOAWAY")
+// Orderly ends of a connection.
+var (
+	// errLeft is the end after GOAWAY and the last stream.
+	errLeft = errors.New("all streams have ended after GOAWAY")
+	// errOrderly is the end by the client, between two frames.
+	errOrderly = errors.New("the client has ended the connection")
+)
 
 // reason returns why the connection has ended.
 func (c *Conn) reason() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if errors.Is(c.err, errLeft) {
+	if errors.Is(c.err, errLeft) || errors.Is(c.err, errOrderly) {
 		return nil
 	}
 	return c.err
 }
 
-// end ends the connection, and its streams with ErrGone.
+// end ends the connection, and its streams with ErrGone. The first err stays.
 func (c *Conn) end(err error) {
 	c.mu.Lock()
 	if c.err != nil {
 		c.mu.Unlock()
 		return
-	}
-	if err == nil {
-		err = net.ErrClosed
 	}
 	c.err = err
 	for _, s := range c.streams {

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"time"
 
 	"golang.org/x/net/http2"
@@ -18,8 +17,8 @@ func fault(code http2.ErrCode, format string, values ...any) error {
 	return &Fault{code, fmt.Sprintf(format, values...)}
 }
 
-// read reads frames until the connection ends. It returns nil if the client has ended it
-// between two frames.
+// read reads frames until the connection ends. It returns errOrderly if the client has
+// ended it between two frames.
 func (c *Conn) read() error {
 	if err := c.start(); err != nil {
 		return err
@@ -94,8 +93,8 @@ func (c *Conn) start() error {
 	return c.handle(frame)
 }
 
-// readError returns the error of the connection for one of the framer. It is nil if the
-// client, or this server, has ended the connection.
+// readError returns the error of the connection for one of the framer. It is errOrderly if
+// the client has ended the connection.
 func readError(err error) error {
 	if code, ok := errors.AsType[http2.ConnectionError](err); ok {
 		return fault(http2.ErrCode(code), "a frame that HTTP/2 does not allow")
@@ -105,8 +104,8 @@ func readError(err error) error {
 		return fault(http2.ErrCodeEnhanceYourCalm, "a header of more than %d bytes, its frames included", maxRead)
 	case errors.Is(err, http2.ErrFrameTooLarge):
 		return fault(http2.ErrCodeFrameSize, "a frame larger than %d bytes", maxFrame)
-	case errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed):
-		return nil
+	case errors.Is(err, io.EOF):
+		return errOrderly
 	default:
 		return err
 	}
@@ -122,7 +121,9 @@ func (c *Conn) wrongStream(e http2.StreamError) error {
 	c.lastID = max(c.lastID, e.StreamID)
 	if s := c.streams[e.StreamID]; s != nil {
 		s.fail(ErrReset)
-		delete(c.streams, e.StreamID)
+		if s.remove() {
+			go c.finish()
+		}
 	}
 	return c.answer(appendReset(nil, e.StreamID, e.Code))
 }
@@ -186,7 +187,8 @@ func (c *Conn) handleData(f *http2.DataFrame) error {
 	if s.gotEnd {
 		return c.resetStream(s, http2.ErrCodeStreamClosed)
 	}
-	if int(f.Length) > s.in.credit {
+	// An end without data needs no window, which may be negative (RFC 9113 6.9.1).
+	if f.Length > 0 && int(f.Length) > s.in.credit {
 		return c.resetStream(s, http2.ErrCodeFlowControl)
 	}
 	s.in.credit -= int(f.Length) - len(f.Data()) // padding is lost to the window
@@ -250,7 +252,7 @@ func (c *Conn) handleHeaders(f *http2.MetaHeadersFrame) error {
 	}
 	c.lastID = f.StreamID
 	var s *Stream
-	if c.away != left && c.serving < c.cfg.MaxStreams && !f.Truncated {
+	if c.away != left && c.serving < c.cfg.MaxStreams && len(c.out.pending) < maxUnread {
 		s = c.newStream(f.StreamID, requestOf(f), f.StreamEnded())
 	}
 	if s == nil {
@@ -268,7 +270,7 @@ func (c *Conn) handleHeaders(f *http2.MetaHeadersFrame) error {
 
 // requestOf returns what a header asks for.
 func requestOf(f *http2.MetaHeadersFrame) Request {
-	r := Request{Method: f.PseudoValue("method"), Authority: f.PseudoValue("authority")}
+	r := Request{Method: f.PseudoValue("method"), Authority: f.PseudoValue("authority"), TooLarge: f.Truncated}
 	for _, field := range f.PseudoFields() {
 		if field.Name != ":method" && field.Name != ":authority" {
 			r.Other = true

@@ -16,6 +16,9 @@ const (
 	// maxControl is how many bytes of answers to the client's frames may wait. A client
 	// that makes more of them does not read.
 	maxControl = 64 << 10
+	// maxUnread is how many bytes may wait when a stream begins. The answer to it would wait
+	// behind them. It is refused, so that the client tries it on another connection.
+	maxUnread = 2 * maxPending
 	// maxData is the payload of a DATA frame that fills a TLS record.
 	maxData = 16<<10 - headerLength
 	// keptPending is how much memory an output keeps for the next write, in bytes.

@@ -17,6 +17,8 @@ type Request struct {
 	// Other is true if the header has one of :scheme, :path or :protocol, which CONNECT
 	// does not have (RFC 9113 8.5).
 	Other bool
+	// TooLarge is true if the header was not read to its end, because it is too large.
+	TooLarge bool
 }
 
 // Stream is one request of a client, and what is sent and received for it.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/internal/check/report"
 	"github.com/shoot-proxy/proxy-client/internal/clip"
+	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 )
 
 // askNameserver is what to do about a nameserver that gave no answer.
@@ -48,7 +49,7 @@ func whyUnresolved(host string, took time.Duration, err error) (why string, exis
 	switch {
 	case isDNS && dns.IsNotFound:
 		return fmt.Sprintf("the pod's resolver says that the name %s does not exist (%s)", host, text), false
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled), isTimeout(err):
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled), serverconn.TimedOut(err):
 		return fmt.Sprintf("no nameserver has answered for %s in %s", host, report.Seconds(took)), true
 	case isDNS && dns.Err == "server misbehaving": // as package net says it, of an answer such as SERVFAIL
 		return fmt.Sprintf("the pod's nameserver cannot look up %s: %s", host, text), true

@@ -219,7 +219,7 @@ func (p *path) connect(ctx context.Context) bool {
 		step.Cause = report.CauseConnectRefused
 		step.Found = "the socket cannot be opened: " + clip.Text(err.Error(), clip.Clause)
 		step.Next = "mount the socket's folder into the sidecar's container, and let the sidecar's user write to the socket"
-	case ctx.Err() != nil, isTimeout(err):
+	case ctx.Err() != nil, serverconn.TimedOut(err):
 		step.Found = "no answer within " + report.Seconds(connectTimeout)
 		step.Next = "look at the NetworkPolicies of the pod's and the server's namespaces, and see whether the server's node is up"
 	default:
@@ -228,11 +228,6 @@ func (p *path) connect(ctx context.Context) bool {
 	}
 	p.add(step)
 	return false
-}
-
-func isTimeout(err error) bool {
-	timeout, ok := errors.AsType[net.Error](err)
-	return ok && timeout.Timeout()
 }
 
 // handshake does the TLS handshake, and looks at the server's certificate.

@@ -17,6 +17,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/check/report"
 	"github.com/shoot-proxy/proxy-client/internal/clip"
 	"github.com/shoot-proxy/proxy-client/internal/probe"
+	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 	"github.com/shoot-proxy/proxy-client/internal/sockdiag"
 )
 
@@ -42,7 +43,7 @@ func outcomeOf(err error) outcome {
 		return silent
 	case errors.Is(err, unix.EADDRNOTAVAIL), errors.Is(err, unix.EAFNOSUPPORT):
 		return noRoute
-	case errors.Is(err, unix.ENETUNREACH), errors.Is(err, unix.EHOSTUNREACH), errors.Is(err, context.DeadlineExceeded), isTimeout(err),
+	case errors.Is(err, unix.ENETUNREACH), errors.Is(err, unix.EHOSTUNREACH), errors.Is(err, context.DeadlineExceeded), serverconn.TimedOut(err),
 		errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
 		return lost
 	default:

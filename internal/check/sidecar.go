@@ -21,6 +21,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/check/report"
 	"github.com/shoot-proxy/proxy-client/internal/clip"
 	"github.com/shoot-proxy/proxy-client/internal/pause"
+	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 	"github.com/shoot-proxy/proxy-client/internal/status"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
@@ -85,7 +86,7 @@ func (s *Sidecar) AskHealth(ctx context.Context, health string) {
 			if s.liveErr == nil {
 				s.liveErr = err
 			}
-			if isTimeout(err) {
+			if serverconn.TimedOut(err) {
 				return // the other address would take as long
 			}
 			continue
@@ -113,7 +114,7 @@ const full = 0.95
 func (c *checker) sidecar() report.Step {
 	s := c.Sidecar
 	step := report.Step{Name: report.StepSidecar, Result: report.OK}
-	if !s.runs() && (isTimeout(s.adminErr) || isTimeout(s.liveErr)) {
+	if !s.runs() && (serverconn.TimedOut(s.adminErr) || serverconn.TimedOut(s.liveErr)) {
 		step.Result, step.Cause = report.Failure, report.CauseNotAnswering
 		step.Found = fmt.Sprintf("a sidecar runs, and does not answer: it hangs, or has no processor time: %s%s", s.silence(s.admin, s.adminErr), s.andHealth())
 		step.Next = "look at the CPU limit of the container proxy-client, and at its log. If it stays so, replace the pod."
@@ -274,7 +275,7 @@ func (s *Sidecar) silence(address string, err error) string {
 		return "nothing listens on " + address
 	case errors.Is(err, errAnotherProgram):
 		return fmt.Sprintf("no sidecar answers on %s (%s)", address, err)
-	case isTimeout(err):
+	case serverconn.TimedOut(err):
 		return fmt.Sprintf("%s has not answered within %s", address, report.Seconds(ask.Timeout))
 	default:
 		return fmt.Sprintf("%s does not answer (%s)", address, clip.Text(fmt.Sprint(err), clip.Words))

@@ -2,7 +2,7 @@
 
 // Package clip limits the length of texts that contain a peer's words, before they go
 // into a log, an error or an answer. A certificate with 90 names, for example, makes 57
-// KB. The package neither quotes nor interprets the text.
+// KB. It also replaces what is not printable. It does not interpret the text.
 //
 //	return fmt.Errorf("the server says: %s", clip.Text(message, clip.Sentence))
 package clip
@@ -10,6 +10,8 @@ package clip
 import (
 	"fmt"
 	"log/slog"
+	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -32,6 +34,17 @@ func Text(s string, most int) string {
 		cut--
 	}
 	return fmt.Sprintf("%s… (%d bytes more)", s[:cut], len(s)-cut)
+}
+
+// Printable replaces in s what could confuse a terminal, a page or a line: what is not
+// printable.
+func Printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '?'
+	}, s)
 }
 
 // Attr limits the length of each attribute in a log line. It is a ReplaceAttr of

@@ -33,6 +33,14 @@ func TestText(t *testing.T) {
 	}
 }
 
+// TestPrintable: letters of any language stay. Control characters, and characters that change
+// the direction or are not seen, do not.
+func TestPrintable(t *testing.T) {
+	if got, want := Printable("a\x1b[2J\r\nжä \u202e\u200b\xff"), "a?[2J??жä ??\ufffd"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 // stringer is a fmt.Stringer.
 type stringer string
 

@@ -175,7 +175,7 @@ func TestH2ConnectRefusals(t *testing.T) {
 		{503, "", tunnel.ReasonUnreachable, tunnel.FaultTarget, "status 503"},
 		{504, "", tunnel.ReasonTimeout, tunnel.FaultTarget, "status 504"},
 		{500, "", tunnel.ReasonOther, tunnel.FaultServer, "status 500"},
-		{429, "", tunnel.ReasonOther, tunnel.FaultServer, "status 429"},
+		{429, "", tunnel.ReasonMaxConnections, tunnel.FaultServer, "status 429"},
 		{405, "", tunnel.ReasonProtocol, tunnel.FaultRefusal, "no proxy that accepts CONNECT"},
 		{403, "", tunnel.ReasonForbidden, tunnel.FaultTarget, "status 403"},
 		{502, "x; error=destination_ip_prohibited", tunnel.ReasonForbidden, tunnel.FaultTarget, "destination_ip_prohibited"},

@@ -48,11 +48,11 @@ func (m *modes) found() string {
 // own success changes it.
 func TestTheKindIsKept(t *testing.T) {
 	const (
-		envoys   = "HTTP/1.1 200 OK\r\nserver: envoy\r\n\r\n"
-		page     = "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n"
-		noConnect   = "HTTP/1.1 405 Method Not Allowed\r\nContent-Length: 0\r\n\r\n"
-		namedOne = "HTTP/1.1 503 Service Unavailable\r\nServer: nginx\r\nContent-Length: 0\r\n\r\n"
-		foreign  = "SSH-2.0-OpenSSH\r\n"
+		envoys    = "HTTP/1.1 200 OK\r\nserver: envoy\r\n\r\n"
+		page      = "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n"
+		noConnect = "HTTP/1.1 405 Method Not Allowed\r\nContent-Length: 0\r\n\r\n"
+		namedOne  = "HTTP/1.1 503 Service Unavailable\r\nServer: nginx\r\nContent-Length: 0\r\n\r\n"
+		foreign   = "SSH-2.0-OpenSSH\r\n"
 	)
 	type answers struct{ greeting, connect string }
 	proxy, konnectivity := answers{fromEnvoy, envoys}, answers{nameless, establishedLine}

@@ -235,7 +235,7 @@ func (s *server) whyDown() string {
 	if s.cause == nil {
 		return s.Name
 	}
-	return s.Name + ": " + clip.Text(printable(s.cause.Err.Error()), clip.Clause) // parts of it come from a peer
+	return s.Name + ": " + clip.Text(clip.Printable(s.cause.Err.Error()), clip.Clause) // parts of it come from a peer
 }
 
 // connectTo connects to e and does the handshake. It offers the protocols in alpn.

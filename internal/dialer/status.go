@@ -6,9 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"strings"
 	"time"
-	"unicode"
 
 	"github.com/shoot-proxy/proxy-client/internal/clip"
 	"github.com/shoot-proxy/proxy-client/internal/cure"
@@ -50,7 +48,7 @@ func (s *server) status(now time.Time) status.Server {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !is.Up && s.cause != nil {
-		is.Reason, is.Cause, is.Next = string(s.cause.Reason), clip.Text(printable(s.cause.Err.Error()), clip.Sentence), next(s.cause)
+		is.Reason, is.Cause, is.Next = string(s.cause.Reason), clip.Text(clip.Printable(s.cause.Err.Error()), clip.Sentence), next(s.cause)
 	}
 	return is
 }
@@ -73,7 +71,7 @@ func (e *endpoint) status(now time.Time) status.Endpoint {
 	}
 	failed := is.State == status.EndpointAside || is.State == status.EndpointUnreachable || !is.Up
 	if last := e.lastFailure; last != nil && failed {
-		is.Reason, is.Error, is.Next = string(last.Reason), clip.Text(printable(last.Err.Error()), clip.Sentence), next(last)
+		is.Reason, is.Error, is.Next = string(last.Reason), clip.Text(clip.Printable(last.Err.Error()), clip.Sentence), next(last)
 	}
 	return is
 }
@@ -88,16 +86,6 @@ func next(err *tunnel.Error) string {
 	default:
 		return cure.NotMade(string(err.Reason))
 	}
-}
-
-// printable replaces what a peer has written and what could confuse a terminal or a page.
-func printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return '?'
-	}, text)
 }
 
 // dialWeight is the weight of the newest dial in the moving average of an endpoint.
@@ -128,7 +116,7 @@ func (e *endpoint) showed(state tls.ConnectionState) {
 // that was the reason.
 func (e *endpoint) refusedCertificate(err *tunnel.Error) {
 	if refused, ok := errors.AsType[*tls.CertificateVerificationError](err); ok && len(refused.UnverifiedCertificates) > 0 {
-		e.certificate.Store(e.describe(refused.UnverifiedCertificates[0], clip.Text(printable(err.Err.Error()), clip.Sentence)))
+		e.certificate.Store(e.describe(refused.UnverifiedCertificates[0], clip.Text(clip.Printable(err.Err.Error()), clip.Sentence)))
 	}
 }
 
@@ -141,11 +129,11 @@ func (e *endpoint) describe(c *x509.Certificate, problem string) *status.Certifi
 // describe returns what is known of a certificate by itself.
 func describe(c *x509.Certificate) status.Certificate {
 	is := status.Certificate{
-		Subject: clip.Text(printable(c.Subject.String()), clip.Clause), Issuer: clip.Text(printable(c.Issuer.String()), clip.Clause),
+		Subject: clip.Text(clip.Printable(c.Subject.String()), clip.Clause), Issuer: clip.Text(clip.Printable(c.Issuer.String()), clip.Clause),
 		NotBefore: c.NotBefore, NotAfter: c.NotAfter, Names: []string{},
 	}
 	for _, name := range c.DNSNames[:min(maxNames, len(c.DNSNames))] {
-		is.Names = append(is.Names, clip.Text(printable(name), clip.Words))
+		is.Names = append(is.Names, clip.Text(clip.Printable(name), clip.Words))
 	}
 	for _, ip := range c.IPAddresses[:min(maxNames, len(c.IPAddresses))] {
 		is.Names = append(is.Names, ip.String())
@@ -166,7 +154,7 @@ func (d *Dialer) Certificates() []status.Certificate {
 			is = describe(in.Certificate)
 			is.Due = tlsfiles.Due(in.Certificate, now)
 		}
-		is.Role, is.File, is.Problem = string(in.Role), in.File, printable(in.Problem)
+		is.Role, is.File, is.Problem = string(in.Role), in.File, clip.Printable(in.Problem)
 		all = append(all, is)
 	}
 	for _, s := range d.servers {

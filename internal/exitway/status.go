@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
-	"unicode"
 
 	"github.com/shoot-proxy/proxy-client/internal/clip"
 	"github.com/shoot-proxy/proxy-client/internal/cure"
@@ -41,17 +39,7 @@ func (w *Way) Note() string {
 }
 
 // clause returns the text of an error. Parts of it come from a peer.
-func clause(err *tunnel.Error) string { return clip.Text(printable(err.Err.Error()), clip.Clause) }
-
-// printable replaces what a peer has written and what could confuse a terminal or a page.
-func printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return '?'
-	}, text)
-}
+func clause(err *tunnel.Error) string { return clip.Text(clip.Printable(err.Err.Error()), clip.Clause) }
 
 // Exits returns what is known of the exits.
 func (w *Way) Exits() *status.Exits {
@@ -72,7 +60,7 @@ func (w *Way) Exits() *status.Exits {
 			is.Up = is.Up || s.current != nil && s.current.target == e.target && s.current.stands()
 		}
 		if failure := e.failure; failure != nil {
-			is.Reason, is.Cause = string(failure.Reason), clip.Text(printable(failure.Err.Error()), clip.Sentence)
+			is.Reason, is.Cause = string(failure.Reason), clip.Text(clip.Printable(failure.Err.Error()), clip.Sentence)
 			is.Next = cmp.Or(failure.Next, cure.NotMade(string(failure.Reason)))
 		}
 		all.Exits = append(all.Exits, is)

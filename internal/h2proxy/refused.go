@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 
 	"github.com/shoot-proxy/proxy-client/internal/h2connect"
 	"github.com/shoot-proxy/proxy-client/internal/proxystatus"
@@ -44,7 +43,7 @@ func (d *Dialer) identify(ctx context.Context, c *h2connect.Conn) *tunnel.Error 
 	switch {
 	case refused && d.refused(refusal).Fault != tunnel.FaultRefusal:
 		return nil
-	case refused && refusal.Status == http.StatusProxyAuthRequired:
+	case refused && proxystatus.WantsPassword(refusal.Status):
 		is := d.refused(refusal)
 		is.Fault = tunnel.FaultUnusable
 		return is
@@ -83,11 +82,11 @@ func (d *Dialer) refused(r *h2connect.Refusal) *tunnel.Error {
 	is := &tunnel.Error{Server: d.Server.Name, Err: fmt.Errorf("dial refused: %w", r)}
 	reason, fault, known := proxystatus.Meaning(r.ProxyError)
 	if !known {
-		reason, fault = byStatus(r.Status)
+		reason, fault = proxystatus.MeaningOfStatus(r.Status)
 	}
 	is.Reason, is.Fault = reason, fault
 	switch {
-	case r.Status == http.StatusProxyAuthRequired:
+	case proxystatus.WantsPassword(r.Status):
 		is.Next = noPassword
 	case fault == tunnel.FaultRefusal:
 		is.Err, is.Next = fmt.Errorf("%w: %w", errNotProxy, r), d.isItAProxy()
@@ -101,26 +100,6 @@ func (d *Dialer) refused(r *h2connect.Refusal) *tunnel.Error {
 		is.Next = seeProxy
 	}
 	return is
-}
-
-// byStatus returns what a status means by RFC 9110, section 15, if nothing more is known.
-func byStatus(status int) (tunnel.Reason, tunnel.Fault) {
-	switch {
-	case status == http.StatusForbidden:
-		return tunnel.ReasonForbidden, tunnel.FaultTarget
-	case status == http.StatusProxyAuthRequired:
-		return tunnel.ReasonForbidden, tunnel.FaultRefusal
-	case status == http.StatusRequestTimeout, status == http.StatusTooEarly, status == http.StatusTooManyRequests:
-		return tunnel.ReasonOther, tunnel.FaultServer
-	case status == http.StatusNotImplemented, status < http.StatusInternalServerError:
-		return tunnel.ReasonProtocol, tunnel.FaultRefusal
-	case status == http.StatusGatewayTimeout:
-		return tunnel.ReasonTimeout, tunnel.FaultTarget
-	case status == http.StatusBadGateway, status == http.StatusServiceUnavailable:
-		return tunnel.ReasonUnreachable, tunnel.FaultTarget
-	default:
-		return tunnel.ReasonOther, tunnel.FaultServer
-	}
 }
 
 // isItAProxy says what to do about a server that is no proxy.

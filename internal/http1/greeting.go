@@ -30,14 +30,11 @@ var (
 	ErrNoAnswer = errors.New("it closed the connection without an answer")
 )
 
-// pastDeadline ends a read or write that is under way.
-var pastDeadline = time.Unix(1, 0)
-
 // Greet sends Greeting on conn and returns the answer. The caller ends conn. A handshake
 // alone says little. With TLS 1.3 a server refuses a client certificate only after it. The
 // kernel accepts connections to the Unix socket of a process that hangs.
 func Greet(ctx context.Context, e *serverconn.Endpoint, conn net.Conn) (Answer, *tunnel.Error) {
-	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(pastDeadline) })()
+	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) })()
 	// If the request cannot be written, the answer says why.
 	_, _ = io.WriteString(conn, Greeting)
 	var p []byte
@@ -45,7 +42,7 @@ func Greet(ctx context.Context, e *serverconn.Endpoint, conn net.Conn) (Answer, 
 	for {
 		n, err := conn.Read(piece)
 		p = append(p, piece[:n]...)
-		a, state := Parse(p, err != nil && !isTimeout(err))
+		a, state := Parse(p, err != nil && !serverconn.TimedOut(err))
 		_, alerted := serverconn.RemoteAlert(err)
 		switch {
 		case alerted:
@@ -58,7 +55,7 @@ func Greet(ctx context.Context, e *serverconn.Endpoint, conn net.Conn) (Answer, 
 			return a, e.WrongServer(fmt.Errorf("its answer to an HTTP/1.1 request begins %q: is the port right? %s", p[:settingsHead], serverconn.ServersPort))
 		case err == nil:
 			continue
-		case len(p) == 0 && !isTimeout(err):
+		case len(p) == 0 && !serverconn.TimedOut(err):
 			err = fmt.Errorf("%w: %w", ErrNoAnswer, err)
 		}
 		return a, e.Unreachable(ctx, fmt.Errorf("no HTTP/1.1 answer from %s: %w; is it an %s server (%s)?", e.Address(), err, mode(e), e.Names().Mode))
@@ -93,9 +90,4 @@ func IsSettings(p []byte) bool {
 	}
 	n := int(p[0])<<16 | int(p[1])<<8 | int(p[2])
 	return n%setting == 0 && n <= most && p[3] == serverconn.SettingsFrame && string(p[4:settingsHead]) == "\x00\x00\x00\x00\x00"
-}
-
-func isTimeout(err error) bool {
-	t, ok := errors.AsType[net.Error](err)
-	return ok && t.Timeout()
 }

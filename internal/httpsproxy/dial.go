@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"time"
 
 	"github.com/shoot-proxy/proxy-client/internal/clip"
@@ -21,14 +20,11 @@ import (
 // silent.
 var ErrSilent = errors.New("the proxy has not answered yet, most likely because the target does not answer it")
 
-// pastDeadline ends a read or write that is under way.
-var pastDeadline = time.Unix(1, 0)
-
 // dial sends CONNECT and reads the answer. It closes the connection if it fails.
 func (c *connection) dial(ctx context.Context, dst tunnel.Target) *tunnel.Error {
 	fired := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
-		_ = c.conn.SetDeadline(pastDeadline)
+		_ = c.conn.SetDeadline(time.Now())
 		close(fired)
 	})
 	// If the request cannot be written, the answer says why.
@@ -58,7 +54,7 @@ func (c *connection) answer() *tunnel.Error {
 		n, err := c.conn.Read(piece)
 		p = append(p, piece[:n]...)
 		c.noAnswer = len(p) == 0
-		a, state := http1.Parse(p, err != nil && !isTimeout(err)) // our own timeout is not the proxy's end
+		a, state := http1.Parse(p, err != nil && !serverconn.TimedOut(err)) // our own timeout is not the proxy's end
 		switch {
 		case state == http1.Complete && a.Successful():
 			c.established(a)
@@ -114,13 +110,8 @@ func (c *connection) lost(err error) *tunnel.Error {
 	if _, ok := serverconn.RemoteAlert(err); ok {
 		return c.dialer.Alerted(err)
 	}
-	if isTimeout(err) {
+	if serverconn.TimedOut(err) {
 		return c.failed(tunnel.ReasonTimeout, tunnel.FaultTarget, ErrSilent)
 	}
 	return c.failed(tunnel.ReasonServerUnreachable, tunnel.FaultServer, fmt.Errorf("%w: %w", tunnel.ErrBroken, err))
-}
-
-func isTimeout(err error) bool {
-	t, ok := errors.AsType[net.Error](err)
-	return ok && t.Timeout()
 }

@@ -9,7 +9,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"unicode"
 
 	"golang.org/x/sys/unix"
 
@@ -44,16 +43,16 @@ func (d *Dialer) refused(a http1.Answer) *tunnel.Error {
 		d.proven.Store(true)
 	}
 	d.accepts.Store(is.fault != tunnel.FaultRefusal)
-	text := clip.Text(printable(a.Line), clip.Words)
+	text := clip.Text(clip.Printable(a.Line), clip.Words)
 	if name := a.Server(); name != "" {
-		text += " of " + clip.Text(printable(name), clip.Words)
+		text += " of " + clip.Text(clip.Printable(name), clip.Words)
 	}
 	if said != "" {
-		text += ": " + clip.Text(printable(said), clip.Clause)
+		text += ": " + clip.Text(clip.Printable(strings.Join(strings.Fields(said), " ")), clip.Clause)
 	}
 	e := &tunnel.Error{Reason: is.reason, Server: d.Server.Name, Fault: is.fault, Err: fmt.Errorf("the proxy refused the dial with %s", text)}
 	switch {
-	case a.Status == http.StatusProxyAuthRequired:
+	case proxystatus.WantsPassword(a.Status):
 		e.Next = noPassword
 	case is.fault == tunnel.FaultRefusal:
 		e.Err, e.Next = fmt.Errorf("%w: it is no proxy that accepts CONNECT: is the port right?", e.Err), d.isItAProxy()
@@ -69,16 +68,6 @@ func (d *Dialer) refused(a http1.Answer) *tunnel.Error {
 	return e
 }
 
-// printable replaces what a proxy has written and what would not stay in one line.
-func printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return ' '
-	}, text)
-}
-
 // isItAProxy says what to do about a server that is no proxy.
 func (d *Dialer) isItAProxy() string {
 	return fmt.Sprintf("write the address of a proxy in %s, or correct %s", d.Names().ProxyServer, d.Names().Mode)
@@ -88,7 +77,7 @@ func (d *Dialer) isItAProxy() string {
 func judge(a http1.Answer) (is meaning, said string, known bool) {
 	if s := proxystatus.Parse(a.Header.Values("Proxy-Status")); s.Error != "" {
 		said = strings.TrimSuffix(s.Error+", "+s.Details, ", ")
-		if is, known = errorTypes[s.Error]; known {
+		if is.reason, is.fault, known = proxystatus.Meaning(s.Error); known {
 			return is, said, true
 		}
 	}
@@ -102,24 +91,6 @@ func judge(a http1.Answer) (is meaning, said string, known bool) {
 	}
 	is, known = byWords(string(a.Text))
 	return is, strings.TrimSpace(string(a.Text)), known
-}
-
-// errorTypes has the error types of RFC 9209, section 2.3, that say something of a dial.
-var errorTypes = map[string]meaning{
-	"connection_refused":        {reason: tunnel.ReasonRefused},
-	"connection_terminated":     {reason: tunnel.ReasonRefused},
-	"connection_timeout":        {reason: tunnel.ReasonTimeout},
-	"dns_timeout":               {reason: tunnel.ReasonUnreachable},
-	"dns_error":                 {reason: tunnel.ReasonUnreachable},
-	"destination_not_found":     {reason: tunnel.ReasonUnreachable},
-	"destination_unavailable":   {reason: tunnel.ReasonUnreachable},
-	"destination_ip_unroutable": {reason: tunnel.ReasonUnreachable},
-	"destination_ip_prohibited": {reason: tunnel.ReasonForbidden},
-	"http_request_denied":       {reason: tunnel.ReasonForbidden},
-	"connection_limit_reached":  {tunnel.ReasonMaxConnections, tunnel.FaultServer},
-	"proxy_internal_error":      {tunnel.ReasonOther, tunnel.FaultServer},
-	"proxy_configuration_error": {tunnel.ReasonOther, tunnel.FaultServer},
-	"proxy_loop_detected":       {tunnel.ReasonOther, tunnel.FaultServer},
 }
 
 // bySquid returns the meaning of X-Squid-Error: a name, and the errno of the connect.
@@ -188,24 +159,11 @@ func byWords(text string) (meaning, bool) {
 	return meaning{}, false
 }
 
-// byStatus returns the meaning of a status by RFC 9110, section 15, if nothing more is known.
+// byStatus returns the meaning of an answer of which nothing but its head is known.
 func byStatus(a http1.Answer) meaning {
-	switch status := a.Status; {
-	case status == http.StatusForbidden:
-		return meaning{reason: tunnel.ReasonForbidden}
-	case status == http.StatusProxyAuthRequired:
-		return meaning{tunnel.ReasonForbidden, tunnel.FaultRefusal}
-	case status == http.StatusRequestTimeout, status == http.StatusTooEarly, status == http.StatusTooManyRequests:
-		return meaning{tunnel.ReasonOther, tunnel.FaultServer}
-	case status == http.StatusNotImplemented, status == http.StatusHTTPVersionNotSupported, status < http.StatusInternalServerError:
-		return meaning{tunnel.ReasonProtocol, tunnel.FaultRefusal}
-	case status == http.StatusGatewayTimeout:
-		return meaning{reason: tunnel.ReasonTimeout}
-	case status == http.StatusServiceUnavailable && a.Header.Get("Retry-After") != "":
-		return meaning{tunnel.ReasonOther, tunnel.FaultServer}
-	case status == http.StatusBadGateway, status == http.StatusServiceUnavailable:
-		return meaning{reason: tunnel.ReasonUnreachable}
-	default:
+	if a.Status == http.StatusServiceUnavailable && a.Header.Get("Retry-After") != "" {
 		return meaning{tunnel.ReasonOther, tunnel.FaultServer}
 	}
+	reason, fault := proxystatus.MeaningOfStatus(a.Status)
+	return meaning{reason, fault}
 }

@@ -54,7 +54,7 @@ func TestRefusals(t *testing.T) {
 		{"full by RFC 9209", "503 Service Unavailable\r\nProxy-Status: exit;error=connection_limit_reached", "", tunnel.ReasonMaxConnections, server, "limit"},
 		{"an unknown error of RFC 9209", "504 Gateway Timeout\r\nProxy-Status: exit;error=new_one", "", tunnel.ReasonTimeout, target, "new_one"},
 		{"overloaded", "503 Service Unavailable\r\nRetry-After: 5", "", tunnel.ReasonOther, server, "503"},
-		{"too many requests", "429 Too Many Requests", "", tunnel.ReasonOther, server, "429"},
+		{"too many requests", "429 Too Many Requests", "", tunnel.ReasonMaxConnections, server, "429"},
 		{"an error of its own", "500 Internal Server Error", "", tunnel.ReasonOther, server, "500"},
 		{"a bad gateway", "502 Bad Gateway", "", tunnel.ReasonUnreachable, target, "502"},
 		{"a timeout", "504 Gateway Timeout", "", tunnel.ReasonTimeout, target, "504"},

@@ -13,11 +13,7 @@ import (
 var wallClock = map[string]string{
 	"internal/probe/check.go":                      "a deadline that has passed",
 	"internal/proxy/watch.go":                      "a deadline that has passed",
-	"internal/serverconn/socket.go":                "a deadline that has passed",
-	"internal/konnectivity/connectmode/connect.go": "a deadline that has passed",
 	"internal/exitserver/metrics.go":               "when a certificate expires",
-	"internal/http1/greeting.go":                   "a deadline that has passed",
-	"internal/httpsproxy/dial.go":                  "a deadline that has passed",
 	"internal/dialer/metrics.go":                   "when a certificate expires",
 	"pkg/redirect/internal/conntrack/conntrack.go": "the kernel's record of when a connection began, for people",
 	"webhook/serve/metrics.go":                     "when a certificate expires",

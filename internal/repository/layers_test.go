@@ -71,7 +71,7 @@ var layers = map[string]struct {
 	},
 	"internal/check/ask":        {ours: []string{"internal/clip"}},
 	"internal/check/hints":      {ours: []string{"internal/check/ask", "internal/clip"}},
-	"internal/check/report":     {},
+	"internal/check/report":     {ours: []string{"internal/clip"}},
 	"internal/check/target":     {},
 	"internal/check/targetconn": {ours: []string{"internal/clip", "internal/tunnel"}},
 	"internal/cidr":             {},

@@ -4,6 +4,8 @@ package serverconn
 
 import (
 	"context"
+	"errors"
+	"net"
 	"time"
 )
 
@@ -12,4 +14,10 @@ import (
 func Interrupted(ctx context.Context) bool {
 	deadline, ok := ctx.Deadline()
 	return ctx.Err() != nil || ok && !time.Now().Before(deadline)
+}
+
+// TimedOut reports whether err is that of a deadline that has passed.
+func TimedOut(err error) bool {
+	t, ok := errors.AsType[net.Error](err)
+	return ok && t.Timeout()
 }

@@ -67,9 +67,6 @@ type socket struct {
 	broken    error      // of a write that failed, perhaps in the middle of a record
 }
 
-// pastDeadline ends a read that is under way.
-var pastDeadline = time.Unix(1, 0)
-
 // newSocket returns a socket that reads conn. framed says that TLS reads the socket. Then
 // no Read returns more than the rest of a record, so TLS never holds more than one.
 func newSocket(conn net.Conn, framed bool, c *chunks) *socket {
@@ -158,7 +155,7 @@ func (s *socket) GiveBack() { s.release() }
 func (s *socket) fillPlain(wait bool) {
 	c := s.chunks.get()
 	if !wait {
-		_ = s.SetReadDeadline(pastDeadline)
+		_ = s.SetReadDeadline(time.Now())
 		defer s.SetReadDeadline(time.Time{})
 	}
 	n, err := s.Conn.Read(c[:])

@@ -7,6 +7,8 @@ import (
 	"io"
 	"strings"
 	"time"
+
+	"github.com/shoot-proxy/proxy-client/internal/clip"
 )
 
 // key says which steps of two reports are about the same.
@@ -46,7 +48,7 @@ func (r *Report) WriteChanges(w io.Writer, last *Report) error {
 	}
 	verdict := ""
 	if r.Result != last.Result || r.Result == Failure {
-		verdict = printable(r.Verdict) + "\n"
+		verdict = clip.Printable(r.Verdict) + "\n"
 	}
 	_, err := fmt.Fprintf(w, "\nChanged at %s:\n%s%s", r.Checked.UTC().Format(time.RFC3339), b.String(), verdict)
 	return err

@@ -7,8 +7,9 @@ import (
 	"io"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
+
+	"github.com/shoot-proxy/proxy-client/internal/clip"
 )
 
 const (
@@ -28,7 +29,7 @@ func (r *Report) WriteText(w io.Writer) error {
 	for _, s := range r.Steps {
 		b.WriteString(s.text())
 	}
-	b.WriteString("\n" + printable(r.Verdict) + "\n")
+	b.WriteString("\n" + clip.Printable(r.Verdict) + "\n")
 	_, err := io.WriteString(w, b.String())
 	return err
 }
@@ -46,7 +47,7 @@ func (s Step) text() string {
 		lines += wrap("Next: "+s.Next, indent, width) + "\n"
 	}
 	if s.Command != "" {
-		lines += indent + printable(s.Command) + "\n" // in one line, to be copied
+		lines += indent + clip.Printable(s.Command) + "\n" // in one line, to be copied
 	}
 	return lines
 }
@@ -56,7 +57,7 @@ func (s Step) text() string {
 func wrap(text, indent string, columns int) string {
 	var b strings.Builder
 	used := 0
-	for word := range strings.FieldsSeq(printable(text)) {
+	for word := range strings.FieldsSeq(clip.Printable(text)) {
 		n := utf8.RuneCountInString(word)
 		switch {
 		case used == 0:
@@ -71,16 +72,6 @@ func wrap(text, indent string, columns int) string {
 		}
 	}
 	return b.String()
-}
-
-// printable replaces what could change a terminal: parts of the text come from peers.
-func printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return '?'
-	}, text)
 }
 
 // Seconds returns a duration for people, with two or three digits.

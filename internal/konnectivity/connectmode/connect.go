@@ -33,9 +33,6 @@ const (
 	connectBuffer = 128 << 10
 )
 
-// pastDeadline ends a read or write that is under way.
-var pastDeadline = time.Unix(1, 0)
-
 // dialOn dials dst with HTTP CONNECT on conn.
 func (d *Dialer) dialOn(ctx context.Context, conn net.Conn, dst tunnel.Target, hold tunnel.Hold) (tunnel.Conn, *tunnel.Error, serverconn.Fit) {
 	c := newConnection(d, d.NewConn(conn))
@@ -73,7 +70,7 @@ func (d *Dialer) dialOnSpare(ctx context.Context, ready *spare.Spare, dst tunnel
 func (c *connection) dial(ctx context.Context, dst tunnel.Target, hold tunnel.Hold) *tunnel.Error {
 	fired := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
-		_ = c.conn.SetDeadline(pastDeadline)
+		_ = c.conn.SetDeadline(time.Now())
 		close(fired)
 	})
 	// If the request cannot be written, the answer says why.
@@ -112,7 +109,7 @@ func (c *connection) answer() *tunnel.Error {
 		}
 		n, err := c.conn.Read(head[len(head):cap(head)])
 		head = head[:len(head)+n]
-		v, status, rest := parseHead(head, err != nil && !isTimeout(err)) // our own timeout is not the server's end
+		v, status, rest := parseHead(head, err != nil && !serverconn.TimedOut(err)) // our own timeout is not the server's end
 		c.answered = time.Now()
 		c.noAnswer = len(head) == 0
 		switch {
@@ -184,15 +181,10 @@ func (c *connection) lost(err error) *tunnel.Error {
 		return c.dialer.Alerted(err)
 	}
 	e := &tunnel.Error{Reason: tunnel.ReasonServerUnreachable, Server: c.dialer.Server.Name, Err: fmt.Errorf("%w: %w", tunnel.ErrBroken, err), Fault: tunnel.FaultServer}
-	if isTimeout(err) {
+	if serverconn.TimedOut(err) {
 		e.Err = konnectivity.ErrGaveUp
 	}
 	return e
-}
-
-func isTimeout(err error) bool {
-	var t net.Error
-	return errors.As(err, &t) && t.Timeout()
 }
 
 // abandon gives up a CONNECT that was not answered. It ends our direction and reads

@@ -78,10 +78,12 @@ func (s *stream) downloadAll(raw syscall.RawConn) error {
 			return err
 		}
 		buffer.room = room
+		s.moving.Lock()
 		n, err := reader.TryRead()
 		s.toClient.Add(int64(n))
 		metrics.toClients.Add(float64(n))
 		sent := s.http.Send(buffer.bytes(n), room)
+		s.moving.Unlock()
 		buffer.GiveBack()
 		if err := cmp.Or(err, sent); err != nil {
 			return err
@@ -112,7 +114,7 @@ func isReadable(fd uintptr) bool {
 // not get an end first.
 func (s *stream) targetEnded(raw syscall.RawConn) {
 	info, err := sockio.TCPInfo(raw)
-	if over := err != nil || info.State == unix.BPF_TCP_CLOSE; over && !s.clientEnded.Load() {
+	if over := err != nil || info.State == unix.BPF_TCP_CLOSE; over && !s.clientEnded.Load() || s.isBlamed() {
 		s.end(CloseTargetReset)
 		return
 	}

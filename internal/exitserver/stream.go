@@ -3,9 +3,9 @@
 package exitserver
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -29,12 +29,14 @@ type stream struct {
 	fromClient, toClient atomic.Int64 // bytes
 	clientEnded          atomic.Bool  // the client's end has arrived
 	targetFIN            atomic.Bool  // the target's has
+	moving               sync.Mutex   // held while download has bytes that it has not sent
 
-	mu     sync.Mutex
-	cancel context.CancelFunc // of the dial
-	conn   *net.TCPConn       // nil until the target has answered
-	at     netip.AddrPort     // of the target
-	reason CloseReason        // empty until something has ended the stream
+	mu      sync.Mutex
+	cancel  context.CancelFunc // of the dial
+	conn    *net.TCPConn       // nil until the target has answered
+	at      netip.AddrPort     // of the target
+	reason  CloseReason        // the first cause of the end, or empty
+	stopped bool               // the dial was given up, or the target was reset
 }
 
 // serve serves one request of the client.
@@ -109,7 +111,7 @@ func (s *stream) dialled(conn *net.TCPConn, at netip.AddrPort, err error) error 
 	switch {
 	case err != nil:
 		return err
-	case s.reason != "":
+	case s.stopped:
 		reset(conn)
 		return errGivenUp
 	}
@@ -162,14 +164,14 @@ func (s *stream) clientFailed(err error) {
 }
 
 // stop resets the target, and keeps the first reason. It reports whether this was the
-// first.
+// first call.
 func (s *stream) stop(reason CloseReason) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.reason != "" {
+	if s.stopped {
 		return false
 	}
-	s.reason = reason
+	s.stopped, s.reason = true, cmp.Or(s.reason, reason)
 	if s.cancel != nil {
 		s.cancel()
 	}
@@ -212,12 +214,13 @@ func (s *stream) relay() {
 	if err := s.http.Accept(); err != nil {
 		s.stop(CloseClientGone) // OnFailure has a better reason
 	}
-	uploaded := make(chan struct{})
+	uploaded, downloaded := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(uploaded)
-		s.upload()
+		s.upload(downloaded)
 	}()
 	s.download()
+	close(downloaded)
 	<-uploaded
 	reason := s.finish()
 	s.client.server.Metrics.closes[reason].Inc()
@@ -229,37 +232,7 @@ func (s *stream) relay() {
 func (s *stream) finish() CloseReason {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.reason == "" {
-		s.reason = CloseClean
-	}
+	s.reason = cmp.Or(s.reason, CloseClean)
 	_ = s.conn.Close() // fails if it was reset
 	return s.reason
-}
-
-// upload moves what the client sends.
-func (s *stream) upload() {
-	metrics := s.client.server.Metrics
-	for {
-		p, err := s.http.Receive()
-		if errors.Is(err, io.EOF) {
-			s.clientEnded.Store(true)
-			if err := s.conn.CloseWrite(); err != nil && s.stop(CloseTargetReset) {
-				s.http.Reset()
-			}
-			if s.targetFIN.Load() {
-				_ = s.conn.SetReadDeadline(time.Now()) // ends the wait in targetEnded
-			}
-			return
-		}
-		if err != nil {
-			return // the cause has ended the target's connection too
-		}
-		n, err := s.conn.Write(p)
-		s.fromClient.Add(int64(n))
-		metrics.fromClients.Add(float64(n))
-		if err != nil {
-			s.end(CloseTargetReset)
-			return
-		}
-	}
 }

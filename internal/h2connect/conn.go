@@ -83,7 +83,6 @@ type Conn struct {
 	heart   heart
 	base    atomic.Int64 // the window of a stream that has not grown
 	grown   atomic.Int64 // bytes by which windows have grown, of all streams
-	trip    atomic.Int64 // the time of a round trip, in nanoseconds
 	began   time.Time    // for the measurement of windows
 
 	refusals refusals
@@ -106,7 +105,7 @@ func New(conn net.Conn, socket *http2wire.Socket, cfg Config) *Conn {
 	}
 	c.wire = http2wire.New(conn, socket, http2wire.Config{
 		StreamWindow: initialWindow, ConnectionWindow: connectionWindow, MaxHeaders: maxHeaders,
-		Draining: cfg.Draining, LimitRaised: cfg.LimitRaised, Answered: c.heart.answered,
+		Draining: cfg.Draining, LimitRaised: cfg.LimitRaised,
 	})
 	c.heart.conn = c
 	c.base.Store(initialWindow)

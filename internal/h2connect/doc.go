@@ -20,7 +20,7 @@
 //
 // The connection is always read at once. Bytes that were not received wait in their
 // stream, and its window bounds them: 256 KiB at first. The window grows while the caller
-// takes all that comes and the path has room for more. If the quota becomes scarce, the
+// takes all that comes, and above 1 MiB only if the path gets faster by it. If the quota becomes scarce, the
 // windows of all streams become narrow, also those that the proxy may already use. No
 // stream is ever reset for its memory.
 //

@@ -9,8 +9,7 @@ import (
 	"time"
 )
 
-// heart sends a PING at intervals, and ends the connection if the peer is silent. Its
-// answers also measure the round trip, by which windows grow.
+// heart sends a PING at intervals, and ends the connection if the peer is silent.
 type heart struct {
 	conn *Conn
 
@@ -20,8 +19,6 @@ type heart struct {
 	reads   uint64        // of the connection, at the last beat
 	silent  time.Duration // the peer has said nothing for so many beats
 	number  uint64        // of the last PING
-	sent    time.Time     // when it was sent
-	trip    time.Duration // the shortest round trip lately; 0 before the first
 }
 
 // start sends the first PING.
@@ -58,29 +55,10 @@ func (h *heart) beat() {
 	h.number++
 	var payload [8]byte
 	binary.BigEndian.PutUint64(payload[:], h.number)
-	h.sent = time.Now()
 	h.timer.Reset(c.cfg.PingInterval)
 	h.mu.Unlock()
 	c.wire.Ping(payload)
 	c.refusals.sweep()
 	c.adapt()
 	c.checkSettings(settingsTimeout)
-}
-
-// answered notes the answer to a PING.
-func (h *heart) answered(payload [8]byte) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.sent.IsZero() || binary.BigEndian.Uint64(payload[:]) != h.number {
-		return
-	}
-	trip := max(time.Since(h.sent), 1)
-	h.sent = time.Time{}
-	// A path can become longer, so a short round trip counts less as time goes on.
-	if longer := h.trip + h.trip/8; h.trip == 0 || trip < longer {
-		h.trip = trip
-	} else {
-		h.trip = longer
-	}
-	h.conn.trip.Store(int64(h.trip))
 }

@@ -46,6 +46,9 @@ type Stream struct {
 	window        int           // bytes that may be open or held
 	measured      int           // bytes taken since measuredSince
 	measuredSince time.Duration // since Conn.began
+	onTrial       bool          // the window was doubled for what is measured now
+	rate          float64       // bytes a second, before that
+	pause         int           // measurements until the next trial
 }
 
 // Traits implements tunnel.Carrier.

@@ -309,6 +309,11 @@ func TestRefusalWithoutEnd(t *testing.T) {
 	done, id := p.begin(t.Context(), "10.0.0.1:80")
 	p.SendHeaders(id, false, ":status", "503")
 	waittest.Await(t, done, "the end of the dial")
+	waittest.Eventually(t, "the refusal to wait for its body", func() bool {
+		p.c.refusals.mu.Lock()
+		defer p.c.refusals.mu.Unlock()
+		return len(p.c.refusals.young) == 1
+	})
 	p.c.refusals.sweep()
 	if n := p.c.Streams(); n != 1 {
 		t.Errorf("%d streams, want that of the refusal", n)

@@ -14,6 +14,9 @@ const (
 	// initialWindow is how many bytes a proxy may send on a new stream, and the least that
 	// a window is while memory is not scarce.
 	initialWindow = 256 << 10
+	// freeWindow is what a window grows to without a trial: 10 ms of a path that carries
+	// 100 MiB/s, which is its round trip when it is busy.
+	freeWindow = 1 << 20
 	// maxWindow is the largest window of a stream: 100 MiB/s need 2 MiB over a path of
 	// 20 ms.
 	maxWindow = 4 << 20
@@ -24,6 +27,12 @@ const (
 	tinyWindow   = 4 << 10
 	// grownShare is the part of the quota by which all windows together may grow.
 	grownShare = 8
+	// trialWindows is how many windows of bytes are measured at once. slowTrial is how long
+	// at most: a stream that gets no more in that time needs no large window.
+	trialWindows = 4
+	slowTrial    = 500 * time.Millisecond
+	// trialPause is how many measurements follow a trial without success until the next one.
+	trialPause = 8
 	// settingsTimeout is how long a proxy may need to acknowledge our SETTINGS.
 	// fullTimeout is how long if nothing is left of the quota: until it acknowledges them
 	// it sends as much as before.
@@ -57,27 +66,42 @@ func (s *Stream) taken(n int) int {
 	return due
 }
 
-// measure counts n bytes that were taken, and adapts the window to their rate. The window
-// must hold what comes in a round trip. It doubles if it holds less than two of those, and
-// the caller has taken everything. It shrinks if it holds a lot more. The caller holds mu.
+// measure counts n bytes that were taken, and looks for the window that the path needs. The
+// caller holds mu.
+//
+// The window doubles while the app takes all that comes. Above freeWindow it does so on
+// trial: it stays if the bytes then come faster by a sixteenth. The round trip of a PING
+// would not tell what the path needs: if its queues are full, that is ten times as long as
+// if they are empty, and it grows with the window itself.
 func (s *Stream) measure(n int) {
-	trip := s.conn.roundTrip()
-	if trip == 0 {
-		return
+	now := time.Since(s.conn.began)
+	if s.measuredSince == 0 {
+		s.measuredSince = now
 	}
 	s.measured += n
-	now := time.Since(s.conn.began)
 	elapsed := now - s.measuredSince
-	if elapsed < trip {
+	full := s.measured >= trialWindows*s.window
+	if !full && elapsed < slowTrial || elapsed <= 0 {
 		return
 	}
-	perTrip := int(float64(s.measured) * float64(trip) / float64(elapsed))
+	rate := float64(s.measured) / elapsed.Seconds()
 	s.measured, s.measuredSince = 0, now
 	switch {
-	case perTrip > s.window/2 && s.inbox.Empty():
-		s.resize(min(2*s.window, maxWindow))
-	case perTrip < s.window/16:
+	case s.onTrial && s.window > freeWindow && rate < s.rate*17/16:
+		s.onTrial, s.pause = false, trialPause
+		s.resize(s.window / 2)
+	case !full:
+		s.onTrial = false
 		s.resize(max(s.window/2, initialWindow))
+	case !s.onTrial && s.pause > 0:
+		s.pause--
+	case s.inbox.Empty(): // otherwise the app is slower than the path
+		s.rate = rate
+		before := s.window
+		s.resize(min(2*before, maxWindow))
+		s.onTrial = s.window > before
+	default:
+		s.onTrial = false
 	}
 }
 
@@ -136,6 +160,3 @@ func (c *Conn) checkSettings(timeout time.Duration) {
 		c.wire.Fail(fmt.Errorf("%w within %s", ErrSettings, timeout))
 	}
 }
-
-// roundTrip returns the time of a round trip, or 0 before it is known.
-func (c *Conn) roundTrip() time.Duration { return time.Duration(c.trip.Load()) }

@@ -165,35 +165,43 @@ func TestHeldIsCounted(t *testing.T) {
 	}
 }
 
-// TestWindowGrows: the window doubles while its bytes are taken within a round trip, up to
-// its bounds, and shrinks when they are not.
+// takeAt lets a stream take n bytes at a rate, in bytes a second, as its caller would.
+func (s *Stream) takeAt(rate float64, n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.measuredSince == 0 {
+		s.measure(0)
+	}
+	elapsed := time.Since(s.conn.began) - s.measuredSince
+	s.conn.began = s.conn.began.Add(elapsed - time.Duration(float64(n)/rate*1e9)) // so much time has passed
+	s.measure(n)
+}
+
+// TestWindowGrows: the window doubles while that makes a limited path faster, up to its
+// bounds, and shrinks when little comes.
 func TestWindowGrows(t *testing.T) {
 	const trip = 20 * time.Millisecond
 	for name, tc := range map[string]struct {
 		held  *quota.Quota
+		path  float64 // bytes a second
 		most  int
 		scant bool
 	}{
-		"without a quota": {nil, maxWindow, false},
-		"a quota":         {quota.New(4 << 20), 512 << 10, false},
-		"a scarce quota":  {quota.New(64 << 20), initialWindow, true},
+		"without a limit": {nil, 1e12, maxWindow, false},
+		"a path of 2 MiB": {nil, 2 << 20 / trip.Seconds(), 2 << 20, false},
+		"a short path":    {nil, 1e6, freeWindow, false},
+		"a small quota":   {quota.New(4 << 20), 1e12, 512 << 10, false},
+		"a scarce quota":  {quota.New(64 << 20), 1e12, initialWindow, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := dialPeer(t, Config{Quota: tc.held, PingInterval: time.Hour, PingTimeout: time.Hour})
-			p.c.trip.Store(int64(trip))
 			s := p.open()
 			if tc.scant {
 				tc.held.Open(nil).Take(33 << 20)
 				p.c.adapt()
 			}
-			taken := func(n int) {
-				s.mu.Lock()
-				defer s.mu.Unlock()
-				p.c.began = p.c.began.Add(-trip) // a round trip passes
-				s.measure(n)
-			}
-			for range 10 {
-				taken(s.window)
+			for range 20 {
+				s.takeAt(min(float64(s.window)/trip.Seconds(), tc.path), trialWindows*s.window)
 			}
 			if s.window != tc.most {
 				t.Errorf("a window of %d bytes, want %d", s.window, tc.most)
@@ -202,17 +210,50 @@ func TestWindowGrows(t *testing.T) {
 				t.Errorf("%d bytes count as growth, want %d", grown, tc.most-initialWindow)
 			}
 			for range 10 {
-				taken(100)
+				s.takeAt(1000, 1000)
 			}
 			if s.window != initialWindow {
-				t.Errorf("a window of %d bytes, want %d", s.window, initialWindow)
+				t.Errorf("a window of %d bytes after little has come, want %d", s.window, initialWindow)
 			}
-			taken(s.window)
+			s.takeAt(1e9, trialWindows*s.window)
 			must(t, s.Close())
 			if grown := p.c.grown.Load(); grown != 0 {
 				t.Errorf("%d bytes count as growth after the end", grown)
 			}
 		})
+	}
+}
+
+// TestWindowIsTriedAgain: after trials without success a path that has become longer gets a
+// larger window.
+func TestWindowIsTriedAgain(t *testing.T) {
+	p := dialPeer(t, Config{PingInterval: time.Hour, PingTimeout: time.Hour})
+	s := p.open()
+	for range 2 * trialPause {
+		s.takeAt(50e6, trialWindows*s.window)
+		if s.window > 2*freeWindow {
+			t.Fatalf("a window of %d bytes, and the path is not faster", s.window)
+		}
+	}
+	for range 2 * trialPause {
+		s.takeAt(float64(s.window)/0.02, trialWindows*s.window)
+	}
+	if s.window != maxWindow {
+		t.Errorf("a window of %d bytes, want %d", s.window, maxWindow)
+	}
+}
+
+// TestWindowOfASlowApp does not grow: what waits for the app fills it.
+func TestWindowOfASlowApp(t *testing.T) {
+	p := dialPeer(t, Config{PingInterval: time.Hour, PingTimeout: time.Hour})
+	s := p.open()
+	must(t, p.WriteData(s.wire.ID(), false, []byte("not taken")))
+	waittest.Eventually(t, "bytes to wait", func() bool { held, _ := s.Held(); return held > 0 })
+	for range 10 {
+		s.takeAt(float64(s.window)/0.02, trialWindows*s.window)
+	}
+	if s.window != initialWindow {
+		t.Errorf("a window of %d bytes, want %d", s.window, initialWindow)
 	}
 }
 
@@ -237,7 +278,6 @@ func TestSendWaits(t *testing.T) {
 // TestNoGrowthAfterTheEnd: a Receive behind the end of a stream does not let its window grow.
 // No call would give that growth back, and the windows of all other streams would share less.
 func TestNoGrowthAfterTheEnd(t *testing.T) {
-	const trip = 20 * time.Millisecond
 	for name, end := range map[string]func(p *scriptedPeer, s *Stream){
 		"closed": func(p *scriptedPeer, s *Stream) { must(p.t, s.Close()) },
 		"reset":  func(p *scriptedPeer, s *Stream) { must(p.t, p.WriteRSTStream(s.wire.ID(), http2.ErrCodeConnect)) },
@@ -245,10 +285,10 @@ func TestNoGrowthAfterTheEnd(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := dialPeer(t, Config{PingInterval: time.Hour, PingTimeout: time.Hour})
-			p.c.trip.Store(int64(trip))
 			s := p.open()
 			s.mu.Lock()
-			s.measured = initialWindow // taken in the last round trip
+			s.measure(trialWindows*initialWindow - 1) // the next byte is one too many
+			s.measured++
 			s.mu.Unlock()
 			end(p, s)
 			waittest.Eventually(t, "the end", func() bool {
@@ -256,7 +296,6 @@ func TestNoGrowthAfterTheEnd(t *testing.T) {
 				defer s.mu.Unlock()
 				return s.closed || s.verdict != nil || s.targetFIN
 			})
-			p.c.began = p.c.began.Add(-trip) // a round trip passes
 			_ = waittest.Await(t, receive(s), "the end of Receive")
 			if grown := p.c.grown.Load(); grown != 0 {
 				t.Errorf("%d bytes count as growth after the end", grown)

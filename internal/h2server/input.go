@@ -11,8 +11,9 @@ const (
 	// firstWindow is a stream's window at its beginning, in bytes. All streams together may
 	// hold as much at once, so it is about what TCP begins with (RFC 6928).
 	firstWindow = 16 << 10
-	// maxWindow is what a window grows to if the target takes what arrives, in bytes.
-	maxWindow = 1 << 20
+	// maxWindow is what a window grows to if the target takes what arrives, in bytes: all
+	// that the connection may send.
+	maxWindow = connWindow
 	// earlyWindow is by how much the window of a stream is larger that begins before the
 	// client has acknowledged our SETTINGS, in bytes. It may not know firstWindow yet
 	// (RFC 9113 6.9.2).

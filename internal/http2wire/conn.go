@@ -50,9 +50,6 @@ type Config struct {
 	// LimitRaised is called from Run when the server raises its limit of concurrent
 	// streams. It must not wait.
 	LimitRaised func()
-	// Answered is called from Run with the payload of a PING that the server has
-	// answered. It must not wait.
-	Answered func(ping [8]byte)
 }
 
 // Handler receives the events of one stream. Run calls its methods, one at a time. They
@@ -249,7 +246,7 @@ func (c *Conn) add(s *Stream, h Handler, fields []hpack.HeaderField, end bool) e
 	return nil
 }
 
-// Ping sends a PING with this payload. Config.Answered gets the answer.
+// Ping sends a PING with this payload. Reads counts the answer.
 func (c *Conn) Ping(payload [8]byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

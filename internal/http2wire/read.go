@@ -129,9 +129,6 @@ func (c *Conn) handleOther(head http2.FrameHeader) error {
 		return c.handleSettings(f)
 	case *http2.PingFrame:
 		if f.IsAck() {
-			if c.cfg.Answered != nil {
-				c.cfg.Answered(f.Data)
-			}
 			return nil
 		}
 		c.mu.Lock()

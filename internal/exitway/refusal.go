@@ -50,6 +50,8 @@ func (t *exitTunnel) dialError(ctx context.Context, err error) *tunnel.Error {
 	case ctx.Err() != nil:
 		is.Reason, err = tunnel.ReasonTimeout, errGaveUp
 		is.Next = "see whether the exit hangs or is overloaded: its log, its CPU"
+	case h2connect.StreamRefused(err):
+		is.Reason, is.Next = tunnel.ReasonMaxConnections, raiseStreams
 	default: // broken, full, or not processed
 		is.Reason, is.Next = tunnel.ReasonExitUnreachable, seeExit
 	}

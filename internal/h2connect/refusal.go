@@ -3,14 +3,24 @@
 package h2connect
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 
 	"golang.org/x/net/http2"
 
 	"github.com/shoot-proxy/proxy-client/internal/clip"
+	"github.com/shoot-proxy/proxy-client/internal/http2wire"
 	"github.com/shoot-proxy/proxy-client/internal/proxystatus"
 )
+
+// StreamRefused reports whether err is that of a dial whose stream the proxy has refused with
+// REFUSED_STREAM, before it has processed it. A proxy does so at a limit of its own. The
+// connection goes on.
+func StreamRefused(err error) bool {
+	reset, ok := errors.AsType[http2wire.PeerReset](err)
+	return ok && reset.Code == http2.ErrCodeRefusedStream
+}
 
 // Refusal is the error of a dial that the proxy has answered with another status than 2xx.
 type Refusal struct {

@@ -8,8 +8,10 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/shoot-proxy/proxy-client/internal/h2connect"
+	"github.com/shoot-proxy/proxy-client/internal/pause"
 	"github.com/shoot-proxy/proxy-client/internal/quota"
 	"github.com/shoot-proxy/proxy-client/internal/serverconn"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
@@ -63,24 +65,40 @@ func New(to *serverconn.Endpoint, owner Owner, shared *Shared) *Dialer {
 	return &Dialer{Endpoint: to, owner: owner, shared: shared}
 }
 
+const (
+	// mostRefused is how often a proxy may refuse the stream of a dial.
+	mostRefused = 4
+	// againPause is the pause before a dial is made again for the second time. It doubles
+	// each time, up to lastAgainPause.
+	againPause     = 20 * time.Millisecond
+	lastAgainPause = time.Second
+)
+
 // Dial dials dst. It does not call hold: a dial that was given up ends at once, and the
 // proxy's dial with it. A dial that the proxy has not processed is made again.
 func (d *Dialer) Dial(ctx context.Context, dst tunnel.Target, _ tunnel.Hold) (tunnel.Conn, *tunnel.Error, serverconn.Fit) {
-	for {
-		l, refused := d.reserve(ctx)
-		if refused != nil {
-			return nil, refused, serverconn.Fits
+	refusals := 0
+	for wait := time.Duration(0); ; wait = min(max(2*wait, againPause), lastAgainPause) {
+		pause.For(ctx, wait)
+		l, failed := d.reserve(ctx)
+		if failed != nil {
+			return nil, failed, serverconn.Fits
 		}
 		s, err := l.conn.Dial(ctx, dst.String())
 		if err == nil {
 			return &conn{Stream: s, dialer: d, link: l}, nil, serverconn.Fits
 		}
-		unprocessed := errors.Is(err, h2connect.ErrUnprocessed) || errors.Is(err, h2connect.ErrClosed) || errors.Is(err, h2connect.ErrUsedUp)
-		if unprocessed {
+		again := errors.Is(err, h2connect.ErrFull)
+		switch {
+		case h2connect.StreamRefused(err): // which says nothing against the link
+			refusals++
+			again = refusals < mostRefused
+		case errors.Is(err, h2connect.ErrUnprocessed), errors.Is(err, h2connect.ErrClosed), errors.Is(err, h2connect.ErrUsedUp):
+			again = true
 			d.retire(l)
 		}
 		d.release(l)
-		if ctx.Err() != nil || !unprocessed && !errors.Is(err, h2connect.ErrFull) {
+		if ctx.Err() != nil || !again {
 			return nil, d.failed(ctx, err), serverconn.Fits
 		}
 	}

@@ -47,10 +47,14 @@ func (d *Dialer) identify(ctx context.Context, c *h2connect.Conn) *tunnel.Error 
 		is := d.refused(refusal)
 		is.Fault = tunnel.FaultUnusable
 		return is
+	case h2connect.StreamRefused(err):
+		return d.failed(ctx, err)
 	case c.Err() != nil:
 		return d.noHTTP2Answer(ctx, c.Err())
 	case !refused && ctx.Err() != nil:
 		return nil // it waits, as a proxy may
+	case errors.Is(err, h2connect.ErrUnprocessed):
+		return d.Unreachable(ctx, fmt.Errorf("it ends each connection at once: %w", err))
 	default:
 		wrong := d.WrongServer(fmt.Errorf("%w (%w)", errNotProxy, err))
 		wrong.Next = d.isItAProxy()
@@ -65,6 +69,9 @@ func (d *Dialer) failed(ctx context.Context, err error) *tunnel.Error {
 	switch {
 	case refused:
 		return d.refused(refusal)
+	case h2connect.StreamRefused(err):
+		is.Reason, is.Fault, is.Next = tunnel.ReasonMaxConnections, tunnel.FaultServer, seeProxy
+		is.Err = fmt.Errorf("the proxy takes no more connections now: %w", err)
 	case errors.Is(ctx.Err(), context.Canceled):
 		is.Reason, is.Err = tunnel.ReasonCancelled, context.Canceled
 	case ctx.Err() != nil:

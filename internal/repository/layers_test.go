@@ -94,7 +94,7 @@ var layers = map[string]struct {
 	"internal/inbox": {ours: []string{"internal/clip", "internal/quota", "internal/tunnel"}},
 	"internal/h2proxy": {
 		ours: []string{
-			"internal/clip", "internal/h2connect", "internal/http2wire", "internal/inbox", "internal/proxystatus", "internal/quota", "internal/serverconn", "internal/sockio",
+			"internal/clip", "internal/h2connect", "internal/http2wire", "internal/inbox", "internal/pause", "internal/proxystatus", "internal/quota", "internal/serverconn", "internal/sockio",
 			"internal/tlsfiles", "internal/tunnel",
 		},
 	},

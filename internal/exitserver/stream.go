@@ -81,13 +81,13 @@ func (s *stream) readRequest() error {
 
 // dial connects to the target. Its error is a *refusal.
 func (s *stream) dial() error {
+	rechecks := s.client.server.rechecks.Load() // before rights, which may change meanwhile
 	grant, err := s.client.rights()
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	rechecks := s.client.server.rechecks.Load()
 	s.mu.Lock()
 	s.cancel = cancel
 	s.mu.Unlock()

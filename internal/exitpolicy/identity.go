@@ -49,7 +49,7 @@ func (id Identity) String() string {
 type selector struct {
 	commonName string
 	dnsName    string // in lower case; may begin with *.
-	uri        string // may end with *
+	uri        string // may end with /* or, without a host, with :*
 }
 
 func (s selector) matches(id Identity) bool {
@@ -95,8 +95,7 @@ func matchesURI(pattern, uri string) bool {
 	if !ok || rest == "" || strings.ContainsAny(rest, "%?#\\") {
 		return false
 	}
-	// A segment may begin in the prefix.
-	for segment := range strings.SplitSeq(prefix[strings.LastIndex(prefix, "/")+1:]+rest, "/") {
+	for segment := range strings.SplitSeq(rest, "/") {
 		if segment == "." || segment == ".." {
 			return false
 		}
@@ -166,6 +165,9 @@ func checkURIPattern(text string) string {
 	}
 	if text != prefix && u.Path == "" && u.Opaque == "" {
 		return "has * in its host: write it behind a / such as spiffe://seed/*"
+	}
+	if text != prefix && !strings.HasSuffix(prefix, "/") && (u.Opaque == "" || !strings.HasSuffix(prefix, ":")) {
+		return "has * behind a part of a name, which other names begin with too: write it behind a / such as spiffe://seed/ns/monitoring/* or behind a : such as urn:seed:*"
 	}
 	return ""
 }

@@ -62,6 +62,9 @@ func TestHelmRefusesWhatTheExitRefuses(t *testing.T) {
 		{"a URI without a host", aRule("clients: [{uri: 'spiffe:///ns'}]"), `policy.rules[0].clients[0].uri "spiffe:///ns"`},
 		{"* inside of a URI", aRule("clients: [{uri: 'spiffe://seed/*/a'}]"), `policy.rules[0].clients[0].uri "spiffe://seed/*/a"`},
 		{"* in a URI's host", aRule("clients: [{uri: 'spiffe://seed*'}]"), `policy.rules[0].clients[0].uri "spiffe://seed*"`},
+		{"* in a segment of a URI", aRule("clients: [{uri: 'spiffe://seed/ns/mon*'}]"), `policy.rules[0].clients[0].uri "spiffe://seed/ns/mon*"`},
+		{"* in a segment behind a colon", aRule("clients: [{uri: 'spiffe://seed/ns:*'}]"), `policy.rules[0].clients[0].uri "spiffe://seed/ns:*"`},
+		{"* in a part of a URN", aRule("clients: [{uri: 'urn:a:b*'}]"), `policy.rules[0].clients[0].uri "urn:a:b*"`},
 		{"no URI", aRule("clients: [{uri: 'a:// b'}]"), "a:// b"},
 		{"no cidrs", aRule("cidrs: []"), "/policy/rules/0/cidrs"},
 		{"no CIDR", aRule("cidrs: [nowhere]"), `policy.rules[0].cidrs "nowhere"`},
@@ -119,7 +122,7 @@ func TestHelmAcceptsWhatTheExitAccepts(t *testing.T) {
 		aRule("names: ['*', '*.svc.cluster.local', '*.local', 'A.b_c.D', '*.1', a-b]"),
 		aRule("cidrs: [0.0.0.0/0, '::/0', 10.1.2.3/32, 'FD10::/48', 127.0.0.0/8, 169.254.169.254/32, '64:ff9b::10.0.0.0/104']"),
 		aRule("clients: [{commonName: 'system:serviceaccount:a b'}, {dnsName: '*.seed'}, {dnsName: A.seed}]"),
-		aRule("clients: [{uri: 'spiffe://seed/ns/monitoring/*'}, {uri: 'spiffe://seed/*'}, {uri: 'urn:a:b*'}, {uri: 'spiffe://seed'}]"),
+		aRule("clients: [{uri: 'spiffe://seed/ns/monitoring/*'}, {uri: 'spiffe://seed/*'}, {uri: 'urn:a:*'}, {uri: 'urn:a:b/*'}, {uri: 'spiffe://seed'}]"),
 	} {
 		t.Run(rules, func(t *testing.T) {
 			exit, helm, installed := judgePolicy(r, rules)

@@ -55,6 +55,9 @@ those of internal/exitpolicy; test/helm compares both.
   {{- if and (ne . $prefix) (not (or $uri.path $uri.opaque)) -}}
     {{- fail (printf "%s has * in its host: write it behind a / such as spiffe://seed/*" $said) -}}
   {{- end -}}
+  {{- if not (or (eq . $prefix) (hasSuffix "/" $prefix) (and $uri.opaque (hasSuffix ":" $prefix))) -}}
+    {{- fail (printf "%s has * behind a part of a name, which other names begin with too: write it behind a / such as spiffe://seed/ns/monitoring/* or behind a : such as urn:seed:*" $said) -}}
+  {{- end -}}
 {{- end -}}
 {{- end -}}
 

@@ -77,11 +77,14 @@ func CheckPair(certificate, key []byte, now time.Time) error {
 	return err
 }
 
+// errNotForServers is the error of a client's certificate that is given for a server's.
+var errNotForServers = &Problem{Sentence: "is not for servers, and every client would refuse it: have one issued with extended key usage serverAuth"}
+
 // CheckServerPair is CheckPair for a server's certificate and key.
 func CheckServerPair(certificate, key []byte, now time.Time) error {
 	leaf, err := checkPair(certificate, key, now)
 	if err == nil && !isFor(leaf, x509.ExtKeyUsageServerAuth) {
-		return &Problem{Sentence: "is not for servers, and every client would refuse it: have one issued with extended key usage serverAuth"}
+		return errNotForServers
 	}
 	return err
 }
@@ -107,6 +110,9 @@ func isFor(c *x509.Certificate, usage x509.ExtKeyUsage) bool {
 	return len(c.ExtKeyUsage) == 0 || slices.Contains(c.ExtKeyUsage, usage) || slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageAny)
 }
 
+// errCutOff is the error of a file of which a part is missing.
+var errCutOff = &Problem{Content: true, Sentence: "has a block that is cut off or damaged: write the file again"}
+
 // parseAll returns the certificates in data, at least one. It refuses a broken one,
 // which parseRoots does not: at start, a person can repair the file.
 func parseAll(data []byte) ([]*x509.Certificate, error) {
@@ -116,6 +122,9 @@ func parseAll(data []byte) ([]*x509.Certificate, error) {
 			return nil, &Problem{Content: true, Sentence: fmt.Sprintf("has a broken certificate, the %s: write the file again", ordinal(len(all)+1)), Err: err}
 		}
 		all = append(all, c)
+	}
+	if !isWhole(data) {
+		return nil, errCutOff
 	}
 	if len(all) > 0 {
 		return all, nil
@@ -138,6 +147,9 @@ func ordinal(n int) string {
 	}
 }
 
+// errBrokenKey is the error of a file whose key cannot be decoded.
+var errBrokenKey = &Problem{Key: true, Content: true, Sentence: "has a broken private key: write the file again"}
+
 // checkKey refuses data without a key that can be used as it is. No byte of data gets
 // into the error.
 func checkKey(data []byte) error {
@@ -148,9 +160,12 @@ func checkKey(data []byte) error {
 		case block.Type == "ENCRYPTED PRIVATE KEY" || block.Headers["DEK-Info"] != "":
 			return &Problem{Key: true, Sentence: "is encrypted, and nobody is there to type the password: give the key unencrypted"}
 		case !isKey(block.Bytes):
-			return &Problem{Key: true, Content: true, Sentence: "has a broken private key: write the file again"}
+			return errBrokenKey
 		}
 		return nil
+	}
+	if !isWhole(data) {
+		return errBrokenKey
 	}
 	if others := kinds(data); len(others) > 0 {
 		return &Problem{Key: true, Content: true, Sentence: fmt.Sprintf("has no private key in it but %s: are the files swapped?", strings.Join(slices.Compact(others), ", "))}

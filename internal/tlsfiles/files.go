@@ -68,6 +68,7 @@ func New(files tunnel.TLS, names tunnel.SettingNames, log *slog.Logger, inUse fu
 func NewServer(files tunnel.TLS, names tunnel.SettingNames, log *slog.Logger, inUse func(Role, *x509.Certificate)) *Files {
 	f := New(files, names, log, inUse)
 	f.side = serverSide()
+	f.roots.parse, f.client.parse = parseClientRoots, parseServerPair
 	return f
 }
 

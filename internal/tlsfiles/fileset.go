@@ -103,6 +103,9 @@ type parsed struct {
 // parseRoots parses a CA bundle. Like x509.CertPool, it leaves out a certificate that Go
 // cannot parse.
 func parseRoots(data [][]byte) (*parsed, error) {
+	if !isWhole(data[0]) {
+		return nil, errCutOff
+	}
 	p := &parsed{roots: x509.NewCertPool()}
 	for cert, err := range certificates(data[0]) {
 		if err == nil {
@@ -114,6 +117,24 @@ func parseRoots(data [][]byte) (*parsed, error) {
 		return nil, errors.New("no PEM certificate in it")
 	}
 	return p, nil
+}
+
+// parseClientRoots parses a server's bundle of its clients' CAs. It refuses a certificate
+// that Go cannot parse: with the others the server would turn away clients that it serves.
+func parseClientRoots(data [][]byte) (*parsed, error) {
+	if _, err := parseAll(data[0]); err != nil {
+		return nil, err
+	}
+	return parseRoots(data)
+}
+
+// parseServerPair is parsePair for a server's certificate.
+func parseServerPair(data [][]byte) (*parsed, error) {
+	p, err := parsePair(data)
+	if err == nil && !isFor(p.chain[0], x509.ExtKeyUsageServerAuth) {
+		return nil, errNotForServers
+	}
+	return p, err
 }
 
 // parsePair parses a client's certificate, with the chain behind it, and its key.
@@ -128,6 +149,9 @@ func parsePair(data [][]byte) (*parsed, error) {
 			return nil, err
 		}
 		p.chain = append(p.chain, cert)
+	}
+	if !isWhole(data[0]) {
+		return nil, errCutOff
 	}
 	return p, nil
 }

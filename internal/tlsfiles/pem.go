@@ -3,6 +3,7 @@
 package tlsfiles
 
 import (
+	"bytes"
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
@@ -21,6 +22,20 @@ func blocks(data []byte) iter.Seq[*pem.Block] {
 			}
 		}
 	}
+}
+
+// isWhole reports whether each block that begins in data also ends, and can be decoded.
+// pem.Decode leaves out the others.
+func isWhole(data []byte) bool {
+	const begin = "-----BEGIN "
+	begun := bytes.Count(data, []byte("\n"+begin))
+	if bytes.HasPrefix(data, []byte(begin)) {
+		begun++
+	}
+	for range blocks(data) {
+		begun--
+	}
+	return begun <= 0
 }
 
 // certificates iterates over the certificates in data. A broken one is an error, behind

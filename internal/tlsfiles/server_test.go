@@ -5,9 +5,11 @@ package tlsfiles_test
 import (
 	"bytes"
 	"crypto/x509"
+	"encoding/pem"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -81,6 +83,75 @@ func TestCheckServerPair(t *testing.T) {
 		}
 		if said != want {
 			t.Errorf("usage %v: got %q, want %q", usage, said, want)
+		}
+	}
+}
+
+// TestServerKeepsWholeFiles: a server whose files are cut off, damaged or for another use
+// keeps the ones before. With a part of the CAs it would turn away the clients of the others.
+func TestServerKeepsWholeFiles(t *testing.T) {
+	first, second := certtest.NewCA(t, "first CA"), certtest.NewCA(t, "second CA")
+	bundle := slices.Concat(first.CertPEM(), second.CertPEM())
+	server := first.Issue(t, x509.Certificate{DNSNames: []string{"exit.test"}})
+	client := first.Issue(t, x509.Certificate{ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+	damaged := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: second.Cert.Raw[:100]})
+	for _, tt := range []struct {
+		name string
+		file map[string][]byte
+		want string // in the log
+	}{
+		{"a CA that is cut off", map[string][]byte{"ca": bundle[:len(bundle)-40]}, `--client-ca \"ca\": the file has a block that is cut off or damaged: write the file again`},
+		{"a first CA without its end", map[string][]byte{"ca": slices.Concat(first.CertPEM()[:200], []byte("\n"), second.CertPEM())}, "cut off or damaged"},
+		{"a CA that is damaged", map[string][]byte{"ca": slices.Concat(first.CertPEM(), damaged)}, `--client-ca \"ca\": the file has a broken certificate, the second: write the file again`},
+		{"a chain that is cut off", map[string][]byte{"crt": slices.Concat(server.CertPEM(), first.CertPEM()[:200])}, `\"crt\", --tls-key \"key\": the file has a block that is cut off or damaged`},
+		{"a client's pair", map[string][]byte{"crt": client.CertPEM(), "key": client.KeyPEM(t)}, `\"crt\", --tls-key \"key\": the certificate is not for servers`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Chdir(t.TempDir())
+			write := func(files map[string][]byte) {
+				for name, data := range files {
+					if err := os.WriteFile(name, data, 0o600); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			log := &logtest.Buffer{}
+			files := tlsfiles.NewServer(tunnel.TLS{CAFile: "ca", CertFile: "crt", KeyFile: "key"},
+				tunnel.SettingNames{CACert: "--client-ca", ClientCert: "--tls-cert", ClientKey: "--tls-key"},
+				log.Logger(slog.LevelInfo), func(tlsfiles.Role, *x509.Certificate) {})
+			write(map[string][]byte{"ca": bundle, "crt": server.CertPEM(), "key": server.KeyPEM(t)})
+			_, clients, before, err := files.ServerConfig()
+			if err != nil {
+				t.Fatal(err)
+			}
+			write(tt.file)
+			pair, after, version, err := files.ServerConfig()
+			if err != nil || version != before || !after.Equal(clients) || !bytes.Equal(pair.Certificate[0], server.Cert.Raw) {
+				t.Errorf("version %d after %d, %v", version, before, err)
+			}
+			if !files.Broken() || !strings.Contains(log.String(), tt.want) {
+				t.Errorf("the log is %s", log)
+			}
+		})
+	}
+}
+
+// TestCutOffFiles: at start, a file whose last block has no end is refused.
+func TestCutOffFiles(t *testing.T) {
+	ca, now := certtest.NewCA(t, "test CA"), time.Now()
+	pair := ca.Issue(t, x509.Certificate{})
+	cut := func(data []byte) []byte { return data[:len(data)-40] }
+	for name, tt := range map[string]struct {
+		err  error
+		want string
+	}{
+		"CA":                 {tlsfiles.CheckCA(cut(ca.CertPEM()), now), "the file has a block that is cut off or damaged: write the file again"},
+		"second CA":          {tlsfiles.CheckCA(slices.Concat(ca.CertPEM(), cut(ca.CertPEM())), now), "the file has a block that is cut off or damaged: write the file again"},
+		"server certificate": {tlsfiles.CheckServerPair(cut(pair.CertPEM()), pair.KeyPEM(t), now), "the file has a block that is cut off or damaged: write the file again"},
+		"key":                {tlsfiles.CheckServerPair(pair.CertPEM(), cut(pair.KeyPEM(t)), now), "the file has a broken private key: write the file again"},
+	} {
+		if tt.err == nil || tt.err.Error() != tt.want {
+			t.Errorf("%s: got %v, want %s", name, tt.err, tt.want)
 		}
 	}
 }

@@ -183,3 +183,37 @@ func TestSeveralExits(t *testing.T) {
 		t.Error("a dial went without the exit, although one answers")
 	}
 }
+
+// TestAnExitThatComesBack: a tunnel that had to go to another exit goes home when its own
+// answers again, so that the tunnels are spread again, and what is known of the exits is true.
+func TestAnExitThatComesBack(t *testing.T) {
+	p := newPKI(t)
+	first, second := startExit(t, p, nil), startExit(t, p, nil)
+	const other = tunnel.HostPort("other.example:9443")
+	n := newNetwork(map[tunnel.HostPort]netip.AddrPort{theExit: first.addr})
+	w := newWay(t, p, n, func(cfg *Config) {
+		cfg.Exits.Targets = []tunnel.HostPort{theExit, other}
+		cfg.times.home, cfg.times.stable = 5*time.Millisecond, time.Millisecond
+	})
+	w.filled(t)
+	if second.connections() != 0 || first.connections() < 2 {
+		t.Fatal("not all tunnels are with the exit that answers")
+	}
+	made := first.connections()
+	asked, _ := n.attempts()
+	waittest.Eventually(t, "more attempts at the other exit", func() bool { now, _ := n.attempts(); return now > asked+3 })
+	if now := first.connections(); now != made {
+		t.Errorf("the attempts have replaced %d tunnels that stand", now-made)
+	}
+	c := w.through(t)
+	defer c.Close()
+	n.set(other, second.addr)
+	waittest.Eventually(t, "a tunnel to the other exit", func() bool {
+		is := w.Exits().Exits
+		return is[0].Up && is[1].Up && is[1].Reason == ""
+	})
+	echo(t, c, "a connection from before")
+	if _, plain := n.attempts(); plain != 0 {
+		t.Error("a dial went without the exit, although one answers")
+	}
+}

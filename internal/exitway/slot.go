@@ -5,6 +5,7 @@ package exitway
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/shoot-proxy/proxy-client/internal/pause"
@@ -21,6 +22,9 @@ type times struct {
 	age time.Duration
 	// look is the pause between two looks at the TLS files.
 	look time.Duration
+	// home is the pause between two attempts of a slot at its own exit, while its tunnel goes
+	// to another.
+	home time.Duration
 	// stable is how long a tunnel lasts if nothing is wrong. One that breaks sooner makes
 	// the next one wait: see settle.
 	stable time.Duration
@@ -39,6 +43,7 @@ func (t times) withDefaults() times {
 		{&t.lastPause, 10 * time.Second},
 		{&t.age, time.Hour},
 		{&t.look, time.Minute},
+		{&t.home, time.Minute},
 		{&t.stable, time.Minute},
 		{&t.settle, time.Second},
 		{&t.lastSettle, time.Minute},
@@ -67,6 +72,7 @@ type slot struct {
 	began   time.Time   // when that attempt began, or the last one
 
 	// Used only by run:
+	own      int // index of the exit to which its tunnel goes if all answer
 	next     int // index of the exit to try next
 	failures int // attempts in a row that failed
 	unstable int // tunnels in a row that were not stable
@@ -84,8 +90,11 @@ func (s *slot) run(ctx context.Context) error {
 			continue
 		}
 		s.failures = 0
-		s.way.install(s, t)
-		if err := s.keep(ctx, t); err != nil {
+		for t != nil {
+			s.way.install(s, t)
+			t, err = s.keep(ctx, t)
+		}
+		if err != nil {
 			s.unstable++
 			if s.unstable > accidents {
 				s.failed(ctx, err)
@@ -130,38 +139,81 @@ func (s *slot) failed(ctx context.Context, err *tunnel.Error) {
 	pause.For(ctx, w.jittered(doubled(w.cfg.times.firstPause, rounds-1, w.cfg.times.lastPause)))
 }
 
-// keep returns when another tunnel has to take the place of t. It returns an error if t did
-// not last.
-func (s *slot) keep(ctx context.Context, t *exitTunnel) *tunnel.Error {
+// keep returns when another tunnel has to take the place of t. It returns that tunnel if it
+// has made it already, and an error if t did not last.
+func (s *slot) keep(ctx context.Context, t *exitTunnel) (*exitTunnel, *tunnel.Error) {
 	w := s.way
 	old := time.NewTimer(w.jittered(w.cfg.times.age))
 	defer old.Stop()
 	look := time.NewTicker(w.cfg.times.look)
 	defer look.Stop()
+	home := time.NewTimer(w.jittered(w.cfg.times.home))
+	defer home.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return nil, nil
 		case <-t.drains:
 		case <-t.over:
 		case <-old.C:
 			if w.mayReplace() {
-				return nil
+				return nil, nil
 			}
 			old.Reset(w.jittered(w.cfg.times.age))
 			continue
 		case <-look.C:
 			if w.files.Version() != t.version && w.mayReplace() {
-				return nil
+				return nil, nil
 			}
+			continue
+		case <-home.C:
+			if next := s.goHome(ctx, t); next != nil {
+				return next, nil
+			}
+			home.Reset(w.jittered(w.cfg.times.home))
 			continue
 		}
 		if time.Since(t.opened) >= w.cfg.times.stable {
 			s.unstable = 0
-			return nil
+			return nil, nil
 		}
-		return t.failed(seeExit, "the tunnel ended after %s: %w", time.Since(t.opened).Round(time.Millisecond), t.whyOver())
+		return nil, t.failed(seeExit, "the tunnel ended after %s: %w", time.Since(t.opened).Round(time.Millisecond), t.whyOver())
 	}
+}
+
+// goHome returns a tunnel to the slot's own exit, if t goes to another and that one answers
+// again. The attempt ends with t.
+func (s *slot) goHome(ctx context.Context, t *exitTunnel) *exitTunnel {
+	w := s.way
+	own := w.exits[s.own]
+	if t.target == own.target || time.Since(t.opened) < w.cfg.times.stable || !w.mayReplace() {
+		return nil
+	}
+	s.unstable = 0
+	ctx, cancel := context.WithCancel(ctx)
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	defer cancel()
+	watching.Go(func() {
+		defer cancel()
+		select {
+		case <-t.drains:
+		case <-t.over:
+		case <-ctx.Done():
+		}
+	})
+	w.begin(s, own)
+	next, err := w.open(ctx, own)
+	switch {
+	case err == nil:
+	case ctx.Err() != nil:
+		return nil // which says nothing about the exit
+	default:
+		w.lacks(s, own, err)
+		return nil
+	}
+	s.next = s.own
+	return next
 }
 
 // whyOver returns why t has ended, or takes no more streams.

@@ -98,7 +98,8 @@ func New(cfg Config) (*Way, error) {
 // addSlot adds a slot whose first tunnel goes to the exit that is next in turn. Only New
 // calls it without mu.
 func (w *Way) addSlot() *slot {
-	s := &slot{way: w, next: len(w.slots) % len(w.exits)}
+	own := len(w.slots) % len(w.exits)
+	s := &slot{way: w, own: own, next: own}
 	w.slots = append(w.slots, s)
 	return s
 }

@@ -4,9 +4,14 @@ package exitway
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"errors"
 	"net"
+	"net/http"
 	"net/netip"
+	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -172,22 +177,28 @@ func TestWrongExits(t *testing.T) {
 	foreign := startExit(t, other, nil)
 	picky := startExit(t, p, func(e *exitServer) { e.TLSConfig.ClientCAs = other.clients })
 	old := startExit(t, p, func(e *exitServer) { e.TLSConfig.MaxVersion, e.TLSConfig.MinVersion = 0x0303, 0x0303 })
-	plain := startPlain(t)
+	plain, ca, client := startPlain(t), p.file("ca.crt"), p.file("client.crt")
+	web := startExit(t, p, func(e *exitServer) { e.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){} })
 	for _, tt := range []struct {
 		name, text, next string
 		addr             netip.AddrPort
-		server           string
+		server           string // to verify
 	}{
 		{"another name", "is for another name", "--exit-server-name", good.addr, "other.example"},
-		{"another CA", "not signed by --exit-ca-cert", "--exit-ca-cert", foreign.addr, ""},
-		{"another CA for clients", "refused the TLS connection", "--exit-client-cert", picky.addr, ""},
-		{"an old version of TLS", "refused the TLS connection", "", old.addr, ""},
-		{"no TLS", "does not speak TLS", "--exit is", plain, ""},
+		{"another CA", "not signed by --exit-ca-cert=" + ca, "--exit-ca-cert=" + ca, foreign.addr, ""},
+		{"another CA for clients", "refused the TLS connection", "--exit-client-cert=" + client, picky.addr, ""},
+		{"an old version of TLS", "does not speak TLS 1.3", "--exit=" + string(theExit), old.addr, ""},
+		{"no HTTP/2", "does not speak HTTP/2", "--exit=" + string(theExit), web.addr, ""},
+		{"no TLS", "does not speak TLS", "--exit=" + string(theExit), plain, ""},
+		{"nothing listens", "connection refused", "--exit=" + string(theExit), netip.AddrPort{}, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			n := newNetwork(map[tunnel.HostPort]netip.AddrPort{theExit: tt.addr})
 			w := newWay(t, p, n, func(cfg *Config) {
 				cfg.Exits.Required = true
+				if !tt.addr.IsValid() { // a person may start it at any time
+					cfg.DialTimeout = 100 * time.Millisecond
+				}
 				if tt.server != "" {
 					cfg.Exits.TLS.ServerName = tt.server
 				}
@@ -196,6 +207,37 @@ func TestWrongExits(t *testing.T) {
 			failed, ok := errors.AsType[*tunnel.Error](err)
 			if !ok || failed.Reason != tunnel.ReasonExitUnreachable || !strings.Contains(failed.Error(), tt.text) || !strings.Contains(failed.Next, tt.next) {
 				t.Errorf("got %v, next %q; want %q, next %q", err, failed.Next, tt.text, tt.next)
+			}
+		})
+	}
+}
+
+// TestAnExpiredClientCertificate: an exit that says so is believed if it is true, and the
+// clocks are named if it is not.
+func TestAnExpiredClientCertificate(t *testing.T) {
+	for name, tt := range map[string]struct {
+		life       time.Duration // of the certificate, from now
+		text, next string
+	}{
+		"it has expired":           {-time.Hour, "expired", "renew --exit-client-cert="},
+		"the exit's clock is fast": {time.Hour, "by the clock here --exit-client-cert=", "clocks"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPKI(t)
+			pair := p.ca.Issue(t, x509.Certificate{
+				Subject: pkix.Name{CommonName: "client"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+				NotBefore: time.Now().Add(-48 * time.Hour), NotAfter: time.Now().Add(tt.life),
+			})
+			must(t, os.WriteFile(p.file("client.key"), pair.KeyPEM(t), 0o600))
+			must(t, os.WriteFile(p.file("client.crt"), pair.CertPEM(), 0o600))
+			e := startExit(t, p, func(e *exitServer) {
+				e.TLSConfig.Time = func() time.Time { return time.Now().Add(2 * time.Hour) }
+			})
+			w := newWay(t, p, newNetwork(map[tunnel.HostPort]netip.AddrPort{theExit: e.addr}), func(cfg *Config) { cfg.Exits.Required = true })
+			_, err := w.dial(t)
+			failed, ok := errors.AsType[*tunnel.Error](err)
+			if !ok || !strings.Contains(failed.Error(), tt.text) || !strings.Contains(failed.Next, tt.next) {
+				t.Errorf("got %v; want %q, next %q", err, tt.text, tt.next)
 			}
 		})
 	}

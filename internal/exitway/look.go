@@ -23,7 +23,7 @@ func Open(ctx context.Context, exits tunnel.Exits, target tunnel.HostPort, names
 	t := &Tunnel{}
 	nothing := func(*exitTunnel) {}
 	m := &maker{
-		names: names, outer: outer, background: &t.background, room: func() {},
+		names: names, tls: exits.TLS, outer: outer, background: &t.background, room: func() {},
 		files: newFiles(&Config{Exits: exits, Names: names, Logger: slog.New(slog.DiscardHandler)}),
 	}
 	var err *tunnel.Error

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"sync"
 	"time"
 
@@ -26,6 +27,7 @@ const openTimeout = 10 * time.Second
 // maker opens tunnels.
 type maker struct {
 	names      tunnel.SettingNames
+	tls        tunnel.TLS
 	outer      Outer
 	files      *tlsfiles.Files
 	held       *quota.Quota    // may be nil
@@ -112,9 +114,9 @@ func (m *maker) notDialled(target tunnel.HostPort, err error) *tunnel.Error {
 	is.Reason, is.Fault = tunnel.ReasonExitUnreachable, tunnel.FaultServer
 	switch failed.Reason {
 	case tunnel.ReasonRefused:
-		is.Next = fmt.Sprintf("see whether the exit runs, and whether %s is its address as the agent dials it", m.names.Exit)
+		is.Next = fmt.Sprintf("see whether the exit runs, and whether %s=%s is its address as the agent dials it", m.names.Exit, target)
 	default:
-		is.Next = fmt.Sprintf("see whether the agent can reach %s: the address or name, its resolution by the agent, and the NetworkPolicies of the shoot", m.names.Exit)
+		is.Next = fmt.Sprintf("see whether the agent can reach %s=%s: the address or name, its resolution by the agent, and the NetworkPolicies of the shoot", m.names.Exit, target)
 	}
 	return &is
 }
@@ -145,16 +147,16 @@ func (m *maker) notSecured(ctx context.Context, t *exitTunnel, err error) *tunne
 	case errors.As(err, new(x509.HostnameError)):
 		return t.misfits(fmt.Sprintf("set %s to a name in the exit's certificate", names.ExitServerName), "its certificate is for another name: %w", err)
 	case isUnknown:
-		return t.misfits(fmt.Sprintf("give %s the CA that has signed the exit's certificate", names.ExitCACert),
-			"its certificate is not signed by %s, but by %q: %w", names.ExitCACert, clip.Text(unknown.Cert.Issuer.String(), clip.Words), err)
+		return t.misfits(fmt.Sprintf("put the CA that has signed the exit's certificate into %s=%s", names.ExitCACert, m.tls.CAFile),
+			"its certificate is not signed by %s=%s, but by %q: %w", names.ExitCACert, m.tls.CAFile, clip.Text(unknown.Cert.Issuer.String(), clip.Words), err)
 	case errors.As(err, new(*tls.CertificateVerificationError)):
 		return t.misfits("renew the exit's certificate, or set the wrong clock right", "its certificate was not accepted: %w", err)
 	case errors.Is(err, errNoHTTP2):
-		return t.misfits(notAnExit(names), "%w", err)
+		return t.misfits(m.notAnExit(t.target), "%w", err)
 	case alerted:
 		return m.alerted(t, err)
 	case errors.As(err, new(tls.RecordHeaderError)):
-		return t.misfits(notAnExit(names), "it does not speak TLS: %w", err)
+		return t.misfits(m.notAnExit(t.target), "it does not speak TLS: %w", err)
 	case ctx.Err() != nil:
 		return t.failed("see whether the exit hangs or is overloaded: its log, its CPU", "no answer to the TLS handshake: %w", context.Cause(ctx))
 	default:
@@ -162,10 +164,33 @@ func (m *maker) notSecured(ctx context.Context, t *exitTunnel, err error) *tunne
 	}
 }
 
+// What crypto/tls says of the alerts (RFC 8446, section 6.2) that are no doubt about who has
+// signed the client's certificate.
+const (
+	alertVersion  = "protocol version not supported"
+	alertProtocol = "no application protocol"
+	alertExpired  = "expired certificate"
+)
+
 // alerted returns the error of an exit that answered with a TLS alert.
 func (m *maker) alerted(t *exitTunnel, err error) *tunnel.Error {
-	return t.misfits(fmt.Sprintf("give %s a certificate that is signed by the CA that the exit has for clients", m.names.ExitClientCert),
-		"it refused the TLS connection: %w; is %s signed by the CA that it has for clients?", err, m.names.ExitClientCert)
+	alert, _ := serverconn.RemoteAlert(err)
+	certificate := m.names.ExitClientCert + "=" + m.tls.CertFile
+	switch {
+	case strings.Contains(alert, alertVersion):
+		return t.misfits(m.notAnExit(t.target), "it does not speak TLS 1.3: %w", err)
+	case strings.Contains(alert, alertProtocol):
+		return t.misfits(m.notAnExit(t.target), "it does not speak HTTP/2: %w", err)
+	case strings.Contains(alert, alertExpired):
+		if invalid := m.files.CheckClient(time.Now()); invalid != nil {
+			return t.misfits("renew "+certificate+" in its Secret", "it refused the client certificate: %w (%w)", invalid, err)
+		}
+		return t.misfits("compare the clocks of this node and of the exit's, and set the wrong one right",
+			"it refused the TLS connection: %w; by the clock here %s has not expired", err, certificate)
+	default:
+		return t.misfits("put a certificate that is signed by the CA that the exit has for clients into "+certificate,
+			"it refused the TLS connection: %w; is %s signed by the CA that it has for clients?", err, certificate)
+	}
 }
 
 // notReady returns the error of an exit that ended the first exchange with err. With TLS
@@ -180,6 +205,6 @@ func (m *maker) notReady(ctx context.Context, t *exitTunnel, err error) *tunnel.
 	return t.failed("see the exit's log", "no HTTP/2 answer: %w", err)
 }
 
-func notAnExit(names tunnel.SettingNames) string {
-	return fmt.Sprintf("see whether %s is the address and port of an exit: proxy-exit, or another proxy that speaks HTTP/2 CONNECT", names.Exit)
+func (m *maker) notAnExit(target tunnel.HostPort) string {
+	return fmt.Sprintf("see whether %s=%s is the address and port of an exit: proxy-exit, or another proxy that speaks HTTP/2 CONNECT", m.names.Exit, target)
 }

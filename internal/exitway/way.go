@@ -84,7 +84,7 @@ func New(cfg Config) (*Way, error) {
 	w := &Way{cfg: cfg, log: cfg.Logger, more: make(chan struct{}, 1), tunnels: map[*exitTunnel]struct{}{}}
 	w.standing.changed = make(chan struct{})
 	w.files = newFiles(&w.cfg)
-	w.maker = &maker{names: cfg.Names, outer: cfg.Outer, files: w.files, held: cfg.Quota, room: w.roomMade, background: &w.ending}
+	w.maker = &maker{names: cfg.Names, tls: cfg.Exits.TLS, outer: cfg.Outer, files: w.files, held: cfg.Quota, room: w.roomMade, background: &w.ending}
 	for _, target := range cfg.Exits.Targets {
 		w.exits = append(w.exits, &exit{target: target})
 		cfg.Metrics.addExit(target.String())

@@ -109,10 +109,10 @@ func (d *Dialer) noHTTP2Answer(ctx context.Context, err error) *tunnel.Error {
 	}
 	if errors.Is(err, h2connect.ErrHTTP1) {
 		wrong := d.WrongServer(fmt.Errorf("it does not speak HTTP/2 (%w)", err))
-		wrong.Next = d.isItAProxy()
+		wrong.Next = d.NotAProxy()
 		return wrong
 	}
-	return d.Unreachable(ctx, fmt.Errorf("no HTTP/2 answer from %s: %w; is it an HTTP/2 proxy (%s)?", d.Address(), err, d.Names().Mode))
+	return d.Unreachable(ctx, fmt.Errorf("no HTTP/2 answer from %s: %w; is it an HTTP/2 proxy (%s)?", d.Address(), err, d.ModeSetting()))
 }
 
 // reserve returns a link with room for one more stream, which the caller gives back by

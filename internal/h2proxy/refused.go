@@ -57,7 +57,7 @@ func (d *Dialer) identify(ctx context.Context, c *h2connect.Conn) *tunnel.Error 
 		return d.Unreachable(ctx, fmt.Errorf("it ends each connection at once: %w", err))
 	default:
 		wrong := d.WrongServer(fmt.Errorf("%w (%w)", errNotProxy, err))
-		wrong.Next = d.isItAProxy()
+		wrong.Next = d.NotAProxy()
 		return wrong
 	}
 }
@@ -96,7 +96,7 @@ func (d *Dialer) refused(r *h2connect.Refusal) *tunnel.Error {
 	case proxystatus.WantsPassword(r.Status):
 		is.Next = noPassword
 	case fault == tunnel.FaultRefusal:
-		is.Err, is.Next = fmt.Errorf("%w: %w", errNotProxy, r), d.isItAProxy()
+		is.Err, is.Next = fmt.Errorf("%w: %w", errNotProxy, r), d.NotAProxy()
 	case reason == tunnel.ReasonForbidden:
 		is.Next = allow
 	case reason == tunnel.ReasonTimeout:
@@ -107,9 +107,4 @@ func (d *Dialer) refused(r *h2connect.Refusal) *tunnel.Error {
 		is.Next = seeProxy
 	}
 	return is
-}
-
-// isItAProxy says what to do about a server that is no proxy.
-func (d *Dialer) isItAProxy() string {
-	return fmt.Sprintf("write the address of a proxy in %s, or correct %s", d.Names().ProxyServer, d.Names().Mode)
 }

@@ -58,7 +58,7 @@ func Greet(ctx context.Context, e *serverconn.Endpoint, conn net.Conn) (Answer, 
 		case len(p) == 0 && !serverconn.TimedOut(err):
 			err = fmt.Errorf("%w: %w", ErrNoAnswer, err)
 		}
-		return a, e.Unreachable(ctx, fmt.Errorf("no HTTP/1.1 answer from %s: %w; is it an %s server (%s)?", e.Address(), err, mode(e), e.Names().Mode))
+		return a, e.Unreachable(ctx, fmt.Errorf("no HTTP/1.1 answer from %s: %w; is it an %s server (%s)?", e.Address(), err, mode(e), e.ModeSetting()))
 	}
 }
 

@@ -100,7 +100,7 @@ func (c *connection) failed(reason tunnel.Reason, fault tunnel.Fault, err error)
 	case tunnel.ReasonTimeout:
 		e.Next = seeTarget
 	case tunnel.ReasonProtocol:
-		e.Next = c.dialer.isItAProxy()
+		e.Next = c.dialer.NotAProxy()
 	}
 	return e
 }

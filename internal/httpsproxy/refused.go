@@ -55,7 +55,7 @@ func (d *Dialer) refused(a http1.Answer) *tunnel.Error {
 	case proxystatus.WantsPassword(a.Status):
 		e.Next = noPassword
 	case is.fault == tunnel.FaultRefusal:
-		e.Err, e.Next = fmt.Errorf("%w: it is no proxy that accepts CONNECT: is the port right?", e.Err), d.isItAProxy()
+		e.Err, e.Next = fmt.Errorf("%w: it is no proxy that accepts CONNECT: is the port right?", e.Err), d.NotAProxy()
 	case is.reason == tunnel.ReasonForbidden:
 		e.Next = allow
 	case is.reason == tunnel.ReasonTimeout:
@@ -66,11 +66,6 @@ func (d *Dialer) refused(a http1.Answer) *tunnel.Error {
 		e.Next = seeProxy
 	}
 	return e
-}
-
-// isItAProxy says what to do about a server that is no proxy.
-func (d *Dialer) isItAProxy() string {
-	return fmt.Sprintf("write the address of a proxy in %s, or correct %s", d.Names().ProxyServer, d.Names().Mode)
 }
 
 // judge returns what an answer says beside its status, if that is known.

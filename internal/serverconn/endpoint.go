@@ -70,6 +70,14 @@ func (e *Endpoint) NoHTTP2(err error) *tunnel.Error {
 	return wrong
 }
 
+// ModeSetting returns the mode of the server as it was set.
+func (e *Endpoint) ModeSetting() string { return fmt.Sprintf("%s=%s", e.Names().Mode, e.Server.Mode) }
+
+// NotAProxy says what to do about a server that is no standard proxy.
+func (e *Endpoint) NotAProxy() string {
+	return fmt.Sprintf("write the address of a proxy in place of %s=%s, or correct %s", e.Names().ProxyServer, e.Server.Name, e.ModeSetting())
+}
+
 // OtherMode returns the setting for a server that speaks mode.
 func (e *Endpoint) OtherMode(mode tunnel.Mode) string {
 	if e.Server.Network == tunnel.NetworkUnix { // without ALPN, auto means gRPC

@@ -135,7 +135,7 @@ func (c *connection) answer() *tunnel.Error {
 		case v == headHTTP2:
 			return &tunnel.Error{Reason: tunnel.ReasonProtocol, Server: c.dialer.Server.Name, Err: fmt.Errorf("%w: %w", tunnel.ErrProtocol, http1.ErrSettings), Fault: tunnel.FaultServer}
 		case errors.Is(err, io.EOF):
-			return &tunnel.Error{Reason: tunnel.ReasonProtocol, Server: c.dialer.Server.Name, Err: fmt.Errorf("%w: %w to CONNECT; is it an http-connect server (%s)?", tunnel.ErrProtocol, http1.ErrNoAnswer, c.dialer.Names().Mode), Fault: tunnel.FaultServer}
+			return &tunnel.Error{Reason: tunnel.ReasonProtocol, Server: c.dialer.Server.Name, Err: fmt.Errorf("%w: %w to CONNECT; is it an http-connect server (%s)?", tunnel.ErrProtocol, http1.ErrNoAnswer, c.dialer.ModeSetting()), Fault: tunnel.FaultServer}
 		case err != nil:
 			return c.lost(err)
 		}

@@ -184,7 +184,7 @@ func (d *Dialer) noHTTP2Answer(ctx context.Context, err error) *tunnel.Error {
 	if errors.Is(err, grpcwire.ErrHTTP1) {
 		return d.NoHTTP2(grpcwire.ErrHTTP1)
 	}
-	return d.Unreachable(ctx, fmt.Errorf("no HTTP/2 answer from %s: %w; is it a gRPC server (%s)?", d.Address(), err, d.Names().Mode))
+	return d.Unreachable(ctx, fmt.Errorf("no HTTP/2 answer from %s: %w; is it a gRPC server (%s)?", d.Address(), err, d.ModeSetting()))
 }
 
 // dial opens a stream and dials dst on it. A server that is about to end may say that

@@ -116,6 +116,11 @@ func (e *Exit) health() string {
 
 func (e *Exit) url(path string) string { return "http://" + e.health() + path }
 
+// MetricsText reads the exit's metrics, in Prometheus' format.
+func (e *Exit) MetricsText(ctx context.Context) (string, error) {
+	return Get(ctx, e.lab.Shoot.HTTP(), e.url("/metrics"))
+}
+
 // Metrics reads the exit's metrics.
 func (e *Exit) Metrics(ctx context.Context) (Metrics, error) {
 	return e.lab.Shoot.metrics(ctx, e.url("/metrics"))

@@ -137,7 +137,7 @@ func TestWhatOperatorsSee(t *testing.T) {
 	r.alert(t, known)
 }
 
-// exitMetrics returns the metrics that a sidecar has only with an exit.
+// exitMetrics returns the metrics that a sidecar has only with an exit, and the exit's own.
 func (r *rig) exitMetrics(t *testing.T) labelsOf {
 	t.Helper()
 	sidecar, err := r.StartSidecarIn(r.Pod, r.ProxyClientCommand(r.ExitFlags(otherPorts...)...))
@@ -145,16 +145,27 @@ func (r *rig) exitMetrics(t *testing.T) labelsOf {
 		t.Fatal(err)
 	}
 	defer sidecar.Kill()
-	var text string
-	labtest.Eventually(t, limit, "the metrics of a sidecar with an exit", func(ctx context.Context) (err error) {
-		text, err = lab.Get(ctx, r.Pod.HTTP(), otherMetrics)
+	var text, own string
+	labtest.Eventually(t, limit, "the metrics of a sidecar with an exit, and of the exit", func(ctx context.Context) (err error) {
+		if text, err = lab.Get(ctx, r.Pod.HTTP(), otherMetrics); err != nil {
+			return err
+		}
+		own, err = r.Exits[0].MetricsText(ctx)
 		return err
 	})
-	if said, err := promtool(t, text, "check", "metrics"); err != nil || said != "" {
-		t.Errorf("promtool about the metrics of proxy-client with an exit: %v\n%s", err, said)
+	known := labelsOf{}
+	for of, m := range map[string]struct{ prefix, text string }{
+		"proxy-client with an exit": {"proxy_client_exit_", text}, "proxy-exit": {"proxy_exit_", own},
+	} {
+		if said, err := promtool(t, m.text, "check", "metrics"); err != nil || said != "" {
+			t.Errorf("promtool about the metrics of %s: %v\n%s", of, err, said)
+		}
+		for name, labels := range exposed(m.text) {
+			if strings.HasPrefix(name, m.prefix) {
+				known[name] = labels
+			}
+		}
 	}
-	known := exposed(text)
-	maps.DeleteFunc(known, func(name string, _ map[string]bool) bool { return !strings.HasPrefix(name, "proxy_client_exit_") })
 	return known
 }
 
@@ -162,7 +173,7 @@ func (r *rig) exitMetrics(t *testing.T) labelsOf {
 func checkHealthy(t *testing.T, known labelsOf) {
 	t.Helper()
 	for name := range healthy() {
-		if strings.HasPrefix(name, "proxy_client_") || strings.HasPrefix(name, "shoot_proxy_webhook_") {
+		if strings.HasPrefix(name, "proxy_client_") || strings.HasPrefix(name, "proxy_exit_") || strings.HasPrefix(name, "shoot_proxy_webhook_") {
 			if err := uses(name).check(known); err != nil {
 				t.Errorf("the unit tests of the rules use %s: %v", name, err)
 			}

@@ -99,7 +99,7 @@ func (d *direct) write(p []byte) (int, error) {
 	if err != nil || n == len(p) {
 		return n, err
 	}
-	d.ends.begin((*unreceivedTarget)(d))
+	d.ends.begin((*unreceivedTarget)(d), d.opt.wait(watchInterval))
 	defer d.ends.stop()
 	more, err := d.writer.Write(p[n:])
 	return n + more, err
@@ -127,7 +127,7 @@ func (d *direct) targetEnded(err error) (again bool) {
 // forward sends p to the target. It reports whether to continue reading.
 func (d *direct) forward(p []byte) bool {
 	if d.maySend() {
-		d.resets.begin((*unreadApp)(d))
+		d.resets.begin((*unreadApp)(d), d.opt.wait(watchInterval))
 		err := d.tun.Send(p)
 		d.resets.stop()
 		if err == nil {
@@ -161,7 +161,7 @@ func (d *direct) sendFailed(err error) (ended bool) {
 	// Receive returns the cause, after what the target has sent before. download may be
 	// waiting for the app, which may wait until its bytes are taken.
 	d.refused = true
-	_ = d.app.SetWriteDeadline(time.Now().Add(lastBytesTimeout))
+	_ = d.app.SetWriteDeadline(time.Now().Add(d.opt.wait(lastBytesTimeout)))
 	return false
 }
 
@@ -180,7 +180,7 @@ func (d *direct) appEnded() {
 		return
 	}
 	// From here on no goroutine reads from the app, up to the end of the relay.
-	d.resets.begin((*unreadApp)(d))
+	d.resets.begin((*unreadApp)(d), d.opt.wait(watchInterval))
 	if err := d.carrier.CloseWrite(); err != nil {
 		d.sendFailed(err)
 	}

@@ -110,10 +110,10 @@ func openThroughExit(t *testing.T, exit *h2connect.Conn, held *quota.Quota) *way
 			t.Error("the relay does not end")
 		}
 	})
-	w.monitor = relay.Start(ctx, w.side, stream, relay.Options{
+	w.monitor = relay.Start(ctx, w.side, stream, relay.Hurried(relay.Options{
 		HalfCloseTimeout: hangTimeout, Buffers: relay.NewBuffers(defaults.ConnectionBuffer, held), Pacer: new(relay.Pacer),
 		AppState: func() relay.AppState { return relay.AppUnknown },
-	}, func(r relay.Result) { w.result <- r })
+	}), func(r relay.Result) { w.result <- r })
 	return w
 }
 

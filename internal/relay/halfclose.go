@@ -35,7 +35,7 @@ func (r *relay) afterFIN(clock *idleClock, now time.Time) (wait time.Duration, d
 	}
 	if r.appGone.Load() || r.opt.AppState() == AppGone {
 		r.appGone.Store(true)
-		if wait := r.lastSent.left(r.started, now, closeDelay); wait > 0 {
+		if wait := r.lastSent.left(r.started, now, r.opt.wait(closeDelay)); wait > 0 {
 			return wait, false
 		}
 		r.conclude(AppClosed, nil)
@@ -47,5 +47,5 @@ func (r *relay) afterFIN(clock *idleClock, now time.Time) (wait time.Duration, d
 		r.abort(HalfCloseUnsupported, nil)
 		return 0, true
 	}
-	return min(wait, appStateInterval), false
+	return min(wait, r.opt.wait(appStateInterval)), false
 }

@@ -1,48 +1,67 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package relay_test
+package relay
 
 import (
 	"errors"
-	"io"
+	"net"
+	"syscall"
 	"testing"
 	"time"
 
-	"github.com/shoot-proxy/proxy-client/internal/relay"
+	"github.com/shoot-proxy/proxy-client/internal/quota"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
 
+// endlessCarrier is an endlessTunnel with backpressure.
+type endlessCarrier struct{ endlessTunnel }
+
+func (*endlessCarrier) Traits() tunnel.Traits { return tunnel.Traits{Backpressure: true} }
+func (*endlessCarrier) CloseWrite() error     { return nil }
+func (e *endlessCarrier) Abort() error        { return e.Close() }
+
 // TestHalfClosedAppThatReadsSlowly: an app that has half-closed reads what lies in its
-// socket's buffers. Then something moves, though the relay has nothing to do.
+// socket's buffers. Then something moves, though the relay has nothing to do. Once the app
+// reads no more, it has the timeout.
 func TestHalfClosedAppThatReadsSlowly(t *testing.T) {
-	const timeout = 2 * time.Second
-	for _, traits := range []tunnel.Traits{{}, backpressure} {
-		t.Run(traitsName(traits), func(t *testing.T) {
-			t.Parallel()
-			w := openRelayed(t, traits, relay.Options{HalfCloseTimeout: timeout})
-			must(t, errors.Join(w.side.SetWriteBuffer(1<<20), w.app.SetReadBuffer(4<<10)))
-			must(t, w.app.CloseWrite())
-			const size = 256 << 10
-			must(t, <-writes(w.target, size, nil))
-			got := make([]byte, size)
-			// It takes two timeouts to read half of it. None of the pauses is near one.
-			n := 0
-			for ; n < size/2; time.Sleep(timeout / 8) {
-				k, err := w.app.Read(got[n:min(n+8<<10, size)])
-				if err != nil {
-					t.Fatalf("after %d of %d bytes: %v", n, size, err)
-				}
-				n += k
-			}
-			_, err := io.ReadFull(w.app, got[n:])
+	const timeout = 40 * time.Second
+	opt := Options{
+		HalfCloseTimeout: timeout, Buffers: NewBuffers(1<<20, quota.New(8<<20)), Pacer: new(Pacer),
+		AppState: func() AppState { return AppHalfClosed },
+	}
+	for name, open := range map[string]func(side *net.TCPConn) *relay{
+		"konnectivity": func(side *net.TCPConn) *relay { return &newBuffered(side, new(endlessTunnel), opt).relay },
+		"backpressure": func(side *net.TCPConn) *relay { return &newDirect(side, new(endlessCarrier), opt).relay },
+	} {
+		t.Run(name, func(t *testing.T) {
+			app, side := slowApp(t)
+			r := open(side)
+			defer r.account.Close()
+			now, clock := r.started, idleClock{timeout: timeout}
+			acked, err := r.acked()
 			must(t, err)
-			must(t, w.target.Close())
-			_, err = w.app.Read(got)
-			if err != io.EOF {
-				t.Errorf("the app sees %v, want the target's end", err)
+			// No pause is as long as the timeout. All together are three timeouts.
+			for range 4 {
+				acked = readUntilAcked(t, app, r, acked)
+				now = now.Add(timeout * 3 / 4)
+				if _, done := r.afterFIN(&clock, now); done {
+					t.Fatalf("over after %s, although the app reads", now.Sub(r.started))
+				}
 			}
-			if r := w.ended(t); r.Reason != relay.TargetClosed {
-				t.Errorf("the reason is %s, want %s", r.Reason, relay.TargetClosed)
+			waittest.Eventually(t, "the end, once the app's kernel accepts no more", func() bool {
+				now = now.Add(timeout)
+				_, done := r.afterFIN(&clock, now)
+				return done
+			})
+			if r.reason != HalfCloseUnsupported {
+				t.Errorf("the reason is %s, want %s", r.reason, HalfCloseUnsupported)
+			}
+			for err = nil; err == nil; {
+				_, err = app.Read(make([]byte, 64<<10))
+			}
+			if !errors.Is(err, syscall.ECONNRESET) {
+				t.Errorf("the app sees %v, want a reset", err)
 			}
 		})
 	}

@@ -36,6 +36,7 @@ func TestIdleAndHalfClosed(t *testing.T) {
 // TestIdleLeavesAnEndAlone: after the app has closed, its last bytes get their time,
 // however short the idle timeout is.
 func TestIdleLeavesAnEndAlone(t *testing.T) {
+	t.Parallel()
 	asked := make(chan struct{}, 100)
 	r := start(t, relay.Options{IdleTimeout: time.Second, AppState: func() relay.AppState {
 		asked <- struct{}{}

@@ -3,10 +3,11 @@
 package relay
 
 import (
-	"io"
 	"net"
 	"testing"
 	"time"
+
+	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
 
 // TestIdleClock: a connection is idle if nothing has moved for the timeout. This is
@@ -65,42 +66,56 @@ func constant(n uint64) func(time.Duration) uint64 {
 // TestAckedGrowsWhileTheAppReads: acked grows while the app reads, after the relay has
 // written everything.
 func TestAckedGrowsWhileTheAppReads(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	defer l.Close()
-	app, err := net.Dial("tcp", l.Addr().String())
-	must(t, err)
-	defer app.Close()
-	must(t, app.(*net.TCPConn).SetReadBuffer(4<<10))
-	must(t, app.SetDeadline(time.Now().Add(20*time.Second)))
-	side, err := l.Accept()
-	must(t, err)
-	defer side.Close()
-	r := &relay{app: side.(*net.TCPConn)}
-	r.raw, err = r.app.SyscallConn()
-	must(t, err)
-
-	must(t, r.app.SetWriteBuffer(1<<20))
-	const size = 256 << 10
-	_, err = side.Write(make([]byte, size)) // more than the app's kernel accepts without a read
+	app, side := slowApp(t)
+	r := &relay{app: side}
+	var err error
+	r.raw, err = side.SyscallConn()
 	must(t, err)
 	before, err := r.acked()
 	must(t, err)
-	if before >= size {
-		t.Fatalf("the app's kernel took all %d bytes before the app has read any: the test shows nothing", size)
+	if before >= unreadBytes {
+		t.Fatalf("the app's kernel took all %d bytes before the app has read any: the test shows nothing", unreadBytes)
 	}
-	_, err = io.ReadFull(app, make([]byte, size))
+	readUntilAcked(t, app, r, before)
+}
+
+// unreadBytes is more than the kernel of a slowApp accepts without a read.
+const unreadBytes = 256 << 10
+
+// slowApp returns an app's connection and the relay's end of it, in which unreadBytes wait
+// for the app.
+func slowApp(t *testing.T) (app net.Conn, side *net.TCPConn) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
-		after, err := r.acked()
+	defer l.Close()
+	app, err = net.Dial("tcp", l.Addr().String())
+	must(t, err)
+	t.Cleanup(func() { _ = app.Close() })
+	must(t, app.(*net.TCPConn).SetReadBuffer(4<<10))
+	must(t, app.SetDeadline(time.Now().Add(waittest.Limit)))
+	accepted, err := l.Accept()
+	must(t, err)
+	t.Cleanup(func() { _ = accepted.Close() })
+	side = accepted.(*net.TCPConn)
+	must(t, side.SetWriteBuffer(1<<20))
+	_, err = side.Write(make([]byte, unreadBytes))
+	must(t, err)
+	return app, side
+}
+
+// readUntilAcked lets an app read until its kernel has acknowledged more bytes than before,
+// and returns how many these are then.
+func readUntilAcked(t *testing.T, app net.Conn, r *relay, before uint64) (after uint64) {
+	t.Helper()
+	waittest.Eventually(t, "the app's kernel to accept more", func() bool {
+		_, err := app.Read(make([]byte, 4<<10))
 		must(t, err)
-		if after > before {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatalf("the app has read %d bytes, and %d were acknowledged, as before", size, after)
-		}
-	}
+		after, err = r.acked()
+		must(t, err)
+		return after > before
+	})
+	return after
 }
 
 func must(t *testing.T, err error) {

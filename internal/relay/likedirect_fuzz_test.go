@@ -74,7 +74,7 @@ func FuzzLikeADirectConnection(f *testing.F) {
 			return strings.Join(s.lines, "\n")
 		}
 		direct := seen(openDirect(t))
-		w := openRelayed(t, everything, relay.Options{})
+		w := openRelayed(t, everything, relay.Hurried(relay.Options{}))
 		if diff := cmp.Diff(direct, seen(w)); diff != "" {
 			t.Errorf("what app and target see (-direct +relayed):\n%s", diff)
 		}

@@ -60,6 +60,13 @@ type Options struct {
 	AppState func() AppState
 	// SentEarly is how many bytes of the app were sent before Start.
 	SentEarly int
+
+	hurry int // divides the waits that no option sets; for tests
+}
+
+// wait returns how long to wait instead of d, which no option sets.
+func (o *Options) wait(d time.Duration) time.Duration {
+	return d / time.Duration(max(1, o.hurry))
 }
 
 // Result says how a relay ended.

@@ -29,17 +29,17 @@ type looker interface {
 	look() (again bool)
 }
 
-// begin begins to look. at is always the same.
-func (w *watch) begin(at looker) {
+// begin begins to look. at and interval are always the same.
+func (w *watch) begin(at looker, interval time.Duration) {
 	if w.timer == nil {
-		w.timer = time.AfterFunc(watchInterval, func() {
+		w.timer = time.AfterFunc(interval, func() {
 			if w.active.Load() && at.look() {
-				w.timer.Reset(watchInterval)
+				w.timer.Reset(interval)
 			}
 		})
 	}
 	w.active.Store(true)
-	w.timer.Reset(watchInterval)
+	w.timer.Reset(interval)
 }
 
 // stop ends it. One look may still be running.

@@ -21,11 +21,11 @@ type heart struct {
 	number  uint64        // of the last PING
 }
 
-// start sends the first PING.
+// start begins the beats.
 func (h *heart) start() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.timer = time.AfterFunc(0, h.beat)
+	h.timer = time.AfterFunc(h.conn.cfg.PingInterval, h.beat)
 }
 
 // stop ends the PINGs.

@@ -28,6 +28,9 @@ const (
 	// certificateInterval is the time between two looks at the TLS files. Handshakes look
 	// too.
 	certificateInterval = 5 * time.Second
+	// endDelay is how long clients may still connect after the first signal. A cluster needs
+	// about a second until it sends them to another exit.
+	endDelay = 2 * time.Second
 	// abortGrace is how long the resets of open connections may take after a second signal.
 	abortGrace = 500 * time.Millisecond
 )
@@ -52,7 +55,8 @@ func serve(env environment, cfg *options.ProxyExitConfig) error {
 	exit.server = exitserver.New(exitserver.Config{
 		Listener: listener, Certificates: exit.certificates, Policy: policy.Current, Resolver: net.DefaultResolver,
 		OwnPorts:    []uint16{portOf(cfg.ListenAddress), portOf(cfg.HealthAddress)},
-		DialTimeout: cfg.DialTimeout, HandshakeTimeout: handshakeTimeout, DrainTimeout: cfg.DrainTimeout,
+		DialTimeout: cfg.DialTimeout, HandshakeTimeout: handshakeTimeout,
+		EndDelay: min(endDelay, cfg.DrainTimeout/2), DrainTimeout: cfg.DrainTimeout,
 		Limits: limitsOf(cfg, openFiles(), log), Logger: log, Metrics: metrics,
 	})
 	exit.health, err = admin.Listen(cfg.HealthAddress, admin.Config{

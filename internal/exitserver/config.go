@@ -12,7 +12,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/exitpolicy"
 )
 
-// Config configures a Server. All fields are required.
+// Config configures a Server. All fields but EndDelay are required.
 type Config struct {
 	// Listener accepts the clients' TCP connections. The server closes it.
 	Listener net.Listener
@@ -30,7 +30,11 @@ type Config struct {
 	DialTimeout time.Duration
 	// HandshakeTimeout limits TLS, and the wait for the client's first frames.
 	HandshakeTimeout time.Duration
-	// DrainTimeout limits how long streams may go on after the end of Run's context.
+	// EndDelay is how long clients may still connect after the end of Run's context, if there
+	// are any. A Service may send them here until it knows that this exit is not ready.
+	EndDelay time.Duration
+	// DrainTimeout limits how long streams may go on after the end of Run's context. It
+	// includes EndDelay.
 	DrainTimeout time.Duration
 	// Limits bound what clients can use.
 	Limits Limits

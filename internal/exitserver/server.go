@@ -27,8 +27,12 @@ type Server struct {
 	quiet      quiet
 	tasks      sync.WaitGroup // a goroutine for each connection
 
+	abortOnce sync.Once
+	aborted   chan struct{} // closed by Abort
+
 	mu       sync.Mutex
 	clients  map[*client]struct{} // after the handshake
+	ending   bool                 // Run's context has ended
 	draining bool
 	ready    bool
 }
@@ -43,31 +47,38 @@ func New(cfg Config) *Server {
 		memory:     h2server.NewMemory(cfg.Limits.Buffer),
 		handshakes: handshakes{most: maxHandshakes},
 		clients:    map[*client]struct{}{},
+		aborted:    make(chan struct{}),
 	}
 }
 
 // acceptRetry is the pause after Accept has failed, for example for lack of files.
 const acceptRetry = 100 * time.Millisecond
 
-// Run serves until ctx ends. It then accepts nothing more, tells the clients to make no
-// further streams here (GOAWAY), and waits for the streams, for DrainTimeout at most. What
-// is open after that is reset.
+// Run serves until ctx ends. It then is not ready, and after EndDelay accepts nothing more.
+// It tells the clients to make no further streams here (GOAWAY), and waits for the streams,
+// for DrainTimeout at most. What is open after that is reset.
 func (s *Server) Run(ctx context.Context) error {
 	s.setReady(true)
+	accepts, refuse := context.WithCancel(context.WithoutCancel(ctx))
+	defer refuse()
 	accepting := make(chan error, 1)
-	go func() { accepting <- s.accept(ctx) }()
+	go func() { accepting <- s.accept(accepts) }()
 	var err error
 	select {
 	case err = <-accepting:
 	case <-ctx.Done():
+	}
+	timeout := time.NewTimer(s.DrainTimeout)
+	defer timeout.Stop()
+	if ctx.Err() != nil && err == nil {
+		s.awaitEndpoints()
+		refuse()
 		_ = s.Listener.Close()
 		err = <-accepting
 	}
 	s.drain()
 	ended := make(chan struct{})
 	go func() { s.tasks.Wait(); close(ended) }()
-	timeout := time.NewTimer(s.DrainTimeout)
-	defer timeout.Stop()
 	select {
 	case <-ended:
 	case <-timeout.C:
@@ -76,6 +87,23 @@ func (s *Server) Run(ctx context.Context) error {
 		<-ended
 	}
 	return err
+}
+
+// awaitEndpoints waits until clients are sent to other exits. They all connect again at
+// GOAWAY, and would be refused here.
+func (s *Server) awaitEndpoints() {
+	s.mu.Lock()
+	s.ending = true
+	s.mu.Unlock()
+	if len(s.all()) == 0 {
+		return
+	}
+	delay := time.NewTimer(s.EndDelay)
+	defer delay.Stop()
+	select {
+	case <-delay.C:
+	case <-s.aborted:
+	}
 }
 
 // accept accepts connections until the listener is closed.
@@ -112,7 +140,7 @@ func (s *Server) Ready() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case s.draining:
+	case s.ending || s.draining:
 		return errors.New("the exit is ending")
 	case !s.ready:
 		return errors.New("the exit does not accept connections yet")
@@ -169,6 +197,7 @@ func (s *Server) drain() {
 
 // Abort ends all connections at once. Targets get a reset.
 func (s *Server) Abort() {
+	s.abortOnce.Do(func() { close(s.aborted) })
 	for _, c := range s.all() {
 		c.abort()
 	}

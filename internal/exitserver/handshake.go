@@ -15,6 +15,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/net/http2"
+
 	"github.com/shoot-proxy/proxy-client/internal/exitpolicy"
 	"github.com/shoot-proxy/proxy-client/internal/h2server"
 )
@@ -70,10 +72,12 @@ func (s *Server) serve(tcp net.Conn) {
 	if problem := s.usage.addConnection(c.key); problem != "" {
 		s.Metrics.connections[ResultLimit].Inc()
 		s.limitedLog("a client's connection was closed", "from", c.from, "client", c.name, "error", problem)
+		c.http2.Refuse(http2.ErrCodeEnhanceYourCalm, problem)
 		return
 	}
 	defer s.usage.removeConnection(c.key)
 	if !s.add(c) {
+		c.http2.Refuse(http2.ErrCodeNo, "the exit is ending")
 		return
 	}
 	defer s.remove(c)

@@ -274,8 +274,8 @@ func TestSlowLoris(t *testing.T) {
 	}
 }
 
-// TestConnectionLimits: too many connections of one client, or of all, are closed, and
-// others are not.
+// TestConnectionLimits: too many connections of one client, or of all, are closed with
+// GOAWAY, and others are not.
 func TestConnectionLimits(t *testing.T) {
 	t.Parallel()
 	e := newExit(t, allowLoopback, func(c *Config) { c.Limits.ClientConnections, c.Limits.Connections = 2, 3 })
@@ -285,8 +285,8 @@ func TestConnectionLimits(t *testing.T) {
 	}
 	closed := func(name string) {
 		t.Helper()
-		if code := waittest.Await(t, e.raw(t, name).ended, "the end of a connection"); code != noGoAway {
-			t.Errorf("code %v", code)
+		if code := waittest.Await(t, e.raw(t, name).ended, "the end of a connection"); code != http2.ErrCodeEnhanceYourCalm {
+			t.Errorf("the connection of %s ended with %v", name, code)
 		}
 	}
 	closed("app")

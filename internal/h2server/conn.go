@@ -153,6 +153,16 @@ func (c *Conn) Run() error {
 	return c.reason()
 }
 
+// refuseTimeout limits the write of Refuse. A new connection has room for it.
+const refuseTimeout = time.Second
+
+// Refuse ends a connection instead of Run, and tells the client why. It reads nothing.
+func (c *Conn) Refuse(code http2.ErrCode, text string) {
+	_ = c.conn.SetWriteDeadline(time.Now().Add(refuseTimeout)) // fails if closed, as the write does
+	_, _ = c.conn.Write(appendGoAway(c.out.pending, 0, code, text))
+	_ = c.conn.Close()
+}
+
 // Close ends the connection at once. Serve's streams fail with ErrGone.
 func (c *Conn) Close() { c.end(ErrEnded) }
 
@@ -161,7 +171,7 @@ func (c *Conn) accuse(fault *Fault) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.err == nil && !c.out.writing {
-		c.out.pending = appendGoAway(c.out.pending, c.lastID, fault.Code)
+		c.out.pending = appendGoAway(c.out.pending, c.lastID, fault.Code, fault.Text)
 		c.write()
 	}
 }
@@ -214,7 +224,7 @@ func (c *Conn) GoAway() {
 		return
 	}
 	c.away = leaving
-	c.control(appendGoAway(nil, 1<<31-1, http2.ErrCodeNo))
+	c.control(appendGoAway(nil, 1<<31-1, http2.ErrCodeNo, ""))
 	time.AfterFunc(awayGrace, c.leave)
 }
 
@@ -229,7 +239,7 @@ func (c *Conn) leave() {
 		return
 	}
 	c.away = left
-	c.control(appendGoAway(nil, c.lastID, http2.ErrCodeNo))
+	c.control(appendGoAway(nil, c.lastID, http2.ErrCodeNo, ""))
 	over := len(c.streams) == 0
 	c.mu.Unlock()
 	if over {

@@ -32,9 +32,10 @@ func appendPing(p []byte, flags http2.Flags, data [8]byte) []byte {
 	return append(appendHeader(p, len(data), http2.FramePing, flags, 0), data[:]...)
 }
 
-func appendGoAway(p []byte, last uint32, code http2.ErrCode) []byte {
-	p = binary.BigEndian.AppendUint32(appendHeader(p, 8, http2.FrameGoAway, 0, 0), last)
-	return binary.BigEndian.AppendUint32(p, uint32(code))
+// appendGoAway appends a GOAWAY. text is for people who look for the cause.
+func appendGoAway(p []byte, last uint32, code http2.ErrCode, text string) []byte {
+	p = binary.BigEndian.AppendUint32(appendHeader(p, 8+len(text), http2.FrameGoAway, 0, 0), last)
+	return append(binary.BigEndian.AppendUint32(p, uint32(code)), text...)
 }
 
 func appendSettings(p []byte, settings ...http2.Setting) []byte {

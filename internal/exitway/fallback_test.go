@@ -170,6 +170,29 @@ func TestAnUnstableExitDoesNotOscillate(t *testing.T) {
 	}
 }
 
+// TestARequiredExitThatBreaksTunnels: an exit that accepts tunnels and breaks each of them,
+// for example at a limit, is asked less and less often.
+func TestARequiredExitThatBreaksTunnels(t *testing.T) {
+	p := newPKI(t)
+	e := startExit(t, p, nil)
+	n := newNetwork(map[tunnel.HostPort]netip.AddrPort{theExit: e.addr})
+	w := newWay(t, p, n, func(cfg *Config) {
+		cfg.Exits.Required, cfg.times.firstPause, cfg.times.lastPause = true, time.Millisecond, time.Hour
+	})
+	for began := time.Now(); time.Since(began) < time.Second; time.Sleep(time.Millisecond) {
+		w.mu.Lock()
+		stands := len(w.tunnels) > 0
+		w.mu.Unlock()
+		if stands {
+			n.cut()
+		}
+	}
+	// With doubled pauses, so many attempts take longer than any test.
+	if attempts, _ := n.attempts(); attempts > fewestSlots*(accidents+1+20) {
+		t.Errorf("%d attempts", attempts)
+	}
+}
+
 // TestWrongExits: what is wrong with an exit is said, with what to do.
 func TestWrongExits(t *testing.T) {
 	p, other := newPKI(t), newPKI(t)

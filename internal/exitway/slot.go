@@ -74,7 +74,7 @@ type slot struct {
 	// Used only by run:
 	own      int // index of the exit to which its tunnel goes if all answer
 	next     int // index of the exit to try next
-	failures int // attempts in a row that failed
+	failures int // attempts in a row that failed, or made a tunnel that was not stable
 	unstable int // tunnels in a row that were not stable
 }
 
@@ -89,7 +89,9 @@ func (s *slot) run(ctx context.Context) error {
 			s.failed(ctx, err)
 			continue
 		}
-		s.failures = 0
+		if s.unstable == 0 {
+			s.failures = 0
+		}
 		for t != nil {
 			s.way.install(s, t)
 			t, err = s.keep(ctx, t)

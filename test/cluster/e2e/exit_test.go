@@ -80,6 +80,7 @@ func TestExitAsWritten(t *testing.T) {
 		}
 	})
 	r.follow(t, "docs/exit.md", "When it does not work")
+	t.Run("two shoots behind one proxy-server", func(t *testing.T) { testManyShoots(t, target) })
 }
 
 // followExit does what docs/exit.md says, and removes it at the end of the test.

@@ -5,6 +5,7 @@ package h2server
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 const (
@@ -44,6 +45,15 @@ func (m *Memory) take(n int) bool {
 	return true
 }
 
+// growPart is the part of what is free that one window may grow by at once.
+const growPart = 8
+
+// grow takes n bytes to make a window wider. The less is free, the narrower windows stay,
+// so that streams which begin later find something.
+func (m *Memory) grow(n int) bool {
+	return int64(n) <= (m.limit-m.used.Load())/growPart && m.take(n)
+}
+
 func (m *Memory) give(n int) { m.used.Add(-int64(n)) }
 
 // chunks are buffers of chunkSize bytes that no stream uses.
@@ -54,7 +64,8 @@ type input struct {
 	window   int // what the client may send that the handler has not taken, in bytes
 	credit   int // what the client may still send
 	received int // bytes in queue and lent
-	taken    int // bytes taken by the handler since the window has grown
+	taken    int // bytes taken by the handler since counted
+	counted  time.Time
 	early    int // earlyWindow, if the stream has begun early
 
 	queue []chunk
@@ -69,7 +80,7 @@ type chunk struct {
 
 // init begins a stream. It reports whether there is memory for it.
 func (in *input) init(early bool, memory *Memory) bool {
-	in.window, in.credit = firstWindow, firstWindow
+	in.window, in.credit, in.counted = firstWindow, firstWindow, time.Now()
 	if !early {
 		return true
 	}
@@ -134,16 +145,23 @@ func (in *input) free(memory *Memory) {
 	in.window, in.early = firstWindow, 0
 }
 
+// growWithin is how soon a whole window must be taken, for the window to grow. It is longer
+// than a round trip. A stream that needs longer is not held back by its window.
+const growWithin = time.Second
+
 // giveBack returns the window of what the handler has taken. The window grows if the
-// handler has taken a whole one. The caller holds mu.
+// handler has taken a whole one within growWithin. The caller holds mu.
 func (s *Stream) giveBack() {
 	in := &s.in
 	if in.takeBack() == 0 || s.err != nil || s.gotEnd {
 		return
 	}
-	if in.taken >= in.window && in.window < maxWindow && s.conn.cfg.Memory.take(in.window) {
-		in.window *= 2
-		in.taken = 0
+	if in.taken >= in.window && in.window < maxWindow {
+		now := time.Now()
+		if now.Sub(in.counted) < growWithin && s.conn.cfg.Memory.grow(in.window) {
+			in.window *= 2
+		}
+		in.taken, in.counted = 0, now
 	}
 	s.openWindow()
 }

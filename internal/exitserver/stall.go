@@ -7,8 +7,6 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/shoot-proxy/proxy-client/internal/sockio"
 )
 
@@ -37,7 +35,7 @@ func (s *stall) begin() {
 func (s *stall) look() {
 	switch {
 	case !s.active.Load():
-	case hasReset(s.raw):
+	case sockio.HasError(s.raw):
 		s.stream.end(CloseTargetReset)
 	default:
 		s.timer.Reset(stallInterval)
@@ -50,14 +48,4 @@ func (s *stall) stop() {
 		s.active.Store(false)
 		s.timer.Stop()
 	}
-}
-
-// hasReset reports whether the kernel has an error of a connection. FIN is none.
-func hasReset(raw syscall.RawConn) (reset bool) {
-	_ = sockio.Control(raw, func(fd int) error {
-		events, err := sockio.Poll(fd, 0)
-		reset = err == nil && events&unix.POLLERR != 0
-		return err
-	})
-	return reset
 }

@@ -8,10 +8,17 @@ import (
 	"io"
 	"net"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/shoot-proxy/proxy-client/internal/serverconn"
+	"github.com/shoot-proxy/proxy-client/internal/sockio"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+)
+
+var (
+	_ tunnel.Carrier   = (*connection)(nil)
+	_ tunnel.Breakable = (*connection)(nil)
 )
 
 // closeGrace bounds the wait for the proxy's end of a connection that was closed.
@@ -111,6 +118,17 @@ func (c *connection) bareEnd() error {
 		return fmt.Errorf("%w: the connection ended, and the proxy does not answer any more: %w", tunnel.ErrBroken, err)
 	}
 	return io.EOF
+}
+
+// Broken implements tunnel.Breakable: the proxy has reset the connection, or does not answer
+// any more. A FIN, even without close_notify, stands behind bytes that were not received.
+func (c *connection) Broken() bool {
+	file, ok := serverconn.Unwrap(c.conn).(syscall.Conn)
+	if !ok {
+		return false
+	}
+	raw, err := file.SyscallConn()
+	return err == nil && sockio.HasError(raw)
 }
 
 // CloseWrite implements tunnel.Carrier.

@@ -154,14 +154,16 @@ func (d *direct) maySend() bool {
 // sendFailed handles the failure of a Send or CloseWrite. It reports whether the relay
 // has ended.
 func (d *direct) sendFailed(err error) (ended bool) {
-	if errors.Is(err, tunnel.ErrReset) {
-		d.targetFailed(err)
-		return true
-	}
-	// Receive returns the cause, after what the target has sent before. download may be
-	// waiting for the app, which may wait until its bytes are taken.
+	// Receive returns the cause, after what the target has sent before: that may be why it
+	// takes no more. download may be waiting for the app, which may wait until its bytes are
+	// taken.
 	d.refused = true
 	_ = d.app.SetWriteDeadline(time.Now().Add(d.opt.wait(lastBytesTimeout)))
+	if errors.Is(err, tunnel.ErrReset) {
+		<-d.targetDone
+		d.targetFailed(err) // Receive may have told of an end only
+		return true
+	}
 	return false
 }
 

@@ -7,8 +7,6 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/shoot-proxy/proxy-client/internal/sockio"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
@@ -58,7 +56,7 @@ type unreadApp direct
 // look implements looker.
 func (u *unreadApp) look() (again bool) {
 	d := (*direct)(u)
-	if !appHasReset(d.raw) {
+	if !sockio.HasError(d.raw) {
 		return true
 	}
 	d.appFailed(syscall.ECONNRESET)
@@ -86,15 +84,4 @@ func (u *unreceivedTarget) look() (again bool) {
 	}
 	_ = d.app.SetWriteDeadline(time.Now()) // Receive then tells download the cause
 	return false
-}
-
-// appHasReset reports whether the kernel has an error of the app's connection. A reset is
-// one, and so is an app that no longer answers. FIN in both directions is none.
-func appHasReset(raw syscall.RawConn) (reset bool) {
-	_ = sockio.Control(raw, func(fd int) error {
-		events, err := sockio.Poll(fd, 0)
-		reset = err == nil && events&unix.POLLERR != 0
-		return err
-	})
-	return reset
 }

@@ -42,3 +42,14 @@ func TCPInfo(raw syscall.RawConn) (info *unix.TCPInfo, err error) {
 	cerr := raw.Control(func(fd uintptr) { info, err = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO) })
 	return info, errors.Join(cerr, err)
 }
+
+// HasError reports whether the kernel has an error of a connection. A reset is one, and so is
+// a peer that no longer answers. FIN in both directions is none.
+func HasError(raw syscall.RawConn) (failed bool) {
+	_ = Control(raw, func(fd int) error { // fails if it is closed
+		events, err := Poll(fd, 0)
+		failed = err == nil && events&unix.POLLERR != 0
+		return err
+	})
+	return failed
+}

@@ -57,8 +57,8 @@ type Config struct {
 	UserAgent string
 	Server    string // what Stream.Server returns
 
-	// Quota counts what the streams hold. While it is scarce, windows are narrow. Nil
-	// means no bound but the windows.
+	// Quota counts what the streams hold, and by how much their windows have grown. While
+	// it is scarce, windows are narrow. Nil means no bound but the windows.
 	Quota *quota.Quota
 
 	// PingInterval is the time between two PINGs. PingTimeout is how long the peer may be
@@ -82,7 +82,6 @@ type Conn struct {
 	pool    inbox.Pool
 	heart   heart
 	base    atomic.Int64 // the window of a stream that has not grown
-	grown   atomic.Int64 // bytes by which windows have grown, of all streams
 	began   time.Time    // for the measurement of windows
 
 	refusals refusals

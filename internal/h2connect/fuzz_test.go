@@ -107,8 +107,8 @@ func FuzzProxy(f *testing.F) {
 		if sum := sums[0] + sums[1]; sum > len(words) {
 			t.Errorf("%d bytes were received of %d", sum, len(words))
 		}
-		if n := c.Streams(); n != 0 || held.Held() != 0 || c.grown.Load() != 0 {
-			t.Errorf("%d streams, %d bytes and %d bytes of growth are left", n, held.Held(), c.grown.Load())
+		if n := c.Streams(); n != 0 || held.Held() != 0 || held.Promised() != 0 {
+			t.Errorf("%d streams, %d bytes and %d bytes of growth are left", n, held.Held(), held.Promised())
 		}
 	})
 }

@@ -25,12 +25,14 @@ const (
 	// last quarter of the quota holds one of tinyWindow for each connection.
 	narrowWindow = 32 << 10
 	tinyWindow   = 4 << 10
-	// grownShare is the part of the quota by which all windows together may grow.
+	// grownShare is the part of the quota by which the windows of all connections together
+	// may grow. Scarce memory does not take back what they have grown by.
 	grownShare = 8
 	// trialWindows is how many windows of bytes are measured at once. slowTrial is how long
-	// at most: a stream that gets no more in that time needs no large window.
+	// at most: a stream that gets no more in that time needs no large window. A window is
+	// used up once in a round trip, so this is enough for a path of half a second.
 	trialWindows = 4
-	slowTrial    = 500 * time.Millisecond
+	slowTrial    = trialWindows * 500 * time.Millisecond
 	// trialPause is how many measurements follow a trial without success until the next one.
 	trialPause = 8
 	// settingsTimeout is how long a proxy may need to acknowledge our SETTINGS.
@@ -107,13 +109,11 @@ func (s *Stream) measure(n int) {
 
 // resize changes the window, if the quota allows it. The caller holds mu.
 func (s *Stream) resize(window int) {
-	by := int64(window - s.window)
-	c := s.conn
-	if by == 0 {
+	by := window - s.window
+	if by > 0 && s.conn.base.Load() < initialWindow {
 		return
 	}
-	if grown := c.grown.Add(by); by > 0 && (c.base.Load() < initialWindow || c.cfg.Quota != nil && grown > int64(c.cfg.Quota.Limit()/grownShare)) {
-		c.grown.Add(-by)
+	if q := s.conn.cfg.Quota; by != 0 && q != nil && !q.Promise(by, q.Limit()/grownShare) {
 		return
 	}
 	s.window = window

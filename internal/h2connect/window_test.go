@@ -206,22 +206,68 @@ func TestWindowGrows(t *testing.T) {
 			if s.window != tc.most {
 				t.Errorf("a window of %d bytes, want %d", s.window, tc.most)
 			}
-			if grown := int(p.c.grown.Load()); grown != tc.most-initialWindow {
-				t.Errorf("%d bytes count as growth, want %d", grown, tc.most-initialWindow)
+			if tc.held != nil && tc.held.Promised() != tc.most-initialWindow {
+				t.Errorf("%d bytes count as growth, want %d", tc.held.Promised(), tc.most-initialWindow)
 			}
 			for range 10 {
-				s.takeAt(1000, 1000)
+				s.takeAt(1000, 2000)
 			}
 			if s.window != initialWindow {
 				t.Errorf("a window of %d bytes after little has come, want %d", s.window, initialWindow)
 			}
 			s.takeAt(1e9, trialWindows*s.window)
 			must(t, s.Close())
-			if grown := p.c.grown.Load(); grown != 0 {
-				t.Errorf("%d bytes count as growth after the end", grown)
+			if tc.held != nil && tc.held.Promised() != 0 {
+				t.Errorf("%d bytes count as growth after the end", tc.held.Promised())
 			}
 		})
 	}
+}
+
+// TestGrowthIsShared: the windows of all connections together grow by a share of the quota.
+func TestGrowthIsShared(t *testing.T) {
+	held := quota.New(64 << 20)
+	var conns []*scriptedPeer
+	for range 4 {
+		p := dialPeer(t, Config{Quota: held, PingInterval: time.Hour, PingTimeout: time.Hour})
+		conns = append(conns, p)
+		for range 3 {
+			s := p.open()
+			for range 20 {
+				s.takeAt(float64(s.window)/0.02, trialWindows*s.window)
+			}
+		}
+	}
+	if grown, most := held.Promised(), held.Limit()/grownShare; grown > most || grown < most-maxWindow {
+		t.Errorf("the windows have grown by %d bytes, want %d or a bit less", grown, most)
+	}
+	for _, p := range conns {
+		_ = p.c.Close()
+	}
+	waittest.Eventually(t, "no bytes to count as growth", func() bool { return held.Promised() == 0 })
+}
+
+// TestWindowOfALongPath: a path with a long round trip gets a large window too. A window is
+// used up once in each round trip.
+func TestWindowOfALongPath(t *testing.T) {
+	for _, trip := range []time.Duration{20 * time.Millisecond, 200 * time.Millisecond, 400 * time.Millisecond} {
+		p := dialPeer(t, Config{PingInterval: time.Hour, PingTimeout: time.Hour})
+		s := p.open()
+		for range 100 {
+			s.takeAfter(trip/2, s.window/2)
+		}
+		if s.window != maxWindow {
+			t.Errorf("a round trip of %v gets a window of %d bytes, want %d", trip, s.window, maxWindow)
+		}
+	}
+}
+
+// takeAfter lets a stream take n bytes when some time has passed.
+func (s *Stream) takeAfter(passed time.Duration, n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conn.began = s.conn.began.Add(-passed)
+	s.measure(n)
 }
 
 // TestWindowIsTriedAgain: after trials without success a path that has become longer gets a
@@ -284,7 +330,8 @@ func TestNoGrowthAfterTheEnd(t *testing.T) {
 		"ended":  func(p *scriptedPeer, s *Stream) { must(p.t, p.WriteData(s.wire.ID(), true, nil)) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := dialPeer(t, Config{PingInterval: time.Hour, PingTimeout: time.Hour})
+			held := quota.New(64 << 20)
+			p := dialPeer(t, Config{Quota: held, PingInterval: time.Hour, PingTimeout: time.Hour})
 			s := p.open()
 			s.mu.Lock()
 			s.measure(trialWindows*initialWindow - 1) // the next byte is one too many
@@ -297,7 +344,7 @@ func TestNoGrowthAfterTheEnd(t *testing.T) {
 				return s.closed || s.verdict != nil || s.targetFIN
 			})
 			_ = waittest.Await(t, receive(s), "the end of Receive")
-			if grown := p.c.grown.Load(); grown != 0 {
+			if grown := held.Promised(); grown != 0 {
 				t.Errorf("%d bytes count as growth after the end", grown)
 			}
 		})

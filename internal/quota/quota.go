@@ -37,6 +37,7 @@ type Quota struct {
 	held     atomic.Int64 // bytes; changes together with an account's, under the account's mu
 	lasting  atomic.Int64 // bytes, of held: those of accounts that are never evicted
 	reserved atomic.Int64 // bytes
+	promised atomic.Int64 // bytes
 
 	mu       sync.Mutex
 	accounts map[*Account]struct{} // open accounts that can be evicted
@@ -80,6 +81,25 @@ func (q *Quota) Scarce() bool { return q.available() < q.limit/2 }
 
 // Room reports whether n more bytes are within the quota.
 func (q *Quota) Room(n int) bool { return q.available() >= int64(n) }
+
+// Promise counts n bytes more that peers may send, now or later, and that nobody can refuse
+// then. It counts nothing, and returns false, if all promises together would be more than
+// most. If n is negative, it takes back what was counted, and returns true. Promises do not
+// count as held.
+func (q *Quota) Promise(n, most int) bool {
+	for {
+		now := q.promised.Load()
+		if n > 0 && now+int64(n) > int64(most) {
+			return false
+		}
+		if q.promised.CompareAndSwap(now, now+int64(n)) {
+			return true
+		}
+	}
+}
+
+// Promised returns how many bytes are promised now.
+func (q *Quota) Promised() int { return int(q.promised.Load()) }
 
 // Open returns an account that holds nothing. evict is called at most once, if the
 // account is evicted. The goroutine that calls it is in any account's Take. So evict

@@ -135,3 +135,17 @@ func TestNeverEvicted(t *testing.T) {
 		t.Errorf("%d bytes are held after the end", q.Held())
 	}
 }
+
+// TestPromises: promises have a limit of their own, and nothing is evicted for them.
+func TestPromises(t *testing.T) {
+	q := New(100)
+	if !q.Promise(30, 40) || q.Promise(11, 40) || !q.Promise(10, 40) || q.Promised() != 40 {
+		t.Errorf("%d bytes are promised, want 40", q.Promised())
+	}
+	if q.Held() != 0 || !q.Room(100) {
+		t.Error("promises count as held")
+	}
+	if !q.Promise(-40, 0) || q.Promised() != 0 {
+		t.Errorf("%d bytes are promised at the end", q.Promised())
+	}
+}

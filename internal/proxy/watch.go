@@ -64,7 +64,7 @@ func (w *appWatch) stop() (gone bool) {
 	// A past deadline ends the wait in run. No other goroutine waits on app yet. If
 	// this fails, app is closed, which also ends the wait.
 	_ = w.app.SetReadDeadline(time.Unix(1, 0))
-	gone = <-w.result
+	gone = <-w.result || w.check() // it may have ended before it has looked
 	_ = w.app.SetReadDeadline(time.Time{})
 	return gone
 }

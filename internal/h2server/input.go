@@ -150,17 +150,25 @@ func (in *input) free(memory *Memory) {
 const growWithin = time.Second
 
 // giveBack returns the window of what the handler has taken. The window grows if the
-// handler has taken a whole one within growWithin. The caller holds mu.
+// handler has taken a whole one within growWithin. If it takes less than a half in that
+// time, the window shrinks by as much as the client may not send any more. The caller holds
+// mu.
 func (s *Stream) giveBack() {
 	in := &s.in
 	if in.takeBack() == 0 || s.err != nil || s.gotEnd {
 		return
 	}
-	if in.taken >= in.window && in.window < maxWindow {
-		now := time.Now()
-		if now.Sub(in.counted) < growWithin && s.conn.cfg.Memory.grow(in.window) {
+	now := time.Now()
+	slow := now.Sub(in.counted) >= growWithin
+	switch half := in.window / 2; {
+	case in.taken >= in.window:
+		if !slow && in.window < maxWindow && s.conn.cfg.Memory.grow(in.window) {
 			in.window *= 2
 		}
+		in.taken, in.counted = 0, now
+	case slow && in.window > firstWindow && in.credit+in.received <= half:
+		s.conn.cfg.Memory.give(half)
+		in.window = half
 		in.taken, in.counted = 0, now
 	}
 	s.openWindow()

@@ -82,7 +82,7 @@ func (q *Quota) Scarce() bool { return q.available() < q.limit/2 }
 // Room reports whether n more bytes are within the quota.
 func (q *Quota) Room(n int) bool { return q.available() >= int64(n) }
 
-// Promise counts n bytes more that peers may send, now or later, and that nobody can refuse
+// Promise counts n bytes more that peers may send, now or later, and that cannot be refused
 // then. It counts nothing, and returns false, if all promises together would be more than
 // most. If n is negative, it takes back what was counted, and returns true. Promises do not
 // count as held.

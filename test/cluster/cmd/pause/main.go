@@ -15,6 +15,7 @@ import (
 func main() {
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGCHLD)
+	reap() // Children that ended before the line above send no further signal.
 	for received := range signals {
 		if received != syscall.SIGCHLD {
 			return

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/shoot-proxy/proxy-client/test/labtest"
 )
@@ -78,6 +81,68 @@ func TestPause(t *testing.T) {
 		}
 	case <-time.After(time.Minute):
 		t.Error("pause goes on a minute after SIGTERM")
+	}
+}
+
+// programEnv is the variable that makes this test binary a parent that becomes pause.
+const programEnv = "TEST_BECOME_PAUSE"
+
+func TestMain(m *testing.M) {
+	program := os.Getenv(programEnv)
+	if program == "" {
+		os.Exit(m.Run())
+	}
+	fmt.Fprintln(os.Stderr, becomePause(program))
+	os.Exit(1)
+}
+
+// becomePause starts a child, awaits its end without taking its status, and execs program.
+func becomePause(program string) error {
+	child, err := syscall.ForkExec("/bin/true", []string{"true"}, nil)
+	if err != nil {
+		return err
+	}
+	for {
+		err := unix.Waitid(unix.P_PID, child, nil, unix.WEXITED|unix.WNOWAIT, nil)
+		if err == nil {
+			return syscall.Exec(program, []string{program}, nil)
+		}
+		if !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}
+
+// TestChildThatEndedFirst proves that pause waits for a child whose SIGCHLD came before
+// the program could receive it.
+func TestChildThatEndedFirst(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "pause")
+	if out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v: %s", err, out)
+	}
+	pause := exec.Command(os.Args[0])
+	pause.Env = append(os.Environ(), programEnv+"="+program)
+	pause.Stderr = os.Stderr
+	pause.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := pause.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- pause.Wait() }()
+	t.Cleanup(func() { pause.Process.Kill() })
+	pid := strconv.Itoa(pause.Process.Pid)
+	name := "/proc/" + pid + "/comm"
+	children := fmt.Sprintf("/proc/%s/task/%s/children", pid, pid)
+	deadline := time.Now().Add(time.Minute)
+	for read(t, name) != "pause" || read(t, children) != "" {
+		if time.Now().After(deadline) {
+			t.Fatalf("after a minute %s has not waited for its child %s", read(t, name), read(t, children))
+		}
+		select {
+		case err := <-ended:
+			t.Fatalf("pause ended: %v", err)
+		case <-time.After(10 * time.Millisecond):
+		}
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/shoot-proxy/proxy-client/internal/exitpolicy"
+	"github.com/shoot-proxy/proxy-client/internal/sockio"
 )
 
 // Resolver resolves the names of targets. [net.Resolver] is one.
@@ -23,9 +24,13 @@ const (
 	maxAddresses = 8
 	// leastAttempt is the least time for one of several addresses, if there is as much.
 	leastAttempt = 500 * time.Millisecond
-	// targetKeepalive is the idle time after which the kernel asks whether a target is
-	// there.
-	targetKeepalive = 30 * time.Second
+	// shortestKeepaliveIdle and longestKeepaliveIdle bound the idle time after which the
+	// kernel asks whether a target is there. After so many unanswered probes, an interval
+	// apart, it ends the connection. sockio.SpreadIdle says why the time is random.
+	shortestKeepaliveIdle = 20 * time.Second
+	longestKeepaliveIdle  = 30 * time.Second
+	keepaliveInterval     = 10 * time.Second
+	keepaliveCount        = 9
 )
 
 // targets connects to the destinations that clients ask for.
@@ -148,7 +153,10 @@ func attempt(ctx context.Context, address netip.AddrPort, left int) (*net.TCPCon
 		ctx, cancel = context.WithTimeout(ctx, max(remaining/time.Duration(left), min(leastAttempt, remaining)))
 		defer cancel()
 	}
-	dialer := net.Dialer{KeepAlive: targetKeepalive}
+	dialer := net.Dialer{KeepAliveConfig: net.KeepAliveConfig{
+		Enable: true, Idle: sockio.SpreadIdle(shortestKeepaliveIdle, longestKeepaliveIdle),
+		Interval: keepaliveInterval, Count: keepaliveCount,
+	}}
 	conn, err := dialer.DialContext(ctx, "tcp", address.String())
 	if err != nil {
 		return nil, err

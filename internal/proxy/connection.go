@@ -15,6 +15,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/probe"
 	"github.com/shoot-proxy/proxy-client/internal/relay"
 	"github.com/shoot-proxy/proxy-client/internal/sockdiag"
+	"github.com/shoot-proxy/proxy-client/internal/sockio"
 	"github.com/shoot-proxy/proxy-client/internal/status"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 	"github.com/shoot-proxy/proxy-client/pkg/origdst"
@@ -50,6 +51,9 @@ func (p *Proxy) serve(ctx context.Context, app *net.TCPConn) {
 	if tun == nil {
 		p.release(c)
 		return
+	}
+	if raw, err := app.SyscallConn(); err == nil {
+		_ = sockio.SetKeepaliveIdle(raw, p.quiet()) // fails only if app is closed
 	}
 	c.monitor = relay.Start(ctx, app, p.counting(tun, c.early), relay.Options{
 		HalfCloseTimeout: p.cfg.HalfCloseTimeout,

@@ -30,7 +30,7 @@ const (
 // and says what to do, with the names of settings.
 func Listen(ctx context.Context, addrs []netip.AddrPort, names tunnel.SettingNames) ([]*net.TCPListener, error) {
 	// Connections inherit the options of their listener, so that each needs no system
-	// call.
+	// call, except for its idle time.
 	lc := net.ListenConfig{KeepAlive: -1, Control: setKeepalive}
 	// Go listens for Multipath TCP by default. The kernel does not report the original
 	// destination of an MPTCP socket. Without MPTCP on the listener, apps use plain
@@ -62,21 +62,30 @@ func Listen(ctx context.Context, addrs []netip.AddrPort, names tunnel.SettingNam
 // as the target's.
 //
 // Measured: in IPv4 it answers a keepalive probe with RST, which ends the connection
-// after keepaliveIdle. In IPv6 it does not answer, and our kernel gives up three
+// after the idle time. In IPv6 it does not answer, and our kernel gives up six
 // intervals later. Before that, keepalive probes keep the entry of an idle connection
-// from expiring: keepaliveIdle is far below any usual value of that timeout.
+// from expiring: the idle time is far below any usual value of that timeout.
+//
+// Probes can also be lost on a machine that is well: sockio.SpreadIdle says how. So each
+// connection has an idle time of its own, and six probes must be lost in a row.
 const (
-	keepaliveIdle     = 60 * time.Second
-	keepaliveInterval = 20 * time.Second
-	keepaliveCount    = 3
+	shortestKeepaliveIdle = 40 * time.Second
+	longestKeepaliveIdle  = 60 * time.Second
+	keepaliveInterval     = 10 * time.Second
+	keepaliveCount        = 6
 )
+
+// keepaliveIdle returns the idle time of one connection.
+func keepaliveIdle() time.Duration {
+	return sockio.SpreadIdle(shortestKeepaliveIdle, longestKeepaliveIdle)
+}
 
 // setKeepalive enables keepalive (tcp(7)) for a listener's connections.
 func setKeepalive(_, _ string, c syscall.RawConn) error {
 	return sockio.Control(c, func(fd int) error {
 		return errors.Join(
 			os.NewSyscallError("setsockopt SO_KEEPALIVE", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)),
-			os.NewSyscallError("setsockopt TCP_KEEPIDLE", unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, int(keepaliveIdle/time.Second))),
+			os.NewSyscallError("setsockopt TCP_KEEPIDLE", unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, int(longestKeepaliveIdle/time.Second))),
 			os.NewSyscallError("setsockopt TCP_KEEPINTVL", unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, int(keepaliveInterval/time.Second))),
 			os.NewSyscallError("setsockopt TCP_KEEPCNT", unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPCNT, keepaliveCount)),
 		)

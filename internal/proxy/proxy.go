@@ -69,6 +69,7 @@ type Proxy struct {
 	lookup func(syscall.Conn) (netip.AddrPort, error)
 	socket func(local, remote netip.AddrPort) (sockdiag.State, error)
 	search func(local, remote netip.AddrPort, known func(uint16) bool) (sockdiag.State, error)
+	quiet  func() time.Duration // how long an app's connection is idle until it is probed
 
 	routes   routes
 	registry registry
@@ -121,6 +122,7 @@ func New(cfg Config) *Proxy {
 		lookup:      origdst.Lookup,
 		socket:      sockdiag.Lookup,
 		search:      sockdiag.Search,
+		quiet:       keepaliveIdle,
 		aborted:     make(chan struct{}),
 	}
 }

@@ -45,7 +45,9 @@ func (d *driver) newDialer(c Client) (dialFunc, error) {
 	switch c.Kind {
 	case Plain:
 		return func(ctx context.Context, to string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "tcp", to)
+			// Without keepalive: the probes of thousands of idle connections come in bursts
+			// that the kernel drops, and then it ends some of these connections.
+			return (&net.Dialer{KeepAlive: -1}).DialContext(ctx, "tcp", to)
 		}, nil
 	case SOCKS5Kind:
 		p, err := proxy.SOCKS5("tcp", c.SOCKS5, nil, nil)

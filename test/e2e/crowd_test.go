@@ -101,9 +101,13 @@ func askAndHold(ctx context.Context, i int, dials chan struct{}) (shoot string, 
 	return shoot, nil
 }
 
+// withoutProbes dials without keepalive. Probes of thousands of idle connections come in
+// bursts that the kernel drops, and then it ends some of these connections.
+var withoutProbes = net.Dialer{KeepAlive: -1}
+
 func ask(ctx context.Context, i int) (net.Conn, io.Reader, string, error) {
 	addr := lab.ShootPod(lab.DualStack.Each()[i%2], 1+i/2%lab.PodAddresses)
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort(addr.String(), strconv.Itoa(target.NamedPort)))
+	conn, err := withoutProbes.DialContext(ctx, "tcp", net.JoinHostPort(addr.String(), strconv.Itoa(target.NamedPort)))
 	if err != nil {
 		return nil, nil, "", err
 	}

@@ -82,6 +82,10 @@ func (t *Targets) accept(listener net.Listener, serve func(net.Conn)) {
 		if err != nil {
 			return // closed
 		}
+		// As for a crowd's apps: thousands of targets would be probed in bursts.
+		if tcp, ok := conn.(*net.TCPConn); ok {
+			_ = tcp.SetKeepAlive(false) // fails only if it is closed
+		}
 		if !t.hold(conn) {
 			_ = conn.Close()
 			return

@@ -3,6 +3,7 @@
 package exitserver
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"sync"
 	"time"
@@ -19,6 +20,8 @@ type client struct {
 	key    string // for counting
 	from   string // its address and port
 	chain  []*x509.Certificate
+	tls    *tls.Conn
+	socket *h2server.Socket // below tls
 	http2  *h2server.Conn
 
 	mu      sync.Mutex

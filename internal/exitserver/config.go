@@ -49,7 +49,8 @@ type Limits struct {
 	Connections, Streams int
 	// ClientConnections and ClientStreams are for one client.
 	ClientConnections, ClientStreams int
-	// Buffer is by how many bytes the windows of all streams together may grow.
+	// Buffer is by how many bytes the windows of all streams together may grow. Those of one
+	// client may grow by as much as they leave free: a half of it at most.
 	Buffer int64
 }
 

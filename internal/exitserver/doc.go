@@ -7,8 +7,9 @@
 // FIN, and RST_STREAM is a reset, in both directions. A target that is slow, or a client
 // that is, delays its own stream only. A refusal is a status with Proxy-Status (RFC 9209).
 //
-// Clients have to show a certificate, over TLS 1.3. Connections and streams are bounded,
-// in total and for each client. Bytes that wait for a target are bounded by windows.
+// Clients have to show a certificate, over TLS 1.3. Connections, streams and memory
+// are bounded, in total and for each client. Bytes that wait for a target are bounded by
+// windows.
 //
 //	server := exitserver.New(exitserver.Config{
 //		Listener: listener,

@@ -69,7 +69,9 @@ func (s *Server) serve(tcp net.Conn) {
 		s.limitedLog("a client's handshake failed", "from", tcp.RemoteAddr().String(), "error", handshakeProblem(err))
 		return
 	}
-	if problem := s.usage.addConnection(c.key); problem != "" {
+	memory, problem := s.usage.addConnection(c.key)
+	c.begin(memory)
+	if problem != "" {
 		s.Metrics.connections[ResultLimit].Inc()
 		s.limitedLog("a client's connection was closed", "from", c.from, "client", c.name, "error", problem)
 		c.http2.Refuse(http2.ErrCodeEnhanceYourCalm, problem)
@@ -110,7 +112,7 @@ const (
 	writeTimeout = 30 * time.Second
 )
 
-// handshake makes a client of a TCP connection.
+// handshake makes a client of a TCP connection. HTTP/2 has not begun on it.
 func (s *Server) handshake(tcp net.Conn) (*client, error) {
 	certificates, err := s.Certificates()
 	if err != nil {
@@ -142,12 +144,18 @@ func (s *Server) handshake(tcp net.Conn) (*client, error) {
 	c := &client{
 		server: s, id: id, name: id.String(), key: keyOf(id), from: tcp.RemoteAddr().String(),
 		chain: state.PeerCertificates, version: certificates.Version, streams: map[*stream]struct{}{},
+		tls: conn, socket: socket,
 	}
-	c.http2 = h2server.New(conn, socket, h2server.Config{
-		Serve: c.serve, MaxStreams: s.Limits.ClientStreams, Memory: s.memory,
-		StartTimeout: s.HandshakeTimeout, PingInterval: pingInterval, PingTimeout: pingTimeout, WriteTimeout: writeTimeout,
-	})
 	return c, nil
+}
+
+// begin begins HTTP/2. memory is the client's share, which a connection that is refused
+// does not need.
+func (c *client) begin(memory *h2server.Share) {
+	c.http2 = h2server.New(c.tls, c.socket, h2server.Config{
+		Serve: c.serve, MaxStreams: c.server.Limits.ClientStreams, Memory: memory,
+		StartTimeout: c.server.HandshakeTimeout, PingInterval: pingInterval, PingTimeout: pingTimeout, WriteTimeout: writeTimeout,
+	})
 }
 
 // keyOf returns a text that is the same for equal identities only.

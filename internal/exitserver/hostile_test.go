@@ -32,18 +32,27 @@ const noGoAway http2.ErrCode = 1 << 31
 // raw returns a client that has sent its preface. It reads what arrives and throws it away.
 func (e *testExit) raw(t testing.TB, commonName string) *rawClient {
 	t.Helper()
+	r := e.rawEarly(t, commonName)
+	_ = r.framer.WriteSettingsAck() // fails if the exit has closed the connection
+	var reading sync.WaitGroup
+	reading.Go(r.read)
+	t.Cleanup(func() { _ = r.conn.Close(); reading.Wait() })
+	return r
+}
+
+// rawEarly is raw for a client that does not say that it knows the exit's SETTINGS. It reads
+// nothing.
+func (e *testExit) rawEarly(t testing.TB, commonName string) *rawClient {
+	t.Helper()
 	conn, err := tls.Dial("tcp", e.address, e.clientTLS(e.certificate(t, commonName)))
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = conn.Close() })
 	r := &rawClient{conn: conn, framer: http2.NewFramer(conn, conn), ended: make(chan http2.ErrCode, 1)}
 	r.framer.AllowIllegalWrites = true
 	_, _ = io.WriteString(conn, http2.ClientPreface) // fails if the exit has closed the connection
 	_ = r.framer.WriteSettings()
-	_ = r.framer.WriteSettingsAck() // as a client that knows the exit's
-	var reading sync.WaitGroup
-	reading.Go(r.read)
-	t.Cleanup(func() { _ = conn.Close(); reading.Wait() })
 	return r
 }
 

@@ -70,7 +70,7 @@ func TestStalledTargets(t *testing.T) {
 	for range 200 {
 		u.echo(t, "question")
 	}
-	if used := e.memory.Used(); used > 1<<20 {
+	if used := e.usage.memory.Used(); used > 1<<20 {
 		t.Errorf("windows have grown by %d bytes, more than allowed", used)
 	}
 	close(release)
@@ -80,7 +80,7 @@ func TestStalledTargets(t *testing.T) {
 		}
 	}
 	waittest.Eventually(t, "the end of the uploads", func() bool { return e.metric(t, "proxy_exit_close_total", "closed") == uploads })
-	waittest.Eventually(t, "the release of all windows", func() bool { return e.memory.Used() == 0 })
+	waittest.Eventually(t, "the release of all windows", func() bool { return e.usage.memory.Used() == 0 })
 }
 
 // TestDrain: a drain lets streams end, tells clients to make no further ones, and ends

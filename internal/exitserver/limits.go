@@ -2,11 +2,16 @@
 
 package exitserver
 
-import "sync"
+import (
+	"sync"
 
-// usage counts connections and streams, in total and for each client.
+	"github.com/shoot-proxy/proxy-client/internal/h2server"
+)
+
+// usage counts connections, streams and memory, in total and for each client.
 type usage struct {
 	limits Limits
+	memory *h2server.Memory
 
 	mu          sync.Mutex
 	connections int
@@ -15,30 +20,33 @@ type usage struct {
 }
 
 // clientUsage is what one client uses.
-type clientUsage struct{ connections, streams int }
-
-func newUsage(limits Limits) *usage {
-	return &usage{limits: limits, clients: map[string]*clientUsage{}}
+type clientUsage struct {
+	connections, streams int
+	memory               *h2server.Share
 }
 
-// addConnection counts a connection of a client, unless there are too many. problem says
-// of what there are too many, or is empty.
-func (u *usage) addConnection(client string) (problem string) {
+func newUsage(limits Limits) *usage {
+	return &usage{limits: limits, memory: h2server.NewMemory(limits.Buffer), clients: map[string]*clientUsage{}}
+}
+
+// addConnection counts a connection of a client, and returns the client's share of the
+// memory. If there are too many connections, it counts nothing, and problem says of which.
+func (u *usage) addConnection(client string) (memory *h2server.Share, problem string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	of := u.clients[client]
 	switch {
 	case u.connections >= u.limits.Connections:
-		return "the exit has as many connections as it may have"
+		return nil, "the exit has as many connections as it may have"
 	case of != nil && of.connections >= u.limits.ClientConnections:
-		return "the client has as many connections as one client may have"
+		return nil, "the client has as many connections as one client may have"
 	case of == nil:
-		of = &clientUsage{}
+		of = &clientUsage{memory: u.memory.NewShare()}
 		u.clients[client] = of
 	}
 	u.connections++
 	of.connections++
-	return ""
+	return of.memory, ""
 }
 
 // removeConnection is called once for each connection that was counted, after its streams
@@ -76,4 +84,14 @@ func (u *usage) removeStream(client string) {
 	defer u.mu.Unlock()
 	u.streams--
 	u.clients[client].streams--
+}
+
+// mostMemory returns the most memory that one client uses, in bytes.
+func (u *usage) mostMemory() (most int64) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, of := range u.clients {
+		most = max(most, of.memory.Used())
+	}
+	return most
 }

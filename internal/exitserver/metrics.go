@@ -3,6 +3,7 @@
 package exitserver
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -57,6 +58,7 @@ type Metrics struct {
 	certificates      *prometheus.GaugeVec
 	limits            *prometheus.GaugeVec
 	build             *prometheus.GaugeVec
+	usage             atomic.Pointer[usage] // nil before the exit is made
 }
 
 // The values of the label result of policy reloads.
@@ -105,8 +107,23 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		faults: prometheus.NewCounter(prometheus.CounterOpts{Name: "proxy_exit_protocol_errors_total", Help: "Violations of HTTP/2 by clients, floods included."}),
 	}
 	reg.MustRegister(m.dial, m.faults)
+	m.registerBuffer(reg)
 	m.certificatesOK.Set(1)
 	return m
+}
+
+// registerBuffer registers what is read from usage at each scrape.
+func (m *Metrics) registerBuffer(reg prometheus.Registerer) {
+	gauge := func(name, help string, read func(*usage) int64) {
+		reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 {
+			if u := m.usage.Load(); u != nil {
+				return float64(read(u))
+			}
+			return 0
+		}))
+	}
+	gauge("proxy_exit_buffer_bytes", "By how many bytes the windows of all streams have grown.", func(u *usage) int64 { return u.memory.Used() })
+	gauge("proxy_exit_client_buffer_bytes", "The part of proxy_exit_buffer_bytes of the one client that has the most.", (*usage).mostMemory)
 }
 
 func countersOf[Label ~string](vec *prometheus.CounterVec, labels []Label) map[Label]prometheus.Counter {
@@ -136,8 +153,9 @@ func (m *Metrics) SetCertificatesOK(ok bool) {
 
 // setLimits records the limits.
 func (m *Metrics) setLimits(l Limits) {
-	for name, value := range map[string]int{
-		"connections": l.Connections, "streams": l.Streams, "client_connections": l.ClientConnections, "client_streams": l.ClientStreams,
+	for name, value := range map[string]int64{
+		"connections": int64(l.Connections), "streams": int64(l.Streams), "buffer": l.Buffer,
+		"client_connections": int64(l.ClientConnections), "client_streams": int64(l.ClientStreams), "client_buffer": l.Buffer / 2,
 	} {
 		m.limits.WithLabelValues(name).Set(float64(value))
 	}

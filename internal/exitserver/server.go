@@ -11,7 +11,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/shoot-proxy/proxy-client/internal/h2server"
 	"github.com/shoot-proxy/proxy-client/internal/pause"
 )
 
@@ -20,7 +19,6 @@ type Server struct {
 	Config
 	targets targets
 	usage   *usage
-	memory  *h2server.Memory
 
 	handshakes handshakes
 	rechecks   atomic.Int64 // calls of Recheck that have begun
@@ -39,12 +37,13 @@ type Server struct {
 
 // New returns an exit, which Run makes serve.
 func New(cfg Config) *Server {
+	usage := newUsage(cfg.Limits)
 	cfg.Metrics.setLimits(cfg.Limits)
+	cfg.Metrics.usage.Store(usage)
 	return &Server{
 		Config:     cfg,
 		targets:    targets{resolver: cfg.Resolver, timeout: cfg.DialTimeout, ownPorts: cfg.OwnPorts},
-		usage:      newUsage(cfg.Limits),
-		memory:     h2server.NewMemory(cfg.Limits.Buffer),
+		usage:      usage,
 		handshakes: handshakes{most: maxHandshakes},
 		clients:    map[*client]struct{}{},
 		aborted:    make(chan struct{}),

@@ -20,8 +20,8 @@ type Config struct {
 	Serve func(*Stream)
 	// MaxStreams limits the calls of Serve that run at once. Further streams are refused.
 	MaxStreams int
-	// Memory bounds by how much the windows of all connections' streams grow.
-	Memory *Memory
+	// Memory bounds by how much the windows of the streams grow. It is the client's share.
+	Memory *Share
 	// StartTimeout limits the wait for the client's first frame.
 	StartTimeout time.Duration
 	// PingInterval is how long nothing may arrive before the client is asked. PingTimeout

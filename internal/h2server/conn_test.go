@@ -59,7 +59,7 @@ func newEarlyPeer(t *testing.T, change func(*Config)) *peer {
 	p.AllowIllegalWrites = true
 	cfg := Config{
 		Serve:      func(s *Stream) { p.served <- s; <-released },
-		MaxStreams: 10, Memory: NewMemory(1 << 20), StartTimeout: waittest.Limit, PingInterval: time.Hour, PingTimeout: time.Hour, WriteTimeout: waittest.Limit,
+		MaxStreams: 10, Memory: NewMemory(1 << 20).NewShare(), StartTimeout: waittest.Limit, PingInterval: time.Hour, PingTimeout: time.Hour, WriteTimeout: waittest.Limit,
 	}
 	if change != nil {
 		change(&cfg)
@@ -222,7 +222,7 @@ func TestNoHTTP2(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{"GET / HTTP/1.1\r\nHost: a\r\n\r\n", http2.ClientPreface + "\x00\x00\x08\x06\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"} {
 		client, server := net.Pipe()
-		c := New(server, nil, Config{Serve: func(*Stream) {}, MaxStreams: 1, Memory: NewMemory(0), StartTimeout: waittest.Limit, PingInterval: time.Hour, PingTimeout: time.Hour, WriteTimeout: waittest.Limit})
+		c := New(server, nil, Config{Serve: func(*Stream) {}, MaxStreams: 1, Memory: NewMemory(0).NewShare(), StartTimeout: waittest.Limit, PingInterval: time.Hour, PingTimeout: time.Hour, WriteTimeout: waittest.Limit})
 		result := make(chan error, 1)
 		go func() { result <- c.Run() }()
 		go func() { _, _ = io.WriteString(client, text) }()
@@ -286,7 +286,7 @@ func FuzzConn(f *testing.F) {
 					}
 				}
 			},
-			MaxStreams: 4, Memory: memory, StartTimeout: waittest.Limit, PingInterval: time.Hour, PingTimeout: time.Hour, WriteTimeout: waittest.Limit,
+			MaxStreams: 4, Memory: memory.NewShare(), StartTimeout: waittest.Limit, PingInterval: time.Hour, PingTimeout: time.Hour, WriteTimeout: waittest.Limit,
 		})
 		result := make(chan error, 1)
 		go func() { result <- c.Run() }()

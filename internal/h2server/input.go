@@ -4,7 +4,6 @@ package h2server
 
 import (
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -23,39 +22,6 @@ const (
 	chunkSize = 16 << 10
 )
 
-// Memory bounds by how many bytes the windows of all streams together have grown beyond
-// their first size. If there is no room, windows do not grow; nothing is reset.
-type Memory struct {
-	limit int64
-	used  atomic.Int64
-}
-
-// NewMemory returns a bound of limit bytes.
-func NewMemory(limit int64) *Memory { return &Memory{limit: limit} }
-
-// Used returns by how many bytes windows have grown.
-func (m *Memory) Used() int64 { return m.used.Load() }
-
-// take takes n bytes, if there is room.
-func (m *Memory) take(n int) bool {
-	if m.used.Add(int64(n)) > m.limit {
-		m.used.Add(-int64(n))
-		return false
-	}
-	return true
-}
-
-// growPart is the part of what is free that one window may grow by at once.
-const growPart = 8
-
-// grow takes n bytes to make a window wider. The less is free, the narrower windows stay,
-// so that streams which begin later find something.
-func (m *Memory) grow(n int) bool {
-	return int64(n) <= (m.limit-m.used.Load())/growPart && m.take(n)
-}
-
-func (m *Memory) give(n int) { m.used.Add(-int64(n)) }
-
 // chunks are buffers of chunkSize bytes that no stream uses.
 var chunks = sync.Pool{New: func() any { return new([chunkSize]byte) }}
 
@@ -66,7 +32,7 @@ type input struct {
 	received int // bytes in queue and lent
 	taken    int // bytes taken by the handler since counted
 	counted  time.Time
-	early    int // earlyWindow, if the stream has begun early
+	early    int // earlyWindow, if the stream has begun early and may still hold it
 
 	queue []chunk
 	lent  chunk // that Receive has returned
@@ -79,7 +45,7 @@ type chunk struct {
 }
 
 // init begins a stream. It reports whether there is memory for it.
-func (in *input) init(early bool, memory *Memory) bool {
+func (in *input) init(early bool, memory *Share) bool {
 	in.window, in.credit, in.counted = firstWindow, firstWindow, time.Now()
 	if !early {
 		return true
@@ -136,7 +102,7 @@ func (in *input) takeBack() int {
 }
 
 // free frees what was not received by the handler. What was lent stays.
-func (in *input) free(memory *Memory) {
+func (in *input) free(memory *Share) {
 	for _, c := range in.queue {
 		chunks.Put(c.memory)
 	}
@@ -145,33 +111,54 @@ func (in *input) free(memory *Memory) {
 	in.window, in.early = firstWindow, 0
 }
 
+// end gives back what is not held, after END_STREAM.
+func (in *input) end(memory *Share) {
+	held := max(in.received, firstWindow)
+	memory.give(in.window + in.early - held)
+	in.window, in.early = held, 0
+}
+
 // growWithin is how soon a whole window must be taken, for the window to grow. It is longer
 // than a round trip. A stream that needs longer is not held back by its window.
 const growWithin = time.Second
 
 // giveBack returns the window of what the handler has taken. The window grows if the
-// handler has taken a whole one within growWithin. If it takes less than a half in that
-// time, the window shrinks by as much as the client may not send any more. The caller holds
-// mu.
+// handler has taken a whole one within growWithin. It shrinks if the handler takes less than
+// a half in that time, or if the client holds more than its share: by as much as the client
+// may not send any more. The caller holds mu.
 func (s *Stream) giveBack() {
-	in := &s.in
-	if in.takeBack() == 0 || s.err != nil || s.gotEnd {
+	in, memory := &s.in, s.conn.cfg.Memory
+	if in.takeBack() == 0 || s.err != nil {
 		return
 	}
+	if s.gotEnd {
+		in.end(memory)
+		return
+	}
+	s.endEarly()
 	now := time.Now()
 	slow := now.Sub(in.counted) >= growWithin
 	switch half := in.window / 2; {
+	case in.window > firstWindow && in.credit+in.received <= half && (slow && in.taken < in.window || memory.isExceeded()):
+		memory.give(half)
+		in.window = half
+		in.taken, in.counted = 0, now
 	case in.taken >= in.window:
-		if !slow && in.window < maxWindow && s.conn.cfg.Memory.grow(in.window) {
+		if !slow && in.window < maxWindow && memory.grow(in.window) {
 			in.window *= 2
 		}
 		in.taken, in.counted = 0, now
-	case slow && in.window > firstWindow && in.credit+in.received <= half:
-		s.conn.cfg.Memory.give(half)
-		in.window = half
-		in.taken, in.counted = 0, now
 	}
 	s.openWindow()
+}
+
+// endEarly gives earlyWindow back as soon as the stream cannot hold it any more: the client
+// knows firstWindow, and the handler has taken what was sent before. The caller holds mu.
+func (s *Stream) endEarly() {
+	if in := &s.in; s.conn.settled && in.received <= in.window {
+		s.conn.cfg.Memory.give(in.early)
+		in.early = 0
+	}
 }
 
 // openWindow returns what is due of the window, if that is a half of it. The caller holds

@@ -26,7 +26,7 @@ func TestWindowsGrowForFastStreams(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				memory := NewMemory(64 << 20)
+				memory := NewMemory(64 << 20).NewShare()
 				send, end := sendSteadily(memory)
 				send(300, tt.pause)
 				if used := memory.Used(); (used > 0) != tt.grows || used > maxWindow {
@@ -43,7 +43,7 @@ func TestWindowsGrowForFastStreams(t *testing.T) {
 
 // sendSteadily begins a stream to a handler that takes everything. send sends half of the
 // first window, so many times, and pauses after each time.
-func sendSteadily(memory *Memory) (send func(times int, pause time.Duration), end func()) {
+func sendSteadily(memory *Share) (send func(times int, pause time.Duration), end func()) {
 	client, server := net.Pipe()
 	c := New(server, nil, Config{
 		Serve: func(s *Stream) {
@@ -82,7 +82,7 @@ func sendSteadily(memory *Memory) (send func(times int, pause time.Duration), en
 func TestWindowsShrink(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		memory := NewMemory(64 << 20)
+		memory := NewMemory(64 << 20).NewShare()
 		send, end := sendSteadily(memory)
 		defer end()
 		for range 2 {
@@ -98,19 +98,63 @@ func TestWindowsShrink(t *testing.T) {
 	})
 }
 
+// growAll makes the windows of many streams as wide as it can.
+func growAll(s *Share) {
+	for range 1000 {
+		for n := firstWindow; n < maxWindow && s.grow(n); n *= 2 {
+		}
+	}
+}
+
 // TestMemoryIsShared: what is left of the memory bounds how wide a window becomes. So
 // windows that have grown leave something to later ones.
 func TestMemoryIsShared(t *testing.T) {
 	t.Parallel()
-	m := NewMemory(64 << 20)
-	for range 1000 {
-		for n := firstWindow; n < maxWindow && m.grow(n); n *= 2 {
-		}
-	}
-	if left := m.limit - m.Used(); left < firstWindow {
+	s := NewMemory(64 << 20).NewShare()
+	growAll(s)
+	if left := s.left(); left < firstWindow {
 		t.Errorf("%d bytes are left", left)
 	}
-	if !m.take(earlyWindow) {
+	if !s.take(earlyWindow) {
 		t.Error("a stream that begins early has no room")
 	}
+}
+
+// TestShares: however many clients take what they can get, the next one finds as much as
+// each of them has, and may take it.
+func TestShares(t *testing.T) {
+	t.Parallel()
+	const limit = 64 << 20
+	m := NewMemory(limit)
+	for n := range 20 {
+		s := m.NewShare()
+		growAll(s)
+		for s.take(earlyWindow) {
+		}
+		if s.Used() < limit/2>>n-earlyWindow*2 || s.Used() > limit-m.Used() {
+			t.Errorf("client %d has %d bytes, and %d are free", n+1, s.Used(), limit-m.Used())
+		}
+	}
+}
+
+// TestExceededShare: a client that has taken its share before others came gives them some.
+// Its windows become narrower when their handlers take what was sent, and none is lost.
+func TestExceededShare(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := NewMemory(6 * maxWindow)
+		first := m.NewShare()
+		send, end := sendSteadily(first)
+		defer end()
+		send(1000, time.Millisecond)
+		for !first.isExceeded() {
+			for other := m.NewShare(); other.take(firstWindow); {
+			}
+		}
+		before := first.Used()
+		send(1000, time.Millisecond)
+		if first.isExceeded() || first.Used() < before/8 {
+			t.Errorf("the first client had %d bytes and has %d, and %d are free", before, first.Used(), m.limit-m.Used())
+		}
+	})
 }

@@ -203,6 +203,7 @@ func (c *Conn) handleData(f *http2.DataFrame) error {
 // endInput notes END_STREAM. The caller holds mu.
 func (c *Conn) endInput(s *Stream) {
 	s.gotEnd = true
+	s.in.end(c.cfg.Memory)
 	if s.removeIfOver() {
 		go c.finish()
 	}

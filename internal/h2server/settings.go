@@ -51,6 +51,7 @@ func (c *Conn) settle() {
 	c.settled = true
 	for _, s := range c.streams {
 		s.in.credit -= s.in.early
+		s.endEarly()
 		if s.err == nil && !s.gotEnd {
 			s.openWindow()
 		}

@@ -48,7 +48,7 @@ type Stream struct {
 func (c *Conn) newStream(id uint32, request Request, ended bool) *Stream {
 	s := &Stream{Request: request, conn: c, id: id, gotEnd: ended, sendWindow: c.peerWindow}
 	s.sendReady.L, s.recvReady.L = &c.mu, &c.mu
-	if !s.in.init(!c.settled, c.cfg.Memory) {
+	if !s.in.init(!c.settled && !ended, c.cfg.Memory) {
 		return nil
 	}
 	return s

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package exitserver
+
+import (
+	"io"
+	"net"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+
+	"github.com/shoot-proxy/proxy-client/internal/waittest"
+)
+
+// allowBoth is a policy for two clients.
+const allowBoth = `
+apiVersion: config.shoot-proxy.io/v1alpha1
+kind: ExitPolicy
+rules:
+- clients: [{commonName: greedy}, {commonName: modest}]
+  cidrs: [127.0.0.0/8]
+  names: ["*"]
+`
+
+// answer returns HEADERS or RST_STREAM of a stream, whichever comes first.
+func (r *rawClient) answer(t *testing.T, id uint32) http2.Frame {
+	t.Helper()
+	_ = r.conn.SetReadDeadline(time.Now().Add(waittest.Limit))
+	for {
+		frame, err := r.framer.ReadFrame()
+		if err != nil {
+			t.Fatalf("no answer to stream %d: %v", id, err)
+		}
+		switch frame.(type) {
+		case *http2.HeadersFrame, *http2.RSTStreamFrame:
+			if frame.Header().StreamID == id {
+				return frame
+			}
+		}
+	}
+}
+
+// TestNewStreamsOfOneClient: a client takes memory with streams that begin before it knows
+// the exit's SETTINGS, as long as it gets some. Another client's streams still begin.
+func TestNewStreamsOfOneClient(t *testing.T) {
+	t.Parallel()
+	const streams, buffer = 200, 8 << 20 // each stream takes 48 KiB
+	target := listenEcho(t)
+	e := newExit(t, allowBoth, func(c *Config) { c.Limits.Buffer, c.DialTimeout = buffer, waittest.Limit })
+	greedy := e.rawEarly(t, "greedy")
+	for i := range streams {
+		if err := greedy.headers(uint32(2*i+1), connectBlock("silent.test:1")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if f, ok := greedy.answer(t, 2*streams-1).(*http2.RSTStreamFrame); !ok || f.ErrCode != http2.ErrCodeRefusedStream {
+		t.Fatalf("the last stream got %v: there was memory for all", f)
+	}
+	modest := e.rawEarly(t, "modest")
+	if err := modest.headers(1, connectBlock(target)); err != nil {
+		t.Fatal(err)
+	}
+	if f := modest.answer(t, 1); f.Header().Type != http2.FrameHeaders {
+		t.Errorf("the stream of another client got %v", f)
+	}
+}
+
+// TestUploadsOfOneClient: the uploads of one client, whose targets have stopped to read, take
+// its share and no more. Another client's window becomes as wide as it can.
+func TestUploadsOfOneClient(t *testing.T) {
+	t.Parallel()
+	const uploads, buffer = 24, 32 << 20
+	release := make(chan struct{})
+	var stalled atomic.Int64
+	stalls := listen(t, func(conn *net.TCPConn) {
+		defer conn.Close()
+		_, _ = io.CopyN(io.Discard, conn, 4<<20)
+		stalled.Add(1)
+		<-release
+	})
+	t.Cleanup(func() { close(release) })
+	sink := listen(t, func(conn *net.TCPConn) {
+		defer conn.Close()
+		_, _ = io.Copy(io.Discard, conn)
+	})
+	e := newExit(t, allowBoth, func(c *Config) { c.Limits.Buffer = buffer })
+	upload := func(client *http2.ClientConn, target string) {
+		u := open(t, client, target)
+		go func() {
+			block := make([]byte, 64<<10)
+			for {
+				if _, err := u.send.Write(block); err != nil {
+					return
+				}
+			}
+		}()
+	}
+	greedy := e.connect(t, "greedy")
+	for range uploads {
+		upload(greedy, stalls)
+	}
+	waittest.Eventually(t, "targets that do not read", func() bool { return stalled.Load() == uploads })
+	waittest.Eventually(t, "the client's share to be used", func() bool { return e.usage.mostMemory() > buffer/4 })
+	upload(e.connect(t, "modest"), sink)
+	const grown = 2<<20 - 16<<10 // of one stream, at most
+	waittest.Eventually(t, "a full window of another client", func() bool {
+		most, all := e.metric(t, "proxy_exit_client_buffer_bytes"), e.metric(t, "proxy_exit_buffer_bytes")
+		if limit := e.metric(t, "proxy_exit_limit", "client_buffer"); most > limit {
+			t.Fatalf("one client has %v bytes, and %v are allowed", most, limit)
+		}
+		return all-most == grown
+	})
+	if got := e.metric(t, "proxy_exit_streams_active"); got != uploads+1 {
+		t.Errorf("%v streams are open, want %d: nothing is reset", got, uploads+1)
+	}
+}

@@ -28,11 +28,17 @@ type client struct {
 	streams map[*stream]struct{} // that were dialled, or are being dialled
 	policy  *exitpolicy.Policy   // that grant is from
 	grant   *exitpolicy.Grant
-	version int // of the CAs by which chain was verified
+	version int         // of the CAs by which chain was verified
+	expires time.Time   // the end of chain's validity, CAs included
+	expiry  *time.Timer // nil before run, and after it
+	away    bool        // the client has no rights any more, and was told to go
 }
 
 // run serves the connection until it ends.
-func (c *client) run() error { return c.http2.Run() }
+func (c *client) run() error {
+	defer c.watchExpiry()()
+	return c.http2.Run()
+}
 
 // goAway asks the client to make no further streams on this connection.
 func (c *client) goAway() { c.http2.GoAway() }
@@ -59,10 +65,15 @@ func (c *client) rights() (*exitpolicy.Grant, error) {
 		return nil, refuse(statusForbidden, ErrorDenied, "the client's certificate has expired: connect again with a new one")
 	}
 	if certificates, err := c.server.Certificates(); err == nil && certificates.Version != c.version {
-		if !c.verifiedBy(certificates.Clients) {
+		chains := c.verifiedBy(certificates.Clients)
+		if chains == nil {
 			return nil, refuse(statusForbidden, ErrorDenied, "the client's certificate is not from a CA that the exit accepts now: connect again with a new one")
 		}
 		c.version = certificates.Version
+		c.setExpires(endOf(chains))
+	}
+	if now.After(c.expires) {
+		return nil, refuse(statusForbidden, ErrorDenied, "the CA of the client's certificate has expired: connect again with one of another CA")
 	}
 	if policy := c.server.Policy(); policy != c.policy {
 		c.policy, c.grant = policy, policy.For(c.id)
@@ -73,21 +84,25 @@ func (c *client) rights() (*exitpolicy.Grant, error) {
 	return c.grant, nil
 }
 
-// verifiedBy reports whether the CAs accept the client's certificate.
-func (c *client) verifiedBy(roots *x509.CertPool) bool {
+// verifiedBy returns the chains by which the CAs accept the client's certificate, or nil.
+func (c *client) verifiedBy(roots *x509.CertPool) [][]*x509.Certificate {
 	between := x509.NewCertPool()
 	for _, certificate := range c.chain[1:] {
 		between.AddCert(certificate)
 	}
-	_, err := c.chain[0].Verify(x509.VerifyOptions{Roots: roots, Intermediates: between, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
-	return err == nil
+	chains, err := c.chain[0].Verify(x509.VerifyOptions{Roots: roots, Intermediates: between, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+	if err != nil {
+		return nil
+	}
+	return chains
 }
 
-// recheck resets the streams that are not allowed any more.
+// recheck resets the streams that are not allowed any more. It ends the connection of a
+// client without rights.
 func (c *client) recheck() {
 	grant, err := c.rights()
 	if err != nil {
-		c.goAway()
+		c.sendAway(err)
 	}
 	for _, s := range c.all() {
 		if err != nil || !s.isAllowed(grant) {

@@ -143,8 +143,9 @@ func (s *Server) handshake(tcp net.Conn) (*client, error) {
 	id := exitpolicy.IdentityOf(state.PeerCertificates[0])
 	c := &client{
 		server: s, id: id, name: id.String(), key: keyOf(id), from: tcp.RemoteAddr().String(),
-		chain: state.PeerCertificates, version: certificates.Version, streams: map[*stream]struct{}{},
-		tls: conn, socket: socket,
+		chain: state.PeerCertificates, version: certificates.Version, expires: endOf(state.VerifiedChains),
+		streams: map[*stream]struct{}{},
+		tls:     conn, socket: socket,
 	}
 	return c, nil
 }

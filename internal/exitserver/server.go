@@ -23,6 +23,7 @@ type Server struct {
 	handshakes handshakes
 	rechecks   atomic.Int64 // calls of Recheck that have begun
 	quiet      quiet
+	repeats    *repeats
 	tasks      sync.WaitGroup // a goroutine for each connection
 
 	abortOnce sync.Once
@@ -45,6 +46,7 @@ func New(cfg Config) *Server {
 		targets:    targets{resolver: cfg.Resolver, timeout: cfg.DialTimeout, ownPorts: cfg.OwnPorts},
 		usage:      usage,
 		handshakes: handshakes{most: maxHandshakes},
+		repeats:    newRepeats(cfg.Logger),
 		clients:    map[*client]struct{}{},
 		aborted:    make(chan struct{}),
 	}
@@ -57,6 +59,7 @@ const acceptRetry = 100 * time.Millisecond
 // It tells the clients to make no further streams here (GOAWAY), and waits for the streams,
 // for DrainTimeout at most. What is open after that is reset.
 func (s *Server) Run(ctx context.Context) error {
+	defer s.repeats.end()
 	s.setReady(true)
 	accepts, refuse := context.WithCancel(context.WithoutCancel(ctx))
 	defer refuse()

@@ -130,22 +130,35 @@ func (s *stream) refuse(err error) {
 	server := s.client.server
 	if reason != "" { // nobody waits for an answer
 		server.Metrics.closes[reason].Inc()
-		server.Logger.Info("a connection was given up", s.describe("reason", string(reason))...)
+		s.logNotMade(oneGivenUp, manyGivenUp, string(reason), "reason", string(reason))
 		return
 	}
 	r := refusalOf(err)
 	server.Metrics.refused[r.proxy].Inc()
 	s.http.Refuse(r.status, []hpack.HeaderField{{Name: "proxy-status", Value: r.header()}})
-	server.Logger.Info("a connection was refused", s.describe("status", r.status, "error", string(r.proxy), "details", r.details)...)
+	s.logNotMade(oneRefused, manyRefused, string(r.proxy), "status", r.status, "error", string(r.proxy), "details", r.details)
+}
+
+// logNotMade logs a stream that was not made, unless the same has just been logged several
+// times. many is the message about several.
+func (s *stream) logNotMade(one, many, cause string, why ...any) {
+	key := repeatKey{client: s.client.key, destination: s.destination(), cause: cause}
+	if server := s.client.server; server.repeats.add(time.Now(), key, s.client.name, many, why) {
+		server.Logger.Info(one, s.describe(why...)...)
+	}
+}
+
+// destination returns what the client has asked for.
+func (s *stream) destination() string {
+	if s.target.port == 0 {
+		return s.http.Request.Authority // it was not understood
+	}
+	return s.target.String()
 }
 
 // describe returns what a log line says of the stream, and values behind it.
 func (s *stream) describe(values ...any) []any {
-	destination := s.target.String()
-	if s.target.port == 0 {
-		destination = s.http.Request.Authority // it was not understood
-	}
-	all := []any{"client", s.client.name, "from", s.client.from, "destination", destination}
+	all := []any{"client", s.client.name, "from", s.client.from, "destination", s.destination()}
 	if s.target.name != "" && s.at.IsValid() {
 		all = append(all, "address", s.at.String())
 	}

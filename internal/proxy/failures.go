@@ -13,18 +13,13 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/internal/clip"
 	"github.com/shoot-proxy/proxy-client/internal/cure"
+	"github.com/shoot-proxy/proxy-client/internal/repetition"
 	"github.com/shoot-proxy/proxy-client/internal/status"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
-const (
-	// maxFailures is how many destinations and reasons are remembered.
-	maxFailures = 256
-	// linesAtOnce is how many connections to one destination that were not made for one
-	// reason are logged one by one. Further ones are logged together, once in
-	// warningInterval.
-	linesAtOnce = 5
-)
+// maxFailures is how many destinations and reasons are remembered.
+const maxFailures = 256
 
 // failures remembers the last connections that failed, joined by destination and reason,
 // and decides which of those that were not made are logged. Each reason has its share of
@@ -56,10 +51,8 @@ type failure struct {
 	err    string
 	times  int
 
-	level  slog.Level // of the log lines
-	window time.Time  // the begin of the current interval
-	lines  int        // logged in it
-	silent int        // not logged since the last line
+	level slog.Level // of the log lines
+	lines repetition.Lines
 }
 
 // idPair are the ids of a dial as texts.
@@ -72,15 +65,7 @@ func (f *failures) add(now time.Time, level slog.Level, key failureKey, c *conne
 	defer f.mu.Unlock()
 	is, dropped := f.remember(now, key, c, err)
 	is.level = level
-	if now.Sub(is.window) >= warningInterval && is.silent == 0 {
-		is.window, is.lines = now, 0
-	}
-	if is.lines < linesAtOnce {
-		is.lines++
-		return true, dropped
-	}
-	is.silent++
-	return false, dropped
+	return is.lines.Add(now), dropped
 }
 
 // addLogged remembers a failure that the caller logs. It returns what add returns as
@@ -97,7 +82,7 @@ func (f *failures) remember(now time.Time, key failureKey, c *connection, err er
 	element := f.byKey[key]
 	if element == nil {
 		dropped = f.makeRoom()
-		element = f.recent.PushFront(&failure{failureKey: key, first: now, window: now})
+		element = f.recent.PushFront(&failure{failureKey: key, first: now})
 		f.byKey[key] = element
 		f.byReason[key.reason]++
 	}
@@ -161,7 +146,7 @@ func (f *failures) makeRoom() *failure {
 	oldest := f.recent.Remove(element).(*failure)
 	delete(f.byKey, oldest.failureKey)
 	f.byReason[oldest.reason]--
-	if oldest.silent == 0 {
+	if times, _ := oldest.lines.Silent(); times == 0 {
 		return nil
 	}
 	return oldest
@@ -176,9 +161,9 @@ func (f *failures) due(now time.Time, all bool) []failure {
 	var due []failure
 	for element := f.recent.Back(); element != nil; element = element.Prev() {
 		is := element.Value.(*failure)
-		if is.silent > 0 && (all || now.Sub(is.window) >= warningInterval) {
-			due = append(due, *is)
-			is.silent, is.window, is.lines = 0, now, linesAtOnce
+		before := *is
+		if is.lines.Due(now, all) > 0 {
+			due = append(due, before)
 		}
 	}
 	return due
@@ -228,7 +213,8 @@ func (p *Proxy) logTogether(f *failure) {
 	if f == nil {
 		return
 	}
-	attributes := []slog.Attr{slog.Int("times", f.silent), slog.Float64("within_seconds", f.last.Sub(f.window).Seconds())}
+	times, since := f.lines.Silent()
+	attributes := []slog.Attr{slog.Int("times", times), slog.Float64("within_seconds", f.last.Sub(since).Seconds())}
 	if f.destination.IsValid() {
 		attributes = append(attributes, slog.String("destination", f.destination.String()))
 	}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/internal/cure"
 	"github.com/shoot-proxy/proxy-client/internal/probe"
+	"github.com/shoot-proxy/proxy-client/internal/repetition"
 	"github.com/shoot-proxy/proxy-client/internal/status"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
@@ -201,9 +202,15 @@ func TestAThousandFailuresMakeAFewLines(t *testing.T) {
 		}
 	}
 	// The machine decides how long this takes, and so how many intervals it has.
-	if logged != failures || len(single) != linesAtOnce || len(together) == 0 {
+	if logged != failures || len(single) != repetition.AtOnce || len(together) == 0 {
 		t.Errorf("%d lines, and %d about several, are about %d failures, want %d", len(single), len(together), logged, failures)
 	}
+}
+
+// silent returns how many failures have no line.
+func silent(f failure) int {
+	times, _ := f.lines.Silent()
+	return times
 }
 
 func TestRepetitionIsLoggedOnceInAnInterval(t *testing.T) {
@@ -223,16 +230,16 @@ func TestRepetitionIsLoggedOnceInAnInterval(t *testing.T) {
 				t.Errorf("%s: %d, want %d", what, got, want)
 			}
 		}
-		wants("lines at once", fail(100), linesAtOnce)
+		wants("lines at once", fail(100), repetition.AtOnce)
 		wants("summaries within the interval", len(f.due(time.Now(), false)), 0)
-		time.Sleep(warningInterval)
+		time.Sleep(repetition.Interval)
 		due := f.due(time.Now(), false)
 		wants("summaries after it", len(due), 1)
-		wants("failures in the summary", due[0].silent, 100-linesAtOnce)
+		wants("failures in the summary", silent(due[0]), 100-repetition.AtOnce)
 		wants("lines while it goes on", fail(100), 0)
-		time.Sleep(warningInterval)
-		wants("failures in the next summary", f.due(time.Now(), false)[0].silent, 100)
-		time.Sleep(warningInterval)
+		time.Sleep(repetition.Interval)
+		wants("failures in the next summary", silent(f.due(time.Now(), false)[0]), 100)
+		time.Sleep(repetition.Interval)
 		wants("summaries when it has stopped", len(f.due(time.Now(), false)), 0)
 		wants("lines after a quiet interval", fail(1), 1)
 		wants("times of all", f.recent.Front().Value.(*failure).times, 201)
@@ -245,23 +252,23 @@ func TestFailuresAreBoundedAndNoneIsLost(t *testing.T) {
 	lines, together := 0, 0
 	for i := range 3 * maxFailures {
 		destination := netip.AddrPortFrom(target.Addr(), uint16(i+1))
-		for range linesAtOnce + 2 {
+		for range repetition.AtOnce + 2 {
 			log, dropped := f.add(time.Now(), slog.LevelWarn, failureKey{reason: "timeout", destination: destination}, &connection{}, nil)
 			if log {
 				lines++
 			}
 			if dropped != nil {
-				together += dropped.silent
+				together += silent(*dropped)
 			}
 		}
 	}
 	for _, left := range f.due(time.Now(), true) {
-		together += left.silent
+		together += silent(left)
 	}
 	if f.recent.Len() != maxFailures || len(f.byKey) != maxFailures {
 		t.Errorf("%d and %d failures are kept, want %d", f.recent.Len(), len(f.byKey), maxFailures)
 	}
-	if all := 3 * maxFailures * (linesAtOnce + 2); lines+together != all {
+	if all := 3 * maxFailures * (repetition.AtOnce + 2); lines+together != all {
 		t.Errorf("%d failures are in the log, want %d", lines+together, all)
 	}
 }

@@ -81,7 +81,7 @@ var layers = map[string]struct {
 	"internal/defaults":         {},
 	"internal/exitpolicy":       {ours: []string{"internal/clip", "internal/spelling", "internal/strictyaml", "internal/yamlsyntax"}},
 	"internal/exitserver": {
-		ours:    []string{"internal/clip", "internal/exitpolicy", "internal/h2server", "internal/pause", "internal/sockio", "internal/spelling", "internal/strictyaml", "internal/yamlsyntax"},
+		ours:    []string{"internal/clip", "internal/exitpolicy", "internal/h2server", "internal/pause", "internal/repetition", "internal/sockio", "internal/spelling", "internal/strictyaml", "internal/yamlsyntax"},
 		foreign: protobuf,
 	},
 	"internal/h2server":   {},
@@ -103,12 +103,13 @@ var layers = map[string]struct {
 	"internal/probe":       {ours: []string{"internal/cidr"}},
 	"internal/proxy": {
 		ours: []string{
-			"internal/cidr", "internal/clip", "internal/cure", "internal/probe", "internal/quota", "internal/relay", "internal/sockdiag", "internal/sockio",
+			"internal/cidr", "internal/clip", "internal/cure", "internal/probe", "internal/quota", "internal/relay", "internal/repetition", "internal/sockdiag", "internal/sockio",
 			"internal/status", "internal/tunnel", "pkg/origdst",
 		},
 		foreign: protobuf,
 	},
 	"internal/quota":        {},
+	"internal/repetition":   {},
 	"internal/sockdiag":     {},
 	"internal/spelling":     {},
 	"internal/status":       {},

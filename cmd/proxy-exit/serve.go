@@ -31,6 +31,9 @@ const (
 	// endDelay is how long clients may still connect after the first signal. A cluster needs
 	// about a second until it sends them to another exit.
 	endDelay = 2 * time.Second
+	// restTimeout is how long a target may pause that still gets bytes of a client that has
+	// gone.
+	restTimeout = 30 * time.Second
 	// abortGrace is how long the resets of open connections may take after a second signal.
 	abortGrace = 500 * time.Millisecond
 )
@@ -56,7 +59,7 @@ func serve(env environment, cfg *options.ProxyExitConfig) error {
 		Listener: listener, Certificates: exit.certificates, Policy: policy.Current, Resolver: net.DefaultResolver,
 		OwnPorts:    []uint16{portOf(cfg.ListenAddress), portOf(cfg.HealthAddress)},
 		DialTimeout: cfg.DialTimeout, HandshakeTimeout: handshakeTimeout,
-		EndDelay: min(endDelay, cfg.DrainTimeout/2), DrainTimeout: cfg.DrainTimeout,
+		EndDelay: min(endDelay, cfg.DrainTimeout/2), DrainTimeout: cfg.DrainTimeout, RestTimeout: restTimeout,
 		Limits: limitsOf(cfg, openFiles(), log), Logger: log, Metrics: metrics,
 	})
 	exit.health, err = admin.Listen(cfg.HealthAddress, admin.Config{

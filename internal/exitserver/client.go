@@ -37,6 +37,14 @@ type client struct {
 // run serves the connection until it ends.
 func (c *client) run() error {
 	defer c.watchExpiry()()
+	var rest sync.WaitGroup
+	defer rest.Wait()
+	rest.Go(func() {
+		<-c.http2.Ended()
+		for _, s := range c.all() {
+			s.limitRest()
+		}
+	})
 	return c.http2.Run()
 }
 

@@ -36,6 +36,9 @@ type Config struct {
 	// DrainTimeout limits how long streams may go on after the end of Run's context. It
 	// includes EndDelay.
 	DrainTimeout time.Duration
+	// RestTimeout is how long a target may take none of an upload that its client has
+	// finished, after that client's connection has ended. Then the target is reset.
+	RestTimeout time.Duration
 	// Limits bound what clients can use.
 	Limits Limits
 	Logger *slog.Logger

@@ -78,7 +78,7 @@ func newExit(t testing.TB, policy string, change func(*Config)) *testExit {
 	cfg := Config{
 		Listener: listener, Certificates: func() (*Certificates, error) { return e.clientCA.Load(), nil },
 		Policy: e.policy.Load, Resolver: names{}, OwnPorts: []uint16{netip.MustParseAddrPort(e.address).Port()},
-		DialTimeout: 2 * time.Second, HandshakeTimeout: waittest.Limit, DrainTimeout: waittest.Limit,
+		DialTimeout: 2 * time.Second, HandshakeTimeout: waittest.Limit, DrainTimeout: waittest.Limit, RestTimeout: waittest.Limit,
 		Limits: Limits{Connections: 64, Streams: 1 << 14, ClientConnections: 32, ClientStreams: 1 << 14, Buffer: 64 << 20},
 		Logger: e.log.Logger(slog.LevelInfo), Metrics: NewMetrics(e.registry),
 	}

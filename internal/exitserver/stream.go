@@ -29,6 +29,7 @@ type stream struct {
 	fromClient, toClient atomic.Int64 // bytes
 	clientEnded          atomic.Bool  // the client's end has arrived
 	targetFIN            atomic.Bool  // the target's has
+	clientless           atomic.Bool  // the client's connection has ended
 	moving               sync.Mutex   // held while download has bytes that it has not sent
 
 	mu      sync.Mutex

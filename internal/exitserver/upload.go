@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"errors"
 	"io"
+	"os"
 	"time"
 
 	"github.com/shoot-proxy/proxy-client/internal/sockio"
@@ -30,13 +31,51 @@ func (s *stream) upload(downloaded <-chan struct{}) {
 		if err != nil {
 			return // the cause has ended the target's connection too
 		}
-		n, err := s.conn.Write(p)
+		n, err := s.write(p)
 		s.fromClient.Add(int64(n))
 		metrics.fromClients.Add(float64(n))
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			s.end(CloseClientGone)
+			return
+		}
 		if err != nil {
 			s.targetGone(downloaded)
 			return
 		}
+	}
+}
+
+// write writes p to the target. Without a client it waits only as long as the target takes
+// some of it from time to time.
+func (s *stream) write(p []byte) (n int, err error) {
+	for n < len(p) && err == nil {
+		var taken int
+		taken, err = s.conn.Write(p[n:])
+		n += taken
+		if taken > 0 && s.clientless.Load() {
+			s.extendRest()
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				err = nil
+			}
+		}
+	}
+	return n, err
+}
+
+// limitRest is called after the client's connection has ended. A stream that had not ended
+// is reset already. If one had, the target gets the rest of the upload, for TCP would
+// deliver it too.
+func (s *stream) limitRest() {
+	s.clientless.Store(true)
+	s.extendRest()
+}
+
+// extendRest gives the target RestTimeout for its next bytes.
+func (s *stream) extendRest() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conn != nil {
+		_ = s.conn.SetWriteDeadline(time.Now().Add(s.client.server.RestTimeout)) // fails if closed, as the write does
 	}
 }
 

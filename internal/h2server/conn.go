@@ -74,7 +74,8 @@ type Conn struct {
 	reader frameReader
 	framer *http2.Framer
 	serves sync.WaitGroup
-	floods floods // of the reading goroutine
+	ended  chan struct{} // closed by end
+	floods floods        // of the reading goroutine
 
 	mu         sync.Mutex // guards everything below, and the fields of streams
 	streams    map[uint32]*Stream
@@ -107,7 +108,7 @@ func New(conn net.Conn, socket *Socket, cfg Config) *Conn {
 	c := &Conn{
 		cfg: cfg, conn: conn, socket: socket, streams: map[uint32]*Stream{},
 		sendWindow: defaultWindow, peerWindow: defaultWindow, peerFrame: maxFrame, heard: time.Now(),
-		floods: newFloods(cfg.MaxStreams),
+		floods: newFloods(cfg.MaxStreams), ended: make(chan struct{}),
 	}
 	c.out.space.L = &c.mu
 	// Whatever is written first, these are before it.
@@ -163,6 +164,11 @@ func (c *Conn) Refuse(code http2.ErrCode, text string) {
 	_ = c.conn.Close()
 }
 
+// Ended returns a channel that is closed when the connection has ended. Run may still wait
+// for calls of Serve then. A stream that has ended before in both directions does not fail:
+// its handler gets the rest of what the client has sent.
+func (c *Conn) Ended() <-chan struct{} { return c.ended }
+
 // Close ends the connection at once. Serve's streams fail with ErrGone.
 func (c *Conn) Close() { c.end(ErrEnded) }
 
@@ -202,6 +208,7 @@ func (c *Conn) end(err error) {
 		return
 	}
 	c.err = err
+	close(c.ended)
 	for _, s := range c.streams {
 		s.fail(ErrGone)
 	}

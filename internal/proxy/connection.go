@@ -188,19 +188,10 @@ func (p *Proxy) dial(ctx context.Context, c *connection, app *net.TCPConn) (tunn
 	case err != nil:
 		return nil, err
 	case gone:
-		abandon(tun) // the dial was faster than its cancellation
+		_ = tunnel.Abort(tun) // the dial was faster than its cancellation
 		return nil, &tunnel.Error{Reason: tunnel.ReasonCancelled, Err: errAppGone}
 	}
 	return tun, nil
-}
-
-// abandon ends a tunnel whose app has given up.
-func abandon(tun tunnel.Conn) {
-	if carrier, ok := tun.(tunnel.Carrier); ok {
-		_ = carrier.Abort()
-	} else {
-		_ = tun.Close()
-	}
 }
 
 // dialWithPlace dials when the dial limit grants a place. What early gives may go behind

@@ -218,11 +218,7 @@ func (r *relay) conclude(reason CloseReason, err error) {
 func (r *relay) abort(reason CloseReason, err error) {
 	r.conclude(reason, err)
 	_ = Reset(r.app)
-	if carrier, ok := r.tun.(Carrier); ok {
-		_ = carrier.Abort()
-	} else {
-		_ = r.tun.Close()
-	}
+	_ = tunnel.Abort(r.tun)
 }
 
 // appFailed ends the relay after a read or write of the app has failed.

@@ -4,6 +4,7 @@ package tunnel
 
 import (
 	"context"
+	"io"
 	"net/netip"
 )
 
@@ -77,6 +78,15 @@ func TraitsOf(c Conn) Traits {
 		return is.Traits()
 	}
 	return Traits{}
+}
+
+// Abort ends a Conn, or a type that wraps one, with a reset for the target if it carries
+// resets. It calls Abort of a Carrier, and Close of any other.
+func Abort(conn io.Closer) error {
+	if is, ok := conn.(interface{ Abort() error }); ok {
+		return is.Abort()
+	}
+	return conn.Close()
 }
 
 // Target is what a dial asks an agent for. A netip.AddrPort is one, and a HostPort.

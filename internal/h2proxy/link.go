@@ -66,7 +66,7 @@ func (d *Dialer) newLink(ctx context.Context, conn net.Conn, files int) (*link, 
 func (d *Dialer) startLink(ctx context.Context, conn net.Conn, files int) (*link, *tunnel.Error) {
 	l := &link{files: files}
 	l.over, l.end = context.WithCancel(d.owner.Gone())
-	conn, below := putSocketBelow(conn)
+	conn, below := serverconn.PutBelow(conn, http2wire.NewSocket)
 	l.conn = h2connect.New(conn, below, h2connect.Config{UserAgent: "shoot-proxy", Quota: d.shared.Quota, Draining: l.end})
 	d.shared.linkFiles.Add(1)
 	free := d.shared.Quota.Reserve(linkMemory)
@@ -85,20 +85,6 @@ func (d *Dialer) startLink(ctx context.Context, conn net.Conn, files int) (*link
 		d.retire(l)
 	})
 	return l, nil
-}
-
-// putSocketBelow puts an http2wire.Socket below conn, if conn has a socket. It returns the
-// connection to use in place of conn.
-func putSocketBelow(conn net.Conn) (net.Conn, *http2wire.Socket) {
-	below := http2wire.NewSocket(serverconn.Unwrap(conn))
-	if below == nil {
-		return conn, nil
-	}
-	moved := serverconn.MoveTo(conn, below)
-	if moved == nil {
-		return conn, nil
-	}
-	return moved, below
 }
 
 // noHTTP2Answer returns the error of a connection on which no server spoke HTTP/2. err is

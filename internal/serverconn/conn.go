@@ -114,19 +114,27 @@ func (c *Conn) Send(p []byte) error { return c.socket.writeTogether(c.Conn, p) }
 // from conn before.
 func (e *Endpoint) NewConn(conn net.Conn) *Conn { return newConn(conn, &e.connector.chunks) }
 
-// MoveTo makes conn, which Connect has returned, read from and write to below instead of
-// its own socket. It returns the connection to use in place of conn, or nil if Connect
-// has not made conn.
-func MoveTo(conn, below net.Conn) net.Conn {
+// PutBelow makes conn, which Connect has returned, read from and write to what wrap makes of
+// its socket. It returns the connection to use in place of conn, and what wrap has made.
+//
+// If wrap returns nil, or if Connect has not made conn, PutBelow returns conn and nil.
+func PutBelow[S interface {
+	net.Conn
+	comparable
+}](conn net.Conn, wrap func(socket net.Conn) S) (moved net.Conn, below S) {
+	var none S
+	if below = wrap(Unwrap(conn)); below == none {
+		return conn, none
+	}
 	t, ok := conn.(*tls.Conn)
 	if !ok {
-		return below
+		return below, below
 	}
 	s := socketUnder(t)
 	if s == nil {
-		return nil
+		return conn, none
 	}
 	// From now on Read may return bytes of more than one record.
 	s.Conn, s.file, s.records.on = below, false, false
-	return conn
+	return conn, below
 }

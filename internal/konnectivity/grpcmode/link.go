@@ -119,7 +119,7 @@ func (d *Dialer) startLink(ctx context.Context, conn net.Conn, files int) (*link
 	shared := d.shared
 	l := &link{files: files}
 	l.over, l.end = context.WithCancel(d.owner.Gone())
-	conn, below := putSocketBelow(conn)
+	conn, below := serverconn.PutBelow(conn, grpcwire.NewSocket)
 	l.conn = grpcwire.New(conn, below, grpcwire.Config{
 		Scheme: d.scheme(), Authority: d.authority(), Path: proxyMethod, UserAgent: "shoot-proxy",
 		StreamWindow: streamWindow, ConnectionWindow: connectionWindow, MaxMessage: MaxMessage, MaxFirst: MaxAnswer, MaxHeaders: maxHeaders,
@@ -143,20 +143,6 @@ func (d *Dialer) startLink(ctx context.Context, conn net.Conn, files int) (*link
 		d.retire(l)
 	})
 	return l, nil
-}
-
-// putSocketBelow puts a grpcwire.Socket below conn, if conn has a socket. It returns
-// the connection to use in place of conn.
-func putSocketBelow(conn net.Conn) (net.Conn, *grpcwire.Socket) {
-	below := grpcwire.NewSocket(serverconn.Unwrap(conn))
-	if below == nil {
-		return conn, nil
-	}
-	moved := serverconn.MoveTo(conn, below)
-	if moved == nil {
-		return conn, nil
-	}
-	return moved, below
 }
 
 // scheme returns the :scheme of the streams.

@@ -150,8 +150,19 @@ func (c *connection) Close() error {
 	return nil
 }
 
-// Abort implements tunnel.Carrier. The proxy may or may not reset the target.
-func (c *connection) Abort() error { return c.Close() }
+// Abort implements tunnel.Carrier. It resets the connection. The proxy may or may not reset
+// the target, but close_notify would tell it that the app has sent everything. A server that
+// may be a proxy-server of konnectivity is treated like one, and gets close_notify.
+func (c *connection) Abort() error {
+	if c.unsure {
+		return c.Close()
+	}
+	if !c.closing.Swap(true) {
+		_ = serverconn.Abort(c.conn)
+		c.dialer.owner.ConnectionEnded()
+	}
+	return nil
+}
 
 // finish ends our direction, which the proxy passes on behind all that was sent. Then it
 // reads until the proxy has ended the connection. A close with unread bytes would be a

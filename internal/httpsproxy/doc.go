@@ -18,6 +18,9 @@
 // because the kernel of a proxy that was killed sends one too. Apache is the exception: it
 // never sends close_notify for a tunnel. Its FIN is an end if Apache still answers then.
 //
+// Close ends our direction by close_notify, behind all that was sent. Abort resets the
+// connection, so that the proxy does not take a part of an upload for all of it.
+//
 // It does not know which endpoint a dial should use, nor what a failure says about the
 // endpoint.
 package httpsproxy

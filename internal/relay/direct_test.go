@@ -80,36 +80,6 @@ func TestSlowReaderWithBackpressure(t *testing.T) {
 	}
 }
 
-// TestFINIsKeptBack: on a way without half-closes an app's FIN is not passed on.
-func TestFINIsKeptBack(t *testing.T) {
-	for _, tc := range []struct {
-		name  string
-		state relay.AppState
-		want  relay.CloseReason
-	}{
-		{"the app waits", relay.AppHalfClosed, relay.HalfCloseUnsupported},
-		{"the app is gone", relay.AppGone, relay.AppClosed},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			t.Parallel()
-			w := openRelayed(t, backpressure, relay.Options{HalfCloseTimeout: 100 * time.Millisecond, AppState: func() relay.AppState { return tc.state }})
-			must(t, w.app.CloseWrite())
-			if r := w.ended(t); r.Reason != tc.want {
-				t.Errorf("the reason is %s (%v), want %s", r.Reason, r.Err, tc.want)
-			}
-			_, err := w.target.Read(make([]byte, 1))
-			if want := map[bool]string{true: "end", false: "reset"}[tc.state == relay.AppGone]; outcome(err) != want {
-				t.Errorf("the target sees %s, want %s", outcome(err), want)
-			}
-			if tc.state == relay.AppHalfClosed {
-				if _, err := io.ReadAll(w.app); !errors.Is(err, syscall.ECONNRESET) {
-					t.Errorf("the app sees %v, want a reset", err)
-				}
-			}
-		})
-	}
-}
-
 // TestTargetClosesWithBackpressure: the app gets everything, then FIN. What it sends then
 // is answered with RST.
 func TestTargetClosesWithBackpressure(t *testing.T) {

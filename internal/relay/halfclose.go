@@ -8,6 +8,7 @@ import "time"
 // relay has ended.
 func (r *relay) holdFIN() {
 	r.appFinished.Store(true)
+	r.holdsFIN.Store(true)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	clock := idleClock{timeout: r.opt.HalfCloseTimeout}

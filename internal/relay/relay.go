@@ -145,6 +145,7 @@ type relay struct {
 	lastMove       moment      // when a byte last moved
 	lastSent       moment      // when a byte was last sent to the target
 	appFinished    atomic.Bool // the app's FIN was seen
+	holdsFIN       atomic.Bool // it was not passed on, because the tunnel cannot carry it
 	appGone        atomic.Bool // the app has closed
 	appFirst       bool        // the app's FIN was passed on before the target ended; set by upload
 
@@ -214,11 +215,15 @@ func (r *relay) conclude(reason CloseReason, err error) {
 }
 
 // abort ends both sides at once, the app with RST, and the target too if the tunnel
-// carries that.
+// carries that. A target that has got everything, except the FIN behind it, gets that.
 func (r *relay) abort(reason CloseReason, err error) {
 	r.conclude(reason, err)
 	_ = Reset(r.app)
-	_ = tunnel.Abort(r.tun)
+	if r.holdsFIN.Load() {
+		_ = r.tun.Close()
+	} else {
+		_ = tunnel.Abort(r.tun)
+	}
 }
 
 // appFailed ends the relay after a read or write of the app has failed.

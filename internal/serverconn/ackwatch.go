@@ -143,6 +143,9 @@ func (c *watchedConn) CloseWrite() error {
 	return c.explain(c.tcp.CloseWrite())
 }
 
+// SetLinger sets SO_LINGER, like net.TCPConn's.
+func (c *watchedConn) SetLinger(sec int) error { return c.tcp.SetLinger(sec) }
+
 // Close implements net.Conn. Bytes that are not acknowledged by then are left to our
 // kernel, which drops them after ackTimeout without progress.
 func (c *watchedConn) Close() error {

@@ -11,7 +11,8 @@
 //   - A connection on which the server's kernel acknowledges nothing is ended
 //     (ackwatch.go). TCP keepalive checks the others.
 //   - Conn reads and writes in large pieces (conn.go, on socket.go).
-//   - EndWriting ends a connection so that the server keeps no state (endwriting.go).
+//   - EndWriting ends a connection so that the server keeps no state, and Abort resets it
+//     (endwriting.go).
 //
 // It speaks no protocol above TLS, chooses no server, and tries nothing twice.
 package serverconn

@@ -45,6 +45,16 @@ func CloseWrite(conn net.Conn) error {
 	return nil
 }
 
+// Abort ends conn by RST. Over TLS it sends no close_notify, so that the server does not take
+// what it has got for everything.
+func Abort(conn net.Conn) error {
+	socket := Unwrap(conn)
+	if tcp, ok := socket.(interface{ SetLinger(sec int) error }); ok {
+		_ = tcp.SetLinger(0) // a Unix socket has no RST
+	}
+	return socket.Close()
+}
+
 // closeNotify sends close_notify, once.
 func closeNotify(t *tls.Conn) error {
 	if s := socketUnder(t); s != nil {

@@ -54,6 +54,9 @@ func TestStandardProxies(t *testing.T) {
 				r.wantStalledAppKept(t)
 				r.wantHalfClose(t, p.halves)
 			}
+			if p.kind != "" { // what Envoy does the stand-in cannot show
+				r.wantResetLost(t)
+			}
 			r.wantRefusal(t, target.ClosedPort, p.closed)
 			r.wantRefusal(t, lab.ForbiddenPort, "forbidden")
 			r.wantSilentTarget(t)
@@ -168,6 +171,16 @@ func (r *rig) wantHalfClose(t *testing.T, carried bool) {
 	}
 	if err != nil || string(got) != "got 5 bytes and EOF\n" {
 		t.Errorf("the app got %q and %v, want the target's answer", got, err)
+	}
+}
+
+// wantResetLost expects a proxy to pass an app's reset on as an end, although it gets a reset
+// itself (TestAnAbortIsNoEnd).
+func (r *rig) wantResetLost(t *testing.T) {
+	t.Helper()
+	r.idle(t)
+	if err := r.resetUpload(t); err != nil {
+		t.Errorf("the app reset its upload and the target saw %v: docs/proxies.md says that it sees a clean end", err)
 	}
 }
 

@@ -98,6 +98,15 @@ func (r *rig) testTargetResets(t *testing.T) {
 
 // testAppResets: an app's reset is the target's.
 func (r *rig) testAppResets(t *testing.T) {
+	if err := r.resetUpload(t); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the app reset the connection and the target saw %v, want a reset", err)
+	}
+}
+
+// resetUpload resets an app's connection in an upload. It returns the error that the target
+// sees, or nil for a clean end.
+func (r *rig) resetUpload(t *testing.T) error {
+	t.Helper()
 	conn, err := r.dial(labtest.Context(t, hang), lab.ShootPod(lab.IPv4, 1), target.SinkPort)
 	if err != nil {
 		t.Fatal(err)
@@ -117,11 +126,10 @@ func (r *rig) testAppResets(t *testing.T) {
 	}
 	select {
 	case got := <-r.targets.Sunk():
-		if !errors.Is(got.Err, syscall.ECONNRESET) {
-			t.Errorf("the app reset the connection and the target saw %+v, want a reset", got)
-		}
+		return got.Err
 	case <-time.After(hang):
-		t.Error("the app reset the connection, and the target has not noticed")
+		t.Fatal("the app reset the connection, and the target has not noticed")
+		return nil
 	}
 }
 

@@ -4,7 +4,9 @@ package dialer
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"strings"
@@ -17,12 +19,14 @@ import (
 	"golang.org/x/net/http2/hpack"
 
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+	"github.com/shoot-proxy/proxy-client/internal/tunnel/tunneltest"
 )
 
 // refusingProxy is an HTTP/2 proxy that resets streams with REFUSED_STREAM, as it does at a
 // limit of its own (RFC 9113, section 8.7).
 type refusingProxy struct {
 	refuses     func(probe bool) bool // whether a dial is refused
+	code        http2.ErrCode         // of the reset, if it is not REFUSED_STREAM
 	leaves      bool                  // a refusal is GOAWAY, as of a proxy that is ending
 	connections atomic.Int64
 }
@@ -72,7 +76,7 @@ func (r *refusingProxy) serveConn(conn net.Conn) {
 				if r.leaves {
 					_ = framer.WriteGoAway(f.StreamID-1, http2.ErrCodeNo, nil)
 				} else {
-					_ = framer.WriteRSTStream(f.StreamID, http2.ErrCodeRefusedStream)
+					_ = framer.WriteRSTStream(f.StreamID, cmp.Or(r.code, http2.ErrCodeRefusedStream))
 				}
 				continue
 			}
@@ -120,6 +124,39 @@ func TestH2ConnectRefusedStreams(t *testing.T) {
 			t.Errorf("the check ended with %v, want a limit of the proxy", err)
 		}
 	})
+}
+
+// TestH2ConnectResetDials: a proxy that resets a dial's stream in place of an answer is named
+// as what has failed, with the code, and not the connection to it. CONNECT_ERROR says that the
+// target cannot be reached (RFC 9113, section 8.5), also in a check: it then is a proxy.
+func TestH2ConnectResetDials(t *testing.T) {
+	for code, want := range map[http2.ErrCode]struct{ dial, check string }{
+		http2.ErrCodeConnect:         {"unreachable", ""},
+		http2.ErrCodeEnhanceYourCalm: {"max_connections, elsewhere", "max_connections, elsewhere"},
+		http2.ErrCodeInternal:        {"other, elsewhere", "protocol, elsewhere"},
+		http2.ErrCodeProtocol:        {"protocol, elsewhere", "protocol, elsewhere"},
+	} {
+		t.Run(code.String(), func(t *testing.T) {
+			p := newPKI(t)
+			proxy := &refusingProxy{code: code, refuses: func(probe bool) bool { return !probe }}
+			d := newDialer(t, p.client(), hang, proxy.serve(t, p))
+			_, err := d.attempt(t)
+			if err == nil {
+				t.Fatal("the dial succeeded")
+			}
+			if got := tunneltest.Words(err); got != want.dial || !strings.Contains(err.Error(), code.String()) || errors.Is(err, tunnel.ErrBroken) || err.Next == "" {
+				t.Errorf("the dial means %q, %v, next %q; want %q", got, err, err.Next, want.dial)
+			}
+			proxy = &refusingProxy{code: code, refuses: func(bool) bool { return true }}
+			got := ""
+			if err := newDialer(t, p.client(), hang, proxy.serve(t, p)).endpoint(t).Check(t.Context()); err != nil {
+				got = tunneltest.Words(err)
+			}
+			if got != want.check {
+				t.Errorf("the check ends with %q, want %q", got, want.check)
+			}
+		})
+	}
 }
 
 // TestH2ConnectLeavingProxy: a dial does not make one connection after the other to a proxy

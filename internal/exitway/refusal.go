@@ -16,6 +16,7 @@ import (
 const (
 	raiseStreams = "raise the limits of the exit, which its log names, or run more exits"
 	seeExit      = "the exit's log has the cause"
+	notAProxy    = "see whether this is an exit: its answer is not that of a proxy"
 )
 
 // refused returns the reason and the fault of a refusal, and what to do about it if more is
@@ -29,7 +30,7 @@ func refused(r *h2connect.Refusal) (reason tunnel.Reason, fault tunnel.Fault, ne
 	case !known && proxystatus.WantsPassword(r.Status):
 		next = "give a client certificate that the exit accepts"
 	case fault == tunnel.FaultRefusal:
-		next = "see whether this is an exit: its answer is not that of a proxy"
+		next = notAProxy
 	case reason == tunnel.ReasonMaxConnections:
 		next = raiseStreams
 	case reason == tunnel.ReasonOther:
@@ -38,10 +39,26 @@ func refused(r *h2connect.Refusal) (reason tunnel.Reason, fault tunnel.Fault, ne
 	return reason, fault, next
 }
 
+// nextOfReset returns what to do about a reset with a reason, if more is known than the
+// reason says.
+func nextOfReset(reason tunnel.Reason) string {
+	switch reason {
+	case tunnel.ReasonUnreachable:
+		return ""
+	case tunnel.ReasonMaxConnections:
+		return raiseStreams
+	case tunnel.ReasonProtocol:
+		return notAProxy
+	default:
+		return seeExit
+	}
+}
+
 // dialError returns the error of a dial on t that ended with err.
 func (t *exitTunnel) dialError(ctx context.Context, err error) *tunnel.Error {
 	is := &tunnel.Error{Server: t.server, IDs: t.ids, Fault: tunnel.FaultServer}
 	refusal, isRefused := errors.AsType[*h2connect.Refusal](err)
+	reset, wasReset := errors.AsType[*h2connect.Reset](err)
 	switch {
 	case isRefused:
 		is.Reason, is.Fault, is.Next = refused(refusal)
@@ -50,8 +67,9 @@ func (t *exitTunnel) dialError(ctx context.Context, err error) *tunnel.Error {
 	case ctx.Err() != nil:
 		is.Reason, err = tunnel.ReasonTimeout, errGaveUp
 		is.Next = "see whether the exit hangs or is overloaded: its log, its CPU"
-	case h2connect.StreamRefused(err):
-		is.Reason, is.Next = tunnel.ReasonMaxConnections, raiseStreams
+	case wasReset:
+		is.Reason, is.Fault = reset.Meaning()
+		is.Next = nextOfReset(is.Reason)
 	default: // broken, full, or not processed
 		is.Reason, is.Next = tunnel.ReasonExitUnreachable, seeExit
 	}

@@ -4,9 +4,15 @@ package exitway
 
 import (
 	"context"
+	"errors"
+	"strings"
 	"testing"
 
+	"golang.org/x/net/http2"
+
 	"github.com/shoot-proxy/proxy-client/internal/h2connect"
+	"github.com/shoot-proxy/proxy-client/internal/http2wire"
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel/tunneltest"
 )
 
@@ -44,6 +50,25 @@ func TestMeanings(t *testing.T) {
 		}
 		if err.Server != "server" {
 			t.Errorf("%d %s: the server is %q", tt.status, tt.kind, err.Server)
+		}
+	}
+}
+
+// TestResets: a reset in place of an answer has a reason, and its words name the code.
+func TestResets(t *testing.T) {
+	for code, want := range map[http2.ErrCode]string{
+		http2.ErrCodeConnect:       "unreachable",
+		http2.ErrCodeRefusedStream: "max_connections, elsewhere",
+		http2.ErrCodeProtocol:      "protocol, elsewhere",
+		http2.ErrCodeCancel:        "other, elsewhere",
+	} {
+		at := &exitTunnel{target: theExit, server: "server"}
+		err := at.dialError(context.Background(), &h2connect.Reset{PeerReset: http2wire.PeerReset{Code: code}})
+		if got := tunneltest.Words(err); got != want {
+			t.Errorf("%s means %q, want %q", code, got, want)
+		}
+		if !strings.Contains(err.Error(), code.String()) || errors.Is(err, tunnel.ErrBroken) || (err.Next == "") != (code == http2.ErrCodeConnect) {
+			t.Errorf("%s: %v, next %q", code, err, err.Next)
 		}
 	}
 }

@@ -109,7 +109,7 @@ func (s *Stream) judge(err error) error {
 	wire, _ := errors.AsType[*http2wire.Error](err)
 	switch {
 	case isReset && !s.connected:
-		return fmt.Errorf("%w: %w before it answered", tunnel.ErrBroken, err)
+		return &Reset{reset}
 	case isReset && (reset.Code == http2.ErrCodeConnect || s.targetFIN && reset.Code == http2.ErrCodeNo):
 		// Behind the target's end a reset without an error says that the target reads no
 		// more. TCP says so with a reset, once it gets further bytes.

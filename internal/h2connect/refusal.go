@@ -12,6 +12,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/clip"
 	"github.com/shoot-proxy/proxy-client/internal/http2wire"
 	"github.com/shoot-proxy/proxy-client/internal/proxystatus"
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
 // StreamRefused reports whether err is that of a dial whose stream the proxy has refused with
@@ -20,6 +21,31 @@ import (
 func StreamRefused(err error) bool {
 	reset, ok := errors.AsType[http2wire.PeerReset](err)
 	return ok && reset.Code == http2.ErrCodeRefusedStream
+}
+
+// Reset is the error of a dial whose stream the proxy has reset before it answered.
+type Reset struct{ http2wire.PeerReset }
+
+// Error implements error.
+func (r *Reset) Error() string {
+	return fmt.Sprintf("the proxy reset the stream before it answered (RST_STREAM with %s)", r.Code)
+}
+
+// Unwrap returns the reset as package http2wire has it.
+func (r *Reset) Unwrap() error { return r.PeerReset }
+
+// Meaning returns what the code of the reset says of the dial.
+func (r *Reset) Meaning() (tunnel.Reason, tunnel.Fault) {
+	switch r.Code {
+	case http2.ErrCodeConnect: // its connection to the target failed (RFC 9113, section 8.5)
+		return tunnel.ReasonUnreachable, tunnel.FaultTarget
+	case http2.ErrCodeRefusedStream, http2.ErrCodeEnhanceYourCalm:
+		return tunnel.ReasonMaxConnections, tunnel.FaultServer
+	case http2.ErrCodeProtocol, http2.ErrCodeHTTP11Required: // it does not accept CONNECT, or not in HTTP/2
+		return tunnel.ReasonProtocol, tunnel.FaultServer
+	default:
+		return tunnel.ReasonOther, tunnel.FaultServer
+	}
 }
 
 // Refusal is the error of a dial that the proxy has answered with another status than 2xx.

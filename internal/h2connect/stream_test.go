@@ -221,8 +221,6 @@ func TestDialEnds(t *testing.T) {
 		want  error
 		retry bool
 	}{
-		{"REFUSED_STREAM", reset(http2.ErrCodeRefusedStream), tunnel.ErrBroken, true},
-		{"a reset", reset(http2.ErrCodeConnect), tunnel.ErrBroken, false},
 		{"GOAWAY", func(p *scriptedPeer, id uint32) { must(p.t, p.WriteGoAway(id-2, http2.ErrCodeNo, nil)) }, tunnel.ErrBroken, true},
 		{"the connection's end", func(p *scriptedPeer, _ uint32) { _ = p.Conn.Close() }, tunnel.ErrBroken, false},
 	} {

@@ -40,6 +40,15 @@ func (d *Dialer) identify(ctx context.Context, c *h2connect.Conn) *tunnel.Error 
 		return nil
 	}
 	refusal, refused := errors.AsType[*h2connect.Refusal](err)
+	reset, wasReset := errors.AsType[*h2connect.Reset](err)
+	if wasReset {
+		switch reason, _ := reset.Meaning(); reason {
+		case tunnel.ReasonUnreachable: // it has tried, as a proxy does
+			return nil
+		case tunnel.ReasonMaxConnections:
+			return d.failed(ctx, err)
+		}
+	}
 	switch {
 	case refused && d.refused(refusal).Fault != tunnel.FaultRefusal:
 		return nil
@@ -47,8 +56,6 @@ func (d *Dialer) identify(ctx context.Context, c *h2connect.Conn) *tunnel.Error 
 		is := d.refused(refusal)
 		is.Fault = tunnel.FaultUnusable
 		return is
-	case h2connect.StreamRefused(err):
-		return d.failed(ctx, err)
 	case c.Err() != nil:
 		return d.noHTTP2Answer(ctx, c.Err())
 	case !refused && ctx.Err() != nil:
@@ -66,12 +73,21 @@ func (d *Dialer) identify(ctx context.Context, c *h2connect.Conn) *tunnel.Error 
 func (d *Dialer) failed(ctx context.Context, err error) *tunnel.Error {
 	is := &tunnel.Error{Server: d.Server.Name}
 	refusal, refused := errors.AsType[*h2connect.Refusal](err)
+	reset, wasReset := errors.AsType[*h2connect.Reset](err)
 	switch {
 	case refused:
 		return d.refused(refusal)
-	case h2connect.StreamRefused(err):
-		is.Reason, is.Fault, is.Next = tunnel.ReasonMaxConnections, tunnel.FaultServer, seeProxy
-		is.Err = fmt.Errorf("the proxy takes no more connections now: %w", err)
+	case wasReset:
+		is.Reason, is.Fault = reset.Meaning()
+		is.Err, is.Next = reset, seeProxy
+		switch is.Reason {
+		case tunnel.ReasonMaxConnections:
+			is.Err = fmt.Errorf("the proxy takes no more connections now: %w", reset)
+		case tunnel.ReasonProtocol:
+			is.Next = d.NotAProxy()
+		case tunnel.ReasonUnreachable:
+			is.Err, is.Next = fmt.Errorf("the proxy could not connect to the target: %w", reset), seeWay
+		}
 	case errors.Is(ctx.Err(), context.Canceled):
 		is.Reason, is.Err = tunnel.ReasonCancelled, context.Canceled
 	case ctx.Err() != nil:

@@ -82,6 +82,25 @@ func TestGoAwayEnds(t *testing.T) {
 	}
 }
 
+// TestResetBeforeTheAnswer: CONNECT_ERROR is for connections to targets (RFC 9113 8.5), of
+// which a stream without an answer has none.
+func TestResetBeforeTheAnswer(t *testing.T) {
+	t.Parallel()
+	for _, want := range []http2.ErrCode{http2.ErrCodeCancel, http2.ErrCodeConnect} {
+		p := newPeer(t, nil)
+		s := p.begin(t, 1)
+		if want == http2.ErrCodeConnect {
+			if err := s.Accept(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.Reset()
+		if f := next[*http2.RSTStreamFrame](t, p); f.ErrCode != want {
+			t.Errorf("the reset has %s, want %s", f.ErrCode, want)
+		}
+	}
+}
+
 // TestEndOfClient: Run returns nil if the client ends the connection between two frames,
 // and says so if it ends it within one, or if Close was called.
 func TestEndOfClient(t *testing.T) {

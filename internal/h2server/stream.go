@@ -91,7 +91,8 @@ func (s *Stream) Refuse(status int, fields []hpack.HeaderField) {
 	}
 }
 
-// Reset ends both directions of the stream at once, as a TCP reset does.
+// Reset ends both directions of the stream at once, as a TCP reset does. A stream without an
+// answer has no connection to its target, so its client is told that it was given up.
 func (s *Stream) Reset() { s.reset(http2.ErrCodeConnect) }
 
 func (s *Stream) reset(code http2.ErrCode) {
@@ -100,6 +101,9 @@ func (s *Stream) reset(code http2.ErrCode) {
 	if s.err != nil {
 		c.mu.Unlock()
 		return
+	}
+	if !s.answered {
+		code = http2.ErrCodeCancel
 	}
 	s.fail(ErrClosed)
 	over := s.remove()

@@ -55,7 +55,7 @@ func (p *Proxy) serve(ctx context.Context, app *net.TCPConn) {
 	if raw, err := app.SyscallConn(); err == nil {
 		_ = sockio.SetKeepaliveIdle(raw, p.quiet()) // fails only if app is closed
 	}
-	c.monitor = relay.Start(ctx, app, p.counting(tun, c.early), relay.Options{
+	c.monitor = relay.Start(ctx, app, p.counting(tun), relay.Options{
 		HalfCloseTimeout: p.cfg.HalfCloseTimeout,
 		IdleTimeout:      p.cfg.IdleTimeout,
 		Buffers:          p.buffers,
@@ -172,8 +172,9 @@ func (p *Proxy) dial(ctx context.Context, c *connection, app *net.TCPConn) (tunn
 	tun, err := p.dialWithPlace(ctx, c.destination, watch)
 	c.dialled = time.Since(start)
 	gone := watch.stop()
+	c.early = watch.Sent()
+	p.countSent(c.early) // also if the dial has failed: the target may have them
 	if tun != nil {
-		c.early = watch.Sent()
 		gone = takeEarly(app, c.early) != nil || gone
 	}
 	if failed, ok := errors.AsType[*tunnel.Error](err); ok {
@@ -189,7 +190,7 @@ func (p *Proxy) dial(ctx context.Context, c *connection, app *net.TCPConn) (tunn
 		return nil, err
 	case gone:
 		_ = tunnel.Abort(tun) // the dial was faster than its cancellation
-		return nil, &tunnel.Error{Reason: tunnel.ReasonCancelled, Err: errAppGone}
+		return nil, &tunnel.Error{Reason: tunnel.ReasonCancelled, Err: errAppGoneLate}
 	}
 	return tun, nil
 }
@@ -217,7 +218,12 @@ func (p *Proxy) pacer(server string) *relay.Pacer {
 	return pacer.(*relay.Pacer)
 }
 
-var errAppGone = errors.New("the app gave up before the target was reached")
+// The errors of a dial whose app has given up: before the dial had a result, or when it had
+// just succeeded.
+var (
+	errAppGone     = errors.New("the app gave up while its target was dialled")
+	errAppGoneLate = errors.New("the app gave up when its target had just been reached")
+)
 
 // appState asks the kernel for the state of the app's end of the connection. The kernel
 // has both ends.

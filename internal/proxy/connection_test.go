@@ -171,7 +171,7 @@ func TestAnAppThatGaveUpGetsNoTunnelFromAFastDial(t *testing.T) {
 			if _, err := io.Copy(io.Discard, accept()); err != nil {
 				t.Errorf("the tunnel that nobody needs did not end well: %v", err)
 			}
-			if line := h.line("connection not made"); line["reason"] != "cancelled" || line["error"] != errAppGone.Error() {
+			if line := h.line("connection not made"); line["reason"] != "cancelled" || line["error"] != errAppGoneLate.Error() {
 				t.Errorf("the log does not say that the app gave up: %v", line)
 			}
 			h.wantValue(1, "proxy_client_connections_total", "result", "cancelled")

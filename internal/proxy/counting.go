@@ -7,11 +7,10 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
-// counting returns tun for a relay, which has sent some bytes early. The bytes that pass are
-// counted at once, because a download of an hour should show in the metrics before it ends.
-func (p *Proxy) counting(tun tunnel.Conn, early int) relay.Tunnel {
-	counting := countingConn{tun, p.metrics, &p.history}
-	counting.countSent(early)
+// counting returns tun for a relay. The bytes that pass are counted at once, because a
+// download of an hour should show in the metrics before it ends.
+func (p *Proxy) counting(tun tunnel.Conn) relay.Tunnel {
+	counting := countingConn{tun, p}
 	if carrier, ok := tun.(tunnel.Carrier); ok {
 		return &countingCarrier{counting, carrier}
 	}
@@ -20,29 +19,29 @@ func (p *Proxy) counting(tun tunnel.Conn, early int) relay.Tunnel {
 
 type countingConn struct {
 	tunnel.Conn
-	metrics *Metrics
-	history *history
+	proxy *Proxy
 }
 
 // Send implements relay.Tunnel.
 func (c *countingConn) Send(b []byte) error {
 	err := c.Conn.Send(b)
 	if err == nil {
-		c.countSent(len(b))
+		c.proxy.countSent(len(b))
 	}
 	return err
 }
 
-func (c *countingConn) countSent(n int) {
-	c.metrics.sent.Add(float64(n))
-	c.history.sent.Add(int64(n))
+// countSent counts bytes of an app that were sent to its target.
+func (p *Proxy) countSent(n int) {
+	p.metrics.sent.Add(float64(n))
+	p.history.sent.Add(int64(n))
 }
 
 // Receive implements relay.Tunnel.
 func (c *countingConn) Receive() ([]byte, error) {
 	b, err := c.Conn.Receive()
-	c.metrics.received.Add(float64(len(b)))
-	c.history.received.Add(int64(len(b)))
+	c.proxy.metrics.received.Add(float64(len(b)))
+	c.proxy.history.received.Add(int64(len(b)))
 	return b, err
 }
 

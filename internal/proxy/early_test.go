@@ -177,6 +177,39 @@ func TestEarlyBytesOfAnAppThatLeaves(t *testing.T) {
 	h.eventually("the connection counts as given up", func() bool {
 		return h.value("proxy_client_connections_total", "result", "cancelled") == 1
 	})
+	h.wantValue(5, "proxy_client_bytes_total", "direction", "to_target")
+	if line := h.line("connection not made"); line["sent_bytes"] != 5.0 || line["error"] != errAppGoneLate.Error() {
+		t.Errorf("the log line is %v", line)
+	}
+}
+
+// TestEarlyBytesOfAFailedDial: what was sent behind a dial counts, because the target may have
+// it. What was taken back does not.
+func TestEarlyBytesOfAFailedDial(t *testing.T) {
+	for _, takenBack := range []bool{false, true} {
+		h := startEarly(t, func(_ context.Context, early tunnel.Early) (tunnel.Conn, error) {
+			sent := make(chan struct{})
+			early.Begin(func([]byte) bool { close(sent); return true })
+			waittest.Await(t, sent, "the app's first bytes")
+			early.End()
+			if takenBack {
+				early.TakeBack()
+			}
+			return nil, &tunnel.Error{Reason: tunnel.ReasonExitUnreachable, Fault: tunnel.FaultServer, Err: errors.New("the tunnel broke")}
+		})
+		if _, err := io.WriteString(h.connect(), "hello"); err != nil {
+			t.Fatal(err)
+		}
+		line := h.line("connection not made")
+		sent, logged := 5.0, any(5.0)
+		if takenBack {
+			sent, logged = 0, nil
+		}
+		h.wantValue(sent, "proxy_client_bytes_total", "direction", "to_target")
+		if line["sent_bytes"] != logged || h.history.sent.Load() != int64(sent) {
+			t.Errorf("taken back %t: %d bytes are in the history, and the log line is %v", takenBack, h.history.sent.Load(), line)
+		}
+	}
 }
 
 // TestNoEarlyBytes: an app that sends nothing delays nothing, and is still watched.

@@ -204,7 +204,11 @@ func (p *Proxy) notMade(level slog.Level, reason tunnel.Reason, c *connection, e
 	log, dropped := p.failures.add(time.Now(), level, failureKey{status.FailureNotMade, string(reason), c.destination}, c, err)
 	p.logTogether(dropped)
 	if log {
-		p.logConnection(level, "connection not made", c, err, slog.String("reason", string(reason)))
+		attributes := []slog.Attr{slog.String("reason", string(reason))}
+		if c.early > 0 {
+			attributes = append(attributes, slog.Int("sent_bytes", c.early)) // behind the dial
+		}
+		p.logConnection(level, "connection not made", c, err, attributes...)
 	}
 }
 

@@ -35,6 +35,10 @@
 // that follows one which broke soon must last for a while until dials use it (standing.go).
 // An exit's refusal of a destination is an answer, and is never gone around.
 //
+// A web server accepts tunnels too, and then answers each dial with a status such as 404. If it
+// has never answered as a proxy, it does not count as an exit that answers (noexit.go). The
+// slots go on to ask it.
+//
 // # What it never does
 //
 // It resolves no name, and knows neither konnectivity nor how the outer dialer picks a

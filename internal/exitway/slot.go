@@ -98,7 +98,7 @@ func (s *slot) run(ctx context.Context) error {
 		}
 		if err != nil {
 			s.unstable++
-			if s.unstable > accidents {
+			if s.unstable > accidents || err.Fault.Lasting() {
 				s.failed(ctx, err)
 			}
 		}
@@ -174,6 +174,9 @@ func (s *slot) keep(ctx context.Context, t *exitTunnel) (*exitTunnel, *tunnel.Er
 			}
 			home.Reset(w.jittered(w.cfg.times.home))
 			continue
+		}
+		if none := w.whyNone(t); none != nil {
+			return nil, none
 		}
 		if time.Since(t.opened) >= w.cfg.times.stable {
 			s.unstable = 0

@@ -5,6 +5,7 @@ package exitway
 import (
 	"context"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
@@ -33,6 +34,8 @@ func (s *standing) notify() {
 type exit struct {
 	target  tunnel.HostPort
 	failure *tunnel.Error // of the last attempt; nil if that succeeded
+	doubted bool          // it was no exit, and the next tunnel has to show that it is one
+	proven  atomic.Bool   // it has answered a dial as only a proxy does; not guarded
 }
 
 // open opens a tunnel to e.
@@ -42,6 +45,15 @@ func (w *Way) open(ctx context.Context, e *exit) (*exitTunnel, *tunnel.Error) {
 		return nil, err
 	}
 	w.showed(e, t)
+	w.register(t)
+	if err := w.identify(ctx, e, t); err != nil {
+		w.dismiss(t)
+		return nil, err
+	}
+	return t, nil
+}
+
+func (w *Way) register(t *exitTunnel) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.tunnels[t] = struct{}{}
@@ -50,7 +62,6 @@ func (w *Way) open(ctx context.Context, e *exit) (*exitTunnel, *tunnel.Error) {
 		delete(w.tunnels, t)
 	default:
 	}
-	return t, nil
 }
 
 // begin notes that s begins to make a tunnel to e.
@@ -111,6 +122,11 @@ func (w *Way) lacks(s *slot, e *exit, err *tunnel.Error) {
 	w.cfg.Metrics.failed(e.target.String(), err.Reason)
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.lack(s, e, err)
+}
+
+// lack is lacks for a caller that holds mu and counts the failure elsewhere.
+func (w *Way) lack(s *slot, e *exit, err *tunnel.Error) {
 	e.failure, s.trying = err, nil
 	if w.usable() != nil || w.standing.cause == nil && w.hopes(s) {
 		return
@@ -133,6 +149,11 @@ func (w *Way) lacks(s *slot, e *exit, err *tunnel.Error) {
 func (w *Way) drains(t *exitTunnel) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.drain(t)
+}
+
+// drain takes t out of use for new streams. The caller holds mu.
+func (w *Way) drain(t *exitTunnel) {
 	if !t.draining {
 		t.draining = true
 		close(t.drains)
@@ -155,7 +176,7 @@ func (w *Way) mayReplace() bool {
 	return len(w.tunnels)-len(w.slots) < mostReplaced
 }
 
-// exitOf returns the exit of t. The caller holds mu.
+// exitOf returns the exit of t.
 func (w *Way) exitOf(t *exitTunnel) *exit {
 	for _, e := range w.exits {
 		if e.target == t.target {

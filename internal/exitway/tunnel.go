@@ -25,9 +25,10 @@ type exitTunnel struct {
 	over         chan struct{} // closed when it has ended
 
 	// Guarded by Way.mu:
-	streams  int  // streams and dials
-	draining bool // it takes no more streams, by the word of its exit
-	replaced bool // another one is in its place
+	streams  int           // streams and dials
+	draining bool          // it takes no more streams, by the word of its exit
+	replaced bool          // another one is in its place
+	none     *tunnel.Error // why its server is no exit, if that has turned out
 }
 
 // stands reports whether t takes streams, or would if it were not full. The caller holds

@@ -152,7 +152,8 @@ func (w *Way) OwnsAddress(a netip.AddrPort) bool { return w.cfg.Outer.OwnsAddres
 // while no exit answers and none is required.
 //
 // One budget covers everything: Config.DialTimeout, or the deadline of ctx if that is
-// earlier. An exit's answer about the target is final.
+// earlier. An exit's answer about the target is final. A server that is no exit does not count
+// as one that answers.
 func (w *Way) DialContext(ctx context.Context, dst netip.AddrPort, hold tunnel.Hold) (tunnel.Conn, error) {
 	return w.DialEarly(ctx, dst, hold, nil)
 }
@@ -172,10 +173,11 @@ func (w *Way) DialEarly(ctx context.Context, dst netip.AddrPort, hold tunnel.Hol
 		is := w.pick(tried)
 		if is.tunnel != nil {
 			conn, err := w.dialOn(ctx, is.tunnel, dst, early)
+			none := w.judge(is.tunnel, err)
 			if err == nil {
 				return conn, nil
 			}
-			if !err.Fault.Elsewhere() || err.Fault.Lasting() {
+			if !none && (!err.Fault.Elsewhere() || err.Fault.Lasting()) {
 				return nil, err
 			}
 			if early != nil && early.Sent() > 0 {

@@ -81,8 +81,10 @@ type Conn struct {
 	account *quota.Account // of all streams; nil without a quota
 	pool    inbox.Pool
 	heart   heart
-	base    atomic.Int64 // the window of a stream that has not grown
-	began   time.Time    // for the measurement of windows
+	began   time.Time // for the measurement of windows
+
+	changing sync.Mutex   // held while base is changed, and the proxy told
+	base     atomic.Int64 // the window of a stream that has not grown
 
 	refusals refusals
 }
@@ -139,9 +141,9 @@ func (c *Conn) Close() error { return c.wire.Close() }
 // Dial asks the proxy for a connection to target, which is host:port. The host may be a
 // name, which the proxy resolves.
 //
-// A *Refusal is the proxy's answer. An error that wraps ErrUnprocessed or ErrFull says
-// that the proxy has not seen the dial, or has not dealt with it: another connection may
-// serve it. If ctx ends first, the error is its cause.
+// A *Refusal is the proxy's answer, and a *Reset its reset in place of one. An error that
+// wraps ErrUnprocessed or ErrFull says that the proxy has not seen the dial, or has not dealt
+// with it: another connection may serve it. If ctx ends first, the error is its cause.
 func (c *Conn) Dial(ctx context.Context, target string) (*Stream, error) {
 	return c.DialEarly(ctx, target, nil)
 }

@@ -128,12 +128,23 @@ func (c *Conn) adapt() {
 	if q == nil {
 		return
 	}
-	base := c.base.Load()
-	if to := baseWindow(q, base); to != base && c.base.CompareAndSwap(base, to) {
-		c.wire.SetStreamWindow(int(to))
+	if base := c.base.Load(); baseWindow(q, base) != base {
+		c.changeBase()
 	}
 	if !q.Room(0) {
 		c.checkSettings(fullTimeout)
+	}
+}
+
+// changeBase changes the base as the quota wants it now. If several changes follow each other,
+// the proxy is told the last one.
+func (c *Conn) changeBase() {
+	c.changing.Lock()
+	defer c.changing.Unlock()
+	base := c.base.Load()
+	if to := baseWindow(c.cfg.Quota, base); to != base {
+		c.base.Store(to)
+		c.wire.SetStreamWindow(int(to))
 	}
 }
 

@@ -52,8 +52,8 @@ type Limits struct {
 	Connections, Streams int
 	// ClientConnections and ClientStreams are for one client.
 	ClientConnections, ClientStreams int
-	// Buffer is by how many bytes the windows of all streams together may grow. Those of one
-	// client may grow by as much as they leave free: a half of it at most.
+	// Buffer is how many bytes windows that have grown, and outputs that clients do not read,
+	// may take together. One client may take as much as it leaves free: a half at most.
 	Buffer int64
 }
 

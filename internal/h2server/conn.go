@@ -20,7 +20,8 @@ type Config struct {
 	Serve func(*Stream)
 	// MaxStreams limits the calls of Serve that run at once. Further streams are refused.
 	MaxStreams int
-	// Memory bounds by how much the windows of the streams grow. It is the client's share.
+	// Memory bounds by how much the windows of the streams grow, and what waits to be
+	// written. It is the client's share.
 	Memory *Share
 	// StartTimeout limits the wait for the client's first frame.
 	StartTimeout time.Duration
@@ -209,6 +210,7 @@ func (c *Conn) end(err error) {
 	}
 	c.err = err
 	close(c.ended)
+	c.narrow()
 	for _, s := range c.streams {
 		s.fail(ErrGone)
 	}
@@ -288,7 +290,7 @@ var errSilent = errors.New("the client does not answer a PING")
 func (c *Conn) isGone(now time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.out.trim()
+	c.trim()
 	switch {
 	case c.err != nil || now.Sub(c.heard) < c.cfg.PingInterval:
 		return false

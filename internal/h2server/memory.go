@@ -5,7 +5,8 @@ package h2server
 import "sync"
 
 // Memory bounds by how many bytes the windows of all streams together have grown beyond
-// their first size. If there is no room, windows do not grow; nothing is reset.
+// their first size, and what waits to be written to clients beyond the least. If there is no
+// room, both stay narrow; nothing is reset.
 //
 // Each client has a Share of it. A share may hold no more than is free: a single client
 // holds a half at most, and two a third each. So the next client finds as much as each of
@@ -20,7 +21,7 @@ type Memory struct {
 // NewMemory returns a bound of limit bytes.
 func NewMemory(limit int64) *Memory { return &Memory{limit: limit} }
 
-// Used returns by how many bytes windows have grown.
+// Used returns how many bytes are used of the bound.
 func (m *Memory) Used() int64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -31,13 +32,13 @@ func (m *Memory) Used() int64 {
 // client use it.
 func (m *Memory) NewShare() *Share { return &Share{memory: m} }
 
-// Share is what the windows of one client's streams use of a Memory.
+// Share is what one client's connections use of a Memory.
 type Share struct {
 	memory *Memory
 	used   int64 // bytes; memory.mu guards it
 }
 
-// Used returns by how many bytes the client's windows have grown.
+// Used returns how many bytes the client uses.
 func (s *Share) Used() int64 {
 	s.memory.mu.Lock()
 	defer s.memory.mu.Unlock()

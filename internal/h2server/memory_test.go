@@ -137,6 +137,72 @@ func TestShares(t *testing.T) {
 	}
 }
 
+// TestUnreadOutput: what waits for a client that does not read takes memory of the client's
+// share, and stays small if there is none. It is given back when the client has read it.
+func TestUnreadOutput(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		limit, used int64
+		pending     int // at most
+	}{
+		"memory for it": {4 * wideOutput, wideOutput, maxPending + 64<<10 + 1<<10},
+		"no memory":     {wideOutput, 0, 2*minPending + 1<<10},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				share := NewMemory(tt.limit).NewShare()
+				c, client, end := stalledDownloads(share)
+				synctest.Wait()
+				c.mu.Lock()
+				pending := len(c.out.pending)
+				c.mu.Unlock()
+				if used := share.Used(); used != tt.used || pending > tt.pending || pending < minPending {
+					t.Errorf("%d bytes are used and %d wait, want %d and at most %d", used, pending, tt.used, tt.pending)
+				}
+				go func() { _, _ = io.Copy(io.Discard, client) }()
+				synctest.Wait()
+				time.Sleep(time.Hour)
+				if used := share.Used(); used != 0 {
+					t.Errorf("%d bytes are used when all was read", used)
+				}
+				end()
+			})
+		})
+	}
+}
+
+// stalledDownloads begins streams that send 64 KiB at a time, 1 MiB each, to a client that
+// does not read.
+func stalledDownloads(memory *Share) (c *Conn, client net.Conn, end func()) {
+	client, server := net.Pipe()
+	c = New(server, nil, Config{
+		Serve: func(s *Stream) {
+			_ = s.Accept()
+			for range 16 {
+				_ = send(s, make([]byte, 64<<10))
+			}
+			_ = s.CloseWrite()
+		},
+		MaxStreams: 8, Memory: memory, StartTimeout: time.Hour, PingInterval: time.Hour, PingTimeout: time.Hour, WriteTimeout: 24 * time.Hour,
+	})
+	result := make(chan error, 1)
+	go func() { result <- c.Run() }()
+	w := http2.NewFramer(client, nil)
+	_, _ = io.WriteString(client, http2.ClientPreface)
+	_ = w.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 20})
+	_ = w.WriteSettingsAck()
+	_ = w.WriteWindowUpdate(0, 16<<20)
+	for i := range 8 {
+		block := append([]byte{0x02, 7}, "CONNECT"...)
+		_ = w.WriteHeaders(http2.HeadersFrameParam{StreamID: uint32(2*i + 1), BlockFragment: append(append(block, 0x01, 4), "a:80"...), EndHeaders: true, EndStream: true})
+	}
+	return c, client, func() {
+		_ = client.Close()
+		<-result
+	}
+}
+
 // TestExceededShare: a client that has taken its share before others came gives them some.
 // Its windows become narrower when their handlers take what was sent, and none is lost.
 func TestExceededShare(t *testing.T) {

@@ -13,6 +13,12 @@ const (
 	// maxPending is how many bytes of streams may wait for the goroutine that writes. It
 	// bounds what a stream waits behind.
 	maxPending = 128 << 10
+	// minPending is the same for a client without memory for more. It also bounds what a
+	// stream of such a client adds at once.
+	minPending = 32 << 10
+	// wideOutput is the memory for maxPending instead of minPending: for what waits, and for
+	// as much that is being written.
+	wideOutput = 256 << 10
 	// maxControl is how many bytes of answers to the client's frames may wait. A client
 	// that makes more of them does not read.
 	maxControl = 64 << 10
@@ -32,6 +38,7 @@ type output struct {
 	control  int // bytes of answers in pending
 	reserved int // bytes that streams may add without waiting
 	writing  bool
+	wide     bool      // wideOutput was taken of the memory
 	space    sync.Cond // signalled when there is room for one more sender, or nothing waits
 }
 
@@ -100,10 +107,42 @@ func (c *Conn) writeBatch() {
 }
 
 // trim frees memory that was needed for large writes. The caller holds mu.
-func (o *output) trim() {
-	if !o.writing && len(o.pending) == 0 && max(cap(o.pending), cap(o.spare)) > keptPending {
+func (c *Conn) trim() {
+	o := &c.out
+	if o.writing || len(o.pending) > 0 || o.reserved > 0 {
+		return
+	}
+	if max(cap(o.pending), cap(o.spare)) > keptPending {
 		o.pending, o.spare = nil, nil
 	}
+	c.narrow()
+}
+
+// widen takes memory of the client's share, so that more may wait. It reports whether there
+// was some. The caller holds mu.
+func (c *Conn) widen() bool {
+	if c.out.wide || !c.cfg.Memory.take(wideOutput) {
+		return false
+	}
+	c.out.wide = true
+	return true
+}
+
+// narrow gives back what widen has taken. The caller holds mu.
+func (c *Conn) narrow() {
+	if c.out.wide {
+		c.cfg.Memory.give(wideOutput)
+		c.out.wide = false
+	}
+}
+
+// room returns how many bytes streams may add to what waits. The caller holds mu.
+func (c *Conn) room() int {
+	most := minPending
+	if c.out.wide {
+		most = maxPending
+	}
+	return most - len(c.out.pending) - c.out.reserved
 }
 
 func (c *Conn) writeOut(batch []byte) error {
@@ -121,19 +160,21 @@ func (c *Conn) writeOut(batch []byte) error {
 }
 
 // hasRoom reports whether a stream may reserve room. The caller holds mu.
-func (c *Conn) hasRoom() bool {
-	return len(c.out.pending)+c.out.reserved < maxPending && c.sendWindow > 0
-}
+func (c *Conn) hasRoom() bool { return c.room() > 0 && c.sendWindow > 0 }
 
 // Reserve waits for room to send, and returns how many bytes, most at the most. The caller
 // gets them without waiting, and then calls Send. So bytes that cannot be sent yet stay with
-// the caller's source: all streams of a connection together hold about maxPending.
+// the caller's source: all streams of a connection together hold about maxPending, and
+// minPending if the client's share of the memory is used up.
 func (s *Stream) Reserve(most int) (int, error) {
 	c := s.conn
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := s.awaitRoom(); err != nil {
 		return 0, err
+	}
+	if c.room() < most && !c.out.wide && !c.widen() {
+		most = min(most, minPending)
 	}
 	n := int(min(int64(most), s.sendWindow, c.sendWindow))
 	s.take(n)
@@ -190,7 +231,7 @@ func (s *Stream) awaitRoom() error {
 		case s.sendWindow <= 0:
 			c.signalRoom() // for another stream
 			s.sendReady.Wait()
-		case !c.hasRoom():
+		case !c.hasRoom() && (c.sendWindow <= 0 || !c.widen()):
 			s.waits = true
 			c.out.space.Wait()
 			s.waits = false

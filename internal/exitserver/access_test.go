@@ -236,9 +236,7 @@ func TestPolicyChange(t *testing.T) {
 		t.Error("the target sees a clean end, want a reset")
 	}
 	allowed.echo(t, "c")
-	if got := e.metric(t, "proxy_exit_close_total", "policy_changed"); got != 1 {
-		t.Errorf("%v streams were ended for the policy, want 1", got)
-	}
+	waittest.Eventually(t, "the count", func() bool { return e.metric(t, "proxy_exit_close_total", "policy_changed") == 1 })
 	if u := open(t, client, first); u.StatusCode != 403 {
 		t.Errorf("status %d, want 403", u.StatusCode)
 	}

@@ -26,7 +26,8 @@ const (
 	narrowWindow = 32 << 10
 	tinyWindow   = 4 << 10
 	// grownShare is the part of the quota by which the windows of all connections together
-	// may grow. Scarce memory does not take back what they have grown by.
+	// may grow. Neither scarce memory nor an idle stream gives back what it has grown by: HTTP/2
+	// takes back the windows of all streams, or none.
 	grownShare = 8
 	// trialWindows is how many windows of bytes are measured at once. slowTrial is how long
 	// at most: a stream that gets no more in that time needs no large window. A window is

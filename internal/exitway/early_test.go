@@ -73,3 +73,64 @@ func TestEarlyBytes(t *testing.T) {
 		})
 	}
 }
+
+// quiet is a session whose peer has not answered a PING.
+type quiet struct{ session }
+
+func (quiet) Quiet() bool { return true }
+
+// silence makes the tunnels of some slots quiet.
+func (f *fixture) silence(slots []*slot) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, s := range slots {
+		s.current.session = quiet{s.current.session}
+	}
+}
+
+// TestEarlyBytesOnAQuietTunnel: a tunnel that may be dead gets nothing behind a dial, so that
+// the dial is repeated elsewhere.
+func TestEarlyBytesOnAQuietTunnel(t *testing.T) {
+	var asked atomic.Int32
+	p := newPKI(t)
+	e := startExit(t, p, func(e *exitServer) {
+		e.Handler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			if asked.Add(1) == 1 {
+				panic(http.ErrAbortHandler)
+			}
+			_ = http.NewResponseController(w).Flush()
+		})
+	})
+	w := newWay(t, p, newNetwork(map[tunnel.HostPort]netip.AddrPort{theExit: e.addr}), nil)
+	w.filled(t)
+	w.silence(w.slots)
+	h := &hello{}
+	c, err := w.DialEarly(t.Context(), target, nil, h)
+	if err != nil {
+		t.Fatalf("the dial is not repeated: %v", err)
+	}
+	defer c.Close()
+	if asked.Load() != 2 || h.sent != 0 {
+		t.Errorf("the exit was asked %d times, want 2, and %d bytes went behind a dial, want none", asked.Load(), h.sent)
+	}
+}
+
+// TestQuietTunnelComesLast: a dial takes a tunnel that answers, although it has more streams.
+func TestQuietTunnelComesLast(t *testing.T) {
+	p := newPKI(t)
+	e := startExit(t, p, nil)
+	w := newWay(t, p, newNetwork(map[tunnel.HostPort]netip.AddrPort{theExit: e.addr}), nil)
+	w.filled(t)
+	last := len(w.slots) - 1
+	if last < 1 {
+		t.Fatal("this test needs two slots")
+	}
+	w.silence(w.slots[:last])
+	for range 3 {
+		c := w.through(t)
+		defer c.Close()
+		if c.(*stream).tunnel != w.slots[last].current {
+			t.Fatal("the dial took a tunnel that is quiet")
+		}
+	}
+}

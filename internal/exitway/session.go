@@ -27,6 +27,7 @@ type session interface {
 	Run()
 	Ready(ctx context.Context) error
 	Err() error
+	Quiet() bool
 	Limit() int
 	Close() error
 	DialEarly(ctx context.Context, target string, early tunnel.Early) (tunnel.Carrier, error)

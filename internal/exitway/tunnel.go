@@ -38,10 +38,14 @@ func (t *exitTunnel) stands() bool { return !t.draining && t.session.Err() == ni
 // takes reports whether t takes another stream. The caller holds Way.mu.
 func (t *exitTunnel) takes() bool { return t.stands() && t.streams < t.session.Limit() }
 
-// dialOn dials dst on t, on which pick has counted the dial. early may be nil.
+// dialOn dials dst on t, on which pick has counted the dial. early may be nil. If t is quiet,
+// nothing is sent behind the dial, so that it can be repeated elsewhere.
 func (w *Way) dialOn(ctx context.Context, t *exitTunnel, dst netip.AddrPort, early tunnel.Early) (tunnel.Conn, *tunnel.Error) {
 	limited, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
+	if t.session.Quiet() {
+		early = nil
+	}
 	carrier, err := t.session.DialEarly(limited, dst.String(), early)
 	if err != nil {
 		w.release(t)

@@ -275,14 +275,20 @@ type pick struct {
 }
 
 // pick returns the usable tunnel with the fewest streams that is not in tried, and counts
-// the dial as a stream.
+// the dial as a stream. A tunnel that is quiet may be dead, so it comes last.
 func (w *Way) pick(tried []*exitTunnel) pick {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	is := pick{cause: w.standing.cause, changed: w.standing.changed}
+	var quiet bool // is.tunnel is
 	for _, s := range w.slots {
-		if t := s.current; t != nil && t.takes() && !slices.Contains(tried, t) && (is.tunnel == nil || t.streams < is.tunnel.streams) {
-			is.tunnel = t
+		t := s.current
+		if t == nil || !t.takes() || slices.Contains(tried, t) {
+			continue
+		}
+		q := t.session.Quiet()
+		if is.tunnel == nil || quiet && !q || quiet == q && t.streams < is.tunnel.streams {
+			is.tunnel, quiet = t, q
 		}
 	}
 	switch {

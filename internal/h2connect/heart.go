@@ -17,6 +17,7 @@ type heart struct {
 	timer   *time.Timer
 	stopped bool
 	reads   uint64        // of the connection, at the last beat
+	asked   time.Time     // the last PING was sent
 	silent  time.Duration // the peer has said nothing for so many beats
 	number  uint64        // of the last PING
 }
@@ -36,6 +37,21 @@ func (h *heart) stop() {
 	h.timer.Stop()
 }
 
+// quietAfter is how long a PING may be unanswered until the peer counts as quiet. It is more
+// than the round trip of most paths, and much less than a dial may take.
+const quietAfter = 250 * time.Millisecond
+
+// Quiet reports whether the peer has said nothing since the last PING, which was sent
+// quietAfter ago or earlier. So silence shows after PingInterval and quietAfter at the latest,
+// long before it ends the connection. Behind a longer round trip each PING makes it true for
+// a while.
+func (c *Conn) Quiet() bool {
+	h := &c.heart
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.number > 0 && c.wire.Reads() == h.reads && time.Since(h.asked) >= quietAfter
+}
+
 // beat sends a PING, or ends the connection. Silence is counted in beats: while the process
 // itself stands still, no time passes.
 func (h *heart) beat() {
@@ -53,6 +69,7 @@ func (h *heart) beat() {
 		return
 	}
 	h.number++
+	h.asked = time.Now()
 	var payload [8]byte
 	binary.BigEndian.PutUint64(payload[:], h.number)
 	h.timer.Reset(c.cfg.PingInterval)

@@ -85,6 +85,29 @@ func TestPeerThatAnswers(t *testing.T) {
 	p.wantAlive()
 }
 
+// TestQuiet: a peer is quiet while a PING has had no answer for a while, and only then.
+func TestQuiet(t *testing.T) {
+	p := dialPeer(t, byHand)
+	h := &p.c.heart
+	passed := func() { // the time until a missing answer counts
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.asked = h.asked.Add(-quietAfter)
+	}
+	if passed(); p.c.Quiet() {
+		t.Fatal("a peer is quiet that was not asked")
+	}
+	for range 3 {
+		h.beat()
+		ping := p.wantPing()
+		if passed(); !p.c.Quiet() {
+			t.Fatal("a peer that has not answered is not quiet")
+		}
+		must(t, p.WritePing(true, ping))
+		waittest.Eventually(t, "the answer to end the quiet", func() bool { return !p.c.Quiet() })
+	}
+}
+
 // TestNoAnswerAtAll: a peer that accepts a connection and says nothing is noticed without
 // any deadline of the caller's.
 func TestNoAnswerAtAll(t *testing.T) {

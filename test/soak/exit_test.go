@@ -44,3 +44,29 @@ func TestVerdictWithExits(t *testing.T) {
 		})
 	}
 }
+
+// TestDialIntoASilentTunnel: a dial whose tunnel has just become silent may fail, and only if
+// the app has got nothing.
+func TestDialIntoASilentTunnel(t *testing.T) {
+	struck := time.Now()
+	for _, c := range []struct {
+		name  string
+		kind  Kind
+		after time.Duration // since the disturbance
+		got   int64
+		want  judgement
+	}{
+		{"soon", HideServer, time.Second, 0, excused},
+		{"later", HideServer, noticing, 0, broken},
+		{"after some bytes", HideServer, time.Second, 9, broken},
+		{"of a frozen peer", FreezeExit, time.Second, 0, broken},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			j := journal{exits: true, entries: []*entry{{Disturbance: Disturbance{Kind: c.kind}, began: struck, struck: struck}}}
+			o := outcome{want: 10, got: c.got, ending: resetEnd, began: struck.Add(c.after), ended: struck.Add(c.after + 5*time.Second)}
+			if got, why := judge(o, j.excuse(o, o.ended)); got != c.want {
+				t.Errorf("the verdict is %v (%s), want %v", got, why, c.want)
+			}
+		})
+	}
+}

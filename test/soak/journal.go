@@ -61,6 +61,26 @@ func (d Disturbance) excusesWithExit() (struck, lasting excuse) {
 	}
 }
 
+// noticing is how long a tunnel may be silent until new connections avoid it: an interval of
+// PINGs, and the time until an answer is missing.
+const noticing = 2 * time.Second
+
+// silences reports whether a disturbance loses what is sent, without an end of connections.
+func (d Disturbance) silences() bool {
+	switch d.Kind {
+	case HideServer, HideServerFor, PartPod, PartPodFor, PartShoot:
+		return true
+	default:
+		return false
+	}
+}
+
+// dialsInto reports whether a dial that began then may have gone into an exit's tunnel that e
+// had silenced. What the app has sent is in that tunnel, so the dial is not repeated.
+func (e entry) dialsInto(began time.Time) bool {
+	return e.silences() && !began.Before(e.began) && began.Before(e.struck.Add(noticing))
+}
+
 // breaks reports whether a disturbance can break connections to a server.
 func (d Disturbance) breaks(server int) bool {
 	switch d.Kind {
@@ -224,6 +244,7 @@ func (j *journal) excuse(o outcome, until time.Time) excuse {
 	for _, e := range j.during(o.began, until) {
 		struck, lasting := j.excuses(e)
 		x = x.or(lasting)
+		x.dial = x.dial || j.exits && e.dialsInto(o.began)
 		if e.hit(o.began, until) {
 			struck.late = struck.early && !e.began.After(o.wrote)
 			x = x.or(struck)
@@ -244,7 +265,7 @@ func (j *journal) excuses(e entry) (struck, lasting excuse) {
 func (j *journal) mayReset(from, to time.Time) bool {
 	return slices.ContainsFunc(j.during(from, to), func(e entry) bool {
 		struck, lasting := j.excuses(e)
-		return lasting.reset || struck.reset && e.hit(from, to)
+		return lasting.reset || struck.reset && e.hit(from, to) || j.exits && e.dialsInto(from)
 	})
 }
 

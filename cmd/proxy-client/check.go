@@ -210,7 +210,7 @@ func checkConfig(ctx context.Context, fs *pflag.FlagSet, flags *options.ProxyCli
 		return cfg, flagset.NameVariable(fs, err)
 	}
 	cfg.CIDRs, cfg.Listen, cfg.Servers, cfg.TLS, cfg.Keepalive = valid.CIDRs, valid.Listen, valid.Servers, valid.TLS, valid.ServerKeepalive
-	cfg.Exits = valid.Exits
+	cfg.Exits, cfg.Names = valid.Exits, valid.Names
 	cfg.Services, cfg.Nodes = prefixes(effective.ServiceCIDRs), prefixes(effective.NodeCIDRs)
 	return cfg, nil
 }

@@ -36,7 +36,7 @@ type way struct {
 func newWay(cfg *options.ProxyClientConfig, log *slog.Logger, registry prometheus.Registerer, held *quota.Quota) (*way, error) {
 	metrics := dialer.NewMetrics(registry)
 	servers, err := dialer.New(dialer.Config{
-		Servers: cfg.Servers, TLS: cfg.TLS, Names: options.SettingNames(), CIDRs: cfg.CIDRs, DialTimeout: cfg.DialTimeout, Keepalive: cfg.ServerKeepalive,
+		Servers: cfg.Servers, TLS: cfg.TLS, Names: cfg.Names, CIDRs: cfg.CIDRs, DialTimeout: cfg.DialTimeout, Keepalive: cfg.ServerKeepalive,
 		Logger: log, Metrics: metrics, Quota: held,
 	})
 	if err != nil {
@@ -47,7 +47,7 @@ func newWay(cfg *options.ProxyClientConfig, log *slog.Logger, registry prometheu
 		return w, nil
 	}
 	w.exits, err = exitway.New(exitway.Config{
-		Exits: cfg.Exits, Names: options.SettingNames(), Outer: servers, DialTimeout: cfg.DialTimeout, Quota: held,
+		Exits: cfg.Exits, Names: cfg.Names, Outer: servers, DialTimeout: cfg.DialTimeout, Quota: held,
 		Logger: log, Metrics: exitway.NewMetrics(registry), Certificate: metrics.Certificate,
 	})
 	if err != nil {

@@ -53,18 +53,22 @@ func parsePort(text string) (uint16, error) {
 	return uint16(n), nil
 }
 
-// checkHost refuses what is neither an IP address of a host nor a DNS name.
-func checkHost(host string) error {
+// onlyName says what to do about the name of a server that is not one.
+const onlyName = "write a name in the server's certificate, without scheme and port"
+
+// checkHost refuses what is neither an IP address of a host nor a DNS name. do says what to
+// do about it.
+func checkHost(host, do string) error {
 	if address, err := netip.ParseAddr(host); err == nil {
 		switch {
 		case address.IsUnspecified():
-			return errors.New("is the unspecified address: write the address of a server")
+			return errors.New("is the unspecified address: " + do)
 		case address.IsMulticast():
-			return errors.New("is a multicast address: write the address of a server")
+			return errors.New("is a multicast address: " + do)
 		}
 		return nil
 	}
-	bad := errors.New("is not an IP address or a DNS name")
+	bad := errors.New("is not an IP address or a DNS name: " + do)
 	name := strings.TrimSuffix(host, ".")
 	if name == "" || len(name) > 253 {
 		return bad
@@ -214,7 +218,7 @@ func checkHealth(value string, listen []netip.AddrPort) error {
 	}
 	address, err := netip.ParseAddr(host)
 	if host != "" && err != nil {
-		if err := checkHost(host); err != nil {
+		if err := checkHost(host, "write an address of this pod, or none for all of them"); err != nil {
 			return fmt.Errorf("has a host that %w", err)
 		}
 	}

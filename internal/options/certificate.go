@@ -122,7 +122,7 @@ func readFile(path string, from source) ([]byte, error) {
 		return nil, from.refuse("cannot be read: "+flagset.FileProblemInPod(err), err)
 	}
 	if len(data) > maxFile {
-		return nil, from.refuse(fmt.Sprintf("is larger than %d bytes, so it is not what it should be", maxFile), nil)
+		return nil, from.refuse(fmt.Sprintf("is larger than %d bytes, so it is not what it should be: name another file", maxFile), nil)
 	}
 	return data, nil
 }

@@ -98,7 +98,7 @@ func (o *ProxyClient) config(cidrs func() (*cidr.Set, error), checkFiles func(tl
 		return nil, err
 	}
 	return &ProxyClientConfig{
-		CIDRs: set, Listen: listen, Servers: plain(servers), TLS: tls, Exits: exits,
+		CIDRs: set, Listen: listen, Servers: plain(servers), TLS: tls, Exits: exits, Names: o.settingNames(),
 		DialTimeout: o.DialTimeout, HalfCloseTimeout: o.HalfCloseTimeout, DrainTimeout: o.DrainTimeout,
 		IdleTimeout:      o.IdleTimeout,
 		ServerKeepalive:  o.ServerKeepalive,
@@ -183,7 +183,7 @@ func (o *ProxyClient) serverName(files tlsFiles) (string, error) {
 	if name == "" && o.ServerName == "" {
 		return "", nil
 	}
-	if err := checkHost(name); err != nil {
+	if err := checkHost(name, onlyName); err != nil {
 		return "", source.refuse(err.Error(), err)
 	}
 	return name, nil
@@ -198,7 +198,7 @@ func (o *ProxyClient) protocols() ([]string, error) {
 	seen := map[string]bool{}
 	for _, p := range protocols {
 		if len(p) > 255 {
-			return nil, &flagset.UsageError{Flag: "--alpn-proto", Value: p, Problem: "is longer than the 255 bytes that TLS allows a protocol name"}
+			return nil, &flagset.UsageError{Flag: "--alpn-proto", Value: p, Problem: "is longer than the 255 bytes that TLS allows a protocol name: write a shorter one"}
 		}
 		if seen[p] {
 			return nil, &flagset.UsageError{Flag: "--alpn-proto", Value: p, Problem: "is given twice: write it once"}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/shoot-proxy/proxy-client/internal/cidr"
 	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
@@ -21,6 +22,7 @@ import (
 // compare compares configurations. It compares sets by their CIDRs.
 var compare = cmp.Options{
 	cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b }),
+	cmpopts.IgnoreFields(ProxyClientConfig{}, "Names"), // TestNamesOfSettings has them
 	cmp.Transformer("set", func(s *cidr.Set) string { return fmt.Sprint(s.Shoot(), " without ", s.Excluded()) }),
 }
 

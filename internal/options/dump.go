@@ -42,9 +42,9 @@ func (o *InitRedirect) dumpFlags() []flagset.Flag {
 	return []flagset.Flag{
 		flagset.Text("output", &o.Output, "`format` of the dump: table for people, json for programs"),
 		flagset.Switch("explain", &o.Explain, "say in words what each rule does, ours and those of other programs, and what is wrong"),
-		flagset.Text("to", &o.To, "say what would become of a connection to this `address:port`, rule by rule; nothing is sent"),
-		flagset.Text("from", &o.From, "`source` of that connection: an address with or without port (one of this pod's, or one outside), or a device of this pod"),
-		flagset.Text("uid", &o.UID, "`uid` of the app that makes that connection; its gid is taken to be the same (default a uid that no rule names)"),
+		flagset.Filled("to", &o.To, "say what would become of a connection to this `address:port`, rule by rule; nothing is sent"),
+		flagset.Filled("from", &o.From, "`source` of that connection: an address with or without port (one of this pod's, or one outside), or a device of this pod"),
+		flagset.Filled("uid", &o.UID, "`uid` of the app that makes that connection; its gid is taken to be the same (default a uid that no rule names)"),
 		flagset.Switch("udp", &o.UDP, "that connection is a UDP datagram"),
 		flagset.Switch("watch", &o.Watch, "show the rates of each rule and new redirected connections until interrupted"),
 		flagset.Duration("interval", &o.Interval, "`time` between two outputs of --watch, at least 100ms"),

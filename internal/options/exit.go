@@ -92,7 +92,7 @@ func (o *ExitFlags) exits(check func(tlsFiles) error) (tunnel.Exits, error) {
 	}
 	name := strings.TrimSpace(o.ExitServerName)
 	if o.ExitServerName != "" {
-		if err := checkHost(name); err != nil {
+		if err := checkHost(name, onlyName); err != nil {
 			return tunnel.Exits{}, &flagset.UsageError{Flag: flagExitServerName, Value: o.ExitServerName, Problem: err.Error(), Err: err}
 		}
 	}
@@ -140,7 +140,7 @@ func parseExit(value string) (tunnel.HostPort, error) {
 	if host == "" {
 		return "", errors.New("has no host: write it like " + exampleExit)
 	}
-	if err := checkHost(host); err != nil {
+	if err := checkHost(host, "write the address or name of an exit"); err != nil {
 		return "", fmt.Errorf("has a host that %w", err)
 	}
 	return tunnel.HostPort(net.JoinHostPort(canonicalHost(host), strconv.Itoa(int(port)))), nil

@@ -67,7 +67,7 @@ func (o *InitRedirect) flags() []flagset.Flag {
 		flagset.List("exclude-port", &o.ExcludePort, "destination `ports` that are left alone, such as 22,9443,30000-32767; comma-separated or repeated"),
 		flagset.List("exclude-uid", &o.ExcludeUID, "`uids` whose connections are left alone, such as 1337; comma-separated or repeated"),
 		flagset.Text("iptables", &o.Iptables, "`backend` of the rules: nft, legacy, or auto for the one in use"),
-		flagset.Text("netns", &o.Netns, "`path` of the network namespace to work in, such as /run/netns/pod or /proc/1234/ns/net (default our own)"),
+		flagset.Filled("netns", &o.Netns, "`path` of the network namespace to work in, such as /run/netns/pod or /proc/1234/ns/net (default our own)"),
 	}...)
 }
 

@@ -2,7 +2,11 @@
 
 package options
 
-import "github.com/shoot-proxy/proxy-client/internal/tunnel"
+import (
+	"strings"
+
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+)
 
 // Names of flags, with their dashes, that other packages need: to translate what a library
 // or a configuration calls by other names.
@@ -17,6 +21,22 @@ const (
 	FlagIptables       = "--iptables"
 	FlagNetns          = "--netns"
 )
+
+// settingNames returns what SettingNames does, except that what the egress selector's
+// configuration gives is named by the field in that file.
+func (o *ProxyClient) settingNames() tunnel.SettingNames {
+	names := SettingNames()
+	if o.EgressSelectorConfigFile == "" {
+		return names
+	}
+	field := func(name string) string { return egressFlag + "'s " + name }
+	names.ProxyServer = field("transport")
+	if strings.TrimSpace(o.ServerName) == "" { // else it is not in the file
+		names.ServerName = field("tlsServerName")
+	}
+	names.CACert, names.ClientCert, names.ClientKey = field("caBundle"), field("clientCert"), field("clientKey")
+	return names
+}
 
 // SettingNames returns the flags by which packages that know no flags name a setting in
 // an error.

@@ -32,6 +32,7 @@ func badNumbers() []badCase {
 		initial("a named excluded uid", pods, "--exclude-uid=root"),
 		initial("an excluded uid that is none", pods, "--exclude-uid=4294967295"),
 		initial("a backend that is none", pods, "--iptables=nftables"),
+		initial("an empty namespace", pods, "--netns="),
 		initial("a relative namespace", pods, "--netns=pod"),
 		initial("a namespace that is not there", pods, "--netns=/run/netns/gone-away"),
 		initial("a folder for a namespace", pods, "--netns=/"),

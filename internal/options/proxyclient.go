@@ -143,6 +143,9 @@ type ProxyClientConfig struct {
 	TLS tunnel.TLS
 	// Exits is the zero value if there is none.
 	Exits tunnel.Exits
+	// Names are what errors call the settings: flags, or fields of the egress selector's
+	// configuration.
+	Names tunnel.SettingNames
 	// DialTimeout, HalfCloseTimeout and DrainTimeout are positive.
 	DialTimeout, HalfCloseTimeout, DrainTimeout time.Duration
 	// IdleTimeout is at least a second, or 0 for none.

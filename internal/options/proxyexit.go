@@ -189,7 +189,7 @@ func (o *ProxyExit) checkAddresses() error {
 		value := strings.TrimSpace(a.value)
 		host, port, err := hostPort(value, fmt.Sprintf("0.0.0.0:%d", a.port))
 		if err == nil && host != "" && net.ParseIP(host) == nil {
-			err = checkHost(host)
+			err = checkHost(host, "write an address of this pod, or none for all of them")
 		}
 		if err != nil {
 			return &flagset.UsageError{Flag: a.flag, Value: value, Problem: err.Error(), Err: err}

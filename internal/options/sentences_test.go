@@ -305,6 +305,8 @@ func badExits() []badCase {
 		with("an exit with a server's certificate", one, bundle, "--exit-client-cert=server.crt", "--exit-client-key=server.key"),
 		with("an exit with a CA that is not there", one, "--exit-ca-cert=missing.crt", cert, key),
 		with("an exit with a bad name", one, bundle, cert, key, "--exit-server-name=a b"),
+		with("an exit with a name and a port", one, bundle, cert, key, "--exit-server-name=exit.example:9443"),
+		with("an empty policy", one, bundle, cert, key, "--exit-policy="),
 		with("a bad policy", one, bundle, cert, key, "--exit-policy=always"),
 		with("a bad policy without an exit", "--exit-policy=Prefer"),
 		with("a policy without an exit", "--exit-policy=require"),

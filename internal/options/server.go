@@ -79,7 +79,7 @@ func parseServer(value string, mode tunnel.Mode) (tunnel.Server, error) {
 	if host == "" {
 		return tunnel.Server{}, errors.New("has no host: write it like " + exampleServer)
 	}
-	if err := checkHost(host); err != nil {
+	if err := checkHost(host, "write the address or name of a server"); err != nil {
 		return tunnel.Server{}, fmt.Errorf("has a host that %w", err)
 	}
 	return tunnel.Server{Name: value, Network: tunnel.NetworkTCP, Address: net.JoinHostPort(canonicalHost(host), strconv.Itoa(int(port))), Mode: mode}, nil

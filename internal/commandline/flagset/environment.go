@@ -63,19 +63,27 @@ func variableError(variable, value string, err error) error {
 	return &UsageError{Flag: variable, Value: value, Problem: wrong.Error(), Err: err}
 }
 
-// NameVariable adds the environment variable to a [*UsageError] about a flag that
-// [ApplyEnvironment] set. Without it the user would look for the mistake in the
-// command line. Other errors are returned unchanged.
+// NameVariable adds to a [*UsageError] about a flag what only fs knows. If
+// [ApplyEnvironment] set the flag, it adds the environment variable: without it the user
+// would look for the mistake in the command line. If the command line gave the empty text,
+// it says so. Other errors are returned unchanged.
 func NameVariable(fs *pflag.FlagSet, err error) error {
 	var usage *UsageError
 	if !errors.As(err, &usage) {
 		return err
 	}
 	f := fs.Lookup(strings.TrimPrefix(usage.Flag, "--"))
-	if f == nil || len(f.Annotations[variableAnnotation]) == 0 {
+	if f == nil {
 		return err
 	}
 	named := *usage
+	if len(f.Annotations[variableAnnotation]) == 0 {
+		if usage.Value != "" || !f.Changed || f.Value.String() != "" {
+			return err
+		}
+		named.Empty = true
+		return &named
+	}
 	named.Problem = fmt.Sprintf("%s (set by the environment variable %s)", usage.Problem, f.Annotations[variableAnnotation][0])
 	return &named
 }

@@ -33,7 +33,7 @@ func (v *sizeValue) Set(s string) error {
 		return notASize
 	}
 	if n > math.MaxInt64/factor || n < math.MinInt64/factor {
-		return errors.New("is far out of range")
+		return errors.New("is far out of range: write a smaller size")
 	}
 	*v = sizeValue(n * factor)
 	return nil

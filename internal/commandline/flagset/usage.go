@@ -20,6 +20,8 @@ type UsageError struct {
 	Flag string
 	// Value is the value that was given, empty if there was none.
 	Value string
+	// Empty is true if a value was given, and that is the empty text.
+	Empty bool
 	// Problem says what is wrong with it and what to write instead. It goes on with the
 	// sentence that Flag and Value begin, so its first word is a verb.
 	Problem string
@@ -35,7 +37,7 @@ func (e *UsageError) Error() string {
 	switch {
 	case e.Flag == "":
 		return e.Problem
-	case e.Value == "":
+	case e.Value == "" && !e.Empty:
 		return e.Flag + " " + e.Problem
 	default:
 		return fmt.Sprintf("%s %q %s", e.Flag, e.Value, e.Problem)
@@ -76,7 +78,8 @@ func FlagError(program string, err error, known ...string) error {
 	case errors.As(err, &missing):
 		return &UsageError{Flag: "--" + missing.GetFlag().Name, Problem: "needs a value: " + hint, Err: err}
 	case errors.As(err, &invalid):
-		return &UsageError{Flag: "--" + invalid.GetFlag().Name, Value: invalid.GetValue(), Problem: invalid.Unwrap().Error(), Err: err}
+		value := invalid.GetValue()
+		return &UsageError{Flag: "--" + invalid.GetFlag().Name, Value: value, Empty: value == "" && !errors.Is(err, errEmpty), Problem: invalid.Unwrap().Error(), Err: err}
 	case errors.As(err, &syntax):
 		return &UsageError{Flag: syntax.GetSpecifiedFlag(), Problem: "is not how a flag is written: " + hint, Err: err}
 	default:

@@ -27,6 +27,16 @@ func Text(name string, to *string, usage string) Flag {
 	return Flag{Name: name, Value: (*textValue)(to), Usage: usage}
 }
 
+// Filled returns a flag for a string that may be left out but not be empty: --netns=$PATH
+// with PATH unset is a mistake.
+func Filled(name string, to *string, usage string) Flag {
+	return Flag{Name: name, Value: FilledValue(to), Usage: usage}
+}
+
+// FilledValue returns the value of a [Filled] for a flag that is registered in another way,
+// such as with a short form.
+func FilledValue(to *string) pflag.Value { return (*filledValue)(to) }
+
 // List returns a flag for a list: comma-separated, repeated, or both. It accepts empty
 // elements, as a stray comma leaves them. The user of the list refuses those with a
 // sentence about the flag.
@@ -94,6 +104,21 @@ func (v *textValue) Set(s string) error { *v = textValue(s); return nil }
 func (v *textValue) String() string     { return string(*v) }
 func (v *textValue) Type() string       { return "text" }
 
+// errEmpty is the error of a value that says nothing.
+var errEmpty = errors.New("is empty: write a value, or leave the flag out")
+
+type filledValue string
+
+func (v *filledValue) Set(s string) error {
+	if s == "" {
+		return errEmpty
+	}
+	*v = filledValue(s)
+	return nil
+}
+func (v *filledValue) String() string { return string(*v) }
+func (v *filledValue) Type() string   { return "string" }
+
 type listValue []string
 
 func (v *listValue) Set(s string) error { *v = append(*v, strings.Split(s, ",")...); return nil }
@@ -114,10 +139,10 @@ type numberValue int64
 func (v *numberValue) Set(s string) error {
 	n, err := strconv.ParseInt(s, 10, 64)
 	if errors.Is(err, strconv.ErrRange) {
-		return errors.New("is far out of range")
+		return errors.New("is far out of range: write a smaller number")
 	}
 	if err != nil {
-		return errors.New("is not a whole number")
+		return errors.New("is not a whole number: write it in digits, without a unit")
 	}
 	*v = numberValue(n)
 	return nil
@@ -154,7 +179,7 @@ type switchValue bool
 func (v *switchValue) Set(s string) error {
 	b, err := strconv.ParseBool(s)
 	if err != nil {
-		return errors.New("is neither true nor false")
+		return errors.New("is neither true nor false: write one of the two")
 	}
 	*v = switchValue(b)
 	return nil

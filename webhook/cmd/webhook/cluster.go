@@ -15,7 +15,7 @@ import (
 
 // addKubeconfig adds the flag for the API server.
 func addKubeconfig(flags *pflag.FlagSet, kubeconfig *string) {
-	flags.Var((*filled)(kubeconfig), "kubeconfig", "`file` that says where the API server is; without, the pod's own service account does")
+	flags.Var(flagset.FilledValue(kubeconfig), "kubeconfig", "`file` that says where the API server is; without, the pod's own service account does")
 }
 
 // cluster returns the configuration of the API server, with a user agent that has the

@@ -34,10 +34,10 @@ func (f *fileFlags) addFilename(flags *pflag.FlagSet) {
 // addSources adds the flags of an injection's settings.
 func (f *fileFlags) addSources(flags *pflag.FlagSet, version string) {
 	f.Version = version
-	flags.Var((*filled)(&f.config), "config", "file with the InjectionConfig; without, the pods' annotations have to say everything")
-	flags.Var((*filled)(&f.configMap), "configmap", "file with the namespace's ConfigMap, or with the InjectionConfig in it")
-	flags.Var((*filled)(&f.Namespace), "namespace", "namespace of the objects; without, what they say, or default")
-	flags.Var((*filled)(&f.NativeSidecar), "native-sidecar", "auto, true or false: beats the configuration; here auto is true, which needs Kubernetes 1.29 or later")
+	flags.Var(flagset.FilledValue(&f.config), "config", "file with the InjectionConfig; without, the pods' annotations have to say everything")
+	flags.Var(flagset.FilledValue(&f.configMap), "configmap", "file with the namespace's ConfigMap, or with the InjectionConfig in it")
+	flags.Var(flagset.FilledValue(&f.Namespace), "namespace", "namespace of the objects; without, what they say, or default")
+	flags.Var(flagset.FilledValue(&f.NativeSidecar), "native-sidecar", "auto, true or false: beats the configuration; here auto is true, which needs Kubernetes 1.29 or later")
 	flags.BoolVar(&f.Strict, "strict", false, "refuse documents with the label where inject does nothing about it")
 	addImageFlags(flags, &f.Images)
 }

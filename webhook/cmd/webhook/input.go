@@ -23,20 +23,6 @@ const maxInput = 64 << 20
 // standardInput stands for standard input in place of a file's name.
 const standardInput = "-"
 
-// filled is a text that may be left out but not be empty. --config=$FILE with FILE
-// unset is a mistake.
-type filled string
-
-func (v *filled) Set(s string) error {
-	if s == "" {
-		return errors.New("is empty: write a value, or leave the flag out")
-	}
-	*v = filled(s)
-	return nil
-}
-func (v *filled) String() string { return string(*v) }
-func (v *filled) Type() string   { return "string" }
-
 // inputs are the manifests that the flags name.
 type inputs struct {
 	filenames []string

@@ -117,7 +117,7 @@ func TestAnAddressInUseIsExitCode1WithTheCure(t *testing.T) {
 	}
 	defer taken.Close()
 	for flag, cure := range map[string]string{
-		"--listen-address": "--proxy-port", "--health-address": "another --health-address", "--admin-address": "another --admin-address, or give an empty one",
+		"--listen-address": "--proxy-port", "--health-address": "end the process that has the port, or choose another port", "--admin-address": "an empty --admin-address is for no status page",
 	} {
 		t.Run(flag, func(t *testing.T) {
 			addresses := map[string]string{"--listen-address": loopback(), "--health-address": loopback(), "--admin-address": loopback()}

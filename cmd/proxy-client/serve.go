@@ -18,6 +18,7 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/internal/admin"
 	"github.com/shoot-proxy/proxy-client/internal/commandline"
+	"github.com/shoot-proxy/proxy-client/internal/httpserver"
 	"github.com/shoot-proxy/proxy-client/internal/options"
 	"github.com/shoot-proxy/proxy-client/internal/proxy"
 	"github.com/shoot-proxy/proxy-client/internal/quota"
@@ -102,7 +103,7 @@ func (s *sidecar) serve(ctx context.Context, aborted <-chan struct{}) error {
 		Metrics: registry, Logger: log, Connections: proxy.HealthConnections(files),
 	})
 	if err != nil {
-		err = fmt.Errorf("%w: end the process that has the address, or choose another --health-address", err)
+		err = httpserver.CannotListen(options.FlagHealthAddress, cfg.HealthAddress, err)
 		return errors.Join(err, closeAll(listeners), way.Close())
 	}
 	page, err := listenStatus(cfg.AdminAddress, isGiven(s.settings, options.FlagAdminAddress), statusserver.Config{

@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/shoot-proxy/proxy-client/internal/httpserver"
 	"github.com/shoot-proxy/proxy-client/internal/options"
 	"github.com/shoot-proxy/proxy-client/internal/proxy"
 	"github.com/shoot-proxy/proxy-client/internal/status"
@@ -32,7 +33,7 @@ func listenStatus(address netip.AddrPort, given bool, cfg statusserver.Config) (
 	case err == nil:
 		return server, nil
 	case given:
-		return nil, fmt.Errorf("%w: end the process that has the address, choose another %s, or give an empty one for no status page", err, options.FlagAdminAddress)
+		return nil, fmt.Errorf("%w; an empty %s is for no status page", httpserver.CannotListen(options.FlagAdminAddress, address.String(), err), options.FlagAdminAddress)
 	}
 	cfg.Logger.Error("there is no status page, since its address cannot be listened on; connections are served all the same",
 		"address", address.String(), "error", err, "next", "find the process in this pod that has the port, or give another "+options.FlagAdminAddress+", or an empty one for no status page")

@@ -6,6 +6,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -43,7 +44,7 @@ func waitCommand(env environment) *cobra.Command {
 			if err != nil {
 				return flagset.NameVariable(cmd.Flags(), err)
 			}
-			return await(env.signals, urls, timeout)
+			return await(env.signals, address, urls, timeout)
 		},
 	}
 	cmd.Flags().StringVar(&address, "health-address", options.NewProxyClient().HealthAddress, "proxy-client's --health-`address`: host:port, or :port")
@@ -69,14 +70,15 @@ func livenessURLs(address string) ([]string, error) {
 	return urls, nil
 }
 
-// await asks urls until one of them says that proxy-client is alive.
-func await(signals <-chan os.Signal, urls []string, timeout time.Duration) error {
+// await asks urls until one of them says that proxy-client is alive. They are of address,
+// the value of --health-address.
+func await(signals <-chan os.Signal, address string, urls []string, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Second}
 	ticker := time.NewTicker(checkInterval)
 	defer ticker.Stop()
-	last := context.DeadlineExceeded // if there was no time to ask at all
+	last := errors.New("no answer") // if none of the questions had time enough
 	for {
 		for _, url := range urls {
 			err := ask(ctx, client, url)
@@ -89,7 +91,7 @@ func await(signals <-chan os.Signal, urls []string, timeout time.Duration) error
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("nothing is alive there after %s (%w): the log of proxy-client says why, or it has another --health-address", timeout, last)
+			return fmt.Errorf("%s %q: proxy-client is not alive there after %s (%w): its log says why, or it has another %s", options.FlagHealthAddress, address, timeout, last, options.FlagHealthAddress)
 		case s := <-signals:
 			return fmt.Errorf("ended by signal %s before proxy-client was alive", s)
 		case <-ticker.C:

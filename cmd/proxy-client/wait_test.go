@@ -5,6 +5,7 @@
 package main
 
 import (
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -50,8 +51,22 @@ func TestWaitSaysWhatItHasSeen(t *testing.T) {
 	s := httptest.NewServer(http.NotFoundHandler())
 	defer s.Close()
 	code, _, stderr := outcome(t, nil, "wait", "--timeout=300ms", "--health-address="+s.Listener.Addr().String())
-	if code != 1 || !strings.Contains(stderr, "404 Not Found") || !strings.Contains(stderr, "300ms") {
+	if code != 1 || !strings.Contains(stderr, "404 Not Found") || !strings.Contains(stderr, "300ms") || !strings.Contains(stderr, `--health-address "`+s.Listener.Addr().String()+`"`) {
 		t.Errorf("exit code %d: %s", code, stderr)
+	}
+}
+
+// TestWaitNamesASilentAddress: the address is named also if it never answers.
+func TestWaitNamesASilentAddress(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	code, _, stderr := outcome(t, nil, "wait", "--timeout=100ms", "--health-address="+silent.Addr().String())
+	want := fmt.Sprintf("proxy-client: --health-address %q: proxy-client is not alive there after 100ms (no answer): its log says why, or it has another --health-address\n", silent.Addr())
+	if code != 1 || stderr != want {
+		t.Errorf("exit code %d: %s\nwant %s", code, stderr, want)
 	}
 }
 
@@ -60,7 +75,7 @@ func TestWaitEndsAtASignal(t *testing.T) {
 	defer s.Close()
 	signals := make(chan os.Signal, 1)
 	signals <- unix.SIGTERM
-	if err := await(signals, []string{s.URL + "/livez"}, time.Minute); err == nil || !strings.Contains(err.Error(), "terminated") {
+	if err := await(signals, ":1", []string{s.URL + "/livez"}, time.Minute); err == nil || !strings.Contains(err.Error(), "terminated") {
 		t.Errorf("%v, want that it was ended", err)
 	}
 }

@@ -47,11 +47,23 @@ func policyCommand(env environment) *cobra.Command {
 			if err != nil {
 				return policyError("", args[0], err)
 			}
-			_, err = fmt.Fprintf(env.stdout, "%s can be used: %d rules\n", args[0], policy.Rules())
+			_, err = fmt.Fprintf(env.stdout, "%s can be used: %s\n", args[0], countOf(policy.Rules()))
 			return err
 		},
 	})
 	return cmd
+}
+
+// countOf says how many rules a policy has, and what none of them means.
+func countOf(rules int) string {
+	switch rules {
+	case 0:
+		return "no rules, so no client may reach anything"
+	case 1:
+		return "1 rule"
+	default:
+		return fmt.Sprintf("%d rules", rules)
+	}
 }
 
 // policyError returns what is wrong with a policy file. flag is empty if an argument has

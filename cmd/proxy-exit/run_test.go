@@ -9,6 +9,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -119,6 +120,32 @@ func TestBadInputIsOneSentenceAndExitCode2(t *testing.T) {
 	}
 }
 
+// TestAnAddressInUse: the sentence has the flag, its value, and what to do.
+func TestAnAddressInUse(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := free.Close(); err != nil {
+		t.Fatal(err)
+	}
+	f := newFiles(t)
+	for flag, other := range map[string]string{"--listen-address": "--health-address", "--health-address": "--listen-address"} {
+		var stdout, stderr bytes.Buffer
+		args := f.args(flag+"="+taken.Addr().String(), other+"="+free.Addr().String(), "--log-level=error")
+		code := run(environment{args: args, stdout: &stdout, stderr: &stderr})
+		want := fmt.Sprintf("proxy-exit: %s %q cannot be listened on: address already in use: end the process that has the port, or choose another port\n", flag, taken.Addr())
+		if code != exitFailed || stderr.String() != want {
+			t.Errorf("%s: exit code %d and %q, want %q", flag, code, stderr.String(), want)
+		}
+	}
+}
+
 // TestCommandsThatPrint: version and policy check print to standard output.
 func TestCommandsThatPrint(t *testing.T) {
 	f := newFiles(t)
@@ -127,7 +154,7 @@ func TestCommandsThatPrint(t *testing.T) {
 		want string
 	}{
 		{[]string{"version"}, "proxy-exit v1.2.3\n"},
-		{[]string{"policy", "check", f.path("policy.yaml")}, f.path("policy.yaml") + " can be used: 1 rules\n"},
+		{[]string{"policy", "check", f.path("policy.yaml")}, f.path("policy.yaml") + " can be used: 1 rule\n"},
 	} {
 		var stdout, stderr bytes.Buffer
 		if code := run(environment{args: tt.args, stdout: &stdout, stderr: &stderr, version: "v1.2.3"}); code != exitDone || stdout.String() != tt.want || stderr.Len() > 0 {

@@ -18,6 +18,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/admin"
 	"github.com/shoot-proxy/proxy-client/internal/commandline"
 	"github.com/shoot-proxy/proxy-client/internal/exitserver"
+	"github.com/shoot-proxy/proxy-client/internal/httpserver"
 	"github.com/shoot-proxy/proxy-client/internal/options"
 	"github.com/shoot-proxy/proxy-client/internal/tlsfiles"
 )
@@ -52,11 +53,12 @@ func serve(env environment, cfg *options.ProxyExitConfig) error {
 	files := tlsfiles.NewServer(cfg.TLS, cfg.TLSNames, log, func(role tlsfiles.Role, c *x509.Certificate) { metrics.SetCertificate(string(role), c.NotAfter) })
 	listener, err := net.Listen("tcp", cfg.ListenAddress)
 	if err != nil {
-		return fmt.Errorf("%w: end the process that has the address, or choose another --listen-address", err)
+		return httpserver.CannotListen("--listen-address", cfg.ListenAddress, err)
 	}
 	exit := &exit{log: log, metrics: metrics, files: files, policy: policy}
 	exit.server = exitserver.New(exitserver.Config{
 		Listener: listener, Certificates: exit.certificates, Policy: policy.Current, Resolver: net.DefaultResolver,
+		ClientCA:    cfg.TLSNames.CACert + "=" + cfg.TLS.CAFile,
 		OwnPorts:    []uint16{portOf(cfg.ListenAddress), portOf(cfg.HealthAddress)},
 		DialTimeout: cfg.DialTimeout, HandshakeTimeout: handshakeTimeout,
 		EndDelay: min(endDelay, cfg.DrainTimeout/2), DrainTimeout: cfg.DrainTimeout, RestTimeout: restTimeout,
@@ -67,7 +69,7 @@ func serve(env environment, cfg *options.ProxyExitConfig) error {
 		Metrics: registry, Logger: log,
 	})
 	if err != nil {
-		return errors.Join(fmt.Errorf("%w: end the process that has the address, or choose another --health-address", err), listener.Close())
+		return errors.Join(httpserver.CannotListen(options.FlagHealthAddress, cfg.HealthAddress, err), listener.Close())
 	}
 	log.Info("proxy-exit started", "version", version, "listen", listener.Addr().String(), "health", exit.health.Addr().String(), "policy", cfg.Policy, "rules", policy.Current().Rules())
 	return exit.untilSignalled(env)

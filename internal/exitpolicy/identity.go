@@ -45,6 +45,25 @@ func (id Identity) String() string {
 	}
 }
 
+// Selectors returns the whole identity in the words of a policy, by which a rule can select
+// the client.
+func (id Identity) Selectors() string {
+	var all []string
+	if id.CommonName != "" {
+		all = append(all, fmt.Sprintf("commonName %q", id.CommonName))
+	}
+	for _, name := range id.DNSNames {
+		all = append(all, fmt.Sprintf("dnsName %q", name))
+	}
+	for _, uri := range id.URIs {
+		all = append(all, fmt.Sprintf("uri %q", uri))
+	}
+	if len(all) == 0 {
+		return "none"
+	}
+	return strings.Join(all, ", ")
+}
+
 // selector selects clients by one part of their identity. One of its fields is set.
 type selector struct {
 	commonName string

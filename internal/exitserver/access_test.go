@@ -34,6 +34,8 @@ func TestStrangersAreNoClients(t *testing.T) {
 	h1.NextProtos = []string{"http/1.1"}
 	none := e.clientTLS(good)
 	none.NextProtos = nil
+	suspicious := e.clientTLS(good)
+	suspicious.RootCAs = certtest.NewCA(t, "another CA").Pool()
 	big := e.clientTLS(good)
 	for range 100 {
 		big.Certificates[0].Certificate = append(big.Certificates[0].Certificate, e.ca.Cert.Raw)
@@ -42,7 +44,8 @@ func TestStrangersAreNoClients(t *testing.T) {
 		name, logged string
 		cfg          *tls.Config
 	}{
-		{"no certificate", "the client has shown no certificate", e.clientTLS(nil)},
+		{"no certificate", "the client has shown no certificate that a CA in --client-ca=clients.crt has signed", e.clientTLS(nil)},
+		{"foreign to the client", "the client does not accept the exit's certificate or its TLS (tls: bad certificate)", suspicious},
 		{"foreign CA", "certificate signed by unknown authority", e.clientTLS(foreign)},
 		{"expired", "certificate has expired", e.clientTLS(expired)},
 		{"a server's", "incompatible key usage", e.clientTLS(server)},
@@ -172,6 +175,15 @@ rules:
 	}
 	if lines := e.log.Lines(t, "a connection was refused"); len(lines) < 20 || lines[0]["error"] != "connection_refused" || lines[0]["client"] != "app" {
 		t.Errorf("%d lines about refusals, the first is %v", len(lines), lines)
+	} else if lines[0]["identity"] != nil {
+		t.Errorf("the identity has nothing to do with the first refusal: %v", lines[0])
+	}
+	waittest.Eventually(t, "the line about a client without a rule", func() bool {
+		lines := e.log.Lines(t, "a connection was refused")
+		return lines[len(lines)-1]["identity"] == `commonName "other"`
+	})
+	if connected := e.log.Lines(t, "a client has connected"); connected[len(connected)-1]["identity"] != `commonName "other"` {
+		t.Errorf("the lines about clients that have connected are %v", connected)
 	}
 }
 

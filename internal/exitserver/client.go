@@ -17,6 +17,7 @@ type client struct {
 	server *Server
 	id     exitpolicy.Identity
 	name   string // for people
+	words  string // the identity in the words of a policy
 	key    string // for counting
 	from   string // its address and port
 	chain  []*x509.Certificate

@@ -19,6 +19,8 @@ type Config struct {
 	// Certificates returns what the files have: the server's certificate, and the CAs of
 	// clients. It is called for each handshake, and at times between.
 	Certificates func() (*Certificates, error)
+	// ClientCA is the setting of the CAs of clients, for people.
+	ClientCA string
 	// Policy returns the policy in use.
 	Policy func() *exitpolicy.Policy
 	// Resolver resolves the names of targets.

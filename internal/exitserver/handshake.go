@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/net/http2"
 
+	"github.com/shoot-proxy/proxy-client/internal/clip"
 	"github.com/shoot-proxy/proxy-client/internal/exitpolicy"
 	"github.com/shoot-proxy/proxy-client/internal/h2server"
 )
@@ -66,7 +67,7 @@ func (s *Server) serve(tcp net.Conn) {
 	done()
 	if err != nil {
 		s.Metrics.connections[ResultHandshake].Inc()
-		s.limitedLog("a client's handshake failed", "from", tcp.RemoteAddr().String(), "error", handshakeProblem(err))
+		s.limitedLog("a client's handshake failed", "from", tcp.RemoteAddr().String(), "error", s.handshakeProblem(err))
 		return
 	}
 	memory, problem := s.usage.addConnection(c.key)
@@ -83,7 +84,7 @@ func (s *Server) serve(tcp net.Conn) {
 		return
 	}
 	defer s.remove(c)
-	s.Logger.Info("a client has connected", "client", c.name, "from", c.from)
+	s.Logger.Info("a client has connected", "client", c.name, "identity", c.words, "from", c.from)
 	began := time.Now()
 	err = c.run()
 	s.Metrics.connections[ResultServed].Inc()
@@ -142,7 +143,7 @@ func (s *Server) handshake(tcp net.Conn) (*client, error) {
 	}
 	id := exitpolicy.IdentityOf(state.PeerCertificates[0])
 	c := &client{
-		server: s, id: id, name: id.String(), key: keyOf(id), from: tcp.RemoteAddr().String(),
+		server: s, id: id, name: id.String(), words: clip.Text(id.Selectors(), clip.Sentence), key: keyOf(id), from: tcp.RemoteAddr().String(),
 		chain: state.PeerCertificates, version: certificates.Version, expires: endOf(state.VerifiedChains),
 		streams: map[*stream]struct{}{},
 		tls:     conn, socket: socket,
@@ -165,7 +166,8 @@ func keyOf(id exitpolicy.Identity) string {
 }
 
 // handshakeProblem returns why a handshake failed, for people.
-func handshakeProblem(err error) string {
+func (s *Server) handshakeProblem(err error) string {
+	refused, _ := errors.AsType[*net.OpError](err)
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
 		return "it took too long"
@@ -174,7 +176,9 @@ func handshakeProblem(err error) string {
 	case errors.Is(err, net.ErrClosed):
 		return "closed for newer connections, or as the exit is ending"
 	case strings.Contains(err.Error(), "didn't provide a certificate"):
-		return "the client has shown no certificate: give it one, as --client-ca has signed"
+		return "the client has shown no certificate that a CA in " + s.ClientCA + " has signed: give it one"
+	case refused != nil && refused.Op == "remote error": // an alert, for which crypto/tls exports no type
+		return fmt.Sprintf("the client does not accept the exit's certificate or its TLS (%v): the client's log says why", refused.Err)
 	default:
 		return err.Error()
 	}

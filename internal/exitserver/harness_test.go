@@ -76,6 +76,7 @@ func newExit(t testing.TB, policy string, change func(*Config)) *testExit {
 	server := e.ca.Issue(t, x509.Certificate{DNSNames: []string{"exit.test"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
 	e.clientCA.Store(&Certificates{Server: server.TLS(), Clients: e.ca.Pool(), Version: 1})
 	cfg := Config{
+		ClientCA: "--client-ca=clients.crt",
 		Listener: listener, Certificates: func() (*Certificates, error) { return e.clientCA.Load(), nil },
 		Policy: e.policy.Load, Resolver: names{}, OwnPorts: []uint16{netip.MustParseAddrPort(e.address).Port()},
 		DialTimeout: 2 * time.Second, HandshakeTimeout: waittest.Limit, DrainTimeout: waittest.Limit, RestTimeout: waittest.Limit,

@@ -137,7 +137,11 @@ func (s *stream) refuse(err error) {
 	r := refusalOf(err)
 	server.Metrics.refused[r.proxy].Inc()
 	s.http.Refuse(r.status, []hpack.HeaderField{{Name: "proxy-status", Value: r.header()}})
-	s.logNotMade(oneRefused, manyRefused, string(r.proxy), "status", r.status, "error", string(r.proxy), "details", r.details)
+	why := []any{"status", r.status, "error", string(r.proxy), "details", r.details}
+	if r.proxy == ErrorDenied { // a person may look for what to write into the policy
+		why = append(why, "identity", s.client.words)
+	}
+	s.logNotMade(oneRefused, manyRefused, string(r.proxy), why...)
 }
 
 // logNotMade logs a stream that was not made, unless the same has just been logged several

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package httpserver runs the sidecar's HTTP servers: it binds an address, serves with a
-// limited number of connections until a context ends, and shuts down.
+// Package httpserver runs HTTP servers: it binds an address, serves with a
+// limited number of connections until a context ends, and shuts down. CannotListen says what
+// to do about an address that cannot be listened on.
 //
 //	s, err := httpserver.Listen("admin", ":14021", &http.Server{Handler: mux, …}, 64)
 //	…

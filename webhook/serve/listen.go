@@ -16,6 +16,7 @@ import (
 	crwebhook "sigs.k8s.io/controller-runtime/pkg/webhook"
 
 	"github.com/shoot-proxy/proxy-client/internal/connlimit"
+	"github.com/shoot-proxy/proxy-client/internal/httpserver"
 )
 
 const (
@@ -42,9 +43,10 @@ func (s *server) serve(ctx context.Context) error {
 		return nil
 	case <-s.certs.loaded:
 	}
-	listener, err := net.Listen("tcp", net.JoinHostPort(s.host, strconv.Itoa(s.port)))
+	address := net.JoinHostPort(s.host, strconv.Itoa(s.port))
+	listener, err := net.Listen("tcp", address)
 	if err != nil {
-		return fmt.Errorf("%w: end the process that has the address, or choose another --listen-address", err)
+		return httpserver.CannotListen("--listen-address", address, err)
 	}
 	server := s.reviewServer()
 	served := make(chan error, 1)

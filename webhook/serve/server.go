@@ -19,6 +19,7 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/internal/admin"
 	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
+	"github.com/shoot-proxy/proxy-client/internal/httpserver"
 	"github.com/shoot-proxy/proxy-client/internal/pause"
 	"github.com/shoot-proxy/proxy-client/webhook"
 )
@@ -166,7 +167,7 @@ func (s *server) listenAdmin(gatherer prometheus.Gatherer) ([]*admin.Server, err
 			for _, other := range servers {
 				err = errors.Join(err, other.Close())
 			}
-			return nil, fmt.Errorf("%w: end the process that has the address, or choose another %s", err, flag)
+			return nil, httpserver.CannotListen(flag, address, err)
 		}
 		servers = append(servers, one)
 	}

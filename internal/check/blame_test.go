@@ -168,6 +168,7 @@ func TestOneCauseIsBlamed(t *testing.T) {
 			t.Cleanup(func() { _ = srv.Close(); serving.Wait() })
 			w.Servers = []tunnel.Server{w.server.at(l.Addr().String())}
 		}, report.StepMode, report.CauseOtherServer, "", "h2-connect"},
+		{"h2-connect asked of http-connect", func(_ *testing.T, w *world) { w.Servers[0].Mode = tunnel.ModeH2Connect }, report.StepMode, report.CauseOtherServer, "", "or correct --mode=h2-connect"},
 		{"grpc asked of http-connect", func(_ *testing.T, w *world) { w.Servers[0].Mode = tunnel.ModeGRPC }, report.StepMode, report.CauseWrongMode, "", "--mode=http-connect"},
 
 		{"no agent", func(_ *testing.T, w *world) { w.server.change(func(s *fakeServer) { s.noAgent = true }) }, report.StepAgent, report.Cause(tunnel.ReasonNoAgent), "", "agents in the shoot"},

@@ -82,7 +82,7 @@ func (c *checker) exitStep(target tunnel.HostPort, trials []exitTrial) report.St
 		first := made[0]
 		chain := first.tunnel.Certificates()
 		step.Seconds, step.Certificates = first.took.Seconds(), describeAll(chain)
-		step.Found = fmt.Sprintf("a tunnel through %s in %s; its certificate %s of %s is %s", first.by.address(), report.Seconds(first.took),
+		step.Found = fmt.Sprintf("a tunnel through %s in %s; its certificate %s of %s %s", first.by.address(), report.Seconds(first.took),
 			title(chain[0]), issuer(chain[0]), dates(chain[0], c.now()))
 		if limit := first.tunnel.Limit(); limit > 0 {
 			step.Found += fmt.Sprintf("; it allows %d connections on a tunnel", limit)
@@ -121,7 +121,7 @@ func (c *checker) exitIdentity(step *report.Step) {
 	if len(chain) == 0 {
 		return // it was replaced a moment ago
 	}
-	step.Found += fmt.Sprintf("; it knows this client as %s, which is %s", title(chain[0]), dates(chain[0], c.now()))
+	step.Found += fmt.Sprintf("; it knows this client as %s, which %s", title(chain[0]), dates(chain[0], c.now()))
 	if validityAt(chain[0], c.now()) == expiresSoon {
 		step.Result, step.Cause = report.Warning, report.CauseExpires
 		step.Next = fmt.Sprintf("renew the certificate of %s in its Secret. The sidecar reads the file again by itself.", c.Names.ExitClientCert)

@@ -104,11 +104,11 @@ func TestExit(t *testing.T) {
 		words             string // in the step about the exit
 		dialWords         string
 	}{
-		{"all is well", x509.Certificate{}, nil, report.OK, report.OK, report.OK, `it knows this client as "CN=client"`, "through exit " + theExit},
+		{"all is well", x509.Certificate{}, nil, report.OK, report.OK, report.OK, `it knows this client as "CN=client", which expires on `, "through exit " + theExit},
 		{"it is gone, and preferred", x509.Certificate{}, []func(*world){gone}, report.Warning, report.OK, report.OK, "without an exit meanwhile", "through 127.0.0.1"},
 		{"it is gone, and required", x509.Certificate{}, []func(*world){gone, required}, report.Failure, report.Skipped, report.OK, "an exit is required", "step exit failed"},
 		{"another CA", x509.Certificate{}, []func(*world){required, func(w *world) { w.Exits.TLS.CAFile = w.file("ca.crt") }}, report.Failure, report.Skipped, report.OK, "not signed by --exit-ca-cert", ""},
-		{"its certificate expires soon", x509.Certificate{NotBefore: time.Now().Add(-300 * 24 * time.Hour), NotAfter: time.Now().Add(24 * time.Hour)}, nil, report.Warning, report.OK, report.OK, "", ""},
+		{"its certificate expires soon", x509.Certificate{NotBefore: time.Now().Add(-300 * 24 * time.Hour), NotAfter: time.Now().Add(24 * time.Hour)}, nil, report.Warning, report.OK, report.OK, `of "CN=exit CA" expires on `, ""},
 		{"the server finds agents by names, and the exit is required", x509.Certificate{}, []func(*world){destHost, required}, report.OK, report.OK, report.OK, "", ""},
 		{"the server finds agents by names, and the exit is preferred", x509.Certificate{}, []func(*world){destHost}, report.OK, report.OK, report.Warning, "", ""},
 		{"it forbids the target", x509.Certificate{}, []func(*world){func(w *world) { w.target(t, forbidden) }}, report.OK, report.Failure, report.OK, "", "forbids this client the target"},

@@ -340,6 +340,8 @@ func (p *path) wrongServer(ctx context.Context, step report.Step, err *tunnel.Er
 	case errors.Is(err.Err, grpcmode.ErrOtherServer):
 		step.Cause = report.CauseOtherServer
 		step.Next = fmt.Sprintf("correct host and port in %s. If it is a standard proxy, set %s=%s or %s", p.c.Names.ProxyServer, p.c.Names.Mode, tunnel.ModeHTTPSProxy, tunnel.ModeH2Connect)
+	case p.server.Mode == tunnel.ModeH2Connect && err.Next != "":
+		step.Cause, step.Next = report.CauseOtherServer, err.Next
 	case strings.Contains(text, p.c.Names.Mode+"="):
 		step.Cause = report.CauseWrongMode
 		step.Next = p.setMode(text)

@@ -306,7 +306,7 @@ func TestH2ConnectWrongServer(t *testing.T) {
 		server tunnel.Server
 		words  string
 	}{
-		"a gRPC server":             {p.serveGRPC(t, tunnel.ModeH2Connect, echoing), "no proxy that accepts CONNECT"},
+		"a gRPC server":             {p.serveGRPC(t, tunnel.ModeH2Connect, echoing), "which --mode=h2-connect needs: is the port right? For a proxy-server of konnectivity use --mode=grpc, or auto"},
 		"a web server":              {web(serverconn.ALPNHTTP2), "no proxy that accepts CONNECT"},
 		"a server of HTTP/1.1":      {web(serverconn.ALPNHTTP1), "does not speak HTTP/2"},
 		"a server that has no ALPN": {web(), "does not speak HTTP/2"},

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/shoot-proxy/proxy-client/internal/clip"
 	"github.com/shoot-proxy/proxy-client/internal/cure"
 	"github.com/shoot-proxy/proxy-client/internal/status"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
@@ -114,10 +115,10 @@ func TestTheStatusHasACertificateThatWasRefused(t *testing.T) {
 		t.Fatalf("the server was not refused for its certificate: %v", err)
 	}
 	all := d.Certificates()
-	if last := all[len(all)-1]; last.Role != status.RoleServer || last.Subject != "CN=server" || !strings.Contains(last.Problem, "not signed by --ca-cert") {
+	if last := all[len(all)-1]; last.Role != status.RoleServer || last.Subject != "CN=server" || !strings.Contains(last.Problem, "not signed by --ca-cert=") {
 		t.Errorf("the refused certificate is %+v", last)
 	}
-	if is := d.Servers()[0]; is.Up || is.Reason != string(tunnel.ReasonTLS) || !strings.Contains(is.Cause, "not signed by --ca-cert") || is.Next != "write the CA that has signed the server's certificate into the Secret of --ca-cert" {
+	if is := d.Servers()[0]; is.Up || is.Reason != string(tunnel.ReasonTLS) || !strings.Contains(is.Cause, "not signed by --ca-cert=") || is.Next != "write the CA that has signed the server's certificate into the Secret of --ca-cert="+clip.Text(other.file("ca.crt"), clip.Words) {
 		t.Errorf("the server is %+v", is)
 	}
 	// A file that cannot be used any more is named, and the certificate stays.

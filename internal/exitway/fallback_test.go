@@ -198,6 +198,8 @@ func TestWrongExits(t *testing.T) {
 	p, other := newPKI(t), newPKI(t)
 	good := startExit(t, p, nil)
 	foreign := startExit(t, other, nil)
+	unnamed := p.ca.Issue(t, x509.Certificate{}).TLS()
+	nameless := startExit(t, p, func(e *exitServer) { e.TLSConfig.Certificates = []tls.Certificate{unnamed} })
 	picky := startExit(t, p, func(e *exitServer) { e.TLSConfig.ClientCAs = other.clients })
 	old := startExit(t, p, func(e *exitServer) { e.TLSConfig.MaxVersion, e.TLSConfig.MinVersion = 0x0303, 0x0303 })
 	plain, ca, client := startPlain(t), p.file("ca.crt"), p.file("client.crt")
@@ -207,7 +209,8 @@ func TestWrongExits(t *testing.T) {
 		addr             netip.AddrPort
 		server           string // to verify
 	}{
-		{"another name", "is for another name", "--exit-server-name", good.addr, "other.example"},
+		{"another name", "its certificate is not for --exit-server-name=other.example, but for exit.example", "in place of --exit-server-name=other.example", good.addr, "other.example"},
+		{"no name", "its certificate is not for --exit-server-name=exit.example", "subjectAltName", nameless.addr, ""},
 		{"another CA", "not signed by --exit-ca-cert=" + ca, "--exit-ca-cert=" + ca, foreign.addr, ""},
 		{"another CA for clients", "refused the TLS connection", "--exit-client-cert=" + client, picky.addr, ""},
 		{"an old version of TLS", "does not speak TLS 1.3", "--exit=" + string(theExit), old.addr, ""},

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -145,12 +146,12 @@ func (m *maker) notSecured(ctx context.Context, t *exitTunnel, err error) *tunne
 	case errors.As(err, new(fileError)):
 		return t.misfits("correct the file, or the Secret that it is from", "no TLS: %w", err)
 	case errors.As(err, new(x509.HostnameError)):
-		return t.misfits(fmt.Sprintf("set %s to a name in the exit's certificate", names.ExitServerName), "its certificate is for another name: %w", err)
+		return m.anotherName(t, err)
 	case isUnknown:
 		return t.misfits(fmt.Sprintf("put the CA that has signed the exit's certificate into %s=%s", names.ExitCACert, m.tls.CAFile),
-			"its certificate is not signed by %s=%s, but by %q: %w", names.ExitCACert, m.tls.CAFile, clip.Text(unknown.Cert.Issuer.String(), clip.Words), err)
+			"%w", serverconn.Worded(fmt.Sprintf("its certificate is not signed by %s=%s, but by %q", names.ExitCACert, m.tls.CAFile, clip.Text(unknown.Cert.Issuer.String(), clip.Words)), err))
 	case errors.As(err, new(*tls.CertificateVerificationError)):
-		return t.misfits("renew the exit's certificate, or set the wrong clock right", "its certificate was not accepted: %w", err)
+		return t.misfits("renew the exit's certificate, or set the wrong clock right", "its certificate was not accepted: %w", serverconn.Brief(err))
 	case errors.Is(err, errNoHTTP2):
 		return t.misfits(m.notAnExit(t.target), "%w", err)
 	case alerted:
@@ -162,6 +163,28 @@ func (m *maker) notSecured(ctx context.Context, t *exitTunnel, err error) *tunne
 	default:
 		return t.failed("see whether the exit runs: its log has the cause", "TLS handshake: %w", err)
 	}
+}
+
+// anotherName returns the error of an exit whose certificate is not for the name that is
+// verified. err says for which names it is.
+func (m *maker) anotherName(t *exitTunnel, err error) *tunnel.Error {
+	verified := fmt.Sprintf("%s=%s", m.names.ExitServerName, m.tls.ServerName)
+	next := "write a name in the exit's certificate in place of " + verified
+	if m.tls.ServerName == "" {
+		verified = fmt.Sprintf("the host of %s=%s", m.names.Exit, t.target)
+		next = fmt.Sprintf("give a name in the exit's certificate as %s: without it %s is verified", m.names.ExitServerName, verified)
+	}
+	wrong, _ := errors.AsType[x509.HostnameError](err)
+	names := slices.Clone(wrong.Certificate.DNSNames)
+	for _, ip := range wrong.Certificate.IPAddresses {
+		names = append(names, ip.String())
+	}
+	is := "but for " + clip.Text(strings.Join(names, ", "), clip.Words)
+	if len(names) == 0 {
+		is = "and has no name in it"
+		next = "issue the exit's certificate again, with a name in it (subjectAltName), since a common name does not count"
+	}
+	return t.misfits(next, "%w", serverconn.Worded(fmt.Sprintf("its certificate is not for %s, %s", verified, is), err))
 }
 
 // What crypto/tls says of the alerts (RFC 8446, section 6.2) that are no doubt about who has
@@ -189,7 +212,7 @@ func (m *maker) alerted(t *exitTunnel, err error) *tunnel.Error {
 			"it refused the TLS connection: %w; by the clock here %s has not expired", err, certificate)
 	default:
 		return t.misfits("put a certificate that is signed by the CA that the exit has for clients into "+certificate,
-			"it refused the TLS connection: %w; is %s signed by the CA that it has for clients?", err, certificate)
+			"it refused the TLS connection: %w; most likely no CA that it has for clients has signed %s", err, certificate)
 	}
 }
 

@@ -57,7 +57,7 @@ type Refusal struct {
 
 // Error implements error.
 func (r *Refusal) Error() string {
-	text := fmt.Sprintf("the proxy answered with status %d", r.Status)
+	text := fmt.Sprintf("it answered with status %d", r.Status)
 	if r.ProxyError != "" {
 		text += ", " + clip.Text(r.ProxyError, clip.Words)
 	}

@@ -94,7 +94,7 @@ func (d *Dialer) noHTTP2Answer(ctx context.Context, err error) *tunnel.Error {
 		return d.Alerted(err)
 	}
 	if errors.Is(err, h2connect.ErrHTTP1) {
-		wrong := d.WrongServer(fmt.Errorf("it does not speak HTTP/2 (%w)", err))
+		wrong := d.WrongServer(fmt.Errorf("it does not speak HTTP/2 (%w), which %s needs", err, d.ModeSetting()))
 		wrong.Next = d.NotAProxy()
 		return wrong
 	}

@@ -30,7 +30,13 @@ const (
 // is most likely the target that is silent.
 var ErrSilent = errors.New("the proxy has not answered the dial: it may be trying to reach the target for longer")
 
-var errNotProxy = errors.New("it is no proxy that accepts CONNECT over HTTP/2: is the port right?")
+var errNotProxy = errors.New("it is no proxy that accepts CONNECT over HTTP/2")
+
+// notProxy returns the error of a server that has shown by err that it is no proxy.
+func (d *Dialer) notProxy(err error) error {
+	return fmt.Errorf("%w (%w), which %s needs: is the port right? For a proxy-server of konnectivity use %s",
+		errNotProxy, err, d.ModeSetting(), d.OtherMode(tunnel.ModeGRPC))
+}
 
 // identify returns an error if the server on c does not accept CONNECT.
 func (d *Dialer) identify(ctx context.Context, c *h2connect.Conn) *tunnel.Error {
@@ -63,7 +69,7 @@ func (d *Dialer) identify(ctx context.Context, c *h2connect.Conn) *tunnel.Error 
 	case errors.Is(err, h2connect.ErrUnprocessed):
 		return d.Unreachable(ctx, fmt.Errorf("it ends each connection at once: %w", err))
 	default:
-		wrong := d.WrongServer(fmt.Errorf("%w (%w)", errNotProxy, err))
+		wrong := d.WrongServer(d.notProxy(err))
 		wrong.Next = d.NotAProxy()
 		return wrong
 	}
@@ -112,7 +118,7 @@ func (d *Dialer) refused(r *h2connect.Refusal) *tunnel.Error {
 	case proxystatus.WantsPassword(r.Status):
 		is.Next = noPassword
 	case fault == tunnel.FaultRefusal:
-		is.Err, is.Next = fmt.Errorf("%w: %w", errNotProxy, r), d.NotAProxy()
+		is.Err, is.Next = d.notProxy(r), d.NotAProxy()
 	case reason == tunnel.ReasonForbidden:
 		is.Next = allow
 	case reason == tunnel.ReasonTimeout:

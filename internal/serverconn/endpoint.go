@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"sync/atomic"
 
+	"github.com/shoot-proxy/proxy-client/internal/clip"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
@@ -38,6 +39,17 @@ func (e *Endpoint) Address() string {
 
 // Names returns the names of settings, for errors.
 func (e *Endpoint) Names() tunnel.SettingNames { return e.connector.names }
+
+// tls returns the TLS settings.
+func (e *Endpoint) tls() tunnel.TLS { return e.connector.files.Settings() }
+
+// setting returns a setting as a person gives it, with its value if there is one.
+func setting(name, value string) string {
+	if value == "" {
+		return name
+	}
+	return name + "=" + clip.Text(value, clip.Words)
+}
 
 // Unreachable returns the error of a server to which there is no connection, after ctx
 // or err has ended the wait for one.

@@ -26,8 +26,7 @@ func (e *Endpoint) handshakeError(ctx context.Context, name string, err error) *
 	case ctx.Err() != nil:
 		return e.silent(ctx, err)
 	case errors.As(err, new(x509.HostnameError)):
-		return e.refused(fmt.Errorf("its certificate is not for %q: %w; set %s to a name in it", name, brief{err}, e.Names().ServerName),
-			fmt.Sprintf("set %s to a name in the certificate, or correct the host in %s", e.Names().ServerName, e.Names().ProxyServer))
+		return e.anotherName(name, err)
 	case errors.As(err, new(x509.UnknownAuthorityError)):
 		return e.notSigned(err)
 	case isExpired(err):
@@ -62,9 +61,22 @@ func (e *Endpoint) notSigned(err error) *tunnel.Error {
 		return e.casNotValid(invalid, err)
 	}
 	unknown, _ := errors.AsType[x509.UnknownAuthorityError](err)
-	return e.refused(worded{fmt.Sprintf("its certificate is not signed by %s, but by %q: give the CA that signs the server's certificates",
-		e.Names().CACert, clip.Text(unknown.Cert.Issuer.String(), clip.Words)), err},
-		fmt.Sprintf("write the CA that has signed the server's certificate into the Secret of %s", e.Names().CACert))
+	bundle := setting(e.Names().CACert, e.tls().CAFile)
+	return e.refused(worded{fmt.Sprintf("its certificate is not signed by %s: give the CA that has signed it, %q",
+		bundle, clip.Text(unknown.Cert.Issuer.String(), clip.Words)), err},
+		fmt.Sprintf("write the CA that has signed the server's certificate into the Secret of %s", bundle))
+}
+
+// anotherName returns the error of a server whose certificate is not for name.
+func (e *Endpoint) anotherName(name string, err error) *tunnel.Error {
+	names, given := e.Names(), e.tls().ServerName
+	if given == "" {
+		return e.refused(fmt.Errorf("its certificate is not for %q: %w; set %s to a name in it", name, brief{err}, names.ServerName),
+			fmt.Sprintf("set %s to a name in the certificate, or correct the host in %s", names.ServerName, setting(names.ProxyServer, e.Server.Name)))
+	}
+	is := setting(names.ServerName, given)
+	return e.refused(fmt.Errorf("its certificate is not for %s: write a name in it (%w)", is, brief{err}),
+		fmt.Sprintf("write a name in the certificate in place of %s", is))
 }
 
 // isExpired reports whether err is of a certificate that has expired or is not valid yet.
@@ -78,7 +90,7 @@ func isExpired(err error) bool {
 // errors.
 func (e *Endpoint) casNotValid(invalid, err error) *tunnel.Error {
 	return e.refused(worded{fmt.Sprintf("its certificate was not accepted: %s", invalid), err},
-		fmt.Sprintf("renew the CA in the Secret of %s, or set the clock right if it is wrong", e.Names().CACert))
+		fmt.Sprintf("renew the CA in the Secret of %s, or set the clock right if it is wrong", setting(e.Names().CACert, e.tls().CAFile)))
 }
 
 // notValidNow returns the error of a server's certificate for which isExpired is true. It
@@ -100,6 +112,12 @@ func (e *Endpoint) notValidNow(err error) *tunnel.Error {
 	return e.refused(worded{fmt.Sprintf("its certificate %q %s, and the clock here says %s: %s",
 		clip.Text(invalid.Cert.Subject.String(), clip.Words), reason, now.UTC().Format(time.RFC3339), remedy), err}, next)
 }
+
+// Worded returns err, an error of crypto/tls, in words of ours.
+func Worded(words string, err error) error { return worded{words, err} }
+
+// Brief returns err, an error of crypto/tls, with a short text.
+func Brief(err error) error { return brief{err} }
 
 // worded is an error of crypto/tls in words of our own.
 type worded struct {
@@ -154,7 +172,9 @@ func (e *Endpoint) noProtocol(err error) *tunnel.Error {
 	case tunnel.ModeGRPC:
 		return e.NoHTTP2(err)
 	case tunnel.ModeH2Connect:
-		return e.WrongServer(fmt.Errorf("it does not speak HTTP/2 (%w): is the port right?", err))
+		wrong := e.WrongServer(fmt.Errorf("it does not speak HTTP/2 (%w), which %s needs: is the port right?", err, e.ModeSetting()))
+		wrong.Next = e.NotAProxy()
+		return wrong
 	case tunnel.ModeHTTPConnect, tunnel.ModeHTTPSProxy:
 		return e.WrongServer(fmt.Errorf("it does not speak HTTP/1.1 (%w): for a gRPC server use %s", err, e.OtherMode(tunnel.ModeGRPC)))
 	default:
@@ -205,13 +225,14 @@ const (
 func (e *Endpoint) Alerted(err error) *tunnel.Error {
 	alert, _ := RemoteAlert(err)
 	short := brief{err}
-	issue := fmt.Sprintf("give the sidecar a client certificate (%s) that is signed by the CA that the proxy-server has for clients", e.Names().ClientCert)
-	switch certificate := e.Names().ClientCert; {
+	certificate := setting(e.Names().ClientCert, e.tls().CertFile)
+	issue := fmt.Sprintf("give the sidecar a client certificate that is signed by the CA that the proxy-server has for clients, in place of %s", certificate)
+	switch {
 	case !e.connector.files.HasClient():
 		return e.refused(fmt.Errorf("it refused the TLS connection: %w; no client certificate was given: give %s and %s", short, certificate, e.Names().ClientKey),
 			fmt.Sprintf("give %s and %s", certificate, e.Names().ClientKey))
 	case alert == certificateRequired, alert == unknownAuthority:
-		return e.refused(fmt.Errorf("it refused the TLS connection: %w; %s is not signed by a CA that it trusts: have it issued by the CA that the proxy-server has for clients", short, certificate), issue)
+		return e.refused(fmt.Errorf("it refused the TLS connection: %w; %s is not signed by a CA that it has for clients: have it issued by one", short, certificate), issue)
 	case alert == expiredCertificate:
 		if invalid := e.connector.files.CheckClient(time.Now()); invalid != nil {
 			return e.refused(worded{fmt.Sprintf("it refused the client certificate: %s", invalid), err}, fmt.Sprintf("renew %s in its Secret", certificate))

@@ -101,6 +101,9 @@ func (f *Files) Config() (*tls.Config, error) {
 	return f.loaded.Clone(), nil
 }
 
+// Settings returns what was given to New: the paths of the files, and the server's name.
+func (f *Files) Settings() tunnel.TLS { return f.files }
+
 // HasClient reports whether a client certificate is named.
 func (f *Files) HasClient() bool { return f.files.CertFile != "" }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 
@@ -141,7 +142,11 @@ func (c *cluster) unusable(raw *api.Config, err error) error {
 	problem := ""
 	switch {
 	case len(contexts) == 0 && clientcmd.IsEmptyConfig(err):
-		problem = "no kubeconfig names a cluster, in $KUBECONFIG or ~/.kube/config: log in to the cluster, or name a file with --kubeconfig"
+		where := "$KUBECONFIG or ~/.kube/config"
+		if files := os.Getenv(clientcmd.RecommendedConfigPathEnvVar); files != "" {
+			where = fmt.Sprintf("KUBECONFIG %q", files)
+		}
+		problem = "no kubeconfig names a cluster, in " + where + ": log in to the cluster, or name a file with --kubeconfig"
 	case current == "":
 		problem = "the kubeconfig has no current context: name one with --context, of " + strings.Join(contexts, ", ")
 	case raw.Contexts[current] == nil:

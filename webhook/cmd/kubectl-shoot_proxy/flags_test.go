@@ -80,6 +80,7 @@ func TestBadInput(t *testing.T) {
 		{"no pod for a page", usable, "a pod is missing: write 'kubectl shoot_proxy page POD'", []string{"page"}},
 		{"a port that is none", usable, `--port "70000" is no port`, []string{"page", "app", "--port=70000"}},
 		{"no kubeconfig", "", "no kubeconfig names a cluster, in $KUBECONFIG or ~/.kube/config: log in to the cluster, or name a file with --kubeconfig", []string{"check"}},
+		{"a kubeconfig of nothing", "{}", `/config": log in to the cluster, or name a file with --kubeconfig`, []string{"check"}},
 		{"no such kubeconfig", "", `--kubeconfig "/none" cannot be read: there is no such file`, []string{"check", "--kubeconfig=/none"}},
 		{"an empty name of a kubeconfig", usable, "--kubeconfig is empty", []string{"check", "--kubeconfig="}},
 		{"no kubeconfig at all", "not: [one", "the kubeconfig cannot be read", []string{"check"}},

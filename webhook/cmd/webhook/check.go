@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -42,7 +43,13 @@ func checkCommand(version string, env environment) *cobra.Command {
 			if err := f.Validate(); err != nil {
 				return err
 			}
-			config, err := cluster(f.file(), version)
+			file, variable := f.file()
+			config, err := cluster(file, version)
+			if usage, ok := errors.AsType[*flagset.UsageError](err); ok && variable != "" {
+				named := *usage
+				named.Flag = variable
+				return &named
+			}
 			if err != nil {
 				return err
 			}
@@ -61,20 +68,22 @@ func checkCommand(version string, env environment) *cobra.Command {
 }
 
 // file returns the kubeconfig file: the flag's, or the one that kubectl would use.
-// Without one it returns "".
-func (f *checkFlags) file() string {
+// Without one it returns "". variable is the environment variable that has named the file,
+// if one has.
+func (f *checkFlags) file() (name, variable string) {
 	if f.kubeconfig != "" {
-		return f.kubeconfig
+		return f.kubeconfig, ""
 	}
-	if first, _, _ := strings.Cut(os.Getenv("KUBECONFIG"), string(os.PathListSeparator)); first != "" {
-		return first
+	const kubectls = "KUBECONFIG"
+	if first, _, _ := strings.Cut(os.Getenv(kubectls), string(os.PathListSeparator)); first != "" {
+		return first, kubectls
 	}
 	if home, err := os.UserHomeDir(); err == nil {
 		if name := filepath.Join(home, ".kube", "config"); isFile(name) {
-			return name
+			return name, ""
 		}
 	}
-	return ""
+	return "", ""
 }
 
 func isFile(name string) bool {

@@ -42,6 +42,16 @@ func TestCheckRefusesBadFlags(t *testing.T) {
 	}
 }
 
+// TestCheckNamesTheVariable: a file that KUBECONFIG names is not blamed on --kubeconfig.
+func TestCheckNamesTheVariable(t *testing.T) {
+	t.Setenv("KUBECONFIG", "/none")
+	var stdout, stderr strings.Builder
+	code := run(environment{args: []string{"check"}, stdout: &stdout, stderr: &stderr})
+	if want := "webhook: KUBECONFIG \"/none\" cannot be read: there is no such file\n"; code != program.Usage || stderr.String() != want {
+		t.Errorf("exit code %d and %q, want %q", code, stderr.String(), want)
+	}
+}
+
 // TestCheckWithoutAnswers: if the API server does not answer, or does not know the
 // caller, there is one sentence that says so, exit code 1, and no report.
 func TestCheckWithoutAnswers(t *testing.T) {

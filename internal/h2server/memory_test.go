@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
+
+	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
 
 // TestWindowsGrowForFastStreams: a stream that sends little at a time keeps its first window,
@@ -169,6 +171,35 @@ func TestUnreadOutput(t *testing.T) {
 				end()
 			})
 		})
+	}
+}
+
+// TestReadOutput: downloads of a client that reads need no memory of its share.
+func TestReadOutput(t *testing.T) {
+	t.Parallel()
+	p := newPeer(t, nil)
+	_ = p.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 20})
+	s := p.begin(t, 1)
+	for range 4 { // one at a time
+		sent := make(chan error, 1)
+		go func() { sent <- send(s, make([]byte, 15<<10)) }()
+		next[*http2.DataFrame](t, p)
+		if err := waittest.Await(t, sent, "the end of Send"); err != nil {
+			t.Fatal(err)
+		}
+		waittest.Eventually(t, "the end of the write", func() bool {
+			p.conn.mu.Lock()
+			defer p.conn.mu.Unlock()
+			return !p.conn.out.writing && len(p.conn.out.pending) == 0
+		})
+	}
+	if n, err := s.Reserve(64 << 10); err != nil || n < 1000 {
+		t.Errorf("%d bytes and %v", n, err)
+	} else if err := s.Send(nil, n); err != nil {
+		t.Error(err)
+	}
+	if used := p.conn.cfg.Memory.Used(); used != 0 {
+		t.Errorf("%d bytes are used", used)
 	}
 }
 

@@ -173,7 +173,8 @@ func (s *Stream) Reserve(most int) (int, error) {
 	if err := s.awaitRoom(); err != nil {
 		return 0, err
 	}
-	if c.room() < most && !c.out.wide && !c.widen() {
+	// What is written at once needs no memory of the share.
+	if waits := len(c.out.pending)+c.out.reserved > 0; waits && c.room() < most && !c.out.wide && !c.widen() {
 		most = min(most, minPending)
 	}
 	n := int(min(int64(most), s.sendWindow, c.sendWindow))

@@ -17,7 +17,7 @@ type heart struct {
 	timer   *time.Timer
 	stopped bool
 	reads   uint64        // of the connection, at the last beat
-	asked   time.Time     // the last PING was sent
+	asked   time.Time     // the first PING was sent that is unanswered
 	silent  time.Duration // the peer has said nothing for so many beats
 	number  uint64        // of the last PING
 }
@@ -41,8 +41,8 @@ func (h *heart) stop() {
 // than the round trip of most paths, and much less than a dial may take.
 const quietAfter = 250 * time.Millisecond
 
-// Quiet reports whether the peer has said nothing since the last PING, which was sent
-// quietAfter ago or earlier. So silence shows after PingInterval and quietAfter at the latest,
+// Quiet reports whether the peer has said nothing since a PING that was sent quietAfter ago
+// or earlier. So silence shows after PingInterval and quietAfter at the latest,
 // long before it ends the connection. Behind a longer round trip each PING makes it true for
 // a while.
 func (c *Conn) Quiet() bool {
@@ -62,14 +62,13 @@ func (h *heart) beat() {
 		return
 	}
 	if reads := c.wire.Reads(); reads != h.reads || h.number == 0 {
-		h.reads, h.silent = reads, 0
+		h.reads, h.silent, h.asked = reads, 0, time.Now()
 	} else if h.silent += c.cfg.PingInterval; h.silent >= c.cfg.PingTimeout {
 		h.mu.Unlock()
 		c.wire.Fail(fmt.Errorf("%w: no answer to a PING within %v", ErrSilent, c.cfg.PingTimeout))
 		return
 	}
 	h.number++
-	h.asked = time.Now()
 	var payload [8]byte
 	binary.BigEndian.PutUint64(payload[:], h.number)
 	h.timer.Reset(c.cfg.PingInterval)

@@ -87,7 +87,7 @@ func TestPeerThatAnswers(t *testing.T) {
 
 // TestQuiet: a peer is quiet while a PING has had no answer for a while, and only then.
 func TestQuiet(t *testing.T) {
-	p := dialPeer(t, byHand)
+	p := dialPeer(t, Config{PingInterval: time.Hour, PingTimeout: 3 * time.Hour})
 	h := &p.c.heart
 	passed := func() { // the time until a missing answer counts
 		h.mu.Lock()
@@ -103,6 +103,10 @@ func TestQuiet(t *testing.T) {
 		if passed(); !p.c.Quiet() {
 			t.Fatal("a peer that has not answered is not quiet")
 		}
+		if h.beat(); !p.c.Quiet() {
+			t.Fatal("a peer that has not answered is not quiet after another PING")
+		}
+		p.wantPing()
 		must(t, p.WritePing(true, ping))
 		waittest.Eventually(t, "the answer to end the quiet", func() bool { return !p.c.Quiet() })
 	}

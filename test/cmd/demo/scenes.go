@@ -157,11 +157,11 @@ func startSidecar(ctx context.Context, s *story, l *lab.Lab, flags ...string) er
 		return fmt.Errorf("the sidecar runs with %q, want %q", found, want)
 	}
 	s.output(strings.Join(found, "\n"), 4)
-	ready := "ready: it listens on loopback, and the proxy-server is reachable"
+	reached := "and the proxy-server is reachable"
 	if slices.ContainsFunc(flags, func(flag string) bool { return strings.HasPrefix(flag, "--exit=") }) {
-		ready = "ready: it listens on loopback, the proxy-server is reachable, and the exit answers"
+		reached = "the proxy-server is reachable, and the exit answers"
 	}
-	s.check(ready)
+	s.check("ready: it listens on loopback, %s", reached)
 	return nil
 }
 

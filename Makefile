@@ -98,7 +98,7 @@ release: need-root packages-images ## release: everything that is published, int
 .PHONY: test
 test: ## daily: everything: unit and namespace tests under the race detector, then end to end against real peers
 	@$(MAKE) -j2 packages-browser go-test
-	$(call EACH_MODULE,CGO_ENABLED=1 REQUIRE_ROOT=$(REQUIRE_ROOT) $(call GOTESTSUM,pkgname) -race -p 3 $(GO_TEST_FLAGS) $(LONGEST_FIRST) ./...)
+	$(call EACH_MODULE,CGO_ENABLED=1 REQUIRE_ROOT=$(REQUIRE_ROOT) $(call GOTESTSUM,pkgname) -race -p 3 -timeout 20m $(GO_TEST_FLAGS) $(LONGEST_FIRST) ./...)
 	@$(MAKE) test-egressselector
 	@$(MAKE) test-gateways
 	@$(MAKE) test-bench-micro
@@ -124,7 +124,7 @@ test-unit: packages-build tools ## daily: tests that need no privileges and touc
 
 .PHONY: test-netns
 test-netns: need-root packages-test tools ## daily: only the packages with tests in network namespaces (root)
-	CGO_ENABLED=1 REQUIRE_ROOT=1 $(call GOTESTSUM,pkgname) -race $(GO_TEST_FLAGS) $$(go list -f '{{.ImportPath}} {{.TestImports}} {{.XTestImports}}' ./... | awk '/internal\/netnstest/ {print $$1}')
+	CGO_ENABLED=1 REQUIRE_ROOT=1 $(call GOTESTSUM,pkgname) -race -timeout 20m $(GO_TEST_FLAGS) $$(go list -f '{{.ImportPath}} {{.TestImports}} {{.XTestImports}}' ./... | awk '/internal\/netnstest/ {print $$1}')
 
 .PHONY: soak
 soak: need-root packages-test ## rarely: mixed traffic under random faults, every byte checked (root); DURATION=10m, SEED= repeats a run, LOGS=folder keeps logs, EXIT=1 goes through exits

@@ -27,6 +27,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/http2wire"
 	"github.com/shoot-proxy/proxy-client/internal/quota"
 	"github.com/shoot-proxy/proxy-client/internal/relay"
+	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
 
 // policyOfTests lets the client "app" reach everything on loopback.
@@ -157,6 +158,8 @@ func TestHeldByAnExitsStream(t *testing.T) {
 	exit := startExit(t, held)
 	w, other := openThroughExit(t, exit, held), openThroughExit(t, exit, held)
 	done := writes(w.target, much, func() { _ = w.target.CloseWrite() })
+	// On a machine that stands still, a target may seem to be stopped before it is.
+	waittest.Eventually(t, "a window to be held", func() bool { return w.monitor.Progress(time.Now()).Held >= 128<<10 })
 	stalls(t, w.target, done)
 	shown := w.monitor.Progress(time.Now()).Held
 	if shown < 128<<10 || shown > 512<<10 {

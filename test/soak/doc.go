@@ -26,8 +26,7 @@
 //	anything but new files  an app that sends and closes without waiting for an
 //	                        answer may have the end of what it sent thrown away
 //	no server was in reach for longer than TCP waits   a dial may fail
-//	a tunnel to an exit lost its packets up to [noticing] before
-//	                                                   a dial may fail
+//	a tunnel to an exit was cut up to [noticing] before        a dial may fail
 //
 // Everything else excuses nothing: frozen peers, lost packets, delay, little bandwidth,
 // short partitions, other certificates, steps of the sidecar's wall clock, servers that

@@ -45,9 +45,9 @@ func TestVerdictWithExits(t *testing.T) {
 	}
 }
 
-// TestDialIntoASilentTunnel: a dial whose tunnel has just become silent may fail, and only if
+// TestDialIntoACutTunnel: a dial whose tunnel has just been cut may fail, and only if
 // the app has got nothing.
-func TestDialIntoASilentTunnel(t *testing.T) {
+func TestDialIntoACutTunnel(t *testing.T) {
 	struck := time.Now()
 	for _, c := range []struct {
 		name  string
@@ -57,6 +57,7 @@ func TestDialIntoASilentTunnel(t *testing.T) {
 		want  judgement
 	}{
 		{"soon", HideServer, time.Second, 0, excused},
+		{"soon after a death", KillAgent, time.Millisecond, 0, excused},
 		{"later", HideServer, noticing, 0, broken},
 		{"after some bytes", HideServer, time.Second, 9, broken},
 		{"of a frozen peer", FreezeExit, time.Second, 0, broken},

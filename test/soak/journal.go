@@ -61,14 +61,15 @@ func (d Disturbance) excusesWithExit() (struck, lasting excuse) {
 	}
 }
 
-// noticing is how long a tunnel may be silent until new connections avoid it: an interval of
-// PINGs, and the time until an answer is missing.
+// noticing is how long a tunnel may be cut until new connections avoid it: an interval of
+// PINGs, and the time until an answer is missing. An end of the tunnel is known earlier.
 const noticing = 2 * time.Second
 
-// silences reports whether a disturbance loses what is sent, without an end of connections.
-func (d Disturbance) silences() bool {
+// cuts reports whether a disturbance cuts a tunnel, so that dials go into it until the sidecar
+// knows.
+func (d Disturbance) cuts() bool {
 	switch d.Kind {
-	case HideServer, HideServerFor, PartPod, PartPodFor, PartShoot:
+	case HideServer, HideServerFor, PartPod, PartPodFor, PartShoot, KillServer, KillServers, KillAgent, KillAgents, KillExit, RestartExit:
 		return true
 	default:
 		return false
@@ -76,9 +77,9 @@ func (d Disturbance) silences() bool {
 }
 
 // dialsInto reports whether a dial that began then may have gone into an exit's tunnel that e
-// had silenced. What the app has sent is in that tunnel, so the dial is not repeated.
+// had cut. What the app has sent is in that tunnel, so the dial is not repeated.
 func (e entry) dialsInto(began time.Time) bool {
-	return e.silences() && !began.Before(e.began) && began.Before(e.struck.Add(noticing))
+	return e.cuts() && !began.Before(e.began) && began.Before(e.struck.Add(noticing))
 }
 
 // breaks reports whether a disturbance can break connections to a server.

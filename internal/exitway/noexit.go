@@ -22,19 +22,46 @@ const probeTarget = "127.0.0.1:1"
 // such as 404.
 //
 // A proxy may also answer in this way, for a target that it does not serve, and is then not
-// gone around. So an exit that has answered as a proxy once counts as one for ever.
-func (w *Way) judge(t *exitTunnel, err *tunnel.Error) (none bool) {
+// gone around. So such an answer alone proves nothing: the probe's target must have it too.
+// An exit that has answered as a proxy once counts as one for ever.
+func (w *Way) judge(ctx context.Context, t *exitTunnel, err *tunnel.Error) (none bool) {
 	e := w.exitOf(t)
 	switch {
+	case e.proven.Load():
 	case showsProxy(err):
-		e.proven.Store(true)
-	case !e.proven.Load():
-		if what := noProxys(err); what != "" {
-			w.disprove(e, w.isNone(t, what))
-			return true
+		w.prove(e)
+	case noProxys(err) != "":
+		if what := w.probe(ctx, e, t); what != "" {
+			return w.disprove(e, w.isNone(t, what))
 		}
 	}
 	return false
+}
+
+// prove notes that e has answered as only a proxy does.
+func (w *Way) prove(e *exit) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	e.proven.Store(true)
+	e.doubted = false
+}
+
+// probe dials the probe's target on t. If the answer says that CONNECT is not accepted, probe
+// returns it in words.
+func (w *Way) probe(ctx context.Context, e *exit, t *exitTunnel) string {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	carrier, err := t.session.DialEarly(ctx, probeTarget, nil)
+	if err == nil {
+		_ = carrier.Close()
+		w.prove(e)
+		return ""
+	}
+	failed := t.dialError(ctx, err)
+	if showsProxy(failed) {
+		w.prove(e)
+	}
+	return noProxys(failed)
 }
 
 // showsProxy reports whether only a proxy ends a dial in this way.
@@ -46,19 +73,19 @@ func showsProxy(err *tunnel.Error) bool {
 	return ok && (refusal.ProxyError != "" || refusal.Status == http.StatusForbidden)
 }
 
-// noProxys returns the answer of a dial in words if it says that CONNECT is not accepted, and
-// "" otherwise.
+// noProxys returns the answer of a dial in words if it is that of a web server to a method or a
+// path that it does not have, and "" otherwise.
 func noProxys(err *tunnel.Error) string {
-	if err == nil || err.Reason != tunnel.ReasonProtocol {
+	if err == nil {
 		return ""
 	}
-	refusal, refused := errors.AsType[*h2connect.Refusal](err)
-	reset, wasReset := errors.AsType[*h2connect.Reset](err)
-	switch {
-	case refused && refusal.ProxyError == "":
+	refusal, ok := errors.AsType[*h2connect.Refusal](err)
+	if !ok || refusal.ProxyError != "" {
+		return ""
+	}
+	switch refusal.Status {
+	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented:
 		return fmt.Sprintf("status %d", refusal.Status)
-	case wasReset:
-		return reset.Code.String()
 	default:
 		return ""
 	}
@@ -66,13 +93,17 @@ func noProxys(err *tunnel.Error) string {
 
 // isNone returns the error of a tunnel to a server that is no exit.
 func (w *Way) isNone(t *exitTunnel, what string) *tunnel.Error {
-	return t.misfits(w.maker.notAnExit(t.target), "it answers CONNECT with %s, as no proxy does", what)
+	return t.misfits(w.maker.notAnExit(t.target), "it answers each CONNECT with %s, as web servers do", what)
 }
 
-// disprove takes all tunnels to e out of use, because it is no exit.
-func (w *Way) disprove(e *exit, err *tunnel.Error) {
+// disprove takes all tunnels to e out of use, because it is no exit. It returns false if e has
+// shown meanwhile that it is one.
+func (w *Way) disprove(e *exit, err *tunnel.Error) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if e.proven.Load() {
+		return false
+	}
 	e.doubted = true
 	for _, s := range w.slots {
 		if t := s.current; t != nil && t.target == e.target && t.stands() {
@@ -83,6 +114,7 @@ func (w *Way) disprove(e *exit, err *tunnel.Error) {
 			w.lack(s, e, err)
 		}
 	}
+	return true
 }
 
 // whyNone returns why the server at the end of t is no exit, or nil.
@@ -101,17 +133,18 @@ func (w *Way) identify(ctx context.Context, e *exit, t *exitTunnel) *tunnel.Erro
 	if !doubted {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
-	defer cancel()
-	if carrier, err := t.session.DialEarly(ctx, probeTarget, nil); err == nil {
-		_ = carrier.Close()
-	} else if what := noProxys(t.dialError(ctx, err)); what != "" {
-		return w.isNone(t, what)
-	} else if broken := t.session.Err(); broken != nil {
+	what := w.probe(ctx, e, t)
+	switch broken := t.session.Err(); {
+	case broken != nil:
 		return t.failed(seeExit, "the tunnel ended at once: %w", broken)
+	case ctx.Err() != nil: // the caller's end says nothing about the exit
+		return t.failed(seeExit, "the attempt ended: %w", ctx.Err())
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if what != "" && !e.proven.Load() {
+		return w.isNone(t, what)
+	}
 	e.doubted = false
 	return nil
 }

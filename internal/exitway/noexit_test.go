@@ -3,6 +3,7 @@
 package exitway
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/netip"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/shoot-proxy/proxy-client/internal/h2connect"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
@@ -68,7 +70,7 @@ func TestAWebServerIsNoExit(t *testing.T) {
 			if asked := e.askedFor(); asked != 1 {
 				t.Errorf("the web server was asked for %d targets, want one", asked)
 			}
-			if note := w.Note(); !strings.Contains(note, "as no proxy does") || testutil.ToFloat64(w.cfg.Metrics.fallback) != 1 {
+			if note := w.Note(); !strings.Contains(note, "as web servers do") || testutil.ToFloat64(w.cfg.Metrics.fallback) != 1 {
 				t.Errorf("the note is %q, and exit_fallback %v", note, testutil.ToFloat64(w.cfg.Metrics.fallback))
 			}
 			if said, used := w.log.Lines(t, fallbackLine), w.log.Lines(t, inUseLine); len(said) != 1 || len(used) != 1 || !strings.Contains(said[0]["next"].(string), "--exit="+string(theExit)) {
@@ -179,5 +181,90 @@ func TestAWebServerBesideAnExit(t *testing.T) {
 	}
 	if lines := w.log.Lines(t, fallbackLine); len(lines) != 0 {
 		t.Errorf("the log says that no exit answers: %v", lines)
+	}
+}
+
+// TestAProxyThatDoesNotServeATarget: a proxy may refuse a target with a bare 404, also the
+// first one. The target is not dialled without it, and others go through it.
+func TestAProxyThatDoesNotServeATarget(t *testing.T) {
+	for name, probed := range map[string]int{"forbids the probe": http.StatusForbidden, "connects the probe": 0, "does not reach the probe": http.StatusBadGateway} {
+		t.Run(name, func(t *testing.T) {
+			served := target.String()
+			p := newPKI(t)
+			e := startExit(t, p, func(e *exitServer) {
+				e.refuse = func(w http.ResponseWriter, at string) bool {
+					is := map[string]int{served: 0, probeTarget: probed}
+					status, known := is[at]
+					if !known {
+						status = http.StatusNotFound
+					}
+					if status != 0 {
+						w.WriteHeader(status)
+					}
+					return status != 0
+				}
+			})
+			n := newNetwork(map[tunnel.HostPort]netip.AddrPort{theExit: e.addr})
+			w := newWay(t, p, n, nil)
+			w.filled(t)
+			for range 2 {
+				if _, err := w.DialContext(t.Context(), netip.MustParseAddrPort("10.0.0.99:99"), nil); err == nil {
+					t.Fatal("a target that the proxy does not serve was reached")
+				}
+				c := w.through(t)
+				defer c.Close()
+			}
+			if _, plain := n.attempts(); plain != 0 || w.Note() != "" {
+				t.Errorf("%d dials went without the exit; note %q", plain, w.Note())
+			}
+		})
+	}
+}
+
+// TestADoubtThatIsLate: a connection that succeeds while its exit is doubted ends the doubt.
+func TestADoubtThatIsLate(t *testing.T) {
+	var status atomic.Int64
+	status.Store(http.StatusNotFound)
+	p := newPKI(t)
+	e := startWeb(t, p, &status)
+	n := newNetwork(map[tunnel.HostPort]netip.AddrPort{theExit: e.addr})
+	w := newWay(t, p, n, nil)
+	w.filled(t)
+	first := w.slots[0].current
+	conn, err := w.dial(t) // now it is doubted, and goes on being so
+	must(t, err)
+	_ = conn.Close()
+	if w.Note() == "" {
+		t.Fatal("the web server is not doubted")
+	}
+	w.judge(t.Context(), first, nil) // of a dial that was under way
+	waittest.Eventually(t, "the exit", func() bool { return w.Note() == "" })
+	if w.judge(t.Context(), first, first.dialError(t.Context(), &h2connect.Refusal{Status: http.StatusNotFound})) {
+		t.Error("an exit that has shown that it is one is doubted again")
+	}
+}
+
+// TestACancelledProbe: it says nothing about the server, which stays doubted.
+func TestACancelledProbe(t *testing.T) {
+	var status atomic.Int64
+	status.Store(http.StatusNotFound)
+	p := newPKI(t)
+	e := startWeb(t, p, &status)
+	w := newWay(t, p, newNetwork(map[tunnel.HostPort]netip.AddrPort{theExit: e.addr}), func(cfg *Config) { cfg.Exits.Required = true })
+	w.filled(t)
+	is := w.exits[0]
+	w.mu.Lock()
+	tun := w.slots[0].current
+	is.doubted = true
+	w.mu.Unlock()
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := w.identify(ended, is, tun); err == nil {
+		t.Error("a probe that was cancelled counts as an answer")
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !is.doubted {
+		t.Error("it ends the doubt")
 	}
 }

@@ -173,7 +173,7 @@ func (w *Way) DialEarly(ctx context.Context, dst netip.AddrPort, hold tunnel.Hol
 		is := w.pick(tried)
 		if is.tunnel != nil {
 			conn, err := w.dialOn(ctx, is.tunnel, dst, early)
-			none := w.judge(is.tunnel, err)
+			none := w.judge(ctx, is.tunnel, err)
 			if err == nil {
 				return conn, nil
 			}

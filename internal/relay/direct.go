@@ -183,7 +183,9 @@ func (d *direct) appEnded() {
 	}
 	// From here on no goroutine reads from the app, up to the end of the relay.
 	d.resets.begin((*unreadApp)(d), d.opt.wait(watchInterval))
+	d.sentAll.Store(!d.traits.Resets)
 	if err := d.carrier.CloseWrite(); err != nil {
+		d.sentAll.Store(false)
 		d.sendFailed(err)
 	}
 }

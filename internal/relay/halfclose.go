@@ -7,8 +7,8 @@ import "time"
 // holdFIN keeps back the app's FIN, which the tunnel cannot carry. It returns when the
 // relay has ended.
 func (r *relay) holdFIN() {
+	r.sentAll.Store(true) // before appFinished, which others read
 	r.appFinished.Store(true)
-	r.holdsFIN.Store(true)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	clock := idleClock{timeout: r.opt.HalfCloseTimeout}

@@ -5,11 +5,13 @@ package relay_test
 import (
 	"errors"
 	"io"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/shoot-proxy/proxy-client/internal/relay"
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
 // TestFINIsKeptBack: on a way without half-closes an app's FIN is not passed on.
@@ -74,5 +76,42 @@ func TestAnUploadThatIsNotWholeIsReset(t *testing.T) {
 				t.Errorf("the target sees %s, want %s", outcome(err), want)
 			}
 		})
+	}
+}
+
+// noted is a way that notes whether it was aborted.
+type noted struct {
+	*tcpCarrier
+	aborted atomic.Bool
+}
+
+func (n *noted) Abort() error {
+	n.aborted.Store(true)
+	return n.tcpCarrier.Abort()
+}
+
+// TestAWholeUploadIsNotAborted: on a way that carries half-closes and no resets, an app that
+// has sent everything and has gone is an end. A break of the way could cost the target the
+// last bytes, and some proxies pass it on as an end. A way that carries resets is aborted.
+func TestAWholeUploadIsNotAborted(t *testing.T) {
+	for _, resets := range []bool{false, true} {
+		n := &noted{}
+		w := openRelayedWith(t, func(c *tcpCarrier) relay.Tunnel {
+			c.traits = tunnel.Traits{Backpressure: true, HalfClose: true, Resets: resets}
+			n.tcpCarrier = c
+			return n
+		}, relay.Options{})
+		_, err := w.app.Write([]byte("hello"))
+		must(t, err)
+		must(t, w.app.CloseWrite())
+		if got, err := io.ReadAll(w.target); err != nil || string(got) != "hello" {
+			t.Fatalf("the target got %q and %v", got, err)
+		}
+		must(t, relay.Reset(w.app))
+		_, err = w.target.Write([]byte("x")) // which the app does not want any more
+		must(t, err)
+		if r := w.ended(t); r.Reason != relay.AppClosed || n.aborted.Load() != resets {
+			t.Errorf("resets %t: the reason is %s (%v), and aborted is %t", resets, r.Reason, r.Err, n.aborted.Load())
+		}
 	}
 }

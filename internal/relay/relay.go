@@ -145,7 +145,7 @@ type relay struct {
 	lastMove       moment      // when a byte last moved
 	lastSent       moment      // when a byte was last sent to the target
 	appFinished    atomic.Bool // the app's FIN was seen
-	holdsFIN       atomic.Bool // it was not passed on, because the tunnel cannot carry it
+	sentAll        atomic.Bool // the tunnel has all that the app sent, and carries no resets
 	appGone        atomic.Bool // the app has closed
 	appFirst       bool        // the app's FIN was passed on before the target ended; set by upload
 
@@ -215,11 +215,12 @@ func (r *relay) conclude(reason CloseReason, err error) {
 }
 
 // abort ends both sides at once, the app with RST, and the target too if the tunnel
-// carries that. A target that has got everything, except the FIN behind it, gets that.
+// carries that. Behind an app that had sent everything, a tunnel that carries no resets is
+// closed: a break could cost the target the last bytes, and would look like an end.
 func (r *relay) abort(reason CloseReason, err error) {
 	r.conclude(reason, err)
 	_ = Reset(r.app)
-	if r.holdsFIN.Load() {
+	if r.sentAll.Load() {
 		_ = r.tun.Close()
 	} else {
 		_ = tunnel.Abort(r.tun)

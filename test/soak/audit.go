@@ -111,7 +111,14 @@ func (a *auditor) complaintNotMade(l line, began time.Time) string {
 		if nobody(l.Destination) {
 			return ""
 		}
+	case "exit_unreachable":
+		if a.journal.dialWasCut(began, l.Time) || a.journal.went(began, l.Time, PartPodFor, Stall) {
+			return ""
+		}
 	case "timeout", "no_agent", "server_unreachable", "max_dials":
+		if l.Reason == "timeout" && a.journal.dialWasCut(began, l.Time) {
+			return ""
+		}
 		if nobody(l.Destination) || a.journal.went(began, l.Time, PartPodFor, Stall) {
 			return ""
 		}

@@ -71,3 +71,30 @@ func TestDialIntoACutTunnel(t *testing.T) {
 		})
 	}
 }
+
+// TestTheLogOfACutDial: what the verdict excuses, the sidecar's log may name, and nothing else.
+func TestTheLogOfACutDial(t *testing.T) {
+	struck := time.Now()
+	for _, c := range []struct {
+		name   string
+		reason string
+		kind   Kind
+		began  time.Duration // since the disturbance
+		took   time.Duration
+		fine   bool
+	}{
+		{"in flight", "exit_unreachable", KillAgent, -time.Millisecond, time.Second, true},
+		{"soon", "exit_unreachable", KillExit, time.Second, time.Second, true},
+		{"silent", "timeout", HideServer, time.Second, 6 * time.Second, true},
+		{"later", "exit_unreachable", KillAgent, noticing, time.Second, false},
+		{"for too long", "timeout", HideServer, time.Second, 2 * cutDial, false},
+		{"of a frozen peer", "exit_unreachable", FreezeExit, time.Second, time.Second, false},
+	} {
+		j := &journal{exits: true, entries: []*entry{{Disturbance: Disturbance{Kind: c.kind}, began: struck, struck: struck}}}
+		began := struck.Add(c.began)
+		complaint := (&auditor{journal: j}).complaintNotMade(line{Reason: c.reason, Time: began.Add(c.took)}, began)
+		if (complaint == "") != c.fine {
+			t.Errorf("%s: the complaint is %q", c.name, complaint)
+		}
+	}
+}

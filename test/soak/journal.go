@@ -65,6 +65,10 @@ func (d Disturbance) excusesWithExit() (struck, lasting excuse) {
 // PINGs, and the time until an answer is missing. An end of the tunnel is known earlier.
 const noticing = 2 * time.Second
 
+// cutDial is how long a dial into a cut tunnel lasts at most: until the tunnel has been silent
+// for too long, and what a slow machine adds.
+const cutDial = 12 * time.Second
+
 // cuts reports whether a disturbance cuts a tunnel, so that dials go into it until the sidecar
 // knows.
 func (d Disturbance) cuts() bool {
@@ -245,7 +249,7 @@ func (j *journal) excuse(o outcome, until time.Time) excuse {
 	for _, e := range j.during(o.began, until) {
 		struck, lasting := j.excuses(e)
 		x = x.or(lasting)
-		x.dial = x.dial || j.exits && e.dialsInto(o.began)
+		x.dial = x.dial || j.exits && e.dialsInto(o.began) && o.ended.Sub(o.began) <= cutDial
 		if e.hit(o.began, until) {
 			struck.late = struck.early && !e.began.After(o.wrote)
 			x = x.or(struck)
@@ -266,7 +270,7 @@ func (j *journal) excuses(e entry) (struck, lasting excuse) {
 func (j *journal) mayReset(from, to time.Time) bool {
 	return slices.ContainsFunc(j.during(from, to), func(e entry) bool {
 		struck, lasting := j.excuses(e)
-		return lasting.reset || struck.reset && e.hit(from, to) || j.exits && e.dialsInto(from)
+		return lasting.reset || struck.reset && e.hit(from, to)
 	})
 }
 
@@ -274,6 +278,12 @@ func (j *journal) mayReset(from, to time.Time) bool {
 // time.
 func (j *journal) broke(server int, from, to time.Time) bool {
 	return slices.ContainsFunc(j.during(from, to), func(e entry) bool { return e.real().breaks(server) && e.hit(from, to) })
+}
+
+// dialWasCut reports whether a dial of that time may have been in an exit's tunnel that a
+// disturbance cut, or had cut.
+func (j *journal) dialWasCut(from, to time.Time) bool {
+	return j.exits && to.Sub(from) <= cutDial && slices.ContainsFunc(j.during(from, to), func(e entry) bool { return e.dialsInto(from) || e.cuts() && e.hit(from, to) })
 }
 
 // went reports whether a disturbance of one of these kinds went on in that time.

@@ -163,7 +163,7 @@ func judgeTarget(o outcome, r *record, x excuse) (verdict judgement, why string)
 		return right, ""
 	}
 	why = fmt.Sprintf("its target got %d bytes of %d", r.got, o.sent)
-	if x.tail {
+	if x.tail || x.dial && r.got == 0 {
 		return excused, why
 	}
 	return broken, why

@@ -5,6 +5,8 @@ package exitserver
 import (
 	"io"
 	"net"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -51,19 +53,27 @@ func TestStalledTargets(t *testing.T) {
 	release := make(chan struct{})
 	sink := listen(t, func(conn *net.TCPConn) {
 		defer conn.Close()
+		_ = conn.SetReadBuffer(256 << 10)
 		<-release
 		_, _ = io.Copy(io.Discard, conn)
 	})
+	start := sync.OnceFunc(func() { close(release) })
+	t.Cleanup(start)
 	e := newExit(t, allowLoopback, func(c *Config) { c.Limits.Buffer = 1 << 20 })
 	client := e.connect(t, "app")
-	const uploads, size = 8, 16 << 20
-	sent := make(chan int, uploads)
+	const uploads, size, block = 4, 8, 1 << 20 // twice what the kernel takes
+	sent := make(chan int, uploads*size)
+	var unfinished atomic.Int64
+	unfinished.Store(uploads)
 	for range uploads {
 		u := open(t, client, sink)
 		go func() {
-			n, _ := u.send.Write(make([]byte, size))
+			for range size {
+				n, _ := u.send.Write(make([]byte, block))
+				sent <- n
+			}
+			unfinished.Add(-1)
 			_ = u.send.Close()
-			sent <- n
 		}()
 	}
 	u := open(t, client, listenEcho(t))
@@ -73,10 +83,13 @@ func TestStalledTargets(t *testing.T) {
 	if used := e.usage.memory.Used(); used > 1<<20 {
 		t.Errorf("windows have grown by %d bytes, more than allowed", used)
 	}
-	close(release)
-	for range uploads {
-		if n := waittest.Await(t, sent, "the rest of an upload"); n != size {
-			t.Errorf("an upload sent %d bytes, want %d", n, size)
+	if got := unfinished.Load(); got != uploads {
+		t.Errorf("%d uploads wait for their targets, want %d", got, uploads)
+	}
+	start()
+	for range uploads * size {
+		if n := waittest.Await(t, sent, "more of an upload"); n != block {
+			t.Errorf("an upload sent %d bytes, want %d", n, block)
 		}
 	}
 	waittest.Eventually(t, "the end of the uploads", func() bool { return e.metric(t, "proxy_exit_close_total", "closed") == uploads })

@@ -34,9 +34,9 @@ func endOf(chains [][]*x509.Certificate) time.Time {
 }
 
 // untilExpiry returns the time until the first moment at which expires has passed, or until
-// the next look.
+// the next look. For a year far away time.Until returns the largest Duration.
 func untilExpiry(expires time.Time) time.Duration {
-	return min(time.Until(expires)+time.Millisecond, expiryLook)
+	return min(time.Until(expires), expiryLook) + time.Millisecond
 }
 
 // watchExpiry ends the connection when the client's certificate expires, until stop is
@@ -69,8 +69,9 @@ func (c *client) checkExpiry() {
 	}
 }
 
-// hasExpired reports whether the certificate has expired while the connection is served. If
-// it has not, it looks again.
+// hasExpired reports whether the certificate has expired while the connection is served. It
+// looks again later in both cases: rights reads the clock once more, which may be set back
+// meanwhile.
 func (c *client) hasExpired() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -78,10 +79,12 @@ func (c *client) hasExpired() bool {
 		return false
 	}
 	left := untilExpiry(c.expires)
-	if left > 0 {
-		c.expiry.Reset(left)
+	if left <= 0 {
+		c.expiry.Reset(expiryLook)
+		return true
 	}
-	return left <= 0
+	c.expiry.Reset(left)
+	return false
 }
 
 // sendAway ends the connection of a client that has lost all rights. The client is told

@@ -122,6 +122,45 @@ func testExpiry(t *testing.T, leaf, caLife, life time.Duration, cause string, re
 	}
 }
 
+// TestTheNextLook: the clock is looked at when the certificate has expired, and before that
+// from time to time, also if it has no end (RFC 5280 4.1.2.5).
+func TestTheNextLook(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		now := time.Now()
+		for _, tt := range []struct {
+			expires time.Time
+			want    time.Duration
+		}{
+			{time.Date(9999, time.December, 31, 23, 59, 59, 0, time.UTC), expiryLook + time.Millisecond},
+			{now.Add(time.Hour), expiryLook + time.Millisecond},
+			{now.Add(time.Second), time.Second + time.Millisecond},
+			{now.Add(-time.Second), -time.Second + time.Millisecond},
+		} {
+			if got := untilExpiry(tt.expires); got != tt.want {
+				t.Errorf("%s at %s: the next look is after %s, want %s", tt.expires, now, got, tt.want)
+			}
+		}
+	})
+}
+
+// TestExpiryIsLookedAtAgain: there is a next look also after the certificate has expired. The
+// clock may be set back before that has an effect.
+func TestExpiryIsLookedAtAgain(t *testing.T) {
+	t.Parallel()
+	for _, left := range []time.Duration{-time.Hour, time.Hour} {
+		c := &client{expires: time.Now().Add(left)}
+		c.expiry = time.AfterFunc(0, func() {})
+		c.expiry.Stop()
+		if c.hasExpired() != (left < 0) {
+			t.Errorf("a certificate that ends in %s: its end was not seen", left)
+		}
+		if !c.expiry.Stop() {
+			t.Errorf("a certificate that ends in %s: there is no next look", left)
+		}
+	}
+}
+
 // TestExpiryResetsTheTarget: the certificate's end resets both sides of a stream that stands,
 // and a new certificate works.
 func TestExpiryResetsTheTarget(t *testing.T) {

@@ -5,7 +5,6 @@ package exitserver
 import (
 	"io"
 	"net"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -67,53 +66,54 @@ func TestNewStreamsOfOneClient(t *testing.T) {
 	}
 }
 
-// TestUploadsOfOneClient: the uploads of one client, whose targets have stopped to read, take
-// its share and no more. Another client's window becomes wide.
+// TestUploadsOfOneClient: the uploads of one client, whose targets do not read, take its share
+// and no more. Those for which it has none go on, and another client's window grows.
 func TestUploadsOfOneClient(t *testing.T) {
 	t.Parallel()
-	const uploads, buffer = 10, 16 << 20
+	const buffer = 4 << 20 // of which each upload takes 48 KiB, since it begins early
 	release := make(chan struct{})
-	var stalled atomic.Int64
 	stalls := listen(t, func(conn *net.TCPConn) {
 		defer conn.Close()
-		_, _ = io.CopyN(io.Discard, conn, 3<<20)
-		stalled.Add(1)
 		<-release
 	})
 	t.Cleanup(func() { close(release) })
-	sink := listen(t, func(conn *net.TCPConn) {
+	echo := listenEcho(t)
+	e := newExit(t, allowBoth, func(c *Config) { c.Limits.Buffer = buffer })
+	late := open(t, e.connect(t, "greedy"), echo)
+	late.echo(t, "before")
+	greedy, uploads := e.rawEarly(t, "greedy"), 0
+	for id := uint32(1); ; id += 2 {
+		if err := greedy.headers(id, connectBlock(stalls)); err != nil {
+			t.Fatal(err)
+		}
+		if greedy.answer(t, id).Header().Type == http2.FrameRSTStream {
+			break
+		}
+		for range 3 {
+			_ = greedy.framer.WriteData(id, false, make([]byte, 16<<10))
+		}
+		uploads++
+	}
+	if most := e.metric(t, "proxy_exit_client_buffer_bytes"); most < buffer/4 || most > e.metric(t, "proxy_exit_limit", "client_buffer") {
+		t.Errorf("one client has %v bytes of %d", most, buffer)
+	}
+	late.echo(t, "question")
+	client := e.connect(t, "modest")
+	open(t, client, echo).echo(t, "question") // so that what follows does not begin early
+	u := open(t, client, listen(t, func(conn *net.TCPConn) {
 		defer conn.Close()
 		_, _ = io.Copy(io.Discard, conn)
-	})
-	e := newExit(t, allowBoth, func(c *Config) { c.Limits.Buffer = buffer })
-	upload := func(client *http2.ClientConn, target string) {
-		u := open(t, client, target)
-		go func() {
-			block := make([]byte, 64<<10)
-			for {
-				if _, err := u.send.Write(block); err != nil {
-					return
-				}
-			}
-		}()
-	}
-	greedy := e.connect(t, "greedy")
-	for range uploads {
-		upload(greedy, stalls)
-	}
-	waittest.Eventually(t, "targets that do not read", func() bool { return stalled.Load() == uploads })
-	waittest.Eventually(t, "the client's share to be used", func() bool { return e.usage.mostMemory() > buffer/4 })
-	upload(e.connect(t, "modest"), sink)
-	const wide = 1<<20 - 16<<10
-	waittest.Eventually(t, "a wide window of another client", func() bool {
-		most, all := e.metric(t, "proxy_exit_client_buffer_bytes"), e.metric(t, "proxy_exit_buffer_bytes")
-		if limit := e.metric(t, "proxy_exit_limit", "client_buffer"); most > limit {
-			t.Fatalf("one client has %v bytes, and %v are allowed", most, limit)
+	}))
+	go func() {
+		for err := error(nil); err == nil; {
+			_, err = u.send.Write(make([]byte, 64<<10))
 		}
-		return all-most >= wide
+	}()
+	waittest.Eventually(t, "a wider window of another client", func() bool {
+		return e.usage.memory.Used()-e.usage.mostMemory() >= 16<<10
 	})
-	if got := e.metric(t, "proxy_exit_streams_active"); got != uploads+1 {
-		t.Errorf("%v streams are open, want %d: nothing is reset", got, uploads+1)
+	if got := e.metric(t, "proxy_exit_streams_active"); got != float64(uploads+3) {
+		t.Errorf("%v streams are open, want %d: nothing is reset", got, uploads+3)
 	}
 }
 
@@ -121,7 +121,9 @@ func TestUploadsOfOneClient(t *testing.T) {
 // more. For another client as much may wait on a connection as without the first.
 func TestDownloadsOfOneClient(t *testing.T) {
 	t.Parallel()
-	const connections, buffer = 8, 2 << 20 // each connection wants 256 KiB
+	const connections, buffer = 8, 4 << 20
+	const wide = 256 << 10
+	const greedy = 5 * wide // then less than 8*wide is left to the client
 	source := listen(t, func(conn *net.TCPConn) {
 		defer conn.Close()
 		block := make([]byte, 64<<10)
@@ -146,10 +148,10 @@ func TestDownloadsOfOneClient(t *testing.T) {
 	for range connections {
 		download("greedy")
 	}
-	waittest.Eventually(t, "the client's share to be used", func() bool { return e.usage.mostMemory() == buffer/2 })
+	waittest.Eventually(t, "the client's share to be used", func() bool { return e.usage.mostMemory() == greedy })
 	download("modest")
-	waittest.Eventually(t, "memory for another client", func() bool { return e.usage.memory.Used() == buffer/2+256<<10 })
-	if got := e.metric(t, "proxy_exit_client_buffer_bytes"); got != buffer/2 {
-		t.Errorf("the first client has %v bytes, want %d", got, buffer/2)
+	waittest.Eventually(t, "memory for another client", func() bool { return e.usage.memory.Used() == greedy+wide })
+	if got := e.metric(t, "proxy_exit_client_buffer_bytes"); got > greedy {
+		t.Errorf("the first client has %v bytes, want at most %d", got, greedy)
 	}
 }

@@ -56,11 +56,12 @@ func (s *Share) add(n int64) {
 // take takes n bytes, if as much is free after that as the share holds.
 func (s *Share) take(n int) bool { return s.takePart(n, 2) }
 
-// growPart is the part of what is left to a client that one window may grow by at once.
+// growPart is the part of what is left to a client that one window or output may grow by at
+// once.
 const growPart = 8
 
-// grow takes n bytes to make a window wider. The less is left, the narrower windows stay,
-// so that streams which begin later find something.
+// grow takes n bytes to make a window or an output wider. The less is left, the narrower they
+// stay, so that streams which begin later find something.
 func (s *Share) grow(n int) bool { return s.takePart(n, growPart) }
 
 // takePart takes n bytes if they are at most a part of what is left.

@@ -122,21 +122,57 @@ func TestMemoryIsShared(t *testing.T) {
 	}
 }
 
-// TestShares: however many clients take what they can get, the next one finds as much as
-// each of them has, and may take it.
+// TestWideOutputsLeaveSome: a client that reads nothing on many connections can still begin
+// streams, and upload on them.
+func TestWideOutputsLeaveSome(t *testing.T) {
+	t.Parallel()
+	s := NewMemory(64 << 20).NewShare()
+	c := &Conn{cfg: Config{Memory: s}}
+	for c.widen() {
+		c.out.wide = false // as the next connection's is
+	}
+	if !s.take(earlyWindow) {
+		t.Error("a stream that begins early has no room")
+	}
+	if !s.grow(firstWindow) {
+		t.Error("a window cannot grow")
+	}
+}
+
+// TestShares: a client that takes what it can get has half of what was free before. So each
+// client finds half of what the one before has found, and may take half of that.
 func TestShares(t *testing.T) {
 	t.Parallel()
 	const limit = 64 << 20
 	m := NewMemory(limit)
-	for n := range 20 {
+	for free := int64(limit); free > 1; free -= free / 2 {
 		s := m.NewShare()
 		growAll(s)
-		for s.take(earlyWindow) {
+		for n := maxWindow; n > 0; n /= 2 {
+			for s.take(n) {
+			}
 		}
-		if s.Used() < limit/2>>n-earlyWindow*2 || s.Used() > limit-m.Used() {
-			t.Errorf("client %d has %d bytes, and %d are free", n+1, s.Used(), limit-m.Used())
+		if s.Used() != free/2 || m.Used() != limit-free+free/2 {
+			t.Fatalf("a client has %d bytes of the %d that were free, and %d are used", s.Used(), free, m.Used())
 		}
 	}
+}
+
+// TestUploadBesideOthers: the windows of a client become as wide as they can while another
+// one holds all that it can get.
+func TestUploadBesideOthers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := NewMemory(64 << 20)
+		growAll(m.NewShare())
+		share := m.NewShare()
+		send, end := sendSteadily(share)
+		send(2000, time.Millisecond)
+		if used := share.Used(); used != maxWindow-firstWindow {
+			t.Errorf("the window has grown by %d bytes, want %d", used, maxWindow-firstWindow)
+		}
+		end()
+	})
 }
 
 // TestUnreadOutput: what waits for a client that does not read takes memory of the client's
@@ -147,7 +183,7 @@ func TestUnreadOutput(t *testing.T) {
 		limit, used int64
 		pending     int // at most
 	}{
-		"memory for it": {4 * wideOutput, wideOutput, maxPending + 64<<10 + 1<<10},
+		"memory for it": {growPart * wideOutput, wideOutput, maxPending + 64<<10 + 1<<10},
 		"no memory":     {wideOutput, 0, 2*minPending + 1<<10},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -118,10 +118,10 @@ func (c *Conn) trim() {
 	c.narrow()
 }
 
-// widen takes memory of the client's share, so that more may wait. It reports whether there
-// was some. The caller holds mu.
+// widen takes memory of the client's share, so that more may wait. It leaves some to streams
+// that begin, and to windows. It reports whether there was some. The caller holds mu.
 func (c *Conn) widen() bool {
-	if c.out.wide || !c.cfg.Memory.take(wideOutput) {
+	if c.out.wide || !c.cfg.Memory.grow(wideOutput) {
 		return false
 	}
 	c.out.wide = true

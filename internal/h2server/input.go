@@ -123,9 +123,9 @@ func (in *input) end(memory *Share) {
 const growWithin = time.Second
 
 // giveBack returns the window of what the handler has taken. The window grows if the
-// handler has taken a whole one within growWithin. It shrinks if the handler takes less than
-// a half in that time, or if the client holds more than its share: by as much as the client
-// may not send any more. The caller holds mu.
+// handler has taken a whole one within growWithin. It shrinks by a half, as soon as the client
+// may send no more than the other one: if the handler takes less than a whole one in that
+// time, or if the client holds more than its share. The caller holds mu.
 func (s *Stream) giveBack() {
 	in, memory := &s.in, s.conn.cfg.Memory
 	if in.takeBack() == 0 || s.err != nil {
@@ -155,7 +155,7 @@ func (s *Stream) giveBack() {
 // endEarly gives earlyWindow back as soon as the stream cannot hold it any more: the client
 // knows firstWindow, and the handler has taken what was sent before. The caller holds mu.
 func (s *Stream) endEarly() {
-	if in := &s.in; s.conn.settled && in.received <= in.window {
+	if in := &s.in; in.early > 0 && s.conn.settled && in.received <= in.window {
 		s.conn.cfg.Memory.give(in.early)
 		in.early = 0
 	}

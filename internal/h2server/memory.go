@@ -8,9 +8,9 @@ import "sync"
 // their first size, and what waits to be written to clients beyond the least. If there is no
 // room, both stay narrow; nothing is reset.
 //
-// Each client has a Share of it. A share may hold no more than is free: a single client
-// holds a half at most, and two a third each. So the next client finds as much as each of
-// the others holds, whatever they do.
+// Each client has a Share of it. A client takes half of what is free at most, so the next one
+// finds the other half. What a client holds for targets that do not read, it keeps until they
+// do. The same holds for what it does not read itself.
 type Memory struct {
 	limit int64
 
@@ -76,6 +76,9 @@ func (s *Share) takePart(n int, part int64) bool {
 }
 
 func (s *Share) give(n int) {
+	if n == 0 {
+		return
+	}
 	s.memory.mu.Lock()
 	defer s.memory.mu.Unlock()
 	s.add(-int64(n))

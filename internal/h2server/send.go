@@ -13,8 +13,8 @@ const (
 	// maxPending is how many bytes of streams may wait for the goroutine that writes. It
 	// bounds what a stream waits behind.
 	maxPending = 128 << 10
-	// minPending is the same for a client without memory for more. It also bounds what a
-	// stream of such a client adds at once.
+	// minPending is the same for a client without memory for more. If something waits, it also
+	// bounds what a stream of such a client adds to that at once.
 	minPending = 32 << 10
 	// wideOutput is the memory for maxPending instead of minPending: for what waits, and for
 	// as much that is being written.
@@ -164,8 +164,8 @@ func (c *Conn) hasRoom() bool { return c.room() > 0 && c.sendWindow > 0 }
 
 // Reserve waits for room to send, and returns how many bytes, most at the most. The caller
 // gets them without waiting, and then calls Send. So bytes that cannot be sent yet stay with
-// the caller's source: all streams of a connection together hold about maxPending, and
-// minPending if the client's share of the memory is used up.
+// the caller's source. A stream gets room while less than maxPending waits, or less than
+// minPending if the client's share has no memory for more.
 func (s *Stream) Reserve(most int) (int, error) {
 	c := s.conn
 	c.mu.Lock()

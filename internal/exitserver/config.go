@@ -38,8 +38,9 @@ type Config struct {
 	// DrainTimeout limits how long streams may go on after the end of Run's context. It
 	// includes EndDelay.
 	DrainTimeout time.Duration
-	// RestTimeout is how long a target may take none of an upload that its client has
-	// finished, after that client's connection has ended. Then the target is reset.
+	// RestTimeout is for a stream that both sides have ended before the client's connection
+	// has: how long its target may take none of the rest of the upload. Then the target is
+	// reset. Other streams are reset with the client's connection.
 	RestTimeout time.Duration
 	// Limits bound what clients can use.
 	Limits Limits
@@ -55,7 +56,7 @@ type Limits struct {
 	// ClientConnections and ClientStreams are for one client.
 	ClientConnections, ClientStreams int
 	// Buffer is how many bytes windows that have grown, and outputs that clients do not read,
-	// may take together. One client may take as much as it leaves free: a half at most.
+	// may take together. One client takes half of what is free at most.
 	Buffer int64
 }
 

@@ -12,9 +12,9 @@
 // windows.
 //
 //	server := exitserver.New(exitserver.Config{
-//		Listener: listener,
-//		TLS:      files.Config,
-//		Policy:   policy.Current,
+//		Listener:     listener,
+//		Certificates: certificates,
+//		Policy:       policy.Current,
 //		…
 //	})
 //	err := server.Run(ctx) // until ctx ends, and then until the streams have

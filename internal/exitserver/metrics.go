@@ -122,7 +122,7 @@ func (m *Metrics) registerBuffer(reg prometheus.Registerer) {
 			return 0
 		}))
 	}
-	gauge("proxy_exit_buffer_bytes", "By how many bytes windows have grown, and what waits for clients, as --total-buffer counts them.", func(u *usage) int64 { return u.memory.Used() })
+	gauge("proxy_exit_buffer_bytes", "Bytes of --total-buffer in use: by which windows have grown, and for what clients do not read at once.", func(u *usage) int64 { return u.memory.Used() })
 	gauge("proxy_exit_client_buffer_bytes", "The part of proxy_exit_buffer_bytes of the one client that has the most.", (*usage).mostMemory)
 }
 

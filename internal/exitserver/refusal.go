@@ -26,7 +26,7 @@ const (
 	ErrorIPProhibited           ProxyError = "destination_ip_prohibited" // the policy does not allow the address
 	ErrorDNS                    ProxyError = "dns_error"                 // the name was not resolved
 	ErrorLimitReached           ProxyError = "connection_limit_reached"  // a bound of the exit, or of the client
-	ErrorDenied                 ProxyError = "http_request_denied"       // the policy does not allow the client, the name or the port
+	ErrorDenied                 ProxyError = "http_request_denied"       // the client has no rights, or none to the name or the port
 	ErrorRequest                ProxyError = "http_request_error"        // the request is not a CONNECT to host:port
 	ErrorInternal               ProxyError = "proxy_internal_error"      // the exit lacks something
 )

@@ -75,7 +75,7 @@ func (o *ProxyExit) flags() []flagset.Flag {
 		flagset.Number("max-client-connections", &o.MaxClientConnections, "how many `connections` one client may have; clients with the same certificate names are one"),
 		flagset.Number("max-streams", &o.MaxStreams, "how many `streams` all clients together may have; each is one connection to a target"),
 		flagset.Number("max-client-streams", &o.MaxClientStreams, "how many `streams` one client may have"),
-		flagset.Size("total-buffer", &o.TotalBuffer, "by how much the windows of all streams together may grow beyond 16KiB for each, those of one client by half of it at most: a `size` such as 64MiB"),
+		flagset.Size("total-buffer", &o.TotalBuffer, "by how much the windows of all streams together may grow beyond 16KiB for each, and what waits for clients beyond 64KiB for each connection; one client takes half of what is free at most: a `size` such as 64MiB"),
 		flagset.Text("log-format", &o.LogFormat, "`format` of the log on standard error: text or json"),
 		flagset.Text("log-level", &o.LogLevel, "least `level` that is logged: debug, info, warn or error"),
 	}

@@ -291,3 +291,36 @@ func TestExceededShare(t *testing.T) {
 		}
 	})
 }
+
+// TestExceededOutput: a client that reads slowly on a connection gives back what its output
+// takes when others need some. Streams go on, and less waits for them.
+func TestExceededOutput(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := NewMemory(growPart * wideOutput)
+		share := m.NewShare()
+		c, client, end := stalledDownloads(share)
+		defer end()
+		synctest.Wait()
+		for !share.isExceeded() {
+			for other := m.NewShare(); other.take(firstWindow); {
+			}
+		}
+		if used := share.Used(); used != wideOutput {
+			t.Fatalf("the client has %d bytes before, want %d", used, wideOutput)
+		}
+		if _, err := io.CopyN(io.Discard, client, 4*maxPending); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		c.mu.Lock()
+		pending := len(c.out.pending)
+		c.mu.Unlock()
+		if used := share.Used(); used != 0 || pending > 2*minPending+1<<10 || pending < minPending {
+			t.Errorf("%d bytes are used and %d wait, want none and at most %d", used, pending, 2*minPending)
+		}
+		if n, err := io.CopyN(io.Discard, client, 8<<20-4*maxPending); err != nil {
+			t.Errorf("%v after %d bytes", err, n)
+		}
+	})
+}

@@ -3,6 +3,7 @@
 package h2server
 
 import (
+	"bytes"
 	"sync"
 	"time"
 
@@ -91,11 +92,16 @@ func (o *output) idle() {
 	o.space.Broadcast()
 }
 
-// writeBatch writes what waits now. The caller holds mu, which is released meanwhile.
+// writeBatch writes what waits now. If the client holds more than its share, less may wait from
+// then on. The caller holds mu, which is released meanwhile.
 func (c *Conn) writeBatch() {
 	batch := c.out.pending
 	c.out.pending, c.out.control = c.out.spare[:0], 0
 	c.out.spare = nil
+	narrows := c.out.wide && c.cfg.Memory.isExceeded()
+	if narrows {
+		c.out.wide = false // while batch is written, its memory is in use
+	}
 	c.out.space.Signal()
 	c.mu.Unlock()
 	err := c.writeOut(batch)
@@ -104,6 +110,10 @@ func (c *Conn) writeBatch() {
 	}
 	c.mu.Lock()
 	c.out.spare = batch[:0]
+	if narrows {
+		c.cfg.Memory.give(wideOutput)
+		c.out.pending, c.out.spare = bytes.Clone(c.out.pending), nil // less memory
+	}
 }
 
 // trim frees memory that was needed for large writes. The caller holds mu.

@@ -330,11 +330,16 @@ func TestLargeHeader(t *testing.T) {
 	}
 }
 
-// TestOrderlyEnd: a client that ends its connection is no error in the log.
+// TestOrderlyEnd: a client that ends its connection is no error in the log. It has read all
+// that the exit has sent, or the kernel would reset the connection.
 func TestOrderlyEnd(t *testing.T) {
 	t.Parallel()
 	e := newExit(t, allowLoopback, nil)
-	_ = e.connect(t, "app").Close()
+	client := e.connect(t, "app")
+	if err := client.Ping(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	_ = client.Close()
 	waittest.Eventually(t, "the line", func() bool { return len(e.log.Lines(t, "a client's connection has ended")) == 1 })
 	if line := e.log.Lines(t, "a client's connection has ended")[0]; line["error"] != nil {
 		t.Errorf("the line has error %v", line["error"])

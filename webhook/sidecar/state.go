@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -186,8 +187,33 @@ type LogOptions struct {
 	Previous bool
 }
 
-// Log reads the end of a container's log.
+const (
+	// logRemoved begins what the kubelet answers, with status 200, in the place of a log
+	// that it has removed. It keeps one run before the present one. While a container
+	// starts again, the run that the pod's status calls the last may be the one that goes.
+	logRemoved = "unable to retrieve container logs for "
+	// logAttempts is how often a log is asked for, and logPause the time between.
+	logAttempts = 5
+	logPause    = time.Second
+)
+
+// Log reads the end of a container's log. If the kubelet has just removed it, Log asks for the
+// one that has come in its place.
 func (a *Access) Log(ctx context.Context, pod *corev1.Pod, container string, opts LogOptions) ([]byte, error) {
+	for attempt := 1; ; attempt++ {
+		text, err := a.readLog(ctx, pod, container, opts)
+		if err != nil || attempt == logAttempts || !bytes.HasPrefix(text, []byte(logRemoved)) {
+			return text, err
+		}
+		select {
+		case <-ctx.Done():
+			return text, nil
+		case <-time.After(logPause):
+		}
+	}
+}
+
+func (a *Access) readLog(ctx context.Context, pod *corev1.Pod, container string, opts LogOptions) ([]byte, error) {
 	text, err := a.Core.Pods(pod.Namespace).GetLogs(pod.Name, &corev1.PodLogOptions{
 		Container: container, Previous: opts.Previous, TailLines: &opts.Lines, LimitBytes: &opts.Bytes,
 	}).DoRaw(ctx)

@@ -12,9 +12,9 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
-// probeTarget is dialled on a new tunnel to an exit that has turned out to be none. An exit
-// that is one by then dials it on its own loopback device, where nothing listens on port 1
-// (tcpmux, RFC 1078), or forbids it.
+// probeTarget is dialled to tell an exit from a web server: after an answer that may be of
+// either, and on a new tunnel to an exit that has turned out to be none. An exit dials it on
+// its own loopback device, where nothing listens on port 1 (tcpmux, RFC 1078), or forbids it.
 const probeTarget = "127.0.0.1:1"
 
 // judge notes what the end of a dial on t says about its exit. err is nil after a success.

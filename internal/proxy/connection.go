@@ -53,7 +53,7 @@ func (p *Proxy) serve(ctx context.Context, app *net.TCPConn) {
 		return
 	}
 	if raw, err := app.SyscallConn(); err == nil {
-		_ = sockio.SetKeepaliveIdle(raw, p.quiet()) // fails only if app is closed
+		_ = sockio.SetKeepaliveIdle(raw, p.idleTime()) // fails only if app is closed
 	}
 	c.monitor = relay.Start(ctx, app, p.counting(tun), relay.Options{
 		HalfCloseTimeout: p.cfg.HalfCloseTimeout,

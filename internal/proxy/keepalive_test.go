@@ -101,7 +101,7 @@ func TestInAPodAConnectionThatConntrackLostIsFreed(t *testing.T) {
 			dialer := dials(lead)
 			dialer.dial[target6] = lead
 			p := startPod(t, dialer)
-			p.quiet = func() time.Duration { return time.Second }
+			p.idleTime = func() time.Duration { return time.Second }
 			for _, ln := range p.cfg.Listeners {
 				probeSoon(t, ln)
 			}

@@ -66,10 +66,10 @@ type Proxy struct {
 	metrics *Metrics
 
 	// Tests replace these, to run without a redirect in the kernel.
-	lookup func(syscall.Conn) (netip.AddrPort, error)
-	socket func(local, remote netip.AddrPort) (sockdiag.State, error)
-	search func(local, remote netip.AddrPort, known func(uint16) bool) (sockdiag.State, error)
-	quiet  func() time.Duration // how long an app's connection is idle until it is probed
+	lookup   func(syscall.Conn) (netip.AddrPort, error)
+	socket   func(local, remote netip.AddrPort) (sockdiag.State, error)
+	search   func(local, remote netip.AddrPort, known func(uint16) bool) (sockdiag.State, error)
+	idleTime func() time.Duration // how long an app's connection is idle until it is probed
 
 	routes   routes
 	registry registry
@@ -122,7 +122,7 @@ func New(cfg Config) *Proxy {
 		lookup:      origdst.Lookup,
 		socket:      sockdiag.Lookup,
 		search:      sockdiag.Search,
-		quiet:       keepaliveIdle,
+		idleTime:    keepaliveIdle,
 		aborted:     make(chan struct{}),
 	}
 }

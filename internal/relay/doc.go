@@ -38,8 +38,8 @@
 //	the target closed   → the app gets every byte, then FIN. What it sends
 //	                      afterwards is answered with RST, as by the target
 //	the tunnel broke    → RST: half an answer must not look like a whole one
-//	the app reset       → the tunnel is aborted at once. Behind the app's FIN it is
-//	                      closed, because the target has got everything
+//	the app reset       → the tunnel is aborted at once. Behind the app's FIN one
+//	                      that carries no resets is closed: it has everything
 //	the app sent FIN    → it has closed, or it has half-closed and waits for the
 //	                      answer. Options.AppState says which
 //	  closed            → the tunnel is closed, but not within closeDelay of the

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/shoot-proxy/proxy-client/internal/relay"
+	"github.com/shoot-proxy/proxy-client/internal/repetition"
 	"github.com/shoot-proxy/proxy-client/internal/status"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
@@ -90,7 +91,7 @@ func (p *Proxy) tooMany(c *connection, app *net.TCPConn) {
 }
 
 // warningInterval is the minimum time between two log lines about the same event.
-const warningInterval = 10 * time.Second
+const warningInterval = repetition.Interval
 
 // limitedWarning counts an event that may happen often, and limits how often it is
 // logged. The zero value is ready to use, and safe for concurrent use.

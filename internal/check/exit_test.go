@@ -37,6 +37,10 @@ func (w *world) addExit(t *testing.T, template x509.Certificate) {
 		ErrorLog:  log.New(io.Discard, "", 0),
 		TLSConfig: &tls.Config{Certificates: []tls.Certificate{pair.TLS()}, ClientCAs: w.ca.Pool(), ClientAuth: tls.RequireAndVerifyClientCert},
 		Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			if w.webServer {
+				http.NotFound(rw, r)
+				return
+			}
 			if r.Host != pod {
 				rw.Header().Set("Proxy-Status", "exit; error=destination_ip_prohibited")
 				rw.WriteHeader(http.StatusForbidden)
@@ -95,6 +99,7 @@ func stepOf(t *testing.T, r *report.Report, name string) report.Step {
 func TestExit(t *testing.T) {
 	gone := func(w *world) { w.server.change(func(s *fakeServer) { delete(s.targets, theExit) }) }
 	required := func(w *world) { w.Exits.Required = true }
+	web := func(w *world) { w.webServer = true }
 	destHost := func(w *world) { w.server.change(func(s *fakeServer) { s.noAgent = true }) }
 	for _, tt := range []struct {
 		name              string
@@ -111,6 +116,8 @@ func TestExit(t *testing.T) {
 		{"its certificate expires soon", x509.Certificate{NotBefore: time.Now().Add(-300 * 24 * time.Hour), NotAfter: time.Now().Add(24 * time.Hour)}, nil, report.Warning, report.OK, report.OK, `of "CN=exit CA" expires on `, ""},
 		{"the server finds agents by names, and the exit is required", x509.Certificate{}, []func(*world){destHost, required}, report.OK, report.OK, report.OK, "", ""},
 		{"the server finds agents by names, and the exit is preferred", x509.Certificate{}, []func(*world){destHost}, report.OK, report.OK, report.Warning, "", ""},
+		{"a web server is in its place, and it is preferred", x509.Certificate{}, []func(*world){web}, report.Warning, report.OK, report.OK, "it answers CONNECT with status 404, as web servers do. Connections go to their targets without an exit meanwhile", "through 127.0.0.1"},
+		{"a web server is in its place, and it is required", x509.Certificate{}, []func(*world){web, required}, report.Failure, report.Skipped, report.OK, "it answers CONNECT with status 404", "step exit failed"},
 		{"it forbids the target", x509.Certificate{}, []func(*world){func(w *world) { w.target(t, forbidden) }}, report.OK, report.Failure, report.OK, "", "forbids this client the target"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -50,6 +50,7 @@ type world struct {
 	failures    []status.Failure
 	ready       string // the body of /readyz; empty if it is ready
 	serving     bool   // the sidecar runs
+	webServer   bool   // in the place of the exit
 }
 
 func newWorld(t *testing.T) *world {

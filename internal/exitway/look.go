@@ -18,7 +18,8 @@ type Tunnel struct {
 	background sync.WaitGroup
 }
 
-// Open opens a tunnel to one of exits by way of outer. An error says what a person can do.
+// Open opens a tunnel to one of exits by way of outer, and asks whether it is an exit that has
+// answered. An error says what a person can do.
 func Open(ctx context.Context, exits tunnel.Exits, target tunnel.HostPort, names tunnel.SettingNames, outer Outer) (*Tunnel, *tunnel.Error) {
 	t := &Tunnel{}
 	nothing := func(*exitTunnel) {}
@@ -30,6 +31,11 @@ func Open(ctx context.Context, exits tunnel.Exits, target tunnel.HostPort, names
 	t.made, err = m.open(ctx, target, nothing, nothing)
 	if err != nil {
 		t.background.Wait()
+		return nil, err
+	}
+	if answer := noProxys(t.made.probe(ctx)); answer != "" {
+		err = m.isNone(t.made, answer)
+		_ = t.Close()
 		return nil, err
 	}
 	return t, nil

@@ -32,7 +32,7 @@ func (w *Way) judge(ctx context.Context, t *exitTunnel, err *tunnel.Error) (none
 		w.prove(e)
 	case noProxys(err) != "":
 		if what := w.probe(ctx, e, t); what != "" {
-			return w.disprove(e, w.isNone(t, what))
+			return w.disprove(e, w.maker.isNone(t, what))
 		}
 	}
 	return false
@@ -49,19 +49,23 @@ func (w *Way) prove(e *exit) {
 // probe dials the probe's target on t. If the answer says that CONNECT is not accepted, probe
 // returns it in words.
 func (w *Way) probe(ctx context.Context, e *exit, t *exitTunnel) string {
-	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
-	defer cancel()
-	carrier, err := t.session.DialEarly(ctx, probeTarget, nil)
-	if err == nil {
-		_ = carrier.Close()
-		w.prove(e)
-		return ""
-	}
-	failed := t.dialError(ctx, err)
+	failed := t.probe(ctx)
 	if showsProxy(failed) {
 		w.prove(e)
 	}
 	return noProxys(failed)
+}
+
+// probe dials the probe's target on t, and returns how that ended.
+func (t *exitTunnel) probe(ctx context.Context) *tunnel.Error {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	carrier, err := t.session.DialEarly(ctx, probeTarget, nil)
+	if err != nil {
+		return t.dialError(ctx, err)
+	}
+	_ = carrier.Close()
+	return nil
 }
 
 // showsProxy reports whether only a proxy ends a dial in this way.
@@ -91,9 +95,9 @@ func noProxys(err *tunnel.Error) string {
 	}
 }
 
-// isNone returns the error of a tunnel to a server that is no exit.
-func (w *Way) isNone(t *exitTunnel, what string) *tunnel.Error {
-	return t.misfits(w.maker.notAnExit(t.target), "it answers each CONNECT with %s, as web servers do", what)
+// isNone returns the error of a tunnel to a server that answers CONNECT with what.
+func (m *maker) isNone(t *exitTunnel, what string) *tunnel.Error {
+	return t.misfits(m.notAnExit(t.target), "it answers CONNECT with %s, as web servers do", what)
 }
 
 // disprove takes all tunnels to e out of use, because it is no exit. It returns false if e has
@@ -143,7 +147,7 @@ func (w *Way) identify(ctx context.Context, e *exit, t *exitTunnel) *tunnel.Erro
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if what != "" && !e.proven.Load() {
-		return w.isNone(t, what)
+		return w.maker.isNone(t, what)
 	}
 	e.doubted = false
 	return nil

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -125,6 +126,22 @@ func TestCheckWithoutASidecar(t *testing.T) {
 	}
 	if s := found(t, r, report.StepMode); s.Result != report.OK || s.Mode != "grpc" {
 		t.Errorf("the server's mode is %+v", s)
+	}
+}
+
+// TestCheckNamesTheEgressSelectorsField: a mode that a file gives is changed in that file.
+func TestCheckNamesTheEgressSelectorsField(t *testing.T) {
+	socket, _ := grpcServer(t)
+	path := filepath.Join(t.TempDir(), "egress.yaml")
+	file := "apiVersion: apiserver.k8s.io/v1beta1\nkind: EgressSelectorConfiguration\negressSelections:\n" +
+		"- {name: cluster, connection: {proxyProtocol: HTTPConnect, transport: {uds: {udsName: " + socket + "}}}}\n"
+	if err := os.WriteFile(path, []byte(file), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, r, _, _ := checkOutcome(t, nil, "--output=json", "--admin-address="+loopback(), "--health-address="+loopback(), "--shoot-pod-cidr=100.64.0.0/12", "--egress-selector-config-file="+path)
+	s := found(t, r, report.StepMode)
+	if want := "set --egress-selector-config-file's proxyProtocol=GRPC"; s.Cause != report.CauseWrongMode || s.Next != want || strings.Contains(s.Found, "--mode") {
+		t.Errorf("the server's mode is %+v, want %q", s, want)
 	}
 }
 

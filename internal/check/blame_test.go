@@ -170,6 +170,12 @@ func TestOneCauseIsBlamed(t *testing.T) {
 		}, report.StepMode, report.CauseOtherServer, "", "h2-connect"},
 		{"h2-connect asked of http-connect", func(_ *testing.T, w *world) { w.Servers[0].Mode = tunnel.ModeH2Connect }, report.StepMode, report.CauseOtherServer, "", "or correct --mode=h2-connect"},
 		{"grpc asked of http-connect", func(_ *testing.T, w *world) { w.Servers[0].Mode = tunnel.ModeGRPC }, report.StepMode, report.CauseWrongMode, "", "--mode=http-connect"},
+		{"HTTPConnect of a file asked of a server without HTTP/1.1", func(t *testing.T, w *world) {
+			l := listen(t)
+			config := &tls.Config{Certificates: []tls.Certificate{w.issue(t, w.ca, x509.Certificate{}).TLS()}, NextProtos: []string{"other"}}
+			serve(t, l, func(c net.Conn) { _ = tls.Server(c, config).Handshake() })
+			w.egressSelector(t, l.Addr().String())
+		}, report.StepMode, report.CauseWrongMode, "", "set --proxy-server with --mode=grpc in place of --egress-selector-config-file"},
 
 		{"no agent", func(_ *testing.T, w *world) { w.server.change(func(s *fakeServer) { s.noAgent = true }) }, report.StepAgent, report.Cause(tunnel.ReasonNoAgent), "", "agents in the shoot"},
 		{"an agent that hangs", func(_ *testing.T, w *world) {

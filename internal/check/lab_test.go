@@ -10,6 +10,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -77,6 +78,19 @@ func newWorld(t *testing.T) *world {
 	}
 	w.target(t, pod)
 	return w
+}
+
+// egressSelector makes the proxy-server at address that of an egress selector's configuration.
+func (w *world) egressSelector(t *testing.T, address string) {
+	t.Helper()
+	w.write(t, "egress.yaml", fmt.Appendf(nil, "apiVersion: apiserver.k8s.io/v1beta1\nkind: EgressSelectorConfiguration\negressSelections:\n"+
+		"- {name: cluster, connection: {proxyProtocol: HTTPConnect, transport: {tcp: {url: https://%s, tlsConfig: {caBundle: %s, clientCert: %s, clientKey: %s}}}}}\n",
+		address, w.TLS.CAFile, w.TLS.CertFile, w.TLS.KeyFile))
+	flags := options.NewProxyClient()
+	flags.PodCIDRs, flags.EgressSelectorConfigFile = []string{"100.64.0.0/12"}, w.file("egress.yaml")
+	cfg, err := flags.Config()
+	must(t, err)
+	w.Servers, w.TLS, w.Names = cfg.Servers, cfg.TLS, cfg.Names
 }
 
 func (w *world) target(t *testing.T, texts ...string) {

@@ -296,7 +296,7 @@ func (p *path) identify(ctx context.Context, files tlsFiles) bool {
 		if better := p.dialer.BetterMode(); better != "" {
 			step.Result, step.Cause = report.Warning, report.CauseWrongMode
 			step.Found = fmt.Sprintf("it answers like a standard proxy, and is used as a proxy-server that speaks %s: slow apps are reset for nothing", mode)
-			step.Next = fmt.Sprintf("set %s=%s, or %s=%s", p.c.Names.Mode, better, p.c.Names.Mode, tunnel.ModeAuto)
+			step.Next = "set " + p.c.Names.OtherMode(p.server, better)
 		}
 		p.add(step)
 		return true
@@ -339,10 +339,10 @@ func (p *path) wrongServer(ctx context.Context, step report.Step, err *tunnel.Er
 		step.Next = fmt.Sprintf("write the port for clients in %s: %s", p.c.Names.ProxyServer, serverconn.ServersPort)
 	case errors.Is(err.Err, grpcmode.ErrOtherServer):
 		step.Cause = report.CauseOtherServer
-		step.Next = fmt.Sprintf("correct host and port in %s. If it is a standard proxy, set %s=%s or %s", p.c.Names.ProxyServer, p.c.Names.Mode, tunnel.ModeHTTPSProxy, tunnel.ModeH2Connect)
+		step.Next = fmt.Sprintf("correct host and port in %s. If it is a standard proxy, set %s, or %s", p.c.Names.ProxyServer, p.c.Names.ModeIs(tunnel.ModeHTTPSProxy), p.c.Names.ModeIs(tunnel.ModeH2Connect))
 	case p.server.Mode == tunnel.ModeH2Connect && err.Next != "":
 		step.Cause, step.Next = report.CauseOtherServer, err.Next
-	case strings.Contains(text, p.c.Names.Mode+"="):
+	case p.namesMode(text):
 		step.Cause = report.CauseWrongMode
 		step.Next = p.setMode(text)
 	default:
@@ -363,14 +363,18 @@ func fact(text string) string {
 
 func causeOf(err *tunnel.Error) report.Cause { return report.Cause(err.Reason) }
 
+// namesMode reports whether an error says how a mode is set.
+func (p *path) namesMode(text string) bool {
+	return slices.ContainsFunc([]tunnel.Mode{tunnel.ModeGRPC, tunnel.ModeHTTPConnect, tunnel.ModeHTTPSProxy, tunnel.ModeH2Connect, tunnel.ModeAuto}, func(mode tunnel.Mode) bool {
+		return strings.Contains(text, p.c.Names.ModeIs(mode))
+	})
+}
+
 // setMode says which mode to configure for a server that speaks the other one.
 func (p *path) setMode(text string) string {
 	other := tunnel.ModeGRPC
-	if strings.Contains(text, p.c.Names.Mode+"="+string(tunnel.ModeHTTPConnect)+",") || p.server.Mode == tunnel.ModeGRPC {
+	if strings.Contains(text, p.c.Names.ModeIs(tunnel.ModeHTTPConnect)+",") || p.server.Mode == tunnel.ModeGRPC {
 		other = tunnel.ModeHTTPConnect
 	}
-	if p.server.Network == tunnel.NetworkUnix {
-		return fmt.Sprintf("set %s=%s", p.c.Names.Mode, other)
-	}
-	return fmt.Sprintf("set %s=%s, or %s=%s", p.c.Names.Mode, other, p.c.Names.Mode, tunnel.ModeAuto)
+	return "set " + p.c.Names.OtherMode(p.server, other)
 }

@@ -86,7 +86,7 @@ func (e *endpoint) greetHTTP1(ctx context.Context, conn net.Conn, alpn string) *
 // speaks HTTP/2 only a person can say: web servers refuse CONNECT with the same statuses.
 func (e *endpoint) greetWithoutGRPC(ctx context.Context, noGRPC *tunnel.Error) *tunnel.Error {
 	is := *noGRPC
-	is.Err = fmt.Errorf("%w; if it is a CONNECT proxy, set %s=%s", noGRPC.Err, e.Names().Mode, tunnel.ModeH2Connect)
+	is.Err = fmt.Errorf("%w; if it is a CONNECT proxy, set %s", noGRPC.Err, e.Names().ModeIs(tunnel.ModeH2Connect))
 	conn, alpn, err := http1Only{e}.Connect(ctx)
 	if err != nil {
 		return &is
@@ -112,5 +112,5 @@ func (s *server) advise(mode tunnel.Mode, a http1.Answer) {
 		return
 	}
 	s.shared.log.Warn("this server seems to be a standard proxy, and is used as a proxy-server of konnectivity: slow apps are reset for nothing",
-		"server", s.Name, "software", a.Server(), "mode", mode, "next", fmt.Sprintf("set %s=%s, or auto", s.shared.names.Mode, tunnel.ModeHTTPSProxy))
+		"server", s.Name, "software", a.Server(), "mode", mode, "next", "set "+s.shared.names.OtherMode(s.Server, tunnel.ModeHTTPSProxy))
 }

@@ -123,7 +123,7 @@ func (e *endpoint) explainNoHTTP1(ctx context.Context, alpn string, err *tunnel.
 	err = e.protocols[tunnel.ModeGRPC].Probe(ctx, conn, files)
 	switch {
 	case err == nil:
-		return e.WrongServer(fmt.Errorf("it is a gRPC server, which %s=%s does not fit: use %s", e.Names().Mode, e.Server.Mode, e.OtherMode(tunnel.ModeGRPC)))
+		return e.WrongServer(fmt.Errorf("it is a gRPC server, which %s does not fit: use %s", e.ModeSetting(), e.OtherMode(tunnel.ModeGRPC)))
 	case err.Fault.Lasting():
 		return err
 	default:

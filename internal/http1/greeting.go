@@ -50,7 +50,7 @@ func Greet(ctx context.Context, e *serverconn.Endpoint, conn net.Conn) (Answer, 
 		case state == Complete, state == Incomplete && a.Status != 0: // its text says nothing more
 			return a, nil
 		case IsSettings(p):
-			return a, e.WrongServer(fmt.Errorf("%w, which %s=%s does not fit: use %s", ErrSettings, e.Names().Mode, mode(e), e.OtherMode(tunnel.ModeGRPC)))
+			return a, e.WrongServer(fmt.Errorf("%w, which %s does not fit: use %s", ErrSettings, e.Names().ModeIs(mode(e)), e.OtherMode(tunnel.ModeGRPC)))
 		case len(p) >= settingsHead && state != Incomplete:
 			return a, e.WrongServer(fmt.Errorf("its answer to an HTTP/1.1 request begins %q: is the port right? %s", p[:settingsHead], serverconn.ServersPort))
 		case err == nil:

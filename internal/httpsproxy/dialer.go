@@ -123,7 +123,7 @@ func (d *Dialer) Greeted(ctx context.Context, a http1.Answer) *tunnel.Error {
 		err.Fault = tunnel.FaultUnusable
 		return err
 	case errors.Is(err, http1.ErrSettings):
-		return d.WrongServer(fmt.Errorf("%w, which %s=%s does not fit", http1.ErrSettings, d.Names().Mode, tunnel.ModeHTTPSProxy))
+		return d.WrongServer(fmt.Errorf("%w, which %s does not fit", http1.ErrSettings, d.Names().ModeIs(tunnel.ModeHTTPSProxy)))
 	case err.Reason == tunnel.ReasonTLS, err.Reason == tunnel.ReasonProtocol, err.Fault.Unreachable():
 		return err
 	default: // a proxy's answer, or none in time: then it may well have one for other targets

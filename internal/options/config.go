@@ -98,7 +98,7 @@ func (o *ProxyClient) config(cidrs func() (*cidr.Set, error), checkFiles func(tl
 		return nil, err
 	}
 	return &ProxyClientConfig{
-		CIDRs: set, Listen: listen, Servers: plain(servers), TLS: tls, Exits: exits, Names: o.settingNames(),
+		CIDRs: set, Listen: listen, Servers: plain(servers), TLS: tls, Exits: exits, Names: o.settingNames(servers),
 		DialTimeout: o.DialTimeout, HalfCloseTimeout: o.HalfCloseTimeout, DrainTimeout: o.DrainTimeout,
 		IdleTimeout:      o.IdleTimeout,
 		ServerKeepalive:  o.ServerKeepalive,

@@ -3,6 +3,7 @@
 package options
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
@@ -23,8 +24,8 @@ const (
 )
 
 // settingNames returns what SettingNames does, except that what the egress selector's
-// configuration gives is named by the field in that file.
-func (o *ProxyClient) settingNames() tunnel.SettingNames {
+// configuration gives is named by the field in that file. servers are those that are used.
+func (o *ProxyClient) settingNames(servers []server) tunnel.SettingNames {
 	names := SettingNames()
 	if o.EgressSelectorConfigFile == "" {
 		return names
@@ -35,7 +36,25 @@ func (o *ProxyClient) settingNames() tunnel.SettingNames {
 		names.ServerName = field("tlsServerName")
 	}
 	names.CACert, names.ClientCert, names.ClientKey = field("caBundle"), field("clientCert"), field("clientKey")
+	names.Mode = field("proxyProtocol")
+	names.Modes = egressModes(names.Mode, servers[0])
 	return names
+}
+
+// egressModes returns how each mode is set for the server of an egress selector's
+// configuration. field is the name of the field that has the mode.
+func egressModes(field string, s server) map[tunnel.Mode]string {
+	modes := map[tunnel.Mode]string{tunnel.ModeHTTPConnect: field + "=" + protocolConnect}
+	if s.Network == tunnel.NetworkUnix {
+		modes[tunnel.ModeGRPC] = field + "=" + protocolGRPC
+	}
+	flags := SettingNames()
+	for _, mode := range []tunnel.Mode{tunnel.ModeAuto, tunnel.ModeGRPC, tunnel.ModeHTTPSProxy, tunnel.ModeH2Connect} {
+		if _, ok := modes[mode]; !ok {
+			modes[mode] = fmt.Sprintf("%s with %s in place of %s", flags.ProxyServer, flags.ModeIs(mode), egressFlag)
+		}
+	}
+	return modes
 }
 
 // SettingNames returns the flags by which packages that know no flags name a setting in

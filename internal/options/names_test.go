@@ -7,7 +7,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/pflag"
+
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
 // TestSettingNamesAreFlags: each setting that an error asks a person to change is a flag of
@@ -20,6 +23,9 @@ func TestSettingNamesAreFlags(t *testing.T) {
 	flags.AddFlagSet(others)
 	names := reflect.ValueOf(SettingNames())
 	for i := range names.NumField() {
+		if names.Field(i).Kind() == reflect.Map && names.Field(i).IsNil() {
+			continue // Modes: no flag has another one's value
+		}
 		name := names.Field(i).String()
 		if flag, dashes := strings.CutPrefix(name, "--"); !dashes || flags.Lookup(flag) == nil {
 			t.Errorf("the setting %s is named %q, which is no flag", names.Type().Field(i).Name, name)
@@ -47,6 +53,41 @@ func TestNamesOfSettings(t *testing.T) {
 		}
 		if names := cfg.(*ProxyClientConfig).Names; names.CACert != tt.bundle || names.ServerName != tt.identity || names.ExitCACert != "--exit-ca-cert" {
 			t.Errorf("%s: the names are %+v", tt.name, names)
+		}
+	}
+}
+
+// TestSettingsOfModes: a mode is set by --mode, or by what the egress selector's configuration
+// has for it. That has neither GRPC over TCP nor standard proxies.
+func TestSettingsOfModes(t *testing.T) {
+	inFolderWithFiles(t)
+	const (
+		field   = "--egress-selector-config-file's proxyProtocol="
+		instead = " in place of --egress-selector-config-file"
+	)
+	for _, tt := range []struct {
+		name, is, grpc, connect, standard string
+		args                              []string
+	}{
+		{"TCP", "--mode=auto", "--mode=grpc, or auto", "--mode=http-connect, or auto", "--mode=https-proxy, or auto", []string{tcp, ca}},
+		{"a Unix socket", "--mode=grpc", "--mode=grpc", "--mode=http-connect", "--mode=https-proxy", []string{socket}},
+		{
+			"a file with TCP", field + "HTTPConnect", "--proxy-server with --mode=grpc" + instead, field + "HTTPConnect", "--proxy-server with --mode=https-proxy" + instead,
+			[]string{"--egress-selector-config-file=connect-tcp.yaml"},
+		},
+		{
+			"a file with a Unix socket", field + "GRPC", field + "GRPC", field + "HTTPConnect", "--proxy-server with --mode=https-proxy" + instead,
+			[]string{"--egress-selector-config-file=grpc-uds.yaml"},
+		},
+	} {
+		cfg, err := parse(theProxy, append(tt.args, pods), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		names, server := cfg.(*ProxyClientConfig).Names, cfg.(*ProxyClientConfig).Servers[0]
+		got := []string{names.ModeIs(server.Mode), names.OtherMode(server, tunnel.ModeGRPC), names.OtherMode(server, tunnel.ModeHTTPConnect), names.OtherMode(server, tunnel.ModeHTTPSProxy)}
+		if diff := cmp.Diff([]string{tt.is, tt.grpc, tt.connect, tt.standard}, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", tt.name, diff)
 		}
 	}
 }

@@ -83,7 +83,7 @@ func (e *Endpoint) NoHTTP2(err error) *tunnel.Error {
 }
 
 // ModeSetting returns the mode of the server as it was set.
-func (e *Endpoint) ModeSetting() string { return fmt.Sprintf("%s=%s", e.Names().Mode, e.Server.Mode) }
+func (e *Endpoint) ModeSetting() string { return e.Names().ModeIs(e.Server.Mode) }
 
 // NotAProxy says what to do about a server that is no standard proxy.
 func (e *Endpoint) NotAProxy() string {
@@ -91,9 +91,4 @@ func (e *Endpoint) NotAProxy() string {
 }
 
 // OtherMode returns the setting for a server that speaks mode.
-func (e *Endpoint) OtherMode(mode tunnel.Mode) string {
-	if e.Server.Network == tunnel.NetworkUnix { // without ALPN, auto means gRPC
-		return fmt.Sprintf("%s=%s", e.Names().Mode, mode)
-	}
-	return fmt.Sprintf("%s=%s, or auto", e.Names().Mode, mode)
-}
+func (e *Endpoint) OtherMode(mode tunnel.Mode) string { return e.Names().OtherMode(e.Server, mode) }

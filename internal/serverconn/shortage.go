@@ -28,7 +28,7 @@ func (c *Connector) Shortage(server tunnel.Server, err error) *tunnel.Error {
 		// server's queue is full.
 		short.Reason, short.Fault = tunnel.ReasonNoPort, tunnel.FaultPort
 		short.Err = fmt.Errorf("no local port left to connect to it: %w; widen net.ipv4.ip_local_port_range in the pod, "+
-			"use %s=%s, which shares one connection, or give the server several addresses", err, c.names.Mode, tunnel.ModeGRPC)
+			"use %s, which shares one connection, or give the server several addresses", err, c.names.ModeIs(tunnel.ModeGRPC))
 	default:
 		return nil
 	}

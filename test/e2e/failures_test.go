@@ -213,7 +213,7 @@ func (s *scene) wantNamed(t *testing.T) {
 var phrases = map[string]string{
 	"wrong_ca": "which is not in --ca-cert", "client_cert_refused": "refuses this client", "not_a_pair": "key of another certificate",
 	"expired": "expired on", "not_yet_valid": "is not valid before", "clock": "node's clock says", "wrong_name": "certificate is not for",
-	"wrong_mode": "or --mode=auto", "agents_port": "agents' port", "plaintext": "without TLS", "name": "nameserver",
+	"wrong_mode": "or auto", "agents_port": "agents' port", "plaintext": "without TLS", "name": "nameserver",
 	"connect_refused": "nothing listens at this address", "connect_timeout": "NetworkPolicies of the pod's and the server's", "silent": "hangs or is overloaded",
 	"no_agent": "no agent is connected", "agent_silent": "has an agent, which has not answered", "no_agent_for_address": "--proxy-strategies",
 	"refused": "target refuses", "timeout": "target does not answer", "unreachable": "no way to the target", "outside_cidrs": "no CIDR of the shoot contains",

@@ -35,7 +35,7 @@ func openFiles() uint64 {
 func limitsOf(cfg *options.ProxyExitConfig, files uint64, log *slog.Logger) exitserver.Limits {
 	limits := exitserver.Limits{
 		Connections: cfg.MaxConnections, ClientConnections: cfg.MaxClientConnections,
-		Streams: cfg.MaxStreams, ClientStreams: min(cfg.MaxClientStreams, cfg.MaxStreams), Buffer: cfg.TotalBuffer,
+		Streams: cfg.MaxStreams, ClientStreams: cfg.MaxClientStreams, Buffer: cfg.TotalBuffer,
 	}
 	if need := uint64(limits.Streams + limits.Connections + otherFiles); need > files {
 		limits.Streams = max(1, int(files)-limits.Connections-otherFiles)

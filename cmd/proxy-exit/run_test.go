@@ -102,6 +102,7 @@ func TestBadInputIsOneSentenceAndExitCode2(t *testing.T) {
 		{"one port for both", "has the port of --listen-address", f.args("--listen-address=:9000", "--health-address=:9000"), nil},
 		{"no time", `--dial-timeout "0s" is not positive`, f.args("--dial-timeout=0s"), nil},
 		{"no streams", `--max-streams "0" is not a number of streams`, f.args("--max-streams=0"), nil},
+		{"more for one client than for all", `--max-client-streams "20000" is more than all clients together may have, --max-streams 16384`, f.args("--max-client-streams=20000"), nil},
 		{"negative buffer", `--total-buffer "-1"`, f.args("--total-buffer=-1"), nil},
 		{"log level", `--log-level "loud" is not a log level`, f.args("--log-level=loud"), nil},
 		{"policy check without file", "policy check needs one file", []string{"policy", "check"}, nil},

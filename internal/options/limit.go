@@ -25,24 +25,27 @@ func (o *ProxyClient) checkLimits() error {
 
 // limitValue is a positive number, or 0 for a limit that follows from other limits. 0
 // cannot be given: it is the value if the flag is left out.
-type limitValue int64
+type limitValue struct {
+	to      *int64
+	problem error // of every other value
+}
 
 var errLimit = errors.New("is not a number of connections: write a whole number from 1 to 1000000, or leave it out for as many as the open files allow")
 
 func (v *limitValue) Set(s string) error {
 	n, err := strconv.ParseInt(s, 10, 64)
 	if err != nil || n < 1 || n > maxLimit {
-		return errLimit
+		return v.problem
 	}
-	*v = limitValue(n)
+	*v.to = n
 	return nil
 }
 
 func (v *limitValue) String() string {
-	if *v == 0 {
+	if *v.to == 0 {
 		return ""
 	}
-	return strconv.FormatInt(int64(*v), 10)
+	return strconv.FormatInt(*v.to, 10)
 }
 func (v *limitValue) Type() string { return "limit" }
 

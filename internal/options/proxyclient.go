@@ -95,7 +95,7 @@ func (o *ProxyClient) flags() []flagset.Flag {
 	}, o.ExitFlags.flags(), []flagset.Flag{
 		flagset.Duration("dial-timeout", &o.DialTimeout, "the whole budget of one dial, every retry and the wait for --max-dials included: a `duration` such as 8s"),
 		flagset.Number("max-dials", &o.MaxDials, "how many `dials` may be in flight, a quarter of them to one destination; others wait for their turn"),
-		{Name: "max-connections", Value: (*limitValue)(&o.MaxConnections), Usage: "how many `connections` may be open; new ones beyond are reset; never more than the limit of open files allows (default as many as that allows, at most " + strconv.Itoa(defaults.MaxConnections) + ")"},
+		{Name: "max-connections", Value: &limitValue{&o.MaxConnections, errLimit}, Usage: "how many `connections` may be open; new ones beyond are reset; never more than the limit of open files allows (default as many as that allows, at most " + strconv.Itoa(defaults.MaxConnections) + ")"},
 		flagset.Duration("half-close-timeout", &o.HalfCloseTimeout, "how long to wait for the target after the app has finished sending, with nothing moving: a `duration` such as 60s"),
 		flagset.Duration("idle-timeout", &o.IdleTimeout, "how long nothing may move on a connection until it is reset: a `duration` such as 1h; 0 for no such limit"),
 		flagset.Duration("server-keepalive", &o.ServerKeepalive, "how long a connection to a server may be idle until TCP keepalive asks whether it stands: a `duration` in whole seconds such as 5s, less than anything in between forgets idle connections after; a server that does not answer is given up 5s later"),

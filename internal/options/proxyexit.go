@@ -3,6 +3,7 @@
 package options
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"strconv"
@@ -35,8 +36,12 @@ type ProxyExit struct {
 	Policy string
 	// DialTimeout and DrainTimeout are --dial-timeout and --drain-timeout.
 	DialTimeout, DrainTimeout time.Duration
-	// The limits of all clients together, and of one client.
-	MaxConnections, MaxClientConnections, MaxStreams, MaxClientStreams int64
+	// MaxConnections and MaxStreams are --max-connections and --max-streams, the limits of all
+	// clients together.
+	MaxConnections, MaxStreams int64
+	// MaxClientConnections and MaxClientStreams are --max-client-connections and
+	// --max-client-streams, the limits of one client. They are 0 if they were left out.
+	MaxClientConnections, MaxClientStreams int64
 	// TotalBuffer is --total-buffer, in bytes.
 	TotalBuffer int64
 	// LogFormat and LogLevel are --log-format and --log-level.
@@ -47,17 +52,15 @@ type ProxyExit struct {
 func NewProxyExit() *ProxyExit {
 	log := defaultShared()
 	return &ProxyExit{
-		ListenAddress:        fmt.Sprintf(":%d", defaults.ExitPort),
-		HealthAddress:        fmt.Sprintf(":%d", defaults.ExitHealthPort),
-		DialTimeout:          defaults.ExitDialTimeout,
-		DrainTimeout:         defaults.DrainTimeout,
-		MaxConnections:       defaults.ExitConnections,
-		MaxClientConnections: defaults.ExitClientConnections,
-		MaxStreams:           defaults.ExitStreams,
-		MaxClientStreams:     defaults.ExitClientStreams,
-		TotalBuffer:          defaults.ExitBuffer,
-		LogFormat:            log.LogFormat,
-		LogLevel:             log.LogLevel,
+		ListenAddress:  fmt.Sprintf(":%d", defaults.ExitPort),
+		HealthAddress:  fmt.Sprintf(":%d", defaults.ExitHealthPort),
+		DialTimeout:    defaults.ExitDialTimeout,
+		DrainTimeout:   defaults.DrainTimeout,
+		MaxConnections: defaults.ExitConnections,
+		MaxStreams:     defaults.ExitStreams,
+		TotalBuffer:    defaults.ExitBuffer,
+		LogFormat:      log.LogFormat,
+		LogLevel:       log.LogLevel,
 	}
 }
 
@@ -72,9 +75,15 @@ func (o *ProxyExit) flags() []flagset.Flag {
 		flagset.Duration("dial-timeout", &o.DialTimeout, "the whole budget of one dial, its lookup included: a `duration` such as 5s, less than --dial-timeout of the clients"),
 		flagset.Duration("drain-timeout", &o.DrainTimeout, "how long SIGTERM waits for open streams before it resets them: a `duration` such as 20s, less than the pod's grace period"),
 		flagset.Number("max-connections", &o.MaxConnections, "how many `connections` all clients together may have; each carries many streams"),
-		flagset.Number("max-client-connections", &o.MaxClientConnections, "how many `connections` one client may have; clients with the same certificate names are one"),
+		{
+			Name: "max-client-connections", Value: &limitValue{&o.MaxClientConnections, errConnections},
+			Usage: fmt.Sprintf("how many `connections` one client may have; clients with the same certificate names are one (default %d, or --max-connections if that is less)", defaults.ExitClientConnections),
+		},
 		flagset.Number("max-streams", &o.MaxStreams, "how many `streams` all clients together may have; each is one connection to a target"),
-		flagset.Number("max-client-streams", &o.MaxClientStreams, "how many `streams` one client may have"),
+		{
+			Name: "max-client-streams", Value: &limitValue{&o.MaxClientStreams, errStreams},
+			Usage: fmt.Sprintf("how many `streams` one client may have (default %d, or --max-streams if that is less)", defaults.ExitClientStreams),
+		},
 		flagset.Size("total-buffer", &o.TotalBuffer, "by how much the windows of all streams together may grow beyond 16KiB for each, and what waits for clients beyond 64KiB for each connection; one client takes half of what is free at most: a `size` such as 64MiB"),
 		flagset.Text("log-format", &o.LogFormat, "`format` of the log on standard error: text or json"),
 		flagset.Text("log-level", &o.LogLevel, "least `level` that is logged: debug, info, warn or error"),
@@ -99,7 +108,7 @@ type ProxyExitConfig struct {
 	Policy string
 	// DialTimeout and DrainTimeout are positive.
 	DialTimeout, DrainTimeout time.Duration
-	// The limits are positive.
+	// The limits are positive. One client has at most what all clients together have.
 	MaxConnections, MaxClientConnections, MaxStreams, MaxClientStreams int
 	// TotalBuffer is in bytes, and may be 0.
 	TotalBuffer int64
@@ -115,6 +124,10 @@ func (o *ProxyExit) Config() (*ProxyExitConfig, error) {
 		return nil, err
 	}
 	if err := o.checkNumbers(); err != nil {
+		return nil, err
+	}
+	clientConnections, clientStreams, err := o.clientLimits()
+	if err != nil {
 		return nil, err
 	}
 	if err := o.checkAddresses(); err != nil {
@@ -144,8 +157,8 @@ func (o *ProxyExit) Config() (*ProxyExitConfig, error) {
 		TLS:      tunnel.TLS{CAFile: o.ClientCA, CertFile: o.TLSCert, KeyFile: o.TLSKey},
 		TLSNames: tunnel.SettingNames{CACert: "--client-ca", ClientCert: "--tls-cert", ClientKey: "--tls-key"},
 		Policy:   o.Policy, DialTimeout: o.DialTimeout, DrainTimeout: o.DrainTimeout,
-		MaxConnections: int(o.MaxConnections), MaxClientConnections: int(o.MaxClientConnections),
-		MaxStreams: int(o.MaxStreams), MaxClientStreams: int(o.MaxClientStreams),
+		MaxConnections: int(o.MaxConnections), MaxClientConnections: clientConnections,
+		MaxStreams: int(o.MaxStreams), MaxClientStreams: clientStreams,
 		TotalBuffer: o.TotalBuffer, Log: log,
 	}, nil
 }
@@ -161,22 +174,45 @@ func (o *ProxyExit) checkNumbers() error {
 		}
 	}
 	for _, l := range []struct {
-		flag, what string
-		value      int64
-	}{
-		{"--max-connections", "connections", o.MaxConnections},
-		{"--max-client-connections", "connections", o.MaxClientConnections},
-		{"--max-streams", "streams", o.MaxStreams},
-		{"--max-client-streams", "streams", o.MaxClientStreams},
-	} {
+		flag    string
+		value   int64
+		problem error
+	}{{"--max-connections", o.MaxConnections, errConnections}, {"--max-streams", o.MaxStreams, errStreams}} {
 		if l.value < 1 || l.value > maxLimit {
-			return &flagset.UsageError{Flag: l.flag, Value: strconv.FormatInt(l.value, 10), Problem: fmt.Sprintf("is not a number of %s: write a whole number from 1 to %d", l.what, maxLimit)}
+			return &flagset.UsageError{Flag: l.flag, Value: strconv.FormatInt(l.value, 10), Problem: l.problem.Error()}
 		}
 	}
 	if o.TotalBuffer < 0 {
 		return &flagset.UsageError{Flag: "--total-buffer", Value: flagset.FormatSize(o.TotalBuffer), Problem: "is less than nothing: write a size such as 64MiB, or 0 so that no window grows"}
 	}
 	return nil
+}
+
+// What is wrong with a limit.
+var (
+	errConnections = fmt.Errorf("is not a number of connections: write a whole number from 1 to %d", maxLimit)
+	errStreams     = fmt.Errorf("is not a number of streams: write a whole number from 1 to %d", maxLimit)
+)
+
+// clientLimits returns the limits of one client. A default is no more than the limit of all
+// clients.
+func (o *ProxyExit) clientLimits() (connections, streams int, err error) {
+	for _, l := range []struct {
+		flag, total  string
+		value, limit int64
+		otherwise    int64
+		to           *int
+	}{
+		{"--max-client-connections", "--max-connections", o.MaxClientConnections, o.MaxConnections, defaults.ExitClientConnections, &connections},
+		{"--max-client-streams", "--max-streams", o.MaxClientStreams, o.MaxStreams, defaults.ExitClientStreams, &streams},
+	} {
+		if l.value > l.limit {
+			problem := fmt.Sprintf("is more than all clients together may have, %s %d: lower the one or raise the other", l.total, l.limit)
+			return 0, 0, &flagset.UsageError{Flag: l.flag, Value: strconv.FormatInt(l.value, 10), Problem: problem}
+		}
+		*l.to = int(cmp.Or(l.value, min(l.otherwise, l.limit)))
+	}
+	return connections, streams, nil
 }
 
 // checkAddresses validates the two addresses, which have to differ.

@@ -175,6 +175,25 @@ func TestExitKnowsWhatItIsGiven(t *testing.T) {
 	}
 }
 
+// TestExitLimits: one client may have a half of all connections to targets, if the values say
+// nothing. The memory limit counts the clients' connections.
+func TestExitLimits(t *testing.T) {
+	for values, want := range map[string][]string{
+		"{}":                    {"--max-connections=1024", "--max-streams=8192", "--max-client-streams=4096"},
+		"exit: {maxStreams: 1}": {"--max-connections=1024", "--max-streams=1", "--max-client-streams=1"},
+		"exit: {maxStreams: 9, maxClientStreams: 9}":                                             {"--max-connections=1024", "--max-streams=9", "--max-client-streams=9"},
+		"{exit: {maxConnections: 64}, resources: {limits: {memory: 416Mi}}}":                     {"--max-connections=64", "--max-streams=8192", "--max-client-streams=4096"},
+		"{exit: {maxConnections: 1000000, totalBuffer: 0}, resources: {limits: {memory: null}}}": {"--max-connections=1000000", "--max-streams=8192", "--max-client-streams=4096"},
+	} {
+		containers, _ := find(t, exitObjects(t, values), "Deployment").at("spec", "template", "spec", "containers").([]any)
+		args := list(containers[0].(map[string]any)["args"])
+		got := slices.DeleteFunc(args, func(arg string) bool { return !strings.HasPrefix(arg, "--max-") })
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", values, diff)
+		}
+	}
+}
+
 // TestChartsShareTheirTemplates: both charts have the same templates about addresses and
 // amounts, apart from their names. Helm has no way to share a file.
 func TestChartsShareTheirTemplates(t *testing.T) {

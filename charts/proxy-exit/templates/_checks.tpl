@@ -8,10 +8,10 @@ Refuses, before anything is installed, values that go through the schema and can
 {{- include "proxy-exit.checkCertificates" .Values.certificates -}}
 {{- include "proxy-exit.checkNetwork" .Values -}}
 {{- include "proxy-exit.checkResources" (dict "field" "resources" "value" .Values.resources) -}}
-{{- $needed := addf 67108864 (mulf 32768 .Values.exit.maxStreams) (include "proxy-exit.size" (dict "field" "exit.totalBuffer" "value" .Values.exit.totalBuffer) | float64) -}}
+{{- $needed := addf 67108864 (mulf 524288 .Values.exit.maxConnections) (mulf 32768 .Values.exit.maxStreams) (include "proxy-exit.size" (dict "field" "exit.totalBuffer" "value" .Values.exit.totalBuffer) | float64) -}}
 {{- with dig "limits" "memory" "" .Values.resources -}}
   {{- if lt (include "proxy-exit.quantity" (dict "field" "resources.limits.memory" "value" .) | float64) $needed -}}
-    {{- fail (printf "resources.limits.memory %q is less than the %.0fMi that the exit may take: raise it, or lower exit.maxStreams or exit.totalBuffer" (include "proxy-exit.text" .) (divf $needed 1048576 | ceil)) -}}
+    {{- fail (printf "resources.limits.memory %q is less than the %.0fMi that the exit may take: raise it, or lower exit.maxConnections, exit.maxStreams or exit.totalBuffer" (include "proxy-exit.text" .) (divf $needed 1048576 | ceil)) -}}
   {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -24,6 +24,9 @@ Refuses, before anything is installed, values that go through the schema and can
 {{- if and .serviceMonitor.enabled (eq (int .service.port) (int .exit.healthPort)) -}}
   {{- fail (printf "service.port %d is exit.healthPort too, which the Service has for serviceMonitor: write another" (int .service.port)) -}}
 {{- end -}}
+{{- if gt (int .exit.maxClientStreams) (int .exit.maxStreams) -}}
+  {{- fail (printf "exit.maxClientStreams %d is more than exit.maxStreams, %d, which is for all clients: lower the one or raise the other" (int .exit.maxClientStreams) (int .exit.maxStreams)) -}}
+{{- end -}}
 {{- range $name := list "dialTimeout" "drainTimeout" -}}
   {{- $value := get $.exit $name -}}
   {{- if le (include "proxy-exit.time" (dict "field" (printf "exit.%s" $name) "value" $value) | float64) 0.0 -}}
@@ -33,7 +36,7 @@ Refuses, before anything is installed, values that go through the schema and can
 {{- if ge (include "proxy-exit.time" (dict "field" "exit.drainTimeout" "value" .exit.drainTimeout) | float64) (float64 .exit.terminationGracePeriodSeconds) -}}
   {{- fail (printf "exit.drainTimeout %q is not less than exit.terminationGracePeriodSeconds, %d: lower the one or raise the other" .exit.drainTimeout (int .exit.terminationGracePeriodSeconds)) -}}
 {{- end -}}
-{{- $given := list "listen-address" "health-address" "tls-cert" "tls-key" "client-ca" "policy" "dial-timeout" "drain-timeout" "max-streams" "max-client-streams" "total-buffer" "log-format" "log-level" -}}
+{{- $given := list "listen-address" "health-address" "tls-cert" "tls-key" "client-ca" "policy" "dial-timeout" "drain-timeout" "max-connections" "max-streams" "max-client-streams" "total-buffer" "log-format" "log-level" -}}
 {{- range .extraArgs -}}
   {{- $flag := regexReplaceAll "=.*$" (trimPrefix "--" .) "" -}}
   {{- if has $flag $given -}}

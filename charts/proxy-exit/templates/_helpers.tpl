@@ -58,6 +58,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
+{{/* How many connections to targets one client may have, of the section exit. */}}
+{{- define "proxy-exit.maxClientStreams" -}}
+{{- .maxClientStreams | default (div (.maxStreams | int) 2) | default 1 | int -}}
+{{- end -}}
+
 {{/* Nine tenths of the memory limit, for Go's garbage collector; nothing where there is none. */}}
 {{- define "proxy-exit.goMemLimit" -}}
 {{- with dig "limits" "memory" "" .Values.resources -}}

@@ -103,7 +103,8 @@ func clientSide() side {
 
 func serverSide() side {
 	return side{
-		role: RoleServer,
+		role:          RoleServer,
+		namelessWords: "the server certificate has no DNS name and no IP address in subjectAltName, and most clients refuse it: have it issued with the name that they verify",
 		pairWords: [...]string{
 			IsUrgent: "the server certificate expires soon: renew it",
 			IsOver:   "the server certificate has expired, and clients refuse it: renew it",

@@ -48,6 +48,7 @@ const (
 type side struct {
 	role               Role // of the pair
 	pairWords, caWords [IsOver + 1]string
+	namelessWords      string // of a pair in which the peer finds no name to verify; empty if it looks for none
 }
 
 // New returns the files that are named, which it does not read yet. Errors call the
@@ -140,10 +141,10 @@ func (f *Files) Version() int {
 // refresh reads the files if they have changed. It returns an error if they cannot be
 // used and there is no earlier content. The caller holds mu.
 func (f *Files) refresh(now time.Time) error {
-	changed := f.loaded == nil
+	changed, freshPair := f.loaded == nil, false
 	for _, set := range []*fileSet{&f.roots, &f.client} {
 		fresh, err := set.refresh(now)
-		changed = changed || fresh
+		changed, freshPair = changed || fresh, fresh && set == &f.client
 		switch {
 		case err == nil:
 			set.reported = ""
@@ -160,10 +161,22 @@ func (f *Files) refresh(now time.Time) error {
 	if f.loaded != nil {
 		f.log.Info("the TLS files have changed; new connections use the new ones")
 	}
+	if freshPair {
+		f.warnOfNoName()
+	}
 	f.loaded = f.build()
 	f.loads++
 	f.tellInUse(now)
 	return nil
+}
+
+// warnOfNoName warns of a server's certificate in which clients find no name. They do not look
+// at the common name (RFC 9525). The caller holds mu.
+func (f *Files) warnOfNoName() {
+	leaf := f.client.current.chain[0]
+	if f.side.namelessWords != "" && len(leaf.DNSNames)+len(leaf.IPAddresses) == 0 {
+		f.log.Warn(f.side.namelessWords, "file", f.files.CertFile, "subject", leaf.Subject.String())
+	}
 }
 
 // tellInUse calls inUse. The caller holds mu.

@@ -5,8 +5,11 @@ package tlsfiles_test
 import (
 	"bytes"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/pem"
 	"log/slog"
+	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -66,6 +69,57 @@ func TestServerFiles(t *testing.T) {
 	if uses(second) == before || files.Broken() {
 		t.Error("the new pair has no version of its own, or is called broken")
 	}
+}
+
+// TestServerCertificateWithoutName: a server's certificate in which clients find no name is
+// used, and each one is warned of once.
+func TestServerCertificateWithoutName(t *testing.T) {
+	t.Chdir(t.TempDir())
+	write := func(name string, data []byte) {
+		t.Helper()
+		if err := os.WriteFile(name, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ca := certtest.NewCA(t, "test CA")
+	use := func(template x509.Certificate) {
+		t.Helper()
+		template.Subject = pkix.Name{CommonName: "proxy-exit"}
+		pair := ca.Issue(t, template)
+		write("crt", pair.CertPEM())
+		write("key", pair.KeyPEM(t))
+	}
+	write("ca", ca.CertPEM())
+	log := &logtest.Buffer{}
+	files := tlsfiles.NewServer(tunnel.TLS{CAFile: "ca", CertFile: "crt", KeyFile: "key"},
+		tunnel.SettingNames{CACert: "--client-ca", ClientCert: "--tls-cert", ClientKey: "--tls-key"},
+		log.Logger(slog.LevelInfo), func(tlsfiles.Role, *x509.Certificate) {})
+	warned := func(want int) {
+		t.Helper()
+		if _, _, _, err := files.ServerConfig(); err != nil {
+			t.Fatal(err)
+		}
+		lines := log.Lines(t, "the server certificate has no DNS name and no IP address in subjectAltName, and most clients refuse it: have it issued with the name that they verify")
+		if len(lines) != want {
+			t.Errorf("%d warnings, want %d: %s", len(lines), want, log)
+		}
+		for _, line := range lines {
+			if line["level"] != "WARN" || line["file"] != "crt" || line["subject"] != "CN=proxy-exit" {
+				t.Errorf("the warning is %v", line)
+			}
+		}
+	}
+	use(x509.Certificate{})
+	warned(1) // at the start
+	warned(1)
+	write("ca", slices.Concat(ca.CertPEM(), certtest.NewCA(t, "next CA").CertPEM()))
+	warned(1) // another file has changed
+	use(x509.Certificate{DNSNames: []string{"exit.test"}})
+	warned(1)
+	use(x509.Certificate{URIs: []*url.URL{{Scheme: "spiffe", Host: "exit"}}})
+	warned(2)
+	use(x509.Certificate{IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}})
+	warned(2)
 }
 
 // TestCheckServerPair: a client's certificate is none for a server.

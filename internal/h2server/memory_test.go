@@ -122,6 +122,19 @@ func TestMemoryIsShared(t *testing.T) {
 	}
 }
 
+// TestLeastMemoryOfWideOutputs: the least --total-buffer with which an output becomes wide is
+// the one that README.md and the flag's help have.
+func TestLeastMemoryOfWideOutputs(t *testing.T) {
+	t.Parallel()
+	const documented = 2 << 20
+	for limit, want := range map[int64]bool{documented: true, documented - 1: false} {
+		c := &Conn{cfg: Config{Memory: NewMemory(limit).NewShare()}}
+		if got := c.widen(); got != want {
+			t.Errorf("with %d bytes an output becomes wide: %v, want %v", limit, got, want)
+		}
+	}
+}
+
 // TestWideOutputsLeaveSome: a client that reads nothing on many connections can still begin
 // streams, and upload on them.
 func TestWideOutputsLeaveSome(t *testing.T) {

@@ -18,7 +18,8 @@ const (
 	// bounds what a stream of such a client adds to that at once.
 	minPending = 32 << 10
 	// wideOutput is the memory for maxPending instead of minPending: for what waits, and for
-	// as much that is being written.
+	// as much that is being written. A client without others gets it of a Memory of growPart
+	// times as much, 2 MiB.
 	wideOutput = 256 << 10
 	// maxControl is how many bytes of answers to the client's frames may wait. A client
 	// that makes more of them does not read.

@@ -84,7 +84,7 @@ func (o *ProxyExit) flags() []flagset.Flag {
 			Name: "max-client-streams", Value: &limitValue{&o.MaxClientStreams, errStreams},
 			Usage: fmt.Sprintf("how many `streams` one client may have (default %d, or --max-streams if that is less)", defaults.ExitClientStreams),
 		},
-		flagset.Size("total-buffer", &o.TotalBuffer, "by how much the windows of all streams together may grow beyond 16KiB for each, and what waits for clients beyond 64KiB for each connection; one client takes half of what is free at most: a `size` such as 64MiB"),
+		flagset.Size("total-buffer", &o.TotalBuffer, "by how much the windows of all streams together may grow beyond 16KiB for each, and from 2MiB on what waits for clients beyond 64KiB for each connection; one client takes half of what is free at most: a `size` such as 64MiB"),
 		flagset.Text("log-format", &o.LogFormat, "`format` of the log on standard error: text or json"),
 		flagset.Text("log-level", &o.LogLevel, "least `level` that is logged: debug, info, warn or error"),
 	}

@@ -156,6 +156,8 @@ func exitScenarios() []scenario {
 		{"exit's certificate expires in three days", changes{exit("certificate_expiry_timestamp_seconds", "role=server"): "300000" + always}, []string{"ShootProxyExitCertificateExpires warning"}},
 		{"CA of the clients expired", changes{exit("certificate_expiry_timestamp_seconds", "role=ca"): "-10" + always}, []string{"ShootProxyExitCertificateExpires critical"}},
 		{"too many streams", changes{exit("refused_total", "error=connection_limit_reached"): someLater}, []string{"ShootProxyExitLimit warning"}},
+		{"too many connections of clients", changes{exit("connections_total", "result=limit"): someLater}, []string{"ShootProxyExitLimit warning"}},
+		{"too many connections of clients once", changes{exit("connections_total", "result=limit"): "0+0x20 1+0x58"}, nil},
 		{"too many streams once", changes{exit("refused_total", "error=connection_limit_reached"): "0+0x20 1+0x58"}, nil},
 		{"targets refuse", changes{exit("refused_total", "error=connection_refused"): "0+30x79"}, nil},
 		{"a forbidden port", changes{exit("refused_total", "error=http_request_denied"): someLater}, []string{"ShootProxyExitRefuses warning"}},

@@ -69,7 +69,7 @@ func Broken(reason string) string {
 	case "target_reset":
 		return "look at the target's log"
 	case "tunnel_broken":
-		return "look at the proxy-server's log, and at what lies between it and the sidecar"
+		return "look at the proxy-server's log, and at what lies between it and the sidecar; with an exit, also at the exit's log"
 	case "half_close_unsupported":
 		return "let the client finish sending after it has read the answer, or raise --half-close-timeout"
 	case "idle":

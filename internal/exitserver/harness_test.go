@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -268,4 +269,13 @@ func mustURL(text string) *url.URL {
 		panic(err)
 	}
 	return u
+}
+
+// wantCancelled waits for a reset whose cause is the exit and not the target.
+func (u *tunnel) wantCancelled(t testing.TB) {
+	t.Helper()
+	_, err := u.Body.Read(make([]byte, 1))
+	if failure, ok := errors.AsType[http2.StreamError](err); !ok || failure.Code != http2.ErrCodeCancel {
+		t.Errorf("the client sees %v, want RST_STREAM with CANCEL", err)
+	}
 }

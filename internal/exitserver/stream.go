@@ -199,10 +199,18 @@ func (s *stream) stop(reason CloseReason) bool {
 	return true
 }
 
-// end resets both sides.
+// end resets both sides. The client learns whether the cause was the target or the exit.
 func (s *stream) end(reason CloseReason) {
-	if s.stop(reason) {
+	if !s.stop(reason) {
+		return
+	}
+	s.mu.Lock()
+	byTarget := s.reason == CloseTargetReset // the first reason
+	s.mu.Unlock()
+	if byTarget {
 		s.http.Reset()
+	} else {
+		s.http.Cancel()
 	}
 }
 

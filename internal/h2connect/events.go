@@ -114,6 +114,8 @@ func (s *Stream) judge(err error) error {
 		// Behind the target's end a reset without an error says that the target reads no
 		// more. TCP says so with a reset, once it gets further bytes.
 		return fmt.Errorf("%w: %w", tunnel.ErrReset, err)
+	case isReset && reset.Code == http2.ErrCodeCancel:
+		return fmt.Errorf("%w: the proxy ended this one and not its target: its log says why: %w", tunnel.ErrBroken, err)
 	case !isReset && wire != nil && wire.Kind == http2wire.Ended:
 		return fmt.Errorf("%w: %w", tunnel.ErrProtocol, err)
 	case errors.Is(err, io.EOF):

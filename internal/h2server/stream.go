@@ -95,6 +95,9 @@ func (s *Stream) Refuse(status int, fields []hpack.HeaderField) {
 // answer has no connection to its target, so its client is told that it was given up.
 func (s *Stream) Reset() { s.reset(http2.ErrCodeConnect) }
 
+// Cancel ends both directions of the stream at once, and says that the cause is not its target.
+func (s *Stream) Cancel() { s.reset(http2.ErrCodeCancel) }
+
 func (s *Stream) reset(code http2.ErrCode) {
 	c := s.conn
 	c.mu.Lock()

@@ -12,7 +12,7 @@ const (
 	AppReset             CloseReason = "app_reset"              // the app reset the connection
 	TargetClosed         CloseReason = "target_closed"          // the target closed or reset: upstream does not say which
 	TargetReset          CloseReason = "target_reset"           // the target reset, and the tunnel tells this from a close
-	TunnelBroken         CloseReason = "tunnel_broken"          // the connection to the proxy-server broke
+	TunnelBroken         CloseReason = "tunnel_broken"          // the connection to the proxy-server broke, or the exit ended this one
 	HalfCloseUnsupported CloseReason = "half_close_unsupported" // the target waits for an end of file that the tunnel cannot carry
 	Idle                 CloseReason = "idle"                   // nothing moved for too long
 	SlowReader           CloseReason = "slow_reader"            // the app read too slowly

@@ -83,6 +83,9 @@ func TestBadInputIsOneSentenceAndExitCode2(t *testing.T) {
 	client := f.ca.Issue(t, x509.Certificate{ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
 	f.write(t, "client.crt", client.CertPEM())
 	f.write(t, "client.key", client.KeyPEM(t))
+	if err := unix.Mkfifo(f.path("pipe"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, tt := range []struct {
 		name, want string
 		args       []string
@@ -97,6 +100,8 @@ func TestBadInputIsOneSentenceAndExitCode2(t *testing.T) {
 		{"no policy", "--policy is missing", f.args()[:4], nil},
 		{"no file", "there is no such file", append(f.args()[:4], "--policy=/nowhere.yaml"), nil},
 		{"bad policy", `has in line 5 the unknown field cidr in section rules[0]: did you mean cidrs?`, append(f.args()[:4], "--policy="+f.path("bad.yaml")), nil},
+		{"a pipe as policy", `pipe" cannot be read: it is a named pipe; name a regular file`, append(f.args()[:4], "--policy="+f.path("pipe")), nil},
+		{"a pipe as certificate", `pipe" cannot be read: it is a named pipe; name a regular file`, []string{"serve", "--tls-cert=" + f.path("pipe"), f.args()[2], f.args()[3], f.args()[4]}, nil},
 		{"a client's certificate", "is not for servers", []string{"serve", "--tls-cert=" + f.path("client.crt"), "--tls-key=" + f.path("client.key"), f.args()[3], f.args()[4]}, nil},
 		{"another key", "does not belong to --tls-key", []string{"serve", f.args()[1], "--tls-key=" + f.path("client.key"), f.args()[3], f.args()[4]}, nil},
 		{"one port for both", "has the port of --listen-address", f.args("--listen-address=:9000", "--health-address=:9000"), nil},
@@ -108,6 +113,7 @@ func TestBadInputIsOneSentenceAndExitCode2(t *testing.T) {
 		{"policy check without file", "policy check needs one file", []string{"policy", "check"}, nil},
 		{"policy without command", "policy check FILE", []string{"policy"}, nil},
 		{"policy check of nothing", `"/nowhere.yaml" cannot be read: there is no such file`, []string{"policy", "check", "/nowhere.yaml"}, nil},
+		{"policy check of a pipe", `pipe" cannot be read: it is a named pipe; name a regular file`, []string{"policy", "check", f.path("pipe")}, nil},
 		{"policy check of a bad one", `bad.yaml" has in line 5 the unknown field cidr`, []string{"policy", "check", f.path("bad.yaml")}, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -5,7 +5,6 @@ package check
 import (
 	"context"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -14,6 +13,7 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/check/report"
 	"github.com/shoot-proxy/proxy-client/internal/clip"
 	"github.com/shoot-proxy/proxy-client/internal/exitway"
+	"github.com/shoot-proxy/proxy-client/internal/regularfile"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
@@ -116,7 +116,7 @@ func (c *checker) exitStep(target tunnel.HostPort, trials []exitTrial) report.St
 
 // exitIdentity adds to the step by which certificate the exit knows this client.
 func (c *checker) exitIdentity(step *report.Step) {
-	pair, _ := os.ReadFile(c.Exits.TLS.CertFile)
+	pair, _ := regularfile.Read(c.Exits.TLS.CertFile)
 	chain := parse(pair)
 	if len(chain) == 0 {
 		return // it was replaced a moment ago

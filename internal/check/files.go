@@ -12,6 +12,7 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/internal/check/report"
 	"github.com/shoot-proxy/proxy-client/internal/clip"
+	"github.com/shoot-proxy/proxy-client/internal/regularfile"
 	"github.com/shoot-proxy/proxy-client/internal/tlsfiles"
 )
 
@@ -40,7 +41,7 @@ func (c *checker) files() tlsFiles {
 		return tlsFiles{steps: []report.Step{{Name: report.StepFiles, Result: report.Skipped, Found: "there are none: every server is a Unix socket, without TLS"}}}
 	}
 	step := report.Step{Name: report.StepFiles, Result: report.OK}
-	bundle, err := os.ReadFile(c.TLS.CAFile)
+	bundle, err := regularfile.Read(c.TLS.CAFile)
 	f.ca = parse(bundle)
 	if err == nil {
 		err = tlsfiles.CheckCA(bundle, c.now())
@@ -51,12 +52,12 @@ func (c *checker) files() tlsFiles {
 		f.steps = append(f.steps, step)
 		return f
 	}
-	pair, err := os.ReadFile(c.TLS.CertFile)
+	pair, err := regularfile.Read(c.TLS.CertFile)
 	f.client = parse(pair)
 	ofKey := false
 	if err == nil {
 		var key []byte
-		key, err = os.ReadFile(c.TLS.KeyFile)
+		key, err = regularfile.Read(c.TLS.KeyFile)
 		ofKey = err != nil
 		if err == nil {
 			err = tlsfiles.CheckPair(pair, key, c.now())

@@ -5,22 +5,18 @@ package exitserver
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"os"
 	"sync/atomic"
 	"time"
 
 	"github.com/shoot-proxy/proxy-client/internal/exitpolicy"
+	"github.com/shoot-proxy/proxy-client/internal/regularfile"
 )
 
-const (
-	// maxPolicy is the greatest size of a policy file, in bytes. It is that of a ConfigMap.
-	maxPolicy = 1 << 20
-	// policyInterval is the time between two looks at the policy file.
-	policyInterval = 2 * time.Second
-)
+// policyInterval is the time between two looks at the policy file.
+const policyInterval = 2 * time.Second
 
 // PolicyFile is a policy file, which may change.
 type PolicyFile struct {
@@ -53,14 +49,9 @@ func OpenPolicy(path string, metrics *Metrics, log *slog.Logger) (*PolicyFile, e
 
 // ReadPolicy returns the content of a policy file.
 func ReadPolicy(path string) ([]byte, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	data, err := io.ReadAll(io.LimitReader(file, maxPolicy+1))
-	if err == nil && len(data) > maxPolicy {
-		err = fmt.Errorf("is larger than %d bytes: a policy is a few KiB", maxPolicy)
+	data, err := regularfile.Read(path)
+	if errors.Is(err, regularfile.ErrTooLarge) {
+		err = fmt.Errorf("is larger than %d bytes: a policy is a few KiB", regularfile.MaxSize)
 	}
 	return data, err
 }

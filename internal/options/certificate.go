@@ -5,17 +5,12 @@ package options
 import (
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"time"
 
 	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
+	"github.com/shoot-proxy/proxy-client/internal/regularfile"
 	"github.com/shoot-proxy/proxy-client/internal/tlsfiles"
 )
-
-// maxFile is how many bytes are read of any file. A CA bundle with every public CA has a
-// quarter of that.
-const maxFile = 1 << 20
 
 // tlsFiles are the three PEM files and the places that name them.
 type tlsFiles struct {
@@ -110,19 +105,15 @@ func (f tlsFile) read() ([]byte, error) {
 	return readFile(f.path, f.source)
 }
 
-// readFile reads a file that a flag names. It refuses a file that is larger than maxFile.
+// readFile reads a file that a flag names.
 func readFile(path string, from source) ([]byte, error) {
-	file, err := os.Open(path)
-	if err != nil {
+	data, err := regularfile.Read(path)
+	switch {
+	case errors.Is(err, regularfile.ErrTooLarge):
+		return nil, from.refuse(fmt.Sprintf("is larger than %d bytes, so it is not what it should be: name another file", regularfile.MaxSize), err)
+	case err != nil:
 		return nil, from.refuse("cannot be read: "+flagset.FileProblemInPod(err), err)
+	default:
+		return data, nil
 	}
-	defer file.Close()
-	data, err := io.ReadAll(io.LimitReader(file, maxFile+1))
-	if err != nil {
-		return nil, from.refuse("cannot be read: "+flagset.FileProblemInPod(err), err)
-	}
-	if len(data) > maxFile {
-		return nil, from.refuse(fmt.Sprintf("is larger than %d bytes, so it is not what it should be: name another file", maxFile), nil)
-	}
-	return data, nil
 }

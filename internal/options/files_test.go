@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/shoot-proxy/proxy-client/internal/certtest"
+	"github.com/shoot-proxy/proxy-client/internal/regularfile"
 )
 
 // inFolderWithFiles changes to a folder with every file that the tests name. The paths are
@@ -41,7 +42,7 @@ func inFolderWithFiles(t testing.TB) {
 		"broken.key":     pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte("no")}),
 		"empty":          {},
 		"notes.txt":      []byte("not PEM\n"),
-		"huge":           make([]byte, maxFile+1),
+		"huge":           make([]byte, regularfile.MaxSize+1),
 	} {
 		writeFile(t, name, data)
 	}

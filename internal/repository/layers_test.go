@@ -20,28 +20,28 @@ var layers = map[string]struct {
 }{
 	"internal/tunnel":              {ours: []string{"internal/clip"}},
 	"internal/sockio":              {},
-	"internal/options":             {ours: []string{"internal/cidr", "internal/clip", "internal/commandline/flagset", "internal/defaults", "internal/spelling", "internal/strictyaml", "internal/tlsfiles", "internal/tunnel", "internal/yamlsyntax"}},
+	"internal/options":             {ours: []string{"internal/cidr", "internal/clip", "internal/commandline/flagset", "internal/defaults", "internal/regularfile", "internal/spelling", "internal/strictyaml", "internal/tlsfiles", "internal/tunnel", "internal/yamlsyntax"}},
 	"internal/commandline/flagset": {ours: []string{"internal/spelling"}},
 	"internal/commandline":         {ours: []string{"internal/commandline/flagset", "internal/spelling"}},
-	"internal/tlsfiles":            {ours: []string{"internal/clip", "internal/tunnel"}},
-	"internal/serverconn":          {ours: []string{"internal/clip", "internal/sockio", "internal/tlsfiles", "internal/tunnel"}},
+	"internal/tlsfiles":            {ours: []string{"internal/clip", "internal/regularfile", "internal/tunnel"}},
+	"internal/serverconn":          {ours: []string{"internal/clip", "internal/regularfile", "internal/sockio", "internal/tlsfiles", "internal/tunnel"}},
 	"internal/relay":               {ours: []string{"internal/clip", "internal/quota", "internal/sockio", "internal/tunnel"}},
 	"internal/konnectivity":        {ours: []string{"internal/clip", "internal/tunnel"}},
-	"internal/http1":               {ours: []string{"internal/clip", "internal/serverconn", "internal/sockio", "internal/tlsfiles", "internal/tunnel"}},
-	"internal/spare":               {ours: []string{"internal/clip", "internal/serverconn", "internal/sockio", "internal/tlsfiles", "internal/tunnel"}},
+	"internal/http1":               {ours: []string{"internal/clip", "internal/regularfile", "internal/serverconn", "internal/sockio", "internal/tlsfiles", "internal/tunnel"}},
+	"internal/spare":               {ours: []string{"internal/clip", "internal/regularfile", "internal/serverconn", "internal/sockio", "internal/tlsfiles", "internal/tunnel"}},
 	"internal/konnectivity/connectmode": {
 		ours: []string{
-			"internal/clip", "internal/http1", "internal/konnectivity", "internal/serverconn", "internal/sockio", "internal/spare", "internal/tlsfiles", "internal/tunnel",
+			"internal/clip", "internal/http1", "internal/konnectivity", "internal/regularfile", "internal/serverconn", "internal/sockio", "internal/spare", "internal/tlsfiles", "internal/tunnel",
 		},
 	},
 	"internal/httpsproxy": {
 		ours: []string{
-			"internal/clip", "internal/http1", "internal/proxystatus", "internal/serverconn", "internal/sockio", "internal/spare", "internal/tlsfiles", "internal/tunnel",
+			"internal/clip", "internal/http1", "internal/proxystatus", "internal/regularfile", "internal/serverconn", "internal/sockio", "internal/spare", "internal/tlsfiles", "internal/tunnel",
 		},
 	},
 	"internal/konnectivity/grpcmode": {
 		ours: []string{
-			"internal/clip", "internal/grpcwire", "internal/http2wire", "internal/inbox", "internal/konnectivity", "internal/quota", "internal/serverconn", "internal/sockio",
+			"internal/clip", "internal/grpcwire", "internal/http2wire", "internal/inbox", "internal/konnectivity", "internal/quota", "internal/regularfile", "internal/serverconn", "internal/sockio",
 			"internal/tlsfiles", "internal/tunnel",
 		},
 		foreign: upstreams,
@@ -49,14 +49,14 @@ var layers = map[string]struct {
 	"internal/dialer": {
 		ours: []string{
 			"internal/cidr", "internal/clip", "internal/cure", "internal/grpcwire", "internal/http1", "internal/h2connect", "internal/h2proxy", "internal/http2wire", "internal/httpsproxy", "internal/inbox", "internal/konnectivity", "internal/konnectivity/connectmode",
-			"internal/konnectivity/grpcmode", "internal/pause", "internal/proxystatus", "internal/quota", "internal/serverconn", "internal/sockio", "internal/spare", "internal/status", "internal/tlsfiles", "internal/tunnel",
+			"internal/konnectivity/grpcmode", "internal/pause", "internal/proxystatus", "internal/quota", "internal/regularfile", "internal/serverconn", "internal/sockio", "internal/spare", "internal/status", "internal/tlsfiles", "internal/tunnel",
 		},
 		foreign: upstreams,
 	},
 	"internal/exitway": {
 		ours: []string{
 			"internal/clip", "internal/cure", "internal/h2connect", "internal/http2wire", "internal/inbox", "internal/pause", "internal/proxystatus", "internal/quota",
-			"internal/serverconn", "internal/sockio", "internal/status", "internal/tlsfiles", "internal/tunnel",
+			"internal/regularfile", "internal/serverconn", "internal/sockio", "internal/status", "internal/tlsfiles", "internal/tunnel",
 		},
 		foreign: protobuf,
 	},
@@ -64,7 +64,7 @@ var layers = map[string]struct {
 	"internal/check": {
 		ours: []string{
 			"internal/check/ask", "internal/check/hints", "internal/check/report", "internal/check/target", "internal/check/targetconn", "internal/cidr", "internal/clip", "internal/cure", "internal/dialer", "internal/exitway", "internal/h2connect", "internal/h2proxy", "internal/grpcwire", "internal/http1", "internal/http2wire", "internal/httpsproxy", "internal/inbox", "internal/konnectivity",
-			"internal/konnectivity/connectmode", "internal/konnectivity/grpcmode", "internal/pause", "internal/probe", "internal/proxystatus", "internal/quota", "internal/serverconn", "internal/sockdiag", "internal/sockio", "internal/spare",
+			"internal/konnectivity/connectmode", "internal/konnectivity/grpcmode", "internal/pause", "internal/probe", "internal/proxystatus", "internal/quota", "internal/regularfile", "internal/serverconn", "internal/sockdiag", "internal/sockio", "internal/spare",
 			"internal/status", "internal/tlsfiles", "internal/tunnel",
 		},
 		foreign: upstreams,
@@ -81,7 +81,7 @@ var layers = map[string]struct {
 	"internal/defaults":         {},
 	"internal/exitpolicy":       {ours: []string{"internal/clip", "internal/spelling", "internal/strictyaml", "internal/yamlsyntax"}},
 	"internal/exitserver": {
-		ours:    []string{"internal/clip", "internal/exitpolicy", "internal/h2server", "internal/pause", "internal/repetition", "internal/sockio", "internal/spelling", "internal/strictyaml", "internal/yamlsyntax"},
+		ours:    []string{"internal/clip", "internal/exitpolicy", "internal/h2server", "internal/pause", "internal/regularfile", "internal/repetition", "internal/sockio", "internal/spelling", "internal/strictyaml", "internal/yamlsyntax"},
 		foreign: protobuf,
 	},
 	"internal/h2server":   {},
@@ -94,7 +94,7 @@ var layers = map[string]struct {
 	"internal/inbox": {ours: []string{"internal/clip", "internal/quota", "internal/tunnel"}},
 	"internal/h2proxy": {
 		ours: []string{
-			"internal/clip", "internal/h2connect", "internal/http2wire", "internal/inbox", "internal/pause", "internal/proxystatus", "internal/quota", "internal/serverconn", "internal/sockio",
+			"internal/clip", "internal/h2connect", "internal/http2wire", "internal/inbox", "internal/pause", "internal/proxystatus", "internal/quota", "internal/regularfile", "internal/serverconn", "internal/sockio",
 			"internal/tlsfiles", "internal/tunnel",
 		},
 	},
@@ -109,6 +109,7 @@ var layers = map[string]struct {
 		foreign: protobuf,
 	},
 	"internal/quota":        {},
+	"internal/regularfile":  {},
 	"internal/repetition":   {},
 	"internal/sockdiag":     {},
 	"internal/spelling":     {},
@@ -154,7 +155,7 @@ var layers = map[string]struct {
 	"webhook/internal/podpatch":    {foreign: kubernetes},
 	"webhook/internal/podquota":    {foreign: kubernetes},
 	"webhook/internal/reading":     {ours: []string{"webhook/report"}, foreign: kubernetes},
-	"webhook/internal/tlsobject":   {ours: []string{"internal/clip", "internal/tlsfiles", "internal/tunnel", "webhook/internal/reading", "webhook/report"}, foreign: kubernetes},
+	"webhook/internal/tlsobject":   {ours: []string{"internal/clip", "internal/regularfile", "internal/tlsfiles", "internal/tunnel", "webhook/internal/reading", "webhook/report"}, foreign: kubernetes},
 	"webhook/internal/tlstrial":    {},
 	"webhook/internal/workloads":   {ours: []string{"webhook/internal/apiclients", "webhook/internal/reading", "webhook/report"}, foreign: kubernetes},
 	"webhook/internal/yamltext":    {},
@@ -178,7 +179,7 @@ func belowRedirect(names ...string) []string {
 // settingsLinks returns the settings of the sidecar, and the paths of other packages.
 func settingsLinks(others ...string) []string {
 	return append([]string{
-		"internal/cidr", "internal/clip", "internal/commandline/flagset", "internal/defaults", "internal/options", "internal/spelling",
+		"internal/cidr", "internal/clip", "internal/commandline/flagset", "internal/defaults", "internal/options", "internal/regularfile", "internal/spelling",
 		"internal/strictyaml", "internal/tlsfiles", "internal/tunnel", "internal/yamlsyntax",
 	}, others...)
 }

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/shoot-proxy/proxy-client/internal/regularfile"
 )
 
 // maxFiles are the files of a fileSet at most.
@@ -76,7 +78,7 @@ func (s *fileSet) read() ([][]byte, error) {
 	data := make([][]byte, len(s.files))
 	for i, name := range s.files {
 		var err error
-		if data[i], err = os.ReadFile(name); err != nil {
+		if data[i], err = regularfile.Read(name); err != nil {
 			return nil, err
 		}
 	}

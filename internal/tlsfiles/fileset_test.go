@@ -15,6 +15,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/shoot-proxy/proxy-client/internal/certtest"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
@@ -176,6 +178,22 @@ func TestABrokenPairDoesNotKeepTheOldCA(t *testing.T) {
 		v.wantUsed("without the CA's file", first, first)
 		v.wantLogged(1, refusedFiles)
 	})
+}
+
+// TestAPipeInTheFilesPlace: files that are replaced by a named pipe or a device are refused at
+// once, and those before stay in use.
+func TestAPipeInTheFilesPlace(t *testing.T) {
+	id := newIdentity(t, "only", -time.Hour, time.Hour)
+	v := newVolume(t, id, id)
+	v.wantUsed("at first", id, id)
+	must(t, os.Remove(v.path("ca.crt")))
+	must(t, unix.Mkfifo(v.path("ca.crt"), 0o600))
+	v.wantUsed("with a pipe", id, id)
+	v.wantLogged(1, "it is a named pipe")
+	must(t, os.Remove(v.path("client.crt")))
+	must(t, os.Symlink("/dev/zero", v.path("client.crt")))
+	v.wantUsed("with a device", id, id)
+	v.wantLogged(1, "it is a device")
 }
 
 // TestTheSameFilesAgainAreNoChange: a touch of the files does not make new connections

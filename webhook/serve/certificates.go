@@ -10,13 +10,13 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
+	"github.com/shoot-proxy/proxy-client/internal/regularfile"
 )
 
 // errNoCertificate is the error until a certificate is loaded.
@@ -122,11 +122,11 @@ func (c *certificates) reload(ctx context.Context) {
 // cannot be used changes nothing.
 func (c *certificates) refresh(ctx context.Context) error {
 	certFile, keyFile := c.files()
-	cert, err := os.ReadFile(certFile)
+	cert, err := regularfile.Read(certFile)
 	if err != nil {
 		return err
 	}
-	key, err := os.ReadFile(keyFile)
+	key, err := regularfile.Read(keyFile)
 	if err != nil {
 		return err
 	}

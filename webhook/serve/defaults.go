@@ -7,10 +7,10 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"os"
 	"sync/atomic"
 
 	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
+	"github.com/shoot-proxy/proxy-client/internal/regularfile"
 	"github.com/shoot-proxy/proxy-client/webhook"
 )
 
@@ -28,7 +28,7 @@ type defaults struct {
 // loadDefaults reads the file. At the start it must be usable.
 func loadDefaults(path string, metrics *Metrics, log *slog.Logger) (*defaults, error) {
 	d := &defaults{path: path, metrics: metrics, log: log}
-	data, err := os.ReadFile(path)
+	data, err := regularfile.Read(path)
 	if err != nil {
 		return nil, flagset.UnreadableInPod("--config", path, err)
 	}
@@ -57,7 +57,7 @@ func (d *defaults) watch(ctx context.Context) error {
 
 // refresh reads the file again. A file that cannot be used changes nothing.
 func (d *defaults) refresh(ctx context.Context) {
-	data, err := os.ReadFile(d.path)
+	data, err := regularfile.Read(d.path)
 	if err == nil && d.reported == "" && bytes.Equal(data, d.seen) {
 		return
 	}

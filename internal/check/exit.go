@@ -62,13 +62,15 @@ func (c *checker) exits(ctx context.Context, paths []*path) ([]*path, []report.S
 				})
 			}
 		}
-		steps = append(steps, c.exitStep(target, trials[i]))
+	}
+	for i, target := range c.Exits.Targets {
+		steps = append(steps, c.exitStep(target, trials[i], len(ways) > 0))
 	}
 	return ways, steps
 }
 
-// exitStep returns the step about one exit.
-func (c *checker) exitStep(target tunnel.HostPort, trials []exitTrial) report.Step {
+// exitStep returns the step about one exit. served says that any exit serves.
+func (c *checker) exitStep(target tunnel.HostPort, trials []exitTrial, served bool) report.Step {
 	step := report.Step{Name: report.StepExit, Target: target.String(), Result: report.OK}
 	var made, failed []exitTrial
 	for _, t := range trials {
@@ -103,15 +105,30 @@ func (c *checker) exitStep(target tunnel.HostPort, trials []exitTrial) report.St
 	switch {
 	case len(made) > 0:
 		step.Result, step.Found = report.Warning, step.Found+". But "+said
-	case c.Exits.Required:
-		step.Result, step.Found = report.Failure, said+". Connections fail meanwhile, because an exit is required"
+	case served:
+		step.Result, step.Found = report.Warning, said+". Connections use the other exits meanwhile"
 	default:
-		step.Result, step.Found = report.Warning, said+". Connections go to their targets without an exit meanwhile"
+		step.Result, step.Found = report.Warning, said+". "+c.withoutExits()
+		if c.Exits.Required {
+			step.Result = report.Failure
+		}
 	}
 	if step.Next == "" {
 		step.Next = "look at the logs of exit, proxy-server and agent"
 	}
 	return step
+}
+
+// withoutExits says what becomes of connections while this check can make a tunnel to no exit.
+func (c *checker) withoutExits() string {
+	switch state := c.Sidecar.state; {
+	case state != nil && state.Exits != nil && state.Exits.Answers:
+		return "The running sidecar still has a tunnel to an exit, and connections use that"
+	case c.Exits.Required:
+		return "Connections fail meanwhile, because an exit is required"
+	default:
+		return "Connections go to their targets without an exit meanwhile"
+	}
 }
 
 // exitIdentity adds to the step by which certificate the exit knows this client.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/internal/certtest"
 	"github.com/shoot-proxy/proxy-client/internal/check/report"
+	"github.com/shoot-proxy/proxy-client/internal/status"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
@@ -139,6 +140,79 @@ func TestExit(t *testing.T) {
 			}
 			if agent.Result != tt.agent {
 				t.Errorf("the agent is %s: %q; want %s", agent.Result, agent.Found, tt.agent)
+			}
+		})
+	}
+}
+
+// TestOneOfTwoExits: what becomes of connections depends on all exits, and on what the
+// running sidecar says of its own tunnels.
+func TestOneOfTwoExits(t *testing.T) {
+	const dead = tunnel.HostPort("dead.example:9443")
+	answers := func(w *world) {
+		w.serving, w.state.Exits = true, &status.Exits{Required: w.Exits.Required, Answers: true}
+	}
+	for _, tt := range []struct {
+		name          string
+		required      bool
+		both, sidecar bool // both exits are dead; a sidecar runs, and an exit answers it
+		want          report.Result
+		words, not    string
+	}{
+		{"one is dead, and one is required", true, false, false, report.Warning, ". Connections use the other exits meanwhile", "required"},
+		{"one is dead, and one is preferred", false, false, false, report.Warning, ". Connections use the other exits meanwhile", "without an exit"},
+		{"both are dead, and one is required", true, true, false, report.Failure, ". Connections fail meanwhile, because an exit is required", "other exits"},
+		{"both are dead, and one is preferred", false, true, false, report.Warning, ". Connections go to their targets without an exit meanwhile", "other exits"},
+		{"both are dead for this check, and one is required", true, true, true, report.Failure, ". The running sidecar still has a tunnel to an exit, and connections use that", "fail meanwhile"},
+		{"both are dead for this check, and one is preferred", false, true, true, report.Warning, ". The running sidecar still has a tunnel to an exit, and connections use that", "without an exit"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			w.addExit(t, x509.Certificate{})
+			w.Exits.Targets, w.Exits.Required = append(w.Exits.Targets, dead), tt.required
+			if tt.both {
+				w.server.change(func(s *fakeServer) { delete(s.targets, theExit) })
+			}
+			if tt.sidecar {
+				answers(w)
+			}
+			for _, s := range w.run(t).Steps {
+				if s.Name != report.StepExit || s.Target != string(dead) {
+					continue
+				}
+				if s.Result != tt.want || !strings.Contains(s.Found, tt.words) || strings.Contains(s.Found, tt.not) {
+					t.Errorf("the dead exit is %s: %q; want %s and %q", s.Result, s.Found, tt.want, tt.words)
+				}
+				return
+			}
+			t.Error("there is no step about the dead exit")
+		})
+	}
+}
+
+// TestNotReadyForWantOfAnExit: the sidecar reaches its servers, so those are not blamed.
+func TestNotReadyForWantOfAnExit(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		gone  bool
+		words string
+	}{
+		{"this check has no exit either", true, "see step exit"},
+		{"this check has an exit", false, "this check reaches an exit that the sidecar does not reach"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			w.addExit(t, x509.Certificate{})
+			w.Exits.Required, w.serving = true, true
+			w.ready = "no exit answers (exit exit.example:9443: connection refused)"
+			w.state.Exits = &status.Exits{Required: true}
+			w.state.Servers = []status.Server{{Name: "vpn:8090", Up: true}}
+			if tt.gone {
+				w.server.change(func(s *fakeServer) { delete(s.targets, theExit) })
+			}
+			s := stepOf(t, w.run(t), report.StepSidecar)
+			if s.Result != report.Warning || s.Cause != report.CauseNotReady || !strings.Contains(s.Next, tt.words) || strings.Contains(s.Next, "a server") {
+				t.Errorf("the sidecar is %s (%s): %q, next %q; want %q", s.Result, s.Cause, s.Found, s.Next, tt.words)
 			}
 		})
 	}

@@ -105,7 +105,7 @@ func (c *checker) steps(ctx context.Context) []report.Step {
 	reached, dials := c.dial(ctx, ways, all)
 	walked = collect(walked, paths) // dials may have corrected steps of their paths
 	tolerate(walked, paths)
-	steps[1] = c.readyAgain(ctx, steps[1], paths)
+	steps[1] = c.readyAgain(ctx, steps[1], paths, len(throughExits) > 0)
 	steps = append(append(append(steps, files.steps...), walked...), append(exits, dials...)...)
 	answers := make([]report.Step, len(reached))
 	for i, to := range reached {

@@ -188,8 +188,9 @@ func (c *checker) judgeState(step report.Step) report.Step {
 
 // readyAgain returns the step about the sidecar as it is at the end. If the sidecar reached
 // no server and this check does, the sidecar may have started just now, so it is asked
-// again. If it still reaches none, that is a warning.
-func (c *checker) readyAgain(ctx context.Context, step report.Step, paths []*path) report.Step {
+// again. If it still reaches none, that is a warning. exit says that this check reaches an
+// exit.
+func (c *checker) readyAgain(ctx context.Context, step report.Step, paths []*path, exit bool) report.Step {
 	s := c.Sidecar
 	if s.ready == "" || step.Result != report.OK || !slices.ContainsFunc(paths, func(p *path) bool { return p.usable }) {
 		return step
@@ -202,9 +203,26 @@ func (c *checker) readyAgain(ctx context.Context, step report.Step, paths []*pat
 	step = c.sidecar()
 	if s.ready != "" && step.Result == report.OK {
 		step.Result, step.Cause = report.Warning, report.CauseNotReady
-		step.Next = "look at the sidecar's log: this check reaches a server that the sidecar does not reach"
+		switch lacks := s.lacksExit(ctx); {
+		case lacks && exit:
+			step.Next = "look at the sidecar's log: this check reaches an exit that the sidecar does not reach"
+		case lacks:
+			step.Next = "see step exit: the sidecar is ready again when an exit answers it"
+		default:
+			step.Next = "look at the sidecar's log: this check reaches a server that the sidecar does not reach"
+		}
 	}
 	return step
+}
+
+// lacksExit asks the sidecar whether it reaches a server, and no exit although one is required.
+func (s *Sidecar) lacksExit(ctx context.Context) bool {
+	if s.state == nil {
+		return false
+	}
+	state, err := ask.Document[status.State](ctx, s.admin, "/state")
+	return err == nil && state.Exits != nil && state.Exits.Required && !state.Exits.Answers &&
+		slices.ContainsFunc(state.Servers, func(server status.Server) bool { return server.Up })
 }
 
 // The sidecar is asked so often whether it is ready, with so long a pause in between.

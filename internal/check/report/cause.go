@@ -10,7 +10,7 @@ type Cause string
 const (
 	CauseNotRunning     Cause = "not_running"     // no sidecar answers
 	CauseNotAnswering   Cause = "not_answering"   // a sidecar runs, and does not answer
-	CauseNotReady       Cause = "not_ready"       // the sidecar reaches no server, and this check does
+	CauseNotReady       Cause = "not_ready"       // the sidecar reaches no server or exit, and this check reaches a server
 	CauseDraining       Cause = "draining"        // the sidecar is ending
 	CauseMaxConnections Cause = "max_connections" // as many connections are open as may be
 	CauseBuffers        Cause = "buffers_full"    // as much is held for apps as may be

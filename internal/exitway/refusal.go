@@ -39,6 +39,13 @@ func refused(r *h2connect.Refusal) (reason tunnel.Reason, fault tunnel.Fault, ne
 	return reason, fault, next
 }
 
+// atLimit reports whether the exit has refused a dial because of a limit. Its other tunnels
+// most likely have the same answer.
+func atLimit(err *tunnel.Error) bool {
+	_, refused := errors.AsType[*h2connect.Refusal](err)
+	return refused && err.Reason == tunnel.ReasonMaxConnections
+}
+
 // nextOfReset returns what to do about a reset with a reason, if more is known than the
 // reason says.
 func nextOfReset(reason tunnel.Reason) string {

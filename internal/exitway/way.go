@@ -32,8 +32,10 @@ const (
 	// answerTimeout is how long an exit may leave a dial without an answer until another
 	// tunnel is tried. An exit gives a target 5 s.
 	answerTimeout = 5500 * time.Millisecond
-	// retryPause is the pause before the tunnels are asked again if none could dial.
-	retryPause = 250 * time.Millisecond
+	// firstRetry is the pause before the tunnels are asked again if none could dial. It doubles
+	// up to lastRetry.
+	firstRetry = 50 * time.Millisecond
+	lastRetry  = time.Second
 )
 
 // Config is what a Way needs. All fields but Quota and Certificate are required.
@@ -53,6 +55,7 @@ type Config struct {
 	// Set by tests. If they are zero, New sets the real ones.
 	times  times
 	random func() float64 // in [0, 1)
+	pause  func(ctx context.Context, d time.Duration)
 }
 
 // Way dials through exits. See the package comment.
@@ -79,6 +82,9 @@ func New(cfg Config) (*Way, error) {
 	}
 	if cfg.random == nil {
 		cfg.random = rand.Float64
+	}
+	if cfg.pause == nil {
+		cfg.pause = pause.For
 	}
 	cfg.times = cfg.times.withDefaults()
 	w := &Way{cfg: cfg, log: cfg.Logger, more: make(chan struct{}, 1), tunnels: map[*exitTunnel]struct{}{}}
@@ -168,9 +174,11 @@ func (w *Way) DialEarly(ctx context.Context, dst netip.AddrPort, hold tunnel.Hol
 	patience := time.NewTimer(w.cfg.DialTimeout / 2)
 	defer patience.Stop()
 	var tried []*exitTunnel
+	var full []tunnel.HostPort // exits that are at a limit. Each is asked once between two pauses.
 	var last *tunnel.Error
+	var pauses int
 	for {
-		is := w.pick(tried)
+		is := w.pick(tried, full)
 		if is.tunnel != nil {
 			conn, err := w.dialOn(ctx, is.tunnel, dst, early)
 			none := w.judge(ctx, is.tunnel, err)
@@ -185,6 +193,9 @@ func (w *Way) DialEarly(ctx context.Context, dst netip.AddrPort, hold tunnel.Hol
 				return nil, err
 			}
 			last = err
+			if atLimit(err) {
+				full = append(full, is.tunnel.target)
+			}
 			if tried = append(tried, is.tunnel); ctx.Err() == nil {
 				continue
 			}
@@ -199,8 +210,12 @@ func (w *Way) DialEarly(ctx context.Context, dst netip.AddrPort, hold tunnel.Hol
 			return nil, is.cause
 		}
 		if len(tried) > 0 { // each of them could not dial
-			tried = nil
-			pause.For(ctx, retryPause)
+			w.cfg.pause(ctx, doubled(firstRetry, pauses, lastRetry))
+			pauses++
+			full = nil // another tunnel may lead to another exit of the same name
+			if !w.others(tried) {
+				tried = nil
+			}
 			continue
 		}
 		if !w.await(ctx, is.changed, patience.C) {
@@ -274,16 +289,17 @@ type pick struct {
 	changed <-chan struct{}
 }
 
-// pick returns the usable tunnel with the fewest streams that is not in tried, and counts
-// the dial as a stream. A tunnel that is quiet may be dead, so it comes last.
-func (w *Way) pick(tried []*exitTunnel) pick {
+// pick returns the usable tunnel with the fewest streams that is not in tried, and does not go
+// to one of full. It counts the dial as a stream. A tunnel that is quiet may be dead, so it
+// comes last.
+func (w *Way) pick(tried []*exitTunnel, full []tunnel.HostPort) pick {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	is := pick{cause: w.standing.cause, changed: w.standing.changed}
 	var quiet bool // is.tunnel is
 	for _, s := range w.slots {
 		t := s.current
-		if t == nil || !t.takes() || slices.Contains(tried, t) {
+		if t == nil || !t.takes() || slices.Contains(tried, t) || slices.Contains(full, t.target) {
 			continue
 		}
 		q := t.session.Quiet()
@@ -302,6 +318,15 @@ func (w *Way) pick(tried []*exitTunnel) pick {
 		w.askForMore()
 	}
 	return is
+}
+
+// others reports whether there is a tunnel for a dial that is not in tried.
+func (w *Way) others(tried []*exitTunnel) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.ContainsFunc(w.slots, func(s *slot) bool {
+		return s.current != nil && s.current.takes() && !slices.Contains(tried, s.current)
+	})
 }
 
 // askForMore asks Run for another slot. The caller holds mu.

@@ -3,6 +3,7 @@
 package check
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -127,6 +128,9 @@ func (c *checker) dialFailure(to destination, failed []dialled) report.Step {
 	}
 	said := fmt.Sprintf("(%s, after %s, %s)", clip.Text(first.err.Err.Error(), clip.Clause), report.Seconds(first.took), through)
 	switch {
+	case first.path.isExit() && first.err.Fault != tunnel.FaultTarget:
+		step.Found = "the exit did not make the connection " + said
+		step.Next = cmp.Or(first.err.Next, "look at the exit's log")
 	case first.err.Reason == tunnel.ReasonRefused:
 		step.Found = "the tunnel works, and the target refuses the connection: nothing listens on its port " + said
 		step.Next = "see whether the target's process runs and listens on this address and port"
@@ -150,13 +154,13 @@ func (c *checker) dialFailure(to destination, failed []dialled) report.Step {
 		step.Next = targetHangs
 	case first.err.Reason == tunnel.ReasonTimeout:
 		step.Found = "the tunnel works, and the target does not answer " + said
-		step.Next = targetHangs
+		step.Next = cmp.Or(first.err.Next, targetHangs)
 	case first.err.Reason == tunnel.ReasonNoAgent:
 		step.Found = "the server has an agent, but finds none for this address " + said
 		step.Next = "look at the server's --proxy-strategies, and at what the agents register"
 	default:
 		step.Found = "the dial failed " + said
-		step.Next = "look at the logs of proxy-server and agent"
+		step.Next = cmp.Or(first.err.Next, "look at the logs of proxy-server and agent")
 	}
 	return step
 }

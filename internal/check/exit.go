@@ -3,6 +3,7 @@
 package check
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/shoot-proxy/proxy-client/internal/check/report"
 	"github.com/shoot-proxy/proxy-client/internal/clip"
+	"github.com/shoot-proxy/proxy-client/internal/cure"
 	"github.com/shoot-proxy/proxy-client/internal/exitway"
 	"github.com/shoot-proxy/proxy-client/internal/regularfile"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
@@ -101,7 +103,7 @@ func (c *checker) exitStep(target tunnel.HostPort, trials []exitTrial, served bo
 	}
 	why := failed[0].err
 	said := fmt.Sprintf("no tunnel through %s: %s", failed[0].by.address(), clip.Text(why.Err.Error(), clip.Sentence))
-	step.Next, step.Cause = why.Next, causeOf(why)
+	step.Next, step.Cause = cmp.Or(why.Next, cure.NotMade(string(why.Reason))), causeOf(why)
 	switch {
 	case len(made) > 0:
 		step.Result, step.Found = report.Warning, step.Found+". But "+said

@@ -43,7 +43,11 @@ func (w *world) addExit(t *testing.T, template x509.Certificate) {
 				return
 			}
 			if r.Host != pod {
-				rw.Header().Set("Proxy-Status", "exit; error=destination_ip_prohibited")
+				kind := "destination_ip_prohibited"
+				if w.exitSays != "" {
+					kind = w.exitSays
+				}
+				rw.Header().Set("Proxy-Status", "exit; error="+kind)
 				rw.WriteHeader(http.StatusForbidden)
 				return
 			}
@@ -213,6 +217,31 @@ func TestNotReadyForWantOfAnExit(t *testing.T) {
 			s := stepOf(t, w.run(t), report.StepSidecar)
 			if s.Result != report.Warning || s.Cause != report.CauseNotReady || !strings.Contains(s.Next, tt.words) || strings.Contains(s.Next, "a server") {
 				t.Errorf("the sidecar is %s (%s): %q, next %q; want %q", s.Result, s.Cause, s.Found, s.Next, tt.words)
+			}
+		})
+	}
+}
+
+// TestNextOfAnExitsRefusal: what an exit says about a dial leads to the exit or to the target,
+// not to the proxy-server and its agent.
+func TestNextOfAnExitsRefusal(t *testing.T) {
+	for says, want := range map[string]string{
+		"connection_limit_reached":  "raise the limits of the exit",
+		"proxy_internal_error":      "the exit's log",
+		"http_request_error":        "the exit's log",
+		"connection_timeout":        "drops connections from the exit",
+		"destination_unavailable":   "forbids it to the exit",
+		"destination_ip_prohibited": "allow the target in the exit's policy",
+		"connection_refused":        "whether the target's process runs",
+	} {
+		t.Run(says, func(t *testing.T) {
+			w := newWorld(t)
+			w.addExit(t, x509.Certificate{})
+			w.exitSays = says
+			w.target(t, forbidden)
+			s := stepOf(t, w.run(t), report.StepDial)
+			if s.Result != report.Failure || !strings.Contains(s.Next, want) || strings.Contains(s.Next, "agent") {
+				t.Errorf("the dial is %s: %q, next %q; want %q", s.Result, s.Found, s.Next, want)
 			}
 		})
 	}

@@ -52,6 +52,7 @@ type world struct {
 	ready       string // the body of /readyz; empty if it is ready
 	serving     bool   // the sidecar runs
 	webServer   bool   // in the place of the exit
+	exitSays    string // the error type with which the exit refuses targets, if it is not destination_ip_prohibited
 }
 
 func newWorld(t *testing.T) *world {

@@ -16,6 +16,7 @@ import (
 const (
 	raiseStreams = "raise the limits of the exit, which its log names, or run more exits"
 	seeExit      = "the exit's log has the cause"
+	targetHangs  = "see whether the target's node is up, and whether a NetworkPolicy or firewall of the shoot drops connections from the exit"
 	notAProxy    = "see whether this is an exit: its answer is not that of a proxy"
 )
 
@@ -33,6 +34,8 @@ func refused(r *h2connect.Refusal) (reason tunnel.Reason, fault tunnel.Fault, ne
 		next = notAProxy
 	case reason == tunnel.ReasonMaxConnections:
 		next = raiseStreams
+	case reason == tunnel.ReasonTimeout:
+		next = targetHangs
 	case reason == tunnel.ReasonOther:
 		next = seeExit
 	}

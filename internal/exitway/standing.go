@@ -3,11 +3,13 @@
 package exitway
 
 import (
+	"cmp"
 	"context"
 	"strconv"
 	"sync/atomic"
 	"time"
 
+	"github.com/shoot-proxy/proxy-client/internal/cure"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
@@ -141,7 +143,7 @@ func (w *Way) lack(s *slot, e *exit, err *tunnel.Error) {
 	if w.cfg.Exits.Required {
 		consequence = "no exit answers; new connections fail, because an exit is required"
 	}
-	w.log.Warn(consequence, "exit", e.target, "server", err.Server, "reason", err.Reason, "error", err, "next", err.Next)
+	w.log.Warn(consequence, "exit", e.target, "server", err.Server, "reason", err.Reason, "error", err, "next", cmp.Or(err.Next, cure.NotMade(string(err.Reason))))
 	w.standing.notify()
 }
 

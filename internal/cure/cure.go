@@ -40,7 +40,7 @@ func NotMade(reason string) string {
 	case "max_dials":
 		return "the log line says whether a single destination had too many, which then does not answer, or all destinations together. Look for other lines with timeout, or raise --max-dials"
 	case "forbidden":
-		return "allow the destination in the exit's policy, for the identity in --exit-client-cert, if the app may reach it; the exit's log has the rule. If there is no exit, allow it in the rules of the standard proxy"
+		return "allow the destination in the exit's policy, for the identity in --exit-client-cert, if the app may reach it; the exit's log has the client and why it was refused. If there is no exit, allow it in the rules of the standard proxy"
 	case "exit_unreachable":
 		return "the log line and /readyz say why: see whether the exit runs, and whether the agent reaches it. --exit-policy=prefer lets connections go without an exit meanwhile"
 	case "cancelled":

@@ -85,6 +85,7 @@ func TestTheLogOfACutDial(t *testing.T) {
 	}{
 		{"in flight", "exit_unreachable", KillAgent, -time.Millisecond, time.Second, true},
 		{"soon", "exit_unreachable", KillExit, time.Second, time.Second, true},
+		{"in flight, through the balancer that ends", "exit_unreachable", FewStreams, -time.Millisecond, 2 * time.Millisecond, true},
 		{"silent", "timeout", HideServer, time.Second, 6 * time.Second, true},
 		{"later", "exit_unreachable", KillAgent, noticing, time.Second, false},
 		{"for too long", "timeout", HideServer, time.Second, 2 * cutDial, false},

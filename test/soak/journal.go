@@ -73,7 +73,7 @@ const cutDial = 12 * time.Second
 // knows.
 func (d Disturbance) cuts() bool {
 	switch d.Kind {
-	case HideServer, HideServerFor, PartPod, PartPodFor, PartShoot, KillServer, KillServers, KillAgent, KillAgents, KillExit, RestartExit:
+	case HideServer, HideServerFor, PartPod, PartPodFor, PartShoot, KillServer, KillServers, FewStreams, KillAgent, KillAgents, KillExit, RestartExit:
 		return true
 	default:
 		return false

@@ -142,11 +142,18 @@ func (f *Files) Version() int {
 // used and there is no earlier content. The caller holds mu.
 func (f *Files) refresh(now time.Time) error {
 	changed, freshPair := f.loaded == nil, false
+	var freshFiles []string
 	for _, set := range []*fileSet{&f.roots, &f.client} {
 		fresh, err := set.refresh(now)
-		changed, freshPair = changed || fresh, fresh && set == &f.client
+		if fresh {
+			changed, freshPair = true, set == &f.client
+			freshFiles = append(freshFiles, set.files...)
+		}
 		switch {
 		case err == nil:
+			if set.reported != "" && !fresh {
+				f.log.Info("these TLS files can be used again; their content is the one in use", "files", set.files)
+			}
 			set.reported = ""
 		case set.current == nil:
 			return err
@@ -159,7 +166,7 @@ func (f *Files) refresh(now time.Time) error {
 		return nil
 	}
 	if f.loaded != nil {
-		f.log.Info("the TLS files have changed; new connections use the new ones")
+		f.log.Info("the TLS files have changed; new connections use the new ones", "files", freshFiles)
 	}
 	if freshPair {
 		f.warnOfNoName()

@@ -107,6 +107,7 @@ func (v *volume) wantLogged(times int, words string) {
 const (
 	refusedFiles = "the ones read before stay in use"
 	newFiles     = "new connections use the new ones"
+	formerFiles  = "these TLS files can be used again; their content is the one in use"
 )
 
 // TestAHalfWrittenPairIsTriedAgain: while a certificate is there without its key, the
@@ -178,6 +179,31 @@ func TestABrokenPairDoesNotKeepTheOldCA(t *testing.T) {
 		v.wantUsed("without the CA's file", first, first)
 		v.wantLogged(1, refusedFiles)
 	})
+}
+
+// TestTheLogSaysWhichFilesAreInUse: a line about new content names its files, and not one that
+// could not be used. There is a line too if a file has its former content again.
+func TestTheLogSaysWhichFilesAreInUse(t *testing.T) {
+	first, second := newIdentity(t, "first", -time.Hour, time.Hour), newIdentity(t, "second", -time.Hour, time.Hour)
+	v := newVolume(t, first, first)
+	v.wantUsed("at first", first, first)
+	v.write("ca.crt", nil)
+	v.write("client.key", second.key)
+	v.write("client.crt", second.cert)
+	v.wantUsed("after the change", second, first)
+	v.wantLogged(1, newFiles)
+	v.wantLogged(1, fmt.Sprintf("%s\" files=\"[%s %s]\"\n", newFiles, v.path("client.crt"), v.path("client.key")))
+	v.wantLogged(0, formerFiles)
+	v.write("ca.crt", first.cert)
+	v.wantUsed("after the CA is back", second, first)
+	v.wantUsed("still", second, first)
+	v.wantLogged(1, fmt.Sprintf("%s\" files=[%s]\n", formerFiles, v.path("ca.crt")))
+	v.write("ca.crt", []byte("nonsense"))
+	v.wantUsed("after another fault", second, first)
+	v.write("ca.crt", second.cert)
+	v.wantUsed("after a new CA", second, second)
+	v.wantLogged(1, fmt.Sprintf("%s\" files=[%s]\n", newFiles, v.path("ca.crt")))
+	v.wantLogged(1, formerFiles)
 }
 
 // TestAPipeInTheFilesPlace: files that are replaced by a named pipe or a device are refused at

@@ -3,6 +3,7 @@
 package exitserver
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -10,11 +11,16 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/net/http2/hpack"
+
 	"github.com/shoot-proxy/proxy-client/internal/certtest"
+	"github.com/shoot-proxy/proxy-client/internal/clip"
 	"github.com/shoot-proxy/proxy-client/internal/proxystatus"
 	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
@@ -287,6 +293,38 @@ func TestExpiredClient(t *testing.T) {
 	c := &client{server: e.Server, chain: []*x509.Certificate{{NotAfter: time.Now().Add(-time.Second)}}}
 	if _, err := c.rights(); err == nil || !strings.Contains(err.Error(), "has expired") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestADestinationThatIsNoTarget: the log has what the client has sent, and not what the exit
+// made of it.
+func TestADestinationThatIsNoTarget(t *testing.T) {
+	t.Parallel()
+	e := newExit(t, allowLoopback, nil)
+	var want []string
+	for _, sent := range []string{":80", "[fe80::1%eth0]:80", "a_b:", "-.test:443", strings.Repeat("a", 400) + ":80"} {
+		r := e.raw(t, "app")
+		var block bytes.Buffer
+		encoder := hpack.NewEncoder(&block)
+		for _, field := range []hpack.HeaderField{{Name: ":method", Value: "CONNECT"}, {Name: ":authority", Value: sent}} {
+			if err := encoder.WriteField(field); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := r.headers(1, block.Bytes()); err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, clip.Text(sent, clip.Clause))
+	}
+	waittest.Eventually(t, "the lines", func() bool { return len(e.log.Lines(t, oneRefused)) == len(want) })
+	var got []string
+	for _, line := range e.log.Lines(t, oneRefused) {
+		got = append(got, line["destination"].(string))
+	}
+	slices.Sort(want)
+	slices.Sort(got)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("destinations (-want +got):\n%s", diff)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/net/http2/hpack"
 
+	"github.com/shoot-proxy/proxy-client/internal/clip"
 	"github.com/shoot-proxy/proxy-client/internal/exitpolicy"
 	"github.com/shoot-proxy/proxy-client/internal/h2server"
 )
@@ -153,10 +154,10 @@ func (s *stream) logNotMade(one, many, cause string, why ...any) {
 	}
 }
 
-// destination returns what the client has asked for.
+// destination returns what the client has asked for, as much of it as fits into a log line.
 func (s *stream) destination() string {
 	if s.target.port == 0 {
-		return s.http.Request.Authority // it was not understood
+		return clip.Text(s.http.Request.Authority, clip.Clause) // it was not understood
 	}
 	return s.target.String()
 }

@@ -29,7 +29,7 @@ func (t target) String() string {
 
 // parseTarget reads the authority of a CONNECT request, host:port (RFC 9110 9.3.6). An
 // IPv4-mapped address is IPv4. problem is a clause about it that the client may read, or
-// empty.
+// empty. With a problem, t is the zero value.
 func parseTarget(authority string) (t target, problem string) {
 	host, port, err := net.SplitHostPort(authority)
 	if err != nil {
@@ -42,14 +42,14 @@ func parseTarget(authority string) (t target, problem string) {
 	t.port = uint16(number)
 	if addr, err := netip.ParseAddr(host); err == nil {
 		if addr.Zone() != "" {
-			return t, "the address has a zone, which means something only on the client's machine"
+			return target{}, "the address has a zone, which means something only on the client's machine"
 		}
 		t.addr = addr.Unmap()
 		return t, ""
 	}
 	t.name = strings.ToLower(strings.TrimSuffix(host, "."))
 	if !exitpolicy.IsName(t.name) {
-		return t, "the host is neither an IP address nor a DNS name"
+		return target{}, "the host is neither an IP address nor a DNS name"
 	}
 	return t, ""
 }

@@ -114,9 +114,9 @@ func (r *rule) read(written fileRule, place string) error {
 		r.names = append(r.names, strings.ToLower(text))
 	}
 	for i, text := range written.Ports {
-		ports, ok := parsePorts(text)
-		if !ok {
-			return fmt.Errorf("has %s.ports[%d] %q, which is no port: write a number from 1 to 65535, or a range such as 8000-8999", place, i, text)
+		ports, problem := parsePorts(text)
+		if problem != "" {
+			return fmt.Errorf("has %s.ports[%d] %q, which %s", place, i, text, problem)
 		}
 		r.ports = append(r.ports, ports)
 	}
@@ -142,13 +142,21 @@ func parseCIDR(text string) (prefix netip.Prefix, problem string) {
 	}
 }
 
-// parsePorts reads a port, or a range of ports.
-func parsePorts(text string) (ports portRange, ok bool) {
+// parsePorts reads a port, or a range of ports. problem is the end of a sentence about it, or
+// empty.
+func parsePorts(text string) (ports portRange, problem string) {
 	first, last, ranged := strings.Cut(text, "-")
 	if !ranged {
 		last = first
 	}
 	a, err1 := strconv.ParseUint(first, 10, 16)
 	b, err2 := strconv.ParseUint(last, 10, 16)
-	return portRange{uint16(a), uint16(b)}, err1 == nil && err2 == nil && a > 0 && a <= b
+	switch {
+	case err1 != nil || err2 != nil || a == 0 || b == 0:
+		return ports, "is no port: write a number from 1 to 65535, or a range such as 8000-8999"
+	case a > b:
+		return ports, fmt.Sprintf("is backwards: write %d-%d", b, a)
+	default:
+		return portRange{uint16(a), uint16(b)}, ""
+	}
 }

@@ -58,7 +58,7 @@ func TestMistakes(t *testing.T) {
 		{"empty ports", policyOf(good + "  ports: []\n"), "has nothing in rules[0].ports: write ports, or leave the field out for all ports"},
 		{"ports without value", policyOf(good + "  ports:\n"), "has in line 6 nothing for rules[0].ports: write a value, or remove the field"},
 		{"port 0", policyOf(good + "  ports: [0]\n"), `has rules[0].ports[0] "0", which is no port: write a number from 1 to 65535, or a range such as 8000-8999`},
-		{"a range backwards", policyOf(good + "  ports: [90-80]\n"), `has rules[0].ports[0] "90-80", which is no port: write a number from 1 to 65535, or a range such as 8000-8999`},
+		{"a range backwards", policyOf(good + "  ports: [90-80]\n"), `has rules[0].ports[0] "90-80", which is backwards: write 80-90`},
 		{"a port by name", policyOf(good + "  ports: [http]\n"), `has rules[0].ports[0] "http", which is no port: write a number from 1 to 65535, or a range such as 8000-8999`},
 		{"the second rule", policyOf(good + "- clients: [{commonName: a}]\n  cidrs: [x]\n"), `has rules[1].cidrs[0] "x", which is no CIDR: write an address and a length, such as 100.64.0.0/12 or fd00:10::/48`},
 		{"JSON without value", `{"apiVersion": "config.shoot-proxy.io/v1alpha1", "kind": "ExitPolicy", "rules": [{"clients": [{"commonName": "a"}], "cidrs": ["10.0.0.0/8"], "ports": null}]}`, "has in line 1 nothing for rules[0].ports: write a value, or remove the field"},

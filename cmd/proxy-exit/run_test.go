@@ -95,6 +95,7 @@ func TestBadInputIsOneSentenceAndExitCode2(t *testing.T) {
 		{"unknown command", "did you mean serve?", []string{"server"}, nil},
 		{"unknown flag", "did you mean --policy?", f.args("--polcy=a"), nil},
 		{"unknown variable", "PROXY_EXIT_POLCY is not a variable of proxy-exit: did you mean PROXY_EXIT_POLICY?", f.args(), []string{"PROXY_EXIT_POLCY=a"}},
+		{"a variable like none", "PROXY_EXIT_NONSENSE is not a variable of proxy-exit: each is named after a flag, and 'proxy-exit serve --help' shows those", f.args(), []string{"PROXY_EXIT_NONSENSE=1"}},
 		{"an argument", `"now" is not a flag`, f.args("now"), nil},
 		{"no certificate", "--tls-cert is missing", []string{"serve"}, nil},
 		{"no policy", "--policy is missing", f.args()[:4], nil},

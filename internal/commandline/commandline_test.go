@@ -174,6 +174,7 @@ func TestApplyVariables(t *testing.T) {
 		"PROGRAM_OTHER=a": "", // of the other command
 		"PROGRAM_OTHR=a":  "PROGRAM_OTHR is not a variable of program: did you mean PROGRAM_OTHER?",
 		"PROGRAM_ALL=x":   `PROGRAM_ALL "x" `,
+		"PROGRAM_VOID=x":  "PROGRAM_VOID is not a variable of program: each is named after a flag, and 'program child --help' shows those",
 	} {
 		var name string
 		root := &cobra.Command{Use: "program"}

@@ -24,8 +24,20 @@ func ApplyVariables(cmd *cobra.Command, prefix string, variables flagset.Variabl
 		}
 	}
 	walk(cmd.Root())
-	if err := flagset.CheckVariables(cmd.Root().Name(), prefix, flags, variables); err != nil {
+	if err := flagset.CheckVariables(cmd.Root().Name(), withFlags(cmd), prefix, flags, variables); err != nil {
 		return err
 	}
 	return flagset.ApplyEnvironment(cmd.Flags(), prefix, variables.Lookup)
+}
+
+// withFlags returns the words of the command whose help shows flags that have variables: the
+// root, if it has flags of its own, or cmd.
+func withFlags(cmd *cobra.Command) string {
+	of := cmd
+	cmd.Root().LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) {
+		if f.Name != "help" {
+			of = cmd.Root()
+		}
+	})
+	return of.CommandPath()
 }

@@ -26,9 +26,9 @@ func (v Variables) Lookup(name string) (value string, ok bool) {
 
 // CheckVariables refuses a variable that has program's prefix and belongs to none of
 // its flags, as an unknown flag is refused: otherwise its value would be ignored without
-// a message. An empty variable counts as unset. The kubelet's variables about a Service
+// a message. command is the one whose help shows the flags. An empty variable counts as unset. The kubelet's variables about a Service
 // whose name begins like the program's are not refused.
-func CheckVariables(program, prefix string, flags []string, v Variables) error {
+func CheckVariables(program, command, prefix string, flags []string, v Variables) error {
 	var known []string
 	for _, flag := range flags {
 		known = append(known, Variable("", flag)[1:])
@@ -39,7 +39,7 @@ func CheckVariables(program, prefix string, flags []string, v Variables) error {
 		if !ours || value == "" || slices.Contains(known, word) || isServiceLink(name, v.Lookup) {
 			continue
 		}
-		next := fmt.Sprintf("each is named after a flag, and '%s --help' shows those", program)
+		next := fmt.Sprintf("each is named after a flag, and '%s --help' shows those", command)
 		if meant := spelling.Nearest(word, known); meant != "" {
 			next = "did you mean " + Variable(prefix, meant) + "?"
 		}

@@ -54,7 +54,7 @@ func TestCheckVariables(t *testing.T) {
 		{"not the kubelet's words", append(services(), "PROXY_CLIENT_PORTS=1"), "PROXY_CLIENT_PORTS is not a variable of proxy-client: each is named after a flag, and 'proxy-client --help' shows those"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			err := CheckVariables("proxy-client", "PROXY_CLIENT", flags, tt.variables)
+			err := CheckVariables("proxy-client", "proxy-client", "PROXY_CLIENT", flags, tt.variables)
 			if tt.want == "" && err != nil || tt.want != "" && (err == nil || err.Error() != tt.want || !IsUsage(err)) {
 				t.Errorf("got  %v\nwant %s", err, tt.want)
 			}

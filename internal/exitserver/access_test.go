@@ -33,6 +33,7 @@ func TestStrangersAreNoClients(t *testing.T) {
 	forClients := []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
 	foreign := certtest.NewCA(t, "test CA").Issue(t, x509.Certificate{Subject: pkix.Name{CommonName: "app"}, ExtKeyUsage: forClients})
 	expired := e.ca.Issue(t, x509.Certificate{Subject: pkix.Name{CommonName: "app"}, ExtKeyUsage: forClients, NotAfter: time.Now().Add(-time.Minute)})
+	future := e.ca.Issue(t, x509.Certificate{Subject: pkix.Name{CommonName: "app"}, ExtKeyUsage: forClients, NotBefore: time.Now().Add(time.Hour), NotAfter: time.Now().Add(2 * time.Hour)})
 	server := e.ca.Issue(t, x509.Certificate{Subject: pkix.Name{CommonName: "app"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
 	good := e.certificate(t, "app")
 	old, h1 := e.clientTLS(good), e.clientTLS(good)
@@ -52,9 +53,10 @@ func TestStrangersAreNoClients(t *testing.T) {
 	}{
 		{"no certificate", "the client has shown no certificate that a CA in --client-ca=clients.crt has signed", e.clientTLS(nil)},
 		{"foreign to the client", "the client does not accept the exit's certificate or its TLS (tls: bad certificate)", suspicious},
-		{"foreign CA", "certificate signed by unknown authority", e.clientTLS(foreign)},
-		{"expired", "certificate has expired", e.clientTLS(expired)},
-		{"a server's", "incompatible key usage", e.clientTLS(server)},
+		{"foreign CA", "no CA in --client-ca=clients.crt has signed the client's certificate: give", e.clientTLS(foreign)},
+		{"expired", "the client's certificate expired on " + expired.Cert.NotAfter.UTC().Format(time.RFC3339), e.clientTLS(expired)},
+		{"a server's", "the client's certificate is not for clients: have it issued with the extended key usage clientAuth", e.clientTLS(server)},
+		{"not yet valid", "the client's certificate is not valid before " + future.Cert.NotBefore.UTC().Format(time.RFC3339), e.clientTLS(future)},
 		{"TLS 1.2", "unsupported versions", old},
 		{"HTTP/1.1", "does not offer h2", h1},
 		{"no protocol", "does not offer h2", none},

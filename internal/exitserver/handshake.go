@@ -9,9 +9,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"strings"
 	"sync"
 	"time"
 
@@ -67,7 +65,7 @@ func (s *Server) serve(tcp net.Conn) {
 	done()
 	if err != nil {
 		s.Metrics.connections[ResultHandshake].Inc()
-		s.limitedLog("a client's handshake failed", "from", tcp.RemoteAddr().String(), "error", s.handshakeProblem(err))
+		s.logFailedHandshake(tcp.RemoteAddr().String(), err)
 		return
 	}
 	memory, problem := s.usage.addConnection(c.key)
@@ -126,7 +124,7 @@ func (s *Server) handshake(tcp net.Conn) (*client, error) {
 			size += len(certificate)
 		}
 		if size > maxChain {
-			return fmt.Errorf("the client has sent %d bytes of certificates, and %d are allowed", size, maxChain)
+			return &largeChainError{size}
 		}
 		return nil
 	}
@@ -139,7 +137,7 @@ func (s *Server) handshake(tcp net.Conn) (*client, error) {
 	}
 	state := conn.ConnectionState()
 	if state.NegotiatedProtocol != "h2" {
-		return nil, errors.New("the client does not offer h2 in ALPN")
+		return nil, &noHTTP2Error{state.PeerCertificates[0]}
 	}
 	id := exitpolicy.IdentityOf(state.PeerCertificates[0])
 	c := &client{
@@ -163,23 +161,4 @@ func (c *client) begin(memory *h2server.Share) {
 // keyOf returns a text that is the same for equal identities only.
 func keyOf(id exitpolicy.Identity) string {
 	return fmt.Sprintf("%q %q %q", id.CommonName, id.DNSNames, id.URIs)
-}
-
-// handshakeProblem returns why a handshake failed, for people.
-func (s *Server) handshakeProblem(err error) string {
-	refused, _ := errors.AsType[*net.OpError](err)
-	switch {
-	case errors.Is(err, context.DeadlineExceeded):
-		return "it took too long"
-	case errors.Is(err, io.EOF):
-		return "the client has ended the connection"
-	case errors.Is(err, net.ErrClosed):
-		return "closed for newer connections, or as the exit is ending"
-	case strings.Contains(err.Error(), "didn't provide a certificate"):
-		return "the client has shown no certificate that a CA in " + s.ClientCA + " has signed: give it one"
-	case refused != nil && refused.Op == "remote error": // an alert, for which crypto/tls exports no type
-		return fmt.Sprintf("the client does not accept the exit's certificate or its TLS (%v): the client's log says why", refused.Err)
-	default:
-		return err.Error()
-	}
 }

@@ -3,6 +3,7 @@
 package exitserver
 
 import (
+	"context"
 	"log/slog"
 	"sync"
 	"time"
@@ -23,9 +24,12 @@ const (
 )
 
 // repeats logs streams that were not made. The first ones of a client to a destination, for
-// the same cause, get a line each, and further ones share a line.
+// the same cause, get a line each, and further ones share a line. It does the same for failed
+// handshakes, whose client is unknown: a certificate that was shown is their destination.
 type repeats struct {
-	log *slog.Logger
+	log   *slog.Logger
+	level slog.Level // of the shared lines
+	what  string     // the name of a destination in them
 
 	mu           sync.Mutex
 	lines        map[repeatKey]*repeat
@@ -38,20 +42,20 @@ type repeats struct {
 type repeatKey struct {
 	client      string // as it is counted
 	destination string // empty for those beyond maxDestinations
-	cause       string // a ProxyError or a CloseReason
+	cause       string // a ProxyError, a CloseReason or a handshakeCause
 }
 
 // repeat is what is known of the streams of one repeatKey.
 type repeat struct {
 	repetition.Lines
 	message string // about many
-	name    string // of the client, for people
+	name    string // of the client, for people; empty for handshakes
 	last    time.Time
 	values  []any // of the last line, which say why
 }
 
-func newRepeats(log *slog.Logger) *repeats {
-	return &repeats{log: log, lines: map[repeatKey]*repeat{}, destinations: map[string]int{}}
+func newRepeats(log *slog.Logger, level slog.Level, what string) *repeats {
+	return &repeats{log: log, level: level, what: what, lines: map[repeatKey]*repeat{}, destinations: map[string]int{}}
 }
 
 // add counts a stream that was not made. It reports whether the caller is to log it. why is
@@ -115,11 +119,14 @@ func (r *repeats) logDue(all bool) {
 	for key, is := range r.lines {
 		_, since := is.Silent()
 		if times := is.Due(now, all); times > 0 {
-			values := []any{"times", times, "within_seconds", is.last.Sub(since).Seconds(), "client", is.name}
-			if key.destination != "" {
-				values = append(values, "destination", key.destination)
+			values := []any{"times", times, "within_seconds", is.last.Sub(since).Seconds()}
+			if is.name != "" {
+				values = append(values, "client", is.name)
 			}
-			r.log.Info(is.message, append(values, is.values...)...)
+			if key.destination != "" {
+				values = append(values, r.what, key.destination)
+			}
+			r.log.Log(context.Background(), r.level, is.message, append(values, is.values...)...)
 		}
 		if is.IsIdle(now) {
 			r.forget(key)

@@ -3,14 +3,20 @@
 package exitserver
 
 import (
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"fmt"
+	"io"
 	"log/slog"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/shoot-proxy/proxy-client/internal/logtest"
 	"github.com/shoot-proxy/proxy-client/internal/repetition"
+	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
 
 // TestRefusalsShareLines: a client that is refused again and again makes a few lines, which
@@ -56,6 +62,52 @@ func TestRefusalsShareLines(t *testing.T) {
 	}
 }
 
+// TestFailedHandshakesShareLines: a client that tries again and again makes a few lines, which
+// say how often it was, and which certificate it has shown. Another cause has lines of its own.
+func TestFailedHandshakesShareLines(t *testing.T) {
+	t.Parallel()
+	const times = 40
+	e := newExit(t, allowLoopback, nil)
+	expired := e.ca.Issue(t, x509.Certificate{
+		Subject: pkix.Name{CommonName: "old"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}, NotAfter: time.Now().Add(-time.Minute),
+	})
+	try := func(cfg *tls.Config) {
+		if conn, err := tls.Dial("tcp", e.address, cfg); err == nil { // in TLS 1.3 the client is refused after its handshake
+			_, _ = io.ReadAll(conn)
+			_ = conn.Close()
+		}
+	}
+	for range times {
+		try(e.clientTLS(expired))
+	}
+	try(e.clientTLS(nil))
+	waittest.Eventually(t, "the count", func() bool { return e.metric(t, "proxy_exit_connections_total", "handshake") == times+1 })
+	if err := e.stop(); err != nil {
+		t.Error(err)
+	}
+	own, other := 0, 0
+	for _, line := range e.log.Lines(t, oneFailed) {
+		if line["certificate"] == "CN=old" {
+			own++
+		} else if _, has := line["certificate"]; !has {
+			other++
+		}
+	}
+	if own < repetition.AtOnce || own > times/2 || other != 1 {
+		t.Errorf("%d and %d lines", own, other)
+	}
+	for _, line := range e.log.Lines(t, manyFailed) {
+		own += int(line["times"].(float64))
+		said, _ := line["error"].(string)
+		if line["level"] != "WARN" || line["certificate"] != "CN=old" || line["from"] == nil || line["client"] != nil || !strings.Contains(said, "renew it") {
+			t.Errorf("a line about several does not say which: %v", line)
+		}
+	}
+	if own != times {
+		t.Errorf("the lines are about %d handshakes, want %d", own, times)
+	}
+}
+
 // TestManyDestinations: a client that asks for ever other destinations makes few lines too.
 // All are counted in them, and none is kept when the client has stopped. Another client's
 // refusals have lines of their own.
@@ -63,7 +115,7 @@ func TestManyDestinations(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		log := &logtest.Buffer{}
-		r := newRepeats(log.Logger(slog.LevelInfo))
+		r := newRepeats(log.Logger(slog.LevelInfo), slog.LevelInfo, "destination")
 		lines := 0
 		add := func(client, destination string) (own bool) {
 			key := repeatKey{client: client, destination: destination, cause: "dns_error"}

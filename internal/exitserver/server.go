@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -23,7 +24,8 @@ type Server struct {
 	handshakes handshakes
 	rechecks   atomic.Int64 // calls of Recheck that have begun
 	quiet      quiet
-	repeats    *repeats
+	repeats    *repeats       // of streams
+	failed     *repeats       // of handshakes
 	tasks      sync.WaitGroup // a goroutine for each connection
 
 	abortOnce sync.Once
@@ -46,7 +48,8 @@ func New(cfg Config) *Server {
 		targets:    targets{resolver: cfg.Resolver, timeout: cfg.DialTimeout, ownPorts: cfg.OwnPorts},
 		usage:      usage,
 		handshakes: handshakes{most: maxHandshakes},
-		repeats:    newRepeats(cfg.Logger),
+		repeats:    newRepeats(cfg.Logger, slog.LevelInfo, "destination"),
+		failed:     newRepeats(cfg.Logger, slog.LevelWarn, "certificate"),
 		clients:    map[*client]struct{}{},
 		aborted:    make(chan struct{}),
 	}
@@ -60,6 +63,7 @@ const acceptRetry = 100 * time.Millisecond
 // for DrainTimeout at most. What is open after that is reset.
 func (s *Server) Run(ctx context.Context) error {
 	defer s.repeats.end()
+	defer s.failed.end()
 	s.setReady(true)
 	accepts, refuse := context.WithCancel(context.WithoutCancel(ctx))
 	defer refuse()

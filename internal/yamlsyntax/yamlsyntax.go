@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
 	"unicode"
 )
@@ -27,6 +28,9 @@ func translate(message string) string {
 	message = OneLine(message)
 	for _, m := range messages() {
 		if strings.Contains(message, m.library) {
+			if strings.HasPrefix(m.library, "did not find expected ','") {
+				message = countedFromOne(message)
+			}
 			return location(message) + m.plain
 		}
 	}
@@ -52,6 +56,18 @@ func location(message string) string {
 		return "near line " + m[1] + ": "
 	}
 	return ""
+}
+
+// countedFromOne adds 1 to the line number in a message of the library's parser about a list or
+// a mapping in brackets. It is the number of the line where that begins, counted from 0.
+func countedFromOne(message string) string {
+	return linePattern.ReplaceAllStringFunc(message, func(text string) string {
+		line, err := strconv.Atoi(strings.TrimPrefix(text, "line "))
+		if err != nil {
+			return text
+		}
+		return fmt.Sprintf("line %d", line+1)
+	})
 }
 
 // templatePattern finds a value, an element or a line that begins with a template's

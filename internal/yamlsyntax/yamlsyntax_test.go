@@ -68,6 +68,19 @@ func TestProblem(t *testing.T) {
 	}
 }
 
+// TestTheLineOfABracket: a list or a mapping without its end is told with its own line.
+func TestTheLineOfABracket(t *testing.T) {
+	for text, want := range map[string]string{
+		"a: b\nc: d\ne: [{f: g]\nh: i\n": "does not parse: near line 3: a mapping in { } has no end, or lacks a comma",
+		"a: b\nc: d\ne: [f, g\nh: i\n":   "does not parse: near line 3: a list in [ ] has no end, or lacks a comma",
+	} {
+		var value any
+		if got := Problem(yaml.Unmarshal([]byte(text), &value), []byte(text)); got != want {
+			t.Errorf("of %q:\ngot  %s\nwant %s", text, got, want)
+		}
+	}
+}
+
 func TestTemplate(t *testing.T) {
 	for text, want := range map[string]int{
 		"":                                 0,

@@ -32,6 +32,8 @@ type times struct {
 	// stable. It doubles with each such tunnel, up to lastSettle. So an exit that accepts
 	// tunnels and breaks them does not make dials change their way all the time.
 	settle, lastSettle time.Duration
+	// tell is the shortest time between two log lines that say that an exit does not answer.
+	tell time.Duration
 }
 
 func (t times) withDefaults() times {
@@ -47,6 +49,7 @@ func (t times) withDefaults() times {
 		{&t.stable, time.Minute},
 		{&t.settle, time.Second},
 		{&t.lastSettle, time.Minute},
+		{&t.tell, time.Minute},
 	} {
 		if *d.at == 0 {
 			*d.at = d.is

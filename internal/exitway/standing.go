@@ -37,6 +37,8 @@ type exit struct {
 	target  tunnel.HostPort
 	failure *tunnel.Error // of the last attempt; nil if that succeeded
 	doubted bool          // it was no exit, and the next tunnel has to show that it is one
+	silent  bool          // the log says that it does not answer
+	told    time.Time     // when the log last said that
 	proven  atomic.Bool   // it has answered a dial as only a proxy does; not guarded
 }
 
@@ -98,16 +100,49 @@ func (w *Way) install(s *slot, t *exitTunnel) {
 	if !t.stands() {
 		return // its end is noticed by the slot
 	}
-	if w.standing.cause != nil || !w.standing.told {
-		about := []any{"exit", t.target, "server", t.server}
-		if t.ids.Dial != 0 {
-			about = append(about, "dial_id", strconv.FormatInt(t.ids.Dial, 10))
-		}
-		w.log.Info("exit in use", about...)
+	about := []any{"exit", t.target, "server", t.server}
+	if t.ids.Dial != 0 {
+		about = append(about, "dial_id", strconv.FormatInt(t.ids.Dial, 10))
 	}
+	switch {
+	case w.standing.cause != nil || !w.standing.told:
+		w.log.Info("exit in use", about...)
+	case exit.silent:
+		w.log.Info("the exit answers again", about...)
+	}
+	exit.silent = false
 	w.standing.cause, w.standing.told = nil, true
 	w.standing.notify()
 	w.report()
+	w.tellSilent()
+}
+
+// tellSilent logs exits that do not answer while another does. The log has one line until the
+// exit answers again, and one in times.tell at most. The caller holds mu.
+func (w *Way) tellSilent() {
+	for _, e := range w.exits {
+		if e.failure == nil || e.silent || w.tunnelsTo(e) > 0 || w.usable() == nil || time.Since(e.told) < w.cfg.times.tell {
+			continue
+		}
+		e.silent, e.told = true, time.Now()
+		w.warn("an exit does not answer; new connections use the others", e.target, e.failure)
+	}
+}
+
+// warn logs what becomes of connections because no tunnel to an exit could be made.
+func (w *Way) warn(consequence string, exit tunnel.HostPort, err *tunnel.Error) {
+	w.log.Warn(consequence, "exit", exit, "server", err.Server, "reason", err.Reason, "error", err, "next", cmp.Or(err.Next, cure.NotMade(string(err.Reason))))
+}
+
+// tunnelsTo returns how many tunnels to e take new connections. The caller holds mu.
+func (w *Way) tunnelsTo(e *exit) int {
+	n := 0
+	for _, s := range w.slots {
+		if t := s.current; t != nil && t.target == e.target && t.stands() {
+			n++
+		}
+	}
+	return n
 }
 
 // dismiss closes a tunnel that was never installed.
@@ -130,6 +165,7 @@ func (w *Way) lacks(s *slot, e *exit, err *tunnel.Error) {
 // lack is lacks for a caller that holds mu and counts the failure elsewhere.
 func (w *Way) lack(s *slot, e *exit, err *tunnel.Error) {
 	e.failure, s.trying = err, nil
+	w.tellSilent()
 	if w.usable() != nil || w.standing.cause == nil && w.hopes(s) {
 		return
 	}
@@ -143,7 +179,7 @@ func (w *Way) lack(s *slot, e *exit, err *tunnel.Error) {
 	if w.cfg.Exits.Required {
 		consequence = "no exit answers; new connections fail, because an exit is required"
 	}
-	w.log.Warn(consequence, "exit", e.target, "server", err.Server, "reason", err.Reason, "error", err, "next", cmp.Or(err.Next, cure.NotMade(string(err.Reason))))
+	w.warn(consequence, e.target, err)
 	w.standing.notify()
 }
 
@@ -190,14 +226,8 @@ func (w *Way) exitOf(t *exitTunnel) *exit {
 
 // report brings the metrics up to date. The caller holds mu.
 func (w *Way) report() {
-	up := map[tunnel.HostPort]int{}
-	for _, s := range w.slots {
-		if t := s.current; t != nil && t.stands() {
-			up[t.target]++
-		}
-	}
 	for _, e := range w.exits {
-		w.cfg.Metrics.tunnels.WithLabelValues(e.target.String()).Set(float64(up[e.target]))
+		w.cfg.Metrics.tunnels.WithLabelValues(e.target.String()).Set(float64(w.tunnelsTo(e)))
 	}
 	fallback := 0.0
 	if w.standing.cause != nil && !w.cfg.Exits.Required {

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package exitway
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/shoot-proxy/proxy-client/internal/tunnel"
+	"github.com/shoot-proxy/proxy-client/internal/waittest"
+)
+
+const (
+	silentLine = "an exit does not answer; new connections use the others"
+	againLine  = "the exit answers again"
+)
+
+// TestOneOfSeveralExitsIsSilent: the log says once that it does not answer, and once that it
+// does again. If it is soon gone again, the log waits with that.
+func TestOneOfSeveralExitsIsSilent(t *testing.T) {
+	p := newPKI(t)
+	first, second := startExit(t, p, nil), startExit(t, p, nil)
+	const other = tunnel.HostPort("other.example:9443")
+	n := newNetwork(map[tunnel.HostPort]netip.AddrPort{theExit: first.addr})
+	w := newWay(t, p, n, func(cfg *Config) {
+		cfg.Exits.Targets = []tunnel.HostPort{theExit, other}
+		cfg.times.home, cfg.times.stable = 5*time.Millisecond, time.Millisecond
+	})
+	said := func(line string) []map[string]any { return w.log.Lines(t, line) }
+	attempts := func() {
+		t.Helper()
+		asked, _ := n.attempts()
+		waittest.Eventually(t, "more attempts at the exit that is gone", func() bool { now, _ := n.attempts(); return now > asked+3 })
+	}
+	up := func(want bool) {
+		t.Helper()
+		waittest.Eventually(t, "the exit's change", func() bool {
+			is := w.Exits().Exits
+			return is[0].Up && is[1].Up == want && (is[1].Reason == "") == want
+		})
+	}
+	w.filled(t)
+	attempts()
+	lines := said(silentLine)
+	if len(lines) != 1 || lines[0]["level"] != "WARN" || lines[0]["exit"] != string(other) || lines[0]["reason"] != "exit_unreachable" || lines[0]["next"] == "" {
+		t.Errorf("the log says of the exit that is gone: %v", lines)
+	}
+	n.set(other, second.addr)
+	up(true)
+	if lines := said(againLine); len(lines) != 1 || lines[0]["level"] != "INFO" || lines[0]["exit"] != string(other) {
+		t.Errorf("the log says of the exit that is back: %v", lines)
+	}
+	n.set(other, netip.AddrPort{})
+	_ = second.Server.Close()
+	up(false)
+	attempts()
+	if silent, again := said(silentLine), said(againLine); len(silent) != 1 || len(again) != 1 {
+		t.Errorf("the log says %d times that an exit does not answer, and %d times that it does again", len(silent), len(again))
+	}
+}
+
+// TestTheOnlyExitIsSilent: what the log says of all exits is not said of one again.
+func TestTheOnlyExitIsSilent(t *testing.T) {
+	p := newPKI(t)
+	n := newNetwork(nil)
+	n.exits = map[tunnel.HostPort]netip.AddrPort{}
+	w := newWay(t, p, n, nil)
+	waittest.Eventually(t, "the line about the fallback", func() bool { return len(w.log.Lines(t, fallbackLine)) == 1 })
+	e := startExit(t, p, nil)
+	n.set(theExit, e.addr)
+	w.filled(t)
+	n.set(theExit, netip.AddrPort{})
+	_ = e.Server.Close()
+	waittest.Eventually(t, "the line about the fallback", func() bool { return len(w.log.Lines(t, fallbackLine)) == 2 })
+	if lines := append(w.log.Lines(t, silentLine), w.log.Lines(t, againLine)...); len(lines) > 0 {
+		t.Errorf("the log says %v", lines)
+	}
+}

@@ -74,6 +74,6 @@ func (d documents) all() statusserver.Documents {
 func (d documents) state() status.State {
 	s := d.data.Status()
 	s.Started = d.started
-	s.Servers, s.Certificates, s.Exits = d.way.servers.Servers(), d.way.servers.Certificates(), d.way.status()
+	s.Servers, s.Certificates, s.Exits = d.way.servers.Servers(), d.way.certificates(), d.way.status()
 	return s
 }

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
@@ -84,6 +85,21 @@ func (w *way) status() *status.Exits {
 		return nil
 	}
 	return w.exits.Exits()
+}
+
+// certificates returns those in use.
+func (w *way) certificates() []status.Certificate {
+	all := w.servers.Certificates()
+	if w.exits == nil {
+		return all
+	}
+	now := time.Now()
+	for _, c := range w.exits.Certificates(now) {
+		is := dialer.Describe(c.InUse, now)
+		is.Exit, is.Seen = c.Exit, c.Seen
+		all = append(all, is)
+	}
+	return all
 }
 
 // exitNames returns the exits as they were configured.

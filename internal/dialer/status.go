@@ -141,6 +141,17 @@ func describe(c *x509.Certificate) status.Certificate {
 	return is
 }
 
+// Describe returns what a status says of a certificate in use at now.
+func Describe(in tlsfiles.InUse, now time.Time) status.Certificate {
+	is := status.Certificate{Names: []string{}}
+	if in.Certificate != nil {
+		is = describe(in.Certificate)
+		is.Due = tlsfiles.Due(in.Certificate, now)
+	}
+	is.Role, is.File, is.Problem = string(in.Role), in.File, clip.Printable(in.Problem)
+	return is
+}
+
 // Certificates returns the certificates of the TLS files, and those that servers have
 // shown last.
 func (d *Dialer) Certificates() []status.Certificate {
@@ -149,13 +160,7 @@ func (d *Dialer) Certificates() []status.Certificate {
 		if len(all) == maxCertificates {
 			break
 		}
-		is := status.Certificate{Names: []string{}}
-		if in.Certificate != nil {
-			is = describe(in.Certificate)
-			is.Due = tlsfiles.Due(in.Certificate, now)
-		}
-		is.Role, is.File, is.Problem = string(in.Role), in.File, clip.Printable(in.Problem)
-		all = append(all, is)
+		all = append(all, Describe(in, now))
 	}
 	for _, s := range d.servers {
 		for _, e := range s.known() {

@@ -4,16 +4,18 @@ package exitway
 
 import (
 	"crypto/x509"
+	"time"
 
+	"github.com/shoot-proxy/proxy-client/internal/status"
 	"github.com/shoot-proxy/proxy-client/internal/tlsfiles"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
 // The roles of the certificates for exits.
 const (
-	roleExit       tlsfiles.Role = "exit"        // that an exit has shown
-	roleExitClient tlsfiles.Role = "exit_client" // of the client's chain for exits
-	roleExitCA     tlsfiles.Role = "exit_ca"     // of the bundle with which exits are verified
+	roleExit       tlsfiles.Role = status.RoleExit       // that an exit has shown
+	roleExitClient tlsfiles.Role = status.RoleExitClient // of the client's chain for exits
+	roleExitCA     tlsfiles.Role = status.RoleExitCA     // of the bundle with which exits are verified
 )
 
 // newFiles returns the TLS files for exits. Their errors name the settings of exits.
@@ -47,4 +49,45 @@ func (w *Way) showed(e *exit, t *exitTunnel) {
 	if first != nil {
 		w.cfg.record(roleExit, e.target.String(), first)
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	e.shown, e.seen = first, time.Now()
+}
+
+// Certificate is one in use for exits.
+type Certificate struct {
+	tlsfiles.InUse
+	Exit string    // the exit that has shown it, or "" for one of the files
+	Seen time.Time // when the exit has last shown it
+}
+
+// mostCertificates is how many certificates of the files Certificates returns. A bundle may
+// have hundreds.
+const mostCertificates = 16
+
+// Certificates returns the certificates in use at now: those of the files for exits, and those
+// that exits have shown last.
+func (w *Way) Certificates(now time.Time) []Certificate {
+	var all []Certificate
+	for _, in := range w.files.InUse(now) {
+		if len(all) == mostCertificates {
+			break
+		}
+		switch in.Role {
+		case tlsfiles.RoleCA:
+			in.Role = roleExitCA
+		case tlsfiles.RoleClient:
+			in.Role = roleExitClient
+		}
+		all = append(all, Certificate{InUse: in})
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, e := range w.exits {
+		if c := e.shown; c != nil {
+			in := tlsfiles.InUse{Role: roleExit, Certificate: c, Problem: tlsfiles.Warning(now, c.NotBefore, c.NotAfter)}
+			all = append(all, Certificate{InUse: in, Exit: e.target.String(), Seen: e.seen})
+		}
+	}
+	return all
 }

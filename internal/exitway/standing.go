@@ -5,6 +5,7 @@ package exitway
 import (
 	"cmp"
 	"context"
+	"crypto/x509"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -35,11 +36,13 @@ func (s *standing) notify() {
 // exit is one configured exit. Way.mu guards it.
 type exit struct {
 	target  tunnel.HostPort
-	failure *tunnel.Error // of the last attempt; nil if that succeeded
-	doubted bool          // it was no exit, and the next tunnel has to show that it is one
-	silent  bool          // the log says that it does not answer
-	told    time.Time     // when the log last said that
-	proven  atomic.Bool   // it has answered a dial as only a proxy does; not guarded
+	failure *tunnel.Error     // of the last attempt; nil if that succeeded
+	doubted bool              // it was no exit, and the next tunnel has to show that it is one
+	silent  bool              // the log says that it does not answer
+	told    time.Time         // when the log last said that
+	shown   *x509.Certificate // of the chain at its last handshake, the one that expires first
+	seen    time.Time         // when that was
+	proven  atomic.Bool       // it has answered a dial as only a proxy does; not guarded
 }
 
 // open opens a tunnel to e.

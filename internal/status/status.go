@@ -102,17 +102,23 @@ const (
 	RoleCA     = "ca"
 	RoleClient = "client"
 	RoleServer = "server"
+
+	RoleExit       = "exit"
+	RoleExitClient = "exit_client" // the client, to exits
+	RoleExitCA     = "exit_ca"     // of exits
 )
 
-// Certificate is one in a file, or that of a server at its last handshake.
+// Certificate is one in a file, or that of a server or an exit at its last handshake.
 type Certificate struct {
 	// Role is one of the constants above.
 	Role string `json:"role"`
 	// File is the path of a CA's or a client's certificate.
 	File string `json:"file,omitempty"`
 	// Server is the configured name, and Address the endpoint, of a server's certificate.
-	Server    string    `json:"server,omitempty"`
-	Address   string    `json:"address,omitempty"`
+	Server  string `json:"server,omitempty"`
+	Address string `json:"address,omitempty"`
+	// Exit is the configured name, of an exit's certificate.
+	Exit      string    `json:"exit,omitempty"`
 	Subject   string    `json:"subject"`
 	Names     []string  `json:"names"` // DNS names and IP addresses
 	Issuer    string    `json:"issuer"`

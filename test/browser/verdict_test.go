@@ -186,6 +186,14 @@ func blamesWhatIsToBlame(t *testing.T, r *rig) {
 			change: func(s *status.State) { s.Certificates[1].NotBefore = now.Add(24*time.Hour + time.Minute) },
 			want:   []finding{{"bad", "The client certificate /certs/client/tls.crt is not valid for another 1 d", ""}},
 		},
+		"the client certificate for exits is due": {
+			change: forExits(status.Certificate{Role: status.RoleExitClient, File: "/certs/exit/tls.crt", Due: true}),
+			want:   []finding{{"warn", "The client certificate for exits /certs/exit/tls.crt expires in ", "Renew /certs/exit/tls.crt."}},
+		},
+		"an exit's certificate is due": {
+			change: forExits(status.Certificate{Role: status.RoleExit, Exit: "exit.example:9443", Due: true}),
+			want:   []finding{{"warn", "The certificate of the exit exit.example:9443 expires in ", "Renew it at the exit."}},
+		},
 		"a new certificate cannot be read": {
 			change: func(s *status.State) { s.Certificates[1].Problem = "the changed file cannot be used" },
 			want:   []finding{{"bad", "The client certificate /certs/client/tls.crt: the changed file cannot be used.", ""}},
@@ -255,6 +263,14 @@ func oldCA(s *status.State) {
 	old := s.Certificates[0]
 	old.Subject, old.NotAfter = "CN=old", s.Now.Add(-time.Hour)
 	s.Certificates = append(s.Certificates, old)
+}
+
+// forExits returns a change that adds a certificate.
+func forExits(c status.Certificate) func(*status.State) {
+	return func(s *status.State) {
+		c.NotBefore, c.NotAfter = s.Now.Add(-time.Hour), s.Now.Add(90*time.Second)
+		s.Certificates = append(s.Certificates, c)
+	}
 }
 
 // findings calls the page's function.

@@ -78,13 +78,13 @@ function* certificates({ certificates, servers, now }) {
   for (const certificate of all) {
     const { level, text, dated } = expiryOf(certificate, now);
     if (level === 'ok' || (certificate.role === 'server' && down.has(certificate.server))) continue;
-    const beside = certificate.role === 'ca' && all.some((other) => other.role === 'ca' && other.file === certificate.file && expiryOf(other, now).level === 'ok');
-    const owner = { ca: 'The CA certificate', client: 'The client certificate', server: 'The certificate of the proxy-server' }[certificate.role] ?? 'A certificate';
-    const where = beside ? `${certificate.subject} in ${certificate.file}` : certificate.file || certificate.server || certificate.subject;
+    const beside = ['ca', 'exit_ca'].includes(certificate.role) && all.some((other) => other.role === certificate.role && other.file === certificate.file && expiryOf(other, now).level === 'ok');
+    const owner = { ca: 'The CA certificate', client: 'The client certificate', server: 'The certificate of the proxy-server', exit_ca: 'The CA certificate of exits', exit_client: 'The client certificate for exits', exit: 'The certificate of the exit' }[certificate.role] ?? 'A certificate';
+    const where = beside ? `${certificate.subject} in ${certificate.file}` : certificate.file || certificate.server || certificate.exit || certificate.subject;
     yield {
       level: beside ? 'warn' : level,
       what: `${owner} ${where}${dated ? ` ${text}.` : `: ${sentence(certificate.problem)}`}`,
-      next: certificate.file ? `${dated ? 'Renew' : 'Correct'} ${certificate.file}. The sidecar reads it again by itself.` : 'Renew it at the server.',
+      next: certificate.file ? `${dated ? 'Renew' : 'Correct'} ${certificate.file}. The sidecar reads it again by itself.` : `Renew it at the ${certificate.exit ? 'exit' : 'server'}.`,
     };
   }
 }

@@ -77,7 +77,7 @@ export function place(seconds) {
   return seconds < 0 ? nowAt - part * nowAt : nowAt + part * (100 - nowAt);
 }
 
-const roles = { ca: 'CA', client: 'client', server: 'server' };
+const roles = { ca: 'CA', client: 'client', server: 'server', exit_ca: 'CA of exits', exit_client: 'client of exits', exit: 'exit' };
 
 export class Certificates {
   constructor(parent) {
@@ -97,7 +97,7 @@ export class Certificates {
     show(this.none, !all.length);
     show(this.scale, all.length > 0);
     show(this.list, all.length > 0);
-    keyed(this.list, all, (c) => `${c.role} ${c.file ?? ''} ${c.server ?? ''} ${c.address ?? ''} ${c.subject} ${c.notBefore}`, () => certificateRow(() => this.now));
+    keyed(this.list, all, (c) => `${c.role} ${c.file ?? ''} ${c.server ?? ''} ${c.exit ?? ''} ${c.address ?? ''} ${c.subject} ${c.notBefore}`, () => certificateRow(() => this.now));
   }
 }
 
@@ -118,7 +118,7 @@ function certificateRow(now) {
       const { level, text } = expiryOf(c, now());
       setLevel(shape, level);
       setText(role, roles[c.role] ?? c.role);
-      setText(subject, c.file || [c.server, c.address].filter(Boolean).join(' at ') || c.subject);
+      setText(subject, c.file || c.exit || [c.server, c.address].filter(Boolean).join(' at ') || c.subject);
       setText(word, text);
       const from = isSet(c.notBefore) ? place(secondsBetween(now(), c.notBefore)) : 0;
       const to = isSet(c.notAfter) ? place(secondsBetween(now(), c.notAfter)) : 100;

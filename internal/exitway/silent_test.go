@@ -3,10 +3,12 @@
 package exitway
 
 import (
+	"errors"
 	"net/netip"
 	"testing"
 	"time"
 
+	"github.com/shoot-proxy/proxy-client/internal/cure"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 	"github.com/shoot-proxy/proxy-client/internal/waittest"
 )
@@ -63,8 +65,7 @@ func TestOneOfSeveralExitsIsSilent(t *testing.T) {
 // TestTheOnlyExitIsSilent: what the log says of all exits is not said of one again.
 func TestTheOnlyExitIsSilent(t *testing.T) {
 	p := newPKI(t)
-	n := newNetwork(nil)
-	n.exits = map[tunnel.HostPort]netip.AddrPort{}
+	n := newNetwork(map[tunnel.HostPort]netip.AddrPort{})
 	w := newWay(t, p, n, nil)
 	waittest.Eventually(t, "the line about the fallback", func() bool { return len(w.log.Lines(t, fallbackLine)) == 1 })
 	e := startExit(t, p, nil)
@@ -75,5 +76,16 @@ func TestTheOnlyExitIsSilent(t *testing.T) {
 	waittest.Eventually(t, "the line about the fallback", func() bool { return len(w.log.Lines(t, fallbackLine)) == 2 })
 	if lines := append(w.log.Lines(t, silentLine), w.log.Lines(t, againLine)...); len(lines) > 0 {
 		t.Errorf("the log says %v", lines)
+	}
+}
+
+// TestNextInTheLog: the log's line has a next step also if the cause lies before the exit.
+func TestNextInTheLog(t *testing.T) {
+	n := newNetwork(nil)
+	n.fails = &tunnel.Error{Reason: tunnel.ReasonNoAgent, Server: "server", Fault: tunnel.FaultServer, Err: errors.New("no agent available")}
+	w := newWay(t, newPKI(t), n, nil)
+	waittest.Eventually(t, "the line about the fallback", func() bool { return len(w.log.Lines(t, fallbackLine)) == 1 })
+	if line := w.log.Lines(t, fallbackLine)[0]; line["reason"] != "no_agent" || line["next"] != cure.NotMade("no_agent") {
+		t.Errorf("the log says %v", line)
 	}
 }

@@ -46,10 +46,24 @@ func (c *certificates) files() (cert, key string) {
 	return filepath.Join(c.dir, "tls.crt"), filepath.Join(c.dir, "tls.key")
 }
 
+// read returns what the files have.
+func (c *certificates) read() (cert, key []byte, err error) {
+	certFile, keyFile := c.files()
+	if cert, err = regularfile.Read(certFile); err != nil {
+		return nil, nil, err
+	}
+	key, err = regularfile.Read(keyFile)
+	return cert, key, err
+}
+
 // check refuses a folder without a usable certificate. It is called if the webhook does
 // not manage certificates itself.
 func (c *certificates) check() error {
-	if _, err := tls.LoadX509KeyPair(c.files()); err != nil {
+	cert, key, err := c.read()
+	if err == nil {
+		_, err = tls.X509KeyPair(cert, key)
+	}
+	if err != nil {
 		return &flagset.UsageError{
 			Flag: "--cert-dir", Value: c.dir, Err: err,
 			Problem: fmt.Sprintf("has no certificate that can be used (%s): mount a Secret with tls.crt and tls.key there, or set --manage-certificates", reason(err)),
@@ -121,12 +135,7 @@ func (c *certificates) reload(ctx context.Context) {
 // refresh uses the certificate in the files, if it has changed. A certificate that
 // cannot be used changes nothing.
 func (c *certificates) refresh(ctx context.Context) error {
-	certFile, keyFile := c.files()
-	cert, err := regularfile.Read(certFile)
-	if err != nil {
-		return err
-	}
-	key, err := regularfile.Read(keyFile)
+	cert, key, err := c.read()
 	if err != nil {
 		return err
 	}

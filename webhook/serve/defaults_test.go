@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"golang.org/x/sys/unix"
 
 	"github.com/shoot-proxy/proxy-client/internal/commandline/flagset"
 	"github.com/shoot-proxy/proxy-client/internal/logtest"
@@ -86,6 +87,44 @@ func TestConfigurationIsReadAgain(t *testing.T) {
 		if bad != step.bad || good != step.good {
 			t.Errorf("%s: the log has %d complaints and %d changes, want %d and %d:\n%s", step.name, bad, good, step.bad, step.good, log)
 		}
+	}
+}
+
+// A named pipe in the place of the file or of the certificate is refused at once, and changes
+// nothing.
+func TestAPipeInAFilesPlace(t *testing.T) {
+	folder := t.TempDir()
+	file := filepath.Join(folder, "config.yaml")
+	write(t, file, operatorsFile)
+	log := &logtest.Buffer{}
+	metrics := NewMetrics(prometheus.NewRegistry())
+	d, err := loadDefaults(file, metrics, log.Logger(slog.LevelDebug))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"config.yaml", "tls.crt"} {
+		if err := os.RemoveAll(filepath.Join(folder, name)); err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.Mkfifo(filepath.Join(folder, name), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const want = "it is a named pipe; name a regular file"
+	before := d.get()
+	d.refresh(t.Context())
+	lines := log.Lines(t, "the configuration has changed and cannot be used: what was there before stays in use")
+	if len(lines) != 1 || !strings.Contains(lines[0]["error"].(string), want) || d.get() != before {
+		t.Errorf("the log has %v, want one line with %q", lines, want)
+	}
+	if _, err := loadDefaults(file, metrics, log.Logger(slog.LevelDebug)); err == nil || !strings.Contains(err.Error(), "cannot be read: "+want) {
+		t.Errorf("at the start: %v, want %q", err, want)
+	}
+	if err := (&certificates{dir: folder}).refresh(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("the certificate: %v, want %q", err, want)
+	}
+	if err := (&certificates{dir: folder}).check(); err == nil || !strings.Contains(err.Error(), "tls.crt: "+want) {
+		t.Errorf("the certificate at the start: %v, want %q", err, want)
 	}
 }
 

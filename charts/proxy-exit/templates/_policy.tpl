@@ -84,7 +84,9 @@ is no DNS name: write one such as prometheus.monitoring.svc.cluster.local or *.s
 {{- range $ends -}}
   {{- if not (regexMatch "^0*(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})$" .) -}}{{- $bad = true -}}{{- end -}}
 {{- end -}}
-{{- if or $bad (gt (first $ends | float64) (last $ends | float64)) -}}
+{{- if and (not $bad) (gt (first $ends | float64) (last $ends | float64)) -}}
+  {{- fail (printf "%s %q is backwards: write %s-%s" .field $text (last $ends) (first $ends)) -}}
+{{- else if $bad -}}
   {{- fail (printf "%s %q is no port: write a number from 1 to 65535, or a range such as 8000-8999" .field $text) -}}
 {{- end -}}
 {{- end -}}

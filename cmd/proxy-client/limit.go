@@ -35,7 +35,7 @@ func openFiles() uint64 {
 // each idle connection (docs/performance.md, measured).
 const (
 	memoryAtRest               = 24 << 20
-	memoryPerConnection        = 11 << 10 // in grpc mode
+	memoryPerConnection        = 11 << 10 // in grpc mode, and through exits
 	memoryPerConnectionConnect = 30 << 10 // in http-connect and https-proxy mode: TLS for each
 )
 
@@ -49,7 +49,7 @@ func memoryLimit() int64 { return debug.SetMemoryLimit(-1) }
 // raised. If the user gave no limit, it does not warn of too little memory.
 func connectionLimit(cfg *options.ProxyClientConfig, files uint64, memory int64, log *slog.Logger) (limit int, why string) {
 	wanted := cmp.Or(cfg.MaxConnections, defaults.MaxConnections)
-	byFiles, fewFiles := proxy.ConnectionLimit(wanted, files, filesPerConnection(cfg.Servers))
+	byFiles, fewFiles := proxy.ConnectionLimit(wanted, files, filesPerConnection(cfg))
 	byMemory := limitByMemory(cfg, memory)
 	limit = min(byFiles, byMemory)
 	switch {
@@ -89,7 +89,7 @@ func limitByMemory(cfg *options.ProxyClientConfig, memory int64) int {
 }
 
 func bytesPerConnection(cfg *options.ProxyClientConfig) int64 {
-	if filesPerConnection(cfg.Servers) > 1 {
+	if filesPerConnection(cfg) > 1 {
 		return memoryPerConnectionConnect
 	}
 	return memoryPerConnection
@@ -106,7 +106,7 @@ func raiseFiles(cfg *options.ProxyClientConfig) string {
 	if cfg.MaxConnections == 0 {
 		raise += ", or set --max-connections to what you need"
 	}
-	if speaksAuto(cfg.Servers) {
+	if speaksAuto(cfg) {
 		raise += "; where all servers speak gRPC, --mode=grpc needs half as many"
 	}
 	return raise
@@ -114,9 +114,12 @@ func raiseFiles(cfg *options.ProxyClientConfig) string {
 
 // filesPerConnection returns how many descriptors one connection takes. One is the app's.
 // In http-connect and https-proxy mode, and in auto mode, which may become one of them,
-// there is another one to the server.
-func filesPerConnection(servers []tunnel.Server) int {
-	for _, s := range servers {
+// there is another one to the server. Through exits connections share the tunnels.
+func filesPerConnection(cfg *options.ProxyClientConfig) int {
+	if cfg.Exits.Enabled() && cfg.Exits.Required {
+		return 1
+	}
+	for _, s := range cfg.Servers {
 		if s.Mode != tunnel.ModeGRPC && s.Mode != tunnel.ModeH2Connect {
 			return 2
 		}
@@ -124,11 +127,11 @@ func filesPerConnection(servers []tunnel.Server) int {
 	return 1
 }
 
-func speaksAuto(servers []tunnel.Server) bool {
-	for _, s := range servers {
+func speaksAuto(cfg *options.ProxyClientConfig) bool {
+	for _, s := range cfg.Servers {
 		if s.Mode == tunnel.ModeHTTPConnect || s.Mode == tunnel.ModeHTTPSProxy {
 			return false
 		}
 	}
-	return filesPerConnection(servers) > 1
+	return filesPerConnection(cfg) > 1
 }

@@ -18,26 +18,30 @@ import (
 
 func TestTooFewOpenFilesAreWarnedOfOnce(t *testing.T) {
 	grpc, connect, auto := tunnel.Server{Mode: tunnel.ModeGRPC}, tunnel.Server{Mode: tunnel.ModeHTTPConnect}, tunnel.Server{Mode: tunnel.ModeAuto}
+	exits := []tunnel.HostPort{"exit:9443"}
 	for _, tt := range []struct {
 		name    string
 		asked   int
 		files   uint64
 		servers []tunnel.Server
+		exits   tunnel.Exits
 		limit   int
 		wanted  float64 // 0: no warning
 		says    string
 		not     string
 	}{
-		{"by default", 0, 1024, []tunnel.Server{auto}, 416, 16384, "set --max-connections", ""},
-		{"asked for", 500, 1024, []tunnel.Server{auto}, 416, 500, "LimitNOFILE", "set --max-connections"},
-		{"mode auto may be gRPC", 500, 1024, []tunnel.Server{grpc, auto}, 416, 500, "--mode=grpc", ""},
-		{"HTTP CONNECT is not", 500, 1024, []tunnel.Server{connect}, 416, 500, "LimitNOFILE", "--mode=grpc"},
-		{"gRPC needs one file", 500, 1024, []tunnel.Server{grpc, grpc}, 500, 0, "", ""},
-		{"enough", 0, 1 << 20, []tunnel.Server{connect}, 16384, 0, "", ""},
+		{"by default", 0, 1024, []tunnel.Server{auto}, tunnel.Exits{}, 416, 16384, "set --max-connections", ""},
+		{"asked for", 500, 1024, []tunnel.Server{auto}, tunnel.Exits{}, 416, 500, "LimitNOFILE", "set --max-connections"},
+		{"mode auto may be gRPC", 500, 1024, []tunnel.Server{grpc, auto}, tunnel.Exits{}, 416, 500, "--mode=grpc", ""},
+		{"HTTP CONNECT is not", 500, 1024, []tunnel.Server{connect}, tunnel.Exits{}, 416, 500, "LimitNOFILE", "--mode=grpc"},
+		{"gRPC needs one file", 500, 1024, []tunnel.Server{grpc, grpc}, tunnel.Exits{}, 500, 0, "", ""},
+		{"enough", 0, 1 << 20, []tunnel.Server{connect}, tunnel.Exits{}, 16384, 0, "", ""},
+		{"a preferred exit leaves the plain way", 500, 1024, []tunnel.Server{connect}, tunnel.Exits{Targets: exits}, 416, 500, "LimitNOFILE", ""},
+		{"through a required exit one file is enough", 500, 1024, []tunnel.Server{connect}, tunnel.Exits{Targets: exits, Required: true}, 500, 0, "", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var log bytes.Buffer
-			cfg := &options.ProxyClientConfig{MaxConnections: tt.asked, Servers: tt.servers}
+			cfg := &options.ProxyClientConfig{MaxConnections: tt.asked, Servers: tt.servers, Exits: tt.exits}
 			if got, _ := connectionLimit(cfg, tt.files, math.MaxInt64, slog.New(slog.NewJSONHandler(&log, nil))); got != tt.limit {
 				t.Errorf("%d connections may be open, want %d", got, tt.limit)
 			}
@@ -72,20 +76,22 @@ func TestConnectionsFitTheMemory(t *testing.T) {
 		asked  int
 		memory int64
 		server tunnel.Server
+		exits  tunnel.Exits
 		limit  int
 		warns  bool
 	}{
-		{"no limit", 0, math.MaxInt64, connect, 16384, false},
-		{"the webhook's, gRPC", 0, webhooks, grpc, 16384, false},
-		{"the webhook's, HTTP CONNECT", 0, webhooks, connect, 6144, false},
-		{"the webhook's, a mode that may be either", 0, webhooks, auto, 6144, false},
-		{"asked for more than fits", 10_000, webhooks, connect, 6144, true},
-		{"asked for less", 1000, webhooks, connect, 1000, false},
-		{"hardly any memory", 0, 1 << 20, connect, 1, false},
+		{"no limit", 0, math.MaxInt64, connect, tunnel.Exits{}, 16384, false},
+		{"the webhook's, gRPC", 0, webhooks, grpc, tunnel.Exits{}, 16384, false},
+		{"the webhook's, HTTP CONNECT", 0, webhooks, connect, tunnel.Exits{}, 6144, false},
+		{"the webhook's, a mode that may be either", 0, webhooks, auto, tunnel.Exits{}, 6144, false},
+		{"the webhook's, HTTP CONNECT to a required exit", 0, webhooks, connect, tunnel.Exits{Targets: []tunnel.HostPort{"exit:9443"}, Required: true}, 16384, false},
+		{"asked for more than fits", 10_000, webhooks, connect, tunnel.Exits{}, 6144, true},
+		{"asked for less", 1000, webhooks, connect, tunnel.Exits{}, 1000, false},
+		{"hardly any memory", 0, 1 << 20, connect, tunnel.Exits{}, 1, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var log bytes.Buffer
-			cfg := &options.ProxyClientConfig{MaxConnections: tt.asked, TotalBuffer: 256 << 20, Servers: []tunnel.Server{tt.server}}
+			cfg := &options.ProxyClientConfig{MaxConnections: tt.asked, TotalBuffer: 256 << 20, Servers: []tunnel.Server{tt.server}, Exits: tt.exits}
 			if got, _ := connectionLimit(cfg, files, tt.memory, slog.New(slog.NewJSONHandler(&log, nil))); got != tt.limit {
 				t.Errorf("%d connections may be open, want %d", got, tt.limit)
 			}

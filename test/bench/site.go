@@ -17,9 +17,12 @@ import (
 )
 
 const (
-	memoryLimit  = "GOMEMLIMIT=460MiB" // as in README.md's pod
-	socks5Listen = "127.0.0.1:1080"
-	setUpTimeout = 2 * time.Minute
+	memoryLimit = "GOMEMLIMIT=460MiB" // as in README.md's pod
+	// holdMemoryLimit is for sidecars that hold many connections. With memoryLimit, one in
+	// http-connect mode allows 6,144.
+	holdMemoryLimit = "GOMEMLIMIT=1GiB"
+	socks5Listen    = "127.0.0.1:1080"
+	setUpTimeout    = 2 * time.Minute
 	// scrapeBytes is the size of one answer to a scrape.
 	scrapeBytes = 100 << 10
 	scraped     = 500
@@ -73,7 +76,7 @@ func newSite(ctx context.Context, cfg Config, mode lab.Mode) (_ *site, err error
 			return nil, err
 		}
 	}
-	if err := s.startSidecars(ctx); err != nil {
+	if err := s.startSidecars(ctx, memoryLimit); err != nil {
 		return nil, err
 	}
 	if s.pod, err = startDriver(s.lab, s.lab.Pod, "driver-pod"); err != nil {
@@ -118,26 +121,28 @@ func (s *site) startTarget() error {
 	return nil
 }
 
-func (s *site) startSidecars(ctx context.Context) (err error) {
+// startSidecars starts the sidecars with a limit of their memory, as the environment has it.
+func (s *site) startSidecars(ctx context.Context, limit string) (err error) {
 	command := s.lab.ProxyClientCommand("--mode=" + string(s.mode))
-	command.Env = append(command.Env, memoryLimit)
+	command.Env = append(command.Env, limit)
 	if s.product, err = s.lab.StartSidecar(ctx, command); err != nil {
 		return err
 	}
 	if s.mode == lab.HTTPConnect {
-		if err := s.startSOCKS5(); err != nil {
+		if err := s.startSOCKS5(limit); err != nil {
 			return err
 		}
 	}
 	command = s.lab.ProxyClientCommand(s.lab.ExitFlags("--mode=" + string(s.mode))...)
-	command.Env = append(command.Env, memoryLimit)
+	command.Env = append(command.Env, limit)
 	if s.exitProduct, err = s.lab.StartSidecarIn(s.exitHost, command); err != nil {
 		return err
 	}
 	return s.lab.WaitSidecar(ctx, s.exitHost, s.exitProduct, "/readyz")
 }
 
-// restart replaces the sidecars and the exit by new ones, which have carried nothing yet.
+// restart replaces the sidecars and the exit by new ones, which have carried nothing yet and
+// may hold many connections.
 func (s *site) restart(ctx context.Context) error {
 	s.product.Kill()
 	s.exitProduct.Kill()
@@ -147,10 +152,10 @@ func (s *site) restart(ctx context.Context) error {
 	if s.socks5 != nil {
 		s.socks5.Kill()
 	}
-	return s.startSidecars(ctx)
+	return s.startSidecars(ctx, holdMemoryLimit)
 }
 
-func (s *site) startSOCKS5() error {
+func (s *site) startSOCKS5(limit string) error {
 	exe, err := os.Executable()
 	if err != nil {
 		return err
@@ -159,7 +164,7 @@ func (s *site) startSOCKS5() error {
 	s.socks5Starts++
 	s.socks5, err = s.lab.Pod.Start(fmt.Sprint("socks5-", s.socks5Starts), lab.Command{
 		Path: exe, Args: []string{roleSOCKS5, socks5Listen, s.lab.Frontend(), f.CA, f.Cert, f.Key},
-		Env: []string{memoryLimit},
+		Env: []string{limit},
 	})
 	if err != nil {
 		return err

@@ -16,6 +16,8 @@ const (
 	holdAt = 16
 	// spareFiles is how many other files a process that holds the connections has open.
 	spareFiles = 400
+	// exitStreams is how many connections are held through an exit. It allows one client 8,192.
+	exitStreams = 8000
 )
 
 // step is what a contender needed up to a number of connections.
@@ -104,8 +106,8 @@ func cpuOf(r rival) (time.Duration, error) {
 }
 
 // steps returns the numbers of connections to hold: 1,000, 5,000 and 10,000. If a process
-// may not open enough files, it returns lower ones. A sidecar in http-connect mode needs
-// two files for each connection.
+// may not open enough files, or an exit allows fewer, it returns lower ones. A sidecar in
+// http-connect mode needs two files for each connection.
 func (b *bench) steps(r rival) [3]int {
 	steps := b.cfg.Scale.sizes().idle
 	var limit syscall.Rlimit
@@ -117,6 +119,9 @@ func (b *bench) steps(r rival) [3]int {
 		each = 2
 	}
 	most := (int(limit.Max) - spareFiles) / each / 500 * 500
+	if r.exit != nil {
+		most = min(most, exitStreams)
+	}
 	for i := range steps {
 		steps[i] = min(steps[i], most)
 	}

@@ -47,6 +47,9 @@ type Config struct {
 	Logger *slog.Logger
 	// Metrics counts what happens.
 	Metrics *Metrics
+
+	// stallInterval is set by tests. If it is 0, New sets the real one.
+	stallInterval time.Duration
 }
 
 // Limits bound what clients can use. All are positive.

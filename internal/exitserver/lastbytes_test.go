@@ -22,14 +22,17 @@ const narrowWindow = 1<<16 - 1
 // reset the connection.
 type narrowClient struct {
 	*http2.Framer
-	stream *stream
+	exit *testExit
 }
 
 // behind is how many bytes wait in the exit until the client opens its window.
 const behind = 10_000
 
-func newNarrowClient(t *testing.T, e *testExit) *narrowClient {
+// newNarrowClient starts an exit, which looks at the target of a stalled client after an
+// interval; after the real one if that is 0.
+func newNarrowClient(t *testing.T, interval time.Duration) *narrowClient {
 	t.Helper()
+	e := newExit(t, allowLoopback, func(c *Config) { c.stallInterval = interval })
 	wasReset := make(chan struct{})
 	target := listen(t, func(conn *net.TCPConn) {
 		_, _ = conn.Write(make([]byte, narrowWindow+behind))
@@ -47,7 +50,7 @@ func newNarrowClient(t *testing.T, e *testExit) *narrowClient {
 	}
 	t.Cleanup(func() { _ = conn.Close() })
 	_ = conn.SetDeadline(time.Now().Add(waittest.Limit))
-	c := &narrowClient{Framer: http2.NewFramer(conn, conn)}
+	c := &narrowClient{Framer: http2.NewFramer(conn, conn), exit: e}
 	_, _ = io.WriteString(conn, http2.ClientPreface)
 	_ = c.WriteSettings()
 	_ = c.WriteSettingsAck()
@@ -56,7 +59,6 @@ func newNarrowClient(t *testing.T, e *testExit) *narrowClient {
 		t.Fatalf("the client got %d bytes and %v", got, end)
 	}
 	waittest.Await(t, wasReset, "the reset")
-	c.stream = e.all()[0].all()[0]
 	return c
 }
 
@@ -84,10 +86,11 @@ func (c *narrowClient) receive(t *testing.T, most int) (got int, end http2.Frame
 // awaitCause waits until the upload has noticed the reset.
 func (c *narrowClient) awaitCause(t *testing.T) {
 	t.Helper()
+	s := c.exit.all()[0].all()[0]
 	waittest.Eventually(t, "the cause of the end", func() bool {
-		c.stream.mu.Lock()
-		defer c.stream.mu.Unlock()
-		return c.stream.reason == CloseTargetReset
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.reason == CloseTargetReset
 	})
 }
 
@@ -101,8 +104,7 @@ func TestLastBytesBeforeReset(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			e := newExit(t, allowLoopback, nil)
-			c := newNarrowClient(t, e)
+			c := newNarrowClient(t, time.Hour)
 			upload(c)
 			c.awaitCause(t)
 			_ = c.WriteWindowUpdate(1, 2*behind)
@@ -114,7 +116,7 @@ func TestLastBytesBeforeReset(t *testing.T) {
 			if f, ok := end.(*http2.RSTStreamFrame); !ok || f.ErrCode != http2.ErrCodeConnect {
 				t.Errorf("the stream ended with %v, want a reset", end)
 			}
-			waittest.Eventually(t, "the reason", func() bool { return e.metric(t, "proxy_exit_close_total", "target_reset") == 1 })
+			waittest.Eventually(t, "the reason", func() bool { return c.exit.metric(t, "proxy_exit_close_total", "target_reset") == 1 })
 		})
 	}
 }
@@ -123,8 +125,7 @@ func TestLastBytesBeforeReset(t *testing.T) {
 // same, after a time.
 func TestResetReachesStalledClient(t *testing.T) {
 	t.Parallel()
-	e := newExit(t, allowLoopback, nil)
-	c := newNarrowClient(t, e)
+	c := newNarrowClient(t, 0)
 	_ = c.WriteData(1, false, []byte("x"))
 	if got, end := c.receive(t, 1); got > 0 {
 		t.Errorf("the client got %d bytes and %v, want a reset", got, end)
@@ -135,20 +136,18 @@ func TestResetReachesStalledClient(t *testing.T) {
 // reset, the reset was the cause.
 func TestFirstCauseStays(t *testing.T) {
 	t.Parallel()
-	e := newExit(t, allowLoopback, nil)
-	c := newNarrowClient(t, e)
+	c := newNarrowClient(t, time.Hour)
 	_ = c.WriteData(1, false, []byte("x"))
 	c.awaitCause(t)
 	_ = c.WriteRSTStream(1, http2.ErrCodeCancel)
-	waittest.Eventually(t, "the reason", func() bool { return e.metric(t, "proxy_exit_close_total", "target_reset") == 1 })
+	waittest.Eventually(t, "the reason", func() bool { return c.exit.metric(t, "proxy_exit_close_total", "target_reset") == 1 })
 }
 
 // TestResetReachesFullClient: if the client has all that the target has sent, it need not
 // open its window to be reset. lastBytesTimeout is for other clients.
 func TestResetReachesFullClient(t *testing.T) {
 	t.Parallel()
-	e := newExit(t, allowLoopback, nil)
-	c := newNarrowClient(t, e)
+	c := newNarrowClient(t, time.Hour)
 	_ = c.WriteWindowUpdate(1, behind)
 	_ = c.WriteWindowUpdate(0, behind)
 	if got, end := c.receive(t, behind); got != behind {
@@ -159,7 +158,7 @@ func TestResetReachesFullClient(t *testing.T) {
 	if got, end := c.receive(t, 1); got > 0 {
 		t.Errorf("the client got %d bytes and %v, want a reset", got, end)
 	}
-	waittest.Eventually(t, "the reason", func() bool { return e.metric(t, "proxy_exit_close_total", "target_reset") == 1 })
+	waittest.Eventually(t, "the reason", func() bool { return c.exit.metric(t, "proxy_exit_close_total", "target_reset") == 1 })
 	if took := time.Since(began); took >= lastBytesTimeout {
 		t.Errorf("the reset came after %s", took)
 	}

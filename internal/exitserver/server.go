@@ -3,6 +3,7 @@
 package exitserver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,6 +41,7 @@ type Server struct {
 
 // New returns an exit, which Run makes serve.
 func New(cfg Config) *Server {
+	cfg.stallInterval = cmp.Or(cfg.stallInterval, defaultStallInterval)
 	usage := newUsage(cfg.Limits)
 	cfg.Metrics.setLimits(cfg.Limits)
 	cfg.Metrics.usage.Store(usage)

@@ -10,8 +10,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/sockio"
 )
 
-// stallInterval is how long a client may take nothing until its target is looked at.
-const stallInterval = time.Second
+// defaultStallInterval is how long a client may take nothing until its target is looked at.
+const defaultStallInterval = time.Second
 
 // stall notices that a target resets its connection while download waits for a client that
 // takes nothing. Such a client may wait for hours. On a direct connection its kernel would
@@ -26,11 +26,13 @@ type stall struct {
 // begin begins to look.
 func (s *stall) begin() {
 	if s.timer == nil {
-		s.timer = time.AfterFunc(stallInterval, s.look)
+		s.timer = time.AfterFunc(s.interval(), s.look)
 	}
 	s.active.Store(true)
-	s.timer.Reset(stallInterval)
+	s.timer.Reset(s.interval())
 }
+
+func (s *stall) interval() time.Duration { return s.stream.client.server.stallInterval }
 
 func (s *stall) look() {
 	switch {
@@ -38,7 +40,7 @@ func (s *stall) look() {
 	case sockio.HasError(s.raw):
 		s.stream.end(CloseTargetReset)
 	default:
-		s.timer.Reset(stallInterval)
+		s.timer.Reset(s.interval())
 	}
 }
 

@@ -25,16 +25,20 @@ func (h *harness) begin() {
 	}
 }
 
-// wantRefused waits until the listener is closed.
+// wantRefused waits until the listener is closed. It makes no connection before that, because
+// the proxy might accept it.
 func (h *harness) wantRefused() {
 	h.t.Helper()
-	h.eventually("new connections are refused", func() bool {
-		conn, err := net.Dial("tcp", h.addr)
+	h.eventually("the listener is closed", func() bool {
+		listener, err := net.Listen("tcp", h.addr)
 		if err == nil {
-			conn.Close()
+			listener.Close()
 		}
-		return errors.Is(err, syscall.ECONNREFUSED)
+		return err == nil
 	})
+	if _, err := net.Dial("tcp", h.addr); !errors.Is(err, syscall.ECONNREFUSED) {
+		h.t.Errorf("a new connection has %v, want ECONNREFUSED", err)
+	}
 }
 
 func TestDrainLetsOpenConnectionsFinish(t *testing.T) {

@@ -26,22 +26,22 @@ func (a *Access) Exec(ctx context.Context, pod *corev1.Pod, container string, co
 	// Kubernetes before 1.31, and some proxies, know SPDY alone.
 	spdy, err := remotecommand.NewSPDYExecutor(a.Config, "POST", request.URL())
 	if err != nil {
-		return 0, a.notRun(pod, container, command, err)
+		return 0, a.notRun(ctx, pod, container, command, err)
 	}
 	websocket, err := remotecommand.NewWebSocketExecutor(a.Config, "GET", request.URL().String())
 	if err != nil {
-		return 0, a.notRun(pod, container, command, err)
+		return 0, a.notRun(ctx, pod, container, command, err)
 	}
 	executor, err := remotecommand.NewFallbackExecutor(websocket, spdy, needsSPDY)
 	if err != nil {
-		return 0, a.notRun(pod, container, command, err)
+		return 0, a.notRun(ctx, pod, container, command, err)
 	}
 	err = executor.StreamWithContext(ctx, remotecommand.StreamOptions{Stdout: stdout, Stderr: stderr})
 	if exit, ok := errors.AsType[exec.CodeExitError](err); ok {
 		return exit.Code, nil
 	}
 	if err != nil {
-		return 0, a.notRun(pod, container, command, err)
+		return 0, a.notRun(ctx, pod, container, command, err)
 	}
 	return 0, nil
 }
@@ -69,7 +69,7 @@ func unreachableKubelet(said string) bool {
 }
 
 // notRun returns the error for a program that could not be run in a container.
-func (a *Access) notRun(pod *corev1.Pod, container string, command []string, err error) error {
+func (a *Access) notRun(ctx context.Context, pod *corev1.Pod, container string, command []string, err error) error {
 	where := fmt.Sprintf("container %s of pod %q in namespace %q", container, pod.Name, pod.Namespace)
 	byHand := fmt.Sprintf("kubectl --namespace %s exec %s --container %s -- %s", pod.Namespace, pod.Name, container, strings.Join(command, " "))
 	said := err.Error()
@@ -79,6 +79,9 @@ func (a *Access) notRun(pod *corev1.Pod, container string, command []string, err
 	case apierrors.IsNotFound(err):
 		return fmt.Errorf("%s is gone meanwhile: ask again for the pod that came after it: %w", where, err)
 	case strings.Contains(said, "container not found"), strings.Contains(said, "container is not created or running"):
+		if stopped := a.stopped(ctx, pod, container); stopped != nil {
+			return stopped
+		}
 		return fmt.Errorf("%s does not run at the moment, so nothing can be asked in it: wait until it has started again: %w", where, err)
 	case strings.Contains(said, "no such file or directory"), strings.Contains(said, "executable file not found"):
 		return fmt.Errorf("%s has no program %s, so its image is not one of ours: name another pod, or check the image: %w", where, command[0], err)

@@ -118,14 +118,7 @@ func (a *Access) failure(ctx context.Context, pod *corev1.Pod, name string) *Sto
 	waiting := status.State.Waiting
 	switch {
 	case waiting != nil && waiting.Reason == "CrashLoopBackOff" && ended != nil, status.State.Terminated != nil && ended.ExitCode != 0:
-		again := ""
-		if status.RestartCount > 0 {
-			again = fmt.Sprintf(" %d times", status.RestartCount+1)
-		}
-		return &StoppedError{
-			Sentence: fmt.Sprintf("%s has ended%s, last with exit code %d%s", name, again, ended.ExitCode, endOf(ended)),
-			Log:      a.tail(ctx, pod, name, status.State.Terminated == nil),
-		}
+		return a.ended(ctx, pod, status, ended, status.RestartCount+1)
 	case waiting != nil && waiting.Message != "":
 		return &StoppedError{Sentence: fmt.Sprintf("%s waits (%s): %s%s", name, waiting.Reason, strings.TrimSpace(waiting.Message), cureOf(waiting.Reason))}
 	case status.State.Running != nil && name != ProxyClient && status.RestartCount > 0 && ended != nil:
@@ -133,6 +126,50 @@ func (a *Access) failure(ctx context.Context, pod *corev1.Pod, name string) *Sto
 	default:
 		return nil
 	}
+}
+
+// ended returns the error for a container that has ended some times.
+func (a *Access) ended(ctx context.Context, pod *corev1.Pod, status *corev1.ContainerStatus, last *corev1.ContainerStateTerminated, times int32) *StoppedError {
+	again := ""
+	if times > 1 {
+		again = fmt.Sprintf(" %d times", times)
+	}
+	return &StoppedError{
+		Sentence: fmt.Sprintf("%s has ended%s, last with exit code %d%s", status.Name, again, last.ExitCode, endOf(last)),
+		Log:      a.tail(ctx, pod, status.Name, status.State.Terminated == nil),
+	}
+}
+
+// stopped returns why a container does not run, of which the kubelet has just said so. The
+// pod's status may be older than that, and call it running. stopped returns nil if the
+// container has not ended before.
+func (a *Access) stopped(ctx context.Context, pod *corev1.Pod, container string) *StoppedError {
+	now, err := a.Core.Pods(pod.Namespace).Get(ctx, pod.Name, metav1.GetOptions{})
+	if err != nil {
+		return nil
+	}
+	status := statusOf(now, container)
+	if status == nil {
+		return nil
+	}
+	last, times := status.State.Terminated, status.RestartCount+1
+	if last == nil {
+		last, times = status.LastTerminationState.Terminated, status.RestartCount
+	}
+	if last == nil {
+		return nil
+	}
+	failed := a.ended(ctx, now, status, last, times)
+	failed.Sentence = fmt.Sprintf("%s of pod %q in namespace %q does not run: %s", described(container), pod.Name, pod.Namespace, failed.Sentence)
+	return failed
+}
+
+// described returns what a container is, for people.
+func described(container string) string {
+	if container == ProxyClient {
+		return "the sidecar"
+	}
+	return "container " + container
 }
 
 // endOf says how a container ended: its own words, if it left some.

@@ -111,14 +111,10 @@ func (a *Access) failure(ctx context.Context, pod *corev1.Pod, name string) *Sto
 	if status == nil {
 		return nil
 	}
-	ended := status.State.Terminated
-	if ended == nil {
-		ended = status.LastTerminationState.Terminated
-	}
-	waiting := status.State.Waiting
+	ended, waiting := lastEnd(status), status.State.Waiting
 	switch {
 	case waiting != nil && waiting.Reason == "CrashLoopBackOff" && ended != nil, status.State.Terminated != nil && ended.ExitCode != 0:
-		return a.ended(ctx, pod, status, ended, status.RestartCount+1)
+		return a.ended(ctx, pod, status)
 	case waiting != nil && waiting.Message != "":
 		return &StoppedError{Sentence: fmt.Sprintf("%s waits (%s): %s%s", name, waiting.Reason, strings.TrimSpace(waiting.Message), cureOf(waiting.Reason))}
 	case status.State.Running != nil && name != ProxyClient && status.RestartCount > 0 && ended != nil:
@@ -128,12 +124,22 @@ func (a *Access) failure(ctx context.Context, pod *corev1.Pod, name string) *Sto
 	}
 }
 
-// ended returns the error for a container that has ended some times.
-func (a *Access) ended(ctx context.Context, pod *corev1.Pod, status *corev1.ContainerStatus, last *corev1.ContainerStateTerminated, times int32) *StoppedError {
+// lastEnd returns how a container last ended, or nil if it has not ended yet.
+func lastEnd(status *corev1.ContainerStatus) *corev1.ContainerStateTerminated {
+	return cmp.Or(status.State.Terminated, status.LastTerminationState.Terminated)
+}
+
+// ended returns the error for a container that has ended before.
+func (a *Access) ended(ctx context.Context, pod *corev1.Pod, status *corev1.ContainerStatus) *StoppedError {
+	times := status.RestartCount // how often it started again
+	if status.State.Running == nil {
+		times++
+	}
 	again := ""
 	if times > 1 {
 		again = fmt.Sprintf(" %d times", times)
 	}
+	last := lastEnd(status)
 	return &StoppedError{
 		Sentence: fmt.Sprintf("%s has ended%s, last with exit code %d%s", status.Name, again, last.ExitCode, endOf(last)),
 		Log:      a.tail(ctx, pod, status.Name, status.State.Terminated == nil),
@@ -149,17 +155,10 @@ func (a *Access) stopped(ctx context.Context, pod *corev1.Pod, container string)
 		return nil
 	}
 	status := statusOf(now, container)
-	if status == nil {
+	if status == nil || lastEnd(status) == nil {
 		return nil
 	}
-	last, times := status.State.Terminated, status.RestartCount+1
-	if last == nil {
-		last, times = status.LastTerminationState.Terminated, status.RestartCount
-	}
-	if last == nil {
-		return nil
-	}
-	failed := a.ended(ctx, now, status, last, times)
+	failed := a.ended(ctx, now, status)
 	failed.Sentence = fmt.Sprintf("%s of pod %q in namespace %q does not run: %s", described(container), pod.Name, pod.Namespace, failed.Sentence)
 	return failed
 }

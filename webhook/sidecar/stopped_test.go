@@ -7,13 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
-	"k8s.io/client-go/rest"
 )
 
 // TestContainerThatHasEnded: if the kubelet says that a container does not run, the error says
@@ -27,13 +24,14 @@ func TestContainerThatHasEnded(t *testing.T) {
 		want   string
 	}{
 		"called running": {corev1.ContainerStatus{RestartCount: 3, State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}, LastTerminationState: corev1.ContainerState{Terminated: crashed}}, fmt.Sprintf(ended, " 3 times")},
+		"called waiting": {corev1.ContainerStatus{RestartCount: 3, State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{}}, LastTerminationState: corev1.ContainerState{Terminated: crashed}}, fmt.Sprintf(ended, " 4 times")},
 		"ended":          {corev1.ContainerStatus{State: corev1.ContainerState{Terminated: crashed}}, fmt.Sprintf(ended, "")},
 		"not started":    {corev1.ContainerStatus{}, `container proxy-client of pod "crash" in namespace "apps" does not run at the moment, so nothing can be asked in it: wait until it has started again: ` + kubelet},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.status.Name = ProxyClient
 			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "apps", Name: "crash"}, Status: corev1.PodStatus{InitContainerStatuses: []corev1.ContainerStatus{c.status}}}
-			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			access := accessTo(t, func(w http.ResponseWriter, r *http.Request) {
 				switch r.URL.Path {
 				case "/api/v1/namespaces/apps/pods/crash":
 					w.Header().Set("Content-Type", "application/json")
@@ -43,13 +41,8 @@ func TestContainerThatHasEnded(t *testing.T) {
 				default:
 					t.Errorf("asked for %s", r.URL)
 				}
-			}))
-			defer server.Close()
-			core, err := corev1client.NewForConfig(&rest.Config{Host: server.URL})
-			if err != nil {
-				t.Fatal(err)
-			}
-			err = (&Access{Core: core}).notRun(t.Context(), pod, ProxyClient, []string{"/proxy-client", "check"}, errors.New(kubelet))
+			})
+			err := access.notRun(t.Context(), pod, ProxyClient, []string{"/proxy-client", "check"}, errors.New(kubelet))
 			if err.Error() != c.want {
 				t.Errorf("got  %q\nwant %q", err, c.want)
 			}

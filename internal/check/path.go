@@ -365,7 +365,7 @@ func causeOf(err *tunnel.Error) report.Cause { return report.Cause(err.Reason) }
 
 // namesMode reports whether an error says how a mode is set.
 func (p *path) namesMode(text string) bool {
-	return slices.ContainsFunc([]tunnel.Mode{tunnel.ModeGRPC, tunnel.ModeHTTPConnect, tunnel.ModeHTTPSProxy, tunnel.ModeH2Connect, tunnel.ModeAuto}, func(mode tunnel.Mode) bool {
+	return slices.ContainsFunc(tunnel.Modes(), func(mode tunnel.Mode) bool {
 		return strings.Contains(text, p.c.Names.ModeIs(mode))
 	})
 }

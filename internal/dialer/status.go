@@ -15,13 +15,8 @@ import (
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
 )
 
-const (
-	// maxCertificates is how many certificates of the files a status has. A bundle may have
-	// hundreds.
-	maxCertificates = 16
-	// maxNames is how many names of a certificate a status has.
-	maxNames = 8
-)
+// maxNames is how many names of a certificate a status has.
+const maxNames = 8
 
 // Servers returns the configured servers and what is known of them.
 func (d *Dialer) Servers() []status.Server {
@@ -157,7 +152,7 @@ func Describe(in tlsfiles.InUse, now time.Time) status.Certificate {
 func (d *Dialer) Certificates() []status.Certificate {
 	now, all := time.Now(), []status.Certificate{}
 	for _, in := range d.certs.InUse(now) {
-		if len(all) == maxCertificates {
+		if len(all) == status.MaxCertificates {
 			break
 		}
 		all = append(all, Describe(in, now))

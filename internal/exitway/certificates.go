@@ -61,16 +61,12 @@ type Certificate struct {
 	Seen time.Time // when the exit has last shown it
 }
 
-// mostCertificates is how many certificates of the files Certificates returns. A bundle may
-// have hundreds.
-const mostCertificates = 16
-
 // Certificates returns the certificates in use at now: those of the files for exits, and those
 // that exits have shown last.
 func (w *Way) Certificates(now time.Time) []Certificate {
 	var all []Certificate
 	for _, in := range w.files.InUse(now) {
-		if len(all) == mostCertificates {
+		if len(all) == status.MaxCertificates {
 			break
 		}
 		switch in.Role {

@@ -165,12 +165,11 @@ func TestAnExitIsNotDoubted(t *testing.T) {
 
 // TestAWebServerBesideAnExit: connections go through the exit, and none without.
 func TestAWebServerBesideAnExit(t *testing.T) {
-	const other = tunnel.HostPort("other.example:9443")
 	var status atomic.Int64
 	status.Store(http.StatusNotFound)
 	p := newPKI(t)
-	n := newNetwork(map[tunnel.HostPort]netip.AddrPort{other: startWeb(t, p, &status).addr, theExit: startExit(t, p, nil).addr})
-	w := newWay(t, p, n, func(cfg *Config) { cfg.Exits.Targets = []tunnel.HostPort{other, theExit} })
+	n := newNetwork(map[tunnel.HostPort]netip.AddrPort{otherExit: startWeb(t, p, &status).addr, theExit: startExit(t, p, nil).addr})
+	w := newWay(t, p, n, func(cfg *Config) { cfg.Exits.Targets = []tunnel.HostPort{otherExit, theExit} })
 	w.filled(t)
 	for range 20 {
 		c := w.through(t)

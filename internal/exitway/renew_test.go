@@ -165,14 +165,13 @@ func TestFullTunnels(t *testing.T) {
 func TestSeveralExits(t *testing.T) {
 	p := newPKI(t)
 	first, second := startExit(t, p, nil), startExit(t, p, nil)
-	const other = tunnel.HostPort("other.example:9443")
-	n := newNetwork(map[tunnel.HostPort]netip.AddrPort{theExit: first.addr, other: second.addr})
-	w := newWay(t, p, n, func(cfg *Config) { cfg.Exits.Targets = []tunnel.HostPort{theExit, other} })
+	n := newNetwork(map[tunnel.HostPort]netip.AddrPort{theExit: first.addr, otherExit: second.addr})
+	w := newWay(t, p, n, func(cfg *Config) { cfg.Exits.Targets = []tunnel.HostPort{theExit, otherExit} })
 	w.filled(t)
 	if first.connections() == 0 || second.connections() == 0 {
 		t.Fatal("the tunnels are not spread over the exits")
 	}
-	n.set(other, netip.AddrPort{})
+	n.set(otherExit, netip.AddrPort{})
 	_ = second.Server.Close()
 	waittest.Eventually(t, "two tunnels to the first exit", func() bool { return first.connections() >= 2 })
 	w.filled(t)
@@ -184,30 +183,46 @@ func TestSeveralExits(t *testing.T) {
 	}
 }
 
+// otherExit is the second of twoExits, as the agent dials it.
+const otherExit = tunnel.HostPort("other.example:9443")
+
+// twoExits starts two exits, and returns a Way to both. The agent reaches the first alone, and
+// the second once its address is set for otherExit.
+func twoExits(t *testing.T) (w *fixture, n *network, first, second *exitServer) {
+	t.Helper()
+	p := newPKI(t)
+	first, second = startExit(t, p, nil), startExit(t, p, nil)
+	n = newNetwork(map[tunnel.HostPort]netip.AddrPort{theExit: first.addr})
+	w = newWay(t, p, n, func(cfg *Config) {
+		cfg.Exits.Targets = []tunnel.HostPort{theExit, otherExit}
+		cfg.times.home, cfg.times.stable = 5*time.Millisecond, time.Millisecond
+	})
+	return w, n, first, second
+}
+
+// awaitAttempts waits until some more attempts to reach an exit were made.
+func (n *network) awaitAttempts(t *testing.T) {
+	t.Helper()
+	asked, _ := n.attempts()
+	waittest.Eventually(t, "more attempts at the exit that is gone", func() bool { now, _ := n.attempts(); return now > asked+3 })
+}
+
 // TestAnExitThatComesBack: a tunnel that had to go to another exit goes home when its own
 // answers again, so that the tunnels are spread again, and what is known of the exits is true.
 func TestAnExitThatComesBack(t *testing.T) {
-	p := newPKI(t)
-	first, second := startExit(t, p, nil), startExit(t, p, nil)
-	const other = tunnel.HostPort("other.example:9443")
-	n := newNetwork(map[tunnel.HostPort]netip.AddrPort{theExit: first.addr})
-	w := newWay(t, p, n, func(cfg *Config) {
-		cfg.Exits.Targets = []tunnel.HostPort{theExit, other}
-		cfg.times.home, cfg.times.stable = 5*time.Millisecond, time.Millisecond
-	})
+	w, n, first, second := twoExits(t)
 	w.filled(t)
 	if second.connections() != 0 || first.connections() < 2 {
 		t.Fatal("not all tunnels are with the exit that answers")
 	}
 	made := first.connections()
-	asked, _ := n.attempts()
-	waittest.Eventually(t, "more attempts at the other exit", func() bool { now, _ := n.attempts(); return now > asked+3 })
+	n.awaitAttempts(t)
 	if now := first.connections(); now != made {
 		t.Errorf("the attempts have replaced %d tunnels that stand", now-made)
 	}
 	c := w.through(t)
 	defer c.Close()
-	n.set(other, second.addr)
+	n.set(otherExit, second.addr)
 	waittest.Eventually(t, "a tunnel to the other exit", func() bool {
 		is := w.Exits().Exits
 		return is[0].Up && is[1].Up && is[1].Reason == ""

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"net/netip"
 	"testing"
-	"time"
 
 	"github.com/shoot-proxy/proxy-client/internal/cure"
 	"github.com/shoot-proxy/proxy-client/internal/tunnel"
@@ -21,20 +20,8 @@ const (
 // TestOneOfSeveralExitsIsSilent: the log says once that it does not answer, and once that it
 // does again. If it is soon gone again, the log waits with that.
 func TestOneOfSeveralExitsIsSilent(t *testing.T) {
-	p := newPKI(t)
-	first, second := startExit(t, p, nil), startExit(t, p, nil)
-	const other = tunnel.HostPort("other.example:9443")
-	n := newNetwork(map[tunnel.HostPort]netip.AddrPort{theExit: first.addr})
-	w := newWay(t, p, n, func(cfg *Config) {
-		cfg.Exits.Targets = []tunnel.HostPort{theExit, other}
-		cfg.times.home, cfg.times.stable = 5*time.Millisecond, time.Millisecond
-	})
+	w, n, _, second := twoExits(t)
 	said := func(line string) []map[string]any { return w.log.Lines(t, line) }
-	attempts := func() {
-		t.Helper()
-		asked, _ := n.attempts()
-		waittest.Eventually(t, "more attempts at the exit that is gone", func() bool { now, _ := n.attempts(); return now > asked+3 })
-	}
 	up := func(want bool) {
 		t.Helper()
 		waittest.Eventually(t, "the exit's change", func() bool {
@@ -43,20 +30,20 @@ func TestOneOfSeveralExitsIsSilent(t *testing.T) {
 		})
 	}
 	w.filled(t)
-	attempts()
+	n.awaitAttempts(t)
 	lines := said(silentLine)
-	if len(lines) != 1 || lines[0]["level"] != "WARN" || lines[0]["exit"] != string(other) || lines[0]["reason"] != "exit_unreachable" || lines[0]["next"] == "" {
+	if len(lines) != 1 || lines[0]["level"] != "WARN" || lines[0]["exit"] != string(otherExit) || lines[0]["reason"] != "exit_unreachable" || lines[0]["next"] == "" {
 		t.Errorf("the log says of the exit that is gone: %v", lines)
 	}
-	n.set(other, second.addr)
+	n.set(otherExit, second.addr)
 	up(true)
-	if lines := said(againLine); len(lines) != 1 || lines[0]["level"] != "INFO" || lines[0]["exit"] != string(other) {
+	if lines := said(againLine); len(lines) != 1 || lines[0]["level"] != "INFO" || lines[0]["exit"] != string(otherExit) {
 		t.Errorf("the log says of the exit that is back: %v", lines)
 	}
-	n.set(other, netip.AddrPort{})
+	n.set(otherExit, netip.AddrPort{})
 	_ = second.Server.Close()
 	up(false)
-	attempts()
+	n.awaitAttempts(t)
 	if silent, again := said(silentLine), said(againLine); len(silent) != 1 || len(again) != 1 {
 		t.Errorf("the log says %d times that an exit does not answer, and %d times that it does again", len(silent), len(again))
 	}

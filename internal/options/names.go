@@ -49,7 +49,7 @@ func egressModes(field string, s server) map[tunnel.Mode]string {
 		modes[tunnel.ModeGRPC] = field + "=" + protocolGRPC
 	}
 	flags := SettingNames()
-	for _, mode := range []tunnel.Mode{tunnel.ModeAuto, tunnel.ModeGRPC, tunnel.ModeHTTPSProxy, tunnel.ModeH2Connect} {
+	for _, mode := range tunnel.Modes() {
 		if _, ok := modes[mode]; !ok {
 			modes[mode] = fmt.Sprintf("%s with %s in place of %s", flags.ProxyServer, flags.ModeIs(mode), egressFlag)
 		}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -25,9 +26,7 @@ type server struct {
 // servers reads --proxy-server and --mode.
 func (o *ProxyClient) servers() ([]server, error) {
 	mode := tunnel.Mode(o.Mode)
-	switch mode {
-	case tunnel.ModeAuto, tunnel.ModeGRPC, tunnel.ModeHTTPConnect, tunnel.ModeHTTPSProxy, tunnel.ModeH2Connect:
-	default:
+	if !slices.Contains(tunnel.Modes(), mode) {
 		return nil, &flagset.UsageError{Flag: "--mode", Value: o.Mode, Problem: "is not a mode: write auto, grpc, http-connect, https-proxy or h2-connect"}
 	}
 	values, err := elements("--proxy-server", o.ProxyServer, "proxy-server-0:8090,proxy-server-1:8090")

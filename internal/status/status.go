@@ -108,6 +108,10 @@ const (
 	RoleExitCA     = "exit_ca"     // of exits
 )
 
+// MaxCertificates is how many certificates of the TLS files for servers a status has, and of
+// those for exits. A bundle may have hundreds.
+const MaxCertificates = 16
+
 // Certificate is one in a file, or that of a server or an exit at its last handshake.
 type Certificate struct {
 	// Role is one of the constants above.

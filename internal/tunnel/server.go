@@ -40,6 +40,11 @@ const (
 	ModeH2Connect Mode = "h2-connect"
 )
 
+// Modes returns all modes, in the order of the constants.
+func Modes() []Mode {
+	return []Mode{ModeAuto, ModeGRPC, ModeHTTPConnect, ModeHTTPSProxy, ModeH2Connect}
+}
+
 // TLS names the files for servers on TCP. At start they were readable and fitted each
 // other. They may change while the program runs, which then reads them again.
 type TLS struct {

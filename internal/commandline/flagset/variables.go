@@ -26,8 +26,9 @@ func (v Variables) Lookup(name string) (value string, ok bool) {
 
 // CheckVariables refuses a variable that has program's prefix and belongs to none of
 // its flags, as an unknown flag is refused: otherwise its value would be ignored without
-// a message. command is the one whose help shows the flags. An empty variable counts as unset. The kubelet's variables about a Service
-// whose name begins like the program's are not refused.
+// a message. command is the one whose help shows the flags. An empty variable counts as
+// unset. The kubelet's variables about a Service whose name begins like the program's are
+// not refused.
 func CheckVariables(program, command, prefix string, flags []string, v Variables) error {
 	var known []string
 	for _, flag := range flags {
